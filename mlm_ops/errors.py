@@ -1,0 +1,40 @@
+"""Every error class of the package, on one page.
+
+A message says what was wrong, what was found, and what to do: ``<what> … Got …; expected ….  <remedy>``.
+A singular or unconverged fit is a result with flags, never an error.
+"""
+
+
+class MlmError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class FormulaError(MlmError):
+    """A formula or an expression in it cannot be understood."""
+
+    def __init__(self, message: str, text: str | None = None, position: int | None = None) -> None:
+        self.text = text
+        self.position = position
+        if text is not None and position is not None:
+            message = f"{message}\n  {text}\n  {' ' * position}^"
+        super().__init__(message)
+
+
+class AnalysisError(MlmError):
+    """An analysis file is not one: unknown keys, missing keys, wrong types."""
+
+
+class DataError(MlmError):
+    """The data cannot serve the model: a missing table or column, text where numbers are needed, no variation."""
+
+
+class IdentificationError(MlmError):
+    """The rows cannot determine the model's parameters: one group, or as many parameters as rows."""
+
+
+class StoreError(MlmError):
+    """The results store cannot be opened, written or read."""
+
+
+class ProjectError(MlmError):
+    """The command does not stand in a project, or the project cannot be loaded."""
