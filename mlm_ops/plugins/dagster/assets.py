@@ -1,0 +1,254 @@
+"""An analysis -> assets: table -> moments -> one asset a model -> comparisons -> published results.
+
+Every asset is thin: open the warehouse, call the function that does the work, say what came out. Nothing goes from
+asset to asset in Python's memory; each reads what the ones before it left in the warehouse.
+"""
+
+# Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from mlm_ops.errors import AnalysisError
+from mlm_ops.language.analysis import Analysis
+from mlm_ops.plugins.dagster import steps
+from mlm_ops.plugins.dagster.checks import centered_agrees
+from mlm_ops.plugins.dagster.metadata import result_schema
+from mlm_ops.plugins.dagster.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    Result = dg.MaterializeResult[None]
+else:
+    # Dagster takes a result with checks beside it only by the bare name
+    Result = dg.MaterializeResult
+
+SCHEMA = "dagster/column_schema"
+TABLE = "dagster/table_name"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The names of everything that is built from one analysis."""
+
+    analysis: Analysis
+    upstream: dg.AssetKey
+    group: str
+
+    def key(self, *parts: str) -> dg.AssetKey:
+        return dg.AssetKey([self.analysis.analysis, *parts])
+
+    @property
+    def centered(self) -> dg.AssetKey:
+        return self.key(steps.centered_table(self.analysis).rpartition(".")[2])
+
+    @property
+    def moments(self) -> dg.AssetKey:
+        return self.key("moments")
+
+    def model(self, name: str) -> dg.AssetKey:
+        return self.key("models", name)
+
+    @property
+    def models(self) -> list[dg.AssetKey]:
+        return [self.model(name) for name in self.analysis.models]
+
+    @property
+    def compared(self) -> list[str]:
+        """Models that a comparison names, in the order of the file."""
+        named = {name for pair in self.analysis.compare for name in pair}
+        return [name for name in self.analysis.models if name in named]
+
+    def code_version(self, *texts: object) -> str:
+        """Change with what the asset is computed from, so that the UI marks it as out of date."""
+        return hashlib.sha256(repr((self.analysis.data, self.analysis.where, *texts)).encode()).hexdigest()[:12]
+
+
+def build_analysis_assets(
+    analysis: Analysis, *, upstream: dg.AssetKey | Sequence[str] | str | None = None, group_name: str | None = None
+) -> dg.Definitions:
+    """Make the assets and checks of an analysis; the code location supplies a resource ``warehouse``.
+
+    Parameters
+    ----------
+    analysis
+        What to fit: `mlm_ops.language.analysis.read_analysis` reads it from a file.
+    upstream
+        Key of the asset that makes the analysis' table: a dbt model, a load, any other. By default the last part of
+        the table's name.
+    group_name
+        Group of the assets in the UI; by default the analysis' name.
+
+    Returns
+    -------
+    dg.Definitions
+        Keys are ``<analysis>/moments``, ``<analysis>/models/<model>``, ``<analysis>/comparisons``,
+        ``<analysis>/results`` and ``<analysis>/<table>_centered``. Merge them with `dg.Definitions.merge`.
+
+    Raises
+    ------
+    AnalysisError
+        A name that Dagster cannot take.
+    """
+    _require_plain([analysis.analysis, *analysis.models])
+    source = analysis.data.rpartition(".")[2].strip('"') if upstream is None else upstream
+    plan = _Plan(analysis, dg.AssetKey.from_coercible(source), group_name or analysis.analysis)
+    assets = [_centered(plan), _moments(plan), *(_model(plan, name) for name in analysis.models)]
+    if analysis.compare:
+        assets.append(_comparisons(plan))
+    assets.append(_results(plan))
+    return dg.Definitions(assets=assets, asset_checks=[_agreement(plan)])
+
+
+def _require_plain(names: Sequence[str]) -> None:
+    odd = [repr(name) for name in names if re.fullmatch(r"[A-Za-z0-9_]+", name) is None]
+    if odd:
+        raise AnalysisError(
+            f"Dagster cannot name assets so. Got {', '.join(odd)}; expected letters, digits and underscores. "
+            "Rename them in the analysis file."
+        )
+
+
+def _centered(plan: _Plan) -> dg.AssetsDefinition:
+    table = steps.centered_table(plan.analysis)
+
+    @dg.asset(
+        key=plan.centered,
+        deps=[plan.upstream],
+        group_name=plan.group,
+        kinds={"duckdb", "sql"},
+        code_version=plan.code_version("centered", *plan.analysis.models.values()),
+        description="Every row with its columns' group means (`between_`), deviations from them (`within_`) and from "
+        "the grand mean (`center_`): for people and dashboards. The models take the moments.",
+        metadata={TABLE: table},
+    )
+    def centered(warehouse: Warehouse) -> Result:
+        with warehouse.connection() as connection:
+            return Result(metadata=steps.make_centered(connection, plan.analysis, table))
+
+    return centered
+
+
+def _agreement(plan: _Plan) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=plan.centered,
+        name="agrees_with_moments",
+        additional_deps=[plan.moments],
+        description="The group means in this table and in the moments are the same numbers.",
+    )
+    def agrees_with_moments(warehouse: Warehouse) -> dg.AssetCheckResult:
+        with warehouse.connection() as connection:
+            return centered_agrees(steps.centered_difference(connection, plan.analysis))
+
+    return agrees_with_moments
+
+
+def _moments(plan: _Plan) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=plan.moments,
+        deps=[plan.upstream],
+        group_name=plan.group,
+        kinds={"duckdb", "sql"},
+        code_version=plan.code_version("moments", plan.analysis.levels, *plan.analysis.models.values()),
+        description="Size, means and cross-products of every group, by one pass over the rows. "
+        "All the models are fitted from these; no row is read again.",
+        metadata={TABLE: steps.moments_table(plan.analysis)},
+        check_specs=[
+            dg.AssetCheckSpec(
+                "rows_accounted_for",
+                asset=plan.moments,
+                blocking=True,
+                description="The rows in the moments and those dropped for a missing value make up the table.",
+            ),
+            dg.AssetCheckSpec(
+                "enough_groups",
+                asset=plan.moments,
+                description="Variances between groups need groups: a warning under 20.",
+            ),
+        ],
+    )
+    def moments(warehouse: Warehouse) -> Result:
+        with warehouse.connection() as connection:
+            metadata, checks = steps.make_moments(connection, plan.analysis)
+        return Result(metadata=metadata, check_results=checks)
+
+    return moments
+
+
+def _model(plan: _Plan, name: str) -> dg.AssetsDefinition:
+    key = plan.model(name)
+    spec = plan.analysis.models[name]
+
+    @dg.asset(
+        key=key,
+        deps=[plan.moments],
+        group_name=plan.group,
+        kinds={"python", "duckdb"},
+        # a run goes through the models in the order of the file
+        op_tags={"dagster/priority": str(-list(plan.analysis.models).index(name))},
+        code_version=plan.code_version(name, spec, plan.analysis.options(name)),
+        description=f"`{spec.formula}`\n\nFitted from the moments; its rows wait in the warehouse until they are "
+        "published with those of the other models.",
+        metadata={SCHEMA: result_schema("fixed_effects")},
+        check_specs=[
+            dg.AssetCheckSpec(
+                "converged",
+                asset=key,
+                blocking=True,
+                description="The optimum was reached; otherwise nothing is published.",
+            ),
+            dg.AssetCheckSpec(
+                "not_singular", asset=key, description="No covariance matrix of random effects lost a dimension."
+            ),
+        ],
+    )
+    def model(warehouse: Warehouse) -> Result:
+        with warehouse.connection() as connection:
+            metadata, checks = steps.make_model(connection, plan.analysis, name)
+        return Result(metadata=metadata, check_results=checks)
+
+    return model
+
+
+def _comparisons(plan: _Plan) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=plan.key("comparisons"),
+        deps=[plan.moments, *(plan.model(name) for name in plan.compared)],
+        group_name=plan.group,
+        kinds={"python", "duckdb"},
+        code_version=plan.code_version("comparisons", plan.analysis.compare),
+        description="Likelihood ratios and information criteria of nested models. Models whose fixed parts differ are "
+        "compared by full maximum likelihood, from the same moments.",
+        metadata={SCHEMA: result_schema("comparisons")},
+    )
+    def comparisons(warehouse: Warehouse) -> Result:
+        with warehouse.connection() as connection:
+            return Result(metadata=steps.make_comparisons(connection, plan.analysis))
+
+    return comparisons
+
+
+def _results(plan: _Plan) -> dg.AssetsDefinition:
+    before: Sequence[dg.AssetKey] = plan.models
+    if plan.analysis.compare:
+        before = [plan.key("comparisons"), *before]
+
+    @dg.asset(
+        key=plan.key("results"),
+        deps=before,
+        group_name=plan.group,
+        kinds={"duckdb"},
+        description="The run's tidy tables, written to schema `mlm` in one transaction, and the copy in results.duckdb "
+        "that anyone may query: `SELECT model, term, estimate, std_error FROM mlm.latest_fixed_effects`.",
+    )
+    def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
+        started = datetime.fromtimestamp(context.instance.get_run_stats(context.run_id).start_time or 0.0, tz=UTC)
+        with warehouse.connection() as connection:
+            metadata = steps.make_results(connection, plan.analysis, context.run_id, started, warehouse.results)
+        return Result(metadata=metadata)
+
+    return results

@@ -1,0 +1,89 @@
+"""Asset checks: numbers in, a verdict with one sentence out."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from mlm_ops.fit import Fit
+from mlm_ops.moments.moments import Moments
+
+#: Below this many units variance components and their tests are shaky (Hox, Moerbeek & van de Schoot 2018, ch. 12).
+FEW_GROUPS = 20
+#: Two ways through the same sums differ by rounding only.
+AGREEMENT = 1e-9
+
+
+def rows_accounted_for(moments: Moments, rows: int) -> dg.AssetCheckResult:
+    """Rows in = rows out: those in the moments and those dropped for a missing value make up the table.
+
+    A row that misses several values is counted in each column, so the number lost lies between the largest count and
+    their sum; where nothing is missing nothing may be lost.
+
+    Parameters
+    ----------
+    moments
+        The moments.
+    rows
+        Rows of the table, counted apart from them.
+    """
+    missing = {column: count for column, count in moments.n_dropped.items() if count}
+    lost = rows - moments.n_obs
+    passed = moments.n_rows == rows and max(missing.values(), default=0) <= lost <= sum(missing.values())
+    by_column = ", ".join(f"{column} ({count:,})" for column, count in missing.items()) or "nowhere"
+    return dg.AssetCheckResult(
+        check_name="rows_accounted_for",
+        passed=passed,
+        description=f"Of {rows:,} rows {moments.n_obs:,} are in the moments and {lost:,} are not; values are missing: "
+        f"{by_column}.",
+        metadata={"rows": rows, "n_obs": moments.n_obs, "dropped": lost},
+    )
+
+
+def enough_groups(moments: Moments, expected: int = FEW_GROUPS) -> dg.AssetCheckResult:
+    """Warn when variances between groups would be estimated from a handful of them."""
+    units = ":".join(moments.schema.keys) or "the whole table"
+    return dg.AssetCheckResult(
+        check_name="enough_groups",
+        passed=moments.n_units >= expected,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{units} has {moments.n_units} groups; variances between fewer than {expected} are shaky.",
+        metadata={"groups": moments.n_units},
+    )
+
+
+def centered_agrees(difference: float) -> dg.AssetCheckResult:
+    """Demand that the centered table and the moments tell the same group means."""
+    return dg.AssetCheckResult(
+        check_name="agrees_with_moments",
+        passed=difference <= AGREEMENT,
+        description=f"Group means in the centered table and in the moments differ by at most {difference:.1e} relative"
+        f" (allowed {AGREEMENT:.0e}).",
+        metadata={"largest_difference": difference},
+    )
+
+
+def converged(model: str, fit: Fit) -> dg.AssetCheckResult:
+    """Stop the publication of a fit that did not reach its optimum."""
+    statistics = fit.fit_statistics.row(0, named=True)
+    found = f"Newton decrement {statistics['gradient']:.1e}" if statistics["gradient"] is not None else "in closed form"
+    sentence = f"Model {model} converged ({found})."
+    failure = (
+        f"Model {model} did not converge after {statistics['evaluations']} evaluations ({found}). "
+        "Simplify its random part or rescale its predictors."
+    )
+    return dg.AssetCheckResult(
+        check_name="converged", passed=bool(fit.converged), description=sentence if fit.converged else failure
+    )
+
+
+def not_singular(model: str, fit: Fit) -> dg.AssetCheckResult:
+    """Warn when a covariance matrix of random effects lost a dimension."""
+    return dg.AssetCheckResult(
+        check_name="not_singular",
+        passed=not fit.singular,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"Model {model} is singular: some variance is zero or some correlation is one. "
+        "Its likelihood holds; read its variance components and their tests with care."
+        if fit.singular
+        else f"The random effects of model {model} have a covariance matrix of full rank.",
+    )

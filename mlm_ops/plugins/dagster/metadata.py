@@ -1,0 +1,113 @@
+"""Fits and tables as Dagster metadata: equations and tables to read, numbers for the UI to plot over time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+import dagster as dg
+import polars as pl
+
+from mlm_ops.fit import Fit
+from mlm_ops.tables import KEYS, TABLES, Schema
+
+Metadata = dict[str, dg.MetadataValue]
+
+TYPES: dict[type[pl.DataType], str] = {
+    pl.String: "varchar",
+    pl.Float64: "double",
+    pl.Int64: "bigint",
+    pl.Boolean: "boolean",
+    pl.Datetime: "timestamptz",
+}
+
+
+def column_schema(columns: Schema) -> dg.TableSchema:
+    """Columns of a result table, as the catalogue of the UI shows them."""
+    return dg.TableSchema([dg.TableColumn(name, TYPES[type(kind)]) for name, kind in columns.items()])
+
+
+def result_schema(table: str) -> dg.TableSchema:
+    """Columns of one of the tables of schema ``mlm``."""
+    return column_schema(KEYS | TABLES[table])
+
+
+def relation_schema(types: Mapping[str, str]) -> dg.TableSchema:
+    """Columns of a table of the warehouse, from their names and DuckDB types."""
+    return dg.TableSchema([dg.TableColumn(name, kind.lower()) for name, kind in types.items()])
+
+
+def model_metadata(formula: str, fit: Fit) -> Metadata:
+    """Make what a model's page shows.
+
+    Parameters
+    ----------
+    formula
+        The model as the analysis file states it.
+    fit
+        Its fit.
+    """
+    statistics = fit.fit_statistics.row(0, named=True)
+    return {
+        "formula": dg.MetadataValue.text(formula),
+        "level_equations": _code(fit.equations("levels")),
+        "reduced_equation": _code(fit.equations("reduced")),
+        "fixed_effects": dg.MetadataValue.md(markdown(fit.fixed_effects)),
+        "variance_components": dg.MetadataValue.md(markdown(fit.variance_components)),
+        "dagster/row_count": dg.MetadataValue.int(fit.fixed_effects.height),
+        "summary": dg.MetadataValue.text(_summary(statistics)),
+        **numbers(statistics),
+        **_group_counts(statistics.get("n_groups")),
+        **_residual_variance(fit.variance_components),
+    }
+
+
+def numbers(values: Mapping[str, object]) -> Metadata:
+    """Keep the finite numbers of a row: metadata that the UI can plot. Flags become 0 and 1."""
+    kept: Metadata = {}
+    for name, value in values.items():
+        if isinstance(value, int):
+            kept[name] = dg.MetadataValue.int(int(value))
+        elif isinstance(value, float) and math.isfinite(value):
+            kept[name] = dg.MetadataValue.float(value)
+    return kept
+
+
+def markdown(frame: pl.DataFrame) -> str:
+    """Write a frame as a Markdown table; columns that hold nothing are left out."""
+    shown = [column for column in frame.columns if frame[column].null_count() < frame.height]
+    lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
+    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in frame.select(shown).iter_rows()]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
+    return str(value).replace("|", "\\|")
+
+
+def _code(text: str) -> dg.MetadataValue:
+    return dg.MetadataValue.md(f"```\n{text}\n```")
+
+
+def _summary(statistics: Mapping[str, object]) -> str:
+    parts = [f"log-likelihood {statistics['log_likelihood']:.2f}"]
+    if statistics.get("icc") is not None:
+        parts.append(f"ICC {statistics['icc']:.3f}")
+    if statistics.get("singular"):
+        parts.append("singular")
+    return ", ".join(parts)
+
+
+def _group_counts(n_groups: object) -> Metadata:
+    counts = json.loads(n_groups) if isinstance(n_groups, str) and n_groups else {}
+    return {f"n_groups_{group}": dg.MetadataValue.int(count) for group, count in counts.items()}
+
+
+def _residual_variance(components: pl.DataFrame) -> Metadata:
+    residual = components.filter(pl.col("group") == "residual")
+    return numbers({"sigma2": residual["estimate"][0]}) if residual.height == 1 else {}

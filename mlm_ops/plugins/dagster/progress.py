@@ -1,0 +1,107 @@
+"""A run's events -> readable lines while it works, and the plain sentence of what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster_shared.error import SerializableErrorInfo
+
+from mlm_ops import errors
+
+
+@dataclass
+class Progress:
+    """Listens to one run.
+
+    Attributes
+    ----------
+    report
+        Takes the lines.
+    failures
+        The error that each failed step calls for.
+    unmet
+        Sentences of failed blocking checks, by step.
+    """
+
+    report: Callable[[str], None]
+    warnings: list[str] = field(default_factory=list)
+    failures: list[errors.MlmError] = field(default_factory=list)
+    unmet: dict[str, list[str]] = field(default_factory=dict)
+    published: list[Path] = field(default_factory=list)
+
+    def __call__(self, entry: dg.EventLogEntry) -> None:
+        """Take one event."""
+        event = entry.dagster_event
+        if event is None:
+            return
+        match event.event_type:
+            case DagsterEventType.ASSET_MATERIALIZATION:
+                self._materialized(event)
+            case DagsterEventType.ASSET_CHECK_EVALUATION:
+                self._checked(event)
+            case DagsterEventType.STEP_FAILURE:
+                self._failed(event)
+            case DagsterEventType.RUN_FAILURE if not self.failures:
+                self.failures.append(errors.ProjectError(f"The run failed before its first step. {event.message}"))
+
+    def raise_first_failure(self) -> None:
+        """Raise what the first failed step calls for, if any failed."""
+        if self.failures:
+            raise self.failures[0]
+
+    def _materialized(self, event: DagsterEvent) -> None:
+        materialization = event.step_materialization_data.materialization
+        name = materialization.asset_key.to_user_string()
+        metadata = materialization.metadata
+        self.report(f"{name}: {summary}" if (summary := _text(metadata, "summary")) else name)
+        if path := _text(metadata, "published"):
+            self.published.append(Path(path))
+
+    def _checked(self, event: DagsterEvent) -> None:
+        evaluation = event.asset_check_evaluation_data
+        if evaluation.passed:
+            return
+        sentence = evaluation.description or evaluation.check_name
+        if evaluation.severity is dg.AssetCheckSeverity.ERROR and evaluation.blocking:
+            self.unmet.setdefault(event.step_key or "", []).append(sentence)
+            return
+        self.warnings.append(sentence)
+        self.report(f"  {evaluation.severity.value.lower()}: {sentence}")
+
+    def _failed(self, event: DagsterEvent) -> None:
+        step = event.step_key or "a step"
+        if unmet := self.unmet.get(step):
+            self.failures.append(errors.DataError(" ".join(unmet)))
+        else:
+            self.failures.append(_error_of(step, event.step_failure_data.error))
+
+
+def _text(metadata: Mapping[str, object], name: str) -> str | None:
+    value = getattr(metadata.get(name), "value", None)
+    return None if value is None else str(value)
+
+
+def _error_of(step: str, info: SerializableErrorInfo | None) -> errors.MlmError:
+    """Give back the package's own error, or say in a sentence where to look for a foreign one.
+
+    A package error may itself be raised from a foreign one (a DuckDB message), so the outermost of ours counts.
+    """
+    causes = []
+    while info is not None:
+        causes.append(info)
+        info = info.cause
+    for cause in causes:
+        kind = getattr(errors, cause.cls_name or "", None)
+        if isinstance(kind, type) and issubclass(kind, errors.MlmError):
+            return kind(_message(cause))
+    found = f"{causes[-1].cls_name}: {_message(causes[-1])}" if causes else "no reason given"
+    return errors.ProjectError(f"The step {step} failed: {found}. The run's page in `mlm ui` shows where.")
+
+
+def _message(info: SerializableErrorInfo) -> str:
+    """Return the message without the class in front of it."""
+    return info.message.strip().partition(": ")[2] or info.message.strip()

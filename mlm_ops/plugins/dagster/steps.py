@@ -1,0 +1,146 @@
+"""What each asset of an analysis does in the warehouse: read, call the function that does the work, report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from mlm_ops.database import Connection
+from mlm_ops.errors import StoreError
+from mlm_ops.fit import collect_analysis, compare_analysis, fit_analysis_model, run_facts
+from mlm_ops.language.analysis import Analysis
+from mlm_ops.moments.centered import create_centered, disagreement
+from mlm_ops.moments.collect import load_moments, save_moments
+from mlm_ops.moments.source import open_source
+from mlm_ops.plugins.dagster import checks
+from mlm_ops.plugins.dagster.metadata import Metadata, markdown, model_metadata, numbers, relation_schema, result_schema
+from mlm_ops.store import Run, publish, read_staged, stage, write_run
+from mlm_ops.tables import TABLES, fit_tables
+
+
+def centered_table(analysis: Analysis) -> str:
+    """``main.students_centered`` for the data ``main.students``; a SELECT has no name to take it from."""
+    named = not any(character.isspace() for character in analysis.data)
+    return f"{analysis.data}_centered" if named else f"main.{analysis.analysis}_centered"
+
+
+def moments_table(analysis: Analysis) -> str:
+    """Where the analysis' moments are kept."""
+    return f"main.{analysis.analysis}_moments"
+
+
+def make_centered(connection: Connection, analysis: Analysis, table: str) -> Metadata:
+    """Make the table with the within/between split."""
+    create_centered(connection, analysis, table)
+    source = open_source(table, connection)
+    rows = _count(connection, source.relation)
+    return {
+        "dagster/row_count": dg.MetadataValue.int(rows),
+        "dagster/column_schema": dg.MetadataValue.table_schema(relation_schema(source.types)),
+        "summary": dg.MetadataValue.text(f"{rows:,} rows in {table}"),
+    }
+
+
+def centered_difference(connection: Connection, analysis: Analysis) -> float:
+    """Largest relative difference between the centered table and the moments."""
+    moments = load_moments(connection, moments_table(analysis))
+    return disagreement(connection, centered_table(analysis), moments)
+
+
+def make_moments(connection: Connection, analysis: Analysis) -> tuple[Metadata, list[dg.AssetCheckResult]]:
+    """Collect the moments and keep them."""
+    moments = collect_analysis(analysis, connection)
+    save_moments(connection, moments, moments_table(analysis))
+    rows = _count(connection, open_source(analysis.data, connection, analysis.where).relation)
+    metadata: Metadata = {
+        "dagster/row_count": dg.MetadataValue.int(moments.n_units),
+        "checksum": dg.MetadataValue.text(moments.checksum),
+        "summary": dg.MetadataValue.text(f"{moments.n_obs:,} rows in {moments.n_units:,} groups"),
+        **numbers({"n_rows": moments.n_rows, "n_obs": moments.n_obs, "n_groups": moments.n_units}),
+        **numbers({"smallest_group": int(moments.n.min()), "largest_group": int(moments.n.max())}),
+    }
+    return metadata, [checks.rows_accounted_for(moments, rows), checks.enough_groups(moments)]
+
+
+def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:
+    """Fit one model from the moments and leave its rows for the step that publishes."""
+    moments = load_moments(connection, moments_table(analysis))
+    fit = fit_analysis_model(analysis, name, moments)
+    stage(connection, analysis.analysis, name, fit_tables(name, fit), moments.checksum)
+    metadata = model_metadata(analysis.models[name].formula, fit)
+    return metadata, [checks.converged(name, fit), checks.not_singular(name, fit)]
+
+
+def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
+    """Compare the models from the moments and leave the rows for the step that publishes."""
+    moments = load_moments(connection, moments_table(analysis))
+    table = compare_analysis(analysis, moments)
+    for (model,), rows in table.group_by("model", maintain_order=True):
+        stage(connection, _comparing(analysis), str(model), {"comparisons": rows}, moments.checksum)
+    return {
+        "comparisons": dg.MetadataValue.md(markdown(table)),
+        "dagster/row_count": dg.MetadataValue.int(table.height),
+        "summary": dg.MetadataValue.text(f"{table.height} pairs of models"),
+    }
+
+
+def make_results(
+    connection: Connection, analysis: Analysis, run_id: str, started: datetime, destination: Path
+) -> Metadata:
+    """Write the run in one transaction and publish.
+
+    Raises
+    ------
+    StoreError
+        A model has not been fitted, or the models were fitted to different moments.
+    """
+    moments = load_moments(connection, moments_table(analysis))
+    tables = _staged(connection, analysis, moments.checksum)
+    run = Run(
+        run_id=run_id,
+        analysis=analysis.analysis,
+        started_at=started,
+        finished_at=datetime.now(UTC),
+        data=analysis.data,
+        **run_facts(moments),
+        engine_version=version("mlm-ops"),
+    )
+    write_run(connection, run, tables)
+    publish(connection, destination)
+    counts = {name: frame.height for name, frame in tables.items()}
+    metadata: Metadata = {
+        "published": dg.MetadataValue.path(destination),
+        "summary": dg.MetadataValue.text(f"{sum(counts.values()):,} rows in {len(counts)} tables"),
+        **numbers({f"rows_{name}": count for name, count in counts.items()}),
+    }
+    return metadata | {f"mlm.{name}": dg.MetadataValue.table_schema(result_schema(name)) for name in TABLES}
+
+
+def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[str, pl.DataFrame]:
+    """Every staged table of the analysis, all from the moments with this checksum."""
+    fits = read_staged(connection, analysis.analysis, list(analysis.models))
+    tables, checksums = dict(fits.tables), dict(fits.checksums)
+    if compared := list(dict.fromkeys(model for model, _ in analysis.compare)):
+        comparisons = read_staged(connection, _comparing(analysis), compared)
+        tables["comparisons"] = comparisons.tables["comparisons"]
+        checksums |= {f"comparisons of {model}": found for model, found in comparisons.checksums.items()}
+    stale = [name for name, found in checksums.items() if found != checksum]
+    if stale:
+        raise StoreError(
+            f"The results of {analysis.analysis} are not published, because its models were fitted to different "
+            f"rows: the moments have changed since {', '.join(stale)}. Materialize these again, or the whole analysis."
+        )
+    return tables
+
+
+def _comparing(analysis: Analysis) -> str:
+    """Comparisons are staged apart, so that fitting a model anew leaves them."""
+    return f"{analysis.analysis} (comparisons)"
+
+
+def _count(connection: Connection, relation: str) -> int:
+    return int(connection.execute(f"select count(*) from {relation}").fetchall()[0][0])  # noqa: S608 (quoted by Source)

@@ -1,0 +1,46 @@
+"""The warehouse as a Dagster resource: where the tables are, and connections that are always closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from mlm_ops.database import Connection, connect
+
+
+class Warehouse(dg.ConfigurableResource["Warehouse"]):
+    """A folder with the pipeline's database and the copy of the results that everyone may read."""
+
+    directory: str = Field(
+        default="warehouse", description="Folder of warehouse.duckdb (the pipeline's) and results.duckdb (everyone's)."
+    )
+    wait: float = Field(default=30.0, description="Seconds to wait while another process writes to the database.")
+
+    @property
+    def database(self) -> Path:
+        """The pipeline's own database."""
+        return Path(self.directory) / "warehouse.duckdb"
+
+    @property
+    def results(self) -> Path:
+        """The published copy of the result tables."""
+        return Path(self.directory) / "results.duckdb"
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Open the database, waiting for another writer, and close it whatever happens.
+
+        Raises
+        ------
+        StoreError
+            The database is still locked after `wait` seconds, or cannot be opened.
+        """
+        connection = connect(self.database, wait=self.wait, on_wait=dg.get_dagster_logger().warning)
+        try:
+            yield connection
+        finally:
+            connection.close()

@@ -1,0 +1,1 @@
+"""The shipped code location: real analyses that run out of the box."""
