@@ -1,0 +1,142 @@
+"""Design -> Estimate: the model's parameters on the user's scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import IdentificationError
+from mlm_ops.estimation.criterion import Criterion, make_blocks
+from mlm_ops.estimation.nested import build_nest
+from mlm_ops.estimation.optimize import Optimum, minimise
+from mlm_ops.moments.design import BlockDesign, Design
+
+Array = NDArray[np.float64]
+
+#: A residual sum of squares below this share of the outcome's leaves nothing to estimate a variance from.
+_PERFECT_FIT = 1e-13
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A fitted model.
+
+    Attributes
+    ----------
+    design, criterion, optimum
+        What was minimised, and where it ended.
+    orders
+        For each level the permutation of the design's units that the criterion uses.
+    gamma
+        (p,) fixed effects.
+    vcov
+        (p, p) their covariance matrix.
+    sigma2
+        Residual variance.
+    tau
+        (q, q) covariance matrix T of each block, in the design's order.
+    log_likelihood
+        Of the outcome on the user's scale; restricted for REML.
+    parameters_vcov
+        (n_theta + 1, n_theta + 1) inverse observed information of (theta, sigma2), sigma2 on the engine's scale.
+    """
+
+    design: Design
+    criterion: Criterion
+    optimum: Optimum
+    orders: tuple[NDArray[Any], ...]
+    gamma: Array
+    vcov: Array
+    sigma2: float
+    tau: tuple[Array, ...]
+    log_likelihood: float
+    parameters_vcov: Array
+
+    @property
+    def blocks(self) -> tuple[BlockDesign, ...]:
+        """Random blocks in the order of theta: lowest level first."""
+        return tuple(block for level in self.design.levels for block in level.blocks)
+
+    @property
+    def n_parameters(self) -> int:
+        """Fixed effects, variances and covariances."""
+        return len(self.gamma) + len(self.optimum.theta) + 1
+
+    @property
+    def scaled_sigma2(self) -> float:
+        """Residual variance on the engine's scale, as standard errors use it."""
+        return self.sigma2 / self.design.outcome_scale**2
+
+
+def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estimate:
+    """Fit a design.
+
+    Parameters
+    ----------
+    reml
+        Restricted or full maximum likelihood. Single-level regression is least squares by either, with the residual
+        variance's divisor N - p as regression has it; only the likelihood differs.
+
+    Raises
+    ------
+    IdentificationError
+        The predictors reproduce the outcome exactly.
+    """
+    sizes = [level.size for level in design.levels]
+    nest, orders = build_nest(design.products, sizes, [level.parents for level in design.levels])
+    structure = [[(len(b.columns), b.covariance) for b in level.blocks] for level in design.levels]
+    criterion = Criterion(nest, make_blocks(structure), design.n_obs, reml)
+    _check_residual(criterion)
+    optimum = minimise(criterion, start)
+    solution, fixed, scale = optimum.solution, design.fixed, design.outcome_scale
+    p = len(solution.beta)
+    sigma2 = solution.sigma2 if design.levels else solution.residual / (design.n_obs - p)
+    deviance = solution.criterion + 2 * solution.degrees * np.log(scale) - (2 * fixed.log_determinant if reml else 0.0)
+    lams = criterion.factors(optimum.theta)
+    tau = []
+    for block, placed in zip((b for level in design.levels for b in level.blocks), criterion.blocks, strict=True):
+        factor = block.transform @ lams[placed.level][placed.effects, placed.effects]
+        tau.append(solution.sigma2 * factor @ factor.T)
+    return Estimate(
+        design=design,
+        criterion=criterion,
+        optimum=optimum,
+        orders=tuple(orders),
+        gamma=fixed.transform @ solution.beta + fixed.offset,
+        vcov=sigma2 * fixed.transform @ np.linalg.inv(solution.w[:p, :p]) @ fixed.transform.T,
+        sigma2=sigma2 * scale**2,
+        tau=tuple(tau),
+        log_likelihood=-deviance / 2,
+        parameters_vcov=_parameters_vcov(criterion, optimum),
+    )
+
+
+def _check_residual(criterion: Criterion) -> None:
+    zero = criterion.solve(np.zeros(criterion.n_theta))
+    if zero.residual <= _PERFECT_FIT * zero.w[-1, -1]:
+        raise IdentificationError(
+            "The predictors reproduce the outcome exactly, so no residual variance is left to estimate. "
+            "Is the outcome, or a copy of it, among the predictors?"
+        )
+
+
+def _parameters_vcov(criterion: Criterion, optimum: Optimum) -> Array:
+    """Twice the inverse Hessian of the deviance in (theta, sigma2), from that of the profiled deviance.
+
+    With the profiled residual r2(theta), s = sigma2 and nu degrees: f_ss = nu / s^2, f_ts = -r2' / s^2 and
+    f_tt = (profiled Hessian) + r2' r2'^T / (nu s^2). Directions without curvature, as at a zero variance, are dropped.
+    """
+    solution = optimum.solution
+    s, nu = solution.sigma2, solution.degrees
+    slope = criterion.residual_gradient(solution)
+    full = np.empty((len(slope) + 1, len(slope) + 1))
+    full[:-1, :-1] = optimum.hessian + np.outer(slope, slope) / (nu * s**2)
+    full[:-1, -1] = full[-1, :-1] = -slope / s**2
+    full[-1, -1] = nu / s**2
+    scale = np.sqrt(np.maximum(np.abs(np.diag(full)), 1e-300))
+    inverse = np.linalg.pinv(full / np.outer(scale, scale), rcond=1e-10, hermitian=True)
+    vcov: Array = 2.0 * inverse / np.outer(scale, scale)
+    return vcov

@@ -1,0 +1,1 @@
+"""Tests, intervals and predictions of random effects, from an Estimate."""

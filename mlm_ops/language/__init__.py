@@ -1,0 +1,1 @@
+"""What is asked for: formulas, level equations and analysis files become a `Model`. Knows no data."""

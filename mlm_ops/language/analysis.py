@@ -1,0 +1,155 @@
+"""An analysis file (YAML) -> Analysis: one set of rows, one moments table, one family of comparable models."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mlm_ops.errors import AnalysisError, FormulaError
+from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.model import Model
+
+Estimator = Literal["reml", "ml"]
+DfMethod = Literal["satterthwaite", "none"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSpec(_Record):
+    """One model of an analysis, as the file states it; what it leaves out, the analysis states."""
+
+    formula: str
+    estimator: Estimator | None = None
+    df: DfMethod | None = None
+
+
+class Analysis(_Record):
+    """An analysis file.
+
+    ``levels`` are grouping columns, lowest first; ``compare`` holds pairs (model, reference model).
+    """
+
+    analysis: str = Field(min_length=1)
+    data: str = Field(min_length=1)
+    levels: tuple[str, ...] = ()
+    models: dict[str, ModelSpec] = Field(min_length=1)
+    compare: tuple[tuple[str, str], ...] = ()
+    estimator: Estimator = "reml"
+    df: DfMethod = "satterthwaite"
+    where: str | None = None
+    description: str | None = None
+
+    @field_validator("levels", mode="before")
+    @classmethod
+    def _one_level(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _bare_formulas(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("models is a mapping of names to formulas")
+        return {str(name): {"formula": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
+
+    @field_validator("compare", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        """A list of names compares each with the one before; a list of pairs [reference, model] is taken as it is."""
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            return [(model, reference) for reference, model in zip(value, value[1:], strict=False)]
+        if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+            return [(model, reference) for reference, model in value]
+        raise ValueError("compare is a list of model names, or of pairs [reference, model]")
+
+    @model_validator(mode="after")
+    def _known_models(self) -> Analysis:
+        unknown = [name for pair in self.compare for name in pair if name not in self.models]
+        if unknown:
+            raise ValueError(f"compare names no model of this file: {unknown[0]!r}; models are {', '.join(self.models)}")
+        return self
+
+    @cached_property
+    def parsed(self) -> dict[str, Model]:
+        """Every model, compiled."""
+        parsed = {}
+        for name, spec in self.models.items():
+            try:
+                parsed[name] = parse_formula(spec.formula, self.levels)
+            except FormulaError as error:
+                raise AnalysisError(f"Model {name!r}: {error}") from error
+        return parsed
+
+    def options(self, name: str) -> tuple[Estimator, DfMethod]:
+        """Estimator and df method of one model."""
+        spec = self.models[name]
+        return spec.estimator or self.estimator, spec.df or self.df
+
+
+def read_analysis(path: str | Path) -> Analysis:
+    """Read and check an analysis file; its formulas are parsed, so that a fault shows before any query.
+
+    Raises
+    ------
+    AnalysisError
+        One sentence that names the file, every fault, and what is allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unreadable")
+        raise AnalysisError(f"Cannot read the analysis file {path}: {reason}.") from error
+    try:
+        analysis = parse_analysis(text)
+        _ = analysis.parsed
+    except AnalysisError as error:
+        raise AnalysisError(f"{path}: {error}") from error
+    return analysis
+
+
+def parse_analysis(text: str) -> Analysis:
+    """Check the text of an analysis file."""
+    try:
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it does not parse"
+        raise AnalysisError(f"The file is no valid YAML{where}: {problem}.") from error
+    if not isinstance(content, dict):
+        raise AnalysisError("The file holds no mapping; expected keys analysis, data and models.")
+    try:
+        return Analysis.model_validate(content)
+    except ValidationError as error:
+        raise AnalysisError("; ".join(_sentence(fault) for fault in error.errors()) + ".") from error
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys silently; a model would vanish."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse keys that stand twice."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _sentence(fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        record = ModelSpec if fault["loc"][0] == "models" else Analysis
+        return f"unknown key {place!r}; expected one of {', '.join(record.model_fields)}"
+    if fault["type"] == "missing":
+        return f"the key {place!r} is missing"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return message if message.split(" ")[0] in {"models", "compare"} else f"{place}: {message}. Got {fault['input']!r}"

@@ -1,0 +1,148 @@
+"""Terms -> design columns: categorical variables become indicators, and every variable names the atoms it is made of.
+
+An *atom* is what SQL computes for a row: a numeric column, an indicator, a function of columns. A design column is a
+product of centered atoms; `moments.design` writes it as row-level monomials times unit-level coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain, combinations, product
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.model import (
+    Between,
+    Center,
+    Centered,
+    Column,
+    Factor,
+    Function,
+    Indicator,
+    Term,
+    Variable,
+    Within,
+    label,
+    walk,
+)
+
+Levels = Mapping[str, tuple[str, ...]]
+Monomial = tuple[Variable, ...]
+
+
+@dataclass(frozen=True)
+class DesignColumn:
+    """A product of variables without factors; the empty product is the constant."""
+
+    variables: tuple[Variable, ...]
+
+    @property
+    def name(self) -> str:
+        """``(Intercept)``, ``sex[Male]``, ``within(ses):sector[Public]``."""
+        return Term(self.variables).name
+
+
+def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]) -> tuple[DesignColumn, ...]:
+    """Design columns of terms, in their order; a term with factors has a column a combination of levels.
+
+    A factor in a term is coded by contrasts with its reference level if the term without it stands in the model, and
+    by an indicator a level otherwise: R's rule, which keeps the columns' span complete and free of redundancy.
+
+    Parameters
+    ----------
+    terms
+        Fixed terms of a model, or the terms of one random block.
+    levels
+        Levels of every categorical column, in order.
+    text_columns
+        Columns that are categorical wherever they stand; numeric ones are so only inside ``C()``.
+
+    Raises
+    ------
+    DataError
+        A reference level that does not occur, or a factor with fewer than two levels.
+    """
+    present = {frozenset(term.variables) for term in terms}
+    columns = []
+    for term in terms:
+        choices = []
+        for variable in term.variables:
+            margin = frozenset(term.variables) - {variable}
+            choices.append(_codings(variable, margin in present, levels, text_columns))
+        columns += [DesignColumn(tuple(chosen)) for chosen in product(*choices)]
+    return tuple(columns)
+
+
+def as_factor(variable: Variable, text_columns: frozenset[str]) -> Factor | None:
+    """The categorical column inside a variable, if it holds one."""
+    for node in walk(variable):
+        if isinstance(node, Factor):
+            return node
+        if isinstance(node, Column) and node.name in text_columns:
+            return Factor(node.name)
+    return None
+
+
+def atoms(variable: Variable) -> Iterator[Variable]:
+    """Columns, indicators and functions that a variable without factors is computed from."""
+    if isinstance(variable, Within | Between | Center):
+        yield from atoms(variable.of)
+    else:
+        yield variable
+
+
+def row_monomials(columns: tuple[DesignColumn, ...], constant: frozenset[Variable]) -> tuple[Monomial, ...]:
+    """Products of row-level atoms whose moments serve the columns: every non-empty subset of each column's atoms.
+
+    Parameters
+    ----------
+    columns
+        Design columns.
+    constant
+        Atoms that do not vary within the smallest units: they are coefficients, not monomials.
+    """
+    found: dict[Monomial, None] = {}
+    for column in columns:
+        varying = [[a for a in atoms(v) if a not in constant] for v in column.variables if not _is_unit_level(v)]
+        means_of = [a for v in column.variables if _is_unit_level(v) for a in atoms(v) if a not in constant]
+        rows = list(chain.from_iterable(varying))
+        for size in range(1, len(rows) + 1):
+            found |= {monomial(chosen): None for chosen in combinations(rows, size)}
+        found |= {(atom,): None for atom in means_of}
+    return tuple(found)
+
+
+def monomial(chosen: tuple[Variable, ...]) -> Monomial:
+    """A product of atoms in canonical order."""
+    return tuple(sorted(chosen, key=label))
+
+
+def _is_unit_level(variable: Variable) -> bool:
+    return isinstance(variable, Between)
+
+
+def _codings(variable: Variable, margin_present: bool, levels: Levels, text_columns: frozenset[str]) -> list[Variable]:
+    factor = as_factor(variable, text_columns)
+    if factor is None:
+        return [variable]
+    if any(isinstance(node, Function) for node in walk(variable)):
+        raise DataError(f"{label(variable)} needs numbers. Got text in column {factor.column!r}; expected a numeric column.")
+    known = levels[factor.column]
+    if len(known) < 2:
+        raise DataError(
+            f"Column {factor.column!r} has no variation: every row holds {known[0]!r}. Remove it from the formula."
+        )
+    reference = known[0] if factor.reference is None else factor.reference
+    if reference not in known:
+        raise DataError(
+            f"The reference level of {label(factor)} does not occur. Got {reference!r}; expected one of {', '.join(known)}."
+        )
+    # indicators minus their means sum to zero: a centered factor has no complete coding but the contrasts
+    contrasts = margin_present or isinstance(variable, Centered)
+    return [_with_indicator(variable, Indicator(factor.column, x)) for x in known if not (contrasts and x == reference)]
+
+
+def _with_indicator(variable: Variable, indicator: Indicator) -> Variable:
+    if isinstance(variable, Within | Between | Center):
+        return replace(variable, of=_with_indicator(variable.of, indicator))
+    return indicator

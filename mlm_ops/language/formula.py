@@ -1,0 +1,298 @@
+"""lme4's formula, with centering -> Model.
+
+``(x | g)`` includes the intercept, ``(x || g)`` makes the terms' coefficients independent (a block a term, as lme4
+does), ``(1 | a/b)`` is ``(1 | a) + (1 | a:b)``. Terms stand in R's order: by number of variables, then by appearance.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from mlm_ops.errors import FormulaError
+from mlm_ops.language.model import (
+    INTERCEPT,
+    Between,
+    Center,
+    Column,
+    Constant,
+    Factor,
+    Function,
+    GroupingFactor,
+    Model,
+    RandomBlock,
+    Term,
+    Variable,
+    Within,
+    columns_of,
+    group_name,
+    walk,
+)
+from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, Text, parse_sides
+
+FUNCTIONS = ("log", "exp", "sqrt", "abs")
+_LANGUAGE = ("within", "between", "center", "C", "I", *FUNCTIONS)
+_ARITHMETIC = ("+", "-", "*", "/", "**")
+
+
+def parse_formula(text: str, levels: tuple[str, ...] = ()) -> Model:
+    """Compile a formula to a Model.
+
+    Parameters
+    ----------
+    text
+        ``outcome ~ terms + (terms | grouping factor)``.
+    levels
+        Grouping columns of the analysis, lowest first; they serve `within` and `between` where the formula itself
+        has no single grouping factor.
+
+    Raises
+    ------
+    FormulaError
+        One sentence and a caret under the place in the text.
+    """
+    left, right = parse_sides(text)
+    compiler = _Compiler(text)
+    outcome = compiler.variable(left)
+    fixed, random = compiler.right_side(right)
+    model = Model(outcome, fixed, random, _default_group(random, levels), text)
+    _check(model, text)
+    return model
+
+
+def _default_group(random: tuple[RandomBlock, ...], levels: tuple[str, ...]) -> GroupingFactor | None:
+    groups = list(dict.fromkeys(block.group for block in random)) or [(level,) for level in levels]
+    return groups[0] if len(groups) == 1 else None
+
+
+def _check(model: Model, text: str) -> None:
+    outcome_columns = set(columns_of(model.outcome))
+    for variable in model.predictors:
+        if variable == model.outcome or (isinstance(variable, Column) and variable.name in outcome_columns):
+            raise FormulaError(
+                f"The outcome {model.outcome_name!r} also stands among the predictors; remove it from one side.", text, 0
+            )
+    if model.default_group is None:
+        for variable in model.variables:
+            for node in walk(variable):
+                if isinstance(node, Within | Between) and node.group is None:
+                    name = type(node).__name__.lower()
+                    known = ", ".join(group_name(g) for g in model.groups) or "none"
+                    raise FormulaError(
+                        f"{name}(…) needs to be told over which groups to take means, as the model has not exactly one "
+                        f"grouping factor. Got {known}; write {name}(x, group).",
+                        text,
+                        max(text.find(name), 0),
+                    )
+
+
+class _Compiler:
+    """Turns one formula's syntax into terms, variables and blocks; holds the text for the error messages."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def fail(self, message: str, node: Syntax) -> FormulaError:
+        return FormulaError(message, self.text, node.position)
+
+    # --- terms ------------------------------------------------------------------------------------------------
+
+    def right_side(self, node: Syntax) -> tuple[tuple[Term, ...], tuple[RandomBlock, ...]]:
+        """Separate the bars from the fixed part of a right-hand side."""
+        fixed: list[tuple[str, Syntax]] = []
+        blocks: list[RandomBlock] = []
+        for sign, part in _summands(node):
+            bar = part.inner if isinstance(part, Group) else part
+            if isinstance(bar, Operation) and bar.operator in {"|", "||"}:
+                if part is bar:
+                    raise self.fail(
+                        "A random part stands in parentheses: write (… | group), with + before what follows it.", bar
+                    )
+                if sign == "-":
+                    raise self.fail("A random part cannot be subtracted.", part)
+                blocks += self.blocks(bar)
+            else:
+                fixed.append((sign, part))
+        return self.terms(fixed), tuple(dict.fromkeys(blocks))
+
+    def terms(self, summands: list[tuple[str, Syntax]]) -> tuple[Term, ...]:
+        """Terms of a sum, the intercept included unless removed, in R's order."""
+        found: dict[frozenset[Variable], None] = {frozenset(): None}
+        appearance: dict[Variable, int] = {}
+        for sign, part in summands:
+            removes = sign == "-"
+            if isinstance(part, Number) and part.value in (0, 1):
+                if (part.value == 1) != removes:
+                    found[frozenset()] = None
+                else:
+                    found.pop(frozenset(), None)
+                continue
+            for variables in self.expand(part, appearance):
+                if removes:
+                    found.pop(variables, None)
+                else:
+                    found.setdefault(variables)
+        ordered = sorted(found, key=len)
+        return tuple(Term(tuple(sorted(variables, key=appearance.__getitem__))) for variables in ordered)
+
+    def expand(self, node: Syntax, appearance: dict[Variable, int]) -> list[frozenset[Variable]]:
+        """Multiply out ``+ : * / **`` into sets of variables."""
+        if isinstance(node, Group):
+            return self.expand(node.inner, appearance)
+        if isinstance(node, Operation) and node.operator in {"|", "||"}:
+            raise self.fail("A random part (… | group) cannot stand inside a product.", node)
+        if isinstance(node, Operation) and node.left is not None:
+            left = self.expand(node.left, appearance)
+            if node.operator == "**":
+                return self.power(left, node.right)
+            right = self.expand(node.right, appearance)
+            products = [a | b for a in left for b in right]
+            if node.operator == "+":
+                return _unique(left + right)
+            if node.operator == ":":
+                return _unique(products)
+            if node.operator == "*":
+                return _unique(left + right + products)
+            if node.operator == "/":
+                everything = frozenset[Variable]().union(*left)
+                return _unique(left + [everything | b for b in right])
+            return [t for t in left if t not in right]
+        if isinstance(node, Number):
+            if node.value == 1:
+                return [frozenset()]
+            raise self.fail(f"The number {node.value:g} is no predictor; 1 and 0 add and remove the intercept.", node)
+        variable = self.variable(node)
+        appearance.setdefault(variable, len(appearance))
+        return [frozenset({variable})]
+
+    def power(self, terms: list[frozenset[Variable]], exponent: Syntax) -> list[frozenset[Variable]]:
+        if not isinstance(exponent, Number) or exponent.value not in range(1, 9):
+            raise self.fail("The power of a sum of terms is a whole number from 1 to 8; write I(x**2) for x squared.", exponent)
+        if len(terms) == 1 and exponent.value > 1:
+            raise self.fail("A term to a power is the term itself in a formula; write I(x**2) for x squared.", exponent)
+        result: list[frozenset[Variable]] = []
+        for size in range(1, int(exponent.value) + 1):
+            result += [frozenset().union(*chosen) for chosen in combinations(terms, size)]
+        return _unique(result)
+
+    # --- random part ------------------------------------------------------------------------------------------
+
+    def blocks(self, bar: Operation) -> list[RandomBlock]:
+        """Blocks of one ``(terms | grouping)``."""
+        if bar.left is None:
+            raise self.fail("A random part needs terms before its bar: write (1 | group) or (x | group).", bar)
+        terms = self.terms(_summands(bar.left))
+        if not terms:
+            raise self.fail("A random part without any term: write (1 | group) or (0 + x | group).", bar)
+        groups = self.groupings(bar.right)
+        if bar.operator == "||":
+            return [RandomBlock((term,), group) for group in groups for term in terms]
+        return [RandomBlock(terms, group) for group in groups]
+
+    def groupings(self, node: Syntax) -> list[GroupingFactor]:
+        """``a/b`` is a and a:b; names only."""
+        if isinstance(node, Group):
+            return self.groupings(node.inner)
+        if isinstance(node, Name):
+            return [(node.name,)]
+        if isinstance(node, Operation) and node.left is not None and node.operator in {"/", ":"}:
+            left, right = self.groupings(node.left), self.groupings(node.right)
+            joined = [tuple(dict.fromkeys((*left[-1], *group))) for group in right]
+            return left + joined if node.operator == "/" else joined
+        raise self.fail("After the bar stands a grouping factor: a column, a/b for nested or a:b for combined ones.", node)
+
+    # --- variables --------------------------------------------------------------------------------------------
+
+    def variable(self, node: Syntax) -> Variable:
+        """A column, a function of columns, or a centered variable."""
+        if isinstance(node, Group):
+            return self.variable(node.inner)
+        if isinstance(node, Name):
+            return Column(node.name)
+        if isinstance(node, Call):
+            return self.call(node)
+        if isinstance(node, Text):
+            raise self.fail("A quoted string is no column; put unusual column names in backticks.", node)
+        raise self.fail("Arithmetic on columns stands inside I(…).", node)
+
+    def call(self, node: Call) -> Variable:
+        options = dict(node.options)
+        if node.function not in _LANGUAGE:
+            raise self.fail(f"Unknown function {node.function!r}; expected one of {', '.join(_LANGUAGE)}.", node)
+        most = 2 if node.function in {"within", "between"} else 1
+        if not 1 <= len(node.arguments) <= most:
+            raise self.fail(f"{node.function}() takes {'one or two arguments' if most == 2 else 'one argument'}.", node)
+        allowed = {"center": {"at", "over"}, "C": {"ref"}}.get(node.function, set())
+        for key in options:
+            if key not in allowed:
+                takes = f"; it takes {', '.join(sorted(allowed))}" if allowed else ""
+                raise self.fail(f"{node.function}() has no option {key!r}{takes}.", node)
+        inner = node.arguments[0]
+        if node.function == "C":
+            return self.factor(node, inner, options.get("ref"))
+        if node.function == "I":
+            return Function("I", (self.arithmetic(inner),))
+        if node.function in FUNCTIONS:
+            return Function(node.function, (self.arithmetic(inner),))
+        of = self.variable(inner)
+        if node.function == "center":
+            return self.center(node, of, options)
+        group = self.one_grouping(node.arguments[1]) if len(node.arguments) == 2 else None
+        return Within(of, group) if node.function == "within" else Between(of, group)
+
+    def factor(self, node: Call, inner: Syntax, reference: Syntax | None) -> Factor:
+        if not isinstance(inner, Name):
+            raise self.fail("C() takes a column.", node)
+        if reference is None:
+            return Factor(inner.name)
+        if isinstance(reference, Text):
+            return Factor(inner.name, reference.value)
+        if isinstance(reference, Number):
+            return Factor(inner.name, f"{reference.value:g}")
+        raise self.fail("The reference level of C(x, ref=…) stands in quotes.", reference)
+
+    def center(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Center:
+        if len(options) > 1:
+            raise self.fail("center() takes at= or over=, not both.", node)
+        if "over" in options:
+            return Center(of, over=self.one_grouping(options["over"]))
+        if "at" not in options:
+            return Center(of)
+        return Center(of, at=self.number(options["at"]))
+
+    def number(self, node: Syntax) -> float:
+        if isinstance(node, Number):
+            return node.value
+        if isinstance(node, Operation) and node.left is None and isinstance(node.right, Number):
+            return -node.right.value if node.operator == "-" else node.right.value
+        raise self.fail("Expected a number here.", node)
+
+    def one_grouping(self, node: Syntax) -> GroupingFactor:
+        """A single grouping factor, as the second argument of within() names it; ``a/b`` means its lowest level."""
+        return self.groupings(node)[-1]
+
+    def arithmetic(self, node: Syntax) -> Variable:
+        """The inside of I(…) and of functions, where operators mean arithmetic."""
+        if isinstance(node, Group):
+            return self.arithmetic(node.inner)
+        if isinstance(node, Number):
+            return Constant(node.value)
+        if isinstance(node, Name):
+            return Column(node.name)
+        if isinstance(node, Call) and (node.function in FUNCTIONS or node.function == "I"):
+            return self.call(node)
+        if isinstance(node, Operation) and node.operator in _ARITHMETIC:
+            right = self.arithmetic(node.right)
+            return Function(node.operator, (right,) if node.left is None else (self.arithmetic(node.left), right))
+        raise self.fail(f"Inside I() and functions stand columns, numbers, + - * / ** and {', '.join(FUNCTIONS)}.", node)
+
+
+def _summands(node: Syntax) -> list[tuple[str, Syntax]]:
+    """Signed parts of a sum: ``a + b - c`` -> [(+, a), (+, b), (-, c)]."""
+    if isinstance(node, Operation) and node.operator in {"+", "-"}:
+        left = _summands(node.left) if node.left is not None else []
+        return [*left, (node.operator, node.right)] if node.left is not None else [(node.operator, node.right)]
+    return [("+", node)]
+
+
+def _unique(terms: list[frozenset[Variable]]) -> list[frozenset[Variable]]:
+    return list(dict.fromkeys(terms))

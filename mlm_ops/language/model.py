@@ -1,0 +1,224 @@
+"""The Model: what is asked for, as frozen records that two notations (formula, level equations) compile to.
+
+A *variable* is an expression of columns: a column, a function of columns, or a centered version of either. A *term* is
+a product of variables (the empty product is the intercept). A *block* is a set of terms whose coefficients vary over
+the units of one grouping factor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+GroupingFactor = tuple[str, ...]
+"""Columns whose combined values name the units: ``("school",)``, or ``("school", "class")`` for ``school:class``."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table, as it is."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number inside a function: the 2 of ``I(x**2)``."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of columns, computed row by row; ``name`` is a function's name or an arithmetic operator."""
+
+    name: str
+    arguments: tuple[Variable, ...]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A column taken as categorical: ``C(x, ref='b')``."""
+
+    column: str
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """1 where the categorical column has this level, 0 elsewhere."""
+
+    column: str
+    level: str
+
+
+@dataclass(frozen=True)
+class Within:
+    """A variable minus its group mean."""
+
+    of: Variable
+    group: GroupingFactor | None = None
+
+
+@dataclass(frozen=True)
+class Between:
+    """The group mean of a variable."""
+
+    of: Variable
+    group: GroupingFactor | None = None
+
+
+@dataclass(frozen=True)
+class Center:
+    """A variable minus its grand mean over rows, over the units of ``over``, or minus the value ``at``."""
+
+    of: Variable
+    at: float | None = None
+    over: GroupingFactor | None = None
+
+
+Variable = Column | Constant | Function | Factor | Indicator | Within | Between | Center
+Centered = (Within, Between, Center)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A product of variables; without any it is the intercept."""
+
+    variables: tuple[Variable, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The term as the formula writes it."""
+        return ":".join(label(v) for v in self.variables) if self.variables else "(Intercept)"
+
+
+INTERCEPT = Term()
+
+
+@dataclass(frozen=True)
+class RandomBlock:
+    """Coefficients that vary together over the units of one grouping factor."""
+
+    terms: tuple[Term, ...]
+    group: GroupingFactor
+    covariance: str = "unstructured"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One multilevel model: outcome, fixed terms, and blocks of random coefficients."""
+
+    outcome: Variable
+    fixed: tuple[Term, ...]
+    random: tuple[RandomBlock, ...] = ()
+    #: Over whose units `within` and `between` take means where the formula names no grouping.
+    default_group: GroupingFactor | None = None
+    text: str = field(default="", compare=False)
+
+    @property
+    def outcome_name(self) -> str:
+        """The outcome as the formula writes it."""
+        return label(self.outcome)
+
+    @property
+    def groups(self) -> tuple[GroupingFactor, ...]:
+        """The grouping factors of the random part, in order of appearance."""
+        return tuple(dict.fromkeys(block.group for block in self.random))
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The outcome and every variable of every term, each once."""
+        return tuple(dict.fromkeys((self.outcome, *self.predictors)))
+
+    @property
+    def predictors(self) -> tuple[Variable, ...]:
+        """Every variable of every fixed and random term, each once."""
+        terms = (*self.fixed, *(t for block in self.random for t in block.terms))
+        return tuple(dict.fromkeys(v for t in terms for v in t.variables))
+
+    @property
+    def all_groups(self) -> tuple[GroupingFactor, ...]:
+        """Grouping factors of the random part and of the centering."""
+        centering = (g for v in self.variables for g in centering_groups(v))
+        default = (self.default_group,) if self.default_group else ()
+        return tuple(dict.fromkeys((*self.groups, *default, *centering)))
+
+
+def walk(variable: Variable) -> Iterator[Variable]:
+    """Yield the variable and everything inside it."""
+    yield variable
+    if isinstance(variable, Within | Between | Center):
+        yield from walk(variable.of)
+    elif isinstance(variable, Function):
+        for argument in variable.arguments:
+            yield from walk(argument)
+
+
+def columns_of(variable: Variable) -> tuple[str, ...]:
+    """Names of the table's columns that hold the variable's values (grouping columns aside)."""
+    names = []
+    for node in walk(variable):
+        if isinstance(node, Column):
+            names.append(node.name)
+        elif isinstance(node, Factor | Indicator):
+            names.append(node.column)
+    return tuple(dict.fromkeys(names))
+
+
+def centering_groups(variable: Variable) -> tuple[GroupingFactor, ...]:
+    """Grouping factors over whose units the variable's centering takes means."""
+    found: list[GroupingFactor] = []
+    for node in walk(variable):
+        group = node.group if isinstance(node, Within | Between) else node.over if isinstance(node, Center) else None
+        if group is not None:
+            found.append(group)
+    return tuple(dict.fromkeys(found))
+
+
+def group_name(group: GroupingFactor) -> str:
+    """``school`` or ``school:class``."""
+    return ":".join(group)
+
+
+def label(variable: Variable) -> str:
+    """The variable as a formula writes it, groups that the formula leaves out left out."""
+    match variable:
+        case Column(name):
+            return _name(name)
+        case Constant(value):
+            return f"{value:g}"
+        case Factor(column, reference):
+            return f"C({_name(column)})" if reference is None else f"C({_name(column)}, ref='{reference}')"
+        case Indicator(column, level):
+            return f"{_name(column)}[{level}]"
+        case Within(of, group):
+            return f"within({label(of)}{_argument(group)})"
+        case Between(of, group):
+            return f"between({label(of)}{_argument(group)})"
+        case Center(of, at, over):
+            option = f", at={at:g}" if at is not None else f", over={group_name(over)}" if over else ""
+            return f"center({label(of)}{option})"
+        case Function("I", (inner,)):
+            return f"I({label(inner)})"
+        case Function(name, arguments) if not name.isidentifier():
+            if len(arguments) == 1:
+                return f"{name}{_operand(arguments[0])}"
+            spaced = name if name == "**" else f" {name} "
+            return spaced.join(_operand(a) for a in arguments)
+        case Function(name, arguments):
+            return f"{name}({', '.join(label(a) for a in arguments)})"
+
+
+def _operand(variable: Variable) -> str:
+    text = label(variable)
+    return f"({text})" if isinstance(variable, Function) and not variable.name.isidentifier() else text
+
+
+def _name(name: str) -> str:
+    return name if re.fullmatch(r"[^\W\d][\w.]*", name) else "`" + name.replace("`", "``") + "`"
+
+
+def _argument(group: GroupingFactor | None) -> str:
+    return "" if group is None else f", {group_name(group)}"

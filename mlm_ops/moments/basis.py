@@ -1,0 +1,204 @@
+"""The engine's basis: centered, scaled columns with the span of the user's, and the matrices that lead back.
+
+Cross-products of columns at 1e6 have lost their digits before any algorithm sees them, so the user's columns are never
+multiplied. Each is written as a known combination (a column of G) of *elements*: products of centered variables, whose
+sizes are those of their spreads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.language.columns import DesignColumn
+from mlm_ops.moments.moments import Codes
+from mlm_ops.moments.polynomial import ONE, Coefficient, Evaluator, Polynomial, product
+
+Array = NDArray[np.float64]
+
+#: A column whose distance from the span of those before it is below this share of its spread is aliased, as in R's lm.
+ALIASING_TOLERANCE = 1e-7
+_CONSTANT = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of basis of some columns: engine's columns = elements @ combination, user's coefficients = transform @ engine's.
+
+    ``combination`` is (elements, columns), ``transform`` (columns, columns).
+    """
+
+    combination: Array
+    transform: Array
+
+
+class Basis:
+    """Elements of all the columns of one model.
+
+    Parameters
+    ----------
+    evaluator
+        Evaluates variables on the moments.
+    columns
+        Every design column of the model, the outcome's included.
+    """
+
+    def __init__(self, evaluator: Evaluator, columns: Sequence[DesignColumn]) -> None:
+        self.evaluator = evaluator
+        self._index: dict[tuple[str, ...], int] = {(): _CONSTANT}
+        self.elements: list[Polynomial] = [ONE]
+        self._expanded = {column: self._expand(column) for column in columns}
+
+    def matrix(self, columns: Sequence[DesignColumn]) -> Array:
+        """G, (elements, columns): user's columns = elements @ G."""
+        g = np.zeros((len(self.elements), len(columns)))
+        for i, column in enumerate(columns):
+            for element, multiplier in self._expanded[column].items():
+                g[element, i] = multiplier
+        return g
+
+    def _expand(self, column: DesignColumn) -> dict[int, float]:
+        """Multiply out ``prod (constant_f + spread_f)`` over the column's variables f."""
+        parts = [self.evaluator.part(v) for v in column.variables]
+        found: dict[int, float] = {}
+        for size in range(len(parts) + 1):
+            for chosen in combinations(range(len(parts)), size):
+                multiplier = float(np.prod([p.constant for i, p in enumerate(parts) if i not in chosen]))
+                if multiplier != 0.0:
+                    key = tuple(sorted(parts[i].key for i in chosen))
+                    element = self._index.setdefault(key, len(self.elements))
+                    if element == len(self.elements):
+                        polynomial = ONE
+                        for i in chosen:
+                            polynomial = product(polynomial, parts[i].polynomial)
+                        self.elements.append(polynomial)
+                    found[element] = found.get(element, 0.0) + multiplier
+        return found
+
+
+def element_products(basis: Basis, codes: Codes, size: int) -> Array:
+    """Cross-products of the elements in each unit.
+
+    Parameters
+    ----------
+    codes
+        (J,) the unit that each smallest unit of the moments lies in, 0 to size - 1.
+
+    Returns
+    -------
+    Array
+        (elements, elements, size).
+    """
+    evaluator, elements = basis.evaluator, basis.elements
+    n = evaluator.moments.n
+    means = [evaluator.mean(polynomial) for polynomial in elements]
+    as_they_are = size == len(n) and bool((codes == np.arange(size)).all())
+    result = np.empty((len(elements), len(elements), size))
+    for i, first in enumerate(elements):
+        for j, second in enumerate(elements[: i + 1]):
+            value: Coefficient = evaluator.scatter(first, second) + n * means[i] * means[j]
+            result[i, j] = result[j, i] = value if as_they_are else np.bincount(codes, value, size)
+    return result
+
+
+def independent(g: Array, totals: Array) -> list[int]:
+    """Indices of the columns that do not lie in the span of those before them.
+
+    Parameters
+    ----------
+    g
+        (elements, p) the user's columns in elements.
+    totals
+        (elements, elements) cross-products of the elements over all rows.
+
+    Notes
+    -----
+    A distance is judged against the column's spread, not its length: x with mean 1e9 and standard deviation 1 is no
+    copy of the intercept.
+    """
+    root = _square_root(totals)
+    columns = root @ g
+    spread = g.copy()
+    spread[_CONSTANT, np.abs(g).astype(bool).sum(axis=0) > 1] = 0.0
+    scale = np.linalg.norm(root @ spread, axis=0)
+    kept: list[int] = []
+    directions = np.zeros((len(root), 0))
+    for i in range(g.shape[1]):
+        rest = columns[:, i]
+        for _ in range(2):  # twice is enough (Giraud, Langou and Rozloznik 2005)
+            rest = rest - directions @ (directions.T @ rest)
+        distance = np.linalg.norm(rest)
+        if distance > ALIASING_TOLERANCE * scale[i] and distance > 0:
+            kept.append(i)
+            directions = np.column_stack((directions, rest / distance))
+    return kept
+
+
+def change_of_basis(g: Array, totals: Array, n_obs: int, *, rotate: bool) -> Change:
+    """Engine's columns for the user's columns `g`, each with mean square one.
+
+    Parameters
+    ----------
+    rotate
+        Whether the columns may be combined with each other, not only scaled: so for the fixed part and for
+        unstructured random blocks.
+    """
+    if g.shape[1] == 0:
+        return Change(g, np.zeros((0, 0)))
+    if not rotate:
+        scale = np.sqrt(np.einsum("ai,ab,bi->i", g, totals, g) / n_obs)
+        scale = np.where(scale > 0, scale, 1.0)
+        return Change(g / scale, np.diag(1 / scale))
+    scale = np.sqrt(np.diag(totals) / n_obs)
+    scale = np.where(scale > 0, scale, 1.0)
+    scaled = scale[:, None] * g
+    used = np.flatnonzero(g.any(axis=1))
+    if len(used) == g.shape[1]:
+        # the user's columns span their elements: take these themselves
+        combination = np.zeros_like(g)
+        combination[used, np.arange(len(used))] = 1 / scale[used]
+        return Change(combination, np.linalg.inv(scaled[used]))
+    q, r = np.linalg.qr(scaled)
+    return Change(q / scale[:, None], np.linalg.inv(r))
+
+
+def center_outcome(g: Array, fixed: Change, totals: Array, n_obs: int) -> tuple[Array, Array, float]:
+    """Center and scale the outcome; center it only where the fixed part can take up the shift.
+
+    Parameters
+    ----------
+    g
+        (elements,) the outcome in elements.
+    fixed
+        The fixed part's change of basis, p columns.
+
+    Returns
+    -------
+    combination, offset, scale
+        (elements,) the engine's outcome in elements; (p,) engine's coefficients of what was subtracted, on the
+        outcome's scale; the outcome's scale.
+    """
+    offset = np.zeros(fixed.combination.shape[1])
+    combination = g.copy()
+    if len(offset):
+        cross = fixed.combination.T @ totals
+        of_one = np.linalg.solve(cross @ fixed.combination, cross[:, _CONSTANT])
+        unexplained = 1.0 - of_one @ cross[:, _CONSTANT] / n_obs
+        if abs(unexplained) < 1e-12:
+            offset = combination[_CONSTANT] * of_one
+            combination[_CONSTANT] = 0.0
+    scale = float(np.sqrt(combination @ totals @ combination / n_obs)) or 1.0
+    return combination / scale, offset, scale
+
+
+def _square_root(totals: Array) -> Array:
+    """R with R'R = totals, for a matrix that may be singular; scaled first, so that units do not matter."""
+    scale = np.sqrt(np.diag(totals))
+    scale = np.where(scale > 0, scale, 1.0)
+    values, vectors = np.linalg.eigh(totals / np.outer(scale, scale))
+    root: Array = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * scale
+    return root

@@ -1,0 +1,268 @@
+"""Model + Moments -> Design: what the engine takes. Here the model meets the data, and nowhere else.
+
+Which changes of basis leave the likelihood alone: any for the fixed part (REML adds the logarithm of the determinant);
+any for an unstructured random block; only scaling for every other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import IdentificationError
+from mlm_ops.language.columns import DesignColumn, expand
+from mlm_ops.language.model import GroupingFactor, Model, Variable, group_name
+from mlm_ops.moments.basis import Basis, Change, center_outcome, change_of_basis, element_products, independent
+from mlm_ops.moments.moments import Codes, Moments
+from mlm_ops.moments.polynomial import Evaluator
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FixedDesign:
+    """The fixed part.
+
+    Attributes
+    ----------
+    columns
+        The p estimated columns.
+    aliased
+        Names of columns that were dropped because they lie in the span of those before them.
+    transform
+        (p, p): user's coefficients = transform @ engine's + offset.
+    offset
+        (p,): what the outcome's shift adds.
+    log_determinant
+        log |det| of the change of basis, which the REML criterion needs.
+    """
+
+    columns: tuple[DesignColumn, ...]
+    aliased: tuple[str, ...]
+    transform: Array
+    offset: Array
+    log_determinant: float
+
+
+@dataclass(frozen=True)
+class BlockDesign:
+    """One random block of q columns: user's random effects = transform @ engine's, transform (q, q)."""
+
+    columns: tuple[DesignColumn, ...]
+    covariance: str
+    transform: Array
+
+
+@dataclass(frozen=True)
+class LevelDesign:
+    """The random part of one grouping factor.
+
+    Attributes
+    ----------
+    labels
+        (J,) names of its units.
+    parents
+        (J,) unit of the next level that each lies in; zeros at the top.
+    """
+
+    group: GroupingFactor
+    labels: NDArray[Any]
+    parents: Codes
+    blocks: tuple[BlockDesign, ...]
+
+    @property
+    def size(self) -> int:
+        """Random effects q of a unit."""
+        return sum(len(block.columns) for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Cross-products of one model's columns, per lowest unit, in the engine's basis.
+
+    Attributes
+    ----------
+    levels
+        Lowest grouping factor first; none for single-level regression.
+    products
+        (m, m, J): cross-products of ``[Z_1 | Z_2 | … | X y]`` in each unit of the lowest level.
+    n_obs
+        Rows N.
+    outcome_scale
+        The engine's outcome is (y - shift) / outcome_scale.
+    variable_levels
+        The textbook's level of every variable: 1 if it varies within the lowest units, 2 if it varies between them but
+        within the next, ….
+    """
+
+    fixed: FixedDesign
+    levels: tuple[LevelDesign, ...]
+    products: Array
+    n_obs: int
+    outcome_scale: float
+    variable_levels: dict[Variable, int]
+
+
+@dataclass(frozen=True)
+class _Rung:
+    """One grouping factor of the nest: codes (J,) of its units over the moments' smallest units."""
+
+    group: GroupingFactor
+    codes: Codes
+    labels: NDArray[Any]
+
+
+def build_design(model: Model, moments: Moments) -> Design:
+    """Express a model in moments.
+
+    Raises
+    ------
+    IdentificationError
+        One group, as many parameters as rows, crossed grouping factors, random effects that cannot be told apart.
+    DataError
+        A centered variable that is zero everywhere, a reference level that does not occur.
+    """
+    schema = moments.schema
+    fixed = expand(model.fixed, schema.levels, schema.text_columns)
+    random = [expand(block.terms, schema.levels, schema.text_columns) for block in model.random]
+    outcome = DesignColumn((model.outcome,))
+    evaluator = Evaluator(moments, model.default_group)
+    basis = Basis(evaluator, [*fixed, *(c for columns in random for c in columns), outcome])
+
+    nest = _nest(model.groups, moments)
+    units = nest[0] if nest else _Rung((), np.zeros(moments.n_units, dtype=np.int64), np.array(["all"]))
+    elements = element_products(basis, units.codes, len(units.labels))
+    totals = elements.sum(axis=2)
+
+    kept = independent(basis.matrix(fixed), totals)
+    estimated = tuple(fixed[i] for i in kept)
+    change = change_of_basis(basis.matrix(estimated), totals, moments.n_obs, rotate=True)
+    outcome_combination, offset, scale = center_outcome(basis.matrix([outcome])[:, 0], change, totals, moments.n_obs)
+    changes = [
+        change_of_basis(basis.matrix(columns), totals, moments.n_obs, rotate=block.covariance == "unstructured")
+        for block, columns in zip(model.random, random, strict=True)
+    ]
+    order = [i for rung in nest for i, block in enumerate(model.random) if block.group == rung.group]
+    combination = np.column_stack([*(changes[i].combination for i in order), change.combination, outcome_combination])
+    design = Design(
+        fixed=FixedDesign(
+            columns=estimated,
+            aliased=tuple(c.name for i, c in enumerate(fixed) if i not in kept),
+            transform=change.transform * scale,
+            offset=change.transform @ offset,
+            log_determinant=float(np.linalg.slogdet(change.transform)[1]) if kept else 0.0,
+        ),
+        levels=_levels(model, nest, random, changes, scale),
+        products=_combine(elements, combination),
+        n_obs=moments.n_obs,
+        outcome_scale=scale,
+        variable_levels=_variable_levels([*fixed, *(c for cs in random for c in cs)], evaluator, model, moments),
+    )
+    _check_identified(design)
+    return design
+
+
+def _nest(groups: tuple[GroupingFactor, ...], moments: Moments) -> list[_Rung]:
+    """Grouping factors from the lowest (most units) to the highest, each unit inside one of the next."""
+    rungs = [_Rung(group, *moments.units_of(group)) for group in groups]
+    rungs.sort(key=lambda rung: -len(rung.labels))
+    for lower, upper in zip(rungs, rungs[1:], strict=False):
+        pairs = np.unique(lower.codes * len(upper.labels) + upper.codes)
+        if len(pairs) != len(lower.labels):
+            raise IdentificationError(
+                f"The grouping factors {group_name(lower.group)} and {group_name(upper.group)} are crossed: "
+                f"{len(pairs)} combinations of {len(lower.labels)} and {len(upper.labels)} units. This version fits "
+                f"nested factors only; if labels repeat across parents, write (… | {group_name(upper.group)}/…)."
+            )
+    return rungs
+
+
+def _levels(
+    model: Model, nest: list[_Rung], random: list[tuple[DesignColumn, ...]], changes: list[Change], scale: float
+) -> tuple[LevelDesign, ...]:
+    levels = []
+    for i, rung in enumerate(nest):
+        first = np.unique(rung.codes, return_index=True)[1]
+        parents = nest[i + 1].codes[first] if i + 1 < len(nest) else np.zeros(len(first), dtype=np.int64)
+        blocks = tuple(
+            BlockDesign(columns, block.covariance, change.transform * scale)
+            for block, columns, change in zip(model.random, random, changes, strict=True)
+            if block.group == rung.group
+        )
+        levels.append(LevelDesign(rung.group, rung.labels, parents, blocks))
+    return tuple(levels)
+
+
+def _combine(elements: Array, combination: Array) -> Array:
+    """(elements, elements, J) -> (m, m, J); a column that is one element is copied, not multiplied out."""
+    m = combination.shape[1]
+    terms = [[(int(a), combination[a, i]) for a in np.flatnonzero(combination[:, i])] for i in range(m)]
+    result = np.zeros((m, m, elements.shape[2]))
+    for i in range(m):
+        for j in range(i + 1):
+            for a, left in terms[i]:
+                for b, right in terms[j]:
+                    result[i, j] += (left * right) * elements[a, b]
+            result[j, i] = result[i, j]
+    return result
+
+
+def _variable_levels(
+    columns: list[DesignColumn], evaluator: Evaluator, model: Model, moments: Moments
+) -> dict[Variable, int]:
+    groups = model.groups or ((model.default_group,) if model.default_group else ())
+    rungs = sorted((_Rung(g, *moments.units_of(g)) for g in groups), key=lambda rung: -len(rung.labels))
+    found: dict[Variable, int] = {}
+    for variable in {v for column in columns for v in column.variables}:
+        polynomial = evaluator.part(variable).polynomial
+        found[variable] = 1
+        if not any(factors for factors in polynomial):
+            values = evaluator.mean(polynomial)
+            for height, rung in enumerate(rungs):
+                if _is_constant(values, rung):
+                    found[variable] = height + 2
+    return found
+
+
+def _is_constant(values: Array, rung: _Rung) -> bool:
+    first = np.unique(rung.codes, return_index=True)[1]
+    spread = np.abs(values - values[first][rung.codes]).max()
+    return bool(spread <= 1e-10 * np.abs(values).max())
+
+
+def _check_identified(design: Design) -> None:
+    """Refuse what the rows cannot determine, with the numbers."""
+    n_parameters = len(design.fixed.columns) + 1
+    start = 0
+    for level in design.levels:
+        units, name = len(level.labels), group_name(level.group)
+        if units < 2:
+            raise IdentificationError(
+                f"The grouping factor {name} has one unit, {level.labels[0]!r}; a variance between units needs at least two."
+            )
+        for block in level.blocks:
+            q = len(block.columns)
+            n_parameters += q * (q + 1) // 2
+            if units * q >= design.n_obs:
+                raise IdentificationError(
+                    f"The random part ({', '.join(c.name for c in block.columns)} | {name}) has {units * q} random "
+                    f"effects for {design.n_obs} rows, so they cannot be told from the residuals. Use fewer random terms "
+                    "or a grouping factor with more rows in each unit."
+                )
+        z = design.products[start : start + level.size, start : start + level.size].sum(axis=2)
+        if np.linalg.eigvalsh(z)[0] < 1e-12 * design.n_obs:
+            names = ", ".join(c.name for block in level.blocks for c in block.columns)
+            raise IdentificationError(
+                f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of others; "
+                "remove one."
+            )
+        start += level.size
+    if n_parameters >= design.n_obs:
+        raise IdentificationError(
+            f"The model has as many parameters as rows or more. Got {n_parameters} parameters and {design.n_obs} rows."
+        )
+
+

@@ -1,0 +1,232 @@
+"""The Moments record: sizes, means and scatter of row-level monomials in every unit; merge and subtract.
+
+A linear multilevel model depends on its rows only through these, so one record serves every model of an analysis.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.columns import Monomial
+from mlm_ops.language.model import GroupingFactor, Variable, group_name
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the moments are moments of; equal schemas can be merged.
+
+    Attributes
+    ----------
+    keys
+        Grouping columns; a unit is a distinct combination of their values.
+    centers
+        Fixed center of every row-level atom, subtracted before multiplying.
+    monomials
+        The K products of centered atoms, a single atom being the product of one.
+    constants
+        The L atoms, or categorical columns, that do not vary within units.
+    levels
+        Levels of every categorical column.
+    text_columns
+        Columns that are categorical wherever they stand.
+    ranges
+        Smallest and largest value of every numeric atom.
+    """
+
+    keys: tuple[str, ...]
+    centers: Mapping[Variable, float]
+    monomials: tuple[Monomial, ...]
+    constants: tuple[Variable, ...]
+    levels: Mapping[str, tuple[str, ...]]
+    text_columns: frozenset[str]
+    ranges: Mapping[Variable, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Per-unit moments; units stand last in every array.
+
+    Attributes
+    ----------
+    schema
+        What the columns are.
+    labels
+        (J,) labels a key column: ``labels[k][j]`` is unit j's value of ``schema.keys[k]``.
+    n
+        (J,) rows in each unit.
+    mean
+        (K, J) unit means of the monomials, around the centers.
+    scatter
+        (K (K + 1) / 2, J) cross-products around the unit's own means, lower triangle by rows.
+    constants
+        A (J,) array a constant: numbers, or texts for a categorical column.
+    n_rows
+        Rows that the source held.
+    n_dropped
+        Rows that miss a value, by column; a row may count in several.
+    """
+
+    schema: Schema
+    labels: tuple[NDArray[Any], ...]
+    n: Array
+    mean: Array
+    scatter: Array
+    constants: tuple[NDArray[Any], ...]
+    n_rows: int
+    n_dropped: Mapping[str, int]
+
+    @property
+    def n_obs(self) -> int:
+        """Complete rows."""
+        return int(self.n.sum())
+
+    @property
+    def n_units(self) -> int:
+        """Units J."""
+        return len(self.n)
+
+    @cached_property
+    def checksum(self) -> str:
+        """A fingerprint of the numbers."""
+        digest = hashlib.sha256(repr((self.schema.keys, self.schema.monomials, self.schema.constants)).encode())
+        for array in (self.n, self.mean, self.scatter):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for texts in (*self.labels, *self.constants):
+            digest.update("\x1f".join(map(str, texts)).encode())
+        return digest.hexdigest()[:16]
+
+    def units_of(self, group: GroupingFactor) -> tuple[Codes, NDArray[Any]]:
+        """The unit of a grouping factor that each smallest unit lies in.
+
+        Returns
+        -------
+        codes
+            (J,) index of the factor's unit.
+        labels
+            (J_group,) names of the factor's units, those of several columns joined by ``:``.
+        """
+        missing = [name for name in group if name not in self.schema.keys]
+        if missing:
+            raise DataError(f"The moments hold no units of {group_name(group)}. Got {', '.join(self.schema.keys)}.")
+        codes: Codes = np.zeros(self.n_units, dtype=np.int64)
+        labels: list[NDArray[Any]] = []
+        for name in group:
+            values, inverse = np.unique(self.labels[self.schema.keys.index(name)], return_inverse=True)
+            codes = codes * len(values) + inverse
+            labels.append(values[inverse].astype(str))
+        _, first, codes = np.unique(codes, return_index=True, return_inverse=True)
+        joined = labels[0][first] if labels else np.array(["all"])
+        for part in labels[1:]:
+            joined = np.char.add(np.char.add(joined, ":"), part[first])
+        return codes.astype(np.int64), joined
+
+
+def merge(first: Moments, second: Moments) -> Moments:
+    """Moments of the union of two disjoint sets of rows, by the parallel-axis rule.
+
+    Chan, Golub and LeVeque (1983), The American Statistician 37, eq. 2.1: means are weighted by size, scatters add
+    with the scatter of the means.
+
+    Raises
+    ------
+    DataError
+        The two have other columns or centers, or a constant of a shared unit differs.
+    """
+    _check_schemas(first, second)
+    keys = [np.concatenate(pair) for pair in zip(first.labels, second.labels, strict=True)]
+    codes = _row_codes(keys, first.n_units + second.n_units)
+    _, position = np.unique(codes, return_index=True)
+    n = np.concatenate((first.n, second.n))
+    mean, scatter = np.hstack((first.mean, second.mean)), np.hstack((first.scatter, second.scatter))
+    pooled_n, pooled_mean, pooled_scatter = pool(codes, len(position), n, mean, scatter)
+    constants = []
+    for atom, pair in zip(first.schema.constants, zip(first.constants, second.constants, strict=True), strict=True):
+        values = np.concatenate(pair)
+        if (values != values[position][codes]).any():
+            raise DataError(f"{atom} is constant within the units of each set of rows but not of both together.")
+        constants.append(values[position])
+    return replace(
+        first,
+        labels=tuple(key[position] for key in keys),
+        n=pooled_n,
+        mean=pooled_mean,
+        scatter=pooled_scatter,
+        constants=tuple(constants),
+        n_rows=first.n_rows + second.n_rows,
+        n_dropped={k: v + second.n_dropped.get(k, 0) for k, v in first.n_dropped.items()},
+    )
+
+
+def subtract(whole: Moments, part: Moments) -> Moments:
+    """Moments of the rows of `whole` that are not in `part`: the inverse of `merge`.
+
+    Raises
+    ------
+    DataError
+        `part` holds units or rows that `whole` does not.
+    """
+    _check_schemas(whole, part)
+    keys = [np.concatenate(pair) for pair in zip(whole.labels, part.labels, strict=True)]
+    codes = _row_codes(keys, whole.n_units + part.n_units)
+    if len(np.unique(codes)) > whole.n_units:
+        raise DataError("The part to subtract has units that the whole does not have.")
+    order = np.argsort(codes[: whole.n_units])
+    at = order[np.searchsorted(codes[: whole.n_units], codes[whole.n_units :], sorter=order)]
+    n = whole.n.copy()
+    n[at] -= part.n
+    if (n < 0).any():
+        raise DataError("The part to subtract has units with more rows than the whole has in them.")
+    mean, scatter = whole.mean.copy(), whole.scatter.copy()
+    left = np.maximum(n[at], 1.0)
+    shift = (whole.mean[:, at] - part.mean) * (part.n / left)
+    mean[:, at] += shift
+    rows, cols = np.tril_indices(len(mean))
+    between = whole.n[at] * left / part.n
+    scatter[:, at] -= part.scatter + between * shift[rows] * shift[cols]
+    kept = n > 0
+    return replace(
+        whole,
+        labels=tuple(key[kept] for key in whole.labels),
+        n=n[kept],
+        mean=mean[:, kept],
+        scatter=scatter[:, kept],
+        constants=tuple(values[kept] for values in whole.constants),
+        n_rows=whole.n_rows - part.n_rows,
+        n_dropped={k: v - part.n_dropped.get(k, 0) for k, v in whole.n_dropped.items()},
+    )
+
+
+def pool(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tuple[Array, Array, Array]:
+    """Pool units that share a code: (J,), (K, J), (K (K + 1) / 2, J) -> the same of `size` units."""
+    total = np.bincount(codes, n, size)
+    pooled = np.stack([np.bincount(codes, n * m, size) / total for m in mean]) if len(mean) else mean[:, :0]
+    deviation = mean - pooled[:, codes]
+    rows, cols = np.tril_indices(len(mean))
+    added = [np.bincount(codes, s + n * deviation[i] * deviation[j], size) for s, i, j in zip(scatter, rows, cols, strict=True)]
+    return total, pooled, np.stack(added) if added else scatter[:, :0]
+
+
+def _row_codes(keys: list[NDArray[Any]], size: int) -> Codes:
+    codes: Codes = np.zeros(size, dtype=np.int64)
+    for key in keys:
+        values, inverse = np.unique(key, return_inverse=True)
+        codes = np.unique(codes * len(values) + inverse, return_inverse=True)[1].astype(np.int64)
+    return codes
+
+
+def _check_schemas(first: Moments, second: Moments) -> None:
+    for name in ("keys", "monomials", "constants", "centers"):
+        ours, theirs = getattr(first.schema, name), getattr(second.schema, name)
+        if ours != theirs:
+            raise DataError(f"Moments with different {name} cannot be combined. Got {ours} and {theirs}.")

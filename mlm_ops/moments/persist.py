@@ -1,0 +1,145 @@
+"""Moments <-> a table in the warehouse, one row a unit, with a sibling table that says what the columns are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from mlm_ops.arrow import ArrowStream
+from mlm_ops.errors import DataError
+from mlm_ops.language import model as nodes
+from mlm_ops.language.model import Factor, Variable, label
+from mlm_ops.moments.moments import Moments, Schema
+from mlm_ops.moments.source import quoted_table
+
+if TYPE_CHECKING:
+    import duckdb
+
+_NODES = {
+    cls.__name__: cls
+    for cls in (
+        nodes.Column,
+        nodes.Constant,
+        nodes.Function,
+        nodes.Factor,
+        nodes.Indicator,
+        nodes.Within,
+        nodes.Between,
+        nodes.Center,
+    )
+}
+_DESCRIPTION = "_description"
+
+
+def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
+    """Write moments to `table`, and what they are moments of to ``<table>_description``, in one transaction.
+
+    The columns are named for people: ``mean_ses``, ``scatter_ses_mathach``. A table name may have a schema before a dot.
+    """
+    names = ["*".join(label(a) for a in m) for m in moments.schema.monomials]
+    columns: dict[str, Any] = {key: moments.labels[i] for i, key in enumerate(moments.schema.keys)}
+    columns["n"] = moments.n
+    columns |= {f"mean_{name}": moments.mean[i] for i, name in enumerate(names)}
+    rows, cols = np.tril_indices(len(names))
+    columns |= {
+        f"scatter_{names[i]}_{names[j]}": moments.scatter[k] for k, (i, j) in enumerate(zip(rows, cols, strict=True))
+    }
+    columns |= {
+        f"value_{_constant_name(c)}": values for c, values in zip(moments.schema.constants, moments.constants, strict=True)
+    }
+    frame = pl.DataFrame({name: _series(name, values) for name, values in columns.items()})
+    description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})
+    connection.execute("begin")
+    try:
+        for name, content in ((table, frame), (table + _DESCRIPTION, description)):
+            connection.register("mlm_frame", ArrowStream(content))
+            connection.execute(f"create or replace table {quoted_table(name)} as from mlm_frame")
+            connection.unregister("mlm_frame")
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+
+
+def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
+    """Read moments back, equal to the last bit.
+
+    Raises
+    ------
+    DataError
+        There is no such table, or it was not written by `save_moments`.
+    """
+    import duckdb
+
+    try:
+        row = connection.execute(f"select description from {quoted_table(table + _DESCRIPTION)}").fetchone()
+        columns = connection.execute(f"select * from {quoted_table(table)}").fetchnumpy()
+    except duckdb.CatalogException as error:
+        raise DataError(f"There are no moments in table {table!r}. Collect them first.") from error
+    if row is None:
+        raise DataError(f"The table {table + _DESCRIPTION!r} is empty. Collect the moments again.")
+    told = json.loads(row[0])
+    schema = Schema(
+        keys=tuple(told["keys"]),
+        centers={_node(n): c for n, c in told["centers"]},
+        monomials=tuple(tuple(_node(n) for n in factors) for factors in told["monomials"]),
+        constants=tuple(_node(n) for n in told["constants"]),
+        levels={name: tuple(levels) for name, levels in told["levels"].items()},
+        text_columns=frozenset(told["text_columns"]),
+        ranges={_node(n): (low, high) for n, (low, high) in told["ranges"]},
+    )
+    values = list(columns.values())
+    k, size = len(schema.keys), len(schema.monomials)
+    first_scatter = k + 1 + size
+    first_constant = first_scatter + size * (size + 1) // 2
+    units = len(values[k])
+    return Moments(
+        schema=schema,
+        labels=tuple(np.asarray(v) for v in values[:k]),
+        n=np.asarray(values[k], dtype=float),
+        mean=np.array(values[k + 1 : first_scatter], dtype=float).reshape(size, units),
+        scatter=np.array(values[first_scatter:first_constant], dtype=float).reshape(-1, units),
+        constants=tuple(np.asarray(v) for v in values[first_constant:]),
+        n_rows=told["n_rows"],
+        n_dropped=told["n_dropped"],
+    )
+
+
+def _describe(moments: Moments) -> dict[str, Any]:
+    schema = moments.schema
+    return {
+        "keys": schema.keys,
+        "centers": [(_json(a), c) for a, c in schema.centers.items()],
+        "monomials": [[_json(a) for a in m] for m in schema.monomials],
+        "constants": [_json(c) for c in schema.constants],
+        "levels": {name: list(levels) for name, levels in schema.levels.items()},
+        "text_columns": sorted(schema.text_columns),
+        "ranges": [(_json(a), r) for a, r in schema.ranges.items()],
+        "n_rows": moments.n_rows,
+        "n_dropped": dict(moments.n_dropped),
+    }
+
+
+def _constant_name(variable: Variable) -> str:
+    return variable.column if isinstance(variable, Factor) else label(variable)
+
+
+def _series(name: str, values: Any) -> pl.Series:
+    return pl.Series(name, values.tolist() if values.dtype == object else values)
+
+
+def _json(value: Any) -> Any:
+    if type(value).__name__ in _NODES:
+        return {"node": type(value).__name__, **{f.name: _json(getattr(value, f.name)) for f in fields(value)}}
+    return [_json(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _node(value: Any) -> Any:
+    if isinstance(value, dict):
+        arguments = {name: _node(v) for name, v in value.items() if name != "node"}
+        return _NODES[value["node"]](**arguments)
+    return tuple(_node(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,108 @@
+"""Renders the macros of sql/ with jinja2, as dbt would, so that one text serves both."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.model import Column, Constant, Factor, Function, Indicator, Variable, label
+from mlm_ops.sql_text import identifier, literal
+
+if TYPE_CHECKING:
+    from jinja2.environment import TemplateModule
+
+
+def render(macro: str, **arguments: Any) -> str:
+    """SQL of one macro of the dbt package, for DuckDB.
+
+    Parameters
+    ----------
+    macro
+        Name of a macro, which is the name of its file.
+    arguments
+        The macro's arguments; SQL expressions and relations must be quoted already.
+    """
+    text: str = getattr(_module(), macro)(**arguments)
+    return text.strip()
+
+
+def expression(variable: Variable) -> str:
+    """SQL of an atom, as a double.
+
+    Functions outside their domain give null, which the survey counts and reports by name.
+    """
+    match variable:
+        case Column(name):
+            return render("number", expression=identifier(name))
+        case Constant(value):
+            return literal(float(value))
+        case Indicator(column, level):
+            return f"case when {category(column)} = {literal(level)} then 1.0e0 else 0.0e0 end"
+        case Function("I", (inner,)):
+            return expression(inner)
+        case Function("log", (inner,)):
+            return _guarded("ln", expression(inner), ">")
+        case Function("sqrt", (inner,)):
+            return _guarded("sqrt", expression(inner), ">=")
+        case Function("exp" | "abs" as name, (inner,)):
+            return f"{name}({expression(inner)})"
+        case Function("**", (base, exponent)):
+            return f"power({expression(base)}, {expression(exponent)})"
+        case Function("/", (top, bottom)):
+            return f"({expression(top)} / nullif({expression(bottom)}, 0))"
+        case Function("+" | "-" as sign, (inner,)):
+            return f"({sign} {expression(inner)})"
+        case Function("+" | "-" | "*" as operator, (left, right)):
+            return f"({expression(left)} {operator} {expression(right)})"
+    raise DataError(f"{label(variable)} is not computed row by row.")
+
+
+def category(column: str) -> str:
+    """SQL of a categorical column, as text."""
+    return f"cast({identifier(column)} as varchar)"
+
+
+def is_factor(variable: Variable) -> bool:
+    """Whether a constant of the moments is a categorical column."""
+    return isinstance(variable, Factor)
+
+
+def _guarded(function: str, argument: str, comparison: str) -> str:
+    return f"case when {argument} {comparison} 0 then {function}({argument}) end"
+
+
+class _Adapter:
+    """Stands for dbt's adapter: quoting and dispatch to ``duckdb__`` or ``default__`` macros."""
+
+    def __init__(self, scope: dict[str, Any]) -> None:
+        self.scope = scope
+
+    def quote(self, name: str) -> str:
+        return identifier(name)
+
+    def dispatch(self, macro: str, namespace: str) -> Any:
+        return self.scope.get(f"duckdb__{macro}") or self.scope[f"default__{macro}"]
+
+
+@cache
+def _module() -> TemplateModule:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, autoescape=False)  # SQL, not HTML
+    sources = sorted(_macro_directory().iterdir(), key=lambda entry: entry.name)
+    text = "\n".join(entry.read_text(encoding="utf-8") for entry in sources if entry.name.endswith(".sql"))
+    scope: dict[str, Any] = {}
+    # dbt's return() leaves the macro with a value; every use of ours is the macro's whole text
+    template = environment.from_string(text, globals={"adapter": _Adapter(scope), "return": lambda value: value})
+    module = template.module
+    scope.update({name: getattr(module, name) for name in dir(module) if not name.startswith("_")})
+    return module
+
+
+def _macro_directory() -> Traversable | Path:
+    packaged = files("mlm_ops") / "sql" / "macros"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "sql" / "macros"

@@ -1,0 +1,96 @@
+"""A Fit as a page of plain text: what `print(fit)` shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlm_ops import tables
+
+if TYPE_CHECKING:
+    from mlm_ops.fit import Fit
+
+
+def describe(fitted: Fit) -> str:
+    """Equations, fixed effects, variance components, and how well the model fits."""
+    statistics = fitted.fit_statistics.row(0, named=True)
+    groups = ", ".join(f"{len(level.labels)} {'/'.join(level.group)}" for level in fitted.result.design.levels)
+    kind = "Multilevel model" if groups else "Single-level regression"
+    method = "" if not groups else f" by {fitted.estimator.upper()}"
+    icc = f", ICC {statistics['icc']:.3f}" if statistics["icc"] is not None else ""
+    lines = [
+        f"{kind}{method}: {fitted.model.text}",
+        f"{statistics['n_obs']} rows{' in ' + groups if groups else ''}",
+        "",
+        fitted.equations("levels"),
+        "",
+        "Fixed effects",
+        _fixed_effects(fitted),
+        "",
+        "Variance components",
+        _variance_components(fitted),
+        "",
+        f"log-likelihood {statistics['log_likelihood']:.3f}, deviance {statistics['deviance']:.3f}, "
+        f"AIC {statistics['aic']:.3f}, BIC {statistics['bic']:.3f}{icc}",
+        *(f"Note: {note}." for note in tables.notes(fitted)),
+    ]
+    return "\n".join(lines)
+
+
+def p_value(value: float | None) -> str:
+    """A p value as papers print it."""
+    if value is None:
+        return ""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with so many significant digits, trailing zeros kept, and thousands not hidden in exponents."""
+    if value is None:
+        return ""
+    if value != 0 and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:#.{max(digits, len(str(int(abs(value)))))}g}".rstrip(".")
+
+
+def _fixed_effects(fitted: Fit) -> str:
+    rows = [("term", "", "estimate", "std. error", "df", "t" if fitted.df != "none" else "z", "p")]
+    for row in fitted.fixed_effects.iter_rows(named=True):
+        rows.append(
+            (
+                row["term"],
+                row["symbol"],
+                number(row["estimate"]),
+                number(row["std_error"]),
+                f"{row['df']:.1f}" if row["df"] is not None else "",
+                f"{row['statistic']:.2f}" if row["statistic"] is not None else "",
+                p_value(row["p_value"]),
+            )
+        )
+    return _aligned(rows, left=2)
+
+
+def _variance_components(fitted: Fit) -> str:
+    rows = [("group", "term", "", "variance", "std. dev.", "correlation")]
+    for row in fitted.variance_components.iter_rows(named=True):
+        term = row["term"] or ""
+        rows.append(
+            (
+                row["group"],
+                f"{term}, {row['other']}" if row["other"] else term,
+                row["symbol"],
+                number(row["estimate"]),
+                number(row["std_dev"]),
+                "" if row["correlation"] is None else f"{row['correlation']:.2f}",
+            )
+        )
+    return _aligned(rows, left=3)
+
+
+def _aligned(rows: list[tuple[str, ...]], left: int) -> str:
+    """Columns under each other; the first `left` begin at the left, the numbers end at the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)

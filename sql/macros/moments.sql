@@ -1,0 +1,83 @@
+{# One row a unit: its keys, its size n, the mean (around fixed centers) and the scatter around the unit's own mean of
+   every monomial, and the smallest and largest value of what is held constant within units.
+   units: list of expressions; variables: list of {alias, expression, center};
+   monomials: list of lists of variables' aliases; constants: list of {alias, expression}.
+   Centering before multiplying keeps the digits: see docs/moments.md. #}
+{% macro moments(relation, units, variables, monomials, constants, complete) %}
+  {{- return(adapter.dispatch('moments', 'mlm')(relation, units, variables, monomials, constants, complete)) -}}
+{% endmacro %}
+
+{% macro default__moments(relation, units, variables, monomials, constants, complete) %}
+with centered as (
+  select
+    {%- for unit in units %}
+    {{ unit }} as u_{{ loop.index0 }},
+    {%- endfor %}
+    {%- for variable in variables %}
+    {{ variable.expression }} - {{ variable.center }} as {{ variable.alias }},
+    {%- endfor %}
+    {%- for constant in constants %}
+    {{ constant.expression }} as {{ constant.alias }},
+    {%- endfor %}
+    1 as one
+  from {{ relation }}
+  where {{ complete }}
+),
+monomials as (
+  select
+    {%- for unit in units %}
+    u_{{ loop.index0 }},
+    {%- endfor %}
+    {%- for factors in monomials %}
+    {{ factors | join(' * ') }} as m_{{ loop.index0 }},
+    {%- endfor %}
+    {%- for constant in constants %}
+    {{ constant.alias }},
+    {%- endfor %}
+    one
+  from centered
+),
+sums as (
+  select
+    {%- for unit in units %}
+    u_{{ loop.index0 }},
+    {%- endfor %}
+    {%- for i in range(monomials | length) %}
+    sum(m_{{ i }}) as sum_{{ i }},
+    {%- for j in range(i + 1) %}
+    sum(m_{{ i }} * m_{{ j }}) as sum_{{ i }}_{{ j }},
+    {%- endfor %}
+    {%- endfor %}
+    {%- for constant in constants %}
+    min({{ constant.alias }}) as low_{{ loop.index0 }},
+    max({{ constant.alias }}) as high_{{ loop.index0 }},
+    {%- endfor %}
+    {{ number('count(*)') }} as n
+  from monomials
+  {%- if units %}
+  group by {% for unit in units %}u_{{ loop.index0 }}{{ ', ' if not loop.last }}{% endfor %}
+  {%- endif %}
+),
+moments as (
+  select
+    {%- for unit in units %}
+    u_{{ loop.index0 }},
+    {%- endfor %}
+    n
+    {%- for i in range(monomials | length) %},
+    sum_{{ i }} / n as mean_{{ i }}
+    {%- for j in range(i + 1) %},
+    sum_{{ i }}_{{ j }} - sum_{{ i }} * sum_{{ j }} / n as scatter_{{ i }}_{{ j }}
+    {%- endfor %}
+    {%- endfor %}
+    {%- for constant in constants %},
+    low_{{ loop.index0 }},
+    high_{{ loop.index0 }}
+    {%- endfor %}
+  from sums
+)
+select * from moments
+{%- if units %}
+order by {% for unit in units %}u_{{ loop.index0 }}{{ ', ' if not loop.last }}{% endfor %}
+{%- endif %}
+{% endmacro %}

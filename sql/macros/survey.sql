@@ -1,0 +1,62 @@
+{# One row that tells what the moments need to know beforehand: how many rows there are and how many are complete;
+   the grand mean and range of every number; the levels of every category; and, from the first rows, which of them
+   look constant within the units (`moments` proves or refutes it).
+   numbers, categories: lists of {alias, expression}; units: list of expressions. #}
+{% macro survey(relation, numbers, categories, units, complete, probe_rows=20000) %}
+  {{- return(adapter.dispatch('survey', 'mlm')(relation, numbers, categories, units, complete, probe_rows)) -}}
+{% endmacro %}
+
+{% macro default__survey(relation, numbers, categories, units, complete, probe_rows=20000) %}
+with totals as (
+  select
+    count(*) as n_rows,
+    count(*) filter (where {{ complete }}) as n_complete
+    {%- for unit in units %},
+    count(*) - count({{ unit }}) as missing_unit_{{ loop.index0 }}
+    {%- endfor %}
+    {%- for number in numbers %},
+    count(*) filter (where not ({{ is_complete([number.expression]) }})) as missing_{{ number.alias }},
+    avg({{ number.expression }}) filter (where {{ complete }}) as mean_{{ number.alias }},
+    min({{ number.expression }}) filter (where {{ complete }}) as min_{{ number.alias }},
+    max({{ number.expression }}) filter (where {{ complete }}) as max_{{ number.alias }}
+    {%- endfor %}
+    {%- for category in categories %},
+    count(*) - count({{ category.expression }}) as missing_{{ category.alias }},
+    {{ distinct_values(category.expression, complete) }} as levels_{{ category.alias }}
+    {%- endfor %}
+  from {{ relation }}
+),
+first_rows as (
+  select
+    {%- for unit in units %}
+    {{ unit }} as u_{{ loop.index0 }},
+    {%- endfor %}
+    {%- for variable in numbers + categories %}
+    {{ variable.expression }} as {{ variable.alias }},
+    {%- endfor %}
+    1 as one
+  from {{ relation }}
+  where {{ complete }}
+  limit {{ probe_rows }}
+),
+first_units as (
+  select
+    {%- for variable in numbers + categories %}
+    min({{ variable.alias }}) < max({{ variable.alias }}) as varies_{{ variable.alias }},
+    {%- endfor %}
+    count(*) as n
+  from first_rows
+  {%- if units %}
+  group by {% for unit in units %}u_{{ loop.index0 }}{{ ', ' if not loop.last }}{% endfor %}
+  {%- endif %}
+),
+probe as (
+  select
+    {%- for variable in numbers + categories %}
+    max(case when varies_{{ variable.alias }} then 1 else 0 end) as varies_{{ variable.alias }},
+    {%- endfor %}
+    count(*) as n_units_probed
+  from first_units
+)
+select * from totals cross join probe
+{% endmacro %}
