@@ -1,0 +1,262 @@
+"""DuckDB files: opening one that may be busy, reading a user's data file, replacing a published copy.
+
+What can go wrong with a file is said here, as one sentence that names it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+
+from mlm_ops.errors import DataError, StoreError
+from mlm_ops.sql_text import literal, qualified
+
+Connection = duckdb.DuckDBPyConnection
+OnWait = Callable[[str], None]
+Result = TypeVar("Result")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+DATABASE_SUFFIXES = frozenset({".duckdb", ".db", ".ddb"})
+#: How DuckDB reads each kind of data file; R writes a missing value as NA.
+READERS = {
+    ".csv": "read_csv({path}, sample_size = -1, nullstr = ['', 'NA'])",
+    ".tsv": "read_csv({path}, sample_size = -1, nullstr = ['', 'NA'])",
+    ".parquet": "read_parquet({path})",
+}
+
+
+class _BusyError(Exception):
+    """Another process is using the file; the message is the sentence's first half."""
+
+
+def connect(
+    path: Path | str, *, read_only: bool = False, wait: float = 30.0, on_wait: OnWait | None = None
+) -> Connection:
+    """Open the DuckDB file at `path`, waiting while another process has it open.
+
+    Parameters
+    ----------
+    path
+        Created, with its folder, unless `read_only`.
+    wait
+        Seconds to go on trying while the file is locked.
+    on_wait
+        Called once with a sentence that says who is being waited for.
+
+    Raises
+    ------
+    StoreError
+        The file is still locked, is no DuckDB database, or may not be read or written.
+    """
+    path = Path(path)
+    if not read_only:
+        _make_folder(path)
+
+    def attempt() -> Connection:
+        try:
+            return duckdb.connect(str(path), read_only=read_only)
+        except duckdb.Error as error:
+            if "set lock" in str(error):
+                raise _BusyError(f"The database {path} is open in another process{_holder(str(error))}") from error
+            raise StoreError(_why_not_opened(path, error)) from error
+
+    return _patiently(attempt, wait, on_wait, remedy="Close it there, or try again when that process has ended.")
+
+
+def _patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | None, remedy: str) -> Result:
+    """Repeat `attempt`, with growing pauses, as long as it says that the file is busy."""
+    deadline, pause, told = time.monotonic() + wait, FIRST_PAUSE, False
+    while True:
+        try:
+            return attempt()
+        except _BusyError as busy:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise StoreError(f"{busy}; waited {wait:.0f} s for it. {remedy}") from busy
+            if on_wait is not None and not told:
+                on_wait(f"{busy}; waiting up to {wait:.0f} s for it.")
+                told = True
+            time.sleep(min(pause, left))
+            pause = min(1.5 * pause, LONGEST_PAUSE)
+
+
+def _make_folder(path: Path) -> None:
+    """Create the folder of `path` where it is missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"The folder {path.parent} for {path.name} cannot be created: {error.strerror}. Choose another place."
+        ) from error
+
+
+def _holder(message: str) -> str:
+    """Return `` (PID 7, python3.11)`` out of DuckDB's message about a lock, as far as it says so."""
+    found = re.search(r"held in (?:(\S.*?) )?\(PID (\d+)\)", message)
+    if found is None:
+        return ""
+    program = f", {Path(found[1]).name}" if found[1] else ""
+    return f" (PID {found[2]}{program})"
+
+
+def _why_not_opened(path: Path, error: duckdb.Error) -> str:
+    """Say in one sentence why DuckDB could not open `path`."""
+    message = str(error)
+    if path.is_dir():
+        return f"{path} is a folder, not a DuckDB database. Name a file in it."
+    if "does not exist" in message:
+        return f"There is no database at {path}."
+    if "not a valid DuckDB" in message:
+        return f"{path} is not a DuckDB database. Choose another file; this one was left as it is."
+    if "read enough bytes" in message:
+        return f"The database {path} is damaged: it ends too early. Restore it, or remove it and run again."
+    if "version number" in message:
+        return (
+            f"The database {path} was written by a newer DuckDB than {duckdb.__version__}. Upgrade the duckdb package."
+        )
+    if "different configuration" in message:
+        return f"The database {path} is already open in this process, with other settings. Close that connection first."
+    if "Permission denied" in message or "Read-only file system" in message or "not permitted" in message:
+        return f"The database {path} cannot be opened here: permission denied. Choose a place that you may write to."
+    reason = message.partition("\n")[0].removeprefix("IO Error: ")
+    return f"The database {path} cannot be opened: {reason}"
+
+
+def open_data(path: Path | str, table: str | None = None) -> tuple[Connection, str]:
+    """Open a data file for fitting.
+
+    Parameters
+    ----------
+    path
+        A CSV or Parquet file, read into memory, or a DuckDB file, opened read-only.
+    table
+        The table of a DuckDB file; may be left out when it has just one.
+
+    Returns
+    -------
+    tuple
+        A connection and the name of the table in it.
+
+    Raises
+    ------
+    DataError, StoreError
+        The file is missing, is of an unknown kind, or cannot be read; or the table has to be named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"There is no file {path}.")
+    kind = path.suffix.lower()
+    if kind in DATABASE_SUFFIXES:
+        connection = connect(path, read_only=True)
+        return connection, table or _only_table(connection, path)
+    if kind not in READERS:
+        expected = ", ".join(sorted([*READERS, *DATABASE_SUFFIXES]))
+        raise DataError(
+            f"{path} is of a kind that cannot be read. Got {kind or 'no suffix'}; expected one of {expected}."
+        )
+    if table is not None:
+        raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {table}.")
+    connection = duckdb.connect()
+    reader = READERS[kind].format(path=literal(str(path)))
+    try:
+        connection.execute(f"create table data as select * from {reader}")
+    except duckdb.Error as error:
+        connection.close()
+        raise DataError(f"{path} cannot be read as {kind[1:]}: {str(error).partition(chr(10))[0]}") from error
+    return connection, "data"
+
+
+def _only_table(connection: Connection, path: Path) -> str:
+    """Return the name of the one table or view in a database."""
+    names = connection.execute(
+        "select table_schema, table_name from information_schema.tables"
+        " where table_catalog = current_database() order by all"
+    ).fetchall()
+    if len(names) == 1:
+        return qualified(*names[0])
+    connection.close()
+    found = ", ".join(".".join(name) for name in names) or "no tables at all"
+    raise DataError(f"Which table of {path}? Got {found}. Name one with --table.")
+
+
+@contextmanager
+def replacing(destination: Path | str, *, wait: float = 30.0) -> Iterator[Path]:
+    """Give a path to build a new version of `destination` at; put it in place when the block ends well.
+
+    Readers that have the old file open keep it; no one ever sees half a file. When the block fails the old file stays
+    and the new one is removed. One process at a time: the others wait.
+    """
+    destination = Path(destination)
+    _make_folder(destination)
+    building = destination.with_name(destination.name + ".building")
+    with _locked(destination, wait):
+        # A process that was killed here may have left its half behind.
+        _remove(building)
+        try:
+            yield building
+            _put_in_place(building, destination)
+        finally:
+            _remove(building)
+
+
+def _put_in_place(building: Path, destination: Path) -> None:
+    """Rename `building` to `destination`, on the disk before and after."""
+    try:
+        _sync(building)
+        # The log of someone who wrote into the published copy belongs to the file that goes.
+        destination.with_name(destination.name + ".wal").unlink(missing_ok=True)
+        os.replace(building, destination)
+        _sync(destination.parent)
+    except OSError as error:
+        raise StoreError(f"{destination} cannot be replaced: {error.strerror}.") from error
+
+
+def _remove(database: Path) -> None:
+    for path in (database, database.with_name(database.name + ".wal")):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the operating system write a file, or a folder's list of names, to the disk."""
+    if sys.platform == "win32" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked(destination: Path, wait: float) -> Iterator[None]:
+    """Hold the lock file beside `destination`; the system lets go of it when the process dies."""
+    lock = destination.with_name(destination.name + ".lock")
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(f"{destination} cannot be written: {error.strerror}. Choose another place.") from error
+
+    def attempt() -> None:
+        if sys.platform == "win32":
+            return
+        import fcntl
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _BusyError(f"{destination} is being replaced by another process") from error
+
+    try:
+        _patiently(attempt, wait, None, remedy="Try again when that process has ended.")
+        yield
+    finally:
+        os.close(handle)

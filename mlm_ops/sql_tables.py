@@ -1,0 +1,79 @@
+"""Result tables in DuckDB: make one, append a frame to it, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import duckdb
+import polars as pl
+
+from mlm_ops.arrow import ArrowStream
+from mlm_ops.database import Connection
+from mlm_ops.errors import StoreError
+from mlm_ops.sql_text import identifier, qualified
+from mlm_ops.tables import TABLES, Schema
+
+_SQL_TYPES: dict[pl.DataType, str] = {
+    pl.String(): "varchar",
+    pl.Float64(): "double",
+    pl.Int64(): "bigint",
+    pl.Boolean(): "boolean",
+    pl.Datetime("us", "UTC"): "timestamptz",
+}
+
+
+def create_table(connection: Connection, schema: str, name: str, columns: Schema) -> None:
+    """Make a table with `columns`, or add to the one that is there the columns that it lacks."""
+    table = qualified(schema, name)
+    typed = {column: f"{identifier(column)} {_SQL_TYPES[kind]}" for column, kind in columns.items()}
+    connection.execute(f"create table if not exists {table} ({', '.join(typed.values())})")
+    present = connection.sql(f"from {table}").columns
+    for column in typed.keys() - set(present):
+        connection.execute(f"alter table {table} add column {typed[column]}")
+
+
+def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, columns: Schema) -> None:
+    """Append `frame`, brought to the types of `columns`."""
+    ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items())
+    connection.register("mlm_frame", ArrowStream(ordered))
+    try:
+        connection.execute(f"insert into {table} by name from mlm_frame")
+    finally:
+        connection.unregister("mlm_frame")
+
+
+def check_results(tables: Mapping[str, pl.DataFrame]) -> None:
+    """Compare names and columns with `mlm_ops.tables.TABLES`; all faults together."""
+    faults = []
+    for name, frame in tables.items():
+        if name not in TABLES:
+            faults.append(f"there is no table {name}")
+            continue
+        expected = {"model", *TABLES[name]}
+        if missing := sorted(expected - set(frame.columns)):
+            faults.append(f"{name} lacks {', '.join(missing)}")
+        if extra := sorted(set(frame.columns) - expected):
+            faults.append(f"{name} has no column {', '.join(extra)}")
+    if faults:
+        raise StoreError(f"These results do not fit the store: {'; '.join(faults)}.")
+
+
+@contextmanager
+def all_or_nothing(connection: Connection, what: str) -> Iterator[None]:
+    """Keep all that the block writes, or nothing of it."""
+    try:
+        connection.begin()
+        try:
+            yield
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+    except (duckdb.Error, pl.exceptions.PolarsError) as error:
+        raise StoreError(f"The results of {what} could not be written: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, without the SQL that DuckDB shows below it."""
+    return str(error).partition("\n")[0]

@@ -1,0 +1,208 @@
+"""The results store: schema ``mlm`` of a DuckDB file, one transaction a run, history kept.
+
+Columns come from `mlm_ops.tables`; each table has a view ``latest_<table>`` with the rows of the latest finished run
+of every analysis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from mlm_ops.database import Connection, OnWait, connect, open_data, replacing
+from mlm_ops.errors import StoreError
+from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, first_line, insert_frame
+from mlm_ops.sql_text import identifier, literal, qualified
+from mlm_ops.staging import Staged, read_staged, stage
+from mlm_ops.tables import KEYS, RUNS, TABLES, Schema
+
+__all__ = [
+    "Connection",
+    "OnWait",
+    "Run",
+    "Staged",
+    "check_store",
+    "connect",
+    "open_data",
+    "publish",
+    "read_latest",
+    "read_staged",
+    "stage",
+    "write_run",
+]
+
+RESULTS = "mlm"
+#: Goes up when a table changes its meaning; a new column needs no new version.
+STORE_VERSION = 1
+#: DuckDB 1.2 and later read files of this storage version.
+PUBLISHED_STORAGE = "v1.2.0"
+
+RESULT_TABLES: dict[str, Schema] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of ``mlm.runs``: what was fitted, when, and from which data.
+
+    ``n_dropped`` is JSON: how many rows each model left out. Times carry a time zone.
+    """
+
+    run_id: str
+    analysis: str
+    started_at: datetime
+    finished_at: datetime
+    data: str
+    n_rows: int
+    n_obs: int
+    n_dropped: str
+    moments_checksum: str
+    engine_version: str
+    status: str = "finished"
+
+
+def write_run(connection: Connection, run: Run, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Write one run and its rows in one transaction.
+
+    Parameters
+    ----------
+    connection
+        An open DuckDB connection that is not inside a transaction.
+    run
+        A second run with the same ``run_id`` and ``analysis`` (a step tried again) takes the place of the first.
+    tables
+        Result tables by name, each with the column ``model`` and those of `mlm_ops.tables.TABLES`.
+
+    Raises
+    ------
+    StoreError
+        A table or column is not one of the store's, the store is of another version, or the database refuses the
+        rows. Nothing of the run is then left in the store.
+    """
+    check_results(tables)
+    run_frame = pl.DataFrame([asdict(run)], schema=RUNS)
+    keys = [pl.lit(run.run_id).alias("run_id"), pl.lit(run.analysis).alias("analysis")]
+    with all_or_nothing(connection, f"run {run.run_id} of {run.analysis}"):
+        _create_results(connection)
+        for name, columns in RESULT_TABLES.items():
+            connection.execute(
+                f"delete from {qualified(RESULTS, name)} where run_id = ? and analysis = ?",
+                [run.run_id, run.analysis],
+            )
+            frame = run_frame if name == "runs" else tables.get(name)
+            if frame is not None:
+                insert_frame(connection, qualified(RESULTS, name), frame.with_columns(keys), columns)
+
+
+def read_latest(connection: Connection, table: str) -> pl.DataFrame:
+    """Return the rows of `table` that belong to the latest finished run of each analysis.
+
+    Raises
+    ------
+    StoreError
+        There is no such table, there are no results yet, or the store is of another version.
+    """
+    if table not in RESULT_TABLES:
+        raise StoreError(f"The store has no table {table}. Expected one of {', '.join(RESULT_TABLES)}.")
+    if not check_store(connection):
+        raise StoreError("There are no results yet.")
+    rows: pl.DataFrame = connection.sql(f"from {qualified(RESULTS, f'latest_{table}')}").pl()
+    # A store of an earlier mlm-ops may lack a column that was added since: it is then null.
+    return rows.select(
+        (pl.col(name) if name in rows.columns else pl.lit(None).alias(name)).cast(kind)
+        for name, kind in RESULT_TABLES[table].items()
+    )
+
+
+def publish(connection: Connection, destination: Path | str, *, wait: float = 30.0) -> None:
+    """Put a copy of schema ``mlm``, and nothing else, at `destination`, at one stroke.
+
+    The copy is built beside the old file and renamed into its place, so that a reader sees the old one or the new one.
+    DuckDB 1.2 and later can read it.
+
+    Raises
+    ------
+    StoreError
+        There are no results yet, or the place cannot be written.
+    """
+    if not check_store(connection):
+        raise StoreError(f"There are no results to publish to {destination} yet. Run an analysis first.")
+    # A cursor has its own current database, which the views below need, and leaves the caller's as it was.
+    with replacing(destination, wait=wait) as building, connection.cursor() as cursor:
+        source = str(_one(cursor, "select current_database()"))
+        target = "mlm_published"
+        try:
+            cursor.execute(
+                f"attach {literal(str(building))} as {target} (storage_version {literal(PUBLISHED_STORAGE)})"
+            )
+            cursor.execute(f"use {target}")
+            _create_results(cursor)
+            for name in RESULT_TABLES:
+                copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
+                cursor.execute(copy)
+            cursor.execute(f"checkpoint {target}")
+        except duckdb.Error as error:
+            raise StoreError(f"The results cannot be published to {destination}: {first_line(error)}") from error
+        finally:
+            cursor.execute(f"use {identifier(source)}")
+            cursor.execute(f"detach database if exists {target}")
+
+
+def check_store(connection: Connection) -> bool:
+    """Tell whether the current database has a results store.
+
+    Raises
+    ------
+    StoreError
+        It has one of another version, or a schema ``mlm`` that is not ours.
+    """
+    found = {
+        str(name)
+        for (name,) in connection.execute(
+            "select table_name from duckdb_tables() where database_name = current_database() and schema_name = ?",
+            [RESULTS],
+        ).fetchall()
+    }
+    if "store_version" in found:
+        version = _one(connection, f"select version from {RESULTS}.store_version")
+        if version != STORE_VERSION:
+            raise StoreError(
+                f"The schema {RESULTS} is of another store version. Got {version}; expected {STORE_VERSION}."
+                " Use the mlm-ops that wrote it, or another database file."
+            )
+        return True
+    foreign = sorted(found & RESULT_TABLES.keys())
+    if foreign:
+        raise StoreError(
+            f"The schema {RESULTS} of this database was not made by mlm-ops: it has {', '.join(foreign)} and no"
+            " store_version. Use another database file."
+        )
+    return False
+
+
+def _create_results(connection: Connection) -> None:
+    """Create schema ``mlm`` with its tables and views, or bring those that are there up to date."""
+    if not check_store(connection):
+        connection.execute(f"create schema if not exists {RESULTS}")
+        connection.execute(f"create table {RESULTS}.store_version as select {STORE_VERSION}::bigint as version")
+    for name, columns in RESULT_TABLES.items():
+        create_table(connection, RESULTS, name, columns)
+    connection.execute(
+        f"create or replace view {RESULTS}.latest_runs as select * from {RESULTS}.runs where status = 'finished'"
+        " qualify row_number() over (partition by analysis order by finished_at desc, run_id desc) = 1"
+    )
+    for name in TABLES:
+        connection.execute(
+            f"create or replace view {qualified(RESULTS, f'latest_{name}')} as select * from {qualified(RESULTS, name)}"
+            f" where (run_id, analysis) in (select (run_id, analysis) from {RESULTS}.latest_runs)"
+        )
+
+
+def _one(connection: Connection, query: str) -> object:
+    """Return the one value of a query that has one."""
+    (row,) = connection.execute(query).fetchall()
+    return row[0]
