@@ -16,12 +16,14 @@ from mlm_ops.estimation.criterion import Block, Criterion, Solution
 
 Array = NDArray[np.float64]
 
-#: Stop when the deviance is within this of its minimum, by the quadratic model (the Newton decrement).
-DECREMENT_TOLERANCE = 1e-10
+#: Stop when a step promises to lower the deviance by no more than this; one last step follows.
+DECREMENT_TOLERANCE = 1e-12
 #: A fit with a larger decrement than this is not converged.
 CONVERGED_DECREMENT = 1e-6
 #: Singular values of the scaled Lambda below this make a fit singular.
 SINGULAR_TOLERANCE = 1e-4
+#: Relative rounding error of the deviance.
+_RESOLUTION = 1e-12
 _MAX_STEPS = 200
 _MAX_RESTARTS = 5
 
@@ -97,46 +99,61 @@ def minimise(criterion: Criterion, start: Array | None = None) -> Optimum:
 
 
 def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array, Array, int]:
-    """Damped Newton from one start: Levenberg-Marquardt damping by the gain ratio (Nielsen 1999)."""
+    """Damped Newton from one start; returns theta, solution, gradient, Hessian and evaluations used.
+
+    Damping is Levenberg's and Marquardt's, by the gain ratio (Nielsen 1999). Fisher's information is the metric until
+    its steps promise next to nothing or slow down; the last steps have the exact Hessian.
+    """
     solution = criterion.solve(theta)
     gradient = criterion.gradient(solution)
     evaluations = 1
-    if not len(theta):
-        return theta, solution, gradient, np.zeros((0, 0)), evaluations
-    exact = False
-    damping, growth = 1e-3, 2.0
-    metric = criterion.expected_information(solution)
+    exact = not len(theta)
+    metric = criterion.hessian(theta) if exact else criterion.expected_information(solution)
+    damping, growth, before = 1e-3, 2.0, np.inf
     for _ in range(_MAX_STEPS):
         step, predicted = _newton_step(gradient, metric, damping)
-        if predicted < (1e-3 if not exact else DECREMENT_TOLERANCE):
-            if exact:
-                break
-            # close by: from here on with the exact Hessian, undamped
+        slow = 0.2 * before < predicted < 1.0
+        if not exact and (predicted < DECREMENT_TOLERANCE or slow):
             exact, damping, growth = True, 0.0, 2.0
             metric = criterion.hessian(theta)
             evaluations += len(theta)
             continue
+        if predicted < DECREMENT_TOLERANCE:
+            break
+        before = predicted
         candidate = criterion.solve(theta + step)
         evaluations += 1
+        noise = _RESOLUTION * abs(solution.criterion)
         gain = (solution.criterion - candidate.criterion) / predicted
-        if np.isfinite(gain) and gain > 1e-4:
+        if np.isfinite(gain) and (gain > 1e-4 or predicted < noise):
+            # steps too small for the deviance to judge are taken on trust: they are Newton's, near a minimum
             theta, solution = theta + step, candidate
             gradient = criterion.gradient(solution)
-            damping, growth = damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), 2.0
+            damping, growth = damping * max(1 / 3, 1 - (2 * gain - 1) ** 3) if predicted > noise else 0.0, 2.0
             damping = damping if damping > 1e-9 else 0.0
-            if exact:
-                metric = criterion.hessian(theta)
-                evaluations += len(theta)
-            else:
-                metric = criterion.expected_information(solution)
-        elif abs(predicted) < 1e-13 * abs(solution.criterion) and exact:
-            break  # the deviance can no longer resolve the step
+            metric = criterion.hessian(theta) if exact else criterion.expected_information(solution)
+            evaluations += len(theta) * exact
         else:
-            damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
+            damping, growth, before = max(damping, 1e-4) * growth, 2.0 * growth, 0.0
     if not exact:
         metric = criterion.hessian(theta)
         evaluations += len(theta)
+    if len(theta):
+        theta, solution, gradient = _polish(criterion, theta, solution, gradient, metric)
+        evaluations += 1
     return theta, solution, gradient, metric, evaluations
+
+
+def _polish(
+    criterion: Criterion, theta: Array, solution: Solution, gradient: Array, hessian: Array
+) -> tuple[Array, Solution, Array]:
+    """One more Newton step, judged by the gradient: the deviance itself no longer resolves it."""
+    step, predicted = _newton_step(gradient, hessian, 0.0)
+    candidate = criterion.solve(theta + step)
+    there = criterion.gradient(candidate)
+    if _newton_step(there, hessian, 0.0)[1] < predicted:
+        return theta + step, candidate, there
+    return theta, solution, gradient
 
 
 def _newton_step(gradient: Array, metric: Array, damping: float) -> tuple[Array, float]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlm_ops.language.model import Between, Center, Column, Within, walk
+from mlm_ops.moments.collect import complete_rows
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.render import render
 from mlm_ops.moments.source import open_source, quoted_table
@@ -35,20 +36,14 @@ def centered_columns(analysis: Analysis) -> tuple[tuple[str, ...], str]:
 def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str) -> None:
     """Make `table`: the analysis' rows with between_x, within_x and center_x of every column that it centers.
 
-    Means are over the rows that have the group and all of these columns, as the models see them; the other rows are
-    left out.
+    The rows are those that the models see, complete on all the analysis' columns.
     """
     source = open_source(analysis.data, connection, analysis.where)
     columns, group = centered_columns(analysis)
     columns = tuple(c for c in columns if source.is_numeric(c))
     relation = source.relation
     if columns:
-        source.require([*columns, group])
-        complete = render(
-            "is_complete",
-            numbers=[render("number", expression=identifier(c)) for c in columns],
-            others=[identifier(group)],
-        )
+        complete = complete_rows(source, list(analysis.parsed.values()), analysis.levels)
         rows = f"(select * from {relation} where {complete}) as complete_rows"
         relation = f"({render('centered', relation=rows, columns=list(columns), group=group)}) as centered"
     connection.execute(f"create or replace table {quoted_table(table)} as select * from {relation}")

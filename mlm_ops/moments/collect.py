@@ -15,7 +15,7 @@ from mlm_ops.language.columns import DesignColumn, Monomial, as_factor, atoms, e
 from mlm_ops.language.model import Column, Factor, Function, Indicator, Model, Variable, columns_of, label, walk
 from mlm_ops.moments.moments import Moments, Schema
 from mlm_ops.moments.render import category, expression, render
-from mlm_ops.moments.source import Source, first_line, listed
+from mlm_ops.moments.source import Source, first_line
 from mlm_ops.sql_text import identifier, literal
 
 #: More row-level monomials than this make a scan of tens of thousands of sums.
@@ -79,6 +79,11 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = ())
             return _moments(schema, survey, found)
         # a column looked constant within units in the first rows, and is not: its sums are needed after all
         varying |= refuted
+
+
+def complete_rows(source: Source, models: Sequence[Model], levels: Sequence[str] = ()) -> str:
+    """The SQL condition that a row is among those that the models see: complete on all their columns."""
+    return _complete(_needs(source, models, levels))
 
 
 def _needs(source: Source, models: Sequence[Model], levels: Sequence[str]) -> _Needs:
@@ -250,6 +255,3 @@ def _moments(schema: Schema, survey: _Survey, found: dict[str, NDArray[Any]]) ->
         n_rows=survey.n_rows,
         n_dropped=dict(survey.missing),
     )
-
-
-__all__ = ["collect", "listed"]
