@@ -148,7 +148,7 @@ def eliminate(nest: Nest, lams: Sequence[Array]) -> tuple[Array, Any, list[Elimi
     for depth, (rung, lam) in enumerate(zip(nest.rungs, lams, strict=True)):
         chol = _cholesky(_relative_precision(a, lam))
         log_determinant += 2.0 * sum(np.log(chol[i][i]).sum() for i in range(rung.size))
-        r = _solve_lower(chol, np.tensordot(lam, b, axes=(0, 0)))
+        r = _solve_lower(chol, _left(lam.T, b))
         trace.append(Elimination(rung, lam, a, b, _inverse(chol), _solve_upper(chol, r)))
         schur = c - _products_by_parent(r, rung.starts)
         if depth + 1 < len(nest.rungs):
@@ -193,16 +193,14 @@ def _sweep(trace: Sequence[Elimination], w_bar: Array, weight: float, *, by_cova
         # U S_bar U' + (I + Lambda' A Lambda)^-1, the part of the adjoint that meets A
         inner = weight * step.inverse + np.einsum("irj,krj->ikj", us, step.u)
         if by_covariance:
-            al = np.einsum("abj,bc->acj", step.a, step.lam)
+            al = _left(step.lam.T, step.a).transpose(1, 0, 2)
             q = step.b - np.einsum("acj,crj->arj", al, step.u)
             reduced = step.a - np.einsum("acj,cdj,bdj->abj", al, step.inverse, al)
             found.append(weight * reduced.sum(axis=2) - np.einsum("arj,brj->ab", _times_by_parent(q, s_bar, parents), q))
         else:
-            q, units = step.a.shape[0], step.a.shape[2]
-            ap = np.einsum("abj,bc->acj", step.a, step.lam)
-            first = np.einsum("acj,cdj->ad", ap, inner)
-            second = step.b.reshape(q, -1) @ us.reshape(q, -1).T if units else first
-            found.append(first - second)
+            q = len(step.lam)
+            ap = _left(step.lam.T, step.a).transpose(1, 0, 2)
+            found.append(np.einsum("acj,cdj->ad", ap, inner) - step.b.reshape(q, -1) @ us.reshape(q, -1).T)
         if step is not trace[0]:
             corner = np.einsum("ac,cdj,bd->abj", step.lam, inner, step.lam)
             side = -np.einsum("ac,crj->arj", step.lam, us)
@@ -215,11 +213,15 @@ def _sweep(trace: Sequence[Elimination], w_bar: Array, weight: float, *, by_cova
 
 def _relative_precision(a: Array, lam: Array) -> Array:
     """``I + Lambda' A Lambda``, (q, q, J)."""
-    left = np.tensordot(lam, a, axes=(0, 0))
-    result = np.matmul(lam.T, left)
+    result = np.matmul(lam.T, _left(lam.T, a))
     for i in range(len(lam)):
         result[i, i] += 1.0
     return result
+
+
+def _left(small: Array, stack: Array) -> Array:
+    """``small @ stack`` over the first axis: (s, q), (q, r, J) -> (s, r, J), one matrix product without copies."""
+    return (small @ stack.reshape(len(stack), -1)).reshape(len(small), *stack.shape[1:])
 
 
 def _cholesky(matrix: Array) -> list[list[Array]]:
@@ -267,8 +269,7 @@ def _inverse(chol: list[list[Array]]) -> Array:
 def _products_by_parent(r: Array, starts: NDArray[np.int64]) -> Array:
     """``R' R`` summed by parent: (q, r, J) -> (r, r, J_parent)."""
     if len(starts) == 1:
-        flat = r.transpose(1, 0, 2).reshape(r.shape[1], -1)
-        return (flat @ flat.T)[:, :, None]
+        return sum(effect @ effect.T for effect in r)[:, :, None]
     size = r.shape[1]
     result = np.empty((size, size, len(starts)), dtype=r.dtype)
     for i in range(size):
@@ -301,7 +302,7 @@ def expected_information(trace: Sequence[Elimination]) -> list[Array]:
     """
     found = []
     for step in trace:
-        al = np.einsum("abj,bc->acj", step.a, step.lam)
+        al = _left(step.lam.T, step.a).transpose(1, 0, 2)
         t0 = step.a - np.einsum("acj,cdj,bdj->abj", al, step.inverse, al)
         flat = t0.reshape(-1, t0.shape[2])
         q = len(t0)

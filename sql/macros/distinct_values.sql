@@ -1,12 +1,12 @@
-{# The distinct values of an expression over the rows that meet a condition, as an array. #}
-{% macro distinct_values(expression, condition) %}
-  {{- return(adapter.dispatch('distinct_values', 'mlm')(expression, condition)) -}}
+{# The distinct values of an expression, as an array. #}
+{% macro distinct_values(expression) %}
+  {{- return(adapter.dispatch('distinct_values', 'mlm')(expression)) -}}
 {% endmacro %}
 
-{% macro default__distinct_values(expression, condition) -%}
-  array_agg(distinct case when {{ condition }} then {{ expression }} end)
+{% macro default__distinct_values(expression) -%}
+  array_agg(distinct {{ expression }})
 {%- endmacro %}
 
-{% macro duckdb__distinct_values(expression, condition) -%}
-  list(distinct {{ expression }}) filter (where {{ condition }})
+{% macro duckdb__distinct_values(expression) -%}
+  list(distinct {{ expression }})
 {%- endmacro %}

@@ -7,24 +7,33 @@
 {% endmacro %}
 
 {% macro default__survey(relation, numbers, categories, units, complete, probe_rows=20000) %}
-with totals as (
+with present as (
   select
-    count(*) as n_rows,
-    count(*) filter (where {{ complete }}) as n_complete
+    count(*) as n_rows
     {%- for unit in units %},
     count(*) - count({{ unit }}) as missing_unit_{{ loop.index0 }}
     {%- endfor %}
     {%- for number in numbers %},
-    count(*) filter (where not ({{ is_complete([number.expression]) }})) as missing_{{ number.alias }},
-    avg({{ number.expression }}) filter (where {{ complete }}) as mean_{{ number.alias }},
-    min({{ number.expression }}) filter (where {{ complete }}) as min_{{ number.alias }},
-    max({{ number.expression }}) filter (where {{ complete }}) as max_{{ number.alias }}
+    count(*) filter (where not ({{ is_complete([number.expression]) }})) as missing_{{ number.alias }}
     {%- endfor %}
     {%- for category in categories %},
-    count(*) - count({{ category.expression }}) as missing_{{ category.alias }},
-    {{ distinct_values(category.expression, complete) }} as levels_{{ category.alias }}
+    count(*) - count({{ category.expression }}) as missing_{{ category.alias }}
     {%- endfor %}
   from {{ relation }}
+),
+totals as (
+  select
+    count(*) as n_complete
+    {%- for number in numbers %},
+    avg({{ number.expression }}) as mean_{{ number.alias }},
+    min({{ number.expression }}) as min_{{ number.alias }},
+    max({{ number.expression }}) as max_{{ number.alias }}
+    {%- endfor %}
+    {%- for category in categories %},
+    {{ distinct_values(category.expression) }} as levels_{{ category.alias }}
+    {%- endfor %}
+  from {{ relation }}
+  where {{ complete }}
 ),
 first_rows as (
   select
@@ -58,5 +67,5 @@ probe as (
     count(*) as n_units_probed
   from first_units
 )
-select * from totals cross join probe
+select * from present cross join totals cross join probe
 {% endmacro %}
