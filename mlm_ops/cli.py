@@ -1,0 +1,242 @@
+"""The ``mlm`` command. What a command needs is imported when it runs, so that help and a first fit come fast."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from mlm_ops.errors import MlmError, StoreError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
+ANALYSIS_SUFFIXES = (".yaml", ".yml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; what a user can mend is one sentence on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.command(options)
+        sys.stdout.flush()
+    except MlmError as error:
+        _tell(f"mlm: {error}")
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    return status
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Fit an analysis file, or a formula to a data file."""
+    if options.what.lower().endswith(ANALYSIS_SUFFIXES):
+        return _fit_analysis(options)
+    if "~" not in options.what:
+        raise MlmError(
+            f"There is nothing to fit. Got {options.what}; expected a formula such as"
+            ' "y ~ x + (x | g)", or an analysis file that ends in .yaml.'
+        )
+    return _fit_formula(options)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the project's pipelines in this process."""
+    from mlm_ops.display import progress
+
+    with progress("Working ...") as report:
+        report("Loading the project ...")
+        from mlm_ops.plugins.dagster import run_project
+
+        done = run_project(Path.cwd(), warehouse=options.warehouse, progress=report)
+    for path in done.published:
+        print(f"Published {_short(path)} in {done.seconds:.1f} s. Read it with: mlm show --database {_short(path)}")
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the latest results."""
+    from mlm_ops.project import find_project
+
+    path = options.database or find_project(Path.cwd()).results
+    if not path.exists() and options.database is None:
+        raise StoreError(f"There are no results yet: {_short(path)} does not exist. Make them with: mlm run")
+
+    from mlm_ops.store import connect, read_latest
+
+    names = [options.table] if options.table else ["models", *_result_tables()]
+    with connect(path, read_only=True, on_wait=_tell) as connection:
+        runs = read_latest(connection, "runs")
+        tables = {name: read_latest(connection, name) for name in names}
+    if runs.is_empty():
+        raise StoreError(f"There are no finished results in {_short(path)} yet.")
+    if options.model is not None:
+        tables = _of_model(tables, options.model)
+    _print_results(runs, tables, options)
+    return 0
+
+
+def ui(options: argparse.Namespace) -> int:
+    """Open the Dagster UI on the project."""
+    from mlm_ops.plugins.dagster import serve_ui
+
+    return serve_ui(Path.cwd(), port=options.port)
+
+
+def _fit_formula(options: argparse.Namespace) -> int:
+    if options.data is None or options.database is not None:
+        raise MlmError('A formula is fitted to one data file: mlm fit "y ~ x + (x | g)" data.csv')
+    from mlm_ops.fit import fit as fit_formula
+    from mlm_ops.store import open_data
+
+    connection, table = open_data(options.data, options.table)
+    with connection:
+        fitted = fit_formula(
+            options.what,
+            table,
+            connection=connection,
+            estimator=options.estimator or "reml",
+            df=options.df or "satterthwaite",
+        )
+        print(fitted)
+    return 0
+
+
+def _fit_analysis(options: argparse.Namespace) -> int:
+    if options.database is None:
+        raise MlmError(f"An analysis file is fitted in a database: mlm fit {options.what} --database FILE.duckdb")
+    told = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
+    if told:
+        raise MlmError(
+            f"An analysis file says itself what to fit and how. Got {', '.join(told)} beside {options.what}."
+        )
+    from mlm_ops.language.analysis import read_analysis
+
+    analysis = read_analysis(options.what)
+    if not options.database.exists():
+        raise StoreError(f"There is no database at {options.database}.")
+    import uuid
+    from importlib.metadata import version
+
+    from mlm_ops.display import console, show_tables
+    from mlm_ops.fit import fit_analysis
+    from mlm_ops.store import Run, check_store, connect, write_run
+
+    with connect(options.database, on_wait=_tell) as connection:
+        check_store(connection)
+        started = datetime.now(UTC)
+        result = fit_analysis(analysis, connection)
+        record = Run(
+            run_id=str(uuid.uuid4()),
+            analysis=analysis.analysis,
+            started_at=started,
+            finished_at=datetime.now(UTC),
+            data=analysis.data,
+            engine_version=version("mlm-ops"),
+            **result.run,
+        )
+        write_run(connection, record, result.tables)
+    show_tables(console(), result.tables)
+    print(f"Written to schema mlm of {options.database}.")
+    return 0
+
+
+def _print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: argparse.Namespace) -> None:
+    """Print the tables of each analysis below a line that says which run they are of."""
+    from mlm_ops.display import LONG_TABLES, console, show_table, show_tables
+
+    target = console()
+    for run in runs.sort("analysis").iter_rows(named=True):
+        own = {name: frame.filter(frame["analysis"] == run["analysis"]) for name, frame in tables.items()}
+        if all(frame.is_empty() for frame in own.values()):
+            continue
+        finished = f"{run['finished_at']:%Y-%m-%d %H:%M} UTC"
+        target.print(
+            f"{run['analysis']}: {run['n_obs']:,} of {run['n_rows']:,} rows of {run['data']}, finished {finished}\n",
+            style="bold",
+            markup=False,
+        )
+        if options.table:
+            show_table(
+                target, options.table, own[options.table], None if options.all else LONG_TABLES.get(options.table)
+            )
+        else:
+            show_tables(target, own)
+
+
+def _of_model(tables: dict[str, pl.DataFrame], model: str) -> dict[str, pl.DataFrame]:
+    """Keep the rows of one model, which has to exist."""
+    of_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
+    known = list(dict.fromkeys(name for frame in of_models.values() for name in frame["model"]))
+    if model not in known:
+        raise MlmError(f"There are no results of such a model. Got {model}; expected {', '.join(known) or 'no model'}.")
+    return tables | {name: frame.filter(frame["model"] == model) for name, frame in of_models.items()}
+
+
+def _result_tables() -> list[str]:
+    from mlm_ops.display import OVERVIEW
+
+    return list(OVERVIEW)
+
+
+def _short(path: Path) -> str:
+    """Write a path below the current folder from there."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="mlm", description="Multilevel models in the warehouse.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    running = commands.add_parser("run", help="run the project's pipelines and publish the results")
+    running.add_argument("--warehouse", type=Path, metavar="DIR", help="where the databases go (default: warehouse/)")
+    running.set_defaults(command=run)
+    fitting = commands.add_parser("fit", help="fit a formula to a data file, or an analysis file in a database")
+    fitting.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
+    fitting.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
+    fitting.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    fitting.add_argument("--estimator", choices=("reml", "ml"), help="default: reml")
+    fitting.add_argument("--df", choices=("satterthwaite", "none"), help="default: satterthwaite")
+    fitting.add_argument(
+        "--database", type=Path, metavar="DB", help="for an analysis file: read the data there and write schema mlm"
+    )
+    fitting.set_defaults(command=fit)
+    showing = commands.add_parser("show", help="print the latest results")
+    showing.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
+    showing.add_argument("--model", metavar="NAME", help="one model only")
+    showing.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
+    showing.add_argument("--all", action="store_true", help="all rows of a long table")
+    showing.set_defaults(command=show)
+    serving = commands.add_parser("ui", help="open the Dagster UI on the project")
+    serving.add_argument("--port", type=int, default=3000, metavar="N", help="default: 3000")
+    serving.set_defaults(command=ui)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: importlib.metadata is slow."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        parser.exit(message=f"mlm-ops {version('mlm-ops')}\n")

@@ -1,0 +1,67 @@
+"""The project that a command stands in: the folder whose pyproject.toml names a code location."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlm_ops.errors import ProjectError
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder whose pyproject.toml names a code location."""
+
+    root: Path
+    module_name: str
+    location_name: str
+
+    @property
+    def dagster_home(self) -> Path:
+        """The project's own instance; without one, that of the environment."""
+        own, elsewhere = self.root / "dagster_home", os.environ.get("DAGSTER_HOME")
+        return Path(elsewhere) if elsewhere and not own.exists() else own
+
+    @property
+    def results(self) -> Path:
+        """Where `mlm run` publishes unless it is told another place."""
+        return self.root / "warehouse" / "results.duckdb"
+
+
+def find_project(directory: Path) -> Project:
+    """Walk up from `directory` to a pyproject.toml with a ``[tool.dagster]`` block.
+
+    Raises
+    ------
+    ProjectError
+        There is none, or it does not name a module.
+    """
+    start = directory.resolve()
+    for folder in (start, *start.parents):
+        block = _dagster_block(folder / "pyproject.toml")
+        if block is None:
+            continue
+        module_name = block.get("module_name")
+        if not isinstance(module_name, str):
+            raise ProjectError(
+                f"[tool.dagster] in {folder / 'pyproject.toml'} names no code location. "
+                f'Got {", ".join(block) or "nothing"}; expected module_name = "pipelines.definitions" or the like.'
+            )
+        return Project(folder, module_name, str(block.get("code_location_name", module_name)))
+    raise ProjectError(
+        f"There is no project in {start} or above it: no pyproject.toml with a [tool.dagster] block. "
+        "Run this inside a project, or fit a single file with: mlm fit FILE --database DB."
+    )
+
+
+def _dagster_block(path: Path) -> dict[str, object] | None:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ProjectError(f"Cannot read {path}: {error}.") from error
+    block = content.get("tool", {}).get("dagster")
+    return block if isinstance(block, dict) else None
