@@ -7,9 +7,9 @@ asset to asset in Python's memory; each reads what the ones before it left in th
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import hashlib
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -220,7 +220,7 @@ def _comparisons(plan: _Plan) -> dg.AssetsDefinition:
         deps=[plan.moments, *(plan.model(name) for name in plan.compared)],
         group_name=plan.group,
         kinds={"python", "duckdb"},
-        code_version=plan.code_version("comparisons", plan.analysis.compare),
+        code_version=plan.code_version("comparisons", plan.analysis.compare, *plan.analysis.models.values()),
         description="Likelihood ratios and information criteria of nested models. Models whose fixed parts differ are "
         "compared by full maximum likelihood, from the same moments.",
         metadata={SCHEMA: result_schema("comparisons")},
@@ -246,9 +246,10 @@ def _results(plan: _Plan) -> dg.AssetsDefinition:
         "that anyone may query: `SELECT model, term, estimate, std_error FROM mlm.latest_fixed_effects`.",
     )
     def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
-        started = datetime.fromtimestamp(context.instance.get_run_stats(context.run_id).start_time or 0.0, tz=UTC)
+        record = context.instance.get_run_record_by_id(context.run.run_id)
+        started = record.start_time if record is not None and record.start_time is not None else time.time()
         with warehouse.connection() as connection:
-            metadata = steps.make_results(connection, plan.analysis, context.run_id, started, warehouse.results)
+            metadata = steps.make_results(connection, plan.analysis, context.run.run_id, started, warehouse.results)
         return Result(metadata=metadata)
 
     return results

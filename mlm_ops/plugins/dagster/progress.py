@@ -75,7 +75,7 @@ class Progress:
     def _failed(self, event: DagsterEvent) -> None:
         step = event.step_key or "a step"
         if unmet := self.unmet.get(step):
-            self.failures.append(errors.DataError(" ".join(unmet)))
+            self.failures.append(errors.MlmError(" ".join(unmet)))
         else:
             self.failures.append(_error_of(step, event.step_failure_data.error))
 

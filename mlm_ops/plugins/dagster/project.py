@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -104,6 +105,7 @@ def run_project(project_directory: Path, *, warehouse: Path | None, progress: Ca
     """
     project = find_project(project_directory)
     started = time.monotonic()
+    progress(f"Loading {project.module_name} of {project.root}")
     with _standing_in(project), _instance(project) as instance:
         job = _job(_definitions(project))
         run_id, watcher = make_new_run_id(), Progress(progress)
@@ -144,18 +146,17 @@ def serve_ui(project_directory: Path, port: int) -> int:
                 f"Port {port} of {LOCALHOST} cannot be used: {error.strerror}. Choose another."
             ) from error
     _make_home(project)
-    command = [sys.executable, "-m", "dagster", "dev", "--host", LOCALHOST, "--port", str(port)]
-    command += ["--module-name", project.module_name, "--log-level", "warning"]
-    server = subprocess.Popen(
-        command,
-        cwd=project.root,
-        env={**os.environ, "DAGSTER_HOME": str(project.dagster_home), "PYTHONUNBUFFERED": "1"},
-    )
+    # -W: `dagster dev` warns that `dg dev` succeeds it, which is another package
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "--log-level", "warning"]
+    command += ["--host", LOCALHOST, "--port", str(port)]
+    home = {"DAGSTER_HOME": str(project.dagster_home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
+    server = subprocess.Popen(command, cwd=project.root, env={**os.environ, **home})
+    # a terminated parent would leave the server running; an interrupt from the terminal reaches both
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     while True:
         try:
             return server.wait()
         except KeyboardInterrupt:
-            # the terminal interrupts the server too: let it stop its own children
             continue
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ from mlm_ops.errors import StoreError
 from mlm_ops.fit import collect_analysis, compare_analysis, fit_analysis_model, run_facts
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.moments.centered import create_centered, disagreement
-from mlm_ops.moments.collect import load_moments, save_moments
+from mlm_ops.moments.persist import load_moments, save_moments
 from mlm_ops.moments.source import open_source
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.metadata import Metadata, markdown, model_metadata, numbers, relation_schema, result_schema
@@ -23,8 +24,8 @@ from mlm_ops.tables import TABLES, fit_tables
 
 
 def centered_table(analysis: Analysis) -> str:
-    """``main.students_centered`` for the data ``main.students``; a SELECT has no name to take it from."""
-    named = not any(character.isspace() for character in analysis.data)
+    """``main.students_centered`` for the data ``main.students``; a SELECT or a quoted name gives none."""
+    named = re.fullmatch(r"[\w.]+", analysis.data) is not None
     return f"{analysis.data}_centered" if named else f"main.{analysis.analysis}_centered"
 
 
@@ -89,9 +90,20 @@ def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
 
 
 def make_results(
-    connection: Connection, analysis: Analysis, run_id: str, started: datetime, destination: Path
+    connection: Connection, analysis: Analysis, run_id: str, started: float, destination: Path
 ) -> Metadata:
     """Write the run in one transaction and publish.
+
+    Parameters
+    ----------
+    connection
+        The warehouse.
+    analysis
+        Whose staged rows are written.
+    run_id, started
+        Dagster's run, and when it began in seconds since 1970.
+    destination
+        The published copy.
 
     Raises
     ------
@@ -103,7 +115,7 @@ def make_results(
     run = Run(
         run_id=run_id,
         analysis=analysis.analysis,
-        started_at=started,
+        started_at=datetime.fromtimestamp(started, tz=UTC),
         finished_at=datetime.now(UTC),
         data=analysis.data,
         **run_facts(moments),

@@ -1,0 +1,138 @@
+"""The shipped code location: its graph, and what one materialization leaves behind."""
+
+import dagster as dg
+import duckdb
+import pytest
+
+from mlm_ops.tables import TABLES
+from pipelines.assets import HSB, STUDENTS
+from pipelines.definitions import defs
+
+LADDER = [
+    "regression",
+    "anova",
+    "rancova",
+    "means_as_outcomes",
+    "within_between",
+    "random_slope",
+    "slopes_as_outcomes",
+]
+MODELS = {f"hsb/models/{name}" for name in LADDER}
+GRAPH = {
+    "students": set(),
+    "hsb/students_centered": {"students"},
+    "hsb/moments": {"students"},
+    **{model: {"hsb/moments"} for model in MODELS},
+    "hsb/comparisons": {"hsb/moments", *MODELS - {"hsb/models/regression"}},
+    "hsb/results": {"hsb/comparisons", *MODELS},
+}
+
+
+def test_graph_reads_like_the_path_of_the_data() -> None:
+    graph = defs.resolve_asset_graph()
+    found = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    assert found == GRAPH
+
+
+def test_every_asset_says_what_it_is() -> None:
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.kinds, key
+        assert node.group_name == ("sources" if key == dg.AssetKey("students") else "hsb")
+
+
+def test_schedule_is_daily_and_off() -> None:
+    schedule = defs.resolve_schedule_def("daily")
+    assert schedule.cron_schedule == "0 5 * * *"
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert schedule.job_name == "mlm_run"
+
+
+def test_job_runs_in_one_process() -> None:
+    assert defs.resolve_job_def("mlm_run").executor_def is dg.in_process_executor
+
+
+def test_models_run_in_the_order_of_the_file(materialized) -> None:
+    steps = [event.step_key for event in materialized.result.all_events if event.is_step_success]
+    assert [step for step in steps if "models" in step] == [f"hsb__models__{name}" for name in LADDER]
+
+
+def test_all_checks_pass(materialized) -> None:
+    evaluations = materialized.result.get_asset_check_evaluations()
+    assert {(e.asset_key.to_user_string(), e.check_name) for e in evaluations} == {
+        ("hsb/moments", "rows_accounted_for"),
+        ("hsb/moments", "enough_groups"),
+        ("hsb/students_centered", "agrees_with_moments"),
+        *((model, check) for model in MODELS for check in ("converged", "not_singular")),
+    }
+    assert [e.description for e in evaluations if not e.passed] == []
+
+
+def metadata(materialized, asset: str) -> dict[str, dg.MetadataValue]:
+    event = materialized.instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
+    return dict(event.asset_materialization.metadata)
+
+
+@pytest.mark.parametrize("model", LADDER)
+def test_model_shows_equations_tables_and_numbers(materialized, model: str) -> None:
+    found = metadata(materialized, f"hsb/models/{model}")
+    assert "mathach" in found["level_equations"].md_str
+    assert "gamma_00" in found["reduced_equation"].md_str or "beta_0" in found["reduced_equation"].md_str
+    assert "| (Intercept) |" in found["fixed_effects"].md_str
+    assert "sigma2" in found["variance_components"].md_str
+    numeric = {name for name, value in found.items() if isinstance(value, dg.IntMetadataValue | dg.FloatMetadataValue)}
+    assert {
+        "log_likelihood",
+        "deviance",
+        "aic",
+        "bic",
+        "n_obs",
+        "n_parameters",
+        "sigma2",
+        "seconds",
+        "evaluations",
+    } <= numeric
+    assert found["n_obs"].value == 7185
+
+
+def test_icc_of_the_anova_is_plotted(materialized) -> None:
+    # Raudenbush & Bryk (2002), table 4.2: 8.61 / (8.61 + 39.15)
+    assert metadata(materialized, "hsb/models/anova")["icc"].value == pytest.approx(0.18, abs=0.005)
+    assert metadata(materialized, "hsb/models/anova")["n_groups_school"].value == 160
+
+
+def test_moments_and_tables_show_their_size(materialized) -> None:
+    assert metadata(materialized, "students")["dagster/row_count"].value == 7185
+    moments = metadata(materialized, "hsb/moments")
+    assert (moments["n_rows"].value, moments["n_groups"].value) == (7185, 160)
+    assert (moments["smallest_group"].value, moments["largest_group"].value) == (14, 67)
+    centered = metadata(materialized, "hsb/students_centered")
+    columns = [column.name for column in centered["dagster/column_schema"].value.columns]
+    assert {"ses", "between_ses", "within_ses", "center_ses"} <= set(columns)
+
+
+def test_schema_of_students_is_that_of_the_file() -> None:
+    with HSB.open() as file:
+        assert file.readline().strip().split(",") == [name for name, _, _ in STUDENTS]
+
+
+def test_results_are_published(materialized) -> None:
+    with duckdb.connect(str(materialized.warehouse / "results.duckdb"), read_only=True) as published:
+        for table in TABLES:
+            models = published.execute(f"select distinct model from mlm.latest_{table}").fetchall()
+            expected = set(LADDER) - ({"regression", "anova"} if table == "comparisons" else set())
+            expected -= {"regression"} if table == "random_effects" else set()
+            assert {model for (model,) in models} == expected, table
+        (run,) = published.execute("select run_id, data, n_rows, n_obs, status from mlm.runs").fetchall()
+    assert run == (materialized.result.run_id, "main.students", 7185, 7185, "finished")
+
+
+def test_rows_are_stored_in_the_order_of_their_schools(materialized) -> None:
+    with duckdb.connect(str(materialized.warehouse / "warehouse.duckdb"), read_only=True) as warehouse:
+        schools = [school for (school,) in warehouse.execute("select school from main.students").fetchall()]
+    assert schools == sorted(schools)

@@ -1,0 +1,174 @@
+"""The assets and checks of an analysis, on small data that are sound, small, or doctored."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+import duckdb
+import polars as pl
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+from mlm_ops.errors import AnalysisError, DataError, StoreError
+from mlm_ops.fit import Fit, fit_analysis_model
+from mlm_ops.language.analysis import Analysis, parse_analysis
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
+
+Materialize = Callable[..., dg.ExecuteInProcessResult]
+Pupils = Callable[..., pl.DataFrame]
+
+
+def verdicts(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+    return {(e.asset_key.to_user_string(), e.check_name): e for e in result.get_asset_check_evaluations()}
+
+
+def graph_of(analysis: Analysis, **options: Any) -> AssetGraph:
+    resources = dg.Definitions(resources={"warehouse": Warehouse()})
+    return dg.Definitions.merge(resources, build_analysis_assets(analysis, **options)).resolve_asset_graph()
+
+
+def test_graph_goes_one_way(small: Analysis) -> None:
+    graph = graph_of(small, upstream=["dbt", "pupils"])
+    parents = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.materializable_asset_keys
+    }
+    assert parents == {
+        "small/pupils_centered": {"dbt/pupils"},
+        "small/moments": {"dbt/pupils"},
+        "small/models/anova": {"small/moments"},
+        "small/models/slope": {"small/moments"},
+        "small/comparisons": {"small/moments", "small/models/anova", "small/models/slope"},
+        "small/results": {"small/models/anova", "small/models/slope", "small/comparisons"},
+    }
+
+
+def test_without_comparisons_there_is_no_such_asset() -> None:
+    analysis = parse_analysis("{analysis: one, data: t, levels: g, models: {a: y ~ 1 + (1 | g)}}")
+    keys = {key.to_user_string() for key in graph_of(analysis).get_all_asset_keys()}
+    assert keys == {"t", "one/t_centered", "one/moments", "one/models/a", "one/results"}
+
+
+def test_names_that_dagster_cannot_take_are_refused() -> None:
+    analysis = parse_analysis("{analysis: one, data: t, models: {random slope: y ~ x, a.b: y ~ x}}")
+    with pytest.raises(AnalysisError, match=r"Got 'random slope', 'a\.b'; expected letters"):
+        build_analysis_assets(analysis)
+
+
+def test_code_version_follows_the_formula(small: Analysis) -> None:
+    slope = small.models["slope"].model_copy(update={"formula": "y ~ x + (1 | school)"})
+    changed = small.model_copy(update={"models": {**small.models, "slope": slope}})
+    old, new = graph_of(small), graph_of(changed)
+    differ = {
+        key.to_user_string()
+        for key in old.materializable_asset_keys
+        if old.get(key).code_version != new.get(key).code_version
+    }
+    assert differ == {"small/models/slope", "small/moments", "small/pupils_centered", "small/comparisons"}
+
+
+@pytest.mark.parametrize(("data", "table"), [
+    ("main.students", "main.students_centered"),
+    ("students", "students_centered"),
+    ("SELECT * FROM students", "main.a_centered"),
+    ('"odd name"', "main.a_centered"),
+])  # fmt: skip
+def test_centered_table_is_named_for_the_data(data: str, table: str) -> None:
+    analysis = Analysis(analysis="a", data=data, models={"m": "y ~ 1"})  # type: ignore[dict-item]
+    assert steps.centered_table(analysis) == table
+
+
+def test_few_groups_warn_and_publish(pupils: Pupils, materialize: Materialize, warehouse: Warehouse) -> None:
+    result = materialize(pupils(groups=12))
+    assert result.success
+    groups = verdicts(result)["small/moments", "enough_groups"]
+    assert (groups.passed, groups.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "school has 12 groups" in str(groups.description)
+    assert warehouse.results.exists()
+
+
+def test_missing_values_are_accounted_for(pupils: Pupils, materialize: Materialize) -> None:
+    rows = pupils(groups=25).with_columns(
+        pl.when(pl.int_range(pl.len()) % 40 == 0).then(None).otherwise(pl.col("y")).alias("y")
+    )
+    result = materialize(rows)
+    assert result.success
+    assert all(evaluation.passed for evaluation in verdicts(result).values())
+    counted = verdicts(result)["small/moments", "rows_accounted_for"]
+    assert counted.metadata["dropped"].value == 10
+    assert "y (10)" in str(counted.description)
+
+
+def test_unconverged_model_blocks_publication(
+    pupils: Pupils, materialize: Materialize, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(analysis: Analysis, name: str, moments: object) -> Fit:
+        fit = fit_analysis_model(analysis, name, moments)  # type: ignore[arg-type]
+        optimum = replace(fit.result.optimum, converged=name != "slope", singular=True)
+        return replace(fit, result=replace(fit.result, optimum=optimum))
+
+    monkeypatch.setattr(steps, "fit_analysis_model", lost)
+    result = materialize(pupils(groups=25))
+    assert not result.success
+    found = verdicts(result)
+    assert found["small/models/anova", "converged"].passed
+    assert not found["small/models/slope", "converged"].passed
+    assert found["small/models/slope", "not_singular"].severity is dg.AssetCheckSeverity.WARN
+    assert not found["small/models/slope", "not_singular"].passed
+    assert not warehouse.results.exists()
+
+
+def test_lost_rows_block(
+    pupils: Pupils, materialize: Materialize, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect = steps.collect_analysis
+    monkeypatch.setattr(steps, "collect_analysis", lambda a, c: replace(collect(a, c), n=collect(a, c).n - 1))
+    result = materialize(pupils(groups=25))
+    assert not verdicts(result)["small/moments", "rows_accounted_for"].passed
+    assert not result.success
+    assert not warehouse.results.exists()
+
+
+def test_table_that_changed_after_the_moments_disagrees(
+    pupils: Pupils, small: Analysis, materialize: Materialize, warehouse: Warehouse
+) -> None:
+    materialize(pupils(groups=25))
+    with warehouse.connection() as connection:
+        assert steps.centered_difference(connection, small) <= 1e-12
+        connection.execute("update main.pupils set x = x + 1 where school = 3")
+        steps.make_centered(connection, small, steps.centered_table(small))
+        assert steps.centered_difference(connection, small) > 1e-3
+
+
+def test_models_of_different_rows_are_not_published(
+    pupils: Pupils, small: Analysis, materialize: Materialize, warehouse: Warehouse
+) -> None:
+    assert materialize(pupils(groups=25)).success
+    with warehouse.connection() as connection:
+        connection.execute("delete from main.pupils where school = 3")
+        steps.make_moments(connection, small)
+        steps.make_model(connection, small, "anova")
+        with pytest.raises(StoreError, match="moments have changed since slope, comparisons of slope"):
+            steps.make_results(connection, small, "later", 0.0, warehouse.results)
+        (runs,) = connection.execute("select count(*) from mlm.runs").fetchall()[0]
+    assert runs == 1
+
+
+def test_each_run_stays_in_the_history(pupils: Pupils, materialize: Materialize, warehouse: Warehouse) -> None:
+    materialize(pupils(groups=25))
+    materialize(pupils(groups=30))
+    with duckdb.connect(str(warehouse.results), read_only=True) as published:
+        assert published.execute("select count(*) from mlm.runs").fetchall() == [(2,)]
+        assert published.execute("select distinct n_obs from mlm.latest_fit_statistics").fetchall() == [(450,)]
+
+
+def test_assets_are_functions(pupils: Pupils, small: Analysis, warehouse: Warehouse) -> None:
+    assets = {key: asset for asset in build_analysis_assets(small).assets or () for key in asset.keys}  # type: ignore[union-attr]
+    with pytest.raises(DataError, match="There are no moments"):
+        assets[dg.AssetKey(["small", "models", "anova"])](warehouse=warehouse)
+    with warehouse.connection() as connection:
+        connection.register("rows", pupils(groups=25))
+        connection.execute("create table main.pupils as from rows")
+    result = assets[dg.AssetKey(["small", "moments"])](warehouse=warehouse)
+    assert result.metadata["n_obs"].value == 375

@@ -1,0 +1,149 @@
+"""Finding a project, running it on its instance, and what it says when that fails."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mlm_ops.errors import AnalysisError, DataError, MlmError, ProjectError
+from mlm_ops.plugins.dagster import project as project_module
+from mlm_ops.plugins.dagster import run_project, serve_ui
+from mlm_ops.plugins.dagster.project import find_project
+
+DEFINITIONS = """
+import dagster as dg
+from mlm_ops.errors import DataError
+from mlm_ops.plugins.dagster import Warehouse
+
+@dg.asset
+def first(warehouse: Warehouse):
+    return dg.MaterializeResult(metadata={"summary": warehouse.directory})
+
+@dg.asset(deps=[first], check_specs=[dg.AssetCheckSpec("sound", asset="second", blocking=True)])
+def second():
+    FAULT
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=PASSED, description="It is unsound.")])
+
+@dg.asset_check(asset=first)
+def doubtful():
+    return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description="It is doubtful.")
+
+defs = dg.Definitions(assets=[first, second], asset_checks=[doubtful], resources={"warehouse": Warehouse()})
+"""
+
+
+def make_project(folder: Path, module: str, fault: str = "pass", passed: bool = True) -> Path:
+    """Every project has a module of its own name, because Python imports a name once."""
+    (folder / "pyproject.toml").write_text(f'[tool.dagster]\nmodule_name = "{module}"\n')
+    (folder / f"{module}.py").write_text(DEFINITIONS.replace("FAULT", fault).replace("PASSED", str(passed)))
+    return folder
+
+
+def test_project_is_found_from_a_folder_in_it(tmp_path: Path) -> None:
+    make_project(tmp_path, "anything")
+    below = tmp_path / "analyses" / "deep"
+    below.mkdir(parents=True)
+    (below / "pyproject.toml").write_text("[project]\nname = 'not dagster'\n")
+    assert find_project(below).root == tmp_path
+
+
+@pytest.mark.parametrize(("content", "sentence"), [
+    (None, r"no project in .* or above it.*mlm fit FILE"),
+    ("[tool.dagster]\npython_file = 'a.py'\n", r"names no code location\. Got python_file; expected module_name"),
+    ("[tool.dagster\n", r"Cannot read .*pyproject\.toml"),
+])  # fmt: skip
+def test_no_project(tmp_path: Path, content: str | None, sentence: str) -> None:
+    if content is not None:
+        (tmp_path / "pyproject.toml").write_text(content)
+    with pytest.raises(ProjectError, match=sentence):
+        run_project(tmp_path, warehouse=None, progress=str)
+
+
+def test_run_reports_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "elsewhere")
+    path = list(sys.path)
+    lines: list[str] = []
+    project = make_project(tmp_path, "sound_project")
+    (project / "dagster_home").mkdir()
+    report = run_project(project, warehouse=tmp_path / "other", progress=lines.append)
+    assert lines == [
+        f"Loading sound_project of {tmp_path}",
+        f"first: {tmp_path / 'other'}",
+        "  warn: It is doubtful.",
+        "second",
+    ]
+    assert report.warnings == ("It is doubtful.",)
+    assert sys.path == path
+    with dg.DagsterInstance.from_config(str(project / "dagster_home")) as instance:
+        (run,) = instance.get_runs()
+    assert (run.run_id, run.status) == (report.run_id, dg.DagsterRunStatus.SUCCESS)
+    assert run.tags[".dagster/repository"] == "__repository__@sound_project"
+
+
+@pytest.mark.parametrize(("module", "fault", "passed", "kind", "sentence"), [
+    ("bad_data", "raise DataError('Column x is not there.') from ValueError('inner')", True, DataError, r"Column x .*"),
+    ("bad_check", "pass", False, MlmError, r"It is unsound\."),
+    ("bug", "1 / 0", True, ProjectError, r"The step second failed: ZeroDivisionError: .* `mlm ui` .*"),
+])  # fmt: skip
+def test_failed_step_says_why(
+    tmp_path: Path, module: str, fault: str, passed: bool, kind: type[MlmError], sentence: str
+) -> None:
+    project = make_project(tmp_path, module, fault, passed)
+    (project / "dagster_home").mkdir()
+    with pytest.raises(kind, match=f"^{sentence}$") as caught:
+        run_project(project, warehouse=None, progress=str)
+    assert type(caught.value) is kind
+    with dg.DagsterInstance.from_config(str(project / "dagster_home")) as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+
+
+@pytest.mark.parametrize(("module", "content", "kind", "sentence"), [
+    ("gone", None, ProjectError, "Cannot import gone"),
+    ("hollow", "x = 1\n", ProjectError, r"hollow must hold one dagster\.Definitions\. Got 0"),
+    ("faulty", "from mlm_ops import errors\nraise errors.AnalysisError('a.yaml')\n", AnalysisError, "a.yaml"),
+    ("json", None, ProjectError, "json was imported from .*, not from the project"),
+])  # fmt: skip
+def test_code_location_that_cannot_be_loaded(
+    tmp_path: Path, module: str, content: str | None, kind: type[MlmError], sentence: str
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(f'[tool.dagster]\nmodule_name = "{module}"\n')
+    if content is not None:
+        (tmp_path / f"{module}.py").write_text(content)
+    with pytest.raises(kind, match=sentence):
+        run_project(tmp_path, warehouse=None, progress=str)
+
+
+def test_home_that_cannot_be_made(tmp_path: Path) -> None:
+    (make_project(tmp_path, "homeless") / "dagster_home").write_text("a file")
+    with pytest.raises(ProjectError, match="cannot be created"):
+        run_project(tmp_path, warehouse=None, progress=str)
+
+
+def test_ui_refuses_a_taken_port(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ProjectError, match="cannot be used: Address already in use"):
+            serve_ui(make_project(tmp_path, "busy"), taken.getsockname()[1])
+
+
+def test_ui_stays_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[list[str], dict[str, str]]] = []
+
+    class Server:
+        def __init__(self, command: list[str], *, cwd: Path, env: dict[str, str]) -> None:
+            started.append((command, env))
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Server)
+    monkeypatch.setattr(project_module.signal, "signal", lambda *_: None)
+    assert serve_ui(make_project(tmp_path, "quiet"), 3999) == 0
+    (command, environment), *_ = started
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert environment["DAGSTER_HOME"] == str(tmp_path / "dagster_home")
+    assert environment["DAGSTER_DISABLE_TELEMETRY"]
