@@ -106,9 +106,10 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
     """
     solution = criterion.solve(theta)
     gradient = criterion.gradient(solution)
-    evaluations = 1
-    exact = not len(theta)
-    metric = criterion.hessian(theta) if exact else criterion.expected_information(solution)
+    if not len(theta):
+        return theta, solution, gradient, np.zeros((0, 0)), 1
+    evaluations, exact = 1, False
+    metric = criterion.expected_information(solution)
     damping, growth, before = 1e-3, 2.0, np.inf
     for _ in range(_MAX_STEPS):
         step, predicted = _newton_step(gradient, metric, damping)
@@ -138,10 +139,8 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
     if not exact:
         metric = criterion.hessian(theta)
         evaluations += len(theta)
-    if len(theta):
-        theta, solution, gradient = _polish(criterion, theta, solution, gradient, metric)
-        evaluations += 1
-    return theta, solution, gradient, metric, evaluations
+    theta, solution, gradient = _polish(criterion, theta, solution, gradient, metric)
+    return theta, solution, gradient, metric, evaluations + 1
 
 
 def _polish(

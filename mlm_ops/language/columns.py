@@ -46,7 +46,8 @@ def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]
     """Design columns of terms, in their order; a term with factors has a column a combination of levels.
 
     A factor in a term is coded by contrasts with its reference level if the term without it stands in the model, and
-    by an indicator a level otherwise: R's rule, which keeps the columns' span complete and free of redundancy.
+    by an indicator a level otherwise; without an intercept, the first factor has an indicator a level. This is R's
+    rule, which keeps the columns' span complete and free of redundancy.
 
     Parameters
     ----------
@@ -62,13 +63,17 @@ def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]
     DataError
         A reference level that does not occur, or a factor with fewer than two levels.
     """
-    present = {frozenset(term.variables) for term in terms}
+    present = {frozenset(term.variables) for term in terms} | {frozenset()}
+    absorbs_intercept = Term() not in terms
     columns = []
     for term in terms:
         choices = []
         for variable in term.variables:
+            is_factor = as_factor(variable, text_columns) is not None and not isinstance(variable, Centered)
             margin = frozenset(term.variables) - {variable}
-            choices.append(_codings(variable, margin in present, levels, text_columns))
+            full = margin not in present or (is_factor and absorbs_intercept)
+            absorbs_intercept = absorbs_intercept and not is_factor
+            choices.append(_codings(variable, not full, levels, text_columns))
         columns += [DesignColumn(tuple(chosen)) for chosen in product(*choices)]
     return tuple(columns)
 
@@ -121,7 +126,7 @@ def _is_unit_level(variable: Variable) -> bool:
     return isinstance(variable, Between)
 
 
-def _codings(variable: Variable, margin_present: bool, levels: Levels, text_columns: frozenset[str]) -> list[Variable]:
+def _codings(variable: Variable, contrasts: bool, levels: Levels, text_columns: frozenset[str]) -> list[Variable]:
     factor = as_factor(variable, text_columns)
     if factor is None:
         return [variable]
@@ -138,7 +143,7 @@ def _codings(variable: Variable, margin_present: bool, levels: Levels, text_colu
             f"The reference level of {label(factor)} does not occur. Got {reference!r}; expected one of {', '.join(known)}."
         )
     # indicators minus their means sum to zero: a centered factor has no complete coding but the contrasts
-    contrasts = margin_present or isinstance(variable, Centered)
+    contrasts = contrasts or isinstance(variable, Centered)
     return [_with_indicator(variable, Indicator(factor.column, x)) for x in known if not (contrasts and x == reference)]
 
 

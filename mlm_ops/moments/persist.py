@@ -32,7 +32,6 @@ _NODES = {
         nodes.Center,
     )
 }
-_DESCRIPTION = "_description"
 
 
 def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
@@ -55,7 +54,7 @@ def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table:
     description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})
     connection.execute("begin")
     try:
-        for name, content in ((table, frame), (table + _DESCRIPTION, description)):
+        for name, content in ((table, frame), (_sibling(table), description)):
             connection.register("mlm_frame", ArrowStream(content))
             connection.execute(f"create or replace table {quoted_table(name)} as from mlm_frame")
             connection.unregister("mlm_frame")
@@ -76,12 +75,12 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
     import duckdb
 
     try:
-        row = connection.execute(f"select description from {quoted_table(table + _DESCRIPTION)}").fetchone()
+        row = connection.execute(f"select description from {quoted_table(_sibling(table))}").fetchone()
         columns = connection.execute(f"select * from {quoted_table(table)}").fetchnumpy()
     except duckdb.CatalogException as error:
         raise DataError(f"There are no moments in table {table!r}. Collect them first.") from error
     if row is None:
-        raise DataError(f"The table {table + _DESCRIPTION!r} is empty. Collect the moments again.")
+        raise DataError(f"The table {_sibling(table)} is empty. Collect the moments again.")
     told = json.loads(row[0])
     schema = Schema(
         keys=tuple(told["keys"]),
@@ -107,6 +106,10 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
         n_rows=told["n_rows"],
         n_dropped=told["n_dropped"],
     )
+
+
+def _sibling(table: str) -> str:
+    return f'{table[:-1]}_description"' if table.endswith('"') else f"{table}_description"
 
 
 def _describe(moments: Moments) -> dict[str, Any]:
