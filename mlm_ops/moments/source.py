@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from mlm_ops.arrow import ArrowStream
 from mlm_ops.errors import DataError
 from mlm_ops.sql_text import identifier
 
@@ -94,7 +95,7 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
             return data.query(_FRAME, sql)
     else:
         private = duckdb.connect()
-        frame = data.collect() if type(data).__name__ == "LazyFrame" else data
+        frame = _scannable(data)
         try:
             private.register(_FRAME, frame)
         except (duckdb.Error, TypeError) as error:
@@ -114,6 +115,13 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
     except duckdb.Error as error:
         raise DataError(f"Cannot read {description}: {first_line(error)}") from error
     return Source(relation, query, description, {row[0]: row[1] for row in described})
+
+
+def _scannable(data: Any) -> Any:
+    """What DuckDB takes: polars frames as Arrow streams, everything else as it is."""
+    if type(data).__module__.startswith("polars"):
+        return ArrowStream(data.collect() if hasattr(data, "collect") else data)
+    return data
 
 
 def quoted_table(name: str) -> str:
