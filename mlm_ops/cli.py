@@ -52,7 +52,9 @@ def fit(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run the project's pipelines in this process."""
     from mlm_ops.display import progress
+    from mlm_ops.project import find_project
 
+    find_project(Path.cwd())
     with progress("Working ...") as report:
         report("Loading the project ...")
         from mlm_ops.plugins.dagster import run_project
@@ -127,8 +129,8 @@ def _fit_analysis(options: argparse.Namespace) -> int:
     import uuid
     from importlib.metadata import version
 
+    from mlm_ops.analyze import fit_analysis
     from mlm_ops.display import console, show_tables
-    from mlm_ops.fit import fit_analysis
     from mlm_ops.store import Run, check_store, connect, write_run
 
     with connect(options.database, on_wait=_tell) as connection:
@@ -239,4 +241,5 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from importlib.metadata import version
 
-        parser.exit(message=f"mlm-ops {version('mlm-ops')}\n")
+        print(f"mlm-ops {version('mlm-ops')}")
+        parser.exit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -71,7 +71,9 @@ class Analysis(_Record):
     def _known_models(self) -> Analysis:
         unknown = [name for pair in self.compare for name in pair if name not in self.models]
         if unknown:
-            raise ValueError(f"compare names no model of this file: {unknown[0]!r}; models are {', '.join(self.models)}")
+            raise ValueError(
+                f"compare names no model of this file: {unknown[0]!r}; models are {', '.join(self.models)}"
+            )
         return self
 
     @cached_property
@@ -116,7 +118,7 @@ def read_analysis(path: str | Path) -> Analysis:
 def parse_analysis(text: str) -> Analysis:
     """Check the text of an analysis file."""
     try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+        content = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -131,7 +133,12 @@ def parse_analysis(text: str) -> Analysis:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys silently; a model would vanish."""
+    """Every scalar is text, so that a model may be called null, or 2020; and no key stands twice.
+
+    PyYAML keeps the last of two equal keys silently; a model would vanish.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse keys that stand twice."""
@@ -139,7 +146,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 

@@ -1,0 +1,93 @@
+"""Who may import whom: downwards only, and nothing heavy with ``import mlm_ops``."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mlm_ops
+
+PACKAGE = Path(mlm_ops.__file__).parent
+#: plugins, cli -> fit, tables, store -> inference, effect_sizes -> estimation -> moments -> language -> errors.
+LAYERS = (
+    {"errors", "sql_text", "arrow"},
+    {"language"},
+    {"moments"},
+    {"estimation"},
+    {"inference", "effect_sizes", "sem"},
+    {"fit", "tables", "report", "store", "staging", "sql_tables", "database", "project", "__init__"},
+    {"plugins", "cli", "display", "__main__"},
+)
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+KNOW_A_DATABASE = {"moments", "store", "staging", "sql_tables", "database", "plugins"}
+KNOW_DAGSTER = {"plugins/dagster", "plugins/dagster.py"}
+LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml")
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Every module that is imported anywhere, functions included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parent = package.rsplit(".", node.level - 1)[0] + "." if node.level else ""
+            base = parent + (node.module or "")
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names if base == "mlm_ops")
+
+
+def run_time(tree: ast.Module) -> ast.Module:
+    """The module without what only a type checker imports."""
+
+    class Strip(ast.NodeTransformer):
+        def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+            if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+                return node.orelse
+            return self.generic_visit(node)
+
+    return Strip().visit(tree)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_downwards(path):
+    here = room(path)
+    package = ".".join(path.relative_to(PACKAGE.parent).parent.parts)
+    tree = ast.parse(path.read_text())
+    assert here in LEVEL, f"{here} has no place in the order of imports: give it one in LAYERS"
+    for name in imported(tree, package):
+        parts = name.split(".")
+        if parts[0] == "mlm_ops" and len(parts) > 1 and parts[1] in LEVEL:
+            assert LEVEL[parts[1]] <= LEVEL[here], f"{here} may not import {name}"
+    outside = {name.split(".")[0] for name in imported(run_time(tree), package)}
+    if here not in KNOW_A_DATABASE:
+        assert "duckdb" not in outside, f"{here} may not know a database"
+    if "/".join(path.relative_to(PACKAGE).parts[:2]) not in KNOW_DAGSTER:
+        assert not any(name.startswith("dagster") for name in outside), f"{here} may not know Dagster"
+    assert "pipelines" not in outside
+
+
+def test_a_rule_breaker_is_found():
+    tree = ast.parse("def f():\n    from mlm_ops import store\n    from ..moments.collect import collect\n")
+    assert set(imported(tree, "mlm_ops.language")) == {"mlm_ops", "mlm_ops.store", "mlm_ops.moments.collect"}
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = f"import sys, mlm_ops; print([name for name in {LAZY!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_at_most_fifteen_public_names():
+    assert len(mlm_ops.__all__) <= 15
+    assert all(hasattr(mlm_ops, name) for name in mlm_ops.__all__)
