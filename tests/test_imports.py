@@ -20,7 +20,7 @@ LAYERS = (
     {"moments"},
     {"estimation"},
     {"inference", "effect_sizes", "sem"},
-    {"fit", "tables", "report", "store", "staging", "sql_tables", "database", "project", "__init__"},
+    {"fit", "analyze", "tables", "report", "store", "staging", "sql_tables", "database", "project", "__init__"},
     {"plugins", "cli", "display", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
