@@ -11,7 +11,7 @@ import pytest
 from mlm_ops.errors import AnalysisError, DataError, MlmError, ProjectError
 from mlm_ops.plugins.dagster import project as project_module
 from mlm_ops.plugins.dagster import run_project, serve_ui
-from mlm_ops.plugins.dagster.project import find_project
+from mlm_ops.project import find_project
 
 DEFINITIONS = """
 import dagster as dg
@@ -70,7 +70,6 @@ def test_run_reports_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (project / "dagster_home").mkdir()
     report = run_project(project, warehouse=tmp_path / "other", progress=lines.append)
     assert lines == [
-        f"Loading sound_project of {tmp_path}",
         f"first: {tmp_path / 'other'}",
         "  warn: It is doubtful.",
         "second",
@@ -101,7 +100,8 @@ def test_failed_step_says_why(
 
 
 @pytest.mark.parametrize(("module", "content", "kind", "sentence"), [
-    ("gone", None, ProjectError, "Cannot import gone"),
+    ("gone", None, ProjectError, "Cannot import gone .* ModuleNotFoundError"),
+    ("broken", "1 / 0\n", ProjectError, "Cannot import broken .* ZeroDivisionError: division by zero"),
     ("hollow", "x = 1\n", ProjectError, r"hollow must hold one dagster\.Definitions\. Got 0"),
     ("faulty", "from mlm_ops import errors\nraise errors.AnalysisError('a.yaml')\n", AnalysisError, "a.yaml"),
     ("json", None, ProjectError, "json was imported from .*, not from the project"),
@@ -114,6 +114,29 @@ def test_code_location_that_cannot_be_loaded(
         (tmp_path / f"{module}.py").write_text(content)
     with pytest.raises(kind, match=sentence):
         run_project(tmp_path, warehouse=None, progress=str)
+
+
+def test_another_warehouse_needs_the_resource(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "bare"\n')
+    (tmp_path / "bare.py").write_text("import dagster\ndefs = dagster.Definitions()\n")
+    with pytest.raises(ProjectError, match="no resource named warehouse"):
+        run_project(tmp_path, warehouse=tmp_path, progress=str)
+
+
+def test_interrupt_ends_the_run(tmp_path: Path) -> None:
+    project = make_project(tmp_path, "stopped", fault="import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    (project / "dagster_home").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run_project(project, warehouse=None, progress=str)
+    with dg.DagsterInstance.from_config(str(project / "dagster_home")) as instance:
+        assert [run.is_finished for run in instance.get_runs()] == [True]
+
+
+def test_waiting_for_the_warehouse_is_told(tmp_path: Path) -> None:
+    project = make_project(tmp_path, "waiting", fault="dg.get_dagster_logger().warning('Waiting for the database.')")
+    lines: list[str] = []
+    run_project(project, warehouse=None, progress=lines.append)
+    assert "  Waiting for the database." in lines
 
 
 def test_home_that_cannot_be_made(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,10 @@ class Progress:
         The error that each failed step calls for.
     unmet
         Sentences of failed blocking checks, by step.
+    published
+        Copies of the results that were put in place.
+    interrupted
+        Whether someone stopped the run, which is no failure of a step.
     """
 
     report: Callable[[str], None]
@@ -32,11 +37,15 @@ class Progress:
     failures: list[errors.MlmError] = field(default_factory=list)
     unmet: dict[str, list[str]] = field(default_factory=dict)
     published: list[Path] = field(default_factory=list)
+    interrupted: bool = False
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         """Take one event."""
         event = entry.dagster_event
         if event is None:
+            # that an asset waits for the database, for one; Dagster itself logs skipped steps as errors
+            if entry.level == logging.WARNING:
+                self.report(f"  {entry.user_message}")
             return
         match event.event_type:
             case DagsterEventType.ASSET_MATERIALIZATION:
@@ -45,11 +54,23 @@ class Progress:
                 self._checked(event)
             case DagsterEventType.STEP_FAILURE:
                 self._failed(event)
+            case DagsterEventType.RUN_CANCELED:
+                self.interrupted = True
             case DagsterEventType.RUN_FAILURE if not self.failures:
                 self.failures.append(errors.ProjectError(f"The run failed before its first step. {event.message}"))
 
     def raise_first_failure(self) -> None:
-        """Raise what the first failed step calls for, if any failed."""
+        """Raise what the first failed step calls for, if any failed.
+
+        Raises
+        ------
+        MlmError
+            The step's own, or a `ProjectError` that names the step.
+        KeyboardInterrupt
+            The run was stopped: Dagster keeps the interrupt to itself.
+        """
+        if self.interrupted:
+            raise KeyboardInterrupt
         if self.failures:
             raise self.failures[0]
 
@@ -74,10 +95,13 @@ class Progress:
 
     def _failed(self, event: DagsterEvent) -> None:
         step = event.step_key or "a step"
-        if unmet := self.unmet.get(step):
+        causes = _causes(event.step_failure_data.error)
+        if any(cause.cls_name == "DagsterExecutionInterruptedError" for cause in causes):
+            self.interrupted = True
+        elif unmet := self.unmet.get(step):
             self.failures.append(errors.MlmError(" ".join(unmet)))
         else:
-            self.failures.append(_error_of(step, event.step_failure_data.error))
+            self.failures.append(_error_of(step, causes))
 
 
 def _text(metadata: Mapping[str, object], name: str) -> str | None:
@@ -85,15 +109,20 @@ def _text(metadata: Mapping[str, object], name: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _error_of(step: str, info: SerializableErrorInfo | None) -> errors.MlmError:
-    """Give back the package's own error, or say in a sentence where to look for a foreign one.
-
-    A package error may itself be raised from a foreign one (a DuckDB message), so the outermost of ours counts.
-    """
+def _causes(info: SerializableErrorInfo | None) -> list[SerializableErrorInfo]:
+    """List an error and what it was raised from, outermost first."""
     causes = []
     while info is not None:
         causes.append(info)
         info = info.cause
+    return causes
+
+
+def _error_of(step: str, causes: list[SerializableErrorInfo]) -> errors.MlmError:
+    """Give back the package's own error, or say in a sentence where to look for a foreign one.
+
+    A package error may itself be raised from a foreign one (a DuckDB message), so the outermost of ours counts.
+    """
     for cause in causes:
         kind = getattr(errors, cause.cls_name or "", None)
         if isinstance(kind, type) and issubclass(kind, errors.MlmError):

@@ -1,4 +1,4 @@
-"""A project's code location: find it as ``dagster dev`` does, run all of it in process, open its UI."""
+"""A project's code location: run all of it in process, or open its UI."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 
-from mlm_ops.errors import ProjectError
+from mlm_ops.errors import MlmError, ProjectError
 from mlm_ops.plugins.dagster.progress import Progress
+from mlm_ops.project import Project, find_project
 
 #: The job that `mlm run` executes; a project without one gets Dagster's own job of all assets.
 JOB = "mlm_run"
@@ -34,21 +34,6 @@ OVERRIDES = {
 
 
 @dataclass(frozen=True)
-class Project:
-    """A folder whose pyproject.toml names a code location."""
-
-    root: Path
-    module_name: str
-    location_name: str
-
-    @property
-    def dagster_home(self) -> Path:
-        """The project's own instance; without one, that of the environment."""
-        own, elsewhere = self.root / "dagster_home", os.environ.get("DAGSTER_HOME")
-        return Path(elsewhere) if elsewhere and not own.exists() else own
-
-
-@dataclass(frozen=True)
 class Report:
     """What a run left behind."""
 
@@ -56,32 +41,6 @@ class Report:
     seconds: float
     published: tuple[Path, ...]
     warnings: tuple[str, ...]
-
-
-def find_project(directory: Path) -> Project:
-    """Walk up from `directory` to a pyproject.toml with a ``[tool.dagster]`` block.
-
-    Raises
-    ------
-    ProjectError
-        There is none, or it does not name a module.
-    """
-    start = directory.resolve()
-    for folder in (start, *start.parents):
-        block = _dagster_block(folder / "pyproject.toml")
-        if block is None:
-            continue
-        module_name = block.get("module_name")
-        if not isinstance(module_name, str):
-            raise ProjectError(
-                f"[tool.dagster] in {folder / 'pyproject.toml'} names no code location. "
-                f'Got {", ".join(block) or "nothing"}; expected module_name = "pipelines.definitions" or the like.'
-            )
-        return Project(folder, module_name, str(block.get("code_location_name", module_name)))
-    raise ProjectError(
-        f"There is no project in {start} or above it: no pyproject.toml with a [tool.dagster] block. "
-        "Run this inside a project, or fit a single file with: mlm fit FILE --database DB."
-    )
 
 
 def run_project(project_directory: Path, *, warehouse: Path | None, progress: Callable[[str], None]) -> Report:
@@ -105,16 +64,16 @@ def run_project(project_directory: Path, *, warehouse: Path | None, progress: Ca
     """
     project = find_project(project_directory)
     started = time.monotonic()
-    progress(f"Loading {project.module_name} of {project.root}")
     with _standing_in(project), _instance(project) as instance:
-        job = _job(_definitions(project))
+        definitions = _definitions(project)
+        config = _run_config(definitions, warehouse)
         run_id, watcher = make_new_run_id(), Progress(progress)
         instance.add_event_listener(run_id, watcher)
-        job.execute_in_process(
+        _job(definitions).execute_in_process(
             instance=instance,
             run_id=run_id,
             raise_on_error=False,
-            run_config=_run_config(warehouse),
+            run_config=config,
             # files the run under the code location that the UI loads
             tags={".dagster/repository": f"__repository__@{project.location_name}"},
         )
@@ -160,17 +119,6 @@ def serve_ui(project_directory: Path, port: int) -> int:
             continue
 
 
-def _dagster_block(path: Path) -> dict[str, object] | None:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ProjectError(f"Cannot read {path}: {error}.") from error
-    block = content.get("tool", {}).get("dagster")
-    return block if isinstance(block, dict) else None
-
-
 def _definitions(project: Project) -> dg.Definitions:
     """Import the code location.
 
@@ -181,8 +129,13 @@ def _definitions(project: Project) -> dg.Definitions:
     """
     try:
         module = importlib.import_module(project.module_name)
-    except ModuleNotFoundError as error:
-        raise ProjectError(f"Cannot import {project.module_name} from {project.root}: {error}.") from error
+    except MlmError:
+        raise
+    except Exception as error:
+        # a code location is the user's code: whatever it raises is theirs to mend
+        raise ProjectError(
+            f"Cannot import {project.module_name} from {project.root}: {type(error).__name__}: {error}"
+        ) from error
     _require_own(module, project)
     found = [value for value in vars(module).values() if isinstance(value, dg.Definitions)]
     if len(found) != 1:
@@ -203,9 +156,14 @@ def _job(definitions: dg.Definitions) -> dg.JobDefinition:
     return definitions.resolve_job_def(JOB) if JOB in named else definitions.resolve_implicit_global_asset_job_def()
 
 
-def _run_config(warehouse: Path | None) -> dict[str, object]:
-    config: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+def _run_config(definitions: dg.Definitions, warehouse: Path | None) -> dict[str, object]:
+    config: dict[str, object] = {}
+    if not definitions.loggers:
+        # Dagster's own console log would run through the progress lines
+        config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
     if warehouse is not None:
+        if "warehouse" not in (definitions.resources or {}):
+            raise ProjectError("The code location has no resource named warehouse, so --warehouse has nothing to set.")
         config["resources"] = {"warehouse": {"config": {"directory": str(warehouse.resolve())}}}
     return config
 

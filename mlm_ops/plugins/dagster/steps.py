@@ -10,9 +10,9 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from mlm_ops.analyze import collect_analysis, compare_analysis, fit_analysis_model, run_facts
 from mlm_ops.database import Connection
 from mlm_ops.errors import StoreError
-from mlm_ops.fit import collect_analysis, compare_analysis, fit_analysis_model, run_facts
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.moments.centered import create_centered, disagreement
 from mlm_ops.moments.persist import load_moments, save_moments
@@ -155,4 +155,4 @@ def _comparing(analysis: Analysis) -> str:
 
 
 def _count(connection: Connection, relation: str) -> int:
-    return int(connection.execute(f"select count(*) from {relation}").fetchall()[0][0])  # noqa: S608 (quoted by Source)
+    return int(connection.execute(f"select count(*) from {relation}").fetchall()[0][0])
