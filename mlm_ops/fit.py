@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +14,6 @@ from numpy.typing import NDArray
 from mlm_ops import tables
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate, estimate
-from mlm_ops.inference.comparison import compare, same_fixed_part
 from mlm_ops.inference.fixed_effects import CoefficientTests, coefficient_tests
 from mlm_ops.inference.random_effects import RandomEffects, random_effects
 from mlm_ops.inference.variance import VarianceErrors, variance_errors
@@ -30,8 +27,6 @@ from mlm_ops.moments.source import open_source
 
 if TYPE_CHECKING:
     import duckdb
-
-    from mlm_ops.language.analysis import Analysis
 
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "none"]
@@ -122,12 +117,33 @@ class Fit:
         """Whether a T is of deficient rank."""
         return self.result.optimum.singular
 
-    def equations(self, form: Literal["levels", "reduced"] = "levels", format: Literal["text", "latex"] = "text") -> str:
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        found = []
+        optimum, aliased = self.result.optimum, self.result.design.fixed.aliased
+        if aliased:
+            found.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
+        if optimum.singular:
+            found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
+        if not optimum.converged:
+            found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
+        dropped = {name: count for name, count in self.n_dropped.items() if count}
+        if dropped:
+            counts = ", ".join(f"{name} {count}" for name, count in dropped.items())
+            found.append(
+                f"{self.n_rows - self.result.design.n_obs} of {self.n_rows} rows left out for missing values ({counts})"
+            )
+        return found
+
+    def equations(
+        self, form: Literal["levels", "reduced"] = "levels", format: Literal["text", "latex"] = "text"
+    ) -> str:
         """The model as the textbook prints it."""
         write = {"levels": level_equations, "reduced": reduced_equation}
         if form not in write or format not in {"text", "latex"}:
             raise MlmError(
-                f"Unknown equations. Got {form!r}, format {format!r}; expected 'levels' or 'reduced', format 'text' or 'latex'."
+                f"Unknown equations. Got {form!r} as {format!r}; expected 'levels' or 'reduced', as 'text' or 'latex'."
             )
         return write[form](self.structure, latex=format == "latex")
 
@@ -178,9 +194,7 @@ def fit(
     return fit_model(model, moments, estimator=estimator, df=df)
 
 
-def fit_model(
-    model: Model, moments: Moments, *, estimator: Estimator = "reml", df: DfMethod = "satterthwaite"
-) -> Fit:
+def fit_model(model: Model, moments: Moments, *, estimator: Estimator = "reml", df: DfMethod = "satterthwaite") -> Fit:
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched."""
     check_options(estimator, df)
     started = time.perf_counter()
@@ -194,88 +208,3 @@ def check_options(estimator: str, df: str) -> None:
     for name, value, known in (("estimator", estimator, _ESTIMATORS), ("df", df, _DF_METHODS)):
         if value not in known:
             raise MlmError(f"Unknown {name}. Got {value!r}; expected one of {', '.join(known)}.")
-
-
-@dataclass(frozen=True)
-class AnalysisResult:
-    """All of an analysis.
-
-    Attributes
-    ----------
-    moments
-        From the one scan.
-    fits
-        By model name.
-    tables
-        Result tables, each with column ``model`` first.
-    """
-
-    moments: Moments
-    fits: dict[str, Fit]
-    tables: dict[str, pl.DataFrame]
-
-    @property
-    def run(self) -> dict[str, Any]:
-        """What the store records of the run's data."""
-        return run_facts(self.moments)
-
-
-def run_facts(moments: Moments) -> dict[str, Any]:
-    """Row counts and fingerprint of the data that models were fitted to."""
-    return {
-        "n_rows": moments.n_rows,
-        "n_obs": moments.n_obs,
-        "n_dropped": json.dumps({name: count for name, count in moments.n_dropped.items() if count}),
-        "moments_checksum": moments.checksum,
-    }
-
-
-def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Moments:
-    """Scan an analysis' rows, once for all its models."""
-    source = open_source(analysis.data, connection, analysis.where)
-    return collect(source, list(analysis.parsed.values()), analysis.levels)
-
-
-def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
-    """Fit one model of an analysis to its moments."""
-    estimator, df = analysis.options(name)
-    return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df)
-
-
-def compare_analysis(analysis: Analysis, moments: Moments, fits: Mapping[str, Fit] | None = None) -> pl.DataFrame:
-    """The comparisons that an analysis asks for, as a table.
-
-    REML likelihoods are compared where the fixed parts are equal; elsewhere both models are fitted by ML, which from
-    moments costs milliseconds. `fits` spares fitting again what was fitted already.
-    """
-    known = dict(fits or {})
-
-    def fitted(name: str, estimator: Estimator) -> Fit:
-        if name not in known:
-            known[name] = fit_analysis_model(analysis, name, moments)
-        here = known[name]
-        return here if here.estimator == estimator else fit_model(here.model, moments, estimator=estimator, df="none")
-
-    rows = []
-    for model, reference in analysis.compare:
-        estimator = analysis.options(model)[0]
-        pair = fitted(model, estimator), fitted(reference, estimator)
-        if estimator == "reml" and not same_fixed_part(pair[0].result, pair[1].result):
-            estimator = "ml"
-            pair = fitted(model, estimator), fitted(reference, estimator)
-        aic, bic = (
-            float(pair[0].fit_statistics[criterion][0] - pair[1].fit_statistics[criterion][0]) for criterion in ("aic", "bic")
-        )
-        result = compare(pair[0].model, pair[0].result, pair[1].model, pair[1].result, aic, bic)
-        rows.append((model, reference, estimator, result))
-    return tables.comparisons(rows)
-
-
-def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> AnalysisResult:
-    """Scan, fit and compare all models of an analysis."""
-    moments = collect_analysis(analysis, connection)
-    fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
-    by_model = [tables.fit_tables(name, fitted) for name, fitted in fits.items()]
-    combined = {table: pl.concat([made[table] for made in by_model]) for table in by_model[0]}
-    combined["comparisons"] = compare_analysis(analysis, moments, fits)
-    return AnalysisResult(moments, fits, combined)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mlm_ops import tables
+from mlm_ops.language.model import group_name
 
 if TYPE_CHECKING:
     from mlm_ops.fit import Fit
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 def describe(fitted: Fit) -> str:
     """Equations, fixed effects, variance components, and how well the model fits."""
     statistics = fitted.fit_statistics.row(0, named=True)
-    groups = ", ".join(f"{len(level.labels)} {'/'.join(level.group)}" for level in fitted.result.design.levels)
+    groups = ", ".join(
+        f"{len(level.labels)} units of {group_name(level.group)}" for level in fitted.result.design.levels
+    )
     kind = "Multilevel model" if groups else "Single-level regression"
     method = "" if not groups else f" by {fitted.estimator.upper()}"
     icc = f", ICC {statistics['icc']:.3f}" if statistics["icc"] is not None else ""
@@ -31,7 +34,7 @@ def describe(fitted: Fit) -> str:
         "",
         f"log-likelihood {statistics['log_likelihood']:.3f}, deviance {statistics['deviance']:.3f}, "
         f"AIC {statistics['aic']:.3f}, BIC {statistics['bic']:.3f}{icc}",
-        *(f"Note: {note}." for note in tables.notes(fitted)),
+        *(f"Note: {note}." for note in fitted.notes),
     ]
     return "\n".join(lines)
 
@@ -54,18 +57,18 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def _fixed_effects(fitted: Fit) -> str:
     rows = [("term", "", "estimate", "std. error", "df", "t" if fitted.df != "none" else "z", "p")]
-    for row in fitted.fixed_effects.iter_rows(named=True):
-        rows.append(
-            (
-                row["term"],
-                row["symbol"],
-                number(row["estimate"]),
-                number(row["std_error"]),
-                f"{row['df']:.1f}" if row["df"] is not None else "",
-                f"{row['statistic']:.2f}" if row["statistic"] is not None else "",
-                p_value(row["p_value"]),
-            )
+    rows += [
+        (
+            row["term"],
+            row["symbol"],
+            number(row["estimate"]),
+            number(row["std_error"]),
+            f"{row['df']:.1f}" if row["df"] is not None else "",
+            f"{row['statistic']:.2f}" if row["statistic"] is not None else "",
+            p_value(row["p_value"]),
         )
+        for row in fitted.fixed_effects.iter_rows(named=True)
+    ]
     return _aligned(rows, left=2)
 
 
@@ -86,7 +89,7 @@ def _variance_components(fitted: Fit) -> str:
     return _aligned(rows, left=3)
 
 
-def _aligned(rows: list[tuple[str, ...]], left: int) -> str:
+def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> str:
     """Columns under each other; the first `left` begin at the left, the numbers end at the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []

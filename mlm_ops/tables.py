@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from mlm_ops.effect_sizes.icc import intraclass_correlation
 from mlm_ops.language.equations import coefficient_symbol, indices, variance_symbol
 from mlm_ops.language.model import group_name
 
@@ -165,7 +166,16 @@ def variance_components(fitted: Fit) -> pl.DataFrame:
                 rows.append(
                     (group, first.name, None, symbol, tau[i, i], error[i, i], deviations[i], None)
                     if i == j
-                    else (group, first.name, second.name, symbol, tau[i, j], error[i, j], None, tau[i, j] / scale if scale else None)
+                    else (
+                        group,
+                        first.name,
+                        second.name,
+                        symbol,
+                        tau[i, j],
+                        error[i, j],
+                        None,
+                        tau[i, j] / scale if scale else None,
+                    )
                 )
     sigma2 = fitted.result.sigma2
     rows.append(("residual", None, None, "sigma2", sigma2, errors.sigma2, math.sqrt(sigma2), None))
@@ -210,7 +220,7 @@ def fit_statistics(fitted: Fit) -> pl.DataFrame:
             "deviance": [deviance],
             "aic": [deviance + 2 * result.n_parameters],
             "bic": [deviance + math.log(n_obs) * result.n_parameters],
-            "icc": [intraclass_correlation(fitted)],
+            "icc": [intraclass_correlation(fitted.result)],
             "converged": [optimum.converged],
             "singular": [optimum.singular],
             "gradient": [float(np.abs(optimum.gradient).max(initial=0.0))],
@@ -218,20 +228,6 @@ def fit_statistics(fitted: Fit) -> pl.DataFrame:
             "seconds": [fitted.seconds],
         },
     )
-
-
-def intraclass_correlation(fitted: Fit) -> float | None:
-    """Share of the grouping factors' intercept variances in the total; None where slopes vary or nothing does.
-
-    With random slopes the share depends on the predictors' values, so it is no single number (Goldstein, Browne and
-    Rasbash 2002).
-    """
-    between = [tau for tau in fitted.result.tau if len(tau) == 1]
-    intercepts = all(not c.variables for block in fitted.result.blocks for c in block.columns)
-    if not between or not intercepts:
-        return None
-    shared = float(sum(tau[0, 0] for tau in between))
-    return shared / (shared + fitted.result.sigma2)
 
 
 def models(fitted: Fit) -> pl.DataFrame:
@@ -244,7 +240,7 @@ def models(fitted: Fit) -> pl.DataFrame:
             "level_equations": [fitted.equations("levels")],
             "reduced_equation": [fitted.equations("reduced")],
             "latex": [fitted.equations("levels", "latex")],
-            "notes": ["; ".join(notes(fitted)) or None],
+            "notes": ["; ".join(fitted.notes) or None],
         },
     )
 
@@ -268,25 +264,6 @@ def comparisons(rows: Sequence[tuple[str, str, Estimator, Comparison]]) -> pl.Da
         for model, reference, estimator, c in rows
     ]
     return pl.DataFrame(records, schema=schema)
-
-
-def notes(fitted: Fit) -> list[str]:
-    """What a reader of the numbers must know."""
-    found = []
-    optimum, aliased = fitted.result.optimum, fitted.result.design.fixed.aliased
-    if aliased:
-        found.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
-    if optimum.singular:
-        found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
-    if not optimum.converged:
-        found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
-    dropped = {name: count for name, count in fitted.n_dropped.items() if count}
-    if dropped:
-        counts = ", ".join(f"{name} {count}" for name, count in dropped.items())
-        found.append(
-            f"{fitted.n_rows - fitted.result.design.n_obs} of {fitted.n_rows} rows left out, having missing values ({counts})"
-        )
-    return found
 
 
 def _frame(table: str, values: Mapping[str, Any]) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlm_ops as mlm
+from mlm_ops.analyze import fit_analysis
 from mlm_ops.arrow import ArrowStream
-from mlm_ops.fit import fit_analysis, fit_model
+from mlm_ops.fit import fit_model
 from mlm_ops.language.analysis import parse_analysis
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect
@@ -78,7 +80,9 @@ def test_slope_of_the_within_part_is_that_of_regression_on_deviations(hsb: pl.Da
     assert fitted.result.gamma[1] == pytest.approx((x * y).sum() / (x * x).sum(), rel=1e-9)
 
 
-@pytest.mark.parametrize("formula", ["y ~ x * w + (x | g)", "y ~ x + w + (1 | g)", "y ~ within(x) + between(x) + (within(x) | g)"])
+@pytest.mark.parametrize(
+    "formula", ["y ~ x * w + (x | g)", "y ~ x + w + (1 | g)", "y ~ within(x) + between(x) + (within(x) | g)"]
+)
 @pytest.mark.parametrize("estimator", ["reml", "ml"])
 def test_a_predictor_at_a_million(formula: str, estimator: Any) -> None:
     """The test that every other fitter fails: mean 1e6, standard deviation 1."""
@@ -101,7 +105,9 @@ def test_shifting_and_scaling_the_outcome(scale: float, shift: float, seed: int)
     free = plain.result.design.n_obs - 2
     # digits of y that the shift has pushed out limit the agreement
     lost = max(1.0, abs(shift)) * 1e-10
-    assert moved.result.log_likelihood + free * np.log(scale) == pytest.approx(plain.result.log_likelihood, abs=1e-5 + lost)
+    assert moved.result.log_likelihood + free * np.log(scale) == pytest.approx(
+        plain.result.log_likelihood, abs=1e-5 + lost
+    )
     assert moved.result.gamma[1] / scale == pytest.approx(plain.result.gamma[1], rel=1e-6, abs=1e-7)
     assert moved.result.sigma2 / scale**2 == pytest.approx(plain.result.sigma2, rel=1e-6)
 
@@ -110,7 +116,9 @@ def test_shifting_and_scaling_the_outcome(scale: float, shift: float, seed: int)
 @settings(max_examples=10, deadline=None)
 def test_row_order_and_group_labels_do_not_matter(seed: int) -> None:
     data = _simulated(rows=150, groups=15)
-    shuffled = data.sample(fraction=1.0, shuffle=True, seed=seed).with_columns(g=pl.format("unit {}", 1000 - pl.col("g")))
+    shuffled = data.sample(fraction=1.0, shuffle=True, seed=seed).with_columns(
+        g=pl.format("unit {}", 1000 - pl.col("g"))
+    )
     first, second = (mlm.fit("y ~ x + w + (x | g)", d) for d in (data, shuffled))
     assert second.result.log_likelihood == pytest.approx(first.result.log_likelihood, abs=1e-9)
     np.testing.assert_allclose(second.result.gamma, first.result.gamma, rtol=1e-8)
@@ -119,9 +127,16 @@ def test_row_order_and_group_labels_do_not_matter(seed: int) -> None:
 
 def test_likelihoods_of_nested_models_are_ordered() -> None:
     data = _simulated(rows=400, groups=30)
-    formulas = ["y ~ 1", "y ~ 1 + (1 | g)", "y ~ x + (1 | g)", "y ~ x + (x || g)", "y ~ x + (x | g)", "y ~ x * w + (x | g)"]
+    formulas = [
+        "y ~ 1",
+        "y ~ 1 + (1 | g)",
+        "y ~ x + (1 | g)",
+        "y ~ x + (x || g)",
+        "y ~ x + (x | g)",
+        "y ~ x * w + (x | g)",
+    ]
     likelihoods = [mlm.fit(f, data, estimator="ml").result.log_likelihood for f in formulas]
-    assert all(b >= a - 1e-9 for a, b in zip(likelihoods, likelihoods[1:], strict=False))
+    assert all(b >= a - 1e-9 for a, b in pairwise(likelihoods))
 
 
 def test_likelihood_is_that_of_the_normal_density() -> None:
@@ -190,7 +205,9 @@ def test_one_scan_serves_all_models(hsb: pl.DataFrame, models: int) -> None:
 
 def test_all_models_of_an_analysis_see_the_same_rows() -> None:
     """A row that lacks a value in one model's column is left out of all of them, and counted."""
-    data = _simulated(rows=100, groups=10).with_columns(w=pl.when(pl.int_range(100) < 7).then(None).otherwise(pl.col("w")))
+    data = _simulated(rows=100, groups=10).with_columns(
+        w=pl.when(pl.int_range(100) < 7).then(None).otherwise(pl.col("w"))
+    )
     connection = duckdb.connect()
     connection.register("frame", ArrowStream(data))
     analysis = parse_analysis("{analysis: a, data: frame, models: {one: 'y ~ 1 + (1 | g)', two: 'y ~ w + (1 | g)'}}")

@@ -61,7 +61,7 @@ class Unstructured:
         """Cholesky factor of a matrix that may be singular, through QR of its square root."""
         values, vectors = np.linalg.eigh(relative)
         root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
-        lam = np.linalg.qr(root, mode="r").T
+        lam = np.asarray(np.linalg.qr(root, mode="r")).T
         signs = np.where(np.diag(lam) < 0, -1.0, 1.0)
         return self.pull_back(lam * signs)
 

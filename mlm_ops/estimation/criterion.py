@@ -11,15 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.estimation.adjoint import expected_information, pull_back, pull_back_to_covariance
 from mlm_ops.estimation.covariance import COVARIANCES, Covariance
-from mlm_ops.estimation.nested import (
-    Elimination,
-    Nest,
-    eliminate,
-    expected_information,
-    pull_back,
-    pull_back_to_covariance,
-)
+from mlm_ops.estimation.nested import Elimination, Nest, eliminate
 
 Array = NDArray[np.float64]
 
@@ -36,7 +30,7 @@ class Block:
     @property
     def size(self) -> int:
         """Random effects q."""
-        return self.effects.stop - self.effects.start
+        return int(self.effects.stop - self.effects.start)
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,8 @@ class Criterion:
         beta = np.linalg.solve(w[:p, :p], w[:p, p])
         residual = w[p, p] - w[p, :p] @ beta
         degrees = self.n_obs - p if self.reml else self.n_obs
-        criterion = log_determinant + degrees * (1.0 + np.log(2.0 * np.pi * residual / degrees))
+        with np.errstate(divide="ignore"):  # a perfect fit is minus infinity, and refused by whoever asks
+            criterion = log_determinant + degrees * (1.0 + np.log(2.0 * np.pi * residual / degrees))
         if self.reml:
             criterion = criterion + _log_determinant(w[:p, :p])
         return Solution(criterion, w, beta, residual, degrees, trace)

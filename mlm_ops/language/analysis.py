@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -62,7 +63,7 @@ class Analysis(_Record):
     def _pairs(cls, value: Any) -> Any:
         """A list of names compares each with the one before; a list of pairs [reference, model] is taken as it is."""
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
-            return [(model, reference) for reference, model in zip(value, value[1:], strict=False)]
+            return [(model, reference) for reference, model in pairwise(value)]
         if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
             return [(model, reference) for reference, model in value]
         raise ValueError("compare is a list of model names, or of pairs [reference, model]")
@@ -138,8 +139,6 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     PyYAML keeps the last of two equal keys silently; a model would vanish.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse keys that stand twice."""
         seen: set[Any] = set()
@@ -151,6 +150,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_UniqueKeyLoader.yaml_implicit_resolvers = {}
 
 
 def _sentence(fault: Any) -> str:

@@ -63,7 +63,7 @@ def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]
     DataError
         A reference level that does not occur, or a factor with fewer than two levels.
     """
-    present = {frozenset(term.variables) for term in terms} | {frozenset()}
+    present: set[frozenset[Variable]] = {frozenset(), *(frozenset(term.variables) for term in terms)}
     absorbs_intercept = Term() not in terms
     columns = []
     for term in terms:
@@ -131,7 +131,9 @@ def _codings(variable: Variable, contrasts: bool, levels: Levels, text_columns: 
     if factor is None:
         return [variable]
     if any(isinstance(node, Function) for node in walk(variable)):
-        raise DataError(f"{label(variable)} needs numbers. Got text in column {factor.column!r}; expected a numeric column.")
+        raise DataError(
+            f"{label(variable)} needs numbers. Got text in column {factor.column!r}; expected a numeric column."
+        )
     known = levels[factor.column]
     if len(known) < 2:
         raise DataError(
@@ -140,7 +142,8 @@ def _codings(variable: Variable, contrasts: bool, levels: Levels, text_columns: 
     reference = known[0] if factor.reference is None else factor.reference
     if reference not in known:
         raise DataError(
-            f"The reference level of {label(factor)} does not occur. Got {reference!r}; expected one of {', '.join(known)}."
+            f"The reference level of {label(factor)} does not occur. Got {reference!r}; "
+            f"expected one of {', '.join(known)}."
         )
     # indicators minus their means sum to zero: a centered factor has no complete coding but the contrasts
     contrasts = contrasts or isinstance(variable, Centered)

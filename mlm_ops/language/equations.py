@@ -47,7 +47,8 @@ class Structure:
         """A column's variables by level, lowest first."""
         top = self.n_levels
         return tuple(
-            tuple(v for v in column.variables if min(self.variable_levels[v], top) == level) for level in range(1, top + 1)
+            tuple(v for v in column.variables if min(self.variable_levels[v], top) == level)
+            for level in range(1, top + 1)
         )
 
     def level(self, column: DesignColumn) -> int:
@@ -56,7 +57,7 @@ class Structure:
 
 
 def indices(structure: Structure) -> dict[DesignColumn, tuple[int, ...]]:
-    """Index of every fixed and random column: position of its part in the equation of the level below, level by level."""
+    """Index of every column: level by level, the position of its part in the equation of the level below."""
     columns = dict.fromkeys([*structure.fixed, *(c for blocks in structure.random for b in blocks for c in b)])
     equations: dict[tuple[int, ...], dict[Part, int]] = {}
     found = {}

@@ -10,13 +10,8 @@ from itertools import combinations
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import (
-    INTERCEPT,
     Between,
-    Center,
     Column,
-    Constant,
-    Factor,
-    Function,
     GroupingFactor,
     Model,
     RandomBlock,
@@ -27,11 +22,8 @@ from mlm_ops.language.model import (
     group_name,
     walk,
 )
-from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, Text, parse_sides
-
-FUNCTIONS = ("log", "exp", "sqrt", "abs")
-_LANGUAGE = ("within", "between", "center", "C", "I", *FUNCTIONS)
-_ARITHMETIC = ("+", "-", "*", "/", "**")
+from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_sides
+from mlm_ops.language.variables import VariableCompiler
 
 
 def parse_formula(text: str, levels: tuple[str, ...] = ()) -> Model:
@@ -69,7 +61,9 @@ def _check(model: Model, text: str) -> None:
     for variable in model.predictors:
         if variable == model.outcome or (isinstance(variable, Column) and variable.name in outcome_columns):
             raise FormulaError(
-                f"The outcome {model.outcome_name!r} also stands among the predictors; remove it from one side.", text, 0
+                f"The outcome {model.outcome_name!r} also stands among the predictors; remove it from one side.",
+                text,
+                0,
             )
     if model.default_group is None:
         for variable in model.variables:
@@ -85,16 +79,8 @@ def _check(model: Model, text: str) -> None:
                     )
 
 
-class _Compiler:
-    """Turns one formula's syntax into terms, variables and blocks; holds the text for the error messages."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def fail(self, message: str, node: Syntax) -> FormulaError:
-        return FormulaError(message, self.text, node.position)
-
-    # --- terms ------------------------------------------------------------------------------------------------
+class _Compiler(VariableCompiler):
+    """Turns one formula's syntax into terms and blocks."""
 
     def right_side(self, node: Syntax) -> tuple[tuple[Term, ...], tuple[RandomBlock, ...]]:
         """Separate the bars from the fixed part of a right-hand side."""
@@ -166,15 +152,15 @@ class _Compiler:
 
     def power(self, terms: list[frozenset[Variable]], exponent: Syntax) -> list[frozenset[Variable]]:
         if not isinstance(exponent, Number) or exponent.value not in range(1, 9):
-            raise self.fail("The power of a sum of terms is a whole number from 1 to 8; write I(x**2) for x squared.", exponent)
+            raise self.fail(
+                "The power of a sum of terms is a whole number from 1 to 8; write I(x**2) for x squared.", exponent
+            )
         if len(terms) == 1 and exponent.value > 1:
             raise self.fail("A term to a power is the term itself in a formula; write I(x**2) for x squared.", exponent)
         result: list[frozenset[Variable]] = []
         for size in range(1, int(exponent.value) + 1):
             result += [frozenset().union(*chosen) for chosen in combinations(terms, size)]
         return _unique(result)
-
-    # --- random part ------------------------------------------------------------------------------------------
 
     def blocks(self, bar: Operation) -> list[RandomBlock]:
         """Blocks of one ``(terms | grouping)``."""
@@ -187,103 +173,6 @@ class _Compiler:
         if bar.operator == "||":
             return [RandomBlock((term,), group) for group in groups for term in terms]
         return [RandomBlock(terms, group) for group in groups]
-
-    def groupings(self, node: Syntax) -> list[GroupingFactor]:
-        """``a/b`` is a and a:b; names only."""
-        if isinstance(node, Group):
-            return self.groupings(node.inner)
-        if isinstance(node, Name):
-            return [(node.name,)]
-        if isinstance(node, Operation) and node.left is not None and node.operator in {"/", ":"}:
-            left, right = self.groupings(node.left), self.groupings(node.right)
-            joined = [tuple(dict.fromkeys((*left[-1], *group))) for group in right]
-            return left + joined if node.operator == "/" else joined
-        raise self.fail("After the bar stands a grouping factor: a column, a/b for nested or a:b for combined ones.", node)
-
-    # --- variables --------------------------------------------------------------------------------------------
-
-    def variable(self, node: Syntax) -> Variable:
-        """A column, a function of columns, or a centered variable."""
-        if isinstance(node, Group):
-            return self.variable(node.inner)
-        if isinstance(node, Name):
-            return Column(node.name)
-        if isinstance(node, Call):
-            return self.call(node)
-        if isinstance(node, Text):
-            raise self.fail("A quoted string is no column; put unusual column names in backticks.", node)
-        raise self.fail("Arithmetic on columns stands inside I(…).", node)
-
-    def call(self, node: Call) -> Variable:
-        options = dict(node.options)
-        if node.function not in _LANGUAGE:
-            raise self.fail(f"Unknown function {node.function!r}; expected one of {', '.join(_LANGUAGE)}.", node)
-        most = 2 if node.function in {"within", "between"} else 1
-        if not 1 <= len(node.arguments) <= most:
-            raise self.fail(f"{node.function}() takes {'one or two arguments' if most == 2 else 'one argument'}.", node)
-        allowed = {"center": {"at", "over"}, "C": {"ref"}}.get(node.function, set())
-        for key in options:
-            if key not in allowed:
-                takes = f"; it takes {', '.join(sorted(allowed))}" if allowed else ""
-                raise self.fail(f"{node.function}() has no option {key!r}{takes}.", node)
-        inner = node.arguments[0]
-        if node.function == "C":
-            return self.factor(node, inner, options.get("ref"))
-        if node.function == "I":
-            return Function("I", (self.arithmetic(inner),))
-        if node.function in FUNCTIONS:
-            return Function(node.function, (self.arithmetic(inner),))
-        of = self.variable(inner)
-        if node.function == "center":
-            return self.center(node, of, options)
-        group = self.one_grouping(node.arguments[1]) if len(node.arguments) == 2 else None
-        return Within(of, group) if node.function == "within" else Between(of, group)
-
-    def factor(self, node: Call, inner: Syntax, reference: Syntax | None) -> Factor:
-        if not isinstance(inner, Name):
-            raise self.fail("C() takes a column.", node)
-        if reference is None:
-            return Factor(inner.name)
-        if isinstance(reference, Text):
-            return Factor(inner.name, reference.value)
-        if isinstance(reference, Number):
-            return Factor(inner.name, f"{reference.value:g}")
-        raise self.fail("The reference level of C(x, ref=…) stands in quotes.", reference)
-
-    def center(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Center:
-        if len(options) > 1:
-            raise self.fail("center() takes at= or over=, not both.", node)
-        if "over" in options:
-            return Center(of, over=self.one_grouping(options["over"]))
-        if "at" not in options:
-            return Center(of)
-        return Center(of, at=self.number(options["at"]))
-
-    def number(self, node: Syntax) -> float:
-        if isinstance(node, Number):
-            return node.value
-        if isinstance(node, Operation) and node.left is None and isinstance(node.right, Number):
-            return -node.right.value if node.operator == "-" else node.right.value
-        raise self.fail("Expected a number here.", node)
-
-    def one_grouping(self, node: Syntax) -> GroupingFactor:
-        """A single grouping factor, as the second argument of within() names it; ``a/b`` means its lowest level."""
-        return self.groupings(node)[-1]
-
-    def arithmetic(self, node: Syntax) -> Variable:
-        """The inside of I(…) and of functions, where operators mean arithmetic."""
-        if isinstance(node, Group):
-            return self.arithmetic(node.inner)
-        if isinstance(node, Number):
-            return Constant(node.value)
-        if isinstance(node, Name):
-            return Column(node.name)
-        if isinstance(node, Call) and (node.function in FUNCTIONS or node.function == "I"):
-            return self.call(node)
-        if isinstance(node, Operation) and node.operator in _ARITHMETIC:
-            right = self.arithmetic(node.right)
-            return Function(node.operator, (right,) if node.left is None else (self.arithmetic(node.left), right))
-        raise self.fail(f"Inside I() and functions stand columns, numbers, + - * / ** and {', '.join(FUNCTIONS)}.", node)
 
 
 def _summands(node: Syntax) -> list[tuple[str, Syntax]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,14 @@ _CONSTANT = 0
 
 @dataclass(frozen=True)
 class Change:
-    """A change of basis of some columns: engine's columns = elements @ combination, user's coefficients = transform @ engine's.
+    """A change of basis of some columns.
 
-    ``combination`` is (elements, columns), ``transform`` (columns, columns).
+    Attributes
+    ----------
+    combination
+        (elements, columns): engine's columns = elements @ combination.
+    transform
+        (columns, columns): user's coefficients = transform @ engine's.
     """
 
     combination: Array
@@ -151,19 +157,19 @@ def change_of_basis(g: Array, totals: Array, n_obs: int, *, rotate: bool) -> Cha
         return Change(g, np.zeros((0, 0)))
     if not rotate:
         scale = np.sqrt(np.einsum("ai,ab,bi->i", g, totals, g) / n_obs)
-        scale = np.where(scale > 0, scale, 1.0)
+        scale[scale == 0] = 1.0
         return Change(g / scale, np.diag(1 / scale))
     scale = np.sqrt(np.diag(totals) / n_obs)
-    scale = np.where(scale > 0, scale, 1.0)
+    scale[scale == 0] = 1.0
     scaled = scale[:, None] * g
     used = np.flatnonzero(g.any(axis=1))
     if len(used) == g.shape[1]:
         # the user's columns span their elements: take these themselves
         combination = np.zeros_like(g)
         combination[used, np.arange(len(used))] = 1 / scale[used]
-        return Change(combination, np.linalg.inv(scaled[used]))
-    q, r = np.linalg.qr(scaled)
-    return Change(q / scale[:, None], np.linalg.inv(r))
+        return Change(combination, _inverse(scaled[used]))
+    orthonormal, triangular = np.linalg.qr(scaled)
+    return Change(np.asarray(orthonormal / scale[:, None], dtype=np.float64), _inverse(triangular))
 
 
 def center_outcome(g: Array, fixed: Change, totals: Array, n_obs: int) -> tuple[Array, Array, float]:
@@ -195,10 +201,14 @@ def center_outcome(g: Array, fixed: Change, totals: Array, n_obs: int) -> tuple[
     return combination / scale, offset, scale
 
 
+def _inverse(matrix: NDArray[np.floating[Any]]) -> Array:
+    return np.linalg.inv(matrix).astype(np.float64)
+
+
 def _square_root(totals: Array) -> Array:
     """R with R'R = totals, for a matrix that may be singular; scaled first, so that units do not matter."""
     scale = np.sqrt(np.diag(totals))
-    scale = np.where(scale > 0, scale, 1.0)
+    scale[scale == 0] = 1.0
     values, vectors = np.linalg.eigh(totals / np.outer(scale, scale))
     root: Array = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * scale
     return root

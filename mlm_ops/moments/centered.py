@@ -57,7 +57,9 @@ def disagreement(connection: duckdb.DuckDBPyConnection, table: str, moments: Mom
     float
         Of the order of 1e-14 where both saw the same rows; infinite where their groups differ.
     """
-    columns = [name.removeprefix("between_") for name in open_source(table, connection).types if name.startswith("between_")]
+    columns = [
+        name.removeprefix("between_") for name in open_source(table, connection).types if name.startswith("between_")
+    ]
     key = moments.schema.keys[0] if len(moments.schema.keys) == 1 else None
     if key is None or not columns:
         return 0.0

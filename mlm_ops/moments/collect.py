@@ -99,8 +99,14 @@ def _needs(source: Source, models: Sequence[Model], levels: Sequence[str]) -> _N
             for node in walk(atom):
                 if isinstance(node, Column) and not (source.is_numeric(node.name) or source.is_text(node.name)):
                     kind = source.types[node.name]
-                    raise DataError(f"Column {node.name!r} is neither numeric nor text. Got {kind}; cast it in a view or SELECT.")
-                if isinstance(node, Column) and node.name in text_columns and (isinstance(atom, Function) or node.name in outcomes):
+                    raise DataError(
+                        f"Column {node.name!r} is neither numeric nor text. Got {kind}; cast it in a view or SELECT."
+                    )
+                if (
+                    isinstance(node, Column)
+                    and node.name in text_columns
+                    and (isinstance(atom, Function) or node.name in outcomes)
+                ):
                     role = "outcome" if node.name in outcomes else "column"
                     raise DataError(
                         f"The {role} {node.name!r} holds text ({source.types[node.name]}), and {label(variable)} needs "
@@ -166,16 +172,20 @@ def _check(source: Source, models: Sequence[Model], needs: _Needs, survey: _Surv
         undefined = survey.missing[label(number)]
         if isinstance(number, Function) and undefined > own:
             raise DataError(
-                f"{label(number)} is undefined in {undefined - own} rows (a logarithm or root of a number out of its "
-                "domain, or a division by zero). Filter these rows with where, or transform the column otherwise."
+                f"{label(number)} is undefined in {undefined - own} of {survey.n_rows} rows (a logarithm or root out "
+                "of its domain, or a division by zero). Filter these rows with where, or transform it otherwise."
             )
     if survey.n_complete == 0:
         gaps = ", ".join(f"{name} ({count})" for name, count in survey.missing.items() if count)
-        raise DataError(f"No row is complete: each of the {survey.n_rows} rows misses a value. Missing values by column: {gaps}.")
+        raise DataError(
+            f"No row is complete: each of the {survey.n_rows} rows misses a value. Missing values by column: {gaps}."
+        )
     outcomes = {m.outcome for m in models}
     for number, (low, high) in survey.ranges.items():
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise DataError(f"{label(number)} holds infinite values. Filter these rows with where, or recode them as missing.")
+            raise DataError(
+                f"{label(number)} holds infinite values. Filter these rows with where, or recode them as missing."
+            )
         if low == high:
             role = "The outcome" if number in outcomes else "Column" if isinstance(number, Column) else "The predictor"
             remedy = "There is nothing to model" if number in outcomes else "Remove it from the formula"
@@ -200,8 +210,8 @@ def _schema(models: Sequence[Model], needs: _Needs, survey: _Survey, varying: fr
         largest = max(survey.levels, key=lambda c: len(survey.levels[c]), default=None)
         why = f"; {largest!r} alone has {len(survey.levels[largest])} levels" if largest else ""
         raise DataError(
-            f"The models have {len(monomials)} different predictors at the level of rows{why}. At most {MOST_MONOMIALS} "
-            "are possible; take a column with many levels as a grouping factor, (1 | column), instead."
+            f"The models have {len(monomials)} different predictors at the level of rows{why}. At most "
+            f"{MOST_MONOMIALS} are possible; take a column with many levels as a grouping factor: (1 | column)."
         )
     single = [m[0] for m in monomials if len(m) == 1]
     centers = {a: survey.centers.get(a, 0.0) for a in dict.fromkeys([*single, *(a for m in monomials for a in m)])}

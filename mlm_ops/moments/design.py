@@ -7,6 +7,7 @@ any for an unstructured random block; only scaling for every other.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,7 @@ def build_design(model: Model, moments: Moments) -> Design:
 
     kept = independent(basis.matrix(fixed), totals)
     estimated = tuple(fixed[i] for i in kept)
+    _check_rows(len(kept) + sum(len(c) * (len(c) + 1) // 2 for c in random) + 1, moments.n_obs)
     change = change_of_basis(basis.matrix(estimated), totals, moments.n_obs, rotate=True)
     outcome_combination, offset, scale = center_outcome(basis.matrix([outcome])[:, 0], change, totals, moments.n_obs)
     changes = [
@@ -169,7 +171,7 @@ def _nest(groups: tuple[GroupingFactor, ...], moments: Moments) -> list[_Rung]:
     """Grouping factors from the lowest (most units) to the highest, each unit inside one of the next."""
     rungs = [_Rung(group, *moments.units_of(group)) for group in groups]
     rungs.sort(key=lambda rung: -len(rung.labels))
-    for lower, upper in zip(rungs, rungs[1:], strict=False):
+    for lower, upper in pairwise(rungs):
         pairs = np.unique(lower.codes * len(upper.labels) + upper.codes)
         if len(pairs) != len(lower.labels):
             raise IdentificationError(
@@ -233,36 +235,35 @@ def _is_constant(values: Array, rung: _Rung) -> bool:
     return bool(spread <= 1e-10 * np.abs(values).max())
 
 
+def _check_rows(n_parameters: int, n_obs: int) -> None:
+    if n_parameters >= n_obs:
+        raise IdentificationError(
+            f"The model has as many parameters as rows or more. Got {n_parameters} parameters and {n_obs} rows."
+        )
+
+
 def _check_identified(design: Design) -> None:
     """Refuse what the rows cannot determine, with the numbers."""
-    n_parameters = len(design.fixed.columns) + 1
     start = 0
     for level in design.levels:
         units, name = len(level.labels), group_name(level.group)
         if units < 2:
             raise IdentificationError(
-                f"The grouping factor {name} has one unit, {level.labels[0]!r}; a variance between units needs at least two."
+                f"The grouping factor {name} has one unit, {level.labels[0]!s}; a variance between units needs two."
             )
         for block in level.blocks:
             q = len(block.columns)
-            n_parameters += q * (q + 1) // 2
             if units * q >= design.n_obs:
                 raise IdentificationError(
                     f"The random part ({', '.join(c.name for c in block.columns)} | {name}) has {units * q} random "
-                    f"effects for {design.n_obs} rows, so they cannot be told from the residuals. Use fewer random terms "
-                    "or a grouping factor with more rows in each unit."
+                    f"effects for {design.n_obs} rows, so they cannot be told from the residuals. Use fewer random "
+                    "terms or a grouping factor with more rows in each unit."
                 )
         z = design.products[start : start + level.size, start : start + level.size].sum(axis=2)
         if np.linalg.eigvalsh(z)[0] < 1e-12 * design.n_obs:
             names = ", ".join(c.name for block in level.blocks for c in block.columns)
             raise IdentificationError(
-                f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of others; "
-                "remove one."
+                f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of "
+                "others; remove one."
             )
         start += level.size
-    if n_parameters >= design.n_obs:
-        raise IdentificationError(
-            f"The model has as many parameters as rows or more. Got {n_parameters} parameters and {design.n_obs} rows."
-        )
-
-

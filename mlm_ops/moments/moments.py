@@ -209,12 +209,15 @@ def subtract(whole: Moments, part: Moments) -> Moments:
 
 def pool(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tuple[Array, Array, Array]:
     """Pool units that share a code: (J,), (K, J), (K (K + 1) / 2, J) -> the same of `size` units."""
-    total = np.bincount(codes, n, size)
-    pooled = np.stack([np.bincount(codes, n * m, size) / total for m in mean]) if len(mean) else mean[:, :0]
+    total = np.bincount(codes, n, size).astype(float)
+    pooled, added = np.empty((len(mean), size)), np.empty((len(scatter), size))
+    for i, m in enumerate(mean):
+        pooled[i] = np.bincount(codes, n * m, size) / total
     deviation = mean - pooled[:, codes]
     rows, cols = np.tril_indices(len(mean))
-    added = [np.bincount(codes, s + n * deviation[i] * deviation[j], size) for s, i, j in zip(scatter, rows, cols, strict=True)]
-    return total, pooled, np.stack(added) if added else scatter[:, :0]
+    for k in range(len(scatter)):
+        added[k] = np.bincount(codes, scatter[k] + n * deviation[rows[k]] * deviation[cols[k]], size)
+    return total, pooled, added
 
 
 def _row_codes(keys: list[NDArray[Any]], size: int) -> Codes:

@@ -37,7 +37,7 @@ _NODES = {
 def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
     """Write moments to `table`, and what they are moments of to ``<table>_description``, in one transaction.
 
-    The columns are named for people: ``mean_ses``, ``scatter_ses_mathach``. A table name may have a schema before a dot.
+    The columns are named for people: ``mean_ses``, ``scatter_ses_mathach``. A table may be named with its schema.
     """
     names = ["*".join(label(a) for a in m) for m in moments.schema.monomials]
     columns: dict[str, Any] = {key: moments.labels[i] for i, key in enumerate(moments.schema.keys)}
@@ -48,7 +48,8 @@ def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table:
         f"scatter_{names[i]}_{names[j]}": moments.scatter[k] for k, (i, j) in enumerate(zip(rows, cols, strict=True))
     }
     columns |= {
-        f"value_{_constant_name(c)}": values for c, values in zip(moments.schema.constants, moments.constants, strict=True)
+        f"value_{_constant_name(c)}": values
+        for c, values in zip(moments.schema.constants, moments.constants, strict=True)
     }
     frame = pl.DataFrame({name: _series(name, values) for name, values in columns.items()})
     description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})

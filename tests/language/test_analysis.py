@@ -58,12 +58,14 @@ def test_faults(tmp_path: Path, change: tuple[str, str], sentence: str) -> None:
     assert str(caught.value).startswith(str(path))
 
 
-@pytest.mark.parametrize(("text", "sentence"), [("[1, 2]", "no mapping"), ("a: [", "no valid YAML at line 1"), ("", "no mapping")])
+@pytest.mark.parametrize(
+    ("text", "sentence"), [("[1, 2]", "no mapping"), ("a: [", "no valid YAML at line 1"), ("", "no mapping")]
+)
 def test_no_mapping(text: str, sentence: str) -> None:
     with pytest.raises(AnalysisError, match=sentence):
         parse_analysis(text)
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(AnalysisError, match="Cannot read the analysis file .*: No such file"):
+    with pytest.raises(AnalysisError, match=r"Cannot read the analysis file .*: No such file"):
         read_analysis(tmp_path / "none.yaml")

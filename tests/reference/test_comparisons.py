@@ -15,12 +15,19 @@ def _tests() -> list[tuple[str, dict[str, Any]]]:
     return [(name, test) for name in reference.names("lrt_ladder") for test in reference.case(name)["tests"]]
 
 
-@pytest.mark.parametrize(("name", "test"), _tests(), ids=lambda value: value if isinstance(value, str) else value["large"])
+@pytest.mark.parametrize(
+    ("name", "test"), _tests(), ids=lambda value: value if isinstance(value, str) else value["large"]
+)
 def test_likelihood_ratio(name: str, test: dict[str, Any]) -> None:
     case = reference.case(name)
     estimator = case["estimator"].lower()
     small, large = (
-        fit(case["models"][test[size]]["formula"], reference.table(name), connection=reference.connection(), estimator=estimator)
+        fit(
+            case["models"][test[size]]["formula"],
+            reference.table(name),
+            connection=reference.connection(),
+            estimator=estimator,
+        )
         for size in ("small", "large")
     )
     result = compare(large.model, large.result, small.model, small.result, 0.0, 0.0)

@@ -72,7 +72,9 @@ def test_fixed_effects(name: str) -> None:
     # an estimate near zero has no relative digits: it is measured against its standard error
     np.testing.assert_array_less(np.abs(ours["estimate"] - estimates), 1e-6 * np.maximum(np.abs(estimates), errors))
     np.testing.assert_allclose(ours["std_error"], errors, rtol=1e-6)
-    np.testing.assert_allclose(reference.fitted(name).vcov, reference.case(name)["vcov"], rtol=1e-5, atol=1e-6 * errors.max() ** 2)
+    np.testing.assert_allclose(
+        reference.fitted(name).vcov, reference.case(name)["vcov"], rtol=1e-5, atol=1e-6 * errors.max() ** 2
+    )
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,0 +1,108 @@
+"""All models of an analysis, from one scan: collect, fit each, compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mlm_ops import tables
+from mlm_ops.fit import Estimator, Fit, fit_model
+from mlm_ops.inference.comparison import compare, same_fixed_part
+from mlm_ops.moments.collect import collect
+from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.source import open_source
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from mlm_ops.language.analysis import Analysis
+
+
+@dataclass(frozen=True)
+class AnalysisResult:
+    """All of an analysis.
+
+    Attributes
+    ----------
+    moments
+        From the one scan.
+    fits
+        By model name.
+    tables
+        Result tables, each with column ``model`` first.
+    """
+
+    moments: Moments
+    fits: dict[str, Fit]
+    tables: dict[str, pl.DataFrame]
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """What the store records of the run's data."""
+        return run_facts(self.moments)
+
+
+def run_facts(moments: Moments) -> dict[str, Any]:
+    """Row counts and fingerprint of the data that models were fitted to."""
+    return {
+        "n_rows": moments.n_rows,
+        "n_obs": moments.n_obs,
+        "n_dropped": json.dumps({name: count for name, count in moments.n_dropped.items() if count}),
+        "moments_checksum": moments.checksum,
+    }
+
+
+def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Moments:
+    """Scan an analysis' rows, once for all its models."""
+    source = open_source(analysis.data, connection, analysis.where)
+    return collect(source, list(analysis.parsed.values()), analysis.levels)
+
+
+def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
+    """Fit one model of an analysis to its moments."""
+    estimator, df = analysis.options(name)
+    return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df)
+
+
+def compare_analysis(analysis: Analysis, moments: Moments, fits: Mapping[str, Fit] | None = None) -> pl.DataFrame:
+    """The comparisons that an analysis asks for, as a table.
+
+    REML likelihoods are compared where the fixed parts are equal; elsewhere both models are fitted by ML, which from
+    moments costs milliseconds. `fits` spares fitting again what was fitted already.
+    """
+    known = dict(fits or {})
+
+    def fitted(name: str, estimator: Estimator) -> Fit:
+        if name not in known:
+            known[name] = fit_analysis_model(analysis, name, moments)
+        here = known[name]
+        return here if here.estimator == estimator else fit_model(here.model, moments, estimator=estimator, df="none")
+
+    rows = []
+    for model, reference in analysis.compare:
+        estimator = analysis.options(model)[0]
+        pair = fitted(model, estimator), fitted(reference, estimator)
+        if estimator == "reml" and not same_fixed_part(pair[0].result, pair[1].result):
+            estimator = "ml"
+            pair = fitted(model, estimator), fitted(reference, estimator)
+        aic, bic = (
+            float(pair[0].fit_statistics[criterion][0] - pair[1].fit_statistics[criterion][0])
+            for criterion in ("aic", "bic")
+        )
+        result = compare(pair[0].model, pair[0].result, pair[1].model, pair[1].result, aic, bic)
+        rows.append((model, reference, estimator, result))
+    return tables.comparisons(rows)
+
+
+def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> AnalysisResult:
+    """Scan, fit and compare all models of an analysis."""
+    moments = collect_analysis(analysis, connection)
+    fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
+    by_model = [tables.fit_tables(name, fitted) for name, fitted in fits.items()]
+    combined = {table: pl.concat([made[table] for made in by_model]) for table in by_model[0]}
+    combined["comparisons"] = compare_analysis(analysis, moments, fits)
+    return AnalysisResult(moments, fits, combined)

@@ -1,0 +1,62 @@
+"""Small matrices in stacks, the units last: (q, r, J) arrays in which every operation is one pass over the units.
+
+Batched `numpy.linalg` calls on many tiny matrices spend their time between the matrices; laid out like this an element
+of all of them is one vector. All functions take floats or complex numbers and never conjugate, so that derivatives can
+be taken along the imaginary axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def left(small: Array, stack: Array) -> Array:
+    """``small @ stack`` over the first axis: (s, q), (q, r, J) -> (s, r, J), one matrix product without copies."""
+    return (small @ stack.reshape(len(stack), -1)).reshape(len(small), *stack.shape[1:])
+
+
+def cholesky(matrix: Array) -> list[list[Array]]:
+    """Lower Cholesky factor of (q, q, J) matrices, as rows of (J,) elements."""
+    chol: list[list[Array]] = []
+    for i in range(len(matrix)):
+        row: list[Array] = []
+        for j in range(i + 1):
+            value = matrix[i, j].copy()
+            for k in range(j):
+                value -= row[k] * (chol[j][k] if j < i else row[k])
+            row.append(np.sqrt(value) if i == j else value / chol[j][j])
+        chol.append(row)
+    return chol
+
+
+def solve_lower(chol: list[list[Array]], right: Array) -> Array:
+    """``L^-1 right`` for right (q, r, J), in place."""
+    for i, row in enumerate(chol):
+        for k in range(i):
+            right[i] -= row[k] * right[k]
+        right[i] /= row[i]
+    return right
+
+
+def solve_upper(chol: list[list[Array]], right: Array) -> Array:
+    """``L^-T right`` for right (q, r, J)."""
+    result = right.copy()
+    for i in reversed(range(len(chol))):
+        for k in range(i + 1, len(chol)):
+            result[i] -= chol[k][i] * result[k]
+        result[i] /= chol[i][i]
+    return result
+
+
+def inverse(chol: list[list[Array]]) -> Array:
+    """``(L L')^-1``, (q, q, J)."""
+    q, units = len(chol), len(chol[0][0])
+    identity = np.zeros((q, q, units), dtype=chol[0][0].dtype)
+    for i in range(q):
+        identity[i, i] = 1.0
+    return solve_upper(chol, solve_lower(chol, identity))

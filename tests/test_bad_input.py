@@ -1,0 +1,173 @@
+"""What a user can get wrong about the data: one plain sentence each, with what was found and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+import mlm_ops as mlm
+from mlm_ops.arrow import ArrowStream
+from mlm_ops.errors import DataError, IdentificationError, MlmError
+
+ROWS = 60
+HOSTILE = 'x"; drop table t; --'
+
+
+def _data(**columns: Any) -> pl.DataFrame:
+    rng = np.random.default_rng(5)
+    base = {
+        "y": rng.normal(size=ROWS),
+        "x": rng.normal(size=ROWS),
+        "g": np.arange(ROWS) % 6,
+        "w": (np.arange(ROWS) % 6) * 0.5,
+        "sex": np.where(rng.random(ROWS) < 0.5, "F", "M"),
+    }
+    return pl.DataFrame(base | columns)
+
+
+@pytest.mark.parametrize(
+    ("formula", "columns", "error", "sentence"),
+    [
+        (
+            "y ~ X + (1 | g)",
+            {},
+            DataError,
+            "Column 'X' is not in the data. Did you mean 'x'? Its columns are y, x, g, w, sex.",
+        ),
+        ("y ~ x + (1 | school)", {}, DataError, "Column 'school' is not in the data."),
+        ("sex ~ x + (1 | g)", {}, DataError, "The outcome 'sex' holds text (VARCHAR)"),
+        ("y ~ log(sex) + (1 | g)", {}, DataError, "The column 'sex' holds text (VARCHAR), and log(sex) needs numbers."),
+        ("y ~ x + (1 | g)", {"x": np.ones(ROWS)}, DataError, "Column 'x' has no variation: every row holds 1."),
+        ("y ~ x + (1 | g)", {"y": np.zeros(ROWS)}, DataError, "The outcome 'y' has no variation: every row holds 0."),
+        ("y ~ sex + (1 | g)", {"sex": ["F"] * ROWS}, DataError, "Column 'sex' has no variation: every row holds 'F'."),
+        ("y ~ x + (1 | g)", {"x": [None] * ROWS}, DataError, "Column 'x' is neither numeric nor text"),
+        (
+            "y ~ x + (1 | g)",
+            {"x": np.full(ROWS, np.nan)},
+            DataError,
+            "No row is complete: each of the 60 rows misses a value.",
+        ),
+        ("y ~ x + (1 | g)", {"x": [np.inf] + [0.5] * (ROWS - 1)}, DataError, "x holds infinite values."),
+        ("y ~ log(x) + (1 | g)", {"x": np.arange(ROWS) - 2.0}, DataError, "log(x) is undefined in 3 of 60 rows"),
+        ("y ~ I(1 / x) + (1 | g)", {"x": np.arange(ROWS) - 2.0}, DataError, "I(1 / x) is undefined in 1 of 60 rows"),
+        ("y ~ x + (1 | g)", {"g": np.zeros(ROWS, int)}, IdentificationError, "The grouping factor g has one unit, 0;"),
+        ("y ~ x + (1 | g)", {"g": np.arange(ROWS)}, IdentificationError, "has 60 random effects for 60 rows"),
+        (
+            "y ~ x + within(w) + (1 | g)",
+            {},
+            DataError,
+            "within(w) is zero in every row, because w does not vary within g.",
+        ),
+        ("y ~ (x + I(2 * x) | g)", {}, IdentificationError, "The random terms of g cannot be told apart."),
+        ("y ~ x + I(2 * y) + (1 | g)", {}, IdentificationError, "The predictors reproduce the outcome exactly"),
+        ("y ~ C(sex, ref='Q') + (1 | g)", {}, DataError, "Got 'Q'; expected one of F, M."),
+    ],
+)
+def test_sentences(formula: str, columns: dict[str, Any], error: type[MlmError], sentence: str) -> None:
+    with pytest.raises(error) as caught:
+        mlm.fit(formula, _data(**columns))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_as_many_parameters_as_rows() -> None:
+    with pytest.raises(IdentificationError, match="Got 6 parameters and 6 rows"):
+        mlm.fit("y ~ x + w + sex + (1 | g)", _data()[:6].with_columns(g=pl.Series([0, 0, 1, 1, 2, 2])))
+
+
+def test_a_factor_with_too_many_levels() -> None:
+    rng = np.random.default_rng(1)
+    data = pl.DataFrame(
+        {"y": rng.normal(size=900), "k": [f"k{i % 300}" for i in range(900)], "g": np.arange(900) // 30}
+    )
+    with pytest.raises(DataError, match=r"'k' alone has 300 levels. At most 200 are possible"):
+        mlm.fit("y ~ k + (1 | g)", data)
+
+
+def test_more_columns_than_rows() -> None:
+    with pytest.raises(IdentificationError, match="as many parameters as rows"):
+        mlm.fit("y ~ C(g)*C(x) + (1 | g)", _data())
+
+
+def test_no_rows() -> None:
+    with pytest.raises(DataError, match="There are no rows in the data"):
+        mlm.fit("y ~ x + (1 | g)", _data()[:0])
+
+
+def test_a_table_that_does_not_exist() -> None:
+    connection = duckdb.connect()
+    connection.execute("create table pupils as select 1 as y")
+    with pytest.raises(DataError, match=r"Table students does not exist. The database holds pupils."):
+        mlm.fit("y ~ 1", "students", connection=connection)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("drop table pupils", "one table name or one SELECT"),
+        ("select 1; drop table pupils", "one table name or one SELECT"),
+        ("selec * from pupils", "neither a table name nor a SELECT"),
+        ("select * from nowhere", "does not exist"),
+    ],
+)
+def test_data_that_is_no_select(data: str, sentence: str) -> None:
+    connection = duckdb.connect()
+    connection.execute("create table pupils as select 1 as y")
+    with pytest.raises(DataError, match=sentence):
+        mlm.fit("y ~ 1", data, connection=connection)
+    assert connection.sql("from pupils").fetchall() == [(1,)]
+
+
+def test_a_table_name_needs_a_connection() -> None:
+    with pytest.raises(DataError, match="needs a connection"):
+        mlm.fit("y ~ x", "students")
+
+
+def test_data_that_cannot_be_scanned() -> None:
+    with pytest.raises(DataError, match="Got list; expected a polars, Arrow or pandas frame"):
+        mlm.fit("y ~ x", [1, 2, 3])
+
+
+@pytest.mark.parametrize("option", [{"estimator": "mle"}, {"df": "bartlett"}])
+def test_unknown_options(option: dict[str, Any]) -> None:
+    with pytest.raises(MlmError, match="expected one of"):
+        mlm.fit("y ~ x + (1 | g)", _data(), **option)
+
+
+def test_hostile_names_are_names() -> None:
+    """Quotes, semicolons and reserved words in column names and levels are data, not SQL."""
+    data = (
+        _data()
+        .rename({"x": HOSTILE, "g": "group", "sex": "select"})
+        .with_columns(
+            select=pl.when(pl.col("select") == "F").then(pl.lit("f'); drop table t; --")).otherwise(pl.lit("m"))
+        )
+    )
+    connection = duckdb.connect()
+    connection.register("frame", ArrowStream(data))
+    connection.execute('create table "t; --" as from frame')
+    fit = mlm.fit(f"y ~ `{HOSTILE}` + select + within(`{HOSTILE}`) + (1 | group)", '"t; --"', connection=connection)
+    plain = mlm.fit("y ~ x + sex + within(x) + (1 | g)", _data())
+    assert fit.result.log_likelihood == pytest.approx(plain.result.log_likelihood, abs=1e-9)
+    assert connection.sql('select count(*) from "t; --"').fetchall() == [(ROWS,)]
+
+
+def test_singular_and_aliased_fits_are_results() -> None:
+    data = _data().with_columns(twice=2 * pl.col("x") + 3)
+    fit = mlm.fit("y ~ x + twice + (x | g)", data)
+    assert fit.result.design.fixed.aliased == ("twice",)
+    assert list(fit.fixed_effects["term"]) == ["(Intercept)", "x"]
+    assert "dropped, being a combination of the other columns: twice" in str(fit)
+    assert fit.converged
+
+
+def test_every_data_type_is_accepted() -> None:
+    data = _data()
+    expected = mlm.fit("y ~ x + (1 | g)", data).result.log_likelihood
+    relation = duckdb.connect().from_arrow(data.to_arrow())
+    for source in (data.lazy(), data.to_arrow(), data.to_pandas(), relation):
+        assert mlm.fit("y ~ x + (1 | g)", source).result.log_likelihood == pytest.approx(expected, abs=1e-9)
