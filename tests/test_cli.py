@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from mlm_ops import cli
+from mlm_ops import cli, store
 
 ROOT = Path(__file__).parents[1]
 HSB = ROOT / "pipelines" / "data" / "hsb.csv"
@@ -43,7 +44,7 @@ def refused(capsys, tmp_path, monkeypatch):
     """Run a command in an empty folder; it must say one sentence on standard error, print and write nothing."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object) -> str:
+    def run(*arguments: object, lines: int = 1) -> str:
         before = snapshot(tmp_path)
         capsys.readouterr()
         try:
@@ -54,8 +55,8 @@ def refused(capsys, tmp_path, monkeypatch):
         assert status == 2
         assert said.out == ""
         assert "Traceback" not in said.err
-        assert said.err.startswith("mlm")
-        assert said.err.count("\n") == 1 or "^" in said.err
+        assert said.err.splitlines()[lines - 1].startswith("mlm")
+        assert said.err.count("\n") == lines or "^" in said.err
         assert snapshot(tmp_path) == before
         return said.err
 
@@ -159,6 +160,19 @@ class TestFitAnalysis:
         shutil.copy(fitted, tmp_path / "d.duckdb")
         (tmp_path / "bad.yaml").write_text(ANALYSIS.replace(*change))
         assert sentence in refused("fit", "bad.yaml", "--database", "d.duckdb")
+
+    def test_a_database_that_another_process_holds(self, refused, fitted, tmp_path, monkeypatch):
+        shutil.copy(fitted, tmp_path / "d.duckdb")
+        (tmp_path / "small.yaml").write_text(ANALYSIS)
+        monkeypatch.setattr("mlm_ops.store.connect", functools.partial(store.connect, wait=0.1))
+        hold = "import duckdb; connection = duckdb.connect('d.duckdb'); print(flush=True); input()"
+        pipe = subprocess.PIPE
+        with subprocess.Popen([sys.executable, "-c", hold], cwd=tmp_path, stdin=pipe, stdout=pipe) as process:
+            process.stdout.readline()
+            said = refused("fit", "small.yaml", "--database", "d.duckdb", lines=2)
+            process.stdin.close()
+        assert f"PID {process.pid}" in said
+        assert "waiting up to" in said
 
     def test_missing_files(self, refused, tmp_path):
         assert "none.yaml" in refused("fit", "none.yaml", "--database", "d.duckdb")
