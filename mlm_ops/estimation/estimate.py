@@ -61,6 +61,11 @@ class Estimate:
         return tuple(block for level in self.design.levels for block in level.blocks)
 
     @property
+    def products(self) -> Array:
+        """(m, m, cells) cross-products of ``[Z_1 | Z_2 | … | X y]``, in units of the residual variance sigma2."""
+        return self.design.products
+
+    @property
     def n_parameters(self) -> int:
         """Fixed effects, variances and covariances."""
         return len(self.gamma) + len(self.optimum.theta) + 1
@@ -86,7 +91,7 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
         The predictors reproduce the outcome exactly.
     """
     sizes = [level.size for level in design.levels]
-    nest, orders = build_nest(design.products, sizes, [level.parents for level in design.levels])
+    nest, orders = build_nest(design.products, sizes, [level.codes for level in design.levels])
     structure = [[(len(b.columns), b.covariance) for b in level.blocks] for level in design.levels]
     criterion = Criterion(nest, make_blocks(structure), design.n_obs, reml)
     _check_residual(criterion)

@@ -90,7 +90,7 @@ class Elimination:
     u: Array
 
 
-def build_nest(products: Array, sizes: Sequence[int], parents: Sequence[NDArray[np.int64]]) -> tuple[Nest, list[Any]]:
+def build_nest(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]]) -> tuple[Nest, list[Any]]:
     """Lay out cross-products for elimination.
 
     Parameters
@@ -99,14 +99,17 @@ def build_nest(products: Array, sizes: Sequence[int], parents: Sequence[NDArray[
         (m, m, J) cross-products of ``[Z_1 | Z_2 | … | X y]`` in the units of the lowest level.
     sizes
         Random effects q of a unit, lowest level first.
-    parents
-        (J_level,) parent of each unit in the next level, for each level.
+    codes
+        (J,) the unit of each level that each lowest unit lies in, for each level.
 
     Returns
     -------
     nest, orders
         The nest, and for each level the permutation that sorts its units by parent.
     """
+    top = np.zeros(products.shape[2], dtype=np.int64)
+    firsts = [np.unique(here, return_index=True)[1] for here in codes]
+    parents = [above[first] for above, first in zip([*codes[1:], top], firsts, strict=False)]
     rungs, orders = [], []
     # units of each level are put in the order of their parents, so that sums by parent are sums of slices
     rank = None

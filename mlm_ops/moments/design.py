@@ -65,13 +65,13 @@ class LevelDesign:
     ----------
     labels
         (J,) names of its units.
-    parents
-        (J,) unit of the next level that each lies in; zeros at the top.
+    codes
+        (cells,) the unit that each cell lies in.
     """
 
     group: GroupingFactor
     labels: NDArray[Any]
-    parents: Codes
+    codes: Codes
     blocks: tuple[BlockDesign, ...]
 
     @property
@@ -82,14 +82,16 @@ class LevelDesign:
 
 @dataclass(frozen=True)
 class Design:
-    """Cross-products of one model's columns, per lowest unit, in the engine's basis.
+    """Cross-products of one model's columns, per cell, in the engine's basis.
+
+    A cell is a combination of units of all the model's grouping factors; where these are nested, a unit of the lowest.
 
     Attributes
     ----------
     levels
-        Lowest grouping factor first; none for single-level regression.
+        Grouping factors, the one with most units first; none for single-level regression.
     products
-        (m, m, J): cross-products of ``[Z_1 | Z_2 | … | X y]`` in each unit of the lowest level.
+        (m, m, cells): cross-products of ``[Z_1 | Z_2 | … | X y]`` in each cell.
     n_obs
         Rows N.
     outcome_scale
@@ -106,10 +108,15 @@ class Design:
     outcome_scale: float
     variable_levels: dict[Variable, int]
 
+    @property
+    def nested(self) -> bool:
+        """Whether every unit of each grouping factor lies in one unit of the next."""
+        return all(_lies_in(lower, upper) for lower, upper in pairwise(self.levels))
+
 
 @dataclass(frozen=True)
-class _Rung:
-    """One grouping factor of the nest: codes (J,) of its units over the moments' smallest units."""
+class _Factor:
+    """A grouping factor: codes (J,) of its units over the moments' units."""
 
     group: GroupingFactor
     codes: Codes
@@ -122,7 +129,7 @@ def build_design(model: Model, moments: Moments) -> Design:
     Raises
     ------
     IdentificationError
-        One group, as many parameters as rows, crossed grouping factors, random effects that cannot be told apart.
+        One group, as many parameters as rows, random effects that cannot be told apart.
     DataError
         A centered variable that is zero everywhere, a reference level that does not occur.
     """
@@ -133,9 +140,9 @@ def build_design(model: Model, moments: Moments) -> Design:
     evaluator = Evaluator(moments, model.default_group)
     basis = Basis(evaluator, [*fixed, *(c for columns in random for c in columns), outcome])
 
-    nest = _nest(model.groups, moments)
-    units = nest[0] if nest else _Rung((), np.zeros(moments.n_units, dtype=np.int64), np.array(["all"]))
-    elements = element_products(basis, units.codes, len(units.labels))
+    factors = _factors(model.groups, moments)
+    cells, first = _cells(factors, moments.n_units)
+    elements = element_products(basis, cells, len(first))
     totals = elements.sum(axis=2)
 
     kept = independent(basis.matrix(fixed), totals)
@@ -147,7 +154,7 @@ def build_design(model: Model, moments: Moments) -> Design:
         change_of_basis(basis.matrix(columns), totals, moments.n_obs, rotate=block.covariance == "unstructured")
         for block, columns in zip(model.random, random, strict=True)
     ]
-    order = [i for rung in nest for i, block in enumerate(model.random) if block.group == rung.group]
+    order = [i for factor in factors for i, block in enumerate(model.random) if block.group == factor.group]
     combination = np.column_stack([*(changes[i].combination for i in order), change.combination, outcome_combination])
     design = Design(
         fixed=FixedDesign(
@@ -157,7 +164,7 @@ def build_design(model: Model, moments: Moments) -> Design:
             offset=change.transform @ offset,
             log_determinant=float(np.linalg.slogdet(change.transform)[1]) if kept else 0.0,
         ),
-        levels=_levels(model, nest, random, changes, scale),
+        levels=_levels(model, factors, first, random, changes, scale),
         products=_combine(elements, combination),
         n_obs=moments.n_obs,
         outcome_scale=scale,
@@ -167,34 +174,40 @@ def build_design(model: Model, moments: Moments) -> Design:
     return design
 
 
-def _nest(groups: tuple[GroupingFactor, ...], moments: Moments) -> list[_Rung]:
-    """Grouping factors from the lowest (most units) to the highest, each unit inside one of the next."""
-    rungs = [_Rung(group, *moments.units_of(group)) for group in groups]
-    rungs.sort(key=lambda rung: -len(rung.labels))
-    for lower, upper in pairwise(rungs):
-        pairs = np.unique(lower.codes * len(upper.labels) + upper.codes)
-        if len(pairs) != len(lower.labels):
-            raise IdentificationError(
-                f"The grouping factors {group_name(lower.group)} and {group_name(upper.group)} are crossed: "
-                f"{len(pairs)} combinations of {len(lower.labels)} and {len(upper.labels)} units. This version fits "
-                f"nested factors only; if labels repeat across parents, write (… | {group_name(upper.group)}/…)."
-            )
-    return rungs
+def _factors(groups: tuple[GroupingFactor, ...], moments: Moments) -> list[_Factor]:
+    """Grouping factors, the one with most units first, which is the order of a nest."""
+    factors = [_Factor(group, *moments.units_of(group)) for group in groups]
+    return sorted(factors, key=lambda factor: -len(factor.labels))
+
+
+def _cells(factors: list[_Factor], n_units: int) -> tuple[Codes, NDArray[np.int64]]:
+    """The cell of each of the moments' units, and the first unit of each cell."""
+    codes: Codes = np.zeros(n_units, dtype=np.int64)
+    for factor in factors:
+        codes = np.unique(codes * len(factor.labels) + factor.codes, return_inverse=True)[1].astype(np.int64)
+    return codes, np.unique(codes, return_index=True)[1]
+
+
+def _lies_in(lower: LevelDesign, upper: LevelDesign) -> bool:
+    return len(np.unique(lower.codes * len(upper.labels) + upper.codes)) == len(lower.labels)
 
 
 def _levels(
-    model: Model, nest: list[_Rung], random: list[tuple[DesignColumn, ...]], changes: list[Change], scale: float
+    model: Model,
+    factors: list[_Factor],
+    first: NDArray[np.int64],
+    random: list[tuple[DesignColumn, ...]],
+    changes: list[Change],
+    scale: float,
 ) -> tuple[LevelDesign, ...]:
     levels = []
-    for i, rung in enumerate(nest):
-        first = np.unique(rung.codes, return_index=True)[1]
-        parents = nest[i + 1].codes[first] if i + 1 < len(nest) else np.zeros(len(first), dtype=np.int64)
+    for factor in factors:
         blocks = tuple(
             BlockDesign(columns, block.covariance, change.transform * scale)
             for block, columns, change in zip(model.random, random, changes, strict=True)
-            if block.group == rung.group
+            if block.group == factor.group
         )
-        levels.append(LevelDesign(rung.group, rung.labels, parents, blocks))
+        levels.append(LevelDesign(factor.group, factor.labels, factor.codes[first], blocks))
     return tuple(levels)
 
 
@@ -202,12 +215,13 @@ def _combine(elements: Array, combination: Array) -> Array:
     """(elements, elements, J) -> (m, m, J); a column that is one element is copied, not multiplied out."""
     m = combination.shape[1]
     terms = [[(int(a), combination[a, i]) for a in np.flatnonzero(combination[:, i])] for i in range(m)]
-    result = np.zeros((m, m, elements.shape[2]))
+    result = np.empty((m, m, elements.shape[2]))
     for i in range(m):
         for j in range(i + 1):
-            for a, left in terms[i]:
-                for b, right in terms[j]:
-                    result[i, j] += (left * right) * elements[a, b]
+            pairs = [(left * right, elements[a, b]) for a, left in terms[i] for b, right in terms[j]]
+            np.multiply(pairs[0][1], pairs[0][0], out=result[i, j])
+            for weight, element in pairs[1:]:
+                result[i, j] += weight * element
             result[j, i] = result[i, j]
     return result
 
@@ -216,22 +230,22 @@ def _variable_levels(
     columns: list[DesignColumn], evaluator: Evaluator, model: Model, moments: Moments
 ) -> dict[Variable, int]:
     groups = model.groups or ((model.default_group,) if model.default_group else ())
-    rungs = sorted((_Rung(g, *moments.units_of(g)) for g in groups), key=lambda rung: -len(rung.labels))
+    factors = _factors(groups, moments)
     found: dict[Variable, int] = {}
     for variable in {v for column in columns for v in column.variables}:
         polynomial = evaluator.part(variable).polynomial
         found[variable] = 1
-        if not any(factors for factors in polynomial):
+        if not any(atoms for atoms in polynomial):
             values = evaluator.mean(polynomial)
-            for height, rung in enumerate(rungs):
-                if _is_constant(values, rung):
+            for height, factor in enumerate(factors):
+                if _is_constant(values, factor):
                     found[variable] = height + 2
     return found
 
 
-def _is_constant(values: Array, rung: _Rung) -> bool:
-    first = np.unique(rung.codes, return_index=True)[1]
-    spread = np.abs(values - values[first][rung.codes]).max()
+def _is_constant(values: Array, factor: _Factor) -> bool:
+    first = np.unique(factor.codes, return_index=True)[1]
+    spread = np.abs(values - values[first][factor.codes]).max()
     return bool(spread <= 1e-10 * np.abs(values).max())
 
 
