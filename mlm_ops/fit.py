@@ -80,7 +80,9 @@ class Fit:
         """What the equations are made of."""
         design = self.result.design
         random = tuple(tuple(block.columns for block in level.blocks) for level in design.levels)
-        return Structure(self.model.outcome_name, design.fixed.columns, random, design.variable_levels)
+        return Structure(
+            self.model.outcome_name, design.fixed.columns, random, design.variable_levels, crossed=not design.nested
+        )
 
     @property
     def fixed_effects(self) -> pl.DataFrame:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.adjoint import expected_information, pull_back, pull_back_to_covariance
 from mlm_ops.estimation.covariance import COVARIANCES, Covariance
-from mlm_ops.estimation.nested import Elimination, Nest, eliminate
+from mlm_ops.estimation.engine import Engine
 
 Array = NDArray[np.float64]
 
@@ -49,8 +49,10 @@ class Solution:
         Profiled residual sum of squares.
     degrees
         What it is divided by: N - p for REML, N for ML.
+    lams
+        (q, q) Lambda of each factor.
     trace
-        The eliminations, for derivatives.
+        What the engine left for derivatives.
     """
 
     criterion: float
@@ -58,7 +60,8 @@ class Solution:
     beta: Array
     residual: float
     degrees: int
-    trace: list[Elimination]
+    lams: list[Array]
+    trace: Any
 
     @property
     def sigma2(self) -> float:
@@ -72,8 +75,8 @@ class Criterion:
 
     Attributes
     ----------
-    nest
-        Cross-products.
+    engine
+        Cross-products, and how to eliminate the random effects from them.
     blocks
         Random blocks in the order of theta.
     n_obs
@@ -82,7 +85,7 @@ class Criterion:
         Whether the likelihood is restricted.
     """
 
-    nest: Nest
+    engine: Engine
     blocks: tuple[Block, ...]
     n_obs: int
     reml: bool
@@ -98,14 +101,15 @@ class Criterion:
 
     def factors(self, theta: Array) -> list[Array]:
         """Lambda of each level, block-diagonal, lowest level first."""
-        lams = [np.zeros((rung.size, rung.size), dtype=theta.dtype) for rung in self.nest.rungs]
+        lams = [np.zeros((size, size), dtype=theta.dtype) for size in self.engine.sizes]
         for block in self.blocks:
             lams[block.level][block.effects, block.effects] = block.covariance.factor(theta[block.theta], block.size)
         return lams
 
     def solve(self, theta: Array) -> Solution:
         """Profile out fixed effects and sigma2."""
-        w, log_determinant, trace = eliminate(self.nest, self.factors(theta))
+        lams = self.factors(theta)
+        w, log_determinant, trace = self.engine.eliminate(lams)
         p = len(w) - 1
         beta = np.linalg.solve(w[:p, :p], w[:p, p])
         residual = w[p, p] - w[p, :p] @ beta
@@ -114,7 +118,7 @@ class Criterion:
             criterion = log_determinant + degrees * (1.0 + np.log(2.0 * np.pi * residual / degrees))
         if self.reml:
             criterion = criterion + _log_determinant(w[:p, :p])
-        return Solution(criterion, w, beta, residual, degrees, trace)
+        return Solution(criterion, w, beta, residual, degrees, lams, trace)
 
     def weights(self, solution: Solution) -> Array:
         """Derivative of the criterion by W, (p + 1, p + 1)."""
@@ -127,34 +131,37 @@ class Criterion:
 
     def gradient(self, solution: Solution) -> Array:
         """Derivative of the criterion by theta."""
-        return self.to_theta(pull_back(solution.trace, self.weights(solution)))
+        return self.to_theta(self.engine.pull_back(solution.trace, self.weights(solution)))
 
     def hessian(self, theta: Array) -> Array:
-        """Second derivatives of the criterion by theta, exact to rounding.
+        """Second derivatives of the criterion by theta, exact to rounding where the engine takes complex numbers.
 
         The gradient is analytic, so its imaginary part at ``theta + i h e_k`` is h times its derivative, with no
-        difference to cancel (Squire and Trapp 1998, SIAM Review 40, 110-112).
+        difference to cancel (Squire and Trapp 1998, SIAM Review 40, 110-112). Elsewhere by central differences of the
+        gradient, good to eight digits on theta's scale of one.
         """
-        h = 1e-30
+        h, step = 1e-30, 1e-4
         rows = []
-        for k in range(len(theta)):
-            shifted = theta.astype(complex)
-            shifted[k] += 1j * h
-            rows.append(self.gradient(self.solve(shifted)).imag / h)
+        for unit in np.eye(len(theta)):
+            if self.engine.complex_step:
+                rows.append(self.gradient(self.solve(theta + 1j * h * unit)).imag / h)
+            else:
+                ahead, behind = (self.gradient(self.solve(theta + sign * step * unit)) for sign in (1, -1))
+                rows.append((ahead - behind) / (2 * step))
         hessian = np.array(rows).reshape(len(theta), len(theta))
         symmetric: Array = (hessian + hessian.T) / 2
         return symmetric
 
     def expected_information(self, solution: Solution) -> Array:
         """Leading term of the expected information by theta: a metric for steps, positive semi-definite."""
-        by_level = expected_information(solution.trace)
+        by_level = self.engine.expected_information(solution.trace)
         information = np.zeros((self.n_theta, self.n_theta))
         for block in self.blocks:
-            q_level, q = self.nest.rungs[block.level].size, block.size
+            q_level, q = self.engine.sizes[block.level], block.size
             inside = np.arange(q_level)[block.effects]
             elements = (inside[:, None] * q_level + inside[None, :]).ravel()
             by_covariance = by_level[block.level][np.ix_(elements, elements)]
-            lam = solution.trace[block.level].lam[block.effects, block.effects]
+            lam = solution.lams[block.level][block.effects, block.effects]
             derivatives = np.empty((q * q, block.theta.stop - block.theta.start))
             for k, unit in enumerate(np.eye(derivatives.shape[1])):
                 change = block.covariance.factor(unit, q) @ lam.T
@@ -164,19 +171,19 @@ class Criterion:
 
     def covariance_gradients(self, solution: Solution) -> list[Array]:
         """Derivative of the criterion by T / sigma2 of each block, (q, q): on the boundary it tells the way out."""
-        by_level = pull_back_to_covariance(solution.trace, self.weights(solution))
+        by_level = self.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
         return [by_level[b.level][b.effects, b.effects] for b in self.blocks]
 
     def residual_gradient(self, solution: Solution) -> Array:
         """Derivative by theta of the profiled residual sum of squares."""
         direction = np.append(-solution.beta, 1.0)
-        return self.to_theta(pull_back(solution.trace, np.outer(direction, direction), 0.0))
+        return self.to_theta(self.engine.pull_back(solution.trace, np.outer(direction, direction), 0.0))
 
     def variance_gradient(self, solution: Solution, contrast: Array) -> Array:
         """Derivative by theta of ``l' (X' V^-1 X)^-1 l`` for a contrast l, (p,)."""
         p = len(contrast)
         direction = np.append(np.linalg.solve(solution.w[:p, :p], contrast), 0.0)
-        return self.to_theta(pull_back(solution.trace, -np.outer(direction, direction), 0.0))
+        return self.to_theta(self.engine.pull_back(solution.trace, -np.outer(direction, direction), 0.0))
 
     def to_theta(self, lam_bars: Sequence[Array]) -> Array:
         """Collect derivatives by Lambda into derivatives by theta."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation.criterion import Criterion, make_blocks
-from mlm_ops.estimation.nested import build_nest
+from mlm_ops.estimation.engine import build_engine
 from mlm_ops.estimation.optimize import Optimum, minimise
 from mlm_ops.moments.design import BlockDesign, Design
 
@@ -28,8 +27,6 @@ class Estimate:
     ----------
     design, criterion, optimum
         What was minimised, and where it ended.
-    orders
-        For each level the permutation of the design's units that the criterion uses.
     gamma
         (p,) fixed effects.
     vcov
@@ -47,7 +44,6 @@ class Estimate:
     design: Design
     criterion: Criterion
     optimum: Optimum
-    orders: tuple[NDArray[Any], ...]
     gamma: Array
     vcov: Array
     sigma2: float
@@ -91,9 +87,10 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
         The predictors reproduce the outcome exactly.
     """
     sizes = [level.size for level in design.levels]
-    nest, orders = build_nest(design.products, sizes, [level.codes for level in design.levels])
+    codes = [level.codes for level in design.levels]
+    engine = build_engine(design.products, sizes, codes, nested=design.nested)
     structure = [[(len(b.columns), b.covariance) for b in level.blocks] for level in design.levels]
-    criterion = Criterion(nest, make_blocks(structure), design.n_obs, reml)
+    criterion = Criterion(engine, make_blocks(structure), design.n_obs, reml)
     _check_residual(criterion)
     optimum = minimise(criterion, start)
     solution, fixed, scale = optimum.solution, design.fixed, design.outcome_scale
@@ -109,7 +106,6 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
         design=design,
         criterion=criterion,
         optimum=optimum,
-        orders=tuple(orders),
         gamma=fixed.transform @ solution.beta + fixed.offset,
         vcov=sigma2 * fixed.transform @ np.linalg.inv(solution.w[:p, :p]) @ fixed.transform.T,
         sigma2=sigma2 * scale**2,

@@ -109,11 +109,12 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
     if not len(theta):
         return theta, solution, gradient, np.zeros((0, 0)), 1
     evaluations, exact = 1, False
+    costly = not criterion.engine.complex_step
     metric = criterion.expected_information(solution)
     damping, growth, before = 1e-3, 2.0, np.inf
     for _ in range(_MAX_STEPS):
         step, predicted = _newton_step(gradient, metric, damping)
-        slow = 0.2 * before < predicted < 1.0
+        slow = 0.2 * before < predicted < 1.0 and not costly
         if not exact and (predicted < DECREMENT_TOLERANCE or slow):
             exact, damping, growth = True, 0.0, 2.0
             metric = criterion.hessian(theta)
@@ -128,12 +129,17 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
         gain = (solution.criterion - candidate.criterion) / predicted
         if np.isfinite(gain) and (gain > 1e-4 or predicted < noise):
             # steps too small for the deviance to judge are taken on trust: they are Newton's, near a minimum
-            theta, solution = theta + step, candidate
+            theta, solution, last = theta + step, candidate, gradient
             gradient = criterion.gradient(solution)
             damping, growth = damping * max(1 / 3, 1 - (2 * gain - 1) ** 3) if predicted > noise else 0.0, 2.0
             damping = damping if damping > 1e-9 else 0.0
-            metric = criterion.hessian(theta) if exact else criterion.expected_information(solution)
-            evaluations += len(theta) * exact
+            if costly:
+                metric = _updated(metric, step, gradient - last)
+            elif exact:
+                metric = criterion.hessian(theta)
+                evaluations += len(theta)
+            else:
+                metric = criterion.expected_information(solution)
         else:
             damping, growth, before = max(damping, 1e-4) * growth, 2.0 * growth, 0.0
     if not exact:
@@ -141,6 +147,14 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
         evaluations += len(theta)
     theta, solution, gradient = _polish(criterion, theta, solution, gradient, metric)
     return theta, solution, gradient, metric, evaluations + 1
+
+
+def _updated(metric: Array, step: Array, change: Array) -> Array:
+    """The BFGS update of a metric, where the gradient's change shows curvature."""
+    curvature, image = float(step @ change), metric @ step
+    if curvature <= 1e-8 * float(np.sqrt((step @ step) * (change @ change))):
+        return metric
+    return metric + np.outer(change, change) / curvature - np.outer(image, image) / float(step @ image)
 
 
 def _polish(

@@ -31,17 +31,25 @@ class Structure:
         For each grouping factor, lowest first, the columns of each of its blocks.
     variable_levels
         The textbook's level of every variable.
+    crossed
+        Whether the grouping factors cross: then all of them make up level 2, and a coefficient varies over the units j
+        of the first, k of the second and so on (Raudenbush and Bryk 2002, chapter 12).
     """
 
     outcome: str
     fixed: tuple[DesignColumn, ...]
     random: tuple[tuple[tuple[DesignColumn, ...], ...], ...]
     variable_levels: Mapping[Variable, int]
+    crossed: bool = False
 
     @property
     def n_levels(self) -> int:
         """Levels of the model: 1 for single-level regression."""
-        return len(self.random) + 1
+        return 2 if self.crossed else len(self.random) + 1
+
+    def level_of_factor(self, height: int) -> int:
+        """The level at whose equations a grouping factor's effects stand, height 0 being the lowest factor."""
+        return 2 if self.crossed else height + 2
 
     def parts(self, column: DesignColumn) -> tuple[Part, ...]:
         """A column's variables by level, lowest first."""
@@ -53,7 +61,7 @@ class Structure:
 
     def level(self, column: DesignColumn) -> int:
         """The highest level of a column's variables; 1 for the intercept."""
-        return max((self.variable_levels[v] for v in column.variables), default=1)
+        return max((min(self.variable_levels[v], max(self.n_levels, 2)) for v in column.variables), default=1)
 
 
 def indices(structure: Structure) -> dict[DesignColumn, tuple[int, ...]]:
@@ -75,9 +83,9 @@ def coefficient_symbol(index: tuple[int, ...]) -> str:
     return f"{'beta' if len(index) == 1 else 'gamma'}_{_join(index)}"
 
 
-def variance_symbol(first: tuple[int, ...], second: tuple[int, ...], height: int) -> str:
-    """``tau_10``: the covariance of two random coefficients of the grouping factor at `height`, 0 the lowest."""
-    pair = sorted((first[: height + 1], second[: height + 1]), reverse=True)
+def variance_symbol(first: tuple[int, ...], second: tuple[int, ...], level: int) -> str:
+    """``tau_10``: the covariance of two random coefficients of the grouping factor of a level."""
+    pair = sorted((first[: level - 1], second[: level - 1]), reverse=True)
     flat = [part if len(part) == 1 else (_join(part),) for part in pair]
     return f"tau_{_join(tuple(p[0] for p in flat))}"
 
@@ -117,7 +125,7 @@ def reduced_equation(structure: Structure, *, latex: bool = False) -> str:
         parts.append(" ".join([symbol, *_variables(write, structure, column.variables)]))
     for height, blocks in reversed(list(enumerate(structure.random))):
         for column in (c for block in blocks for c in block):
-            effect = _effect(write, structure, height, index[column][: height + 1])
+            effect = _effect(write, structure, height, index[column][: structure.level_of_factor(height) - 1])
             parts.append(" ".join([effect, *_variables(write, structure, column.variables)]))
     parts.append(_residual(write, structure))
     return f"{_outcome(write, structure)} = " + " + ".join(parts)
@@ -158,7 +166,7 @@ def _join(index: Sequence[int | str]) -> str:
 
 def _units(structure: Structure, level: int) -> str:
     """Subscripts of what varies at a level: ``ij`` at level 1 of two, ``j`` at level 2."""
-    return _UNITS[level - 1 : structure.n_levels]
+    return _UNITS[level - 1 : len(structure.random) + 1] if level <= structure.n_levels else ""
 
 
 def _outcome(write: _Writer, structure: Structure) -> str:
@@ -187,6 +195,8 @@ def _variables(write: _Writer, structure: Structure, part: Part) -> list[str]:
 
 def _effect(write: _Writer, structure: Structure, height: int, index: tuple[int, ...]) -> str:
     """A random effect: u at the top, r below it."""
+    if structure.crossed:
+        return write.symbol("u", _join(index) + _UNITS[height + 1])
     letter = "u" if height == len(structure.random) - 1 else "r"
     return write.symbol(letter, _join(index) + _units(structure, height + 2))
 
@@ -200,9 +210,12 @@ def _error(
 ) -> list[str]:
     if level == 1:
         return [_residual(write, structure)]
-    columns = [c for block in structure.random[level - 2] for c in block]
-    varies = any(index[c][: level - 1] == prefix for c in columns)
-    return [_effect(write, structure, level - 2, prefix)] if varies else []
+    heights = range(len(structure.random)) if structure.crossed else (level - 2,)
+    return [
+        _effect(write, structure, height, prefix)
+        for height in heights
+        if any(index[c][: level - 1] == prefix for block in structure.random[height] for c in block)
+    ]
 
 
 def _is_fixed(structure: Structure, index: Mapping[DesignColumn, tuple[int, ...]], position: tuple[int, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Every reference case that lme4 fitted with nested grouping factors, number by number.
+"""Every reference case that lme4 fitted, number by number.
 
 Tolerances are those under which lme4's own optimisers agree among each other (its numbers were polished by a Newton
 step): log-likelihood 1e-6 absolute, fixed effects and standard errors 1e-6 relative, variances 1e-5, df 1e-4.
@@ -17,9 +17,6 @@ from tests.reference import reference
 
 #: Cases for which the engine has no structure yet, and why.
 OUT_OF_SCOPE = {
-    "insteval_small": "crossed grouping factors",
-    "penicillin_ml": "crossed grouping factors",
-    "penicillin_reml": "crossed grouping factors",
     "weights_ri": "precision weights",
     "weights_ri_ml": "precision weights",
 }
@@ -122,8 +119,3 @@ def test_random_effects(name: str) -> None:
 def test_intraclass_correlation(name: str) -> None:
     (expected,) = reference.case(name)["icc"].values()
     assert reference.fitted(name).fit_statistics["icc"][0] == pytest.approx(expected, rel=1e-6)
-
-
-def test_what_is_out_of_scope_is_refused_by_name() -> None:
-    with pytest.raises(Exception, match="crossed"):
-        reference.fitted("penicillin_reml")

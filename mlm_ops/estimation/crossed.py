@@ -1,0 +1,327 @@
+"""Crossed random effects: the factor with most units is eliminated unit by unit, the rest by one dense Cholesky factor.
+
+The cells' cross-products are a sparse matrix ``B`` between the units of the eliminated factor and the R random effects
+of all the others, and a dense one over these, ``C``. Eliminating the first leaves ``K = C - sum B' M B`` dense; the
+rest is then one big unit with ``Lambda_R`` block-diagonal. Nothing depends on the number of rows, only on that of cells
+and on R; R is limited (`MOST_DENSE`).
+
+Effects of a factor with q effects a unit and J units stand effect by effect: position ``i * J + unit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import IdentificationError
+from mlm_ops.estimation.stacked import Array, cholesky, inverse, left, solve_lower, solve_upper
+
+Matrix = NDArray[np.float64]
+
+#: More remaining random effects than these make a dense factor of over half a gigabyte and minutes.
+MOST_DENSE = 8000
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """One of the factors that are left to the dense step: q effects in each of J units, at `place` among all R."""
+
+    size: int
+    units: int
+    place: slice
+
+
+@dataclass(frozen=True)
+class CrossTrace:
+    """What eliminating leaves for derivatives and predictions.
+
+    Attributes
+    ----------
+    lam, lam_rest
+        Lambda of the eliminated factor, (q, q), and of the others.
+    precision
+        (q, q, J) ``(I + Lambda' A Lambda)^-1``.
+    u
+        (q, r, J) ``Lambda^-1 M B`` for the columns ``[X y]``.
+    k, k_lam
+        (R, R) K and ``K Lambda_R``.
+    kx
+        (R, r) the Schur complement between the remaining effects and ``[X y]``.
+    h_inverse
+        (R, R) ``(I + Lambda_R' K Lambda_R)^-1``.
+    u_rest
+        (R, r) ``h_inverse Lambda_R' kx``.
+    """
+
+    lam: Matrix
+    lam_rest: tuple[Matrix, ...]
+    precision: Array
+    u: Array
+    k: Matrix
+    k_lam: Matrix
+    kx: Matrix
+    h_inverse: Matrix
+    u_rest: Matrix
+
+
+@dataclass(frozen=True)
+class Cross:
+    """The cross-products of a model with crossed random effects.
+
+    Attributes
+    ----------
+    sizes
+        Effects a unit of each factor, the eliminated one first.
+    a
+        (q, q, J) cross-products of the eliminated factor's columns in each of its units.
+    b
+        q sparse (J, R) matrices: the same with the remaining effects.
+    bx
+        (q, r, J): the same with ``[X y]``.
+    c, cx, cxx
+        (R, R), (R, r), (r, r): cross-products of the remaining effects and ``[X y]``.
+    remaining
+        The other factors.
+    """
+
+    sizes: tuple[int, ...]
+    a: Array
+    b: tuple[Any, ...]
+    bx: Array
+    c: Matrix
+    cx: Matrix
+    cxx: Matrix
+    remaining: tuple[Remaining, ...]
+
+    #: No derivative along the imaginary axis: LAPACK's Cholesky factor of a complex matrix is Hermitian.
+    complex_step = False
+
+    def eliminate(self, lams: Sequence[Matrix]) -> tuple[Matrix, float, CrossTrace]:
+        """``[X y]' V^-1 [X y]``, ``log |V|`` and the trace, V relative to sigma2."""
+        from scipy.linalg import solve_triangular
+        from scipy.linalg.lapack import dpotrf, dpotri
+
+        lam, lam_rest = lams[0], tuple(lams[1:])
+        identity = _identity_stack(self.sizes[0], self.a.shape[2])
+        precision_matrix = np.matmul(lam.T, left(lam.T, self.a)) + identity
+        chol = cholesky(precision_matrix)
+        log_determinant = 2.0 * float(sum(np.log(chol[i][i]).sum() for i in range(self.sizes[0])))
+        rx = solve_lower(chol, left(lam.T, self.bx))
+        f = _combine(np.asarray(solve_lower(chol, _stack(lam.T, self.a.shape[2]))), self.b)
+        k, kx, wxx = self.c.copy(), self.cx.copy(), self.cxx.copy()
+        for effect, dense in zip(f, rx, strict=True):
+            k -= (effect.T @ effect).toarray()
+            kx -= effect.T @ dense.T
+            wxx -= dense @ dense.T
+        k_lam = self._times_lambda(k, lam_rest)
+        h = self._lambda_times(lam_rest, k_lam)
+        h[np.diag_indices_from(h)] += 1.0
+        factor, _ = dpotrf(h, lower=1, overwrite_a=0)
+        log_determinant += 2.0 * float(np.log(np.diag(factor)).sum())
+        r = solve_triangular(factor, self._lambda_times(lam_rest, kx), lower=True, check_finite=False)
+        u_rest = solve_triangular(factor, r, lower=True, trans=1, check_finite=False)
+        h_inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
+        h_inverse = np.tril(h_inverse) + np.tril(h_inverse, -1).T
+        trace = CrossTrace(lam, lam_rest, inverse(chol), solve_upper(chol, rx), k, k_lam, kx, h_inverse, u_rest)
+        return wxx - r.T @ r, log_determinant, trace
+
+    def pull_back(self, trace: CrossTrace, w_bar: Matrix, weight: float = 1.0) -> list[Matrix]:
+        """Derivatives by each Lambda of ``f(W, log |V|)``; see `nested.Nest.pull_back`."""
+        g = weight * trace.h_inverse + trace.u_rest @ w_bar @ trace.u_rest.T
+        found = [2.0 * self._first_adjoint(trace, w_bar, g, weight) @ trace.lam]
+        ux = trace.kx @ w_bar
+        for part in self.remaining:
+            rows = trace.k_lam[part.place].reshape(part.size, part.units, -1)
+            columns = g[part.place].reshape(part.size, part.units, -1)
+            data = ux[part.place].reshape(part.size, part.units, -1)
+            effects = trace.u_rest[part.place].reshape(part.size, part.units, -1)
+            found.append(2.0 * (np.einsum("ius,kus->ik", rows, columns) - np.einsum("iur,kur->ik", data, effects)))
+        return found
+
+    def pull_back_to_covariance(self, trace: CrossTrace, w_bar: Matrix) -> list[Matrix]:
+        """Derivatives by each ``T / sigma2``, (q, q) and symmetric."""
+        g = trace.h_inverse + trace.u_rest @ w_bar @ trace.u_rest.T
+        found = [self._first_adjoint(trace, w_bar, g, 1.0)]
+        q_rest = trace.kx - trace.k_lam @ trace.u_rest
+        for part in self.remaining:
+            rows = trace.k_lam[part.place].reshape(part.size, part.units, -1)
+            times = (trace.k_lam[part.place] @ trace.h_inverse).reshape(part.size, part.units, -1)
+            data = q_rest[part.place].reshape(part.size, part.units, -1)
+            schur = np.einsum("iur,rs,kus->ik", data, w_bar, data)
+            found.append(_own_blocks(trace.k, part).sum(axis=2) - np.einsum("ius,kus->ik", times, rows) - schur)
+        return found
+
+    def expected_information(self, trace: CrossTrace) -> list[Matrix]:
+        """The leading term for each factor as if its units were independent: a metric to start from."""
+        found = [_square(self._reduced(trace))]
+        for part in self.remaining:
+            rows = trace.k_lam[part.place].reshape(part.size, part.units, -1)
+            times = (trace.k_lam[part.place] @ trace.h_inverse).reshape(part.size, part.units, -1)
+            blocks = _own_blocks(trace.k, part) - np.einsum("ius,kus->iku", times, rows)
+            found.append(_square(blocks))
+        return found
+
+    def modes(self, trace: CrossTrace, beta: Matrix) -> list[tuple[Array, Array]]:
+        """Conditional modes (q, J) and relative covariances (q, q, J) of each factor's effects."""
+        direction = np.append(-beta, 1.0)
+        rest = self._lambda_rows(trace.lam_rest, trace.u_rest @ direction)
+        variance = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, trace.h_inverse).T)
+        m = np.einsum("ac,cdj,bd->abj", trace.lam, trace.precision, trace.lam)
+        mb = _combine(m, self.b)
+        mean = np.einsum("ac,crj,r->aj", trace.lam, trace.u, direction) - np.stack([row @ rest for row in mb])
+        own = m.copy()
+        for i, row in enumerate(mb):
+            product = row @ variance
+            for k, other in enumerate(mb):
+                own[i, k] += np.asarray(other.multiply(product).sum(axis=1)).ravel()
+        others = [(rest[p.place].reshape(p.size, p.units), _own_blocks(variance, p)) for p in self.remaining]
+        return [(mean, own), *others]
+
+    def _first_adjoint(self, trace: CrossTrace, w_bar: Matrix, g: Matrix, weight: float) -> Matrix:
+        """Derivative by the eliminated factor's T / sigma2: ``sum (A - A M A) - Q S_bar Q'``, ``Q = (I - A M) B``."""
+        k_bar = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, g).T)
+        kx_bar = -self._lambda_rows(trace.lam_rest, trace.u_rest) @ w_bar
+        shrink = self._shrink(trace)
+        q = _combine(shrink, self.b)
+        qx = np.einsum("abj,brj->arj", shrink, self.bx)
+        result: Matrix = weight * self._reduced(trace).sum(axis=2)
+        for i, first in enumerate(q):
+            through = first @ kx_bar
+            for k, second in enumerate(q):
+                pairs = (first.T @ second).tocoo()
+                result[i, k] -= (pairs.data * k_bar[pairs.row, pairs.col]).sum()
+                result[i, k] -= (through * qx[k].T).sum() + ((second @ kx_bar) * qx[i].T).sum()
+                result[i, k] -= (w_bar @ qx[i] * qx[k]).sum()
+        return result
+
+    def _shrink(self, trace: CrossTrace) -> Array:
+        """``I - A M``, (q, q, J)."""
+        m = np.einsum("ac,cdj,bd->abj", trace.lam, trace.precision, trace.lam)
+        shrink: Array = _identity_stack(self.sizes[0], self.a.shape[2]) - np.einsum("acj,cbj->abj", self.a, m)
+        return shrink
+
+    def _reduced(self, trace: CrossTrace) -> Array:
+        """``A - A M A``, (q, q, J)."""
+        reduced: Array = np.einsum("acj,cbj->abj", self._shrink(trace), self.a)
+        return reduced
+
+    def _times_lambda(self, matrix: Matrix, lams: Sequence[Matrix]) -> Matrix:
+        """``matrix @ Lambda_R`` by columns."""
+        return np.ascontiguousarray(self._lambda_times(lams, matrix.T).T)
+
+    def _lambda_times(self, lams: Sequence[Matrix], matrix: Matrix) -> Matrix:
+        """``Lambda_R' @ matrix``."""
+        return self._lambda_rows([lam.T for lam in lams], matrix)
+
+    def _lambda_rows(self, lams: Sequence[Matrix], matrix: Matrix) -> Matrix:
+        """``Lambda_R @ matrix``."""
+        result = np.empty_like(matrix)
+        for part, small in zip(self.remaining, lams, strict=True):
+            result[part.place] = (small @ matrix[part.place].reshape(part.size, -1)).reshape(matrix[part.place].shape)
+        return result
+
+
+def build_cross(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]]) -> Cross:
+    """Lay out the cells' cross-products.
+
+    Parameters
+    ----------
+    products
+        (m, m, cells) cross-products of ``[Z_1 | Z_2 | … | X y]`` in each cell.
+    sizes
+        Random effects a unit of each factor, the one with most units first.
+    codes
+        (cells,) unit of each factor.
+
+    Raises
+    ------
+    IdentificationError
+        More remaining effects than a dense factor can hold.
+    """
+    from scipy.sparse import csr_array
+
+    units = [int(code.max()) + 1 for code in codes]
+    starts = np.concatenate(([0], np.cumsum(sizes)))
+    remaining, used = [], 0
+    for size, count in zip(sizes[1:], units[1:], strict=True):
+        remaining.append(Remaining(size, count, slice(used, used + size * count)))
+        used += size * count
+    if used > MOST_DENSE:
+        raise IdentificationError(
+            f"Crossed grouping factors leave {used} random effects beside the largest factor; at most {MOST_DENSE} can "
+            "be factorised. Use fewer random terms, or grouping factors with fewer units."
+        )
+    q, j, fixed = sizes[0], units[0], slice(int(starts[-1]), None)
+    a = _by_unit(products[:q, :q], codes[0], j)
+    bx = _by_unit(products[:q, fixed], codes[0], j)
+    positions, columns = [], []
+    for f, part in enumerate(remaining, start=1):
+        for i in range(part.size):
+            positions.append(part.place.start + i * part.units + codes[f])
+            columns.append(int(starts[f]) + i)
+    row = np.tile(codes[0], len(columns))
+    col = np.concatenate(positions)
+    b = tuple(
+        csr_array((np.concatenate([products[i, column] for column in columns]), (row, col)), shape=(j, used))
+        for i in range(q)
+    )
+    c = np.zeros((used, used))
+    cx = np.zeros((used, products.shape[1] - fixed.start))
+    for place, column in zip(positions, columns, strict=True):
+        np.add.at(cx, place, products[column, fixed].T)
+        for other, second in zip(positions, columns, strict=True):
+            np.add.at(c, (place, other), products[column, second])
+    return Cross(tuple(sizes), a, b, bx, c, cx, products[fixed, fixed].sum(axis=2), tuple(remaining))
+
+
+def _by_unit(stack: Array, codes: NDArray[np.int64], units: int) -> Array:
+    """Sum the cells of each unit: (s, t, cells) -> (s, t, units)."""
+    flat = stack.reshape(-1, stack.shape[2])
+    return np.stack([np.bincount(codes, row, units) for row in flat]).reshape(*stack.shape[:2], units)
+
+
+def _own_blocks(matrix: Matrix, part: Remaining) -> Array:
+    """The (q, q) blocks of each unit of one factor on the diagonal of an (R, R) matrix: (q, q, J)."""
+    block = matrix[part.place, part.place].reshape(part.size, part.units, part.size, part.units)
+    blocks: Array = np.einsum("iuku->iku", block)
+    return blocks
+
+
+def _combine(stack: Array, matrices: Sequence[Any]) -> list[Any]:
+    """``sum_a diag(stack[i, a]) matrices[a]`` for each i: sparse rows, recombined unit by unit."""
+    from scipy.sparse import dia_array
+
+    units = stack.shape[2]
+    found = []
+    for row in stack:
+        scaled = [
+            dia_array((weights[None, :], [0]), shape=(units, units)) @ m
+            for weights, m in zip(row, matrices, strict=True)
+        ]
+        total = scaled[0]
+        for other in scaled[1:]:
+            total = total + other
+        found.append(total.tocsr())
+    return found
+
+
+def _stack(small: Matrix, units: int) -> Array:
+    """The same (q, s) matrix for every unit."""
+    return np.repeat(small[:, :, None], units, axis=2)
+
+
+def _identity_stack(q: int, units: int) -> Array:
+    return _stack(np.eye(q), units)
+
+
+def _square(blocks: Array) -> Matrix:
+    """``sum_j T0 x T0`` as `adjoint.expected_information` orders it: (q, q, J) -> (q * q, q * q)."""
+    q = len(blocks)
+    flat = blocks.reshape(q * q, -1)
+    products = (flat @ flat.T).reshape(q, q, q, q)
+    squared: Matrix = products.transpose(0, 3, 1, 2).reshape(q * q, q * q)
+    return squared

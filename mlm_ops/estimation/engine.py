@@ -1,0 +1,118 @@
+"""What a criterion needs of the random effects' algebra, and its two kinds: nested and crossed grouping factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.adjoint import expected_information, pull_back, pull_back_to_covariance
+from mlm_ops.estimation.crossed import build_cross
+from mlm_ops.estimation.nested import Elimination, Nest, build_nest, eliminate
+from mlm_ops.estimation.stacked import Array
+
+
+class Engine(Protocol):
+    """Random effects of several grouping factors, eliminated; factors in the design's order.
+
+    ``lams`` are (q, q) Lambdas, ``w_bar`` is the (r, r) derivative of some f by W, ``trace`` what `eliminate` gave.
+    """
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Random effects a unit of each factor."""
+
+    @property
+    def complex_step(self) -> bool:
+        """Whether derivatives can be taken along the imaginary axis."""
+
+    def eliminate(self, lams: Sequence[Array]) -> tuple[Array, Any, Any]:
+        """``W = [X y]' V^-1 [X y]``, (r, r), ``log |V|`` and the trace; V relative to sigma2."""
+
+    def pull_back(self, trace: Any, w_bar: Array, weight: float = 1.0) -> list[Array]:
+        """Derivatives of ``f(W) + weight log |V|`` by each Lambda, all its elements taken as free."""
+
+    def pull_back_to_covariance(self, trace: Any, w_bar: Array) -> list[Array]:
+        """Derivatives of ``f(W) + log |V|`` by each ``T / sigma2``."""
+
+    def expected_information(self, trace: Any) -> list[Array]:
+        """A metric for each ``vec(T / sigma2)``, (q * q, q * q): the leading term of the expected information."""
+
+    def modes(self, trace: Any, beta: Array) -> list[tuple[Array, Array]]:
+        """Conditional modes (q, J) and relative covariance matrices (q, q, J) of each factor's random effects."""
+
+
+@dataclass(frozen=True)
+class NestedEngine:
+    """Nested factors, eliminated level by level; `orders` sort each level's units by parent."""
+
+    nest: Nest
+    orders: tuple[NDArray[Any], ...]
+    complex_step: bool = True
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Random effects a unit of each level."""
+        return tuple(rung.size for rung in self.nest.rungs)
+
+    def eliminate(self, lams: Sequence[Array]) -> tuple[Array, Any, list[Elimination]]:
+        """See `Engine`."""
+        return eliminate(self.nest, lams)
+
+    def pull_back(self, trace: list[Elimination], w_bar: Array, weight: float = 1.0) -> list[Array]:
+        """See `Engine`."""
+        return pull_back(trace, w_bar, weight)
+
+    def pull_back_to_covariance(self, trace: list[Elimination], w_bar: Array) -> list[Array]:
+        """See `Engine`."""
+        return pull_back_to_covariance(trace, w_bar)
+
+    def expected_information(self, trace: list[Elimination]) -> list[Array]:
+        """See `Engine`."""
+        return expected_information(trace)
+
+    def modes(self, trace: list[Elimination], beta: Array) -> list[tuple[Array, Array]]:
+        """From the top level down.
+
+        With the upper levels' effects b_u known to have relative covariance V, a lower unit has
+        ``b = M (B_y - B_x beta - B_u b_u)`` and relative covariance ``M + F V F'``, ``F = M B_u``.
+        """
+        found: list[tuple[Array, Array]] = []
+        effects, covariance = np.zeros((0, 1)), np.zeros((0, 0, 1))
+        for step, order in zip(reversed(trace), reversed(self.orders), strict=True):
+            above, above_covariance = effects[:, step.rung.parents], covariance[:, :, step.rung.parents]
+            mb = np.einsum("ab,brj->arj", step.lam, step.u)
+            f, of_x = mb[:, : len(above)], mb[:, len(above) : -1]
+            mean = mb[:, -1] - np.einsum("apj,p->aj", of_x, beta) - np.einsum("auj,uj->aj", f, above)
+            fv = np.einsum("auj,uvj->avj", f, above_covariance)
+            own = np.einsum("ac,cdj,bd->abj", step.lam, step.inverse, step.lam) + np.einsum("avj,bvj->abj", fv, f)
+            as_in_the_design = np.argsort(order)
+            found.append((mean[:, as_in_the_design], own[:, :, as_in_the_design]))
+            effects = np.concatenate((mean, above))
+            upper = np.concatenate((own, -fv), axis=1)
+            lower = np.concatenate((-fv.transpose(1, 0, 2), above_covariance), axis=1)
+            covariance = np.concatenate((upper, lower))
+        return found[::-1]
+
+
+def build_engine(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]], *, nested: bool) -> Engine:
+    """The engine for a design.
+
+    Parameters
+    ----------
+    products
+        (m, m, cells) cross-products of ``[Z_1 | Z_2 | … | X y]``.
+    sizes
+        Random effects a unit of each factor, the factor with most units first.
+    codes
+        (cells,) unit of each factor.
+    nested
+        Whether each factor's units lie in those of the next.
+    """
+    if nested:
+        nest, orders = build_nest(products, sizes, codes)
+        return NestedEngine(nest, tuple(orders))
+    return build_cross(products, sizes, codes)
