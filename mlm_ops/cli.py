@@ -218,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
     fitting.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
     fitting.add_argument("--estimator", choices=("reml", "ml"), help="default: reml")
-    fitting.add_argument("--df", choices=("satterthwaite", "none"), help="default: satterthwaite")
+    fitting.add_argument("--df", choices=("satterthwaite", "kenward-roger", "none"), help="default: satterthwaite")
     fitting.add_argument(
         "--database", type=Path, metavar="DB", help="for an analysis file: read the data there and write schema mlm"
     )

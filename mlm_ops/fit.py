@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from mlm_ops import tables
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate, estimate
-from mlm_ops.inference.fixed_effects import CoefficientTests, coefficient_tests
+from mlm_ops.inference.contrasts import Wanted, contrast_matrix
+from mlm_ops.inference.f_tests import DfMethod as TestMethod
+from mlm_ops.inference.f_tests import f_test
+from mlm_ops.inference.fixed_effects import DF_METHODS, CoefficientTests, coefficient_tests
 from mlm_ops.inference.random_effects import RandomEffects, random_effects
 from mlm_ops.inference.variance import VarianceErrors, variance_errors
 from mlm_ops.language.equations import Structure, level_equations, reduced_equation
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model
+from mlm_ops.language.residual import parse_residual
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.design import build_design
 from mlm_ops.moments.moments import Moments
@@ -29,9 +33,8 @@ if TYPE_CHECKING:
     import duckdb
 
 Estimator = Literal["reml", "ml"]
-DfMethod = Literal["satterthwaite", "none"]
+DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 _ESTIMATORS = ("reml", "ml")
-_DF_METHODS = ("satterthwaite", "none")
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,14 @@ class Fit:
     n_dropped: dict[str, int]
 
     @cached_property
+    def method(self) -> TestMethod:
+        """Covariance matrix and degrees of freedom by which fixed effects are tested."""
+        return DF_METHODS[self.df](self.result)
+
+    @cached_property
     def tests(self) -> CoefficientTests:
         """Tests of the fixed effects."""
-        return coefficient_tests(self.result, self.df)
+        return coefficient_tests(self.result, self.method)
 
     @cached_property
     def variance_errors(self) -> VarianceErrors:
@@ -106,8 +114,8 @@ class Fit:
 
     @property
     def vcov(self) -> NDArray[np.float64]:
-        """(p, p) covariance matrix of the fixed effects."""
-        return self.result.vcov
+        """(p, p) covariance matrix of the fixed effects; with Kenward-Roger the adjusted one, as the errors are."""
+        return self.method.vcov
 
     @property
     def converged(self) -> bool:
@@ -138,6 +146,23 @@ class Fit:
             )
         return found
 
+    def test(self, contrasts: Wanted) -> pl.DataFrame:
+        """F test that several coefficients, or several combinations of them, are all zero.
+
+        Parameters
+        ----------
+        contrasts
+            Names of coefficients, or of formula terms for all coefficients that belong to them (``"sector"`` for every
+            ``sector[…]``); or a matrix with a row for each combination and a column for each fixed effect.
+
+        Returns
+        -------
+        polars.DataFrame
+            One row: statistic, df1, df2, p_value, by the fit's df method; df2 is null for a chi-square test.
+        """
+        matrix = contrast_matrix(contrasts, self.model.fixed, self.result.design.fixed)
+        return tables.contrast_test(f_test(self.result.gamma, self.method, matrix))
+
     def equations(
         self, form: Literal["levels", "reduced"] = "levels", format: Literal["text", "latex"] = "text"
     ) -> str:
@@ -162,6 +187,8 @@ def fit(
     connection: duckdb.DuckDBPyConnection | None = None,
     estimator: Estimator = "reml",
     df: DfMethod = "satterthwaite",
+    weights: str | None = None,
+    residual: str | None = None,
 ) -> Fit:
     """Fit one multilevel model.
 
@@ -176,7 +203,13 @@ def fit(
     estimator
         ``"reml"`` or ``"ml"``.
     df
-        Degrees of freedom of the tests: ``"satterthwaite"``, or ``"none"`` for the normal distribution.
+        Degrees of freedom of the tests: ``"satterthwaite"``, ``"kenward-roger"`` (REML only; the standard errors are
+        adjusted too), or ``"none"`` for the normal distribution.
+    weights
+        A column of precision weights: residual variances are sigma2 / weight, as in lme4.
+    residual
+        A residual structure, a sum of ``by(column)`` (a variance a value), ``ar1(column)`` (autocorrelation within
+        the lowest units over whole-number times) and ``fixed(column)`` (variances proportional to a known column).
 
     Raises
     ------
@@ -191,7 +224,7 @@ def fit(
     4.666667
     """
     check_options(estimator, df)
-    model = parse_formula(formula)
+    model = parse_formula(formula, residual=parse_residual(residual, weights))
     moments = collect(open_source(data, connection), [model])
     return fit_model(model, moments, estimator=estimator, df=df)
 
@@ -207,6 +240,8 @@ def fit_model(model: Model, moments: Moments, *, estimator: Estimator = "reml", 
 
 def check_options(estimator: str, df: str) -> None:
     """Refuse options that do not exist."""
-    for name, value, known in (("estimator", estimator, _ESTIMATORS), ("df", df, _DF_METHODS)):
+    for name, value, known in (("estimator", estimator, _ESTIMATORS), ("df", df, tuple(DF_METHODS))):
         if value not in known:
             raise MlmError(f"Unknown {name}. Got {value!r}; expected one of {', '.join(known)}.")
+    if df == "kenward-roger" and estimator != "reml":
+        raise MlmError(f"Kenward-Roger's method is for REML. Got estimator {estimator!r}; use estimator='reml'.")

@@ -15,12 +15,14 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.effect_sizes.icc import intraclass_correlation
+from mlm_ops.inference.variance import residual_components
 from mlm_ops.language.equations import coefficient_symbol, indices, variance_symbol
 from mlm_ops.language.model import group_name
 
 if TYPE_CHECKING:
     from mlm_ops.fit import Estimator, Fit
     from mlm_ops.inference.comparison import Comparison
+    from mlm_ops.inference.f_tests import FTest
 
 NORMAL_975 = 1.959963984540054
 
@@ -177,8 +179,10 @@ def variance_components(fitted: Fit) -> pl.DataFrame:
                         tau[i, j] / scale if scale else None,
                     )
                 )
-    sigma2 = fitted.result.sigma2
-    rows.append(("residual", None, None, "sigma2", sigma2, errors.sigma2, math.sqrt(sigma2), None))
+    rows += [
+        ("residual", name, None, symbol, value, error, math.sqrt(value) if symbol == "sigma2" else None, None)
+        for name, symbol, value, error in residual_components(fitted.result)
+    ]
     return _frame("variance_components", dict(zip(TABLES["variance_components"], zip(*rows, strict=True), strict=True)))
 
 
@@ -242,6 +246,19 @@ def models(fitted: Fit) -> pl.DataFrame:
             "latex": [fitted.equations("levels", "latex")],
             "notes": ["; ".join(fitted.notes) or None],
         },
+    )
+
+
+def contrast_test(test: FTest) -> pl.DataFrame:
+    """One row: an F test of several coefficients; df2 is null where the distribution is chi-square."""
+    return pl.DataFrame(
+        {
+            "statistic": [test.statistic],
+            "df1": [test.df1],
+            "df2": [test.df2 if math.isfinite(test.df2) else None],
+            "p_value": [test.p_value],
+        },
+        schema={"statistic": REAL, "df1": COUNT, "df2": REAL, "p_value": REAL},
     )
 
 

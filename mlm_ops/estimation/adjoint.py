@@ -7,7 +7,7 @@ level below. With ``U = Lambda^-1 M B`` and ``G = (I + Lambda' A Lambda)^-1 + U 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,48 +31,54 @@ def pull_back(trace: Sequence[Elimination], w_bar: Array, log_determinant_bar: f
     list of Array
         (q, q) derivatives, all elements of Lambda taken as free, lowest level first.
     """
-    return [2.0 * half for half in _sweep(trace, w_bar, log_determinant_bar, by_covariance=False)]
+    found: list[Array] = []
+    for step, _, us, inner in _reverse(trace, w_bar, log_determinant_bar):
+        q = len(step.lam)
+        al = left(step.lam.T, step.a).transpose(1, 0, 2)
+        found.append(2.0 * (np.einsum("acj,cdj->ad", al, inner) - step.b.reshape(q, -1) @ us.reshape(q, -1).T))
+    return found[::-1]
 
 
 def pull_back_to_covariance(trace: Sequence[Elimination], w_bar: Array) -> list[Array]:
     """Derivatives of ``f(W, log |V|)`` by each ``T / sigma2 = Lambda Lambda'``, (q, q) and symmetric."""
-    return _sweep(trace, w_bar, 1.0, by_covariance=True)
-
-
-def _sweep(trace: Sequence[Elimination], w_bar: Array, weight: float, *, by_covariance: bool) -> list[Array]:
-    s_bar = w_bar[:, :, None]
     found: list[Array] = []
+    for step, s_bar, _, _ in _reverse(trace, w_bar, 1.0):
+        al = left(step.lam.T, step.a).transpose(1, 0, 2)
+        q = step.b - np.einsum("acj,crj->arj", al, step.u)
+        reduced = step.a - np.einsum("acj,cdj,bdj->abj", al, step.inverse, al)
+        schur = np.einsum("arj,brj->ab", _times_by_parent(q, s_bar, step.rung.parents), q)
+        found.append(reduced.sum(axis=2) - schur)
+    return found[::-1]
+
+
+def pull_back_to_products(trace: Sequence[Elimination], w_bar: Array, log_determinant_bar: float = 1.0) -> Array:
+    """Derivatives of ``f(W, log |V|)`` by the lowest units' cross-products, (m, m, J), in the order of the trace."""
+    below = w_bar[:, :, None]
+    for step, s_bar, us, inner in _reverse(trace, w_bar, log_determinant_bar):
+        below = _below(step, s_bar, us, inner)
+    return below
+
+
+def _reverse(
+    trace: Sequence[Elimination], w_bar: Array, weight: float
+) -> Iterator[tuple[Elimination, Array, Array, Array]]:
+    """From the top level down: the step, S_bar (by parent), ``U S_bar`` and G."""
+    s_bar = w_bar[:, :, None]
     for step in reversed(trace):
-        parents = step.rung.parents
-        us = _times_by_parent(step.u, s_bar, parents)
-        # U S_bar U' + (I + Lambda' A Lambda)^-1, the part of the adjoint that meets A
+        us = _times_by_parent(step.u, s_bar, step.rung.parents)
         inner = weight * step.inverse + np.einsum("irj,krj->ikj", us, step.u)
-        if by_covariance:
-            al = left(step.lam.T, step.a).transpose(1, 0, 2)
-            q = step.b - np.einsum("acj,crj->arj", al, step.u)
-            reduced = step.a - np.einsum("acj,cdj,bdj->abj", al, step.inverse, al)
-            found.append(
-                weight * reduced.sum(axis=2) - np.einsum("arj,brj->ab", _times_by_parent(q, s_bar, parents), q)
-            )
-        else:
-            q = len(step.lam)
-            ap = left(step.lam.T, step.a).transpose(1, 0, 2)
-            found.append(np.einsum("acj,cdj->ad", ap, inner) - step.b.reshape(q, -1) @ us.reshape(q, -1).T)
+        yield step, s_bar, us, inner
         if step is not trace[0]:
-            corner = np.einsum("ac,cdj,bd->abj", step.lam, inner, step.lam)
-            side = -np.einsum("ac,crj->arj", step.lam, us)
-            here = (
-                np.broadcast_to(s_bar, (*s_bar.shape[:2], len(parents)))
-                if s_bar.shape[2] == 1
-                else s_bar[:, :, parents]
-            )
-            upper, lower = (
-                np.concatenate((corner, side), axis=1),
-                np.concatenate((side.transpose(1, 0, 2), here), axis=1),
-            )
-            s_bar = np.concatenate((upper, lower))
-    found.reverse()
-    return found
+            s_bar = _below(step, s_bar, us, inner)
+
+
+def _below(step: Elimination, s_bar: Array, us: Array, inner: Array) -> Array:
+    """The adjoint of a level's cross-products, which is the S_bar of the level below: (m, m, J)."""
+    corner = np.einsum("ac,cdj,bd->abj", step.lam, inner, step.lam)
+    side = -np.einsum("ac,crj->arj", step.lam, us)
+    here = s_bar[:, :, step.rung.parents]
+    upper = np.concatenate((corner, side), axis=1)
+    return np.concatenate((upper, np.concatenate((side.transpose(1, 0, 2), here), axis=1)))
 
 
 def expected_information(trace: Sequence[Elimination]) -> list[Array]:

@@ -5,8 +5,9 @@ Bates, Maechler, Bolker and Walker (2015), Journal of Statistical Software 67(1)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.covariance import COVARIANCES, Covariance
 from mlm_ops.estimation.engine import Engine
+from mlm_ops.estimation.residual import log_determinant as residual_log_determinant
+from mlm_ops.estimation.residual import log_determinant_derivatives, n_rho, weight_derivatives
+from mlm_ops.moments.residual import ResidualDesign
 
 Array = NDArray[np.float64]
 
@@ -51,7 +55,9 @@ class Solution:
         What it is divided by: N - p for REML, N for ML.
     lams
         (q, q) Lambda of each factor.
-    trace
+    rho
+        Parameters of the residual structure.
+    engine, trace
         What the engine left for derivatives.
     """
 
@@ -61,6 +67,8 @@ class Solution:
     residual: float
     degrees: int
     lams: list[Array]
+    rho: Array
+    engine: Engine
     trace: Any
 
     @property
@@ -75,8 +83,10 @@ class Criterion:
 
     Attributes
     ----------
-    engine
-        Cross-products, and how to eliminate the random effects from them.
+    engine_of
+        The engine for the residual's parameters rho: cross-products, and how to eliminate the random effects from them.
+    residual
+        The residual structure; None where residuals are independent with one variance.
     blocks
         Random blocks in the order of theta.
     n_obs
@@ -85,19 +95,31 @@ class Criterion:
         Whether the likelihood is restricted.
     """
 
-    engine: Engine
+    engine_of: Callable[[Array], Engine]
     blocks: tuple[Block, ...]
     n_obs: int
     reml: bool
+    residual: ResidualDesign | None = None
+
+    @property
+    def n_random(self) -> int:
+        """Parameters of the random effects, which stand first in theta."""
+        return int(self.blocks[-1].theta.stop) if self.blocks else 0
 
     @property
     def n_theta(self) -> int:
-        """Length of theta."""
-        return self.blocks[-1].theta.stop if self.blocks else 0
+        """Length of theta: random effects, then the residual's rho."""
+        return self.n_random + (n_rho(self.residual) if self.residual is not None else 0)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine at rho = 0."""
+        return self.engine_of(np.zeros(self.n_theta - self.n_random))
 
     def start(self) -> Array:
         """Where to begin."""
-        return np.concatenate([b.covariance.start(b.size) for b in self.blocks]) if self.blocks else np.zeros(0)
+        parts = [b.covariance.start(b.size) for b in self.blocks]
+        return np.concatenate([*parts, np.zeros(self.n_theta - self.n_random)])
 
     def factors(self, theta: Array) -> list[Array]:
         """Lambda of each level, block-diagonal, lowest level first."""
@@ -109,7 +131,11 @@ class Criterion:
     def solve(self, theta: Array) -> Solution:
         """Profile out fixed effects and sigma2."""
         lams = self.factors(theta)
-        w, log_determinant, trace = self.engine.eliminate(lams)
+        rho = theta[self.n_random :]
+        engine = self.engine_of(rho) if len(rho) else self.engine
+        w, log_determinant, trace = engine.eliminate(lams)
+        if self.residual is not None:
+            log_determinant = log_determinant + residual_log_determinant(self.residual, rho)
         p = len(w) - 1
         beta = np.linalg.solve(w[:p, :p], w[:p, p])
         residual = w[p, p] - w[p, :p] @ beta
@@ -118,7 +144,7 @@ class Criterion:
             criterion = log_determinant + degrees * (1.0 + np.log(2.0 * np.pi * residual / degrees))
         if self.reml:
             criterion = criterion + _log_determinant(w[:p, :p])
-        return Solution(criterion, w, beta, residual, degrees, lams, trace)
+        return Solution(criterion, w, beta, residual, degrees, lams, rho, engine, trace)
 
     def weights(self, solution: Solution) -> Array:
         """Derivative of the criterion by W, (p + 1, p + 1)."""
@@ -131,7 +157,7 @@ class Criterion:
 
     def gradient(self, solution: Solution) -> Array:
         """Derivative of the criterion by theta."""
-        return self.to_theta(self.engine.pull_back(solution.trace, self.weights(solution)))
+        return self._pull_back(solution, self.weights(solution), 1.0)
 
     def hessian(self, theta: Array) -> Array:
         """Second derivatives of the criterion by theta, exact to rounding where the engine takes complex numbers.
@@ -154,7 +180,7 @@ class Criterion:
 
     def expected_information(self, solution: Solution) -> Array:
         """Leading term of the expected information by theta: a metric for steps, positive semi-definite."""
-        by_level = self.engine.expected_information(solution.trace)
+        by_level = solution.engine.expected_information(solution.trace)
         information = np.zeros((self.n_theta, self.n_theta))
         for block in self.blocks:
             q_level, q = self.engine.sizes[block.level], block.size
@@ -167,27 +193,36 @@ class Criterion:
                 change = block.covariance.factor(unit, q) @ lam.T
                 derivatives[:, k] = (change + change.T).ravel()
             information[block.theta, block.theta] = derivatives.T @ by_covariance @ derivatives
+        # a residual parameter is known about as well as a log-variance of all rows would be
+        rest = np.arange(self.n_random, self.n_theta)
+        information[rest, rest] = 2.0 * self.n_obs
         return information
 
     def covariance_gradients(self, solution: Solution) -> list[Array]:
         """Derivative of the criterion by T / sigma2 of each block, (q, q): on the boundary it tells the way out."""
-        by_level = self.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
+        by_level = solution.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
         return [by_level[b.level][b.effects, b.effects] for b in self.blocks]
 
     def residual_gradient(self, solution: Solution) -> Array:
         """Derivative by theta of the profiled residual sum of squares."""
         direction = np.append(-solution.beta, 1.0)
-        return self.to_theta(self.engine.pull_back(solution.trace, np.outer(direction, direction), 0.0))
+        return self._pull_back(solution, np.outer(direction, direction), 0.0)
 
     def variance_gradient(self, solution: Solution, contrast: Array) -> Array:
         """Derivative by theta of ``l' (X' V^-1 X)^-1 l`` for a contrast l, (p,)."""
         p = len(contrast)
         direction = np.append(np.linalg.solve(solution.w[:p, :p], contrast), 0.0)
-        return self.to_theta(self.engine.pull_back(solution.trace, -np.outer(direction, direction), 0.0))
+        return self._pull_back(solution, -np.outer(direction, direction), 0.0)
 
-    def to_theta(self, lam_bars: Sequence[Array]) -> Array:
-        """Collect derivatives by Lambda into derivatives by theta."""
-        parts = [b.covariance.pull_back(lam_bars[b.level][b.effects, b.effects]) for b in self.blocks]
+    def _pull_back(self, solution: Solution, w_bar: Array, weight: float) -> Array:
+        """Derivatives by theta of ``f(W) + weight log |V|``, w_bar being the derivative of f by W."""
+        by_level = solution.engine.pull_back(solution.trace, w_bar, weight)
+        parts = [b.covariance.pull_back(by_level[b.level][b.effects, b.effects]) for b in self.blocks]
+        if self.residual is not None and len(solution.rho):
+            by_product = solution.engine.pull_back_to_products(solution.trace, w_bar, weight)
+            by_weight = np.einsum("ijk,cijk->c", by_product, self.residual.products)
+            by_rho = weight_derivatives(self.residual, solution.rho) @ by_weight
+            parts.append(by_rho + weight * log_determinant_derivatives(self.residual, solution.rho))
         return np.concatenate(parts) if parts else np.zeros(0)
 
 

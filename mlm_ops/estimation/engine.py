@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.adjoint import expected_information, pull_back, pull_back_to_covariance
+from mlm_ops.estimation.adjoint import expected_information, pull_back, pull_back_to_covariance, pull_back_to_products
 from mlm_ops.estimation.crossed import build_cross
 from mlm_ops.estimation.nested import Elimination, Nest, build_nest, eliminate
 from mlm_ops.estimation.stacked import Array
@@ -37,6 +37,9 @@ class Engine(Protocol):
 
     def pull_back_to_covariance(self, trace: Any, w_bar: Array) -> list[Array]:
         """Derivatives of ``f(W) + log |V|`` by each ``T / sigma2``."""
+
+    def pull_back_to_products(self, trace: Any, w_bar: Array, weight: float = 1.0) -> Array:
+        """Derivatives of ``f(W) + weight log |V|`` by the cells' cross-products, (m, m, cells)."""
 
     def expected_information(self, trace: Any) -> list[Array]:
         """A metric for each ``vec(T / sigma2)``, (q * q, q * q): the leading term of the expected information."""
@@ -69,6 +72,11 @@ class NestedEngine:
     def pull_back_to_covariance(self, trace: list[Elimination], w_bar: Array) -> list[Array]:
         """See `Engine`."""
         return pull_back_to_covariance(trace, w_bar)
+
+    def pull_back_to_products(self, trace: list[Elimination], w_bar: Array, weight: float = 1.0) -> Array:
+        """See `Engine`."""
+        adjoint = pull_back_to_products(trace, w_bar, weight)
+        return adjoint[:, :, np.argsort(self.orders[0])] if self.orders else adjoint
 
     def expected_information(self, trace: list[Elimination]) -> list[Array]:
         """See `Engine`."""

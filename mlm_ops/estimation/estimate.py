@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation.criterion import Criterion, make_blocks
-from mlm_ops.estimation.engine import build_engine
+from mlm_ops.estimation.engine import Engine, build_engine
 from mlm_ops.estimation.optimize import Optimum, minimise
+from mlm_ops.estimation.residual import combined
 from mlm_ops.moments.design import BlockDesign, Design
 
 Array = NDArray[np.float64]
@@ -59,7 +60,8 @@ class Estimate:
     @property
     def products(self) -> Array:
         """(m, m, cells) cross-products of ``[Z_1 | Z_2 | … | X y]``, in units of the residual variance sigma2."""
-        return self.design.products
+        residual = self.design.residual
+        return self.design.products if residual is None else combined(residual, self.optimum.solution.rho)
 
     @property
     def n_parameters(self) -> int:
@@ -88,14 +90,19 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
     """
     sizes = [level.size for level in design.levels]
     codes = [level.codes for level in design.levels]
-    engine = build_engine(design.products, sizes, codes, nested=design.nested)
+
+    def engine_of(rho: Array) -> Engine:
+        products = design.products if design.residual is None else combined(design.residual, rho)
+        return build_engine(products, sizes, codes, nested=design.nested)
+
     structure = [[(len(b.columns), b.covariance) for b in level.blocks] for level in design.levels]
-    criterion = Criterion(engine, make_blocks(structure), design.n_obs, reml)
+    criterion = Criterion(engine_of, make_blocks(structure), design.n_obs, reml, design.residual)
     _check_residual(criterion)
     optimum = minimise(criterion, start)
     solution, fixed, scale = optimum.solution, design.fixed, design.outcome_scale
     p = len(solution.beta)
-    sigma2 = solution.sigma2 if design.levels else solution.residual / (design.n_obs - p)
+    # plain regression's residual variance has the divisor N - p by either estimator
+    sigma2 = solution.sigma2 if design.levels or design.residual else solution.residual / (design.n_obs - p)
     deviance = solution.criterion + 2 * solution.degrees * np.log(scale) - (2 * fixed.log_determinant if reml else 0.0)
     lams = criterion.factors(optimum.theta)
     tau = []

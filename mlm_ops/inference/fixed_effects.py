@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.inference.f_tests import DfMethod, satterthwaite_denominator, uncorrelated
+from mlm_ops.inference.kenward_roger import KenwardRoger
 
 Array = NDArray[np.float64]
 
@@ -26,59 +28,97 @@ class CoefficientTests:
     conf_high: Array
 
 
-def coefficient_tests(fitted: Estimate, method: str = "satterthwaite", confidence: float = 0.95) -> CoefficientTests:
+def coefficient_tests(
+    fitted: Estimate, method: str | DfMethod = "satterthwaite", confidence: float = 0.95
+) -> CoefficientTests:
     """T tests and Wald intervals of the fixed effects.
 
     Parameters
     ----------
     method
-        A key of `DF_METHODS`.
+        With which covariance matrix and degrees of freedom: a key of `DF_METHODS`, or what that made of the fit.
     confidence
         Of the intervals.
     """
     from scipy.special import stdtr, stdtrit  # 0.4 s: not for those who only import the package
 
-    std_error = np.sqrt(np.diag(fitted.vcov))
-    df = DF_METHODS[method](fitted)
+    method = DF_METHODS[method](fitted) if isinstance(method, str) else method
+    gamma, std_error = fitted.gamma, np.sqrt(np.diag(method.vcov))
+    df = method.degrees(np.eye(len(gamma)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = fitted.gamma / std_error
+        statistic = gamma / std_error
     margin = stdtrit(df, 0.5 + confidence / 2) * std_error
     return CoefficientTests(
-        estimate=fitted.gamma,
+        estimate=gamma,
         std_error=std_error,
         df=df,
         statistic=statistic,
         p_value=2 * stdtr(df, -np.abs(statistic)),
-        conf_low=fitted.gamma - margin,
-        conf_high=fitted.gamma + margin,
+        conf_low=gamma - margin,
+        conf_high=gamma + margin,
     )
 
 
-def satterthwaite(fitted: Estimate) -> Array:
-    """Degrees of freedom ``2 v^2 / Var(v)`` of each coefficient's variance v, (p,).
+@dataclass(frozen=True)
+class Satterthwaite:
+    """Degrees of freedom ``2 v^2 / Var(v)`` of a contrast's variance v.
 
     Var(v) is by the delta method from the observed information of (theta, sigma2): Giesbrecht and Burns (1985),
     Biometrics 41, 477-486, and Kuznetsova, Brockhoff and Christensen (2017), Journal of Statistical Software 82(13).
     Single-level regression has N - p exactly.
     """
-    design, solution = fitted.design, fitted.optimum.solution
-    if not design.levels:
-        return np.full(len(fitted.gamma), float(design.n_obs - len(fitted.gamma)))
-    p = len(solution.beta)
-    inverse = np.linalg.inv(solution.w[:p, :p])
-    df = np.empty(p)
-    for k, contrast in enumerate(design.fixed.transform):
-        relative = contrast @ inverse @ contrast
-        gradient = np.append(
-            solution.sigma2 * fitted.criterion.variance_gradient(solution, contrast),
-            relative,
-        )
-        df[k] = 2 * (solution.sigma2 * relative) ** 2 / (gradient @ fitted.parameters_vcov @ gradient)
-    return df
+
+    fitted: Estimate
+
+    @property
+    def vcov(self) -> Array:
+        """(p, p) covariance matrix of the coefficients."""
+        return self.fitted.vcov
+
+    def degrees(self, contrasts: Array) -> Array:
+        """Of each row's t test: (k, p) -> (k,)."""
+        fitted, solution = self.fitted, self.fitted.optimum.solution
+        p = len(solution.beta)
+        if not fitted.design.levels:
+            return np.full(len(contrasts), float(fitted.design.n_obs - p))
+        inverse = np.linalg.inv(solution.w[:p, :p])
+        df = np.empty(len(contrasts))
+        for k, contrast in enumerate(contrasts @ fitted.design.fixed.transform):
+            relative = contrast @ inverse @ contrast
+            gradient = np.append(
+                solution.sigma2 * fitted.criterion.variance_gradient(solution, contrast),
+                relative,
+            )
+            df[k] = 2 * (solution.sigma2 * relative) ** 2 / (gradient @ fitted.parameters_vcov @ gradient)
+        return df
+
+    def reference(self, contrasts: Array) -> tuple[float, float]:
+        """No scaling, and degrees of freedom from those of the uncorrelated combinations, as lmerTest has them."""
+        return 1.0, satterthwaite_denominator(self.degrees(uncorrelated(contrasts, self.vcov)))
 
 
-def _infinite(fitted: Estimate) -> Array:
-    return np.full(len(fitted.gamma), np.inf)
+@dataclass(frozen=True)
+class Normal:
+    """Tests by the normal and chi-square distributions."""
+
+    fitted: Estimate
+
+    @property
+    def vcov(self) -> Array:
+        """(p, p) covariance matrix of the coefficients."""
+        return self.fitted.vcov
+
+    def degrees(self, contrasts: Array) -> Array:
+        """Infinite."""
+        return np.full(len(contrasts), np.inf)
+
+    def reference(self, contrasts: Array) -> tuple[float, float]:
+        """No scaling, infinite degrees of freedom."""
+        return 1.0, np.inf
 
 
-DF_METHODS: dict[str, Callable[[Estimate], Array]] = {"satterthwaite": satterthwaite, "none": _infinite}
+DF_METHODS: dict[str, Callable[[Estimate], DfMethod]] = {
+    "satterthwaite": Satterthwaite,
+    "kenward-roger": KenwardRoger,
+    "none": Normal,
+}

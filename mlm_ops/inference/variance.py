@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.estimation.residual import autocorrelation, ratios
 
 Array = NDArray[np.float64]
 
@@ -21,16 +22,13 @@ class VarianceErrors:
     tau
         (q, q) of each block's T, in the order of `Estimate.tau`; not a number where T is singular, as the estimate on
         the boundary has no normal distribution.
-    sigma2
-        Of the residual variance.
     """
 
     tau: tuple[Array, ...]
-    sigma2: float
 
 
 def variance_errors(fitted: Estimate) -> VarianceErrors:
-    """Standard errors of all variance components."""
+    """Standard errors of the random effects' variances and covariances."""
     criterion, optimum, vcov = fitted.criterion, fitted.optimum, fitted.parameters_vcov
     lams = criterion.factors(optimum.theta)
     s = optimum.solution.sigma2
@@ -44,8 +42,32 @@ def variance_errors(fitted: Estimate) -> VarianceErrors:
         derivatives[-1] = tau / s
         variance = np.einsum("iab,ij,jab->ab", derivatives, vcov, derivatives)
         errors.append(np.full_like(tau, np.nan) if optimum.singular else np.sqrt(np.maximum(variance, 0.0)))
-    sigma2 = float(np.sqrt(vcov[-1, -1])) * fitted.sigma2 / s
-    if not fitted.blocks:
+    return VarianceErrors(tuple(errors))
+
+
+def residual_components(fitted: Estimate) -> list[tuple[str | None, str, float, float]]:
+    """The residual's parameters: name, symbol, estimate and standard error by the delta method.
+
+    Without strata one variance; with them one for each, by its name. An autocorrelation is named phi.
+    """
+    design, s = fitted.design, fitted.optimum.solution.sigma2
+    if not design.levels and design.residual is None:
         # least squares: Var(s^2) = 2 sigma^4 / (N - p)
-        sigma2 = float(fitted.sigma2 * np.sqrt(2 / (fitted.design.n_obs - len(fitted.gamma))))
-    return VarianceErrors(tuple(errors), sigma2)
+        error = float(fitted.sigma2 * np.sqrt(2 / (design.n_obs - len(fitted.gamma))))
+        return [(None, "sigma2", fitted.sigma2, error)]
+    residual, rho, vcov = design.residual, fitted.optimum.solution.rho, fitted.parameters_vcov
+    if residual is None or len(residual.strata) == 1:
+        found = [(None, "sigma2", fitted.sigma2, float(np.sqrt(vcov[-1, -1])) * fitted.sigma2 / s)]
+    else:
+        found = []
+        for k, (name, ratio) in enumerate(zip(residual.strata, ratios(residual, rho), strict=True)):
+            variance = fitted.sigma2 * float(ratio) ** 2
+            gradient = np.zeros(len(vcov))
+            gradient[-1] = variance / s
+            if k > 0:
+                gradient[fitted.criterion.n_random + k - 1] = 2 * variance
+            found.append((name, "sigma2", variance, float(np.sqrt(gradient @ vcov @ gradient))))
+    if residual is not None and residual.serial:
+        phi = float(autocorrelation(residual, rho))
+        found.append(("phi", "phi", phi, float(np.sqrt(vcov[-2, -2])) * (1 - phi**2)))
+    return found

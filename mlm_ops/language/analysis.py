@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mlm_ops.errors import AnalysisError, FormulaError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model
+from mlm_ops.language.residual import parse_residual
 
 Estimator = Literal["reml", "ml"]
-DfMethod = Literal["satterthwaite", "none"]
+DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 
 
 class _Record(BaseModel):
@@ -28,6 +29,7 @@ class ModelSpec(_Record):
     formula: str
     estimator: Estimator | None = None
     df: DfMethod | None = None
+    residual: str | None = None
 
 
 class Analysis(_Record):
@@ -43,6 +45,8 @@ class Analysis(_Record):
     compare: tuple[tuple[str, str], ...] = ()
     estimator: Estimator = "reml"
     df: DfMethod = "satterthwaite"
+    weights: str | None = None
+    residual: str | None = None
     where: str | None = None
     description: str | None = None
 
@@ -77,13 +81,21 @@ class Analysis(_Record):
             )
         return self
 
+    @model_validator(mode="after")
+    def _methods_that_go_together(self) -> Analysis:
+        for name in self.models:
+            if self.options(name) == ("ml", "kenward-roger"):
+                raise ValueError(f"models.{name} has df 'kenward-roger', which is for estimator 'reml', and 'ml'")
+        return self
+
     @cached_property
     def parsed(self) -> dict[str, Model]:
         """Every model, compiled."""
         parsed = {}
         for name, spec in self.models.items():
             try:
-                parsed[name] = parse_formula(spec.formula, self.levels)
+                residual = parse_residual(spec.residual or self.residual, self.weights)
+                parsed[name] = parse_formula(spec.formula, self.levels, residual)
             except FormulaError as error:
                 raise AnalysisError(f"Model {name!r}: {error}") from error
         return parsed

@@ -10,11 +10,13 @@ from itertools import combinations
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import (
+    PLAIN,
     Between,
     Column,
     GroupingFactor,
     Model,
     RandomBlock,
+    Residual,
     Term,
     Variable,
     Within,
@@ -26,7 +28,7 @@ from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_side
 from mlm_ops.language.variables import VariableCompiler
 
 
-def parse_formula(text: str, levels: tuple[str, ...] = ()) -> Model:
+def parse_formula(text: str, levels: tuple[str, ...] = (), residual: Residual = PLAIN) -> Model:
     """Compile a formula to a Model.
 
     Parameters
@@ -36,6 +38,8 @@ def parse_formula(text: str, levels: tuple[str, ...] = ()) -> Model:
     levels
         Grouping columns of the analysis, lowest first; they serve `within` and `between` where the formula itself
         has no single grouping factor.
+    residual
+        The residual's structure, which the formula does not say.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def parse_formula(text: str, levels: tuple[str, ...] = ()) -> Model:
     compiler = _Compiler(text)
     outcome = compiler.variable(left)
     fixed, random = compiler.right_side(right)
-    model = Model(outcome, fixed, random, _default_group(random, levels), text)
+    model = Model(outcome, fixed, random, _default_group(random, levels), residual, text)
     _check(model, text)
     return model
 

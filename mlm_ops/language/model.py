@@ -107,6 +107,28 @@ class RandomBlock:
 
 
 @dataclass(frozen=True)
+class Residual:
+    """The level-1 residual's structure; by default independent with one variance.
+
+    Attributes
+    ----------
+    strata
+        Column with a residual variance for each of its values.
+    time
+        Column of integer times over which residuals of the same lowest unit are autocorrelated, AR(1).
+    precision
+        What residual variances are inversely proportional to.
+    """
+
+    strata: str | None = None
+    time: str | None = None
+    precision: Variable | None = None
+
+
+PLAIN = Residual()
+
+
+@dataclass(frozen=True)
 class Model:
     """One multilevel model: outcome, fixed terms, and blocks of random coefficients."""
 
@@ -115,6 +137,7 @@ class Model:
     random: tuple[RandomBlock, ...] = ()
     #: Over whose units `within` and `between` take means where the formula names no grouping.
     default_group: GroupingFactor | None = None
+    residual: Residual = PLAIN
     text: str = field(default="", compare=False)
 
     @property

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlm_ops.language.model import Between, Center, Column, Within, walk
-from mlm_ops.moments.collect import complete_rows
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.render import render
 from mlm_ops.moments.source import open_source, quoted_table
+from mlm_ops.moments.survey import complete_rows
 from mlm_ops.sql_text import identifier
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ any for an unstructured random block; only scaling for every other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.language.columns import DesignColumn, expand
-from mlm_ops.language.model import GroupingFactor, Model, Variable, group_name
+from mlm_ops.language.model import PLAIN, GroupingFactor, Model, Variable, group_name
 from mlm_ops.moments.basis import Basis, Change, center_outcome, change_of_basis, element_products, independent
+from mlm_ops.moments.clusters import Clusters, make_clusters
 from mlm_ops.moments.moments import Codes, Moments
-from mlm_ops.moments.polynomial import Evaluator
+from mlm_ops.moments.polynomial import Evaluator, Polynomial
+from mlm_ops.moments.residual import ResidualDesign, design_residual
 
 Array = NDArray[np.float64]
 
@@ -99,6 +102,8 @@ class Design:
     variable_levels
         The textbook's level of every variable: 1 if it varies within the lowest units, 2 if it varies between them but
         within the next, ….
+    clusters
+        For robust errors, where they were asked for; every cell lies in one.
     """
 
     fixed: FixedDesign
@@ -107,6 +112,8 @@ class Design:
     n_obs: int
     outcome_scale: float
     variable_levels: dict[Variable, int]
+    residual: ResidualDesign | None = None
+    clusters: Clusters | None = None
 
     @property
     def nested(self) -> bool:
@@ -123,13 +130,18 @@ class _Factor:
     labels: NDArray[Any]
 
 
-def build_design(model: Model, moments: Moments) -> Design:
+def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None = None) -> Design:
     """Express a model in moments.
+
+    Parameters
+    ----------
+    cluster
+        Columns whose clusters robust errors will be asked for; cells are refined so that each lies in one.
 
     Raises
     ------
     IdentificationError
-        One group, as many parameters as rows, random effects that cannot be told apart.
+        One group or cluster, as many parameters as rows, random effects that cannot be told apart.
     DataError
         A centered variable that is zero everywhere, a reference level that does not occur.
     """
@@ -141,7 +153,8 @@ def build_design(model: Model, moments: Moments) -> Design:
     basis = Basis(evaluator, [*fixed, *(c for columns in random for c in columns), outcome])
 
     factors = _factors(model.groups, moments)
-    cells, first = _cells(factors, moments.n_units)
+    clustered = [_Factor(cluster, *moments.units_of(cluster))] if cluster else []
+    cells, first = _cells([*factors, *clustered], moments.n_units)
     elements = element_products(basis, cells, len(first))
     totals = elements.sum(axis=2)
 
@@ -156,6 +169,7 @@ def build_design(model: Model, moments: Moments) -> Design:
     ]
     order = [i for factor in factors for i, block in enumerate(model.random) if block.group == factor.group]
     combination = np.column_stack([*(changes[i].combination for i in order), change.combination, outcome_combination])
+    levels = _levels(model, factors, first, random, changes, scale)
     design = Design(
         fixed=FixedDesign(
             columns=estimated,
@@ -164,11 +178,13 @@ def build_design(model: Model, moments: Moments) -> Design:
             offset=change.transform @ offset,
             log_determinant=float(np.linalg.slogdet(change.transform)[1]) if kept else 0.0,
         ),
-        levels=_levels(model, factors, first, random, changes, scale),
+        levels=levels,
         products=_combine(elements, combination),
         n_obs=moments.n_obs,
         outcome_scale=scale,
+        residual=_residual(model, moments, evaluator, basis.elements, combination, cells),
         variable_levels=_variable_levels([*fixed, *(c for cs in random for c in cs)], evaluator, model, moments),
+        clusters=next((make_clusters(f.group, f.codes[first], f.labels, levels) for f in clustered), None),
     )
     _check_identified(design)
     return design
@@ -224,6 +240,29 @@ def _combine(elements: Array, combination: Array) -> Array:
                 result[i, j] += weight * element
             result[j, i] = result[i, j]
     return result
+
+
+def _residual(
+    model: Model,
+    moments: Moments,
+    evaluator: Evaluator,
+    elements: Sequence[Polynomial],
+    combination: Array,
+    cells: Codes,
+) -> ResidualDesign | None:
+    """The products that the model's residual structure weights."""
+    if model.residual == PLAIN:
+        return None
+    place = {(): 0, **{m: i + 1 for m, i in evaluator.row.items()}}
+    columns = [
+        [
+            (place[factors], combination[e, i] * coefficient)
+            for e in np.flatnonzero(combination[:, i])
+            for factors, coefficient in elements[int(e)].items()
+        ]
+        for i in range(combination.shape[1])
+    ]
+    return design_residual(moments.residuals[model.residual], model.residual.time is not None, columns, cells)
 
 
 def _variable_levels(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import Monomial
-from mlm_ops.language.model import GroupingFactor, Variable, group_name
+from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name
+from mlm_ops.moments.residual import ResidualMoments
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -75,6 +76,9 @@ class Moments:
         Rows that the source held.
     n_dropped
         Rows that miss a value, by column; a row may count in several.
+    residuals
+        Further sums for each residual structure that a model asks for. They do not merge: over ordered times the rows
+        at a seam belong to both sides.
     """
 
     schema: Schema
@@ -85,6 +89,7 @@ class Moments:
     constants: tuple[NDArray[Any], ...]
     n_rows: int
     n_dropped: Mapping[str, int]
+    residuals: Mapping[Residual, ResidualMoments] = field(default_factory=dict)
 
     @property
     def n_obs(self) -> int:
@@ -145,7 +150,7 @@ def merge(first: Moments, second: Moments) -> Moments:
     """
     _check_schemas(first, second)
     keys = [np.concatenate(pair) for pair in zip(first.labels, second.labels, strict=True)]
-    codes = _row_codes(keys, first.n_units + second.n_units)
+    codes = unit_codes(keys, first.n_units + second.n_units)
     _, position = np.unique(codes, return_index=True)
     n = np.concatenate((first.n, second.n))
     mean, scatter = np.hstack((first.mean, second.mean)), np.hstack((first.scatter, second.scatter))
@@ -178,7 +183,7 @@ def subtract(whole: Moments, part: Moments) -> Moments:
     """
     _check_schemas(whole, part)
     keys = [np.concatenate(pair) for pair in zip(whole.labels, part.labels, strict=True)]
-    codes = _row_codes(keys, whole.n_units + part.n_units)
+    codes = unit_codes(keys, whole.n_units + part.n_units)
     if len(np.unique(codes)) > whole.n_units:
         raise DataError("The part to subtract has units that the whole does not have.")
     order = np.argsort(codes[: whole.n_units])
@@ -220,7 +225,8 @@ def pool(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tupl
     return total, pooled, added
 
 
-def _row_codes(keys: list[NDArray[Any]], size: int) -> Codes:
+def unit_codes(keys: list[NDArray[Any]], size: int) -> Codes:
+    """Number the distinct combinations of key columns, each (size,)."""
     codes: Codes = np.zeros(size, dtype=np.int64)
     for key in keys:
         values, inverse = np.unique(key, return_inverse=True)

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.formula import parse_formula
+from mlm_ops.moments import collect as collect_module
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments, merge, subtract
 from mlm_ops.moments.persist import load_moments, save_moments
 from mlm_ops.moments.source import open_source
+from mlm_ops.moments.survey import find_needs, take_survey
 
 MODEL = parse_formula("y ~ x * z + w + (x | g)")
 
@@ -79,13 +81,11 @@ def _assert_equal(ours: Moments, other: Moments, tolerance: float) -> None:
 
 def _part(whole: Moments, data: pl.DataFrame) -> Moments:
     """Moments of some rows around the centers of all: the schema of the whole is kept."""
-    from mlm_ops.moments import collect as module
-
     source = open_source(data)
-    needs = module._needs(source, [MODEL], ())
-    survey = module._survey(source, needs)
-    found = module._scan(source, needs, survey, whole.schema)
-    return module._moments(whole.schema, survey, found)
+    needs = find_needs(source, [MODEL], ())
+    survey = take_survey(source, needs)
+    found = collect_module._scan(source, needs, whole.schema)
+    return collect_module._moments(whole.schema, survey, found)
 
 
 @given(st.integers(2, 120), st.integers(1, 100), st.integers(0, 5))

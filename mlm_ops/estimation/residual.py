@@ -1,0 +1,91 @@
+"""Parameters of the residual structure: rho -> weights of the cross-products, and log |R|.
+
+``rho`` holds log(delta_s) of every stratum s but the first (its standard deviation relative to that one) and then
+atanh(phi) of the autocorrelation, so that it is free of bounds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlm_ops.estimation.stacked import Array
+from mlm_ops.moments.residual import NOW, ResidualDesign
+
+
+def n_rho(design: ResidualDesign) -> int:
+    """Number of parameters."""
+    return len(design.strata) - 1 + design.serial
+
+
+def ratios(design: ResidualDesign, rho: Array) -> Array:
+    """Delta of each stratum, (S,), the first being one."""
+    return np.exp(np.concatenate((np.zeros(1, dtype=rho.dtype), rho[: len(design.strata) - 1])))
+
+
+def autocorrelation(design: ResidualDesign, rho: Array) -> Array:
+    """phi, as a (0-dimensional) array; zero without autocorrelation."""
+    return np.tanh(rho[-1]) if design.serial else np.zeros((), dtype=rho.dtype)
+
+
+def weights(design: ResidualDesign, rho: Array) -> Array:
+    """(C,) weight of each component in ``P(rho)``."""
+    delta, phi = ratios(design, rho), autocorrelation(design, rho)
+    lag = np.where(design.gap > 0, phi**design.gap, 0.0)
+    here, past = delta[design.stratum], delta[np.maximum(design.past_stratum, 0)]
+    by_kind = np.stack((1 / here**2, -lag / (here * past), lag**2 / past**2))
+    chosen: Array = by_kind[design.kind, np.arange(len(design.kind))] / (1 - lag**2)
+    return chosen
+
+
+def weight_derivatives(design: ResidualDesign, rho: Array) -> Array:
+    """(n_rho, C) derivatives of the weights."""
+    at_rho = weights(design, rho)
+    rows = []
+    for s in range(1, len(design.strata)):
+        here, past = design.stratum == s, design.past_stratum == s
+        powers = np.stack((2.0 * here, 1.0 * here + past, 2.0 * past))[design.kind, np.arange(len(at_rho))]
+        rows.append(-powers * at_rho)
+    if design.serial:
+        delta, phi, d = ratios(design, rho), autocorrelation(design, rho), design.gap
+        steps = np.maximum(d, 1.0)
+        lag = phi**steps
+        slope = steps * phi ** (steps - 1)
+        here, past = delta[design.stratum], delta[np.maximum(design.past_stratum, 0)]
+        free = 1 - lag**2
+        by_kind = np.stack(
+            (
+                2 * lag * slope / (here * free) ** 2,
+                -slope * (1 + lag**2) / (here * past * free**2),
+                2 * lag * slope / (past * free) ** 2,
+            )
+        )
+        by_phi = np.where(d > 0, by_kind[design.kind, np.arange(len(d))], 0.0)
+        rows.append(by_phi * (1 - phi**2))
+    return np.array(rows).reshape(n_rho(design), len(at_rho))
+
+
+def log_determinant(design: ResidualDesign, rho: Array) -> Array:
+    """Log |R|, R relative to sigma2."""
+    now = design.kind == NOW
+    delta, phi = ratios(design, rho), autocorrelation(design, rho)
+    lag = np.where(design.gap > 0, phi**design.gap, 0.0)
+    rows = design.n * (2 * np.log(delta[design.stratum]) + np.log(1 - lag**2))
+    total: Array = rows[now].sum() - design.log_precision
+    return total
+
+
+def log_determinant_derivatives(design: ResidualDesign, rho: Array) -> Array:
+    """(n_rho,) derivatives of log |R|."""
+    now = design.kind == NOW
+    found = [2 * design.n[now & (design.stratum == s)].sum() for s in range(1, len(design.strata))]
+    if design.serial:
+        phi = autocorrelation(design, rho)
+        steps = np.maximum(design.gap, 1.0)
+        slope = -2 * steps * phi ** (2 * steps - 1) / (1 - phi ** (2 * steps)) * (1 - phi**2)
+        found.append((design.n * np.where(design.gap > 0, slope, 0.0))[now].sum())
+    return np.array(found, dtype=rho.dtype)
+
+
+def combined(design: ResidualDesign, rho: Array) -> Array:
+    """``P(rho)``, (m, m, cells)."""
+    return np.einsum("c,cijk->ijk", weights(design, rho), design.products)

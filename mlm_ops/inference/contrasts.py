@@ -1,0 +1,77 @@
+"""What a user names to be tested -> contrast matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import MlmError
+from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.model import Centered, Column, Factor, Indicator, Term, Variable
+from mlm_ops.moments.design import FixedDesign
+
+Array = NDArray[np.float64]
+
+Wanted = str | Sequence[str] | Sequence[Sequence[float]] | NDArray[Any]
+
+
+def contrast_matrix(wanted: Wanted, terms: Sequence[Term], fixed: FixedDesign) -> Array:
+    """(k, p) matrix L of the test ``L gamma = 0``.
+
+    Parameters
+    ----------
+    wanted
+        Names of coefficients or terms, or the matrix itself.
+    terms
+        The formula's fixed terms.
+    """
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    names = [name for name in wanted if isinstance(name, str)]
+    if not names:
+        return _matrix(wanted)
+    if len(names) != len(wanted):
+        raise MlmError("A test takes names of terms or a matrix of numbers. Got both; expected one of them.")
+    rows = dict.fromkeys(i for name in names for i in _coefficients(name, terms, fixed))
+    return np.eye(len(fixed.columns))[list(rows)]
+
+
+def _matrix(wanted: Any) -> Array:
+    try:
+        return np.atleast_2d(np.asarray(wanted, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise MlmError("A test takes names of terms or a matrix of numbers. Got neither.") from None
+
+
+def _coefficients(name: str, terms: Sequence[Term], fixed: FixedDesign) -> list[int]:
+    """Places of the coefficients of a name."""
+    exact = [i for i, column in enumerate(fixed.columns) if column.name == name]
+    if exact:
+        return exact
+    found = [i for term in terms if term.name == name for i, c in enumerate(fixed.columns) if _belongs(c, term)]
+    if found:
+        return found
+    if name in fixed.aliased:
+        raise MlmError(f"{name!r} was dropped, being a combination of the other columns, so it cannot be tested.")
+    known = dict.fromkeys([*(t.name for t in terms), *(c.name for c in fixed.columns)])
+    raise MlmError(f"No such term or coefficient. Got {name!r}; expected one of {', '.join(known)}.")
+
+
+def _belongs(column: DesignColumn, term: Term) -> bool:
+    """Whether a design column is one of those that a term expands to."""
+    if len(column.variables) != len(term.variables):
+        return False
+    return all(_is_of(own, of) for own, of in zip(column.variables, term.variables, strict=True))
+
+
+def _is_of(own: Variable, of: Variable) -> bool:
+    """Whether a variable is one of the indicators of a factor, centered as the factor is, or the same variable."""
+    if isinstance(own, Indicator):
+        return own.column == (of.name if isinstance(of, Column) else of.column if isinstance(of, Factor) else None)
+    if isinstance(own, Centered) and isinstance(of, Centered):
+        return replace(own, of=of.of) == of and _is_of(own.of, of.of)
+    return own == of

@@ -1,0 +1,141 @@
+"""The sums of `information` for crossed grouping factors: all random effects as one big unit, dense."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import MlmError
+from mlm_ops.inference.information import Direction, Sums
+
+Array = NDArray[np.float64]
+
+#: More random effects than these make matrices of over 200 megabytes each, and minutes.
+MOST_EFFECTS = 5000
+
+
+def crossed_factors(
+    products: Array,
+    codes: Sequence[NDArray[np.int64]],
+    lams: Sequence[Array],
+    directions: Sequence[Direction],
+    n_fixed: int,
+) -> Sums:
+    """Sums for grouping factors of any arrangement.
+
+    Parameters
+    ----------
+    products
+        (m, m, cells) cross-products of ``[Z_1 | Z_2 | … | X y]`` in each cell.
+    codes
+        (cells,) the unit of each factor that a cell lies in.
+    lams
+        (q, q) Lambda of each factor.
+
+    Raises
+    ------
+    MlmError
+        More random effects than `MOST_EFFECTS`.
+    """
+    from scipy.linalg import cholesky, solve_triangular
+
+    sizes, units = [len(lam) for lam in lams], [int(c.max()) + 1 for c in codes]
+    counts = [q * j for q, j in zip(sizes, units, strict=True)]
+    _check_size(sum(counts))
+    ends = np.cumsum(counts)
+    places = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    a, b, c = _assemble(products, codes, sizes, places, n_fixed)
+    a_lam = np.empty_like(a)
+    for lam, place in zip(lams, places, strict=True):
+        a_lam[:, place] = _times(a[:, place], lam)
+    middle = np.empty_like(a)
+    for lam, place in zip(lams, places, strict=True):
+        middle[place] = _times(a_lam[place].T, lam).T
+    middle[np.diag_indices_from(middle)] += 1.0
+    factor = cholesky(middle, lower=True, overwrite_a=True, check_finite=False)
+    b_lam = np.concatenate([_times(b[place].T, lam) for lam, place in zip(lams, places, strict=True)], axis=1).T
+    half = solve_triangular(factor, a_lam.T, lower=True, check_finite=False)
+    half_b = solve_triangular(factor, b_lam, lower=True, check_finite=False)
+    t0, u = a - half.T @ half, b - half.T @ half_b
+    return _sums(t0, u, c - half_b.T @ half_b, places, directions)
+
+
+def _sums(t0: Array, u: Array, precision: Array, places: Sequence[slice], directions: Sequence[Direction]) -> Sums:
+    n, n_fixed = len(directions), u.shape[1]
+    weighted = np.zeros((n, *u.shape))
+    traces, pairs = np.empty(n), np.empty((n, n))
+    squares: dict[tuple[int, int], Array] = {}
+    for i, first in enumerate(directions):
+        place = places[first.level]
+        weighted[i, place] = _times(u[place].T, first.matrix).T
+        own = _blocks(t0, place, place, len(first.matrix), len(first.matrix))
+        traces[i] = (np.einsum("jajb->ab", own) * first.matrix).sum()
+        for j, second in enumerate(directions[: i + 1]):
+            key = first.level, second.level
+            if key not in squares:
+                blocks = _blocks(t0, place, places[second.level], len(first.matrix), len(second.matrix))
+                squares[key] = _outer(blocks)
+            value = np.einsum("abcd,ac,bd->", squares[key], first.matrix, second.matrix)
+            pairs[i, j] = pairs[j, i] = value
+    columns = weighted.transpose(1, 0, 2).reshape(len(t0), n * n_fixed)
+    second_order = (columns.T @ (t0 @ columns)).reshape(n, n_fixed, n, n_fixed).transpose(0, 2, 1, 3)
+    return Sums(
+        traces=traces,
+        pairs=pairs,
+        precision=precision,
+        first=np.einsum("dp,idr->ipr", u, weighted),
+        second=(second_order + second_order.transpose(0, 1, 3, 2)) / 2,
+    )
+
+
+def _assemble(
+    products: Array, codes: Sequence[NDArray[np.int64]], sizes: Sequence[int], places: Sequence[slice], n_fixed: int
+) -> tuple[Array, Array, Array]:
+    """``Z'Z``, ``Z'X`` and ``X'X``; the effects of a factor stand unit by unit."""
+    total = places[-1].stop
+    positions = [
+        place.start + code * size + effect
+        for place, code, size in zip(places, codes, sizes, strict=True)
+        for effect in range(size)
+    ]
+    a, b = np.zeros((total, total)), np.zeros((total, n_fixed))
+    q = len(positions)
+    for i, rows in enumerate(positions):
+        for j, columns in enumerate(positions):
+            np.add.at(a, (rows, columns), products[i, j])
+        np.add.at(b, rows, products[i, q : q + n_fixed].T)
+    return a, b, products[q : q + n_fixed, q : q + n_fixed].sum(axis=2)
+
+
+def _times(matrix: Array, small: Array) -> Array:
+    """``matrix @ (I x small)``: a small matrix for every unit's columns."""
+    return np.asarray(matrix.reshape(len(matrix), -1, len(small)) @ small).reshape(len(matrix), -1)
+
+
+def _blocks(t0: Array, rows: slice, columns: slice, q_rows: int, q_columns: int) -> Array:
+    """(J, q, J', q') view of the part of T0 between two factors."""
+    part = t0[rows, columns]
+    return part.reshape(len(part) // q_rows, q_rows, part.shape[1] // q_columns, q_columns)
+
+
+def _outer(blocks: Array) -> Array:
+    """Sum over pairs of units of ``T0[a, b] T0[c, d]``, (q, q', q, q')."""
+    q, r = blocks.shape[1], blocks.shape[3]
+    result = np.empty((q, r, q, r))
+    for a in range(q):
+        for b in range(r):
+            for c in range(q):
+                for d in range(r):
+                    result[a, b, c, d] = np.einsum("jk,jk->", blocks[:, a, :, b], blocks[:, c, :, d])
+    return result
+
+
+def _check_size(effects: int) -> None:
+    if effects > MOST_EFFECTS:
+        raise MlmError(
+            "Kenward-Roger's method for crossed grouping factors needs all random effects in one dense matrix. "
+            f"Got {effects} random effects; at most {MOST_EFFECTS} fit. Use df='satterthwaite', which at this size "
+            "differs little."
+        )

@@ -1,0 +1,195 @@
+"""Moments for residual structures: strata, known variances, and autocorrelation over ordered times.
+
+Whitening turns rows t - d and t of a unit into ``(v_t - phi^d v_(t-d)) / sqrt(1 - phi^(2d))``, so that an AR(1)
+likelihood depends on the rows only through sums of ``v_t v_t'``, ``v_t v_(t-d)'`` and ``v_(t-d) v_(t-d)'`` for each
+distinct gap d; strata and known variances scale v. What varies with the parameters are the sums' weights alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.model import Residual
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+#: More distinct gaps between times than this look like measured, not counted, times.
+MOST_GAPS = 100
+NOW, CROSS, PAST = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class ResidualMoments:
+    """Sums over the rows of each unit, stratum, stratum before, and gap; L such groups of rows, K monomials.
+
+    Attributes
+    ----------
+    strata
+        Names of the strata; one empty name without any.
+    unit, stratum, past_stratum
+        (L,) codes of the moments' unit and of the strata; -1 where a row has none before it.
+    gap
+        (L,) steps since the row before; 0 where there is none.
+    n
+        (L,) rows.
+    log_precision
+        Sum over all rows of the logarithm of the known precision.
+    sums
+        (3, (K + 1) (K + 2) / 2, L): now, cross and past sums of products of ``(1, monomials)``, lower triangle by rows.
+    """
+
+    strata: tuple[str, ...]
+    unit: Codes
+    stratum: Codes
+    past_stratum: Codes
+    gap: Array
+    n: Array
+    log_precision: float
+    sums: Array
+
+
+@dataclass(frozen=True)
+class ResidualDesign:
+    """Cross-products that a residual structure weights: ``P(rho) = sum_c weight_c(rho) products_c``.
+
+    Attributes
+    ----------
+    strata
+        Names; the first is the reference, whose variance is sigma2.
+    serial
+        Whether residuals are autocorrelated.
+    products
+        (C, m, m, cells) cross-products of the engine's columns.
+    kind, stratum, past_stratum, gap, n
+        (C,): what each component sums (`NOW`, `CROSS`, `PAST`), between which strata, over which gap, of how many rows.
+    log_precision
+        Sum over all rows of the logarithm of the known precision.
+    """
+
+    strata: tuple[str, ...]
+    serial: bool
+    products: Array
+    kind: Codes
+    stratum: Codes
+    past_stratum: Codes
+    gap: Array
+    n: Array
+    log_precision: float
+
+
+def read_residual_moments(
+    residual: Residual, found: dict[str, NDArray[Any]], unit: Codes, size: int
+) -> ResidualMoments:
+    """Make the record of what the SQL macro `residual_moments` returned.
+
+    Parameters
+    ----------
+    found
+        Columns by name.
+    unit
+        (L,) the moments' unit of each row of the result.
+    size
+        K, the number of monomials.
+
+    Raises
+    ------
+    DataError
+        Times that repeat within a unit, are not whole numbers, or lie at too many different distances.
+    """
+    strata, stratum = np.unique(np.asarray(found["stratum"]).astype(str), return_inverse=True)
+    gaps = np.ma.filled(np.ma.asarray(found["gap"], dtype=float), 0.0)
+    has_past = ~np.ma.getmaskarray(np.ma.asarray(found["gap"]))
+    past = np.ma.filled(np.ma.asarray(found["past_stratum"]), "")
+    past_stratum = np.where(has_past, np.searchsorted(strata, past.astype(str)), -1)
+    _check_times(residual, gaps[has_past])
+    names = [f"{i}_{j}" for i in range(size + 1) for j in range(i + 1)]
+    sums = np.zeros((3, len(names), len(unit)))
+    for kind, prefix in enumerate(("now", "cross", "past")):
+        for row, name in enumerate(names):
+            if f"{prefix}_{name}" in found:
+                sums[kind, row] = np.ma.filled(np.ma.asarray(found[f"{prefix}_{name}"], dtype=float), 0.0)
+    return ResidualMoments(
+        strata=tuple(strata),
+        unit=unit,
+        stratum=stratum.astype(np.int64),
+        past_stratum=past_stratum.astype(np.int64),
+        gap=gaps,
+        n=np.asarray(found["n"], dtype=float),
+        log_precision=float(np.asarray(found["log_precision"], dtype=float).sum()),
+        sums=sums,
+    )
+
+
+def _check_times(residual: Residual, gaps: Array) -> None:
+    if residual.time is None:
+        return
+    if not len(gaps):
+        raise DataError(f"ar1({residual.time}) needs units with two rows or more. Got one row in each.")
+    if (gaps == 0).any():
+        raise DataError(
+            f"The times in {residual.time!r} repeat within a unit, and ar1() needs an order. Make them unique, or add "
+            "the column that tells the rows apart to the grouping factors."
+        )
+    different = np.unique(gaps)
+    if (gaps != np.round(gaps)).any() or len(different) > MOST_GAPS:
+        raise DataError(
+            f"ar1({residual.time}) needs whole-number times with at most {MOST_GAPS} different gaps. Got "
+            f"{len(different)} different gaps, such as {different[0]:g}; round the times to whole steps."
+        )
+
+
+def design_residual(
+    moments: ResidualMoments, serial: bool, coefficients: Sequence[Any], cells: Codes
+) -> ResidualDesign:
+    """Products of design columns for every component of a residual structure.
+
+    Parameters
+    ----------
+    coefficients
+        For each of the m columns, pairs of a place in ``(1, monomials)`` and a coefficient, a number or (J,).
+    cells
+        (J,) the cell of each of the moments' units.
+    """
+    keys = np.stack((moments.stratum, moments.past_stratum, moments.gap.astype(np.int64)), axis=1)
+    groups, group = np.unique(keys, axis=0, return_inverse=True)
+    group = group.ravel()
+    m, n_cells = len(coefficients), int(cells.max()) + 1
+    components = [(k, kind) for k, key in enumerate(groups) for kind in ((NOW, CROSS, PAST) if key[2] > 0 else (NOW,))]
+    products = np.empty((len(components), m, m, n_cells))
+    for c, (k, kind) in enumerate(components):
+        rows = np.flatnonzero(group == k)
+        unit, place = moments.unit[rows], cells[moments.unit[rows]]
+        for i in range(m):
+            for j in range(i + 1):
+                total = np.zeros(len(rows))
+                for first, left in coefficients[i]:
+                    for second, right in coefficients[j]:
+                        high, low = max(first, second), min(first, second)
+                        total += (
+                            _at(left, unit) * _at(right, unit) * moments.sums[kind, high * (high + 1) // 2 + low, rows]
+                        )
+                products[c, i, j] = products[c, j, i] = np.bincount(place, total, n_cells)
+    chosen = groups[[k for k, _ in components]]
+    sizes = np.bincount(group, moments.n, len(groups))
+    return ResidualDesign(
+        strata=moments.strata,
+        serial=serial,
+        products=products,
+        kind=np.array([kind for _, kind in components], dtype=np.int64),
+        stratum=chosen[:, 0],
+        past_stratum=chosen[:, 1],
+        gap=chosen[:, 2].astype(float),
+        n=sizes[[k for k, _ in components]],
+        log_precision=moments.log_precision,
+    )
+
+
+def _at(coefficient: Any, unit: Codes) -> Any:
+    return coefficient[unit] if isinstance(coefficient, np.ndarray) else coefficient

@@ -1,0 +1,196 @@
+"""The first query: what the moments need to know of the rows before they can be collected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.columns import as_factor, atoms
+from mlm_ops.language.model import Column, Factor, Function, Model, Variable, columns_of, label, walk
+from mlm_ops.moments.render import category, expression, render
+from mlm_ops.moments.source import Source, first_line
+from mlm_ops.sql_text import identifier
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the models ask of the rows, before anything is known of them.
+
+    ``numbers`` and ``categories`` serve the design; ``known`` numbers (times, precisions) and ``strata`` the residual.
+    """
+
+    keys: tuple[str, ...]
+    numbers: tuple[Variable, ...]
+    categories: tuple[str, ...]
+    text_columns: frozenset[str]
+    known: tuple[Variable, ...]
+    strata: tuple[str, ...]
+
+    @property
+    def all_numbers(self) -> tuple[Variable, ...]:
+        """Numbers of the design and of the residual."""
+        return tuple(dict.fromkeys((*self.numbers, *self.known)))
+
+    @property
+    def all_categories(self) -> tuple[str, ...]:
+        """Categories of the design and of the residual."""
+        return tuple(dict.fromkeys((*self.categories, *self.strata)))
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the first query found; `varying` holds the numbers and categories seen to vary within units."""
+
+    n_rows: int
+    n_complete: int
+    missing: Mapping[str, int]
+    centers: Mapping[Variable, float]
+    ranges: Mapping[Variable, tuple[float, float]]
+    levels: Mapping[str, tuple[str, ...]]
+    varying: frozenset[Variable]
+
+
+def complete_rows(source: Source, models: Sequence[Model], levels: Sequence[str] = ()) -> str:
+    """The SQL condition that a row is among those that the models see: complete on all their columns."""
+    return complete(find_needs(source, models, levels))
+
+
+def find_needs(source: Source, models: Sequence[Model], levels: Sequence[str]) -> Needs:
+    """Which columns the models ask for, and as what."""
+    keys = tuple(dict.fromkeys([*(c for m in models for g in m.all_groups for c in g), *levels]))
+    variables = tuple(dict.fromkeys(v for m in models for v in m.variables))
+    source.require([*(c for v in variables for c in columns_of(v)), *keys])
+    text_columns = frozenset(c for v in variables for c in columns_of(v) if source.is_text(c))
+    outcomes = {c for m in models for c in columns_of(m.outcome)}
+    numbers: dict[Variable, None] = {}
+    categories: dict[str, None] = {}
+    for variable in variables:
+        for atom in atoms(variable):
+            for node in walk(atom):
+                if isinstance(node, Column) and not (source.is_numeric(node.name) or source.is_text(node.name)):
+                    kind = source.types[node.name]
+                    raise DataError(
+                        f"Column {node.name!r} is neither numeric nor text. Got {kind}; cast it in a view or SELECT."
+                    )
+                if (
+                    isinstance(node, Column)
+                    and node.name in text_columns
+                    and (isinstance(atom, Function) or node.name in outcomes)
+                ):
+                    role = "outcome" if node.name in outcomes else "column"
+                    raise DataError(
+                        f"The {role} {node.name!r} holds text ({source.types[node.name]}), and {label(variable)} needs "
+                        "numbers. Cast or recode it in a view or SELECT."
+                    )
+            factor = as_factor(atom, text_columns)
+            if factor is None:
+                numbers[atom] = None
+            else:
+                categories[factor.column] = None
+    known, strata = _residual_needs(source, models)
+    return Needs(keys, tuple(numbers), tuple(categories), text_columns, known, strata)
+
+
+def _residual_needs(source: Source, models: Sequence[Model]) -> tuple[tuple[Variable, ...], tuple[str, ...]]:
+    """Times and precisions, and the columns of strata."""
+    known: dict[Variable, None] = {}
+    strata: dict[str, None] = {}
+    for residual in (m.residual for m in models):
+        numbers = [residual.precision] if residual.precision else []
+        numbers += [Column(residual.time)] if residual.time else []
+        source.require([*(c for n in numbers for c in columns_of(n)), *([residual.strata] if residual.strata else [])])
+        for name in (c for n in numbers for c in columns_of(n)):
+            if not source.is_numeric(name):
+                raise DataError(f"The residual structure needs numbers in {name!r}. Got {source.types[name]}.")
+        known |= dict.fromkeys(numbers)
+        if residual.strata:
+            strata[residual.strata] = None
+    return tuple(known), tuple(strata)
+
+
+def complete(needs: Needs) -> str:
+    """The condition that a row has every value."""
+    others = [category(c) for c in needs.all_categories] + [identifier(k) for k in needs.keys]
+    return render("is_complete", numbers=[expression(n) for n in needs.all_numbers], others=others)
+
+
+def run(source: Source, sql: str) -> Any:
+    """Query the rows; what goes wrong there is said in one sentence."""
+    try:
+        return source.query(sql)
+    except duckdb.Error as error:
+        raise DataError(f"Cannot read {source.description}: {first_line(error)}") from error
+
+
+def take_survey(source: Source, needs: Needs) -> Survey:
+    """Run the first query."""
+    numbers = [{"alias": f"x{i}", "expression": expression(n)} for i, n in enumerate(needs.all_numbers)]
+    categories = [{"alias": f"c{i}", "expression": category(c)} for i, c in enumerate(needs.all_categories)]
+    sql = render(
+        "survey",
+        relation=source.relation,
+        numbers=numbers,
+        categories=categories,
+        units=[identifier(key) for key in needs.keys],
+        complete=complete(needs),
+    )
+    result = run(source, sql)
+    names = [column[0] for column in result.description]
+    row = dict(zip(names, result.fetchall()[0], strict=True))
+    missing = {key: row[f"missing_unit_{i}"] for i, key in enumerate(needs.keys)}
+    missing |= {label(n): row[f"missing_x{i}"] for i, n in enumerate(needs.all_numbers)}
+    missing |= {c: row[f"missing_c{i}"] for i, c in enumerate(needs.all_categories)}
+    varying: set[Variable] = {n for i, n in enumerate(needs.all_numbers) if row[f"varies_x{i}"]}
+    varying |= {Factor(c) for i, c in enumerate(needs.all_categories) if row[f"varies_c{i}"]}
+    return Survey(
+        n_rows=row["n_rows"],
+        n_complete=row["n_complete"],
+        missing=missing,
+        centers={n: row[f"mean_x{i}"] for i, n in enumerate(needs.all_numbers)},
+        ranges={n: (row[f"min_x{i}"], row[f"max_x{i}"]) for i, n in enumerate(needs.all_numbers)},
+        levels={c: tuple(sorted(row[f"levels_c{i}"] or ())) for i, c in enumerate(needs.all_categories)},
+        varying=frozenset(varying),
+    )
+
+
+def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Survey) -> None:
+    """Refuse data that no model can be fitted to."""
+    if survey.n_rows == 0:
+        raise DataError(f"There are no rows in {source.description}.")
+    for number in needs.all_numbers:
+        own = sum(survey.missing.get(column, 0) for column in columns_of(number))
+        undefined = survey.missing[label(number)]
+        if isinstance(number, Function) and undefined > own:
+            raise DataError(
+                f"{label(number)} is undefined in {undefined - own} of {survey.n_rows} rows (a logarithm or root out "
+                "of its domain, or a division by zero). Filter these rows with where, or transform it otherwise."
+            )
+    if survey.n_complete == 0:
+        gaps = ", ".join(f"{name} ({count})" for name, count in survey.missing.items() if count)
+        raise DataError(
+            f"No row is complete: each of the {survey.n_rows} rows misses a value. Missing values by column: {gaps}."
+        )
+    outcomes = {m.outcome for m in models}
+    for number, (low, high) in survey.ranges.items():
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise DataError(
+                f"{label(number)} holds infinite values. Filter these rows with where, or recode them as missing."
+            )
+        if low == high and number in needs.numbers:
+            role = "The outcome" if number in outcomes else "Column" if isinstance(number, Column) else "The predictor"
+            remedy = "There is nothing to model" if number in outcomes else "Remove it from the formula"
+            raise DataError(f"{role} {label(number)!r} has no variation: every row holds {low:g}. {remedy}.")
+    for precision in (m.residual.precision for m in models if m.residual.precision):
+        if survey.ranges[precision][0] <= 0:
+            raise DataError(
+                f"Weights and known variances are positive. Got {survey.ranges[precision][0]:g} as the smallest of "
+                f"{label(precision)}; filter these rows with where, or mend the column."
+            )
+    for column in needs.strata:
+        if len(survey.levels[column]) < 2:
+            raise DataError(f"by({column}) needs two strata or more. Got only {survey.levels[column][0]!r}.")
