@@ -37,7 +37,7 @@ DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 _ESTIMATORS = ("reml", "ml")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """A fitted multilevel model.
 
@@ -178,6 +178,8 @@ class Fit:
         from mlm_ops.report import describe
 
         return describe(self)
+
+    __repr__ = __str__
 
 
 def fit(

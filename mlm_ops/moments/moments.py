@@ -103,10 +103,17 @@ class Moments:
 
     @cached_property
     def checksum(self) -> str:
-        """A fingerprint of the numbers."""
+        """A fingerprint of the data: equal for equal rows, in whatever order a parallel scan has summed them.
+
+        Sums of the same numbers in another order differ in their last digits, so ten digits of each row's largest
+        number are taken.
+        """
         digest = hashlib.sha256(repr((self.schema.keys, self.schema.monomials, self.schema.constants)).encode())
-        for array in (self.n, self.mean, self.scatter):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        for array in (self.n[None, :], self.mean, self.scatter):
+            for row in array:
+                largest = float(np.abs(row).max(initial=0.0))
+                digest.update(f"{largest:.9e}".encode())
+                digest.update((np.round(row / (largest or 1.0), 10) + 0.0).tobytes())
         for texts in (*self.labels, *self.constants):
             digest.update("\x1f".join(map(str, texts)).encode())
         return digest.hexdigest()[:16]
