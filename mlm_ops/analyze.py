@@ -59,13 +59,14 @@ def run_facts(moments: Moments) -> dict[str, Any]:
 def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Moments:
     """Scan an analysis' rows, once for all its models."""
     source = open_source(analysis.data, connection, analysis.where)
-    return collect(source, list(analysis.parsed.values()), analysis.levels)
+    return collect(source, list(analysis.parsed.values()), analysis.keys)
 
 
 def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
     """Fit one model of an analysis to its moments."""
     estimator, df = analysis.options(name)
-    return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df)
+    robust, cluster = analysis.robust_options(name)
+    return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
 
 
 def compare_analysis(analysis: Analysis, moments: Moments, fits: Mapping[str, Fit] | None = None) -> pl.DataFrame:

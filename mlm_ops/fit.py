@@ -19,11 +19,14 @@ from mlm_ops.inference.f_tests import DfMethod as TestMethod
 from mlm_ops.inference.f_tests import f_test
 from mlm_ops.inference.fixed_effects import DF_METHODS, CoefficientTests, coefficient_tests
 from mlm_ops.inference.random_effects import RandomEffects, random_effects
+from mlm_ops.inference.robust import NormalRobust, cluster_robust
 from mlm_ops.inference.variance import VarianceErrors, variance_errors
 from mlm_ops.language.equations import Structure, level_equations, reduced_equation
 from mlm_ops.language.formula import parse_formula
-from mlm_ops.language.model import Model
+from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.residual import parse_residual
+from mlm_ops.language.robust import Robust, check_robust, cluster_columns
+from mlm_ops.moments.clusters import default_cluster
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.design import build_design
 from mlm_ops.moments.moments import Moments
@@ -53,6 +56,8 @@ class Fit:
         Design and estimation, without the scan.
     n_rows, n_dropped
         Rows that the data held, and how many of them miss a value, by column.
+    robust
+        Which cluster-robust errors the tests rest on, over the design's clusters; None for the model's own.
     """
 
     model: Model
@@ -62,11 +67,16 @@ class Fit:
     seconds: float
     n_rows: int
     n_dropped: dict[str, int]
+    robust: Robust | None = None
 
     @cached_property
     def method(self) -> TestMethod:
         """Covariance matrix and degrees of freedom by which fixed effects are tested."""
-        return DF_METHODS[self.df](self.result)
+        clusters = self.result.design.clusters
+        if self.robust is None or clusters is None:
+            return DF_METHODS[self.df](self.result)
+        robust = cluster_robust(self.result, self.robust, clusters)
+        return NormalRobust(robust) if self.df == "none" else robust
 
     @cached_property
     def tests(self) -> CoefficientTests:
@@ -114,7 +124,7 @@ class Fit:
 
     @property
     def vcov(self) -> NDArray[np.float64]:
-        """(p, p) covariance matrix of the fixed effects; with Kenward-Roger the adjusted one, as the errors are."""
+        """(p, p) covariance matrix of the fixed effects; with Kenward-Roger and robust errors theirs."""
         return self.method.vcov
 
     @property
@@ -138,6 +148,11 @@ class Fit:
             found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
         if not optimum.converged:
             found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
+        if self.robust is not None and (clusters := self.result.design.clusters) is not None:
+            found.append(
+                f"standard errors, df and p values of the fixed effects are cluster-robust: {self.robust} over "
+                f"{clusters.size} clusters of {group_name(clusters.group)}"
+            )
         dropped = {name: count for name, count in self.n_dropped.items() if count}
         if dropped:
             counts = ", ".join(f"{name} {count}" for name, count in dropped.items())
@@ -191,6 +206,8 @@ def fit(
     df: DfMethod = "satterthwaite",
     weights: str | None = None,
     residual: str | None = None,
+    robust: Robust | None = None,
+    cluster: str | None = None,
 ) -> Fit:
     """Fit one multilevel model.
 
@@ -212,6 +229,11 @@ def fit(
     residual
         A residual structure, a sum of ``by(column)`` (a variance a value), ``ar1(column)`` (autocorrelation within
         the lowest units over whole-number times) and ``fixed(column)`` (variances proportional to a known column).
+    robust
+        Cluster-robust standard errors of the fixed effects: ``"CR0"``, ``"CR1"``, ``"CR1S"`` (as Stata), or ``"CR2"``
+        (unbiased under the model, for few clusters too), with their own degrees of freedom.
+    cluster
+        The column of the clusters, or several joined by ``:``; without it the top grouping factor.
 
     Raises
     ------
@@ -227,17 +249,28 @@ def fit(
     """
     check_options(estimator, df)
     model = parse_formula(formula, residual=parse_residual(residual, weights))
-    moments = collect(open_source(data, connection), [model])
-    return fit_model(model, moments, estimator=estimator, df=df)
+    check_robust(robust, cluster, df, multilevel=bool(model.random))
+    moments = collect(open_source(data, connection), [model], cluster_columns(cluster))
+    return fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
 
 
-def fit_model(model: Model, moments: Moments, *, estimator: Estimator = "reml", df: DfMethod = "satterthwaite") -> Fit:
+def fit_model(
+    model: Model,
+    moments: Moments,
+    *,
+    estimator: Estimator = "reml",
+    df: DfMethod = "satterthwaite",
+    robust: Robust | None = None,
+    cluster: str | None = None,
+) -> Fit:
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched."""
     check_options(estimator, df)
+    check_robust(robust, cluster, df, multilevel=bool(model.random))
+    clusters = cluster_columns(cluster) or default_cluster(model, moments) if robust else None
     started = time.perf_counter()
-    result = estimate(build_design(model, moments), reml=estimator == "reml")
+    result = estimate(build_design(model, moments, clusters), reml=estimator == "reml")
     seconds = time.perf_counter() - started
-    return Fit(model, result, estimator, df, seconds, moments.n_rows, dict(moments.n_dropped))
+    return Fit(model, result, estimator, df, seconds, moments.n_rows, dict(moments.n_dropped), robust)
 
 
 def check_options(estimator: str, df: str) -> None:

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.cluster_span import Span, rotation, spans
+from mlm_ops.language.model import group_name
 from mlm_ops.moments.clusters import Clusters
 
 Array = NDArray[np.float64]
@@ -93,7 +95,11 @@ class ClusterRobust:
         Hotelling's T-squared with the eta that fits the variance of the robust covariance matrix under the working
         model, HTZ of Pustejovsky and Tipton (2018), section 3.2: ``(eta - q + 1) / eta`` and ``eta - q + 1`` with
         ``eta = q (q + 1) / sum of the variances of the elements`` of the matrix, standardised by its expectation.
-        Neither is a number where the clusters are too few for q coefficients.
+
+        Raises
+        ------
+        MlmError
+            The clusters are too few for q coefficients at once.
         """
         q = len(contrasts)
         standard = np.linalg.qr((contrasts @ _user_from_rotated(self.fitted)).T)[0].T
@@ -111,7 +117,13 @@ class ClusterRobust:
         by_element = crossed.reshape(p, q, p, q)
         variance += float((by_element * (by_element + by_element.transpose(0, 3, 2, 1))).sum())
         eta = q * (q + 1) / variance
-        return ((eta - q + 1) / eta, eta - q + 1) if eta > q - 1 else (np.nan, np.nan)
+        if eta <= q - 1:
+            raise MlmError(
+                f"The clusters are too few to test so many coefficients at once. Got {q} coefficients and "
+                f"{self.clusters.size} clusters of {group_name(self.clusters.group)}, worth {eta:.3g} degrees of "
+                "freedom; test fewer."
+            )
+        return (eta - q + 1) / eta, eta - q + 1
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mlm_ops.errors import AnalysisError, FormulaError
+from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model
 from mlm_ops.language.residual import parse_residual
+from mlm_ops.language.robust import Robust, check_robust, cluster_columns
 
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
@@ -35,7 +36,8 @@ class ModelSpec(_Record):
 class Analysis(_Record):
     """An analysis file.
 
-    ``levels`` are grouping columns, lowest first; ``compare`` holds pairs (model, reference model).
+    ``levels`` are grouping columns, lowest first; ``compare`` holds pairs (model, reference model). Robust errors go by
+    ``cluster``, else by each model's top grouping factor, and in single-level regression by the last of ``levels``.
     """
 
     analysis: str = Field(min_length=1)
@@ -47,6 +49,8 @@ class Analysis(_Record):
     df: DfMethod = "satterthwaite"
     weights: str | None = None
     residual: str | None = None
+    robust: Robust | None = None
+    cluster: str | None = None
     where: str | None = None
     description: str | None = None
 
@@ -88,6 +92,11 @@ class Analysis(_Record):
                 raise ValueError(f"models.{name} has df 'kenward-roger', which is for estimator 'reml', and 'ml'")
         return self
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Grouping columns that the moments need beyond those of the formulas."""
+        return tuple(dict.fromkeys((*self.levels, *cluster_columns(self.cluster))))
+
     @cached_property
     def parsed(self) -> dict[str, Model]:
         """Every model, compiled."""
@@ -98,12 +107,25 @@ class Analysis(_Record):
                 parsed[name] = parse_formula(spec.formula, self.levels, residual)
             except FormulaError as error:
                 raise AnalysisError(f"Model {name!r}: {error}") from error
+            try:
+                check_robust(*self._robust(parsed[name]), self.options(name)[1], multilevel=bool(parsed[name].random))
+            except MlmError as error:
+                raise AnalysisError(f"Model {name!r}: {error}") from error
         return parsed
 
     def options(self, name: str) -> tuple[Estimator, DfMethod]:
         """Estimator and df method of one model."""
         spec = self.models[name]
         return spec.estimator or self.estimator, spec.df or self.df
+
+    def robust_options(self, name: str) -> tuple[Robust | None, str | None]:
+        """Robust errors and their cluster for one model."""
+        return self._robust(self.parsed[name])
+
+    def _robust(self, model: Model) -> tuple[Robust | None, str | None]:
+        if self.robust is not None and self.cluster is None and not model.random and self.levels:
+            return self.robust, self.levels[-1]
+        return self.robust, self.cluster
 
 
 def read_analysis(path: str | Path) -> Analysis:

@@ -43,7 +43,7 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
     columns = tuple(c for c in columns if source.is_numeric(c))
     relation = source.relation
     if columns:
-        complete = complete_rows(source, list(analysis.parsed.values()), analysis.levels)
+        complete = complete_rows(source, list(analysis.parsed.values()), analysis.keys)
         rows = f"(select * from {relation} where {complete}) as complete_rows"
         relation = f"({render('centered', relation=rows, columns=list(columns), group=group)}) as centered"
     connection.execute(f"create or replace table {quoted_table(table)} as select * from {relation}")

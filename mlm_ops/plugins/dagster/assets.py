@@ -153,7 +153,7 @@ def _moments(plan: _Plan) -> dg.AssetsDefinition:
         deps=[plan.upstream],
         group_name=plan.group,
         kinds={"duckdb", "sql"},
-        code_version=plan.code_version("moments", plan.analysis.levels, *plan.analysis.models.values()),
+        code_version=plan.code_version("moments", plan.analysis.keys, *plan.analysis.models.values()),
         description="Size, means and cross-products of every group, by one pass over the rows. "
         "All the models are fitted from these; no row is read again.",
         metadata={TABLE: steps.moments_table(plan.analysis)},
@@ -190,7 +190,7 @@ def _model(plan: _Plan, name: str) -> dg.AssetsDefinition:
         kinds={"python", "duckdb"},
         # a run goes through the models in the order of the file
         op_tags={"dagster/priority": str(-list(plan.analysis.models).index(name))},
-        code_version=plan.code_version(name, spec, plan.analysis.options(name)),
+        code_version=plan.code_version(name, spec, plan.analysis.options(name), plan.analysis.robust_options(name)),
         description=f"`{spec.formula}`\n\nFitted from the moments; its rows wait in the warehouse until they are "
         "published with those of the other models.",
         metadata={SCHEMA: result_schema("fixed_effects")},
