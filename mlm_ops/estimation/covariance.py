@@ -17,6 +17,9 @@ Array = NDArray[np.float64]
 class Covariance(Protocol):
     """One structure of a (q, q) covariance matrix."""
 
+    #: Whether Lambda is linear in theta.
+    linear: bool
+
     def n_theta(self, q: int) -> int:
         """Number of parameters."""
 
@@ -35,6 +38,8 @@ class Covariance(Protocol):
 
 class Unstructured:
     """Any positive semi-definite T: Lambda is its lower Cholesky factor, theta its lower triangle by columns."""
+
+    linear = True
 
     def n_theta(self, q: int) -> int:
         """``q (q + 1) / 2``."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.covariance import COVARIANCES, Covariance
+from mlm_ops.estimation.curvature import curvature, hessian_by_covariance
 from mlm_ops.estimation.engine import Engine
 from mlm_ops.estimation.residual import log_determinant as residual_log_determinant
 from mlm_ops.estimation.residual import log_determinant_derivatives, n_rho, weight_derivatives
@@ -166,6 +167,8 @@ class Criterion:
         difference to cancel (Squire and Trapp 1998, SIAM Review 40, 110-112). Elsewhere by central differences of the
         gradient, good to eight digits on theta's scale of one.
         """
+        if self.has_curvature:
+            return self._closed_form_hessian(self.solve(theta))
         h, step = 1e-30, 1e-4
         rows = []
         for unit in np.eye(len(theta)):
@@ -177,6 +180,30 @@ class Criterion:
         hessian = np.array(rows).reshape(len(theta), len(theta))
         symmetric: Array = (hessian + hessian.T) / 2
         return symmetric
+
+    @property
+    def has_curvature(self) -> bool:
+        """Whether second derivatives are known in closed form: one grouping factor, one residual variance."""
+        return len(self.engine.sizes) == 1 and self.residual is None and all(b.covariance.linear for b in self.blocks)
+
+    def _closed_form_hessian(self, solution: Solution) -> Array:
+        """The chain from T / sigma2 = Lambda Lambda' to theta: Lambda is linear in theta."""
+        (lam,), (step,) = solution.lams, solution.trace
+        w_bar = self.weights(solution)
+        sums = curvature(step, w_bar)
+        moves = np.zeros((self.n_theta, *lam.shape))
+        for block in self.blocks:
+            for k, unit in enumerate(np.eye(block.theta.stop - block.theta.start)):
+                factor = block.covariance.factor(unit, block.size)
+                moves[block.theta.start + k, block.effects, block.effects] = factor
+        directions = moves @ lam.T
+        directions = directions + directions.transpose(0, 2, 1)
+        by_covariance = sums.gradient(w_bar)
+        bend = 2 * np.einsum("kac,lbc,ab->kl", moves, moves, by_covariance)
+        hessian = hessian_by_covariance(
+            sums, directions, solution.w, solution.beta, solution.residual, solution.degrees, reml=self.reml
+        )
+        return hessian + bend
 
     def expected_information(self, solution: Solution) -> Array:
         """Leading term of the expected information by theta: a metric for steps, positive semi-definite."""
