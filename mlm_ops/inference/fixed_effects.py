@@ -65,7 +65,7 @@ class Satterthwaite:
 
     Var(v) is by the delta method from the observed information of (theta, sigma2): Giesbrecht and Burns (1985),
     Biometrics 41, 477-486, and Kuznetsova, Brockhoff and Christensen (2017), Journal of Statistical Software 82(13).
-    Single-level regression has N - p exactly.
+    Without covariance parameters, as in single-level regression, it is N - p exactly.
     """
 
     fitted: Estimate
@@ -79,7 +79,7 @@ class Satterthwaite:
         """Of each row's t test: (k, p) -> (k,)."""
         fitted, solution = self.fitted, self.fitted.optimum.solution
         p = len(solution.beta)
-        if not fitted.design.levels:
+        if not len(fitted.optimum.theta):
             return np.full(len(contrasts), float(fitted.design.n_obs - p))
         inverse = np.linalg.inv(solution.w[:p, :p])
         df = np.empty(len(contrasts))
