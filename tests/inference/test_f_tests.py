@@ -132,7 +132,10 @@ def test_one_coefficient_is_the_square_of_its_t(df: str) -> None:
 
 def test_contrasts_as_a_matrix() -> None:
     """Rows that are combinations of others do not count; the same R, ``L = rbind(c(1, 1, 0), c(0, 2, -3))``."""
-    by_kenward_roger, by_satterthwaite = _fitted("machines_ri", "kenward-roger"), _fitted("machines_ri", "satterthwaite")
+    by_kenward_roger, by_satterthwaite = (
+        _fitted("machines_ri", "kenward-roger"),
+        _fitted("machines_ri", "satterthwaite"),
+    )
     contrasts = [[1.0, 1, 0], [0, 2, -3]]
     _check(by_satterthwaite.test(contrasts), (382.371991191, 2, 8.23477766129, 7.55763579746e-09))
     _check(by_kenward_roger.test(np.array(contrasts)), (362.615643106, 2, 9.94147827799, 5.12854935639e-10))
