@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 
 #: A direction of a cluster of which the fixed effects take all but this share is left out of its adjustment.
 _LEVERAGE_TOLERANCE = 1e-10
+#: A combination of coefficients with less than this share of the largest robust variance has none but by rounding.
+_SINGULAR = 1e-10
 
 
 def _one(m: int, n: int, p: int) -> float:
@@ -117,13 +119,20 @@ class ClusterRobust:
         by_element = crossed.reshape(p, q, p, q)
         variance += float((by_element * (by_element + by_element.transpose(0, 3, 2, 1))).sum())
         eta = q * (q + 1) / variance
-        if eta <= q - 1:
+        if eta <= q - 1 or self._degenerate(contrasts):
             raise MlmError(
                 f"The clusters are too few to test so many coefficients at once. Got {q} coefficients and "
-                f"{self.clusters.size} clusters of {group_name(self.clusters.group)}, worth {eta:.3g} degrees of "
-                "freedom; test fewer."
+                f"{self.clusters.size} clusters of {group_name(self.clusters.group)}, in which their robust covariance "
+                "matrix is singular or has no degrees of freedom left; test fewer."
             )
         return (eta - q + 1) / eta, eta - q + 1
+
+    def _degenerate(self, contrasts: Array) -> bool:
+        """Whether a combination has no robust variance, each counted in the model's standard errors."""
+        root = np.linalg.cholesky(contrasts @ self.fitted.vcov @ contrasts.T)
+        relative = np.linalg.solve(root, np.linalg.solve(root, contrasts @ self.vcov @ contrasts.T).T)
+        values = np.linalg.eigvalsh(relative)
+        return bool(values[0] <= _SINGULAR * values[-1])
 
 
 @dataclass(frozen=True)
@@ -222,7 +231,7 @@ def _adjust(span: Span, *, adjusted: bool) -> tuple[Array, Array, Array]:
     adjustment = _adjustment(span)
     moved = adjustment @ precise
     score = span.score + ((moved - precise) * span.residual[:, :, None]).sum(axis=1)
-    return score, moved.transpose(0, 2, 1) @ span.x, moved.transpose(0, 2, 1) @ (span.variance[:, :, None] * moved)
+    return score, span.x.transpose(0, 2, 1) @ moved, moved.transpose(0, 2, 1) @ (span.variance[:, :, None] * moved)
 
 
 def _adjustment(span: Span) -> Array:
