@@ -146,6 +146,8 @@ class Fit:
             found.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
         if optimum.singular:
             found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
+        if optimum.undetermined:
+            found.append("the data do not determine some variance: its value is where the search began, and means nothing")
         if not optimum.converged:
             found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
         if self.robust is not None and (clusters := self.result.design.clusters) is not None:

@@ -84,7 +84,7 @@ def test_a_factor_with_too_many_levels() -> None:
     data = pl.DataFrame(
         {"y": rng.normal(size=900), "k": [f"k{i % 300}" for i in range(900)], "g": np.arange(900) // 30}
     )
-    with pytest.raises(DataError, match=r"'k' alone has 300 levels. At most 200 are possible"):
+    with pytest.raises(DataError, match=r"'k' alone has 300 levels. At most 140 are possible"):
         mlm.fit("y ~ k + (1 | g)", data)
 
 

@@ -44,6 +44,8 @@ class Optimum:
         The decrement is below `CONVERGED_DECREMENT` and the Hessian has no negative direction.
     singular
         T is of deficient rank.
+    undetermined
+        The deviance does not change with some element of T that is not zero: the data say nothing of it.
     evaluations
         Evaluations of the criterion, those for derivatives included.
     restarts
@@ -57,6 +59,7 @@ class Optimum:
     decrement: float
     converged: bool
     singular: bool
+    undetermined: bool
     evaluations: int
     restarts: int
 
@@ -93,6 +96,7 @@ def minimise(criterion: Criterion, start: Array | None = None) -> Optimum:
         decrement=decrement,
         converged=bool(decrement < CONVERGED_DECREMENT and semidefinite),
         singular=_is_singular(criterion, theta),
+        undetermined=_is_undetermined(theta, hessian, criterion.n_random),
         evaluations=evaluations,
         restarts=restarts,
     )
@@ -221,3 +225,12 @@ def _is_singular(criterion: Criterion, theta: Array) -> bool:
     """Whether a Lambda, its columns' scale being one by the engine's basis, has a singular value near zero."""
     factors = criterion.factors(theta)
     return any(bool(np.linalg.svd(lam, compute_uv=False)[-1] < SINGULAR_TOLERANCE) for lam in factors if len(lam))
+
+
+def _is_undetermined(theta: Array, hessian: Array, n_random: int) -> bool:
+    """Whether the deviance is flat along an element of Lambda that is not zero.
+
+    An element that the data determine at all has a curvature of the order of its number of units; none is below one.
+    """
+    curvature = np.diag(hessian)[:n_random]
+    return bool(((np.abs(curvature) < 1e-7) & (np.abs(theta[:n_random]) > 1e-3)).any())

@@ -56,6 +56,7 @@ def residual_components(fitted: Estimate) -> list[tuple[str | None, str, float, 
         error = float(fitted.sigma2 * np.sqrt(2 / (design.n_obs - len(fitted.gamma))))
         return [(None, "sigma2", fitted.sigma2, error)]
     residual, rho, vcov = design.residual, fitted.optimum.solution.rho, fitted.parameters_vcov
+    found: list[tuple[str | None, str, float, float]]
     if residual is None or len(residual.strata) == 1:
         found = [(None, "sigma2", fitted.sigma2, float(np.sqrt(vcov[-1, -1])) * fitted.sigma2 / s)]
     else:

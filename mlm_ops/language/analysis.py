@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
+from mlm_ops.language.faults import sentences
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model
 from mlm_ops.language.residual import parse_residual
@@ -18,6 +19,7 @@ from mlm_ops.language.robust import Robust, check_robust, cluster_columns
 
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
+ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
 
 class _Record(BaseModel):
@@ -27,7 +29,7 @@ class _Record(BaseModel):
 class ModelSpec(_Record):
     """One model of an analysis, as the file states it; what it leaves out, the analysis states."""
 
-    formula: str
+    formula: str = Field(min_length=1)
     estimator: Estimator | None = None
     df: DfMethod | None = None
     residual: str | None = None
@@ -64,12 +66,19 @@ class Analysis(_Record):
     def _bare_formulas(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             raise ValueError("models is a mapping of names to formulas")
+        empty = [str(name) for name, spec in value.items() if spec in ("", None)]
+        if empty:
+            raise ValueError(
+                f"models without a formula: {', '.join(empty)}; write {empty[0]}: outcome ~ predictors + (1 | group)"
+            )
         return {str(name): {"formula": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
 
     @field_validator("compare", mode="before")
     @classmethod
     def _pairs(cls, value: Any) -> Any:
         """A list of names compares each with the one before; a list of pairs [reference, model] is taken as it is."""
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+            raise ValueError(f"compare needs two models or more. Got {value[0]!r} alone; add another, or drop the key")
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
             return [(model, reference) for reference, model in pairwise(value)]
         if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
@@ -81,8 +90,12 @@ class Analysis(_Record):
         unknown = [name for pair in self.compare for name in pair if name not in self.models]
         if unknown:
             raise ValueError(
-                f"compare names no model of this file: {unknown[0]!r}; models are {', '.join(self.models)}"
+                f"compare names no model of this file: {', '.join(map(repr, dict.fromkeys(unknown)))}; models are "
+                f"{', '.join(self.models)}"
             )
+        twice = [model for model, reference in self.compare if model == reference]
+        if twice:
+            raise ValueError(f"compare sets {twice[0]!r} against itself; name two different models")
         return self
 
     @model_validator(mode="after")
@@ -128,8 +141,43 @@ class Analysis(_Record):
         return self.robust, self.cluster
 
 
-def read_analysis(path: str | Path) -> Analysis:
+def read_analyses(folder: str | Path) -> list[Analysis]:
+    """Read every analysis file of a folder (.yaml, .yml), in the order of their names.
+
+    Raises
+    ------
+    AnalysisError
+        A sentence a file that is none, or that has the name of another; all of them together.
+    """
+    folder = Path(folder)
+    found: dict[str, Path] = {}
+    analyses, faults = [], []
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in ANALYSIS_SUFFIXES):
+        shown = path.relative_to(folder.parent)
+        try:
+            analysis = read_analysis(path, shown)
+        except AnalysisError as error:
+            faults.append(str(error))
+            continue
+        # tables are named for the analysis, and DuckDB does not tell letter case apart
+        first = found.setdefault(analysis.analysis.lower(), shown)
+        if first != shown:
+            faults.append(f"{first} and {shown} are both named {analysis.analysis!r}; rename one.")
+        analyses.append(analysis)
+    if faults:
+        raise AnalysisError("\n".join(faults))
+    return analyses
+
+
+def read_analysis(path: str | Path, shown: str | Path | None = None) -> Analysis:
     """Read and check an analysis file; its formulas are parsed, so that a fault shows before any query.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shown
+        How messages name it; by default as `path`.
 
     Raises
     ------
@@ -137,16 +185,17 @@ def read_analysis(path: str | Path) -> Analysis:
         One sentence that names the file, every fault, and what is allowed.
     """
     path = Path(path)
+    shown = shown or path
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unreadable")
-        raise AnalysisError(f"Cannot read the analysis file {path}: {reason}.") from error
+        raise AnalysisError(f"Cannot read the analysis file {shown}: {reason}.") from error
     try:
         analysis = parse_analysis(text)
         _ = analysis.parsed
     except AnalysisError as error:
-        raise AnalysisError(f"{path}: {error}") from error
+        raise AnalysisError(f"{shown}: {error}") from error
     return analysis
 
 
@@ -164,7 +213,7 @@ def parse_analysis(text: str) -> Analysis:
     try:
         return Analysis.model_validate(content)
     except ValidationError as error:
-        raise AnalysisError("; ".join(_sentence(fault) for fault in error.errors()) + ".") from error
+        raise AnalysisError(sentences(error, list(Analysis.model_fields), list(ModelSpec.model_fields))) from error
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -187,14 +236,3 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 _UniqueKeyLoader.yaml_implicit_resolvers = {}
-
-
-def _sentence(fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        record = ModelSpec if fault["loc"][0] == "models" else Analysis
-        return f"unknown key {place!r}; expected one of {', '.join(record.model_fields)}"
-    if fault["type"] == "missing":
-        return f"the key {place!r} is missing"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return message if message.split(" ")[0] in {"models", "compare"} else f"{place}: {message}. Got {fault['input']!r}"

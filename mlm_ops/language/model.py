@@ -211,7 +211,7 @@ def label(variable: Variable) -> str:
         case Column(name):
             return _name(name)
         case Constant(value):
-            return f"{value:g}"
+            return number_text(value)
         case Factor(column, reference):
             return f"C({_name(column)})" if reference is None else f"C({_name(column)}, ref='{reference}')"
         case Indicator(column, level):
@@ -221,7 +221,7 @@ def label(variable: Variable) -> str:
         case Between(of, group):
             return f"between({label(of)}{_argument(group)})"
         case Center(of, at, over):
-            option = f", at={at:g}" if at is not None else f", over={group_name(over)}" if over else ""
+            option = f", at={number_text(at)}" if at is not None else f", over={group_name(over)}" if over else ""
             return f"center({label(of)}{option})"
         case Function("I", (inner,)):
             return f"I({label(inner)})"
@@ -232,6 +232,11 @@ def label(variable: Variable) -> str:
             return spaced.join(_operand(a) for a in arguments)
         case Function(name, arguments):
             return f"{name}({', '.join(label(a) for a in arguments)})"
+
+
+def number_text(value: float) -> str:
+    """A number with all its digits: variables are told apart by their labels."""
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
 def _operand(variable: Variable) -> str:

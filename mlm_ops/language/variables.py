@@ -13,6 +13,7 @@ from mlm_ops.language.model import (
     GroupingFactor,
     Variable,
     Within,
+    number_text,
 )
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, Text
 
@@ -78,7 +79,7 @@ class VariableCompiler:
         if isinstance(reference, Text):
             return Factor(inner.name, reference.value)
         if isinstance(reference, Number):
-            return Factor(inner.name, f"{reference.value:g}")
+            return Factor(inner.name, number_text(reference.value))
         raise self.fail("The reference level of C(x, ref=…) stands in quotes.", reference)
 
     def center(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Center:

@@ -123,24 +123,26 @@ def independent(g: Array, totals: Array) -> list[int]:
 
     Notes
     -----
-    A distance is judged against the column's spread, not its length: x with mean 1e9 and standard deviation 1 is no
-    copy of the intercept.
+    A distance is judged against the spread of what a column adds, not against its length: x with mean 1e9 and standard
+    deviation 1 is no copy of the intercept, nor is ``x:w`` one of x and w. Elements that earlier columns span are
+    therefore struck from a column first, exactly, in the coefficients.
     """
     root = _square_root(totals)
-    columns = root @ g
-    spread = g.copy()
-    spread[_CONSTANT, np.abs(g).astype(bool).sum(axis=0) > 1] = 0.0
-    scale = np.linalg.norm(root @ spread, axis=0)
     kept: list[int] = []
     directions = np.zeros((len(root), 0))
+    covered = np.zeros(len(g), dtype=bool)
     for i in range(g.shape[1]):
-        rest = columns[:, i]
+        added = np.where(covered, 0.0, g[:, i])
+        rest = root @ added
+        size = np.linalg.norm(rest)
         for _ in range(2):  # twice is enough (Giraud, Langou and Rozloznik 2005)
             rest = rest - directions @ (directions.T @ rest)
         distance = np.linalg.norm(rest)
-        if distance > ALIASING_TOLERANCE * scale[i] and distance > 0:
+        if distance > ALIASING_TOLERANCE * size and distance > 0:
             kept.append(i)
             directions = np.column_stack((directions, rest / distance))
+            if np.count_nonzero(added) == 1:
+                covered |= added != 0
     return kept
 
 

@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import DesignColumn, Monomial, atoms, expand, row_monomials
-from mlm_ops.language.model import PLAIN, Column, Factor, Indicator, Model, Residual, Variable
+from mlm_ops.language.model import PLAIN, Column, Factor, GroupingFactor, Indicator, Model, Residual, Variable
 from mlm_ops.moments.moments import Codes, Moments, Schema, unit_codes
 from mlm_ops.moments.render import category, expression, render
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
 from mlm_ops.moments.source import Source
-from mlm_ops.moments.survey import Needs, Survey, check_rows, complete, find_needs, run, take_survey
-from mlm_ops.sql_text import identifier, literal
+from mlm_ops.moments.survey import Needs, Survey, check_rows, complete, find_needs, key_expression, run, take_survey
+from mlm_ops.sql_text import literal
 
-#: More row-level monomials than this make a scan of tens of thousands of sums.
-MOST_MONOMIALS = 200
+#: A GROUP BY with more sums than this breaks DuckDB (its aggregates of a group must fit a block of 256 kB).
+MOST_SUMS = 10_000
+#: Ratio of between to within sums of squares from which the scatter is taken around each unit's own mean.
+CANCELLATION = 1e6
 
 
 def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = ()) -> Moments:
@@ -55,6 +57,9 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = ())
         refuted = _refuted(schema, found)
         if not refuted:
             moments = _moments(schema, survey, found)
+            if _cancels(moments):
+                moments = _moments(schema, survey, _scan(source, needs, schema, around_unit_means=True))
+            moments = replace(moments, nested_in=_nested_levels(moments, levels))
             structures = dict.fromkeys(m.residual for m in models if m.residual != PLAIN)
             return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in structures})
         # a column looked constant within units in the first rows, and is not: its sums are needed after all
@@ -75,12 +80,14 @@ def _schema(models: Sequence[Model], needs: Needs, survey: Survey, varying: froz
         indicators = {a for c in columns for v in c.variables for a in atoms(v) if isinstance(a, Indicator)}
         constant = constant_numbers | {a for a in indicators if a.column in constant_columns}
         monomials |= dict.fromkeys(row_monomials(tuple(columns), constant))
-    if len(monomials) > MOST_MONOMIALS:
+    k = len(monomials)
+    if k * (k + 3) // 2 > MOST_SUMS:
         largest = max(survey.levels, key=lambda c: len(survey.levels[c]), default=None)
         why = f"; {largest!r} alone has {len(survey.levels[largest])} levels" if largest else ""
         raise DataError(
-            f"The models have {len(monomials)} different predictors at the level of rows{why}. At most "
-            f"{MOST_MONOMIALS} are possible; take a column with many levels as a grouping factor: (1 | column)."
+            f"The models have {k} different predictors at the level of rows{why}. At most "
+            f"{int((2 * MOST_SUMS) ** 0.5) - 1} are possible; take a column with many levels as a grouping factor, "
+            "(1 | column)."
         )
     single = [m[0] for m in monomials if len(m) == 1]
     centers = {a: survey.centers.get(a, 0.0) for a in dict.fromkeys([*single, *(a for m in monomials for a in m)])}
@@ -116,7 +123,7 @@ def _rows(source: Source, needs: Needs, schema: Schema) -> dict[str, Any]:
     alias = {atom: f"x{i}" for i, atom in enumerate(schema.centers)}
     return {
         "relation": source.relation,
-        "units": [identifier(key) for key in schema.keys],
+        "units": [key_expression(source, key) for key in schema.keys],
         "variables": [
             {"alias": alias[a], "expression": expression(a), "center": literal(c)} for a, c in schema.centers.items()
         ],
@@ -125,10 +132,30 @@ def _rows(source: Source, needs: Needs, schema: Schema) -> dict[str, Any]:
     }
 
 
-def _scan(source: Source, needs: Needs, schema: Schema) -> dict[str, NDArray[Any]]:
+def _cancels(moments: Moments) -> bool:
+    """Whether group means lie so far apart that scatter around the grand mean has lost the within part's digits."""
+    for i, mean in enumerate(moments.mean):
+        within = moments.scatter[i * (i + 3) // 2].sum()
+        if (moments.n * mean**2).sum() > CANCELLATION * within > 0:
+            return True
+    return False
+
+
+def _nested_levels(moments: Moments, levels: Sequence[str]) -> dict[str, GroupingFactor]:
+    """Lower levels whose labels repeat across the higher ones, and the columns that tell their units apart."""
+    found: dict[str, GroupingFactor] = {}
+    for i, level in enumerate(levels[:-1]):
+        qualified = (*reversed(levels[i + 1 :]), level)
+        if len(moments.units_of(qualified)[1]) > len(moments.units_of((level,))[1]):
+            found[level] = qualified
+    return found
+
+
+def _scan(source: Source, needs: Needs, schema: Schema, *, around_unit_means: bool = False) -> dict[str, NDArray[Any]]:
     """The one GROUP BY."""
     sql = render(
         "moments",
+        around_unit_means=around_unit_means,
         **_rows(source, needs, schema),
         constants=[
             {"alias": f"c{i}", "expression": category(c.column) if isinstance(c, Factor) else expression(c)}

@@ -149,7 +149,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     fixed = expand(model.fixed, schema.levels, schema.text_columns)
     random = [expand(block.terms, schema.levels, schema.text_columns) for block in model.random]
     outcome = DesignColumn((model.outcome,))
-    evaluator = Evaluator(moments, model.default_group)
+    evaluator = Evaluator(moments, model.default_group, _meaning(model, moments))
     basis = Basis(evaluator, [*fixed, *(c for columns in random for c in columns), outcome])
 
     factors = _factors(model.groups, moments)
@@ -157,6 +157,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     cells, first = _cells([*factors, *clustered], moments.n_units)
     elements = element_products(basis, cells, len(first))
     totals = elements.sum(axis=2)
+    _check_outcome(model, evaluator, factors)
 
     kept = independent(basis.matrix(fixed), totals)
     estimated = tuple(fixed[i] for i in kept)
@@ -188,6 +189,48 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     )
     _check_identified(design)
     return design
+
+
+def _meaning(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFactor]:
+    """Which grouping factors that centering names stand for others.
+
+    A column whose labels repeat across the units of a grouping factor of the model means ``parent/column`` if the model
+    has that factor; to pool the different units of one label would be an error that nobody sees.
+    """
+    found: dict[GroupingFactor, GroupingFactor] = {}
+    for group in model.all_groups:
+        if len(group) > 1 or group in model.groups:
+            continue
+        longer = [other for other in model.groups if len(other) > 1 and other[-1] == group[0]]
+        if longer:
+            found[group] = longer[0]
+            continue
+        labels = len(moments.units_of(group)[1])
+        for parent in model.groups:
+            codes, _ = _cells([_Factor(g, *moments.units_of(g)) for g in (group, parent)], moments.n_units)
+            pairs = int(codes.max()) + 1
+            if pairs > max(labels, len(moments.units_of(parent)[1])):
+                name, above = group_name(group), group_name(parent)
+                raise IdentificationError(
+                    f"The labels of {name} repeat across the units of {above}: {labels} labels, {pairs} combinations. "
+                    f"Write {above}/{name} where {name} stands in the centering, or make the labels unique."
+                )
+    return found
+
+
+def _check_outcome(model: Model, evaluator: Evaluator, factors: list[_Factor]) -> None:
+    """Refuse an outcome that does not vary within any unit of a grouping factor: nothing is left for level 1."""
+    outcome = evaluator.part(model.outcome).polynomial
+    mean, n = evaluator.mean(outcome), evaluator.moments.n
+    total = float(np.sum(evaluator.scatter(outcome, outcome)) + n @ mean**2)
+    for factor in factors:
+        by_unit = np.bincount(factor.codes, n * mean) / np.bincount(factor.codes, n)
+        within = float(np.sum(evaluator.scatter(outcome, outcome)) + n @ (mean - by_unit[factor.codes]) ** 2)
+        if within <= 1e-14 * total and len(factor.labels) < evaluator.moments.n_obs:
+            raise IdentificationError(
+                f"The outcome {model.outcome_name!r} does not vary within {group_name(factor.group)}, so it has no "
+                f"level-1 variance. Fit it on a table with one row for each unit of {group_name(factor.group)}."
+            )
 
 
 def _factors(groups: tuple[GroupingFactor, ...], moments: Moments) -> list[_Factor]:
@@ -312,11 +355,12 @@ def _check_identified(design: Design) -> None:
                     f"effects for {design.n_obs} rows, so they cannot be told from the residuals. Use fewer random "
                     "terms or a grouping factor with more rows in each unit."
                 )
-        z = design.products[start : start + level.size, start : start + level.size].sum(axis=2)
-        if np.linalg.eigvalsh(z)[0] < 1e-12 * design.n_obs:
-            names = ", ".join(c.name for block in level.blocks for c in block.columns)
-            raise IdentificationError(
-                f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of "
-                "others; remove one."
-            )
-        start += level.size
+            here = slice(start, start + q)
+            z = design.products[here, here].sum(axis=2)
+            if block.covariance == "unstructured" and np.linalg.eigvalsh(z)[0] < 1e-12 * design.n_obs:
+                names = ", ".join(c.name for c in block.columns)
+                raise IdentificationError(
+                    f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of "
+                    "others; remove one."
+                )
+            start = here.stop

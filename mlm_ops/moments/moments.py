@@ -79,6 +79,8 @@ class Moments:
     residuals
         Further sums for each residual structure that a model asks for. They do not merge: over ordered times the rows
         at a seam belong to both sides.
+    nested_in
+        Grouping columns whose labels repeat across the levels above them, each with the columns that name its units.
     """
 
     schema: Schema
@@ -90,6 +92,7 @@ class Moments:
     n_rows: int
     n_dropped: Mapping[str, int]
     residuals: Mapping[Residual, ResidualMoments] = field(default_factory=dict)
+    nested_in: Mapping[str, GroupingFactor] = field(default_factory=dict)
 
     @property
     def n_obs(self) -> int:
@@ -128,6 +131,8 @@ class Moments:
         labels
             (J_group,) names of the factor's units, those of several columns joined by ``:``.
         """
+        if len(group) == 1:
+            group = self.nested_in.get(group[0], group)
         missing = [name for name in group if name not in self.schema.keys]
         if missing:
             raise DataError(f"The moments hold no units of {group_name(group)}. Got {', '.join(self.schema.keys)}.")

@@ -64,9 +64,17 @@ class Evaluator:
         J units, K monomials.
     default_group
         Over whose units `within` and `between` take means where they name no grouping.
+    meaning
+        Grouping factors that stand for others: ``class`` for ``school:class`` where the model nests it so.
     """
 
-    def __init__(self, moments: Moments, default_group: GroupingFactor | None) -> None:
+    def __init__(
+        self,
+        moments: Moments,
+        default_group: GroupingFactor | None,
+        meaning: Mapping[GroupingFactor, GroupingFactor] | None = None,
+    ) -> None:
+        self.meaning = meaning or {}
         self.moments = moments
         self.default_group = default_group
         self.row = {m: i for i, m in enumerate(moments.schema.monomials)}
@@ -76,9 +84,9 @@ class Evaluator:
         """Split a variable into its constant and its spread."""
         match variable:
             case Within(of, group):
-                return self._within(variable, self.part(of), group or self._default())
+                return self._within(variable, self.part(of), self._meaning(group))
             case Between(of, group):
-                return self._between(self.part(of), group or self._default())
+                return self._between(variable, self.part(of), self._meaning(group))
             case Center(of, at, over):
                 return self._center(self.part(of), at, over)
             case Indicator(column, level) if Factor(column) in self.constants:
@@ -106,9 +114,11 @@ class Evaluator:
                     total = total + coefficient * multiplier * self.moments.scatter[i * (i + 1) // 2 + j]
         return total
 
-    def _default(self) -> GroupingFactor:
-        assert self.default_group is not None, "the formula was checked to name its groups"
-        return self.default_group
+    def _meaning(self, group: GroupingFactor | None) -> GroupingFactor:
+        """The units that a centering takes means over."""
+        named = group or self.default_group
+        assert named is not None, "the formula was checked to name its groups"
+        return self.meaning.get(named, named)
 
     def _unit_level(self, values: Array, constant: float, key: str) -> Part:
         average = float(np.average(values, weights=self.moments.n))
@@ -137,9 +147,20 @@ class Evaluator:
             )
         return Part(0.0, polynomial, f"within({part.key}|{group_name(group)})")
 
-    def _between(self, part: Part, group: GroupingFactor) -> Part:
+    def _between(self, variable: Between, part: Part, group: GroupingFactor) -> Part:
         means = self._group_means(part.polynomial, group)
+        size = max(abs(part.constant), float(np.abs(means).max()), self._spread(part.polynomial))
+        if np.ptp(means) <= _NO_VARIATION * size:
+            raise DataError(
+                f"{label(variable)} is the same in every unit of {group_name(group)}, as its groups are balanced. "
+                "Remove it from the formula."
+            )
         return self._unit_level(means, part.constant, f"between({part.key}|{group_name(group)})")
+
+    def _spread(self, polynomial: Polynomial) -> float:
+        """Root mean square of a polynomial around its unit means."""
+        scatter = self.scatter(polynomial, polynomial)
+        return float(np.sqrt(np.sum(scatter) / self.moments.n_obs))
 
     def _center(self, part: Part, at: float | None, over: GroupingFactor | None) -> Part:
         if at is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from mlm_ops.language.model import Column, Factor, Function, Model, Variable, co
 from mlm_ops.moments.render import category, expression, render
 from mlm_ops.moments.source import Source, first_line
 from mlm_ops.sql_text import identifier
+
+_NATIVE_KEY = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|VARCHAR")
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,11 @@ def _residual_needs(source: Source, models: Sequence[Model]) -> tuple[tuple[Vari
     return tuple(known), tuple(strata)
 
 
+def key_expression(source: Source, key: str) -> str:
+    """SQL of a grouping column: as it is where Python has the type, as text elsewhere, so that no digit is lost."""
+    return identifier(key) if _NATIVE_KEY.fullmatch(source.types[key]) else category(key)
+
+
 def complete(needs: Needs) -> str:
     """The condition that a row has every value."""
     others = [category(c) for c in needs.all_categories] + [identifier(k) for k in needs.keys]
@@ -136,7 +144,7 @@ def take_survey(source: Source, needs: Needs) -> Survey:
         relation=source.relation,
         numbers=numbers,
         categories=categories,
-        units=[identifier(key) for key in needs.keys],
+        units=[key_expression(source, key) for key in needs.keys],
         complete=complete(needs),
     )
     result = run(source, sql)
@@ -153,9 +161,17 @@ def take_survey(source: Source, needs: Needs) -> Survey:
         missing=missing,
         centers={n: row[f"mean_x{i}"] for i, n in enumerate(needs.all_numbers)},
         ranges={n: (row[f"min_x{i}"], row[f"max_x{i}"]) for i, n in enumerate(needs.all_numbers)},
-        levels={c: tuple(sorted(row[f"levels_c{i}"] or ())) for i, c in enumerate(needs.all_categories)},
+        levels={c: _in_order(source, c, row[f"levels_c{i}"] or ()) for i, c in enumerate(needs.all_categories)},
         varying=frozenset(varying),
     )
+
+
+def _in_order(source: Source, column: str, levels: Sequence[str]) -> tuple[str, ...]:
+    """Levels of a factor: numbers by size, an ENUM's as declared, texts by code point."""
+    if source.is_numeric(column):
+        return tuple(sorted(levels, key=float))
+    declared = [text.replace("''", "'") for text in re.findall(r"'((?:[^']|'')*)'", source.types[column])]
+    return tuple(sorted(levels, key=declared.index if declared else str))
 
 
 def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Survey) -> None:

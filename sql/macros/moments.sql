@@ -2,12 +2,14 @@
    every monomial, and the smallest and largest value of what is held constant within units.
    units: list of expressions; variables: list of {alias, expression, center};
    monomials: list of lists of variables' aliases; constants: list of {alias, expression}.
-   Centering before multiplying keeps the digits: see docs/moments.md. #}
-{% macro moments(relation, units, variables, monomials, constants, complete) %}
-  {{- return(adapter.dispatch('moments', 'mlm')(relation, units, variables, monomials, constants, complete)) -}}
+   Centering before multiplying keeps the digits: see docs/moments.md. Where the units' means lie very far apart,
+   around_unit_means takes each unit's own mean off before multiplying, at the price of a window. #}
+{% macro moments(relation, units, variables, monomials, constants, complete, around_unit_means=false) %}
+  {{- return(adapter.dispatch('moments', 'mlm')(
+    relation, units, variables, monomials, constants, complete, around_unit_means)) -}}
 {% endmacro %}
 
-{% macro default__moments(relation, units, variables, monomials, constants, complete) %}
+{% macro default__moments(relation, units, variables, monomials, constants, complete, around_unit_means=false) %}
 with centered as (
   select
     {%- for unit in units %}
@@ -37,12 +39,35 @@ monomials as (
     one
   from centered
 ),
+{%- if around_unit_means %}
+deviations as (
+  select
+    {%- for unit in units %}
+    u_{{ loop.index0 }},
+    {%- endfor %}
+    {%- for i in range(monomials | length) %}
+    avg(m_{{ i }}) over unit as c_{{ i }},
+    m_{{ i }} - avg(m_{{ i }}) over unit as m_{{ i }},
+    {%- endfor %}
+    {%- for constant in constants %}
+    {{ constant.alias }},
+    {%- endfor %}
+    one
+  from monomials
+  window unit as (
+    {%- if units %}partition by {% for unit in units %}u_{{ loop.index0 }}{{ ', ' if not loop.last }}{% endfor %}{% endif -%}
+  )
+),
+{%- endif %}
 sums as (
   select
     {%- for unit in units %}
     u_{{ loop.index0 }},
     {%- endfor %}
     {%- for i in range(monomials | length) %}
+    {%- if around_unit_means %}
+    min(c_{{ i }}) as mean_of_{{ i }},
+    {%- endif %}
     sum(m_{{ i }}) as sum_{{ i }},
     {%- for j in range(i + 1) %}
     sum(m_{{ i }} * m_{{ j }}) as sum_{{ i }}_{{ j }},
@@ -53,7 +78,7 @@ sums as (
     max({{ constant.alias }}) as high_{{ loop.index0 }},
     {%- endfor %}
     {{ number('count(*)') }} as n
-  from monomials
+  from {{ 'deviations' if around_unit_means else 'monomials' }}
   {%- if units %}
   group by {% for unit in units %}u_{{ loop.index0 }}{{ ', ' if not loop.last }}{% endfor %}
   {%- endif %}
@@ -65,7 +90,7 @@ moments as (
     {%- endfor %}
     n
     {%- for i in range(monomials | length) %},
-    sum_{{ i }} / n as mean_{{ i }}
+    {{ 'mean_of_' ~ i ~ ' + ' if around_unit_means }}sum_{{ i }} / n as mean_{{ i }}
     {%- for j in range(i + 1) %},
     sum_{{ i }}_{{ j }} - sum_{{ i }} * sum_{{ j }} / n as scatter_{{ i }}_{{ j }}
     {%- endfor %}
