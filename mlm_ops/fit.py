@@ -18,6 +18,9 @@ from mlm_ops.inference.contrasts import Wanted, contrast_matrix
 from mlm_ops.inference.f_tests import DfMethod as TestMethod
 from mlm_ops.inference.f_tests import f_test
 from mlm_ops.inference.fixed_effects import DF_METHODS, CoefficientTests, coefficient_tests
+from mlm_ops.inference.intervals import IntervalMethod, find_intervals
+from mlm_ops.inference.new_rows import NewRows
+from mlm_ops.inference.prediction import PredictionKind, predict
 from mlm_ops.inference.random_effects import RandomEffects, random_effects
 from mlm_ops.inference.robust import NormalRobust, cluster_robust
 from mlm_ops.inference.variance import VarianceErrors, variance_errors
@@ -30,7 +33,7 @@ from mlm_ops.moments.clusters import default_cluster
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.design import build_design
 from mlm_ops.moments.moments import Moments
-from mlm_ops.moments.source import open_source
+from mlm_ops.moments.source import open_source, read_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,6 +59,8 @@ class Fit:
         Design and estimation, without the scan.
     n_rows, n_dropped
         Rows that the data held, and how many of them miss a value, by column.
+    moments
+        What the data taught; predictions center with these means.
     robust
         Which cluster-robust errors the tests rest on, over the design's clusters; None for the model's own.
     """
@@ -67,6 +72,7 @@ class Fit:
     seconds: float
     n_rows: int
     n_dropped: dict[str, int]
+    moments: Moments
     robust: Robust | None = None
 
     @cached_property
@@ -191,6 +197,37 @@ class Fit:
             )
         return write[form](self.structure, latex=format == "latex")
 
+    def intervals(
+        self, method: IntervalMethod = "wald", level: float = 0.95, *, seed: int | None = 0, samples: int = 500
+    ) -> pl.DataFrame:
+        """Intervals of all parameters: standard deviations, correlations, sigma, and fixed effects as they are.
+
+        Parameters
+        ----------
+        method
+            ``"wald"``; ``"profile"`` (of the ML likelihood, as lme4's confint); ``"bootstrap"`` (parametric, limits by
+            percentiles) or ``"bootstrap-basic"``.
+        seed, samples
+            Of the bootstrap: equal seeds give equal limits, None takes a new one.
+        """
+        return tables.intervals(*find_intervals(self.result, method, level, self.method, samples, seed))
+
+    def predict(
+        self, data: Any, kind: PredictionKind = "conditional", connection: duckdb.DuckDBPyConnection | None = None
+    ) -> pl.DataFrame:
+        """New rows (as `fit` takes data) with a column ``prediction``, null where a value is missing.
+
+        ``within()`` and ``between()`` take the fitted means of a known group, the mean of its new rows for another.
+
+        Parameters
+        ----------
+        kind
+            ``"marginal"``: the fixed part, and its ``std_error``. ``"conditional"``: with the effects of the row's
+            groups, which are zero for a group that the fit has not seen, and ``new_group`` says so.
+        """
+        rows = NewRows(read_rows(data, connection), self.moments, self.model.default_group)
+        return predict(self.result, self.predictions, rows, kind)
+
     def __str__(self) -> str:
         from mlm_ops.report import describe
 
@@ -272,7 +309,7 @@ def fit_model(
     started = time.perf_counter()
     result = estimate(build_design(model, moments, clusters), reml=estimator == "reml")
     seconds = time.perf_counter() - started
-    return Fit(model, result, estimator, df, seconds, moments.n_rows, dict(moments.n_dropped), robust)
+    return Fit(model, result, estimator, df, seconds, moments.n_rows, dict(moments.n_dropped), moments, robust)
 
 
 def check_options(estimator: str, df: str) -> None:

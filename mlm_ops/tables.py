@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlm_ops.fit import Estimator, Fit
     from mlm_ops.inference.comparison import Comparison
     from mlm_ops.inference.f_tests import FTest
+    from mlm_ops.inference.parameters import Intervals, Parameter
 
 NORMAL_975 = 1.959963984540054
 
@@ -281,6 +282,13 @@ def comparisons(rows: Sequence[tuple[str, str, Estimator, Comparison]]) -> pl.Da
         for model, reference, estimator, c in rows
     ]
     return pl.DataFrame(records, schema=schema)
+
+
+def intervals(parameters: Sequence[Parameter], found: Intervals) -> pl.DataFrame:
+    """One row a parameter; limits that do not exist are null."""
+    texts = {name: [getattr(p, name) for p in parameters] for name in ("kind", "group", "term", "other", "scale")}
+    numbers = {"estimate": found.estimate, "conf_low": found.low, "conf_high": found.high}
+    return pl.DataFrame({**texts, **numbers}, schema_overrides=dict.fromkeys(texts, TEXT)).fill_nan(None)
 
 
 def _frame(table: str, values: Mapping[str, Any]) -> pl.DataFrame:

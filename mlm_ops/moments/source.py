@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import polars as pl
 
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.errors import DataError
@@ -115,6 +116,28 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
     except duckdb.Error as error:
         raise DataError(f"Cannot read {description}: {first_line(error)}") from error
     return Source(relation, query, description, {row[0]: row[1] for row in described})
+
+
+def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
+    """All rows, in their order, of whatever `open_source` takes."""
+    if isinstance(data, pl.LazyFrame):
+        return data.collect()
+    if isinstance(data, pl.DataFrame):
+        return data
+    if isinstance(data, str):
+        source = open_source(data, connection)
+        assert connection is not None, "open_source refuses a name without a connection"
+        data = connection.sql(f"select * from {source.relation}")
+    if isinstance(data, duckdb.DuckDBPyRelation):
+        rows: pl.DataFrame = data.pl()
+        return rows
+    try:
+        return pl.DataFrame(data)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"The rows are nothing polars can read. Got {type(data).__name__}; expected a polars, Arrow or pandas "
+            "frame, a DuckDB relation, or a table name with connection=."
+        ) from error
 
 
 def _scannable(data: Any) -> Any:

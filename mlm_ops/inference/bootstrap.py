@@ -1,0 +1,187 @@
+"""The parametric bootstrap without rows: cross-products are drawn from their exact distribution, and refitted.
+
+With ``y = D w + e`` in a cell, D its columns ``[Z_1 | Z_2 | … | X]`` and w the effects that hold in it, the refit needs
+``D'y = D'D w + D'e`` and ``y'y = w'D'D w + 2 w'D'e + e'e`` only. Given D'D these are drawn exactly:
+``D'e ~ N(0, s D'D)``, that is ``sqrt(s) V L^(1/2) z`` from the eigenvectors and eigenvalues of D'D with as many normals
+z as its rank r; then ``e'e = s (z'z + chi2(n - r))``, as the part of e outside D's span is independent of the rest.
+So a sample costs as much as a fit from moments, however many rows there are. (Efron and Tibshirani 1993, ch. 6 and 13,
+for the bootstrap; that moments suffice is the normal model's sufficiency.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import MlmError
+from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.inference.parameters import Intervals, Parameter, parameters, values
+
+Array = NDArray[np.float64]
+
+#: Eigenvalues of a cell's cross-products below this share of its largest are rounding: its rows do not reach there.
+_RANK_TOLERANCE = 1e-10
+_NEAR_ZERO, _NUDGE = 1e-3, 3e-2
+_EDGES = {"std_dev": (0.0, np.inf), "sigma": (0.0, np.inf), "correlation": (-1.0, 1.0), "raw": (-np.inf, np.inf)}
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """What does not change from sample to sample; C cells, k columns but the outcome's.
+
+    Attributes
+    ----------
+    products
+        (k + 1, k + 1, C) cross-products of the data; the outcome's are replaced.
+    roots
+        (C, k, k): D'e = roots @ z, up to sqrt(sigma2).
+    reached
+        (C, k) whether a direction lies in the span of the cell's rows.
+    factors, codes
+        Lambda of each level, and the unit of each level that each cell lies in.
+    units
+        Number of units of each level.
+    beta, sigma2
+        Fixed effects and residual variance on the engine's scale.
+    n_obs
+        Rows N.
+    """
+
+    products: Array
+    roots: Array
+    reached: NDArray[np.bool_]
+    factors: tuple[Array, ...]
+    codes: tuple[NDArray[np.int64], ...]
+    units: tuple[int, ...]
+    beta: Array
+    sigma2: float
+    n_obs: int
+
+    def draw(self, random: np.random.Generator) -> Array:
+        """Cross-products (k + 1, k + 1, C) of one sample.
+
+        The part of e'e outside the columns' span is a chi-square over all cells, put into each in equal shares: the
+        likelihood depends on the cells' y'y through their sum only.
+        """
+        cells, k = self.reached.shape
+        deviation = np.sqrt(self.sigma2)
+        effects = [
+            deviation * (factor @ random.standard_normal((len(factor), units)))[:, codes]
+            for factor, units, codes in zip(self.factors, self.units, self.codes, strict=True)
+        ]
+        w = np.concatenate((*effects, np.broadcast_to(self.beta[:, None], (len(self.beta), cells))))
+        z = random.standard_normal((cells, k)) * self.reached
+        error = deviation * np.matmul(self.roots, z[:, :, None])[:, :, 0].T
+        predicted = np.einsum("abc,bc->ac", self.products[:-1, :-1], w)
+        outside = random.chisquare(self.n_obs - self.reached.sum()) if self.n_obs > self.reached.sum() else 0.0
+        drawn = self.products.copy()
+        drawn[:-1, -1] = drawn[-1, :-1] = predicted + error
+        drawn[-1, -1] = np.einsum("ac,ac->c", w, predicted + 2 * error)
+        drawn[-1, -1] += self.sigma2 * ((z**2).sum(axis=1) + outside / cells)
+        return drawn
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Refitted samples.
+
+    Attributes
+    ----------
+    parameters
+        What was refitted.
+    estimate
+        (k,) the fit's own values.
+    draws
+        (samples, k) those of the refits.
+    n_unconverged
+        Refits that did not converge; they are kept.
+    """
+
+    parameters: tuple[Parameter, ...]
+    estimate: Array
+    draws: Array
+    n_unconverged: int
+
+    def percentile(self, level: float = 0.95) -> Intervals:
+        """Quantiles of the draws; correlations that are not defined in a sample are left out of theirs."""
+        low, high = self._quantiles(level)
+        return Intervals(self.estimate, low, high)
+
+    def basic(self, level: float = 0.95) -> Intervals:
+        """The quantiles reflected at the estimate, cut at the edges of what is possible."""
+        low, high = self._quantiles(level)
+        edges = np.array([_EDGES[p.scale] for p in self.parameters]).T
+        return Intervals(
+            self.estimate, np.maximum(2 * self.estimate - high, edges[0]), np.minimum(2 * self.estimate - low, edges[1])
+        )
+
+    def _quantiles(self, level: float) -> tuple[Array, Array]:
+        limits = np.full((2, len(self.estimate)), np.nan)
+        for i, column in enumerate(self.draws.T):
+            known = column[~np.isnan(column)]
+            if len(known):
+                # the (R + 1) p-th order statistic, as R's boot has it
+                limits[:, i] = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="weibull")
+        return limits[0], limits[1]
+
+
+def simulator(fitted: Estimate) -> Simulator:
+    """Prepare to draw cross-products under the fitted model."""
+    products, design = fitted.products, fitted.design
+    values, vectors = np.linalg.eigh(np.ascontiguousarray(products[:-1, :-1].transpose(2, 0, 1)))
+    reached = values > _RANK_TOLERANCE * np.maximum(values[:, -1:], 1e-300)
+    solution = fitted.optimum.solution
+    return Simulator(
+        products=products,
+        roots=vectors * np.sqrt(np.where(reached, values, 0.0))[:, None, :],
+        reached=reached,
+        factors=tuple(fitted.criterion.factors(fitted.optimum.theta)),
+        codes=tuple(level.codes for level in design.levels),
+        units=tuple(len(level.labels) for level in design.levels),
+        beta=solution.beta,
+        sigma2=fitted.scaled_sigma2,
+        n_obs=design.n_obs,
+    )
+
+
+def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Bootstrap:
+    """Simulate under the fitted model and refit by the same estimator, from the old theta.
+
+    Parameters
+    ----------
+    samples
+        How many; percentile limits of 95% want some hundreds at least.
+    seed
+        Equal seeds give equal draws; None takes a new one.
+
+    Raises
+    ------
+    MlmError
+        Fewer than two samples, or a residual structure with parameters of its own.
+
+    Notes
+    -----
+    The products are in units of the residual variance, so known precisions are in them and samples need none.
+    """
+    if len(fitted.optimum.theta) > fitted.criterion.n_random:
+        raise MlmError(
+            "No bootstrap for residual structures with parameters of their own, by() and ar1(): their samples need "
+            "cross-products that are not kept. Use method='profile' or 'wald'."
+        )
+    if samples < 2:
+        raise MlmError(f"A bootstrap needs at least 2 samples. Got {samples}; 500 or more make stable intervals.")
+    random = np.random.default_rng(seed)
+    source, wanted = simulator(fitted), parameters(fitted)
+    theta = fitted.optimum.theta
+    # a variance of zero is stationary, so a sample in which it is not starts a little away from it
+    start = np.where(np.abs(theta) < _NEAR_ZERO, _NUDGE, theta)
+    draws, unconverged = np.empty((samples, len(wanted))), 0
+    for i in range(samples):
+        design = replace(fitted.design, products=source.draw(random), residual=None)
+        refit = estimate(design, reml=fitted.criterion.reml, start=start)
+        draws[i] = values(wanted, refit.gamma, refit.tau, refit.sigma2)
+        unconverged += not refit.optimum.converged
+    there = values(wanted, fitted.gamma, fitted.tau, fitted.sigma2)
+    return Bootstrap(wanted, there, draws, unconverged)

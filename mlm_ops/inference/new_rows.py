@@ -1,0 +1,209 @@
+"""The model's variables on new rows: centered with the fitted means, factors with the fitted levels.
+
+What the data taught (group means, grand means, levels) comes from the moments; only a group that the fit has not seen
+is centered with the mean of its own new rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.model import (
+    Between,
+    Center,
+    Column,
+    Constant,
+    Function,
+    GroupingFactor,
+    Indicator,
+    Variable,
+    Within,
+    label,
+)
+from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.polynomial import Evaluator
+from mlm_ops.moments.source import listed
+
+Array = NDArray[np.float64]
+
+
+class NewRows:
+    """Evaluates variables on n rows that need not be those of the fit.
+
+    Parameters
+    ----------
+    frame
+        The rows.
+    moments
+        Those of the fit.
+    default_group
+        Over whose units `within` and `between` take means where they name no grouping.
+    """
+
+    def __init__(self, frame: pl.DataFrame, moments: Moments, default_group: GroupingFactor | None) -> None:
+        self.frame = frame
+        self.moments = moments
+        self.default_group = default_group
+        self.evaluator = Evaluator(moments, default_group)
+        self._values: dict[Variable, pl.Series] = {}
+
+    def matrix(self, columns: Sequence[DesignColumn]) -> Array:
+        """(n, columns) design matrix; not a number where a value is missing."""
+        result = np.ones((self.frame.height, len(columns)))
+        for i, column in enumerate(columns):
+            for variable in column.variables:
+                result[:, i] *= self.value(variable).to_numpy()
+        return result
+
+    def value(self, variable: Variable) -> pl.Series:
+        """(n,) a variable, null where it is missing or undefined."""
+        if variable not in self._values:
+            self._values[variable] = self._evaluate(variable).cast(pl.Float64).fill_nan(None).rename("value")
+        return self._values[variable]
+
+    def units(self, group: GroupingFactor) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The fit's unit that each row lies in.
+
+        Returns
+        -------
+        codes
+            (n,) as `Moments.units_of` numbers them, -1 where there is none.
+        missing
+            (n,) whether the row names no unit at all.
+        """
+        codes, _ = self.moments.units_of(group)
+        first = np.unique(codes, return_index=True)[1]
+        schema = self.moments.schema
+        seen = pl.DataFrame(
+            {name: _text(_series(self.moments.labels[schema.keys.index(name)][first])) for name in group}
+            | {"unit of the fit": np.arange(len(first))}
+        )
+        keys = self._keys(group)
+        found = keys.join(seen, on=list(group), how="left", maintain_order="left")["unit of the fit"]
+        missing = keys.select(pl.any_horizontal(pl.all().is_null())).to_series().to_numpy()
+        return found.fill_null(-1).to_numpy().astype(np.int64), missing
+
+    def _keys(self, group: GroupingFactor) -> pl.DataFrame:
+        return pl.DataFrame({name: _text(self._column(name)) for name in group})
+
+    def _column(self, name: str) -> pl.Series:
+        if name not in self.frame.columns:
+            raise DataError(
+                f"The new rows have no column {name!r}, which the prediction needs. Got {listed(self.frame.columns)}."
+            )
+        return self.frame[name]
+
+    def _evaluate(self, variable: Variable) -> pl.Series:
+        match variable:
+            case Within(of, group):
+                return self.value(of) - self._group_means(of, group or self._default())
+            case Between(of, group):
+                return self._group_means(of, group or self._default())
+            case Center(of, at, _):
+                if at is not None:
+                    return self.value(of) - at
+                return self.value(of) - (self.evaluator.part(of).constant - self.evaluator.part(variable).constant)
+            case Indicator(column, level):
+                return self._is_level(column, level)
+        return self.frame.with_columns(self._expression(variable).alias("value"))["value"]
+
+    def _default(self) -> GroupingFactor:
+        assert self.default_group is not None, "the formula was checked to name its groups"
+        return self.default_group
+
+    def _group_means(self, of: Variable, group: GroupingFactor) -> pl.Series:
+        """(n,) the fitted mean of the row's group; of a group not seen, the mean of its new rows."""
+        part = self.evaluator.part(Between(of, group))
+        codes, _ = self.moments.units_of(group)
+        means = (part.constant + np.asarray(part.polynomial[()]))[np.unique(codes, return_index=True)[1]]
+        units, missing = self.units(group)
+        own = self._keys(group).with_columns(self.value(of)).select(pl.col("value").mean().over(list(group)))
+        chosen = np.where(units >= 0, means[units], own.to_series().to_numpy())
+        return pl.Series(np.where(missing, np.nan, chosen))
+
+    def _is_level(self, column: str, level: str) -> pl.Series:
+        """Indicator of a level, compared as numbers where the column holds numbers."""
+        values, known = self._column(column), self.moments.schema.levels[column]
+        if values.dtype.is_numeric() and all(_is_number(text) for text in known):
+            values = values.cast(pl.Float64).fill_nan(None)
+            levels: list[Any] = [float(text) for text in known]
+        else:
+            values, levels = values.cast(pl.String), list(known)
+        unknown = values.drop_nulls().filter(~values.drop_nulls().is_in(levels)).unique().sort()
+        if len(unknown):
+            raise DataError(
+                f"The new rows hold levels of {column!r} that the fit has not seen. Got "
+                f"{', '.join(map(str, unknown.head(5)))}; expected one of {', '.join(known)}. Leave these rows out."
+            )
+        return pl.Series(values == levels[known.index(level)])
+
+    def _expression(self, variable: Variable) -> pl.Expr:
+        """What SQL computes for a row: a column or a function of columns; null outside a function's domain."""
+        match variable:
+            case Column(name):
+                values = self._column(name)
+                if not (values.dtype.is_numeric() or values.dtype == pl.Null):
+                    raise DataError(f"Column {name!r} of the new rows is not numeric. Got {values.dtype}; cast it.")
+                return pl.col(name).cast(pl.Float64)
+            case Constant(value):
+                return pl.lit(value)
+            case Function(name, arguments):
+                return _apply(name, [self._expression(a) for a in arguments])
+        raise DataError(f"{label(variable)} is not computed row by row.")
+
+
+def _apply(name: str, arguments: list[pl.Expr]) -> pl.Expr:
+    match name, arguments:
+        case "I", [x]:
+            return x
+        case "log", [x]:
+            return pl.when(x > 0).then(x.log())
+        case "sqrt", [x]:
+            return pl.when(x >= 0).then(x.sqrt())
+        case "exp", [x]:
+            return x.exp()
+        case "abs", [x]:
+            return x.abs()
+        case "**", [base, exponent]:
+            return base.pow(exponent)
+        case "/", [top, bottom]:
+            return pl.when(bottom != 0).then(top / bottom)
+        case "*", [left, right]:
+            return left * right
+        case "+" | "-", [x]:
+            return x if name == "+" else -x
+        case "+" | "-", [left, right]:
+            return left + right if name == "+" else left - right
+    raise DataError(f"The function {name!r} is not known for new rows.")
+
+
+def _series(labels: NDArray[Any]) -> pl.Series:
+    return pl.Series(labels.astype(str) if labels.dtype == object else labels)
+
+
+def _text(values: pl.Series) -> pl.Series:
+    """Names of units, so that 7, 7.0 and '7' are the same one."""
+    if values.dtype.is_temporal():
+        return values.cast(pl.Datetime("us")).cast(pl.String)
+    if values.dtype.is_float() or values.dtype.is_decimal():
+        numbers = pl.DataFrame({"number": values.cast(pl.Float64).fill_nan(None)})
+        number = pl.col("number")
+        whole = (number == number.floor()) & (number.abs() < 2.0**53)
+        as_whole = number.cast(pl.Int64, strict=False).cast(pl.String)
+        return numbers.select(pl.when(whole).then(as_whole).otherwise(number.cast(pl.String))).to_series()
+    return values.cast(pl.String)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""The parameters that intervals are given for: standard deviations, correlations, sigma, fixed effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.language.model import group_name
+
+Array = NDArray[np.float64]
+Scale = Literal["std_dev", "correlation", "sigma", "raw"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter on the scale on which its interval is given.
+
+    Attributes
+    ----------
+    scale
+        A random effect's standard deviation or correlation, the residual's standard deviation, or a fixed effect as it
+        is.
+    block
+        Index of the random block, -1 where there is none.
+    row, column
+        Place in the block's T, or of the coefficient among the fixed effects.
+    """
+
+    scale: Scale
+    group: str | None
+    term: str | None
+    other: str | None
+    block: int = -1
+    row: int = 0
+    column: int = 0
+
+    @property
+    def kind(self) -> Literal["fixed", "variance"]:
+        """Which part of the model it belongs to."""
+        return "fixed" if self.scale == "raw" else "variance"
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Estimates and limits, (k,) each; not a number where there is none."""
+
+    estimate: Array
+    low: Array
+    high: Array
+
+
+def parameters(fitted: Estimate) -> tuple[Parameter, ...]:
+    """Every T by columns of its lower triangle, then sigma, then the fixed effects."""
+    found: list[Parameter] = []
+    placed = [(level.group, block) for level in fitted.design.levels for block in level.blocks]
+    for number, (group, block) in enumerate(placed):
+        names = [c.name for c in block.columns]
+        for i, first in enumerate(names):
+            found.append(Parameter("std_dev", group_name(group), first, None, number, i, i))
+            found += [
+                Parameter("correlation", group_name(group), first, names[j], number, j, i)
+                for j in range(i + 1, len(names))
+            ]
+    found.append(Parameter("sigma", "residual", None, None))
+    columns = fitted.design.fixed.columns
+    return (*found, *(Parameter("raw", None, c.name, None, -1, k, k) for k, c in enumerate(columns)))
+
+
+def values(wanted: Sequence[Parameter], gamma: Array, tau: Sequence[Array], sigma2: float) -> Array:
+    """Values (k,) of parameters at given (p,) fixed effects, (q, q) covariance matrices and residual variance.
+
+    A correlation with an effect of no variance is not a number.
+    """
+    found = np.empty(len(wanted))
+    for i, parameter in enumerate(wanted):
+        if parameter.scale == "raw":
+            found[i] = gamma[parameter.row]
+        elif parameter.scale == "sigma":
+            found[i] = np.sqrt(sigma2)
+        elif parameter.scale == "std_dev":
+            found[i] = np.sqrt(tau[parameter.block][parameter.row, parameter.row])
+        else:
+            found[i] = correlation(tau[parameter.block], parameter.row, parameter.column)
+    return found
+
+
+def correlation(tau: Array, row: int, column: int) -> float:
+    """Correlation of two effects, not a number where one has no variance."""
+    scale = float(np.sqrt(tau[row, row] * tau[column, column]))
+    return float(np.clip(tau[row, column] / scale, -1.0, 1.0)) if scale > 0 else float("nan")
