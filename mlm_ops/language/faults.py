@@ -1,0 +1,72 @@
+"""What is wrong with an analysis file, in our words: a clause for each of pydantic's findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from mlm_ops.language.nearest import nearest
+
+#: What stands under a key, where pydantic would name a Python type.
+_EXPECTED = {
+    "analysis": "a name",
+    "data": "a table name or one SELECT",
+    "levels": "a column, or a list of columns, lowest level first",
+    "formula": "a formula such as y ~ x + (1 | school)",
+    "weights": "a column",
+    "cluster": "a column",
+    "residual": "a sum of by(column), ar1(column) and fixed(column)",
+    "where": "one SQL condition",
+    "description": "text",
+}
+
+
+def sentences(error: ValidationError, keys: Sequence[str], model_keys: Sequence[str]) -> str:
+    """Every fault in one sentence.
+
+    Parameters
+    ----------
+    error
+        What pydantic found.
+    keys, model_keys
+        Keys of an analysis file, and of a model in it.
+    """
+    faults = error.errors(include_url=False)
+    unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
+    clauses = [_clause(fault) for fault in faults if fault not in unknown]
+    for of_model, known in ((False, keys), (True, model_keys)):
+        names = [fault["loc"] for fault in unknown if (fault["loc"][0] == "models") == of_model]
+        if names:
+            clauses.append(_unknown(names, known))
+    return "; ".join(dict.fromkeys(clauses)) + "."
+
+
+def _unknown(places: Sequence[tuple[int | str, ...]], known: Sequence[str]) -> str:
+    """Unknown keys, each with the one that is nearest; what there is, once."""
+    named = []
+    for place in places:
+        near = nearest(str(place[-1]), known)
+        named.append(repr(_path(place)) + (f" (did you mean {near!r}?)" if near else ""))
+    return f"unknown key{'s' if len(named) > 1 else ''} {', '.join(named)}; expected one of {', '.join(known)}"
+
+
+def _clause(fault: Mapping[str, Any]) -> str:
+    place, kind, found = fault["loc"], fault["type"], fault["input"]
+    if kind == "value_error":
+        return str(fault["ctx"]["error"])
+    if kind == "missing":
+        return f"the key {_path(place)!r} is missing"
+    if kind == "literal_error":
+        expected = str(fault["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
+        return f"unknown {_path(place)}: got {found!r}; expected one of {expected}"
+    if place == ("models",):
+        return "models holds no model: got none; expected at least one, as in null: y ~ 1 + (1 | school)"
+    key = next((str(part) for part in reversed(place) if part in _EXPECTED), "formula")
+    got = "nothing" if found in ("", None) else repr(found)
+    return f"{_path(place)}: got {got}; expected {_EXPECTED[key]}"
+
+
+def _path(place: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in place)

@@ -1,0 +1,23 @@
+"""The name that was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is nearest to `name`, letter case aside, if one is near.
+
+    >>> nearest("SES", ["sex", "ses"]), nearest("withn", ["within", "between"]), nearest("age", ["ses"])
+    ('ses', 'within', None)
+    """
+    folded = {candidate.lower(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.lower(), folded, n=1)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the question as the rest of a sentence, or nothing where no name is near."""
+    found = nearest(name, known)
+    return f" Did you mean {found!r}?" if found is not None else ""
