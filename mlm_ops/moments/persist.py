@@ -14,6 +14,7 @@ from mlm_ops.errors import DataError
 from mlm_ops.language import model as nodes
 from mlm_ops.language.model import Factor, Variable, label
 from mlm_ops.moments.moments import Moments, Schema
+from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.source import quoted_table
 
 if TYPE_CHECKING:
@@ -30,8 +31,12 @@ _NODES = {
         nodes.Within,
         nodes.Between,
         nodes.Center,
+        nodes.Residual,
     )
 }
+
+
+_RESIDUAL_COLUMNS = ("unit", "stratum", "past_stratum", "gap", "n")
 
 
 def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
@@ -53,9 +58,12 @@ def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table:
     }
     frame = pl.DataFrame({name: _series(name, values) for name, values in columns.items()})
     description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})
+    parts = {table: frame, _sibling(table, "description"): description}
+    for i, residual in enumerate(moments.residuals.values()):
+        parts[_sibling(table, f"residual_{i}")] = _residual_frame(residual)
     connection.execute("begin")
     try:
-        for name, content in ((table, frame), (_sibling(table), description)):
+        for name, content in parts.items():
             connection.register("mlm_frame", ArrowStream(content))
             connection.execute(f"create or replace table {quoted_table(name)} as from mlm_frame")
             connection.unregister("mlm_frame")
@@ -76,7 +84,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
     import duckdb
 
     try:
-        row = connection.execute(f"select description from {quoted_table(_sibling(table))}").fetchone()
+        row = connection.execute(f"select description from {quoted_table(_sibling(table, 'description'))}").fetchone()
         columns = connection.execute(f"select * from {quoted_table(table)}").fetchnumpy()
     except duckdb.CatalogException as error:
         raise DataError(f"There are no moments in table {table!r}. Collect them first.") from error
@@ -106,11 +114,35 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
         constants=tuple(np.asarray(v) for v in values[first_constant:]),
         n_rows=told["n_rows"],
         n_dropped=told["n_dropped"],
+        nested_in={name: tuple(group) for name, group in told["nested_in"].items()},
+        residuals={
+            _node(key): _read_residual(connection, _sibling(table, f"residual_{i}"), facts)
+            for i, (key, facts) in enumerate(told["residuals"])
+        },
     )
 
 
-def _sibling(table: str) -> str:
-    return f'{table[:-1]}_description"' if table.endswith('"') else f"{table}_description"
+def _residual_frame(moments: ResidualMoments) -> pl.DataFrame:
+    """One row a unit, stratum, stratum before and gap; sums by kind and pair of monomials."""
+    columns: dict[str, Any] = {name: getattr(moments, name) for name in _RESIDUAL_COLUMNS}
+    for kind, sums in zip(("now", "cross", "past"), moments.sums, strict=True):
+        columns |= {f"{kind}_{k}": row for k, row in enumerate(sums)}
+    return pl.DataFrame(columns)
+
+
+def _read_residual(connection: duckdb.DuckDBPyConnection, table: str, facts: dict[str, Any]) -> ResidualMoments:
+    columns = connection.execute(f"select * from {quoted_table(table)}").fetchnumpy()
+    sums = np.array([v for name, v in columns.items() if name not in _RESIDUAL_COLUMNS], dtype=float)
+    return ResidualMoments(
+        strata=tuple(facts["strata"]),
+        log_precision=facts["log_precision"],
+        sums=sums.reshape(3, len(sums) // 3, -1),
+        **{name: np.asarray(columns[name]) for name in _RESIDUAL_COLUMNS},
+    )
+
+
+def _sibling(table: str, suffix: str) -> str:
+    return f'{table[:-1]}_{suffix}"' if table.endswith('"') else f"{table}_{suffix}"
 
 
 def _describe(moments: Moments) -> dict[str, Any]:
@@ -125,6 +157,11 @@ def _describe(moments: Moments) -> dict[str, Any]:
         "ranges": [(_json(a), r) for a, r in schema.ranges.items()],
         "n_rows": moments.n_rows,
         "n_dropped": dict(moments.n_dropped),
+        "nested_in": {name: list(group) for name, group in moments.nested_in.items()},
+        "residuals": [
+            (_json(key), {"strata": list(r.strata), "log_precision": r.log_precision})
+            for key, r in moments.residuals.items()
+        ],
     }
 
 

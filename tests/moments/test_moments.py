@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlm_ops.errors import DataError
+from mlm_ops.fit import fit_model
 from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.residual import parse_residual
 from mlm_ops.moments import collect as collect_module
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments, merge, subtract
@@ -113,6 +115,22 @@ def test_saved_moments_come_back_to_the_last_bit() -> None:
     again = load_moments(connection, 'main."odd "" name"')
     assert again.checksum == moments.checksum
     assert again.schema == moments.schema
+
+
+def test_saved_residual_moments_fit_the_same_model() -> None:
+    connection = duckdb.connect()
+    data = (
+        _data(200)
+        .sort("g")
+        .with_columns(
+            t=pl.int_range(pl.len()).over("g"), s=pl.when(pl.col("z") > 0).then(pl.lit("a")).otherwise(pl.lit("b"))
+        )
+    )
+    model = parse_formula("y ~ x + (1 | g)", residual=parse_residual("by(s) + ar1(t)"))
+    moments = collect(open_source(data), [model])
+    save_moments(connection, moments, "kept")
+    first, second = (fit_model(model, m).result for m in (moments, load_moments(connection, "kept")))
+    assert first.log_likelihood == second.log_likelihood
 
 
 def test_missing_moments_are_named() -> None:
