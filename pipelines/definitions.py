@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from mlm_ops.language.analysis import read_analysis
+from mlm_ops.language.analysis import read_analyses
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 from pipelines.assets import students
 
@@ -34,5 +34,5 @@ defs = dg.Definitions.merge(
         # one process: starts four times faster, and steps cannot fight over the database's lock
         executor=dg.in_process_executor,
     ),
-    *(build_analysis_assets(read_analysis(path)) for path in sorted((PIPELINES / "analyses").glob("*.yaml"))),
+    *(build_analysis_assets(analysis) for analysis in read_analyses(PIPELINES / "analyses")),
 )

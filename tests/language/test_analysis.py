@@ -49,7 +49,10 @@ def test_pairs() -> None:
         (("[null, slopes]", "[null]"), "compare needs two models or more. Got 'none' alone"),
         (("[null, slopes]", "[null, null]"), "compare sets 'none' against itself"),
         (("null: mathach ~ 1 + (1 | school)", "null:"), "models without a formula: none; write none: outcome ~"),
-        (("formula: mathach ~ within(ses) + (within(ses) | school)", "df: none"), "'models.slopes.formula' is missing"),
+        (
+            ("formula: mathach ~ within(ses) + (within(ses) | school)", "df: none"),
+            "'models.slopes.formula' is missing",
+        ),
         (("data: main.students", "data: ''"), "data: got nothing; expected a table name or one SELECT."),
         (("levels: school", "levels: {a: b}"), "levels: got {'a': 'b'}; expected a column, or a list of columns"),
         (("[null, slopes]", "7"), "compare is a list of model names"),

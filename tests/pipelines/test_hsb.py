@@ -20,7 +20,7 @@ LADDER = [
 MODELS = {f"hsb/models/{name}" for name in LADDER}
 GRAPH = {
     "students": set(),
-    "hsb/students_centered": {"students"},
+    "hsb/centered": {"students"},
     "hsb/moments": {"students"},
     **{model: {"hsb/moments"} for model in MODELS},
     "hsb/comparisons": {"hsb/moments", *MODELS - {"hsb/models/regression"}},
@@ -67,7 +67,7 @@ def test_all_checks_pass(materialized) -> None:
     assert {(e.asset_key.to_user_string(), e.check_name) for e in evaluations} == {
         ("hsb/moments", "rows_accounted_for"),
         ("hsb/moments", "enough_groups"),
-        ("hsb/students_centered", "agrees_with_moments"),
+        ("hsb/centered", "agrees_with_moments"),
         *((model, check) for model in MODELS for check in ("converged", "not_singular")),
     }
     assert [e.description for e in evaluations if not e.passed] == []
@@ -111,7 +111,7 @@ def test_moments_and_tables_show_their_size(materialized) -> None:
     moments = metadata(materialized, "hsb/moments")
     assert (moments["n_rows"].value, moments["n_groups"].value) == (7185, 160)
     assert (moments["smallest_group"].value, moments["largest_group"].value) == (14, 67)
-    centered = metadata(materialized, "hsb/students_centered")
+    centered = metadata(materialized, "hsb/centered")
     columns = [column.name for column in centered["dagster/column_schema"].value.columns]
     assert {"ses", "between_ses", "within_ses", "center_ses"} <= set(columns)
 

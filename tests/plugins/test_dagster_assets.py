@@ -36,7 +36,7 @@ def test_graph_goes_one_way(small: Analysis) -> None:
         for key in graph.materializable_asset_keys
     }
     assert parents == {
-        "small/pupils_centered": {"dbt/pupils"},
+        "small/centered": {"dbt/pupils"},
         "small/moments": {"dbt/pupils"},
         "small/models/anova": {"small/moments"},
         "small/models/slope": {"small/moments"},
@@ -48,7 +48,7 @@ def test_graph_goes_one_way(small: Analysis) -> None:
 def test_without_comparisons_there_is_no_such_asset() -> None:
     analysis = parse_analysis("{analysis: one, data: t, levels: g, models: {a: y ~ 1 + (1 | g)}}")
     keys = {key.to_user_string() for key in graph_of(analysis).get_all_asset_keys()}
-    assert keys == {"t", "one/t_centered", "one/moments", "one/models/a", "one/results"}
+    assert keys == {"t", "one/centered", "one/moments", "one/models/a", "one/results"}
 
 
 def test_names_that_dagster_cannot_take_are_refused() -> None:
@@ -66,18 +66,25 @@ def test_code_version_follows_the_formula(small: Analysis) -> None:
         for key in old.materializable_asset_keys
         if old.get(key).code_version != new.get(key).code_version
     }
-    assert differ == {"small/models/slope", "small/moments", "small/pupils_centered", "small/comparisons"}
+    assert differ == {"small/models/slope", "small/moments", "small/centered", "small/comparisons"}
 
 
-@pytest.mark.parametrize(("data", "table"), [
-    ("main.students", "main.students_centered"),
-    ("students", "students_centered"),
-    ("SELECT * FROM students", "main.a_centered"),
-    ('"odd name"', "main.a_centered"),
-])  # fmt: skip
-def test_centered_table_is_named_for_the_data(data: str, table: str) -> None:
-    analysis = Analysis(analysis="a", data=data, models={"m": "y ~ 1"})  # type: ignore[dict-item]
-    assert steps.centered_table(analysis) == table
+def test_two_analyses_of_one_table_keep_their_centered_tables_apart(small: Analysis) -> None:
+    other = small.model_copy(update={"analysis": "other"})
+    assert steps.centered_table(small) == "main.small_centered"
+    assert steps.centered_table(other) == "main.other_centered"
+    both = dg.Definitions.merge(
+        dg.Definitions(resources={"warehouse": Warehouse()}), build_analysis_assets(small), build_analysis_assets(other)
+    )
+    keys = {key.to_user_string() for key in both.resolve_asset_graph().materializable_asset_keys}
+    assert {"small/centered", "other/centered"} <= keys
+
+
+@pytest.mark.parametrize("data", ["main.one_centered", "ONE_moments", '"one_centered"'])
+def test_a_table_is_never_made_from_itself(data: str) -> None:
+    analysis = parse_analysis(f"{{analysis: one, data: '{data}', models: {{m: y ~ x}}}}")
+    with pytest.raises(AnalysisError, match="would be overwritten"):
+        build_analysis_assets(analysis)
 
 
 def test_few_groups_warn_and_publish(pupils: Pupils, materialize: Materialize, warehouse: Warehouse) -> None:

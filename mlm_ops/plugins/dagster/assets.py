@@ -44,7 +44,7 @@ class _Plan:
 
     @property
     def centered(self) -> dg.AssetKey:
-        return self.key(steps.centered_table(self.analysis).rpartition(".")[2])
+        return self.key("centered")
 
     @property
     def moments(self) -> dg.AssetKey:
@@ -87,14 +87,15 @@ def build_analysis_assets(
     -------
     dg.Definitions
         Keys are ``<analysis>/moments``, ``<analysis>/models/<model>``, ``<analysis>/comparisons``,
-        ``<analysis>/results`` and ``<analysis>/<table>_centered``. Merge them with `dg.Definitions.merge`.
+        ``<analysis>/results`` and ``<analysis>/centered``. Merge them with `dg.Definitions.merge`.
 
     Raises
     ------
     AnalysisError
-        A name that Dagster cannot take.
+        A name that Dagster cannot take, or data that the analysis itself would overwrite.
     """
     _require_plain([analysis.analysis, *analysis.models])
+    _require_other_data(analysis)
     source = analysis.data.rpartition(".")[2].strip('"') if upstream is None else upstream
     plan = _Plan(analysis, dg.AssetKey.from_coercible(source), group_name or analysis.analysis)
     assets = [_centered(plan), _moments(plan), *(_model(plan, name) for name in analysis.models)]
@@ -110,6 +111,16 @@ def _require_plain(names: Sequence[str]) -> None:
         raise AnalysisError(
             f"Dagster cannot name assets so. Got {', '.join(odd)}; expected letters, digits and underscores. "
             "Rename them in the analysis file."
+        )
+
+
+def _require_other_data(analysis: Analysis) -> None:
+    name = analysis.data.rpartition(".")[2].strip('"').lower()
+    made = {steps.centered_table(analysis), steps.moments_table(analysis)}
+    if name in {table.rpartition(".")[2].lower() for table in made}:
+        raise AnalysisError(
+            f"The data of the analysis {analysis.analysis} would be overwritten: {analysis.data} is the name of a "
+            "table that it makes. Rename the analysis."
         )
 
 

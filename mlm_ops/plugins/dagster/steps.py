@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +23,8 @@ from mlm_ops.tables import TABLES, fit_tables
 
 
 def centered_table(analysis: Analysis) -> str:
-    """``main.students_centered`` for the data ``main.students``; a SELECT or a quoted name gives none."""
-    named = re.fullmatch(r"[\w.]+", analysis.data) is not None
-    return f"{analysis.data}_centered" if named else f"main.{analysis.analysis}_centered"
+    """Where the rows with their within/between split are kept; named for the analysis, because two may share a table."""
+    return f"main.{analysis.analysis}_centered"
 
 
 def moments_table(analysis: Analysis) -> str:
