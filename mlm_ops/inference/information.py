@@ -71,7 +71,7 @@ def single_level(products: Array, lam: Array, directions: Sequence[Direction], n
     u = b - np.einsum("acj,crj->arj", am, b)
     mb = np.einsum("acj,crj->arj", m, b)
     explained = sum((row @ other.T for row, other in zip(b, mb, strict=True)), np.zeros((n_fixed, n_fixed)))
-    flat, flat_t0 = u.reshape(q * n_fixed, -1), t0.reshape(q * q, -1)
+    flat, flat_t0 = u.reshape(q * n_fixed, a.shape[2]), t0.reshape(q * q, a.shape[2])
     crossed = (flat @ flat.T).reshape(q, n_fixed, q, n_fixed)
     fourth = np.empty((q, q, q, n_fixed, q, n_fixed))
     for i in range(q):

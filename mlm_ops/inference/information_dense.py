@@ -111,7 +111,8 @@ def _assemble(
 
 def _times(matrix: Array, small: Array) -> Array:
     """``matrix @ (I x small)``: a small matrix for every unit's columns."""
-    return np.asarray(matrix.reshape(len(matrix), -1, len(small)) @ small).reshape(len(matrix), -1)
+    rows, columns = matrix.shape
+    return np.asarray(matrix.reshape(rows, columns // len(small), len(small)) @ small).reshape(rows, columns)
 
 
 def _blocks(t0: Array, rows: slice, columns: slice, q_rows: int, q_columns: int) -> Array:

@@ -98,7 +98,7 @@ def _down(steps: Sequence[_Step], n_fixed: int) -> list[tuple[Array, Array]]:
         mb = np.einsum("acj,crj->arj", step.m, step.b)
         c = step.b - np.einsum("acj,crj->arj", step.a, mb)
         u = c[:, above:] - np.einsum("auj,upj->apj", c[:, :above], effects)
-        flat = u.reshape(-1, u.shape[2])
+        flat = u.reshape(len(u) * n_fixed, u.shape[2])
         spread = np.einsum("auj,uvj->avj", c[:, :above], covariance)
         t0 = np.einsum("abj->ab", step.a) - np.einsum("acj,cdj,dbj->ab", step.a, step.m, step.a, optimize=True)
         t0 = t0 - np.einsum("avj,bvj->ab", spread, c[:, :above])

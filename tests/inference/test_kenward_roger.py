@@ -138,7 +138,16 @@ def _crossed() -> tuple[str, pl.DataFrame, list[tuple[str, bool]]]:
     return "y ~ x + w + (x | rater) + (1 | item)", _simulated(8, codes, ("rater",)), [("rater", True), ("item", False)]
 
 
-DESIGNS = {"two": _two_level, "three": _three_level, "four": _four_level, "crossed": _crossed}
+def _partly_nested() -> tuple[str, pl.DataFrame, list[tuple[str, bool]]]:
+    """Classes in schools, crossed with raters."""
+    rng = np.random.default_rng(9)
+    klass = rng.integers(0, 15, size=160)
+    codes = {"class": klass, "school": klass // 3, "rater": rng.integers(0, 8, size=160)}
+    formula = "y ~ x + w + (1 | class) + (1 | school) + (x | rater)"
+    return formula, _simulated(10, codes, ("rater",)), [("class", False), ("school", False), ("rater", True)]
+
+
+DESIGNS = {"two": _two_level, "three": _three_level, "four": _four_level, "crossed": _crossed, "partly": _partly_nested}
 
 
 def _oracle(fitted: Fit, data: pl.DataFrame, blocks: list[tuple[str, bool]]) -> Oracle:
@@ -179,6 +188,12 @@ def test_level_by_level_is_all_at_once(design: str) -> None:
     for name in ("traces", "pairs", "precision", "first", "second"):
         ours, theirs = getattr(fast, name), getattr(slow, name)
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("random", ["(1 | g)", "(1 | g) + (1 | district)", "(1 | g) + (1 | h)"])
+def test_no_fixed_effects_are_no_error(random: str) -> None:
+    data = _two_level()[1].with_columns((pl.col("g") // 4).alias("district"), (pl.int_range(pl.len()) % 5).alias("h"))
+    assert len(_kenward_roger(f"y ~ 0 + {random}", data).fixed_effects) == 0
 
 
 def test_shift_and_scale_of_a_predictor_leave_its_test_alone() -> None:
