@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
 
 import mlm_ops as mlm
+from mlm_ops.analyze import fit_analysis
 from mlm_ops.errors import AnalysisError, DataError, IdentificationError, MlmError
 from mlm_ops.inference import cluster_span
 from mlm_ops.inference.cluster_span import Span
@@ -292,6 +294,22 @@ def test_too_many_coefficients_for_the_clusters() -> None:
     fit = mlm.fit("y ~ x + precision", two, robust="CR0", cluster="school")
     with pytest.raises(MlmError, match="Got 2 coefficients and 2 clusters of school"):
         fit.test(["x", "precision"])
+
+
+def test_an_analysis_end_to_end() -> None:
+    connection = duckdb.connect()
+    connection.register("rows_of_classes", DATA.to_arrow())
+    analysis = parse_analysis(
+        "analysis: a\ndata: rows_of_classes\nlevels: [class, school]\nrobust: CR2\n"
+        "models:\n  plain: y ~ x\n  ri: y ~ x + (1 | school)\n  item: y ~ x + (1 | item)\n"
+    )
+    result = fit_analysis(analysis, connection)
+    for name, group in (("plain", "school"), ("ri", "school"), ("item", "item")):
+        direct = mlm.fit(analysis.models[name].formula, DATA, robust="CR2", cluster=group)
+        table = result.tables["fixed_effects"].filter(pl.col("model") == name)
+        np.testing.assert_allclose(table["std_error"], direct.fixed_effects["std_error"], rtol=1e-8)
+        (notes,) = result.tables["models"].filter(pl.col("model") == name)["notes"]
+        assert f"cluster-robust: CR2 over {DATA[group].n_unique()} clusters of {group}" in notes
 
 
 def test_analysis_files() -> None:
