@@ -229,7 +229,8 @@ class _Compound:
 
 
 def test_directions_of_a_linear_structure_span_it() -> None:
-    block = Block(0, slice(0, 3), slice(0, 2), _Compound())  # type: ignore[arg-type]
+    structure: Any = _Compound()
+    block = Block(0, slice(0, 3), slice(0, 2), structure)
     found = linear_directions(block, np.array([1.0, 0.3])).reshape(-1, 9)
     assert len(found) == 2
     wanted = np.stack((np.eye(3).ravel(), np.ones(9)))
