@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mlm_ops import tables
+from mlm_ops.errors import MlmError
 from mlm_ops.fit import Estimator, Fit, fit_model
 from mlm_ops.inference.comparison import compare, same_fixed_part
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments
-from mlm_ops.moments.source import open_source
+from mlm_ops.moments.source import Source, open_source
+from mlm_ops.moments.survey import check_rows, find_needs, take_survey
 
 if TYPE_CHECKING:
     import duckdb
 
     from mlm_ops.language.analysis import Analysis
+    from mlm_ops.language.model import Model
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,65 @@ def run_facts(moments: Moments) -> dict[str, Any]:
 
 def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Moments:
     """Scan an analysis' rows, once for all its models."""
-    source = open_source(analysis.data, connection, analysis.where)
-    return collect(source, list(analysis.parsed.values()), analysis.keys)
+    with naming_analysis(analysis, connection):
+        source = open_source(analysis.data, connection, analysis.where)
+        return collect(source, list(analysis.parsed.values()), analysis.levels, analysis.keys)
 
 
 def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
     """Fit one model of an analysis to its moments."""
     estimator, df = analysis.options(name)
     robust, cluster = analysis.robust_options(name)
-    return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+    with _naming(f"analysis {analysis.analysis}, model {name}"):
+        return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+
+
+@contextmanager
+def naming_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Say of an error in the data which analysis it is in and, where not all models have it, which models.
+
+    The models of an analysis are scanned together; only after a fault is each looked at alone.
+    """
+    try:
+        yield
+    except MlmError as error:
+        found = _faults_by_model(analysis, connection)
+        here = f"analysis {analysis.analysis}"
+        if not found or (len(found) == 1 and len(analysis.models) == sum(map(len, found.values()))):
+            raise type(error)(f"{here}: {next(iter(found), error)}") from error
+        told = [f"{here}, model{'s' * (len(names) > 1)} {', '.join(names)}: {fault}" for fault, names in found.items()]
+        raise type(error)("\n".join(told)) from error
+
+
+def _faults_by_model(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """What is wrong with the rows for each model alone: the models by fault."""
+    try:
+        source = open_source(analysis.data, connection, analysis.where)
+    except MlmError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for name, model in analysis.parsed.items():
+        if fault := _fault(source, model, analysis.keys):
+            found.setdefault(fault, []).append(name)
+    return found
+
+
+def _fault(source: Source, model: Model, keys: tuple[str, ...]) -> str | None:
+    try:
+        needs = find_needs(source, [model], keys)
+        check_rows(source, [model], needs, take_survey(source, needs))
+    except MlmError as error:
+        return str(error)
+    return None
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Put what was being done before the sentence of an error."""
+    try:
+        yield
+    except MlmError as error:
+        raise type(error)(f"{what}: {error}") from error
 
 
 def compare_analysis(analysis: Analysis, moments: Moments, fits: Mapping[str, Fit] | None = None) -> pl.DataFrame:
@@ -81,7 +135,10 @@ def compare_analysis(analysis: Analysis, moments: Moments, fits: Mapping[str, Fi
         if name not in known:
             known[name] = fit_analysis_model(analysis, name, moments)
         here = known[name]
-        return here if here.estimator == estimator else fit_model(here.model, moments, estimator=estimator, df="none")
+        if here.estimator == estimator:
+            return here
+        with _naming(f"analysis {analysis.analysis}, model {name}"):
+            return fit_model(here.model, moments, estimator=estimator, df="none")
 
     rows = []
     for model, reference in analysis.compare:
@@ -94,7 +151,8 @@ def compare_analysis(analysis: Analysis, moments: Moments, fits: Mapping[str, Fi
             float(pair[0].fit_statistics[criterion][0] - pair[1].fit_statistics[criterion][0])
             for criterion in ("aic", "bic")
         )
-        result = compare(pair[0].model, pair[0].result, pair[1].model, pair[1].result, aic, bic)
+        with _naming(f"analysis {analysis.analysis}, comparison of {model} with {reference}"):
+            result = compare(pair[0].model, pair[0].result, pair[1].model, pair[1].result, aic, bic)
         rows.append((model, reference, estimator, result))
     return tables.comparisons(rows)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,14 +23,15 @@ ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; what a user can mend is one sentence on standard error."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         status: int = options.command(options)
         sys.stdout.flush()
     except MlmError as error:
         _tell(f"mlm: {error}")
         return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        _tell(str(interrupt) or "Interrupted.")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more when it closes standard output.
@@ -61,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
         done = run_project(Path.cwd(), warehouse=options.warehouse, progress=report)
     for path in done.published:
-        print(f"Published {_short(path)} in {done.seconds:.1f} s. Read it with: mlm show --database {_short(path)}")
+        print(f"Published {_short(path)} in {done.seconds:.1f} s. Read it with: {_command('show', database=path)}")
     return 0
 
 
@@ -91,7 +94,7 @@ def ui(options: argparse.Namespace) -> int:
     """Open the Dagster UI on the project."""
     from mlm_ops.plugins.dagster import serve_ui
 
-    return serve_ui(Path.cwd(), port=options.port)
+    return serve_ui(Path.cwd(), port=options.port, tell=functools.partial(print, flush=True))
 
 
 def _fit_formula(options: argparse.Namespace) -> int:
@@ -188,6 +191,16 @@ def _result_tables() -> list[str]:
     from mlm_ops.display import OVERVIEW
 
     return list(OVERVIEW)
+
+
+def _command(*words: str, **options: object) -> str:
+    """A command to copy and paste; options that are None or False are left out, True is the bare option."""
+    parts = ["mlm", *words]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            shown = _short(value) if isinstance(value, Path) else str(value)
+            parts += [f"--{name}"] if value is True else [f"--{name}", shlex.quote(shown)]
+    return " ".join(parts)
 
 
 def _short(path: Path) -> str:

@@ -56,6 +56,22 @@ def find_project(directory: Path) -> Project:
     )
 
 
+def make_home(project: Project) -> None:
+    """Create the folder of the project's Dagster instance, where it is missing.
+
+    Raises
+    ------
+    ProjectError
+        It cannot be created, or may not be written.
+    """
+    try:
+        project.dagster_home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProjectError(f"The folder {project.dagster_home} cannot be created: {error.strerror}.") from error
+    if not os.access(project.dagster_home, os.W_OK):
+        raise ProjectError(f"The folder {project.dagster_home} may not be written. Dagster keeps the runs there.")
+
+
 def _dagster_block(path: Path) -> dict[str, object] | None:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

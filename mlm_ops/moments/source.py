@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import polars as pl
 
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.errors import DataError
+from mlm_ops.language.nearest import did_you_mean, nearest
 from mlm_ops.sql_text import identifier
 
 _FRAME = "mlm_rows"
@@ -52,21 +52,24 @@ class Source:
         return _TEXT.fullmatch(self.types[column]) is not None
 
     def require(self, columns: Iterable[str]) -> None:
-        """Refuse columns that are not there, naming those that are.
+        """Refuse columns that are not there, all together, naming those that are.
 
         Raises
         ------
         DataError
-            With the nearest name, if one is near.
+            With the nearest names, where one is near.
         """
         missing = [name for name in dict.fromkeys(columns) if name not in self.types]
         if not missing:
             return
-        name = missing[0]
-        near = difflib.get_close_matches(name, self.types, n=1)
-        same = [known for known in self.types if known.lower() == name.lower()]
-        hint = f" Did you mean {(same or near)[0]!r}?" if same or near else ""
-        raise DataError(f"Column {name!r} is not in {self.description}.{hint} Its columns are {listed(self.types)}.")
+        many = len(missing) > 1
+        hints = {name: near for name in missing if (near := nearest(name, self.types))}
+        meant = ", ".join(f"{near!r} for {name!r}" if many else repr(near) for name, near in hints.items())
+        raise DataError(
+            f"Column{'s' * many} {', '.join(map(repr, missing))} {'are' if many else 'is'} not in {self.description}."
+            + (f" Did you mean {meant}?" if meant else "")
+            + f" Its columns are {listed(self.types)}."
+        )
 
 
 def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, where: str | None = None) -> Source:

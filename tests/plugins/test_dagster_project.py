@@ -1,6 +1,5 @@
 """Finding a project, running it on its instance, and what it says when that fails."""
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +8,7 @@ import dagster as dg
 import pytest
 
 from mlm_ops.errors import AnalysisError, DataError, MlmError, ProjectError
-from mlm_ops.plugins.dagster import project as project_module
-from mlm_ops.plugins.dagster import run_project, serve_ui
+from mlm_ops.plugins.dagster import run_project, runs
 from mlm_ops.project import find_project
 
 DEFINITIONS = """
@@ -126,17 +124,19 @@ def test_another_warehouse_needs_the_resource(tmp_path: Path) -> None:
 def test_interrupt_ends_the_run(tmp_path: Path) -> None:
     project = make_project(tmp_path, "stopped", fault="import os, signal; os.kill(os.getpid(), signal.SIGINT)")
     (project / "dagster_home").mkdir()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"^Interrupted after first; nothing was published, the last results"):
         run_project(project, warehouse=None, progress=str)
     with dg.DagsterInstance.from_config(str(project / "dagster_home")) as instance:
         assert [run.is_finished for run in instance.get_runs()] == [True]
 
 
 def test_waiting_for_the_warehouse_is_told(tmp_path: Path) -> None:
-    project = make_project(tmp_path, "waiting", fault="dg.get_dagster_logger().warning('Waiting for the database.')")
+    project = make_project(
+        tmp_path, "waiting", fault="\n    ".join(["dg.get_dagster_logger().warning('Waiting for the database.')"] * 2)
+    )
     lines: list[str] = []
     run_project(project, warehouse=None, progress=lines.append)
-    assert "  Waiting for the database." in lines
+    assert lines.count("  Waiting for the database.") == 1
 
 
 def test_home_that_cannot_be_made(tmp_path: Path) -> None:
@@ -145,28 +145,68 @@ def test_home_that_cannot_be_made(tmp_path: Path) -> None:
         run_project(tmp_path, warehouse=None, progress=str)
 
 
-def test_ui_refuses_a_taken_port(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(ProjectError, match="cannot be used: Address already in use"):
-            serve_ui(make_project(tmp_path, "busy"), taken.getsockname()[1])
+def test_a_run_whose_process_was_killed_is_closed(tmp_path: Path) -> None:
+    project = make_project(tmp_path, "killed")
+    (project / "dagster_home").mkdir()
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        dead = {**runs.run_tags(), runs.PROCESS: runs.process_name(gone.pid)}
+    job = dg.Definitions(assets=[dg.AssetSpec("nothing")]).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.from_config(str(project / "dagster_home")) as instance:
+        ids = {
+            name: instance.create_run_for_job(job, status=status, tags=tags).run_id
+            for name, status, tags in (
+                ("killed", dg.DagsterRunStatus.STARTED, dead),
+                ("killed early", dg.DagsterRunStatus.NOT_STARTED, dead),
+                ("alive", dg.DagsterRunStatus.STARTED, runs.run_tags()),
+                ("elsewhere", dg.DagsterRunStatus.STARTED, dead | {runs.HOST: "elsewhere"}),
+                ("not ours", dg.DagsterRunStatus.STARTED, {}),
+            )
+        }
+    lines: list[str] = []
+    run_project(project, warehouse=None, progress=lines.append)
+    assert sum("was killed before it could finish; it is marked as failed now." in line for line in lines) == 2
+    with dg.DagsterInstance.from_config(str(project / "dagster_home")) as instance:
+        status = {name: instance.get_run_by_id(run_id).status.value for name, run_id in ids.items()}
+    assert status == dict.fromkeys(("killed", "killed early"), "FAILURE") | dict.fromkeys(
+        ("alive", "elsewhere", "not ours"), "STARTED"
+    )
 
 
-def test_ui_stays_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[tuple[list[str], dict[str, str]]] = []
+def test_definitions_that_clash_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "clashing"\n')
+    one = "import dagster as dg\ndef make():\n    @dg.asset\n    def a(): pass\n    return a\n"
+    (tmp_path / "clashing.py").write_text(one + "defs = dg.Definitions(assets=[make(), make()])\n")
+    with pytest.raises(ProjectError, match="The assets of clashing do not go together"):
+        run_project(tmp_path, warehouse=None, progress=str)
 
-    class Server:
-        def __init__(self, command: list[str], *, cwd: Path, env: dict[str, str]) -> None:
-            started.append((command, env))
 
-        def wait(self) -> int:
-            return 0
+TWO = """
+import dagster as dg
+from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 
-    monkeypatch.setattr(subprocess, "Popen", Server)
-    monkeypatch.setattr(project_module.signal, "signal", lambda *_: None)
-    assert serve_ui(make_project(tmp_path, "quiet"), 3999) == 0
-    (command, environment), *_ = started
-    assert command[command.index("--host") + 1] == "127.0.0.1"
-    assert environment["DAGSTER_HOME"] == str(tmp_path / "dagster_home")
-    assert environment["DAGSTER_DISABLE_TELEMETRY"]
+@dg.asset
+def rows(warehouse: Warehouse):
+    with warehouse.connection() as connection:
+        connection.execute(
+            "create or replace table main.rows as select i % 30 as g, hash(i % 30) % 7 + hash(i) % 11 as y,"
+            " hash(2 * i + 1) % 13 as x from range(300) t(i)"
+        )
+
+TEXT = "{analysis: NAME, data: main.rows, models: {null: y ~ 1 + (1 | g), full: y ~ PREDICTOR + (1 | g)}}"
+analyses = [("good", "x"), ("bad", "z + v"), ("ugly", "x")]
+defs = dg.Definitions.merge(
+    dg.Definitions(assets=[rows], resources={"warehouse": Warehouse(directory="w")}),
+    *(build_analysis_assets(parse_analysis(TEXT.replace("NAME", n).replace("PREDICTOR", p))) for n, p in analyses),
+)
+"""
+
+
+def test_a_bad_analysis_is_named_and_the_others_are_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "two_analyses"\n')
+    (tmp_path / "two_analyses.py").write_text(TWO)
+    lines: list[str] = []
+    with pytest.raises(DataError, match=r"^analysis bad, model full: Columns 'z', 'v' are not in table main\.rows"):
+        run_project(tmp_path, warehouse=None, progress=lines.append)
+    assert lines[-3:] == ["analysis bad: not published", "analysis good: published", "analysis ugly: published"]

@@ -29,6 +29,8 @@ else:
 
 SCHEMA = "dagster/column_schema"
 TABLE = "dagster/table_name"
+#: On the asset that publishes an analysis: the analysis' name.
+ANALYSIS = "mlm/analysis"
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,7 @@ def _results(plan: _Plan) -> dg.AssetsDefinition:
         kinds={"duckdb"},
         description="The run's tidy tables, written to schema `mlm` in one transaction, and the copy in results.duckdb "
         "that anyone may query: `SELECT model, term, estimate, std_error FROM mlm.latest_fixed_effects`.",
+        metadata={ANALYSIS: plan.analysis.analysis},
     )
     def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
         record = context.instance.get_run_record_by_id(context.run.run_id)

@@ -26,25 +26,34 @@ class Progress:
         The error that each failed step calls for.
     unmet
         Sentences of failed blocking checks, by step.
+    analyses
+        Names of the analyses that the run publishes, by the key of their results.
     published
-        Copies of the results that were put in place.
+        Copies of the results that were put in place, by the key of the asset that did it.
+    last
+        Key of the last asset that was done.
     interrupted
         Whether someone stopped the run, which is no failure of a step.
     """
 
     report: Callable[[str], None]
+    analyses: Mapping[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     failures: list[errors.MlmError] = field(default_factory=list)
     unmet: dict[str, list[str]] = field(default_factory=dict)
-    published: list[Path] = field(default_factory=list)
+    published: dict[str, Path] = field(default_factory=dict)
+    last: str | None = None
     interrupted: bool = False
+    _told: set[str] = field(default_factory=set)
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         """Take one event."""
         event = entry.dagster_event
         if event is None:
             # that an asset waits for the database, for one; Dagster itself logs skipped steps as errors
-            if entry.level == logging.WARNING:
+            if entry.level == logging.WARNING and entry.user_message not in self._told:
+                # every step may have to wait for the same process: once is enough
+                self._told.add(entry.user_message)
                 self.report(f"  {entry.user_message}")
             return
         match event.event_type:
@@ -59,28 +68,44 @@ class Progress:
             case DagsterEventType.RUN_FAILURE if not self.failures:
                 self.failures.append(errors.ProjectError(f"The run failed before its first step. {event.message}"))
 
-    def raise_first_failure(self) -> None:
-        """Raise what the first failed step calls for, if any failed.
+    def conclude(self) -> None:
+        """Report of each analysis whether it was published; raise what the failed steps call for, if any failed.
 
         Raises
         ------
         MlmError
-            The step's own, or a `ProjectError` that names the step.
+            The step's own, or a `ProjectError` that names the step; one with a line for each where several differ.
         KeyboardInterrupt
             The run was stopped: Dagster keeps the interrupt to itself.
         """
         if self.interrupted:
-            raise KeyboardInterrupt
-        if self.failures:
-            raise self.failures[0]
+            raise KeyboardInterrupt(f"Interrupted {self._when()}; {self._what_stands()}.")
+        for key, name in self.analyses.items():
+            self.report(f"analysis {name}: {'published' if key in self.published else 'not published'}")
+        different = list({str(failure): failure for failure in self.failures}.values())
+        if len(different) == 1:
+            raise different[0]
+        if different:
+            raise errors.MlmError("\n".join(map(str, different)))
+
+    def _when(self) -> str:
+        return f"after {self.last}" if self.last is not None else "before the first asset"
+
+    def _what_stands(self) -> str:
+        done = [name for key, name in self.analyses.items() if key in self.published]
+        if not done:
+            return "nothing was published, the last results stand"
+        if len(done) == len(self.analyses):
+            return "the results were published"
+        return f"{', '.join(done)} published, of the others the last results stand"
 
     def _materialized(self, event: DagsterEvent) -> None:
         materialization = event.step_materialization_data.materialization
-        name = materialization.asset_key.to_user_string()
+        name = self.last = materialization.asset_key.to_user_string()
         metadata = materialization.metadata
         self.report(f"{name}: {summary}" if (summary := _text(metadata, "summary")) else name)
         if path := _text(metadata, "published"):
-            self.published.append(Path(path))
+            self.published[name] = Path(path)
 
     def _checked(self, event: DagsterEvent) -> None:
         evaluation = event.asset_check_evaluation_data

@@ -1,12 +1,9 @@
-"""A project's code location: run all of it in process, or open its UI."""
+"""A project's code location: run all of it in process."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,16 +13,18 @@ from pathlib import Path
 from types import ModuleType
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 
 from mlm_ops.errors import MlmError, ProjectError
+from mlm_ops.plugins.dagster.assets import ANALYSIS
 from mlm_ops.plugins.dagster.progress import Progress
-from mlm_ops.project import Project, find_project
+from mlm_ops.plugins.dagster.runs import close_dead_runs, run_tags
+from mlm_ops.project import Project, find_project, make_home
 
 #: The job that `mlm run` executes; a project without one gets Dagster's own job of all assets.
 JOB = "mlm_run"
-LOCALHOST = "127.0.0.1"
 #: Step output is not captured, because the caller's progress lines would be captured with it.
 OVERRIDES = {
     "telemetry": {"enabled": False},
@@ -35,11 +34,12 @@ OVERRIDES = {
 
 @dataclass(frozen=True)
 class Report:
-    """What a run left behind."""
+    """What a run left behind: copies of the results that were put in place, and analyses whose results are in them."""
 
     run_id: str
     seconds: float
     published: tuple[Path, ...]
+    analyses: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -60,63 +60,38 @@ def run_project(project_directory: Path, *, warehouse: Path | None, progress: Ca
     ProjectError
         There is no project here, it cannot be loaded, or a step failed for a reason that is no user's.
     MlmError
-        A step failed: the class and sentence of the cause.
+        Steps failed: the class and sentence of the cause, or a line for each of several.
+    KeyboardInterrupt
+        The run was stopped; its message says what had been done.
     """
     project = find_project(project_directory)
     started = time.monotonic()
     with _standing_in(project), _instance(project) as instance:
         definitions = _definitions(project)
-        config = _run_config(definitions, warehouse)
-        run_id, watcher = make_new_run_id(), Progress(progress)
+        config, job = _run_config(definitions, warehouse), _job(definitions, project)
+        for sentence in close_dead_runs(instance):
+            progress(sentence)
+        run_id, watcher = make_new_run_id(), Progress(progress, _analyses(job))
         instance.add_event_listener(run_id, watcher)
-        _job(definitions).execute_in_process(
-            instance=instance,
-            run_id=run_id,
-            raise_on_error=False,
-            run_config=config,
-            # files the run under the code location that the UI loads
-            tags={".dagster/repository": f"__repository__@{project.location_name}"},
-        )
-    watcher.raise_first_failure()
-    return Report(run_id, time.monotonic() - started, tuple(watcher.published), tuple(watcher.warnings))
-
-
-def serve_ui(project_directory: Path, port: int) -> int:
-    """Start Dagster's UI and daemon for the project on this machine alone, until interrupted.
-
-    Returns
-    -------
-    int
-        The exit status of ``dagster dev``.
-
-    Raises
-    ------
-    ProjectError
-        There is no project here, or the port is taken.
-    """
-    project = find_project(project_directory)
-    with socket.socket() as probe:
-        # the web server would take the next free port without a word
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOCALHOST, port))
-        except OSError as error:
-            raise ProjectError(
-                f"Port {port} of {LOCALHOST} cannot be used: {error.strerror}. Choose another."
-            ) from error
-    _make_home(project)
-    # -W: `dagster dev` warns that `dg dev` succeeds it, which is another package
-    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "--log-level", "warning"]
-    command += ["--host", LOCALHOST, "--port", str(port)]
-    home = {"DAGSTER_HOME": str(project.dagster_home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
-    server = subprocess.Popen(command, cwd=project.root, env={**os.environ, **home})
-    # a terminated parent would leave the server running; an interrupt from the terminal reaches both
-    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-    while True:
-        try:
-            return server.wait()
-        except KeyboardInterrupt:
-            continue
+            job.execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                raise_on_error=False,
+                run_config=config,
+                # files the run under the code location that the UI loads
+                tags={".dagster/repository": f"__repository__@{project.location_name}", **run_tags()},
+            )
+        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+            watcher.interrupted = True
+    watcher.conclude()
+    return Report(
+        run_id,
+        time.monotonic() - started,
+        tuple(dict.fromkeys(watcher.published.values())),
+        tuple(watcher.analyses[key] for key in watcher.published if key in watcher.analyses),
+        tuple(watcher.warnings),
+    )
 
 
 def _definitions(project: Project) -> dg.Definitions:
@@ -151,9 +126,28 @@ def _require_own(module: ModuleType, project: Project) -> None:
         )
 
 
-def _job(definitions: dg.Definitions) -> dg.JobDefinition:
+def _job(definitions: dg.Definitions, project: Project) -> dg.JobDefinition:
+    """The job to run.
+
+    Raises
+    ------
+    ProjectError
+        The definitions do not go together.
+    """
     named = {job.name for job in definitions.jobs or ()}
-    return definitions.resolve_job_def(JOB) if JOB in named else definitions.resolve_implicit_global_asset_job_def()
+    try:
+        if JOB in named:
+            return definitions.resolve_job_def(JOB)
+        return definitions.resolve_implicit_global_asset_job_def()
+    except dg.DagsterError as error:
+        raise ProjectError(f"The assets of {project.module_name} do not go together: {error}") from error
+
+
+def _analyses(job: dg.JobDefinition) -> dict[str, str]:
+    """Names of the analyses that the job publishes, by the key of their results."""
+    layer = job.asset_layer
+    found = {key.to_user_string(): layer.get(key).metadata.get(ANALYSIS) for key in layer.selected_asset_keys}
+    return {key: str(name) for key, name in sorted(found.items()) if name is not None}
 
 
 def _run_config(definitions: dg.Definitions, warehouse: Path | None) -> dict[str, object]:
@@ -168,18 +162,9 @@ def _run_config(definitions: dg.Definitions, warehouse: Path | None) -> dict[str
     return config
 
 
-def _make_home(project: Project) -> None:
-    try:
-        project.dagster_home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ProjectError(f"The folder {project.dagster_home} cannot be created: {error.strerror}.") from error
-    if not os.access(project.dagster_home, os.W_OK):
-        raise ProjectError(f"The folder {project.dagster_home} may not be written. Dagster keeps the runs there.")
-
-
 @contextmanager
 def _instance(project: Project) -> Iterator[dg.DagsterInstance]:
-    _make_home(project)
+    make_home(project)
     reference = InstanceRef.from_dir(str(project.dagster_home), overrides=OVERRIDES)
     with dg.DagsterInstance.from_ref(reference) as instance:
         yield instance

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from mlm_ops.analyze import collect_analysis, compare_analysis, fit_analysis_model, run_facts
+from mlm_ops.analyze import collect_analysis, compare_analysis, fit_analysis_model, naming_analysis, run_facts
 from mlm_ops.database import Connection
 from mlm_ops.errors import StoreError
 from mlm_ops.language.analysis import Analysis
@@ -23,7 +23,7 @@ from mlm_ops.tables import TABLES, fit_tables
 
 
 def centered_table(analysis: Analysis) -> str:
-    """Where the rows with their within/between split are kept; named for the analysis, because two may share a table."""
+    """Where the rows with their within/between split are kept: named for the analysis, as two may share a table."""
     return f"main.{analysis.analysis}_centered"
 
 
@@ -34,7 +34,8 @@ def moments_table(analysis: Analysis) -> str:
 
 def make_centered(connection: Connection, analysis: Analysis, table: str) -> Metadata:
     """Make the table with the within/between split."""
-    create_centered(connection, analysis, table)
+    with naming_analysis(analysis, connection):
+        create_centered(connection, analysis, table)
     source = open_source(table, connection)
     rows = _count(connection, source.relation)
     return {

@@ -1,0 +1,124 @@
+"""Dagster's UI on a project, on this machine alone."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from mlm_ops.errors import ProjectError
+from mlm_ops.project import Project, find_project, make_home
+
+LOCALHOST = "127.0.0.1"
+LOG = "ui.log"
+#: Seconds: between two looks whether the server answers, and for it to end when it is told to.
+PAUSE, PATIENCE = 0.25, 30.0
+
+
+def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = print) -> int:
+    """Start Dagster's UI and daemon for the project, until interrupted; what they log goes to ``ui.log``.
+
+    Parameters
+    ----------
+    project_directory
+        The project, or a folder in it.
+    port
+        Of this machine, for no other to reach.
+    tell
+        Takes the address, once the server answers there.
+
+    Returns
+    -------
+    int
+        0 after an interrupt.
+
+    Raises
+    ------
+    ProjectError
+        There is no project here, the port is taken, or the server ended by itself.
+    """
+    project = find_project(project_directory)
+    _require_free(port)
+    make_home(project)
+    log = project.dagster_home / LOG
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            _command(port),
+            cwd=project.root,
+            env={**os.environ, **_home(project)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # an interrupt from the terminal would reach every process of the server at once; we pass it on to the first
+            start_new_session=True,
+        )
+    for number in (signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])):
+        signal.signal(number, _interrupt)
+    try:
+        if _answers(server, port):
+            tell(f"Dagster UI: http://{LOCALHOST}:{port}  (Ctrl-C stops it)")
+        status = server.wait()
+    except KeyboardInterrupt:
+        _stop(server)
+        return 0
+    raise ProjectError(f"Dagster's UI ended by itself, with status {status}. Its last words are in {log}.")
+
+
+def _command(port: int) -> list[str]:
+    # -W: `dagster dev` warns that `dg dev` succeeds it, which is another package
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "--log-level", "warning"]
+    return [*command, "--host", LOCALHOST, "--port", str(port)]
+
+
+def _home(project: Project) -> dict[str, str]:
+    return {"DAGSTER_HOME": str(project.dagster_home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        # the web server would take the next free port without a word
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOCALHOST, port))
+        except OSError as error:
+            raise ProjectError(
+                f"Port {port} of {LOCALHOST} cannot be used: {error.strerror}. Choose another with --port."
+            ) from error
+
+
+def _answers(server: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the server answers; False when it has ended instead."""
+    while server.poll() is None:
+        connection = http.client.HTTPConnection(LOCALHOST, port, timeout=5.0)
+        try:
+            connection.request("GET", "/server_info")
+            if connection.getresponse().status == http.client.OK:
+                return True
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+        time.sleep(PAUSE)
+    return False
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server in an orderly way, or at once when it takes too long."""
+    server.send_signal(signal.SIGINT)
+    try:
+        server.wait(PATIENCE)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        server.kill()
+        server.wait()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,85 @@
+"""The UI: on this machine alone, its address told once it answers, its log in a file."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlm_ops.errors import ProjectError
+from mlm_ops.plugins.dagster import serve_ui, ui
+
+SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+print("daemon chatter", flush=True)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "quiet"\n')
+    return tmp_path
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[tuple[list[str], dict[str, Any]]]]:
+    """Start a program of ours in place of Dagster's; return what Dagster would have been started with."""
+    calls: list[tuple[list[str], dict[str, Any]]] = []
+    popen = subprocess.Popen
+
+    def replace(program: str) -> list[tuple[list[str], dict[str, Any]]]:
+        def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+            calls.append((command, options))
+            return popen([sys.executable, "-c", program, command[-1]], **options)
+
+        monkeypatch.setattr(ui.subprocess, "Popen", start)
+        monkeypatch.setattr(ui.signal, "signal", lambda *_: None)
+        monkeypatch.setattr(ui, "PAUSE", 0.02)
+        return calls
+
+    return replace
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_it_tells_its_address_and_ends_with_an_interrupt(project: Path, started: Any, capfd: Any) -> None:
+    calls, told, port = started(SERVER), [], free_port()
+
+    def tell(line: str) -> None:
+        told.append(line)
+        raise KeyboardInterrupt
+
+    assert serve_ui(project, port, tell) == 0
+    assert told == [f"Dagster UI: http://127.0.0.1:{port}  (Ctrl-C stops it)"]
+    ((command, options),) = calls
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert options["env"]["DAGSTER_HOME"] == str(project / "dagster_home")
+    assert options["env"]["DAGSTER_DISABLE_TELEMETRY"]
+    assert "daemon chatter" in (project / "dagster_home" / "ui.log").read_text()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_server_that_ends_by_itself(project: Path, started: Any) -> None:
+    started("raise SystemExit(3)")
+    with pytest.raises(ProjectError, match=r"ended by itself, with status 3\. Its last words are in .*ui\.log"):
+        serve_ui(project, free_port(), str)
+
+
+def test_a_taken_port(project: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ProjectError, match=r"cannot be used: Address already in use\. Choose another with --port"):
+            serve_ui(project, taken.getsockname()[1])
