@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from mlm_ops import tables
 from mlm_ops.errors import MlmError
+from mlm_ops.estimation.covariance import COVARIANCES
 from mlm_ops.estimation.estimate import Estimate, estimate
 from mlm_ops.inference.contrasts import Wanted, contrast_matrix
 from mlm_ops.inference.f_tests import DfMethod as TestMethod
@@ -153,7 +155,9 @@ class Fit:
         if optimum.singular:
             found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
         if optimum.undetermined:
-            found.append("the data do not determine some variance: its value is where the search began, and means nothing")
+            found.append(
+                "the data do not determine some variance: its value is where the search began, and means nothing"
+            )
         if not optimum.converged:
             found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
         if self.robust is not None and (clusters := self.result.design.clusters) is not None:
@@ -245,6 +249,7 @@ def fit(
     df: DfMethod = "satterthwaite",
     weights: str | None = None,
     residual: str | None = None,
+    covariance: Mapping[str, str] | None = None,
     robust: Robust | None = None,
     cluster: str | None = None,
 ) -> Fit:
@@ -268,6 +273,9 @@ def fit(
     residual
         A residual structure, a sum of ``by(column)`` (a variance a value), ``ar1(column)`` (autocorrelation within
         the lowest units over whole-number times) and ``fixed(column)`` (variances proportional to a known column).
+    covariance
+        Structure of T by grouping factor: ``"unstructured"`` (as formulas mean it), ``"diagonal"`` (independent
+        effects), ``"compound"`` (equal variances and covariances), ``"identity"`` (independent, equal variances).
     robust
         Cluster-robust standard errors of the fixed effects: ``"CR0"``, ``"CR1"``, ``"CR1S"`` (as Stata), or ``"CR2"``
         (unbiased under the model, for few clusters too), with their own degrees of freedom.
@@ -288,8 +296,10 @@ def fit(
     """
     check_options(estimator, df)
     model = parse_formula(formula, residual=parse_residual(residual, weights))
+    if covariance:
+        model = model.with_covariance(covariance)
     check_robust(robust, cluster, df, multilevel=bool(model.random))
-    moments = collect(open_source(data, connection), [model], cluster_columns(cluster))
+    moments = collect(open_source(data, connection), [model], keys=cluster_columns(cluster))
     return fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
 
 
@@ -304,6 +314,7 @@ def fit_model(
 ) -> Fit:
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched."""
     check_options(estimator, df)
+    check_structures(model)
     check_robust(robust, cluster, df, multilevel=bool(model.random))
     clusters = cluster_columns(cluster) or default_cluster(model, moments) if robust else None
     started = time.perf_counter()
@@ -319,3 +330,13 @@ def check_options(estimator: str, df: str) -> None:
             raise MlmError(f"Unknown {name}. Got {value!r}; expected one of {', '.join(known)}.")
     if df == "kenward-roger" and estimator != "reml":
         raise MlmError(f"Kenward-Roger's method is for REML. Got estimator {estimator!r}; use estimator='reml'.")
+
+
+def check_structures(model: Model) -> None:
+    """Refuse covariance structures that do not exist."""
+    for block in model.random:
+        if block.covariance not in COVARIANCES:
+            raise MlmError(
+                f"Unknown covariance structure. Got {block.covariance!r} for {group_name(block.group)}; "
+                f"expected one of {', '.join(COVARIANCES)}."
+            )

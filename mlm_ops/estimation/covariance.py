@@ -1,11 +1,14 @@
 """Covariance structures of random blocks: theta <-> Lambda, the relative factor with T = sigma2 Lambda Lambda'.
 
-Theta is unbounded: a column of Lambda with its sign turned gives the same T, so no boundary is needed to keep variances
-non-negative, and a variance of zero is an ordinary stationary point.
+In every structure Lambda is linear in theta, and theta is unbounded: turning a sign gives the same T, so no boundary is
+needed to keep variances non-negative, and a variance of zero is an ordinary stationary point, with a way out where the
+deviance falls with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,18 +16,17 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+#: Relative variance of a random effect to start from, for columns of mean square one.
+_START = 0.1
+#: Relative variance to restart with along a way out, and the singular value below which a direction counts as none.
+_RESTART, _NULL = 1e-2, 1e-4
+
 
 class Covariance(Protocol):
     """One structure of a (q, q) covariance matrix."""
 
-    #: Whether Lambda is linear in theta.
-    linear: bool
-
-    def n_theta(self, q: int) -> int:
-        """Number of parameters."""
-
     def start(self, q: int) -> Array:
-        """Parameters to start from, for columns of mean square one."""
+        """Parameters to start from: independent effects of a third of the residual's standard deviation."""
 
     def factor(self, theta: Array, q: int) -> Array:
         """Lambda, (q, q); complex where theta is."""
@@ -32,22 +34,22 @@ class Covariance(Protocol):
     def pull_back(self, lam_bar: Array) -> Array:
         """Derivatives by theta from derivatives by Lambda."""
 
-    def from_covariance(self, relative: Array) -> Array:
-        """Theta of a positive semi-definite T / sigma2, (q, q)."""
+    def normalise(self, theta: Array, q: int) -> Array:
+        """The theta of the same T with the usual signs."""
+
+    def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
+        """A theta near a singular one at which the deviance is lower, if it falls with a variance that is zero.
+
+        ``by_covariance`` is the (q, q) derivative of the deviance by T / sigma2.
+        """
 
 
 class Unstructured:
     """Any positive semi-definite T: Lambda is its lower Cholesky factor, theta its lower triangle by columns."""
 
-    linear = True
-
-    def n_theta(self, q: int) -> int:
-        """``q (q + 1) / 2``."""
-        return q * (q + 1) // 2
-
     def start(self, q: int) -> Array:
-        """Independent effects of a third of the residual's standard deviation."""
-        return self.from_covariance(0.1 * np.eye(q))
+        """See `Covariance`."""
+        return self.from_covariance(_START * np.eye(q))
 
     def factor(self, theta: Array, q: int) -> Array:
         """Fill the lower triangle by columns."""
@@ -62,13 +64,93 @@ class Unstructured:
         picked: Array = lam_bar[rows, columns]
         return picked
 
+    def normalise(self, theta: Array, q: int) -> Array:
+        """A positive diagonal."""
+        lam = self.factor(theta, q)
+        return self.pull_back(lam * np.where(np.diag(lam) < 0, -1.0, 1.0))
+
+    def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
+        """Along the null direction in which the deviance falls most steeply."""
+        lam = self.factor(theta, len(by_covariance))
+        relative = lam @ lam.T
+        values, vectors = np.linalg.eigh(relative)
+        null = vectors[:, values < _NULL**2]
+        if not null.shape[1]:
+            return None
+        slopes, directions = np.linalg.eigh(null.T @ by_covariance @ null)
+        if slopes[0] >= _flat(by_covariance):
+            return None
+        outward = null @ directions[:, 0]
+        return self.from_covariance(relative + _RESTART * np.outer(outward, outward))
+
     def from_covariance(self, relative: Array) -> Array:
-        """Cholesky factor of a matrix that may be singular, through QR of its square root."""
+        """Theta of a T / sigma2, which may be singular: its Cholesky factor, through QR of its square root."""
         values, vectors = np.linalg.eigh(relative)
         root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
         lam = np.asarray(np.linalg.qr(root, mode="r")).T
-        signs = np.where(np.diag(lam) < 0, -1.0, 1.0)
-        return self.pull_back(lam * signs)
+        return self.pull_back(lam * np.where(np.diag(lam) < 0, -1.0, 1.0))
 
 
-COVARIANCES: dict[str, Covariance] = {"unstructured": Unstructured()}
+@dataclass(frozen=True)
+class Spectral:
+    """A T with known eigenspaces: ``Lambda = sum_k theta_k P_k`` for orthogonal projections P_k.
+
+    Attributes
+    ----------
+    projections
+        q -> (k, q, q).
+    """
+
+    projections: Callable[[int], Array]
+
+    def start(self, q: int) -> Array:
+        """See `Covariance`."""
+        return np.full(len(self.projections(q)), np.sqrt(_START))
+
+    def factor(self, theta: Array, q: int) -> Array:
+        """``sum_k theta_k P_k``."""
+        lam: Array = np.tensordot(theta, self.projections(q), axes=1)
+        return lam
+
+    def pull_back(self, lam_bar: Array) -> Array:
+        """Inner products with the projections."""
+        inner: Array = np.tensordot(self.projections(len(lam_bar)), lam_bar, axes=2)
+        return inner
+
+    def normalise(self, theta: Array, q: int) -> Array:
+        """All positive."""
+        return np.abs(theta)
+
+    def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
+        """Every eigenvalue that is zero and with which the deviance falls."""
+        slopes = self.pull_back(by_covariance)
+        leaving = (np.abs(theta) < _NULL) & (slopes < _flat(by_covariance))
+        return np.where(leaving, np.sqrt(_RESTART), theta) if leaving.any() else None
+
+
+def _flat(by_covariance: Array) -> float:
+    """The slope above which a deviance does not fall."""
+    return -1e-6 * max(1.0, float(np.abs(by_covariance).max()))
+
+
+def _coordinates(q: int) -> Array:
+    return np.eye(q)[:, :, None] * np.eye(q)[:, None, :]
+
+
+def _mean_and_contrasts(q: int) -> Array:
+    mean = np.full((q, q), 1 / q)
+    return np.stack((mean, np.eye(q) - mean)) if q > 1 else mean[None]
+
+
+def _everything(q: int) -> Array:
+    return np.eye(q)[None]
+
+
+#: Structures by name: any T; independent effects; equal variances and equal covariances (the projections on the mean of
+#: the effects and on their contrasts); independent effects of equal variance.
+COVARIANCES: dict[str, Covariance] = {
+    "unstructured": Unstructured(),
+    "diagonal": Spectral(_coordinates),
+    "compound": Spectral(_mean_and_contrasts),
+    "identity": Spectral(_everything),
+}

@@ -184,7 +184,7 @@ class Criterion:
     @property
     def has_curvature(self) -> bool:
         """Whether second derivatives are known in closed form: one grouping factor, one residual variance."""
-        return len(self.engine.sizes) == 1 and self.residual is None and all(b.covariance.linear for b in self.blocks)
+        return len(self.engine.sizes) == 1 and self.residual is None
 
     def _closed_form_hessian(self, solution: Solution) -> Array:
         """The chain from T / sigma2 = Lambda Lambda' to theta: Lambda is linear in theta."""
@@ -203,7 +203,8 @@ class Criterion:
         hessian = hessian_by_covariance(
             sums, directions, solution.w, solution.beta, solution.residual, solution.degrees, reml=self.reml
         )
-        return hessian + bend
+        curved: Array = hessian + bend
+        return curved
 
     def expected_information(self, solution: Solution) -> Array:
         """Leading term of the expected information by theta: a metric for steps, positive semi-definite."""
@@ -261,7 +262,7 @@ def make_blocks(levels: Sequence[Sequence[tuple[int, str]]]) -> tuple[Block, ...
         first = 0
         for size, name in parts:
             structure = COVARIANCES[name]
-            n_theta = structure.n_theta(size)
+            n_theta = len(structure.start(size))
             blocks.append(Block(height, slice(first, first + size), slice(used, used + n_theta), structure))
             first, used = first + size, used + n_theta
     return tuple(blocks)

@@ -86,6 +86,8 @@ class Cross:
         (R, R), (R, r), (r, r): cross-products of the remaining effects and ``[X y]``.
     remaining
         The other factors.
+    codes
+        (cells,) unit of each factor.
     """
 
     sizes: tuple[int, ...]
@@ -96,6 +98,7 @@ class Cross:
     cx: Matrix
     cxx: Matrix
     remaining: tuple[Remaining, ...]
+    codes: tuple[NDArray[np.int64], ...]
 
     #: No derivative along the imaginary axis: LAPACK's Cholesky factor of a complex matrix is Hermitian.
     complex_step = False
@@ -154,6 +157,37 @@ class Cross:
             schur = np.einsum("iur,rs,kus->ik", data, w_bar, data)
             found.append(_own_blocks(trace.k, part).sum(axis=2) - np.einsum("ius,kus->ik", times, rows) - schur)
         return found
+
+    def pull_back_to_products(self, trace: CrossTrace, w_bar: Matrix, weight: float = 1.0) -> Array:
+        """Derivatives of ``f(W) + weight log |V|`` by the cells' cross-products, (m, m, cells)."""
+        g = weight * trace.h_inverse + trace.u_rest @ w_bar @ trace.u_rest.T
+        k_bar = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, g).T)
+        kx_bar = -self._lambda_rows(trace.lam_rest, trace.u_rest) @ w_bar
+        m = np.einsum("ac,cdj,bd->abj", trace.lam, trace.precision, trace.lam)
+        mb, mbx = _combine(m, self.b), np.einsum("ac,crj->ajr", trace.lam, trace.u)
+        by_rest = [row @ k_bar + dense @ kx_bar.T for row, dense in zip(mb, mbx, strict=True)]
+        by_x = [row @ kx_bar + dense @ w_bar for row, dense in zip(mb, mbx, strict=True)]
+        own, q, r = self.codes[0], self.sizes[0], len(w_bar)
+        positions = [
+            part.place.start + i * part.units + self.codes[f]
+            for f, part in enumerate(self.remaining, start=1)
+            for i in range(part.size)
+        ]
+        fixed = slice(q + len(positions), None)
+        result = np.empty((q + len(positions) + r, q + len(positions) + r, len(own)))
+        for i in range(q):
+            for k in range(q):
+                through = np.asarray(mb[k].multiply(by_rest[i]).sum(axis=1)).ravel() + (by_x[i] * mbx[k]).sum(axis=1)
+                result[i, k] = (weight * m[i, k] + through)[own]
+            result[i, fixed] = result[fixed, i] = -by_x[i][own].T
+            for c, place in enumerate(positions, start=q):
+                result[i, c] = result[c, i] = -by_rest[i][own, place]
+        for c, place in enumerate(positions, start=q):
+            result[c, fixed] = result[fixed, c] = kx_bar[place].T
+            for d, other in enumerate(positions, start=q):
+                result[c, d] = k_bar[place, other]
+        result[fixed, fixed] = w_bar[:, :, None]
+        return result
 
     def expected_information(self, trace: CrossTrace) -> list[Matrix]:
         """The leading term for each factor as if its units were independent: a metric to start from."""
@@ -275,7 +309,7 @@ def build_cross(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[n
         np.add.at(cx, place, products[column, fixed].T)
         for other, second in zip(positions, columns, strict=True):
             np.add.at(c, (place, other), products[column, second])
-    return Cross(tuple(sizes), a, b, bx, c, cx, products[fixed, fixed].sum(axis=2), tuple(remaining))
+    return Cross(tuple(sizes), a, b, bx, c, cx, products[fixed, fixed].sum(axis=2), tuple(remaining), tuple(codes))
 
 
 def _by_unit(stack: Array, codes: NDArray[np.int64], units: int) -> Array:

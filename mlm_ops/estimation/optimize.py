@@ -198,17 +198,9 @@ def _way_out(criterion: Criterion, theta: Array, solution: Solution) -> Array | 
     gradients = criterion.covariance_gradients(solution)
     proposal, found = theta.copy(), False
     for block, by_covariance in zip(criterion.blocks, gradients, strict=True):
-        lam = block.covariance.factor(theta[block.theta], block.size)
-        relative = lam @ lam.T
-        values, vectors = np.linalg.eigh(relative)
-        null = vectors[:, values < SINGULAR_TOLERANCE**2]
-        if not null.shape[1]:
-            continue
-        slopes, directions = np.linalg.eigh(null.T @ by_covariance @ null)
-        if slopes[0] < -1e-6 * max(1.0, np.abs(by_covariance).max()):
-            outward = null @ directions[:, 0]
-            proposal[block.theta] = block.covariance.from_covariance(relative + 1e-2 * np.outer(outward, outward))
-            found = True
+        outward = block.covariance.way_out(theta[block.theta], by_covariance)
+        if outward is not None:
+            proposal[block.theta], found = outward, True
     return proposal if found else None
 
 
@@ -216,8 +208,7 @@ def _positive_diagonals(blocks: tuple[Block, ...], theta: Array) -> Array:
     """The same T with the usual signs."""
     result = theta.copy()
     for block in blocks:
-        lam = block.covariance.factor(theta[block.theta], block.size)
-        result[block.theta] = block.covariance.pull_back(lam * np.where(np.diag(lam) < 0, -1.0, 1.0))
+        result[block.theta] = block.covariance.normalise(theta[block.theta], block.size)
     return result
 
 

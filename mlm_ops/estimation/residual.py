@@ -19,7 +19,8 @@ def n_rho(design: ResidualDesign) -> int:
 
 def ratios(design: ResidualDesign, rho: Array) -> Array:
     """Delta of each stratum, (S,), the first being one."""
-    return np.exp(np.concatenate((np.zeros(1, dtype=rho.dtype), rho[: len(design.strata) - 1])))
+    delta: Array = np.exp(np.concatenate((np.zeros(1, dtype=rho.dtype), rho[: len(design.strata) - 1])))
+    return delta
 
 
 def autocorrelation(design: ResidualDesign, rho: Array) -> Array:
@@ -88,4 +89,5 @@ def log_determinant_derivatives(design: ResidualDesign, rho: Array) -> Array:
 
 def combined(design: ResidualDesign, rho: Array) -> Array:
     """``P(rho)``, (m, m, cells)."""
-    return np.einsum("c,cijk->ijk", weights(design, rho), design.products)
+    products: Array = np.einsum("c,cijk->ijk", weights(design, rho), design.products)
+    return products

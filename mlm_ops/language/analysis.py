@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language.faults import sentences
 from mlm_ops.language.formula import parse_formula
-from mlm_ops.language.model import Model
+from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
 
@@ -33,6 +33,7 @@ class ModelSpec(_Record):
     estimator: Estimator | None = None
     df: DfMethod | None = None
     residual: str | None = None
+    covariance: dict[str, str] | None = None
 
 
 class Analysis(_Record):
@@ -51,6 +52,7 @@ class Analysis(_Record):
     df: DfMethod = "satterthwaite"
     weights: str | None = None
     residual: str | None = None
+    covariance: dict[str, str] | None = None
     robust: Robust | None = None
     cluster: str | None = None
     where: str | None = None
@@ -117,7 +119,10 @@ class Analysis(_Record):
         for name, spec in self.models.items():
             try:
                 residual = parse_residual(spec.residual or self.residual, self.weights)
-                parsed[name] = parse_formula(spec.formula, self.levels, residual)
+                model = parse_formula(spec.formula, self.levels, residual)
+                named = {group_name(group) for group in model.groups}
+                general = {group: kind for group, kind in (self.covariance or {}).items() if group in named}
+                parsed[name] = model.with_covariance(general | (spec.covariance or {}))
             except FormulaError as error:
                 raise AnalysisError(f"Model {name!r}: {error}") from error
             try:

@@ -8,8 +8,10 @@ the units of one grouping factor.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from mlm_ops.errors import FormulaError
 
 GroupingFactor = tuple[str, ...]
 """Columns whose combined values name the units: ``("school",)``, or ``("school", "class")`` for ``school:class``."""
@@ -139,6 +141,26 @@ class Model:
     default_group: GroupingFactor | None = None
     residual: Residual = PLAIN
     text: str = field(default="", compare=False)
+
+    def with_covariance(self, structures: Mapping[str, str]) -> Model:
+        """The same model with covariance structures by name of the grouping factor.
+
+        Raises
+        ------
+        FormulaError
+            A name that is no grouping factor of the model.
+        """
+        names = [group_name(group) for group in self.groups]
+        unknown = [name for name in structures if name not in names]
+        if unknown:
+            raise FormulaError(
+                f"covariance names no grouping factor of the model. Got {unknown[0]!r}; expected one of "
+                f"{', '.join(names) or 'none'}."
+            )
+        return replace(
+            self,
+            random=tuple(replace(b, covariance=structures.get(group_name(b.group), b.covariance)) for b in self.random),
+        )
 
     @property
     def outcome_name(self) -> str:

@@ -146,19 +146,21 @@ def independent(g: Array, totals: Array) -> list[int]:
     return kept
 
 
-def change_of_basis(g: Array, totals: Array, n_obs: int, *, rotate: bool) -> Change:
+def change_of_basis(g: Array, totals: Array, n_obs: int, freedom: str = "rotate") -> Change:
     """Engine's columns for the user's columns `g`, each with mean square one.
 
     Parameters
     ----------
-    rotate
-        Whether the columns may be combined with each other, not only scaled: so for the fixed part and for
-        unstructured random blocks.
+    freedom
+        What leaves the model alone: "rotate" (any combination: the fixed part and unstructured random blocks), "scale"
+        (each column by itself: independent effects), or "common" (all by one factor: structures that compare effects).
     """
     if g.shape[1] == 0:
         return Change(g, np.zeros((0, 0)))
-    if not rotate:
+    if freedom != "rotate":
         scale = np.sqrt(np.einsum("ai,ab,bi->i", g, totals, g) / n_obs)
+        if freedom == "common":
+            scale = np.full(len(scale), np.sqrt((scale**2).mean()))
         scale[scale == 0] = 1.0
         return Change(g / scale, np.diag(1 / scale))
     scale = np.sqrt(np.diag(totals) / n_obs)

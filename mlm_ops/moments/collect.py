@@ -25,7 +25,7 @@ MOST_SUMS = 10_000
 CANCELLATION = 1e6
 
 
-def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = ()) -> Moments:
+def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Moments:
     """Moments that serve all the models, over the rows that are complete on all their columns.
 
     Parameters
@@ -35,7 +35,10 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = ())
     models
         Models of one analysis.
     levels
-        Grouping columns beyond those that the models name.
+        Grouping columns, lowest first, of which each is taken to be nested in the next: where labels of a lower one
+        repeat across the higher, they name different units.
+    keys
+        Further columns to group by.
 
     Returns
     -------
@@ -47,7 +50,7 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = ())
     DataError
         Missing columns, text where numbers are needed, no complete rows, a column without variation.
     """
-    needs = find_needs(source, models, levels)
+    needs = find_needs(source, models, (*levels, *keys))
     survey = take_survey(source, needs)
     check_rows(source, models, needs, survey)
     varying = survey.varying
@@ -106,12 +109,13 @@ def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual
     )
     found: dict[str, NDArray[Any]] = run(source, sql).fetchnumpy()
     labels = tuple(np.asarray(found[f"u_{k}"]) for k in range(len(moments.schema.keys)))
-    return read_residual_moments(residual, found, _unit_of(moments, labels), len(moments.schema.monomials))
+    units = _unit_of(moments, labels) if labels else np.zeros(len(found["n"]), dtype=np.int64)
+    return read_residual_moments(residual, found, units, len(moments.schema.monomials))
 
 
 def _unit_of(moments: Moments, labels: tuple[NDArray[Any], ...]) -> Codes:
     """The moments' unit of each row of a result with the same keys."""
-    size = len(labels[0]) if labels else 1
+    size = len(labels[0])
     keys = [np.concatenate(pair) for pair in zip(moments.labels, labels, strict=True)]
     codes = unit_codes(keys, moments.n_units + size)
     order = np.argsort(codes[: moments.n_units])

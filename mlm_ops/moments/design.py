@@ -26,6 +26,10 @@ from mlm_ops.moments.residual import ResidualDesign, design_residual
 Array = NDArray[np.float64]
 
 
+#: How a random block's columns may be changed without changing the model; by one common factor where it is not said.
+FREEDOM = {"unstructured": "rotate", "diagonal": "scale"}
+
+
 @dataclass(frozen=True)
 class FixedDesign:
     """The fixed part.
@@ -162,10 +166,10 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     kept = independent(basis.matrix(fixed), totals)
     estimated = tuple(fixed[i] for i in kept)
     _check_rows(len(kept) + sum(len(c) * (len(c) + 1) // 2 for c in random) + 1, moments.n_obs)
-    change = change_of_basis(basis.matrix(estimated), totals, moments.n_obs, rotate=True)
+    change = change_of_basis(basis.matrix(estimated), totals, moments.n_obs)
     outcome_combination, offset, scale = center_outcome(basis.matrix([outcome])[:, 0], change, totals, moments.n_obs)
     changes = [
-        change_of_basis(basis.matrix(columns), totals, moments.n_obs, rotate=block.covariance == "unstructured")
+        change_of_basis(basis.matrix(columns), totals, moments.n_obs, FREEDOM.get(block.covariance, "common"))
         for block, columns in zip(model.random, random, strict=True)
     ]
     order = [i for factor in factors for i, block in enumerate(model.random) if block.group == factor.group]

@@ -89,7 +89,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
     except duckdb.CatalogException as error:
         raise DataError(f"There are no moments in table {table!r}. Collect them first.") from error
     if row is None:
-        raise DataError(f"The table {_sibling(table)} is empty. Collect the moments again.")
+        raise DataError(f"The description of {table} is empty. Collect the moments again.")
     told = json.loads(row[0])
     schema = Schema(
         keys=tuple(told["keys"]),

@@ -104,7 +104,7 @@ def read_residual_moments(
         Times that repeat within a unit, are not whole numbers, or lie at too many different distances.
     """
     strata, stratum = np.unique(np.asarray(found["stratum"]).astype(str), return_inverse=True)
-    gaps = np.ma.filled(np.ma.asarray(found["gap"], dtype=float), 0.0)
+    gaps: Array = np.ma.filled(np.ma.asarray(found["gap"], dtype=float), 0.0)
     has_past = ~np.ma.getmaskarray(np.ma.asarray(found["gap"]))
     past = np.ma.filled(np.ma.asarray(found["past_stratum"]), "")
     past_stratum = np.where(has_past, np.searchsorted(strata, past.astype(str)), -1)
@@ -177,7 +177,7 @@ def design_residual(
                         )
                 products[c, i, j] = products[c, j, i] = np.bincount(place, total, n_cells)
     chosen = groups[[k for k, _ in components]]
-    sizes = np.bincount(group, moments.n, len(groups))
+    sizes = np.bincount(group, moments.n, len(groups)).astype(np.float64)
     return ResidualDesign(
         strata=moments.strata,
         serial=serial,

@@ -72,3 +72,12 @@ def test_precision_weights(name: str) -> None:
     blups = [level["blup"][0] for level in case["ranef"]["g"]["levels"]]
     first_and_last = [*ours.predictions[0].estimate[0][:5], *ours.predictions[0].estimate[0][-5:]]
     assert sorted(blups) == pytest.approx(sorted(first_and_last), rel=1e-5)
+
+
+def test_strata_without_groups() -> None:
+    """Weighted least squares of two groups with a mean each: every stratum's own unbiased variance."""
+    table, connection = reference.table("orthodont_ri"), reference.connection()
+    ours = mlm.fit("distance ~ Sex", table, connection=connection, residual="by(Sex)")
+    rows = {row["term"]: row["estimate"] for row in ours.variance_components.iter_rows(named=True)}
+    for sex, variance in connection.sql(f"select Sex, var_samp(distance) from {table} group by Sex").fetchall():
+        assert rows[sex] == pytest.approx(variance, rel=1e-8)
