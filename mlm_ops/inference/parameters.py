@@ -15,6 +15,9 @@ from mlm_ops.language.model import group_name
 Array = NDArray[np.float64]
 Scale = Literal["std_dev", "correlation", "sigma", "raw"]
 
+#: Covariance structures in which correlations are zero, and no parameters.
+UNCORRELATED = ("diagonal", "identity")
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -65,6 +68,7 @@ def parameters(fitted: Estimate) -> tuple[Parameter, ...]:
             found += [
                 Parameter("correlation", group_name(group), first, names[j], number, j, i)
                 for j in range(i + 1, len(names))
+                if block.covariance not in UNCORRELATED
             ]
     found.append(Parameter("sigma", "residual", None, None))
     columns = fitted.design.fixed.columns

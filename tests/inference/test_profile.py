@@ -92,6 +92,25 @@ def test_more_than_one_block_and_level() -> None:
     assert (intervals["estimate"] < intervals["conf_high"]).all()
 
 
+@pytest.mark.parametrize("method", ["wald", "profile"])
+def test_a_diagonal_block_is_two_blocks(method: str) -> None:
+    table, connection = reference.table("sleep_uncorr"), reference.connection()
+    formula = "Reaction ~ Days + (Days | Subject)"
+    diagonal = fit(formula, table, connection=connection, covariance={"Subject": "diagonal"}).intervals(method)
+    blocks = reference.fitted("sleep_uncorr").intervals(method)
+    for limit in ("conf_low", "conf_high"):
+        np.testing.assert_allclose(diagonal[limit], blocks[limit], rtol=1e-6)
+
+
+def test_equal_variances_are_not_profiled_one_by_one() -> None:
+    table, connection = reference.table("sleep_rs"), reference.connection()
+    formula = "Reaction ~ Days + (Days | Subject)"
+    compound = fit(formula, table, connection=connection, covariance={"Subject": "compound"})
+    with pytest.raises(MlmError, match=r"No profile intervals for covariance structure 'compound'; expected one of"):
+        compound.intervals("profile")
+    assert compound.intervals("bootstrap", samples=10)["conf_low"].null_count() == 0
+
+
 def test_wald_limits_of_variances() -> None:
     """Logarithms and Fisher's z, from a numerical Hessian of lme4's ML deviance at its polished minimum."""
     wald = reference.fitted("sleep_rs_ml").intervals("wald")
