@@ -88,6 +88,33 @@ def test_importing_the_package_imports_nothing_heavy():
     assert found.stdout.strip() == "[]"
 
 
+def test_the_package_and_the_command_wait_for_what_they_need():
+    code = "import sys, mlm_ops.cli; print([name for name in ('numpy', 'polars', 'duckdb') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from mlm_ops import fit, Fit",
+        "import mlm_ops as mlm; fit, Fit = mlm.fit, mlm.Fit",
+        "import mlm_ops.analyze, mlm_ops as mlm; fit, Fit = mlm.fit, mlm.Fit",
+        "from mlm_ops.fit import fit, Fit; import mlm_ops; assert mlm_ops.fit is fit",
+        "from mlm_ops import *",
+    ],
+)
+def test_fit_is_the_function_whatever_was_imported_before(code):
+    check = f"{code}\nassert fit.__module__ == Fit.__module__ == 'mlm_ops.fit' and fit.__name__ == 'fit'"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_public_names_alone_are_listed():
+    assert [name for name in dir(mlm_ops) if not name.startswith("__")] == sorted(mlm_ops.__all__)
+    with pytest.raises(AttributeError, match="module 'mlm_ops' has no attribute 'fitt'"):
+        _ = mlm_ops.fitt
+
+
 def test_at_most_fifteen_public_names():
     assert len(mlm_ops.__all__) <= 15
     assert all(hasattr(mlm_ops, name) for name in mlm_ops.__all__)
