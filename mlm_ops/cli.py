@@ -6,8 +6,11 @@ import argparse
 import functools
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -24,8 +27,9 @@ ANALYSIS_SUFFIXES = (".yaml", ".yml")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; what a user can mend is one sentence on standard error."""
     try:
-        options = _parser().parse_args(arguments)
-        status: int = options.command(options)
+        with _leaving_at_once():
+            options = _parser().parse_args(arguments)
+            status: int = options.command(options)
         sys.stdout.flush()
     except MlmError as error:
         _tell(f"mlm: {error}")
@@ -38,6 +42,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     return status
+
+
+@contextmanager
+def _leaving_at_once() -> Iterator[None]:
+    """Let an interrupt end the process on the spot.
+
+    A library whose import is interrupted may make any error of it. A database is safe: what is not committed is not
+    there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> NoReturn:
+        _tell("Interrupted.")
+        os._exit(EXIT_INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _leave_in_order() -> None:
+    """From here on an interrupt is an exception: there is something to close, and something to say."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def fit(options: argparse.Namespace) -> int:
@@ -54,14 +86,15 @@ def fit(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run the project's pipelines in this process."""
-    from mlm_ops.display import progress
     from mlm_ops.project import find_project
 
     find_project(Path.cwd())
-    with progress("Working ...") as report:
-        report("Loading the project ...")
-        from mlm_ops.plugins.dagster import run_project
+    _tell("Loading the project ...")
+    from mlm_ops.display import progress
+    from mlm_ops.plugins.dagster import run_project
 
+    _leave_in_order()
+    with progress("Working ...") as report:
         done = run_project(Path.cwd(), warehouse=options.warehouse, progress=report)
     for path in done.published:
         print(f"Published {_short(path)} in {done.seconds:.1f} s. Read it with: {_command('show', database=path)}")
@@ -92,8 +125,13 @@ def show(options: argparse.Namespace) -> int:
 
 def ui(options: argparse.Namespace) -> int:
     """Open the Dagster UI on the project."""
+    from mlm_ops.project import find_project
+
+    find_project(Path.cwd())
+    _tell("Starting the Dagster UI ...")
     from mlm_ops.plugins.dagster import serve_ui
 
+    _leave_in_order()
     return serve_ui(Path.cwd(), port=options.port, tell=functools.partial(print, flush=True))
 
 

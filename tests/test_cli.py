@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -246,12 +247,24 @@ class TestRunAndUi:
         assert "no project" in refused("run")
         assert "no project" in refused("ui")
 
-    def test_an_interruption(self, monkeypatch, tmp_path):
+    def test_an_interruption(self, monkeypatch, capsys):
         def interrupt(*arguments: object, **options: object) -> None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("Interrupted after a; nothing was published, the last results stand.")
 
         monkeypatch.setattr("mlm_ops.plugins.dagster.run_project", interrupt)
+        before = signal.getsignal(signal.SIGINT)
         assert cli.main(["run"]) == 130
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "Interrupted after a; nothing was published, the last results stand."
+        )
+        assert signal.getsignal(signal.SIGINT) is before
+
+    def test_an_interruption_while_libraries_are_loaded(self, tmp_path):
+        (tmp_path / "polars.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+        (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "x"\n')
+        done = mlm("run", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+        assert done.returncode == 130
+        assert done.stderr.splitlines() == ["Loading the project ...", "Interrupted."]
 
 
 def test_help_and_version(capsys):
