@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 _START = 0.1
 #: Relative variance to restart with along a way out, and the singular value below which a direction counts as none.
 _RESTART, _NULL = 1e-2, 1e-4
+#: Least relative variance to start from.
+_LEAST = 1e-3
 
 
 class Covariance(Protocol):
@@ -27,6 +29,9 @@ class Covariance(Protocol):
 
     def start(self, q: int) -> Array:
         """Parameters to start from: independent effects of a third of the residual's standard deviation."""
+
+    def near(self, relative: Array) -> Array:
+        """Parameters of a T / sigma2 near a rough, perhaps indefinite estimate."""
 
     def factor(self, theta: Array, q: int) -> Array:
         """Lambda, (q, q); complex where theta is."""
@@ -50,6 +55,11 @@ class Unstructured:
     def start(self, q: int) -> Array:
         """See `Covariance`."""
         return self.from_covariance(_START * np.eye(q))
+
+    def near(self, relative: Array) -> Array:
+        """The estimate's own covariance with its small eigenvalues raised: zero would be a trap."""
+        values, vectors = np.linalg.eigh((relative + relative.T) / 2)
+        return self.from_covariance((vectors * np.maximum(values, _LEAST)) @ vectors.T)
 
     def factor(self, theta: Array, q: int) -> Array:
         """Fill the lower triangle by columns."""
@@ -106,6 +116,13 @@ class Spectral:
     def start(self, q: int) -> Array:
         """See `Covariance`."""
         return np.full(len(self.projections(q)), np.sqrt(_START))
+
+    def near(self, relative: Array) -> Array:
+        """Mean eigenvalues of the estimate in each eigenspace."""
+        projections = self.projections(len(relative))
+        means = np.tensordot(projections, relative, axes=2) / np.einsum("kaa->k", projections)
+        roots: Array = np.sqrt(np.maximum(means, _LEAST))
+        return roots
 
     def factor(self, theta: Array, q: int) -> Array:
         """``sum_k theta_k P_k``."""

@@ -118,9 +118,20 @@ class Criterion:
         return self.engine_of(np.zeros(self.n_theta - self.n_random))
 
     def start(self) -> Array:
-        """Where to begin."""
+        """Where to begin: for one grouping factor one scoring step from no random effects, else moderate effects.
+
+        The step from zero is the quadratic unbiased estimate with zero as the prior, MINQUE(0) of Rao (1972).
+        """
         parts = [b.covariance.start(b.size) for b in self.blocks]
-        return np.concatenate([*parts, np.zeros(self.n_theta - self.n_random)])
+        moderate = np.concatenate([*parts, np.zeros(self.n_theta - self.n_random)])
+        if len(self.engine.sizes) != 1 or len(moderate) > self.n_random:
+            return moderate
+        solution = self.solve(np.zeros(self.n_theta))
+        (by_covariance,) = self.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
+        (information,) = self.engine.expected_information(solution.trace)
+        size = len(by_covariance)
+        tau = -np.linalg.lstsq(information, by_covariance.ravel(), rcond=1e-10)[0].reshape(size, size)
+        return np.concatenate([b.covariance.near(tau[b.effects, b.effects]) for b in self.blocks])
 
     def factors(self, theta: Array) -> list[Array]:
         """Lambda of each level, block-diagonal, lowest level first."""
@@ -160,7 +171,7 @@ class Criterion:
         """Derivative of the criterion by theta."""
         return self._pull_back(solution, self.weights(solution), 1.0)
 
-    def hessian(self, theta: Array) -> Array:
+    def hessian(self, theta: Array, solution: Solution | None = None) -> Array:
         """Second derivatives of the criterion by theta, exact to rounding where the engine takes complex numbers.
 
         The gradient is analytic, so its imaginary part at ``theta + i h e_k`` is h times its derivative, with no
@@ -168,7 +179,7 @@ class Criterion:
         gradient, good to eight digits on theta's scale of one.
         """
         if self.has_curvature:
-            return self._closed_form_hessian(self.solve(theta))
+            return self._closed_form_hessian(solution or self.solve(theta))
         h, step = 1e-30, 1e-4
         rows = []
         for unit in np.eye(len(theta)):
@@ -236,11 +247,21 @@ class Criterion:
         direction = np.append(-solution.beta, 1.0)
         return self._pull_back(solution, np.outer(direction, direction), 0.0)
 
-    def variance_gradient(self, solution: Solution, contrast: Array) -> Array:
-        """Derivative by theta of ``l' (X' V^-1 X)^-1 l`` for a contrast l, (p,)."""
-        p = len(contrast)
-        direction = np.append(np.linalg.solve(solution.w[:p, :p], contrast), 0.0)
-        return self._pull_back(solution, -np.outer(direction, direction), 0.0)
+    def variance_gradients(self, solution: Solution, contrasts: Array) -> Array:
+        """Derivatives by theta of ``l' (X' V^-1 X)^-1 l`` for each contrast l: (k, p) -> (k, n_theta)."""
+        p = contrasts.shape[1]
+        directions = np.linalg.solve(solution.w[:p, :p], contrasts.T).T
+        padded = np.column_stack((directions, np.zeros(len(directions))))
+        if self.has_curvature:
+            qq = curvature(solution.trace[0], np.zeros_like(solution.w)).qq
+            by_covariance = np.einsum("kr,abrs,ks->kab", padded, qq, padded)
+            return np.array([self._from_covariance(solution, matrix) for matrix in by_covariance])
+        return np.array([self._pull_back(solution, -np.outer(d, d), 0.0) for d in padded])
+
+    def _from_covariance(self, solution: Solution, by_covariance: Array) -> Array:
+        """The chain from a derivative by the one factor's T / sigma2 to theta."""
+        by_lam = 2.0 * by_covariance @ solution.lams[0]
+        return np.concatenate([b.covariance.pull_back(by_lam[b.effects, b.effects]) for b in self.blocks])
 
     def _pull_back(self, solution: Solution, w_bar: Array, weight: float) -> Array:
         """Derivatives by theta of ``f(W) + weight log |V|``, w_bar being the derivative of f by W."""

@@ -97,7 +97,7 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
 
     structure = [[(len(b.columns), b.covariance) for b in level.blocks] for level in design.levels]
     criterion = Criterion(engine_of, make_blocks(structure), design.n_obs, reml, design.residual)
-    _check_residual(criterion)
+    _check_residual(design, criterion)
     optimum = minimise(criterion, start)
     solution, fixed, scale = optimum.solution, design.fixed, design.outcome_scale
     p = len(solution.beta)
@@ -122,9 +122,12 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
     )
 
 
-def _check_residual(criterion: Criterion) -> None:
-    zero = criterion.solve(np.zeros(criterion.n_theta))
-    if zero.residual <= _PERFECT_FIT * zero.w[-1, -1]:
+def _check_residual(design: Design, criterion: Criterion) -> None:
+    """Refuse an outcome that lies in the span of the predictors: regression leaves nothing of it."""
+    fixed = slice(sum(criterion.engine.sizes), None)
+    w = design.products[fixed, fixed].sum(axis=2)
+    residual = w[-1, -1] - w[-1, :-1] @ np.linalg.solve(w[:-1, :-1], w[:-1, -1])
+    if residual <= _PERFECT_FIT * w[-1, -1]:
         raise IdentificationError(
             "The predictors reproduce the outcome exactly, so no residual variance is left to estimate. "
             "Is the outcome, or a copy of it, among the predictors?"

@@ -22,6 +22,10 @@ DECREMENT_TOLERANCE = 1e-12
 CONVERGED_DECREMENT = 1e-6
 #: Singular values of the scaled Lambda below this make a fit singular.
 SINGULAR_TOLERANCE = 1e-4
+#: Where second derivatives cost no more than first ones, they take over from here.
+_NEAR = 1e-1
+#: A promised decrease beyond which a polishing step has nothing to add.
+_PERFECT = 1e-19
 #: Relative rounding error of the deviance.
 _RESOLUTION = 1e-12
 _MAX_STEPS = 200
@@ -114,15 +118,17 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
         return theta, solution, gradient, np.zeros((0, 0)), 1
     evaluations, exact = 1, False
     costly = not criterion.engine.complex_step
+    price = 1 if criterion.has_curvature else len(theta)
     metric = criterion.expected_information(solution)
     damping, growth, before = 1e-3, 2.0, np.inf
     for _ in range(_MAX_STEPS):
         step, predicted = _newton_step(gradient, metric, damping)
         slow = 0.2 * before < predicted < 1.0 and not costly
-        if not exact and (predicted < DECREMENT_TOLERANCE or slow):
+        near = predicted < _NEAR and criterion.has_curvature
+        if not exact and (predicted < DECREMENT_TOLERANCE or slow or near):
             exact, damping, growth = True, 0.0, 2.0
-            metric = criterion.hessian(theta)
-            evaluations += len(theta)
+            metric = criterion.hessian(theta, solution)
+            evaluations += price
             continue
         if predicted < DECREMENT_TOLERANCE:
             break
@@ -140,17 +146,19 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
             if costly:
                 metric = _updated(metric, step, gradient - last)
             elif exact:
-                metric = criterion.hessian(theta)
-                evaluations += len(theta)
+                metric = criterion.hessian(theta, solution)
+                evaluations += price
             else:
                 metric = criterion.expected_information(solution)
         else:
             damping, growth, before = max(damping, 1e-4) * growth, 2.0 * growth, 0.0
     if not exact:
-        metric = criterion.hessian(theta)
-        evaluations += len(theta)
-    theta, solution, gradient = _polish(criterion, theta, solution, gradient, metric)
-    return theta, solution, gradient, metric, evaluations + 1
+        metric = criterion.hessian(theta, solution)
+        evaluations += price
+    if _newton_step(gradient, metric, 0.0)[1] > _PERFECT:
+        theta, solution, gradient = _polish(criterion, theta, solution, gradient, metric)
+        evaluations += 1
+    return theta, solution, gradient, metric, evaluations
 
 
 def _updated(metric: Array, step: Array, change: Array) -> Array:
@@ -195,6 +203,8 @@ def _decrement(gradient: Array, hessian: Array) -> tuple[float, bool]:
 
 def _way_out(criterion: Criterion, theta: Array, solution: Solution) -> Array | None:
     """A theta with lower deviance near a singular stop, if the deviance falls with a variance that is zero there."""
+    if not _is_singular(criterion, theta):
+        return None
     gradients = criterion.covariance_gradients(solution)
     proposal, found = theta.copy(), False
     for block, by_covariance in zip(criterion.blocks, gradients, strict=True):

@@ -81,15 +81,12 @@ class Satterthwaite:
         p = len(solution.beta)
         if not len(fitted.optimum.theta):
             return np.full(len(contrasts), float(fitted.design.n_obs - p))
-        inverse = np.linalg.inv(solution.w[:p, :p])
-        df = np.empty(len(contrasts))
-        for k, contrast in enumerate(contrasts @ fitted.design.fixed.transform):
-            relative = contrast @ inverse @ contrast
-            gradient = np.append(
-                solution.sigma2 * fitted.criterion.variance_gradient(solution, contrast),
-                relative,
-            )
-            df[k] = 2 * (solution.sigma2 * relative) ** 2 / (gradient @ fitted.parameters_vcov @ gradient)
+        engine = contrasts @ fitted.design.fixed.transform
+        relative = np.einsum("ki,ij,kj->k", engine, np.linalg.inv(solution.w[:p, :p]), engine)
+        by_theta = solution.sigma2 * fitted.criterion.variance_gradients(solution, engine)
+        gradients = np.column_stack((by_theta, relative))
+        uncertainty = np.einsum("ki,ij,kj->k", gradients, fitted.parameters_vcov, gradients)
+        df: Array = 2 * (solution.sigma2 * relative) ** 2 / uncertainty
         return df
 
     def reference(self, contrasts: Array) -> tuple[float, float]:

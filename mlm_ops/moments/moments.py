@@ -121,6 +121,10 @@ class Moments:
             digest.update("\x1f".join(map(str, texts)).encode())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def _known_units(self) -> dict[GroupingFactor, tuple[Codes, NDArray[Any]]]:
+        return {}
+
     def units_of(self, group: GroupingFactor) -> tuple[Codes, NDArray[Any]]:
         """The unit of a grouping factor that each smallest unit lies in.
 
@@ -133,6 +137,11 @@ class Moments:
         """
         if len(group) == 1:
             group = self.nested_in.get(group[0], group)
+        if group not in self._known_units:
+            self._known_units[group] = self._find_units(group)
+        return self._known_units[group]
+
+    def _find_units(self, group: GroupingFactor) -> tuple[Codes, NDArray[Any]]:
         missing = [name for name in group if name not in self.schema.keys]
         if missing:
             raise DataError(f"The moments hold no units of {group_name(group)}. Got {', '.join(self.schema.keys)}.")

@@ -86,9 +86,10 @@ def find_needs(source: Source, models: Sequence[Model], levels: Sequence[str]) -
                     and (isinstance(atom, Function) or node.name in outcomes)
                 ):
                     role = "outcome" if node.name in outcomes else "column"
+                    what = "a model" if isinstance(variable, Column) else label(variable)
                     raise DataError(
-                        f"The {role} {node.name!r} holds text ({source.types[node.name]}), and {label(variable)} needs "
-                        "numbers. Cast or recode it in a view or SELECT."
+                        f"The {role} {node.name!r} holds text ({source.types[node.name]}), and {what} needs numbers."
+                        f"{source.stray_cells(node.name)} Cast or recode it in a view or SELECT."
                     )
             factor = as_factor(atom, text_columns)
             if factor is None:
@@ -135,24 +136,28 @@ def run(source: Source, sql: str) -> Any:
         raise DataError(f"Cannot read {source.description}: {first_line(error)}") from error
 
 
+def _one_row(source: Source, sql: str) -> dict[str, Any]:
+    result = run(source, sql)
+    names = [column[0] for column in result.description]
+    return dict(zip(names, result.fetchall()[0], strict=True))
+
+
 def take_survey(source: Source, needs: Needs) -> Survey:
     """Run the first query."""
     numbers = [{"alias": f"x{i}", "expression": expression(n)} for i, n in enumerate(needs.all_numbers)]
     categories = [{"alias": f"c{i}", "expression": category(c)} for i, c in enumerate(needs.all_categories)]
-    sql = render(
-        "survey",
-        relation=source.relation,
-        numbers=numbers,
-        categories=categories,
-        units=[key_expression(source, key) for key in needs.keys],
-        complete=complete(needs),
-    )
-    result = run(source, sql)
-    names = [column[0] for column in result.description]
-    row = dict(zip(names, result.fetchall()[0], strict=True))
-    missing = {key: row[f"missing_unit_{i}"] for i, key in enumerate(needs.keys)}
-    missing |= {label(n): row[f"missing_x{i}"] for i, n in enumerate(needs.all_numbers)}
-    missing |= {c: row[f"missing_c{i}"] for i, c in enumerate(needs.all_categories)}
+    asked = {
+        "relation": source.relation,
+        "numbers": numbers,
+        "categories": categories,
+        "units": [key_expression(source, key) for key in needs.keys],
+    }
+    row = _one_row(source, render("survey", **asked, complete=complete(needs)))
+    # what is missing where costs a look at every value, and is asked only if something is
+    gaps = _one_row(source, render("missing", **asked)) if row["n_complete"] < row["n_rows"] else {}
+    missing = {key: gaps.get(f"missing_unit_{i}", 0) for i, key in enumerate(needs.keys)}
+    missing |= {label(n): gaps.get(f"missing_x{i}", 0) for i, n in enumerate(needs.all_numbers)}
+    missing |= {c: gaps.get(f"missing_c{i}", 0) for i, c in enumerate(needs.all_categories)}
     varying: set[Variable] = {n for i, n in enumerate(needs.all_numbers) if row[f"varies_x{i}"]}
     varying |= {Factor(c) for i, c in enumerate(needs.all_categories) if row[f"varies_c{i}"]}
     return Survey(

@@ -8,17 +8,7 @@
 
 {% macro default__survey(relation, numbers, categories, units, complete, probe_rows=20000) %}
 with present as (
-  select
-    count(*) as n_rows
-    {%- for unit in units %},
-    count(*) - count({{ unit }}) as missing_unit_{{ loop.index0 }}
-    {%- endfor %}
-    {%- for number in numbers %},
-    count(*) filter (where not ({{ is_complete([number.expression]) }})) as missing_{{ number.alias }}
-    {%- endfor %}
-    {%- for category in categories %},
-    count(*) - count({{ category.expression }}) as missing_{{ category.alias }}
-    {%- endfor %}
+  select count(*) as n_rows
   from {{ relation }}
 ),
 totals as (
