@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mlm_ops.errors import MlmError, StoreError
+from mlm_ops.errors import DataError, MlmError, StoreError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -89,6 +89,8 @@ def run(options: argparse.Namespace) -> int:
     from mlm_ops.project import find_project
 
     find_project(Path.cwd())
+    if options.warehouse is not None:
+        _require_folder(options.warehouse)
     _tell("Loading the project ...")
     from mlm_ops.display import progress
     from mlm_ops.plugins.dagster import run_project
@@ -136,21 +138,30 @@ def ui(options: argparse.Namespace) -> int:
 
 
 def _fit_formula(options: argparse.Namespace) -> int:
-    if options.data is None or options.database is not None:
-        raise MlmError('A formula is fitted to one data file: mlm fit "y ~ x + (x | g)" data.csv')
-    from mlm_ops.fit import fit as fit_formula
-    from mlm_ops.store import open_data
-
-    connection, table = open_data(options.data, options.table)
-    with connection:
-        fitted = fit_formula(
-            options.what,
-            table,
-            connection=connection,
-            estimator=options.estimator or "reml",
-            df=options.df or "satterthwaite",
+    if options.database is not None:
+        raise MlmError(
+            "A formula is fitted to one data file, and --database is for analysis files. Write: "
+            f"{_command('fit', shlex.quote(options.what), shlex.quote(_short(options.database)), table='NAME')}"
         )
-        print(fitted)
+    if options.data is None:
+        raise MlmError(f"A formula is fitted to one data file: mlm fit {shlex.quote(options.what)} data.csv")
+    from mlm_ops.fit import fit as fit_formula
+    from mlm_ops.moments.files import is_database
+
+    fitted = functools.partial(
+        fit_formula, options.what, estimator=options.estimator or "reml", df=options.df or "satterthwaite"
+    )
+    path = Path(options.data)
+    if is_database(path):
+        from mlm_ops.store import open_database
+
+        connection, table = open_database(path, options.table)
+        with connection:
+            print(fitted(table, connection=connection))
+        return 0
+    if options.table is not None:
+        raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
+    print(fitted(path))
     return 0
 
 
@@ -166,7 +177,9 @@ def _fit_analysis(options: argparse.Namespace) -> int:
 
     analysis = read_analysis(options.what)
     if not options.database.exists():
-        raise StoreError(f"There is no database at {options.database}.")
+        raise StoreError(
+            f"There is no database at {options.database}. Name the DuckDB file that holds {analysis.data}."
+        )
     import uuid
     from importlib.metadata import version
 
@@ -239,6 +252,13 @@ def _command(*words: str, **options: object) -> str:
             shown = _short(value) if isinstance(value, Path) else str(value)
             parts += [f"--{name}"] if value is True else [f"--{name}", shlex.quote(shown)]
     return " ".join(parts)
+
+
+def _require_folder(folder: Path) -> None:
+    """Refuse a place where no folder can be, before anything is loaded or recorded."""
+    for path in (folder, *folder.resolve().parents):
+        if path.exists() and not path.is_dir():
+            raise StoreError(f"The warehouse is a folder, and {_short(path)} is a file. Name another with --warehouse.")
 
 
 def _short(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""DuckDB files: opening one that may be busy, reading a user's data file, replacing a published copy.
+"""DuckDB files: opening one that may be busy, finding its table, replacing a published copy.
 
 What can go wrong with a file is said here, as one sentence that names it.
 """
@@ -17,20 +17,13 @@ from typing import TypeVar
 import duckdb
 
 from mlm_ops.errors import DataError, StoreError
-from mlm_ops.sql_text import literal, qualified
+from mlm_ops.sql_text import qualified
 
 Connection = duckdb.DuckDBPyConnection
 OnWait = Callable[[str], None]
 Result = TypeVar("Result")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-DATABASE_SUFFIXES = frozenset({".duckdb", ".db", ".ddb"})
-#: How DuckDB reads each kind of data file; R writes a missing value as NA.
-READERS = {
-    ".csv": "read_csv({path}, sample_size = -1, nullstr = ['', 'NA'])",
-    ".tsv": "read_csv({path}, sample_size = -1, nullstr = ['', 'NA'])",
-    ".parquet": "read_parquet({path})",
-}
 
 
 class _BusyError(Exception):
@@ -130,15 +123,15 @@ def _why_not_opened(path: Path, error: duckdb.Error) -> str:
     return f"The database {path} cannot be opened: {reason}"
 
 
-def open_data(path: Path | str, table: str | None = None) -> tuple[Connection, str]:
-    """Open a data file for fitting.
+def open_database(path: Path | str, table: str | None = None) -> tuple[Connection, str]:
+    """Open a DuckDB file for fitting, read-only.
 
     Parameters
     ----------
     path
-        A CSV or Parquet file, read into memory, or a DuckDB file, opened read-only.
+        The file.
     table
-        The table of a DuckDB file; may be left out when it has just one.
+        May be left out when there is just one.
 
     Returns
     -------
@@ -148,30 +141,11 @@ def open_data(path: Path | str, table: str | None = None) -> tuple[Connection, s
     Raises
     ------
     DataError, StoreError
-        The file is missing, is of an unknown kind, or cannot be read; or the table has to be named.
+        The file cannot be opened, or the table has to be named.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"There is no file {path}.")
-    kind = path.suffix.lower()
-    if kind in DATABASE_SUFFIXES:
-        connection = connect(path, read_only=True)
-        return connection, table or _only_table(connection, path)
-    if kind not in READERS:
-        expected = ", ".join(sorted([*READERS, *DATABASE_SUFFIXES]))
-        raise DataError(
-            f"{path} is of a kind that cannot be read. Got {kind or 'no suffix'}; expected one of {expected}."
-        )
-    if table is not None:
-        raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {table}.")
-    connection = duckdb.connect()
-    reader = READERS[kind].format(path=literal(str(path)))
-    try:
-        connection.execute(f"create table data as select * from {reader}")
-    except duckdb.Error as error:
-        connection.close()
-        raise DataError(f"{path} cannot be read as {kind[1:]}: {str(error).partition(chr(10))[0]}") from error
-    return connection, "data"
+    connection = connect(path, read_only=True)
+    return connection, table or _only_table(connection, path)
 
 
 def _only_table(connection: Connection, path: Path) -> str:

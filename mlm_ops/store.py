@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from mlm_ops.database import Connection, OnWait, connect, open_data, replacing
+from mlm_ops.database import Connection, OnWait, connect, open_database, replacing
 from mlm_ops.errors import StoreError
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, first_line, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
@@ -28,7 +28,7 @@ __all__ = [
     "Staged",
     "check_store",
     "connect",
-    "open_data",
+    "open_database",
     "publish",
     "read_latest",
     "read_staged",

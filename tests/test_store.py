@@ -321,21 +321,11 @@ class TestConnect:
             store.connect(tmp_path / "warehouse" / "warehouse.duckdb", read_only=True)
 
 
-class TestOpenData:
-    def test_csv_with_missing_values_as_r_writes_them(self, tmp_path):
-        (tmp_path / "it's.csv").write_text("school;ses\na;1.5\nb;NA\n")
-        connection, table = store.open_data(tmp_path / "it's.csv")
-        with connection:
-            assert rows(connection, f"from {table}") == [("a", 1.5), ("b", None)]
-
-    def test_parquet_and_duckdb(self, tmp_path):
-        pl.DataFrame({"x": [1, 2]}).write_parquet(tmp_path / "d.parquet")
-        connection, table = store.open_data(tmp_path / "d.parquet")
-        with connection:
-            assert rows(connection, f"from {table}") == [(1,), (2,)]
+class TestOpenDatabase:
+    def test_its_one_table(self, tmp_path):
         with duckdb.connect(str(tmp_path / "d.duckdb")) as target:
             target.execute('create table "my table" as select 3 as x')
-        connection, table = store.open_data(tmp_path / "d.duckdb")
+        connection, table = store.open_database(tmp_path / "d.duckdb")
         with connection:
             assert rows(connection, f"from {table}") == [(3,)]
 
@@ -343,25 +333,10 @@ class TestOpenData:
         with duckdb.connect(str(tmp_path / "d.duckdb")) as target:
             target.execute("create table a as select 1 as x; create table b as select 1 as x")
         with pytest.raises(DataError, match=r"main\.a, main\.b\. Name one with --table"):
-            store.open_data(tmp_path / "d.duckdb")
-        connection, table = store.open_data(tmp_path / "d.duckdb", "b")
+            store.open_database(tmp_path / "d.duckdb")
+        connection, table = store.open_database(tmp_path / "d.duckdb", "b")
         connection.close()
         assert table == "b"
-
-    @pytest.mark.parametrize(
-        ("name", "content", "sentence"),
-        [
-            ("d.xlsx", b"", "xlsx; expected one of"),
-            ("d.parquet", b"abc", "cannot be read as parquet"),
-            ("d.csv", None, "no file"),
-        ],
-    )
-    def test_files_that_are_no_data(self, tmp_path, name, content, sentence):
-        if content is not None:
-            (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=sentence) as caught:
-            store.open_data(tmp_path / name)
-        assert "\n" not in str(caught.value)
 
 
 def truncated(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,9 +14,12 @@ import polars as pl
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.errors import DataError
 from mlm_ops.language.nearest import did_you_mean, nearest
-from mlm_ops.sql_text import identifier
+from mlm_ops.moments.files import is_data_file, is_database, read_file
+from mlm_ops.sql_text import identifier, literal
 
 _FRAME = "mlm_rows"
+#: Schemas of the results store, which no one fits models to.
+_OURS = frozenset({"mlm", "mlm_staging"})
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
 _TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
 _TABLE = re.compile(r"""(?:"(?:[^"]|"")+"|[^\W\d]\w*)(?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*)){0,2}""")
@@ -36,12 +40,15 @@ class Source:
         How a person would name the rows.
     types
         SQL type of every column.
+    table
+        How a person would name where the columns are.
     """
 
     relation: str
     query: Callable[[str], Any]
     description: str
     types: dict[str, str]
+    table: str
 
     def is_numeric(self, column: str) -> bool:
         """Whether a column holds numbers."""
@@ -50,6 +57,22 @@ class Source:
     def is_text(self, column: str) -> bool:
         """Whether a column is categorical wherever it stands."""
         return _TEXT.fullmatch(self.types[column]) is not None
+
+    def stray_cells(self, column: str) -> str:
+        """Where most cells of a text column are numbers, how many are none, and one of them; else nothing.
+
+        One bad cell makes a whole column of a CSV file text.
+        """
+        name = identifier(column)
+        row = self.query(
+            f"select count({name}), count(try_cast({name} as double)), "
+            f"min({name}) filter (where {name} is not null and try_cast({name} as double) is null) from {self.relation}"
+        ).fetchone()
+        total, numbers, example = row if row is not None else (0, 0, None)
+        if example is None or 2 * numbers <= total:
+            return ""
+        shown = literal(str(example)[:40])
+        return f" It is text because {total - numbers} of its {total} cells are no numbers, such as {shown}."
 
     def require(self, columns: Iterable[str]) -> None:
         """Refuse columns that are not there, all together, naming those that are.
@@ -66,59 +89,48 @@ class Source:
         hints = {name: near for name in missing if (near := nearest(name, self.types))}
         meant = ", ".join(f"{near!r} for {name!r}" if many else repr(near) for name, near in hints.items())
         raise DataError(
-            f"Column{'s' * many} {', '.join(map(repr, missing))} {'are' if many else 'is'} not in {self.description}."
+            f"Column{'s' * many} {', '.join(map(repr, missing))} {'are' if many else 'is'} not in {self.table}."
             + (f" Did you mean {meant}?" if meant else "")
             + f" Its columns are {listed(self.types)}."
         )
 
 
 def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, where: str | None = None) -> Source:
-    """Make a Source of a table name, a SELECT, a DuckDB relation, or a frame.
+    """Make a Source of a table name, a SELECT, a DuckDB relation, a frame, or a CSV or Parquet file.
 
     Parameters
     ----------
     data
-        A table name or SELECT (with `connection`), a DuckDB relation, or whatever DuckDB scans: polars, Arrow, pandas.
+        A table name or SELECT (with `connection`), a DuckDB relation, whatever DuckDB scans (polars, Arrow, pandas),
+        or the path of a data file.
     where
         A SQL condition on the rows.
 
     Raises
     ------
     DataError
-        The table does not exist, the SELECT does not run, or the object is none of these.
+        The table or file does not exist, the SELECT or the condition does not run, or the object is none of these.
     """
-    if isinstance(data, str):
-        if connection is None:
-            raise DataError(f"A table name or SELECT needs a connection. Got {data!r} alone; pass connection=.")
-        relation, description = _relation_of(data)
-        query: Callable[[str], Any] = connection.execute
-    elif isinstance(data, duckdb.DuckDBPyRelation):
-        relation, description = identifier(_FRAME), "the relation"
-
-        def query(sql: str) -> Any:
-            return data.query(_FRAME, sql)
-    else:
-        private = duckdb.connect()
-        frame = _scannable(data)
-        try:
-            private.register(_FRAME, frame)
-        except (duckdb.Error, TypeError) as error:
-            raise DataError(
-                f"The data are nothing DuckDB can scan. Got {type(data).__name__}; expected a polars, Arrow or pandas "
-                "frame, a DuckDB relation, or a table name with connection=."
-            ) from error
-        relation, description, query = identifier(_FRAME), "the data", private.execute
-    if where is not None:
-        relation = f"(select * from {relation} where {_condition(where)})"
+    relation, description, query = _rows_of(data, connection)
+    # an alias, so that a sub-select may stand here in every dialect
+    relation = f"{relation} as {identifier(_FRAME)}"
     try:
-        # an alias, so that a sub-select may stand here in every dialect
-        relation = f"{relation} as {identifier(_FRAME)}"
         described = query(f"describe select * from {relation}").fetchall()
     except duckdb.CatalogException as error:
-        raise DataError(f"{description[0].upper()}{description[1:]} does not exist. {_tables(connection)}") from error
+        raise DataError(_no_such_table(description, connection)) from error
     except duckdb.Error as error:
+        if "closed" in str(error).lower():
+            raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
         raise DataError(f"Cannot read {description}: {first_line(error)}") from error
-    return Source(relation, query, description, {row[0]: row[1] for row in described})
+    types = {row[0]: row[1] for row in described}
+    if where is None:
+        return Source(relation, query, description, types, description)
+    filtered = f"(select * from {relation} where {_condition(where)}) as {identifier(_FRAME)}"
+    try:
+        query(f"describe select * from {filtered}").fetchall()
+    except duckdb.Error as error:
+        raise DataError(f"The row filter where: {where} does not fit {description}: {first_line(error)}") from error
+    return Source(filtered, query, f"{description} where {where}", types, description)
 
 
 def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
@@ -127,11 +139,10 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
         return data.collect()
     if isinstance(data, pl.DataFrame):
         return data
-    if isinstance(data, str):
+    if isinstance(data, str | Path):
         source = open_source(data, connection)
-        assert connection is not None, "open_source refuses a name without a connection"
-        data = connection.sql(f"select * from {source.relation}")
-    if isinstance(data, duckdb.DuckDBPyRelation):
+        data = source.query(f"select * from {source.relation}")
+    if isinstance(data, duckdb.DuckDBPyRelation | duckdb.DuckDBPyConnection):
         rows: pl.DataFrame = data.pl()
         return rows
     try:
@@ -139,14 +150,55 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
     except (TypeError, ValueError) as error:
         raise DataError(
             f"The rows are nothing polars can read. Got {type(data).__name__}; expected a polars, Arrow or pandas "
-            "frame, a DuckDB relation, or a table name with connection=."
+            "frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with connection=."
         ) from error
 
 
+def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[str, str, Callable[[str], Any]]:
+    """What stands after FROM, how a person would name it, and what runs the query."""
+    if isinstance(data, Path) or (isinstance(data, str) and _is_path(data, connection)):
+        return identifier(_FRAME), str(data), read_file(data, _FRAME).execute
+    if isinstance(data, str):
+        if connection is None:
+            raise DataError(
+                f"A table name or SELECT needs a connection. Got {data!r} alone; pass connection=, or the path of a "
+                "CSV or Parquet file."
+            )
+        return *_relation_of(data), connection.execute
+    if isinstance(data, duckdb.DuckDBPyRelation):
+        return identifier(_FRAME), "the relation", lambda sql: data.query(_FRAME, sql)
+    private = duckdb.connect()
+    frame = _scannable(data)
+    try:
+        private.register(_FRAME, frame)
+    except (duckdb.Error, TypeError) as error:
+        raise DataError(
+            f"The data are nothing DuckDB can scan. Got {type(data).__name__}; expected a polars, Arrow or pandas "
+            "frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with connection=."
+        ) from error
+    return identifier(_FRAME), "the data", private.execute
+
+
+def _is_path(text: str, connection: duckdb.DuckDBPyConnection | None) -> bool:
+    """Whether a text names a file; beside a connection ``a.csv`` may be a table of the schema a."""
+    if connection is not None and _TABLE.fullmatch(text.strip()):
+        return False
+    return (is_data_file(text) or is_database(text)) and "\n" not in text
+
+
 def _scannable(data: Any) -> Any:
-    """What DuckDB takes: polars frames as Arrow streams, everything else as it is."""
+    """What DuckDB takes: polars frames as Arrow streams, everything else as it is.
+
+    Raises
+    ------
+    DataError
+        A polars frame without columns, which is no table.
+    """
     if type(data).__module__.startswith("polars"):
-        return ArrowStream(data.collect() if hasattr(data, "collect") else data)
+        frame = data.collect() if hasattr(data, "collect") else data
+        if hasattr(frame, "columns") and not frame.columns:
+            raise DataError("The data have no columns and no rows.")
+        return ArrowStream(frame)
     return data
 
 
@@ -208,12 +260,19 @@ def _condition(where: str) -> str:
     return f"({where}\n)"
 
 
-def _tables(connection: duckdb.DuckDBPyConnection | None) -> str:
+def _no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None) -> str:
+    """Say what there is instead, without the tables that mlm-ops itself makes."""
+    missing = f"{description[0].upper()}{description[1:]} does not exist."
     if connection is None:
-        return ""
+        return missing
     rows = connection.execute(
-        "select schema_name, table_name from duckdb_tables() union select schema_name, view_name from duckdb_views() "
-        "where not internal order by all"
+        "select schema_name, table_name from duckdb_tables() where not internal union "
+        "select schema_name, view_name from duckdb_views() where not internal order by all"
     ).fetchall()
-    names = [name if schema == "main" else f"{schema}.{name}" for schema, name in rows]
-    return f"The database holds {listed(names)}." if names else "The database holds no tables."
+    names = [name if schema == "main" else f"{schema}.{name}" for schema, name in rows if schema not in _OURS]
+    made = {name.removesuffix("_moments_description") for name in names if name.endswith("_moments_description")}
+    ours = {f"{name}{suffix}" for name in made for suffix in ("_moments", "_moments_description", "_centered")}
+    theirs = [name for name in names if name not in ours]
+    asked = description.removeprefix("table ").removeprefix("main.")
+    held = f"The database holds {listed(theirs)}." if theirs else "The database holds no tables."
+    return f"{missing}{did_you_mean(asked, theirs)} {held}"
