@@ -261,8 +261,8 @@ def fit(
         lme4's formula with ``within()``, ``between()`` and ``center()``; without a random part it is single-level
         regression.
     data
-        A polars DataFrame or LazyFrame, a DuckDB relation, anything DuckDB scans (Arrow, pandas), or a table name or
-        SELECT with `connection`.
+        A polars DataFrame or LazyFrame, a DuckDB relation, anything DuckDB scans (Arrow, pandas), the path of a CSV or
+        Parquet file, or a table name or SELECT with `connection`.
     estimator
         ``"reml"`` or ``"ml"``.
     df

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from mlm_ops.errors import DataError
 from mlm_ops.plugins.dagster import Warehouse
 
 HSB = Path(__file__).parent / "data" / "hsb.csv"
@@ -49,6 +50,8 @@ LOAD_STUDENTS = """
 )
 def students(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """Load the survey into the warehouse."""
+    if not HSB.is_file():
+        raise DataError(f"There is no file {HSB.relative_to(HSB.parents[2])} (asset students).")
     columns = {name: kind for name, kind, _ in STUDENTS}
     with warehouse.connection() as connection:
         connection.execute(LOAD_STUDENTS, {"path": str(HSB), "columns": columns})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -10,8 +12,10 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
+from mlm_ops.analyze import fit_analysis
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.errors import DataError, IdentificationError, MlmError
+from mlm_ops.language.analysis import parse_analysis
 
 ROWS = 60
 HOSTILE = 'x"; drop table t; --'
@@ -39,7 +43,30 @@ def _data(**columns: Any) -> pl.DataFrame:
             "Column 'X' is not in the data. Did you mean 'x'? Its columns are y, x, g, w, sex.",
         ),
         ("y ~ x + (1 | school)", {}, DataError, "Column 'school' is not in the data."),
-        ("sex ~ x + (1 | g)", {}, DataError, "The outcome 'sex' holds text (VARCHAR)"),
+        (
+            "yy ~ X + age + (1 | g)",
+            {},
+            DataError,
+            "Columns 'yy', 'X', 'age' are not in the data. Did you mean 'y' for 'yy', 'x' for 'X'? Its columns are",
+        ),
+        (
+            "sex ~ x + (1 | g)",
+            {},
+            DataError,
+            "The outcome 'sex' holds text (VARCHAR), and a model needs numbers. Cast or recode it in a view or SELECT.",
+        ),
+        (
+            "y ~ x + (1 | g)",
+            {"y": [*map(str, range(ROWS - 2)), "n/a", "?"]},
+            DataError,
+            "It is text because 2 of its 60 cells are no numbers, such as '?'. Cast or recode it",
+        ),
+        (
+            "y ~ x + (1 | g)",
+            {"x": [*map(str, range(ROWS - 1)), "n/a"]},
+            DataError,
+            "Column 'x' holds text (VARCHAR), with 60 values. It is text because 1 of its 60 cells are no numbers,",
+        ),
         ("y ~ log(sex) + (1 | g)", {}, DataError, "The column 'sex' holds text (VARCHAR), and log(sex) needs numbers."),
         ("y ~ x + (1 | g)", {"x": np.ones(ROWS)}, DataError, "Column 'x' has no variation: every row holds 1."),
         ("y ~ x + (1 | g)", {"y": np.zeros(ROWS)}, DataError, "The outcome 'y' has no variation: every row holds 0."),
@@ -103,6 +130,90 @@ def test_a_table_that_does_not_exist() -> None:
     connection.execute("create table pupils as select 1 as y")
     with pytest.raises(DataError, match=r"Table students does not exist. The database holds pupils."):
         mlm.fit("y ~ 1", "students", connection=connection)
+
+
+def test_tables_of_ours_are_not_suggested() -> None:
+    connection = duckdb.connect()
+    for name in ("pupils", "hsb_moments", "hsb_moments_description", "hsb_centered", "my_centered"):
+        connection.execute(f"create table {name} as select 1 as y")
+    connection.execute("create schema mlm; create table mlm.runs as select 1 as y")
+    with pytest.raises(DataError) as caught:
+        mlm.fit("y ~ 1", "main.pupil", connection=connection)
+    assert str(caught.value) == (
+        "Table main.pupil does not exist. Did you mean 'pupils'? The database holds my_centered, pupils."
+    )
+
+
+def test_a_closed_connection() -> None:
+    connection = duckdb.connect()
+    connection.close()
+    with pytest.raises(DataError, match=r"^The connection is closed\. Open the database again"):
+        mlm.fit("y ~ 1", "pupils", connection=connection)
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ("z > 0", "The row filter where: z > 0 does not fit table t: Binder Error"),
+        ("cast(sex as int) > 3", "Cannot read table t where cast(sex as int) > 3: Conversion Error"),
+        ("x > 1000", "There are no rows in table t where x > 1000."),
+    ],
+)
+def test_a_row_filter_that_fails_is_named(where: str, sentence: str) -> None:
+    connection = duckdb.connect()
+    connection.register("frame", ArrowStream(_data()))
+    connection.execute("create table t as from frame")
+    analysis = parse_analysis(f"{{analysis: a, data: t, models: {{m: y ~ x + (1 | g)}}, where: {where}}}")
+    with pytest.raises(DataError) as caught:
+        fit_analysis(analysis, connection)
+    assert str(caught.value).startswith(f"analysis a: {sentence}")
+
+
+class TestFiles:
+    def test_a_path_is_data(self, tmp_path: Path) -> None:
+        expected = mlm.fit("y ~ x + (1 | g)", _data()).result.log_likelihood
+        _data().write_csv(tmp_path / "it's.csv")
+        _data().write_parquet(tmp_path / "d.parquet")
+        for path in (tmp_path / "it's.csv", str(tmp_path / "it's.csv"), str(tmp_path / "d.parquet")):
+            assert mlm.fit("y ~ x + (1 | g)", path).result.log_likelihood == pytest.approx(expected, abs=1e-9)
+
+    def test_missing_values_as_r_writes_them(self, tmp_path: Path) -> None:
+        _data(x=["NA", *map(str, range(ROWS - 1))]).write_csv(tmp_path / "d.csv")
+        assert mlm.fit("y ~ x + (1 | g)", tmp_path / "d.csv").result.design.n_obs == ROWS - 1
+
+    @pytest.mark.parametrize(
+        ("name", "content", "sentence"),
+        [
+            ("d.csv", b"", "d.csv is empty."),
+            ("head.csv", b"y,x,g\n", "head.csv has no rows."),
+            ("d.csv", None, "There is no file"),
+            ("d.parquet", b"abc", "cannot be read as parquet"),
+            ("d.xlsx", b"", "Got .xlsx; expected one of .csv, .db, .ddb, .duckdb, .parquet, .tsv."),
+            ("d.duckdb", b"", "is a database: give the name of a table in it, with connection="),
+        ],
+    )
+    def test_files_that_are_no_data(self, tmp_path: Path, name: str, content: bytes | None, sentence: str) -> None:
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=re.escape(sentence)) as caught:
+            mlm.fit("y ~ x + (1 | g)", tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+    def test_a_missing_column_is_missing_in_the_file(self, tmp_path: Path) -> None:
+        _data().write_csv(tmp_path / "d.csv")
+        with pytest.raises(DataError, match=r"Column 'z' is not in .*d\.csv\."):
+            mlm.fit("y ~ z", tmp_path / "d.csv")
+
+    def test_beside_a_connection_a_dot_separates_schema_and_table(self) -> None:
+        connection = duckdb.connect()
+        connection.register("frame", ArrowStream(_data()))
+        connection.execute("create schema d; create table d.csv as from frame")
+        assert mlm.fit("y ~ x", "d.csv", connection=connection).result.design.n_obs == ROWS
+
+
+def test_a_frame_without_columns() -> None:
+    with pytest.raises(DataError, match=r"^The data have no columns and no rows\.$"):
+        mlm.fit("y ~ x", pl.DataFrame())
 
 
 @pytest.mark.parametrize(

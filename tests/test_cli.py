@@ -115,6 +115,16 @@ class TestFitFormula:
     def test_a_text_outcome(self, refused):
         assert "sector" in refused("fit", "sector ~ ses + (1 | school)", HSB)
 
+    def test_a_folder(self, refused):
+        assert "is a folder" in refused("fit", "y ~ x", ".")
+
+    def test_the_file_is_named(self, refused):
+        assert "hsb.csv" in refused("fit", "mathach ~ sess + (1 | school)", HSB)
+
+    def test_another_option_for_the_database(self, refused):
+        said = refused("fit", "y ~ x + (1 | g)", "--database", "d.duckdb")
+        assert "mlm fit 'y ~ x + (1 | g)' d.duckdb --table NAME" in said
+
     def test_an_empty_file(self, refused, tmp_path):
         (tmp_path / "empty.csv").write_text("")
         refused("fit", "y ~ x + (1 | g)", "empty.csv")
@@ -242,6 +252,12 @@ class TestRunAndUi:
         assert "(Intercept)" in shown.stdout
         elsewhere = mlm("show", "--database", tmp_path / "nowhere.duckdb", cwd=inside)
         assert elsewhere.returncode == 2
+
+    def test_a_warehouse_that_is_a_file(self, refused, tmp_path):
+        (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "x"\n')
+        (tmp_path / "w").write_text("")
+        assert "w is a file. Name another with --warehouse." in refused("run", "--warehouse", "w")
+        assert "w is a file. Name another with --warehouse." in refused("run", "--warehouse", "w/deep/er")
 
     def test_outside_of_a_project(self, refused):
         assert "no project" in refused("run")

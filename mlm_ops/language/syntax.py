@@ -100,6 +100,8 @@ def parse_sides(text: str) -> tuple[Syntax, Syntax]:
     """
     parser = _Parser(text)
     left = parser.expression(0)
+    if parser.token.text == "=":
+        raise parser.fail("A formula has ~ between the outcome and its predictors, not =; use ~.")
     parser.expect("~", "a formula has the form outcome ~ predictors")
     right = parser.expression(0)
     parser.expect_end()

@@ -15,6 +15,7 @@ from mlm_ops.language.model import (
     Within,
     number_text,
 )
+from mlm_ops.language.nearest import did_you_mean
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, Text
 
 FUNCTIONS = ("log", "exp", "sqrt", "abs")
@@ -48,7 +49,8 @@ class VariableCompiler:
         """One of the language's functions."""
         options = dict(node.options)
         if node.function not in _LANGUAGE:
-            raise self.fail(f"Unknown function {node.function!r}; expected one of {', '.join(_LANGUAGE)}.", node)
+            hint = did_you_mean(node.function, _LANGUAGE)
+            raise self.fail(f"Unknown function {node.function!r}.{hint} There are {', '.join(_LANGUAGE)}.", node)
         most = 2 if node.function in {"within", "between"} else 1
         if not 1 <= len(node.arguments) <= most:
             raise self.fail(f"{node.function}() takes {'one or two arguments' if most == 2 else 'one argument'}.", node)

@@ -141,8 +141,9 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
         return data
     if isinstance(data, str | Path):
         source = open_source(data, connection)
-        data = source.query(f"select * from {source.relation}")
-    if isinstance(data, duckdb.DuckDBPyRelation | duckdb.DuckDBPyConnection):
+        selected: pl.DataFrame = source.query(f"select * from {source.relation}").pl()
+        return selected
+    if isinstance(data, duckdb.DuckDBPyRelation):
         rows: pl.DataFrame = data.pl()
         return rows
     try:

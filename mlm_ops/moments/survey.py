@@ -20,6 +20,10 @@ from mlm_ops.sql_text import identifier
 _NATIVE_KEY = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|VARCHAR")
 
 
+#: A text column with more values than this, most of them numbers, was meant to be numeric.
+MOST_LEVELS = 20
+
+
 @dataclass(frozen=True)
 class Needs:
     """What the models ask of the rows, before anything is known of them.
@@ -183,6 +187,12 @@ def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Su
     """Refuse data that no model can be fitted to."""
     if survey.n_rows == 0:
         raise DataError(f"There are no rows in {source.description}.")
+    for column in needs.text_columns & survey.levels.keys():
+        if len(survey.levels[column]) > MOST_LEVELS and (stray := source.stray_cells(column)):
+            raise DataError(
+                f"Column {column!r} holds text ({source.types[column]}), with {len(survey.levels[column])} values."
+                f"{stray} Mend these cells, or recode the column in a view or SELECT."
+            )
     for number in needs.all_numbers:
         own = sum(survey.missing.get(column, 0) for column in columns_of(number))
         undefined = survey.missing[label(number)]

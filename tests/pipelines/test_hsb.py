@@ -1,10 +1,15 @@
 """The shipped code location: its graph, and what one materialization leaves behind."""
 
+from pathlib import Path
+
 import dagster as dg
 import duckdb
 import pytest
 
+from mlm_ops.errors import DataError
+from mlm_ops.plugins.dagster import Warehouse
 from mlm_ops.tables import TABLES
+from pipelines import assets
 from pipelines.assets import HSB, STUDENTS
 from pipelines.definitions import defs
 
@@ -136,3 +141,9 @@ def test_rows_are_stored_in_the_order_of_their_schools(materialized) -> None:
     with duckdb.connect(str(materialized.warehouse / "warehouse.duckdb"), read_only=True) as warehouse:
         schools = [school for (school,) in warehouse.execute("select school from main.students").fetchall()]
     assert schools == sorted(schools)
+
+
+def test_a_missing_data_file_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(assets, "HSB", HSB.with_name("gone.csv"))
+    with pytest.raises(DataError, match=r"^There is no file pipelines/data/gone\.csv \(asset students\)\.$"):
+        assets.students(warehouse=Warehouse(directory=str(tmp_path)))
