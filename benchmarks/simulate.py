@@ -58,7 +58,9 @@ def crossed(rows: int, students: int, lecturers: int, departments: int) -> duckd
     connection.execute("select setseed(0.4)")
     normal = "sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random())"
     for name, size, scale in (("s", students, 0.33), ("d", lecturers, 0.5), ("dept", departments, 0.1)):
-        connection.execute(f"create table {name}s as select i as {name}, {scale} * {normal} as u_{name} from range({size}) as r(i)")
+        connection.execute(
+            f"create table {name}s as select i as {name}, {scale} * {normal} as u_{name} from range({size}) as r(i)"
+        )
     connection.execute(
         f"""create table data as
         with drawn as (

@@ -1,6 +1,6 @@
 """Three nested levels with slopes at two, and crossed factors of InstEval's size: the fit after the moments.
 
-    uv run python benchmarks/structures.py
+uv run python benchmarks/structures.py
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ def measure(title: str, formula: str, connection: duckdb.DuckDBPyConnection) -> 
         taken.append(time.perf_counter() - started)
     optimum = fit.result.optimum
     print(f"{title}: {formula}")
-    print(f"  moments {scan:.2f} s, {moments.n_units:,} units; fit {statistics.median(taken):.2f} s, "
-          f"{optimum.evaluations} evaluations, converged {optimum.converged}")
+    print(
+        f"  moments {scan:.2f} s, {moments.n_units:,} units; fit {statistics.median(taken):.2f} s, "
+        f"{optimum.evaluations} evaluations, converged {optimum.converged}"
+    )
 
 
 if __name__ == "__main__":

@@ -123,12 +123,13 @@ class Cross:
         k_lam = self._times_lambda(k, lam_rest)
         h = self._lambda_times(lam_rest, k_lam)
         h[np.diag_indices_from(h)] += 1.0
-        factor, _ = dpotrf(h, lower=1, overwrite_a=0)
+        factor, _ = dpotrf(h.T, lower=1, overwrite_a=1)  # h is symmetric, and h.T in LAPACK's order without a copy
         log_determinant += 2.0 * float(np.log(np.diag(factor)).sum())
         r = solve_triangular(factor, self._lambda_times(lam_rest, kx), lower=True, check_finite=False)
         u_rest = solve_triangular(factor, r, lower=True, trans=1, check_finite=False)
         h_inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
-        h_inverse = np.tril(h_inverse) + np.tril(h_inverse, -1).T
+        h_inverse = h_inverse + h_inverse.T  # the upper triangle is zero
+        h_inverse[np.diag_indices_from(h_inverse)] /= 2
         trace = CrossTrace(lam, lam_rest, inverse(chol), solve_upper(chol, rx), k, k_lam, kx, h_inverse, u_rest)
         return wxx - r.T @ r, log_determinant, trace
 
@@ -192,11 +193,12 @@ class Cross:
     def expected_information(self, trace: CrossTrace) -> list[Matrix]:
         """The leading term for each factor as if its units were independent: a metric to start from."""
         found = [_square(self._reduced(trace))]
-        for part in self.remaining:
+        for part, lam in zip(self.remaining, trace.lam_rest, strict=True):
             rows = trace.k_lam[part.place].reshape(part.size, part.units, -1)
-            times = (trace.k_lam[part.place] @ trace.h_inverse).reshape(part.size, part.units, -1)
-            blocks = _own_blocks(trace.k, part) - np.einsum("ius,kus->iku", times, rows)
-            found.append(_square(blocks))
+            columns = trace.h_inverse[part.place].reshape(part.size, part.units, -1)
+            # K Lambda H^-1 = T0 Lambda, and a metric may be rough where Lambda is nearly singular
+            t0_lam = np.einsum("ius,kus->iku", rows, columns)
+            found.append(_square(np.einsum("iku,ka->iau", t0_lam, np.linalg.pinv(lam, rcond=1e-6))))
         return found
 
     def modes(self, trace: CrossTrace, beta: Matrix) -> list[tuple[Array, Array]]:

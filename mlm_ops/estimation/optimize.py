@@ -120,12 +120,13 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
     costly = not criterion.engine.complex_step
     price = 1 if criterion.has_curvature else len(theta)
     metric = criterion.expected_information(solution)
-    damping, growth, before = 1e-3, 2.0, np.inf
+    damping, growth, before, updating = 1e-3, 2.0, np.inf, False
     for _ in range(_MAX_STEPS):
         step, predicted = _newton_step(gradient, metric, damping)
-        slow = 0.2 * before < predicted < 1.0 and not costly
+        slow = 0.2 * before < predicted < 1.0
+        updating = costly and (updating or slow)
         near = predicted < _NEAR and criterion.has_curvature
-        if not exact and (predicted < DECREMENT_TOLERANCE or slow or near):
+        if not exact and (predicted < DECREMENT_TOLERANCE or near or (slow and not costly)):
             exact, damping, growth = True, 0.0, 2.0
             metric = criterion.hessian(theta, solution)
             evaluations += price
@@ -143,7 +144,7 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
             gradient = criterion.gradient(solution)
             damping, growth = damping * max(1 / 3, 1 - (2 * gain - 1) ** 3) if predicted > noise else 0.0, 2.0
             damping = damping if damping > 1e-9 else 0.0
-            if costly:
+            if updating:
                 metric = _updated(metric, step, gradient - last)
             elif exact:
                 metric = criterion.hessian(theta, solution)
