@@ -35,7 +35,8 @@ def three_level(rows: int, classes: int, schools: int) -> duckdb.DuckDBPyConnect
     connection.execute("select setseed(0.4)")
     normal = "sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random())"
     connection.execute(
-        f"create table schools as select school, {normal} as u0, 0.3 * {normal} as u1 from range({schools}) as r(school)"
+        f"create table schools as select school, {normal} as u0, 0.3 * {normal} as u1 "
+        f"from range({schools}) as r(school)"
     )
     connection.execute(
         f"create table classes as select class, class * {schools} // {classes} as school, 0.8 * {normal} as v0, "
@@ -64,7 +65,8 @@ def crossed(rows: int, students: int, lecturers: int, departments: int) -> duckd
     connection.execute(
         f"""create table data as
         with drawn as (
-            select (random() * {students})::bigint % {students} as s, (random() * {lecturers})::bigint % {lecturers} as d,
+            select (random() * {students})::bigint % {students} as s,
+                   (random() * {lecturers})::bigint % {lecturers} as d,
                    (random() < 0.4)::int as service, 1.18 * {normal} as e
             from range({rows})
         )

@@ -282,3 +282,40 @@ def test_every_data_type_is_accepted() -> None:
     relation = duckdb.connect().from_arrow(data.to_arrow())
     for source in (data.lazy(), data.to_arrow(), data.to_pandas(), relation):
         assert mlm.fit("y ~ x + (1 | g)", source).result.log_likelihood == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "columns", "sentence"),
+    [
+        ({"weights": "v"}, {"v": np.arange(ROWS) - 3.0}, "Weights and known variances are positive. Got -3"),
+        ({"weights": "sex"}, {}, "The residual structure needs numbers in 'sex'. Got VARCHAR."),
+        ({"weights": "nothing"}, {}, "Column 'nothing' is not in the data."),
+        ({"residual": "ar1(t)"}, {"t": np.zeros(ROWS)}, "The times in 't' repeat within a unit"),
+        (
+            {"residual": "ar1(t)"},
+            {"t": np.arange(ROWS) * 1.25},
+            "needs whole-number times with at most 100 different gaps",
+        ),
+        ({"residual": "by(k)"}, {"k": ["a"] * ROWS}, "by(k) needs two strata or more. Got only 'a'."),
+        ({"residual": "car(t)"}, {}, "The residual structure is a sum of by(column), ar1(column) and fixed(column)."),
+        ({"residual": "by(x) + by(g)"}, {}, "The residual structure has by(…) twice."),
+        ({"residual": "fixed(w)", "weights": "w"}, {}, "Known variances are given twice: weights=w and fixed(w)"),
+        (
+            {"covariance": {"h": "diagonal"}},
+            {},
+            "covariance names no grouping factor of the model. Got 'h'; expected one of g.",
+        ),
+        ({"covariance": {"g": "toeplitz"}}, {}, "Unknown covariance structure. Got 'toeplitz' for g"),
+    ],
+)
+def test_residual_and_covariance_structures(options: dict[str, Any], columns: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(MlmError) as caught:
+        mlm.fit("y ~ x + (1 | g)", _data(**columns), **options)
+    assert sentence in str(caught.value)
+
+
+def test_crossed_factors_beyond_the_dense_limit() -> None:
+    rng = np.random.default_rng(0)
+    data = pl.DataFrame({"y": rng.normal(size=40_000), "a": np.arange(40_000) % 9_001, "b": np.arange(40_000) // 4})
+    with pytest.raises(IdentificationError, match="leave 9001 random effects beside the largest factor; at most 8000"):
+        mlm.fit("y ~ 1 + (1 | a) + (1 | b)", data)

@@ -1,0 +1,62 @@
+"""An optimum that does not depend on where the search began, nor its cost on the number of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+import mlm_ops as mlm
+from mlm_ops.estimation.optimize import minimise
+from tests.reference import reference
+
+
+@pytest.mark.parametrize("name", ["hsb_three_slopes", "slopes5_full", "slopes4_singular", "sim3_nested"])
+def test_two_hundred_random_starts_end_at_the_same_deviance(name: str) -> None:
+    """Standard deviations of the starts reach from a hundredth of the residual's to ten times it."""
+    result = reference.fitted(name).result
+    rng = np.random.default_rng(2024)
+    found = []
+    for _ in range(200):
+        start = rng.normal(size=result.criterion.n_theta) * 10 ** rng.uniform(-2, 1)
+        optimum = minimise(result.criterion, start)
+        assert optimum.converged
+        found.append(optimum.solution.criterion)
+    np.testing.assert_allclose(found, result.optimum.solution.criterion, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["hsb_three_slopes", "slopes4_singular", "dyestuff2_reml"])
+def test_singular_fits_take_few_evaluations(name: str) -> None:
+    """Near a boundary the exact Hessian in theta is nearly singular, and damping could creep."""
+    assert reference.fitted(name).result.optimum.evaluations <= 60
+
+
+def test_the_engine_sees_units_not_rows() -> None:
+    """A hundred times the rows in the same groups: the same arrays, so the same cost of an evaluation."""
+    sizes = []
+    for copies in (1, 100):
+        rng = np.random.default_rng(3)
+        g = np.repeat(np.arange(50), 8 * copies)
+        x = rng.normal(size=len(g))
+        y = rng.normal(size=50)[g] + 0.3 * x + rng.normal(size=len(g))
+        design = mlm.fit("y ~ x + (x | g)", pl.DataFrame({"g": g, "x": x, "y": y})).result.design
+        sizes.append(design.products.shape)
+    assert sizes[0] == sizes[1] == (5, 5, 50)
+
+
+def test_eight_correlated_random_effects() -> None:
+    """36 elements of T, recovered from 400 groups within their standard errors."""
+    rng = np.random.default_rng(8)
+    groups, rows, q = 400, 30, 8
+    g = np.repeat(np.arange(groups), rows)
+    z = np.column_stack([np.ones(len(g)), rng.normal(size=(len(g), q - 1))])
+    root = np.tril(rng.normal(size=(q, q))) * 0.3 + np.eye(q) * 0.5
+    u = rng.normal(size=(groups, q)) @ root.T
+    y = z @ np.ones(q) + (z * u[g]).sum(axis=1) + rng.normal(size=len(g))
+    names = [f"x{i}" for i in range(1, q)]
+    data = pl.DataFrame({"g": g, "y": y, **{name: z[:, i] for i, name in enumerate(names, start=1)}})
+    terms = " + ".join(names)
+    fit = mlm.fit(f"y ~ {terms} + ({terms} | g)", data)
+    assert fit.converged
+    errors = fit.variance_errors.tau[0]
+    assert np.abs((fit.result.tau[0] - root @ root.T) / errors).max() < 4.5
