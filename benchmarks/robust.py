@@ -16,7 +16,7 @@ import sys
 from simulate import two_level
 from two_level import median_seconds
 
-from mlm_ops.fit import fit_model
+from mlm_ops.fitting import fit_model
 from mlm_ops.inference.robust import cluster_robust
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect

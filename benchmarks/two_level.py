@@ -20,7 +20,7 @@ from collections.abc import Callable
 from simulate import two_level
 
 import mlm_ops as mlm
-from mlm_ops.fit import fit_model
+from mlm_ops.fitting import fit_model
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.source import open_source

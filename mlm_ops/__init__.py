@@ -1,13 +1,12 @@
 """Multilevel models in the warehouse: scanned once in SQL, fitted from moments, written back as tidy tables."""
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mlm_ops.errors import AnalysisError, DataError, FormulaError, IdentificationError, MlmError, StoreError
 
 if TYPE_CHECKING:
-    from mlm_ops.fit import Fit, fit
+    from mlm_ops.fitted import Fit
+    from mlm_ops.fitting import fit
 
 __all__ = [
     "AnalysisError",
@@ -20,24 +19,17 @@ __all__ = [
     "fit",
 ]
 #: Where the names are that would make every `mlm --help` wait for numpy and DuckDB; imported when first used.
-_LAZY = {"Fit": "mlm_ops.fit", "fit": "mlm_ops.fit"}
+_LAZY = {"Fit": "mlm_ops.fitted", "fit": "mlm_ops.fitting"}
 
 
-class _Package(ModuleType):
-    def __getattr__(self, name: str) -> object:
-        if name not in _LAZY:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        from importlib import import_module
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        setattr(self, name, found := getattr(import_module(_LAZY[name]), name))
-        return found
-
-    def __setattr__(self, name: str, value: object) -> None:
-        # Whoever imports the module mlm_ops.fit makes Python bind it here, over the function of that name.
-        super().__setattr__(name, getattr(value, name) if name in _LAZY and isinstance(value, ModuleType) else value)
-
-    def __dir__(self) -> list[str]:
-        return [*__all__, *(name for name in vars(self) if name.startswith("__"))]
+    globals()[name] = found = getattr(import_module(_LAZY[name]), name)
+    return found
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

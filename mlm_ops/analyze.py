@@ -12,7 +12,8 @@ import polars as pl
 
 from mlm_ops import tables
 from mlm_ops.errors import MlmError
-from mlm_ops.fit import Estimator, Fit, fit_model
+from mlm_ops.fitted import Estimator, Fit
+from mlm_ops.fitting import fit_model
 from mlm_ops.inference.comparison import compare, same_fixed_part
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments

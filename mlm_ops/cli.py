@@ -13,12 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
+from mlm_ops.command_line import command, short_path
 from mlm_ops.errors import DataError, MlmError, StoreError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
@@ -99,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
     with progress("Working ...") as report:
         done = run_project(Path.cwd(), warehouse=options.warehouse, progress=report)
     for path in done.published:
-        print(f"Published {_short(path)} in {done.seconds:.1f} s. Read it with: {_command('show', database=path)}")
+        print(f"Published {short_path(path)} in {done.seconds:.1f} s. Read it with: {command('show', database=path)}")
     return 0
 
 
@@ -109,19 +107,23 @@ def show(options: argparse.Namespace) -> int:
 
     path = options.database or find_project(Path.cwd()).results
     if not path.exists() and options.database is None:
-        raise StoreError(f"There are no results yet: {_short(path)} does not exist. Make them with: mlm run")
+        raise StoreError(f"There are no results yet: {short_path(path)} does not exist. Make them with: mlm run")
 
+    from mlm_ops.display import OVERVIEW
+    from mlm_ops.listing import of_analysis, of_model, print_results
     from mlm_ops.store import connect, read_latest
 
-    names = [options.table] if options.table else ["models", *_result_tables()]
+    names = [options.table] if options.table else list(OVERVIEW)
     with connect(path, read_only=True, on_wait=_tell) as connection:
         runs = read_latest(connection, "runs")
         tables = {name: read_latest(connection, name) for name in names}
     if runs.is_empty():
-        raise StoreError(f"There are no finished results in {_short(path)} yet.")
+        raise StoreError(f"There are no finished results in {short_path(path)} yet.")
+    if options.analysis is not None:
+        runs, tables = of_analysis(runs, tables, options.analysis)
     if options.model is not None:
-        tables = _of_model(tables, options.model)
-    _print_results(runs, tables, options)
+        tables = of_model(tables, options.model)
+    print_results(runs, tables, options)
     return 0
 
 
@@ -141,11 +143,11 @@ def _fit_formula(options: argparse.Namespace) -> int:
     if options.database is not None:
         raise MlmError(
             "A formula is fitted to one data file, and --database is for analysis files. Write: "
-            f"{_command('fit', shlex.quote(options.what), shlex.quote(_short(options.database)), table='NAME')}"
+            f"{command('fit', shlex.quote(options.what), shlex.quote(short_path(options.database)), table='NAME')}"
         )
     if options.data is None:
         raise MlmError(f"A formula is fitted to one data file: mlm fit {shlex.quote(options.what)} data.csv")
-    from mlm_ops.fit import fit as fit_formula
+    from mlm_ops.fitting import fit as fit_formula
     from mlm_ops.moments.files import is_database
 
     fitted = functools.partial(
@@ -181,10 +183,12 @@ def _fit_analysis(options: argparse.Namespace) -> int:
             f"There is no database at {options.database}. Name the DuckDB file that holds {analysis.data}."
         )
     import uuid
+    from dataclasses import asdict
     from importlib.metadata import version
 
     from mlm_ops.analyze import fit_analysis
     from mlm_ops.display import console, show_tables
+    from mlm_ops.listing import all_rows, print_head
     from mlm_ops.store import Run, check_store, connect, write_run
 
     with connect(options.database, on_wait=_tell) as connection:
@@ -201,69 +205,21 @@ def _fit_analysis(options: argparse.Namespace) -> int:
             **result.run,
         )
         write_run(connection, record, result.tables)
-    show_tables(console(), result.tables)
-    print(f"Written to schema mlm of {options.database}.")
-    return 0
-
-
-def _print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: argparse.Namespace) -> None:
-    """Print the tables of each analysis below a line that says which run they are of."""
-    from mlm_ops.display import LONG_TABLES, console, show_table, show_tables
-
     target = console()
-    for run in runs.sort("analysis").iter_rows(named=True):
-        own = {name: frame.filter(frame["analysis"] == run["analysis"]) for name, frame in tables.items()}
-        if all(frame.is_empty() for frame in own.values()):
-            continue
-        finished = f"{run['finished_at']:%Y-%m-%d %H:%M} UTC"
-        target.print(
-            f"{run['analysis']}: {run['n_obs']:,} of {run['n_rows']:,} rows of {run['data']}, finished {finished}\n",
-            style="bold",
-            markup=False,
-        )
-        if options.table:
-            show_table(
-                target, options.table, own[options.table], None if options.all else LONG_TABLES.get(options.table)
-            )
-        else:
-            show_tables(target, own)
-
-
-def _of_model(tables: dict[str, pl.DataFrame], model: str) -> dict[str, pl.DataFrame]:
-    """Keep the rows of one model, which has to exist."""
-    of_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
-    known = list(dict.fromkeys(name for frame in of_models.values() for name in frame["model"]))
-    if model not in known:
-        raise MlmError(f"There are no results of such a model. Got {model}; expected {', '.join(known) or 'no model'}.")
-    return tables | {name: frame.filter(frame["model"] == model) for name, frame in of_models.items()}
-
-
-def _result_tables() -> list[str]:
-    from mlm_ops.display import OVERVIEW
-
-    return list(OVERVIEW)
-
-
-def _command(*words: str, **options: object) -> str:
-    """A command to copy and paste; options that are None or False are left out, True is the bare option."""
-    parts = ["mlm", *words]
-    for name, value in options.items():
-        if value is not None and value is not False:
-            shown = _short(value) if isinstance(value, Path) else str(value)
-            parts += [f"--{name}"] if value is True else [f"--{name}", shlex.quote(shown)]
-    return " ".join(parts)
+    print_head(target, asdict(record))
+    show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
+    read = command("show", database=options.database, analysis=analysis.analysis)
+    print(f"Written to schema mlm of {options.database}. Read it with: {read}")
+    return 0
 
 
 def _require_folder(folder: Path) -> None:
     """Refuse a place where no folder can be, before anything is loaded or recorded."""
     for path in (folder, *folder.resolve().parents):
         if path.exists() and not path.is_dir():
-            raise StoreError(f"The warehouse is a folder, and {_short(path)} is a file. Name another with --warehouse.")
-
-
-def _short(path: Path) -> str:
-    """Write a path below the current folder from there."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+            raise StoreError(
+                f"The warehouse is a folder, and {short_path(path)} is a file. Name another with --warehouse."
+            )
 
 
 def _tell(sentence: str) -> None:
@@ -296,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     fitting.set_defaults(command=fit)
     showing = commands.add_parser("show", help="print the latest results")
     showing.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
+    showing.add_argument("--analysis", metavar="NAME", help="one analysis only; those whose file is gone are kept too")
     showing.add_argument("--model", metavar="NAME", help="one model only")
     showing.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
     showing.add_argument("--all", action="store_true", help="all rows of a long table")

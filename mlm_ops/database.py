@@ -212,8 +212,12 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def _locked(destination: Path, wait: float) -> Iterator[None]:
-    """Hold the lock file beside `destination`; the system lets go of it when the process dies."""
-    lock = destination.with_name(destination.name + ".lock")
+    """Hold the lock file beside `destination`; the system lets go of it when the process dies.
+
+    The file stays: whoever removed it could let two processes hold locks of one name. It is hidden, so that it does
+    not look like something left over.
+    """
+    lock = destination.with_name(f".{destination.name}.lock")
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:

@@ -23,17 +23,30 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     "fit_statistics": ("n_obs", "n_groups", "n_parameters", "deviance", "aic", "bic", "icc", "converged", "singular"),
     "fixed_effects": ("term", "symbol", "estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high"),
     "variance_components": ("group", "term", "other", "symbol", "estimate", "std_error", "correlation"),
-    "comparisons": ("reference_model", "statistic", "df", "p_value", "p_value_mixture", "delta_aic", "delta_bic"),
+    "comparisons": (
+        "reference_model",
+        "statistic",
+        "df",
+        "p_value",
+        "p_value_mixture",
+        "delta_aic",
+        "delta_bic",
+        "note",
+    ),
     "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
 }
 #: The keys stand above the table; LaTeX is for copying, by SQL.
 UNPRINTED = frozenset({"run_id", "analysis", "latex"})
+#: Text that may go over several lines, and how narrow that may become; names and numbers stay whole.
+PROSE = frozenset({"formula", "level_equations", "reduced_equation", "notes", "note", "n_groups", "data", "n_dropped"})
+PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
 LONG_TABLES = {"random_effects": 10}
 #: What a narrow terminal goes without, in this order.
 DROPPED_WHEN_NARROW = (
     *("symbol", "level", "reduced_equation", "gradient", "evaluations", "seconds", "n_parameters", "bic"),
     *("engine_version", "moments_checksum", "started_at", "n_dropped", "conf_low", "conf_high"),
+    *("n_groups", "delta_bic", "delta_aic"),
 )
 PLAIN_WIDTH = 200
 
@@ -43,26 +56,73 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
 
 
-def show_tables(target: Console, tables: Mapping[str, pl.DataFrame]) -> None:
-    """Print the results of one analysis, table by table, without those that have no rows."""
+def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: Callable[[str], str]) -> None:
+    """Print the results of one analysis, table by table, without those that have no rows.
+
+    Parameters
+    ----------
+    all_rows
+        The command that prints every row of a table.
+    """
     for name, columns in OVERVIEW.items():
         frame = tables.get(name)
         if frame is not None and not frame.is_empty():
-            show_table(target, name, frame.select("model", *columns), LONG_TABLES.get(name))
+            show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name))
 
 
-def show_table(target: Console, name: str, frame: pl.DataFrame, limit: int | None = None) -> None:
-    """Print one result table, its numbers rounded for reading, and say how many rows are left out."""
+def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, limit: int | None = None) -> None:
+    """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
+    notes = _footnotes(frame) if name == "comparisons" else []
     shown = frame.head(limit) if limit is not None else frame
-    table = _rich_table(name, shown)
-    unbounded = target.options.update(max_width=10_000)
-    for column in DROPPED_WHEN_NARROW:
-        if target.measure(table, options=unbounded).maximum <= target.width:
+    shown = shown.drop("note", strict=False) if notes else shown
+    hidden: list[str] = []
+    table = _rich_table(name, shown, headings=False)
+    for column in (None, *DROPPED_WHEN_NARROW):
+        if _least_width(target, table) <= target.width:
             break
-        table = _rich_table(name, shown := shown.drop(column, strict=False))
-    target.print(table)
+        # a heading for each model comes before any column goes
+        if column in shown.columns:
+            if shown[column].null_count() < shown.height:
+                hidden.append(column)
+            shown = shown.drop(column)
+        table = _rich_table(name, shown, headings=True)
+    _print(target, table, width=max(target.width, _least_width(target, table)))
+    below = [f"hidden at this width: {', '.join(hidden)}"] if hidden else []
     if limit is not None and frame.height > limit:
-        target.print(f"  and {frame.height - limit:,} more rows: mlm show --table {name} --all\n", style="dim")
+        below.append(f"and {frame.height - limit:,} more rows: {all_rows}")
+    for line in (*notes, *below):
+        target.print(Text(f"  {line}"), style="dim", soft_wrap=True)
+    if notes or below:
+        target.print()
+
+
+def _footnotes(frame: pl.DataFrame) -> list[str]:
+    """The notes of comparisons as lines, each with the pairs that it is about."""
+    if "note" not in frame.columns:
+        return []
+    pairs: dict[str, list[str]] = {}
+    for row in frame.filter(pl.col("note").is_not_null()).iter_rows(named=True):
+        pairs.setdefault(row["note"], []).append(f"{row['model']} against {row['reference_model']}")
+    return [f"{', '.join(about)}: {note}" for note, about in pairs.items()]
+
+
+def _least_width(target: Console, table: Table) -> int:
+    """Width below which a name or number would be broken."""
+    return target.measure(table, options=target.options.update(max_width=10_000)).minimum
+
+
+def _print(target: Console, table: Table, width: int) -> None:
+    """Print a table; what is piped has no blanks at the ends of lines."""
+    before, target.width = target.width, width
+    try:
+        if target.is_terminal:
+            target.print(table)
+            return
+        with target.capture() as captured:
+            target.print(table)
+        target.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    finally:
+        target.width = before
 
 
 def cell(column: str, value: Any) -> str:
@@ -100,24 +160,44 @@ _FORMATS: dict[str, Callable[[float], str]] = {
 }
 
 
-def _rich_table(name: str, frame: pl.DataFrame) -> Table:
-    """Lay out a table; columns without any value are left out, a repeated model is named once."""
+def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
+    """Lay out a table; columns without any value are left out, a repeated model is named once.
+
+    With `headings` the model stands on a line of its own above its rows, instead of in a column.
+    """
     filled = [c for c in frame.columns if c not in UNPRINTED and frame[c].null_count() < frame.height]
     models = frame["model"] if "model" in filled else pl.Series(["only"])
     if models.n_unique() == 1:
-        filled = [column for column in filled if column != "model"]
         name = f"{name} of {models[0]}" if "model" in frame.columns else name
-    table = Table(title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in filled:
-        numeric = frame.schema[column].is_numeric()
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    apart, previous = models.n_unique() < models.len(), None
-    for row in frame.select(filled).iter_rows(named=True):
-        model = row.get("model")
-        if apart and previous is not None and model != previous:
+    repeated = 1 < models.n_unique() < models.len()
+    headings = headings and repeated
+    if models.n_unique() == 1 or headings:
+        filled = [column for column in filled if column != "model"]
+    table = Table(
+        title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
+    rows = [[cell(c, row[c]) for c in filled] for row in frame.iter_rows(named=True)]
+    if headings:
+        rows = [[f"  {row[0]}", *row[1:]] for row in rows]
+    for column, cells in zip(filled, zip(*rows, strict=True), strict=True):
+        prose = column in PROSE
+        whole = max(len(column), *map(len, cells), *(map(len, models) if headings and column == filled[0] else ()))
+        table.add_column(
+            column,
+            justify="right" if frame.schema[column].is_numeric() else "left",
+            no_wrap=not prose,
+            overflow="fold",
+            min_width=min(PROSE_WIDTH, whole) if prose else whole,
+        )
+    previous = None
+    for model, row in zip(models if "model" in frame.columns else [None] * len(rows), rows, strict=True):
+        new = model != previous
+        if repeated and new and previous is not None:
             table.add_section()
+        if headings and new:
+            table.add_row(Text(str(model), style="bold"))
         # Text, so that the brackets of sex[Male] are not taken for markup.
-        table.add_row(*(Text("" if c == "model" and v == previous else cell(c, v)) for c, v in row.items()))
+        table.add_row(*(Text("" if c == "model" and not new else text) for c, text in zip(filled, row, strict=True)))
         previous = model
     return table
 

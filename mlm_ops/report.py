@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mlm_ops.language.model import group_name
 
 if TYPE_CHECKING:
-    from mlm_ops.fit import Fit
+    from mlm_ops.fitted import Fit
 
 
 def describe(fitted: Fit) -> str:

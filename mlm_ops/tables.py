@@ -20,7 +20,7 @@ from mlm_ops.language.equations import coefficient_symbol, indices, variance_sym
 from mlm_ops.language.model import group_name
 
 if TYPE_CHECKING:
-    from mlm_ops.fit import Estimator, Fit
+    from mlm_ops.fitted import Estimator, Fit
     from mlm_ops.inference.comparison import Comparison
     from mlm_ops.inference.f_tests import FTest
     from mlm_ops.inference.parameters import Intervals, Parameter

@@ -203,13 +203,31 @@ class TestShow:
     def test_one_table_of_one_model(self, fitted, capsys):
         show = ["show", "--database", str(fitted), "--model", "null"]
         assert cli.main([*show, "--table", "random_effects"]) == 0
-        assert "and 150 more rows" in capsys.readouterr().out
+        hint = f"and 150 more rows: mlm show --database {fitted} --model null --table random_effects --all\n"
+        assert hint in capsys.readouterr().out
         assert cli.main([*show, "--table", "random_effects", "--all"]) == 0
         shown = capsys.readouterr().out
         assert shown.count("(Intercept)") == 160
         assert "fixed_effects" not in shown
 
+    def test_one_analysis_of_several(self, fitted, capsys, tmp_path, monkeypatch):
+        shutil.copy(fitted, tmp_path / "d.duckdb")
+        monkeypatch.chdir(tmp_path)
+        with duckdb.connect("d.duckdb") as connection:
+            connection.execute("update students set ses = null where school = 1224")
+        (tmp_path / "other.yaml").write_text(ANALYSIS.replace("small", "other"))
+        assert cli.main(["fit", "other.yaml", "--database", "d.duckdb"]) == 0
+        said = capsys.readouterr().out
+        assert "other: 7,138 of 7,185 rows of main.students" in said
+        assert "47 rows left out for missing values (ses 47)" in said
+        assert "mlm show --database d.duckdb --analysis other --table random_effects --all" in said
+        assert cli.main(["show", "--database", "d.duckdb", "--analysis", "small"]) == 0
+        said = capsys.readouterr().out
+        assert "small: 7,185 of 7,185 rows" in said
+        assert "other:" not in said
+
     def test_what_is_not_there_is_named(self, refused, fitted):
+        assert "Did you mean 'small'? There are small." in refused("show", "--database", fitted, "--analysis", "smal")
         assert "expected null, slopes" in refused("show", "--database", fitted, "--model", "full")
         assert "fixed_effects" in refused("show", "--database", fitted, "--table", "gammas")
         assert "no database at" in refused("show", "--database", "none.duckdb")

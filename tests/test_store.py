@@ -194,7 +194,7 @@ class TestPublish:
             assert names == [("mlm",)]
             assert rows(results, "select model, estimate from mlm.latest_fixed_effects") == [("null", 12.5)]
             assert store.read_latest(results, "runs")["run_id"].to_list() == ["a"]
-        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["results.duckdb", "results.duckdb.lock"]
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".results.duckdb.lock", "results.duckdb"]
 
     def test_duckdb_1_2_and_later_can_read_it(self, connection, tmp_path):
         store.write_run(connection, make_run("a"), effects(1))
@@ -229,13 +229,13 @@ class TestPublish:
         with pytest.raises(StoreError, match="cannot be published"):
             store.publish(connection, target)
         assert target.read_bytes() == before
-        assert sorted(path.name for path in target.parent.iterdir()) == ["results.duckdb", "results.duckdb.lock"]
+        assert sorted(path.name for path in target.parent.iterdir()) == [".results.duckdb.lock", "results.duckdb"]
         assert rows(connection, "select count(*) from duckdb_databases() where not internal") == [(1,)]
 
     def test_publishing_waits_for_another_publisher(self, connection, tmp_path):
         fcntl = pytest.importorskip("fcntl")
         store.write_run(connection, make_run("a"), effects(1))
-        with open(tmp_path / "results.duckdb.lock", "w") as lock:
+        with open(tmp_path / ".results.duckdb.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with pytest.raises(StoreError, match="being replaced by another process"):
                 store.publish(connection, tmp_path / "results.duckdb", wait=0.1)

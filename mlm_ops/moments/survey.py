@@ -20,7 +20,7 @@ from mlm_ops.sql_text import identifier
 _NATIVE_KEY = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|VARCHAR")
 
 
-#: A text column with more values than this, most of them numbers, was meant to be numeric.
+#: A text column with more values than this, in half the rows a new one, and most of them numbers, was meant as numbers.
 MOST_LEVELS = 20
 
 
@@ -188,9 +188,10 @@ def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Su
     if survey.n_rows == 0:
         raise DataError(f"There are no rows in {source.description}.")
     for column in needs.text_columns & survey.levels.keys():
-        if len(survey.levels[column]) > MOST_LEVELS and (stray := source.stray_cells(column)):
+        size = len(survey.levels[column])
+        if size > MOST_LEVELS and 2 * size > min(survey.n_rows, 400) and (stray := source.stray_cells(column)):
             raise DataError(
-                f"Column {column!r} holds text ({source.types[column]}), with {len(survey.levels[column])} values."
+                f"Column {column!r} holds text ({source.types[column]}), with {size} values."
                 f"{stray} Mend these cells, or recode the column in a view or SELECT."
             )
     for number in needs.all_numbers:

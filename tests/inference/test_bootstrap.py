@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
-from mlm_ops.fit import Fit, fit
+from mlm_ops.fitted import Fit
+from mlm_ops.fitting import fit
 from mlm_ops.inference.bootstrap import bootstrap, simulator
 from tests.reference import reference
 
@@ -166,7 +167,7 @@ def test_faults_are_refused_in_a_sentence() -> None:
     fitted = reference.fitted("sleep_ri")
     with pytest.raises(MlmError, match=r"at least 2 samples\. Got 1"):
         fitted.intervals("bootstrap", samples=1)
-    rows = reference.connection().sql("select * from orthodont_ri").pl()
+    rows = reference.connection().sql(f"select * from {reference.table('orthodont_ri')}").pl()
     strata = fit("distance ~ age + (1 | Subject)", rows, residual="by(Sex)")
     with pytest.raises(MlmError, match=r"No bootstrap for residual structures.*method='profile'"):
         strata.intervals("bootstrap")

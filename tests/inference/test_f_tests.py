@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 
 from mlm_ops.errors import MlmError
-from mlm_ops.fit import Fit, fit
+from mlm_ops.fitted import Fit
+from mlm_ops.fitting import fit
 from mlm_ops.inference.f_tests import satterthwaite_denominator
 from tests.reference import reference
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import AnalysisError, MlmError
 from mlm_ops.estimation.criterion import Block
-from mlm_ops.fit import Fit, fit, fit_model
+from mlm_ops.fitted import Fit
+from mlm_ops.fitting import fit, fit_model
 from mlm_ops.inference import information_dense
 from mlm_ops.inference.directions import covariance_directions, linear_directions
 from mlm_ops.inference.information_dense import crossed_factors

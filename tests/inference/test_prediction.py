@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mlm_ops.errors import DataError, MlmError
-from mlm_ops.fit import fit
+from mlm_ops.fitting import fit
 from tests.reference import reference
 
 

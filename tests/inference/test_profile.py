@@ -8,7 +8,7 @@ import pytest
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import estimate
-from mlm_ops.fit import fit
+from mlm_ops.fitting import fit
 from mlm_ops.inference.parameters import parameters
 from mlm_ops.inference.profile import profile_intervals
 from tests.reference import reference
@@ -49,7 +49,7 @@ def test_the_deviance_at_a_limit_has_risen_by_the_quantile() -> None:
     """The fixed slope held at its limit by hand: its column leaves the design, and the outcome is shifted."""
     fitted = reference.fitted("orthodont_ri")
     limits = fitted.intervals("profile", 0.9).filter(pl.col("term") == "age")
-    rows = reference.connection().sql("select * from orthodont_ri").pl()
+    rows = reference.connection().sql(f"select * from {reference.table('orthodont_ri')}").pl()
     whole = fit("distance ~ age + Sex + (1 | Subject)", rows, estimator="ml")
     for limit in (limits["conf_low"][0], limits["conf_high"][0]):
         held = fit(

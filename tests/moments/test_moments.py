@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlm_ops.errors import DataError
-from mlm_ops.fit import fit_model
+from mlm_ops.fitting import fit_model
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.moments import collect as collect_module

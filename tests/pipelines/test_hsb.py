@@ -8,6 +8,7 @@ import pytest
 
 from mlm_ops.errors import DataError
 from mlm_ops.plugins.dagster import Warehouse
+from mlm_ops.plugins.dagster.metadata import result_schema
 from mlm_ops.tables import TABLES
 from pipelines import assets
 from pipelines.assets import HSB, STUDENTS
@@ -109,6 +110,23 @@ def test_icc_of_the_anova_is_plotted(materialized) -> None:
     # Raudenbush & Bryk (2002), table 4.2: 8.61 / (8.61 + 39.15)
     assert metadata(materialized, "hsb/models/anova")["icc"].value == pytest.approx(0.18, abs=0.005)
     assert metadata(materialized, "hsb/models/anova")["n_groups_school"].value == 160
+
+
+def test_flags_are_flags_and_every_variance_is_plotted(materialized) -> None:
+    found = metadata(materialized, "hsb/models/random_slope")
+    assert isinstance(found["converged"], dg.BoolMetadataValue)
+    assert (found["converged"].value, found["singular"].value) == (True, False)
+    # Raudenbush & Bryk (2002), table 4.4: 8.68 and 0.68
+    assert found["tau_00"].value == pytest.approx(8.68, abs=0.01)
+    assert found["tau_11"].value == pytest.approx(0.69, abs=0.01)
+    assert {"tau_10", "sigma2"} <= found.keys()
+    assert "<0.001 |" in found["fixed_effects"].md_str
+
+
+def test_every_column_of_a_result_is_described() -> None:
+    for table in TABLES:
+        for column in result_schema(table).columns:
+            assert column.description, f"{table}.{column.name}"
 
 
 def test_moments_and_tables_show_their_size(materialized) -> None:

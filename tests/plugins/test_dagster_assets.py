@@ -12,7 +12,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from mlm_ops.analyze import fit_analysis_model
 from mlm_ops.errors import AnalysisError, DataError, StoreError
-from mlm_ops.fit import Fit
+from mlm_ops.fitted import Fit
 from mlm_ops.language.analysis import Analysis, parse_analysis
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import duckdb
 
-from mlm_ops.fit import Fit, fit
+from mlm_ops.fitted import Fit
+from mlm_ops.fitting import fit
 
 HERE = Path(__file__).parent
 

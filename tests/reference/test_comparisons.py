@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlm_ops.fit import fit
+from mlm_ops.fitting import fit
 from mlm_ops.inference.comparison import compare
 from tests.reference import reference
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlm_ops.fit import fit
+from mlm_ops.fitting import fit
 from tests.reference import reference
 
 CASES = reference.names("ols_cluster_robust")

@@ -12,7 +12,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from mlm_ops.fit import Fit, fit
+from mlm_ops.fitted import Fit
+from mlm_ops.fitting import fit
 from tests.reference import reference
 
 CASES = reference.names("ols_cluster_robust", "lmer_cluster_robust")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from mlm_ops.fit import Fit
+from mlm_ops.fitted import Fit
 from mlm_ops.moments.moments import Moments
 
 #: Below this many units variance components and their tests are shaky (Hox, Moerbeek & van de Schoot 2018, ch. 12).

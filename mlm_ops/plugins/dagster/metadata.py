@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import dagster as dg
 import polars as pl
 
-from mlm_ops.fit import Fit
+from mlm_ops.fitted import Fit
+from mlm_ops.plugins.dagster.column_descriptions import COLUMNS
+from mlm_ops.report import p_value
 from mlm_ops.tables import KEYS, TABLES, Schema
 
 Metadata = dict[str, dg.MetadataValue]
@@ -25,7 +27,9 @@ TYPES: dict[type[pl.DataType], str] = {
 
 def column_schema(columns: Schema) -> dg.TableSchema:
     """Columns of a result table, as the catalogue of the UI shows them."""
-    return dg.TableSchema([dg.TableColumn(name, TYPES[type(kind)]) for name, kind in columns.items()])
+    return dg.TableSchema(
+        [dg.TableColumn(name, TYPES[type(kind)], description=COLUMNS.get(name)) for name, kind in columns.items()]
+    )
 
 
 def result_schema(table: str) -> dg.TableSchema:
@@ -59,16 +63,18 @@ def model_metadata(formula: str, fit: Fit) -> Metadata:
         "summary": dg.MetadataValue.text(_summary(statistics)),
         **numbers(statistics),
         **_group_counts(statistics.get("n_groups")),
-        **_residual_variance(fit.variance_components),
+        **_variances(fit.variance_components),
     }
 
 
 def numbers(values: Mapping[str, object]) -> Metadata:
-    """Keep the finite numbers of a row: metadata that the UI can plot. Flags become 0 and 1."""
+    """Keep the finite numbers of a row: metadata that the UI can plot; and its flags."""
     kept: Metadata = {}
     for name, value in values.items():
-        if isinstance(value, int):
-            kept[name] = dg.MetadataValue.int(int(value))
+        if isinstance(value, bool):
+            kept[name] = dg.MetadataValue.bool(value)
+        elif isinstance(value, int):
+            kept[name] = dg.MetadataValue.int(value)
         elif isinstance(value, float) and math.isfinite(value):
             kept[name] = dg.MetadataValue.float(value)
     return kept
@@ -78,14 +84,16 @@ def markdown(frame: pl.DataFrame) -> str:
     """Write a frame as a Markdown table; columns that hold nothing are left out."""
     shown = [column for column in frame.columns if frame[column].null_count() < frame.height]
     lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
-    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in frame.select(shown).iter_rows()]
+    lines += ["| " + " | ".join(map(_cell, shown, row)) + " |" for row in frame.select(shown).iter_rows()]
     return "\n".join(lines)
 
 
-def _cell(value: object) -> str:
+def _cell(column: str, value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
+        if column.startswith("p_value"):
+            return p_value(value)
         return f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
     return str(value).replace("|", "\\|")
 
@@ -108,6 +116,13 @@ def _group_counts(n_groups: object) -> Metadata:
     return {f"n_groups_{group}": dg.MetadataValue.int(count) for group, count in counts.items()}
 
 
-def _residual_variance(components: pl.DataFrame) -> Metadata:
-    residual = components.filter(pl.col("group") == "residual")
-    return numbers({"sigma2": residual["estimate"][0]}) if residual.height == 1 else {}
+def _variances(components: pl.DataFrame) -> Metadata:
+    """Each variance and covariance by its symbol, with the group or stratum where several share one."""
+    symbols = list(components["symbol"])
+    named: dict[str, object] = {}
+    for row in components.iter_rows(named=True):
+        name = row["symbol"]
+        if symbols.count(name) > 1:
+            name += f"_{row['term'] if row['group'] == 'residual' else row['group']}"
+        named[name] = row["estimate"]
+    return numbers(named)

@@ -1,0 +1,129 @@
+"""The calls of the path: parse, collect, design, estimate; inference is the Fit's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlm_ops.errors import MlmError
+from mlm_ops.estimation.covariance import COVARIANCES
+from mlm_ops.estimation.estimate import estimate
+from mlm_ops.fitted import DfMethod, Estimator, Fit
+from mlm_ops.inference.fixed_effects import DF_METHODS
+from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.model import Model, group_name
+from mlm_ops.language.residual import parse_residual
+from mlm_ops.language.robust import Robust, check_robust, cluster_columns
+from mlm_ops.moments.clusters import default_cluster
+from mlm_ops.moments.collect import collect
+from mlm_ops.moments.design import build_design
+from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.source import open_source
+
+if TYPE_CHECKING:
+    import duckdb
+
+_ESTIMATORS = ("reml", "ml")
+
+
+def fit(
+    formula: str,
+    data: Any,
+    *,
+    connection: duckdb.DuckDBPyConnection | None = None,
+    estimator: Estimator = "reml",
+    df: DfMethod = "satterthwaite",
+    weights: str | None = None,
+    residual: str | None = None,
+    covariance: Mapping[str, str] | None = None,
+    robust: Robust | None = None,
+    cluster: str | None = None,
+) -> Fit:
+    """Fit one multilevel model.
+
+    Parameters
+    ----------
+    formula
+        lme4's formula with ``within()``, ``between()`` and ``center()``; without a random part it is single-level
+        regression.
+    data
+        A polars DataFrame or LazyFrame, a DuckDB relation, anything DuckDB scans (Arrow, pandas), the path of a CSV or
+        Parquet file, or a table name or SELECT with `connection`.
+    estimator
+        ``"reml"`` or ``"ml"``.
+    df
+        Degrees of freedom of the tests: ``"satterthwaite"``, ``"kenward-roger"`` (REML only; the standard errors are
+        adjusted too), or ``"none"`` for the normal distribution.
+    weights
+        A column of precision weights: residual variances are sigma2 / weight, as in lme4.
+    residual
+        A residual structure, a sum of ``by(column)`` (a variance a value), ``ar1(column)`` (autocorrelation within
+        the lowest units over whole-number times) and ``fixed(column)`` (variances proportional to a known column).
+    covariance
+        Structure of T by grouping factor: ``"unstructured"`` (as formulas mean it), ``"diagonal"`` (independent
+        effects), ``"compound"`` (equal variances and covariances), ``"identity"`` (independent, equal variances).
+    robust
+        Cluster-robust standard errors of the fixed effects: ``"CR0"``, ``"CR1"``, ``"CR1S"`` (as Stata), or ``"CR2"``
+        (unbiased under the model, for few clusters too), with their own degrees of freedom.
+    cluster
+        The column of the clusters, or several joined by ``:``; without it the top grouping factor.
+
+    Raises
+    ------
+    FormulaError, DataError, IdentificationError
+        One sentence each. Singular and unconverged fits are results with flags.
+
+    Examples
+    --------
+    >>> import polars as pl, mlm_ops as mlm
+    >>> data = pl.DataFrame({"y": [1.0, 2, 4, 5, 7, 9], "g": ["a", "a", "b", "b", "c", "c"]})
+    >>> round(mlm.fit("y ~ 1 + (1 | g)", data).fixed_effects["estimate"][0], 6)
+    4.666667
+    """
+    check_options(estimator, df)
+    model = parse_formula(formula, residual=parse_residual(residual, weights))
+    if covariance:
+        model = model.with_covariance(covariance)
+    check_robust(robust, cluster, df, multilevel=bool(model.random))
+    moments = collect(open_source(data, connection), [model], keys=cluster_columns(cluster))
+    return fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+
+
+def fit_model(
+    model: Model,
+    moments: Moments,
+    *,
+    estimator: Estimator = "reml",
+    df: DfMethod = "satterthwaite",
+    robust: Robust | None = None,
+    cluster: str | None = None,
+) -> Fit:
+    """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched."""
+    check_options(estimator, df)
+    check_structures(model)
+    check_robust(robust, cluster, df, multilevel=bool(model.random))
+    clusters = cluster_columns(cluster) or default_cluster(model, moments) if robust else None
+    started = time.perf_counter()
+    result = estimate(build_design(model, moments, clusters), reml=estimator == "reml")
+    seconds = time.perf_counter() - started
+    return Fit(model, result, estimator, df, seconds, moments.n_rows, dict(moments.n_dropped), moments, robust)
+
+
+def check_options(estimator: str, df: str) -> None:
+    """Refuse options that do not exist."""
+    for name, value, known in (("estimator", estimator, _ESTIMATORS), ("df", df, tuple(DF_METHODS))):
+        if value not in known:
+            raise MlmError(f"Unknown {name}. Got {value!r}; expected one of {', '.join(known)}.")
+    if df == "kenward-roger" and estimator != "reml":
+        raise MlmError(f"Kenward-Roger's method is for REML. Got estimator {estimator!r}; use estimator='reml'.")
+
+
+def check_structures(model: Model) -> None:
+    """Refuse covariance structures that do not exist."""
+    for block in model.random:
+        if block.covariance not in COVARIANCES:
+            raise MlmError(
+                f"Unknown covariance structure. Got {block.covariance!r} for {group_name(block.group)}; "
+                f"expected one of {', '.join(COVARIANCES)}."
+            )

@@ -1,0 +1,63 @@
+"""Units of a model's grouping factors over the moments' units, and the cells in which they meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import IdentificationError
+from mlm_ops.language.model import GroupingFactor, Model, group_name
+from mlm_ops.moments.moments import Codes, Moments
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A grouping factor: codes (J,) of its units over the moments' units."""
+
+    group: GroupingFactor
+    codes: Codes
+    labels: NDArray[Any]
+
+
+def grouping_factors(groups: tuple[GroupingFactor, ...], moments: Moments) -> list[Factor]:
+    """Grouping factors, the one with most units first, which is the order of a nest."""
+    factors = [Factor(group, *moments.units_of(group)) for group in groups]
+    return sorted(factors, key=lambda factor: -len(factor.labels))
+
+
+def cells_of(factors: list[Factor], n_units: int) -> tuple[Codes, NDArray[np.int64]]:
+    """The cell of each of the moments' units, and the first unit of each cell."""
+    codes: Codes = np.zeros(n_units, dtype=np.int64)
+    for factor in factors:
+        codes = np.unique(codes * len(factor.labels) + factor.codes, return_inverse=True)[1].astype(np.int64)
+    return codes, np.unique(codes, return_index=True)[1]
+
+
+def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFactor]:
+    """Which grouping factors that centering names stand for others.
+
+    A column whose labels repeat across the units of a grouping factor of the model means ``parent/column`` if the model
+    has that factor; to pool the different units of one label would be an error that nobody sees.
+    """
+    found: dict[GroupingFactor, GroupingFactor] = {}
+    for group in model.all_groups:
+        if len(group) > 1 or group in model.groups:
+            continue
+        longer = [other for other in model.groups if len(other) > 1 and other[-1] == group[0]]
+        if longer:
+            found[group] = longer[0]
+            continue
+        labels = len(moments.units_of(group)[1])
+        for parent in model.groups:
+            codes, _ = cells_of([Factor(g, *moments.units_of(g)) for g in (group, parent)], moments.n_units)
+            pairs = int(codes.max()) + 1
+            if pairs > max(labels, len(moments.units_of(parent)[1])):
+                name, above = group_name(group), group_name(parent)
+                raise IdentificationError(
+                    f"The labels of {name} repeat across the units of {above}: {labels} labels, {pairs} combinations. "
+                    f"Write {above}/{name} where {name} stands in the centering, or make the labels unique."
+                )
+    return found

@@ -1,0 +1,66 @@
+"""What the rows cannot determine is refused here, with the numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlm_ops.errors import IdentificationError
+from mlm_ops.language.model import Model, group_name
+from mlm_ops.moments.grouping import Factor
+from mlm_ops.moments.polynomial import Evaluator
+
+if TYPE_CHECKING:
+    from mlm_ops.moments.design import Design
+
+
+def check_outcome(model: Model, evaluator: Evaluator, factors: list[Factor]) -> None:
+    """Refuse an outcome that does not vary within any unit of a grouping factor: nothing is left for level 1."""
+    outcome = evaluator.part(model.outcome).polynomial
+    mean, n = evaluator.mean(outcome), evaluator.moments.n
+    total = float(np.sum(evaluator.scatter(outcome, outcome)) + n @ mean**2)
+    for factor in factors:
+        by_unit = np.bincount(factor.codes, n * mean) / np.bincount(factor.codes, n)
+        within = float(np.sum(evaluator.scatter(outcome, outcome)) + n @ (mean - by_unit[factor.codes]) ** 2)
+        if within <= 1e-14 * total and len(factor.labels) < evaluator.moments.n_obs:
+            raise IdentificationError(
+                f"The outcome {model.outcome_name!r} does not vary within {group_name(factor.group)}, so it has no "
+                f"level-1 variance. Fit it on a table with one row for each unit of {group_name(factor.group)}."
+            )
+
+
+def check_parameters(n_parameters: int, n_obs: int) -> None:
+    """Refuse as many parameters as rows."""
+    if n_parameters >= n_obs:
+        raise IdentificationError(
+            f"The model has as many parameters as rows or more. Got {n_parameters} parameters and {n_obs} rows."
+        )
+
+
+def check_identified(design: Design) -> None:
+    """Refuse what the rows cannot determine, with the numbers."""
+    start = 0
+    for level in design.levels:
+        units, name = len(level.labels), group_name(level.group)
+        if units < 2:
+            raise IdentificationError(
+                f"The grouping factor {name} has one unit, {level.labels[0]!s}; a variance between units needs two."
+            )
+        for block in level.blocks:
+            q = len(block.columns)
+            if units * q >= design.n_obs:
+                raise IdentificationError(
+                    f"The random part ({', '.join(c.name for c in block.columns)} | {name}) has {units * q} random "
+                    f"effects for {design.n_obs} rows, so they cannot be told from the residuals. Use fewer random "
+                    "terms or a grouping factor with more rows in each unit."
+                )
+            here = slice(start, start + q)
+            z = design.products[here, here].sum(axis=2)
+            if block.covariance == "unstructured" and np.linalg.eigvalsh(z)[0] < 1e-12 * design.n_obs:
+                names = ", ".join(c.name for c in block.columns)
+                raise IdentificationError(
+                    f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of "
+                    "others; remove one."
+                )
+            start = here.stop

@@ -1,0 +1,72 @@
+"""Result tables on terminals of any width, and in a pipe."""
+
+from __future__ import annotations
+
+import io
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from mlm_ops.display import show_table
+
+TERMS = ["(Intercept)", "within(ses):sector[Public]"]
+FIXED = pl.DataFrame(
+    {
+        "model": ["random_slope", "random_slope", "slopes_as_outcomes", "slopes_as_outcomes"],
+        "term": TERMS * 2,
+        "symbol": ["gamma_00", "gamma_11"] * 2,
+        "estimate": [12.5, -1.5, 13.0, 1000.5],
+        "std_error": [0.25] * 4,
+        "df": [150.0] * 4,
+        "statistic": [50.0] * 4,
+        "p_value": [0.00001, 0.5, 0.04, 0.2],
+        "conf_low": [12.0] * 4,
+        "conf_high": [13.0] * 4,
+    }
+)
+
+
+def shown(frame: pl.DataFrame, width: int, name: str = "fixed_effects", limit: int | None = None) -> str:
+    target = Console(width=width, file=io.StringIO(), highlight=False)
+    show_table(target, name, frame, f"mlm show --table {name} --all", limit)
+    return target.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_no_name_is_broken_and_no_line_ends_in_blanks(width: int) -> None:
+    text = shown(FIXED, width)
+    for name in (*TERMS, "random_slope", "slopes_as_outcomes", "estimate", "<0.001"):
+        assert name in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_hidden_columns_are_named() -> None:
+    assert "hidden at this width: symbol, conf_low, conf_high\n" in shown(FIXED, 80)
+    assert "hidden" not in shown(FIXED, 200)
+
+
+def test_headings_come_before_columns_go() -> None:
+    text = shown(FIXED, 112)
+    assert "hidden" not in text
+    assert "\n slopes_as_outcomes\n" in text
+    assert "\n random_slope        (Intercept)" in shown(FIXED, 200)
+
+
+def test_left_out_rows_are_counted_with_the_command_for_them() -> None:
+    assert "and 1 more rows: mlm show --table fixed_effects --all\n" in shown(FIXED, 200, limit=3)
+
+
+def test_notes_of_comparisons_stand_below() -> None:
+    frame = pl.DataFrame(
+        {
+            "model": ["b", "c", "d"],
+            "reference_model": ["a", "b", "c"],
+            "statistic": [1.0, 2.0, 3.0],
+            "p_value": [0.1, None, None],
+            "note": [None, "the models are not nested", "the models are not nested"],
+        }
+    )
+    lines = shown(frame, 80, "comparisons").splitlines()
+    assert "  c against b, d against c: the models are not nested" in lines
+    assert "note" not in lines[2]
