@@ -140,9 +140,11 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
     if isinstance(data, pl.DataFrame):
         return data
     if isinstance(data, str | Path):
-        source = open_source(data, connection)
-        selected: pl.DataFrame = source.query(f"select * from {source.relation}").pl()
-        return selected
+        relation = open_source(data, connection).relation
+        from_file = isinstance(data, Path) or _is_path(data, connection)
+        holder = read_file(data, _FRAME) if from_file or connection is None else connection
+        # a relation, as DuckDB 2.0's results of execute() know no frames
+        data = holder.sql(f"select * from {relation}")
     if isinstance(data, duckdb.DuckDBPyRelation):
         rows: pl.DataFrame = data.pl()
         return rows
