@@ -289,9 +289,10 @@ def make_blocks(levels: Sequence[Sequence[tuple[int, str]]]) -> tuple[Block, ...
     return tuple(blocks)
 
 
-def _log_determinant(matrix: Array) -> float:
+def _log_determinant(matrix: Array) -> Any:
     if np.iscomplexobj(matrix):
         # slogdet's sign carries the phase, which is the imaginary part of the logarithm
         sign, value = np.linalg.slogdet(matrix)
-        return value + np.log(sign)  # type: ignore[no-any-return]
+        complex_value: Any = value + np.log(sign)
+        return complex_value
     return float(np.linalg.slogdet(matrix)[1])

@@ -18,21 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
+from mlm_ops.estimation.crossed_parts import (
+    Matrix,
+    Remaining,
+    identities,
+    own_blocks,
+    recombine,
+    repeated,
+    squared,
+    summed_by_unit,
+)
 from mlm_ops.estimation.stacked import Array, cholesky, inverse, left, solve_lower, solve_upper
-
-Matrix = NDArray[np.float64]
 
 #: More remaining random effects than these make a dense factor of over half a gigabyte and minutes.
 MOST_DENSE = 8000
-
-
-@dataclass(frozen=True)
-class Remaining:
-    """One of the factors that are left to the dense step: q effects in each of J units, at `place` among all R."""
-
-    size: int
-    units: int
-    place: slice
 
 
 @dataclass(frozen=True)
@@ -109,12 +108,12 @@ class Cross:
         from scipy.linalg.lapack import dpotrf, dpotri
 
         lam, lam_rest = lams[0], tuple(lams[1:])
-        identity = _identity_stack(self.sizes[0], self.a.shape[2])
+        identity = identities(self.sizes[0], self.a.shape[2])
         precision_matrix = np.matmul(lam.T, left(lam.T, self.a)) + identity
         chol = cholesky(precision_matrix)
         log_determinant = 2.0 * float(sum(np.log(chol[i][i]).sum() for i in range(self.sizes[0])))
         rx = solve_lower(chol, left(lam.T, self.bx))
-        f = _combine(np.asarray(solve_lower(chol, _stack(lam.T, self.a.shape[2]))), self.b)
+        f = recombine(np.asarray(solve_lower(chol, repeated(lam.T, self.a.shape[2]))), self.b)
         k, kx, wxx = self.c.copy(), self.cx.copy(), self.cxx.copy()
         for effect, dense in zip(f, rx, strict=True):
             k -= (effect.T @ effect).toarray()
@@ -156,7 +155,7 @@ class Cross:
             times = (trace.k_lam[part.place] @ trace.h_inverse).reshape(part.size, part.units, -1)
             data = q_rest[part.place].reshape(part.size, part.units, -1)
             schur = np.einsum("iur,rs,kus->ik", data, w_bar, data)
-            found.append(_own_blocks(trace.k, part).sum(axis=2) - np.einsum("ius,kus->ik", times, rows) - schur)
+            found.append(own_blocks(trace.k, part).sum(axis=2) - np.einsum("ius,kus->ik", times, rows) - schur)
         return found
 
     def pull_back_to_products(self, trace: CrossTrace, w_bar: Matrix, weight: float = 1.0) -> Array:
@@ -165,7 +164,7 @@ class Cross:
         k_bar = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, g).T)
         kx_bar = -self._lambda_rows(trace.lam_rest, trace.u_rest) @ w_bar
         m = np.einsum("ac,cdj,bd->abj", trace.lam, trace.precision, trace.lam)
-        mb, mbx = _combine(m, self.b), np.einsum("ac,crj->ajr", trace.lam, trace.u)
+        mb, mbx = recombine(m, self.b), np.einsum("ac,crj->ajr", trace.lam, trace.u)
         by_rest = [row @ k_bar + dense @ kx_bar.T for row, dense in zip(mb, mbx, strict=True)]
         by_x = [row @ kx_bar + dense @ w_bar for row, dense in zip(mb, mbx, strict=True)]
         own, q, r = self.codes[0], self.sizes[0], len(w_bar)
@@ -192,13 +191,13 @@ class Cross:
 
     def expected_information(self, trace: CrossTrace) -> list[Matrix]:
         """The leading term for each factor as if its units were independent: a metric to start from."""
-        found = [_square(self._reduced(trace))]
+        found = [squared(self._reduced(trace))]
         for part, lam in zip(self.remaining, trace.lam_rest, strict=True):
             rows = trace.k_lam[part.place].reshape(part.size, part.units, -1)
             columns = trace.h_inverse[part.place].reshape(part.size, part.units, -1)
             # K Lambda H^-1 = T0 Lambda, and a metric may be rough where Lambda is nearly singular
             t0_lam = np.einsum("ius,kus->iku", rows, columns)
-            found.append(_square(np.einsum("iku,ka->iau", t0_lam, np.linalg.pinv(lam, rcond=1e-6))))
+            found.append(squared(np.einsum("iku,ka->iau", t0_lam, np.linalg.pinv(lam, rcond=1e-6))))
         return found
 
     def modes(self, trace: CrossTrace, beta: Matrix) -> list[tuple[Array, Array]]:
@@ -207,14 +206,14 @@ class Cross:
         rest = self._lambda_rows(trace.lam_rest, trace.u_rest @ direction)
         variance = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, trace.h_inverse).T)
         m = np.einsum("ac,cdj,bd->abj", trace.lam, trace.precision, trace.lam)
-        mb = _combine(m, self.b)
+        mb = recombine(m, self.b)
         mean = np.einsum("ac,crj,r->aj", trace.lam, trace.u, direction) - np.stack([row @ rest for row in mb])
         own = m.copy()
         for i, row in enumerate(mb):
             product = row @ variance
             for k, other in enumerate(mb):
                 own[i, k] += np.asarray(other.multiply(product).sum(axis=1)).ravel()
-        others = [(rest[p.place].reshape(p.size, p.units), _own_blocks(variance, p)) for p in self.remaining]
+        others = [(rest[p.place].reshape(p.size, p.units), own_blocks(variance, p)) for p in self.remaining]
         return [(mean, own), *others]
 
     def _first_adjoint(self, trace: CrossTrace, w_bar: Matrix, g: Matrix, weight: float) -> Matrix:
@@ -222,7 +221,7 @@ class Cross:
         k_bar = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, g).T)
         kx_bar = -self._lambda_rows(trace.lam_rest, trace.u_rest) @ w_bar
         shrink = self._shrink(trace)
-        q = _combine(shrink, self.b)
+        q = recombine(shrink, self.b)
         qx = np.einsum("abj,brj->arj", shrink, self.bx)
         result: Matrix = weight * self._reduced(trace).sum(axis=2)
         for i, first in enumerate(q):
@@ -237,7 +236,7 @@ class Cross:
     def _shrink(self, trace: CrossTrace) -> Array:
         """``I - A M``, (q, q, J)."""
         m = np.einsum("ac,cdj,bd->abj", trace.lam, trace.precision, trace.lam)
-        shrink: Array = _identity_stack(self.sizes[0], self.a.shape[2]) - np.einsum("acj,cbj->abj", self.a, m)
+        shrink: Array = identities(self.sizes[0], self.a.shape[2]) - np.einsum("acj,cbj->abj", self.a, m)
         return shrink
 
     def _reduced(self, trace: CrossTrace) -> Array:
@@ -292,8 +291,8 @@ def build_cross(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[n
             "be factorised. Use fewer random terms, or grouping factors with fewer units."
         )
     q, j, fixed = sizes[0], units[0], slice(int(starts[-1]), None)
-    a = _by_unit(products[:q, :q], codes[0], j)
-    bx = _by_unit(products[:q, fixed], codes[0], j)
+    a = summed_by_unit(products[:q, :q], codes[0], j)
+    bx = summed_by_unit(products[:q, fixed], codes[0], j)
     positions, columns = [], []
     for f, part in enumerate(remaining, start=1):
         for i in range(part.size):
@@ -312,52 +311,3 @@ def build_cross(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[n
         for other, second in zip(positions, columns, strict=True):
             np.add.at(c, (place, other), products[column, second])
     return Cross(tuple(sizes), a, b, bx, c, cx, products[fixed, fixed].sum(axis=2), tuple(remaining), tuple(codes))
-
-
-def _by_unit(stack: Array, codes: NDArray[np.int64], units: int) -> Array:
-    """Sum the cells of each unit: (s, t, cells) -> (s, t, units)."""
-    flat = stack.reshape(-1, stack.shape[2])
-    return np.stack([np.bincount(codes, row, units) for row in flat]).reshape(*stack.shape[:2], units)
-
-
-def _own_blocks(matrix: Matrix, part: Remaining) -> Array:
-    """The (q, q) blocks of each unit of one factor on the diagonal of an (R, R) matrix: (q, q, J)."""
-    block = matrix[part.place, part.place].reshape(part.size, part.units, part.size, part.units)
-    blocks: Array = np.einsum("iuku->iku", block)
-    return blocks
-
-
-def _combine(stack: Array, matrices: Sequence[Any]) -> list[Any]:
-    """``sum_a diag(stack[i, a]) matrices[a]`` for each i: sparse rows, recombined unit by unit."""
-    from scipy.sparse import dia_array
-
-    units = stack.shape[2]
-    found = []
-    for row in stack:
-        scaled = [
-            dia_array((weights[None, :], [0]), shape=(units, units)) @ m
-            for weights, m in zip(row, matrices, strict=True)
-        ]
-        total = scaled[0]
-        for other in scaled[1:]:
-            total = total + other
-        found.append(total.tocsr())
-    return found
-
-
-def _stack(small: Matrix, units: int) -> Array:
-    """The same (q, s) matrix for every unit."""
-    return np.repeat(small[:, :, None], units, axis=2)
-
-
-def _identity_stack(q: int, units: int) -> Array:
-    return _stack(np.eye(q), units)
-
-
-def _square(blocks: Array) -> Matrix:
-    """``sum_j T0 x T0`` as `adjoint.expected_information` orders it: (q, q, J) -> (q * q, q * q)."""
-    q = len(blocks)
-    flat = blocks.reshape(q * q, -1)
-    products = (flat @ flat.T).reshape(q, q, q, q)
-    squared: Matrix = products.transpose(0, 3, 1, 2).reshape(q * q, q * q)
-    return squared
