@@ -74,7 +74,8 @@ def fit(options: argparse.Namespace) -> int:
     """Fit an analysis file, or a formula to a data file."""
     if options.what.lower().endswith(ANALYSIS_SUFFIXES):
         return _fit_analysis(options)
-    if "~" not in options.what:
+    # with = for ~ it is meant as a formula, whose parser says so
+    if "~" not in options.what and "=" not in options.what:
         raise MlmError(
             f"There is nothing to fit. Got {options.what}; expected a formula such as"
             ' "y ~ x + (x | g)", or an analysis file that ends in .yaml.'

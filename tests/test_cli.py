@@ -101,6 +101,9 @@ class TestFitFormula:
     def test_no_formula(self, refused):
         assert "expected a formula" in refused("fit", HSB)
 
+    def test_an_equals_sign_for_the_tilde(self, refused):
+        assert "not =; use ~." in refused("fit", "mathach = ses", HSB)
+
     def test_a_missing_column(self, refused):
         said = refused("fit", "mathach ~ sess + (1 | school)", HSB)
         assert "'sess'" in said

@@ -40,10 +40,11 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
     """
     source = open_source(analysis.data, connection, analysis.where)
     columns, group = centered_columns(analysis)
+    # refuses columns that are not there, so it comes first
+    complete = complete_rows(source, list(analysis.parsed.values()), analysis.keys)
     columns = tuple(c for c in columns if source.is_numeric(c))
     relation = source.relation
     if columns:
-        complete = complete_rows(source, list(analysis.parsed.values()), analysis.keys)
         rows = f"(select * from {relation} where {complete}) as complete_rows"
         relation = f"({render('centered', relation=rows, columns=list(columns), group=group)}) as centered"
     connection.execute(f"create or replace table {quoted_table(table)} as select * from {relation}")

@@ -18,6 +18,7 @@ from mlm_ops.moments.files import is_data_file, is_database, read_file
 from mlm_ops.sql_text import identifier, literal
 
 _FRAME = "mlm_rows"
+_SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")[:2]) >= (1, 5)
 #: Schemas of the results store, which no one fits models to.
 _OURS = frozenset({"mlm", "mlm_staging"})
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
@@ -201,7 +202,8 @@ def _scannable(data: Any) -> Any:
         frame = data.collect() if hasattr(data, "collect") else data
         if hasattr(frame, "columns") and not frame.columns:
             raise DataError("The data have no columns and no rows.")
-        return ArrowStream(frame)
+        # before 1.5 DuckDB could read a stream once only, and one query may read its rows several times
+        return ArrowStream(frame) if _SCANS_STREAMS_AGAIN else frame.to_arrow()
     return data
 
 

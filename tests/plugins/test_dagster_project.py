@@ -194,7 +194,7 @@ def rows(warehouse: Warehouse):
         )
 
 TEXT = "{analysis: NAME, data: main.rows, models: {null: y ~ 1 + (1 | g), full: y ~ PREDICTOR + (1 | g)}}"
-analyses = [("good", "x"), ("bad", "z + v"), ("ugly", "x")]
+analyses = [("good", "x"), ("bad", "within(z) + v"), ("ugly", "x")]
 defs = dg.Definitions.merge(
     dg.Definitions(assets=[rows], resources={"warehouse": Warehouse(directory="w")}),
     *(build_analysis_assets(parse_analysis(TEXT.replace("NAME", n).replace("PREDICTOR", p))) for n, p in analyses),
