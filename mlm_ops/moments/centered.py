@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlm_ops.language.model import Between, Center, Column, Within, walk
-from mlm_ops.moments.moments import Moments
+from mlm_ops.language.model import Between, Center, Column, GroupingFactor, Within, walk
+from mlm_ops.moments.moments import Array, Codes, Moments
 from mlm_ops.moments.render import render
 from mlm_ops.moments.source import open_source, quoted_table
 from mlm_ops.moments.survey import complete_rows
@@ -19,18 +19,19 @@ if TYPE_CHECKING:
     from mlm_ops.language.analysis import Analysis
 
 
-def centered_columns(analysis: Analysis) -> tuple[tuple[str, ...], str]:
-    """Numeric columns that the analysis centers, and the grouping column over whose units.
+def centered_columns(analysis: Analysis) -> tuple[tuple[str, ...], GroupingFactor]:
+    """Numeric columns that the analysis centers, and over whose units.
 
-    The lowest of the analysis' levels, or the first grouping factor of its models.
+    Those of the lowest of the analysis' levels, which all the levels together name; without levels, of the first
+    grouping factor of its models.
     """
     models = analysis.parsed.values()
     nodes = (node for model in models for v in model.variables for node in walk(v))
     columns = dict.fromkeys(
         node.of.name for node in nodes if isinstance(node, Within | Between | Center) and isinstance(node.of, Column)
     )
-    groups = [*analysis.levels, *(g[0] for model in models for g in model.all_groups)]
-    return tuple(columns), groups[0] if groups else ""
+    groups = [tuple(reversed(analysis.levels)), *(group for model in models for group in model.all_groups)]
+    return tuple(columns), next((group for group in groups if group), ())
 
 
 def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str) -> None:
@@ -46,40 +47,55 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
     relation = source.relation
     if columns:
         rows = f"(select * from {relation} where {complete}) as complete_rows"
-        relation = f"({render('centered', relation=rows, columns=list(columns), group=group)}) as centered"
+        relation = f"({render('centered', relation=rows, columns=list(columns), group=list(group))}) as centered"
     connection.execute(f"create or replace table {quoted_table(table)} as select * from {relation}")
 
 
-def disagreement(connection: duckdb.DuckDBPyConnection, table: str, moments: Moments) -> float:
+def disagreement(connection: duckdb.DuckDBPyConnection, table: str, moments: Moments, group: GroupingFactor) -> float:
     """Largest difference between the table's group means and the moments', relative to each column's spread.
+
+    Parameters
+    ----------
+    group
+        Over whose units the table was centered.
 
     Returns
     -------
     float
-        Of the order of 1e-14 where both saw the same rows; infinite where their groups differ.
+        Of the order of 1e-14 where both saw the same rows; infinite where their units differ; zero where the table has
+        no centered columns.
     """
-    columns = [
-        name.removeprefix("between_") for name in open_source(table, connection).types if name.startswith("between_")
-    ]
-    key = moments.schema.keys[0] if len(moments.schema.keys) == 1 else None
-    if key is None or not columns:
+    names = [name for name in open_source(table, connection).types if name.startswith("between_")]
+    columns = [Column(name.removeprefix("between_")) for name in names]
+    known = [(m,) in moments.schema.monomials or m in moments.schema.constants for m in columns]
+    if not any(known):
         return 0.0
-    means = ", ".join(f"any_value({identifier('between_' + c)})" for c in columns)
-    rows = connection.execute(
-        f"select {means} from {quoted_table(table)} group by {identifier(key)} order by {identifier(key)}"
-    ).fetchnumpy()
+    label = " || ':' || ".join(f"cast({identifier(key)} as varchar)" for key in group)
+    means = ", ".join(f"any_value({identifier(name)})" for name in names)
+    keys = ", ".join(identifier(key) for key in group)
+    rows = connection.execute(f"select {label}, {means} from {quoted_table(table)} group by {keys}").fetchall()
+    found = {row[0]: row[1:] for row in rows}
+    codes, labels = moments.units_of(group)
+    if set(found) != set(labels.tolist()):
+        return float("inf")
+    in_order = np.array([found[unit] for unit in labels], dtype=float)
     worst = 0.0
-    for column, found in zip(columns, rows.values(), strict=True):
-        place = (Column(column),)
-        if place in moments.schema.monomials:
-            i = moments.schema.monomials.index(place)
-            expected = moments.mean[i] + moments.schema.centers[Column(column)]
-        elif Column(column) in moments.schema.constants:
-            expected = moments.constants[moments.schema.constants.index(Column(column))]
-        else:
-            continue
-        if len(found) != len(expected):
-            return float("inf")
-        low, high = moments.schema.ranges[Column(column)]
-        worst = max(worst, float(np.abs(found - expected).max() / (high - low)))
+    for i, column in enumerate(columns):
+        if known[i]:
+            expected, spread = _unit_means(moments, column, codes, len(labels))
+            worst = max(worst, float(np.abs(in_order[:, i] - expected).max()) / spread)
     return worst
+
+
+def _unit_means(moments: Moments, column: Column, codes: Codes, size: int) -> tuple[Array, float]:
+    """(units,) means of a column, and its standard deviation over the rows."""
+    n, schema = moments.n, moments.schema
+    if (column,) in schema.monomials:
+        i = schema.monomials.index((column,))
+        values, within = moments.mean[i], moments.scatter[i * (i + 3) // 2].sum()
+        center = schema.centers[column]
+    else:
+        values, within, center = np.asarray(moments.constants[schema.constants.index(column)], dtype=float), 0.0, 0.0
+    grand = np.average(values, weights=n)
+    spread = float(np.sqrt((within + n @ (values - grand) ** 2) / n.sum()))
+    return np.bincount(codes, n * values, size) / np.bincount(codes, n, size) + center, spread

@@ -108,11 +108,11 @@ def build_analysis_assets(
 
 
 def _require_plain(names: Sequence[str]) -> None:
-    odd = [repr(name) for name in names if re.fullmatch(r"[A-Za-z0-9_]+", name) is None]
+    odd = [repr(name) for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None]
     if odd:
         raise AnalysisError(
-            f"Dagster cannot name assets so. Got {', '.join(odd)}; expected letters, digits and underscores. "
-            "Rename them in the analysis file."
+            f"Dagster cannot name assets so. Got {', '.join(odd)}; expected letters, digits and underscores, a letter "
+            "first. Rename them in the analysis file."
         )
 
 

@@ -65,7 +65,7 @@ def centered_agrees(difference: float) -> dg.AssetCheckResult:
 def converged(model: str, fit: Fit) -> dg.AssetCheckResult:
     """Stop the publication of a fit that did not reach its optimum."""
     statistics = fit.fit_statistics.row(0, named=True)
-    found = f"Newton decrement {statistics['gradient']:.1e}" if statistics["gradient"] is not None else "in closed form"
+    found = f"largest gradient {statistics['gradient']:.1e}" if statistics["gradient"] is not None else "in closed form"
     sentence = f"Model {model} converged ({found})."
     failure = (
         f"Model {model} did not converge after {statistics['evaluations']} evaluations ({found}). "

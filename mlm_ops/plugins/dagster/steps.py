@@ -13,7 +13,7 @@ from mlm_ops.analyze import collect_analysis, compare_analysis, fit_analysis_mod
 from mlm_ops.database import Connection
 from mlm_ops.errors import StoreError
 from mlm_ops.language.analysis import Analysis
-from mlm_ops.moments.centered import create_centered, disagreement
+from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
 from mlm_ops.moments.persist import load_moments, save_moments
 from mlm_ops.moments.source import open_source
 from mlm_ops.plugins.dagster import checks
@@ -48,7 +48,7 @@ def make_centered(connection: Connection, analysis: Analysis, table: str) -> Met
 def centered_difference(connection: Connection, analysis: Analysis) -> float:
     """Largest relative difference between the centered table and the moments."""
     moments = load_moments(connection, moments_table(analysis))
-    return disagreement(connection, centered_table(analysis), moments)
+    return disagreement(connection, centered_table(analysis), moments, centered_columns(analysis)[1])
 
 
 def make_moments(connection: Connection, analysis: Analysis) -> tuple[Metadata, list[dg.AssetCheckResult]]:
