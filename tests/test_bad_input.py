@@ -211,6 +211,12 @@ class TestFiles:
         assert mlm.fit("y ~ x", "d.csv", connection=connection).result.design.n_obs == ROWS
 
 
+def test_stray_cells_of_a_relation() -> None:
+    relation = duckdb.connect().from_arrow(_data(y=[*map(str, range(ROWS - 1)), "n/a"]).to_arrow())
+    with pytest.raises(DataError, match=r"1 of its 60 cells are no numbers, such as 'n/a'\."):
+        mlm.fit("y ~ x + (1 | g)", relation)
+
+
 def test_a_frame_without_columns() -> None:
     with pytest.raises(DataError, match=r"^The data have no columns and no rows\.$"):
         mlm.fit("y ~ x", pl.DataFrame())

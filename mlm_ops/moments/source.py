@@ -65,11 +65,11 @@ class Source:
         One bad cell makes a whole column of a CSV file text.
         """
         name = identifier(column)
-        row = self.query(
+        rows = self.query(
             f"select count({name}), count(try_cast({name} as double)), "
             f"min({name}) filter (where {name} is not null and try_cast({name} as double) is null) from {self.relation}"
-        ).fetchone()
-        total, numbers, example = row if row is not None else (0, 0, None)
+        ).fetchall()
+        ((total, numbers, example),) = rows
         if example is None or 2 * numbers <= total:
             return ""
         shown = literal(str(example)[:40])
