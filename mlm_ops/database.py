@@ -52,6 +52,7 @@ def connect(
     path = Path(path)
     if not read_only:
         _make_folder(path)
+    _refuse_other_files(path)
 
     def attempt() -> Connection:
         try:
@@ -79,6 +80,17 @@ def _patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | Non
                 told = True
             time.sleep(min(pause, left))
             pause = min(1.5 * pause, LONGEST_PAUSE)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Refuse what is no DuckDB file: DuckDB 2.0 opens a CSV as a database in memory, and results would be lost."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        return  # not there, or not to be read: DuckDB says which
+    if start and not start[8:].startswith(b"DUCK"[: max(len(start) - 8, 0)]):
+        raise StoreError(f"{path} is not a DuckDB database. Choose another file; this one was left as it is.")
 
 
 def _make_folder(path: Path) -> None:

@@ -320,6 +320,13 @@ class TestConnect:
         with pytest.raises(StoreError, match="already open in this process"):
             store.connect(tmp_path / "warehouse" / "warehouse.duckdb", read_only=True)
 
+    def test_a_csv_is_no_database(self, tmp_path):
+        """DuckDB 2.0 would open it in memory, and what is written there would be lost."""
+        path = tmp_path / "data.csv"
+        path.write_text("id,x\n" + "1,2\n" * 99)
+        with pytest.raises(StoreError, match=r"data\.csv is not a DuckDB database"):
+            connect(path)
+
 
 class TestOpenDatabase:
     def test_its_one_table(self, tmp_path):
