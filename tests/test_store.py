@@ -325,7 +325,7 @@ class TestConnect:
         path = tmp_path / "data.csv"
         path.write_text("id,x\n" + "1,2\n" * 99)
         with pytest.raises(StoreError, match=r"data\.csv is not a DuckDB database"):
-            connect(path)
+            store.connect(path)
 
 
 class TestOpenDatabase:
