@@ -29,20 +29,27 @@ class VarianceErrors:
 
 def variance_errors(fitted: Estimate) -> VarianceErrors:
     """Standard errors of the random effects' variances and covariances."""
-    criterion, optimum, vcov = fitted.criterion, fitted.optimum, fitted.parameters_vcov
-    lams = criterion.factors(optimum.theta)
-    s = optimum.solution.sigma2
     errors = []
+    for tau, derivatives in zip(fitted.tau, tau_derivatives(fitted), strict=True):
+        variance = np.einsum("iab,ij,jab->ab", derivatives, fitted.parameters_vcov, derivatives)
+        errors.append(np.full_like(tau, np.nan) if fitted.optimum.singular else np.sqrt(np.maximum(variance, 0.0)))
+    return VarianceErrors(tuple(errors))
+
+
+def tau_derivatives(fitted: Estimate) -> list[Array]:
+    """Derivatives (n_theta + 1, q, q) of each block's T by theta and sigma2."""
+    criterion, optimum = fitted.criterion, fitted.optimum
+    lams, s = criterion.factors(optimum.theta), optimum.solution.sigma2
+    found = []
     for block, placed, tau in zip(fitted.blocks, criterion.blocks, fitted.tau, strict=True):
         lam = lams[placed.level][placed.effects, placed.effects]
-        derivatives = np.zeros((len(vcov), *tau.shape))
+        derivatives = np.zeros((len(optimum.theta) + 1, *tau.shape))
         for k, unit in enumerate(np.eye(placed.theta.stop - placed.theta.start)):
             change = placed.covariance.factor(unit, placed.size) @ lam.T
             derivatives[placed.theta.start + k] = s * block.transform @ (change + change.T) @ block.transform.T
         derivatives[-1] = tau / s
-        variance = np.einsum("iab,ij,jab->ab", derivatives, vcov, derivatives)
-        errors.append(np.full_like(tau, np.nan) if optimum.singular else np.sqrt(np.maximum(variance, 0.0)))
-    return VarianceErrors(tuple(errors))
+        found.append(derivatives)
+    return found
 
 
 def residual_components(fitted: Estimate) -> list[tuple[str | None, str, float, float]]:

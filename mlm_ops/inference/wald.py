@@ -9,6 +9,7 @@ from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.f_tests import DfMethod
 from mlm_ops.inference.fixed_effects import coefficient_tests
 from mlm_ops.inference.parameters import Intervals, parameters, values
+from mlm_ops.inference.variance import tau_derivatives
 
 Array = NDArray[np.float64]
 
@@ -35,7 +36,7 @@ def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod 
     there = values(wanted, fitted.gamma, fitted.tau, fitted.sigma2)
     fixed = coefficient_tests(fitted, tests, level)
     z = float(ndtri(0.5 + level / 2))
-    vcov, tau_derivatives = fitted.parameters_vcov, _tau_derivatives(fitted)
+    vcov, of_tau = fitted.parameters_vcov, tau_derivatives(fitted)
     log_variance = np.zeros(len(vcov))
     log_variance[-1] = 1 / fitted.optimum.solution.sigma2
     low, high = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
@@ -46,7 +47,7 @@ def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod 
             margin = z * _error(log_variance, vcov) / 2
             low[i], high[i] = there[i] * np.exp(-margin), there[i] * np.exp(margin)
         elif not fitted.optimum.singular:
-            tau, derivatives = fitted.tau[parameter.block], tau_derivatives[parameter.block]
+            tau, derivatives = fitted.tau[parameter.block], of_tau[parameter.block]
             j, k = parameter.row, parameter.column
             first, second = derivatives[:, j, j] / tau[j, j], derivatives[:, k, k] / tau[k, k]
             if parameter.scale == "std_dev":
@@ -63,19 +64,3 @@ def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod 
 def _error(gradient: Array, vcov: Array) -> float:
     """Standard error by the delta method."""
     return float(np.sqrt(max(float(gradient @ vcov @ gradient), 0.0)))
-
-
-def _tau_derivatives(fitted: Estimate) -> list[Array]:
-    """Derivatives (n_theta + 1, q, q) of each T by theta and sigma2."""
-    criterion, optimum = fitted.criterion, fitted.optimum
-    lams, s = criterion.factors(optimum.theta), optimum.solution.sigma2
-    found = []
-    for block, placed, tau in zip(fitted.blocks, criterion.blocks, fitted.tau, strict=True):
-        lam = lams[placed.level][placed.effects, placed.effects]
-        derivatives = np.zeros((len(optimum.theta) + 1, *tau.shape))
-        for k, unit in enumerate(np.eye(placed.theta.stop - placed.theta.start)):
-            change = placed.covariance.factor(unit, placed.size) @ lam.T
-            derivatives[placed.theta.start + k] = s * block.transform @ (change + change.T) @ block.transform.T
-        derivatives[-1] = tau / s
-        found.append(derivatives)
-    return found

@@ -95,7 +95,7 @@ def _schema(models: Sequence[Model], needs: Needs, survey: Survey, varying: froz
     single = [m[0] for m in monomials if len(m) == 1]
     centers = {a: survey.centers.get(a, 0.0) for a in dict.fromkeys([*single, *(a for m in monomials for a in m)])}
     constants = (*(n for n in needs.numbers if n in constant_numbers), *constant_factors)
-    return Schema(needs.keys, centers, tuple(monomials), constants, survey.levels, needs.text_columns, survey.ranges)
+    return Schema(needs.keys, centers, tuple(monomials), constants, survey.levels, needs.text_columns)
 
 
 def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual) -> ResidualMoments:

@@ -41,8 +41,6 @@ class Schema:
         Levels of every categorical column.
     text_columns
         Columns that are categorical wherever they stand.
-    ranges
-        Smallest and largest value of every numeric atom.
     """
 
     keys: tuple[str, ...]
@@ -51,7 +49,6 @@ class Schema:
     constants: tuple[Variable, ...]
     levels: Mapping[str, tuple[str, ...]]
     text_columns: frozenset[str]
-    ranges: Mapping[Variable, tuple[float, float]]
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,6 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
         constants=tuple(_node(n) for n in told["constants"]),
         levels={name: tuple(levels) for name, levels in told["levels"].items()},
         text_columns=frozenset(told["text_columns"]),
-        ranges={_node(n): (low, high) for n, (low, high) in told["ranges"]},
     )
     values = list(columns.values())
     k, size = len(schema.keys), len(schema.monomials)
@@ -154,7 +153,6 @@ def _describe(moments: Moments) -> dict[str, Any]:
         "constants": [_json(c) for c in schema.constants],
         "levels": {name: list(levels) for name, levels in schema.levels.items()},
         "text_columns": sorted(schema.text_columns),
-        "ranges": [(_json(a), r) for a, r in schema.ranges.items()],
         "n_rows": moments.n_rows,
         "n_dropped": dict(moments.n_dropped),
         "nested_in": {name: list(group) for name, group in moments.nested_in.items()},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.model import Column, Constant, Factor, Function, Indicator, Variable, label
+from mlm_ops.language.model import Column, Constant, Function, Indicator, Variable, label
 from mlm_ops.sql_text import identifier, literal
 
 if TYPE_CHECKING:
@@ -64,11 +64,6 @@ def expression(variable: Variable) -> str:
 def category(column: str) -> str:
     """SQL of a categorical column, as text."""
     return f"cast({identifier(column)} as varchar)"
-
-
-def is_factor(variable: Variable) -> bool:
-    """Whether a constant of the moments is a categorical column."""
-    return isinstance(variable, Factor)
 
 
 def _guarded(function: str, argument: str, comparison: str) -> str:
