@@ -1,0 +1,64 @@
+"""Fit -> tidy tables: the only place where result columns are named.
+
+Names and roles follow broom.mixed, with underscores for dots. The store, the Dagster assets and ``mlm show`` take their
+columns from `TABLES`. A new table is a module, or a place in one, with its columns and the function that fills them; a
+line in `TABLES`; and, if it is drawn up for each fit, one in `FIT_TABLES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlm_ops.tables.answers import contrast_test, intervals
+from mlm_ops.tables.columns import KEYS, RUNS, Schema
+from mlm_ops.tables.comparisons import COMPARISONS, comparisons
+from mlm_ops.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, fixed_effects, random_effects
+from mlm_ops.tables.models import FIT_STATISTICS, MODELS, fit_statistics, models
+from mlm_ops.tables.variance import VARIANCE_COMPONENTS, variance_components
+
+if TYPE_CHECKING:
+    from mlm_ops.fitted import Fit
+
+__all__ = [
+    "FIT_TABLES",
+    "KEYS",
+    "RUNS",
+    "TABLES",
+    "Schema",
+    "comparisons",
+    "contrast_test",
+    "fit_statistics",
+    "fit_tables",
+    "fixed_effects",
+    "intervals",
+    "random_effects",
+    "variance_components",
+]
+
+#: Every stored table but ``runs``, in the order in which they are shown.
+TABLES: dict[str, Schema] = {
+    "fixed_effects": FIXED_EFFECTS,
+    "variance_components": VARIANCE_COMPONENTS,
+    "random_effects": RANDOM_EFFECTS,
+    "fit_statistics": FIT_STATISTICS,
+    "comparisons": COMPARISONS,
+    "models": MODELS,
+}
+
+#: The tables that are drawn up for each fit; one that has nothing to say has no rows.
+FIT_TABLES: dict[str, Callable[[Fit], pl.DataFrame]] = {
+    "fixed_effects": fixed_effects,
+    "variance_components": variance_components,
+    "random_effects": random_effects,
+    "fit_statistics": fit_statistics,
+    "models": models,
+}
+
+
+def fit_tables(name: str, fitted: Fit) -> dict[str, pl.DataFrame]:
+    """Every result table of one fit, each with column ``model`` first."""
+    made = {table: draw(fitted) for table, draw in FIT_TABLES.items()}
+    return {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in made.items()}

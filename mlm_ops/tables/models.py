@@ -1,0 +1,83 @@
+"""What a model is, and how it fits."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from mlm_ops.effect_sizes.icc import intraclass_correlation
+from mlm_ops.language.model import group_name
+from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
+
+if TYPE_CHECKING:
+    from mlm_ops.fitted import Fit
+
+FIT_STATISTICS: Schema = {
+    "n_obs": COUNT,
+    "n_groups": TEXT,
+    "n_parameters": COUNT,
+    "estimator": TEXT,
+    "log_likelihood": REAL,
+    "deviance": REAL,
+    "aic": REAL,
+    "bic": REAL,
+    "icc": REAL,
+    "converged": FLAG,
+    "singular": FLAG,
+    "gradient": REAL,
+    "evaluations": COUNT,
+    "seconds": REAL,
+}
+MODELS: Schema = {
+    "formula": TEXT,
+    "estimator": TEXT,
+    "level_equations": TEXT,
+    "reduced_equation": TEXT,
+    "latex": TEXT,
+    "notes": TEXT,
+}
+
+
+def fit_statistics(fitted: Fit) -> pl.DataFrame:
+    """One row."""
+    result = fitted.result
+    optimum, n_obs = result.optimum, result.design.n_obs
+    deviance = -2 * result.log_likelihood
+    return frame(
+        FIT_STATISTICS,
+        {
+            "n_obs": [n_obs],
+            "n_groups": [json.dumps({group_name(level.group): len(level.labels) for level in result.design.levels})],
+            "n_parameters": [result.n_parameters],
+            "estimator": [fitted.estimator],
+            "log_likelihood": [result.log_likelihood],
+            "deviance": [deviance],
+            "aic": [deviance + 2 * result.n_parameters],
+            "bic": [deviance + math.log(n_obs) * result.n_parameters],
+            "icc": [intraclass_correlation(fitted.result)],
+            "converged": [optimum.converged],
+            "singular": [optimum.singular],
+            "gradient": [float(np.abs(optimum.gradient).max(initial=0.0))],
+            "evaluations": [optimum.evaluations],
+            "seconds": [fitted.seconds],
+        },
+    )
+
+
+def models(fitted: Fit) -> pl.DataFrame:
+    """One row: the model in every notation, and what was noticed on the way."""
+    return frame(
+        MODELS,
+        {
+            "formula": [fitted.model.text],
+            "estimator": [fitted.estimator],
+            "level_equations": [fitted.equations("levels")],
+            "reduced_equation": [fitted.equations("reduced")],
+            "latex": [fitted.equations("levels", "latex")],
+            "notes": ["; ".join(fitted.notes) or None],
+        },
+    )
