@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,13 +55,13 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = (),
     check_rows(source, models, needs, survey)
     varying = survey.varying
     while True:
-        schema = _schema(models, needs, survey, varying)
+        schema = make_schema(models, needs, survey, varying)
         found = _scan(source, needs, schema)
         refuted = _refuted(schema, found)
         if not refuted:
-            moments = _moments(schema, survey, found)
-            if _cancels(moments):
-                moments = _moments(schema, survey, _scan(source, needs, schema, around_unit_means=True))
+            moments = read_moments(schema, survey, found)
+            if cancels(moments):
+                moments = read_moments(schema, survey, _scan(source, needs, schema, around_unit_means=True))
             moments = replace(moments, nested_in=_nested_levels(moments, levels))
             structures = dict.fromkeys(m.residual for m in models if m.residual != PLAIN)
             return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in structures})
@@ -69,7 +69,8 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = (),
         varying |= refuted
 
 
-def _schema(models: Sequence[Model], needs: Needs, survey: Survey, varying: frozenset[Variable]) -> Schema:
+def make_schema(models: Sequence[Model], needs: Needs, survey: Survey, varying: frozenset[Variable]) -> Schema:
+    """Which moments serve the models, if these numbers and factors vary within the units."""
     # the outcome is always a monomial, though it be constant within units of one row each
     outcome_atoms = frozenset(a for m in models for a in atoms(m.outcome))
     constant_numbers = frozenset(n for n in needs.numbers if n not in varying) - outcome_atoms
@@ -102,18 +103,18 @@ def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual
     """Moments for one residual structure: a GROUP BY of its own."""
     sql = render(
         "residual_moments",
-        **_rows(source, needs, moments.schema),
+        **row_arguments(source, needs, moments.schema),
         precision=expression(residual.precision) if residual.precision else None,
         stratum=category(residual.strata) if residual.strata else None,
         time=expression(Column(residual.time)) if residual.time else None,
     )
     found: dict[str, NDArray[Any]] = run(source, sql).fetchnumpy()
     labels = tuple(np.asarray(found[f"u_{k}"]) for k in range(len(moments.schema.keys)))
-    units = _unit_of(moments, labels) if labels else np.zeros(len(found["n"]), dtype=np.int64)
+    units = unit_of(moments, labels) if labels else np.zeros(len(found["n"]), dtype=np.int64)
     return read_residual_moments(residual, found, units, len(moments.schema.monomials))
 
 
-def _unit_of(moments: Moments, labels: tuple[NDArray[Any], ...]) -> Codes:
+def unit_of(moments: Moments, labels: tuple[NDArray[Any], ...]) -> Codes:
     """The moments' unit of each row of a result with the same keys."""
     size = len(labels[0])
     keys = [np.concatenate(pair) for pair in zip(moments.labels, labels, strict=True)]
@@ -122,7 +123,7 @@ def _unit_of(moments: Moments, labels: tuple[NDArray[Any], ...]) -> Codes:
     return order[np.searchsorted(codes[: moments.n_units], codes[moments.n_units :], sorter=order)].astype(np.int64)
 
 
-def _rows(source: Source, needs: Needs, schema: Schema) -> dict[str, Any]:
+def row_arguments(source: Source, needs: Needs, schema: Schema) -> dict[str, Any]:
     """Arguments that the macros of moments share."""
     alias = {atom: f"x{i}" for i, atom in enumerate(schema.centers)}
     return {
@@ -136,7 +137,7 @@ def _rows(source: Source, needs: Needs, schema: Schema) -> dict[str, Any]:
     }
 
 
-def _cancels(moments: Moments) -> bool:
+def cancels(moments: Moments) -> bool:
     """Whether group means lie so far apart that scatter around the grand mean has lost the within part's digits."""
     for i, mean in enumerate(moments.mean):
         within = moments.scatter[i * (i + 3) // 2].sum()
@@ -160,7 +161,7 @@ def _scan(source: Source, needs: Needs, schema: Schema, *, around_unit_means: bo
     sql = render(
         "moments",
         around_unit_means=around_unit_means,
-        **_rows(source, needs, schema),
+        **row_arguments(source, needs, schema),
         constants=[
             {"alias": f"c{i}", "expression": category(c.column) if isinstance(c, Factor) else expression(c)}
             for i, c in enumerate(schema.constants)
@@ -174,7 +175,8 @@ def _refuted(schema: Schema, found: dict[str, NDArray[Any]]) -> frozenset[Variab
     return frozenset(c for i, c in enumerate(schema.constants) if (found[f"low_{i}"] != found[f"high_{i}"]).any())
 
 
-def _moments(schema: Schema, survey: Survey, found: dict[str, NDArray[Any]]) -> Moments:
+def read_moments(schema: Schema, survey: Survey, found: Mapping[str, NDArray[Any]]) -> Moments:
+    """Make the record of what the macro `moments` returned, columns by name."""
     size, n = len(schema.monomials), np.asarray(found["n"], dtype=float)
     pairs = [(i, j) for i in range(size) for j in range(i + 1)]
     mean = np.empty((size, len(n)))

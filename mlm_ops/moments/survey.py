@@ -159,6 +159,11 @@ def take_survey(source: Source, needs: Needs) -> Survey:
     row = _one_row(source, render("survey", **asked, complete=complete(needs)))
     # what is missing where costs a look at every value, and is asked only if something is
     gaps = _one_row(source, render("missing", **asked)) if row["n_complete"] < row["n_rows"] else {}
+    return read_survey(source, needs, row, gaps)
+
+
+def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapping[str, Any]) -> Survey:
+    """Make the record of what the macros `survey` and, where something is missing, `missing` returned."""
     missing = {key: gaps.get(f"missing_unit_{i}", 0) for i, key in enumerate(needs.keys)}
     missing |= {label(n): gaps.get(f"missing_x{i}", 0) for i, n in enumerate(needs.all_numbers)}
     missing |= {c: gaps.get(f"missing_c{i}", 0) for i, c in enumerate(needs.all_categories)}
