@@ -87,7 +87,7 @@ def _part(whole: Moments, data: pl.DataFrame) -> Moments:
     needs = find_needs(source, [MODEL], ())
     survey = take_survey(source, needs)
     found = collect_module._scan(source, needs, whole.schema)
-    return collect_module._moments(whole.schema, survey, found)
+    return collect_module.read_moments(whole.schema, survey, found)
 
 
 @given(st.integers(2, 120), st.integers(1, 100), st.integers(0, 5))
