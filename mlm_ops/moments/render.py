@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import Column, Constant, Function, Indicator, Variable, label
@@ -70,17 +70,36 @@ def _guarded(function: str, argument: str, comparison: str) -> str:
     return f"case when {argument} {comparison} 0 then {function}({argument}) end"
 
 
-class _Adapter:
-    """Stands for dbt's adapter: quoting and dispatch to ``duckdb__`` or ``default__`` macros."""
+class _Package:
+    """Stands for the dbt package ``mlm``: its macros by name."""
 
-    def __init__(self, scope: dict[str, Any]) -> None:
-        self.scope = scope
+    def __init__(self) -> None:
+        self.macros: dict[str, Any] = {}
+
+    def __getattr__(self, macro: str) -> Any:
+        return self.macros[macro]
+
+
+class _Adapter:
+    """Stands for dbt's adapter: quoting, and dispatch to ``duckdb__`` or ``default__`` macros."""
+
+    def __init__(self, package: _Package) -> None:
+        self.package = package
 
     def quote(self, name: str) -> str:
-        return identifier(name)
+        # as dbt has it: the macro `identifier` sees to the quotes inside a name
+        return f'"{name}"'
 
     def dispatch(self, macro: str, namespace: str) -> Any:
-        return self.scope.get(f"duckdb__{macro}") or self.scope[f"default__{macro}"]
+        macros = self.package.macros
+        return macros.get(f"duckdb__{macro}") or macros[f"default__{macro}"]
+
+
+class _Exceptions:
+    """Stands for dbt's errors of macros."""
+
+    def raise_compiler_error(self, message: str) -> NoReturn:
+        raise DataError(message)
 
 
 @cache
@@ -90,11 +109,16 @@ def _module() -> TemplateModule:
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # SQL, not HTML
     sources = sorted(_macro_directory().iterdir(), key=lambda entry: entry.name)
     text = "\n".join(entry.read_text(encoding="utf-8") for entry in sources if entry.name.endswith(".sql"))
-    scope: dict[str, Any] = {}
-    # dbt's return() leaves the macro with a value; every use of ours is the macro's whole text
-    template = environment.from_string(text, globals={"adapter": _Adapter(scope), "return": lambda value: value})
-    module = template.module
-    scope.update({name: getattr(module, name) for name in dir(module) if not name.startswith("_")})
+    package = _Package()
+    context = {
+        "mlm": package,
+        "adapter": _Adapter(package),
+        "exceptions": _Exceptions(),
+        # dbt's return() leaves the macro with a value; every use of ours is the macro's whole text
+        "return": lambda value: value,
+    }
+    module = environment.from_string(text, globals=context).module
+    package.macros.update({name: getattr(module, name) for name in dir(module) if not name.startswith("_")})
     return module
 
 

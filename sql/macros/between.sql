@@ -1,10 +1,15 @@
-{# The group mean of a column, on every row of the group; `group` is a column, or a list of columns. #}
-{% macro between(column, group) %}
-  {{- return(adapter.dispatch('between', 'mlm')(column, group)) -}}
+{# The group mean of a column, on every row of the group: over the group's rows, or, with `over`, over its units of a
+   lower level, each counted once (school means of class means; `relation` is then what the model selects from).
+   group: a column, or a list of columns that name a group together; complete: columns whose values a row must have to
+   count in the mean, by default the column alone. A row without a group has no mean. #}
+{% macro between(column, group, complete=none, over=none, relation=none) %}
+  {{- return(adapter.dispatch('between', 'mlm')(column, group, complete, over, relation)) -}}
 {% endmacro %}
 
-{% macro default__between(column, group) -%}
-  avg({{ number(adapter.quote(column)) }}) over (partition by {% for name in ([group] if group is string else group) -%}
-  {{ adapter.quote(name) }}{{ ', ' if not loop.last }}
-  {%- endfor %})
+{% macro default__between(column, group, complete=none, over=none, relation=none) -%}
+  {%- if over is none -%}
+  case when {{ mlm.in_group(group) }} then avg({{ mlm.value(column, complete) }}) over (partition by {{ mlm.group_columns(group) }}) end
+  {%- else -%}
+  {{ mlm.mean_over_units(column, over, relation, group, complete) }}
+  {%- endif -%}
 {%- endmacro %}

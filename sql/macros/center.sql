@@ -1,12 +1,20 @@
-{# A column minus its grand mean, or minus the reference value `at`. #}
-{% macro center(column, at=none) %}
-  {{- return(adapter.dispatch('center', 'mlm')(column, at)) -}}
+{# A column minus its grand mean over rows; minus its mean over the units of `over`, each counted once (`relation` is
+   then what the model selects from); or minus the reference value `at`. complete: columns whose values a row must have
+   to count in the mean, by default the column alone. #}
+{% macro center(column, at=none, over=none, complete=none, relation=none) %}
+  {{- return(adapter.dispatch('center', 'mlm')(column, at, over, complete, relation)) -}}
 {% endmacro %}
 
-{% macro default__center(column, at=none) -%}
-  {%- if at is none -%}
-  ({{ number(adapter.quote(column)) }} - avg({{ number(adapter.quote(column)) }}) over ())
+{% macro default__center(column, at=none, over=none, complete=none, relation=none) -%}
+  {%- if at is not none and over is not none -%}
+  {{ exceptions.raise_compiler_error("mlm.center() takes at= or over=, not both.") }}
+  {%- elif at is not none and at is not number -%}
+  {{ exceptions.raise_compiler_error("mlm.center() takes a number as at=. Got '" ~ at ~ "'.") }}
+  {%- elif at is not none -%}
+  ({{ mlm.value(column) }} - {{ mlm.number("'" ~ at ~ "'") }})
+  {%- elif over is not none -%}
+  ({{ mlm.value(column) }} - {{ mlm.mean_over_units(column, over, relation, [], complete) }})
   {%- else -%}
-  ({{ number(adapter.quote(column)) }} - {{ at }})
+  ({{ mlm.value(column) }} - avg({{ mlm.value(column, complete) }}) over ())
   {%- endif -%}
 {%- endmacro %}

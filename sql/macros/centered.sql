@@ -1,16 +1,20 @@
 {# Every row with its columns' group means, group- and grand-mean centered versions: the within/between split.
-   x = between_x + within_x, and center_x = x - the grand mean. Means are over the rows of `relation`. #}
-{% macro centered(relation, columns, group) %}
-  {{- return(adapter.dispatch('centered', 'mlm')(relation, columns, group)) -}}
+   x = between_x + within_x, and center_x = x - the grand mean. With `complete`, only the rows that have a value in each
+   of its columns are kept; means are over the rows that are kept and have a value. #}
+{% macro centered(relation, columns, group, complete=none) %}
+  {{- return(adapter.dispatch('centered', 'mlm')(relation, columns, group, complete)) -}}
 {% endmacro %}
 
-{% macro default__centered(relation, columns, group) %}
+{% macro default__centered(relation, columns, group, complete=none) %}
 select
   *
   {%- for column in columns %},
-  {{ between(column, group) }} as {{ adapter.quote('between_' ~ column) }},
-  {{ within(column, group) }} as {{ adapter.quote('within_' ~ column) }},
-  {{ center(column) }} as {{ adapter.quote('center_' ~ column) }}
+  {{ mlm.between(column, group) }} as {{ mlm.identifier('between_' ~ column) }},
+  {{ mlm.within(column, group) }} as {{ mlm.identifier('within_' ~ column) }},
+  {{ mlm.center(column) }} as {{ mlm.identifier('center_' ~ column) }}
   {%- endfor %}
 from {{ relation }}
+{%- if complete %}
+where {{ mlm.in_group(group) }}{{ ' and ' ~ mlm.complete(complete) if complete }}
+{%- endif %}
 {% endmacro %}

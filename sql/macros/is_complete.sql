@@ -4,7 +4,7 @@
 {% endmacro %}
 
 {% macro default__is_complete(numbers, others=[]) %}
-  {%- for expression in numbers %}{{ expression }} is not null and not isnan({{ expression }}) and {% endfor -%}
+  {%- for expression in numbers %}{{ expression }} is not null and not {{ mlm.is_nan(expression) }} and {% endfor -%}
   {%- for expression in others %}{{ expression }} is not null and {% endfor -%}
   true
 {%- endmacro %}

@@ -9,7 +9,7 @@ select
   count(*) - count({{ unit }}) as missing_unit_{{ loop.index0 }},
   {%- endfor %}
   {%- for number in numbers %}
-  count(*) filter (where not ({{ is_complete([number.expression]) }})) as missing_{{ number.alias }},
+  count(*) filter (where not ({{ mlm.is_complete([number.expression]) }})) as missing_{{ number.alias }},
   {%- endfor %}
   {%- for category in categories %}
   count(*) - count({{ category.expression }}) as missing_{{ category.alias }},

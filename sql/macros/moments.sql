@@ -77,7 +77,7 @@ sums as (
     min({{ constant.alias }}) as low_{{ loop.index0 }},
     max({{ constant.alias }}) as high_{{ loop.index0 }},
     {%- endfor %}
-    {{ number('count(*)') }} as n
+    {{ mlm.number('count(*)') }} as n
   from {{ 'deviations' if around_unit_means else 'monomials' }}
   {%- if units %}
   group by {% for unit in units %}u_{{ loop.index0 }}{{ ', ' if not loop.last }}{% endfor %}

@@ -10,3 +10,15 @@
 {% macro duckdb__number(expression) -%}
   cast({{ expression }} as double)
 {%- endmacro %}
+
+{% macro spark__number(expression) -%}
+  cast({{ expression }} as double)
+{%- endmacro %}
+
+{% macro trino__number(expression) -%}
+  cast({{ expression }} as double)
+{%- endmacro %}
+
+{% macro bigquery__number(expression) -%}
+  cast({{ expression }} as float64)
+{%- endmacro %}

@@ -75,7 +75,7 @@ sums as (
     {%- endfor %}
     {%- endfor %}
     sum(log_precision) as log_precision,
-    {{ number('count(*)') }} as n
+    {{ mlm.number('count(*)') }} as n
   from pairs
   group by {% for unit in units %}u_{{ loop.index0 }}, {% endfor %}stratum, past_stratum, gap
 )

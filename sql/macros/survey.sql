@@ -20,7 +20,7 @@ totals as (
     max({{ number.expression }}) as max_{{ number.alias }}
     {%- endfor %}
     {%- for category in categories %},
-    {{ distinct_values(category.expression) }} as levels_{{ category.alias }}
+    {{ mlm.distinct_values(category.expression) }} as levels_{{ category.alias }}
     {%- endfor %}
   from {{ relation }}
   where {{ complete }}

@@ -1,8 +1,8 @@
-{# A column minus its group mean. #}
-{% macro within(column, group) %}
-  {{- return(adapter.dispatch('within', 'mlm')(column, group)) -}}
+{# A column minus its group mean. Arguments as in `between`. #}
+{% macro within(column, group, complete=none, over=none, relation=none) %}
+  {{- return(adapter.dispatch('within', 'mlm')(column, group, complete, over, relation)) -}}
 {% endmacro %}
 
-{% macro default__within(column, group) -%}
-  ({{ number(adapter.quote(column)) }} - {{ between(column, group) }})
+{% macro default__within(column, group, complete=none, over=none, relation=none) -%}
+  ({{ mlm.value(column) }} - {{ mlm.between(column, group, complete, over, relation) }})
 {%- endmacro %}

@@ -1,0 +1,1 @@
+{{ mlm.centered(ref('hostile'), ['a "b";c', 'select', "naïve 'x' -- y"], 'group') }}

@@ -1,0 +1,1 @@
+{{ mlm.group_means(ref('hsb'), ['ses', 'mathach'], 'school', complete=['ses', 'mathach']) }}
