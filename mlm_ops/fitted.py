@@ -220,7 +220,7 @@ class Fit:
             ``"marginal"``: the fixed part, and its ``std_error``. ``"conditional"``: with the effects of the row's
             groups, which are zero for a group that the fit has not seen, and ``new_group`` says so.
         """
-        rows = NewRows(read_rows(data, connection), self.moments, self.model.default_group)
+        rows = NewRows(read_rows(data, connection), self.moments, self.model)
         return predict(self.result, self.predictions, rows, kind)
 
     def __str__(self) -> str:

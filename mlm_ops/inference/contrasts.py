@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.columns import DesignColumn
-from mlm_ops.language.model import Centered, Column, Factor, Indicator, Term, Variable
+from mlm_ops.language.model import Centered, Column, Factor, Indicator, Poly, Term, Variable
 from mlm_ops.moments.design import FixedDesign
 
 Array = NDArray[np.float64]
@@ -69,9 +69,11 @@ def _belongs(column: DesignColumn, term: Term) -> bool:
 
 
 def _is_of(own: Variable, of: Variable) -> bool:
-    """Whether a variable is one of the indicators of a factor, centered as the factor is, or the same variable."""
+    """Whether a variable is a column of a factor or polynomial, centered as that is, or the same variable."""
     if isinstance(own, Indicator):
         return own.column == (of.name if isinstance(of, Column) else of.column if isinstance(of, Factor) else None)
+    if isinstance(own, Poly):
+        return replace(own, power=None) == of
     if isinstance(own, Centered) and isinstance(of, Centered):
         return replace(own, of=of.of) == of and _is_of(own.of, of.of)
     return own == of

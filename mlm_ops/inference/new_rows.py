@@ -23,10 +23,13 @@ from mlm_ops.language.model import (
     Function,
     GroupingFactor,
     Indicator,
+    Model,
+    Poly,
     Variable,
     Within,
     label,
 )
+from mlm_ops.moments.grouping import meanings
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.polynomial import Evaluator
 from mlm_ops.moments.source import listed
@@ -43,15 +46,14 @@ class NewRows:
         The rows.
     moments
         Those of the fit.
-    default_group
-        Over whose units `within` and `between` take means where they name no grouping.
+    model
+        The fitted one.
     """
 
-    def __init__(self, frame: pl.DataFrame, moments: Moments, default_group: GroupingFactor | None) -> None:
+    def __init__(self, frame: pl.DataFrame, moments: Moments, model: Model) -> None:
         self.frame = frame
         self.moments = moments
-        self.default_group = default_group
-        self.evaluator = Evaluator(moments, default_group)
+        self.evaluator = Evaluator(moments, model.default_group, meanings(model, moments))
         self._values: dict[Variable, pl.Series] = {}
 
     def matrix(self, columns: Sequence[DesignColumn]) -> Array:
@@ -78,6 +80,7 @@ class NewRows:
         missing
             (n,) whether the row names no unit at all.
         """
+        group = self.moments.columns_of(group)
         codes, _ = self.moments.units_of(group)
         first = np.unique(codes, return_index=True)[1]
         schema = self.moments.schema
@@ -102,31 +105,44 @@ class NewRows:
 
     def _evaluate(self, variable: Variable) -> pl.Series:
         match variable:
-            case Within(of, group):
-                return self.value(of) - self._group_means(of, group or self._default())
-            case Between(of, group):
-                return self._group_means(of, group or self._default())
+            case Within(of):
+                return self.value(of) - self._group_means(variable)
+            case Between(of):
+                return self._group_means(variable)
             case Center(of, at, _):
                 if at is not None:
                     return self.value(of) - at
                 return self.value(of) - (self.evaluator.part(of).constant - self.evaluator.part(variable).constant)
-            case Indicator(column, level):
-                return self._is_level(column, level)
+            case Poly(of, _, raw, power):
+                if raw:
+                    return self.value(of).pow(power or 1)
+                center, coefficients = self.evaluator.powers(variable)
+                distance = self.value(of).to_numpy() - center
+                return pl.Series(np.polynomial.polynomial.polyval(distance, coefficients))
+            case Indicator(column, level, against):
+                indicator = self._is_level(column, level).cast(pl.Float64)
+                return indicator if against is None else indicator - self._is_level(column, against).cast(pl.Float64)
         return self.frame.with_columns(self._expression(variable).alias("value"))["value"]
 
-    def _default(self) -> GroupingFactor:
-        assert self.default_group is not None, "the formula was checked to name its groups"
-        return self.default_group
-
-    def _group_means(self, of: Variable, group: GroupingFactor) -> pl.Series:
+    def _group_means(self, variable: Within | Between) -> pl.Series:
         """(n,) the fitted mean of the row's group; of a group not seen, the mean of its new rows."""
-        part = self.evaluator.part(Between(of, group))
+        part, group = self.evaluator.part(variable.of), self.evaluator.group_of(variable)
         codes, _ = self.moments.units_of(group)
-        means = (part.constant + np.asarray(part.polynomial[()]))[np.unique(codes, return_index=True)[1]]
+        fitted = part.constant + self.evaluator.group_means(part.polynomial, variable)
+        means = fitted[np.unique(codes, return_index=True)[1]]
         units, missing = self.units(group)
-        own = self._keys(group).with_columns(self.value(of)).select(pl.col("value").mean().over(list(group)))
-        chosen = np.where(units >= 0, means[units], own.to_series().to_numpy())
+        chosen = np.where(units >= 0, means[units], self._own_means(variable, group))
         return pl.Series(np.where(missing, np.nan, chosen))
+
+    def _own_means(self, variable: Within | Between, group: GroupingFactor) -> Array:
+        """(n,) the mean over the new rows of the row's group, or over the units of `over` among them."""
+        keys = self.moments.columns_of(group)
+        inner = tuple(dict.fromkeys((*keys, *(self.moments.columns_of(variable.over) if variable.over else ()))))
+        value = pl.col("value")
+        weight = pl.when(value.is_not_null()).then(1.0 / value.count().over(inner) if variable.over else pl.lit(1.0))
+        rows = self._keys(inner).with_columns(self.value(variable.of)).with_columns(weight.alias("weight"))
+        mean = (value * pl.col("weight")).sum().over(keys) / pl.col("weight").sum().over(keys)
+        return rows.select(mean).to_series().to_numpy()
 
     def _is_level(self, column: str, level: str) -> pl.Series:
         """Indicator of a level, compared as numbers where the column holds numbers."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain, combinations, product
+from itertools import combinations, product
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import (
@@ -19,6 +19,7 @@ from mlm_ops.language.model import (
     Factor,
     Function,
     Indicator,
+    Poly,
     Term,
     Variable,
     Within,
@@ -89,15 +90,19 @@ def as_factor(variable: Variable, text_columns: frozenset[str]) -> Factor | None
 
 
 def atoms(variable: Variable) -> Iterator[Variable]:
-    """Columns, indicators and functions that a variable without factors is computed from."""
+    """Columns, indicators and functions that a variable without factors is made of, each as often as its power."""
     if isinstance(variable, Within | Between | Center):
         yield from atoms(variable.of)
+    elif isinstance(variable, Poly):
+        yield from tuple(atoms(variable.of)) * (variable.power or variable.degree)
     else:
         yield variable
 
 
 def row_monomials(columns: tuple[DesignColumn, ...], constant: frozenset[Variable]) -> tuple[Monomial, ...]:
-    """Products of row-level atoms whose moments serve the columns: every non-empty subset of each column's atoms.
+    """Products of row-level atoms whose moments serve the columns: every non-empty part of each column's atoms.
+
+    What only enters through its unit means is multiplied with nothing.
 
     Parameters
     ----------
@@ -108,12 +113,12 @@ def row_monomials(columns: tuple[DesignColumn, ...], constant: frozenset[Variabl
     """
     found: dict[Monomial, None] = {}
     for column in columns:
-        varying = [[a for a in atoms(v) if a not in constant] for v in column.variables if not _is_unit_level(v)]
-        means_of = [a for v in column.variables if _is_unit_level(v) for a in atoms(v) if a not in constant]
-        rows = list(chain.from_iterable(varying))
-        for size in range(1, len(rows) + 1):
-            found |= {monomial(chosen): None for chosen in combinations(rows, size)}
-        found |= {(atom,): None for atom in means_of}
+        means = [v for v in column.variables if _is_unit_level(v)]
+        rows = [v for v in column.variables if not _is_unit_level(v)]
+        for together in (rows, *([v] for v in means)):
+            factors = [a for v in together for a in atoms(v) if a not in constant]
+            for size in range(1, len(factors) + 1):
+                found |= {monomial(chosen): None for chosen in combinations(factors, size)}
     return tuple(found)
 
 
@@ -123,14 +128,19 @@ def monomial(chosen: tuple[Variable, ...]) -> Monomial:
 
 
 def _is_unit_level(variable: Variable) -> bool:
+    if isinstance(variable, Within | Center | Poly):
+        return _is_unit_level(variable.of)
     return isinstance(variable, Between)
 
 
 def _codings(variable: Variable, contrasts: bool, levels: Levels, text_columns: frozenset[str]) -> list[Variable]:
     factor = as_factor(variable, text_columns)
     if factor is None:
-        return [variable]
-    if any(isinstance(node, Function) for node in walk(variable)):
+        poly = next((node for node in walk(variable) if isinstance(node, Poly)), None)
+        if poly is None:
+            return [variable]
+        return [_with_core(variable, replace(poly, power=k)) for k in range(1, poly.degree + 1)]
+    if any(isinstance(node, Function | Poly) for node in walk(variable)):
         raise DataError(
             f"{label(variable)} needs numbers. Got text in column {factor.column!r}; expected a numeric column."
         )
@@ -139,7 +149,8 @@ def _codings(variable: Variable, contrasts: bool, levels: Levels, text_columns: 
         raise DataError(
             f"Column {factor.column!r} has no variation: every row holds {known[0]!r}. Remove it from the formula."
         )
-    reference = known[0] if factor.reference is None else factor.reference
+    sums = factor.coding == "sum"
+    reference = known[-1 if sums else 0] if factor.reference is None else factor.reference
     if reference not in known:
         raise DataError(
             f"The reference level of {label(factor)} does not occur. Got {reference!r}; "
@@ -147,10 +158,13 @@ def _codings(variable: Variable, contrasts: bool, levels: Levels, text_columns: 
         )
     # indicators minus their means sum to zero: a centered factor has no complete coding but the contrasts
     contrasts = contrasts or isinstance(variable, Centered)
-    return [_with_indicator(variable, Indicator(factor.column, x)) for x in known if not (contrasts and x == reference)]
+    against = reference if sums and contrasts else None
+    coded = [Indicator(factor.column, x, against) for x in known if not (contrasts and x == reference)]
+    return [_with_core(variable, indicator) for indicator in coded]
 
 
-def _with_indicator(variable: Variable, indicator: Indicator) -> Variable:
+def _with_core(variable: Variable, core: Indicator | Poly) -> Variable:
+    """The variable with one column of its factor, or of its polynomial, in the place of the whole."""
     if isinstance(variable, Within | Between | Center):
-        return replace(variable, of=_with_indicator(variable.of, indicator))
-    return indicator
+        return replace(variable, of=_with_core(variable.of, core))
+    return core

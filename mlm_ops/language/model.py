@@ -41,34 +41,46 @@ class Function:
 
 @dataclass(frozen=True)
 class Factor:
-    """A column taken as categorical: ``C(x, ref='b')``."""
+    """A column taken as categorical: ``C(x, ref='b')``.
+
+    Attributes
+    ----------
+    reference
+        The level without a column of its own; by default the first, with sum coding the last.
+    coding
+        ``"treatment"``: differences from the reference level; ``"sum"``: from the mean of all levels.
+    """
 
     column: str
     reference: str | None = None
+    coding: str = "treatment"
 
 
 @dataclass(frozen=True)
 class Indicator:
-    """1 where the categorical column has this level, 0 elsewhere."""
+    """1 where the categorical column has this level, -1 where it has the level `against` (sum coding), 0 elsewhere."""
 
     column: str
     level: str
+    against: str | None = None
 
 
 @dataclass(frozen=True)
 class Within:
-    """A variable minus its group mean."""
+    """A variable minus its group mean, over rows or over the units of ``over``, each counting once."""
 
     of: Variable
     group: GroupingFactor | None = None
+    over: GroupingFactor | None = None
 
 
 @dataclass(frozen=True)
 class Between:
-    """The group mean of a variable."""
+    """The group mean of a variable, over rows or over the units of ``over``, each counting once."""
 
     of: Variable
     group: GroupingFactor | None = None
+    over: GroupingFactor | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,20 @@ class Center:
     over: GroupingFactor | None = None
 
 
-Variable = Column | Constant | Function | Factor | Indicator | Within | Between | Center
+@dataclass(frozen=True)
+class Poly:
+    """Powers 1 to ``degree`` of a variable, or the column of one ``power``.
+
+    Orthogonal to each other and to the constant over the rows, with sum of squares one, as R's ``poly``; or ``raw``.
+    """
+
+    of: Variable
+    degree: int
+    raw: bool = False
+    power: int | None = None
+
+
+Variable = Column | Constant | Function | Factor | Indicator | Within | Between | Center | Poly
 Centered = (Within, Between, Center)
 
 
@@ -194,7 +219,7 @@ class Model:
 def walk(variable: Variable) -> Iterator[Variable]:
     """Yield the variable and everything inside it."""
     yield variable
-    if isinstance(variable, Within | Between | Center):
+    if isinstance(variable, Within | Between | Center | Poly):
         yield from walk(variable.of)
     elif isinstance(variable, Function):
         for argument in variable.arguments:
@@ -214,12 +239,12 @@ def columns_of(variable: Variable) -> tuple[str, ...]:
 
 def centering_groups(variable: Variable) -> tuple[GroupingFactor, ...]:
     """Grouping factors over whose units the variable's centering takes means."""
-    found: list[GroupingFactor] = []
+    found: dict[GroupingFactor, None] = {}
     for node in walk(variable):
-        group = node.group if isinstance(node, Within | Between) else node.over if isinstance(node, Center) else None
-        if group is not None:
-            found.append(group)
-    return tuple(dict.fromkeys(found))
+        if isinstance(node, Within | Between | Center):
+            named = (node.over,) if isinstance(node, Center) else (node.group, node.over)
+            found |= dict.fromkeys(group for group in named if group is not None)
+    return tuple(found)
 
 
 def group_name(group: GroupingFactor) -> str:
@@ -234,17 +259,21 @@ def label(variable: Variable) -> str:
             return _name(name)
         case Constant(value):
             return number_text(value)
-        case Factor(column, reference):
-            return f"C({_name(column)})" if reference is None else f"C({_name(column)}, ref='{reference}')"
-        case Indicator(column, level):
-            return f"{_name(column)}[{level}]"
-        case Within(of, group):
-            return f"within({label(of)}{_argument(group)})"
-        case Between(of, group):
-            return f"between({label(of)}{_argument(group)})"
+        case Factor(column, reference, coding):
+            options = (", sum" if coding == "sum" else "") + (f", ref='{reference}'" if reference is not None else "")
+            return f"C({_name(column)}{options})"
+        case Indicator(column, level, against):
+            return f"{_name(column)}[{'S.' if against is not None else ''}{level}]"
+        case Within(of, group, over):
+            return f"within({label(of)}{_argument(group)}{_argument(over, 'over=')})"
+        case Between(of, group, over):
+            return f"between({label(of)}{_argument(group)}{_argument(over, 'over=')})"
         case Center(of, at, over):
-            option = f", at={number_text(at)}" if at is not None else f", over={group_name(over)}" if over else ""
+            option = f", at={number_text(at)}" if at is not None else _argument(over, "over=")
             return f"center({label(of)}{option})"
+        case Poly(of, degree, raw, power):
+            column = f"[{power}]" if power is not None else ""
+            return f"poly({label(of)}, {degree}{', raw=True' if raw else ''}){column}"
         case Function("I", (inner,)):
             return f"I({label(inner)})"
         case Function(name, arguments) if not name.isidentifier():
@@ -270,5 +299,5 @@ def _name(name: str) -> str:
     return name if re.fullmatch(r"[^\W\d][\w.]*", name) else "`" + name.replace("`", "``") + "`"
 
 
-def _argument(group: GroupingFactor | None) -> str:
-    return "" if group is None else f", {group_name(group)}"
+def _argument(group: GroupingFactor | None, option: str = "") -> str:
+    return "" if group is None else f", {option}{group_name(group)}"

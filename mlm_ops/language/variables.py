@@ -11,15 +11,27 @@ from mlm_ops.language.model import (
     Factor,
     Function,
     GroupingFactor,
+    Poly,
     Variable,
     Within,
     number_text,
+    walk,
 )
 from mlm_ops.language.nearest import did_you_mean
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, Text
 
 FUNCTIONS = ("log", "exp", "sqrt", "abs")
-_LANGUAGE = ("within", "between", "center", "C", "I", *FUNCTIONS)
+_LANGUAGE = ("within", "between", "center", "C", "I", "poly", *FUNCTIONS)
+_OPTIONS = {
+    "center": {"at", "over"},
+    "within": {"over"},
+    "between": {"over"},
+    "C": {"ref"},
+    "poly": {"raw"},
+}
+_CODINGS = ("treatment", "sum")
+#: From moments of a variable's powers no more orthogonal polynomials than this can be had with nine digits.
+_HIGHEST_DEGREE = 8
 _ARITHMETIC = ("+", "-", "*", "/", "**")
 
 
@@ -51,10 +63,10 @@ class VariableCompiler:
         if node.function not in _LANGUAGE:
             hint = did_you_mean(node.function, _LANGUAGE)
             raise self.fail(f"Unknown function {node.function!r}.{hint} There are {', '.join(_LANGUAGE)}.", node)
-        most = 2 if node.function in {"within", "between"} else 1
+        most = 2 if node.function in {"within", "between", "C", "poly"} else 1
         if not 1 <= len(node.arguments) <= most:
             raise self.fail(f"{node.function}() takes {'one or two arguments' if most == 2 else 'one argument'}.", node)
-        allowed = {"center": {"at", "over"}, "C": {"ref"}}.get(node.function, set())
+        allowed = _OPTIONS.get(node.function, set())
         for key in options:
             if key not in allowed:
                 takes = f"; it takes {', '.join(sorted(allowed))}" if allowed else ""
@@ -62,6 +74,8 @@ class VariableCompiler:
         inner = node.arguments[0]
         if node.function == "C":
             return self.factor(node, inner, options.get("ref"))
+        if node.function == "poly":
+            return self.poly(node, self.variable(inner), options)
         if node.function == "I":
             return Function("I", (self.arithmetic(inner),))
         if node.function in FUNCTIONS:
@@ -70,19 +84,40 @@ class VariableCompiler:
         if node.function == "center":
             return self.center(node, of, options)
         group = self.one_grouping(node.arguments[1]) if len(node.arguments) == 2 else None
-        return Within(of, group) if node.function == "within" else Between(of, group)
+        over = self.one_grouping(options["over"]) if "over" in options else None
+        return Within(of, group, over) if node.function == "within" else Between(of, group, over)
 
     def factor(self, node: Call, inner: Syntax, reference: Syntax | None) -> Factor:
-        """``C(x, ref=…)``."""
+        """``C(x, ref=…)`` or ``C(x, sum)``."""
         if not isinstance(inner, Name):
             raise self.fail("C() takes a column.", node)
+        coding = "treatment"
+        if len(node.arguments) == 2:
+            named = node.arguments[1]
+            if not isinstance(named, Name) or named.name not in _CODINGS:
+                raise self.fail(f"The coding of C(x, coding) is one of {', '.join(_CODINGS)}.", named)
+            coding = named.name
         if reference is None:
-            return Factor(inner.name)
+            return Factor(inner.name, None, coding)
         if isinstance(reference, Text):
-            return Factor(inner.name, reference.value)
+            return Factor(inner.name, reference.value, coding)
         if isinstance(reference, Number):
-            return Factor(inner.name, number_text(reference.value))
+            return Factor(inner.name, number_text(reference.value), coding)
         raise self.fail("The reference level of C(x, ref=…) stands in quotes.", reference)
+
+    def poly(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Poly:
+        """``poly(x, 2)`` or ``poly(x, 2, raw=True)``."""
+        if len(node.arguments) != 2:
+            raise self.fail("poly() takes a variable and a degree: write poly(x, 2).", node)
+        if any(isinstance(part, Poly) for part in walk(of)):
+            raise self.fail("A poly() cannot stand inside another; take a higher degree.", node)
+        degree = node.arguments[1]
+        if not isinstance(degree, Number) or degree.value not in range(1, _HIGHEST_DEGREE + 1):
+            raise self.fail(f"The degree of poly() is a whole number from 1 to {_HIGHEST_DEGREE}.", degree)
+        raw = options.get("raw")
+        if raw is not None and not (isinstance(raw, Name) and raw.name.upper() in {"TRUE", "FALSE"}):
+            raise self.fail("poly() takes raw=True or raw=False.", raw)
+        return Poly(of, int(degree.value), isinstance(raw, Name) and raw.name.upper() == "TRUE")
 
     def center(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Center:
         """``center(x)``, with ``at=`` or ``over=``."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.model import Poly, Variable
 from mlm_ops.moments.moments import Codes
 from mlm_ops.moments.polynomial import ONE, Coefficient, Evaluator, Polynomial, product
 
@@ -69,7 +70,7 @@ class Basis:
 
     def _expand(self, column: DesignColumn) -> dict[int, float]:
         """Multiply out ``prod (constant_f + spread_f)`` over the column's variables f."""
-        parts = [self.evaluator.part(v) for v in column.variables]
+        parts = [self.evaluator.part(factor) for v in column.variables for factor in _factors(v)]
         found: dict[int, float] = {}
         for size in range(len(parts) + 1):
             for chosen in combinations(range(len(parts)), size):
@@ -84,6 +85,13 @@ class Basis:
                         self.elements.append(polynomial)
                     found[element] = found.get(element, 0.0) + multiplier
         return found
+
+
+def _factors(variable: Variable) -> tuple[Variable, ...]:
+    """A raw power is a product like any other: multiplied out only here, where its constants are told apart."""
+    if isinstance(variable, Poly) and variable.raw:
+        return (variable.of,) * (variable.power or variable.degree)
+    return (variable,)
 
 
 def element_products(basis: Basis, codes: Codes, size: int) -> Array:

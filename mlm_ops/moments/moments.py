@@ -132,11 +132,13 @@ class Moments:
         labels
             (J_group,) names of the factor's units, those of several columns joined by ``:``.
         """
-        if len(group) == 1:
-            group = self.nested_in.get(group[0], group)
         if group not in self._known_units:
-            self._known_units[group] = self._find_units(group)
+            self._known_units[group] = self._find_units(self.columns_of(group))
         return self._known_units[group]
+
+    def columns_of(self, group: GroupingFactor) -> GroupingFactor:
+        """The columns that tell a grouping factor's units apart, those of the levels above it included where needed."""
+        return self.nested_in.get(group[0], group) if len(group) == 1 else group
 
     def _find_units(self, group: GroupingFactor) -> tuple[Codes, NDArray[Any]]:
         missing = [name for name in group if name not in self.schema.keys]

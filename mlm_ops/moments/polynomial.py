@@ -7,8 +7,9 @@ with coefficient ``w_j``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from mlm_ops.language.model import (
     Factor,
     GroupingFactor,
     Indicator,
+    Poly,
     Variable,
     Within,
     group_name,
@@ -77,20 +79,25 @@ class Evaluator:
         self.meaning = meaning or {}
         self.moments = moments
         self.default_group = default_group
+        self._powers: dict[Poly, tuple[float, Array]] = {}
         self.row = {m: i for i, m in enumerate(moments.schema.monomials)}
         self.constants = dict(zip(moments.schema.constants, moments.constants, strict=True))
 
     def part(self, variable: Variable) -> Part:
         """Split a variable into its constant and its spread."""
         match variable:
-            case Within(of, group):
-                return self._within(variable, self.part(of), self._meaning(group))
-            case Between(of, group):
-                return self._between(variable, self.part(of), self._meaning(group))
+            case Within(of):
+                return self._within(variable, self.part(of))
+            case Between(of):
+                return self._between(variable, self.part(of))
             case Center(of, at, over):
                 return self._center(self.part(of), at, over)
-            case Indicator(column, level) if Factor(column) in self.constants:
-                return self._unit_level((self.constants[Factor(column)] == level).astype(float), 0.0, label(variable))
+            case Poly(of, _, raw):
+                return self._raw_power(variable, self.part(of)) if raw else self._orthogonal(variable, self.part(of))
+            case Indicator(column, level, against) if Factor(column) in self.constants:
+                texts = self.constants[Factor(column)]
+                values = (texts == level).astype(float) - (texts == against)
+                return self._unit_level(values, 0.0, label(variable))
             case _ if variable in self.constants:
                 values = np.asarray(self.constants[variable], dtype=float)
                 return self._unit_level(values, 0.0, label(variable))
@@ -114,9 +121,14 @@ class Evaluator:
                     total = total + coefficient * multiplier * self.moments.scatter[i * (i + 1) // 2 + j]
         return total
 
-    def _meaning(self, group: GroupingFactor | None) -> GroupingFactor:
+    def group_means(self, polynomial: Polynomial, variable: Within | Between) -> Array:
+        """(J,) the means that a centering takes, seen from the smallest units."""
+        over = self.meaning.get(variable.over, variable.over) if variable.over else None
+        return self._means(polynomial, self.group_of(variable), over)
+
+    def group_of(self, variable: Within | Between) -> GroupingFactor:
         """The units that a centering takes means over."""
-        named = group or self.default_group
+        named = variable.group or self.default_group
         assert named is not None, "the formula was checked to name its groups"
         return self.meaning.get(named, named)
 
@@ -124,19 +136,72 @@ class Evaluator:
         average = float(np.average(values, weights=self.moments.n))
         return Part(constant + average, {(): values - average}, key)
 
-    def _group_means(self, polynomial: Polynomial, group: GroupingFactor) -> Array:
-        """(J,) the mean over the rows of each unit of `group`, seen from its smallest units."""
+    def _means(self, polynomial: Polynomial, group: GroupingFactor, over: GroupingFactor | None = None) -> Array:
+        """(J,) each unit's mean over its rows, or over the units of `over` in it, seen from the smallest units."""
         codes, labels = self.moments.units_of(group)
-        n = self.moments.n
-        values = self.mean(polynomial)
+        values, weights = self.mean(polynomial), self.moments.n
+        if over is not None:
+            inner, _ = self.moments.units_of(over)
+            inner = np.unique(codes * (int(inner.max()) + 1) + inner, return_inverse=True)[1]
+            size = np.bincount(inner, weights)
+            values = (np.bincount(inner, weights * values) / size)[inner]
+            weights = weights / size[inner]
         if len(labels) == self.moments.n_units:
             return values
-        total = np.bincount(codes, n * values, len(labels)) / np.bincount(codes, n, len(labels))
+        total = np.bincount(codes, weights * values, len(labels)) / np.bincount(codes, weights, len(labels))
         means: Array = total[codes]
         return means
 
-    def _within(self, variable: Within, part: Part, group: GroupingFactor) -> Part:
-        means = self._group_means(part.polynomial, group)
+    def powers(self, variable: Poly) -> tuple[float, Array]:
+        """An orthogonal polynomial of z = of - center in the powers of z.
+
+        With G the cross-products over all rows of 1, z, …, z^k and G = L L' (Cholesky), the rows of L^-1 are the
+        polynomials that are orthogonal over the rows with sum of squares one and a positive leading coefficient, which
+        are those of R's ``poly`` (Kennedy and Gentle 1980, Statistical Computing, 343).
+
+        Returns
+        -------
+        center, coefficients
+            A number, and (power + 1,), of z^0 first.
+        """
+        if variable not in self._powers:
+            part, power = self.part(variable.of), variable.power or variable.degree
+            spread = np.sqrt(self._sum(part.polynomial, part.polynomial) / self.moments.n_obs)
+            rising = _rising(part.polynomial, power)
+            scale = spread ** np.arange(power + 1.0)
+            gram = np.array([[self._sum(p, q) for q in rising] for p in rising]) / np.outer(scale, scale)
+            try:
+                lower = np.linalg.cholesky(gram)
+            except np.linalg.LinAlgError:
+                lower = np.zeros_like(gram)
+            if lower[-1, -1] ** 2 <= _NO_VARIATION * gram[-1, -1]:
+                raise DataError(
+                    f"{label(replace(variable, power=None))} needs more different values of {label(variable.of)} than "
+                    f"its degree. Got {power} or fewer; take a lower degree."
+                )
+            unit = np.eye(power + 1)[-1]
+            self._powers[variable] = part.constant, np.linalg.solve(lower.T, unit) / scale
+        return self._powers[variable]
+
+    def _sum(self, first: Polynomial, second: Polynomial) -> float:
+        """Cross-product of two polynomials over all rows."""
+        means = self.mean(first), self.mean(second)
+        return float(np.sum(self.scatter(first, second)) + np.sum(self.moments.n * means[0] * means[1]))
+
+    def _orthogonal(self, variable: Poly, part: Part) -> Part:
+        _, coefficients = self.powers(variable)
+        return Part(0.0, _weighted(_rising(part.polynomial, len(coefficients) - 1), coefficients), label(variable))
+
+    def _raw_power(self, variable: Poly, part: Part) -> Part:
+        """``(c + z)^k``, multiplied out."""
+        power = variable.power or variable.degree
+        binomial = np.array([comb(power, i) * part.constant ** (power - i) for i in range(power + 1)])
+        rising = _rising(part.polynomial, power)
+        return Part(float(binomial[0]), _weighted(rising[1:], binomial[1:]), f"{part.key}**{power}")
+
+    def _within(self, variable: Within, part: Part) -> Part:
+        group = self.group_of(variable)
+        means = self.group_means(part.polynomial, variable)
         polynomial = dict(part.polynomial)
         polynomial[()] = polynomial.get((), 0.0) - means
         varies_by_row = any(factors for factors in polynomial)
@@ -145,17 +210,18 @@ class Evaluator:
                 f"{label(variable)} is zero in every row, because {label(variable.of)} does not vary within "
                 f"{group_name(group)}. Use {label(variable.of)} itself."
             )
-        return Part(0.0, polynomial, f"within({part.key}|{group_name(group)})")
+        return Part(0.0, polynomial, f"within({part.key}|{group_name(group)}{_over(variable)})")
 
-    def _between(self, variable: Between, part: Part, group: GroupingFactor) -> Part:
-        means = self._group_means(part.polynomial, group)
+    def _between(self, variable: Between, part: Part) -> Part:
+        group = self.group_of(variable)
+        means = self.group_means(part.polynomial, variable)
         size = max(abs(part.constant), float(np.abs(means).max()), self._spread(part.polynomial))
         if np.ptp(means) <= _NO_VARIATION * size:
             raise DataError(
                 f"{label(variable)} is the same in every unit of {group_name(group)}, as its groups are balanced. "
                 "Remove it from the formula."
             )
-        return self._unit_level(means, part.constant, f"between({part.key}|{group_name(group)})")
+        return self._unit_level(means, part.constant, f"between({part.key}|{group_name(group)}{_over(variable)})")
 
     def _spread(self, polynomial: Polynomial) -> float:
         """Root mean square of a polynomial around its unit means."""
@@ -168,10 +234,9 @@ class Evaluator:
         if over is None:
             shift = float(np.average(self.mean(part.polynomial), weights=self.moments.n))
         else:
-            codes, labels = self.moments.units_of(over)
-            means = self._group_means(part.polynomial, over)
-            first = np.unique(codes, return_index=True)[1]
-            shift = float(means[first].mean()) if len(labels) else 0.0
+            units = self.meaning.get(over, over)
+            first = np.unique(self.moments.units_of(units)[0], return_index=True)[1]
+            shift = float(self._means(part.polynomial, units)[first].mean())
         return Part(-shift, part.polynomial, part.key)
 
 
@@ -183,3 +248,23 @@ def product(first: Polynomial, second: Polynomial) -> Polynomial:
             joined = monomial((*factors, *others))
             result[joined] = result.get(joined, 0.0) + coefficient * multiplier
     return result
+
+
+def _rising(polynomial: Polynomial, power: int) -> list[Polynomial]:
+    """1, z, z^2, … z^power."""
+    found = [ONE]
+    for _ in range(power):
+        found.append(product(found[-1], polynomial))
+    return found
+
+
+def _weighted(polynomials: Sequence[Polynomial], weights: Array) -> Polynomial:
+    result: dict[Monomial, Coefficient] = {}
+    for polynomial, weight in zip(polynomials, weights, strict=True):
+        for factors, coefficient in polynomial.items():
+            result[factors] = result.get(factors, 0.0) + float(weight) * coefficient
+    return result
+
+
+def _over(variable: Within | Between) -> str:
+    return f"|{group_name(variable.over)}" if variable.over else ""

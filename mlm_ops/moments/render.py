@@ -40,8 +40,9 @@ def expression(variable: Variable) -> str:
             return render("number", expression=identifier(name))
         case Constant(value):
             return literal(float(value))
-        case Indicator(column, level):
-            return f"case when {category(column)} = {literal(level)} then 1.0e0 else 0.0e0 end"
+        case Indicator(column, level, against):
+            minus = f" when {category(column)} = {literal(against)} then -1.0e0" if against is not None else ""
+            return f"case when {category(column)} = {literal(level)} then 1.0e0{minus} else 0.0e0 end"
         case Function("I", (inner,)):
             return expression(inner)
         case Function("log", (inner,)):
