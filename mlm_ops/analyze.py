@@ -124,8 +124,10 @@ def _naming(what: str) -> Iterator[None]:
         raise type(error)(f"{what}: {error}") from error
 
 
-def compare_analysis(analysis: Analysis, moments: Moments, fits: Mapping[str, Fit] | None = None) -> pl.DataFrame:
-    """The comparisons that an analysis asks for, as a table.
+def compare_analysis(
+    analysis: Analysis, moments: Moments, fits: Mapping[str, Fit] | None = None
+) -> dict[str, pl.DataFrame]:
+    """The comparisons that an analysis asks for: likelihoods, and changes of explained variance, each a table.
 
     REML likelihoods are compared where the fixed parts are equal; elsewhere both models are fitted by ML, which from
     moments costs milliseconds. `fits` spares fitting again what was fitted already.
@@ -141,7 +143,7 @@ def compare_analysis(analysis: Analysis, moments: Moments, fits: Mapping[str, Fi
         with _naming(f"analysis {analysis.analysis}, model {name}"):
             return fit_model(here.model, moments, estimator=estimator, df="none")
 
-    rows = []
+    rows, changes = [], []
     for model, reference in analysis.compare:
         estimator = analysis.options(model)[0]
         pair = fitted(model, estimator), fitted(reference, estimator)
@@ -155,7 +157,9 @@ def compare_analysis(analysis: Analysis, moments: Moments, fits: Mapping[str, Fi
         with _naming(f"analysis {analysis.analysis}, comparison of {model} with {reference}"):
             result = compare(pair[0].model, pair[0].result, pair[1].model, pair[1].result, aic, bic)
         rows.append((model, reference, estimator, result))
-    return tables.comparisons(rows)
+        change = tables.r_squared_changes(known[model], known[reference], reference)
+        changes.append(change.select(pl.lit(model).alias("model"), pl.all()))
+    return {"comparisons": tables.comparisons(rows), **({"r_squared": pl.concat(changes)} if changes else {})}
 
 
 def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> AnalysisResult:
@@ -164,5 +168,6 @@ def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> A
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
     by_model = [tables.fit_tables(name, fitted) for name, fitted in fits.items()]
     combined = {table: pl.concat([made[table] for made in by_model]) for table in by_model[0]}
-    combined["comparisons"] = compare_analysis(analysis, moments, fits)
+    for table, rows in compare_analysis(analysis, moments, fits).items():
+        combined[table] = pl.concat([combined[table], rows]) if table in combined else rows
     return AnalysisResult(moments, fits, combined)

@@ -181,6 +181,10 @@ class Fit:
         matrix = contrast_matrix(contrasts, self.model.fixed, self.result.design.fixed)
         return tables.contrast_test(f_test(self.result.gamma, self.method, matrix))
 
+    def r_squared(self, reference: Fit | None = None) -> pl.DataFrame:
+        """Explained variance, one row a measure; with a reference, how each differs from that fit's."""
+        return tables.r_squared(self) if reference is None else tables.r_squared_changes(self, reference, "reference")
+
     def equations(
         self, form: Literal["levels", "reduced"] = "levels", format: Literal["text", "latex"] = "text"
     ) -> str:

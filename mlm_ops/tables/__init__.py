@@ -16,6 +16,7 @@ from mlm_ops.tables.answers import contrast_test, intervals
 from mlm_ops.tables.columns import KEYS, RUNS, Schema
 from mlm_ops.tables.comparisons import COMPARISONS, comparisons
 from mlm_ops.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, fixed_effects, random_effects
+from mlm_ops.tables.explained import R_SQUARED, r_squared, r_squared_changes
 from mlm_ops.tables.models import FIT_STATISTICS, MODELS, fit_statistics, models
 from mlm_ops.tables.variance import VARIANCE_COMPONENTS, variance_components
 
@@ -34,6 +35,8 @@ __all__ = [
     "fit_tables",
     "fixed_effects",
     "intervals",
+    "r_squared",
+    "r_squared_changes",
     "random_effects",
     "variance_components",
 ]
@@ -45,6 +48,7 @@ TABLES: dict[str, Schema] = {
     "random_effects": RANDOM_EFFECTS,
     "fit_statistics": FIT_STATISTICS,
     "comparisons": COMPARISONS,
+    "r_squared": R_SQUARED,
     "models": MODELS,
 }
 
@@ -54,6 +58,7 @@ FIT_TABLES: dict[str, Callable[[Fit], pl.DataFrame]] = {
     "variance_components": variance_components,
     "random_effects": random_effects,
     "fit_statistics": fit_statistics,
+    "r_squared": r_squared,
     "models": models,
 }
 

@@ -78,9 +78,11 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
 def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
     """Compare the models from the moments and leave the rows for the step that publishes."""
     moments = load_moments(connection, moments_table(analysis))
-    table = compare_analysis(analysis, moments)
-    for (model,), rows in table.group_by("model", maintain_order=True):
-        stage(connection, _comparing(analysis), str(model), {"comparisons": rows}, moments.checksum)
+    tables = compare_analysis(analysis, moments)
+    table = tables["comparisons"]
+    for model in table["model"].unique(maintain_order=True):
+        rows = {name: frame.filter(frame["model"] == model) for name, frame in tables.items()}
+        stage(connection, _comparing(analysis), model, rows, moments.checksum)
     return {
         "comparisons": dg.MetadataValue.md(markdown(table)),
         "dagster/row_count": dg.MetadataValue.int(table.height),
@@ -137,7 +139,7 @@ def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[s
     tables, checksums = dict(fits.tables), dict(fits.checksums)
     if compared := list(dict.fromkeys(model for model, _ in analysis.compare)):
         comparisons = read_staged(connection, _comparing(analysis), compared)
-        tables["comparisons"] = comparisons.tables["comparisons"]
+        tables = {name: pl.concat([frame, comparisons.tables[name]]) for name, frame in tables.items()}
         checksums |= {f"comparisons of {model}": found for model, found in comparisons.checksums.items()}
     stale = [name for name, found in checksums.items() if found != checksum]
     if stale:
