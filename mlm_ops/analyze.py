@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -14,7 +14,9 @@ from mlm_ops import tables
 from mlm_ops.errors import MlmError
 from mlm_ops.fitted import Estimator, Fit
 from mlm_ops.fitting import fit_model
-from mlm_ops.inference.comparison import compare, same_fixed_part
+from mlm_ops.inference.comparison import Comparison, compare, same_fixed_part
+from mlm_ops.ladder import Ladder, climb
+from mlm_ops.language.strategy import WARNING
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.source import Source, open_source
@@ -65,7 +67,7 @@ def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
     """Scan an analysis' rows, once for all its models."""
     with naming_analysis(analysis, connection):
         source = open_source(analysis.data, connection, analysis.where)
-        return collect(source, list(analysis.parsed.values()), analysis.levels, analysis.keys)
+        return collect(source, analysis.scanned, analysis.levels, analysis.keys)
 
 
 def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
@@ -150,24 +152,57 @@ def compare_analysis(
         if estimator == "reml" and not same_fixed_part(pair[0].result, pair[1].result):
             estimator = "ml"
             pair = fitted(model, estimator), fitted(reference, estimator)
-        aic, bic = (
-            float(pair[0].fit_statistics[criterion][0] - pair[1].fit_statistics[criterion][0])
-            for criterion in ("aic", "bic")
-        )
         with _naming(f"analysis {analysis.analysis}, comparison of {model} with {reference}"):
-            result = compare(pair[0].model, pair[0].result, pair[1].model, pair[1].result, aic, bic)
+            result = compare_fits(*pair)
         rows.append((model, reference, estimator, result))
         change = tables.r_squared_changes(known[model], known[reference], reference)
         changes.append(change.select(pl.lit(model).alias("model"), pl.all()))
     return {"comparisons": tables.comparisons(rows), **({"r_squared": pl.concat(changes)} if changes else {})}
 
 
+def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
+    """A fit against a smaller one by the same likelihood."""
+    return compare(fitted.model, fitted.result, reference.model, reference.result)
+
+
+def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[str, pl.DataFrame]] | None:
+    """The strategy of an analysis, and its result tables; None where the models are fitted as listed.
+
+    The models on the ladder's path get the tables that listed ones get, the candidates that were left out a row of
+    ``ladder_steps`` alone; the units' effects are drawn up for the selected model only.
+    """
+    strategy = analysis.ladder
+    if strategy is None:
+        return None
+    estimator, df = analysis.options(strategy.start)
+    robust, cluster = analysis.robust_options(strategy.start)
+    with _naming(f"analysis {analysis.analysis}, strategy {strategy.kind}"):
+        ladder = climb(
+            strategy,
+            analysis.parsed[strategy.start],
+            estimator,
+            lambda model, by: fit_model(model, moments, estimator=by, df="none"),
+            compare_fits,
+        )
+        made = [{"ladder_steps": tables.ladder_steps(ladder)}]
+        for name, model in list(ladder.path.items())[1:]:
+            fitted = fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+            drawn = tables.fit_tables(name, replace(fitted, remarks=(WARNING,)))
+            made.append({t: frame for t, frame in drawn.items() if t != "random_effects" or name == ladder.selected})
+    return ladder, _stacked(made)
+
+
+def _stacked(made: Sequence[Mapping[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
+    names = dict.fromkeys(table for one in made for table in one)
+    return {table: pl.concat([one[table] for one in made if table in one]) for table in names}
+
+
 def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> AnalysisResult:
     """Scan, fit and compare all models of an analysis."""
     moments = collect_analysis(analysis, connection)
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
-    by_model = [tables.fit_tables(name, fitted) for name, fitted in fits.items()]
-    combined = {table: pl.concat([made[table] for made in by_model]) for table in by_model[0]}
-    for table, rows in compare_analysis(analysis, moments, fits).items():
-        combined[table] = pl.concat([combined[table], rows]) if table in combined else rows
-    return AnalysisResult(moments, fits, combined)
+    made = [tables.fit_tables(name, fitted) for name, fitted in fits.items()]
+    made.append(compare_analysis(analysis, moments, fits))
+    if (climbed := climb_analysis(analysis, moments)) is not None:
+        made.append(climbed[1])
+    return AnalysisResult(moments, fits, _stacked(made))

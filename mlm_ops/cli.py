@@ -114,6 +114,8 @@ def show(options: argparse.Namespace) -> int:
     from mlm_ops.listing import of_analysis, of_model, print_results
     from mlm_ops.store import connect, read_latest
 
+    if options.side_by_side and options.table:
+        raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
     names = [options.table] if options.table else list(OVERVIEW)
     with connect(path, read_only=True, on_wait=_tell) as connection:
         runs = read_latest(connection, "runs")
@@ -256,6 +258,13 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("--analysis", metavar="NAME", help="one analysis only; those whose file is gone are kept too")
     showing.add_argument("--model", metavar="NAME", help="one model only")
     showing.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
+    showing.add_argument(
+        "--side-by-side",
+        choices=("text", "markdown"),
+        nargs="?",
+        const="text",
+        help="the models beside each other, as papers print them",
+    )
     showing.add_argument("--all", action="store_true", help="all rows of a long table")
     showing.set_defaults(command=show)
     serving = commands.add_parser("ui", help="open the Dagster UI on the project")

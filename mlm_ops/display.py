@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mlm_ops.language.strategy import WARNING
 from mlm_ops.report import number, p_value
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
@@ -33,12 +34,18 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         "delta_bic",
         "note",
     ),
+    "ladder_steps": (
+        *("term", "group", "taken", "reason", "reference_model", "estimate", "std_error", "statistic", "df"),
+        *("p_value", "p_value_mixture", "delta_aic", "delta_bic", "gain_total", "singular"),
+    ),
     "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
 }
 #: The keys stand above the table; LaTeX is for copying, by SQL.
 UNPRINTED = frozenset({"run_id", "analysis", "latex"})
 #: Text that may go over several lines, and how narrow that may become; names and numbers stay whole.
-PROSE = frozenset({"formula", "level_equations", "reduced_equation", "notes", "note", "n_groups", "data", "n_dropped"})
+PROSE = frozenset(
+    {"formula", "level_equations", "reduced_equation", "notes", "note", "reason", "n_groups", "data", "n_dropped"}
+)
 PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
 LONG_TABLES = {"random_effects": 10}
@@ -72,7 +79,7 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
 
 def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, limit: int | None = None) -> None:
     """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
-    notes = _footnotes(frame) if name == "comparisons" else []
+    notes = [WARNING] if name == "ladder_steps" else _footnotes(frame) if name == "comparisons" else []
     shown = frame.head(limit) if limit is not None else frame
     shown = shown.drop("note", strict=False) if notes else shown
     hidden: list[str] = []

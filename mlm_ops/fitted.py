@@ -56,6 +56,8 @@ class Fit:
         What the data taught; predictions center with these means.
     robust
         Which cluster-robust errors the tests rest on, over the design's clusters; None for the model's own.
+    remarks
+        What a reader must know of how the model came about.
     """
 
     model: Model
@@ -67,6 +69,7 @@ class Fit:
     n_dropped: dict[str, int]
     moments: Moments
     robust: Robust | None = None
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def method(self) -> TestMethod:
@@ -139,7 +142,7 @@ class Fit:
     @property
     def notes(self) -> list[str]:
         """What a reader of the numbers must know."""
-        found = []
+        found = list(self.remarks)
         optimum, aliased = self.result.optimum, self.result.design.fixed.aliased
         if aliased:
             found.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")

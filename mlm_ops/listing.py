@@ -15,6 +15,7 @@ from mlm_ops.command_line import command
 from mlm_ops.display import LONG_TABLES, console, show_table, show_tables
 from mlm_ops.errors import MlmError
 from mlm_ops.language.nearest import did_you_mean
+from mlm_ops.side_by_side import side_by_side
 
 
 def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: Namespace) -> None:
@@ -29,7 +30,10 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
         command_for = all_rows(
             options.database, run["analysis"] if runs.height > 1 else options.analysis, options.model
         )
-        if options.table:
+        if options.side_by_side:
+            beside = side_by_side(own)
+            print(beside.markdown() if options.side_by_side == "markdown" else beside.text())
+        elif options.table:
             limit = None if options.all else LONG_TABLES.get(options.table)
             show_table(target, options.table, own[options.table], command_for(options.table), limit)
         else:

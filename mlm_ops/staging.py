@@ -60,8 +60,19 @@ def stage(connection: Connection, analysis: str, model: str, tables: Mapping[str
                 insert_frame(connection, qualified(STAGING, name), frame, _STAGING_KEYS | columns)
 
 
-def read_staged(connection: Connection, analysis: str, models: Sequence[str]) -> Staged:
-    """Return the staged rows of `models`, in that order, as `write_run` takes them.
+def stage_anew(connection: Connection, analysis: str, tables: Mapping[str, pl.DataFrame], checksum: str) -> None:
+    """Leave the rows of many models, whose names come from the data, in the place of everything staged before."""
+    names = dict.fromkeys(name for frame in tables.values() for name in frame["model"])
+    if _has_staging(connection):
+        for table in ("checksums", *TABLES):
+            connection.execute(f"delete from {qualified(STAGING, table)} where analysis = ?", [analysis])
+    for name in names:
+        own = {table: frame.filter(pl.col("model") == name) for table, frame in tables.items()}
+        stage(connection, analysis, name, own, checksum)
+
+
+def read_staged(connection: Connection, analysis: str, models: Sequence[str] | None = None) -> Staged:
+    """Return the staged rows of `models`, in that order, as `write_run` takes them; None takes all that are staged.
 
     Raises
     ------
@@ -69,9 +80,13 @@ def read_staged(connection: Connection, analysis: str, models: Sequence[str]) ->
         A model has not been staged.
     """
     checksums: dict[str, str] = {}
-    if connection.execute("from duckdb_schemas() where schema_name = ?", [STAGING]).fetchall():
-        found = connection.execute(f"select model, checksum from {STAGING}.checksums where analysis = ?", [analysis])
+    if _has_staging(connection):
+        found = connection.execute(
+            f"select model, checksum from {STAGING}.checksums where analysis = ? order by rowid", [analysis]
+        )
         checksums = dict(found.fetchall())
+    if models is None:
+        models = list(checksums)
     missing = [model for model in models if model not in checksums]
     if missing:
         raise StoreError(f"The analysis {analysis} has no staged rows of {', '.join(missing)}. Fit these models first.")
@@ -86,3 +101,7 @@ def read_staged(connection: Connection, analysis: str, models: Sequence[str]) ->
         frame = rows.cast(pl.Schema({"model": pl.String(), **columns}))
         tables[name] = frame.sort(position, maintain_order=True)
     return Staged(tables, {model: checksums[model] for model in models})
+
+
+def _has_staging(connection: Connection) -> bool:
+    return bool(connection.execute("from duckdb_schemas() where schema_name = ?", [STAGING]).fetchall())

@@ -18,7 +18,7 @@ from mlm_ops.database import Connection, OnWait, connect, open_database, replaci
 from mlm_ops.errors import StoreError
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, first_line, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
-from mlm_ops.staging import Staged, read_staged, stage
+from mlm_ops.staging import Staged, read_staged, stage, stage_anew
 from mlm_ops.tables import KEYS, RUNS, TABLES, Schema
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "read_latest",
     "read_staged",
     "stage",
+    "stage_anew",
     "write_run",
 ]
 

@@ -235,6 +235,15 @@ class TestShow:
         assert "fixed_effects" in refused("show", "--database", fitted, "--table", "gammas")
         assert "no database at" in refused("show", "--database", "none.duckdb")
 
+    def test_models_beside_each_other(self, refused, fitted, capsys):
+        assert cli.main(["show", "--database", str(fitted), "--side-by-side"]) == 0
+        assert capsys.readouterr().out.splitlines()[2].split() == ["null", "slopes"]
+        assert cli.main(["show", "--database", str(fitted), "--side-by-side", "markdown"]) == 0
+        assert "| | null | slopes |" in capsys.readouterr().out
+        assert "is made from several tables" in refused(
+            "show", "--database", fitted, "--side-by-side", "text", "--table", "models"
+        )
+
     def test_no_results_yet(self, refused, tmp_path):
         assert "no project" in refused("show")
         (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "x"\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,21 @@ class Estimate:
     def n_parameters(self) -> int:
         """Fixed effects, variances and covariances."""
         return len(self.gamma) + len(self.optimum.theta) + 1
+
+    @property
+    def deviance(self) -> float:
+        """Minus twice the log-likelihood."""
+        return -2 * self.log_likelihood
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion."""
+        return self.deviance + 2 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, by the number of rows."""
+        return self.deviance + math.log(self.design.n_obs) * self.n_parameters
 
     @property
     def scaled_sigma2(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.language.model import Model
 
@@ -35,7 +36,7 @@ class Comparison:
     note: str | None
 
 
-def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate, aic: float, bic: float) -> Comparison:
+def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate) -> Comparison:
     """Compare two fits by the same likelihood.
 
     Parameters
@@ -44,11 +45,20 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate,
         The larger model.
     reference, smaller
         The smaller one, fitted by the same estimator; by ML unless the fixed parts are equal.
-    aic, bic
-        Differences, model minus reference.
+
+    Raises
+    ------
+    MlmError
+        The models have different outcomes: neither likelihoods nor information criteria compare.
     """
     from scipy.special import chdtrc  # 0.4 s: not for those who only import the package
 
+    if model.outcome != reference.outcome:
+        raise MlmError(
+            f"Models of different outcomes cannot be compared. Got {model.outcome_name} and {reference.outcome_name}; "
+            "compare models of one outcome."
+        )
+    aic, bic = fitted.aic - smaller.aic, fitted.bic - smaller.bic
     df = fitted.n_parameters - smaller.n_parameters
     if df <= 0 or not _nested(model, reference):
         return Comparison(None, None, None, None, aic, bic, "not nested: compare by AIC and BIC")
@@ -89,8 +99,6 @@ def _nested(model: Model, reference: Model) -> bool:
 
     Fixed terms are matched by name; a model with other columns of the same span is not recognised.
     """
-    if model.outcome != reference.outcome:
-        return False
     terms = {frozenset(t.variables) for t in model.fixed}
     if any(frozenset(t.variables) not in terms for t in reference.fixed):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
+from mlm_ops.language.strategy import PHASES, Strategy, StrategyKind, build_up, parse_rule, tear_down
 
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
@@ -41,6 +43,7 @@ class Analysis(_Record):
 
     ``levels`` are grouping columns, lowest first; ``compare`` holds pairs (model, reference model). Robust errors go by
     ``cluster``, else by each model's top grouping factor, and in single-level regression by the last of ``levels``.
+    ``strategy`` says how models are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule.
     """
 
     analysis: str = Field(min_length=1)
@@ -57,6 +60,10 @@ class Analysis(_Record):
     cluster: str | None = None
     where: str | None = None
     description: str | None = None
+    strategy: StrategyKind = "a_priori"
+    start: str | None = None
+    candidates: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    keep: str | None = None
 
     @field_validator("levels", mode="before")
     @classmethod
@@ -86,6 +93,36 @@ class Analysis(_Record):
         if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
             return [(model, reference) for reference, model in value]
         raise ValueError("compare is a list of model names, or of pairs [reference, model]")
+
+    @field_validator("candidates", mode="before")
+    @classmethod
+    def _one_candidate(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError(f"candidates is a mapping of {', '.join(PHASES)} to lists of terms")
+        unknown = [str(phase) for phase in value if phase not in PHASES]
+        if unknown:
+            raise ValueError(f"unknown candidates: {', '.join(unknown)}; expected one of {', '.join(PHASES)}")
+        return {phase: [terms] if isinstance(terms, str) else terms for phase, terms in value.items()}
+
+    @model_validator(mode="after")
+    def _keys_that_go_together(self) -> Analysis:
+        given = [key for key in ("start", "candidates", "keep") if getattr(self, key)]
+        if self.strategy == "a_priori":
+            if given:
+                raise ValueError(f"{', '.join(given)}: only for the strategies build_up and tear_down; say which")
+            return self
+        if self.start is None:
+            raise ValueError(f"strategy {self.strategy} needs start, the name of the model to start from")
+        if self.start not in self.models:
+            raise ValueError(f"start names no model of this file: {self.start!r}; models are {', '.join(self.models)}")
+        if self.strategy == "build_up" and not any(self.candidates.values()):
+            raise ValueError(f"strategy build_up needs candidates, a mapping of {', '.join(PHASES)} to lists of terms")
+        if self.strategy == "tear_down" and self.candidates:
+            raise ValueError("strategy tear_down drops what start has, and takes no candidates")
+        steps = [name for name in self.models if re.fullmatch(rf"{self.strategy}_\d+", name)]
+        if steps:
+            raise ValueError(f"models named {', '.join(steps)}: the steps of the strategy are named so; rename them")
+        return self
 
     @model_validator(mode="after")
     def _known_models(self) -> Analysis:
@@ -130,6 +167,27 @@ class Analysis(_Record):
             except MlmError as error:
                 raise AnalysisError(f"Model {name!r}: {error}") from error
         return parsed
+
+    @cached_property
+    def ladder(self) -> Strategy | None:
+        """The strategy, compiled; None where the models are fitted as listed."""
+        if self.strategy == "a_priori" or self.start is None:
+            return None
+        rule, model = parse_rule(self.keep or "p < 0.05"), self.parsed[self.start]
+        if self.strategy == "tear_down":
+            return tear_down(self.start, model, rule)
+        return build_up(self.start, model, self.candidates, rule)
+
+    @cached_property
+    def scanned(self) -> tuple[Model, ...]:
+        """Models that the moments have to serve: those of the file, and one with every candidate of the strategy."""
+        listed = tuple(self.parsed.values())
+        if self.ladder is None or self.start is None:
+            return listed
+        largest = self.parsed[self.start]
+        for candidate in self.ladder.candidates if self.ladder.kind == "build_up" else ():
+            largest = candidate.added_to(largest)
+        return (*listed, largest)
 
     def options(self, name: str) -> tuple[Estimator, DfMethod]:
         """Estimator and df method of one model."""
@@ -198,7 +256,7 @@ def read_analysis(path: str | Path, shown: str | Path | None = None) -> Analysis
         raise AnalysisError(f"Cannot read the analysis file {shown}: {reason}.") from error
     try:
         analysis = parse_analysis(text)
-        _ = analysis.parsed
+        _ = analysis.scanned
     except AnalysisError as error:
         raise AnalysisError(f"{shown}: {error}") from error
     return analysis

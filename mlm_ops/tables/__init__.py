@@ -17,6 +17,7 @@ from mlm_ops.tables.columns import KEYS, RUNS, Schema
 from mlm_ops.tables.comparisons import COMPARISONS, comparisons
 from mlm_ops.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, fixed_effects, random_effects
 from mlm_ops.tables.explained import R_SQUARED, r_squared, r_squared_changes
+from mlm_ops.tables.ladder import LADDER_STEPS, ladder_steps
 from mlm_ops.tables.models import FIT_STATISTICS, MODELS, fit_statistics, models
 from mlm_ops.tables.variance import VARIANCE_COMPONENTS, variance_components
 
@@ -35,6 +36,7 @@ __all__ = [
     "fit_tables",
     "fixed_effects",
     "intervals",
+    "ladder_steps",
     "r_squared",
     "r_squared_changes",
     "random_effects",
@@ -49,6 +51,7 @@ TABLES: dict[str, Schema] = {
     "fit_statistics": FIT_STATISTICS,
     "comparisons": COMPARISONS,
     "r_squared": R_SQUARED,
+    "ladder_steps": LADDER_STEPS,
     "models": MODELS,
 }
 

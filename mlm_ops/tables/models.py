@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,19 +44,18 @@ MODELS: Schema = {
 def fit_statistics(fitted: Fit) -> pl.DataFrame:
     """One row."""
     result = fitted.result
-    optimum, n_obs = result.optimum, result.design.n_obs
-    deviance = -2 * result.log_likelihood
+    optimum = result.optimum
     return frame(
         FIT_STATISTICS,
         {
-            "n_obs": [n_obs],
+            "n_obs": [result.design.n_obs],
             "n_groups": [json.dumps({group_name(level.group): len(level.labels) for level in result.design.levels})],
             "n_parameters": [result.n_parameters],
             "estimator": [fitted.estimator],
             "log_likelihood": [result.log_likelihood],
-            "deviance": [deviance],
-            "aic": [deviance + 2 * result.n_parameters],
-            "bic": [deviance + math.log(n_obs) * result.n_parameters],
+            "deviance": [result.deviance],
+            "aic": [result.aic],
+            "bic": [result.bic],
             "icc": [intraclass_correlation(fitted.result)],
             "converged": [optimum.converged],
             "singular": [optimum.singular],

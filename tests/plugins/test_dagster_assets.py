@@ -180,3 +180,23 @@ def test_assets_are_functions(pupils: Pupils, small: Analysis, warehouse: Wareho
         connection.execute("create table main.pupils as from rows")
     result = assets[dg.AssetKey(["small", "moments"])](warehouse=warehouse)
     assert result.metadata["n_obs"].value == 375
+
+
+def test_a_strategy_is_an_asset_and_its_models_are_published(
+    warehouse: Warehouse, pupils: Pupils, materialize: Materialize
+) -> None:
+    analysis = parse_analysis(
+        "{analysis: small, data: main.pupils, levels: school, models: {anova: y ~ 1 + (1 | school)}, "
+        "strategy: build_up, start: anova, candidates: {fixed: within(x), random: within(x)}}"
+    )
+    result = materialize(pupils(30), of=analysis)
+    assert result.success
+    ladder = next(e for e in result.get_asset_materialization_events() if e.asset_key.path[-1] == "ladder")
+    metadata = ladder.materialization.metadata
+    assert metadata["tried"].value == 2
+    assert str(metadata["warning"].value).startswith("selected stepwise")
+    with duckdb.connect(str(warehouse.results), read_only=True) as connection:
+        rows = connection.execute("select model, taken from mlm.latest_ladder_steps order by step").fetchall()
+        models = {name for (name,) in connection.execute("select model from mlm.latest_fit_statistics").fetchall()}
+    assert rows[0] == ("build_up_1", True)
+    assert models == {"anova", *(name for name, taken in rows if taken)}

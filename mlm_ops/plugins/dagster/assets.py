@@ -5,20 +5,17 @@ asset to asset in Python's memory; each reads what the ones before it left in th
 """
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
-import hashlib
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.checks import centered_agrees
 from mlm_ops.plugins.dagster.metadata import result_schema
+from mlm_ops.plugins.dagster.plan import Plan, make_plan
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -31,43 +28,6 @@ SCHEMA = "dagster/column_schema"
 TABLE = "dagster/table_name"
 #: On the asset that publishes an analysis: the analysis' name.
 ANALYSIS = "mlm/analysis"
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """The names of everything that is built from one analysis."""
-
-    analysis: Analysis
-    upstream: dg.AssetKey
-    group: str
-
-    def key(self, *parts: str) -> dg.AssetKey:
-        return dg.AssetKey([self.analysis.analysis, *parts])
-
-    @property
-    def centered(self) -> dg.AssetKey:
-        return self.key("centered")
-
-    @property
-    def moments(self) -> dg.AssetKey:
-        return self.key("moments")
-
-    def model(self, name: str) -> dg.AssetKey:
-        return self.key("models", name)
-
-    @property
-    def models(self) -> list[dg.AssetKey]:
-        return [self.model(name) for name in self.analysis.models]
-
-    @property
-    def compared(self) -> list[str]:
-        """Models that a comparison names, in the order of the file."""
-        named = {name for pair in self.analysis.compare for name in pair}
-        return [name for name in self.analysis.models if name in named]
-
-    def code_version(self, *texts: object) -> str:
-        """Change with what the asset is computed from, so that the UI marks it as out of date."""
-        return hashlib.sha256(repr((self.analysis.data, self.analysis.where, *texts)).encode()).hexdigest()[:12]
 
 
 def build_analysis_assets(
@@ -89,44 +49,25 @@ def build_analysis_assets(
     -------
     dg.Definitions
         Keys are ``<analysis>/moments``, ``<analysis>/models/<model>``, ``<analysis>/comparisons``,
-        ``<analysis>/results`` and ``<analysis>/centered``. Merge them with `dg.Definitions.merge`.
+        ``<analysis>/ladder``, ``<analysis>/results`` and ``<analysis>/centered``. Merge them with
+        `dg.Definitions.merge`.
 
     Raises
     ------
     AnalysisError
         A name that Dagster cannot take, or data that the analysis itself would overwrite.
     """
-    _require_plain([analysis.analysis, *analysis.models])
-    _require_other_data(analysis)
-    source = analysis.data.rpartition(".")[2].strip('"') if upstream is None else upstream
-    plan = _Plan(analysis, dg.AssetKey.from_coercible(source), group_name or analysis.analysis)
+    plan = make_plan(analysis, upstream, group_name)
     assets = [_centered(plan), _moments(plan), *(_model(plan, name) for name in analysis.models)]
     if analysis.compare:
         assets.append(_comparisons(plan))
+    if analysis.ladder is not None:
+        assets.append(_ladder(plan))
     assets.append(_results(plan))
     return dg.Definitions(assets=assets, asset_checks=[_agreement(plan)])
 
 
-def _require_plain(names: Sequence[str]) -> None:
-    odd = [repr(name) for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None]
-    if odd:
-        raise AnalysisError(
-            f"Dagster cannot name assets so. Got {', '.join(odd)}; expected letters, digits and underscores, a letter "
-            "first. Rename them in the analysis file."
-        )
-
-
-def _require_other_data(analysis: Analysis) -> None:
-    name = analysis.data.rpartition(".")[2].strip('"').lower()
-    made = {steps.centered_table(analysis), steps.moments_table(analysis)}
-    if name in {table.rpartition(".")[2].lower() for table in made}:
-        raise AnalysisError(
-            f"The data of the analysis {analysis.analysis} would be overwritten: {analysis.data} is the name of a "
-            "table that it makes. Rename the analysis."
-        )
-
-
-def _centered(plan: _Plan) -> dg.AssetsDefinition:
+def _centered(plan: Plan) -> dg.AssetsDefinition:
     table = steps.centered_table(plan.analysis)
 
     @dg.asset(
@@ -146,7 +87,7 @@ def _centered(plan: _Plan) -> dg.AssetsDefinition:
     return centered
 
 
-def _agreement(plan: _Plan) -> dg.AssetChecksDefinition:
+def _agreement(plan: Plan) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=plan.centered,
         name="agrees_with_moments",
@@ -160,7 +101,7 @@ def _agreement(plan: _Plan) -> dg.AssetChecksDefinition:
     return agrees_with_moments
 
 
-def _moments(plan: _Plan) -> dg.AssetsDefinition:
+def _moments(plan: Plan) -> dg.AssetsDefinition:
     @dg.asset(
         key=plan.moments,
         deps=[plan.upstream],
@@ -192,7 +133,7 @@ def _moments(plan: _Plan) -> dg.AssetsDefinition:
     return moments
 
 
-def _model(plan: _Plan, name: str) -> dg.AssetsDefinition:
+def _model(plan: Plan, name: str) -> dg.AssetsDefinition:
     key = plan.model(name)
     spec = plan.analysis.models[name]
 
@@ -227,7 +168,7 @@ def _model(plan: _Plan, name: str) -> dg.AssetsDefinition:
     return model
 
 
-def _comparisons(plan: _Plan) -> dg.AssetsDefinition:
+def _comparisons(plan: Plan) -> dg.AssetsDefinition:
     @dg.asset(
         key=plan.key("comparisons"),
         deps=[plan.moments, *(plan.model(name) for name in plan.compared)],
@@ -245,10 +186,32 @@ def _comparisons(plan: _Plan) -> dg.AssetsDefinition:
     return comparisons
 
 
-def _results(plan: _Plan) -> dg.AssetsDefinition:
+def _ladder(plan: Plan) -> dg.AssetsDefinition:
+    strategy = plan.analysis.ladder
+
+    @dg.asset(
+        key=plan.key("ladder"),
+        deps=[plan.moments],
+        group_name=plan.group,
+        kinds={"python", "duckdb"},
+        code_version=plan.code_version("ladder", strategy, *plan.analysis.models.values()),
+        description="A model built step by step by the analysis' rule: what was tried, what was kept or dropped, and "
+        "why. All candidates are fitted from the same moments.",
+        metadata={SCHEMA: result_schema("ladder_steps")},
+    )
+    def ladder(warehouse: Warehouse) -> Result:
+        with warehouse.connection() as connection:
+            return Result(metadata=steps.make_ladder(connection, plan.analysis))
+
+    return ladder
+
+
+def _results(plan: Plan) -> dg.AssetsDefinition:
     before: Sequence[dg.AssetKey] = plan.models
     if plan.analysis.compare:
         before = [plan.key("comparisons"), *before]
+    if plan.analysis.ladder is not None:
+        before = [plan.key("ladder"), *before]
 
     @dg.asset(
         key=plan.key("results"),

@@ -9,16 +9,25 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from mlm_ops.analyze import collect_analysis, compare_analysis, fit_analysis_model, naming_analysis, run_facts
+from mlm_ops.analyze import (
+    climb_analysis,
+    collect_analysis,
+    compare_analysis,
+    fit_analysis_model,
+    naming_analysis,
+    run_facts,
+)
 from mlm_ops.database import Connection
 from mlm_ops.errors import StoreError
 from mlm_ops.language.analysis import Analysis
+from mlm_ops.language.strategy import WARNING
 from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
 from mlm_ops.moments.persist import load_moments, save_moments
 from mlm_ops.moments.source import open_source
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.metadata import Metadata, markdown, model_metadata, numbers, relation_schema, result_schema
-from mlm_ops.store import Run, publish, read_staged, stage, write_run
+from mlm_ops.side_by_side import side_by_side
+from mlm_ops.store import Run, publish, read_staged, stage, stage_anew, write_run
 from mlm_ops.tables import TABLES, fit_tables
 
 
@@ -90,6 +99,33 @@ def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
     }
 
 
+def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
+    """Go through the strategy from the moments and leave the rows for the step that publishes.
+
+    Raises
+    ------
+    StoreError
+        The analysis has no strategy but the models as listed.
+    """
+    moments = load_moments(connection, moments_table(analysis))
+    climbed = climb_analysis(analysis, moments)
+    if climbed is None:
+        raise StoreError(f"The analysis {analysis.analysis} has no strategy. Give it build_up or tear_down.")
+    ladder, tables = climbed
+    stage_anew(connection, _climbing(analysis), tables, moments.checksum)
+    taken = sum(step.taken for step in ladder.steps)
+    metadata: Metadata = {
+        "steps": dg.MetadataValue.md(markdown(tables["ladder_steps"])),
+        "selected": dg.MetadataValue.text(ladder.path[ladder.selected].text),
+        "warning": dg.MetadataValue.text(WARNING),
+        "summary": dg.MetadataValue.text(f"{taken} of {len(ladder.steps)} steps taken, ends at {ladder.selected}"),
+        **numbers({"tried": len(ladder.steps), "taken": taken}),
+    }
+    if len(ladder.path) > 1:
+        metadata["side_by_side"] = dg.MetadataValue.md(side_by_side(tables).markdown())
+    return metadata
+
+
 def make_results(
     connection: Connection, analysis: Analysis, run_id: str, started: float, destination: Path
 ) -> Metadata:
@@ -141,6 +177,10 @@ def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[s
         comparisons = read_staged(connection, _comparing(analysis), compared)
         tables = {name: pl.concat([frame, comparisons.tables[name]]) for name, frame in tables.items()}
         checksums |= {f"comparisons of {model}": found for model, found in comparisons.checksums.items()}
+    if analysis.ladder is not None:
+        ladder = read_staged(connection, _climbing(analysis))
+        tables = {name: pl.concat([frame, ladder.tables[name]]) for name, frame in tables.items()}
+        checksums |= ladder.checksums
     stale = [name for name, found in checksums.items() if found != checksum]
     if stale:
         raise StoreError(
@@ -153,6 +193,11 @@ def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[s
 def _comparing(analysis: Analysis) -> str:
     """Comparisons are staged apart, so that fitting a model anew leaves them."""
     return f"{analysis.analysis} (comparisons)"
+
+
+def _climbing(analysis: Analysis) -> str:
+    """The ladder's models are staged apart too: their names come from the data."""
+    return f"{analysis.analysis} (ladder)"
 
 
 def _count(connection: Connection, relation: str) -> int:

@@ -1,0 +1,167 @@
+"""A model-building strategy -> the steps it took: every candidate is fitted from the same moments, none reads a row.
+
+A fixed term is judged by the ML likelihood, a random one by the REML likelihood (where the analysis is fitted by REML),
+as only there the two models compared have the same fixed part (Pinheiro and Bates 2000, section 2.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlm_ops.effect_sizes.explained import Explained, explained_variance
+from mlm_ops.errors import MlmError
+from mlm_ops.fitted import Estimator, Fit
+from mlm_ops.inference.comparison import Comparison
+from mlm_ops.language.model import Model
+from mlm_ops.language.strategy import Candidate, Rule, Strategy
+
+FitModel = Callable[[Model, Estimator], Fit]
+CompareFits = Callable[[Fit, Fit], Comparison]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One candidate, and what became of it.
+
+    Attributes
+    ----------
+    name
+        Of the model with the candidate (build-up) or without it (tear-down).
+    reference
+        Name of the model that it was compared with.
+    candidate
+        The term.
+    taken
+        Whether the ladder went on from the model of this step.
+    reason
+        Why, for a reader.
+    fit
+        The model of this step by the estimator of the comparison; None where it was not fitted.
+    larger, smaller
+        The two models compared, with and without the term; None where there was no comparison.
+    comparison
+        The larger of the two models against the smaller.
+    gain
+        What the term adds to each explained-variance measure: larger model minus smaller.
+    """
+
+    name: str
+    reference: str
+    candidate: Candidate
+    taken: bool
+    reason: str
+    fit: Fit | None = None
+    larger: Fit | None = None
+    smaller: Fit | None = None
+    comparison: Comparison | None = None
+    gain: Explained | None = None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """All steps of a strategy, and the models that it went through.
+
+    Attributes
+    ----------
+    strategy
+        What was asked for.
+    steps
+        In order.
+    path
+        Models by name from the start to the one selected, which is last.
+    """
+
+    strategy: Strategy
+    steps: tuple[Step, ...]
+    path: dict[str, Model]
+
+    @property
+    def selected(self) -> str:
+        """Name of the model that the ladder ended with."""
+        return next(reversed(self.path))
+
+
+def climb(strategy: Strategy, start: Model, estimator: Estimator, fit: FitModel, compare: CompareFits) -> Ladder:
+    """Try every candidate once, in order, each on top of what was kept before it.
+
+    Parameters
+    ----------
+    start
+        The model that the strategy starts from.
+    estimator
+        By which random terms are compared.
+    fit
+        Fits a model from the analysis' moments.
+    compare
+        The likelihood ratio of a larger and a smaller fit.
+    """
+    adding = strategy.kind == "build_up"
+    at, current = strategy.start, start
+    known: dict[Estimator, Fit] = {}
+    path = {at: current}
+    steps: list[Step] = []
+    for number, candidate in enumerate(strategy.candidates, start=1):
+        name = f"{strategy.kind}_{number}"
+        if (obstacle := _obstacle(candidate, current, adding)) is not None:
+            steps.append(Step(name, at, candidate, False, obstacle))
+            continue
+        tried = candidate.added_to(current) if adding else candidate.dropped_from(current)
+        by: Estimator = estimator if candidate.group is not None else "ml"
+        if by not in known:
+            known[by] = fit(current, by)
+        step = _judge(name, at, candidate, strategy.rule, known[by], fit(tried, by), compare)
+        steps.append(step)
+        if step.taken and step.fit is not None:
+            at, current = name, tried
+            known = {by: step.fit}
+            path[at] = current
+    return Ladder(strategy, tuple(steps), path)
+
+
+def _obstacle(candidate: Candidate, current: Model, adding: bool) -> str | None:
+    """Why a candidate cannot be tried; None where it can."""
+    if adding and (missing := candidate.lacks(current)) is not None:
+        return f"not tried: {missing.name}, a part of it, is not in the model"
+    if not adding and (product := candidate.needed_by(current)) is not None:
+        return f"not tried: {product.name}, of which it is a part, is in the model"
+    return None
+
+
+def _judge(
+    name: str, reference: str, candidate: Candidate, rule: Rule, before: Fit, after: Fit, compare: CompareFits
+) -> Step:
+    """Compare the models with and without the candidate."""
+    adding = candidate.stands_in(after.model)
+    larger, smaller = (after, before) if adding else (before, after)
+    if adding and (aliased := _newly_aliased(larger, smaller)):
+        return Step(name, reference, candidate, False, f"left out: {aliased} is a combination of the other columns")
+    comparison = compare(larger, smaller)
+    gain = explained_variance(larger.result).minus(explained_variance(smaller.result))
+    keeps, why = _verdict(rule, comparison, gain, larger)
+    taken = keeps if adding else not keeps
+    word = {(True, True): "added", (True, False): "left out", (False, True): "dropped", (False, False): "kept"}
+    reason = f"{word[adding, taken]}: {why}"
+    return Step(name, reference, candidate, taken, reason, after, larger, smaller, comparison, gain)
+
+
+def _newly_aliased(larger: Fit, smaller: Fit) -> str:
+    before = set(smaller.result.design.fixed.aliased)
+    return ", ".join(column for column in larger.result.design.fixed.aliased if column not in before)
+
+
+def _verdict(rule: Rule, comparison: Comparison, gain: Explained, larger: Fit) -> tuple[bool, str]:
+    """Whether the larger model is kept, and why."""
+    if not larger.converged:
+        return False, "the model with it did not converge"
+    if rule.criterion == "p":
+        p = comparison.p_value if comparison.p_value_mixture is None else comparison.p_value_mixture
+        if p is None:
+            raise MlmError(f"No likelihood ratio judges this term: {comparison.note}. Use keep: aic.")
+        return p < rule.bound, f"p = {p:.2g} is {'below' if p < rule.bound else 'not below'} {rule.bound:g}"
+    if rule.criterion == "r_squared":
+        enough = gain.total > rule.bound
+        return enough, f"the explained share gains {gain.total:.2g}, {'' if enough else 'not '}above {rule.bound:g}"
+    change = comparison.delta_aic if rule.criterion == "aic" else comparison.delta_bic
+    direction = "lower" if change < 0 else "higher"
+    return change < 0, f"{rule.criterion.upper()} is {direction} by {abs(change):.1f} with it"

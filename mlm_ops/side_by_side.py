@@ -1,0 +1,167 @@
+"""Models beside each other, as papers print them: terms in rows, standard errors beneath, fit at the foot.
+
+Made from result tables, so that it serves fresh fits and stored ones alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+from mlm_ops.errors import MlmError
+from mlm_ops.report import number
+
+TableFormat = Literal["text", "markdown"]
+
+#: Column of fit_statistics, how the foot names it, and how it is written.
+_FOOT: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("n_obs", "observations", "{:,}".format),
+    ("n_parameters", "parameters", "{:d}".format),
+    ("deviance", "deviance", "{:,.1f}".format),
+    ("aic", "AIC", "{:,.1f}".format),
+    ("bic", "BIC", "{:,.1f}".format),
+    ("icc", "ICC", "{:.3f}".format),
+    ("estimator", "estimator", str.upper),
+)
+#: Measures of r_squared that stand at the foot, and their names there.
+_EXPLAINED = {"nakagawa_marginal": "R2 marginal", "nakagawa_conditional": "R2 conditional"}
+_STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+_KEY = "Standard errors in parentheses; * p < 0.05, ** p < 0.01, *** p < 0.001"
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The table: sections of rows, a cell a model.
+
+    Attributes
+    ----------
+    models
+        Headings of the columns.
+    sections
+        Title -> rows; a row is its label and a cell for each model, empty where the model has no such term.
+    """
+
+    models: tuple[str, ...]
+    sections: Mapping[str, tuple[tuple[str, ...], ...]]
+
+    def text(self) -> str:
+        """Plain text, a line a row."""
+        rows = [("", *self.models), *(row for rows in self.sections.values() for row in rows)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(self.models) + 1)]
+        widths[0] = max(widths[0], *map(len, self.sections))
+        rule = "-" * (sum(widths) + 2 * len(self.models))
+
+        def line(row: Sequence[str]) -> str:
+            cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+            return "  ".join(cells).rstrip()
+
+        lines = [line(("", *self.models)), rule]
+        for title, section in self.sections.items():
+            lines += [title, *map(line, section), rule]
+        return "\n".join([*lines, _KEY])
+
+    def markdown(self) -> str:
+        """A Markdown table, its standard errors on lines of their own."""
+        lines = ["| | " + " | ".join(map(_escaped, self.models)) + " |", "|---|" + "---:|" * len(self.models)]
+        for title, section in self.sections.items():
+            lines.append(f"| **{title}** |" + " |" * len(self.models))
+            lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in section]
+        return "\n".join([*lines, "", _escaped(_KEY)])
+
+
+def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | None = None) -> SideBySide:
+    """Lay out models beside each other.
+
+    Parameters
+    ----------
+    tables
+        Result tables of one analysis, each with the column ``model``: fixed_effects, variance_components and
+        fit_statistics; r_squared where there is one.
+    models
+        Which, in order; by default all.
+
+    Raises
+    ------
+    MlmError
+        A model that the tables do not have.
+    """
+    known = tables["fit_statistics"]["model"].to_list()
+    chosen = tuple(known if models is None else models)
+    missing = [name for name in chosen if name not in known]
+    if missing or not chosen:
+        raise MlmError(f"There are no results of such a model. Got {', '.join(missing) or 'none'}; expected {known}.")
+    sections = {
+        "Fixed effects": _fixed(tables["fixed_effects"], chosen),
+        "Variance components": _variances(tables["variance_components"], chosen),
+        "Fit": _foot(tables["fit_statistics"], tables.get("r_squared"), chosen),
+    }
+    return SideBySide(chosen, sections)
+
+
+def _fixed(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    cells = {(row["model"], row["term"]): row for row in frame.iter_rows(named=True)}
+    rows: list[tuple[str, ...]] = []
+    for term in _in_order(frame, models, ["term"]):
+        found = [cells.get((model, term[0])) for model in models]
+        rows.append((term[0], *(number(r["estimate"]) + _stars(r["p_value"]) if r else "" for r in found)))
+        rows.append(("", *(f"({number(r['std_error'])})" if r and r["std_error"] is not None else "" for r in found)))
+    return tuple(rows)
+
+
+def _variances(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The residual last, whatever the order of the models."""
+    keys = ["group", "term", "other"]
+    cells = {(row["model"], *(row[k] for k in keys)): row["estimate"] for row in frame.iter_rows(named=True)}
+    found = _in_order(frame, models, keys)
+    ordered = sorted(found, key=lambda key: (key[0] == "residual", found.index(key)))
+    return tuple(
+        (_component(*key), *(number(cells[model, *key]) if (model, *key) in cells else "" for model in models))
+        for key in ordered
+    )
+
+
+def _component(group: str, term: str | None, other: str | None) -> str:
+    return f"{group}: {term}{f', {other}' if other else ''}" if term else group
+
+
+def _foot(
+    statistics: pl.DataFrame, explained: pl.DataFrame | None, models: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    by_model = {row["model"]: row for row in statistics.iter_rows(named=True)}
+    rows = []
+    for column, name, write in _FOOT:
+        values = [by_model[model][column] for model in models]
+        if any(value is not None for value in values):
+            rows.append((name, *("" if value is None else write(value) for value in values)))
+    counts = [json.loads(by_model[model]["n_groups"] or "{}") for model in models]
+    groups = dict.fromkeys(name for found in counts for name in found)
+    rows[1:1] = [(f"units of {g}", *(f"{c[g]:,}" if g in c else "" for c in counts)) for g in groups]
+    if explained is not None:
+        shares = {(row["model"], row["measure"]): row["estimate"] for row in explained.iter_rows(named=True)}
+        for measure, name in _EXPLAINED.items():
+            cells = [shares.get((model, measure)) for model in models]
+            if any(cell is not None for cell in cells):
+                rows.append((name, *("" if cell is None else f"{cell:.3f}" for cell in cells)))
+    return tuple(rows)
+
+
+def _in_order(frame: pl.DataFrame, models: Sequence[str], columns: list[str]) -> list[tuple[Any, ...]]:
+    """Distinct keys in the order in which the models bring them in."""
+    found: dict[tuple[Any, ...], None] = {}
+    for model in models:
+        found |= dict.fromkeys(frame.filter(pl.col("model") == model).select(columns).iter_rows())
+    return list(found)
+
+
+def _stars(p: float | None) -> str:
+    return next((stars for bound, stars in _STARS if p is not None and p < bound), "")
+
+
+def _escaped(text: str) -> str:
+    for character in "\\|*`":
+        text = text.replace(character, f"\\{character}")
+    return text
