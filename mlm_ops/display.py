@@ -36,7 +36,7 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     ),
     "ladder_steps": (
         *("term", "group", "taken", "reason", "reference_model", "estimate", "std_error", "statistic", "df"),
-        *("p_value", "p_value_mixture", "delta_aic", "delta_bic", "gain_total", "singular"),
+        *("p_value", "p_value_mixture", "delta_aic", "delta_bic", "gain_fv", "singular"),
     ),
     "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
 }

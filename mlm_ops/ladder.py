@@ -6,16 +6,19 @@ as only there the two models compared have the same fixed part (Pinheiro and Bat
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from mlm_ops.effect_sizes.explained import Explained, explained_variance
+from mlm_ops.effect_sizes.variation import partition
 from mlm_ops.errors import MlmError
 from mlm_ops.fitted import Estimator, Fit
 from mlm_ops.inference.comparison import Comparison
 from mlm_ops.language.model import Model
 from mlm_ops.language.strategy import Candidate, Rule, Strategy
 
+#: Shares of the model-implied variance that a step may add to, by the kinds of parts that make them up: what predictors
+#: explain through fixed effects, through slopes that vary too, and with the intercepts' variance (Rights, Sterba 2019).
+SHARES = ("f", "fv", "fvm")
 FitModel = Callable[[Model, Estimator], Fit]
 CompareFits = Callable[[Fit, Fit], Comparison]
 
@@ -43,7 +46,8 @@ class Step:
     comparison
         The larger of the two models against the smaller.
     gain
-        What the term adds to each explained-variance measure: larger model minus smaller.
+        By `SHARES`, what the term adds: larger model minus smaller. Rights and Sterba (2020), Multivariate Behavioral
+        Research 55, 568-599.
     """
 
     name: str
@@ -55,7 +59,7 @@ class Step:
     larger: Fit | None = None
     smaller: Fit | None = None
     comparison: Comparison | None = None
-    gain: Explained | None = None
+    gain: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ def _judge(
     if adding and (aliased := _newly_aliased(larger, smaller)):
         return Step(name, reference, candidate, False, f"left out: {aliased} is a combination of the other columns")
     comparison = compare(larger, smaller)
-    gain = explained_variance(larger.result).minus(explained_variance(smaller.result))
+    gain = _gain(larger, smaller)
     keeps, why = _verdict(rule, comparison, gain, larger)
     taken = keeps if adding else not keeps
     word = {(True, True): "added", (True, False): "left out", (False, True): "dropped", (False, False): "kept"}
@@ -145,12 +149,17 @@ def _judge(
     return Step(name, reference, candidate, taken, reason, after, larger, smaller, comparison, gain)
 
 
+def _gain(larger: Fit, smaller: Fit) -> dict[str, float]:
+    with_it, without = (partition(fit.model, fit.moments, fit.result) for fit in (larger, smaller))
+    return {kinds: with_it.of_kind(kinds) / with_it.total - without.of_kind(kinds) / without.total for kinds in SHARES}
+
+
 def _newly_aliased(larger: Fit, smaller: Fit) -> str:
     before = set(smaller.result.design.fixed.aliased)
     return ", ".join(column for column in larger.result.design.fixed.aliased if column not in before)
 
 
-def _verdict(rule: Rule, comparison: Comparison, gain: Explained, larger: Fit) -> tuple[bool, str]:
+def _verdict(rule: Rule, comparison: Comparison, gain: Mapping[str, float], larger: Fit) -> tuple[bool, str]:
     """Whether the larger model is kept, and why."""
     if not larger.converged:
         return False, "the model with it did not converge"
@@ -160,8 +169,11 @@ def _verdict(rule: Rule, comparison: Comparison, gain: Explained, larger: Fit) -
             raise MlmError(f"No likelihood ratio judges this term: {comparison.note}. Use keep: aic.")
         return p < rule.bound, f"p = {p:.2g} is {'below' if p < rule.bound else 'not below'} {rule.bound:g}"
     if rule.criterion == "r_squared":
-        enough = gain.total > rule.bound
-        return enough, f"the explained share gains {gain.total:.2g}, {'' if enough else 'not '}above {rule.bound:g}"
+        # intercepts that vary are variance left unexplained
+        explained = gain["fv"]
+        return explained > rule.bound, (
+            f"the explained share gains {explained:.2g}, {'' if explained > rule.bound else 'not '}above {rule.bound:g}"
+        )
     change = comparison.delta_aic if rule.criterion == "aic" else comparison.delta_bic
     direction = "lower" if change < 0 else "higher"
     return change < 0, f"{rule.criterion.upper()} is {direction} by {abs(change):.1f} with it"

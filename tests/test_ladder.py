@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -41,10 +42,10 @@ DOWN = HEAD + "strategy: tear_down\nstart: full\n"
 
 
 @pytest.fixture(scope="module")
-def connection() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    connection.execute(f"create table students as from '{HSB}'")
-    return connection
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        connection.execute(f"create table students as from '{HSB}'")
+        yield connection
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,26 @@ def test_its_numbers_are_those_of_fits_by_hand(up: AnalysisResult, connection: d
     assert row["delta_aic"] == pytest.approx(2 - statistic, abs=1e-6)
     effect = large.fixed_effects.row(-1, named=True)
     assert (row["estimate"], row["std_error"]) == pytest.approx((effect["estimate"], effect["std_error"]), rel=1e-6)
+
+
+def test_gains_are_differences_of_explained_shares(up: AnalysisResult) -> None:
+    steps, explained = up.tables["ladder_steps"], up.tables["r_squared"]
+    shares = {
+        model: explained.filter((pl.col("model") == model) & (pl.col("measure") == "rights_sterba_total_fv"))[
+            "estimate"
+        ]
+        for model in ("build_up_5", "build_up_3")
+    }
+    # build_up_5 adds a slope, judged by REML, by which the models on the path are fitted too
+    found = steps.filter(pl.col("model") == "build_up_5")["gain_fv"][0]
+    assert found == pytest.approx(shares["build_up_5"][0] - shares["build_up_3"][0], abs=1e-8)
+
+
+def test_explained_variance_as_the_rule(connection: duckdb.DuckDBPyConnection) -> None:
+    text = HEAD + "strategy: build_up\nstart: anova\nkeep: r_squared > 0.01\ncandidates: {fixed: [within(ses), female]}"
+    found = fit_analysis(parse_analysis(text), connection).tables["ladder_steps"]
+    assert found["reason"][0].startswith("added: the explained share gains 0.0")
+    assert [gain > 0.01 for gain in found["gain_fv"]] == found["taken"].to_list() == [True, False]
 
 
 def test_a_random_slope_is_judged_by_reml_and_the_mixture_as_in_r() -> None:

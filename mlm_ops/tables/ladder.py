@@ -33,10 +33,9 @@ LADDER_STEPS: Schema = {
     "bic": REAL,
     "delta_aic": REAL,
     "delta_bic": REAL,
-    "gain_fixed": REAL,
-    "gain_slopes": REAL,
-    "gain_intercepts": REAL,
-    "gain_total": REAL,
+    "gain_f": REAL,
+    "gain_fv": REAL,
+    "gain_fvm": REAL,
     "n_parameters": COUNT,
     "n_covariances": COUNT,
     "converged": FLAG,
@@ -78,14 +77,7 @@ def _row(number: int, strategy: str, step: Step) -> dict[str, object]:
     if step.comparison is not None:
         names = ("statistic", "df", "p_value", "p_value_mixture", "delta_aic", "delta_bic")
         row |= {name: getattr(step.comparison, name) for name in names}
-    if step.gain is not None:
-        gain = step.gain
-        row |= {
-            "gain_fixed": gain.fixed,
-            "gain_slopes": gain.slopes,
-            "gain_intercepts": gain.intercepts,
-            "gain_total": gain.total,
-        }
+    row |= {f"gain_{kinds}": gain for kinds, gain in step.gain.items()}
     return row | _coefficient(step)
 
 
