@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.covariance import COVARIANCES, Covariance
-from mlm_ops.estimation.curvature import curvature, hessian_by_covariance
+from mlm_ops.estimation.curvature import hessian_by_covariance
 from mlm_ops.estimation.engine import Engine
 from mlm_ops.estimation.residual import log_determinant as residual_log_determinant
 from mlm_ops.estimation.residual import log_determinant_derivatives, n_rho, weight_derivatives
@@ -118,20 +118,28 @@ class Criterion:
         return self.engine_of(np.zeros(self.n_theta - self.n_random))
 
     def start(self) -> Array:
-        """Where to begin: for one grouping factor one scoring step from no random effects, else moderate effects.
+        """Where to begin: for one grouping factor at a consistent estimate of T / sigma2, else at moderate effects.
 
-        The step from zero is the quadratic unbiased estimate with zero as the prior, MINQUE(0) of Rao (1972).
+        The estimate is quadratic in the data, MINQUE of Rao (1972), with the moderate effects as the prior: one step of
+        Fisher's scoring in T and sigma2, which may be long, as the expectations are linear in these.
         """
         parts = [b.covariance.start(b.size) for b in self.blocks]
         moderate = np.concatenate([*parts, np.zeros(self.n_theta - self.n_random)])
         if len(self.engine.sizes) != 1 or len(moderate) > self.n_random:
             return moderate
-        solution = self.solve(np.zeros(self.n_theta))
-        (by_covariance,) = self.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
+        solution = self.solve(moderate)
+        (slope,) = self.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
+        (trace,) = self.engine.pull_back_to_covariance(solution.trace, np.zeros_like(solution.w))
         (information,) = self.engine.expected_information(solution.trace)
-        size = len(by_covariance)
-        tau = -np.linalg.lstsq(information, by_covariance.ravel(), rcond=1e-10)[0].reshape(size, size)
-        return np.concatenate([b.covariance.near(tau[b.effects, b.effects]) for b in self.blocks])
+        # with d the change of T in units of the prior's sigma2: s = 1 - tr(trace d) / degrees estimates sigma2
+        profiled = information - np.outer(trace, trace) / solution.degrees
+        change = -np.linalg.lstsq(profiled, slope.ravel(), rcond=1e-10)[0].reshape(slope.shape)
+        sigma2 = 1.0 - float((trace * change).sum()) / solution.degrees
+        if sigma2 <= 0:
+            return moderate
+        (lam,) = solution.lams
+        relative = lam @ lam.T + change / sigma2
+        return np.concatenate([b.covariance.near(relative[b.effects, b.effects]) for b in self.blocks])
 
     def factors(self, theta: Array) -> list[Array]:
         """Lambda of each level, block-diagonal, lowest level first."""
@@ -201,7 +209,6 @@ class Criterion:
         """The chain from T / sigma2 = Lambda Lambda' to theta: Lambda is linear in theta."""
         (lam,), (step,) = solution.lams, solution.trace
         w_bar = self.weights(solution)
-        sums = curvature(step, w_bar)
         moves = np.zeros((self.n_theta, *lam.shape))
         for block in self.blocks:
             for k, unit in enumerate(np.eye(block.theta.stop - block.theta.start)):
@@ -209,11 +216,10 @@ class Criterion:
                 moves[block.theta.start + k, block.effects, block.effects] = factor
         directions = moves @ lam.T
         directions = directions + directions.transpose(0, 2, 1)
-        by_covariance = sums.gradient(w_bar)
+        (by_covariance,) = solution.engine.pull_back_to_covariance(solution.trace, w_bar)
         bend = 2 * np.einsum("kac,lbc,ab->kl", moves, moves, by_covariance)
-        hessian = hessian_by_covariance(
-            sums, directions, solution.w, solution.beta, solution.residual, solution.degrees, reml=self.reml
-        )
+        w, beta, residual, degrees = solution.w, solution.beta, solution.residual, solution.degrees
+        hessian = hessian_by_covariance(step, w_bar, directions, w, beta, residual, degrees, reml=self.reml)
         curved: Array = hessian + bend
         return curved
 
@@ -252,16 +258,7 @@ class Criterion:
         p = contrasts.shape[1]
         directions = np.linalg.solve(solution.w[:p, :p], contrasts.T).T
         padded = np.column_stack((directions, np.zeros(len(directions))))
-        if self.has_curvature:
-            qq = curvature(solution.trace[0], np.zeros_like(solution.w)).qq
-            by_covariance = np.einsum("kr,abrs,ks->kab", padded, qq, padded)
-            return np.array([self._from_covariance(solution, matrix) for matrix in by_covariance])
         return np.array([self._pull_back(solution, -np.outer(d, d), 0.0) for d in padded])
-
-    def _from_covariance(self, solution: Solution, by_covariance: Array) -> Array:
-        """The chain from a derivative by the one factor's T / sigma2 to theta."""
-        by_lam = 2.0 * by_covariance @ solution.lams[0]
-        return np.concatenate([b.covariance.pull_back(by_lam[b.effects, b.effects]) for b in self.blocks])
 
     def _pull_back(self, solution: Solution, w_bar: Array, weight: float) -> Array:
         """Derivatives by theta of ``f(W) + weight log |V|``, w_bar being the derivative of f by W."""

@@ -92,11 +92,11 @@ class NestedEngine:
         effects, covariance = np.zeros((0, 1)), np.zeros((0, 0, 1))
         for step, order in zip(reversed(trace), reversed(self.orders), strict=True):
             above, above_covariance = effects[:, step.rung.parents], covariance[:, :, step.rung.parents]
-            mb = np.einsum("ab,brj->arj", step.lam, step.u)
+            mb = step.mb
             f, of_x = mb[:, : len(above)], mb[:, len(above) : -1]
             mean = mb[:, -1] - np.einsum("apj,p->aj", of_x, beta) - np.einsum("auj,uj->aj", f, above)
             fv = np.einsum("auj,uvj->avj", f, above_covariance)
-            own = np.einsum("ac,cdj,bd->abj", step.lam, step.inverse, step.lam) + np.einsum("avj,bvj->abj", fv, f)
+            own = step.m + np.einsum("avj,bvj->abj", fv, f)
             as_in_the_design = np.argsort(order)
             found.append((mean[:, as_in_the_design], own[:, :, as_in_the_design]))
             effects = np.concatenate((mean, above))

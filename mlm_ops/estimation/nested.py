@@ -8,20 +8,21 @@ in the number of units, and no row is touched. (Bates and DebRoy 2004 do the sam
 Henderson's equations.)
 
 Units stand last in every array, so that each operation is one pass over contiguous memory; sums over all units are
-matrix products. With ``L L' = I + Lambda' A Lambda``, ``R = L^-1 Lambda' B`` and ``U = L^-T R``:
-``B' M B = R' R`` and ``M B = Lambda U``.
+matrix products. With ``L L' = I + Lambda' A Lambda``, ``R = L^-1 Lambda' B`` and ``P = L^-1 Lambda' A``:
+``B' M B = R' R``, ``A M B = P' R`` and ``A M A = P' P``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.stacked import cholesky, inverse, left, solve_lower, solve_upper
+from mlm_ops.estimation.stacked import cholesky, inverse, left, minus_products, solve_lower, solve_upper
 
 Array = NDArray[Any]
 """Float, or complex where an exact derivative is taken along the imaginary axis."""
@@ -68,7 +69,7 @@ class Nest:
 
 @dataclass(frozen=True)
 class Elimination:
-    """What eliminating one level leaves behind for the derivatives.
+    """What eliminating one level leaves behind for the derivatives, computed when first asked for.
 
     Attributes
     ----------
@@ -76,18 +77,61 @@ class Elimination:
         (q, q) Lambda.
     a, b
         (q, q, J), (q, r, J) the level's cross-products.
-    inverse
-        (q, q, J) ``(I + Lambda' A Lambda)^-1``.
-    u
-        (q, r, J) ``Lambda^-1 M B``: the empirical Bayes effects in units of Lambda, a column of the data each.
+    chol
+        L, as rows of (J,) elements.
+    r
+        (q, r, J) R.
     """
 
     rung: Rung
     lam: Array
     a: Array
     b: Array
-    inverse: Array
-    u: Array
+    chol: list[list[Array]]
+    r: Array
+
+    @cached_property
+    def _p(self) -> Array:
+        return solve_lower(self.chol, left(self.lam.T, self.a))
+
+    @cached_property
+    def zz(self) -> Array:
+        """``Z' V^-1 Z = A - A M A``, (q, q, J), V being that of the level and those below."""
+        return minus_products(self.a, self._p, self._p)
+
+    @cached_property
+    def zx(self) -> Array:
+        """``Z' V^-1 [Z above | X y] = B - A M B``, (q, r, J)."""
+        return minus_products(self.b, self._p, self.r)
+
+    @cached_property
+    def sum_zz(self) -> Array:
+        """(q, q): sum of ``Z' V^-1 Z`` over the units."""
+        total: Array = self.zz.sum(axis=2)
+        return total
+
+    @cached_property
+    def pairs_zz(self) -> Array:
+        """(q, q, q, q): sum over the units of ``(Z' V^-1 Z)_ab (Z' V^-1 Z)_cd``."""
+        q = len(self.lam)
+        flat = self.zz.reshape(q * q, -1)
+        return (flat @ flat.T).reshape(q, q, q, q)
+
+    @cached_property
+    def pairs_zx(self) -> Array:
+        """(q, r, q, r): sum over the units of ``(Z' V^-1 X)_ar (Z' V^-1 X)_bs``, X being all columns of `zx`."""
+        flat = self.zx.reshape(-1, self.zx.shape[2])
+        return (flat @ flat.T).reshape(*self.zx.shape[:2], *self.zx.shape[:2])
+
+    @property
+    def m(self) -> Array:
+        """(q, q, J) M: the relative covariance of the unit's random effects given the data."""
+        return np.asarray(np.einsum("ac,cdj,bd->abj", self.lam, inverse(self.chol), self.lam))
+
+    @property
+    def mb(self) -> Array:
+        """(q, r, J) ``M B``: the empirical Bayes effects, a column of the data each."""
+        return left(self.lam, solve_upper(self.chol, self.r))
 
 
 def build_nest(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]]) -> tuple[Nest, list[Any]]:
@@ -154,7 +198,7 @@ def eliminate(nest: Nest, lams: Sequence[Array]) -> tuple[Array, Any, list[Elimi
         chol = cholesky(_relative_precision(a, lam))
         log_determinant += 2.0 * sum(np.log(chol[i][i]).sum() for i in range(rung.size))
         r = solve_lower(chol, left(lam.T, b))
-        trace.append(Elimination(rung, lam, a, b, inverse(chol), solve_upper(chol, r)))
+        trace.append(Elimination(rung, lam, a, b, chol, r))
         schur = c - _products_by_parent(r, rung.starts)
         if depth + 1 < len(nest.rungs):
             q = nest.rungs[depth + 1].size
