@@ -67,7 +67,7 @@ def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
     """Scan an analysis' rows, once for all its models."""
     with naming_analysis(analysis, connection):
         source = open_source(analysis.data, connection, analysis.where)
-        return collect(source, analysis.scanned, analysis.levels, analysis.keys)
+        return collect(source, analysis.scanned, analysis.level_columns, analysis.keys)
 
 
 def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import MlmError
@@ -11,7 +11,8 @@ from mlm_ops.estimation.covariance import COVARIANCES
 from mlm_ops.estimation.estimate import estimate
 from mlm_ops.fitted import DfMethod, Estimator, Fit
 from mlm_ops.inference.fixed_effects import DF_METHODS
-from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.formula import level_columns
+from mlm_ops.language.levels import parse_model
 from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
@@ -28,9 +29,10 @@ _ESTIMATORS = ("reml", "ml")
 
 
 def fit(
-    formula: str,
+    formula: str | Mapping[str, Any],
     data: Any,
     *,
+    levels: str | Sequence[str] = (),
     connection: duckdb.DuckDBPyConnection | None = None,
     estimator: Estimator = "reml",
     df: DfMethod = "satterthwaite",
@@ -46,10 +48,14 @@ def fit(
     ----------
     formula
         lme4's formula with ``within()``, ``between()`` and ``center()``; without a random part it is single-level
-        regression.
+        regression. Or level equations, as text or as a mapping: ``{"level 1": "mathach ~ within(ses)", "level 2":
+        {"intercept": "sector + random", "within(ses)": "sector + random"}}``.
     data
         A polars DataFrame or LazyFrame, a DuckDB relation, anything DuckDB scans (Arrow, pandas), the path of a CSV or
         Parquet file, or a table name or SELECT with `connection`.
+    levels
+        Grouping columns, lowest first: the units of level 2, level 3, …. Level equations need them; in formulas they
+        serve ``within()`` where the random part has no single grouping factor, and say which labels are nested.
     estimator
         ``"reml"`` or ``"ml"``.
     df
@@ -82,11 +88,12 @@ def fit(
     4.666667
     """
     check_options(estimator, df)
-    model = parse_formula(formula, residual=parse_residual(residual, weights))
+    levels = (levels,) if isinstance(levels, str) else tuple(levels)
+    model = parse_model(formula, levels, parse_residual(residual, weights))
     if covariance:
         model = model.with_covariance(covariance)
     check_robust(robust, cluster, df, multilevel=bool(model.random))
-    moments = collect(open_source(data, connection), [model], keys=cluster_columns(cluster))
+    moments = collect(open_source(data, connection), [model], level_columns(levels), cluster_columns(cluster))
     return fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
 
 

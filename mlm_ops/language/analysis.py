@@ -6,14 +6,15 @@ import re
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language.faults import sentences
-from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.formula import level_columns
+from mlm_ops.language.levels import is_level, level_text, parse_model
 from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
@@ -21,6 +22,8 @@ from mlm_ops.language.strategy import PHASES, Strategy, StrategyKind, build_up, 
 
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
+#: Keys of a model that may stand instead of its formula; more levels go on like this.
+LEVEL_KEYS = ("level 1", "level 2", "level 3")
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
 
@@ -28,14 +31,41 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _one_level(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Levels = Annotated[tuple[str, ...], BeforeValidator(_one_level)]
+
+
 class ModelSpec(_Record):
-    """One model of an analysis, as the file states it; what it leaves out, the analysis states."""
+    """One model of an analysis, as the file states it; what it leaves out, the analysis states.
+
+    ``formula`` is a formula, or the text of level equations, to which keys ``level 1``, ``level 2`` … are put together.
+    """
 
     formula: str = Field(min_length=1)
     estimator: Estimator | None = None
     df: DfMethod | None = None
     residual: str | None = None
     covariance: dict[str, str] | None = None
+    levels: Levels | None = None
+
+
+def _one_text(name: str, spec: Any) -> Any:
+    """The keys of a model, its level equations put together under ``formula``."""
+    if isinstance(spec, str):
+        return {"formula": spec}
+    equations = {key: spec[key] for key in spec if is_level(key)} if isinstance(spec, dict) else {}
+    if not equations:
+        return spec
+    if "formula" in spec:
+        raise ValueError(f"models.{name} has a formula and level equations; keep one of them")
+    try:
+        text = level_text(equations)
+    except FormulaError as error:
+        raise ValueError(f"models.{name}: {str(error).removesuffix('.')}") from error
+    return {"formula": text} | {key: content for key, content in spec.items() if key not in equations}
 
 
 class Analysis(_Record):
@@ -48,7 +78,7 @@ class Analysis(_Record):
 
     analysis: str = Field(min_length=1)
     data: str = Field(min_length=1)
-    levels: tuple[str, ...] = ()
+    levels: Levels = ()
     models: dict[str, ModelSpec] = Field(min_length=1)
     compare: tuple[tuple[str, str], ...] = ()
     estimator: Estimator = "reml"
@@ -65,11 +95,6 @@ class Analysis(_Record):
     candidates: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     keep: str | None = None
 
-    @field_validator("levels", mode="before")
-    @classmethod
-    def _one_level(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
     @field_validator("models", mode="before")
     @classmethod
     def _bare_formulas(cls, value: Any) -> Any:
@@ -80,7 +105,7 @@ class Analysis(_Record):
             raise ValueError(
                 f"models without a formula: {', '.join(empty)}; write {empty[0]}: outcome ~ predictors + (1 | group)"
             )
-        return {str(name): {"formula": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
+        return {str(name): _one_text(str(name), spec) for name, spec in value.items()}
 
     @field_validator("compare", mode="before")
     @classmethod
@@ -147,7 +172,12 @@ class Analysis(_Record):
     @property
     def keys(self) -> tuple[str, ...]:
         """Grouping columns that the moments need beyond those of the formulas."""
-        return tuple(dict.fromkeys((*self.levels, *cluster_columns(self.cluster))))
+        return tuple(dict.fromkeys((*self.level_columns, *cluster_columns(self.cluster))))
+
+    @property
+    def level_columns(self) -> tuple[str, ...]:
+        """Columns of ``levels``, lowest first."""
+        return level_columns(self.levels)
 
     @cached_property
     def parsed(self) -> dict[str, Model]:
@@ -156,7 +186,8 @@ class Analysis(_Record):
         for name, spec in self.models.items():
             try:
                 residual = parse_residual(spec.residual or self.residual, self.weights)
-                model = parse_formula(spec.formula, self.levels, residual)
+                levels = self.levels if spec.levels is None else spec.levels
+                model = parse_model(spec.formula, levels, residual)
                 named = {group_name(group) for group in model.groups}
                 general = {group: kind for group, kind in (self.covariance or {}).items() if group in named}
                 parsed[name] = model.with_covariance(general | (spec.covariance or {}))
@@ -200,7 +231,7 @@ class Analysis(_Record):
 
     def _robust(self, model: Model) -> tuple[Robust | None, str | None]:
         if self.robust is not None and self.cluster is None and not model.random and self.levels:
-            return self.robust, self.levels[-1]
+            return self.robust, self.level_columns[-1]
         return self.robust, self.cluster
 
 
@@ -276,7 +307,9 @@ def parse_analysis(text: str) -> Analysis:
     try:
         return Analysis.model_validate(content)
     except ValidationError as error:
-        raise AnalysisError(sentences(error, list(Analysis.model_fields), list(ModelSpec.model_fields))) from error
+        raise AnalysisError(
+            sentences(error, list(Analysis.model_fields), [*ModelSpec.model_fields, *LEVEL_KEYS])
+        ) from error
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -6,6 +6,8 @@ does), ``(1 | a/b)`` is ``(1 | a) + (1 | a:b)``. Terms stand in R's order: by nu
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -48,11 +50,11 @@ def parse_formula(text: str, levels: tuple[str, ...] = (), residual: Residual = 
         One sentence and a caret under the place in the text.
     """
     left, right = parse_sides(text)
-    compiler = _Compiler(text)
+    compiler = FormulaCompiler(text)
     outcome = compiler.variable(left)
     fixed, random = compiler.right_side(right)
-    model = Model(outcome, fixed, random, _default_group(random, levels), residual, text)
-    _check(model, text)
+    model = Model(outcome, fixed, random, default_group(random, levels), residual, text)
+    check_model(model, text)
     return model
 
 
@@ -64,13 +66,13 @@ def parse_term(text: str, model: Model) -> tuple[Term, ...]:
     FormulaError
         It does not parse, holds a random part or no predictor, or does not go with the model.
     """
-    compiler = _Compiler(text)
+    compiler = FormulaCompiler(text)
     node = parse_expression(text)
     fixed, random = compiler.right_side(node)
     terms = tuple(term for term in fixed if term.variables)
     if random or not terms:
         raise FormulaError(f"A fixed term is expected here, such as x or x:z. Got {text!r}.", text, 0)
-    _check(replace(model, fixed=(*model.fixed, *terms)), text)
+    check_model(replace(model, fixed=(*model.fixed, *terms)), text)
     return terms
 
 
@@ -82,27 +84,29 @@ def parse_random_term(text: str, model: Model) -> tuple[tuple[Term, GroupingFact
     FormulaError
         It does not parse, has no predictor, or names no factor where the model has none.
     """
-    compiler = _Compiler(text)
+    compiler = FormulaCompiler(text)
     node = parse_expression(text)
     if isinstance(node, Operation) and node.operator == "|":
         blocks = compiler.blocks(node)
     elif model.groups:
-        blocks = [RandomBlock(compiler.terms(_summands(node)), model.groups[0])]
+        blocks = [RandomBlock(compiler.terms(summands(node)), model.groups[0])]
     else:
         raise FormulaError("Name the units over which the coefficient varies: write x | group.", text, 0)
     found = tuple((term, block.group) for block in blocks for term in block.terms if term.variables)
     if not found:
         raise FormulaError(f"A term whose slope may vary is expected here, such as x. Got {text!r}.", text, 0)
-    _check(replace(model, fixed=(*model.fixed, *(term for term, _ in found))), text)
+    check_model(replace(model, fixed=(*model.fixed, *(term for term, _ in found))), text)
     return found
 
 
-def _default_group(random: tuple[RandomBlock, ...], levels: tuple[str, ...]) -> GroupingFactor | None:
-    groups = list(dict.fromkeys(block.group for block in random)) or [(level,) for level in levels]
+def default_group(random: tuple[RandomBlock, ...], levels: tuple[str, ...]) -> GroupingFactor | None:
+    """Over whose units `within` and `between` take means where they name none: the only grouping factor there is."""
+    groups = list(dict.fromkeys(block.group for block in random)) or level_groups(levels)
     return groups[0] if len(groups) == 1 else None
 
 
-def _check(model: Model, text: str) -> None:
+def check_model(model: Model, text: str) -> None:
+    """Refuse an outcome among the predictors, and centering over groups that nothing names."""
     outcome_columns = set(columns_of(model.outcome))
     for variable in model.predictors:
         if variable == model.outcome or (isinstance(variable, Column) and variable.name in outcome_columns):
@@ -125,14 +129,14 @@ def _check(model: Model, text: str) -> None:
                     )
 
 
-class _Compiler(VariableCompiler):
+class FormulaCompiler(VariableCompiler):
     """Turns one formula's syntax into terms and blocks."""
 
     def right_side(self, node: Syntax) -> tuple[tuple[Term, ...], tuple[RandomBlock, ...]]:
         """Separate the bars from the fixed part of a right-hand side."""
         fixed: list[tuple[str, Syntax]] = []
         blocks: list[RandomBlock] = []
-        for sign, part in _summands(node):
+        for sign, part in summands(node):
             bar = part.inner if isinstance(part, Group) else part
             if isinstance(bar, Operation) and bar.operator in {"|", "||"}:
                 if part is bar:
@@ -197,6 +201,7 @@ class _Compiler(VariableCompiler):
         return [frozenset({variable})]
 
     def power(self, terms: list[frozenset[Variable]], exponent: Syntax) -> list[frozenset[Variable]]:
+        """Products of up to so many of the terms."""
         if not isinstance(exponent, Number) or exponent.value not in range(1, 9):
             raise self.fail(
                 "The power of a sum of terms is a whole number from 1 to 8; write I(x**2) for x squared.", exponent
@@ -212,7 +217,7 @@ class _Compiler(VariableCompiler):
         """Blocks of one ``(terms | grouping)``."""
         if bar.left is None:
             raise self.fail("A random part needs terms before its bar: write (1 | group) or (x | group).", bar)
-        terms = self.terms(_summands(bar.left))
+        terms = self.terms(summands(bar.left))
         if not terms:
             raise self.fail("A random part without any term: write (1 | group) or (0 + x | group).", bar)
         groups = self.groupings(bar.right)
@@ -221,10 +226,22 @@ class _Compiler(VariableCompiler):
         return [RandomBlock(terms, group) for group in groups]
 
 
-def _summands(node: Syntax) -> list[tuple[str, Syntax]]:
+def level_groups(levels: Sequence[str]) -> list[GroupingFactor]:
+    """Grouping factors of ``levels``: a column each, or columns joined by colons, as in ``school:class``."""
+    return [
+        tuple(level.split(":")) if re.fullmatch(r"[\w.]+(:[\w.]+)+", level) else (level.strip("`"),) for level in levels
+    ]
+
+
+def level_columns(levels: Sequence[str]) -> tuple[str, ...]:
+    """Columns that name the units of each level among those of the next: ``class`` for ``school:class``."""
+    return tuple(group[-1] for group in level_groups(levels))
+
+
+def summands(node: Syntax) -> list[tuple[str, Syntax]]:
     """Signed parts of a sum: ``a + b - c`` -> [(+, a), (+, b), (-, c)]."""
     if isinstance(node, Operation) and node.operator in {"+", "-"}:
-        left = _summands(node.left) if node.left is not None else []
+        left = summands(node.left) if node.left is not None else []
         return [*left, (node.operator, node.right)] if node.left is not None else [(node.operator, node.right)]
     return [("+", node)]
 

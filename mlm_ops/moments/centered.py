@@ -30,7 +30,7 @@ def centered_columns(analysis: Analysis) -> tuple[tuple[str, ...], GroupingFacto
     columns = dict.fromkeys(
         node.of.name for node in nodes if isinstance(node, Within | Between | Center) and isinstance(node.of, Column)
     )
-    groups = [tuple(reversed(analysis.levels)), *(group for model in models for group in model.all_groups)]
+    groups = [tuple(reversed(analysis.level_columns)), *(group for model in models for group in model.all_groups)]
     return tuple(columns), next((group for group in groups if group), ())
 
 
