@@ -28,6 +28,9 @@ _NEAR = 1e-1
 _PERFECT = 1e-19
 #: Relative rounding error of the deviance.
 _RESOLUTION = 1e-12
+#: An element of theta that the data determine at all has a curvature of the order of its number of units, not below
+#: one; this one is rounding.
+_FLAT = 1e-7
 _MAX_STEPS = 200
 _MAX_RESTARTS = 5
 
@@ -183,7 +186,11 @@ def _polish(
 
 
 def _newton_step(gradient: Array, metric: Array, damping: float) -> tuple[Array, float]:
-    """``-(|H| + damping)^-1 g`` and the decrease in deviance that it promises; H scaled to a unit diagonal."""
+    """``-(|H| + damping)^-1 g`` and the decrease in deviance that it promises; H scaled to a unit diagonal.
+
+    Along what the data do not determine both are rounding, and no step is made.
+    """
+    gradient = np.where(np.abs(np.diag(metric)) < _FLAT, 0.0, gradient)
     scale = np.sqrt(np.maximum(np.abs(np.diag(metric)), 1e-8 * np.abs(np.diag(metric)).max() + 1e-12))
     values, vectors = np.linalg.eigh(metric / np.outer(scale, scale))
     curvature = np.maximum(np.abs(values), 1e-7) + damping
@@ -230,9 +237,6 @@ def _is_singular(criterion: Criterion, theta: Array) -> bool:
 
 
 def _is_undetermined(theta: Array, hessian: Array, n_random: int) -> bool:
-    """Whether the deviance is flat along an element of Lambda that is not zero.
-
-    An element that the data determine at all has a curvature of the order of its number of units; none is below one.
-    """
+    """Whether the deviance is flat along an element of Lambda that is not zero."""
     curvature = np.diag(hessian)[:n_random]
-    return bool(((np.abs(curvature) < 1e-7) & (np.abs(theta[:n_random]) > 1e-3)).any())
+    return bool(((np.abs(curvature) < _FLAT) & (np.abs(theta[:n_random]) > 1e-3)).any())

@@ -51,7 +51,11 @@ class Needs:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first query found; `varying` holds the numbers and categories seen to vary within units."""
+    """What the first query found.
+
+    `varying` holds the numbers and categories seen to vary within units, `ranges` the smallest and largest value of
+    numbers that the first rows hold one value of, and of precisions.
+    """
 
     n_rows: int
     n_complete: int
@@ -148,7 +152,10 @@ def _one_row(source: Source, sql: str) -> dict[str, Any]:
 
 def take_survey(source: Source, needs: Needs) -> Survey:
     """Run the first query."""
-    numbers = [{"alias": f"x{i}", "expression": expression(n)} for i, n in enumerate(needs.all_numbers)]
+    numbers = [
+        {"alias": f"x{i}", "expression": expression(n), "ranged": n in needs.known}
+        for i, n in enumerate(needs.all_numbers)
+    ]
     categories = [{"alias": f"c{i}", "expression": category(c)} for i, c in enumerate(needs.all_categories)]
     asked = {
         "relation": source.relation,
@@ -157,13 +164,17 @@ def take_survey(source: Source, needs: Needs) -> Survey:
         "units": [key_expression(source, key) for key in needs.keys],
     }
     row = _one_row(source, render("survey", **asked, complete=complete(needs)))
+    # where the first rows hold more than one value, the range is not needed
+    doubtful = [n for n in numbers if not (row[f"differs_{n['alias']}"] or n["ranged"])]
+    if doubtful and row["n_complete"]:
+        row |= _one_row(source, render("ranges", relation=source.relation, numbers=doubtful, complete=complete(needs)))
     # what is missing where costs a look at every value, and is asked only if something is
     gaps = _one_row(source, render("missing", **asked)) if row["n_complete"] < row["n_rows"] else {}
     return read_survey(source, needs, row, gaps)
 
 
 def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapping[str, Any]) -> Survey:
-    """Make the record of what the macros `survey` and, where something is missing, `missing` returned."""
+    """Make the record of what the macros `survey`, `ranges` and, where something is missing, `missing` returned."""
     missing = {key: gaps.get(f"missing_unit_{i}", 0) for i, key in enumerate(needs.keys)}
     missing |= {label(n): gaps.get(f"missing_x{i}", 0) for i, n in enumerate(needs.all_numbers)}
     missing |= {c: gaps.get(f"missing_c{i}", 0) for i, c in enumerate(needs.all_categories)}
@@ -174,7 +185,7 @@ def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapp
         n_complete=row["n_complete"],
         missing=missing,
         centers={n: row[f"mean_x{i}"] for i, n in enumerate(needs.all_numbers)},
-        ranges={n: (row[f"min_x{i}"], row[f"max_x{i}"]) for i, n in enumerate(needs.all_numbers)},
+        ranges={n: (row[f"min_x{i}"], row[f"max_x{i}"]) for i, n in enumerate(needs.all_numbers) if f"min_x{i}" in row},
         levels={c: _in_order(source, c, row[f"levels_c{i}"] or ()) for i, c in enumerate(needs.all_categories)},
         varying=frozenset(varying),
     )
@@ -213,11 +224,12 @@ def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Su
             f"No row is complete: each of the {survey.n_rows} rows misses a value. Missing values by column: {gaps}."
         )
     outcomes = {m.outcome for m in models}
-    for number, (low, high) in survey.ranges.items():
-        if not (np.isfinite(low) and np.isfinite(high)):
+    for number, center in survey.centers.items():
+        if not np.isfinite(center):
             raise DataError(
                 f"{label(number)} holds infinite values. Filter these rows with where, or recode them as missing."
             )
+    for number, (low, high) in survey.ranges.items():
         if low == high and number in needs.numbers:
             role = "The outcome" if number in outcomes else "Column" if isinstance(number, Column) else "The predictor"
             remedy = "There is nothing to model" if number in outcomes else "Remove it from the formula"

@@ -1,7 +1,8 @@
 {# One row that tells what the moments need to know beforehand: how many rows there are and how many are complete;
-   the grand mean and range of every number; the levels of every category; and, from the first rows, which of them
-   look constant within the units (`moments` proves or refutes it).
-   numbers, categories: lists of {alias, expression}; units: list of expressions. #}
+   the grand mean of every number; the levels of every category; and, from the first rows, which of them look constant
+   within the units (`moments` proves or refutes it), and which numbers differ between any two rows.
+   numbers: list of {alias, expression, ranged}, those with `ranged` telling their smallest and largest value too (of
+   others `ranges` tells it where needed); categories: list of {alias, expression}; units: list of expressions. #}
 {% macro survey(relation, numbers, categories, units, complete, probe_rows=20000) %}
   {{- return(adapter.dispatch('survey', 'mlm')(relation, numbers, categories, units, complete, probe_rows)) -}}
 {% endmacro %}
@@ -15,9 +16,11 @@ totals as (
   select
     count(*) as n_complete
     {%- for number in numbers %},
-    avg({{ number.expression }}) as mean_{{ number.alias }},
+    avg({{ number.expression }}) as mean_{{ number.alias }}
+    {%- if number.ranged %},
     min({{ number.expression }}) as min_{{ number.alias }},
     max({{ number.expression }}) as max_{{ number.alias }}
+    {%- endif %}
     {%- endfor %}
     {%- for category in categories %},
     {{ mlm.distinct_values(category.expression) }} as levels_{{ category.alias }}
@@ -41,7 +44,8 @@ first_rows as (
 first_units as (
   select
     {%- for variable in numbers + categories %}
-    min({{ variable.alias }}) < max({{ variable.alias }}) as varies_{{ variable.alias }},
+    min({{ variable.alias }}) as low_{{ variable.alias }},
+    max({{ variable.alias }}) as high_{{ variable.alias }},
     {%- endfor %}
     count(*) as n
   from first_rows
@@ -52,7 +56,10 @@ first_units as (
 probe as (
   select
     {%- for variable in numbers + categories %}
-    max(case when varies_{{ variable.alias }} then 1 else 0 end) as varies_{{ variable.alias }},
+    max(case when low_{{ variable.alias }} < high_{{ variable.alias }} then 1 else 0 end) as varies_{{ variable.alias }},
+    {%- endfor %}
+    {%- for number in numbers %}
+    case when min(low_{{ number.alias }}) < max(high_{{ number.alias }}) then 1 else 0 end as differs_{{ number.alias }},
     {%- endfor %}
     count(*) as n_units_probed
   from first_units
