@@ -188,6 +188,14 @@ class Fit:
         """Explained variance, one row a measure; with a reference, how each differs from that fit's."""
         return tables.r_squared(self) if reference is None else tables.r_squared_changes(self, reference, "reference")
 
+    def icc(self) -> pl.DataFrame:
+        """One row a grouping factor: intraclass correlation with its interval, design effect, reliability."""
+        return tables.icc(self)
+
+    def standard_errors(self) -> pl.DataFrame:
+        """One row a fixed effect: its error here, by least squares, and robust to clusters."""
+        return tables.standard_errors(self)
+
     def equations(
         self, form: Literal["levels", "reduced"] = "levels", format: Literal["text", "latex"] = "text"
     ) -> str:

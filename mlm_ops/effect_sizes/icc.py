@@ -1,8 +1,65 @@
-"""The intraclass correlation."""
+"""The intraclass correlation and its kin: how much of the variance lies between groups, and what that costs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.effect_sizes.variation import mean_residual_variance
+from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.inference.profile import find_limit
+from mlm_ops.inference.random_effects import RandomEffects
+from mlm_ops.inference.variance import tau_derivatives
+from mlm_ops.language.model import group_name
+from mlm_ops.moments.moments import Moments
+
+Array = NDArray[np.float64]
+
+_SLOPES = "slopes vary, so the share depends on the values of their predictors"
+_NO_INTERVAL = "no interval: residuals have a structure or weights, or crossed factors have a variance of zero"
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What one grouping factor does to the data.
+
+    Attributes
+    ----------
+    level
+        The textbook's level of its effects.
+    icc
+        Share of its intercepts' variance in the total; with predictors it is the share of what they leave.
+    conf_low, conf_high, method
+        An interval of it; ``exact F``, ``profile`` or ``wald``, None where there is none.
+    conditional
+        Whether predictors were taken into account.
+    correlation
+        Of two rows of the same unit: units of a lower level share those above them.
+    group_size
+        The mean size of a row's unit, ``sum n_j^2 / N``: the group size where groups are equal.
+    design_effect, n_effective
+        See `design_effect`; of this grouping factor alone.
+    reliability
+        Mean over the units of the reliability with which the data tell the intercept of one.
+    """
+
+    group: str
+    level: int
+    icc: float | None
+    conf_low: float | None
+    conf_high: float | None
+    method: str | None
+    conditional: bool
+    correlation: float | None
+    group_size: float
+    design_effect: float | None
+    n_effective: float | None
+    reliability: float | None
+    note: str | None
 
 
 def intraclass_correlation(fitted: Estimate) -> float | None:
@@ -11,9 +68,201 @@ def intraclass_correlation(fitted: Estimate) -> float | None:
     With random slopes the share depends on the predictors' values, so it is no single number (Goldstein, Browne and
     Rasbash 2002).
     """
-    between = [tau for tau in fitted.tau if len(tau) == 1]
-    intercepts = all(not c.variables for block in fitted.blocks for c in block.columns)
-    if not between or not intercepts:
+    if not fitted.tau or not _intercepts_alone(fitted):
         return None
-    shared = float(sum(tau[0, 0] for tau in between))
+    shared = float(sum(tau[0, 0] for tau in fitted.tau))
     return shared / (shared + fitted.sigma2)
+
+
+def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffects]) -> list[Clustering]:
+    """One record a grouping factor, lowest first.
+
+    ``icc_k = tau_k / (sum of all tau + sigma2)``: the share of the variance at a level, Raudenbush and Bryk (2002),
+    chapters 2 and 8. The correlation of two rows that share a unit adds the levels above it, ``(tau_k + tau_(k+1) +
+    …) / total``: Hox, Moerbeek and van de Schoot (2018), chapter 2, which has both.
+
+    Parameters
+    ----------
+    effects
+        Empirical Bayes estimates, a block each as in `Estimate.blocks`.
+    """
+    design = fitted.design
+    conditional = any(column.variables for column in design.fixed.columns)
+    alone = _intercepts_alone(fitted)
+    shares = np.array([tau[0, 0] for tau in fitted.tau]) if alone else np.zeros(0)
+    shares = shares / (shares.sum() + mean_residual_variance(fitted))
+    reliabilities = _reliabilities(fitted, effects)
+    found = []
+    for k, level in enumerate(design.levels):
+        codes, labels = moments.units_of(level.group)
+        size = float((np.bincount(codes, moments.n, len(labels)) ** 2).sum() / design.n_obs)
+        icc = float(shares[k]) if alone else None
+        low, high, method = _interval(moments, fitted, k) if alone else (None, None, None)
+        effect = design_effect(icc, size) if icc is not None else None
+        found.append(
+            Clustering(
+                group_name(level.group),
+                k + 2 if design.nested else 2,
+                icc,
+                low,
+                high,
+                method,
+                conditional,
+                None if icc is None else float(shares[k:].sum()) if design.nested else icc,
+                size,
+                effect,
+                design.n_obs / effect if effect is not None else None,
+                reliabilities[k],
+                None if alone and method else _NO_INTERVAL if alone else _SLOPES,
+            )
+        )
+    return found
+
+
+def design_effect(icc: float, group_size: float) -> float:
+    """``1 + (n - 1) icc``: how much larger the variance of a mean is than that of as many independent rows.
+
+    Kish (1965), Survey Sampling, section 5.4; for unequal groups n is ``sum n_j^2 / N``, with which it is exact for the
+    mean over rows. N divided by it is the effective sample size.
+    """
+    return 1 + (group_size - 1) * icc
+
+
+def exact_interval(between: float, within: float, groups: int, size: float, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval of the ICC of balanced one-way data from their mean squares.
+
+    With ``F = between / within``, its quantiles bound ``(F / F_q - 1) / (F / F_q - 1 + n)``: Searle (1971), Linear
+    Models, chapter 9; ICC(1, 1) of Shrout and Fleiss (1979), Psychological Bulletin 86, 420-428. A negative limit
+    is zero, as variances are.
+
+    Parameters
+    ----------
+    between, within
+        Mean squares with ``groups - 1`` and ``groups (size - 1)`` degrees of freedom.
+    """
+    from scipy.special import fdtri
+
+    df1, df2 = groups - 1, groups * (size - 1)
+    limits = []
+    for probability in (0.5 + level / 2, 0.5 - level / 2):
+        ratio = between / within / float(fdtri(df1, df2, probability))
+        limits.append(max((ratio - 1) / (ratio - 1 + size), 0.0))
+    return limits[0], limits[1]
+
+
+def profile_interval(fitted: Estimate, k: int, level: float = 0.95) -> tuple[float, float]:
+    """Where the deviance, minimised over all else with the k-th share held, has risen by a quantile of chi-square.
+
+    With ``z = sqrt(icc / (1 - icc))`` held, ``tau_k = z^2 (sigma2 + the other tau)``. The deviance is the fit's own:
+    restricted after REML, which is a likelihood of the variances alone, so that its profile is one too.
+    """
+    from scipy.special import ndtri
+
+    criterion, theta = fitted.criterion, np.abs(fitted.optimum.theta)
+    radius = float(ndtri(0.5 + level / 2))
+    place = criterion.blocks[k].theta.start
+    others = np.delete(np.arange(len(theta)), place)
+    center = float(theta[place] / np.sqrt(1 + (theta[others] ** 2).sum()))
+    rise = _profile(criterion, theta, place, float(fitted.optimum.solution.criterion))
+    step = max(0.3 * center, 0.05)
+    low = find_limit(rise, center, -step, 0.0, radius)
+    high = find_limit(rise, center, step, np.inf, radius)
+    return low**2 / (1 + low**2), high**2 / (1 + high**2) if np.isfinite(high) else 1.0
+
+
+def wald_interval(fitted: Estimate, k: int, level: float = 0.95) -> tuple[float, float] | None:
+    """By the delta method on the logit of the share, from the observed information; None at the boundary."""
+    from scipy.special import expit, logit, ndtri
+
+    taus = np.array([tau[0, 0] for tau in fitted.tau])
+    total = taus.sum() + fitted.sigma2
+    share = taus[k] / total
+    if fitted.optimum.singular:
+        return None
+    by_tau = np.array([derivative[:, 0, 0] for derivative in tau_derivatives(fitted)])
+    by_sigma2 = np.zeros(by_tau.shape[1])
+    by_sigma2[-1] = fitted.design.outcome_scale**2
+    slope = (by_tau[k] - share * (by_tau.sum(axis=0) + by_sigma2)) / total / (share * (1 - share))
+    margin = float(ndtri(0.5 + level / 2) * np.sqrt(slope @ fitted.parameters_vcov @ slope))
+    return float(expit(logit(share) - margin)), float(expit(logit(share) + margin))
+
+
+def _profile(criterion: Criterion, theta: Array, place: int, lowest: float) -> Callable[[float], float]:
+    """Rise of the deviance as a function of z, minimised over the thetas of the other factors."""
+    others = np.delete(np.arange(len(theta)), place)
+
+    def at(z: float, free: Array) -> tuple[float, Array]:
+        rest = float(np.sqrt(1 + free @ free))
+        full = np.empty(len(theta))
+        full[others], full[place] = free, z * rest
+        solution = criterion.solve(full)
+        gradient = criterion.gradient(solution)
+        return float(solution.criterion) - lowest, gradient[others] + gradient[place] * z * free / rest
+
+    # a zero is stationary, so what starts there would stay
+    start: Array = np.maximum(theta[others], 0.03)
+
+    def rise(z: float) -> float:
+        from scipy.optimize import minimize  # 0.3 s: not for those who only import the package
+
+        if not len(others):
+            return max(float(criterion.solve(np.array([z])).criterion) - lowest, 0.0)
+
+        def objective(free: Array) -> tuple[float, Array]:
+            return at(z, free)
+
+        found = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-6})
+        return max(float(found.fun), 0.0)
+
+    return rise
+
+
+def _interval(moments: Moments, fitted: Estimate, k: int) -> tuple[float | None, float | None, str | None]:
+    """Exact for balanced one-way data, by profile for others; by Wald for crossed factors, whose profile is dear."""
+    if fitted.design.residual is not None:
+        return None, None, None
+    squares = _one_way(moments, fitted)
+    if squares is not None:
+        return *exact_interval(*squares), "exact F"
+    if fitted.design.nested:
+        return *profile_interval(fitted, k), "profile"
+    limits = wald_interval(fitted, k)
+    return (*limits, "wald") if limits is not None else (None, None, None)
+
+
+def _one_way(moments: Moments, fitted: Estimate) -> tuple[float, float, int, float] | None:
+    """Mean squares between and within, number and size of groups; None where the data are not balanced one-way."""
+    design = fitted.design
+    if len(design.levels) != 1 or [c.variables for c in design.fixed.columns] != [()]:
+        return None
+    (level,) = design.levels
+    groups = len(level.labels)
+    codes, _ = moments.units_of(level.group)
+    n = np.bincount(codes, moments.n, groups)
+    size = float(n[0])
+    if size < 2 or (n != size).any():
+        return None
+    # [Z X y] of the engine: X is the constant up to its sign
+    with_one, squared = (np.bincount(level.codes, design.products[row, -1], groups) for row in (-2, -1))
+    between = float((with_one**2 / size).sum() - with_one.sum() ** 2 / design.n_obs)
+    within = float(squared.sum() - (with_one**2 / size).sum())
+    return between / (groups - 1), within / (groups * (size - 1)), groups, size
+
+
+def _intercepts_alone(fitted: Estimate) -> bool:
+    return all(len(b.columns) == 1 and not b.columns[0].variables for b in fitted.blocks)
+
+
+def _reliabilities(fitted: Estimate, effects: Sequence[RandomEffects]) -> list[float | None]:
+    """Mean reliability of each factor's intercepts: Raudenbush and Bryk (2002), chapter 3."""
+    remaining = iter(effects)
+    found: list[float | None] = []
+    for level in fitted.design.levels:
+        mean = None
+        for block in level.blocks:
+            own = next(remaining)
+            for i, column in enumerate(block.columns):
+                if not column.variables and not np.isnan(own.reliability[i]).any():
+                    mean = float(own.reliability[i].mean())
+        found.append(mean)
+    return found

@@ -94,7 +94,7 @@ def nakagawa(parts: Partition) -> list[Measure]:
     """Marginal ``F / (F + R + sigma2)`` and conditional ``(F + R) / (F + R + sigma2)``.
 
     F is the variance of the fixed part, R the mean over the rows of ``z' T z``. Nakagawa and Schielzeth (2013), Methods
-    in Ecology and Evolution 4, 133-142, eqs. 26 and 30; with random slopes Johnson (2014), ibid. 5, 944-946, eq. 10.
+    in Ecology and Evolution 4, 133-142; with random slopes Johnson (2014), ibid. 5, 944-946.
     """
     fixed = parts.of_kind("f")
     total = fixed + parts.random + parts.residual
@@ -155,7 +155,7 @@ def _by_level(parts: Partition, two_levels: bool) -> Iterator[Measure]:
 def proportional_reduction(fitted: Estimate, reference: Estimate, name: str) -> list[Measure]:
     """Share of a reference model's variance component that is gone: ``(tau_reference - tau) / tau_reference``.
 
-    Raudenbush and Bryk (2002), Hierarchical Linear Models, eqs. 4.20 and 4.24: of sigma2, of the intercepts' variance
+    Raudenbush and Bryk (2002), Hierarchical Linear Models, chapter 4: of sigma2, of the intercepts' variance
     of every grouping factor, and of the variance of each slope that varies in both models.
 
     Parameters

@@ -121,7 +121,7 @@ class Partition:
 def partition(model: Model, moments: Moments, fitted: Estimate) -> Partition:
     """Partition the model-implied variance of the outcome.
 
-    Rights and Sterba (2019), Psychological Methods 24, 309-338, eqs. 6 to 9: ``gamma' Phi gamma`` of the fixed part,
+    Rights and Sterba (2019), Psychological Methods 24, 309-338: ``gamma' Phi gamma`` of the fixed part,
     by level where every predictor varies at one level only; ``tr(T Sigma)`` of the slopes that vary, Sigma the
     covariance matrix of their predictors; ``m' T m`` of the intercepts, m the means of the random part's columns; and
     the residual variance.

@@ -113,8 +113,8 @@ def profile_intervals(fitted: Estimate, level: float = 0.95) -> Intervals:
         step = radius * _rough_error(fitted, parameter, center) / scale
         edges = {"std_dev": (0.0, np.inf), "sigma": (0.0, np.inf), "correlation": (-1.0, 1.0)}
         lower, upper = edges.get(parameter.scale, (-np.inf, np.inf))
-        low[i] = _limit(profile, center, -step, lower, radius) * scale + shift
-        high[i] = _limit(profile, center, step, upper, radius) * scale + shift
+        low[i] = find_limit(profile, center, -step, lower, radius) * scale + shift
+        high[i] = find_limit(profile, center, step, upper, radius) * scale + shift
     return Intervals(values(wanted, fitted.gamma, fitted.tau, fitted.sigma2), low, high)
 
 
@@ -175,7 +175,7 @@ def _rough_error(fitted: Estimate, parameter: Parameter, center: float) -> float
     return max(0.25 * center, 0.1 * float(size * np.sqrt(fitted.scaled_sigma2)))
 
 
-def _limit(profile: Callable[[float], float], center: float, step: float, edge: float, radius: float) -> float:
+def find_limit(profile: Callable[[float], float], center: float, step: float, edge: float, radius: float) -> float:
     """Where the signed root of the deviance's rise equals `radius`, on the side of `step`; or the edge before that."""
     from scipy.optimize import brentq
 

@@ -19,6 +19,7 @@ from mlm_ops.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, fixed_effects,
 from mlm_ops.tables.explained import R_SQUARED, r_squared, r_squared_changes
 from mlm_ops.tables.ladder import LADDER_STEPS, ladder_steps
 from mlm_ops.tables.models import FIT_STATISTICS, MODELS, fit_statistics, models
+from mlm_ops.tables.nesting import ICC, STANDARD_ERRORS, icc, standard_errors
 from mlm_ops.tables.variance import VARIANCE_COMPONENTS, variance_components
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ __all__ = [
     "fit_statistics",
     "fit_tables",
     "fixed_effects",
+    "icc",
     "intervals",
     "ladder_steps",
     "r_squared",
     "r_squared_changes",
     "random_effects",
+    "standard_errors",
     "variance_components",
 ]
 
@@ -51,6 +54,8 @@ TABLES: dict[str, Schema] = {
     "fit_statistics": FIT_STATISTICS,
     "comparisons": COMPARISONS,
     "r_squared": R_SQUARED,
+    "icc": ICC,
+    "standard_errors": STANDARD_ERRORS,
     "ladder_steps": LADDER_STEPS,
     "models": MODELS,
 }
@@ -62,6 +67,8 @@ FIT_TABLES: dict[str, Callable[[Fit], pl.DataFrame]] = {
     "random_effects": random_effects,
     "fit_statistics": fit_statistics,
     "r_squared": r_squared,
+    "icc": icc,
+    "standard_errors": standard_errors,
     "models": models,
 }
 
