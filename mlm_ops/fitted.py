@@ -24,7 +24,7 @@ from mlm_ops.inference.random_effects import RandomEffects, random_effects
 from mlm_ops.inference.robust import NormalRobust, cluster_robust
 from mlm_ops.inference.variance import VarianceErrors, variance_errors
 from mlm_ops.language.equations import Structure, level_equations, reduced_equation
-from mlm_ops.language.model import Model, group_name
+from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
 from mlm_ops.language.robust import Robust
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.source import read_rows
@@ -143,9 +143,16 @@ class Fit:
     def notes(self) -> list[str]:
         """What a reader of the numbers must know."""
         found = list(self.remarks)
-        optimum, aliased = self.result.optimum, self.result.design.fixed.aliased
-        if aliased:
+        optimum, fixed, split = self.result.optimum, self.result.design.fixed, self.result.design.split
+        if split is not None and split.part == "within":
+            lost = ", ".join(fixed.absorbed)
+            found.append(
+                f"the {split.size} means of {group_name(split.group)} are taken out of the outcome and of every "
+                "predictor" + (f", which leaves nothing of {lost}" if lost else "")
+            )
+        if aliased := [name for name in fixed.aliased if name not in fixed.absorbed]:
             found.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
+        found += self._confusions()
         if optimum.singular:
             found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
         if optimum.undetermined:
@@ -163,9 +170,21 @@ class Fit:
         if dropped:
             counts = ", ".join(f"{name} {count}" for name, count in dropped.items())
             found.append(
-                f"{self.n_rows - self.result.design.n_obs} of {self.n_rows} rows left out for missing values ({counts})"
+                f"{self.n_rows - self.moments.n_obs} of {self.n_rows} rows left out for missing values ({counts})"
             )
         return found
+
+    def _confusions(self) -> list[str]:
+        """Grouping factors that also stand among the predictors, which is rarely meant."""
+        units = {name for group in self.model.groups for name in group}
+        plain = (v for term in self.model.fixed for v in term.variables if isinstance(v, Column | Factor))
+        both = dict.fromkeys(name for v in plain for name in columns_of(v) if name in units)
+        taken = {True: "a coefficient for each of its units", False: "its labels taken as amounts"}
+        return [
+            f"{name} is a grouping factor and also a predictor, {taken[name in self.moments.schema.levels]}; if that "
+            "is not meant, remove it from the fixed part"
+            for name in both
+        ]
 
     def test(self, contrasts: Wanted) -> pl.DataFrame:
         """F test that several coefficients, or several combinations of them, are all zero.

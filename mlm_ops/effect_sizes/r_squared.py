@@ -72,6 +72,8 @@ def r_squared(model: Model, moments: Moments, fitted: Estimate, null: Estimate |
     null
         `null_estimate` of the model, where it is known; it is fitted otherwise.
     """
+    if fitted.design.split is not None and fitted.design.levels:
+        return []  # the variance that the other part of the outcome has taken away is no part of a total
     null = null or null_estimate(model, moments, fitted)
     if not fitted.design.levels:
         return _of_regression(fitted, null)
@@ -86,6 +88,8 @@ def shares(model: Model, moments: Moments, fitted: Estimate) -> list[Measure]:
     """The measures that need no other model; for single-level regression all."""
     if not fitted.design.levels:
         return _of_regression(fitted, null_estimate(model, moments, fitted))
+    if fitted.design.split is not None:
+        return []
     parts = partition(model, moments, fitted)
     return [*nakagawa(parts), *rights_sterba(parts)]
 
@@ -264,9 +268,9 @@ def _of_regression(fitted: Estimate, null: Estimate) -> list[Measure]:
     """``1 - RSS / TSS``, and the same with unbiased variances; none where residuals have a structure."""
     if fitted.design.residual is not None:
         return []
-    n, p = fitted.design.n_obs, len(fitted.gamma)
+    n, p, p_null = fitted.design.n_obs, len(fitted.gamma), len(null.gamma)
     ratio = fitted.sigma2 / null.sigma2
     return [
-        Measure("ordinary", None, 1 - ratio * (n - p) / (n - 1)),
+        Measure("ordinary", None, 1 - ratio * (n - p) / (n - p_null)),
         Measure("ordinary_adjusted", None, 1 - ratio),
     ]

@@ -82,7 +82,7 @@ class Estimate:
     @property
     def bic(self) -> float:
         """Schwarz's criterion, by the number of rows."""
-        return self.deviance + math.log(self.design.n_obs) * self.n_parameters
+        return self.deviance + math.log(self.design.n_rows) * self.n_parameters
 
     @property
     def scaled_sigma2(self) -> float:

@@ -25,6 +25,7 @@ from mlm_ops.language.model import (
     Within,
     columns_of,
     group_name,
+    label,
     walk,
 )
 from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_expression, parse_sides
@@ -53,7 +54,7 @@ def parse_formula(text: str, levels: tuple[str, ...] = (), residual: Residual = 
     compiler = FormulaCompiler(text)
     outcome = compiler.variable(left)
     fixed, random = compiler.right_side(right)
-    model = Model(outcome, fixed, random, default_group(random, levels), residual, text)
+    model = Model(outcome, fixed, random, default_group(outcome, random, levels), residual, text)
     check_model(model, text)
     return model
 
@@ -99,8 +100,13 @@ def parse_random_term(text: str, model: Model) -> tuple[tuple[Term, GroupingFact
     return found
 
 
-def default_group(random: tuple[RandomBlock, ...], levels: tuple[str, ...]) -> GroupingFactor | None:
-    """Over whose units `within` and `between` take means where they name none: the only grouping factor there is."""
+def default_group(outcome: Variable, random: tuple[RandomBlock, ...], levels: tuple[str, ...]) -> GroupingFactor | None:
+    """Over whose units `within` and `between` take means where they name none.
+
+    Those that a within() or between() outcome names, else the only grouping factor there is.
+    """
+    if isinstance(outcome, Within | Between) and outcome.group is not None:
+        return outcome.group
     groups = list(dict.fromkeys(block.group for block in random)) or level_groups(levels)
     return groups[0] if len(groups) == 1 else None
 
@@ -109,12 +115,21 @@ def check_model(model: Model, text: str) -> None:
     """Refuse an outcome among the predictors, and centering over groups that nothing names."""
     outcome_columns = set(columns_of(model.outcome))
     for variable in model.predictors:
-        if variable == model.outcome or (isinstance(variable, Column) and variable.name in outcome_columns):
+        if outcome_columns & set(columns_of(variable)):
+            same = variable == model.outcome or isinstance(variable, Column)
+            what = "" if same else f", in {label(variable)}"
             raise FormulaError(
-                f"The outcome {model.outcome_name!r} also stands among the predictors; remove it from one side.",
+                f"The outcome {model.outcome_name!r} also stands among the predictors{what}; remove it from one side.",
                 text,
                 0,
             )
+    if isinstance(model.outcome, Within | Between) and model.residual != PLAIN:
+        raise FormulaError(
+            f"Weights and residual structures are of rows, and {model.outcome_name} is not observed row by row. Leave "
+            "them out, or model the outcome as it is.",
+            text,
+            0,
+        )
     if model.default_group is None:
         for variable in model.variables:
             for node in walk(variable):

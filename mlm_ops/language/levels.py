@@ -135,7 +135,7 @@ def _compile(
         blocks += _blocks(level, marks, groups[level - 2])
     random = tuple(blocks)
     fixed = tuple(sorted(coefficients, key=lambda term: len(term.variables)))
-    model = Model(outcome, fixed, random, default_group(random, levels), residual)
+    model = Model(outcome, fixed, random, default_group(outcome, random, levels), residual)
     model = replace(model, text=formula_text(model))
     texts = [text for level in equations.values() for text in level.values()]
     check_model(model, next((t for t in texts if "within(" in t or "between(" in t), texts[0]))

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Poly, Variable
 from mlm_ops.moments.moments import Codes
-from mlm_ops.moments.polynomial import ONE, Coefficient, Evaluator, Polynomial, product
+from mlm_ops.moments.polynomial import ONE, Evaluator, Polynomial, product
+from mlm_ops.moments.split import Observations
 
 Array = NDArray[np.float64]
 
@@ -60,12 +61,12 @@ class Basis:
         self.elements: list[Polynomial] = [ONE]
         self._expanded = {column: self._expand(column) for column in columns}
 
-    def matrix(self, columns: Sequence[DesignColumn]) -> Array:
-        """G, (elements, columns): user's columns = elements @ G."""
+    def matrix(self, columns: Sequence[DesignColumn], present: NDArray[np.bool_] | None = None) -> Array:
+        """G, (elements, columns): user's columns = elements @ G, elements that are nowhere `present` left out."""
         g = np.zeros((len(self.elements), len(columns)))
         for i, column in enumerate(columns):
             for element, multiplier in self._expanded[column].items():
-                g[element, i] = multiplier
+                g[element, i] = multiplier if present is None or present[element] else 0.0
         return g
 
     def _expand(self, column: DesignColumn) -> dict[int, float]:
@@ -94,13 +95,15 @@ def _factors(variable: Variable) -> tuple[Variable, ...]:
     return (variable,)
 
 
-def element_products(basis: Basis, codes: Codes, size: int) -> Array:
-    """Cross-products of the elements in each unit.
+def element_products(basis: Basis, observed: Observations, codes: Codes, size: int) -> Array:
+    """Cross-products of the elements over the observations of each unit.
 
     Parameters
     ----------
+    observed
+        What the observations are.
     codes
-        (J,) the unit that each smallest unit of the moments lies in, 0 to size - 1.
+        (units,) the unit that each of the observations' units lies in, 0 to size - 1.
 
     Returns
     -------
@@ -108,13 +111,12 @@ def element_products(basis: Basis, codes: Codes, size: int) -> Array:
         (elements, elements, size).
     """
     evaluator, elements = basis.evaluator, basis.elements
-    n = evaluator.moments.n
-    means = [evaluator.mean(polynomial) for polynomial in elements]
-    as_they_are = size == len(n) and bool((codes == np.arange(size)).all())
+    means = [observed.means(evaluator, evaluator.mean(polynomial)) for polynomial in elements]
+    as_they_are = size == len(codes) and bool((codes == np.arange(size)).all())
     result = np.empty((len(elements), len(elements), size))
     for i, first in enumerate(elements):
         for j, second in enumerate(elements[: i + 1]):
-            value: Coefficient = evaluator.scatter(first, second) + n * means[i] * means[j]
+            value = observed.products(evaluator, evaluator.scatter(first, second), means[i], means[j])
             result[i, j] = result[j, i] = value if as_they_are else np.bincount(codes, value, size)
     return result
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.language.columns import DesignColumn, expand
-from mlm_ops.language.model import PLAIN, GroupingFactor, Model, Variable
+from mlm_ops.language.model import PLAIN, Between, GroupingFactor, Model, Variable
 from mlm_ops.moments.basis import Basis, Change, center_outcome, change_of_basis, element_products, independent
 from mlm_ops.moments.clusters import Clusters, make_clusters
 from mlm_ops.moments.grouping import Factor, cells_of, grouping_factors, meanings
@@ -23,6 +23,7 @@ from mlm_ops.moments.identification import check_identified, check_outcome, chec
 from mlm_ops.moments.moments import Codes, Moments
 from mlm_ops.moments.polynomial import Evaluator, Polynomial
 from mlm_ops.moments.residual import ResidualDesign, design_residual
+from mlm_ops.moments.split import Split, check_split, observations
 
 Array = NDArray[np.float64]
 
@@ -41,6 +42,8 @@ class FixedDesign:
         The p estimated columns.
     aliased
         Names of columns that were dropped because they lie in the span of those before them.
+    absorbed
+        Those of them that do not vary within the groups of a within() outcome.
     transform
         (p, p): user's coefficients = transform @ engine's + offset.
     offset
@@ -51,6 +54,7 @@ class FixedDesign:
 
     columns: tuple[DesignColumn, ...]
     aliased: tuple[str, ...]
+    absorbed: tuple[str, ...]
     transform: Array
     offset: Array
     log_determinant: float
@@ -101,7 +105,9 @@ class Design:
     products
         (m, m, cells): cross-products of ``[Z_1 | Z_2 | … | X y]`` in each cell.
     n_obs
-        Rows N.
+        Independent observations: rows N; N - J for an outcome within J groups, J for one between them.
+    split
+        The part of the outcome that is modelled; None for the whole.
     outcome_scale
         The engine's outcome is (y - shift) / outcome_scale.
     variable_levels
@@ -119,6 +125,12 @@ class Design:
     variable_levels: dict[Variable, int]
     residual: ResidualDesign | None = None
     clusters: Clusters | None = None
+    split: Split | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows, or group means, that the observations are made of: N where n_obs is N - J."""
+        return self.n_obs + (self.split.size if self.split is not None and self.split.part == "within" else 0)
 
     @property
     def nested(self) -> bool:
@@ -150,18 +162,23 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
 
     factors = grouping_factors(model.groups, moments)
     clustered = [Factor(cluster, *moments.units_of(cluster))] if cluster else []
-    cells, first = cells_of([*factors, *clustered], moments.n_units)
-    elements = element_products(basis, cells, len(first))
-    totals = elements.sum(axis=2)
+    observed = observations(model, evaluator)
+    check_split(model, observed, evaluator, [*factors, *clustered], fixed)
     check_outcome(model, evaluator, factors)
+    factors, clustered = observed.of(factors), observed.of(clustered)
+    cells, first = cells_of([*factors, *clustered], len(observed.units))
+    elements, n_obs = element_products(basis, observed, cells, len(first)), observed.n_obs
+    totals = elements.sum(axis=2)
+    present = np.diag(totals) > 0
 
-    kept = independent(basis.matrix(fixed), totals)
+    wanted = basis.matrix(fixed, present)
+    kept = independent(wanted, totals)
     estimated = tuple(fixed[i] for i in kept)
-    check_parameters(len(kept) + sum(len(c) * (len(c) + 1) // 2 for c in random) + 1, moments.n_obs)
-    change = change_of_basis(basis.matrix(estimated), totals, moments.n_obs)
-    outcome_combination, offset, scale = center_outcome(basis.matrix([outcome])[:, 0], change, totals, moments.n_obs)
+    check_parameters(len(kept) + sum(len(c) * (len(c) + 1) // 2 for c in random) + 1, n_obs)
+    change = change_of_basis(basis.matrix(estimated, present), totals, n_obs)
+    outcome_combination, offset, scale = center_outcome(basis.matrix([outcome], present)[:, 0], change, totals, n_obs)
     changes = [
-        change_of_basis(basis.matrix(columns), totals, moments.n_obs, FREEDOM.get(block.covariance, "common"))
+        change_of_basis(basis.matrix(columns, present), totals, n_obs, FREEDOM.get(block.covariance, "common"))
         for block, columns in zip(model.random, random, strict=True)
     ]
     order = [i for factor in factors for i, block in enumerate(model.random) if block.group == factor.group]
@@ -171,13 +188,15 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
         fixed=FixedDesign(
             columns=estimated,
             aliased=tuple(c.name for i, c in enumerate(fixed) if i not in kept),
+            absorbed=tuple(c.name for i, c in enumerate(fixed) if not wanted[:, i].any()),
             transform=change.transform * scale,
             offset=change.transform @ offset,
             log_determinant=float(np.linalg.slogdet(change.transform)[1]) if kept else 0.0,
         ),
         levels=levels,
         products=_combine(elements, combination),
-        n_obs=moments.n_obs,
+        n_obs=n_obs,
+        split=observed.split,
         outcome_scale=scale,
         residual=_residual(model, moments, evaluator, basis.elements, combination, cells),
         variable_levels=_variable_levels([*fixed, *(c for cs in random for c in cs)], evaluator, model, moments),
@@ -251,8 +270,9 @@ def _residual(
 def _variable_levels(
     columns: list[DesignColumn], evaluator: Evaluator, model: Model, moments: Moments
 ) -> dict[Variable, int]:
-    groups = model.groups or ((model.default_group,) if model.default_group else ())
-    factors = grouping_factors(groups, moments)
+    # group means are the lowest level there is
+    own = (model.default_group,) if model.default_group and not isinstance(model.outcome, Between) else ()
+    factors = grouping_factors(model.groups or own, moments)
     found: dict[Variable, int] = {}
     for variable in {v for column in columns for v in column.variables}:
         polynomial = evaluator.part(variable).polynomial

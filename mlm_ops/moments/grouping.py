@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
-from mlm_ops.language.model import GroupingFactor, Model, group_name
+from mlm_ops.language.model import Between, Center, GroupingFactor, Model, Within, group_name, walk
 from mlm_ops.moments.moments import Codes, Moments
 
 
@@ -39,11 +39,13 @@ def cells_of(factors: list[Factor], n_units: int) -> tuple[Codes, NDArray[np.int
 def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFactor]:
     """Which grouping factors that centering names stand for others.
 
-    A column whose labels repeat across the units of a grouping factor of the model means ``parent/column`` if the model
-    has that factor; to pool the different units of one label would be an error that nobody sees.
+    A column whose labels repeat across the units of another grouping factor that the model names means
+    ``parent/column`` if the model has that factor; to pool the different units of one label would be an error that
+    nobody sees.
     """
     found: dict[GroupingFactor, GroupingFactor] = {}
-    for group in model.all_groups:
+    named = _pooled(model)
+    for group in named:
         if len(group) > 1 or group in model.groups:
             continue
         longer = [other for other in model.groups if len(other) > 1 and other[-1] == group[0]]
@@ -51,7 +53,7 @@ def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFac
             found[group] = longer[0]
             continue
         labels = len(moments.units_of(group)[1])
-        for parent in model.groups:
+        for parent in dict.fromkeys((*model.groups, *named)):
             codes, _ = cells_of([Factor(g, *moments.units_of(g)) for g in (group, parent)], moments.n_units)
             pairs = int(codes.max()) + 1
             if pairs > max(labels, len(moments.units_of(parent)[1])):
@@ -61,3 +63,11 @@ def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFac
                     f"Write {above}/{name} where {name} stands in the centering, or make the labels unique."
                 )
     return found
+
+
+def _pooled(model: Model) -> tuple[GroupingFactor, ...]:
+    """Grouping factors over whose units rows are pooled; units of ``over`` in a within() or between() lie in others."""
+    nodes = [node for variable in model.variables for node in walk(variable)]
+    named = [node.group for node in nodes if isinstance(node, Within | Between)]
+    named += [node.over for node in nodes if isinstance(node, Center)]
+    return tuple(dict.fromkeys(group for group in (model.default_group, *named) if group is not None))

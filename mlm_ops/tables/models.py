@@ -48,7 +48,7 @@ def fit_statistics(fitted: Fit) -> pl.DataFrame:
     return frame(
         FIT_STATISTICS,
         {
-            "n_obs": [result.design.n_obs],
+            "n_obs": [result.design.n_rows],
             "n_groups": [json.dumps({group_name(level.group): len(level.labels) for level in result.design.levels})],
             "n_parameters": [result.n_parameters],
             "estimator": [fitted.estimator],
