@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mlm_ops.language.notation.numbers import number
 from mlm_ops.language.strategy import WARNING
-from mlm_ops.report import number, p_value
+from mlm_ops.report import p_value
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
 OVERVIEW: dict[str, tuple[str, ...]] = {
@@ -40,8 +41,8 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     ),
     "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
 }
-#: The keys stand above the table; LaTeX is for copying, by SQL.
-UNPRINTED = frozenset({"run_id", "analysis", "latex"})
+#: The keys stand above the table; what is for copying is there by SQL.
+UNPRINTED = frozenset({"run_id", "analysis", "latex", "markdown", "lme4", "mplus"})
 #: Text that may go over several lines, and how narrow that may become; names and numbers stay whole.
 PROSE = frozenset(
     {"formula", "level_equations", "reduced_equation", "notes", "note", "reason", "n_groups", "data", "n_dropped"}

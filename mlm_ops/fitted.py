@@ -11,7 +11,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mlm_ops import tables
-from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.contrasts import Wanted, contrast_matrix
 from mlm_ops.inference.f_tests import DfMethod as TestMethod
@@ -23,8 +22,9 @@ from mlm_ops.inference.prediction import PredictionKind, predict
 from mlm_ops.inference.random_effects import RandomEffects, random_effects
 from mlm_ops.inference.robust import NormalRobust, cluster_robust
 from mlm_ops.inference.variance import VarianceErrors, variance_errors
-from mlm_ops.language.equations import Structure, level_equations, reduced_equation
+from mlm_ops.language.equations import Structure, coefficient_symbol, indices
 from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
+from mlm_ops.language.notation import EquationForm, EquationFormat, write_equations
 from mlm_ops.language.robust import Robust
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.source import read_rows
@@ -99,9 +99,17 @@ class Fit:
     def structure(self) -> Structure:
         """What the equations are made of."""
         design = self.result.design
-        random = tuple(tuple(block.columns for block in level.blocks) for level in design.levels)
+        residual = design.residual
         return Structure(
-            self.model.outcome_name, design.fixed.columns, random, design.variable_levels, crossed=not design.nested
+            self.model.outcome_name,
+            design.fixed.columns,
+            random=tuple(tuple(block.columns for block in level.blocks) for level in design.levels),
+            variable_levels=design.variable_levels,
+            crossed=not design.nested,
+            covariances=tuple(tuple(block.covariance for block in level.blocks) for level in design.levels),
+            groups=tuple(group_name(level.group) for level in design.levels),
+            residual=self.model.residual,
+            strata=residual.strata if residual is not None and len(residual.strata) > 1 else (),
         )
 
     @property
@@ -216,15 +224,30 @@ class Fit:
         return tables.standard_errors(self)
 
     def equations(
-        self, form: Literal["levels", "reduced"] = "levels", format: Literal["text", "latex"] = "text"
+        self, form: EquationForm = "levels", format: EquationFormat = "text", *, estimates: bool = False
     ) -> str:
-        """The model as the textbook prints it."""
-        write = {"levels": level_equations, "reduced": reduced_equation}
-        if form not in write or format not in {"text", "latex"}:
-            raise MlmError(
-                f"Unknown equations. Got {form!r} as {format!r}; expected 'levels' or 'reduced', as 'text' or 'latex'."
-            )
-        return write[form](self.structure, latex=format == "latex")
+        """The model as the textbook prints it.
+
+        Parameters
+        ----------
+        form
+            ``"levels"``: an equation for every coefficient; ``"reduced"``: one equation; ``"matrix"``.
+        format
+            ``"text"`` (ASCII), ``"unicode"``, ``"latex"`` (an ``align*`` environment) or ``"markdown"``.
+        estimates
+            Numbers in the place of the parameters.
+        """
+        return write_equations(self.structure, form, format, self._estimates if estimates else {})
+
+    @property
+    def _estimates(self) -> dict[str, float]:
+        """Estimates by symbol; a variance of several strata with the stratum in brackets."""
+        index = indices(self.structure)
+        fixed = zip((coefficient_symbol(index[c]) for c in self.structure.fixed), self.result.gamma, strict=True)
+        strata = self.structure.strata
+        rows = self.variance_components.select("symbol", "term", "estimate").iter_rows()
+        variances = {f"{s}[{term}]" if s == "sigma2" and strata else s: value for s, term, value in rows}
+        return {symbol: float(value) for symbol, value in (*fixed, *variances.items())}
 
     def intervals(
         self, method: IntervalMethod = "wald", level: float = 0.95, *, seed: int | None = 0, samples: int = 500

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlm_ops.language.model import group_name
+from mlm_ops.language.notation.numbers import number
 
 if TYPE_CHECKING:
     from mlm_ops.fitted import Fit
@@ -44,15 +45,6 @@ def p_value(value: float | None) -> str:
     if value is None:
         return ""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number with so many significant digits, trailing zeros kept, and thousands not hidden in exponents."""
-    if value is None:
-        return ""
-    if value != 0 and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.{digits - 1}e}"
-    return f"{value:#.{max(digits, len(str(int(abs(value)))))}g}".rstrip(".")
 
 
 def _fixed_effects(fitted: Fit) -> str:

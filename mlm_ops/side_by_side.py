@@ -13,7 +13,7 @@ from typing import Any, Literal
 import polars as pl
 
 from mlm_ops.errors import MlmError
-from mlm_ops.report import number
+from mlm_ops.language.notation.numbers import number
 
 TableFormat = Literal["text", "markdown"]
 

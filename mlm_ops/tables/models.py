@@ -37,6 +37,7 @@ MODELS: Schema = {
     "level_equations": TEXT,
     "reduced_equation": TEXT,
     "latex": TEXT,
+    "markdown": TEXT,
     "notes": TEXT,
 }
 
@@ -74,8 +75,9 @@ def models(fitted: Fit) -> pl.DataFrame:
             "formula": [fitted.model.text],
             "estimator": [fitted.estimator],
             "level_equations": [fitted.equations("levels")],
-            "reduced_equation": [fitted.equations("reduced")],
+            "reduced_equation": [fitted.equations("reduced").partition("\n")[0]],
             "latex": [fitted.equations("levels", "latex")],
+            "markdown": [fitted.equations("levels", "markdown", estimates=True)],
             "notes": ["; ".join(fitted.notes) or None],
         },
     )

@@ -40,7 +40,7 @@ def variance_components(fitted: Fit) -> pl.DataFrame:
         deviations = np.sqrt(np.diag(tau))
         for i, first in enumerate(block.columns):
             for j, second in enumerate(block.columns[i:], start=i):
-                symbol = variance_symbol(index[first], index[second], fitted.structure.level_of_factor(height))
+                symbol = variance_symbol(fitted.structure, height, index[first], index[second])
                 scale = deviations[i] * deviations[j]
                 rows.append(
                     (group, first.name, None, symbol, tau[i, i], error[i, i], deviations[i], None)

@@ -88,6 +88,7 @@ def metadata(materialized, asset: str) -> dict[str, dg.MetadataValue]:
 def test_model_shows_equations_tables_and_numbers(materialized, model: str) -> None:
     found = metadata(materialized, f"hsb/models/{model}")
     assert "mathach" in found["level_equations"].md_str
+    assert found["equations"].md_str.startswith("**Level 1**\n\n- `mathach")
     assert "gamma_00" in found["reduced_equation"].md_str or "beta_0" in found["reduced_equation"].md_str
     assert "| (Intercept) |" in found["fixed_effects"].md_str
     assert "sigma2" in found["variance_components"].md_str

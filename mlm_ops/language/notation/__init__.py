@@ -1,1 +1,33 @@
 """A model written out: equations in several alphabets, formulas, and the input of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from mlm_ops.errors import MlmError
+from mlm_ops.language.equations import Structure
+from mlm_ops.language.notation.forms import FORMS, Page
+from mlm_ops.language.notation.latex import Latex
+from mlm_ops.language.notation.writers import Markdown, Text, Unicode, Writer
+
+EquationForm = Literal["levels", "reduced", "matrix"]
+EquationFormat = Literal["text", "unicode", "latex", "markdown"]
+
+
+#: Alphabets by the name that a user gives them.
+WRITERS: dict[str, Writer] = {"text": Text(), "unicode": Unicode(), "latex": Latex(), "markdown": Markdown()}
+
+
+def write_equations(structure: Structure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:
+    """Equations of a model.
+
+    Parameters
+    ----------
+    estimates
+        Numbers to stand for parameters, by symbol.
+    """
+    for name, value, known in (("form", form, FORMS), ("format", alphabet, WRITERS)):
+        if value not in known:
+            raise MlmError(f"Unknown {name} of equations. Got {value!r}; expected one of {', '.join(known)}.")
+    return WRITERS[alphabet].page(FORMS[form](Page(structure, estimates)))

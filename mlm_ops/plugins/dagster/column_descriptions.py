@@ -56,6 +56,7 @@ COLUMNS: dict[str, str] = {
     "level_equations": "The model level by level",
     "reduced_equation": "The model in one equation",
     "latex": "The level equations in LaTeX",
+    "markdown": "The level equations in Markdown, with the estimates",
     "notes": "What a reader of the numbers must know",
     "method": "How the interval was found",
     "conditional": "Whether predictors were taken into account: the ICC is then the share of what they leave",

@@ -55,6 +55,7 @@ def model_metadata(formula: str, fit: Fit) -> Metadata:
     statistics = fit.fit_statistics.row(0, named=True)
     return {
         "formula": dg.MetadataValue.text(formula),
+        "equations": dg.MetadataValue.md(fit.equations("levels", "markdown", estimates=True)),
         "level_equations": _code(fit.equations("levels")),
         "reduced_equation": _code(fit.equations("reduced")),
         "fixed_effects": dg.MetadataValue.md(markdown(fit.fixed_effects)),
