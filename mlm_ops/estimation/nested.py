@@ -134,7 +134,9 @@ class Elimination:
         return left(self.lam, solve_upper(self.chol, self.r))
 
 
-def build_nest(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]]) -> tuple[Nest, list[Any]]:
+def build_nest(
+    products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]], top: NDArray[np.int64] | None = None
+) -> tuple[Nest, list[Any]]:
     """Lay out cross-products for elimination.
 
     Parameters
@@ -145,13 +147,16 @@ def build_nest(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np
         Random effects q of a unit, lowest level first.
     codes
         (J,) the unit of each level that each lowest unit lies in, for each level.
+    top
+        (J,) by what the last Schur complements are summed; without it over everything.
 
     Returns
     -------
     nest, orders
         The nest, and for each level the permutation that sorts its units by parent.
     """
-    top = np.zeros(products.shape[2], dtype=np.int64)
+    if top is None:
+        top = np.zeros(products.shape[2], dtype=np.int64)
     firsts = [np.unique(here, return_index=True)[1] for here in codes]
     parents = [above[first] for above, first in zip([*codes[1:], top], firsts, strict=False)]
     rungs, orders = [], []
@@ -191,12 +196,25 @@ def eliminate(nest: Nest, lams: Sequence[Array]) -> tuple[Array, Any, list[Elimi
     w, log_determinant, eliminations
         (r, r) ``[X y]' V^-1 [X y]``; ``log |V|``; the trace for `pull_back`.
     """
+    schur, log_determinants, trace = eliminate_below(nest, lams)
+    return schur[:, :, 0], sum(own.sum() for own in log_determinants), trace
+
+
+def eliminate_below(nest: Nest, lams: Sequence[Array]) -> tuple[Array, list[Array], list[Elimination]]:
+    """Eliminate all levels, and keep apart what lies in different units of the nest's top.
+
+    Returns
+    -------
+    schur, log_determinants, eliminations
+        (r, r, J_top) ``[X y]' V^-1 [X y]`` of each; (J,) a level's share of ``log |V|`` in each of its units, lowest
+        level first; the trace.
+    """
     trace: list[Elimination] = []
-    log_determinant: Any = 0.0
+    log_determinants: list[Array] = []
     a, b, c = nest.a, nest.b, nest.c
     for depth, (rung, lam) in enumerate(zip(nest.rungs, lams, strict=True)):
         chol = cholesky(_relative_precision(a, lam))
-        log_determinant += 2.0 * sum(np.log(chol[i][i]).sum() for i in range(rung.size))
+        log_determinants.append(2.0 * sum((np.log(chol[i][i]) for i in range(rung.size)), np.zeros(a.shape[2])))
         r = solve_lower(chol, left(lam.T, b))
         trace.append(Elimination(rung, lam, a, b, chol, r))
         schur = c - _products_by_parent(r, rung.starts)
@@ -207,7 +225,7 @@ def eliminate(nest: Nest, lams: Sequence[Array]) -> tuple[Array, Any, list[Elimi
             c = np.add.reduceat(schur[q:, q:], upper.starts, axis=2)
         else:
             c = schur
-    return c[:, :, 0], log_determinant, trace
+    return c, log_determinants, trace
 
 
 def _relative_precision(a: Array, lam: Array) -> Array:

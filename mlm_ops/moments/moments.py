@@ -140,6 +140,18 @@ class Moments:
         """The columns that tell a grouping factor's units apart, those of the levels above it included where needed."""
         return self.nested_in.get(group[0], group) if len(group) == 1 else group
 
+    def select(self, kept: NDArray[np.bool_]) -> Moments:
+        """Moments of some of the units, (J,) true where one is kept; rows that were dropped count as before."""
+        return replace(
+            self,
+            labels=tuple(values[kept] for values in self.labels),
+            n=self.n[kept],
+            mean=self.mean[:, kept],
+            scatter=self.scatter[:, kept],
+            constants=tuple(values[kept] for values in self.constants),
+            residuals={structure: found.select(kept) for structure, found in self.residuals.items()},
+        )
+
     def _find_units(self, group: GroupingFactor) -> tuple[Codes, NDArray[Any]]:
         missing = [name for name in group if name not in self.schema.keys]
         if missing:
@@ -219,14 +231,9 @@ def subtract(whole: Moments, part: Moments) -> Moments:
     rows, cols = np.tril_indices(len(mean))
     between = whole.n[at] * left / part.n
     scatter[:, at] -= part.scatter + between * shift[rows] * shift[cols]
-    kept = n > 0
+    left_over = replace(whole, n=n, mean=mean, scatter=scatter, residuals={})
     return replace(
-        whole,
-        labels=tuple(key[kept] for key in whole.labels),
-        n=n[kept],
-        mean=mean[:, kept],
-        scatter=scatter[:, kept],
-        constants=tuple(values[kept] for values in whole.constants),
+        left_over.select(n > 0),
         n_rows=whole.n_rows - part.n_rows,
         n_dropped={k: v - part.n_dropped.get(k, 0) for k, v in whole.n_dropped.items()},
     )

@@ -8,7 +8,7 @@ distinct gap d; strata and known variances scale v. What varies with the paramet
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,19 @@ class ResidualMoments:
     n: Array
     log_precision: float
     sums: Array
+
+    def select(self, kept: NDArray[np.bool_]) -> ResidualMoments:
+        """Sums of some of the moments' units, (J,) true where one is kept; `log_precision` stays that of all rows."""
+        here = kept[self.unit]
+        return replace(
+            self,
+            unit=(np.cumsum(kept) - 1)[self.unit[here]],
+            stratum=self.stratum[here],
+            past_stratum=self.past_stratum[here],
+            gap=self.gap[here],
+            n=self.n[here],
+            sums=self.sums[:, :, here],
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,154 @@
+"""What a fit rests on: influential units, outliers, normality of the random effects, equality of residual variances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.fitted import Fit
+from mlm_ops.inference.deletion import one_step, without
+from mlm_ops.inference.residual_checks import heterogeneity, holm, normality, outlyingness, standardised
+from mlm_ops.language.model import group_name
+
+Array = NDArray[np.float64]
+
+#: Units that are refitted without, and units that are told of as outliers.
+REFITTED, OUTLIERS = 50, 10
+#: A unit is flagged when its deletion moves a coefficient by more than this many standard errors.
+MOVED = 1.0
+#: A test is flagged below this p value; large data find small departures.
+ALPHA = 0.01
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding about a fit.
+
+    Attributes
+    ----------
+    diagnostic
+        ``influence``, ``outlier``, ``normality`` or ``heteroscedasticity``.
+    group, unit, term
+        About what; None where it is about all.
+    estimate
+        Cook's distance; of the normality test the kurtosis.
+    statistic, df, p_value
+        Of influence, the largest change of a coefficient in standard errors; else the test's.
+    flagged
+        Whether a reader should look.
+    note
+        The finding in words.
+    """
+
+    diagnostic: str
+    group: str | None = None
+    unit: str | None = None
+    term: str | None = None
+    estimate: float | None = None
+    statistic: float | None = None
+    df: float | None = None
+    p_value: float | None = None
+    flagged: bool = False
+    note: str | None = None
+
+
+def diagnose(fitted: Fit) -> list[Finding]:
+    """Everything that moments tell of a fit's soundness; nothing for single-level regression."""
+    if not fitted.result.design.levels:
+        return []
+    return [*_influence(fitted), *_outliers(fitted), *_normality(fitted), *_heteroscedasticity(fitted)]
+
+
+def _influence(fitted: Fit) -> Iterator[Finding]:
+    """Cook's distance of the most influential units, each from a refit without it where there is one."""
+    deletions = one_step(fitted.result, fitted.moments)
+    if deletions is None:
+        return
+    names = [column.name for column in fitted.result.design.fixed.columns]
+    errors = np.sqrt(np.diag(fitted.result.vcov))
+    group = group_name(fitted.result.design.levels[-1].group)
+    most = np.argsort(-np.nan_to_num(deletions.cooks, nan=np.inf), kind="stable")[:REFITTED]
+    for unit in most:
+        refit = without(fitted.model, fitted.moments, fitted.result, int(unit))
+        label = str(deletions.labels[unit])
+        if refit is None or len(refit.gamma) != len(names):
+            yield Finding(
+                "influence", group, label, flagged=True, note=f"without {label} the model is not identified"
+            )
+            continue
+        change = refit.gamma - fitted.result.gamma
+        moved = change / errors
+        worst = int(np.argmax(np.abs(moved)))
+        cooks = float(change @ np.linalg.solve(fitted.result.vcov, change)) / len(change)
+        yield Finding(
+            "influence",
+            group,
+            label,
+            names[worst],
+            cooks,
+            float(moved[worst]),
+            flagged=bool(abs(moved[worst]) > MOVED),
+            note=f"without {label} the coefficient is {refit.gamma[worst]:.4g} instead of "
+            f"{fitted.result.gamma[worst]:.4g}",
+        )
+
+
+def _outliers(fitted: Fit) -> Iterator[Finding]:
+    """The units whose random effects lie farthest out, p values adjusted for the number of units."""
+    levels = [level for level in fitted.result.design.levels for _ in level.blocks]
+    for level, effects, tau in zip(levels, fitted.predictions, fitted.result.tau, strict=True):
+        distance, p = outlyingness(effects, tau)
+        adjusted = holm(p)
+        for unit in np.argsort(p, kind="stable")[:OUTLIERS]:
+            label = str(level.labels[unit])
+            yield Finding(
+                "outlier",
+                group_name(level.group),
+                label,
+                statistic=float(distance[unit]),
+                df=float(len(tau)),
+                p_value=float(adjusted[unit]),
+                flagged=bool(adjusted[unit] < ALPHA),
+                note=f"squared distance of the random effects; p adjusted for {len(p)} units by Holm",
+            )
+
+
+def _normality(fitted: Fit) -> Iterator[Finding]:
+    levels = [(level, block) for level in fitted.result.design.levels for block in level.blocks]
+    for (level, block), effects, tau in zip(levels, fitted.predictions, fitted.result.tau, strict=True):
+        for column, values in zip(block.columns, standardised(effects, tau), strict=True):
+            found = normality(values)
+            if found is None:
+                continue
+            yield Finding(
+                "normality",
+                group_name(level.group),
+                None,
+                column.name,
+                found.kurtosis,
+                found.statistic,
+                2.0,
+                found.p_value,
+                found.p_value < ALPHA,
+                f"skewness {found.skewness:.2f}, kurtosis {found.kurtosis:.2f} (normal: 0 and 3)",
+            )
+
+
+def _heteroscedasticity(fitted: Fit) -> Iterator[Finding]:
+    lowest = fitted.result.design.levels[0]
+    codes, _ = fitted.moments.units_of(lowest.group)
+    found = heterogeneity(fitted.result, np.bincount(codes, fitted.moments.n, len(lowest.labels)))
+    if found is not None:
+        group = group_name(lowest.group)
+        yield Finding(
+            "heteroscedasticity",
+            group,
+            statistic=found.statistic,
+            df=float(found.df),
+            p_value=found.p_value,
+            flagged=found.p_value < ALPHA,
+            note=f"residual variances of {found.units} units of {group} with 10 degrees of freedom or more",
+        )

@@ -1,0 +1,142 @@
+"""What a fit would be without each unit of its top grouping factor: all of them by one Newton step, from moments.
+
+``W = [X y]' V^-1 [X y]`` and ``log |V|`` are sums over the units of the top factor, so that the criterion without one
+of them is known exactly at the fit's theta, and its derivatives too. The fixed effects follow without a step:
+``gamma - (W_xx - W_j)^-1 X_j' V_j^-1 e_j`` at a given theta. Snijders and Berkhof (2008), in de Leeuw and Meijer (eds.),
+Handbook of Multilevel Analysis, section 3.5; Demidenko and Stukel (2005), Statistics in Medicine 24, 893-909.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import IdentificationError
+from mlm_ops.estimation.criterion import Criterion
+from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.estimation.nested import Array as Arrays
+from mlm_ops.estimation.nested import Nest, build_nest, eliminate_below
+from mlm_ops.language.model import Model
+from mlm_ops.moments.design import build_design
+from mlm_ops.moments.moments import Moments
+
+Array = NDArray[np.float64]
+
+#: A step along the imaginary axis: the derivative without a difference (Squire and Trapp 1998).
+_STEP = 1e-30
+
+
+@dataclass(frozen=True)
+class Deletions:
+    """The fit without each of J units.
+
+    Attributes
+    ----------
+    labels
+        (J,) names of the units.
+    gamma
+        (p, J) fixed effects, on the user's scale; not a number where the other units do not identify them.
+    cooks
+        (J,) Cook's distance of the fixed effects, ``(change)' Phi^-1 (change) / p``, Phi their covariance matrix.
+    """
+
+    labels: NDArray[Any]
+    gamma: Array
+    cooks: Array
+
+
+def one_step(fitted: Estimate, moments: Moments) -> Deletions | None:
+    """All deletions by one Newton step of theta; None where there is no nest of units to delete from.
+
+    Crossed factors share the rows of each unit with all others', and an estimated residual structure has parameters
+    besides theta's: neither is offered.
+    """
+    design, criterion = fitted.design, fitted.criterion
+    if not design.levels or not design.nested or len(fitted.optimum.solution.rho):
+        return None
+    top = design.levels[-1]
+    codes = [level.codes for level in design.levels]
+    nest, _ = build_nest(fitted.products, [level.size for level in design.levels], codes, top.codes)
+    size = np.bincount(moments.units_of(top.group)[0], moments.n, len(top.labels))
+    theta = fitted.optimum.theta
+    w, _ = _contributions(nest, criterion, theta)
+    moves = [
+        _contributions(nest, criterion, theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]
+    ]
+    w_moves = np.array([part.imag / _STEP for part, _ in moves])
+    log_moves = np.array([part.imag / _STEP for _, part in moves])
+    step = _theta_steps(fitted, w, w_moves, log_moves, size)
+    # to first order the rest's W at the new theta
+    rest = w.sum(axis=2)[:, :, None] - w
+    rest = rest + np.einsum("kj,kabj->abj", step, w_moves.sum(axis=3)[..., None] - w_moves)
+    beta = _solve(rest)
+    gamma = design.fixed.transform @ beta + design.fixed.offset[:, None]
+    change = gamma - fitted.gamma[:, None]
+    cooks = np.einsum("pj,pj->j", change, np.linalg.solve(fitted.vcov, change)) / len(change)
+    return Deletions(top.labels, gamma, cooks)
+
+
+def without(model: Model, moments: Moments, fitted: Estimate, unit: int) -> Estimate | None:
+    """The fit without a unit of the top grouping factor, refitted from the other units' moments.
+
+    Returns
+    -------
+    Estimate or None
+        None where the other units do not identify the model.
+    """
+    top = fitted.design.levels[-1]
+    codes, _ = moments.units_of(top.group)
+    kept = moments.select(codes != unit)
+    try:
+        return estimate(build_design(model, kept), reml=fitted.criterion.reml, start=fitted.optimum.theta)
+    except IdentificationError:
+        return None
+
+
+def _contributions(nest: Nest, criterion: Criterion, theta: Arrays) -> tuple[Arrays, Arrays]:
+    """Each top unit's share of W, (r, r, J), and of log |V|, (J,)."""
+    w, by_level, _ = eliminate_below(nest, criterion.factors(theta))
+    above = np.arange(w.shape[2])
+    total = np.zeros(w.shape[2], dtype=w.dtype)
+    for own, rung in zip(reversed(by_level), reversed(nest.rungs), strict=True):
+        above = above[rung.parents]
+        for part, unit in ((1.0, own.real), (1j, own.imag)) if np.iscomplexobj(own) else ((1.0, own),):
+            total += part * np.bincount(above, unit, len(total))
+    return w, total
+
+
+def _theta_steps(fitted: Estimate, w: Array, w_moves: Array, log_moves: Array, size: Array) -> Array:
+    """(n, J): ``-H^-1 gradient`` of the profiled criterion without each unit, H being that of all units."""
+    solution = fitted.optimum.solution
+    p = len(solution.beta)
+    rest = w.sum(axis=2)[:, :, None] - w
+    beta = _solve(rest)
+    residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
+    degrees = solution.degrees - size
+    direction = np.concatenate((-beta, np.ones((1, len(size)))))
+    slopes = log_moves.sum(axis=1)[:, None] - log_moves
+    moved = w_moves.sum(axis=3)[..., None] - w_moves
+    slopes = slopes + degrees / residual * np.einsum("aj,kabj,bj->kj", direction, moved, direction, optimize=True)
+    if fitted.criterion.reml:
+        inverse = np.moveaxis(np.linalg.pinv(np.moveaxis(rest[:p, :p], 2, 0), hermitian=True), 0, 2)
+        slopes = slopes + np.einsum("abj,kabj->kj", inverse, moved[:, :p, :p])
+    hessian = fitted.optimum.hessian
+    steps: Array = -np.linalg.pinv(hessian, rcond=1e-10, hermitian=True) @ slopes
+    return steps
+
+
+def _solve(w: Array) -> Array:
+    """``W_xx^-1 W_xy`` of each unit: (r, r, J) -> (p, J); not a number where W_xx is singular."""
+    p = len(w) - 1
+    a, b = np.moveaxis(w[:p, :p], 2, 0), w[:p, p].T[:, :, None]
+    try:
+        solved = np.linalg.solve(a, b)[:, :, 0].T
+    except np.linalg.LinAlgError:
+        solved = np.full((p, w.shape[2]), np.nan)
+        for j in range(w.shape[2]):
+            if np.linalg.matrix_rank(a[j]) == p:
+                solved[:, j] = np.linalg.solve(a[j], b[j])[:, 0]
+    return np.asarray(solved)
