@@ -201,7 +201,7 @@ def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> A
     """Scan, fit and compare all models of an analysis."""
     moments = collect_analysis(analysis, connection)
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
-    made = [tables.fit_tables(name, fitted) for name, fitted in fits.items()]
+    made = [tables.fit_tables(name, fit, diagnosed=name in analysis.diagnostics) for name, fit in fits.items()]
     made.append(compare_analysis(analysis, moments, fits))
     if (climbed := climb_analysis(analysis, moments)) is not None:
         made.append(climbed[1])

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mlm_ops.fitted import Fit
 from mlm_ops.inference.deletion import one_step, without
 from mlm_ops.inference.residual_checks import heterogeneity, holm, normality, outlyingness, standardised
 from mlm_ops.language.model import group_name
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from mlm_ops.fitted import Fit
 
 #: Units that are refitted without, and units that are told of as outliers.
 REFITTED, OUTLIERS = 50, 10
@@ -75,9 +75,7 @@ def _influence(fitted: Fit) -> Iterator[Finding]:
         refit = without(fitted.model, fitted.moments, fitted.result, int(unit))
         label = str(deletions.labels[unit])
         if refit is None or len(refit.gamma) != len(names):
-            yield Finding(
-                "influence", group, label, flagged=True, note=f"without {label} the model is not identified"
-            )
+            yield Finding("influence", group, label, flagged=True, note=f"without {label} the model is not identified")
             continue
         change = refit.gamma - fitted.result.gamma
         moved = change / errors
@@ -100,7 +98,7 @@ def _outliers(fitted: Fit) -> Iterator[Finding]:
     """The units whose random effects lie farthest out, p values adjusted for the number of units."""
     levels = [level for level in fitted.result.design.levels for _ in level.blocks]
     for level, effects, tau in zip(levels, fitted.predictions, fitted.result.tau, strict=True):
-        distance, p = outlyingness(effects, tau)
+        distance, rank, p = outlyingness(effects, tau)
         adjusted = holm(p)
         for unit in np.argsort(p, kind="stable")[:OUTLIERS]:
             label = str(level.labels[unit])
@@ -109,7 +107,7 @@ def _outliers(fitted: Fit) -> Iterator[Finding]:
                 group_name(level.group),
                 label,
                 statistic=float(distance[unit]),
-                df=float(len(tau)),
+                df=float(rank[unit]),
                 p_value=float(adjusted[unit]),
                 flagged=bool(adjusted[unit] < ALPHA),
                 note=f"squared distance of the random effects; p adjusted for {len(p)} units by Holm",
@@ -140,7 +138,8 @@ def _normality(fitted: Fit) -> Iterator[Finding]:
 def _heteroscedasticity(fitted: Fit) -> Iterator[Finding]:
     lowest = fitted.result.design.levels[0]
     codes, _ = fitted.moments.units_of(lowest.group)
-    found = heterogeneity(fitted.result, np.bincount(codes, fitted.moments.n, len(lowest.labels)))
+    sizes = np.bincount(codes, fitted.moments.n, len(lowest.labels)).astype(float)
+    found = heterogeneity(fitted.result, sizes)
     if found is not None:
         group = group_name(lowest.group)
         yield Finding(

@@ -39,6 +39,7 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("term", "group", "taken", "reason", "reference_model", "estimate", "std_error", "statistic", "df"),
         *("p_value", "p_value_mixture", "delta_aic", "delta_bic", "gain_fv", "singular"),
     ),
+    "diagnostics": ("diagnostic", "group", "unit", "term", "estimate", "statistic", "df", "p_value", "flagged"),
     "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
 }
 #: The keys stand above the table; what is for copying is there by SQL.
@@ -49,7 +50,7 @@ PROSE = frozenset(
 )
 PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
-LONG_TABLES = {"random_effects": 10}
+LONG_TABLES = {"random_effects": 10, "diagnostics": 10}
 #: What a narrow terminal goes without, in this order.
 DROPPED_WHEN_NARROW = (
     *("symbol", "level", "reduced_equation", "gradient", "evaluations", "seconds", "n_parameters", "bic"),

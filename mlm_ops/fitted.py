@@ -223,6 +223,10 @@ class Fit:
         """One row a fixed effect: its error here, by least squares, and robust to clusters."""
         return tables.standard_errors(self)
 
+    def diagnostics(self) -> pl.DataFrame:
+        """One row a finding: influential units (refitted without them), outliers, normality, equal variances."""
+        return tables.diagnostics(self)
+
     def equations(
         self, form: EquationForm = "levels", format: EquationFormat = "text", *, estimates: bool = False
     ) -> str:

@@ -20,8 +20,8 @@ LAYERS = (
     {"moments"},
     {"estimation"},
     {"inference", "effect_sizes", "sem"},
-    {"fitting", "fitted", "analyze", "ladder", "side_by_side", "tables", "report", "store"}
-    | {"staging", "sql_tables", "database", "project", "__init__"},
+    {"fitting", "fitted", "analyze", "ladder", "diagnose", "side_by_side", "tables", "report"}
+    | {"store", "staging", "sql_tables", "database", "project", "__init__"},
     {"plugins", "cli", "command_line", "display", "listing", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -2,7 +2,7 @@
 
 ``W = [X y]' V^-1 [X y]`` and ``log |V|`` are sums over the units of the top factor, so that the criterion without one
 of them is known exactly at the fit's theta, and its derivatives too. The fixed effects follow without a step:
-``gamma - (W_xx - W_j)^-1 X_j' V_j^-1 e_j`` at a given theta. Snijders and Berkhof (2008), in de Leeuw and Meijer (eds.),
+``gamma - (W_xx - W_j)^-1 X_j' V_j^-1 e_j`` at a given theta. Snijders and Berkhof (2008), in de Leeuw and Meijer,
 Handbook of Multilevel Analysis, section 3.5; Demidenko and Stukel (2005), Statistics in Medicine 24, 893-909.
 """
 
@@ -60,7 +60,7 @@ def one_step(fitted: Estimate, moments: Moments) -> Deletions | None:
     top = design.levels[-1]
     codes = [level.codes for level in design.levels]
     nest, _ = build_nest(fitted.products, [level.size for level in design.levels], codes, top.codes)
-    size = np.bincount(moments.units_of(top.group)[0], moments.n, len(top.labels))
+    size = np.bincount(moments.units_of(top.group)[0], moments.n, len(top.labels)).astype(float)
     theta = fitted.optimum.theta
     w, _ = _contributions(nest, criterion, theta)
     moves = [

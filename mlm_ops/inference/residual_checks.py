@@ -71,8 +71,8 @@ def standardised(effects: RandomEffects, tau: Array) -> Array:
         return np.where(variance > _RANK * np.diag(tau)[:, None], effects.estimate / np.sqrt(variance), np.nan)
 
 
-def outlyingness(effects: RandomEffects, tau: Array) -> tuple[Array, Array]:
-    """Squared Mahalanobis distance of each unit's effects and its chi-square probability, (J,) each.
+def outlyingness(effects: RandomEffects, tau: Array) -> tuple[Array, Array, Array]:
+    """Squared Mahalanobis distance of each unit's effects, its degrees of freedom and probability, (J,) each.
 
     ``b' (T - C)^- b`` with as many degrees of freedom as the matrix has rank, C being the conditional covariance (Lange
     and Ryan 1989, Annals of Statistics 17, 624-642; Snijders and Bosker 2012, section 10.6).
@@ -85,7 +85,7 @@ def outlyingness(effects: RandomEffects, tau: Array) -> tuple[Array, Array]:
     along = np.einsum("jab,aj->jb", vectors, effects.estimate)
     distance = np.where(kept, along**2 / np.where(kept, values, 1.0), 0.0).sum(axis=1)
     rank = kept.sum(axis=1)
-    return distance, np.where(rank > 0, chdtrc(np.maximum(rank, 1), distance), 1.0)
+    return distance, rank, np.where(rank > 0, chdtrc(np.maximum(rank, 1), distance), 1.0)
 
 
 def holm(p_values: Array) -> Array:

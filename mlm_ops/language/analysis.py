@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
@@ -18,7 +16,8 @@ from mlm_ops.language.levels import is_level, level_text, parse_model
 from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
-from mlm_ops.language.strategy import PHASES, Strategy, StrategyKind, build_up, parse_rule, tear_down
+from mlm_ops.language.strategy import PHASES, Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
+from mlm_ops.language.yaml_mapping import parse_mapping
 
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
@@ -31,11 +30,11 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _one_level(value: Any) -> Any:
+def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Levels = Annotated[tuple[str, ...], BeforeValidator(_one_level)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 
 
 class ModelSpec(_Record):
@@ -49,7 +48,7 @@ class ModelSpec(_Record):
     df: DfMethod | None = None
     residual: str | None = None
     covariance: dict[str, str] | None = None
-    levels: Levels | None = None
+    levels: Names | None = None
 
 
 def _one_text(name: str, spec: Any) -> Any:
@@ -73,12 +72,13 @@ class Analysis(_Record):
 
     ``levels`` are grouping columns, lowest first; ``compare`` holds pairs (model, reference model). Robust errors go by
     ``cluster``, else by each model's top grouping factor, and in single-level regression by the last of ``levels``.
-    ``strategy`` says how models are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule.
+    ``diagnostics`` names the models whose influential units and residuals are looked into. ``strategy`` says how models
+    are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule.
     """
 
     analysis: str = Field(min_length=1)
     data: str = Field(min_length=1)
-    levels: Levels = ()
+    levels: Names = ()
     models: dict[str, ModelSpec] = Field(min_length=1)
     compare: tuple[tuple[str, str], ...] = ()
     estimator: Estimator = "reml"
@@ -94,6 +94,7 @@ class Analysis(_Record):
     start: str | None = None
     candidates: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     keep: str | None = None
+    diagnostics: Names = ()
 
     @field_validator("models", mode="before")
     @classmethod
@@ -130,33 +131,19 @@ class Analysis(_Record):
         return {phase: [terms] if isinstance(terms, str) else terms for phase, terms in value.items()}
 
     @model_validator(mode="after")
-    def _keys_that_go_together(self) -> Analysis:
-        given = [key for key in ("start", "candidates", "keep") if getattr(self, key)]
-        if self.strategy == "a_priori":
-            if given:
-                raise ValueError(f"{', '.join(given)}: only for the strategies build_up and tear_down; say which")
-            return self
-        if self.start is None:
-            raise ValueError(f"strategy {self.strategy} needs start, the name of the model to start from")
-        if self.start not in self.models:
-            raise ValueError(f"start names no model of this file: {self.start!r}; models are {', '.join(self.models)}")
-        if self.strategy == "build_up" and not any(self.candidates.values()):
-            raise ValueError(f"strategy build_up needs candidates, a mapping of {', '.join(PHASES)} to lists of terms")
-        if self.strategy == "tear_down" and self.candidates:
-            raise ValueError("strategy tear_down drops what start has, and takes no candidates")
-        steps = [name for name in self.models if re.fullmatch(rf"{self.strategy}_\d+", name)]
-        if steps:
-            raise ValueError(f"models named {', '.join(steps)}: the steps of the strategy are named so; rename them")
+    def _strategy_keys(self) -> Analysis:
+        check_keys(self.strategy, self.start, self.candidates, self.keep, tuple(self.models))
         return self
 
     @model_validator(mode="after")
     def _known_models(self) -> Analysis:
-        unknown = [name for pair in self.compare for name in pair if name not in self.models]
-        if unknown:
-            raise ValueError(
-                f"compare names no model of this file: {', '.join(map(repr, dict.fromkeys(unknown)))}; models are "
-                f"{', '.join(self.models)}"
-            )
+        named = {"compare": [name for pair in self.compare for name in pair], "diagnostics": self.diagnostics}
+        for key, names in named.items():
+            unknown = dict.fromkeys(repr(name) for name in names if name not in self.models)
+            if unknown:
+                raise ValueError(
+                    f"{key} names no model of this file: {', '.join(unknown)}; models are {', '.join(self.models)}"
+                )
         twice = [model for model, reference in self.compare if model == reference]
         if twice:
             raise ValueError(f"compare sets {twice[0]!r} against itself; name two different models")
@@ -295,40 +282,10 @@ def read_analysis(path: str | Path, shown: str | Path | None = None) -> Analysis
 
 def parse_analysis(text: str) -> Analysis:
     """Check the text of an analysis file."""
-    try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it does not parse"
-        raise AnalysisError(f"The file is no valid YAML{where}: {problem}.") from error
-    if not isinstance(content, dict):
-        raise AnalysisError("The file holds no mapping; expected keys analysis, data and models.")
+    content = parse_mapping(text)
     try:
         return Analysis.model_validate(content)
     except ValidationError as error:
         raise AnalysisError(
             sentences(error, list(Analysis.model_fields), [*ModelSpec.model_fields, *LEVEL_KEYS])
         ) from error
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Every scalar is text, so that a model may be called null, or 2020; and no key stands twice.
-
-    PyYAML keeps the last of two equal keys silently; a model would vanish.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse keys that stand twice."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_UniqueKeyLoader.yaml_implicit_resolvers = {}

@@ -20,6 +20,7 @@ _EXPECTED = {
     "residual": "a sum of by(column), ar1(column) and fixed(column)",
     "where": "one SQL condition",
     "description": "text",
+    "diagnostics": "the name of a model, or a list of them",
     "start": "the name of a model",
     "candidates": "a list of terms",
     "keep": "p < 0.05, aic, bic or r_squared > 0.01",

@@ -131,6 +131,38 @@ class Strategy:
     rule: Rule
 
 
+def check_keys(
+    kind: StrategyKind,
+    start: str | None,
+    candidates: Mapping[str, Sequence[str]],
+    keep: str | None,
+    models: Sequence[str],
+) -> None:
+    """Refuse keys of an analysis file that do not go together.
+
+    Raises
+    ------
+    ValueError
+        A clause for the sentence that names the file's faults.
+    """
+    if kind == "a_priori":
+        given = [key for key, value in (("start", start), ("candidates", candidates), ("keep", keep)) if value]
+        if given:
+            raise ValueError(f"{', '.join(given)}: only for the strategies build_up and tear_down; say which")
+        return
+    if start is None:
+        raise ValueError(f"strategy {kind} needs start, the name of the model to start from")
+    if start not in models:
+        raise ValueError(f"start names no model of this file: {start!r}; models are {', '.join(models)}")
+    if kind == "build_up" and not any(candidates.values()):
+        raise ValueError(f"strategy build_up needs candidates, a mapping of {', '.join(PHASES)} to lists of terms")
+    if kind == "tear_down" and candidates:
+        raise ValueError("strategy tear_down drops what start has, and takes no candidates")
+    steps = [name for name in models if re.fullmatch(rf"{kind}_\d+", name)]
+    if steps:
+        raise ValueError(f"models named {', '.join(steps)}: the steps of the strategy are named so; rename them")
+
+
 def parse_rule(text: str) -> Rule:
     """Read ``p < 0.05``, ``aic``, ``bic`` or ``r_squared > 0.01``.
 

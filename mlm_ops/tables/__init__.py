@@ -15,6 +15,7 @@ import polars as pl
 from mlm_ops.tables.answers import contrast_test, intervals
 from mlm_ops.tables.columns import KEYS, RUNS, Schema
 from mlm_ops.tables.comparisons import COMPARISONS, comparisons
+from mlm_ops.tables.diagnostics import DIAGNOSTICS, diagnostics
 from mlm_ops.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, fixed_effects, random_effects
 from mlm_ops.tables.explained import R_SQUARED, r_squared, r_squared_changes
 from mlm_ops.tables.ladder import LADDER_STEPS, ladder_steps
@@ -33,6 +34,7 @@ __all__ = [
     "Schema",
     "comparisons",
     "contrast_test",
+    "diagnostics",
     "fit_statistics",
     "fit_tables",
     "fixed_effects",
@@ -57,6 +59,7 @@ TABLES: dict[str, Schema] = {
     "icc": ICC,
     "standard_errors": STANDARD_ERRORS,
     "ladder_steps": LADDER_STEPS,
+    "diagnostics": DIAGNOSTICS,
     "models": MODELS,
 }
 
@@ -73,7 +76,8 @@ FIT_TABLES: dict[str, Callable[[Fit], pl.DataFrame]] = {
 }
 
 
-def fit_tables(name: str, fitted: Fit) -> dict[str, pl.DataFrame]:
-    """Every result table of one fit, each with column ``model`` first."""
-    made = {table: draw(fitted) for table, draw in FIT_TABLES.items()}
+def fit_tables(name: str, fitted: Fit, *, diagnosed: bool = False) -> dict[str, pl.DataFrame]:
+    """Every result table of one fit, each with column ``model`` first; with its diagnostics if asked for."""
+    drawn = FIT_TABLES | ({"diagnostics": diagnostics} if diagnosed else {})
+    made = {table: draw(fitted) for table, draw in drawn.items()}
     return {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in made.items()}

@@ -158,6 +158,7 @@ def _model(plan: Plan, name: str) -> dg.AssetsDefinition:
             dg.AssetCheckSpec(
                 "not_singular", asset=key, description="No covariance matrix of random effects lost a dimension."
             ),
+            *(_diagnostic_checks(key) if name in plan.analysis.diagnostics else ()),
         ],
     )
     def model(warehouse: Warehouse) -> Result:
@@ -166,6 +167,14 @@ def _model(plan: Plan, name: str) -> dg.AssetsDefinition:
         return Result(metadata=metadata, check_results=checks)
 
     return model
+
+
+def _diagnostic_checks(key: dg.AssetKey) -> tuple[dg.AssetCheckSpec, ...]:
+    told = {
+        "no_influential_unit": "No unit's deletion moves a coefficient by more than its standard error.",
+        "assumptions": "Random effects look normal, without outliers, and residual variances alike.",
+    }
+    return tuple(dg.AssetCheckSpec(name, asset=key, description=text) for name, text in told.items())
 
 
 def _comparisons(plan: Plan) -> dg.AssetsDefinition:

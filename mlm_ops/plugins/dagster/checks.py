@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dagster as dg
+import polars as pl
 
 from mlm_ops.fitted import Fit
 from mlm_ops.moments.moments import Moments
+from mlm_ops.report import p_value
 
 #: Below this many units variance components and their tests are shaky (Hox, Moerbeek & van de Schoot 2018, ch. 12).
 FEW_GROUPS = 20
@@ -86,4 +88,42 @@ def not_singular(model: str, fit: Fit) -> dg.AssetCheckResult:
         "Its likelihood holds; read its variance components and their tests with care."
         if fit.singular
         else f"The random effects of model {model} have a covariance matrix of full rank.",
+    )
+
+
+def no_influential_unit(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
+    """Warn of units whose deletion moves a coefficient by more than its standard error.
+
+    Parameters
+    ----------
+    flagged
+        The flagged rows of the diagnostics.
+    """
+    rows = flagged.filter(pl.col("diagnostic") == "influence")
+    units = ", ".join(f"{row['group']} {row['unit']} ({row['note']})" for row in rows.iter_rows(named=True))
+    return dg.AssetCheckResult(
+        check_name="no_influential_unit",
+        passed=rows.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"Model {model} rests on single units: {units}."
+        if units
+        else f"No unit's deletion moves a coefficient of model {model} by more than its standard error.",
+    )
+
+
+def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
+    """Warn of outliers, of random effects that are not normal, and of residual variances that differ."""
+    rows = flagged.filter(pl.col("diagnostic") != "influence")
+    findings = "; ".join(
+        " ".join(str(row[name]) for name in ("diagnostic", "group", "unit", "term") if row[name] is not None)
+        + f" (p = {p_value(row['p_value'])})"
+        for row in rows.iter_rows(named=True)
+    )
+    return dg.AssetCheckResult(
+        check_name="assumptions",
+        passed=rows.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"Model {model}: {findings}."
+        if findings
+        else f"Random effects and residual variances of model {model} look as the model assumes.",
     )

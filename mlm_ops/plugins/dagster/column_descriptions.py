@@ -42,6 +42,8 @@ COLUMNS: dict[str, str] = {
     "reference_model": "The model that this one is measured against",
     "delta_aic": "AIC of the model minus that of the reference model",
     "delta_bic": "BIC of the model minus that of the reference model",
+    "diagnostic": "influence, outlier, normality or heteroscedasticity",
+    "flagged": "Whether a reader should look",
     "step": "Number of the candidate, in the order in which they were tried",
     "strategy": "build_up or tear_down",
     "phase": "Kind of the candidate: fixed, level 2, random, cross-level",

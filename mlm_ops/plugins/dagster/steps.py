@@ -79,9 +79,16 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     """Fit one model from the moments and leave its rows for the step that publishes."""
     moments = load_moments(connection, moments_table(analysis))
     fit = fit_analysis_model(analysis, name, moments)
-    stage(connection, analysis.analysis, name, fit_tables(name, fit), moments.checksum)
+    diagnosed = name in analysis.diagnostics
+    tables = fit_tables(name, fit, diagnosed=diagnosed)
+    stage(connection, analysis.analysis, name, tables, moments.checksum)
     metadata = model_metadata(analysis.models[name].formula, fit)
-    return metadata, [checks.converged(name, fit), checks.not_singular(name, fit)]
+    made = [checks.converged(name, fit), checks.not_singular(name, fit)]
+    if diagnosed:
+        flagged = tables["diagnostics"].filter("flagged")
+        metadata["diagnostics"] = dg.MetadataValue.md(markdown(flagged) if flagged.height else "Nothing is flagged.")
+        made += [checks.no_influential_unit(name, flagged), checks.assumptions(name, flagged)]
+    return metadata, made
 
 
 def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
