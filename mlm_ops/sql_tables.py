@@ -14,7 +14,7 @@ from mlm_ops.errors import StoreError
 from mlm_ops.sql_text import identifier, qualified
 from mlm_ops.tables import TABLES, Schema
 
-_SQL_TYPES: dict[pl.DataType, str] = {
+SQL_TYPES: dict[pl.DataType, str] = {
     pl.String(): "varchar",
     pl.Float64(): "double",
     pl.Int64(): "bigint",
@@ -26,7 +26,7 @@ _SQL_TYPES: dict[pl.DataType, str] = {
 def create_table(connection: Connection, schema: str, name: str, columns: Schema) -> None:
     """Make a table with `columns`, or add to the one that is there the columns that it lacks."""
     table = qualified(schema, name)
-    typed = {column: f"{identifier(column)} {_SQL_TYPES[kind]}" for column, kind in columns.items()}
+    typed = {column: f"{identifier(column)} {SQL_TYPES[kind]}" for column, kind in columns.items()}
     connection.execute(f"create table if not exists {table} ({', '.join(typed.values())})")
     present = connection.sql(f"from {table}").columns
     for column in typed.keys() - set(present):

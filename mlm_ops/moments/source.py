@@ -22,7 +22,7 @@ _SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")
 #: Schemas of the results store, which no one fits models to.
 _OURS = frozenset({"mlm", "mlm_staging"})
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
-_TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
+TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
 _TABLE = re.compile(r"""(?:"(?:[^"]|"")+"|[^\W\d]\w*)(?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*)){0,2}""")
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d]\w*)')
 
@@ -57,7 +57,7 @@ class Source:
 
     def is_text(self, column: str) -> bool:
         """Whether a column is categorical wherever it stands."""
-        return _TEXT.fullmatch(self.types[column]) is not None
+        return TEXT.fullmatch(self.types[column]) is not None
 
     def stray_cells(self, column: str) -> str:
         """Where most cells of a text column are numbers, how many are none, and one of them; else nothing.
@@ -168,7 +168,7 @@ def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[s
                 f"A table name or SELECT needs a connection. Got {data!r} alone; pass connection=, or the path of a "
                 "CSV or Parquet file."
             )
-        return *_relation_of(data), connection.execute
+        return *named_relation(data), connection.execute
     if isinstance(data, duckdb.DuckDBPyRelation):
         return identifier(_FRAME), "the relation", lambda sql: data.query(_FRAME, sql)
     private = duckdb.connect()
@@ -232,7 +232,14 @@ def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def _relation_of(text: str) -> tuple[str, str]:
+def named_relation(text: str) -> tuple[str, str]:
+    """What stands after FROM for a table name or one SELECT, and how a person would name it.
+
+    Raises
+    ------
+    DataError
+        The text is neither.
+    """
     stripped = text.strip().rstrip(";").strip()
     if _TABLE.fullmatch(stripped):
         return quoted_table(stripped), f"table {stripped}"

@@ -127,7 +127,12 @@ def _residual_needs(source: Source, models: Sequence[Model]) -> tuple[tuple[Vari
 
 def key_expression(source: Source, key: str) -> str:
     """SQL of a grouping column: as it is where Python has the type, as text elsewhere, so that no digit is lost."""
-    return identifier(key) if _NATIVE_KEY.fullmatch(source.types[key]) else category(key)
+    return identifier(key) if is_native_key(source.types[key]) else category(key)
+
+
+def is_native_key(sql_type: str) -> bool:
+    """Whether Python has a grouping column's type."""
+    return _NATIVE_KEY.fullmatch(sql_type) is not None
 
 
 def complete(needs: Needs) -> str:

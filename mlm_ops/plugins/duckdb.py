@@ -1,0 +1,188 @@
+"""Models in DuckDB's SQL: ``FROM mlm('mathach ~ ses + (ses | school)', 'students')``.
+
+A table macro calls two functions of ours. The first turns the formula into one SQL statement before the query is
+planned, `query()` makes that statement part of the query, and the second fits the model to its one row. So the rows are
+those that the query itself sees: those of temporary and uncommitted tables too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import MlmError
+from mlm_ops.fitting import check_options, check_structures, fit_model
+from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.model import Model
+from mlm_ops.language.residual import parse_residual
+from mlm_ops.language.robust import check_robust, cluster_columns
+from mlm_ops.moments.one_query import Answer, OneQuery
+from mlm_ops.sql_tables import SQL_TYPES
+from mlm_ops.sql_text import identifier, literal
+from mlm_ops.tables import FIT_TABLES, TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mlm_ops.fitted import Fit
+
+#: The result table that each table function returns.
+FUNCTIONS = {
+    "mlm": "fixed_effects",
+    "mlm_variance_components": "variance_components",
+    "mlm_random_effects": "random_effects",
+    "mlm_fit_statistics": "fit_statistics",
+    "mlm_equations": "models",
+}
+#: Options of every table function, as `mlm_ops.fit` has them, and their defaults in SQL.
+OPTIONS = {
+    "estimator": "'reml'",
+    "df": "'satterthwaite'",
+    "weights": "null",
+    "residual": "null",
+    "covariance": "null",
+    "robust": "null",
+    "cluster": "null",
+}
+_ANSWER = ("described", "survey", "missing", "moments", "residual_sums")
+_TO_SQL = "mlm_moments_query"
+
+
+def register(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make ``mlm(formula, relation)`` and its sisters known to a connection.
+
+    They are temporary: nothing is written to the database, which may be read-only. A cursor is a connection of its own,
+    and takes a registration of its own.
+
+    Parameters
+    ----------
+    connection
+        Not inside a transaction that may be rolled back.
+
+    Examples
+    --------
+    >>> import duckdb
+    >>> connection = duckdb.connect()
+    >>> register(connection)
+    >>> _ = connection.execute("create table t as select g, g + n * n as y from range(3) a(g), range(4) b(n)")
+    >>> connection.sql("select term, estimate from mlm('y ~ 1 + (1 | g)', 't')").fetchall()
+    [('(Intercept)', 4.5)]
+    """
+    known = {name for (name,) in connection.execute("select function_name from duckdb_functions()").fetchall()}
+    if _TO_SQL not in known:
+        connection.create_function(_TO_SQL, _to_sql, None, "VARCHAR", null_handling="special")
+    for macro, table in FUNCTIONS.items():
+        function = f"mlm_fit_{table}"
+        if function not in known:
+            connection.create_function(
+                function, _fitting(table), None, _returned(table), type="arrow", null_handling="special"
+            )
+        connection.execute(_macro(macro, function))
+
+
+def _macro(name: str, function: str) -> str:
+    given = ", ".join(("formula", "relation", *OPTIONS))
+    options = ", ".join(f"{option} := {default}" for option, default in OPTIONS.items())
+    fitted = f"{function}({', '.join(_ANSWER)}, formula, relation, {', '.join(_cast(option) for option in OPTIONS)})"
+    asked = f"{_TO_SQL}(formula, relation, {', '.join(_cast(option) for option in OPTIONS)})"
+    return (
+        f"create or replace temp macro {name}(formula, relation, {options}) as table"
+        " select unnest(if(fault is null, found, error(fault)), recursive := true)"
+        f" from (select unnest([{fitted}], recursive := true) from query({asked}))"
+    )
+
+
+def _cast(option: str) -> str:
+    return f"{option}::map(varchar, varchar)" if option == "covariance" else f"{option}::varchar"
+
+
+def _returned(table: str) -> str:
+    fields = ", ".join(f"{identifier(name)} {SQL_TYPES[kind]}" for name, kind in TABLES[table].items())
+    return f"STRUCT(found STRUCT({fields})[], fault VARCHAR)"
+
+
+def _to_sql(*request: Any) -> str:
+    """The statement that asks for the moments; one that fails with our sentence where there is a fault."""
+    try:
+        return _Request(*request).query.sql
+    except MlmError as error:
+        # error() in SQL says the sentence alone; an exception here would stand behind DuckDB's words about functions
+        return f"select error({literal(str(error))}) as described, {', '.join(f'null as {n}' for n in _ANSWER[1:])}"
+
+
+class _Request:
+    """One call of a table function."""
+
+    def __init__(self, formula: str | None, relation: str | None, *options: Any) -> None:
+        if not formula or not relation:
+            raise MlmError(
+                "mlm() takes a formula and a table name or a SELECT in parentheses, both as text. "
+                f"Got {formula!r} and {relation!r}."
+            )
+        told = dict(zip(OPTIONS, options, strict=True))
+        self.estimator, self.df = told["estimator"], told["df"]
+        self.robust, self.cluster = told["robust"], told["cluster"]
+        check_options(self.estimator, self.df)
+        self.model = _model(formula, told)
+        check_structures(self.model)
+        check_robust(self.robust, self.cluster, self.df, multilevel=bool(self.model.random))
+        self.query = OneQuery(self.model, relation, cluster_columns(self.cluster))
+
+    def fit(self, answer: Answer) -> Fit:
+        """The fit."""
+        moments = self.query.moments(answer)
+        return fit_model(
+            self.model, moments, estimator=self.estimator, df=self.df, robust=self.robust, cluster=self.cluster
+        )
+
+
+def _model(formula: str, told: Mapping[str, Any]) -> Model:
+    model = parse_formula(formula, residual=parse_residual(told["residual"], told["weights"]))
+    return model.with_covariance(dict(told["covariance"])) if told["covariance"] else model
+
+
+def _fitting(table: str) -> Callable[..., Any]:
+    # without annotations: DuckDB evaluates those that it finds, and pyarrow is not imported yet
+    return lambda *arguments: _fit_rows(table, *arguments)
+
+
+def _fit_rows(table: str, *arguments: pa.ChunkedArray) -> pa.Array:
+    """The rows of one result table, or the fault that stood in the way."""
+    import pyarrow as pa
+
+    results = []
+    for i in range(len(arguments[0])):
+        described, survey, missing, moments, residual, *request = (column[i] for column in arguments)
+        answer = Answer(dict(described.as_py()), survey.as_py(), missing.as_py(), _columns(moments), _columns(residual))
+        try:
+            rows = FIT_TABLES[table](_Request(*(value.as_py() for value in request)).fit(answer)).to_dicts()
+            results.append({"found": rows, "fault": None})
+        except MlmError as error:
+            results.append({"found": None, "fault": str(error)})
+    return pa.array(results, type=_arrow_type(table))
+
+
+def _columns(rows: pa.Scalar) -> dict[str, NDArray[Any]]:
+    """Columns of a list of structs by name, as DuckDB's fetchnumpy has them; none of a null."""
+    if not rows.is_valid:
+        return {}
+    structs = rows.values
+    return {field.name: _array(structs.field(i)) for i, field in enumerate(structs.type)}
+
+
+def _array(values: pa.Array) -> NDArray[Any]:
+    array = values.to_numpy(zero_copy_only=False)
+    return np.ma.masked_array(array, values.is_null().to_numpy(zero_copy_only=False)) if values.null_count else array
+
+
+def _arrow_type(table: str) -> pa.DataType:
+    import pyarrow as pa
+    import polars as pl
+
+    fields = pl.DataFrame(schema=TABLES[table]).to_arrow().schema
+    row = pa.struct([pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type) for f in fields])
+    return pa.struct([("found", pa.list_(row)), ("fault", pa.string())])

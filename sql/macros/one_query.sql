@@ -1,0 +1,53 @@
+{# One row with everything that a model needs of a relation whose columns nobody knows beforehand: `described`, the
+   names and types of its columns; `survey`, `missing`, `moments` and `residual_sums`, the answers of the macros of these names.
+   For hosts that let us run one statement only, such as a table function.
+   columns: list of {expression, name}, what is made of each row; expected: names that the relation should have, null
+   where it has not; repeatable: whether the relation gives the same rows each time it is read;
+   survey_of, moments_of, residual_of: arguments of the macros, for the relation mlm_rows; a center may read mlm_survey. #}
+{% macro one_query(relation, columns, expected, repeatable, complete, survey_of, moments_of, residual_of=none) %}
+  {{- return(adapter.dispatch('one_query', 'mlm')(
+    relation, columns, expected, repeatable, complete, survey_of, moments_of, residual_of)) -}}
+{% endmacro %}
+
+{% macro default__one_query(relation, columns, expected, repeatable, complete, survey_of, moments_of, residual_of=none) %}
+with mlm_described as (
+  select list([column_name, column_type]) as columns
+  from (describe select * from {{ relation }})
+),
+mlm_rows as {{ 'not materialized' if repeatable else 'materialized' }} (
+  select
+    {%- for column in columns %}
+    {{ column.expression }} as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
+    {%- endfor %}
+  from (
+    select * from {{ relation }}
+    union all by name
+    select {% for name in expected %}null as {{ adapter.quote(name) }}{{ ', ' if not loop.last }}{% endfor %} where false
+  ) as expected
+),
+mlm_incomplete as (
+  select * from mlm_rows where not ({{ complete }})
+),
+mlm_survey as (
+  {{ survey('mlm_rows', survey_of.numbers, survey_of.categories, survey_of.units, complete) }}
+),
+mlm_missing as (
+  {{ missing('mlm_incomplete', survey_of.numbers, survey_of.categories, survey_of.units) }}
+),
+mlm_moments as (
+  {{ moments('mlm_rows', moments_of.units, moments_of.variables, moments_of.monomials, moments_of.constants, complete) }}
+)
+{%- if residual_of is not none %},
+mlm_residual as (
+  {{ residual_moments(
+    'mlm_rows', moments_of.units, moments_of.variables, moments_of.monomials, complete,
+    residual_of.precision, residual_of.stratum, residual_of.time) }}
+)
+{%- endif %}
+select
+  (select columns from mlm_described) as described,
+  (select found from mlm_survey as found) as survey,
+  (select found from mlm_missing as found) as missing,
+  (select list(found) from mlm_moments as found) as moments,
+  {% if residual_of is not none %}(select list(found) from mlm_residual as found){% else %}null{% endif %} as residual_sums
+{% endmacro %}
