@@ -62,7 +62,7 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = (),
             moments = read_moments(schema, survey, found)
             if cancels(moments):
                 moments = read_moments(schema, survey, _scan(source, needs, schema, around_unit_means=True))
-            moments = replace(moments, nested_in=_nested_levels(moments, levels))
+            moments = replace(moments, nested_in=nested_levels(moments, levels))
             structures = dict.fromkeys(m.residual for m in models if m.residual != PLAIN)
             return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in structures})
         # a column looked constant within units in the first rows, and is not: its sums are needed after all
@@ -146,7 +146,7 @@ def cancels(moments: Moments) -> bool:
     return False
 
 
-def _nested_levels(moments: Moments, levels: Sequence[str]) -> dict[str, GroupingFactor]:
+def nested_levels(moments: Moments, levels: Sequence[str]) -> dict[str, GroupingFactor]:
     """Lower levels whose labels repeat across the higher ones, and the columns that tell their units apart."""
     found: dict[str, GroupingFactor] = {}
     for i, level in enumerate(levels[:-1]):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import PLAIN, Column, Factor, Model, columns_of, walk
-from mlm_ops.moments.collect import cancels, make_schema, read_moments, unit_of
+from mlm_ops.moments.collect import cancels, make_schema, nested_levels, read_moments, unit_of
 from mlm_ops.moments.moments import Moments, Schema
 from mlm_ops.moments.render import expression, render
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
@@ -68,8 +68,8 @@ class OneQuery:
         Its formula's columns may turn out to be text.
     relation
         A table name or one SELECT.
-    keys
-        Further columns to group by.
+    levels, keys
+        As `collect` takes them.
 
     Raises
     ------
@@ -77,9 +77,10 @@ class OneQuery:
         The relation is neither.
     """
 
-    def __init__(self, model: Model, relation: str, keys: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: Model, relation: str, levels: tuple[str, ...] = (), keys: tuple[str, ...] = ()) -> None:
         self.model = model
-        self.keys = keys
+        self.levels = levels
+        self.keys = (*levels, *keys)
         self.relation, self.description = named_relation(relation)
 
     @cached_property
@@ -90,7 +91,7 @@ class OneQuery:
         center = {n: f"(select mean_x{i} from mlm_survey)" for i, n in enumerate(needs.all_numbers)}
         alias = {atom: f"a{i}" for i, atom in enumerate(schema.centers)}
         units = [identifier(name) for name in self._units.values()]
-        strata = {c: identifier(f"mlm_stratum_{i}") for i, c in enumerate(needs.strata)}
+        strata = {c: identifier(name) for c, name in self._strata.items()}
         residual = self.model.residual
         others = [*units, *strata.values()]
         return render(
@@ -137,8 +138,8 @@ class OneQuery:
         check_rows(source, [self.model], needs, survey)
         if self.model.residual.time and factors:
             raise DataError(
-                f"ar1({self.model.residual.time}) beside the factor {factors[0]!r} takes more than one SQL statement. Fit "
-                "the model with mlm_ops.fit in Python, or make the factor's indicators columns of numbers."
+                f"ar1({self.model.residual.time}) beside the factor {factors[0]!r} takes more than one SQL statement. "
+                "Fit the model with mlm_ops.fit in Python, or make the factor's indicators columns of numbers."
             )
         found = answer.moments
         varying = frozenset(
@@ -151,9 +152,10 @@ class OneQuery:
         moments = read_moments(schema, survey, self._chosen(schema, found, labels, order))
         if cancels(moments):
             raise DataError(
-                "The means of the groups lie so far apart that one SQL statement loses digits of what varies within them. "
-                "Fit the model with mlm_ops.fit in Python, which looks at the rows again."
+                "The means of the groups lie so far apart that one SQL statement loses digits of what varies within "
+                "them. Fit the model with mlm_ops.fit in Python, which looks at the rows again."
             )
+        moments = replace(moments, nested_in=nested_levels(moments, self.levels))
         if self.model.residual == PLAIN:
             return moments
         return replace(moments, residuals={self.model.residual: self._residual(source, moments, answer.residual)})
@@ -201,7 +203,20 @@ class OneQuery:
     def _units(self) -> dict[str, str]:
         """The columns to group by, and what they are called among the rows that the query makes."""
         names = (*self._needs.keys, *self._needs.categories, *sorted(self._perhaps_text))
-        return {name: f"mlm_unit_{i}" for i, name in enumerate(dict.fromkeys(names))}
+        return {name: f"{self._ours}unit_{i}" for i, name in enumerate(dict.fromkeys(names))}
+
+    @cached_property
+    def _ours(self) -> str:
+        """How names begin that no column of the model has."""
+        prefix = "mlm_"
+        while any(name.startswith(prefix) for name in map(str.lower, self._mentioned)):
+            prefix += "_"
+        return prefix
+
+    @cached_property
+    def _strata(self) -> dict[str, str]:
+        """The column of the residual's strata, and what it is called among the rows that the query makes."""
+        return dict.fromkeys(self._needs.strata, f"{self._ours}stratum")
 
     def _made_of_rows(self) -> list[dict[str, str]]:
         """Numbers under their own names, what is grouped by and strata as text."""
@@ -219,8 +234,8 @@ class OneQuery:
             if name not in always_text:
                 text = f"case when {_is_text(name)} then {text} else '' end"
             made.append({"expression": text, "name": unit})
-        for i, name in enumerate(needs.strata):
-            made.append({"expression": f"cast({identifier(name)} as varchar)", "name": f"mlm_stratum_{i}"})
+        for name, stratum in self._strata.items():
+            made.append({"expression": f"cast({identifier(name)} as varchar)", "name": stratum})
         return made
 
     def _survey(self, source: Source, needs: Needs, answer: Answer) -> Survey:
@@ -260,10 +275,10 @@ class OneQuery:
             for j, other in enumerate(rows[: i + 1]):
                 chosen[f"scatter_{i}_{j}"] = found[f"scatter_{max(at, other)}_{min(at, other)}"]
         for i, constant in enumerate(schema.constants):
-            is_factor = isinstance(constant, Factor)
-            chosen[f"low_{i}"] = (
-                labels[schema.keys.index(constant.column)].astype(str) if is_factor else found[f"low_{number[constant]}"]
-            )
+            if isinstance(constant, Factor):
+                chosen[f"low_{i}"] = labels[schema.keys.index(constant.column)].astype(str)
+            else:
+                chosen[f"low_{i}"] = found[f"low_{number[constant]}"]
         return {name: values[order] for name, values in chosen.items()}
 
     def _residual(self, source: Source, moments: Moments, found: Columns) -> ResidualMoments:

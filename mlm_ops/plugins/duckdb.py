@@ -7,17 +7,18 @@ those that the query itself sees: those of temporary and uncommitted tables too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
+from duckdb.func import FunctionNullHandling, PythonUDFType
 from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.fitting import check_options, check_structures, fit_model
-from mlm_ops.language.formula import parse_formula
-from mlm_ops.language.model import Model
+from mlm_ops.language.formula import level_columns
+from mlm_ops.language.levels import parse_model
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import check_robust, cluster_columns
 from mlm_ops.moments.one_query import Answer, OneQuery
@@ -40,6 +41,7 @@ FUNCTIONS = {
 }
 #: Options of every table function, as `mlm_ops.fit` has them, and their defaults in SQL.
 OPTIONS = {
+    "levels": "null",
     "estimator": "'reml'",
     "df": "'satterthwaite'",
     "weights": "null",
@@ -48,6 +50,7 @@ OPTIONS = {
     "robust": "null",
     "cluster": "null",
 }
+_OPTION_TYPES = {"levels": "varchar[]", "covariance": "map(varchar, varchar)"}
 _ANSWER = ("described", "survey", "missing", "moments", "residual_sums")
 _TO_SQL = "mlm_moments_query"
 
@@ -74,30 +77,31 @@ def register(connection: duckdb.DuckDBPyConnection) -> None:
     """
     known = {name for (name,) in connection.execute("select function_name from duckdb_functions()").fetchall()}
     if _TO_SQL not in known:
-        connection.create_function(_TO_SQL, _to_sql, None, "VARCHAR", null_handling="special")
+        connection.create_function(_TO_SQL, _to_sql, None, "VARCHAR", null_handling=FunctionNullHandling.SPECIAL)
     for macro, table in FUNCTIONS.items():
         function = f"mlm_fit_{table}"
         if function not in known:
             connection.create_function(
-                function, _fitting(table), None, _returned(table), type="arrow", null_handling="special"
+                function,
+                _fitting(table),
+                None,
+                _returned(table),
+                type=PythonUDFType.ARROW,
+                null_handling=FunctionNullHandling.SPECIAL,
             )
         connection.execute(_macro(macro, function))
 
 
 def _macro(name: str, function: str) -> str:
-    given = ", ".join(("formula", "relation", *OPTIONS))
     options = ", ".join(f"{option} := {default}" for option, default in OPTIONS.items())
-    fitted = f"{function}({', '.join(_ANSWER)}, formula, relation, {', '.join(_cast(option) for option in OPTIONS)})"
-    asked = f"{_TO_SQL}(formula, relation, {', '.join(_cast(option) for option in OPTIONS)})"
+    request = ", ".join(("formula", "relation", *(f"{o}::{_OPTION_TYPES.get(o, 'varchar')}" for o in OPTIONS)))
+    fitted = f"{function}({', '.join(_ANSWER)}, {request})"
+    # the inner unnest keeps DuckDB from calling the function anew for each of its two fields
     return (
         f"create or replace temp macro {name}(formula, relation, {options}) as table"
         " select unnest(if(fault is null, found, error(fault)), recursive := true)"
-        f" from (select unnest([{fitted}], recursive := true) from query({asked}))"
+        f" from (select unnest([{fitted}], recursive := true) from query({_TO_SQL}({request})))"
     )
-
-
-def _cast(option: str) -> str:
-    return f"{option}::map(varchar, varchar)" if option == "covariance" else f"{option}::varchar"
 
 
 def _returned(table: str) -> str:
@@ -127,10 +131,13 @@ class _Request:
         self.estimator, self.df = told["estimator"], told["df"]
         self.robust, self.cluster = told["robust"], told["cluster"]
         check_options(self.estimator, self.df)
-        self.model = _model(formula, told)
+        levels = tuple(told["levels"] or ())
+        self.model = parse_model(formula, levels, parse_residual(told["residual"], told["weights"]))
+        if told["covariance"]:
+            self.model = self.model.with_covariance(dict(told["covariance"]))
         check_structures(self.model)
         check_robust(self.robust, self.cluster, self.df, multilevel=bool(self.model.random))
-        self.query = OneQuery(self.model, relation, cluster_columns(self.cluster))
+        self.query = OneQuery(self.model, relation, level_columns(levels), cluster_columns(self.cluster))
 
     def fit(self, answer: Answer) -> Fit:
         """The fit."""
@@ -138,11 +145,6 @@ class _Request:
         return fit_model(
             self.model, moments, estimator=self.estimator, df=self.df, robust=self.robust, cluster=self.cluster
         )
-
-
-def _model(formula: str, told: Mapping[str, Any]) -> Model:
-    model = parse_formula(formula, residual=parse_residual(told["residual"], told["weights"]))
-    return model.with_covariance(dict(told["covariance"])) if told["covariance"] else model
 
 
 def _fitting(table: str) -> Callable[..., Any]:
@@ -154,7 +156,7 @@ def _fit_rows(table: str, *arguments: pa.ChunkedArray) -> pa.Array:
     """The rows of one result table, or the fault that stood in the way."""
     import pyarrow as pa
 
-    results = []
+    results: list[dict[str, Any]] = []
     for i in range(len(arguments[0])):
         described, survey, missing, moments, residual, *request = (column[i] for column in arguments)
         answer = Answer(dict(described.as_py()), survey.as_py(), missing.as_py(), _columns(moments), _columns(residual))
@@ -180,8 +182,8 @@ def _array(values: pa.Array) -> NDArray[Any]:
 
 
 def _arrow_type(table: str) -> pa.DataType:
-    import pyarrow as pa
     import polars as pl
+    import pyarrow as pa
 
     fields = pl.DataFrame(schema=TABLES[table]).to_arrow().schema
     row = pa.struct([pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type) for f in fields])

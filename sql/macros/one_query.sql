@@ -17,12 +17,12 @@ with mlm_described as (
 mlm_rows as {{ 'not materialized' if repeatable else 'materialized' }} (
   select
     {%- for column in columns %}
-    {{ column.expression }} as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
+    {{ column.expression }} as {{ identifier(column.name) }}{{ ',' if not loop.last }}
     {%- endfor %}
   from (
     select * from {{ relation }}
     union all by name
-    select {% for name in expected %}null as {{ adapter.quote(name) }}{{ ', ' if not loop.last }}{% endfor %} where false
+    select {% for name in expected %}null as {{ identifier(name) }}{{ ', ' if not loop.last }}{% endfor %} where false
   ) as expected
 ),
 mlm_incomplete as (

@@ -1,0 +1,224 @@
+"""``FROM mlm(…)`` gives what `mlm_ops.fit` gives, on every kind of relation, and its sentences for faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import mlm_ops as mlm
+from mlm_ops.plugins.duckdb import FUNCTIONS, register
+from mlm_ops.tables import FIT_TABLES, TABLES
+
+DATA = Path(__file__).parents[1] / "reference" / "data"
+TABLES_OF_DATA = {"students": "hsb", "sleep": "sleepstudy", "three": "sim_3lev", "ar1": "sim_ar1", "pen": "penicillin"}
+SIMPLE = "mathach ~ ses + (ses | school)"
+#: Sums are taken in another order where factors are keys, and a p value of 1e-100 has 250 times its statistic's error.
+NUMBERS, P_VALUES = 1e-12, 1e-9
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as opened:
+        register(opened)
+        for name, file in TABLES_OF_DATA.items():
+            opened.execute(f"create table {name} as from read_csv('{DATA / file}.csv', nullstr='')")
+        opened.execute("create table holes as select *, if(size % 3 = 0, null, ses) as gap from students")
+        yield opened
+
+
+def _option(value: Any) -> str:
+    return f"map {value}" if isinstance(value, dict) else repr(value)
+
+
+def from_sql(
+    connection: duckdb.DuckDBPyConnection, formula: str, relation: str, function: str = "mlm", **options: Any
+) -> pl.DataFrame:
+    named = "".join(f", {name} := {_option(value)}" for name, value in options.items())
+    return connection.sql(f"from {function}(?, ?{named})", params=[formula, relation]).pl()
+
+
+def same(ours: pl.DataFrame, expected: pl.DataFrame) -> None:
+    numbers = pl.selectors.by_name("p_value", "gradient", "evaluations", "seconds", require_all=False)
+    assert_frame_equal(ours.select(~numbers), expected.select(~numbers), rel_tol=NUMBERS, abs_tol=NUMBERS)
+    if "p_value" in expected.columns:
+        assert_frame_equal(ours.select("p_value"), expected.select("p_value"), rel_tol=P_VALUES, abs_tol=0)
+
+
+@pytest.mark.parametrize(
+    ("formula", "table", "options"),
+    [
+        (SIMPLE, "students", {}),
+        (SIMPLE, "students", {"df": "kenward-roger"}),
+        (SIMPLE, "students", {"robust": "CR2"}),
+        (SIMPLE, "students", {"estimator": "ml", "covariance": {"school": "diagonal"}}),
+        ("mathach ~ within(ses) * sector + between(ses) + (within(ses) | school)", "students", {}),
+        ("mathach ~ sex * ses + center(size, over=school) + (ses || school)", "students", {}),
+        ("mathach ~ within(sex) + between(sex) + log(size) + I(ses**2) + (1 | school)", "students", {}),
+        ("mathach ~ poly(ses, 2) + C(minority, ref='1') * C(sex, sum) + (1 | school)", "students", {}),
+        ("mathach ~ ses + sector", "students", {}),
+        ("mathach ~ ses * sex", "students", {"robust": "CR2", "cluster": "school"}),
+        ("within(mathach) ~ within(ses) + (0 + within(ses) | school)", "students", {}),
+        ("mathach ~ sex * ses + (1 | school)", "students", {"weights": "size"}),
+        ("mathach ~ ses * sex + (1 | school)", "students", {"residual": "by(sex)"}),
+        ("mathach ~ ses + minority + (1 | school)", "students", {"residual": "by(minority)"}),
+        ("Reaction ~ Days + (1 | Subject)", "sleep", {"residual": "ar1(Days)"}),
+        ("y ~ x + within(x, class) + z + (x | school/class)", "three", {}),
+        ("diameter ~ 1 + (1 | plate) + (1 | sample)", "pen", {}),
+        ("mathach ~ gap + (1 | school)", "holes", {}),
+        (
+            "level 1: mathach ~ within(ses)\nlevel 2:\n  intercept: sector + random\n  within(ses): sector + random",
+            "students",
+            {"levels": ["school"]},
+        ),
+    ],
+)
+def test_the_numbers_are_those_of_python(
+    connection: duckdb.DuckDBPyConnection, formula: str, table: str, options: dict[str, Any]
+) -> None:
+    expected = mlm.fit(formula, table, connection=connection, **options)
+    same(from_sql(connection, formula, table, **options), expected.fixed_effects)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_function_returns_its_table(connection: duckdb.DuckDBPyConnection, function: str) -> None:
+    formula = "mathach ~ within(ses) * sex + (within(ses) | school)"
+    table = FUNCTIONS[function]
+    ours = from_sql(connection, formula, "students", function)
+    assert ours.schema == pl.Schema(TABLES[table])
+    same(ours, FIT_TABLES[table](mlm.fit(formula, "students", connection=connection)))
+
+
+def test_what_a_relation_may_be(connection: duckdb.DuckDBPyConnection) -> None:
+    expected = mlm.fit(SIMPLE, "(select * from students where ses > 0)", connection=connection).fixed_effects
+    connection.execute("create or replace view positive as from students where ses > 0")
+    connection.execute("create or replace temp table chosen as from positive")
+    for relation in (
+        "positive",
+        "memory.main.positive",
+        "chosen",
+        "(select * from students where ses > 0)",
+        "select * from students where ses > 0 -- no end",
+        "(with kept as (from students where ses > 0) from kept)",
+        '"positive"',
+    ):
+        same(from_sql(connection, SIMPLE, relation), expected)
+
+
+def test_it_sees_what_the_transaction_sees() -> None:
+    with duckdb.connect() as connection:
+        register(connection)
+        connection.execute("begin")
+        connection.execute(f"create table students as from '{DATA / 'hsb.csv'}'")
+        connection.execute("delete from students where ses < 0")
+        ours = connection.sql("select n_obs from mlm_fit_statistics('mathach ~ sex + (1 | school)', 'students')")
+        assert ours.fetchall() == connection.execute("select count(*) from students").fetchall()
+        connection.execute("rollback")
+
+
+def test_prepared_statements_take_new_values(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("prepare fitted as select term from mlm($1, $2)")
+    for formula, last in ((SIMPLE, "ses"), ("mathach ~ sex + (1 | school)", "sex[Male]")):
+        rows = connection.execute(f"execute fitted('{formula}', 'students')").fetchall()
+        assert rows[-1][0] == last
+
+
+def test_it_is_a_table_like_any_other(connection: duckdb.DuckDBPyConnection) -> None:
+    rows = connection.execute(
+        f"with raw as (from mlm('{SIMPLE}', 'students')), split as (from mlm('mathach ~ within(ses) + (1 | school)',"
+        " 'students')) select raw.estimate > split.estimate from raw, split where raw.term = 'ses' and split.level = 1"
+        " and split.term <> '(Intercept)'"
+    ).fetchall()
+    assert rows == [(True,)]
+    connection.execute(f"create or replace table kept as from mlm('{SIMPLE}', 'students')")
+    assert connection.execute("select count(*) from kept").fetchall() == [(2,)]
+
+
+def test_hostile_names(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        'create or replace table "drop table students; --" as select mathach as "a""b\'c", ses as "select", '
+        'sex as "x; drop table students", school as "Schule ß", minority as mlm_unit_0 from students'
+    )
+    formula = "`a\"b'c` ~ `select` * `x; drop table students` + mlm_unit_0 + (`select` | `Schule ß`)"
+    plain = mlm.fit("mathach ~ ses * sex + minority + (ses | school)", "students", connection=connection)
+    ours = from_sql(connection, formula, '"drop table students; --"')
+    same(ours.select("estimate", "std_error"), plain.fixed_effects.select("estimate", "std_error"))
+    assert connection.execute("select count(*) from students").fetchall() == [(7185,)]
+
+
+@pytest.mark.parametrize(
+    ("formula", "relation", "options", "sentence"),
+    [
+        (
+            "mathach ~ sess + (1 | school)",
+            "students",
+            "",
+            "Column 'sess' is not in table students. Did you mean 'ses'?",
+        ),
+        ("mathach ~ Ses + (1 | school)", "students", "", "Column 'Ses' is not in table students. Did you mean 'ses'?"),
+        ("mathach ~ ses + (1 | school", "students", "", "the parenthesis opened at column 17 is not closed"),
+        ("mathach ~ log(sex) + (1 | school)", "students", "", "The column 'sex' holds text (VARCHAR), and log(sex)"),
+        ("mathach ~ log(ses) + (1 | school)", "students", "", "log(ses) is undefined in 3566 of 7185 rows"),
+        ("sex ~ ses + (1 | school)", "students", "", "The outcome 'sex' holds text (VARCHAR)"),
+        ("mathach ~ C(sex, ref='x') + (1 | school)", "students", "", "The reference level of C(sex, ref='x') does not"),
+        ("mathach ~ within(size) + (1 | school)", "students", "", "within(size) is zero in every row"),
+        (
+            "mathach ~ ses + (1 | school)",
+            "(select * from students where false)",
+            "",
+            "There are no rows in the SELECT.",
+        ),
+        ("mathach ~ ses", "students; drop table students", "", "The data are neither a table name nor a SELECT."),
+        ("mathach ~ ses", "(select 1); drop table students", "", "The data are one table name or one SELECT."),
+        ("mathach ~ ses", "select 1) union all (select 2", "", "The data are neither a table name nor a SELECT."),
+        ("mathach ~ ses", "drop table students", "", "The data are one"),
+        ("mathach ~ ses", "", "", "mlm() takes a formula and a table name or a SELECT"),
+        ("mathach ~ ses + (1 | school)", "students", "df := 'both'", "Unknown df. Got 'both'; expected one of"),
+        ("mathach ~ ses", "students", "robust := 'CR2'", "Robust errors of single-level regression need clusters."),
+        ("mathach ~ ses", "students", "residual := 'by(sex'", "is not closed"),
+        (
+            "mathach ~ ses + sex + (1 | school)",
+            "students",
+            "residual := 'ar1(size)'",
+            "Fit the model with mlm_ops.fit in",
+        ),
+        ("y ~ day + (1 | g)", "(select 1 as g, current_date as day, 2 as y)", "", "'day' is neither numeric nor text."),
+    ],
+)
+def test_faults_are_sentences(
+    connection: duckdb.DuckDBPyConnection, formula: str, relation: str, options: str, sentence: str
+) -> None:
+    named = f", {options}" if options else ""
+    with pytest.raises(duckdb.InvalidInputException) as caught:
+        connection.execute(f"from mlm(?, ?{named})", [formula, relation]).fetchall()
+    assert sentence in str(caught.value)
+    assert str(caught.value).startswith("Invalid Input Error: ")
+    assert "Python exception" not in str(caught.value)
+    assert connection.execute("select count(*) from students").fetchall() == [(7185,)]
+
+
+def test_far_means_are_refused_not_wrong(connection: duckdb.DuckDBPyConnection) -> None:
+    far = "(select i % 9 as g, (i % 9) * 1e9 + (i * 37 % 101) / 50 as x, x * 1e-9 + i % 7 as y from range(500) r(i))"
+    with pytest.raises(duckdb.InvalidInputException, match=r"lie so far apart .* Fit the model with mlm_ops\.fit"):
+        from_sql(connection, "y ~ x + (1 | g)", far)
+
+
+def test_a_cursor_takes_a_registration_of_its_own(connection: duckdb.DuckDBPyConnection) -> None:
+    with connection.cursor() as cursor:
+        register(cursor)
+        register(cursor)
+        assert len(from_sql(cursor, SIMPLE, "students")) == 2
+        assert len(from_sql(connection, SIMPLE, "students")) == 2
+
+
+def test_a_read_only_database_is_enough(tmp_path: Path) -> None:
+    with duckdb.connect(tmp_path / "school.duckdb") as writer:
+        writer.execute(f"create table students as from '{DATA / 'hsb.csv'}'")
+    with duckdb.connect(tmp_path / "school.duckdb", read_only=True) as reader:
+        register(reader)
+        assert len(from_sql(reader, SIMPLE, "students")) == 2
