@@ -21,7 +21,8 @@ from mlm_ops.language.formula import level_columns
 from mlm_ops.language.levels import parse_model
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import check_robust, cluster_columns
-from mlm_ops.moments.one_query import Answer, OneQuery
+from mlm_ops.moments.one_answer import Answer, read_answer
+from mlm_ops.moments.one_query import OneQuery
 from mlm_ops.sql_tables import SQL_TYPES
 from mlm_ops.sql_text import identifier, literal
 from mlm_ops.tables import FIT_TABLES, TABLES
@@ -141,7 +142,7 @@ class _Request:
 
     def fit(self, answer: Answer) -> Fit:
         """The fit."""
-        moments = self.query.moments(answer)
+        moments = read_answer(self.query, answer)
         return fit_model(
             self.model, moments, estimator=self.estimator, df=self.df, robust=self.robust, cluster=self.cluster
         )

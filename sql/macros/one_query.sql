@@ -17,29 +17,29 @@ with mlm_described as (
 mlm_rows as {{ 'not materialized' if repeatable else 'materialized' }} (
   select
     {%- for column in columns %}
-    {{ column.expression }} as {{ identifier(column.name) }}{{ ',' if not loop.last }}
+    {{ column.expression }} as {{ mlm.identifier(column.name) }}{{ ',' if not loop.last }}
     {%- endfor %}
   from (
     select * from {{ relation }}
     union all by name
-    select {% for name in expected %}null as {{ identifier(name) }}{{ ', ' if not loop.last }}{% endfor %} where false
+    select {% for name in expected %}null as {{ mlm.identifier(name) }}{{ ', ' if not loop.last }}{% endfor %} where false
   ) as expected
 ),
 mlm_incomplete as (
   select * from mlm_rows where not ({{ complete }})
 ),
 mlm_survey as (
-  {{ survey('mlm_rows', survey_of.numbers, survey_of.categories, survey_of.units, complete) }}
+  {{ mlm.survey('mlm_rows', survey_of.numbers, survey_of.categories, survey_of.units, complete) }}
 ),
 mlm_missing as (
-  {{ missing('mlm_incomplete', survey_of.numbers, survey_of.categories, survey_of.units) }}
+  {{ mlm.missing('mlm_incomplete', survey_of.numbers, survey_of.categories, survey_of.units) }}
 ),
 mlm_moments as (
-  {{ moments('mlm_rows', moments_of.units, moments_of.variables, moments_of.monomials, moments_of.constants, complete) }}
+  {{ mlm.moments('mlm_rows', moments_of.units, moments_of.variables, moments_of.monomials, moments_of.constants, complete) }}
 )
 {%- if residual_of is not none %},
 mlm_residual as (
-  {{ residual_moments(
+  {{ mlm.residual_moments(
     'mlm_rows', moments_of.units, moments_of.variables, moments_of.monomials, complete,
     residual_of.precision, residual_of.stratum, residual_of.time) }}
 )
