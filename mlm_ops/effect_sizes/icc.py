@@ -87,6 +87,8 @@ def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffec
         Empirical Bayes estimates, a block each as in `Estimate.blocks`.
     """
     design = fitted.design
+    if design.split is not None:
+        return []
     conditional = any(column.variables for column in design.fixed.columns)
     alone = _intercepts_alone(fitted)
     shares = np.array([tau[0, 0] for tau in fitted.tau]) if alone else np.zeros(0)

@@ -74,6 +74,8 @@ def r_squared(model: Model, moments: Moments, fitted: Estimate, null: Estimate |
     """
     if fitted.design.split is not None and fitted.design.levels:
         return []  # the variance that the other part of the outcome has taken away is no part of a total
+    if _parted(fitted):
+        return []
     null = null or null_estimate(model, moments, fitted)
     if not fitted.design.levels:
         return _of_regression(fitted, null)
@@ -86,6 +88,8 @@ def r_squared(model: Model, moments: Moments, fitted: Estimate, null: Estimate |
 
 def shares(model: Model, moments: Moments, fitted: Estimate) -> list[Measure]:
     """The measures that need no other model; for single-level regression all."""
+    if _parted(fitted):
+        return []
     if not fitted.design.levels:
         return _of_regression(fitted, null_estimate(model, moments, fitted))
     if fitted.design.split is not None:
@@ -262,6 +266,11 @@ def changes(ours: Sequence[Measure], theirs: Sequence[Measure], name: str) -> li
         for m in ours
         if m.measure in known
     ]
+
+
+def _parted(fitted: Estimate) -> bool:
+    """Whether a part of the outcome is modelled that has levels itself: its observations are no rows."""
+    return fitted.design.split is not None and bool(fitted.design.levels)
 
 
 def _of_regression(fitted: Estimate, null: Estimate) -> list[Measure]:

@@ -40,22 +40,38 @@ def coefficient_tests(
     confidence
         Of the intervals.
     """
+    method = DF_METHODS[method](fitted) if isinstance(method, str) else method
+    return combination_tests(fitted.gamma, method, np.eye(len(fitted.gamma)), confidence)
+
+
+def combination_tests(
+    gamma: Array, method: DfMethod, combinations: Array, confidence: float = 0.95
+) -> CoefficientTests:
+    """T tests and Wald intervals of linear combinations of the coefficients, each by itself.
+
+    Parameters
+    ----------
+    gamma
+        (p,) coefficients.
+    combinations
+        (k, p) L; every array of the result is (k,).
+    """
     from scipy.special import stdtr, stdtrit  # 0.4 s: not for those who only import the package
 
-    method = DF_METHODS[method](fitted) if isinstance(method, str) else method
-    gamma, std_error = fitted.gamma, np.sqrt(np.diag(method.vcov))
-    df = method.degrees(np.eye(len(gamma)))
+    estimate = combinations @ gamma
+    std_error = np.sqrt(np.einsum("ki,ij,kj->k", combinations, method.vcov, combinations))
+    df = method.degrees(combinations)
     with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = gamma / std_error
+        statistic = estimate / std_error
     margin = stdtrit(df, 0.5 + confidence / 2) * std_error
     return CoefficientTests(
-        estimate=gamma,
+        estimate=estimate,
         std_error=std_error,
         df=df,
         statistic=statistic,
         p_value=2 * stdtr(df, -np.abs(statistic)),
-        conf_low=gamma - margin,
-        conf_high=gamma + margin,
+        conf_low=estimate - margin,
+        conf_high=estimate + margin,
     )
 
 

@@ -15,6 +15,7 @@ import polars as pl
 from mlm_ops.tables.answers import contrast_test, intervals
 from mlm_ops.tables.columns import KEYS, RUNS, Schema
 from mlm_ops.tables.comparisons import COMPARISONS, comparisons
+from mlm_ops.tables.contextual import CONTEXTUAL_EFFECTS, contextual_effects
 from mlm_ops.tables.diagnostics import DIAGNOSTICS, diagnostics
 from mlm_ops.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, fixed_effects, random_effects
 from mlm_ops.tables.explained import R_SQUARED, r_squared, r_squared_changes
@@ -33,6 +34,7 @@ __all__ = [
     "TABLES",
     "Schema",
     "comparisons",
+    "contextual_effects",
     "contrast_test",
     "diagnostics",
     "fit_statistics",
@@ -58,6 +60,7 @@ TABLES: dict[str, Schema] = {
     "r_squared": R_SQUARED,
     "icc": ICC,
     "standard_errors": STANDARD_ERRORS,
+    "contextual_effects": CONTEXTUAL_EFFECTS,
     "ladder_steps": LADDER_STEPS,
     "diagnostics": DIAGNOSTICS,
     "models": MODELS,
@@ -72,6 +75,7 @@ FIT_TABLES: dict[str, Callable[[Fit], pl.DataFrame]] = {
     "r_squared": r_squared,
     "icc": icc,
     "standard_errors": standard_errors,
+    "contextual_effects": contextual_effects,
     "models": models,
 }
 

@@ -175,6 +175,13 @@ def test_regression_has_the_ordinary_ones(students: pl.DataFrame) -> None:
     assert found["ordinary_adjusted"] == pytest.approx(1 - (1 - r**2) * 7184 / 7183, rel=1e-10)
 
 
+def test_the_within_part_has_its_own(students: pl.DataFrame) -> None:
+    found = of(mlm.fit("within(mathach, school) ~ within(ses, school)", students))
+    deviation = students.select(pl.col("mathach") - pl.col("mathach").mean().over("school")).to_series()
+    r = np.corrcoef(students["deviation"], deviation)[0, 1]
+    assert found["ordinary"] == pytest.approx(r**2, rel=1e-10)
+
+
 def test_changes_are_differences(students: pl.DataFrame) -> None:
     smaller, larger = (
         mlm.fit(f"mathach ~ {fixed} + (1 | school)", students) for fixed in ("within(ses)", "within(ses) + sector")

@@ -70,4 +70,11 @@ COLUMNS: dict[str, str] = {
     "naive_std_error": "Of least squares, as if all rows were independent",
     "robust_std_error": "Of least squares, robust to clusters (CR2)",
     "std_error_ratio": "Standard error of the multilevel model over the naive one",
+    "predictor": "The variable whose effect this is",
+    "within": "Effect of the variable within groups",
+    "between": "Effect of the variable's group mean between groups",
+    "predicted_bias": "What the sampling error of the group means is predicted to add to the estimate",
+    "corrected": "The estimate without that bias",
+    "corrected_std_error": "Its standard error, the reliability taken as known",
+    "bias_matters": "Whether the predicted bias exceeds 0.4 standard errors",
 }

@@ -1,0 +1,163 @@
+"""What a fit holds and what is inferred from it, each once; `fitted.Fit` adds the tables and the questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.inference.f_tests import DfMethod as TestMethod
+from mlm_ops.inference.fixed_effects import DF_METHODS, CoefficientTests, coefficient_tests
+from mlm_ops.inference.random_effects import RandomEffects, random_effects
+from mlm_ops.inference.robust import NormalRobust, cluster_robust
+from mlm_ops.inference.variance import VarianceErrors, variance_errors
+from mlm_ops.language.equations import Structure
+from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
+from mlm_ops.language.robust import Robust
+from mlm_ops.moments.moments import Moments
+
+Estimator = Literal["reml", "ml"]
+DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
+
+
+@dataclass(frozen=True, repr=False)
+class FitRecord:
+    """A fitted multilevel model.
+
+    Attributes
+    ----------
+    model
+        What was asked for.
+    result
+        The estimate, on the user's scale.
+    estimator, df
+        How it was fitted and is tested.
+    seconds
+        Design and estimation, without the scan.
+    n_rows, n_dropped
+        Rows that the data held, and how many of them miss a value, by column.
+    moments
+        What the data taught; predictions center with these means.
+    robust
+        Which cluster-robust errors the tests rest on, over the design's clusters; None for the model's own.
+    remarks
+        What a reader must know of how the model came about.
+    """
+
+    model: Model
+    result: Estimate
+    estimator: Estimator
+    df: DfMethod
+    seconds: float
+    n_rows: int
+    n_dropped: dict[str, int]
+    moments: Moments
+    robust: Robust | None = None
+    remarks: tuple[str, ...] = ()
+
+    @cached_property
+    def method(self) -> TestMethod:
+        """Covariance matrix and degrees of freedom by which fixed effects are tested."""
+        clusters = self.result.design.clusters
+        if self.robust is None or clusters is None:
+            return DF_METHODS[self.df](self.result)
+        robust = cluster_robust(self.result, self.robust, clusters)
+        return NormalRobust(robust) if self.df == "none" else robust
+
+    @cached_property
+    def tests(self) -> CoefficientTests:
+        """Tests of the fixed effects."""
+        return coefficient_tests(self.result, self.method)
+
+    @cached_property
+    def variance_errors(self) -> VarianceErrors:
+        """Standard errors of the variance components."""
+        return variance_errors(self.result)
+
+    @cached_property
+    def predictions(self) -> list[RandomEffects]:
+        """Empirical Bayes estimates, block by block."""
+        return random_effects(self.result)
+
+    @property
+    def structure(self) -> Structure:
+        """What the equations are made of."""
+        design = self.result.design
+        residual = design.residual
+        return Structure(
+            self.model.outcome_name,
+            design.fixed.columns,
+            random=tuple(tuple(block.columns for block in level.blocks) for level in design.levels),
+            variable_levels=design.variable_levels,
+            crossed=not design.nested,
+            covariances=tuple(tuple(block.covariance for block in level.blocks) for level in design.levels),
+            groups=tuple(group_name(level.group) for level in design.levels),
+            residual=self.model.residual,
+            strata=residual.strata if residual is not None and len(residual.strata) > 1 else (),
+        )
+
+    @property
+    def vcov(self) -> NDArray[np.float64]:
+        """(p, p) covariance matrix of the fixed effects; with Kenward-Roger and robust errors theirs."""
+        return self.method.vcov
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimisation ended at a minimum."""
+        return self.result.optimum.converged
+
+    @property
+    def singular(self) -> bool:
+        """Whether a T is of deficient rank."""
+        return self.result.optimum.singular
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        found = list(self.remarks)
+        optimum, fixed, split = self.result.optimum, self.result.design.fixed, self.result.design.split
+        if split is not None and split.part == "within":
+            lost = ", ".join(fixed.absorbed)
+            found.append(
+                f"the {split.size} means of {group_name(split.group)} are taken out of the outcome and of every "
+                "predictor" + (f", which leaves nothing of {lost}" if lost else "")
+            )
+        if aliased := [name for name in fixed.aliased if name not in fixed.absorbed]:
+            found.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
+        found += self._confusions()
+        if optimum.singular:
+            found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
+        if optimum.undetermined:
+            found.append(
+                "the data do not determine some variance: its value is where the search began, and means nothing"
+            )
+        if not optimum.converged:
+            found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
+        if self.robust is not None and (clusters := self.result.design.clusters) is not None:
+            found.append(
+                f"standard errors, df and p values of the fixed effects are cluster-robust: {self.robust} over "
+                f"{clusters.size} clusters of {group_name(clusters.group)}"
+            )
+        dropped = {name: count for name, count in self.n_dropped.items() if count}
+        if dropped:
+            counts = ", ".join(f"{name} {count}" for name, count in dropped.items())
+            found.append(
+                f"{self.n_rows - self.moments.n_obs} of {self.n_rows} rows left out for missing values ({counts})"
+            )
+        return found
+
+    def _confusions(self) -> list[str]:
+        """Grouping factors that also stand among the predictors, which is rarely meant."""
+        units = {name for group in self.model.groups for name in group}
+        plain = (v for term in self.model.fixed for v in term.variables if isinstance(v, Column | Factor))
+        both = dict.fromkeys(name for v in plain for name in columns_of(v) if name in units)
+        taken = {True: "a coefficient for each of its units", False: "its labels taken as amounts"}
+        return [
+            f"{name} is a grouping factor and also a predictor, {taken[name in self.moments.schema.levels]}; if that "
+            "is not meant, remove it from the fixed part"
+            for name in both
+        ]
