@@ -11,6 +11,7 @@ from mlm_ops.estimation.covariance import COVARIANCES
 from mlm_ops.estimation.estimate import estimate
 from mlm_ops.fitted import DfMethod, Estimator, Fit
 from mlm_ops.inference.fixed_effects import DF_METHODS
+from mlm_ops.language.covariance import Structure, with_covariance
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.levels import parse_model
 from mlm_ops.language.model import Model, group_name
@@ -38,7 +39,7 @@ def fit(
     df: DfMethod = "satterthwaite",
     weights: str | None = None,
     residual: str | None = None,
-    covariance: Mapping[str, str] | None = None,
+    covariance: Mapping[str, Structure] | None = None,
     robust: Robust | None = None,
     cluster: str | None = None,
 ) -> Fit:
@@ -68,7 +69,9 @@ def fit(
         the lowest units over whole-number times) and ``fixed(column)`` (variances proportional to a known column).
     covariance
         Structure of T by grouping factor: ``"unstructured"`` (as formulas mean it), ``"diagonal"`` (independent
-        effects), ``"compound"`` (equal variances and covariances), ``"identity"`` (independent, equal variances).
+        effects), ``"compound"`` (equal variances and covariances), ``"identity"`` (independent, equal variances); or T
+        itself, known and not estimated: a number for one effect, a matrix in the order of the terms for several. A
+        block is named as the formula writes it, ``"0 + x | school"``, where a factor has more than one.
     robust
         Cluster-robust standard errors of the fixed effects: ``"CR0"``, ``"CR1"``, ``"CR1S"`` (as Stata), or ``"CR2"``
         (unbiased under the model, for few clusters too), with their own degrees of freedom.
@@ -91,7 +94,7 @@ def fit(
     levels = (levels,) if isinstance(levels, str) else tuple(levels)
     model = parse_model(formula, levels, parse_residual(residual, weights))
     if covariance:
-        model = model.with_covariance(covariance)
+        model = with_covariance(model, covariance)
     check_robust(robust, cluster, df, multilevel=bool(model.random))
     moments = collect(open_source(data, connection), [model], level_columns(levels), cluster_columns(cluster))
     return fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
@@ -129,8 +132,8 @@ def check_options(estimator: str, df: str) -> None:
 def check_structures(model: Model) -> None:
     """Refuse covariance structures that do not exist."""
     for block in model.random:
-        if block.covariance not in COVARIANCES:
+        if isinstance(block.covariance, str) and block.covariance not in COVARIANCES:
             raise MlmError(
                 f"Unknown covariance structure. Got {block.covariance!r} for {group_name(block.group)}; "
-                f"expected one of {', '.join(COVARIANCES)}."
+                f"expected one of {', '.join(COVARIANCES)}, a variance, or a matrix."
             )

@@ -94,7 +94,10 @@ class FitRecord:
             random=tuple(tuple(block.columns for block in level.blocks) for level in design.levels),
             variable_levels=design.variable_levels,
             crossed=not design.nested,
-            covariances=tuple(tuple(block.covariance for block in level.blocks) for level in design.levels),
+            covariances=tuple(
+                tuple(b.covariance if isinstance(b.covariance, str) else "unstructured" for b in level.blocks)
+                for level in design.levels
+            ),
             groups=tuple(group_name(level.group) for level in design.levels),
             residual=self.model.residual,
             strata=residual.strata if residual is not None and len(residual.strata) > 1 else (),

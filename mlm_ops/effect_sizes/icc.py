@@ -220,13 +220,14 @@ def _profile(criterion: Criterion, theta: Array, place: int, lowest: float) -> C
 
 
 def _interval(moments: Moments, fitted: Estimate, k: int) -> tuple[float | None, float | None, str | None]:
-    """Exact for balanced one-way data, by profile for others; by Wald for crossed factors, whose profile is dear."""
+    """Exact for balanced one-way data, by profile for others; by Wald for crossed factors, and where T is given."""
     if fitted.design.residual is not None:
         return None, None, None
     squares = _one_way(moments, fitted)
-    if squares is not None:
+    given = any(block.known for block in fitted.criterion.blocks)
+    if squares is not None and not given:
         return *exact_interval(*squares), "exact F"
-    if fitted.design.nested:
+    if fitted.design.nested and not given:
         return *profile_interval(fitted, k), "profile"
     limits = wald_interval(fitted, k)
     return (*limits, "wald") if limits is not None else (None, None, None)

@@ -145,6 +145,53 @@ class Spectral:
         return np.where(leaving, np.sqrt(_RESTART), theta) if leaving.any() else None
 
 
+class Known:
+    """A T that is given: ``Lambda = theta root`` with theta = 1 / sigma and ``T = root root'``.
+
+    Parameters
+    ----------
+    root
+        (q, q), in the engine's basis and units.
+    """
+
+    def __init__(self, root: Array) -> None:
+        self._root = root
+
+    def start(self, q: int) -> Array:
+        """Of sigma one, which is the outcome's root mean square."""
+        return np.ones(1)
+
+    def near(self, relative: Array) -> Array:
+        """As `start`: there is nothing to estimate."""
+        return self.start(len(relative))
+
+    def factor(self, theta: Array, q: int) -> Array:
+        """``theta root``."""
+        lam: Array = theta[0] * self._root
+        return lam
+
+    def pull_back(self, lam_bar: Array) -> Array:
+        """The inner product with the root."""
+        return np.array([(self._root * lam_bar).sum()])
+
+    def normalise(self, theta: Array, q: int) -> Array:
+        """Positive."""
+        return np.abs(theta)
+
+    def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
+        """None: a variance that is given as zero stays so."""
+        return None
+
+
+def square_root(matrix: Array) -> Array:
+    """A square root ``R R' = matrix`` of a positive semi-definite matrix, whatever the effects' units."""
+    scale = np.sqrt(np.diag(matrix))
+    scale = np.where(scale > 0, scale, 1.0)
+    values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
+    root: Array = scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
+    return root
+
+
 def _flat(by_covariance: Array) -> float:
     """The slope above which a deviance does not fall."""
     return -1e-6 * max(1.0, float(np.abs(by_covariance).max()))

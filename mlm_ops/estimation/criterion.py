@@ -1,6 +1,7 @@
-"""The ML or REML deviance as a function of theta, profiled over the fixed effects and sigma2.
+"""The ML or REML deviance as a function of theta, profiled over the fixed effects and, where it can be, sigma2.
 
-Bates, Maechler, Bolker and Walker (2015), Journal of Statistical Software 67(1), eqs. 35 and 42, from moments.
+Bates, Maechler, Bolker and Walker (2015), Journal of Statistical Software 67(1), eqs. 35 and 42, from moments. A T that
+is given ties Lambda to sigma, so that sigma2 is a parameter then: theta ends in 1 / sigma, in which Lambda is linear.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.covariance import COVARIANCES, Covariance
+from mlm_ops.estimation.blocks import Block
 from mlm_ops.estimation.curvature import hessian_by_covariance
 from mlm_ops.estimation.engine import Engine
 from mlm_ops.estimation.residual import log_determinant as residual_log_determinant
@@ -21,21 +22,6 @@ from mlm_ops.estimation.residual import log_determinant_derivatives, n_rho, weig
 from mlm_ops.moments.residual import ResidualDesign
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A random block: its level in the nest, its place among the level's effects, and the place of its theta."""
-
-    level: int
-    effects: slice
-    theta: slice
-    covariance: Covariance
-
-    @property
-    def size(self) -> int:
-        """Random effects q."""
-        return int(self.effects.stop - self.effects.start)
 
 
 @dataclass(frozen=True)
@@ -54,6 +40,10 @@ class Solution:
         Profiled residual sum of squares.
     degrees
         What it is divided by: N - p for REML, N for ML.
+    sigma2
+        The residual variance.
+    theta
+        Where this is.
     lams
         (q, q) Lambda of each factor.
     rho
@@ -67,15 +57,12 @@ class Solution:
     beta: Array
     residual: float
     degrees: int
+    sigma2: float
+    theta: Array
     lams: list[Array]
     rho: Array
     engine: Engine
     trace: Any
-
-    @property
-    def sigma2(self) -> float:
-        """The residual variance."""
-        return self.residual / self.degrees
 
 
 @dataclass(frozen=True)
@@ -94,6 +81,8 @@ class Criterion:
         Rows N.
     reml
         Whether the likelihood is restricted.
+    profiled
+        Whether sigma2 is profiled out; else 1 / sigma is theta's last element.
     """
 
     engine_of: Callable[[Array], Engine]
@@ -101,21 +90,27 @@ class Criterion:
     n_obs: int
     reml: bool
     residual: ResidualDesign | None = None
+    profiled: bool = True
 
     @property
     def n_random(self) -> int:
         """Parameters of the random effects, which stand first in theta."""
-        return int(self.blocks[-1].theta.stop) if self.blocks else 0
+        return sum(block.n_estimated for block in self.blocks)
+
+    @property
+    def n_relative(self) -> int:
+        """Parameters of the outcome's covariance relative to sigma2: random effects, then the residual's rho."""
+        return self.n_random + (n_rho(self.residual) if self.residual is not None else 0)
 
     @property
     def n_theta(self) -> int:
-        """Length of theta: random effects, then the residual's rho."""
-        return self.n_random + (n_rho(self.residual) if self.residual is not None else 0)
+        """Length of theta."""
+        return self.n_relative + (not self.profiled)
 
     @cached_property
     def engine(self) -> Engine:
         """The engine at rho = 0."""
-        return self.engine_of(np.zeros(self.n_theta - self.n_random))
+        return self.engine_of(np.zeros(self.n_relative - self.n_random))
 
     def start(self) -> Array:
         """Where to begin: for one grouping factor at a consistent estimate of T / sigma2, else at moderate effects.
@@ -123,8 +118,9 @@ class Criterion:
         The estimate is quadratic in the data, MINQUE of Rao (1972), with the moderate effects as the prior: one step of
         Fisher's scoring in T and sigma2, which may be long, as the expectations are linear in these.
         """
-        parts = [b.covariance.start(b.size) for b in self.blocks]
-        moderate = np.concatenate([*parts, np.zeros(self.n_theta - self.n_random)])
+        moderate = np.zeros(self.n_theta)
+        for block in self.blocks:
+            moderate[block.theta] = block.covariance.start(block.size)
         if len(self.engine.sizes) != 1 or len(moderate) > self.n_random:
             return moderate
         solution = self.solve(moderate)
@@ -151,7 +147,7 @@ class Criterion:
     def solve(self, theta: Array) -> Solution:
         """Profile out fixed effects and sigma2."""
         lams = self.factors(theta)
-        rho = theta[self.n_random :]
+        rho = theta[self.n_random : self.n_relative]
         engine = self.engine_of(rho) if len(rho) else self.engine
         w, log_determinant, trace = engine.eliminate(lams)
         if self.residual is not None:
@@ -160,24 +156,29 @@ class Criterion:
         beta = np.linalg.solve(w[:p, :p], w[:p, p])
         residual = w[p, p] - w[p, :p] @ beta
         degrees = self.n_obs - p if self.reml else self.n_obs
+        sigma2 = residual / degrees if self.profiled else theta[-1] ** -2
+        squares = degrees if self.profiled else residual / sigma2
         with np.errstate(divide="ignore"):  # a perfect fit is minus infinity, and refused by whoever asks
-            criterion = log_determinant + degrees * (1.0 + np.log(2.0 * np.pi * residual / degrees))
+            criterion = log_determinant + degrees * np.log(2.0 * np.pi * sigma2) + squares
         if self.reml:
             criterion = criterion + _log_determinant(w[:p, :p])
-        return Solution(criterion, w, beta, residual, degrees, lams, rho, engine, trace)
+        return Solution(criterion, w, beta, residual, degrees, sigma2, theta, lams, rho, engine, trace)
 
     def weights(self, solution: Solution) -> Array:
         """Derivative of the criterion by W, (p + 1, p + 1)."""
         p = len(solution.beta)
         direction = np.append(-solution.beta, 1.0)
-        w_bar: Array = (solution.degrees / solution.residual) * np.outer(direction, direction)
+        w_bar: Array = np.outer(direction, direction) / solution.sigma2
         if self.reml:
             w_bar[:p, :p] += np.linalg.inv(solution.w[:p, :p])
         return w_bar
 
     def gradient(self, solution: Solution) -> Array:
         """Derivative of the criterion by theta."""
-        return self._pull_back(solution, self.weights(solution), 1.0)
+        gradient = self._pull_back(solution, self.weights(solution), 1.0)
+        if not self.profiled:
+            gradient[-1] += 2 * solution.theta[-1] * solution.residual - 2 * solution.degrees / solution.theta[-1]
+        return gradient
 
     def hessian(self, theta: Array, solution: Solution | None = None) -> Array:
         """Second derivatives of the criterion by theta, exact to rounding where the engine takes complex numbers.
@@ -211,16 +212,21 @@ class Criterion:
         w_bar = self.weights(solution)
         moves = np.zeros((self.n_theta, *lam.shape))
         for block in self.blocks:
-            for k, unit in enumerate(np.eye(block.theta.stop - block.theta.start)):
-                factor = block.covariance.factor(unit, block.size)
-                moves[block.theta.start + k, block.effects, block.effects] = factor
+            moves[block.theta, block.effects, block.effects] = block.slopes
         directions = moves @ lam.T
         directions = directions + directions.transpose(0, 2, 1)
         (by_covariance,) = solution.engine.pull_back_to_covariance(solution.trace, w_bar)
         bend = 2 * np.einsum("kac,lbc,ab->kl", moves, moves, by_covariance)
-        w, beta, residual, degrees = solution.w, solution.beta, solution.residual, solution.degrees
-        hessian = hessian_by_covariance(step, w_bar, directions, w, beta, residual, degrees, reml=self.reml)
+        degrees = solution.degrees if self.profiled else None
+        w, beta, sigma2 = solution.w, solution.beta, solution.sigma2
+        hessian = hessian_by_covariance(step, w_bar, directions, w, beta, sigma2, degrees, reml=self.reml)
         curved: Array = hessian + bend
+        if not self.profiled:
+            # what residual / sigma2 + degrees log(sigma2) has of 1 / sigma itself
+            slope = 2 * solution.theta[-1] * self.residual_gradient(solution)
+            curved[-1] += slope
+            curved[:, -1] += slope
+            curved[-1, -1] += 2 * solution.residual + 2 * solution.degrees / solution.theta[-1] ** 2
         return curved
 
     def expected_information(self, solution: Solution) -> Array:
@@ -233,14 +239,14 @@ class Criterion:
             elements = (inside[:, None] * q_level + inside[None, :]).ravel()
             by_covariance = by_level[block.level][np.ix_(elements, elements)]
             lam = solution.lams[block.level][block.effects, block.effects]
-            derivatives = np.empty((q * q, block.theta.stop - block.theta.start))
-            for k, unit in enumerate(np.eye(derivatives.shape[1])):
-                change = block.covariance.factor(unit, q) @ lam.T
-                derivatives[:, k] = (change + change.T).ravel()
-            information[block.theta, block.theta] = derivatives.T @ by_covariance @ derivatives
+            change = block.slopes @ lam.T
+            derivatives = (change + change.transpose(0, 2, 1)).reshape(-1, q * q).T
+            information[block.theta, block.theta] += derivatives.T @ by_covariance @ derivatives
         # a residual parameter is known about as well as a log-variance of all rows would be
-        rest = np.arange(self.n_random, self.n_theta)
+        rest = np.arange(self.n_random, self.n_relative)
         information[rest, rest] = 2.0 * self.n_obs
+        if not self.profiled:
+            information[-1, -1] += 4.0 * solution.degrees / solution.theta[-1] ** 2
         return information
 
     def covariance_gradients(self, solution: Solution) -> list[Array]:
@@ -262,28 +268,22 @@ class Criterion:
 
     def _pull_back(self, solution: Solution, w_bar: Array, weight: float) -> Array:
         """Derivatives by theta of ``f(W) + weight log |V|``, w_bar being the derivative of f by W."""
-        by_level = solution.engine.pull_back(solution.trace, w_bar, weight)
-        parts = [b.covariance.pull_back(by_level[b.level][b.effects, b.effects]) for b in self.blocks]
+        found = self._from_factors(solution.engine.pull_back(solution.trace, w_bar, weight))
         if self.residual is not None and len(solution.rho):
             by_product = solution.engine.pull_back_to_products(solution.trace, w_bar, weight)
             by_weight = np.einsum("ijk,cijk->c", by_product, self.residual.products)
             by_rho = weight_derivatives(self.residual, solution.rho) @ by_weight
-            parts.append(by_rho + weight * log_determinant_derivatives(self.residual, solution.rho))
-        return np.concatenate(parts) if parts else np.zeros(0)
+            by_rho = by_rho + weight * log_determinant_derivatives(self.residual, solution.rho)
+            found = found.astype(by_rho.dtype)
+            found[self.n_random : self.n_relative] = by_rho
+        return found
 
-
-def make_blocks(levels: Sequence[Sequence[tuple[int, str]]]) -> tuple[Block, ...]:
-    """Blocks from (size, covariance structure) pairs by level, lowest level first."""
-    blocks = []
-    used = 0
-    for height, parts in enumerate(levels):
-        first = 0
-        for size, name in parts:
-            structure = COVARIANCES[name]
-            n_theta = len(structure.start(size))
-            blocks.append(Block(height, slice(first, first + size), slice(used, used + n_theta), structure))
-            first, used = first + size, used + n_theta
-    return tuple(blocks)
+    def _from_factors(self, by_lam: Sequence[Array]) -> Array:
+        """The chain from derivatives by every Lambda to theta."""
+        found = np.zeros(self.n_theta, dtype=np.result_type(np.float64, *by_lam))
+        for block in self.blocks:
+            found[block.theta] += block.covariance.pull_back(by_lam[block.level][block.effects, block.effects])
+        return found
 
 
 def _log_determinant(matrix: Array) -> Any:

@@ -22,8 +22,8 @@ def hessian_by_covariance(
     directions: Array,
     w: Array,
     beta: Array,
-    residual: float,
-    degrees: int,
+    sigma2: float,
+    degrees: int | None,
     *,
     reml: bool,
 ) -> Array:
@@ -37,8 +37,9 @@ def hessian_by_covariance(
         (p + 1, p + 1) derivative of the deviance by W.
     directions
         (k, q, q) symmetric directions E.
-    w, beta, residual, degrees
-        (p + 1, p + 1), (p,), and numbers: the profiled model, as `criterion.Solution` has them.
+    w, beta, sigma2, degrees
+        (p + 1, p + 1), (p,), and numbers, as `criterion.Solution` has them; degrees are None where sigma2 is not
+        profiled out.
 
     Returns
     -------
@@ -51,9 +52,10 @@ def hessian_by_covariance(
     b = np.append(-beta, 1.0)
     dw = -np.einsum("kab,arbs->krs", directions, step.pairs_zx)
     along = dw @ b
-    scale = degrees / residual
-    slopes = along @ b
-    data = -2 * scale * along @ inverse @ along.T - scale / residual * np.outer(slopes, slopes)
+    data = -2 / sigma2 * along @ inverse @ along.T
+    if degrees is not None:
+        slopes = along @ b
+        data -= np.outer(slopes, slopes) / (degrees * sigma2**2)
     if reml:
         moved = inverse @ dw
         data -= np.einsum("krs,lsr->kl", moved, moved)

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
-from mlm_ops.estimation.criterion import Criterion, make_blocks
+from mlm_ops.estimation.blocks import make_blocks
+from mlm_ops.estimation.covariance import COVARIANCES, Covariance, Known, square_root
+from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.engine import Engine, build_engine
 from mlm_ops.estimation.optimize import Optimum, minimise
 from mlm_ops.estimation.residual import combined
@@ -40,7 +42,8 @@ class Estimate:
     log_likelihood
         Of the outcome on the user's scale; restricted for REML.
     parameters_vcov
-        (n_theta + 1, n_theta + 1) inverse observed information of (theta, sigma2), sigma2 on the engine's scale.
+        (n + 1, n + 1) inverse observed information of the n parameters relative to sigma2 and sigma2, on the engine's
+        scale.
     """
 
     design: Design
@@ -67,7 +70,7 @@ class Estimate:
     @property
     def n_parameters(self) -> int:
         """Fixed effects, variances and covariances."""
-        return len(self.gamma) + len(self.optimum.theta) + 1
+        return len(self.gamma) + self.criterion.n_relative + 1
 
     @property
     def deviance(self) -> float:
@@ -111,8 +114,9 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
         products = design.products if design.residual is None else combined(design.residual, rho)
         return build_engine(products, sizes, codes, nested=design.nested)
 
-    structure = [[(len(b.columns), b.covariance) for b in level.blocks] for level in design.levels]
-    criterion = Criterion(engine_of, make_blocks(structure), design.n_obs, reml, design.residual)
+    blocks = make_blocks([[(len(b.columns), _structure(b)) for b in level.blocks] for level in design.levels])
+    profiled = not any(block.known for block in blocks)
+    criterion = Criterion(engine_of, blocks, design.n_obs, reml, design.residual, profiled)
     _check_residual(design, criterion)
     optimum = minimise(criterion, start)
     solution, fixed, scale = optimum.solution, design.fixed, design.outcome_scale
@@ -138,6 +142,14 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
     )
 
 
+def _structure(block: BlockDesign) -> Covariance:
+    """The block's structure in the engine's basis."""
+    if isinstance(block.covariance, str):
+        return COVARIANCES[block.covariance]
+    root = np.asarray(np.linalg.solve(block.transform, square_root(np.array(block.covariance))), dtype=np.float64)
+    return Known(root)
+
+
 def _check_residual(design: Design, criterion: Criterion) -> None:
     """Refuse an outcome that lies in the span of the predictors: regression leaves nothing of it."""
     fixed = slice(sum(criterion.engine.sizes), None)
@@ -155,14 +167,19 @@ def _parameters_vcov(criterion: Criterion, optimum: Optimum) -> Array:
 
     With the profiled residual r2(theta), s = sigma2 and nu degrees: f_ss = nu / s^2, f_ts = -r2' / s^2 and
     f_tt = (profiled Hessian) + r2' r2'^T / (nu s^2). Directions without curvature, as at a zero variance, are dropped.
+    Where sigma2 is not profiled out, the Hessian is that of (theta, 1 / sigma).
     """
     solution = optimum.solution
     s, nu = solution.sigma2, solution.degrees
-    slope = criterion.residual_gradient(solution)
-    full = np.empty((len(slope) + 1, len(slope) + 1))
-    full[:-1, :-1] = optimum.hessian + np.outer(slope, slope) / (nu * s**2)
-    full[:-1, -1] = full[-1, :-1] = -slope / s**2
-    full[-1, -1] = nu / s**2
+    if criterion.profiled:
+        slope = criterion.residual_gradient(solution)
+        full = np.empty((len(slope) + 1, len(slope) + 1))
+        full[:-1, :-1] = optimum.hessian + np.outer(slope, slope) / (nu * s**2)
+        full[:-1, -1] = full[-1, :-1] = -slope / s**2
+        full[-1, -1] = nu / s**2
+    else:
+        by_sigma2 = np.append(np.ones(criterion.n_relative), -(s**-1.5) / 2)
+        full = optimum.hessian * np.outer(by_sigma2, by_sigma2)
     scale = np.sqrt(np.maximum(np.abs(np.diag(full)), 1e-300))
     inverse = np.linalg.pinv(full / np.outer(scale, scale), rcond=1e-10, hermitian=True)
     vcov: Array = 2.0 * inverse / np.outer(scale, scale)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.criterion import Block, Criterion, Solution
+from mlm_ops.estimation.blocks import Block
+from mlm_ops.estimation.criterion import Criterion, Solution
 
 Array = NDArray[np.float64]
 
@@ -50,7 +51,7 @@ class Optimum:
     converged
         The decrement is below `CONVERGED_DECREMENT` and the Hessian has no negative direction.
     singular
-        T is of deficient rank.
+        An estimated T is of deficient rank.
     undetermined
         The deviance does not change with some element of T that is not zero: the data say nothing of it.
     evaluations
@@ -231,9 +232,9 @@ def _positive_diagonals(blocks: tuple[Block, ...], theta: Array) -> Array:
 
 
 def _is_singular(criterion: Criterion, theta: Array) -> bool:
-    """Whether a Lambda, its columns' scale being one by the engine's basis, has a singular value near zero."""
-    factors = criterion.factors(theta)
-    return any(bool(np.linalg.svd(lam, compute_uv=False)[-1] < SINGULAR_TOLERANCE) for lam in factors if len(lam))
+    """Whether an estimated Lambda, of columns whose scale is one in the engine's basis, is nearly singular."""
+    estimated = [b.covariance.factor(theta[b.theta], b.size) for b in criterion.blocks if b.n_estimated]
+    return any(bool(np.linalg.svd(lam, compute_uv=False)[-1] < SINGULAR_TOLERANCE) for lam in estimated)
 
 
 def _is_undetermined(theta: Array, hessian: Array, n_random: int) -> bool:

@@ -165,7 +165,7 @@ def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Boo
     -----
     The products are in units of the residual variance, so known precisions are in them and samples need none.
     """
-    if len(fitted.optimum.theta) > fitted.criterion.n_random:
+    if fitted.criterion.n_relative > fitted.criterion.n_random:
         raise MlmError(
             "No bootstrap for residual structures with parameters of their own, by() and ar1(): their samples need "
             "cross-products that are not kept. Use method='profile' or 'wald'."
@@ -181,7 +181,7 @@ def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Boo
     for i in range(samples):
         design = replace(fitted.design, products=source.draw(random), residual=None)
         refit = estimate(design, reml=fitted.criterion.reml, start=start)
-        draws[i] = values(wanted, refit.gamma, refit.tau, refit.sigma2)
+        draws[i] = values(wanted, refit)
         unconverged += not refit.optimum.converged
-    there = values(wanted, fitted.gamma, fitted.tau, fitted.sigma2)
+    there = values(wanted, fitted)
     return Bootstrap(wanted, there, draws, unconverged)

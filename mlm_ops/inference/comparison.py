@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.language.model import Model
@@ -64,8 +66,8 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
         return Comparison(None, None, None, None, aic, bic, "not nested: compare by AIC and BIC")
     statistic = max(2 * (fitted.log_likelihood - smaller.log_likelihood), 0.0)
     p_value = float(chdtrc(df, statistic))
-    random_df = len(fitted.optimum.theta) - len(smaller.optimum.theta)
-    if random_df == 0:
+    random_df = fitted.criterion.n_relative - smaller.criterion.n_relative
+    if random_df == 0 or _frees_given_values(model, reference):
         return Comparison(statistic, df, p_value, None, aic, bic, None)
     added = _one_added_effect(model, reference)
     if added is not None and random_df != added + 1:  # one term, but a factor's: several effects
@@ -102,10 +104,19 @@ def _nested(model: Model, reference: Model) -> bool:
     terms = {frozenset(t.variables) for t in model.fixed}
     if any(frozenset(t.variables) not in terms for t in reference.fixed):
         return False
-    return all(
+    given = [block for block in model.random if not isinstance(block.covariance, str)]
+    return all(block in reference.random for block in given) and all(
         any(large.group == small.group and set(small.terms) <= set(large.terms) for large in model.random)
         for small in reference.random
     )
+
+
+def _frees_given_values(model: Model, reference: Model) -> bool:
+    """Whether the model only estimates what the reference gives as values inside of what is possible."""
+    if [(b.group, b.terms) for b in model.random] != [(b.group, b.terms) for b in reference.random]:
+        return False
+    freed = [s.covariance for s, b in zip(reference.random, model.random, strict=True) if s != b]
+    return all(not isinstance(t, str) and np.linalg.matrix_rank(np.array(t)) == len(t) for t in freed)
 
 
 def _one_added_effect(model: Model, reference: Model) -> int | None:

@@ -1,19 +1,20 @@
 """The ML deviance with one parameter held at a value, as a function of the others: what profiling minimises.
 
-With ``f(theta) = log |V| + N (1 + log(2 pi r2 / N))`` profiled over fixed effects and sigma2, and s = sigma2:
+A fixed effect ``h' beta`` held at c adds ``(c - h' beta)^2 / (h' W_xx^-1 h)`` to the residual sum of squares, the price
+of the constraint in the normal equations. Every other parameter is held by writing theta, with 1 / sigma as its last
+element where sigma matters, as a function of the value and of what is left (`Substituted`):
 
-- sigma held: ``log |V| + N log(2 pi s) + r2 / s``;
-- a fixed effect ``h' beta`` held at c: r2 grows by ``(c - h' beta)^2 / (h' W_xx^-1 h)``, the price of the constraint in
-  the normal equations, and by the envelope theorem its derivative is that of ``|y - X beta_c|^2`` at the constrained
-  ``beta_c``;
-- a standard deviation or correlation held: Lambda is written as ``K L`` with L the Cholesky factor of the user's T,
-  the effects in question first, so that the constraint touches one element or one row of L.
+- the residual's standard deviation: ``1 / sigma = 1 / value``, in a stratum ``delta / value``;
+- a standard deviation or correlation of an unstructured or diagonal T: Lambda is ``K L`` with L the Cholesky factor of
+  the user's T, the effects in question first, so that the value touches one element or one row of L;
+- the standard deviation or the correlation of effects that are alike: the length or the direction of their theta.
 
 Each is smooth and free of constraints in what is left, also where the parameter is held at its boundary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -21,17 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.covariance import Unstructured
-from mlm_ops.estimation.criterion import Criterion, Solution
+from mlm_ops.estimation.criterion import Criterion
 
 Array = NDArray[np.float64]
 
 
 class Square(Unstructured):
     """Lambda as any square matrix: theta is its elements by rows, more than T needs."""
-
-    def n_theta(self, q: int) -> int:
-        """``q^2``."""
-        return q * q
 
     def factor(self, theta: Array, q: int) -> Array:
         """Fill the matrix by rows."""
@@ -54,19 +51,6 @@ class Constrained(Protocol):
 
 
 @dataclass(frozen=True)
-class SigmaHeld:
-    """The residual's standard deviation, in the engine's units, is held; the rest is theta."""
-
-    criterion: Criterion
-    start: Array
-
-    def at(self, value: float, rest: Array) -> tuple[float, Array]:
-        """Deviance and its derivatives."""
-        solution = self.criterion.solve(rest)
-        return _deviance(solution, value**2), _gradient(self.criterion, solution, value**2)
-
-
-@dataclass(frozen=True)
 class FixedHeld:
     """A combination ``h' beta`` of the engine's coefficients is held; the rest is theta."""
 
@@ -75,7 +59,7 @@ class FixedHeld:
     contrast: Array
 
     def at(self, value: float, rest: Array) -> tuple[float, Array]:
-        """Deviance and its derivatives."""
+        """Deviance and its derivatives: by the envelope theorem those of ``|y - X beta|^2`` at the constrained beta."""
         solution = self.criterion.solve(rest)
         p = len(solution.beta)
         direction = np.linalg.solve(solution.w[:p, :p], self.contrast)
@@ -83,9 +67,65 @@ class FixedHeld:
         distance = value - self.contrast @ solution.beta
         residual = solution.residual + float(distance**2 / price)
         held = replace(solution, beta=solution.beta + direction * (distance / price), residual=residual)
-        n = solution.degrees
-        deviance = _log_determinant(solution) + n * float(1 + np.log(2 * np.pi * residual / n))
-        return deviance, self.criterion.gradient(held)
+        if not self.criterion.profiled:
+            rise = (residual - solution.residual) / solution.sigma2
+            return float(solution.criterion + rise), self.criterion.gradient(held)
+        held = replace(held, sigma2=residual / solution.degrees)
+        rise = solution.degrees * np.log(residual / solution.residual)
+        return float(solution.criterion + rise), self.criterion.gradient(held)
+
+
+@dataclass(frozen=True)
+class Substituted:
+    """Theta as a function of the held value and the rest.
+
+    Attributes
+    ----------
+    expand
+        (value, rest) -> theta, (n,), and its derivatives by the rest, (n, len(rest)).
+    """
+
+    criterion: Criterion
+    start: Array
+    expand: Callable[[float, Array], tuple[Array, Array]]
+
+    def at(self, value: float, rest: Array) -> tuple[float, Array]:
+        """Deviance and its derivatives."""
+        theta, jacobian = self.expand(value, rest)
+        solution = self.criterion.solve(theta)
+        return float(solution.criterion), self.criterion.gradient(solution) @ jacobian
+
+
+def hold_element(criterion: Criterion, theta: Array, place: int) -> Substituted:
+    """An element of theta is the value."""
+    jacobian = np.delete(np.eye(len(theta)), place, axis=1)
+
+    def expand(value: float, rest: Array) -> tuple[Array, Array]:
+        return np.insert(rest, place, value), jacobian
+
+    return Substituted(criterion, np.delete(theta, place), expand)
+
+
+def hold_sigma(criterion: Criterion, theta: Array, stratum: int | None = None) -> Substituted:
+    """The residual's standard deviation, in the engine's units, is the value.
+
+    Parameters
+    ----------
+    criterion, theta
+        With 1 / sigma as the last element.
+    stratum
+        Place in theta of the logarithm of the stratum's ratio to sigma; None for sigma itself.
+    """
+    jacobian = np.eye(len(theta))[:, :-1]
+
+    def expand(value: float, rest: Array) -> tuple[Array, Array]:
+        precision = (1.0 if stratum is None else np.exp(rest[stratum])) / value
+        slopes = jacobian.copy()
+        if stratum is not None:
+            slopes[-1, stratum] = precision
+        return np.append(rest, precision), slopes
+
+    return Substituted(criterion, theta[:-1], expand)
 
 
 @dataclass(frozen=True)
@@ -96,93 +136,62 @@ class Triangle:
     ----------
     criterion
         With the block's Lambda taken as any square matrix.
-    theta
-        The block's place in this criterion's theta.
-    back
-        (q, q): Lambda = back @ L.
+    place, others
+        The block's elements of this criterion's theta, and all others.
+    basis
+        (q q, free): the block's theta is ``basis @ L[free]``.
     scale
         (q,): the user's standard deviation of effect i is sigma times scale_i times the norm of row i of L.
-    free
-        Rows and columns of L's elements that are parameters, that of the first effect first.
-    lower, others
-        L, (q, q), and the other blocks' theta at the ML estimate.
+    lower, rest
+        The free elements of L, that of the first effect first, and the other elements of theta at the ML estimate.
     """
 
     criterion: Criterion
-    theta: slice
-    back: Array
+    place: slice
+    others: NDArray[np.int64]
+    basis: Array
     scale: Array
-    free: tuple[NDArray[np.signedinteger], NDArray[np.signedinteger]]
     lower: Array
-    others: Array
+    rest: Array
 
-    def place(self, lower: Array, others: Array) -> Array:
-        """Theta of a given L, the other blocks' theta being `others`."""
-        own = (self.back @ lower).ravel()
-        return np.concatenate((others[: self.theta.start], own, others[self.theta.start :]))
+    def expand(self, rest: Array, lower: Array, slopes: Array) -> tuple[Array, Array]:
+        """Theta of the others' elements and the free ones of L, and its derivatives by the former and by L's rest.
 
-    def split(self, gradient: Array) -> tuple[Array, Array]:
-        """Derivatives by all elements of L, (q, q), and by the other blocks' theta."""
-        q = len(self.back)
-        others = np.concatenate((gradient[: self.theta.start], gradient[self.theta.stop :]))
-        return self.back.T @ gradient[self.theta].reshape(q, q), others
+        ``slopes`` are L's derivatives by what is left of it, (free, k).
+        """
+        n = len(self.others) + len(self.basis)
+        theta, jacobian = np.empty(n), np.zeros((n, len(self.others) + slopes.shape[1]))
+        theta[self.others], theta[self.place] = rest, self.basis @ lower
+        jacobian[self.others, np.arange(len(self.others))] = 1.0
+        jacobian[self.place, len(self.others) :] = self.basis @ slopes
+        return theta, jacobian
 
+    def hold_deviation(self) -> Substituted:
+        """The first effect's standard deviation is the value; theta ends in 1 / sigma."""
+        k, free = len(self.others), len(self.lower)
+        slopes = np.eye(free)[:, 1:]
 
-@dataclass(frozen=True)
-class DeviationHeld:
-    """The first effect's standard deviation is held; the rest: log sigma, L without its first element, other theta."""
+        def expand(value: float, rest: Array) -> tuple[Array, Array]:
+            relative = value / self.scale[0]
+            theta, jacobian = self.expand(rest[:k], np.append(relative * rest[k - 1], rest[k:]), slopes)
+            jacobian[self.place, k - 1] = relative * self.basis[:, 0]
+            return theta, jacobian
 
-    triangle: Triangle
-    log_sigma: float
+        return Substituted(self.criterion, np.append(self.rest, self.lower[1:]), expand)
 
-    @property
-    def start(self) -> Array:
-        """At the ML estimate."""
-        own = self.triangle.lower[self.triangle.free][1:]
-        return np.concatenate(([self.log_sigma], own, self.triangle.others))
+    def hold_correlation(self) -> Substituted:
+        """The correlation of the first two effects is the value: row 1 of L is ``d (r, sqrt(1 - r^2))``."""
+        k, free = len(self.others), len(self.lower)
+        first, length, below = np.eye(free)[:, 0], np.zeros(free), np.eye(free)[:, 3:]
 
-    def at(self, value: float, rest: Array) -> tuple[float, Array]:
-        """Deviance and its derivatives."""
-        t = self.triangle
-        s = np.exp(2 * rest[0])
-        lower = np.zeros_like(t.back)
-        used = len(t.free[0])
-        first = value / (np.exp(rest[0]) * t.scale[0])
-        lower[t.free] = np.concatenate(([first], rest[1:used]))
-        solution = t.criterion.solve(t.place(lower, rest[used:]))
-        by_lower, others = t.split(_gradient(t.criterion, solution, s))
-        by_log_sigma = 2 * (solution.degrees - solution.residual / s) - by_lower[0, 0] * first
-        return _deviance(solution, s), np.concatenate(([by_log_sigma], by_lower[t.free][1:], others))
+        def expand(value: float, rest: Array) -> tuple[Array, Array]:
+            along = length.copy()
+            along[1:3] = value, np.sqrt(max(1 - value**2, 0.0))
+            slopes = np.column_stack((first, along, below))
+            return self.expand(rest[:k], slopes @ rest[k:], slopes)
 
-
-@dataclass(frozen=True)
-class CorrelationHeld:
-    """The correlation of the first two effects is held: row 1 of L is ``d (r, sqrt(1 - r^2))``.
-
-    The rest: L's first element, d, its rows from the third on, the other blocks' theta; sigma2 is profiled out.
-    """
-
-    triangle: Triangle
-
-    @property
-    def start(self) -> Array:
-        """At the ML estimate."""
-        t = self.triangle
-        own = t.lower[t.free][3:]
-        return np.concatenate(([t.lower[0, 0], np.hypot(t.lower[1, 0], t.lower[1, 1])], own, t.others))
-
-    def at(self, value: float, rest: Array) -> tuple[float, Array]:
-        """Deviance and its derivatives."""
-        t = self.triangle
-        used = len(t.free[0]) - 1
-        along = np.array([value, np.sqrt(max(1 - value**2, 0.0))])
-        lower = np.zeros_like(t.back)
-        lower[t.free] = np.concatenate(([rest[0]], rest[1] * along, rest[2:used]))
-        solution = t.criterion.solve(t.place(lower, rest[used:]))
-        by_lower, others = t.split(t.criterion.gradient(solution))
-        by_length = by_lower[1, :2] @ along
-        gradient = np.concatenate(([by_lower[0, 0], by_length], by_lower[t.free][3:], others))
-        return float(solution.criterion), gradient
+        own = (self.lower[0], np.hypot(self.lower[1], self.lower[2]), *self.lower[3:])
+        return Substituted(self.criterion, np.append(self.rest, own), expand)
 
 
 def make_triangle(
@@ -208,7 +217,7 @@ def make_triangle(
     forth = transform[order] / scale[:, None]
     own = forth @ block.covariance.factor(theta[block.theta], q)
     lower = Unstructured().factor(Unstructured().from_covariance(own @ own.T), q)
-    grown = q * q - (block.theta.stop - block.theta.start)
+    grown = q * q - block.n_estimated
     blocks = [
         replace(b, theta=slice(b.theta.start + grown, b.theta.stop + grown)) if b.theta.start > block.theta.start else b
         for b in criterion.blocks
@@ -216,22 +225,14 @@ def make_triangle(
     place = slice(block.theta.start, block.theta.start + q * q)
     blocks[number] = replace(block, theta=place, covariance=Square())
     rows, columns = (np.arange(q), np.arange(q)) if diagonal else np.tril_indices(q)
-    others = np.concatenate((theta[: block.theta.start], theta[block.theta.stop :]))
     back = np.linalg.inv(forth)
-    return Triangle(replace(criterion, blocks=tuple(blocks)), place, back, scale, (rows, columns), lower, others)
-
-
-def _log_determinant(solution: Solution) -> float:
-    """``log |V|`` of the ML criterion."""
-    n = solution.degrees
-    return float(solution.criterion - n * (1 + np.log(2 * np.pi * solution.residual / n)))
-
-
-def _deviance(solution: Solution, s: float) -> float:
-    """The ML deviance at a given sigma2."""
-    return float(_log_determinant(solution) + solution.degrees * np.log(2 * np.pi * s) + solution.residual / s)
-
-
-def _gradient(criterion: Criterion, solution: Solution, s: float) -> Array:
-    """Derivative by theta of `_deviance`: the criterion's, with sigma2 = s in the place of r2 / N."""
-    return criterion.gradient(replace(solution, residual=s * solution.degrees))
+    basis = np.array([np.outer(back[:, a], np.eye(q)[b]).ravel() for a, b in zip(rows, columns, strict=True)]).T
+    return Triangle(
+        criterion=replace(criterion, blocks=tuple(blocks)),
+        place=place,
+        others=np.delete(np.arange(len(theta) + grown), place),
+        basis=basis,
+        scale=scale,
+        lower=lower[rows, columns],
+        rest=np.delete(theta, block.theta),
+    )

@@ -51,11 +51,11 @@ class Deletions:
 def one_step(fitted: Estimate, moments: Moments) -> Deletions | None:
     """All deletions by one Newton step of theta; None where there is no nest of units to delete from.
 
-    Crossed factors share the rows of each unit with all others', and an estimated residual structure has parameters
-    besides theta's: neither is offered.
+    Crossed factors share the rows of each unit with all others', and an estimated residual structure or a given T have
+    parameters besides theta's: none is offered.
     """
     design, criterion = fitted.design, fitted.criterion
-    if not design.levels or not design.nested or len(fitted.optimum.solution.rho):
+    if not design.levels or not design.nested or criterion.n_theta > criterion.n_random:
         return None
     top = design.levels[-1]
     codes = [level.codes for level in design.levels]

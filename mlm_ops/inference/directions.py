@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.criterion import Block
+from mlm_ops.estimation.blocks import Block
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.information import Direction
 
@@ -25,10 +25,10 @@ def covariance_directions(fitted: Estimate) -> tuple[list[Direction], list[Direc
         size = len(lams[block.level])
         part = np.ix_(*[np.arange(size)[block.effects]] * 2)
         lam = lams[block.level][part]
-        inside = linear_directions(block, fitted.optimum.theta)
+        inside = np.zeros((0, *lam.shape)) if block.known else linear_directions(block, fitted.optimum.theta)
         relative = lam @ lam.T
         rest = relative - np.einsum("i,iab->ab", _combination(inside, relative), inside)
-        known = [relative] if np.abs(rest).max() > 1e-9 * np.abs(relative).max() else []
+        known = [relative] if np.abs(rest).max(initial=0.0) > 1e-9 * np.abs(relative).max(initial=0.0) else []
         for matrices, found in ((inside, estimated), (known, held)):
             for matrix in matrices:
                 placed = np.zeros((size, size))
@@ -65,7 +65,7 @@ def _slopes(block: Block, theta: NDArray[Any]) -> Array:
 
 def _combination(matrices: Array, target: Array) -> Array:
     """Coefficients of the matrices in their combination that is nearest to the target."""
-    return np.asarray(np.linalg.lstsq(matrices.reshape(len(matrices), -1).T, target.ravel(), rcond=None)[0])
+    return np.asarray(np.linalg.lstsq(matrices.reshape(len(matrices), target.size).T, target.ravel(), rcond=None)[0])
 
 
 def coordinates(fitted: Estimate, directions: list[Direction]) -> Array:
@@ -74,5 +74,6 @@ def coordinates(fitted: Estimate, directions: list[Direction]) -> Array:
     found = np.zeros(len(directions))
     for level, lam in enumerate(lams):
         mine = [i for i, d in enumerate(directions) if d.level == level]
-        found[mine] = _combination(np.array([directions[i].matrix for i in mine]), lam @ lam.T)
+        matrices = np.array([directions[i].matrix for i in mine]).reshape(-1, *lam.shape)
+        found[mine] = _combination(matrices, lam @ lam.T)
     return found

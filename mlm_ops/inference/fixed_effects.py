@@ -100,7 +100,11 @@ class Satterthwaite:
         engine = contrasts @ fitted.design.fixed.transform
         relative = np.einsum("ki,ij,kj->k", engine, np.linalg.inv(solution.w[:p, :p]), engine)
         by_theta = solution.sigma2 * fitted.criterion.variance_gradients(solution, engine)
-        gradients = np.column_stack((by_theta, relative))
+        if not fitted.criterion.profiled:
+            relative_slope, by_theta = by_theta[:, -1], by_theta[:, :-1]
+            gradients = np.column_stack((by_theta, relative - relative_slope * solution.sigma2**-1.5 / 2))
+        else:
+            gradients = np.column_stack((by_theta, relative))
         uncertainty = np.einsum("ki,ij,kj->k", gradients, fitted.parameters_vcov, gradients)
         df: Array = 2 * (solution.sigma2 * relative) ** 2 / uncertainty
         return df

@@ -194,7 +194,7 @@ def _inverse(information: Array) -> Array:
 def _check(fitted: Estimate) -> None:
     if not fitted.criterion.reml:
         raise MlmError("Kenward-Roger's method is for REML. Got estimator 'ml'; use estimator='reml'.")
-    if len(fitted.optimum.theta) > sum(b.theta.stop - b.theta.start for b in fitted.criterion.blocks):
+    if fitted.criterion.n_relative > fitted.criterion.n_random:
         raise MlmError(
             "Kenward-Roger's method is not available where the residual's structure is estimated. Use "
             "df='satterthwaite'."

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.estimation.residual import autocorrelation, ratios
 from mlm_ops.language.model import group_name
 
 Array = NDArray[np.float64]
-Scale = Literal["std_dev", "correlation", "sigma", "raw"]
+Scale = Literal["std_dev", "correlation", "sigma", "ratio", "phi", "raw"]
 
 #: Covariance structures in which correlations are zero, and no parameters.
 UNCORRELATED = ("diagonal", "identity")
@@ -26,12 +27,12 @@ class Parameter:
     Attributes
     ----------
     scale
-        A random effect's standard deviation or correlation, the residual's standard deviation, or a fixed effect as it
-        is.
+        A random effect's standard deviation or correlation; the residual's standard deviation, in a stratum or not, a
+        stratum's in units of the first one's (`other`), its autocorrelation; or a fixed effect as it is.
     block
         Index of the random block, -1 where there is none.
     row, column
-        Place in the block's T, or of the coefficient among the fixed effects.
+        Place in the block's T, of the stratum, or of the coefficient among the fixed effects.
     """
 
     scale: Scale
@@ -58,10 +59,12 @@ class Intervals:
 
 
 def parameters(fitted: Estimate) -> tuple[Parameter, ...]:
-    """Every T by columns of its lower triangle, then sigma, then the fixed effects."""
+    """Every estimated T by columns of its lower triangle, then the residual's parameters, then the fixed effects."""
     found: list[Parameter] = []
     placed = [(level.group, block) for level in fitted.design.levels for block in level.blocks]
     for number, (group, block) in enumerate(placed):
+        if not isinstance(block.covariance, str):
+            continue
         names = [c.name for c in block.columns]
         for i, first in enumerate(names):
             found.append(Parameter("std_dev", group_name(group), first, None, number, i, i))
@@ -70,26 +73,44 @@ def parameters(fitted: Estimate) -> tuple[Parameter, ...]:
                 for j in range(i + 1, len(names))
                 if block.covariance not in UNCORRELATED
             ]
-    found.append(Parameter("sigma", "residual", None, None))
+    found += _residual_parameters(fitted)
     columns = fitted.design.fixed.columns
     return (*found, *(Parameter("raw", None, c.name, None, -1, k, k) for k, c in enumerate(columns)))
 
 
-def values(wanted: Sequence[Parameter], gamma: Array, tau: Sequence[Array], sigma2: float) -> Array:
-    """Values (k,) of parameters at given (p,) fixed effects, (q, q) covariance matrices and residual variance.
+def _residual_parameters(fitted: Estimate) -> list[Parameter]:
+    """Sigma, of every stratum; the ratios of the strata to the first; the autocorrelation."""
+    residual = fitted.design.residual
+    if residual is None or len(residual.strata) == 1:
+        found = [Parameter("sigma", "residual", None, None)]
+    else:
+        first, *others = residual.strata
+        found = [Parameter("sigma", "residual", name, None, -1, k) for k, name in enumerate(residual.strata)]
+        found += [Parameter("ratio", "residual", name, first, -1, k) for k, name in enumerate(others, start=1)]
+    if residual is not None and residual.serial:
+        found.append(Parameter("phi", "residual", "phi", None))
+    return found
 
-    A correlation with an effect of no variance is not a number.
-    """
+
+def values(wanted: Sequence[Parameter], fitted: Estimate) -> Array:
+    """Values (k,) of parameters; a correlation with an effect of no variance is not a number."""
     found = np.empty(len(wanted))
+    residual, rho = fitted.design.residual, fitted.optimum.solution.rho
+    delta = np.ones(1) if residual is None else ratios(residual, rho)
     for i, parameter in enumerate(wanted):
-        if parameter.scale == "raw":
-            found[i] = gamma[parameter.row]
-        elif parameter.scale == "sigma":
-            found[i] = np.sqrt(sigma2)
-        elif parameter.scale == "std_dev":
-            found[i] = np.sqrt(tau[parameter.block][parameter.row, parameter.row])
-        else:
-            found[i] = correlation(tau[parameter.block], parameter.row, parameter.column)
+        match parameter.scale:
+            case "raw":
+                found[i] = fitted.gamma[parameter.row]
+            case "sigma":
+                found[i] = np.sqrt(fitted.sigma2) * delta[parameter.row]
+            case "ratio":
+                found[i] = delta[parameter.row]
+            case "phi":
+                found[i] = np.nan if residual is None else autocorrelation(residual, rho)
+            case "std_dev":
+                found[i] = np.sqrt(fitted.tau[parameter.block][parameter.row, parameter.row])
+            case "correlation":
+                found[i] = correlation(fitted.tau[parameter.block], parameter.row, parameter.column)
     return found
 
 

@@ -12,24 +12,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.errors import MlmError
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.estimation.optimize import Optimum, minimise
-from mlm_ops.inference.constrained import (
-    Constrained,
-    CorrelationHeld,
-    DeviationHeld,
-    FixedHeld,
-    SigmaHeld,
-    make_triangle,
-)
+from mlm_ops.estimation.optimize import minimise
+from mlm_ops.inference.constrained import Constrained, FixedHeld, hold_element, hold_sigma, make_triangle
+from mlm_ops.inference.constrained_alike import hold_common_correlation, hold_common_deviation
 from mlm_ops.inference.parameters import Intervals, Parameter, parameters, values
 
 Array = NDArray[np.float64]
 
-#: Covariance structures whose standard deviations and correlations can be held one by one.
-PROFILED = ("unstructured", "diagonal")
+#: Covariance structures of effects with equal variances and equal covariances.
+ALIKE = ("compound", "identity")
 #: Relative precision of a limit.
 _PRECISION = 1e-8
 #: A parameter closer to zero than this starts a little away from it, as zero variances are stationary.
@@ -78,6 +71,21 @@ class _Profile:
         return float(found.fun) + self.lowest, start + root @ found.x
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What to profile: the deviance with a parameter held, in units of its own.
+
+    ``center`` is the estimate, ``step`` a first guess at the distance of the limits, both in these units, and ``back``
+    leads to the user's.
+    """
+
+    held: Constrained
+    center: float
+    step: float
+    edges: tuple[float, float] = (-np.inf, np.inf)
+    back: Callable[[float], float] = float
+
+
 def profile_intervals(fitted: Estimate, level: float = 0.95) -> Intervals:
     """Intervals of all `parameters`; a REML fit is refitted by ML, as lme4 does.
 
@@ -91,88 +99,114 @@ def profile_intervals(fitted: Estimate, level: float = 0.95) -> Intervals:
     Intervals
         With the fit's own estimates. A limit at the edge of what is possible (a standard deviation of zero, a
         correlation of one or minus one) is that edge.
-
-    Raises
-    ------
-    MlmError
-        A covariance structure in which the parameters cannot be held one by one.
     """
     from scipy.special import ndtri
 
-    _check(fitted)
-    criterion = replace(fitted.criterion, reml=False)
-    optimum = minimise(criterion, fitted.optimum.theta)
+    ml = _by_maximum_likelihood(fitted)
     wanted = parameters(fitted)
-    there = values(wanted, *_on_the_users_scale(fitted, criterion, optimum))
+    there = values(wanted, ml)
     radius = float(ndtri(0.5 + level / 2))
     low, high = np.empty(len(wanted)), np.empty(len(wanted))
+    known: dict[Parameter, tuple[float, float]] = {}
     for i, parameter in enumerate(wanted):
-        held, scale, shift = _held(fitted, criterion, optimum, parameter)
-        profile = _Profile(held, float(optimum.solution.criterion))
-        center = 0.0 if np.isnan(there[i]) else float((there[i] - shift) / scale)
-        step = radius * _rough_error(fitted, parameter, center) / scale
-        edges = {"std_dev": (0.0, np.inf), "sigma": (0.0, np.inf), "correlation": (-1.0, 1.0)}
-        lower, upper = edges.get(parameter.scale, (-np.inf, np.inf))
-        low[i] = find_limit(profile, center, -step, lower, radius) * scale + shift
-        high[i] = find_limit(profile, center, step, upper, radius) * scale + shift
-    return Intervals(values(wanted, fitted.gamma, fitted.tau, fitted.sigma2), low, high)
-
-
-def _check(fitted: Estimate) -> None:
-    for block in fitted.blocks:
-        if block.covariance not in PROFILED and len(block.columns) > 1:
-            raise MlmError(
-                f"No profile intervals for covariance structure {block.covariance!r}; expected one of "
-                f"{', '.join(PROFILED)}. Use method='bootstrap' or 'wald'."
+        alike = _alike(ml, parameter)
+        if alike not in known:
+            question = _question(ml, parameter, float(there[i]))
+            profile = _Profile(question.held, float(ml.optimum.solution.criterion))
+            lower, upper = question.edges
+            step = radius * question.step
+            ends = (
+                find_limit(profile, question.center, -step, lower, radius),
+                find_limit(profile, question.center, step, upper, radius),
             )
+            known[alike] = question.back(ends[0]), question.back(ends[1])
+        low[i], high[i] = known[alike]
+    return Intervals(values(wanted, fitted), low, high)
 
 
-def _on_the_users_scale(
-    fitted: Estimate, criterion: Criterion, optimum: Optimum
-) -> tuple[Array, tuple[Array, ...], float]:
-    """Gamma, every T and sigma2 of another optimum of the same design."""
+def _by_maximum_likelihood(fitted: Estimate) -> Estimate:
+    """The ML estimate of the same design; of what profiling needs."""
+    criterion = replace(fitted.criterion, reml=False)
+    optimum = minimise(criterion, fitted.optimum.theta)
     solution, fixed = optimum.solution, fitted.design.fixed
     lams = criterion.factors(optimum.theta)
     tau = []
     for block, placed in zip(fitted.blocks, criterion.blocks, strict=True):
         factor = block.transform @ lams[placed.level][placed.effects, placed.effects]
         tau.append(solution.sigma2 * factor @ factor.T)
-    sigma2 = solution.sigma2 * fitted.design.outcome_scale**2
-    return fixed.transform @ solution.beta + fixed.offset, tuple(tau), float(sigma2)
+    return replace(
+        fitted,
+        criterion=criterion,
+        optimum=optimum,
+        gamma=fixed.transform @ solution.beta + fixed.offset,
+        tau=tuple(tau),
+        sigma2=float(solution.sigma2 * fitted.design.outcome_scale**2),
+    )
 
 
-def _held(
-    fitted: Estimate, criterion: Criterion, optimum: Optimum, parameter: Parameter
-) -> tuple[Constrained, float, float]:
-    """The deviance with a parameter held, and the scale and shift that lead from its units to the user's."""
-    theta = optimum.theta
-    if parameter.scale == "sigma":
-        return SigmaHeld(criterion, theta), fitted.design.outcome_scale, 0.0
-    if parameter.scale == "raw":
-        row = fitted.design.fixed.transform[parameter.row]
-        norm = float(np.linalg.norm(row))
-        return FixedHeld(criterion, theta, row / norm), norm, float(fitted.design.fixed.offset[parameter.row])
-    block = fitted.blocks[parameter.block]
-    first = tuple(dict.fromkeys((parameter.column, parameter.row)))
-    diagonal = block.covariance == "diagonal"
-    triangle = make_triangle(criterion, theta, parameter.block, block.transform, first, diagonal=diagonal)
-    if parameter.scale == "correlation":
-        return CorrelationHeld(triangle), 1.0, 0.0
-    return DeviationHeld(triangle, float(np.log(optimum.solution.sigma2) / 2)), 1.0, 0.0
+def _alike(ml: Estimate, parameter: Parameter) -> Parameter:
+    """The first of the parameters that are one and the same: deviations and correlations of effects that are alike."""
+    if parameter.block < 0 or ml.blocks[parameter.block].covariance not in ALIKE:
+        return parameter
+    return Parameter(parameter.scale, parameter.group, None, None, parameter.block)
 
 
-def _rough_error(fitted: Estimate, parameter: Parameter, center: float) -> float:
-    """A first guess at the distance of the limits, in standard errors; the bracket mends it."""
+def _question(ml: Estimate, parameter: Parameter, there: float) -> _Question:
+    """How to hold a parameter whose ML estimate is `there`."""
+    criterion, theta = ml.criterion, ml.optimum.theta
     match parameter.scale:
         case "raw":
-            return float(np.sqrt(fitted.vcov[parameter.row, parameter.row]))
+            row, shift = ml.design.fixed.transform[parameter.row], float(ml.design.fixed.offset[parameter.row])
+            norm = float(np.linalg.norm(row))
+            error = float(np.sqrt(ml.vcov[parameter.row, parameter.row]))
+            held = FixedHeld(criterion, theta, row / norm)
+            return _Question(held, (there - shift) / norm, error / norm, back=lambda v: v * norm + shift)
         case "sigma":
-            return float(np.sqrt(fitted.sigma2 / (2 * fitted.design.n_obs)))
-        case "correlation":
-            return 0.2
+            unit = ml.design.outcome_scale
+            stratum = criterion.n_random + parameter.row - 1 if parameter.row else None
+            error = float(there / np.sqrt(2 * ml.design.n_obs))
+            held_sigma = hold_sigma(*_with_sigma(ml), stratum)
+            return _Question(held_sigma, there / unit, error / unit, (0.0, np.inf), lambda v: v * unit)
+        case "ratio":
+            place = criterion.n_random + parameter.row - 1
+            return _Question(hold_element(criterion, theta, place), np.log(there), 0.1, back=lambda v: float(np.exp(v)))
+        case "phi":
+            place = criterion.n_relative - 1
+            held_phi = hold_element(criterion, theta, place)
+            return _Question(held_phi, np.arctanh(there), 0.1, back=lambda v: float(np.tanh(v)))
+    return _question_of_effects(ml, parameter, there)
+
+
+def _question_of_effects(ml: Estimate, parameter: Parameter, there: float) -> _Question:
+    """How to hold a standard deviation or a correlation of random effects."""
+    block, number = ml.blocks[parameter.block], parameter.block
+    q = len(block.columns)
+    alike, diagonal = block.covariance in ALIKE and q > 1, block.covariance == "diagonal"
+    first = tuple(dict.fromkeys((parameter.column, parameter.row)))
+    if parameter.scale == "correlation":
+        center = 0.0 if np.isnan(there) else there
+        if alike:
+            common = hold_common_correlation(ml.criterion, ml.optimum.theta, number)
+            return _Question(common, center, 0.2, (-1.0 / (q - 1), 1.0))
+        triangle = make_triangle(ml.criterion, ml.optimum.theta, number, block.transform, first, diagonal=diagonal)
+        return _Question(triangle.hold_correlation(), center, 0.2, (-1.0, 1.0))
+    criterion, theta = _with_sigma(ml)
     # an estimate of zero has no spread to go by: then that of an effect as large as the residual
-    size = np.linalg.norm(fitted.blocks[parameter.block].transform[parameter.row])
-    return max(0.25 * center, 0.1 * float(size * np.sqrt(fitted.scaled_sigma2)))
+    size = np.linalg.norm(block.transform[parameter.row])
+    step = max(0.25 * there, 0.1 * float(size * np.sqrt(ml.scaled_sigma2)))
+    if alike:
+        held = hold_common_deviation(criterion, theta, number, float(size))
+    else:
+        held = make_triangle(criterion, theta, number, block.transform, first, diagonal=diagonal).hold_deviation()
+    return _Question(held, there, step, (0.0, np.inf))
+
+
+def _with_sigma(ml: Estimate) -> tuple[Criterion, Array]:
+    """The criterion with 1 / sigma as the last element of theta, and its minimum."""
+    criterion, optimum = ml.criterion, ml.optimum
+    if not criterion.profiled:
+        return criterion, optimum.theta
+    return replace(criterion, profiled=False), np.append(optimum.theta, optimum.solution.sigma2**-0.5)
 
 
 def find_limit(profile: Callable[[float], float], center: float, step: float, edge: float, radius: float) -> float:

@@ -20,8 +20,8 @@ class VarianceErrors:
     Attributes
     ----------
     tau
-        (q, q) of each block's T, in the order of `Estimate.tau`; not a number where T is singular, as the estimate on
-        the boundary has no normal distribution.
+        (q, q) of each block's T, in the order of `Estimate.tau`; not a number where T is given, nor where it is
+        singular, as the estimate on the boundary has no normal distribution.
     """
 
     tau: tuple[Array, ...]
@@ -30,24 +30,26 @@ class VarianceErrors:
 def variance_errors(fitted: Estimate) -> VarianceErrors:
     """Standard errors of the random effects' variances and covariances."""
     errors = []
-    for tau, derivatives in zip(fitted.tau, tau_derivatives(fitted), strict=True):
+    for placed, tau, derivatives in zip(fitted.criterion.blocks, fitted.tau, tau_derivatives(fitted), strict=True):
         variance = np.einsum("iab,ij,jab->ab", derivatives, fitted.parameters_vcov, derivatives)
-        errors.append(np.full_like(tau, np.nan) if fitted.optimum.singular else np.sqrt(np.maximum(variance, 0.0)))
+        nothing = fitted.optimum.singular or placed.known
+        errors.append(np.full_like(tau, np.nan) if nothing else np.sqrt(np.maximum(variance, 0.0)))
     return VarianceErrors(tuple(errors))
 
 
 def tau_derivatives(fitted: Estimate) -> list[Array]:
-    """Derivatives (n_theta + 1, q, q) of each block's T by theta and sigma2."""
+    """Derivatives (n + 1, q, q) of each block's T by the n parameters relative to sigma2 and sigma2."""
     criterion, optimum = fitted.criterion, fitted.optimum
     lams, s = criterion.factors(optimum.theta), optimum.solution.sigma2
     found = []
     for block, placed, tau in zip(fitted.blocks, criterion.blocks, fitted.tau, strict=True):
         lam = lams[placed.level][placed.effects, placed.effects]
-        derivatives = np.zeros((len(optimum.theta) + 1, *tau.shape))
-        for k, unit in enumerate(np.eye(placed.theta.stop - placed.theta.start)):
-            change = placed.covariance.factor(unit, placed.size) @ lam.T
-            derivatives[placed.theta.start + k] = s * block.transform @ (change + change.T) @ block.transform.T
-        derivatives[-1] = tau / s
+        derivatives = np.zeros((criterion.n_relative + 1, *tau.shape))
+        if not placed.known:
+            change = placed.slopes @ lam.T
+            moved = change + change.transpose(0, 2, 1)
+            derivatives[placed.theta] = s * block.transform @ moved @ block.transform.T
+            derivatives[-1] = tau / s
         found.append(derivatives)
     return found
 

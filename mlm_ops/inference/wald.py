@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.f_tests import DfMethod
 from mlm_ops.inference.fixed_effects import coefficient_tests
-from mlm_ops.inference.parameters import Intervals, parameters, values
+from mlm_ops.inference.parameters import Intervals, Parameter, parameters, values
 from mlm_ops.inference.variance import tau_derivatives
 
 Array = NDArray[np.float64]
 
 
 def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod = "satterthwaite") -> Intervals:
-    """Fixed effects by t; standard deviations by their logarithm, correlations by Fisher's z, both by the normal.
+    """Fixed effects by t; deviations and ratios by their logarithm, correlations by Fisher's z, both by the normal.
 
     As nlme's ``intervals`` (Pinheiro and Bates 2000, section 2.4.3), from the observed information.
 
@@ -33,19 +33,20 @@ def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod 
     from scipy.special import ndtri
 
     wanted = parameters(fitted)
-    there = values(wanted, fitted.gamma, fitted.tau, fitted.sigma2)
+    there = values(wanted, fitted)
     fixed = coefficient_tests(fitted, tests, level)
     z = float(ndtri(0.5 + level / 2))
     vcov, of_tau = fitted.parameters_vcov, tau_derivatives(fitted)
-    log_variance = np.zeros(len(vcov))
-    log_variance[-1] = 1 / fitted.optimum.solution.sigma2
     low, high = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
     for i, parameter in enumerate(wanted):
         if parameter.scale == "raw":
             low[i], high[i] = fixed.conf_low[parameter.row], fixed.conf_high[parameter.row]
-        elif parameter.scale == "sigma":
-            margin = z * _error(log_variance, vcov) / 2
+        elif parameter.scale in {"sigma", "ratio"}:
+            margin = z * _error(_log_residual(fitted, parameter), vcov)
             low[i], high[i] = there[i] * np.exp(-margin), there[i] * np.exp(margin)
+        elif parameter.scale == "phi":
+            margin, middle = z * float(np.sqrt(vcov[-2, -2])), np.arctanh(there[i])
+            low[i], high[i] = np.tanh(middle - margin), np.tanh(middle + margin)
         elif not fitted.optimum.singular:
             tau, derivatives = fitted.tau[parameter.block], of_tau[parameter.block]
             j, k = parameter.row, parameter.column
@@ -59,6 +60,16 @@ def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod 
                 middle = np.arctanh(there[i])
                 low[i], high[i] = np.tanh(middle - margin), np.tanh(middle + margin)
     return Intervals(there, low, high)
+
+
+def _log_residual(fitted: Estimate, parameter: Parameter) -> Array:
+    """Derivatives of the logarithm of a stratum's deviation or ratio by the parameters of `parameters_vcov`."""
+    gradient = np.zeros(len(fitted.parameters_vcov))
+    if parameter.row > 0:
+        gradient[fitted.criterion.n_random + parameter.row - 1] = 1.0
+    if parameter.scale == "sigma":
+        gradient[-1] = 0.5 / fitted.optimum.solution.sigma2
+    return gradient
 
 
 def _error(gradient: Array, vcov: Array) -> float:

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
+from mlm_ops.language.covariance import named_blocks, with_covariance
 from mlm_ops.language.faults import sentences
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.levels import is_level, level_text, parse_model
-from mlm_ops.language.model import Model, group_name
+from mlm_ops.language.model import Model
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
 from mlm_ops.language.strategy import PHASES, Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
@@ -23,6 +24,7 @@ Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
 LEVEL_KEYS = ("level 1", "level 2", "level 3")
+Covariance = str | list[list[str]]
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
 
@@ -47,7 +49,7 @@ class ModelSpec(_Record):
     estimator: Estimator | None = None
     df: DfMethod | None = None
     residual: str | None = None
-    covariance: dict[str, str] | None = None
+    covariance: dict[str, Covariance] | None = None
     levels: Names | None = None
 
 
@@ -85,7 +87,7 @@ class Analysis(_Record):
     df: DfMethod = "satterthwaite"
     weights: str | None = None
     residual: str | None = None
-    covariance: dict[str, str] | None = None
+    covariance: dict[str, Covariance] | None = None
     robust: Robust | None = None
     cluster: str | None = None
     where: str | None = None
@@ -175,9 +177,8 @@ class Analysis(_Record):
                 residual = parse_residual(spec.residual or self.residual, self.weights)
                 levels = self.levels if spec.levels is None else spec.levels
                 model = parse_model(spec.formula, levels, residual)
-                named = {group_name(group) for group in model.groups}
-                general = {group: kind for group, kind in (self.covariance or {}).items() if group in named}
-                parsed[name] = model.with_covariance(general | (spec.covariance or {}))
+                general = {key: kind for key, kind in (self.covariance or {}).items() if named_blocks(model, key)}
+                parsed[name] = with_covariance(model, general | (spec.covariance or {}))
             except FormulaError as error:
                 raise AnalysisError(f"Model {name!r}: {error}") from error
             try:

@@ -8,10 +8,8 @@ the units of one grouping factor.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-
-from mlm_ops.errors import FormulaError
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 GroupingFactor = tuple[str, ...]
 """Columns whose combined values name the units: ``("school",)``, or ``("school", "class")`` for ``school:class``."""
@@ -123,14 +121,20 @@ class Term:
 
 INTERCEPT = Term()
 
+Matrix = tuple[tuple[float, ...], ...]
+"""A matrix by rows."""
+
 
 @dataclass(frozen=True)
 class RandomBlock:
-    """Coefficients that vary together over the units of one grouping factor."""
+    """Coefficients that vary together over the units of one grouping factor.
+
+    ``covariance`` is the name of T's structure, or T itself where it is given.
+    """
 
     terms: tuple[Term, ...]
     group: GroupingFactor
-    covariance: str = "unstructured"
+    covariance: str | Matrix = "unstructured"
 
 
 @dataclass(frozen=True)
@@ -166,26 +170,6 @@ class Model:
     default_group: GroupingFactor | None = None
     residual: Residual = PLAIN
     text: str = field(default="", compare=False)
-
-    def with_covariance(self, structures: Mapping[str, str]) -> Model:
-        """The same model with covariance structures by name of the grouping factor.
-
-        Raises
-        ------
-        FormulaError
-            A name that is no grouping factor of the model.
-        """
-        names = [group_name(group) for group in self.groups]
-        unknown = [name for name in structures if name not in names]
-        if unknown:
-            raise FormulaError(
-                f"covariance names no grouping factor of the model. Got {unknown[0]!r}; expected one of "
-                f"{', '.join(names) or 'none'}."
-            )
-        return replace(
-            self,
-            random=tuple(replace(b, covariance=structures.get(group_name(b.group), b.covariance)) for b in self.random),
-        )
 
     @property
     def outcome_name(self) -> str:

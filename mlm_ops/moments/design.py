@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.language.columns import DesignColumn, expand
-from mlm_ops.language.model import PLAIN, Between, GroupingFactor, Model, Variable
+from mlm_ops.language.model import PLAIN, Between, GroupingFactor, Matrix, Model, RandomBlock, Variable
 from mlm_ops.moments.basis import Basis, Change, center_outcome, change_of_basis, element_products, independent
 from mlm_ops.moments.clusters import Clusters, make_clusters
 from mlm_ops.moments.grouping import Factor, cells_of, grouping_factors, meanings
-from mlm_ops.moments.identification import check_identified, check_outcome, check_parameters
+from mlm_ops.moments.identification import check_given, check_identified, check_outcome, check_parameters
 from mlm_ops.moments.moments import Codes, Moments
 from mlm_ops.moments.polynomial import Evaluator, Polynomial
 from mlm_ops.moments.residual import ResidualDesign, design_residual
@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 
 
 #: How a random block's columns may be changed without changing the model; by one common factor where it is not said.
-FREEDOM = {"unstructured": "rotate", "diagonal": "scale"}
+_FREEDOM = {"unstructured": "rotate", "diagonal": "scale"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class BlockDesign:
     """One random block of q columns: user's random effects = transform @ engine's, transform (q, q)."""
 
     columns: tuple[DesignColumn, ...]
-    covariance: str
+    covariance: str | Matrix
     transform: Array
 
 
@@ -174,11 +174,13 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     wanted = basis.matrix(fixed, present)
     kept = independent(wanted, totals)
     estimated = tuple(fixed[i] for i in kept)
-    check_parameters(len(kept) + sum(len(c) * (len(c) + 1) // 2 for c in random) + 1, n_obs)
+    check_given(model, random)
+    estimated_effects = [len(c) for b, c in zip(model.random, random, strict=True) if isinstance(b.covariance, str)]
+    check_parameters(len(kept) + sum(q * (q + 1) // 2 for q in estimated_effects) + 1, n_obs)
     change = change_of_basis(basis.matrix(estimated, present), totals, n_obs)
     outcome_combination, offset, scale = center_outcome(basis.matrix([outcome], present)[:, 0], change, totals, n_obs)
     changes = [
-        change_of_basis(basis.matrix(columns, present), totals, n_obs, FREEDOM.get(block.covariance, "common"))
+        change_of_basis(basis.matrix(columns, present), totals, n_obs, _freedom(block))
         for block, columns in zip(model.random, random, strict=True)
     ]
     order = [i for factor in factors for i, block in enumerate(model.random) if block.group == factor.group]
@@ -204,6 +206,11 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     )
     check_identified(design)
     return design
+
+
+def _freedom(block: RandomBlock) -> str:
+    """Whether columns may be combined, scaled one by one, or only together; a T that is given is changed with them."""
+    return _FREEDOM.get(block.covariance, "common") if isinstance(block.covariance, str) else "rotate"
 
 
 def _lies_in(lower: LevelDesign, upper: LevelDesign) -> bool:

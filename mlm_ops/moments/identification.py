@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlm_ops.errors import IdentificationError
+from mlm_ops.errors import FormulaError, IdentificationError
+from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Model, group_name
 from mlm_ops.moments.grouping import Factor
 from mlm_ops.moments.polynomial import Evaluator
@@ -38,6 +40,17 @@ def check_parameters(n_parameters: int, n_obs: int) -> None:
         )
 
 
+def check_given(model: Model, random: Sequence[Sequence[DesignColumn]]) -> None:
+    """Refuse a given T of another size than its block."""
+    for block, columns in zip(model.random, random, strict=True):
+        if not isinstance(block.covariance, str) and len(block.covariance) != len(columns):
+            raise FormulaError(
+                f"The covariance given for {group_name(block.group)} does not fit its random effects. Got a matrix of "
+                f"{len(block.covariance)} rows; expected {len(columns)}, in the order "
+                f"{', '.join(c.name for c in columns)}."
+            )
+
+
 def check_identified(design: Design) -> None:
     """Refuse what the rows cannot determine, with the numbers."""
     start = 0
@@ -49,7 +62,8 @@ def check_identified(design: Design) -> None:
             )
         for block in level.blocks:
             q = len(block.columns)
-            if units * q >= design.n_obs:
+            given = not isinstance(block.covariance, str)
+            if units * q >= design.n_obs and not given:
                 raise IdentificationError(
                     f"The random part ({', '.join(c.name for c in block.columns)} | {name}) has {units * q} random "
                     f"effects for {design.n_obs} rows, so they cannot be told from the residuals. Use fewer random "
@@ -57,7 +71,7 @@ def check_identified(design: Design) -> None:
                 )
             here = slice(start, start + q)
             z = design.products[here, here].sum(axis=2)
-            if block.covariance == "unstructured" and np.linalg.eigvalsh(z)[0] < 1e-12 * design.n_obs:
+            if (given or block.covariance == "unstructured") and np.linalg.eigvalsh(z)[0] < 1e-12 * design.n_obs:
                 names = ", ".join(c.name for c in block.columns)
                 raise IdentificationError(
                     f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of "

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.fitting import check_options, check_structures, fit_model
+from mlm_ops.language.covariance import with_covariance
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.levels import parse_model
 from mlm_ops.language.residual import parse_residual
@@ -135,7 +136,7 @@ class _Request:
         levels = tuple(told["levels"] or ())
         self.model = parse_model(formula, levels, parse_residual(told["residual"], told["weights"]))
         if told["covariance"]:
-            self.model = self.model.with_covariance(dict(told["covariance"]))
+            self.model = with_covariance(self.model, dict(told["covariance"]))
         check_structures(self.model)
         check_robust(self.robust, self.cluster, self.df, multilevel=bool(self.model.random))
         self.query = OneQuery(self.model, relation, level_columns(levels), cluster_columns(self.cluster))

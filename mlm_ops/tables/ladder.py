@@ -70,7 +70,7 @@ def _row(number: int, strategy: str, step: Step) -> dict[str, object]:
             "aic": result.aic,
             "bic": result.bic,
             "n_parameters": result.n_parameters,
-            "n_covariances": len(result.optimum.theta),
+            "n_covariances": result.criterion.n_relative,
             "converged": step.fit.converged,
             "singular": step.fit.singular,
         }

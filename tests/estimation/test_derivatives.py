@@ -24,6 +24,14 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "autocorrelation and strata, three levels": ("y ~ x + (1 | a/b)", {"residual": "by(s) + ar1(t)"}),
     "crossed with strata": ("y ~ x + (1 | b) + (1 | c)", {"residual": "by(s)"}),
     "weights": ("y ~ x + (x | a)", {"weights": "v"}),
+    "a given T": ("y ~ x + (x | a)", {"covariance": {"a": [[0.8, 0.1], [0.1, 0.3]]}}),
+    "a given variance, ML": (
+        "y ~ x + (1 | a) + (0 + x | a)",
+        {"estimator": "ml", "covariance": {"0 + x | a": 0.3}},
+    ),
+    "a given variance, three levels": ("y ~ x + (x | a/b)", {"covariance": {"a": [[0.8, 0.1], [0.1, 0.3]]}}),
+    "a given variance, crossed": ("y ~ x + (1 | b) + (x | c)", {"covariance": {"b": 0.6}}),
+    "a given variance and strata": ("y ~ x + (1 | a)", {"residual": "by(s)", "covariance": {"a": 0.6}}),
 }
 
 
@@ -100,7 +108,10 @@ def test_the_gradient_is_zero_at_the_optimum(name: str, data: pl.DataFrame) -> N
     assert np.linalg.eigvalsh(optimum.hessian)[0] > -1e-6 * np.abs(optimum.hessian).max()
 
 
-@pytest.mark.parametrize("name", ["two levels", "three levels", "crossed", "autocorrelation and strata, three levels"])
+@pytest.mark.parametrize(
+    "name",
+    ["two levels", "three levels", "crossed", "autocorrelation and strata, three levels", "a given T"],
+)
 def test_random_starts_end_at_the_same_deviance(name: str, data: pl.DataFrame) -> None:
     from mlm_ops.estimation.optimize import minimise
 
@@ -108,5 +119,5 @@ def test_random_starts_end_at_the_same_deviance(name: str, data: pl.DataFrame) -
     rng = np.random.default_rng(0)
     for _ in range(10):
         start = rng.normal(size=criterion.n_theta) * 10 ** rng.uniform(-2, 0.5)
-        start[criterion.n_random :] *= 0.1
+        start[criterion.n_random : criterion.n_relative] *= 0.1
         assert minimise(criterion, start).solution.criterion == pytest.approx(optimum.solution.criterion, abs=1e-6)

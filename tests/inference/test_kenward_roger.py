@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mlm_ops.errors import AnalysisError, MlmError
-from mlm_ops.estimation.criterion import Block
+from mlm_ops.estimation.blocks import Block
 from mlm_ops.fitted import Fit
 from mlm_ops.fitting import fit, fit_model
 from mlm_ops.inference import information_dense

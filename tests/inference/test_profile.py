@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from scipy.optimize import minimize
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import estimate
@@ -102,13 +103,46 @@ def test_a_diagonal_block_is_two_blocks(method: str) -> None:
         np.testing.assert_allclose(diagonal[limit], blocks[limit], rtol=1e-6)
 
 
-def test_equal_variances_are_not_profiled_one_by_one() -> None:
-    table, connection = reference.table("sleep_rs"), reference.connection()
-    formula = "Reaction ~ Days + (Days | Subject)"
-    compound = fit(formula, table, connection=connection, covariance={"Subject": "compound"})
-    with pytest.raises(MlmError, match=r"No profile intervals for covariance structure 'compound'; expected one of"):
-        compound.intervals("profile")
-    assert compound.intervals("bootstrap", samples=10)["conf_low"].null_count() == 0
+@pytest.mark.parametrize("structure", ["compound", "identity"])
+def test_effects_that_are_alike(structure: str) -> None:
+    """At every limit the dense ML deviance, minimised over the rest, has risen by chi-square's quantile."""
+    table, connection = reference.table("machines_ri"), reference.connection()
+    options = {"connection": connection, "covariance": {"worker": structure}}
+    fitted = fit("score ~ machine + (0 + machine | worker)", table, estimator="ml", **options)
+    profile = fitted.intervals("profile")
+    deviations = profile.filter(pl.col("scale") == "std_dev")
+    assert (deviations["conf_low"].n_unique(), deviations["conf_high"].n_unique(), len(deviations)) == (1, 1, 3)
+    rows = connection.sql(f"select * from {table}").pl()
+    y, worker, machine = rows["score"].to_numpy(), rows["worker"].to_numpy(), rows["machine"].to_numpy()
+    x = np.stack([machine == level for level in np.unique(machine)], axis=1).astype(float)
+    same, alike = worker[:, None] == worker, (worker[:, None] == worker) & (machine[:, None] == machine)
+
+    def deviance(scale: float, z: float, sigma: float) -> float:
+        v = scale**2 * (np.tanh(z) * same + (1 - np.tanh(z)) * alike) + sigma**2 * np.eye(len(y))
+        inverse = np.linalg.inv(v)
+        rest = y - x @ np.linalg.solve(x.T @ inverse @ x, x.T @ inverse @ y)
+        return float(np.linalg.slogdet(v)[1] + rest @ inverse @ rest + len(y) * np.log(2 * np.pi))
+
+    tau = fitted.result.tau[0]
+    there = np.array([np.sqrt(tau[0, 0]), np.arctanh(tau[0, 1] / tau[0, 0]), np.sqrt(fitted.result.sigma2)])
+
+    def lowest(held: dict[int, float]) -> float:
+        free = [i for i in range(3) if i not in held]
+
+        def objective(rest: np.ndarray) -> float:
+            full = there.copy()
+            full[free], full[list(held)] = rest, list(held.values())
+            return deviance(*full)
+
+        return float(minimize(objective, there[free], method="BFGS", options={"gtol": 1e-7}).fun)
+
+    independent = {1: 0.0} if structure == "identity" else {}
+    assert deviance(*there) == pytest.approx(-2 * fitted.result.log_likelihood, abs=1e-8)
+    for place, scale in enumerate(("std_dev", "correlation", "sigma")):
+        for row in profile.filter(pl.col("scale") == scale).head(1).iter_rows(named=True):
+            for limit in (row["conf_low"], row["conf_high"]):
+                rise = lowest({place: np.arctanh(limit) if scale == "correlation" else limit} | independent)
+                assert rise + 2 * fitted.result.log_likelihood == pytest.approx(3.841458820694124, abs=1e-5)
 
 
 def test_wald_limits_of_variances() -> None:

@@ -121,13 +121,15 @@ def _block_option(blocks: Sequence[RandomBlock], mine: int) -> list[str]:
     block = blocks[mine]
     if len(blocks) == 1:
         return []
-    if len(block.terms) == 1 and block.covariance == "unstructured":
+    if len(block.terms) == 1 and not _covariance_option(block):
         return ["independent"]
     return [f"block={mine + 1}"]
 
 
 def _covariance_option(block: RandomBlock) -> list[str]:
-    return [] if block.covariance == "unstructured" else [f"covariance={block.covariance}"]
+    """The structure's name; a T that is given is no part of the equations."""
+    named = isinstance(block.covariance, str) and block.covariance != "unstructured"
+    return [f"covariance={block.covariance}"] if named else []
 
 
 def _product(term: Term) -> str:
