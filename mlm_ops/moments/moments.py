@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import Monomial
-from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name
+from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
 from mlm_ops.moments.residual import ResidualMoments
 
 Array = NDArray[np.float64]
@@ -187,12 +187,12 @@ def merge(first: Moments, second: Moments) -> Moments:
     n = np.concatenate((first.n, second.n))
     mean, scatter = np.hstack((first.mean, second.mean)), np.hstack((first.scatter, second.scatter))
     pooled_n, pooled_mean, pooled_scatter = pool(codes, len(position), n, mean, scatter)
-    constants = []
-    for atom, pair in zip(first.schema.constants, zip(first.constants, second.constants, strict=True), strict=True):
-        values = np.concatenate(pair)
-        if (values != values[position][codes]).any():
-            raise DataError(f"{atom} is constant within the units of each set of rows but not of both together.")
-        constants.append(values[position])
+    if atoms := disagreeing(first, second):
+        raise DataError(
+            f"{', '.join(label(atom) for atom in atoms)}: one value in each unit of either set of rows, but not of "
+            "both together. Collect the moments of all rows anew."
+        )
+    constants = [np.concatenate(pair)[position] for pair in zip(first.constants, second.constants, strict=True)]
     return replace(
         first,
         labels=tuple(key[position] for key in keys),
@@ -203,6 +203,21 @@ def merge(first: Moments, second: Moments) -> Moments:
         n_rows=first.n_rows + second.n_rows,
         n_dropped={k: v + second.n_dropped.get(k, 0) for k, v in first.n_dropped.items()},
     )
+
+
+def disagreeing(first: Moments, second: Moments) -> tuple[Variable, ...]:
+    """Constants that differ in a unit that both have."""
+    if not first.schema.constants:
+        return ()
+    keys = [np.concatenate(pair) for pair in zip(first.labels, second.labels, strict=True)]
+    codes = unit_codes(keys, first.n_units + second.n_units)
+    _, position = np.unique(codes, return_index=True)
+    found = []
+    for atom, pair in zip(first.schema.constants, zip(first.constants, second.constants, strict=True), strict=True):
+        values = np.concatenate(pair)
+        if (values != values[position][codes]).any():
+            found.append(atom)
+    return tuple(found)
 
 
 def subtract(whole: Moments, part: Moments) -> Moments:
@@ -255,10 +270,11 @@ def pool(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tupl
 def unit_codes(keys: list[NDArray[Any]], size: int) -> Codes:
     """Number the distinct combinations of key columns, each (size,)."""
     codes: Codes = np.zeros(size, dtype=np.int64)
-    for key in keys:
+    for number, key in enumerate(keys):
         values, inverse = np.unique(key, return_inverse=True)
-        codes = np.unique(codes * len(values) + inverse, return_inverse=True)[1].astype(np.int64)
-    return codes
+        # the codes of one key are dense already
+        codes = inverse if number == 0 else np.unique(codes * len(values) + inverse, return_inverse=True)[1]
+    return codes.astype(np.int64)
 
 
 def _check_schemas(first: Moments, second: Moments) -> None:

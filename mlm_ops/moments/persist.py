@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,24 @@ def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table:
 
     The columns are named for people: ``mean_ses``, ``scatter_ses_mathach``. A table may be named with its schema.
     """
+    with transaction(connection):
+        write_moments(connection, moments, table)
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All that is written inside, or nothing."""
+    connection.execute("begin")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+
+
+def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
+    """`save_moments` inside a transaction of the caller's."""
     names = ["*".join(label(a) for a in m) for m in moments.schema.monomials]
     columns: dict[str, Any] = {key: moments.labels[i] for i, key in enumerate(moments.schema.keys)}
     columns["n"] = moments.n
@@ -58,19 +78,13 @@ def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table:
     }
     frame = pl.DataFrame({name: _series(name, values) for name, values in columns.items()})
     description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})
-    parts = {table: frame, _sibling(table, "description"): description}
+    parts = {table: frame, sibling(table, "description"): description}
     for i, residual in enumerate(moments.residuals.values()):
-        parts[_sibling(table, f"residual_{i}")] = _residual_frame(residual)
-    connection.execute("begin")
-    try:
-        for name, content in parts.items():
-            connection.register("mlm_frame", ArrowStream(content))
-            connection.execute(f"create or replace table {quoted_table(name)} as from mlm_frame")
-            connection.unregister("mlm_frame")
-        connection.execute("commit")
-    except BaseException:
-        connection.execute("rollback")
-        raise
+        parts[sibling(table, f"residual_{i}")] = _residual_frame(residual)
+    for name, content in parts.items():
+        connection.register("mlm_frame", ArrowStream(content))
+        connection.execute(f"create or replace table {quoted_table(name)} as from mlm_frame")
+        connection.unregister("mlm_frame")
 
 
 def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
@@ -84,7 +98,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
     import duckdb
 
     try:
-        row = connection.execute(f"select description from {quoted_table(_sibling(table, 'description'))}").fetchone()
+        row = connection.execute(f"select description from {quoted_table(sibling(table, 'description'))}").fetchone()
         columns = connection.execute(f"select * from {quoted_table(table)}").fetchnumpy()
     except duckdb.CatalogException as error:
         raise DataError(f"There are no moments in table {table!r}. Collect them first.") from error
@@ -115,7 +129,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
         n_dropped=told["n_dropped"],
         nested_in={name: tuple(group) for name, group in told["nested_in"].items()},
         residuals={
-            _node(key): _read_residual(connection, _sibling(table, f"residual_{i}"), facts)
+            _node(key): _read_residual(connection, sibling(table, f"residual_{i}"), facts)
             for i, (key, facts) in enumerate(told["residuals"])
         },
     )
@@ -140,7 +154,8 @@ def _read_residual(connection: duckdb.DuckDBPyConnection, table: str, facts: dic
     )
 
 
-def _sibling(table: str, suffix: str) -> str:
+def sibling(table: str, suffix: str) -> str:
+    """The name of a table that belongs to another."""
     return f'{table[:-1]}_{suffix}"' if table.endswith('"') else f"{table}_{suffix}"
 
 

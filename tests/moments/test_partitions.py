@@ -1,0 +1,168 @@
+"""Moments by partition: what was added, corrected and taken out leaves the moments of the rows that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import duckdb
+import numpy as np
+import pytest
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.model import Model
+from mlm_ops.language.residual import parse_residual
+from mlm_ops.moments.collect import collect
+from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.partitions import Partitions
+from mlm_ops.moments.source import open_source
+
+MODEL = parse_formula("y ~ x * w + f + (x | g)")
+ROWS = """
+create table t as
+select i % 23 as g, date '2026-01-01' + (i % 5)::int as day, sin(i) * 3 + i % 23 as x, (i % 23) % 4 as w,
+       case when i % 3 = 0 then 'a' else 'b' end as f, cos(i * i) + (i % 23) / 5 + sin(i) as y
+from range(1000) rows(i)
+"""
+
+
+@pytest.fixture
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        connection.execute(ROWS)
+        yield connection
+
+
+def kept(connection: duckdb.DuckDBPyConnection, model: Model = MODEL, column: str = "day") -> Partitions:
+    return Partitions(connection, "main.m", open_source("t", connection), column, [model])
+
+
+def assert_same(found: Moments, connection: duckdb.DuckDBPyConnection, model: Model = MODEL) -> None:
+    """Equal to those of one scan; 1e-10 relative to each row's largest number, the sums being of another order."""
+    full = collect(open_source("t", connection), [model])
+    assert [list(map(str, values)) for values in found.labels] == [list(map(str, values)) for values in full.labels]
+    assert found.n.tolist() == full.n.tolist()
+    assert (found.n_rows, dict(found.n_dropped)) == (full.n_rows, dict(full.n_dropped))
+    # centers were fixed at the first build
+    shift = [
+        float(np.prod([found.schema.centers[a] for a in m])) - float(np.prod([full.schema.centers[a] for a in m]))
+        if len(m) == 1
+        else 0.0
+        for m in found.schema.monomials
+    ]
+    order = [full.schema.monomials.index(m) for m in found.schema.monomials]
+    for i, monomial in enumerate(found.schema.monomials):
+        if len(monomial) == 1:
+            ours, theirs = found.mean[i] + shift[i], full.mean[order[i]]
+            assert np.abs(ours - theirs).max() <= 1e-10 * max(np.abs(theirs).max(), 1.0)
+            one, other = i * (i + 3) // 2, order[i] * (order[i] + 3) // 2
+            assert np.abs(found.scatter[one] - full.scatter[other]).max() <= 1e-10 * full.scatter[other].max()
+
+
+def test_the_first_build_is_one_scan(connection: duckdb.DuckDBPyConnection) -> None:
+    done = kept(connection).refresh()
+    assert done.scanned == tuple(f"2026-01-0{day}" for day in range(1, 6))
+    assert (done.dropped, done.rebuilt) == ((), None)
+    assert_same(done.moments, connection)
+
+
+def test_nothing_changed_reads_no_part(connection: duckdb.DuckDBPyConnection) -> None:
+    first = kept(connection).refresh()
+    again = kept(connection).refresh()
+    assert again.scanned == ()
+    assert again.moments.checksum == first.moments.checksum
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    ("change", "scanned", "dropped"),
+    [
+        ("insert into t select g, date '2026-02-01', x + 1, w, f, y from t where i7 = 0", ["2026-02-01"], []),
+        ("update t set y = y * 2 where day = '2026-01-03'", ["2026-01-03"], []),
+        ("update t set x = null where day = '2026-01-03' and g < 5", ["2026-01-03"], []),
+        ("delete from t where day = '2026-01-02'", [], ["2026-01-02"]),
+        ("delete from t where day = '2026-01-02' and g = 3", ["2026-01-02"], []),
+        # a group that appears with a new partition, one that vanishes with an old one
+        ("insert into t select 99, date '2026-02-01', x, 1, f, y from t where g = 2", ["2026-02-01"], []),
+    ],
+    ids=["added", "corrected", "missing values", "deleted", "rows deleted", "new group"],
+)
+def test_changes(
+    change: str, scanned: list[str], dropped: list[str], named: bool, connection: duckdb.DuckDBPyConnection
+) -> None:
+    kept(connection).refresh()
+    connection.execute(change.replace("i7 = 0", "g % 7 = 0"))
+    done = kept(connection).refresh([*scanned, *dropped] if named else None)
+    assert (done.scanned, done.dropped, done.rebuilt) == (tuple(scanned), tuple(dropped), None)
+    assert_same(done.moments, connection)
+
+
+def test_a_hundred_refreshes_keep_their_digits(connection: duckdb.DuckDBPyConnection) -> None:
+    kept(connection).refresh()
+    for round_ in range(50):
+        day = f"2026-01-0{1 + round_ % 5}"
+        connection.execute(f"update t set y = y * {1.5 if round_ % 2 else 1 / 1.5} where day = '{day}'")
+        done = kept(connection).refresh([day])
+    assert_same(done.moments, connection)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("update t set w = w + 10 where day = '2026-01-04' and g = 1", "w no longer has one value in each unit"),
+        ("update t set f = 'c' where day = '2026-01-04' and g = 1", "f has the new level c"),
+    ],
+)
+def test_what_the_parts_cannot_hold_is_built_anew_and_said(
+    change: str, reason: str, connection: duckdb.DuckDBPyConnection
+) -> None:
+    kept(connection).refresh()
+    connection.execute(change)
+    done = kept(connection).refresh()
+    assert done.rebuilt is not None
+    assert done.rebuilt.startswith(reason)
+    assert len(done.scanned) == 5
+    assert_same(done.moments, connection)
+
+
+def test_other_models_ask_for_other_moments(connection: duckdb.DuckDBPyConnection) -> None:
+    kept(connection).refresh()
+    larger = parse_formula("y ~ x * w + f + I(x**2) + (x | g)")
+    done = kept(connection, larger).refresh()
+    assert done.rebuilt == "the models ask for other moments"
+    assert_same(done.moments, connection, larger)
+
+
+def test_a_failed_refresh_leaves_everything(connection: duckdb.DuckDBPyConnection) -> None:
+    before = kept(connection).refresh().moments.checksum
+    connection.execute("delete from t")
+    with pytest.raises(DataError, match=r"No rows are left after day .*The moments are as they were\."):
+        kept(connection).refresh()
+    connection.execute("insert into t select * from (" + ROWS.split(" as\n", 1)[1] + ")")
+    again = kept(connection).refresh()
+    assert (again.scanned, again.moments.checksum) == ((), before)
+
+
+def test_rows_without_a_partition(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("update t set day = null where g = 4")
+    with pytest.raises(DataError, match=r"44 rows have no value of 'day', the partition\. Fill or filter them\."):
+        kept(connection).refresh()
+
+
+def test_residual_structures_do_not_merge(connection: duckdb.DuckDBPyConnection) -> None:
+    model = parse_formula("y ~ x + (1 | g)", residual=parse_residual("by(f)", None))
+    with pytest.raises(DataError, match="whose sums do not merge"):
+        kept(connection, model).refresh()
+
+
+def test_hostile_names(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("""alter table t rename day to "d""'; drop table t; --" """)
+    connection.execute("""update t set "d""'; drop table t; --" = '2026-01-01' where g = 3""")
+    done = kept(connection, column="""d"'; drop table t; --""").refresh()
+    assert done.moments.n_obs == 1000
+    connection.execute("alter table t add column s varchar")
+    connection.execute("update t set s = case when g % 2 = 0 then 'it''s' else 'x); drop table t; --' end")
+    done = Partitions(connection, "m2", open_source("t", connection), "s", [MODEL]).refresh()
+    done = Partitions(connection, "m2", open_source("t", connection), "s", [MODEL]).refresh(["it's"])
+    assert done.scanned == ("it's",)
+    assert_same(done.moments, connection)
