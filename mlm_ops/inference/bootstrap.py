@@ -6,6 +6,12 @@ With ``y = D w + e`` in a cell, D its columns ``[Z_1 | Z_2 | … | X]`` and w th
 z as its rank r; then ``e'e = s (z'z + chi2(n - r))``, as the part of e outside D's span is independent of the rest.
 So a sample costs as much as a fit from moments, however many rows there are. (Efron and Tibshirani 1993, ch. 6 and 13,
 for the bootstrap; that moments suffice is the normal model's sufficiency.)
+
+Strata of different residual variance are drawn one by one, their errors being independent, with the same w. Of
+autocorrelated errors the same cannot be said: a refit at another phi needs ``sum v_t e_t`` and ``sum v_(t-d) e_t``
+apart, whose covariance, ``s sum v_t v_u' phi^|t-u|``, holds cross-products of rows at every distance, where the moments
+have those of a row and the one before it. Data with equal moments may differ in these, so that no drawing from moments
+is right for both.
 """
 
 from __future__ import annotations
@@ -17,69 +23,79 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.estimation.residual import ratios
 from mlm_ops.inference.parameters import Intervals, Parameter, parameters, values
+from mlm_ops.moments.design import Design
 
 Array = NDArray[np.float64]
 
 #: Eigenvalues of a cell's cross-products below this share of its largest are rounding: its rows do not reach there.
 _RANK_TOLERANCE = 1e-10
 _NEAR_ZERO, _NUDGE = 1e-3, 3e-2
-_EDGES = {"std_dev": (0.0, np.inf), "sigma": (0.0, np.inf), "correlation": (-1.0, 1.0), "raw": (-np.inf, np.inf)}
+_EDGES = {
+    **dict.fromkeys(("std_dev", "sigma", "ratio"), (0.0, np.inf)),
+    **dict.fromkeys(("correlation", "phi"), (-1.0, 1.0)),
+    "raw": (-np.inf, np.inf),
+}
 
 
 @dataclass(frozen=True)
 class Simulator:
-    """What does not change from sample to sample; C cells, k columns but the outcome's.
+    """What does not change from sample to sample; S strata, C cells, k columns but the outcome's.
 
     Attributes
     ----------
     products
-        (k + 1, k + 1, C) cross-products of the data; the outcome's are replaced.
+        (S, k + 1, k + 1, C) cross-products of the data; the outcome's are replaced.
     roots
-        (C, k, k): D'e = roots @ z, up to sqrt(sigma2).
+        (S, C, k, k): D'e = roots @ z, up to the residual's standard deviation.
     reached
-        (C, k) whether a direction lies in the span of the cell's rows.
+        (S, C, k) whether a direction lies in the span of the cell's rows.
+    deviations, sizes
+        (S,) the residual's standard deviation on the engine's scale, and the rows.
     factors, codes
         Lambda of each level, and the unit of each level that each cell lies in.
     units
         Number of units of each level.
     beta, sigma2
         Fixed effects and residual variance on the engine's scale.
-    n_obs
-        Rows N.
     """
 
     products: Array
     roots: Array
     reached: NDArray[np.bool_]
+    deviations: Array
+    sizes: Array
     factors: tuple[Array, ...]
     codes: tuple[NDArray[np.int64], ...]
     units: tuple[int, ...]
     beta: Array
     sigma2: float
-    n_obs: int
 
     def draw(self, random: np.random.Generator) -> Array:
-        """Cross-products (k + 1, k + 1, C) of one sample.
+        """Cross-products (S, k + 1, k + 1, C) of one sample.
 
         The part of e'e outside the columns' span is a chi-square over all cells, put into each in equal shares: the
         likelihood depends on the cells' y'y through their sum only.
         """
-        cells, k = self.reached.shape
+        _, cells, k = self.reached.shape
         deviation = np.sqrt(self.sigma2)
         effects = [
             deviation * (factor @ random.standard_normal((len(factor), units)))[:, codes]
             for factor, units, codes in zip(self.factors, self.units, self.codes, strict=True)
         ]
         w = np.concatenate((*effects, np.broadcast_to(self.beta[:, None], (len(self.beta), cells))))
-        z = random.standard_normal((cells, k)) * self.reached
-        error = deviation * np.matmul(self.roots, z[:, :, None])[:, :, 0].T
-        predicted = np.einsum("abc,bc->ac", self.products[:-1, :-1], w)
-        outside = random.chisquare(self.n_obs - self.reached.sum()) if self.n_obs > self.reached.sum() else 0.0
         drawn = self.products.copy()
-        drawn[:-1, -1] = drawn[-1, :-1] = predicted + error
-        drawn[-1, -1] = np.einsum("ac,ac->c", w, predicted + 2 * error)
-        drawn[-1, -1] += self.sigma2 * ((z**2).sum(axis=1) + outside / cells)
+        for sample, roots, reached, own, rows in zip(
+            drawn, self.roots, self.reached, self.deviations, self.sizes, strict=True
+        ):
+            z = random.standard_normal((cells, k)) * reached
+            error = own * np.matmul(roots, z[:, :, None])[:, :, 0].T
+            predicted = np.einsum("abc,bc->ac", sample[:-1, :-1], w)
+            outside = random.chisquare(rows - reached.sum()) if rows > reached.sum() else 0.0
+            sample[:-1, -1] = sample[-1, :-1] = predicted + error
+            sample[-1, -1] = np.einsum("ac,ac->c", w, predicted + 2 * error)
+            sample[-1, -1] += own**2 * ((z**2).sum(axis=1) + outside / cells)
         return drawn
 
 
@@ -129,20 +145,26 @@ class Bootstrap:
 
 def simulator(fitted: Estimate) -> Simulator:
     """Prepare to draw cross-products under the fitted model."""
-    products, design = fitted.products, fitted.design
-    values, vectors = np.linalg.eigh(np.ascontiguousarray(products[:-1, :-1].transpose(2, 0, 1)))
-    reached = values > _RANK_TOLERANCE * np.maximum(values[:, -1:], 1e-300)
-    solution = fitted.optimum.solution
+    design, solution = fitted.design, fitted.optimum.solution
+    residual, sigma = design.residual, np.sqrt(fitted.scaled_sigma2)
+    if residual is None or not len(solution.rho):
+        products, deviations, sizes = fitted.products[None], sigma * np.ones(1), np.array([float(design.n_obs)])
+    else:
+        deviations = sigma * ratios(residual, solution.rho)[residual.stratum]
+        products, sizes = residual.products, residual.n
+    values, vectors = np.linalg.eigh(np.ascontiguousarray(products[:, :-1, :-1].transpose(0, 3, 1, 2)))
+    reached = values > _RANK_TOLERANCE * np.maximum(values[..., -1:], 1e-300)
     return Simulator(
         products=products,
-        roots=vectors * np.sqrt(np.where(reached, values, 0.0))[:, None, :],
+        roots=vectors * np.sqrt(np.where(reached, values, 0.0))[..., None, :],
         reached=reached,
+        deviations=deviations,
+        sizes=sizes,
         factors=tuple(fitted.criterion.factors(fitted.optimum.theta)),
         codes=tuple(level.codes for level in design.levels),
         units=tuple(len(level.labels) for level in design.levels),
         beta=solution.beta,
         sigma2=fitted.scaled_sigma2,
-        n_obs=design.n_obs,
     )
 
 
@@ -159,16 +181,16 @@ def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Boo
     Raises
     ------
     MlmError
-        Fewer than two samples, or a residual structure with parameters of its own.
+        Fewer than two samples, or autocorrelated residuals.
 
     Notes
     -----
     The products are in units of the residual variance, so known precisions are in them and samples need none.
     """
-    if fitted.criterion.n_relative > fitted.criterion.n_random:
+    if fitted.design.residual is not None and fitted.design.residual.serial:
         raise MlmError(
-            "No bootstrap for residual structures with parameters of their own, by() and ar1(): their samples need "
-            "cross-products that are not kept. Use method='profile' or 'wald'."
+            "No bootstrap for autocorrelated residuals, ar1(): their distribution needs cross-products of rows at "
+            "every distance in time, and moments have those of neighbours. Use method='profile' or 'wald'."
         )
     if samples < 2:
         raise MlmError(f"A bootstrap needs at least 2 samples. Got {samples}; 500 or more make stable intervals.")
@@ -179,9 +201,16 @@ def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Boo
     start = np.where(np.abs(theta) < _NEAR_ZERO, _NUDGE, theta)
     draws, unconverged = np.empty((samples, len(wanted))), 0
     for i in range(samples):
-        design = replace(fitted.design, products=source.draw(random), residual=None)
-        refit = estimate(design, reml=fitted.criterion.reml, start=start)
+        refit = estimate(_with_products(fitted, source.draw(random)), reml=fitted.criterion.reml, start=start)
         draws[i] = values(wanted, refit)
         unconverged += not refit.optimum.converged
     there = values(wanted, fitted)
     return Bootstrap(wanted, there, draws, unconverged)
+
+
+def _with_products(fitted: Estimate, drawn: Array) -> Design:
+    """The design with other cross-products, (S, m, m, C)."""
+    residual = fitted.design.residual
+    if residual is None or not len(fitted.optimum.solution.rho):
+        return replace(fitted.design, products=drawn[0], residual=None)
+    return replace(fitted.design, products=drawn.sum(axis=0), residual=replace(residual, products=drawn))

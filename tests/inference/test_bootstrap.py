@@ -13,6 +13,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.fitted import Fit
 from mlm_ops.fitting import fit
 from mlm_ops.inference.bootstrap import bootstrap, simulator
+from mlm_ops.inference.wald import wald_intervals
 from tests.reference import reference
 
 Array = NDArray[np.float64]
@@ -69,7 +70,7 @@ def test_cross_products_are_distributed_as_those_of_rows() -> None:
     fitted = _two_levels()
     cross, square = _products_from_rows(fitted)
     source, random = simulator(fitted.result), np.random.default_rng(3)
-    draws = [source.draw(random) for _ in range(SAMPLES)]
+    draws = [source.draw(random)[0] for _ in range(SAMPLES)]
     ours = np.array([d[:-1, -1] for d in draws])
     our_square = np.array([d[-1, -1].sum() for d in draws])
     for first, second in ((ours, cross), (our_square, square)):
@@ -101,8 +102,8 @@ def test_a_cell_with_fewer_rows_than_columns_stays_in_their_span() -> None:
     random = np.random.default_rng(4)
     for i, size in enumerate(sizes):
         j = labels.index(str(i))
-        assert source.reached[j].sum() == size
-        drawn = np.array([source.draw(random)[:-1, -1, j] for _ in range(6)])
+        assert source.reached[0, j].sum() == size
+        drawn = np.array([source.draw(random)[0, :-1, -1, j] for _ in range(6)])
         assert np.linalg.matrix_rank(drawn, tol=1e-6) == size
 
 
@@ -110,7 +111,7 @@ def test_a_drawn_y_is_possible() -> None:
     """y'y of all rows is never less than what the columns explain."""
     source, random = simulator(reference.fitted("sleep_rs").result), np.random.default_rng(5)
     for _ in range(50):
-        total = source.draw(random)[2:, 2:].sum(axis=2)
+        total = source.draw(random)[0, 2:, 2:].sum(axis=2)
         assert np.linalg.eigvalsh(total)[0] > 0
 
 
@@ -163,12 +164,58 @@ def test_intervals_cover() -> None:
     assert 0.88 <= np.mean(covered) <= 0.995
 
 
+def test_strata_are_drawn_apart() -> None:
+    """Their y'y, of rows of which the columns explain a part, against simulated rows; five standard errors."""
+    random = np.random.default_rng(9)
+    g, s = np.repeat(np.arange(8), 6), np.tile(["a", "b", "b"], 16)
+    x = random.normal(size=len(g))
+    y = 1 + x + random.normal(size=8)[g] + np.where(s == "b", 2.0, 0.7) * random.normal(size=len(g))
+    result = fit("y ~ x + (1 | g)", pl.DataFrame({"y": y, "x": x, "g": g, "s": s}), residual="by(s)").result
+    source = simulator(result)
+    draws = [source.draw(random) for _ in range(1000)]
+    squares = np.array([d[:, -1, -1].sum(axis=1) for d in draws])
+    sums = np.array([d[:, :-1, -1].ravel() for d in draws])
+    delta = np.where(s == "b", source.deviations[1], source.deviations[0])
+    scale = result.design.outcome_scale
+    columns = np.column_stack((np.ones(len(g)), x))
+    z = columns[:, :1] @ result.design.levels[0].blocks[0].transform / scale
+    fixed = columns @ result.design.fixed.transform / scale
+    deviation = float(np.sqrt(source.sigma2) * source.factors[0][0, 0])
+    simulated = fixed @ source.beta + z[:, 0] * deviation * random.normal(size=(1000, 8))[:, g]
+    simulated += delta * random.normal(size=simulated.shape)
+    their_squares = np.stack([(simulated[:, s == k] ** 2).sum(axis=1) for k in "ab"], axis=1)
+    d = np.column_stack((z, fixed))
+    chosen = [(s == k) & (g == j) for k in "ab" for j in range(8)]
+    their_sums = np.stack([simulated[:, rows] @ d[rows] for rows in chosen], axis=2)
+    ours = sums.reshape(1000, 2, 3, 8).transpose(0, 2, 1, 3).reshape(1000, 3, 16)
+    for first, second in ((squares, their_squares), (ours, their_sums)):
+        error = np.sqrt((first.var(axis=0) + second.var(axis=0)) / 1000)
+        assert (np.abs(first.mean(axis=0) - second.mean(axis=0)) < 5 * error).all()
+        np.testing.assert_allclose(np.log(first.std(axis=0) / second.std(axis=0)), 0, atol=5 / np.sqrt(1000))
+
+
+def test_refits_of_strata_scatter_around_the_fit() -> None:
+    """Logarithms of the strata's deviations and of their ratio, as precise as their Wald errors say."""
+    random = np.random.default_rng(10)
+    g, s = np.repeat(np.arange(40), 10), np.tile(["a", "b"], 200)
+    y = 1 + random.normal(size=40)[g] + np.where(s == "b", 2.0, 0.7) * random.normal(size=len(g))
+    result = fit("y ~ 1 + (1 | g)", pl.DataFrame({"y": y, "g": g, "s": s}), residual="by(s)").result
+    draws, wald = bootstrap(result, 150, seed=11), wald_intervals(result)
+    assert draws.n_unconverged == 0
+    for i, parameter in enumerate(draws.parameters):
+        if parameter.scale in {"sigma", "ratio"}:
+            logs = np.log(draws.draws[:, i] / draws.estimate[i])
+            error = np.log(wald.high[i] / wald.low[i]) / (2 * 1.959964)
+            assert abs(logs.mean()) < 4.5 * error / np.sqrt(150)
+            assert abs(np.log(logs.std(ddof=1) / error)) < 4.5 / np.sqrt(2 * 150)
+    assert [p.scale for p in draws.parameters] == ["std_dev", "sigma", "sigma", "ratio", "raw"]
+
+
 def test_faults_are_refused_in_a_sentence() -> None:
     fitted = reference.fitted("sleep_ri")
     with pytest.raises(MlmError, match=r"at least 2 samples\. Got 1"):
         fitted.intervals("bootstrap", samples=1)
     rows = reference.connection().sql(f"select * from {reference.table('orthodont_ri')}").pl()
-    strata = fit("distance ~ age + (1 | Subject)", rows, residual="by(Sex)")
-    with pytest.raises(MlmError, match=r"No bootstrap for residual structures.*method='profile'"):
-        strata.intervals("bootstrap")
-    assert strata.intervals("profile")["conf_low"].null_count() == 0
+    serial = fit("distance ~ 1 + (1 | Subject)", rows, residual="ar1(age)")
+    with pytest.raises(MlmError, match=r"No bootstrap for autocorrelated residuals.*method='profile'"):
+        serial.intervals("bootstrap")

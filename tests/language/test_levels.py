@@ -11,6 +11,7 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops.errors import AnalysisError, FormulaError
 from mlm_ops.language.analysis import ModelSpec, parse_analysis
+from mlm_ops.language.covariance import with_covariance
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.levels import parse_model
 from mlm_ops.language.model import Model, Variable, columns_of
@@ -162,9 +163,8 @@ def test_the_order_of_terms_is_that_of_a_formula_which_begins_at_level_1() -> No
 
 def test_covariance_structures() -> None:
     text = "level 1: y ~ x\nlevel 2:\n  intercept: random(covariance=compound)\n  x: random"
-    assert (
-        parse_model(text, ("g",)).random == parse_formula("y ~ x + (x | g)").with_covariance({"g": "compound"}).random
-    )
+    formula = with_covariance(parse_formula("y ~ x + (x | g)"), {"g": "compound"})
+    assert parse_model(text, ("g",)).random == formula.random
 
 
 def test_level_equations_in_python_give_the_fit_of_the_formula() -> None:
