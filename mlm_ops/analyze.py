@@ -78,6 +78,14 @@ def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
         return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
 
 
+def model_tables(analysis: Analysis, name: str, fitted: Fit) -> dict[str, pl.DataFrame]:
+    """Every result table of one model of an analysis, with what the analysis asks of it."""
+    drawn = tables.fit_tables(name, fitted, diagnosed=name in analysis.diagnostics)
+    with _naming(f"analysis {analysis.analysis}, model {name}"):
+        asked = tables.answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
+    return drawn | {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in asked.items()}
+
+
 @contextmanager
 def naming_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Say of an error in the data which analysis it is in and, where not all models have it, which models.
@@ -201,7 +209,7 @@ def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> A
     """Scan, fit and compare all models of an analysis."""
     moments = collect_analysis(analysis, connection)
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
-    made = [tables.fit_tables(name, fit, diagnosed=name in analysis.diagnostics) for name, fit in fits.items()]
+    made = [model_tables(analysis, name, fitted) for name, fitted in fits.items()]
     made.append(compare_analysis(analysis, moments, fits))
     if (climbed := climb_analysis(analysis, moments)) is not None:
         made.append(climbed[1])

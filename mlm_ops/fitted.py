@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mlm_ops import tables
+from mlm_ops.effect_sizes.linear_contrasts import Contrasts
+from mlm_ops.effect_sizes.points import At
 from mlm_ops.inference.contrasts import Wanted, contrast_matrix
 from mlm_ops.inference.f_tests import f_test
 from mlm_ops.inference.intervals import IntervalMethod, find_intervals
@@ -84,6 +86,25 @@ class Fit(FitRecord):
     def contextual_effects(self) -> pl.DataFrame:
         """One row a variable beside its group mean: the difference of their effects, and without the means' error."""
         return tables.contextual_effects(self)
+
+    def simple_slopes(self, slope: str, at: At) -> pl.DataFrame:
+        """The slope of a predictor, and the outcome where it is zero, at values of its moderators.
+
+        Parameters
+        ----------
+        at
+            A moderator, or several; or a mapping of moderators to values. By default the levels of a factor, 0 and 1,
+            or the mean and one standard deviation around it. All other variables are at their means.
+        """
+        return tables.simple_slopes(self, slope, at)
+
+    def johnson_neyman(self, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
+        """One row a region of the moderator in which the slope differs from zero, or does not."""
+        return tables.johnson_neyman(self, slope, moderator, level)
+
+    def contrasts(self, wanted: Contrasts) -> pl.DataFrame:
+        """T tests of combinations of coefficients, ``{name: {coefficient: weight}}``, adjusted by Holm's method."""
+        return tables.contrasts(self, wanted)
 
     def equations(
         self, form: EquationForm = "levels", format: EquationFormat = "text", *, estimates: bool = False

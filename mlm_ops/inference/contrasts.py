@@ -65,15 +65,15 @@ def _belongs(column: DesignColumn, term: Term) -> bool:
     """Whether a design column is one of those that a term expands to."""
     if len(column.variables) != len(term.variables):
         return False
-    return all(_is_of(own, of) for own, of in zip(column.variables, term.variables, strict=True))
+    return all(is_of(own, of) for own, of in zip(column.variables, term.variables, strict=True))
 
 
-def _is_of(own: Variable, of: Variable) -> bool:
+def is_of(own: Variable, of: Variable) -> bool:
     """Whether a variable is a column of a factor or polynomial, centered as that is, or the same variable."""
     if isinstance(own, Indicator):
         return own.column == (of.name if isinstance(of, Column) else of.column if isinstance(of, Factor) else None)
     if isinstance(own, Poly):
         return replace(own, power=None) == of
     if isinstance(own, Centered) and isinstance(of, Centered):
-        return replace(own, of=of.of) == of and _is_of(own.of, of.of)
+        return replace(own, of=of.of) == of and is_of(own.of, of.of)
     return own == of

@@ -15,6 +15,7 @@ from mlm_ops.language.faults import sentences
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.levels import is_level, level_text, parse_model
 from mlm_ops.language.model import Model
+from mlm_ops.language.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
 from mlm_ops.language.strategy import PHASES, Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
@@ -97,6 +98,8 @@ class Analysis(_Record):
     candidates: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     keep: str | None = None
     diagnostics: Names = ()
+    simple_slopes: Annotated[dict[str, tuple[SlopeQuestion, ...]], BeforeValidator(slope_questions)] = {}
+    contrasts: Annotated[dict[str, dict[str, dict[str, float]]], BeforeValidator(contrast_questions)] = {}
 
     @field_validator("models", mode="before")
     @classmethod
@@ -139,7 +142,8 @@ class Analysis(_Record):
 
     @model_validator(mode="after")
     def _known_models(self) -> Analysis:
-        named = {"compare": [name for pair in self.compare for name in pair], "diagnostics": self.diagnostics}
+        named = {"compare": [name for pair in self.compare for name in pair]}
+        named |= {key: list(getattr(self, key)) for key in ("diagnostics", "simple_slopes", "contrasts")}
         for key, names in named.items():
             unknown = dict.fromkeys(repr(name) for name in names if name not in self.models)
             if unknown:
@@ -183,6 +187,7 @@ class Analysis(_Record):
                 raise AnalysisError(f"Model {name!r}: {error}") from error
             try:
                 check_robust(*self._robust(parsed[name]), self.options(name)[1], multilevel=bool(parsed[name].random))
+                check_slopes(parsed[name], self.simple_slopes.get(name, ()))
             except MlmError as error:
                 raise AnalysisError(f"Model {name!r}: {error}") from error
         return parsed

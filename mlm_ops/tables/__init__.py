@@ -19,6 +19,15 @@ from mlm_ops.tables.contextual import CONTEXTUAL_EFFECTS, contextual_effects
 from mlm_ops.tables.diagnostics import DIAGNOSTICS, diagnostics
 from mlm_ops.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, fixed_effects, random_effects
 from mlm_ops.tables.explained import R_SQUARED, r_squared, r_squared_changes
+from mlm_ops.tables.interactions import (
+    CONTRASTS,
+    JOHNSON_NEYMAN,
+    SIMPLE_SLOPES,
+    answers,
+    contrasts,
+    johnson_neyman,
+    simple_slopes,
+)
 from mlm_ops.tables.ladder import LADDER_STEPS, ladder_steps
 from mlm_ops.tables.models import FIT_STATISTICS, MODELS, fit_statistics, models
 from mlm_ops.tables.nesting import ICC, STANDARD_ERRORS, icc, standard_errors
@@ -33,19 +42,23 @@ __all__ = [
     "RUNS",
     "TABLES",
     "Schema",
+    "answers",
     "comparisons",
     "contextual_effects",
     "contrast_test",
+    "contrasts",
     "diagnostics",
     "fit_statistics",
     "fit_tables",
     "fixed_effects",
     "icc",
     "intervals",
+    "johnson_neyman",
     "ladder_steps",
     "r_squared",
     "r_squared_changes",
     "random_effects",
+    "simple_slopes",
     "standard_errors",
     "variance_components",
 ]
@@ -61,6 +74,9 @@ TABLES: dict[str, Schema] = {
     "icc": ICC,
     "standard_errors": STANDARD_ERRORS,
     "contextual_effects": CONTEXTUAL_EFFECTS,
+    "simple_slopes": SIMPLE_SLOPES,
+    "johnson_neyman": JOHNSON_NEYMAN,
+    "contrasts": CONTRASTS,
     "ladder_steps": LADDER_STEPS,
     "diagnostics": DIAGNOSTICS,
     "models": MODELS,

@@ -14,6 +14,7 @@ from mlm_ops.analyze import (
     collect_analysis,
     compare_analysis,
     fit_analysis_model,
+    model_tables,
     naming_analysis,
     run_facts,
 )
@@ -28,7 +29,7 @@ from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.metadata import Metadata, markdown, model_metadata, numbers, relation_schema, result_schema
 from mlm_ops.side_by_side import side_by_side
 from mlm_ops.store import Run, publish, read_staged, stage, stage_anew, write_run
-from mlm_ops.tables import TABLES, fit_tables
+from mlm_ops.tables import TABLES
 
 
 def centered_table(analysis: Analysis) -> str:
@@ -80,7 +81,7 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     moments = load_moments(connection, moments_table(analysis))
     fit = fit_analysis_model(analysis, name, moments)
     diagnosed = name in analysis.diagnostics
-    tables = fit_tables(name, fit, diagnosed=diagnosed)
+    tables = model_tables(analysis, name, fit)
     stage(connection, analysis.analysis, name, tables, moments.checksum)
     metadata = model_metadata(analysis.models[name].formula, fit)
     made = [checks.converged(name, fit), checks.not_singular(name, fit)]

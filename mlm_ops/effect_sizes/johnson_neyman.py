@@ -1,0 +1,185 @@
+"""Regions of significance: for which values of a moderator a slope differs from zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.effect_sizes.points import Spread, Surface, derivative
+from mlm_ops.errors import MlmError
+from mlm_ops.inference.f_tests import DfMethod
+from mlm_ops.language.model import Indicator, Variable, label
+
+Array = NDArray[np.float64]
+
+#: Points on the line at which a slope's significance is looked at, before the crossings between them are found.
+_POINTS = 61
+
+
+@dataclass(frozen=True)
+class Region:
+    """An interval of the moderator in which a slope differs from zero, or does not; None where it has no end.
+
+    Attributes
+    ----------
+    direction
+        ``positive`` or ``negative`` where the slope differs from zero.
+    share
+        Of the units whose moderator lies in it; None for a moderator that varies within units.
+    note
+        ``nowhere`` where there is no crossing; a line that is not flat crosses zero, so that ``everywhere`` is said of
+        the values in the data.
+    """
+
+    low: float | None
+    high: float | None
+    significant: bool
+    direction: str | None
+    share: float | None
+    note: str | None
+
+
+def johnson_neyman(surface: Surface, method: DfMethod, slope: str, moderator: str, level: float = 0.95) -> list[Region]:
+    """The regions of a moderator in which a slope differs from zero, from minus to plus infinity.
+
+    At w the slope is ``a + b w`` with variance ``l(w)' V l(w)``. Its statistic crosses the critical value of the t
+    distribution at roots of ``(a + b w)^2 = t^2 l(w)' V l(w)``: Johnson and Neyman (1936), Statistical Research Memoirs
+    1, 57-93; Bauer and Curran (2005), Multivariate Behavioral Research 40, 373-400. The degrees of freedom are the
+    fit's own at each w, so t changes along the line and the roots, at most two for a constant t, are found numerically.
+
+    Parameters
+    ----------
+    slope, moderator
+        Predictors, the moderator one for which `is_number` holds.
+    level
+        Of confidence.
+    """
+    if not 0 < level < 1:
+        raise MlmError(f"The level of an interval lies between 0 and 1. Got {level!r}; 0.95 is usual.")
+    focal, by = _one(surface, slope), _number(surface, moderator)
+    surface.require_product([focal], slope, moderator)
+    spread = surface.spread(by)
+    at_zero, at_one = (
+        derivative(surface.columns, focal, {**surface.typical, focal: 0.0, by: value}) for value in (0.0, 1.0)
+    )
+    gamma, vcov = surface.fitted.gamma, method.vcov
+    per_unit = at_one - at_zero
+
+    def beyond(w: float) -> float:
+        """How far the statistic lies beyond its critical value."""
+        return float(_beyond(np.array([w]))[0])
+
+    def _beyond(w: Array) -> Array:
+        from scipy.special import stdtrit
+
+        rows = at_zero + w[:, None] * per_unit
+        critical = stdtrit(method.degrees(rows), 0.5 + level / 2)
+        excess: Array = np.abs(rows @ gamma) / np.sqrt(np.einsum("ki,ij,kj->k", rows, vcov, rows)) - critical
+        return excess
+
+    points = _points_to_look_at(at_zero, per_unit, gamma, vcov, spread.mean, spread.std_dev or 1.0, level)
+    roots = _roots(beyond, points, _beyond(points))
+    ends = [-np.inf, *roots, np.inf]
+    found = []
+    for low, high in pairwise(ends):
+        inside = _between(low, high, spread.mean, spread.std_dev or 1.0)
+        significant = beyond(inside) > 0
+        sign = "positive" if (at_zero + inside * per_unit) @ gamma > 0 else "negative"
+        share = None if spread.values is None else float(((spread.values > low) & (spread.values <= high)).mean())
+        note = None if roots else "nowhere"
+        found.append(Region(_end(low), _end(high), significant, sign if significant else None, share, note))
+    return _noted(found, spread)
+
+
+def _noted(regions: list[Region], spread: Spread) -> list[Region]:
+    """Say where one region holds all values of the moderator that occur."""
+    low, high = spread.mean - 2 * spread.std_dev, spread.mean + 2 * spread.std_dev
+    where = "within two standard deviations of the moderator's mean"
+    if spread.values is not None:
+        low, high, where = float(spread.values.min()), float(spread.values.max()), "in the data"
+    for region in regions:
+        reaches = (region.low is None or region.low < low) and (region.high is None or region.high > high)
+        if len(regions) > 1 and reaches:
+            note = f"{'everywhere' if region.significant else 'nowhere'} {where}"
+            return [replace(one, note=note) for one in regions]
+    return regions
+
+
+def _one(surface: Surface, name: str) -> Variable:
+    variables = surface.find(name)
+    if len(variables) > 1:
+        raise MlmError(
+            f"Regions of significance are of one slope, and {name} is a factor with several. Got {name!r}; expected "
+            f"one of {', '.join(map(label, variables))}."
+        )
+    return variables[0]
+
+
+def _number(surface: Surface, name: str) -> Variable:
+    variables = surface.find(name)
+    if not is_number(surface, name):
+        raise MlmError(
+            f"Regions of significance are of numbers. Got {name!r}, which has a few values only; use simple_slopes() "
+            "at each of them."
+        )
+    return variables[0]
+
+
+def is_number(surface: Surface, name: str) -> bool:
+    """Whether a moderator has regions: it is no factor, nor 0 or 1 throughout."""
+    (first, *others) = surface.find(name)
+    return not others and not isinstance(first, Indicator) and not surface.spread(first).binary
+
+
+def _points_to_look_at(
+    at_zero: Array, per_unit: Array, gamma: Array, vcov: Array, center: float, scale: float, level: float
+) -> Array:
+    """Points dense around the moderator's mean, and on either side of every root that some constant t would give.
+
+    The tangent maps the line to an interval, so that the ends are looked at too.
+    """
+    from scipy.special import stdtrit
+
+    angles = np.linspace(-np.pi / 2, np.pi / 2, _POINTS + 2)[1:-1]
+    points = [center + scale * np.tan(angles), center + scale * np.array([-1e4, 1e4])]
+    for df in (2.0, 5.0, 20.0, 100.0, np.inf):
+        t2 = float(stdtrit(df, 0.5 + level / 2)) ** 2
+        a, b, c = (
+            float(x @ gamma) * float(y @ gamma) - t2 * float(x @ vcov @ y)
+            for x, y in ((per_unit, per_unit), (at_zero, per_unit), (at_zero, at_zero))
+        )
+        inner = b * b - a * c
+        vertex = -b / a if a else center
+        if a and inner > 0:
+            first, second = sorted(((-b - np.sqrt(inner)) / a, (-b + np.sqrt(inner)) / a))
+            gap = second - first
+            points.append(np.array([first - gap, first, (first + second) / 2, second, second + gap]))
+        points.append(np.array([vertex]))
+    joined = np.unique(np.concatenate(points))
+    return joined[np.isfinite(joined)]
+
+
+def _roots(excess: Callable[[float], float], points: Array, values: Array) -> list[float]:
+    from scipy.optimize import brentq
+
+    signs = np.sign(values)
+    crossings = np.flatnonzero(signs[:-1] * signs[1:] < 0)
+    found = [float(brentq(excess, points[i], points[i + 1], xtol=1e-12, rtol=1e-12)) for i in crossings]
+    return sorted(found + [float(p) for p in points[signs == 0]])
+
+
+def _end(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _between(low: float, high: float, center: float, scale: float) -> float:
+    """A point inside an interval that may have no ends."""
+    if np.isinf(low) and np.isinf(high):
+        return center
+    if np.isinf(low):
+        return high - scale
+    return low + scale if np.isinf(high) else (low + high) / 2
