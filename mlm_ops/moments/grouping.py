@@ -67,7 +67,8 @@ def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFac
 
 def _pooled(model: Model) -> tuple[GroupingFactor, ...]:
     """Grouping factors over whose units rows are pooled; units of ``over`` in a within() or between() lie in others."""
-    nodes = [node for variable in model.variables for node in walk(variable)]
+    # the innermost first: what a mean of means is taken of lies lower
+    nodes = [node for variable in model.variables for node in reversed(list(walk(variable)))]
     named = [node.group for node in nodes if isinstance(node, Within | Between)]
     named += [node.over for node in nodes if isinstance(node, Center)]
     return tuple(dict.fromkeys(group for group in (model.default_group, *named) if group is not None))
