@@ -15,10 +15,12 @@ from mlm_ops.inference.f_tests import f_test
 from mlm_ops.inference.intervals import IntervalMethod, find_intervals
 from mlm_ops.inference.new_rows import NewRows
 from mlm_ops.inference.prediction import PredictionKind, predict
-from mlm_ops.language.equations import coefficient_symbol, indices
 from mlm_ops.language.notation import EquationForm, EquationFormat, write_equations
+from mlm_ops.language.notation.lme4 import r_code
+from mlm_ops.language.notation.mplus import mplus_input
 from mlm_ops.moments.source import read_rows
 from mlm_ops.record import DfMethod, Estimator, FitRecord
+from mlm_ops.written import estimates_by_symbol, facts_of, level_equations
 
 if TYPE_CHECKING:
     import duckdb
@@ -120,17 +122,37 @@ class Fit(FitRecord):
         estimates
             Numbers in the place of the parameters.
         """
-        return write_equations(self.structure, form, format, self._estimates if estimates else {})
+        return write_equations(self.structure, form, format, estimates_by_symbol(self) if estimates else {})
 
-    @property
-    def _estimates(self) -> dict[str, float]:
-        """Estimates by symbol; a variance of several strata with the stratum in brackets."""
-        index = indices(self.structure)
-        fixed = zip((coefficient_symbol(index[c]) for c in self.structure.fixed), self.result.gamma, strict=True)
-        strata = self.structure.strata
-        rows = self.variance_components.select("symbol", "term", "estimate").iter_rows()
-        variances = {f"{s}[{term}]" if s == "sigma2" and strata else s: value for s, term, value in rows}
-        return {symbol: float(value) for symbol, value in (*fixed, *variances.items())}
+    def to_levels(self) -> str:
+        """The model as level equations, as an analysis file takes them.
+
+        Raises
+        ------
+        MlmError
+            Its grouping factors cross.
+        """
+        return level_equations(self).yaml
+
+    def to_lme4(self) -> str:
+        """The same model as R code: lme4's, or nlme's where lme4 has no word for it, with the columns it derives.
+
+        Raises
+        ------
+        MlmError
+            Neither has the model.
+        """
+        return r_code(facts_of(self))
+
+    def to_mplus(self) -> str:
+        """The same model as Mplus input, with a table of its short names.
+
+        Raises
+        ------
+        MlmError
+            Mplus' maximum likelihood does not have it.
+        """
+        return mplus_input(facts_of(self))
 
     def intervals(
         self, method: IntervalMethod = "wald", level: float = 0.95, *, seed: int | None = 0, samples: int = 500

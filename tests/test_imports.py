@@ -20,7 +20,7 @@ LAYERS = (
     {"moments"},
     {"estimation"},
     {"inference", "effect_sizes", "sem"},
-    {"fitting", "fitted", "record", "analyze", "ladder", "diagnose", "side_by_side", "tables", "report"}
+    {"fitting", "fitted", "record", "analyze", "ladder", "diagnose", "side_by_side", "tables", "report", "written"}
     | {"store", "staging", "sql_tables", "database", "project", "__init__"},
     {"plugins", "cli", "command_line", "display", "listing", "__main__"},
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from mlm_ops.effect_sizes.icc import intraclass_correlation
+from mlm_ops.errors import MlmError
 from mlm_ops.language.model import group_name
 from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
 
@@ -38,6 +40,8 @@ MODELS: Schema = {
     "reduced_equation": TEXT,
     "latex": TEXT,
     "markdown": TEXT,
+    "lme4": TEXT,
+    "mplus": TEXT,
     "notes": TEXT,
 }
 
@@ -78,6 +82,16 @@ def models(fitted: Fit) -> pl.DataFrame:
             "reduced_equation": [fitted.equations("reduced").partition("\n")[0]],
             "latex": [fitted.equations("levels", "latex")],
             "markdown": [fitted.equations("levels", "markdown", estimates=True)],
+            "lme4": [_or_reason(fitted.to_lme4, "#")],
+            "mplus": [_or_reason(fitted.to_mplus, "!")],
             "notes": ["; ".join(fitted.notes) or None],
         },
     )
+
+
+def _or_reason(write: Callable[[], str], comment: str) -> str:
+    """The input of another program; where it does not have the model, a comment that says why."""
+    try:
+        return write()
+    except MlmError as error:
+        return f"{comment} {error}"

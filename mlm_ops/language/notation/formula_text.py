@@ -9,15 +9,20 @@ from mlm_ops.language.model import Column, GroupingFactor, Model, Term, Variable
 Naming = Callable[[Variable], str]
 
 
-def formula_text(model: Model, name: Naming = label) -> str:
+def group_text(group: GroupingFactor) -> str:
+    """``school:class``, unusual names in backticks."""
+    return ":".join(label(Column(column)) for column in group)
+
+
+def formula_text(model: Model, name: Naming = label, group: Callable[[GroupingFactor], str] = group_text) -> str:
     """Write a model as a formula, every intercept said.
 
     Parameters
     ----------
-    name
-        How variables are written; by default as the language names them.
+    name, group
+        How variables and grouping factors are written; by default as the language names them.
     """
-    random = [f"({sum_of_terms(block.terms, name)} | {group_text(block.group)})" for block in model.random]
+    random = [f"({sum_of_terms(block.terms, name)} | {group(block.group)})" for block in model.random]
     return f"{name(model.outcome)} ~ {' + '.join([sum_of_terms(model.fixed, name), *random])}"
 
 
@@ -28,11 +33,6 @@ def sum_of_terms(terms: Sequence[Term], name: Naming = label) -> str:
         terms = sorted(terms, key=lambda term: -len(term.variables))
     products = [":".join(map(name, term.variables)) for term in terms if term.variables]
     return " + ".join(["1" if Term() in terms else "0", *products])
-
-
-def group_text(group: GroupingFactor) -> str:
-    """``school:class``, unusual names in backticks."""
-    return ":".join(label(Column(column)) for column in group)
 
 
 def _in_order(terms: Sequence[Term]) -> bool:

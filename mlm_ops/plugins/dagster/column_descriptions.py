@@ -58,6 +58,8 @@ COLUMNS: dict[str, str] = {
     "level_equations": "The model level by level",
     "reduced_equation": "The model in one equation",
     "latex": "The level equations in LaTeX",
+    "lme4": "The same model as R code",
+    "mplus": "The same model as Mplus input",
     "markdown": "The level equations in Markdown, with the estimates",
     "notes": "What a reader of the numbers must know",
     "method": "How the interval was found",

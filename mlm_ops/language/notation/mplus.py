@@ -1,0 +1,199 @@
+"""A model as Mplus input: TYPE = TWOLEVEL or THREELEVEL [RANDOM], maximum likelihood."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from itertools import combinations
+
+from mlm_ops.errors import MlmError
+from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.equations import Index, Part, indices
+from mlm_ops.language.model import group_name
+from mlm_ops.language.notation.facts import Facts
+from mlm_ops.language.notation.mplus_columns import MplusColumns
+
+#: Mplus reads no more of a line.
+_WIDTH = 88
+_TYPES = {1: "GENERAL", 2: "TWOLEVEL", 3: "THREELEVEL"}
+
+
+def mplus_input(facts: Facts) -> str:
+    """Write a model as Mplus input.
+
+    Raises
+    ------
+    MlmError
+        Mplus' maximum likelihood does not have the model.
+    """
+    _refuse(facts)
+    return "\n".join(_Input(facts).lines())
+
+
+def _refuse(facts: Facts) -> None:
+    structure, residual = facts.structure, facts.model.residual
+    if structure.crossed:
+        raise MlmError(
+            "Mplus has crossed grouping factors by Bayes alone (TYPE = CROSSCLASSIFIED), not by maximum likelihood. "
+            f"Got {', '.join(structure.groups)}."
+        )
+    if structure.n_levels > 3:
+        raise MlmError(f"Mplus has at most three levels. Got {structure.n_levels}.")
+    if not all(isinstance(block.covariance, str) for block in facts.model.random):
+        raise MlmError("Mplus input is not written for variances of random effects at given values, as this model has.")
+    if residual.strata or residual.time or residual.precision is not None:
+        raise MlmError(
+            "Mplus' multilevel models by maximum likelihood have one residual variance: no variances by stratum, no "
+            "AR(1), no precision weights."
+        )
+
+
+class _Input:
+    """The parts of one input file."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.structure = facts.structure
+        self.columns = MplusColumns(facts)
+        self.outcome = self.columns.variable(facts.model.outcome)
+        self.index = indices(facts.structure)
+        self.slopes: dict[Index, str] = {}
+        self.by_level: dict[int, list[str]] = {level: [] for level in range(1, facts.structure.n_levels + 1)}
+        self.model = list(self._model())
+
+    def lines(self) -> Iterator[str]:
+        """The whole file."""
+        clusters = [self.columns.column(group_name(self.facts.units(g)), g[-1]) for g in reversed(self.facts.groups)]
+        yield from _comment(" ".join(self.facts.model.text.split()))
+        if self.facts.reml and clusters:
+            yield from _comment("Mplus has no REML: the numbers are those of estimator ml.")
+        yield from _comment("The columns of the data file, in this order, all of them numbers:")
+        for name, holds in self.columns.columns.items():
+            yield from _comment(f"  {name.ljust(8)}  {' '.join(holds.split())}")
+        yield f"TITLE: {self.outcome};"
+        yield "DATA: FILE = data.dat;"
+        yield "VARIABLE:"
+        yield from _statement("NAMES =", list(self.columns.columns))
+        predictors = dict.fromkeys(name for names in self.by_level.values() for name in names)
+        # what DEFINE makes stands at the end of the list
+        yield from _statement("USEVARIABLES =", sorted((self.outcome, *predictors), key=self.columns.made.count))
+        if clusters:
+            yield from self._levels()
+            yield from _statement("CLUSTER =", clusters)
+        if self.columns.define:
+            yield "DEFINE:"
+            yield from (f"  {statement}" for statement in self.columns.define)
+        yield "ANALYSIS:"
+        yield f"  TYPE = {_TYPES[self.structure.n_levels]}{' RANDOM' if self.slopes else ''};"
+        yield "  ESTIMATOR = ML;"
+        yield "MODEL:"
+        yield from self.model
+
+    def _levels(self) -> Iterator[str]:
+        """Which variables vary at one level alone."""
+        if self.by_level[1]:
+            yield from _statement("WITHIN =", list(dict.fromkeys(self.by_level[1])))
+        between = {level: list(dict.fromkeys(self.by_level[level])) for level in range(2, self.structure.n_levels + 1)}
+        if self.structure.n_levels == 2 and between[2]:
+            yield from _statement("BETWEEN =", between[2])
+        elif any(between.values()):
+            words = [w for level, names in between.items() if names for w in (f"({self._cluster(level)})", *names)]
+            yield from _statement("BETWEEN =", words)
+
+    def _cluster(self, level: int) -> str:
+        group = self.facts.groups[level - 2]
+        return self.columns.column(group_name(self.facts.units(group)), group[-1])
+
+    def _model(self) -> Iterator[str]:
+        top = self.structure.n_levels
+        for level in range(1, top + 1):
+            if top > 1:
+                yield "  %WITHIN%" if level == 1 else f"  %BETWEEN{f' {self._cluster(level)}' if top > 2 else ''}%"
+            for prefix in self._prefixes(level - 1):
+                yield from self._equation(level, prefix)
+            if level > 1:
+                yield from self._random(level)
+            if level == top:
+                yield from self._means()
+
+    def _prefixes(self, length: int) -> list[Index]:
+        """Coefficients that equations of the next level explain: the intercept, and slopes that vary."""
+        found = dict.fromkeys(index[:length] for index in self.index.values())
+        return sorted({p for p in found if self._latent(p) is not None} | {(0,) * length})
+
+    def _latent(self, prefix: Index) -> str | None:
+        """What a coefficient is at the levels above: the outcome for the intercept, a slope that varies, or none."""
+        stripped = prefix
+        while stripped and stripped[-1] == 0:
+            stripped = stripped[:-1]
+        return self.outcome if not stripped else self.slopes.get(stripped)
+
+    def _equation(self, level: int, prefix: Index) -> Iterator[str]:
+        """``y ON x;`` for fixed coefficients, ``s | y ON x;`` for those that vary over units or with predictors."""
+        left = self._latent(prefix)
+        fixed = []
+        children = dict.fromkeys(i[:level] for i in self.index.values() if i[: level - 1] == prefix and i[level - 1])
+        for child in children:
+            name = self.columns.part(self._part(level, child))
+            self.by_level[level].append(name)
+            if self._varies(child):
+                self.slopes[child] = self.columns.free(f"s{len(self.slopes) + 1}")
+                yield f"  {self.slopes[child]} | {left} ON {name};"
+            else:
+                fixed.append(name)
+        if fixed:
+            yield from _statement(f"{left} ON", fixed)
+
+    def _part(self, level: int, child: Index) -> Part:
+        column = next(c for c, index in self.index.items() if index[:level] == child)
+        return self.structure.parts(column)[level - 1]
+
+    def _varies(self, child: Index) -> bool:
+        """Whether a coefficient is random at a higher level, or has predictors there."""
+        length, above = len(child), range(len(child) + 1, self.structure.n_levels + 1)
+        predictors = any(i[:length] == child and any(i[length:]) for i in self.index.values())
+        return predictors or any(effect[:length] == child for level in above for effect in self._free(level))
+
+    def _free(self, level: int) -> dict[Index, DesignColumn]:
+        """Coefficients with a random effect of a level's units, and their columns."""
+        height = level - 2
+        blocks = self.structure.random[height]
+        return {self.structure.effect_index(self.index[c], height): c for block in blocks for c in block}
+
+    def _random(self, level: int) -> Iterator[str]:
+        """Variances and covariances of a level's random effects; every coefficient that does not vary is fixed at 0."""
+        free = self._free(level)
+        blocks = list(zip(self.structure.random[level - 2], self.structure.covariances[level - 2], strict=True))
+        labels = {c: f" (v{level}{i})" for i, (block, kind) in enumerate(blocks) if kind in {"compound", "identity"}
+                  for c in block}  # fmt: skip
+        prefixes = self._prefixes(level - 1)
+        for prefix in prefixes:
+            column = free.get(prefix)
+            yield f"  {self._latent(prefix)}{labels.get(column, '') if column is not None else '@0'};"
+        for first, second in combinations(prefixes, 2):
+            pair = {free.get(first), free.get(second)} - {None}
+            kinds = [(i, kind) for i, (block, kind) in enumerate(blocks) if len(pair) == 2 and pair <= set(block)]
+            names = f"{self._latent(first)} WITH {self._latent(second)}"
+            match kinds:
+                case [(_, "unstructured")]:
+                    yield f"  {names};"
+                case [(i, "compound")]:
+                    yield f"  {names} (c{level}{i});"
+                case _:
+                    yield f"  {names}@0;"
+
+    def _means(self) -> Iterator[str]:
+        """Coefficients without a mean."""
+        top = self.structure.n_levels
+        fixed = {self.index[column] for column in self.structure.fixed}
+        for prefix in self._prefixes(top - 1):
+            yield f"  [{self._latent(prefix)}{'' if (*prefix, 0) in fixed else '@0'}];"
+
+
+def _statement(start: str, words: list[str]) -> list[str]:
+    lines = textwrap.wrap(f"{start} {' '.join(words)};", _WIDTH - 4, break_long_words=False, break_on_hyphens=False)
+    return [f"  {'  ' if i else ''}{line}" for i, line in enumerate(lines)]
+
+
+def _comment(text: str) -> list[str]:
+    return [f"! {text[i : i + _WIDTH - 2]}" for i in range(0, max(len(text), 1), _WIDTH - 2)]
