@@ -69,7 +69,7 @@ class _Input:
             yield from _comment("Mplus has no REML: the numbers are those of estimator ml.")
         yield from _comment("The columns of the data file, in this order, all of them numbers:")
         for name, holds in self.columns.columns.items():
-            yield from _comment(f"  {name.ljust(8)}  {' '.join(holds.split())}")
+            yield from _comment(f"  {name.ljust(8)}  {' '.join(holds.split())}", hanging=12)
         yield f"TITLE: {self.outcome};"
         yield "DATA: FILE = data.dat;"
         yield "VARIABLE:"
@@ -164,8 +164,8 @@ class _Input:
         """Variances and covariances of a level's random effects; every coefficient that does not vary is fixed at 0."""
         free = self._free(level)
         blocks = list(zip(self.structure.random[level - 2], self.structure.covariances[level - 2], strict=True))
-        labels = {c: f" (v{level}{i})" for i, (block, kind) in enumerate(blocks) if kind in {"compound", "identity"}
-                  for c in block}  # fmt: skip
+        alike = [(i, block) for i, (block, kind) in enumerate(blocks) if kind in {"compound", "identity"}]
+        labels = {column: f" (v{level}{i})" for i, block in alike for column in block}
         prefixes = self._prefixes(level - 1)
         for prefix in prefixes:
             column = free.get(prefix)
@@ -195,5 +195,5 @@ def _statement(start: str, words: list[str]) -> list[str]:
     return [f"  {'  ' if i else ''}{line}" for i, line in enumerate(lines)]
 
 
-def _comment(text: str) -> list[str]:
-    return [f"! {text[i : i + _WIDTH - 2]}" for i in range(0, max(len(text), 1), _WIDTH - 2)]
+def _comment(text: str, hanging: int = 0) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="! ", subsequent_indent="! " + " " * hanging)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from mlm_ops.language.equations import Part
 from mlm_ops.language.model import (
@@ -48,12 +49,10 @@ class MplusColumns:
         self._taken = set(_KEYWORDS)
         self._transformations: list[str] = []
         self._centering: list[str] = []
-        used = [v for c in (*facts.structure.fixed, *(c for h in facts.structure.random for b in h for c in b))
-                for v in c.variables]  # fmt: skip
-        #: Variables that the model has in more than one form: as it is, or centered in one way or another.
-        self._forms = {
-            of: len({v for v in used if _core(v) == of and not isinstance(v, Between)}) for of in map(_core, used)
-        }
+        columns = (*facts.structure.fixed, *(c for blocks in facts.structure.random for b in blocks for c in b))
+        used = {v for column in columns for v in column.variables if not isinstance(v, Between)}
+        #: In how many forms the model has a variable: as it is, or centered in one way or another.
+        self._forms = Counter(map(_core, used))
 
     @property
     def define(self) -> list[str]:
@@ -81,13 +80,13 @@ class MplusColumns:
         match variable:
             case Column(name):
                 return self.column(name, name)
-            case Within(Column() as of, group, None) if self._is_cluster(group) and self._forms.get(of) == 1:
+            case Within(Column() as of, group, None) if self._is_cluster(group) and self._forms[of] == 1:
                 self._centering.append(f"CENTER {self.variable(of)} (GROUPMEAN);")
                 return self.variable(of)
             case Between(Column() as of, group, None) if self._is_cluster(group):
                 return self.make(f"{_stem(of)[: _LENGTH - 2]}_m", f"CLUSTER_MEAN({self.variable(of)})")
             case Center(Column() as of, None, None) if (
-                self.facts.structure.variable_levels.get(variable) == 1 and self._forms.get(of) == 1
+                self.facts.structure.variable_levels.get(variable) == 1 and self._forms[of] == 1
             ):
                 self._centering.append(f"CENTER {self.variable(of)} (GRANDMEAN);")
                 return self.variable(of)
