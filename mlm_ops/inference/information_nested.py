@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.nested import Array, Nest, Rung
 from mlm_ops.inference.information import Direction, Sums, conditional
 
-_STEP = 1e-20
+STEP = 1e-20
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """One level on the way up.
 
     Attributes
@@ -53,29 +53,30 @@ def nested_levels(nest: Nest, lams: Sequence[Array], directions: Sequence[Direct
         (q, q) Lambda of each level, lowest first.
     """
     b, c = nest.b[:, :-1], nest.c[:-1, :-1]
-    steps, precision = _up(nest.rungs, lams, (nest.a, b, c), None)
+    steps, precision = climb(nest.rungs, lams, (nest.a, b, c), None)
     n_fixed = len(precision)
-    traces, first = _contract(_down(steps, n_fixed), directions)
+    traces, first = contract(descend(steps, n_fixed), directions)
     n = len(directions)
     pairs, second = np.empty((n, n)), np.empty((n, n, n_fixed, n_fixed))
     for j, direction in enumerate(directions):
         here = steps[direction.level]
-        changed, _ = _up(nest.rungs[direction.level :], lams[direction.level :], (here.a, here.b, here.c), direction)
-        by_trace, by_first = _contract(_down([*steps[: direction.level], *changed], n_fixed), directions)
-        pairs[:, j] = -by_trace.imag / _STEP
-        second[:, j] = -by_first.imag / (2 * _STEP)
+        changed, _ = climb(nest.rungs[direction.level :], lams[direction.level :], (here.a, here.b, here.c), direction)
+        by_trace, by_first = contract(descend([*steps[: direction.level], *changed], n_fixed), directions)
+        pairs[:, j] = -by_trace.imag / STEP
+        second[:, j] = -by_first.imag / (2 * STEP)
     return Sums(traces.real, (pairs + pairs.T) / 2, precision.real, first.real, second)
 
 
-def _up(
+def climb(
     rungs: Sequence[Rung], lams: Sequence[Array], start: tuple[Array, Array, Array], change: Direction | None
-) -> tuple[list[_Step], Array]:
+) -> tuple[list[Step], Array]:
     """Eliminate level by level, T of the first one changed by ``i h E``; the steps, and ``X' V^-1 X``."""
     a, b, c = start
-    steps = []
+    steps: list[Step] = []
+    schur = c
     for height, (rung, lam) in enumerate(zip(rungs, lams, strict=True)):
         m = _conditional(a, lam, change.matrix if change is not None and height == 0 else None)
-        steps.append(_Step(rung, a, b, c, m))
+        steps.append(Step(rung, a, b, c, m))
         schur = c - _by_parent(b, np.einsum("acj,crj->arj", m, b), rung.starts)
         if height + 1 == len(rungs):
             break
@@ -84,7 +85,7 @@ def _up(
     return steps, schur[:, :, 0]
 
 
-def _down(steps: Sequence[_Step], n_fixed: int) -> list[tuple[Array, Array]]:
+def descend(steps: Sequence[Step], n_fixed: int) -> list[tuple[Array, Array]]:
     """Of each level the sums over units of ``Z' V^-1 Z``, (q, q), and of products of ``Z' V^-1 X``, (q, p, q, p).
 
     With the effects of the units above regressed on X, ``E``, and their conditional covariance ``D``, a unit has
@@ -105,16 +106,32 @@ def _down(steps: Sequence[_Step], n_fixed: int) -> list[tuple[Array, Array]]:
         found.append((t0, (flat @ flat.T).reshape(*u.shape[:2], *u.shape[:2])))
         if step is steps[0]:
             break
-        f = mb[:, :above]
-        fd = np.einsum("auj,uvj->avj", f, covariance)
-        own = step.m + np.einsum("avj,bvj->abj", fd, f)
-        effects = np.concatenate((mb[:, above:] - np.einsum("auj,upj->apj", f, effects), effects))
-        lower = np.concatenate((-fd.transpose(1, 0, 2), covariance), axis=1)
-        covariance = np.concatenate((np.concatenate((own, -fd), axis=1), lower))
+        effects, covariance = _further(step, mb, effects, covariance)
     return found[::-1]
 
 
-def _contract(by_level: Sequence[tuple[Array, Array]], directions: Sequence[Direction]) -> tuple[Array, Array]:
+def conditional_effects(steps: Sequence[Step], n_fixed: int) -> tuple[Array, Array]:
+    """Of each lowest unit the effects of all its levels regressed on X, (q, p, J), and their covariance, (q, q, J)."""
+    effects, covariance = np.zeros((0, n_fixed, 1)), np.zeros((0, 0, 1))
+    for step in reversed(steps):
+        effects, covariance = effects[:, :, step.rung.parents], covariance[:, :, step.rung.parents]
+        mb = np.einsum("acj,crj->arj", step.m, step.b)
+        effects, covariance = _further(step, mb, effects, covariance)
+    return effects, covariance
+
+
+def _further(step: Step, mb: Array, effects: Array, covariance: Array) -> tuple[Array, Array]:
+    """The effects of the units above, laid out by unit, and their covariance: with the unit's own put before them."""
+    above = len(effects)
+    f = mb[:, :above]
+    fd = np.einsum("auj,uvj->avj", f, covariance)
+    own = step.m + np.einsum("avj,bvj->abj", fd, f)
+    effects = np.concatenate((mb[:, above:] - np.einsum("auj,upj->apj", f, effects), effects))
+    lower = np.concatenate((-fd.transpose(1, 0, 2), covariance), axis=1)
+    return effects, np.concatenate((np.concatenate((own, -fd), axis=1), lower))
+
+
+def contract(by_level: Sequence[tuple[Array, Array]], directions: Sequence[Direction]) -> tuple[Array, Array]:
     """``tr V^-1 V_i``, (n,), and ``X' V^-1 V_i V^-1 X``, (n, p, p)."""
     traces = np.array([(d.matrix * by_level[d.level][0]).sum() for d in directions])
     first = np.array([np.einsum("ab,apbr->pr", d.matrix, by_level[d.level][1]) for d in directions])
@@ -132,7 +149,7 @@ def _conditional(a: Array, lam: Array, change: NDArray[np.float64] | None) -> Ar
         derivative -= np.einsum("acj,cdj,dbj->abj", m, a.imag, m, optimize=True)
     if change is not None:
         k = np.eye(len(lam))[:, :, None] - np.einsum("acj,cbj->abj", m, real)
-        derivative += _STEP * np.einsum("acj,cd,bdj->abj", k, change, k, optimize=True)
+        derivative += STEP * np.einsum("acj,cd,bdj->abj", k, change, k, optimize=True)
     return np.asarray(m + 1j * derivative)
 
 

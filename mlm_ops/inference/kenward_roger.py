@@ -1,8 +1,14 @@
 """Kenward's and Roger's adjusted covariance matrix of the fixed effects, degrees of freedom and F tests, from moments.
 
 Kenward and Roger (1997), Biometrics 53, 983-997; Halekoh and Hojsgaard (2014), Journal of Statistical Software 59(9),
-whose pbkrtest has the same numbers. The parameters are the elements of each T and sigma2, in which the outcome's
-covariance is linear; at a singular T all of them count, as in pbkrtest.
+whose pbkrtest has the same numbers. The parameters are the elements of each T and sigma2, or each stratum's residual
+variance, in which the outcome's covariance is linear; at a singular T all of them count, as in pbkrtest. A T that is
+given is no parameter.
+
+In an autocorrelation the covariance is not linear, and moments do not suffice: ``X' V^-1 V_phi V^-1 V_phi V^-1 X``, on
+which the adjustment and the information rest, sums products of rows at every distance in time. Already without random
+effects, with R_ij = phi^|i-j|, the matrix in the middle is R^-1 R' R^-1 R' R^-1, which has no zeros, while R^-1 and its
+derivatives have three diagonals, whose sums are all that moments hold.
 """
 
 from __future__ import annotations
@@ -16,10 +22,12 @@ from numpy.typing import NDArray
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.nested import build_nest
+from mlm_ops.estimation.residual import ratios
 from mlm_ops.inference.directions import coordinates, covariance_directions
 from mlm_ops.inference.information import Direction, Sums, single_level
 from mlm_ops.inference.information_dense import crossed_factors
 from mlm_ops.inference.information_nested import nested_levels
+from mlm_ops.inference.information_strata import stratified_levels
 
 Array = NDArray[np.float64]
 
@@ -58,7 +66,7 @@ class KenwardRoger:
     Raises
     ------
     MlmError
-        The fit is by ML, has an estimated residual structure, or is crossed with too many random effects.
+        The fit is by ML, has autocorrelated residuals, or is crossed with strata or with too many random effects.
     """
 
     def __init__(self, fitted: Estimate) -> None:
@@ -125,8 +133,11 @@ def scaled_f(q: int, a1: float, a2: float) -> tuple[float, float]:
 def adjust(fitted: Estimate) -> Adjustment:
     """Adjusted covariance matrix and what its tests need."""
     estimated, held = covariance_directions(fitted)
-    sums = information_sums(fitted, [*estimated, *held])
-    sums = _with_residual(sums, coordinates(fitted, [*estimated, *held]), fitted.design.n_obs, len(estimated))
+    if fitted.criterion.n_relative > fitted.criterion.n_random:
+        sums = _stratified_sums(fitted, estimated)
+    else:
+        sums = information_sums(fitted, [*estimated, *held])
+        sums = _with_residual(sums, coordinates(fitted, [*estimated, *held]), fitted.design.n_obs, len(estimated))
     phi = np.linalg.inv(sums.precision).astype(np.float64)
     first = phi @ sums.first @ phi
     information = (
@@ -154,6 +165,20 @@ def information_sums(fitted: Estimate, directions: list[Direction]) -> Sums:
     if len(lams) == 1:
         return single_level(products, lams[0], directions, n_fixed)
     return nested_levels(build_nest(products, [len(lam) for lam in lams], codes)[0], lams, directions)
+
+
+def _stratified_sums(fitted: Estimate, directions: list[Direction]) -> Sums:
+    """With the residual variance of every stratum as the last parameters."""
+    design, residual = fitted.design, fitted.design.residual
+    assert residual is not None
+    return stratified_levels(
+        residual.products[:, :-1, :-1],
+        ratios(residual, fitted.optimum.solution.rho)[residual.stratum] ** 2,
+        residual.n,
+        [level.codes for level in design.levels],
+        fitted.criterion.factors(fitted.optimum.theta),
+        directions,
+    )
 
 
 def _no_random(precision: Array) -> Sums:
@@ -194,8 +219,14 @@ def _inverse(information: Array) -> Array:
 def _check(fitted: Estimate) -> None:
     if not fitted.criterion.reml:
         raise MlmError("Kenward-Roger's method is for REML. Got estimator 'ml'; use estimator='reml'.")
-    if fitted.criterion.n_relative > fitted.criterion.n_random:
+    residual = fitted.design.residual
+    if residual is not None and residual.serial:
         raise MlmError(
-            "Kenward-Roger's method is not available where the residual's structure is estimated. Use "
-            "df='satterthwaite'."
+            "Kenward-Roger's method is not available for autocorrelated residuals, ar1(): it needs cross-products of "
+            "rows at every distance in time, and moments have those of neighbours. Use df='satterthwaite'."
+        )
+    if fitted.criterion.n_relative > fitted.criterion.n_random and not fitted.design.nested:
+        raise MlmError(
+            "Kenward-Roger's method with a residual variance by stratum is for nested grouping factors. Got crossed "
+            "ones; use df='satterthwaite'."
         )

@@ -58,11 +58,19 @@ class Oracle:
         (N, p) fixed columns.
     parts
         For every random block its columns (N, q), its codes (N,) and its T (q, q).
+    sigma2
+        The residual variance, or for each stratum its rows (N,) and its variance.
     """
 
-    def __init__(self, x: Array, parts: list[tuple[Array, NDArray[np.int64], Array]], sigma2: float) -> None:
+    def __init__(
+        self,
+        x: Array,
+        parts: list[tuple[Array, NDArray[np.int64], Array]],
+        sigma2: float | list[tuple[NDArray[np.bool_], float]],
+    ) -> None:
         derivatives = []
-        v = sigma2 * np.eye(len(x))
+        strata = sigma2 if isinstance(sigma2, list) else [(np.ones(len(x), dtype=bool), sigma2)]
+        v = sum(variance * np.diag(rows) for rows, variance in strata)
         for z, codes, tau in parts:
             same = codes[:, None] == codes[None, :]
             v += same * (z @ tau @ z.T)
@@ -71,7 +79,7 @@ class Oracle:
                     e = np.zeros_like(tau)
                     e[i, j] = e[j, i] = 1.0
                     derivatives.append(same * (z @ e @ z.T))
-        derivatives.append(np.eye(len(x)))
+        derivatives += [np.diag(rows.astype(float)) for rows, _ in strata]
         inverse = np.linalg.inv(v)
         n = len(derivatives)
         self.phi = np.linalg.inv(x.T @ inverse @ x)
@@ -245,11 +253,46 @@ def test_ml_is_refused() -> None:
         parse_analysis("analysis: t\ndata: d\ndf: kenward-roger\nmodels: {a: {formula: y ~ x, estimator: ml}}")
 
 
-def test_an_estimated_residual_structure_is_refused() -> None:
-    data = _two_level()[1].with_columns((pl.col("x") > 0.5).cast(pl.String).alias("high"))
-    fitted = _kenward_roger("y ~ x + (1 | g)", data, residual="by(high)")
-    with pytest.raises(MlmError, match="residual's structure is estimated"):
-        _ = fitted.fixed_effects
+@pytest.mark.parametrize("design", ["none", "two", "three", "four"])
+def test_strata_of_different_variance(design: str) -> None:
+    """By the book, with the variance of each stratum as a parameter; also where T is singular."""
+    formula, data, blocks = DESIGNS["two" if design == "none" else design]()
+    if design == "none":
+        formula, blocks = "y ~ x + w", []
+    rng = np.random.default_rng(11)
+    data = data.with_columns(s=rng.choice(["a", "b", "c"], len(data)))
+    data = data.with_columns(y=pl.col("y") + 1.5 * (pl.col("s") == "b") * rng.normal(size=len(data)))
+    fitted = _kenward_roger(formula, data, residual="by(s)")
+    x = np.column_stack([np.ones(len(data)), data["x"], data["w"]])
+    by_group = {v.group[0]: t for v, t in zip(fitted.result.design.levels, fitted.result.tau, strict=True)}
+    parts = [(x[:, : 1 + slope], data[name].to_numpy(), by_group[name]) for name, slope in blocks]
+    residual = fitted.variance_components.filter(pl.col("group") == "residual")
+    strata = [(data["s"].to_numpy() == r["term"], r["estimate"]) for r in residual.iter_rows(named=True)]
+    oracle = Oracle(x, parts, strata)
+    np.testing.assert_allclose(fitted.vcov, oracle.adjusted, rtol=1e-8, atol=1e-10)
+    degrees = [oracle.reference(row[None])[1] for row in np.eye(3)]
+    np.testing.assert_allclose(fitted.fixed_effects["df"], degrees, rtol=1e-8)
+    test = fitted.test(np.eye(3)[1:]).row(0, named=True)
+    assert test["df2"] == pytest.approx(oracle.reference(np.eye(3)[1:])[1], rel=1e-8)
+
+
+def test_strata_of_two_groups_are_welchs_test() -> None:
+    """Two samples of unequal variance: Welch's (1947) statistic, and Satterthwaite's degrees of freedom of it."""
+    rng = np.random.default_rng(12)
+    y, g = np.concatenate((rng.normal(size=9), 1 + 3 * rng.normal(size=14))), np.repeat(["a", "b"], [9, 14])
+    row = _kenward_roger("y ~ g", pl.DataFrame({"y": y, "g": g}), residual="by(g)").fixed_effects.row(1, named=True)
+    first, second = y[:9].var(ddof=1) / 9, y[9:].var(ddof=1) / 14
+    assert row["statistic"] == pytest.approx((y[9:].mean() - y[:9].mean()) / np.sqrt(first + second), rel=1e-7)
+    assert row["df"] == pytest.approx((first + second) ** 2 / (first**2 / 8 + second**2 / 13), rel=1e-7)
+
+
+def test_residual_structures_that_moments_cannot_adjust_for_are_refused() -> None:
+    data = _two_level()[1].with_columns(t=pl.int_range(pl.len()), s=(pl.int_range(pl.len()) % 2).cast(pl.String))
+    with pytest.raises(MlmError, match="not available for autocorrelated residuals"):
+        _ = _kenward_roger("y ~ x + (1 | g)", data, residual="ar1(t)").fixed_effects
+    crossed = data.with_columns(h=pl.int_range(pl.len()) % 5)
+    with pytest.raises(MlmError, match=r"is for nested grouping factors\. Got crossed ones"):
+        _ = _kenward_roger("y ~ x + (1 | g) + (1 | h)", crossed, residual="by(s)").fixed_effects
 
 
 def test_too_many_crossed_effects_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
