@@ -35,6 +35,20 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         "delta_bic",
         "note",
     ),
+    "icc": ("group", "icc", "conf_low", "conf_high", "design_effect", "n_effective", "reliability"),
+    "contextual_effects": (
+        *("predictor", "group", "within", "between", "estimate", "std_error", "df", "p_value"),
+        *("reliability", "corrected", "bias_matters", "note"),
+    ),
+    "simple_slopes": (
+        *("kind", "predictor", "at", "estimate", "std_error", "df", "p_value", "conf_low", "conf_high"),
+        *("range_low", "range_high"),
+    ),
+    "johnson_neyman": ("predictor", "moderator", "low", "high", "significant", "direction", "share", "note"),
+    "contrasts": (
+        *("contrast", "combination", "estimate", "std_error", "df", "statistic", "p_value", "p_adjusted"),
+        *("conf_low", "conf_high"),
+    ),
     "ladder_steps": (
         *("term", "group", "taken", "reason", "reference_model", "estimate", "std_error", "statistic", "df"),
         *("p_value", "p_value_mixture", "delta_aic", "delta_bic", "gain_fv", "singular"),
@@ -49,6 +63,8 @@ PROSE = frozenset(
     {"formula", "level_equations", "reduced_equation", "notes", "note", "reason", "n_groups", "data", "n_dropped"}
 )
 PROSE_WIDTH = 24
+#: Tables whose notes stand below them, and how a note names the row that it is about.
+_ABOUT = {"comparisons": "{model} against {reference_model}", "contextual_effects": "{predictor} in {model}"}
 #: Rows of a long table that are printed unless all are asked for.
 LONG_TABLES = {"random_effects": 10, "diagnostics": 10}
 #: What a narrow terminal goes without, in this order.
@@ -81,7 +97,7 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
 
 def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, limit: int | None = None) -> None:
     """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
-    notes = [WARNING] if name == "ladder_steps" else _footnotes(frame) if name == "comparisons" else []
+    notes = [WARNING] if name == "ladder_steps" else _footnotes(frame, _ABOUT[name]) if name in _ABOUT else []
     shown = frame.head(limit) if limit is not None else frame
     shown = shown.drop("note", strict=False) if notes else shown
     hidden: list[str] = []
@@ -105,14 +121,14 @@ def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, l
         target.print()
 
 
-def _footnotes(frame: pl.DataFrame) -> list[str]:
-    """The notes of comparisons as lines, each with the pairs that it is about."""
+def _footnotes(frame: pl.DataFrame, about: str) -> list[str]:
+    """The notes of a table as lines, each with what it is about."""
     if "note" not in frame.columns:
         return []
-    pairs: dict[str, list[str]] = {}
+    subjects: dict[str, list[str]] = {}
     for row in frame.filter(pl.col("note").is_not_null()).iter_rows(named=True):
-        pairs.setdefault(row["note"], []).append(f"{row['model']} against {row['reference_model']}")
-    return [f"{', '.join(about)}: {note}" for note, about in pairs.items()]
+        subjects.setdefault(row["note"], []).append(about.format(**row))
+    return [f"{', '.join(subject)}: {note}" for note, subject in subjects.items()]
 
 
 def _least_width(target: Console, table: Table) -> int:
@@ -152,7 +168,7 @@ def cell(column: str, value: Any) -> str:
         return ", ".join(f"{count:,} {group}" for group, count in json.loads(value).items())
     if not isinstance(value, float):
         return str(value)
-    if column.startswith("p_value"):
+    if column.startswith("p_"):
         return p_value(value)
     return _FORMATS.get(column, number)(value)
 
@@ -164,7 +180,7 @@ def _decimals(digits: int) -> Callable[[float], str]:
 _FORMATS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("df", "log_likelihood", "deviance", "aic", "bic", "delta_aic", "delta_bic"), _decimals(1)),
     **dict.fromkeys(("statistic", "correlation", "seconds"), _decimals(2)),
-    **dict.fromkeys(("icc", "reliability"), _decimals(3)),
+    **dict.fromkeys(("icc", "reliability", "share"), _decimals(3)),
     "gradient": lambda value: f"{value:.1e}",
 }
 

@@ -242,7 +242,10 @@ def _moderated(pair: ContextualPair, fitted: Estimate) -> str | None:
     )
     crossed = any(len(own & set(c.variables)) > 1 for c in columns)
     names = [*others, *(sorted(map(label, own)) if crossed else ())]
-    return f"where {', '.join(names)} is zero, as the effect depends on it" if names else None
+    if not names:
+        return None
+    verb, them = ("are", "them") if len(names) > 1 else ("is", "it")
+    return f"where {', '.join(names)} {verb} zero, as the effect depends on {them}"
 
 
 def _uncentered(variable: Variable) -> Variable:

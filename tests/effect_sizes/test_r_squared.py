@@ -40,6 +40,14 @@ def test_nakagawa_is_that_of_performance(name: str) -> None:
         assert found[f"nakagawa_{kind}"] == pytest.approx(expected[kind], abs=1e-8)
 
 
+@pytest.mark.parametrize(("name", "estimator"), [("weights_ri", "reml"), ("weights_ri_ml", "ml")])
+def test_with_weights_the_residual_variance_is_that_of_weight_one(name: str, estimator: Any) -> None:
+    data = str(reference.HERE / "data" / "sim_w.csv")
+    found = of(mlm.fit("y ~ x + (1 | g)", data, weights="w", estimator=estimator))
+    for kind, expected in reference.case(name)["r2_nakagawa"].items():
+        assert found[f"nakagawa_{kind}"] == pytest.approx(expected, abs=1e-8)
+
+
 @pytest.fixture(scope="module")
 def students() -> pl.DataFrame:
     path = reference.HERE / "data" / "hsb.csv"

@@ -93,7 +93,7 @@ def _cell(column: str, value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        if column.startswith("p_value"):
+        if column.startswith("p_"):
             return p_value(value)
         return f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
     return str(value).replace("|", "\\|")
