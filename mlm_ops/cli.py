@@ -192,6 +192,7 @@ def _fit_analysis(options: argparse.Namespace) -> int:
     from mlm_ops.analyze import fit_analysis
     from mlm_ops.display import console, show_tables
     from mlm_ops.listing import all_rows, print_head
+    from mlm_ops.prediction_views import create_prediction_views
     from mlm_ops.store import Run, check_store, connect, write_run
 
     with connect(options.database, on_wait=_tell) as connection:
@@ -208,6 +209,7 @@ def _fit_analysis(options: argparse.Namespace) -> int:
             **result.run,
         )
         write_run(connection, record, result.tables)
+        create_prediction_views(connection, analysis, result.fits)
     target = console()
     print_head(target, asdict(record))
     show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))

@@ -15,10 +15,11 @@ from mlm_ops.inference.f_tests import f_test
 from mlm_ops.inference.intervals import IntervalMethod, find_intervals
 from mlm_ops.inference.new_rows import NewRows
 from mlm_ops.inference.prediction import PredictionKind, predict
+from mlm_ops.inference.prediction_sql import PredictionQuery
 from mlm_ops.language.notation import EquationForm, EquationFormat, write_equations
 from mlm_ops.language.notation.lme4 import r_code
 from mlm_ops.language.notation.mplus import mplus_input
-from mlm_ops.moments.source import read_rows
+from mlm_ops.moments.source import named_relation, read_rows
 from mlm_ops.record import DfMethod, Estimator, FitRecord
 from mlm_ops.written import estimates_by_symbol, facts_of, level_equations
 
@@ -184,6 +185,28 @@ class Fit(FitRecord):
         """
         rows = NewRows(read_rows(data, connection), self.moments, self.model)
         return predict(self.result, self.predictions, rows, kind)
+
+    def prediction_sql(self, relation: str) -> str:
+        """A SELECT that adds predictions to the rows of a table or SELECT, in the database that holds them.
+
+        Parameters
+        ----------
+        relation
+            A table name, or one SELECT, with the columns of the fit's data.
+
+        Returns
+        -------
+        str
+            SQL for DuckDB, with columns ``fixed_prediction``, ``prediction`` (with the effects of the row's groups),
+            ``residual``, ``std_residual`` (by the residual's standard deviation in the row) and ``new_group``. As
+            `predict` has them, but that a level of a factor that the fit has not seen gives null.
+        """
+        return self.prediction_query.sql(f"{named_relation(relation)[0]} as mlm_rows")
+
+    @property
+    def prediction_query(self) -> PredictionQuery:
+        """What `prediction_sql` is written from."""
+        return PredictionQuery(self.model, self.result, self.predictions, self.moments)
 
     def __str__(self) -> str:
         from mlm_ops.report import describe

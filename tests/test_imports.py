@@ -21,11 +21,11 @@ LAYERS = (
     {"estimation"},
     {"inference", "effect_sizes", "sem"},
     {"fitting", "fitted", "record", "analyze", "ladder", "diagnose", "side_by_side", "tables", "report", "written"}
-    | {"store", "staging", "sql_tables", "database", "project", "__init__"},
+    | {"store", "staging", "sql_tables", "database", "prediction_views", "project", "__init__"},
     {"plugins", "cli", "command_line", "display", "listing", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-KNOW_A_DATABASE = {"moments", "store", "staging", "sql_tables", "database", "plugins"}
+KNOW_A_DATABASE = {"moments", "store", "staging", "sql_tables", "database", "prediction_views", "plugins"}
 KNOW_DAGSTER = {"plugins/dagster", "plugins/dagster.py"}
 LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml")
 

@@ -100,6 +100,7 @@ class Analysis(_Record):
     diagnostics: Names = ()
     simple_slopes: Annotated[dict[str, tuple[SlopeQuestion, ...]], BeforeValidator(slope_questions)] = {}
     contrasts: Annotated[dict[str, dict[str, dict[str, float]]], BeforeValidator(contrast_questions)] = {}
+    predictions: bool = True
 
     @field_validator("models", mode="before")
     @classmethod

@@ -27,6 +27,7 @@ from mlm_ops.moments.persist import load_moments, save_moments
 from mlm_ops.moments.source import open_source
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.metadata import Metadata, markdown, model_metadata, numbers, relation_schema, result_schema
+from mlm_ops.prediction_views import create_prediction_view
 from mlm_ops.side_by_side import side_by_side
 from mlm_ops.store import Run, publish, read_staged, stage, stage_anew, write_run
 from mlm_ops.tables import TABLES
@@ -83,6 +84,7 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     diagnosed = name in analysis.diagnostics
     tables = model_tables(analysis, name, fit)
     stage(connection, analysis.analysis, name, tables, moments.checksum)
+    create_prediction_view(connection, analysis, name, fit)
     metadata = model_metadata(analysis.models[name].formula, fit)
     made = [checks.converged(name, fit), checks.not_singular(name, fit)]
     if diagnosed:
