@@ -1,0 +1,74 @@
+"""Views with every model's predictions beside the rows: ``mlm.predicted_<analysis>__<model>``.
+
+They read the rows where these are and join tables of units that are written with the view. A published copy of the
+results holds no rows, and so none of these views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mlm_ops.arrow import ArrowStream
+from mlm_ops.moments.source import open_source
+from mlm_ops.sql_tables import all_or_nothing
+from mlm_ops.sql_text import literal, qualified
+
+if TYPE_CHECKING:
+    from mlm_ops.database import Connection
+    from mlm_ops.fitted import Fit
+    from mlm_ops.language.analysis import Analysis
+
+_SCHEMA = "mlm"
+
+
+def view_name(analysis: str, model: str) -> str:
+    """What the view of a model is called, in schema ``mlm``."""
+    return f"predicted_{analysis}__{model}"
+
+
+def create_prediction_view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> None:
+    """Make, or make anew, the view of one model and the tables of units that it joins.
+
+    It has the rows of the analysis' data, after ``where``, as they are when it is read; coefficients, group means and
+    random effects are the fit's. Nothing is made where the analysis says ``predictions: false``.
+
+    Raises
+    ------
+    StoreError
+        The database refuses it. Nothing is then changed.
+    """
+    if not analysis.predictions:
+        return
+    name = view_name(analysis.analysis, model)
+    query = fit.prediction_query
+    tables = [f"{name}__units_{i}" for i, _ in enumerate(query.units)]
+    sql = query.sql(open_source(analysis.data, connection, analysis.where).relation, [_ours(table) for table in tables])
+    with all_or_nothing(connection, f"predictions of {model} in {analysis.analysis}"):
+        connection.execute(f"create schema if not exists {_SCHEMA}")
+        for table, units in zip(tables, query.units, strict=True):
+            connection.register("mlm_units", ArrowStream(units.frame))
+            try:
+                connection.execute(f"create or replace table {_ours(table)} as from mlm_units")
+            finally:
+                connection.unregister("mlm_units")
+        connection.execute(f"create or replace view {_ours(name)} as {sql}")
+
+
+def create_prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[str, Fit]) -> None:
+    """Make the views of all models, and remove those of models that the analysis no longer has."""
+    views = connection.execute(
+        "select view_name from duckdb_views() where database_name = current_database() and schema_name = ?"
+        f" and starts_with(view_name, {literal(view_name(analysis.analysis, ''))})",
+        [_SCHEMA],
+    ).fetchall()
+    kept = {view_name(analysis.analysis, model) for model in fits} if analysis.predictions else set()
+    for (name,) in views:
+        if name not in kept:
+            connection.execute(f"drop view {_ours(name)}")
+    for model, fit in fits.items():
+        create_prediction_view(connection, analysis, model, fit)
+
+
+def _ours(name: str) -> str:
+    return qualified(_SCHEMA, name)
