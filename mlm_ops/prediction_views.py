@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mlm_ops.arrow import ArrowStream
+from mlm_ops.errors import DataError
 from mlm_ops.moments.source import open_source
 from mlm_ops.sql_tables import all_or_nothing
-from mlm_ops.sql_text import literal, qualified
+from mlm_ops.sql_text import identifier, literal, qualified
 
 if TYPE_CHECKING:
     from mlm_ops.database import Connection
@@ -43,7 +44,7 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
     name = view_name(analysis.analysis, model)
     query = fit.prediction_query
     tables = [f"{name}__units_{i}" for i, _ in enumerate(query.units)]
-    sql = query.sql(open_source(analysis.data, connection, analysis.where).relation, [_ours(table) for table in tables])
+    sql = query.sql(_rows(connection, analysis), [_ours(table) for table in tables])
     with all_or_nothing(connection, f"predictions of {model} in {analysis.analysis}"):
         connection.execute(f"create schema if not exists {_SCHEMA}")
         for table, units in zip(tables, query.units, strict=True):
@@ -68,6 +69,15 @@ def create_prediction_views(connection: Connection, analysis: Analysis, fits: Ma
             connection.execute(f"drop view {_ours(name)}")
     for model, fit in fits.items():
         create_prediction_view(connection, analysis, model, fit)
+
+
+def _rows(connection: Connection, analysis: Analysis) -> str:
+    """The analysis' rows; a bare table name with its schema, so that the view is the same from any connection."""
+    (schema,) = connection.execute("select current_schema()").fetchall()[0]
+    try:
+        return open_source(f"{identifier(schema)}.{analysis.data}", connection, analysis.where).relation
+    except DataError:  # the name has a schema already, or is a SELECT
+        return open_source(analysis.data, connection, analysis.where).relation
 
 
 def _ours(name: str) -> str:

@@ -1,0 +1,159 @@
+"""Predictions as SQL equal `Fit.predict`, in a SELECT and in the views that a run leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+import mlm_ops as mlm
+from mlm_ops.analyze import fit_analysis
+from mlm_ops.cli import main
+from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.prediction_views import create_prediction_views
+
+DATA = Path(__file__).parents[1] / "reference" / "data"
+SLOPES = "mathach ~ within(ses) * sector + between(ses) + (within(ses) | school)"
+#: The same numbers, added up in another order.
+TOLERANCE = 1e-12
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as opened:
+        for name, file in {"hsb": "hsb", "three": "sim_3lev", "pen": "penicillin"}.items():
+            csv = f"read_csv('{DATA / file}.csv', nullstr='')"
+            opened.execute(f"create table {name} as select *, row_number() over () as row from {csv}")
+        opened.execute("create table students as select *, if(row % 5 = 0, null, ses) as gap from hsb")
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("formula", "table", "options"),
+    [
+        (SLOPES, "students", {}),
+        ("mathach ~ sex * gap + center(size, over=school) + C(minority, sum) + (gap | school)", "students", {}),
+        ("mathach ~ poly(ses, 2) + poly(size, 2, raw=True) + log(size) + I(ses**2)", "students", {}),
+        ("mathach ~ center(ses) * center(size, at=1000) + (sex || school)", "students", {}),
+        ("within(mathach) ~ within(ses) + (0 + within(ses) | school)", "students", {}),
+        ("y ~ within(x, class) + within(between(x, class), school) + z + (x | school/class)", "three", {}),
+        ("diameter ~ 1 + (1 | plate) + (1 | sample)", "pen", {}),
+    ],
+)
+def test_the_numbers_are_those_of_python(
+    connection: duckdb.DuckDBPyConnection, formula: str, table: str, options: dict[str, Any]
+) -> None:
+    fit = mlm.fit(formula, table, connection=connection, **options)
+    ours = connection.sql(fit.prediction_sql(table)).pl().sort("row")
+    rows = connection.sql(f"from {table}").pl().sort("row")
+    assert ours.columns[: len(rows.columns)] == rows.columns
+    conditional, fixed = fit.predict(rows), fit.predict(rows, "marginal")
+    assert ours["prediction"].is_null().equals(conditional["prediction"].is_null())
+    np.testing.assert_allclose(ours["prediction"], conditional["prediction"], rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_allclose(ours["fixed_prediction"], fixed["prediction"], rtol=TOLERANCE, atol=TOLERANCE)
+    assert ours["new_group"].equals(conditional["new_group"])
+    if fit.model.outcome_name in rows.columns:
+        residual = rows[fit.model.outcome_name] - conditional["prediction"]
+        np.testing.assert_allclose(ours["residual"], residual, rtol=TOLERANCE, atol=TOLERANCE)
+        standard = residual / np.sqrt(fit.result.sigma2)
+        np.testing.assert_allclose(ours["std_residual"], standard, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_residuals_are_standardised_by_stratum_and_weight(connection: duckdb.DuckDBPyConnection) -> None:
+    formula, options = "mathach ~ ses + (1 | school)", {"residual": "by(sex)", "weights": "size"}
+    fit = mlm.fit(formula, "students", connection=connection, **options)
+    components = fit.variance_components.filter(pl.col("symbol") == "sigma2")
+    variances = dict(zip(components["term"], components["estimate"], strict=True))
+    ours = connection.sql(fit.prediction_sql("students")).pl()
+    variance = ours["sex"].replace_strict(variances) / ours["size"]
+    np.testing.assert_allclose(ours["std_residual"], ours["residual"] / variance.sqrt(), rtol=TOLERANCE)
+
+
+def test_new_groups_get_the_fixed_part_and_a_flag(connection: duckdb.DuckDBPyConnection) -> None:
+    fit = mlm.fit(SLOPES, "students", connection=connection)
+    new = "(select * replace (if(school = 1224, 1, school) as school) from students where school < 1300)"
+    ours = connection.sql(fit.prediction_sql(new)).pl().sort("row")
+    expected = fit.predict(connection.sql(f"from {new}").pl().sort("row"))
+    np.testing.assert_allclose(ours["prediction"], expected["prediction"], rtol=TOLERANCE)
+    flagged = ours.filter("new_group")
+    assert set(flagged["school"]) == {1}
+    assert (flagged["prediction"] == flagged["fixed_prediction"]).all()
+
+
+def test_missing_groups_and_unseen_levels_are_null(connection: duckdb.DuckDBPyConnection) -> None:
+    fit = mlm.fit("mathach ~ ses + sex + (1 | school)", "students", connection=connection)
+    rows = "(select null as school, 0.5 as ses, 'Male' as sex, 1 as mathach union all select 1224, 0.5, 'x', 1)"
+    ours = connection.sql(fit.prediction_sql(rows)).pl()
+    assert ours["prediction"].to_list() == [None, None]
+    assert ours.filter(sex="Male")["fixed_prediction"].is_not_null().all()
+    assert not ours["new_group"].any()
+
+
+def test_hostile_names_and_columns_of_ours(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        'create or replace table "d; --" as select mathach as "y""\'", ses as "select", sex as "s;", school as "g \'x",'
+        ' 1 as prediction, 2 as "Residual", row from students'
+    )
+    formula = "`y\"'` ~ within(`select`) * `s;` + (`select` | `g 'x`)"
+    fit = mlm.fit(formula, '"d; --"', connection=connection)
+    ours = connection.sql(fit.prediction_sql('"d; --"')).pl().sort("row")
+    assert ours.columns.count("prediction") == 1
+    assert "Residual" not in ours.columns
+    plain = mlm.fit("mathach ~ within(ses) * sex + (ses | school)", "students", connection=connection)
+    expected = plain.predict(connection.sql("from students").pl().sort("row"))["prediction"]
+    np.testing.assert_allclose(ours["prediction"], expected, rtol=1e-9)
+
+
+ANALYSIS = f"""
+analysis: hsb
+data: students
+where: size > 500
+levels: school
+models:
+  anova: mathach ~ 1 + (1 | school)
+  slopes: {SLOPES}
+"""
+
+
+def test_a_run_leaves_views_beside_the_rows(tmp_path: Path) -> None:
+    database, file = tmp_path / "school.duckdb", tmp_path / "hsb.yaml"
+    with duckdb.connect(database) as opened:
+        opened.execute(f"create table students as from read_csv('{DATA / 'hsb.csv'}')")
+    file.write_text(ANALYSIS)
+    assert main(["fit", str(file), "--database", str(database)]) == 0
+    with duckdb.connect(database) as opened:
+        rows = opened.sql("from students where size > 500").pl()
+        fit = mlm.fit(SLOPES, rows)
+        ours = opened.sql("from mlm.predicted_hsb__slopes").pl().sort("school", "ses", "mathach", "sex", "minority")
+        expected = fit.predict(rows).sort("school", "ses", "mathach", "sex", "minority")["prediction"]
+        np.testing.assert_allclose(ours["prediction"], expected, rtol=1e-9)
+        # rows that come later are predicted too, with what the fit knows
+        opened.execute(
+            "insert into students by name select 0.25 as ses, 1224 as school, 'Public' as sector, 842 as size"
+        )
+        late = opened.sql("from mlm.predicted_hsb__slopes where sex is null").fetchall()
+        assert len(late) == 1
+    # another connection, in which the database is not the main one
+    with duckdb.connect() as other:
+        other.execute(f"attach '{database}' as school (read_only)")
+        assert other.sql("select count(prediction) from school.mlm.predicted_hsb__slopes").fetchall() == [
+            (len(rows) + 1,)
+        ]
+    file.write_text(ANALYSIS.replace("slopes:", "gone:"))
+    assert main(["fit", str(file), "--database", str(database)]) == 0
+    with duckdb.connect(database, read_only=True) as opened:
+        views = opened.execute(
+            "select view_name from duckdb_views() where starts_with(view_name, 'predicted')"
+        ).fetchall()
+        assert set(views) == {("predicted_hsb__anova",), ("predicted_hsb__gone",)}
+
+
+def test_no_views_where_the_analysis_wants_none(connection: duckdb.DuckDBPyConnection) -> None:
+    analysis = parse_analysis(ANALYSIS + "predictions: false\n")
+    create_prediction_views(connection, analysis, fit_analysis(analysis, connection).fits)
+    assert not connection.execute("from duckdb_views() where schema_name = 'mlm'").fetchall()
