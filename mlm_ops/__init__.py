@@ -6,7 +6,9 @@ from mlm_ops.errors import AnalysisError, DataError, FormulaError, Identificatio
 
 if TYPE_CHECKING:
     from mlm_ops.fitted import Fit
+    from mlm_ops.fitted_sem import SemFit
     from mlm_ops.fitting import fit
+    from mlm_ops.fitting_sem import sem
 
 __all__ = [
     "AnalysisError",
@@ -15,11 +17,18 @@ __all__ = [
     "FormulaError",
     "IdentificationError",
     "MlmError",
+    "SemFit",
     "StoreError",
     "fit",
+    "sem",
 ]
 #: Where the names are that would make every `mlm --help` wait for numpy and DuckDB; imported when first used.
-_LAZY = {"Fit": "mlm_ops.fitted", "fit": "mlm_ops.fitting"}
+_LAZY = {
+    "Fit": "mlm_ops.fitted",
+    "SemFit": "mlm_ops.fitted_sem",
+    "fit": "mlm_ops.fitting",
+    "sem": "mlm_ops.fitting_sem",
+}
 
 
 def __getattr__(name: str) -> object:

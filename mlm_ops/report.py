@@ -61,7 +61,7 @@ def _fixed_effects(fitted: Fit) -> str:
         )
         for row in fitted.fixed_effects.iter_rows(named=True)
     ]
-    return _aligned(rows, left=2)
+    return aligned(rows, left=2)
 
 
 def _variance_components(fitted: Fit) -> str:
@@ -78,10 +78,10 @@ def _variance_components(fitted: Fit) -> str:
                 "" if row["correlation"] is None else f"{row['correlation']:.2f}",
             )
         )
-    return _aligned(rows, left=3)
+    return aligned(rows, left=3)
 
 
-def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> str:
+def aligned(rows: Sequence[tuple[str, ...]], left: int) -> str:
     """Columns under each other; the first `left` begin at the left, the numbers end at the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []

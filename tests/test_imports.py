@@ -19,9 +19,10 @@ LAYERS = (
     {"language"},
     {"moments"},
     {"estimation"},
-    {"inference", "effect_sizes", "sem"},
+    {"inference", "effect_sizes", "structural"},
     {"fitting", "fitted", "record", "analyze", "ladder", "diagnose", "side_by_side", "tables", "report", "written"}
-    | {"store", "staging", "sql_tables", "database", "prediction_views", "project", "__init__"},
+    | {"store", "staging", "sql_tables", "database", "prediction_views", "project", "__init__"}
+    | {"fitting_sem", "fitted_sem", "report_sem"},
     {"plugins", "cli", "command_line", "display", "listing", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

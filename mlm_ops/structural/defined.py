@@ -1,0 +1,118 @@
+"""Parameters defined by ``:=``: values, errors by the delta method, intervals by Monte Carlo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
+from mlm_ops.structural.parameters import ParameterTable
+from mlm_ops.structural.syntax import Definition
+
+Array = NDArray[np.float64]
+Numbers = NDArray[Any]
+
+DRAWS = 20_000
+_OPERATORS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "**": np.power,
+}
+#: Not np.abs, whose derivative a complex step does not see.
+_FUNCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "abs": lambda value: np.where(np.real(value) < 0, -value, value),
+}
+_STEP = 1e-30
+
+
+@dataclass(frozen=True)
+class Defined:
+    """Values (d,), and standard errors (d,) by the delta method; NaN where nothing determines them."""
+
+    estimate: Array
+    std_error: Array
+
+
+def label_values(table: ParameterTable, theta: Numbers) -> dict[str, Numbers]:
+    """Each label's value at parameters of shape (k,) or (k, draws)."""
+    found: dict[str, Numbers] = {}
+    for row in table.rows:
+        if row.label:
+            found[row.label] = np.full(theta.shape[1:], row.value) if row.index is None else theta[row.index]
+    return found
+
+
+def evaluate_definitions(definitions: Sequence[Definition], known: Mapping[str, Numbers]) -> list[Numbers]:
+    """Their values, each knowing those before it."""
+    values = dict(known)
+    for definition in definitions:
+        values[definition.name] = _value(definition.expression, values)
+    return [values[definition.name] for definition in definitions]
+
+
+def delta_method(table: ParameterTable, theta: Array, vcov: Array) -> Defined:
+    """Values and first-order standard errors, with derivatives by the complex step."""
+    size = len(table.definitions)
+    with np.errstate(all="ignore"):
+        estimate = np.array(evaluate_definitions(table.definitions, label_values(table, theta)), dtype=float)
+        gradient = np.empty((size, len(theta)))
+        for i in range(len(theta)):
+            stepped = theta.astype(complex)
+            stepped[i] += _STEP * 1j
+            moved = evaluate_definitions(table.definitions, label_values(table, stepped))
+            gradient[:, i] = np.array([complex(m).imag for m in moved]) / _STEP
+    used = gradient != 0
+    known = np.where(np.isnan(vcov), 0.0, vcov)
+    variance = np.einsum("di,ij,dj->d", gradient, known, gradient)
+    variance[(used & np.isnan(np.diag(vcov))).any(axis=1)] = np.nan
+    return Defined(estimate.reshape(size), np.sqrt(np.maximum(variance, 0.0)))
+
+
+def monte_carlo(
+    table: ParameterTable, theta: Array, vcov: Array, level: float, draws: int = DRAWS, seed: int | None = 0
+) -> tuple[Array, Array]:
+    """Percentiles of the definitions over normal draws of the estimates (MacKinnon, Lockwood and Williams 2004).
+
+    Returns
+    -------
+    low, high
+        (d,) limits; NaN where the definition rests on what has no standard error.
+    """
+    known = ~np.isnan(np.diag(vcov))
+    values, vectors = np.linalg.eigh(vcov[np.ix_(known, known)])
+    normal = np.random.default_rng(seed).standard_normal((int(known.sum()), draws))
+    drawn = np.full((len(theta), draws), np.nan)
+    drawn[known] = theta[known][:, None] + (vectors * np.sqrt(np.maximum(values, 0.0))) @ normal
+    with np.errstate(all="ignore"):
+        found = evaluate_definitions(table.definitions, label_values(table, drawn))
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    limits = np.array([np.quantile(f, tails) if np.ndim(f) else [f, f] for f in found]).reshape(-1, 2)
+    return limits[:, 0], limits[:, 1]
+
+
+def _value(expression: Syntax, values: Mapping[str, Numbers]) -> Numbers:
+    match expression:
+        case Name(name, _):
+            return values[name]
+        case Number(value, _):
+            return np.asarray(value)
+        case Group(inner, _):
+            return _value(inner, values)
+        case Operation(operator, left, right, _):
+            second = _value(right, values)
+            if left is None:
+                return -second if operator == "-" else second
+            return _OPERATORS[operator](_value(left, values), second)
+        case Call(function, (argument,), _, _):
+            return _FUNCTIONS[function](_value(argument, values))
+        case _:
+            raise AssertionError(expression)

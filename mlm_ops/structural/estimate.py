@@ -1,0 +1,169 @@
+"""Maximum likelihood of a two-level model: start, minimise, and the covariance matrix of the estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import IdentificationError
+from mlm_ops.structural.likelihood import Likelihood
+from mlm_ops.structural.matrices import Numbers, Structure, build_structure
+from mlm_ops.structural.optimize import Optimum, minimise
+from mlm_ops.structural.parameters import ParameterTable
+from mlm_ops.structural.starts import starting_values
+from mlm_ops.structural.statistics import TwoLevelStatistics
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+#: Eigenvalues of the information, scaled to a unit diagonal, below this are flat directions.
+_FLAT = 1e-10
+_STEP = 1e-30
+
+
+@dataclass(frozen=True)
+class SemEstimate:
+    """The estimate, on the user's scale.
+
+    Attributes
+    ----------
+    table, statistics, structure
+        What was fitted to what.
+    optimum
+        Of the search, over means around `statistics.origin` where the means are unrestricted.
+    theta
+        (k,) free parameters.
+    vcov
+        (k, k) covariance matrix by the observed information, null (NaN) for what is held or flat.
+    robust_vcov
+        (k, k) the sandwich of the clusters' scores (White 1982; Liang and Zeger 1986).
+    undetermined
+        (k,) coefficients of variables whose variance is zero: nothing determines them.
+    """
+
+    table: ParameterTable
+    statistics: TwoLevelStatistics
+    structure: Structure
+    optimum: Optimum
+    theta: Array
+    vcov: Array
+    robust_vcov: Array
+    undetermined: Flags
+
+    @property
+    def log_likelihood(self) -> float:
+        """At the maximum."""
+        return -self.optimum.evaluation.deviance / 2
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters."""
+        return self.table.n_free
+
+
+def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEstimate:
+    """Fit a model.
+
+    Raises
+    ------
+    IdentificationError
+        No start has covariance matrices that are positive definite.
+    """
+    structure = build_structure(table)
+    recentre = _recentring(table, structure, statistics)
+    seen = statistics if recentre is None else replace(statistics, origin=np.zeros_like(statistics.origin))
+    likelihood = Likelihood(structure, seen)
+    try:
+        optimum = minimise(likelihood, lambda seed: starting_values(table, seen, seed))
+    except np.linalg.LinAlgError as error:
+        raise IdentificationError(
+            "The likelihood cannot be computed where the search begins: a covariance matrix is not positive definite "
+            "there. Look at the fixed values and starting values of the variances and covariances."
+        ) from error
+    vcov, robust = _covariances(likelihood, optimum)
+    theta = optimum.theta
+    if recentre is not None:
+        moved = _complex_jacobian(recentre, theta)
+        vcov, robust = (_transformed(matrix, moved) for matrix in (vcov, robust))
+        theta = np.asarray(recentre(theta), dtype=float)
+    undetermined = _undetermined(structure, theta, optimum)
+    return SemEstimate(table, statistics, structure, optimum, theta, vcov, robust, undetermined)
+
+
+def _recentring(
+    table: ParameterTable, structure: Structure, statistics: TwoLevelStatistics
+) -> Callable[[Numbers], Numbers] | None:
+    """From parameters for means around the origin to the user's; None where the means are restricted.
+
+    With a free intercept of its own for each column the means are whatever they are, and data at a million can be
+    fitted around their mean: intercepts alone move, by the solution of the means' linear equations.
+    """
+    rows = [row for row in table.rows if row.op == "~1" and row.index is not None]
+    counted = np.bincount([row.index for row in table.rows if row.index is not None], minlength=table.n_free)
+    columns = [row.lhs for row in rows if row.lhs in table.columns]
+    if sorted(columns) != sorted(table.columns) or len(rows) != len(columns) or any(counted[r.index] > 1 for r in rows):
+        return None
+    if any(row.value for row in table.rows if row.op == "~1" and row.index is None):
+        return None
+    index = np.array([row.index for row in rows])
+
+    def recentre(theta: Numbers) -> Numbers:
+        moved = np.array(theta)
+        moved[index] += np.linalg.solve(structure.jacobian(theta)[2][index].T, statistics.origin)
+        return moved
+
+    return recentre
+
+
+def _complex_jacobian(function: Callable[[Numbers], Numbers], theta: Array) -> Array:
+    """(k, k) by the complex step (Squire and Trapp 1998, SIAM Review 40): exact to rounding."""
+    columns = []
+    for i in range(len(theta)):
+        stepped = theta.astype(complex)
+        stepped[i] += _STEP * 1j
+        columns.append(function(stepped).imag / _STEP)
+    return np.array(columns).T.reshape(len(theta), len(theta))
+
+
+def _transformed(matrix: Array, moved: Array) -> Array:
+    """``T V T'`` with what is null in V null in the result, and nothing else."""
+    null = np.isnan(np.diag(matrix))
+    found = moved @ np.where(np.isnan(matrix), 0.0, matrix) @ moved.T
+    found[null] = found[:, null] = np.nan
+    return np.asarray(found)
+
+
+def _covariances(likelihood: Likelihood, optimum: Optimum) -> tuple[Array, Array]:
+    """Twice the inverse Hessian of the deviance over what is not held, and the sandwich."""
+    k = len(optimum.theta)
+    empty = np.full((k, k), np.nan)
+    free = np.flatnonzero(~optimum.held)
+    if not len(free):
+        return empty, empty.copy()
+    hessian = optimum.hessian[np.ix_(free, free)]
+    diagonal = np.abs(np.diag(hessian))
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
+    curved = values > _FLAT
+    inverse = (vectors[:, curved] / values[curved]) @ vectors[:, curved].T / np.outer(scale, scale)
+    determined = np.abs(vectors[:, ~curved]).max(axis=1, initial=0.0) < 1e-4
+    mean = likelihood.structure.implied(optimum.theta).mean
+    scores = likelihood.scores(optimum.evaluation, mean)[:, free]
+    sandwich = inverse @ (scores.T @ scores) @ inverse
+    vcov, robust = empty, empty.copy()
+    kept = np.ix_(free[determined], free[determined])
+    own = np.ix_(determined, determined)
+    vcov[kept], robust[kept] = 2 * inverse[own], sandwich[own]
+    return vcov, robust
+
+
+def _undetermined(structure: Structure, theta: Array, optimum: Optimum) -> Flags:
+    """Held parameters that are coefficients: only a variable without variance has them held."""
+    found = np.zeros(len(theta), dtype=bool)
+    for level in structure.levels:
+        index = level.arrows.index[level.arrows.index >= 0]
+        found[index] = optimum.held[index]
+    return found

@@ -1,0 +1,136 @@
+"""How well a model fits: chi-square against the unrestricted model, and the indices made from it.
+
+Hu and Bentler (1998), Psychological Methods 3; Steiger (1990) for RMSEA, with N rows; the baseline is independence
+within each level, exogenous variables excepted, as in lavaan. SRMR compares correlations within and between.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincc
+
+from mlm_ops.structural.estimate import SemEstimate, estimate_sem
+from mlm_ops.structural.parameters import baseline_table, saturated_table
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FitMeasures:
+    """What the measures are made of, and the measures; NaN where they do not exist.
+
+    Attributes
+    ----------
+    chi_square, df, p_value
+        Twice the log-likelihood that the unrestricted model gains.
+    baseline_chi_square, baseline_df
+        The same of independence.
+    cfi, tli, rmsea, srmr_within, srmr_between
+        Indices.
+    aic, bic
+        With N rows.
+    icc
+        Between share of the unrestricted model's variance, by row-level column.
+    bounded
+        The unrestricted model itself lies on its bounds, so that chi-square has no chi-square distribution.
+    """
+
+    chi_square: float
+    df: int
+    p_value: float
+    baseline_chi_square: float
+    baseline_df: int
+    cfi: float
+    tli: float
+    rmsea: float
+    srmr_within: float
+    srmr_between: float
+    aic: float
+    bic: float
+    icc: dict[str, float]
+    bounded: bool
+
+
+def fit_measures(fitted: SemEstimate) -> FitMeasures:
+    """Fit the unrestricted and the baseline model to the same statistics, each to its own optimum."""
+    statistics = fitted.statistics
+    saturated, baseline = saturated_table(fitted.table), baseline_table(fitted.table)
+    df, baseline_df = saturated.n_free - fitted.n_parameters, saturated.n_free - baseline.n_free
+    determined = statistics.n_clusters > len(statistics.columns)
+    whole = estimate_sem(saturated, statistics) if determined else None
+    nan = math.nan
+    chi_square = baseline_chi_square = srmr_within = srmr_between = nan
+    if whole is not None:
+        independent = estimate_sem(baseline, statistics)
+        # two searches of equal models differ by rounding
+        chi_square = max(0.0, 2 * (whole.log_likelihood - fitted.log_likelihood)) if df > 0 else 0.0
+        baseline_chi_square = 2 * (whole.log_likelihood - independent.log_likelihood)
+        srmr_within, srmr_between = _srmr(fitted, whole)
+    deviance = -2 * fitted.log_likelihood
+    return FitMeasures(
+        chi_square=chi_square,
+        df=df,
+        p_value=float(gammaincc(df / 2, chi_square / 2)) if df > 0 else nan,
+        baseline_chi_square=baseline_chi_square,
+        baseline_df=baseline_df,
+        cfi=_cfi(chi_square, df, baseline_chi_square, baseline_df),
+        tli=_tli(chi_square, df, baseline_chi_square, baseline_df),
+        rmsea=math.sqrt(max(0.0, (chi_square - df) / (df * statistics.n_obs))) if df > 0 else 0.0 * chi_square,
+        srmr_within=srmr_within,
+        srmr_between=srmr_between,
+        aic=deviance + 2 * fitted.n_parameters,
+        bic=deviance + math.log(statistics.n_obs) * fitted.n_parameters,
+        icc=_icc(whole or fitted),
+        bounded=whole is not None and whole.optimum.singular,
+    )
+
+
+def _cfi(chi_square: float, df: int, baseline: float, baseline_df: int) -> float:
+    if math.isnan(chi_square):
+        return math.nan
+    worse = max(chi_square - df, 0.0)
+    worst = max(worse, baseline - baseline_df, 0.0)
+    return 1 - worse / worst if worst > 0 else 1.0
+
+
+def _tli(chi_square: float, df: int, baseline: float, baseline_df: int) -> float:
+    if math.isnan(chi_square) or not baseline_df:
+        return math.nan
+    if df == 0:
+        return 1.0
+    ratio = baseline / baseline_df
+    return (ratio - chi_square / df) / (ratio - 1) if ratio != 1 else math.nan
+
+
+def _implied(fitted: SemEstimate) -> tuple[Array, Array]:
+    """Covariance matrices of the observed variables of each level."""
+    within, between = fitted.structure.moments(fitted.theta)
+    sizes = [level.n_observed for level in fitted.structure.levels]
+    return within.covariance[: sizes[0], : sizes[0]], between.covariance[: sizes[1], : sizes[1]]
+
+
+def _srmr(fitted: SemEstimate, whole: SemEstimate) -> tuple[float, float]:
+    """Root mean square difference of correlations, the p ones on the diagonal counted as lavaan does."""
+    found = []
+    for ours, theirs in zip(_implied(fitted), _implied(whole), strict=True):
+        difference = _correlations(ours) - _correlations(theirs)
+        found.append(float(np.sqrt((difference[np.tril_indices(len(ours))] ** 2).mean())))
+    return found[0], found[1]
+
+
+def _correlations(covariance: Array) -> Array:
+    scale = np.sqrt(np.diag(covariance))
+    with np.errstate(all="ignore"):
+        return np.asarray(covariance / np.outer(scale, scale))
+
+
+def _icc(fitted: SemEstimate) -> dict[str, float]:
+    implied = fitted.structure.implied(fitted.theta)
+    return {
+        name: float(implied.between[i, i] / (implied.between[i, i] + implied.within[i, i]))
+        for i, name in enumerate(fitted.table.within.observed)
+    }

@@ -1,0 +1,238 @@
+"""Parameters -> the moments that a model implies at each level, and their derivatives.
+
+One notation for all models (McArdle and McDonald 1984): over all variables of a level, observed and latent, A holds the
+arrows (loadings and regressions), S the variances and covariances, m the intercepts, and with E = (I - A)^-1 and F
+the rows of the observed variables
+
+    Sigma = F E S E' F',    mu = F E m.
+
+Lisrel's matrices are its blocks: Lambda and B are those of A, Theta and Psi those of S.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.structural.parameters import ParameterTable
+from mlm_ops.structural.syntax import BETWEEN, WITHIN
+
+Array = NDArray[np.float64]
+#: Also complex, for derivatives by the complex step.
+Numbers = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Where the table's rows stand in one matrix.
+
+    Attributes
+    ----------
+    row, col
+        (c,) places; of a symmetric matrix one of the two.
+    index
+        (c,) free parameter, -1 for a fixed cell.
+    value
+        (c,) value of the fixed cells.
+    """
+
+    row: NDArray[np.int64]
+    col: NDArray[np.int64]
+    index: NDArray[np.int64]
+    value: Array
+
+    def values(self, theta: Numbers) -> Numbers:
+        """(c,) at these parameters."""
+        return np.where(self.index >= 0, theta[self.index] if len(theta) else 0.0, self.value)
+
+
+@dataclass(frozen=True)
+class LevelStructure:
+    """One level: its variables, the cells of A, S and m, and where its observed variables stand among all columns."""
+
+    names: tuple[str, ...]
+    n_observed: int
+    arrows: Cells
+    symmetric: Cells
+    intercepts: Cells
+    position: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LevelMoments:
+    """What a level's parameters imply.
+
+    Attributes
+    ----------
+    effects
+        (v, v) E = (I - A)^-1, total effects.
+    arrows, spread, intercepts
+        A and S, (v, v), and m, (v,).
+    covariance
+        (v, v) E S E' of all variables, latent ones too.
+    mean
+        (v,) E m.
+    """
+
+    effects: Numbers
+    arrows: Numbers
+    spread: Numbers
+    intercepts: Numbers
+    covariance: Numbers
+    mean: Numbers
+
+
+@dataclass(frozen=True)
+class Implied:
+    """Sigma_W (p, p), Sigma_B (t, t) and mu (t,) over the p row-level columns, then the between-only ones."""
+
+    within: Numbers
+    between: Numbers
+    mean: Numbers
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Both levels of a model; t columns, the first p of level 1."""
+
+    levels: tuple[LevelStructure, LevelStructure]
+    n_row_level: int
+    n_columns: int
+    n_free: int
+
+    def moments(self, theta: Numbers) -> tuple[LevelMoments, LevelMoments]:
+        """Of each level."""
+        return _level_moments(self.levels[0], theta), _level_moments(self.levels[1], theta)
+
+    def implied(self, theta: Numbers) -> Implied:
+        """What the likelihood sees."""
+        p, t = self.n_row_level, self.n_columns
+        within, between = self.moments(theta)
+        mean, sigma_b = np.zeros(t, dtype=theta.dtype), np.zeros((t, t), dtype=theta.dtype)
+        place = self.levels[1].position
+        q = len(place)
+        mean[:p] = within.mean[:p]
+        mean[place] = mean[place] + between.mean[:q]
+        sigma_b[np.ix_(place, place)] = between.covariance[:q, :q]
+        return Implied(within.covariance[:p, :p], sigma_b, mean)
+
+    def jacobian(self, theta: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+        """Derivatives of Sigma_W (k, p, p), Sigma_B (k, t, t) and mu (k, t) by the k parameters."""
+        p, t, k = self.n_row_level, self.n_columns, self.n_free
+        by_level = [
+            _level_jacobian(structure, moments, k)
+            for structure, moments in zip(self.levels, self.moments(theta), strict=True)
+        ]
+        place = self.levels[1].position
+        mean = np.zeros((k, t), dtype=theta.dtype)
+        mean[:, :p] = by_level[0][1]
+        mean[:, place] = mean[:, place] + by_level[1][1]
+        sigma_b = np.zeros((k, t, t), dtype=theta.dtype)
+        sigma_b[np.ix_(np.arange(k), place, place)] = by_level[1][0]
+        return by_level[0][0], sigma_b, mean
+
+    def curvature(self, theta: Array, by_within: Array, by_between: Array, by_mean: Array) -> Array:
+        """(k, k) second derivatives of ``tr(G_W Sigma_W) + tr(G_B Sigma_B) + g' mu``, the weights G and g held."""
+        place, p = self.levels[1].position, self.n_row_level
+        within, between = self.moments(theta)
+        return _level_curvature(self.levels[0], within, self.n_free, by_within, by_mean[:p]) + _level_curvature(
+            self.levels[1], between, self.n_free, by_between[np.ix_(place, place)], by_mean[place]
+        )
+
+
+def build_structure(table: ParameterTable) -> Structure:
+    """Place the table's rows in the matrices."""
+    columns = {name: i for i, name in enumerate(table.columns)}
+    levels = []
+    for level in (WITHIN, BETWEEN):
+        variables = table.variables(level)
+        at = {name: i for i, name in enumerate(variables.all)}
+        cells: dict[str, list[tuple[int, int, int, float]]] = {"arrows": [], "symmetric": [], "intercepts": []}
+        for row in table.at(level):
+            index = -1 if row.index is None else row.index
+            kind = {"=~": "arrows", "~": "arrows", "~~": "symmetric", "~1": "intercepts"}[row.op]
+            first, second = (row.rhs, row.lhs) if row.op == "=~" else (row.lhs, row.rhs or row.lhs)
+            cells[kind].append((at[first], at[second], index, row.value))
+        levels.append(
+            LevelStructure(
+                variables.all,
+                len(variables.observed),
+                _cells(cells["arrows"]),
+                _cells(cells["symmetric"]),
+                _cells(cells["intercepts"]),
+                np.array([columns[name] for name in variables.observed], dtype=np.int64),
+            )
+        )
+    return Structure((levels[0], levels[1]), len(table.within.observed), len(columns), table.n_free)
+
+
+def _cells(found: list[tuple[int, int, int, float]]) -> Cells:
+    row, col, index, value = zip(*found, strict=True) if found else ((), (), (), ())
+    places = [np.array(part, dtype=np.int64) for part in (row, col, index)]
+    return Cells(places[0], places[1], places[2], np.array(value, dtype=float))
+
+
+def _level_moments(structure: LevelStructure, theta: Numbers) -> LevelMoments:
+    v = len(structure.names)
+    arrows, spread = np.zeros((v, v), dtype=theta.dtype), np.zeros((v, v), dtype=theta.dtype)
+    intercepts = np.zeros(v, dtype=theta.dtype)
+    arrows[structure.arrows.row, structure.arrows.col] = structure.arrows.values(theta)
+    values = structure.symmetric.values(theta)
+    spread[structure.symmetric.row, structure.symmetric.col] = values
+    spread[structure.symmetric.col, structure.symmetric.row] = values
+    intercepts[structure.intercepts.row] = structure.intercepts.values(theta)
+    effects = np.linalg.inv(np.eye(v) - arrows)
+    return LevelMoments(effects, arrows, spread, intercepts, effects @ spread @ effects.T, effects @ intercepts)
+
+
+def _level_jacobian(structure: LevelStructure, at: LevelMoments, k: int) -> tuple[Numbers, Numbers]:
+    """Of the observed variables' covariances (k, o, o) and means (k, o).
+
+    By an arrow: dE = E dA E, so dSigma = F E dA E S E' F' + its transpose; all are outer products of columns.
+    """
+    o = structure.n_observed
+    effects = at.effects[:o]
+    arrows, symmetric, intercepts = structure.arrows, structure.symmetric, structure.intercepts
+    left = np.concatenate([effects[:, arrows.row], effects[:, symmetric.row]], axis=1)
+    right = np.concatenate([at.covariance[:o, arrows.col], effects[:, symmetric.col]], axis=1)
+    index = np.concatenate([arrows.index, symmetric.index])
+    half = np.concatenate([np.ones(len(arrows.row)), np.where(symmetric.row == symmetric.col, 0.5, 1.0)])
+    sigma = np.zeros((k, o, o), dtype=left.dtype)
+    free = index >= 0
+    outer = np.einsum("ic,jc->cij", left[:, free] * half[free], right[:, free])
+    np.add.at(sigma, index[free], outer + outer.transpose(0, 2, 1))
+    mean = np.zeros((k, o), dtype=left.dtype)
+    moved = arrows.index >= 0
+    np.add.at(mean, arrows.index[moved], (effects[:, arrows.row[moved]] * at.mean[arrows.col[moved]]).T)
+    moved = intercepts.index >= 0
+    np.add.at(mean, intercepts.index[moved], effects[:, intercepts.row[moved]].T)
+    return sigma, mean
+
+
+def _level_curvature(structure: LevelStructure, at: LevelMoments, k: int, weight: Array, by_mean: Array) -> Array:
+    """Second derivatives of ``tr(G Sigma) + g' mu`` of one level, from d E = E dA E applied twice."""
+    o = structure.n_observed
+    effects, covariance = at.effects, at.covariance
+    pulled = effects[:o].T @ weight @ effects[:o]
+    through = covariance[:, :o] @ weight @ effects[:o]
+    toward = effects[:o].T @ by_mean
+    (i, j, first), (r, c, second), (m, _, third) = (
+        (cells.row[cells.index >= 0], cells.col[cells.index >= 0], cells.index[cells.index >= 0])
+        for cells in (structure.arrows, structure.symmetric, structure.intercepts)
+    )
+    between_arrows = effects[np.ix_(j, i)]
+    twice = 2 * covariance[np.ix_(j, j)] * pulled[np.ix_(i, i)]
+    once = between_arrows.T * (2 * through[np.ix_(j, i)] + np.outer(at.mean[j], toward[i]))
+    by_arrows = twice + once + once.T
+    half = np.where(r == c, 1.0, 2.0)
+    with_spread = half * (effects[np.ix_(j, r)] * pulled[np.ix_(i, c)] + effects[np.ix_(j, c)] * pulled[np.ix_(i, r)])
+    with_mean = effects[np.ix_(j, m)] * toward[i][:, None]
+    found = np.zeros((k, k))
+    np.add.at(found, np.ix_(first, first), by_arrows)
+    for others, block in ((second, with_spread), (third, with_mean)):
+        np.add.at(found, np.ix_(first, others), block)
+        np.add.at(found, np.ix_(others, first), block.T)
+    return found

@@ -1,0 +1,57 @@
+"""The parameter table as Mplus input: every default written out, since Mplus has others."""
+
+from __future__ import annotations
+
+from mlm_ops.language.model import number_text
+from mlm_ops.structural.parameters import Parameter, ParameterTable
+from mlm_ops.structural.syntax import BETWEEN, WITHIN
+
+#: Names beyond this length are cut by Mplus.
+_LONGEST_NAME = 8
+_PER_LINE = 8
+
+
+def mplus_input(table: ParameterTable, cluster: str) -> str:
+    """VARIABLE, ANALYSIS, MODEL and MODEL CONSTRAINT of an Mplus run."""
+    within_only = [name for name in table.within.observed if name not in table.both]
+    labels = {row.label for row in table.rows if row.label}
+    long = [n for n in sorted({*table.columns, *labels, cluster}) if len(n) > _LONGEST_NAME]
+    lines = [f"! Mplus cuts names after {_LONGEST_NAME} letters; shorten {', '.join(long)}."] if long else []
+    lines += ["VARIABLE:", *_list("USEVARIABLES", list(table.columns)), f"  CLUSTER = {cluster};"]
+    lines += _list("WITHIN", within_only) + _list("BETWEEN", list(table.between_only))
+    lines += ["ANALYSIS:", "  TYPE = TWOLEVEL;", "  ESTIMATOR = ML;", "MODEL:"]
+    for level, title in ((WITHIN, "%WITHIN%"), (BETWEEN, "%BETWEEN%")):
+        lines += [f"  {title}", *(f"    {_statement(row)};" for row in table.at(level) if _is_stated(table, row))]
+    if table.definitions:
+        names = " ".join(definition.name for definition in table.definitions)
+        lines += ["MODEL CONSTRAINT:", f"  NEW({names});"]
+        lines += [f"  {d.name} = {d.text.replace('^', '**')};" for d in table.definitions]
+    return "\n".join(lines)
+
+
+def _list(keyword: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    parts = [" ".join(names[i : i + _PER_LINE]) for i in range(0, len(names), _PER_LINE)]
+    return [f"  {keyword} = " + "\n    ".join(parts) + ";"]
+
+
+def _is_stated(table: ParameterTable, row: Parameter) -> bool:
+    """Means at level 1 are no parameters of Mplus where the variable has one at level 2, nor of its factors."""
+    return row.op != "~1" or row.lhs not in (*table.both, *table.within.latent) or row.level == BETWEEN
+
+
+def _statement(row: Parameter) -> str:
+    value = f"@{number_text(row.value)}" if row.index is None else "*"
+    label = f" ({row.label})" if row.label else ""
+    match row.op:
+        case "=~":
+            return f"{row.lhs} BY {row.rhs}{value}{label}"
+        case "~":
+            return f"{row.lhs} ON {row.rhs}{value}{label}"
+        case "~1":
+            return f"[{row.lhs}{value}]{label}"
+        case _ if row.is_variance:
+            return f"{row.lhs}{value}{label}"
+        case _:
+            return f"{row.lhs} WITH {row.rhs}{value}{label}"

@@ -1,0 +1,368 @@
+"""Minimise the deviance of a two-level model over parameters whose covariance matrices are positive semi-definite.
+
+Damped Newton with the exact Hessian, Fisher's information where that is indefinite. Where the free minimum has a
+negative variance or a correlation beyond one, the minimum within bounds is followed along the central path of a
+logarithmic barrier (Boyd and Vandenberghe 2004, Convex Optimization, 11.3); variances that end at zero are set to zero,
+and the rest is minimised exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.structural.likelihood import Evaluation, Likelihood
+from mlm_ops.structural.matrices import LevelStructure
+
+Array = NDArray[np.float64]
+
+#: A fit with a larger decrement ``g' H^-1 g`` than this is not converged.
+CONVERGED_DECREMENT = 1e-6
+#: Eigenvalues of a scaled covariance matrix of parameters below this are zero.
+SINGULAR = 1e-5
+#: A minimum with an eigenvalue below minus this lies outside the bounds.
+_OUTSIDE = 1e-9
+#: Promised decrease of the deviance at which the search ends.
+_PERFECT = 1e-17
+_RESOLUTION = 1e-13
+_MAX_STEPS = 300
+_BARRIERS = tuple(10.0**-k for k in range(1, 9))
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """One record of everything about an optimisation.
+
+    Attributes
+    ----------
+    theta
+        (k,) at the minimum.
+    evaluation, hessian
+        Of the deviance there.
+    decrement
+        ``g' H^-1 g`` over the directions that are free: twice the distance in deviance to the quadratic's minimum.
+    converged
+        The decrement is below `CONVERGED_DECREMENT` and the Hessian has no negative direction.
+    held
+        (k,) parameters held at zero: variances that would be negative, and their covariances.
+    singular
+        A covariance matrix of parameters is of deficient rank.
+    evaluations, starts
+        What it took.
+    """
+
+    theta: Array
+    evaluation: Evaluation
+    hessian: Array
+    decrement: float
+    converged: bool
+    held: NDArray[np.bool_]
+    singular: bool
+    evaluations: int
+    starts: int
+
+
+@dataclass(frozen=True)
+class _Point:
+    value: float
+    gradient: Array
+    metric: Array
+    exact: bool
+
+
+class _Objective:
+    """The deviance over the parameters that are not held, with a barrier of weight `mu`."""
+
+    def __init__(self, likelihood: Likelihood, free: NDArray[np.bool_], base: Array, mu: float = 0.0) -> None:
+        self.likelihood, self.free, self.base, self.mu = likelihood, free, base, mu
+        self.evaluations = 0
+
+    def full(self, part: Array) -> Array:
+        theta = self.base.copy()
+        theta[self.free] = part
+        return theta
+
+    def value(self, part: Array) -> float:
+        theta = self.full(part)
+        self.evaluations += 1
+        barrier = self.mu * _barrier(self.likelihood, theta)[0] if self.mu else 0.0
+        return self.likelihood.deviance(theta) + barrier if math.isfinite(barrier) else math.inf
+
+    def point(self, part: Array) -> _Point | None:
+        theta = self.full(part)
+        at = self.likelihood.evaluate(theta)
+        if at is None or not np.isfinite(at.deviance):
+            return None
+        hessian = self.likelihood.hessian(theta, at)
+        value, gradient, curvature = at.deviance, at.gradient, np.zeros_like(hessian)
+        if self.mu:
+            barrier, slope, curvature = _barrier(self.likelihood, theta)
+            value, gradient = value + self.mu * barrier, gradient + self.mu * slope
+        own = np.ix_(self.free, self.free)
+        found = (hessian + self.mu * curvature)[own]
+        exact = _is_definite(found)
+        if not exact:
+            found = (self.likelihood.expected_information(at) + self.mu * curvature)[own]
+        return _Point(value, gradient[self.free], found, exact)
+
+
+def minimise(likelihood: Likelihood, starts: Callable[[int | None], Array], most_starts: int = 8) -> Optimum:
+    """Find the parameters of least deviance.
+
+    Parameters
+    ----------
+    starts
+        Where to begin: the usual values for None, others for each seed. Those are tried in turn when a search fails.
+    """
+    best: Optimum | None = None
+    for count in range(most_starts):
+        found = _from(likelihood, starts(None if count == 0 else count), count + 1)
+        if found is not None and (best is None or _better(found, best)):
+            best = found
+        if best is not None and best.converged:
+            return best
+    if best is None:
+        raise np.linalg.LinAlgError("no start has positive definite covariance matrices")
+    return best
+
+
+def _better(one: Optimum, other: Optimum) -> bool:
+    return (one.converged, -one.evaluation.deviance) > (other.converged, -other.evaluation.deviance)
+
+
+def _from(likelihood: Likelihood, start: Array, starts: int) -> Optimum | None:
+    free = np.ones(len(start), dtype=bool)
+    objective = _Objective(likelihood, free, start)
+    theta = _descend(objective, start)
+    used = objective.evaluations
+    if theta is None:
+        return None
+    if _finished(objective, theta) and _least_eigenvalue(likelihood, theta) > -_OUTSIDE:
+        return _record(objective, theta, used, starts)
+    bounded = _at_zero(likelihood, theta, free) or _inside(likelihood, start)
+    if bounded is not None:
+        objective, theta = bounded
+    return _record(objective, theta, used + objective.evaluations, starts)
+
+
+def _at_zero(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> tuple[_Objective, Array] | None:
+    """Hold negative variances at zero, the most negative first; None where that does not lead to the minimum.
+
+    A variance whose variable has free covariances is no matter for this: the minimum may have a correlation of one.
+    """
+    while True:
+        negative = _lone_variances(likelihood, theta, free, most=0.0)
+        if not negative:
+            break
+        free = free.copy()
+        free[min(negative, key=lambda index: negative[index])] = False
+        free &= ~_without_effect(likelihood, np.where(free, theta, 0.0), free)
+        objective = _Objective(likelihood, free, np.where(free, theta, 0.0))
+        moved = _descend(objective, theta[free])
+        if moved is None:
+            return None
+        theta = objective.full(moved)
+    objective = _Objective(likelihood, free, theta)
+    at = likelihood.evaluate(theta)
+    variances = _lone_variances(likelihood, theta, np.ones_like(free), most=math.inf)
+    falls = at is None or any(at.gradient[index] < -1e-4 for index in variances if not free[index])
+    if falls or not _finished(objective, theta[free]) or _least_eigenvalue(likelihood, theta) < -_OUTSIDE:
+        return None
+    return objective, theta
+
+
+def _inside(likelihood: Likelihood, start: Array) -> tuple[_Objective, Array] | None:
+    """The minimum within the bounds by the central path; None where the start itself is not within them."""
+    if not math.isfinite(_barrier(likelihood, start)[0]):
+        return None
+    free = np.ones(len(start), dtype=bool)
+    theta = start
+    for mu in _BARRIERS:
+        path = _Objective(likelihood, free, theta, mu)
+        moved = _descend(path, theta, steps=60)
+        theta = theta if moved is None else moved
+    small = _lone_variances(likelihood, theta, free, most=SINGULAR)
+    if small:
+        held = free.copy()
+        held[list(small)] = False
+        held &= ~_without_effect(likelihood, np.where(held, theta, 0.0), held)
+        objective = _Objective(likelihood, held, np.where(held, theta, 0.0))
+        moved = _descend(objective, theta[held])
+        if moved is not None:
+            full = objective.full(moved)
+            worse = likelihood.deviance(full) - likelihood.deviance(theta)
+            if _least_eigenvalue(likelihood, full) > -_OUTSIDE and worse < 1e-5:
+                return objective, full
+    return path, theta
+
+
+def _finished(objective: _Objective, theta: Array) -> bool:
+    point = objective.point(theta)
+    return point is not None and _step(point.gradient, point.metric, 0.0)[1] < CONVERGED_DECREMENT
+
+
+def _descend(objective: _Objective, theta: Array, steps: int = _MAX_STEPS) -> Array | None:
+    """Newton's method, damped by the gain ratio (Nielsen 1999)."""
+    point = objective.point(theta)
+    if point is None or not len(theta):
+        return theta if point is not None else None
+    damping, growth = 1e-3, 2.0
+    for _ in range(steps):
+        exact = point.exact
+        step, promised = _step(point.gradient, point.metric, damping)
+        noise = _RESOLUTION * abs(point.value)
+        if promised < _PERFECT or damping > 1e14:
+            break
+        candidate = objective.value(theta + step)
+        gain = (point.value - candidate) / promised
+        if not (np.isfinite(gain) and (gain > 1e-4 or promised < noise)):
+            damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
+            continue
+        there = objective.point(theta + step)
+        if there is None:
+            damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
+            continue
+        # below the deviance's own rounding the gradient is the judge
+        if promised < noise and _step(there.gradient, there.metric, 0.0)[1] >= promised:
+            break
+        theta, point = theta + step, there
+        damping, growth = damping * max(1 / 5, 1 - (2 * min(gain, 1.5) - 1) ** 3), 2.0
+        damping = damping if exact and damping > 1e-8 else (damping if not exact else 0.0)
+    return theta
+
+
+def _step(gradient: Array, metric: Array, damping: float) -> tuple[Array, float]:
+    """``-(|H| + damping)^-1 g`` and the decrease that it promises; H scaled to a unit diagonal."""
+    diagonal = np.abs(np.diag(metric))
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    values, vectors = np.linalg.eigh(metric / np.outer(scale, scale))
+    curvature = np.maximum(np.abs(values), 1e-12) + damping
+    along = vectors.T @ (gradient / scale)
+    return -(vectors @ (along / curvature)) / scale, float(along @ (along / curvature)) / 2
+
+
+def _is_definite(metric: Array) -> bool:
+    diagonal = np.diag(metric)
+    if (diagonal <= 0).any():
+        return False
+    scale = np.sqrt(diagonal)
+    return bool(np.linalg.eigvalsh(metric / np.outer(scale, scale))[0] > 1e-10)
+
+
+def _spreads(likelihood: Likelihood, theta: Array) -> list[tuple[LevelStructure, NDArray[np.int64], Array]]:
+    """Each level's S over the variables that have a variance, and those variables."""
+    found = []
+    for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
+        cells = structure.symmetric
+        own = cells.row == cells.col
+        zero = {int(r) for r, i, v in zip(cells.row, cells.index, cells.value, strict=True) if i < 0 and v == 0.0}
+        zero &= {int(r) for r in cells.row[own & (cells.index < 0)]}
+        kept = np.array(sorted(set(cells.row[own].tolist()) - zero), dtype=np.int64)
+        found.append((structure, kept, moments.spread[np.ix_(kept, kept)]))
+    return found
+
+
+def _least_eigenvalue(likelihood: Likelihood, theta: Array) -> float:
+    """Of both levels' S, scaled to unit variances."""
+    least = math.inf
+    for _, _, spread in _spreads(likelihood, theta):
+        scale = np.sqrt(np.maximum(np.abs(np.diag(spread)), 1e-300))
+        if len(spread):
+            least = min(least, float(np.linalg.eigvalsh(spread / np.outer(scale, scale))[0]))
+    return least
+
+
+def _barrier(likelihood: Likelihood, theta: Array) -> tuple[float, Array, Array]:
+    """``-log |S|`` of both levels, its gradient and Hessian by the parameters; infinite outside."""
+    k = len(theta)
+    value, gradient, hessian = 0.0, np.zeros(k), np.zeros((k, k))
+    for structure, kept, spread in _spreads(likelihood, theta):
+        try:
+            factor = np.linalg.cholesky(spread)
+        except np.linalg.LinAlgError:
+            return math.inf, gradient, hessian
+        value -= 2 * float(np.log(np.diag(factor)).sum())
+        inverse = np.linalg.inv(factor)
+        inverse = inverse.T @ inverse
+        at = {int(v): i for i, v in enumerate(kept)}
+        moved = np.zeros((k, len(kept), len(kept)))
+        cells = structure.symmetric
+        for row, col, index in zip(cells.row, cells.col, cells.index, strict=True):
+            if index >= 0 and int(row) in at and int(col) in at:
+                moved[index, at[int(row)], at[int(col)]] = moved[index, at[int(col)], at[int(row)]] = 1.0
+        product = inverse @ moved
+        gradient -= np.einsum("kii->k", product)
+        hessian += np.einsum("kij,lji->kl", product, product)
+    return value, gradient, hessian
+
+
+def _lone_variances(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_], most: float) -> dict[int, float]:
+    """Free variances below `most` of their variable's whole variance, of variables without free covariances."""
+    found: dict[int, float] = {}
+    statistics = likelihood.statistics
+    p = statistics.n_row_level
+    for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
+        cells = structure.symmetric
+        whole = np.abs(np.diag(moments.covariance))
+        rows = structure.position[structure.position < p]
+        whole[: len(structure.position)][structure.position < p] += np.diag(statistics.pooled_within)[rows]
+        bound = {
+            int(v)
+            for r, c, i in zip(cells.row, cells.col, cells.index, strict=True)
+            if r != c and i >= 0
+            for v in (r, c)
+        }
+        for row, col, index in zip(cells.row, cells.col, cells.index, strict=True):
+            if row == col and index >= 0 and free[index] and int(row) not in bound:
+                share = float(theta[index] / whole[row])
+                if share < most:
+                    found[int(index)] = share
+    return found
+
+
+def _without_effect(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Free arrows that leave a variable which does not vary: nothing determines them."""
+    found = np.zeros(len(theta), dtype=bool)
+    for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
+        still = np.abs(np.diag(moments.covariance)) < 1e-300
+        arrows = structure.arrows
+        chosen = (arrows.index >= 0) & still[arrows.col]
+        # an arrow whose coefficient is shared with another place is determined there
+        for index in set(arrows.index[chosen].tolist()):
+            found[index] = bool(chosen[arrows.index == index].all())
+    return found & free
+
+
+def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) -> Optimum | None:
+    likelihood, free, mu = objective.likelihood, objective.free, objective.mu
+    at = likelihood.evaluate(theta)
+    if at is None:
+        return None
+    hessian, gradient = likelihood.hessian(theta, at), at.gradient
+    if mu:
+        _, slope, curvature = _barrier(likelihood, theta)
+        hessian, gradient = hessian + mu * curvature, gradient + mu * slope
+    own = np.ix_(free, free)
+    decrement = 2 * _step(gradient[free], hessian[own], 0.0)[1] if free.any() else 0.0
+    return Optimum(
+        theta,
+        at,
+        hessian,
+        decrement,
+        bool(decrement < CONVERGED_DECREMENT and _is_semidefinite(hessian[own])),
+        ~free,
+        _least_eigenvalue(likelihood, theta) < SINGULAR or bool((~free).any()),
+        evaluations,
+        starts,
+    )
+
+
+def _is_semidefinite(hessian: Array) -> bool:
+    if not len(hessian):
+        return True
+    scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
+    return bool(np.linalg.eigvalsh(hessian / np.outer(scale, scale))[0] > -1e-7)

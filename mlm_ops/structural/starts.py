@@ -1,0 +1,129 @@
+"""Where the search begins: each level's covariances by moments, made definite, and simple values from them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.structural.parameters import Parameter, ParameterTable
+from mlm_ops.structural.statistics import TwoLevelStatistics
+from mlm_ops.structural.syntax import BETWEEN, WITHIN
+
+Array = NDArray[np.float64]
+
+#: A between variance starts at no less than this part of the whole.
+LEAST_BETWEEN = 0.02
+
+
+def starting_values(table: ParameterTable, statistics: TwoLevelStatistics, seed: int | None = None) -> Array:
+    """(k,) values at which every covariance matrix is positive definite, unless the text fixes or starts it otherwise.
+
+    Loadings start at the regressions on the indicator whose loading is fixed, regressions and covariances at zero,
+    variances at the observed ones, halved where a variable has predictors or factors.
+
+    Parameters
+    ----------
+    seed
+        Values are spread around the usual ones at random.
+    """
+    rng = None if seed is None else np.random.default_rng(seed)
+    theta = np.zeros(table.n_free)
+    known = np.zeros(table.n_free, dtype=bool)
+    for level in (WITHIN, BETWEEN):
+        covariance = _observed(table, statistics, level)
+        names = {name: i for i, name in enumerate(table.variables(level).observed)}
+        loadings = _loadings(table, level, covariance, names)
+        for row in table.at(level):
+            if row.index is None or known[row.index]:
+                continue
+            value = _value(table, row, covariance, names, loadings, statistics)
+            if rng is not None:
+                value = value * np.exp(0.5 * rng.standard_normal()) if row.is_variance else value
+                spread = 0.5 * _scale(row, covariance, names)
+                value = value + spread * rng.standard_normal() if row.op in {"=~", "~"} else value
+            theta[row.index] = value
+            known[row.index] = row.start is not None
+    for row in table.rows:
+        if row.index is not None and row.start is not None and seed is None:
+            theta[row.index] = row.start
+    return theta
+
+
+def _observed(table: ParameterTable, statistics: TwoLevelStatistics, level: int) -> Array:
+    """The level's covariance matrix by moments over its observed variables, with eigenvalues that are positive."""
+    if level == WITHIN:
+        return statistics.pooled_within
+    place = [statistics.columns.index(name) for name in table.between.observed]
+    estimate = statistics.between_estimate[np.ix_(place, place)]
+    p = statistics.n_row_level
+    whole = [statistics.pooled_within[c, c] if c < p else 0.0 for c in place] + np.maximum(np.diag(estimate), 0)
+    variances = np.maximum(np.diag(estimate), LEAST_BETWEEN * whole)
+    scale = np.sqrt(variances)
+    correlation = estimate / np.outer(scale, scale)
+    np.fill_diagonal(correlation, 1.0)
+    values, vectors = np.linalg.eigh(correlation)
+    shrunk = vectors @ np.diag(np.maximum(values, 0.05)) @ vectors.T
+    unit = np.sqrt(np.diag(shrunk))
+    return np.asarray(shrunk / np.outer(unit, unit) * np.outer(scale, scale))
+
+
+def _loadings(
+    table: ParameterTable, level: int, covariance: Array, names: dict[str, int]
+) -> dict[tuple[str, str], float]:
+    """Loadings by the ratio of each indicator's covariances with the others to the marker's."""
+    found: dict[tuple[str, str], float] = {}
+    for latent in table.variables(level).latent:
+        rows = [row for row in table.at(level) if row.op == "=~" and row.lhs == latent]
+        seen = [row.rhs for row in rows if row.rhs in names]
+        marker = next((row for row in rows if row.index is None and row.value and row.rhs in names), None)
+        for row in rows:
+            value = 1.0
+            if row.rhs in names and marker is not None:
+                own, other = names[row.rhs], names[marker.rhs]
+                rest = [names[n] for n in seen if names[n] not in (own, other)] or [other]
+                against = covariance[rest, other]
+                ratio = float(covariance[rest, own] @ against) / (float(against @ against) or 1.0)
+                most = 2 * float(np.sqrt(covariance[own, own] / covariance[other, other]))
+                value = marker.value * (float(np.clip(ratio, -most, most)) or most / 4)
+            elif row.rhs in names:
+                first = names[seen[0]]
+                own = names[row.rhs]
+                sign = -1.0 if covariance[own, first] < 0 else 1.0
+                value = sign * 0.7 * float(np.sqrt(covariance[own, own]))
+            found[latent, row.rhs] = value
+    return found
+
+
+def _value(
+    table: ParameterTable,
+    row: Parameter,
+    covariance: Array,
+    names: dict[str, int],
+    loadings: dict[tuple[str, str], float],
+    statistics: TwoLevelStatistics,
+) -> float:
+    if row.op == "=~":
+        return loadings[row.lhs, row.rhs]
+    if row.op == "~1":
+        at = statistics.columns.index(row.lhs) if row.lhs in statistics.columns else None
+        grand = statistics.counts * statistics.sizes @ statistics.means / statistics.n_obs + statistics.origin
+        return 0.0 if at is None else float(grand[at])
+    if not row.is_variance:
+        return 0.0
+    here = table.at(row.level)
+    if row.lhs in names:
+        explained = any((r.op == "=~" and r.rhs == row.lhs) or (r.op == "~" and r.lhs == row.lhs) for r in here)
+        return float(covariance[names[row.lhs], names[row.lhs]]) * (0.5 if explained else 1.0)
+    marker = next((r for r in here if r.op == "=~" and r.lhs == row.lhs and r.index is None and r.rhs in names), None)
+    if marker is None or not marker.value:
+        return 0.5
+    return 0.5 * float(covariance[names[marker.rhs], names[marker.rhs]]) / marker.value**2
+
+
+def _scale(row: Parameter, covariance: Array, names: dict[str, int]) -> float:
+    """The size of a coefficient by which one standard deviation moves another."""
+    first, second = (row.rhs, row.lhs) if row.op == "=~" else (row.lhs, row.rhs)
+    deviations = [float(np.sqrt(covariance[names[n], names[n]])) if n in names else None for n in (first, second)]
+    if deviations[0] is None:
+        return 1.0
+    return deviations[0] / deviations[1] if deviations[1] else deviations[0]

@@ -1,0 +1,199 @@
+"""Moments -> the statistics that the two-level likelihood needs: no rows, no second scan.
+
+Rows within clusters enter by their pooled scatter alone, clusters by their means, which are exchangeable among clusters
+of one size (McDonald and Goldstein 1989, British Journal of Mathematical and Statistical Psychology 42).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import DataError, IdentificationError
+from mlm_ops.language.model import Column, GroupingFactor, group_name
+from mlm_ops.moments.moments import Moments, pool
+from mlm_ops.structural.parameters import ParameterTable
+
+Array = NDArray[np.float64]
+
+#: Scatter within clusters below this part of the whole is rounding: the variable is constant there.
+CONSTANT = 1e-12
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Each cluster's own statistics; clusters stand last.
+
+    Attributes
+    ----------
+    n
+        (J,) rows.
+    mean
+        (t, J) means of all columns, around `TwoLevelStatistics.origin`.
+    scatter
+        (p (p + 1) / 2, J) cross-products of the row-level columns around their means, lower triangle by rows.
+    """
+
+    n: Array
+    mean: Array
+    scatter: Array
+
+
+@dataclass(frozen=True)
+class TwoLevelStatistics:
+    """What the likelihood of a two-level model depends on.
+
+    Attributes
+    ----------
+    columns
+        The t columns: p of level 1, then the between-only ones.
+    n_row_level
+        p.
+    n_obs, n_clusters
+        Rows N and clusters J.
+    origin
+        (t,) subtracted from every mean, for precision.
+    scatter
+        (p, p) pooled within clusters.
+    sizes, counts
+        (S,) distinct cluster sizes, and clusters of each.
+    means, covariances
+        (S, t) and (S, t, t): of the cluster means, by size; divisor `counts`.
+    clusters
+        The clusters one by one, for robust errors.
+    """
+
+    columns: tuple[str, ...]
+    n_row_level: int
+    n_obs: float
+    n_clusters: int
+    origin: Array
+    scatter: Array
+    sizes: Array
+    counts: Array
+    means: Array
+    covariances: Array
+    clusters: Clusters
+
+    @property
+    def pooled_within(self) -> Array:
+        """(p, p) the within covariance matrix's estimate by moments."""
+        return self.scatter / (self.n_obs - self.n_clusters)
+
+    @property
+    def between_estimate(self) -> Array:
+        """(t, t) the between covariance matrix's estimate by moments, perhaps indefinite."""
+        weights = self.counts / self.n_clusters
+        grand = weights @ self.means
+        deviations = self.means - grand
+        spread = np.einsum("s,sij->ij", weights, self.covariances)
+        spread += np.einsum("s,si,sj->ij", weights, deviations, deviations)
+        p = self.n_row_level
+        spread[:p, :p] -= self.pooled_within * float(weights @ (1 / self.sizes))
+        return np.asarray(spread)
+
+
+def two_level_statistics(table: ParameterTable, moments: Moments, cluster: GroupingFactor) -> TwoLevelStatistics:
+    """Pool the moments over the clusters and check that each variable varies where the model says.
+
+    Raises
+    ------
+    DataError
+        A between-only variable that varies within clusters, or one of level 1 that does not.
+    IdentificationError
+        Fewer than two clusters, or one row a cluster.
+    """
+    codes, labels = moments.units_of(cluster)
+    n, origin, mean, scatter = _of_columns(table.columns, moments)
+    n, mean, scatter = pool(codes, len(labels), n, mean, scatter)
+    p, t = len(table.within.observed), len(table.columns)
+    rows, cols = np.tril_indices(t)
+    whole = _square(scatter.sum(axis=1), t)
+    _check_variation(table, group_name(cluster), whole, n, mean, scatter, labels)
+    keep = (rows < p) & (cols < p)
+    sizes, which = np.unique(n, return_inverse=True)
+    counts = np.bincount(which).astype(float)
+    means = np.stack([np.bincount(which, row) / counts for row in mean], axis=1)
+    deviations = mean - means[which].T
+    covariances = np.empty((len(sizes), t, t))
+    for i, j in zip(rows.tolist(), cols.tolist(), strict=True):
+        covariances[:, i, j] = covariances[:, j, i] = np.bincount(which, deviations[i] * deviations[j]) / counts
+    return TwoLevelStatistics(
+        columns=table.columns,
+        n_row_level=p,
+        n_obs=float(n.sum()),
+        n_clusters=len(n),
+        origin=origin,
+        scatter=whole[:p, :p],
+        sizes=sizes,
+        counts=counts,
+        means=means,
+        covariances=covariances,
+        clusters=Clusters(n, mean, scatter[keep]),
+    )
+
+
+def _of_columns(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array, Array, Array]:
+    """Sizes, origin, means around it and scatter of plain columns; those constant within units have no scatter."""
+    schema = moments.schema
+    at = {m[0].name: i for i, m in enumerate(schema.monomials) if len(m) == 1 and isinstance(m[0], Column)}
+    constant = {c.name: i for i, c in enumerate(schema.constants) if isinstance(c, Column)}
+    origin, mean = np.empty(len(names)), np.empty((len(names), moments.n_units))
+    for i, name in enumerate(names):
+        if name in at:
+            origin[i], mean[i] = schema.centers[Column(name)], moments.mean[at[name]]
+        elif name in constant:
+            values = np.asarray(moments.constants[constant[name]], dtype=float)
+            origin[i] = float(np.average(values, weights=moments.n))
+            mean[i] = values - origin[i]
+        else:
+            raise DataError(f"The moments do not hold {name!r}. Collect them for this model.")
+    scatter = np.zeros((len(names) * (len(names) + 1) // 2, moments.n_units))
+    for k, (i, j) in enumerate(np.argwhere(np.tri(len(names))).tolist()):
+        if names[i] in at and names[j] in at:
+            high, low = sorted((at[names[i]], at[names[j]]), reverse=True)
+            scatter[k] = moments.scatter[high * (high + 1) // 2 + low]
+    return moments.n, origin, mean, scatter
+
+
+def _square(lower: Array, size: int) -> Array:
+    matrix = np.zeros((size, size))
+    matrix[np.tril_indices(size)] = lower
+    return matrix + np.tril(matrix, -1).T
+
+
+def _check_variation(
+    table: ParameterTable, cluster: str, whole: Array, n: Array, mean: Array, scatter: Array, labels: NDArray[np.str_]
+) -> None:
+    if len(n) < 2:
+        raise IdentificationError(f"A two-level model needs two clusters or more. Got {len(n)} in {cluster!r}.")
+    if n.max() < 2:
+        raise IdentificationError(
+            f"Every cluster of {cluster!r} holds one row, so that levels 1 and 2 cannot be told apart. Fit a model of "
+            "one level, or name the grouping column."
+        )
+    p = len(table.within.observed)
+    spread = (n * (mean - (mean @ n / n.sum())[:, None]) ** 2).sum(axis=1)
+    for i, name in enumerate(table.columns):
+        varies = whole[i, i] > CONSTANT * spread[i]
+        if varies and i >= p:
+            where = labels[int(np.argmax(scatter[i * (i + 3) // 2]))]
+            raise DataError(
+                f"{name!r} stands at level 2 only, and varies within clusters of {cluster!r}, for example in {where}. "
+                f"Name it at level 1 too ({name} ~~ {name} does), or take its mean by cluster in a view."
+            )
+        if not varies and i < p:
+            raise DataError(
+                f"{name!r} stands at level 1, and does not vary within clusters of {cluster!r}. Name it at level 2 "
+                "only."
+            )
+    within = whole[:p, :p]
+    scale = np.sqrt(np.diag(within))
+    values, vectors = np.linalg.eigh(within / np.outer(scale, scale))
+    if values[0] < 1e-10:
+        names = [table.columns[i] for i in np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3)]
+        raise IdentificationError(
+            f"Within clusters, {', '.join(names)} are linear combinations of each other. Leave one of them out."
+        )
