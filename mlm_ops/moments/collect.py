@@ -57,8 +57,8 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = (),
     while True:
         schema = make_schema(models, needs, survey, varying)
         found = _scan(source, needs, schema)
-        refuted = _refuted(schema, found)
-        if not refuted:
+        wrong = refuted(schema, found)
+        if not wrong:
             moments = read_moments(schema, survey, found)
             if cancels(moments):
                 moments = read_moments(schema, survey, _scan(source, needs, schema, around_unit_means=True))
@@ -66,7 +66,7 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = (),
             structures = dict.fromkeys(m.residual for m in models if m.residual != PLAIN)
             return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in structures})
         # a column looked constant within units in the first rows, and is not: its sums are needed after all
-        varying |= refuted
+        varying |= wrong
 
 
 def make_schema(models: Sequence[Model], needs: Needs, survey: Survey, varying: frozenset[Variable]) -> Schema:
@@ -171,7 +171,8 @@ def _scan(source: Source, needs: Needs, schema: Schema, *, around_unit_means: bo
     return columns
 
 
-def _refuted(schema: Schema, found: dict[str, NDArray[Any]]) -> frozenset[Variable]:
+def refuted(schema: Schema, found: dict[str, NDArray[Any]]) -> frozenset[Variable]:
+    """What was taken to be constant within units, and is not."""
     return frozenset(c for i, c in enumerate(schema.constants) if (found[f"low_{i}"] != found[f"high_{i}"]).any())
 
 
