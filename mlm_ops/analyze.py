@@ -19,8 +19,11 @@ from mlm_ops.ladder import Ladder, climb
 from mlm_ops.language.strategy import WARNING
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.partitions import Partitions, Refreshed
+from mlm_ops.moments.persist import save_moments
 from mlm_ops.moments.source import Source, open_source
 from mlm_ops.moments.survey import check_rows, find_needs, take_survey
+from mlm_ops.sql_text import identifier
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,6 +71,40 @@ def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
     with naming_analysis(analysis, connection):
         source = open_source(analysis.data, connection, analysis.where)
         return collect(source, analysis.scanned, analysis.level_columns, analysis.keys)
+
+
+def moments_table(analysis: Analysis) -> str:
+    """Where the analysis' moments are kept; quoted where its name is not a plain one."""
+    name = f"{analysis.analysis}_moments"
+    return f"main.{name if name.isidentifier() else identifier(name)}"
+
+
+def keep_moments(
+    analysis: Analysis, connection: duckdb.DuckDBPyConnection, partitions: Sequence[str] | None = None
+) -> Refreshed:
+    """Collect an analysis' moments and keep them in `moments_table`.
+
+    Parameters
+    ----------
+    partitions
+        Where the analysis has a partition, those to read again; None finds the new and changed ones.
+    """
+    if analysis.partition is None:
+        moments = collect_analysis(analysis, connection)
+        save_moments(connection, moments, moments_table(analysis))
+        return Refreshed(moments, (), (), None)
+    with naming_analysis(analysis, connection):
+        source = open_source(analysis.data, connection, analysis.where)
+        kept = Partitions(
+            connection,
+            moments_table(analysis),
+            source,
+            analysis.partition,
+            analysis.scanned,
+            analysis.level_columns,
+            analysis.keys,
+        )
+        return kept.refresh(partitions)
 
 
 def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
@@ -207,7 +244,9 @@ def _stacked(made: Sequence[Mapping[str, pl.DataFrame]]) -> dict[str, pl.DataFra
 
 def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> AnalysisResult:
     """Scan, fit and compare all models of an analysis."""
-    moments = collect_analysis(analysis, connection)
+    # moments that accumulate are kept; others serve once, and leave no table behind
+    accumulate = analysis.partition is not None
+    moments = keep_moments(analysis, connection).moments if accumulate else collect_analysis(analysis, connection)
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
     made = [model_tables(analysis, name, fitted) for name, fitted in fits.items()]
     made.append(compare_analysis(analysis, moments, fits))

@@ -75,6 +75,7 @@ class Analysis(_Record):
 
     ``levels`` are grouping columns, lowest first; ``compare`` holds pairs (model, reference model). Robust errors go by
     ``cluster``, else by each model's top grouping factor, and in single-level regression by the last of ``levels``.
+    ``partition`` is a column by whose values the moments are kept, so that only new and changed ones are read again.
     ``diagnostics`` names the models whose influential units and residuals are looked into. ``strategy`` says how models
     are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule.
     """
@@ -92,6 +93,7 @@ class Analysis(_Record):
     robust: Robust | None = None
     cluster: str | None = None
     where: str | None = None
+    partition: str | None = None
     description: str | None = None
     strategy: StrategyKind = "a_priori"
     start: str | None = None

@@ -17,6 +17,7 @@ _EXPECTED = {
     "formula": "a formula such as y ~ x + (1 | school)",
     "weights": "a column",
     "cluster": "a column",
+    "partition": "a column",
     "covariance": "for each grouping factor a structure's name, a variance, or a matrix",
     "residual": "a sum of by(column), ar1(column) and fixed(column)",
     "where": "one SQL condition",

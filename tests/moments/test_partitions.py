@@ -8,7 +8,10 @@ import duckdb
 import numpy as np
 import pytest
 
+from mlm_ops.analyze import fit_analysis, keep_moments
 from mlm_ops.errors import DataError
+from mlm_ops.fitting import fit_model
+from mlm_ops.language.analysis import parse_analysis
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model
 from mlm_ops.language.residual import parse_residual
@@ -166,3 +169,17 @@ def test_hostile_names(connection: duckdb.DuckDBPyConnection) -> None:
     done = Partitions(connection, "m2", open_source("t", connection), "s", [MODEL]).refresh(["it's"])
     assert done.scanned == ("it's",)
     assert_same(done.moments, connection)
+
+
+def test_an_analysis_with_a_partition_reads_what_is_new(connection: duckdb.DuckDBPyConnection) -> None:
+    text = "{analysis: odd name, data: t, partition: day, models: {slope: y ~ x * w + f + (x | g)}}"
+    analysis = parse_analysis(text)
+    first = fit_analysis(analysis, connection)
+    connection.execute("insert into t select g, date '2026-02-01', x + 1, w, f, y from t where g < 9")
+    assert keep_moments(analysis, connection).scanned == ("2026-02-01",)
+    second = fit_analysis(analysis, connection)
+    assert second.moments.n_obs > first.moments.n_obs
+    direct = fit_model(MODEL, collect(open_source("t", connection), [MODEL]))
+    # the same optimum from sums around other centers
+    assert second.fits["slope"].result.gamma == pytest.approx(direct.result.gamma, rel=1e-6)
+    assert second.fits["slope"].result.log_likelihood == pytest.approx(direct.result.log_likelihood, abs=1e-7)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from mlm_ops.analyze import moments_table
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.checks import centered_agrees
@@ -110,7 +111,7 @@ def _moments(plan: Plan) -> dg.AssetsDefinition:
         code_version=plan.code_version("moments", plan.analysis.keys, *plan.analysis.models.values()),
         description="Size, means and cross-products of every group, by one pass over the rows. "
         "All the models are fitted from these; no row is read again.",
-        metadata={TABLE: steps.moments_table(plan.analysis)},
+        metadata={TABLE: moments_table(plan.analysis)},
         check_specs=[
             dg.AssetCheckSpec(
                 "rows_accounted_for",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from mlm_ops.analyze import moments_table
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.plugins.dagster import steps
@@ -81,7 +82,7 @@ def _require_plain(names: Sequence[str]) -> None:
 
 def _require_other_data(analysis: Analysis) -> None:
     name = analysis.data.rpartition(".")[2].strip('"').lower()
-    made = {steps.centered_table(analysis), steps.moments_table(analysis)}
+    made = {steps.centered_table(analysis), moments_table(analysis)}
     if name in {table.rpartition(".")[2].lower() for table in made}:
         raise AnalysisError(
             f"The data of the analysis {analysis.analysis} would be overwritten: {analysis.data} is the name of a "

@@ -11,10 +11,11 @@ import polars as pl
 
 from mlm_ops.analyze import (
     climb_analysis,
-    collect_analysis,
     compare_analysis,
     fit_analysis_model,
+    keep_moments,
     model_tables,
+    moments_table,
     naming_analysis,
     run_facts,
 )
@@ -23,7 +24,7 @@ from mlm_ops.errors import StoreError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.language.strategy import WARNING
 from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
-from mlm_ops.moments.persist import load_moments, save_moments
+from mlm_ops.moments.persist import load_moments
 from mlm_ops.moments.source import open_source
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.metadata import Metadata, markdown, model_metadata, numbers, relation_schema, result_schema
@@ -36,11 +37,6 @@ from mlm_ops.tables import TABLES
 def centered_table(analysis: Analysis) -> str:
     """Where the rows with their within/between split are kept: named for the analysis, as two may share a table."""
     return f"main.{analysis.analysis}_centered"
-
-
-def moments_table(analysis: Analysis) -> str:
-    """Where the analysis' moments are kept."""
-    return f"main.{analysis.analysis}_moments"
 
 
 def make_centered(connection: Connection, analysis: Analysis, table: str) -> Metadata:
@@ -64,8 +60,8 @@ def centered_difference(connection: Connection, analysis: Analysis) -> float:
 
 def make_moments(connection: Connection, analysis: Analysis) -> tuple[Metadata, list[dg.AssetCheckResult]]:
     """Collect the moments and keep them."""
-    moments = collect_analysis(analysis, connection)
-    save_moments(connection, moments, moments_table(analysis))
+    done = keep_moments(analysis, connection)
+    moments = done.moments
     rows = _count(connection, open_source(analysis.data, connection, analysis.where).relation)
     metadata: Metadata = {
         "dagster/row_count": dg.MetadataValue.int(moments.n_units),
@@ -74,6 +70,12 @@ def make_moments(connection: Connection, analysis: Analysis) -> tuple[Metadata, 
         **numbers({"n_rows": moments.n_rows, "n_obs": moments.n_obs, "n_groups": moments.n_units}),
         **numbers({"smallest_group": int(moments.n.min()), "largest_group": int(moments.n.max())}),
     }
+    if analysis.partition is not None:
+        metadata |= {
+            "partitions_read": dg.MetadataValue.json(list(done.scanned)),
+            "partitions_dropped": dg.MetadataValue.json(list(done.dropped)),
+            "rebuilt": dg.MetadataValue.text(done.rebuilt or "no"),
+        }
     return metadata, [checks.rows_accounted_for(moments, rows), checks.enough_groups(moments)]
 
 
