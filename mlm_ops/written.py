@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlm_ops.errors import MlmError
+from mlm_ops.language.columns import uncoded
 from mlm_ops.language.equations import coefficient_symbol, indices
 from mlm_ops.language.model import Variable
 from mlm_ops.language.notation.facts import Facts
-from mlm_ops.language.notation.level_text import LevelEquations, level_equations_of, uncoded
+from mlm_ops.language.notation.level_text import LevelEquations, level_equations_of
 from mlm_ops.moments.grouping import meanings
 
 if TYPE_CHECKING:

@@ -168,3 +168,15 @@ def _with_core(variable: Variable, core: Indicator | Poly) -> Variable:
     if isinstance(variable, Within | Between | Center):
         return replace(variable, of=_with_core(variable.of, core))
     return core
+
+
+def uncoded(variable: Variable) -> Variable:
+    """The variable whose factor, or polynomial, one column of a design codes."""
+    match variable:
+        case Indicator(column) | Factor(column):
+            return Column(column)
+        case Poly():
+            return replace(variable, power=None)
+        case Within() | Between() | Center():
+            return replace(variable, of=uncoded(variable.of))
+    return variable

@@ -23,7 +23,7 @@ from typing import Any
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.formula import check_model, default_group, level_groups, parse_formula
 from mlm_ops.language.level_equation import Equation, EquationCompiler, Random
-from mlm_ops.language.model import PLAIN, GroupingFactor, Model, RandomBlock, Residual, Term
+from mlm_ops.language.model import PLAIN, GroupingFactor, Model, RandomBlock, Residual, Term, Variable
 from mlm_ops.language.nearest import did_you_mean
 from mlm_ops.language.notation.formula_text import formula_text
 
@@ -127,16 +127,19 @@ def _compile(
     first = EquationCompiler(equations[1].get("", ""), "Level 1")
     outcome, coefficients = first.outcome_equation()
     blocks: list[RandomBlock] = []
+    stated: list[tuple[Variable, int, GroupingFactor]] = []
     for level in range(2, top + 1):
         parsed = _parse_level(level, len(groups) + 1, equations[level], coefficients)
         if level > len(groups) + 1:
             raise _no_units(level, levels, equations[level], parsed)
         coefficients, marks = _substitute(level, coefficients, parsed)
         blocks += _blocks(level, marks, groups[level - 2])
+        predictors = (v for equation in parsed.values() for term in equation.terms for v in term.variables)
+        stated += [(variable, level, groups[level - 2]) for variable in dict.fromkeys(predictors)]
     random = tuple(blocks)
     fixed = tuple(sorted(coefficients, key=lambda term: len(term.variables)))
     model = Model(outcome, fixed, random, default_group(outcome, random, levels), residual)
-    model = replace(model, text=formula_text(model))
+    model = replace(model, text=formula_text(model), stated=tuple(stated))
     texts = [text for level in equations.values() for text in level.values()]
     check_model(model, next((t for t in texts if "within(" in t or "between(" in t), texts[0]))
     return model

@@ -170,6 +170,8 @@ class Model:
     default_group: GroupingFactor | None = None
     residual: Residual = PLAIN
     text: str = field(default="", compare=False)
+    #: Variables that level equations put above level 1: the level, and the grouping factor whose units they describe.
+    stated: tuple[tuple[Variable, int, GroupingFactor], ...] = field(default=(), compare=False)
 
     @property
     def outcome_name(self) -> str:
@@ -194,10 +196,11 @@ class Model:
 
     @property
     def all_groups(self) -> tuple[GroupingFactor, ...]:
-        """Grouping factors of the random part and of the centering."""
+        """Grouping factors of the random part, of the centering and of level equations."""
         centering = (g for v in self.variables for g in centering_groups(v))
         default = (self.default_group,) if self.default_group else ()
-        return tuple(dict.fromkeys((*self.groups, *default, *centering)))
+        stated = (group for _, _, group in self.stated)
+        return tuple(dict.fromkeys((*self.groups, *default, *centering, *stated)))
 
 
 def walk(variable: Variable) -> Iterator[Variable]:

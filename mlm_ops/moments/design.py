@@ -19,7 +19,7 @@ from mlm_ops.language.model import PLAIN, Between, GroupingFactor, Matrix, Model
 from mlm_ops.moments.basis import Basis, Change, center_outcome, change_of_basis, element_products, independent
 from mlm_ops.moments.clusters import Clusters, make_clusters
 from mlm_ops.moments.grouping import Factor, cells_of, grouping_factors, meanings
-from mlm_ops.moments.identification import check_given, check_identified, check_outcome, check_parameters
+from mlm_ops.moments.identification import check_given, check_identified, check_outcome, check_parameters, check_stated
 from mlm_ops.moments.moments import Codes, Moments
 from mlm_ops.moments.polynomial import Evaluator, Polynomial
 from mlm_ops.moments.residual import ResidualDesign, design_residual
@@ -165,6 +165,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     observed = observations(model, evaluator)
     check_split(model, observed, evaluator, [*factors, *clustered], fixed)
     check_outcome(model, evaluator, factors)
+    check_stated(model, evaluator, [fixed, *random])
     factors, clustered = observed.of(factors), observed.of(clustered)
     cells, first = cells_of([*factors, *clustered], len(observed.units))
     elements, n_obs = element_products(basis, observed, cells, len(first)), observed.n_obs

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mlm_ops.errors import FormulaError, IdentificationError
-from mlm_ops.language.columns import DesignColumn
-from mlm_ops.language.model import Model, group_name
+from mlm_ops.errors import DataError, FormulaError, IdentificationError
+from mlm_ops.language.columns import DesignColumn, uncoded
+from mlm_ops.language.model import Model, Variable, group_name, label
 from mlm_ops.moments.grouping import Factor
+from mlm_ops.moments.moments import Codes
 from mlm_ops.moments.polynomial import Evaluator
 
 if TYPE_CHECKING:
@@ -30,6 +32,33 @@ def check_outcome(model: Model, evaluator: Evaluator, factors: list[Factor]) -> 
                 f"The outcome {model.outcome_name!r} does not vary within {group_name(factor.group)}, so it has no "
                 f"level-1 variance. Fit it on a table with one row for each unit of {group_name(factor.group)}."
             )
+
+
+def check_stated(model: Model, evaluator: Evaluator, columns: Sequence[Sequence[DesignColumn]]) -> None:
+    """Refuse a variable that level equations put at a level and that varies within the units of that level."""
+    coded = dict.fromkeys(v for part in columns for column in part for v in column.variables)
+    for stated, level, group in model.stated:
+        codes, labels = evaluator.moments.units_of(group)
+        for variable in (v for v in coded if uncoded(v) == uncoded(stated)):
+            varying = np.unique(codes[_varies_within(evaluator, variable, codes)]).size
+            if varying:
+                named = label(stated)
+                raise DataError(
+                    f"{named} explains coefficients at level {level}, but it varies within {varying} of "
+                    f"{len(labels)} units of {group_name(group)}. Put {named} at level 1, or between({named}) in its "
+                    "place."
+                )
+
+
+def _varies_within(evaluator: Evaluator, variable: Variable, codes: Codes) -> NDArray[np.bool_]:
+    """(J,) whether a variable varies within each of the smallest units, or from it to the first of its larger unit."""
+    polynomial, n = evaluator.part(variable).polynomial, evaluator.moments.n
+    mean = evaluator.mean(polynomial)
+    scatter = np.broadcast_to(evaluator.scatter(polynomial, polynomial), n.shape)
+    size = float(scatter.sum() + n @ mean**2)
+    first = mean[np.unique(codes, return_index=True)[1]]
+    # what rounding leaves of a mean square is 1e-30 of it
+    return (scatter > 1e-20 * size) | (n * (mean - first[codes]) ** 2 > 1e-20 * size)
 
 
 def check_parameters(n_parameters: int, n_obs: int) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.errors import AnalysisError, FormulaError
+from mlm_ops.errors import AnalysisError, DataError, FormulaError
 from mlm_ops.language.analysis import ModelSpec, parse_analysis
 from mlm_ops.language.covariance import with_covariance
 from mlm_ops.language.formula import parse_formula
@@ -407,3 +407,44 @@ def test_faulty_models_in_an_analysis(model: str, sentence: str) -> None:
 def test_a_model_has_its_own_levels() -> None:
     spec = ModelSpec(formula="level 1: y ~ x", levels="school")
     assert spec.levels == ("school",)
+
+
+@pytest.mark.parametrize(
+    ("level_2", "sentence"),
+    [
+        (
+            {"intercept": "ses + random"},
+            "ses explains coefficients at level 2, but it varies within 160 of 160 units of school. Put ses at "
+            "level 1, or between(ses) in its place.",
+        ),
+        (
+            {"intercept": "sex + random"},
+            "sex explains coefficients at level 2, but it varies within 123 of 160 units of",
+        ),
+    ],
+)
+def test_a_predictor_of_level_2_that_varies_within_the_units(level_2: dict[str, str], sentence: str) -> None:
+    table, connection = reference.table("hsb_null_reml"), reference.connection()
+    with pytest.raises(DataError) as caught:
+        mlm.fit({"level 1": "mathach ~ 1", "level 2": level_2}, table, connection=connection, levels="school")
+    assert str(caught.value).startswith(sentence)
+
+
+def test_predictors_stand_at_the_level_of_their_units() -> None:
+    equations: dict[str, Any] = {
+        "level 1": "y ~ x",
+        "level 2": {"intercept": "z + random"},
+        "level 3": {"intercept": "q + random"},
+    }
+    table, connection = reference.table("sim3_nested"), reference.connection()
+    fitted = mlm.fit(equations, table, connection=connection, levels=["class", "school"])
+    assert fitted.structure.n_levels == 3
+    with pytest.raises(
+        DataError, match=r"^z explains coefficients at level 3, but it varies within \d+ of \d+ units of s"
+    ):
+        mlm.fit(
+            equations | {"level 2": {"intercept": "random"}, "level 3": {"intercept": "z + random"}},
+            table,
+            connection=connection,
+            levels=["class", "school"],
+        )

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mlm_ops.language.model import (
     INTERCEPT,
-    Between,
-    Center,
     Column,
-    Factor,
     GroupingFactor,
-    Indicator,
     Model,
-    Poly,
     RandomBlock,
     Term,
     Variable,
-    Within,
     label,
 )
 from mlm_ops.language.notation.formula_text import group_text, sum_of_terms
@@ -130,18 +124,6 @@ class _Tree:
     def key(of: Term) -> str:
         """The coefficient's name."""
         return _product(of) if of.variables else "intercept"
-
-
-def uncoded(variable: Variable) -> Variable:
-    """The variable whose factor, or polynomial, one column of a design codes."""
-    match variable:
-        case Indicator(column) | Factor(column):
-            return Column(column)
-        case Poly():
-            return replace(variable, power=None)
-        case Within() | Between() | Center():
-            return replace(variable, of=uncoded(variable.of))
-    return variable
 
 
 def _block_option(blocks: Sequence[RandomBlock], mine: int) -> list[str]:
