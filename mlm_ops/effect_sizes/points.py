@@ -107,14 +107,15 @@ class Surface:
         curved = [
             v
             for v in fixed
-            if isinstance(v, Function | Poly) and v not in found and set(columns_of(v)) & set(columns_of(found[0]))
+            if (isinstance(v, Poly) or (isinstance(v, Function) and v not in found))
+            and set(columns_of(v)) & set(columns_of(found[0]))
         ]
         repeated = any(c.variables.count(v) > 1 for c in self.columns for v in found)
         if curved or repeated:
             other = label(curved[0]) if curved else f"a power of {name}"
             raise MlmError(
-                f"{name} has no simple slope, as its effect is curved: the model also has {other}. Use predict() at "
-                "values of your choice."
+                f"{name} has no simple slope, as the effect is curved: the model has {other}. Use predict() at values "
+                "of your choice."
             )
         return found
 
@@ -194,7 +195,7 @@ class Surface:
 
     def require_product(self, slope: Sequence[Variable], name: str, moderator: str) -> None:
         """Refuse a moderator that does not change the slope."""
-        others = set(self.find(moderator))
+        others = set(self.find(moderator)) - set(slope)
         if not any(set(slope) & set(c.variables) and others & set(c.variables) for c in self.columns):
             raise MlmError(no_product(name, moderator))
 

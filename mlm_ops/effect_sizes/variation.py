@@ -232,9 +232,9 @@ def _undivided(
 ) -> str | None:
     """Why the variance cannot be told apart by level, if it cannot."""
     if not design.levels:
-        return "single-level regression has no levels to divide"
+        return "totals only: single-level regression has no levels to divide"
     if not design.nested:
-        return "the grouping factors cross, so there is no within and between"
+        return "totals only: the grouping factors cross, so there is no within and between"
     mixed = [columns[i].name for i in range(len(columns)) if known.level_of(i) is None]
     if mixed:
         verb = "vary" if len(mixed) > 1 else "varies"

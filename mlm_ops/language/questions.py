@@ -60,12 +60,15 @@ def check_slopes(model: Model, questions: Iterable[SlopeQuestion]) -> None:
         _require(model.fixed, question.slope, "slope")
         for moderator in question.at:
             _require(model.fixed, moderator, "moderator")
-            if not any({_base(question.slope), _base(moderator)} <= _labels(term) for term in model.fixed):
+            pair = {_base(question.slope), _base(moderator)}
+            if len(pair) < 2 or not any(pair <= _labels(term) for term in model.fixed):
                 raise MlmError(no_product(question.slope, moderator))
 
 
 def no_product(slope: str, moderator: str) -> str:
     """What is said of a moderator that does not change the slope."""
+    if slope == moderator:
+        return f"{slope} does not moderate itself. Name another predictor as its moderator."
     return (
         f"{moderator} does not moderate {slope}: the model has no product of the two, so the slope is the same "
         f"everywhere. Add {slope}:{moderator} to the formula."

@@ -178,6 +178,7 @@ def test_holm_is_that_of_r() -> None:
         (lambda f: f.simple_slopes("within(ses)", "sectr"), "Did you mean 'sector'"),
         (lambda f: f.simple_slopes("ses", "sector"), "does not occur in the model. Got 'ses'"),
         (lambda f: f.simple_slopes("between(ses)", "sector"), "sector does not moderate between(ses)"),
+        (lambda f: f.simple_slopes("within(ses)", "within(ses)"), "does not moderate itself"),
         (lambda f: f.simple_slopes("within(ses)", {"sector": ["Prvate"]}), "no such level. Got 'Prvate'"),
         (lambda f: f.simple_slopes("within(ses)", {"between(ses)": "high"}), "takes numbers. Got 'high'"),
         (lambda f: f.simple_slopes("within(ses)", []), "need a moderator"),
@@ -195,10 +196,11 @@ def test_bad_questions_are_sentences(fitted: Fit, question: Any, sentence: str) 
     assert sentence in str(caught.value)
 
 
-def test_a_curved_effect_has_no_simple_slope() -> None:
-    fitted = mlm.fit("mathach ~ ses * sector + I(ses**2) + (1 | school)", HSB)
-    with pytest.raises(MlmError, match=r"ses has no simple slope, as its effect is curved: the model also has I\("):
-        fitted.simple_slopes("ses", "sector")
+@pytest.mark.parametrize(("predictor", "power"), [("ses", " + I(ses**2)"), ("poly(ses, 2)", "")])
+def test_a_curved_effect_has_no_simple_slope(predictor: str, power: str) -> None:
+    fitted = mlm.fit(f"mathach ~ {predictor} * sector{power} + (1 | school)", HSB)
+    with pytest.raises(MlmError, match=r"has no simple slope, as the effect is curved: the model has (I|poly)\("):
+        fitted.simple_slopes(predictor, "sector")
 
 
 FILE = """

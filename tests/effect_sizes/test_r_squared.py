@@ -176,6 +176,21 @@ def test_snijders_and_bosker_by_hand(students: pl.DataFrame) -> None:
     assert found[1] == pytest.approx(1 - (s / n + tau[0, 0]) / (s0 / n + before[0, 0]), rel=1e-9)
 
 
+def test_snijders_and_bosker_with_a_random_slope_from_the_rows(students: pl.DataFrame) -> None:
+    """Mean squared errors of predicting a row, and a group's mean, with z' T z written out row by row."""
+    fitted = mlm.fit("mathach ~ ses + (1 + ses | school)", students)
+    null = mlm.fit("mathach ~ 1 + (1 | school)", students)
+    (tau,), (before,) = fitted.result.tau, null.result.tau
+    groups = students.group_by("school").agg(pl.col("ses").mean(), pl.len())
+    n = groups.height / (1 / groups["len"]).sum()
+    rows, means = (np.column_stack((np.ones(len(x)), x)) for x in (students["ses"], groups["ses"]))
+    row, mean = (np.einsum("nq,qr,nr->n", z, tau, z).mean() for z in (rows, means))
+    s, s0 = fitted.result.sigma2, null.result.sigma2
+    found = fitted.r_squared().filter(measure="snijders_bosker").sort("level")["estimate"]
+    assert found[0] == pytest.approx(1 - (s + row) / (s0 + before[0, 0]), rel=1e-8)
+    assert found[1] == pytest.approx(1 - (s / n + mean) / (s0 / n + before[0, 0]), rel=1e-8)
+
+
 def test_regression_has_the_ordinary_ones(students: pl.DataFrame) -> None:
     found = of(mlm.fit("mathach ~ ses", students))
     r = np.corrcoef(students["ses"], students["mathach"])[0, 1]
