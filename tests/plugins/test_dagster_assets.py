@@ -14,6 +14,7 @@ from mlm_ops.analyze import fit_analysis_model
 from mlm_ops.errors import AnalysisError, DataError, StoreError
 from mlm_ops.fitted import Fit
 from mlm_ops.language.analysis import Analysis, parse_analysis
+from mlm_ops.moments.partitions import Refreshed
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
@@ -130,8 +131,13 @@ def test_unconverged_model_blocks_publication(
 def test_lost_rows_block(
     pupils: Pupils, materialize: Materialize, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    collect = steps.collect_analysis
-    monkeypatch.setattr(steps, "collect_analysis", lambda a, c: replace(collect(a, c), n=collect(a, c).n - 1))
+    keep = steps.keep_moments
+
+    def lose_a_row_of_each_group(*arguments: Any) -> Refreshed:
+        done = keep(*arguments)
+        return replace(done, moments=replace(done.moments, n=done.moments.n - 1))
+
+    monkeypatch.setattr(steps, "keep_moments", lose_a_row_of_each_group)
     result = materialize(pupils(groups=25))
     assert not verdicts(result)["small/moments", "rows_accounted_for"].passed
     assert not result.success
