@@ -33,6 +33,7 @@ def facts_of(fitted: Fit) -> Facts:
     schema, model, nested = fitted.moments.schema, fitted.model, fitted.moments.nested_in
     named = {group: group for group in model.all_groups} | meanings(model, fitted.moments)
     meaning = {g: nested.get(units[0], units) if len(units) == 1 else units for g, units in named.items()}
+    split = fitted.result.design.split
     facts = Facts(
         model=model,
         structure=fitted.structure,
@@ -42,6 +43,7 @@ def facts_of(fitted: Fit) -> Facts:
         levels=schema.levels,
         text_columns=schema.text_columns,
         complete=(),
+        part=(split.part, split.group) if split is not None else None,
     )
     siblings = (name for name, count in fitted.n_dropped.items() if count and "(" not in name)
     return replace(facts, complete=tuple(dict.fromkeys((*facts.columns, *siblings))))

@@ -130,6 +130,15 @@ def test_structures_in_r(name: str, options: dict[str, Any], lines: list[str]) -
     assert set(lines) <= set(_fit(name, **options).to_lme4().splitlines())
 
 
+def test_parts_of_an_outcome() -> None:
+    between = mlm.fit("between(mathach, school) ~ between(ses, school)", HSB)
+    assert "data <- data[!duplicated(data$school), ]  # one row a unit\nfit <- lm(" in between.to_lme4()
+    within = mlm.fit("within(mathach, school) ~ within(ses, school)", HSB)
+    assert "# the residual has N - J - p degrees of freedom" in within.to_lme4()
+    with pytest.raises(MlmError, match="not written for a part of an outcome"):
+        between.to_mplus()
+
+
 def test_what_r_does_not_have() -> None:
     facts = facts_of(reference.fitted("penicillin_ml"))
     facts = replace(facts, model=replace(facts.model, residual=Residual(strata="run")))

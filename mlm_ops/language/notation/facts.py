@@ -27,6 +27,8 @@ class Facts:
         Columns that are categorical wherever they stand.
     complete
         Columns without a value in whose rows no row was used.
+    part
+        ``"within"`` or ``"between"``, and the groups, where a part of the outcome is modelled.
     """
 
     model: Model
@@ -37,6 +39,7 @@ class Facts:
     levels: Mapping[str, tuple[str, ...]]
     text_columns: frozenset[str]
     complete: tuple[str, ...]
+    part: tuple[str, GroupingFactor] | None = None
 
     def units(self, group: GroupingFactor | None) -> GroupingFactor:
         """The columns whose values together name the units of a grouping factor; None is the model's own."""

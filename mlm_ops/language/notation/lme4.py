@@ -42,6 +42,14 @@ def _lines(facts: Facts, columns: RColumns) -> Iterator[str]:
     complete = ", ".join(r_string(name) for name in facts.complete)
     yield f"data <- data[complete.cases(data[c({complete})]), ]"
     yield from columns.lines
+    if facts.part is not None:
+        part, group = facts.part
+        units = interaction(group)
+        # lm takes every row for an observation
+        yield {
+            "between": f"data <- data[!duplicated({units}), ]  # one row a unit",
+            "within": f"# the residual has N - J - p degrees of freedom, J counting {units}; lm takes off p alone",
+        }[part]
     yield f"fit <- {call}"
     yield "summary(fit)"
 

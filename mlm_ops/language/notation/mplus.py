@@ -32,6 +32,10 @@ def mplus_input(facts: Facts) -> str:
 
 def _refuse(facts: Facts) -> None:
     structure, residual = facts.structure, facts.model.residual
+    if facts.part is not None:
+        raise MlmError(
+            "Mplus input is not written for a part of an outcome. Fit it on a table that has it as a column."
+        )
     if structure.crossed:
         raise MlmError(
             "Mplus has crossed grouping factors by Bayes alone (TYPE = CROSSCLASSIFIED), not by maximum likelihood. "
