@@ -61,7 +61,7 @@ def crossed_factors(
     half_b = solve_triangular(factor, b_lam, lower=True, check_finite=False)
     precision = c - half_b.T @ half_b
     if min(np.linalg.svd(lam, compute_uv=False)[-1] for lam in lams) > _INVERTIBLE:
-        inverses = [np.linalg.inv(lam) for lam in lams]
+        inverses = [np.linalg.inv(lam).astype(np.float64) for lam in lams]
         w = solve_triangular(factor, half_b, lower=True, trans=1, check_finite=False)
         return _sums(
             _by_inverse(factor, inverses, places), _from_left(inverses, places, w), precision, places, directions
