@@ -66,29 +66,30 @@ def johnson_neyman(surface: Surface, method: DfMethod, slope: str, moderator: st
     at_zero, at_one = (
         derivative(surface.columns, focal, {**surface.typical, focal: 0.0, by: value}) for value in (0.0, 1.0)
     )
-    gamma, vcov = surface.fitted.gamma, method.vcov
-    per_unit = at_one - at_zero
+    gamma, per_unit = surface.fitted.gamma, at_one - at_zero
+    center, scale = spread.mean, spread.std_dev or 1.0
 
-    def beyond(w: float) -> float:
+    def rows(w: Array) -> Array:
+        combinations: Array = at_zero + w[:, None] * per_unit
+        return combinations
+
+    def beyond(w: Array) -> Array:
         """How far the statistic lies beyond its critical value."""
-        return float(_beyond(np.array([w]))[0])
-
-    def _beyond(w: Array) -> Array:
         from scipy.special import stdtrit
 
-        rows = at_zero + w[:, None] * per_unit
-        critical = stdtrit(method.degrees(rows), 0.5 + level / 2)
-        excess: Array = np.abs(rows @ gamma) / np.sqrt(np.einsum("ki,ij,kj->k", rows, vcov, rows)) - critical
+        critical = stdtrit(method.degrees(rows(w)), 0.5 + level / 2)
+        excess: Array = np.abs(rows(w) @ gamma) / np.sqrt(method.variances(rows(w))) - critical
         return excess
 
-    points = _points_to_look_at(at_zero, per_unit, gamma, vcov, spread.mean, spread.std_dev or 1.0, level)
-    roots = _roots(beyond, points, _beyond(points))
+    near = rows(center + scale * np.array([-1.0, 0.0, 1.0]))
+    points = _points_to_look_at(near @ gamma, method.variances(near), center, scale, level)
+    roots = _roots(beyond, points)
     ends = [-np.inf, *roots, np.inf]
     found = []
     for low, high in pairwise(ends):
-        inside = _between(low, high, spread.mean, spread.std_dev or 1.0)
-        significant = beyond(inside) > 0
-        sign = "positive" if (at_zero + inside * per_unit) @ gamma > 0 else "negative"
+        inside = np.array([_between(low, high, center, scale)])
+        significant = bool(beyond(inside)[0] > 0)
+        sign = "positive" if (rows(inside) @ gamma)[0] > 0 else "negative"
         share = None if spread.values is None else float(((spread.values > low) & (spread.values <= high)).mean())
         note = None if roots else "nowhere"
         found.append(Region(_end(low), _end(high), significant, sign if significant else None, share, note))
@@ -135,40 +136,50 @@ def is_number(surface: Surface, name: str) -> bool:
     return not others and not isinstance(first, Indicator) and not surface.spread(first).binary
 
 
-def _points_to_look_at(
-    at_zero: Array, per_unit: Array, gamma: Array, vcov: Array, center: float, scale: float, level: float
-) -> Array:
+def _points_to_look_at(estimates: Array, variances: Array, center: float, scale: float, level: float) -> Array:
     """Points dense around the moderator's mean, and on either side of every root that some constant t would give.
 
     The tangent maps the line to an interval, so that the ends are looked at too.
+
+    Parameters
+    ----------
+    estimates, variances
+        (3,) of the slope at ``center + scale d``, d = -1, 0, 1: they determine a line and a parabola in d.
     """
     from scipy.special import stdtrit
 
     angles = np.linspace(-np.pi / 2, np.pi / 2, _POINTS + 2)[1:-1]
-    points = [center + scale * np.tan(angles), center + scale * np.array([-1e4, 1e4])]
+    points = [np.tan(angles), np.array([-1e4, 1e4])]
+    rise = (estimates[2] - estimates[0]) / 2
+    linear, bend = (variances[2] - variances[0]) / 2, (variances[2] + variances[0]) / 2 - variances[1]
     for df in (2.0, 5.0, 20.0, 100.0, np.inf):
         t2 = float(stdtrit(df, 0.5 + level / 2)) ** 2
-        a, b, c = (
-            float(x @ gamma) * float(y @ gamma) - t2 * float(x @ vcov @ y)
-            for x, y in ((per_unit, per_unit), (at_zero, per_unit), (at_zero, at_zero))
-        )
+        # a d^2 + 2 b d + c is zero where the statistic is t
+        a = rise**2 - t2 * bend
+        b = estimates[1] * rise - t2 * linear / 2
+        c = estimates[1] ** 2 - t2 * variances[1]
         inner = b * b - a * c
-        vertex = -b / a if a else center
         if a and inner > 0:
             first, second = sorted(((-b - np.sqrt(inner)) / a, (-b + np.sqrt(inner)) / a))
             gap = second - first
             points.append(np.array([first - gap, first, (first + second) / 2, second, second + gap]))
-        points.append(np.array([vertex]))
+        if a:
+            points.append(np.array([-b / a]))
     joined = np.unique(np.concatenate(points))
-    return joined[np.isfinite(joined)]
+    placed: Array = center + scale * joined[np.isfinite(joined)]
+    return placed
 
 
-def _roots(excess: Callable[[float], float], points: Array, values: Array) -> list[float]:
+def _roots(excess: Callable[[Array], Array], points: Array) -> list[float]:
     from scipy.optimize import brentq
 
-    signs = np.sign(values)
+    signs = np.sign(excess(points))
     crossings = np.flatnonzero(signs[:-1] * signs[1:] < 0)
-    found = [float(brentq(excess, points[i], points[i + 1], xtol=1e-12, rtol=1e-12)) for i in crossings]
+
+    def one(w: float) -> float:
+        return float(excess(np.array([w]))[0])
+
+    found = [float(brentq(one, points[i], points[i + 1], xtol=1e-12, rtol=1e-12)) for i in crossings]
     return sorted(found + [float(p) for p in points[signs == 0]])
 
 

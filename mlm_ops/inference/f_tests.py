@@ -35,6 +35,9 @@ class DfMethod(Protocol):
     def vcov(self) -> Array:
         """(p, p) covariance matrix of the coefficients, on which standard errors rest."""
 
+    def variances(self, contrasts: Array) -> Array:
+        """``l' V l`` of each contrast l: (k, p) -> (k,); where it can be, without terms that cancel."""
+
     def degrees(self, contrasts: Array) -> Array:
         """Degrees of freedom of the t test of each contrast: (k, p) -> (k,)."""
 

@@ -59,7 +59,7 @@ def combination_tests(
     from scipy.special import stdtr, stdtrit  # 0.4 s: not for those who only import the package
 
     estimate = combinations @ gamma
-    std_error = np.sqrt(np.einsum("ki,ij,kj->k", combinations, method.vcov, combinations))
+    std_error = np.sqrt(method.variances(combinations))
     df = method.degrees(combinations)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = estimate / std_error
@@ -73,6 +73,19 @@ def combination_tests(
         conf_low=estimate - margin,
         conf_high=estimate + margin,
     )
+
+
+def model_variances(fitted: Estimate, combinations: Array) -> Array:
+    """Model-based variances (k,) of linear combinations (k, p) of the coefficients.
+
+    Taken in the engine's basis, where columns have the size of their spread: on the user's, terms of 1e12 would cancel
+    for a predictor at 1e6.
+    """
+    solution, p = fitted.optimum.solution, combinations.shape[1]
+    scaled = combinations @ fitted.design.fixed.transform
+    covariance = fitted.scaled_sigma2 * np.linalg.inv(solution.w[:p, :p])
+    variances: Array = np.einsum("ki,ij,kj->k", scaled, covariance, scaled)
+    return variances
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,10 @@ class Satterthwaite:
     def vcov(self) -> Array:
         """(p, p) covariance matrix of the coefficients."""
         return self.fitted.vcov
+
+    def variances(self, contrasts: Array) -> Array:
+        """Of each contrast: (k, p) -> (k,)."""
+        return model_variances(self.fitted, contrasts)
 
     def degrees(self, contrasts: Array) -> Array:
         """Of each row's t test: (k, p) -> (k,)."""
@@ -124,6 +141,10 @@ class Normal:
     def vcov(self) -> Array:
         """(p, p) covariance matrix of the coefficients."""
         return self.fitted.vcov
+
+    def variances(self, contrasts: Array) -> Array:
+        """Of each contrast: (k, p) -> (k,)."""
+        return model_variances(self.fitted, contrasts)
 
     def degrees(self, contrasts: Array) -> Array:
         """Infinite."""

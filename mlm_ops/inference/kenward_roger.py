@@ -85,6 +85,12 @@ class KenwardRoger:
         relative = self._fitted.scaled_sigma2 * self.adjustment.adjusted
         return np.asarray(transform @ relative @ transform.T)
 
+    def variances(self, contrasts: Array) -> Array:
+        """Adjusted, of each contrast: (k, p) -> (k,)."""
+        inner = contrasts @ self._fitted.design.fixed.transform
+        relative = self._fitted.scaled_sigma2 * self.adjustment.adjusted
+        return np.asarray(np.einsum("kp,pr,kr->k", inner, relative, inner))
+
     def degrees(self, contrasts: Array) -> Array:
         """``2 / A`` with the relative variance A of each contrast's variance: (k, p) -> (k,)."""
         inner = contrasts @ self._fitted.design.fixed.transform

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.inference.fixed_effects import model_variances
 from mlm_ops.inference.new_rows import NewRows
 from mlm_ops.inference.random_effects import RandomEffects
 
@@ -44,7 +45,7 @@ def predict(fitted: Estimate, effects: Sequence[RandomEffects], rows: NewRows, k
     if kind == "marginal":
         x = rows.matrix(fitted.design.fixed.columns)
         return rows.frame.with_columns(
-            _numbers("prediction", x @ fitted.gamma), _numbers("std_error", _std_error(fitted, x))
+            _numbers("prediction", x @ fitted.gamma), _numbers("std_error", np.sqrt(model_variances(fitted, x)))
         )
     if kind == "conditional":
         prediction, new_group = _conditional(fitted, effects, rows)
@@ -55,19 +56,6 @@ def predict(fitted: Estimate, effects: Sequence[RandomEffects], rows: NewRows, k
 def _numbers(name: str, values: Array) -> pl.Series:
     """A column in which what is no number is null."""
     return pl.Series(name, values).fill_nan(None)
-
-
-def _std_error(fitted: Estimate, x: Array) -> Array:
-    """Standard errors (n,) of ``x' gamma``, from the model-based covariance matrix; a new observation's are larger.
-
-    Taken in the engine's basis, where columns have the size of their spread: on the user's, terms of 1e12 would cancel
-    for a predictor at 1e6.
-    """
-    solution, p = fitted.optimum.solution, x.shape[1]
-    scaled = x @ fitted.design.fixed.transform
-    covariance = fitted.scaled_sigma2 * np.linalg.inv(solution.w[:p, :p])
-    std_error: Array = np.sqrt(np.einsum("ni,ij,nj->n", scaled, covariance, scaled))
-    return std_error
 
 
 def _conditional(fitted: Estimate, effects: Sequence[RandomEffects], rows: NewRows) -> tuple[Array, NDArray[np.bool_]]:

@@ -80,6 +80,10 @@ class ClusterRobust:
     vcov: Array
     df: Array
 
+    def variances(self, contrasts: Array) -> Array:
+        """Of each contrast: (k, p) -> (k,)."""
+        return np.asarray(np.einsum("ki,ij,kj->k", contrasts, self.vcov, contrasts))
+
     def degrees(self, contrasts: Array) -> Array:
         """Degrees of freedom of the t test of each contrast: (k, p) -> (k,)."""
         if np.array_equal(contrasts, np.eye(len(self.df))):
@@ -145,6 +149,10 @@ class NormalRobust:
     def vcov(self) -> Array:
         """(p, p) covariance matrix, on the user's scale."""
         return self.robust.vcov
+
+    def variances(self, contrasts: Array) -> Array:
+        """Of each contrast: (k, p) -> (k,)."""
+        return self.robust.variances(contrasts)
 
     def degrees(self, contrasts: Array) -> Array:
         """Infinite."""

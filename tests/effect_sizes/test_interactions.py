@@ -155,6 +155,19 @@ def test_everywhere_is_said_of_the_data(fitted: Fit) -> None:
     assert by_student == ["everywhere within two standard deviations of the moderator's mean"]
 
 
+@pytest.mark.parametrize("df", ["satterthwaite", "kenward-roger"])
+def test_a_moderator_at_a_million_gives_the_same(df: Any) -> None:
+    """On the user's scale variances of 1e12 would cancel: errors would be off by 5e-4."""
+    data = pl.read_csv(HSB).with_columns(w=pl.col("ses").mean().over("school"))
+    formula = "mathach ~ within(ses) * w + (within(ses) | school)"
+    near, far = (mlm.fit(formula, data.with_columns(pl.col("w") + shift), df=df) for shift in (0.0, 1e6))
+    for name in ("estimate", "std_error", "df"):
+        ours, theirs = (fit.simple_slopes("within(ses)", "w")[name] for fit in (far, near))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8)
+    ours, theirs = (fit.johnson_neyman("within(ses)", "w")["high"].drop_nulls() for fit in (far, near))
+    np.testing.assert_allclose(ours - 1e6, theirs, rtol=1e-6)
+
+
 def test_contrasts_with_holm(fitted: Fit) -> None:
     wanted = {"contextual": {"between(ses)": 1, "within(ses)": -1}, "public": {"sector[Public]": 1}}
     table = fitted.contrasts(wanted)
