@@ -179,7 +179,7 @@ def wald_interval(fitted: Estimate, k: int, level: float = 0.95) -> tuple[float,
     taus = np.array([tau[0, 0] for tau in fitted.tau])
     total = taus.sum() + fitted.sigma2
     share = taus[k] / total
-    if fitted.optimum.singular:
+    if fitted.optimum.singular or share == 0:
         return None
     by_tau = np.array([derivative[:, 0, 0] for derivative in tau_derivatives(fitted)])
     by_sigma2 = np.zeros(by_tau.shape[1])
