@@ -72,7 +72,9 @@ class Fit(FitRecord):
 
     def r_squared(self, reference: Fit | None = None) -> pl.DataFrame:
         """Explained variance, one row a measure; with a reference, how each differs from that fit's."""
-        return tables.r_squared(self) if reference is None else tables.r_squared_changes(self, reference, "reference")
+        if reference is None:
+            return tables.r_squared(self)
+        return tables.r_squared_changes(self, reference, reference.model.text)
 
     def icc(self) -> pl.DataFrame:
         """One row a grouping factor: intraclass correlation with its interval, design effect, reliability."""

@@ -71,7 +71,7 @@ def intraclass_correlation(fitted: Estimate) -> float | None:
     if not fitted.tau or not _intercepts_alone(fitted):
         return None
     shared = float(sum(tau[0, 0] for tau in fitted.tau))
-    return shared / (shared + fitted.sigma2)
+    return shared / (shared + mean_residual_variance(fitted))
 
 
 def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffects]) -> list[Clustering]:

@@ -110,3 +110,15 @@ def test_naive_errors_are_those_of_least_squares() -> None:
     # sector is a school's: least squares takes 7185 students for so many schools
     assert found["std_error_ratio"][2] > 1.9
     assert plain.standard_errors().is_empty()
+
+
+def test_strata_count_by_their_rows() -> None:
+    data = pl.read_csv(reference.HERE / "data" / "orthodont.csv")
+    fitted = mlm.fit("distance ~ age + (1 | Subject)", data, residual="by(Sex)")
+    rows = data.group_by("Sex").len(name="rows")
+    sigma2 = fitted.variance_components.filter(group="residual").join(rows, left_on="term", right_on="Sex")
+    mean = (sigma2["estimate"] * sigma2["rows"]).sum() / data.height
+    tau = fitted.result.tau[0][0, 0]
+    assert fitted.icc()["icc"][0] == pytest.approx(tau / (tau + mean), rel=1e-12)
+    assert fitted.fit_statistics["icc"][0] == fitted.icc()["icc"][0]
+    assert fitted.icc()["conf_low"][0] is None
