@@ -14,6 +14,7 @@ from mlm_ops import tables
 from mlm_ops.errors import MlmError
 from mlm_ops.fitted import Estimator, Fit
 from mlm_ops.fitting import fit_model
+from mlm_ops.fitting_sem import fit_sem
 from mlm_ops.inference.comparison import Comparison, compare, same_fixed_part
 from mlm_ops.ladder import Ladder, climb
 from mlm_ops.language.strategy import WARNING
@@ -28,6 +29,7 @@ from mlm_ops.sql_text import identifier
 if TYPE_CHECKING:
     import duckdb
 
+    from mlm_ops.fitted_sem import SemFit
     from mlm_ops.language.analysis import Analysis
     from mlm_ops.language.model import Model
 
@@ -121,6 +123,13 @@ def model_tables(analysis: Analysis, name: str, fitted: Fit) -> dict[str, pl.Dat
     with _naming(f"analysis {analysis.analysis}, model {name}"):
         asked = tables.answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
     return drawn | {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in asked.items()}
+
+
+def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments) -> SemFit:
+    """Fit one structural equation model of an analysis to its moments."""
+    model, cluster = analysis.parsed_sem[name]
+    with _naming(f"analysis {analysis.analysis}, model {name} of sem"):
+        return fit_sem(model, moments, cluster, robust=analysis.sem[name].robust)
 
 
 @contextmanager
@@ -250,6 +259,7 @@ def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> A
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
     made = [model_tables(analysis, name, fitted) for name, fitted in fits.items()]
     made.append(compare_analysis(analysis, moments, fits))
+    made += [tables.sem_tables(name, fit_analysis_sem(analysis, name, moments)) for name in analysis.sem]
     if (climbed := climb_analysis(analysis, moments)) is not None:
         made.append(climbed[1])
     return AnalysisResult(moments, fits, _stacked(made))

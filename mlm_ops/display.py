@@ -54,10 +54,18 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("p_value", "p_value_mixture", "delta_aic", "delta_bic", "gain_fv", "singular"),
     ),
     "diagnostics": ("diagnostic", "group", "unit", "term", "estimate", "statistic", "df", "p_value", "flagged"),
+    "sem_fit": (
+        *("log_likelihood", "chi_square", "df", "p_value", "cfi", "tli", "rmsea", "srmr_within", "srmr_between"),
+        *("aic", "bic", "n_obs", "n_clusters", "converged", "singular"),
+    ),
+    "sem_parameters": (
+        *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
+        *("conf_low", "conf_high", "std_all"),
+    ),
     "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
 }
 #: The keys stand above the table; what is for copying is there by SQL.
-UNPRINTED = frozenset({"run_id", "analysis", "latex", "markdown", "lme4", "mplus"})
+UNPRINTED = frozenset({"run_id", "analysis", "latex", "markdown", "lme4", "mplus", "mermaid", "syntax"})
 #: Text that may go over several lines, and how narrow that may become; names and numbers stay whole.
 PROSE = frozenset(
     {"formula", "level_equations", "reduced_equation", "notes", "note", "reason", "n_groups", "data", "n_dropped"}

@@ -13,6 +13,7 @@ from scipy.special import gammaincc
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.model import GroupingFactor, group_name
+from mlm_ops.language.structural.syntax import SemModel
 from mlm_ops.structural.defined import DRAWS, Defined, delta_method, evaluate_definitions, label_values, monte_carlo
 from mlm_ops.structural.diagram import mermaid, svg
 from mlm_ops.structural.equations import level_equations
@@ -20,7 +21,6 @@ from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
 from mlm_ops.structural.mplus import mplus_input
 from mlm_ops.structural.reliability import Omega, omegas
-from mlm_ops.structural.syntax import SemModel
 from mlm_ops.tables import structural as tables
 
 Array = NDArray[np.float64]

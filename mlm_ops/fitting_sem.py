@@ -9,17 +9,17 @@ from mlm_ops.errors import MlmError
 from mlm_ops.fitted_sem import SemFit
 from mlm_ops.language.model import GroupingFactor
 from mlm_ops.language.robust import cluster_columns
+from mlm_ops.language.structural.parameters import moments_model, parameter_table
+from mlm_ops.language.structural.ready import written_out
+from mlm_ops.language.structural.syntax import SemModel, parse_sem
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.source import open_source
 from mlm_ops.structural.estimate import estimate_sem
 from mlm_ops.structural.identification import check_identified
 from mlm_ops.structural.matrices import build_structure
-from mlm_ops.structural.needs import check_columns, moments_model
-from mlm_ops.structural.parameters import parameter_table
-from mlm_ops.structural.ready import written_out
+from mlm_ops.structural.needs import check_columns
 from mlm_ops.structural.statistics import two_level_statistics
-from mlm_ops.structural.syntax import SemModel, parse_sem
 
 if TYPE_CHECKING:
     import duckdb
@@ -76,8 +76,8 @@ def fit_sem(model: SemModel, moments: Moments, cluster: GroupingFactor, *, robus
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched."""
     started = time.perf_counter()
     table = parameter_table(model)
+    check_identified(table, build_structure(table))
     statistics = two_level_statistics(table, moments, cluster)
-    check_identified(table, build_structure(table), statistics)
     estimate = estimate_sem(table, statistics)
     seconds = time.perf_counter() - started
     return SemFit(model, estimate, cluster, robust, seconds, moments.n_rows, dict(moments.n_dropped))

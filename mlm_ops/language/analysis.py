@@ -14,11 +14,14 @@ from mlm_ops.language.covariance import named_blocks, with_covariance
 from mlm_ops.language.faults import sentences
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.levels import is_level, level_text, parse_model
-from mlm_ops.language.model import Model
+from mlm_ops.language.model import GroupingFactor, Model
 from mlm_ops.language.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
 from mlm_ops.language.strategy import PHASES, Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
+from mlm_ops.language.structural.parameters import moments_model, parameter_table
+from mlm_ops.language.structural.ready import written_out
+from mlm_ops.language.structural.syntax import SemModel, parse_sem
 from mlm_ops.language.yaml_mapping import parse_mapping
 
 Estimator = Literal["reml", "ml"]
@@ -70,6 +73,18 @@ def _one_text(name: str, spec: Any) -> Any:
     return {"formula": text} | {key: content for key, content in spec.items() if key not in equations}
 
 
+class SemSpec(_Record):
+    """A two-level structural equation model of an analysis: its text, or one line of a ready model."""
+
+    model: str = Field(min_length=1)
+    cluster: str | None = None
+    robust: bool = False
+
+
+def _one_sem(spec: Any) -> Any:
+    return {"model": spec} if isinstance(spec, str) else spec
+
+
 class Analysis(_Record):
     """An analysis file.
 
@@ -77,7 +92,8 @@ class Analysis(_Record):
     ``cluster``, else by each model's top grouping factor, and in single-level regression by the last of ``levels``.
     ``partition`` is a column by whose values the moments are kept, so that only new and changed ones are read again.
     ``diagnostics`` names the models whose influential units and residuals are looked into. ``strategy`` says how models
-    are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule.
+    are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule. ``sem`` holds two-level
+    structural equation models, fitted from the same moments.
     """
 
     analysis: str = Field(min_length=1)
@@ -103,6 +119,7 @@ class Analysis(_Record):
     simple_slopes: Annotated[dict[str, tuple[SlopeQuestion, ...]], BeforeValidator(slope_questions)] = {}
     contrasts: Annotated[dict[str, dict[str, dict[str, float]]], BeforeValidator(contrast_questions)] = {}
     predictions: bool = True
+    sem: dict[str, Annotated[SemSpec, BeforeValidator(_one_sem)]] = Field(default_factory=dict)
 
     @field_validator("models", mode="before")
     @classmethod
@@ -206,9 +223,29 @@ class Analysis(_Record):
         return build_up(self.start, model, self.candidates, rule)
 
     @cached_property
+    def parsed_sem(self) -> dict[str, tuple[SemModel, GroupingFactor]]:
+        """Every structural equation model and the columns of its clusters."""
+        parsed = {}
+        for name, spec in self.sem.items():
+            cluster = cluster_columns(spec.cluster) or (self.level_columns if len(self.levels) == 1 else ())
+            if not cluster or not all(cluster):
+                raise AnalysisError(
+                    f"Model {name!r} of sem has no clusters. Got {len(self.levels)} levels; write cluster: with the "
+                    "column of the clusters."
+                )
+            try:
+                model = parse_sem(written_out(spec.model))
+                parameter_table(model)
+            except FormulaError as error:
+                raise AnalysisError(f"Model {name!r} of sem: {error}") from error
+            parsed[name] = model, tuple(cluster)
+        return parsed
+
+    @cached_property
     def scanned(self) -> tuple[Model, ...]:
         """Models that the moments have to serve: those of the file, and one with every candidate of the strategy."""
         listed = tuple(self.parsed.values())
+        listed += tuple(moments_model(parameter_table(model), by) for model, by in self.parsed_sem.values())
         if self.ladder is None or self.start is None:
             return listed
         largest = self.parsed[self.start]

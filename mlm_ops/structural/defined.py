@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.language.structural.parameters import ParameterTable
+from mlm_ops.language.structural.syntax import Definition
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
-from mlm_ops.structural.parameters import ParameterTable
-from mlm_ops.structural.syntax import Definition
 
 Array = NDArray[np.float64]
 Numbers = NDArray[Any]

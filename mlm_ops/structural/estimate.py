@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
+from mlm_ops.language.structural.parameters import ParameterTable
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import Numbers, Structure, build_structure
 from mlm_ops.structural.optimize import Optimum, minimise
-from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.starts import starting_values
 from mlm_ops.structural.statistics import TwoLevelStatistics
 
@@ -38,10 +39,10 @@ class SemEstimate:
         (k,) free parameters.
     vcov
         (k, k) covariance matrix by the observed information, null (NaN) for what is held or flat.
-    robust_vcov
-        (k, k) the sandwich of the clusters' scores (White 1982; Liang and Zeger 1986).
     undetermined
         (k,) coefficients of variables whose variance is zero: nothing determines them.
+    likelihood, moved
+        The likelihood that was searched, and the derivatives of `theta` by its parameters.
     """
 
     table: ParameterTable
@@ -50,8 +51,19 @@ class SemEstimate:
     optimum: Optimum
     theta: Array
     vcov: Array
-    robust_vcov: Array
     undetermined: Flags
+    likelihood: Likelihood
+    moved: Array
+
+    @cached_property
+    def robust_vcov(self) -> Array:
+        """(k, k) the sandwich of the clusters' scores (White 1982; Liang and Zeger 1986)."""
+        bread, determined = _inverse_curvature(self.optimum)
+        mean = self.structure.implied(self.optimum.theta).mean
+        free = np.flatnonzero(~self.optimum.held)
+        scores = self.likelihood.scores(self.optimum.evaluation, mean)[:, free]
+        sandwich = bread @ (scores.T @ scores) @ bread
+        return _transformed(_placed(sandwich, free, determined, self.table.n_free), self.moved)
 
     @property
     def log_likelihood(self) -> float:
@@ -83,14 +95,12 @@ def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEs
             "The likelihood cannot be computed where the search begins: a covariance matrix is not positive definite "
             "there. Look at the fixed values and starting values of the variances and covariances."
         ) from error
-    vcov, robust = _covariances(likelihood, optimum)
-    theta = optimum.theta
-    if recentre is not None:
-        moved = _complex_jacobian(recentre, theta)
-        vcov, robust = (_transformed(matrix, moved) for matrix in (vcov, robust))
-        theta = np.asarray(recentre(theta), dtype=float)
+    moved = np.eye(len(optimum.theta)) if recentre is None else _complex_jacobian(recentre, optimum.theta)
+    theta = optimum.theta if recentre is None else np.asarray(recentre(optimum.theta), dtype=float)
+    bread, determined = _inverse_curvature(optimum)
+    vcov = _transformed(_placed(2 * bread, np.flatnonzero(~optimum.held), determined, len(theta)), moved)
     undetermined = _undetermined(structure, theta, optimum)
-    return SemEstimate(table, statistics, structure, optimum, theta, vcov, robust, undetermined)
+    return SemEstimate(table, statistics, structure, optimum, theta, vcov, undetermined, likelihood, moved)
 
 
 def _recentring(
@@ -136,28 +146,23 @@ def _transformed(matrix: Array, moved: Array) -> Array:
     return np.asarray(found)
 
 
-def _covariances(likelihood: Likelihood, optimum: Optimum) -> tuple[Array, Array]:
-    """Twice the inverse Hessian of the deviance over what is not held, and the sandwich."""
-    k = len(optimum.theta)
-    empty = np.full((k, k), np.nan)
+def _inverse_curvature(optimum: Optimum) -> tuple[Array, Flags]:
+    """The inverse Hessian of the deviance over what is not held, and which of it is determined."""
     free = np.flatnonzero(~optimum.held)
-    if not len(free):
-        return empty, empty.copy()
     hessian = optimum.hessian[np.ix_(free, free)]
     diagonal = np.abs(np.diag(hessian))
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
     curved = values > _FLAT
     inverse = (vectors[:, curved] / values[curved]) @ vectors[:, curved].T / np.outer(scale, scale)
-    determined = np.abs(vectors[:, ~curved]).max(axis=1, initial=0.0) < 1e-4
-    mean = likelihood.structure.implied(optimum.theta).mean
-    scores = likelihood.scores(optimum.evaluation, mean)[:, free]
-    sandwich = inverse @ (scores.T @ scores) @ inverse
-    vcov, robust = empty, empty.copy()
-    kept = np.ix_(free[determined], free[determined])
-    own = np.ix_(determined, determined)
-    vcov[kept], robust[kept] = 2 * inverse[own], sandwich[own]
-    return vcov, robust
+    return inverse, np.abs(vectors[:, ~curved]).max(axis=1, initial=0.0) < 1e-4
+
+
+def _placed(matrix: Array, free: NDArray[np.int64], determined: Flags, k: int) -> Array:
+    """(k, k) with a matrix over the free parameters in its place, null where nothing is determined."""
+    found = np.full((k, k), np.nan)
+    found[np.ix_(free[determined], free[determined])] = matrix[np.ix_(determined, determined)]
+    return found
 
 
 def _undetermined(structure: Structure, theta: Array, optimum: Optimum) -> Flags:

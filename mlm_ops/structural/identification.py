@@ -10,17 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
+from mlm_ops.language.structural.parameters import ParameterTable
 from mlm_ops.structural.matrices import Structure
-from mlm_ops.structural.parameters import ParameterTable
-from mlm_ops.structural.starts import starting_values
-from mlm_ops.structural.statistics import TwoLevelStatistics
 
 Array = NDArray[np.float64]
 _POINTS = 3
 _RANK = 1e-8
 
 
-def check_identified(table: ParameterTable, structure: Structure, statistics: TwoLevelStatistics) -> None:
+def check_identified(table: ParameterTable, structure: Structure) -> None:
     """Refuse a model that no data determine.
 
     Raises
@@ -29,34 +27,28 @@ def check_identified(table: ParameterTable, structure: Structure, statistics: Tw
         With the parameters that can move together without any change in what the model implies.
     """
     moving: NDArray[np.bool_] | None = None
+    variances = [row.index for row in table.rows if row.is_variance and row.index is not None]
     for seed in range(1, _POINTS + 1):
-        theta = starting_values(table, statistics, seed)
-        theta += 0.1 * np.abs(theta).mean() * np.random.default_rng(seed).uniform(0.5, 1.5, len(theta))
-        here = _undetermined(structure, statistics, theta)
+        # of the order of one, whatever the data's units are: rank is a matter of the model's structure
+        rng = np.random.default_rng(seed)
+        theta = rng.uniform(0.2, 0.8, table.n_free)
+        theta[variances] = rng.uniform(0.8, 1.6, len(variances))
+        here = _undetermined(structure, theta)
         moving = here if moving is None else moving & here
         if not moving.any():
             return
     names = [name for name, moves in zip(table.names(), moving if moving is not None else (), strict=True) if moves]
-    known = len(statistics.columns)
     raise IdentificationError(
         f"The model is not identified: {', '.join(names)} can change together without any change in the covariances "
-        f"and means that it implies for its {known} variables. Fix one of them, or leave it out."
+        f"and means that it implies for its {len(table.columns)} variables. Fix one of them, or leave it out."
     )
 
 
-def _undetermined(structure: Structure, statistics: TwoLevelStatistics, theta: Array) -> NDArray[np.bool_]:
+def _undetermined(structure: Structure, theta: Array) -> NDArray[np.bool_]:
     """(k,) parameters with a part in a direction along which no implied moment changes."""
-    p = structure.n_row_level
     within, between, mean = structure.jacobian(theta)
-    scale = np.sqrt(np.maximum(np.diag(statistics.between_estimate), 0) + 1e-300)
-    scale[:p] = np.sqrt(scale[:p] ** 2 + np.diag(statistics.pooled_within))
-    own, (row, col) = np.tril_indices(p), np.tril_indices(structure.n_columns)
-    parts = (
-        within[:, own[0], own[1]] / (scale[own[0]] * scale[own[1]]),
-        between[:, row, col] / (scale[row] * scale[col]),
-        mean / scale,
-    )
-    derivatives = np.concatenate(parts, axis=1)
+    own, whole = np.tril_indices(structure.n_row_level), np.tril_indices(structure.n_columns)
+    derivatives = np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean], axis=1)
     norms = np.linalg.norm(derivatives, axis=1)
     found = norms == 0
     scaled = derivatives / np.where(found, 1.0, norms)[:, None]

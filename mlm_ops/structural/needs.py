@@ -1,18 +1,11 @@
-"""What a structural equation model asks of the scan, in the terms of the mixed models that it shares the scan with."""
+"""What a structural equation model demands of the columns, checked before the scan."""
 
 from __future__ import annotations
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, RandomBlock, Term, group_name
+from mlm_ops.language.model import GroupingFactor, group_name
+from mlm_ops.language.structural.parameters import ParameterTable
 from mlm_ops.moments.source import Source
-from mlm_ops.structural.parameters import ParameterTable
-
-
-def moments_model(table: ParameterTable, cluster: GroupingFactor) -> Model:
-    """A model whose moments are those of the columns: means, and cross-products of each pair that varies by row."""
-    first, *others = table.columns
-    terms = tuple(Term((Column(name),)) for name in others)
-    return Model(Column(first), (INTERCEPT, *terms), (RandomBlock((INTERCEPT,), cluster),))
 
 
 def check_columns(table: ParameterTable, cluster: GroupingFactor, source: Source) -> None:

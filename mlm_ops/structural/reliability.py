@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.language.structural.parameters import ParameterTable
+from mlm_ops.language.structural.syntax import BETWEEN, WITHIN
 from mlm_ops.structural.matrices import Numbers, Structure
-from mlm_ops.structural.parameters import ParameterTable
-from mlm_ops.structural.syntax import BETWEEN, WITHIN
 
 Array = NDArray[np.float64]
 _STEP = 1e-30

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.structural.parameters import Parameter, ParameterTable
+from mlm_ops.language.structural.parameters import Parameter, ParameterTable
+from mlm_ops.language.structural.syntax import BETWEEN, WITHIN
 from mlm_ops.structural.statistics import TwoLevelStatistics
-from mlm_ops.structural.syntax import BETWEEN, WITHIN
 
 Array = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.language.model import Column, GroupingFactor, group_name
+from mlm_ops.language.structural.parameters import ParameterTable
 from mlm_ops.moments.moments import Moments, pool
-from mlm_ops.structural.parameters import ParameterTable
 
 Array = NDArray[np.float64]
 

@@ -31,10 +31,12 @@ from mlm_ops.tables.interactions import (
 from mlm_ops.tables.ladder import LADDER_STEPS, ladder_steps
 from mlm_ops.tables.models import FIT_STATISTICS, MODELS, fit_statistics, models
 from mlm_ops.tables.nesting import ICC, STANDARD_ERRORS, icc, standard_errors
+from mlm_ops.tables.structural import SEM_FIT, SEM_PARAMETERS, sem_fit, sem_parameters
 from mlm_ops.tables.variance import VARIANCE_COMPONENTS, variance_components
 
 if TYPE_CHECKING:
     from mlm_ops.fitted import Fit
+    from mlm_ops.fitted_sem import SemFit
 
 __all__ = [
     "FIT_TABLES",
@@ -58,6 +60,7 @@ __all__ = [
     "r_squared",
     "r_squared_changes",
     "random_effects",
+    "sem_tables",
     "simple_slopes",
     "standard_errors",
     "variance_components",
@@ -79,6 +82,8 @@ TABLES: dict[str, Schema] = {
     "contrasts": CONTRASTS,
     "ladder_steps": LADDER_STEPS,
     "diagnostics": DIAGNOSTICS,
+    "sem_parameters": SEM_PARAMETERS,
+    "sem_fit": SEM_FIT,
     "models": MODELS,
 }
 
@@ -100,4 +105,10 @@ def fit_tables(name: str, fitted: Fit, *, diagnosed: bool = False) -> dict[str, 
     """Every result table of one fit, each with column ``model`` first; with its diagnostics if asked for."""
     drawn = FIT_TABLES | ({"diagnostics": diagnostics} if diagnosed else {})
     made = {table: draw(fitted) for table, draw in drawn.items()}
+    return {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in made.items()}
+
+
+def sem_tables(name: str, fitted: SemFit) -> dict[str, pl.DataFrame]:
+    """The result tables of one structural equation model, each with column ``model`` first."""
+    made = {"sem_parameters": sem_parameters(fitted), "sem_fit": sem_fit(fitted)}
     return {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in made.items()}

@@ -50,8 +50,8 @@ def build_analysis_assets(
     -------
     dg.Definitions
         Keys are ``<analysis>/moments``, ``<analysis>/models/<model>``, ``<analysis>/comparisons``,
-        ``<analysis>/ladder``, ``<analysis>/results`` and ``<analysis>/centered``. Merge them with
-        `dg.Definitions.merge`.
+        ``<analysis>/ladder``, ``<analysis>/sem/<model>``, ``<analysis>/results`` and
+        ``<analysis>/centered``. Merge them with `dg.Definitions.merge`.
 
     Raises
     ------
@@ -64,6 +64,7 @@ def build_analysis_assets(
         assets.append(_comparisons(plan))
     if analysis.ladder is not None:
         assets.append(_ladder(plan))
+    assets += [_sem(plan, name) for name in analysis.sem]
     assets.append(_results(plan))
     return dg.Definitions(assets=assets, asset_checks=[_agreement(plan)])
 
@@ -216,12 +217,45 @@ def _ladder(plan: Plan) -> dg.AssetsDefinition:
     return ladder
 
 
+def _sem(plan: Plan, name: str) -> dg.AssetsDefinition:
+    key, spec = plan.sem(name), plan.analysis.sem[name]
+
+    @dg.asset(
+        key=key,
+        deps=[plan.moments],
+        group_name=plan.group,
+        kinds={"python", "duckdb"},
+        code_version=plan.code_version(name, spec, plan.analysis.levels),
+        description=f"```\n{spec.model.strip()}\n```\n\nA two-level structural equation model, fitted from the moments "
+        "of the mixed models; its rows wait in the warehouse until they are published.",
+        metadata={SCHEMA: result_schema("sem_parameters")},
+        check_specs=[
+            dg.AssetCheckSpec(
+                "converged",
+                asset=key,
+                blocking=True,
+                description="The optimum was reached; otherwise nothing is published.",
+            ),
+            dg.AssetCheckSpec(
+                "not_singular", asset=key, description="No variance of the model is zero, and no correlation one."
+            ),
+        ],
+    )
+    def sem(warehouse: Warehouse) -> Result:
+        with warehouse.connection() as connection:
+            metadata, checks = steps.make_sem(connection, plan.analysis, name)
+        return Result(metadata=metadata, check_results=checks)
+
+    return sem
+
+
 def _results(plan: Plan) -> dg.AssetsDefinition:
     before: Sequence[dg.AssetKey] = plan.models
     if plan.analysis.compare:
         before = [plan.key("comparisons"), *before]
     if plan.analysis.ladder is not None:
         before = [plan.key("ladder"), *before]
+    before = [*before, *(plan.sem(name) for name in plan.analysis.sem)]
 
     @dg.asset(
         key=plan.key("results"),

@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from mlm_ops.fitted import Fit
+from mlm_ops.fitted_sem import SemFit
 from mlm_ops.moments.moments import Moments
 from mlm_ops.report import p_value
 
@@ -126,4 +127,25 @@ def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
         description=f"Model {model}: {findings}."
         if findings
         else f"Random effects and residual variances of model {model} look as the model assumes.",
+    )
+
+
+def sem_converged(fit: SemFit) -> dg.AssetCheckResult:
+    """Refuse a structural equation model whose search did not end at a minimum."""
+    decrement = fit.estimate.optimum.decrement
+    return dg.AssetCheckResult(
+        check_name="converged",
+        passed=fit.converged,
+        description=f"The deviance may still fall by {decrement:.2g}.",
+        metadata={"decrement": decrement},
+    )
+
+
+def sem_not_singular(fit: SemFit) -> dg.AssetCheckResult:
+    """Warn of a variance of zero or a correlation of one."""
+    return dg.AssetCheckResult(
+        check_name="not_singular",
+        passed=not fit.singular,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(fit.notes) or "All variances are positive.",
     )

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 #: By column, whatever the table.
 COLUMNS: dict[str, str] = {
+    "lhs": "Left side of a parameter, as lavaan has it",
+    "op": "=~ loading, ~ regression, ~~ (co)variance, ~1 intercept, := definition",
+    "rhs": "Right side of a parameter, as lavaan has it",
+    "label": "The parameter's label; equal labels are equal parameters",
+    "std_all": "Completely standardised estimate of the level",
+    "chi_square": "Likelihood ratio against the unrestricted model",
+    "cfi": "Comparative fit index",
+    "tli": "Tucker-Lewis index",
+    "rmsea": "Root mean square error of approximation",
+    "srmr_within": "Root mean square difference of correlations within clusters",
+    "srmr_between": "Root mean square difference of correlations between clusters",
+    "n_clusters": "Clusters that the model was fitted to",
+    "syntax": "The model's text",
+    "mermaid": "The path diagram as a Mermaid flowchart",
     "run_id": "Dagster's run that wrote the row",
     "analysis": "Name in the analysis file",
     "model": "Name of the model in the analysis file",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import dagster as dg
 import polars as pl
 
 from mlm_ops.fitted import Fit
+from mlm_ops.fitted_sem import SemFit
 from mlm_ops.plugins.dagster.column_descriptions import COLUMNS
 from mlm_ops.report import p_value
 from mlm_ops.tables import KEYS, TABLES, Schema
@@ -68,6 +70,32 @@ def model_metadata(formula: str, fit: Fit) -> Metadata:
     }
 
 
+def sem_metadata(fit: SemFit) -> Metadata:
+    """What the UI shows of a structural equation model: its diagram, equations, parameters and measures of fit."""
+    statistics = fit.fit_statistics.row(0, named=True)
+    picture = base64.b64encode(fit.diagram("svg").encode()).decode()
+    return {
+        "diagram": dg.MetadataValue.md(f"![Path diagram](data:image/svg+xml;base64,{picture})"),
+        "mermaid": _fenced("mermaid", fit.diagram("mermaid")),
+        "equations": _code(fit.equations()),
+        "mplus": _code(fit.equations("mplus")),
+        "parameters": dg.MetadataValue.md(markdown(fit.parameters)),
+        "dagster/row_count": dg.MetadataValue.int(fit.parameters.height),
+        "summary": dg.MetadataValue.text(_sem_summary(statistics)),
+        **({"notes": dg.MetadataValue.text("; ".join(fit.notes))} if fit.notes else {}),
+        **numbers(statistics),
+    }
+
+
+def _sem_summary(statistics: Mapping[str, object]) -> str:
+    parts = [f"log-likelihood {statistics['log_likelihood']:.2f}"]
+    if statistics["df"] and statistics["chi_square"] is not None:
+        parts.append(f"chi-square {statistics['chi_square']:.2f} on {statistics['df']} df")
+    if statistics["singular"]:
+        parts.append("singular")
+    return ", ".join(parts)
+
+
 def numbers(values: Mapping[str, object]) -> Metadata:
     """Keep the finite numbers of a row: metadata that the UI can plot; and its flags."""
     kept: Metadata = {}
@@ -97,6 +125,10 @@ def _cell(column: str, value: object) -> str:
             return p_value(value)
         return f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
     return str(value).replace("|", "\\|")
+
+
+def _fenced(language: str, text: str) -> dg.MetadataValue:
+    return dg.MetadataValue.md(f"```{language}\n{text}\n```")
 
 
 def _code(text: str) -> dg.MetadataValue:

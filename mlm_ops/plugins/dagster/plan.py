@@ -46,6 +46,10 @@ class Plan:
         """Keys of all models, in the order of the file."""
         return [self.model(name) for name in self.analysis.models]
 
+    def sem(self, name: str) -> dg.AssetKey:
+        """Key of one structural equation model."""
+        return self.key("sem", name)
+
     @property
     def compared(self) -> list[str]:
         """Models that a comparison names, in the order of the file."""
@@ -65,7 +69,7 @@ def make_plan(analysis: Analysis, upstream: dg.AssetKey | Sequence[str] | str | 
     AnalysisError
         A name that Dagster cannot take, or data that the analysis itself would overwrite.
     """
-    _require_plain([analysis.analysis, *analysis.models])
+    _require_plain([analysis.analysis, *analysis.models, *analysis.sem])
     _require_other_data(analysis)
     source = analysis.data.rpartition(".")[2].strip('"') if upstream is None else upstream
     return Plan(analysis, dg.AssetKey.from_coercible(source), group or analysis.analysis)

@@ -13,6 +13,7 @@ from mlm_ops.analyze import (
     climb_analysis,
     compare_analysis,
     fit_analysis_model,
+    fit_analysis_sem,
     keep_moments,
     model_tables,
     moments_table,
@@ -27,11 +28,19 @@ from mlm_ops.moments.centered import centered_columns, create_centered, disagree
 from mlm_ops.moments.persist import load_moments
 from mlm_ops.moments.source import open_source
 from mlm_ops.plugins.dagster import checks
-from mlm_ops.plugins.dagster.metadata import Metadata, markdown, model_metadata, numbers, relation_schema, result_schema
+from mlm_ops.plugins.dagster.metadata import (
+    Metadata,
+    markdown,
+    model_metadata,
+    numbers,
+    relation_schema,
+    result_schema,
+    sem_metadata,
+)
 from mlm_ops.prediction_views import create_prediction_view
 from mlm_ops.side_by_side import side_by_side
 from mlm_ops.store import Run, publish, read_staged, stage, stage_anew, write_run
-from mlm_ops.tables import TABLES
+from mlm_ops.tables import TABLES, sem_tables
 
 
 def centered_table(analysis: Analysis) -> str:
@@ -94,6 +103,14 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
         metadata["diagnostics"] = dg.MetadataValue.md(markdown(flagged) if flagged.height else "Nothing is flagged.")
         made += [checks.no_influential_unit(name, flagged), checks.assumptions(name, flagged)]
     return metadata, made
+
+
+def make_sem(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:
+    """Fit one structural equation model from the moments and leave its rows for the step that publishes."""
+    moments = load_moments(connection, moments_table(analysis))
+    fit = fit_analysis_sem(analysis, name, moments)
+    stage(connection, _structural(analysis), name, sem_tables(name, fit), moments.checksum)
+    return sem_metadata(fit), [checks.sem_converged(fit), checks.sem_not_singular(fit)]
 
 
 def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
@@ -193,6 +210,10 @@ def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[s
         ladder = read_staged(connection, _climbing(analysis))
         tables = {name: pl.concat([frame, ladder.tables[name]]) for name, frame in tables.items()}
         checksums |= ladder.checksums
+    if analysis.sem:
+        structural = read_staged(connection, _structural(analysis), list(analysis.sem))
+        tables = {name: pl.concat([frame, structural.tables[name]]) for name, frame in tables.items()}
+        checksums |= {f"sem {name}": found for name, found in structural.checksums.items()}
     stale = [name for name, found in checksums.items() if found != checksum]
     if stale:
         raise StoreError(
@@ -205,6 +226,11 @@ def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[s
 def _comparing(analysis: Analysis) -> str:
     """Comparisons are staged apart, so that fitting a model anew leaves them."""
     return f"{analysis.analysis} (comparisons)"
+
+
+def _structural(analysis: Analysis) -> str:
+    """Structural equation models are staged apart: one may be named as a mixed model is."""
+    return f"{analysis.analysis} (sem)"
 
 
 def _climbing(analysis: Analysis) -> str:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from mlm_ops.errors import FormulaError
+from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, RandomBlock, Term
 from mlm_ops.language.nearest import did_you_mean
+from mlm_ops.language.structural.syntax import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
-from mlm_ops.structural.syntax import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
 
 FUNCTIONS = ("exp", "log", "sqrt", "abs")
 
@@ -116,6 +117,11 @@ def parameter_table(model: SemModel) -> ParameterTable:
                 f"{name!r} is latent at one level and not at the other. Give it indicators there too ({name} =~ …), or "
                 "another name."
             )
+    for item in model.items:
+        if item.op == "~~" and item.lhs == item.rhs and item.fixed is not None and item.fixed < 0:
+            raise FormulaError(
+                f"A variance is zero or positive. Got {item.fixed:g} for {item.lhs!r}; fix it to another."
+            )
     both = frozenset(within.observed) & frozenset(between.observed)
     items = [
         *_with_defaults(model.at(WITHIN), within, frozenset(both)),
@@ -124,6 +130,13 @@ def parameter_table(model: SemModel) -> ParameterTable:
     rows, n_free = _numbered(items)
     _check_definitions(model.definitions, {row.label for row in rows if row.label})
     return ParameterTable(rows, within, between, model.definitions, n_free)
+
+
+def moments_model(table: ParameterTable, cluster: GroupingFactor) -> Model:
+    """A model whose moments are those of the columns: means, and cross-products of each pair that varies by row."""
+    first, *others = table.columns
+    terms = tuple(Term((Column(name),)) for name in others)
+    return Model(Column(first), (INTERCEPT, *terms), (RandomBlock((INTERCEPT,), cluster),))
 
 
 def saturated_table(table: ParameterTable) -> ParameterTable:
