@@ -246,7 +246,8 @@ def _one_way(moments: Moments, fitted: Estimate) -> tuple[float, float, int, flo
     if size < 2 or (n != size).any():
         return None
     # [Z X y] of the engine: X is the constant up to its sign
-    with_one, squared = (np.bincount(level.codes, design.products[row, -1], groups) for row in (-2, -1))
+    rows = design.cross.block(slice(-2, None), slice(-1, None))[:, 0]
+    with_one, squared = (np.bincount(level.codes, row, groups) for row in rows)
     between = float((with_one**2 / size).sum() - with_one.sum() ** 2 / design.n_obs)
     within = float(squared.sum() - (with_one**2 / size).sum())
     return between / (groups - 1), within / (groups * (size - 1)), groups, size

@@ -40,7 +40,8 @@ def without_nesting(fitted: Estimate) -> Naive:
     """
     design = fitted.design
     effects = sum(level.size for level in design.levels)
-    plain = replace(design, levels=(), products=design.products[effects:, effects:], residual=None, clusters=None)
+    fixed = replace(design.cross, combination=design.cross.combination[:, effects:])
+    plain = replace(design, levels=(), cross=fixed, residual=None, clusters=None)
     regression = estimate(plain, reml=True)
     robust = None
     if design.nested:

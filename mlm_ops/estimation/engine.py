@@ -13,6 +13,7 @@ from mlm_ops.estimation.adjoint import expected_information, pull_back, pull_bac
 from mlm_ops.estimation.crossed import build_cross
 from mlm_ops.estimation.nested import Elimination, Nest, build_nest, eliminate
 from mlm_ops.estimation.stacked import Array
+from mlm_ops.moments.products import CrossProducts
 
 
 class Engine(Protocol):
@@ -106,13 +107,15 @@ class NestedEngine:
         return found[::-1]
 
 
-def build_engine(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]], *, nested: bool) -> Engine:
+def build_engine(
+    cross: CrossProducts, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]], *, nested: bool
+) -> Engine:
     """The engine for a design.
 
     Parameters
     ----------
-    products
-        (m, m, cells) cross-products of ``[Z_1 | Z_2 | … | X y]``.
+    cross
+        Cross-products of the m columns ``[Z_1 | Z_2 | … | X y]`` in each cell.
     sizes
         Random effects a unit of each factor, the factor with most units first.
     codes
@@ -121,6 +124,6 @@ def build_engine(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[
         Whether each factor's units lie in those of the next.
     """
     if nested:
-        nest, orders = build_nest(products, sizes, codes)
+        nest, orders = build_nest(cross, sizes, codes)
         return NestedEngine(nest, tuple(orders))
-    return build_cross(products, sizes, codes)
+    return build_cross(cross.full, sizes, codes)

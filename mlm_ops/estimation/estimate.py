@@ -16,6 +16,7 @@ from mlm_ops.estimation.engine import Engine, build_engine
 from mlm_ops.estimation.optimize import Optimum, minimise
 from mlm_ops.estimation.residual import combined
 from mlm_ops.moments.design import BlockDesign, Design
+from mlm_ops.moments.products import CrossProducts
 
 Array = NDArray[np.float64]
 
@@ -62,10 +63,14 @@ class Estimate:
         return tuple(block for level in self.design.levels for block in level.blocks)
 
     @property
+    def cross(self) -> CrossProducts:
+        """Of the m columns ``[Z_1 | Z_2 | … | X y]``, in units of the residual variance sigma2."""
+        return _cross(self.design, self.optimum.solution.rho)
+
+    @property
     def products(self) -> Array:
-        """(m, m, cells) cross-products of ``[Z_1 | Z_2 | … | X y]``, in units of the residual variance sigma2."""
-        residual = self.design.residual
-        return self.design.products if residual is None else combined(residual, self.optimum.solution.rho)
+        """(m, m, cells): `cross` written out."""
+        return self.cross.full
 
     @property
     def n_parameters(self) -> int:
@@ -111,8 +116,7 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
     codes = [level.codes for level in design.levels]
 
     def engine_of(rho: Array) -> Engine:
-        products = design.products if design.residual is None else combined(design.residual, rho)
-        return build_engine(products, sizes, codes, nested=design.nested)
+        return build_engine(_cross(design, rho), sizes, codes, nested=design.nested)
 
     blocks = make_blocks([[(len(b.columns), _structure(b)) for b in level.blocks] for level in design.levels])
     profiled = not any(block.known for block in blocks)
@@ -150,10 +154,15 @@ def _structure(block: BlockDesign) -> Covariance:
     return Known(root)
 
 
+def _cross(design: Design, rho: Array) -> CrossProducts:
+    """Cross-products weighted by the residual structure."""
+    return design.cross if design.residual is None else CrossProducts.of(combined(design.residual, rho))
+
+
 def _check_residual(design: Design, criterion: Criterion) -> None:
     """Refuse an outcome that lies in the span of the predictors: regression leaves nothing of it."""
     fixed = slice(sum(criterion.engine.sizes), None)
-    w = design.products[fixed, fixed].sum(axis=2)
+    w = design.cross.total[fixed, fixed]
     residual = w[-1, -1] - w[-1, :-1] @ np.linalg.solve(w[:-1, :-1], w[:-1, -1])
     if residual <= _PERFECT_FIT * w[-1, -1]:
         raise IdentificationError(

@@ -15,7 +15,7 @@ matrix products. With ``L L' = I + Lambda' A Lambda``, ``R = L^-1 Lambda' B`` an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.stacked import cholesky, inverse, left, minus_products, solve_lower, solve_upper
+from mlm_ops.moments.products import CrossProducts
 
 Array = NDArray[Any]
 """Float, or complex where an exact derivative is taken along the imaginary axis."""
@@ -135,14 +136,14 @@ class Elimination:
 
 
 def build_nest(
-    products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]], top: NDArray[np.int64] | None = None
+    cross: CrossProducts, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]], top: NDArray[np.int64] | None = None
 ) -> tuple[Nest, list[Any]]:
     """Lay out cross-products for elimination.
 
     Parameters
     ----------
-    products
-        (m, m, J) cross-products of ``[Z_1 | Z_2 | … | X y]`` in the units of the lowest level.
+    cross
+        Cross-products of the m columns ``[Z_1 | Z_2 | … | X y]`` in the J units of the lowest level.
     sizes
         Random effects q of a unit, lowest level first.
     codes
@@ -156,7 +157,7 @@ def build_nest(
         The nest, and for each level the permutation that sorts its units by parent.
     """
     if top is None:
-        top = np.zeros(products.shape[2], dtype=np.int64)
+        top = np.zeros(cross.cells, dtype=np.int64)
     firsts = [np.unique(here, return_index=True)[1] for here in codes]
     parents = [above[first] for above, first in zip([*codes[1:], top], firsts, strict=False)]
     rungs, orders = [], []
@@ -174,13 +175,14 @@ def build_nest(
     rungs.reverse()
     orders.reverse()
     if not rungs:
-        return Nest((), products[:0, :0], products[:0], products.sum(axis=2, keepdims=True)), []
-    q = rungs[0].size
-    if not (orders[0] == np.arange(products.shape[2])).all():
-        products = products[:, :, orders[0]]
-    c = np.add.reduceat(products[q:, q:], rungs[0].starts, axis=2)
-    nest = Nest(tuple(rungs), np.ascontiguousarray(products[:q, :q]), np.ascontiguousarray(products[:q, q:]), c)
-    return nest, orders
+        none = np.empty((0, 0, cross.cells))
+        return Nest((), none, none, cross.total[:, :, None]), []
+    if not (orders[0] == np.arange(cross.cells)).all():
+        cross = replace(cross, elements=cross.elements[:, orders[0]])
+    own, rest, starts = slice(0, rungs[0].size), slice(rungs[0].size, None), rungs[0].starts
+    one_parent = len(starts) == 1
+    c = cross.total[rest, rest, None] if one_parent else np.add.reduceat(cross.block(rest, rest), starts, axis=2)
+    return Nest(tuple(rungs), cross.block(own, own), cross.block(own, rest), c), orders
 
 
 def eliminate(nest: Nest, lams: Sequence[Array]) -> tuple[Array, Any, list[Elimination]]:

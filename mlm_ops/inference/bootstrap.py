@@ -26,6 +26,7 @@ from mlm_ops.estimation.estimate import Estimate, estimate
 from mlm_ops.estimation.residual import ratios
 from mlm_ops.inference.parameters import Intervals, Parameter, parameters, values
 from mlm_ops.moments.design import Design
+from mlm_ops.moments.products import CrossProducts
 
 Array = NDArray[np.float64]
 
@@ -212,5 +213,6 @@ def _with_products(fitted: Estimate, drawn: Array) -> Design:
     """The design with other cross-products, (S, m, m, C)."""
     residual = fitted.design.residual
     if residual is None or not len(fitted.optimum.solution.rho):
-        return replace(fitted.design, products=drawn[0], residual=None)
-    return replace(fitted.design, products=drawn.sum(axis=0), residual=replace(residual, products=drawn))
+        return replace(fitted.design, cross=CrossProducts.of(drawn[0]), residual=None)
+    cross = CrossProducts.of(drawn.sum(axis=0))
+    return replace(fitted.design, cross=cross, residual=replace(residual, products=drawn))

@@ -113,7 +113,7 @@ def _layout(fitted: Estimate, clusters: Clusters) -> _Layout:
 def _change_of_columns(fitted: Estimate) -> Array:
     """(m, m): ``[Z_1 | Z_2 | … | X y]`` -> ``[Z_1 Lambda_1 | Z_2 Lambda_2 | … | X rotated, y - X beta]``."""
     beta = fitted.optimum.solution.beta
-    p, m = len(beta), len(fitted.products)
+    p, m = len(beta), len(fitted.cross.total)
     change = np.zeros((m, m))
     lams = fitted.criterion.factors(fitted.optimum.theta)
     first = 0

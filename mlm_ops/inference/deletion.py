@@ -59,7 +59,7 @@ def one_step(fitted: Estimate, moments: Moments) -> Deletions | None:
         return None
     top = design.levels[-1]
     codes = [level.codes for level in design.levels]
-    nest, _ = build_nest(fitted.products, [level.size for level in design.levels], codes, top.codes)
+    nest, _ = build_nest(fitted.cross, [level.size for level in design.levels], codes, top.codes)
     size = np.bincount(moments.units_of(top.group)[0], moments.n, len(top.labels)).astype(float)
     theta = fitted.optimum.theta
     w, _ = _contributions(nest, criterion, theta)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.nested import Array, Nest, build_nest
 from mlm_ops.inference.information import Direction, Sums
 from mlm_ops.inference.information_nested import STEP, Step, climb, conditional_effects, contract, descend
+from mlm_ops.moments.products import CrossProducts
 
 
 def stratified_levels(
@@ -48,7 +49,7 @@ def stratified_levels(
     n_fixed = products.shape[1] - sum(sizes)
 
     def nest_of(v: Array) -> tuple[Nest, NDArray[np.int64]]:
-        nest, orders = build_nest(np.tensordot(1.0 / v, products, axes=1), sizes, codes)
+        nest, orders = build_nest(CrossProducts.of(np.tensordot(1.0 / v, products, axes=1)), sizes, codes)
         return nest, orders[0] if orders else np.arange(products.shape[3])
 
     def derivatives(steps: list[Step], v: Array) -> tuple[Array, Array]:

@@ -160,17 +160,17 @@ def adjust(fitted: Estimate) -> Adjustment:
 
 def information_sums(fitted: Estimate, directions: list[Direction]) -> Sums:
     """Traces and cross-products of the fitted model: by unit, level by level, or dense for crossed factors."""
-    design, products = fitted.design, fitted.products
+    design = fitted.design
     lams = fitted.criterion.factors(fitted.optimum.theta)
     codes = [level.codes for level in design.levels]
     n_fixed = len(fitted.gamma)
     if not lams:
-        return _no_random(products[:n_fixed, :n_fixed].sum(axis=2))
+        return _no_random(fitted.cross.total[:n_fixed, :n_fixed])
     if not design.nested:
-        return crossed_factors(products, codes, lams, directions, n_fixed)
+        return crossed_factors(fitted.products, codes, lams, directions, n_fixed)
     if len(lams) == 1:
-        return single_level(products, lams[0], directions, n_fixed)
-    return nested_levels(build_nest(products, [len(lam) for lam in lams], codes)[0], lams, directions)
+        return single_level(fitted.products, lams[0], directions, n_fixed)
+    return nested_levels(build_nest(fitted.cross, [len(lam) for lam in lams], codes)[0], lams, directions)
 
 
 def _stratified_sums(fitted: Estimate, directions: list[Direction]) -> Sums:

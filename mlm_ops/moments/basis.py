@@ -108,16 +108,16 @@ def element_products(basis: Basis, observed: Observations, codes: Codes, size: i
     Returns
     -------
     Array
-        (elements, elements, size).
+        (E (E + 1) / 2, size), lower triangle by rows.
     """
     evaluator, elements = basis.evaluator, basis.elements
     means = [observed.means(evaluator, evaluator.mean(polynomial)) for polynomial in elements]
     as_they_are = size == len(codes) and bool((codes == np.arange(size)).all())
-    result = np.empty((len(elements), len(elements), size))
-    for i, first in enumerate(elements):
-        for j, second in enumerate(elements[: i + 1]):
-            value = observed.products(evaluator, evaluator.scatter(first, second), means[i], means[j])
-            result[i, j] = result[j, i] = value if as_they_are else np.bincount(codes, value, size)
+    pairs = [(i, j) for i in range(len(elements)) for j in range(i + 1)]
+    result = np.empty((len(pairs), size))
+    for row, (i, j) in zip(result, pairs, strict=True):
+        value = observed.products(evaluator, evaluator.scatter(elements[i], elements[j]), means[i], means[j])
+        row[:] = value if as_they_are else np.bincount(codes, value, size)
     return result
 
 

@@ -22,6 +22,7 @@ from mlm_ops.moments.grouping import Factor, cells_of, grouping_factors, meaning
 from mlm_ops.moments.identification import check_given, check_identified, check_outcome, check_parameters, check_stated
 from mlm_ops.moments.moments import Codes, Moments
 from mlm_ops.moments.polynomial import Evaluator, Polynomial
+from mlm_ops.moments.products import CrossProducts, unpack
 from mlm_ops.moments.residual import ResidualDesign, design_residual
 from mlm_ops.moments.split import Split, check_split, observations
 
@@ -102,8 +103,8 @@ class Design:
     ----------
     levels
         Grouping factors, the one with most units first; none for single-level regression.
-    products
-        (m, m, cells): cross-products of ``[Z_1 | Z_2 | … | X y]`` in each cell.
+    cross
+        Cross-products of the m columns ``[Z_1 | Z_2 | … | X y]`` in each cell.
     n_obs
         Independent observations: rows N; N - J for an outcome within J groups, J for one between them.
     split
@@ -119,7 +120,7 @@ class Design:
 
     fixed: FixedDesign
     levels: tuple[LevelDesign, ...]
-    products: Array
+    cross: CrossProducts
     n_obs: int
     outcome_scale: float
     variable_levels: dict[Variable, int]
@@ -131,6 +132,11 @@ class Design:
     def n_rows(self) -> int:
         """Rows, or group means, that the observations are made of: N where n_obs is N - J."""
         return self.n_obs + (self.split.size if self.split is not None and self.split.part == "within" else 0)
+
+    @property
+    def products(self) -> Array:
+        """(m, m, cells): `cross` written out."""
+        return self.cross.full
 
     @property
     def nested(self) -> bool:
@@ -169,7 +175,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     factors, clustered = observed.of(factors), observed.of(clustered)
     cells, first = cells_of([*factors, *clustered], len(observed.units))
     elements, n_obs = element_products(basis, observed, cells, len(first)), observed.n_obs
-    totals = elements.sum(axis=2)
+    totals = unpack(elements.sum(axis=1))
     present = np.diag(totals) > 0
 
     wanted = basis.matrix(fixed, present)
@@ -197,7 +203,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
             log_determinant=float(np.linalg.slogdet(change.transform)[1]) if kept else 0.0,
         ),
         levels=levels,
-        products=_combine(elements, combination),
+        cross=CrossProducts(elements, combination),
         n_obs=n_obs,
         split=observed.split,
         outcome_scale=scale,
@@ -235,21 +241,6 @@ def _levels(
         )
         levels.append(LevelDesign(factor.group, factor.labels, factor.codes[first], blocks))
     return tuple(levels)
-
-
-def _combine(elements: Array, combination: Array) -> Array:
-    """(elements, elements, J) -> (m, m, J); a column that is one element is copied, not multiplied out."""
-    m = combination.shape[1]
-    terms = [[(int(a), combination[a, i]) for a in np.flatnonzero(combination[:, i])] for i in range(m)]
-    result = np.empty((m, m, elements.shape[2]))
-    for i in range(m):
-        for j in range(i + 1):
-            pairs = [(left * right, elements[a, b]) for a, left in terms[i] for b, right in terms[j]]
-            np.multiply(pairs[0][1], pairs[0][0], out=result[i, j])
-            for weight, element in pairs[1:]:
-                result[i, j] += weight * element
-            result[j, i] = result[i, j]
-    return result
 
 
 def _residual(

@@ -99,7 +99,7 @@ def check_identified(design: Design) -> None:
                     "terms or a grouping factor with more rows in each unit."
                 )
             here = slice(start, start + q)
-            z = design.products[here, here].sum(axis=2)
+            z = design.cross.total[here, here]
             if (given or block.covariance == "unstructured") and np.linalg.eigvalsh(z)[0] < 1e-12 * design.n_obs:
                 names = ", ".join(c.name for c in block.columns)
                 raise IdentificationError(
