@@ -26,6 +26,16 @@ from mlm_ops.tables import structural as tables
 Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class ContextualEffect:
+    """Slopes within and between clusters, their difference, and its standard error."""
+
+    within: float
+    between: float
+    estimate: float
+    std_error: float
+
+
 @dataclass(frozen=True, repr=False)
 class SemFit:
     """A fitted two-level structural equation model.
@@ -44,6 +54,8 @@ class SemFit:
         Of estimation, without the scan.
     n_rows, n_dropped
         Rows that the data held, and how many of them miss a value, by column.
+    observed
+        The same contextual effect by observed cluster means, for the ready model ``contextual``.
     """
 
     model: SemModel
@@ -53,6 +65,7 @@ class SemFit:
     seconds: float
     n_rows: int
     n_dropped: dict[str, int]
+    observed: ContextualEffect | None = None
 
     @property
     def parameters(self) -> pl.DataFrame:
@@ -129,6 +142,17 @@ class SemFit:
             raise MlmError(f"An interval has a level between 0 and 1 and two draws or more. Got {level} and {draws}.")
         limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
         return tables.sem_defined(self, *limits)
+
+    @property
+    def contextual(self) -> pl.DataFrame:
+        """The contextual effect by latent and, beside it, by observed cluster means; no rows for other models."""
+        if self.observed is None:
+            return tables.sem_contextual({})
+        effect = self.parameters.filter(pl.col("lhs") == "contextual").row(0, named=True)
+        slopes = label_values(self.estimate.table, self.estimate.theta)
+        within, between = (float(slopes[label]) for label in ("within", "between"))
+        latent = ContextualEffect(within, between, effect["estimate"], effect["std_error"])
+        return tables.sem_contextual({"latent": latent, "observed": self.observed})
 
     def compare(self, larger: SemFit) -> pl.DataFrame:
         """Likelihood ratio test of this model against a larger one that it is a restriction of.

@@ -6,12 +6,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import MlmError
-from mlm_ops.fitted_sem import SemFit
-from mlm_ops.language.model import GroupingFactor
+from mlm_ops.fitted_sem import ContextualEffect, SemFit
+from mlm_ops.fitting import fit_model
+from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.language.robust import cluster_columns
 from mlm_ops.language.structural.parameters import moments_model, parameter_table
 from mlm_ops.language.structural.ready import written_out
-from mlm_ops.language.structural.syntax import SemModel, parse_sem
+from mlm_ops.language.structural.syntax import WITHIN, SemModel, parse_sem
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.source import open_source
@@ -80,4 +82,24 @@ def fit_sem(model: SemModel, moments: Moments, cluster: GroupingFactor, *, robus
     statistics = two_level_statistics(table, moments, cluster)
     estimate = estimate_sem(table, statistics)
     seconds = time.perf_counter() - started
-    return SemFit(model, estimate, cluster, robust, seconds, moments.n_rows, dict(moments.n_dropped))
+    dropped, observed = dict(moments.n_dropped), _observed_means(model, moments, cluster)
+    return SemFit(model, estimate, cluster, robust, seconds, moments.n_rows, dropped, observed)
+
+
+def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) -> ContextualEffect | None:
+    """The ready model ``contextual`` with observed cluster means: a mixed model of the same moments."""
+    rows = [item for item in model.at(WITHIN) if item.op == "~"]
+    if len({item.lhs for item in rows}) != 1 or [d.name for d in model.definitions] != ["contextual"]:
+        return None
+    line = f"contextual: {rows[0].lhs} ~ {' + '.join(item.rhs for item in rows)}"
+    if model != parse_sem(written_out(line)):
+        return None
+    terms = "".join(f" + {item.rhs} + between({item.rhs})" for item in rows)
+    mixed = parse_formula(f"{rows[0].lhs} ~ 1{terms} + (1 | {group_name(cluster)})")
+    fitted = fit_model(mixed, moments, estimator="ml", df="none").fixed_effects
+    slopes = {row["term"]: row for row in fitted.iter_rows(named=True)}
+    within, effect = slopes.get(rows[0].rhs), slopes.get(f"between({rows[0].rhs})")
+    if within is None or effect is None:
+        return None
+    between = within["estimate"] + effect["estimate"]
+    return ContextualEffect(within["estimate"], between, effect["estimate"], effect["std_error"])

@@ -33,6 +33,9 @@ def describe(fitted: SemFit) -> str:
         )
         if len(rows):
             lines += ["", title, _parameters(rows)]
+    if fitted.observed is not None:
+        beside = f"{number(fitted.observed.estimate)} (std. error {number(fitted.observed.std_error)})"
+        lines.append(f"  with observed instead of latent cluster means: {beside}")
     lines += ["", _measures(statistics), *([f"ICC: {icc}"] if icc else [])]
     return "\n".join([*lines, *(f"Note: {note}." for note in fitted.notes)])
 

@@ -21,7 +21,10 @@ def mplus_input(table: ParameterTable, cluster: str) -> str:
     lines += _list("WITHIN", within_only) + _list("BETWEEN", list(table.between_only))
     lines += ["ANALYSIS:", "  TYPE = TWOLEVEL;", "  ESTIMATOR = ML;", "MODEL:"]
     for level, title in ((WITHIN, "%WITHIN%"), (BETWEEN, "%BETWEEN%")):
-        lines += [f"  {title}", *(f"    {_statement(row)};" for row in table.at(level) if _is_stated(table, row))]
+        lines += [
+            f"  {title}",
+            *(f"    {_statement(table, row)};" for row in table.at(level) if _is_stated(table, row)),
+        ]
     if table.definitions:
         names = " ".join(definition.name for definition in table.definitions)
         lines += ["MODEL CONSTRAINT:", f"  NEW({names});"]
@@ -41,17 +44,21 @@ def _is_stated(table: ParameterTable, row: Parameter) -> bool:
     return row.op != "~1" or row.lhs not in (*table.both, *table.within.latent) or row.level == BETWEEN
 
 
-def _statement(row: Parameter) -> str:
+def _statement(table: ParameterTable, row: Parameter) -> str:
+    # Mplus tells latent variables of the two levels apart by their names alone
+    shared = set(table.within.latent) & set(table.between.latent)
+    suffix = "w" if row.level == WITHIN else "b"
+    lhs, rhs = (f"{name}_{suffix}" if name in shared else name for name in (row.lhs, row.rhs))
     value = f"@{number_text(row.value)}" if row.index is None else "*"
     label = f" ({row.label})" if row.label else ""
     match row.op:
         case "=~":
-            return f"{row.lhs} BY {row.rhs}{value}{label}"
+            return f"{lhs} BY {rhs}{value}{label}"
         case "~":
-            return f"{row.lhs} ON {row.rhs}{value}{label}"
+            return f"{lhs} ON {rhs}{value}{label}"
         case "~1":
-            return f"[{row.lhs}{value}]{label}"
+            return f"[{lhs}{value}]{label}"
         case _ if row.is_variance:
-            return f"{row.lhs}{value}{label}"
+            return f"{lhs}{value}{label}"
         case _:
-            return f"{row.lhs} WITH {row.rhs}{value}{label}"
+            return f"{lhs} WITH {rhs}{value}{label}"

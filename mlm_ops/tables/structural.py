@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from mlm_ops.structural.standardized import r_squared, standardized
 from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
 
 if TYPE_CHECKING:
-    from mlm_ops.fitted_sem import SemFit
+    from mlm_ops.fitted_sem import ContextualEffect, SemFit
 
 NORMAL_975 = 1.959963984540054
 
@@ -158,6 +159,13 @@ def sem_icc(fitted: SemFit) -> pl.DataFrame:
     """One row a row-level variable: the between share of its variance in the unrestricted model."""
     icc = fitted.measures.icc
     return frame({"variable": TEXT, "icc": REAL}, {"variable": list(icc), "icc": list(icc.values())})
+
+
+def sem_contextual(effects: Mapping[str, ContextualEffect]) -> pl.DataFrame:
+    """One row a kind of cluster means."""
+    schema: Schema = {"means": TEXT, **dict.fromkeys(("within", "between", "estimate", "std_error"), REAL)}
+    columns = {name: [getattr(effect, name) for effect in effects.values()] for name in list(schema)[1:]}
+    return frame(schema, {"means": list(effects), **columns})
 
 
 def sem_comparison(chi_square: float, df: int, p_value: float) -> pl.DataFrame:

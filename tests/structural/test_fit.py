@@ -256,3 +256,33 @@ def test_latent_means_of_simulated_data_are_nearer_to_the_truth():
     found = contextual(simulated(1, clusters=3000))
     assert found["manifest"][0] == pytest.approx(0.25, abs=0.06)
     assert found["latent"][0] == pytest.approx(0.7, abs=3.5 * found["latent"][1])
+
+
+def test_the_manifest_contextual_effect_stands_beside_the_latent_one():
+    """lme4's, by observed means, is part of the reference."""
+    found = mlm.sem("contextual: mathach ~ ses", data("hsb"), cluster="school")
+    latent, observed = found.contextual.iter_rows(named=True)
+    theirs = case("ctx_hsb")["comparison"]
+    assert latent["estimate"] == pytest.approx(3.9041133, abs=1e-6)
+    assert observed["estimate"] == pytest.approx(theirs["contextual"], abs=1e-5)
+    assert observed["std_error"] == pytest.approx(theirs["se_contextual"], rel=1e-5)
+    assert "with observed instead of latent cluster means: 3.674 (std. error 0.3754)" in str(found)
+    assert fitted("ctx_hsb").contextual.is_empty()
+
+
+def test_latent_variables_of_one_name_are_two_in_mplus():
+    found = mlm.sem("cfa: f =~ y1 + y2 + y3", data("demo_twolevel"), cluster="cluster").equations("mplus")
+    assert "f_w BY y1@1;" in found
+    assert "f_b BY y1@1;" in found
+
+
+@pytest.mark.soak
+def test_coverage_over_many_data_sets():
+    """Lüdtke et al. (2008): intervals by observed means miss the truth, those by latent means do not."""
+    from tests.structural.simulate_luedtke import summary
+
+    found = summary(500)
+    assert found["manifest"]["coverage"] < 0.01
+    # three standard errors of a proportion of 500
+    assert found["latent"]["coverage"] == pytest.approx(0.95, abs=0.03)
+    assert found["latent"]["mean"] == pytest.approx(0.7, abs=0.03)
