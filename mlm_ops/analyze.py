@@ -17,6 +17,7 @@ from mlm_ops.fitting import fit_model
 from mlm_ops.fitting_sem import fit_sem
 from mlm_ops.inference.comparison import Comparison, compare, same_fixed_part
 from mlm_ops.ladder import Ladder, climb
+from mlm_ops.language.notation.formula_text import formula_text
 from mlm_ops.language.strategy import WARNING
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from mlm_ops.fitted_sem import SemFit
     from mlm_ops.language.analysis import Analysis
     from mlm_ops.language.model import Model
+
+
+#: Result tables of the models that a ladder went through before the one it selected.
+ON_THE_WAY = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
 
 def model_tables(analysis: Analysis, name: str, fitted: Fit) -> dict[str, pl.DataFrame]:
     """Every result table of one model of an analysis, with what the analysis asks of it."""
-    drawn = tables.fit_tables(name, fitted, diagnosed=name in analysis.diagnostics)
+    wanted = (*tables.FIT_TABLES, *(("diagnostics",) if name in analysis.diagnostics else ()))
+    drawn = tables.fit_tables(name, fitted, wanted)
     with _naming(f"analysis {analysis.analysis}, model {name}"):
         asked = tables.answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
     return drawn | {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in asked.items()}
@@ -222,8 +228,8 @@ def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
 def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[str, pl.DataFrame]] | None:
     """The strategy of an analysis, and its result tables; None where the models are fitted as listed.
 
-    The models on the ladder's path get the tables that listed ones get, the candidates that were left out a row of
-    ``ladder_steps`` alone; the units' effects are drawn up for the selected model only.
+    The selected model gets every table, those on the way to it `ON_THE_WAY`, and the candidates left out a row
+    of ``ladder_steps`` alone.
     """
     strategy = analysis.ladder
     if strategy is None:
@@ -235,14 +241,15 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
             strategy,
             analysis.parsed[strategy.start],
             estimator,
-            lambda model, by: fit_model(model, moments, estimator=by, df="none"),
+            lambda model, by, near: fit_model(model, moments, estimator=by, df="none", near=near),
             compare_fits,
         )
         made = [{"ladder_steps": tables.ladder_steps(ladder)}]
         for name, model in list(ladder.path.items())[1:]:
-            fitted = fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
-            drawn = tables.fit_tables(name, replace(fitted, remarks=(WARNING,)))
-            made.append({t: frame for t, frame in drawn.items() if t != "random_effects" or name == ladder.selected})
+            told = replace(model, text=formula_text(model))
+            fitted = fit_model(told, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+            chosen = tables.FIT_TABLES if name == ladder.selected else ON_THE_WAY
+            made.append(tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen))
     return ladder, _stacked(made)
 
 

@@ -108,14 +108,22 @@ def fit_model(
     df: DfMethod = "satterthwaite",
     robust: Robust | None = None,
     cluster: str | None = None,
+    near: Fit | None = None,
 ) -> Fit:
-    """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched."""
+    """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched.
+
+    Parameters
+    ----------
+    near
+        A fit of a model with the same random part, where the search begins.
+    """
     check_options(estimator, df)
     check_structures(model)
     check_robust(robust, cluster, df, multilevel=bool(model.random))
     clusters = cluster_columns(cluster) or default_cluster(model, moments) if robust else None
     started = time.perf_counter()
-    result = estimate(build_design(model, moments, clusters), reml=estimator == "reml")
+    start = near.result.optimum.theta if near is not None and near.model.random == model.random else None
+    result = estimate(build_design(model, moments, clusters), reml=estimator == "reml", start=start)
     seconds = time.perf_counter() - started
     return Fit(model, result, estimator, df, seconds, moments.n_rows, dict(moments.n_dropped), moments, robust)
 

@@ -19,7 +19,7 @@ from mlm_ops.language.strategy import Candidate, Rule, Strategy
 #: Shares of the model-implied variance that a step may add to, by the kinds of parts that make them up: what predictors
 #: explain through fixed effects, through slopes that vary too, and with the intercepts' variance (Rights, Sterba 2019).
 SHARES = ("f", "fv", "fvm")
-FitModel = Callable[[Model, Estimator], Fit]
+FitModel = Callable[[Model, Estimator, Fit | None], Fit]
 CompareFits = Callable[[Fit, Fit], Comparison]
 
 
@@ -96,7 +96,7 @@ def climb(strategy: Strategy, start: Model, estimator: Estimator, fit: FitModel,
     estimator
         By which random terms are compared.
     fit
-        Fits a model from the analysis' moments.
+        Fits a model from the analysis' moments, given a fit near which to begin.
     compare
         The likelihood ratio of a larger and a smaller fit.
     """
@@ -113,8 +113,8 @@ def climb(strategy: Strategy, start: Model, estimator: Estimator, fit: FitModel,
         tried = candidate.added_to(current) if adding else candidate.dropped_from(current)
         by: Estimator = estimator if candidate.group is not None else "ml"
         if by not in known:
-            known[by] = fit(current, by)
-        step = _judge(name, at, candidate, strategy.rule, known[by], fit(tried, by), compare)
+            known[by] = fit(current, by, next(iter(known.values()), None))
+        step = _judge(name, at, candidate, strategy.rule, known[by], fit(tried, by, known[by]), compare)
         steps.append(step)
         if step.taken and step.fit is not None:
             at, current = name, tried

@@ -7,7 +7,7 @@ line in `TABLES`; and, if it is drawn up for each fit, one in `FIT_TABLES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -101,10 +101,10 @@ FIT_TABLES: dict[str, Callable[[Fit], pl.DataFrame]] = {
 }
 
 
-def fit_tables(name: str, fitted: Fit, *, diagnosed: bool = False) -> dict[str, pl.DataFrame]:
-    """Every result table of one fit, each with column ``model`` first; with its diagnostics if asked for."""
-    drawn = FIT_TABLES | ({"diagnostics": diagnostics} if diagnosed else {})
-    made = {table: draw(fitted) for table, draw in drawn.items()}
+def fit_tables(name: str, fitted: Fit, wanted: Iterable[str] = tuple(FIT_TABLES)) -> dict[str, pl.DataFrame]:
+    """Result tables of one fit, each with column ``model`` first: those of every fit, or those that are wanted."""
+    draw = FIT_TABLES | {"diagnostics": diagnostics}
+    made = {table: draw[table](fitted) for table in wanted}
     return {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in made.items()}
 
 
