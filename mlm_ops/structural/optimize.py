@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.structural.bounds import least_eigenvalue, log_barrier, lone_variances, without_effect
 from mlm_ops.structural.likelihood import Evaluation, Likelihood
-from mlm_ops.structural.matrices import LevelStructure
 
 Array = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ _OUTSIDE = 1e-9
 _PERFECT = 1e-17
 _RESOLUTION = 1e-13
 _MAX_STEPS = 300
-_BARRIERS = tuple(10.0**-k for k in range(1, 9))
+_BARRIERS = (1e-1, 1e-3, 1e-5, 1e-7, 1e-8)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class _Objective:
     def value(self, part: Array) -> float:
         theta = self.full(part)
         self.evaluations += 1
-        barrier = self.mu * _barrier(self.likelihood, theta)[0] if self.mu else 0.0
+        barrier = self.mu * log_barrier(self.likelihood, theta)[0] if self.mu else 0.0
         return self.likelihood.deviance(theta) + barrier if math.isfinite(barrier) else math.inf
 
     def point(self, part: Array) -> _Point | None:
@@ -100,7 +100,7 @@ class _Objective:
         hessian = self.likelihood.hessian(theta, at)
         value, gradient, curvature = at.deviance, at.gradient, np.zeros_like(hessian)
         if self.mu:
-            barrier, slope, curvature = _barrier(self.likelihood, theta)
+            barrier, slope, curvature = log_barrier(self.likelihood, theta)
             value, gradient = value + self.mu * barrier, gradient + self.mu * slope
         own = np.ix_(self.free, self.free)
         found = (hessian + self.mu * curvature)[own]
@@ -141,7 +141,7 @@ def _from(likelihood: Likelihood, start: Array, starts: int) -> Optimum | None:
     used = objective.evaluations
     if theta is None:
         return None
-    if _finished(objective, theta) and _least_eigenvalue(likelihood, theta) > -_OUTSIDE:
+    if _finished(objective, theta) and least_eigenvalue(likelihood, theta) > -_OUTSIDE:
         return _record(objective, theta, used, starts)
     bounded = _at_zero(likelihood, theta, free) or _inside(likelihood, start)
     if bounded is not None:
@@ -155,12 +155,12 @@ def _at_zero(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> t
     A variance whose variable has free covariances is no matter for this: the minimum may have a correlation of one.
     """
     while True:
-        negative = _lone_variances(likelihood, theta, free, most=0.0)
+        negative = lone_variances(likelihood, theta, free, most=0.0)
         if not negative:
             break
         free = free.copy()
         free[min(negative, key=lambda index: negative[index])] = False
-        free &= ~_without_effect(likelihood, np.where(free, theta, 0.0), free)
+        free &= ~without_effect(likelihood, np.where(free, theta, 0.0), free)
         objective = _Objective(likelihood, free, np.where(free, theta, 0.0))
         moved = _descend(objective, theta[free])
         if moved is None:
@@ -168,16 +168,16 @@ def _at_zero(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> t
         theta = objective.full(moved)
     objective = _Objective(likelihood, free, theta)
     at = likelihood.evaluate(theta)
-    variances = _lone_variances(likelihood, theta, np.ones_like(free), most=math.inf)
+    variances = lone_variances(likelihood, theta, np.ones_like(free), most=math.inf)
     falls = at is None or any(at.gradient[index] < -1e-4 for index in variances if not free[index])
-    if falls or not _finished(objective, theta[free]) or _least_eigenvalue(likelihood, theta) < -_OUTSIDE:
+    if falls or not _finished(objective, theta[free]) or least_eigenvalue(likelihood, theta) < -_OUTSIDE:
         return None
     return objective, theta
 
 
 def _inside(likelihood: Likelihood, start: Array) -> tuple[_Objective, Array] | None:
     """The minimum within the bounds by the central path; None where the start itself is not within them."""
-    if not math.isfinite(_barrier(likelihood, start)[0]):
+    if not math.isfinite(log_barrier(likelihood, start)[0]):
         return None
     free = np.ones(len(start), dtype=bool)
     theta = start
@@ -185,17 +185,17 @@ def _inside(likelihood: Likelihood, start: Array) -> tuple[_Objective, Array] | 
         path = _Objective(likelihood, free, theta, mu)
         moved = _descend(path, theta, steps=60)
         theta = theta if moved is None else moved
-    small = _lone_variances(likelihood, theta, free, most=SINGULAR)
+    small = lone_variances(likelihood, theta, free, most=SINGULAR)
     if small:
         held = free.copy()
         held[list(small)] = False
-        held &= ~_without_effect(likelihood, np.where(held, theta, 0.0), held)
+        held &= ~without_effect(likelihood, np.where(held, theta, 0.0), held)
         objective = _Objective(likelihood, held, np.where(held, theta, 0.0))
         moved = _descend(objective, theta[held])
         if moved is not None:
             full = objective.full(moved)
             worse = likelihood.deviance(full) - likelihood.deviance(theta)
-            if _least_eigenvalue(likelihood, full) > -_OUTSIDE and worse < 1e-5:
+            if least_eigenvalue(likelihood, full) > -_OUTSIDE and worse < 1e-5:
                 return objective, full
     return path, theta
 
@@ -253,90 +253,6 @@ def _is_definite(metric: Array) -> bool:
     return bool(np.linalg.eigvalsh(metric / np.outer(scale, scale))[0] > 1e-10)
 
 
-def _spreads(likelihood: Likelihood, theta: Array) -> list[tuple[LevelStructure, NDArray[np.int64], Array]]:
-    """Each level's S over the variables that have a variance, and those variables."""
-    found = []
-    for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
-        cells = structure.symmetric
-        own = cells.row == cells.col
-        zero = {int(r) for r, i, v in zip(cells.row, cells.index, cells.value, strict=True) if i < 0 and v == 0.0}
-        zero &= {int(r) for r in cells.row[own & (cells.index < 0)]}
-        kept = np.array(sorted(set(cells.row[own].tolist()) - zero), dtype=np.int64)
-        found.append((structure, kept, moments.spread[np.ix_(kept, kept)]))
-    return found
-
-
-def _least_eigenvalue(likelihood: Likelihood, theta: Array) -> float:
-    """Of both levels' S, scaled to unit variances."""
-    least = math.inf
-    for _, _, spread in _spreads(likelihood, theta):
-        scale = np.sqrt(np.maximum(np.abs(np.diag(spread)), 1e-300))
-        if len(spread):
-            least = min(least, float(np.linalg.eigvalsh(spread / np.outer(scale, scale))[0]))
-    return least
-
-
-def _barrier(likelihood: Likelihood, theta: Array) -> tuple[float, Array, Array]:
-    """``-log |S|`` of both levels, its gradient and Hessian by the parameters; infinite outside."""
-    k = len(theta)
-    value, gradient, hessian = 0.0, np.zeros(k), np.zeros((k, k))
-    for structure, kept, spread in _spreads(likelihood, theta):
-        try:
-            factor = np.linalg.cholesky(spread)
-        except np.linalg.LinAlgError:
-            return math.inf, gradient, hessian
-        value -= 2 * float(np.log(np.diag(factor)).sum())
-        inverse = np.linalg.inv(factor)
-        inverse = inverse.T @ inverse
-        at = {int(v): i for i, v in enumerate(kept)}
-        moved = np.zeros((k, len(kept), len(kept)))
-        cells = structure.symmetric
-        for row, col, index in zip(cells.row, cells.col, cells.index, strict=True):
-            if index >= 0 and int(row) in at and int(col) in at:
-                moved[index, at[int(row)], at[int(col)]] = moved[index, at[int(col)], at[int(row)]] = 1.0
-        product = inverse @ moved
-        gradient -= np.einsum("kii->k", product)
-        hessian += np.einsum("kij,lji->kl", product, product)
-    return value, gradient, hessian
-
-
-def _lone_variances(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_], most: float) -> dict[int, float]:
-    """Free variances below `most` of their variable's whole variance, of variables without free covariances."""
-    found: dict[int, float] = {}
-    statistics = likelihood.statistics
-    p = statistics.n_row_level
-    for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
-        cells = structure.symmetric
-        whole = np.abs(np.diag(moments.covariance))
-        rows = structure.position[structure.position < p]
-        whole[: len(structure.position)][structure.position < p] += np.diag(statistics.pooled_within)[rows]
-        bound = {
-            int(v)
-            for r, c, i in zip(cells.row, cells.col, cells.index, strict=True)
-            if r != c and i >= 0
-            for v in (r, c)
-        }
-        for row, col, index in zip(cells.row, cells.col, cells.index, strict=True):
-            if row == col and index >= 0 and free[index] and int(row) not in bound:
-                share = float(theta[index] / whole[row])
-                if share < most:
-                    found[int(index)] = share
-    return found
-
-
-def _without_effect(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Free arrows that leave a variable which does not vary: nothing determines them."""
-    found = np.zeros(len(theta), dtype=bool)
-    for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
-        still = np.abs(np.diag(moments.covariance)) < 1e-300
-        arrows = structure.arrows
-        chosen = (arrows.index >= 0) & still[arrows.col]
-        # an arrow whose coefficient is shared with another place is determined there
-        for index in set(arrows.index[chosen].tolist()):
-            found[index] = bool(chosen[arrows.index == index].all())
-    return found & free
-
-
 def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) -> Optimum | None:
     likelihood, free, mu = objective.likelihood, objective.free, objective.mu
     at = likelihood.evaluate(theta)
@@ -344,7 +260,7 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
         return None
     hessian, gradient = likelihood.hessian(theta, at), at.gradient
     if mu:
-        _, slope, curvature = _barrier(likelihood, theta)
+        _, slope, curvature = log_barrier(likelihood, theta)
         hessian, gradient = hessian + mu * curvature, gradient + mu * slope
     own = np.ix_(free, free)
     decrement = 2 * _step(gradient[free], hessian[own], 0.0)[1] if free.any() else 0.0
@@ -355,7 +271,7 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
         decrement,
         bool(decrement < CONVERGED_DECREMENT and _is_semidefinite(hessian[own])),
         ~free,
-        _least_eigenvalue(likelihood, theta) < SINGULAR or bool((~free).any()),
+        least_eigenvalue(likelihood, theta) < SINGULAR or bool((~free).any()),
         evaluations,
         starts,
     )

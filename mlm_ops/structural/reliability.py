@@ -51,4 +51,5 @@ def _omega(structure: Structure, level: int, latent: int, rows: NDArray[np.int64
     """``(sum lambda)^2 phi / ((sum lambda)^2 phi + sum of the residuals' covariances)``."""
     moments = structure.moments(theta)[level - 1]
     common = moments.arrows[rows, latent].sum() ** 2 * moments.covariance[latent, latent]
-    return np.asarray(common / (common + moments.spread[np.ix_(rows, rows)].sum()))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(common / (common + moments.spread[np.ix_(rows, rows)].sum()))

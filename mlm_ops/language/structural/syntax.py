@@ -6,28 +6,16 @@ semicolons, a ``level:`` line before each block, ``:=`` definitions anywhere.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from mlm_ops.errors import FormulaError
+from mlm_ops.language.structural.tokens import COMMENT, Token, fault, found, tokenize
 from mlm_ops.language.syntax import Syntax, parse_expression
 
 Operator = Literal["=~", "~", "~~", "~1"]
 WITHIN, BETWEEN = 1, 2
 
-_TOKEN = re.compile(
-    r"""[ \t\r]*(?:
-      (?P<newline>\n|;)
-    | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
-    | (?P<name>[^\W\d][\w.]*)
-    | (?P<string>"[^"\n]*"|'[^'\n]*')
-    | (?P<operator>=~|~~|:=|==|<~|~\*~|[~+*:()?,<>|/^%-])
-    | (?P<other>\S)
-    )""",
-    re.VERBOSE,
-)
-_COMMENT = re.compile(r"[#!][^\n]*")
 _LEVELS = {"1": WITHIN, "within": WITHIN, "2": BETWEEN, "between": BETWEEN}
 _RELATIONS = frozenset({"=~", "~", "~~", ":="})
 #: Operators of lavaan that this version refuses by name.
@@ -95,13 +83,6 @@ class SemModel:
         return tuple(item for item in self.items if item.level == level)
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    position: int
-
-
 def parse_sem(text: str) -> SemModel:
     """Parse a two-level model.
 
@@ -114,55 +95,32 @@ def parse_sem(text: str) -> SemModel:
 
 
 class _Parser:
-    """Statement by statement over the tokens of the text, comments blanked so that positions stay."""
+    """Statement by statement over the tokens of the text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = self._tokenize(_COMMENT.sub(lambda found: " " * len(found[0]), text))
+        self.tokens = tokenize(text)
         self.index = 0
         self.level: int | None = None
         self.items: dict[tuple[int, str, str, str], Item] = {}
         self.definitions: dict[str, Definition] = {}
 
     def fail(self, message: str, position: int) -> FormulaError:
-        start = self.text.rfind("\n", 0, position) + 1
-        line = self.text[start:].split("\n", 1)[0].rstrip()
-        return FormulaError(message, line, min(position - start, len(line)))
-
-    def _tokenize(self, text: str) -> list[_Token]:
-        """Tokens, without the newlines over which a statement goes on."""
-        found: list[_Token] = []
-        depth = 0
-        for match in _TOKEN.finditer(text):
-            kind = match.lastgroup or "other"
-            token = _Token(kind, match[kind], match.start(kind))
-            if kind == "other":
-                raise self.fail(f"The model does not parse: unexpected character {token.text!r}.", token.position)
-            depth += (token.text == "(") - (token.text == ")")
-            goes_on = (
-                not found or found[-1].kind in {"newline"} or (found[-1].kind == "operator" and found[-1].text != ")")
-            )
-            if kind == "newline" and (goes_on or depth > 0) and token.text == "\n":
-                continue
-            if kind == "operator" and token.text in {"+", "*"} and found and found[-1].kind == "newline":
-                found.pop()
-            found.append(token)
-        end = len(text.rstrip())
-        return [*found, _Token("newline", "\n", end), _Token("end", "", end)]
+        return fault(self.text, message, position)
 
     @property
-    def token(self) -> _Token:
+    def token(self) -> Token:
         return self.tokens[self.index]
 
-    def advance(self) -> _Token:
+    def advance(self) -> Token:
         token = self.token
         self.index += 1
         return token
 
-    def expect(self, kind: str, what: str) -> _Token:
+    def expect(self, kind: str, what: str) -> Token:
         if self.token.kind != kind:
             raise self.fail(
-                f"The model does not parse: expected {what} but found {_found(self.token)}.", self.token.position
+                f"The model does not parse: expected {what} but found {found(self.token)}.", self.token.position
             )
         return self.advance()
 
@@ -197,7 +155,7 @@ class _Parser:
             raise self.fail(f"{_REFUSED[operator.text]}.", operator.position)
         if operator.text not in _RELATIONS:
             raise self.fail(
-                f"The model does not parse: expected one of =~ ~ ~~ := but found {_found(operator)}.", operator.position
+                f"The model does not parse: expected one of =~ ~ ~~ := but found {found(operator)}.", operator.position
             )
         if operator.text == ":=":
             self.definition(left)
@@ -218,23 +176,21 @@ class _Parser:
             raise self.fail("Models of several groups are not offered; fit each group by a row filter.", name.position)
         if level is None:
             raise self.fail(
-                f"Unknown level. Got {_found(value)}; expected 1 (or within) or 2 (or between).", value.position
+                f"Unknown level. Got {found(value)}; expected 1 (or within) or 2 (or between).", value.position
             )
         self.level = level
         self.end_of_statement()
 
     def end_of_statement(self) -> None:
         if self.token.kind != "newline":
-            raise self.fail(
-                f"The model does not parse: {_found(self.token)} is out of place here.", self.token.position
-            )
+            raise self.fail(f"The model does not parse: {found(self.token)} is out of place here.", self.token.position)
         self.advance()
 
-    def definition(self, left: list[_Token]) -> None:
+    def definition(self, left: list[Token]) -> None:
         start = self.token.position
         while self.token.kind not in {"newline", "end"}:
             self.advance()
-        text = _COMMENT.sub("", self.text[start : self.token.position]).strip()
+        text = COMMENT.sub("", self.text[start : self.token.position]).strip()
         name = left[0].text
         if len(left) > 1 or name in self.definitions:
             raise self.fail(
@@ -244,7 +200,7 @@ class _Parser:
             raise self.fail(f"The definition of {name!r} is empty.", left[0].position)
         self.definitions[name] = Definition(name, " ".join(text.split()), parse_expression(" ".join(text.split())))
 
-    def terms(self, left: list[_Token], operator: _Token) -> None:
+    def terms(self, left: list[Token], operator: Token) -> None:
         while True:
             modifiers, right = self.product()
             for lhs in left:
@@ -254,7 +210,7 @@ class _Parser:
             self.advance()
         self.end_of_statement()
 
-    def product(self) -> tuple[dict[str, object], _Token]:
+    def product(self) -> tuple[dict[str, object], Token]:
         """Modifiers by kind, and the variable (or the 1 of an intercept) that they modify."""
         modifiers: dict[str, object] = {}
         while True:
@@ -272,14 +228,14 @@ class _Parser:
             else:
                 if token.kind not in {"name", "number"} or sign < 0 or (token.kind == "number" and token.text != "1"):
                     raise self.fail(
-                        f"The model does not parse: expected a variable but found {_found(token)}.", token.position
+                        f"The model does not parse: expected a variable but found {found(token)}.", token.position
                     )
                 if self.token.text == ":":
                     raise self.fail("Products of variables are not offered; make the column in a view.", token.position)
                 return modifiers, token
             if self.token.text not in {"*", "?"}:
                 raise self.fail(
-                    f"The model does not parse: expected '*' and a variable but found {_found(self.token)}.",
+                    f"The model does not parse: expected '*' and a variable but found {found(self.token)}.",
                     self.token.position,
                 )
             self.advance()
@@ -290,7 +246,7 @@ class _Parser:
                 )
             modifiers[kind] = value
 
-    def modifier(self, token: _Token, sign: float) -> tuple[str, object]:
+    def modifier(self, token: Token, sign: float) -> tuple[str, object]:
         if token.kind == "number":
             return "fixed", sign * float(token.text)
         if token.kind == "name" and token.text == "NA":
@@ -298,10 +254,10 @@ class _Parser:
         if token.kind in {"name", "string"} and sign > 0:
             return "label", token.text.strip("\"'")
         raise self.fail(
-            f"A modifier is a number, NA, a label, start(), equal() or label(). Got {_found(token)}.", token.position
+            f"A modifier is a number, NA, a label, start(), equal() or label(). Got {found(token)}.", token.position
         )
 
-    def call(self, name: _Token) -> tuple[str, object]:
+    def call(self, name: Token) -> tuple[str, object]:
         if name.text not in _MODIFIERS:
             why = "; c() is for several groups, which are not offered" if name.text == "c" else ""
             raise self.fail(
@@ -313,17 +269,17 @@ class _Parser:
             self.advance()
         value = self.advance()
         if self.token.text != ")":
-            raise self.fail(f"{name.text}() takes one value. Got {_found(self.token)}.", self.token.position)
+            raise self.fail(f"{name.text}() takes one value. Got {found(self.token)}.", self.token.position)
         self.advance()
         if name.text == "start":
             if value.kind != "number":
-                raise self.fail(f"start() takes a number. Got {_found(value)}.", value.position)
+                raise self.fail(f"start() takes a number. Got {found(value)}.", value.position)
             return "start", sign * float(value.text)
         if value.kind not in {"string", "name"}:
-            raise self.fail(f"{name.text}() takes a label in quotes. Got {_found(value)}.", value.position)
+            raise self.fail(f"{name.text}() takes a label in quotes. Got {found(value)}.", value.position)
         return "label", value.text.strip("\"'")
 
-    def add(self, lhs: _Token, operator: _Token, modifiers: dict[str, object], right: _Token) -> None:
+    def add(self, lhs: Token, operator: Token, modifiers: dict[str, object], right: Token) -> None:
         assert self.level is not None
         op: Operator = "=~" if operator.text == "=~" else "~" if operator.text == "~" else "~~"
         rhs = right.text
@@ -340,7 +296,7 @@ class _Parser:
         given = Item(self.level, key[1], op, key[3], **modifiers)  # type: ignore[arg-type]
         self.items[key] = self._merged(known, given, right)
 
-    def _merged(self, known: Item, given: Item, at: _Token) -> Item:
+    def _merged(self, known: Item, given: Item, at: Token) -> Item:
         """One item of two statements of it: a label here and a starting value there."""
         if None not in (known.fixed, given.fixed) and known.fixed != given.fixed:
             raise self.fail(
@@ -379,9 +335,3 @@ class _Parser:
         for name in self.definitions:
             if name in labels:
                 raise FormulaError(f"{name!r} is a label of the model and defined by := too. Choose another name.")
-
-
-def _found(token: _Token) -> str:
-    if token.kind in {"newline", "end"}:
-        return "the end of the line" if token.kind == "newline" else "the end of the model"
-    return f"'{token.text}'"

@@ -1,0 +1,71 @@
+"""Structural equation models in an analysis file: what it may say, and what comes of it."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from mlm_ops import AnalysisError, DataError, sem
+from mlm_ops.analyze import fit_analysis
+from mlm_ops.language.analysis import parse_analysis
+from tests.structural.cases import REFERENCE, case
+
+FILE = """
+analysis: simulated
+data: rows
+levels: g
+models:
+  null: y ~ 1 + (1 | g)
+sem:
+  indirect: "mediation 1-1-1: x -> m -> y"
+  robust:
+    model: |
+      level: 1
+        y ~ x
+      level: 2
+        y ~ x
+    robust: true
+"""
+
+
+@pytest.fixture(scope="module")
+def connection():
+    found = duckdb.connect()
+    found.execute(f"create table rows as from read_csv('{REFERENCE / 'data' / 'sim_111.csv.gz'}')")
+    return found
+
+
+def test_models_stand_beside_the_mixed_ones(connection):
+    result = fit_analysis(parse_analysis(FILE), connection)
+    parameters = result.tables["sem_parameters"]
+    assert parameters["model"].unique(maintain_order=True).to_list() == ["indirect", "robust"]
+    theirs = {row["lhs"]: row["estimate"] for row in case("med_111")["parameters"] if row["op"] == ":="}
+    ours = {row["lhs"]: row["estimate"] for row in parameters.iter_rows(named=True) if row["op"] == ":="}
+    assert ours["indirect_between"] == pytest.approx(theirs["indb"], abs=1e-6)
+    alone = sem("level: 1\n y ~ x\nlevel: 2\n y ~ x", "rows", "g", connection=connection, robust=True).parameters
+    kept = parameters.filter(parameters["model"] == "robust")
+    assert kept["std_error"].to_list() == pytest.approx(alone["std_error"].to_list(), nan_ok=True)
+    assert result.tables["sem_fit"]["n_obs"].to_list() == [1811, 1811]
+    assert set(result.fits) == {"null"}
+
+
+BAD = [
+    (FILE.replace("levels: g", "levels: [g, h]"), "Model 'indirect' of sem has no clusters. Got 2 levels"),
+    (FILE.replace("y ~ x\n      level", "y ~ ~ x\n      level"), "Model 'robust' of sem: The model does not parse"),
+    (FILE.replace("mediation 1-1-1", "mediation 9"), "A mediation model is 'mediation 1-1-1: x -> m -> y'"),
+    (FILE.replace("robust: true", "robusst: true"), "robusst"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), BAD)
+def test_files_that_say_nothing(text, sentence):
+    with pytest.raises(AnalysisError) as caught:
+        _ = parse_analysis(text).scanned
+    assert sentence in str(caught.value)
+
+
+def test_a_column_that_varies_is_told_with_the_model(connection):
+    text = FILE.replace("mediation 1-1-1: x -> m -> y", "mediation 2-1-1: x -> m -> y")
+    with pytest.raises(DataError) as caught:
+        fit_analysis(parse_analysis(text), connection)
+    assert "analysis simulated, model indirect of sem: 'x' stands at level 2 only, and varies" in str(caught.value)
