@@ -101,13 +101,15 @@ class Evaluator:
             case _ if variable in self.constants:
                 values = np.asarray(self.constants[variable], dtype=float)
                 return self._unit_level(values, 0.0, label(variable))
+        if variable not in self.moments.schema.centers:
+            raise DataError(f"The moments hold nothing of {label(variable)}. Collect them for this model too.")
         return Part(self.moments.schema.centers[variable], {(variable,): 1.0}, label(variable))
 
     def mean(self, polynomial: Polynomial) -> Array:
         """(J,) unit means of a polynomial."""
         total: Array = np.zeros(self.moments.n_units)
         for factors, coefficient in polynomial.items():
-            total += coefficient * self.moments.mean[self.row[factors]] if factors else coefficient
+            total += coefficient * self.moments.mean[self._row(factors)] if factors else coefficient
         return total
 
     def scatter(self, first: Polynomial, second: Polynomial) -> Coefficient:
@@ -116,10 +118,16 @@ class Evaluator:
         for factors, coefficient in first.items():
             for others, multiplier in second.items():
                 if factors and others:
-                    i, j = self.row[factors], self.row[others]
+                    i, j = self._row(factors), self._row(others)
                     i, j = max(i, j), min(i, j)
                     total = total + coefficient * multiplier * self.moments.scatter[i * (i + 1) // 2 + j]
         return total
+
+    def _row(self, factors: Monomial) -> int:
+        if factors not in self.row:
+            named = " * ".join(label(atom) for atom in factors)
+            raise DataError(f"The moments hold nothing of {named}. Collect them for this model too.")
+        return self.row[factors]
 
     def group_means(self, polynomial: Polynomial, variable: Within | Between) -> Array:
         """(J,) the means that a centering takes, seen from the smallest units."""

@@ -44,6 +44,12 @@ class Needs:
         return tuple(dict.fromkeys((*self.numbers, *self.known)))
 
     @property
+    def inside_functions(self) -> dict[int, str]:
+        """Columns that stand in functions alone, by the place of their count of missing values, after all numbers."""
+        columns = dict.fromkeys(c for n in self.all_numbers for c in columns_of(n) if Column(c) not in self.all_numbers)
+        return dict(enumerate(columns, start=len(self.all_numbers)))
+
+    @property
     def all_categories(self) -> tuple[str, ...]:
         """Categories of the design and of the residual."""
         return tuple(dict.fromkeys((*self.categories, *self.strata)))
@@ -174,7 +180,10 @@ def take_survey(source: Source, needs: Needs) -> Survey:
     if doubtful and row["n_complete"]:
         row |= _one_row(source, render("ranges", relation=source.relation, numbers=doubtful, complete=complete(needs)))
     # what is missing where costs a look at every value, and is asked only if something is
-    gaps = _one_row(source, render("missing", **asked)) if row["n_complete"] < row["n_rows"] else {}
+    if row["n_complete"] == row["n_rows"]:
+        return read_survey(source, needs, row, {})
+    inside = [{"alias": f"x{i}", "expression": expression(Column(c))} for i, c in needs.inside_functions.items()]
+    gaps = _one_row(source, render("missing", **asked | {"numbers": [*numbers, *inside]}))
     return read_survey(source, needs, row, gaps)
 
 
@@ -182,6 +191,7 @@ def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapp
     """Make the record of what the macros `survey`, `ranges` and, where something is missing, `missing` returned."""
     missing = {key: gaps.get(f"missing_unit_{i}", 0) for i, key in enumerate(needs.keys)}
     missing |= {label(n): gaps.get(f"missing_x{i}", 0) for i, n in enumerate(needs.all_numbers)}
+    missing |= {c: gaps.get(f"missing_x{i}", 0) for i, c in needs.inside_functions.items()}
     missing |= {c: gaps.get(f"missing_c{i}", 0) for i, c in enumerate(needs.all_categories)}
     varying: set[Variable] = {n for i, n in enumerate(needs.all_numbers) if row[f"varies_x{i}"]}
     varying |= {Factor(c) for i, c in enumerate(needs.all_categories) if row[f"varies_c{i}"]}
