@@ -112,11 +112,12 @@ def show(options: argparse.Namespace) -> int:
 
     from mlm_ops.display import OVERVIEW
     from mlm_ops.listing import of_analysis, of_model, print_results
+    from mlm_ops.side_by_side import SOURCES
     from mlm_ops.store import connect, read_latest
 
     if options.side_by_side and options.table:
         raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
-    names = [options.table] if options.table else list(OVERVIEW)
+    names = [options.table] if options.table else list(SOURCES if options.side_by_side else OVERVIEW)
     with connect(path, read_only=True, on_wait=_tell) as connection:
         runs = read_latest(connection, "runs")
         tables = {name: read_latest(connection, name) for name in names}

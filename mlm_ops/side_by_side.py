@@ -17,6 +17,8 @@ from mlm_ops.language.notation.numbers import number
 
 TableFormat = Literal["text", "markdown"]
 
+#: The result tables that it is made from.
+SOURCES = ("fixed_effects", "variance_components", "fit_statistics", "r_squared")
 #: Column of fit_statistics, how the foot names it, and how it is written.
 _FOOT: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("n_obs", "observations", "{:,}".format),

@@ -193,6 +193,7 @@ def make_results(
     metadata: Metadata = {
         "published": dg.MetadataValue.path(destination),
         "summary": dg.MetadataValue.text(f"{sum(counts.values()):,} rows in {len(counts)} tables"),
+        "side_by_side": dg.MetadataValue.md(side_by_side(tables).markdown()),
         **numbers({f"rows_{name}": count for name, count in counts.items()}),
     }
     return metadata | {f"mlm.{name}": dg.MetadataValue.table_schema(result_schema(name)) for name in TABLES}
