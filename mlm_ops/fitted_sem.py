@@ -13,7 +13,7 @@ from scipy.special import gammaincc
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.model import GroupingFactor, group_name
-from mlm_ops.language.structural.syntax import SemModel
+from mlm_ops.language.structural.model import SemModel
 from mlm_ops.structural.defined import DRAWS, Defined, delta_method, evaluate_definitions, label_values, monte_carlo
 from mlm_ops.structural.diagram import mermaid, svg
 from mlm_ops.structural.equations import level_equations

@@ -11,9 +11,10 @@ from mlm_ops.fitting import fit_model
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.language.robust import cluster_columns
+from mlm_ops.language.structural.model import WITHIN, SemModel
 from mlm_ops.language.structural.parameters import moments_model, parameter_table
 from mlm_ops.language.structural.ready import written_out
-from mlm_ops.language.structural.syntax import WITHIN, SemModel, parse_sem
+from mlm_ops.language.structural.syntax import parse_sem
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.source import open_source

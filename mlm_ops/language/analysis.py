@@ -19,9 +19,10 @@ from mlm_ops.language.questions import SlopeQuestion, check_slopes, contrast_que
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
 from mlm_ops.language.strategy import PHASES, Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
+from mlm_ops.language.structural.model import SemModel
 from mlm_ops.language.structural.parameters import moments_model, parameter_table
 from mlm_ops.language.structural.ready import written_out
-from mlm_ops.language.structural.syntax import SemModel, parse_sem
+from mlm_ops.language.structural.syntax import parse_sem
 from mlm_ops.language.yaml_mapping import parse_mapping
 
 Estimator = Literal["reml", "ml"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.language.structural.model import Definition
 from mlm_ops.language.structural.parameters import ParameterTable
-from mlm_ops.language.structural.syntax import Definition
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
 
 Array = NDArray[np.float64]

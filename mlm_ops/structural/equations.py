@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mlm_ops.language.model import number_text
+from mlm_ops.language.structural.model import BETWEEN, WITHIN
 from mlm_ops.language.structural.parameters import Parameter, ParameterTable
-from mlm_ops.language.structural.syntax import BETWEEN, WITHIN
 
 _TITLES = {WITHIN: "Level 1 (within clusters)", BETWEEN: "Level 2 (between clusters)"}
 _SUFFIX = {WITHIN: "W", BETWEEN: "B"}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.language.structural.model import BETWEEN, WITHIN
 from mlm_ops.language.structural.parameters import ParameterTable
-from mlm_ops.language.structural.syntax import BETWEEN, WITHIN
 from mlm_ops.structural.matrices import Numbers, Structure
 
 Array = NDArray[np.float64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.language.structural.model import BETWEEN, WITHIN
 from mlm_ops.language.structural.parameters import ParameterTable
-from mlm_ops.language.structural.syntax import BETWEEN, WITHIN
 from mlm_ops.structural.defined import evaluate_definitions
 from mlm_ops.structural.matrices import LevelMoments, Structure
 

@@ -149,7 +149,9 @@ def _of_columns(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array,
             origin[i] = float(np.average(values, weights=moments.n))
             mean[i] = values - origin[i]
         else:
-            raise DataError(f"The moments do not hold {name!r}. Collect them for this model.")
+            raise DataError(
+                f"{name!r} is no column of numbers in the moments. Recode text as numbers in a view or SELECT."
+            )
     scatter = np.zeros((len(names) * (len(names) + 1) // 2, moments.n_units))
     for k, (i, j) in enumerate(np.argwhere(np.tri(len(names))).tolist()):
         if names[i] in at and names[j] in at:

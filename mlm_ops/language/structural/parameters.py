@@ -15,7 +15,7 @@ from itertools import combinations
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, RandomBlock, Term
 from mlm_ops.language.nearest import did_you_mean
-from mlm_ops.language.structural.syntax import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
+from mlm_ops.language.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
 
 FUNCTIONS = ("exp", "log", "sqrt", "abs")

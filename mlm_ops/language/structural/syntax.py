@@ -6,15 +6,10 @@ semicolons, a ``level:`` line before each block, ``:=`` definitions anywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 from mlm_ops.errors import FormulaError
+from mlm_ops.language.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
 from mlm_ops.language.structural.tokens import COMMENT, Token, fault, found, tokenize
-from mlm_ops.language.syntax import Syntax, parse_expression
-
-Operator = Literal["=~", "~", "~~", "~1"]
-WITHIN, BETWEEN = 1, 2
+from mlm_ops.language.syntax import parse_expression
 
 _LEVELS = {"1": WITHIN, "within": WITHIN, "2": BETWEEN, "between": BETWEEN}
 _RELATIONS = frozenset({"=~", "~", "~~", ":="})
@@ -29,58 +24,6 @@ _REFUSED = {
     "%": "Blocks with % are Mplus input; write level: 1 and level: 2",
 }
 _MODIFIERS = ("start", "equal", "label")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One parameter that the text names.
-
-    Attributes
-    ----------
-    level
-        1 within clusters, 2 between.
-    lhs, op, rhs
-        As lavaan's parameter table has them; an intercept is ``~1`` with an empty `rhs`.
-    label
-        Equal labels are equal parameters.
-    fixed
-        The value that the text fixes it to.
-    freed
-        ``NA*``: free where the default would fix it.
-    start
-        Where the search shall begin.
-    """
-
-    level: int
-    lhs: str
-    op: Operator
-    rhs: str
-    label: str | None = None
-    fixed: float | None = None
-    freed: bool = False
-    start: float | None = None
-
-
-@dataclass(frozen=True)
-class Definition:
-    """``name := expression`` of labels and names defined before."""
-
-    name: str
-    text: str
-    expression: Syntax
-
-
-@dataclass(frozen=True)
-class SemModel:
-    """A two-level structural equation model, as the text states it."""
-
-    items: tuple[Item, ...]
-    definitions: tuple[Definition, ...]
-    text: str = field(compare=False, default="")
-
-    def at(self, level: int) -> tuple[Item, ...]:
-        """The items of one level."""
-        return tuple(item for item in self.items if item.level == level)
 
 
 def parse_sem(text: str) -> SemModel:
