@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 
 #: Result tables of the models that a ladder went through before the one it selected.
 ON_THE_WAY = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")
+#: Where a fit draws random numbers (starts of structural models, intervals of what they define), they begin here.
+SEED = 0
 
 
 @dataclass(frozen=True)
@@ -57,15 +63,23 @@ class AnalysisResult:
     fits: dict[str, Fit]
     tables: dict[str, pl.DataFrame]
 
-    @property
-    def run(self) -> dict[str, Any]:
-        """What the store records of the run's data."""
-        return run_facts(self.moments)
 
+def run_facts(analysis: Analysis, moments: Moments) -> dict[str, Any]:
+    """What the store records of a run beside its times: data, analysis, and what they were fitted with.
 
-def run_facts(moments: Moments) -> dict[str, Any]:
-    """Row counts and fingerprint of the data that models were fitted to."""
+    The analysis is written as JSON with the keys that the file has, so that comments and layout do not change its hash.
+    """
+    text = analysis.model_dump_json(exclude_defaults=True)
     return {
+        "data": analysis.data,
+        "engine_version": version("mlm-ops"),
+        "analysis_text": text,
+        "analysis_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "versions": json.dumps(
+            {"python": platform.python_version(), **{name: version(name) for name in ("duckdb", "numpy", "scipy")}}
+        ),
+        "seed": SEED,
+        "host_time": datetime.now().astimezone().isoformat(timespec="seconds"),
         "n_rows": moments.n_rows,
         "n_obs": moments.n_obs,
         "n_dropped": json.dumps({name: count for name, count in moments.n_dropped.items() if count}),

@@ -188,9 +188,8 @@ def _fit_analysis(options: argparse.Namespace) -> int:
         )
     import uuid
     from dataclasses import asdict
-    from importlib.metadata import version
 
-    from mlm_ops.analyze import fit_analysis
+    from mlm_ops.analyze import fit_analysis, run_facts
     from mlm_ops.display import console, show_tables
     from mlm_ops.listing import all_rows, print_head
     from mlm_ops.prediction_views import create_prediction_views
@@ -205,11 +204,9 @@ def _fit_analysis(options: argparse.Namespace) -> int:
             analysis=analysis.analysis,
             started_at=started,
             finished_at=datetime.now(UTC),
-            data=analysis.data,
-            engine_version=version("mlm-ops"),
-            **result.run,
+            **run_facts(analysis, result.moments),
         )
-        write_run(connection, record, result.tables)
+        write_run(connection, record, result.tables, analysis.history)
         create_prediction_views(connection, analysis, result.fits)
     target = console()
     print_head(target, asdict(record))

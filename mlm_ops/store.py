@@ -16,6 +16,8 @@ import polars as pl
 
 from mlm_ops.database import Connection, OnWait, connect, open_database, replacing
 from mlm_ops.errors import StoreError
+from mlm_ops.language.history import History
+from mlm_ops.retention import forget
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, first_line, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.staging import Staged, read_staged, stage, stage_anew
@@ -50,7 +52,8 @@ RESULT_TABLES: dict[str, Schema] = {"runs": RUNS} | {name: KEYS | columns for na
 class Run:
     """One row of ``mlm.runs``: what was fitted, when, and from which data.
 
-    ``n_dropped`` is JSON: how many rows each model left out. Times carry a time zone.
+    ``n_dropped`` is JSON: how many rows each model left out; ``versions`` too, by package. Times carry a time zone, and
+    ``host_time`` is the clock of the machine, with its offset.
     """
 
     run_id: str
@@ -64,10 +67,17 @@ class Run:
     moments_checksum: str
     engine_version: str
     status: str = "finished"
+    analysis_text: str | None = None
+    analysis_hash: str | None = None
+    versions: str | None = None
+    seed: int | None = None
+    host_time: str | None = None
 
 
-def write_run(connection: Connection, run: Run, tables: Mapping[str, pl.DataFrame]) -> None:
-    """Write one run and its rows in one transaction.
+def write_run(
+    connection: Connection, run: Run, tables: Mapping[str, pl.DataFrame], history: History | None = None
+) -> None:
+    """Write one run and its rows, and remove those that its history does not keep, in one transaction.
 
     Parameters
     ----------
@@ -77,6 +87,8 @@ def write_run(connection: Connection, run: Run, tables: Mapping[str, pl.DataFram
         A second run with the same ``run_id`` and ``analysis`` (a step tried again) takes the place of the first.
     tables
         Result tables by name, each with the column ``model`` and those of `mlm_ops.tables.TABLES`.
+    history
+        Which runs of the analysis are kept, and what counts as drift; by default all are.
 
     Raises
     ------
@@ -97,6 +109,7 @@ def write_run(connection: Connection, run: Run, tables: Mapping[str, pl.DataFram
             frame = run_frame if name == "runs" else tables.get(name)
             if frame is not None:
                 insert_frame(connection, qualified(RESULTS, name), frame.with_columns(keys), columns)
+        forget(connection, RESULTS, RESULT_TABLES, run.analysis, history or History())
 
 
 def read_latest(connection: Connection, table: str) -> pl.DataFrame:

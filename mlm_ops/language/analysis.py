@@ -13,6 +13,7 @@ from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language.covariance import named_blocks, with_covariance
 from mlm_ops.language.faults import sentences
 from mlm_ops.language.formula import level_columns
+from mlm_ops.language.history import History
 from mlm_ops.language.levels import is_level, level_text, parse_model
 from mlm_ops.language.model import GroupingFactor, Model
 from mlm_ops.language.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
@@ -94,7 +95,8 @@ class Analysis(_Record):
     ``partition`` is a column by whose values the moments are kept, so that only new and changed ones are read again.
     ``diagnostics`` names the models whose influential units and residuals are looked into. ``strategy`` says how models
     are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule. ``sem`` holds two-level
-    structural equation models, fitted from the same moments.
+    structural equation models, fitted from the same moments. ``history`` says which runs are kept and what counts as
+    drift; groups of fewer than ``min_publish_n`` rows are in no table that is published.
     """
 
     analysis: str = Field(min_length=1)
@@ -121,6 +123,8 @@ class Analysis(_Record):
     contrasts: Annotated[dict[str, dict[str, dict[str, float]]], BeforeValidator(contrast_questions)] = {}
     predictions: bool = True
     sem: dict[str, Annotated[SemSpec, BeforeValidator(_one_sem)]] = Field(default_factory=dict)
+    history: History = History()
+    min_publish_n: int = Field(default=1, ge=1)
 
     @field_validator("models", mode="before")
     @classmethod

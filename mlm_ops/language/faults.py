@@ -25,6 +25,8 @@ _EXPECTED = {
     "diagnostics": "the name of a model, or a list of them",
     "start": "the name of a model",
     "candidates": "a list of terms",
+    "history": "keep_runs and keep_days (whole numbers), baseline (first, or a run's id) and alpha",
+    "min_publish_n": "a number of rows, 1 or more",
     "keep": "p < 0.05, aic, bic or r_squared > 0.01",
 }
 
@@ -67,6 +69,8 @@ def _clause(fault: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         expected = str(fault["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
         return f"unknown {_path(place)}: got {found!r}; expected one of {expected}"
+    if kind == "unexpected_keyword_argument":
+        return f"unknown key {_path(place)!r}; expected {_EXPECTED[str(place[0])]}"
     if place == ("models",):
         return "models holds no model: got none; expected at least one, as in null: y ~ 1 + (1 | school)"
     key = next((str(part) for part in reversed(place) if part in _EXPECTED), "formula")

@@ -26,6 +26,11 @@ RUNS: Schema = {
     "moments_checksum": TEXT,
     "engine_version": TEXT,
     "status": TEXT,
+    "analysis_text": TEXT,
+    "analysis_hash": TEXT,
+    "versions": TEXT,
+    "seed": COUNT,
+    "host_time": TEXT,
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import dagster as dg
@@ -183,11 +182,9 @@ def make_results(
         analysis=analysis.analysis,
         started_at=datetime.fromtimestamp(started, tz=UTC),
         finished_at=datetime.now(UTC),
-        data=analysis.data,
-        **run_facts(moments),
-        engine_version=version("mlm-ops"),
+        **run_facts(analysis, moments),
     )
-    write_run(connection, run, tables)
+    write_run(connection, run, tables, analysis.history)
     publish(connection, destination)
     counts = {name: frame.height for name, frame in tables.items()}
     metadata: Metadata = {
