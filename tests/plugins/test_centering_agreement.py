@@ -41,6 +41,7 @@ NATURAL = {
     "sim_3lev": [("y x z q", "class school"), ("y x z q", "class_id school")],
     "sim_ar1": [("y t", "id")],
     "sim_fewclusters": [("y x treat", "g")],
+    "sim_luedtke": [("y x", "g")],
     "sim_slopes4s": [("y x1 x2 x3 x4 w", "g")],
     "sim_slopes5": [("y x1 x2 x3 x4 x5 w", "g")],
     "sim_w": [("y x w", "g")],
