@@ -264,12 +264,14 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
         hessian, gradient = hessian + mu * curvature, gradient + mu * slope
     own = np.ix_(free, free)
     decrement = 2 * _step(gradient[free], hessian[own], 0.0)[1] if free.any() else 0.0
+    # beside a bound the barrier's curvature is so large that rounding alone is worth a millionth
+    tolerance = CONVERGED_DECREMENT * (10 if mu else 1)
     return Optimum(
         theta,
         at,
         hessian,
         decrement,
-        bool(decrement < CONVERGED_DECREMENT and _is_semidefinite(hessian[own])),
+        bool(decrement < tolerance and _is_semidefinite(hessian[own])),
         ~free,
         least_eigenvalue(likelihood, theta) < SINGULAR or bool((~free).any()),
         evaluations,

@@ -77,8 +77,10 @@ def test_all_checks_pass(materialized) -> None:
         ("hsb/moments", "enough_groups"),
         ("hsb/centered", "agrees_with_moments"),
         *((model, check) for model in (*MODELS, SEM) for check in ("converged", "not_singular")),
+        *(("hsb/models/slopes_as_outcomes", check) for check in ("assumptions", "no_influential_unit")),
     }
-    assert [e.description for e in evaluations if not e.passed] == []
+    # the schools differ in their residual variance, and the check says so
+    assert [e.check_name for e in evaluations if not e.passed] == ["assumptions"]
 
 
 def metadata(materialized, asset: str) -> dict[str, dg.MetadataValue]:
@@ -151,7 +153,7 @@ def test_schema_of_students_is_that_of_the_file() -> None:
 MISSING = {
     "comparisons": {"regression", "anova"},
     "ladder_steps": set(LADDER),
-    "diagnostics": set(LADDER),
+    "diagnostics": set(LADDER) - {"slopes_as_outcomes"},
     "contextual_effects": set(LADDER) - {"within_between", "slopes_as_outcomes"},
     **{table: set(LADDER) - {"slopes_as_outcomes"} for table in ("simple_slopes", "johnson_neyman", "contrasts")},
     **{table: {"regression"} for table in ("random_effects", "icc", "standard_errors")},
