@@ -35,6 +35,15 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         "delta_bic",
         "note",
     ),
+    "decomposition": (
+        "variable",
+        "group",
+        "total_variance",
+        "within_variance",
+        "between_variance",
+        "icc",
+        "reliability",
+    ),
     "icc": ("group", "icc", "conf_low", "conf_high", "design_effect", "n_effective", "reliability"),
     "contextual_effects": (
         *("predictor", "group", "within", "between", "estimate", "std_error", "df", "p_value"),

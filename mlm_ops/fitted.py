@@ -76,6 +76,10 @@ class Fit(FitRecord):
             return tables.r_squared(self)
         return tables.r_squared_changes(self, reference, reference.model.text)
 
+    def decomposition(self) -> pl.DataFrame:
+        """One row a variable and grouping factor: variance within and between, ICC, reliability of the group means."""
+        return tables.decomposition(self)
+
     def icc(self) -> pl.DataFrame:
         """One row a grouping factor: intraclass correlation with its interval, design effect, reliability."""
         return tables.icc(self)

@@ -30,7 +30,7 @@ from mlm_ops.tables.interactions import (
 )
 from mlm_ops.tables.ladder import LADDER_STEPS, ladder_steps
 from mlm_ops.tables.models import FIT_STATISTICS, MODELS, fit_statistics, models
-from mlm_ops.tables.nesting import ICC, STANDARD_ERRORS, icc, standard_errors
+from mlm_ops.tables.nesting import DECOMPOSITION, ICC, STANDARD_ERRORS, decomposition, icc, standard_errors
 from mlm_ops.tables.structural import SEM_FIT, SEM_PARAMETERS, sem_fit, sem_parameters
 from mlm_ops.tables.variance import VARIANCE_COMPONENTS, variance_components
 
@@ -49,6 +49,7 @@ __all__ = [
     "contextual_effects",
     "contrast_test",
     "contrasts",
+    "decomposition",
     "diagnostics",
     "fit_statistics",
     "fit_tables",
@@ -74,6 +75,7 @@ TABLES: dict[str, Schema] = {
     "fit_statistics": FIT_STATISTICS,
     "comparisons": COMPARISONS,
     "r_squared": R_SQUARED,
+    "decomposition": DECOMPOSITION,
     "icc": ICC,
     "standard_errors": STANDARD_ERRORS,
     "contextual_effects": CONTEXTUAL_EFFECTS,
@@ -94,6 +96,7 @@ FIT_TABLES: dict[str, Callable[[Fit], pl.DataFrame]] = {
     "random_effects": random_effects,
     "fit_statistics": fit_statistics,
     "r_squared": r_squared,
+    "decomposition": decomposition,
     "icc": icc,
     "standard_errors": standard_errors,
     "contextual_effects": contextual_effects,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mlm_ops.effect_sizes.decomposition import decompose
 from mlm_ops.effect_sizes.icc import clustering
 from mlm_ops.effect_sizes.naive import without_nesting
 from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
@@ -28,6 +29,18 @@ ICC: Schema = {
     "reliability": REAL,
     "note": TEXT,
 }
+DECOMPOSITION: Schema = {
+    "variable": TEXT,
+    "group": TEXT,
+    "n_obs": COUNT,
+    "n_units": COUNT,
+    "mean": REAL,
+    "total_variance": REAL,
+    "within_variance": REAL,
+    "between_variance": REAL,
+    "icc": REAL,
+    "reliability": REAL,
+}
 STANDARD_ERRORS: Schema = {
     "term": TEXT,
     "estimate": REAL,
@@ -44,6 +57,12 @@ def icc(fitted: Fit) -> pl.DataFrame:
     found = clustering(fitted.moments, fitted.result, fitted.predictions)
     names = {"row_correlation": "correlation"}
     return frame(ICC, {c: [getattr(one, names.get(c, c)) for one in found] for c in ICC})
+
+
+def decomposition(fitted: Fit) -> pl.DataFrame:
+    """One row a variable and grouping factor."""
+    found = decompose(fitted.model, fitted.moments)
+    return frame(DECOMPOSITION, {c: [getattr(one, c) for one in found] for c in DECOMPOSITION})
 
 
 def standard_errors(fitted: Fit) -> pl.DataFrame:
