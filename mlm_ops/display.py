@@ -71,6 +71,10 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
         *("conf_low", "conf_high", "std_all"),
     ),
+    "drift": (
+        *("against", "kind", "group", "term", "other", "before", "now", "difference", "std_error", "statistic"),
+        *("p_adjusted", "flagged", "note"),
+    ),
     "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
 }
 #: The keys stand above the table; what is for copying is there by SQL.
@@ -83,7 +87,7 @@ PROSE_WIDTH = 24
 #: Tables whose notes stand below them, and how a note names the row that it is about.
 _ABOUT = {"comparisons": "{model} against {reference_model}", "contextual_effects": "{predictor} in {model}"}
 #: Rows of a long table that are printed unless all are asked for.
-LONG_TABLES = {"random_effects": 10, "diagnostics": 10}
+LONG_TABLES = {"random_effects": 10, "diagnostics": 10, "drift": 20}
 #: What a narrow terminal goes without, in this order.
 DROPPED_WHEN_NARROW = (
     *("symbol", "level", "reduced_equation", "gradient", "evaluations", "seconds", "n_parameters", "bic"),

@@ -15,9 +15,10 @@ import duckdb
 import polars as pl
 
 from mlm_ops.database import Connection, OnWait, connect, open_database, replacing
+from mlm_ops.drift import READS, StoredRun, drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
-from mlm_ops.retention import forget
+from mlm_ops.retention import find_baseline, find_previous, forget
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, first_line, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.staging import Staged, read_staged, stage, stage_anew
@@ -44,6 +45,9 @@ RESULTS = "mlm"
 STORE_VERSION = 1
 #: DuckDB 1.2 and later read files of this storage version.
 PUBLISHED_STORAGE = "v1.2.0"
+
+#: Tables that stay in the warehouse: rows about single groups, for the comparison of runs alone.
+UNPUBLISHED = frozenset({"influence"})
 
 RESULT_TABLES: dict[str, Schema] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
 
@@ -109,7 +113,29 @@ def write_run(
             frame = run_frame if name == "runs" else tables.get(name)
             if frame is not None:
                 insert_frame(connection, qualified(RESULTS, name), frame.with_columns(keys), columns)
-        forget(connection, RESULTS, RESULT_TABLES, run.analysis, history or History())
+        history = history or History()
+        _write_drift(connection, run, history)
+        forget(connection, RESULTS, RESULT_TABLES, run.analysis, history)
+
+
+def _write_drift(connection: Connection, run: Run, history: History) -> None:
+    """Compare a finished run with the one before it, and with the baseline."""
+    previous = find_previous(connection, RESULTS, run.analysis, run.run_id)
+    baseline = find_baseline(connection, RESULTS, run.analysis, history)
+    against = {"previous": previous, "baseline": baseline}
+    now = _read_run(connection, run.run_id, run.analysis) if previous else None
+    for name, other in against.items():
+        if now is not None and other is not None and other != run.run_id:
+            found = drift(now, _read_run(connection, other, run.analysis), name, history.alpha)
+            keys = [pl.lit(run.run_id).alias("run_id"), pl.lit(run.analysis).alias("analysis")]
+            insert_frame(connection, qualified(RESULTS, "drift"), found.with_columns(keys), RESULT_TABLES["drift"])
+
+
+def _read_run(connection: Connection, run_id: str, analysis: str) -> StoredRun:
+    """The tables of a run that a comparison reads."""
+    where = f"where run_id = {literal(run_id)} and analysis = {literal(analysis)}"
+    found = {name: connection.sql(f"select * from {qualified(RESULTS, name)} {where}").pl() for name in READS}
+    return StoredRun(run_id, found)
 
 
 def read_latest(connection: Connection, table: str) -> pl.DataFrame:
@@ -155,7 +181,7 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
             )
             cursor.execute(f"use {target}")
             _create_results(cursor)
-            for name in RESULT_TABLES:
+            for name in RESULT_TABLES.keys() - UNPUBLISHED:
                 copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
                 cursor.execute(copy)
             cursor.execute(f"checkpoint {target}")

@@ -41,11 +41,17 @@ class Deletions:
         (p, J) fixed effects, on the user's scale; not a number where the other units do not identify them.
     cooks
         (J,) Cook's distance of the fixed effects, ``(change)' Phi^-1 (change) / p``, Phi their covariance matrix.
+    tau
+        (q, q, J) for each random block, on the user's scale, to first order in theta.
+    sigma2
+        (J,) residual variances, on the user's scale.
     """
 
     labels: NDArray[Any]
     gamma: Array
     cooks: Array
+    tau: tuple[Array, ...]
+    sigma2: Array
 
 
 def one_step(fitted: Estimate, moments: Moments) -> Deletions | None:
@@ -76,7 +82,10 @@ def one_step(fitted: Estimate, moments: Moments) -> Deletions | None:
     gamma = design.fixed.transform @ beta + design.fixed.offset[:, None]
     change = gamma - fitted.gamma[:, None]
     cooks = np.einsum("pj,pj->j", change, np.linalg.solve(fitted.vcov, change)) / len(change)
-    return Deletions(top.labels, gamma, cooks)
+    p = len(beta)
+    residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
+    shares = residual / (fitted.optimum.solution.degrees - size) / fitted.optimum.solution.sigma2
+    return Deletions(top.labels, gamma, cooks, _tau(fitted, step, shares), fitted.sigma2 * shares)
 
 
 def without(model: Model, moments: Moments, fitted: Estimate, unit: int) -> Estimate | None:
@@ -106,6 +115,20 @@ def _contributions(nest: Nest, criterion: Criterion, theta: Arrays) -> tuple[Arr
         for part, unit in ((1.0, own.real), (1j, own.imag)) if np.iscomplexobj(own) else ((1.0, own),):
             total += part * np.bincount(above, unit, len(total))
     return w, total
+
+
+def _tau(fitted: Estimate, step: Array, shares: Array) -> tuple[Array, ...]:
+    """(q, q, J) of each block: ``sigma2 (L L' + sum_k step_k d(L L') / d theta_k)``, sigma2 (J,) times the fit's."""
+    criterion, theta, sigma2 = fitted.criterion, fitted.optimum.theta, fitted.optimum.solution.sigma2
+    moved = [criterion.factors(theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]]
+    found = []
+    for block, placed, tau in zip(fitted.blocks, criterion.blocks, fitted.tau, strict=True):
+        here = (placed.effects, placed.effects)
+        factor = block.transform @ criterion.factors(theta)[placed.level][here]
+        slopes = [block.transform @ lams[placed.level][here].imag / _STEP @ factor.T for lams in moved]
+        change = sigma2 * np.einsum("kab,kj->abj", np.array([slope + slope.T for slope in slopes]), step)
+        found.append(tau[:, :, None] * shares + change)
+    return tuple(found)
 
 
 def _theta_steps(fitted: Estimate, w: Array, w_moves: Array, log_moves: Array, size: Array) -> Array:

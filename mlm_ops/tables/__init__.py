@@ -17,8 +17,10 @@ from mlm_ops.tables.columns import KEYS, RUNS, Schema
 from mlm_ops.tables.comparisons import COMPARISONS, comparisons
 from mlm_ops.tables.contextual import CONTEXTUAL_EFFECTS, contextual_effects
 from mlm_ops.tables.diagnostics import DIAGNOSTICS, diagnostics
+from mlm_ops.tables.drift import DRIFT
 from mlm_ops.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, fixed_effects, random_effects
 from mlm_ops.tables.explained import R_SQUARED, r_squared, r_squared_changes
+from mlm_ops.tables.influence import INFLUENCE, influence
 from mlm_ops.tables.interactions import (
     CONTRASTS,
     JOHNSON_NEYMAN,
@@ -86,6 +88,8 @@ TABLES: dict[str, Schema] = {
     "diagnostics": DIAGNOSTICS,
     "sem_parameters": SEM_PARAMETERS,
     "sem_fit": SEM_FIT,
+    "drift": DRIFT,
+    "influence": INFLUENCE,
     "models": MODELS,
 }
 
@@ -100,6 +104,7 @@ FIT_TABLES: dict[str, Callable[[Fit], pl.DataFrame]] = {
     "icc": icc,
     "standard_errors": standard_errors,
     "contextual_effects": contextual_effects,
+    "influence": influence,
     "models": models,
 }
 

@@ -76,6 +76,7 @@ def test_all_checks_pass(materialized) -> None:
         ("hsb/moments", "rows_accounted_for"),
         ("hsb/moments", "enough_groups"),
         ("hsb/centered", "agrees_with_moments"),
+        ("hsb/results", "no_drift"),
         *((model, check) for model in (*MODELS, SEM) for check in ("converged", "not_singular")),
         *(("hsb/models/slopes_as_outcomes", check) for check in ("assumptions", "no_influential_unit")),
     }
@@ -152,6 +153,7 @@ def test_schema_of_students_is_that_of_the_file() -> None:
 #: Models of which a table says nothing.
 MISSING = {
     "comparisons": {"regression", "anova"},
+    **{table: set(LADDER) for table in ("drift", "influence")},
     "ladder_steps": set(LADDER),
     "diagnostics": set(LADDER) - {"slopes_as_outcomes"},
     "contextual_effects": set(LADDER) - {"within_between", "slopes_as_outcomes"},

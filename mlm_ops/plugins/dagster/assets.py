@@ -265,12 +265,21 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
         description="The run's tidy tables, written to schema `mlm` in one transaction, and the copy in results.duckdb "
         "that anyone may query: `SELECT model, term, estimate, std_error FROM mlm.latest_fixed_effects`.",
         metadata={ANALYSIS: plan.analysis.analysis},
+        check_specs=[
+            dg.AssetCheckSpec(
+                "no_drift",
+                asset=plan.key("results"),
+                description="No parameter differs from the last run's or the baseline's by more than chance.",
+            )
+        ],
     )
     def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
         record = context.instance.get_run_record_by_id(context.run.run_id)
         started = record.start_time if record is not None and record.start_time is not None else time.time()
         with warehouse.connection() as connection:
-            metadata = steps.make_results(connection, plan.analysis, context.run.run_id, started, warehouse.results)
-        return Result(metadata=metadata)
+            metadata, checks = steps.make_results(
+                connection, plan.analysis, context.run.run_id, started, warehouse.results
+            )
+        return Result(metadata=metadata, check_results=checks)
 
     return results

@@ -130,6 +130,31 @@ def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
     )
 
 
+def no_drift(found: pl.DataFrame) -> dg.AssetCheckResult:
+    """Warn of parameters that differ from an earlier run's by more than chance, and of a sample that shrank.
+
+    Parameters
+    ----------
+    found
+        The rows of ``mlm.drift`` of the run.
+    """
+    flagged = found.filter("flagged")
+    runs = ", ".join(found["against"].unique(maintain_order=True))
+    told = "; ".join(
+        f"{row['model']} {' '.join(str(row[c]) for c in ('kind', 'group', 'term', 'other') if row[c] is not None)}"
+        f" {row['before']:.4g} -> {row['now']:.4g} against the {row['against']} run"
+        for row in flagged.iter_rows(named=True)
+    )
+    quiet = f"No parameter differs by more than chance from the run it is compared with ({runs})."
+    return dg.AssetCheckResult(
+        check_name="no_drift",
+        passed=flagged.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{told}." if told else quiet if runs else "There is no earlier run to compare with.",
+        metadata={"compared": found.height, "flagged": flagged.height},
+    )
+
+
 def sem_converged(fit: SemFit) -> dg.AssetCheckResult:
     """Refuse a structural equation model whose search did not end at a minimum."""
     decrement = fit.estimate.optimum.decrement

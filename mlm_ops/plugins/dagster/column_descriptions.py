@@ -4,6 +4,12 @@ from __future__ import annotations
 
 #: By column, whatever the table.
 COLUMNS: dict[str, str] = {
+    "against": "The run that this one is compared with: previous or baseline",
+    "reference_run": "Id of the run that this one is compared with",
+    "before": "In the run that this one is compared with",
+    "now": "In this run",
+    "difference": "Now minus before",
+    "change": "The estimate minus that without the unit",
     "lhs": "Left side of a parameter, as lavaan has it",
     "op": "=~ loading, ~ regression, ~~ (co)variance, ~1 intercept, := definition",
     "rhs": "Right side of a parameter, as lavaan has it",

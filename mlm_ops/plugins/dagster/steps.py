@@ -38,7 +38,7 @@ from mlm_ops.plugins.dagster.metadata import (
 )
 from mlm_ops.prediction_views import create_prediction_view
 from mlm_ops.side_by_side import side_by_side
-from mlm_ops.store import Run, publish, read_staged, stage, stage_anew, write_run
+from mlm_ops.store import Run, publish, read_latest, read_staged, stage, stage_anew, write_run
 from mlm_ops.tables import TABLES, sem_tables
 
 
@@ -156,7 +156,7 @@ def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
 
 def make_results(
     connection: Connection, analysis: Analysis, run_id: str, started: float, destination: Path
-) -> Metadata:
+) -> tuple[Metadata, list[dg.AssetCheckResult]]:
     """Write the run in one transaction and publish.
 
     Parameters
@@ -193,7 +193,9 @@ def make_results(
         "side_by_side": dg.MetadataValue.md(side_by_side(tables).markdown()),
         **numbers({f"rows_{name}": count for name, count in counts.items()}),
     }
-    return metadata | {f"mlm.{name}": dg.MetadataValue.table_schema(result_schema(name)) for name in TABLES}
+    metadata |= {f"mlm.{name}": dg.MetadataValue.table_schema(result_schema(name)) for name in TABLES}
+    found = read_latest(connection, "drift").filter(run_id=run_id, analysis=analysis.analysis)
+    return metadata, [checks.no_drift(found)]
 
 
 def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[str, pl.DataFrame]:

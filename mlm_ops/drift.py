@@ -1,0 +1,187 @@
+"""What has changed between two runs of an analysis, and whether by more than chance.
+
+Two runs share groups, and often rows, so that their estimates are not independent. Where the store has each group's
+influence on them, the error of a difference is its delete-one-group jackknife: leaving a group out of both runs changes
+the difference by ``d_j``, the group's influence in the later run minus that in the earlier one, zero where it is not in
+a run, and ``Var = (J - 1) / J sum_j (d_j - mean)^2`` over the J groups of either run (Efron and Stein 1981, Annals of
+Statistics 9, 586-596). It needs no word on which rows are shared: what both runs have in common cancels in ``d_j``. The
+t distribution's degrees of freedom are Satterthwaite's (1946) with the variance of the squares taken from the squares:
+``2 (sum d^2)^2 / sum (d^2 - mean)^2``, so that a difference made by few groups is judged as one.
+
+Elsewhere the errors are added as if the runs were independent. Shared rows make estimates alike, so that this test
+errs on the side of silence: with the same rows in both runs it never speaks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mlm_ops.inference.residual_checks import holm
+from mlm_ops.tables.columns import frame
+from mlm_ops.tables.drift import DRIFT
+
+#: Result tables of a run that a comparison reads.
+READS = ("fixed_effects", "variance_components", "fit_statistics", "influence", "random_effects", "models")
+#: A difference of less than this share of its parameter's standard error is rounding.
+_ROUNDING = 1e-8
+#: A run with fewer than this share of the earlier run's rows, or of its groups, is flagged.
+SHRUNK = 0.5
+_COMPONENT = ("group", "term", "other")
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as the store has it: its id, and those of its tables that `READS` names."""
+
+    run_id: str
+    tables: Mapping[str, pl.DataFrame]
+
+
+def drift(now: StoredRun, before: StoredRun, against: str, alpha: float) -> pl.DataFrame:
+    """Compare two runs, model by model.
+
+    Parameters
+    ----------
+    now, before
+        The later run and the earlier one.
+    against
+        What the earlier run is: ``previous`` or ``baseline``.
+    alpha
+        Level of the flags, for all tests of a model together (Holm).
+
+    Returns
+    -------
+    polars.DataFrame
+        Column ``model`` and those of `DRIFT`; a model that is not in both runs has no rows.
+    """
+    made = [pl.DataFrame(schema={"model": pl.String(), **DRIFT})]
+    earlier = set(before.tables["models"]["model"])
+    for model in (name for name in now.tables["models"]["model"] if name in earlier):
+        ours, theirs = (_of_model(run.tables, model) for run in (now, before))
+        rows = _judged(list(_rows(ours, theirs)), alpha)
+        shared = {"against": against, "reference_run": before.run_id}
+        values = {name: [(shared | row).get(name) for row in rows] for name in DRIFT}
+        made.append(frame(DRIFT, values).select(pl.lit(model).alias("model"), pl.all()))
+    return pl.concat(made)
+
+
+def _of_model(tables: Mapping[str, pl.DataFrame], model: str) -> dict[str, pl.DataFrame]:
+    return {name: tables[name].filter(pl.col("model") == model) for name in READS}
+
+
+def _rows(ours: Mapping[str, pl.DataFrame], theirs: Mapping[str, pl.DataFrame]) -> Iterator[dict[str, Any]]:
+    """Every row of a model, tests first, without flags of tests."""
+    formulas = [tables["models"]["formula"][0] for tables in (ours, theirs)]
+    if formulas[0] != formulas[1]:
+        note = f"the model has changed, so that its parameters are not compared; it was {formulas[1]}"
+        yield {"kind": "model", "flagged": False, "note": note}
+    else:
+        yield from _parameters(ours, theirs)
+    yield from _sample(ours, theirs)
+
+
+def _parameters(ours: Mapping[str, pl.DataFrame], theirs: Mapping[str, pl.DataFrame]) -> Iterator[dict[str, Any]]:
+    tables = (("fixed_effect", "fixed_effects", ("term",)), ("variance", "variance_components", _COMPONENT))
+    for kind, table, keys in tables:
+        pairs = ours[table].join(theirs[table], on=keys, suffix="_before", nulls_equal=True, maintain_order="left")
+        for row in pairs.iter_rows(named=True):
+            change = _changes(ours["influence"], row["symbol"], theirs["influence"], row["symbol_before"])
+            place = {"kind": kind} | {key: row[key] for key in keys}
+            errors = row["std_error"], row["std_error_before"]
+            df = (row.get("df"), row.get("df_before"))
+            yield place | _compared(row["estimate"], row["estimate_before"], errors, change, df)
+    icc = ours["fit_statistics"]["icc"][0], theirs["fit_statistics"]["icc"][0]
+    if None not in icc:
+        change = _changes(ours["influence"], "icc", theirs["influence"], "icc")
+        yield {"kind": "icc"} | _compared(*icc, (None, None), change, (None, None))
+
+
+def _changes(ours: pl.DataFrame, symbol: str, theirs: pl.DataFrame, before: str) -> np.ndarray[Any, Any] | None:
+    """(J,) how leaving out each group of either run changes the difference; None where that is not known."""
+    now, then = ours.filter(pl.col("symbol") == symbol), theirs.filter(pl.col("symbol") == before)
+    if now.is_empty() or then.is_empty() or now["change"].null_count() or then["change"].null_count():
+        return None
+    joined = now.join(then, on="unit", how="full", suffix="_before")
+    found: np.ndarray[Any, Any] = (joined["change"].fill_null(0.0) - joined["change_before"].fill_null(0.0)).to_numpy()
+    return found
+
+
+def _compared(
+    now: float | None,
+    before: float | None,
+    errors: tuple[float | None, float | None],
+    change: np.ndarray[Any, Any] | None,
+    degrees: tuple[float | None, float | None],
+) -> dict[str, Any]:
+    """One test: a row without its flag."""
+    row: dict[str, Any] = {"before": before, "now": now}
+    if now is None or before is None:
+        return row
+    row["difference"] = difference = now - before
+    scale = max((error for error in errors if error is not None), default=abs(before)) or abs(before)
+    if change is not None:
+        row |= {"method": "jackknife", "std_error": _jackknife(change), "df": _degrees(change)}
+    elif errors[0] is not None and errors[1] is not None:
+        df = min((found for found in degrees if found is not None), default=None)
+        row |= {"method": "independent", "std_error": math.hypot(errors[0], errors[1]), "df": df}
+    error = row.get("std_error")
+    if error is None or max(error, abs(difference)) <= _ROUNDING * scale or error == 0.0:
+        return row
+    row["statistic"] = difference / error
+    return row | {"p_value": _two_sided(row["statistic"], row["df"])}
+
+
+def _jackknife(change: np.ndarray[Any, Any]) -> float:
+    size = len(change)
+    return float(np.sqrt((size - 1) / size * np.sum((change - change.mean()) ** 2)))
+
+
+def _degrees(change: np.ndarray[Any, Any]) -> float | None:
+    squares = (change - change.mean()) ** 2
+    spread = float(np.sum((squares - squares.mean()) ** 2))
+    return min(2.0 * float(squares.sum()) ** 2 / spread, len(change) - 1.0) if spread > 0 else None
+
+
+def _two_sided(statistic: float, df: float | None) -> float:
+    from scipy.special import ndtr, stdtr
+
+    return float(2 * (ndtr(-abs(statistic)) if df is None else stdtr(df, -abs(statistic))))
+
+
+def _judged(rows: list[dict[str, Any]], alpha: float) -> list[dict[str, Any]]:
+    """The rows with adjusted p values and flags."""
+    tested = [row for row in rows if row.get("p_value") is not None]
+    for row, adjusted in zip(tested, holm(np.array([row["p_value"] for row in tested])), strict=True):
+        row |= {"p_adjusted": float(adjusted), "flagged": bool(adjusted < alpha)}
+    return [{"flagged": False} | row for row in rows]
+
+
+def _sample(ours: Mapping[str, pl.DataFrame], theirs: Mapping[str, pl.DataFrame]) -> Iterator[dict[str, Any]]:
+    """Rows of the model, and how many groups are shared, new and gone."""
+    counts = [tables["fit_statistics"]["n_obs"][0] for tables in (ours, theirs)]
+    yield _counted("rows", None, counts[1], counts[0], counts[0] < SHRUNK * counts[1])
+    source = "influence" if all(tables["influence"].height for tables in (ours, theirs)) else "random_effects"
+    for group in ours[source]["group"].unique(maintain_order=True):
+        now, before = (set(tables[source].filter(pl.col("group") == group)["unit"]) for tables in (ours, theirs))
+        shared = len(now & before)
+        yield _counted("groups", group, len(before), len(now), shared < SHRUNK * len(before))
+        for term, found in (("shared", shared), ("new", len(now - before)), ("vanished", len(before - now))):
+            yield {"kind": "sample", "group": group, "term": f"groups {term}", "now": float(found)}
+
+
+def _counted(term: str, group: str | None, before: int, now: int, flagged: bool) -> dict[str, Any]:
+    return {
+        "kind": "sample",
+        "group": group,
+        "term": term,
+        "before": float(before),
+        "now": float(now),
+        "difference": float(now - before),
+        "flagged": flagged,
+    }
