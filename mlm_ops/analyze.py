@@ -136,11 +136,16 @@ def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
         return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
 
 
-def model_tables(analysis: Analysis, name: str, fitted: Fit) -> dict[str, pl.DataFrame]:
+def model_tables(
+    analysis: Analysis, name: str, fitted: Fit, connection: duckdb.DuckDBPyConnection
+) -> dict[str, pl.DataFrame]:
     """Every result table of one model of an analysis, with what the analysis asks of it."""
-    wanted = (*tables.FIT_TABLES, *(("diagnostics",) if name in analysis.diagnostics else ()))
-    drawn = tables.fit_tables(name, fitted, wanted)
+    drawn = tables.fit_tables(name, fitted, tables.FIT_TABLES)
     with _naming(f"analysis {analysis.analysis}, model {name}"):
+        if name in analysis.diagnostics:
+            rows = open_source(analysis.data, connection, analysis.where)
+            found = tables.diagnostics(fitted, rows)
+            drawn["diagnostics"] = found.select(pl.lit(name).alias("model"), pl.all())
         asked = tables.answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
     return drawn | {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in asked.items()}
 
@@ -278,7 +283,7 @@ def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> A
     accumulate = analysis.partition is not None
     moments = keep_moments(analysis, connection).moments if accumulate else collect_analysis(analysis, connection)
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
-    made = [model_tables(analysis, name, fitted) for name, fitted in fits.items()]
+    made = [model_tables(analysis, name, fitted, connection) for name, fitted in fits.items()]
     made.append(compare_analysis(analysis, moments, fits))
     made += [tables.sem_tables(name, fit_analysis_sem(analysis, name, moments)) for name in analysis.sem]
     if (climbed := climb_analysis(analysis, moments)) is not None:

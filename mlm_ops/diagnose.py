@@ -3,63 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlm_ops.finding import ALPHA, Finding, residual_findings
 from mlm_ops.inference.deletion import one_step, without
 from mlm_ops.inference.residual_checks import heterogeneity, holm, normality, outlyingness, standardised
+from mlm_ops.inference.row_checks import check_residuals
 from mlm_ops.language.model import group_name
 
 if TYPE_CHECKING:
     from mlm_ops.fitted import Fit
+    from mlm_ops.moments.source import Source
 
 #: Units that are refitted without, and units that are told of as outliers.
 REFITTED, OUTLIERS = 50, 10
 #: A unit is flagged when its deletion moves a coefficient by more than this many standard errors.
 MOVED = 1.0
-#: A test is flagged below this p value; large data find small departures.
-ALPHA = 0.01
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One finding about a fit.
-
-    Attributes
-    ----------
-    diagnostic
-        ``influence``, ``outlier``, ``normality`` or ``heteroscedasticity``.
-    group, unit, term
-        About what; None where it is about all.
-    estimate
-        Cook's distance; of the normality test the kurtosis.
-    statistic, df, p_value
-        Of influence, the largest change of a coefficient in standard errors; else the test's.
-    flagged
-        Whether a reader should look.
-    note
-        The finding in words.
-    """
-
-    diagnostic: str
-    group: str | None = None
-    unit: str | None = None
-    term: str | None = None
-    estimate: float | None = None
-    statistic: float | None = None
-    df: float | None = None
-    p_value: float | None = None
-    flagged: bool = False
-    note: str | None = None
-
-
-def diagnose(fitted: Fit) -> list[Finding]:
-    """Everything that moments tell of a fit's soundness; nothing for single-level regression."""
-    if not fitted.result.design.levels:
-        return []
-    return [*_influence(fitted), *_outliers(fitted), *_normality(fitted), *_heteroscedasticity(fitted)]
+def diagnose(fitted: Fit, rows: Source | None = None) -> list[Finding]:
+    """What moments tell of a fit's soundness, nothing for single-level regression; and what its rows tell."""
+    found: list[Finding] = []
+    if fitted.result.design.levels:
+        found += [*_influence(fitted), *_outliers(fitted), *_normality(fitted), *_heteroscedasticity(fitted)]
+    if rows is not None and (checks := check_residuals(fitted.prediction_query, rows)) is not None:
+        found += residual_findings(checks)
+    return found
 
 
 def _influence(fitted: Fit) -> Iterator[Finding]:
@@ -86,8 +57,8 @@ def _influence(fitted: Fit) -> Iterator[Finding]:
             group,
             label,
             names[worst],
-            cooks,
-            float(moved[worst]),
+            estimate=cooks,
+            statistic=float(moved[worst]),
             flagged=bool(abs(moved[worst]) > MOVED),
             note=f"without {label} the coefficient is {refit.gamma[worst]:.4g} instead of "
             f"{fitted.result.gamma[worst]:.4g}",
@@ -126,12 +97,13 @@ def _normality(fitted: Fit) -> Iterator[Finding]:
                 group_name(level.group),
                 None,
                 column.name,
-                found.kurtosis,
-                found.statistic,
-                2.0,
-                found.p_value,
-                found.p_value < ALPHA,
-                f"skewness {found.skewness:.2f}, kurtosis {found.kurtosis:.2f} (normal: 0 and 3)",
+                estimate=found.kurtosis,
+                expected=3.0,
+                statistic=found.statistic,
+                df=2.0,
+                p_value=found.p_value,
+                flagged=found.p_value < ALPHA,
+                note=f"skewness {found.skewness:.2f}, kurtosis {found.kurtosis:.2f} (normal: 0 and 3)",
             )
 
 

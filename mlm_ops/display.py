@@ -62,7 +62,10 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("term", "group", "taken", "reason", "reference_model", "estimate", "std_error", "statistic", "df"),
         *("p_value", "p_value_mixture", "delta_aic", "delta_bic", "gain_fv", "singular"),
     ),
-    "diagnostics": ("diagnostic", "group", "unit", "term", "estimate", "statistic", "df", "p_value", "flagged"),
+    "diagnostics": (
+        *("diagnostic", "group", "unit", "term", "at", "n", "estimate", "expected", "std_error", "statistic", "df"),
+        *("p_value", "flagged"),
+    ),
     "sem_fit": (
         *("log_likelihood", "chi_square", "df", "p_value", "cfi", "tli", "rmsea", "srmr_within", "srmr_between"),
         *("aic", "bic", "n_obs", "n_clusters", "converged", "singular"),

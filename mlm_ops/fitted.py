@@ -19,7 +19,7 @@ from mlm_ops.inference.prediction_sql import PredictionQuery
 from mlm_ops.language.notation import EquationForm, EquationFormat, write_equations
 from mlm_ops.language.notation.lme4 import r_code
 from mlm_ops.language.notation.mplus import mplus_input
-from mlm_ops.moments.source import named_relation, read_rows
+from mlm_ops.moments.source import named_relation, open_source, read_rows
 from mlm_ops.record import DfMethod, Estimator, FitRecord
 from mlm_ops.written import estimates_by_symbol, facts_of, level_equations
 
@@ -88,9 +88,16 @@ class Fit(FitRecord):
         """One row a fixed effect: its error here, by least squares, and robust to clusters."""
         return tables.standard_errors(self)
 
-    def diagnostics(self) -> pl.DataFrame:
-        """One row a finding: influential units (refitted without them), outliers, normality, equal variances."""
-        return tables.diagnostics(self)
+    def diagnostics(self, data: Any = None, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
+        """One row a finding: influential units (refitted without them), outliers, normality, equal variances.
+
+        Parameters
+        ----------
+        data
+            The fit's rows, as `fit` takes them: then also quantiles of the residuals and their means in bins of each
+            predictor, by one more query.
+        """
+        return tables.diagnostics(self, None if data is None else open_source(data, connection))
 
     def contextual_effects(self) -> pl.DataFrame:
         """One row a variable beside its group mean: the difference of their effects, and without the means' error."""

@@ -20,7 +20,19 @@ LAYERS = (
     {"moments"},
     {"estimation"},
     {"inference", "effect_sizes", "structural"},
-    {"fitting", "fitted", "record", "analyze", "ladder", "diagnose", "side_by_side", "tables", "report", "written"}
+    {
+        "fitting",
+        "fitted",
+        "record",
+        "analyze",
+        "ladder",
+        "diagnose",
+        "finding",
+        "side_by_side",
+        "tables",
+        "report",
+        "written",
+    }
     | {"drift", "retention", "store", "staging", "sql_tables", "database", "prediction_views", "project", "__init__"}
     | {"fitting_sem", "fitted_sem", "report_sem"},
     {"plugins", "cli", "command_line", "display", "listing", "__main__"},

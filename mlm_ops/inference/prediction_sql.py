@@ -101,7 +101,16 @@ class PredictionQuery:
         """The tables that the query joins; empty for a model without groups."""
         return [Units(columns, self._frame(columns)) for columns in self._columns.numbers]
 
-    def sql(self, relation: str, tables: Sequence[str] | None = None) -> str:
+    @property
+    def predictors(self) -> dict[str, str]:
+        """What the variables of the fixed part are called, each once, and the columns that hold them alone."""
+        return {label(v): f"{PREFIX}predictor {i}" for i, v in enumerate(self._predictors)}
+
+    @property
+    def _predictors(self) -> list[Variable]:
+        return list(dict.fromkeys(v for column in self.fitted.design.fixed.columns for v in column.variables))
+
+    def sql(self, relation: str, tables: Sequence[str] | None = None, *, alone: bool = False) -> str:
         """The SELECT.
 
         Parameters
@@ -110,6 +119,8 @@ class PredictionQuery:
             Quoted, with the columns of the fit's data.
         tables
             Quoted names of tables that hold the `units`; without them these are written into the query.
+        alone
+            Whether the `predictors` stand in the place of the relation's columns.
         """
         made, units = self._columns, self.units
         sources = tables if tables is not None else [unit.values for unit in units]
@@ -135,7 +146,12 @@ class PredictionQuery:
             std_dev=self._std_dev,
             new_group=" or ".join(self._seen) or "false",
             made={"prefix": PREFIX, **{name: f"{PREFIX}{name}" for name in ("fixed", "random", "outcome")}},
+            alone=self._alone() if alone else None,
         )
+
+    def _alone(self) -> list[dict[str, str]]:
+        names = self.predictors.values()
+        return [{"expression": self._value(v)[0], "name": n} for v, n in zip(self._predictors, names, strict=True)]
 
     def _sum(self, weighted: Sequence[tuple[float | str, DesignColumn]]) -> str:
         """Columns times numbers, or times SQL expressions."""

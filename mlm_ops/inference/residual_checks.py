@@ -102,16 +102,18 @@ def normality(values: Array) -> Normality | None:
     Skewness after D'Agostino (1970), Biometrika 57, 679-681; kurtosis after Anscombe and Glynn (1983), ibid. 70,
     227-234.
     """
-    from scipy.special import chdtrc
-
     x = values[np.isfinite(values)]
-    n = len(x)
-    if n < LEAST_UNITS or np.ptp(x) == 0:
+    if len(x) < LEAST_UNITS or np.ptp(x) == 0:
         return None
     deviation = x - x.mean()
-    second = float((deviation**2).mean())
-    skewness = float((deviation**3).mean()) / second**1.5
-    kurtosis = float((deviation**4).mean()) / second**2
+    second, third, fourth = (float((deviation**power).mean()) for power in (2, 3, 4))
+    return normality_of(len(x), third / second**1.5, fourth / second**2)
+
+
+def normality_of(n: int, skewness: float, kurtosis: float) -> Normality:
+    """The test of `normality` from what it needs of a sample of n."""
+    from scipy.special import chdtrc
+
     statistic = _skewness_z(skewness, n) ** 2 + _kurtosis_z(kurtosis, n) ** 2
     return Normality(skewness, kurtosis, statistic, float(chdtrc(2, statistic)))
 

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlm_ops.diagnose import diagnose
-from mlm_ops.tables.columns import FLAG, REAL, TEXT, Schema, frame
+from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
 
 if TYPE_CHECKING:
     from mlm_ops.fitted import Fit
+    from mlm_ops.moments.source import Source
 
 DIAGNOSTICS: Schema = {
     "diagnostic": TEXT,
     "group": TEXT,
     "unit": TEXT,
     "term": TEXT,
+    "at": REAL,
+    "n": COUNT,
     "estimate": REAL,
+    "expected": REAL,
+    "std_error": REAL,
     "statistic": REAL,
     "df": REAL,
     "p_value": REAL,
@@ -26,7 +31,10 @@ DIAGNOSTICS: Schema = {
 }
 
 
-def diagnostics(fitted: Fit) -> pl.DataFrame:
-    """One row a finding: influence by unit, outliers, normality by random effect, equality of residual variances."""
-    found = diagnose(fitted)
+def diagnostics(fitted: Fit, rows: Source | None = None) -> pl.DataFrame:
+    """One row a finding: influence by unit, outliers, normality by random effect, equality of residual variances.
+
+    With the rows also their residuals: the distribution, its quantiles, and means in bins of each predictor.
+    """
+    found = diagnose(fitted, rows)
     return frame(DIAGNOSTICS, {column: [getattr(f, column) for f in found] for column in DIAGNOSTICS})

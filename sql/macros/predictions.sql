@@ -3,13 +3,14 @@
    They take the place of columns of these names, and are null where a value is missing.
    values: list of {expression, name}, computed row by row; units: list of {relation, matched, numbers}, matched being a list
    of {value, column} that must be equal, and numbers the names of columns to join; layers: list of lists of
-   {expression, name}, each reading those before it; the others: SQL expressions of all these. #}
-{% macro predictions(relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made) %}
+   {expression, name}, each reading those before it; alone: list of {expression, name} that stand in the place of the
+   relation's columns; the others: SQL expressions of all these. #}
+{% macro predictions(relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone=none) %}
   {{- return(adapter.dispatch('predictions', 'mlm')(
-    relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made)) -}}
+    relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone)) -}}
 {% endmacro %}
 
-{% macro default__predictions(relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made) %}
+{% macro default__predictions(relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone=none) %}
 with mlm_values as (
   select
     *
@@ -56,8 +57,14 @@ mlm_predictions as (
   from mlm_layer_{{ layers | length }}
 )
 select
+  {%- if alone is none %}
   columns(lambda name: not starts_with(name, '{{ made.prefix }}') and lower(name) not in (
     'fixed_prediction', 'prediction', 'residual', 'std_residual', 'new_group')),
+  {%- else %}
+  {%- for column in alone %}
+  {{ column.expression }} as {{ mlm.identifier(column.name) }},
+  {%- endfor %}
+  {%- endif %}
   {%- set fixed_part, effects, observed = mlm.identifier(made.fixed), mlm.identifier(made.random), mlm.identifier(made.outcome) %}
   {{ fixed_part }} as fixed_prediction,
   {{ fixed_part }} + {{ effects }} as prediction,

@@ -62,7 +62,10 @@ COLUMNS: dict[str, str] = {
     "reference_model": "The model that this one is measured against",
     "delta_aic": "AIC of the model minus that of the reference model",
     "delta_bic": "BIC of the model minus that of the reference model",
-    "diagnostic": "influence, outlier, normality or heteroscedasticity",
+    "diagnostic": "influence, outlier, normality or heteroscedasticity; of the rows residual_quantile, "
+    "binned_residual or largest_residual",
+    "expected": "What the estimate would be under the model",
+    "n": "Rows that the finding is about",
     "flagged": "Whether a reader should look",
     "variable": "A number that the model's variables are made of",
     "n_units": "Units of the grouping factor",
@@ -106,7 +109,8 @@ COLUMNS: dict[str, str] = {
     "corrected_std_error": "Its standard error, the reliability taken as known",
     "bias_matters": "Whether the predicted bias exceeds 0.4 standard errors",
     "kind": "slope, or intercept: the outcome where the predictor is zero",
-    "at": "Values of the moderators; all other variables are at their means",
+    "at": "Values of the moderators, all other variables at their means; of a finding the probability of a "
+    "quantile or the mean of a bin",
     "range_low": "Lower end of the range in which the effects of 95% of groups lie; null where they do not vary",
     "range_high": "Upper end of the range in which the effects of 95% of groups lie",
     "moderator": "The variable on which the slope depends",

@@ -92,7 +92,7 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     moments = load_moments(connection, moments_table(analysis))
     fit = fit_analysis_model(analysis, name, moments)
     diagnosed = name in analysis.diagnostics
-    tables = model_tables(analysis, name, fit)
+    tables = model_tables(analysis, name, fit, connection)
     stage(connection, analysis.analysis, name, tables, moments.checksum)
     create_prediction_view(connection, analysis, name, fit)
     metadata = model_metadata(analysis.models[name].formula, fit)

@@ -1,0 +1,140 @@
+"""Residuals of the rows against numpy, and in data with curvature, heavy tails and unequal spread built in."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+import mlm_ops as mlm
+from mlm_ops.errors import DataError
+from mlm_ops.fitted import Fit
+from mlm_ops.inference.row_checks import BINS, PROBABILITIES, check_residuals
+from mlm_ops.moments.source import Source, open_source
+from tests.reference import reference
+
+# the same sums in another order
+EXACT = 1e-10
+
+
+@pytest.fixture(scope="module")
+def hsb() -> tuple[Fit, pl.DataFrame]:
+    rows = reference.connection().sql(f"from {reference.table('hsb_null_ml')}").pl()
+    return mlm.fit("mathach ~ within(ses) + between(ses) + (within(ses) | school)", rows), rows
+
+
+def test_the_numbers_are_numpys(hsb: tuple[Fit, pl.DataFrame]) -> None:
+    fit, rows = hsb
+    predicted = fit.predict(rows)
+    ses = rows["ses"].to_numpy()
+    school = rows["school"].cast(str).to_numpy()
+    residual = rows["mathach"].to_numpy() - predicted["prediction"].to_numpy()
+    std = residual / np.sqrt(fit.result.sigma2)
+    found = check_residuals(fit.prediction_query, open_source(rows))
+    assert found is not None
+    deviation = std - std.mean()
+    assert found.n == 7185
+    assert found.mean == pytest.approx(std.mean(), abs=EXACT)
+    assert found.std_dev == pytest.approx(std.std(), rel=EXACT)
+    assert found.skewness == pytest.approx((deviation**3).mean() / std.std() ** 3, rel=EXACT, abs=EXACT)
+    assert found.kurtosis == pytest.approx((deviation**4).mean() / std.std() ** 4, rel=EXACT)
+    assert found.largest == pytest.approx(np.abs(std).max(), rel=EXACT)
+    assert found.quantiles == pytest.approx(np.quantile(std, PROBABILITIES), rel=EXACT, abs=EXACT)
+    codes = np.unique(school, return_inverse=True)[1]
+    means = (np.bincount(codes, ses) / np.bincount(codes))[codes]
+    fixed = fit.predict(rows, "marginal")["prediction"].to_numpy()
+    for name, x in {"within(ses)": ses - means, "fixed_prediction": fixed}.items():
+        bins = found.bins[name]
+        place = np.searchsorted(np.quantile(x, np.arange(1, BINS) / BINS), x, side="left")
+        n = np.bincount(place)
+        mean = np.bincount(place, residual) / n
+        spread = np.sqrt(np.bincount(place, (residual - mean[place]) ** 2) / (n - 1))
+        assert bins.n.tolist() == n.tolist()
+        assert bins.at == pytest.approx(np.bincount(place, x) / n, rel=EXACT, abs=EXACT)
+        assert bins.mean == pytest.approx(mean, rel=EXACT, abs=EXACT)
+        assert bins.std_dev == pytest.approx(spread, rel=EXACT)
+    assert set(found.bins) == {"within(ses)", "between(ses)", "fixed_prediction"}
+
+
+def test_one_query_reads_the_rows_once(hsb: tuple[Fit, pl.DataFrame]) -> None:
+    fit, rows = hsb
+    connection = duckdb.connect()
+    connection.register("frame", rows.to_arrow())
+    connection.execute("create table students as from frame")
+    source = open_source("students", connection)
+    asked: list[str] = []
+
+    def query(sql: str) -> object:
+        asked.append(sql)
+        return connection.execute(sql)
+
+    check_residuals(fit.prediction_query, Source(source.relation, query, "students", source.types, "students"))
+    assert len(asked) == 1
+    plan = connection.execute(f"explain {asked[0]}").fetchall()[0][1]
+    assert plan.count("students") == 1
+
+
+def faulty(seed: int, curve: float = 0.0, heavy: bool = False, funnel: float = 0.0) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(60), 30)
+    x = rng.normal(size=1800)
+    e = rng.standard_t(3, size=1800) if heavy else rng.normal(size=1800)
+    y = x + curve * x**2 + rng.normal(size=60)[group] + e * np.exp(funnel * x)
+    return pl.DataFrame({"y": y, "x": x, "g": group})
+
+
+def test_sound_data_are_not_flagged() -> None:
+    data = faulty(1)
+    found = mlm.fit("y ~ x + (1 | g)", data).diagnostics(data).filter(group="residual")
+    assert not found["flagged"].any()
+    assert found.filter(diagnostic="residual_quantile").height == len(PROBABILITIES)
+
+
+def test_curvature_shows_in_the_bins() -> None:
+    data = faulty(2, curve=0.4)
+    found = mlm.fit("y ~ x + (1 | g)", data).diagnostics(data).filter(diagnostic="binned_residual", term="x")
+    mean = found["estimate"].to_list()
+    assert found["flagged"].to_list()[:: BINS - 1] == [True, True]
+    assert min(mean[0], mean[-1]) > 0.3
+    assert mean[BINS // 2] < -0.2
+    healed = mlm.fit("y ~ x + I(x**2) + (1 | g)", data).diagnostics(data).filter(diagnostic="binned_residual")
+    assert not healed["flagged"].any()
+
+
+def test_heavy_tails_show_in_quantiles_and_shape() -> None:
+    data = faulty(3, heavy=True)
+    found = mlm.fit("y ~ x + (1 | g)", data).diagnostics(data).filter(group="residual")
+    flags = dict(found.select("diagnostic", "flagged").group_by("diagnostic").agg(pl.col("flagged").any()).iter_rows())
+    assert (flags["normality"], flags["largest_residual"]) == (True, True)
+    quantiles = found.filter(diagnostic="residual_quantile")
+    assert quantiles["estimate"][0] < quantiles["expected"][0] - 0.5
+    assert quantiles["estimate"][-1] > quantiles["expected"][-1] + 0.5
+
+
+def test_a_funnel_shows_in_the_spread_of_the_bins() -> None:
+    data = faulty(4, funnel=0.5)
+    found = mlm.fit("y ~ x + (1 | g)", data).diagnostics(data).filter(diagnostic="binned_residual", term="x")
+    spread = (found["std_error"] * found["n"].sqrt()).to_list()
+    assert spread[-1] > 3 * spread[0]
+
+
+def test_a_regression_has_residuals_too() -> None:
+    data = faulty(5).rename({"x": "residual"}).with_columns(pl.lit("a").alias("g"))
+    found = mlm.fit("y ~ residual", data).diagnostics(data)
+    assert set(found["term"].drop_nulls()) == {"residual", "fixed_prediction"}
+    assert found.filter(diagnostic="binned_residual", term="residual").height == BINS
+
+
+def test_a_factor_has_a_bin_a_level_and_an_intercept_none_to_test() -> None:
+    rows = faulty(6).with_columns(pl.when(pl.col("x") > 0).then(pl.lit("b")).otherwise(pl.lit("a")).alias("f"))
+    found = mlm.fit("y ~ f + (1 | g)", rows).diagnostics(rows)
+    assert found.filter(diagnostic="binned_residual", term="f[b]")["at"].to_list() == [0.0, 1.0]
+    null = mlm.fit("y ~ 1 + (1 | g)", rows).diagnostics(rows).filter(diagnostic="binned_residual")
+    assert null["n"].to_list() == [1800]
+
+
+def test_rows_without_a_column_are_refused_by_name() -> None:
+    rows = faulty(7)
+    with pytest.raises(DataError, match="Column 'x' is not in the data"):
+        mlm.fit("y ~ x + (1 | g)", rows).diagnostics(rows.drop("x"))
