@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlm_ops as mlm
-from mlm_ops.analyze import fit_analysis
+from mlm_ops.analyze import fit_analysis, run_facts
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.fitting import fit_model
 from mlm_ops.language.analysis import parse_analysis
@@ -213,7 +213,7 @@ def test_all_models_of_an_analysis_see_the_same_rows() -> None:
     analysis = parse_analysis("{analysis: a, data: frame, models: {one: 'y ~ 1 + (1 | g)', two: 'y ~ w + (1 | g)'}}")
     result = fit_analysis(analysis, connection)
     assert [f.result.design.n_obs for f in result.fits.values()] == [93, 93]
-    assert result.run["n_dropped"] == '{"w": 7}'
+    assert run_facts(analysis, result.moments)["n_dropped"] == '{"w": 7}'
 
 
 def _simulated(rows: int, groups: int, seed: int = 1) -> pl.DataFrame:

@@ -37,6 +37,4 @@ RUNS: Schema = {
 def frame(schema: Schema, values: Mapping[str, Any]) -> pl.DataFrame:
     """A frame with the table's columns; what is no number becomes null."""
     made = pl.DataFrame({name: values[name] for name in schema}, schema=schema, strict=False)
-    return made.with_columns(pl.col(pl.Float64).fill_nan(None)).with_columns(
-        pl.when(pl.col(pl.Float64).is_finite()).then(pl.col(pl.Float64)).name.keep()
-    )
+    return made.with_columns(pl.when(pl.col(pl.Float64).is_finite()).then(pl.col(pl.Float64)).name.keep())
