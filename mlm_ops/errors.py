@@ -16,6 +16,8 @@ class FormulaError(MlmError):
         self.text = text
         self.position = position
         if text is not None and position is not None:
+            # one line, character for character, so that the caret stands where it should
+            text = "".join(" " if character.isspace() else character for character in text)
             message = f"{message}\n  {text}\n  {' ' * position}^"
         super().__init__(message)
 

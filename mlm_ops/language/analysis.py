@@ -15,7 +15,7 @@ from mlm_ops.language.faults import sentences
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.history import History
 from mlm_ops.language.levels import is_level, level_text, parse_model
-from mlm_ops.language.model import GroupingFactor, Model
+from mlm_ops.language.model import GroupingFactor, Model, group_name
 from mlm_ops.language.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
@@ -42,7 +42,8 @@ def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)]
 
 
 class ModelSpec(_Record):
@@ -54,7 +55,7 @@ class ModelSpec(_Record):
     formula: str = Field(min_length=1)
     estimator: Estimator | None = None
     df: DfMethod | None = None
-    residual: str | None = None
+    residual: Text | None = None
     covariance: dict[str, Covariance] | None = None
     levels: Names | None = None
 
@@ -79,7 +80,7 @@ class SemSpec(_Record):
     """A two-level structural equation model of an analysis: its text, or one line of a ready model."""
 
     model: str = Field(min_length=1)
-    cluster: str | None = None
+    cluster: Text | None = None
     robust: bool = False
 
 
@@ -106,18 +107,18 @@ class Analysis(_Record):
     compare: tuple[tuple[str, str], ...] = ()
     estimator: Estimator = "reml"
     df: DfMethod = "satterthwaite"
-    weights: str | None = None
-    residual: str | None = None
+    weights: Text | None = None
+    residual: Text | None = None
     covariance: dict[str, Covariance] | None = None
     robust: Robust | None = None
-    cluster: str | None = None
-    where: str | None = None
-    partition: str | None = None
+    cluster: Text | None = None
+    where: Text | None = None
+    partition: Text | None = None
     description: str | None = None
     strategy: StrategyKind = "a_priori"
-    start: str | None = None
+    start: Text | None = None
     candidates: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    keep: str | None = None
+    keep: Text | None = None
     diagnostics: Names = ()
     simple_slopes: Annotated[dict[str, tuple[SlopeQuestion, ...]], BeforeValidator(slope_questions)] = {}
     contrasts: Annotated[dict[str, dict[str, dict[str, float]]], BeforeValidator(contrast_questions)] = {}
@@ -130,7 +131,7 @@ class Analysis(_Record):
     @classmethod
     def _bare_formulas(cls, value: Any) -> Any:
         if not isinstance(value, dict):
-            raise ValueError("models is a mapping of names to formulas")
+            raise ValueError("models is a mapping of names to formulas, as in models: {null: y ~ 1 + (1 | school)}")
         empty = [str(name) for name, spec in value.items() if spec in ("", None)]
         if empty:
             raise ValueError(
@@ -167,6 +168,14 @@ class Analysis(_Record):
 
     @model_validator(mode="after")
     def _known_models(self) -> Analysis:
+        alike = {name.lower(): name for name in self.models}
+        for name in self.models:
+            # DuckDB does not tell letter case apart, and views are named for models
+            if (other := alike[name.lower()]) != name:
+                raise ValueError(f"models {name!r} and {other!r} differ in letter case alone; rename one")
+        twice = [level for level in self.levels if self.levels.count(level) > 1]
+        if twice:
+            raise ValueError(f"levels has {twice[0]!r} twice; name the column of each level once, lowest first")
         named = {"compare": [name for pair in self.compare for name in pair]}
         named |= {key: list(getattr(self, key)) for key in ("diagnostics", "simple_slopes", "contrasts")}
         for key, names in named.items():
@@ -175,16 +184,18 @@ class Analysis(_Record):
                 raise ValueError(
                     f"{key} names no model of this file: {', '.join(unknown)}; models are {', '.join(self.models)}"
                 )
-        twice = [model for model, reference in self.compare if model == reference]
-        if twice:
-            raise ValueError(f"compare sets {twice[0]!r} against itself; name two different models")
+        itself = [model for model, reference in self.compare if model == reference]
+        if itself:
+            raise ValueError(f"compare sets {itself[0]!r} against itself; name two different models")
         return self
 
     @model_validator(mode="after")
     def _methods_that_go_together(self) -> Analysis:
         for name in self.models:
             if self.options(name) == ("ml", "kenward-roger"):
-                raise ValueError(f"models.{name} has df 'kenward-roger', which is for estimator 'reml', and 'ml'")
+                raise ValueError(
+                    f"models.{name} has estimator 'ml' and df 'kenward-roger', which is for 'reml' alone; change one"
+                )
         return self
 
     @property
@@ -215,6 +226,13 @@ class Analysis(_Record):
                 check_slopes(parsed[name], self.simple_slopes.get(name, ()))
             except MlmError as error:
                 raise AnalysisError(f"Model {name!r}: {error}") from error
+        for key in self.covariance or {}:
+            if not any(named_blocks(model, key) for model in parsed.values()):
+                groups = dict.fromkeys(group_name(group) for model in parsed.values() for group in model.groups)
+                raise AnalysisError(
+                    f"covariance names no grouping factor of any model. Got {key!r}; expected one of "
+                    f"{', '.join(groups) or 'none'}."
+                )
         return parsed
 
     @cached_property
@@ -337,6 +355,9 @@ def parse_analysis(text: str) -> Analysis:
     try:
         return Analysis.model_validate(content)
     except ValidationError as error:
-        raise AnalysisError(
-            sentences(error, list(Analysis.model_fields), [*ModelSpec.model_fields, *LEVEL_KEYS])
-        ) from error
+        keys = {
+            "": list(Analysis.model_fields),
+            "models": [*ModelSpec.model_fields, *LEVEL_KEYS],
+            "sem": list(SemSpec.model_fields),
+        }
+        raise AnalysisError(sentences(error, keys)) from error

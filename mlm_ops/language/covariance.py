@@ -9,10 +9,13 @@ import numpy as np
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import INTERCEPT, GroupingFactor, Matrix, Model, RandomBlock, group_name
+from mlm_ops.language.nearest import did_you_mean
 
 Structure = str | float | Sequence[Sequence[float | str]]
 """A structure's name, the variance of one effect, or T in the order of the block's terms; numbers may be text."""
 
+#: Structures that have a name.
+STRUCTURES = ("unstructured", "diagonal", "compound", "identity")
 #: A matrix whose least eigenvalue, the diagonal scaled to one, is below minus this is no covariance matrix.
 _TOLERANCE = 1e-10
 
@@ -53,6 +56,14 @@ def with_covariance(model: Model, structures: Mapping[str, Structure]) -> Model:
     return replace(model, random=tuple(blocks))
 
 
+def unknown_structure(name: str, of: str) -> FormulaError:
+    """What is said of a structure's name that is none."""
+    return FormulaError(
+        f"Unknown covariance structure.{did_you_mean(name, STRUCTURES)} Got {name!r} for {of}; expected one of "
+        f"{', '.join(STRUCTURES)}, a variance, or a matrix."
+    )
+
+
 def named_blocks(model: Model, key: str) -> list[int]:
     """Places of the random blocks that a key names; none if it names nothing."""
     by_group = [i for i, block in enumerate(model.random) if group_name(block.group) == key]
@@ -88,8 +99,10 @@ def _read(key: str, value: Structure) -> str | Matrix:
     try:
         matrix = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
+        if value in STRUCTURES:
+            return str(value)
         if isinstance(value, str):
-            return value
+            raise unknown_structure(value, key) from None
         matrix = np.zeros(0)
     if matrix.ndim == 0:
         matrix = matrix.reshape(1, 1)

@@ -28,24 +28,31 @@ _EXPECTED = {
     "history": "keep_runs and keep_days (whole numbers), baseline (first, or a run's id) and alpha",
     "min_publish_n": "a number of rows, 1 or more",
     "keep": "p < 0.05, aic, bic or r_squared > 0.01",
+    "compare": "a list of model names, or of pairs [reference, model]",
+    "predictions": "true or false",
+    "robust": "true or false",
+    "sem": "a mapping of names to texts of structural equation models",
+    "model": "the text of a structural equation model, as in f =~ a + b + c",
 }
 
 
-def sentences(error: ValidationError, keys: Sequence[str], model_keys: Sequence[str]) -> str:
+def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
     """Every fault in one sentence.
 
     Parameters
     ----------
     error
         What pydantic found.
-    keys, model_keys
-        Keys of an analysis file, and of a model in it.
+    keys
+        Keys of an analysis file under ``""``, and of the mappings below ``models`` and ``sem``.
     """
     faults = error.errors(include_url=False)
     unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
-    clauses = [_clause(fault) for fault in faults if fault not in unknown]
-    for of_model, known in ((False, keys), (True, model_keys)):
-        names = [fault["loc"] for fault in unknown if (fault["loc"][0] == "models") == of_model]
+    first = {_place(fault): fault for fault in reversed(faults)}
+    clauses = [_clause(fault) for fault in faults if fault not in unknown and fault is first[_place(fault)]]
+    for part, known in keys.items():
+        places = [fault["loc"] for fault in unknown]
+        names = [loc for loc in places if (loc[0] if len(loc) > 1 and loc[0] in keys else "") == part]
         if names:
             clauses.append(_unknown(names, known))
     return "; ".join(dict.fromkeys(clauses)) + "."
@@ -61,7 +68,7 @@ def _unknown(places: Sequence[tuple[int | str, ...]], known: Sequence[str]) -> s
 
 
 def _clause(fault: Mapping[str, Any]) -> str:
-    place, kind, found = fault["loc"], fault["type"], fault["input"]
+    place, kind, found = _place(fault), fault["type"], fault["input"]
     if kind == "value_error":
         return str(fault["ctx"]["error"])
     if kind == "missing":
@@ -76,6 +83,12 @@ def _clause(fault: Mapping[str, Any]) -> str:
     key = next((str(part) for part in reversed(place) if part in _EXPECTED), "formula")
     got = "nothing" if found in ("", None) else repr(found)
     return f"{_path(place)}: got {got}; expected {_EXPECTED[key]}"
+
+
+def _place(fault: Mapping[str, Any]) -> tuple[int | str, ...]:
+    """Where a fault is; below ``covariance`` pydantic adds each kind that a value might have been."""
+    place: tuple[int | str, ...] = fault["loc"]
+    return place[: place.index("covariance") + 2] if "covariance" in place else place
 
 
 def _path(place: Sequence[int | str]) -> str:

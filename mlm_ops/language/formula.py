@@ -10,14 +10,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
+from math import comb
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import (
     PLAIN,
     Between,
     Column,
+    Factor,
     GroupingFactor,
     Model,
+    Poly,
     RandomBlock,
     Residual,
     Term,
@@ -30,6 +33,9 @@ from mlm_ops.language.model import (
 )
 from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_expression, parse_sides
 from mlm_ops.language.variables import VariableCompiler
+
+#: Into which one product or power may be multiplied out; ``a*b*…`` doubles them with every variable.
+_MOST_TERMS = 4_000
 
 
 def parse_formula(text: str, levels: tuple[str, ...] = (), residual: Residual = PLAIN) -> Model:
@@ -52,7 +58,7 @@ def parse_formula(text: str, levels: tuple[str, ...] = (), residual: Residual = 
     """
     left, right = parse_sides(text)
     compiler = FormulaCompiler(text)
-    outcome = compiler.variable(left)
+    outcome = compiler.outcome(left)
     fixed, random = compiler.right_side(right)
     model = Model(outcome, fixed, random, default_group(outcome, random, levels), residual, text)
     check_model(model, text)
@@ -123,6 +129,14 @@ def check_model(model: Model, text: str) -> None:
                 text,
                 0,
             )
+    for group in model.groups:
+        if outcome_columns & set(group):
+            raise FormulaError(
+                f"The outcome {model.outcome_name!r} also stands as the grouping factor {group_name(group)}; name the "
+                "column of the units after the bar.",
+                text,
+                0,
+            )
     if isinstance(model.outcome, Within | Between) and model.residual != PLAIN:
         raise FormulaError(
             f"Weights and residual structures are of rows, and {model.outcome_name} is not observed row by row. Leave "
@@ -147,6 +161,15 @@ def check_model(model: Model, text: str) -> None:
 class FormulaCompiler(VariableCompiler):
     """Turns one formula's syntax into terms and blocks."""
 
+    def outcome(self, node: Syntax) -> Variable:
+        """The left side: one number a row."""
+        if isinstance(node, Operation) and node.operator not in {"|", "||"}:
+            raise self.fail("The outcome is one column, or I(…) or a function of columns.", node)
+        outcome = self.variable(node)
+        if isinstance(outcome, Factor | Poly):
+            raise self.fail(f"The outcome is one number a row, and {label(outcome)} is several columns.", node)
+        return outcome
+
     def right_side(self, node: Syntax) -> tuple[tuple[Term, ...], tuple[RandomBlock, ...]]:
         """Separate the bars from the fixed part of a right-hand side."""
         fixed: list[tuple[str, Syntax]] = []
@@ -159,7 +182,7 @@ class FormulaCompiler(VariableCompiler):
                         "A random part stands in parentheses: write (… | group), with + before what follows it.", bar
                     )
                 if sign == "-":
-                    raise self.fail("A random part cannot be subtracted.", part)
+                    raise self.fail("A random part cannot be subtracted; leave it out, or write + before it.", part)
                 blocks += self.blocks(bar)
             else:
                 fixed.append((sign, part))
@@ -196,6 +219,8 @@ class FormulaCompiler(VariableCompiler):
             if node.operator == "**":
                 return self.power(left, node.right)
             right = self.expand(node.right, appearance)
+            if len(left) * len(right) > _MOST_TERMS:
+                raise self.fail(f"The product multiplies out to more than {_MOST_TERMS} terms; write fewer.", node)
             products = [a | b for a in left for b in right]
             if node.operator == "+":
                 return _unique(left + right)
@@ -223,6 +248,8 @@ class FormulaCompiler(VariableCompiler):
             )
         if len(terms) == 1 and exponent.value > 1:
             raise self.fail("A term to a power is the term itself in a formula; write I(x**2) for x squared.", exponent)
+        if sum(comb(len(terms), size) for size in range(1, int(exponent.value) + 1)) > _MOST_TERMS:
+            raise self.fail(f"The power multiplies out to more than {_MOST_TERMS} terms; write fewer.", exponent)
         result: list[frozenset[Variable]] = []
         for size in range(1, int(exponent.value) + 1):
             result += [frozenset().union(*chosen) for chosen in combinations(terms, size)]
@@ -232,6 +259,8 @@ class FormulaCompiler(VariableCompiler):
         """Blocks of one ``(terms | grouping)``."""
         if bar.left is None:
             raise self.fail("A random part needs terms before its bar: write (1 | group) or (x | group).", bar)
+        if isinstance(bar.left, Operation) and bar.left.operator in {"|", "||"}:
+            raise self.fail("A random part has one bar; write (1 | g) + (1 | h) for two grouping factors.", bar)
         terms = self.terms(summands(bar.left))
         if not terms:
             raise self.fail("A random part without any term: write (1 | group) or (0 + x | group).", bar)
@@ -255,10 +284,12 @@ def level_columns(levels: Sequence[str]) -> tuple[str, ...]:
 
 def summands(node: Syntax) -> list[tuple[str, Syntax]]:
     """Signed parts of a sum: ``a + b - c`` -> [(+, a), (+, b), (-, c)]."""
-    if isinstance(node, Operation) and node.operator in {"+", "-"}:
-        left = summands(node.left) if node.left is not None else []
-        return [*left, (node.operator, node.right)] if node.left is not None else [(node.operator, node.right)]
-    return [("+", node)]
+    parts = []
+    rest: Syntax | None = node
+    while isinstance(rest, Operation) and rest.operator in {"+", "-"}:
+        parts.append((rest.operator, rest.right))
+        rest = rest.left
+    return [*([("+", rest)] if rest is not None else ()), *reversed(parts)]
 
 
 def _unique(terms: list[frozenset[Variable]]) -> list[frozenset[Variable]]:

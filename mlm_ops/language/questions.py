@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,8 @@ def contrast_questions(value: Any) -> dict[str, dict[str, dict[str, float]]]:
                 raise ValueError(f"contrasts.{model}.{name} is a mapping of coefficients to weights, {_WEIGHTS}")
             try:
                 numbers = {str(term): float(weight) for term, weight in weights.items()}
+                if not all(map(math.isfinite, numbers.values())):
+                    raise ValueError
             except (TypeError, ValueError):
                 raise ValueError(
                     f"contrasts.{model}.{name}: got {list(weights.values())}; expected numbers, {_WEIGHTS}"

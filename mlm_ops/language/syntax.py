@@ -26,6 +26,15 @@ _TOKEN = re.compile(
 )
 _BINDING = {"|": 1, "||": 1, "+": 2, "-": 2, "*": 3, "/": 3, ":": 4, "^": 6, "**": 6}
 _MAX_DEPTH = 50
+#: Operators in a row below a sum's top: more would overflow the stack, and no formula needs them.
+_MAX_CHAIN = 100
+#: What to do about a token that stands where a sum could go on.
+_OUT_OF_PLACE = {
+    ")": "no '(' before it is open; remove it or open one",
+    "~": "a formula has one ~; remove this one",
+    "=": "an equals sign stands only in a function's options, as in center(x, at=50)",
+    ",": "a comma stands only between a function's arguments; join terms with +",
+}
 
 
 @dataclass(frozen=True)
@@ -98,11 +107,17 @@ def parse_sides(text: str) -> tuple[Syntax, Syntax]:
     FormulaError
         With a caret under the place where the text stops making sense.
     """
+    if not text.strip():
+        raise FormulaError("The formula is empty; write outcome ~ predictors + (1 | group).")
     parser = _Parser(text)
+    if parser.token.text == "~":
+        raise parser.fail("The outcome before the ~ is missing; write outcome ~ predictors.")
     left = parser.expression(0)
     if parser.token.text == "=":
         raise parser.fail("A formula has ~ between the outcome and its predictors, not =; use ~.")
     parser.expect("~", "a formula has the form outcome ~ predictors")
+    if parser.token.kind == "end":
+        raise parser.fail("The predictors after the ~ are missing; write ~ 1 for an intercept alone.")
     right = parser.expression(0)
     parser.expect_end()
     return left, right
@@ -144,15 +159,24 @@ class _Parser:
 
     def expect_end(self) -> None:
         if self.token.kind != "end":
-            raise self.fail(f"The formula does not parse: {_found(self.token)} is out of place here.")
+            what = "join terms with +, : or *"
+            if self.token.kind == "operator":
+                what = _OUT_OF_PLACE.get(self.token.text, what)
+            raise self.fail(f"The formula does not parse: {_found(self.token)} is out of place here; {what}.")
 
     def expression(self, binding: int) -> Syntax:
         self.depth += 1
         if self.depth > _MAX_DEPTH:
             raise self.fail(f"The formula is nested more than {_MAX_DEPTH} levels deep.")
         left = self.operand()
+        chain = 0
         while self.token.kind == "operator" and _BINDING.get(self.token.text, 0) > binding:
             operator = self.advance()
+            chain += operator.text not in "+-" or self.depth > 2
+            if chain > _MAX_CHAIN:
+                raise self.fail(f"The formula joins more than {_MAX_CHAIN} parts here; split it.", operator.position)
+            if operator.text in {"|", "||"} and self.token.text == ")":
+                raise self.fail("The grouping factor after the bar is missing; write (1 | group) or (x | group).")
             # the power operator is right-associative, all others left-associative
             tightness = _BINDING[operator.text]
             right = self.expression(tightness - 1 if operator.text in {"^", "**"} else tightness)
@@ -176,6 +200,8 @@ class _Parser:
             inner = self.expression(0)
             self.expect(")", f"the parenthesis opened at column {token.position + 1} is not closed")
             return Group(inner, token.position)
+        if token.text in {"|", "||"} and token.kind == "operator":
+            raise self.fail("The terms before the bar are missing; write (1 | group) or (x | group).", token.position)
         raise self.fail(
             f"The formula does not parse: expected a column, a number or '(' but found {_found(token)}.", token.position
         )
@@ -208,7 +234,10 @@ def _tokenize(text: str) -> list[_Token]:
         if match is None or match.lastgroup is None:
             while text[position].isspace():
                 position += 1
-            hint = "close the backtick" if text[position] == "`" else "put unusual column names in backticks"
+            hint = "put unusual column names in backticks"
+            if text[position] in "`'\"":
+                hint = "close the quotation mark" if text[position] != "`" else "close the backtick"
+                hint = "a column's name stands between backticks" if text.startswith("``", position) else hint
             raise FormulaError(
                 f"The formula does not parse: unexpected character {text[position]!r}; {hint}.", text, position
             )

@@ -55,21 +55,36 @@ class VariableCompiler:
             return self.call(node)
         if isinstance(node, Text):
             raise self.fail("A quoted string is no column; put unusual column names in backticks.", node)
-        raise self.fail("Arithmetic on columns stands inside I(…).", node)
+        if isinstance(node, Number):
+            raise self.fail(f"The number {node.value:g} is no column; a column is expected here.", node)
+        if node.operator in {"|", "||"}:
+            raise self.fail("A random part (… | group) stands among the predictors, as a term of its own.", node)
+        if node.left is None:
+            raise self.fail(f"A second sign stands before a term. Got {node.operator!r}; remove one.", node)
+        raise self.fail("Arithmetic on columns stands inside I(…): write I(x * z), I(x + z).", node)
 
     def call(self, node: Call) -> Variable:
         """One of the language's functions."""
-        options = dict(node.options)
+        options: dict[str, Syntax] = {}
+        for key, given in node.options:
+            if key in options:
+                raise self.fail(f"The option {key!r} of {node.function}() stands twice; keep one.", given)
+            options[key] = given
         if node.function not in _LANGUAGE:
             hint = did_you_mean(node.function, _LANGUAGE)
             raise self.fail(f"Unknown function {node.function!r}.{hint} There are {', '.join(_LANGUAGE)}.", node)
         most = 2 if node.function in {"within", "between", "C", "poly"} else 1
         if not 1 <= len(node.arguments) <= most:
-            raise self.fail(f"{node.function}() takes {'one or two arguments' if most == 2 else 'one argument'}.", node)
+            hint = " Its options have names: at=50 or over=school." if node.function == "center" else ""
+            raise self.fail(
+                f"{node.function}() takes {'one or two arguments' if most == 2 else 'one argument'}. "
+                f"Got {len(node.arguments) or 'none'}.{hint}",
+                node,
+            )
         allowed = _OPTIONS.get(node.function, set())
         for key in options:
             if key not in allowed:
-                takes = f"; it takes {', '.join(sorted(allowed))}" if allowed else ""
+                takes = f"; it takes {', '.join(sorted(allowed))}" if allowed else " and takes none"
                 raise self.fail(f"{node.function}() has no option {key!r}{takes}.", node)
         inner = node.arguments[0]
         if node.function == "C":
@@ -90,12 +105,12 @@ class VariableCompiler:
     def factor(self, node: Call, inner: Syntax, reference: Syntax | None) -> Factor:
         """``C(x, ref=…)`` or ``C(x, sum)``."""
         if not isinstance(inner, Name):
-            raise self.fail("C() takes a column.", node)
+            raise self.fail("C() takes the name of a column; make other factors in a view or SELECT.", node)
         coding = "treatment"
         if len(node.arguments) == 2:
             named = node.arguments[1]
             if not isinstance(named, Name) or named.name not in _CODINGS:
-                raise self.fail(f"The coding of C(x, coding) is one of {', '.join(_CODINGS)}.", named)
+                raise self.fail(f"The coding of C(x, coding) is one of {', '.join(_CODINGS)}, without quotes.", named)
             coding = named.name
         if reference is None:
             return Factor(inner.name, None, coding)
@@ -103,7 +118,7 @@ class VariableCompiler:
             return Factor(inner.name, reference.value, coding)
         if isinstance(reference, Number):
             return Factor(inner.name, number_text(reference.value), coding)
-        raise self.fail("The reference level of C(x, ref=…) stands in quotes.", reference)
+        raise self.fail("The reference level of C(x, ref=…) stands in quotes: write C(x, ref='a').", reference)
 
     def poly(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Poly:
         """``poly(x, 2)`` or ``poly(x, 2, raw=True)``."""
@@ -113,7 +128,8 @@ class VariableCompiler:
             raise self.fail("A poly() cannot stand inside another; take a higher degree.", node)
         degree = node.arguments[1]
         if not isinstance(degree, Number) or degree.value not in range(1, _HIGHEST_DEGREE + 1):
-            raise self.fail(f"The degree of poly() is a whole number from 1 to {_HIGHEST_DEGREE}.", degree)
+            got = f" Got {number_text(degree.value)}." if isinstance(degree, Number) else ""
+            raise self.fail(f"The degree of poly() is a whole number from 1 to {_HIGHEST_DEGREE}.{got}", degree)
         raw = options.get("raw")
         if raw is not None and not (isinstance(raw, Name) and raw.name.upper() in {"TRUE", "FALSE"}):
             raise self.fail("poly() takes raw=True or raw=False.", raw)
@@ -135,7 +151,7 @@ class VariableCompiler:
             return node.value
         if isinstance(node, Operation) and node.left is None and isinstance(node.right, Number):
             return -node.right.value if node.operator == "-" else node.right.value
-        raise self.fail("Expected a number here.", node)
+        raise self.fail("center(x, at=…) takes a number, as in center(x, at=50).", node)
 
     def one_grouping(self, node: Syntax) -> GroupingFactor:
         """A single grouping factor, as the second argument of within() names it; ``a/b`` means its lowest level."""
@@ -155,7 +171,8 @@ class VariableCompiler:
             right = self.arithmetic(node.right)
             return Function(node.operator, (right,) if node.left is None else (self.arithmetic(node.left), right))
         raise self.fail(
-            f"Inside I() and functions stand columns, numbers, + - * / ** and {', '.join(FUNCTIONS)}.", node
+            f"Inside I() and functions stand columns, numbers, + - * / ** and {', '.join(FUNCTIONS)}.",
+            node,
         )
 
     def groupings(self, node: Syntax) -> list[GroupingFactor]:
@@ -168,6 +185,9 @@ class VariableCompiler:
             left, right = self.groupings(node.left), self.groupings(node.right)
             joined = [tuple(dict.fromkeys((*left[-1], *group))) for group in right]
             return left + joined if node.operator == "/" else joined
+        crossed = isinstance(node, Operation) and node.operator in {"+", "*"}
         raise self.fail(
-            "After the bar stands a grouping factor: a column, a/b for nested or a:b for combined ones.", node
+            "A grouping factor is expected here: a column, a/b for nested or a:b for combined ones."
+            + (" Crossed factors have a random part each: (1 | a) + (1 | b)." if crossed else ""),
+            node,
         )

@@ -19,13 +19,18 @@ def parse_mapping(text: str) -> dict[Any, Any]:
     """
     try:
         content = yaml.load(text, Loader=_UniqueKeyLoader)
+    except RecursionError as error:
+        raise AnalysisError("The file is nested too deeply to be read; expected keys, and lists under them.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it does not parse"
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it does not parse"
+        if problem.startswith("but "):
+            problem = f"{getattr(error, 'context', '')}, {problem}"
         raise AnalysisError(f"The file is no valid YAML{where}: {problem}.") from error
     if not isinstance(content, dict):
-        raise AnalysisError("The file holds no mapping; expected keys analysis, data and models.")
+        found = "a list" if isinstance(content, list) else "text" if content else "nothing"
+        raise AnalysisError(f"The file holds no mapping. Got {found}; expected the keys analysis, data and models.")
     return content
 
 
@@ -39,6 +44,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         """Refuse keys that stand twice."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is text, and here stands a list or mapping", key_node.start_mark
+                )
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -47,5 +56,16 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def refuse_tag(self, node: yaml.Node) -> None:
+        """Refuse a tag, harmless or not: there is nothing but text, lists and mappings."""
+        raise yaml.constructor.ConstructorError(
+            None, None, f"tags are not read, and here stands {node.tag!r}; remove it", node.start_mark
+        )
+
 
 _UniqueKeyLoader.yaml_implicit_resolvers = {}
+_UniqueKeyLoader.yaml_constructors = {
+    tag: constructor
+    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+    if tag in {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
+} | {None: _UniqueKeyLoader.refuse_tag}

@@ -7,7 +7,6 @@ from formulaic.parser import DefaultFormulaParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlm_ops.errors import FormulaError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Between, Center, Column, Factor, Function, RandomBlock, Term, Within
 
@@ -79,44 +78,3 @@ ONE, X, Z = Term(), Term((Column("x"),)), Term((Column("z"),))
 )
 def test_random_parts(random: str, blocks: list[RandomBlock]) -> None:
     assert list(parse_formula(f"y ~ 1 + {random}").random) == blocks
-
-
-@pytest.mark.parametrize(
-    ("formula", "sentence", "caret"),
-    [
-        ("y ~ x + (x | ", "expected a column, a number or '(' but found the end of the formula", 13),
-        ("y ~ x + (| g)", "expected a column, a number or '(' but found '|'", 9),
-        ("y x", "expected '~' but found 'x'", 2),
-        ("y ~ x | g", "A random part stands in parentheses", 6),
-        ("y ~ foo(x)", "Unknown function 'foo'. There are within, between, center", 4),
-        ("y ~ withn(x)", "Unknown function 'withn'. Did you mean 'within'? There are within,", 4),
-        ("y = x", "A formula has ~ between the outcome and its predictors, not =; use ~.", 2),
-        ("y ~ x + $", "unexpected character '$'", 8),
-        ("y ~ x + `z", "close the backtick", 8),
-        ("y ~ x^2", "write I(x**2) for x squared", 6),
-        ("y ~ (x", "the parenthesis opened at column 5 is not closed", 6),
-        ("y ~ x)", "')' is out of place here", 5),
-        ("y ~ 3*x", "The number 3 is no predictor", 4),
-        ("y ~ x + + x", "Arithmetic on columns stands inside I", 8),
-        ("y ~ within(x, school, 2)", "within() takes one or two arguments", 4),
-        ("y ~ center(x, to=5)", "center() has no option 'to'; it takes at, over", 4),
-        ("y ~ x + (1 | log(g))", "After the bar stands a grouping factor", 13),
-        ("y ~ x:(1 | g)", "cannot stand inside a product", 9),
-        ("y ~ within(x)", "within(…) needs to be told over which groups", 4),
-        ("y ~ y + x", "The outcome 'y' also stands among the predictors", 0),
-        ("", "found the end of the formula", 0),
-        ("y ~ (0 | g)", "A random part without any term", 7),
-    ],
-)
-def test_faults_are_shown_where_they_are(formula: str, sentence: str, caret: int) -> None:
-    with pytest.raises(FormulaError) as caught:
-        parse_formula(formula)
-    first, shown, marker = str(caught.value).split("\n")
-    assert sentence in first
-    assert shown == "  " + formula
-    assert marker.index("^") == caret + 2
-
-
-def test_deep_nesting_is_refused_not_overflowed() -> None:
-    with pytest.raises(FormulaError, match="nested more than"):
-        parse_formula("y ~ " + "(" * 5000 + "x" + ")" * 5000)
