@@ -30,6 +30,7 @@ from mlm_ops.moments.persist import save_moments
 from mlm_ops.moments.source import Source, open_source
 from mlm_ops.moments.survey import check_rows, find_needs, take_survey
 from mlm_ops.sql_text import identifier
+from mlm_ops.tables.suppression import suppress
 
 if TYPE_CHECKING:
     import duckdb
@@ -147,7 +148,8 @@ def model_tables(
             found = tables.diagnostics(fitted, rows)
             drawn["diagnostics"] = found.select(pl.lit(name).alias("model"), pl.all())
         asked = tables.answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
-    return drawn | {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in asked.items()}
+    drawn |= {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in asked.items()}
+    return suppress(drawn, fitted, analysis.min_publish_n)
 
 
 def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments) -> SemFit:
@@ -268,7 +270,8 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
             told = replace(model, text=formula_text(model))
             fitted = fit_model(told, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
             chosen = tables.FIT_TABLES if name == ladder.selected else ON_THE_WAY
-            made.append(tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen))
+            drawn = tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen)
+            made.append(suppress(drawn, fitted, analysis.min_publish_n))
     return ladder, _stacked(made)
 
 

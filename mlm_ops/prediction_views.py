@@ -32,7 +32,8 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
     """Make, or make anew, the view of one model and the tables of units that it joins.
 
     It has the rows of the analysis' data, after ``where``, as they are when it is read; coefficients, group means and
-    random effects are the fit's. Nothing is made where the analysis says ``predictions: false``.
+    random effects are the fit's; a group of fewer than ``min_publish_n`` rows counts as one that the fit has not seen.
+    Nothing is made where the analysis says ``predictions: false``.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
     with all_or_nothing(connection, f"predictions of {model} in {analysis.analysis}"):
         connection.execute(f"create schema if not exists {_SCHEMA}")
         for table, units in zip(tables, query.units, strict=True):
-            connection.register("mlm_units", ArrowStream(units.frame))
+            connection.register("mlm_units", ArrowStream(units.frame.filter(units.n >= analysis.min_publish_n)))
             try:
                 connection.execute(f"create or replace table {_ours(table)} as from mlm_units")
             finally:

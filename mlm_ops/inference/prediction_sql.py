@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.estimation.estimate import Estimate
@@ -42,10 +43,14 @@ PREFIX = "mlm_ops "
 
 @dataclass(frozen=True)
 class Units:
-    """What is known of the units that some columns tell apart: a row a unit, keys as text, then numbers."""
+    """What is known of the units that some columns tell apart: a row a unit, keys as text, then numbers.
+
+    ``n`` holds the rows in each, (J,).
+    """
 
     columns: GroupingFactor
     frame: pl.DataFrame
+    n: NDArray[np.float64]
 
     @property
     def values(self) -> str:
@@ -99,7 +104,7 @@ class PredictionQuery:
     @property
     def units(self) -> list[Units]:
         """The tables that the query joins; empty for a model without groups."""
-        return [Units(columns, self._frame(columns)) for columns in self._columns.numbers]
+        return [Units(columns, *self._frame(columns)) for columns in self._columns.numbers]
 
     @property
     def predictors(self) -> dict[str, str]:
@@ -232,11 +237,12 @@ class PredictionQuery:
         known[f"{PREFIX}{place} {what} {len(known)}"] = values
         return identifier(list(known)[-1])
 
-    def _frame(self, columns: GroupingFactor) -> pl.DataFrame:
+    def _frame(self, columns: GroupingFactor) -> tuple[pl.DataFrame, NDArray[np.float64]]:
         codes, _ = self.moments.units_of(columns)
         first = np.unique(codes, return_index=True)[1]
         keys = [self.moments.labels[self.moments.schema.keys.index(column)][first].astype(str) for column in columns]
-        return pl.DataFrame({f"unit_{i}": key for i, key in enumerate(keys)} | self._columns.numbers[columns])
+        frame = pl.DataFrame({f"unit_{i}": key for i, key in enumerate(keys)} | self._columns.numbers[columns])
+        return frame, np.bincount(codes, self.moments.n).astype(float)
 
     def _standard_deviation(self) -> str:
         """SQL of the residual's standard deviation in a row: by stratum and known precision, where there are any."""
