@@ -3,92 +3,47 @@
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language.covariance import named_blocks, with_covariance
 from mlm_ops.language.faults import sentences
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.history import History
-from mlm_ops.language.levels import is_level, level_text, parse_model
+from mlm_ops.language.levels import parse_model
 from mlm_ops.language.model import GroupingFactor, Model, group_name
 from mlm_ops.language.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
-from mlm_ops.language.strategy import PHASES, Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
+from mlm_ops.language.specs import (
+    LEVEL_KEYS,
+    Covariance,
+    DfMethod,
+    Estimator,
+    ModelSpec,
+    Names,
+    Record,
+    SemSpec,
+    Text,
+    candidate_terms,
+    compared_pairs,
+    model_specs,
+    sem_spec,
+)
+from mlm_ops.language.strategy import Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
 from mlm_ops.language.structural.model import SemModel
 from mlm_ops.language.structural.parameters import moments_model, parameter_table
 from mlm_ops.language.structural.ready import written_out
 from mlm_ops.language.structural.syntax import parse_sem
 from mlm_ops.language.yaml_mapping import parse_mapping
 
-Estimator = Literal["reml", "ml"]
-DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
-#: Keys of a model that may stand instead of its formula; more levels go on like this.
-LEVEL_KEYS = ("level 1", "level 2", "level 3")
-Covariance = str | list[list[str]]
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Text = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)]
-
-
-class ModelSpec(_Record):
-    """One model of an analysis, as the file states it; what it leaves out, the analysis states.
-
-    ``formula`` is a formula, or the text of level equations, to which keys ``level 1``, ``level 2`` … are put together.
-    """
-
-    formula: str = Field(min_length=1)
-    estimator: Estimator | None = None
-    df: DfMethod | None = None
-    residual: Text | None = None
-    covariance: dict[str, Covariance] | None = None
-    levels: Names | None = None
-
-
-def _one_text(name: str, spec: Any) -> Any:
-    """The keys of a model, its level equations put together under ``formula``."""
-    if isinstance(spec, str):
-        return {"formula": spec}
-    equations = {key: spec[key] for key in spec if is_level(key)} if isinstance(spec, dict) else {}
-    if not equations:
-        return spec
-    if "formula" in spec:
-        raise ValueError(f"models.{name} has a formula and level equations; keep one of them")
-    try:
-        text = level_text(equations)
-    except FormulaError as error:
-        raise ValueError(f"models.{name}: {str(error).removesuffix('.')}") from error
-    return {"formula": text} | {key: content for key, content in spec.items() if key not in equations}
-
-
-class SemSpec(_Record):
-    """A two-level structural equation model of an analysis: its text, or one line of a ready model."""
-
-    model: str = Field(min_length=1)
-    cluster: Text | None = None
-    robust: bool = False
-
-
-def _one_sem(spec: Any) -> Any:
-    return {"model": spec} if isinstance(spec, str) else spec
-
-
-class Analysis(_Record):
+class Analysis(Record):
     """An analysis file.
 
     ``levels`` are grouping columns, lowest first; ``compare`` holds pairs (model, reference model). Robust errors go by
@@ -103,8 +58,8 @@ class Analysis(_Record):
     analysis: str = Field(min_length=1)
     data: str = Field(min_length=1)
     levels: Names = ()
-    models: dict[str, ModelSpec] = Field(min_length=1)
-    compare: tuple[tuple[str, str], ...] = ()
+    models: Annotated[dict[str, ModelSpec], BeforeValidator(model_specs)] = Field(min_length=1)
+    compare: Annotated[tuple[tuple[str, str], ...], BeforeValidator(compared_pairs)] = ()
     estimator: Estimator = "reml"
     df: DfMethod = "satterthwaite"
     weights: Text | None = None
@@ -117,49 +72,19 @@ class Analysis(_Record):
     description: str | None = None
     strategy: StrategyKind = "a_priori"
     start: Text | None = None
-    candidates: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    candidates: Annotated[dict[str, tuple[str, ...]], BeforeValidator(candidate_terms)] = Field(default_factory=dict)
     keep: Text | None = None
     diagnostics: Names = ()
-    simple_slopes: Annotated[dict[str, tuple[SlopeQuestion, ...]], BeforeValidator(slope_questions)] = {}
-    contrasts: Annotated[dict[str, dict[str, dict[str, float]]], BeforeValidator(contrast_questions)] = {}
+    simple_slopes: Annotated[dict[str, tuple[SlopeQuestion, ...]], BeforeValidator(slope_questions)] = Field(
+        default_factory=dict
+    )
+    contrasts: Annotated[dict[str, dict[str, dict[str, float]]], BeforeValidator(contrast_questions)] = Field(
+        default_factory=dict
+    )
     predictions: bool = True
-    sem: dict[str, Annotated[SemSpec, BeforeValidator(_one_sem)]] = Field(default_factory=dict)
+    sem: dict[str, Annotated[SemSpec, BeforeValidator(sem_spec)]] = Field(default_factory=dict)
     history: History = History()
     min_publish_n: int = Field(default=1, ge=1)
-
-    @field_validator("models", mode="before")
-    @classmethod
-    def _bare_formulas(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            raise ValueError("models is a mapping of names to formulas, as in models: {null: y ~ 1 + (1 | school)}")
-        empty = [str(name) for name, spec in value.items() if spec in ("", None)]
-        if empty:
-            raise ValueError(
-                f"models without a formula: {', '.join(empty)}; write {empty[0]}: outcome ~ predictors + (1 | group)"
-            )
-        return {str(name): _one_text(str(name), spec) for name, spec in value.items()}
-
-    @field_validator("compare", mode="before")
-    @classmethod
-    def _pairs(cls, value: Any) -> Any:
-        """A list of names compares each with the one before; a list of pairs [reference, model] is taken as it is."""
-        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-            raise ValueError(f"compare needs two models or more. Got {value[0]!r} alone; add another, or drop the key")
-        if isinstance(value, list) and all(isinstance(name, str) for name in value):
-            return [(model, reference) for reference, model in pairwise(value)]
-        if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
-            return [(model, reference) for reference, model in value]
-        raise ValueError("compare is a list of model names, or of pairs [reference, model]")
-
-    @field_validator("candidates", mode="before")
-    @classmethod
-    def _one_candidate(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            raise ValueError(f"candidates is a mapping of {', '.join(PHASES)} to lists of terms")
-        unknown = [str(phase) for phase in value if phase not in PHASES]
-        if unknown:
-            raise ValueError(f"unknown candidates: {', '.join(unknown)}; expected one of {', '.join(PHASES)}")
-        return {phase: [terms] if isinstance(terms, str) else terms for phase, terms in value.items()}
 
     @model_validator(mode="after")
     def _strategy_keys(self) -> Analysis:

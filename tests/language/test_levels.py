@@ -10,13 +10,14 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.errors import AnalysisError, DataError, FormulaError
-from mlm_ops.language.analysis import ModelSpec, parse_analysis
+from mlm_ops.language.analysis import parse_analysis
 from mlm_ops.language.covariance import with_covariance
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.levels import parse_model
 from mlm_ops.language.model import Model, Variable, columns_of
 from mlm_ops.language.notation.formula_text import formula_text
 from mlm_ops.language.notation.level_text import LevelEquations, level_equations_of
+from mlm_ops.language.specs import ModelSpec
 from tests.reference import reference
 
 HSB = """
