@@ -1,0 +1,71 @@
+{# One row a group: the columns of `group`; its rows n; mean_x of each column x; center_x, its grand mean, which the sums
+   were taken around; scatter_y_x, the sum of products of deviations from the group's means, for each column y and each x
+   up to it (scatter_x_x: the sum of squares). Of rows that have a value in all columns, and in those of `complete`.
+   products: lists of columns, `['x', 'y']` giving mean_x_by_y and scatters of the product of x and y, each around its
+   grand mean. Two passes in one statement: the grand means, then the sums. #}
+{% macro group_moments(relation, columns, group, products=[], complete=none) %}
+  {{- return(adapter.dispatch('group_moments', 'mlm')(relation, columns, group, products, complete)) -}}
+{% endmacro %}
+
+{% macro default__group_moments(relation, columns, group, products=[], complete=none) %}
+{%- set keys = [group] if group is string else group %}
+{%- set names = columns + products | map('join', '_by_') | list %}
+{%- set units, variables, monomials = [], [], [] %}
+{%- for key in keys %}
+{%- set _ = units.append('u_' ~ loop.index0) %}
+{%- endfor %}
+{%- for column in columns %}
+{%- set alias = 'v_' ~ loop.index0 %}
+{%- set center = '(select center_' ~ loop.index0 ~ ' from mlm_grand)' %}
+{%- set _ = variables.append({'alias': alias, 'expression': alias, 'center': center}) %}
+{%- set _ = monomials.append([alias]) %}
+{%- endfor %}
+{%- for product in products %}
+{%- set factors = [] %}
+{%- for column in product %}
+{%- set _ = factors.append('v_' ~ columns.index(column)) %}
+{%- endfor %}
+{%- set _ = monomials.append(factors) %}
+{%- endfor %}
+with mlm_rows as (
+  select
+    {%- for key in keys %}
+    {{ mlm.identifier(key) }} as u_{{ loop.index0 }},
+    {%- endfor %}
+    {%- for column in columns %}
+    {{ mlm.value(column) }} as v_{{ loop.index0 }}{{ ',' if not loop.last }}
+    {%- endfor %}
+  from {{ relation }}
+  where {{ mlm.in_group(keys) }} and {{ mlm.complete(columns + (complete or [])) }}
+),
+mlm_grand as (
+  select
+    {%- for column in columns %}
+    avg(v_{{ loop.index0 }}) as center_{{ loop.index0 }}{{ ',' if not loop.last }}
+    {%- endfor %}
+  from mlm_rows
+),
+mlm_moments as (
+  {{ mlm.moments('mlm_rows', units, variables, monomials, [], 'true') }}
+)
+select
+  {%- for key in keys %}
+  u_{{ loop.index0 }} as {{ mlm.identifier(key) }},
+  {%- endfor %}
+  n
+  {%- for column in columns %},
+  center_{{ loop.index0 }} as {{ mlm.identifier('center_' ~ column) }}
+  {%- endfor %}
+  {%- for name in names %},
+  {%- set i = loop.index0 %}
+  {{ 'center_' ~ i ~ ' + ' if i < columns | length }}mean_{{ i }} as {{ mlm.identifier('mean_' ~ name) }}
+  {%- endfor %}
+  {%- for name in names %}
+  {%- set i = loop.index0 %}
+  {%- for other in names[:i + 1] %},
+  scatter_{{ i }}_{{ loop.index0 }} as {{ mlm.identifier('scatter_' ~ name ~ '_' ~ other) }}
+  {%- endfor %}
+  {%- endfor %}
+from mlm_moments
+cross join mlm_grand
+{% endmacro %}

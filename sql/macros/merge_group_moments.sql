@@ -1,0 +1,43 @@
+{# The moments of `group_moments` merged over parts, such as partitions: one row a group of `group`, which are some of the
+   relation's key columns; or a single row, with none. n, mean_x and scatter_y_x are those of all rows together, to
+   rounding. Products are left out: theirs are around the grand means of each part. #}
+{% macro merge_group_moments(relation, columns, group=[]) %}
+  {{- return(adapter.dispatch('merge_group_moments', 'mlm')(relation, columns, group)) -}}
+{% endmacro %}
+
+{% macro default__merge_group_moments(relation, columns, group=[]) %}
+{%- set keys = [group] if group is string else group %}
+with mlm_parts as (
+  select
+    {%- for key in keys %}
+    {{ mlm.identifier(key) }} as u_{{ loop.index0 }},
+    {%- endfor %}
+    {%- for column in columns %}
+    {%- set i = loop.index0 %}
+    {{ mlm.identifier('mean_' ~ column) }} as mean_{{ i }},
+    {%- for other in columns[:i + 1] %}
+    {{ mlm.identifier('scatter_' ~ column ~ '_' ~ other) }} as scatter_{{ i }}_{{ loop.index0 }},
+    {%- endfor %}
+    {%- endfor %}
+    n
+  from {{ relation }}
+),
+mlm_merged as (
+  {{ mlm.merge_moments('mlm_parts', keys | length, columns | length, 0) }}
+)
+select
+  {%- for key in keys %}
+  u_{{ loop.index0 }} as {{ mlm.identifier(key) }},
+  {%- endfor %}
+  n
+  {%- for column in columns %},
+  mean_{{ loop.index0 }} as {{ mlm.identifier('mean_' ~ column) }}
+  {%- endfor %}
+  {%- for column in columns %}
+  {%- set i = loop.index0 %}
+  {%- for other in columns[:i + 1] %},
+  scatter_{{ i }}_{{ loop.index0 }} as {{ mlm.identifier('scatter_' ~ column ~ '_' ~ other) }}
+  {%- endfor %}
+  {%- endfor %}
+from mlm_merged
+{% endmacro %}

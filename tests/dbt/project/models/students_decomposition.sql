@@ -1,0 +1,1 @@
+{{ mlm.decomposition(ref('hsb'), ['mathach', 'ses', 'size'], 'school') }}
