@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from mlm_ops.language.model import Model
 
 
+#: Noted where the comparison is not by the likelihood that the models were asked to be fitted by.
+REFITTED = "the fixed parts differ, so both were fitted again by ML: REML likelihoods would not compare"
 #: Result tables of the models that a ladder went through before the one it selected.
 ON_THE_WAY = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")
 #: Where a fit draws random numbers (starts of structural models, intervals of what they define), they begin here.
@@ -235,6 +237,8 @@ def compare_analysis(
             pair = fitted(model, estimator), fitted(reference, estimator)
         with _naming(f"analysis {analysis.analysis}, comparison of {model} with {reference}"):
             result = compare_fits(*pair)
+        if estimator != analysis.options(model)[0]:
+            result = replace(result, note="; ".join(filter(None, (result.note, REFITTED))))
         rows.append((model, reference, estimator, result))
         change = tables.r_squared_changes(known[model], known[reference], reference)
         changes.append(change.select(pl.lit(model).alias("model"), pl.all()))

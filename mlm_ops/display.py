@@ -122,7 +122,9 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
 def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, limit: int | None = None) -> None:
     """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
     notes = [WARNING] if name == "ladder_steps" else _footnotes(frame, _ABOUT[name]) if name in _ABOUT else []
-    shown = frame.head(limit) if limit is not None else frame
+    # what is cut short shows first what a reader should look at
+    first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame
+    shown = first.head(limit) if limit is not None else frame
     shown = shown.drop("note", strict=False) if notes else shown
     hidden: list[str] = []
     table = _rich_table(name, shown, headings=False)

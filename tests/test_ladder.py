@@ -220,3 +220,11 @@ def test_side_by_side_sets_terms_under_models(up: AnalysisResult) -> None:
 def test_side_by_side_names_what_it_does_not_have(up: AnalysisResult) -> None:
     with pytest.raises(mlm.MlmError, match="Got nought; expected"):
         side_by_side(up.tables, ["nought"])
+
+
+def test_reml_models_with_other_fixed_parts_are_compared_by_ml_and_the_note_says_so(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    found = fit_analysis(parse_analysis(HEAD + "compare: [anova, full]\n"), connection).tables["comparisons"]
+    assert found["estimator"].to_list() == ["ml"]
+    assert "both were fitted again by ML" in found["note"][0]
