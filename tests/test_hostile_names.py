@@ -1,0 +1,227 @@
+"""Column, table, analysis and model names are untrusted: on every path that builds SQL they are names, not SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+import mlm_ops as mlm
+from mlm_ops.analyze import collect_analysis, fit_analysis, keep_moments, moments_table
+from mlm_ops.arrow import ArrowStream
+from mlm_ops.cli import main
+from mlm_ops.language.analysis import Analysis, parse_analysis
+from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
+from mlm_ops.moments.persist import load_moments
+from mlm_ops.moments.render import render
+from mlm_ops.plugins.duckdb import register
+from mlm_ops.prediction_views import create_prediction_views, view_name
+from mlm_ops.sql_text import identifier
+from mlm_ops.staging import read_staged, stage
+from mlm_ops.store import publish
+
+ROWS = 120
+#: One evaluation order may differ from another in the last digits of a sum.
+TOLERANCE = 1e-9
+NAMES = [
+    'x"; drop table canary; --',
+    "x'); drop table canary; --",
+    "`x``",
+    "{{ x }} {% if x %}",
+    "select",
+    "GROUP",
+    "größe Ω 数",
+    "a.b:c/d|e",
+    "new\nline\ttab",
+    "%s $1 ? :x \\",
+    "y ~ x + (1 | g)",
+    "[b]bold[/b]",
+]
+
+
+def _column(name: str, letter: str) -> str:
+    """The predictor has the bare name, a reserved word or not; the other columns have it and their letter."""
+    return name if letter == "x" else f"{name} {letter}"
+
+
+@dataclass(frozen=True)
+class World:
+    """A database in which everything has the hostile name, and an analysis of it."""
+
+    name: str
+    path: Path
+    connection: duckdb.DuckDBPyConnection
+    analysis: Analysis
+    text: str
+
+    @property
+    def formula(self) -> str:
+        """The analysis' only formula."""
+        return self.analysis.models[self.name].formula
+
+    @property
+    def table(self) -> str:
+        """The table of the data, quoted."""
+        return identifier(self.name)
+
+    def column(self, letter: str) -> str:
+        """The column that plays the part of a letter."""
+        return _column(self.name, letter)
+
+
+@cache
+def _plain() -> pl.DataFrame:
+    rng = np.random.default_rng(3)
+    g = np.arange(ROWS) % 12
+    x = rng.normal(size=ROWS) + g / 6
+    return pl.DataFrame(
+        {
+            "y": 1 + x + rng.normal(size=12)[g] + rng.normal(size=ROWS),
+            "x": x,
+            "g": [f"g'{i}" for i in g],
+            "k": np.where(rng.random(ROWS) < 0.5, "a'; drop table canary; --", 'b"'),
+            "p": np.arange(ROWS) // 60,
+        }
+    )
+
+
+@cache
+def _expected() -> mlm.Fit:
+    return mlm.fit("y ~ within(x) + between(x) + k + (1 | g)", _plain())
+
+
+@pytest.fixture(params=NAMES)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    name: str = request.param
+    columns = {letter: _column(name, letter) for letter in "yxgkp"}
+    y, x, g, k = ("`" + columns[letter].replace("`", "``") + "`" for letter in "yxgk")
+    text = yaml.safe_dump(
+        {
+            "analysis": name,
+            "data": identifier(name),
+            "models": {name: f"{y} ~ within({x}) + between({x}) + {k} + (1 | {g})"},
+            "partition": columns["p"],
+            "where": f"{identifier(columns['x'])} is not null",
+        }
+    )
+    path = tmp_path / "database.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.register("frame", ArrowStream(_plain().rename(columns)))
+        connection.execute(f"create table {identifier(name)} as from frame")
+        connection.unregister("frame")
+        connection.execute("create table canary as select 42 as sings")
+        yield World(name, path, connection, parse_analysis(text), text)
+
+
+def _fit(world: World) -> None:
+    fitted = mlm.fit(world.formula, world.table, connection=world.connection)
+    assert fitted.result.log_likelihood == pytest.approx(_expected().result.log_likelihood, abs=TOLERANCE)
+    assert fitted.equations("levels", "latex")
+    assert fitted.to_lme4()
+    assert str(fitted)
+
+
+def _fit_of_a_select(world: World) -> None:
+    fitted = mlm.fit(world.formula, f"select * from {world.table}", connection=world.connection)
+    assert fitted.result.log_likelihood == pytest.approx(_expected().result.log_likelihood, abs=TOLERANCE)
+
+
+def _weights_and_strata(world: World) -> None:
+    plain = _plain().with_columns(v=pl.col("p") + 1)
+    hostile = plain.rename({letter: world.column(letter) for letter in "yxgkpv"})
+    by = f"by(`{world.column('k').replace('`', '``')}`)"
+    ours = mlm.fit(world.formula, hostile, residual=by, weights=world.column("v"))
+    theirs = mlm.fit("y ~ within(x) + between(x) + k + (1 | g)", plain, residual="by(k)", weights="v")
+    assert ours.result.log_likelihood == pytest.approx(theirs.result.log_likelihood, abs=TOLERANCE)
+
+
+def _centered(world: World) -> None:
+    target = f"main.{identifier(world.name + ' centered')}"
+    create_centered(world.connection, world.analysis, target)
+    moments = collect_analysis(world.analysis, world.connection)
+    assert disagreement(world.connection, target, moments, centered_columns(world.analysis)[1]) < TOLERANCE
+
+
+def _moments_and_partitions(world: World) -> None:
+    first = keep_moments(world.analysis, world.connection).moments
+    world.connection.execute(f"insert into {world.table} from {world.table} limit 0")
+    assert keep_moments(world.analysis, world.connection).moments.n_rows == first.n_rows == ROWS
+    assert load_moments(world.connection, moments_table(world.analysis)).n.sum() == ROWS
+
+
+def _predictions(world: World) -> None:
+    result = fit_analysis(world.analysis, world.connection)
+    create_prediction_views(world.connection, world.analysis, result.fits)
+    view = f"mlm.{identifier(view_name(world.name, world.name))}"
+    (sums,) = world.connection.execute(f"select sum(prediction), count(*) from {view}").fetchall()
+    assert sums == (pytest.approx(_plain()["y"].sum(), rel=1e-6), ROWS)
+
+
+def _staging(world: World) -> None:
+    tables = fit_analysis(world.analysis, world.connection).tables
+    stage(world.connection, world.name, world.name, tables, "checksum")
+    assert read_staged(world.connection, world.name).checksums == {world.name: "checksum"}
+    found = read_staged(world.connection, world.name, [world.name]).tables["fixed_effects"]["estimate"]
+    assert found.to_list() == pytest.approx(_expected().fixed_effects["estimate"].to_list(), rel=1e-6)
+
+
+def _sql_function(world: World) -> None:
+    register(world.connection)
+    rows = world.connection.execute("select estimate from mlm(?, ?)", [world.formula, world.table]).fetchall()
+    assert [row[0] for row in rows] == pytest.approx(_expected().fixed_effects["estimate"].to_list(), rel=1e-6)
+
+
+def _macros(world: World) -> None:
+    x, g = world.column("x"), world.column("g")
+    within, between = render("within", column=x, group=g), render("between", column=x, group=g)
+    parts = f"select {within} as deviation, {between} as mean, {identifier(x)} as x from {world.table}"
+    (found,) = world.connection.execute(
+        f"select max(abs(deviation + mean - x)), stddev(mean) from ({parts})"
+    ).fetchall()
+    means = _plain().with_columns(pl.col("x").mean().over("g"))["x"]
+    assert found == (pytest.approx(0.0, abs=TOLERANCE), pytest.approx(means.std(), rel=TOLERANCE))
+
+
+def _command_line(world: World) -> None:
+    file = world.path.with_name("analysis.yaml")
+    file.write_text(world.text, encoding="utf-8")
+    world.connection.close()
+    database = ["--database", str(world.path)]
+    assert main(["fit", str(file), *database]) == 0
+    assert main(["show", *database, "--analysis", world.name, "--model", world.name]) == 0
+    published = world.path.with_name("results.duckdb")
+    with duckdb.connect(world.path) as connection:
+        publish(connection, published)
+    with duckdb.connect(published) as connection:
+        mlm_rows = connection.execute("select model, estimate from mlm.latest_fixed_effects").fetchall()
+    assert {model for model, _ in mlm_rows} == {world.name}
+    assert [x for _, x in mlm_rows] == pytest.approx(_expected().fixed_effects["estimate"].to_list(), rel=1e-6)
+
+
+PATHS = [
+    _fit,
+    _fit_of_a_select,
+    _weights_and_strata,
+    _centered,
+    _moments_and_partitions,
+    _predictions,
+    _staging,
+    _sql_function,
+    _macros,
+    _command_line,
+]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__.strip("_"))
+def test_a_name_is_a_name(world: World, path: Callable[[World], None]) -> None:
+    path(world)
+    with duckdb.connect(world.path) as connection:
+        assert connection.sql("from canary").fetchall() == [(42,)]
+        assert connection.sql(f"select count(*) from {world.table}").fetchall() == [(ROWS,)]
