@@ -330,3 +330,52 @@ def test_crossed_factors_beyond_the_dense_limit() -> None:
     data = pl.DataFrame({"y": rng.normal(size=40_000), "a": np.arange(40_000) % 9_001, "b": np.arange(40_000) // 4})
     with pytest.raises(IdentificationError, match="leave 9001 random effects beside the largest factor; at most 8000"):
         mlm.fit("y ~ 1 + (1 | a) + (1 | b)", data)
+
+
+COLUMNS = "Its columns are y, x, g, w, sex."
+
+
+@pytest.mark.parametrize(
+    ("formula", "sentence"),
+    [
+        ("y ~ X + (1 | g)", f"Column 'X' is not in the data. Did you mean 'x'? {COLUMNS}"),
+        ("Y ~ x", f"Column 'Y' is not in the data. Did you mean 'y'? {COLUMNS}"),
+        ("y ~ x + (1 | school)", f"Column 'school' is not in the data. {COLUMNS}"),
+        ("y ~ x + (x | G)", f"Column 'G' is not in the data. Did you mean 'g'? {COLUMNS}"),
+        ("y ~ within(w) + (1 | g)", "within(w) is zero in every row, because w does not vary within g. Use w itself."),
+        (
+            "y ~ (within(w) | g)",
+            "within(w) is zero in every row, because w does not vary within g. Use w itself.",
+        ),
+        (
+            "y ~ C(sex, ref='Q')",
+            "The reference level of C(sex, ref='Q') does not occur. Got 'Q'; expected one of F, M.",
+        ),
+        (
+            "level 1: y ~ 1\nlevel 2:\n  intercept: x + random",
+            "x explains coefficients at level 2, but it varies within 6 of 6 units of g. Put x at level 1, or "
+            "between(x) in its place.",
+        ),
+        ("y ~ I(1) + (1 | g)", "The predictor 'I(1)' has no variation: every row holds 1. Remove it from the formula."),
+        (
+            "y ~ poly(sex, 2)",
+            "poly(sex, 2) needs numbers. Got text in column 'sex'; expected a numeric column.",
+        ),
+        (
+            "between(y, g) ~ x",
+            "x varies within 6 of 6 units of g, and between(y, g) has one observation for each. Take its group mean, "
+            "between(x).",
+        ),
+    ],
+)
+def test_whole_sentences_about_the_data(formula: str, sentence: str) -> None:
+    with pytest.raises(MlmError) as caught:
+        mlm.fit(formula, _data(), levels="g")
+    assert str(caught.value) == sentence
+
+
+def test_a_grouping_factor_among_the_predictors_is_noted() -> None:
+    assert mlm.fit("y ~ g + (1 | g)", _data()).notes[0] == (
+        "g is a grouping factor and also a predictor, its labels taken as amounts; if that is not meant, remove it "
+        "from the fixed part"
+    )
