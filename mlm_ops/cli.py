@@ -131,6 +131,25 @@ def show(options: argparse.Namespace) -> int:
     return 0
 
 
+def init(options: argparse.Namespace) -> int:
+    """Write a project around a data file."""
+    from mlm_ops.newproject import create_project
+
+    made = create_project(
+        options.folder,
+        options.data,
+        table=options.table,
+        outcome=options.outcome,
+        group=options.group,
+        dbt=options.dbt,
+    )
+    print(
+        f"Guessed: {made.outcome} is the outcome, in groups of {', '.join(made.levels)}. Written to {options.folder}."
+    )
+    print(f"Now: cd {shlex.quote(str(options.folder))} && {'dbt build' if options.dbt else 'mlm run'}")
+    return 0
+
+
 def ui(options: argparse.Namespace) -> int:
     """Open the Dagster UI on the project."""
     from mlm_ops.project import find_project
@@ -240,6 +259,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="mlm", description="Multilevel models in the warehouse.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    starting = commands.add_parser("init", help="write a new project around a data file")
+    starting.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    starting.add_argument("data", type=Path, help="a CSV, Parquet or DuckDB file; it stays where it is")
+    starting.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    starting.add_argument("--outcome", metavar="COLUMN", help="what the models are of; by default guessed")
+    starting.add_argument("--group", metavar="COLUMN", help="what the rows are grouped by; by default guessed")
+    starting.add_argument("--dbt", action="store_true", help="a dbt project in the place of a Dagster project")
+    starting.set_defaults(command=init)
     running = commands.add_parser("run", help="run the project's pipelines and publish the results")
     running.add_argument("--warehouse", type=Path, metavar="DIR", help="where the databases go (default: warehouse/)")
     running.set_defaults(command=run)

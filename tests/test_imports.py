@@ -33,7 +33,18 @@ LAYERS = (
         "report",
         "written",
     }
-    | {"drift", "retention", "store", "staging", "sql_tables", "database", "prediction_views", "project", "__init__"}
+    | {
+        "drift",
+        "newproject",
+        "retention",
+        "store",
+        "staging",
+        "sql_tables",
+        "database",
+        "prediction_views",
+        "project",
+        "__init__",
+    }
     | {"fitting_sem", "fitted_sem", "report_sem"},
     {"plugins", "cli", "command_line", "display", "listing", "__main__"},
 )

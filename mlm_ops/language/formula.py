@@ -273,8 +273,14 @@ class FormulaCompiler(VariableCompiler):
 def level_groups(levels: Sequence[str]) -> list[GroupingFactor]:
     """Grouping factors of ``levels``: a column each, or columns joined by colons, as in ``school:class``."""
     return [
-        tuple(level.split(":")) if re.fullmatch(r"[\w.]+(:[\w.]+)+", level) else (level.strip("`"),) for level in levels
+        tuple(level.split(":")) if re.fullmatch(r"[\w.]+(:[\w.]+)+", level) else (_without_backticks(level),)
+        for level in levels
     ]
+
+
+def _without_backticks(name: str) -> str:
+    quoted = len(name) > 2 and name[0] == name[-1] == "`"
+    return name[1:-1].replace("``", "`") if quoted else name
 
 
 def level_columns(levels: Sequence[str]) -> tuple[str, ...]:

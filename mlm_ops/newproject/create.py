@@ -1,0 +1,95 @@
+"""Write the files of a new project: all of them into a new folder, or none."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlm_ops.database import open_database
+from mlm_ops.errors import ProjectError
+from mlm_ops.moments.files import is_database
+from mlm_ops.moments.source import Source, open_source, quoted_table
+from mlm_ops.newproject.analysis_file import analysis_text
+from mlm_ops.newproject.dagster_files import dagster_files
+from mlm_ops.newproject.dbt_files import dbt_files
+from mlm_ops.newproject.guess import Guess, guess
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a project is made around.
+
+    Attributes
+    ----------
+    name
+        Of the analysis, the package and the table: a plain word.
+    path
+        The data file, from the project's folder.
+    table
+        Of a DuckDB file, quoted; None for other files.
+    guess
+        What its columns are for.
+    """
+
+    name: str
+    path: str
+    table: str | None
+    guess: Guess
+
+
+def create_project(
+    folder: Path,
+    data: Path,
+    *,
+    table: str | None = None,
+    outcome: str | None = None,
+    group: str | None = None,
+    dbt: bool = False,
+) -> Guess:
+    """Make a project in a new or empty folder.
+
+    Raises
+    ------
+    ProjectError
+        The folder holds something, or cannot be written. Nothing is overwritten.
+    DataError
+        The data cannot be read, or no column serves as group or outcome.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ProjectError(f"{folder} exists and is not an empty folder; nothing is overwritten. Name a new folder.")
+    roles, kept = _look(data, table, outcome, group)
+    path = os.path.relpath(data.resolve(), folder.resolve())
+    wanted = Wanted(_plain(data.stem), path, kept, roles)
+    files = dbt_files(wanted) if dbt else dagster_files(wanted, analysis_text(wanted.name, wanted.name, roles))
+    made = not folder.exists()
+    try:
+        for name, content in files.items():
+            place = folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("x", encoding="utf-8") as file:
+                file.write(content)
+    except OSError as error:
+        if made:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise ProjectError(f"The project cannot be written to {folder}: {error.strerror}.") from error
+    return roles
+
+
+def _look(data: Path, table: str | None, outcome: str | None, group: str | None) -> tuple[Guess, str | None]:
+    if not is_database(data):
+        if table is not None:
+            raise ProjectError(f"A table can be chosen in a DuckDB file only. Got {data} and the table {table}.")
+        return guess(open_source(data), outcome, group), None
+    connection, name = open_database(data, table)
+    with connection:
+        source: Source = open_source(name, connection)
+        return guess(source, outcome, group), quoted_table(name)
+
+
+def _plain(text: str) -> str:
+    """A word that is a name in Python, in SQL and of a file."""
+    word = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()
+    return word if word and not word[0].isdigit() else f"data_{word}".rstrip("_")

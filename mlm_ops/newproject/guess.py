@@ -1,0 +1,172 @@
+"""What the columns of an unknown table are probably for: groups, an outcome, predictors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlm_ops.errors import DataError
+from mlm_ops.moments.source import Source, listed
+from mlm_ops.sql_text import identifier
+
+#: Words in the names of grouping columns and of outcomes, the likeliest first where a column has none.
+_GROUP_WORDS = re.compile(
+    r"school|class|group|cluster|site|cent(er|re)|clinic|hospital|ward|subject|patient|person|participant|team|store"
+    r"|teacher|firm|country|region|district|family|couple|_id$|^id_|^id$",
+    re.IGNORECASE,
+)
+_OUTCOME_WORDS = re.compile(
+    r"^y$|outcome|score|ach|math|read|test|result|rating|response|value|grade|popular|satisf|sales|time",
+    re.IGNORECASE,
+)
+#: Fewest groups, and rows in each on average, of a column that is taken for a grouping factor.
+FEWEST_GROUPS, FEWEST_ROWS = 6, 2.0
+#: A text column with more values is no predictor, a number with fewer no outcome.
+MOST_LEVELS, FEWEST_VALUES = 8, 8
+#: A column with a larger share of missing values is left out: a row without one serves no model.
+MOST_MISSING = 0.1
+MOST_PREDICTORS = 3
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column holds: distinct values, missing ones, and whether they are numbers."""
+
+    name: str
+    distinct: int
+    missing: int
+    number: bool
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The roles of a table's columns.
+
+    Attributes
+    ----------
+    levels
+        Grouping columns, lowest first.
+    outcome
+        A number.
+    varying, constant, factors
+        Predictors: numbers that vary within groups, numbers that do not, texts.
+    n_rows, n_groups
+        Of the table, and of each level.
+    """
+
+    levels: tuple[str, ...]
+    outcome: str
+    varying: tuple[str, ...]
+    constant: tuple[str, ...]
+    factors: tuple[str, ...]
+    n_rows: int
+    n_groups: tuple[int, ...]
+
+
+def guess(source: Source, outcome: str | None = None, group: str | None = None) -> Guess:
+    """Look at a table once for its columns, once for what varies within groups.
+
+    Raises
+    ------
+    DataError
+        A named column is not there or cannot serve, or no column looks like a group or an outcome.
+    """
+    source.require([name for name in (outcome, group) if name is not None])
+    rows, columns = _columns(source)
+    found = {column.name: column for column in columns}
+    lowest = found[group] if group is not None else _group(columns, rows, outcome)
+    levels = (lowest, *_parents(source, columns, lowest))
+    others = [c for c in columns if c not in levels and c.missing <= MOST_MISSING * rows]
+    varying = _varying(source, [c.name for c in columns if c not in levels], lowest.name)
+    if outcome is not None and not found[outcome].number:
+        raise DataError(f"The outcome must be a column of numbers. Got {outcome!r}, which is text.")
+    chosen = found[outcome] if outcome is not None else _outcome(others, varying)
+    # measured variables before indicators
+    rest = sorted((c for c in others if c is not chosen and c.distinct > 1), key=lambda c: -c.distinct)
+    numbers = [c.name for c in rest if c.number and not (c.whole and c.distinct == rows)]
+    return Guess(
+        levels=tuple(c.name for c in levels),
+        outcome=chosen.name,
+        varying=tuple(name for name in numbers if name in varying)[:MOST_PREDICTORS],
+        constant=tuple(n for n in numbers if n not in varying and not _is_mean(n, varying))[:MOST_PREDICTORS],
+        factors=tuple(c.name for c in rest if not c.number and c.distinct <= MOST_LEVELS)[:MOST_PREDICTORS],
+        n_rows=rows,
+        n_groups=tuple(c.distinct for c in levels),
+    )
+
+
+def _is_mean(name: str, varying: frozenset[str]) -> bool:
+    """Whether a column's name says that it is the group mean of another, which between() makes by itself."""
+    return "mean" in name.lower() and any(other.lower() in name.lower() for other in varying)
+
+
+def _columns(source: Source) -> tuple[int, list[Column]]:
+    named = {name: identifier(name) for name in source.types}
+    counts = ", ".join(f"count(distinct {quoted}), count(*) - count({quoted})" for quoted in named.values())
+    ((rows, *values),) = source.query(f"select count(*), {counts} from {source.relation}").fetchall()
+    columns = [
+        Column(name, distinct, missing, source.is_numeric(name), "INT" in source.types[name].upper())
+        for name, distinct, missing in zip(named, values[::2], values[1::2], strict=True)
+        if source.is_numeric(name) or source.is_text(name)
+    ]
+    return rows, columns
+
+
+def _group(columns: Sequence[Column], rows: int, outcome: str | None) -> Column:
+    """The likeliest grouping column: by its name, else the one with the most groups of several rows."""
+    possible = [
+        c
+        for c in columns
+        if c.name != outcome
+        and (c.whole or not c.number)
+        and c.distinct >= FEWEST_GROUPS
+        and rows >= FEWEST_ROWS * c.distinct
+    ]
+    named = [c for c in possible if _GROUP_WORDS.search(c.name)]
+    if not possible:
+        raise DataError(
+            f"No column looks like groups of rows: {FEWEST_GROUPS} or more values, each in several rows. "
+            f"Name it with --group. The columns are {listed(c.name for c in columns)}."
+        )
+    return max(named or possible, key=lambda c: c.distinct)
+
+
+def _parents(source: Source, columns: Sequence[Column], lowest: Column) -> list[Column]:
+    """Columns that are named as groups and hold several whole groups of the level below."""
+    found = [lowest]
+    for c in sorted(columns, key=lambda c: -c.distinct):
+        below = found[-1]
+        if not (_GROUP_WORDS.search(c.name) and FEWEST_GROUPS <= c.distinct <= below.distinct / 2):
+            continue
+        if not c.number or c.whole:
+            pairs = f"select distinct {identifier(below.name)}, {identifier(c.name)} from {source.relation}"
+            ((combinations,),) = source.query(f"select count(*) from ({pairs})").fetchall()
+            if combinations == below.distinct:
+                found.append(c)
+    return found[1:]
+
+
+def _varying(source: Source, names: Sequence[str], group: str) -> frozenset[str]:
+    """Columns with more than one value in some group."""
+    if not names:
+        return frozenset()
+    tests = ", ".join(
+        f"min({identifier(n)}) is distinct from max({identifier(n)}) as c{i}" for i, n in enumerate(names)
+    )
+    ever = ", ".join(f"bool_or(c{i})" for i, _ in enumerate(names))
+    by_group = f"select {tests} from {source.relation} group by {identifier(group)}"
+    (found,) = source.query(f"select {ever} from ({by_group})").fetchall()
+    return frozenset(name for name, varies in zip(names, found, strict=True) if varies)
+
+
+def _outcome(columns: Sequence[Column], varying: frozenset[str]) -> Column:
+    possible = [c for c in columns if c.number and c.name in varying and c.distinct >= FEWEST_VALUES]
+    if not possible:
+        raise DataError(
+            f"No column looks like an outcome: numbers with {FEWEST_VALUES} or more values that vary within groups. "
+            f"Name it with --outcome. The columns are {listed(c.name for c in columns)}."
+        )
+    named = [c for c in possible if _OUTCOME_WORDS.search(c.name)]
+    return max(named or possible, key=lambda c: (not c.whole, c.distinct))

@@ -1,0 +1,117 @@
+"""mlm init: what it guesses, what it writes, and that a stranger's file runs in two commands."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from mlm_ops.cli import main
+from mlm_ops.errors import DataError, ProjectError
+from mlm_ops.language.analysis import read_analyses
+from mlm_ops.moments.source import open_source
+from mlm_ops.newproject import create_project
+from mlm_ops.newproject.guess import guess
+
+HSB = Path(__file__).parents[1] / "reference" / "data" / "hsb.csv"
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    """Quotes, commas, backticks, braces and colons in names, NA, an empty column, a running number."""
+    rng = random.Random(3)
+    lines = ['row id,"school, `name`",Test Score %,"hours {{x}} {path}",sex:gender,comment,empty']
+    for i in range(400):
+        hours = "NA" if i % 50 == 0 else f"{rng.gauss(3, 1):.2f}"
+        score = f"{50 + i % 20 % 7 + rng.gauss(0, 5):.2f}"
+        lines.append(f'{i},"S{i % 20} ""q"" \'s",{score},{hours},{rng.choice("fm")},text {i} é,')
+    path = tmp_path / "messy 'file'-1.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def command(folder: Path, *words: str) -> None:
+    environment = os.environ | {"HOME": str(folder), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    environment.pop("DAGSTER_HOME", None)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_hsb_is_understood():
+    found = guess(open_source(HSB))
+    assert (found.levels, found.outcome) == (("school",), "mathach")
+    assert found.varying[0] == "ses"
+    assert "sector" in found.factors
+    assert "meanses" not in found.constant
+
+
+def test_hostile_columns_are_understood_and_parsed(messy: Path, tmp_path: Path):
+    create_project(tmp_path / "new", messy)
+    (analysis,) = read_analyses(tmp_path / "new" / "messy_file_1_pipelines" / "analyses")
+    assert analysis.level_columns == ("school, `name`",)
+    assert analysis.parsed["empty"].outcome_name.strip("`") == "Test Score %"
+    assert len(analysis.parsed["predictors"].fixed) == 4
+
+
+def test_named_columns_take_the_place_of_guesses():
+    found = guess(open_source(HSB), outcome="ses", group="size")
+    assert (found.levels, found.outcome) == (("size",), "ses")
+    with pytest.raises(DataError, match="Column 'mathh' is not in"):
+        guess(open_source(HSB), outcome="mathh")
+    with pytest.raises(DataError, match=r"must be a column of numbers\. Got 'sector'"):
+        guess(open_source(HSB), outcome="sector")
+
+
+def test_a_table_without_groups_says_what_to_name(tmp_path: Path):
+    path = tmp_path / "flat.csv"
+    path.write_text("a,b\n" + "".join(f"{i}.5,{i * i}\n" for i in range(30)))
+    with pytest.raises(DataError, match=r"Name it with --group\. The columns are a, b"):
+        create_project(tmp_path / "new", path)
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_is_overwritten(tmp_path: Path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ProjectError, match="nothing is overwritten"):
+        create_project(tmp_path, HSB)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_command_says_what_it_guessed(tmp_path: Path, capsys):
+    assert main(["init", str(tmp_path / "new"), str(HSB)]) == 0
+    assert "mathach is the outcome, in groups of school" in capsys.readouterr().out
+
+
+@pytest.mark.hosts
+@pytest.mark.parametrize("kind", ["csv", "messy", "duckdb"])
+def test_dagster_project_runs(tmp_path: Path, messy: Path, kind: str):
+    data = {"csv": tmp_path / "students.csv", "messy": messy, "duckdb": tmp_path / "theirs.duckdb"}[kind]
+    if kind == "csv":
+        shutil.copy(HSB, data)
+    if kind == "duckdb":
+        with duckdb.connect(str(data)) as connection:
+            connection.execute(f"create table students as from '{HSB}'")
+    create_project(tmp_path / "project", data, table="students" if kind == "duckdb" else None)
+    command(tmp_path / "project", "-m", "mlm_ops", "run")
+    with duckdb.connect(str(tmp_path / "project" / "warehouse" / "results.duckdb"), read_only=True) as results:
+        query = "select estimate from mlm.latest_fixed_effects where model = 'empty'"
+        ((intercept,),) = results.execute(query).fetchall()
+    # Raudenbush and Bryk (2002), table 4.2; the messy file is made around 52.9
+    assert intercept == pytest.approx(52.9 if kind == "messy" else 12.637, abs=1.0 if kind == "messy" else 1e-3)
+
+
+@pytest.mark.hosts
+def test_dbt_project_builds(tmp_path: Path, messy: Path):
+    create_project(tmp_path / "project", messy, dbt=True)
+    command(tmp_path / "project", "-c", "from dbt.cli.main import cli; cli()", "--no-version-check", "build")
+    with duckdb.connect(str(tmp_path / "project" / "warehouse.duckdb"), read_only=True) as built:
+        ((estimate,),) = built.execute("select estimate from messy_file_1_empty").fetchall()
+    assert estimate == pytest.approx(52.9, abs=1.0)
