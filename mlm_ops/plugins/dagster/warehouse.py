@@ -19,6 +19,7 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
         default="warehouse", description="Folder of warehouse.duckdb (the pipeline's) and results.duckdb (everyone's)."
     )
     wait: float = Field(default=30.0, description="Seconds to wait while another process writes to the database.")
+    threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; with 1 equal rows give equal bits.")
 
     @property
     def database(self) -> Path:
@@ -41,6 +42,8 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
         """
         connection = connect(self.database, wait=self.wait, on_wait=dg.get_dagster_logger().warning)
         try:
+            if self.threads is not None:
+                connection.execute(f"set threads to {self.threads}")
             yield connection
         finally:
             connection.close()
