@@ -36,7 +36,7 @@ def diagnose(fitted: Fit, rows: Source | None = None) -> list[Finding]:
 def _influence(fitted: Fit) -> Iterator[Finding]:
     """Cook's distance of the most influential units, each from a refit without it where there is one."""
     deletions = one_step(fitted.result, fitted.moments)
-    if deletions is None:
+    if deletions is None or not len(fitted.result.gamma):
         return
     names = [column.name for column in fitted.result.design.fixed.columns]
     errors = np.sqrt(np.diag(fitted.result.vcov))
@@ -45,7 +45,7 @@ def _influence(fitted: Fit) -> Iterator[Finding]:
     for unit in most:
         refit = without(fitted.model, fitted.moments, fitted.result, int(unit))
         label = str(deletions.labels[unit])
-        if refit is None or len(refit.gamma) != len(names):
+        if refit is None:
             yield Finding("influence", group, label, flagged=True, note=f"without {label} the model is not identified")
             continue
         change = refit.gamma - fitted.result.gamma

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.errors import IdentificationError
+from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.estimate import Estimate, estimate
 from mlm_ops.estimation.nested import Array as Arrays
@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 
 #: A step along the imaginary axis: the derivative without a difference (Squire and Trapp 1998).
 _STEP = 1e-30
+#: Where a unit has all but this share of what is known of a combination of coefficients, the others leave rounding.
+_LEFT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,15 @@ def one_step(fitted: Estimate, moments: Moments) -> Deletions | None:
     ]
     w_moves = np.array([part.imag / _STEP for part, _ in moves])
     log_moves = np.array([part.imag / _STEP for _, part in moves])
-    step = _theta_steps(fitted, w, w_moves, log_moves, size)
+    lost = _unidentified(w)
+    step = _theta_steps(fitted, w, w_moves, log_moves, size, lost)
     # to first order the rest's W at the new theta
     rest = w.sum(axis=2)[:, :, None] - w
     rest = rest + np.einsum("kj,kabj->abj", step, w_moves.sum(axis=3)[..., None] - w_moves)
-    beta = _solve(rest)
+    beta = _solve(rest, lost)
     gamma = design.fixed.transform @ beta + design.fixed.offset[:, None]
     change = gamma - fitted.gamma[:, None]
-    cooks = np.einsum("pj,pj->j", change, np.linalg.solve(fitted.vcov, change)) / len(change)
+    cooks = np.einsum("pj,pj->j", change, np.linalg.solve(fitted.vcov, change)) / max(len(change), 1)
     p = len(beta)
     residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
     shares = residual / (fitted.optimum.solution.degrees - size) / fitted.optimum.solution.sigma2
@@ -94,15 +97,16 @@ def without(model: Model, moments: Moments, fitted: Estimate, unit: int) -> Esti
     Returns
     -------
     Estimate or None
-        None where the other units do not identify the model.
+        None where the other units do not identify the model, or not all of its coefficients.
     """
     top = fitted.design.levels[-1]
     codes, _ = moments.units_of(top.group)
     kept = moments.select(codes != unit)
     try:
-        return estimate(build_design(model, kept), reml=fitted.criterion.reml, start=fitted.optimum.theta)
-    except IdentificationError:
+        refit = estimate(build_design(model, kept), reml=fitted.criterion.reml, start=fitted.optimum.theta)
+    except (DataError, IdentificationError):  # a predictor that varied in this unit alone, or no second unit is left
         return None
+    return refit if refit.design.fixed.columns == fitted.design.fixed.columns else None
 
 
 def _contributions(nest: Nest, criterion: Criterion, theta: Arrays) -> tuple[Arrays, Arrays]:
@@ -131,12 +135,14 @@ def _tau(fitted: Estimate, step: Array, shares: Array) -> tuple[Array, ...]:
     return tuple(found)
 
 
-def _theta_steps(fitted: Estimate, w: Array, w_moves: Array, log_moves: Array, size: Array) -> Array:
+def _theta_steps(
+    fitted: Estimate, w: Array, w_moves: Array, log_moves: Array, size: Array, lost: NDArray[np.bool_]
+) -> Array:
     """(n, J): ``-H^-1 gradient`` of the profiled criterion without each unit, H being that of all units."""
     solution = fitted.optimum.solution
     p = len(solution.beta)
     rest = w.sum(axis=2)[:, :, None] - w
-    beta = _solve(rest)
+    beta = _solve(rest, lost)
     residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
     degrees = solution.degrees - size
     direction = np.concatenate((-beta, np.ones((1, len(size)))))
@@ -151,15 +157,23 @@ def _theta_steps(fitted: Estimate, w: Array, w_moves: Array, log_moves: Array, s
     return steps
 
 
-def _solve(w: Array) -> Array:
+def _unidentified(w: Array) -> NDArray[np.bool_]:
+    """(J,) whether a combination of coefficients is known from this unit alone, so that W_xx without it is singular.
+
+    The largest eigenvalue of the unit's share in ``W_xx`` is then one, whatever the columns' scales; the difference of
+    the two matrices would hold rounding in place of zeros, and seem to be of full rank.
+    """
+    p = len(w) - 1
+    units = np.moveaxis(w[:p, :p], 2, 0)
+    whitened = np.linalg.inv(np.linalg.cholesky(units.sum(axis=0)))
+    shares = np.linalg.eigvalsh(whitened @ units @ whitened.T)
+    found: NDArray[np.bool_] = shares.max(axis=1, initial=0.0) > 1 - _LEFT
+    return found
+
+
+def _solve(w: Array, lost: NDArray[np.bool_]) -> Array:
     """``W_xx^-1 W_xy`` of each unit: (r, r, J) -> (p, J); not a number where W_xx is singular."""
     p = len(w) - 1
-    a, b = np.moveaxis(w[:p, :p], 2, 0), w[:p, p].T[:, :, None]
-    try:
-        solved = np.linalg.solve(a, b)[:, :, 0].T
-    except np.linalg.LinAlgError:
-        solved = np.full((p, w.shape[2]), np.nan)
-        for j in range(w.shape[2]):
-            if np.linalg.matrix_rank(a[j]) == p:
-                solved[:, j] = np.linalg.solve(a[j], b[j])[:, 0]
-    return np.asarray(solved)
+    a = np.where(lost, np.eye(p)[:, :, None], w[:p, :p])
+    solved = np.linalg.solve(np.moveaxis(a, 2, 0), w[:p, p].T[:, :, None])[:, :, 0].T
+    return np.where(lost, np.nan, solved)

@@ -79,10 +79,13 @@ def outlyingness(effects: RandomEffects, tau: Array) -> tuple[Array, Array, Arra
     """
     from scipy.special import chdtrc
 
-    spread = (tau[:, :, None] - effects.variance).transpose(2, 0, 1)
+    # in units of their own standard deviations, so that the rank does not depend on what predictors are measured in
+    scale = np.sqrt(np.diag(tau))
+    scale = np.where(scale > 0, scale, 1.0)
+    spread = ((tau[:, :, None] - effects.variance) / np.outer(scale, scale)[:, :, None]).transpose(2, 0, 1)
     values, vectors = np.linalg.eigh(spread)
-    kept = values > _RANK * max(float(np.abs(tau).max(initial=0.0)), 1e-300)
-    along = np.einsum("jab,aj->jb", vectors, effects.estimate)
+    kept = values > _RANK
+    along = np.einsum("jab,aj->jb", vectors, effects.estimate / scale[:, None])
     distance = np.where(kept, along**2 / np.where(kept, values, 1.0), 0.0).sum(axis=1)
     rank = kept.sum(axis=1)
     return distance, rank, np.where(rank > 0, chdtrc(np.maximum(rank, 1), distance), 1.0)

@@ -192,9 +192,9 @@ class _Quadratic:
 
     @property
     def degrees(self) -> Array:
-        """Satterthwaite's: (k,)."""
-        degrees: Array = self.mean**2 / (self.squares + (self.crossed**2).sum(axis=(1, 2)))
-        return degrees
+        """Satterthwaite's: (k,); not a number where the clusters' errors leave a contrast no variance."""
+        spread = self.squares + (self.crossed**2).sum(axis=(1, 2))
+        return np.where(spread > 0, self.mean**2 / np.where(spread > 0, spread, 1.0), np.nan)
 
 
 def cluster_robust(fitted: Estimate, kind: str, clusters: Clusters) -> ClusterRobust:

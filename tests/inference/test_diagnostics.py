@@ -50,6 +50,52 @@ def test_deletions_of_rows_with_known_strata() -> None:
     assert deletions.gamma[:, unit] == pytest.approx(refit.gamma, rel=0.01)
 
 
+def test_without_the_only_unit_that_tells_a_coefficient_nothing_is_estimated() -> None:
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(12), 8)
+    x = rng.normal(size=96)
+    rows = pl.DataFrame({"g": group, "x": x, "alone": (group == 3) * 1.0, "y": x + rng.normal(size=12)[group]})
+    rows = rows.with_columns(y=pl.col("y") + rng.normal(size=96))
+    fit = mlm.fit("y ~ x + alone + (1 | g)", rows)
+    deletions = one_step(fit.result, fit.moments)
+    assert deletions is not None
+    assert without(fit.model, fit.moments, fit.result, 3) is None
+    for values in (deletions.gamma[0], deletions.gamma[2], deletions.cooks, deletions.sigma2, deletions.tau[0][0, 0]):
+        assert np.flatnonzero(np.isnan(values)).tolist() == [3]
+
+
+def test_without_fixed_effects_no_unit_moves_any() -> None:
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(12), 8)
+    fit = mlm.fit("y ~ 0 + (1 | g)", pl.DataFrame({"g": group, "y": rng.normal(size=12)[group] + rng.normal(size=96)}))
+    deletions = one_step(fit.result, fit.moments)
+    assert deletions is not None
+    assert deletions.cooks.tolist() == [0.0] * 12
+    assert fit.diagnostics().filter(diagnostic="influence").is_empty()
+
+
+def test_of_two_units_neither_can_be_spared() -> None:
+    rng = np.random.default_rng(1)
+    group, x = np.repeat([0, 1], 8), rng.normal(size=16)
+    rows = pl.DataFrame({"g": group, "x": x, "y": x + 3.0 * group + rng.normal(size=16)})
+    fit = mlm.fit("y ~ within(x) + between(x) + (1 | g)", rows)
+    found = fit.diagnostics().filter(diagnostic="influence")
+    assert found["flagged"].to_list() == [True, True]
+    assert found["note"].to_list() == ["without 0 the model is not identified", "without 1 the model is not identified"]
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_outlyingness_does_not_depend_on_units_of_measurement(factor: float) -> None:
+    rows = reference.connection().sql(f"from {reference.table('sleep_rs')}").pl()
+    found = []
+    for scale in (1.0, factor):
+        fit = mlm.fit("Reaction ~ Days + (Days | Subject)", rows.with_columns(Days=pl.col("Days") * scale))
+        found.append(outlyingness(fit.predictions[0], fit.result.tau[0]))
+    assert found[1][1].tolist() == found[0][1].tolist() == [2] * 18
+    # two searches end within the optimiser's tolerance of each other
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-4)
+
+
 def test_crossed_factors_and_estimated_residuals_have_no_deletions() -> None:
     hsb = mlm.fit(
         "mathach ~ 1 + (1 | school)",
