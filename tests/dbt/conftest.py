@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,7 @@ class Project:
             "DBT_PROFILES_DIR": str(self.folder),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             "HOME": str(self.folder),
+            "PATH": os.environ["PATH"],  # dbt deps calls git
         }
         return subprocess.run(
             [*command, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
