@@ -17,6 +17,7 @@ __all__ = [
     "FormulaError",
     "IdentificationError",
     "MlmError",
+    "MultilevelAnalysis",
     "SemFit",
     "StoreError",
     "fit",
@@ -25,6 +26,7 @@ __all__ = [
 #: Where the names are that would make every `mlm --help` wait for numpy and DuckDB; imported when first used.
 _LAZY = {
     "Fit": "mlm_ops.fitted",
+    "MultilevelAnalysis": "mlm_ops.plugins.dagster.component",
     "SemFit": "mlm_ops.fitted_sem",
     "fit": "mlm_ops.fitting",
     "sem": "mlm_ops.fitting_sem",

@@ -6,7 +6,7 @@ of every analysis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ __all__ = [
     "stage",
     "stage_anew",
     "write_run",
+    "write_runs",
 ]
 
 RESULTS = "mlm"
@@ -81,18 +82,24 @@ class Run:
 def write_run(
     connection: Connection, run: Run, tables: Mapping[str, pl.DataFrame], history: History | None = None
 ) -> None:
-    """Write one run and its rows, and remove those that its history does not keep, in one transaction.
+    """Write one run; `write_runs` says how."""
+    write_runs(connection, [(run, tables)], history)
+
+
+def write_runs(
+    connection: Connection, runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], history: History | None = None
+) -> None:
+    """Write runs and their rows, and remove those that their history does not keep, in one transaction.
 
     Parameters
     ----------
     connection
         An open DuckDB connection that is not inside a transaction.
-    run
+    runs
+        Each run, and its result tables by name, each with the column ``model`` and those of `mlm_ops.tables.TABLES`.
         A second run with the same ``run_id`` and ``analysis`` (a step tried again) takes the place of the first.
-    tables
-        Result tables by name, each with the column ``model`` and those of `mlm_ops.tables.TABLES`.
     history
-        Which runs of the analysis are kept, and what counts as drift; by default all are.
+        Which runs of each analysis are kept, and what counts as drift; by default all are.
 
     Raises
     ------
@@ -100,22 +107,29 @@ def write_run(
         A table or column is not one of the store's, the store is of another version, or the database refuses the
         rows. Nothing of the run is then left in the store.
     """
-    check_results(tables)
-    run_frame = pl.DataFrame([asdict(run)], schema=RUNS)
-    keys = [pl.lit(run.run_id).alias("run_id"), pl.lit(run.analysis).alias("analysis")]
-    with all_or_nothing(connection, f"run {run.run_id} of {run.analysis}"):
+    for _, tables in runs:
+        check_results(tables)
+    if not runs:
+        return
+    written = ", ".join(f"({literal(run.run_id)}, {literal(run.analysis)})" for run, _ in runs)
+    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    with all_or_nothing(connection, f"run {runs[0][0].run_id} of {runs[0][0].analysis}{more}"):
         _create_results(connection)
         for name, columns in RESULT_TABLES.items():
-            connection.execute(
-                f"delete from {qualified(RESULTS, name)} where run_id = ? and analysis = ?",
-                [run.run_id, run.analysis],
-            )
-            frame = run_frame if name == "runs" else tables.get(name)
-            if frame is not None:
-                insert_frame(connection, qualified(RESULTS, name), frame.with_columns(keys), columns)
+            connection.execute(f"delete from {qualified(RESULTS, name)} where (run_id, analysis) in ({written})")
+            if frames := [_keyed(run, tables, name) for run, tables in runs if name in {*tables, "runs"}]:
+                insert_frame(connection, qualified(RESULTS, name), pl.concat(frames), columns)
         history = history or History()
-        _write_drift(connection, run, history)
-        forget(connection, RESULTS, RESULT_TABLES, run.analysis, history)
+        for run, _ in runs:
+            _write_drift(connection, run, history)
+            forget(connection, RESULTS, RESULT_TABLES, run.analysis, history)
+
+
+def _keyed(run: Run, tables: Mapping[str, pl.DataFrame], name: str) -> pl.DataFrame:
+    """The rows of one run in one table, as the store types them."""
+    frame = pl.DataFrame([asdict(run)], schema=RUNS) if name == "runs" else tables[name]
+    keyed = frame.with_columns(pl.lit(run.run_id).alias("run_id"), pl.lit(run.analysis).alias("analysis"))
+    return keyed.select(pl.col(column).cast(kind) for column, kind in RESULT_TABLES[name].items())
 
 
 def _write_drift(connection: Connection, run: Run, history: History) -> None:

@@ -184,7 +184,7 @@ def test_assets_are_functions(pupils: Pupils, small: Analysis, warehouse: Wareho
     with warehouse.connection() as connection:
         connection.register("rows", pupils(groups=25))
         connection.execute("create table main.pupils as from rows")
-    result = assets[dg.AssetKey(["small", "moments"])](warehouse=warehouse)
+    result = assets[dg.AssetKey(["small", "moments"])](context=dg.build_asset_context(), warehouse=warehouse)
     assert result.metadata["n_obs"].value == 375
 
 

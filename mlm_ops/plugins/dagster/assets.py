@@ -5,9 +5,7 @@ asset to asset in Python's memory; each reads what the ones before it left in th
 """
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -15,24 +13,26 @@ from mlm_ops.analyze import moments_table
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.checks import centered_agrees
-from mlm_ops.plugins.dagster.metadata import result_schema
-from mlm_ops.plugins.dagster.plan import Plan, make_plan
+from mlm_ops.plugins.dagster.lineage import centered_lineage
+from mlm_ops.plugins.dagster.model_assets import comparisons_asset, ladder_asset, model_asset, sem_asset
+from mlm_ops.plugins.dagster.partition_fits import partition_fits, require_column, run_start
+from mlm_ops.plugins.dagster.plan import Plan, Severity, make_plan
+from mlm_ops.plugins.dagster.results import ANALYSIS, LINEAGE, TABLE, Result
 from mlm_ops.plugins.dagster.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    Result = dg.MaterializeResult[None]
-else:
-    # Dagster takes a result with checks beside it only by the bare name
-    Result = dg.MaterializeResult
-
-SCHEMA = "dagster/column_schema"
-TABLE = "dagster/table_name"
-#: On the asset that publishes an analysis: the analysis' name.
-ANALYSIS = "mlm/analysis"
 
 
 def build_analysis_assets(
-    analysis: Analysis, *, upstream: dg.AssetKey | Sequence[str] | str | None = None, group_name: str | None = None
+    analysis: Analysis,
+    *,
+    upstream: dg.AssetKey | Sequence[str] | str | None = None,
+    group_name: str | None = None,
+    partitions_def: dg.PartitionsDefinition[str] | None = None,
+    fit_by: str | None = None,
+    severities: Mapping[str, Severity] | None = None,
+    automation_condition: dg.AutomationCondition[dg.AssetKey] | None = None,
+    freshness_policy: dg.FreshnessPolicy | None = None,
+    owners: Sequence[str] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> dg.Definitions:
     """Make the assets and checks of an analysis; the code location supplies a resource ``warehouse``.
 
@@ -45,28 +45,58 @@ def build_analysis_assets(
         the table's name.
     group_name
         Group of the assets in the UI; by default the analysis' name.
+    partitions_def
+        Without `fit_by`, of the moments: the analysis has a ``partition``, whose values are the partition keys, and
+        its models are fitted to all partitions together. With `fit_by`, of the fits.
+    fit_by
+        A column whose values are the partition keys: every partition is fitted alone and published as an analysis
+        named ``<analysis>[<key>]``. Where the column holds dates or times and `partitions_def` time windows, its
+        values lie in the window.
+    severities
+        ``error`` or ``warn`` by name of a check: an error stops publication, a warning is shown.
+    automation_condition, freshness_policy, owners, tags
+        Of every asset, as Dagster takes them.
 
     Returns
     -------
     dg.Definitions
         Keys are ``<analysis>/moments``, ``<analysis>/models/<model>``, ``<analysis>/comparisons``,
         ``<analysis>/ladder``, ``<analysis>/sem/<model>``, ``<analysis>/results`` and
-        ``<analysis>/centered``. Merge them with `dg.Definitions.merge`.
+        ``<analysis>/centered``; with `fit_by` there is ``<analysis>/results`` alone. Merge them with
+        `dg.Definitions.merge`.
 
     Raises
     ------
     AnalysisError
-        A name that Dagster cannot take, or data that the analysis itself would overwrite.
+        A name that Dagster cannot take, data that the analysis itself would overwrite, a severity of no check, or
+        partitions without their column.
     """
-    plan = make_plan(analysis, upstream, group_name)
-    assets = [_centered(plan), _moments(plan), *(_model(plan, name) for name in analysis.models)]
+    plan = make_plan(analysis, upstream, group_name, severities)
+    require_column(analysis, partitions_def, fit_by)
+
+    def attributed(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(
+            automation_condition=automation_condition, freshness_policy=freshness_policy, owners=owners
+        ).merge_attributes(tags=tags or {})
+
+    if partitions_def is not None and fit_by is not None:
+        made, checks = [partition_fits(plan, partitions_def, fit_by)], []
+    else:
+        made, checks = _whole(plan, partitions_def), [_agreement(plan)]
+    return dg.Definitions(assets=[asset.map_asset_specs(attributed) for asset in made], asset_checks=checks)
+
+
+def _whole(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> list[dg.AssetsDefinition]:
+    """The assets of an analysis whose models are fitted to all rows together."""
+    analysis = plan.analysis
+    assets = [_centered(plan), _moments(plan, partitions_def)]
+    assets += [model_asset(plan, name) for name in analysis.models]
     if analysis.compare:
-        assets.append(_comparisons(plan))
+        assets.append(comparisons_asset(plan))
     if analysis.ladder is not None:
-        assets.append(_ladder(plan))
-    assets += [_sem(plan, name) for name in analysis.sem]
-    assets.append(_results(plan))
-    return dg.Definitions(assets=assets, asset_checks=[_agreement(plan)])
+        assets.append(ladder_asset(plan))
+    assets += [sem_asset(plan, name) for name in analysis.sem]
+    return [*assets, _results(plan)]
 
 
 def _centered(plan: Plan) -> dg.AssetsDefinition:
@@ -80,7 +110,7 @@ def _centered(plan: Plan) -> dg.AssetsDefinition:
         code_version=plan.code_version("centered", *plan.analysis.models.values()),
         description="Every row with its columns' group means (`between_`), deviations from them (`within_`) and from "
         "the grand mean (`center_`): for people and dashboards. The models take the moments.",
-        metadata={TABLE: table},
+        metadata={TABLE: table, LINEAGE: centered_lineage(plan.analysis, plan.upstream)},
     )
     def centered(warehouse: Warehouse) -> Result:
         with warehouse.connection() as connection:
@@ -94,16 +124,18 @@ def _agreement(plan: Plan) -> dg.AssetChecksDefinition:
         asset=plan.centered,
         name="agrees_with_moments",
         additional_deps=[plan.moments],
+        blocking=plan.blocks("agrees_with_moments"),
         description="The group means in this table and in the moments are the same numbers.",
     )
     def agrees_with_moments(warehouse: Warehouse) -> dg.AssetCheckResult:
         with warehouse.connection() as connection:
-            return centered_agrees(steps.centered_difference(connection, plan.analysis))
+            (found,) = plan.judged([centered_agrees(steps.centered_difference(connection, plan.analysis))])
+        return found
 
     return agrees_with_moments
 
 
-def _moments(plan: Plan) -> dg.AssetsDefinition:
+def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> dg.AssetsDefinition:
     @dg.asset(
         key=plan.moments,
         deps=[plan.upstream],
@@ -113,140 +145,30 @@ def _moments(plan: Plan) -> dg.AssetsDefinition:
         description="Size, means and cross-products of every group, by one pass over the rows. "
         "All the models are fitted from these; no row is read again.",
         metadata={TABLE: moments_table(plan.analysis)},
+        partitions_def=partitions_def,
+        backfill_policy=None if partitions_def is None else dg.BackfillPolicy.single_run(),
         check_specs=[
             dg.AssetCheckSpec(
                 "rows_accounted_for",
                 asset=plan.moments,
-                blocking=True,
+                blocking=plan.blocks("rows_accounted_for"),
                 description="The rows in the moments and those dropped for a missing value make up the table.",
             ),
             dg.AssetCheckSpec(
                 "enough_groups",
                 asset=plan.moments,
+                blocking=plan.blocks("enough_groups"),
                 description="Variances between groups need groups: a warning under 20.",
             ),
         ],
     )
-    def moments(warehouse: Warehouse) -> Result:
+    def moments(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
+        wanted = None if partitions_def is None else context.partition_keys
         with warehouse.connection() as connection:
-            metadata, checks = steps.make_moments(connection, plan.analysis)
-        return Result(metadata=metadata, check_results=checks)
+            metadata, checks = steps.make_moments(connection, plan.analysis, wanted)
+        return Result(metadata=metadata, check_results=plan.judged(checks))
 
     return moments
-
-
-def _model(plan: Plan, name: str) -> dg.AssetsDefinition:
-    key = plan.model(name)
-    spec = plan.analysis.models[name]
-
-    @dg.asset(
-        key=key,
-        deps=[plan.moments],
-        group_name=plan.group,
-        kinds={"python", "duckdb"},
-        # a run goes through the models in the order of the file
-        op_tags={"dagster/priority": str(-list(plan.analysis.models).index(name))},
-        code_version=plan.code_version(name, spec, plan.analysis.options(name), plan.analysis.robust_options(name)),
-        description=f"`{spec.formula}`\n\nFitted from the moments; its rows wait in the warehouse until they are "
-        "published with those of the other models.",
-        metadata={SCHEMA: result_schema("fixed_effects")},
-        check_specs=[
-            dg.AssetCheckSpec(
-                "converged",
-                asset=key,
-                blocking=True,
-                description="The optimum was reached; otherwise nothing is published.",
-            ),
-            dg.AssetCheckSpec(
-                "not_singular", asset=key, description="No covariance matrix of random effects lost a dimension."
-            ),
-            *(_diagnostic_checks(key) if name in plan.analysis.diagnostics else ()),
-        ],
-    )
-    def model(warehouse: Warehouse) -> Result:
-        with warehouse.connection() as connection:
-            metadata, checks = steps.make_model(connection, plan.analysis, name)
-        return Result(metadata=metadata, check_results=checks)
-
-    return model
-
-
-def _diagnostic_checks(key: dg.AssetKey) -> tuple[dg.AssetCheckSpec, ...]:
-    told = {
-        "no_influential_unit": "No unit's deletion moves a coefficient by more than its standard error.",
-        "assumptions": "Random effects look normal, without outliers, and residual variances alike.",
-    }
-    return tuple(dg.AssetCheckSpec(name, asset=key, description=text) for name, text in told.items())
-
-
-def _comparisons(plan: Plan) -> dg.AssetsDefinition:
-    @dg.asset(
-        key=plan.key("comparisons"),
-        deps=[plan.moments, *(plan.model(name) for name in plan.compared)],
-        group_name=plan.group,
-        kinds={"python", "duckdb"},
-        code_version=plan.code_version("comparisons", plan.analysis.compare, *plan.analysis.models.values()),
-        description="Likelihood ratios and information criteria of nested models. Models whose fixed parts differ are "
-        "compared by full maximum likelihood, from the same moments.",
-        metadata={SCHEMA: result_schema("comparisons")},
-    )
-    def comparisons(warehouse: Warehouse) -> Result:
-        with warehouse.connection() as connection:
-            return Result(metadata=steps.make_comparisons(connection, plan.analysis))
-
-    return comparisons
-
-
-def _ladder(plan: Plan) -> dg.AssetsDefinition:
-    strategy = plan.analysis.ladder
-
-    @dg.asset(
-        key=plan.key("ladder"),
-        deps=[plan.moments],
-        group_name=plan.group,
-        kinds={"python", "duckdb"},
-        code_version=plan.code_version("ladder", strategy, *plan.analysis.models.values()),
-        description="A model built step by step by the analysis' rule: what was tried, what was kept or dropped, and "
-        "why. All candidates are fitted from the same moments.",
-        metadata={SCHEMA: result_schema("ladder_steps")},
-    )
-    def ladder(warehouse: Warehouse) -> Result:
-        with warehouse.connection() as connection:
-            return Result(metadata=steps.make_ladder(connection, plan.analysis))
-
-    return ladder
-
-
-def _sem(plan: Plan, name: str) -> dg.AssetsDefinition:
-    key, spec = plan.sem(name), plan.analysis.sem[name]
-
-    @dg.asset(
-        key=key,
-        deps=[plan.moments],
-        group_name=plan.group,
-        kinds={"python", "duckdb"},
-        code_version=plan.code_version(name, spec, plan.analysis.levels),
-        description=f"```\n{spec.model.strip()}\n```\n\nA two-level structural equation model, fitted from the moments "
-        "of the mixed models; its rows wait in the warehouse until they are published.",
-        metadata={SCHEMA: result_schema("sem_parameters")},
-        check_specs=[
-            dg.AssetCheckSpec(
-                "converged",
-                asset=key,
-                blocking=True,
-                description="The optimum was reached; otherwise nothing is published.",
-            ),
-            dg.AssetCheckSpec(
-                "not_singular", asset=key, description="No variance of the model is zero, and no correlation one."
-            ),
-        ],
-    )
-    def sem(warehouse: Warehouse) -> Result:
-        with warehouse.connection() as connection:
-            metadata, checks = steps.make_sem(connection, plan.analysis, name)
-        return Result(metadata=metadata, check_results=checks)
-
-    return sem
 
 
 def _results(plan: Plan) -> dg.AssetsDefinition:
@@ -269,17 +191,17 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
             dg.AssetCheckSpec(
                 "no_drift",
                 asset=plan.key("results"),
+                blocking=plan.blocks("no_drift"),
                 description="No parameter differs from the last run's or the baseline's by more than chance.",
             )
         ],
     )
     def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
-        record = context.instance.get_run_record_by_id(context.run.run_id)
-        started = record.start_time if record is not None and record.start_time is not None else time.time()
+        started = run_start(context)
         with warehouse.connection() as connection:
             metadata, checks = steps.make_results(
                 connection, plan.analysis, context.run.run_id, started, warehouse.results
             )
-        return Result(metadata=metadata, check_results=checks)
+        return Result(metadata=metadata, check_results=plan.judged(checks))
 
     return results

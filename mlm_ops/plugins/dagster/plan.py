@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import dagster as dg
 
@@ -14,14 +15,42 @@ from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.plugins.dagster import steps
 
+Severity = Literal["error", "warn"]
+#: Every check of an analysis' assets, and whether its failure stops what comes after where no severity is set.
+CHECKS = {
+    "rows_accounted_for": True,
+    "enough_groups": False,
+    "agrees_with_moments": False,
+    "converged": True,
+    "not_singular": False,
+    "no_influential_unit": False,
+    "assumptions": False,
+    "no_drift": False,
+}
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The names of everything that is built from one analysis."""
+    """The names of everything that is built from one analysis, and how severe a failed check is."""
 
     analysis: Analysis
     upstream: dg.AssetKey
     group: str
+    severities: Mapping[str, Severity] = field(default_factory=dict)
+
+    def blocks(self, check: str) -> bool:
+        """Whether nothing after the asset is made when this check fails."""
+        return CHECKS[check] if check not in self.severities else self.severities[check] == "error"
+
+    def judged(self, results: Sequence[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
+        """The results with the severities that the user set."""
+        judged = []
+        for result in results:
+            severity = self.severities.get(result.check_name or "")
+            judged.append(
+                result if severity is None else result._replace(severity=dg.AssetCheckSeverity(severity.upper()))
+            )
+        return judged
 
     def key(self, *parts: str) -> dg.AssetKey:
         """Key of one of the analysis' assets."""
@@ -61,18 +90,33 @@ class Plan:
         return hashlib.sha256(repr((self.analysis.data, self.analysis.where, *texts)).encode()).hexdigest()[:12]
 
 
-def make_plan(analysis: Analysis, upstream: dg.AssetKey | Sequence[str] | str | None, group: str | None) -> Plan:
+def make_plan(
+    analysis: Analysis,
+    upstream: dg.AssetKey | Sequence[str] | str | None,
+    group: str | None,
+    severities: Mapping[str, Severity] | None = None,
+) -> Plan:
     """Name everything.
 
     Raises
     ------
     AnalysisError
-        A name that Dagster cannot take, or data that the analysis itself would overwrite.
+        A name that Dagster cannot take, data that the analysis itself would overwrite, or a severity of no check.
     """
+    _require_checks(severities or {})
     _require_plain([analysis.analysis, *analysis.models, *analysis.sem])
     _require_other_data(analysis)
     source = analysis.data.rpartition(".")[2].strip('"') if upstream is None else upstream
-    return Plan(analysis, dg.AssetKey.from_coercible(source), group or analysis.analysis)
+    return Plan(analysis, dg.AssetKey.from_coercible(source), group or analysis.analysis, severities or {})
+
+
+def _require_checks(severities: Mapping[str, Severity]) -> None:
+    odd = [name for name, severity in severities.items() if name not in CHECKS or severity not in ("error", "warn")]
+    if odd:
+        found = ", ".join(f"{name}: {severities[name]}" for name in odd)
+        raise AnalysisError(
+            f"A severity cannot be set so. Got {found}; expected error or warn for one of {', '.join(CHECKS)}."
+        )
 
 
 def _require_plain(names: Sequence[str]) -> None:

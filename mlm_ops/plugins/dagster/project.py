@@ -18,8 +18,8 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 
 from mlm_ops.errors import MlmError, ProjectError
-from mlm_ops.plugins.dagster.assets import ANALYSIS
 from mlm_ops.plugins.dagster.progress import Progress
+from mlm_ops.plugins.dagster.results import ANALYSIS
 from mlm_ops.plugins.dagster.runs import close_dead_runs, run_tags
 from mlm_ops.project import Project, find_project, make_home
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,8 +25,8 @@ from mlm_ops.errors import StoreError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.language.strategy import WARNING
 from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
-from mlm_ops.moments.persist import load_moments
-from mlm_ops.moments.source import open_source
+from mlm_ops.moments.persist import load_moments, sibling
+from mlm_ops.moments.source import open_source, quoted_table
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.metadata import (
     Metadata,
@@ -38,6 +39,7 @@ from mlm_ops.plugins.dagster.metadata import (
 )
 from mlm_ops.prediction_views import create_prediction_view
 from mlm_ops.side_by_side import side_by_side
+from mlm_ops.sql_text import identifier, literal
 from mlm_ops.store import Run, publish, read_latest, read_staged, stage, stage_anew, write_run
 from mlm_ops.tables import TABLES, sem_tables
 
@@ -66,11 +68,19 @@ def centered_difference(connection: Connection, analysis: Analysis) -> float:
     return disagreement(connection, centered_table(analysis), moments, centered_columns(analysis)[1])
 
 
-def make_moments(connection: Connection, analysis: Analysis) -> tuple[Metadata, list[dg.AssetCheckResult]]:
-    """Collect the moments and keep them."""
-    done = keep_moments(analysis, connection)
+def make_moments(
+    connection: Connection, analysis: Analysis, partitions: Sequence[str] | None = None
+) -> tuple[Metadata, list[dg.AssetCheckResult]]:
+    """Collect the moments and keep them.
+
+    Parameters
+    ----------
+    partitions
+        Where the analysis has a partition, those whose rows are read again; None finds the new and changed ones.
+    """
+    done = keep_moments(analysis, connection, partitions)
     moments = done.moments
-    rows = _count(connection, open_source(analysis.data, connection, analysis.where).relation)
+    rows = _rows_now(connection, analysis, moments.n_rows, done.scanned if partitions is not None else None)
     metadata: Metadata = {
         "dagster/row_count": dg.MetadataValue.int(moments.n_units),
         "checksum": dg.MetadataValue.text(moments.checksum),
@@ -85,6 +95,23 @@ def make_moments(connection: Connection, analysis: Analysis) -> tuple[Metadata, 
             "rebuilt": dg.MetadataValue.text(done.rebuilt or "no"),
         }
     return metadata, [checks.rows_accounted_for(moments, rows), checks.enough_groups(moments)]
+
+
+def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: Sequence[str] | None) -> int:
+    """Rows of the table, counted apart from the moments; partitions that no one asked for count as they were kept."""
+    source = open_source(analysis.data, connection, analysis.where)
+    if scanned is None or analysis.partition is None:
+        return _count(connection, source.relation)
+    if not scanned:
+        return n_rows
+    facts = quoted_table(sibling(moments_table(analysis), "partitions"))
+    here = f"({', '.join(map(literal, scanned))})"
+    kept = connection.execute(f"select coalesce(sum(n_rows), 0) from {facts} where part in {here}").fetchall()[0][0]
+    return (
+        n_rows
+        - int(kept)
+        + _count(connection, f"{source.relation} where cast({identifier(analysis.partition)} as varchar) in {here}")
+    )
 
 
 def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:

@@ -18,13 +18,14 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
     directory: str = Field(
         default="warehouse", description="Folder of warehouse.duckdb (the pipeline's) and results.duckdb (everyone's)."
     )
+    database_file: str = Field(default="warehouse.duckdb", description="Name of the pipeline's database in the folder.")
     wait: float = Field(default=30.0, description="Seconds to wait while another process writes to the database.")
     threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; with 1 equal rows give equal bits.")
 
     @property
     def database(self) -> Path:
         """The pipeline's own database."""
-        return Path(self.directory) / "warehouse.duckdb"
+        return Path(self.directory) / self.database_file
 
     @property
     def results(self) -> Path:

@@ -1,0 +1,64 @@
+"""A sensor that asks for a run when the rows of an analysis change."""
+
+# Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
+import dagster as dg
+
+from mlm_ops.database import connect
+from mlm_ops.errors import DataError, StoreError
+from mlm_ops.language.analysis import Analysis
+from mlm_ops.moments.fingerprint import fingerprint
+from mlm_ops.moments.source import open_source
+from mlm_ops.plugins.dagster.warehouse import Warehouse
+
+#: Seconds to wait for a run that is writing; the next tick looks again.
+PATIENCE = 2.0
+
+
+def build_new_data_sensor(
+    analysis: Analysis,
+    *,
+    name: str | None = None,
+    minimum_interval_seconds: int = 60,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
+) -> dg.SensorDefinition:
+    """Make a sensor that asks for a run of the analysis' assets when the columns it reads change.
+
+    It compares a fingerprint of these columns, which does not depend on the order of the rows; one pass over them, no
+    products. The first tick asks for a run. The code location supplies a resource ``warehouse``.
+
+    Parameters
+    ----------
+    analysis
+        Whose table is watched and whose assets are made; not one that is fitted by partition.
+    name
+        By default ``<analysis>_new_data``.
+    minimum_interval_seconds, default_status
+        As Dagster takes them.
+    """
+
+    @dg.sensor(
+        name=name or f"{analysis.analysis}_new_data",
+        asset_selection=dg.AssetSelection.key_prefixes([analysis.analysis]),
+        minimum_interval_seconds=minimum_interval_seconds,
+        default_status=default_status,
+        description=f"Asks for a run when the rows of {analysis.data} change.",
+    )
+    def new_data(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+        try:
+            found = _look(warehouse, analysis)
+        except (StoreError, DataError) as error:
+            # a table that is being written or not there yet is no fault of the sensor
+            return dg.SkipReason(str(error))
+        if found == context.cursor:
+            return dg.SkipReason(f"The rows of {analysis.data} are as they were.")
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags={"mlm/fingerprint": found})], cursor=found)
+
+    return new_data
+
+
+def _look(warehouse: Warehouse, analysis: Analysis) -> str:
+    connection = connect(warehouse.database, read_only=True, wait=PATIENCE)
+    try:
+        return fingerprint(open_source(analysis.data, connection, analysis.where), analysis.scanned, analysis.keys)
+    finally:
+        connection.close()

@@ -1,0 +1,104 @@
+"""A Dagster project of its own, with components in defs.yaml, loaded as Dagster loads it."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+from dagster.components.core.component_tree import ComponentTreeException
+
+from mlm_ops.errors import AnalysisError
+from mlm_ops.plugins.dagster import Warehouse
+
+pytestmark = pytest.mark.hosts
+PROJECT = Path(__file__).parent / "dagster_project"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    root = tmp_path / "shop"
+    shutil.copytree(PROJECT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.syspath_prepend(str(root / "src"))
+    yield root
+    for name in [name for name in sys.modules if name == "shop" or name.startswith("shop.")]:
+        del sys.modules[name]
+
+
+def load() -> dg.Definitions:
+    found = importlib.import_module("shop.definitions").defs
+    return found() if callable(found) else found
+
+
+def rows(project: Path, sql: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(project / "data" / "results.duckdb"), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_components_load_run_and_publish(project: Path) -> None:
+    defs = load()
+    graph = defs.resolve_asset_graph()
+    results = graph.get(dg.AssetKey(["schools", "results"]))
+    assert (results.group_name, list(results.owners), results.tags["tier"]) == ("survey", ["team:research"], "gold")
+    assert results.automation_condition is not None
+    assert graph.get(dg.AssetKey(["schools", "moments"])).parent_keys == {dg.AssetKey(["marts", "pupils"])}
+    assert graph.get(dg.AssetKey(["waves", "results"])).parent_keys == {dg.AssetKey(["marts", "pupils"])}
+    whole = dg.AssetSelection.groups("survey").upstream()
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = dg.define_asset_job("whole", selection=whole)
+        everything = dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
+        assert everything.resolve_job_def("whole").execute_in_process(instance=instance).success
+        by_wave = dg.define_asset_job("by_wave", selection=dg.AssetSelection.assets(["waves", "results"]))
+        job_def = dg.Definitions.merge(defs, dg.Definitions(jobs=[by_wave])).resolve_job_def("by_wave")
+        both = {"dagster/asset_partition_range_start": "2020", "dagster/asset_partition_range_end": "2021"}
+        assert job_def.execute_in_process(instance=instance, tags=both).success
+        assert instance.get_materialized_partitions(dg.AssetKey(["waves", "results"])) == {"2020", "2021"}
+        warehouse = Warehouse(directory=str(project / "data"), database_file="shop.duckdb")
+        sensor = defs.resolve_sensor_def("schools_new_data")
+        first = sensor.evaluate_tick(tick(instance, defs, warehouse, None))
+        assert len(first.run_requests or []) == 1
+        assert not sensor.evaluate_tick(tick(instance, defs, warehouse, first.cursor)).run_requests
+        with duckdb.connect(str(project / "data" / "shop.duckdb")) as connection:
+            connection.execute("update main.pupils set y = y + 1 where school = 3 and wave = 2020")
+        assert len(sensor.evaluate_tick(tick(instance, defs, warehouse, first.cursor)).run_requests or []) == 1
+        schedule = defs.resolve_schedule_def("nightly")
+        assert (
+            len(
+                schedule.evaluate_tick(
+                    dg.build_schedule_context(instance, repository_def=defs.get_repository_def())
+                ).run_requests
+                or []
+            )
+            == 1
+        )
+    published = rows(project, "select analysis, n_obs from mlm.latest_runs order by analysis")
+    assert published == [("schools", 1200), ("waves[2020]", 600), ("waves[2021]", 600)]
+    assert {
+        name for (name,) in rows(project, "select model from mlm.latest_fit_statistics where analysis = 'schools'")
+    } == {"anova", "slope"}
+
+
+def tick(
+    instance: dg.DagsterInstance, defs: dg.Definitions, warehouse: Warehouse, cursor: str | None
+) -> dg.SensorEvaluationContext:
+    return dg.build_sensor_context(instance, cursor=cursor, definitions=defs, resources={"warehouse": warehouse})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("analysis: pupils.yaml", "analysis: ../../../../../secret.yaml"), ("data/shop.duckdb", "../shop.duckdb")],
+)
+def test_paths_stay_in_the_project(project: Path, old: str, new: str) -> None:
+    file = project / "src" / "shop" / "defs" / "hsb" / "defs.yaml"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(ComponentTreeException) as caught:
+        load().resolve_asset_graph()
+    error: BaseException | None = caught.value
+    while error is not None and not isinstance(error, AnalysisError):
+        error = error.__cause__
+    assert "The path leaves the project" in str(error)
