@@ -64,7 +64,7 @@ def test_components_load_run_and_publish(project: Path) -> None:
         assert len(first.run_requests or []) == 1
         assert not sensor.evaluate_tick(tick(instance, defs, warehouse, first.cursor)).run_requests
         with duckdb.connect(str(project / "data" / "shop.duckdb")) as connection:
-            connection.execute("update main.pupils set y = y + 1 where school = 3 and wave = 2020")
+            connection.execute("update main.pupils set y = y + 1 where school = 3")
         assert len(sensor.evaluate_tick(tick(instance, defs, warehouse, first.cursor)).run_requests or []) == 1
         schedule = defs.resolve_schedule_def("nightly")
         assert (
