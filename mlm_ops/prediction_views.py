@@ -55,21 +55,40 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
             finally:
                 connection.unregister("mlm_units")
         connection.execute(f"create or replace view {_ours(name)} as {sql}")
+        connection.execute(f"comment on view {_ours(name)} is {literal(_remark(analysis))}")
 
 
 def create_prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[str, Fit]) -> None:
     """Make the views of all models, and remove those of models that the analysis no longer has."""
+    # by its comment, as names alone do not tell the model b__c of a from the model c of a__b
     views = connection.execute(
         "select view_name from duckdb_views() where database_name = current_database() and schema_name = ?"
-        f" and starts_with(view_name, {literal(view_name(analysis.analysis, ''))})",
-        [_SCHEMA],
+        " and comment = ?",
+        [_SCHEMA, _remark(analysis)],
     ).fetchall()
     kept = {view_name(analysis.analysis, model) for model in fits} if analysis.predictions else set()
     for (name,) in views:
         if name not in kept:
-            connection.execute(f"drop view {_ours(name)}")
+            _remove(connection, name)
     for model, fit in fits.items():
         create_prediction_view(connection, analysis, model, fit)
+
+
+def _remove(connection: Connection, name: str) -> None:
+    """Drop a view and its tables of units."""
+    connection.execute(f"drop view {_ours(name)}")
+    tables = connection.execute(
+        "select table_name from duckdb_tables() where database_name = current_database() and schema_name = ?"
+        " and starts_with(table_name, ?)",
+        [_SCHEMA, f"{name}__units_"],
+    ).fetchall()
+    for (table,) in tables:
+        if table.removeprefix(f"{name}__units_").isdecimal():
+            connection.execute(f"drop table {_ours(table)}")
+
+
+def _remark(analysis: Analysis) -> str:
+    return f"predictions of analysis {analysis.analysis}"
 
 
 def _rows(connection: Connection, analysis: Analysis) -> str:

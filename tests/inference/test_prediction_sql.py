@@ -153,6 +153,24 @@ def test_a_run_leaves_views_beside_the_rows(tmp_path: Path) -> None:
         assert set(views) == {("predicted_hsb__anova",), ("predicted_hsb__gone",)}
 
 
+def test_views_that_are_gone_take_their_tables_and_no_other_analysis_loses_any(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    for text in (ANALYSIS.replace("hsb", "hsb__more"), ANALYSIS, ANALYSIS.replace("slopes:", "gone:")):
+        analysis = parse_analysis(text)
+        create_prediction_views(connection, analysis, fit_analysis(analysis, connection).fits)
+    views = connection.execute("select view_name from duckdb_views() where starts_with(view_name, 'predicted')")
+    names = {name for (name,) in views.fetchall()}
+    assert names == {
+        f"predicted_{model}" for model in ("hsb__anova", "hsb__gone", "hsb__more__anova", "hsb__more__slopes")
+    }
+    tables = connection.execute("select table_name from duckdb_tables() where contains(table_name, '__units_')")
+    assert {name.rpartition("__units_")[0] for (name,) in tables.fetchall()} == names
+    for name in names:
+        assert connection.sql(f"select count(*) from mlm.{name} where prediction is not null").fetchall()[0][0] > 0
+    connection.execute("drop schema mlm cascade")
+
+
 def test_no_views_where_the_analysis_wants_none(connection: duckdb.DuckDBPyConnection) -> None:
     analysis = parse_analysis(ANALYSIS + "predictions: false\n")
     create_prediction_views(connection, analysis, fit_analysis(analysis, connection).fits)
