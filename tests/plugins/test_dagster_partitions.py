@@ -1,0 +1,97 @@
+"""Partitions of an analysis in Dagster: moments that are added up, or one fit a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from mlm_ops.errors import AnalysisError
+from mlm_ops.fitting import fit
+from mlm_ops.language.analysis import Analysis, parse_analysis
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
+from mlm_ops.plugins.dagster.lineage import model_lineage
+from mlm_ops.store import read_latest
+
+WAVES = "{analysis: waves, data: main.pupils, levels: school, models: {slope: y ~ x + (1 | school)}}"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+KEYS = dg.StaticPartitionsDefinition(["0", "1", "9"])
+
+
+@pytest.fixture
+def rows(pupils: Callable[[int], pl.DataFrame], warehouse: Warehouse) -> pl.DataFrame:
+    frame = pupils(25).with_columns(wave=pl.int_range(pl.len()) % 2)
+    with warehouse.connection() as connection:
+        connection.register("rows", frame)
+        connection.execute("create table main.pupils as from rows")
+    return frame
+
+
+def run(
+    analysis: Analysis, warehouse: Warehouse, instance: dg.DagsterInstance, first: str, last: str, **options: str
+) -> dg.ExecuteInProcessResult:
+    made = build_analysis_assets(analysis, partitions_def=KEYS, **options)  # type: ignore[arg-type]
+    job = dg.define_asset_job("job", selection=dg.AssetSelection.groups(analysis.analysis))
+    here = dg.Definitions(resources={"warehouse": warehouse}, jobs=[job], executor=dg.in_process_executor)
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    whole = dg.Definitions.merge(here, made).resolve_job_def("job")
+    return whole.execute_in_process(instance=instance, tags=tags, raise_on_error=False, run_config=QUIET)
+
+
+def test_a_partition_is_fitted_as_its_rows_alone_and_a_bad_one_leaves_the_others(
+    rows: pl.DataFrame, warehouse: Warehouse
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert not run(parse_analysis(WAVES), warehouse, instance, "0", "9", fit_by="wave").success
+        made = instance.get_materialized_partitions(dg.AssetKey(["waves", "results"]))
+    assert made == {"0", "1"}
+    with warehouse.connection() as connection:
+        found = read_latest(connection, "fixed_effects")
+    for wave in (0, 1):
+        alone = fit("y ~ x + (1 | school)", rows.filter(pl.col("wave") == wave)).fixed_effects["estimate"]
+        here = found.filter(pl.col("analysis") == f"waves[{wave}]")["estimate"]
+        # the same search from the same sums
+        assert here.to_list() == pytest.approx(alone.to_list(), rel=1e-9)
+
+
+def test_moments_by_partition_serve_models_of_all_rows(rows: pl.DataFrame, warehouse: Warehouse) -> None:
+    analysis = parse_analysis(WAVES.replace("levels:", "partition: wave, levels:"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(analysis, warehouse, instance, "0", "1")
+        assert result.success
+        assert instance.get_materialized_partitions(dg.AssetKey(["waves", "moments"])) == {"0", "1"}
+    with warehouse.connection() as connection:
+        found = read_latest(connection, "fixed_effects")["estimate"]
+    # sums of two parts against sums of one
+    whole = fit("y ~ x + (1 | school)", rows).fixed_effects["estimate"]
+    assert found.to_list() == pytest.approx(whole.to_list(), rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"partitions_def": KEYS}, "have no column"),
+        ({"fit_by": "wave"}, "fit_by needs partitions"),
+        ({"severities": {"convergd": "warn"}}, "Got convergd: warn"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(AnalysisError, match=message):
+        build_analysis_assets(parse_analysis(WAVES), **options)  # type: ignore[arg-type]
+
+
+def test_lineage_names_the_columns_that_a_model_reads() -> None:
+    lineage = model_lineage(parse_analysis(WAVES), "slope", dg.AssetKey("pupils"))
+    assert {dep.column_name for dep in lineage.deps_by_column["estimate"]} == {"y", "x", "school"}
+
+
+def test_severities_decide_what_stops() -> None:
+    made = build_analysis_assets(parse_analysis(WAVES), severities={"converged": "warn", "not_singular": "error"})
+    graph = dg.Definitions.merge(dg.Definitions(resources={"warehouse": Warehouse()}), made).resolve_asset_graph()
+    model = dg.AssetKey(["waves", "models", "slope"])
+    blocking = {
+        key.name: graph.get_check_spec(key).blocking for key in graph.asset_check_keys if key.asset_key == model
+    }
+    assert blocking == {"converged": False, "not_singular": True}
