@@ -110,15 +110,16 @@ def show(options: argparse.Namespace) -> int:
     if not path.exists() and options.database is None:
         raise StoreError(f"There are no results yet: {short_path(path)} does not exist. Make them with: mlm run")
 
+    from mlm_ops.database import using
     from mlm_ops.display import OVERVIEW
     from mlm_ops.listing import of_analysis, of_model, print_results
     from mlm_ops.side_by_side import SOURCES
-    from mlm_ops.store import connect, read_latest
+    from mlm_ops.store import read_latest
 
     if options.side_by_side and options.table:
         raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
     names = [options.table] if options.table else list(SOURCES if options.side_by_side else OVERVIEW)
-    with connect(path, read_only=True, on_wait=_tell) as connection:
+    with using(path, read_only=True, on_wait=_tell) as connection:
         runs = read_latest(connection, "runs")
         tables = {name: read_latest(connection, name) for name in names}
     if runs.is_empty():
@@ -209,12 +210,13 @@ def _fit_analysis(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from mlm_ops.analyze import fit_analysis, run_facts
+    from mlm_ops.database import using
     from mlm_ops.display import console, show_tables
     from mlm_ops.listing import all_rows, print_head
     from mlm_ops.prediction_views import create_prediction_views
-    from mlm_ops.store import Run, check_store, connect, write_run
+    from mlm_ops.store import Run, check_store, write_run
 
-    with connect(options.database, on_wait=_tell) as connection:
+    with using(options.database, on_wait=_tell) as connection:
         check_store(connection)
         started = datetime.now(UTC)
         result = fit_analysis(analysis, connection)

@@ -6,7 +6,6 @@ What can go wrong with a file is said here, as one sentence that names it.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import TypeVar
 
 import duckdb
 
+from mlm_ops.database_faults import FILE_FAULTS, first_line, holder, why_it_failed, why_not_opened
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.sql_text import qualified
 
@@ -59,10 +59,33 @@ def connect(
             return duckdb.connect(str(path), read_only=read_only)
         except duckdb.Error as error:
             if "set lock" in str(error):
-                raise _BusyError(f"The database {path} is open in another process{_holder(str(error))}") from error
-            raise StoreError(_why_not_opened(path, error)) from error
+                raise _BusyError(f"The database {path} is open in another process{holder(str(error))}") from error
+            raise StoreError(why_not_opened(path, error)) from error
 
     return _patiently(attempt, wait, on_wait, remedy="Close it there, or try again when that process has ended.")
+
+
+@contextmanager
+def using(
+    path: Path | str, *, read_only: bool = False, wait: float = 30.0, on_wait: OnWait | None = None
+) -> Iterator[Connection]:
+    """`connect` for the time of a block, and close whatever happens.
+
+    Raises
+    ------
+    StoreError
+        As `connect`; and where the disk is full, or the file turns out to be damaged, while the block works.
+    """
+    connection = connect(path, read_only=read_only, wait=wait, on_wait=on_wait)
+    try:
+        yield connection
+    except FILE_FAULTS as error:
+        sentence = why_it_failed(error)
+        if sentence == first_line(error):
+            raise
+        raise StoreError(f"The database {path} cannot be used: {sentence}") from error
+    finally:
+        connection.close()
 
 
 def _patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | None, remedy: str) -> Result:
@@ -101,38 +124,6 @@ def _make_folder(path: Path) -> None:
         raise StoreError(
             f"The folder {path.parent} for {path.name} cannot be created: {error.strerror}. Choose another place."
         ) from error
-
-
-def _holder(message: str) -> str:
-    """Return `` (PID 7, python3.11)`` out of DuckDB's message about a lock, as far as it says so."""
-    found = re.search(r"held in (?:(\S.*?) )?\(PID (\d+)\)", message)
-    if found is None:
-        return ""
-    program = f", {Path(found[1]).name}" if found[1] else ""
-    return f" (PID {found[2]}{program})"
-
-
-def _why_not_opened(path: Path, error: duckdb.Error) -> str:
-    """Say in one sentence why DuckDB could not open `path`."""
-    message = str(error)
-    if path.is_dir():
-        return f"{path} is a folder, not a DuckDB database. Name a file in it."
-    if "does not exist" in message:
-        return f"There is no database at {path}."
-    if "not a valid DuckDB" in message:
-        return f"{path} is not a DuckDB database. Choose another file; this one was left as it is."
-    if "read enough bytes" in message:
-        return f"The database {path} is damaged: it ends too early. Restore it, or remove it and run again."
-    if "version number" in message:
-        return (
-            f"The database {path} was written by a newer DuckDB than {duckdb.__version__}. Upgrade the duckdb package."
-        )
-    if "different configuration" in message:
-        return f"The database {path} is already open in this process, with other settings. Close that connection first."
-    if "Permission denied" in message or "Read-only file system" in message or "not permitted" in message:
-        return f"The database {path} cannot be opened here: permission denied. Choose a place that you may write to."
-    reason = message.partition("\n")[0].removeprefix("IO Error: ")
-    return f"The database {path} cannot be opened: {reason}"
 
 
 def open_database(path: Path | str, table: str | None = None) -> tuple[Connection, str]:

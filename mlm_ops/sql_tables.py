@@ -10,7 +10,9 @@ import polars as pl
 
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.database import Connection
+from mlm_ops.database_faults import why_it_failed
 from mlm_ops.errors import StoreError
+from mlm_ops.moments.persist import transaction
 from mlm_ops.sql_text import identifier, qualified
 from mlm_ops.tables import TABLES, Schema
 
@@ -63,17 +65,7 @@ def check_results(tables: Mapping[str, pl.DataFrame]) -> None:
 def all_or_nothing(connection: Connection, what: str) -> Iterator[None]:
     """Keep all that the block writes, or nothing of it."""
     try:
-        connection.begin()
-        try:
+        with transaction(connection):
             yield
-            connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
     except (duckdb.Error, pl.exceptions.PolarsError) as error:
-        raise StoreError(f"The results of {what} could not be written: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says, without the SQL that DuckDB shows below it."""
-    return str(error).partition("\n")[0]
+        raise StoreError(f"The results of {what} could not be written: {why_it_failed(error)}") from error

@@ -7,6 +7,7 @@ of every analysis.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,11 +16,12 @@ import duckdb
 import polars as pl
 
 from mlm_ops.database import Connection, OnWait, connect, open_database, replacing
+from mlm_ops.database_faults import why_it_failed
 from mlm_ops.drift import READS, StoredRun, drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
 from mlm_ops.retention import find_baseline, find_previous, forget
-from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, first_line, insert_frame
+from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.staging import Staged, read_staged, stage, stage_anew
 from mlm_ops.tables import KEYS, RUNS, TABLES, Schema
@@ -200,10 +202,12 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                 cursor.execute(copy)
             cursor.execute(f"checkpoint {target}")
         except duckdb.Error as error:
-            raise StoreError(f"The results cannot be published to {destination}: {first_line(error)}") from error
+            raise StoreError(f"The results cannot be published to {destination}: {why_it_failed(error)}") from error
         finally:
-            cursor.execute(f"use {identifier(source)}")
-            cursor.execute(f"detach database if exists {target}")
+            # on a full disk even leaving the copy fails, and the first reason is the one to tell
+            for leave in (f"use {identifier(source)}", f"detach database if exists {target}"):
+                with suppress(duckdb.Error):
+                    cursor.execute(leave)
 
 
 def check_store(connection: Connection) -> bool:

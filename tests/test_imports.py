@@ -15,7 +15,7 @@ import mlm_ops
 PACKAGE = Path(mlm_ops.__file__).parent
 #: plugins, cli -> fit, tables, store -> inference, effect_sizes -> estimation -> moments -> language -> errors.
 LAYERS = (
-    {"errors", "sql_text", "arrow"},
+    {"errors", "sql_text", "arrow", "database_faults"},
     {"language"},
     {"moments"},
     {"estimation"},
@@ -49,7 +49,13 @@ LAYERS = (
     {"plugins", "cli", "command_line", "display", "listing", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-KNOW_A_DATABASE = {"moments", "store", "staging", "sql_tables", "database", "prediction_views", "plugins"}
+KNOW_A_DATABASE = {"moments", "plugins", "prediction_views"} | {
+    "store",
+    "staging",
+    "sql_tables",
+    "database",
+    "database_faults",
+}
 KNOW_DAGSTER = {"plugins/dagster", "plugins/dagster.py"}
 LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml")
 

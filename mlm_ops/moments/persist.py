@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +53,16 @@ def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table:
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """All that is written inside, or nothing."""
+    import duckdb
+
     connection.execute("begin")
     try:
         yield
         connection.execute("commit")
     except BaseException:
-        connection.execute("rollback")
+        # a commit that fails, as on a full disk, has rolled back already: its own reason is the one to tell
+        with suppress(duckdb.Error):
+            connection.execute("rollback")
         raise
 
 

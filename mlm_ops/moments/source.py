@@ -12,6 +12,7 @@ import duckdb
 import polars as pl
 
 from mlm_ops.arrow import ArrowStream
+from mlm_ops.database_faults import why_it_failed
 from mlm_ops.errors import DataError
 from mlm_ops.language.nearest import did_you_mean, nearest
 from mlm_ops.moments.files import is_data_file, is_database, read_file
@@ -122,7 +123,7 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
     except duckdb.Error as error:
         if "closed" in str(error).lower():
             raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
-        raise DataError(f"Cannot read {description}: {first_line(error)}") from error
+        raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error
     types = {row[0]: row[1] for row in described}
     if where is None:
         return Source(relation, query, description, types, description)

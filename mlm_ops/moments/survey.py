@@ -10,11 +10,12 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from mlm_ops.database_faults import why_it_failed
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import as_factor, atoms
 from mlm_ops.language.model import Column, Factor, Function, Model, Variable, columns_of, label, walk
 from mlm_ops.moments.render import category, expression, render
-from mlm_ops.moments.source import Source, first_line
+from mlm_ops.moments.source import Source
 from mlm_ops.sql_text import identifier
 
 _NATIVE_KEY = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|VARCHAR")
@@ -152,7 +153,7 @@ def run(source: Source, sql: str) -> Any:
     try:
         return source.query(sql)
     except duckdb.Error as error:
-        raise DataError(f"Cannot read {source.description}: {first_line(error)}") from error
+        raise DataError(f"Cannot read {source.description}: {why_it_failed(error)}") from error
 
 
 def _one_row(source: Source, sql: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from mlm_ops.database import Connection, connect
+from mlm_ops.database import Connection, using
 
 
 class Warehouse(dg.ConfigurableResource["Warehouse"]):
@@ -41,10 +41,7 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
         StoreError
             The database is still locked after `wait` seconds, or cannot be opened.
         """
-        connection = connect(self.database, wait=self.wait, on_wait=dg.get_dagster_logger().warning)
-        try:
+        with using(self.database, wait=self.wait, on_wait=dg.get_dagster_logger().warning) as connection:
             if self.threads is not None:
                 connection.execute(f"set threads to {self.threads}")
             yield connection
-        finally:
-            connection.close()

@@ -1,0 +1,168 @@
+"""A full disk, a place that may not be written, files that are no store of ours: refused by name, with what to do."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.operations.conftest import Place, said, whole_runs
+
+pytestmark = pytest.mark.hosts
+
+
+def limited(place: Place, kilobytes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """`mlm` in a process whose files may not grow beyond a size, which the system reports as a full disk does."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * kilobytes, 1024 * kilobytes))
+
+    command = [sys.executable, "-m", "mlm_ops", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=place.folder, preexec_fn=limit, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def fit(place: Place) -> tuple[object, ...]:
+    return "fit", "small.yaml", "--database", place.database
+
+
+def test_a_full_disk_leaves_what_was_there_and_the_next_run_works(place: Place) -> None:
+    assert place.mlm(*fit(place)).returncode == 0
+    before = whole_runs(place.database)
+    # smaller than the log of one run's rows
+    sentence = said(limited(place, 20, *fit(place)))
+    assert "there is no room left on the disk. Make room and run again" in sentence
+    assert whole_runs(place.database) == before
+    assert place.mlm(*fit(place)).returncode == 0
+    after = whole_runs(place.database)
+    assert before < after
+    assert len(after) == 2
+
+
+def test_a_disk_that_is_full_while_publishing_leaves_the_old_copy(place: Place) -> None:
+    assert place.mlm(*fit(place)).returncode == 0
+    assert publishing(place, 65536) == ""
+    copy = (place.folder / "copy.duckdb").read_bytes()
+    assert "there is no room left on the disk" in publishing(place, 40)
+    assert (place.folder / "copy.duckdb").read_bytes() == copy
+    assert not (place.folder / "copy.duckdb.building").exists()
+
+
+def publishing(place: Place, kilobytes: int) -> str:
+    """Publish the database's results where a file may not grow beyond a size; what was said of it."""
+    code = f"""
+import resource, signal
+from mlm_ops.errors import StoreError
+from mlm_ops.store import connect, publish
+with connect({str(place.database)!r}) as connection:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({1024 * kilobytes}, resource.RLIM_INFINITY))
+    try:
+        publish(connection, {str(place.folder / "copy.duckdb")!r})
+    except StoreError as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def noise(path: Path, good: Path) -> None:
+    path.write_bytes(random.Random(1).randbytes(30_000))
+
+
+def sqlite(path: Path, good: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("create table t (x)")
+    connection.commit()
+    connection.close()
+
+
+def truncated(path: Path, good: Path) -> None:
+    path.write_bytes(good.read_bytes()[:20_000])
+
+
+def scratched(path: Path, good: Path) -> None:
+    content = bytearray(good.read_bytes())
+    content[12_288::97] = bytes(255 - byte for byte in content[12_288::97])
+    path.write_bytes(content)
+
+
+def scratched_rows(path: Path, good: Path) -> None:
+    """Scratched in the middle, where rows are: the file opens, and fails when it is read."""
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "create table pupils as select i % 30 as school, random() as x, random() as y from range(300000) t(i)"
+        )
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    path.write_bytes(content)
+
+
+KINDS: list[tuple[Callable[[Path, Path], object], str]] = [
+    (noise, "is not a DuckDB database. Choose another file; this one was left as it is."),
+    (sqlite, "is not a DuckDB database. Choose another file; this one was left as it is."),
+    (lambda path, good: path.write_bytes(b""), "is not a DuckDB database. Choose another file"),
+    (lambda path, good: shutil.copy(good.parent / "pupils.csv", path), "is not a DuckDB database"),
+    (truncated, "is damaged: it ends too early. Restore it, or remove it and run again."),
+    (scratched, "is damaged: its content does not fit its checksums. Restore it, or remove it and run again."),
+    (scratched_rows, "the database file is damaged. Restore it, or remove it and run again."),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), KINDS)
+def test_a_foreign_or_damaged_file(
+    place: Place,
+    make: Callable[[Path, Path], object],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mlm_ops.cli import main
+
+    odd = place.folder / "odd.duckdb"
+    make(odd, place.database)
+    before = odd.read_bytes()
+    monkeypatch.chdir(place.folder)
+    assert main(["fit", "small.yaml", "--database", str(odd)]) == 2
+    errors = capsys.readouterr().err
+    assert sentence in errors
+    assert "odd.duckdb" in errors or make is scratched_rows
+    assert odd.read_bytes() == before
+
+
+def test_another_store_version_is_refused_before_anything_is_fitted(place: Place) -> None:
+    with duckdb.connect(str(place.database)) as connection:
+        connection.execute("create schema mlm; create table mlm.store_version as select 99 as version")
+    sentence = said(place.mlm(*fit(place)))
+    assert "Got 99; expected 1. Use the mlm-ops that wrote it, or another database file." in sentence
+    assert sentence == said(place.mlm("show", "--database", place.database))
+
+
+def test_a_place_that_may_not_be_written(place: Place) -> None:
+    """A file and a folder without the right to write; root, who may write anything, has /sys to be refused by."""
+    if os.geteuid() == 0:
+        assert "Read-only" in (sentence := said(place.mlm("run", "--warehouse", "/sys/kernel"))) or "denied" in sentence
+        assert "Choose" in sentence
+        return
+    place.database.chmod(0o444)
+    assert "may write to" in said(place.mlm(*fit(place)))
+    place.database.parent.chmod(0o555)
+    try:
+        assert "cannot be created" in said(place.mlm("run", "--warehouse", place.folder / "elsewhere"))
+    finally:
+        place.database.parent.chmod(0o755)
