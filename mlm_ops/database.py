@@ -155,7 +155,7 @@ def _only_table(connection: Connection, path: Path) -> str:
     """Return the name of the one table or view in a database."""
     names = connection.execute(
         "select table_schema, table_name from information_schema.tables"
-        " where table_catalog = current_database() order by all"
+        " where table_catalog = current_database() and table_schema <> 'mlm' order by all"
     ).fetchall()
     if len(names) == 1:
         return qualified(*names[0])

@@ -18,10 +18,11 @@ from rich.text import Text
 from mlm_ops.language.notation.numbers import number
 from mlm_ops.language.strategy import WARNING
 from mlm_ops.report import p_value
+from mlm_ops.tables.footnotes import ABOUT, footnotes
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
 OVERVIEW: dict[str, tuple[str, ...]] = {
-    "models": ("formula",),
+    "models": ("formula", "notes"),
     "fit_statistics": ("n_obs", "n_groups", "n_parameters", "deviance", "aic", "bic", "icc", "converged", "singular"),
     "fixed_effects": ("term", "symbol", "estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high"),
     "variance_components": ("group", "term", "other", "symbol", "estimate", "std_error", "correlation"),
@@ -68,7 +69,7 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     ),
     "sem_fit": (
         *("log_likelihood", "chi_square", "df", "p_value", "cfi", "tli", "rmsea", "srmr_within", "srmr_between"),
-        *("aic", "bic", "n_obs", "n_clusters", "converged", "singular"),
+        *("aic", "bic", "n_obs", "n_clusters", "converged", "singular", "notes"),
     ),
     "sem_parameters": (
         *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
@@ -87,8 +88,6 @@ PROSE = frozenset(
     {"formula", "level_equations", "reduced_equation", "notes", "note", "reason", "n_groups", "data", "n_dropped"}
 )
 PROSE_WIDTH = 24
-#: Tables whose notes stand below them, and how a note names the row that it is about.
-_ABOUT = {"comparisons": "{model} against {reference_model}", "contextual_effects": "{predictor} in {model}"}
 #: Rows of a long table that are printed unless all are asked for.
 LONG_TABLES = {"random_effects": 10, "diagnostics": 10, "drift": 20}
 #: What a narrow terminal goes without, in this order.
@@ -121,11 +120,11 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
 
 def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, limit: int | None = None) -> None:
     """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
-    notes = [WARNING] if name == "ladder_steps" else _footnotes(frame, _ABOUT[name]) if name in _ABOUT else []
+    notes = [WARNING] if name == "ladder_steps" else footnotes(name, frame)
     # what is cut short shows first what a reader should look at
     first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame
     shown = first.head(limit) if limit is not None else frame
-    shown = shown.drop("note", strict=False) if notes else shown
+    shown = shown.drop("note", "notes", strict=False) if name in ABOUT else shown
     hidden: list[str] = []
     table = _rich_table(name, shown, headings=False)
     for column in (None, *DROPPED_WHEN_NARROW):
@@ -145,16 +144,6 @@ def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, l
         target.print(Text(f"  {line}"), style="dim", soft_wrap=True)
     if notes or below:
         target.print()
-
-
-def _footnotes(frame: pl.DataFrame, about: str) -> list[str]:
-    """The notes of a table as lines, each with what it is about."""
-    if "note" not in frame.columns:
-        return []
-    subjects: dict[str, list[str]] = {}
-    for row in frame.filter(pl.col("note").is_not_null()).iter_rows(named=True):
-        subjects.setdefault(row["note"], []).append(about.format(**row))
-    return [f"{', '.join(subject)}: {note}" for note, subject in subjects.items()]
 
 
 def _least_width(target: Console, table: Table) -> int:

@@ -13,6 +13,7 @@ from scipy.special import gammaincc
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.model import GroupingFactor, group_name
+from mlm_ops.language.notation.left_out import left_out
 from mlm_ops.language.structural.model import SemModel
 from mlm_ops.structural.defined import DRAWS, Defined, delta_method, evaluate_definitions, label_values, monte_carlo
 from mlm_ops.structural.diagram import mermaid, svg
@@ -217,9 +218,7 @@ class SemFit:
         if self.robust:
             found.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
         if any(self.n_dropped.values()):
-            counts = ", ".join(f"{name} {count}" for name, count in self.n_dropped.items() if count)
-            left_out = self.n_rows - int(statistics.n_obs)
-            found.append(f"{left_out} of {self.n_rows} rows left out for missing values ({counts})")
+            found.append(left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
         return found
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from mlm_ops.inference.robust import NormalRobust, cluster_robust
 from mlm_ops.inference.variance import VarianceErrors, variance_errors
 from mlm_ops.language.equations import Structure
 from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
+from mlm_ops.language.notation.left_out import left_out
 from mlm_ops.language.robust import Robust
 from mlm_ops.moments.moments import Moments
 
@@ -145,12 +146,8 @@ class FitRecord:
                 f"standard errors, df and p values of the fixed effects are cluster-robust: {self.robust} over "
                 f"{clusters.size} clusters of {group_name(clusters.group)}"
             )
-        dropped = {name: count for name, count in self.n_dropped.items() if count}
-        if dropped:
-            counts = ", ".join(f"{name} {count}" for name, count in dropped.items())
-            found.append(
-                f"{self.n_rows - self.moments.n_obs} of {self.n_rows} rows left out for missing values ({counts})"
-            )
+        if any(self.n_dropped.values()):
+            found.append(left_out(self.moments.n_obs, self.n_rows, self.n_dropped))
         return found
 
     def _confusions(self) -> list[str]:

@@ -14,11 +14,12 @@ import polars as pl
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.notation.numbers import number
+from mlm_ops.tables.footnotes import footnotes
 
 TableFormat = Literal["text", "markdown"]
 
 #: The result tables that it is made from.
-SOURCES = ("fixed_effects", "variance_components", "fit_statistics", "r_squared")
+SOURCES = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")
 #: Column of fit_statistics, how the foot names it, and how it is written.
 _FOOT: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("n_obs", "observations", "{:,}".format),
@@ -45,10 +46,13 @@ class SideBySide:
         Headings of the columns.
     sections
         Title -> rows; a row is its label and a cell for each model, empty where the model has no such term.
+    notes
+        What a reader of the numbers must know, each with the models that it is about.
     """
 
     models: tuple[str, ...]
     sections: Mapping[str, tuple[tuple[str, ...], ...]]
+    notes: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Plain text, a line a row."""
@@ -64,7 +68,7 @@ class SideBySide:
         lines = [line(("", *self.models)), rule]
         for title, section in self.sections.items():
             lines += [title, *map(line, section), rule]
-        return "\n".join([*lines, _KEY])
+        return "\n".join([*lines, _KEY, *self.notes])
 
     def markdown(self) -> str:
         """A Markdown table, its standard errors on lines of their own."""
@@ -72,7 +76,7 @@ class SideBySide:
         for title, section in self.sections.items():
             lines.append(f"| **{title}** |" + " |" * len(self.models))
             lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in section]
-        return "\n".join([*lines, "", _escaped(_KEY)])
+        return "\n".join([*lines, *(f"\n{_escaped(note)}" for note in (_KEY, *self.notes))])
 
 
 def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | None = None) -> SideBySide:
@@ -82,7 +86,7 @@ def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | Non
     ----------
     tables
         Result tables of one analysis, each with the column ``model``: fixed_effects, variance_components and
-        fit_statistics; r_squared where there is one.
+        fit_statistics; r_squared and models where there are such.
     models
         Which, in order; by default all.
 
@@ -101,7 +105,9 @@ def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | Non
         "Variance components": _variances(tables["variance_components"], chosen),
         "Fit": _foot(tables["fit_statistics"], tables.get("r_squared"), chosen),
     }
-    return SideBySide(chosen, sections)
+    told = tables.get("models")
+    notes = () if told is None else footnotes("models", told.filter(pl.col("model").is_in(chosen)))
+    return SideBySide(chosen, sections, tuple(notes))
 
 
 def _fixed(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, ...], ...]:

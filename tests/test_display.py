@@ -70,3 +70,13 @@ def test_notes_of_comparisons_stand_below() -> None:
     lines = shown(frame, 80, "comparisons").splitlines()
     assert "  c against b, d against c: the models are not nested" in lines
     assert "note" not in lines[2]
+
+
+def test_notes_of_models_stand_below_without_the_rows_left_out() -> None:
+    left_out = "5 of 90 rows left out for missing values (x 5)"
+    frame = pl.DataFrame(
+        {"model": ["a", "b", "c"], "formula": ["y ~ x"] * 3, "notes": [f"singular\n{left_out}", left_out, "singular"]}
+    )
+    text = shown(frame, 80, "models")
+    assert "\n  a, c: singular\n" in text
+    assert "left out" not in text

@@ -339,7 +339,8 @@ class TestOpenDatabase:
     def test_a_database_of_several_tables_asks_which(self, tmp_path):
         with duckdb.connect(str(tmp_path / "d.duckdb")) as target:
             target.execute("create table a as select 1 as x; create table b as select 1 as x")
-        with pytest.raises(DataError, match=r"main\.a, main\.b\. Name one with --table"):
+            target.execute("create schema mlm; create table mlm.runs as select 1 as x")
+        with pytest.raises(DataError, match=r"Got main\.a, main\.b\. Name one with --table"):
             store.open_database(tmp_path / "d.duckdb")
         connection, table = store.open_database(tmp_path / "d.duckdb", "b")
         connection.close()

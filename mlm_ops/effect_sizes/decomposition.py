@@ -81,6 +81,9 @@ def _one_way(name: str, group: GroupingFactor, values: tuple[Array, Array], mome
     n, mean, scatter = _pooled(codes, len(labels), moments.n, values[0] - grand, values[1])
     rows, groups = float(n.sum()), len(labels)
     inside, across = float(scatter.sum()), float((n * mean**2).sum())
+    # a variable that is constant within groups comes out at the square of its means' rounding
+    if inside <= rows * (4 * np.finfo(float).eps * float(np.abs(values[0] - grand).max())) ** 2:
+        inside = 0.0
     within = inside / (rows - groups) if rows > groups else 0.0
     size = (rows - float((n**2).sum()) / rows) / (groups - 1)
     between = max((across / (groups - 1) - within) / size, 0.0)

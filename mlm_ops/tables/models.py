@@ -84,7 +84,7 @@ def models(fitted: Fit) -> pl.DataFrame:
             "markdown": [fitted.equations("levels", "markdown", estimates=True)],
             "lme4": [_or_reason(fitted.to_lme4, "#")],
             "mplus": [_or_reason(fitted.to_mplus, "!")],
-            "notes": ["; ".join(fitted.notes) or None],
+            "notes": ["\n".join(fitted.notes) or None],
         },
     )
 

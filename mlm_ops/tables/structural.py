@@ -119,7 +119,7 @@ def sem_fit(fitted: SemFit) -> pl.DataFrame:
             "converged": [fitted.converged],
             "singular": [fitted.singular],
             "seconds": [fitted.seconds],
-            "notes": ["; ".join(fitted.notes) or None],
+            "notes": ["\n".join(fitted.notes) or None],
             "syntax": [fitted.model.text.strip()],
             "mermaid": [fitted.diagram("mermaid")],
         },

@@ -53,6 +53,14 @@ def test_no_variance_between_and_none_at_all() -> None:
     assert (found["between_variance"][0], found["icc"][0], found["reliability"][0]) == (0, 0, 0)
 
 
+def test_a_variable_of_groups_has_no_variance_within_not_even_of_rounding() -> None:
+    generator = np.random.default_rng(7)
+    g = np.repeat(np.arange(30), generator.integers(5, 30, 30))
+    rows = pl.DataFrame({"y": generator.normal(size=len(g)) + g % 3, "w": generator.normal(size=30)[g], "g": g})
+    (w,) = mlm.fit("y ~ w + (1 | g)", rows).decomposition().filter(pl.col("variable") == "w").to_dicts()
+    assert (w["within_variance"], w["icc"], w["reliability"]) == (0.0, 1.0, 1.0)
+
+
 def test_three_levels_have_a_row_each() -> None:
     found = reference.fitted("sim3_nested").decomposition()
     assert found["group"].n_unique() == 2
