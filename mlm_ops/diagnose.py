@@ -9,7 +9,8 @@ import numpy as np
 
 from mlm_ops.finding import ALPHA, Finding, residual_findings
 from mlm_ops.inference.deletion import one_step, without
-from mlm_ops.inference.residual_checks import heterogeneity, holm, normality, outlyingness, standardised
+from mlm_ops.inference.multiplicity import holm
+from mlm_ops.inference.residual_checks import heterogeneity, normality, outlyingness, standardised
 from mlm_ops.inference.row_checks import check_residuals
 from mlm_ops.language.model import group_name
 

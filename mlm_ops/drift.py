@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mlm_ops.inference.residual_checks import holm
+from mlm_ops.inference.multiplicity import holm
 from mlm_ops.tables.columns import frame
 from mlm_ops.tables.drift import DRIFT
 

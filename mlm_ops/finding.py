@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlm_ops.inference.residual_checks import LEAST_UNITS, holm, normality_of
+from mlm_ops.inference.multiplicity import holm
+from mlm_ops.inference.residual_checks import LEAST_UNITS, normality_of
 from mlm_ops.inference.row_checks import PROBABILITIES, RowChecks
 
 #: A test is flagged below this p value; large data find small departures.

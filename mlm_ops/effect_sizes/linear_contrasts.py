@@ -13,6 +13,7 @@ from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.contrasts import contrast_matrix
 from mlm_ops.inference.f_tests import DfMethod
 from mlm_ops.inference.fixed_effects import CoefficientTests, combination_tests
+from mlm_ops.inference.multiplicity import holm
 from mlm_ops.language.model import Term
 
 Array = NDArray[np.float64]
@@ -66,19 +67,6 @@ def linear_contrasts(fitted: Estimate, method: DfMethod, terms: Sequence[Term], 
         rows.append(row)
     tests = combination_tests(fitted.gamma, method, np.array(rows))
     return LinearContrasts(tuple(wanted), tuple(wanted.values()), tests, holm(tests.p_value))
-
-
-def holm(p_values: Array) -> Array:
-    """P values adjusted so that all of them together err with the level of one.
-
-    The i-th smallest of m becomes ``max over k <= i of (m - k + 1) p_(k)``, at most one: Holm (1979), Scandinavian
-    Journal of Statistics 6, 65-70.
-    """
-    order = np.argsort(p_values)
-    factors = len(p_values) - np.arange(len(p_values))
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(factors * p_values[order]), 1.0)
-    return adjusted
 
 
 def _weight(name: str, weight: float) -> float:

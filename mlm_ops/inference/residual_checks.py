@@ -91,14 +91,6 @@ def outlyingness(effects: RandomEffects, tau: Array) -> tuple[Array, Array, Arra
     return distance, rank, np.where(rank > 0, chdtrc(np.maximum(rank, 1), distance), 1.0)
 
 
-def holm(p_values: Array) -> Array:
-    """Adjusted p values that keep the chance of any false alarm: Holm (1979), Scandinavian Journal of Statistics 6."""
-    order = np.argsort(p_values)
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)), 1.0)
-    return adjusted
-
-
 def normality(values: Array) -> Normality | None:
     """D'Agostino's and Pearson's K-squared test of a sample, (J,); None for fewer than `LEAST_UNITS` finite values.
 

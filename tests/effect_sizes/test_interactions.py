@@ -15,9 +15,9 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.analyze import fit_analysis
-from mlm_ops.effect_sizes.linear_contrasts import holm
 from mlm_ops.errors import AnalysisError, MlmError
 from mlm_ops.fitted import Fit
+from mlm_ops.inference.multiplicity import holm
 from mlm_ops.language.analysis import read_analysis
 from tests.reference import reference
 

@@ -9,7 +9,7 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops.fitted import Fit
 from mlm_ops.inference.deletion import one_step, without
-from mlm_ops.inference.residual_checks import heterogeneity, holm, normality, outlyingness, standardised
+from mlm_ops.inference.residual_checks import heterogeneity, normality, outlyingness, standardised
 from tests.reference import reference
 
 CASES = ["hsb_cross_level", "hsb_null_ml", "sleep_rs", "egsingle_3level", "slopes5_blocks"]
@@ -120,11 +120,6 @@ def test_normality_needs_units() -> None:
     assert normality(np.arange(19.0)) is None
     assert normality(np.full(30, 2.0)) is None
     assert normality(np.full(30, np.nan)) is None
-
-
-def test_holm() -> None:
-    # three tests: 3 p1, then 2 p2, then p3, never falling
-    assert holm(np.array([0.04, 0.01, 0.03])) == pytest.approx([0.06, 0.03, 0.06])
 
 
 def test_bartletts_statistic_by_rows() -> None:
