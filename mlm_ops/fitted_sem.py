@@ -15,7 +15,14 @@ from mlm_ops.errors import MlmError
 from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.language.notation.left_out import left_out
 from mlm_ops.language.structural.model import SemModel
-from mlm_ops.structural.defined import DRAWS, Defined, delta_method, evaluate_definitions, label_values, monte_carlo
+from mlm_ops.structural.defined import (
+    DRAWS,
+    Defined,
+    delta_method,
+    label_values,
+    monte_carlo,
+    undetermined_definitions,
+)
 from mlm_ops.structural.diagram import mermaid, svg
 from mlm_ops.structural.equations import level_equations
 from mlm_ops.structural.estimate import SemEstimate
@@ -95,11 +102,10 @@ class SemFit:
 
     @cached_property
     def undetermined_definitions(self) -> list[bool]:
-        """Of each definition, whether it rests on a coefficient that nothing determines."""
-        theta = np.where(self.estimate.undetermined, np.nan, self.estimate.theta)
-        with np.errstate(all="ignore"):
-            values = evaluate_definitions(self.estimate.table.definitions, label_values(self.estimate.table, theta))
-        return [not bool(np.isfinite(value)) for value in values]
+        """Of each definition, whether it rests on coefficients that nothing determines, and changes with them."""
+        estimate = self.estimate
+        held = estimate.undetermined & estimate.optimum.held
+        return undetermined_definitions(estimate.table, estimate.theta, held, estimate.flat)
 
     @cached_property
     def omegas(self) -> list[Omega]:
@@ -206,7 +212,7 @@ class SemFit:
         gone = [f"{r.lhs} {r.op} {r.rhs}" for r in table.rows if r.index is not None and estimate.undetermined[r.index]]
         gone += [d.name for d, unknown in zip(table.definitions, self.undetermined_definitions, strict=True) if unknown]
         if gone:
-            found.append(f"not determined, since it divides by a variance of zero: {', '.join(gone)}")
+            found.append(f"not determined, for want of variance: {', '.join(gone)}")
         if not optimum.converged:
             found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
         between = len({r.index for r in table.rows if r.level == 2 and r.index is not None})

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from mlm_ops import cli, store
+from mlm_ops import cli, database
 
 ROOT = Path(__file__).parents[1]
 HSB = ROOT / "pipelines" / "data" / "hsb.csv"
@@ -178,7 +178,7 @@ class TestFitAnalysis:
     def test_a_database_that_another_process_holds(self, refused, fitted, tmp_path, monkeypatch):
         shutil.copy(fitted, tmp_path / "d.duckdb")
         (tmp_path / "small.yaml").write_text(ANALYSIS)
-        monkeypatch.setattr("mlm_ops.store.connect", functools.partial(store.connect, wait=0.1))
+        monkeypatch.setattr("mlm_ops.database.using", functools.partial(database.using, wait=0.1))
         hold = "import duckdb; connection = duckdb.connect('d.duckdb'); print(flush=True); input()"
         pipe = subprocess.PIPE
         with subprocess.Popen([sys.executable, "-c", hold], cwd=tmp_path, stdin=pipe, stdout=pipe) as process:

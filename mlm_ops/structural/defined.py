@@ -32,6 +32,8 @@ _FUNCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
     "abs": lambda value: np.where(np.real(value) < 0, -value, value),
 }
 _STEP = 1e-30
+#: A definition whose parts along a flat direction cancel to this share does not change with it.
+_CANCELS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,48 @@ def evaluate_definitions(definitions: Sequence[Definition], known: Mapping[str, 
     return [values[definition.name] for definition in definitions]
 
 
+def undetermined_definitions(table: ParameterTable, theta: Array, held: NDArray[np.bool_], flat: Array) -> list[bool]:
+    """Whether each definition rests on a held parameter, or changes along a flat direction.
+
+    Parameters
+    ----------
+    held
+        (k,) parameters without any value of their own.
+    flat
+        (k, f) directions in which the likelihood does not change; the total of a collinear pair does not either.
+    """
+    with np.errstate(all="ignore"):
+        values = evaluate_definitions(table.definitions, label_values(table, np.where(held, np.nan, theta)))
+        found = np.array([not np.isfinite(value) for value in values], dtype=bool)
+        gradient = _gradient(table, theta)
+    for direction in flat.T:
+        parts = gradient * direction
+        found |= np.abs(parts.sum(axis=1)) > _CANCELS * np.abs(parts).sum(axis=1)
+    return [bool(one) for one in found]
+
+
 def delta_method(table: ParameterTable, theta: Array, vcov: Array) -> Defined:
     """Values and first-order standard errors, with derivatives by the complex step."""
     size = len(table.definitions)
     with np.errstate(all="ignore"):
         estimate = np.array(evaluate_definitions(table.definitions, label_values(table, theta)), dtype=float)
-        gradient = np.empty((size, len(theta)))
-        for i in range(len(theta)):
-            stepped = theta.astype(complex)
-            stepped[i] += _STEP * 1j
-            moved = evaluate_definitions(table.definitions, label_values(table, stepped))
-            gradient[:, i] = np.array([complex(m).imag for m in moved]) / _STEP
+        gradient = _gradient(table, theta)
     used = gradient != 0
     known = np.where(np.isnan(vcov), 0.0, vcov)
     variance = np.einsum("di,ij,dj->d", gradient, known, gradient)
     variance[(used & np.isnan(np.diag(vcov))).any(axis=1)] = np.nan
     return Defined(estimate.reshape(size), np.sqrt(np.maximum(variance, 0.0)))
+
+
+def _gradient(table: ParameterTable, theta: Array) -> Array:
+    """(d, k) derivatives of the definitions by the complex step."""
+    gradient = np.empty((len(table.definitions), len(theta)))
+    for i in range(len(theta)):
+        stepped = theta.astype(complex)
+        stepped[i] += _STEP * 1j
+        moved = evaluate_definitions(table.definitions, label_values(table, stepped))
+        gradient[:, i] = np.array([complex(m).imag for m in moved]) / _STEP
+    return gradient
 
 
 def monte_carlo(

@@ -22,6 +22,8 @@ Flags = NDArray[np.bool_]
 
 #: Eigenvalues of the information, scaled to a unit diagonal, below this are flat directions.
 _FLAT = 1e-10
+#: A parameter with a smaller part than this in every flat direction is determined.
+_DETERMINED = 1e-4
 _STEP = 1e-30
 
 
@@ -40,7 +42,10 @@ class SemEstimate:
     vcov
         (k, k) covariance matrix by the observed information, null (NaN) for what is held or flat.
     undetermined
-        (k,) coefficients of variables whose variance is zero: nothing determines them.
+        (k,) coefficients that nothing determines: of variables whose variance is zero, or that are collinear because
+        the variance of what tells them apart is.
+    flat
+        (k, f) directions in which the deviance does not change to second order.
     likelihood, moved
         The likelihood that was searched, and the derivatives of `theta` by its parameters.
     """
@@ -52,13 +57,14 @@ class SemEstimate:
     theta: Array
     vcov: Array
     undetermined: Flags
+    flat: Array
     likelihood: Likelihood
     moved: Array
 
     @cached_property
     def robust_vcov(self) -> Array:
         """(k, k) the sandwich of the clusters' scores (White 1982; Liang and Zeger 1986)."""
-        bread, determined = _inverse_curvature(self.optimum)
+        bread, _, determined = _inverse_curvature(self.optimum)
         mean = self.structure.implied(self.optimum.theta).mean
         free = np.flatnonzero(~self.optimum.held)
         scores = self.likelihood.scores(self.optimum.evaluation, mean)[:, free]
@@ -97,10 +103,16 @@ def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEs
         ) from error
     moved = np.eye(len(optimum.theta)) if recentre is None else _complex_jacobian(recentre, optimum.theta)
     theta = optimum.theta if recentre is None else np.asarray(recentre(optimum.theta), dtype=float)
-    bread, determined = _inverse_curvature(optimum)
+    bread, flat, determined = _inverse_curvature(optimum)
     vcov = _transformed(_placed(2 * bread, np.flatnonzero(~optimum.held), determined, len(theta)), moved)
-    undetermined = _undetermined(structure, theta, optimum)
-    return SemEstimate(table, statistics, structure, optimum, theta, vcov, undetermined, likelihood, moved)
+    unknown = optimum.held.copy()
+    unknown[np.flatnonzero(~optimum.held)[~determined]] = True
+    spread = np.zeros((len(theta), flat.shape[1]))
+    spread[~optimum.held] = flat
+    coefficients = _coefficients(structure, unknown)
+    return SemEstimate(
+        table, statistics, structure, optimum, theta, vcov, coefficients, moved @ spread, likelihood, moved
+    )
 
 
 def _recentring(
@@ -146,8 +158,8 @@ def _transformed(matrix: Array, moved: Array) -> Array:
     return np.asarray(found)
 
 
-def _inverse_curvature(optimum: Optimum) -> tuple[Array, Flags]:
-    """The inverse Hessian of the deviance over what is not held, and which of it is determined."""
+def _inverse_curvature(optimum: Optimum) -> tuple[Array, Array, Flags]:
+    """The inverse Hessian of the deviance over what is not held, its flat directions, and what is determined."""
     free = np.flatnonzero(~optimum.held)
     hessian = optimum.hessian[np.ix_(free, free)]
     diagonal = np.abs(np.diag(hessian))
@@ -155,7 +167,10 @@ def _inverse_curvature(optimum: Optimum) -> tuple[Array, Flags]:
     values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
     curved = values > _FLAT
     inverse = (vectors[:, curved] / values[curved]) @ vectors[:, curved].T / np.outer(scale, scale)
-    return inverse, np.abs(vectors[:, ~curved]).max(axis=1, initial=0.0) < 1e-4
+    flat = vectors[:, ~curved]
+    flat = np.where(np.abs(flat) < _DETERMINED, 0.0, flat)
+    determined: Flags = np.abs(flat).max(axis=1, initial=0.0) == 0
+    return inverse, flat / scale[:, None], determined
 
 
 def _placed(matrix: Array, free: NDArray[np.int64], determined: Flags, k: int) -> Array:
@@ -165,10 +180,10 @@ def _placed(matrix: Array, free: NDArray[np.int64], determined: Flags, k: int) -
     return found
 
 
-def _undetermined(structure: Structure, theta: Array, optimum: Optimum) -> Flags:
-    """Held parameters that are coefficients: only a variable without variance has them held."""
-    found = np.zeros(len(theta), dtype=bool)
+def _coefficients(structure: Structure, chosen: Flags) -> Flags:
+    """Those of the chosen parameters that are coefficients; of these only a variance of zero leaves any unknown."""
+    found = np.zeros(len(chosen), dtype=bool)
     for level in structure.levels:
         index = level.arrows.index[level.arrows.index >= 0]
-        found[index] = optimum.held[index]
+        found[index] = chosen[index]
     return found

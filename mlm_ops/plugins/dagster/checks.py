@@ -117,7 +117,7 @@ def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
     rows = flagged.filter(pl.col("diagnostic") != "influence")
     findings = "; ".join(
         " ".join(str(row[name]) for name in ("diagnostic", "group", "unit", "term") if row[name] is not None)
-        + f" (p = {p_value(row['p_value'])})"
+        + f" (p {_beside(row['p_value'])})"
         for row in rows.iter_rows(named=True)
     )
     return dg.AssetCheckResult(
@@ -174,3 +174,9 @@ def sem_not_singular(fit: SemFit) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(fit.notes) or "All variances are positive.",
     )
+
+
+def _beside(p: float | None) -> str:
+    """``= 0.012`` or ``<0.001``."""
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
