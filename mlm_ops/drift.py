@@ -15,7 +15,7 @@ errs on the side of silence: with the same rows in both runs it never speaks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,17 @@ from mlm_ops.tables.columns import frame
 from mlm_ops.tables.drift import DRIFT
 
 #: Result tables of a run that a comparison reads.
-READS = ("fixed_effects", "variance_components", "fit_statistics", "influence", "random_effects", "models")
+FIT_READS = ("fixed_effects", "variance_components", "fit_statistics", "influence", "random_effects", "models")
+SEM_READS = ("sem_parameters", "sem_fit")
+READS = (*FIT_READS, *SEM_READS)
 #: A difference of less than this share of its parameter's standard error is rounding.
 _ROUNDING = 1e-8
 #: A run with fewer than this share of the earlier run's rows, or of its groups, is flagged.
 SHRUNK = 0.5
 _COMPONENT = ("group", "term", "other")
+_LEVELS = {1: "within", 2: "between"}
+Tables = Mapping[str, pl.DataFrame]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,43 @@ def drift(now: StoredRun, before: StoredRun, against: str, alpha: float) -> pl.D
         Column ``model`` and those of `DRIFT`; a model that is not in both runs has no rows.
     """
     made = [pl.DataFrame(schema={"model": pl.String(), **DRIFT})]
-    earlier = set(before.tables["models"]["model"])
-    for model in (name for name in now.tables["models"]["model"] if name in earlier):
+    for model, rows_of in _shared_models(now.tables, before.tables):
         ours, theirs = (_of_model(run.tables, model) for run in (now, before))
-        rows = _judged(list(_rows(ours, theirs)), alpha)
+        rows = _judged(list(rows_of(ours, theirs)), alpha)
         shared = {"against": against, "reference_run": before.run_id}
         values = {name: [(shared | row).get(name) for row in rows] for name in DRIFT}
         made.append(frame(DRIFT, values).select(pl.lit(model).alias("model"), pl.all()))
     return pl.concat(made)
+
+
+def _shared_models(now: Tables, before: Tables) -> Iterator[tuple[str, Callable[[Tables, Tables], Iterator[Row]]]]:
+    """Models of both runs, and what draws up their rows."""
+    for table, rows_of in (("models", _rows), ("sem_fit", _structural)):
+        earlier = set(before[table]["model"])
+        yield from ((name, rows_of) for name in now[table]["model"] if name in earlier)
+
+
+def _structural(ours: Tables, theirs: Tables) -> Iterator[Row]:
+    """Every row of a structural equation model; its parameters are compared as if the runs were independent."""
+    texts = [tables["sem_fit"]["syntax"][0] for tables in (ours, theirs)]
+    if texts[0] != texts[1]:
+        yield {"kind": "model", "flagged": False, "note": "the model has changed, so its parameters are not compared"}
+    else:
+        keys = ["level", "lhs", "op", "rhs"]
+        pairs = ours["sem_parameters"].join(
+            theirs["sem_parameters"], on=keys, suffix="_before", nulls_equal=True, maintain_order="left"
+        )
+        for row in pairs.iter_rows(named=True):
+            place = {"kind": "sem_parameter", "group": _LEVELS.get(row["level"]), "term": _written(row)}
+            errors = row["std_error"], row["std_error_before"]
+            yield place | _compared(row["estimate"], row["estimate_before"], errors, None, (None, None))
+    for term, column in (("rows", "n_obs"), ("clusters", "n_clusters")):
+        before, now = (tables["sem_fit"][column][0] for tables in (theirs, ours))
+        yield _counted(term, None, before, now, now < SHRUNK * before)
+
+
+def _written(row: Row) -> str:
+    return f"{row['lhs']} {row['op']} {row['rhs']}".strip()
 
 
 def _of_model(tables: Mapping[str, pl.DataFrame], model: str) -> dict[str, pl.DataFrame]:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mlm_ops import tables
-from mlm_ops.drift import READS, StoredRun, drift
+from mlm_ops.drift import FIT_READS, SEM_READS, StoredRun, drift
 from mlm_ops.fitting import fit
 
 FORMULA = "y ~ x + (1 | g)"
@@ -20,7 +20,8 @@ def rows(rng: np.random.Generator, groups: np.ndarray, u: np.ndarray, n: int) ->
 
 
 def stored(run_id: str, data: pl.DataFrame, formula: str = FORMULA) -> StoredRun:
-    return StoredRun(run_id, tables.fit_tables("m", fit(formula, data), READS))
+    none = {name: pl.DataFrame(schema={"model": pl.String(), **tables.TABLES[name]}) for name in SEM_READS}
+    return StoredRun(run_id, tables.fit_tables("m", fit(formula, data), FIT_READS) | none)
 
 
 def parameters_of(found: pl.DataFrame) -> pl.DataFrame:

@@ -14,7 +14,13 @@ from mlm_ops.plugins.dagster.checks import no_drift
 from mlm_ops.store import Run, publish, read_latest, write_run
 
 HSB = Path(__file__).parent / "reference" / "data" / "hsb.csv"
-FILE = "analysis: hsb\ndata: rows\nmodels: {m: 'mathach ~ within(ses) + (1 | school)'}\n"
+FILE = """
+analysis: hsb
+data: rows
+levels: school
+models: {m: 'mathach ~ within(ses) + (1 | school)'}
+sem: {latent: 'contextual: mathach ~ ses'}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,19 @@ def test_each_run_is_compared_with_the_one_before_and_the_first(connection):
     ]
     flagged = connection.execute("select run_id, against from mlm.drift where flagged and term = 'within(ses)'")
     assert sorted(flagged.fetchall()) == [("r2", "baseline"), ("r2", "previous")]
+
+
+def test_structural_models_drift_too(connection):
+    """A slope raised by one at both levels; errors as of independent runs, 0.11 sqrt(2) and 0.37 sqrt(2)."""
+    query = (
+        "select \"group\", difference, flagged, method from mlm.drift where model = 'latent' and run_id = 'r2'"
+        " and against = 'previous' and term = 'mathach ~ ses' order by all"
+    )
+    between, within = connection.execute(query).fetchall()
+    assert (within[0], within[2:]) == ("within", (True, "independent"))
+    assert (between[0], between[3]) == ("between", "independent")
+    # the slopes of ses by ses are one at both levels, so that the estimates move by one to the optimum's precision
+    assert [within[1], between[1]] == pytest.approx([1.0, 1.0], abs=1e-4)
 
 
 def test_the_check_warns_by_name(connection):
