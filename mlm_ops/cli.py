@@ -11,12 +11,11 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from mlm_ops.command_line import command, short_path
-from mlm_ops.errors import DataError, MlmError, StoreError
+from mlm_ops.errors import MlmError, StoreError
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
@@ -72,15 +71,17 @@ def _leave_in_order() -> None:
 
 def fit(options: argparse.Namespace) -> int:
     """Fit an analysis file, or a formula to a data file."""
+    from mlm_ops.cli_fit import fit_analysis_file, fit_formula
+
     if options.what.lower().endswith(ANALYSIS_SUFFIXES):
-        return _fit_analysis(options)
+        return fit_analysis_file(options, tell=_tell)
     # with = for ~ it is meant as a formula, whose parser says so
     if "~" not in options.what and "=" not in options.what:
         raise MlmError(
             f"There is nothing to fit. Got {options.what}; expected a formula such as"
             ' "y ~ x + (x | g)", or an analysis file that ends in .yaml.'
         )
-    return _fit_formula(options)
+    return fit_formula(options)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -161,80 +162,6 @@ def ui(options: argparse.Namespace) -> int:
 
     _leave_in_order()
     return serve_ui(Path.cwd(), port=options.port, tell=functools.partial(print, flush=True))
-
-
-def _fit_formula(options: argparse.Namespace) -> int:
-    if options.database is not None:
-        raise MlmError(
-            "A formula is fitted to one data file, and --database is for analysis files. Write: "
-            f"{command('fit', shlex.quote(options.what), shlex.quote(short_path(options.database)), table='NAME')}"
-        )
-    if options.data is None:
-        raise MlmError(f"A formula is fitted to one data file: mlm fit {shlex.quote(options.what)} data.csv")
-    from mlm_ops.fitting import fit as fit_formula
-    from mlm_ops.moments.files import is_database
-
-    fitted = functools.partial(
-        fit_formula, options.what, estimator=options.estimator or "reml", df=options.df or "satterthwaite"
-    )
-    path = Path(options.data)
-    if is_database(path):
-        from mlm_ops.store import open_database
-
-        connection, table = open_database(path, options.table)
-        with connection:
-            print(fitted(table, connection=connection))
-        return 0
-    if options.table is not None:
-        raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
-    print(fitted(path))
-    return 0
-
-
-def _fit_analysis(options: argparse.Namespace) -> int:
-    if options.database is None:
-        raise MlmError(f"An analysis file is fitted in a database: mlm fit {options.what} --database FILE.duckdb")
-    told = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
-    if told:
-        raise MlmError(
-            f"An analysis file says itself what to fit and how. Got {', '.join(told)} beside {options.what}."
-        )
-    from mlm_ops.language.analysis import read_analysis
-
-    analysis = read_analysis(options.what)
-    if not options.database.exists():
-        raise StoreError(
-            f"There is no database at {options.database}. Name the DuckDB file that holds {analysis.data}."
-        )
-    import uuid
-    from dataclasses import asdict
-
-    from mlm_ops.analyze import fit_analysis, run_facts
-    from mlm_ops.database import using
-    from mlm_ops.display import console, show_tables
-    from mlm_ops.listing import all_rows, print_head
-    from mlm_ops.prediction_views import create_prediction_views
-    from mlm_ops.store import Run, check_store, write_run
-
-    with using(options.database, on_wait=_tell) as connection:
-        check_store(connection)
-        started = datetime.now(UTC)
-        result = fit_analysis(analysis, connection)
-        record = Run(
-            run_id=str(uuid.uuid4()),
-            analysis=analysis.analysis,
-            started_at=started,
-            finished_at=datetime.now(UTC),
-            **run_facts(analysis, result.moments),
-        )
-        write_run(connection, record, result.tables, analysis.history)
-        create_prediction_views(connection, analysis, result.fits)
-    target = console()
-    print_head(target, asdict(record))
-    show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
-    read = command("show", database=options.database, analysis=analysis.analysis)
-    print(f"Written to schema mlm of {options.database}. Read it with: {read}")
-    return 0
 
 
 def _require_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mlm_ops.arrow import ArrowStream
-from mlm_ops.errors import DataError
+from mlm_ops.errors import DataError, StoreError
 from mlm_ops.moments.source import open_source
 from mlm_ops.sql_tables import all_or_nothing
 from mlm_ops.sql_text import identifier, literal, qualified
@@ -38,11 +38,12 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
     Raises
     ------
     StoreError
-        The database refuses it. Nothing is then changed.
+        The database refuses it, or another analysis has a view of this name. Nothing is then changed.
     """
     if not analysis.predictions:
         return
     name = view_name(analysis.analysis, model)
+    check_view_names(connection, analysis)
     query = fit.prediction_query
     tables = [f"{name}__units_{i}" for i, _ in enumerate(query.units)]
     sql = query.sql(_rows(connection, analysis), [_ours(table) for table in tables])
@@ -56,6 +57,30 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
                 connection.unregister("mlm_units")
         connection.execute(f"create or replace view {_ours(name)} as {sql}")
         connection.execute(f"comment on view {_ours(name)} is {literal(_remark(analysis))}")
+
+
+def check_view_names(connection: Connection, analysis: Analysis) -> None:
+    """Refuse an analysis with a model whose view another analysis has: ``b__c`` of ``a`` and ``c`` of ``a__b``.
+
+    Raises
+    ------
+    StoreError
+        With the view's name and whose it is.
+    """
+    found = dict(
+        connection.execute(
+            "select view_name, comment from duckdb_views() where database_name = current_database()"
+            " and schema_name = ? and comment <> ?",
+            [_SCHEMA, _remark(analysis)],
+        ).fetchall()
+    )
+    for model in analysis.models if analysis.predictions else ():
+        name = view_name(analysis.analysis, model)
+        if name in found:
+            raise StoreError(
+                f"The view {_SCHEMA}.{name} holds {found[name]}, and the model {model} of {analysis.analysis} would "
+                "have the same. Rename one of the two, or set predictions: false."
+            )
 
 
 def create_prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[str, Fit]) -> None:

@@ -46,7 +46,7 @@ LAYERS = (
         "__init__",
     }
     | {"fitting_sem", "fitted_sem", "report_sem"},
-    {"plugins", "cli", "command_line", "display", "listing", "__main__"},
+    {"plugins", "cli", "cli_fit", "command_line", "display", "listing", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 KNOW_A_DATABASE = {"moments", "plugins", "prediction_views"} | {

@@ -51,6 +51,8 @@ class Decomposition:
 def decompose(model: Model, moments: Moments) -> list[Decomposition]:
     """Decompose the numbers that a model's variables are made of, the outcome's first, by each of its factors.
 
+    A factor with one unit, or with a unit for every row, tells nothing of one of the parts and has no rows.
+
     Factors of several levels stand as their indicators where these vary within the smallest units, and otherwise not.
     """
     groups = model.groups or ((model.default_group,) if model.default_group else ())
@@ -59,7 +61,7 @@ def decompose(model: Model, moments: Moments) -> list[Decomposition]:
         _one_way(label(number), group, values, moments)
         for group in groups
         for number, values in _known(numbers, moments)
-        if len(moments.units_of(group)[1]) > 1
+        if 1 < len(moments.units_of(group)[1]) < moments.n_obs
     ]
 
 
@@ -84,7 +86,7 @@ def _one_way(name: str, group: GroupingFactor, values: tuple[Array, Array], mome
     # a variable that is constant within groups comes out at the square of its means' rounding
     if inside <= rows * (4 * np.finfo(float).eps * float(np.abs(values[0] - grand).max())) ** 2:
         inside = 0.0
-    within = inside / (rows - groups) if rows > groups else 0.0
+    within = inside / (rows - groups)
     size = (rows - float((n**2).sum()) / rows) / (groups - 1)
     between = max((across / (groups - 1) - within) / size, 0.0)
     varies = between + within > 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations
 from math import comb
 
@@ -31,7 +30,7 @@ from mlm_ops.language.model import (
     label,
     walk,
 )
-from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_expression, parse_sides
+from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_sides
 from mlm_ops.language.variables import VariableCompiler
 
 #: Into which one product or power may be multiplied out; ``a*b*…`` doubles them with every variable.
@@ -63,47 +62,6 @@ def parse_formula(text: str, levels: tuple[str, ...] = (), residual: Residual = 
     model = Model(outcome, fixed, random, default_group(outcome, random, levels), residual, text)
     check_model(model, text)
     return model
-
-
-def parse_term(text: str, model: Model) -> tuple[Term, ...]:
-    """Compile one fixed term, or a product that multiplies out to several, to be added to a model.
-
-    Raises
-    ------
-    FormulaError
-        It does not parse, holds a random part or no predictor, or does not go with the model.
-    """
-    compiler = FormulaCompiler(text)
-    node = parse_expression(text)
-    fixed, random = compiler.right_side(node)
-    terms = tuple(term for term in fixed if term.variables)
-    if random or not terms:
-        raise FormulaError(f"A fixed term is expected here, such as x or x:z. Got {text!r}.", text, 0)
-    check_model(replace(model, fixed=(*model.fixed, *terms)), text)
-    return terms
-
-
-def parse_random_term(text: str, model: Model) -> tuple[tuple[Term, GroupingFactor], ...]:
-    """Compile ``x`` or ``x | group`` to terms whose coefficients shall vary, each with its grouping factor.
-
-    Raises
-    ------
-    FormulaError
-        It does not parse, has no predictor, or names no factor where the model has none.
-    """
-    compiler = FormulaCompiler(text)
-    node = parse_expression(text)
-    if isinstance(node, Operation) and node.operator == "|":
-        blocks = compiler.blocks(node)
-    elif model.groups:
-        blocks = [RandomBlock(compiler.terms(summands(node)), model.groups[0])]
-    else:
-        raise FormulaError("Name the units over which the coefficient varies: write x | group.", text, 0)
-    found = tuple((term, block.group) for block in blocks for term in block.terms if term.variables)
-    if not found:
-        raise FormulaError(f"A term whose slope may vary is expected here, such as x. Got {text!r}.", text, 0)
-    check_model(replace(model, fixed=(*model.fixed, *(term for term, _ in found))), text)
-    return found
 
 
 def default_group(outcome: Variable, random: tuple[RandomBlock, ...], levels: tuple[str, ...]) -> GroupingFactor | None:

@@ -15,8 +15,8 @@ from itertools import combinations
 from typing import Literal
 
 from mlm_ops.errors import AnalysisError, FormulaError
-from mlm_ops.language.formula import parse_random_term, parse_term
 from mlm_ops.language.model import GroupingFactor, Model, RandomBlock, Term, group_name
+from mlm_ops.language.terms import parse_random_term, parse_term
 
 StrategyKind = Literal["a_priori", "build_up", "tear_down"]
 Criterion = Literal["p", "aic", "bic", "r_squared"]

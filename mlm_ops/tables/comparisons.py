@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mlm_ops.tables.columns import COUNT, REAL, TEXT, Schema
+from mlm_ops.tables.columns import COUNT, REAL, TEXT, Schema, frame
 
 if TYPE_CHECKING:
     from mlm_ops.fitted import Estimator
@@ -44,4 +44,4 @@ def comparisons(rows: Sequence[tuple[str, str, Estimator, Comparison]]) -> pl.Da
         }
         for model, reference, estimator, c in rows
     ]
-    return pl.DataFrame(records, schema=schema)
+    return frame(schema, {column: [record[column] for record in records] for column in schema})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlm_ops.language.model import group_name
-from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Schema
+from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
 
 if TYPE_CHECKING:
     from mlm_ops.ladder import Ladder, Step
@@ -46,7 +46,8 @@ LADDER_STEPS: Schema = {
 def ladder_steps(ladder: Ladder) -> pl.DataFrame:
     """One row a candidate; the model is the one with it in a build-up, without it in a tear-down."""
     rows = [_row(number, ladder.strategy.kind, step) for number, step in enumerate(ladder.steps, start=1)]
-    return pl.DataFrame(rows, schema={"model": TEXT, **LADDER_STEPS})
+    schema = {"model": TEXT, **LADDER_STEPS}
+    return frame(schema, {column: [row.get(column) for row in rows] for column in schema})
 
 
 def _row(number: int, strategy: str, step: Step) -> dict[str, object]:

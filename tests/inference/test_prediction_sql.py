@@ -175,3 +175,19 @@ def test_no_views_where_the_analysis_wants_none(connection: duckdb.DuckDBPyConne
     analysis = parse_analysis(ANALYSIS + "predictions: false\n")
     create_prediction_views(connection, analysis, fit_analysis(analysis, connection).fits)
     assert not connection.execute("from duckdb_views() where schema_name = 'mlm'").fetchall()
+
+
+def test_two_models_that_would_have_one_view(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Refused before anything is fitted, and the first one's view and results stay."""
+    path = tmp_path / "d.duckdb"
+    with duckdb.connect(str(path)) as opened:
+        opened.execute(f"create table hsb as from '{DATA / 'hsb.csv'}'")
+    for analysis, model in (("a", "b__c"), ("a__b", "c")):
+        file = tmp_path / f"{analysis}.yaml"
+        file.write_text(f"analysis: {analysis}\ndata: hsb\nmodels: {{{model}: mathach ~ ses}}\n")
+        status = main(["fit", str(file), "--database", str(path)])
+    assert status == 2
+    assert "The view mlm.predicted_a__b__c holds predictions of analysis a, and" in capsys.readouterr().err
+    with duckdb.connect(str(path)) as opened:
+        assert opened.execute("select distinct analysis from mlm.runs").fetchall() == [("a",)]
+        assert opened.execute("select count(*) from mlm.predicted_a__b__c").fetchall() == [(7185,)]

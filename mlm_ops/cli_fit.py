@@ -1,0 +1,90 @@
+"""``mlm fit``: of a formula to a file, and of an analysis file in a database."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from argparse import Namespace
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlm_ops.command_line import command, short_path
+from mlm_ops.errors import DataError, MlmError, StoreError
+
+
+def fit_formula(options: Namespace) -> int:
+    """Fit a formula to a data file and print the fit; nothing is written."""
+    if options.database is not None:
+        raise MlmError(
+            "A formula is fitted to one data file, and --database is for analysis files. Write: "
+            f"{command('fit', shlex.quote(options.what), shlex.quote(short_path(options.database)), table='NAME')}"
+        )
+    if options.data is None:
+        raise MlmError(f"A formula is fitted to one data file: mlm fit {shlex.quote(options.what)} data.csv")
+    from mlm_ops.fitting import fit
+    from mlm_ops.moments.files import is_database
+
+    fitted = functools.partial(
+        fit, options.what, estimator=options.estimator or "reml", df=options.df or "satterthwaite"
+    )
+    path = Path(options.data)
+    if is_database(path):
+        from mlm_ops.store import open_database
+
+        connection, table = open_database(path, options.table)
+        with connection:
+            print(fitted(table, connection=connection))
+        return 0
+    if options.table is not None:
+        raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
+    print(fitted(path))
+    return 0
+
+
+def fit_analysis_file(options: Namespace, tell: Callable[[str], None]) -> int:
+    """Fit an analysis file in a database, write schema ``mlm`` there and print the tables."""
+    if options.database is None:
+        raise MlmError(f"An analysis file is fitted in a database: mlm fit {options.what} --database FILE.duckdb")
+    told = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
+    if told:
+        raise MlmError(
+            f"An analysis file says itself what to fit and how. Got {', '.join(told)} beside {options.what}."
+        )
+    from mlm_ops.language.analysis import read_analysis
+
+    analysis = read_analysis(options.what)
+    if not options.database.exists():
+        raise StoreError(
+            f"There is no database at {options.database}. Name the DuckDB file that holds {analysis.data}."
+        )
+    import uuid
+    from dataclasses import asdict
+
+    from mlm_ops.analyze import fit_analysis, run_facts
+    from mlm_ops.database import using
+    from mlm_ops.display import console, show_tables
+    from mlm_ops.listing import all_rows, print_head
+    from mlm_ops.prediction_views import check_view_names, create_prediction_views
+    from mlm_ops.store import Run, check_store, write_run
+
+    with using(options.database, on_wait=tell) as connection:
+        check_store(connection)
+        check_view_names(connection, analysis)
+        started = datetime.now(UTC)
+        result = fit_analysis(analysis, connection)
+        record = Run(
+            run_id=str(uuid.uuid4()),
+            analysis=analysis.analysis,
+            started_at=started,
+            finished_at=datetime.now(UTC),
+            **run_facts(analysis, result.moments),
+        )
+        write_run(connection, record, result.tables, analysis.history)
+        create_prediction_views(connection, analysis, result.fits)
+    target = console()
+    print_head(target, asdict(record))
+    show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
+    read = command("show", database=options.database, analysis=analysis.analysis)
+    print(f"Written to schema mlm of {options.database}. Read it with: {read}")
+    return 0
