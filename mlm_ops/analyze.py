@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -44,8 +39,6 @@ if TYPE_CHECKING:
 REFITTED = "the fixed parts differ, so both were fitted again by ML: REML likelihoods would not compare"
 #: Result tables of the models that a ladder went through before the one it selected.
 ON_THE_WAY = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")
-#: Where a fit draws random numbers (starts of structural models, intervals of what they define), they begin here.
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -65,29 +58,6 @@ class AnalysisResult:
     moments: Moments
     fits: dict[str, Fit]
     tables: dict[str, pl.DataFrame]
-
-
-def run_facts(analysis: Analysis, moments: Moments) -> dict[str, Any]:
-    """What the store records of a run beside its times: data, analysis, and what they were fitted with.
-
-    The analysis is written as JSON with the keys that the file has, so that comments and layout do not change its hash.
-    """
-    text = analysis.model_dump_json(exclude_defaults=True)
-    return {
-        "data": analysis.data,
-        "engine_version": version("mlm-ops"),
-        "analysis_text": text,
-        "analysis_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
-        "versions": json.dumps(
-            {"python": platform.python_version(), **{name: version(name) for name in ("duckdb", "numpy", "scipy")}}
-        ),
-        "seed": SEED,
-        "host_time": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "n_rows": moments.n_rows,
-        "n_obs": moments.n_obs,
-        "n_dropped": json.dumps({name: count for name, count in moments.n_dropped.items() if count}),
-        "moments_checksum": moments.checksum,
-    }
 
 
 def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Moments:
@@ -148,9 +118,9 @@ def model_tables(
         if name in analysis.diagnostics:
             rows = open_source(analysis.data, connection, analysis.where)
             found = tables.diagnostics(fitted, rows)
-            drawn["diagnostics"] = found.select(pl.lit(name).alias("model"), pl.all())
+            drawn["diagnostics"] = tables.with_model(name, found)
         asked = tables.answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
-    drawn |= {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in asked.items()}
+    drawn |= {table: tables.with_model(name, frame) for table, frame in asked.items()}
     return suppress(drawn, fitted, analysis.min_publish_n)
 
 
@@ -241,7 +211,7 @@ def compare_analysis(
             result = replace(result, note="; ".join(filter(None, (result.note, REFITTED))))
         rows.append((model, reference, estimator, result))
         change = tables.r_squared_changes(known[model], known[reference], reference)
-        changes.append(change.select(pl.lit(model).alias("model"), pl.all()))
+        changes.append(tables.with_model(model, change))
     return {"comparisons": tables.comparisons(rows), **({"r_squared": pl.concat(changes)} if changes else {})}
 
 
@@ -289,6 +259,11 @@ def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> A
     # moments that accumulate are kept; others serve once, and leave no table behind
     accumulate = analysis.partition is not None
     moments = keep_moments(analysis, connection).moments if accumulate else collect_analysis(analysis, connection)
+    return fit_collected(analysis, moments, connection)
+
+
+def fit_collected(analysis: Analysis, moments: Moments, connection: duckdb.DuckDBPyConnection) -> AnalysisResult:
+    """Fit and compare all models of an analysis from its moments; row diagnostics alone look at rows again."""
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
     made = [model_tables(analysis, name, fitted, connection) for name, fitted in fits.items()]
     made.append(compare_analysis(analysis, moments, fits))

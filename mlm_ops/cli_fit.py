@@ -61,11 +61,12 @@ def fit_analysis_file(options: Namespace, tell: Callable[[str], None]) -> int:
     import uuid
     from dataclasses import asdict
 
-    from mlm_ops.analyze import fit_analysis, run_facts
+    from mlm_ops.analyze import fit_analysis
     from mlm_ops.database import using
     from mlm_ops.display import console, show_tables
     from mlm_ops.listing import all_rows, print_head
     from mlm_ops.prediction_views import check_view_names, create_prediction_views
+    from mlm_ops.provenance import run_facts
     from mlm_ops.store import Run, check_store, write_run
 
     with using(options.database, on_wait=tell) as connection:

@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.inference.multiplicity import holm
-from mlm_ops.tables.columns import frame
+from mlm_ops.tables.columns import frame, with_model
 from mlm_ops.tables.drift import DRIFT
 
 #: Result tables of a run that a comparison reads.
@@ -71,7 +71,7 @@ def drift(now: StoredRun, before: StoredRun, against: str, alpha: float) -> pl.D
         rows = _judged(list(rows_of(ours, theirs)), alpha)
         shared = {"against": against, "reference_run": before.run_id}
         values = {name: [(shared | row).get(name) for row in rows] for name in DRIFT}
-        made.append(frame(DRIFT, values).select(pl.lit(model).alias("model"), pl.all()))
+        made.append(with_model(model, frame(DRIFT, values)))
     return pl.concat(made)
 
 

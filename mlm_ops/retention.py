@@ -2,58 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from mlm_ops.database import Connection
 from mlm_ops.language.history import History
-from mlm_ops.sql_text import qualified
+from mlm_ops.sql_text import literal, qualified
 
 
-def find_baseline(connection: Connection, schema: str, analysis: str, history: History) -> str | None:
-    """The run that others are compared with; None where it is not in the store."""
-    runs = _finished(connection, schema, analysis)
+def find_baseline(finished: Sequence[str], history: History) -> str | None:
+    """The run that others are compared with, of an analysis' finished ones; None where it is not in the store."""
     if history.baseline == "first":
-        return runs[-1] if runs else None
-    return history.baseline if history.baseline in runs else None
+        return finished[-1] if finished else None
+    return history.baseline if history.baseline in finished else None
 
 
-def find_previous(connection: Connection, schema: str, analysis: str, run_id: str) -> str | None:
+def find_previous(finished: Sequence[str], run_id: str) -> str | None:
     """The finished run before one."""
-    runs = _finished(connection, schema, analysis)
-    after = runs[runs.index(run_id) + 1 :] if run_id in runs else []
+    after = finished[finished.index(run_id) + 1 :] if run_id in finished else []
     return after[0] if after else None
 
 
-def forget(connection: Connection, schema: str, tables: Iterable[str], analysis: str, history: History) -> None:
-    """Remove an analysis' runs that are neither recent enough nor protected; other analyses are left alone.
+def finished_runs(connection: Connection, schema: str, analyses: Iterable[str]) -> dict[str, list[str]]:
+    """Finished runs of each analysis, the latest first."""
+    found: dict[str, list[str]] = {analysis: [] for analysis in analyses}
+    for analysis, run_id, _, status in _runs(connection, schema, found):
+        if status == "finished":
+            found[analysis].append(run_id)
+    return found
+
+
+def forget(
+    connection: Connection, schema: str, tables: Iterable[str], analyses: Sequence[str], history: History
+) -> None:
+    """Remove runs of these analyses that are neither recent enough nor protected; other analyses are left alone.
 
     Days count back from the analysis' own latest run, so that a pause of the schedule removes nothing.
     """
     if history.keep_runs is None and history.keep_days is None:
         return
-    found: list[tuple[str, datetime]] = connection.execute(
-        f"select run_id, finished_at from {qualified(schema, 'runs')} where analysis = ?"
-        " order by finished_at desc, run_id desc",
-        [analysis],
-    ).fetchall()
-    kept = {*_finished(connection, schema, analysis)[:1], find_baseline(connection, schema, analysis, history)}
-    newest = found[0][1]
-    for position, (run_id, finished) in enumerate(found):
+    by_analysis: dict[str, list[tuple[str, datetime, str]]] = {analysis: [] for analysis in analyses}
+    for analysis, run_id, finished_at, status in _runs(connection, schema, analyses):
+        by_analysis[analysis].append((run_id, finished_at, status))
+    victims = [
+        f"({literal(run_id)}, {literal(analysis)})"
+        for analysis, runs in by_analysis.items()
+        for run_id in _outdated(runs, history)
+    ]
+    if victims:
+        for name in tables:
+            connection.execute(
+                f"delete from {qualified(schema, name)} where (run_id, analysis) in ({', '.join(victims)})"
+            )
+
+
+def _outdated(runs: Sequence[tuple[str, datetime, str]], history: History) -> list[str]:
+    """Runs that are not kept, of an analysis' runs with their end and status, the latest first."""
+    finished = [run_id for run_id, _, status in runs if status == "finished"]
+    kept = {*finished[:1], find_baseline(finished, history)}
+    found = []
+    for position, (run_id, at, _) in enumerate(runs):
         too_many = history.keep_runs is not None and position >= history.keep_runs
-        too_old = history.keep_days is not None and newest - finished > timedelta(days=history.keep_days)
+        too_old = history.keep_days is not None and runs[0][1] - at > timedelta(days=history.keep_days)
         if (too_many or too_old) and run_id not in kept:
-            for name in tables:
-                connection.execute(
-                    f"delete from {qualified(schema, name)} where run_id = ? and analysis = ?", [run_id, analysis]
-                )
+            found.append(run_id)
+    return found
 
 
-def _finished(connection: Connection, schema: str, analysis: str) -> list[str]:
-    """Finished runs of an analysis, the latest first."""
-    rows = connection.execute(
-        f"select run_id from {qualified(schema, 'runs')} where analysis = ? and status = 'finished'"
-        " order by finished_at desc, run_id desc",
-        [analysis],
+def _runs(connection: Connection, schema: str, analyses: Iterable[str]) -> list[tuple[str, str, datetime, str]]:
+    """Analysis, run, end and status, the latest of an analysis first."""
+    rows: list[tuple[str, str, datetime, str]] = connection.execute(
+        f"select analysis, run_id, finished_at, status from {qualified(schema, 'runs')}"
+        f" where analysis in ({', '.join(map(literal, analyses))}) order by analysis, finished_at desc, run_id desc"
     ).fetchall()
-    return [str(run_id) for (run_id,) in rows]
+    return rows

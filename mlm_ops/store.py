@@ -6,13 +6,14 @@ of every analysis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from mlm_ops.database import Connection, OnWait, connect, open_database, replacing
@@ -20,7 +21,7 @@ from mlm_ops.database_faults import why_it_failed
 from mlm_ops.drift import READS, StoredRun, drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
-from mlm_ops.retention import find_baseline, find_previous, forget
+from mlm_ops.retention import find_baseline, find_previous, finished_runs, forget
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.staging import Staged, read_staged, stage, stage_anew
@@ -119,39 +120,61 @@ def write_runs(
         _create_results(connection)
         for name, columns in RESULT_TABLES.items():
             connection.execute(f"delete from {qualified(RESULTS, name)} where (run_id, analysis) in ({written})")
-            if frames := [_keyed(run, tables, name) for run, tables in runs if name in {*tables, "runs"}]:
-                insert_frame(connection, qualified(RESULTS, name), pl.concat(frames), columns)
+            rows = _rows_of(runs, name)
+            if rows.height:
+                insert_frame(connection, qualified(RESULTS, name), rows, columns)
         history = history or History()
-        for run, _ in runs:
-            _write_drift(connection, run, history)
-            forget(connection, RESULTS, RESULT_TABLES, run.analysis, history)
+        _write_drift(connection, [run for run, _ in runs], history)
+        forget(connection, RESULTS, RESULT_TABLES, [run.analysis for run, _ in runs], history)
 
 
-def _keyed(run: Run, tables: Mapping[str, pl.DataFrame], name: str) -> pl.DataFrame:
-    """The rows of one run in one table, as the store types them."""
-    frame = pl.DataFrame([asdict(run)], schema=RUNS) if name == "runs" else tables[name]
-    keyed = frame.with_columns(pl.lit(run.run_id).alias("run_id"), pl.lit(run.analysis).alias("analysis"))
-    return keyed.select(pl.col(column).cast(kind) for column, kind in RESULT_TABLES[name].items())
+def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str) -> pl.DataFrame:
+    """The rows of all runs in one table."""
+    if name == "runs":
+        return pl.DataFrame([asdict(run) for run, _ in runs], schema=RUNS)
+    held = [(run, tables[name].select("model", *TABLES[name])) for run, tables in runs if name in tables]
+    if not held:
+        return pl.DataFrame()
+    run_of_row = np.repeat(np.arange(len(held)), [frame.height for _, frame in held])
+    keys = pl.DataFrame([(run.run_id, run.analysis) for run, _ in held], ["run_id", "analysis"], orient="row")
+    # tables may come from elsewhere, with whole numbers where the store has reals
+    return keys[run_of_row].hstack(pl.concat([frame for _, frame in held], how="vertical_relaxed"))
 
 
-def _write_drift(connection: Connection, run: Run, history: History) -> None:
-    """Compare a finished run with the one before it, and with the baseline."""
-    previous = find_previous(connection, RESULTS, run.analysis, run.run_id)
-    baseline = find_baseline(connection, RESULTS, run.analysis, history)
-    against = {"previous": previous, "baseline": baseline}
-    now = _read_run(connection, run.run_id, run.analysis) if previous else None
-    for name, other in against.items():
-        if now is not None and other is not None and other != run.run_id:
-            found = drift(now, _read_run(connection, other, run.analysis), name, history.alpha)
-            keys = [pl.lit(run.run_id).alias("run_id"), pl.lit(run.analysis).alias("analysis")]
-            insert_frame(connection, qualified(RESULTS, "drift"), found.with_columns(keys), RESULT_TABLES["drift"])
+def _write_drift(connection: Connection, runs: Sequence[Run], history: History) -> None:
+    """Compare each finished run with the one of its analysis before it, and with the baseline."""
+    finished = finished_runs(connection, RESULTS, [run.analysis for run in runs])
+    pairs = []
+    for run in runs:
+        own = finished[run.analysis]
+        if previous := find_previous(own, run.run_id):
+            against = {"previous": previous, "baseline": find_baseline(own, history)}
+            pairs += [
+                (run, name, other) for name, other in against.items() if other is not None and other != run.run_id
+            ]
+    if not pairs:
+        return
+    stored = _read_runs(
+        connection, {(run_id, run.analysis) for run, _, other in pairs for run_id in (run.run_id, other)}
+    )
+    made = []
+    for run, name, other in pairs:
+        found = drift(stored[run.run_id, run.analysis], stored[other, run.analysis], name, history.alpha)
+        made.append(found.with_columns(pl.lit(run.run_id).alias("run_id"), pl.lit(run.analysis).alias("analysis")))
+    insert_frame(connection, qualified(RESULTS, "drift"), pl.concat(made), RESULT_TABLES["drift"])
 
 
-def _read_run(connection: Connection, run_id: str, analysis: str) -> StoredRun:
-    """The tables of a run that a comparison reads."""
-    where = f"where run_id = {literal(run_id)} and analysis = {literal(analysis)}"
-    found = {name: connection.sql(f"select * from {qualified(RESULTS, name)} {where}").pl() for name in READS}
-    return StoredRun(run_id, found)
+def _read_runs(connection: Connection, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], StoredRun]:
+    """The tables of runs, by run and analysis, that a comparison reads."""
+    chosen = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in wanted)
+    found: dict[tuple[str, str], dict[str, pl.DataFrame]] = {key: {} for key in wanted}
+    for name in READS:
+        query = f"select * from {qualified(RESULTS, name)} where (run_id, analysis) in ({chosen})"
+        rows: pl.DataFrame = connection.sql(query).pl()
+        parts = rows.partition_by("run_id", "analysis", as_dict=True)
+        for key, tables in found.items():
+            tables[name] = parts.get(key, rows.clear())
+    return {key: StoredRun(key[0], tables) for key, tables in found.items()}
 
 
 def read_latest(connection: Connection, table: str) -> pl.DataFrame:

@@ -8,9 +8,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from mlm_ops.analyze import fit_analysis, run_facts
+from mlm_ops.analyze import fit_analysis
 from mlm_ops.language.analysis import parse_analysis
 from mlm_ops.plugins.dagster.checks import no_drift
+from mlm_ops.provenance import run_facts
 from mlm_ops.store import Run, publish, read_latest, write_run
 
 HSB = Path(__file__).parent / "reference" / "data" / "hsb.csv"

@@ -15,7 +15,7 @@ import mlm_ops
 PACKAGE = Path(mlm_ops.__file__).parent
 #: plugins, cli -> fit, tables, store -> inference, effect_sizes -> estimation -> moments -> language -> errors.
 LAYERS = (
-    {"errors", "sql_text", "arrow", "database_faults"},
+    {"errors", "sql_text", "arrow", "database_faults", "triangles"},
     {"language"},
     {"moments"},
     {"estimation"},
@@ -43,6 +43,7 @@ LAYERS = (
         "database",
         "prediction_views",
         "project",
+        "provenance",
         "__init__",
     }
     | {"fitting_sem", "fitted_sem", "report_sem"},

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlm_ops as mlm
-from mlm_ops.analyze import fit_analysis, run_facts
+from mlm_ops.analyze import fit_analysis
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.fitting import fit_model
 from mlm_ops.language.analysis import parse_analysis
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.source import open_source
+from mlm_ops.provenance import run_facts
 from tests.reference import reference
 
 

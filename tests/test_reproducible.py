@@ -8,8 +8,9 @@ import duckdb
 import numpy as np
 import pytest
 
-from mlm_ops.analyze import AnalysisResult, fit_analysis, run_facts
+from mlm_ops.analyze import AnalysisResult, fit_analysis
 from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.provenance import run_facts
 
 HSB = Path(__file__).parent / "reference" / "data" / "hsb.csv"
 FILE = """

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlm_ops.analyze import fit_analysis, run_facts
+from mlm_ops.analyze import fit_analysis
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import parse_analysis
 from mlm_ops.prediction_views import create_prediction_views
+from mlm_ops.provenance import run_facts
 from mlm_ops.store import Run, publish, write_run
 
 FILE = "analysis: a\ndata: rows\nmodels: {m: 'y ~ within(x) + (1 | g)'}\ndiagnostics: m\n"

@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.triangles import lower_by_columns
+
 Array = NDArray[np.float64]
 
 #: Relative variance of a random effect to start from, for columns of mean square one.
@@ -63,14 +65,14 @@ class Unstructured:
 
     def factor(self, theta: Array, q: int) -> Array:
         """Fill the lower triangle by columns."""
-        columns, rows = np.triu_indices(q)
+        rows, columns = lower_by_columns(q)
         lam = np.zeros((q, q), dtype=theta.dtype)
         lam[rows, columns] = theta
         return lam
 
     def pull_back(self, lam_bar: Array) -> Array:
         """Pick the lower triangle by columns."""
-        columns, rows = np.triu_indices(len(lam_bar))
+        rows, columns = lower_by_columns(len(lam_bar))
         picked: Array = lam_bar[rows, columns]
         return picked
 

@@ -5,7 +5,6 @@ A linear multilevel model depends on its rows only through these, so one record 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +17,9 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import Monomial
 from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
+from mlm_ops.moments.checksum import checksum
 from mlm_ops.moments.residual import ResidualMoments
+from mlm_ops.triangles import lower_by_rows
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -104,20 +105,9 @@ class Moments:
 
     @cached_property
     def checksum(self) -> str:
-        """A fingerprint of the data: equal for equal rows, in whatever order a parallel scan has summed them.
-
-        Sums of the same numbers in another order differ in their last digits, so ten digits of each row's largest
-        number are taken.
-        """
-        digest = hashlib.sha256(repr((self.schema.keys, self.schema.monomials, self.schema.constants)).encode())
-        for array in (self.n[None, :], self.mean, self.scatter):
-            for row in array:
-                largest = float(np.abs(row).max(initial=0.0))
-                digest.update(f"{largest:.9e}".encode())
-                digest.update((np.round(row / (largest or 1.0), 10) + 0.0).tobytes())
-        for texts in (*self.labels, *self.constants):
-            digest.update("\x1f".join(map(str, texts)).encode())
-        return digest.hexdigest()[:16]
+        """A fingerprint of the data: equal for equal rows, in whatever order a parallel scan has summed them."""
+        what = repr((self.schema.keys, self.schema.monomials, self.schema.constants))
+        return checksum(what, self.n, self.mean, self.scatter, (*self.labels, *self.constants))
 
     @cached_property
     def _known_units(self) -> dict[GroupingFactor, tuple[Codes, NDArray[Any]]]:
@@ -255,7 +245,7 @@ def subtract(whole: Moments, part: Moments) -> Moments:
     left = np.maximum(n[at], 1.0)
     shift = (whole.mean[:, at] - part.mean) * (part.n / left)
     mean[:, at] += shift
-    rows, cols = np.tril_indices(len(mean))
+    rows, cols = lower_by_rows(len(mean))
     between = whole.n[at] * left / part.n
     scatter[:, at] -= part.scatter + between * shift[rows] * shift[cols]
     left_over = replace(whole, n=n, mean=mean, scatter=scatter, residuals={})
@@ -273,7 +263,7 @@ def pool(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tupl
     for i, m in enumerate(mean):
         pooled[i] = np.bincount(codes, n * m, size) / total
     deviation = mean - pooled[:, codes]
-    rows, cols = np.tril_indices(len(mean))
+    rows, cols = lower_by_rows(len(mean))
     for k in range(len(scatter)):
         added[k] = np.bincount(codes, scatter[k] + n * deviation[rows[k]] * deviation[cols[k]], size)
     return total, pooled, added

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.triangles import lower_by_rows
+
 Array = NDArray[Any]
 """Float, or complex where an exact derivative is taken along the imaginary axis."""
 
@@ -31,7 +33,7 @@ class CrossProducts:
     @classmethod
     def of(cls, products: Array) -> CrossProducts:
         """Of (m, m, cells) cross-products: every column is an element."""
-        rows, columns = np.tril_indices(len(products))
+        rows, columns = lower_by_rows(len(products))
         return cls(products[rows, columns], np.eye(len(products)))
 
     @property
@@ -77,6 +79,6 @@ def unpack(packed: Array) -> Array:
     """A symmetric matrix from its lower triangle by rows."""
     size = int((2 * len(packed)) ** 0.5)
     result = np.empty((size, size), dtype=packed.dtype)
-    rows, columns = np.tril_indices(size)
+    rows, columns = lower_by_rows(size)
     result[rows, columns] = result[columns, rows] = packed
     return result

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlm_ops.tables.answers import contrast_test, intervals
-from mlm_ops.tables.columns import KEYS, RUNS, Schema
+from mlm_ops.tables.columns import KEYS, RUNS, Schema, with_model
 from mlm_ops.tables.comparisons import COMPARISONS, comparisons
 from mlm_ops.tables.contextual import CONTEXTUAL_EFFECTS, contextual_effects
 from mlm_ops.tables.diagnostics import DIAGNOSTICS, diagnostics
@@ -67,6 +67,7 @@ __all__ = [
     "simple_slopes",
     "standard_errors",
     "variance_components",
+    "with_model",
 ]
 
 #: Every stored table but ``runs``, in the order in which they are shown.
@@ -113,10 +114,10 @@ def fit_tables(name: str, fitted: Fit, wanted: Iterable[str] = tuple(FIT_TABLES)
     """Result tables of one fit, each with column ``model`` first: those of every fit, or those that are wanted."""
     draw = FIT_TABLES | {"diagnostics": diagnostics}
     made = {table: draw[table](fitted) for table in wanted}
-    return {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in made.items()}
+    return {table: with_model(name, frame) for table, frame in made.items()}
 
 
 def sem_tables(name: str, fitted: SemFit) -> dict[str, pl.DataFrame]:
     """The result tables of one structural equation model, each with column ``model`` first."""
     made = {"sem_parameters": sem_parameters(fitted), "sem_fit": sem_fit(fitted)}
-    return {table: frame.select(pl.lit(name).alias("model"), pl.all()) for table, frame in made.items()}
+    return {table: with_model(name, frame) for table, frame in made.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 TEXT, REAL, COUNT, FLAG = pl.String(), pl.Float64(), pl.Int64(), pl.Boolean()
@@ -36,5 +37,18 @@ RUNS: Schema = {
 
 def frame(schema: Schema, values: Mapping[str, Any]) -> pl.DataFrame:
     """A frame with the table's columns; what is no number becomes null."""
-    made = pl.DataFrame({name: values[name] for name in schema}, schema=schema, strict=False)
-    return made.with_columns(pl.when(pl.col(pl.Float64).is_finite()).then(pl.col(pl.Float64)).name.keep())
+    return pl.DataFrame([_column(name, kind, values[name]) for name, kind in schema.items()])
+
+
+def with_model(name: str, made: pl.DataFrame) -> pl.DataFrame:
+    """The same rows with column ``model`` first."""
+    return pl.DataFrame([pl.Series("model", [name] * made.height, TEXT), *made.get_columns()])
+
+
+def _column(name: str, kind: pl.DataType, values: Any) -> pl.Series:
+    # column by column, as a frame of a mapping takes polars four times as long
+    if kind != REAL:
+        return pl.Series(name, values, kind, strict=False)
+    numbers = np.array(values, dtype=float)
+    numbers[~np.isfinite(numbers)] = np.nan
+    return pl.Series(name, numbers, nan_to_null=True)

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from mlm_ops.analyze import fit_analysis, run_facts
+from mlm_ops.analyze import fit_analysis, fit_collected
 from mlm_ops.database import Connection
 from mlm_ops.errors import MlmError
 from mlm_ops.language.analysis import Analysis
+from mlm_ops.moments.each_part import Part, collect_each
 from mlm_ops.moments.source import open_source
-from mlm_ops.sql_text import identifier, literal
+from mlm_ops.provenance import run_facts
+from mlm_ops.sql_text import literal
 from mlm_ops.store import Run, write_runs
 
 Window = tuple[datetime, datetime]
@@ -71,11 +73,13 @@ def fit_partitions(
     source = open_source(analysis.data, connection, analysis.where)
     source.require([column])
     kind, began, done = source.types[column], datetime.fromtimestamp(started, tz=UTC), Done()
+    parts = [_part(kind, key, window) for key, window in windows.items()]
+    collected = collect_each(source, column, parts, analysis.scanned, analysis.level_columns, analysis.keys)
     waiting: list[tuple[str, Run, Mapping[str, pl.DataFrame]]] = []
-    for position, (key, window) in enumerate(windows.items(), start=1):
-        one = _restricted(analysis, key, _condition(column, kind, key, window))
+    for position, (key, part, moments) in enumerate(zip(windows, parts, collected, strict=True), start=1):
+        one = _restricted(analysis, key, part.condition(column))
         try:
-            fitted = fit_analysis(one, connection)
+            fitted = fit_analysis(one, connection) if moments is None else fit_collected(one, moments, connection)
         except MlmError as error:
             done.failed[key] = str(error)
         else:
@@ -103,16 +107,15 @@ def _restricted(analysis: Analysis, key: str, condition: str) -> Analysis:
     return analysis.model_copy(update={"analysis": partition_name(analysis, key), "where": where})
 
 
-def _condition(column: str, kind: str, key: str, window: Window | None) -> str:
-    """Select a partition's rows; values are compared as the column's own type, so that DuckDB can skip the others."""
-    name = identifier(column)
+def _part(kind: str, key: str, window: Window | None) -> Part:
+    """A partition's rows; values are compared as the column's own type, so that DuckDB can skip the others."""
     if window is None or not kind.startswith(("DATE", "TIMESTAMP")):
-        return f"{name} = try_cast({literal(key)} as {kind})"
+        return Part(f"try_cast({literal(key)} as {kind})")
     zoned = kind == "TIMESTAMP WITH TIME ZONE"
-    start, end = (
+    low, high = (
         f"cast({literal((at if zoned else at.replace(tzinfo=None)).isoformat(sep=' '))} as {kind})" for at in window
     )
-    return f"{name} >= {start} and {name} < {end}"
+    return Part(low, high)
 
 
 def _faults(tables: Mapping[str, pl.DataFrame]) -> set[str]:

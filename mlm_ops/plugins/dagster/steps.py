@@ -18,7 +18,6 @@ from mlm_ops.analyze import (
     model_tables,
     moments_table,
     naming_analysis,
-    run_facts,
 )
 from mlm_ops.database import Connection
 from mlm_ops.errors import StoreError
@@ -38,6 +37,7 @@ from mlm_ops.plugins.dagster.metadata import (
     sem_metadata,
 )
 from mlm_ops.prediction_views import create_prediction_view
+from mlm_ops.provenance import run_facts
 from mlm_ops.side_by_side import side_by_side
 from mlm_ops.sql_text import identifier, literal
 from mlm_ops.store import Run, publish, read_latest, read_staged, stage, stage_anew, write_run
