@@ -48,29 +48,28 @@ class StoredRun:
     tables: Mapping[str, pl.DataFrame]
 
 
-def drift(now: StoredRun, before: StoredRun, against: str, alpha: float) -> pl.DataFrame:
+def drift(now: StoredRun, before: StoredRun, alpha: float) -> pl.DataFrame:
     """Compare two runs, model by model.
 
     Parameters
     ----------
     now, before
         The later run and the earlier one.
-    against
-        What the earlier run is: ``previous`` or ``baseline``.
     alpha
         Level of the flags, for all tests of a model together (Holm).
 
     Returns
     -------
     polars.DataFrame
-        Column ``model`` and those of `DRIFT`; a model that is not in both runs has no rows.
+        Column ``model`` and those of `DRIFT`, where ``against``, what the earlier run is to the later, is null; a model
+        that is not in both runs has no rows.
     """
     made = [pl.DataFrame(schema={"model": pl.String(), **DRIFT})]
     for model, rows_of in _shared_models(now.tables, before.tables):
         ours, theirs = (_of_model(run.tables, model) for run in (now, before))
         rows = _judged(list(rows_of(ours, theirs)), alpha)
-        shared = {"against": against, "reference_run": before.run_id}
-        values = {name: [(shared | row).get(name) for row in rows] for name in DRIFT}
+        values = {name: [row.get(name) for row in rows] for name in DRIFT}
+        values["reference_run"] = [before.run_id] * len(rows)
         made.append(with_model(model, frame(DRIFT, values)))
     return pl.concat(made)
 

@@ -144,23 +144,25 @@ def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str) 
 def _write_drift(connection: Connection, runs: Sequence[Run], history: History) -> None:
     """Compare each finished run with the one of its analysis before it, and with the baseline."""
     finished = finished_runs(connection, RESULTS, [run.analysis for run in runs])
-    pairs = []
+    # by run and the one it is compared with: often the one before is the baseline too
+    pairs: dict[tuple[str, str, str], list[str]] = {}
     for run in runs:
         own = finished[run.analysis]
         if previous := find_previous(own, run.run_id):
-            against = {"previous": previous, "baseline": find_baseline(own, history)}
-            pairs += [
-                (run, name, other) for name, other in against.items() if other is not None and other != run.run_id
-            ]
+            for name, other in (("previous", previous), ("baseline", find_baseline(own, history) or run.run_id)):
+                if other != run.run_id:
+                    pairs.setdefault((run.analysis, run.run_id, other), []).append(name)
     if not pairs:
         return
-    stored = _read_runs(
-        connection, {(run_id, run.analysis) for run, _, other in pairs for run_id in (run.run_id, other)}
-    )
+    wanted = {(run_id, analysis) for analysis, *both in pairs for run_id in both}
+    stored = _read_runs(connection, wanted)
     made = []
-    for run, name, other in pairs:
-        found = drift(stored[run.run_id, run.analysis], stored[other, run.analysis], name, history.alpha)
-        made.append(found.with_columns(pl.lit(run.run_id).alias("run_id"), pl.lit(run.analysis).alias("analysis")))
+    for (analysis, run_id, other), names in pairs.items():
+        found = drift(stored[run_id, analysis], stored[other, analysis], history.alpha)
+        keys = {"run_id": run_id, "analysis": analysis}
+        made += [
+            found.with_columns(pl.lit(v).alias(k) for k, v in (keys | {"against": name}).items()) for name in names
+        ]
     insert_frame(connection, qualified(RESULTS, "drift"), pl.concat(made), RESULT_TABLES["drift"])
 
 

@@ -35,9 +35,7 @@ def data() -> pl.DataFrame:
 
 
 def test_equal_rows_in_any_order_are_no_difference(data):
-    found = parameters_of(
-        drift(stored("b", data.sample(fraction=1, shuffle=True, seed=1)), stored("a", data), "x", 0.05)
-    )
+    found = parameters_of(drift(stored("b", data.sample(fraction=1, shuffle=True, seed=1)), stored("a", data), 0.05))
     assert found.height == 5
     assert found["difference"].abs().max() < 1e-9
     assert found["p_value"].null_count() == found.height
@@ -49,7 +47,7 @@ def test_the_error_is_the_jackknife_of_the_difference(data):
     1% off for coefficients and 10% for variances."""
     data = data.filter(pl.col("g") < 20)
     later = data.filter(pl.col("g") > 4).with_columns(y=pl.col("y") + 0.01 * pl.col("g") * pl.col("x"))
-    found = drift(stored("b", later), stored("a", data), "previous", 0.05)
+    found = drift(stored("b", later), stored("a", data), 0.05)
 
     def difference(without: int | None) -> np.ndarray:
         kept = [frame.filter(pl.col("g") != without) if without is not None else frame for frame in (later, data)]
@@ -68,7 +66,7 @@ def test_the_error_is_the_jackknife_of_the_difference(data):
 
 def test_a_shift_of_a_slope_is_flagged_by_name_and_the_sample_is_counted(data):
     later = data.filter(pl.col("g") != 3).with_columns(y=pl.col("y") + pl.col("x"))
-    found = drift(stored("b", later), stored("a", data), "previous", 0.001)
+    found = drift(stored("b", later), stored("a", data), 0.001)
     flagged = found.filter("flagged")
     assert flagged.select("kind", "term").rows() == [("fixed_effect", "x")]
     assert flagged["difference"][0] == pytest.approx(1, abs=0.05)
@@ -83,20 +81,20 @@ def test_a_shift_of_a_slope_is_flagged_by_name_and_the_sample_is_counted(data):
 
 
 def test_a_sample_that_lost_most_of_its_groups_is_flagged(data):
-    found = drift(stored("b", data.filter(pl.col("g") < 15)), stored("a", data), "previous", 0.001)
+    found = drift(stored("b", data.filter(pl.col("g") < 15)), stored("a", data), 0.001)
     assert found.filter("flagged").select("kind", "term").rows() == [("sample", "rows"), ("sample", "groups")]
 
 
 def test_without_influences_runs_are_taken_as_independent(data):
     formula = "y ~ x"
-    found = parameters_of(drift(stored("b", data[200:], formula), stored("a", data, formula), "previous", 0.05))
+    found = parameters_of(drift(stored("b", data[200:], formula), stored("a", data, formula), 0.05))
     assert set(found["method"]) == {"independent"}
     errors = [fit(formula, frame).fixed_effects["std_error"][1] for frame in (data, data[200:])]
     assert found.filter(pl.col("term") == "x")["std_error"][0] == pytest.approx(np.hypot(*errors), rel=1e-12)
 
 
 def test_a_changed_model_is_said_and_not_tested(data):
-    found = drift(stored("b", data, "y ~ 1 + (1 | g)"), stored("a", data), "previous", 0.05)
+    found = drift(stored("b", data, "y ~ 1 + (1 | g)"), stored("a", data), 0.05)
     assert parameters_of(found).is_empty()
     assert found["note"][0].endswith("it was y ~ x + (1 | g)")
 
@@ -112,7 +110,7 @@ def test_false_alarms_are_as_often_as_stated(overlap):
         fresh = rows(rng, np.arange(20, 60) if overlap.startswith("half") else np.arange(40), u, 8)
         same = before.filter(pl.col("g") >= 20) if overlap.startswith("half") else before.clear()
         now = pl.concat([same, fresh.filter(~pl.col("g").is_in(same["g"].unique().to_list()))])
-        found = drift(stored("b", now), stored("a", before), "previous", 0.05)
+        found = drift(stored("b", now), stored("a", before), 0.05)
         p_values += found.filter(pl.col("kind").is_in(["fixed_effect", "variance"]))["p_value"].to_list()
     share = np.mean(np.array(p_values) < 0.05)
     assert share < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)

@@ -19,8 +19,8 @@ from mlm_ops.sql_text import literal
 from mlm_ops.store import Run, write_runs
 
 Window = tuple[datetime, datetime]
-#: Partitions written in one transaction: a transaction costs as much as a fit, and memory grows with their rows.
-BATCH = 100
+#: Partitions written in one transaction, which costs as much as a fit, and the result rows at which no more wait.
+BATCH, MOST_WAITING = 100, 500_000
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def fit_partitions(
                     run_id=run_id, analysis=one.analysis, started_at=began, finished_at=datetime.now(UTC), **facts
                 )
                 waiting.append((key, run, fitted.tables))
-        if waiting and (len(waiting) == BATCH or position == len(windows)):
+        rows = sum(frame.height for _, _, tables in waiting for frame in tables.values())
+        if waiting and (len(waiting) == BATCH or rows > MOST_WAITING or position == len(windows)):
             write_runs(connection, [(run, tables) for _, run, tables in waiting], analysis.history)
             done.written.extend(key for key, _, _ in waiting)
             waiting.clear()
