@@ -101,14 +101,21 @@ def make_schema(models: Sequence[Model], needs: Needs, survey: Survey, varying: 
 
 def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual) -> ResidualMoments:
     """Moments for one residual structure: a GROUP BY of its own."""
-    sql = render(
-        "residual_moments",
-        **row_arguments(source, needs, moments.schema),
-        precision=expression(residual.precision) if residual.precision else None,
-        stratum=category(residual.strata) if residual.strata else None,
-        time=expression(Column(residual.time)) if residual.time else None,
-    )
-    found: dict[str, NDArray[Any]] = run(source, sql).fetchnumpy()
+    sql = render("residual_moments", **residual_arguments(source, needs, moments.schema, residual))
+    return residual_sums(moments, residual, run(source, sql).fetchnumpy())
+
+
+def residual_arguments(source: Source, needs: Needs, schema: Schema, residual: Residual) -> dict[str, Any]:
+    """Arguments of the macro `residual_moments`."""
+    return row_arguments(source, needs, schema) | {
+        "precision": expression(residual.precision) if residual.precision else None,
+        "stratum": category(residual.strata) if residual.strata else None,
+        "time": expression(Column(residual.time)) if residual.time else None,
+    }
+
+
+def residual_sums(moments: Moments, residual: Residual, found: dict[str, NDArray[Any]]) -> ResidualMoments:
+    """Make the record of what the macro `residual_moments` returned, columns by name."""
     labels = tuple(np.asarray(found[f"u_{k}"]) for k in range(len(moments.schema.keys)))
     units = unit_of(moments, labels) if labels else np.zeros(len(found["n"]), dtype=np.int64)
     return read_residual_moments(residual, found, units, len(moments.schema.monomials))

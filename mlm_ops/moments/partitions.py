@@ -18,8 +18,9 @@ from mlm_ops.moments.collect import make_schema, nested_levels, read_moments, re
 from mlm_ops.moments.moments import Moments, Schema, disagreeing, merge, subtract
 from mlm_ops.moments.parts import Parts
 from mlm_ops.moments.persist import load_moments, transaction, write_moments
+from mlm_ops.moments.residual_parts import ResidualParts
 from mlm_ops.moments.source import Source
-from mlm_ops.moments.survey import Needs, Survey, check_rows, find_needs, take_survey
+from mlm_ops.moments.survey import Needs, Survey, check_rows, check_values, find_needs, take_survey
 
 if TYPE_CHECKING:
     import duckdb
@@ -81,12 +82,12 @@ class Partitions:
         Raises
         ------
         DataError
-            Rows without a partition; residual structures, which do not merge; and what `collect` refuses.
+            Rows without a partition; ar1(), whose sums do not merge; and what `collect` refuses.
         """
-        if any(model.residual != PLAIN for model in self.models):
+        if times := sorted({model.residual.time for model in self.models if model.residual.time}):
             raise DataError(
-                "Moments by partition cannot serve residual structures, whose sums do not merge: rows at a seam belong "
-                "to both sides. Leave out residual and weights, or the partition."
+                f"Moments by partition cannot serve ar1({times[0]}), whose sums do not merge: rows at a seam belong to "
+                "both sides. Leave out ar1(), or the partition."
             )
         self.source.require([self.column])
         needs = find_needs(self.source, self.models, (*self.levels, *self.keys))
@@ -103,15 +104,24 @@ class Partitions:
     def _parts(self) -> Parts:
         return Parts(self.connection, self.table, self.column)
 
+    @property
+    def _residual_parts(self) -> ResidualParts:
+        structures = dict.fromkeys(model.residual for model in self.models if model.residual != PLAIN)
+        return ResidualParts(self._parts.run, self.table, self.column, tuple(structures))
+
     def _serve(self, known: Moments, needs: Needs) -> bool:
         """Whether the parts that are there are the moments that today's models ask for."""
         held = known.schema
+        if held.levels.keys() != set(needs.all_categories):
+            return False
         seen = Survey(0, 0, {}, dict(held.centers), {}, dict(held.levels), _varying(held))
         asked = make_schema(self.models, needs, seen, seen.varying)
-        return (asked.keys, set(asked.constants), set(asked.monomials)) == (
+        structures = self._residual_parts.structures
+        return (asked.keys, set(asked.constants), set(asked.monomials), structures) == (
             held.keys,
             set(held.constants),
             set(held.monomials),
+            tuple(known.residuals),
         )
 
     def _build(self, needs: Needs, why: str | None) -> Refreshed:
@@ -119,6 +129,7 @@ class Partitions:
         check_rows(self.source, self.models, needs, survey)
         facts = self._parts.facts_of(self.source, needs)
         schema, total = self._collect(needs, survey)
+        self._residual_parts.create(self.source, needs, schema)
         self._parts.create_facts()
         self._parts.keep_facts(facts, needs)
         moments = self._keep(read_moments(schema, survey, total))
@@ -142,11 +153,18 @@ class Partitions:
         rows = parts.rows_of(self.source, names)
         facts = parts.facts_of(rows, needs)
         survey = take_survey(rows, needs) if facts else None
-        if survey is not None and (new := _new_levels(schema, survey)):
-            return self._build(needs, new)
+        if survey is not None:
+            try:
+                check_values(self.models, needs, survey)
+            except DataError as error:
+                raise DataError(f"{self.column} {', '.join(names)}: {error}") from error
+            if new := _new_levels(schema, survey):
+                return self._build(needs, new)
         old = parts.read(names, schema)
         total = subtract(known, old) if old.n_units else known
-        parts.exchange(names, rows if survey is not None and survey.n_complete else None, needs, schema)
+        filled = rows if survey is not None and survey.n_complete else None
+        parts.exchange(names, filled, needs, schema)
+        self._residual_parts.exchange(names, filled, needs, schema)
         added = parts.read(names, schema)
         if added.n_units:
             if moved := disagreeing(total, added):
@@ -162,7 +180,8 @@ class Partitions:
         return Refreshed(moments, scanned, dropped, None)
 
     def _keep(self, moments: Moments) -> Moments:
-        found = replace(moments, nested_in=nested_levels(moments, self.levels))
+        nested = replace(moments, nested_in=nested_levels(moments, self.levels))
+        found = replace(nested, residuals=self._residual_parts.totals(nested))
         write_moments(self.connection, found, self.table)
         return found
 

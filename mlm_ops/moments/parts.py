@@ -15,6 +15,7 @@ from mlm_ops.moments.collect import read_moments, row_arguments
 from mlm_ops.moments.moments import Moments, Schema
 from mlm_ops.moments.persist import sibling
 from mlm_ops.moments.render import category, expression, render
+from mlm_ops.moments.residual_parts import by_part
 from mlm_ops.moments.source import Source, first_line, quoted_table
 from mlm_ops.moments.survey import Needs, Survey, key_expression, run
 from mlm_ops.sql_text import identifier, literal
@@ -46,19 +47,19 @@ class Parts:
 
     def create(self, source: Source, needs: Needs, schema: Schema) -> None:
         """Collect every part from the rows, by one GROUP BY."""
-        self._run(f"create or replace table {self._parts} as {self._moments(source, needs, schema)}")
+        self.run(f"create or replace table {self._parts} as {self._moments(source, needs, schema)}")
 
     def exchange(self, names: Sequence[str], rows: Source | None, needs: Needs, schema: Schema) -> None:
         """Take partitions out, and put in those that these rows make up."""
         chosen = ", ".join(map(literal, names))
-        self._run(f"delete from {self._parts} where part in ({chosen})")
-        self._run(f"delete from {self._facts} where part in ({chosen})")
+        self.run(f"delete from {self._parts} where part in ({chosen})")
+        self.run(f"delete from {self._facts} where part in ({chosen})")
         if rows is not None:
-            self._run(f"insert into {self._parts} {self._moments(rows, needs, schema)}")
+            self.run(f"insert into {self._parts} {self._moments(rows, needs, schema)}")
 
     def merged(self, schema: Schema) -> dict[str, NDArray[Any]]:
         """All parts together, columns as the macro `moments` returns them."""
-        found: dict[str, NDArray[Any]] = self._run(_merge(self._parts, schema)).fetchnumpy()
+        found: dict[str, NDArray[Any]] = self.run(_merge(self._parts, schema)).fetchnumpy()
         return found
 
     def read(self, names: Sequence[str], schema: Schema) -> Moments:
@@ -67,7 +68,7 @@ class Parts:
         # one partition has each unit once
         sql = f"from {relation}" if len(names) == 1 else _merge(relation, schema)
         nothing = Survey(0, 0, {}, {}, {}, {}, frozenset())
-        return read_moments(schema, nothing, self._run(sql).fetchnumpy())
+        return read_moments(schema, nothing, self.run(sql).fetchnumpy())
 
     def facts_of(self, source: Source, needs: Needs) -> Facts:
         """Count and fingerprint the partitions of these rows.
@@ -97,7 +98,7 @@ class Parts:
 
     def create_facts(self) -> None:
         """An empty table of facts."""
-        self._run(
+        self.run(
             f"create or replace table {self._facts} "
             "(part varchar primary key, n_rows bigint, missing varchar, fingerprint varchar)"
         )
@@ -116,13 +117,13 @@ class Parts:
 
     def changed(self, facts: Facts) -> tuple[str, ...]:
         """Partitions that are new, changed or gone since their facts were kept."""
-        before = dict(self._run(f"select part, fingerprint from {self._facts}").fetchall())
+        before = dict(self.run(f"select part, fingerprint from {self._facts}").fetchall())
         now = {row["part"]: _print(row) for row in facts}
         return tuple(name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name))
 
     def counts(self) -> tuple[int, dict[str, int]]:
         """Rows of all partitions, and how many of them miss a value, by column."""
-        rows = self._run(f"select n_rows, missing from {self._facts}").fetchall()
+        rows = self.run(f"select n_rows, missing from {self._facts}").fetchall()
         dropped: dict[str, int] = {}
         for _, missing in rows:
             for name, count in json.loads(missing).items():
@@ -154,12 +155,10 @@ class Parts:
                 for i, c in enumerate(schema.constants)
             ],
         )
-        keys = range(len(schema.keys))
-        renamed = ", ".join(["u_0 as part", *(f"u_{k + 1} as u_{k}" for k in keys)])
-        left_out = ", ".join(["u_0", *(f"u_{k + 1}" for k in keys)])
-        return f"select {renamed}, * exclude ({left_out}) from ({sql})"
+        return by_part(sql, len(schema.keys))
 
-    def _run(self, sql: str) -> Any:
+    def run(self, sql: str) -> Any:
+        """Query or write; what goes wrong is said in one sentence."""
         import duckdb
 
         try:

@@ -226,6 +226,32 @@ def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Su
                 f"Column {column!r} holds text ({source.types[column]}), with {size} values."
                 f"{stray} Mend these cells, or recode the column in a view or SELECT."
             )
+    _check_domains(needs, survey)
+    if survey.n_complete == 0:
+        gaps = ", ".join(f"{name} ({count})" for name, count in survey.missing.items() if count)
+        raise DataError(
+            f"No row is complete: each of the {survey.n_rows} rows misses a value. Missing values by column: {gaps}."
+        )
+    _check_sizes(models, survey)
+    outcomes = {m.outcome for m in models}
+    for number, (low, high) in survey.ranges.items():
+        if low == high and number in needs.numbers:
+            role = "The outcome" if number in outcomes else "Column" if isinstance(number, Column) else "The predictor"
+            remedy = "There is nothing to model" if number in outcomes else "Remove it from the formula"
+            raise DataError(f"{role} {label(number)!r} has no variation: every row holds {low:g}. {remedy}.")
+    for column in needs.strata:
+        if len(survey.levels[column]) < 2:
+            raise DataError(f"by({column}) needs two strata or more. Got only {survey.levels[column][0]!r}.")
+
+
+def check_values(models: Sequence[Model], needs: Needs, survey: Survey) -> None:
+    """Refuse rows that cannot be added to others: values out of a function's domain, infinite, or weights of none."""
+    _check_domains(needs, survey)
+    if survey.n_complete:
+        _check_sizes(models, survey)
+
+
+def _check_domains(needs: Needs, survey: Survey) -> None:
     for number in needs.all_numbers:
         own = sum(survey.missing.get(column, 0) for column in columns_of(number))
         undefined = survey.missing[label(number)]
@@ -234,28 +260,17 @@ def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Su
                 f"{label(number)} is undefined in {undefined - own} of {survey.n_rows} rows (a logarithm or root out "
                 "of its domain, or a division by zero). Filter these rows with where, or transform it otherwise."
             )
-    if survey.n_complete == 0:
-        gaps = ", ".join(f"{name} ({count})" for name, count in survey.missing.items() if count)
-        raise DataError(
-            f"No row is complete: each of the {survey.n_rows} rows misses a value. Missing values by column: {gaps}."
-        )
-    outcomes = {m.outcome for m in models}
+
+
+def _check_sizes(models: Sequence[Model], survey: Survey) -> None:
     for number, center in survey.centers.items():
         if not np.isfinite(center):
             raise DataError(
                 f"{label(number)} holds infinite values. Filter these rows with where, or recode them as missing."
             )
-    for number, (low, high) in survey.ranges.items():
-        if low == high and number in needs.numbers:
-            role = "The outcome" if number in outcomes else "Column" if isinstance(number, Column) else "The predictor"
-            remedy = "There is nothing to model" if number in outcomes else "Remove it from the formula"
-            raise DataError(f"{role} {label(number)!r} has no variation: every row holds {low:g}. {remedy}.")
     for precision in (m.residual.precision for m in models if m.residual.precision):
         if survey.ranges[precision][0] <= 0:
             raise DataError(
                 f"Weights and known variances are positive. Got {survey.ranges[precision][0]:g} as the smallest of "
                 f"{label(precision)}; filter these rows with where, or mend the column."
             )
-    for column in needs.strata:
-        if len(survey.levels[column]) < 2:
-            raise DataError(f"by({column}) needs two strata or more. Got only {survey.levels[column][0]!r}.")

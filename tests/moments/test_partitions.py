@@ -152,10 +152,81 @@ def test_rows_without_a_partition(connection: duckdb.DuckDBPyConnection) -> None
         kept(connection).refresh()
 
 
-def test_residual_structures_do_not_merge(connection: duckdb.DuckDBPyConnection) -> None:
-    model = parse_formula("y ~ x + (1 | g)", residual=parse_residual("by(f)", None))
-    with pytest.raises(DataError, match="whose sums do not merge"):
+@pytest.mark.parametrize(
+    ("formula", "residual", "weights"),
+    [
+        ("y ~ x + (x | g)", "by(f)", None),
+        ("y ~ x * w + (1 | g)", None, "z"),
+        ("y ~ within(x) + (1 | g)", "by(f) + fixed(z)", None),
+    ],
+)
+def test_strata_and_weights_add_up(
+    formula: str, residual: str | None, weights: str | None, connection: duckdb.DuckDBPyConnection
+) -> None:
+    connection.execute("alter table t add column z double; update t set z = 1 + abs(sin(i * 7))".replace("i *", "x *"))
+    model = parse_formula(formula, residual=parse_residual(residual, weights))
+    kept(connection, model).refresh()
+    for change in (
+        "update t set y = y * 1.5, z = z + 1 where day = '2026-01-03'",
+        "delete from t where day = '2026-01-02'",
+        "insert into t select g, date '2026-02-01', x + 1, w, f, y, 2 * z from t where g % 7 = 0",
+    ):
+        connection.execute(change)
+        done = kept(connection, model).refresh()
+        assert done.rebuilt is None
+        whole = collect(open_source("t", connection), [model])
+        ours, theirs = (fit_model(model, moments) for moments in (done.moments, whole))
+        # the same sums in another order; the search ends within 1e-9 of the optimum
+        assert ours.result.log_likelihood == pytest.approx(theirs.result.log_likelihood, abs=1e-8)
+        assert ours.fixed_effects["estimate"].to_list() == pytest.approx(
+            theirs.fixed_effects["estimate"].to_list(), rel=1e-8
+        )
+
+
+def test_residual_structures_that_are_kept_are_those_that_are_asked_for(connection: duckdb.DuckDBPyConnection) -> None:
+    kept(connection, parse_formula("y ~ x + (1 | g)")).refresh()
+    by_f = parse_formula("y ~ x + f + (1 | g)", residual=parse_residual("by(f)", None))
+    assert kept(connection, by_f).refresh().rebuilt == "the models ask for other moments"
+    assert kept(connection, by_f).refresh().scanned == ()
+
+
+def test_autocorrelation_does_not_merge(connection: duckdb.DuckDBPyConnection) -> None:
+    model = parse_formula("y ~ x + (1 | g)", residual=parse_residual("ar1(w)", None))
+    with pytest.raises(DataError, match=r"ar1\(w\), whose sums do not merge"):
         kept(connection, model).refresh()
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("'inf'", r"day 2026-02-01: log\(x\) holds infinite values\."),
+        ("-1", r"day 2026-02-01: log\(x\) is undefined in 44 of 44 rows"),
+    ],
+)
+def test_values_that_would_spoil_the_total_are_refused_and_leave_it(
+    value: str, sentence: str, connection: duckdb.DuckDBPyConnection
+) -> None:
+    model = parse_formula("y ~ log(x) + x + (1 | g)")
+    connection.execute("update t set x = 1 + abs(x)")
+    before = kept(connection, model).refresh().moments.checksum
+    connection.execute(f"insert into t select g, date '2026-02-01', {value}, w, f, y from t where g = 1")
+    with pytest.raises(DataError, match=sentence):
+        kept(connection, model).refresh()
+    connection.execute("delete from t where day = '2026-02-01'")
+    assert kept(connection, model).refresh().moments.checksum == before
+
+
+def test_a_group_that_moves_to_another_parent_is_another_unit_as_in_a_rebuild(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    connection.execute("alter table t add column parent varchar; update t set parent = 'p' || g // 6")
+    model = parse_formula("y ~ x + (1 | parent/g)")
+    kept(connection, model).refresh()
+    connection.execute("insert into t select g, date '2026-02-01', x, w, f, y, 'p9' from t where g = 2")
+    done = kept(connection, model).refresh()
+    assert done.scanned == ("2026-02-01",)
+    assert_same(done.moments, connection, model)
+    assert {"p0:2", "p9:2"} <= set(done.moments.units_of(("parent", "g"))[1])
 
 
 def test_hostile_names(connection: duckdb.DuckDBPyConnection) -> None:
