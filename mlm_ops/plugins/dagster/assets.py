@@ -13,11 +13,13 @@ from mlm_ops.analyze import moments_table
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.checks import centered_agrees
-from mlm_ops.plugins.dagster.lineage import centered_lineage
+from mlm_ops.plugins.dagster.lineage import centered_lineage, published_lineage
+from mlm_ops.plugins.dagster.metadata import result_schema
 from mlm_ops.plugins.dagster.model_assets import comparisons_asset, ladder_asset, model_asset, sem_asset
 from mlm_ops.plugins.dagster.partition_fits import partition_fits, require_column, run_start
+from mlm_ops.plugins.dagster.partition_moments import make_partitions
 from mlm_ops.plugins.dagster.plan import Plan, Severity, make_plan
-from mlm_ops.plugins.dagster.results import ANALYSIS, LINEAGE, TABLE, Result
+from mlm_ops.plugins.dagster.results import ANALYSIS, LINEAGE, SCHEMA, TABLE, Result
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 
 
@@ -163,9 +165,15 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
         ],
     )
     def moments(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
-        wanted = None if partitions_def is None else context.partition_keys
         with warehouse.connection() as connection:
-            metadata, checks = steps.make_moments(connection, plan.analysis, wanted)
+            if partitions_def is None:
+                metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
+            else:
+                metadata, checks, others = make_partitions(
+                    connection, plan, partitions_def, context.partition_keys, context.instance
+                )
+                for name in others:
+                    context.log_event(dg.AssetMaterialization(plan.moments, partition=name))
         return Result(metadata=metadata, check_results=plan.judged(checks))
 
     return moments
@@ -186,7 +194,11 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
         kinds={"duckdb"},
         description="The run's tidy tables, written to schema `mlm` in one transaction, and the copy in results.duckdb "
         "that anyone may query: `SELECT model, term, estimate, std_error FROM mlm.latest_fixed_effects`.",
-        metadata={ANALYSIS: plan.analysis.analysis},
+        metadata={
+            ANALYSIS: plan.analysis.analysis,
+            SCHEMA: result_schema("fixed_effects"),
+            LINEAGE: published_lineage(plan.models),
+        },
         check_specs=[
             dg.AssetCheckSpec(
                 "no_drift",

@@ -112,11 +112,16 @@ def _part(kind: str, key: str, window: Window | None) -> Part:
     """A partition's rows; values are compared as the column's own type, so that DuckDB can skip the others."""
     if window is None or not kind.startswith(("DATE", "TIMESTAMP")):
         return Part(f"try_cast({literal(key)} as {kind})")
+    return Part(*window_ends(window, kind))
+
+
+def window_ends(window: Window, kind: str) -> tuple[str, str]:
+    """Start and end as SQL; a column without time zone is read as the clock of the partitions' time zone."""
     zoned = kind == "TIMESTAMP WITH TIME ZONE"
     low, high = (
         f"cast({literal((at if zoned else at.replace(tzinfo=None)).isoformat(sep=' '))} as {kind})" for at in window
     )
-    return Part(low, high)
+    return low, high
 
 
 def _faults(tables: Mapping[str, pl.DataFrame]) -> set[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.language.model import Model, columns_of
 from mlm_ops.moments.centered import centered_columns
+from mlm_ops.moments.moments import Schema
 from mlm_ops.tables import TABLES
 
 
@@ -34,6 +35,30 @@ def centered_lineage(analysis: Analysis, upstream: dg.AssetKey) -> dg.TableColum
         for prefix in ("between", "within")
     }
     return dg.TableColumnLineage(split | {f"center_{column}": _columns(upstream, (column,)) for column in columns})
+
+
+def moments_lineage(schema: Schema, columns: Sequence[str], upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """What each column of the moments is made of: in the table's order, keys, ``n``, means, scatters and constants."""
+    factors = [[name for atom in monomial for name in columns_of(atom)] for monomial in schema.monomials]
+    pairs = [(*first, *second) for i, first in enumerate(factors) for second in factors[: i + 1]]
+    everything = [*schema.keys, *(name for names in factors for name in names)]
+    constants = [columns_of(constant) for constant in schema.constants]
+    read = [*([key] for key in schema.keys), everything]
+    read += [[*names, *schema.keys] for names in (*factors, *pairs, *constants)]
+    return dg.TableColumnLineage(
+        {column: _columns(upstream, dict.fromkeys(names)) for column, names in zip(columns, read, strict=True)}
+    )
+
+
+def published_lineage(models: Sequence[dg.AssetKey]) -> dg.TableColumnLineage:
+    """The published fixed effects are those of every model."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(asset_key=model, column_name=column) for model in models]
+            for column in TABLES["fixed_effects"]
+            if column != "model"
+        }
+    )
 
 
 def _columns(upstream: dg.AssetKey, names: Iterable[str]) -> list[dg.TableColumnDep]:

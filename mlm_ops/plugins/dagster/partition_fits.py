@@ -7,9 +7,11 @@ import dagster as dg
 
 from mlm_ops.errors import AnalysisError, DataError
 from mlm_ops.language.analysis import Analysis
-from mlm_ops.plugins.dagster.fit_partitions import Done, Window, fit_partitions
+from mlm_ops.moments.source import open_source
+from mlm_ops.plugins.dagster.fit_partitions import Done, fit_partitions
 from mlm_ops.plugins.dagster.lineage import fits_lineage
 from mlm_ops.plugins.dagster.metadata import numbers, result_schema
+from mlm_ops.plugins.dagster.partition_keys import check_windows, windows_of
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.results import ANALYSIS, LINEAGE, SCHEMA, Result
 from mlm_ops.plugins.dagster.warehouse import Warehouse
@@ -28,7 +30,11 @@ def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[s
         Which of the two is missing.
     """
     if isinstance(partitions_def, dg.MultiPartitionsDefinition):
-        raise AnalysisError("The partitions have several dimensions; expected one. Make one column of them.")
+        dimensions = ", ".join(dimension.name for dimension in partitions_def.partitions_defs)
+        raise AnalysisError(
+            f"The partitions of {analysis.analysis} have several dimensions. Got {dimensions}; expected one. "
+            "Make one column of them, and its values the partition keys."
+        )
     if fit_by is not None and partitions_def is None:
         raise AnalysisError(f"fit_by needs partitions. Got the column {fit_by!r} alone; give partitions_def too.")
     if fit_by is not None and analysis.partition is not None:
@@ -84,41 +90,38 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         ],
     )
     def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
-        windows = {name: _window(partitions_def, name) for name in context.partition_keys}
+        windows = windows_of(partitions_def, context.partition_keys)
         blocking = tuple(name for name in ("converged", "not_singular") if plan.blocks(name))
         with warehouse.connection() as connection:
+            check_windows(open_source(plan.analysis.data, connection, plan.analysis.where), column, windows)
             done = fit_partitions(
                 connection, plan.analysis, column, windows, context.run.run_id, run_start(context), blocking
             )
             if done.written:
                 publish(connection, warehouse.results)
-        if done.failed:
-            # the step fails, and Dagster would take none of its partitions for made
+        checks = plan.judged(
+            [
+                _over_all("converged", done.unconverged, len(windows), dg.AssetCheckSeverity.ERROR),
+                _over_all("not_singular", done.singular, len(windows), dg.AssetCheckSeverity.WARN),
+            ]
+        )
+        if len(done.written) < len(windows):
+            # the step fails, and Dagster would take none of its partitions for made, or all of them
             for name in done.written:
                 context.log_event(dg.AssetMaterialization(key, partition=name))
-            raise DataError(_failure(plan.analysis, done))
+            for found in checks:
+                context.log_event(_evaluation(key, found, found.check_name in blocking))
+            raise DataError(_failure(plan.analysis, done, list(windows)))
         return Result(
             metadata={
                 "published": dg.MetadataValue.path(warehouse.results),
                 "summary": dg.MetadataValue.text(f"{len(done.written):,} of {len(windows):,} partitions published"),
                 **numbers({"partitions": len(windows), "published_partitions": len(done.written)}),
             },
-            check_results=plan.judged(
-                [
-                    _over_all("converged", done.unconverged, len(windows), dg.AssetCheckSeverity.ERROR),
-                    _over_all("not_singular", done.singular, len(windows), dg.AssetCheckSeverity.WARN),
-                ]
-            ),
+            check_results=checks,
         )
 
     return results
-
-
-def _window(partitions_def: dg.PartitionsDefinition[str], key: str) -> Window | None:
-    if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
-        return None
-    window = partitions_def.time_window_for_partition_key(key)
-    return window.start, window.end
 
 
 def _over_all(name: str, wrong: list[str], total: int, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
@@ -134,12 +137,41 @@ def _over_all(name: str, wrong: list[str], total: int, severity: dg.AssetCheckSe
     )
 
 
-def _failure(analysis: Analysis, done: Done) -> str:
-    named = "\n".join(list(done.failed.values())[:NAMED])
-    return (
-        f"{len(done.failed):,} partitions of {analysis.analysis} could not be fitted: {_some(list(done.failed))}. "
-        f"The other {len(done.written):,} are published.\n{named}"
+def _evaluation(key: dg.AssetKey, found: dg.AssetCheckResult, blocking: bool) -> dg.AssetCheckEvaluation:
+    """A verdict as an event, where there is no result to hand it over with."""
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=str(found.check_name),
+        passed=found.passed,
+        metadata=found.metadata,
+        severity=found.severity,
+        description=found.description,
+        blocking=blocking,
     )
+
+
+def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
+    told = []
+    if done.failed:
+        told.append(
+            f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {_some(list(done.failed))}."
+        )
+    if withheld := [name for name in asked if name not in done.failed and name not in done.written]:
+        why = [
+            f"{check}: {_some(found)}"
+            for check, names in (("converged", done.unconverged), ("not_singular", done.singular))
+            if (found := [name for name in names if name in withheld])
+        ]
+        told.append(
+            f"{_partitions(len(withheld))} of {analysis.analysis} did not pass a check that is an error "
+            f"({'; '.join(why)})."
+        )
+    told.append(f"The other {len(done.written):,} are published.")
+    return "\n".join([" ".join(told), *list(done.failed.values())[:NAMED]])
+
+
+def _partitions(count: int) -> str:
+    return f"{count:,} partition{'s' * (count != 1)}"
 
 
 def _some(names: list[str]) -> str:

@@ -27,6 +27,7 @@ from mlm_ops.moments.centered import centered_columns, create_centered, disagree
 from mlm_ops.moments.persist import load_moments, sibling
 from mlm_ops.moments.source import open_source, quoted_table
 from mlm_ops.plugins.dagster import checks
+from mlm_ops.plugins.dagster.lineage import moments_lineage
 from mlm_ops.plugins.dagster.metadata import (
     Metadata,
     markdown,
@@ -36,12 +37,17 @@ from mlm_ops.plugins.dagster.metadata import (
     result_schema,
     sem_metadata,
 )
+from mlm_ops.plugins.dagster.results import LINEAGE, SCHEMA
 from mlm_ops.prediction_views import create_prediction_view
 from mlm_ops.provenance import run_facts
 from mlm_ops.side_by_side import side_by_side
 from mlm_ops.sql_text import identifier, literal
 from mlm_ops.store import Run, publish, read_latest, read_staged, stage, stage_anew, write_run
 from mlm_ops.tables import TABLES, sem_tables
+
+PARTITIONS_READ = "partitions_read"
+#: Moments of more columns, which grow with the square of the predictors, are not listed one by one.
+MOST_COLUMNS = 300
 
 
 def centered_table(analysis: Analysis) -> str:
@@ -57,7 +63,7 @@ def make_centered(connection: Connection, analysis: Analysis, table: str) -> Met
     rows = _count(connection, source.relation)
     return {
         "dagster/row_count": dg.MetadataValue.int(rows),
-        "dagster/column_schema": dg.MetadataValue.table_schema(relation_schema(source.types)),
+        SCHEMA: dg.MetadataValue.table_schema(relation_schema(source.types)),
         "summary": dg.MetadataValue.text(f"{rows:,} rows in {table}"),
     }
 
@@ -69,7 +75,10 @@ def centered_difference(connection: Connection, analysis: Analysis) -> float:
 
 
 def make_moments(
-    connection: Connection, analysis: Analysis, partitions: Sequence[str] | None = None
+    connection: Connection,
+    analysis: Analysis,
+    partitions: Sequence[str] | None = None,
+    upstream: dg.AssetKey | None = None,
 ) -> tuple[Metadata, list[dg.AssetCheckResult]]:
     """Collect the moments and keep them.
 
@@ -77,6 +86,8 @@ def make_moments(
     ----------
     partitions
         Where the analysis has a partition, those whose rows are read again; None finds the new and changed ones.
+    upstream
+        Key of the asset that the columns come from.
     """
     done = keep_moments(analysis, connection, partitions)
     moments = done.moments
@@ -88,9 +99,15 @@ def make_moments(
         **numbers({"n_rows": moments.n_rows, "n_obs": moments.n_obs, "n_groups": moments.n_units}),
         **numbers({"smallest_group": int(moments.n.min()), "largest_group": int(moments.n.max())}),
     }
+    types = open_source(moments_table(analysis), connection).types
+    if len(types) <= MOST_COLUMNS:
+        metadata[SCHEMA] = dg.MetadataValue.table_schema(relation_schema(types))
+        if upstream is not None:
+            lineage = moments_lineage(moments.schema, list(types), upstream)
+            metadata[LINEAGE] = dg.MetadataValue.column_lineage(lineage)
     if analysis.partition is not None:
         metadata |= {
-            "partitions_read": dg.MetadataValue.json(list(done.scanned)),
+            PARTITIONS_READ: dg.MetadataValue.json(list(done.scanned)),
             "partitions_dropped": dg.MetadataValue.json(list(done.dropped)),
             "rebuilt": dg.MetadataValue.text(done.rebuilt or "no"),
         }
