@@ -70,7 +70,8 @@ def partition_values(
     crowded = next((key for key, values in found.items() if len(values) > MOST_VALUES), None)
     if crowded is not None:
         hours = _is_short(times[crowded])
-        unit = f"date_trunc('hour', {column}) as hour" if hours else f"cast({column} as date) as day"
+        name = identifier(column)
+        unit = f"date_trunc('hour', {name}) as hour" if hours else f"cast({name} as date) as day"
         raise DataError(
             f"The moments of {analysis.analysis} are kept for every value of {column!r}, which has too many. Got "
             f"{len(found[crowded]):,} in the partition {crowded}; expected at most {MOST_VALUES}. Write "
