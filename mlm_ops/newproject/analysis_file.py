@@ -44,7 +44,7 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
         "",
         f"analysis: {name}",
         _comment(f"{guess.n_rows:,} rows; groups: {groups}", "# "),
-        f"data: main.{table}",
+        f"data: {_quoted(table)}",
         f"levels: {_quoted([term(level) for level in guess.levels])}    # lowest first",
         "",
         "models:",

@@ -63,7 +63,9 @@ def create_project(
     roles, kept = _look(data, table, outcome, group)
     path = os.path.relpath(data.resolve(), folder.resolve())
     wanted = Wanted(_plain(data.stem), path, kept, roles)
-    files = dbt_files(wanted) if dbt else dagster_files(wanted, analysis_text(wanted.name, wanted.name, roles))
+    files = (
+        dbt_files(wanted) if dbt else dagster_files(wanted, analysis_text(wanted.name, f"main.{wanted.name}", roles))
+    )
     made = not folder.exists()
     try:
         for name, content in files.items():

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -17,22 +14,7 @@ from mlm_ops.errors import AnalysisError
 from mlm_ops.plugins.dagster import Warehouse
 
 pytestmark = pytest.mark.hosts
-PROJECT = Path(__file__).parent / "dagster_project"
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    root = tmp_path / "shop"
-    shutil.copytree(PROJECT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.syspath_prepend(str(root / "src"))
-    yield root
-    for name in [name for name in sys.modules if name == "shop" or name.startswith("shop.")]:
-        del sys.modules[name]
-
-
-def load() -> dg.Definitions:
-    found = importlib.import_module("shop.definitions").defs
-    return found() if callable(found) else found
+Load = Callable[[], dg.Definitions]
 
 
 def rows(project: Path, sql: str) -> list[tuple[object, ...]]:
@@ -40,7 +22,7 @@ def rows(project: Path, sql: str) -> list[tuple[object, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def test_components_load_run_and_publish(project: Path) -> None:
+def test_components_load_run_and_publish(project: Path, load: Load) -> None:
     defs = load()
     graph = defs.resolve_asset_graph()
     results = graph.get(dg.AssetKey(["schools", "results"]))
@@ -93,7 +75,7 @@ def tick(
     ("old", "new"),
     [("analysis: pupils.yaml", "analysis: ../../../../../secret.yaml"), ("data/shop.duckdb", "../shop.duckdb")],
 )
-def test_paths_stay_in_the_project(project: Path, old: str, new: str) -> None:
+def test_paths_stay_in_the_project(project: Path, load: Load, old: str, new: str) -> None:
     file = project / "src" / "shop" / "defs" / "hsb" / "defs.yaml"
     file.write_text(file.read_text().replace(old, new))
     with pytest.raises(ComponentTreeException) as caught:

@@ -5,59 +5,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import dagster as dg
 import yaml
-
-# the public package has no names for what resolves partitions
-from dagster.components.resolved.core_models import (
-    DailyPartitionsDefinitionModel,
-    HourlyPartitionsDefinitionModel,
-    TimeWindowPartitionsDefinitionModel,
-    WeeklyPartitionsDefinitionModel,
-    resolve_partitions_def,
-)
 
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import Analysis, parse_analysis, read_analysis
 from mlm_ops.moments.files import is_data_file
 from mlm_ops.plugins.dagster.assets import build_analysis_assets
-from mlm_ops.plugins.dagster.plan import Severity
+from mlm_ops.plugins.dagster.partition_models import PartitionsModel, resolve_partitions
+from mlm_ops.plugins.dagster.plan import CHECKS, Severity
+from mlm_ops.plugins.dagster.scaffold import AnalysisScaffolder
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 
 
-class StaticPartitions(dg.Resolvable, dg.Model):
-    """Partitions that are listed; YAML reads 2021 as a number, and a key is a text."""
-
-    type: Literal["static"] = "static"
-    partition_keys: Sequence[str | int]
-
-
-class DynamicPartitions(dg.Resolvable, dg.Model):
-    """Partitions that are added while the project runs."""
-
-    type: Literal["dynamic"]
-    name: str
-
-
-PartitionsModel = (
-    StaticPartitions
-    | DynamicPartitions
-    | HourlyPartitionsDefinitionModel
-    | DailyPartitionsDefinitionModel
-    | WeeklyPartitionsDefinitionModel
-    | TimeWindowPartitionsDefinitionModel
-)
-
-
-def _partitions(context: dg.ResolutionContext, model: Any) -> dg.PartitionsDefinition[str] | None:
-    if model is not None and model.type == "static":
-        return dg.StaticPartitionsDefinition([str(key) for key in model.partition_keys])
-    if model is not None and model.type == "dynamic":
-        return dg.DynamicPartitionsDefinition(name=model.name)
-    return resolve_partitions_def(context, model)
+def _asset_key(_: dg.ResolutionContext, value: str | None) -> dg.AssetKey | None:
+    return None if value is None else dg.AssetKey.from_user_string(value)
 
 
 def _text(_: dg.ResolutionContext, value: str | int | None) -> str | None:
@@ -69,45 +34,103 @@ def _as_written(_: dg.ResolutionContext, value: Any) -> Any:
     return value
 
 
+@dg.scaffold_with(AnalysisScaffolder)
 @dataclass(frozen=True)
 class MultilevelAnalysis(dg.Component, dg.Resolvable):
     """Multilevel models of one table: moments by one pass over the rows, a fit for each model, published results.
 
-    Attributes
-    ----------
-    analysis
-        Path of an analysis file, from the folder of defs.yaml; or the analysis itself, as a text block or a mapping.
-    database
-        DuckDB file with the table, from the project's root; results.duckdb is written beside it. Without it the
-        project supplies a resource ``warehouse``.
-    new_data_sensor
-        Whether a sensor asks for a run when the rows change.
-    allow_outside_project
-        Whether the analysis file, its data file and the database may lie outside the project.
-
-    The others are as in `mlm_ops.plugins.dagster.build_analysis_assets`.
+    Each key is described where it is declared, and does what `mlm_ops.plugins.dagster.build_analysis_assets` says.
     """
 
     analysis: Annotated[
         str | dict[str, Any],
-        dg.Resolver(_as_written, model_field_type=str | dict[Any, Any], inject_before_resolve=False),
+        dg.Resolver(
+            _as_written,
+            model_field_type=str | dict[Any, Any],
+            inject_before_resolve=False,
+            description="Path of an analysis file, from the folder of this file; or the analysis itself, as a text "
+            "block or a mapping.",
+            examples=["analysis.yaml"],
+        ),
     ]
-    database: str | None = None
-    upstream: dg.ResolvedAssetKey | None = None
-    group_name: str | None = None
+    database: Annotated[
+        str | None,
+        dg.Resolver.default(
+            model_field_type=str | None,
+            description="DuckDB file with the table, from the project's root; results.duckdb is written beside it. "
+            "Without it the project supplies a resource `warehouse`.",
+            examples=["data/warehouse.duckdb"],
+        ),
+    ] = None
+    upstream: Annotated[
+        dg.AssetKey | None,
+        dg.Resolver(
+            _asset_key,
+            model_field_type=str | None,
+            description="Key of the asset that makes the table: a dbt model, a load, any other. By default the last "
+            "part of the table's name.",
+            examples=["marts/students"],
+        ),
+    ] = None
+    group_name: Annotated[
+        str | None,
+        dg.Resolver.default(
+            model_field_type=str | None, description="Group of the assets; by default the analysis' name."
+        ),
+    ] = None
     partitions_def: Annotated[
-        dg.PartitionsDefinition[str] | None, dg.Resolver(_partitions, model_field_type=PartitionsModel | None)
+        dg.PartitionsDefinition[str] | None,
+        dg.Resolver(
+            resolve_partitions,
+            model_field_type=PartitionsModel | None,
+            description="Partitions: with fit_by each is fitted alone; else the moments of the analysis' `partition` "
+            "are added up.",
+            examples=[{"type": "daily", "start_date": "2026-01-01"}],
+        ),
     ] = None
-    fit_by: Annotated[str | None, dg.Resolver(_text, model_field_type=str | int | None)] = None
-    severities: dict[str, str] | None = None
+    fit_by: Annotated[
+        str | None,
+        dg.Resolver(
+            _text,
+            model_field_type=str | int | None,
+            description="Column whose values are the partition keys, or lie in their windows of time: each partition "
+            "is fitted alone and published as the analysis `<analysis>[<key>]`.",
+        ),
+    ] = None
+    severities: Annotated[
+        dict[str, str] | None,
+        dg.Resolver.default(
+            description=f"error or warn by name of a check: {', '.join(CHECKS)}.",
+            examples=[{"not_singular": "error"}],
+        ),
+    ] = None
     automation_condition: Annotated[
-        dg.AutomationCondition[Any] | None, dg.Resolver.default(model_field_type=str | None)
+        dg.AutomationCondition[Any] | None,
+        dg.Resolver.default(
+            model_field_type=str | None,
+            description="When the assets are made without being asked for.",
+            examples=["{{ dg.AutomationCondition.eager() }}"],
+        ),
     ] = None
-    freshness_policy: Annotated[dg.FreshnessPolicy | None, dg.Resolver.default(model_field_type=str | None)] = None
-    owners: Sequence[str] | None = None
-    tags: dict[str, str] | None = None
-    new_data_sensor: bool = False
-    allow_outside_project: bool = False
+    freshness_policy: Annotated[
+        dg.FreshnessPolicy | None,
+        dg.Resolver.default(
+            model_field_type=str | None,
+            description="How old the assets may be.",
+            examples=["{{ dg.FreshnessPolicy.time_window(fail_window=datetime.timedelta(hours=36)) }}"],
+        ),
+    ] = None
+    owners: Annotated[Sequence[str] | None, dg.Resolver.default(description="Owners of the assets.")] = None
+    tags: Annotated[dict[str, str] | None, dg.Resolver.default(description="Tags of the assets.")] = None
+    new_data_sensor: Annotated[
+        bool, dg.Resolver.default(description="Whether a sensor asks for a run when the rows change.")
+    ] = False
+    allow_outside_project: Annotated[
+        bool,
+        dg.Resolver.default(
+            description="Whether the analysis file, its data file and the database may lie outside the project."
+        ),
+    ] = False
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Make the assets, checks and the sensor of the analysis.
@@ -115,8 +138,14 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
         Raises
         ------
         AnalysisError
-            The analysis is none, or a path leaves the project.
+            The analysis is none, or a path leaves the project; the file is named.
         """
+        try:
+            return self._build(context)
+        except AnalysisError as error:
+            raise AnalysisError(f"{_file(context)}: {error}") from error
+
+    def _build(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         analysis = self._read(context)
         made = [
             build_analysis_assets(
@@ -165,6 +194,14 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
 def _warehouse(path: Path) -> Warehouse:
     """One resource a file: Dagster takes the same one of several components, but not two that are alike."""
     return Warehouse(directory=str(path.parent), database_file=path.name)
+
+
+def _file(context: dg.ComponentLoadContext) -> str:
+    """The file that holds the component, from the project's root where it lies in it."""
+    folder = context.path
+    found = next((folder / name for name in ("defs.yaml", "defs.yml") if (folder / name).is_file()), folder)
+    root = context.project_root
+    return str(found.relative_to(root) if found.is_relative_to(root) else found)
 
 
 def _severities(given: Mapping[str, str] | None) -> dict[str, Severity]:

@@ -25,3 +25,25 @@ def pupils(warehouse: Warehouse) -> None:
 def nightly() -> dg.RunRequest:
     """All models, at five in the morning."""
     return dg.RunRequest()
+
+
+DAYS = dg.DailyPartitionsDefinition("2026-01-05", end_date="2026-01-12", timezone="Europe/Berlin")
+VISITS = """
+insert into main.visits
+select d.day, i % 12, sin(i * 7.3 + n), sin(i * 7.3 + n) / 2 + 2 * sin((i % 12) * 5.7) + cos(i * 3.1 * n)
+from (select cast(unnest($days) as date) as day) as d, lateral (select day(d.day) as n) as m, range(120) as r(i)
+where i % 12 < $clinics
+"""
+
+
+@dg.asset(key=["marts", "visits"], partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+def visits(context: dg.AssetExecutionContext, warehouse: Warehouse) -> None:
+    """Visits of clinics by day; on the 8th all but one are closed."""
+    open_days = [day for day in context.partition_keys if day != "2026-01-08"]
+    with warehouse.connection() as connection:
+        connection.execute("create table if not exists main.visits (day date, clinic bigint, x double, y double)")
+        connection.execute(
+            "delete from main.visits where day in (select cast(unnest(?) as date))", [context.partition_keys]
+        )
+        for days, clinics in ((open_days, 12), ([*set(context.partition_keys) - set(open_days)], 1)):
+            connection.execute(VISITS, {"days": days, "clinics": clinics})

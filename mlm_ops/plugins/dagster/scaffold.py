@@ -1,0 +1,107 @@
+"""``dg scaffold defs mlm_ops.MultilevelAnalysis NAME``: a defs.yaml and an analysis file to change."""
+
+# Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
+import json
+import re
+from pathlib import Path
+
+import dagster as dg
+from pydantic import BaseModel, Field
+
+from mlm_ops.database import open_database
+from mlm_ops.errors import ProjectError
+from mlm_ops.moments.source import open_source
+from mlm_ops.newproject.analysis_file import analysis_text
+from mlm_ops.newproject.guess import guess
+
+DEFS = """\
+type: {type}
+
+attributes:
+  analysis: analysis.yaml
+{database}
+  # upstream: marts/students    # the asset that makes the table, where its key is not the table's name
+  # automation_condition: "{{{{ dg.AutomationCondition.eager() }}}}"
+  # freshness_policy: "{{{{ dg.FreshnessPolicy.time_window(fail_window=datetime.timedelta(hours=36)) }}}}"
+  # severities: {{not_singular: error}}
+  # new_data_sensor: true
+"""
+DATABASE = "  database: {path}    # from the project's root"
+NO_DATABASE = (
+    "  # database: data/warehouse.duckdb    # from the project's root; without it the project has a `warehouse`"
+)
+ANALYSIS = """\
+# One file is one set of rows; every model below is fitted from the same pass over them.
+#   within(x, g)    x minus the mean of its group g        between(x, g)    the mean of the group
+#   (1 | g)         groups differ in level                 (1 + x | g)      and in the slope of x
+
+analysis: {name}
+data: main.students    # a table, a view, or a SELECT
+levels: school         # lowest first: [classroom, school]
+
+models:
+  empty: score ~ 1 + (1 | school)
+  predictors: score ~ within(hours) + between(hours) + (1 | school)
+
+compare: [empty, predictors]
+"""
+
+
+class ScaffoldParams(BaseModel):
+    """What a first analysis is guessed from; without a database it is an example to change."""
+
+    database: str | None = Field(
+        default=None, description="DuckDB file, from the project's root, whose columns are looked at."
+    )
+    table: str | None = Field(default=None, description="Table in it; needed where it has several.")
+    outcome: str | None = Field(default=None, description="Column of the outcome; guessed otherwise.")
+    group: str | None = Field(default=None, description="Column of the groups; guessed otherwise.")
+
+
+class AnalysisScaffolder(dg.Scaffolder[ScaffoldParams]):
+    """Writes defs.yaml and analysis.yaml."""
+
+    @classmethod
+    def get_scaffold_params(cls) -> type[ScaffoldParams]:
+        """Options of the command."""
+        return ScaffoldParams
+
+    def scaffold(self, request: dg.ScaffoldRequest[ScaffoldParams]) -> None:
+        """Write the files; none is overwritten.
+
+        Raises
+        ------
+        ProjectError
+            An analysis file is there already, or Python is asked for.
+        DataError, StoreError
+            The database cannot be read, or no column serves as group or outcome.
+        """
+        if request.scaffold_format != "yaml" or request.append:
+            raise ProjectError(
+                "A multilevel analysis is written as YAML, in a folder of its own. Leave out the option."
+            )
+        place = request.target_path / "analysis.yaml"
+        if place.exists():
+            raise ProjectError(f"{place} is there already; nothing is overwritten. Choose another name.")
+        name = _plain(request.target_path.name)
+        given = request.params.database
+        text = ANALYSIS.format(name=name) if given is None else _guessed(name, request)
+        told = NO_DATABASE if given is None else DATABASE.format(path=json.dumps(given, ensure_ascii=False))
+        place.write_text(text, encoding="utf-8")
+        defs = DEFS.format(type=request.type_name, database=told)
+        (request.target_path / "defs.yaml").write_text(defs, encoding="utf-8")
+
+
+def _guessed(name: str, request: dg.ScaffoldRequest[ScaffoldParams]) -> str:
+    params = request.params
+    path = (request.project_root or Path()) / str(params.database)
+    connection, table = open_database(path, params.table)
+    with connection:
+        found = guess(open_source(table, connection), params.outcome, params.group)
+    return analysis_text(name, table, found)
+
+
+def _plain(text: str) -> str:
+    """A name that Dagster and SQL take."""
+    word = re.sub(r"\W+", "_", text, flags=re.ASCII)
+    return word if re.match("[A-Za-z_]", word) else f"_{word}"
