@@ -1,0 +1,1 @@
+"""A Dagster project with a dbt project in it, both not ours."""

@@ -1,0 +1,1 @@
+"""Where Dagster looks for definitions."""

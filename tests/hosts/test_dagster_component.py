@@ -1,0 +1,159 @@
+"""The component in defs.yaml: what it refuses in one sentence, what it describes, and what its scaffold writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+from dagster.components.component_scaffolding import scaffold_object
+
+import mlm_ops
+from mlm_ops.errors import ProjectError
+from mlm_ops.language.analysis import read_analysis
+
+pytestmark = pytest.mark.hosts
+Load = Callable[[], dg.Definitions]
+ANALYSIS = "analysis: pupils.yaml"
+
+
+def told(load: Load) -> list[str]:
+    """An error and what it was raised from, each without its picture of the folder."""
+    with pytest.raises(Exception, match="hsb") as caught:
+        load().resolve_asset_graph()
+    error: BaseException | None = caught.value
+    sentences = []
+    while error is not None:
+        sentences.append(str(error))
+        error = error.__cause__
+    return sentences
+
+
+def change(project: Path, old: str, new: str) -> None:
+    file = project / "src" / "shop" / "defs" / "hsb" / "defs.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            ANALYSIS,
+            "analysis: pupilz.yaml",
+            "src/shop/defs/hsb/defs.yaml: Cannot read the analysis file pupilz.yaml: No such file or directory.",
+        ),
+        (
+            "not_singular: error",
+            "not_singular: fatal",
+            "src/shop/defs/hsb/defs.yaml: A severity cannot be set so. "
+            "Got not_singular: fatal; expected error or warn.",
+        ),
+        (
+            "group_name: survey",
+            "fit_by: wave",
+            "src/shop/defs/hsb/defs.yaml: fit_by needs partitions. "
+            "Got the column 'wave' alone; give partitions_def too.",
+        ),
+    ],
+)
+def test_a_bad_value_is_one_sentence_that_names_the_file(
+    project: Path, load: Load, old: str, new: str, sentence: str
+) -> None:
+    change(project, old, new)
+    assert sentence in told(load)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "reason"),
+    [
+        ("group_name: survey", "grp_name: survey", "attributes.grp_name", "Extra inputs are not permitted"),
+        ("new_data_sensor: true", "new_data_sensor: [1]", "attributes.new_data_sensor", "Input should be a valid"),
+        (
+            "group_name: survey",
+            "partitions_def: {type: dailly}",
+            "attributes.partitions_def",
+            "Input tag 'dailly' found using 'type' does not match any of the expected tags: 'static', 'dynamic', "
+            "'hourly', 'daily', 'weekly', 'monthly', 'time_window'",
+        ),
+    ],
+)
+def test_dagster_names_the_file_and_the_key(
+    project: Path, load: Load, old: str, new: str, key: str, reason: str
+) -> None:
+    change(project, old, new)
+    found = next(sentence for sentence in told(load) if "validation error" in sentence)
+    assert key in found
+    assert "src/shop/defs/hsb/defs.yaml:" in found
+    assert reason in found
+
+
+@pytest.mark.parametrize(
+    ("written", "keys"),
+    [
+        (
+            "{type: hourly, start_date: '2026-01-05-00:00', end_date: '2026-01-05-02:00'}",
+            ["2026-01-05-00:00", "2026-01-05-01:00"],
+        ),
+        ("{type: daily, start_date: 2026-01-05, end_date: 2026-01-07}", ["2026-01-05", "2026-01-06"]),
+        ("{type: weekly, start_date: 2026-01-05, end_date: 2026-01-19, day_offset: 1}", ["2026-01-05", "2026-01-12"]),
+        ("{type: monthly, start_date: 2026-01-01, end_date: 2026-03-01}", ["2026-01-01", "2026-02-01"]),
+        (
+            "{type: time_window, start_date: 2025-01-01, end_date: 2026-01-01, fmt: '%Y-%m-%d', "
+            "cron_schedule: 0 0 1 */6 *}",
+            ["2025-01-01", "2025-07-01"],
+        ),
+        ("{type: static, partition_keys: [2026, north]}", ["2026", "north"]),
+    ],
+)
+def test_partitions_are_written_in_yaml(project: Path, load: Load, written: str, keys: list[str]) -> None:
+    change(project, "group_name: survey", f"partitions_def: {written}\n  fit_by: wave")
+    node = load().resolve_asset_graph().get(dg.AssetKey(["schools", "results"]))
+    assert node.partitions_def is not None
+    assert list(node.partitions_def.get_partition_keys()) == keys
+
+
+def test_every_key_of_the_component_is_described() -> None:
+    (point,) = [p for p in entry_points(group="dagster_dg_cli.registry_modules") if p.name == "mlm_ops"]
+    assert point.load().MultilevelAnalysis is mlm_ops.MultilevelAnalysis
+    schema = mlm_ops.MultilevelAnalysis.get_model_cls().model_json_schema()
+    assert schema["required"] == ["analysis"]
+    assert [name for name, key in schema["properties"].items() if not key.get("description")] == []
+    assert str(mlm_ops.MultilevelAnalysis.__doc__).startswith("Multilevel models of one table")
+
+
+def scaffold(project: Path, name: str, params: str = "{}") -> Path:
+    place = project / "src" / "shop" / "defs" / name
+    scaffold_object(place, "mlm_ops.MultilevelAnalysis", params, "yaml", project)
+    return place
+
+
+def test_a_scaffold_with_a_table_is_an_analysis_that_runs(project: Path, load: Load) -> None:
+    (project / "data").mkdir()
+    with duckdb.connect(str(project / "data" / "shop.duckdb")) as connection:
+        connection.execute(
+            "create table students as select i % 30 as school, sin(i * 7.3) as hours, "
+            "sin(i * 7.3) / 2 + 2 * sin((i % 30) * 5.7) + cos(i * 3.1) as score from range(1200) as r(i)"
+        )
+    place = scaffold(project, "exams", '{"database": "data/shop.duckdb", "table": "students"}')
+    analysis = read_analysis(place / "analysis.yaml")
+    assert (
+        analysis.models["predictors"].formula == "score ~ within(hours, school) + between(hours, school) + (1 | school)"
+    )
+    job = dg.define_asset_job("exams_job", selection=dg.AssetSelection.groups("exams"))
+    whole = dg.Definitions.merge(load(), dg.Definitions(jobs=[job])).resolve_job_def("exams_job")
+    assert whole.execute_in_process().success
+    with duckdb.connect(str(project / "data" / "results.duckdb"), read_only=True) as connection:
+        assert connection.execute("select distinct analysis from mlm.latest_fixed_effects").fetchall() == [("exams",)]
+    with pytest.raises(ProjectError, match="nothing is overwritten"):
+        scaffold(project, "exams")
+
+
+def test_a_scaffold_without_a_table_is_an_example_that_loads(project: Path, load: Load) -> None:
+    place = scaffold(project, "first-try")
+    assert read_analysis(place / "analysis.yaml").analysis == "first_try"
+    keys = load().resolve_asset_graph().materializable_asset_keys
+    assert dg.AssetKey(["first_try", "results"]) in keys

@@ -1,0 +1,56 @@
+"""A dbt model and an analysis of it in one Dagster project: one graph, one job, one database."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from mlm_ops.fitting import fit
+
+pytestmark = pytest.mark.hosts
+PROJECT = Path(__file__).parent / "dbt_and_dagster"
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    root = tmp_path / "lake"
+    shutil.copytree(PROJECT, root, ignore=shutil.ignore_patterns("__pycache__", "target", "logs"))
+    (root / "data").mkdir()
+    monkeypatch.syspath_prepend(str(root / "src"))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    # dagster-dbt runs a copy of the dbt project, from which a relative path would lead elsewhere
+    monkeypatch.setenv("LAKE", str(root / "data" / "lake.duckdb"))
+    # as under `dagster dev`, where the dbt project is parsed when it is loaded
+    monkeypatch.setenv("DAGSTER_IS_DEV_CLI", "1")
+    yield root
+    for name in [name for name in sys.modules if name == "lake" or name.startswith("lake.")]:
+        del sys.modules[name]
+
+
+def test_a_dbt_model_and_its_analysis_are_one_job(lake: Path) -> None:
+    defs = importlib.import_module("lake.definitions").defs()
+    model, moments = dg.AssetKey(["marts", "students"]), dg.AssetKey(["scores", "moments"])
+    graph = defs.resolve_asset_graph()
+    assert graph.get(moments).parent_keys == {model}
+    assert graph.get(model).is_materializable
+    job = dg.define_asset_job("whole", selection=dg.AssetSelection.groups("scores").upstream())
+    with dg.DagsterInstance.ephemeral() as instance:
+        whole = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("whole")
+        result = whole.execute_in_process(instance=instance)
+    made = [event.asset_key for event in result.get_asset_materialization_events()]
+    assert (made[0], made[-1]) == (model, dg.AssetKey(["scores", "results"]))
+    with duckdb.connect(str(lake / "data" / "lake.duckdb"), read_only=True) as connection:
+        rows = connection.sql("from main_marts.students").pl()
+    with duckdb.connect(str(lake / "data" / "results.duckdb"), read_only=True) as connection:
+        found = connection.execute("select estimate from mlm.latest_fixed_effects where term = 'hours'").fetchall()
+    alone = fit("score ~ hours + (1 | school)", rows).fixed_effects.filter(term="hours")["estimate"].item()
+    # the same search from the same sums
+    assert found == [(pytest.approx(alone, rel=1e-9),)]
