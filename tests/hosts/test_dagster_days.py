@@ -95,9 +95,18 @@ def test_a_thousand_days_ask_for_the_models_once(load: Load) -> None:
         assert ticks.tick() == {}
 
 
-def test_one_pass_goes_down_to_the_results(load: Load) -> None:
+@pytest.mark.parametrize("condition", ["eager()", "on_cron('0 6 * * *')"])
+def test_one_pass_goes_down_to_the_results(condition: str, project: Path, load: Load) -> None:
+    file = project / "src" / "shop" / "defs" / "hsb" / "defs.yaml"
+    file.write_text(file.read_text().replace("eager()", condition))
     with dg.DagsterInstance.ephemeral() as instance:
         ticks = Ticks(load(), instance)
+        if "cron" in condition:
+            ticks.made(dg.AssetKey(["marts", "pupils"]), None)
+            assert ticks.tick() == {}
+            # at six the assets wait for a table that is newer than six
+            ticks.now = NOW + timedelta(hours=6, minutes=1)
+            assert ticks.tick() == {}
         ticks.made(dg.AssetKey(["marts", "pupils"]), None)
         everything = [["centered"], ["moments"], ["models", "anova"], ["models", "slope"], ["comparisons"], ["results"]]
         assert ticks.tick() == paths(*(["schools", *path] for path in everything))

@@ -11,7 +11,7 @@ import pytest
 from mlm_ops.errors import AnalysisError
 from mlm_ops.fitting import fit
 from mlm_ops.language.analysis import Analysis, parse_analysis
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
 from mlm_ops.plugins.dagster.lineage import model_lineage
 from mlm_ops.store import read_latest
 
@@ -85,6 +85,31 @@ def test_what_does_not_go_together_is_refused(options: dict[str, object], messag
 def test_lineage_names_the_columns_that_a_model_reads() -> None:
     lineage = model_lineage(parse_analysis(WAVES), "slope", dg.AssetKey("pupils"))
     assert {dep.column_name for dep in lineage.deps_by_column["estimate"]} == {"y", "x", "school"}
+
+
+def test_columns_of_moments_and_results_are_told_with_where_they_come_from(
+    rows: pl.DataFrame, warehouse: Warehouse
+) -> None:
+    analysis = parse_analysis(WAVES)
+    with warehouse.connection() as connection:
+        metadata, _ = steps.make_moments(connection, analysis, None, dg.AssetKey("pupils"))
+        names = [name for name, *_ in connection.execute("describe main.waves_moments").fetchall()]
+    schema, lineage = metadata["dagster/column_schema"].value, metadata["dagster/column_lineage"].value
+    assert isinstance(schema, dg.TableSchema)
+    assert isinstance(lineage, dg.TableColumnLineage)
+    assert [column.name for column in schema.columns] == names == list(lineage.deps_by_column)
+    read = {name: {dep.column_name for dep in deps} for name, deps in lineage.deps_by_column.items()}
+    assert read["school"] == {"school"}
+    assert read["n"] == {"school", "x", "y"}
+    assert read["mean_x"] == read["scatter_x_x"] == {"school", "x"}
+    assert [read[name] for name in names if name in ("scatter_x_y", "scatter_y_x")] == [{"school", "x", "y"}]
+    graph = dg.Definitions.merge(
+        dg.Definitions(resources={"warehouse": warehouse}), build_analysis_assets(analysis)
+    ).resolve_asset_graph()
+    told = graph.get(dg.AssetKey(["waves", "results"])).metadata
+    assert told["dagster/column_schema"].columns[0].name == "run_id"
+    (source,) = told["dagster/column_lineage"].deps_by_column["estimate"]
+    assert (source.asset_key, source.column_name) == (dg.AssetKey(["waves", "models", "slope"]), "estimate")
 
 
 def test_severities_decide_what_stops() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 
-from mlm_ops.language.analysis import parse_analysis
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, checks
+from mlm_ops.analyze import AnalysisResult
+from mlm_ops.language.analysis import Analysis, parse_analysis
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, checks, fit_partitions
 from mlm_ops.plugins.dagster.plan import CHECKS
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -74,18 +76,16 @@ def test_warnings_are_shown_and_stop_nothing(warehouse: Warehouse, monkeypatch: 
 def test_a_partition_that_fails_a_check_is_withheld_alone(
     severity: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlm_ops.plugins.dagster import fit_partitions as module
+    real = fit_partitions.fit_collected
 
-    real = module.fit_analysis
-
-    def singular_in_wave_1(analysis, connection):  # type: ignore[no-untyped-def]
-        fitted = real(analysis, connection)
+    def singular_in_wave_1(analysis: Analysis, *arguments: Any) -> AnalysisResult:
+        fitted = real(analysis, *arguments)
         if not analysis.analysis.endswith("[1]"):
             return fitted
         statistics = fitted.tables["fit_statistics"].with_columns(singular=True)
         return replace(fitted, tables=fitted.tables | {"fit_statistics": statistics})
 
-    monkeypatch.setattr(module, "fit_analysis", singular_in_wave_1)
+    monkeypatch.setattr(fit_partitions, "fit_collected", singular_in_wave_1)
     waves = dg.StaticPartitionsDefinition(["0", "1", "2"])
     text = TEXT.replace(", diagnostics: [m]", "")
     made = build_analysis_assets(
