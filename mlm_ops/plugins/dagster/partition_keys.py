@@ -12,6 +12,7 @@ from mlm_ops.database import Connection
 from mlm_ops.errors import DataError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.moments.persist import sibling
+from mlm_ops.moments.render import render
 from mlm_ops.moments.source import Source, listed, open_source, quoted_table
 from mlm_ops.plugins.dagster.fit_partitions import Window, window_ends
 from mlm_ops.sql_text import identifier, literal
@@ -101,15 +102,19 @@ def _canonical(connection: Connection, analysis: Analysis, kind: str, keys: list
 
 
 def _in_windows(connection: Connection, analysis: Analysis, source: Source, times: Mapping[str, Window]) -> str:
-    column, kind = identifier(str(analysis.partition)), source.types[str(analysis.partition)]
+    kind = source.types[str(analysis.partition)]
     facts = quoted_table(sibling(moments_table(analysis), "partitions"))
-    held = f"select distinct {column} as value, cast({column} as varchar) as part from {source.relation}"
-    if _is_there(connection, facts):
-        held += f" union select try_cast(part as {kind}), part from {facts}"
-    rows = ", ".join(f"({literal(key)}, {', '.join(window_ends(window, kind))})" for key, window in times.items())
-    return (
-        f"with held as ({held}), windows (key, first, past) as (values {rows}) "
-        "select key, part from held join windows on value >= first and value < past order by value"
+    kept = f"select try_cast(part as {kind}), part from {facts}" if _is_there(connection, facts) else None
+    first, past = min(start for start, _ in times.values()), max(end for _, end in times.values())
+    low, high = window_ends((first, past), kind)
+    return render(
+        "values_in_windows",
+        relation=source.relation,
+        column=identifier(str(analysis.partition)),
+        kept=kept,
+        windows=[[literal(key), *window_ends(window, kind)] for key, window in times.items()],
+        first=low,
+        past=high,
     )
 
 
