@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +27,10 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (root / "data").mkdir()
     monkeypatch.syspath_prepend(str(root / "src"))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    # dagster-dbt runs a copy of the dbt project, from which a relative path would lead elsewhere
+    # under `dagster dev` dagster-dbt runs a copy of the dbt project, from which a relative path would lead elsewhere
     monkeypatch.setenv("LAKE", str(root / "data" / "lake.duckdb"))
-    # as under `dagster dev`, where the dbt project is parsed when it is loaded
-    monkeypatch.setenv("DAGSTER_IS_DEV_CLI", "1")
+    # as before a deployment: elsewhere than under `dagster dev` the project's manifest is taken as it is
+    subprocess.run(["dbt", "parse", "--quiet"], cwd=root / "dbt", check=True)
     yield root
     for name in [name for name in sys.modules if name == "lake" or name.startswith("lake.")]:
         del sys.modules[name]
