@@ -208,6 +208,9 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument(
         "--database", type=Path, metavar="DB", help="for an analysis file: read the data there and write schema mlm"
     )
+    fitting.add_argument(
+        "--allow-files", action="store_true", help="let the analysis file read files outside its project, in any SQL"
+    )
     fitting.set_defaults(command=fit)
     showing = commands.add_parser("show", help="print the latest results")
     showing.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")

@@ -20,6 +20,8 @@ def fit_formula(options: Namespace) -> int:
             "A formula is fitted to one data file, and --database is for analysis files. Write: "
             f"{command('fit', shlex.quote(options.what), shlex.quote(short_path(options.database)), table='NAME')}"
         )
+    if options.allow_files:
+        raise MlmError("--allow-files is for analysis files; the data file of a formula is named on the command line.")
     if options.data is None:
         raise MlmError(f"A formula is fitted to one data file: mlm fit {shlex.quote(options.what)} data.csv")
     from mlm_ops.fitting import fit
@@ -53,7 +55,7 @@ def fit_analysis_file(options: Namespace, tell: Callable[[str], None]) -> int:
         )
     from mlm_ops.language.analysis import read_analysis
 
-    analysis = read_analysis(options.what)
+    analysis = read_analysis(options.what, allow_files=options.allow_files)
     if not options.database.exists():
         raise StoreError(
             f"There is no database at {options.database}. Name the DuckDB file that holds {analysis.data}."

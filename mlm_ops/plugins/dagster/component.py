@@ -21,6 +21,7 @@ from dagster.components.resolved.core_models import (
 
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import Analysis, parse_analysis, read_analysis
+from mlm_ops.language.reach import Reach
 from mlm_ops.moments.files import is_data_file
 from mlm_ops.plugins.dagster.assets import build_analysis_assets
 from mlm_ops.plugins.dagster.plan import Severity
@@ -83,7 +84,8 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
     new_data_sensor
         Whether a sensor asks for a run when the rows change.
     allow_outside_project
-        Whether the analysis file, its data file and the database may lie outside the project.
+        Whether the analysis file and the database may lie outside the project, and ``data`` and ``where`` of the
+        analysis read what DuckDB can; otherwise they read tables, views and data files of the project.
 
     The others are as in `mlm_ops.plugins.dagster.build_analysis_assets`.
     """
@@ -146,8 +148,9 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
         else:
             text = self.analysis if isinstance(self.analysis, str) else yaml.safe_dump(_texts(self.analysis))
             analysis = parse_analysis(text)
+        analysis = analysis.reaching(Reach((context.project_root, context.path), self.allow_outside_project))
         if is_data_file(analysis.data):
-            self._inside(context, context.project_root / analysis.data)
+            analysis.reach.place(analysis.data)
         return analysis
 
     def _inside(self, context: dg.ComponentLoadContext, path: Path) -> Path:
