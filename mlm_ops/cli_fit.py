@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlm_ops.command_line import command, short_path
 from mlm_ops.errors import DataError, MlmError, StoreError
+from mlm_ops.visible import visible
 
 
 def fit_formula(options: Namespace) -> int:
@@ -36,11 +37,11 @@ def fit_formula(options: Namespace) -> int:
 
         connection, table = open_database(path, options.table)
         with connection:
-            print(fitted(table, connection=connection))
+            print(visible(str(fitted(table, connection=connection))))
         return 0
     if options.table is not None:
         raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
-    print(fitted(path))
+    print(visible(str(fitted(path))))
     return 0
 
 
@@ -89,5 +90,5 @@ def fit_analysis_file(options: Namespace, tell: Callable[[str], None]) -> int:
     print_head(target, asdict(record))
     show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
     read = command("show", database=options.database, analysis=analysis.analysis)
-    print(f"Written to schema mlm of {options.database}. Read it with: {read}")
+    print(visible(f"Written to schema mlm of {options.database}. Read it with: {read}"))
     return 0

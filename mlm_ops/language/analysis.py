@@ -39,7 +39,7 @@ from mlm_ops.language.structural.model import SemModel
 from mlm_ops.language.structural.parameters import moments_model, parameter_table
 from mlm_ops.language.structural.ready import written_out
 from mlm_ops.language.structural.syntax import parse_sem
-from mlm_ops.language.yaml_mapping import parse_mapping
+from mlm_ops.language.yaml_mapping import MOST_CHARACTERS, parse_mapping
 
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
@@ -278,7 +278,8 @@ def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_fi
     path = Path(path)
     shown = shown or path
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unreadable")
         raise AnalysisError(f"Cannot read the analysis file {shown}: {reason}.") from error
