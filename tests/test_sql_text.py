@@ -20,7 +20,7 @@ WITHOUT_SQL = {"language", "effect_sizes", "structural", "estimation"}
 #: What returns SQL that is quoted already.
 QUOTING = {
     *("identifier", "literal", "qualified", "quoted_table", "category", "expression", "key_expression", "render"),
-    *("named_relation", "condition", "_is_text", "_ours", "_raw", "_moments", "_merge", "len"),
+    *("named_relation", "condition", "_is_text", "_ours", "_raw", "_moments", "_merge", "_sums", "len"),
 }
 #: Pieces that hold what was quoted before, or is ours. A new piece is quoted where it stands, or gets its reason here.
 EVERYWHERE = {
@@ -53,9 +53,12 @@ REASONS = {
     "mlm_ops/moments/parts.py": {
         "chosen": "literals",
         "values": "literals",
+    },
+    "mlm_ops/moments/residual_parts.py": {
         "renamed": "aliases of ours",
         "left_out": "aliases of ours",
         "sql": "a rendered query",
+        "name": "a quoted table",
     },
     "mlm_ops/moments/render.py": {
         "argument": "a rendered expression",
@@ -92,6 +95,7 @@ REASONS = {
     },
     "mlm_ops/prediction_views.py": {"sql": "a rendered query"},
     "mlm_ops/report_sem.py": {"beside": "a sentence, no SQL"},
+    "mlm_ops/retention.py": {"', '.join(victims)": "pairs of literals"},
     "mlm_ops/sql_tables.py": {
         "table": "a qualified name",
         "typed[column]": "a quoted name and a type of ours",
@@ -100,7 +104,7 @@ REASONS = {
     "mlm_ops/store.py": {
         "written": "literals",
         "target": "a constant",
-        "where": "a condition with literals",
+        "chosen": "literals",
     },
 }
 
@@ -131,8 +135,12 @@ def test_the_check_finds_a_name_that_is_not_quoted() -> None:
 
 
 def test_columns_in_macros_are_quoted() -> None:
-    """A bare column's name never stands in the SQL of a macro; what these two hold was quoted before."""
-    quoted_before = {"has_value.sql": "{{ name }}", "partition_facts.sql": "{{ partition }}"}
+    """A bare column's name never stands in the SQL of a macro; what these hold was quoted before."""
+    quoted_before = {
+        "has_value.sql": "{{ name }}",
+        "partition_facts.sql": "{{ partition }}",
+        "rows_in_parts.sql": "{{ columns |",
+    }
     bare = re.compile(r"\{\{-?\s*(column|columns|name|group|of|key|partition)\s*(\||\}\}|-\}\})")
     faults = {
         path.name: found.group()
