@@ -193,12 +193,13 @@ def _sql_function(world: World) -> None:
 def _fits_by_partition(world: World) -> None:
     """The column of the partitions has the name, and so have their keys: texts that end with a drop, or a quote."""
     keys = _plain()["k"].unique().to_list()
+    # a copy before anything is compiled, as copies share what is
+    alone = world.analysis.model_copy(update={"models": {"m": ModelSpec(formula=_grouped(world))}})
     done = fit_partitions(
         world.connection, world.analysis, world.column("k"), dict.fromkeys(keys), "run", 0.0, blocking=()
     )
     assert done.written == []
     assert set(done.failed) == set(keys)  # within a partition k has no variation
-    alone = world.analysis.model_copy(update={"models": {"m": ModelSpec(formula=_grouped(world))}})
     done = fit_partitions(world.connection, alone, world.column("k"), dict.fromkeys(keys), "run", 0.0, blocking=())
     assert sorted(done.written) == sorted(keys)
     stored = world.connection.execute("select analysis, n_obs from mlm.runs").fetchall()

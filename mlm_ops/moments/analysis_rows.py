@@ -39,7 +39,7 @@ def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Sour
         return open_source(data, connection, where)
     # beside a file stands no table, also where the database has one of the name
     tables = _no_table if isinstance(data, Path) else partial(is_table, connection)
-    if isinstance(data, str) and not TABLE.fullmatch(data):
+    if isinstance(data, str):
         check_length(data, "data")
         check_select(f"select * from {named_relation(data)[0]}", "data", reach, tables)
     if where is not None:
