@@ -18,11 +18,12 @@ from mlm_ops.inference.comparison import Comparison, compare, same_fixed_part
 from mlm_ops.ladder import Ladder, climb
 from mlm_ops.language.notation.formula_text import formula_text
 from mlm_ops.language.strategy import WARNING
+from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.partitions import Partitions, Refreshed
 from mlm_ops.moments.persist import save_moments
-from mlm_ops.moments.source import Source, open_source
+from mlm_ops.moments.source import Source
 from mlm_ops.moments.survey import check_rows, find_needs, take_survey
 from mlm_ops.sql_text import identifier
 from mlm_ops.tables.suppression import suppress
@@ -63,7 +64,7 @@ class AnalysisResult:
 def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Moments:
     """Scan an analysis' rows, once for all its models."""
     with naming_analysis(analysis, connection):
-        source = open_source(analysis.data, connection, analysis.where)
+        source = open_rows(analysis, connection)
         return collect(source, analysis.scanned, analysis.level_columns, analysis.keys)
 
 
@@ -88,7 +89,7 @@ def keep_moments(
         save_moments(connection, moments, moments_table(analysis))
         return Refreshed(moments, (), (), None)
     with naming_analysis(analysis, connection):
-        source = open_source(analysis.data, connection, analysis.where)
+        source = open_rows(analysis, connection)
         kept = Partitions(
             connection,
             moments_table(analysis),
@@ -116,7 +117,7 @@ def model_tables(
     drawn = tables.fit_tables(name, fitted, tables.FIT_TABLES)
     with _naming(f"analysis {analysis.analysis}, model {name}"):
         if name in analysis.diagnostics:
-            rows = open_source(analysis.data, connection, analysis.where)
+            rows = open_rows(analysis, connection)
             found = tables.diagnostics(fitted, rows)
             drawn["diagnostics"] = tables.with_model(name, found)
         asked = tables.answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
@@ -151,7 +152,7 @@ def naming_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -
 def _faults_by_model(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
     """What is wrong with the rows for each model alone: the models by fault."""
     try:
-        source = open_source(analysis.data, connection, analysis.where)
+        source = open_rows(analysis, connection)
     except MlmError:
         return {}
     found: dict[str, list[str]] = {}

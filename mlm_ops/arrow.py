@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from mlm_ops.errors import DataError
+
 
 class ArrowStream:
     """A frame that offers nothing but ``__arrow_c_stream__``, so that DuckDB does not go looking for pyarrow.
@@ -16,6 +18,9 @@ class ArrowStream:
     """
 
     def __init__(self, frame: pl.DataFrame) -> None:
+        # an Arrow name ends at a NUL, and polars would end the process
+        if wrong := [name for name in frame.columns if "\0" in name]:
+            raise DataError(f"A column has a NUL in its name. Got {wrong[0]!r}; rename it.")
         self._frame = frame
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:

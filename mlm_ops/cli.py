@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from mlm_ops.command_line import command, short_path
 from mlm_ops.errors import MlmError, StoreError
+from mlm_ops.visible import visible
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
@@ -145,9 +146,8 @@ def init(options: argparse.Namespace) -> int:
         group=options.group,
         dbt=options.dbt,
     )
-    print(
-        f"Guessed: {made.outcome} is the outcome, in groups of {', '.join(made.levels)}. Written to {options.folder}."
-    )
+    guessed = f"Guessed: {made.outcome} is the outcome, in groups of {', '.join(made.levels)}."
+    print(f"{visible(guessed)} Written to {options.folder}.")
     print(f"Now: cd {shlex.quote(str(options.folder))} && {'dbt build' if options.dbt else 'mlm run'}")
     return 0
 
@@ -174,7 +174,7 @@ def _require_folder(folder: Path) -> None:
 
 
 def _tell(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+    print(visible(sentence), file=sys.stderr, flush=True)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -207,6 +207,9 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument("--df", choices=("satterthwaite", "kenward-roger", "none"), help="default: satterthwaite")
     fitting.add_argument(
         "--database", type=Path, metavar="DB", help="for an analysis file: read the data there and write schema mlm"
+    )
+    fitting.add_argument(
+        "--allow-files", action="store_true", help="let the analysis file read files outside its project, in any SQL"
     )
     fitting.set_defaults(command=fit)
     showing = commands.add_parser("show", help="print the latest results")

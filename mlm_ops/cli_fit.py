@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlm_ops.command_line import command, short_path
 from mlm_ops.errors import DataError, MlmError, StoreError
+from mlm_ops.visible import visible
 
 
 def fit_formula(options: Namespace) -> int:
@@ -20,6 +21,8 @@ def fit_formula(options: Namespace) -> int:
             "A formula is fitted to one data file, and --database is for analysis files. Write: "
             f"{command('fit', shlex.quote(options.what), shlex.quote(short_path(options.database)), table='NAME')}"
         )
+    if options.allow_files:
+        raise MlmError("--allow-files is for analysis files; the data file of a formula is named on the command line.")
     if options.data is None:
         raise MlmError(f"A formula is fitted to one data file: mlm fit {shlex.quote(options.what)} data.csv")
     from mlm_ops.fitting import fit
@@ -34,11 +37,11 @@ def fit_formula(options: Namespace) -> int:
 
         connection, table = open_database(path, options.table)
         with connection:
-            print(fitted(table, connection=connection))
+            print(visible(str(fitted(table, connection=connection))))
         return 0
     if options.table is not None:
         raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
-    print(fitted(path))
+    print(visible(str(fitted(path))))
     return 0
 
 
@@ -53,7 +56,7 @@ def fit_analysis_file(options: Namespace, tell: Callable[[str], None]) -> int:
         )
     from mlm_ops.language.analysis import read_analysis
 
-    analysis = read_analysis(options.what)
+    analysis = read_analysis(options.what, allow_files=options.allow_files)
     if not options.database.exists():
         raise StoreError(
             f"There is no database at {options.database}. Name the DuckDB file that holds {analysis.data}."
@@ -87,5 +90,5 @@ def fit_analysis_file(options: Namespace, tell: Callable[[str], None]) -> int:
     print_head(target, asdict(record))
     show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
     read = command("show", database=options.database, analysis=analysis.analysis)
-    print(f"Written to schema mlm of {options.database}. Read it with: {read}")
+    print(visible(f"Written to schema mlm of {options.database}. Read it with: {read}"))
     return 0

@@ -19,6 +19,7 @@ from mlm_ops.language.notation.numbers import number
 from mlm_ops.language.strategy import WARNING
 from mlm_ops.report import p_value
 from mlm_ops.tables.footnotes import ABOUT, footnotes
+from mlm_ops.visible import REPLACEMENT, UNSEEN, visible
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
 OVERVIEW: dict[str, tuple[str, ...]] = {
@@ -120,6 +121,7 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
 
 def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, limit: int | None = None) -> None:
     """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
+    frame = frame.with_columns(pl.col(pl.String).str.replace_all(UNSEEN, REPLACEMENT))
     notes = [WARNING] if name == "ladder_steps" else footnotes(name, frame)
     # what is cut short shows first what a reader should look at
     first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame
@@ -139,7 +141,7 @@ def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, l
     _print(target, table, width=max(target.width, _least_width(target, table)))
     below = [f"hidden at this width: {', '.join(hidden)}"] if hidden else []
     if limit is not None and frame.height > limit:
-        below.append(f"and {frame.height - limit:,} more rows: {all_rows}")
+        below.append(f"and {frame.height - limit:,} more rows: {visible(all_rows)}")
     for line in (*notes, *below):
         target.print(Text(f"  {line}"), style="dim", soft_wrap=True)
     if notes or below:
@@ -180,7 +182,7 @@ def cell(column: str, value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if column == "n_groups":
-        return ", ".join(f"{count:,} {group}" for group, count in json.loads(value).items())
+        return visible(", ".join(f"{count:,} {group}" for group, count in json.loads(value).items()))
     if not isinstance(value, float):
         return str(value)
     if column.startswith("p_"):
@@ -250,7 +252,7 @@ def progress(doing: str) -> Iterator[Callable[[str], None]]:
     """
     target = Console(stderr=True, highlight=False, soft_wrap=True)
     if not target.is_terminal:
-        yield lambda line: target.print(line, markup=False)
+        yield lambda line: target.print(visible(line), markup=False)
         return
     with target.status(doing):
-        yield lambda line: target.print(line, markup=False)
+        yield lambda line: target.print(visible(line), markup=False)

@@ -16,6 +16,7 @@ from mlm_ops.display import LONG_TABLES, console, show_table, show_tables
 from mlm_ops.errors import MlmError
 from mlm_ops.language.nearest import did_you_mean
 from mlm_ops.side_by_side import side_by_side
+from mlm_ops.visible import visible
 
 
 def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: Namespace) -> None:
@@ -32,7 +33,7 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
         )
         if options.side_by_side:
             beside = side_by_side(own)
-            print(beside.markdown() if options.side_by_side == "markdown" else beside.text())
+            print(visible(beside.markdown() if options.side_by_side == "markdown" else beside.text()))
         elif options.table:
             limit = None if options.all else LONG_TABLES.get(options.table)
             show_table(target, options.table, own[options.table], command_for(options.table), limit)
@@ -49,11 +50,12 @@ def print_head(target: Console, run: Mapping[str, Any]) -> None:
     """The line above an analysis' tables: which rows it is of, and how many were left out."""
     finished = f"{run['finished_at']:%Y-%m-%d %H:%M} UTC"
     rows = f"{run['n_obs']:,} of {run['n_rows']:,} rows of {run['data']}"
-    target.print(f"{run['analysis']}: {rows}, finished {finished}", style="bold", markup=False, soft_wrap=True)
+    head = visible(f"{run['analysis']}: {rows}, finished {finished}")
+    target.print(head, style="bold", markup=False, soft_wrap=True)
     if run["n_obs"] < run["n_rows"]:
         missing = ", ".join(f"{name} {count:,}" for name, count in json.loads(run["n_dropped"]).items())
         left_out = f"{run['n_rows'] - run['n_obs']:,} rows left out for missing values ({missing})"
-        target.print(left_out, markup=False, soft_wrap=True)
+        target.print(visible(left_out), markup=False, soft_wrap=True)
     target.print()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.errors import DataError, StoreError
-from mlm_ops.moments.source import open_source
+from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.sql_tables import all_or_nothing
 from mlm_ops.sql_text import identifier, literal, qualified
 
@@ -119,10 +119,11 @@ def _remark(analysis: Analysis) -> str:
 def _rows(connection: Connection, analysis: Analysis) -> str:
     """The analysis' rows; a bare table name with its schema, so that the view is the same from any connection."""
     (schema,) = connection.execute("select current_schema()").fetchall()[0]
+    named = analysis.model_copy(update={"data": f"{identifier(schema)}.{analysis.data}"})
     try:
-        return open_source(f"{identifier(schema)}.{analysis.data}", connection, analysis.where).relation
+        return open_rows(named, connection).relation
     except DataError:  # the name has a schema already, or is a SELECT
-        return open_source(analysis.data, connection, analysis.where).relation
+        return open_rows(analysis, connection).relation
 
 
 def _ours(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import polars as pl
 
 from mlm_ops.errors import MlmError
+from mlm_ops.language.notation.markdown import plain
 from mlm_ops.language.notation.numbers import number
 from mlm_ops.tables.footnotes import footnotes
 
@@ -72,11 +73,11 @@ class SideBySide:
 
     def markdown(self) -> str:
         """A Markdown table, its standard errors on lines of their own."""
-        lines = ["| | " + " | ".join(map(_escaped, self.models)) + " |", "|---|" + "---:|" * len(self.models)]
+        lines = ["| | " + " | ".join(map(plain, self.models)) + " |", "|---|" + "---:|" * len(self.models)]
         for title, section in self.sections.items():
             lines.append(f"| **{title}** |" + " |" * len(self.models))
-            lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in section]
-        return "\n".join([*lines, *(f"\n{_escaped(note)}" for note in (_KEY, *self.notes))])
+            lines += ["| " + " | ".join(map(plain, row)) + " |" for row in section]
+        return "\n".join([*lines, *(f"\n{plain(note)}" for note in (_KEY, *self.notes))])
 
 
 def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | None = None) -> SideBySide:
@@ -167,9 +168,3 @@ def _in_order(frame: pl.DataFrame, models: Sequence[str], columns: list[str]) ->
 
 def _stars(p: float | None) -> str:
     return next((stars for bound, stars in _STARS if p is not None and p < bound), "")
-
-
-def _escaped(text: str) -> str:
-    for character in "\\|*`":
-        text = text.replace(character, f"\\{character}")
-    return text

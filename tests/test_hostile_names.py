@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import numpy as np
 import polars as pl
@@ -17,10 +19,18 @@ import mlm_ops as mlm
 from mlm_ops.analyze import collect_analysis, fit_analysis, keep_moments, moments_table
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.cli import main
+from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import Analysis, parse_analysis
+from mlm_ops.language.notation.markdown import span
+from mlm_ops.language.specs import ModelSpec
+from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
+from mlm_ops.moments.fingerprint import fingerprint
 from mlm_ops.moments.persist import load_moments
 from mlm_ops.moments.render import render
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
+from mlm_ops.plugins.dagster.fit_partitions import fit_partitions
+from mlm_ops.plugins.dagster.steps import make_model
 from mlm_ops.plugins.duckdb import register
 from mlm_ops.prediction_views import create_prediction_views, view_name
 from mlm_ops.sql_text import identifier
@@ -43,6 +53,8 @@ NAMES = [
     "%s $1 ? :x \\",
     "y ~ x + (1 | g)",
     "[b]bold[/b]",
+    "\x1b[2Jgone\u202e",
+    "</code><script>alert(1)</script> ![i](http://e/i.png)",
 ]
 
 
@@ -178,6 +190,71 @@ def _sql_function(world: World) -> None:
     assert [row[0] for row in rows] == pytest.approx(_expected().fixed_effects["estimate"].to_list(), rel=1e-6)
 
 
+def _fits_by_partition(world: World) -> None:
+    """The column of the partitions has the name, and so have their keys: texts that end with a drop, or a quote."""
+    keys = _plain()["k"].unique().to_list()
+    # a copy before anything is compiled, as copies share what is
+    alone = world.analysis.model_copy(update={"models": {"m": ModelSpec(formula=_grouped(world))}})
+    done = fit_partitions(
+        world.connection, world.analysis, world.column("k"), dict.fromkeys(keys), "run", 0.0, blocking=()
+    )
+    assert done.written == []
+    assert set(done.failed) == set(keys)  # within a partition k has no variation
+    done = fit_partitions(world.connection, alone, world.column("k"), dict.fromkeys(keys), "run", 0.0, blocking=())
+    assert sorted(done.written) == sorted(keys)
+    stored = world.connection.execute("select analysis, n_obs from mlm.runs").fetchall()
+    counts = dict(_plain().group_by("k").len().iter_rows())
+    assert dict(stored) == {f"{world.name}[{key}]": n for key, n in counts.items()}
+
+
+def _grouped(world: World) -> str:
+    y, g = (f"`{world.column(letter).replace('`', '``')}`" for letter in "yg")
+    return f"{y} ~ 1 + (1 | {g})"
+
+
+def _moments_by_text(world: World) -> None:
+    """Moments are kept by partitions whose keys are texts with quotes."""
+    alone = world.analysis.model_copy(
+        update={"partition": world.column("k"), "models": {"m": ModelSpec(formula=_grouped(world))}}
+    )
+    assert set(keep_moments(alone, world.connection).scanned) == set(_plain()["k"])
+    again = keep_moments(alone, world.connection, partitions=[_plain()["k"][0]])
+    assert again.moments.n.sum() == ROWS
+
+
+def _new_data(world: World) -> None:
+    """What the sensor compares is the same for the same rows."""
+    found = fingerprint(open_rows(world.analysis, world.connection), world.analysis.scanned, world.analysis.keys)
+    world.connection.execute(f"create or replace table {world.table} as from {world.table} order by random()")
+    source = open_rows(world.analysis, world.connection)
+    assert fingerprint(source, world.analysis.scanned, world.analysis.keys) == found
+
+
+def _asset_graph(world: World) -> None:
+    """Dagster takes plain names of analyses and models alone, and columns of any."""
+    if re.fullmatch(r"\w+", world.name) is None:
+        with pytest.raises(AnalysisError, match=r"^Dagster cannot name assets so\. Got "):
+            build_analysis_assets(world.analysis)
+    plain = world.analysis.model_copy(
+        update={"analysis": "plain", "models": {"m": ModelSpec(formula=world.formula)}, "compare": ()}
+    )
+    if re.fullmatch(r"\w+", world.name) is None:
+        with pytest.raises(AnalysisError, match=r"^The data name no asset that Dagster knows\. Got "):
+            build_analysis_assets(plain)
+    warehouse = dg.Definitions(resources={"warehouse": Warehouse(directory=str(world.path.parent))})
+    graph = dg.Definitions.merge(build_analysis_assets(plain, upstream="raw"), warehouse).resolve_asset_graph()
+    description = graph.get(dg.AssetKey(["plain", "models", "m"])).description
+    assert (description or "").startswith(span(world.formula))
+    keep_moments(plain, world.connection)
+    metadata, _ = make_model(world.connection, plain, "m")
+    for key in ("fixed_effects", "variance_components"):
+        table = str(metadata[key].value)
+        assert "<script" not in table
+        assert "](" not in table
+        # as many cells in every row: no name ends one
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
 def _macros(world: World) -> None:
     x, g = world.column("x"), world.column("g")
     within, between = render("within", column=x, group=g), render("between", column=x, group=g)
@@ -187,19 +264,26 @@ def _macros(world: World) -> None:
     ).fetchall()
     means = _plain().with_columns(pl.col("x").mean().over("g"))["x"]
     assert found == (pytest.approx(0.0, abs=TOLERANCE), pytest.approx(means.std(), rel=TOLERANCE))
+    sql = render("group_moments", relation=world.table, columns=[x], group=[g], products=[], complete=[])
+    mean = identifier(f"mean_{x}")
+    sums = world.connection.execute(f"select sum(n), sum(n * {mean}), count(*) from ({sql})").fetchall()
+    assert sums == [(ROWS, pytest.approx(_plain()["x"].sum(), rel=TOLERANCE), 12)]
 
 
-def _command_line(world: World) -> None:
+def _command_line(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     file = world.path.with_name("analysis.yaml")
     file.write_text(world.text, encoding="utf-8")
     world.connection.close()
     database = ["--database", str(world.path)]
     assert main(["fit", str(file), *database]) == 0
+    assert main(["fit", str(file), *database]) == 0
+    assert "\x1b" not in capsys.readouterr().out
     assert main(["show", *database, "--analysis", world.name, "--model", world.name]) == 0
     published = world.path.with_name("results.duckdb")
     with duckdb.connect(world.path) as connection:
         publish(connection, published)
     with duckdb.connect(published) as connection:
+        assert connection.execute("select distinct analysis from mlm.latest_drift").fetchall() == [(world.name,)]
         mlm_rows = connection.execute("select model, estimate from mlm.latest_fixed_effects").fetchall()
     assert {model for model, _ in mlm_rows} == {world.name}
     assert [x for _, x in mlm_rows] == pytest.approx(_expected().fixed_effects["estimate"].to_list(), rel=1e-6)
@@ -213,6 +297,10 @@ PATHS = [
     _moments_and_partitions,
     _predictions,
     _staging,
+    _fits_by_partition,
+    _moments_by_text,
+    _new_data,
+    _asset_graph,
     _sql_function,
     _macros,
     _command_line,
@@ -220,8 +308,8 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__.strip("_"))
-def test_a_name_is_a_name(world: World, path: Callable[[World], None]) -> None:
-    path(world)
+def test_a_name_is_a_name(world: World, path: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    path(world, capsys) if path is _command_line else path(world)
     with duckdb.connect(world.path) as connection:
         assert connection.sql("from canary").fetchall() == [(42,)]
         assert connection.sql(f"select count(*) from {world.table}").fetchall() == [(ROWS,)]

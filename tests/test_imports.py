@@ -15,7 +15,7 @@ import mlm_ops
 PACKAGE = Path(mlm_ops.__file__).parent
 #: plugins, cli -> fit, tables, store -> inference, effect_sizes -> estimation -> moments -> language -> errors.
 LAYERS = (
-    {"errors", "sql_text", "arrow", "database_faults", "triangles"},
+    {"errors", "sql_text", "arrow", "database_faults", "triangles", "visible"},
     {"language"},
     {"moments"},
     {"estimation"},

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language.covariance import named_blocks, with_covariance
@@ -16,6 +16,7 @@ from mlm_ops.language.history import History
 from mlm_ops.language.levels import parse_model
 from mlm_ops.language.model import GroupingFactor, Model, group_name
 from mlm_ops.language.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
+from mlm_ops.language.reach import Reach, reach_of
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.language.robust import Robust, check_robust, cluster_columns
 from mlm_ops.language.specs import (
@@ -38,7 +39,7 @@ from mlm_ops.language.structural.model import SemModel
 from mlm_ops.language.structural.parameters import moments_model, parameter_table
 from mlm_ops.language.structural.ready import written_out
 from mlm_ops.language.structural.syntax import parse_sem
-from mlm_ops.language.yaml_mapping import parse_mapping
+from mlm_ops.language.yaml_mapping import MOST_CHARACTERS, parse_mapping
 
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
@@ -85,6 +86,7 @@ class Analysis(Record):
     sem: dict[str, Annotated[SemSpec, BeforeValidator(sem_spec)]] = Field(default_factory=dict)
     history: History = History()
     min_publish_n: int = Field(default=1, ge=1)
+    _reach: Reach = PrivateAttr(default=Reach())
 
     @model_validator(mode="after")
     def _strategy_keys(self) -> Analysis:
@@ -122,6 +124,17 @@ class Analysis(Record):
                     f"models.{name} has estimator 'ml' and df 'kenward-roger', which is for 'reml' alone; change one"
                 )
         return self
+
+    @property
+    def reach(self) -> Reach:
+        """What may be read beside tables and views: no key of the file, but the word of whoever reads the file."""
+        return self._reach
+
+    def reaching(self, reach: Reach) -> Analysis:
+        """The same analysis that may read other files."""
+        other = self.model_copy()
+        other._reach = reach
+        return other
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -216,8 +229,8 @@ class Analysis(Record):
         return self.robust, self.cluster
 
 
-def read_analyses(folder: str | Path) -> list[Analysis]:
-    """Read every analysis file of a folder (.yaml, .yml), in the order of their names.
+def read_analyses(folder: str | Path, *, allow_files: bool = False) -> list[Analysis]:
+    """Read every analysis file of a folder (.yaml, .yml), in the order of their names; `read_analysis` says how.
 
     Raises
     ------
@@ -230,7 +243,7 @@ def read_analyses(folder: str | Path) -> list[Analysis]:
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in ANALYSIS_SUFFIXES):
         shown = path.relative_to(folder.parent)
         try:
-            analysis = read_analysis(path, shown)
+            analysis = read_analysis(path, shown, allow_files=allow_files)
         except AnalysisError as error:
             faults.append(str(error))
             continue
@@ -244,7 +257,7 @@ def read_analyses(folder: str | Path) -> list[Analysis]:
     return analyses
 
 
-def read_analysis(path: str | Path, shown: str | Path | None = None) -> Analysis:
+def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_files: bool = False) -> Analysis:
     """Read and check an analysis file; its formulas are parsed, so that a fault shows before any query.
 
     Parameters
@@ -253,6 +266,9 @@ def read_analysis(path: str | Path, shown: str | Path | None = None) -> Analysis
         The file.
     shown
         How messages name it; by default as `path`.
+    allow_files
+        Whether its ``data`` and ``where`` may read whatever DuckDB can. Otherwise these are tables and views, and data
+        files of the project that the file is in; outside of a project, of its own folder.
 
     Raises
     ------
@@ -262,7 +278,8 @@ def read_analysis(path: str | Path, shown: str | Path | None = None) -> Analysis
     path = Path(path)
     shown = shown or path
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unreadable")
         raise AnalysisError(f"Cannot read the analysis file {shown}: {reason}.") from error
@@ -271,11 +288,11 @@ def read_analysis(path: str | Path, shown: str | Path | None = None) -> Analysis
         _ = analysis.scanned
     except AnalysisError as error:
         raise AnalysisError(f"{shown}: {error}") from error
-    return analysis
+    return analysis.reaching(reach_of(path, everything=allow_files))
 
 
 def parse_analysis(text: str) -> Analysis:
-    """Check the text of an analysis file."""
+    """Check the text of an analysis file; it may read tables and views alone."""
     content = parse_mapping(text)
     try:
         return Analysis.model_validate(content)

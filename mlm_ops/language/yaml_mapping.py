@@ -8,6 +8,11 @@ import yaml
 
 from mlm_ops.errors import AnalysisError
 
+#: Ten times what a thousand models take; a longer file takes seconds to parse.
+MOST_CHARACTERS = 1_000_000
+#: An alias is a few characters, and may stand for many.
+MOST_ALIASES = 100
+
 
 def parse_mapping(text: str) -> dict[Any, Any]:
     """Parse an analysis file's text.
@@ -15,8 +20,13 @@ def parse_mapping(text: str) -> dict[Any, Any]:
     Raises
     ------
     AnalysisError
-        It is no YAML, has tags or a key that stands twice, or holds no mapping.
+        It is no YAML, is very long, has tags, aliases or a key that stands twice, or holds no mapping.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise AnalysisError(
+            f"The file is too long for an analysis. Got more than {MOST_CHARACTERS:,} characters; put data and long "
+            "conditions into a table or view."
+        )
     try:
         content = yaml.load(text, Loader=_UniqueKeyLoader)
     except RecursionError as error:
@@ -39,6 +49,24 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
     PyYAML keeps the last of two equal keys silently; a model would vanish.
     """
+
+    aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse aliases that multiply: of lists and mappings, and very many."""
+        alias = self.check_event(yaml.AliasEvent)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.aliases += alias
+        if alias and (self.aliases > MOST_ALIASES or not isinstance(node, yaml.ScalarNode)):
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                f"an alias stands for a text, and at most {MOST_ALIASES} do; write it out",
+                node.start_mark if node else None,
+            )
+        if isinstance(node, yaml.ScalarNode) and "\0" in node.value:
+            raise yaml.composer.ComposerError(None, None, "a text holds the character NUL; remove it", node.start_mark)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse keys that stand twice."""

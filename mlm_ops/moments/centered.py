@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlm_ops.language.model import Between, Center, Column, GroupingFactor, Within, walk
+from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.moments import Array, Codes, Moments
 from mlm_ops.moments.render import render
 from mlm_ops.moments.source import open_source, quoted_table
@@ -39,7 +40,7 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
 
     The rows are those that the models see, complete on all the analysis' columns.
     """
-    source = open_source(analysis.data, connection, analysis.where)
+    source = open_rows(analysis, connection)
     columns, group = centered_columns(analysis)
     # refuses columns that are not there, so it comes first
     complete = complete_rows(source, list(analysis.parsed.values()), analysis.keys)

@@ -24,7 +24,8 @@ _SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")
 _OURS = frozenset({"mlm", "mlm_staging"})
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
 TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
-_TABLE = re.compile(r"""(?:"(?:[^"]|"")+"|[^\W\d]\w*)(?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*)){0,2}""")
+TABLE = re.compile(r"""(?:"(?:[^"]|"")+"|[^\W\d]\w*)(?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*)){0,2}""")
+_SELECT = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d]\w*)')
 
 
@@ -119,7 +120,7 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
     try:
         described = query(f"describe select * from {relation}").fetchall()
     except duckdb.CatalogException as error:
-        raise DataError(_no_such_table(description, connection)) from error
+        raise DataError(no_such_table(description, connection)) from error
     except duckdb.Error as error:
         if "closed" in str(error).lower():
             raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
@@ -127,7 +128,7 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
     types = {row[0]: row[1] for row in described}
     if where is None:
         return Source(relation, query, description, types, description)
-    filtered = f"(select * from {relation} where {_condition(where)}) as {identifier(_FRAME)}"
+    filtered = f"(select * from {relation} where {condition(where)}) as {identifier(_FRAME)}"
     try:
         query(f"describe select * from {filtered}").fetchall()
     except duckdb.Error as error:
@@ -143,7 +144,7 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
         return data
     if isinstance(data, str | Path):
         relation = open_source(data, connection).relation
-        from_file = isinstance(data, Path) or _is_path(data, connection)
+        from_file = isinstance(data, Path) or is_path(data, connection)
         holder = read_file(data, _FRAME) if from_file or connection is None else connection
         # a relation, as DuckDB 2.0's results of execute() know no frames
         data = holder.sql(f"select * from {relation}")
@@ -161,7 +162,7 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
 
 def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[str, str, Callable[[str], Any]]:
     """What stands after FROM, how a person would name it, and what runs the query."""
-    if isinstance(data, Path) or (isinstance(data, str) and _is_path(data, connection)):
+    if isinstance(data, Path) or (isinstance(data, str) and is_path(data, connection)):
         return identifier(_FRAME), str(data), read_file(data, _FRAME).execute
     if isinstance(data, str):
         if connection is None:
@@ -184,9 +185,9 @@ def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[s
     return identifier(_FRAME), "the data", private.execute
 
 
-def _is_path(text: str, connection: duckdb.DuckDBPyConnection | None) -> bool:
-    """Whether a text names a file; beside a connection ``a.csv`` may be a table of the schema a."""
-    if connection is not None and _TABLE.fullmatch(text.strip()):
+def is_path(text: str, connection: duckdb.DuckDBPyConnection | None) -> bool:
+    """Whether a text names a file; beside a connection ``a.csv`` may be a table of the schema a, or end a SELECT."""
+    if connection is not None and (TABLE.fullmatch(text.strip()) or _SELECT.match(text)):
         return False
     return (is_data_file(text) or is_database(text)) and "\n" not in text
 
@@ -216,7 +217,7 @@ def quoted_table(name: str) -> str:
     DataError
         The text is no table name.
     """
-    if not _TABLE.fullmatch(name.strip()):
+    if not TABLE.fullmatch(name.strip()):
         raise DataError(f"{name!r} is no table name; put unusual names in double quotes.")
     parts = [quoted.replace('""', '"') or plain for quoted, plain in _PART.findall(name)]
     return ".".join(identifier(part) for part in parts)
@@ -242,7 +243,7 @@ def named_relation(text: str) -> tuple[str, str]:
         The text is neither.
     """
     stripped = text.strip().rstrip(";").strip()
-    if _TABLE.fullmatch(stripped):
+    if TABLE.fullmatch(stripped):
         return quoted_table(stripped), f"table {stripped}"
     try:
         statements = duckdb.extract_statements(stripped)
@@ -253,7 +254,7 @@ def named_relation(text: str) -> tuple[str, str]:
     return f"({stripped}\n)", "the SELECT"
 
 
-def _condition(where: str) -> str:
+def condition(where: str) -> str:
     """A row filter in parentheses, proved to be one expression: it cannot end the query it is put into.
 
     Raises
@@ -264,8 +265,8 @@ def _condition(where: str) -> str:
     problem = DataError(f"The row filter 'where' is one SQL condition. Got {where!r}.")
     try:
         statements = duckdb.extract_statements(f"select 1 where ({where}\n)")
-        # unbalanced parentheses that happen to fit the first probe do not fit this one
-        again = duckdb.extract_statements(f"select coalesce(({where}\n), false)")
+        # what closes the parenthesis of the first probe and opens another does not fit this one; nor do two conditions
+        again = duckdb.extract_statements(f"select [case when {where}\n then 1 end]")
     except duckdb.Error as error:
         raise problem from error
     if len(statements) != 1 or len(again) != 1:
@@ -273,7 +274,7 @@ def _condition(where: str) -> str:
     return f"({where}\n)"
 
 
-def _no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None) -> str:
+def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None) -> str:
     """Say what there is instead, without the tables that mlm-ops itself makes."""
     missing = f"{description[0].upper()}{description[1:]} does not exist."
     if connection is None:

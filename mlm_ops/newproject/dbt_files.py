@@ -67,4 +67,5 @@ def dbt_files(wanted: Wanted) -> dict[str, str]:
 
 def _raw(text: str) -> str:
     """Text that Jinja leaves as it is, where it could take it for its own."""
-    return f"{{% raw %}}{text}{{% endraw %}}" if any(mark in text for mark in ("{{", "{%", "{#")) else text
+    # brace by brace, as text in a raw block could end the block
+    return text.replace("{", '{{ "{" }}') if any(mark in text for mark in ("{{", "{%", "{#")) else text

@@ -262,6 +262,20 @@ FILES: list[tuple[str, str]] = [
     ),
     ("analysis: &a hsb\ndata: *b", "The file is no valid YAML at line 2, column 7: found undefined alias 'b'."),
     (
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
+        "The file is no valid YAML at line 1, column 4: an alias stands for a text, and at most 100 do; write it out.",
+    ),
+    (
+        "a: &a x\nb: [" + "*a , " * 101 + "]\n",
+        "The file is no valid YAML at line 1, column 4: an alias stands for a text, and at most 100 do; write it out.",
+    ),
+    ('analysis: "a\\0b"', "The file is no valid YAML at line 1, column 11: a text holds the character NUL; remove it."),
+    (
+        "#" * 1_000_001,
+        "The file is too long for an analysis. Got more than 1,000,000 characters; put data and long conditions into a "
+        "table or view.",
+    ),
+    (
         "? [a, b]\n: c",
         "The file is no valid YAML at line 1, column 3: a key is text, and here stands a list or mapping.",
     ),
@@ -610,13 +624,11 @@ FILES: list[tuple[str, str]] = [
     ("a: \u0000", "The file is no valid YAML: special characters are not allowed."),
     (
         HEAD + "models: &x {m: *x}\n",
-        "the key 'models.m.formula' is missing; unknown key 'models.m.m'; expected one of formula, "
-        "estimator, df, residual, covariance, levels, level 1, level 2, level 3.",
+        "The file is no valid YAML at line 3, column 9: an alias stands for a text, and at most 100 do; write it out.",
     ),
     (
         HEAD + "models: {m: &x {formula: y ~ x, covariance: {g: *x}}}\n",
-        "models.m.covariance.g: got {'formula': 'y ~ x', 'covariance': {'g': {...}}}; expected for each "
-        "grouping factor a structure's name, a variance, or a matrix.",
+        "The file is no valid YAML at line 3, column 13: an alias stands for a text, and at most 100 do; write it out.",
     ),
     (
         "<<: {analysis: a}\ndata: t\nmodels: {m: y ~ x}\n",

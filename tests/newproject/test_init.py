@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import duckdb
+import jinja2
+import polars as pl
 import pytest
+import yaml
 
 from mlm_ops.cli import main
 from mlm_ops.errors import DataError, ProjectError
@@ -18,6 +21,7 @@ from mlm_ops.language.analysis import read_analyses
 from mlm_ops.moments.source import open_source
 from mlm_ops.newproject import create_project
 from mlm_ops.newproject.guess import guess
+from mlm_ops.sql_text import identifier, literal
 
 HSB = Path(__file__).parents[1] / "reference" / "data" / "hsb.csv"
 
@@ -88,6 +92,61 @@ def test_nothing_is_overwritten(tmp_path: Path):
 def test_the_command_says_what_it_guessed(tmp_path: Path, capsys):
     assert main(["init", str(tmp_path / "new"), str(HSB)]) == 0
     assert "mathach is the outcome, in groups of school" in capsys.readouterr().out
+
+
+HOSTILE = "{% endraw %}{{ env_var('HOME') }} '\"` {path}\n# x"
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A file, its columns and the folder of the file have a name that is code to Jinja, Python, YAML and SQL."""
+    folder = tmp_path / HOSTILE.replace("\n", " ")
+    folder.mkdir()
+    names = {"school": f"school {HOSTILE}", "mathach": f"mathach {HOSTILE}", "ses": f"ses {HOSTILE}"}
+    rows = pl.read_csv(HSB).select(pl.col(old).alias(new) for old, new in names.items())
+    rows.write_parquet(folder / f"{HOSTILE.splitlines()[0]}.parquet")
+    return folder / f"{HOSTILE.splitlines()[0]}.parquet"
+
+
+def test_names_are_no_code_in_a_dagster_project(tmp_path: Path, hostile: Path):
+    create_project(tmp_path / "project", hostile)
+    (package,) = (tmp_path / "project").glob("*_pipelines")
+    assert package.name.isidentifier()
+    (analysis,) = read_analyses(package / "analyses")
+    assert analysis.parsed["empty"].outcome_name.startswith("`mathach {% endraw %}")
+    names: dict[str, object] = {"__file__": str(package / "assets.py")}
+    code = (package / "assets.py").read_text()
+    exec(compile(code, "assets.py", "exec"), names)
+    assert Path(str(names["DATA"])).resolve() == hostile.resolve()
+    load = str(names["LOAD"]).replace("{path}", literal(str(names["DATA"])), 1)
+    with duckdb.connect() as connection:
+        connection.execute(load)
+        (table,) = connection.execute("select table_name from duckdb_tables()").fetchall()[0]
+        assert connection.execute(f"select count(*) from {table}").fetchall() == [(7185,)]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "duckdb"])
+def test_names_are_no_code_in_a_dbt_project(tmp_path: Path, hostile: Path, kind: str):
+    """Every file is rendered as dbt does, by Jinja alone, and holds the names as they are."""
+    if kind == "duckdb":
+        database = hostile.with_suffix(".duckdb")
+        with duckdb.connect(str(database)) as connection:
+            connection.execute(f"create table {identifier(HOSTILE)} as from read_parquet({literal(str(hostile))})")
+        create_project(tmp_path / "project", database, table=identifier(HOSTILE), dbt=True)
+    else:
+        create_project(tmp_path / "project", hostile, dbt=True)
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    context = {"ref": lambda name: f"main.{name}"}  # env_var is not there, and would raise
+    rendered = {
+        path.name: environment.from_string(path.read_text()).render(context)
+        for path in [*(tmp_path / "project").rglob("*.sql"), tmp_path / "project" / "profiles.yml"]
+    }
+    (effects,) = [text for name, text in rendered.items() if name.endswith("_empty.sql")]
+    assert "mathach {% endraw %}{{ env_var(''HOME'') }} ''\"`` {path}\n# x" in effects
+    (output,) = yaml.safe_load(rendered["profiles.yml"]).values()
+    if kind == "duckdb":
+        assert output["outputs"]["dev"]["attach"][0]["path"].endswith(HOSTILE.splitlines()[0] + ".duckdb")
+        assert any(f"source.main.{identifier(HOSTILE)}" in text for text in rendered.values())
 
 
 @pytest.mark.hosts

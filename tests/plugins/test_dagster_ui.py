@@ -83,3 +83,19 @@ def test_a_taken_port(project: Path) -> None:
         taken.listen()
         with pytest.raises(ProjectError, match=r"cannot be used: Address already in use\. Choose another with --port"):
             serve_ui(project, taken.getsockname()[1])
+
+
+def test_the_environment_cannot_open_the_ui_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands on the command line goes before what the environment says, in both programs that start."""
+    from dagster._cli.dev import dev_command
+    from dagster_webserver.cli import dagster_webserver
+
+    command = ui._command(3000)
+    given = command[command.index("dev") + 1 :]
+    for variable in ("DAGSTER_WEBSERVER_HOST", "DAGIT_HOST", "DAGSTER_DEV_HOST", "DAGSTER_HOST", "HOST"):
+        monkeypatch.setenv(variable, "0.0.0.0")
+    context = dev_command.make_context("dev", list(given), auto_envvar_prefix="DAGSTER_DEV")
+    assert context.params["host"] == "127.0.0.1"
+    passed_on = ["--host", context.params["host"], "--port", str(context.params["port"])]
+    server = dagster_webserver.make_context("server", passed_on, auto_envvar_prefix="DAGSTER_WEBSERVER")
+    assert server.params["host"] == "127.0.0.1"

@@ -45,10 +45,11 @@ def _lines(facts: Facts, columns: RColumns) -> Iterator[str]:
     if facts.part is not None:
         part, group = facts.part
         units = interaction(group)
+        counted = " ".join(units.split())  # a comment ends with its line
         # lm takes every row for an observation
         yield {
             "between": f"data <- data[!duplicated({units}), ]  # one row a unit",
-            "within": f"# the residual has N - J - p degrees of freedom, J counting {units}; lm takes off p alone",
+            "within": f"# the residual has N - J - p degrees of freedom, J counting {counted}; lm takes off p alone",
         }[part]
     yield f"fit <- {call}"
     yield "summary(fit)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from mlm_ops.language.notation.markdown import span
 from mlm_ops.language.notation.numbers import number
 from mlm_ops.language.notation.statements import (
     Atom,
@@ -181,7 +182,7 @@ class Markdown(Unicode):
                 parts.append(f"\n**{above}**\n" if above else "")
                 heading = above
             first, *rest = self.lines(statement)
-            parts.append(f"- {_span(first)}")
+            parts.append(f"- {span(first)}")
             parts += rest
         return "\n".join(parts).strip()
 
@@ -200,18 +201,13 @@ class Markdown(Unicode):
         return [first.partition(": ")[2] if level else first, *rest]
 
     def _table(self, normal: Normal) -> list[str]:
-        names = [_span(self.atom(effect)) for effect in normal.effects]
-        rows = [[_span(self.atom(entry)) for entry in row] for row in normal.triangle]
+        names = [span(self.atom(effect)) for effect in normal.effects]
+        rows = [[span(self.atom(entry)) for entry in row] for row in normal.triangle]
         lines = [
             "",
-            f"  | {_span(self.product(normal.variance))} | {' | '.join(names)} |",
+            f"  | {span(self.product(normal.variance))} | {' | '.join(names)} |",
             f"  |---|{'---|' * len(names)}",
         ]
         for name, row in zip(names, rows, strict=True):
             lines.append(f"  | {' | '.join([name, *row, *[''] * (len(names) - len(row))])} |")
         return [*lines, ""]
-
-
-def _span(text: str) -> str:
-    """A code span, also of text with backticks."""
-    return f"`` {text} ``" if "`" in text else f"`{text}`"

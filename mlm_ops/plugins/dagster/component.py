@@ -12,6 +12,7 @@ import yaml
 
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import Analysis, parse_analysis, read_analysis
+from mlm_ops.language.reach import Reach
 from mlm_ops.moments.files import is_data_file
 from mlm_ops.plugins.dagster.assets import build_analysis_assets
 from mlm_ops.plugins.dagster.partition_models import PartitionsModel, resolve_partitions
@@ -128,7 +129,8 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
     allow_outside_project: Annotated[
         bool,
         dg.Resolver.default(
-            description="Whether the analysis file, its data file and the database may lie outside the project."
+            description="Whether the analysis file and the database may lie outside the project, and `data` and "
+            "`where` read whatever DuckDB can; otherwise they read tables, views and data files of the project."
         ),
     ] = False
 
@@ -175,8 +177,9 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
         else:
             text = self.analysis if isinstance(self.analysis, str) else yaml.safe_dump(_texts(self.analysis))
             analysis = parse_analysis(text)
+        analysis = analysis.reaching(Reach((context.project_root, context.path), self.allow_outside_project))
         if is_data_file(analysis.data):
-            self._inside(context, context.project_root / analysis.data)
+            analysis.reach.place(analysis.data)
         return analysis
 
     def _inside(self, context: dg.ComponentLoadContext, path: Path) -> Path:

@@ -12,8 +12,8 @@ from mlm_ops.analyze import fit_analysis, fit_collected
 from mlm_ops.database import Connection
 from mlm_ops.errors import MlmError
 from mlm_ops.language.analysis import Analysis
+from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.each_part import Part, collect_each
-from mlm_ops.moments.source import open_source
 from mlm_ops.provenance import run_facts
 from mlm_ops.sql_text import literal
 from mlm_ops.store import Run, write_runs
@@ -70,7 +70,7 @@ def fit_partitions(
     blocking
         Checks whose failure keeps a partition from being written: ``converged``, ``not_singular``.
     """
-    source = open_source(analysis.data, connection, analysis.where)
+    source = open_rows(analysis, connection)
     source.require([column])
     kind, began, done = source.types[column], datetime.fromtimestamp(started, tz=UTC), Done()
     parts = [_part(kind, key, window) for key, window in windows.items()]
@@ -104,7 +104,7 @@ def fit_partitions(
 
 def _restricted(analysis: Analysis, key: str, condition: str) -> Analysis:
     """The analysis of one partition's rows; a copy, as its formulas are compiled anew."""
-    where = condition if analysis.where is None else f"({analysis.where}) and {condition}"
+    where = condition if analysis.where is None else f"({analysis.where}\n) and {condition}"
     return analysis.model_copy(update={"analysis": partition_name(analysis, key), "where": where})
 
 

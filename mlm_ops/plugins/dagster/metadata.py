@@ -12,6 +12,7 @@ import polars as pl
 
 from mlm_ops.fitted import Fit
 from mlm_ops.fitted_sem import SemFit
+from mlm_ops.language.notation.markdown import fenced, plain
 from mlm_ops.plugins.dagster.column_descriptions import COLUMNS
 from mlm_ops.report import p_value
 from mlm_ops.tables import KEYS, TABLES, Schema
@@ -124,15 +125,15 @@ def _cell(column: str, value: object) -> str:
         if column.startswith("p_"):
             return p_value(value)
         return f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
-    return str(value).replace("|", "\\|")
+    return plain(str(value))
 
 
 def _fenced(language: str, text: str) -> dg.MetadataValue:
-    return dg.MetadataValue.md(f"```{language}\n{text}\n```")
+    return dg.MetadataValue.md(fenced(text, language))
 
 
 def _code(text: str) -> dg.MetadataValue:
-    return dg.MetadataValue.md(f"```\n{text}\n```")
+    return dg.MetadataValue.md(fenced(text))
 
 
 def _summary(statistics: Mapping[str, object]) -> str:

@@ -3,6 +3,7 @@
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import dagster as dg
 
+from mlm_ops.language.notation.markdown import fenced, span
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.lineage import model_lineage
 from mlm_ops.plugins.dagster.metadata import result_schema
@@ -24,7 +25,7 @@ def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         # a run goes through the models in the order of the file
         op_tags={"dagster/priority": str(-list(plan.analysis.models).index(name))},
         code_version=plan.code_version(name, spec, plan.analysis.options(name), plan.analysis.robust_options(name)),
-        description=f"`{spec.formula}`\n\nFitted from the moments; its rows wait in the warehouse until they are "
+        description=f"{span(spec.formula)}\n\nFitted from the moments; its rows wait in the warehouse until they are "
         "published with those of the other models.",
         metadata={SCHEMA: result_schema("fixed_effects"), LINEAGE: model_lineage(plan.analysis, name, plan.upstream)},
         check_specs=[
@@ -112,7 +113,7 @@ def sem_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         group_name=plan.group,
         kinds={"python", "duckdb"},
         code_version=plan.code_version(name, spec, plan.analysis.levels),
-        description=f"```\n{spec.model.strip()}\n```\n\nA two-level structural equation model, fitted from the moments "
+        description=f"{fenced(spec.model.strip())}\n\nA two-level structural equation model, fitted from the moments "
         "of the mixed models; its rows wait in the warehouse until they are published.",
         metadata={SCHEMA: result_schema("sem_parameters")},
         check_specs=[

@@ -7,7 +7,7 @@ import dagster as dg
 
 from mlm_ops.errors import AnalysisError, DataError
 from mlm_ops.language.analysis import Analysis
-from mlm_ops.moments.source import open_source
+from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.plugins.dagster.fit_partitions import Done, fit_partitions
 from mlm_ops.plugins.dagster.lineage import fits_lineage
 from mlm_ops.plugins.dagster.metadata import numbers, result_schema
@@ -93,7 +93,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         windows = windows_of(partitions_def, context.partition_keys)
         blocking = tuple(name for name in ("converged", "not_singular") if plan.blocks(name))
         with warehouse.connection() as connection:
-            check_windows(open_source(plan.analysis.data, connection, plan.analysis.where), column, windows)
+            check_windows(open_rows(plan.analysis, connection), column, windows)
             done = fit_partitions(
                 connection, plan.analysis, column, windows, context.run.run_id, run_start(context), blocking
             )

@@ -11,9 +11,10 @@ from mlm_ops.analyze import moments_table
 from mlm_ops.database import Connection
 from mlm_ops.errors import DataError
 from mlm_ops.language.analysis import Analysis
+from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.persist import sibling
 from mlm_ops.moments.render import render
-from mlm_ops.moments.source import Source, listed, open_source, quoted_table
+from mlm_ops.moments.source import Source, listed, quoted_table
 from mlm_ops.plugins.dagster.fit_partitions import Window, window_ends
 from mlm_ops.sql_text import identifier, literal
 
@@ -59,7 +60,7 @@ def partition_values(
         Keys that are no values of the column, windows that it cannot tell apart, or too many values in one.
     """
     column = str(analysis.partition)
-    source = open_source(analysis.data, connection, analysis.where)
+    source = open_rows(analysis, connection)
     check_windows(source, column, windows)
     kind = source.types[column]
     times = {key: window for key, window in windows.items() if window is not None}

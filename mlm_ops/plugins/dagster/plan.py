@@ -106,7 +106,7 @@ def make_plan(
     _require_checks(severities or {})
     _require_plain([analysis.analysis, *analysis.models, *analysis.sem])
     _require_other_data(analysis)
-    source = analysis.data.rpartition(".")[2].strip('"') if upstream is None else upstream
+    source = _named_by_the_data(analysis) if upstream is None else upstream
     return Plan(analysis, dg.AssetKey.from_coercible(source), group or analysis.analysis, severities or {})
 
 
@@ -126,6 +126,17 @@ def _require_plain(names: Sequence[str]) -> None:
             f"Dagster cannot name assets so. Got {', '.join(odd)}; expected letters, digits and underscores, a letter "
             "first. Rename them in the analysis file."
         )
+
+
+def _named_by_the_data(analysis: Analysis) -> str:
+    """The asset that a table is taken for, where none is named."""
+    name = analysis.data.rpartition(".")[2].strip('"')
+    if re.fullmatch(r"[A-Za-z0-9_-]+", name) is None:
+        raise AnalysisError(
+            f"The data name no asset that Dagster knows. Got {analysis.data!r}; expected the name of a table in "
+            "letters, digits and underscores. Name the asset that makes it with upstream."
+        )
+    return name
 
 
 def _require_other_data(analysis: Analysis) -> None:

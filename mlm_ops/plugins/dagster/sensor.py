@@ -6,8 +6,8 @@ import dagster as dg
 from mlm_ops.database import connect
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.language.analysis import Analysis
+from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.fingerprint import fingerprint
-from mlm_ops.moments.source import open_source
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 
 #: Seconds to wait for a run that is writing; the next tick looks again.
@@ -59,6 +59,6 @@ def build_new_data_sensor(
 def _look(warehouse: Warehouse, analysis: Analysis) -> str:
     connection = connect(warehouse.database, read_only=True, wait=PATIENCE)
     try:
-        return fingerprint(open_source(analysis.data, connection, analysis.where), analysis.scanned, analysis.keys)
+        return fingerprint(open_rows(analysis, connection), analysis.scanned, analysis.keys)
     finally:
         connection.close()

@@ -23,6 +23,7 @@ from mlm_ops.database import Connection
 from mlm_ops.errors import StoreError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.language.strategy import WARNING
+from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
 from mlm_ops.moments.persist import load_moments, sibling
 from mlm_ops.moments.source import open_source, quoted_table
@@ -116,7 +117,7 @@ def make_moments(
 
 def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: Sequence[str] | None) -> int:
     """Rows of the table, counted apart from the moments; partitions that no one asked for count as they were kept."""
-    source = open_source(analysis.data, connection, analysis.where)
+    source = open_rows(analysis, connection)
     if scanned is None or analysis.partition is None:
         return _count(connection, source.relation)
     if not scanned:

@@ -1,0 +1,65 @@
+"""The rows of an analysis: its ``data`` and ``where`` are a stranger's text until they are checked."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlm_ops.errors import DataError
+from mlm_ops.moments.files import is_data_file
+from mlm_ops.moments.source import (
+    TABLE,
+    Source,
+    condition,
+    is_path,
+    named_relation,
+    no_such_table,
+    open_source,
+    quoted_table,
+)
+from mlm_ops.moments.untrusted import check_length, check_select, is_table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from mlm_ops.language.analysis import Analysis
+
+
+def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Source:
+    """Open the rows that an analysis reads, if it may read them.
+
+    Raises
+    ------
+    DataError
+        The data or the row filter read more than the analysis may, do not exist, or do not run.
+    """
+    data, where, reach = _data(analysis, connection), analysis.where, analysis.reach
+    if reach.everything:
+        return open_source(data, connection, where)
+    # beside a file stands no table, also where the database has one of the name
+    tables = _no_table if isinstance(data, Path) else partial(is_table, connection)
+    if isinstance(data, str):
+        check_length(data, "data")
+        check_select(f"select * from {named_relation(data)[0]}", "data", reach, tables)
+    if where is not None:
+        check_length(where, "where")
+        check_select(f"select 1 where {condition(where)}", "where", reach, tables)
+    return open_source(data, connection, where)
+
+
+def _data(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> str | Path:
+    """A table, a SELECT, or the place of a file; ``a.csv`` is a table where the database has it."""
+    data, reach = analysis.data.strip(), analysis.reach
+    if TABLE.fullmatch(data):
+        # a name without a dot is no file's
+        if "." not in data or is_table(connection, quoted_table(data)):
+            return data
+        if not is_data_file(data):
+            raise DataError(no_such_table(f"table {data}", connection))
+        return reach.place(data)
+    return reach.place(data) if is_path(data, connection) else data
+
+
+def _no_table(name: str) -> bool:
+    return False

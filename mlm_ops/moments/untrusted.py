@@ -1,0 +1,216 @@
+"""SQL text of an analysis file, checked before it runs: it reads the database and data files of the project alone.
+
+DuckDB itself parses the text (``json_serialize_sql``), and every node of the tree has to be of a kind that is known to
+read nothing but tables: an unknown node, function or table function is refused, so that what a later DuckDB can do is
+not allowed unseen. Functions count as known if a new DuckDB without extensions has them; macros and functions of the
+database's owner, who did not think of strangers, do not. What a view reads is its owner's decision.
+
+DuckDB's own settings (``enable_external_access``, ``allowed_directories``) are no second wall here. They hold for a
+whole database instance and cannot be taken back: the connection may be the user's, in Dagster other assets share it,
+views of the owner may read files, and results are published by attaching one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.reach import HOW_TO_ALLOW, Reach
+from mlm_ops.moments.files import is_data_file
+from mlm_ops.sql_text import literal, qualified
+
+Node = dict[str, Any]
+#: Longer texts take seconds to parse.
+MOST_CHARACTERS = 100_000
+#: Table functions that make rows of their arguments alone.
+_ROW_MAKERS = frozenset(
+    {"unnest", "range", "generate_series", "generate_subscripts", "repeat", "json_each", "json_tree"}
+)
+_FILE_READERS = frozenset({"read_csv", "read_csv_auto", "read_parquet", "parquet_scan"})
+#: Functions of DuckDB's that are known and refused: they read settings and variables, plan other SQL, or wait.
+#: Volatile ones are refused too: they change something, or give other rows each time.
+REFUSED = frozenset({"current_setting", "getvariable", "json_serialize_plan", "pg_sleep"})
+_INTERNAL = "__internal"
+#: Before 1.5 DuckDB does not list window functions.
+_WINDOW = frozenset(
+    {"row_number", "rank", "rank_dense", "dense_rank", "percent_rank", "cume_dist", "ntile", "fill"}
+) | {"lead", "lag", "first", "first_value", "last", "last_value", "nth_value"}
+_EXPRESSIONS = frozenset(
+    {"BETWEEN", "CASE", "CAST", "COLLATE", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "LAMBDA"}
+) | {"LAMBDA_REF", "OPERATOR", "POSITIONAL_REFERENCE", "STAR", "SUBQUERY", "TYPE", "WINDOW"}
+_QUERIES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE", "RECURSIVE_CTE_NODE"})
+_AFTER_FROM = frozenset({"EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY"})
+_ORDERS = frozenset({"ASCENDING", "DESCENDING", "ORDER_DEFAULT"})
+_MODIFIERS = frozenset({"DISTINCT_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER", "ORDER_MODIFIER"})
+_PARTS = _QUERIES | _AFTER_FROM | _ORDERS | _MODIFIERS
+_SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
+_SYSTEM_PREFIXES = ("duckdb_", "pg_", "pragma_", "sqlite_")
+
+
+def check_select(text: str, what: str, reach: Reach, tables: Callable[[str], bool]) -> None:
+    """Refuse a SELECT that reads more than the database and the project's data files.
+
+    Parameters
+    ----------
+    text
+        One SELECT, as it is run.
+    what
+        The key of the analysis file, for the message.
+    reach
+        Which files may be read.
+    tables
+        Whether a quoted name is a table or view where the text is run; one that is none may be a file's.
+
+    Raises
+    ------
+    DataError
+        With the first thing that is refused.
+    """
+    for node in _nodes(_tree(text, what)):
+        if (found := _refusal(node, reach, tables)) is not None:
+            raise DataError(
+                f"The {what} of an analysis file reads tables, views and data files of the project alone. Got {found}. "
+                f"Read it in a view of the database, or allow it with {HOW_TO_ALLOW}."
+            )
+
+
+def is_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether a quoted name is a table or view of the database; one that is none DuckDB may take for a file's."""
+    try:
+        connection.execute(f"select 1 from pragma_table_info({literal(name)}) limit 1").fetchall()
+    except duckdb.Error:
+        return False
+    return True
+
+
+def check_length(text: str, what: str) -> None:
+    """Refuse a text that takes long to parse alone."""
+    if len(text) > MOST_CHARACTERS:
+        raise DataError(
+            f"The {what} of an analysis file is too long. Got {len(text):,} characters; expected at most "
+            f"{MOST_CHARACTERS:,}. Put it into a view or table."
+        )
+
+
+def _tree(text: str, what: str) -> Node:
+    try:
+        rows = _plain().cursor().execute("select json_serialize_sql(?::varchar)", [text]).fetchall()
+        tree: Node = json.loads(rows[0][0])
+    except RecursionError as error:
+        raise DataError(f"The {what} of an analysis file is nested too deeply. Put it into a view.") from error
+    if tree["error"]:
+        reason = str(tree["error_message"]).partition("\n")[0]
+        raise DataError(f"The {what} of an analysis file cannot be checked: {reason}. Put it into a view.")
+    return tree
+
+
+def _nodes(tree: Any) -> Iterator[Node]:
+    waiting = [tree]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            yield found
+            waiting.extend(found.values())
+        elif isinstance(found, list):
+            waiting.extend(found)
+
+
+def _refusal(node: Node, reach: Reach, tables: Callable[[str], bool]) -> str | None:
+    """What is refused about a node alone, as a person would name it."""
+    kind = node.get("type")
+    if "class" in node:
+        if node["class"] not in _EXPRESSIONS:
+            return f"an expression of the kind {node['class'].lower()}"
+        return _refused_function(node) if "function_name" in node else None
+    if not isinstance(kind, str) or kind.endswith("_TYPE_INFO"):
+        return None
+    if kind == "BASE_TABLE":
+        return _refused_table(node, reach, tables)
+    if kind == "TABLE_FUNCTION":
+        return _refused_table_function(node["function"], reach)
+    return None if kind in _PARTS else f"a part of the kind {kind.lower().replace('_', ' ')}"
+
+
+def _refused_function(node: Node) -> str | None:
+    name = str(node["function_name"]).lower()
+    if name in _FILE_READERS | _ROW_MAKERS:
+        return None  # as a table function it is looked at with its arguments, and as any other there is none that reads
+    known, volatile = _functions()
+    if name in volatile:
+        return f"the function {name}, which changes something or gives other rows each time"
+    own = {node.get("schema"), node.get("catalog")} <= {"", None, "main", "pg_catalog", "system"}
+    if own and name in known and name not in REFUSED and not name.startswith(_INTERNAL):
+        return None
+    return f"the function {'.'.join(filter(None, (node.get('catalog'), node.get('schema'), name)))}"
+
+
+def _refused_table_function(function: Node, reach: Reach) -> str | None:
+    name = str(function["function_name"]).lower()
+    if name in _ROW_MAKERS:
+        return None
+    if name in _FILE_READERS:
+        path = _first_text(function)
+        return None if path is not None and _may_read(path, reach) else f"{name}({literal(path) if path else '…'})"
+    return f"the table function {name}"
+
+
+def _refused_table(node: Node, reach: Reach, tables: Callable[[str], bool]) -> str | None:
+    path = [str(node[key]) for key in ("catalog_name", "schema_name", "table_name") if node.get(key)]
+    name = ".".join(path)
+    lowered = [part.lower() for part in path]
+    if _SYSTEM_SCHEMAS.intersection(lowered) or lowered[-1] in _system_views():
+        return f"{name}, which tells of the database system"
+    # DuckDB puts the parts of a name together when it looks for a file, and a file's name has a dot
+    if "." not in name or tables(qualified(*path)) or _may_read(name, reach):
+        return None
+    return f"{name}, which is no table of the database"
+
+
+def _first_text(function: Node) -> str | None:
+    """The first argument, if it is a text: in DuckDB 2.0 an argument has a name and an expression."""
+    arguments = function.get("arguments") or function.get("children") or [{}]
+    first = arguments[0].get("expression", arguments[0])
+    if first.get("class") != "CONSTANT" or arguments[0].get("name"):
+        return None
+    value = (first.get("literal") or {}).get("text") if "literal" in first else (first.get("value") or {}).get("value")
+    return value if isinstance(value, str) else None
+
+
+def _may_read(path: str, reach: Reach) -> bool:
+    """Whether a path is that of one data file of the project, as DuckDB reads it: from the folder we stand in."""
+    plain = not any(mark in path for mark in "*?[~") and "://" not in path and not path.lower().startswith("file:")
+    return plain and is_data_file(path) and Path(path).is_file() and reach.holds(Path(path))
+
+
+@cache
+def _plain() -> duckdb.DuckDBPyConnection:
+    """A DuckDB without extensions, tables or functions of anyone's."""
+    return duckdb.connect(config={"autoload_known_extensions": False, "autoinstall_known_extensions": False})
+
+
+@cache
+def _functions() -> tuple[frozenset[str], frozenset[str]]:
+    """Names of DuckDB's own functions, but for those of tables, and the volatile ones among them."""
+    found = (
+        _plain()
+        .cursor()
+        .execute(
+            "select lower(function_name), bool_or(coalesce(stability = 'VOLATILE', false)) from duckdb_functions() "
+            "where function_type in ('scalar', 'aggregate', 'macro', 'window') group by all"
+        )
+    )
+    rows = found.fetchall()
+    return frozenset(name for name, _ in rows) | _WINDOW, frozenset(name for name, volatile in rows if volatile)
+
+
+@cache
+def _system_views() -> frozenset[str]:
+    """Views that every database has, but for those of information_schema with their everyday names."""
+    rows = _plain().cursor().execute("select lower(view_name) from duckdb_views() where internal").fetchall()
+    return frozenset(name for (name,) in rows if name.startswith(_SYSTEM_PREFIXES))
