@@ -55,22 +55,6 @@ class About:
     level: int = logging.INFO
 
 
-class Fitted(Protocol):
-    """What is told of a fitted model, mixed or structural."""
-
-    @property
-    def seconds(self) -> float:
-        """Of the fit."""
-
-    @property
-    def converged(self) -> bool:
-        """Whether the optimisation ended at a minimum."""
-
-    @property
-    def singular(self) -> bool:
-        """Whether a covariance matrix lost a dimension."""
-
-
 _NOTHING = About()
 _ABOUT: ContextVar[About] = ContextVar("mlm_ops_about", default=_NOTHING)
 
@@ -90,6 +74,22 @@ def _log(level: int, event: Event, message: str, facts: Mapping[str, Fact]) -> N
     _LOG.log(level, "%s", message, extra={**ids, **facts, "facts": tuple(facts)})
 
 
+class Fitted(Protocol):
+    """What is told of a fitted model, mixed or structural."""
+
+    @property
+    def seconds(self) -> float:
+        """Of the fit."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimisation ended at a minimum."""
+
+    @property
+    def singular(self) -> bool:
+        """Whether a covariance matrix lost a dimension."""
+
+
 def tell_fit(fitted: Fitted, n_obs: int, log_likelihood: float) -> None:
     """Log that a model was fitted."""
     verdict = ", singular" * fitted.singular if fitted.converged else ", not converged"
@@ -98,9 +98,9 @@ def tell_fit(fitted: Fitted, n_obs: int, log_likelihood: float) -> None:
         f"fitted to {n_obs:,} rows in {fitted.seconds:.2f} s, log-likelihood {log_likelihood:.3f}{verdict}",
         n_obs=n_obs,
         seconds=fitted.seconds,
-        log_likelihood=log_likelihood,
-        converged=fitted.converged,
-        singular=fitted.singular,
+        log_likelihood=float(log_likelihood),
+        converged=bool(fitted.converged),
+        singular=bool(fitted.singular),
     )
 
 
@@ -154,6 +154,8 @@ def whole_run(run_id: str) -> Iterator[None]:
             yield
         except BaseException as error:
             run_failed(error, time.monotonic() - started)
+            if isinstance(error, MlmError):
+                error.logged = True
             raise
         seconds = time.monotonic() - started
         tell(Event.FINISHED, f"the run finished in {seconds:.2f} s", seconds=seconds)

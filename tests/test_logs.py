@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +76,19 @@ def test_a_fit_tells_what_it_did(folder: Path) -> None:
     assert times == sorted(times)
     assert times[0].utcoffset() == timedelta(0)
     assert datetime.now(UTC) - times[0] < timedelta(minutes=5)
+
+
+def test_the_line_in_the_docs_is_of_this_form(folder: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
+    shown = json.loads(page.partition("```json\n")[2].partition("\n```")[0])
+    assert cli.main(["fit", "small.yaml", "--database", "own.duckdb", "--log", "run.log"]) == 0
+    told = lines(folder / "run.log")[2]
+    assert list(shown) == list(told)
+    assert {name: type(value) for name, value in shown.items()} == {name: type(value) for name, value in told.items()}
+    number = r"-?[\d,.]+"
+    assert re.sub(number, "#", shown["message"]) == re.sub(number, "#", str(told["message"])).replace("small", "hsb")
+    events = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert set(events) == set(logs.Event)
 
 
 def test_runs_are_appended_and_a_failed_one_ends_with_its_sentence(
