@@ -121,16 +121,16 @@ def test_the_schedule_ticks_a_dead_run_is_started_again_and_the_sensor_sees_new_
     (place.folder / "die").touch()
     with daemon(place) as instance:
         # a tick comes within a minute
-        wait_for(lambda: bool(checksums(place, instance, schedule_name="minutely")), 120, place)
+        wait_for(lambda: bool(checksums(place, instance, schedule_name="minutely")), 180, place)
         dead = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
         assert len(dead) == 1
-        wait_for(lambda: bool(checksums(place, instance, parent_run_id=dead[0].run_id)), 60, place)
-        wait_for(lambda: bool(checksums(place, instance, sensor_name="small_new_data")), 60, place)
+        wait_for(lambda: bool(checksums(place, instance, parent_run_id=dead[0].run_id)), 120, place)
+        wait_for(lambda: bool(checksums(place, instance, sensor_name="small_new_data")), 120, place)
         (before,) = set(checksums(place, instance, schedule_name="minutely"))
         assert set(checksums(place, instance, sensor_name="small_new_data")) == {before}
         with using(place.warehouse, wait=30.0) as connection:
             connection.execute("update main.pupils set y = y + 1 where school = 3")
-        wait_for(lambda: checksums(place, instance, sensor_name="small_new_data")[-1] != before, 60, place)
+        wait_for(lambda: checksums(place, instance, sensor_name="small_new_data")[-1] != before, 120, place)
         (last, *_) = instance.get_runs(dg.RunsFilter(tags={"dagster/sensor_name": "small_new_data"}))
         messages = [entry.user_message for entry in instance.all_logs(last.run_id) if not entry.is_dagster_event]
         assert any(message.startswith("analysis small, model anova: fitted to 300 rows in ") for message in messages)
