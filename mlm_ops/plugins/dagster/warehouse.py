@@ -27,7 +27,7 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Take the run's id, for the log."""
-        self._run_id = context.run_id
+        self._run_id = None if context.run is None else context.run.run_id
 
     @property
     def database(self) -> Path:
