@@ -31,8 +31,7 @@ def test_partitions_are_told_together_and_failures_alone(caplog: pytest.LogCaptu
         ("INFO", "run_written", "waves"),
     ]
     assert [row[1:] for row in told if row[0] == "DEBUG"] == [
-        *(("moments_collected", "waves[0]"), ("model_fitted", "waves[0]")),
-        *(("moments_collected", "waves[1]"), ("model_fitted", "waves[1]")),
+        *(("model_fitted", "waves[0]"), ("model_fitted", "waves[1]")),
         *(("run_written", "waves[0]"), ("run_written", "waves[1]")),
     ]
     assert {record.run_id for record in caplog.records} == {"r"}
