@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mlm_ops import tables
-from mlm_ops.errors import MlmError
 from mlm_ops.fitted import Estimator, Fit
 from mlm_ops.fitting import fit_model
 from mlm_ops.fitting_sem import fit_sem
@@ -18,13 +17,13 @@ from mlm_ops.inference.comparison import Comparison, compare, same_fixed_part
 from mlm_ops.ladder import Ladder, climb
 from mlm_ops.language.notation.formula_text import formula_text
 from mlm_ops.language.strategy import WARNING
+from mlm_ops.logs import Event, tell, tell_fit
 from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.partitions import Partitions, Refreshed
 from mlm_ops.moments.persist import save_moments
-from mlm_ops.moments.source import Source
-from mlm_ops.moments.survey import check_rows, find_needs, take_survey
+from mlm_ops.naming import naming, naming_analysis
 from mlm_ops.sql_text import identifier
 from mlm_ops.tables.suppression import suppress
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
     from mlm_ops.fitted_sem import SemFit
     from mlm_ops.language.analysis import Analysis
-    from mlm_ops.language.model import Model
 
 
 #: Noted where the comparison is not by the likelihood that the models were asked to be fitted by.
@@ -63,9 +61,12 @@ class AnalysisResult:
 
 def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Moments:
     """Scan an analysis' rows, once for all its models."""
+    started = time.perf_counter()
     with naming_analysis(analysis, connection):
         source = open_rows(analysis, connection)
-        return collect(source, analysis.scanned, analysis.level_columns, analysis.keys)
+        moments = collect(source, analysis.scanned, analysis.level_columns, analysis.keys)
+        _tell_moments(moments, started)
+    return moments
 
 
 def moments_table(analysis: Analysis) -> str:
@@ -88,6 +89,7 @@ def keep_moments(
         moments = collect_analysis(analysis, connection)
         save_moments(connection, moments, moments_table(analysis))
         return Refreshed(moments, (), (), None)
+    started = time.perf_counter()
     with naming_analysis(analysis, connection):
         source = open_rows(analysis, connection)
         kept = Partitions(
@@ -99,15 +101,30 @@ def keep_moments(
             analysis.level_columns,
             analysis.keys,
         )
-        return kept.refresh(partitions)
+        done = kept.refresh(partitions)
+        _tell_moments(done.moments, started, partitions_read=len(done.scanned), partitions_dropped=len(done.dropped))
+    return done
+
+
+def _tell_moments(moments: Moments, started: float, **facts: int) -> None:
+    seconds = time.perf_counter() - started
+    told = f"{moments.n_obs:,} of {moments.n_rows:,} rows collected in {moments.n_units:,} groups, {seconds:.2f} s"
+    sizes = {"n_rows": moments.n_rows, "n_obs": moments.n_obs, "n_groups": moments.n_units}
+    tell(Event.COLLECTED, told, **sizes, **facts, seconds=seconds, moments_checksum=moments.checksum)
 
 
 def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
     """Fit one model of an analysis to its moments."""
+    with naming(analysis, f"model {name}", name):
+        fitted = _fit(analysis, name, moments)
+        tell_fit(fitted, fitted.result.design.n_rows, fitted.result.log_likelihood)
+    return fitted
+
+
+def _fit(analysis: Analysis, name: str, moments: Moments) -> Fit:
     estimator, df = analysis.options(name)
     robust, cluster = analysis.robust_options(name)
-    with _naming(f"analysis {analysis.analysis}, model {name}"):
-        return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+    return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
 
 
 def model_tables(
@@ -115,7 +132,7 @@ def model_tables(
 ) -> dict[str, pl.DataFrame]:
     """Every result table of one model of an analysis, with what the analysis asks of it."""
     drawn = tables.fit_tables(name, fitted, tables.FIT_TABLES)
-    with _naming(f"analysis {analysis.analysis}, model {name}"):
+    with naming(analysis, f"model {name}", name):
         if name in analysis.diagnostics:
             rows = open_rows(analysis, connection)
             found = tables.diagnostics(fitted, rows)
@@ -128,56 +145,10 @@ def model_tables(
 def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments) -> SemFit:
     """Fit one structural equation model of an analysis to its moments."""
     model, cluster = analysis.parsed_sem[name]
-    with _naming(f"analysis {analysis.analysis}, model {name} of sem"):
-        return fit_sem(model, moments, cluster, robust=analysis.sem[name].robust)
-
-
-@contextmanager
-def naming_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Say of an error in the data which analysis it is in and, where not all models have it, which models.
-
-    The models of an analysis are scanned together; only after a fault is each looked at alone.
-    """
-    try:
-        yield
-    except MlmError as error:
-        found = _faults_by_model(analysis, connection)
-        here = f"analysis {analysis.analysis}"
-        if not found or (len(found) == 1 and len(analysis.models) == sum(map(len, found.values()))):
-            raise type(error)(f"{here}: {next(iter(found), error)}") from error
-        told = [f"{here}, model{'s' * (len(names) > 1)} {', '.join(names)}: {fault}" for fault, names in found.items()]
-        raise type(error)("\n".join(told)) from error
-
-
-def _faults_by_model(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
-    """What is wrong with the rows for each model alone: the models by fault."""
-    try:
-        source = open_rows(analysis, connection)
-    except MlmError:
-        return {}
-    found: dict[str, list[str]] = {}
-    for name, model in analysis.parsed.items():
-        if fault := _fault(source, model, analysis.keys):
-            found.setdefault(fault, []).append(name)
-    return found
-
-
-def _fault(source: Source, model: Model, keys: tuple[str, ...]) -> str | None:
-    try:
-        needs = find_needs(source, [model], keys)
-        check_rows(source, [model], needs, take_survey(source, needs))
-    except MlmError as error:
-        return str(error)
-    return None
-
-
-@contextmanager
-def _naming(what: str) -> Iterator[None]:
-    """Put what was being done before the sentence of an error."""
-    try:
-        yield
-    except MlmError as error:
-        raise type(error)(f"{what}: {error}") from error
+    with naming(analysis, f"model {name} of sem", name):
+        fitted = fit_sem(model, moments, cluster, robust=analysis.sem[name].robust)
+        tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
+    return fitted
 
 
 def compare_analysis(
@@ -192,11 +163,13 @@ def compare_analysis(
 
     def fitted(name: str, estimator: Estimator) -> Fit:
         if name not in known:
-            known[name] = fit_analysis_model(analysis, name, moments)
+            # not told: it was fitted before, in another step
+            with naming(analysis, f"model {name}", name):
+                known[name] = _fit(analysis, name, moments)
         here = known[name]
         if here.estimator == estimator:
             return here
-        with _naming(f"analysis {analysis.analysis}, model {name}"):
+        with naming(analysis, f"model {name}", name):
             return fit_model(here.model, moments, estimator=estimator, df="none")
 
     rows, changes = [], []
@@ -206,7 +179,7 @@ def compare_analysis(
         if estimator == "reml" and not same_fixed_part(pair[0].result, pair[1].result):
             estimator = "ml"
             pair = fitted(model, estimator), fitted(reference, estimator)
-        with _naming(f"analysis {analysis.analysis}, comparison of {model} with {reference}"):
+        with naming(analysis, f"comparison of {model} with {reference}", model):
             result = compare_fits(*pair)
         if estimator != analysis.options(model)[0]:
             result = replace(result, note="; ".join(filter(None, (result.note, REFITTED))))
@@ -232,7 +205,7 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
         return None
     estimator, df = analysis.options(strategy.start)
     robust, cluster = analysis.robust_options(strategy.start)
-    with _naming(f"analysis {analysis.analysis}, strategy {strategy.kind}"):
+    with naming(analysis, f"strategy {strategy.kind}"):
         ladder = climb(
             strategy,
             analysis.parsed[strategy.start],

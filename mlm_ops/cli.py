@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import NoReturn
 
 from mlm_ops.command_line import command, short_path
 from mlm_ops.errors import MlmError, StoreError
+from mlm_ops.logs import logging_to, run_failed, whole_run
 from mlm_ops.visible import visible
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
@@ -55,6 +57,7 @@ def _leaving_at_once() -> Iterator[None]:
 
     def leave(*_: object) -> NoReturn:
         _tell("Interrupted.")
+        run_failed(KeyboardInterrupt())
         os._exit(EXIT_INTERRUPTED)
 
     before = signal.signal(signal.SIGINT, leave)
@@ -74,19 +77,27 @@ def fit(options: argparse.Namespace) -> int:
     """Fit an analysis file, or a formula to a data file."""
     from mlm_ops.cli_fit import fit_analysis_file, fit_formula
 
-    if options.what.lower().endswith(ANALYSIS_SUFFIXES):
-        return fit_analysis_file(options, tell=_tell)
-    # with = for ~ it is meant as a formula, whose parser says so
-    if "~" not in options.what and "=" not in options.what:
-        raise MlmError(
-            f"There is nothing to fit. Got {options.what}; expected a formula such as"
-            ' "y ~ x + (x | g)", or an analysis file that ends in .yaml.'
-        )
-    return fit_formula(options)
+    run_id = str(uuid.uuid4())
+    with logging_to(options.log), whole_run(run_id):
+        if options.what.lower().endswith(ANALYSIS_SUFFIXES):
+            return fit_analysis_file(options, run_id, tell=_tell)
+        # with = for ~ it is meant as a formula, whose parser says so
+        if "~" not in options.what and "=" not in options.what:
+            raise MlmError(
+                f"There is nothing to fit. Got {options.what}; expected a formula such as"
+                ' "y ~ x + (x | g)", or an analysis file that ends in .yaml.'
+            )
+        return fit_formula(options)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the project's pipelines in this process."""
+    run_id = str(uuid.uuid4())
+    with logging_to(options.log), whole_run(run_id):
+        return _run(options, run_id)
+
+
+def _run(options: argparse.Namespace, run_id: str) -> int:
     from mlm_ops.project import find_project
 
     find_project(Path.cwd())
@@ -98,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
 
     _leave_in_order()
     with progress("Working ...") as report:
-        done = run_project(Path.cwd(), warehouse=options.warehouse, progress=report)
+        done = run_project(Path.cwd(), warehouse=options.warehouse, progress=report, run_id=run_id)
     for path in done.published:
         print(f"Published {short_path(path)} in {done.seconds:.1f} s. Read it with: {command('show', database=path)}")
     return 0
@@ -198,6 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     starting.set_defaults(command=init)
     running = commands.add_parser("run", help="run the project's pipelines and publish the results")
     running.add_argument("--warehouse", type=Path, metavar="DIR", help="where the databases go (default: warehouse/)")
+    _add_log(running)
     running.set_defaults(command=run)
     fitting = commands.add_parser("fit", help="fit a formula to a data file, or an analysis file in a database")
     fitting.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
@@ -211,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument(
         "--allow-files", action="store_true", help="let the analysis file read files outside its project, in any SQL"
     )
+    _add_log(fitting)
     fitting.set_defaults(command=fit)
     showing = commands.add_parser("show", help="print the latest results")
     showing.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
@@ -230,6 +243,10 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument("--port", type=int, default=3000, metavar="N", help="default: 3000")
     serving.set_defaults(command=ui)
     return parser
+
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log", metavar="FILE", help="append what was done as JSON lines; - for standard error")
 
 
 class _Version(argparse.Action):

@@ -8,10 +8,15 @@ from argparse import Namespace
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlm_ops.command_line import command, short_path
 from mlm_ops.errors import DataError, MlmError, StoreError
+from mlm_ops.logs import tell_fit
 from mlm_ops.visible import visible
+
+if TYPE_CHECKING:
+    from mlm_ops.fitted import Fit
 
 
 def fit_formula(options: Namespace) -> int:
@@ -28,7 +33,11 @@ def fit_formula(options: Namespace) -> int:
     from mlm_ops.fitting import fit
     from mlm_ops.moments.files import is_database
 
-    fitted = functools.partial(
+    def show(fitted: Fit) -> None:
+        tell_fit(fitted, fitted.result.design.n_rows, fitted.result.log_likelihood)
+        print(visible(str(fitted)))
+
+    fitting = functools.partial(
         fit, options.what, estimator=options.estimator or "reml", df=options.df or "satterthwaite"
     )
     path = Path(options.data)
@@ -37,15 +46,15 @@ def fit_formula(options: Namespace) -> int:
 
         connection, table = open_database(path, options.table)
         with connection:
-            print(visible(str(fitted(table, connection=connection))))
+            show(fitting(table, connection=connection))
         return 0
     if options.table is not None:
         raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
-    print(visible(str(fitted(path))))
+    show(fitting(path))
     return 0
 
 
-def fit_analysis_file(options: Namespace, tell: Callable[[str], None]) -> int:
+def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], None]) -> int:
     """Fit an analysis file in a database, write schema ``mlm`` there and print the tables."""
     if options.database is None:
         raise MlmError(f"An analysis file is fitted in a database: mlm fit {options.what} --database FILE.duckdb")
@@ -61,7 +70,6 @@ def fit_analysis_file(options: Namespace, tell: Callable[[str], None]) -> int:
         raise StoreError(
             f"There is no database at {options.database}. Name the DuckDB file that holds {analysis.data}."
         )
-    import uuid
     from dataclasses import asdict
 
     from mlm_ops.analyze import fit_analysis
@@ -78,7 +86,7 @@ def fit_analysis_file(options: Namespace, tell: Callable[[str], None]) -> int:
         started = datetime.now(UTC)
         result = fit_analysis(analysis, connection)
         record = Run(
-            run_id=str(uuid.uuid4()),
+            run_id=run_id,
             analysis=analysis.analysis,
             started_at=started,
             finished_at=datetime.now(UTC),

@@ -17,6 +17,7 @@ import duckdb
 
 from mlm_ops.database_faults import FILE_FAULTS, first_line, holder, why_it_failed, why_not_opened
 from mlm_ops.errors import DataError, StoreError
+from mlm_ops.logs import Event, tell
 from mlm_ops.sql_text import qualified
 
 Connection = duckdb.DuckDBPyConnection
@@ -90,11 +91,17 @@ def using(
 
 def _patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | None, remedy: str) -> Result:
     """Repeat `attempt`, with growing pauses, as long as it says that the file is busy."""
-    deadline, pause, told = time.monotonic() + wait, FIRST_PAUSE, False
+    began = time.monotonic()
+    deadline, pause, told, reason = began + wait, FIRST_PAUSE, False, ""
     while True:
         try:
-            return attempt()
+            result = attempt()
+            if reason:
+                seconds = time.monotonic() - began
+                tell(Event.WAITED, f"{reason}; waited {seconds:.2f} s for it.", seconds=seconds)
+            return result
         except _BusyError as busy:
+            reason = str(busy)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise StoreError(f"{busy}; waited {wait:.0f} s for it. {remedy}") from busy
@@ -174,7 +181,7 @@ def replacing(destination: Path | str, *, wait: float = 30.0) -> Iterator[Path]:
     destination = Path(destination)
     _make_folder(destination)
     building = destination.with_name(destination.name + ".building")
-    with _locked(destination, wait):
+    with locked(destination, "replaced", wait):
         # A process that was killed here may have left its half behind.
         _remove(building)
         try:
@@ -214,7 +221,7 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _locked(destination: Path, wait: float) -> Iterator[None]:
+def locked(destination: Path, doing: str, wait: float = 30.0) -> Iterator[None]:
     """Hold the lock file beside `destination`; the system lets go of it when the process dies.
 
     The file stays: whoever removed it could let two processes hold locks of one name. It is hidden, so that it does
@@ -234,7 +241,7 @@ def _locked(destination: Path, wait: float) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise _BusyError(f"{destination} is being replaced by another process") from error
+            raise _BusyError(f"{destination} is being {doing} by another process") from error
 
     try:
         _patiently(attempt, wait, None, remedy="Try again when that process has ended.")

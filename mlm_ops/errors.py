@@ -8,6 +8,9 @@ A singular or unconverged fit is a result with flags, never an error.
 class MlmError(Exception):
     """Base of all errors that a user can cause and mend."""
 
+    #: Whether the log has it already: an error passes several rooms on its way out.
+    logged = False
+
 
 class FormulaError(MlmError):
     """A formula or an expression in it cannot be understood."""

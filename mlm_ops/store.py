@@ -6,6 +6,7 @@ of every analysis.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from mlm_ops.database_faults import why_it_failed
 from mlm_ops.drift import READS, StoredRun, drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
+from mlm_ops.logs import Event, tell, tell_written
 from mlm_ops.retention import find_baseline, find_previous, finished_runs, forget
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
@@ -116,6 +118,7 @@ def write_runs(
         return
     written = ", ".join(f"({literal(run.run_id)}, {literal(run.analysis)})" for run, _ in runs)
     more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    began = time.perf_counter()
     with all_or_nothing(connection, f"run {runs[0][0].run_id} of {runs[0][0].analysis}{more}"):
         _create_results(connection)
         for name, columns in RESULT_TABLES.items():
@@ -126,6 +129,9 @@ def write_runs(
         history = history or History()
         _write_drift(connection, [run for run, _ in runs], history)
         forget(connection, RESULTS, RESULT_TABLES, [run.analysis for run, _ in runs], history)
+    seconds = (time.perf_counter() - began) / len(runs)
+    for run, tables in runs:
+        tell_written(run.run_id, run.analysis, [frame.height for frame in tables.values()], seconds)
 
 
 def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str) -> pl.DataFrame:
@@ -212,6 +218,7 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
     """
     if not check_store(connection):
         raise StoreError(f"There are no results to publish to {destination} yet. Run an analysis first.")
+    began = time.perf_counter()
     # A cursor has its own current database, which the views below need, and leaves the caller's as it was.
     with replacing(destination, wait=wait) as building, connection.cursor() as cursor:
         source = str(_one(cursor, "select current_database()"))
@@ -233,6 +240,8 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
             for leave in (f"use {identifier(source)}", f"detach database if exists {target}"):
                 with suppress(duckdb.Error):
                     cursor.execute(leave)
+    seconds = time.perf_counter() - began
+    tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
 
 
 def check_store(connection: Connection) -> bool:

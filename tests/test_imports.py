@@ -46,7 +46,9 @@ LAYERS = (
         "provenance",
         "__init__",
     }
-    | {"fitting_sem", "fitted_sem", "report_sem"},
+    | {"fitting_sem", "fitted_sem", "report_sem"}
+    # not below: numbers and rows tell no log what they do
+    | {"logs", "naming"},
     {"plugins", "cli", "cli_fit", "command_line", "display", "listing", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

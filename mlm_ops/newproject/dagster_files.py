@@ -82,6 +82,11 @@ _INSTANCE = """\
 # The Dagster instance of this project: `mlm run`, `mlm ui` and the schedules share it.
 telemetry:
   enabled: false
+
+# What mlm_ops logs stands in the event log of the step, beside what Dagster logs there.
+python_logs:
+  managed_python_loggers: [mlm_ops]
+  python_log_level: INFO
 """
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import jinja2
 import polars as pl
@@ -160,6 +161,11 @@ def test_dagster_project_runs(tmp_path: Path, messy: Path, kind: str):
             connection.execute(f"create table students as from '{HSB}'")
     create_project(tmp_path / "project", data, table="students" if kind == "duckdb" else None)
     command(tmp_path / "project", "-m", "mlm_ops", "run")
+    with dg.DagsterInstance.from_config(str(tmp_path / "project" / "dagster_home")) as instance:
+        (run,) = instance.get_runs()
+        messages = [entry.user_message for entry in instance.all_logs(run.run_id) if not entry.is_dagster_event]
+    # dagster.yaml has the package's log in Dagster's own
+    assert any(", model empty: fitted to " in message for message in messages)
     with duckdb.connect(str(tmp_path / "project" / "warehouse" / "results.duckdb"), read_only=True) as results:
         query = "select estimate from mlm.latest_fixed_effects where model = 'empty'"
         ((intercept,),) = results.execute(query).fetchall()

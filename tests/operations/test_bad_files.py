@@ -140,6 +140,67 @@ def test_another_store_version_is_refused_before_anything_is_fitted(place: Place
     assert sentence == said(place.mlm("show", "--database", place.database))
 
 
+def read_only(folder: Path) -> list[str]:
+    """What to put before a command so that it finds `folder` on a read-only file system; no one else does."""
+    script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    return ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(folder)]
+
+
+def can_mount() -> bool:
+    """Whether this machine gives a process a file system of its own."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*read_only(Path("/tmp")), "true"], capture_output=True, check=False).returncode == 0
+
+
+needs_mounts = pytest.mark.skipif(not can_mount(), reason="the system gives no process a file system of its own")
+
+
+@needs_mounts
+def test_a_read_only_file_system(place: Place) -> None:
+    assert place.mlm("run").returncode == 0
+    assert place.mlm(*fit(place)).returncode == 0
+    before = {path: path.read_bytes() for path in (place.database, place.warehouse, place.results)}
+
+    def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [*read_only(folder), sys.executable, "-m", "mlm_ops", *map(str, arguments)]
+        return subprocess.run(command, cwd=place.folder, capture_output=True, text=True, timeout=120, check=False)
+
+    home = place.folder / "dagster_home"
+    assert said(run(home, "run")) == f"mlm: The folder {home} may not be written. Dagster keeps the runs there."
+    for database, arguments in ((place.database, fit(place)), (place.warehouse, ("run",))):
+        sentence = said(run(database.parent if arguments == ("run",) else place.folder, *arguments))
+        assert sentence == (
+            f"mlm: The database {database} cannot be opened here: permission denied. "
+            "Choose a place that you may write to."
+        )
+    assert run(place.folder, "show").returncode == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@needs_mounts
+def test_a_copy_on_a_read_only_file_system_keeps_the_run(place: Place) -> None:
+    assert place.mlm(*fit(place)).returncode == 0
+    shelf = place.folder / "shelf"
+    shelf.mkdir()
+    code = f"""
+from mlm_ops.errors import StoreError
+from mlm_ops.store import connect, publish
+with connect({str(place.database)!r}) as connection:
+    try:
+        publish(connection, {str(shelf / "copy.duckdb")!r})
+    except StoreError as error:
+        print(error)
+"""
+    command = [*read_only(shelf), sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == (
+        f"{shelf / 'copy.duckdb'} cannot be written: Read-only file system. Choose another place."
+    ), done.stderr
+    assert len(whole_runs(place.database)) == 1
+    assert not list(shelf.iterdir())
+
+
 def test_a_place_that_may_not_be_written(place: Place) -> None:
     """A file and a folder without the right to write; root, who may write anything, has /sys to be refused by."""
     if os.geteuid() == 0:

@@ -11,6 +11,7 @@ import dagster as dg
 
 from mlm_ops.analyze import moments_table
 from mlm_ops.language.analysis import Analysis
+from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.checks import centered_agrees
 from mlm_ops.plugins.dagster.lineage import centered_lineage, published_lineage
@@ -115,7 +116,7 @@ def _centered(plan: Plan) -> dg.AssetsDefinition:
         metadata={TABLE: table, LINEAGE: centered_lineage(plan.analysis, plan.upstream)},
     )
     def centered(warehouse: Warehouse) -> Result:
-        with warehouse.connection() as connection:
+        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             return Result(metadata=steps.make_centered(connection, plan.analysis, table))
 
     return centered
@@ -130,7 +131,7 @@ def _agreement(plan: Plan) -> dg.AssetChecksDefinition:
         description="The group means in this table and in the moments are the same numbers.",
     )
     def agrees_with_moments(warehouse: Warehouse) -> dg.AssetCheckResult:
-        with warehouse.connection() as connection:
+        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             (found,) = plan.judged([centered_agrees(steps.centered_difference(connection, plan.analysis))])
         return found
 
@@ -165,7 +166,7 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
         ],
     )
     def moments(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
-        with warehouse.connection() as connection:
+        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             if partitions_def is None:
                 metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
             else:
@@ -210,7 +211,7 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
     )
     def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
         started = run_start(context)
-        with warehouse.connection() as connection:
+        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             metadata, checks = steps.make_results(
                 connection, plan.analysis, context.run.run_id, started, warehouse.results
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from mlm_ops.analyze import fit_analysis, fit_collected
 from mlm_ops.database import Connection
 from mlm_ops.errors import MlmError
 from mlm_ops.language.analysis import Analysis
+from mlm_ops.logs import Event, about, tell
 from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.each_part import Part, collect_each
 from mlm_ops.provenance import run_facts
@@ -79,7 +81,9 @@ def fit_partitions(
     for position, (key, part, moments) in enumerate(zip(windows, parts, collected, strict=True), start=1):
         one = _restricted(analysis, key, part.condition(column))
         try:
-            fitted = fit_analysis(one, connection) if moments is None else fit_collected(one, moments, connection)
+            # thousands of events would take longer to write down than the fits take
+            with about(level=logging.DEBUG):
+                fitted = fit_analysis(one, connection) if moments is None else fit_collected(one, moments, connection)
         except MlmError as error:
             done.failed[key] = str(error)
         else:
@@ -96,7 +100,9 @@ def fit_partitions(
                 waiting.append((key, run, fitted.tables))
         rows = sum(frame.height for _, _, tables in waiting for frame in tables.values())
         if waiting and (len(waiting) == BATCH or rows > MOST_WAITING or position == len(windows)):
-            write_runs(connection, [(run, tables) for _, run, tables in waiting], analysis.history)
+            with about(level=logging.DEBUG):
+                write_runs(connection, [(run, tables) for _, run, tables in waiting], analysis.history)
+            tell(Event.WRITTEN, f"{len(waiting):,} partitions written", n_partitions=len(waiting), n_written=rows)
             done.written.extend(key for key, _, _ in waiting)
             waiting.clear()
     return done

@@ -4,6 +4,7 @@
 import dagster as dg
 
 from mlm_ops.language.notation.markdown import fenced, span
+from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.lineage import model_lineage
 from mlm_ops.plugins.dagster.metadata import result_schema
@@ -45,7 +46,7 @@ def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         ],
     )
     def model(warehouse: Warehouse) -> Result:
-        with warehouse.connection() as connection:
+        with about(analysis=plan.analysis.analysis, model=name), warehouse.connection() as connection:
             metadata, checks = steps.make_model(connection, plan.analysis, name)
         return Result(metadata=metadata, check_results=plan.judged(checks))
 
@@ -76,7 +77,7 @@ def comparisons_asset(plan: Plan) -> dg.AssetsDefinition:
         metadata={SCHEMA: result_schema("comparisons")},
     )
     def comparisons(warehouse: Warehouse) -> Result:
-        with warehouse.connection() as connection:
+        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             return Result(metadata=steps.make_comparisons(connection, plan.analysis))
 
     return comparisons
@@ -97,7 +98,7 @@ def ladder_asset(plan: Plan) -> dg.AssetsDefinition:
         metadata={SCHEMA: result_schema("ladder_steps")},
     )
     def ladder(warehouse: Warehouse) -> Result:
-        with warehouse.connection() as connection:
+        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             return Result(metadata=steps.make_ladder(connection, plan.analysis))
 
     return ladder
@@ -132,7 +133,7 @@ def sem_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         ],
     )
     def sem(warehouse: Warehouse) -> Result:
-        with warehouse.connection() as connection:
+        with about(analysis=plan.analysis.analysis, model=name), warehouse.connection() as connection:
             metadata, checks = steps.make_sem(connection, plan.analysis, name)
         return Result(metadata=metadata, check_results=plan.judged(checks))
 

@@ -7,6 +7,7 @@ import dagster as dg
 
 from mlm_ops.errors import AnalysisError, DataError
 from mlm_ops.language.analysis import Analysis
+from mlm_ops.logs import about
 from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.plugins.dagster.fit_partitions import Done, fit_partitions
 from mlm_ops.plugins.dagster.lineage import fits_lineage
@@ -92,7 +93,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
     def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
         windows = windows_of(partitions_def, context.partition_keys)
         blocking = tuple(name for name in ("converged", "not_singular") if plan.blocks(name))
-        with warehouse.connection() as connection:
+        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             check_windows(open_rows(plan.analysis, connection), column, windows)
             done = fit_partitions(
                 connection, plan.analysis, column, windows, context.run.run_id, run_start(context), blocking

@@ -17,6 +17,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 
+from mlm_ops.database import locked
 from mlm_ops.errors import MlmError, ProjectError
 from mlm_ops.plugins.dagster.progress import Progress
 from mlm_ops.plugins.dagster.results import ANALYSIS
@@ -43,7 +44,9 @@ class Report:
     warnings: tuple[str, ...]
 
 
-def run_project(project_directory: Path, *, warehouse: Path | None, progress: Callable[[str], None]) -> Report:
+def run_project(
+    project_directory: Path, *, warehouse: Path | None, progress: Callable[[str], None], run_id: str | None = None
+) -> Report:
     """Materialize everything in the project's code location, in this process, on the project's own instance.
 
     Parameters
@@ -54,6 +57,8 @@ def run_project(project_directory: Path, *, warehouse: Path | None, progress: Ca
         Folder for warehouse.duckdb and results.duckdb, in place of the one that the code location names.
     progress
         Takes one readable line an asset, as it is done.
+    run_id
+        A UUID for the run; by default a new one.
 
     Raises
     ------
@@ -71,7 +76,7 @@ def run_project(project_directory: Path, *, warehouse: Path | None, progress: Ca
         config, job = _run_config(definitions, warehouse), _job(definitions, project)
         for sentence in close_dead_runs(instance):
             progress(sentence)
-        run_id, watcher = make_new_run_id(), Progress(progress, _analyses(job))
+        run_id, watcher = run_id or make_new_run_id(), Progress(progress, _analyses(job))
         instance.add_event_listener(run_id, watcher)
         try:
             job.execute_in_process(
@@ -166,7 +171,10 @@ def _run_config(definitions: dg.Definitions, warehouse: Path | None) -> dict[str
 def _instance(project: Project) -> Iterator[dg.DagsterInstance]:
     make_home(project)
     reference = InstanceRef.from_dir(str(project.dagster_home), overrides=OVERRIDES)
-    with dg.DagsterInstance.from_ref(reference) as instance:
+    # Dagster makes its databases when it is first asked for them, and of two processes that make them at once one fails
+    with locked(project.dagster_home / "dagster.db", "set up"):
+        opened = dg.DagsterInstance.from_ref(reference)
+    with opened as instance:
         yield instance
 
 

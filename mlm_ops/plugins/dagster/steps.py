@@ -17,7 +17,6 @@ from mlm_ops.analyze import (
     keep_moments,
     model_tables,
     moments_table,
-    naming_analysis,
 )
 from mlm_ops.database import Connection
 from mlm_ops.errors import StoreError
@@ -27,6 +26,7 @@ from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
 from mlm_ops.moments.persist import load_moments, sibling
 from mlm_ops.moments.source import open_source, quoted_table
+from mlm_ops.naming import naming_analysis
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.lineage import moments_lineage
 from mlm_ops.plugins.dagster.metadata import (

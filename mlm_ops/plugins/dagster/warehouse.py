@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from mlm_ops.database import Connection, using
+from mlm_ops.logs import about
 
 
 class Warehouse(dg.ConfigurableResource["Warehouse"]):
@@ -21,6 +22,12 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
     database_file: str = Field(default="warehouse.duckdb", description="Name of the pipeline's database in the folder.")
     wait: float = Field(default=30.0, description="Seconds to wait while another process writes to the database.")
     threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; with 1 equal rows give equal bits.")
+
+    _run_id: str | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Take the run's id, for the log."""
+        self._run_id = None if context.run is None else context.run.run_id
 
     @property
     def database(self) -> Path:
@@ -41,7 +48,10 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
         StoreError
             The database is still locked after `wait` seconds, or cannot be opened.
         """
-        with using(self.database, wait=self.wait, on_wait=dg.get_dagster_logger().warning) as connection:
+        with (
+            about(run_id=self._run_id),
+            using(self.database, wait=self.wait, on_wait=dg.get_dagster_logger().warning) as connection,
+        ):
             if self.threads is not None:
                 connection.execute(f"set threads to {self.threads}")
             yield connection

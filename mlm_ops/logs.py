@@ -1,0 +1,231 @@
+"""What a run did, as records of the standard library's `logging`, under the logger ``mlm_ops``.
+
+Every record has the attributes ``event``, ``run_id``, ``analysis``, ``model`` (None where there is none), the facts of
+its event as attributes of their own, and ``facts``, their names. Nothing is set up at import: whoever wants the records
+sets the logger's level and gives it a handler, as `logging_to` does for the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from mlm_ops.errors import MlmError, StoreError
+
+LOGGER = "mlm_ops"
+STANDARD_ERROR = "-"
+Fact = str | int | float | bool | None
+
+_LOG = logging.getLogger(LOGGER)
+_LOG.addHandler(logging.NullHandler())
+
+
+class Event(StrEnum):
+    """What is told, in the order of a run."""
+
+    STARTED = "run_started"
+    WAITED = "waited_for_database"
+    COLLECTED = "moments_collected"
+    FITTED = "model_fitted"
+    WRITTEN = "run_written"
+    PUBLISHED = "results_published"
+    FAILED = "failed"
+    FINISHED = "run_finished"
+    RUN_FAILED = "run_failed"
+
+
+@dataclass(frozen=True)
+class About:
+    """What the work at hand belongs to."""
+
+    run_id: str | None = None
+    analysis: str | None = None
+    model: str | None = None
+    level: int = logging.INFO
+
+
+_NOTHING = About()
+_ABOUT: ContextVar[About] = ContextVar("mlm_ops_about", default=_NOTHING)
+
+
+def tell(event: Event, message: str, **facts: Fact) -> None:
+    """Log an event of the work at hand; the message needs no subject, which is put before it."""
+    at = _ABOUT.get()
+    if _LOG.isEnabledFor(at.level):
+        # hosts that keep the message alone, as Dagster does, need the names in it
+        named = ", ".join(f"{what} {name}" for what, name in (("analysis", at.analysis), ("model", at.model)) if name)
+        _log(at.level, event, f"{named}: {message}" if named else message, facts)
+
+
+def _log(level: int, event: Event, message: str, facts: Mapping[str, Fact]) -> None:
+    at = _ABOUT.get()
+    ids = {"event": str(event), "run_id": at.run_id, "analysis": at.analysis, "model": at.model}
+    _LOG.log(level, "%s", message, extra={**ids, **facts, "facts": tuple(facts)})
+
+
+class Fitted(Protocol):
+    """What is told of a fitted model, mixed or structural."""
+
+    @property
+    def seconds(self) -> float:
+        """Of the fit."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimisation ended at a minimum."""
+
+    @property
+    def singular(self) -> bool:
+        """Whether a covariance matrix lost a dimension."""
+
+
+def tell_fit(fitted: Fitted, n_obs: int, log_likelihood: float) -> None:
+    """Log that a model was fitted."""
+    verdict = ", singular" * fitted.singular if fitted.converged else ", not converged"
+    tell(
+        Event.FITTED,
+        f"fitted to {n_obs:,} rows in {fitted.seconds:.2f} s, log-likelihood {log_likelihood:.3f}{verdict}",
+        n_obs=n_obs,
+        seconds=fitted.seconds,
+        log_likelihood=float(log_likelihood),
+        converged=bool(fitted.converged),
+        singular=bool(fitted.singular),
+    )
+
+
+@contextmanager
+def about(
+    *, run_id: str | None = None, analysis: str | None = None, model: str | None = None, level: int | None = None
+) -> Iterator[None]:
+    """Say what the block's work belongs to; an error that leaves it is logged, the first time.
+
+    Parameters
+    ----------
+    run_id, analysis, model
+        None leaves what an outer block said.
+    level
+        Of the events: ``logging.DEBUG`` for work that is done thousands of times in a run.
+    """
+    outer = _ABOUT.get()
+    inner = About(
+        run_id=outer.run_id if run_id is None else run_id,
+        analysis=outer.analysis if analysis is None else analysis,
+        model=outer.model if model is None else model,
+        level=outer.level if level is None else level,
+    )
+    token = _ABOUT.set(inner)
+    try:
+        yield
+    except MlmError as error:
+        if not error.logged:
+            error.logged = True
+            _log(logging.ERROR, Event.FAILED, str(error), {"error": type(error).__name__})
+        raise
+    finally:
+        _ABOUT.reset(token)
+
+
+def tell_written(run_id: str, analysis: str, heights: Sequence[int], seconds: float) -> None:
+    """Log that the store has a run of an analysis, in tables of these heights."""
+    rows, tables = sum(heights), len(heights)
+    with about(run_id=run_id, analysis=analysis):
+        told = f"{rows:,} rows in {tables} tables written"
+        tell(Event.WRITTEN, told, n_written=rows, n_tables=tables, seconds=seconds)
+
+
+@contextmanager
+def whole_run(run_id: str) -> Iterator[None]:
+    """Log the start and the end of a run, whatever the end is."""
+    started = time.monotonic()
+    with about(run_id=run_id):
+        tell(Event.STARTED, "the run started")
+        try:
+            yield
+        except BaseException as error:
+            run_failed(error, time.monotonic() - started)
+            if isinstance(error, MlmError):
+                error.logged = True
+            raise
+        seconds = time.monotonic() - started
+        tell(Event.FINISHED, f"the run finished in {seconds:.2f} s", seconds=seconds)
+
+
+def run_failed(error: BaseException, seconds: float | None = None) -> None:
+    """Log the end of a run by an error, with its sentence."""
+    kind, sentence = type(error).__name__, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        sentence = sentence or "Interrupted."
+    elif not isinstance(error, MlmError):
+        sentence = f"{kind}: {sentence}"
+    _log(logging.ERROR, Event.RUN_FAILED, sentence, {"error": kind, "seconds": seconds})
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time (ISO, UTC), level, event, ids, message, facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record; one of another origin has no event."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        row: dict[str, object] = {"time": at, "level": record.levelname}
+        row |= {name: getattr(record, name, None) for name in ("event", "run_id", "analysis", "model")}
+        row["message"] = record.getMessage()
+        row |= {name: _plain(getattr(record, name)) for name in getattr(record, "facts", ())}
+        return json.dumps(row, ensure_ascii=False)
+
+
+def _plain(fact: Fact) -> Fact:
+    """JSON has no infinities; seconds and likelihoods need no more than nine digits."""
+    if isinstance(fact, float):
+        return float(f"{fact:.9g}") if math.isfinite(fact) else None
+    return fact
+
+
+class _File(logging.FileHandler):
+    """A log that cannot be written on is said so once, and stops no run."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not self.told:
+            self.told = True
+            print(f"The log {self.baseFilename} cannot be written: {sys.exc_info()[1]}.", file=sys.stderr)
+
+
+@contextmanager
+def logging_to(target: str | None) -> Iterator[None]:
+    """Append the records to a file as JSON lines, or write them to standard error for ``-``; None logs nothing.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be opened.
+    """
+    if target is None:
+        yield
+        return
+    try:
+        handler = logging.StreamHandler() if target == STANDARD_ERROR else _File(Path(target), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"The log {target} cannot be written: {error.strerror}. Name another with --log.") from error
+    handler.setFormatter(JsonLines())
+    level = _LOG.level
+    _LOG.addHandler(handler)
+    _LOG.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _LOG.setLevel(level)
+        _LOG.removeHandler(handler)
+        with suppress(OSError):
+            handler.close()

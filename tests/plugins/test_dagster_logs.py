@@ -1,0 +1,38 @@
+"""What partitions that are fitted each alone leave in the log: one line for many, and those that failed."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import duckdb
+import pytest
+
+from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.logs import LOGGER, about
+from mlm_ops.plugins.dagster.fit_partitions import fit_partitions
+
+PUPILS = """
+create table pupils as
+select i % 30 as school, i // 300 as wave, sin(i * 7.3) as x, x / 2 + 2 * sin((i % 30) * 5.7) + cos(i * 3.1) as y
+from range(600) as r(i)
+"""
+
+
+def test_partitions_are_told_together_and_failures_alone(caplog: pytest.LogCaptureFixture) -> None:
+    analysis = parse_analysis("{analysis: waves, data: pupils, levels: school, models: {slope: y ~ x + (1 | school)}}")
+    caplog.set_level(logging.DEBUG, LOGGER)
+    with duckdb.connect() as connection, about(run_id="r", analysis="waves"):
+        connection.execute(PUPILS)
+        fit_partitions(connection, analysis, "wave", dict.fromkeys("019"), "r", time.time(), ())
+    told = [(record.levelname, record.event, record.analysis) for record in caplog.records]
+    assert [row for row in told if row[0] != "DEBUG"] == [
+        ("ERROR", "failed", "waves[9]"),
+        ("INFO", "run_written", "waves"),
+    ]
+    assert [row[1:] for row in told if row[0] == "DEBUG"] == [
+        *(("model_fitted", "waves[0]"), ("model_fitted", "waves[1]")),
+        *(("run_written", "waves[0]"), ("run_written", "waves[1]")),
+    ]
+    assert {record.run_id for record in caplog.records} == {"r"}
+    assert "analysis waves: 2 partitions written" in caplog.messages
