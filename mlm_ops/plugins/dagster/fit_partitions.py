@@ -78,6 +78,7 @@ def fit_partitions(
     parts = [_part(kind, key, window) for key, window in windows.items()]
     collected = collect_each(source, column, parts, analysis.scanned, analysis.level_columns, analysis.keys)
     waiting: list[tuple[str, Run, Mapping[str, pl.DataFrame]]] = []
+    rows = 0
     for position, (key, part, moments) in enumerate(zip(windows, parts, collected, strict=True), start=1):
         one = _restricted(analysis, key, part.condition(column))
         try:
@@ -98,18 +99,19 @@ def fit_partitions(
                     run_id=run_id, analysis=one.analysis, started_at=began, finished_at=datetime.now(UTC), **facts
                 )
                 waiting.append((key, run, fitted.tables))
-        rows = sum(frame.height for _, _, tables in waiting for frame in tables.values())
+                rows += sum(frame.height for frame in fitted.tables.values())
         if waiting and (len(waiting) == BATCH or rows > MOST_WAITING or position == len(windows)):
             with about(level=logging.DEBUG):
                 write_runs(connection, [(run, tables) for _, run, tables in waiting], analysis.history)
             tell(Event.WRITTEN, f"{len(waiting):,} partitions written", n_partitions=len(waiting), n_written=rows)
             done.written.extend(key for key, _, _ in waiting)
             waiting.clear()
+            rows = 0
     return done
 
 
 def _restricted(analysis: Analysis, key: str, condition: str) -> Analysis:
-    """The analysis of one partition's rows; a copy, as its formulas are compiled anew."""
+    """The analysis of one partition's rows; a copy, which shares the compiled formulas."""
     where = condition if analysis.where is None else f"({analysis.where}\n) and {condition}"
     return analysis.model_copy(update={"analysis": partition_name(analysis, key), "where": where})
 
