@@ -181,7 +181,8 @@ class JsonLines(logging.Formatter):
         row |= {name: getattr(record, name, None) for name in ("event", "run_id", "analysis", "model")}
         row["message"] = record.getMessage()
         row |= {name: _plain(getattr(record, name)) for name in getattr(record, "facts", ())}
-        return json.dumps(row, ensure_ascii=False)
+        # in ASCII: a name in it then works on no terminal that shows the log
+        return json.dumps(row)
 
 
 def _plain(fact: Fact) -> Fact:

@@ -164,6 +164,11 @@ def test_an_error_is_logged_once_with_the_innermost_names(caplog: pytest.LogCapt
 def test_other_peoples_records_and_numbers_that_json_lacks() -> None:
     odd = logging.LogRecord("mlm_ops", logging.INFO, "f", 1, "%d rows", (3,), None)
     assert json.loads(logs.JsonLines().format(odd))["message"] == "3 rows"
+    named = logging.LogRecord("mlm_ops", logging.INFO, "f", 1, "\x1b[2J \x7f \x9b \u202e é", None, None)
+    line = logs.JsonLines().format(named)
+    # what a terminal would obey is escaped
+    assert (line.isascii(), line.isprintable()) == (True, True)
+    assert json.loads(line)["message"] == named.msg
     odd.facts, odd.log_likelihood = ("log_likelihood",), float("nan")
     assert json.loads(logs.JsonLines().format(odd))["log_likelihood"] is None
 
