@@ -19,6 +19,9 @@ from mlm_ops.moments.survey import in_order, run
 if TYPE_CHECKING:
     import duckdb
 
+#: Share of the squares of group means below which scatter has lost its digits: sums around a grand mean hold sixteen.
+LOST = 1e-10
+
 
 def read_moments(
     data: Any, group: str | Sequence[str], *, connection: duckdb.DuckDBPyConnection | None = None
@@ -81,6 +84,7 @@ def _read(source: Source, group: tuple[str, ...]) -> Moments:
     for row, (i, j) in zip(scatter, pairs, strict=True):
         if i == j:
             np.maximum(row, 0.0, out=row)
+    _check_digits(layout, n, mean, scatter)
     constants, values, levels = _constants(source, layout, found)
     text = frozenset(name for name in levels if Column(name) not in constants)
     schema = Schema(group, centers, layout.monomials, constants, levels, text)
@@ -150,6 +154,19 @@ def _around_centers(
             "make the moments of all rows at once."
         )
     return mean, centers
+
+
+def _check_digits(layout: Layout, n: Array, mean: Array, scatter: Array) -> None:
+    """Refuse columns whose scatter has lost its digits beside the squares of the group means, or has none."""
+    for i, factors in enumerate(layout.monomials):
+        within = scatter[i * (i + 3) // 2].sum()
+        if len(factors) == 1 and n.max() > 1 and within < LOST * float(n @ mean[i] ** 2):
+            name = layout.variables[i]
+            raise DataError(
+                f"{name!r} varies within groups by less than a part in 100,000 of what their means do, which sums "
+                "around a grand mean cannot tell from rounding. Give it to mlm.group_moments() in constants if it has "
+                "one value in each group; else mlm.within() of it in columns and mlm.between() of it in constants."
+            )
 
 
 def _constants(

@@ -14,17 +14,11 @@ from mlm_ops.language.model import PLAIN, Column, Factor, Function, Indicator, M
 from mlm_ops.moments.collect import needed_monomials, nested_levels
 from mlm_ops.moments.moments import Moments
 
-#: Scatter within groups below this share of the whole is what rounding leaves of a constant.
-_ROUNDING = 1e-13
-#: Below this share it has lost its digits: sums around a grand mean hold sixteen.
-_LOST = 1e-10
-
 
 def serve(moments: Moments, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Moments:
     """The moments as these models take them.
 
-    Constants are taken as the models name them, as numbers or as factors, and a column without scatter in any group as
-    the constant that it is.
+    Constants are taken as the models name them, as numbers or as factors.
 
     Parameters
     ----------
@@ -52,7 +46,6 @@ def serve(moments: Moments, models: Sequence[Model], levels: Sequence[str] = (),
             f"The moments do not serve the model{'s' * (len(models) > 1)}: they hold {'; '.join(faults)}. Make them "
             "anew with mlm.group_moments()."
         )
-    _check_digits(moments, models)
     return replace(moments, nested_in=nested_levels(moments, levels))
 
 
@@ -106,7 +99,7 @@ def _with_constants(moments: Moments, models: Sequence[Model]) -> Moments:
     """Only the constants that the models name, numbers as factors where ``C()`` says so."""
     schema = moments.schema
     variables = dict.fromkeys(a for m in models for v in m.variables for a in atoms(v))
-    held = dict(zip(schema.constants, moments.constants, strict=True)) | _without_scatter(moments, models)
+    held = dict(zip(schema.constants, moments.constants, strict=True))
     kept: dict[Variable, NDArray[Any]] = {}
     for atom in variables:
         factor = as_factor(atom, schema.text_columns)
@@ -122,32 +115,6 @@ def _with_constants(moments: Moments, models: Sequence[Model]) -> Moments:
         text_columns=frozenset(name for name in schema.text_columns if name in used),
     )
     return replace(moments, schema=schema, constants=tuple(kept.values()))
-
-
-def _without_scatter(moments: Moments, models: Sequence[Model]) -> dict[Variable, NDArray[Any]]:
-    """Columns, other than outcomes, of which every group has one value: rounding alone is left of their scatter."""
-    found: dict[Variable, NDArray[Any]] = {}
-    for i, factors in enumerate(moments.schema.monomials):
-        if len(factors) == 1 and factors[0] not in _outcomes(models):
-            total = float(moments.n @ moments.mean[i] ** 2)
-            if moments.scatter[i * (i + 3) // 2].sum() <= _ROUNDING * total:
-                found[factors[0]] = moments.mean[i] + moments.schema.centers[factors[0]]
-    return found
-
-
-def _check_digits(moments: Moments, models: Sequence[Model]) -> None:
-    """Refuse columns whose groups lie so far apart that their scatter around the grand mean has lost its digits."""
-    named = {a for m in models for v in m.variables for a in atoms(v)} - set(moments.schema.constants)
-    for i, factors in enumerate(moments.schema.monomials):
-        scatter = moments.scatter[i * (i + 3) // 2].sum()
-        total = float(moments.n @ moments.mean[i] ** 2)
-        if len(factors) == 1 and factors[0] in named and _ROUNDING * total < scatter < _LOST * total:
-            name = _name(factors[0])
-            raise DataError(
-                f"The groups' means of {name} lie more than 100,000 standard deviations apart, so that its sums around "
-                f"the grand mean have lost their digits. Give mlm.group_moments() its deviations in columns, "
-                f"mlm.within({name!r}, …), and its group means in constants."
-            )
 
 
 def _outcomes(models: Sequence[Model]) -> frozenset[Variable]:
