@@ -29,8 +29,9 @@ def without_rows(content: Any) -> Any:
         if isinstance(spec, Mapping) and spec.get("residual") is not None:
             wrong.append(f"models.{name}.residual")
     if wrong:
+        many = len(wrong) > 1
         raise ValueError(
-            f"form: moments goes without {', '.join(wrong)}, which need{'s' * (len(wrong) == 1)} rows; leave out "
-            f"{'these' if len(wrong) > 1 else 'it'}, or give the rows"
+            f"form: moments goes without {', '.join(wrong)}, which need{'' if many else 's'} rows; leave "
+            f"{'these' if many else 'it'} out, or give the rows"
         )
     return {**content, "predictions": False}

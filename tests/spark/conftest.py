@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 DBT = ROOT / "tests" / "dbt" / "project"
 #: A column's name.
-ODD = "a \"b\";c `d` 'e'"
+ODD = "a \"b\";c `d` 'e' \\"
 
 
 @dataclass(frozen=True)

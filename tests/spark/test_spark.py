@@ -105,6 +105,14 @@ def test_a_fit_from_the_table_is_that_from_the_rows(built: Built, table: str) ->
     )
 
 
+def test_the_table_of_the_readme(built: Built) -> None:
+    complete = built.rows.with_columns(pl.col("ses").fill_nan(None)).drop_nulls(["mathach", "ses", "sector", "school"])
+    formula = "mathach ~ within(ses) * sector + between(ses) + (within(ses) | school)"
+    found = mlm.fit(formula, mlm.read_moments(built.table("school_moments"), "school"))
+    expected = mlm.fit(formula, complete)
+    np.testing.assert_allclose(found.fixed_effects["estimate"], expected.fixed_effects["estimate"], rtol=1e-9)
+
+
 def test_merged_parts_are_the_whole(built: Built) -> None:
     expected = on_duckdb(
         built.rows,
