@@ -64,8 +64,13 @@ def gather(source: Source, models: Sequence[Model], levels: Sequence[str] = (), 
     """
     named = (c for model in models for variable in model.variables for c in columns_of(variable))
     groups = [*(c for model in models for group in model.all_groups for c in group), *levels, *keys]
-    group = dict.fromkeys([*groups, *(c for c in named if c in source.types)])
+    group = dict.fromkeys([*groups, *(c for c in named if c in source.types and not _has_moments(source, c))])
     return serve(_read(source, tuple(group)), models, levels)
+
+
+def _has_moments(source: Source, column: str) -> bool:
+    """Whether a column is one that the macro makes, or one that it makes something of."""
+    return column.lower() == "n" or f"mean_{column}" in source.types or f"value_{column}" in source.types
 
 
 def _read(source: Source, group: tuple[str, ...]) -> Moments:

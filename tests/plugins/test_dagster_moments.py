@@ -60,6 +60,18 @@ def test_results_are_those_of_the_rows(database: Path) -> None:
     assert {"influence", "outlier", "heteroscedasticity"} <= set(found["diagnostics"]["diagnostic"])
 
 
+def test_a_column_of_the_rows_that_is_called_n(database: Path) -> None:
+    """The table's own n is the size of a group, not the rows' column of that name."""
+    with duckdb.connect(database) as connection:
+        connection.execute("create or replace table counted as select *, school % 5 as n from pupils")
+        sql = render("group_moments", relation="counted", columns=["y"], group="school", constants=["n"])
+        connection.execute(f"create or replace table pupils_moments as {sql}")
+        text = MOMENTS.replace("y ~ within(x) * kind + (within(x) | school)", "y ~ n + (1 | school)")
+        found = fit_analysis(parse_analysis(text), connection).tables["fixed_effects"]
+        expected = fit_analysis(parse_analysis(text.replace("pupils_moments\nform: moments", "counted")), connection)
+    assert_series_equal(found["estimate"], expected.tables["fixed_effects"]["estimate"], rel_tol=1e-9)
+
+
 def test_the_command(database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "schools.yaml").write_text(MOMENTS)
     assert cli.main(["fit", str(tmp_path / "schools.yaml"), "--database", str(database)]) == 0

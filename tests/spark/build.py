@@ -23,6 +23,7 @@ def open_session(folder: Path) -> SparkSession:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",
+        "spark.sql.codegen.wholeStage": "false",  # compiling a query costs more than these few rows
     }
     builder = SparkSession.builder.master("local[2]")
     for name, value in settings.items():
