@@ -106,7 +106,7 @@ def make_moments(
     types = open_source(moments_table(analysis), connection).types
     if len(types) <= MOST_COLUMNS:
         metadata[SCHEMA] = dg.MetadataValue.table_schema(relation_schema(types))
-        if upstream is not None:
+        if upstream is not None and analysis.form == "rows":
             lineage = moments_lineage(moments.schema, list(types), upstream)
             metadata[LINEAGE] = dg.MetadataValue.column_lineage(lineage)
     if analysis.partition is not None:
