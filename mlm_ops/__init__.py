@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mlm_ops.fitted_sem import SemFit
     from mlm_ops.fitting import fit
     from mlm_ops.fitting_sem import sem
+    from mlm_ops.moments.foreign import read_moments
 
 __all__ = [
     "AnalysisError",
@@ -21,6 +22,7 @@ __all__ = [
     "SemFit",
     "StoreError",
     "fit",
+    "read_moments",
     "sem",
 ]
 #: Where the names are that would make every `mlm --help` wait for numpy and DuckDB; imported when first used.
@@ -29,6 +31,7 @@ _LAZY = {
     "MultilevelAnalysis": "mlm_ops.plugins.dagster.component",
     "SemFit": "mlm_ops.fitted_sem",
     "fit": "mlm_ops.fitting",
+    "read_moments": "mlm_ops.moments.foreign",
     "sem": "mlm_ops.fitting_sem",
 }
 

@@ -20,6 +20,7 @@ from mlm_ops.language.strategy import WARNING
 from mlm_ops.logs import Event, tell, tell_fit
 from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.collect import collect
+from mlm_ops.moments.foreign import gather
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.partitions import Partitions, Refreshed
 from mlm_ops.moments.persist import save_moments
@@ -64,7 +65,8 @@ def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
     started = time.perf_counter()
     with naming_analysis(analysis, connection):
         source = open_rows(analysis, connection)
-        moments = collect(source, analysis.scanned, analysis.level_columns, analysis.keys)
+        made_of = gather if analysis.form == "moments" else collect
+        moments = made_of(source, analysis.scanned, analysis.level_columns, analysis.keys)
         _tell_moments(moments, started)
     return moments
 
@@ -134,7 +136,7 @@ def model_tables(
     drawn = tables.fit_tables(name, fitted, tables.FIT_TABLES)
     with naming(analysis, f"model {name}", name):
         if name in analysis.diagnostics:
-            rows = open_rows(analysis, connection)
+            rows = None if analysis.form == "moments" else open_rows(analysis, connection)
             found = tables.diagnostics(fitted, rows)
             drawn["diagnostics"] = tables.with_model(name, found)
         asked = tables.answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))

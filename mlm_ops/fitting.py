@@ -21,6 +21,7 @@ from mlm_ops.moments.clusters import default_cluster
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.design import build_design
 from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.serving import serve
 from mlm_ops.moments.source import open_source
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def fit(
         {"intercept": "sector + random", "within(ses)": "sector + random"}}``.
     data
         A polars DataFrame or LazyFrame, a DuckDB relation, anything DuckDB scans (Arrow, pandas), the path of a CSV or
-        Parquet file, or a table name or SELECT with `connection`.
+        Parquet file, or a table name or SELECT with `connection`. Or moments, as `read_moments` returns them.
     levels
         Grouping columns, lowest first: the units of level 2, level 3, …. Level equations need them; in formulas they
         serve ``within()`` where the random part has no single grouping factor, and say which labels are nested.
@@ -96,7 +97,11 @@ def fit(
     if covariance:
         model = with_covariance(model, covariance)
     check_robust(robust, cluster, df, multilevel=bool(model.random))
-    moments = collect(open_source(data, connection), [model], level_columns(levels), cluster_columns(cluster))
+    keys = level_columns(levels), cluster_columns(cluster)
+    if isinstance(data, Moments):
+        moments = serve(data, [model], *keys)
+    else:
+        moments = collect(open_source(data, connection), [model], *keys)
     return fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
 
 

@@ -17,6 +17,7 @@ from mlm_ops.language.structural.ready import written_out
 from mlm_ops.language.structural.syntax import parse_sem
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.serving import serve
 from mlm_ops.moments.source import open_source
 from mlm_ops.structural.estimate import estimate_sem
 from mlm_ops.structural.identification import check_identified
@@ -70,9 +71,12 @@ def sem(
         raise MlmError(f"A cluster is a column, or columns joined by a colon. Got {cluster!r}; name the column.")
     model = parse_sem(written_out(text))
     table = parameter_table(model)
+    asked = moments_model(table, columns)
+    if isinstance(data, Moments):
+        return fit_sem(model, serve(data, [asked]), columns, robust=robust)
     source = open_source(data, connection)
     check_columns(table, columns, source)
-    return fit_sem(model, collect(source, [moments_model(table, columns)]), columns, robust=robust)
+    return fit_sem(model, collect(source, [asked]), columns, robust=robust)
 
 
 def fit_sem(model: SemModel, moments: Moments, cluster: GroupingFactor, *, robust: bool = False) -> SemFit:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mlm_ops.errors import MlmError
 from mlm_ops.logs import about
 from mlm_ops.moments.analysis_rows import open_rows
+from mlm_ops.moments.foreign import gather
 from mlm_ops.moments.source import Source
 from mlm_ops.moments.survey import check_rows, find_needs, take_survey
 
@@ -59,14 +60,17 @@ def _faults_by_model(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
         return {}
     found: dict[str, list[str]] = {}
     for name, model in analysis.parsed.items():
-        if fault := _fault(source, model, analysis.keys):
+        if fault := _fault(analysis, source, model):
             found.setdefault(fault, []).append(name)
     return found
 
 
-def _fault(source: Source, model: Model, keys: tuple[str, ...]) -> str | None:
+def _fault(analysis: Analysis, source: Source, model: Model) -> str | None:
     try:
-        needs = find_needs(source, [model], keys)
+        if analysis.form == "moments":
+            gather(source, [model], analysis.level_columns, analysis.keys)
+            return None
+        needs = find_needs(source, [model], analysis.keys)
         check_rows(source, [model], needs, take_survey(source, needs))
     except MlmError as error:
         return str(error)

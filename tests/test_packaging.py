@@ -121,5 +121,5 @@ def test_everything_that_gets_installed_is_pinned():
             contexts = [{"extra": extra} for extra in extras] or [{"extra": ""}]
             if below.marker is None or any(below.marker.evaluate(context) for context in contexts):
                 waiting.append(below)
-    for line in PROJECT["project"]["optional-dependencies"]["dbt"]:
+    for line in (*PROJECT["project"]["optional-dependencies"]["dbt"], *PROJECT["dependency-groups"]["spark"]):
         assert canonicalize_name(Requirement(line).name) in pinned

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language.covariance import named_blocks, with_covariance
 from mlm_ops.language.faults import sentences
+from mlm_ops.language.form import Form, without_rows
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.history import History
 from mlm_ops.language.levels import parse_model
@@ -47,7 +48,8 @@ ANALYSIS_SUFFIXES = (".yaml", ".yml")
 class Analysis(Record):
     """An analysis file.
 
-    ``levels`` are grouping columns, lowest first; ``compare`` holds pairs (model, reference model). Robust errors go by
+    ``form`` says whether ``data`` are rows, or moments that ``mlm.group_moments`` has made. ``levels`` are grouping
+    columns, lowest first; ``compare`` holds pairs (model, reference model). Robust errors go by
     ``cluster``, else by each model's top grouping factor, and in single-level regression by the last of ``levels``.
     ``partition`` is a column by whose values the moments are kept, so that only new and changed ones are read again.
     ``diagnostics`` names the models whose influential units and residuals are looked into. ``strategy`` says how models
@@ -58,6 +60,7 @@ class Analysis(Record):
 
     analysis: str = Field(min_length=1)
     data: str = Field(min_length=1)
+    form: Form = "rows"
     levels: Names = ()
     models: Annotated[dict[str, ModelSpec], BeforeValidator(model_specs)] = Field(min_length=1)
     compare: Annotated[tuple[tuple[str, str], ...], BeforeValidator(compared_pairs)] = ()
@@ -87,6 +90,8 @@ class Analysis(Record):
     history: History = History()
     min_publish_n: int = Field(default=1, ge=1)
     _reach: Reach = PrivateAttr(default=Reach())
+
+    _form = model_validator(mode="before")(without_rows)
 
     @model_validator(mode="after")
     def _strategy_keys(self) -> Analysis:

@@ -13,6 +13,7 @@ from mlm_ops.language.nearest import nearest
 _EXPECTED = {
     "analysis": "a name",
     "data": "a table name or one SELECT",
+    "form": "rows or moments",
     "levels": "a column, or a list of columns, lowest level first",
     "formula": "a formula such as y ~ x + (1 | school)",
     "weights": "a column",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.columns import DesignColumn, Monomial, atoms, expand, row_monomials
+from mlm_ops.language.columns import DesignColumn, Levels, Monomial, atoms, expand, row_monomials
 from mlm_ops.language.model import PLAIN, Column, Factor, GroupingFactor, Indicator, Model, Residual, Variable
 from mlm_ops.moments.moments import Codes, Moments, Schema, unit_codes
 from mlm_ops.moments.render import category, expression, render
@@ -75,15 +75,10 @@ def make_schema(models: Sequence[Model], needs: Needs, survey: Survey, varying: 
     outcome_atoms = frozenset(a for m in models for a in atoms(m.outcome))
     constant_numbers = frozenset(n for n in needs.numbers if n not in varying) - outcome_atoms
     constant_factors = tuple(Factor(c) for c in needs.categories if Factor(c) not in varying)
-    constant_columns = {f.column for f in constant_factors}
     monomials: dict[Monomial, None] = {}
     for model in models:
-        columns = [DesignColumn((model.outcome,))]
-        for terms in (model.fixed, *(block.terms for block in model.random)):
-            columns += expand(terms, survey.levels, needs.text_columns)
-        indicators = {a for c in columns for v in c.variables for a in atoms(v) if isinstance(a, Indicator)}
-        constant = constant_numbers | {a for a in indicators if a.column in constant_columns}
-        monomials |= dict.fromkeys(row_monomials(tuple(columns), constant))
+        constant = constant_numbers | frozenset(constant_factors)
+        monomials |= dict.fromkeys(needed_monomials(model, survey.levels, needs.text_columns, constant))
     k = len(monomials)
     if k * (k + 3) // 2 > MOST_SUMS:
         largest = max(survey.levels, key=lambda c: len(survey.levels[c]), default=None)
@@ -97,6 +92,17 @@ def make_schema(models: Sequence[Model], needs: Needs, survey: Survey, varying: 
     centers = {a: survey.centers.get(a, 0.0) for a in dict.fromkeys([*single, *(a for m in monomials for a in m)])}
     constants = (*(n for n in needs.numbers if n in constant_numbers), *constant_factors)
     return Schema(needs.keys, centers, tuple(monomials), constants, survey.levels, needs.text_columns)
+
+
+def needed_monomials(
+    model: Model, levels: Levels, text_columns: frozenset[str], constants: frozenset[Variable]
+) -> tuple[Monomial, ...]:
+    """The monomials whose moments serve a model, if these numbers and factors are constant within the units."""
+    columns = [DesignColumn((model.outcome,))]
+    for terms in (model.fixed, *(block.terms for block in model.random)):
+        columns += expand(terms, levels, text_columns)
+    indicators = {a for c in columns for v in c.variables for a in atoms(v) if isinstance(a, Indicator)}
+    return row_monomials(tuple(columns), constants | {a for a in indicators if Factor(a.column) in constants})
 
 
 def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual) -> ResidualMoments:

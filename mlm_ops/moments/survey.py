@@ -202,12 +202,12 @@ def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapp
         missing=missing,
         centers={n: row[f"mean_x{i}"] for i, n in enumerate(needs.all_numbers)},
         ranges={n: (row[f"min_x{i}"], row[f"max_x{i}"]) for i, n in enumerate(needs.all_numbers) if f"min_x{i}" in row},
-        levels={c: _in_order(source, c, row[f"levels_c{i}"] or ()) for i, c in enumerate(needs.all_categories)},
+        levels={c: in_order(source, c, row[f"levels_c{i}"] or ()) for i, c in enumerate(needs.all_categories)},
         varying=frozenset(varying),
     )
 
 
-def _in_order(source: Source, column: str, levels: Sequence[str]) -> tuple[str, ...]:
+def in_order(source: Source, column: str, levels: Sequence[str]) -> tuple[str, ...]:
     """Levels of a factor: numbers by size, an ENUM's as declared, texts by code point."""
     if source.is_numeric(column):
         return tuple(sorted(levels, key=float))

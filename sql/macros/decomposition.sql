@@ -15,7 +15,7 @@ with mlm_units as (
 mlm_variables as (
   {%- for column in columns %}
   select
-    {{ dbt.string_literal(dbt.escape_single_quotes(column)) }} as variable,
+    {{ mlm.literal(column) }} as variable,
     n,
     {{ mlm.identifier('center_' ~ column) }} as mean,
     {{ mlm.identifier('mean_' ~ column) }} - {{ mlm.identifier('center_' ~ column) }} as deviation,
@@ -64,7 +64,7 @@ mlm_reliabilities as (
 )
 select
   mlm_anova.variable,
-  {{ dbt.string_literal(dbt.escape_single_quotes(group_name)) }} as {{ mlm.identifier('group') }},
+  {{ mlm.literal(group_name) }} as {{ mlm.identifier('group') }},
   n_obs,
   n_units,
   mean,

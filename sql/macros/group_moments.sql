@@ -2,15 +2,16 @@
    were taken around; scatter_y_x, the sum of products of deviations from the group's means, for each column y and each x
    up to it (scatter_x_x: the sum of squares). Of rows that have a value in all columns, and in those of `complete`.
    products: lists of columns, `['x', 'y']` giving mean_x_by_y and scatters of the product of x and y, each around its
-   grand mean. Two passes in one statement: the grand means, then the sums. #}
-{% macro group_moments(relation, columns, group, products=[], complete=none) %}
-  {{- return(adapter.dispatch('group_moments', 'mlm')(relation, columns, group, products, complete)) -}}
+   grand mean. constants: columns, numbers or text, with one value in all rows of a group, which value_c carries; it is
+   null where they have several. Two passes in one statement: the grand means, then the sums. #}
+{% macro group_moments(relation, columns, group, products=[], complete=none, constants=[]) %}
+  {{- return(adapter.dispatch('group_moments', 'mlm')(relation, columns, group, products, complete, constants)) -}}
 {% endmacro %}
 
-{% macro default__group_moments(relation, columns, group, products=[], complete=none) %}
+{% macro default__group_moments(relation, columns, group, products=[], complete=none, constants=[]) %}
 {%- set keys = [group] if group is string else group %}
 {%- set names = columns + products | map('join', '_by_') | list %}
-{%- set units, variables, monomials = [], [], [] %}
+{%- set units, variables, monomials, fixed = [], [], [], [] %}
 {%- for key in keys %}
 {%- set _ = units.append('u_' ~ loop.index0) %}
 {%- endfor %}
@@ -27,16 +28,22 @@
 {%- endfor %}
 {%- set _ = monomials.append(factors) %}
 {%- endfor %}
+{%- for column in constants %}
+{%- set _ = fixed.append({'alias': 'c_' ~ loop.index0, 'expression': 'c_' ~ loop.index0}) %}
+{%- endfor %}
 with mlm_rows as (
   select
     {%- for key in keys %}
     {{ mlm.identifier(key) }} as u_{{ loop.index0 }},
     {%- endfor %}
+    {%- for column in constants %}
+    {{ mlm.identifier(column) }} as c_{{ loop.index0 }},
+    {%- endfor %}
     {%- for column in columns %}
     {{ mlm.value(column) }} as v_{{ loop.index0 }}{{ ',' if not loop.last }}
     {%- endfor %}
   from {{ relation }}
-  where {{ mlm.in_group(keys) }} and {{ mlm.complete(columns + (complete or [])) }}
+  where {{ mlm.in_group(keys) }} and {{ mlm.complete(columns + constants + (complete or [])) }}
 ),
 mlm_grand as (
   select
@@ -46,7 +53,7 @@ mlm_grand as (
   from mlm_rows
 ),
 mlm_moments as (
-  {{ mlm.moments('mlm_rows', units, variables, monomials, [], 'true') }}
+  {{ mlm.moments('mlm_rows', units, variables, monomials, fixed, 'true') }}
 )
 select
   {%- for key in keys %}
@@ -65,6 +72,9 @@ select
   {%- for other in names[:i + 1] %},
   scatter_{{ i }}_{{ loop.index0 }} as {{ mlm.identifier('scatter_' ~ name ~ '_' ~ other) }}
   {%- endfor %}
+  {%- endfor %}
+  {%- for column in constants %},
+  case when low_{{ loop.index0 }} = high_{{ loop.index0 }} then low_{{ loop.index0 }} end as {{ mlm.identifier('value_' ~ column) }}
   {%- endfor %}
 from mlm_moments
 cross join mlm_grand

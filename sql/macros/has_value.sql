@@ -12,3 +12,8 @@
   {%- set name = mlm.identifier(column) -%}
   {{ name }} is not null and not (typeof({{ name }}) in ('DOUBLE', 'FLOAT') and isnan(try_cast({{ name }} as double)))
 {%- endmacro %}
+
+{% macro spark__has_value(column) -%}
+  {%- set name = mlm.identifier(column) -%}
+  {{ name }} is not null and not (typeof({{ name }}) in ('double', 'float') and lower(cast({{ name }} as string)) = 'nan')
+{%- endmacro %}

@@ -1,11 +1,12 @@
 {# The moments of `group_moments` merged over parts, such as partitions: one row a group of `group`, which are some of the
    relation's key columns; or a single row, with none. n, mean_x and scatter_y_x are those of all rows together, to
-   rounding. Products are left out: theirs are around the grand means of each part. #}
-{% macro merge_group_moments(relation, columns, group=[]) %}
-  {{- return(adapter.dispatch('merge_group_moments', 'mlm')(relation, columns, group)) -}}
+   rounding, and value_c null where the parts' differ. Products are left out: theirs are around the grand means of each
+   part. #}
+{% macro merge_group_moments(relation, columns, group=[], constants=[]) %}
+  {{- return(adapter.dispatch('merge_group_moments', 'mlm')(relation, columns, group, constants)) -}}
 {% endmacro %}
 
-{% macro default__merge_group_moments(relation, columns, group=[]) %}
+{% macro default__merge_group_moments(relation, columns, group=[], constants=[]) %}
 {%- set keys = [group] if group is string else group %}
 with mlm_parts as (
   select
@@ -25,6 +26,23 @@ with mlm_parts as (
 mlm_merged as (
   {{ mlm.merge_moments('mlm_parts', keys | length, columns | length, 0) }}
 )
+{%- if constants %},
+mlm_constants as (
+  select
+    {%- for key in keys %}
+    {{ mlm.identifier(key) }} as k_{{ loop.index0 }},
+    {%- endfor %}
+    {%- for column in constants %}
+    {%- set value = mlm.identifier('value_' ~ column) %}
+    case when min({{ value }}) = max({{ value }}) and count({{ value }}) = count(*) then min({{ value }}) end as c_{{ loop.index0 }}
+    {{- ',' if not loop.last }}
+    {%- endfor %}
+  from {{ relation }}
+  {%- if keys %}
+  group by {{ mlm.group_columns(keys) }}
+  {%- endif %}
+)
+{%- endif %}
 select
   {%- for key in keys %}
   u_{{ loop.index0 }} as {{ mlm.identifier(key) }},
@@ -39,5 +57,15 @@ select
   scatter_{{ i }}_{{ loop.index0 }} as {{ mlm.identifier('scatter_' ~ column ~ '_' ~ other) }}
   {%- endfor %}
   {%- endfor %}
+  {%- for column in constants %},
+  c_{{ loop.index0 }} as {{ mlm.identifier('value_' ~ column) }}
+  {%- endfor %}
 from mlm_merged
+{%- if constants %}
+{%- if keys %}
+join mlm_constants on {% for key in keys %}u_{{ loop.index0 }} = k_{{ loop.index0 }}{{ ' and ' if not loop.last }}{% endfor %}
+{%- else %}
+cross join mlm_constants
+{%- endif %}
+{%- endif %}
 {% endmacro %}

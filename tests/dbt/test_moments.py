@@ -67,3 +67,11 @@ def test_the_decomposition_is_that_of_a_fit(project: Project) -> None:
         atol=1e-12,
     )
     assert found.columns == expected.columns
+
+
+def test_a_fit_from_the_moments_is_that_from_the_rows(project: Project) -> None:
+    formula = "mathach ~ within(ses) * sector + between(ses) + size + (within(ses) | school)"
+    expected = mlm.fit(formula, project.table("hsb"))
+    found = mlm.fit(formula, mlm.read_moments(project.table("school_moments"), "school"))
+    # the same sums in another order, and an optimum found to 1e-8
+    assert_frame_equal(found.fixed_effects, expected.fixed_effects, rel_tol=1e-7)

@@ -41,7 +41,7 @@ def test_pairs() -> None:
         (("data:", "date:"), "the key 'data' is missing"),
         (
             ("levels: school", "level: school"),
-            "unknown key 'level' (did you mean 'levels'?); expected one of analysis, data, levels, models",
+            "unknown key 'level' (did you mean 'levels'?); expected one of analysis, data, form, levels, models",
         ),
         (("estimator: ml", "estimator: mle"), "unknown models.slopes.estimator: got 'mle'; expected one of reml, ml."),
         (("estimator: ml", "method: ml"), "unknown key 'models.slopes.method'; expected one of formula, estimator, df"),

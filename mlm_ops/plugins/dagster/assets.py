@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from mlm_ops.analyze import moments_table
+from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import steps
@@ -65,16 +66,21 @@ def build_analysis_assets(
     dg.Definitions
         Keys are ``<analysis>/moments``, ``<analysis>/models/<model>``, ``<analysis>/comparisons``,
         ``<analysis>/ladder``, ``<analysis>/sem/<model>``, ``<analysis>/results`` and
-        ``<analysis>/centered``; with `fit_by` there is ``<analysis>/results`` alone. Merge them with
-        `dg.Definitions.merge`.
+        ``<analysis>/centered``; with `fit_by` there is ``<analysis>/results`` alone, and of moments (``form: moments``)
+        no ``<analysis>/centered``. Merge them with `dg.Definitions.merge`.
 
     Raises
     ------
     AnalysisError
-        A name that Dagster cannot take, data that the analysis itself would overwrite, a severity of no check, or
-        partitions without their column.
+        A name that Dagster cannot take, data that the analysis itself would overwrite, a severity of no check,
+        partitions without their column, or of moments.
     """
     plan = make_plan(analysis, upstream, group_name, severities)
+    if analysis.form == "moments" and partitions_def is not None:
+        raise AnalysisError(
+            f"The data of {analysis.analysis} are moments, which no partition of rows can be taken from. Leave out "
+            "partitions_def."
+        )
     require_column(analysis, partitions_def, fit_by)
 
     def attributed(spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -85,14 +91,15 @@ def build_analysis_assets(
     if partitions_def is not None and fit_by is not None:
         made, checks = [partition_fits(plan, partitions_def, fit_by)], []
     else:
-        made, checks = _whole(plan, partitions_def), [_agreement(plan)]
+        made, checks = _whole(plan, partitions_def), [_agreement(plan)] if analysis.form == "rows" else []
     return dg.Definitions(assets=[asset.map_asset_specs(attributed) for asset in made], asset_checks=checks)
 
 
 def _whole(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> list[dg.AssetsDefinition]:
     """The assets of an analysis whose models are fitted to all rows together."""
     analysis = plan.analysis
-    assets = [_centered(plan), _moments(plan, partitions_def)]
+    # moments have no rows that could be centered
+    assets = [*([_centered(plan)] if analysis.form == "rows" else ()), _moments(plan, partitions_def)]
     assets += [model_asset(plan, name) for name in analysis.models]
     if analysis.compare:
         assets.append(comparisons_asset(plan))
@@ -151,12 +158,7 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
         partitions_def=partitions_def,
         backfill_policy=None if partitions_def is None else dg.BackfillPolicy.single_run(),
         check_specs=[
-            dg.AssetCheckSpec(
-                "rows_accounted_for",
-                asset=plan.moments,
-                blocking=plan.blocks("rows_accounted_for"),
-                description="The rows in the moments and those dropped for a missing value make up the table.",
-            ),
+            *(_row_counts(plan) if plan.analysis.form == "rows" else ()),
             dg.AssetCheckSpec(
                 "enough_groups",
                 asset=plan.moments,
@@ -178,6 +180,12 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
         return Result(metadata=metadata, check_results=plan.judged(checks))
 
     return moments
+
+
+def _row_counts(plan: Plan) -> tuple[dg.AssetCheckSpec, ...]:
+    told = "The rows in the moments and those dropped for a missing value make up the table."
+    blocks = plan.blocks("rows_accounted_for")
+    return (dg.AssetCheckSpec("rows_accounted_for", asset=plan.moments, blocking=blocks, description=told),)
 
 
 def _results(plan: Plan) -> dg.AssetsDefinition:

@@ -21,7 +21,9 @@ def model_columns(model: Model) -> tuple[str, ...]:
 
 
 def model_lineage(analysis: Analysis, name: str, upstream: dg.AssetKey) -> dg.TableColumnLineage:
-    """Every number of a model's fixed effects comes from all the columns that the model reads."""
+    """Every number of a model's fixed effects comes from all the columns that the model reads; moments have others."""
+    if analysis.form == "moments":
+        return dg.TableColumnLineage({})
     sources = _columns(upstream, model_columns(analysis.parsed[name]))
     return dg.TableColumnLineage({column: sources for column in TABLES["fixed_effects"] if column != "model"})
 

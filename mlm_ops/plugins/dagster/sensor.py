@@ -3,6 +3,7 @@
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import dagster as dg
 
+from mlm_ops.analyze import collect_analysis
 from mlm_ops.database import connect
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.language.analysis import Analysis
@@ -59,6 +60,8 @@ def build_new_data_sensor(
 def _look(warehouse: Warehouse, analysis: Analysis) -> str:
     connection = connect(warehouse.database, read_only=True, wait=PATIENCE)
     try:
+        if analysis.form == "moments":
+            return collect_analysis(analysis, connection).checksum
         return fingerprint(open_rows(analysis, connection), analysis.scanned, analysis.keys)
     finally:
         connection.close()

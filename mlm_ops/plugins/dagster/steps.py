@@ -92,7 +92,10 @@ def make_moments(
     """
     done = keep_moments(analysis, connection, partitions)
     moments = done.moments
-    rows = _rows_now(connection, analysis, moments.n_rows, done.scanned if partitions is not None else None)
+    verdicts = [checks.enough_groups(moments)]
+    if analysis.form == "rows":
+        rows = _rows_now(connection, analysis, moments.n_rows, done.scanned if partitions is not None else None)
+        verdicts.append(checks.rows_accounted_for(moments, rows))
     metadata: Metadata = {
         "dagster/row_count": dg.MetadataValue.int(moments.n_units),
         "checksum": dg.MetadataValue.text(moments.checksum),
@@ -103,7 +106,7 @@ def make_moments(
     types = open_source(moments_table(analysis), connection).types
     if len(types) <= MOST_COLUMNS:
         metadata[SCHEMA] = dg.MetadataValue.table_schema(relation_schema(types))
-        if upstream is not None:
+        if upstream is not None and analysis.form == "rows":
             lineage = moments_lineage(moments.schema, list(types), upstream)
             metadata[LINEAGE] = dg.MetadataValue.column_lineage(lineage)
     if analysis.partition is not None:
@@ -112,7 +115,7 @@ def make_moments(
             "partitions_dropped": dg.MetadataValue.json(list(done.dropped)),
             "rebuilt": dg.MetadataValue.text(done.rebuilt or "no"),
         }
-    return metadata, [checks.rows_accounted_for(moments, rows), checks.enough_groups(moments)]
+    return metadata, verdicts
 
 
 def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: Sequence[str] | None) -> int:

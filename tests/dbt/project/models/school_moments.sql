@@ -1,0 +1,1 @@
+{{ mlm.group_moments(ref('hsb'), ['mathach', 'ses'], 'school', constants=['sector', 'size']) }}

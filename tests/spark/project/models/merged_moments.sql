@@ -1,0 +1,1 @@
+{{ mlm.merge_group_moments(ref('parts_moments'), ['mathach', 'ses'], 'school', constants=['sector', 'size']) }}

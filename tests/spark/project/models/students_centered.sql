@@ -1,0 +1,1 @@
+{{ mlm.centered(ref('students'), ['ses', env_var('MLM_ODD')], 'school', complete=['mathach', 'sector']) }}
