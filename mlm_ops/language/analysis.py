@@ -16,6 +16,7 @@ from mlm_ops.language.formula import level_columns
 from mlm_ops.language.history import History
 from mlm_ops.language.levels import parse_model
 from mlm_ops.language.model import GroupingFactor, Model, group_name
+from mlm_ops.language.names import check_names
 from mlm_ops.language.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
 from mlm_ops.language.reach import Reach, reach_of
 from mlm_ops.language.residual import parse_residual
@@ -100,25 +101,8 @@ class Analysis(Record):
 
     @model_validator(mode="after")
     def _known_models(self) -> Analysis:
-        alike = {name.lower(): name for name in self.models}
-        for name in self.models:
-            # DuckDB does not tell letter case apart, and views are named for models
-            if (other := alike[name.lower()]) != name:
-                raise ValueError(f"models {name!r} and {other!r} differ in letter case alone; rename one")
-        twice = [level for level in self.levels if self.levels.count(level) > 1]
-        if twice:
-            raise ValueError(f"levels has {twice[0]!r} twice; name the column of each level once, lowest first")
-        named = {"compare": [name for pair in self.compare for name in pair]}
-        named |= {key: list(getattr(self, key)) for key in ("diagnostics", "simple_slopes", "contrasts")}
-        for key, names in named.items():
-            unknown = dict.fromkeys(repr(name) for name in names if name not in self.models)
-            if unknown:
-                raise ValueError(
-                    f"{key} names no model of this file: {', '.join(unknown)}; models are {', '.join(self.models)}"
-                )
-        itself = [model for model, reference in self.compare if model == reference]
-        if itself:
-            raise ValueError(f"compare sets {itself[0]!r} against itself; name two different models")
+        named = {key: list(getattr(self, key)) for key in ("diagnostics", "simple_slopes", "contrasts")}
+        check_names(list(self.models), self.levels, self.compare, named)
         return self
 
     @model_validator(mode="after")
