@@ -27,6 +27,8 @@ def naming(analysis: Analysis, what: str, model: str | None = None) -> Iterator[
         try:
             yield
         except MlmError as error:
+            if error.logged:  # a block inside has named it
+                raise
             raise type(error)(f"analysis {analysis.analysis}, {what}: {error}") from error
 
 

@@ -57,6 +57,10 @@ REASONS = {
     "mlm_ops/moments/parts.py": {
         "chosen": "literals",
         "values": "literals",
+        "value": "a cast of a literal",
+        "read": "casts of literals",
+        "filled": "literals",
+        "self._origin": "a quoted table",
     },
     "mlm_ops/moments/residual_parts.py": {
         "renamed": "aliases of ours",
@@ -90,9 +94,7 @@ REASONS = {
     },
     "mlm_ops/plugins/dagster/partition_keys.py": {
         "kind": "a type as DuckDB writes it",
-        "read": "casts of literals",
-        "facts": "a quoted table",
-        "table": "a quoted table",
+        "parts": "literals",
     },
     "mlm_ops/plugins/dagster/steps.py": {"facts": "a quoted table", "here": "literals"},
     "mlm_ops/plugins/dagster/warehouse.py": {"self.threads": "a number, by its type"},

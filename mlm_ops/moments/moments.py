@@ -248,6 +248,8 @@ def subtract(whole: Moments, part: Moments) -> Moments:
     rows, cols = lower_by_rows(len(mean))
     between = whole.n[at] * left / part.n
     scatter[:, at] -= part.scatter + between * shift[rows] * shift[cols]
+    squares = rows == cols
+    scatter[squares] = np.maximum(scatter[squares], 0.0)
     left_over = replace(whole, n=n, mean=mean, scatter=scatter, residuals={})
     return replace(
         left_over.select(n > 0),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import PLAIN, Factor, Model, Variable, label
 from mlm_ops.moments.collect import make_schema, nested_levels, read_moments, refuted
+from mlm_ops.moments.leftover import has_lost_digits, no_longer
 from mlm_ops.moments.moments import Moments, Schema, disagreeing, merge, subtract
 from mlm_ops.moments.parts import Parts
 from mlm_ops.moments.persist import load_moments, transaction, write_moments
@@ -82,7 +83,8 @@ class Partitions:
         Raises
         ------
         DataError
-            Rows without a partition; ar1(), whose sums do not merge; and what `collect` refuses.
+            Rows without a partition, names that are no values of the column; ar1(), whose sums do not merge; and what
+            `collect` refuses.
         """
         if times := sorted({model.residual.time for model in self.models if model.residual.time}):
             raise DataError(
@@ -93,12 +95,18 @@ class Partitions:
         needs = find_needs(self.source, self.models, (*self.levels, *self.keys))
         # before the transaction, which asking for a table that is not there would end
         known = load_moments(self.connection, self.table) if self._parts.exist() else None
+        origin = self._parts.read_origin()
+        named = None if wanted is None else self._parts.names_of(self.source, wanted)
         with transaction(self.connection):
-            if known is None or not self._serve(known, needs):
-                return self._build(needs, None if known is None else "the models ask for other moments")
-            if wanted is None:
-                wanted = self._parts.changed(self._parts.facts_of(self.source, needs))
-            return self._update(known, needs, tuple(map(str, wanted)))
+            if known is None:
+                return self._build(needs, None)
+            if origin != self._parts.origin_of(self.source):
+                return self._build(needs, "the data, the row filter or the partition column are others")
+            if not self._serve(known, needs):
+                return self._build(needs, "the models ask for other moments")
+            if named is None:
+                named = self._parts.changed(self._parts.facts_of(self.source, needs))
+            return self._update(known, needs, named)
 
     @property
     def _parts(self) -> Parts:
@@ -130,7 +138,7 @@ class Partitions:
         facts = self._parts.facts_of(self.source, needs)
         schema, total = self._collect(needs, survey)
         self._residual_parts.create(self.source, needs, schema)
-        self._parts.create_facts()
+        self._parts.create_facts(self._parts.origin_of(self.source))
         self._parts.keep_facts(facts, needs)
         moments = self._keep(read_moments(schema, survey, total))
         return Refreshed(moments, tuple(row["part"] for row in facts), (), why)
@@ -161,17 +169,20 @@ class Partitions:
             if new := _new_levels(schema, survey):
                 return self._build(needs, new)
         old = parts.read(names, schema)
-        total = subtract(known, old) if old.n_units else known
+        left = subtract(known, old) if old.n_units else known
         filled = rows if survey is not None and survey.n_complete else None
         parts.exchange(names, filled, needs, schema)
         self._residual_parts.exchange(names, filled, needs, schema)
         added = parts.read(names, schema)
-        if added.n_units:
-            if moved := disagreeing(total, added):
-                return self._build(needs, f"{', '.join(map(label, moved))} no longer has one value in each unit")
-            total = merge(total, added)
+        if added.n_units and (moved := disagreeing(left, added)):
+            return self._build(needs, f"{', '.join(map(label, moved))} no longer has one value in each unit")
+        total = merge(left, added) if added.n_units else left
+        if old.n_units and has_lost_digits(known, left):
+            total = parts.total(schema)
         if not total.n_units:
             raise DataError(f"No rows are left after {self.column} {', '.join(names)}. The moments are as they were.")
+        if old.n_units and (gone := no_longer(total)):
+            return self._build(needs, gone)
         parts.keep_facts(facts, needs)
         n_rows, n_dropped = parts.counts()
         moments = self._keep(replace(total, n_rows=n_rows, n_dropped=n_dropped))

@@ -23,6 +23,7 @@ from mlm_ops.sql_text import identifier, literal
 if TYPE_CHECKING:
     import duckdb
 
+_NOTHING = Survey(0, 0, {}, {}, {}, {}, frozenset())
 Facts = list[dict[str, Any]]
 """A row a partition: ``part``, ``n_rows``, ``fingerprint``, and how many rows miss a value of what is needed."""
 
@@ -62,13 +63,16 @@ class Parts:
         found: dict[str, NDArray[Any]] = self.run(_merge(self._parts, schema)).fetchnumpy()
         return found
 
+    def total(self, schema: Schema) -> Moments:
+        """The moments of all parts together, merged anew; rows that were dropped are not counted."""
+        return read_moments(schema, _NOTHING, self.merged(schema))
+
     def read(self, names: Sequence[str], schema: Schema) -> Moments:
         """The moments of some partitions together; rows that were dropped are not counted."""
         relation = f"(from {self._parts} where part in ({', '.join(map(literal, names))}))"
         # one partition has each unit once
         sql = f"from {relation}" if len(names) == 1 else _merge(relation, schema)
-        nothing = Survey(0, 0, {}, {}, {}, {}, frozenset())
-        return read_moments(schema, nothing, self.run(sql).fetchnumpy())
+        return read_moments(schema, _NOTHING, self.run(sql).fetchnumpy())
 
     def facts_of(self, source: Source, needs: Needs) -> Facts:
         """Count and fingerprint the partitions of these rows.
@@ -96,12 +100,54 @@ class Parts:
             raise DataError(f"{homeless} rows have no value of {self.column!r}, the partition. Fill or filter them.")
         return rows
 
-    def create_facts(self) -> None:
-        """An empty table of facts."""
+    def create_facts(self, origin: str) -> None:
+        """An empty table of facts, and what the parts are made of."""
         self.run(
             f"create or replace table {self._facts} "
             "(part varchar primary key, n_rows bigint, missing varchar, fingerprint varchar)"
         )
+        self.run(f"create or replace table {self._origin} as select {literal(origin)} as origin")
+
+    def origin_of(self, source: Source) -> str:
+        """What the names of the parts depend on: the rows, the column, its type and, of times, their zone."""
+        kind = source.types[self.column]
+        zone = self.run("select current_setting('TimeZone')").fetchall()[0][0] if "ZONE" in kind else None
+        return json.dumps([source.description, source.relation, self.column, kind, zone])
+
+    def read_origin(self) -> str | None:
+        """What the parts that are there were made of; None where that was not kept."""
+        import duckdb
+
+        try:
+            return str(self.connection.execute(f"select origin from {self._origin}").fetchall()[0][0])
+        except duckdb.CatalogException:
+            return None
+
+    def kept(self) -> list[str]:
+        """Names of the parts that are there."""
+        return [part for (part,) in self.run(f"select part from {self._facts}").fetchall()] if self.exist() else []
+
+    def names_of(self, source: Source, values: Sequence[object]) -> tuple[str, ...]:
+        """Values of the column as the parts are named: 01 of a column of numbers is the part 1.
+
+        Raises
+        ------
+        DataError
+            Some are no values of the column, and name no part either.
+        """
+        texts = list(map(str, values))
+        if not texts:
+            return ()
+        kind, numeric = source.types[self.column], source.is_numeric(self.column)
+        read = ", ".join(f"cast({same_value(text, kind, numeric)} as varchar)" for text in texts)
+        found, kept = self.run(f"select {read}").fetchall()[0], set(self.kept())
+        names = {text: text if name is None and text in kept else name for text, name in zip(texts, found, strict=True)}
+        if wrong := [text for text, name in names.items() if name is None]:
+            raise DataError(
+                f"Partition keys are no values of the column {self.column!r}. Got {', '.join(wrong)}; expected {kind}. "
+                "Windows of time need a column of type DATE or TIMESTAMP."
+            )
+        return tuple(dict.fromkeys(str(name) for name in names.values()))
 
     def keep_facts(self, facts: Facts, needs: Needs) -> None:
         """Add facts of partitions that have none."""
@@ -113,7 +159,8 @@ class Parts:
             for row in facts
         ]
         if rows:
-            self.connection.executemany(f"insert into {self._facts} values (?, ?, ?, ?)", rows)
+            filled = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
+            self.run(f"insert into {self._facts} values {filled}")
 
     def changed(self, facts: Facts) -> tuple[str, ...]:
         """Partitions that are new, changed or gone since their facts were kept."""
@@ -132,7 +179,7 @@ class Parts:
 
     def rows_of(self, source: Source, names: Sequence[str]) -> Source:
         """The rows of some partitions; compared as the column's own type, so that DuckDB can skip the others."""
-        values = ", ".join(f"cast({literal(name)} as {source.types[self.column]})" for name in names)
+        values = ", ".join(f"try_cast({literal(name)} as {source.types[self.column]})" for name in names)
         relation = f"(select * from {source.relation} where {identifier(self.column)} in ({values})) as part"
         return replace(source, relation=relation, description=f"{source.description}, {self.column} {', '.join(names)}")
 
@@ -143,6 +190,10 @@ class Parts:
     @property
     def _facts(self) -> str:
         return quoted_table(sibling(self.table, "partitions"))
+
+    @property
+    def _origin(self) -> str:
+        return quoted_table(sibling(self.table, "origin"))
 
     def _moments(self, source: Source, needs: Needs, schema: Schema) -> str:
         """The GROUP BY with the partition as first key, by which the rows of a part lie together."""
@@ -165,6 +216,14 @@ class Parts:
             return self.connection.execute(sql)
         except duckdb.Error as error:
             raise DataError(f"The moments by {self.column} cannot be kept: {first_line(error)}") from error
+
+
+def same_value(text: str, kind: str, numeric: bool) -> str:
+    """SQL of a text as a value of a type; null if it is none, as 1.4 is no whole number."""
+    value = f"try_cast({literal(text)} as {kind})"
+    if not numeric:
+        return value
+    return f"case when try_cast({literal(text)} as double) = cast({value} as double) then {value} end"
 
 
 def _print(row: dict[str, Any]) -> str:

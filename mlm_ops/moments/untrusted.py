@@ -33,6 +33,14 @@ _ROW_MAKERS = frozenset(
     {"unnest", "range", "generate_series", "generate_subscripts", "repeat", "json_each", "json_tree"}
 )
 _FILE_READERS = frozenset({"read_csv", "read_csv_auto", "read_parquet", "parquet_scan"})
+#: Options of theirs that say how the file is written, and nothing else.
+_READING = frozenset(
+    {"all_varchar", "auto_detect", "columns", "comment", "dateformat", "decimal_separator", "delim", "dtypes"}
+    | {"encoding", "escape", "header", "ignore_errors", "names", "null_padding", "nullstr", "quote", "sample_size"}
+    | {"sep", "skip", "strict_mode", "timestampformat", "types", "union_by_name"}
+)
+#: Macros that take the place of Postgres' functions tell of the catalog.
+_OF_THE_CATALOG = r"(?i)\b(select|duckdb_|pg_|current_|getvariable|query)"
 #: Functions of DuckDB's that are known and refused: they read settings and variables, plan other SQL, or wait.
 #: Volatile ones are refused too: they change something, or give other rows each time.
 REFUSED = frozenset({"current_setting", "getvariable", "json_serialize_plan", "pg_sleep"})
@@ -124,6 +132,8 @@ def _nodes(tree: Any) -> Iterator[Node]:
 def _refusal(node: Node, reach: Reach, tables: Callable[[str], bool]) -> str | None:
     """What is refused about a node alone, as a person would name it."""
     kind = node.get("type")
+    if node.get("sample") is not None:
+        return "a sample, which gives other rows each time"
     if "class" in node:
         if node["class"] not in _EXPRESSIONS:
             return f"an expression of the kind {node['class'].lower()}"
@@ -156,6 +166,8 @@ def _refused_table_function(function: Node, reach: Reach) -> str | None:
         return None
     if name in _FILE_READERS:
         path = _first_text(function)
+        if odd := [option for option in _option_names(function) if option not in _READING]:
+            return f"{name}(…, {odd[0]} = …)"
         return None if path is not None and _may_read(path, reach) else f"{name}({literal(path) if path else '…'})"
     return f"the table function {name}"
 
@@ -170,6 +182,18 @@ def _refused_table(node: Node, reach: Reach, tables: Callable[[str], bool]) -> s
     if "." not in name or tables(qualified(*path)) or _may_read(name, reach):
         return None
     return f"{name}, which is no table of the database"
+
+
+def _option_names(function: Node) -> list[str]:
+    """Names of the arguments that have one; before DuckDB 2.0 these are comparisons of a column with a value."""
+    named = []
+    for argument in function.get("arguments") or function.get("children") or []:
+        inner = argument.get("expression", argument)
+        if name := argument.get("name") or argument.get("alias"):
+            named.append(str(name).lower())
+        elif inner.get("class") == "COMPARISON":
+            named.append(".".join(inner["left"].get("column_names", ["?"])).lower())
+    return named
 
 
 def _first_text(function: Node) -> str | None:
@@ -202,7 +226,9 @@ def _functions() -> tuple[frozenset[str], frozenset[str]]:
         .cursor()
         .execute(
             "select lower(function_name), bool_or(coalesce(stability = 'VOLATILE', false)) from duckdb_functions() "
-            "where function_type in ('scalar', 'aggregate', 'macro', 'window') group by all"
+            "where function_type in ('scalar', 'aggregate', 'window') "
+            "or (function_type = 'macro' and not regexp_matches(macro_definition, ?)) group by all",
+            [_OF_THE_CATALOG],
         )
     )
     rows = found.fetchall()

@@ -228,7 +228,7 @@ models:
 def analysis(tmp_path: Any, asked: str) -> Any:
     path = tmp_path / "hsb.yaml"
     path.write_text(FILE.format(data=HSB, formula=SLOPES, asked=asked).replace("read_csv", "select * from read_csv"))
-    return read_analysis(path)
+    return read_analysis(path, allow_files=True)
 
 
 def test_an_analysis_file_asks(tmp_path: Any) -> None:

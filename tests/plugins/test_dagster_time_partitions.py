@@ -212,8 +212,8 @@ def test_keys_that_are_no_values_are_refused_by_name(warehouse: Warehouse) -> No
     with dg.DagsterInstance.ephemeral() as instance:
         told = failure(run(warehouse, instance, DAILY, ("2026-01-05", "2026-01-05"), waves, "moments"))
     assert told.endswith(
-        "Partition keys of days are no values of the column 'school'. Got 2026-01-05; expected BIGINT. "
-        "Partitions of windows of time need a column of type DATE or TIMESTAMP."
+        "Partition keys are no values of the column 'school'. Got 2026-01-05; expected BIGINT. "
+        "Windows of time need a column of type DATE or TIMESTAMP."
     )
 
 

@@ -9,18 +9,19 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from mlm_ops.analyze import fit_analysis, fit_collected
+from mlm_ops.analyze import AnalysisResult, fit_analysis, fit_collected
 from mlm_ops.database import Connection
 from mlm_ops.errors import MlmError
 from mlm_ops.language.analysis import Analysis
-from mlm_ops.logs import Event, about, tell
+from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.analysis_rows import open_rows
-from mlm_ops.moments.each_part import Part, collect_each
+from mlm_ops.moments.each_part import collect_each
+from mlm_ops.moments.moments import Moments
+from mlm_ops.plugins.dagster.partition_keys import Window, part_of
 from mlm_ops.provenance import run_facts
-from mlm_ops.sql_text import literal
 from mlm_ops.store import Run, write_runs
 
-Window = tuple[datetime, datetime]
+_LOG = logging.getLogger(LOGGER)
 #: Partitions written in one transaction, which costs as much as a fit, and the result rows at which no more wait.
 BATCH, MOST_WAITING = 100, 500_000
 
@@ -71,23 +72,33 @@ def fit_partitions(
         Dagster's run, and when it began in seconds since 1970.
     blocking
         Checks whose failure keeps a partition from being written: ``converged``, ``not_singular``.
+
+    Raises
+    ------
+    StoreError
+        The results cannot be written; those of batches before are.
     """
     source = open_rows(analysis, connection)
     source.require([column])
     kind, began, done = source.types[column], datetime.fromtimestamp(started, tz=UTC), Done()
-    parts = [_part(kind, key, window) for key, window in windows.items()]
+    parts = [part_of(key, window, kind, source.is_numeric(column)) for key, window in windows.items()]
     collected = collect_each(source, column, parts, analysis.scanned, analysis.level_columns, analysis.keys)
-    waiting: list[tuple[str, Run, Mapping[str, pl.DataFrame]]] = []
-    rows = 0
-    for position, (key, part, moments) in enumerate(zip(windows, parts, collected, strict=True), start=1):
-        one = _restricted(analysis, key, part.condition(column))
-        try:
-            # thousands of events would take longer to write down than the fits take
-            with about(level=logging.DEBUG):
-                fitted = fit_analysis(one, connection) if moments is None else fit_collected(one, moments, connection)
-        except MlmError as error:
-            done.failed[key] = str(error)
-        else:
+    waiting = _Waiting(connection, analysis)
+    try:
+        for key, part, moments in zip(windows, parts, collected, strict=True):
+            one = _restricted(analysis, key, part.condition(column))
+            try:
+                # thousands of events would take longer to write down than the fits take
+                with about(level=logging.DEBUG):
+                    fitted = _fit(one, moments, connection)
+            except MlmError as error:
+                done.failed[key] = str(error)
+                continue
+            except (ArithmeticError, ValueError) as error:
+                # numbers that no one thought of are one partition's fault; numpy's LinAlgError is a ValueError
+                _LOG.exception("partition %s", key)
+                done.failed[key] = f"{one.analysis}: {type(error).__name__}: {error}"
+                continue
             wrong = _faults(fitted.tables)
             if "converged" in wrong:
                 done.unconverged.append(key)
@@ -98,38 +109,50 @@ def fit_partitions(
                 run = Run(
                     run_id=run_id, analysis=one.analysis, started_at=began, finished_at=datetime.now(UTC), **facts
                 )
-                waiting.append((key, run, fitted.tables))
-                rows += sum(frame.height for frame in fitted.tables.values())
-        if waiting and (len(waiting) == BATCH or rows > MOST_WAITING or position == len(windows)):
-            with about(level=logging.DEBUG):
-                write_runs(connection, [(run, tables) for _, run, tables in waiting], analysis.history)
-            tell(Event.WRITTEN, f"{len(waiting):,} partitions written", n_partitions=len(waiting), n_written=rows)
-            done.written.extend(key for key, _, _ in waiting)
-            waiting.clear()
-            rows = 0
+                done.written.extend(waiting.add(key, run, fitted.tables))
+    finally:
+        # what was fitted is kept, also where something else ends the run
+        done.written.extend(waiting.write())
     return done
+
+
+def _fit(analysis: Analysis, moments: Moments | None, connection: Connection) -> AnalysisResult:
+    return fit_analysis(analysis, connection) if moments is None else fit_collected(analysis, moments, connection)
+
+
+@dataclass
+class _Waiting:
+    """Partitions that were fitted and are not written yet."""
+
+    connection: Connection
+    analysis: Analysis
+    keys: list[str] = field(default_factory=list)
+    runs: list[tuple[Run, Mapping[str, pl.DataFrame]]] = field(default_factory=list)
+    rows: int = 0
+
+    def add(self, key: str, run: Run, tables: Mapping[str, pl.DataFrame]) -> list[str]:
+        """Let one wait; the keys of those that were written because enough wait."""
+        self.keys.append(key)
+        self.runs.append((run, tables))
+        self.rows += sum(frame.height for frame in tables.values())
+        return self.write() if len(self.keys) == BATCH or self.rows > MOST_WAITING else []
+
+    def write(self) -> list[str]:
+        """Write all that wait, in one transaction; their keys."""
+        if not self.keys:
+            return []
+        keys, runs, rows = self.keys, self.runs, self.rows
+        self.keys, self.runs, self.rows = [], [], 0
+        with about(level=logging.DEBUG):
+            write_runs(self.connection, runs, self.analysis.history)
+        tell(Event.WRITTEN, f"{len(keys):,} partitions written", n_partitions=len(keys), n_written=rows)
+        return keys
 
 
 def _restricted(analysis: Analysis, key: str, condition: str) -> Analysis:
     """The analysis of one partition's rows; a copy, which shares the compiled formulas."""
     where = condition if analysis.where is None else f"({analysis.where}\n) and {condition}"
     return analysis.model_copy(update={"analysis": partition_name(analysis, key), "where": where})
-
-
-def _part(kind: str, key: str, window: Window | None) -> Part:
-    """A partition's rows; values are compared as the column's own type, so that DuckDB can skip the others."""
-    if window is None or not kind.startswith(("DATE", "TIMESTAMP")):
-        return Part(f"try_cast({literal(key)} as {kind})")
-    return Part(*window_ends(window, kind))
-
-
-def window_ends(window: Window, kind: str) -> tuple[str, str]:
-    """Start and end as SQL; a column without time zone is read as the clock of the partitions' time zone."""
-    zoned = kind == "TIMESTAMP WITH TIME ZONE"
-    low, high = (
-        f"cast({literal((at if zoned else at.replace(tzinfo=None)).isoformat(sep=' '))} as {kind})" for at in window
-    )
-    return low, high
 
 
 def _faults(tables: Mapping[str, pl.DataFrame]) -> set[str]:

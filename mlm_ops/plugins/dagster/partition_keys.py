@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -12,14 +12,36 @@ from mlm_ops.database import Connection
 from mlm_ops.errors import DataError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.moments.analysis_rows import open_rows
-from mlm_ops.moments.persist import sibling
+from mlm_ops.moments.each_part import Part
+from mlm_ops.moments.parts import Parts, same_value
 from mlm_ops.moments.render import render
-from mlm_ops.moments.source import Source, listed, quoted_table
-from mlm_ops.plugins.dagster.fit_partitions import Window, window_ends
+from mlm_ops.moments.source import Source
 from mlm_ops.sql_text import identifier, literal
 
+Window = tuple[datetime, datetime]
 #: Values of a partition column in one window of time: the days of a year. Each costs a row a group.
 MOST_VALUES = 366
+
+
+def holds_times(kind: str) -> bool:
+    """Whether a column of a SQL type holds days or times."""
+    return kind.startswith(("DATE", "TIMESTAMP"))
+
+
+def window_ends(window: Window, kind: str) -> tuple[str, str]:
+    """Start and end as SQL; a column without time zone is read as the clock of the partitions' time zone."""
+    zoned = kind == "TIMESTAMP WITH TIME ZONE"
+    low, high = (
+        f"cast({literal((at if zoned else at.replace(tzinfo=None)).isoformat(sep=' '))} as {kind})" for at in window
+    )
+    return low, high
+
+
+def part_of(key: str, window: Window | None, kind: str, numeric: bool) -> Part:
+    """A partition's rows; values are compared as the column's own type, so that DuckDB can skip the others."""
+    if window is None or not holds_times(kind):
+        return Part(same_value(key, kind, numeric))
+    return Part(*window_ends(window, kind))
 
 
 def windows_of(partitions_def: dg.PartitionsDefinition[str], keys: Iterable[str]) -> dict[str, Window | None]:
@@ -36,11 +58,19 @@ def check_windows(source: Source, column: str, windows: Mapping[str, Window | No
     Raises
     ------
     DataError
-        The column is not there, or holds days and a partition is shorter.
+        The column is not there; it holds days and a partition is shorter; or it holds no times and a partition is
+        longer than a day, of which one value alone would be found.
     """
     source.require([column])
-    for key, window in windows.items():
-        if window is not None and source.types[column] == "DATE" and _is_short(window):
+    times = {key: window for key, window in windows.items() if window is not None}
+    long = [key for key, (start, end) in times.items() if end - start > timedelta(hours=25)]
+    if long and not holds_times(source.types[column]):
+        raise DataError(
+            f"The partition {long[0]} is longer than a day. Got a column {column!r} of type {source.types[column]}; "
+            "expected DATE or TIMESTAMP. Cast it in a view or SELECT."
+        )
+    for key, window in times.items():
+        if source.types[column] == "DATE" and _is_short(window):
             raise DataError(
                 f"The partition {key} is shorter than a day. Got a column {column!r} of type DATE; expected TIMESTAMP. "
                 "Make the partitions daily, or name a column with times."
@@ -64,8 +94,8 @@ def partition_values(
     check_windows(source, column, windows)
     kind = source.types[column]
     times = {key: window for key, window in windows.items() if window is not None}
-    if not times or not kind.startswith(("DATE", "TIMESTAMP")):
-        return _canonical(connection, analysis, kind, list(windows))
+    if not times or not holds_times(kind):
+        return {key: list(_parts(connection, analysis).names_of(source, [key])) for key in windows}
     found: dict[str, list[str]] = {key: [] for key in times}
     for key, part in connection.execute(_in_windows(connection, analysis, source, times)).fetchall():
         found[key].append(part)
@@ -82,30 +112,19 @@ def partition_values(
     return found
 
 
+def _parts(connection: Connection, analysis: Analysis) -> Parts:
+    return Parts(connection, moments_table(analysis), str(analysis.partition))
+
+
 def _is_short(window: Window) -> bool:
     """Whether a window is shorter than a day, which has 23 hours when clocks are put forward."""
     return window[1] - window[0] < timedelta(hours=23)
 
 
-def _canonical(connection: Connection, analysis: Analysis, kind: str, keys: list[str]) -> dict[str, list[str]]:
-    """Each key as the column's values read as text: the key 01 of a column of numbers is 1."""
-    if not keys:
-        return {}
-    read = ", ".join(f"cast(try_cast({literal(key)} as {kind}) as varchar)" for key in keys)
-    values = connection.execute(f"select {read}").fetchall()[0]
-    wrong = [key for key, value in zip(keys, values, strict=True) if value is None]
-    if wrong:
-        raise DataError(
-            f"Partition keys of {analysis.analysis} are no values of the column {analysis.partition!r}. Got "
-            f"{listed(wrong)}; expected {kind}. Partitions of windows of time need a column of type DATE or TIMESTAMP."
-        )
-    return {key: [value] for key, value in zip(keys, values, strict=True)}
-
-
 def _in_windows(connection: Connection, analysis: Analysis, source: Source, times: Mapping[str, Window]) -> str:
     kind = source.types[str(analysis.partition)]
-    facts = quoted_table(sibling(moments_table(analysis), "partitions"))
-    kept = f"select try_cast(part as {kind}), part from {facts}" if _is_there(connection, facts) else None
+    parts = ", ".join(f"({literal(part)})" for part in _parts(connection, analysis).kept())
+    kept = f"select try_cast(part as {kind}), part from (values {parts}) as kept (part)" if parts else None
     first, past = min(start for start, _ in times.values()), max(end for _, end in times.values())
     low, high = window_ends((first, past), kind)
     return render(
@@ -117,13 +136,3 @@ def _in_windows(connection: Connection, analysis: Analysis, source: Source, time
         first=low,
         past=high,
     )
-
-
-def _is_there(connection: Connection, table: str) -> bool:
-    import duckdb
-
-    try:
-        connection.execute(f"select 1 from {table} limit 0")
-    except duckdb.CatalogException:
-        return False
-    return True
