@@ -17,6 +17,8 @@ import pytest
 
 from mlm_ops import cli, database, logs
 from mlm_ops.errors import DataError
+from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.naming import naming
 
 ANALYSIS = """
 analysis: small
@@ -183,3 +185,15 @@ def test_nothing_is_set_up_and_nothing_printed_where_no_one_asks(
     assert done.stdout == "0 [<NullHandler (NOTSET)>] []\n"
     assert done.stderr.startswith("mlm: There is no database at nowhere.duckdb.")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_error_that_leaves_several_rooms_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    analysis = parse_analysis("{analysis: a, data: t, models: {m: y ~ x + (1 | g)}}")
+    with (
+        caplog.at_level(logging.INFO, "mlm_ops"),
+        pytest.raises(DataError, match=r"^analysis a, model m: boom$"),
+        naming(analysis, "strategy build_up"),
+        naming(analysis, "model m", "m"),
+    ):
+        raise DataError("boom")
+    assert [record.getMessage() for record in caplog.records] == ["analysis a, model m: boom"]

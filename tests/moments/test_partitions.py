@@ -254,3 +254,106 @@ def test_an_analysis_with_a_partition_reads_what_is_new(connection: duckdb.DuckD
     # the same optimum from sums around other centers
     assert second.fits["slope"].result.gamma == pytest.approx(direct.result.gamma, rel=1e-6)
     assert second.fits["slope"].result.log_likelihood == pytest.approx(direct.result.log_likelihood, abs=1e-7)
+
+
+@pytest.mark.parametrize("wrong", [1e6, 1e9, 1e12])
+def test_a_wrong_value_that_was_corrected_leaves_no_trace(wrong: float, connection: duckdb.DuckDBPyConnection) -> None:
+    """Taking the square of 1e9 out of a sum leaves its rounding, a hundred times the square of 1."""
+    kept(connection).refresh()
+    connection.execute("create table right_rows as from t")
+    connection.execute(f"update t set x = {wrong} where day = '2026-01-03' and g < 3")
+    kept(connection).refresh(["2026-01-03"])
+    connection.execute("delete from t; insert into t from right_rows")
+    done = kept(connection).refresh(["2026-01-03"])
+    assert done.rebuilt is None
+    assert_same(done.moments, connection)
+
+
+@pytest.mark.parametrize(
+    ("make", "again"),
+    [
+        (("t", "day", None), ("t", "day", "x > 0")),
+        (("t", "day", None), ("other", "day", None)),
+        (("t", "day", None), ("t", "label", None)),
+    ],
+    ids=["row filter", "data", "partition column"],
+)
+def test_parts_of_other_rows_are_not_mixed(
+    make: tuple[str, str, str | None], again: tuple[str, str, str | None], connection: duckdb.DuckDBPyConnection
+) -> None:
+    connection.execute("alter table t add column label varchar; update t set label = 'on ' || day")
+    connection.execute("create view other as select * replace (y + 5 as y) from t")
+
+    def parts(data: str, column: str, where: str | None) -> Partitions:
+        return Partitions(connection, "main.m", open_source(data, connection, where), column, [MODEL])
+
+    parts(*make).refresh()
+    first = connection.execute(f"select min({again[1]})::varchar from t").fetchall()[0][0]
+    done = parts(*again).refresh([first])
+    assert done.rebuilt == "the data, the row filter or the partition column are others"
+    full = collect(open_source(again[0], connection, again[2]), [MODEL])
+    assert (done.moments.n_rows, done.moments.n.tolist()) == (full.n_rows, full.n.tolist())
+    # equal sums around centers that are equal too, as all rows were read again
+    assert np.abs(done.moments.mean - full.mean).max() <= 1e-10 * np.abs(full.mean).max()
+
+
+def test_a_column_of_another_type_names_other_parts(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("alter table t add column wave integer; update t set wave = day - date '2025-12-31'")
+    assert kept(connection, column="wave").refresh().scanned == ("1", "2", "3", "4", "5")
+    connection.execute("alter table t alter column wave type double")
+    done = kept(connection, column="wave").refresh(["1.0"])
+    assert done.rebuilt is not None
+    assert done.moments.n_rows == 1000
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("update t set f = 'c' where day = '2026-01-05'", "f has lost the level c"),
+        ("update t set f = 'a0' where day = '2026-01-05'", "f has lost the level a0"),
+    ],
+)
+def test_a_level_that_goes_with_its_rows(change: str, reason: str, connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(change)
+    kept(connection).refresh()
+    connection.execute("delete from t where day = '2026-01-05'")
+    done = kept(connection).refresh(["2026-01-05"])
+    assert done.rebuilt == reason
+    assert_same(done.moments, connection)
+    terms = fit_model(MODEL, done.moments).fixed_effects["term"].to_list()
+    assert [term for term in terms if term.startswith("f[")] == ["f[b]"]
+
+
+def test_variation_that_goes_with_its_rows_is_said_as_a_first_build_would(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    connection.execute("update t set x = 7 where day <> '2026-01-05'")
+    before = kept(connection).refresh().moments.checksum
+    connection.execute("create table last as from t where day = '2026-01-05'; delete from t where day = '2026-01-05'")
+    with pytest.raises(DataError, match=r"The predictor 'x'|Column 'x' has no variation: every row holds 7\."):
+        kept(connection).refresh(["2026-01-05"])
+    connection.execute("insert into t from last")
+    assert kept(connection).refresh().moments.checksum == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "scanned"),
+    [("integer", "02", ("2",)), ("decimal(6, 2)", "2", ("2.00",)), ("double", "2", ("2.0",))],
+)
+def test_a_key_is_read_as_the_columns_own_type(
+    kind: str, given: str, scanned: tuple[str, ...], connection: duckdb.DuckDBPyConnection
+) -> None:
+    connection.execute(f"alter table t add column wave {kind}; update t set wave = day - date '2025-12-31'")
+    kept(connection, column="wave").refresh()
+    connection.execute("update t set y = y + 1 where wave = 2")
+    done = kept(connection, column="wave").refresh([given])
+    assert done.scanned == scanned
+    assert_same(done.moments, connection)
+
+
+@pytest.mark.parametrize("key", ["1.4", "x", "nan"])
+def test_a_key_that_is_no_value_is_refused(key: str, connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("alter table t add column wave integer; update t set wave = day - date '2025-12-31'")
+    kept(connection, column="wave").refresh()
+    with pytest.raises(DataError, match=rf"no values of the column 'wave'\. Got {key}; expected INTEGER\."):
+        kept(connection, column="wave").refresh([key])

@@ -186,6 +186,11 @@ REFUSED_SELECTS = {
     "from (show tables)": "a part of the kind show ref",
     "from (summarize t)": "a part of the kind show ref",
     "select y, $a as x from t": "an expression of the kind parameter",
+    "select * from t using sample 50 percent (bernoulli)": "a sample, which gives other rows each time",
+    "select * from t tablesample 10 rows": "a sample, which gives other rows each time",
+    "select pg_get_viewdef(1) as y from t": "the function pg_get_viewdef",
+    "select * from read_csv('data/rows.csv', store_rejects = true)": "read_csv(…, store_rejects = …)",
+    "select * from read_csv('data/rows.csv', header = true, filename = true)": "read_csv(…, filename = …)",
 }
 
 

@@ -246,3 +246,49 @@ def test_partitions_of_several_dimensions_are_refused_by_name() -> None:
         "The partitions of days have several dimensions. Got day, region; expected one. Make one column of them, and "
         "its values the partition keys."
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"fit_by": "at"}])
+def test_weeks_of_days_that_are_text_are_refused(options: dict[str, str], warehouse: Warehouse) -> None:
+    """One of the seven values alone would be found."""
+    write(warehouse, made(7), "VARCHAR")
+    analysis = parse_analysis(TEXT) if options else ADDED_UP
+    only = "results" if options else "moments"
+    with dg.DagsterInstance.ephemeral() as instance:
+        told = failure(run(warehouse, instance, WEEKLY, ("2026-01-04", "2026-01-04"), analysis, only, **options))
+    assert told.endswith(
+        "The partition 2026-01-04 is longer than a day. Got a column 'at' of type VARCHAR; expected DATE or TIMESTAMP. "
+        "Cast it in a view or SELECT."
+    )
+
+
+def test_a_key_between_two_values_is_neither(warehouse: Warehouse) -> None:
+    write(warehouse, made(2).with_columns(at=pl.col("at").dt.day()), "BIGINT")
+    keys = dg.StaticPartitionsDefinition(["5", "5.4", "06"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        told = failure(run(warehouse, instance, keys, ("5", "06"), parse_analysis(TEXT), "results", fit_by="at"))
+        assert partitions(instance, "results") == {"5", "06"}
+    assert "1 partition of days could not be fitted: 5.4. The other 2 are published." in told
+    assert set(estimates(warehouse)) == {"days[5]", "days[06]"}
+
+
+def test_numbers_that_no_one_thought_of_end_one_partition_alone(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlm_ops.plugins.dagster import fit_partitions
+
+    whole = fit_partitions.fit_collected
+
+    def fails_once(analysis: Analysis, *arguments: object) -> object:
+        if analysis.analysis == "days[2026-01-06]":
+            raise np.linalg.LinAlgError("Eigenvalues did not converge")
+        return whole(analysis, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fit_partitions, "fit_collected", fails_once)
+    write(warehouse, made(3), "DATE")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(
+            warehouse, instance, DAILY, ("2026-01-05", "2026-01-07"), parse_analysis(TEXT), "results", fit_by="at"
+        )
+        assert partitions(instance, "results") == {"2026-01-05", "2026-01-07"}
+    assert "days[2026-01-06]: LinAlgError: Eigenvalues did not converge" in failure(result)
