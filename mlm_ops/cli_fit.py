@@ -93,7 +93,10 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             **run_facts(analysis, result.moments),
         )
         write_run(connection, record, result.tables, analysis.history)
-        create_prediction_views(connection, analysis, result.fits)
+        try:
+            create_prediction_views(connection, analysis, result.fits)
+        except StoreError as error:
+            tell(f"The results are written, the views of predictions are not. {error}")
     target = console()
     print_head(target, asdict(record))
     show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))

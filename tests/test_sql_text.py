@@ -20,7 +20,7 @@ WITHOUT_SQL = {"language", "effect_sizes", "structural", "estimation"}
 #: What returns SQL that is quoted already.
 QUOTING = {
     *("identifier", "literal", "qualified", "quoted_table", "category", "expression", "key_expression", "render"),
-    *("named_relation", "condition", "_is_text", "_ours", "_raw", "_moments", "_merge", "_sums", "len"),
+    *("named_relation", "condition", "_is_text", "_ours", "_raw", "_moments", "_merge", "_sums", "reader", "len"),
 }
 #: Pieces that hold what was quoted before, or is ours. A new piece is quoted where it stands, or gets its reason here.
 EVERYWHERE = {
@@ -48,7 +48,7 @@ REASONS = {
         "means": "aggregates of quoted names",
         "keys": "quoted names",
     },
-    "mlm_ops/moments/files.py": {"reader": "a constant, its path a literal"},
+    "mlm_ops/moments/files.py": {"read": "a constant, its path a literal"},
     "mlm_ops/moments/layout.py": {
         "', '.join(selected)": "casts of quoted names",
         "order": "aliases of ours",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError
-from mlm_ops.moments.files import is_data_file
+from mlm_ops.moments.files import is_data_file, reader
 from mlm_ops.moments.source import (
     TABLE,
     Source,
@@ -36,7 +37,7 @@ def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Sour
     """
     data, where, reach = _data(analysis, connection), analysis.where, analysis.reach
     if reach.everything:
-        return open_source(data, connection, where)
+        return _open(data, connection, where)
     # beside a file stands no table, also where the database has one of the name
     tables = _no_table if isinstance(data, Path) else partial(is_table, connection)
     if isinstance(data, str):
@@ -45,7 +46,16 @@ def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Sour
     if where is not None:
         check_length(where, "where")
         check_select(f"select 1 where {condition(where)}", "where", reach, tables)
-    return open_source(data, connection, where)
+    return _open(data, connection, where)
+
+
+def _open(data: str | Path, connection: duckdb.DuckDBPyConnection, where: str | None) -> Source:
+    """Open the rows on the connection itself: views and tables are made of them, and a copy would be elsewhere."""
+    if not isinstance(data, Path):
+        return open_source(data, connection, where)
+    found = open_source(f"select * from {reader(data.resolve())}", connection, where)
+    named = found.description.replace("the SELECT", str(data), 1)
+    return replace(found, description=named, table=found.table.replace("the SELECT", str(data), 1))
 
 
 def _data(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> str | Path:

@@ -28,7 +28,6 @@ from mlm_ops.moments.survey import (
     key_expression,
     read_survey,
     run,
-    steady,
     take_survey,
 )
 from mlm_ops.sql_text import identifier, literal
@@ -171,7 +170,7 @@ def _part_surveys(rows: Source, needs: Needs, part: str) -> Iterator[tuple[int, 
     undecided |= {f"varies_c{i}": False for i in range(len(needs.all_categories))}
     for values in result.fetchall():
         row = dict(zip(columns, values, strict=True))
-        yield row["part"], steady(read_survey(rows, needs, undecided | row, row))
+        yield row["part"], read_survey(rows, needs, undecided | row, row)
 
 
 def _is_sound(rows: Source, models: Sequence[Model], needs: Needs, survey: Survey) -> bool:

@@ -28,13 +28,13 @@ def is_data_file(path: Path | str) -> bool:
     return Path(path).suffix.lower() in READERS
 
 
-def read_file(path: Path | str, table: str) -> duckdb.DuckDBPyConnection:
-    """Read a data file into `table` of a new database in memory.
+def reader(path: Path | str) -> str:
+    """The SQL table function that reads a data file.
 
     Raises
     ------
     DataError
-        The file is missing, of an unknown kind, cannot be read, or holds no rows.
+        The file is missing, empty, or of an unknown kind.
     """
     path = Path(path)
     kind = path.suffix.lower()
@@ -53,15 +53,27 @@ def read_file(path: Path | str, table: str) -> duckdb.DuckDBPyConnection:
         )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty.")
+    return READERS[kind].format(path=literal(str(path)))
+
+
+def read_file(path: Path | str, table: str) -> duckdb.DuckDBPyConnection:
+    """Read a data file into `table` of a new database in memory.
+
+    Raises
+    ------
+    DataError
+        The file is missing, of an unknown kind, cannot be read, or holds no rows.
+    """
+    path = Path(path)
+    read = reader(path)
     connection = duckdb.connect()
     try:
-        reader = READERS[kind].format(path=literal(str(path)))
-        connection.execute(f"create table {identifier(table)} as select * from {reader}")
+        connection.execute(f"create table {identifier(table)} as select * from {read}")
         filled = connection.execute(f"select 1 from {identifier(table)} limit 1").fetchall()
     except duckdb.Error as error:
         connection.close()
         reason = str(error).partition("\n")[0]
-        raise DataError(f"{path} cannot be read as {kind[1:]}: {reason}") from error
+        raise DataError(f"{path} cannot be read as {path.suffix.lower()[1:]}: {reason}") from error
     if not filled:
         connection.close()
         raise DataError(f"{path} has no rows.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -182,23 +182,10 @@ def take_survey(source: Source, needs: Needs) -> Survey:
         row |= _one_row(source, render("ranges", relation=source.relation, numbers=doubtful, complete=complete(needs)))
     # what is missing where costs a look at every value, and is asked only if something is
     if row["n_complete"] == row["n_rows"]:
-        return steady(read_survey(source, needs, row, {}))
+        return read_survey(source, needs, row, {})
     inside = [{"alias": f"x{i}", "expression": expression(Column(c))} for i, c in needs.inside_functions.items()]
     gaps = _one_row(source, render("missing", **asked | {"numbers": [*numbers, *inside]}))
-    return steady(read_survey(source, needs, row, gaps))
-
-
-def steady(survey: Survey) -> Survey:
-    """The survey with centers of eleven digits: the last ones depend on the order in which a parallel scan sums.
-
-    Any center near the mean keeps the digits of the scatter, and the same one at every scan makes the same moments.
-    """
-    return replace(survey, centers={n: _rounded(mean) for n, mean in survey.centers.items()})
-
-
-def _rounded(mean: float | None) -> Any:
-    # without complete rows there is no mean, which `check_rows` says
-    return None if mean is None else float(f"{mean:.11g}")
+    return read_survey(source, needs, row, gaps)
 
 
 def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapping[str, Any]) -> Survey:

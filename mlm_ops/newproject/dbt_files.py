@@ -33,7 +33,7 @@ _PROFILE = """\
       path: warehouse.duckdb
       threads: 1
       plugins:
-        - module: mlm_ops.plugins.dbt    # makes mlm(), mlm_variances() and their sisters known to SQL
+        - module: mlm_ops.plugins.dbt    # makes mlm(), mlm_variance_components() and their sisters known to SQL
 """
 _EFFECTS = """\
 -- Fixed effects of a first model, guessed from the columns of the table. Change whatever is wrong.

@@ -18,6 +18,7 @@ from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language.analysis import Analysis, parse_analysis, read_analyses, read_analysis
 from mlm_ops.language.reach import Reach
 from mlm_ops.moments.analysis_rows import open_rows
+from mlm_ops.moments.centered import create_centered
 from mlm_ops.moments.untrusted import MOST_CHARACTERS, REFUSED
 
 ROWS = 60
@@ -342,6 +343,22 @@ def test_an_analysis_of_a_data_file_is_fitted(place: Path) -> None:
     (analysis,) = read_analyses(place / "analyses")
     with duckdb.connect() as connection:
         assert fit_analysis(analysis, connection).moments.n_obs == ROWS
+
+
+@pytest.mark.parametrize("data", ["data/rows.csv", "data/rows.parquet"])
+def test_an_analysis_of_a_data_file_is_fitted_written_and_predicted(
+    data: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "a.yaml").write_text(f"{{analysis: a, data: {data}, models: {{m: y ~ within(x) + (1 | g)}}}}")
+    duckdb.connect(str(place / "own.duckdb")).close()
+    assert main(["fit", str(place / "a.yaml"), "--database", str(place / "own.duckdb")]) == 0, capsys.readouterr().err
+    with duckdb.connect(str(place / "own.duckdb")) as connection:
+        view = "mlm.predicted_a__m"
+        counted = connection.execute(f"select count(*), count(prediction) from {view}").fetchall()
+        assert counted == [(ROWS, ROWS)]
+        # tables of rows, as a code location makes them, are of the file's rows too
+        create_centered(connection, read_analysis(place / "a.yaml"), "main.a_centered")
+        assert connection.execute("select count(within_x) from a_centered").fetchall() == [(ROWS,)]
 
 
 def test_what_a_view_reads_is_its_owners_decision(place: Path, connection: duckdb.DuckDBPyConnection) -> None:

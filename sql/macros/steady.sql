@@ -1,0 +1,10 @@
+{# A double rounded to 36 of its 53 bits (Veltkamp's splitting: c - (c - x) with c = (2^17 + 1) x, exact in double
+   arithmetic). The last bits of a mean depend on the order in which a parallel scan sums; a center need not have them,
+   and the same center at every scan makes the same moments. #}
+{% macro steady(expression) %}
+  {{- return(adapter.dispatch('steady', 'mlm')(expression)) -}}
+{% endmacro %}
+
+{% macro default__steady(expression) -%}
+  131073.0e0 * {{ expression }} - (131073.0e0 * {{ expression }} - {{ expression }})
+{%- endmacro %}
