@@ -67,10 +67,10 @@ def f_test(gamma: Array, method: DfMethod, contrasts: Array) -> FTest:
     rank = len(rows)
     if not rank:
         raise MlmError("The contrast is zero, so there is nothing to test. Give it a coefficient other than zero.")
-    estimate = rows @ gamma
-    statistic = float(estimate @ np.linalg.solve(rows @ method.vcov @ rows.T, estimate)) / rank
+    # first, as it refuses what the errors do not tell apart, whose covariances may be singular
     factor, df2 = method.reference(rows if rank < len(contrasts) else contrasts)
-    statistic *= factor
+    estimate = rows @ gamma
+    statistic = factor * float(estimate @ np.linalg.solve(rows @ method.vcov @ rows.T, estimate)) / rank
     p_value = fdtrc(rank, df2, statistic) if np.isfinite(df2) else chdtrc(rank, rank * statistic)
     return FTest(statistic, rank, df2, float(p_value))
 
