@@ -330,7 +330,7 @@ def test_variation_that_goes_with_its_rows_is_said_as_a_first_build_would(
     connection.execute("update t set x = 7 where day <> '2026-01-05'")
     before = kept(connection).refresh().moments.checksum
     connection.execute("create table last as from t where day = '2026-01-05'; delete from t where day = '2026-01-05'")
-    with pytest.raises(DataError, match=r"The predictor 'x'|Column 'x' has no variation: every row holds 7\."):
+    with pytest.raises(DataError, match=r"'x' has no variation: every row holds 7\."):
         kept(connection).refresh(["2026-01-05"])
     connection.execute("insert into t from last")
     assert kept(connection).refresh().moments.checksum == before
