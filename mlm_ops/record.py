@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.inference.components import Component, variance_components
 from mlm_ops.inference.f_tests import DfMethod as TestMethod
 from mlm_ops.inference.fixed_effects import DF_METHODS, CoefficientTests, coefficient_tests
 from mlm_ops.inference.random_effects import RandomEffects, random_effects
@@ -80,11 +81,16 @@ class FitRecord:
         return variance_errors(self.result)
 
     @cached_property
+    def components(self) -> tuple[Component, ...]:
+        """Variances and covariances of the random effects, and the residual's parameters."""
+        return variance_components(self.structure, self.result, self.variance_errors)
+
+    @cached_property
     def predictions(self) -> list[RandomEffects]:
         """Empirical Bayes estimates, block by block."""
         return random_effects(self.result)
 
-    @property
+    @cached_property
     def structure(self) -> Structure:
         """What the equations are made of."""
         design = self.result.design

@@ -15,12 +15,13 @@ from mlm_ops.errors import StoreError
 from mlm_ops.moments.persist import transaction
 from mlm_ops.sql_text import identifier, qualified
 from mlm_ops.tables import TABLES, Schema
+from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Kind
 
-SQL_TYPES: dict[pl.DataType, str] = {
-    pl.String(): "varchar",
-    pl.Float64(): "double",
-    pl.Int64(): "bigint",
-    pl.Boolean(): "boolean",
+SQL_TYPES: dict[Kind, str] = {
+    TEXT: "varchar",
+    REAL: "double",
+    COUNT: "bigint",
+    FLAG: "boolean",
     pl.Datetime("us", "UTC"): "timestamptz",
 }
 

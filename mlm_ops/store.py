@@ -138,13 +138,19 @@ def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str) 
     """The rows of all runs in one table."""
     if name == "runs":
         return pl.DataFrame([asdict(run) for run, _ in runs], schema=RUNS)
-    held = [(run, tables[name].select("model", *TABLES[name])) for run, tables in runs if name in tables]
+    order = ["model", *TABLES[name]]
+    held = [(run, _ordered(tables[name], order)) for run, tables in runs if name in tables]
     if not held:
         return pl.DataFrame()
     run_of_row = np.repeat(np.arange(len(held)), [frame.height for _, frame in held])
     keys = pl.DataFrame([(run.run_id, run.analysis) for run, _ in held], ["run_id", "analysis"], orient="row")
     # tables may come from elsewhere, with whole numbers where the store has reals
     return keys[run_of_row].hstack(pl.concat([frame for _, frame in held], how="vertical_relaxed"))
+
+
+def _ordered(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    """The frame with its columns in this order; one that has it already is not drawn up anew."""
+    return frame if frame.columns == columns else frame.select(columns)
 
 
 def _write_drift(connection: Connection, runs: Sequence[Run], history: History) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.columns import uncoded
-from mlm_ops.language.equations import coefficient_symbol, indices
+from mlm_ops.language.equations import coefficient_symbol
 from mlm_ops.language.model import Variable
 from mlm_ops.language.notation.facts import Facts
 from mlm_ops.language.notation.level_text import LevelEquations, level_equations_of
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def estimates_by_symbol(fitted: Fit) -> dict[str, float]:
     """Estimates by the symbols of the tables; variances of several strata with the stratum in brackets."""
     structure = fitted.structure
-    index = indices(structure)
+    index, strata = structure.indices, structure.strata
     fixed = zip((coefficient_symbol(index[c]) for c in structure.fixed), fitted.result.gamma, strict=True)
-    rows = fitted.variance_components.select("symbol", "term", "estimate").iter_rows()
-    strata = structure.strata
-    variances = {f"{s}[{term}]" if s == "sigma2" and strata else s: value for s, term, value in rows}
+    variances = {
+        f"{c.symbol}[{c.term}]" if c.symbol == "sigma2" and strata else c.symbol: c.estimate for c in fitted.components
+    }
     return {symbol: float(value) for symbol, value in (*fixed, *variances.items())}
 
 

@@ -79,10 +79,12 @@ def r_squared(model: Model, moments: Moments, fitted: Estimate, null: Estimate |
     null = null or null_estimate(model, moments, fitted)
     if not fitted.design.levels:
         return _of_regression(fitted, null)
+    parts = partition(model, moments, fitted)
     return [
-        *shares(model, moments, fitted),
+        *nakagawa(parts),
+        *rights_sterba(parts),
         *proportional_reduction(fitted, null, NULL),
-        *snijders_bosker(model, moments, fitted, null),
+        *snijders_bosker(model, moments, fitted, parts, null),
     ]
 
 
@@ -219,7 +221,9 @@ def _variances(fitted: Estimate) -> dict[tuple[str, DesignColumn], float]:
     return found
 
 
-def snijders_bosker(model: Model, moments: Moments, fitted: Estimate, null: Estimate) -> list[Measure]:
+def snijders_bosker(
+    model: Model, moments: Moments, fitted: Estimate, parts: Partition, null: Estimate
+) -> list[Measure]:
     """Proportional reduction of the error of predicting a row, and the mean of a group, by the fixed part alone.
 
     Snijders and Bosker (1994), Sociological Methods & Research 22, 342-363, and (2012), Multilevel Analysis, section
@@ -233,20 +237,19 @@ def snijders_bosker(model: Model, moments: Moments, fitted: Estimate, null: Esti
     codes, _ = moments.units_of(level.group)
     size = 1 / np.mean(1 / np.bincount(codes, moments.n, len(level.labels)))
 
-    def errors(of: Model, fit: Estimate) -> tuple[float, float]:
-        parts = partition(of, moments, fit)
-        means = unit_means(of, moments, [c for block in fit.blocks for c in block.columns], level.group)
-        between, first = 0.0, 0
-        for block, tau in zip(fit.blocks, fit.tau, strict=True):
-            own = means[first : first + len(block.columns)]
-            between += float(np.einsum("qj,qr,rj->j", own, tau, own).mean())
-            first += len(block.columns)
-        return parts.residual + parts.random, float(parts.residual / size + between)
-
-    ours, theirs = errors(model, fitted), errors(model, null)
+    means = unit_means(model, moments, [c for block in fitted.blocks for c in block.columns], level.group)
+    between, first = 0.0, 0
+    for block, tau in zip(fitted.blocks, fitted.tau, strict=True):
+        own = means[first : first + len(block.columns)]
+        between += float(np.einsum("qj,qr,rj->j", own, tau, own).mean())
+        first += len(block.columns)
+    # of intercepts alone z' T z is the same number everywhere
+    residual, intercepts = mean_residual_variance(null), sum(float(tau[0, 0]) for tau in null.tau)
+    of_row = 1 - (parts.residual + parts.random) / (residual + intercepts)
+    of_mean = 1 - (parts.residual / size + between) / (residual / size + intercepts)
     return [
-        Measure("snijders_bosker", i + 1, 1 - own / other, reference=NULL)
-        for i, (own, other) in enumerate(zip(ours, theirs, strict=True))
+        Measure("snijders_bosker", 1, of_row, reference=NULL),
+        Measure("snijders_bosker", 2, float(of_mean), reference=NULL),
     ]
 
 

@@ -213,8 +213,13 @@ def find_limit(profile: Callable[[float], float], center: float, step: float, ed
     """Where the signed root of the deviance's rise equals `radius`, on the side of `step`; or the edge before that."""
     from scipy.optimize import brentq
 
+    known = {center: -radius}
+
     def distance(value: float) -> float:
-        return float(np.sqrt(profile(value))) - radius
+        # brentq asks again at the ends of the bracket
+        if value not in known:
+            known[value] = float(np.sqrt(profile(value))) - radius
+        return known[value]
 
     inner = center
     for _ in range(_MOST_STEPS):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import PLAIN, Residual, Variable
@@ -111,19 +112,19 @@ class Structure:
         """Index of a random effect: that of the coefficient which it is added to."""
         return index[: self.level_of_factor(height) - 1]
 
-
-def indices(structure: Structure) -> dict[DesignColumn, Index]:
-    """Index of every column: level by level, the position of its part in the equation of the level below."""
-    columns = dict.fromkeys([*structure.fixed, *(c for blocks in structure.random for b in blocks for c in b)])
-    equations: dict[Index, dict[Part, int]] = {}
-    found = {}
-    for column in columns:
-        index: Index = ()
-        for part in structure.parts(column):
-            known = equations.setdefault(index, {(): 0})
-            index = (*index, known.setdefault(part, len(known)))
-        found[column] = index
-    return found
+    @cached_property
+    def indices(self) -> dict[DesignColumn, Index]:
+        """Index of every column: level by level, the position of its part in the equation of the level below."""
+        columns = dict.fromkeys([*self.fixed, *(c for blocks in self.random for b in blocks for c in b)])
+        equations: dict[Index, dict[Part, int]] = {}
+        found = {}
+        for column in columns:
+            index: Index = ()
+            for part in self.parts(column):
+                known = equations.setdefault(index, {(): 0})
+                index = (*index, known.setdefault(part, len(known)))
+            found[column] = index
+        return found
 
 
 def coefficient_symbol(index: Index) -> str:

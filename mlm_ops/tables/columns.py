@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-TEXT, REAL, COUNT, FLAG = pl.String(), pl.Float64(), pl.Int64(), pl.Boolean()
-Schema = dict[str, pl.DataType]
+TEXT, REAL, COUNT, FLAG = pl.String, pl.Float64, pl.Int64, pl.Boolean
+Kind = pl.DataType | type[pl.DataType]
+Schema = dict[str, Kind]
 
 #: Every row of every result table but ``runs`` begins with these.
 KEYS: Schema = {"run_id": TEXT, "analysis": TEXT, "model": TEXT}
@@ -40,12 +41,17 @@ def frame(schema: Schema, values: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame([_column(name, kind, values[name]) for name, kind in schema.items()])
 
 
+def empty(schema: Schema) -> pl.DataFrame:
+    """The table without rows."""
+    return pl.DataFrame(schema=schema)
+
+
 def with_model(name: str, made: pl.DataFrame) -> pl.DataFrame:
     """The same rows with column ``model`` first."""
-    return pl.DataFrame([pl.Series("model", [name] * made.height, TEXT), *made.get_columns()])
+    return made.clone().insert_column(0, pl.Series("model", [name] * made.height, TEXT))
 
 
-def _column(name: str, kind: pl.DataType, values: Any) -> pl.Series:
+def _column(name: str, kind: Kind, values: Any) -> pl.Series:
     # column by column, as a frame of a mapping takes polars four times as long
     if kind != REAL:
         return pl.Series(name, values, kind, strict=False)

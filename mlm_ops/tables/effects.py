@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from mlm_ops.language.equations import coefficient_symbol, indices
+from mlm_ops.language.equations import coefficient_symbol
 from mlm_ops.language.model import group_name
-from mlm_ops.tables.columns import COUNT, REAL, TEXT, Schema, frame
+from mlm_ops.tables.columns import COUNT, REAL, TEXT, Schema, empty, frame
 
 if TYPE_CHECKING:
     from mlm_ops.fitted import Fit
@@ -43,7 +43,7 @@ RANDOM_EFFECTS: Schema = {
 def fixed_effects(fitted: Fit) -> pl.DataFrame:
     """One row a fixed effect."""
     tests, structure = fitted.tests, fitted.structure
-    index = indices(structure)
+    index = structure.indices
     columns = structure.fixed
     return frame(
         FIXED_EFFECTS,
@@ -65,7 +65,9 @@ def fixed_effects(fitted: Fit) -> pl.DataFrame:
 def random_effects(fitted: Fit) -> pl.DataFrame:
     """One row a unit and random effect."""
     blocks = [(level, block) for level in fitted.result.design.levels for block in level.blocks]
-    frames = [frame(RANDOM_EFFECTS, {name: [] for name in RANDOM_EFFECTS})]
+    if not blocks:
+        return empty(RANDOM_EFFECTS)
+    frames = []
     for (level, block), predicted in zip(blocks, fitted.predictions, strict=True):
         for i, column in enumerate(block.columns):
             std_error = np.sqrt(predicted.variance[i, i])

@@ -9,10 +9,9 @@ import polars as pl
 
 from mlm_ops.effect_sizes.icc import intraclass_correlation
 from mlm_ops.inference.deletion import one_step
-from mlm_ops.language.equations import coefficient_symbol, indices
+from mlm_ops.language.equations import coefficient_symbol
 from mlm_ops.language.model import group_name
-from mlm_ops.tables.columns import REAL, TEXT, Schema, frame
-from mlm_ops.tables.variance import variance_components
+from mlm_ops.tables.columns import REAL, TEXT, Schema, empty, frame
 
 if TYPE_CHECKING:
     from mlm_ops.fitted import Fit
@@ -32,8 +31,8 @@ def influence(fitted: Fit) -> pl.DataFrame:
     few = bool(design.levels) and len(design.levels[-1].labels) <= MOST_UNITS
     deletions = one_step(fitted.result, fitted.moments) if few else None
     if deletions is None:
-        return frame(INFLUENCE, {name: [] for name in INFLUENCE})
-    index = indices(fitted.structure)
+        return empty(INFLUENCE)
+    index = fitted.structure.indices
     changes = {
         coefficient_symbol(index[column]): fitted.result.gamma[i] - deletions.gamma[i]
         for i, column in enumerate(fitted.structure.fixed)
@@ -41,9 +40,8 @@ def influence(fitted: Fit) -> pl.DataFrame:
     without = [tau[i, j] for tau in deletions.tau for i in range(len(tau)) for j in range(i, len(tau))] + [
         deletions.sigma2
     ]
-    components = variance_components(fitted)
-    for row, values in zip(components.iter_rows(named=True), without, strict=True):
-        changes[row["symbol"]] = row["estimate"] - values
+    for component, values in zip(fitted.components, without, strict=True):
+        changes[component.symbol] = component.estimate - values
     icc = intraclass_correlation(fitted.result)
     if icc is not None and np.isfinite(icc):
         between = np.sum([tau[0, 0] for tau in deletions.tau], axis=0)

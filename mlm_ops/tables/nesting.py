@@ -9,7 +9,7 @@ import polars as pl
 from mlm_ops.effect_sizes.decomposition import decompose
 from mlm_ops.effect_sizes.icc import clustering
 from mlm_ops.effect_sizes.naive import without_nesting
-from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
+from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, empty, frame
 
 if TYPE_CHECKING:
     from mlm_ops.fitted import Fit
@@ -68,7 +68,7 @@ def decomposition(fitted: Fit) -> pl.DataFrame:
 def standard_errors(fitted: Fit) -> pl.DataFrame:
     """One row a fixed effect; none without grouping factors."""
     if not fitted.result.design.levels:
-        return frame(STANDARD_ERRORS, {name: [] for name in STANDARD_ERRORS})
+        return empty(STANDARD_ERRORS)
     naive, tests = without_nesting(fitted.result), fitted.tests
     return frame(
         STANDARD_ERRORS,

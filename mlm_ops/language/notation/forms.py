@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.equations import (
@@ -13,7 +12,6 @@ from mlm_ops.language.equations import (
     Part,
     Structure,
     coefficient_symbol,
-    indices,
     join,
     variance_subscript,
     variance_symbol,
@@ -50,10 +48,10 @@ class Page:
     structure: Structure
     estimates: Mapping[str, float]
 
-    @cached_property
+    @property
     def index(self) -> dict[DesignColumn, Index]:
         """Index of every column."""
-        return indices(self.structure)
+        return self.structure.indices
 
     def parameter(self, letter: str, subscript: str, key: str) -> Atom:
         """A parameter's symbol, or its estimate."""

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.columns import DesignColumn
-from mlm_ops.language.equations import Index, Part, indices
+from mlm_ops.language.equations import Index, Part
 from mlm_ops.language.model import group_name
 from mlm_ops.language.notation.facts import Facts
 from mlm_ops.language.notation.mplus_columns import MplusColumns
@@ -60,7 +60,7 @@ class _Input:
         self.structure = facts.structure
         self.columns = MplusColumns(facts)
         self.outcome = self.columns.variable(facts.model.outcome)
-        self.index = indices(facts.structure)
+        self.index = facts.structure.indices
         self.slopes: dict[Index, str] = {}
         self.by_level: dict[int, list[str]] = {level: [] for level in range(1, facts.structure.n_levels + 1)}
         self.model = list(self._model())

@@ -15,23 +15,16 @@ from mlm_ops.fitted_sem import SemFit
 from mlm_ops.language.notation.markdown import fenced, plain
 from mlm_ops.plugins.dagster.column_descriptions import COLUMNS
 from mlm_ops.report import p_value
+from mlm_ops.sql_tables import SQL_TYPES
 from mlm_ops.tables import KEYS, TABLES, Schema
 
 Metadata = dict[str, dg.MetadataValue]
-
-TYPES: dict[type[pl.DataType], str] = {
-    pl.String: "varchar",
-    pl.Float64: "double",
-    pl.Int64: "bigint",
-    pl.Boolean: "boolean",
-    pl.Datetime: "timestamptz",
-}
 
 
 def column_schema(columns: Schema) -> dg.TableSchema:
     """Columns of a result table, as the catalogue of the UI shows them."""
     return dg.TableSchema(
-        [dg.TableColumn(name, TYPES[type(kind)], description=COLUMNS.get(name)) for name, kind in columns.items()]
+        [dg.TableColumn(name, SQL_TYPES[kind], description=COLUMNS.get(name)) for name, kind in columns.items()]
     )
 
 
