@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from mlm_ops.database import Connection
@@ -44,16 +44,17 @@ def forget(
     by_analysis: dict[str, list[tuple[str, datetime, str]]] = {analysis: [] for analysis in analyses}
     for analysis, run_id, finished_at, status in _runs(connection, schema, analyses):
         by_analysis[analysis].append((run_id, finished_at, status))
-    victims = [
-        f"({literal(run_id)}, {literal(analysis)})"
-        for analysis, runs in by_analysis.items()
-        for run_id in _outdated(runs, history)
-    ]
-    if victims:
-        for name in tables:
-            connection.execute(
-                f"delete from {qualified(schema, name)} where (run_id, analysis) in ({', '.join(victims)})"
-            )
+    outdated = [(run_id, analysis) for analysis, runs in by_analysis.items() for run_id in _outdated(runs, history)]
+    remove(connection, schema, tables, outdated)
+
+
+def remove(connection: Connection, schema: str, tables: Iterable[str], keys: Collection[tuple[str, str]]) -> None:
+    """Remove runs, by run and analysis, from every table."""
+    if not keys:
+        return
+    victims = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in keys)
+    for name in tables:
+        connection.execute(f"delete from {qualified(schema, name)} where (run_id, analysis) in ({victims})")
 
 
 def _outdated(runs: Sequence[tuple[str, datetime, str]], history: History) -> list[str]:

@@ -23,7 +23,7 @@ from mlm_ops.drift import READS, StoredRun, drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
 from mlm_ops.logs import Event, tell, tell_written
-from mlm_ops.retention import find_baseline, find_previous, finished_runs, forget
+from mlm_ops.retention import find_baseline, find_previous, finished_runs, forget, remove
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.staging import Staged, read_staged, stage, stage_anew
@@ -116,13 +116,12 @@ def write_runs(
         check_results(tables)
     if not runs:
         return
-    written = ", ".join(f"({literal(run.run_id)}, {literal(run.analysis)})" for run, _ in runs)
     more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
     began = time.perf_counter()
     with all_or_nothing(connection, f"run {runs[0][0].run_id} of {runs[0][0].analysis}{more}"):
         _create_results(connection)
+        remove(connection, RESULTS, RESULT_TABLES, _present(connection, [run for run, _ in runs]))
         for name, columns in RESULT_TABLES.items():
-            connection.execute(f"delete from {qualified(RESULTS, name)} where (run_id, analysis) in ({written})")
             rows = _rows_of(runs, name)
             if rows.height:
                 insert_frame(connection, qualified(RESULTS, name), rows, columns)
@@ -132,6 +131,14 @@ def write_runs(
     seconds = (time.perf_counter() - began) / len(runs)
     for run, tables in runs:
         tell_written(run.run_id, run.analysis, [frame.height for frame in tables.values()], seconds)
+
+
+def _present(connection: Connection, runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Run and analysis of those that the store has already, so that no table is searched in vain for the others."""
+    wanted = ", ".join(f"({literal(run.run_id)}, {literal(run.analysis)})" for run in runs)
+    query = f"select run_id, analysis from {RESULTS}.runs where (run_id, analysis) in ({wanted})"
+    found: list[tuple[str, str]] = connection.execute(query).fetchall()
+    return found
 
 
 def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str) -> pl.DataFrame:

@@ -107,14 +107,14 @@ REASONS = {
     },
     "mlm_ops/prediction_views.py": {"sql": "a rendered query"},
     "mlm_ops/report_sem.py": {"beside": "a sentence, no SQL"},
-    "mlm_ops/retention.py": {"', '.join(victims)": "pairs of literals"},
+    "mlm_ops/retention.py": {"victims": "pairs of literals"},
     "mlm_ops/sql_tables.py": {
         "table": "a qualified name",
         "typed[column]": "a quoted name and a type of ours",
     },
     "mlm_ops/staging.py": {"where": "a condition with literals", "names": "quoted names"},
     "mlm_ops/store.py": {
-        "written": "literals",
+        "wanted": "literals",
         "target": "a constant",
         "chosen": "literals",
     },

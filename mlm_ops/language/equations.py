@@ -8,7 +8,7 @@ Crossed factors have effects b, c, … with variances tau_b, tau_c, … (chapter
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from mlm_ops.language.columns import DesignColumn
@@ -51,7 +51,7 @@ class Structure:
     outcome: str
     fixed: tuple[DesignColumn, ...]
     random: tuple[tuple[tuple[DesignColumn, ...], ...], ...]
-    variable_levels: Mapping[Variable, int]
+    variable_levels: Mapping[Variable, int] = field(hash=False)
     crossed: bool = False
     covariances: tuple[tuple[str, ...], ...] = ()
     groups: tuple[str, ...] = ()

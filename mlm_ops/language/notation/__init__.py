@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 
 from mlm_ops.errors import MlmError
@@ -30,4 +31,14 @@ def write_equations(structure: Structure, form: str, alphabet: str, estimates: M
     for name, value, known in (("form", form, FORMS), ("format", alphabet, WRITERS)):
         if value not in known:
             raise MlmError(f"Unknown {name} of equations. Got {value!r}; expected one of {', '.join(known)}.")
+    return _write(structure, form, alphabet, estimates) if estimates else _symbols(structure, form, alphabet)
+
+
+def _write(structure: Structure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:
     return WRITERS[alphabet].page(FORMS[form](Page(structure, estimates)))
+
+
+@lru_cache(maxsize=1024)
+def _symbols(structure: Structure, form: str, alphabet: str) -> str:
+    """Without numbers the equations of a model are those of every day and partition that it is fitted to."""
+    return _write(structure, form, alphabet, {})
