@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mlm_ops.inference.multiplicity import holm
 from mlm_ops.tables.columns import frame, with_model
@@ -38,6 +39,7 @@ _COMPONENT = ("group", "term", "other")
 _LEVELS = {1: "within", 2: "between"}
 Tables = Mapping[str, pl.DataFrame]
 Row = dict[str, Any]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,15 @@ def _written(row: Row) -> str:
     return f"{row['lhs']} {row['op']} {row['rhs']}".strip()
 
 
-def _of_model(tables: Mapping[str, pl.DataFrame], model: str) -> dict[str, pl.DataFrame]:
-    return {name: tables[name].filter(pl.col("model") == model) for name in READS}
+def _of_model(tables: Tables, model: str) -> dict[str, pl.DataFrame]:
+    # most analyses of many partitions have one model, whose rows need not be looked for
+    return {
+        name: tables[name] if (own := tables[name]["model"] == model).all() else tables[name].filter(own)
+        for name in READS
+    }
 
 
-def _rows(ours: Mapping[str, pl.DataFrame], theirs: Mapping[str, pl.DataFrame]) -> Iterator[dict[str, Any]]:
+def _rows(ours: Tables, theirs: Tables) -> Iterator[Row]:
     """Every row of a model, tests first, without flags of tests."""
     formulas = [tables["models"]["formula"][0] for tables in (ours, theirs)]
     if formulas[0] != formulas[1]:
@@ -119,41 +125,54 @@ def _rows(ours: Mapping[str, pl.DataFrame], theirs: Mapping[str, pl.DataFrame]) 
     yield from _sample(ours, theirs)
 
 
-def _parameters(ours: Mapping[str, pl.DataFrame], theirs: Mapping[str, pl.DataFrame]) -> Iterator[dict[str, Any]]:
+def _parameters(ours: Tables, theirs: Tables) -> Iterator[Row]:
+    changes = _Changes(ours["influence"], theirs["influence"])
     tables = (("fixed_effect", "fixed_effects", ("term",)), ("variance", "variance_components", _COMPONENT))
     for kind, table, keys in tables:
-        pairs = ours[table].join(theirs[table], on=keys, suffix="_before", nulls_equal=True, maintain_order="left")
-        for row in pairs.iter_rows(named=True):
-            change = _changes(ours["influence"], row["symbol"], theirs["influence"], row["symbol_before"])
-            place = {"kind": kind} | {key: row[key] for key in keys}
-            errors = row["std_error"], row["std_error_before"]
-            df = (row.get("df"), row.get("df_before"))
-            yield place | _compared(row["estimate"], row["estimate_before"], errors, change, df)
+        earlier = {tuple(row[key] for key in keys): row for row in theirs[table].iter_rows(named=True)}
+        for now in ours[table].iter_rows(named=True):
+            if (before := earlier.get(tuple(now[key] for key in keys))) is not None:
+                change = changes.of(now["symbol"], before["symbol"])
+                errors, df = ((now.get(name), before.get(name)) for name in ("std_error", "df"))
+                place = {"kind": kind} | {key: now[key] for key in keys}
+                yield place | _compared(now["estimate"], before["estimate"], errors, change, df)
     icc = ours["fit_statistics"]["icc"][0], theirs["fit_statistics"]["icc"][0]
     if None not in icc:
-        change = _changes(ours["influence"], "icc", theirs["influence"], "icc")
-        yield {"kind": "icc"} | _compared(*icc, (None, None), change, (None, None))
+        yield {"kind": "icc"} | _compared(*icc, (None, None), changes.of("icc", "icc"), (None, None))
 
 
-def _changes(ours: pl.DataFrame, symbol: str, theirs: pl.DataFrame, before: str) -> np.ndarray[Any, Any] | None:
-    """(J,) how leaving out each group of either run changes the difference; None where that is not known."""
-    now, then = ours.filter(pl.col("symbol") == symbol), theirs.filter(pl.col("symbol") == before)
-    if now.is_empty() or then.is_empty() or now["change"].null_count() or then["change"].null_count():
-        return None
-    joined = now.join(then, on="unit", how="full", suffix="_before")
-    found: np.ndarray[Any, Any] = (joined["change"].fill_null(0.0) - joined["change_before"].fill_null(0.0)).to_numpy()
-    return found
+class _Changes:
+    """How leaving out a group changes the parameters of two runs, the groups of either numbered once."""
+
+    def __init__(self, ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
+        numbers = pl.concat([ours["unit"], theirs["unit"]]).rank("dense").to_numpy().astype(np.int64) - 1
+        self._size = int(numbers.max(initial=-1)) + 1
+        self._runs = [
+            (run["symbol"], run["change"].to_numpy(), own)
+            for run, own in ((ours, numbers[: ours.height]), (theirs, numbers[ours.height :]))
+        ]
+
+    def of(self, symbol: str, before: str) -> Array | None:
+        """(J,) how leaving out each group of either run changes the difference; None where that is not known."""
+        difference, present = np.zeros(self._size), np.zeros(self._size, dtype=bool)
+        for (symbols, values, numbers), own, sign in zip(self._runs, (symbol, before), (1.0, -1.0), strict=True):
+            here = (symbols == own).to_numpy()
+            if not here.any() or np.isnan(values[here]).any():
+                return None
+            difference[numbers[here]] += sign * values[here]
+            present[numbers[here]] = True
+        return difference[present]
 
 
 def _compared(
     now: float | None,
     before: float | None,
     errors: tuple[float | None, float | None],
-    change: np.ndarray[Any, Any] | None,
+    change: Array | None,
     degrees: tuple[float | None, float | None],
-) -> dict[str, Any]:
+) -> Row:
     """One test: a row without its flag."""
-    row: dict[str, Any] = {"before": before, "now": now}
+    row: Row = {"before": before, "now": now}
     if now is None or before is None:
         return row
     row["difference"] = difference = now - before
@@ -170,12 +189,12 @@ def _compared(
     return row | {"p_value": _two_sided(row["statistic"], row["df"])}
 
 
-def _jackknife(change: np.ndarray[Any, Any]) -> float:
+def _jackknife(change: Array) -> float:
     size = len(change)
     return float(np.sqrt((size - 1) / size * np.sum((change - change.mean()) ** 2)))
 
 
-def _degrees(change: np.ndarray[Any, Any]) -> float | None:
+def _degrees(change: Array) -> float | None:
     squares = (change - change.mean()) ** 2
     spread = float(np.sum((squares - squares.mean()) ** 2))
     return min(2.0 * float(squares.sum()) ** 2 / spread, len(change) - 1.0) if spread > 0 else None
@@ -187,7 +206,7 @@ def _two_sided(statistic: float, df: float | None) -> float:
     return float(2 * (ndtr(-abs(statistic)) if df is None else stdtr(df, -abs(statistic))))
 
 
-def _judged(rows: list[dict[str, Any]], alpha: float) -> list[dict[str, Any]]:
+def _judged(rows: list[Row], alpha: float) -> list[Row]:
     """The rows with adjusted p values and flags."""
     tested = [row for row in rows if row.get("p_value") is not None]
     for row, adjusted in zip(tested, holm(np.array([row["p_value"] for row in tested])), strict=True):
@@ -195,20 +214,29 @@ def _judged(rows: list[dict[str, Any]], alpha: float) -> list[dict[str, Any]]:
     return [{"flagged": False} | row for row in rows]
 
 
-def _sample(ours: Mapping[str, pl.DataFrame], theirs: Mapping[str, pl.DataFrame]) -> Iterator[dict[str, Any]]:
+def _sample(ours: Tables, theirs: Tables) -> Iterator[Row]:
     """Rows of the model, and how many groups are shared, new and gone."""
     counts = [tables["fit_statistics"]["n_obs"][0] for tables in (ours, theirs)]
     yield _counted("rows", None, counts[1], counts[0], counts[0] < SHRUNK * counts[1])
     source = "influence" if all(tables["influence"].height for tables in (ours, theirs)) else "random_effects"
-    for group in ours[source]["group"].unique(maintain_order=True):
-        now, before = (set(tables[source].filter(pl.col("group") == group)["unit"]) for tables in (ours, theirs))
+    units, earlier = (_units(tables[source]) for tables in (ours, theirs))
+    for group, now in units.items():
+        before = earlier.get(group, set())
         shared = len(now & before)
         yield _counted("groups", group, len(before), len(now), shared < SHRUNK * len(before))
         for term, found in (("shared", shared), ("new", len(now - before)), ("vanished", len(before - now))):
             yield {"kind": "sample", "group": group, "term": f"groups {term}", "now": float(found)}
 
 
-def _counted(term: str, group: str | None, before: int, now: int, flagged: bool) -> dict[str, Any]:
+def _units(rows: pl.DataFrame) -> dict[str, set[str]]:
+    """The units of each grouping factor."""
+    found: dict[str, set[str]] = {}
+    for group, unit in zip(rows["group"], rows["unit"], strict=True):
+        found.setdefault(group, set()).add(unit)
+    return found
+
+
+def _counted(term: str, group: str | None, before: int, now: int, flagged: bool) -> Row:
     return {
         "kind": "sample",
         "group": group,
