@@ -5,6 +5,7 @@ uv run python benchmarks/partitions.py 1e7 1e5
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
 import time
@@ -17,10 +18,12 @@ from mlm_ops.moments.partitions import Partitions
 from mlm_ops.moments.source import open_source
 
 DAYS = 100
+BUILDS = 2
+REFRESHES = 10
 
 
 def main(rows: int, groups: int) -> None:
-    """Print seconds of the build, of refreshing a named day, and of finding out that nothing has changed."""
+    """Print seconds of a build, of refreshing days by name after it, and of finding out that nothing has changed."""
     with tempfile.TemporaryDirectory() as folder, duckdb.connect(str(Path(folder) / "w.duckdb")) as connection:
         connection.execute(
             f"create table t as select g, i * {DAYS} // {rows} as day, x, hash(g) % 7 as w, "
@@ -28,11 +31,19 @@ def main(rows: int, groups: int) -> None:
             f"from (select i, (random() * {groups})::int as g, random() as x from range({rows}) r(i))"
         )
         kept = Partitions(connection, "m", open_source("t", connection), "day", [parse_formula("y ~ x * w + (x | g)")])
-        build = _seconds(kept, None)
-        print(f"build: {build:.2f} s")
-        for _ in range(5):
-            named = _seconds(kept, ["57"])
-            print(f"one day: {named:.2f} s, {named / build:.1%}; nothing new: {_seconds(kept, None) / build:.1%}")
+        for _ in range(BUILDS):
+            connection.execute("drop table if exists m_partitions")
+            build = _seconds(kept, None)
+            print(f"build: {build:.2f} s")
+            named = [_seconds(kept, [str(day)]) for day in range(0, DAYS, DAYS // REFRESHES)]
+            print(f"one day: {_told(named, build)}")
+            print(f"nothing new: {_told([_seconds(kept, None) for _ in range(3)], build)}", flush=True)
+
+
+def _told(seconds: list[float], build: float) -> str:
+    low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
+    share = f"{middle / build:.1%} of the build ({low / build:.1%} to {high / build:.1%})"
+    return f"median of {len(seconds)} {middle:.2f} s ({low:.2f} to {high:.2f}), {share}"
 
 
 def _seconds(kept: Partitions, wanted: list[str] | None) -> float:

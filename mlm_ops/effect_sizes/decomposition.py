@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import Factor, GroupingFactor, Model, Variable, group_name, label
-from mlm_ops.moments.moments import Codes, Moments, pool
+from mlm_ops.moments.moments import Codes, Moments
+from mlm_ops.moments.sums import pool
 
 Array = NDArray[np.float64]
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import DesignColumn, Levels, Monomial, atoms, expand, row_monomials
 from mlm_ops.language.model import PLAIN, Column, Factor, GroupingFactor, Indicator, Model, Residual, Variable
-from mlm_ops.moments.moments import Codes, Moments, Schema, unit_codes
+from mlm_ops.moments.moments import Codes, Moments, Schema
 from mlm_ops.moments.render import category, expression, render
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
 from mlm_ops.moments.source import Source
+from mlm_ops.moments.sums import unit_codes
 from mlm_ops.moments.survey import Needs, Survey, check_rows, complete, find_needs, key_expression, run, take_survey
 from mlm_ops.sql_text import literal
 

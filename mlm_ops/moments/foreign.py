@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import Column, Factor, Model, Variable, columns_of, group_name
 from mlm_ops.moments.layout import Layout, find_layout, layout_query
-from mlm_ops.moments.moments import Array, Moments, Schema, unit_codes
+from mlm_ops.moments.moments import Array, Moments, Schema
 from mlm_ops.moments.serving import serve
 from mlm_ops.moments.source import Source, listed, open_source
+from mlm_ops.moments.sums import unit_codes
 from mlm_ops.moments.survey import in_order, run
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What is left of moments when rows were taken out: whether digits, levels and variation are still there."""
+"""What is left of moments when rows were taken out: whether levels and variation are still there."""
 
 from __future__ import annotations
 
@@ -6,31 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.language.model import Factor, Indicator, label
-from mlm_ops.moments.collect import unit_of
-from mlm_ops.moments.moments import Array, Moments
+from mlm_ops.moments.moments import Moments
 
-#: Share of the second moment that must be left in a unit for a difference to keep its digits: 1e4 roundings are 2e-12.
-_LEAST = 1e-4
 #: Share of a second moment that is rounding.
 _ROUNDING = 1e-12
-
-
-def has_lost_digits(whole: Moments, left: Moments) -> bool:
-    """Whether `subtract` took so much out of a unit that rounding shows in what is left of it.
-
-    Rows with a value of 1e9 leave the rounding of its square behind, a hundred times the square of a value of 1.
-
-    Parameters
-    ----------
-    whole, left
-        The moments before and after; the units of `left` are among those of `whole`.
-    """
-    if not left.n_units:
-        return False
-    at = unit_of(whole, left.labels) if left.labels else np.zeros(1, dtype=np.int64)
-    before, after = _second_moments(whole)[:, at], _second_moments(left)
-    of_a_row = after.sum(axis=1, keepdims=True) / left.n.sum()
-    return bool((_LEAST * before > after + of_a_row).any())
 
 
 def no_longer(moments: Moments) -> str | None:
@@ -49,17 +28,10 @@ def no_longer(moments: Moments) -> str | None:
     return None
 
 
-def _second_moments(moments: Moments) -> Array:
-    """(K, J) sums of squares around the centers."""
-    size = len(moments.mean)
-    squares: Array = moments.scatter[[i * (i + 3) // 2 for i in range(size)]] + moments.n * moments.mean**2
-    return squares
-
-
 def _varies(moments: Moments, i: int) -> bool:
-    mean = float(moments.n @ moments.mean[i] / moments.n.sum())
-    around = moments.scatter[i * (i + 3) // 2] + moments.n * (moments.mean[i] - mean) ** 2
-    return float(around.sum()) > _ROUNDING * float(_second_moments(moments)[i].sum())
+    n, mean, scatter = moments.n, moments.mean[i], moments.scatter[i * (i + 3) // 2].sum()
+    grand = (n * mean).sum() / n.sum()
+    return bool(scatter + (n * (mean - grand) ** 2).sum() > _ROUNDING * (scatter + (n * mean**2).sum()))
 
 
 def _present(moments: Moments, column: str, levels: tuple[str, ...]) -> set[str]:

@@ -5,7 +5,7 @@ A linear multilevel model depends on its rows only through these, so one record 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from mlm_ops.language.columns import Monomial
 from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
 from mlm_ops.moments.checksum import checksum
 from mlm_ops.moments.residual import ResidualMoments
-from mlm_ops.triangles import lower_by_rows
+from mlm_ops.moments.sums import Sums, has_lost_digits, put_in, read_units, take_out, unit_codes, write_units
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -94,6 +94,11 @@ class Moments:
     nested_in: Mapping[str, GroupingFactor] = field(default_factory=dict)
 
     @property
+    def sums(self) -> Sums:
+        """Size, mean and scatter."""
+        return self.n, self.mean, self.scatter
+
+    @property
     def n_obs(self) -> int:
         """Complete rows."""
         return int(self.n.sum())
@@ -133,6 +138,8 @@ class Moments:
 
     def select(self, kept: NDArray[np.bool_]) -> Moments:
         """Moments of some of the units, (J,) true where one is kept; rows that were dropped count as before."""
+        if kept.all():
+            return self
         return replace(
             self,
             labels=tuple(values[kept] for values in self.labels),
@@ -171,55 +178,78 @@ def _texts(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(str)
 
 
-def merge(first: Moments, second: Moments) -> Moments:
-    """Moments of the union of two disjoint sets of rows, by the parallel-axis rule.
+@dataclass(frozen=True)
+class Exchanged:
+    """What `exchange` made.
 
-    Chan, Golub and LeVeque (1983), The American Statistician 37, eq. 2.1: means are weighted by size, scatters add
-    with the scatter of the means.
+    Attributes
+    ----------
+    moments
+        Of the rows that are there afterwards.
+    moved
+        Constants of which a unit kept one value and got another.
+    lost_digits
+        Whether so much was taken out of a unit that rounding shows in what is left of it.
+    """
+
+    moments: Moments
+    moved: frozenset[Variable]
+    lost_digits: bool
+
+
+def exchange(whole: Moments, old: Moments, new: Moments) -> Exchanged:
+    """Take rows out of moments and put others in; only the units of these are computed.
+
+    Raises
+    ------
+    DataError
+        `old` or `new` has other columns or centers; `old` holds units or rows that `whole` does not.
+    """
+    _check_schemas(whole, old)
+    _check_schemas(whole, new)
+    size, (at, taken, given) = _number_units(whole, old, new)
+    sums = n, mean, scatter = np.zeros(size), np.zeros((len(whole.mean), size)), np.zeros((len(whole.scatter), size))
+    write_units(sums, at, whole.sums)
+    before = read_units(sums, taken)
+    if not before[0].all():
+        raise DataError("The part to subtract has units that the whole does not have.")
+    if (before[0] < old.n).any():
+        raise DataError("The part to subtract has units with more rows than the whole has in them.")
+    left = take_out(before, old.sums)
+    write_units(sums, taken, left)
+    lost_digits = has_lost_digits(before, left, sums)
+    stays = n[at] > 0
+    constants = [_spread(size, given, b, at[stays], a[stays]) for a, b in _pairs(whole.constants, new.constants)]
+    moved = frozenset(
+        atom
+        for atom, ours, theirs in zip(whole.schema.constants, constants, new.constants, strict=True)
+        if (ours[given] != theirs).any()
+    )
+    write_units(sums, given, put_in(read_units(sums, given), new.sums))
+    labels = [_spread(size, given, b, at, a) for a, b in _pairs(whole.labels, new.labels)]
+    found = replace(
+        whole, labels=tuple(labels), n=n, mean=mean, scatter=scatter, constants=tuple(constants), residuals={}
+    )
+    return Exchanged(found.select(n > 0), moved, lost_digits)
+
+
+def merge(first: Moments, second: Moments) -> Moments:
+    """Moments of the union of two disjoint sets of rows.
 
     Raises
     ------
     DataError
         The two have other columns or centers, or a constant of a shared unit differs.
     """
-    _check_schemas(first, second)
-    keys = [np.concatenate(pair) for pair in zip(first.labels, second.labels, strict=True)]
-    codes = unit_codes(keys, first.n_units + second.n_units)
-    _, position = np.unique(codes, return_index=True)
-    n = np.concatenate((first.n, second.n))
-    mean, scatter = np.hstack((first.mean, second.mean)), np.hstack((first.scatter, second.scatter))
-    pooled_n, pooled_mean, pooled_scatter = pool(codes, len(position), n, mean, scatter)
-    if atoms := disagreeing(first, second):
+    done = exchange(first, _nothing(first), second)
+    if done.moved:
+        told = ", ".join(label(c) for c in first.schema.constants if c in done.moved)
         raise DataError(
-            f"{', '.join(label(atom) for atom in atoms)}: one value in each unit of either set of rows, but not of "
-            "both together. Collect the moments of all rows anew."
+            f"{told}: one value in each unit of either set of rows, but not of both together. Collect the moments of "
+            "all rows anew."
         )
-    constants = [np.concatenate(pair)[position] for pair in zip(first.constants, second.constants, strict=True)]
-    return replace(
-        first,
-        labels=tuple(key[position] for key in keys),
-        n=pooled_n,
-        mean=pooled_mean,
-        scatter=pooled_scatter,
-        constants=tuple(constants),
-        n_rows=first.n_rows + second.n_rows,
-        n_dropped={k: v + second.n_dropped.get(k, 0) for k, v in first.n_dropped.items()},
-    )
-
-
-def disagreeing(first: Moments, second: Moments) -> tuple[Variable, ...]:
-    """Constants that differ in a unit that both have."""
-    if not first.schema.constants:
-        return ()
-    keys = [np.concatenate(pair) for pair in zip(first.labels, second.labels, strict=True)]
-    codes = unit_codes(keys, first.n_units + second.n_units)
-    _, position = np.unique(codes, return_index=True)
-    found = []
-    for atom, pair in zip(first.schema.constants, zip(first.constants, second.constants, strict=True), strict=True):
-        values = np.concatenate(pair)
-        if (values != values[position][codes]).any():
-            found.append(atom)
-    return tuple(found)
+    dropped = {k: v + second.n_dropped.get(k, 0) for k, v in first.n_dropped.items()}
+    return replace(done.moments, n_rows=first.n_rows + second.n_rows, n_dropped=dropped)
 
 
 def subtract(whole: Moments, part: Moments) -> Moments:
@@ -230,55 +260,35 @@ def subtract(whole: Moments, part: Moments) -> Moments:
     DataError
         `part` holds units or rows that `whole` does not.
     """
-    _check_schemas(whole, part)
-    keys = [np.concatenate(pair) for pair in zip(whole.labels, part.labels, strict=True)]
-    codes = unit_codes(keys, whole.n_units + part.n_units)
-    if len(np.unique(codes)) > whole.n_units:
-        raise DataError("The part to subtract has units that the whole does not have.")
-    order = np.argsort(codes[: whole.n_units])
-    at = order[np.searchsorted(codes[: whole.n_units], codes[whole.n_units :], sorter=order)]
-    n = whole.n.copy()
-    n[at] -= part.n
-    if (n < 0).any():
-        raise DataError("The part to subtract has units with more rows than the whole has in them.")
-    mean, scatter = whole.mean.copy(), whole.scatter.copy()
-    left = np.maximum(n[at], 1.0)
-    shift = (whole.mean[:, at] - part.mean) * (part.n / left)
-    mean[:, at] += shift
-    rows, cols = lower_by_rows(len(mean))
-    between = whole.n[at] * left / part.n
-    scatter[:, at] -= part.scatter + between * shift[rows] * shift[cols]
-    squares = rows == cols
-    scatter[squares] = np.maximum(scatter[squares], 0.0)
-    left_over = replace(whole, n=n, mean=mean, scatter=scatter, residuals={})
-    return replace(
-        left_over.select(n > 0),
-        n_rows=whole.n_rows - part.n_rows,
-        n_dropped={k: v - part.n_dropped.get(k, 0) for k, v in whole.n_dropped.items()},
-    )
+    left = exchange(whole, part, _nothing(whole)).moments
+    dropped = {k: v - part.n_dropped.get(k, 0) for k, v in whole.n_dropped.items()}
+    return replace(left, n_rows=whole.n_rows - part.n_rows, n_dropped=dropped)
 
 
-def pool(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tuple[Array, Array, Array]:
-    """Pool units that share a code: (J,), (K, J), (K (K + 1) / 2, J) -> the same of `size` units."""
-    total = np.bincount(codes, n, size).astype(float)
-    pooled, added = np.empty((len(mean), size)), np.empty((len(scatter), size))
-    for i, m in enumerate(mean):
-        pooled[i] = np.bincount(codes, n * m, size) / total
-    deviation = mean - pooled[:, codes]
-    rows, cols = lower_by_rows(len(mean))
-    for k in range(len(scatter)):
-        added[k] = np.bincount(codes, scatter[k] + n * deviation[rows[k]] * deviation[cols[k]], size)
-    return total, pooled, added
+def _nothing(moments: Moments) -> Moments:
+    return moments.select(np.zeros(moments.n_units, dtype=np.bool_))
 
 
-def unit_codes(keys: list[NDArray[Any]], size: int) -> Codes:
-    """Number the distinct combinations of key columns, each (size,)."""
-    codes: Codes = np.zeros(size, dtype=np.int64)
-    for number, key in enumerate(keys):
-        values, inverse = np.unique(key, return_inverse=True)
-        # the codes of one key are dense already
-        codes = inverse if number == 0 else np.unique(codes * len(values) + inverse, return_inverse=True)[1]
-    return codes.astype(np.int64)
+def _number_units(*several: Moments) -> tuple[int, list[Codes]]:
+    """How many units these have together, and the numbers of each one's units."""
+    sizes = [moments.n_units for moments in several]
+    keys = [np.concatenate(values) for values in zip(*(moments.labels for moments in several), strict=True)]
+    codes = unit_codes(keys, sum(sizes))
+    return int(codes.max(initial=-1)) + 1, np.split(codes, np.cumsum(sizes)[:-1])
+
+
+def _pairs(
+    first: Iterable[NDArray[Any]], second: Iterable[NDArray[Any]]
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    return zip(first, second, strict=True)
+
+
+def _spread(size: int, at: Codes, values: NDArray[Any], over: Codes, others: NDArray[Any]) -> NDArray[Any]:
+    """Values at their units, and others over them."""
+    spread = np.empty(size, np.result_type(values, others))
+    spread[at] = values
+    spread[over] = others
+    return spread
 
 
 def _check_schemas(first: Moments, second: Moments) -> None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import PLAIN, Factor, Model, Variable, label
 from mlm_ops.moments.collect import make_schema, nested_levels, read_moments, refuted
-from mlm_ops.moments.leftover import has_lost_digits, no_longer
-from mlm_ops.moments.moments import Moments, Schema, disagreeing, merge, subtract
+from mlm_ops.moments.leftover import no_longer
+from mlm_ops.moments.moments import Moments, Schema, exchange
 from mlm_ops.moments.parts import Parts
 from mlm_ops.moments.persist import load_moments, transaction, write_moments
 from mlm_ops.moments.residual_parts import ResidualParts
@@ -168,17 +168,16 @@ class Partitions:
                 raise DataError(f"{self.column} {', '.join(names)}: {error}") from error
             if new := _new_levels(schema, survey):
                 return self._build(needs, new)
-        old = parts.read(names, schema)
-        left = subtract(known, old) if old.n_units else known
+        old = _read(schema, parts.merged(schema, names))
         filled = rows if survey is not None and survey.n_complete else None
         parts.exchange(names, filled, needs, schema)
         self._residual_parts.exchange(names, filled, needs, schema)
-        added = parts.read(names, schema)
-        if added.n_units and (moved := disagreeing(left, added)):
-            return self._build(needs, f"{', '.join(map(label, moved))} no longer has one value in each unit")
-        total = merge(left, added) if added.n_units else left
-        if old.n_units and has_lost_digits(known, left):
-            total = parts.total(schema)
+        found = parts.merged(schema, names)
+        done = exchange(known, old, _read(schema, found))
+        if moved := refuted(schema, found) | done.moved:
+            told = ", ".join(label(c) for c in schema.constants if c in moved)
+            return self._build(needs, f"{told} no longer has one value in each unit")
+        total = _read(schema, parts.merged(schema)) if done.lost_digits else done.moments
         if not total.n_units:
             raise DataError(f"No rows are left after {self.column} {', '.join(names)}. The moments are as they were.")
         if old.n_units and (gone := no_longer(total)):
@@ -195,6 +194,11 @@ class Partitions:
         found = replace(nested, residuals=self._residual_parts.totals(nested))
         write_moments(self.connection, found, self.table)
         return found
+
+
+def _read(schema: Schema, found: dict[str, NDArray[Any]]) -> Moments:
+    """Moments of parts; rows that were dropped are not counted."""
+    return read_moments(schema, Survey(0, 0, {}, {}, {}, {}, frozenset()), found)
 
 
 def _new_levels(schema: Schema, survey: Survey) -> str | None:

@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import Factor, label
-from mlm_ops.moments.collect import read_moments, row_arguments
-from mlm_ops.moments.moments import Moments, Schema
+from mlm_ops.moments.collect import row_arguments
+from mlm_ops.moments.moments import Schema
 from mlm_ops.moments.persist import sibling
 from mlm_ops.moments.render import category, expression, render
 from mlm_ops.moments.residual_parts import by_part
 from mlm_ops.moments.source import Source, first_line, quoted_table
-from mlm_ops.moments.survey import Needs, Survey, key_expression, run
+from mlm_ops.moments.survey import Needs, key_expression, run
 from mlm_ops.sql_text import identifier, literal
 
 if TYPE_CHECKING:
     import duckdb
 
-_NOTHING = Survey(0, 0, {}, {}, {}, {}, frozenset())
 Facts = list[dict[str, Any]]
 """A row a partition: ``part``, ``n_rows``, ``fingerprint``, and how many rows miss a value of what is needed."""
 
@@ -58,21 +57,16 @@ class Parts:
         if rows is not None:
             self.run(f"insert into {self._parts} {self._moments(rows, needs, schema)}")
 
-    def merged(self, schema: Schema) -> dict[str, NDArray[Any]]:
-        """All parts together, columns as the macro `moments` returns them."""
-        found: dict[str, NDArray[Any]] = self.run(_merge(self._parts, schema)).fetchnumpy()
+    def merged(self, schema: Schema, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Some parts together, or all, columns as the macro `moments` returns them."""
+        if names is None:
+            sql = _merge(self._parts, schema)
+        else:
+            relation = f"(select * exclude (part) from {self._parts} where part in ({', '.join(map(literal, names))}))"
+            # one partition has each unit once; of none, a merge without keys is a row without numbers
+            sql = f"from {relation}" if len(names) == 1 else f"from ({_merge(relation, schema)}) where n > 0"
+        found: dict[str, NDArray[Any]] = self.run(sql).fetchnumpy()
         return found
-
-    def total(self, schema: Schema) -> Moments:
-        """The moments of all parts together, merged anew; rows that were dropped are not counted."""
-        return read_moments(schema, _NOTHING, self.merged(schema))
-
-    def read(self, names: Sequence[str], schema: Schema) -> Moments:
-        """The moments of some partitions together; rows that were dropped are not counted."""
-        relation = f"(from {self._parts} where part in ({', '.join(map(literal, names))}))"
-        # one partition has each unit once
-        sql = f"from {relation}" if len(names) == 1 else _merge(relation, schema)
-        return read_moments(schema, _NOTHING, self.run(sql).fetchnumpy())
 
     def facts_of(self, source: Source, needs: Needs) -> Facts:
         """Count and fingerprint the partitions of these rows.

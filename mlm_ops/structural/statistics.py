@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.language.model import Column, GroupingFactor, group_name
 from mlm_ops.language.structural.parameters import ParameterTable
-from mlm_ops.moments.moments import Moments, pool
+from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.sums import pool
 
 Array = NDArray[np.float64]
 

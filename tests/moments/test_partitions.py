@@ -100,6 +100,15 @@ def test_changes(
     assert_same(done.moments, connection)
 
 
+def test_partitions_of_rows_without_groups(connection: duckdb.DuckDBPyConnection) -> None:
+    model = parse_formula("y ~ x + f")
+    kept(connection, model).refresh()
+    connection.execute("insert into t select g, day + 40, x + 1, w, f, y from t where g < 9")
+    done = kept(connection, model).refresh()
+    assert (len(done.scanned), done.rebuilt) == (5, None)
+    assert_same(done.moments, connection, model)
+
+
 def test_a_hundred_refreshes_keep_their_digits(connection: duckdb.DuckDBPyConnection) -> None:
     kept(connection).refresh()
     for round_ in range(50):
@@ -113,6 +122,15 @@ def test_a_hundred_refreshes_keep_their_digits(connection: duckdb.DuckDBPyConnec
     ("change", "reason"),
     [
         ("update t set w = w + 10 where day = '2026-01-04' and g = 1", "w no longer has one value in each unit"),
+        # one row of many, whose unit keeps its smallest value; and two new partitions that agree with no old one
+        (
+            "update t set w = w + 10 where rowid = (select min(rowid) from t where day = '2026-01-04' and g = 1)",
+            "w no longer has one value in each unit",
+        ),
+        (
+            "insert into t select 99, day + 40, x, day - date '2026-01-01', f, y from t where g = 2",
+            "w no longer has one value in each unit",
+        ),
         ("update t set f = 'c' where day = '2026-01-04' and g = 1", "f has the new level c"),
     ],
 )
@@ -124,7 +142,7 @@ def test_what_the_parts_cannot_hold_is_built_anew_and_said(
     done = kept(connection).refresh()
     assert done.rebuilt is not None
     assert done.rebuilt.startswith(reason)
-    assert len(done.scanned) == 5
+    assert connection.execute("select count(distinct day) from t").fetchall() == [(len(done.scanned),)]
     assert_same(done.moments, connection)
 
 
