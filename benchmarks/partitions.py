@@ -1,5 +1,7 @@
 """Refreshing one day of moments kept by day, against building them: rows and groups as arguments, 100 days.
 
+Builds and refreshes take turns, as other work on the machine changes the share more than anything in here.
+
 uv run python benchmarks/partitions.py 1e7 1e5
 """
 
@@ -18,7 +20,7 @@ from mlm_ops.moments.partitions import Partitions
 from mlm_ops.moments.source import open_source
 
 DAYS = 100
-BUILDS = 2
+BUILDS = 3
 REFRESHES = 10
 
 
@@ -30,20 +32,26 @@ def main(rows: int, groups: int) -> None:
             "x + hash(g) % 1000 / 500 + random() as y "
             f"from (select i, (random() * {groups})::int as g, random() as x from range({rows}) r(i))"
         )
-        kept = Partitions(connection, "m", open_source("t", connection), "day", [parse_formula("y ~ x * w + (x | g)")])
-        for _ in range(BUILDS):
-            connection.execute("drop table if exists m_partitions")
+        source, models = open_source("t", connection), [parse_formula("y ~ x * w + (x | g)")]
+        builds, days = [], []
+        for number in range(BUILDS):
+            kept = Partitions(connection, f"m{number}", source, "day", models)
             build = _seconds(kept, None)
-            print(f"build: {build:.2f} s")
-            named = [_seconds(kept, [str(day)]) for day in range(0, DAYS, DAYS // REFRESHES)]
-            print(f"one day: {_told(named, build)}")
-            print(f"nothing new: {_told([_seconds(kept, None) for _ in range(3)], build)}", flush=True)
+            named = [_seconds(kept, [str(day)]) for day in range(number, DAYS, DAYS // REFRESHES)]
+            nothing = [_seconds(kept, None) for _ in range(3)]
+            print(
+                f"build: {build:.2f} s; one day: {_told(named, build)}; nothing new: {_told(nothing, build)}",
+                flush=True,
+            )
+            builds.append(build)
+            days += named
+    print(f"all builds: median {statistics.median(builds):.2f} s; one day: {_told(days, statistics.median(builds))}")
 
 
 def _told(seconds: list[float], build: float) -> str:
     low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
-    share = f"{middle / build:.1%} of the build ({low / build:.1%} to {high / build:.1%})"
-    return f"median of {len(seconds)} {middle:.2f} s ({low:.2f} to {high:.2f}), {share}"
+    share = f"{middle / build:.1%} ({low / build:.1%} to {high / build:.1%})"
+    return f"median {middle:.2f} s ({low:.2f} to {high:.2f}), {share}"
 
 
 def _seconds(kept: Partitions, wanted: list[str] | None) -> float:

@@ -5,7 +5,7 @@ A linear multilevel model depends on its rows only through these, so one record 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -219,14 +219,17 @@ def exchange(whole: Moments, old: Moments, new: Moments) -> Exchanged:
     write_units(sums, taken, left)
     lost_digits = has_lost_digits(before, left, sums)
     stays = n[at] > 0
-    constants = [_spread(size, given, b, at[stays], a[stays]) for a, b in _pairs(whole.constants, new.constants)]
+    constants = [
+        _spread(size, given, theirs, at[stays], ours[stays])
+        for ours, theirs in zip(whole.constants, new.constants, strict=True)
+    ]
     moved = frozenset(
         atom
         for atom, ours, theirs in zip(whole.schema.constants, constants, new.constants, strict=True)
         if (ours[given] != theirs).any()
     )
     write_units(sums, given, put_in(read_units(sums, given), new.sums))
-    labels = [_spread(size, given, b, at, a) for a, b in _pairs(whole.labels, new.labels)]
+    labels = [_spread(size, given, theirs, at, ours) for ours, theirs in zip(whole.labels, new.labels, strict=True)]
     found = replace(
         whole, labels=tuple(labels), n=n, mean=mean, scatter=scatter, constants=tuple(constants), residuals={}
     )
@@ -275,12 +278,6 @@ def _number_units(*several: Moments) -> tuple[int, list[Codes]]:
     keys = [np.concatenate(values) for values in zip(*(moments.labels for moments in several), strict=True)]
     codes = unit_codes(keys, sum(sizes))
     return int(codes.max(initial=-1)) + 1, np.split(codes, np.cumsum(sizes)[:-1])
-
-
-def _pairs(
-    first: Iterable[NDArray[Any]], second: Iterable[NDArray[Any]]
-) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    return zip(first, second, strict=True)
 
 
 def _spread(size: int, at: Codes, values: NDArray[Any], over: Codes, others: NDArray[Any]) -> NDArray[Any]:

@@ -96,15 +96,6 @@ def take_out(sums: Sums, part: Sums) -> Sums:
     return left, shift, scatter
 
 
-def second_moments(sums: Sums) -> Array:
-    """(K, J) sums of squares around the centers."""
-    n, mean, scatter = sums
-    squares: Array = mean**2
-    squares *= n
-    squares += scatter[_diagonal(len(mean))]
-    return squares
-
-
 def has_lost_digits(before: Sums, after: Sums, total: Sums) -> bool:
     """Whether so much was taken out of a unit that rounding shows in what is left of it.
 
@@ -120,9 +111,18 @@ def has_lost_digits(before: Sums, after: Sums, total: Sums) -> bool:
     rows = total[0].sum()
     if not rows:
         return False
-    of_a_row = second_moments(total).sum(axis=1, keepdims=True) / rows
-    lost = _LEAST * second_moments(before) > second_moments(after) + of_a_row
+    of_a_row = _second_moments(total).sum(axis=1, keepdims=True) / rows
+    lost = _LEAST * _second_moments(before) > _second_moments(after) + of_a_row
     return bool((lost & (after[0] > 0)).any())
+
+
+def _second_moments(sums: Sums) -> Array:
+    """(K, J) sums of squares around the centers."""
+    n, mean, scatter = sums
+    squares: Array = mean**2
+    squares *= n
+    squares += scatter[_diagonal(len(mean))]
+    return squares
 
 
 def _products(weights: Array, shift: Array) -> Array:

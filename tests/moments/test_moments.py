@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import duckdb
 import numpy as np
 import polars as pl
@@ -15,7 +17,7 @@ from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.residual import parse_residual
 from mlm_ops.moments import collect as collect_module
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.moments import Moments, merge, subtract
+from mlm_ops.moments.moments import Moments, exchange, merge, subtract
 from mlm_ops.moments.persist import load_moments, save_moments
 from mlm_ops.moments.source import open_source
 from mlm_ops.moments.survey import find_needs, take_survey
@@ -101,6 +103,39 @@ def test_merge_equals_a_scan_of_the_union_and_subtract_undoes_it(rows: int, perc
     _assert_equal(merged, whole, 1e-11)
     # what is taken away leaves rounding errors of the size of the whole
     _assert_equal(subtract(whole, second), first, 1e-10)
+
+
+@given(st.integers(3, 120), st.integers(1, 99), st.integers(0, 5))
+@settings(max_examples=25, deadline=None)
+def test_exchange_equals_a_scan_of_the_rows_that_are_there(rows: int, percent: int, seed: int) -> None:
+    data = _data(rows + 20, seed)
+    schema_of = _collect(data)
+    first = max(1, rows * percent // 100)
+    stays, goes, comes = data[:first], data[first:-20], data[-20:]
+    whole = _part(schema_of, pl.concat([stays, goes]))
+    done = exchange(whole, _part(schema_of, goes), _part(schema_of, comes))
+    # as in `subtract`, what is taken away leaves rounding errors of the size of the whole
+    _assert_equal(done.moments, _part(schema_of, pl.concat([stays, comes])), 1e-10)
+    assert done.moved == frozenset()
+
+
+def test_exchange_of_all_rows_may_change_a_constant_and_of_some_may_not() -> None:
+    data = _data(60)
+    whole = _collect(data)
+    (constant,) = whole.schema.constants
+    moved = replace(whole, constants=(whole.constants[0] + 1.0,))
+    assert exchange(whole, whole, moved).moments.constants[0].tolist() == moved.constants[0].tolist()
+    nothing = whole.select(np.zeros(whole.n_units, dtype=bool))
+    assert exchange(whole, nothing, moved).moved == {constant}
+
+
+def test_more_than_there_is_cannot_be_subtracted() -> None:
+    data = _data(60)
+    whole = _collect(data)
+    with pytest.raises(DataError, match=r"The part to subtract has units that the whole does not have\."):
+        subtract(_part(whole, data.filter(pl.col("g") > 0)), whole)
+    with pytest.raises(DataError, match=r"has units with more rows than the whole has in them\."):
+        subtract(_part(whole, data[:50]), whole)
 
 
 def test_merging_other_centers_is_refused() -> None:
