@@ -7,7 +7,7 @@ of every analysis.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,11 +19,11 @@ import polars as pl
 
 from mlm_ops.database import Connection, OnWait, connect, open_database, replacing
 from mlm_ops.database_faults import why_it_failed
-from mlm_ops.drift import READS, StoredRun, drift
+from mlm_ops.drift_history import write_drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
 from mlm_ops.logs import Event, tell, tell_written
-from mlm_ops.retention import find_baseline, find_previous, finished_runs, forget, remove
+from mlm_ops.retention import forget, remove
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.staging import Staged, read_staged, stage, stage_anew
@@ -126,7 +126,7 @@ def write_runs(
             if rows.height:
                 insert_frame(connection, qualified(RESULTS, name), rows, columns)
         history = history or History()
-        _write_drift(connection, [run for run, _ in runs], history)
+        write_drift(connection, RESULTS, [(run.run_id, run.analysis) for run, _ in runs], history)
         forget(connection, RESULTS, RESULT_TABLES, [run.analysis for run, _ in runs], history)
     seconds = (time.perf_counter() - began) / len(runs)
     for run, tables in runs:
@@ -158,44 +158,6 @@ def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str) 
 def _ordered(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     """The frame with its columns in this order; one that has it already is not drawn up anew."""
     return frame if frame.columns == columns else frame.select(columns)
-
-
-def _write_drift(connection: Connection, runs: Sequence[Run], history: History) -> None:
-    """Compare each finished run with the one of its analysis before it, and with the baseline."""
-    finished = finished_runs(connection, RESULTS, [run.analysis for run in runs])
-    # by run and the one it is compared with: often the one before is the baseline too
-    pairs: dict[tuple[str, str, str], list[str]] = {}
-    for run in runs:
-        own = finished[run.analysis]
-        if previous := find_previous(own, run.run_id):
-            for name, other in (("previous", previous), ("baseline", find_baseline(own, history) or run.run_id)):
-                if other != run.run_id:
-                    pairs.setdefault((run.analysis, run.run_id, other), []).append(name)
-    if not pairs:
-        return
-    wanted = {(run_id, analysis) for analysis, *both in pairs for run_id in both}
-    stored = _read_runs(connection, wanted)
-    made = []
-    for (analysis, run_id, other), names in pairs.items():
-        found = drift(stored[run_id, analysis], stored[other, analysis], history.alpha)
-        keys = {"run_id": run_id, "analysis": analysis}
-        made += [
-            found.with_columns(pl.lit(v).alias(k) for k, v in (keys | {"against": name}).items()) for name in names
-        ]
-    insert_frame(connection, qualified(RESULTS, "drift"), pl.concat(made), RESULT_TABLES["drift"])
-
-
-def _read_runs(connection: Connection, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], StoredRun]:
-    """The tables of runs, by run and analysis, that a comparison reads."""
-    chosen = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in wanted)
-    found: dict[tuple[str, str], dict[str, pl.DataFrame]] = {key: {} for key in wanted}
-    for name in READS:
-        query = f"select * from {qualified(RESULTS, name)} where (run_id, analysis) in ({chosen})"
-        rows: pl.DataFrame = connection.sql(query).pl()
-        parts = rows.partition_by("run_id", "analysis", as_dict=True)
-        for key, tables in found.items():
-            tables[name] = parts.get(key, rows.clear())
-    return {key: StoredRun(key[0], tables) for key, tables in found.items()}
 
 
 def read_latest(connection: Connection, table: str) -> pl.DataFrame:

@@ -32,6 +32,7 @@ EVERYWHERE = {
     "i": "a number",
 }
 REASONS = {
+    "mlm_ops/drift_history.py": {"chosen": "literals"},
     "mlm_ops/inference/prediction_sql.py": {
         "rows": "literals",
         "names": "quoted names",
@@ -116,7 +117,6 @@ REASONS = {
     "mlm_ops/store.py": {
         "wanted": "literals",
         "target": "a constant",
-        "chosen": "literals",
     },
 }
 
