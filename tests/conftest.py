@@ -1,8 +1,14 @@
-"""The order of the files: those that start hosts first, as they take longest and would run alone at the end."""
+"""Hosts first: tests that start one take longest, and would run alone at the end. One thread a test."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# The tests run on all cores already: matrix products that ask for a second one wait for it, most of all small ones.
+# Here, as the workers inherit it before they import numpy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

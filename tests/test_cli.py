@@ -264,25 +264,6 @@ class TestShow:
 
 
 class TestRunAndUi:
-    def test_run_prints_its_progress_and_show_finds_the_results(self, tmp_path):
-        for name in ("pipelines", "pyproject.toml"):
-            source = ROOT / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-        (tmp_path / "dagster_home").mkdir()
-        shutil.copy(ROOT / "dagster_home" / "dagster.yaml", tmp_path / "dagster_home")
-        inside = tmp_path / "pipelines"
-        done = mlm("run", cwd=inside)
-        assert done.returncode == 0, done.stderr
-        assert "7,185 rows" in done.stderr
-        assert "Published" in done.stdout
-        with duckdb.connect(str(tmp_path / "warehouse" / "results.duckdb"), read_only=True) as connection:
-            query = "select estimate from mlm.latest_fixed_effects where model = 'anova'"
-            assert connection.execute(query).fetchall()[0][0] == pytest.approx(12.637, abs=1e-3)
-        shown = mlm("show", "--model", "anova", cwd=inside)
-        assert "(Intercept)" in shown.stdout
-        elsewhere = mlm("show", "--database", tmp_path / "nowhere.duckdb", cwd=inside)
-        assert elsewhere.returncode == 2
-
     def test_a_warehouse_that_is_a_file(self, refused, tmp_path):
         (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "x"\n')
         (tmp_path / "w").write_text("")

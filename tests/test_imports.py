@@ -35,6 +35,7 @@ LAYERS = (
     }
     | {
         "drift",
+        "drift_history",
         "newproject",
         "retention",
         "store",
