@@ -78,7 +78,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.listing import all_rows, print_head
     from mlm_ops.prediction_views import check_view_names, create_prediction_views
     from mlm_ops.provenance import run_facts
-    from mlm_ops.store import Run, check_store, write_run
+    from mlm_ops.store import Run, check_store, write_runs
 
     with using(options.database, on_wait=tell) as connection:
         check_store(connection)
@@ -92,11 +92,8 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             finished_at=datetime.now(UTC),
             **run_facts(analysis, result.moments),
         )
-        write_run(connection, record, result.tables, analysis.history)
-        try:
-            create_prediction_views(connection, analysis, result.fits)
-        except StoreError as error:
-            tell(f"The results are written, the views of predictions are not. {error}")
+        views = functools.partial(create_prediction_views, connection, analysis, result.fits)
+        write_runs(connection, [(record, result.tables)], analysis.history, beside=views)
     target = console()
     print_head(target, asdict(record))
     show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))

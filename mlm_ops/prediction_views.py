@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mlm_ops.arrow import ArrowStream
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.moments.analysis_rows import open_rows
-from mlm_ops.sql_tables import all_or_nothing
+from mlm_ops.sql_tables import all_or_nothing, registered
 from mlm_ops.sql_text import identifier, literal, qualified
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from mlm_ops.language.analysis import Analysis
 
 _SCHEMA = "mlm"
+#: How the comment of every view of ours begins; the analysis' name ends it.
+_REMARK = "predictions of analysis"
 
 
 def view_name(analysis: str, model: str) -> str:
@@ -42,25 +43,28 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
     """
     if not analysis.predictions:
         return
-    name = view_name(analysis.analysis, model)
     check_view_names(connection, analysis)
-    query = fit.prediction_query
+    with all_or_nothing(connection, f"predictions of {model} in {analysis.analysis}"):
+        _create(connection, analysis, model, fit)
+
+
+def _create(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> None:
+    """Make one view, inside a transaction of the caller's."""
+    name, query = view_name(analysis.analysis, model), fit.prediction_query
     tables = [f"{name}__units_{i}" for i, _ in enumerate(query.units)]
     sql = query.sql(_rows(connection, analysis), [_ours(table) for table in tables])
-    with all_or_nothing(connection, f"predictions of {model} in {analysis.analysis}"):
-        connection.execute(f"create schema if not exists {_SCHEMA}")
-        for table, units in zip(tables, query.units, strict=True):
-            connection.register("mlm_units", ArrowStream(units.frame.filter(units.n >= analysis.min_publish_n)))
-            try:
-                connection.execute(f"create or replace table {_ours(table)} as from mlm_units")
-            finally:
-                connection.unregister("mlm_units")
-        connection.execute(f"create or replace view {_ours(name)} as {sql}")
-        connection.execute(f"comment on view {_ours(name)} is {literal(_remark(analysis))}")
+    connection.execute(f"create schema if not exists {_SCHEMA}")
+    for table, units in zip(tables, query.units, strict=True):
+        with registered(connection, "mlm_units", units.frame.filter(units.n >= analysis.min_publish_n)):
+            connection.execute(f"create or replace table {_ours(table)} as from mlm_units")
+    connection.execute(f"create or replace view {_ours(name)} as {sql}")
+    connection.execute(f"comment on view {_ours(name)} is {literal(_remark(analysis))}")
 
 
 def check_view_names(connection: Connection, analysis: Analysis) -> None:
-    """Refuse an analysis with a model whose view another analysis has: ``b__c`` of ``a`` and ``c`` of ``a__b``.
+    """Refuse an analysis with a model whose view's name is taken.
+
+    Another analysis may have it (``b__c`` of ``a`` and ``c`` of ``a__b``), or the user a table or view of that name.
 
     Raises
     ------
@@ -69,22 +73,38 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
     """
     found = dict(
         connection.execute(
-            "select view_name, comment from duckdb_views() where database_name = current_database()"
-            " and schema_name = ? and comment <> ?",
+            "select name, comment from (select schema_name, view_name as name, comment from duckdb_views()"
+            " where database_name = current_database() union all select schema_name, table_name, comment"
+            " from duckdb_tables() where database_name = current_database())"
+            " where schema_name = ? and comment is distinct from ?",
             [_SCHEMA, _remark(analysis)],
         ).fetchall()
     )
     for model in analysis.models if analysis.predictions else ():
         name = view_name(analysis.analysis, model)
-        if name in found:
+        if name not in found:
+            continue
+        if str(found[name]).startswith(_REMARK):
             raise StoreError(
                 f"The view {_SCHEMA}.{name} holds {found[name]}, and the model {model} of {analysis.analysis} would "
                 "have the same. Rename one of the two, or set predictions: false."
             )
+        raise StoreError(
+            f"{_SCHEMA}.{name} was not made by mlm-ops, and the view with the predictions of the model {model} would "
+            "take its place. Rename it, or set predictions: false."
+        )
 
 
 def create_prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[str, Fit]) -> None:
-    """Make the views of all models, and remove those of models that the analysis no longer has."""
+    """Make the views of all models, and remove those of models that the analysis no longer has.
+
+    Inside a transaction of the caller's, so that the views are of the run that is written with them.
+
+    Raises
+    ------
+    StoreError
+        As `check_view_names`.
+    """
     # by its comment, as names alone do not tell the model b__c of a from the model c of a__b
     views = connection.execute(
         "select view_name from duckdb_views() where database_name = current_database() and schema_name = ?"
@@ -95,8 +115,9 @@ def create_prediction_views(connection: Connection, analysis: Analysis, fits: Ma
     for (name,) in views:
         if name not in kept:
             _remove(connection, name)
-    for model, fit in fits.items():
-        create_prediction_view(connection, analysis, model, fit)
+    check_view_names(connection, analysis)
+    for model, fit in fits.items() if analysis.predictions else ():
+        _create(connection, analysis, model, fit)
 
 
 def _remove(connection: Connection, name: str) -> None:
@@ -113,7 +134,7 @@ def _remove(connection: Connection, name: str) -> None:
 
 
 def _remark(analysis: Analysis) -> str:
-    return f"predictions of analysis {analysis.analysis}"
+    return f"{_REMARK} {analysis.analysis}"
 
 
 def _rows(connection: Connection, analysis: Analysis) -> str:

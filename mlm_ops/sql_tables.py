@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import duckdb
 import polars as pl
@@ -39,11 +39,20 @@ def create_table(connection: Connection, schema: str, name: str, columns: Schema
 def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, columns: Schema) -> None:
     """Append `frame`, brought to the types of `columns`."""
     ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items())
-    connection.register("mlm_frame", ArrowStream(ordered))
-    try:
+    with registered(connection, "mlm_frame", ordered):
         connection.execute(f"insert into {table} by name from mlm_frame")
+
+
+@contextmanager
+def registered(connection: Connection, name: str, frame: pl.DataFrame) -> Iterator[None]:
+    """Let SQL read a frame by `name` for the time of a block."""
+    connection.register(name, ArrowStream(frame))
+    try:
+        yield
     finally:
-        connection.unregister("mlm_frame")
+        # in a transaction that has failed this fails too, and the first reason is the one to tell
+        with suppress(duckdb.Error):
+            connection.unregister(name)
 
 
 def check_results(tables: Mapping[str, pl.DataFrame]) -> None:

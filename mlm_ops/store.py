@@ -7,7 +7,7 @@ of every analysis.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -92,7 +92,11 @@ def write_run(
 
 
 def write_runs(
-    connection: Connection, runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], history: History | None = None
+    connection: Connection,
+    runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]],
+    history: History | None = None,
+    *,
+    beside: Callable[[], None] | None = None,
 ) -> None:
     """Write runs and their rows, and remove those that their history does not keep, in one transaction.
 
@@ -105,6 +109,8 @@ def write_runs(
         A second run with the same ``run_id`` and ``analysis`` (a step tried again) takes the place of the first.
     history
         Which runs of each analysis are kept, and what counts as drift; by default all are.
+    beside
+        Writes what belongs to the runs besides their tables, in the same transaction.
 
     Raises
     ------
@@ -128,6 +134,8 @@ def write_runs(
         history = history or History()
         write_drift(connection, RESULTS, [(run.run_id, run.analysis) for run, _ in runs], history)
         forget(connection, RESULTS, RESULT_TABLES, [run.analysis for run, _ in runs], history)
+        if beside is not None:
+            beside()
     seconds = (time.perf_counter() - began) / len(runs)
     for run, tables in runs:
         tell_written(run.run_id, run.analysis, [frame.height for frame in tables.values()], seconds)

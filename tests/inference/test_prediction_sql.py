@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,37 @@ def test_two_models_that_would_have_one_view(tmp_path: Path, capsys: pytest.Capt
     with duckdb.connect(str(path)) as opened:
         assert opened.execute("select distinct analysis from mlm.runs").fetchall() == [("a",)]
         assert opened.execute("select count(*) from mlm.predicted_a__b__c").fetchall() == [(7185,)]
+
+
+def test_a_run_whose_views_cannot_be_made_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Results and views are of one run: a table of units that meets a view of the user's takes the run with it."""
+    path, file = tmp_path / "d.duckdb", tmp_path / "hsb.yaml"
+    file.write_text("analysis: hsb\ndata: hsb\nmodels: {anova: mathach ~ 1 + (1 | school)}\n")
+    with duckdb.connect(str(path)) as opened:
+        opened.execute(f"create table hsb as from '{DATA / 'hsb.csv'}'")
+        opened.execute("create schema mlm; create view mlm.predicted_hsb__anova__units_0 as select 1")
+    assert main(["fit", str(file), "--database", str(path)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    # versions of DuckDB quote the name or not
+    assert re.sub(r"run \S+ of", "run ID of", output.err).replace('"', "") == (
+        "mlm: The results of run ID of hsb could not be written: Catalog Error: Existing object "
+        "predicted_hsb__anova__units_0 is of type View, trying to replace with type Table\n"
+    )
+    with duckdb.connect(str(path)) as opened:
+        assert opened.execute("select table_name from duckdb_tables() where schema_name = 'mlm'").fetchall() == []
+
+
+@pytest.mark.parametrize("made", ["create view mlm.{} as select 1", "create table mlm.{} (x int)"])
+def test_a_view_takes_no_place_of_the_user(made: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, file = tmp_path / "d.duckdb", tmp_path / "hsb.yaml"
+    file.write_text("analysis: hsb\ndata: hsb\nmodels: {anova: mathach ~ 1 + (1 | school)}\n")
+    with duckdb.connect(str(path)) as opened:
+        opened.execute(f"create table hsb as from '{DATA / 'hsb.csv'}'")
+        opened.execute("create schema mlm")
+        opened.execute(made.format("predicted_hsb__anova"))
+    assert main(["fit", str(file), "--database", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: mlm.predicted_hsb__anova was not made by mlm-ops, and the view with the predictions of the model anova "
+        "would take its place. Rename it, or set predictions: false.\n"
+    )
