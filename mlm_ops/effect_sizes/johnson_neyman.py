@@ -31,8 +31,8 @@ class Region:
     share
         Of the units whose moderator lies in it; None for a moderator that varies within units.
     note
-        ``nowhere`` where there is no crossing; a line that is not flat crosses zero, so that ``everywhere`` is said of
-        the values in the data.
+        ``nowhere`` where there is no crossing. A line that is not flat crosses zero, so that ``everywhere in the data``
+        is said of the region that holds all units, and ``no unit lies here`` of one that holds none.
     """
 
     low: float | None
@@ -97,17 +97,19 @@ def johnson_neyman(surface: Surface, method: DfMethod, slope: str, moderator: st
 
 
 def _noted(regions: list[Region], spread: Spread) -> list[Region]:
-    """Say where one region holds all values of the moderator that occur."""
+    """Say of a region that it holds all values of the moderator that occur, or none of them."""
     low, high = spread.mean - 2 * spread.std_dev, spread.mean + 2 * spread.std_dev
-    where = "within two standard deviations of the moderator's mean"
-    if spread.values is not None:
-        low, high, where = float(spread.values.min()), float(spread.values.max()), "in the data"
-    for region in regions:
+
+    def note(region: Region) -> str | None:
+        if len(regions) == 1:
+            return region.note
+        said = "everywhere" if region.significant else "nowhere"
+        if region.share is not None:
+            return f"{said} in the data" if region.share == 1 else "no unit lies here" if region.share == 0 else None
         reaches = (region.low is None or region.low < low) and (region.high is None or region.high > high)
-        if len(regions) > 1 and reaches:
-            note = f"{'everywhere' if region.significant else 'nowhere'} {where}"
-            return [replace(one, note=note) for one in regions]
-    return regions
+        return f"{said} within two standard deviations of the moderator's mean" if reaches else None
+
+    return [replace(region, note=note(region)) for region in regions]
 
 
 def _one(surface: Surface, name: str) -> Variable:

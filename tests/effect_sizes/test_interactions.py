@@ -146,13 +146,29 @@ def test_a_narrow_gap_is_found() -> None:
     assert table["high"][1] - table["low"][1] < 0.02
 
 
-def test_everywhere_is_said_of_the_data(fitted: Fit) -> None:
+def test_everywhere_is_said_of_the_region_that_holds_the_data(fitted: Fit) -> None:
     by_mean, by_student = (
-        fitted.johnson_neyman(*pair)["note"].unique().to_list()
+        fitted.johnson_neyman(*pair).select("share", "significant", "note").rows()
         for pair in (("within(ses)", "between(ses)"), ("between(ses)", "within(ses)"))
     )
-    assert by_mean == ["everywhere in the data"]
-    assert by_student == ["everywhere within two standard deviations of the moderator's mean"]
+    assert by_mean == [
+        (0.0, True, "no unit lies here"),
+        (0.0, False, "no unit lies here"),
+        (1.0, True, "everywhere in the data"),
+    ]
+    assert by_student == [
+        (None, True, None),
+        (None, False, None),
+        (None, True, "everywhere within two standard deviations of the moderator's mean"),
+    ]
+
+
+def test_a_region_with_some_of_the_units_has_no_note() -> None:
+    """The slope of x is 2w: it differs from zero on both sides of w = 0, where units are, and is not known between."""
+    table = mlm.fit("y ~ x * w + (1 | g)", noise(0.0, 2.0)).johnson_neyman("x", "w")
+    assert table["direction"].to_list() == ["negative", None, "positive"]
+    assert table["note"].to_list() == [None, None, None]
+    assert table["share"].min() > 0
 
 
 @pytest.mark.parametrize("df", ["satterthwaite", "kenward-roger"])
