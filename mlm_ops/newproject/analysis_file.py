@@ -10,6 +10,9 @@ from mlm_ops.newproject.guess import Guess
 #: JSON's texts are YAML's too, whatever stands in them.
 _quoted = functools.partial(json.dumps, ensure_ascii=False)
 
+#: The name of the model that has predictors.
+PREDICTORS = "predictors"
+
 
 def formulas(guess: Guess) -> dict[str, str]:
     """The first models by name: none but groups, then predictors within and between groups."""
@@ -19,7 +22,7 @@ def formulas(guess: Guess) -> dict[str, str]:
     others = [term(x) for x in (*guess.constant, *guess.factors)]
     made = {"empty": f"{y} ~ 1 + {random}"}
     if within or others:
-        made["predictors"] = f"{y} ~ {' + '.join([*within, *others])} + {random}"
+        made[PREDICTORS] = f"{y} ~ {' + '.join([*within, *others])} + {random}"
     return made
 
 
@@ -35,7 +38,7 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
     slope = ""
     if guess.varying:
         x, lowest = f"within({term(guess.varying[0])}, {term(guess.levels[0])})", term(guess.levels[0])
-        slope = _comment(f"random_slope: {_quoted(f'{term(guess.outcome)} ~ {x} + (1 + {x} | {lowest})')}", "  # ")
+        slope = comment(f"random_slope: {_quoted(f'{term(guess.outcome)} ~ {x} + (1 + {x} | {lowest})')}", "  # ")
     lines = [
         "# A first analysis, guessed from the columns of the table. Change whatever is wrong: the outcome, the groups,",
         "# the predictors. One file is one set of rows; every model below is fitted from the same pass over them.",
@@ -43,13 +46,14 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
         "#   (1 | g)         groups differ in level                 (1 + x | g)      and in the slope of x",
         "",
         f"analysis: {name}",
-        _comment(f"{guess.n_rows:,} rows; groups: {groups}", "# "),
+        comment(f"{guess.n_rows:,} rows; groups: {groups}", "# "),
         f"data: {_quoted(table)}",
         f"levels: {_quoted([term(level) for level in guess.levels])}    # lowest first",
         "",
         "models:",
         "  # how much of the variance lies between groups?",
         *(f"  {model}: {_quoted(formula)}" for model, formula in models.items()),
+        *([f"  {comment(left_out(guess), '# ')}"] if guess.told else []),
         *(["  # does the slope differ between groups? Take the # away to see."] if slope else []),
         *([slope] if slope else []),
         *(["", f"compare: [{', '.join(models)}]"] if len(models) > 1 else []),
@@ -61,6 +65,12 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
     return "\n".join(lines)
 
 
-def _comment(text: str, mark: str) -> str:
+def left_out(guess: Guess) -> str:
+    """Say which columns are no predictors because another tells their values; empty where none is."""
+    named = ", ".join(f"{name} ({by})" for name, by in guess.told)
+    return f"left out, as another column tells their values: {named}" if named else ""
+
+
+def comment(text: str, mark: str) -> str:
     """One comment, whatever the names in it hold."""
     return mark + " ".join(text.split())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlm_ops.moments.files import READERS
-from mlm_ops.newproject.analysis_file import formulas
+from mlm_ops.newproject.analysis_file import PREDICTORS, comment, formulas, left_out
 from mlm_ops.sql_text import literal
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _EFFECTS = """\
 -- Fixed effects of a first model, guessed from the columns of the table. Change whatever is wrong.
 --   within(x, g)    x minus the mean of its group g        between(x, g)    the mean of the group
 --   (1 | g)         groups differ in level                 (1 + x | g)      and in the slope of x
-select * from mlm({formula}, '{{{{ ref("{table}") }}}}')
+{remark}select * from mlm({formula}, '{{{{ ref("{table}") }}}}')
 """
 
 
@@ -61,7 +61,11 @@ def dbt_files(wanted: Wanted) -> dict[str, str]:
         f"models/{table}.sql": rows,
     }
     for model, formula in formulas(wanted.guess).items():
-        files[f"models/{table}_{model}.sql"] = _EFFECTS.format(formula=_raw(literal(formula)), table=table)
+        told = left_out(wanted.guess) if model == PREDICTORS else ""
+        remark = f"{_raw(comment(told, '-- '))}\n" if told else ""
+        files[f"models/{table}_{model}.sql"] = _EFFECTS.format(
+            formula=_raw(literal(formula)), table=table, remark=remark
+        )
     return files
 
 

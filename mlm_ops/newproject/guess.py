@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlm_ops.errors import DataError
@@ -54,6 +55,8 @@ class Guess:
         Predictors: numbers that vary within groups, numbers that do not, texts.
     n_rows, n_groups
         Of the table, and of each level.
+    told
+        Columns that are no predictors because the outcome or a predictor tells their values, and which does.
     """
 
     levels: tuple[str, ...]
@@ -63,6 +66,7 @@ class Guess:
     factors: tuple[str, ...]
     n_rows: int
     n_groups: tuple[int, ...]
+    told: tuple[tuple[str, str], ...] = ()
 
 
 def guess(source: Source, outcome: str | None = None, group: str | None = None) -> Guess:
@@ -85,16 +89,48 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
     chosen = found[outcome] if outcome is not None else _outcome(others, varying)
     # measured variables before indicators
     rest = sorted((c for c in others if c is not chosen and c.distinct > 1), key=lambda c: -c.distinct)
+    texts = [c.name for c in rest if not c.number and c.distinct <= MOST_LEVELS]
     numbers = [c.name for c in rest if c.number and not (c.whole and c.distinct == rows)]
+    numbers = [name for name in numbers if name in varying or not _is_mean(name, varying)]
+    told: dict[str, str] = {}
+    # texts first: of sex and its code 0 or 1, the text is the one whose results say which is which
+    factors = _chosen(texts, told, lambda text: set(texts + numbers) - _varying(source, texts + numbers, text))
+    told |= dict.fromkeys(_same_line(source, numbers, chosen.name), chosen.name)
+    same_line = functools.partial(_same_line, source, numbers)
     return Guess(
         levels=tuple(c.name for c in levels),
         outcome=chosen.name,
-        varying=tuple(name for name in numbers if name in varying)[:MOST_PREDICTORS],
-        constant=tuple(n for n in numbers if n not in varying and not _is_mean(n, varying))[:MOST_PREDICTORS],
-        factors=tuple(c.name for c in rest if not c.number and c.distinct <= MOST_LEVELS)[:MOST_PREDICTORS],
+        varying=_chosen([name for name in numbers if name in varying], told, same_line),
+        constant=_chosen([name for name in numbers if name not in varying], told, same_line),
+        factors=factors,
         n_rows=rows,
         n_groups=tuple(c.distinct for c in levels),
+        told=tuple((c.name, told[c.name]) for c in columns if c.name in told),
     )
+
+
+def _chosen(names: Sequence[str], told: dict[str, str], tells: Callable[[str], set[str]]) -> tuple[str, ...]:
+    """The first few that no other has told, each of which may tell others: these are added to `told`."""
+    chosen: list[str] = []
+    for name in names:
+        if name not in told and len(chosen) < MOST_PREDICTORS:
+            chosen.append(name)
+            told |= {other: name for other in tells(name) if other not in chosen and other not in told}
+    return tuple(chosen)
+
+
+def _same_line(source: Source, names: Sequence[str], kept: str) -> set[str]:
+    """Columns of numbers that are another one in other units."""
+    others = [name for name in names if name != kept]
+    if not others:
+        return set()
+    # sums of doubles leave a correlation of one within some 1e-15 of it, and overflow where squares do; a correlation
+    # with a constant is NaN, which to DuckDB is above all numbers
+    possible = {n: f"case when abs({identifier(n)}) < 1e100 then {identifier(n)} end" for n in (kept, *others)}
+    within = "between 1 - 1e-12 and 1 + 1e-12"
+    straight = ", ".join(f"abs(corr({possible[kept]}, {possible[name]})) {within}" for name in others)
+    (found,) = source.query(f"select {straight} from {source.relation}").fetchall()
+    return {name for name, same in zip(others, found, strict=True) if same}
 
 
 def _is_mean(name: str, varying: frozenset[str]) -> bool:
@@ -156,7 +192,8 @@ def _varying(source: Source, names: Sequence[str], group: str) -> frozenset[str]
         f"min({identifier(n)}) is distinct from max({identifier(n)}) as c{i}" for i, n in enumerate(names)
     )
     ever = ", ".join(f"bool_or(c{i})" for i, _ in enumerate(names))
-    by_group = f"select {tests} from {source.relation} group by {identifier(group)}"
+    known = f"{source.relation} where {identifier(group)} is not null"
+    by_group = f"select {tests} from {known} group by {identifier(group)}"
     (found,) = source.query(f"select {ever} from ({by_group})").fetchall()
     return frozenset(name for name, varies in zip(names, found, strict=True) if varies)
 

@@ -5,7 +5,8 @@ In the profile, under the target::
     plugins:
       - module: mlm_ops.plugins.dbt
 
-Python models need no plugin: ``mlm_ops.fit(formula, dbt.ref("students"))`` takes the relation as it is.
+What a reader of a model's coefficients must know, such as predictors that were dropped, stands in dbt's log and on the
+terminal. Python models need no plugin: ``mlm_ops.fit(formula, dbt.ref("students"))`` takes the relation as it is.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt_common.events.functions import fire_event
+from dbt_common.events.types import Note
 
 from mlm_ops.plugins.duckdb import register
+from mlm_ops.visible import visible
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,8 +29,12 @@ class Plugin(BasePlugin):
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Register on the connection that all others come from."""
-        register(conn)
+        register(conn, on_note=_tell)
 
     def configure_cursor(self, cursor: Any) -> None:
         """Register on a copy of it, in which a model is built: temporary macros belong to one connection."""
-        register(cursor)
+        register(cursor, on_note=_tell)
+
+
+def _tell(note: str) -> None:
+    fire_event(Note(msg=visible(f"mlm: {note}")))

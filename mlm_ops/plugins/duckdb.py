@@ -57,7 +57,7 @@ _ANSWER = ("described", "survey", "missing", "moments", "residual_sums")
 _TO_SQL = "mlm_moments_query"
 
 
-def register(connection: duckdb.DuckDBPyConnection) -> None:
+def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], None] | None = None) -> None:
     """Make ``mlm(formula, relation)`` and its sisters known to a connection.
 
     They are temporary: nothing is written to the database, which may be read-only. A cursor is a connection of its own,
@@ -67,6 +67,9 @@ def register(connection: duckdb.DuckDBPyConnection) -> None:
     ----------
     connection
         Not inside a transaction that may be rolled back.
+    on_note
+        Called with what a reader of ``mlm()``'s rows must know of the fit, such as predictors that were dropped: one
+        line a note, the formula before it. ``mlm_equations()`` has the notes as a column.
 
     Examples
     --------
@@ -85,7 +88,7 @@ def register(connection: duckdb.DuckDBPyConnection) -> None:
         if function not in known:
             connection.create_function(
                 function,
-                _fitting(table),
+                _fitting(table, on_note if macro == "mlm" else None),
                 None,
                 _returned(table),
                 type=PythonUDFType.ARROW,
@@ -149,12 +152,12 @@ class _Request:
         )
 
 
-def _fitting(table: str) -> Callable[..., Any]:
+def _fitting(table: str, on_note: Callable[[str], None] | None) -> Callable[..., Any]:
     # without annotations: DuckDB evaluates those that it finds, and pyarrow is not imported yet
-    return lambda *arguments: _fit_rows(table, *arguments)
+    return lambda *arguments: _fit_rows(table, on_note, *arguments)
 
 
-def _fit_rows(table: str, *arguments: pa.ChunkedArray) -> pa.Array:
+def _fit_rows(table: str, on_note: Callable[[str], None] | None, *arguments: pa.ChunkedArray) -> pa.Array:
     """The rows of one result table, or the fault that stood in the way."""
     import pyarrow as pa
 
@@ -163,10 +166,14 @@ def _fit_rows(table: str, *arguments: pa.ChunkedArray) -> pa.Array:
         described, survey, missing, moments, residual, *request = (column[i] for column in arguments)
         answer = Answer(dict(described.as_py()), survey.as_py(), missing.as_py(), _columns(moments), _columns(residual))
         try:
-            rows = FIT_TABLES[table](_Request(*(value.as_py() for value in request)).fit(answer)).to_dicts()
-            results.append({"found": rows, "fault": None})
+            fitted = _Request(*(value.as_py() for value in request)).fit(answer)
+            results.append({"found": FIT_TABLES[table](fitted).to_dicts(), "fault": None})
         except MlmError as error:
             results.append({"found": None, "fault": str(error)})
+            continue
+        if on_note is not None:
+            for note in fitted.notes:
+                on_note(f"{fitted.model.text}: {note}")
     return pa.array(results, type=_arrow_type(table))
 
 

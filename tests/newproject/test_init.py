@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 import yaml
 
+import mlm_ops as mlm
 from mlm_ops.cli import main
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.language.analysis import read_analyses
@@ -41,13 +42,14 @@ def messy(tmp_path: Path) -> Path:
     return path
 
 
-def command(folder: Path, *words: str) -> None:
+def command(folder: Path, *words: str) -> str:
     environment = os.environ | {"HOME": str(folder), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
     environment.pop("DAGSTER_HOME", None)
     done = subprocess.run(
         [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_hsb_is_understood():
@@ -56,6 +58,37 @@ def test_hsb_is_understood():
     assert found.varying[0] == "ses"
     assert "sector" in found.factors
     assert "meanses" not in found.constant
+
+
+def test_columns_that_another_tells_are_left_out_and_said(tmp_path: Path):
+    """A code of a text, a coarser text, other units of a number and of the outcome are not predictors beside it."""
+    assert guess(open_source(HSB)).told == (("female", "sex"), ("catholic", "sector"))
+    lean = pl.read_csv(HSB).select("school", "sex", "female", "sector", "ses", "mathach", "size")
+    region = pl.format("{}{}", "sector", pl.col("school") % 2)
+    units = {"ses10": pl.col("ses") * 10 + 3, "points": pl.col("mathach") * 4, "size100": pl.col("size") / 100}
+    rows = lean.with_columns(region=region, **units)
+    rows.write_parquet(tmp_path / "students.parquet")
+    found = create_project(tmp_path / "new", tmp_path / "students.parquet", outcome="mathach")
+    assert (found.varying, found.constant, found.factors) == (("ses",), ("size",), ("region", "sex"))
+    text = (tmp_path / "new" / "students_pipelines" / "analyses" / "students.yaml").read_text()
+    said = (
+        "left out, as another column tells their values: female (sex), sector (region), ses10 (ses), points (mathach), "
+        "size100 (size)\n"
+    )
+    assert f"  # {said}" in text
+    create_project(tmp_path / "dbt", tmp_path / "students.parquet", outcome="mathach", dbt=True)
+    assert f"-- {said}" in (tmp_path / "dbt" / "models" / "students_predictors.sql").read_text()
+    fit = mlm.fit(
+        read_analyses(tmp_path / "new" / "students_pipelines" / "analyses")[0].parsed["predictors"].text, rows
+    )
+    assert fit.notes == []
+
+
+def test_numbers_beyond_all_sums_are_looked_at_too():
+    """Squares of 1e200 are no numbers, and a column whose other values are infinite has no correlation."""
+    infinite = pl.when(pl.col("ses") > 0).then(float("inf")).otherwise(0.0)
+    odd = pl.read_csv(HSB).select("school", "mathach", "ses", big=pl.col("ses") * 1e200, infinite=infinite)
+    assert guess(open_source(odd)).told == ()
 
 
 def test_hostile_columns_are_understood_and_parsed(messy: Path, tmp_path: Path):
@@ -171,6 +204,19 @@ def test_dagster_project_runs(tmp_path: Path, messy: Path, kind: str):
         ((intercept,),) = results.execute(query).fetchall()
     # Raudenbush and Bryk (2002), table 4.2; the messy file is made around 52.9
     assert intercept == pytest.approx(52.9 if kind == "messy" else 12.637, abs=1.0 if kind == "messy" else 1e-3)
+
+
+@pytest.mark.hosts
+def test_dbt_tells_of_a_predictor_that_was_dropped(tmp_path: Path):
+    create_project(tmp_path / "project", HSB, dbt=True)
+    effects = tmp_path / "project" / "models" / "hsb_predictors.sql"
+    formula = "mathach ~ ses + sex + female + (1 | school)"
+    effects.write_text(f"select * from mlm('{formula}', '{{{{ ref(\"hsb\") }}}}')")
+    output = command(tmp_path / "project", "-c", "from dbt.cli.main import cli; cli()", "--no-version-check", "build")
+    told = (
+        "mlm: mathach ~ ses + sex + female + (1 | school): dropped, being a combination of the other columns: female\n"
+    )
+    assert output.count(told) == 1
 
 
 @pytest.mark.hosts
