@@ -76,7 +76,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.database import using
     from mlm_ops.display import console, show_tables
     from mlm_ops.listing import all_rows, print_head
-    from mlm_ops.prediction_views import check_view_names, create_prediction_views
+    from mlm_ops.prediction_views import check_view_names, create_prediction_views, prediction_views
     from mlm_ops.provenance import run_facts
     from mlm_ops.store import Run, check_store, write_runs
 
@@ -92,7 +92,9 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             finished_at=datetime.now(UTC),
             **run_facts(analysis, result.moments),
         )
-        views = functools.partial(create_prediction_views, connection, analysis, result.fits)
+        views = functools.partial(
+            create_prediction_views, connection, analysis, prediction_views(connection, analysis, result.fits)
+        )
         write_runs(connection, [(record, result.tables)], analysis.history, beside=views)
     target = console()
     print_head(target, asdict(record))

@@ -6,7 +6,8 @@ results holds no rows, and so none of these views.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError, StoreError
@@ -15,6 +16,8 @@ from mlm_ops.sql_tables import all_or_nothing, registered
 from mlm_ops.sql_text import identifier, literal, qualified
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from mlm_ops.database import Connection
     from mlm_ops.fitted import Fit
     from mlm_ops.language.analysis import Analysis
@@ -44,21 +47,59 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
     if not analysis.predictions:
         return
     check_view_names(connection, analysis)
+    view = _view(connection, analysis, model, fit)
     with all_or_nothing(connection, f"predictions of {model} in {analysis.analysis}"):
-        _create(connection, analysis, model, fit)
+        _create(connection, view)
 
 
-def _create(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> None:
-    """Make one view, inside a transaction of the caller's."""
+@dataclass(frozen=True)
+class PredictionView:
+    """What a view is made of.
+
+    Attributes
+    ----------
+    name, remark
+        Of the view; the remark says whose it is.
+    sql
+        Its SELECT.
+    units
+        The tables of units that it joins, by name.
+    """
+
+    name: str
+    remark: str
+    sql: str
+    units: Mapping[str, pl.DataFrame]
+
+
+def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[str, Fit]) -> list[PredictionView]:
+    """Lay out the views of all models; nothing is written, and a transaction may begin after it.
+
+    Raises
+    ------
+    StoreError
+        As `check_view_names`.
+    """
+    check_view_names(connection, analysis)
+    return [_view(connection, analysis, model, fit) for model, fit in fits.items()] if analysis.predictions else []
+
+
+def _view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> PredictionView:
     name, query = view_name(analysis.analysis, model), fit.prediction_query
-    tables = [f"{name}__units_{i}" for i, _ in enumerate(query.units)]
-    sql = query.sql(_rows(connection, analysis), [_ours(table) for table in tables])
+    units = {
+        f"{name}__units_{i}": one.frame.filter(one.n >= analysis.min_publish_n) for i, one in enumerate(query.units)
+    }
+    sql = query.sql(_rows(connection, analysis), [_ours(table) for table in units])
+    return PredictionView(name, _remark(analysis), sql, units)
+
+
+def _create(connection: Connection, view: PredictionView) -> None:
     connection.execute(f"create schema if not exists {_SCHEMA}")
-    for table, units in zip(tables, query.units, strict=True):
-        with registered(connection, "mlm_units", units.frame.filter(units.n >= analysis.min_publish_n)):
+    for table, frame in view.units.items():
+        with registered(connection, "mlm_units", frame):
             connection.execute(f"create or replace table {_ours(table)} as from mlm_units")
-    connection.execute(f"create or replace view {_ours(name)} as {sql}")
-    connection.execute(f"comment on view {_ours(name)} is {literal(_remark(analysis))}")
+    connection.execute(f"create or replace view {_ours(view.name)} as {view.sql}")
+    connection.execute(f"comment on view {_ours(view.name)} is {literal(view.remark)}")
 
 
 def check_view_names(connection: Connection, analysis: Analysis) -> None:
@@ -95,29 +136,22 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
         )
 
 
-def create_prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[str, Fit]) -> None:
-    """Make the views of all models, and remove those of models that the analysis no longer has.
+def create_prediction_views(connection: Connection, analysis: Analysis, views: Sequence[PredictionView]) -> None:
+    """Make the views of an analysis, and remove those of models that it no longer has.
 
     Inside a transaction of the caller's, so that the views are of the run that is written with them.
-
-    Raises
-    ------
-    StoreError
-        As `check_view_names`.
     """
     # by its comment, as names alone do not tell the model b__c of a from the model c of a__b
-    views = connection.execute(
+    found = connection.execute(
         "select view_name from duckdb_views() where database_name = current_database() and schema_name = ?"
         " and comment = ?",
         [_SCHEMA, _remark(analysis)],
     ).fetchall()
-    kept = {view_name(analysis.analysis, model) for model in fits} if analysis.predictions else set()
-    for (name,) in views:
-        if name not in kept:
+    for (name,) in found:
+        if name not in {view.name for view in views}:
             _remove(connection, name)
-    check_view_names(connection, analysis)
-    for model, fit in fits.items() if analysis.predictions else ():
-        _create(connection, analysis, model, fit)
+    for view in views:
+        _create(connection, view)
 
 
 def _remove(connection: Connection, name: str) -> None:

@@ -32,7 +32,7 @@ from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 from mlm_ops.plugins.dagster.fit_partitions import fit_partitions
 from mlm_ops.plugins.dagster.steps import make_model
 from mlm_ops.plugins.duckdb import register
-from mlm_ops.prediction_views import create_prediction_views, view_name
+from mlm_ops.prediction_views import create_prediction_views, prediction_views, view_name
 from mlm_ops.sql_text import identifier
 from mlm_ops.staging import read_staged, stage
 from mlm_ops.store import publish
@@ -170,7 +170,9 @@ def _moments_and_partitions(world: World) -> None:
 
 def _predictions(world: World) -> None:
     result = fit_analysis(world.analysis, world.connection)
-    create_prediction_views(world.connection, world.analysis, result.fits)
+    create_prediction_views(
+        world.connection, world.analysis, prediction_views(world.connection, world.analysis, result.fits)
+    )
     view = f"mlm.{identifier(view_name(world.name, world.name))}"
     (sums,) = world.connection.execute(f"select sum(prediction), count(*) from {view}").fetchall()
     assert sums == (pytest.approx(_plain()["y"].sum(), rel=1e-6), ROWS)

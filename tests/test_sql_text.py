@@ -106,7 +106,7 @@ REASONS = {
         "request": "parameters of the macro",
         "', '.join((f'null as {n}' for n in _ANSWER[1:]))": "constants",
     },
-    "mlm_ops/prediction_views.py": {"sql": "a rendered query"},
+    "mlm_ops/prediction_views.py": {"view.sql": "a rendered query"},
     "mlm_ops/report_sem.py": {"beside": "a sentence, no SQL"},
     "mlm_ops/retention.py": {"victims": "pairs of literals"},
     "mlm_ops/sql_tables.py": {

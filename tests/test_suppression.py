@@ -12,7 +12,7 @@ import pytest
 from mlm_ops.analyze import fit_analysis
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import parse_analysis
-from mlm_ops.prediction_views import create_prediction_views
+from mlm_ops.prediction_views import create_prediction_views, prediction_views
 from mlm_ops.provenance import run_facts
 from mlm_ops.store import Run, publish, write_run
 
@@ -40,7 +40,7 @@ def written(connection, text: str):
     result, now = fit_analysis(analysis, connection), datetime.now(UTC)
     run = Run(run_id="r", analysis="a", started_at=now, finished_at=now, **run_facts(analysis, result.moments))
     write_run(connection, run, result.tables, analysis.history)
-    create_prediction_views(connection, analysis, result.fits)
+    create_prediction_views(connection, analysis, prediction_views(connection, analysis, result.fits))
     return result
 
 

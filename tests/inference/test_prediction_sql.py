@@ -16,7 +16,7 @@ import mlm_ops as mlm
 from mlm_ops.analyze import fit_analysis
 from mlm_ops.cli import main
 from mlm_ops.language.analysis import parse_analysis
-from mlm_ops.prediction_views import create_prediction_views
+from mlm_ops.prediction_views import create_prediction_views, prediction_views
 
 DATA = Path(__file__).parents[1] / "reference" / "data"
 SLOPES = "mathach ~ within(ses) * sector + between(ses) + (within(ses) | school)"
@@ -145,7 +145,8 @@ def test_a_run_leaves_views_beside_the_rows(tmp_path: Path) -> None:
         assert other.sql("select count(prediction) from school.mlm.predicted_hsb__slopes").fetchall() == [
             (len(rows) + 1,)
         ]
-    file.write_text(ANALYSIS.replace("slopes:", "gone:"))
+    # also of a table that is named with its schema
+    file.write_text(ANALYSIS.replace("slopes:", "gone:").replace("data: ", "data: main."))
     assert main(["fit", str(file), "--database", str(database)]) == 0
     with duckdb.connect(database, read_only=True) as opened:
         views = opened.execute(
@@ -159,7 +160,8 @@ def test_views_that_are_gone_take_their_tables_and_no_other_analysis_loses_any(
 ) -> None:
     for text in (ANALYSIS.replace("hsb", "hsb__more"), ANALYSIS, ANALYSIS.replace("slopes:", "gone:")):
         analysis = parse_analysis(text)
-        create_prediction_views(connection, analysis, fit_analysis(analysis, connection).fits)
+        views = prediction_views(connection, analysis, fit_analysis(analysis, connection).fits)
+        create_prediction_views(connection, analysis, views)
     views = connection.execute("select view_name from duckdb_views() where starts_with(view_name, 'predicted')")
     names = {name for (name,) in views.fetchall()}
     assert names == {
@@ -174,7 +176,8 @@ def test_views_that_are_gone_take_their_tables_and_no_other_analysis_loses_any(
 
 def test_no_views_where_the_analysis_wants_none(connection: duckdb.DuckDBPyConnection) -> None:
     analysis = parse_analysis(ANALYSIS + "predictions: false\n")
-    create_prediction_views(connection, analysis, fit_analysis(analysis, connection).fits)
+    views = prediction_views(connection, analysis, fit_analysis(analysis, connection).fits)
+    create_prediction_views(connection, analysis, views)
     assert not connection.execute("from duckdb_views() where schema_name = 'mlm'").fetchall()
 
 
