@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mlm_ops.language.notation.numbers import number
+from mlm_ops.language.notation.numbers import column, fixed
 from mlm_ops.language.strategy import WARNING
 from mlm_ops.report import p_value
 from mlm_ops.tables.footnotes import ABOUT, footnotes
@@ -91,11 +91,11 @@ PROSE = frozenset(
 PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
 LONG_TABLES = {"random_effects": 10, "diagnostics": 10, "drift": 20}
-#: What a narrow terminal goes without, in this order.
+#: What a narrow terminal goes without, in this order; the two ends of an interval go together.
 DROPPED_WHEN_NARROW = (
-    *("symbol", "level", "reduced_equation", "gradient", "evaluations", "seconds", "n_parameters", "bic"),
-    *("engine_version", "moments_checksum", "started_at", "n_dropped", "conf_low", "conf_high"),
-    *("n_groups", "delta_bic", "delta_aic"),
+    *(("symbol",), ("level",), ("reduced_equation",), ("gradient",), ("evaluations",), ("seconds",)),
+    *(("n_parameters",), ("bic",), ("engine_version",), ("moments_checksum",), ("started_at",), ("n_dropped",)),
+    *(("conf_low", "conf_high"), ("range_low", "range_high"), ("n_groups",), ("delta_bic",), ("delta_aic",)),
 )
 PLAIN_WIDTH = 200
 
@@ -129,14 +129,13 @@ def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, l
     shown = shown.drop("note", "notes", strict=False) if name in ABOUT else shown
     hidden: list[str] = []
     table = _rich_table(name, shown, headings=False)
-    for column in (None, *DROPPED_WHEN_NARROW):
+    for going in ((), *DROPPED_WHEN_NARROW):
         if _least_width(target, table) <= target.width:
             break
         # a heading for each model comes before any column goes
-        if column in shown.columns:
-            if shown[column].null_count() < shown.height:
-                hidden.append(column)
-            shown = shown.drop(column)
+        present = [c for c in going if c in shown.columns]
+        hidden += [c for c in present if shown[c].null_count() < shown.height]
+        shown = shown.drop(present)
         table = _rich_table(name, shown, headings=True)
     _print(target, table, width=max(target.width, _least_width(target, table)))
     below = [f"hidden at this width: {', '.join(hidden)}"] if hidden else []
@@ -167,12 +166,17 @@ def _print(target: Console, table: Table, width: int) -> None:
         target.width = before
 
 
-def cell(column: str, value: Any) -> str:
-    """Write one value the way a paper's table has it.
+def cells(name: str, values: Sequence[Any]) -> list[str]:
+    """Write the values of one column the way a paper's table has them, with as many decimals each.
 
-    >>> cell("p_value", 0.00004), cell("df", 158.7), cell("estimate", 12.636972), cell("converged", True)
-    ('<0.001', '158.7', '12.64', 'yes')
+    >>> cells("p_value", [0.00004, 0.5]), cells("df", [158.7]), cells("estimate", [12.636972, 2.1912])
+    (['<0.001', '0.500'], ['158.7'], ['12.637', '2.191'])
     """
+    write = _FORMATS.get(name) or column([value for value in values if isinstance(value, float)])
+    return [_cell(name, value, write) for value in values]
+
+
+def _cell(name: str, value: Any, write: Callable[[float], str]) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -181,23 +185,23 @@ def cell(column: str, value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    if column == "n_groups":
+    if name == "n_groups":
         return visible(", ".join(f"{count:,} {group}" for group, count in json.loads(value).items()))
     if not isinstance(value, float):
         return str(value)
-    if column.startswith("p_"):
-        return p_value(value)
-    return _FORMATS.get(column, number)(value)
+    return p_value(value) if name.startswith("p_") else write(value)
 
 
-def _decimals(digits: int) -> Callable[[float], str]:
-    return lambda value: f"{value:,.{digits}f}"
+def _decimals(places: int) -> Callable[[float], str]:
+    return lambda value: fixed(value, places)
 
 
 _FORMATS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("df", "log_likelihood", "deviance", "aic", "bic", "delta_aic", "delta_bic"), _decimals(1)),
     **dict.fromkeys(("statistic", "correlation", "seconds"), _decimals(2)),
-    **dict.fromkeys(("icc", "reliability", "share"), _decimals(3)),
+    **dict.fromkeys(("icc", "reliability", "share", "chi_square"), _decimals(3)),
+    # between 0 and 1, and zero but for rounding where a model is saturated
+    **dict.fromkeys(("cfi", "tli", "rmsea", "srmr_within", "srmr_between"), _decimals(3)),
     "gradient": lambda value: f"{value:.1e}",
 }
 
@@ -218,15 +222,15 @@ def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
     table = Table(
         title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    rows = [[cell(c, row[c]) for c in filled] for row in frame.iter_rows(named=True)]
+    rows = [list(row) for row in zip(*(cells(c, frame[c].to_list()) for c in filled), strict=True)]
     if headings:
         rows = [[f"  {row[0]}", *row[1:]] for row in rows]
-    for column, cells in zip(filled, zip(*rows, strict=True), strict=True):
-        prose = column in PROSE
-        whole = max(len(column), *map(len, cells), *(map(len, models) if headings and column == filled[0] else ()))
+    for heading, texts in zip(filled, zip(*rows, strict=True), strict=True):
+        prose = heading in PROSE
+        whole = max(len(heading), *map(len, texts), *(map(len, models) if headings and heading == filled[0] else ()))
         table.add_column(
-            column,
-            justify="right" if frame.schema[column].is_numeric() else "left",
+            heading,
+            justify="right" if frame.schema[heading].is_numeric() else "left",
             no_wrap=not prose,
             overflow="fold",
             min_width=min(PROSE_WIDTH, whole) if prose else whole,

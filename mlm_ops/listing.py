@@ -33,7 +33,8 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
         )
         if options.side_by_side:
             beside = side_by_side(own)
-            print(visible(beside.markdown() if options.side_by_side == "markdown" else beside.text()))
+            width = target.width if target.is_terminal else None
+            print(visible(beside.markdown() if options.side_by_side == "markdown" else beside.text(width)))
         elif options.table:
             limit = None if options.all else LONG_TABLES.get(options.table)
             show_table(target, options.table, own[options.table], command_for(options.table), limit)

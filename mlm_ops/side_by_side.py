@@ -14,7 +14,7 @@ import polars as pl
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.notation.markdown import plain
-from mlm_ops.language.notation.numbers import number
+from mlm_ops.language.notation.numbers import column as numbers
 from mlm_ops.tables.footnotes import footnotes
 
 TableFormat = Literal["text", "markdown"]
@@ -55,21 +55,21 @@ class SideBySide:
     sections: Mapping[str, tuple[tuple[str, ...], ...]]
     notes: tuple[str, ...] = ()
 
-    def text(self) -> str:
-        """Plain text, a line a row."""
-        rows = [("", *self.models), *(row for rows in self.sections.values() for row in rows)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(self.models) + 1)]
-        widths[0] = max(widths[0], *map(len, self.sections))
-        rule = "-" * (sum(widths) + 2 * len(self.models))
+    def text(self, width: int | None = None) -> str:
+        """Plain text, a line a row; in a narrower `width` the models stand in several blocks, one below the other."""
+        blocks = [_block(self, chosen) for chosen in self._blocks(width)]
+        return "\n".join(["\n\n".join(blocks), _KEY, *self.notes])
 
-        def line(row: Sequence[str]) -> str:
-            cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-            return "  ".join(cells).rstrip()
-
-        lines = [line(("", *self.models)), rule]
-        for title, section in self.sections.items():
-            lines += [title, *map(line, section), rule]
-        return "\n".join([*lines, _KEY, *self.notes])
+    def _blocks(self, width: int | None) -> list[list[int]]:
+        """As many models in each as go into the width, and at least one."""
+        blocks: list[list[int]] = [[]]
+        for i, _ in enumerate(self.models):
+            wider = [*blocks[-1], i]
+            if width is not None and blocks[-1] and max(map(len, _block(self, wider).splitlines())) > width:
+                blocks.append([i])
+            else:
+                blocks[-1] = wider
+        return blocks
 
     def markdown(self) -> str:
         """A Markdown table, its standard errors on lines of their own."""
@@ -78,6 +78,28 @@ class SideBySide:
             lines.append(f"| **{title}** |" + " |" * len(self.models))
             lines += ["| " + " | ".join(map(plain, row)) + " |" for row in section]
         return "\n".join([*lines, *(f"\n{plain(note)}" for note in (_KEY, *self.notes))])
+
+
+def _block(table: SideBySide, chosen: Sequence[int]) -> str:
+    """Some of the models, in rows of which one of them at least has something."""
+    sections = {
+        title: [picked for row in rows if any((picked := (row[0], *(row[i + 1] for i in chosen)))[1:])]
+        for title, rows in table.sections.items()
+    }
+    heading = ("", *(table.models[i] for i in chosen))
+    whole = [heading, *(row for rows in sections.values() for row in rows)]
+    widths = [max(map(len, texts)) for texts in zip(*whole, strict=True)]
+    widths[0] = max(widths[0], *map(len, sections))
+    rule = "-" * (sum(widths) + 2 * len(chosen))
+
+    def line(row: Sequence[str]) -> str:
+        cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+        return "  ".join(cells).rstrip()
+
+    lines = [line(heading), rule]
+    for title, rows in sections.items():
+        lines += [title, *map(line, rows), rule]
+    return "\n".join(lines)
 
 
 def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | None = None) -> SideBySide:
@@ -113,6 +135,7 @@ def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | Non
 
 def _fixed(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     cells = {(row["model"], row["term"]): row for row in frame.iter_rows(named=True)}
+    number = _alike(frame, models)
     rows: list[tuple[str, ...]] = []
     for term in _in_order(frame, models, ["term"]):
         found = [cells.get((model, term[0])) for model in models]
@@ -125,12 +148,20 @@ def _variances(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, .
     """The residual last, whatever the order of the models."""
     keys = ["group", "term", "other"]
     cells = {(row["model"], *(row[k] for k in keys)): row["estimate"] for row in frame.iter_rows(named=True)}
+    number = _alike(frame, models)
     found = _in_order(frame, models, keys)
     ordered = sorted(found, key=lambda key: (key[0] == "residual", found.index(key)))
     return tuple(
         (_component(*key), *(number(cells[model, *key]) if (model, *key) in cells else "" for model in models))
         for key in ordered
     )
+
+
+def _alike(frame: pl.DataFrame, models: Sequence[str]) -> Callable[[float], str]:
+    """How all numbers of a section are written: two digits of the smallest standard error tell how many decimals."""
+    own = frame.filter(pl.col("model").is_in(list(models)))
+    errors = own["std_error"].drop_nulls()
+    return numbers(own["estimate"].drop_nulls(), digits=3) if errors.is_empty() else numbers(errors, digits=2)
 
 
 def _component(group: str, term: str | None, other: str | None) -> str:

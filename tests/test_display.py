@@ -80,3 +80,33 @@ def test_notes_of_models_stand_below_without_the_rows_left_out() -> None:
     text = shown(frame, 80, "models")
     assert "\n  a, c: singular\n" in text
     assert "left out" not in text
+
+
+def test_the_ends_of_an_interval_go_together() -> None:
+    """At 72 columns one of the two would still find room."""
+    for width in range(60, 112):
+        header = shown(FIXED, width).splitlines()[2]
+        assert ("conf_low" in header) == ("conf_high" in header), width
+
+
+def test_a_column_has_as_many_decimals_throughout() -> None:
+    frame = pl.DataFrame(
+        {
+            "model": ["m"] * 4,
+            "term": ["(Intercept)", "ses", "nothing", "income"],
+            "estimate": [12.636972, -0.2345678, 0.0, 0.0000123456],
+            "std_error": [10.5, 0.25, 0.5, 2.0],
+        }
+    )
+    lines = [line.split() for line in shown(frame, 80).splitlines()]
+    assert lines[4:8] == [
+        ["(Intercept)", "12.6370", "10.5000"],
+        ["ses", "-0.2346", "0.2500"],
+        ["nothing", "0.0000", "0.5000"],
+        ["income", "1.235e-05", "2.0000"],
+    ]
+
+
+def test_what_is_zero_to_the_digits_shown_is_zero() -> None:
+    fit = {"model": ["m"], "chi_square": [-1e-9], "rmsea": [0.0], "srmr_within": [5.7e-14], "srmr_between": [0.01234]}
+    assert shown(pl.DataFrame(fit), 80, "sem_fit").splitlines()[4].split() == ["0.000", "0.000", "0.000", "0.012"]

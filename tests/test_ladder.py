@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,12 +211,25 @@ def test_side_by_side_sets_terms_under_models(up: AnalysisResult) -> None:
     lines = side_by_side(up.tables, ["anova", "build_up_1"]).text().splitlines()
     assert lines[0].split() == ["anova", "build_up_1"]
     assert lines[3].split() == ["(Intercept)", "12.64***", "12.64***"]
-    assert lines[4].split() == ["(0.2444)", "(0.2445)"]
-    assert lines[5].split() == ["within(ses)", "2.191***"]
+    assert lines[4].split() == ["(0.24)", "(0.24)"]
+    assert lines[5].split() == ["within(ses)", "2.19***"]
     assert lines[-1].startswith("build_up_1: selected stepwise")
     markdown = side_by_side(up.tables, ["anova"]).markdown().splitlines()
     assert markdown[:2] == ["| | anova |", "|---|---:|"]
     assert "| residual | 39.15 |" in markdown
+
+
+def test_side_by_side_is_cut_into_blocks_of_models_that_fit(up: AnalysisResult) -> None:
+    beside = side_by_side(up.tables)
+    whole, narrow = beside.text().splitlines(), beside.text(75).splitlines()
+    cut = narrow[: narrow.index(whole[-2])]
+    assert max(map(len, whole)) > 75 >= max(map(len, cut))
+    headings = [line.split() for before, line in itertools.pairwise(["", *cut]) if not before]
+    assert len(headings) > 1
+    assert [model for heading in headings for model in heading] == whole[0].split()
+    # a term stands in the blocks alone whose models have it
+    assert sum(line.startswith("(Intercept)") for line in narrow) == len(headings)
+    assert sum("Standard errors in parentheses" in line for line in narrow) == 1
 
 
 def test_side_by_side_names_what_it_does_not_have(up: AnalysisResult) -> None:

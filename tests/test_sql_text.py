@@ -87,6 +87,8 @@ REASONS = {
     "mlm_ops/newproject/dbt_files.py": {"place": "a path in YAML, its quotes doubled"},
     "mlm_ops/newproject/guess.py": {
         "tests": "aggregates of quoted names",
+        "known": "a relation and a quoted name",
+        "straight": "aggregates of quoted names",
         "quoted": "a quoted name",
         "counts": "aggregates of quoted names",
         "ever": "aggregates of aliases of ours",
