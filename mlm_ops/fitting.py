@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import MlmError
@@ -20,6 +22,7 @@ from mlm_ops.language.robust import Robust, check_robust, cluster_columns
 from mlm_ops.moments.clusters import default_cluster
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.design import build_design
+from mlm_ops.moments.files import is_data_file
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.serving import serve
 from mlm_ops.moments.source import open_source
@@ -102,7 +105,9 @@ def fit(
         moments = serve(data, [model], *keys)
     else:
         moments = collect(open_source(data, connection), [model], *keys)
-    return fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+    fitted = fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+    from_file = connection is None and isinstance(data, str | Path) and is_data_file(data)
+    return replace(fitted, file=Path(data)) if from_file else fitted
 
 
 def fit_model(

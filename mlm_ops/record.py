@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -48,6 +49,8 @@ class FitRecord:
         Which cluster-robust errors the tests rest on, over the design's clusters; None for the model's own.
     remarks
         What a reader must know of how the model came about.
+    file
+        The data file that was read; None where the rows are of a table or of memory.
     """
 
     model: Model
@@ -60,6 +63,7 @@ class FitRecord:
     moments: Moments
     robust: Robust | None = None
     remarks: tuple[str, ...] = ()
+    file: Path | None = None
 
     @cached_property
     def method(self) -> TestMethod:

@@ -44,6 +44,7 @@ def facts_of(fitted: Fit) -> Facts:
         text_columns=schema.text_columns,
         complete=(),
         part=(split.part, split.group) if split is not None else None,
+        file=str(fitted.file) if fitted.file is not None else None,
     )
     siblings = (name for name, count in fitted.n_dropped.items() if count and "(" not in name)
     return replace(facts, complete=tuple(dict.fromkeys((*facts.columns, *siblings))))

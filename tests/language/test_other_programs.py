@@ -1,7 +1,8 @@
 """The same model as R code and as Mplus input.
 
 The R code is parsed back: its formula, with the derived columns put back for their names, is the model's. That it runs
-and gives lme4's numbers was seen in R 4.2 with lme4 1.1-31; that the Mplus input runs has not been seen.
+and gives lme4's numbers was seen in R 4.2 with lme4 1.1-31, before it had the line that reads the data; that this line
+and the Mplus input run has not been seen.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import mlm_ops as mlm
@@ -61,6 +64,33 @@ def test_the_lme4_text_of_every_reference_case_is_the_cases_formula(name: str) -
 @cache
 def _centered() -> mlm.Fit:
     return mlm.fit(CENTERED, HSB)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reading"),
+    [
+        (".csv", 'read.csv(\n  {},\n  na.strings = c("", "NA"),\n  check.names = FALSE,\n  colClasses = c({})\n)'),
+        (".tsv", 'read.delim(\n  {},\n  na.strings = c("", "NA"),\n  check.names = FALSE,\n  colClasses = c({})\n)'),
+        (".parquet", "as.data.frame(arrow::read_parquet({}))"),
+    ],
+)
+def test_the_script_reads_the_file(suffix: str, reading: str, tmp_path: Path) -> None:
+    """Columns of text are read as text, also where R would take T and F for truth values."""
+    path, rows = tmp_path / f"a{suffix}", pl.read_csv(HSB).select("mathach", "ses", "sector", "school")
+    rows.write_parquet(path) if suffix == ".parquet" else rows.write_csv(path, separator=",\t"[suffix == ".tsv"])
+    code = mlm.fit("mathach ~ ses + sector + (1 | school)", path).to_lme4()
+    head, first, rest = code.split("\n", 2)
+    assert (head, first) == ("# mathach ~ ses + sector + (1 | school)", "library(lme4)")
+    assert rest.startswith("data <- " + reading.format(f'"{path}"', '"sector" = "character"') + "\ndata <- data[")
+
+
+def test_rows_without_a_file_have_a_place_in_the_script() -> None:
+    lines = mlm.fit("mathach ~ ses + (1 | school)", pl.read_csv(HSB)).to_lme4().splitlines()
+    assert lines[2:5] == [
+        "# DATA.csv stands for your data: write the table there, or read it here in another way",
+        "data <- read.csv(",
+        '  "DATA.csv",',
+    ]
 
 
 def test_derived_columns() -> None:

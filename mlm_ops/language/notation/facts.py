@@ -29,6 +29,8 @@ class Facts:
         Columns without a value in whose rows no row was used.
     part
         ``"within"`` or ``"between"``, and the groups, where a part of the outcome is modelled.
+    file
+        The data file, where the rows are of one.
     """
 
     model: Model
@@ -40,6 +42,7 @@ class Facts:
     text_columns: frozenset[str]
     complete: tuple[str, ...]
     part: tuple[str, GroupingFactor] | None = None
+    file: str | None = None
 
     def units(self, group: GroupingFactor | None) -> GroupingFactor:
         """The columns whose values together name the units of a grouping factor; None is the model's own."""

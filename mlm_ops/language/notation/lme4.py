@@ -39,6 +39,7 @@ def _lines(facts: Facts, columns: RColumns) -> Iterator[str]:
     yield f"# {' '.join(facts.model.text.split())}"
     if package:
         yield f"library({package})"
+    yield from _reading(facts)
     complete = ", ".join(r_string(name) for name in facts.complete)
     yield f"data <- data[complete.cases(data[c({complete})]), ]"
     yield from columns.lines
@@ -53,6 +54,20 @@ def _lines(facts: Facts, columns: RColumns) -> Iterator[str]:
         }[part]
     yield f"fit <- {call}"
     yield "summary(fit)"
+
+
+def _reading(facts: Facts) -> Iterator[str]:
+    """Read the rows, from their file or from one to be named; text that looks like numbers stays text."""
+    path = facts.file or "DATA.csv"
+    if facts.file is None:
+        yield "# DATA.csv stands for your data: write the table there, or read it here in another way"
+    if path.lower().endswith(".parquet"):
+        yield f"data <- as.data.frame(arrow::read_parquet({r_string(path)}))"
+        return
+    function = "read.delim" if path.lower().endswith(".tsv") else "read.csv"
+    texts = ", ".join(f'{r_string(c)} = "character"' for c in facts.columns if c in facts.text_columns)
+    arguments = [r_string(path), 'na.strings = c("", "NA")', "check.names = FALSE"]
+    yield f"data <- {_call(function, [*arguments, *([f'colClasses = c({texts})'] if texts else [])])}"
 
 
 def _is_lmer(facts: Facts) -> bool:
