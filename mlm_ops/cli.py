@@ -28,7 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; what a user can mend is one sentence on standard error."""
     try:
         with _leaving_at_once():
-            options = _parser().parse_args(arguments)
+            parser = _parser()
+            options = parser.parse_args(arguments)
+            if options.command is None:
+                # as click does: help, and a status that tells a script that its command is missing
+                parser.print_help(sys.stderr)
+                return EXIT_BAD_INPUT
             status: int = options.command(options)
         sys.stdout.flush()
     except MlmError as error:
@@ -83,6 +88,11 @@ def fit(options: argparse.Namespace) -> int:
             return fit_analysis_file(options, run_id, tell=_tell)
         # with = for ~ it is meant as a formula, whose parser says so
         if "~" not in options.what and "=" not in options.what:
+            if options.data is not None:
+                raise MlmError(
+                    f"The formula has no ~ between the outcome and the predictors. Got {options.what}; expected such as"
+                    ' "y ~ x + (x | g)".'
+                )
             raise MlmError(
                 f"There is nothing to fit. Got {options.what}; expected a formula such as"
                 ' "y ~ x + (x | g)", or an analysis file that ends in .yaml.'
@@ -198,7 +208,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="mlm", description="Multilevel models in the warehouse.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
     starting = commands.add_parser("init", help="write a new project around a data file")
     starting.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     starting.add_argument("data", type=Path, help="a CSV, Parquet or DuckDB file; it stays where it is")

@@ -75,6 +75,14 @@ def mlm(*arguments: object, cwd: Path, **environment: str) -> subprocess.Complet
     )
 
 
+def test_without_a_command_there_is_help(capsys):
+    assert cli.main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("usage: mlm [-h] [--version] COMMAND ...\n")
+    assert "    fit       fit a formula to a data file, or an analysis file in a database\n" in said.err
+
+
 class TestFitFormula:
     def test_a_first_result(self, tmp_path):
         done = mlm("fit", "mathach ~ ses + (ses | school)", HSB, cwd=tmp_path)
@@ -100,6 +108,12 @@ class TestFitFormula:
 
     def test_no_formula(self, refused):
         assert "expected a formula" in refused("fit", HSB)
+
+    def test_a_formula_without_a_tilde(self, refused):
+        assert refused("fit", "mathach ses", HSB) == (
+            "mlm: The formula has no ~ between the outcome and the predictors. Got mathach ses; expected such as "
+            '"y ~ x + (x | g)".\n'
+        )
 
     def test_an_equals_sign_for_the_tilde(self, refused):
         assert "not =; use ~." in refused("fit", "mathach = ses", HSB)
@@ -300,7 +314,3 @@ def test_help_and_version(capsys):
             cli.main(arguments)
         assert leaving.value.code == 0
     assert "mlm-ops 0." in capsys.readouterr().out
-
-
-def test_no_command(refused):
-    assert "COMMAND" in refused()

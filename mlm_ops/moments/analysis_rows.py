@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError
-from mlm_ops.moments.files import is_data_file, reader
+from mlm_ops.moments.files import READERS, is_data_file, reader
 from mlm_ops.moments.source import (
     TABLE,
     Source,
     condition,
     is_path,
+    is_place,
     named_relation,
     no_such_table,
     open_source,
@@ -68,7 +69,14 @@ def _data(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> str | Pa
         if not is_data_file(data):
             raise DataError(no_such_table(f"table {data}", connection))
         return reach.place(data)
-    return reach.place(data) if is_path(data, connection) else data
+    if is_path(data, connection):
+        return reach.place(data)
+    if is_place(data):
+        raise DataError(
+            f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in "
+            f"{', '.join(sorted(READERS))}, a table name or a SELECT."
+        )
+    return data
 
 
 def _no_table(name: str) -> bool:

@@ -88,6 +88,12 @@ class Source:
         missing = [name for name in dict.fromkeys(columns) if name not in self.types]
         if not missing:
             return
+        if "n" in self.types and any(f"mean_{name}" in self.types for name in missing):
+            raise DataError(
+                f"{self.table[0].upper()}{self.table[1:]} has no rows of {', '.join(map(repr, missing))}: its columns "
+                "are those of moments, as group_moments makes them. Write form: moments in the analysis file, or give "
+                "mlm_ops.read_moments(table, group) to fit."
+            )
         many = len(missing) > 1
         hints = {name: near for name in missing if (near := nearest(name, self.types))}
         meant = ", ".join(f"{near!r} for {name!r}" if many else repr(near) for name, near in hints.items())
@@ -183,6 +189,11 @@ def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[s
             "frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with connection=."
         ) from error
     return identifier(_FRAME), "the data", private.execute
+
+
+def is_place(text: str) -> bool:
+    """Whether a text can only be meant as a file's: it has slashes, and is no SELECT."""
+    return not _SELECT.match(text) and re.fullmatch(r"[^\n()]*[/\\][^\n()]*", text) is not None
 
 
 def is_path(text: str, connection: duckdb.DuckDBPyConnection | None) -> bool:

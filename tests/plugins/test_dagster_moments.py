@@ -60,6 +60,18 @@ def test_results_are_those_of_the_rows(database: Path) -> None:
     assert {"influence", "outlier", "heteroscedasticity"} <= set(found["diagnostics"]["diagnostic"])
 
 
+def test_a_table_of_moments_that_is_taken_for_rows(database: Path) -> None:
+    analysis = parse_analysis(ROWS.replace("data: pupils", "data: pupils_moments"))
+    with duckdb.connect(database) as connection, pytest.raises(DataError) as caught:
+        fit_analysis(analysis, connection)
+    _, told = str(caught.value).splitlines()
+    assert told == (
+        "analysis schools, model slope: Table pupils_moments has no rows of 'y', 'x', 'kind': its columns are those of "
+        "moments, as group_moments makes them. Write form: moments in the analysis file, or give "
+        "mlm_ops.read_moments(table, group) to fit."
+    )
+
+
 def test_a_column_of_the_rows_that_is_called_n(database: Path) -> None:
     """The table's own n is the size of a group, not the rows' column of that name."""
     with duckdb.connect(database) as connection:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -115,19 +118,31 @@ def no_influential_unit(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResul
 def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
     """Warn of outliers, of random effects that are not normal, and of residual variances that differ."""
     rows = flagged.filter(pl.col("diagnostic") != "influence")
-    findings = "; ".join(
-        " ".join(str(row[name]) for name in ("diagnostic", "group", "unit", "term") if row[name] is not None)
-        + f" (p {_beside(row['p_value'])})"
-        for row in rows.iter_rows(named=True)
-    )
+    findings = [_finding(row) for row in rows.iter_rows(named=True)]
+    *first, last = findings or [""]
+    told = f"{', '.join(first)} and {last}" if first else last
     return dg.AssetCheckResult(
         check_name="assumptions",
         passed=rows.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Model {model}: {findings}."
+        description=f"Of model {model}, {told}."
         if findings
         else f"Random effects and residual variances of model {model} look as the model assumes.",
     )
+
+
+def _finding(row: Mapping[str, Any]) -> str:
+    """What a flagged row of the diagnostics says, as part of a sentence."""
+    of = row["diagnostic"] if row["group"] != "residual" else f"{row['diagnostic']} of residuals"
+    known = {
+        "outlier": "the random effects of {group} {unit} lie far out",
+        "normality": "the effects of {term} on {group} are not normal",
+        "normality of residuals": "the residuals are not normal",
+        "heteroscedasticity": "the residual variances differ from {group} to {group}",
+        "largest_residual of residuals": "one residual lies far out",
+        "binned_residual of residuals": "the residuals where {term} is about {at:.4g} have a mean other than zero",
+    }
+    return f"{known[of].format(**row)} (p {_beside(row['p_value'])})"
 
 
 def no_drift(found: pl.DataFrame) -> dg.AssetCheckResult:
