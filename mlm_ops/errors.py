@@ -4,12 +4,16 @@ A message says what was wrong, what was found, and what to do: ``<what> … Got 
 A singular or unconverged fit is a result with flags, never an error.
 """
 
+import logging
+
 
 class MlmError(Exception):
     """Base of all errors that a user can cause and mend."""
 
     #: Whether the log has it already: an error passes several rooms on its way out.
     logged = False
+    #: As what the log tells it.
+    level = logging.ERROR
 
 
 class FormulaError(MlmError):
@@ -31,6 +35,13 @@ class AnalysisError(MlmError):
 
 class DataError(MlmError):
     """The data cannot serve the model: a missing table or column, text where numbers are needed, no variation."""
+
+
+class NoRowsError(DataError):
+    """The table, or the part of it that is asked for, has no rows at all."""
+
+    # a day on which nothing happened is no fault; a run that it ends says so itself
+    level = logging.WARNING
 
 
 class IdentificationError(MlmError):

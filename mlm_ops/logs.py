@@ -130,7 +130,7 @@ def about(
     except MlmError as error:
         if not error.logged:
             error.logged = True
-            _log(logging.ERROR, Event.FAILED, str(error), {"error": type(error).__name__})
+            _log(error.level, Event.FAILED, str(error), {"error": type(error).__name__})
         raise
     finally:
         _ABOUT.reset(token)

@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 
 from mlm_ops.database_faults import why_it_failed
-from mlm_ops.errors import DataError
+from mlm_ops.errors import DataError, NoRowsError
 from mlm_ops.language.columns import as_factor, atoms
 from mlm_ops.language.model import Column, Factor, Function, Model, Variable, columns_of, label, walk
 from mlm_ops.moments.render import category, expression, render
@@ -218,7 +218,7 @@ def in_order(source: Source, column: str, levels: Sequence[str]) -> tuple[str, .
 def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Survey) -> None:
     """Refuse data that no model can be fitted to."""
     if survey.n_rows == 0:
-        raise DataError(f"There are no rows in {source.description}.")
+        raise NoRowsError(f"There are no rows in {source.description}.")
     for column in needs.text_columns & survey.levels.keys():
         size = len(survey.levels[column])
         if size > MOST_LEVELS and 2 * size > min(survey.n_rows, 400) and (stray := source.stray_cells(column)):

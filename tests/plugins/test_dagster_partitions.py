@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import dagster as dg
@@ -17,7 +18,7 @@ from mlm_ops.store import read_latest
 
 WAVES = "{analysis: waves, data: main.pupils, levels: school, models: {slope: y ~ x + (1 | school)}}"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-KEYS = dg.StaticPartitionsDefinition(["0", "1", "9"])
+KEYS = dg.StaticPartitionsDefinition(["0", "1", "9", "10"])
 
 
 @pytest.fixture
@@ -43,6 +44,9 @@ def run(
 def test_a_partition_is_fitted_as_its_rows_alone_and_a_bad_one_leaves_the_others(
     rows: pl.DataFrame, warehouse: Warehouse
 ) -> None:
+    with warehouse.connection() as connection:
+        # one school, which no multilevel model is of
+        connection.execute("insert into main.pupils select * replace (9 as wave) from main.pupils where school = 1")
     with dg.DagsterInstance.ephemeral() as instance:
         assert not run(parse_analysis(WAVES), warehouse, instance, "0", "9", fit_by="wave").success
         made = instance.get_materialized_partitions(dg.AssetKey(["waves", "results"]))
@@ -54,6 +58,37 @@ def test_a_partition_is_fitted_as_its_rows_alone_and_a_bad_one_leaves_the_others
         here = found.filter(pl.col("analysis") == f"waves[{wave}]")["estimate"]
         # the same search from the same sums
         assert here.to_list() == pytest.approx(alone.to_list(), rel=1e-9)
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_partition_without_rows_fails_nothing_and_is_told(warehouse: Warehouse) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(parse_analysis(WAVES), warehouse, instance, "0", "9", fit_by="wave")
+        assert result.success
+        # as of a day on which nothing happened: a backfill need not be tried again
+        assert instance.get_materialized_partitions(dg.AssetKey(["waves", "results"])) == {"0", "1", "9"}
+        logged = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+    assert logged == ["1 partition of waves has no rows, and nothing to fit: 9."]
+    metadata = result.asset_materializations_for_node("waves__results")[0].metadata
+    assert metadata["summary"].value == "2 of 3 partitions published; without rows: 9"
+    assert [metadata[name].value for name in ("partitions", "published_partitions", "empty_partitions")] == [3, 2, 1]
+    converged = next(check for check in result.get_asset_check_evaluations() if check.check_name == "converged")
+    assert converged.description == "2 of 2 partitions are converged; 0 are not."
+    with warehouse.connection() as connection:
+        assert set(read_latest(connection, "runs")["analysis"]) == {"waves[0]", "waves[1]"}
+
+
+@pytest.mark.usefixtures("rows")
+def test_partitions_none_of_which_has_rows_fail(warehouse: Warehouse) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(parse_analysis(WAVES), warehouse, instance, "9", "10", fit_by="wave")
+        assert instance.get_materialized_partitions(dg.AssetKey(["waves", "results"])) == set()
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_failure_data.error is not None
+    assert (
+        "No partition of waves that was asked for has rows: 9, 10. Their keys are to be values of the column 'wave' of "
+        "main.pupils: compare the two, or load the table first.\n"
+    ) in failure.step_failure_data.error.to_string()
 
 
 def test_moments_by_partition_serve_models_of_all_rows(rows: pl.DataFrame, warehouse: Warehouse) -> None:

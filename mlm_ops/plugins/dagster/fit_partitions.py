@@ -11,7 +11,7 @@ import polars as pl
 
 from mlm_ops.analyze import AnalysisResult, fit_analysis, fit_collected
 from mlm_ops.database import Connection
-from mlm_ops.errors import MlmError
+from mlm_ops.errors import MlmError, NoRowsError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.analysis_rows import open_rows
@@ -34,6 +34,8 @@ class Done:
     ----------
     written
         In the store.
+    empty
+        Without any row, as a day on which nothing happened.
     failed
         Why a partition could not be fitted.
     unconverged, singular
@@ -41,6 +43,7 @@ class Done:
     """
 
     written: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     unconverged: list[str] = field(default_factory=list)
     singular: list[str] = field(default_factory=list)
@@ -91,6 +94,9 @@ def fit_partitions(
                 # thousands of events would take longer to write down than the fits take
                 with about(level=logging.DEBUG):
                     fitted = _fit(one, moments, connection)
+            except NoRowsError:
+                done.empty.append(key)
+                continue
             except MlmError as error:
                 done.failed[key] = str(error)
                 continue

@@ -5,7 +5,7 @@ import time
 
 import dagster as dg
 
-from mlm_ops.errors import AnalysisError, DataError
+from mlm_ops.errors import AnalysisError, DataError, NoRowsError
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.logs import about
 from mlm_ops.moments.analysis_rows import open_rows
@@ -100,15 +100,20 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
             )
             if done.written:
                 publish(connection, warehouse.results)
+        if len(done.empty) == len(windows):
+            raise NoRowsError(_nothing(plan.analysis, column, done.empty))
+        if done.empty:
+            context.log.warning(_empty(plan.analysis, done.empty))
+        fitted = len(windows) - len(done.empty)
         checks = plan.judged(
             [
-                _over_all("converged", done.unconverged, len(windows), dg.AssetCheckSeverity.ERROR),
-                _over_all("not_singular", done.singular, len(windows), dg.AssetCheckSeverity.WARN),
+                _over_all("converged", done.unconverged, fitted, dg.AssetCheckSeverity.ERROR),
+                _over_all("not_singular", done.singular, fitted, dg.AssetCheckSeverity.WARN),
             ]
         )
-        if len(done.written) < len(windows):
+        if len(done.written) < fitted:
             # the step fails, and Dagster would take none of its partitions for made, or all of them
-            for name in done.written:
+            for name in (*done.written, *done.empty):
                 context.log_event(dg.AssetMaterialization(key, partition=name))
             for found in checks:
                 context.log_event(_evaluation(key, found, found.check_name in blocking))
@@ -116,8 +121,17 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         return Result(
             metadata={
                 "published": dg.MetadataValue.path(warehouse.results),
-                "summary": dg.MetadataValue.text(f"{len(done.written):,} of {len(windows):,} partitions published"),
-                **numbers({"partitions": len(windows), "published_partitions": len(done.written)}),
+                "summary": dg.MetadataValue.text(
+                    f"{len(done.written):,} of {len(windows):,} partitions published"
+                    + (f"; without rows: {_some(done.empty)}" if done.empty else "")
+                ),
+                **numbers(
+                    {
+                        "partitions": len(windows),
+                        "published_partitions": len(done.written),
+                        "empty_partitions": len(done.empty),
+                    }
+                ),
             },
             check_results=checks,
         )
@@ -151,13 +165,27 @@ def _evaluation(key: dg.AssetKey, found: dg.AssetCheckResult, blocking: bool) ->
     )
 
 
+def _empty(analysis: Analysis, empty: list[str]) -> str:
+    has = "has" if len(empty) == 1 else "have"
+    return f"{_partitions(len(empty))} of {analysis.analysis} {has} no rows, and nothing to fit: {_some(empty)}."
+
+
+def _nothing(analysis: Analysis, column: str, empty: list[str]) -> str:
+    """Of a key that was mistyped, or a table that was not loaded."""
+    return (
+        f"No partition of {analysis.analysis} that was asked for has rows: {_some(empty)}. Their keys are to be values "
+        f"of the column {column!r} of {analysis.data}: compare the two, or load the table first."
+    )
+
+
 def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
     told = []
     if done.failed:
         told.append(
             f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {_some(list(done.failed))}."
         )
-    if withheld := [name for name in asked if name not in done.failed and name not in done.written]:
+    known = {*done.failed, *done.written, *done.empty}
+    if withheld := [name for name in asked if name not in known]:
         why = [
             f"{check}: {_some(found)}"
             for check, names in (("converged", done.unconverged), ("not_singular", done.singular))
