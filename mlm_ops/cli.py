@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import re
 import shlex
 import signal
 import sys
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from mlm_ops.command_line import command, short_path
+from mlm_ops.command_line import command, program, short_path
 from mlm_ops.errors import MlmError, StoreError
 from mlm_ops.logs import logging_to, run_failed, whole_run
 from mlm_ops.visible import visible
@@ -131,7 +132,9 @@ def show(options: argparse.Namespace) -> int:
 
     path = options.database or find_project(Path.cwd()).results
     if not path.exists() and options.database is None:
-        raise StoreError(f"There are no results yet: {short_path(path)} does not exist. Make them with: mlm run")
+        raise StoreError(
+            f"There are no results yet: {short_path(path)} does not exist. Make them with: {command('run')}"
+        )
 
     from mlm_ops.database import using
     from mlm_ops.display import OVERVIEW
@@ -169,7 +172,8 @@ def init(options: argparse.Namespace) -> int:
     )
     guessed = f"Guessed: {made.outcome} is the outcome, in groups of {', '.join(made.levels)}."
     print(f"{visible(guessed)} Written to {options.folder}.")
-    print(f"Now: cd {shlex.quote(str(options.folder))} && {'dbt build' if options.dbt else 'mlm run'}")
+    building = "dbt build" if options.dbt else f"{program(options.folder)} run"
+    print(f"Now: cd {shlex.quote(str(options.folder))} && {building}")
     return 0
 
 
@@ -202,7 +206,8 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the usage above it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+        here = self.prog.replace("mlm", program(), 1)
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {here} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -234,6 +239,9 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument(
         "--allow-files", action="store_true", help="let the analysis file read files outside its project, in any SQL"
     )
+    fitting.add_argument(
+        "--wait", type=_seconds, default=30.0, metavar="S", help="seconds to wait for a busy database (default: 30)"
+    )
     _add_log(fitting)
     fitting.set_defaults(command=fit)
     showing = commands.add_parser("show", help="print the latest results")
@@ -254,6 +262,12 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument("--port", type=int, default=3000, metavar="N", help="default: 3000")
     serving.set_defaults(command=ui)
     return parser
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"\d{1,6}(\.\d*)?", text):
+        raise argparse.ArgumentTypeError(f"got {text}; expected seconds, such as 30")
+    return float(text)
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:

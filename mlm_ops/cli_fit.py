@@ -29,7 +29,7 @@ def fit_formula(options: Namespace) -> int:
     if options.allow_files:
         raise MlmError("--allow-files is for analysis files; the data file of a formula is named on the command line.")
     if options.data is None:
-        raise MlmError(f"A formula is fitted to one data file: mlm fit {shlex.quote(options.what)} data.csv")
+        raise MlmError(f"A formula is fitted to one data file: {command('fit', shlex.quote(options.what))} data.csv")
     from mlm_ops.fitting import fit
     from mlm_ops.moments.files import is_database
 
@@ -44,7 +44,7 @@ def fit_formula(options: Namespace) -> int:
     if is_database(path):
         from mlm_ops.store import open_database
 
-        connection, table = open_database(path, options.table)
+        connection, table = open_database(path, options.table, wait=options.wait)
         with connection:
             show(fitting(table, connection=connection))
         return 0
@@ -57,7 +57,10 @@ def fit_formula(options: Namespace) -> int:
 def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], None]) -> int:
     """Fit an analysis file in a database, write schema ``mlm`` there and print the tables."""
     if options.database is None:
-        raise MlmError(f"An analysis file is fitted in a database: mlm fit {options.what} --database FILE.duckdb")
+        raise MlmError(
+            "An analysis file is fitted in a database: "
+            f"{command('fit', shlex.quote(options.what), database='FILE.duckdb')}"
+        )
     told = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
     if told:
         raise MlmError(
@@ -80,7 +83,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.provenance import run_facts
     from mlm_ops.store import Run, check_store, write_runs
 
-    with using(options.database, on_wait=tell) as connection:
+    with using(options.database, wait=options.wait, on_wait=tell) as connection:
         check_store(connection)
         check_view_names(connection, analysis)
         started = datetime.now(UTC)

@@ -133,7 +133,7 @@ def _make_folder(path: Path) -> None:
         ) from error
 
 
-def open_database(path: Path | str, table: str | None = None) -> tuple[Connection, str]:
+def open_database(path: Path | str, table: str | None = None, *, wait: float = 30.0) -> tuple[Connection, str]:
     """Open a DuckDB file for fitting, read-only.
 
     Parameters
@@ -142,6 +142,8 @@ def open_database(path: Path | str, table: str | None = None) -> tuple[Connectio
         The file.
     table
         May be left out when there is just one.
+    wait
+        Seconds to go on trying while the file is locked.
 
     Returns
     -------
@@ -154,7 +156,7 @@ def open_database(path: Path | str, table: str | None = None) -> tuple[Connectio
         The file cannot be opened, or the table has to be named.
     """
     path = Path(path)
-    connection = connect(path, read_only=True)
+    connection = connect(path, read_only=True, wait=wait)
     return connection, table or _only_table(connection, path)
 
 

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 from mlm_ops import cli, database
+from tests.test_store import holder
 
 ROOT = Path(__file__).parents[1]
 HSB = ROOT / "pipelines" / "data" / "hsb.csv"
@@ -81,6 +82,22 @@ def test_without_a_command_there_is_help(capsys):
     assert said.out == ""
     assert said.err.startswith("usage: mlm [-h] [--version] COMMAND ...\n")
     assert "    fit       fit a formula to a data file, or an analysis file in a database\n" in said.err
+
+
+def test_how_long_a_fit_waits_for_a_busy_database_is_an_option(refused, tmp_path):
+    path, file = tmp_path / "busy.duckdb", tmp_path / "small.yaml"
+    file.write_text(ANALYSIS)
+    with holder(path) as process:
+        for words in (["small.yaml", "--database", "busy.duckdb"], ["y ~ x", "busy.duckdb", "--table", "t"]):
+            said = refused("fit", *words, "--wait", "0.5", lines=1 + ("--database" in words))
+            name = Path(sys.executable).resolve().name
+            assert said.endswith(
+                f"mlm: The database busy.duckdb is open in another process (PID {process.pid}, {name}); waited 0 s for "
+                "it. Close it there, or try again when that process has ended.\n"
+            )
+    assert refused("fit", "y ~ x", "f.csv", "--wait", "-1") == (
+        "mlm fit: argument --wait: got -1; expected seconds, such as 30; see mlm fit --help\n"
+    )
 
 
 class TestFitFormula:
