@@ -1,0 +1,133 @@
+"""Every example of docs/dagster.md, done as it says: commands, YAML, Python and SQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+import yaml
+from dagster.components.component_scaffolding import scaffold_object
+
+from mlm_ops.language.analysis import read_analysis
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
+
+pytestmark = pytest.mark.hosts
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "dagster.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = re.findall(r"(?:^    .*\n)+", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL), re.MULTILINE)
+Load = Callable[[], dg.Definitions]
+
+
+def blocks(kind: str) -> list[str]:
+    return [text for found, text in BLOCKS if found == kind]
+
+
+def shell(commands: str, folder: Path) -> str:
+    """What the commands print; a shell in which `mlm` is that of this environment."""
+    environment = os.environ | {"HOME": str(folder), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment.pop("DAGSTER_HOME", None)
+    done = subprocess.run(
+        ["bash", "-euc", commands], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_no_example_is_left_out() -> None:
+    assert [kind for kind, _ in BLOCKS] == ["sql", "yaml", "python", "yaml", "sql", "python"]
+    assert [len(text.splitlines()) for text in COMMANDS] == [4, 2]
+
+
+def test_a_new_project_around_a_file(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pipelines" / "data" / "hsb.csv", tmp_path / "students.csv")
+    install, commands = COMMANDS[0].split("\n", 1)
+    assert install.split("#")[0].strip() == "pip install ./mlm-ops"
+    printed = shell(commands, tmp_path)
+    assert (tmp_path / "exams" / "warehouse" / "results.duckdb").exists()
+    # lme4's 12.63697; the coefficient of size asks for so many decimals
+    assert re.search(r"^ empty +\(Intercept\) +gamma_00 +12\.63697\d* ", printed, re.MULTILINE)
+
+
+def test_a_project_that_is_there(project: Path, load: Load) -> None:
+    """`dg` is no dependency of ours: what its commands call is called with their words."""
+    (project / "data").mkdir()
+    with duckdb.connect(str(project / "data" / "shop.duckdb")) as connection:
+        connection.execute(f"create table students as from '{ROOT / 'pipelines' / 'data' / 'hsb.csv'}'")
+    scaffolding, launching = (shlex.split(line) for line in COMMANDS[1].splitlines())
+    assert scaffolding[:3] == ["dg", "scaffold", "defs"]
+    kind, name, *options = scaffolding[3:]
+    params = {option.removeprefix("--"): value for option, value in zip(options[::2], options[1::2], strict=True)}
+    scaffold_object(project / "src" / "shop" / "defs" / name, kind, json.dumps(params), "yaml", project)
+    assert launching[:3] == ["dg", "launch", "--assets"]
+    job = dg.define_asset_job("launched", selection=launching[3])
+    whole = dg.Definitions.merge(load(), dg.Definitions(jobs=[job]))
+    assert whole.resolve_job_def("launched").execute_in_process().success
+    with duckdb.connect(str(project / "data" / "results.duckdb"), read_only=True) as results:
+        rows = results.execute(blocks("sql")[0]).fetchall()
+    assert ("empty", "(Intercept)") in [row[:2] for row in rows]
+
+
+def test_the_component_and_the_same_in_python(project: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, _ = blocks("yaml")
+    place = project / "src" / "shop" / "defs" / "hsb"
+    assert yaml.safe_load(written) == yaml.safe_load((place / "defs.yaml").read_text())
+    (place / "defs.yaml").write_text(written)
+    graph = load().resolve_asset_graph()
+    monkeypatch.chdir(place)
+    names = {"build_analysis_assets": build_analysis_assets, "read_analysis": read_analysis}
+    made: dg.Definitions = eval(blocks("python")[0], names)
+    warehouse = dg.Definitions(resources={"warehouse": Warehouse(directory=str(project / "data"))})
+    own = dg.Definitions.merge(made, warehouse).resolve_asset_graph()
+    assert own.materializable_asset_keys
+    for key in own.materializable_asset_keys:
+        assert graph.get(key).parent_keys == own.get(key).parent_keys
+        assert graph.get(key).group_name == own.get(key).group_name == "survey"
+
+
+def test_partitions_in_yaml_and_their_results(project: Path, load: Load) -> None:
+    _, partitions = blocks("yaml")
+    place = project / "src" / "shop" / "defs" / "each_day" / "defs.yaml"
+    told = place.read_text()
+    old = re.search(r"  partitions_def:\n(?:    .*\n)+", told)
+    assert old is not None
+    place.write_text(told.replace(old[0], partitions))
+    defs = load()
+    each_day = defs.resolve_asset_graph().get(dg.AssetKey(["each_day", "results"])).partitions_def
+    assert each_day == dg.DailyPartitionsDefinition("2026-01-05", timezone="Europe/Berlin")
+    waves = dg.AssetSelection.assets(["waves", "results"])
+    jobs = [dg.define_asset_job("tables", selection=waves.upstream() - waves), dg.define_asset_job("fits", waves)]
+    whole = dg.Definitions.merge(defs, dg.Definitions(jobs=jobs))
+    both = {"dagster/asset_partition_range_start": "2020", "dagster/asset_partition_range_end": "2021"}
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert whole.resolve_job_def("tables").execute_in_process(instance=instance).success
+        assert whole.resolve_job_def("fits").execute_in_process(instance=instance, tags=both).success
+    with duckdb.connect(str(project / "data" / "results.duckdb"), read_only=True) as results:
+        rows = results.execute(blocks("sql")[1]).fetchall()
+    assert sorted({row[:2] for row in rows}) == [
+        (f"waves[{wave}]", term) for wave in (2020, 2021) for term in ("(Intercept)", "x")
+    ]
+
+
+def test_conditions_and_freshness(project: Path, load: Load) -> None:
+    body = blocks("python")[1]
+    names: dict[str, object] = {"dg": dg}
+    exec("def condition():\n" + "".join(f"    {line}\n" for line in body.splitlines()), names)
+    condition = names["condition"]
+    assert callable(condition)
+    graph = load().resolve_asset_graph()
+    moments = graph.get(dg.AssetKey(["days", "moments"]))
+    assert moments.automation_condition == condition()
+    (template,) = re.findall(r'`("\{\{.*?\}\}")`', PAGE)
+    assert f"freshness_policy: {template}" in (project / "src/shop/defs/days/defs.yaml").read_text()
+    assert moments.freshness_policy_or_from_metadata is not None
