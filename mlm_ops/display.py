@@ -170,7 +170,7 @@ def cells(name: str, values: Sequence[Any]) -> list[str]:
     """Write the values of one column the way a paper's table has them, with as many decimals each.
 
     >>> cells("p_value", [0.00004, 0.5]), cells("df", [158.7]), cells("estimate", [12.636972, 2.1912])
-    (['<0.001', '0.500'], ['158.7'], ['12.637', '2.191'])
+    (['<0.001', '0.500'], ['158.7'], ['12.64', '2.19'])
     """
     write = _FORMATS.get(name) or column([value for value in values if isinstance(value, float)])
     return [_cell(name, value, write) for value in values]

@@ -161,7 +161,7 @@ def _alike(frame: pl.DataFrame, models: Sequence[str]) -> Callable[[float], str]
     """How all numbers of a section are written: two digits of the smallest standard error tell how many decimals."""
     own = frame.filter(pl.col("model").is_in(list(models)))
     errors = own["std_error"].drop_nulls()
-    return numbers(own["estimate"].drop_nulls(), digits=3) if errors.is_empty() else numbers(errors, digits=2)
+    return numbers(own["estimate"].drop_nulls()) if errors.is_empty() else numbers(errors, largest=1, smallest=2)
 
 
 def _component(group: str, term: str | None, other: str | None) -> str:

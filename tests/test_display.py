@@ -100,10 +100,10 @@ def test_a_column_has_as_many_decimals_throughout() -> None:
     )
     lines = [line.split() for line in shown(frame, 80).splitlines()]
     assert lines[4:8] == [
-        ["(Intercept)", "12.6370", "10.5000"],
-        ["ses", "-0.2346", "0.2500"],
-        ["nothing", "0.0000", "0.5000"],
-        ["income", "1.235e-05", "2.0000"],
+        ["(Intercept)", "12.637", "10.500"],
+        ["ses", "-0.235", "0.250"],
+        ["nothing", "0.000", "0.500"],
+        ["income", "1.235e-05", "2.000"],
     ]
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 
 #: Magnitudes that are written without an exponent.
 _LEAST, _MOST = 1e-4, 1e7
-#: Digits of the largest number of a column, and of the smallest where the two ask for different decimals.
-_LARGEST, _SMALLEST = 7, 2
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -20,17 +18,15 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:#.{max(digits, len(str(int(abs(value)))))}g}".rstrip(".")
 
 
-def decimals(values: Iterable[float | None], digits: int = 4) -> int:
-    """How many decimals a column of numbers has, so that its smallest shows so many significant digits.
+def decimals(values: Iterable[float | None], *, largest: int = 4, smallest: int = 3) -> int:
+    """How many decimals a column of numbers has, so that its largest and its smallest show so many significant digits.
 
-    Fewer where the largest would then have more than seven, and never so few that the smallest shows less than two.
-
-    >>> decimals([12.636972, 2.191]), decimals([1000.5, 0.0123]), decimals([])
-    (3, 3, 3)
+    >>> decimals([12.636972, 2.191]), decimals([12.636972, 0.0123]), decimals([])
+    (2, 4, 3)
     """
     sizes = [abs(v) for v in values if v is not None and _LEAST <= abs(v) < _MOST] or [1.0]
     least, most = (math.floor(math.log10(size)) for size in (min(sizes), max(sizes)))
-    return max(0, min(digits - 1 - least, _LARGEST - 1 - most), _SMALLEST - 1 - least)
+    return max(0, largest - 1 - most, smallest - 1 - least)
 
 
 def fixed(value: float, places: int) -> str:
@@ -43,13 +39,13 @@ def fixed(value: float, places: int) -> str:
     return text.removeprefix("-") if not text.strip("-0.") else text
 
 
-def column(values: Iterable[float | None], digits: int = 4) -> Callable[[float], str]:
-    """How the numbers of a column are written: with the same decimals, but for the smallest and largest of all.
+def column(values: Iterable[float | None], *, largest: int = 4, smallest: int = 3) -> Callable[[float], str]:
+    """How the numbers of a column are written: with `decimals`, but for those that take an exponent.
 
     >>> [column([12.636972, 2.191])(x) for x in (12.636972, 0.0, 0.00001234)]
-    ['12.637', '0.000', '1.234e-05']
+    ['12.64', '0.00', '1.234e-05']
     """
-    places = decimals(values, digits)
+    places = decimals(values, largest=largest, smallest=smallest)
 
     def write(value: float) -> str:
         plain = value == 0 or _LEAST <= abs(value) < _MOST
