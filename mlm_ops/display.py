@@ -222,7 +222,8 @@ def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
     table = Table(
         title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    rows = [list(row) for row in zip(*(cells(c, frame[c].to_list()) for c in filled), strict=True)]
+    columns = [cells(c, frame[c].to_list()) for c in filled]
+    rows = [[texts[i] for texts in columns] for i in range(frame.height)]
     if headings:
         rows = [[f"  {row[0]}", *row[1:]] for row in rows]
     for heading, texts in zip(filled, zip(*rows, strict=True), strict=True):

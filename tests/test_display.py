@@ -110,3 +110,8 @@ def test_a_column_has_as_many_decimals_throughout() -> None:
 def test_what_is_zero_to_the_digits_shown_is_zero() -> None:
     fit = {"model": ["m"], "chi_square": [-1e-9], "rmsea": [0.0], "srmr_within": [5.7e-14], "srmr_between": [0.01234]}
     assert shown(pl.DataFrame(fit), 80, "sem_fit").splitlines()[4].split() == ["0.000", "0.000", "0.000", "0.012"]
+
+
+def test_a_table_without_values_is_printed() -> None:
+    frame = pl.DataFrame({"model": ["m"], "cfi": pl.Series([None], dtype=pl.Float64)})
+    assert shown(frame, 80, "sem_fit") == "\n"

@@ -133,16 +133,14 @@ def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
 
 def _finding(row: Mapping[str, Any]) -> str:
     """What a flagged row of the diagnostics says, as part of a sentence."""
-    of = row["diagnostic"] if row["group"] != "residual" else f"{row['diagnostic']} of residuals"
     known = {
         "outlier": "the random effects of {group} {unit} lie far out",
-        "normality": "the effects of {term} on {group} are not normal",
-        "normality of residuals": "the residuals are not normal",
+        "normality": "the effects {term} of {group} are not normal" if row["term"] else "the residuals are not normal",
         "heteroscedasticity": "the residual variances differ from {group} to {group}",
-        "largest_residual of residuals": "one residual lies far out",
-        "binned_residual of residuals": "the residuals where {term} is about {at:.4g} have a mean other than zero",
+        "largest_residual": "one residual lies far out",
+        "binned_residual": "the residuals where {term} is about {at:.4g} have a mean other than zero",
     }
-    return f"{known[of].format(**row)} (p {_beside(row['p_value'])})"
+    return f"{known[row['diagnostic']].format(**row)} (p {_beside(row['p_value'])})"
 
 
 def no_drift(found: pl.DataFrame) -> dg.AssetCheckResult:

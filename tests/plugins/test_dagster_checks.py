@@ -1,0 +1,28 @@
+"""The sentences of the checks."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mlm_ops.diagnose import Finding
+from mlm_ops.plugins.dagster.checks import assumptions
+
+
+def test_every_finding_is_part_of_one_sentence() -> None:
+    found = [
+        Finding("influence", "school", "7", "x", flagged=True),
+        Finding("outlier", "school", "{7}", p_value=0.004, flagged=True),
+        Finding("normality", "school", term="(Intercept)", p_value=0.002, flagged=True),
+        Finding("heteroscedasticity", "residual", p_value=0.00001, flagged=True),
+        Finding("normality", "residual", p_value=0.00001, flagged=True),
+        Finding("largest_residual", "residual", p_value=0.003, flagged=True),
+        Finding("binned_residual", "residual", term="ses", at=-1.23456, p_value=0.001, flagged=True),
+    ]
+    result = assumptions("m", pl.DataFrame([vars(one) for one in found]))
+    assert not result.passed
+    assert result.description == (
+        "Of model m, the random effects of school {7} lie far out (p = 0.004), the effects (Intercept) of school are "
+        "not normal (p = 0.002), the residual variances differ from residual to residual (p <0.001), the residuals are "
+        "not normal (p <0.001), one residual lies far out (p = 0.003) and the residuals where ses is about -1.235 have "
+        "a mean other than zero (p = 0.001)."
+    )
