@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from mlm_ops import cli, database
+from mlm_ops import cli
 from tests.test_store import holder
 
 ROOT = Path(__file__).parents[1]
@@ -206,15 +205,14 @@ class TestFitAnalysis:
         (tmp_path / "bad.yaml").write_text(ANALYSIS.replace(*change))
         assert sentence in refused("fit", "bad.yaml", "--database", "d.duckdb")
 
-    def test_a_database_that_another_process_holds(self, refused, fitted, tmp_path, monkeypatch):
+    def test_a_database_that_another_process_holds(self, refused, fitted, tmp_path):
         shutil.copy(fitted, tmp_path / "d.duckdb")
         (tmp_path / "small.yaml").write_text(ANALYSIS)
-        monkeypatch.setattr("mlm_ops.database.using", functools.partial(database.using, wait=0.1))
         hold = "import duckdb; connection = duckdb.connect('d.duckdb'); print(flush=True); input()"
         pipe = subprocess.PIPE
         with subprocess.Popen([sys.executable, "-c", hold], cwd=tmp_path, stdin=pipe, stdout=pipe) as process:
             process.stdout.readline()
-            said = refused("fit", "small.yaml", "--database", "d.duckdb", lines=2)
+            said = refused("fit", "small.yaml", "--database", "d.duckdb", "--wait", "0.1", lines=2)
             process.stdin.close()
         assert f"PID {process.pid}" in said
         assert "waiting up to" in said
