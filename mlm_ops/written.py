@@ -41,7 +41,10 @@ def facts_of(fitted: Fit) -> Facts:
         meaning=meaning,
         reml=fitted.estimator == "reml",
         levels=schema.levels,
-        text_columns=schema.text_columns,
+        # of a grouping factor too, whose unit 01 is not unit 1
+        text_columns=schema.text_columns.union(
+            key for key, labels in zip(schema.keys, fitted.moments.labels, strict=True) if labels.dtype.kind in "OUT"
+        ),
         complete=(),
         part=(split.part, split.group) if split is not None else None,
         file=str(fitted.file) if fitted.file is not None else None,

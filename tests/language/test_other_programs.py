@@ -1,8 +1,8 @@
 """The same model as R code and as Mplus input.
 
 The R code is parsed back: its formula, with the derived columns put back for their names, is the model's. That it runs
-and gives lme4's numbers was seen in R 4.2 with lme4 1.1-31, before it had the line that reads the data; that this line
-and the Mplus input run has not been seen.
+and gives lme4's numbers was seen in R 4.2 with lme4 1.1-31, from CSV files, also with odd names and missing values;
+that the line for Parquet and the Mplus input run has not been seen.
 """
 
 from __future__ import annotations
@@ -82,6 +82,14 @@ def test_the_script_reads_the_file(suffix: str, reading: str, tmp_path: Path) ->
     head, first, rest = code.split("\n", 2)
     assert (head, first) == ("# mathach ~ ses + sector + (1 | school)", "library(lme4)")
     assert rest.startswith("data <- " + reading.format(f'"{path}"', '"sector" = "character"') + "\ndata <- data[")
+
+
+def test_labels_of_text_stay_text(tmp_path: Path) -> None:
+    """R would read 01 and 1 as one unit."""
+    rows = pl.read_csv(HSB).with_columns(school="s" + pl.col("school").cast(pl.String))
+    rows.write_csv(tmp_path / "a.csv")
+    code = mlm.fit("mathach ~ ses + (1 | school)", tmp_path / "a.csv").to_lme4()
+    assert 'colClasses = c("school" = "character")' in code
 
 
 def test_rows_without_a_file_have_a_place_in_the_script() -> None:
