@@ -104,7 +104,7 @@ def _patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | Non
             reason = str(busy)
             left = deadline - time.monotonic()
             if left <= 0:
-                raise StoreError(f"{busy}; waited {wait:.0f} s for it. {remedy}") from busy
+                raise StoreError(f"{busy}; waited {wait:g} s for it. {remedy}") from busy
             if on_wait is not None and not told:
                 on_wait(f"{busy}; waiting up to {wait:.0f} s for it.")
                 told = True
