@@ -91,8 +91,8 @@ def test_how_long_a_fit_waits_for_a_busy_database_is_an_option(refused, tmp_path
             said = refused("fit", *words, "--wait", "0.5", lines=1 + ("--database" in words))
             name = Path(sys.executable).resolve().name
             assert said.endswith(
-                f"mlm: The database busy.duckdb is open in another process (PID {process.pid}, {name}); waited 0.5 s for "
-                "it. Close it there, or try again when that process has ended.\n"
+                f"mlm: The database busy.duckdb is open in another process (PID {process.pid}, {name}); waited 0.5 s "
+                "for it. Close it there, or try again when that process has ended.\n"
             )
     assert refused("fit", "y ~ x", "f.csv", "--wait", "-1") == (
         "mlm fit: argument --wait: got -1; expected seconds, such as 30; see mlm fit --help\n"
