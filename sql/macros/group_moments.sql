@@ -1,6 +1,6 @@
 {# One row a group: the columns of `group`; its rows n; mean_x of each column x; center_x, its grand mean to 36 bits,
-   which the sums were taken around; scatter_y_x, the sum of products of deviations from the group's means, for each column y and each x
-   up to it (scatter_x_x: the sum of squares). Of rows that have a value in all columns, and in those of `complete`.
+   which the sums were taken around; scatter_y_x, the sum of products of deviations from the group's means, for each
+   column y and each x up to it (scatter_x_x: the sum of squares). Of rows that have a value in all columns, and in those of `complete`.
    products: lists of columns, `['x', 'y']` giving mean_x_by_y and scatters of the product of x and y, each around its
    grand mean. constants: columns, numbers or text, with one value in all rows of a group, which value_c carries; it is
    null where they have several. Two passes in one statement: the grand means, then the sums. #}
