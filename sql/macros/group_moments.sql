@@ -1,6 +1,6 @@
-{# One row a group: the columns of `group`; its rows n; mean_x of each column x; center_x, its grand mean to 36 bits,
-   which the sums were taken around; scatter_y_x, the sum of products of deviations from the group's means, for each
-   column y and each x up to it (scatter_x_x: the sum of squares). Of rows that have a value in all columns, and in those of `complete`.
+{# One row a group: the columns of `group`; its rows n; mean_x of each column x; center_x, its grand mean, which the sums
+   were taken around; scatter_y_x, the sum of products of deviations from the group's means, for each column y and each x
+   up to it (scatter_x_x: the sum of squares). Of rows that have a value in all columns, and in those of `complete`.
    products: lists of columns, `['x', 'y']` giving mean_x_by_y and scatters of the product of x and y, each around its
    grand mean. constants: columns, numbers or text, with one value in all rows of a group, which value_c carries; it is
    null where they have several. Two passes in one statement: the grand means, then the sums. #}
@@ -48,7 +48,7 @@ with mlm_rows as (
 mlm_grand as (
   select
     {%- for column in columns %}
-    {{ mlm.steady('avg(v_' ~ loop.index0 ~ ')') }} as center_{{ loop.index0 }}{{ ',' if not loop.last }}
+    avg(v_{{ loop.index0 }}) as center_{{ loop.index0 }}{{ ',' if not loop.last }}
     {%- endfor %}
   from mlm_rows
 ),
