@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 SEED = 0
 
 
-def run_facts(analysis: Analysis, moments: Moments) -> dict[str, Any]:
-    """What the store records of a run beside its times.
+def run_facts(analysis: Analysis, moments: Moments | None) -> dict[str, Any]:
+    """What the store records of a run beside its times; without moments, of one that found no rows.
 
     The analysis is written as JSON with the keys that the file has, so that comments and layout do not change its hash.
     """
@@ -33,6 +33,14 @@ def run_facts(analysis: Analysis, moments: Moments) -> dict[str, Any]:
         "versions": json.dumps(versions),
         "seed": SEED,
         "host_time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        **_sample(moments),
+    }
+
+
+def _sample(moments: Moments | None) -> dict[str, Any]:
+    if moments is None:
+        return {"n_rows": 0, "n_obs": 0, "n_dropped": "{}", "moments_checksum": ""}
+    return {
         "n_rows": moments.n_rows,
         "n_obs": moments.n_obs,
         "n_dropped": json.dumps({name: count for name, count in moments.n_dropped.items() if count}),

@@ -23,7 +23,7 @@ from mlm_ops.drift_history import write_drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
 from mlm_ops.logs import Event, tell, tell_written
-from mlm_ops.retention import forget, remove
+from mlm_ops.retention import finished_runs, forget, remove
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.staging import Staged, read_staged, stage, stage_anew
@@ -42,6 +42,7 @@ __all__ = [
     "read_staged",
     "stage",
     "stage_anew",
+    "write_empty",
     "write_run",
     "write_runs",
 ]
@@ -63,7 +64,8 @@ class Run:
     """One row of ``mlm.runs``: what was fitted, when, and from which data.
 
     ``n_dropped`` is JSON: how many rows each model left out; ``versions`` too, by package. Times carry a time zone, and
-    ``host_time`` is the clock of the machine, with its offset.
+    ``host_time`` is the clock of the machine, with its offset. ``status`` is ``finished``, or ``empty`` of a run that
+    found no rows, after which the analysis has no latest results.
     """
 
     run_id: str
@@ -139,6 +141,22 @@ def write_runs(
     seconds = (time.perf_counter() - began) / len(runs)
     for run, tables in runs:
         tell_written(run.run_id, run.analysis, [frame.height for frame in tables.values()], seconds)
+
+
+def write_empty(connection: Connection, runs: Sequence[Run], history: History | None = None) -> None:
+    """Write runs that found no rows, of analyses that have results, which are from then on not the latest.
+
+    Of an analysis without results nothing is written: its name may be a partition's that never was.
+
+    Raises
+    ------
+    StoreError
+        As `write_runs`.
+    """
+    if not runs or not check_store(connection):
+        return
+    known = finished_runs(connection, RESULTS, [run.analysis for run in runs])
+    write_runs(connection, [(run, {}) for run in runs if known[run.analysis]], history)
 
 
 def _present(connection: Connection, runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -267,7 +285,8 @@ def _create_results(connection: Connection) -> None:
     for name, columns in RESULT_TABLES.items():
         create_table(connection, RESULTS, name, columns)
     connection.execute(
-        f"create or replace view {RESULTS}.latest_runs as select * from {RESULTS}.runs where status = 'finished'"
+        f"create or replace view {RESULTS}.latest_runs as select * from {RESULTS}.runs"
+        " where status in ('finished', 'empty')"
         " qualify row_number() over (partition by analysis order by finished_at desc, run_id desc) = 1"
     )
     for name in TABLES:

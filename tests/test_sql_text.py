@@ -86,6 +86,8 @@ REASONS = {
     },
     "mlm_ops/newproject/dbt_files.py": {"place": "a path in YAML, its quotes doubled"},
     "mlm_ops/newproject/guess.py": {
+        "means": "aggregates of quoted names",
+        "same": "aggregates of aliases of ours",
         "tests": "aggregates of quoted names",
         "known": "a relation and a quoted name",
         "straight": "aggregates of quoted names",

@@ -18,7 +18,11 @@ def formulas(guess: Guess) -> dict[str, str]:
     """The first models by name: none but groups, then predictors within and between groups."""
     y, random = term(guess.outcome), " + ".join(f"(1 | {term(level)})" for level in guess.levels)
     lowest = guess.levels[0]
-    within = [f"within({term(x)}, {term(lowest)}) + between({term(x)}, {term(lowest)})" for x in guess.varying]
+    within = []
+    for x in guess.varying:
+        within.append(f"within({term(x)}, {term(lowest)})")
+        if x not in guess.balanced:
+            within.append(f"between({term(x)}, {term(lowest)})")
     others = [term(x) for x in (*guess.constant, *guess.factors)]
     made = {"empty": f"{y} ~ 1 + {random}"}
     if within or others:

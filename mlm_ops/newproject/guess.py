@@ -57,6 +57,8 @@ class Guess:
         Of the table, and of each level.
     told
         Columns that are no predictors because the outcome or a predictor tells their values, and which does.
+    balanced
+        Of `varying`, those with the same mean in every group, as waves that everybody has: they have no between part.
     """
 
     levels: tuple[str, ...]
@@ -67,6 +69,7 @@ class Guess:
     n_rows: int
     n_groups: tuple[int, ...]
     told: tuple[tuple[str, str], ...] = ()
+    balanced: frozenset[str] = frozenset()
 
 
 def guess(source: Source, outcome: str | None = None, group: str | None = None) -> Guess:
@@ -86,26 +89,30 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
     varying = _varying(source, [c.name for c in columns if c not in levels], lowest.name)
     if outcome is not None and not found[outcome].number:
         raise DataError(f"The outcome must be a column of numbers. Got {outcome!r}, which is text.")
+    # a number of the row is neither measured nor a predictor
+    others = [c for c in others if c.name == outcome or not (c.whole and c.distinct == rows)]
     chosen = found[outcome] if outcome is not None else _outcome(others, varying)
     # measured variables before indicators
     rest = sorted((c for c in others if c is not chosen and c.distinct > 1), key=lambda c: -c.distinct)
     texts = [c.name for c in rest if not c.number and c.distinct <= MOST_LEVELS]
-    numbers = [c.name for c in rest if c.number and not (c.whole and c.distinct == rows)]
+    numbers = [c.name for c in rest if c.number]
     numbers = [name for name in numbers if name in varying or not _is_mean(name, varying)]
     told: dict[str, str] = {}
     # texts first: of sex and its code 0 or 1, the text is the one whose results say which is which
     factors = _chosen(texts, told, lambda text: set(texts + numbers) - _varying(source, texts + numbers, text))
     told |= dict.fromkeys(_same_line(source, numbers, chosen.name), chosen.name)
     same_line = functools.partial(_same_line, source, numbers)
+    within = _chosen([name for name in numbers if name in varying], told, same_line)
     return Guess(
         levels=tuple(c.name for c in levels),
         outcome=chosen.name,
-        varying=_chosen([name for name in numbers if name in varying], told, same_line),
+        varying=within,
         constant=_chosen([name for name in numbers if name not in varying], told, same_line),
         factors=factors,
         n_rows=rows,
         n_groups=tuple(c.distinct for c in levels),
         told=tuple((c.name, told[c.name]) for c in columns if c.name in told),
+        balanced=_balanced(source, within, lowest.name),
     )
 
 
@@ -131,6 +138,17 @@ def _same_line(source: Source, names: Sequence[str], kept: str) -> set[str]:
     straight = ", ".join(f"abs(corr({possible[kept]}, {possible[name]})) {within}" for name in others)
     (found,) = source.query(f"select {straight} from {source.relation}").fetchall()
     return {name for name, same in zip(others, found, strict=True) if same}
+
+
+def _balanced(source: Source, names: Sequence[str], group: str) -> frozenset[str]:
+    """Columns of numbers whose mean is the same in every group, but for rounding."""
+    if not names:
+        return frozenset()
+    means = ", ".join(f"avg({identifier(name)}) as c{i}" for i, name in enumerate(names))
+    known = f"{source.relation} where {identifier(group)} is not null"
+    same = ", ".join(f"max(c{i}) - min(c{i}) <= 1e-10 * max(abs(c{i}))" for i, _ in enumerate(names))
+    (found,) = source.query(f"select {same} from (select {means} from {known} group by {identifier(group)})").fetchall()
+    return frozenset(name for name, is_same in zip(names, found, strict=True) if is_same)
 
 
 def _is_mean(name: str, varying: frozenset[str]) -> bool:

@@ -91,6 +91,22 @@ def test_numbers_beyond_all_sums_are_looked_at_too():
     assert guess(open_source(odd)).told == ()
 
 
+def test_waves_that_everybody_has_have_no_between_part(tmp_path: Path):
+    draw = random.Random(4)
+    rows = [(person, wave, draw.gauss(person % 7, 1)) for person in range(60) for wave in range(4)]
+    pl.DataFrame(rows, ["person", "wave", "score"], orient="row").write_csv(tmp_path / "panel.csv")
+    create_project(tmp_path / "new", tmp_path / "panel.csv")
+    (analysis,) = read_analyses(tmp_path / "new" / "panel_pipelines" / "analyses")
+    assert analysis.parsed["predictors"].text == "score ~ within(wave, person) + (1 | person)"
+    assert mlm.fit(analysis.parsed["predictors"].text, tmp_path / "panel.csv", levels="person").converged
+
+
+def test_a_number_of_the_row_is_no_outcome():
+    rows = pl.DataFrame({"row": range(1000, 1400), "clinic": [i % 10 for i in range(400)], "cured": [0, 1] * 200})
+    with pytest.raises(DataError, match="No column looks like an outcome"):
+        guess(open_source(rows))
+
+
 def test_hostile_columns_are_understood_and_parsed(messy: Path, tmp_path: Path):
     create_project(tmp_path / "new", messy)
     (analysis,) = read_analyses(tmp_path / "new" / "messy_file_1_pipelines" / "analyses")

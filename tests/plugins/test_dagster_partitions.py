@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 import dagster as dg
+import duckdb
 import polars as pl
 import pytest
 
@@ -76,6 +77,23 @@ def test_a_partition_without_rows_fails_nothing_and_is_told(warehouse: Warehouse
     assert converged.description == "2 of 2 partitions are converged; 0 are not."
     with warehouse.connection() as connection:
         assert set(read_latest(connection, "runs")["analysis"]) == {"waves[0]", "waves[1]"}
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_partition_that_lost_its_rows_has_no_latest_results(warehouse: Warehouse) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run(parse_analysis(WAVES), warehouse, instance, "0", "1", fit_by="wave").success
+        with warehouse.connection() as connection:
+            connection.execute("delete from main.pupils where wave = 1")
+        assert run(parse_analysis(WAVES), warehouse, instance, "0", "1", fit_by="wave").success
+    with duckdb.connect(warehouse.results, read_only=True) as published:
+        query = "select distinct analysis from mlm.latest_fixed_effects"
+        assert published.execute(query).fetchall() == [("waves[0]",)]
+        latest = published.execute("select analysis, status, n_rows > 0 from mlm.latest_runs order by all").fetchall()
+        assert latest == [("waves[0]", "finished", True), ("waves[1]", "empty", False)]
+        # what was there stays in the history
+        query = "select status, count(*) from mlm.runs where analysis = 'waves[1]' group by all order by all"
+        assert published.execute(query).fetchall() == [("empty", 1), ("finished", 1)]
 
 
 @pytest.mark.usefixtures("rows")

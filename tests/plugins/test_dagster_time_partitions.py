@@ -136,6 +136,14 @@ def test_each_day_is_fitted_as_its_rows_alone(
         assert found[f"days[{day}]"] == pytest.approx(alone, rel=1e-9)
 
 
+def test_a_quiet_day_alone_is_no_failure(warehouse: Warehouse) -> None:
+    write(warehouse, made(2), "DATE")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(warehouse, instance, DAILY, ("2026-01-09", "2026-01-09"), parse_analysis(TEXT), fit_by="at")
+        assert result.success
+        assert partitions(instance, "results") == {"2026-01-09"}
+
+
 def test_hours_of_times_are_fitted_and_hours_of_days_refused(warehouse: Warehouse) -> None:
     rows = made(1, every=timedelta(minutes=30))
     hours = ("2026-01-05-07:00", "2026-01-05-08:00")

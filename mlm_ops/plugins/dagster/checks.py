@@ -152,20 +152,32 @@ def no_drift(found: pl.DataFrame) -> dg.AssetCheckResult:
         The rows of ``mlm.drift`` of the run.
     """
     flagged = found.filter("flagged")
-    runs = ", ".join(found["against"].unique(maintain_order=True))
+    # often the run before is the baseline too
+    against = found.group_by("reference_run", maintain_order=True).agg(pl.col("against").unique(maintain_order=True))
+    names = {run: " and ".join(each) for run, each in against.iter_rows()}
+    once = flagged.unique(["model", "kind", "group", "term", "other", "reference_run"], maintain_order=True)
     told = "; ".join(
-        f"{row['model']} {' '.join(str(row[c]) for c in ('kind', 'group', 'term', 'other') if row[c] is not None)}"
-        f" {row['before']:.4g} -> {row['now']:.4g} against the {row['against']} run"
-        for row in flagged.iter_rows(named=True)
+        f"{_parameter(row)} {row['before']:.4g} -> {row['now']:.4g} against the {names[row['reference_run']]} run"
+        for row in once.iter_rows(named=True)
     )
-    quiet = f"No parameter differs by more than chance from the run it is compared with ({runs})."
+    runs = ", ".join(names.values())
+    nearest = found.drop_nulls("p_adjusted").sort("p_adjusted", maintain_order=True).head(1).to_dicts()
+    quiet = f"No parameter is flagged against the run it is compared with ({runs})" + "".join(
+        f"; the smallest adjusted p is {_beside(row['p_adjusted'])}, of {_parameter(row)},"
+        f" {row['before']:.4g} -> {row['now']:.4g}"
+        for row in nearest
+    )
     return dg.AssetCheckResult(
         check_name="no_drift",
         passed=flagged.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{told}." if told else quiet if runs else "There is no earlier run to compare with.",
+        description=f"{told}." if told else f"{quiet}." if runs else "There is no earlier run to compare with.",
         metadata={"compared": found.height, "flagged": flagged.height},
     )
+
+
+def _parameter(row: Mapping[str, Any]) -> str:
+    return f"{row['model']} {' '.join(str(row[c]) for c in ('kind', 'group', 'term', 'other') if row[c] is not None)}"
 
 
 def sem_converged(fit: SemFit) -> dg.AssetCheckResult:

@@ -19,7 +19,7 @@ from mlm_ops.moments.each_part import collect_each
 from mlm_ops.moments.moments import Moments
 from mlm_ops.plugins.dagster.partition_keys import Window, part_of
 from mlm_ops.provenance import run_facts
-from mlm_ops.store import Run, write_runs
+from mlm_ops.store import Run, write_empty, write_runs
 
 _LOG = logging.getLogger(LOGGER)
 #: Partitions written in one transaction, which costs as much as a fit, and the result rows at which no more wait.
@@ -35,7 +35,7 @@ class Done:
     written
         In the store.
     empty
-        Without any row, as a day on which nothing happened.
+        Without any row, as a day on which nothing happened; results of earlier rows are no longer the latest.
     failed
         Why a partition could not be fitted.
     unconverged, singular
@@ -86,7 +86,12 @@ def fit_partitions(
     kind, began, done = source.types[column], datetime.fromtimestamp(started, tz=UTC), Done()
     parts = [part_of(key, window, kind, source.is_numeric(column)) for key, window in windows.items()]
     collected = collect_each(source, column, parts, analysis.scanned, analysis.level_columns, analysis.keys)
-    waiting = _Waiting(connection, analysis)
+    waiting, empty = _Waiting(connection, analysis), list[Run]()
+
+    def record(one: Analysis, moments: Moments | None, status: str = "finished") -> Run:
+        facts, now = run_facts(one, moments), datetime.now(UTC)
+        return Run(run_id=run_id, analysis=one.analysis, started_at=began, finished_at=now, status=status, **facts)
+
     try:
         for key, part, moments in zip(windows, parts, collected, strict=True):
             one = _restricted(analysis, key, part.condition(column))
@@ -96,6 +101,7 @@ def fit_partitions(
                     fitted = _fit(one, moments, connection)
             except NoRowsError:
                 done.empty.append(key)
+                empty.append(record(one, None, "empty"))
                 continue
             except MlmError as error:
                 done.failed[key] = str(error)
@@ -111,14 +117,11 @@ def fit_partitions(
             if "not_singular" in wrong:
                 done.singular.append(key)
             if wrong.isdisjoint(blocking):
-                facts = run_facts(one, fitted.moments)
-                run = Run(
-                    run_id=run_id, analysis=one.analysis, started_at=began, finished_at=datetime.now(UTC), **facts
-                )
-                done.written.extend(waiting.add(key, run, fitted.tables))
+                done.written.extend(waiting.add(key, record(one, fitted.moments), fitted.tables))
     finally:
         # what was fitted is kept, also where something else ends the run
         done.written.extend(waiting.write())
+    write_empty(connection, empty, analysis.history)
     return done
 
 

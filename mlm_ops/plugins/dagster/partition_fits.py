@@ -11,12 +11,12 @@ from mlm_ops.logs import about
 from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.plugins.dagster.fit_partitions import Done, fit_partitions
 from mlm_ops.plugins.dagster.lineage import fits_lineage
-from mlm_ops.plugins.dagster.metadata import numbers, result_schema
+from mlm_ops.plugins.dagster.metadata import Metadata, numbers, result_schema
 from mlm_ops.plugins.dagster.partition_keys import check_windows, windows_of
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.results import ANALYSIS, LINEAGE, SCHEMA, Result
 from mlm_ops.plugins.dagster.warehouse import Warehouse
-from mlm_ops.store import publish
+from mlm_ops.store import check_store, publish
 
 #: So many partitions are named where some failed.
 NAMED = 5
@@ -98,9 +98,11 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
             done = fit_partitions(
                 connection, plan.analysis, column, windows, context.run.run_id, run_start(context), blocking
             )
-            if done.written:
+            # an empty one withdraws what was published of it
+            if done.written or (done.empty and check_store(connection)):
                 publish(connection, warehouse.results)
-        if len(done.empty) == len(windows):
+        # a window of time may well be quiet; another key without rows may be mistyped
+        if len(done.empty) == len(windows) and None in windows.values():
             raise NoRowsError(_nothing(plan.analysis, column, done.empty))
         if done.empty:
             context.log.warning(_empty(plan.analysis, done.empty))
@@ -111,32 +113,28 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
                 _over_all("not_singular", done.singular, fitted, dg.AssetCheckSeverity.WARN),
             ]
         )
+        metadata = _metadata(done, len(windows), warehouse)
         if len(done.written) < fitted:
             # the step fails, and Dagster would take none of its partitions for made, or all of them
             for name in (*done.written, *done.empty):
-                context.log_event(dg.AssetMaterialization(key, partition=name))
+                context.log_event(dg.AssetMaterialization(key, partition=name, metadata=metadata))
             for found in checks:
                 context.log_event(_evaluation(key, found, found.check_name in blocking))
             raise DataError(_failure(plan.analysis, done, list(windows)))
-        return Result(
-            metadata={
-                "published": dg.MetadataValue.path(warehouse.results),
-                "summary": dg.MetadataValue.text(
-                    f"{len(done.written):,} of {len(windows):,} partitions published"
-                    + (f"; without rows: {_some(done.empty)}" if done.empty else "")
-                ),
-                **numbers(
-                    {
-                        "partitions": len(windows),
-                        "published_partitions": len(done.written),
-                        "empty_partitions": len(done.empty),
-                    }
-                ),
-            },
-            check_results=checks,
-        )
+        return Result(metadata=metadata, check_results=checks)
 
     return results
+
+
+def _metadata(done: Done, total: int, warehouse: Warehouse) -> Metadata:
+    """What came out, of all partitions of the run."""
+    summary = f"{len(done.written):,} of {total:,} partitions published"
+    counts = {"partitions": total, "published_partitions": len(done.written), "empty_partitions": len(done.empty)}
+    return {
+        "published": dg.MetadataValue.path(warehouse.results),
+        "summary": dg.MetadataValue.text(summary + (f"; without rows: {_some(done.empty)}" if done.empty else "")),
+        **numbers(counts),
+    }
 
 
 def _over_all(name: str, wrong: list[str], total: int, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
@@ -195,7 +193,10 @@ def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
             f"{_partitions(len(withheld))} of {analysis.analysis} did not pass a check that is an error "
             f"({'; '.join(why)})."
         )
-    told.append(f"The other {len(done.written):,} are published.")
+    if done.written:
+        told.append(f"The other {len(done.written):,} are published.")
+    if done.empty:
+        told.append(_empty(analysis, done.empty))
     return "\n".join([" ".join(told), *list(done.failed.values())[:NAMED]])
 
 
