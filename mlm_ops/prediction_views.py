@@ -6,6 +6,7 @@ results holds no rows, and so none of these views.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _SCHEMA = "mlm"
 #: How the comment of every view of ours begins; the analysis' name ends it.
 _REMARK = "predictions of analysis"
+#: What a table of units has in its name after that of its view.
+_UNITS = re.compile(r"__units_[0-9]+$")
 
 
 def view_name(analysis: str, model: str) -> str:
@@ -98,42 +101,69 @@ def _create(connection: Connection, view: PredictionView) -> None:
     for table, frame in view.units.items():
         with registered(connection, "mlm_units", frame):
             connection.execute(f"create or replace table {_ours(table)} as from mlm_units")
+        connection.execute(f"comment on table {_ours(table)} is {literal(view.remark)}")
     connection.execute(f"create or replace view {_ours(view.name)} as {view.sql}")
     connection.execute(f"comment on view {_ours(view.name)} is {literal(view.remark)}")
 
 
 def check_view_names(connection: Connection, analysis: Analysis) -> None:
-    """Refuse an analysis with a model whose view's name is taken.
+    """Refuse an analysis with a model whose view, or a table of units beside it, has a name that is taken.
 
-    Another analysis may have it (``b__c`` of ``a`` and ``c`` of ``a__b``), or the user a table or view of that name.
+    Another analysis may have it (``b__c`` of ``a`` and ``c`` of ``a__b``), another model, or the user. DuckDB's names
+    do not depend on case.
 
     Raises
     ------
     StoreError
-        With the view's name and whose it is.
+        With the name and whose it is.
     """
-    found = dict(
-        connection.execute(
-            "select name, comment from (select schema_name, view_name as name, comment from duckdb_views()"
-            " where database_name = current_database() union all select schema_name, table_name, comment"
-            " from duckdb_tables() where database_name = current_database())"
-            " where schema_name = ? and comment is distinct from ?",
-            [_SCHEMA, _remark(analysis)],
-        ).fetchall()
-    )
-    for model in analysis.models if analysis.predictions else ():
-        name = view_name(analysis.analysis, model)
-        if name not in found:
+    if not analysis.predictions:
+        return
+    views = {view_name(analysis.analysis, model).lower(): model for model in analysis.models}
+    _check_apart(analysis)
+    found = connection.execute(
+        "select lower(name), name, comment from (select schema_name, view_name as name, comment from duckdb_views()"
+        " where database_name = current_database() union all select schema_name, table_name, comment"
+        " from duckdb_tables() where database_name = current_database()) where schema_name = ? order by all",
+        [_SCHEMA],
+    ).fetchall()
+    ours = {name for name, _, comment in found if comment == _remark(analysis)}
+    for name, shown, comment in found:
+        view = _UNITS.sub("", name)
+        # the tables of units of an earlier mlm-ops have no comment
+        beside = view != name and view in ours and comment is None
+        model = views.get(name, views.get(view))
+        if model is None or name in ours or beside:
             continue
-        if str(found[name]).startswith(_REMARK):
+        if str(comment).startswith(_REMARK):
             raise StoreError(
-                f"The view {_SCHEMA}.{name} holds {found[name]}, and the model {model} of {analysis.analysis} would "
+                f"The view {_SCHEMA}.{shown} holds {comment}, and the model {model} of {analysis.analysis} would "
                 "have the same. Rename one of the two, or set predictions: false."
             )
         raise StoreError(
-            f"{_SCHEMA}.{name} was not made by mlm-ops, and the view with the predictions of the model {model} would "
+            f"{_SCHEMA}.{shown} was not made by mlm-ops, and the view with the predictions of the model {model} would "
             "take its place. Rename it, or set predictions: false."
         )
+
+
+def _check_apart(analysis: Analysis) -> None:
+    """Refuse two models of one analysis whose views, or tables of units, would have one name."""
+    views: dict[str, str] = {}
+    for model in analysis.models:
+        other = views.setdefault(view_name(analysis.analysis, model).lower(), model)
+        if other == model:
+            continue
+        raise _same_view(analysis, other, model)
+    for name, model in views.items():
+        if (view := _UNITS.sub("", name)) != name and view in views:
+            raise _same_view(analysis, views[view], model)
+
+
+def _same_view(analysis: Analysis, first: str, second: str) -> StoreError:
+    return StoreError(
+        f"The predictions of the models {first} and {second} of {analysis.analysis} would have the same name in the "
+        "database. Rename one of the two, or set predictions: false."
+    )
 
 
 def create_prediction_views(connection: Connection, analysis: Analysis, views: Sequence[PredictionView]) -> None:

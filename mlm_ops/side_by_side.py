@@ -14,6 +14,7 @@ import polars as pl
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.notation.markdown import plain
+from mlm_ops.language.notation.numbers import LEAST, number
 from mlm_ops.language.notation.numbers import column as numbers
 from mlm_ops.tables.footnotes import footnotes
 
@@ -135,26 +136,29 @@ def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | Non
 
 def _fixed(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     cells = {(row["model"], row["term"]): row for row in frame.iter_rows(named=True)}
-    number = _alike(frame, models)
+    alike = _alike(frame, models)
     rows: list[tuple[str, ...]] = []
     for term in _in_order(frame, models, ["term"]):
         found = [cells.get((model, term[0])) for model in models]
-        rows.append((term[0], *(number(r["estimate"]) + _stars(r["p_value"]) if r else "" for r in found)))
-        rows.append(("", *(f"({number(r['std_error'])})" if r and r["std_error"] is not None else "" for r in found)))
+        texts = [
+            (_number(r["estimate"], r, alike), _number(r["std_error"], r, alike)) if r else ("", "") for r in found
+        ]
+        rows.append((term[0], *(t + _stars(r["p_value"]) if r else "" for (t, _), r in zip(texts, found, strict=True))))
+        rows.append(("", *(f"({error})" if error else "" for _, error in texts)))
     return tuple(rows)
 
 
 def _variances(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The residual last, whatever the order of the models."""
     keys = ["group", "term", "other"]
-    cells = {(row["model"], *(row[k] for k in keys)): row["estimate"] for row in frame.iter_rows(named=True)}
-    number = _alike(frame, models)
+    alike = _alike(frame, models)
+    cells = {
+        (row["model"], *(row[k] for k in keys)): _number(row["estimate"], row, alike)
+        for row in frame.iter_rows(named=True)
+    }
     found = _in_order(frame, models, keys)
     ordered = sorted(found, key=lambda key: (key[0] == "residual", found.index(key)))
-    return tuple(
-        (_component(*key), *(number(cells[model, *key]) if (model, *key) in cells else "" for model in models))
-        for key in ordered
-    )
+    return tuple((_component(*key), *(cells.get((model, *key), "") for model in models)) for key in ordered)
 
 
 def _alike(frame: pl.DataFrame, models: Sequence[str]) -> Callable[[float], str]:
@@ -162,6 +166,13 @@ def _alike(frame: pl.DataFrame, models: Sequence[str]) -> Callable[[float], str]
     own = frame.filter(pl.col("model").is_in(list(models)))
     errors = own["std_error"].drop_nulls()
     return numbers(own["estimate"].drop_nulls()) if errors.is_empty() else numbers(errors, largest=1, smallest=2)
+
+
+def _number(value: float | None, row: Mapping[str, Any], alike: Callable[[float], str]) -> str:
+    """As the section has it; a number whose error needs an exponent has digits of its own."""
+    error = row["std_error"]
+    own = error is not None and 0 < error < LEAST
+    return "" if value is None else number(value) if own else alike(value)
 
 
 def _component(group: str, term: str | None, other: str | None) -> str:

@@ -203,11 +203,15 @@ def exchange(whole: Moments, old: Moments, new: Moments) -> Exchanged:
     Raises
     ------
     DataError
-        `old` or `new` has other columns or centers; `old` holds units or rows that `whole` does not.
+        `old` or `new` has other columns or centers; `old` holds units or rows that `whole` does not; one of the three
+        has a unit twice.
     """
     _check_schemas(whole, old)
     _check_schemas(whole, new)
-    size, (at, taken, given) = _number_units(whole, old, new)
+    size, numbered = _number_units(whole, old, new)
+    if any(len(own) and np.bincount(own).max() > 1 for own in numbered):
+        raise DataError("Moments that are combined have each unit once. Got a unit twice; merge its rows first.")
+    at, taken, given = numbered
     sums = n, mean, scatter = np.zeros(size), np.zeros((len(whole.mean), size)), np.zeros((len(whole.scatter), size))
     write_units(sums, at, whole.sums)
     before = read_units(sums, taken)

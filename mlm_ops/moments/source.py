@@ -192,8 +192,12 @@ def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[s
 
 
 def is_place(text: str) -> bool:
-    """Whether a text can only be meant as a file's: it has slashes, and is no SELECT."""
-    return not _SELECT.match(text) and re.fullmatch(r"[^\n()]*[/\\][^\n()]*", text) is not None
+    """Whether a text can only be meant as a file's: it has slashes, and is no SELECT, nor begins as a comment."""
+    return (
+        not _SELECT.match(text)
+        and not text.startswith(("/*", "--"))
+        and re.fullmatch(r"[^\n()]*[/\\][^\n()]*", text) is not None
+    )
 
 
 def is_path(text: str, connection: duckdb.DuckDBPyConnection | None) -> bool:

@@ -6,6 +6,7 @@ import functools
 import json
 
 from mlm_ops.newproject.guess import Guess
+from mlm_ops.visible import REPLACEMENT
 
 #: JSON's texts are YAML's too, whatever stands in them.
 _quoted = functools.partial(json.dumps, ensure_ascii=False)
@@ -76,5 +77,5 @@ def left_out(guess: Guess) -> str:
 
 
 def comment(text: str, mark: str) -> str:
-    """One comment, whatever the names in it hold."""
-    return mark + " ".join(text.split())
+    """One comment, whatever the names in it hold: YAML has no place for control characters, not even there."""
+    return mark + "".join(c if c.isprintable() else REPLACEMENT for c in " ".join(text.split()))

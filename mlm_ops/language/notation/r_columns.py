@@ -212,9 +212,15 @@ def r_name(name: str) -> str:
     """A name, in backticks where R asks for them."""
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9._]*", name) and name not in _RESERVED:
         return name
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+    return "`" + _escaped(name).replace("`", "\\`") + "`"
 
 
 def r_string(text: str) -> str:
     """A text in quotes."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return '"' + _escaped(text).replace('"', '\\"') + '"'
+
+
+def _escaped(text: str) -> str:
+    """What may stand between quotes: R does not mix \\x with \\u, so that control characters are written by the latter."""
+    doubled = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in doubled)
