@@ -8,6 +8,7 @@ import dagster as dg
 
 from mlm_ops.errors import DataError
 from mlm_ops.plugins.dagster import Warehouse
+from mlm_ops.sql_text import file_pattern
 
 HSB = Path(__file__).parent / "data" / "hsb.csv"
 
@@ -31,7 +32,7 @@ STUDENTS = (
 # In the order of the groups: the scan for moments is then several times faster.
 LOAD_STUDENTS = """
     create or replace table main.students as
-    select * from read_csv($path, header = true, columns = $columns)
+    select * from read_csv($path, header = true, columns = $columns, hive_partitioning = false)
     order by school
 """
 
@@ -54,6 +55,6 @@ def students(warehouse: Warehouse) -> dg.MaterializeResult[None]:
         raise DataError(f"There is no file {HSB.relative_to(HSB.parents[2])} (asset students).")
     columns = {name: kind for name, kind, _ in STUDENTS}
     with warehouse.connection() as connection:
-        connection.execute(LOAD_STUDENTS, {"path": str(HSB), "columns": columns})
+        connection.execute(LOAD_STUDENTS, {"path": file_pattern(HSB), "columns": columns})
         (rows,) = connection.execute("select count(*) from main.students").fetchall()[0]
     return dg.MaterializeResult(metadata={"dagster/row_count": rows, "summary": f"{rows:,} rows"})

@@ -7,13 +7,13 @@ from pathlib import Path
 import duckdb
 
 from mlm_ops.errors import DataError
-from mlm_ops.sql_text import identifier, literal
+from mlm_ops.sql_text import file_literal, identifier
 
-#: How DuckDB reads each kind of data file; R writes a missing value as NA.
+#: How DuckDB reads each kind of data file; R writes a missing value as NA. A folder called k=1 is no column k.
 READERS = {
-    ".csv": "read_csv({path}, sample_size = -1, nullstr = ['', 'NA'])",
-    ".tsv": "read_csv({path}, sample_size = -1, nullstr = ['', 'NA'])",
-    ".parquet": "read_parquet({path})",
+    ".csv": "read_csv({path}, sample_size = -1, nullstr = ['', 'NA'], hive_partitioning = false)",
+    ".tsv": "read_csv({path}, sample_size = -1, nullstr = ['', 'NA'], hive_partitioning = false)",
+    ".parquet": "read_parquet({path}, hive_partitioning = false)",
 }
 DATABASE_SUFFIXES = frozenset({".duckdb", ".db", ".ddb"})
 
@@ -53,7 +53,7 @@ def reader(path: Path | str) -> str:
         )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty.")
-    return READERS[kind].format(path=literal(str(path)))
+    return READERS[kind].format(path=file_literal(path))
 
 
 def read_file(path: Path | str, table: str) -> duckdb.DuckDBPyConnection:

@@ -51,7 +51,7 @@ from pathlib import Path
 import dagster as dg
 from mlm_ops.errors import DataError
 from mlm_ops.plugins.dagster import Warehouse
-from mlm_ops.sql_text import literal
+from mlm_ops.sql_text import {literal}
 
 DATA = Path(__file__).parent.parent / {path!r}
 
@@ -70,7 +70,7 @@ def rows(warehouse: Warehouse) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={{"dagster/row_count": count, "summary": f"{{count:,}} rows"}})
 '''
 _FROM_FILE = """\
-        connection.execute(LOAD.replace("{path}", literal(str(DATA)), 1))"""
+        connection.execute(LOAD.replace("{path}", file_literal(DATA), 1))"""
 _FROM_DATABASE = """\
         connection.execute(f"attach {literal(str(DATA))} as source (read_only)")
         try:
@@ -100,6 +100,7 @@ def dagster_files(wanted: Wanted, analysis: str) -> dict[str, str]:
     load = f"create or replace table {table} as select * from {relation} order by {order}"
     assets = _ASSETS.format(
         path=wanted.path,
+        literal="file_literal" if wanted.table is None else "literal",
         load=load,
         name=wanted.name,
         table=table,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlm_ops.moments.files import READERS
 from mlm_ops.newproject.analysis_file import PREDICTORS, comment, formulas, left_out
-from mlm_ops.sql_text import literal
+from mlm_ops.sql_text import file_literal, literal
 
 if TYPE_CHECKING:
     from mlm_ops.newproject.create import Wanted
@@ -47,7 +47,7 @@ def dbt_files(wanted: Wanted) -> dict[str, str]:
     """Texts by path."""
     name, table = f"{wanted.name}_mlm", wanted.name
     if wanted.table is None:
-        reader = READERS[Path(wanted.path).suffix.lower()].format(path=literal(wanted.path))
+        reader = READERS[Path(wanted.path).suffix.lower()].format(path=file_literal(wanted.path))
         rows, attached = f"select * from {_raw(reader)}\n", ""
     else:
         qualified = wanted.table if '"."' in wanted.table else f"main.{wanted.table}"

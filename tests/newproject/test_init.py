@@ -23,7 +23,7 @@ from mlm_ops.language.analysis import read_analyses
 from mlm_ops.moments.source import open_source
 from mlm_ops.newproject import create_project
 from mlm_ops.newproject.guess import guess
-from mlm_ops.sql_text import identifier, literal
+from mlm_ops.sql_text import file_literal, identifier, literal
 
 HSB = Path(__file__).parents[1] / "reference" / "data" / "hsb.csv"
 
@@ -168,7 +168,7 @@ def test_names_are_no_code_in_a_dagster_project(tmp_path: Path, hostile: Path):
     code = (package / "assets.py").read_text()
     exec(compile(code, "assets.py", "exec"), names)
     assert Path(str(names["DATA"])).resolve() == hostile.resolve()
-    load = str(names["LOAD"]).replace("{path}", literal(str(names["DATA"])), 1)
+    load = str(names["LOAD"]).replace("{path}", file_literal(str(names["DATA"])), 1)
     with duckdb.connect() as connection:
         connection.execute(load)
         (table,) = connection.execute("select table_name from duckdb_tables()").fetchall()[0]
