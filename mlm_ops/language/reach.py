@@ -8,9 +8,7 @@ from pathlib import Path
 from mlm_ops.errors import DataError
 
 #: How each host lets an analysis file read more.
-HOW_TO_ALLOW = (
-    "mlm fit --allow-files, allow_outside_project: true in defs.yaml, or read_analysis(…, allow_files=True) in Python"
-)
+HOW_TO_ALLOW = "mlm fit --allow-files, allow_files: true in defs.yaml, or read_analysis(…, allow_files=True) in Python"
 #: A folder with one of these is a project.
 PROJECT_FILES = ("pyproject.toml", "dbt_project.yml")
 
@@ -32,26 +30,43 @@ class Reach:
     everything: bool = False
 
     def place(self, path: str) -> Path:
-        """Where a data file lies that an analysis names.
+        """Where a data file lies that an analysis names: links followed, so that what is read is what was looked at.
+
+        A path names one file: ``[l]ink.csv`` is the file of that very name, never those that a pattern finds.
 
         Raises
         ------
         DataError
-            It lies outside the project, links followed.
+            It lies outside the project.
         """
         places = [folder / path for folder in self.folders] or [Path(path)]
-        place = next((place for place in places if place.is_file()), places[0])
-        if not self.holds(place):
+        place = next((place for place in places if _is_file(place)), places[0])
+        if self.everything:
+            return place
+        if (found := self.resolved(place)) is None:
             expected = f"one under {self.folders[0].resolve()}" if self.folders else "a table of the database"
             raise DataError(
                 f"The path of the data leaves the project. Got {path}; expected {expected}. Move the file, or allow it "
                 f"with {HOW_TO_ALLOW}."
             )
-        return place
+        return found
 
-    def holds(self, path: Path) -> bool:
-        """Whether a file may be read."""
-        return self.everything or any(path.resolve().is_relative_to(folder.resolve()) for folder in self.folders[:1])
+    def resolved(self, path: Path) -> Path | None:
+        """The path without links and dots, if it lies in the project; None of one that may not be read."""
+        if not self.folders:
+            return None
+        try:
+            found, project = path.resolve(), self.folders[0].resolve()
+        except (OSError, RuntimeError, ValueError):  # a circle of links, or a name that no file system has
+            return None
+        return found if found.is_relative_to(project) else None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def reach_of(file: Path, *, everything: bool = False) -> Reach:

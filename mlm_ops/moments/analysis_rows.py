@@ -20,12 +20,15 @@ from mlm_ops.moments.source import (
     open_source,
     quoted_table,
 )
-from mlm_ops.moments.untrusted import check_length, check_select, is_table
+from mlm_ops.moments.untrusted import check_length, checked_select, is_table
 
 if TYPE_CHECKING:
     import duckdb
 
     from mlm_ops.language.analysis import Analysis
+
+#: What a row filter is checked as the end of; DuckDB writes its own SQL so.
+_PROBE = "SELECT 1 WHERE "
 
 
 def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Source:
@@ -43,10 +46,14 @@ def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Sour
     tables = _no_table if isinstance(data, Path) else partial(is_table, connection)
     if isinstance(data, str):
         check_length(data, "data")
-        check_select(f"select * from {named_relation(data)[0]}", "data", reach, tables)
+        selected = f"select * from {named_relation(data)[0]}"
+        if (checked := checked_select(selected, "data", reach, tables)) != selected:
+            data = checked
     if where is not None:
         check_length(where, "where")
-        check_select(f"select 1 where {condition(where)}", "where", reach, tables)
+        filtered = f"{_PROBE}{condition(where)}"
+        if (checked := checked_select(filtered, "where", reach, tables)) != filtered:
+            where = checked.removeprefix(_PROBE)
     return _open(data, connection, where)
 
 

@@ -23,7 +23,7 @@ import duckdb
 from mlm_ops.errors import DataError
 from mlm_ops.language.reach import HOW_TO_ALLOW, Reach
 from mlm_ops.moments.files import is_data_file
-from mlm_ops.sql_text import literal, qualified
+from mlm_ops.sql_text import file_pattern, literal, qualified
 
 Node = dict[str, Any]
 #: Longer texts take seconds to parse.
@@ -61,13 +61,13 @@ _SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
 _SYSTEM_PREFIXES = ("duckdb_", "pg_", "pragma_", "sqlite_")
 
 
-def check_select(text: str, what: str, reach: Reach, tables: Callable[[str], bool]) -> None:
-    """Refuse a SELECT that reads more than the database and the project's data files.
+def checked_select(text: str, what: str, reach: Reach, tables: Callable[[str], bool]) -> str:
+    """Refuse a SELECT that reads more than the database and the project's data files; return the one to run.
 
     Parameters
     ----------
     text
-        One SELECT, as it is run.
+        One SELECT.
     what
         The key of the analysis file, for the message.
     reach
@@ -75,17 +75,26 @@ def check_select(text: str, what: str, reach: Reach, tables: Callable[[str], boo
     tables
         Whether a quoted name is a table or view where the text is run; one that is none may be a file's.
 
+    Returns
+    -------
+    str
+        The text as it is, if it reads no file. Else DuckDB's own writing of what was checked, each file by the path
+        that was looked at: without links, which may lead elsewhere by the time it is read, and never as a pattern.
+
     Raises
     ------
     DataError
         With the first thing that is refused.
     """
-    for node in _nodes(_tree(text, what)):
+    tree, files = _tree(text, what), 0
+    for node in _nodes(tree):
         if (found := _refusal(node, reach, tables)) is not None:
             raise DataError(
                 f"The {what} of an analysis file reads tables, views and data files of the project alone. Got {found}. "
                 f"Read it in a view of the database, or allow it with {HOW_TO_ALLOW}."
             )
+        files += _settle(node, reach, tables)
+    return _written(tree, what) if files else text
 
 
 def is_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
@@ -116,6 +125,37 @@ def _tree(text: str, what: str) -> Node:
         reason = str(tree["error_message"]).partition("\n")[0]
         raise DataError(f"The {what} of an analysis file cannot be checked: {reason}. Put it into a view.")
     return tree
+
+
+def _written(tree: Node, what: str) -> str:
+    """The SQL of a tree."""
+    try:
+        rows = _plain().cursor().execute("select json_deserialize_sql(?::json)", [json.dumps(tree)]).fetchall()
+    except duckdb.Error as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"The {what} of an analysis file cannot be checked: {reason}. Put it into a view.") from error
+    return str(rows[0][0])
+
+
+def _settle(node: Node, reach: Reach, tables: Callable[[str], bool]) -> bool:
+    """Put the place of a file that may be read where its name is; whether there was one."""
+    if node.get("type") == "BASE_TABLE":
+        path = _path(node)
+        if "." not in ".".join(path) or tables(qualified(*path)) or (file := _file(".".join(path), reach)) is None:
+            return False
+        node["alias"] = node["alias"] or Path(".".join(path)).name.partition(".")[0]
+        node |= {"catalog_name": "", "schema_name": "", "table_name": file_pattern(file)}
+        if "qualified_name" in node:
+            node["qualified_name"] = {"path": [file_pattern(file)]}
+        return True
+    if node.get("type") == "TABLE_FUNCTION" and str(node["function"]["function_name"]).lower() in _FILE_READERS:
+        constant = _first_constant(node["function"])
+        if constant is None or (file := _file(_text(constant) or "", reach)) is None:
+            return False
+        holder, key = (constant["literal"], "text") if "literal" in constant else (constant["value"], "value")
+        holder[key] = file_pattern(file)
+        return True
+    return False
 
 
 def _nodes(tree: Any) -> Iterator[Node]:
@@ -168,20 +208,25 @@ def _refused_table_function(function: Node, reach: Reach) -> str | None:
         path = _first_text(function)
         if odd := [option for option in _option_names(function) if option not in _READING]:
             return f"{name}(…, {odd[0]} = …)"
-        return None if path is not None and _may_read(path, reach) else f"{name}({literal(path) if path else '…'})"
+        return None if path is not None and _file(path, reach) else f"{name}({literal(path) if path else '…'})"
     return f"the table function {name}"
 
 
 def _refused_table(node: Node, reach: Reach, tables: Callable[[str], bool]) -> str | None:
-    path = [str(node[key]) for key in ("catalog_name", "schema_name", "table_name") if node.get(key)]
+    path = _path(node)
     name = ".".join(path)
     lowered = [part.lower() for part in path]
     if _SYSTEM_SCHEMAS.intersection(lowered) or lowered[-1] in _system_views():
         return f"{name}, which tells of the database system"
     # DuckDB puts the parts of a name together when it looks for a file, and a file's name has a dot
-    if "." not in name or tables(qualified(*path)) or _may_read(name, reach):
+    if "." not in name or tables(qualified(*path)) or _file(name, reach):
         return None
     return f"{name}, which is no table of the database"
+
+
+def _path(node: Node) -> list[str]:
+    """The parts of a table's name."""
+    return [str(node[key]) for key in ("catalog_name", "schema_name", "table_name") if node.get(key)]
 
 
 def _option_names(function: Node) -> list[str]:
@@ -197,19 +242,31 @@ def _option_names(function: Node) -> list[str]:
 
 
 def _first_text(function: Node) -> str | None:
-    """The first argument, if it is a text: in DuckDB 2.0 an argument has a name and an expression."""
+    """The first argument, if it is a text."""
+    constant = _first_constant(function)
+    return None if constant is None else _text(constant)
+
+
+def _first_constant(function: Node) -> Node | None:
+    """The first argument, if it is a constant: in DuckDB 2.0 an argument has a name and an expression."""
     arguments = function.get("arguments") or function.get("children") or [{}]
-    first = arguments[0].get("expression", arguments[0])
-    if first.get("class") != "CONSTANT" or arguments[0].get("name"):
-        return None
-    value = (first.get("literal") or {}).get("text") if "literal" in first else (first.get("value") or {}).get("value")
+    first: Node = arguments[0].get("expression", arguments[0])
+    return None if first.get("class") != "CONSTANT" or arguments[0].get("name") else first
+
+
+def _text(constant: Node) -> str | None:
+    value = constant["literal"].get("text") if "literal" in constant else (constant.get("value") or {}).get("value")
     return value if isinstance(value, str) else None
 
 
-def _may_read(path: str, reach: Reach) -> bool:
-    """Whether a path is that of one data file of the project, as DuckDB reads it: from the folder we stand in."""
-    plain = not any(mark in path for mark in "*?[~") and "://" not in path and not path.lower().startswith("file:")
-    return plain and is_data_file(path) and Path(path).is_file() and reach.holds(Path(path))
+def _file(path: str, reach: Reach) -> Path | None:
+    """The data file of the project that a path leads to from the folder we stand in, as DuckDB would look for it."""
+    if not is_data_file(path) or (found := reach.resolved(Path(path))) is None:
+        return None
+    try:
+        return found if found.is_file() and is_data_file(found) else None
+    except OSError:
+        return None
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import duckdb
 import pytest
 from dagster.components.core.component_tree import ComponentTreeException
 
-from mlm_ops.errors import AnalysisError
+from mlm_ops.errors import MlmError
 from mlm_ops.plugins.dagster import Warehouse
 
 pytestmark = pytest.mark.hosts
@@ -71,16 +72,51 @@ def tick(
     return dg.build_sensor_context(instance, cursor=cursor, definitions=defs, resources={"warehouse": warehouse})
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("analysis: pupils.yaml", "analysis: ../../../../../secret.yaml"), ("data/shop.duckdb", "../shop.duckdb")],
-)
-def test_paths_stay_in_the_project(project: Path, load: Load, old: str, new: str) -> None:
+PATHS = {
+    "analysis": ("analysis: pupils.yaml", "analysis: ../../../../../secret.yaml", "analysis file", "allow_files"),
+    "database": ("data/shop.duckdb", "../shop.duckdb", "database", "database_outside_project"),
+}
+
+
+@pytest.mark.parametrize("which", PATHS)
+def test_paths_stay_in_the_project(project: Path, load: Load, which: str) -> None:
+    old, new, what, switch = PATHS[which]
     file = project / "src" / "shop" / "defs" / "hsb" / "defs.yaml"
     file.write_text(file.read_text().replace(old, new))
+    found = refusal(load)
+    assert f"The path of the {what} leaves the project. Got " in found
+    assert f"; expected one under {project.resolve()}. Move the file, or set {switch}: true." in found
+
+
+def refusal(load: Load) -> str:
+    """The sentence with which the code location is refused."""
     with pytest.raises(ComponentTreeException) as caught:
         load().resolve_asset_graph()
     error: BaseException | None = caught.value
-    while error is not None and not isinstance(error, AnalysisError):
+    while error is not None and not isinstance(error, MlmError):
         error = error.__cause__
-    assert "The path leaves the project" in str(error)
+    return str(error)
+
+
+def test_a_database_elsewhere_opens_no_file(project: Path, load: Load) -> None:
+    """The place of the database and the reach of the analysis are two switches; the old one is both."""
+    # all components of a code location name one database
+    files = [path for path in (project / "src").rglob("defs.yaml") if "shop.duckdb" in path.read_text()]
+    plain = {path: path.read_text().replace("data/shop.duckdb", "../shop.duckdb") for path in files}
+    analysis = project / "src" / "shop" / "defs" / "hsb" / "pupils.yaml"
+    (project.parent / "secret.csv").write_text("y\n1\n")
+    told, reads = analysis.read_text(), re.sub("(?m)^data: .*$", "data: ../secret.csv", analysis.read_text())
+    for switches, widened in (
+        ("database_outside_project: true", False),
+        ("database_outside_project: true\n  allow_files: true", True),
+        ("allow_outside_project: true", True),
+    ):
+        for path, text in plain.items():
+            path.write_text(text.replace("attributes:", f"attributes:\n  {switches}"))
+        analysis.write_text(told)
+        load().resolve_asset_graph()
+        analysis.write_text(reads)
+        if widened:
+            load().resolve_asset_graph()
+        else:
+            assert "The path of the data leaves the project. Got ../secret.csv; expected one under" in refusal(load)

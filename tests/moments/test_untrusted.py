@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from mlm_ops.moments.untrusted import MOST_CHARACTERS, REFUSED
 ROWS = 60
 ALLOWED = "The {} of an analysis file reads tables, views and data files of the project alone. Got {}. "
 HOW = (
-    "Read it in a view of the database, or allow it with mlm fit --allow-files, allow_outside_project: true in "
+    "Read it in a view of the database, or allow it with mlm fit --allow-files, allow_files: true in "
     "defs.yaml, or read_analysis(…, allow_files=True) in Python."
 )
 
@@ -224,6 +225,121 @@ def test_a_path_stays_in_the_project(data: str, place: Path, connection: duckdb.
     outside = analysis(data).reaching(Reach((place,), everything=True))
     if "hostname" not in data:
         assert n_rows(outside, connection) == ROWS
+
+
+SECRET = 7.25
+
+
+@pytest.fixture
+def traps(place: Path) -> Path:
+    """Files whose names are patterns of others, of links, and of folders that lead outside."""
+    outside = place.parent / "outside"
+    outside.mkdir()
+    secret = frame().with_columns(pl.lit(SECRET).alias("y"))
+    for name in ("payroll.csv", "link.csv", "[l]ink.csv", "q.csv", "rows.csv"):
+        secret.write_csv(outside / name)
+    (place / "sub").symlink_to(outside)
+    (place / "gone.csv").symlink_to(outside / "payroll.csv")
+    for name in ("[l]ink.csv", "[s]ub/payroll.csv", "gone[.]csv", "*.csv", "?one.csv", "{gone,rows}.csv", "**"):
+        own = place / name / "own.csv" if name == "**" else place / name
+        own.parent.mkdir(exist_ok=True)
+        frame().write_csv(own)
+    frame().write_csv(place / "data" / "GONE.CSV")
+    os.mkfifo(place / "data" / "pipe.csv")
+    (place / "data" / "..\\..\\outside").mkdir()
+    frame().write_csv(place / "data" / "..\\..\\outside" / "q.csv")
+    return place
+
+
+OWN = ["[l]ink.csv", "[s]ub/payroll.csv", "*.csv", "?one.csv", "{gone,rows}.csv", "**/own.csv", "data/GONE.CSV"]
+OWN += [
+    "data/..\\..\\outside/q.csv",
+    "data/../[l]ink.csv",
+]
+FOREIGN = ["sub/payroll.csv", "gone.csv", "data/../sub/payroll.csv", "sub/[l]ink.csv", "./sub/../gone.csv"]
+FOREIGN += [
+    "data/pipe.csv",
+    "../outside/payroll.csv",
+    "/proc/self/cwd/gone.csv",
+    "/proc/self/root/etc/hostname.csv",
+    "/dev/fd/0.csv",
+    "gone.csv\0.csv",
+    "file:///etc/hostname.csv",
+    "file:../outside/payroll.csv",
+    "~/rows.csv",
+    "http://localhost/rows.csv",
+    "s3://bucket/rows.csv",
+    "\u2025/outside/payroll.csv",
+    "..\uff0foutside\uff0fpayroll.csv",
+]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_name_that_looks_like_a_pattern_is_one_file(
+    name: str, traps: Path, connection: duckdb.DuckDBPyConnection
+) -> None:
+    """No pattern is expanded, so none can lead outside: what is read is the file of that very name."""
+    for data, where in (
+        (name, None),
+        (f"select * from '{name}'", None),
+        (f"select * from read_csv('{name}', header = true)", None),
+        ("t", f"y in (select y from '{name}')"),
+        ("t", f"exists (from read_csv('{name}'))"),
+        (f"with f as (from '{name}') select * from f where x in (select x from read_csv_auto('{name}'))", None),
+    ):
+        source = open_rows(
+            analysis(data.replace("t.y", "y"), where and where.replace("t.y", "y"), (traps,)), connection
+        )
+        found = source.query(f"select count(*), count(*) filter (y = {SECRET}) from {source.relation}").fetchall()
+        assert found == [(ROWS, 0)], data
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_no_name_leads_outside(name: str, traps: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    for data, where in (
+        (name, None),
+        (f"select * from '{name}'", None),
+        (f'select * from "{name}"', None),
+        (f"select * from read_csv('{name}')", None),
+        (f"select * from read_parquet(['{name}'])", None),
+        ("t", f"y in (select y from '{name}')"),
+        ("t", f"exists (from read_csv('{name}'))"),
+    ):
+        with pytest.raises(
+            DataError,
+            match=r"reads tables, views and data files of the project alone|There is no file|"
+            r"The path of the data leaves the project|is no table name|neither a table name nor a SELECT",
+        ):
+            open_rows(analysis(data, where, (traps,)), connection)
+
+
+def test_what_is_read_is_what_was_looked_at(place: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """A link that leads elsewhere after the check, also in a view that stays, is not followed again."""
+    (place / "today.csv").symlink_to(place / "data" / "rows.csv")
+    (place / "now").symlink_to(place / "data")
+    frame().with_columns(pl.lit(SECRET).alias("y")).write_csv(place.parent / "rows.csv")
+    texts = ["today.csv", "now/rows.csv", "select * from 'today.csv'", "select y, x, g from read_csv('now/rows.csv')"]
+    sources = [open_rows(analysis(text, "y in (select y from 'today.csv')", (place,)), connection) for text in texts]
+    for link in (place / "today.csv", place / "now"):
+        link.unlink()
+    (place / "today.csv").symlink_to(place.parent / "rows.csv")
+    (place / "now").symlink_to(place.parent)
+    for source in sources:
+        found = source.query(f"select count(*), count(*) filter (y = {SECRET}) from {source.relation}").fetchall()
+        assert found == [(ROWS, 0)]
+
+
+def test_a_file_in_a_select_keeps_its_name(place: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """What runs is DuckDB's writing of what was checked, and means the same."""
+    for data in (
+        "select rows.* from 'data/rows.csv' where rows.x is not null",
+        "select a.y, b.x, b.g from 'data/rows.csv' a join 'data/rows.parquet' as b using (x) where a.y = b.y",
+        "from read_csv('data/rows.csv', header = true, types = {'y': 'DOUBLE'}) select y, x, g order by all",
+        "with r as (from rows.csv) select y, x, g, sum(x) over (partition by g) as s from r qualify s is not null",
+        "from (pivot (select y, x, g, 'a' as k, 1 as v from 'data/rows.csv') on k in ('a') using sum(v))",
+        "select * exclude (g), g::varchar as g from 'data/rows.csv' where y between -9 and 9 and [1, 2][1] = 1",
+    ):
+        assert n_rows(analysis(data, folders=(place,)), connection) == ROWS, data
 
 
 def test_without_a_project_there_are_no_files(place: Path, connection: duckdb.DuckDBPyConnection) -> None:

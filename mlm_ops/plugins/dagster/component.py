@@ -126,11 +126,23 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
     new_data_sensor: Annotated[
         bool, dg.Resolver.default(description="Whether a sensor asks for a run when the rows change.")
     ] = False
+    database_outside_project: Annotated[
+        bool,
+        dg.Resolver.default(
+            description="Whether the database may lie outside the project; the analysis reads no more for it."
+        ),
+    ] = False
+    allow_files: Annotated[
+        bool,
+        dg.Resolver.default(
+            description="Whether the analysis file may lie outside the project, and its `data` and `where` read "
+            "whatever DuckDB can; otherwise they read tables, views and data files of the project."
+        ),
+    ] = False
     allow_outside_project: Annotated[
         bool,
         dg.Resolver.default(
-            description="Whether the analysis file and the database may lie outside the project, and `data` and "
-            "`where` read whatever DuckDB can; otherwise they read tables, views and data files of the project."
+            description="Until the next release: the same as `database_outside_project: true` and `allow_files: true`."
         ),
     ] = False
 
@@ -166,31 +178,36 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
         if self.new_data_sensor:
             made.append(dg.Definitions(sensors=[build_new_data_sensor(analysis)]))
         if self.database is not None:
-            path = self._inside(context, context.project_root / self.database)
+            allowed = self.database_outside_project or self.allow_outside_project
+            path = _inside(
+                context, context.project_root / self.database, "database", allowed, "database_outside_project: true"
+            )
             made.append(dg.Definitions(resources={"warehouse": _warehouse(path)}))
         return dg.Definitions.merge(*made)
 
     def _read(self, context: dg.ComponentLoadContext) -> Analysis:
+        files = self.allow_files or self.allow_outside_project
         if isinstance(self.analysis, str) and "\n" not in self.analysis:
-            path = self._inside(context, context.path / self.analysis)
+            path = _inside(context, context.path / self.analysis, "analysis file", files, "allow_files: true")
             analysis = read_analysis(path, self.analysis)
         else:
             text = self.analysis if isinstance(self.analysis, str) else yaml.safe_dump(_texts(self.analysis))
             analysis = parse_analysis(text)
-        analysis = analysis.reaching(Reach((context.project_root, context.path), self.allow_outside_project))
+        analysis = analysis.reaching(Reach((context.project_root, context.path), files))
         if is_data_file(analysis.data):
             analysis.reach.place(analysis.data)
         return analysis
 
-    def _inside(self, context: dg.ComponentLoadContext, path: Path) -> Path:
-        """Resolve a path, links followed, and refuse one that leaves the project."""
-        found, root = path.resolve(), context.project_root.resolve()
-        if not self.allow_outside_project and not found.is_relative_to(root):
-            raise AnalysisError(
-                f"The path leaves the project. Got {path}; expected one under {root}. Move the file, or set "
-                "allow_outside_project: true."
-            )
-        return found
+
+def _inside(context: dg.ComponentLoadContext, path: Path, what: str, allowed: bool, switch: str) -> Path:
+    """Resolve a path, links followed, and refuse one that leaves the project where that is not allowed."""
+    found, root = path.resolve(), context.project_root.resolve()
+    if not allowed and not found.is_relative_to(root):
+        raise AnalysisError(
+            f"The path of the {what} leaves the project. Got {path}; expected one under {root}. Move the file, or set "
+            f"{switch}."
+        )
+    return found
 
 
 @cache
