@@ -98,6 +98,19 @@ class Estimate:
         return self.sigma2 / self.design.outcome_scale**2
 
 
+@dataclass(frozen=True)
+class EngineOf:
+    """The engine of a design, for the residual's parameters: an object, as a function inside another has no pickle."""
+
+    design: Design
+
+    def __call__(self, rho: Array) -> Engine:
+        """Weight the cross-products by the residual structure and lay out the random effects."""
+        levels = self.design.levels
+        sizes, codes = [level.size for level in levels], [level.codes for level in levels]
+        return build_engine(_cross(self.design, rho), sizes, codes, nested=self.design.nested)
+
+
 def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estimate:
     """Fit a design.
 
@@ -112,15 +125,9 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
     IdentificationError
         The predictors reproduce the outcome exactly.
     """
-    sizes = [level.size for level in design.levels]
-    codes = [level.codes for level in design.levels]
-
-    def engine_of(rho: Array) -> Engine:
-        return build_engine(_cross(design, rho), sizes, codes, nested=design.nested)
-
     blocks = make_blocks([[(len(b.columns), _structure(b)) for b in level.blocks] for level in design.levels])
     profiled = not any(block.known for block in blocks)
-    criterion = Criterion(engine_of, blocks, design.n_obs, reml, design.residual, profiled)
+    criterion = Criterion(EngineOf(design), blocks, design.n_obs, reml, design.residual, profiled)
     _check_residual(design, criterion)
     optimum = minimise(criterion, start)
     solution, fixed, scale = optimum.solution, design.fixed, design.outcome_scale
