@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from mlm_ops.arrow import ArrowStream
-from mlm_ops.database_faults import why_it_failed
+from mlm_ops.database_faults import first_line, why_it_failed
 from mlm_ops.errors import DataError
 from mlm_ops.language.nearest import did_you_mean, nearest
 from mlm_ops.language.options import is_text, shown
@@ -281,11 +281,6 @@ def listed(names: Iterable[str], most: int = 30) -> str:
     """Names for an error message, long lists cut."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of DuckDB's message, which says what is wrong; the rest points into our SQL."""
-    return str(error).strip().split("\n")[0]
 
 
 def named_relation(text: str) -> tuple[str, str]:
