@@ -4,50 +4,108 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import os
 import re
 import shlex
 import signal
 import sys
 import threading
+import traceback
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 from mlm_ops.command_line import command, program, short_path
 from mlm_ops.errors import MlmError, StoreError
+from mlm_ops.language.options import is_text
 from mlm_ops.logs import logging_to, run_failed, whole_run
 from mlm_ops.visible import visible
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
+#: The environment variable that has an error shown with all that led to it.
+TRACEBACK = "MLM_TRACEBACK"
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; what a user can mend is one sentence on standard error."""
+    _print_any_character()
     try:
         with _leaving_at_once():
-            parser = _parser()
-            options = parser.parse_args(arguments)
-            if options.command is None:
-                # as click does: help, and a status that tells a script that its command is missing
-                parser.print_help(sys.stderr)
-                return EXIT_BAD_INPUT
-            status: int = options.command(options)
-        sys.stdout.flush()
+            status = _command(sys.argv[1:] if arguments is None else arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except MlmError as error:
+        _trace(error)
         _tell(f"mlm: {error}")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt as interrupt:
         _tell(str(interrupt) or "Interrupted.")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more when it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return EXIT_BROKEN_PIPE
+    except Exception as error:
+        sentence = _output_fault() or _sentence_of(error)
+        if sentence is None:
+            raise  # a fault of ours, with all that helps to find it
+        _trace(error)
+        _tell(f"mlm: {sentence}")
+        return EXIT_BAD_INPUT
     return status
+
+
+def _command(arguments: Sequence[str]) -> int:
+    odd = next((argument for argument in arguments if not is_text(argument)), None)
+    if odd is not None:
+        raise MlmError(f"An argument is no text in UTF-8. Got {odd!r}; rename the file, or write the name anew.")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        # as click does: help, and a status that tells a script that its command is missing
+        parser.print_help(sys.stderr)
+        return EXIT_BAD_INPUT
+    status: int = options.command(options)
+    return status
+
+
+def _print_any_character() -> None:
+    """Where the terminal has no place for a character, its code stands there."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _sentence_of(error: Exception) -> str | None:
+    from mlm_ops.database_faults import sentence_of
+
+    sentence = sentence_of(error)
+    return None if sentence is None else f"{sentence} ({TRACEBACK}=1 shows where.)"
+
+
+def _trace(error: BaseException) -> None:
+    """Show where an error came from, to whoever asked for it."""
+    if os.environ.get(TRACEBACK, "") not in ("", "0"):
+        _tell("".join(traceback.format_exception(error)).rstrip())
+
+
+def _output_fault() -> str | None:
+    """What is said where standard output can take no more: a full disk behind it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _forget_output()
+        return f"The output cannot be written: {error.strerror}. Write it to another place."
+    return None
+
+
+def _forget_output() -> None:
+    """Send what is still to be written nowhere: Python would complain once more when it closes standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -199,7 +257,10 @@ def _require_folder(folder: Path) -> None:
 
 
 def _tell(sentence: str) -> None:
-    print(visible(sentence), file=sys.stderr, flush=True)
+    # without a place for it the status has to tell
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(visible(sentence), file=sys.stderr, flush=True)
 
 
 class _Parser(argparse.ArgumentParser):

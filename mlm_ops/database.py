@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import duckdb
 
-from mlm_ops.database_faults import FILE_FAULTS, first_line, holder, why_it_failed, why_not_opened
+from mlm_ops.database_faults import first_line, holder, why_it_failed, why_not_opened
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.logs import Event, tell
 from mlm_ops.sql_text import qualified
@@ -80,7 +80,7 @@ def using(
     connection = connect(path, read_only=read_only, wait=wait, on_wait=on_wait)
     try:
         yield connection
-    except FILE_FAULTS as error:
+    except duckdb.Error as error:
         sentence = why_it_failed(error)
         if sentence == first_line(error):
             raise

@@ -1,38 +1,83 @@
-"""What DuckDB says of a file that fails -> one sentence that says what to do."""
+"""What DuckDB, the operating system, numpy and Dagster say when they fail -> one sentence that says what to do."""
 
 from __future__ import annotations
 
+import errno
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 
-#: The classes under which DuckDB reports a full disk or a damaged file; a damaged index may be an internal error.
+#: The classes under which DuckDB reports a full disk, a damaged file or a lack of memory; a damaged block may be an
+#: internal error, or of the base class itself.
 FILE_FAULTS = (
     duckdb.IOException,
     duckdb.FatalException,
     duckdb.TransactionException,
     duckdb.InternalException,
     duckdb.SerializationException,
+    duckdb.OutOfMemoryException,
 )
 DAMAGED = "Restore it, or remove it and run again."
+NO_MEMORY = "there is not enough memory. Close other programs, take fewer rows, or raise DuckDB's memory_limit"
 _FULL = ("No space left on device", "File too large", "Disk quota exceeded")
-_BROKEN = ("Corrupt database file", "checksum", "read enough bytes", "Failed to load metadata", "been invalidated")
+_BROKEN = (
+    "Corrupt database file",
+    "checksum",
+    "read enough bytes",
+    "Failed to load metadata",
+    "been invalidated",
+    "Failed to deserialize",
+    "Serialization Error",
+    "Block ID mismatch",
+    "Could not read from file",
+    "metadata block",
+)
+#: Characters of another program's message that are repeated.
+_MOST = 600
+#: What stands below the reason in DuckDB's messages: our SQL, its own guesses at names, and how to set its options.
+_BELOW = re.compile(
+    r"\n\s*(?:\n|LINE \d+:|Candidate|Did you mean|The search space|Possible |\* |See also|Database is launched)"
+)
+#: Program libraries whose errors are about files, texts and settings that a user can mend.
+_OTHERS = (
+    "dagster",
+    "dagster_shared",
+    "sqlalchemy",
+    "sqlite3",
+    "alembic",
+    "yaml",
+    "polars",
+    "pyarrow",
+    "dbt",
+    "jinja2",
+)
 
 
 def why_it_failed(error: Exception) -> str:
-    """Say why a statement failed; what DuckDB says where it is neither a full disk nor a damaged file."""
+    """Say why a statement failed; what DuckDB says where it is no full disk, no damaged file and no lack of memory."""
     message = str(error)
     if any(words in message for words in _FULL):
         return "there is no room left on the disk. Make room and run again; what stood there before still stands."
-    if any(words in message for words in _BROKEN):
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return f"{NO_MEMORY} ({first_line(error).removeprefix('Out of Memory Error: ')})."
+    if is_damage(error):
         return f"the database file is damaged. {DAMAGED}"
     return first_line(error)
 
 
-def first_line(error: Exception) -> str:
-    """Return what an error says, without the SQL that DuckDB shows below it."""
-    return str(error).partition("\n")[0]
+def is_damage(error: BaseException) -> bool:
+    """Whether DuckDB has found a file that it cannot have written so."""
+    # errors of SQL have classes of their own; the base class is what reading damaged blocks ends in
+    kinds = (*FILE_FAULTS[:-1], duckdb.HTTPException)
+    return type(error) is duckdb.Error or (isinstance(error, kinds) and any(words in str(error) for words in _BROKEN))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line: without the SQL, the guesses and the advice that DuckDB shows below it."""
+    said = " ".join(_BELOW.split(str(error).strip(), maxsplit=1)[0].split())
+    return said if len(said) <= _MOST else f"{said[:_MOST]}…"
 
 
 def holder(message: str) -> str:
@@ -55,7 +100,7 @@ def why_not_opened(path: Path, error: duckdb.Error) -> str:
         return f"{path} is not a DuckDB database. Choose another file; this one was left as it is."
     if "read enough bytes" in message:
         return f"The database {path} is damaged: it ends too early. {DAMAGED}"
-    if any(words in message for words in _BROKEN):
+    if is_damage(error):
         return f"The database {path} is damaged: its content does not fit its checksums. {DAMAGED}"
     if "version number" in message:
         return (
@@ -69,3 +114,61 @@ def why_not_opened(path: Path, error: duckdb.Error) -> str:
         return f"The database {path} cannot be opened: there is no room left on the disk. Make room and run again."
     reason = first_line(error).removeprefix("IO Error: ")
     return f"The database {path} cannot be opened: {reason}"
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What another program's error means, as one sentence; None for one that is a fault of ours.
+
+    The errors of DuckDB, the operating system, memory, arithmetic, texts and the libraries around them have causes
+    that a user can mend. A TypeError or KeyError, or any other that Python raises of wrong code, has not.
+    """
+    if isinstance(error, OSError):
+        return _of_the_system(error)
+    if isinstance(error, duckdb.Error):
+        return f"The database failed: {why_it_failed(error)}"
+    if isinstance(error, MemoryError):
+        return "There is not enough memory. Close other programs, or take fewer rows or smaller models."
+    if isinstance(error, RecursionError):
+        return "Something is nested too deeply to be read. Take it apart."
+    if isinstance(error, UnicodeError):
+        return f"A text cannot be read or written: {first_line(error)}. Save the file as UTF-8, or rename it."
+    if isinstance(error, ArithmeticError) or type(error).__name__ == "LinAlgError":
+        return (
+            f"The numbers of the model cannot be worked with ({type(error).__name__}: {first_line(error)}). Values that "
+            "are very large or very small are the usual reason: bring the columns to a similar scale."
+        )
+    if type(error).__module__.partition(".")[0].lstrip("_") in _OTHERS:
+        return f"{type(error).__module__.partition('.')[0].lstrip('_')} failed: {first_line(_innermost(error))}"
+    return None
+
+
+def _of_the_system(error: OSError) -> str:
+    """An error of the operating system, with the file that it is about."""
+    reasons = {
+        errno.ENAMETOOLONG: "the name is too long for the file system. Choose a shorter one.",
+        errno.EACCES: "permission denied. Ask for the permission, or choose another place.",
+        errno.EPERM: "permission denied. Ask for the permission, or choose another place.",
+        errno.EROFS: "nothing can be written there. Choose another place.",
+        errno.ENOSPC: "there is no room left on the disk. Make room and run again.",
+        errno.EDQUOT: "there is no room left for this user. Make room and run again.",
+        errno.EFBIG: "the file gets too large. Choose another place.",
+        errno.ENOENT: "there is no such file or folder.",
+        errno.EMFILE: "too many files are open. Close other programs.",
+    }
+    reason = reasons.get(error.errno or 0, f"{error.strerror or first_line(error) or type(error).__name__}.")
+    if error.filename is None:
+        return f"The system refuses: {reason}"
+    name = str(error.filename if isinstance(error.filename, str) else error.filename)
+    return f"{name if len(name) <= 100 else f'{name[:100]}…'} cannot be used: {reason}"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    *_, last = _causes(error)
+    return last
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

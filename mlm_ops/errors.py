@@ -6,9 +6,19 @@ A singular or unconverged fit is a result with flags, never an error.
 
 import logging
 
+#: Characters of a message; a longer one repeats what it was given, and its middle is left out.
+LONGEST_MESSAGE = 10_000
+
 
 class MlmError(Exception):
     """Base of all errors that a user can cause and mend."""
+
+    def __init__(self, message: object = "") -> None:
+        text = str(message)
+        if len(text) > LONGEST_MESSAGE:
+            half = LONGEST_MESSAGE // 2
+            text = f"{text[:half]} [… {len(text) - 2 * half:,} characters left out …] {text[-half:]}"
+        super().__init__(text)
 
     #: Whether the log has it already: an error passes several rooms on its way out.
     logged = False

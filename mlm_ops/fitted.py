@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import polars as pl
 
@@ -16,6 +16,7 @@ from mlm_ops.inference.intervals import IntervalMethod, find_intervals
 from mlm_ops.inference.new_rows import NewRows
 from mlm_ops.inference.prediction import PredictionKind, predict
 from mlm_ops.inference.prediction_sql import PredictionQuery
+from mlm_ops.language import options
 from mlm_ops.language.notation import EquationForm, EquationFormat, write_equations
 from mlm_ops.language.notation.lme4 import r_code
 from mlm_ops.language.notation.mplus import mplus_input
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     import duckdb
 
 __all__ = ["DfMethod", "Estimator", "Fit"]
+
+_FORM = options.choice("form", get_args(EquationForm), "Unknown form of equations.")
+_FORMAT = options.choice("format", get_args(EquationFormat), "Unknown format of equations.")
+_METHOD = options.choice("method", get_args(IntervalMethod))
+_KIND = options.choice("kind", get_args(PredictionKind))
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,6 +59,7 @@ class Fit(FitRecord):
         """One row."""
         return tables.fit_statistics(self)
 
+    @options.checked(contrasts=options.COEFFICIENTS)
     def test(self, contrasts: Wanted) -> pl.DataFrame:
         """F test that several coefficients, or several combinations of them, are all zero.
 
@@ -70,6 +77,7 @@ class Fit(FitRecord):
         matrix = contrast_matrix(contrasts, self.model.fixed, self.result.design.fixed)
         return tables.contrast_test(f_test(self.result.gamma, self.method, matrix))
 
+    @options.checked(reference=options.REFERENCE)
     def r_squared(self, reference: Fit | None = None) -> pl.DataFrame:
         """Explained variance, one row a measure; with a reference, how each differs from that fit's."""
         if reference is None:
@@ -88,6 +96,7 @@ class Fit(FitRecord):
         """One row a fixed effect: its error here, by least squares, and robust to clusters."""
         return tables.standard_errors(self)
 
+    @options.checked(connection=options.CONNECTION)
     def diagnostics(self, data: Any = None, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
         """One row a finding: influential units (refitted without them), outliers, normality, equal variances.
 
@@ -103,6 +112,7 @@ class Fit(FitRecord):
         """One row a variable beside its group mean: the difference of their effects, and without the means' error."""
         return tables.contextual_effects(self)
 
+    @options.checked(slope=options.SLOPE, at=options.AT)
     def simple_slopes(self, slope: str, at: At) -> pl.DataFrame:
         """The slope of a predictor, and the outcome where it is zero, at values of its moderators.
 
@@ -114,14 +124,17 @@ class Fit(FitRecord):
         """
         return tables.simple_slopes(self, slope, at)
 
+    @options.checked(slope=options.SLOPE, moderator=options.MODERATOR, level=options.LEVEL)
     def johnson_neyman(self, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
         """One row a region of the moderator in which the slope differs from zero, or does not."""
         return tables.johnson_neyman(self, slope, moderator, level)
 
+    @options.checked(wanted=options.WEIGHTED)
     def contrasts(self, wanted: Contrasts) -> pl.DataFrame:
         """T tests of combinations of coefficients, ``{name: {coefficient: weight}}``, adjusted by Holm's method."""
         return tables.contrasts(self, wanted)
 
+    @options.checked(form=_FORM, format=_FORMAT, estimates=options.ESTIMATES)
     def equations(
         self, form: EquationForm = "levels", format: EquationFormat = "text", *, estimates: bool = False
     ) -> str:
@@ -168,6 +181,7 @@ class Fit(FitRecord):
         """
         return mplus_input(facts_of(self))
 
+    @options.checked(method=_METHOD, level=options.LEVEL, seed=options.SEED, samples=options.SAMPLES)
     def intervals(
         self, method: IntervalMethod = "wald", level: float = 0.95, *, seed: int | None = 0, samples: int = 500
     ) -> pl.DataFrame:
@@ -183,6 +197,7 @@ class Fit(FitRecord):
         """
         return tables.intervals(*find_intervals(self.result, method, level, self.method, samples, seed))
 
+    @options.checked(kind=_KIND, connection=options.CONNECTION)
     def predict(
         self, data: Any, kind: PredictionKind = "conditional", connection: duckdb.DuckDBPyConnection | None = None
     ) -> pl.DataFrame:
@@ -199,6 +214,7 @@ class Fit(FitRecord):
         rows = NewRows(read_rows(data, connection), self.moments, self.model)
         return predict(self.result, self.predictions, rows, kind)
 
+    @options.checked(relation=options.RELATION)
     def prediction_sql(self, relation: str) -> str:
         """A SELECT that adds predictions to the rows of a table or SELECT, in the database that holds them.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaincc
 
 from mlm_ops.errors import MlmError
+from mlm_ops.language import options
 from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.language.notation.left_out import left_out
 from mlm_ops.language.structural.model import SemModel
@@ -32,6 +33,9 @@ from mlm_ops.structural.reliability import Omega, omegas
 from mlm_ops.tables import structural as tables
 
 Array = NDArray[np.float64]
+
+_EQUATIONS = options.choice("format", ("text", "latex", "mplus"), "Unknown equations.")
+_DIAGRAM = options.choice("format", ("svg", "mermaid"), "Unknown diagram.")
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ class SemFit:
         """Whether a covariance matrix of parameters is of deficient rank: a variance is zero, or a correlation one."""
         return self.estimate.optimum.singular
 
+    @options.checked(level=options.LEVEL, draws=options.DRAWS, seed=options.SEED)
     def defined(self, level: float = 0.95, *, draws: int = DRAWS, seed: int | None = 0) -> pl.DataFrame:
         """Defined parameters with delta-method intervals (95%) and Monte Carlo intervals of this level.
 
@@ -161,6 +166,7 @@ class SemFit:
         latent = ContextualEffect(within, between, effect["estimate"], effect["std_error"])
         return tables.sem_contextual({"latent": latent, "observed": self.observed})
 
+    @options.checked(larger=options.LARGER)
     def compare(self, larger: SemFit) -> pl.DataFrame:
         """Likelihood ratio test of this model against a larger one that it is a restriction of.
 
@@ -181,18 +187,16 @@ class SemFit:
         statistic = max(0.0, 2 * (theirs.log_likelihood - ours.log_likelihood))
         return tables.sem_comparison(statistic, df, float(gammaincc(df / 2, statistic / 2)))
 
+    @options.checked(format=_EQUATIONS)
     def equations(self, format: Literal["text", "latex", "mplus"] = "text") -> str:
         """The model by level, as text, as LaTeX, or as Mplus input."""
         if format == "mplus":
             return mplus_input(self.estimate.table, group_name(self.cluster))
-        if format not in {"text", "latex"}:
-            raise MlmError(f"Unknown equations. Got {format!r}; expected one of text, latex, mplus.")
         return level_equations(self.estimate.table, latex=format == "latex")
 
+    @options.checked(format=_DIAGRAM)
     def diagram(self, format: Literal["svg", "mermaid"] = "svg") -> str:
         """The path diagram with its estimates."""
-        if format not in {"svg", "mermaid"}:
-            raise MlmError(f"Unknown diagram. Got {format!r}; expected one of svg, mermaid.")
         return (svg if format == "svg" else mermaid)(self.estimate.table, self.estimate.theta)
 
     @property

@@ -13,6 +13,7 @@ from mlm_ops.estimation.covariance import COVARIANCES
 from mlm_ops.estimation.estimate import estimate
 from mlm_ops.fitted import DfMethod, Estimator, Fit
 from mlm_ops.inference.fixed_effects import DF_METHODS
+from mlm_ops.language import options
 from mlm_ops.language.covariance import Structure, with_covariance
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.levels import parse_model
@@ -33,6 +34,18 @@ if TYPE_CHECKING:
 _ESTIMATORS = ("reml", "ml")
 
 
+@options.checked(
+    formula=options.FORMULA,
+    levels=options.LEVELS,
+    connection=options.CONNECTION,
+    estimator=options.ESTIMATOR,
+    df=options.DF,
+    weights=options.WEIGHTS,
+    residual=options.RESIDUAL,
+    covariance=options.COVARIANCE,
+    robust=options.ROBUST,
+    cluster=options.CLUSTER,
+)
 def fit(
     formula: str | Mapping[str, Any],
     data: Any,

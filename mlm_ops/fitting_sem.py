@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlm_ops.errors import MlmError
 from mlm_ops.fitted_sem import ContextualEffect, SemFit
 from mlm_ops.fitting import fit_model
+from mlm_ops.language import options
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.language.robust import cluster_columns
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     import duckdb
 
 
+@options.checked(
+    text=options.SEM_TEXT, cluster=options.SEM_CLUSTER, connection=options.CONNECTION, robust=options.SEM_ROBUST
+)
 def sem(
     text: str,
     data: Any,

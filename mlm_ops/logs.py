@@ -12,6 +12,7 @@ import logging
 import math
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -164,11 +165,13 @@ def whole_run(run_id: str) -> Iterator[None]:
 def run_failed(error: BaseException, seconds: float | None = None) -> None:
     """Log the end of a run by an error, with its sentence."""
     kind, sentence = type(error).__name__, str(error)
+    facts: dict[str, Fact] = {"error": kind, "seconds": seconds}
     if isinstance(error, KeyboardInterrupt):
         sentence = sentence or "Interrupted."
     elif not isinstance(error, MlmError):
         sentence = f"{kind}: {sentence}"
-    _log(logging.ERROR, Event.RUN_FAILED, sentence, {"error": kind, "seconds": seconds})
+        facts["traceback"] = "".join(traceback.format_exception(error))
+    _log(logging.ERROR, Event.RUN_FAILED, sentence, facts)
 
 
 class JsonLines(logging.Formatter):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +19,11 @@ from mlm_ops.inference.variance import VarianceErrors, variance_errors
 from mlm_ops.language.equations import Structure
 from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
 from mlm_ops.language.notation.left_out import left_out
+from mlm_ops.language.options import DfMethod, Estimator
 from mlm_ops.language.robust import Robust
 from mlm_ops.moments.moments import Moments
 
-Estimator = Literal["reml", "ml"]
-DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
+__all__ = ["DfMethod", "Estimator", "FitRecord"]
 
 
 @dataclass(frozen=True, repr=False)

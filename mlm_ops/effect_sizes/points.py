@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -218,6 +219,9 @@ def _value(column: DesignColumn, point: Point) -> float:
 
 def _number(name: str, value: float | str) -> float:
     try:
-        return float(value)
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
     except ValueError:
         raise MlmError(f"{name} takes numbers. Got {value!r}; expected values such as -1, 0 and 1.") from None

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
+from mlm_ops.language import options
 from mlm_ops.language.covariance import named_blocks, with_covariance
 from mlm_ops.language.faults import sentences
 from mlm_ops.language.form import Form, without_rows
@@ -218,6 +219,7 @@ class Analysis(Record):
         return self.robust, self.cluster
 
 
+@options.checked(folder=options.FOLDER, allow_files=options.ALLOW_FILES)
 def read_analyses(folder: str | Path, *, allow_files: bool = False) -> list[Analysis]:
     """Read every analysis file of a folder (.yaml, .yml), in the order of their names; `read_analysis` says how.
 
@@ -227,9 +229,15 @@ def read_analyses(folder: str | Path, *, allow_files: bool = False) -> list[Anal
         A sentence a file that is none, or that has the name of another; all of them together.
     """
     folder = Path(folder)
+    try:
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in ANALYSIS_SUFFIXES)
+    except OSError as error:
+        raise AnalysisError(
+            f"Cannot read the folder of analysis files {folder}: {error.strerror or 'unreadable'}."
+        ) from error
     found: dict[str, Path] = {}
     analyses, faults = [], []
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in ANALYSIS_SUFFIXES):
+    for path in paths:
         shown = path.relative_to(folder.parent)
         try:
             analysis = read_analysis(path, shown, allow_files=allow_files)
@@ -246,6 +254,7 @@ def read_analyses(folder: str | Path, *, allow_files: bool = False) -> list[Anal
     return analyses
 
 
+@options.checked(path=options.PATH, shown=options.SHOWN, allow_files=options.ALLOW_FILES)
 def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_files: bool = False) -> Analysis:
     """Read and check an analysis file; its formulas are parsed, so that a fault shows before any query.
 
@@ -280,6 +289,7 @@ def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_fi
     return analysis.reaching(reach_of(path, everything=allow_files))
 
 
+@options.checked(text=options.YAML)
 def parse_analysis(text: str) -> Analysis:
     """Check the text of an analysis file; it may read tables and views alone."""
     content = parse_mapping(text)

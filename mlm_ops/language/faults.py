@@ -8,33 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlm_ops.language.nearest import nearest
-
-#: What stands under a key, where pydantic would name a Python type.
-_EXPECTED = {
-    "analysis": "a name",
-    "data": "a table name or one SELECT",
-    "form": "rows or moments",
-    "levels": "a column, or a list of columns, lowest level first",
-    "formula": "a formula such as y ~ x + (1 | school)",
-    "weights": "a column",
-    "cluster": "a column",
-    "partition": "a column",
-    "covariance": "for each grouping factor a structure's name, a variance, or a matrix",
-    "residual": "a sum of by(column), ar1(column) and fixed(column)",
-    "where": "one SQL condition",
-    "description": "text",
-    "diagnostics": "the name of a model, or a list of them",
-    "start": "the name of a model",
-    "candidates": "a list of terms",
-    "history": "keep_runs and keep_days (whole numbers), baseline (first, or a run's id) and alpha",
-    "min_publish_n": "a number of rows, 1 or more",
-    "keep": "p < 0.05, aic, bic or r_squared > 0.01",
-    "compare": "a list of model names, or of pairs [reference, model]",
-    "predictions": "true or false",
-    "robust": "true or false",
-    "sem": "a mapping of names to texts of structural equation models",
-    "model": "the text of a structural equation model, as in f =~ a + b + c",
-}
+from mlm_ops.language.options import EXPECTED
 
 
 def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
@@ -78,12 +52,12 @@ def _clause(fault: Mapping[str, Any]) -> str:
         expected = str(fault["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
         return f"unknown {_path(place)}: got {found!r}; expected one of {expected}"
     if kind == "unexpected_keyword_argument":
-        return f"unknown key {_path(place)!r}; expected {_EXPECTED[str(place[0])]}"
+        return f"unknown key {_path(place)!r}; expected {EXPECTED[str(place[0])]}"
     if place == ("models",):
         return "models holds no model: got none; expected at least one, as in null: y ~ 1 + (1 | school)"
-    key = next((str(part) for part in reversed(place) if part in _EXPECTED), "formula")
+    key = next((str(part) for part in reversed(place) if part in EXPECTED), "formula")
     got = "nothing" if found in ("", None) else repr(found)
-    return f"{_path(place)}: got {got}; expected {_EXPECTED[key]}"
+    return f"{_path(place)}: got {got}; expected {EXPECTED[key]}"
 
 
 def _place(fault: Mapping[str, Any]) -> tuple[int | str, ...]:

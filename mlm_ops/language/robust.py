@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.model import GroupingFactor
+from mlm_ops.language.options import Robust
 
-Robust = Literal["CR0", "CR1", "CR1S", "CR2"]
+__all__ = ["Robust", "check_robust", "cluster_columns"]
 
 
 def cluster_columns(cluster: str | None) -> GroupingFactor:

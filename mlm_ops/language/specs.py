@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.levels import is_level, level_text
+from mlm_ops.language.options import DfMethod, Estimator
 from mlm_ops.language.strategy import PHASES
 
-Estimator = Literal["reml", "ml"]
-DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
+__all__ = ["DfMethod", "Estimator"]
+
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
 LEVEL_KEYS = ("level 1", "level 2", "level 3")
 Covariance = str | list[list[str]]

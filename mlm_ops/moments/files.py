@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from mlm_ops.database_faults import why_it_failed
 from mlm_ops.errors import DataError
 from mlm_ops.sql_text import file_literal, identifier
 
@@ -72,8 +73,7 @@ def read_file(path: Path | str, table: str) -> duckdb.DuckDBPyConnection:
         filled = connection.execute(f"select 1 from {identifier(table)} limit 1").fetchall()
     except duckdb.Error as error:
         connection.close()
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path} cannot be read as {path.suffix.lower()[1:]}: {reason}") from error
+        raise DataError(f"{path} cannot be read as {path.suffix.lower()[1:]}: {why_it_failed(error)}") from error
     if not filled:
         connection.close()
         raise DataError(f"{path} has no rows.")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
+from mlm_ops.language import options
 from mlm_ops.language.model import Column, Factor, Model, Variable, columns_of, group_name
 from mlm_ops.moments.layout import Layout, find_layout, layout_query
 from mlm_ops.moments.moments import Array, Moments, Schema
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 LOST = 1e-10
 
 
+@options.checked(group=options.GROUP, connection=options.CONNECTION)
 def read_moments(
     data: Any, group: str | Sequence[str], *, connection: duckdb.DuckDBPyConnection | None = None
 ) -> Moments:

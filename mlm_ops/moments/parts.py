@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from mlm_ops.database_faults import first_line
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import Factor, label
 from mlm_ops.moments.collect import row_arguments
@@ -16,7 +17,7 @@ from mlm_ops.moments.moments import Schema
 from mlm_ops.moments.persist import sibling
 from mlm_ops.moments.render import category, expression, render
 from mlm_ops.moments.residual_parts import by_part
-from mlm_ops.moments.source import Source, first_line, quoted_table
+from mlm_ops.moments.source import Source, quoted_table
 from mlm_ops.moments.survey import Needs, key_expression, run
 from mlm_ops.sql_text import identifier, literal
 

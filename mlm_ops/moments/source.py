@@ -12,14 +12,19 @@ import duckdb
 import polars as pl
 
 from mlm_ops.arrow import ArrowStream
-from mlm_ops.database_faults import why_it_failed
+from mlm_ops.database_faults import first_line, why_it_failed
 from mlm_ops.errors import DataError
 from mlm_ops.language.nearest import did_you_mean, nearest
+from mlm_ops.language.options import is_text, shown
 from mlm_ops.moments.files import is_data_file, is_database, read_file
 from mlm_ops.sql_text import identifier, literal
 
 _FRAME = "mlm_rows"
 _SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")[:2]) >= (1, 5)
+_TABLES = (
+    "a polars, Arrow or pandas frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with "
+    "connection="
+)
 #: Schemas of the results store, which no one fits models to.
 _OURS = frozenset({"mlm", "mlm_staging"})
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
@@ -144,10 +149,9 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
 
 def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
     """All rows, in their order, of whatever `open_source` takes."""
-    if isinstance(data, pl.LazyFrame):
-        return data.collect()
-    if isinstance(data, pl.DataFrame):
-        return data
+    if isinstance(data, pl.LazyFrame | pl.DataFrame):
+        return _collected(data)
+    _require_text(data)
     if isinstance(data, str | Path):
         relation = open_source(data, connection).relation
         from_file = isinstance(data, Path) or is_path(data, connection)
@@ -157,17 +161,16 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
     if isinstance(data, duckdb.DuckDBPyRelation):
         rows: pl.DataFrame = data.pl()
         return rows
+    _require_frame(data)
     try:
         return pl.DataFrame(data)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"The rows are nothing polars can read. Got {type(data).__name__}; expected a polars, Arrow or pandas "
-            "frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with connection=."
-        ) from error
+    except Exception as error:  # whatever a stranger's object does when it is read
+        raise no_table(data) from error
 
 
 def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[str, str, Callable[[str], Any]]:
     """What stands after FROM, how a person would name it, and what runs the query."""
+    _require_text(data)
     if isinstance(data, Path) or (isinstance(data, str) and is_path(data, connection)):
         return identifier(_FRAME), str(data), read_file(data, _FRAME).execute
     if isinstance(data, str):
@@ -179,16 +182,52 @@ def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[s
         return *named_relation(data), connection.execute
     if isinstance(data, duckdb.DuckDBPyRelation):
         return identifier(_FRAME), "the relation", lambda sql: data.query(_FRAME, sql)
+    _require_frame(data)
     private = duckdb.connect()
     frame = _scannable(data)
     try:
         private.register(_FRAME, frame)
-    except (duckdb.Error, TypeError) as error:
-        raise DataError(
-            f"The data are nothing DuckDB can scan. Got {type(data).__name__}; expected a polars, Arrow or pandas "
-            "frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with connection=."
-        ) from error
+    except Exception as error:  # DuckDB's own, TypeError, RuntimeError: by what it is that was given
+        raise no_table(data) from error
     return identifier(_FRAME), "the data", private.execute
+
+
+def _require_text(data: Any) -> None:
+    """Refuse names and paths that no database and no file system can take."""
+    if isinstance(data, str | Path) and not is_text(str(data)):
+        raise DataError(f"The data have no name that UTF-8 can write. Got {shown(data)}; expected {_TABLES}.")
+
+
+def _require_frame(data: Any) -> None:
+    """Refuse Python's own containers, before DuckDB guesses at them and polars at others."""
+    if data is None or isinstance(data, bytes | bytearray | memoryview):
+        raise no_table(data)
+    if isinstance(data, list | tuple | dict | set | frozenset):
+        raise DataError(
+            f"The data are no table. Got {shown(data)}; expected {_TABLES}. polars.DataFrame(data) makes a table of "
+            "columns by name."
+        )
+
+
+def no_table(data: Any) -> DataError:
+    """What is said of an object that is none."""
+    return DataError(f"The data are no table. Got {shown(data)}; expected {_TABLES}.")
+
+
+def _collected(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+    """The rows of a polars frame; what a lazy one finds wrong it says when it is asked for them.
+
+    Raises
+    ------
+    DataError
+        With polars' own words.
+    """
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    try:
+        return frame.collect()
+    except Exception as error:  # polars' own, and whatever a function in the frame's plan raises
+        raise DataError(f"The lazy frame cannot be collected: {type(error).__name__}: {first_line(error)}") from error
 
 
 def is_place(text: str) -> bool:
@@ -215,9 +254,9 @@ def _scannable(data: Any) -> Any:
     DataError
         A polars frame without columns, which is no table.
     """
-    if type(data).__module__.startswith("polars"):
-        frame = data.collect() if hasattr(data, "collect") else data
-        if hasattr(frame, "columns") and not frame.columns:
+    if isinstance(data, pl.DataFrame | pl.LazyFrame):
+        frame = _collected(data)
+        if not frame.columns:
             raise DataError("The data have no columns and no rows.")
         # before 1.5 DuckDB could read a stream once only, and one query may read its rows several times
         return ArrowStream(frame) if _SCANS_STREAMS_AGAIN else frame.to_arrow()
@@ -242,11 +281,6 @@ def listed(names: Iterable[str], most: int = 30) -> str:
     """Names for an error message, long lists cut."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of DuckDB's message, which says what is wrong; the rest points into our SQL."""
-    return str(error).strip().split("\n")[0]
 
 
 def named_relation(text: str) -> tuple[str, str]:

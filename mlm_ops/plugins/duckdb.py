@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.fitting import check_options, check_structures, fit_model
+from mlm_ops.language import options
 from mlm_ops.language.covariance import with_covariance
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.levels import parse_model
@@ -52,11 +53,23 @@ OPTIONS = {
     "robust": "null",
     "cluster": "null",
 }
+#: What each takes; SQL has nulls where Python leaves an option out.
+_CHECKS = {
+    "levels": options.LEVELS.or_none(),
+    "estimator": options.ESTIMATOR,
+    "df": options.DF,
+    "weights": options.WEIGHTS,
+    "residual": options.RESIDUAL,
+    "covariance": options.COVARIANCE,
+    "robust": options.ROBUST,
+    "cluster": options.CLUSTER,
+}
 _OPTION_TYPES = {"levels": "varchar[]", "covariance": "map(varchar, varchar)"}
 _ANSWER = ("described", "survey", "missing", "moments", "residual_sums")
 _TO_SQL = "mlm_moments_query"
 
 
+@options.checked(connection=options.DUCKDB, on_note=options.ON_NOTE)
 def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], None] | None = None) -> None:
     """Make ``mlm(formula, relation)`` and its sisters known to a connection.
 
@@ -126,23 +139,26 @@ def _to_sql(*request: Any) -> str:
 class _Request:
     """One call of a table function."""
 
-    def __init__(self, formula: str | None, relation: str | None, *options: Any) -> None:
+    def __init__(self, formula: str | None, relation: str | None, *values: Any) -> None:
         if not formula or not relation:
             raise MlmError(
                 "mlm() takes a formula and a table name or a SELECT in parentheses, both as text. "
                 f"Got {formula!r} and {relation!r}."
             )
-        told = dict(zip(OPTIONS, options, strict=True))
+        told = {name: option.of(value) for (name, option), value in zip(_CHECKS.items(), values, strict=True)}
         self.estimator, self.df = told["estimator"], told["df"]
         self.robust, self.cluster = told["robust"], told["cluster"]
         check_options(self.estimator, self.df)
-        levels = tuple(told["levels"] or ())
-        self.model = parse_model(formula, levels, parse_residual(told["residual"], told["weights"]))
+        levels = told["levels"] or ()
+        residual = parse_residual(told["residual"], told["weights"])
+        self.model = parse_model(options.FORMULA.of(formula), levels, residual)
         if told["covariance"]:
-            self.model = with_covariance(self.model, dict(told["covariance"]))
+            self.model = with_covariance(self.model, told["covariance"])
         check_structures(self.model)
         check_robust(self.robust, self.cluster, self.df, multilevel=bool(self.model.random))
-        self.query = OneQuery(self.model, relation, level_columns(levels), cluster_columns(self.cluster))
+        self.query = OneQuery(
+            self.model, options.RELATION.of(relation), level_columns(levels), cluster_columns(self.cluster)
+        )
 
     def fit(self, answer: Answer) -> Fit:
         """The fit."""

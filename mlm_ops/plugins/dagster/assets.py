@@ -8,9 +8,12 @@ asset to asset in Python's memory; each reads what the ones before it left in th
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
+from dagster_shared.check import CheckError
 
 from mlm_ops.analyze import moments_table
+from mlm_ops.database_faults import first_line
 from mlm_ops.errors import AnalysisError
+from mlm_ops.language import options
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import steps
@@ -20,11 +23,31 @@ from mlm_ops.plugins.dagster.metadata import result_schema
 from mlm_ops.plugins.dagster.model_assets import comparisons_asset, ladder_asset, model_asset, sem_asset
 from mlm_ops.plugins.dagster.partition_fits import partition_fits, require_column, run_start
 from mlm_ops.plugins.dagster.partition_moments import make_partitions
-from mlm_ops.plugins.dagster.plan import Plan, Severity, make_plan
+from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan
 from mlm_ops.plugins.dagster.results import ANALYSIS, LINEAGE, SCHEMA, TABLE, Result
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 
+_OPTIONS = {
+    "analysis": options.an_instance("analysis", "Analysis", "an analysis, as read_analysis and parse_analysis make it"),
+    "upstream": options.Option(
+        "upstream", "the key of an asset: text, parts of text, or an AssetKey", asset_key
+    ).or_none(),
+    "group_name": options.text("group_name", "the name of a group").or_none(),
+    "partitions_def": options.an_instance("partitions_def", "PartitionsDefinition", "Dagster's partitions").or_none(),
+    "fit_by": options.text("fit_by", "a column").or_none(),
+    "severities": options.texts_by_name("severities", "error or warn by the name of a check").or_none(),
+    "automation_condition": options.an_instance(
+        "automation_condition", "AutomationCondition", "Dagster's automation condition"
+    ).or_none(),
+    "freshness_policy": options.an_instance(
+        "freshness_policy", "FreshnessPolicy", "Dagster's freshness policy"
+    ).or_none(),
+    "owners": options.Option("owners", "a list of e-mail addresses and teams", options.names).or_none(),
+    "tags": options.texts_by_name("tags", "texts by name").or_none(),
+}
 
+
+@options.checked(**_OPTIONS)
 def build_analysis_assets(
     analysis: Analysis,
     *,
@@ -75,24 +98,28 @@ def build_analysis_assets(
         A name that Dagster cannot take, data that the analysis itself would overwrite, a severity of no check,
         partitions without their column, or of moments.
     """
-    plan = make_plan(analysis, upstream, group_name, severities)
-    if analysis.form == "moments" and partitions_def is not None:
-        raise AnalysisError(
-            f"The data of {analysis.analysis} are moments, which no partition of rows can be taken from. Leave out "
-            "partitions_def."
-        )
-    require_column(analysis, partitions_def, fit_by)
+    try:
+        plan = make_plan(analysis, upstream, group_name, severities)
+        if analysis.form == "moments" and partitions_def is not None:
+            raise AnalysisError(
+                f"The data of {analysis.analysis} are moments, which no partition of rows can be taken from. Leave out "
+                "partitions_def."
+            )
+        require_column(analysis, partitions_def, fit_by)
 
-    def attributed(spec: dg.AssetSpec) -> dg.AssetSpec:
-        return spec.replace_attributes(
-            automation_condition=automation_condition, freshness_policy=freshness_policy, owners=owners
-        ).merge_attributes(tags=tags or {})
+        def attributed(spec: dg.AssetSpec) -> dg.AssetSpec:
+            return spec.replace_attributes(
+                automation_condition=automation_condition, freshness_policy=freshness_policy, owners=owners
+            ).merge_attributes(tags=tags or {})
 
-    if partitions_def is not None and fit_by is not None:
-        made, checks = [partition_fits(plan, partitions_def, fit_by)], []
-    else:
-        made, checks = _whole(plan, partitions_def), [_agreement(plan)] if analysis.form == "rows" else []
-    return dg.Definitions(assets=[asset.map_asset_specs(attributed) for asset in made], asset_checks=checks)
+        if partitions_def is not None and fit_by is not None:
+            made, checks = [partition_fits(plan, partitions_def, fit_by)], []
+        else:
+            made, checks = _whole(plan, partitions_def), [_agreement(plan)] if analysis.form == "rows" else []
+        return dg.Definitions(assets=[asset.map_asset_specs(attributed) for asset in made], asset_checks=checks)
+    except (dg.DagsterError, CheckError) as error:
+        # such as a group with a blank in its name, or an owner that is no address
+        raise AnalysisError(f"Dagster refuses the assets of {analysis.analysis}: {first_line(error)}") from error
 
 
 def _whole(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> list[dg.AssetsDefinition]:

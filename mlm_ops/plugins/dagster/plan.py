@@ -12,6 +12,7 @@ import dagster as dg
 
 from mlm_ops.analyze import moments_table
 from mlm_ops.errors import AnalysisError
+from mlm_ops.language import options
 from mlm_ops.language.analysis import Analysis
 from mlm_ops.plugins.dagster import steps
 
@@ -88,6 +89,16 @@ class Plan:
     def code_version(self, *texts: object) -> str:
         """Change with what the asset is computed from, so that the UI marks it as out of date."""
         return hashlib.sha256(repr((self.analysis.data, self.analysis.where, *texts)).encode()).hexdigest()[:12]
+
+
+def asset_key(value: object) -> dg.AssetKey:
+    """The key of an asset, of all that stands for one."""
+    if isinstance(value, dg.AssetKey):
+        return value
+    parts = options.names(value)
+    if not parts:
+        raise options.NotTakenError
+    return dg.AssetKey.from_coercible(parts[0] if isinstance(value, str) else list(parts))
 
 
 def make_plan(
