@@ -16,8 +16,17 @@ from mlm_ops.language.model import Indicator, Variable, label
 
 Array = NDArray[np.float64]
 
-#: Points on the line at which a slope's significance is looked at, before the crossings between them are found.
-_POINTS = 61
+#: Angles at which a critical value that changes along the moderator is looked at, before crossings are bracketed.
+_ANGLES = 181
+#: A statistic beyond its critical value by a smaller share than this touches it: slopes and errors are sums of some
+#: hundred products, each right to 2e-16 of its size, and at the place of least error little of that cancels.
+_TOUCHING = 1e-12
+#: Degrees of freedom are the same everywhere where they differ by a smaller share.
+_CONSTANT = 1e-9
+#: The square of such a share of an error is not seen beside it.
+_UNSEEN = 1e-8
+#: At a smaller cosine of its angle an end lies so far away that rounding alone tells it from infinity.
+_LEAST_COSINE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,8 @@ def johnson_neyman(surface: Surface, method: DfMethod, slope: str, moderator: st
     At w the slope is ``a + b w`` with variance ``l(w)' V l(w)``. Its statistic crosses the critical value of the t
     distribution at roots of ``(a + b w)^2 = t^2 l(w)' V l(w)``: Johnson and Neyman (1936), Statistical Research Memoirs
     1, 57-93; Bauer and Curran (2005), Multivariate Behavioral Research 40, 373-400. The degrees of freedom are the
-    fit's own at each w, so t changes along the line and the roots, at most two for a constant t, are found numerically.
+    fit's own at each w. Where they are the same everywhere the roots have a closed form; elsewhere t changes along the
+    line, and they are found between brackets (`Slopes`).
 
     Parameters
     ----------
@@ -66,32 +76,16 @@ def johnson_neyman(surface: Surface, method: DfMethod, slope: str, moderator: st
     at_zero, at_one = (
         derivative(surface.columns, focal, {**surface.typical, focal: 0.0, by: value}) for value in (0.0, 1.0)
     )
-    gamma, per_unit = surface.fitted.gamma, at_one - at_zero
-    center, scale = spread.mean, spread.std_dev or 1.0
-
-    def rows(w: Array) -> Array:
-        combinations: Array = at_zero + w[:, None] * per_unit
-        return combinations
-
-    def beyond(w: Array) -> Array:
-        """How far the statistic lies beyond its critical value."""
-        from scipy.special import stdtrit
-
-        critical = stdtrit(method.degrees(rows(w)), 0.5 + level / 2)
-        excess: Array = np.abs(rows(w) @ gamma) / np.sqrt(method.variances(rows(w))) - critical
-        return excess
-
-    near = rows(center + scale * np.array([-1.0, 0.0, 1.0]))
-    points = _points_to_look_at(near @ gamma, method.variances(near), center, scale, level)
-    roots = _roots(beyond, points)
-    ends = [-np.inf, *roots, np.inf]
+    slopes = _slopes(surface.fitted.gamma, method, at_zero + spread.mean * (at_one - at_zero), at_one - at_zero)
+    ends = slopes.crossings(0.5 + level / 2)
+    places = [-np.inf, *(spread.mean + slopes.distance(angle) for angle in ends), np.inf]
     found = []
-    for low, high in pairwise(ends):
-        inside = np.array([_between(low, high, center, scale)])
-        significant = bool(beyond(inside)[0] > 0)
-        sign = "positive" if (rows(inside) @ gamma)[0] > 0 else "negative"
+    for (low, high), (first, last) in zip(pairwise(places), pairwise((-np.pi / 2, *ends, np.pi / 2)), strict=True):
+        inside = (first + last) / 2
+        significant = bool(slopes.excess(np.array([inside - slopes.steepest]), 0.5 + level / 2)[0] > 0)
+        sign = "positive" if np.cos(inside - slopes.steepest) > 0 else "negative"
         share = None if spread.values is None else float(((spread.values > low) & (spread.values <= high)).mean())
-        note = None if roots else "nowhere"
+        note = None if ends or significant else "nowhere"
         found.append(Region(_end(low), _end(high), significant, sign if significant else None, share, note))
     return _noted(found, spread)
 
@@ -138,61 +132,125 @@ def is_number(surface: Surface, name: str) -> bool:
     return not others and not isinstance(first, Indicator) and not surface.spread(first).binary
 
 
-def _points_to_look_at(estimates: Array, variances: Array, center: float, scale: float, level: float) -> Array:
-    """Points dense around the moderator's mean, and on either side of every root that some constant t would give.
+@dataclass(frozen=True)
+class Slopes:
+    """A slope and its error all along a moderator, as directions of a plane.
 
-    The tangent maps the line to an interval, so that the ends are looked at too.
+    ``l(w)`` combines two contrasts whose estimates are uncorrelated: the slope where its error is least, and the
+    slope's change. In units of their errors it points at an angle from -90 to 90 degrees as w goes from minus to plus
+    infinity, and the statistic is ``length * |cos(angle - steepest)|``. Nothing cancels in it, and a constant critical
+    value is crossed where the cosine is ``critical / length``.
+
+    Attributes
+    ----------
+    method
+        Whose degrees of freedom.
+    contrasts
+        (2, p) of the two slopes, each divided by its standard error.
+    length, steepest
+        Largest statistic on the line, and the angle at which it is reached.
+    center, scale
+        The moderator's distance from the place asked about is ``center + scale * tan(angle)``.
+    """
+
+    method: DfMethod
+    contrasts: Array
+    length: float
+    steepest: float
+    center: float
+    scale: float
+
+    def distance(self, angle: float) -> float:
+        """How far the moderator lies from the place that was asked about."""
+        return float(self.center + self.scale * np.tan(angle))
+
+    def excess(self, turns: Array, probability: float) -> Array:
+        """By how much the statistic exceeds its critical value, so many radians from the `steepest` angle."""
+        from scipy.special import stdtrit
+
+        critical = stdtrit(self._degrees(turns), probability) * (1 + _TOUCHING)
+        excess: Array = self.length * np.abs(np.cos(turns)) - critical
+        return excess
+
+    def crossings(self, probability: float) -> list[float]:
+        """Angles at which the statistic crosses its critical value, in the moderator's order; none where it touches."""
+        from scipy.special import stdtrit
+
+        turns = np.linspace(-np.pi / 2, np.pi / 2, _ANGLES)
+        df = self._degrees(turns)
+        if np.isinf(df).all() or np.ptp(df) <= _CONSTANT * df.min():
+            critical = float(stdtrit(float(df[0]), probability))
+            turns = np.arccos([critical / self.length]) if critical * (1 + _TOUCHING) < self.length else np.array([])
+            found = [*-turns, *turns]
+        else:
+            found = _roots(lambda at: self.excess(at, probability), turns)
+        # a line has no direction: angles half a turn apart are one
+        angles = (np.array(found) + self.steepest + np.pi / 2) % np.pi - np.pi / 2
+        return sorted(float(angle) for angle in angles if np.cos(angle) > _LEAST_COSINE)
+
+    def _degrees(self, turns: Array) -> Array:
+        angles = self.steepest + turns
+        return self.method.degrees(np.column_stack((np.cos(angles), np.sin(angles))) @ self.contrasts)
+
+
+def _slopes(gamma: Array, method: DfMethod, here: Array, change: Array) -> Slopes:
+    """The slopes ``here + d change`` at distances d.
 
     Parameters
     ----------
-    estimates, variances
-        (3,) of the slope at ``center + scale d``, d = -1, 0, 1: they determine a line and a parabola in d.
+    gamma
+        (p,) coefficients.
+    here, change
+        (p,) contrasts: the slope at some value of the moderator, and its change by one unit of it.
     """
-    from scipy.special import stdtrit
+    across_error = _error(method, change)
+    center = 0.0
+    # the distance of least error; the second pass mends what rounding left of the first, if that was far away
+    for _ in range(2):
+        at = here + center * change
+        error = _error(method, at) or across_error
+        unit = change * (error / across_error)
+        plus, minus = method.variances(np.array([at + unit, at - unit]))
+        center -= float(plus - minus) / (4 * error * across_error)
+    at = here + center * change
+    # an error of zero, as robust ones of few clusters can be somewhere, is one too small to be seen at any end
+    error = _error(method, at) or _UNSEEN * abs(float(at @ gamma)) or across_error
+    contrasts = np.array([at / error, change / across_error])
+    along, across = contrasts @ gamma
+    length, steepest = float(np.hypot(along, across)), float(np.arctan2(across, along))
+    return Slopes(method, contrasts, length, steepest, center, error / across_error)
 
-    angles = np.linspace(-np.pi / 2, np.pi / 2, _POINTS + 2)[1:-1]
-    points = [np.tan(angles), np.array([-1e4, 1e4])]
-    rise = (estimates[2] - estimates[0]) / 2
-    linear, bend = (variances[2] - variances[0]) / 2, (variances[2] + variances[0]) / 2 - variances[1]
-    for df in (2.0, 5.0, 20.0, 100.0, np.inf):
-        t2 = float(stdtrit(df, 0.5 + level / 2)) ** 2
-        # a d^2 + 2 b d + c is zero where the statistic is t
-        a = rise**2 - t2 * bend
-        b = estimates[1] * rise - t2 * linear / 2
-        c = estimates[1] ** 2 - t2 * variances[1]
-        inner = b * b - a * c
-        if a and inner > 0:
-            first, second = sorted(((-b - np.sqrt(inner)) / a, (-b + np.sqrt(inner)) / a))
-            gap = second - first
-            points.append(np.array([first - gap, first, (first + second) / 2, second, second + gap]))
-        if a:
-            points.append(np.array([-b / a]))
-    joined = np.unique(np.concatenate(points))
-    placed: Array = center + scale * joined[np.isfinite(joined)]
-    return placed
+
+def _error(method: DfMethod, contrast: Array) -> float:
+    return float(np.sqrt(max(method.variances(contrast[None, :])[0], 0.0)))
 
 
 def _roots(excess: Callable[[Array], Array], points: Array) -> list[float]:
-    from scipy.optimize import brentq
+    """Where a function changes its sign, from values at points dense enough to see all but the narrowest turns.
 
-    signs = np.sign(excess(points))
-    crossings = np.flatnonzero(signs[:-1] * signs[1:] < 0)
+    A turn that brings it near zero between two points is looked at more closely. Zero counts as below, so that a
+    root that is only touched is none; and every value is asked for once, so that no root is lost to its rounding.
+    """
+    from scipy.optimize import brentq, minimize_scalar
 
-    def one(w: float) -> float:
-        return float(excess(np.array([w]))[0])
+    known: dict[float, float] = dict(zip(points.tolist(), excess(points).tolist(), strict=True))
 
-    found = [float(brentq(one, points[i], points[i + 1], xtol=1e-12, rtol=1e-12)) for i in crossings]
-    return sorted(found + [float(p) for p in points[signs == 0]])
+    def value(at: float) -> float:
+        if at not in known:
+            known[at] = float(excess(np.array([at]))[0])
+        return known[at]
+
+    for low, middle, high in zip(points[:-2].tolist(), points[1:-1].tolist(), points[2:].tolist(), strict=True):
+        way = 1.0 if value(middle) > 0 else -1.0
+        if 0 < way * value(middle) <= min(way * value(low), way * value(high)):
+            minimize_scalar(lambda at, way=way: way * value(float(at)), bounds=(low, high), method="bounded")
+    ordered = sorted(known)
+    return [
+        float(brentq(value, low, high, xtol=1e-14, rtol=1e-14))
+        for low, high in pairwise(ordered)
+        if (known[low] > 0) != (known[high] > 0)
+    ]
 
 
 def _end(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _between(low: float, high: float, center: float, scale: float) -> float:
-    """A point inside an interval that may have no ends."""
-    if np.isinf(low) and np.isinf(high):
-        return center
-    if np.isinf(low):
-        return high - scale
-    return low + scale if np.isinf(high) else (low + high) / 2

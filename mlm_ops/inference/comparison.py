@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.language.model import Model
+from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.model import GroupingFactor, Matrix, Model
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Comparison:
     p_value
         By chi-square with df degrees of freedom: conservative where a variance is tested.
     p_value_mixture
-        By the mixture of chi-squares that holds where exactly one random effect is added to a block, or a block of one;
-        None elsewhere. Stram and Lee (1994), Biometrics 50, 1171-1177.
+        By the mixture of chi-squares with df - 1 and df degrees of freedom, each by a half: it holds where exactly one
+        of the parameters tested is a variance, whose null value of zero is an end of what is possible. None elsewhere.
+        Stram and Lee (1994), Biometrics 50, 1171-1177.
     note
         What a reader of the table must know.
     """
@@ -62,33 +63,25 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
         )
     aic, bic = fitted.aic - smaller.aic, fitted.bic - smaller.bic
     df = fitted.n_parameters - smaller.n_parameters
-    if df <= 0 or not _nested(model, reference):
+    if df <= 0 or not _nested(fitted, model, smaller, reference):
         return Comparison(None, None, None, None, aic, bic, "not nested: compare by AIC and BIC")
     statistic = max(2 * (fitted.log_likelihood - smaller.log_likelihood), 0.0)
     p_value = float(chdtrc(df, statistic))
-    random_df = fitted.criterion.n_relative - smaller.criterion.n_relative
-    if random_df == 0 or _frees_given_values(model, reference):
-        return Comparison(statistic, df, p_value, None, aic, bic, None)
-    added = _one_added_effect(model, reference)
-    if added is not None and random_df != added + 1:  # one term, but a factor's: several effects
-        added = None
-    if random_df != df:
-        return Comparison(statistic, df, p_value, None, aic, bic, "fixed and random parts differ: p is conservative")
-    if added is None:
-        return Comparison(statistic, df, p_value, None, aic, bic, "several variances tested at once: p is conservative")
+    chi_square = Comparison(statistic, df, p_value, None, aic, bic, None)
+    if fitted.criterion.n_random == smaller.criterion.n_random:
+        return chi_square
+    variances = _variances_gained(fitted, smaller)
     if smaller.optimum.singular:
-        return Comparison(
-            statistic,
-            df,
-            p_value,
-            None,
-            aic,
-            bic,
-            "the smaller fit is singular: no mixture is valid, p is conservative",
+        limit = (
+            "no mixture is valid, p is conservative" if variances else "a covariance is at its limit, p is approximate"
         )
-    lower = float(statistic <= 0) if added == 0 else float(chdtrc(added, statistic))
-    mixture = (lower + float(chdtrc(added + 1, statistic))) / 2
-    return Comparison(statistic, df, p_value, mixture, aic, bic, None)
+        return replace(chi_square, note=f"the smaller fit is singular: {limit}")
+    if variances > 1:
+        return replace(chi_square, note="several variances tested at once: p is conservative")
+    if variances == 0:
+        return chi_square
+    lower = float(statistic <= 0) if df == 1 else float(chdtrc(df - 1, statistic))
+    return replace(chi_square, p_value_mixture=(lower + p_value) / 2)
 
 
 def same_fixed_part(first: Estimate, second: Estimate) -> bool:
@@ -96,36 +89,73 @@ def same_fixed_part(first: Estimate, second: Estimate) -> bool:
     return {c.name for c in first.design.fixed.columns} == {c.name for c in second.design.fixed.columns}
 
 
-def _nested(model: Model, reference: Model) -> bool:
-    """Whether every fixed term and every random block of the reference lies within one of the model.
+def _nested(fitted: Estimate, model: Model, smaller: Estimate, reference: Model) -> bool:
+    """Whether every fixed term, every random block and the residual's structure lie within those of the model.
 
     Fixed terms are matched by name; a model with other columns of the same span is not recognised.
     """
     terms = {frozenset(t.variables) for t in model.fixed}
     if any(frozenset(t.variables) not in terms for t in reference.fixed):
         return False
-    given = [block for block in model.random if not isinstance(block.covariance, str)]
-    return all(block in reference.random for block in given) and all(
-        any(large.group == small.group and set(small.terms) <= set(large.terms) for large in model.random)
-        for small in reference.random
-    )
-
-
-def _frees_given_values(model: Model, reference: Model) -> bool:
-    """Whether the model only estimates what the reference gives as values inside of what is possible."""
-    if [(b.group, b.terms) for b in model.random] != [(b.group, b.terms) for b in reference.random]:
+    ours, theirs = model.residual, reference.residual
+    if theirs.precision != ours.precision:
         return False
-    freed = [s.covariance for s, b in zip(reference.random, model.random, strict=True) if s != b]
-    return all(not isinstance(t, str) and np.linalg.matrix_rank(np.array(t)) == len(t) for t in freed)
+    if theirs.strata not in (None, ours.strata) or theirs.time not in (None, ours.time):
+        return False
+    large, small = _parts(fitted), _parts(smaller)
+    given = [part for part in large if part.structure == "given"]
+    return all(part in small for part in given) and all(_holds(large, part) for part in small)
 
 
-def _one_added_effect(model: Model, reference: Model) -> int | None:
-    """Number of effects that the one added effect covaries with, if exactly one block has gained exactly one."""
-    large = Counter((b.group, b.terms) for b in model.random)
-    large.subtract((b.group, b.terms) for b in reference.random)
-    gained = [key for key, count in large.items() if count > 0]
-    lost = [key for key, count in large.items() if count < 0]
-    if len(gained) != 1 or len(lost) > 1:
-        return None
-    before = lost[0][1] if lost else ()
-    return len(before) if len(gained[0][1]) == len(before) + 1 and set(before) <= set(gained[0][1]) else None
+@dataclass(frozen=True)
+class _Part:
+    """Effects of one grouping factor whose covariance matrix is one of a kind.
+
+    ``structure`` is ``free`` for any matrix, ``compound`` or ``identity`` for several effects that are alike, and
+    ``given`` for a matrix that is not estimated.
+    """
+
+    group: GroupingFactor
+    effects: frozenset[DesignColumn]
+    structure: str
+    given: Matrix | None = None
+
+
+def _parts(fitted: Estimate) -> list[_Part]:
+    """The random part in pieces: independent effects one by one."""
+    found = []
+    for level in fitted.design.levels:
+        for block in level.blocks:
+            effects, structure = frozenset(block.columns), block.covariance
+            if not isinstance(structure, str):
+                found.append(_Part(level.group, effects, "given", structure))
+            elif structure == "diagonal" or len(effects) == 1:
+                found += [_Part(level.group, frozenset((effect,)), "free") for effect in block.columns]
+            else:
+                found.append(_Part(level.group, effects, "free" if structure == "unstructured" else structure))
+    return found
+
+
+def _holds(large: list[_Part], part: _Part) -> bool:
+    """Whether the model's covariance matrices can be those of a part of the reference."""
+    own = [other for other in large if other.group == part.group]
+    free = [other.effects for other in own if other.structure == "free"]
+    if part in own or any(part.effects <= effects for effects in free):
+        return True
+    if part.structure == "identity":  # independent effects of one variance
+        alike = _Part(part.group, part.effects, "compound") in own
+        return alike or part.effects <= frozenset().union(*free)
+    return False
+
+
+def _variances_gained(fitted: Estimate, smaller: Estimate) -> int:
+    """How many variances of the larger model's T are zero in the smaller one; covariances are free to either side."""
+    large, small = _parts(fitted), _parts(smaller)
+    # a given matrix of deficient rank holds variances at zero too
+    freed = [np.array(part.given) for part in small if part.given is not None and part not in large]
+    gained = sum(len(matrix) - int(np.linalg.matrix_rank(matrix)) for matrix in freed)
+    for part in large:
+        new = len(part.effects.difference(*(other.effects for other in small if other.group == part.group)))
+        # effects that are alike have one variance, and another of their mean where they covary
+        gained += min(new, {"identity": 1, "compound": 2}.get(part.structure, new))
+    return gained

@@ -1,0 +1,138 @@
+"""What a likelihood ratio is compared with: by what the larger covariance matrix gains, variances or covariances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import chi2
+
+import mlm_ops as mlm
+from mlm_ops.inference.comparison import Comparison, compare
+
+SEVERAL = "several variances tested at once: p is conservative"
+
+
+@pytest.fixture(scope="module")
+def rows() -> pl.DataFrame:
+    """40 units of 12 rows, effects of 1, x and z that covary, and a stratum and a time within the unit."""
+    draw = np.random.default_rng(12)
+    t = np.array([[1.0, 0.4, 0.2], [0.4, 0.8, 0.3], [0.2, 0.3, 0.6]])
+    g = np.repeat(np.arange(40), 12)
+    x, z = draw.normal(size=(2, 480))
+    u = draw.multivariate_normal(np.zeros(3), t, 40)[g]
+    y = 1 + x + u[:, 0] + u[:, 1] * x + u[:, 2] * z + draw.normal(size=480)
+    kind, time = np.tile(["a", "b", "c"], 160), np.tile(np.arange(12), 40)
+    noise = draw.normal(size=480) * np.where(kind == "a", 0.0, 1.0)
+    return pl.DataFrame({"g": g, "x": x, "z": z, "y": y + noise, "kind": kind, "time": time})
+
+
+def against(rows: pl.DataFrame, small: Any, large: Any) -> Comparison:
+    """Of two models, each a random part or a mapping of arguments."""
+    fits = []
+    for wanted in (small, large):
+        options = {"random": wanted} if isinstance(wanted, str) else dict(wanted)
+        formula = f"y ~ {options.pop('fixed', 'x + z')} + {options.pop('random')}"
+        fits.append(mlm.fit(formula.removesuffix(" + "), rows, estimator="ml", **options))
+    first, second = fits
+    assert not first.singular
+    return compare(second.model, second.result, first.model, first.result)
+
+
+def structure(name: Any, random: str = "(1 + x + z | g)") -> dict[str, Any]:
+    return {"random": random, "covariance": {"g": name}}
+
+
+#: Smaller, larger, degrees of freedom: parameters that are free to either side of their null value.
+INTERIOR = [
+    ("(x || g)", "(x | g)", 1),
+    ("(1 | g) + (0 + x | g)", "(x | g)", 1),
+    ("(x + z || g)", "(x + z | g)", 3),
+    ("(x | g) + (0 + z | g)", "(x + z | g)", 2),
+    (structure("diagonal"), structure("unstructured"), 3),
+    (structure("identity"), structure("diagonal"), 2),
+    (structure("identity"), structure("compound"), 1),
+    (structure("identity"), structure("unstructured"), 5),
+    (structure("compound"), structure("unstructured"), 4),
+    (structure("identity"), "(x | g) + (0 + z | g)", 3),
+    ({"random": "(x | g)"}, {"random": "(x | g)", "residual": "by(kind)"}, 2),
+    ({"random": "(x | g)"}, {"random": "(x | g)", "residual": "ar1(time)"}, 1),
+    ({"random": "(x | g)", "residual": "by(kind)"}, {"random": "(x | g)", "residual": "by(kind) + ar1(time)"}, 1),
+    ({"random": "(x || g)", "fixed": "x"}, "(x | g)", 2),
+]
+#: Smaller, larger, degrees of freedom of which the last is a variance's.
+ONE_VARIANCE = [
+    ("", "(1 | g)", 1),
+    ("(1 | g)", "(x | g)", 2),
+    ("(1 | g)", "(x || g)", 1),
+    ("(x || g)", "(x + z || g)", 1),
+    ("(x | g)", "(x + z | g)", 3),
+    ("(x | g)", "(x | g) + (0 + z | g)", 1),
+    # the covariance of 1 and x is free, and so are the two of z
+    ("(x || g)", "(x + z | g)", 4),
+    ("", structure("identity"), 1),
+    ({"random": "(1 | g)", "fixed": "x"}, "(z | g)", 3),
+    ({"random": "(1 | g)"}, {"random": "(x || g)", "residual": "by(kind)"}, 3),
+]
+#: Smaller and larger with two variances or more between them.
+MANY_VARIANCES = [
+    ("", "(x | g)"),
+    ("(1 | g)", "(x + z || g)"),
+    ("(1 | g)", "(x + z | g)"),
+    ("", structure("compound")),
+    ("", structure("diagonal")),
+]
+#: Pairs of which neither holds the other, though the second has more parameters.
+NOT_NESTED = [
+    (structure("compound"), structure("diagonal")),
+    ("(x | g)", "(1 | g) + (0 + x | g) + (0 + z | g) + (0 + x:z | g)"),
+    ("(1 | g)", structure("compound")),
+    ({"random": "(1 | g)", "residual": "ar1(time)"}, {"random": "(1 | g)", "residual": "by(kind)"}),
+    ({"random": "(1 | g)", "weights": "w"}, "(x | g)"),
+]
+
+
+@pytest.mark.parametrize(("small", "large", "df"), INTERIOR)
+def test_covariances_and_residual_parameters_are_tested_by_chi_square(
+    rows: pl.DataFrame, small: Any, large: Any, df: int
+) -> None:
+    found = against(rows, small, large)
+    assert (found.df, found.note, found.p_value_mixture) == (df, None, None)
+    assert found.p_value == pytest.approx(chi2.sf(found.statistic, df), rel=1e-10)
+
+
+@pytest.mark.parametrize(("small", "large", "df"), ONE_VARIANCE)
+def test_one_variance_is_tested_by_a_mixture(rows: pl.DataFrame, small: Any, large: Any, df: int) -> None:
+    """Of chi-squares with all of the df and with one less: Self and Liang (1987), case 6; one of none is a point."""
+    found = against(rows, small, large)
+    assert (found.df, found.note) == (df, None)
+    less = chi2.sf(found.statistic, df - 1) if df > 1 else float(found.statistic <= 0)
+    assert found.p_value_mixture == pytest.approx((chi2.sf(found.statistic, df) + less) / 2, rel=1e-10)
+
+
+@pytest.mark.parametrize(("small", "large"), MANY_VARIANCES)
+def test_several_variances_have_no_mixture(rows: pl.DataFrame, small: Any, large: Any) -> None:
+    found = against(rows, small, large)
+    assert (found.note, found.p_value_mixture) == (SEVERAL, None)
+
+
+@pytest.mark.parametrize(("small", "large"), NOT_NESTED)
+def test_structures_that_do_not_hold_each_other_have_no_ratio(rows: pl.DataFrame, small: Any, large: Any) -> None:
+    found = against(rows.with_columns(w=pl.lit(2.0)), small, large)
+    assert (found.statistic, found.p_value) == (None, None)
+    assert found.note == "not nested: compare by AIC and BIC"
+
+
+def test_a_singular_smaller_fit_is_said(rows: pl.DataFrame) -> None:
+    """The slope's variance is zero: a covariance with it has nowhere to go, a further variance has no mixture."""
+    draw = np.random.default_rng(2)
+    flat = rows.with_columns(y=pl.Series(draw.normal(size=40)[rows["g"].to_numpy()] + draw.normal(size=480)))
+    fits = [mlm.fit(f"y ~ x + z + {part}", flat, estimator="ml") for part in ("(x || g)", "(x | g)", "(x + z || g)")]
+    assert fits[0].singular
+    notes = [compare(f.model, f.result, fits[0].model, fits[0].result).note for f in fits[1:]]
+    assert notes == [
+        "the smaller fit is singular: a covariance is at its limit, p is approximate",
+        "the smaller fit is singular: no mixture is valid, p is conservative",
+    ]
