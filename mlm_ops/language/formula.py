@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 
@@ -253,7 +254,22 @@ def summands(node: Syntax) -> list[tuple[str, Syntax]]:
     while isinstance(rest, Operation) and rest.operator in {"+", "-"}:
         parts.append((rest.operator, rest.right))
         rest = rest.left
-    return [*([("+", rest)] if rest is not None else ()), *reversed(parts)]
+    return [*([_signed(rest)] if rest is not None else ()), *reversed(parts)]
+
+
+def _signed(node: Syntax) -> tuple[str, Syntax]:
+    """The first part of a sum: a sign before a product binds its first factor, and is that of the whole product."""
+    products = []
+    first = node
+    while isinstance(first, Operation) and first.operator in {"*", "/", ":"} and first.left is not None:
+        products.append(first)
+        first = first.left
+    if not products or not (isinstance(first, Operation) and first.left is None):
+        return "+", node
+    sign, whole = first.operator, first.right
+    for product in reversed(products):
+        whole = replace(product, left=whole)
+    return sign, whole
 
 
 def _unique(terms: list[frozenset[Variable]]) -> list[frozenset[Variable]]:

@@ -1,7 +1,8 @@
-"""Text -> syntax tree of a formula, with the place of every node, so that errors can point at it.
+"""Text -> syntax tree of a formula or of arithmetic, with the place of every node, so that errors can point at it.
 
-The grammar is that of R's formulas with lme4's bars; precedence from loose to tight: ``| ||``, ``+ -``, ``* /``,
-``:``, ``^ **``. Names that are no identifiers stand in backticks.
+The grammar is R's, with lme4's bars; precedence from loose to tight: ``| ||``, ``+ -``, ``* /``, ``:``, a sign,
+``^ **``. The definitions of structural models are parsed by the same rules, over their own tokens. Names that are no
+identifiers stand in backticks.
 
 Why not a library: importing formulaic imports pandas, 1.4 s of the 3 s a first fit may take, and its errors cannot
 point into the text. It stays in the tests as the oracle of `mlm_ops.language.formula`.
@@ -9,22 +10,19 @@ point into the text. It stays in the tests as the oracle of `mlm_ops.language.fo
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mlm_ops.errors import FormulaError
+from mlm_ops.language.tokens import FORMULA, Grammar, Token, tokenize
 
-_TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
-    | (?P<name>[^\W\d][\w.]*)
-    | `(?P<quoted>(?:[^`]|``)+)`
-    | (?P<string>"[^"]*"|'[^']*')
-    | (?P<operator>\*\*|\|\||[-~+*/:^|(),=])
-    )""",
-    re.VERBOSE,
-)
+#: How tightly operators bind, loosest first; only the power joins from the right.
 _BINDING = {"|": 1, "||": 1, "+": 2, "-": 2, "*": 3, "/": 3, ":": 4, "^": 6, "**": 6}
+#: A sign binds what follows it tighter than a product and looser than a power: -2^2 is -4, and 2^-1*a is (2^-1)*a.
+_SIGN = 5
+#: What arithmetic is made of, in ``I()``, functions and definitions.
+ARITHMETIC = ("+", "-", "*", "/", "**")
+FUNCTIONS = ("log", "exp", "sqrt", "abs")
 _MAX_DEPTH = 50
 #: Operators in a row below a sum's top: more would overflow the stack, and no formula needs them.
 _MAX_CHAIN = 100
@@ -92,13 +90,6 @@ class Group:
 Syntax = Name | Number | Text | Operation | Call | Group
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    position: int
-
-
 def parse_sides(text: str) -> tuple[Syntax, Syntax]:
     """Parse ``outcome ~ right-hand side``.
 
@@ -109,11 +100,11 @@ def parse_sides(text: str) -> tuple[Syntax, Syntax]:
     """
     if not text.strip():
         raise FormulaError("The formula is empty; write outcome ~ predictors + (1 | group).")
-    parser = _Parser(text)
-    if parser.token.text == "~":
+    parser = _Parser(text, tokenize(text, FORMULA))
+    if parser.at("~"):
         raise parser.fail("The outcome before the ~ is missing; write outcome ~ predictors.")
     left = parser.expression(0)
-    if parser.token.text == "=":
+    if parser.at("="):
         raise parser.fail("A formula has ~ between the outcome and its predictors, not =; use ~.")
     parser.expect("~", "a formula has the form outcome ~ predictors")
     if parser.token.kind == "end":
@@ -125,36 +116,99 @@ def parse_sides(text: str) -> tuple[Syntax, Syntax]:
 
 def parse_expression(text: str) -> Syntax:
     """Parse one expression, such as the predictors of a level equation."""
-    parser = _Parser(text)
+    parser = _Parser(text, tokenize(text, FORMULA))
     result = parser.expression(0)
     parser.expect_end()
     return result
 
 
-class _Parser:
-    """Precedence climbing over the tokens of one text."""
+def parse_tokens(text: str, tokens: list[Token], grammar: Grammar) -> Syntax:
+    """Parse the arithmetic of a statement, whose tokens are given.
 
-    def __init__(self, text: str) -> None:
+    Parameters
+    ----------
+    text
+        What the tokens' places are places of.
+    tokens
+        Of the expression alone, with one of kind ``end`` behind.
+    """
+    parser = _Parser(text, tokens, grammar, long_sums=False)
+    result = parser.expression(0)
+    parser.expect_end()
+    return result
+
+
+def names_in(arithmetic: Syntax) -> Iterator[str]:
+    """Names in an arithmetic expression."""
+    for node in _nodes(arithmetic):
+        if isinstance(node, Name):
+            yield node.name
+
+
+def no_arithmetic(expression: Syntax) -> Syntax | None:
+    """The first part of an expression that is no arithmetic of names and numbers."""
+    for node in _nodes(expression):
+        match node:
+            case Name() | Number() | Group():
+                pass
+            case Operation(operator, _, _, _) if operator in ARITHMETIC:
+                pass
+            case Call(function, (_,), (), _) if function in FUNCTIONS:
+                pass
+            case _:
+                return node
+    return None
+
+
+def _nodes(expression: Syntax) -> Iterator[Syntax]:
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        yield node
+        match node:
+            case Operation(_, left, right, _):
+                stack += [right, *([left] if left is not None else [])]
+            case Group(inner, _):
+                stack.append(inner)
+            case Call(_, arguments, options, _):
+                stack += [*reversed(arguments), *(value for _, value in options)]
+
+
+class _Parser:
+    """Precedence climbing over the tokens of one text; `long_sums` are joined in a tree as deep as they are long."""
+
+    def __init__(self, text: str, tokens: list[Token], grammar: Grammar = FORMULA, *, long_sums: bool = True) -> None:
         self.text = text
-        self.tokens = _tokenize(text)
+        self.tokens = tokens
+        self.grammar, self.what = grammar, grammar.what
+        self.long_sums = long_sums
         self.index = 0
         self.depth = 0
 
     @property
-    def token(self) -> _Token:
+    def token(self) -> Token:
         return self.tokens[self.index]
 
-    def advance(self) -> _Token:
+    def at(self, *operators: str) -> bool:
+        """Whether one of these operators is next, and no quoted string that looks like it."""
+        return self.token.kind == "operator" and self.token.text in operators
+
+    def advance(self) -> Token:
         token = self.token
         self.index += 1
         return token
 
     def fail(self, message: str, position: int | None = None) -> FormulaError:
-        return FormulaError(message, self.text, self.token.position if position is None else position)
+        return self.grammar.fault(message, self.text, self.token.position if position is None else position)
+
+    def found(self, token: Token) -> str:
+        return f"the end of the {self.what}" if token.kind == "end" else f"'{token.text}'"
 
     def expect(self, operator: str, why: str) -> None:
-        if self.token.text != operator or self.token.kind != "operator":
-            raise self.fail(f"The formula does not parse: expected '{operator}' but found {_found(self.token)}; {why}.")
+        if not self.at(operator):
+            raise self.fail(
+                f"The {self.what} does not parse: expected '{operator}' but found {self.found(self.token)}; {why}."
+            )
         self.advance()
 
     def expect_end(self) -> None:
@@ -162,20 +216,22 @@ class _Parser:
             what = "join terms with +, : or *"
             if self.token.kind == "operator":
                 what = _OUT_OF_PLACE.get(self.token.text, what)
-            raise self.fail(f"The formula does not parse: {_found(self.token)} is out of place here; {what}.")
+            raise self.fail(f"The {self.what} does not parse: {self.found(self.token)} is out of place here; {what}.")
 
     def expression(self, binding: int) -> Syntax:
         self.depth += 1
         if self.depth > _MAX_DEPTH:
-            raise self.fail(f"The formula is nested more than {_MAX_DEPTH} levels deep.")
+            raise self.fail(f"The {self.what} is nested more than {_MAX_DEPTH} levels deep.")
         left = self.operand()
         chain = 0
         while self.token.kind == "operator" and _BINDING.get(self.token.text, 0) > binding:
             operator = self.advance()
-            chain += operator.text not in "+-" or self.depth > 2
+            chain += operator.text not in "+-" or self.depth > 2 or not self.long_sums
             if chain > _MAX_CHAIN:
-                raise self.fail(f"The formula joins more than {_MAX_CHAIN} parts here; split it.", operator.position)
-            if operator.text in {"|", "||"} and self.token.text == ")":
+                raise self.fail(
+                    f"The {self.what} joins more than {_MAX_CHAIN} parts here; split it.", operator.position
+                )
+            if operator.text in {"|", "||"} and self.at(")"):
                 raise self.fail("The grouping factor after the bar is missing; write (1 | group) or (x | group).")
             # the power operator is right-associative, all others left-associative
             tightness = _BINDING[operator.text]
@@ -187,15 +243,15 @@ class _Parser:
     def operand(self) -> Syntax:
         token = self.advance()
         if token.kind == "number":
-            return Number(float(token.text), token.position)
+            return Number(self.grammar.number(token, self.text), token.position)
         if token.kind == "string":
             return Text(token.text, token.position)
         if token.kind == "quoted":
             return Name(token.text, token.position)
         if token.kind == "name":
-            return self.call(token) if self.token.text == "(" else Name(token.text, token.position)
+            return self.call(token) if self.at("(") else Name(token.text, token.position)
         if token.text in {"+", "-"} and token.kind == "operator":
-            return Operation(token.text, None, self.expression(_BINDING["+"]), token.position)
+            return Operation(token.text, None, self.expression(_SIGN), token.position)
         if token.text == "(" and token.kind == "operator":
             inner = self.expression(0)
             self.expect(")", f"the parenthesis opened at column {token.position + 1} is not closed")
@@ -203,55 +259,24 @@ class _Parser:
         if token.text in {"|", "||"} and token.kind == "operator":
             raise self.fail("The terms before the bar are missing; write (1 | group) or (x | group).", token.position)
         raise self.fail(
-            f"The formula does not parse: expected a column, a number or '(' but found {_found(token)}.", token.position
+            f"The {self.what} does not parse: expected a column, a number or '(' but found {self.found(token)}.",
+            token.position,
         )
 
-    def call(self, name: _Token) -> Call:
+    def call(self, name: Token) -> Call:
         self.advance()
         arguments: list[Syntax] = []
         options: list[tuple[str, Syntax]] = []
-        while self.token.text != ")":
+        while not self.at(")"):
             following = self.tokens[min(self.index + 1, len(self.tokens) - 1)]
-            if self.token.kind == "name" and following.text == "=":
+            if self.token.kind == "name" and (following.kind, following.text) == ("operator", "="):
                 key = self.advance().text
                 self.advance()
                 options.append((key, self.expression(0)))
             else:
                 arguments.append(self.expression(0))
-            if self.token.text != ",":
+            if not self.at(","):
                 break
             self.advance()
         self.expect(")", f"the parenthesis of {name.text}( is not closed")
         return Call(name.text, tuple(arguments), tuple(options), name.position)
-
-
-def _tokenize(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
-    position = 0
-    end = len(text.rstrip())
-    while position < end:
-        match = _TOKEN.match(text, position)
-        if match is None or match.lastgroup is None:
-            while text[position].isspace():
-                position += 1
-            hint = "put unusual column names in backticks"
-            if text[position] in "`'\"":
-                hint = "close the quotation mark" if text[position] != "`" else "close the backtick"
-                hint = "a column's name stands between backticks" if text.startswith("``", position) else hint
-            raise FormulaError(
-                f"The formula does not parse: unexpected character {text[position]!r}; {hint}.", text, position
-            )
-        kind, value = match.lastgroup, match.group(match.lastgroup)
-        if kind == "string":
-            value = value[1:-1]
-        if kind == "quoted":
-            value = value.replace("``", "`")
-        start = match.start(match.lastgroup) - (kind == "quoted")
-        tokens.append(_Token(kind, value, start))
-        position = match.end()
-    tokens.append(_Token("end", "", len(text)))
-    return tokens
-
-
-def _found(token: _Token) -> str:
-    return "the end of the formula" if token.kind == "end" else f"'{token.text}'"

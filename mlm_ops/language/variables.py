@@ -18,9 +18,8 @@ from mlm_ops.language.model import (
     walk,
 )
 from mlm_ops.language.nearest import did_you_mean
-from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, Text
+from mlm_ops.language.syntax import ARITHMETIC, FUNCTIONS, Call, Group, Name, Number, Operation, Syntax, Text
 
-FUNCTIONS = ("log", "exp", "sqrt", "abs")
 _LANGUAGE = ("within", "between", "center", "C", "I", "poly", *FUNCTIONS)
 _OPTIONS = {
     "center": {"at", "over"},
@@ -32,7 +31,6 @@ _OPTIONS = {
 _CODINGS = ("treatment", "sum")
 #: From moments of a variable's powers no more orthogonal polynomials than this can be had with nine digits.
 _HIGHEST_DEGREE = 8
-_ARITHMETIC = ("+", "-", "*", "/", "**")
 
 
 class VariableCompiler:
@@ -167,7 +165,7 @@ class VariableCompiler:
             return Column(node.name)
         if isinstance(node, Call) and (node.function in FUNCTIONS or node.function == "I"):
             return self.call(node)
-        if isinstance(node, Operation) and node.operator in _ARITHMETIC:
+        if isinstance(node, Operation) and node.operator in ARITHMETIC:
             right = self.arithmetic(node.right)
             return Function(node.operator, (right,) if node.left is None else (self.arithmetic(node.left), right))
         raise self.fail(

@@ -128,8 +128,6 @@ def _recentring(
     columns = [row.lhs for row in rows if row.lhs in table.columns]
     if sorted(columns) != sorted(table.columns) or len(rows) != len(columns) or any(counted[r.index] > 1 for r in rows):
         return None
-    if any(row.value for row in table.rows if row.op == "~1" and row.index is None):
-        return None
     index = np.array([row.index for row in rows])
 
     def recentre(theta: Numbers) -> Numbers:

@@ -17,6 +17,7 @@ def mplus_input(table: ParameterTable, cluster: str) -> str:
     labels = {row.label for row in table.rows if row.label}
     long = [n for n in sorted({*table.columns, *labels, cluster}) if len(n) > _LONGEST_NAME]
     lines = [f"! Mplus cuts names after {_LONGEST_NAME} letters; shorten {', '.join(long)}."] if long else []
+    lines += _means_within(table)
     lines += ["VARIABLE:", *_list("USEVARIABLES", list(table.columns)), f"  CLUSTER = {cluster};"]
     lines += _list("WITHIN", within_only) + _list("BETWEEN", list(table.between_only))
     lines += ["ANALYSIS:", "  TYPE = TWOLEVEL;", "  ESTIMATOR = ML;", "MODEL:"]
@@ -50,7 +51,7 @@ def _statement(table: ParameterTable, row: Parameter) -> str:
     suffix = "w" if row.level == WITHIN else "b"
     lhs, rhs = (f"{name}_{suffix}" if name in shared else name for name in (row.lhs, row.rhs))
     value = f"@{number_text(row.value)}" if row.index is None else "*"
-    label = f" ({row.label})" if row.label else ""
+    label = f" ({name})" if (name := _label(table, row)) else ""
     match row.op:
         case "=~":
             return f"{lhs} BY {rhs}{value}{label}"
@@ -62,3 +63,21 @@ def _statement(table: ParameterTable, row: Parameter) -> str:
             return f"{lhs}{value}{label}"
         case _:
             return f"{lhs} WITH {rhs}{value}{label}"
+
+
+def _label(table: ParameterTable, row: Parameter) -> str | None:
+    """Its own, else one for parameters that ``equal()`` makes one, which Mplus tells by a common label alone."""
+    if row.index is None:
+        return row.label
+    alike = [other for other in table.rows if other.index == row.index]
+    return next((other.label for other in alike if other.label), f"equal{row.index}" if len(alike) > 1 else None)
+
+
+def _means_within(table: ParameterTable) -> list[str]:
+    """A remark for each mean that the model has within clusters, where Mplus has none."""
+    means = [r for r in table.at(WITHIN) if r.op == "~1" and r.lhs in table.both and (r.index is not None or r.value)]
+    return [
+        f"! Mplus has no mean of {r.lhs} within clusters: its mean between is larger by "
+        f"{number_text(r.value) if r.index is None else 'that of level 1, so free it there'}."
+        for r in means
+    ]

@@ -29,6 +29,8 @@ class Item:
         ``NA*``: free where the default would fix it.
     start
         Where the search shall begin.
+    equal
+        ``equal("f=~y2")``: a label, or the name of the parameter that this one is equal to; at level 2 with ``.l2``.
     """
 
     level: int
@@ -39,6 +41,12 @@ class Item:
     fixed: float | None = None
     freed: bool = False
     start: float | None = None
+    equal: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``f =~ y2``, ``y ~ 1``."""
+        return f"{self.lhs} ~ 1" if self.op == "~1" else f"{self.lhs} {self.op} {self.rhs}"
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,7 @@ from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, RandomBlock, Term
 from mlm_ops.language.nearest import did_you_mean
 from mlm_ops.language.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
-from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
-
-FUNCTIONS = ("exp", "log", "sqrt", "abs")
+from mlm_ops.language.syntax import names_in
 
 
 @dataclass(frozen=True)
@@ -189,11 +187,25 @@ def _with_defaults(
         known |= {(item.lhs, item.op, item.rhs), *([(item.rhs, "~~", item.lhs)] if item.op == "~~" else [])}
         if item.op == "=~" and item.lhs not in marked:
             marked.add(item.lhs)
-            item = item if item.freed or item.fixed is not None else replace(item, fixed=1.0)
-        yield (replace(item, fixed=0.0) if item.op == "~1" and item.lhs in no_mean else item), False
+            item = _fixed_by_default(item, 1.0, "the first loading of its factor")
+        if item.op == "~1" and item.lhs in no_mean:
+            item = _fixed_by_default(item, 0.0, "the mean of a variable of both levels, which stands at level 2,")
+        yield item, False
     for lhs, op, rhs, fixed in _defaults(items, variables, no_mean):
         if (lhs, op, rhs) not in known:
             yield Item(level, lhs, op, rhs, fixed=fixed), True
+
+
+def _fixed_by_default(item: Item, value: float, what: str) -> Item:
+    """Fixed where the text neither frees nor fixes it; a starting value that would be lost is refused."""
+    if item.freed or item.fixed is not None:
+        return item
+    if item.start is not None:
+        raise FormulaError(
+            f"{item.name} is {what} and fixed to {value:g}, and has a starting value. Got start({item.start:g}); "
+            "write NA* before it to free it, or drop start()."
+        )
+    return replace(item, fixed=value)
 
 
 def _defaults(
@@ -220,26 +232,94 @@ def _defaults(
 
 def _numbered(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[Parameter, ...], int]:
     items = list(items)
-    values: dict[str, float | None] = {
-        i.label: i.fixed for i, _ in items if i.label and i.fixed is not None and not i.freed
-    }
-    indices: dict[object, int] = {}
+    groups = _equal_groups([item for item, _ in items])
+    values = _fixed_values([item for item, _ in items], groups)
+    indices: dict[int, int] = {}
     rows = []
-    for item, by_default in items:
-        fixed = None if item.freed else values.get(item.label or "", item.fixed)
-        index = None
-        if fixed is None:
-            index = indices.setdefault(item.label or (item.level, item.lhs, item.op, item.rhs), len(indices))
+    for (item, by_default), group in zip(items, groups, strict=True):
+        fixed = values.get(group)
+        index = indices.setdefault(group, len(indices)) if fixed is None else None
         rows.append(
             Parameter(item.level, item.lhs, item.op, item.rhs, item.label, index, fixed or 0.0, item.start, by_default)
         )
     return tuple(rows), len(indices)
 
 
+def _equal_groups(items: list[Item]) -> list[int]:
+    """Of each item the first that it is equal to: by a label, or by ``equal()`` to a label or a parameter's name."""
+    first = list(range(len(items)))
+
+    def root(i: int) -> int:
+        while first[i] != i:
+            first[i] = first[first[i]]
+            i = first[i]
+        return i
+
+    def join(i: int, j: int) -> None:
+        low, high = sorted((root(i), root(j)))
+        first[high] = low
+
+    labels: dict[str, int] = {}
+    names: dict[str, int] = {}
+    for i, item in enumerate(items):
+        if item.label is not None:
+            join(labels.setdefault(item.label, i), i)
+        for name in _names_of(item):
+            names.setdefault(name, i)
+    for i, item in enumerate(items):
+        if item.equal is None:
+            continue
+        other = labels.get(item.equal, names.get("".join(item.equal.split())))
+        if other is None:
+            raise FormulaError(
+                f"equal() of {item.name} names no label and no parameter of the model. Got {item.equal!r}."
+                f"{did_you_mean(item.equal, [*labels, *names])} A parameter is named as it is written, as in "
+                'equal("f=~y2"), at level 2 with .l2 behind.'
+            )
+        join(i, other)
+    return [root(i) for i in range(len(items))]
+
+
+def _names_of(item: Item) -> Iterator[str]:
+    """As lavaan names parameters: ``f=~y2``, ``y~1``, at level 2 ``f=~y2.l2``; covariances either way round."""
+    suffix = ".l2" if item.level == BETWEEN else ""
+    yield f"{item.lhs}{item.op}{item.rhs}{suffix}"
+    if item.op == "~~":
+        yield f"{item.rhs}~~{item.lhs}{suffix}"
+
+
+def _fixed_values(items: list[Item], groups: list[int]) -> dict[int, float]:
+    """The value to which each group of equal parameters is fixed, if it is.
+
+    Raises
+    ------
+    FormulaError
+        Two values, or one beside ``NA*``.
+    """
+    fixed: dict[int, Item] = {}
+    for item, group in zip(items, groups, strict=True):
+        if item.fixed is None:
+            continue
+        before = fixed.setdefault(group, item)
+        if before.fixed != item.fixed:
+            what = f"The label {item.label!r} stands" if item.label is not None else "Equal parameters stand"
+            raise FormulaError(
+                f"{what} for two different fixed values. Got {before.fixed:g} and {item.fixed:g}; give each its own "
+                "label."
+            )
+    for item, group in zip(items, groups, strict=True):
+        if item.freed and group in fixed:
+            raise FormulaError(
+                f"{item.name} is freed by NA* and equal to {fixed[group].name}, which is fixed to "
+                f"{fixed[group].fixed:g}. Free that one by NA* too, or drop NA* here."
+            )
+    return {group: item.fixed for group, item in fixed.items() if item.fixed is not None}
+
+
 def _check_definitions(definitions: tuple[Definition, ...], labels: set[str]) -> None:
     known = set(labels)
     for definition in definitions:
-        for name in _names(definition):
+        for name in names_in(definition.expression):
             if name not in known:
                 raise FormulaError(
                     f"The definition of {definition.name!r} names {name!r}, which is no label of the model."
@@ -248,28 +328,6 @@ def _check_definitions(definitions: tuple[Definition, ...], labels: set[str]) ->
                     len(definition.name) + 4,
                 )
         known.add(definition.name)
-
-
-def _names(definition: Definition) -> Iterator[str]:
-    stack: list[Syntax] = [definition.expression]
-    while stack:
-        match stack.pop():
-            case Name(name, _):
-                yield name
-            case Operation(operator, left, right, _) if operator in {"+", "-", "*", "/", "**"}:
-                stack += [right, *([left] if left is not None else [])]
-            case Group(inner, _):
-                stack.append(inner)
-            case Call(function, (argument,), (), _) if function in FUNCTIONS:
-                stack.append(argument)
-            case Number():
-                pass
-            case other:
-                raise FormulaError(
-                    f"A definition is made of labels, numbers, + - * / ^ and {', '.join(FUNCTIONS)}.",
-                    definition.text,
-                    other.position,
-                )
 
 
 def _unique(names: Iterable[str]) -> list[str]:

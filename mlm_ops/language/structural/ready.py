@@ -13,10 +13,9 @@ from __future__ import annotations
 import re
 
 from mlm_ops.errors import FormulaError
+from mlm_ops.language.tokens import COMMENT
 
-_LINE = re.compile(
-    r"\s*(?P<kind>contextual|mediation|cfa)(?:\s+(?P<design>[\w-]+))?\s*:(?!=)\s*(?P<rest>.+?)\s*", re.DOTALL
-)
+_HEAD = re.compile(r"\s*(?P<kind>contextual|mediation|cfa)(?:\s+(?P<design>[\w-]+))?\s*:(?!=)")
 _NAME = r"[^\W\d][\w.]*"
 _MEDIATION = {
     "1-1-1": (
@@ -44,10 +43,11 @@ def written_out(text: str) -> str:
     FormulaError
         A line of a ready model that is none.
     """
-    found = _LINE.fullmatch(text)
-    if found is None:
+    found = _HEAD.match(text)
+    rest = COMMENT.sub("", text[found.end() :]).strip() if found is not None else ""
+    if found is None or not rest:
         return text
-    rest, design = found["rest"], found["design"]
+    design = found["design"]
     if found["kind"] == "contextual":
         return _contextual(text, rest)
     return _mediation(text, rest, design) if found["kind"] == "mediation" else _cfa(rest)

@@ -6,10 +6,12 @@ semicolons, a ``level:`` line before each block, ``:=`` definitions anywhere.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
-from mlm_ops.language.structural.tokens import COMMENT, Token, fault, found, tokenize
-from mlm_ops.language.syntax import parse_expression
+from mlm_ops.language.syntax import FUNCTIONS, no_arithmetic, parse_tokens
+from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, tokenize
 
 _LEVELS = {"1": WITHIN, "within": WITHIN, "2": BETWEEN, "between": BETWEEN}
 _RELATIONS = frozenset({"=~", "~", "~~", ":="})
@@ -24,6 +26,10 @@ _REFUSED = {
     "%": "Blocks with % are Mplus input; write level: 1 and level: 2",
 }
 _MODIFIERS = ("start", "equal", "label")
+#: Operators after which a line goes on.
+_OPEN = frozenset("=~ ~~ := == <~ ~*~ ** ~ + * : ( ? , < > | / ^ % -".split())
+#: Every pair of variables has its covariances at both levels: more take days.
+_MOST_VARIABLES = 200
 
 
 def parse_sem(text: str) -> SemModel:
@@ -42,18 +48,22 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = tokenize(text)
+        self.tokens = _statements(tokenize(text, STRUCTURAL), text)
         self.index = 0
         self.level: int | None = None
         self.items: dict[tuple[int, str, str, str], Item] = {}
+        self.variables: set[str] = set()
         self.definitions: dict[str, Definition] = {}
 
     def fail(self, message: str, position: int) -> FormulaError:
-        return fault(self.text, message, position)
+        return STRUCTURAL.fault(message, self.text, position)
 
     @property
     def token(self) -> Token:
         return self.tokens[self.index]
+
+    def at(self, *operators: str) -> bool:
+        return self.token.kind == "operator" and self.token.text in operators
 
     def advance(self) -> Token:
         token = self.token
@@ -63,7 +73,7 @@ class _Parser:
     def expect(self, kind: str, what: str) -> Token:
         if self.token.kind != kind:
             raise self.fail(
-                f"The model does not parse: expected {what} but found {found(self.token)}.", self.token.position
+                f"The model does not parse: expected {what} but found {_found(self.token)}.", self.token.position
             )
         return self.advance()
 
@@ -86,19 +96,23 @@ class _Parser:
 
     def statement(self) -> None:
         first, second = self.token, self.tokens[self.index + 1]
-        if first.kind == "name" and second.text == ":" and first.text.lower() in {"level", "group"}:
+        if (
+            first.kind == "name"
+            and (second.kind, second.text) == ("operator", ":")
+            and first.text.lower() in {"level", "group"}
+        ):
             self.header()
             return
         left = [self.expect("name", "a variable")]
-        while self.token.text == "+":
+        while self.at("+"):
             self.advance()
             left.append(self.expect("name", "a variable"))
         operator = self.advance()
-        if operator.text in _REFUSED:
+        if operator.kind == "operator" and operator.text in _REFUSED:
             raise self.fail(f"{_REFUSED[operator.text]}.", operator.position)
-        if operator.text not in _RELATIONS:
+        if operator.kind != "operator" or operator.text not in _RELATIONS:
             raise self.fail(
-                f"The model does not parse: expected one of =~ ~ ~~ := but found {found(operator)}.", operator.position
+                f"The model does not parse: expected one of =~ ~ ~~ := but found {_found(operator)}.", operator.position
             )
         if operator.text == ":=":
             self.definition(left)
@@ -108,47 +122,57 @@ class _Parser:
                 "A two-level model says of each statement at which level it holds. Write 'level: 1' before the first.",
                 first.position,
             )
-        self.terms(left, operator)
+        for name in left:
+            self.add_variable(name)
+        self.terms(list({name.text: name for name in left}.values()), operator)
 
     def header(self) -> None:
         name = self.advance()
         self.advance()
         value = self.advance()
-        level = _LEVELS.get(value.text.strip("\"'").lower())
+        level = _LEVELS.get(value.text.lower())
         if name.text.lower() == "group":
             raise self.fail("Models of several groups are not offered; fit each group by a row filter.", name.position)
         if level is None:
             raise self.fail(
-                f"Unknown level. Got {found(value)}; expected 1 (or within) or 2 (or between).", value.position
+                f"Unknown level. Got {_found(value)}; expected 1 (or within) or 2 (or between).", value.position
             )
         self.level = level
         self.end_of_statement()
 
     def end_of_statement(self) -> None:
         if self.token.kind != "newline":
-            raise self.fail(f"The model does not parse: {found(self.token)} is out of place here.", self.token.position)
+            raise self.fail(
+                f"The model does not parse: {_found(self.token)} is out of place here.", self.token.position
+            )
         self.advance()
 
     def definition(self, left: list[Token]) -> None:
-        start = self.token.position
+        first = self.index
         while self.token.kind not in {"newline", "end"}:
             self.advance()
-        text = COMMENT.sub("", self.text[start : self.token.position]).strip()
+        tokens = [*self.tokens[first : self.index], Token("end", "", self.tokens[self.index].position)]
         name = left[0].text
         if len(left) > 1 or name in self.definitions:
             raise self.fail(
                 f"A definition names one new parameter. Got {name!r} again or with others.", left[0].position
             )
-        if not text:
+        if len(tokens) == 1:
             raise self.fail(f"The definition of {name!r} is empty.", left[0].position)
-        self.definitions[name] = Definition(name, " ".join(text.split()), parse_expression(" ".join(text.split())))
+        text = self.text[tokens[0].position : tokens[-2].position + len(tokens[-2].text)]
+        expression = parse_tokens(self.text, tokens, STRUCTURAL)
+        if (other := no_arithmetic(expression)) is not None:
+            raise self.fail(
+                f"A definition is made of labels, numbers, + - * / ^ and {', '.join(FUNCTIONS)}.", other.position
+            )
+        self.definitions[name] = Definition(name, " ".join(COMMENT.sub("", text).split()), expression)
 
     def terms(self, left: list[Token], operator: Token) -> None:
         while True:
             modifiers, right = self.product()
             for lhs in left:
                 self.add(lhs, operator, modifiers, right)
-            if self.token.text != "+":
+            if not self.at("+"):
                 break
             self.advance()
         self.end_of_statement()
@@ -158,27 +182,27 @@ class _Parser:
         modifiers: dict[str, object] = {}
         while True:
             token = self.token
-            sign = -1.0 if token.text == "-" and token.kind == "operator" else 1.0
+            sign = -1.0 if self.at("-") else 1.0
             if sign < 0:
                 self.advance()
             token = self.advance()
-            if token.kind == "name" and self.token.text == "(":
+            if token.kind == "name" and self.at("("):
                 kind, value = self.call(token)
-            elif self.token.text == "?" and token.kind == "number":
-                kind, value = "start", sign * float(token.text)
-            elif self.token.text == "*":
+            elif self.at("?") and token.kind == "number":
+                kind, value = "start", sign * STRUCTURAL.number(token, self.text)
+            elif self.at("*"):
                 kind, value = self.modifier(token, sign)
             else:
                 if token.kind not in {"name", "number"} or sign < 0 or (token.kind == "number" and token.text != "1"):
                     raise self.fail(
-                        f"The model does not parse: expected a variable but found {found(token)}.", token.position
+                        f"The model does not parse: expected a variable but found {_found(token)}.", token.position
                     )
-                if self.token.text == ":":
+                if self.at(":"):
                     raise self.fail("Products of variables are not offered; make the column in a view.", token.position)
                 return modifiers, token
-            if self.token.text not in {"*", "?"}:
+            if not self.at("*", "?"):
                 raise self.fail(
-                    f"The model does not parse: expected '*' and a variable but found {found(self.token)}.",
+                    f"The model does not parse: expected '*' and a variable but found {_found(self.token)}.",
                     self.token.position,
                 )
             self.advance()
@@ -191,13 +215,13 @@ class _Parser:
 
     def modifier(self, token: Token, sign: float) -> tuple[str, object]:
         if token.kind == "number":
-            return "fixed", sign * float(token.text)
-        if token.kind == "name" and token.text == "NA":
+            return "fixed", sign * STRUCTURAL.number(token, self.text)
+        if token.kind == "name" and token.text == "NA" and sign > 0:
             return "freed", True
         if token.kind in {"name", "string"} and sign > 0:
-            return "label", token.text.strip("\"'")
+            return "label", token.text
         raise self.fail(
-            f"A modifier is a number, NA, a label, start(), equal() or label(). Got {found(token)}.", token.position
+            f"A modifier is a number, NA, a label, start(), equal() or label(). Got {_found(token)}.", token.position
         )
 
     def call(self, name: Token) -> tuple[str, object]:
@@ -207,23 +231,25 @@ class _Parser:
                 f"Unknown modifier {name.text}(). Expected one of start(), equal(), label(){why}.", name.position
             )
         self.advance()
-        sign = -1.0 if self.token.text == "-" else 1.0
+        sign = -1.0 if self.at("-") else 1.0
         if sign < 0:
             self.advance()
         value = self.advance()
-        if self.token.text != ")":
-            raise self.fail(f"{name.text}() takes one value. Got {found(self.token)}.", self.token.position)
+        if not self.at(")"):
+            raise self.fail(f"{name.text}() takes one value. Got {_found(self.token)}.", self.token.position)
         self.advance()
         if name.text == "start":
             if value.kind != "number":
-                raise self.fail(f"start() takes a number. Got {found(value)}.", value.position)
-            return "start", sign * float(value.text)
-        if value.kind not in {"string", "name"}:
-            raise self.fail(f"{name.text}() takes a label in quotes. Got {found(value)}.", value.position)
-        return "label", value.text.strip("\"'")
+                raise self.fail(f"start() takes a number. Got {_found(value)}.", value.position)
+            return "start", sign * STRUCTURAL.number(value, self.text)
+        if value.kind not in {"string", "name"} or sign < 0:
+            raise self.fail(f"{name.text}() takes a label in quotes. Got {_found(value)}.", value.position)
+        return name.text, value.text
 
     def add(self, lhs: Token, operator: Token, modifiers: dict[str, object], right: Token) -> None:
         assert self.level is not None
+        if right.kind == "name":
+            self.add_variable(right)
         op: Operator = "=~" if operator.text == "=~" else "~" if operator.text == "~" else "~~"
         rhs = right.text
         if right.text == "1":
@@ -241,40 +267,64 @@ class _Parser:
 
     def _merged(self, known: Item, given: Item, at: Token) -> Item:
         """One item of two statements of it: a label here and a starting value there."""
-        if None not in (known.fixed, given.fixed) and known.fixed != given.fixed:
-            raise self.fail(
-                f"{known.lhs} {known.op} {known.rhs} is fixed to two different values. Got {known.fixed:g} and "
-                f"{given.fixed:g}; keep one.",
-                at.position,
-            )
-        if None not in (known.label, given.label) and known.label != given.label:
-            raise self.fail(
-                f"{known.lhs} {known.op} {known.rhs} has two labels. Got {known.label} and {given.label}; keep one.",
-                at.position,
-            )
-        return Item(
-            known.level,
-            known.lhs,
-            known.op,
-            known.rhs,
+        for kind, what in (("fixed", "is fixed to two different values"), ("label", "has two labels")):
+            self._agree(known, given, kind, what, at)
+        self._agree(known, given, "start", "has two different starting values", at)
+        self._agree(known, given, "equal", "is equal to two parameters", at)
+        merged = replace(
+            known,
             label=known.label if given.label is None else given.label,
             fixed=known.fixed if given.fixed is None else given.fixed,
             freed=known.freed or given.freed,
             start=known.start if given.start is None else given.start,
+            equal=known.equal if given.equal is None else given.equal,
         )
+        if merged.fixed is not None and (merged.freed or merged.start is not None):
+            other = "freed by NA*" if merged.freed else f"given the starting value {merged.start:g}"
+            raise self.fail(f"{merged.name} is fixed to {merged.fixed:g} and {other} too; keep one.", at.position)
+        return merged
+
+    def _agree(self, known: Item, given: Item, kind: str, what: str, at: Token) -> None:
+        before, now = getattr(known, kind), getattr(given, kind)
+        if None not in (before, now) and before != now:
+            shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in (before, now)]
+            raise self.fail(f"{known.name} {what}. Got {shown[0]} and {shown[1]}; keep one.", at.position)
+
+    def add_variable(self, variable: Token) -> None:
+        self.variables.add(variable.text)
+        if len(self.variables) > _MOST_VARIABLES:
+            raise self.fail(
+                f"The model has more than {_MOST_VARIABLES} variables. Leave some out, or take sums or means of them "
+                "in a view.",
+                variable.position,
+            )
 
     def _check_labels(self, model: SemModel) -> None:
-        fixed: dict[str, float] = {}
-        for item in model.items:
-            if item.label is None or item.fixed is None:
-                continue
-            before = fixed.setdefault(item.label, item.fixed)
-            if before != item.fixed:
-                raise FormulaError(
-                    f"The label {item.label!r} stands for two different fixed values. Got {before:g} and "
-                    f"{item.fixed:g}; give each its own label."
-                )
         labels = {item.label for item in model.items if item.label}
         for name in self.definitions:
             if name in labels:
                 raise FormulaError(f"{name!r} is a label of the model and defined by := too. Choose another name.")
+
+
+def _statements(tokens: list[Token], text: str) -> list[Token]:
+    """Without the newlines over which a statement goes on, and with one behind the last."""
+    kept: list[Token] = []
+    depth = 0
+    for token in tokens[:-1]:
+        operator = token.kind == "operator"
+        depth += (operator and token.text == "(") - (operator and token.text == ")")
+        goes_on = not kept or kept[-1].kind == "newline" or (kept[-1].kind == "operator" and kept[-1].text in _OPEN)
+        if token.kind == "newline" and (goes_on or depth > 0) and token.text == "\n":
+            continue
+        if operator and token.text in {"+", "*"} and kept and kept[-1].kind == "newline":
+            kept.pop()
+        kept.append(token)
+    end = len(text.rstrip())
+    return [*kept, Token("newline", "\n", end), Token("end", "", end)]
+
+
+def _found(token: Token) -> str:
+    """The token as a message names it."""
+    if token.kind in {"newline", "end"}:
+        return "the end of the line" if token.kind == "newline" else "the end of the model"
+    return f"'{token.text}'"

@@ -1,0 +1,123 @@
+"""Text of formulas and of structural models -> tokens with their places, in time that grows with the text alone.
+
+One scanner serves both languages; a `Grammar` says what their tokens are. Each token is matched where the one before
+ends, so that a run of blanks or comment signs is read once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from mlm_ops.errors import FormulaError
+
+_NUMBER = r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+_NAME = r"(?P<name>[^\W\d][\w.]*)"
+_QUOTED = r"`(?P<quoted>(?:[^`]|``)+)`"
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word, number, operator or end of a statement, and where it begins."""
+
+    kind: str
+    text: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """The tokens of a language.
+
+    Attributes
+    ----------
+    what
+        What a text of it is called in messages.
+    blank
+        What separates tokens and is none.
+    token
+        The tokens; the name of the group that matches is the token's kind.
+    hint
+        What to do about a character that begins no token.
+    by_line
+        Whether a message shows the line alone that it is about.
+    """
+
+    what: str
+    blank: re.Pattern[str]
+    token: re.Pattern[str]
+    hint: str = ""
+    by_line: bool = False
+
+    def fault(self, message: str, text: str, position: int) -> FormulaError:
+        """An error that shows the text, or its line, and a caret under the place."""
+        if not self.by_line:
+            return FormulaError(message, text, position)
+        start = text.rfind("\n", 0, position) + 1
+        line = text[start:].split("\n", 1)[0].rstrip()
+        return FormulaError(message, line, min(position - start, len(line)))
+
+    def number(self, token: Token, text: str) -> float:
+        """The value of a number; FormulaError where it is beyond what a double holds."""
+        value = float(token.text)
+        if math.isinf(value):
+            raise self.fault("A number is too large. Expected one below 1.8e308.", text, token.position)
+        return value
+
+
+FORMULA = Grammar(
+    "formula",
+    re.compile(r"\s*"),
+    re.compile(rf"{_NUMBER}|{_NAME}|{_QUOTED}|(?P<string>\"[^\"]*\"|'[^']*')|(?P<operator>\*\*|\|\||[-~+*/:^|(),=])"),
+    "; put unusual column names in backticks",
+)
+COMMENT = re.compile(r"[#!][^\n]*")
+#: lavaan's: statements end with the line or a semicolon, and run to the comment that begins with # or !.
+STRUCTURAL = Grammar(
+    "model",
+    re.compile(r"(?:[^\S\n]+|[#!][^\n]*)*"),
+    re.compile(
+        rf"(?P<newline>\n|;)|{_NUMBER}|{_NAME}|(?P<string>\"[^\"\n]*\"|'[^'\n]*')"
+        r"|(?P<operator>=~|~~|:=|==|<~|~\*~|\*\*|[~+*:()?,<>|/^%-])"
+    ),
+    by_line=True,
+)
+
+
+def tokenize(text: str, grammar: Grammar) -> list[Token]:
+    """Tokens, and one of kind ``end`` behind the last.
+
+    Raises
+    ------
+    FormulaError
+        A character that begins no token.
+    """
+    tokens: list[Token] = []
+    position = _past(grammar.blank, text, 0)
+    while position < len(text):
+        match = grammar.token.match(text, position)
+        if match is None or match.lastgroup is None:
+            message = f"The {grammar.what} does not parse: unexpected character {text[position]!r}"
+            raise grammar.fault(f"{message}{_hint(text, position, grammar)}.", text, position)
+        kind, value = match.lastgroup, match[match.lastgroup]
+        if kind == "string":
+            value = value[1:-1]
+        elif kind == "quoted":
+            value = value.replace("``", "`")
+        tokens.append(Token(kind, value, position))
+        position = _past(grammar.blank, text, match.end())
+    return [*tokens, Token("end", "", len(text))]
+
+
+def _past(blank: re.Pattern[str], text: str, position: int) -> int:
+    match = blank.match(text, position)
+    return match.end() if match is not None else position
+
+
+def _hint(text: str, position: int, grammar: Grammar) -> str:
+    if grammar is not FORMULA or text[position] not in "`'\"":
+        return grammar.hint
+    if text[position] != "`":
+        return "; close the quotation mark"
+    return "; a column's name stands between backticks" if text.startswith("``", position) else "; close the backtick"
