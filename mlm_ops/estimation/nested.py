@@ -7,26 +7,34 @@ S is the next level's P; above the top level it is ``W = [X y]' V^-1 [X y]`` (V 
 in the number of units, and no row is touched. (Bates and DebRoy 2004 do the same by rows; the algebra is that of
 Henderson's equations.)
 
+No difference of large numbers is ever taken: where groups differ a million times more than their rows do, ``C - B' M B``
+would have lost the rows' digits. With a unit's QR decomposition ``[Z | rest] = orthonormal [[R, Q], [0, E]]`` and
+``L L' = I + R T R'``, ``S = E'E + (L^-1 Q)' (L^-1 Q)``: sums of squares. R, Q and ``E'E`` come from the scatter around
+the units' means and these means (`split_off`); so do those of the levels above, from what the levels below left.
+
 Units stand last in every array, so that each operation is one pass over contiguous memory; sums over all units are
-matrix products. With ``L L' = I + Lambda' A Lambda``, ``R = L^-1 Lambda' B`` and ``P = L^-1 Lambda' A``:
-``B' M B = R' R``, ``A M B = P' R`` and ``A M A = P' P``.
+matrix products. With ``P = L^-1 R``: ``Z' V^-1 Z = P'P`` and ``Z' V^-1 X = P' L^-1 Q``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.stacked import cholesky, inverse, left, minus_products, solve_lower, solve_upper
+from mlm_ops.estimation.stacked import cholesky, inverse, left, solve_lower, solve_upper
 from mlm_ops.moments.products import CrossProducts
 
 Array = NDArray[Any]
 """Float, or complex where an exact derivative is taken along the imaginary axis."""
+
+#: A column with a smaller share of its mean square than this apart from those before it has none in that unit: it is
+#: what rounding leaves of a column that is their combination.
+_OWN_PART = 1e-14
 
 
 @dataclass(frozen=True)
@@ -56,16 +64,35 @@ class Nest:
     ----------
     rungs
         Lowest first.
-    a, b
-        (q, q, J) and (q, r, J): cross-products of the lowest level's random columns with themselves and the others.
-    c
-        (r, r, J_parent): cross-products of the other columns, summed by parent.
+    roots
+        (q, q + r, J): ``[R | Q]`` of the lowest level's units.
+    rest
+        (r, r, J_parent): ``E'E``, cross-products of what the lowest level's columns leave of the others, summed by
+        parent.
     """
 
     rungs: tuple[Rung, ...]
-    a: Array
-    b: Array
-    c: Array
+    roots: Array
+    rest: Array
+
+    @cached_property
+    def a(self) -> Array:
+        """(q, q, J) cross-products of the lowest level's random columns with themselves."""
+        q = len(self.roots)
+        return _products(self.roots[:, :q], self.roots[:, :q])
+
+    @cached_property
+    def b(self) -> Array:
+        """(q, r, J): with the other columns."""
+        q = len(self.roots)
+        return _products(self.roots[:, :q], self.roots[:, q:])
+
+    @cached_property
+    def c(self) -> Array:
+        """(r, r, J_parent): cross-products of the other columns, summed by parent."""
+        if not self.rungs:
+            return self.rest
+        return self.rest + _squares_by_parent(self.roots[:, len(self.roots) :], self.rungs[0].starts)
 
 
 @dataclass(frozen=True)
@@ -76,34 +103,36 @@ class Elimination:
     ----------
     lam
         (q, q) Lambda.
-    a, b
-        (q, q, J), (q, r, J) the level's cross-products.
+    roots
+        (q, q + r, J) ``[R | Q]`` of the level's units.
+    r_lam
+        (q, q, J) ``R Lambda``.
     chol
         L, as rows of (J,) elements.
     r
-        (q, r, J) R.
+        (q, r, J) ``L^-1 Q``.
     """
 
     rung: Rung
     lam: Array
-    a: Array
-    b: Array
+    roots: Array
+    r_lam: Array
     chol: list[list[Array]]
     r: Array
 
     @cached_property
     def _p(self) -> Array:
-        return solve_lower(self.chol, left(self.lam.T, self.a))
+        return solve_lower(self.chol, self.roots[:, : len(self.lam)].astype(self.r.dtype, copy=True))
 
     @cached_property
     def zz(self) -> Array:
         """``Z' V^-1 Z = A - A M A``, (q, q, J), V being that of the level and those below."""
-        return minus_products(self.a, self._p, self._p)
+        return _products(self._p, self._p)
 
     @cached_property
     def zx(self) -> Array:
         """``Z' V^-1 [Z above | X y] = B - A M B``, (q, r, J)."""
-        return minus_products(self.b, self._p, self.r)
+        return _products(self._p, self.r)
 
     @cached_property
     def sum_zz(self) -> Array:
@@ -124,15 +153,18 @@ class Elimination:
         flat = self.zx.reshape(-1, self.zx.shape[2])
         return (flat @ flat.T).reshape(*self.zx.shape[:2], *self.zx.shape[:2])
 
-    @property
+    @cached_property
     def m(self) -> Array:
         """(q, q, J) M: the relative covariance of the unit's random effects given the data."""
-        return np.asarray(np.einsum("ac,cdj,bd->abj", self.lam, inverse(self.chol), self.lam))
+        # (I + Lambda' A Lambda)^-1 itself: as I - ... it would be a difference
+        precision = _products(self.r_lam, self.r_lam)
+        _add_identity(precision)
+        return np.asarray(np.einsum("ac,cdj,bd->abj", self.lam, inverse(cholesky(precision)), self.lam))
 
-    @property
+    @cached_property
     def mb(self) -> Array:
         """(q, r, J) ``M B``: the empirical Bayes effects, a column of the data each."""
-        return left(self.lam, solve_upper(self.chol, self.r))
+        return left(self.lam, _products(self.r_lam, solve_upper(self.chol, self.r)))
 
 
 def build_nest(
@@ -175,14 +207,71 @@ def build_nest(
     rungs.reverse()
     orders.reverse()
     if not rungs:
-        none = np.empty((0, 0, cross.cells))
-        return Nest((), none, none, cross.total[:, :, None]), []
+        return Nest((), np.empty((0, 0, cross.cells)), cross.total[:, :, None]), []
     if not (orders[0] == np.arange(cross.cells)).all():
-        cross = replace(cross, elements=cross.elements[:, orders[0]])
-    own, rest, starts = slice(0, rungs[0].size), slice(rungs[0].size, None), rungs[0].starts
+        cross = cross.take(orders[0])
+    q, starts = rungs[0].size, rungs[0].starts
+    own, others = slice(0, q), slice(q, None)
+    around = cross.around_means
+    inside = cross if around is None else around
+    rows = np.zeros((0, len(cross.combination.T), cross.cells)) if around is None else cross.mean_row[None]
     one_parent = len(starts) == 1
-    c = cross.total[rest, rest, None] if one_parent else np.add.reduceat(cross.block(rest, rest), starts, axis=2)
-    return Nest(tuple(rungs), cross.block(own, own), cross.block(own, rest), c), orders
+    rest = inside.total[others, others, None] if one_parent else _by_parent(inside.block(others, others), starts)
+    roots, rest = split_off(inside.block(own, slice(None)), rest, rows, None, rungs[0])
+    return Nest(tuple(rungs), roots, rest), orders
+
+
+def split_off(
+    own: Array, rest: Array, rows: Array, units: NDArray[np.int64] | None, rung: Rung
+) -> tuple[Array, Array]:
+    """QR decomposition of every unit's columns ``[Z | others]``, Z being the first q, by Gram and Schmidt's method.
+
+    What is known of the columns are rows whose squares add, and cross-products of further rows, which are kept apart:
+    the rows may be a million times larger, and their part in what Z leaves is found without a difference of squares.
+
+    Parameters
+    ----------
+    own
+        (q, q + r, J) known cross-products of Z with all columns.
+    rest
+        (r, r, J_parent) those of the others, summed by parent.
+    rows
+        (k, q + r, J_below) the known rows, k in each of the units below.
+    units
+        (J,) where each unit's units below begin; None where there is one in each.
+    rung
+        The level.
+
+    Returns
+    -------
+    roots, rest
+        (q, q + r, J) ``[R | Q]``, and (r, r, J_parent) ``E'E``. A column without a part of its own has a row of zeros.
+    """
+    q, starts = len(own), rung.starts
+    kind = np.result_type(own, rows)
+    own, rows, rest = own.astype(kind, copy=True), rows.astype(kind, copy=True), rest.astype(kind, copy=True)
+    below = None if units is None else np.repeat(np.arange(own.shape[2]), np.diff(units, append=rows.shape[2]))
+    roots = np.zeros_like(own)
+    sizes = [own[i, i] + _by_unit(sum(row[i] ** 2 for row in rows), units) for i in range(q)]
+    for i in range(q):
+        within = bool(own[i].any())
+        product = _by_unit(sum(row[i] * row[i:] for row in rows), units)
+        product = own[i, i:] + product if within or not len(rows) else product
+        some = product[0].real > _OWN_PART * sizes[i].real
+        scale = 1.0 / np.sqrt(product[0] if some.all() else np.where(some, product[0], np.inf))
+        np.multiply(product, scale, out=roots[i, i:])
+        share = roots[i, i:] * scale
+        for row in rows:
+            row[i + 1 :] -= row[i] * (share[1:] if below is None else share[1:, below])
+            row[i] = 0.0
+        if within:
+            left_over = own[i, i:] - share * own[i, i]
+            for k in range(i + 1, q):
+                own[k, i:] -= share[k - i] * left_over + share * own[i, k]
+            rest -= _twice_by_parent(share[q - i :], left_over[q - i :], own[i, q:], starts)
+    if len(rows):
+        rest += _squares_by_parent(rows[:, q:], starts if units is None else units[starts])
+    return roots, rest
 
 
 def eliminate(nest: Nest, lams: Sequence[Array]) -> tuple[Array, Any, list[Elimination]]:
@@ -213,33 +302,63 @@ def eliminate_below(nest: Nest, lams: Sequence[Array]) -> tuple[Array, list[Arra
     """
     trace: list[Elimination] = []
     log_determinants: list[Array] = []
-    a, b, c = nest.a, nest.b, nest.c
+    roots, rest = nest.roots, nest.rest
     for depth, (rung, lam) in enumerate(zip(nest.rungs, lams, strict=True)):
-        chol = cholesky(_relative_precision(a, lam))
-        log_determinants.append(2.0 * sum((np.log(chol[i][i]) for i in range(rung.size)), np.zeros(a.shape[2])))
-        r = solve_lower(chol, left(lam.T, b))
-        trace.append(Elimination(rung, lam, a, b, chol, r))
-        schur = c - _products_by_parent(r, rung.starts)
-        if depth + 1 < len(nest.rungs):
-            q = nest.rungs[depth + 1].size
-            upper = nest.rungs[depth + 1]
-            a, b = schur[:q, :q], schur[:q, q:]
-            c = np.add.reduceat(schur[q:, q:], upper.starts, axis=2)
-        else:
-            c = schur
-    return c, log_determinants, trace
+        if depth > 0:
+            others = _by_parent(rest[rung.size :, rung.size :], rung.starts)
+            roots, rest = split_off(rest[: rung.size], others, trace[-1].r, trace[-1].rung.starts, rung)
+        r_lam = np.matmul(lam.T, roots[:, : rung.size])
+        chol = cholesky(_plus_squares(r_lam))
+        log_determinants.append(2.0 * sum((np.log(chol[i][i]) for i in range(rung.size)), np.zeros(roots.shape[2])))
+        r = solve_lower(chol, roots[:, rung.size :].astype(r_lam.dtype, copy=True))
+        trace.append(Elimination(rung, lam, roots, r_lam, chol, r))
+    if trace:
+        rest = rest + _squares_by_parent(trace[-1].r, trace[-1].rung.starts)
+    return rest, log_determinants, trace
 
 
-def _relative_precision(a: Array, lam: Array) -> Array:
-    """``I + Lambda' A Lambda``, (q, q, J)."""
-    result: Array = np.matmul(lam.T, left(lam.T, a))
-    for i in range(len(lam)):
-        result[i, i] += 1.0
+def _plus_squares(r_lam: Array) -> Array:
+    """``I + R T R'``, (q, q, J)."""
+    q = len(r_lam)
+    result = np.empty_like(r_lam)
+    for i in range(q):
+        for j in range(i + 1):
+            total = r_lam[i, 0] * r_lam[j, 0]
+            for c in range(1, q):
+                total += r_lam[i, c] * r_lam[j, c]
+            result[i, j] = result[j, i] = total
+    _add_identity(result)
     return result
 
 
-def _products_by_parent(r: Array, starts: NDArray[np.int64]) -> Array:
-    """``R' R`` summed by parent: (q, r, J) -> (r, r, J_parent)."""
+def _add_identity(matrices: Array) -> None:
+    """Add one to the diagonal of (q, q, J), in place."""
+    for i in range(len(matrices)):
+        matrices[i, i] += 1.0
+
+
+def _products(first: Array, second: Array) -> Array:
+    """``first' second`` for (s, q, J) and (s, r, J): (q, r, J)."""
+    result = np.empty((first.shape[1], *second.shape[1:]), dtype=np.result_type(first, second))
+    for i, row in enumerate(result):
+        np.multiply(first[0, i], second[0], out=row)
+        for k in range(1, len(first)):
+            row += first[k, i] * second[k]
+    return result
+
+
+def _by_unit(values: Array, units: NDArray[np.int64] | None) -> Array:
+    """Sums of (…, J_below) over each unit's units below."""
+    return values if units is None else np.asarray(np.add.reduceat(values, units, axis=-1))
+
+
+def _by_parent(values: Array, starts: NDArray[np.int64]) -> Array:
+    """Sums of (r, r, J) by parent."""
+    return np.asarray(np.add.reduceat(values, starts, axis=2))
+
+
+def _squares_by_parent(r: Array, starts: NDArray[np.int64]) -> Array:
+    """``r' r`` summed by parent: (q, r, J) -> (r, r, J_parent)."""
     if len(starts) == 1:
         total: Array = np.add.reduce([effect @ effect.T for effect in r])
         return total[:, :, None]
@@ -248,4 +367,16 @@ def _products_by_parent(r: Array, starts: NDArray[np.int64]) -> Array:
     for i in range(size):
         for j in range(i + 1):
             result[i, j] = result[j, i] = np.add.reduceat((r[:, i] * r[:, j]).sum(axis=0), starts)
+    return result
+
+
+def _twice_by_parent(share: Array, left_over: Array, own: Array, starts: NDArray[np.int64]) -> Array:
+    """``share left_over' + own share'`` summed by parent: (r, J) each -> (r, r, J_parent); it is symmetric."""
+    if len(starts) == 1:
+        return np.asarray(share @ left_over.T + own @ share.T)[:, :, None]
+    size = len(share)
+    result: Array = np.empty((size, size, len(starts)), dtype=np.result_type(share, left_over))
+    for i in range(size):
+        for j in range(i + 1):
+            result[i, j] = result[j, i] = np.add.reduceat(share[i] * left_over[j] + own[i] * share[j], starts)
     return result

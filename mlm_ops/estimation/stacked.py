@@ -53,15 +53,6 @@ def solve_upper(chol: list[list[Array]], right: Array) -> Array:
     return result
 
 
-def minus_products(start: Array, first: Array, second: Array) -> Array:
-    """``start - first' second`` for (q, r, J), (s, q, J) and (s, r, J)."""
-    result = start.astype(np.result_type(start, first, second))
-    for i, row in enumerate(result):
-        for k in range(len(first)):
-            row -= first[k, i] * second[k]
-    return result
-
-
 def inverse(chol: list[list[Array]]) -> Array:
     """``(L L')^-1``, (q, q, J)."""
     q, units = len(chol), len(chol[0][0])

@@ -95,7 +95,7 @@ def _factors(variable: Variable) -> tuple[Variable, ...]:
     return (variable,)
 
 
-def element_products(basis: Basis, observed: Observations, codes: Codes, size: int) -> Array:
+def element_products(basis: Basis, observed: Observations, codes: Codes, size: int) -> tuple[Array, Array | None]:
     """Cross-products of the elements over the observations of each unit.
 
     Parameters
@@ -107,18 +107,29 @@ def element_products(basis: Basis, observed: Observations, codes: Codes, size: i
 
     Returns
     -------
-    Array
-        (E (E + 1) / 2, size), lower triangle by rows.
+    products, scatter
+        (E (E + 1) / 2, size), lower triangle by rows; and those around each unit's means, None where the constant is
+        no element of the observations, as of deviations from group means.
     """
     evaluator, elements = basis.evaluator, basis.elements
     means = [observed.means(evaluator, evaluator.mean(polynomial)) for polynomial in elements]
     as_they_are = size == len(codes) and bool((codes == np.arange(size)).all())
     pairs = [(i, j) for i in range(len(elements)) for j in range(i + 1)]
-    result = np.empty((len(pairs), size))
-    for row, (i, j) in zip(result, pairs, strict=True):
-        value = observed.products(evaluator, evaluator.scatter(elements[i], elements[j]), means[i], means[j])
+    products = np.empty((len(pairs), size))
+    inside = [evaluator.scatter(elements[i], elements[j]) for i, j in pairs]
+    for row, scatter, (i, j) in zip(products, inside, pairs, strict=True):
+        value = observed.products(evaluator, scatter, means[i], means[j])
         row[:] = value if as_they_are else np.bincount(codes, value, size)
-    return result
+    sizes = products[0]
+    if not sizes.all():
+        return products, None
+    around, n = np.empty_like(products), observed.sizes(evaluator)
+    if not as_they_are:
+        means = [mean - (np.bincount(codes, n * mean, size) / sizes)[codes] for mean in means]
+    for row, scatter, (i, j) in zip(around, inside, pairs, strict=True):
+        own = observed.scatter(scatter)
+        row[:] = own if as_they_are else np.bincount(codes, own + n * means[i] * means[j], size)
+    return products, around
 
 
 def independent(g: Array, totals: Array) -> list[int]:

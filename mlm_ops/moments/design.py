@@ -174,7 +174,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     check_stated(model, evaluator, [fixed, *random])
     factors, clustered = observed.of(factors), observed.of(clustered)
     cells, first = cells_of([*factors, *clustered], len(observed.units))
-    elements, n_obs = element_products(basis, observed, cells, len(first)), observed.n_obs
+    (elements, around), n_obs = element_products(basis, observed, cells, len(first)), observed.n_obs
     totals = unpack(elements.sum(axis=1))
     present = np.diag(totals) > 0
 
@@ -203,7 +203,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
             log_determinant=float(np.linalg.slogdet(change.transform)[1]) if kept else 0.0,
         ),
         levels=levels,
-        cross=CrossProducts(elements, combination),
+        cross=CrossProducts(elements, combination, around),
         n_obs=n_obs,
         split=observed.split,
         outcome_scale=scale,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,10 +25,14 @@ class CrossProducts:
         (E (E + 1) / 2, cells): those of the elements, lower triangle by rows.
     combination
         (E, m): columns = elements @ combination.
+    scatter
+        Those around the elements' means in each cell, where the first element is the constant: of what varies within
+        the cells they keep the digits that `elements` lose where cells lie far apart. None where they are not known.
     """
 
     elements: Array
     combination: NDArray[np.float64]
+    scatter: Array | None = None
 
     @classmethod
     def of(cls, products: Array) -> CrossProducts:
@@ -46,6 +50,24 @@ class CrossProducts:
         """(m, m): summed over all cells."""
         total: Array = self.combination.T @ unpack(self.elements.sum(axis=1)) @ self.combination
         return total
+
+    @property
+    def around_means(self) -> CrossProducts | None:
+        """The columns' cross-products around their means in each cell."""
+        return None if self.scatter is None else CrossProducts(self.scatter, self.combination)
+
+    @property
+    def mean_row(self) -> Array:
+        """(m, cells): the columns' means in each cell times the root of its size, so that its products are the rest."""
+        size = len(self.combination)
+        first = np.array([self._place(i, 0) for i in range(size)])
+        row: Array = self.combination.T @ (self.elements[first] / np.sqrt(self.elements[0]))
+        return row
+
+    def take(self, cells: NDArray[np.int64]) -> CrossProducts:
+        """The same of some cells, or in another order."""
+        scatter = None if self.scatter is None else self.scatter[:, cells]
+        return replace(self, elements=self.elements[:, cells], scatter=scatter)
 
     @property
     def full(self) -> Array:

@@ -75,6 +75,15 @@ class Observations:
         total: Array = scatter + evaluator.moments.n * first * second
         return total
 
+    def sizes(self, evaluator: Evaluator) -> Array:
+        """(units,) observations in each unit."""
+        between = self.split is not None and self.split.part == "between"
+        return np.ones(len(self.units)) if between else evaluator.moments.n
+
+    def scatter(self, scatter: Coefficient) -> Coefficient:
+        """What there is of a scatter of rows around their unit's means: nothing where these are observed."""
+        return 0.0 if self.split is not None and self.split.part == "between" else scatter
+
 
 def observations(model: Model, evaluator: Evaluator) -> Observations:
     """The observations of a model."""
