@@ -11,6 +11,9 @@ from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import LevelStructure
 
 Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+#: Of a squared direction without variance: a variable with less of it is none that the boundary is about.
+_PART = 1e-2
 
 
 def _spreads(likelihood: Likelihood, theta: Array) -> list[tuple[LevelStructure, NDArray[np.int64], Array]]:
@@ -60,31 +63,105 @@ def log_barrier(likelihood: Likelihood, theta: Array) -> tuple[float, Array, Arr
     return value, gradient, hessian
 
 
-def lone_variances(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_], most: float) -> dict[int, float]:
-    """Free variances below `most` of their variable's whole variance, of variables without free covariances."""
-    found: dict[int, float] = {}
+def unit_shares(likelihood: Likelihood, theta: Array) -> tuple[Array, Array]:
+    """Of each level's variables: the share of a column's whole variance that a variance of one accounts for.
+
+    A measure that is the same in all units of the data. A latent variable with a fixed loading is measured by the column
+    of that loading, whose units it has; another by the largest share that its total effects have.
+
+    Returns
+    -------
+    within, between
+        (v,) each; NaN for a variable without any effect on a column.
+    """
     statistics = likelihood.statistics
-    p = statistics.n_row_level
+    whole = np.maximum(np.diag(statistics.between_estimate), 0.0)
+    whole[: statistics.n_row_level] += np.diag(statistics.pooled_within)
+    found = []
     for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
+        size = structure.n_observed
+        effects = moments.effects[:size]
+        share = (effects**2 / whole[structure.position][:, None]).max(axis=0)
+        arrows = structure.arrows
+        fixed = (arrows.index < 0) & (arrows.value != 0) & (arrows.row < size) & (arrows.col >= size)
+        for row, col, value in zip(arrows.row[fixed], arrows.col[fixed], arrows.value[fixed], strict=True):
+            share[col] = value**2 / whole[structure.position[row]]
+        found.append(np.where(share > 0, share, np.nan))
+    return found[0], found[1]
+
+
+def small_variances(
+    likelihood: Likelihood, theta: Array, free: Flags, most: float, *, lone: bool = False
+) -> dict[int, float]:
+    """Free variances that are below `most` as shares of their columns' whole variance, in every place they have.
+
+    Parameters
+    ----------
+    lone
+        Of variables without free covariances alone.
+    """
+    found: dict[int, float] = {}
+    bound: set[int] = set()
+    for structure, shares in zip(likelihood.structure.levels, unit_shares(likelihood, theta), strict=True):
         cells = structure.symmetric
-        whole = np.abs(np.diag(moments.covariance))
-        rows = structure.position[structure.position < p]
-        whole[: len(structure.position)][structure.position < p] += np.diag(statistics.pooled_within)[rows]
-        bound = {
+        covarying = {
             int(v)
             for r, c, i in zip(cells.row, cells.col, cells.index, strict=True)
             if r != c and i >= 0
             for v in (r, c)
         }
         for row, col, index in zip(cells.row, cells.col, cells.index, strict=True):
-            if row == col and index >= 0 and free[index] and int(row) not in bound:
-                share = float(theta[index] / whole[row])
-                if share < most:
-                    found[int(index)] = share
-    return found
+            if row == col and index >= 0 and free[index]:
+                share = float(theta[index] * shares[row])
+                found[int(index)] = max(share if share == share else math.inf, found.get(int(index), -math.inf))
+                bound |= {int(index)} if int(row) in covarying else set()
+    return {i: share for i, share in found.items() if share < most and not (lone and i in bound)}
 
 
-def without_effect(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def on_the_boundary(likelihood: Likelihood, theta: Array, tolerance: float) -> tuple[bool, Flags]:
+    """Whether a level's S is of deficient rank, and the free variances and covariances that this is about.
+
+    Parameters
+    ----------
+    tolerance
+        Eigenvalues of S below this are zero, S in shares of the columns' whole variance.
+
+    Returns
+    -------
+    deficient, flags
+        And (k,): parameters of variables that have a hundredth or more of the square of a direction without variance.
+    """
+    flags = np.zeros(len(theta), dtype=bool)
+    deficient = False
+    for (structure, kept, spread), shares in zip(
+        _spreads(likelihood, theta), unit_shares(likelihood, theta), strict=True
+    ):
+        own = np.where(np.isnan(shares[kept]), 1 / np.maximum(np.abs(np.diag(spread)), 1e-300), shares[kept])
+        values, vectors = np.linalg.eigh(spread * np.sqrt(np.outer(own, own)))
+        null = vectors[:, values < tolerance]
+        deficient |= bool(null.shape[1])
+        parts = np.zeros(len(structure.names), dtype=bool)
+        parts[kept] = (null**2).sum(axis=1) > _PART
+        cells = structure.symmetric
+        flags[cells.index[(cells.index >= 0) & (parts[cells.row] | parts[cells.col])]] = True
+    return deficient, flags
+
+
+def without_variance(likelihood: Likelihood, free: Flags) -> Flags:
+    """Free covariances of variables whose variance is held at zero, or fixed to it."""
+    found = np.zeros(len(free), dtype=bool)
+    for structure in likelihood.structure.levels:
+        cells = structure.symmetric
+        own = cells.row == cells.col
+        held = np.where(cells.index >= 0, ~free[cells.index], cells.value == 0.0) if len(free) else cells.value == 0.0
+        zero = set(cells.row[own & held].tolist())
+        for row, col, index in zip(cells.row, cells.col, cells.index, strict=True):
+            if row != col and index >= 0 and (int(row) in zero or int(col) in zero):
+                found[index] = True
+    return found & free
+
+
+def without_effect(likelihood: Likelihood, theta: Array, free: Flags) -> Flags:
     """Free arrows that leave a variable which does not vary: nothing determines them."""
     found = np.zeros(len(theta), dtype=bool)
     for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):

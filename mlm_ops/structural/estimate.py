@@ -40,7 +40,7 @@ class SemEstimate:
     theta
         (k,) free parameters.
     vcov
-        (k, k) covariance matrix by the observed information, null (NaN) for what is held or flat.
+        (k, k) covariance matrix by the observed information, null (NaN) for what is held, flat, or beside a bound.
     undetermined
         (k,) coefficients that nothing determines: of variables whose variance is zero, or that are collinear because
         the variance of what tells them apart is.
@@ -69,7 +69,8 @@ class SemEstimate:
         free = np.flatnonzero(~self.optimum.held)
         scores = self.likelihood.scores(self.optimum.evaluation, mean)[:, free]
         sandwich = bread @ (scores.T @ scores) @ bread
-        return _transformed(_placed(sandwich, free, determined, self.table.n_free), self.moved)
+        regular = determined & ~self.optimum.boundary[free]
+        return _transformed(_placed(sandwich, free, regular, self.table.n_free), self.moved)
 
     @property
     def log_likelihood(self) -> float:
@@ -104,9 +105,10 @@ def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEs
     moved = np.eye(len(optimum.theta)) if recentre is None else _complex_jacobian(recentre, optimum.theta)
     theta = optimum.theta if recentre is None else np.asarray(recentre(optimum.theta), dtype=float)
     bread, flat, determined = _inverse_curvature(optimum)
-    vcov = _transformed(_placed(2 * bread, np.flatnonzero(~optimum.held), determined, len(theta)), moved)
+    free = np.flatnonzero(~optimum.held)
+    vcov = _transformed(_placed(2 * bread, free, determined & ~optimum.boundary[free], len(theta)), moved)
     unknown = optimum.held.copy()
-    unknown[np.flatnonzero(~optimum.held)[~determined]] = True
+    unknown[free[~determined]] = True
     spread = np.zeros((len(theta), flat.shape[1]))
     spread[~optimum.held] = flat
     coefficients = _coefficients(structure, unknown)

@@ -15,15 +15,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.structural.bounds import least_eigenvalue, log_barrier, lone_variances, without_effect
+from mlm_ops.structural.bounds import (
+    least_eigenvalue,
+    log_barrier,
+    on_the_boundary,
+    small_variances,
+    unit_shares,
+    without_effect,
+    without_variance,
+)
 from mlm_ops.structural.likelihood import Evaluation, Likelihood
 
 Array = NDArray[np.float64]
 
 #: A fit with a larger decrement ``g' H^-1 g`` than this is not converged.
 CONVERGED_DECREMENT = 1e-6
-#: Eigenvalues of a scaled covariance matrix of parameters below this are zero.
-SINGULAR = 1e-5
+#: Eigenvalues of a level's covariance matrix of parameters, in shares of the columns' whole variance, below this are
+#: zero: standard deviations of a ten-thousandth, as for the mixed models.
+SINGULAR = 1e-8
+#: The same beside a bound, where the last barrier of 1e-8 leaves an eigenvalue of 1e-8 over the deviance's slope there.
+BESIDE_BOUND = 1e-5
 #: A minimum with an eigenvalue below minus this lies outside the bounds.
 _OUTSIDE = 1e-9
 #: Promised decrease of the deviance at which the search ends.
@@ -49,6 +60,8 @@ class Optimum:
         The decrement is below `CONVERGED_DECREMENT` and the Hessian has no negative direction.
     held
         (k,) parameters held at zero: variances that would be negative, and their covariances.
+    boundary
+        (k,) variances and covariances that are free, and beside a bound: a regular standard error they have none.
     singular
         A covariance matrix of parameters is of deficient rank.
     evaluations, starts
@@ -61,6 +74,7 @@ class Optimum:
     decrement: float
     converged: bool
     held: NDArray[np.bool_]
+    boundary: NDArray[np.bool_]
     singular: bool
     evaluations: int
     starts: int
@@ -155,7 +169,7 @@ def _at_zero(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> t
     A variance whose variable has free covariances is no matter for this: the minimum may have a correlation of one.
     """
     while True:
-        negative = lone_variances(likelihood, theta, free, most=0.0)
+        negative = small_variances(likelihood, theta, free, 0.0, lone=True)
         if not negative:
             break
         free = free.copy()
@@ -168,11 +182,20 @@ def _at_zero(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> t
         theta = objective.full(moved)
     objective = _Objective(likelihood, free, theta)
     at = likelihood.evaluate(theta)
-    variances = lone_variances(likelihood, theta, np.ones_like(free), most=math.inf)
-    falls = at is None or any(at.gradient[index] < -1e-4 for index in variances if not free[index])
+    falls = at is None or bool((_slopes(likelihood, theta, at)[~free] < -1e-4).any())
     if falls or not _finished(objective, theta[free]) or least_eigenvalue(likelihood, theta) < -_OUTSIDE:
         return None
     return objective, theta
+
+
+def _slopes(likelihood: Likelihood, theta: Array, at: Evaluation) -> Array:
+    """(k,) derivatives of the deviance by variances, in shares of their columns' whole variance; zero for others."""
+    found = np.zeros(len(theta))
+    for structure, shares in zip(likelihood.structure.levels, unit_shares(likelihood, theta), strict=True):
+        cells = structure.symmetric
+        own = (cells.row == cells.col) & (cells.index >= 0) & ~np.isnan(shares[cells.row])
+        found[cells.index[own]] = at.gradient[cells.index[own]] / shares[cells.row[own]]
+    return found
 
 
 def _inside(likelihood: Likelihood, start: Array) -> tuple[_Objective, Array] | None:
@@ -185,19 +208,28 @@ def _inside(likelihood: Likelihood, start: Array) -> tuple[_Objective, Array] | 
         path = _Objective(likelihood, free, theta, mu)
         moved = _descend(path, theta, steps=60)
         theta = theta if moved is None else moved
-    small = lone_variances(likelihood, theta, free, most=SINGULAR)
-    if small:
-        held = free.copy()
-        held[list(small)] = False
-        held &= ~without_effect(likelihood, np.where(held, theta, 0.0), held)
-        objective = _Objective(likelihood, held, np.where(held, theta, 0.0))
-        moved = _descend(objective, theta[held])
-        if moved is not None:
-            full = objective.full(moved)
-            worse = likelihood.deviance(full) - likelihood.deviance(theta)
-            if least_eigenvalue(likelihood, full) > -_OUTSIDE and worse < 1e-5:
-                return objective, full
+    small = small_variances(likelihood, theta, free, BESIDE_BOUND)
+    # together, as each alone would let the others go below zero; where one of them is none, the rest without it
+    for chosen in ([set(small)] if small else []) + [set(small) - {index} for index in small if len(small) > 1]:
+        at_zero = _held_at_zero(likelihood, theta, chosen)
+        if at_zero is not None:
+            return at_zero
     return path, theta
+
+
+def _held_at_zero(likelihood: Likelihood, theta: Array, chosen: set[int]) -> tuple[_Objective, Array] | None:
+    """The minimum with these variances and their covariances at zero; None where it is another than the path's."""
+    kept = np.ones(len(theta), dtype=bool)
+    kept[list(chosen)] = False
+    kept &= ~without_variance(likelihood, kept)
+    kept &= ~without_effect(likelihood, np.where(kept, theta, 0.0), kept)
+    objective = _Objective(likelihood, kept, np.where(kept, theta, 0.0))
+    moved = _descend(objective, theta[kept])
+    if moved is None:
+        return None
+    full = objective.full(moved)
+    worse = likelihood.deviance(full) - likelihood.deviance(theta)
+    return (objective, full) if least_eigenvalue(likelihood, full) > -_OUTSIDE and worse < 1e-5 else None
 
 
 def _finished(objective: _Objective, theta: Array) -> bool:
@@ -266,6 +298,7 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
     decrement = 2 * _step(gradient[free], hessian[own], 0.0)[1] if free.any() else 0.0
     # beside a bound the barrier's curvature is so large that rounding alone is worth a millionth
     tolerance = CONVERGED_DECREMENT * (10 if mu else 1)
+    deficient, boundary = on_the_boundary(likelihood, theta, BESIDE_BOUND if mu else SINGULAR)
     return Optimum(
         theta,
         at,
@@ -273,7 +306,8 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
         decrement,
         bool(decrement < tolerance and _is_semidefinite(hessian[own])),
         ~free,
-        least_eigenvalue(likelihood, theta) < SINGULAR or bool((~free).any()),
+        boundary & free,
+        deficient or bool((~free).any()),
         evaluations,
         starts,
     )
