@@ -19,6 +19,7 @@ from mlm_ops.language.notation.numbers import column, fixed
 from mlm_ops.language.strategy import WARNING
 from mlm_ops.report import p_value
 from mlm_ops.tables.footnotes import ABOUT, footnotes
+from mlm_ops.tables.likelihoods import CRITERIA, CRITERIA_BY_ML, comparable
 from mlm_ops.visible import REPLACEMENT, UNSEEN, visible
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
@@ -94,7 +95,15 @@ LONG_TABLES = {"random_effects": 10, "diagnostics": 10, "drift": 20}
 #: What a narrow terminal goes without, in this order; the two ends of an interval go together.
 DROPPED_WHEN_NARROW = (
     *(("symbol",), ("level",), ("reduced_equation",), ("gradient",), ("evaluations",), ("seconds",)),
-    *(("n_parameters",), ("bic",), ("engine_version",), ("moments_checksum",), ("started_at",), ("n_dropped",)),
+    *(
+        ("n_parameters",),
+        ("bic",),
+        ("bic_ml",),
+        ("engine_version",),
+        ("moments_checksum",),
+        ("started_at",),
+        ("n_dropped",),
+    ),
     *(("conf_low", "conf_high"), ("range_low", "range_high"), ("n_groups",), ("delta_bic",), ("delta_aic",)),
 )
 PLAIN_WIDTH = 200
@@ -115,14 +124,32 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
     """
     for name, columns in OVERVIEW.items():
         frame = tables.get(name)
-        if frame is not None and not frame.is_empty():
-            show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name))
+        if frame is None or frame.is_empty():
+            continue
+        note = None
+        if name == "fit_statistics":
+            criteria = comparable(frame, tables.get("fixed_effects"))
+            columns, note = _with_criteria(columns, criteria.columns), criteria.note
+        show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
 
 
-def show_table(target: Console, name: str, frame: pl.DataFrame, all_rows: str, limit: int | None = None) -> None:
+def _with_criteria(columns: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns with other criteria of fit in the place of the usual ones."""
+    at = columns.index(CRITERIA[0])
+    return (*columns[:at], *chosen, *(column for column in columns[at:] if column not in CRITERIA))
+
+
+def show_table(
+    target: Console,
+    name: str,
+    frame: pl.DataFrame,
+    all_rows: str,
+    limit: int | None = None,
+    note: str | None = None,
+) -> None:
     """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
     frame = frame.with_columns(pl.col(pl.String).str.replace_all(UNSEEN, REPLACEMENT))
-    notes = [WARNING] if name == "ladder_steps" else footnotes(name, frame)
+    notes = [WARNING] if name == "ladder_steps" else [*filter(None, (note,)), *footnotes(name, frame)]
     # what is cut short shows first what a reader should look at
     first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame
     shown = first.head(limit) if limit is not None else frame
@@ -197,7 +224,7 @@ def _decimals(places: int) -> Callable[[float], str]:
 
 
 _FORMATS: dict[str, Callable[[float], str]] = {
-    **dict.fromkeys(("df", "log_likelihood", "deviance", "aic", "bic", "delta_aic", "delta_bic"), _decimals(1)),
+    **dict.fromkeys(("df", "log_likelihood", *CRITERIA, *CRITERIA_BY_ML, "delta_aic", "delta_bic"), _decimals(1)),
     **dict.fromkeys(("statistic", "correlation", "seconds"), _decimals(2)),
     **dict.fromkeys(("icc", "reliability", "share", "chi_square"), _decimals(3)),
     # between 0 and 1, and zero but for rounding where a model is saturated

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.estimation.estimate import Estimate, estimate
 from mlm_ops.inference.components import Component, variance_components
 from mlm_ops.inference.f_tests import DfMethod as TestMethod
 from mlm_ops.inference.fixed_effects import DF_METHODS, CoefficientTests, coefficient_tests
@@ -72,6 +72,13 @@ class FitRecord:
             return DF_METHODS[self.df](self.result)
         robust = cluster_robust(self.result, self.robust, clusters)
         return NormalRobust(robust) if self.df == "none" else robust
+
+    @cached_property
+    def by_ml(self) -> Estimate:
+        """The same model by maximum likelihood, by which models with other fixed parts compare."""
+        if self.estimator == "ml":
+            return self.result
+        return estimate(self.result.design, reml=False, start=self.result.optimum.theta)
 
     @cached_property
     def tests(self) -> CoefficientTests:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mlm_ops.effect_sizes.icc import intraclass_correlation
 from mlm_ops.language.model import group_name
 from mlm_ops.language.notation.numbers import number
 
@@ -14,16 +15,16 @@ if TYPE_CHECKING:
 
 def describe(fitted: Fit) -> str:
     """Equations, fixed effects, variance components, and how well the model fits."""
-    statistics = fitted.fit_statistics.row(0, named=True)
+    result, icc = fitted.result, intraclass_correlation(fitted.result)
     groups = ", ".join(
         f"{len(level.labels)} units of {group_name(level.group)}" for level in fitted.result.design.levels
     )
     kind = "Multilevel model" if groups else "Single-level regression"
     method = "" if not groups else f" by {fitted.estimator.upper()}"
-    icc = f", ICC {statistics['icc']:.3f}" if statistics["icc"] is not None else ""
+    clustering = f", ICC {icc:.3f}" if icc is not None else ""
     lines = [
         f"{kind}{method}: {fitted.model.text}",
-        f"{statistics['n_obs']} rows{' in ' + groups if groups else ''}",
+        f"{result.design.n_rows} rows{' in ' + groups if groups else ''}",
         "",
         fitted.equations("levels"),
         "",
@@ -33,8 +34,8 @@ def describe(fitted: Fit) -> str:
         "Variance components",
         _variance_components(fitted),
         "",
-        f"log-likelihood {statistics['log_likelihood']:.3f}, deviance {statistics['deviance']:.3f}, "
-        f"AIC {statistics['aic']:.3f}, BIC {statistics['bic']:.3f}{icc}",
+        f"log-likelihood {result.log_likelihood:.3f}, deviance {result.deviance:.3f}, "
+        f"AIC {result.aic:.3f}, BIC {result.bic:.3f}{clustering}",
         *(f"Note: {note}." for note in fitted.notes),
     ]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from mlm_ops.language.notation.markdown import plain
 from mlm_ops.language.notation.numbers import LEAST, number
 from mlm_ops.language.notation.numbers import column as numbers
 from mlm_ops.tables.footnotes import footnotes
+from mlm_ops.tables.likelihoods import CRITERIA, CRITERIA_BY_ML, Comparable, comparable
 
 TableFormat = Literal["text", "markdown"]
 
@@ -26,9 +27,9 @@ SOURCES = ("fixed_effects", "variance_components", "fit_statistics", "r_squared"
 _FOOT: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("n_obs", "observations", "{:,}".format),
     ("n_parameters", "parameters", "{:d}".format),
-    ("deviance", "deviance", "{:,.1f}".format),
-    ("aic", "AIC", "{:,.1f}".format),
-    ("bic", "BIC", "{:,.1f}".format),
+    *((column, "deviance", "{:,.1f}".format) for column in ("deviance", "deviance_ml")),
+    *((column, "AIC", "{:,.1f}".format) for column in ("aic", "aic_ml")),
+    *((column, "BIC", "{:,.1f}".format) for column in ("bic", "bic_ml")),
     ("icc", "ICC", "{:.3f}".format),
     ("estimator", "estimator", str.upper),
 )
@@ -124,14 +125,16 @@ def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | Non
     missing = [name for name in chosen if name not in known]
     if missing or not chosen:
         raise MlmError(f"There are no results of such a model. Got {', '.join(missing) or 'none'}; expected {known}.")
+    statistics = tables["fit_statistics"].filter(pl.col("model").is_in(chosen))
+    criteria = comparable(statistics, tables["fixed_effects"])
     sections = {
         "Fixed effects": _fixed(tables["fixed_effects"], chosen),
         "Variance components": _variances(tables["variance_components"], chosen),
-        "Fit": _foot(tables["fit_statistics"], tables.get("r_squared"), chosen),
+        "Fit": _foot(statistics, criteria, tables.get("r_squared"), chosen),
     }
     told = tables.get("models")
     notes = () if told is None else footnotes("models", told.filter(pl.col("model").is_in(chosen)))
-    return SideBySide(chosen, sections, tuple(notes))
+    return SideBySide(chosen, sections, tuple(filter(None, (criteria.note, *notes))))
 
 
 def _fixed(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -180,11 +183,13 @@ def _component(group: str, term: str | None, other: str | None) -> str:
 
 
 def _foot(
-    statistics: pl.DataFrame, explained: pl.DataFrame | None, models: Sequence[str]
+    statistics: pl.DataFrame, criteria: Comparable, explained: pl.DataFrame | None, models: Sequence[str]
 ) -> tuple[tuple[str, ...], ...]:
     by_model = {row["model"]: row for row in statistics.iter_rows(named=True)}
     rows = []
     for column, name, write in _FOOT:
+        if column in CRITERIA + CRITERIA_BY_ML and column not in criteria.columns:
+            continue
         values = [by_model[model][column] for model in models]
         if any(value is not None for value in values):
             rows.append((name, *("" if value is None else write(value) for value in values)))

@@ -11,6 +11,10 @@ from mlm_ops.estimation.estimate import Estimate
 
 Array = NDArray[np.float64]
 
+#: Columns of a unit, each of length one, are linearly dependent where the least eigenvalue of their products is smaller:
+#: what is zero comes out below 1e-13, and what is larger leaves six digits.
+_DEPENDENT = 1e-10
+
 
 @dataclass(frozen=True)
 class RandomEffects:
@@ -52,3 +56,58 @@ def random_effects(fitted: Estimate) -> list[RandomEffects]:
             reliability = np.where(total > 0, 1 - np.einsum("aaj->aj", variance) / total, np.nan)
         found.append(RandomEffects(block.transform @ mean, variance, reliability))
     return found
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How well units' own least squares tell the effects of one block from each other.
+
+    Attributes
+    ----------
+    mean
+        (q,) mean over the units that have least squares of their own; not a number where there are none.
+    units
+        How many these are.
+    """
+
+    mean: Array
+    units: int
+
+
+def least_squares_reliability(fitted: Estimate) -> list[Reliability | None]:
+    """Reliability of each random coefficient as HLM reports it: Raudenbush and Bryk (2002), chapter 3.
+
+    The mean over units of ``tau_qq / (tau_qq + v_qqj)``, where ``v_qqj`` is the sampling variance of the unit's own
+    least-squares coefficient, ``sigma2 (Z_j' Z_j)^-1``, Z_j having the columns whose coefficients vary over the factor.
+    A unit in which these columns are linearly dependent has no such coefficient and does not count. With several
+    effects it differs from the mean of `RandomEffects.reliability`, which takes what the other effects tell too, and
+    every unit.
+
+    Returns
+    -------
+    list
+        One a block, in the order of `Estimate.blocks`; None for factors above the lowest and for crossed ones, whose
+        units have no least squares of their own.
+    """
+    levels, design = fitted.design.levels, fitted.design
+    lowest = levels[0].blocks if levels and design.nested else ()
+    found: list[Reliability | None] = []
+    if lowest:
+        q = sum(len(block.columns) for block in lowest)
+        at_units = np.zeros((len(levels[0].labels), q, q))
+        np.add.at(at_units, levels[0].codes, np.moveaxis(fitted.products[:q, :q], 2, 0))
+        scale = np.sqrt(np.einsum("jaa->ja", at_units))
+        scale = np.where(scale > 0, scale, 1.0)
+        scaled = at_units / scale[:, :, None] / scale[:, None, :]
+        exist = np.linalg.eigvalsh(scaled)[:, 0] > _DEPENDENT
+        inverse = np.linalg.inv(at_units[exist])
+        first = 0
+        for block, tau in zip(lowest, fitted.tau, strict=False):
+            own = slice(first, first + len(block.columns))
+            first = own.stop
+            v = fitted.scaled_sigma2 * np.einsum(
+                "ac,jcd,ad->ja", block.transform, inverse[:, own, own], block.transform
+            )
+            means = (np.diag(tau) / (np.diag(tau) + v)).mean(axis=0) if exist.any() else np.full(len(tau), np.nan)
+            found.append(Reliability(means, int(exist.sum())))
+    return [*found, *[None] * (len(fitted.blocks) - len(found))]

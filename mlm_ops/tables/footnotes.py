@@ -7,6 +7,7 @@ import re
 import polars as pl
 
 from mlm_ops.language.notation.left_out import LEFT_OUT
+from mlm_ops.tables.likelihoods import BOTH, CRITERIA_BY_ML
 
 #: Tables whose notes stand below them, and how a note names the row that it is about.
 ABOUT = {
@@ -19,6 +20,8 @@ ABOUT = {
 
 def footnotes(name: str, frame: pl.DataFrame) -> list[str]:
     """Return the notes of a table as lines, each with what it is about; rows left out are counted above the tables."""
+    if name == "fit_statistics" and {"estimator", *CRITERIA_BY_ML} <= set(frame.columns):
+        return [BOTH] if frame.height > 1 and "reml" in set(frame["estimator"]) else []
     column = "notes" if "notes" in frame.columns else "note"
     if name not in ABOUT or column not in frame.columns:
         return []
