@@ -21,10 +21,12 @@ from mlm_ops.logs import Event, tell, tell_fit
 from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.foreign import gather
+from mlm_ops.moments.kept_tables import claim_kept_tables, kept_table
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.partitions import Partitions, Refreshed
 from mlm_ops.moments.persist import save_moments
 from mlm_ops.naming import naming, naming_analysis
+from mlm_ops.ownership import check_not_read
 from mlm_ops.sql_text import identifier
 from mlm_ops.tables.suppression import suppress
 
@@ -86,17 +88,25 @@ def keep_moments(
     ----------
     partitions
         Where the analysis has a partition, those to read again; None finds the new and changed ones.
+
+    Raises
+    ------
+    StoreError
+        A table of that name is there and not ours, or the analysis reads it. Nothing is then changed.
     """
-    if analysis.partition is None:
-        moments = collect_analysis(analysis, connection)
-        save_moments(connection, moments, moments_table(analysis))
-        return Refreshed(moments, (), (), None)
-    started = time.perf_counter()
+    started, table = time.perf_counter(), moments_table(analysis)
     with naming_analysis(analysis, connection):
         source = open_rows(analysis, connection)
+        claim_kept_tables(connection, table)
+        check_not_read(connection, kept_table(connection, table), source.relation)
+    if analysis.partition is None:
+        moments = collect_analysis(analysis, connection)
+        save_moments(connection, moments, table)
+        return Refreshed(moments, (), (), None)
+    with naming_analysis(analysis, connection):
         kept = Partitions(
             connection,
-            moments_table(analysis),
+            table,
             source,
             analysis.partition,
             analysis.scanned,

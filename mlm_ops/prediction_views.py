@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.moments.analysis_rows import open_rows
+from mlm_ops.ownership import (
+    PREFIX,
+    Claim,
+    Relation,
+    columns_of,
+    drop,
+    find_relations,
+    replace_table,
+    replace_view,
+)
 from mlm_ops.sql_tables import all_or_nothing, registered
-from mlm_ops.sql_text import identifier, literal, qualified
+from mlm_ops.sql_text import identifier, qualified
 
 if TYPE_CHECKING:
     import polars as pl
@@ -100,10 +110,25 @@ def _create(connection: Connection, view: PredictionView) -> None:
     connection.execute(f"create schema if not exists {_SCHEMA}")
     for table, frame in view.units.items():
         with registered(connection, "mlm_units", frame):
-            connection.execute(f"create or replace table {_ours(table)} as from mlm_units")
-        connection.execute(f"comment on table {_ours(table)} is {literal(view.remark)}")
-    connection.execute(f"create or replace view {_ours(view.name)} as {view.sql}")
-    connection.execute(f"comment on view {_ours(view.name)} is {literal(view.remark)}")
+            replace_table(connection, _claim(connection, table, view.remark), "as from mlm_units")
+    replace_view(connection, _claim(connection, view.name, view.remark), view.sql)
+
+
+def _claim(connection: Connection, name: str, remark: str) -> Claim:
+    """The name of a view or of a table of units; those of an earlier mlm-ops have another mark, or none."""
+
+    def is_earlier(found: Relation) -> bool:
+        if found.comment is not None or found.kind == "view":
+            return found.comment == remark
+        view = find_relations(connection, _SCHEMA).get(_UNITS.sub("", name).lower())
+        beside = view is not None and view.name.lower() != name.lower() and _is_of(view, remark)
+        return beside and columns_of(connection, found)[:1] == ["unit_0"]
+
+    return Claim((_SCHEMA, name), remark, "Rename it, or set predictions: false.", is_earlier)
+
+
+def _is_of(relation: Relation, remark: str) -> bool:
+    return relation.comment in (PREFIX + remark, remark)
 
 
 def check_view_names(connection: Connection, analysis: Analysis) -> None:
@@ -121,28 +146,20 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
         return
     views = {view_name(analysis.analysis, model).lower(): model for model in analysis.models}
     _check_apart(analysis)
-    found = connection.execute(
-        "select lower(name), name, comment from (select schema_name, view_name as name, comment from duckdb_views()"
-        " where database_name = current_database() union all select schema_name, table_name, comment"
-        " from duckdb_tables() where database_name = current_database()) where schema_name = ? order by all",
-        [_SCHEMA],
-    ).fetchall()
-    ours = {name for name, _, comment in found if comment == _remark(analysis)}
-    for name, shown, comment in found:
-        view = _UNITS.sub("", name)
-        # the tables of units of an earlier mlm-ops have no comment
-        beside = view != name and view in ours and comment is None
-        model = views.get(name, views.get(view))
-        if model is None or name in ours or beside:
+    for name, found in sorted(find_relations(connection, _SCHEMA).items()):
+        model = views.get(name, views.get(_UNITS.sub("", name)))
+        claim = _claim(connection, found.name, _remark(analysis))
+        if model is None or found.comment == claim.comment or claim.earlier(found):
             continue
-        if str(comment).startswith(_REMARK):
+        whose = str(found.comment).removeprefix(PREFIX)
+        if whose.startswith(_REMARK):
             raise StoreError(
-                f"The view {_SCHEMA}.{shown} holds {comment}, and the model {model} of {analysis.analysis} would "
+                f"The view {_SCHEMA}.{found.name} holds {whose}, and the model {model} of {analysis.analysis} would "
                 "have the same. Rename one of the two, or set predictions: false."
             )
         raise StoreError(
-            f"{_SCHEMA}.{shown} was not made by mlm-ops, and the view with the predictions of the model {model} would "
-            "take its place. Rename it, or set predictions: false."
+            f"{_SCHEMA}.{found.name} was not made by mlm-ops, and the view with the predictions of the model {model} "
+            "would take its place. Rename it, or set predictions: false."
         )
 
 
@@ -172,29 +189,23 @@ def create_prediction_views(connection: Connection, analysis: Analysis, views: S
     Inside a transaction of the caller's, so that the views are of the run that is written with them.
     """
     # by its comment, as names alone do not tell the model b__c of a from the model c of a__b
-    found = connection.execute(
-        "select view_name from duckdb_views() where database_name = current_database() and schema_name = ?"
-        " and comment = ?",
-        [_SCHEMA, _remark(analysis)],
-    ).fetchall()
-    for (name,) in found:
-        if name not in {view.name for view in views}:
-            _remove(connection, name)
+    for found in find_relations(connection, _SCHEMA).values():
+        is_view = found.kind == "view" and _is_of(found, _remark(analysis))
+        if is_view and found.name.lower() not in {view.name.lower() for view in views}:
+            _remove(connection, found, _remark(analysis))
     for view in views:
         _create(connection, view)
 
 
-def _remove(connection: Connection, name: str) -> None:
-    """Drop a view and its tables of units."""
-    connection.execute(f"drop view {_ours(name)}")
-    tables = connection.execute(
-        "select table_name from duckdb_tables() where database_name = current_database() and schema_name = ?"
-        " and starts_with(table_name, ?)",
-        [_SCHEMA, f"{name}__units_"],
-    ).fetchall()
-    for (table,) in tables:
-        if table.removeprefix(f"{name}__units_").isdecimal():
-            connection.execute(f"drop table {_ours(table)}")
+def _remove(connection: Connection, view: Relation, remark: str) -> None:
+    """Drop a view and those of its tables of units that are ours."""
+    for found in find_relations(connection, _SCHEMA).values():
+        if _UNITS.sub("", found.name) != view.name or found.name == view.name:
+            continue
+        claim = _claim(connection, found.name, remark)
+        if found.comment == claim.comment or claim.earlier(found):
+            drop(connection, claim)
+    drop(connection, _claim(connection, view.name, remark))
 
 
 def _remark(analysis: Analysis) -> str:

@@ -9,6 +9,9 @@ from mlm_ops.database import Connection
 from mlm_ops.language.history import History
 from mlm_ops.sql_text import literal, qualified
 
+#: The order of runs: as they were written, whatever the clock said; the rest decides for runs without a number.
+LATEST_FIRST = "sequence desc nulls last, finished_at desc, run_id desc"
+
 
 def find_baseline(finished: Sequence[str], history: History) -> str | None:
     """The run that others are compared with, of an analysis' finished ones; None where it is not in the store."""
@@ -37,7 +40,8 @@ def forget(
 ) -> None:
     """Remove runs of these analyses that are neither recent enough nor protected; other analyses are left alone.
 
-    Days count back from the analysis' own latest run, so that a pause of the schedule removes nothing.
+    Days count back from the end of the analysis' own latest run, by the clocks of the machines that wrote the runs, so
+    that a pause of the schedule removes nothing; a clock that was set back keeps runs for longer.
     """
     if history.keep_runs is None and history.keep_days is None:
         return
@@ -70,10 +74,30 @@ def _outdated(runs: Sequence[tuple[str, datetime, str]], history: History) -> li
     return found
 
 
+def number_runs(connection: Connection, schema: str) -> None:
+    """Number the runs that an earlier mlm-ops wrote, after those that have a number, by the time that they ended."""
+    runs = qualified(schema, "runs")
+    if connection.execute(f"select 1 from {runs} where sequence is null limit 1").fetchall():
+        connection.execute(
+            f"update {runs} as run set sequence = numbered.number from (select run_id, analysis,"
+            f" (select coalesce(max(sequence), 0) from {runs})"
+            " + row_number() over (order by finished_at, run_id, analysis) as number"
+            f" from {runs} where sequence is null) as numbered"
+            " where run.run_id = numbered.run_id and run.analysis = numbered.analysis and run.sequence is null"
+        )
+
+
+def last_number(connection: Connection, schema: str) -> int:
+    """The number of the run that was written last; 0 where there is none."""
+    return int(
+        connection.execute(f"select coalesce(max(sequence), 0) from {qualified(schema, 'runs')}").fetchall()[0][0]
+    )
+
+
 def _runs(connection: Connection, schema: str, analyses: Iterable[str]) -> list[tuple[str, str, datetime, str]]:
     """Analysis, run, end and status, the latest of an analysis first."""
     rows: list[tuple[str, str, datetime, str]] = connection.execute(
         f"select analysis, run_id, finished_at, status from {qualified(schema, 'runs')}"
-        f" where analysis in ({', '.join(map(literal, analyses))}) order by analysis, finished_at desc, run_id desc"
+        f" where analysis in ({', '.join(map(literal, analyses))}) order by analysis, {LATEST_FIRST}"
     ).fetchall()
     return rows

@@ -13,7 +13,8 @@ from mlm_ops.database import Connection
 from mlm_ops.database_faults import why_it_failed
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.persist import transaction
-from mlm_ops.sql_text import identifier, qualified
+from mlm_ops.ownership import Claim, Relation, check_ours, columns_of
+from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.tables import TABLES, Schema
 from mlm_ops.tables.columns import COUNT, FLAG, REAL, TEXT, Kind
 
@@ -26,14 +27,37 @@ SQL_TYPES: dict[Kind, str] = {
 }
 
 
-def create_table(connection: Connection, schema: str, name: str, columns: Schema) -> None:
-    """Make a table with `columns`, or add to the one that is there the columns that it lacks."""
-    table = qualified(schema, name)
+def create_table(
+    connection: Connection, schema: str, name: str, columns: Schema, mark: str, present: Mapping[str, Relation]
+) -> None:
+    """Make a table with `columns`, or add to the one that is there the columns that it lacks.
+
+    Parameters
+    ----------
+    mark
+        What its comment says that it holds.
+    present
+        The tables and views of the schema.
+
+    Raises
+    ------
+    StoreError
+        A table or view has the name that was not made by mlm-ops: it has neither the mark nor the first two columns.
+    """
+    table, keys = qualified(schema, name), list(columns)[:2]
+
+    def is_earlier(found: Relation) -> bool:
+        return found.kind == "table" and columns_of(connection, found)[:2] == keys
+
+    claim = Claim((schema, name), mark, "Rename it, or use another database file.", is_earlier)
+    marked = check_ours(connection, claim, present)
     typed = {column: f"{identifier(column)} {SQL_TYPES[kind]}" for column, kind in columns.items()}
     connection.execute(f"create table if not exists {table} ({', '.join(typed.values())})")
-    present = connection.sql(f"from {table}").columns
-    for column in typed.keys() - set(present):
+    held = connection.sql(f"from {table}").columns
+    for column in [name for name in typed if name not in held]:
         connection.execute(f"alter table {table} add column {typed[column]}")
+    if not marked:
+        connection.execute(f"comment on table {table} is {literal(claim.comment)}")
 
 
 def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, columns: Schema) -> None:

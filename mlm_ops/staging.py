@@ -12,11 +12,14 @@ import polars as pl
 
 from mlm_ops.database import Connection
 from mlm_ops.errors import StoreError
+from mlm_ops.ownership import find_relations
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.tables import KEYS, TABLES, Schema
 
 STAGING = "mlm_staging"
+#: What the comments of the tables say.
+MARK = "results of a run that is not finished"
 _STAGING_KEYS: Schema = {name: kind for name, kind in KEYS.items() if name != "run_id"}
 
 
@@ -48,12 +51,13 @@ def stage(connection: Connection, analysis: str, model: str, tables: Mapping[str
             raise StoreError(f"The rows staged in {name} are not all of one model. Got {others}; expected {model}.")
     with all_or_nothing(connection, f"model {model} of {analysis}"):
         connection.execute(f"create schema if not exists {STAGING}")
-        create_table(connection, STAGING, "checksums", _STAGING_KEYS | {"checksum": pl.String()})
+        present = find_relations(connection, STAGING)
+        create_table(connection, STAGING, "checksums", _STAGING_KEYS | {"checksum": pl.String()}, MARK, present)
         where = f"where analysis = {literal(analysis)} and model = {literal(model)}"
         connection.execute(f"delete from {STAGING}.checksums {where}")
         connection.execute(f"insert into {STAGING}.checksums values (?, ?, ?)", [analysis, model, checksum])
         for name, columns in TABLES.items():
-            create_table(connection, STAGING, name, _STAGING_KEYS | columns)
+            create_table(connection, STAGING, name, _STAGING_KEYS | columns, MARK, present)
             connection.execute(f"delete from {qualified(STAGING, name)} {where}")
             if name in tables:
                 frame = tables[name].with_columns(pl.lit(analysis).alias("analysis"))

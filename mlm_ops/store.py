@@ -23,7 +23,8 @@ from mlm_ops.drift_history import write_drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
 from mlm_ops.logs import Event, tell, tell_written
-from mlm_ops.retention import finished_runs, forget, remove
+from mlm_ops.ownership import PREFIX, Claim, Relation, find_relations, replace_view
+from mlm_ops.retention import LATEST_FIRST, forget, last_number, number_runs, remove
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.staging import Staged, read_staged, stage, stage_anew
@@ -48,6 +49,8 @@ __all__ = [
 ]
 
 RESULTS = "mlm"
+#: What the comment of ``store_version`` says that the database is: a store that runs are written to, or a copy of one.
+STORE, PUBLISHED = "results store", "published copy of a results store"
 #: Goes up when a table changes its meaning; a new column needs no new version.
 STORE_VERSION = 1
 #: DuckDB 1.2 and later read files of this storage version.
@@ -128,9 +131,10 @@ def write_runs(
     began = time.perf_counter()
     with all_or_nothing(connection, f"run {runs[0][0].run_id} of {runs[0][0].analysis}{more}"):
         _create_results(connection)
+        last = last_number(connection, RESULTS)
         remove(connection, RESULTS, RESULT_TABLES, _present(connection, [run for run, _ in runs]))
         for name, columns in RESULT_TABLES.items():
-            rows = _rows_of(runs, name)
+            rows = _rows_of(runs, name, last)
             if rows.height:
                 insert_frame(connection, qualified(RESULTS, name), rows, columns)
         history = history or History()
@@ -155,8 +159,9 @@ def write_empty(connection: Connection, runs: Sequence[Run], history: History | 
     """
     if not runs or not check_store(connection):
         return
-    known = finished_runs(connection, RESULTS, [run.analysis for run in runs])
-    write_runs(connection, [(run, {}) for run in runs if known[run.analysis]], history)
+    finished = connection.execute(f"select distinct analysis from {RESULTS}.runs where status = 'finished'").fetchall()
+    known = {analysis for (analysis,) in finished}
+    write_runs(connection, [(run, {}) for run in runs if run.analysis in known], history)
 
 
 def _present(connection: Connection, runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -167,10 +172,12 @@ def _present(connection: Connection, runs: Sequence[Run]) -> list[tuple[str, str
     return found
 
 
-def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str) -> pl.DataFrame:
-    """The rows of all runs in one table."""
+def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str, last: int) -> pl.DataFrame:
+    """The rows of all runs in one table; the runs are numbered on from the last one of the store."""
     if name == "runs":
-        return pl.DataFrame([asdict(run) for run, _ in runs], schema=RUNS)
+        return pl.DataFrame(
+            [asdict(run) | {"sequence": number} for number, (run, _) in enumerate(runs, last + 1)], schema=RUNS
+        )
     order = ["model", *TABLES[name]]
     held = [(run, _ordered(tables[name], order)) for run, tables in runs if name in tables]
     if not held:
@@ -229,7 +236,7 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                 f"attach {literal(str(building))} as {target} (storage_version {literal(PUBLISHED_STORAGE)})"
             )
             cursor.execute(f"use {target}")
-            _create_results(cursor)
+            _create_results(cursor, PUBLISHED)
             for name in RESULT_TABLES.keys() - UNPUBLISHED:
                 copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
                 cursor.execute(copy)
@@ -277,23 +284,43 @@ def check_store(connection: Connection) -> bool:
     return False
 
 
-def _create_results(connection: Connection) -> None:
-    """Create schema ``mlm`` with its tables and views, or bring those that are there up to date."""
+def _create_results(connection: Connection, whose: str = STORE) -> None:
+    """Create schema ``mlm`` with its tables and views, or bring those that are there up to date.
+
+    Raises
+    ------
+    StoreError
+        As `check_store`; or a table or view of the schema has one of these names and is not ours.
+    """
     if not check_store(connection):
         connection.execute(f"create schema if not exists {RESULTS}")
         connection.execute(f"create table {RESULTS}.store_version as select {STORE_VERSION}::bigint as version")
+    connection.execute(f"comment on table {RESULTS}.store_version is {literal(PREFIX + whose)}")
+    present = find_relations(connection, RESULTS)
     for name, columns in RESULT_TABLES.items():
-        create_table(connection, RESULTS, name, columns)
-    connection.execute(
-        f"create or replace view {RESULTS}.latest_runs as select * from {RESULTS}.runs"
-        " where status in ('finished', 'empty')"
-        " qualify row_number() over (partition by analysis order by finished_at desc, run_id desc) = 1"
+        create_table(connection, RESULTS, name, columns, "results", present)
+    number_runs(connection, RESULTS)
+    latest = (
+        f"select * from {RESULTS}.runs where status in ('finished', 'empty') qualify row_number() over"
+        f" (partition by analysis order by {LATEST_FIRST}) = 1"
     )
+    replace_view(connection, _view_claim("latest_runs"), latest, present)
     for name in TABLES:
-        connection.execute(
-            f"create or replace view {qualified(RESULTS, f'latest_{name}')} as select * from {qualified(RESULTS, name)}"
+        rows = (
+            f"select * from {qualified(RESULTS, name)}"
             f" where (run_id, analysis) in (select (run_id, analysis) from {RESULTS}.latest_runs)"
         )
+        replace_view(connection, _view_claim(f"latest_{name}"), rows, present)
+
+
+def _view_claim(name: str) -> Claim:
+    """The name of a view of the latest runs; those of an earlier mlm-ops, which have no mark, read our tables too."""
+
+    def is_earlier(found: Relation) -> bool:
+        reads = f"{RESULTS}.runs" if name == "latest_runs" else f"{RESULTS}.latest_runs"
+        return found.kind == "view" and reads in found.sql.replace('"', "")
+
+    return Claim((RESULTS, name), "results of the latest runs", "Rename it, or use another database file.", is_earlier)
 
 
 def _one(connection: Connection, query: str) -> object:

@@ -15,7 +15,7 @@ import mlm_ops
 PACKAGE = Path(mlm_ops.__file__).parent
 #: plugins, cli -> fit, tables, store -> inference, effect_sizes -> estimation -> moments -> language -> errors.
 LAYERS = (
-    {"errors", "sql_text", "arrow", "database_faults", "triangles", "visible"},
+    {"errors", "sql_text", "arrow", "database_faults", "triangles", "visible", "ownership"},
     {"language"},
     {"moments"},
     {"estimation"},
@@ -59,6 +59,7 @@ KNOW_A_DATABASE = {"moments", "plugins", "prediction_views"} | {
     "sql_tables",
     "database",
     "database_faults",
+    "ownership",
 }
 KNOW_DAGSTER = {"plugins/dagster", "plugins/dagster.py"}
 LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml")

@@ -84,3 +84,21 @@ def test_what_is_refused_leaves_the_old_runs(connection):
 def test_a_wrong_setting_is_named(text, sentence):
     with pytest.raises(AnalysisError, match=sentence):
         parse_analysis(f"analysis: a\ndata: t\nmodels: {{m: 'y ~ 1 + (1 | g)'}}\nhistory: {text}\n")
+
+
+def test_a_clock_that_is_set_back_changes_neither_the_latest_run_nor_what_is_kept(connection):
+    hours = {"first": 0, "second": 10, "set_back": 8, "set_further_back": 1}
+    for run_id, hour in hours.items():
+        store.write_run(connection, make_run(run_id, hours=hour), effects(hour), History(keep_runs=2))
+        assert rows(connection, "select distinct run_id from mlm.latest_fixed_effects") == [(run_id,)]
+    assert rows(connection, "select run_id from mlm.runs order by sequence") == [
+        ("first",),  # the baseline: the first that was written
+        ("set_back",),
+        ("set_further_back",),
+    ]
+
+
+def test_a_clock_that_was_set_back_keeps_runs_for_longer_and_removes_none_that_is_younger(connection):
+    for run_id, hour in {"a": 0, "b": 24 * 9, "c": 24 * 10, "set_back": 24 * 9 - 2}.items():
+        store.write_run(connection, make_run(run_id, hours=hour), effects(hour), History(keep_days=2))
+    assert kept(connection) == ["a", "b", "c", "set_back"]

@@ -44,6 +44,7 @@ REASONS = {
         "known": "literals",
     },
     "mlm_ops/moments/centered.py": {
+        "here": "a quoted name and a literal",
         "complete": "a rendered condition",
         "label": "casts of quoted names",
         "means": "aggregates of quoted names",
@@ -97,6 +98,15 @@ REASONS = {
         "by_group": "a query of quoted names",
         "pairs": "a query of quoted names",
     },
+    "mlm_ops/ownership.py": {
+        "claim.quoted": "a qualified name",
+        "here": "a literal, or a function of SQL",
+        "kind": "table or view",
+        "found.kind": "table or view",
+        "names": "a qualified name",
+        "body": "a query of the caller's, made of what is quoted there",
+        "query": "the same",
+    },
     "mlm_ops/plugins/dagster/partition_keys.py": {
         "kind": "a type as DuckDB writes it",
         "parts": "literals",
@@ -110,9 +120,12 @@ REASONS = {
         "request": "parameters of the macro",
         "', '.join((f'null as {n}' for n in _ANSWER[1:]))": "constants",
     },
-    "mlm_ops/prediction_views.py": {"view.sql": "a rendered query"},
     "mlm_ops/report_sem.py": {"beside": "a sentence, no SQL"},
-    "mlm_ops/retention.py": {"victims": "pairs of literals"},
+    "mlm_ops/retention.py": {
+        "victims": "pairs of literals",
+        "LATEST_FIRST": "a constant",
+        "runs": "a qualified name",
+    },
     "mlm_ops/sql_tables.py": {
         "table": "a qualified name",
         "typed[column]": "a quoted name and a type of ours",
@@ -121,6 +134,7 @@ REASONS = {
     "mlm_ops/store.py": {
         "wanted": "literals",
         "target": "a constant",
+        "LATEST_FIRST": "a constant",
     },
 }
 

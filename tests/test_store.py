@@ -86,10 +86,32 @@ class TestWriteRun:
         store.write_run(connection, make_run("a", "jsp", hours=0), effects(5))
         assert rows(connection, "select count(*) from mlm.fixed_effects") == [(5,)]
         assert rows(connection, "select analysis, run_id, estimate from mlm.latest_fixed_effects order by all") == [
-            ("hsb", "b", 2.0),
+            # written last, whatever the clock said
+            ("hsb", "c", 3.0),
             ("jsp", "a", 5.0),
         ]
-        assert store.read_latest(connection, "runs")["run_id"].sort().to_list() == ["a", "b"]
+        assert store.read_latest(connection, "runs")["run_id"].sort().to_list() == ["a", "c"]
+
+    def test_runs_of_an_earlier_mlm_ops_are_numbered_by_the_time_that_they_ended(self, connection):
+        for name, hours in (("b", 2), ("a", 1), ("c", 3)):
+            store.write_run(connection, make_run(name, hours=hours), effects(hours))
+        connection.execute("drop view mlm.latest_runs; alter table mlm.runs drop column sequence")
+        connection.execute("create view mlm.latest_runs as from mlm.runs order by finished_at desc limit 1")
+        assert store.read_latest(connection, "runs")["run_id"].to_list() == ["c"]
+        # the clock has been set back since
+        store.write_run(connection, make_run("d", hours=0), effects(4))
+        numbered = rows(connection, "select run_id, sequence from mlm.runs order by sequence")
+        assert numbered == [("a", 1), ("b", 2), ("c", 3), ("d", 4)]
+        assert rows(connection, "select run_id from mlm.latest_runs") == [("d",)]
+
+    def test_a_run_of_an_earlier_mlm_ops_in_between_keeps_its_place(self, connection):
+        store.write_run(connection, make_run("a", hours=5), effects(1))
+        connection.execute(
+            "insert into mlm.runs by name select * exclude (sequence) replace ('b' as run_id) from mlm.runs"
+        )
+        store.write_run(connection, make_run("c", hours=1), effects(3))
+        numbered = rows(connection, "select run_id, sequence from mlm.runs order by sequence")
+        assert numbered == [("a", 1), ("b", 2), ("c", 3)]
 
     def test_a_step_tried_again_takes_the_place_of_its_first_try(self, connection):
         store.write_run(connection, make_run("a"), effects(1))
@@ -146,7 +168,8 @@ class TestWriteRun:
     def test_a_column_added_since_is_null_in_old_rows(self, connection):
         store.write_run(connection, make_run("a"), effects(1))
         connection.execute("drop view mlm.latest_fixed_effects; alter table mlm.fixed_effects drop column symbol")
-        connection.execute("create view mlm.latest_fixed_effects as from mlm.fixed_effects")
+        latest = "where (run_id, analysis) in (select (run_id, analysis) from mlm.latest_runs)"
+        connection.execute(f"create view mlm.latest_fixed_effects as select * from mlm.fixed_effects {latest}")
         assert store.read_latest(connection, "fixed_effects")["symbol"].to_list() == [None]
         store.write_run(connection, make_run("b", hours=1), effects(2))
         assert store.read_latest(connection, "fixed_effects")["estimate"].to_list() == [2.0]

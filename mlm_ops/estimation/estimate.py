@@ -100,7 +100,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class EngineOf:
-    """The engine of a design, for the residual's parameters: an object, as a function inside another has no pickle."""
+    """The engine of a design, for the residual's parameters: an object, so that an estimate can be stored."""
 
     design: Design
 

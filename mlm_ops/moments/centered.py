@@ -10,9 +10,19 @@ from mlm_ops.language.model import Between, Center, Column, GroupingFactor, With
 from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.moments import Array, Codes, Moments
 from mlm_ops.moments.render import render
-from mlm_ops.moments.source import open_source, quoted_table
+from mlm_ops.moments.source import open_source, quoted_table, table_parts
 from mlm_ops.moments.survey import complete_rows
-from mlm_ops.sql_text import identifier
+from mlm_ops.ownership import (
+    Claim,
+    Relation,
+    check_not_read,
+    check_ours,
+    columns_of,
+    find_relations,
+    replace_table,
+    with_schema,
+)
+from mlm_ops.sql_text import identifier, literal, qualified
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,8 +49,16 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
     """Make `table`: the analysis' rows with between_x, within_x and center_x of every column that it centers.
 
     The rows are those that the models see, complete on all the analysis' columns.
+
+    Raises
+    ------
+    StoreError
+        A table or view of that name is there and not ours, or the analysis reads it. Nothing is then changed.
     """
     source = open_rows(analysis, connection)
+    claim = _claim(connection, analysis, table, list(source.types))
+    check_ours(connection, claim)
+    check_not_read(connection, claim, source.relation)
     columns, group = centered_columns(analysis)
     # refuses columns that are not there, so it comes first
     complete = complete_rows(source, list(analysis.parsed.values()), analysis.keys)
@@ -49,7 +67,31 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
     if columns:
         rows = f"(select * from {relation} where {complete}) as complete_rows"
         relation = f"({render('centered', relation=rows, columns=list(columns), group=list(group))}) as centered"
-    connection.execute(f"create or replace table {quoted_table(table)} as select * from {relation}")
+    replace_table(connection, claim, f"as select * from {relation}")
+
+
+def _claim(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str, rows: list[str]) -> Claim:
+    """The name that the table takes; one of an earlier mlm-ops has no mark."""
+
+    def is_earlier(found: Relation) -> bool:
+        """Whether Dagster ran the analysis here before there were marks, and the columns are those that it made."""
+        columns = set(columns_of(connection, found))
+        centered = {c for c in columns if {f"between_{c}", f"within_{c}", f"center_{c}"} <= columns}
+        made = {f"{part}_{c}" for part in ("between", "within", "center") for c in centered}
+        return found.kind == "table" and columns - made <= set(rows) and _was_staged(connection, analysis)
+
+    remedy = "Rename one of the two: the table, or the analysis."
+    place = with_schema(connection, table_parts(table))
+    return Claim(place, f"centered rows of the analysis {analysis.analysis}", remedy, is_earlier)
+
+
+def _was_staged(connection: duckdb.DuckDBPyConnection, analysis: Analysis) -> bool:
+    """Whether a Dagster run of an mlm-ops without marks left rows of the analysis in its staging tables."""
+    staged = find_relations(connection, "mlm_staging").get("checksums")
+    if staged is None or staged.comment is not None:
+        return False
+    here = f"{qualified(staged.schema, staged.name)} where analysis = {literal(analysis.analysis)}"
+    return bool(connection.execute(f"select 1 from {here} limit 1").fetchall())
 
 
 def disagreement(connection: duckdb.DuckDBPyConnection, table: str, moments: Moments, group: GroupingFactor) -> float:

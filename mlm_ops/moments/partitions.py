@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import PLAIN, Factor, Model, Variable, label
 from mlm_ops.moments.collect import make_schema, nested_levels, read_moments, refuted
+from mlm_ops.moments.kept_tables import claim_kept_tables
 from mlm_ops.moments.leftover import no_longer
 from mlm_ops.moments.moments import Moments, Schema, exchange
 from mlm_ops.moments.parts import Parts
@@ -85,6 +86,8 @@ class Partitions:
         DataError
             Rows without a partition, names that are no values of the column; ar1(), whose sums do not merge; and what
             `collect` refuses.
+        StoreError
+            A table or view has the name of one that the moments are kept in, and is not ours.
         """
         if times := sorted({model.residual.time for model in self.models if model.residual.time}):
             raise DataError(
@@ -93,6 +96,7 @@ class Partitions:
             )
         self.source.require([self.column])
         needs = find_needs(self.source, self.models, (*self.levels, *self.keys))
+        claim_kept_tables(self.connection, self.table)
         # before the transaction, which asking for a table that is not there would end
         known = load_moments(self.connection, self.table) if self._parts.exist() else None
         origin = self._parts.read_origin()
@@ -115,7 +119,7 @@ class Partitions:
     @property
     def _residual_parts(self) -> ResidualParts:
         structures = dict.fromkeys(model.residual for model in self.models if model.residual != PLAIN)
-        return ResidualParts(self._parts.run, self.table, self.column, tuple(structures))
+        return ResidualParts(self._parts.run, self._parts.replace, self.table, self.column, tuple(structures))
 
     def _serve(self, known: Moments, needs: Needs) -> bool:
         """Whether the parts that are there are the moments that today's models ask for."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ from mlm_ops.database_faults import first_line
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import Factor, label
 from mlm_ops.moments.collect import row_arguments
+from mlm_ops.moments.kept_tables import kept_table, sibling
 from mlm_ops.moments.moments import Schema
-from mlm_ops.moments.persist import sibling
 from mlm_ops.moments.render import category, expression, render
 from mlm_ops.moments.residual_parts import by_part
 from mlm_ops.moments.source import Source, quoted_table
 from mlm_ops.moments.survey import Needs, key_expression, run
+from mlm_ops.ownership import replace_table
 from mlm_ops.sql_text import identifier, literal
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Parts:
 
     def create(self, source: Source, needs: Needs, schema: Schema) -> None:
         """Collect every part from the rows, by one GROUP BY."""
-        self.run(f"create or replace table {self._parts} as {self._moments(source, needs, schema)}")
+        self.replace("parts", f"as {self._moments(source, needs, schema)}")
 
     def exchange(self, names: Sequence[str], rows: Source | None, needs: Needs, schema: Schema) -> None:
         """Take partitions out, and put in those that these rows make up."""
@@ -97,11 +99,9 @@ class Parts:
 
     def create_facts(self, origin: str) -> None:
         """An empty table of facts, and what the parts are made of."""
-        self.run(
-            f"create or replace table {self._facts} "
-            "(part varchar primary key, n_rows bigint, missing varchar, fingerprint varchar)"
-        )
-        self.run(f"create or replace table {self._origin} as select {literal(origin)} as origin")
+        facts = "(part varchar primary key, n_rows bigint, missing varchar, fingerprint varchar)"
+        self.replace("partitions", facts)
+        self.replace("origin", f"as select {literal(origin)} as origin")
 
     def origin_of(self, source: Source) -> str:
         """What the names of the parts depend on: the rows, the column, its type and, of times, their zone."""
@@ -203,12 +203,28 @@ class Parts:
         )
         return by_part(sql, len(schema.keys))
 
+    def replace(self, suffix: str, body: str) -> None:
+        """Make a table of ours, or make it anew.
+
+        Raises
+        ------
+        StoreError
+            A table or view of its name is not ours.
+        """
+        with self._one_sentence():
+            replace_table(self.connection, kept_table(self.connection, self.table, suffix), body)
+
     def run(self, sql: str) -> Any:
         """Query or write; what goes wrong is said in one sentence."""
+        with self._one_sentence():
+            return self.connection.execute(sql)
+
+    @contextmanager
+    def _one_sentence(self) -> Iterator[None]:
         import duckdb
 
         try:
-            return self.connection.execute(sql)
+            yield
         except duckdb.Error as error:
             raise DataError(f"The moments by {self.column} cannot be kept: {first_line(error)}") from error
 

@@ -15,9 +15,11 @@ from mlm_ops.arrow import ArrowStream
 from mlm_ops.errors import DataError
 from mlm_ops.language import model as nodes
 from mlm_ops.language.model import Factor, Variable, label
+from mlm_ops.moments.kept_tables import RESIDUAL_COLUMNS, claim_kept_tables, kept_table, sibling
 from mlm_ops.moments.moments import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.source import quoted_table
+from mlm_ops.ownership import replace_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,14 +40,17 @@ _NODES = {
 }
 
 
-_RESIDUAL_COLUMNS = ("unit", "stratum", "past_stratum", "gap", "n")
-
-
 def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
     """Write moments to `table`, and what they are moments of to ``<table>_description``, in one transaction.
 
     The columns are named for people: ``mean_ses``, ``scatter_ses_mathach``. A table may be named with its schema.
+
+    Raises
+    ------
+    StoreError
+        A table or view of one of these names is there that does not hold these moments. Nothing is then changed.
     """
+    claim_kept_tables(connection, table)
     with transaction(connection):
         write_moments(connection, moments, table)
 
@@ -82,12 +87,12 @@ def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table
     }
     frame = pl.DataFrame({name: _series(name, values) for name, values in columns.items()})
     description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})
-    parts = {table: frame, sibling(table, "description"): description}
+    parts = {"": frame, "description": description}
     for i, residual in enumerate(moments.residuals.values()):
-        parts[sibling(table, f"residual_{i}")] = _residual_frame(residual)
-    for name, content in parts.items():
+        parts[f"residual_{i}"] = _residual_frame(residual)
+    for suffix, content in parts.items():
         connection.register("mlm_frame", ArrowStream(content))
-        connection.execute(f"create or replace table {quoted_table(name)} as from mlm_frame")
+        replace_table(connection, kept_table(connection, table, suffix), "as from mlm_frame")
         connection.unregister("mlm_frame")
 
 
@@ -141,7 +146,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
 
 def _residual_frame(moments: ResidualMoments) -> pl.DataFrame:
     """One row a unit, stratum, stratum before and gap; sums by kind and pair of monomials."""
-    columns: dict[str, Any] = {name: getattr(moments, name) for name in _RESIDUAL_COLUMNS}
+    columns: dict[str, Any] = {name: getattr(moments, name) for name in RESIDUAL_COLUMNS}
     for kind, sums in zip(("now", "cross", "past"), moments.sums, strict=True):
         columns |= {f"{kind}_{k}": row for k, row in enumerate(sums)}
     return pl.DataFrame(columns)
@@ -149,18 +154,13 @@ def _residual_frame(moments: ResidualMoments) -> pl.DataFrame:
 
 def _read_residual(connection: duckdb.DuckDBPyConnection, table: str, facts: dict[str, Any]) -> ResidualMoments:
     columns = connection.execute(f"select * from {quoted_table(table)}").fetchnumpy()
-    sums = np.array([v for name, v in columns.items() if name not in _RESIDUAL_COLUMNS], dtype=float)
+    sums = np.array([v for name, v in columns.items() if name not in RESIDUAL_COLUMNS], dtype=float)
     return ResidualMoments(
         strata=tuple(facts["strata"]),
         log_precision=facts["log_precision"],
         sums=sums.reshape(3, len(sums) // 3, -1),
-        **{name: np.asarray(columns[name]) for name in _RESIDUAL_COLUMNS},
+        **{name: np.asarray(columns[name]) for name in RESIDUAL_COLUMNS},
     )
-
-
-def sibling(table: str, suffix: str) -> str:
-    """The name of a table that belongs to another."""
-    return f'{table[:-1]}_{suffix}"' if table.endswith('"') else f"{table}_{suffix}"
 
 
 def _describe(moments: Moments) -> dict[str, Any]:

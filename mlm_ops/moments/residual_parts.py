@@ -12,8 +12,8 @@ from typing import Any
 
 from mlm_ops.language.model import Residual
 from mlm_ops.moments.collect import residual_arguments, residual_sums
+from mlm_ops.moments.kept_tables import sibling
 from mlm_ops.moments.moments import Moments, Schema
-from mlm_ops.moments.persist import sibling
 from mlm_ops.moments.render import category, render
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.source import Source, quoted_table
@@ -34,8 +34,8 @@ class ResidualParts:
 
     Attributes
     ----------
-    run
-        Runs SQL and returns DuckDB's result.
+    run, replace
+        Run SQL and return DuckDB's result; make one of the tables, by the end of its name, anew.
     table, column
         The table of the total, and the column whose values are the partitions.
     structures
@@ -43,14 +43,15 @@ class ResidualParts:
     """
 
     run: Callable[[str], Any]
+    replace: Callable[[str, str], None]
     table: str
     column: str
     structures: tuple[Residual, ...]
 
     def create(self, source: Source, needs: Needs, schema: Schema) -> None:
         """Collect every part from the rows, by one GROUP BY a structure."""
-        for name, structure in self._tables():
-            self.run(f"create or replace table {name} as {self._sums(source, needs, schema, structure)}")
+        for i, structure in enumerate(self.structures):
+            self.replace(f"residual_parts_{i}", f"as {self._sums(source, needs, schema, structure)}")
 
     def exchange(self, names: Sequence[str], rows: Source | None, needs: Needs, schema: Schema) -> None:
         """Take partitions out, and put in those that these rows make up."""

@@ -17,7 +17,7 @@ from mlm_ops.errors import DataError
 from mlm_ops.language.nearest import did_you_mean, nearest
 from mlm_ops.language.options import is_text, shown
 from mlm_ops.moments.files import is_data_file, is_database, read_file
-from mlm_ops.sql_text import identifier, literal
+from mlm_ops.sql_text import identifier, literal, qualified
 
 _FRAME = "mlm_rows"
 _SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")[:2]) >= (1, 5)
@@ -271,10 +271,20 @@ def quoted_table(name: str) -> str:
     DataError
         The text is no table name.
     """
+    return qualified(*table_parts(name))
+
+
+def table_parts(name: str) -> tuple[str, ...]:
+    """A table name, perhaps with schema and catalog, part by part and without quotes.
+
+    Raises
+    ------
+    DataError
+        The text is no table name.
+    """
     if not TABLE.fullmatch(name.strip()):
         raise DataError(f"{name!r} is no table name; put unusual names in double quotes.")
-    parts = [quoted.replace('""', '"') or plain for quoted, plain in _PART.findall(name)]
-    return ".".join(identifier(part) for part in parts)
+    return tuple(quoted.replace('""', '"') or plain for quoted, plain in _PART.findall(name))
 
 
 def listed(names: Iterable[str], most: int = 30) -> str:

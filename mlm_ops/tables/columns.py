@@ -33,6 +33,7 @@ RUNS: Schema = {
     "versions": TEXT,
     "seed": COUNT,
     "host_time": TEXT,
+    "sequence": COUNT,
 }
 
 

@@ -24,7 +24,8 @@ from mlm_ops.language.analysis import Analysis
 from mlm_ops.language.strategy import WARNING
 from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
-from mlm_ops.moments.persist import load_moments, sibling
+from mlm_ops.moments.kept_tables import sibling
+from mlm_ops.moments.persist import load_moments
 from mlm_ops.moments.source import open_source, quoted_table
 from mlm_ops.naming import naming_analysis
 from mlm_ops.plugins.dagster import checks
