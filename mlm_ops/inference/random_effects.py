@@ -11,7 +11,7 @@ from mlm_ops.estimation.estimate import Estimate
 
 Array = NDArray[np.float64]
 
-#: Columns of a unit, each of length one, are linearly dependent where the least eigenvalue of their products is smaller:
+#: Columns of a unit, each of length one, are dependent where the least eigenvalue of their products is smaller:
 #: what is zero comes out below 1e-13, and what is larger leaves six digits.
 _DEPENDENT = 1e-10
 

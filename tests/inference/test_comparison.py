@@ -136,3 +136,19 @@ def test_a_singular_smaller_fit_is_said(rows: pl.DataFrame) -> None:
         "the smaller fit is singular: a covariance is at its limit, p is approximate",
         "the smaller fit is singular: no mixture is valid, p is conservative",
     ]
+
+
+def test_a_variance_of_zero_has_one_p_value_on_any_processor() -> None:
+    """Half of all null data give it: the ratio is then 0 and p 1, not 1e-13 and a half by the sign of rounding."""
+    zero = 0
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        rows = pl.DataFrame({"g": np.repeat(np.arange(10), 8), "y": draw.normal(size=80).round(3)})
+        small, large = (mlm.fit(formula, rows) for formula in ("y ~ 1", "y ~ 1 + (1 | g)"))
+        found = compare(large.model, large.result, small.model, small.result)
+        if large.singular:
+            zero += 1
+            assert (found.statistic, found.p_value, found.p_value_mixture) == (0.0, 1.0, 1.0)
+        else:
+            assert 0 < found.p_value_mixture < 0.5
+    assert zero > 10
