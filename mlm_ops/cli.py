@@ -25,6 +25,7 @@ from mlm_ops.logs import logging_to, run_failed, whole_run
 from mlm_ops.visible import visible
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
+MOST_PORT = 65535
 #: The environment variable that has an error shown with all that led to it.
 TRACEBACK = "MLM_TRACEBACK"
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
@@ -48,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_output()
         return EXIT_BROKEN_PIPE
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, SystemExit | GeneratorExit):
+            raise
         sentence = _output_fault() or _sentence_of(error)
         if sentence is None:
             raise  # a fault of ours, with all that helps to find it
@@ -79,11 +82,13 @@ def _print_any_character() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _sentence_of(error: Exception) -> str | None:
+def _sentence_of(error: BaseException) -> str | None:
     from mlm_ops.database_faults import sentence_of
 
     sentence = sentence_of(error)
-    return None if sentence is None else f"{sentence} ({TRACEBACK}=1 shows where.)"
+    if sentence is None or isinstance(error, OSError):
+        return sentence
+    return f"{sentence} ({TRACEBACK}=1 shows where.)"
 
 
 def _trace(error: BaseException) -> None:
@@ -320,7 +325,7 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("--all", action="store_true", help="all rows of a long table")
     showing.set_defaults(command=show)
     serving = commands.add_parser("ui", help="open the Dagster UI on the project")
-    serving.add_argument("--port", type=int, default=3000, metavar="N", help="default: 3000")
+    serving.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
     serving.set_defaults(command=ui)
     return parser
 
@@ -329,6 +334,12 @@ def _seconds(text: str) -> float:
     if not re.fullmatch(r"\d{1,6}(\.\d*)?", text):
         raise argparse.ArgumentTypeError(f"got {text}; expected seconds, such as 30")
     return float(text)
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"\d{1,5}", text) or not 1 <= int(text) <= MOST_PORT:
+        raise argparse.ArgumentTypeError(f"got {text}; expected a port, 1 to {MOST_PORT}")
+    return int(text)
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:

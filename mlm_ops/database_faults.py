@@ -134,9 +134,11 @@ def sentence_of(error: BaseException) -> str | None:
         return f"A text cannot be read or written: {first_line(error)}. Save the file as UTF-8, or rename it."
     if isinstance(error, ArithmeticError) or type(error).__name__ == "LinAlgError":
         return (
-            f"The numbers of the model cannot be worked with ({type(error).__name__}: {first_line(error)}). Values that "
-            "are very large or very small are the usual reason: bring the columns to a similar scale."
+            f"The numbers cannot be worked with ({type(error).__name__}: {first_line(error)}). Very large or very small "
+            "values are the usual reason: bring the columns to a similar scale."
         )
+    if type(error).__name__ == "PanicException":  # polars': no Exception, but a BaseException
+        return f"polars failed: {first_line(error)}"
     if type(error).__module__.partition(".")[0].lstrip("_") in _OTHERS:
         return f"{type(error).__module__.partition('.')[0].lstrip('_')} failed: {first_line(_innermost(error))}"
     return None
@@ -158,7 +160,7 @@ def _of_the_system(error: OSError) -> str:
     reason = reasons.get(error.errno or 0, f"{error.strerror or first_line(error) or type(error).__name__}.")
     if error.filename is None:
         return f"The system refuses: {reason}"
-    name = str(error.filename if isinstance(error.filename, str) else error.filename)
+    name = str(error.filename)
     return f"{name if len(name) <= 100 else f'{name[:100]}…'} cannot be used: {reason}"
 
 

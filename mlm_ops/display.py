@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from rich.text import Text
 from mlm_ops.language.notation.numbers import column, fixed
 from mlm_ops.language.strategy import WARNING
 from mlm_ops.report import p_value
+from mlm_ops.tables.columns import counts
 from mlm_ops.tables.footnotes import ABOUT, footnotes
 from mlm_ops.tables.likelihoods import CRITERIA, CRITERIA_BY_ML, comparable
 from mlm_ops.visible import REPLACEMENT, UNSEEN, visible
@@ -213,7 +213,7 @@ def _cell(name: str, value: Any, write: Callable[[float], str]) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if name == "n_groups":
-        return visible(", ".join(f"{count:,} {group}" for group, count in json.loads(value).items()))
+        return visible(", ".join(f"{count:,} {group}" for group, count in counts(value).items()))
     if not isinstance(value, float):
         return str(value)
     return p_value(value) if name.startswith("p_") else write(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from mlm_ops.display import LONG_TABLES, console, show_table, show_tables
 from mlm_ops.errors import MlmError
 from mlm_ops.language.nearest import did_you_mean
 from mlm_ops.side_by_side import side_by_side
+from mlm_ops.tables.columns import counts
 from mlm_ops.visible import visible
 
 
@@ -54,7 +54,7 @@ def print_head(target: Console, run: Mapping[str, Any]) -> None:
     head = visible(f"{run['analysis']}: {rows}, finished {finished}")
     target.print(head, style="bold", markup=False, soft_wrap=True)
     if run["n_obs"] < run["n_rows"]:
-        missing = ", ".join(f"{name} {count:,}" for name, count in json.loads(run["n_dropped"]).items())
+        missing = ", ".join(f"{name} {count:,}" for name, count in counts(run["n_dropped"]).items())
         left_out = f"{run['n_rows'] - run['n_obs']:,} rows left out for missing values ({missing})"
         target.print(visible(left_out), markup=False, soft_wrap=True)
     target.print()

@@ -44,10 +44,11 @@ def find_project(directory: Path) -> Project:
         if block is None:
             continue
         module_name = block.get("module_name")
-        if not isinstance(module_name, str):
+        if not isinstance(module_name, str) or not all(part.isidentifier() for part in module_name.split(".")):
             raise ProjectError(
                 f"[tool.dagster] in {folder / 'pyproject.toml'} names no code location. "
-                f'Got {", ".join(block) or "nothing"}; expected module_name = "pipelines.definitions" or the like.'
+                f"Got {', '.join(f'{key} = {value!r}' for key, value in block.items()) or 'nothing'}; "
+                'expected module_name = "pipelines.definitions" or the like.'
             )
         return Project(folder, module_name, str(block.get("code_location_name", module_name)))
     raise ProjectError(
@@ -79,5 +80,8 @@ def _dagster_block(path: Path) -> dict[str, object] | None:
         return None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ProjectError(f"Cannot read {path}: {error}.") from error
-    block = content.get("tool", {}).get("dagster")
+    tools = content.get("tool", {})
+    if not isinstance(tools, dict):
+        raise ProjectError(f"Cannot read {path}: tool is a table. Got tool = {tools!r}; expected [tool.dagster].")
+    block = tools.get("dagster")
     return block if isinstance(block, dict) else None

@@ -5,7 +5,6 @@ Made from result tables, so that it serves fresh fits and stored ones alike.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.language.notation.markdown import plain
 from mlm_ops.language.notation.numbers import LEAST, number
 from mlm_ops.language.notation.numbers import column as numbers
+from mlm_ops.tables.columns import counts as counts_of
 from mlm_ops.tables.footnotes import footnotes
 from mlm_ops.tables.likelihoods import CRITERIA, CRITERIA_BY_ML, Comparable, comparable
 
@@ -193,7 +193,7 @@ def _foot(
         values = [by_model[model][column] for model in models]
         if any(value is not None for value in values):
             rows.append((name, *("" if value is None else write(value) for value in values)))
-    counts = [json.loads(by_model[model]["n_groups"] or "{}") for model in models]
+    counts = [counts_of(by_model[model]["n_groups"]) for model in models]
     groups = dict.fromkeys(name for found in counts for name in found)
     rows[1:1] = [(f"units of {g}", *(f"{c[g]:,}" if g in c else "" for c in counts)) for g in groups]
     if explained is not None:

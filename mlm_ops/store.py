@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.database import Connection, OnWait, connect, open_database, replacing
-from mlm_ops.database_faults import why_it_failed
+from mlm_ops.database_faults import first_line, why_it_failed
 from mlm_ops.drift_history import write_drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
@@ -28,6 +28,7 @@ from mlm_ops.retention import LATEST_FIRST, forget, last_number, number_runs, re
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.staging import Staged, read_staged, stage, stage_anew
+from mlm_ops.store_checks import check_tables, check_version
 from mlm_ops.tables import KEYS, RUNS, TABLES, Schema
 
 __all__ = [
@@ -205,7 +206,12 @@ def read_latest(connection: Connection, table: str) -> pl.DataFrame:
         raise StoreError(f"The store has no table {table}. Expected one of {', '.join(RESULT_TABLES)}.")
     if not check_store(connection):
         raise StoreError("There are no results yet.")
-    rows: pl.DataFrame = connection.sql(f"from {qualified(RESULTS, f'latest_{table}')}").pl()
+    try:
+        rows: pl.DataFrame = connection.sql(f"from {qualified(RESULTS, f'latest_{table}')}").pl()
+    except duckdb.ProgrammingError as error:
+        raise StoreError(
+            f"The view {RESULTS}.latest_{table} cannot be read: {first_line(error)} The next run makes it anew."
+        ) from error
     # A store of an earlier mlm-ops may lack a column that was added since: it is then null.
     return rows.select(
         (pl.col(name) if name in rows.columns else pl.lit(None).alias(name)).cast(kind)
@@ -268,12 +274,8 @@ def check_store(connection: Connection) -> bool:
         ).fetchall()
     }
     if "store_version" in found:
-        version = _one(connection, f"select version from {RESULTS}.store_version")
-        if version != STORE_VERSION:
-            raise StoreError(
-                f"The schema {RESULTS} is of another store version. Got {version}; expected {STORE_VERSION}."
-                " Use the mlm-ops that wrote it, or another database file."
-            )
+        check_version(connection, RESULTS, STORE_VERSION)
+        check_tables(connection, RESULTS, RESULT_TABLES)
         return True
     foreign = sorted(found & RESULT_TABLES.keys())
     if foreign:

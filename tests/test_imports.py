@@ -39,6 +39,7 @@ LAYERS = (
         "newproject",
         "retention",
         "store",
+        "store_checks",
         "staging",
         "sql_tables",
         "database",
@@ -55,6 +56,7 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 KNOW_A_DATABASE = {"moments", "plugins", "prediction_views"} | {
     "store",
+    "store_checks",
     "staging",
     "sql_tables",
     "database",

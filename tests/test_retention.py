@@ -75,7 +75,7 @@ def test_what_is_refused_leaves_the_old_runs(connection):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{keep_runs: 0}", "history.keep_runs: got 0; expected 1 or more"),
+        ("{keep_runs: 0}", "history.keep_runs: got 0; expected 1 to 100,000; leave it out to keep all"),
         ("{keep_runs: many}", "expected keep_runs and keep_days"),
         ("{alpha: 2}", "expected a probability between 0 and 1"),
         ("{keep: 3}", "unknown key 'history.keep'"),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+#: Runs or days: with a run a day this is more than a human life, twice.
+MOST = 100_000
+
 
 @dataclass(frozen=True)
 class History:
@@ -30,8 +33,8 @@ class History:
     def __post_init__(self) -> None:
         for name in ("keep_runs", "keep_days"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"history.{name}: got {value}; expected 1 or more")
+            if value is not None and not 1 <= value <= MOST:
+                raise ValueError(f"history.{name}: got {value}; expected 1 to {MOST:,}; leave it out to keep all")
         if not self.baseline:
             raise ValueError("history.baseline: got nothing; expected first, or a run's id")
         if not 0.0 < self.alpha < 1.0:

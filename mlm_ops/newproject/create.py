@@ -60,6 +60,9 @@ def create_project(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ProjectError(f"{folder} exists and is not an empty folder; nothing is overwritten. Name a new folder.")
+    above = next((path for path in folder.absolute().parents if path.exists()), None)
+    if above is not None and not above.is_dir():
+        raise ProjectError(f"{folder} cannot be a folder: {above} is a file. Name a new folder.")
     roles, kept = _look(data, table, outcome, group)
     path = os.path.relpath(data.resolve(), folder.resolve())
     wanted = Wanted(_plain(data.stem), path, kept, roles)

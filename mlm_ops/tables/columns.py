@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,15 @@ RUNS: Schema = {
     "host_time": TEXT,
     "sequence": COUNT,
 }
+
+
+def counts(text: str | None) -> dict[str, int]:
+    """Counts by name of a JSON text, as ``n_groups`` and ``n_dropped`` are; none of a text that is not such."""
+    try:
+        read = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return {str(name): n for name, n in read.items() if isinstance(n, int)} if isinstance(read, dict) else {}
 
 
 def frame(schema: Schema, values: Mapping[str, Any]) -> pl.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Mapping
 
@@ -17,6 +16,7 @@ from mlm_ops.plugins.dagster.column_descriptions import COLUMNS
 from mlm_ops.report import p_value
 from mlm_ops.sql_tables import SQL_TYPES
 from mlm_ops.tables import KEYS, TABLES, Schema
+from mlm_ops.tables.columns import counts as counts_of
 
 Metadata = dict[str, dg.MetadataValue]
 
@@ -139,7 +139,7 @@ def _summary(statistics: Mapping[str, object]) -> str:
 
 
 def _group_counts(n_groups: object) -> Metadata:
-    counts = json.loads(n_groups) if isinstance(n_groups, str) and n_groups else {}
+    counts = counts_of(n_groups if isinstance(n_groups, str) else None)
     return {f"n_groups_{group}": dg.MetadataValue.int(count) for group, count in counts.items()}
 
 
