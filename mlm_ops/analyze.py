@@ -13,7 +13,7 @@ from mlm_ops import tables
 from mlm_ops.fitted import Estimator, Fit
 from mlm_ops.fitting import fit_model
 from mlm_ops.fitting_sem import fit_sem
-from mlm_ops.inference.comparison import Comparison, compare, same_fixed_part
+from mlm_ops.inference.comparison import Comparison, check_rows, compare, same_fixed_part
 from mlm_ops.ladder import Ladder, climb
 from mlm_ops.language.notation.formula_text import formula_text
 from mlm_ops.language.strategy import WARNING
@@ -203,6 +203,7 @@ def compare_analysis(
 
 def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
     """A fit against a smaller one by the same likelihood."""
+    check_rows(fitted.moments, reference.moments)
     return compare(fitted.model, fitted.result, reference.model, reference.result)
 
 

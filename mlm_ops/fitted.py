@@ -11,7 +11,7 @@ from mlm_ops import tables
 from mlm_ops.effect_sizes.linear_contrasts import Contrasts
 from mlm_ops.effect_sizes.points import At
 from mlm_ops.inference.contrasts import Wanted, contrast_matrix
-from mlm_ops.inference.f_tests import f_test
+from mlm_ops.inference.f_tests import f_test, not_estimable
 from mlm_ops.inference.intervals import IntervalMethod, find_intervals
 from mlm_ops.inference.new_rows import NewRows
 from mlm_ops.inference.prediction import PredictionKind, predict
@@ -72,14 +72,23 @@ class Fit(FitRecord):
         Returns
         -------
         polars.DataFrame
-            One row: statistic, df1, df2, p_value, by the fit's df method; df2 is null for a chi-square test.
+            One row: statistic, df1, df2, p_value, by the fit's df method; df2 is null for a chi-square test, and all
+            but df1 where the data do not determine a combination.
         """
-        matrix = contrast_matrix(contrasts, self.model.fixed, self.result.design.fixed)
-        return tables.contrast_test(f_test(self.result.gamma, self.method, matrix))
+        fixed = self.result.design.fixed
+        matrix = contrast_matrix(contrasts, self.model.fixed, fixed)
+        test = f_test(self.result.gamma, self.method, matrix)
+        return tables.contrast_test(test if fixed.estimable(fixed.widened(matrix)).all() else not_estimable(test))
 
     @options.checked(reference=options.REFERENCE)
     def r_squared(self, reference: Fit | None = None) -> pl.DataFrame:
-        """Explained variance, one row a measure; with a reference, how each differs from that fit's."""
+        """Explained variance, one row a measure; with a reference, how each differs from that fit's.
+
+        Raises
+        ------
+        MlmError
+            The reference is a model of another outcome, or of other rows.
+        """
         if reference is None:
             return tables.r_squared(self)
         return tables.r_squared_changes(self, reference, reference.model.text)

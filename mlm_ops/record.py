@@ -146,8 +146,17 @@ class FitRecord:
                 f"the {split.size} means of {group_name(split.group)} are taken out of the outcome and of every "
                 "predictor" + (f", which leaves nothing of {lost}" if lost else "")
             )
-        if aliased := [name for name in fixed.aliased if name not in fixed.absorbed]:
+        if fixed.zero:
+            found.append(f"dropped, being zero in every row: {', '.join(fixed.zero)}")
+        if aliased := [name for name in fixed.aliased if name not in (*fixed.absorbed, *fixed.zero)]:
             found.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
+        if (fixed.zero or aliased) and not fixed.centered:
+            found.append("not estimable, and null in predictions, slopes and contrasts: what needs a dropped column")
+        if fixed.near:
+            found.append(
+                "almost a combination of the columns before, so that estimates have lost digits: "
+                + ", ".join(fixed.near)
+            )
         found += self._confusions()
         if optimum.singular:
             found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")

@@ -33,6 +33,8 @@ _LEAST_COSINE = 1e-12
 class Region:
     """An interval of the moderator in which a slope differs from zero, or does not; None where it has no end.
 
+    A slope that the data do not determine has one region, of which nothing is known but its note, ``not estimable``.
+
     Attributes
     ----------
     direction
@@ -46,7 +48,7 @@ class Region:
 
     low: float | None
     high: float | None
-    significant: bool
+    significant: bool | None
     direction: str | None
     share: float | None
     note: str | None
@@ -76,6 +78,10 @@ def johnson_neyman(surface: Surface, method: DfMethod, slope: str, moderator: st
     at_zero, at_one = (
         derivative(surface.columns, focal, {**surface.typical, focal: 0.0, by: value}) for value in (0.0, 1.0)
     )
+    fixed = surface.fitted.design.fixed
+    if not fixed.estimable(np.array([at_zero, at_one])).all():
+        return [Region(None, None, None, None, None, "not estimable")]
+    at_zero, at_one = at_zero[list(fixed.span.kept)], at_one[list(fixed.span.kept)]
     slopes = _slopes(surface.fitted.gamma, method, at_zero + spread.mean * (at_one - at_zero), at_one - at_zero)
     ends = slopes.crossings(0.5 + level / 2)
     places = [-np.inf, *(spread.mean + slopes.distance(angle) for angle in ends), np.inf]

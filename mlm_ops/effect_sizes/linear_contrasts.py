@@ -12,7 +12,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.contrasts import contrast_matrix
 from mlm_ops.inference.f_tests import DfMethod
-from mlm_ops.inference.fixed_effects import CoefficientTests, combination_tests
+from mlm_ops.inference.fixed_effects import CoefficientTests, estimable_tests
 from mlm_ops.inference.multiplicity import holm
 from mlm_ops.language.model import Term
 
@@ -31,7 +31,7 @@ class LinearContrasts:
 
 
 def linear_contrasts(fitted: Estimate, method: DfMethod, terms: Sequence[Term], wanted: Contrasts) -> LinearContrasts:
-    """T tests of ``sum weight * coefficient``.
+    """T tests of ``sum weight * coefficient``; not a number where the data do not determine it.
 
     Parameters
     ----------
@@ -49,23 +49,28 @@ def linear_contrasts(fitted: Estimate, method: DfMethod, terms: Sequence[Term], 
     if not wanted:
         raise MlmError("There is no contrast to test. Got none; expected names with weights of coefficients.")
     rows = []
+    fixed = fitted.design.fixed
+    dropped = {name: i for i, name in enumerate(c.name for c in fixed.asked) if i not in fixed.span.kept}
     for name, weights in wanted.items():
         if not isinstance(weights, Mapping) or not weights:
             raise MlmError(f"The contrast {name!r} has no weights. Got {weights!r}; expected weights by coefficient.")
-        row = np.zeros(len(fitted.gamma))
+        row = np.zeros(len(fixed.asked))
         for coefficient, weight in weights.items():
-            places = contrast_matrix(coefficient, terms, fitted.design.fixed)
+            if coefficient in dropped:
+                row[dropped[coefficient]] += _weight(name, weight)
+                continue
+            places = contrast_matrix(coefficient, terms, fixed)
             if len(places) > 1:
-                columns = [fitted.design.fixed.columns[int(i)].name for i in places.argmax(axis=1)]
+                columns = [fixed.columns[int(i)].name for i in places.argmax(axis=1)]
                 raise MlmError(
                     f"{coefficient!r} in the contrast {name!r} names several coefficients. Got a factor; expected one "
                     f"of {', '.join(columns)}."
                 )
-            row += _weight(name, weight) * places[0]
+            row += _weight(name, weight) * fixed.widened(places)[0]
         if not row.any():
             raise MlmError(f"The contrast {name!r} is zero, so there is nothing to test. Give it other weights.")
         rows.append(row)
-    tests = combination_tests(fitted.gamma, method, np.array(rows))
+    tests = estimable_tests(fitted, method, np.array(rows))
     return LinearContrasts(tuple(wanted), tuple(wanted.values()), tests, holm(tests.p_value))
 
 

@@ -74,8 +74,8 @@ class Surface:
 
     @property
     def columns(self) -> tuple[DesignColumn, ...]:
-        """The p columns of the fixed part."""
-        return self.fitted.design.fixed.columns
+        """All columns of the fixed part, those that were dropped included."""
+        return self.fitted.design.fixed.asked
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:

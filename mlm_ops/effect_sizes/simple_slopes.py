@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlm_ops.effect_sizes.points import At, Surface, derivative, values_of
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.f_tests import DfMethod
-from mlm_ops.inference.fixed_effects import CoefficientTests, combination_tests
+from mlm_ops.inference.fixed_effects import CoefficientTests, estimable_tests
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Variable, label
 
@@ -53,6 +53,8 @@ def simple_slopes(surface: Surface, method: DfMethod, slope: str, at: At) -> Sim
     +- 1.96 sqrt(z' T z)``, z the derivative of the random part: the plausible value range of Raudenbush and Bryk
     (2002), chapter 4.
 
+    What the data do not determine, as in an interaction's empty cell, is not a number.
+
     Parameters
     ----------
     slope
@@ -76,7 +78,7 @@ def simple_slopes(surface: Surface, method: DfMethod, slope: str, at: At) -> Sim
                 kinds.append(kind)
                 predictors.append(label(variable) if kind == "slope" else slope)
                 texts.append(setting.text)
-    tests = combination_tests(surface.fitted.gamma, method, np.array(rows))
+    tests = estimable_tests(surface.fitted, method, np.array(rows))
     margin = _NORMAL_975 * np.sqrt(np.array(variances))
     margin[margin == 0] = np.nan
     return SimpleEffects(

@@ -9,10 +9,14 @@ import numpy as np
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.language.columns import DesignColumn
-from mlm_ops.language.model import GroupingFactor, Matrix, Model
+from mlm_ops.language.model import GroupingFactor, Matrix, Model, Variable, label
+from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.rank import VALUE_ROUNDING
 
 #: Relative error of a deviance: a sum over rows, each right to 2e-16, at an optimum that the search ends 1e-12 above.
 _ROUNDING = 1e-12
+#: Share of a spread up to which means, and of a mean square up to which others, are those of the same rows.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,7 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
     """
     from scipy.special import chdtrc  # 0.4 s: not for those who only import the package
 
-    if model.outcome != reference.outcome:
-        raise MlmError(
-            f"Models of different outcomes cannot be compared. Got {model.outcome_name} and {reference.outcome_name}; "
-            "compare models of one outcome."
-        )
+    check_outcomes(model, reference)
     aic, bic = fitted.aic - smaller.aic, fitted.bic - smaller.bic
     df = fitted.n_parameters - smaller.n_parameters
     if df <= 0 or not _nested(fitted, model, smaller, reference):
@@ -88,6 +88,59 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
         return chi_square
     lower = float(statistic == 0) if df == 1 else float(chdtrc(df - 1, statistic))
     return replace(chi_square, p_value_mixture=(lower + p_value) / 2)
+
+
+def check_outcomes(model: Model, reference: Model) -> None:
+    """Refuse models of different outcomes."""
+    if model.outcome != reference.outcome:
+        raise MlmError(
+            f"Models of different outcomes cannot be compared. Got {model.outcome_name} and {reference.outcome_name}; "
+            "compare models of one outcome."
+        )
+
+
+def check_rows(moments: Moments, reference: Moments) -> None:
+    """Refuse moments that cannot be of the same rows, by all that they have in common.
+
+    Two scans of the same rows agree on the number of rows, on the means and squares of every variable that both hold,
+    and on the sizes of the units of every grouping factor that both hold, up to the order of summation.
+    """
+    if moments is reference:
+        return
+    differing = f"Got {moments.n_obs} rows and {reference.n_obs}"
+    if moments.n_obs == reference.n_obs:
+        unlike = _unlike(moments, reference)
+        if unlike is None:
+            return
+        differing = f"Got {moments.n_obs} rows each that differ in {unlike}"
+    raise MlmError(
+        f"Models of different rows cannot be compared. {differing}; expected fits of the same rows. Fit both on the rows "
+        "that are complete on the variables of both."
+    )
+
+
+def _unlike(moments: Moments, reference: Moments) -> str | None:
+    """What shows that two sets of as many rows are not the same; None where nothing does."""
+    for key in moments.schema.keys:
+        if key in reference.schema.keys:
+            sizes = [np.sort(np.bincount(m.units_of((key,))[0], m.n)) for m in (moments, reference)]
+            if len(sizes[0]) != len(sizes[1]) or (sizes[0] != sizes[1]).any():
+                return key
+    for atom in moments.schema.centers:
+        if (atom,) in moments.schema.monomials and (atom,) in reference.schema.monomials:
+            (mean, square), (other, others) = (_mean_and_square(m, atom) for m in (moments, reference))
+            slack = _SAME * np.sqrt(square) + VALUE_ROUNDING * abs(mean)
+            if abs(mean - other) > slack or abs(square - others) > 2 * slack * np.sqrt(square):
+                return label(atom)
+    return None
+
+
+def _mean_and_square(moments: Moments, atom: Variable) -> tuple[float, float]:
+    """Mean of a variable over all rows, and its mean square around that."""
+    i = moments.schema.monomials.index((atom,))
+    shift = float(moments.n @ moments.mean[i]) / moments.n_obs
+    squares = moments.scatter[i * (i + 3) // 2] + moments.n * (moments.mean[i] - shift) ** 2
+    return moments.schema.centers[atom] + shift, float(squares.sum()) / moments.n_obs
 
 
 def same_fixed_part(first: Estimate, second: Estimate) -> bool:

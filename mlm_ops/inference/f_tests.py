@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
+from mlm_ops.moments.rank import independent_rows, lengths
 
 Array = NDArray[np.float64]
 
-#: Contrasts are linearly dependent where a singular value, each coefficient counted in standard errors, is below this.
-_RANK_TOLERANCE = 1e-10
 #: Degrees of freedom that differ by less are equal, as in lmerTest.
 _SAME_DF = 1e-8
 
@@ -63,7 +62,7 @@ def f_test(gamma: Array, method: DfMethod, contrasts: Array) -> FTest:
     from scipy.special import chdtrc, fdtrc  # 0.4 s: not for those who only import the package
 
     _check(gamma, contrasts)
-    rows = _independent(contrasts, method.vcov)
+    rows = _in_standard_errors(contrasts, method.vcov)
     rank = len(rows)
     if not rank:
         raise MlmError("The contrast is zero, so there is nothing to test. Give it a coefficient other than zero.")
@@ -73,6 +72,11 @@ def f_test(gamma: Array, method: DfMethod, contrasts: Array) -> FTest:
     statistic = factor * float(estimate @ np.linalg.solve(rows @ method.vcov @ rows.T, estimate)) / rank
     p_value = fdtrc(rank, df2, statistic) if np.isfinite(df2) else chdtrc(rank, rank * statistic)
     return FTest(statistic, rank, df2, float(p_value))
+
+
+def not_estimable(test: FTest) -> FTest:
+    """The test of combinations that the data do not determine: none."""
+    return FTest(np.nan, test.df1, np.nan, np.nan)
 
 
 def satterthwaite_denominator(degrees: Array) -> float:
@@ -94,14 +98,10 @@ def uncorrelated(contrasts: Array, vcov: Array) -> Array:
     return np.asarray(np.linalg.eigh(contrasts @ vcov @ contrasts.T)[1].T @ contrasts)
 
 
-def _independent(contrasts: Array, vcov: Array) -> Array:
-    """Rows with the same span, orthonormal in units of standard errors."""
-    scale = np.sqrt(np.diag(vcov))
-    scale = np.where(scale > 0, scale, 1.0)
-    lengths = np.linalg.norm(contrasts * scale, axis=1)
-    rows = contrasts[lengths > 0] * scale / lengths[lengths > 0, None]
-    values, right = np.linalg.svd(rows, full_matrices=False)[1:]
-    return np.asarray(right[values > _RANK_TOLERANCE] / scale)
+def _in_standard_errors(contrasts: Array, vcov: Array) -> Array:
+    """Rows with the same span, orthonormal where each coefficient is counted in standard errors."""
+    scale = lengths(vcov)
+    return np.asarray(independent_rows(contrasts * scale) / scale)
 
 
 def _check(gamma: Array, contrasts: Array) -> None:

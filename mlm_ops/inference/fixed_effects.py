@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,20 @@ def combination_tests(
         conf_low=estimate - margin,
         conf_high=estimate + margin,
     )
+
+
+def estimable_tests(
+    fitted: Estimate, method: DfMethod, combinations: Array, confidence: float = 0.95
+) -> CoefficientTests:
+    """As `combination_tests`, of combinations (k, asked) of the coefficients of all columns, dropped ones included.
+
+    What the data do not determine is not a number throughout.
+    """
+    fixed = fitted.design.fixed
+    tests = combination_tests(fitted.gamma, method, combinations[:, fixed.span.kept], confidence)
+    determined = fixed.estimable(combinations)
+    arrays = {f.name: np.where(determined, getattr(tests, f.name), np.nan) for f in fields(tests)}
+    return CoefficientTests(**arrays)
 
 
 def model_variances(fitted: Estimate, combinations: Array) -> Array:

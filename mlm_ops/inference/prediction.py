@@ -20,7 +20,7 @@ PredictionKind = Literal["conditional", "marginal"]
 
 
 def predict(fitted: Estimate, effects: Sequence[RandomEffects], rows: NewRows, kind: str) -> pl.DataFrame:
-    """Predict n new rows; null where a value is missing.
+    """Predict n new rows; null where a value is missing, and where the fit's rows do not determine the fixed part.
 
     The outcome's scale is that of the formula: log(y) for an outcome log(y).
 
@@ -43,7 +43,7 @@ def predict(fitted: Estimate, effects: Sequence[RandomEffects], rows: NewRows, k
         An unknown kind.
     """
     if kind == "marginal":
-        x = rows.matrix(fitted.design.fixed.columns)
+        x = _fixed_rows(fitted, rows)
         return rows.frame.with_columns(
             _numbers("prediction", x @ fitted.gamma), _numbers("std_error", np.sqrt(model_variances(fitted, x)))
         )
@@ -58,9 +58,20 @@ def _numbers(name: str, values: Array) -> pl.Series:
     return pl.Series(name, values).fill_nan(None)
 
 
+def _fixed_rows(fitted: Estimate, rows: NewRows) -> Array:
+    """(n, p) the estimated columns on the new rows; not a number in a row whose fixed part is not estimable."""
+    fixed = fitted.design.fixed
+    if fixed.centered or len(fixed.asked) == len(fixed.columns):
+        return rows.matrix(fixed.columns)
+    wide = rows.matrix(fixed.asked)
+    x: Array = wide[:, fixed.span.kept]
+    x[~fixed.estimable(wide)] = np.nan
+    return x
+
+
 def _conditional(fitted: Estimate, effects: Sequence[RandomEffects], rows: NewRows) -> tuple[Array, NDArray[np.bool_]]:
     """The fixed part and the effects of the rows' groups; those of a new group are zero, which is their expectation."""
-    prediction: Array = rows.matrix(fitted.design.fixed.columns) @ fitted.gamma
+    prediction: Array = _fixed_rows(fitted, rows) @ fitted.gamma
     new_group = np.zeros(len(prediction), dtype=bool)
     remaining = iter(effects)
     for level in fitted.design.levels:

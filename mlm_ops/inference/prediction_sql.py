@@ -95,7 +95,7 @@ class PredictionQuery:
         self.moments = moments
         self.evaluator = Evaluator(moments, model.default_group, meanings(model, moments))
         self._columns = _Columns()
-        self._fixed = self._sum(list(zip(fitted.gamma, fitted.design.fixed.columns, strict=True)))
+        self._fixed = self._estimable(self._sum(list(zip(fitted.gamma, fitted.design.fixed.columns, strict=True))))
         self._seen: list[str] = []
         self._random = self._effects(effects)
         self._outcome = self._value(model.outcome)[0]
@@ -165,6 +165,29 @@ class PredictionQuery:
             factors = [weight if isinstance(weight, str) else literal(float(weight))]
             terms.append(" * ".join([*factors, *(self._value(v)[0] for v in column.variables)]))
         return " + ".join(terms) or literal(0.0)
+
+    def _estimable(self, total: str) -> str:
+        """The fixed part, null where the fit's rows do not determine it: `ColumnSpan.estimable`, row by row."""
+        fixed = self.fitted.design.fixed
+        if fixed.centered or len(fixed.asked) == len(fixed.columns):
+            return total
+        undetermined = []
+        for i, column in enumerate(fixed.asked):
+            if i in fixed.span.kept:
+                continue
+            weighted = [
+                (float(share), kept)
+                for share, kept in zip(fixed.span.combination[:, i], fixed.columns, strict=True)
+                if share
+            ]
+            own = self._sum([(1.0, column)])
+            if not weighted:
+                undetermined.append(f"{own} <> 0.0e0")
+                continue
+            sizes = " + ".join(f"abs({self._sum([one])})" for one in weighted)
+            off = f"abs({self._sum(weighted)} - ({own}))"
+            undetermined.append(f"{off} > {literal(fixed.span.slack)} * (abs({own}) + {sizes})")
+        return f"case when {' or '.join(undetermined)} then null else {total} end"
 
     def _effects(self, effects: Sequence[RandomEffects]) -> str:
         remaining, weighted, present = iter(effects), [], []

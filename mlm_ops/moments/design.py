@@ -49,6 +49,8 @@ class FixedDesign:
         of a within() outcome.
     asked, span
         All columns of the formula, and which of them are combinations of others.
+    centered
+        Whether columns count as deviations from the group means of a within() outcome.
     transform
         (p, p): user's coefficients = transform @ engine's + offset.
     offset
@@ -62,9 +64,34 @@ class FixedDesign:
     absorbed: tuple[str, ...]
     asked: tuple[DesignColumn, ...]
     span: ColumnSpan
+    centered: bool
     transform: Array
     offset: Array
     log_determinant: float
+
+    @property
+    def zero(self) -> tuple[str, ...]:
+        """Names of columns that were dropped because they are zero in every row, as those of an empty cell are."""
+        return () if self.centered else tuple(self.asked[i].name for i in self.span.zero)
+
+    @property
+    def near(self) -> tuple[str, ...]:
+        """Names of columns so near to a combination of those before them that their estimates have lost digits."""
+        return tuple(self.asked[i].name for i in self.span.near)
+
+    def estimable(self, rows: Array) -> NDArray[np.bool_]:
+        """(k,) whether the data determine each combination, (k, asked), of the coefficients of all columns.
+
+        Of a within() outcome all count as determined: what its rows tell is told by deviations, not by rows as they
+        are.
+        """
+        return np.ones(len(rows), dtype=np.bool_) if self.centered else self.span.estimable(rows)
+
+    def widened(self, rows: Array) -> Array:
+        """Combinations (k, p) of the estimated coefficients as those of all columns: (k, asked)."""
+        wide = np.zeros((len(rows), len(self.asked)))
+        wide[:, self.span.kept] = rows
+        return wide
 
 
 @dataclass(frozen=True)
@@ -208,6 +235,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
             absorbed=tuple(c.name for i, c in enumerate(fixed) if not wanted[:, i].any()),
             asked=tuple(fixed),
             span=span,
+            centered=observed.split is not None and observed.split.part == "within",
             transform=change.transform * scale,
             offset=change.transform @ offset,
             log_determinant=float(np.linalg.slogdet(change.transform)[1]) if span.kept else 0.0,

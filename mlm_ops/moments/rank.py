@@ -35,6 +35,8 @@ ALIASING_TOLERANCE = 1e-7
 NEAR = 10.0**-5.5
 #: Roundings of a product and of what is made of it, and of a running total in units of the root of its length.
 _OF_PRODUCTS, _OF_SUMS = 4.0, 32.0
+#: What a value may be off by that was computed in another order: 64 roundings, as a share of its size.
+VALUE_ROUNDING = 64 * EPS
 #: What values of columns, and a combination written with a few digits less than all, may be off by.
 _SLACK = 1e-9
 
@@ -136,12 +138,15 @@ class ColumnSpan:
         (rank, p) each column in those that are kept: ``X = X[:, kept] @ combination``, the identity for these.
     tolerance
         What a distance was judged against.
+    zero
+        Indices of the columns that are zero in every row.
     """
 
     kept: tuple[int, ...]
     distance: Array
     combination: Array
     tolerance: float
+    zero: tuple[int, ...]
 
     @property
     def near(self) -> tuple[int, ...]:
@@ -160,8 +165,7 @@ class ColumnSpan:
             return np.ones(len(contrasts), dtype=np.bool_)
         off = np.abs(contrasts[:, kept] @ self.combination - contrasts)
         size = np.abs(contrasts[:, kept]) @ np.abs(self.combination) + np.abs(contrasts)
-        found: NDArray[np.bool_] = ~(off > self.slack * size).any(axis=1)
-        return found
+        return np.asarray(~(off > self.slack * size).any(axis=1), dtype=np.bool_)
 
     @property
     def slack(self) -> float:
@@ -210,10 +214,14 @@ def independent_columns(g: Array, cross: Array, additions: float = 0.0) -> Colum
             directions = np.column_stack((directions, rest / left))
             if np.count_nonzero(added) == 1:
                 covered |= added != 0
-    return ColumnSpan(tuple(kept), distance, _combination(g, root, lengths(cross), kept), tolerance)
+    scale = lengths(cross)
+    parts = np.linalg.norm(scale[:, None] * g, axis=0)
+    zero = np.flatnonzero(np.linalg.norm(root @ g, axis=0) <= tolerance * parts)
+    combination = _combination(g, root, scale, kept, set(zero.tolist()))
+    return ColumnSpan(tuple(kept), distance, combination, tolerance, tuple(zero.tolist()))
 
 
-def _combination(g: Array, root: Array, scale: Array, kept: list[int]) -> Array:
+def _combination(g: Array, root: Array, scale: Array, kept: list[int], zero: set[int]) -> Array:
     """(rank, p) every column in the kept ones.
 
     What the coefficients alone say is solved in these, so that the constants of far-off variables cancel exactly; the
@@ -221,7 +229,7 @@ def _combination(g: Array, root: Array, scale: Array, kept: list[int]) -> Array:
     """
     found = np.zeros((len(kept), g.shape[1]))
     found[np.arange(len(kept)), kept] = 1.0
-    dropped = [i for i in range(g.shape[1]) if i not in kept and g[:, i].any()]
+    dropped = [i for i in range(g.shape[1]) if i not in kept and i not in zero]
     if not dropped:
         return found
     scaled = scale[:, None] * g
