@@ -145,7 +145,7 @@ class FitRecord:
         found += self._confusions()
         if optimum.singular:
             found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
-        if optimum.undetermined:
+        if optimum.verdict == "flat":
             found.append(
                 "the data do not determine some variance: its value is where the search began, and means nothing"
             )
