@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation.blocks import make_blocks
 from mlm_ops.estimation.covariance import COVARIANCES, Covariance, Known, square_root
 from mlm_ops.estimation.criterion import Criterion
+from mlm_ops.estimation.determination import Undetermined, find_undetermined
 from mlm_ops.estimation.engine import Engine, build_engine
 from mlm_ops.estimation.optimize import Optimum, minimise
 from mlm_ops.estimation.residual import combined
@@ -72,10 +75,20 @@ class Estimate:
         """(m, m, cells): `cross` written out."""
         return self.cross.full
 
+    @cached_property
+    def undetermined(self) -> Undetermined:
+        """Variances, covariances and parameters of the residual that the data do not determine."""
+        return find_undetermined(self.design, self.criterion, self.optimum, _engine_of)
+
+    @property
+    def n_covariance(self) -> int:
+        """Parameters of the outcome's covariance relative to sigma2 that the data determine."""
+        return self.criterion.n_relative - self.undetermined.missing
+
     @property
     def n_parameters(self) -> int:
-        """Fixed effects, variances and covariances."""
-        return len(self.gamma) + self.criterion.n_relative + 1
+        """Fixed effects, variances and covariances; of those that the data determine jointly, as many as they do."""
+        return len(self.gamma) + self.n_covariance + 1
 
     @property
     def deviance(self) -> float:
@@ -112,15 +125,9 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
     IdentificationError
         The predictors reproduce the outcome exactly.
     """
-    sizes = [level.size for level in design.levels]
-    codes = [level.codes for level in design.levels]
-
-    def engine_of(rho: Array) -> Engine:
-        return build_engine(_cross(design, rho), sizes, codes, nested=design.nested)
-
     blocks = make_blocks([[(len(b.columns), _structure(b)) for b in level.blocks] for level in design.levels])
     profiled = not any(block.known for block in blocks)
-    criterion = Criterion(engine_of, blocks, design.n_obs, reml, design.residual, profiled)
+    criterion = Criterion(_engine_of(design), blocks, design.n_obs, reml, design.residual, profiled)
     _check_residual(design, criterion)
     optimum = minimise(criterion, start)
     solution, fixed, scale = optimum.solution, design.fixed, design.outcome_scale
@@ -144,6 +151,17 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
         log_likelihood=-deviance / 2,
         parameters_vcov=_parameters_vcov(criterion, optimum),
     )
+
+
+def _engine_of(design: Design) -> Callable[[Array], Engine]:
+    """Engines of a design, by the residual structure's parameters."""
+    sizes = [level.size for level in design.levels]
+    codes = [level.codes for level in design.levels]
+
+    def engine_of(rho: Array) -> Engine:
+        return build_engine(_cross(design, rho), sizes, codes, nested=design.nested)
+
+    return engine_of
 
 
 def _structure(block: BlockDesign) -> Covariance:

@@ -181,6 +181,13 @@ def _optimum_at(criterion: Criterion, stop: _Stop, evaluations: int, restarts: i
     )
 
 
+def least_curvature(criterion: Criterion, optimum: Optimum) -> float:
+    """The smallest eigenvalue of an optimum's Hessian, scaled to a unit diagonal; one without parameters."""
+    if not len(optimum.theta):
+        return 1.0
+    return float(_curvature(optimum.hessian, criterion.scales(optimum.theta))[0][0])
+
+
 def _price(criterion: Criterion) -> int:
     """Evaluations that a Hessian takes."""
     return 1 if criterion.has_curvature else criterion.n_theta
