@@ -11,6 +11,9 @@ from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.language.model import Model
 
+#: Why a model that has parameters more is not compared.
+NOTHING_MORE = "the data determine no parameter more than in the smaller fit"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -62,16 +65,21 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
         )
     aic, bic = fitted.aic - smaller.aic, fitted.bic - smaller.bic
     df = fitted.n_parameters - smaller.n_parameters
+    if df <= 0 and fitted.undetermined.missing and _nested(model, reference):
+        return Comparison(None, None, None, None, aic, bic, NOTHING_MORE)
     if df <= 0 or not _nested(model, reference):
         return Comparison(None, None, None, None, aic, bic, "not nested: compare by AIC and BIC")
     statistic = max(2 * (fitted.log_likelihood - smaller.log_likelihood), 0.0)
     p_value = float(chdtrc(df, statistic))
-    random_df = fitted.criterion.n_relative - smaller.criterion.n_relative
+    random_df = fitted.n_covariance - smaller.n_covariance
     if random_df == 0 or _frees_given_values(model, reference):
         return Comparison(statistic, df, p_value, None, aic, bic, None)
     added = _one_added_effect(model, reference)
     if added is not None and random_df != added + 1:  # one term, but a factor's: several effects
         added = None
+    if random_df == df and fitted.undetermined.missing:
+        note = "the data do not determine all variances and covariances of the larger fit: df counts those they do"
+        return Comparison(statistic, df, p_value, None, aic, bic, note)
     if random_df != df:
         return Comparison(statistic, df, p_value, None, aic, bic, "fixed and random parts differ: p is conservative")
     if added is None:

@@ -71,7 +71,7 @@ def _row(number: int, strategy: str, step: Step) -> dict[str, object]:
             "aic": result.aic,
             "bic": result.bic,
             "n_parameters": result.n_parameters,
-            "n_covariances": result.criterion.n_relative,
+            "n_covariances": result.n_covariance,
             "converged": step.fit.converged,
             "singular": step.fit.singular,
         }
