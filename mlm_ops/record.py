@@ -26,6 +26,9 @@ from mlm_ops.moments.moments import Moments
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 
+#: Fewer significant digits than this of a residual variance are told.
+_DIGITS = 6
+
 
 @dataclass(frozen=True, repr=False)
 class FitRecord:
@@ -145,6 +148,11 @@ class FitRecord:
         found += self._confusions()
         if optimum.singular:
             found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
+        if self.result.digits < _DIGITS:
+            found.append(
+                f"predictors and groups leave {self.result.share_left:.0e} of the outcome's variation, so that the "
+                f"residual variance, and all that rests on it, has about {max(int(self.result.digits), 1)} digits"
+            )
         found += self._undetermined()
         if optimum.verdict == "saddle":
             found.append("not converged: the search ended on a saddle, from which the deviance falls")
@@ -177,10 +185,12 @@ class FitRecord:
             names += [f"the residual variance of {s}" for s, flag in zip(strata, unknown.rho, strict=False) if flag]
             names += ["phi"] * bool(residual.serial and unknown.rho[-1])
         names += ["the residual variance"] * unknown.sigma2
-        counted = f"; the model counts {unknown.missing} fewer" if unknown.missing else ""
+        told = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        fewer = "one parameter is" if unknown.missing == 1 else f"{unknown.missing} parameters are"
+        counted = f", and {fewer} not counted" if unknown.missing else ""
         return [
-            f"the data do not determine {', '.join(names)}: other values fit as well, and there is no standard error or "
-            f"interval{counted}"
+            f"the data do not determine {told}: other values fit as well, so there is no standard error or interval"
+            f"{counted}"
         ]
 
     def _confusions(self) -> list[str]:

@@ -35,9 +35,6 @@ _NEAR = 1e-1
 #: A promised decrease beyond which a polishing step has nothing to add; where derivatives are differences, and so are
 #: not known to more digits, there is nothing to add before.
 _PERFECT, _PERFECT_BY_DIFFERENCES = 1e-19, 1e-14
-#: A step that promises no more than this is 5e-7 standard errors long, and moves second derivatives by about as large a
-#: share of themselves: they need not be taken again.
-_SAME_PLACE = 1e-13
 #: Relative rounding error of the deviance.
 _RESOLUTION = 1e-12
 #: An element of theta that the data determine at all has, in units of its size, a curvature of the order of its number
@@ -260,8 +257,9 @@ def _polish(criterion: Criterion, stop: _Stop) -> _Stop:
         there = criterion.gradient(candidate)
         evaluations += 1
         if _newton_step(there, metric, scales, 0.0)[1] < predicted:
+            # of a promise below the tolerance: 1.4e-6 standard errors, which move second derivatives by such a share
             theta, solution, gradient = theta + step, candidate, there
-            known = known and predicted < _SAME_PLACE
+            known = known and predicted < DECREMENT_TOLERANCE
     if not known:
         metric = criterion.hessian(theta, solution)
         evaluations += _price(criterion)
