@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from mlm_ops.effect_sizes.variation import partition
 from mlm_ops.errors import MlmError
 from mlm_ops.fitted import Estimator, Fit
-from mlm_ops.inference.comparison import Comparison
+from mlm_ops.inference.comparison import NOTHING_MORE, Comparison
 from mlm_ops.language.model import Model
 from mlm_ops.language.strategy import Candidate, Rule, Strategy
 
@@ -142,6 +142,9 @@ def _judge(
         return Step(name, reference, candidate, False, f"left out: {aliased} is a combination of the other columns")
     comparison = compare(larger, smaller)
     gain = _gain(larger, smaller)
+    if comparison.note == NOTHING_MORE:
+        reason = f"{'left out' if adding else 'dropped'}: the data determine no parameter more with it"
+        return Step(name, reference, candidate, not adding, reason, after, larger, smaller, comparison, gain)
     keeps, why = _verdict(rule, comparison, gain, larger)
     taken = keeps if adding else not keeps
     word = {(True, True): "added", (True, False): "left out", (False, True): "dropped", (False, False): "kept"}

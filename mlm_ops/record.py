@@ -25,6 +25,9 @@ from mlm_ops.moments.moments import Moments
 
 __all__ = ["DfMethod", "Estimator", "FitRecord"]
 
+#: Fewer significant digits than this of a residual variance are told.
+_DIGITS = 6
+
 
 @dataclass(frozen=True, repr=False)
 class FitRecord:
@@ -160,11 +163,15 @@ class FitRecord:
         found += self._confusions()
         if optimum.singular:
             found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
-        if optimum.undetermined:
+        if self.result.digits < _DIGITS:
             found.append(
-                "the data do not determine some variance: its value is where the search began, and means nothing"
+                f"predictors and groups leave {self.result.share_left:.0e} of the outcome's variation, so that the "
+                f"residual variance, and all that rests on it, has about {max(int(self.result.digits), 1)} digits"
             )
-        if not optimum.converged:
+        found += self._undetermined()
+        if optimum.verdict == "saddle":
+            found.append("not converged: the search ended on a saddle, from which the deviance falls")
+        elif not optimum.converged:
             found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
         if self.robust is not None and (clusters := self.result.design.clusters) is not None:
             found.append(
@@ -174,6 +181,32 @@ class FitRecord:
         if any(self.n_dropped.values()):
             found.append(left_out(self.moments.n_obs, self.n_rows, self.n_dropped))
         return found
+
+    def _undetermined(self) -> list[str]:
+        """Variances and covariances that the data do not determine."""
+        unknown = self.result.undetermined
+        if not unknown.any:
+            return []
+        names: list[str] = []
+        placed = [(group_name(level.group), block) for level in self.result.design.levels for block in level.blocks]
+        for (group, block), flags in zip(placed, unknown.tau, strict=True):
+            columns = [column.name for column in block.columns]
+            for i, j in zip(*np.nonzero(np.tril(flags)), strict=True):
+                of = f"of {columns[i]}" if i == j else f"of {columns[j]} with {columns[i]}"
+                names.append(f"{'the variance' if i == j else 'the covariance'} {of} over {group}")
+        residual = self.result.design.residual
+        if residual is not None:
+            strata = residual.strata[1:]
+            names += [f"the residual variance of {s}" for s, flag in zip(strata, unknown.rho, strict=False) if flag]
+            names += ["phi"] * bool(residual.serial and unknown.rho[-1])
+        names += ["the residual variance"] * unknown.sigma2
+        told = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        fewer = "one parameter is" if unknown.missing == 1 else f"{unknown.missing} parameters are"
+        counted = f", and {fewer} not counted" if unknown.missing else ""
+        return [
+            f"the data do not determine {told}: other values fit as well, so there is no standard error or interval"
+            f"{counted}"
+        ]
 
     def _confusions(self) -> list[str]:
         """Grouping factors that also stand among the predictors, which is rarely meant."""

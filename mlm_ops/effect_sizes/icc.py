@@ -20,6 +20,7 @@ from mlm_ops.moments.moments import Moments
 Array = NDArray[np.float64]
 
 _SLOPES = "slopes vary, so the share depends on the values of their predictors"
+_UNKNOWN = "the data do not determine this variance"
 _NO_INTERVAL = "no interval: residuals have a structure or weights, or crossed factors have a variance of zero"
 
 
@@ -65,10 +66,12 @@ class Clustering:
 def intraclass_correlation(fitted: Estimate) -> float | None:
     """Share of the grouping factors' intercept variances in the total; None where slopes vary or nothing does.
 
+    Where the data determine the sum of two variances, not each, it is determined too: the total is that of a row.
+
     With random slopes the share depends on the predictors' values, so it is no single number (Goldstein, Browne and
     Rasbash 2002).
     """
-    if not fitted.tau or not _intercepts_alone(fitted):
+    if not fitted.tau or not _intercepts_alone(fitted) or fitted.undetermined.sigma2:
         return None
     shared = float(sum(tau[0, 0] for tau in fitted.tau))
     return shared / (shared + mean_residual_variance(fitted))
@@ -98,8 +101,9 @@ def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffec
     for k, level in enumerate(design.levels):
         codes, labels = moments.units_of(level.group)
         size = float((np.bincount(codes, moments.n, len(labels)) ** 2).sum() / design.n_obs)
-        icc = float(shares[k]) if alone else None
-        low, high, method = _interval(moments, fitted, k) if alone else (None, None, None)
+        known = alone and not _unknown_share(fitted, k)
+        icc = float(shares[k]) if known else None
+        low, high, method = _interval(moments, fitted, k) if known else (None, None, None)
         effect = design_effect(icc, size) if icc is not None else None
         found.append(
             Clustering(
@@ -110,15 +114,30 @@ def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffec
                 high,
                 method,
                 conditional,
-                None if icc is None else float(shares[k:].sum()) if design.nested else icc,
+                _correlation(fitted, shares, k) if alone else None,
                 size,
                 effect,
                 design.n_obs / effect if effect is not None else None,
-                reliabilities[k],
-                None if alone and method else _NO_INTERVAL if alone else _SLOPES,
+                reliabilities[k] if known or not alone else None,
+                None if method else _NO_INTERVAL if known else _UNKNOWN if alone else _SLOPES,
             )
         )
     return found
+
+
+def _unknown_share(fitted: Estimate, k: int) -> bool:
+    """Whether the data leave the variance of a factor's intercepts, or the residual's, open."""
+    return fitted.undetermined.sigma2 or bool(fitted.undetermined.tau[k][0, 0])
+
+
+def _correlation(fitted: Estimate, shares: Array, k: int) -> float | None:
+    """Of two rows of a factor's unit, which share those above it where factors are nested."""
+    above = range(k, len(shares)) if fitted.design.nested else (k,)
+    unknown = [_unknown_share(fitted, i) for i in range(len(shares))]
+    # of undetermined variances the sum is known, so that all of them together are
+    if fitted.undetermined.sigma2 or any(unknown[i] for i in above) and any(unknown[i] for i in range(above[0])):
+        return None
+    return None if not fitted.design.nested and unknown[k] else float(sum(shares[i] for i in above))
 
 
 def design_effect(icc: float, group_size: float) -> float:

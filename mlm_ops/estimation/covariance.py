@@ -41,8 +41,11 @@ class Covariance(Protocol):
     def pull_back(self, lam_bar: Array) -> Array:
         """Derivatives by theta from derivatives by Lambda."""
 
-    def normalise(self, theta: Array, q: int) -> Array:
-        """The theta of the same T with the usual signs."""
+    def signs(self, theta: Array, q: int) -> Array:
+        """Plus or minus one for each element: times these, theta is that of the same T with the usual signs."""
+
+    def scales(self, theta: Array, q: int) -> Array:
+        """The size of each element, at least one, which is that of the residual: what is a small change of it."""
 
     def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
         """A theta near a singular one at which the deviance is lower, if it falls with a variance that is zero.
@@ -76,30 +79,38 @@ class Unstructured:
         picked: Array = lam_bar[rows, columns]
         return picked
 
-    def normalise(self, theta: Array, q: int) -> Array:
-        """A positive diagonal."""
-        lam = self.factor(theta, q)
-        return self.pull_back(lam * np.where(np.diag(lam) < 0, -1.0, 1.0))
+    def signs(self, theta: Array, q: int) -> Array:
+        """For a positive diagonal: a column of Lambda turns as a whole."""
+        columns = np.where(np.diag(self.factor(theta, q)) < 0, -1.0, 1.0)
+        return self.pull_back(np.broadcast_to(columns, (q, q)))
+
+    def scales(self, theta: Array, q: int) -> Array:
+        """An element's is the standard deviation of its effect: the length of its row of Lambda."""
+        rows = np.maximum(np.linalg.norm(self.factor(theta, q), axis=1), 1.0)
+        return self.pull_back(np.broadcast_to(rows[:, None], (q, q)))
 
     def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
         """Along the null direction in which the deviance falls most steeply."""
+        # of Lambda, not of T: beside a large variance the square of a small one is rounding
         lam = self.factor(theta, len(by_covariance))
-        relative = lam @ lam.T
-        values, vectors = np.linalg.eigh(relative)
-        null = vectors[:, values < _NULL**2]
+        vectors, values, _ = np.linalg.svd(lam)
+        null = vectors[:, values < _NULL]
         if not null.shape[1]:
             return None
         slopes, directions = np.linalg.eigh(null.T @ by_covariance @ null)
         if slopes[0] >= _flat(by_covariance):
             return None
         outward = null @ directions[:, 0]
-        return self.from_covariance(relative + _RESTART * np.outer(outward, outward))
+        return self.from_root(np.column_stack((lam, np.sqrt(_RESTART) * outward)))
 
     def from_covariance(self, relative: Array) -> Array:
         """Theta of a T / sigma2, which may be singular: its Cholesky factor, through QR of its square root."""
         values, vectors = np.linalg.eigh(relative)
-        root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
-        lam = np.asarray(np.linalg.qr(root, mode="r")).T
+        return self.from_root(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+    def from_root(self, root: Array) -> Array:
+        """Theta of ``T / sigma2 = root root'``."""
+        lam = np.asarray(np.linalg.qr(root.T, mode="r")).T
         return self.pull_back(lam * np.where(np.diag(lam) < 0, -1.0, 1.0))
 
 
@@ -136,9 +147,13 @@ class Spectral:
         inner: Array = np.tensordot(self.projections(len(lam_bar)), lam_bar, axes=2)
         return inner
 
-    def normalise(self, theta: Array, q: int) -> Array:
+    def signs(self, theta: Array, q: int) -> Array:
         """All positive."""
-        return np.abs(theta)
+        return np.where(theta < 0, -1.0, 1.0)
+
+    def scales(self, theta: Array, q: int) -> Array:
+        """Its own."""
+        return np.maximum(np.abs(theta), 1.0)
 
     def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
         """Every eigenvalue that is zero and with which the deviance falls."""
@@ -176,8 +191,12 @@ class Known:
         """The inner product with the root."""
         return np.array([(self._root * lam_bar).sum()])
 
-    def normalise(self, theta: Array, q: int) -> Array:
+    def signs(self, theta: Array, q: int) -> Array:
         """Positive."""
+        return np.where(theta < 0, -1.0, 1.0)
+
+    def scales(self, theta: Array, q: int) -> Array:
+        """Its own: there is no sigma to be small beside."""
         return np.abs(theta)
 
     def way_out(self, theta: Array, by_covariance: Array) -> Array | None:

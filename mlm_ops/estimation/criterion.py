@@ -18,7 +18,13 @@ from mlm_ops.estimation.blocks import Block
 from mlm_ops.estimation.curvature import hessian_by_covariance
 from mlm_ops.estimation.engine import Engine
 from mlm_ops.estimation.residual import log_determinant as residual_log_determinant
-from mlm_ops.estimation.residual import log_determinant_derivatives, n_rho, weight_derivatives
+from mlm_ops.estimation.residual import (
+    autocorrelations,
+    is_flat,
+    log_determinant_derivatives,
+    n_rho,
+    weight_derivatives,
+)
 from mlm_ops.moments.residual import ResidualDesign
 
 Array = NDArray[np.float64]
@@ -137,6 +143,38 @@ class Criterion:
         relative = lam @ lam.T + change / sigma2
         return np.concatenate([b.covariance.near(relative[b.effects, b.effects]) for b in self.blocks])
 
+    def elsewhere(self, theta: Array) -> list[Array]:
+        """The same theta with other autocorrelations, ascending, where the deviance may be flat around zero; else none.
+
+        See `residual.autocorrelations`.
+        """
+        if self.residual is None:
+            return []
+        found = []
+        for value in autocorrelations(self.residual):
+            other = theta.copy()
+            other[self.n_relative - 1] = value
+            found.append(other)
+        return found
+
+    def is_flat_in_residual(self, theta: Array) -> bool:
+        """Whether theta lies where the deviance hardly depends on the autocorrelation, all gaps being long."""
+        return self.residual is not None and is_flat(self.residual, theta[self.n_random : self.n_relative])
+
+    def signs(self, theta: Array) -> Array:
+        """Plus or minus one for each element: times these, theta is that of the same model with the usual signs."""
+        signs = np.ones(len(theta))
+        for block in self.blocks:
+            signs[block.theta] = block.covariance.signs(theta[block.theta], block.size)
+        return signs
+
+    def scales(self, theta: Array) -> Array:
+        """The size of each element of theta, by which derivatives are judged; of a logarithm it is one."""
+        scales = np.ones(len(theta))
+        for block in self.blocks:
+            scales[block.theta] = block.covariance.scales(theta[block.theta], block.size)
+        return scales
+
     def factors(self, theta: Array) -> list[Array]:
         """Lambda of each level, block-diagonal, lowest level first."""
         lams = [np.zeros((size, size), dtype=theta.dtype) for size in self.engine.sizes]
@@ -185,13 +223,13 @@ class Criterion:
 
         The gradient is analytic, so its imaginary part at ``theta + i h e_k`` is h times its derivative, with no
         difference to cancel (Squire and Trapp 1998, SIAM Review 40, 110-112). Elsewhere by central differences of the
-        gradient, good to eight digits on theta's scale of one.
+        gradient, good to eight digits as they are in units of theta's size.
         """
         if self.has_curvature:
             return self._closed_form_hessian(solution or self.solve(theta))
-        h, step = 1e-30, 1e-4
+        h, steps = 1e-30, 1e-4 * self.scales(theta)
         rows = []
-        for unit in np.eye(len(theta)):
+        for unit, step in zip(np.eye(len(theta)), steps, strict=True):
             if self.engine.complex_step:
                 rows.append(self.gradient(self.solve(theta + 1j * h * unit)).imag / h)
             else:

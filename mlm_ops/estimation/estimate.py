@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,20 @@ from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation.blocks import make_blocks
 from mlm_ops.estimation.covariance import COVARIANCES, Covariance, Known, square_root
 from mlm_ops.estimation.criterion import Criterion
+from mlm_ops.estimation.determination import Undetermined, find_undetermined
 from mlm_ops.estimation.engine import Engine, build_engine
 from mlm_ops.estimation.optimize import Optimum, minimise
 from mlm_ops.estimation.residual import combined
+from mlm_ops.language.model import group_name
 from mlm_ops.moments.design import BlockDesign, Design
 from mlm_ops.moments.products import CrossProducts
 
 Array = NDArray[np.float64]
 
-#: A residual sum of squares below this share of the outcome's leaves nothing to estimate a variance from.
+#: A residual sum of squares below this share of the outcome's is a rounding error, and no variance can be estimated.
 _PERFECT_FIT = 1e-13
+#: A factor Lambda under which random effects are as free as fixed ones, and what it leaves of a column that they span.
+_FREE, _SPANNED = 1e12, 1e-16
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Estimate:
     parameters_vcov
         (n + 1, n + 1) inverse observed information of the n parameters relative to sigma2 and sigma2, on the engine's
         scale.
+    share_left
+        What predictors and groups, all free, leave of the outcome; its rounding is that of the residual variance.
     """
 
     design: Design
@@ -56,6 +63,7 @@ class Estimate:
     tau: tuple[Array, ...]
     log_likelihood: float
     parameters_vcov: Array
+    share_left: float
 
     @property
     def blocks(self) -> tuple[BlockDesign, ...]:
@@ -72,10 +80,25 @@ class Estimate:
         """(m, m, cells): `cross` written out."""
         return self.cross.full
 
+    @cached_property
+    def undetermined(self) -> Undetermined:
+        """Variances, covariances and parameters of the residual that the data do not determine."""
+        return find_undetermined(self.design, self.criterion, self.optimum, EngineOf)
+
+    @property
+    def digits(self) -> float:
+        """Significant digits that the residual variance has kept: what is left of the outcome has its rounding."""
+        return -math.log10(4 * np.finfo(np.float64).eps / self.share_left)
+
+    @property
+    def n_covariance(self) -> int:
+        """Parameters of the outcome's covariance relative to sigma2 that the data determine."""
+        return self.criterion.n_relative - self.undetermined.missing
+
     @property
     def n_parameters(self) -> int:
-        """Fixed effects, variances and covariances."""
-        return len(self.gamma) + self.criterion.n_relative + 1
+        """Fixed effects, variances and covariances; of those that the data determine jointly, as many as they do."""
+        return len(self.gamma) + self.n_covariance + 1
 
     @property
     def deviance(self) -> float:
@@ -123,12 +146,12 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
     Raises
     ------
     IdentificationError
-        The predictors reproduce the outcome exactly.
+        The predictors, or they and the groups, reproduce the outcome exactly.
     """
     blocks = make_blocks([[(len(b.columns), _structure(b)) for b in level.blocks] for level in design.levels])
     profiled = not any(block.known for block in blocks)
     criterion = Criterion(EngineOf(design), blocks, design.n_obs, reml, design.residual, profiled)
-    _check_residual(design, criterion)
+    share_left = _share_left(design, criterion)
     optimum = minimise(criterion, start)
     solution, fixed, scale = optimum.solution, design.fixed, design.outcome_scale
     p = len(solution.beta)
@@ -150,6 +173,7 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
         tau=tuple(tau),
         log_likelihood=-deviance / 2,
         parameters_vcov=_parameters_vcov(criterion, optimum),
+        share_left=share_left,
     )
 
 
@@ -166,16 +190,45 @@ def _cross(design: Design, rho: Array) -> CrossProducts:
     return design.cross if design.residual is None else CrossProducts.of(combined(design.residual, rho))
 
 
-def _check_residual(design: Design, criterion: Criterion) -> None:
-    """Refuse an outcome that lies in the span of the predictors: regression leaves nothing of it."""
+def _share_left(design: Design, criterion: Criterion) -> float:
+    """What predictors and groups leave of the outcome, as a share of what the moments hold of it in one number.
+
+    That is the outcome's square around the groups' means where these are eliminated without a difference of squares
+    (`nested.split_off`), and its whole square elsewhere. The residual sum of squares has the rounding of that number.
+
+    Raises
+    ------
+    IdentificationError
+        Nothing but rounding is left, so that no residual variance can be estimated.
+    """
     fixed = slice(sum(criterion.engine.sizes), None)
     w = design.cross.total[fixed, fixed]
-    residual = w[-1, -1] - w[-1, :-1] @ np.linalg.solve(w[:-1, :-1], w[:-1, -1])
-    if residual <= _PERFECT_FIT * w[-1, -1]:
+    residual, whole = _outside(w, np.ones(len(w) - 1, dtype=np.bool_)), float(w[-1, -1])
+    if residual <= _PERFECT_FIT * whole:
         raise IdentificationError(
             "The predictors reproduce the outcome exactly, so no residual variance is left to estimate. "
             "Is the outcome, or a copy of it, among the predictors?"
         )
+    if not design.levels:
+        return residual / whole
+    if design.nested and design.residual is None and design.cross.around_means is not None:
+        whole = float(design.cross.around_means.total[-1, -1])
+    left, _, _ = criterion.engine.eliminate([_FREE * np.eye(size) for size in criterion.engine.sizes])
+    residual = _outside(left, np.diag(left)[:-1] > _SPANNED * np.diag(w)[:-1])
+    if residual <= _PERFECT_FIT * whole:
+        names = ", ".join(group_name(level.group) for level in design.levels)
+        raise IdentificationError(
+            f"The predictors and the random effects of {names} reproduce the outcome but for rounding, so no residual "
+            "variance is left to estimate. Is a copy of the outcome among the predictors, or is it computed from them "
+            "in each group?"
+        )
+    return residual / whole
+
+
+def _outside(w: Array, columns: NDArray[np.bool_]) -> float:
+    """Of ``[X y]' [X y]`` the squares of y outside the span of some columns of X."""
+    x, y = w[:-1, :-1][np.ix_(columns, columns)], w[:-1, -1][columns]
+    return float(w[-1, -1] - y @ np.linalg.solve(x, y))
 
 
 def _parameters_vcov(criterion: Criterion, optimum: Optimum) -> Array:

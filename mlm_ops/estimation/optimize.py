@@ -1,21 +1,28 @@
-"""Minimise a model's deviance over theta, and say how sure the minimum is.
+"""Minimise a model's deviance over theta, and say whether the end is a minimum, a flat, or neither.
 
 Damped Newton steps: Fisher's expected information while far away (one evaluation gives it), the exact Hessian close by.
 The domain has no boundary (see `covariance`), but a variance of zero is stationary in theta even where the deviance
-falls with it, so every stop is checked against the derivative by T and left along its way out.
+falls with it, so every stop is checked against the derivative by T and left along its way out; a saddle is left along
+its negative curvature; and where a residual parameter's derivative vanishes (see `residual`), the search begins at
+several of its values.
+
+Every judgement is made in units of theta's own size (`Criterion.scales`): where groups differ a million times more than
+their rows do, a deviance's second derivative by theta is a million million times smaller, and as telling.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.blocks import Block
 from mlm_ops.estimation.criterion import Criterion, Solution
 
 Array = NDArray[np.float64]
+Verdict = Literal["minimum", "flat", "saddle", "unfinished"]
 
 #: Stop when a step promises to lower the deviance by no more than this; one last step follows.
 DECREMENT_TOLERANCE = 1e-12
@@ -25,39 +32,43 @@ CONVERGED_DECREMENT = 1e-6
 SINGULAR_TOLERANCE = 1e-4
 #: Where second derivatives cost no more than first ones, they take over from here.
 _NEAR = 1e-1
-#: A promised decrease beyond which a polishing step has nothing to add.
-_PERFECT = 1e-19
+#: A promised decrease beyond which a polishing step has nothing to add; where derivatives are differences, and so are
+#: not known to more digits, there is nothing to add before.
+_PERFECT, _PERFECT_BY_DIFFERENCES = 1e-19, 1e-14
 #: Relative rounding error of the deviance.
 _RESOLUTION = 1e-12
-#: An element of theta that the data determine at all has a curvature of the order of its number of units, not below
-#: one; this one is rounding.
+#: An element of theta that the data determine at all has, in units of its size, a curvature of the order of its number
+#: of units, not below one; this one is rounding.
 _FLAT = 1e-7
+#: A direction of the Hessian, scaled to a unit diagonal, along which the deviance falls by more than rounding.
+_SADDLE = 1e-6
 _MAX_STEPS = 200
 _MAX_RESTARTS = 5
+#: Values of a residual parameter from which the search begins where several are needed.
+_MOST_STARTS = 3
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """One record of everything about an optimisation.
+    """One record of everything about an optimisation; all of it is of the same theta (`_optimum_at` makes it).
 
     Attributes
     ----------
     theta, solution
-        The minimum and the profiled model there.
+        The minimum, with the usual signs, and the profiled model there.
     gradient, hessian
-        Of the deviance by theta.
+        Of the deviance by theta, there.
     decrement
         ``g' H^-1 g``: twice the distance in deviance to the minimum of the quadratic model.
-    converged
-        The decrement is below `CONVERGED_DECREMENT` and the Hessian has no negative direction.
+    verdict
+        By the Hessian: ``minimum``; ``flat``, where along some direction the deviance does not change; ``saddle``, where
+        along some it falls; ``unfinished``, where the decrement exceeds `CONVERGED_DECREMENT`.
     singular
         An estimated T is of deficient rank.
-    undetermined
-        The deviance does not change with some element of T that is not zero: the data say nothing of it.
     evaluations
         Evaluations of the criterion, those for derivatives included.
     restarts
-        Times that a zero variance was left because the deviance falls with it.
+        Times that a stop was left because the deviance falls from there.
     """
 
     theta: Array
@@ -65,11 +76,26 @@ class Optimum:
     gradient: Array
     hessian: Array
     decrement: float
-    converged: bool
+    verdict: Verdict
     singular: bool
-    undetermined: bool
     evaluations: int
     restarts: int
+
+    @property
+    def converged(self) -> bool:
+        """Whether no lower deviance is near: at a minimum, or on a flat."""
+        return self.verdict in {"minimum", "flat"}
+
+
+class _Stop(NamedTuple):
+    """Where a descent ended; `known` tells whether the Hessian is exact and of this theta."""
+
+    theta: Array
+    solution: Solution
+    gradient: Array
+    hessian: Array
+    known: bool
+    evaluations: int
 
 
 def minimise(criterion: Criterion, start: Array | None = None) -> Optimum:
@@ -85,33 +111,87 @@ def minimise(criterion: Criterion, start: Array | None = None) -> Optimum:
     Optimum
         Also where the fit is singular or has not converged: these are results with flags.
     """
-    theta = criterion.start() if start is None else start
-    evaluations = 0
-    restarts = 0
+    starts, evaluations = [start], 0
+    if start is None:
+        starts, evaluations = _starts(criterion, criterion.start())
+    stops = [_search(criterion, theta) for theta in starts]
+    evaluations += sum(used for _, used, _ in stops)
+    stop, _, restarts = min(stops, key=lambda found: float(found[0].solution.criterion))
+    return _optimum_at(criterion, stop, evaluations, restarts)
+
+
+def _starts(criterion: Criterion, theta: Array) -> tuple[list[Array], int]:
+    """Where to begin: at theta, unless a residual parameter's derivative vanishes there; then where others lie lowest.
+
+    Of the parameter's other values, in order, those are taken at which the deviance is lower than at both neighbours.
+    """
+    others = criterion.elsewhere(theta)
+    if not len(others):
+        return [theta], 0
+    heights = np.array([float(criterion.solve(other).criterion) for other in others])
+    heights = np.where(np.isfinite(heights), heights, np.inf)
+    walled = np.concatenate(([np.inf], heights, [np.inf]))
+    lowest = np.flatnonzero((heights <= walled[:-2]) & (heights <= walled[2:]))
+    chosen = lowest[np.argsort(heights[lowest], kind="stable")][:_MOST_STARTS]
+    return [others[i] for i in chosen], len(others)
+
+
+def _search(criterion: Criterion, theta: Array) -> tuple[_Stop, int, int]:
+    """Descend, and again from wherever a stop turns out to be no minimum: the last stop, evaluations and restarts."""
+    evaluations = restarts = 0
     while True:
-        theta, solution, gradient, hessian, used = _descend(criterion, theta)
+        stop = _descend(criterion, theta)
+        evaluations += stop.evaluations
+        if restarts == _MAX_RESTARTS:
+            break
+        way_out, used = _way_out(criterion, stop)
         evaluations += used
-        way_out = _way_out(criterion, theta, solution)
-        if way_out is None or restarts == _MAX_RESTARTS:
+        if way_out is None:
             break
         theta, restarts = way_out, restarts + 1
-    decrement, semidefinite = _decrement(gradient, hessian)
+    return stop, evaluations, restarts
+
+
+def _optimum_at(criterion: Criterion, stop: _Stop, evaluations: int, restarts: int) -> Optimum:
+    """The record of a stop, everything in it taken at the theta of the same T that has the usual signs."""
+    signs = criterion.signs(stop.theta)
+    theta, solution, gradient, hessian = stop.theta * signs, stop.solution, stop.gradient, stop.hessian
+    if not stop.known:
+        hessian = criterion.hessian(stop.theta, solution)
+        evaluations += _price(criterion)
+    if (signs < 0).any():
+        # turning signs turns those of the derivatives, exactly
+        solution = criterion.solve(theta)
+        gradient, hessian = criterion.gradient(solution), hessian * np.outer(signs, signs)
+        evaluations += 1
+    decrement, verdict = _judge(gradient, hessian, criterion.scales(theta))
     return Optimum(
-        theta=_positive_diagonals(criterion.blocks, theta),
+        theta=theta,
         solution=solution,
         gradient=gradient,
         hessian=hessian,
         decrement=decrement,
-        converged=bool(decrement < CONVERGED_DECREMENT and semidefinite),
+        verdict=verdict,
         singular=_is_singular(criterion, theta),
-        undetermined=_is_undetermined(theta, hessian, criterion.n_random),
         evaluations=evaluations,
         restarts=restarts,
     )
 
 
-def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array, Array, int]:
-    """Damped Newton from one start; returns theta, solution, gradient, Hessian and evaluations used.
+def least_curvature(criterion: Criterion, optimum: Optimum) -> float:
+    """The smallest eigenvalue of an optimum's Hessian, scaled to a unit diagonal; one without parameters."""
+    if not len(optimum.theta):
+        return 1.0
+    return float(_curvature(optimum.hessian, criterion.scales(optimum.theta))[0][0])
+
+
+def _price(criterion: Criterion) -> int:
+    """Evaluations that a Hessian takes."""
+    return 1 if criterion.has_curvature else criterion.n_theta
+
+
+def _descend(criterion: Criterion, theta: Array) -> _Stop:
+    """Damped Newton from one start.
 
     Damping is Levenberg's and Marquardt's, by the gain ratio (Nielsen 1999). Fisher's information is the metric until
     its steps promise next to nothing or slow down; the last steps have the exact Hessian.
@@ -119,19 +199,18 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
     solution = criterion.solve(theta)
     gradient = criterion.gradient(solution)
     if not len(theta):
-        return theta, solution, gradient, np.zeros((0, 0)), 1
-    evaluations, exact = 1, False
-    costly = not criterion.engine.complex_step
-    price = 1 if criterion.has_curvature else len(theta)
+        return _Stop(theta, solution, gradient, np.zeros((0, 0)), True, 1)
+    evaluations, exact, known = 1, False, False
+    costly, price = not criterion.engine.complex_step, _price(criterion)
     metric = criterion.expected_information(solution)
     damping, growth, before, updating = 1e-3, 2.0, np.inf, False
     for _ in range(_MAX_STEPS):
-        step, predicted = _newton_step(gradient, metric, damping)
+        step, predicted = _newton_step(gradient, metric, criterion.scales(theta), damping)
         slow = 0.2 * before < predicted < 1.0
         updating = costly and (updating or slow)
         near = predicted < _NEAR and criterion.has_curvature
         if not exact and (predicted < DECREMENT_TOLERANCE or near or (slow and not costly)):
-            exact, damping, growth = True, 0.0, 2.0
+            exact, known, damping, growth = True, True, 0.0, 2.0
             metric = criterion.hessian(theta, solution)
             evaluations += price
             continue
@@ -144,26 +223,20 @@ def _descend(criterion: Criterion, theta: Array) -> tuple[Array, Solution, Array
         gain = (solution.criterion - candidate.criterion) / predicted
         if np.isfinite(gain) and (gain > 1e-4 or predicted < noise):
             # steps too small for the deviance to judge are taken on trust: they are Newton's, near a minimum
-            theta, solution, last = theta + step, candidate, gradient
+            theta, solution, last, known = theta + step, candidate, gradient, False
             gradient = criterion.gradient(solution)
             damping, growth = damping * max(1 / 3, 1 - (2 * gain - 1) ** 3) if predicted > noise else 0.0, 2.0
             damping = damping if damping > 1e-9 else 0.0
             if updating:
                 metric = _updated(metric, step, gradient - last)
             elif exact:
-                metric = criterion.hessian(theta, solution)
+                metric, known = criterion.hessian(theta, solution), True
                 evaluations += price
             else:
                 metric = criterion.expected_information(solution)
         else:
             damping, growth, before = max(damping, 1e-4) * growth, 2.0 * growth, 0.0
-    if not exact:
-        metric = criterion.hessian(theta, solution)
-        evaluations += price
-    if _newton_step(gradient, metric, 0.0)[1] > _PERFECT:
-        theta, solution, gradient = _polish(criterion, theta, solution, gradient, metric)
-        evaluations += 1
-    return theta, solution, gradient, metric, evaluations
+    return _polish(criterion, _Stop(theta, solution, gradient, metric, known, evaluations))
 
 
 def _updated(metric: Array, step: Array, change: Array) -> Array:
@@ -174,70 +247,95 @@ def _updated(metric: Array, step: Array, change: Array) -> Array:
     return metric + np.outer(change, change) / curvature - np.outer(image, image) / float(step @ image)
 
 
-def _polish(
-    criterion: Criterion, theta: Array, solution: Solution, gradient: Array, hessian: Array
-) -> tuple[Array, Solution, Array]:
-    """One more Newton step, judged by the gradient: the deviance itself no longer resolves it."""
-    step, predicted = _newton_step(gradient, hessian, 0.0)
-    candidate = criterion.solve(theta + step)
-    there = criterion.gradient(candidate)
-    if _newton_step(there, hessian, 0.0)[1] < predicted:
-        return theta + step, candidate, there
-    return theta, solution, gradient
+def _polish(criterion: Criterion, stop: _Stop) -> _Stop:
+    """One more Newton step, judged by the gradient, as the deviance itself no longer resolves it; and the Hessian."""
+    theta, solution, gradient, metric, known, evaluations = stop
+    scales = criterion.scales(theta)
+    step, predicted = _newton_step(gradient, metric, scales, 0.0)
+    if predicted > (_PERFECT if criterion.engine.complex_step else _PERFECT_BY_DIFFERENCES):
+        candidate = criterion.solve(theta + step)
+        there = criterion.gradient(candidate)
+        evaluations += 1
+        if _newton_step(there, metric, scales, 0.0)[1] < predicted:
+            # of a promise below the tolerance: 1.4e-6 standard errors, which move second derivatives by such a share
+            theta, solution, gradient = theta + step, candidate, there
+            known = known and predicted < DECREMENT_TOLERANCE
+    if not known:
+        metric = criterion.hessian(theta, solution)
+        evaluations += _price(criterion)
+    return _Stop(theta, solution, gradient, metric, True, evaluations)
 
 
-def _newton_step(gradient: Array, metric: Array, damping: float) -> tuple[Array, float]:
+def _newton_step(gradient: Array, metric: Array, scales: Array, damping: float) -> tuple[Array, float]:
     """``-(|H| + damping)^-1 g`` and the decrease in deviance that it promises; H scaled to a unit diagonal.
 
     Along what the data do not determine both are rounding, and no step is made.
     """
-    gradient = np.where(np.abs(np.diag(metric)) < _FLAT, 0.0, gradient)
-    scale = np.sqrt(np.maximum(np.abs(np.diag(metric)), 1e-8 * np.abs(np.diag(metric)).max() + 1e-12))
+    gradient, metric = gradient * scales, metric * np.outer(scales, scales)
+    diagonal = np.abs(np.diag(metric))
+    gradient = np.where(diagonal < _FLAT, 0.0, gradient)
+    scale = np.sqrt(np.maximum(diagonal, 1e-8 * diagonal.max() + 1e-12))
     values, vectors = np.linalg.eigh(metric / np.outer(scale, scale))
     curvature = np.maximum(np.abs(values), 1e-7) + damping
     along = vectors.T @ (gradient / scale)
-    step = -(vectors @ (along / curvature)) / scale
+    step: Array = -(vectors @ (along / curvature)) / scale * scales
     return step, float(along @ (along / curvature)) / 2
 
 
-def _decrement(gradient: Array, hessian: Array) -> tuple[float, bool]:
-    """``g' H^-1 g`` over the curved directions, and whether H is positive semi-definite."""
+def _curvature(hessian: Array, scales: Array) -> tuple[Array, Array, Array]:
+    """Eigenvalues and -vectors of a Hessian scaled to a unit diagonal, and the scale; what is flat stays below one."""
+    scaled = hessian * np.outer(scales, scales)
+    unit = scales / np.sqrt(np.maximum(np.abs(np.diag(scaled)), _FLAT))
+    values, vectors = np.linalg.eigh(hessian * np.outer(unit, unit))
+    return values, vectors, unit
+
+
+def _judge(gradient: Array, hessian: Array, scales: Array) -> tuple[float, Verdict]:
+    """``g' H^-1 g`` over the curved directions, and what the Hessian says of the place."""
     if not len(gradient):
-        return 0.0, True
-    values, vectors = np.linalg.eigh(hessian)
-    curved = values > 1e-8 * max(values.max(), 1e-300)
-    along = vectors.T @ gradient
-    return float((along[curved] ** 2 / values[curved]).sum()), bool(values.min() > -1e-6 * max(values.max(), 1.0))
+        return 0.0, "minimum"
+    values, vectors, unit = _curvature(hessian, scales)
+    curved = values > _FLAT
+    along = vectors.T @ (gradient * unit)
+    decrement = float((along[curved] ** 2 / values[curved]).sum())
+    if values.min() < -_SADDLE:
+        return decrement, "saddle"
+    if decrement >= CONVERGED_DECREMENT:
+        return decrement, "unfinished"
+    return decrement, "minimum" if curved.all() else "flat"
 
 
-def _way_out(criterion: Criterion, theta: Array, solution: Solution) -> Array | None:
-    """A theta with lower deviance near a singular stop, if the deviance falls with a variance that is zero there."""
-    if not _is_singular(criterion, theta):
-        return None
-    gradients = criterion.covariance_gradients(solution)
-    proposal, found = theta.copy(), False
-    for block, by_covariance in zip(criterion.blocks, gradients, strict=True):
-        outward = block.covariance.way_out(theta[block.theta], by_covariance)
-        if outward is not None:
-            proposal[block.theta], found = outward, True
-    return proposal if found else None
+def _way_out(criterion: Criterion, stop: _Stop) -> tuple[Array | None, int]:
+    """A theta of lower deviance near a stop that is no minimum, or None; and evaluations used.
 
-
-def _positive_diagonals(blocks: tuple[Block, ...], theta: Array) -> Array:
-    """The same T with the usual signs."""
-    result = theta.copy()
-    for block in blocks:
-        result[block.theta] = block.covariance.normalise(theta[block.theta], block.size)
-    return result
+    The deviance may fall with a variance that is zero, from a saddle, or at other values of a residual parameter whose
+    derivative vanishes.
+    """
+    theta, solution = stop.theta, stop.solution
+    if _is_singular(criterion, theta):
+        proposal, found = theta.copy(), False
+        gradients = criterion.covariance_gradients(solution)
+        for block, by_covariance in zip(criterion.blocks, gradients, strict=True):
+            outward = block.covariance.way_out(theta[block.theta], by_covariance)
+            if outward is not None:
+                proposal[block.theta], found = outward, True
+        if found:
+            return proposal, 0
+    tries: Sequence[Array] = ()
+    if len(theta):
+        values, vectors, unit = _curvature(stop.hessian, criterion.scales(theta))
+        if values[0] < -_SADDLE:
+            tries = [theta + length * unit * vectors[:, 0] for length in (-4.0, -1.0, -0.25, 0.25, 1.0, 4.0)]
+        elif criterion.is_flat_in_residual(theta):
+            tries = criterion.elsewhere(theta)
+    heights = [float(criterion.solve(other).criterion) for other in tries]
+    noise = 1e3 * _RESOLUTION * abs(float(solution.criterion))
+    if heights and np.nanmin(heights) < float(solution.criterion) - max(noise, 1e-6):
+        return tries[int(np.nanargmin(heights))], len(tries)
+    return None, len(tries)
 
 
 def _is_singular(criterion: Criterion, theta: Array) -> bool:
     """Whether an estimated Lambda, of columns whose scale is one in the engine's basis, is nearly singular."""
     estimated = [b.covariance.factor(theta[b.theta], b.size) for b in criterion.blocks if b.n_estimated]
     return any(bool(np.linalg.svd(lam, compute_uv=False)[-1] < SINGULAR_TOLERANCE) for lam in estimated)
-
-
-def _is_undetermined(theta: Array, hessian: Array, n_random: int) -> bool:
-    """Whether the deviance is flat along an element of Lambda that is not zero."""
-    curvature = np.diag(hessian)[:n_random]
-    return bool(((np.abs(curvature) < _FLAT) & (np.abs(theta[:n_random]) > 1e-3)).any())

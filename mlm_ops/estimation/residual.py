@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from numpy.typing import NDArray
+
 from mlm_ops.estimation.stacked import Array
 from mlm_ops.moments.residual import NOW, ResidualDesign
+
+#: Correlations of rows at the middle gap from which the search for phi begins where it needs several starts.
+_CORRELATIONS = (0.05, 0.2, 0.4, 0.6, 0.75, 0.86, 0.93, 0.97)
+#: A correlation at the shortest gap below which the deviance hardly changes with phi.
+_NO_CORRELATION = 0.02
 
 
 def n_rho(design: ResidualDesign) -> int:
@@ -26,6 +33,34 @@ def ratios(design: ResidualDesign, rho: Array) -> Array:
 def autocorrelation(design: ResidualDesign, rho: Array) -> Array:
     """phi, as a (0-dimensional) array; zero without autocorrelation."""
     return np.tanh(rho[-1]) if design.serial else np.zeros((), dtype=rho.dtype)
+
+
+def autocorrelations(design: ResidualDesign) -> NDArray[np.float64]:
+    """Values of atanh(phi) to begin from, ascending; none where rows one step apart tell phi's sign and size at once.
+
+    The correlation at gap d is ``phi^d``, whose derivative vanishes at phi = 0 for every d but one: where no two times
+    are one apart, phi = 0 is stationary whatever the data, and phi of a given correlation depends on the gaps. So the
+    starts are of given correlations at the middle gap; negative ones too where some gap is odd, and tells the sign.
+    """
+    gaps = _gaps(design)
+    if not len(gaps) or gaps.min() <= 1:
+        return np.zeros(0)
+    sizes = np.array([design.n[(design.kind == NOW) & (design.gap == gap)].sum() for gap in gaps])
+    middle = float(gaps[np.searchsorted(np.cumsum(sizes), sizes.sum() / 2)])
+    positive = np.arctanh(np.array(_CORRELATIONS) ** (1 / middle))
+    return np.concatenate((-positive[::-1], positive)) if (gaps % 2 == 1).any() else positive
+
+
+def is_flat(design: ResidualDesign, rho: NDArray[np.float64]) -> bool:
+    """Whether phi is so near zero, beside the gaps, that the deviance hardly changes with it."""
+    gaps = _gaps(design)
+    shortest = float(gaps.min(initial=np.inf))
+    return shortest > 1 and bool(abs(autocorrelation(design, rho)) ** shortest < _NO_CORRELATION)
+
+
+def _gaps(design: ResidualDesign) -> NDArray[np.float64]:
+    """Distinct gaps between a row and the one before, ascending; none without autocorrelation."""
+    return np.unique(design.gap[design.gap > 0]) if design.serial else np.zeros(0)
 
 
 def weights(design: ResidualDesign, rho: Array) -> Array:

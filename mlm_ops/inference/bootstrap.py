@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate, estimate
 from mlm_ops.estimation.residual import ratios
-from mlm_ops.inference.parameters import Intervals, Parameter, parameters, values
+from mlm_ops.inference.parameters import Intervals, Parameter, parameters, undetermined, values
 from mlm_ops.moments.design import Design
 from mlm_ops.moments.products import CrossProducts
 
@@ -206,6 +206,8 @@ def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Boo
         draws[i] = values(wanted, refit)
         unconverged += not refit.optimum.converged
     there = values(wanted, fitted)
+    # where the search ends among values of equal likelihood is no draw
+    draws[:, undetermined(wanted, fitted)] = np.nan
     return Bootstrap(wanted, there, draws, unconverged)
 
 

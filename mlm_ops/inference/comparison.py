@@ -18,6 +18,9 @@ _ROUNDING = 1e-12
 #: Share of a spread up to which means, and of a mean square up to which others, are those of the same rows.
 _SAME = 1e-6
 
+#: Why a model that has parameters more is not compared.
+NOTHING_MORE = "the data determine no parameter more than in the smaller fit"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -66,7 +69,10 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
     check_outcomes(model, reference)
     aic, bic = fitted.aic - smaller.aic, fitted.bic - smaller.bic
     df = fitted.n_parameters - smaller.n_parameters
-    if df <= 0 or not _nested(fitted, model, smaller, reference):
+    nested = _nested(fitted, model, smaller, reference)
+    if df <= 0 and fitted.undetermined.missing and nested:
+        return Comparison(None, None, None, None, aic, bic, NOTHING_MORE)
+    if df <= 0 or not nested:
         return Comparison(None, None, None, None, aic, bic, "not nested: compare by AIC and BIC")
     statistic = 2 * (fitted.log_likelihood - smaller.log_likelihood)
     # of a variance that is zero: by its sign of rounding p would be a half or one
@@ -74,8 +80,11 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
         statistic = 0.0
     p_value = float(chdtrc(df, statistic))
     chi_square = Comparison(statistic, df, p_value, None, aic, bic, None)
-    if fitted.criterion.n_random == smaller.criterion.n_random:
+    if fitted.criterion.n_random == smaller.criterion.n_random or fitted.n_covariance == smaller.n_covariance:
         return chi_square
+    if fitted.undetermined.missing:
+        note = "the data do not determine all variances and covariances of the larger fit: df counts those they do"
+        return replace(chi_square, note=note)
     variances = _variances_gained(fitted, smaller)
     if smaller.optimum.singular:
         limit = (

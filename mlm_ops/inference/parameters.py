@@ -114,6 +114,23 @@ def values(wanted: Sequence[Parameter], fitted: Estimate) -> Array:
     return found
 
 
+def undetermined(wanted: Sequence[Parameter], fitted: Estimate) -> NDArray[np.bool_]:
+    """(k,) whether the data leave a parameter open; a correlation where they leave one of the two variances open."""
+    unknown = fitted.undetermined
+    found = np.zeros(len(wanted), dtype=np.bool_)
+    for i, parameter in enumerate(wanted):
+        match parameter.scale:
+            case "sigma" | "ratio":
+                own = parameter.row > 0 and bool(unknown.rho[parameter.row - 1])
+                found[i] = own or (unknown.sigma2 and parameter.scale == "sigma")
+            case "phi":
+                found[i] = unknown.rho[-1]
+            case "std_dev" | "correlation":
+                here = [parameter.row, parameter.column]
+                found[i] = unknown.tau[parameter.block][np.ix_(here, here)].any()
+    return found
+
+
 def correlation(tau: Array, row: int, column: int) -> float:
     """Correlation of two effects, not a number where one has no variance."""
     scale = float(np.sqrt(tau[row, row] * tau[column, column]))

@@ -17,7 +17,7 @@ from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.optimize import minimise
 from mlm_ops.inference.constrained import Constrained, FixedHeld, hold_element, hold_sigma, make_triangle
 from mlm_ops.inference.constrained_alike import hold_common_correlation, hold_common_deviation
-from mlm_ops.inference.parameters import Intervals, Parameter, parameters, values
+from mlm_ops.inference.parameters import Intervals, Parameter, parameters, undetermined, values
 
 Array = NDArray[np.float64]
 
@@ -98,17 +98,19 @@ def profile_intervals(fitted: Estimate, level: float = 0.95) -> Intervals:
     -------
     Intervals
         With the fit's own estimates. A limit at the edge of what is possible (a standard deviation of zero, a
-        correlation of one or minus one) is that edge.
+        correlation of one or minus one) is that edge. What the data do not determine has no limits.
     """
     from scipy.special import ndtri
 
     ml = _by_maximum_likelihood(fitted)
     wanted = parameters(fitted)
-    there = values(wanted, ml)
+    there, unknown = values(wanted, ml), undetermined(wanted, fitted)
     radius = float(ndtri(0.5 + level / 2))
-    low, high = np.empty(len(wanted)), np.empty(len(wanted))
+    low, high = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
     known: dict[Parameter, tuple[float, float]] = {}
     for i, parameter in enumerate(wanted):
+        if unknown[i]:
+            continue
         alike = _alike(ml, parameter)
         if alike not in known:
             question = _question(ml, parameter, float(there[i]))

@@ -20,8 +20,8 @@ class VarianceErrors:
     Attributes
     ----------
     tau
-        (q, q) of each block's T, in the order of `Estimate.tau`; not a number where T is given, nor where it is
-        singular, as the estimate on the boundary has no normal distribution.
+        (q, q) of each block's T, in the order of `Estimate.tau`; not a number where T is given, where it is singular, as
+        the estimate on the boundary has no normal distribution, and of elements that the data do not determine.
     """
 
     tau: tuple[Array, ...]
@@ -30,10 +30,11 @@ class VarianceErrors:
 def variance_errors(fitted: Estimate) -> VarianceErrors:
     """Standard errors of the random effects' variances and covariances."""
     errors = []
-    for placed, tau, derivatives in zip(fitted.criterion.blocks, fitted.tau, tau_derivatives(fitted), strict=True):
+    blocks, unknown = fitted.criterion.blocks, fitted.undetermined.tau
+    for placed, flags, derivatives in zip(blocks, unknown, tau_derivatives(fitted), strict=True):
         variance = np.einsum("iab,ij,jab->ab", derivatives, fitted.parameters_vcov, derivatives)
-        nothing = fitted.optimum.singular or placed.known
-        errors.append(np.full_like(tau, np.nan) if nothing else np.sqrt(np.maximum(variance, 0.0)))
+        nothing = flags | fitted.optimum.singular | placed.known
+        errors.append(np.where(nothing, np.nan, np.sqrt(np.maximum(variance, 0.0))))
     return VarianceErrors(tuple(errors))
 
 
@@ -57,7 +58,8 @@ def tau_derivatives(fitted: Estimate) -> list[Array]:
 def residual_components(fitted: Estimate) -> list[tuple[str | None, str, float, float]]:
     """The residual's parameters: name, symbol, estimate and standard error by the delta method.
 
-    Without strata one variance; with them one for each, by its name. An autocorrelation is named phi.
+    Without strata one variance; with them one for each, by its name. An autocorrelation is named phi. Those that the
+    data do not determine have no standard error.
     """
     design, s = fitted.design, fitted.optimum.solution.sigma2
     if not design.levels and design.residual is None:
@@ -65,19 +67,24 @@ def residual_components(fitted: Estimate) -> list[tuple[str | None, str, float, 
         error = float(fitted.sigma2 * np.sqrt(2 / (design.n_obs - len(fitted.gamma))))
         return [(None, "sigma2", fitted.sigma2, error)]
     residual, rho, vcov = design.residual, fitted.optimum.solution.rho, fitted.parameters_vcov
+    unknown = fitted.undetermined
+    of_first = np.nan if unknown.sigma2 else 1.0
     found: list[tuple[str | None, str, float, float]]
     if residual is None or len(residual.strata) == 1:
-        found = [(None, "sigma2", fitted.sigma2, float(np.sqrt(vcov[-1, -1])) * fitted.sigma2 / s)]
+        found = [(None, "sigma2", fitted.sigma2, float(np.sqrt(vcov[-1, -1])) * fitted.sigma2 / s * of_first)]
     else:
         found = []
         for k, (name, ratio) in enumerate(zip(residual.strata, ratios(residual, rho), strict=True)):
             variance = fitted.sigma2 * float(ratio) ** 2
             gradient = np.zeros(len(vcov))
             gradient[-1] = variance / s
+            own = of_first
             if k > 0:
                 gradient[fitted.criterion.n_random + k - 1] = 2 * variance
-            found.append((name, "sigma2", variance, float(np.sqrt(gradient @ vcov @ gradient))))
+                own = np.nan if unknown.sigma2 or unknown.rho[k - 1] else 1.0
+            found.append((name, "sigma2", variance, float(np.sqrt(gradient @ vcov @ gradient)) * own))
     if residual is not None and residual.serial:
         phi = float(autocorrelation(residual, rho))
-        found.append(("phi", "phi", phi, float(np.sqrt(vcov[-2, -2])) * (1 - phi**2)))
+        error = np.nan if unknown.rho[-1] else float(np.sqrt(vcov[-2, -2])) * (1 - phi**2)
+        found.append(("phi", "phi", phi, error))
     return found

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.f_tests import DfMethod
 from mlm_ops.inference.fixed_effects import coefficient_tests
-from mlm_ops.inference.parameters import Intervals, Parameter, parameters, values
+from mlm_ops.inference.parameters import Intervals, Parameter, parameters, undetermined, values
 from mlm_ops.inference.variance import tau_derivatives
 
 Array = NDArray[np.float64]
@@ -27,18 +27,20 @@ def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod 
     Returns
     -------
     Intervals
-        Limits of variance parameters are not numbers where the fit is singular: an estimate on the boundary has no
-        normal distribution.
+        Limits of variance parameters are not numbers where the fit is singular, as an estimate on the boundary has no
+        normal distribution, and where the data do not determine the parameter.
     """
     from scipy.special import ndtri
 
     wanted = parameters(fitted)
-    there = values(wanted, fitted)
+    there, unknown = values(wanted, fitted), undetermined(wanted, fitted)
     fixed = coefficient_tests(fitted, tests, level)
     z = float(ndtri(0.5 + level / 2))
     vcov, of_tau = fitted.parameters_vcov, tau_derivatives(fitted)
     low, high = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
     for i, parameter in enumerate(wanted):
+        if unknown[i]:
+            continue
         if parameter.scale == "raw":
             low[i], high[i] = fixed.conf_low[parameter.row], fixed.conf_high[parameter.row]
         elif parameter.scale in {"sigma", "ratio"}:

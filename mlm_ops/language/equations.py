@@ -109,8 +109,13 @@ class Structure:
         return self.coefficient_letter(height + 1) if len(self.random) > 1 else ""
 
     def effect_index(self, index: Index, height: int) -> Index:
-        """Index of a random effect: that of the coefficient which it is added to."""
-        return index[: self.level_of_factor(height) - 1]
+        """Index of a random effect: that of the coefficient which it is added to.
+
+        The effect of a variable that stands at the level of the units themselves is added to none: it multiplies the
+        variable in the equation of the coefficient, and has that variable's index behind it.
+        """
+        own = self.level_of_factor(height) - 1
+        return index if any(index[own:]) else index[:own]
 
     @cached_property
     def indices(self) -> dict[DesignColumn, Index]:

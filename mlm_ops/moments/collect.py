@@ -63,6 +63,7 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = (),
             moments = read_moments(schema, survey, found)
             if cancels(moments):
                 moments = read_moments(schema, survey, _scan(source, needs, schema, around_unit_means=True))
+                moments = replace(moments, around_unit_means=True)
             moments = replace(moments, nested_in=nested_levels(moments, levels))
             structures = dict.fromkeys(m.residual for m in models if m.residual != PLAIN)
             return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in structures})
@@ -155,7 +156,8 @@ def cancels(moments: Moments) -> bool:
     """Whether group means lie so far apart that scatter around the grand mean has lost the within part's digits."""
     for i, mean in enumerate(moments.mean):
         within = moments.scatter[i * (i + 3) // 2].sum()
-        if (moments.n * mean**2).sum() > CANCELLATION * within > 0:
+        # a column without any variation within units leaves none; what rounding leaves may be negative
+        if within != 0 and (moments.n * mean**2).sum() > CANCELLATION * within:
             return True
     return False
 

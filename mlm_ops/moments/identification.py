@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 def check_outcome(model: Model, evaluator: Evaluator, factors: list[Factor]) -> None:
     """Refuse an outcome that does not vary within any unit of a grouping factor: nothing is left for level 1."""
+    # what rounding leaves of a constant: of sums of squares, or of the values' own last digits
+    rounding = 1e-28 if evaluator.moments.around_unit_means else 1e-14
     outcome = evaluator.part(model.outcome).polynomial
     mean, n = evaluator.mean(outcome), evaluator.moments.n
     total = float(np.sum(evaluator.scatter(outcome, outcome)) + n @ mean**2)
     for factor in factors:
         by_unit = np.bincount(factor.codes, n * mean) / np.bincount(factor.codes, n)
         within = float(np.sum(evaluator.scatter(outcome, outcome)) + n @ (mean - by_unit[factor.codes]) ** 2)
-        if within <= 1e-14 * total and len(factor.labels) < evaluator.moments.n_obs:
+        if within <= rounding * total and len(factor.labels) < evaluator.moments.n_obs:
             raise IdentificationError(
                 f"The outcome {model.outcome_name!r} does not vary within {group_name(factor.group)}, so it has no "
                 f"level-1 variance. Fit it on a table with one row for each unit of {group_name(factor.group)}."

@@ -80,6 +80,9 @@ class Moments:
         at a seam belong to both sides.
     nested_in
         Grouping columns whose labels repeat across the levels above them, each with the columns that name its units.
+    around_unit_means
+        Whether each unit's own means were taken off before multiplying: then the scatter has all its digits, however
+        far the units lie apart.
     """
 
     schema: Schema
@@ -92,6 +95,7 @@ class Moments:
     n_dropped: Mapping[str, int]
     residuals: Mapping[Residual, ResidualMoments] = field(default_factory=dict)
     nested_in: Mapping[str, GroupingFactor] = field(default_factory=dict)
+    around_unit_means: bool = False
 
     @property
     def sums(self) -> Sums:
@@ -235,7 +239,8 @@ def exchange(whole: Moments, old: Moments, new: Moments) -> Exchanged:
     write_units(sums, given, put_in(read_units(sums, given), new.sums))
     labels = [_spread(size, given, theirs, at, ours) for ours, theirs in zip(whole.labels, new.labels, strict=True)]
     found = replace(
-        whole, labels=tuple(labels), n=n, mean=mean, scatter=scatter, constants=tuple(constants), residuals={}
+        whole, labels=tuple(labels), n=n, mean=mean, scatter=scatter, constants=tuple(constants), residuals={},
+        around_unit_means=whole.around_unit_means and new.around_unit_means and not old.n_units,
     )
     return Exchanged(found.select(n > 0), moved, lost_digits)
 

@@ -75,7 +75,7 @@ def _row(number: int, strategy: str, step: Step) -> dict[str, object]:
             "aic_ml": step.fit.by_ml.aic,
             "bic_ml": step.fit.by_ml.bic,
             "n_parameters": result.n_parameters,
-            "n_covariances": result.criterion.n_relative,
+            "n_covariances": result.n_covariance,
             "converged": step.fit.converged,
             "singular": step.fit.singular,
         }

@@ -229,10 +229,17 @@ def _errors(page: Page, level: int, prefix: Index) -> list[Product]:
     structure = page.structure
     heights = range(len(structure.random)) if structure.crossed else (level - 2,)
     return [
-        (page.effect(height, prefix),)
+        (page.effect(height, structure.effect_index(page.index[column], height)), *_multiplied(page, column, level))
         for height in heights
-        if any(structure.effect_index(page.index[c], height) == prefix for c in page.effects(height))
+        for column in page.effects(height)
+        if page.index[column][: level - 1] == prefix
     ]
+
+
+def _multiplied(page: Page, column: DesignColumn, level: int) -> Product:
+    """What a random effect multiplies in the equation of a level: variables of that level and those above."""
+    parts = page.structure.parts(column)[level - 1 :]
+    return page.variables(tuple(variable for part in parts for variable in part))
 
 
 def _is_fixed(page: Page, position: Index) -> bool:

@@ -43,6 +43,14 @@ def _refuse(facts: Facts) -> None:
         )
     if structure.n_levels > 3:
         raise MlmError(f"Mplus has at most three levels. Got {structure.n_levels}.")
+    top = structure.n_levels
+    for height, (group, blocks) in enumerate(zip(structure.groups, structure.random, strict=True)):
+        own = structure.level_of_factor(height)
+        if fixed := [c.name for block in blocks for c in block if any(structure.parts(c)[own - 1 : top])]:
+            raise MlmError(
+                f"Mplus has no random slopes of variables over the units in which they do not vary. Got "
+                f"{', '.join(fixed)} over {group}."
+            )
     if not all(isinstance(block.covariance, str) for block in facts.model.random):
         raise MlmError("Mplus input is not written for variances of random effects at given values, as this model has.")
     if residual.strata or residual.time or residual.precision is not None:

@@ -1,0 +1,205 @@
+"""Which variances and covariances the data determine at all, by the rank of what they say of them.
+
+The outcome's covariance is ``V = sum_i t_i V_i``, linear in the elements of every T and in sigma2. The data determine a
+combination of these unless ``sum_i c_i P V_i P = 0`` for some c that it is not orthogonal to, P projecting the fixed
+effects out: then the deviance is the same all along c, whatever the outcome is. So the derivatives of the deviance by t
+(the scores), taken for a few made-up outcomes at one T in general position, span exactly what is determined, and their
+cross-products have the rank of the information matrix. No theta stands in it: at a variance of zero, where derivatives
+by theta vanish, the rank is that of everywhere else. (Rothenberg 1971, Econometrica 39, 577-591, theorem 1.)
+
+A residual structure's parameters are not linear; of them the Hessian at the optimum tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.criterion import Criterion
+from mlm_ops.estimation.engine import Engine
+from mlm_ops.estimation.optimize import Optimum, least_curvature
+from mlm_ops.moments.design import BlockDesign, Design
+from mlm_ops.moments.products import CrossProducts
+from mlm_ops.moments.rank import lengths, null_space
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+#: A Hessian that is curved by more than this share in every direction has the rank of its size.
+_CURVED = 1e-4
+#: Made-up outcomes beyond the number of parameters.
+_MORE = 4
+#: A parameter whose share in every direction of no information is below this is determined.
+_SHARE = 1e-6
+#: Relative error of second derivatives by differences, at an optimum that the search ended near.
+_OF_HESSIAN = 1e-7
+
+
+@dataclass(frozen=True)
+class Undetermined:
+    """Parameters of the outcome's covariance that the data do not determine.
+
+    Attributes
+    ----------
+    tau
+        (q, q) of each block: whether an element of T, on the user's scale, is undetermined.
+    rho
+        (n_rho,) of the residual structure's parameters.
+    sigma2
+        Whether the residual variance is.
+    missing
+        How many parameters fewer the data determine than the model has: two variances of which they determine the sum
+        are undetermined both, and one is missing.
+    """
+
+    tau: tuple[Flags, ...]
+    rho: Flags
+    sigma2: bool
+    missing: int
+
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return self.sigma2 or bool(self.rho.any()) or any(bool(flags.any()) for flags in self.tau)
+
+
+def find_undetermined(
+    design: Design,
+    criterion: Criterion,
+    optimum: Optimum,
+    engine_of: Callable[[Design], Callable[[Array], Engine]],
+) -> Undetermined:
+    """Find what the data do not determine.
+
+    Parameters
+    ----------
+    engine_of
+        Makes `Criterion.engine_of` for a design.
+
+    Returns
+    -------
+    Undetermined
+        Where the Hessian at the optimum is curved in every direction and no T is singular, nothing is: then that is all
+        that is looked at.
+    """
+    blocks = [block for level in design.levels for block in level.blocks]
+    tau = [np.zeros((len(b.columns),) * 2, dtype=np.bool_) for b in blocks]
+    rho = np.zeros(criterion.n_relative - criterion.n_random, dtype=np.bool_)
+    flat = least_curvature(criterion, optimum) < _CURVED
+    if not criterion.n_relative or not (flat or optimum.singular):
+        return Undetermined(tuple(tau), rho, False, 0)
+    directions = [_directions(block) for block in blocks]
+    scores = _scores(design, criterion, blocks, directions, engine_of)
+    matrix = scores.T @ scores
+    null = null_space(matrix)
+    flags = (np.abs(null * lengths(matrix)[:, None]) > _SHARE).any(axis=1)
+    place = 0
+    for found, own in zip(tau, directions, strict=True):
+        for direction in own:
+            found |= (direction != 0) & flags[place]
+            place += 1
+    missing, sigma2 = null.shape[1], bool(flags[-1])
+    if len(rho) and flat and not optimum.singular and not missing:
+        rho, sigma2, missing = _of_residual(criterion, optimum, blocks, tau)
+    return Undetermined(tuple(tau), rho, sigma2, missing)
+
+
+def _directions(block: BlockDesign) -> Array:
+    """(n, q, q) directions of the user's T, one a parameter; none where T is given."""
+    q = len(block.columns)
+    if not isinstance(block.covariance, str):
+        return np.zeros((0, q, q))
+    unit = np.eye(q)
+    match block.covariance:
+        case "diagonal":
+            return unit[:, :, None] * unit[:, None, :]
+        case "compound" if q > 1:
+            return np.stack((unit, 1.0 - unit))
+        case "compound" | "identity":
+            return unit[None]
+    pairs = [np.outer(unit[i], unit[j]) for i in range(q) for j in range(i + 1)]
+    return np.array([(pair + pair.T > 0).astype(float) for pair in pairs])
+
+
+def _scores(
+    design: Design,
+    criterion: Criterion,
+    blocks: list[BlockDesign],
+    directions: list[Array],
+    engine_of: Callable[[Design], Callable[[Array], Engine]],
+) -> Array:
+    """(outcomes, n + 1) derivatives of the deviance by the user's T's and sigma2, at one T in general position."""
+    rng = np.random.default_rng(0)
+    theta = rng.uniform(0.4, 0.8, criterion.n_theta)
+    theta[criterion.n_random : criterion.n_relative] = 0.3
+    for block in criterion.blocks:
+        # off-diagonal elements of Lambda are smaller, so that no T is nearly singular
+        theta[block.theta] *= np.where(np.diagonal(block.slopes, axis1=1, axis2=2).any(axis=1), 1.0, 0.4)
+    if not criterion.profiled:
+        theta[-1] = 1.0
+    rows = []
+    for _ in range(sum(len(own) for own in directions) + 1 + _MORE):
+        made_up = replace(criterion, engine_of=engine_of(_with_outcome(design, rng)))
+        # sigma2 is one here, whatever these outcomes would make of it
+        solution = replace(made_up.solve(theta), sigma2=1.0)
+        by_block = made_up.covariance_gradients(solution)
+        row = []
+        of_sigma2 = solution.degrees - solution.residual
+        for block, placed, own, slope in zip(blocks, criterion.blocks, directions, by_block, strict=True):
+            lam = solution.lams[placed.level][placed.effects, placed.effects]
+            of_sigma2 -= float((slope * (lam @ lam.T)).sum())
+            back = np.linalg.inv(block.transform / design.outcome_scale)
+            row += list(np.einsum("nab,ab->n", own, back.T @ slope @ back))
+        rows.append([*row, of_sigma2])
+    return np.array(rows)
+
+
+def _with_outcome(design: Design, rng: np.random.Generator) -> Design:
+    """The design with another outcome: what it was, and random effects of every unit added."""
+    cross = design.cross
+    m, sizes = cross.combination.shape[1], [level.size for level in design.levels]
+    added = np.zeros((m, cross.cells))
+    added[-1] = 1.0
+    start = 0
+    for level, size in zip(design.levels, sizes, strict=True):
+        added[start : start + size] = rng.normal(size=(size, len(level.labels)))[:, level.codes]
+        start += size
+    if design.residual is None:
+        return replace(design, cross=CrossProducts.of(_added(cross.full, added)))
+    products = np.array([_added(part, added) for part in design.residual.products])
+    return replace(design, residual=replace(design.residual, products=products))
+
+
+def _added(products: Array, added: Array) -> Array:
+    """Cross-products (m, m, cells) with the last column replaced by a combination of all, (m, cells)."""
+    result = products.copy()
+    column = np.einsum("abc,bc->ac", products, added)
+    result[-1], result[:, -1] = column, column
+    result[-1, -1] = np.einsum("ac,ac->c", added, column)
+    return result
+
+
+def _of_residual(
+    criterion: Criterion, optimum: Optimum, blocks: list[BlockDesign], tau: list[Flags]
+) -> tuple[Flags, bool, int]:
+    """What the Hessian at the optimum says of the residual's parameters, and of what they are mixed up with in T."""
+    hessian, scales = optimum.hessian, criterion.scales(optimum.theta)
+    scaled = hessian * np.outer(scales, scales)
+    null = null_space(scaled, _OF_HESSIAN) * scales[:, None]
+    rho = (np.abs(null[criterion.n_random : criterion.n_relative]) > _SHARE).any(axis=1)
+    if not rho.any():
+        return rho, False, 0
+    lams = criterion.factors(optimum.theta)
+    for found, block, placed in zip(tau, blocks, criterion.blocks, strict=True):
+        if not placed.known:
+            lam = block.transform @ lams[placed.level][placed.effects, placed.effects]
+            moved = np.einsum("kab,kn->nab", block.transform @ placed.slopes @ lam.T, null[placed.theta])
+            size = np.sqrt(np.diag(lam @ lam.T))
+            found |= (np.abs(moved + moved.transpose(0, 2, 1)) > _SHARE * np.outer(size, size)).any(axis=0)
+    slope = criterion.residual_gradient(optimum.solution) @ null / optimum.solution.residual
+    # phi near zero, all gaps being long, is no parameter too many: the data say that it is small
+    small = criterion.is_flat_in_residual(optimum.theta)
+    return rho, bool((np.abs(slope) > _SHARE).any()), 0 if small else null.shape[1]
