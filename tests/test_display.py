@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from mlm_ops.display import show_table
+from mlm_ops.language.notation import numbers
 
 TERMS = ["(Intercept)", "within(ses):sector[Public]"]
 FIXED = pl.DataFrame(
@@ -115,3 +116,9 @@ def test_what_is_zero_to_the_digits_shown_is_zero() -> None:
 def test_a_table_without_values_is_printed() -> None:
     frame = pl.DataFrame({"model": ["m"], "cfi": pl.Series([None], dtype=pl.Float64)})
     assert shown(frame, 80, "sem_fit") == "\n"
+
+
+def test_a_number_too_small_for_its_column_keeps_digits_of_its_own() -> None:
+    """0.0012 beside 12.64 is not 0.00."""
+    write = numbers.column([12.636972, 2.191])
+    assert [write(x) for x in (12.636972, 0.0, 0.0012, 0.00001234)] == ["12.64", "0.00", "0.001200", "1.234e-05"]

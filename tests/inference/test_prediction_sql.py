@@ -197,13 +197,17 @@ def test_two_models_that_would_have_one_view(tmp_path: Path, capsys: pytest.Capt
         assert opened.execute("select count(*) from mlm.predicted_a__b__c").fetchall() == [(7185,)]
 
 
-def test_a_run_whose_views_cannot_be_made_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Results and views are of one run: a table of units that meets a view of the user's takes the run with it."""
+def test_a_run_whose_views_cannot_be_made_is_not_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results and views are of one run: a view that the database refuses takes the run with it."""
     path, file = tmp_path / "d.duckdb", tmp_path / "hsb.yaml"
     file.write_text("analysis: hsb\ndata: hsb\nmodels: {anova: mathach ~ 1 + (1 | school)}\n")
     with duckdb.connect(str(path)) as opened:
         opened.execute(f"create table hsb as from '{DATA / 'hsb.csv'}'")
+        # the table of units meets a view that nobody looked at before
         opened.execute("create schema mlm; create view mlm.predicted_hsb__anova__units_0 as select 1")
+    monkeypatch.setattr("mlm_ops.prediction_views.check_view_names", lambda *_: None)
     assert main(["fit", str(file), "--database", str(path)]) == 2
     output = capsys.readouterr()
     assert output.out == ""
@@ -214,6 +218,40 @@ def test_a_run_whose_views_cannot_be_made_is_not_written(tmp_path: Path, capsys:
     )
     with duckdb.connect(str(path)) as opened:
         assert opened.execute("select table_name from duckdb_tables() where schema_name = 'mlm'").fetchall() == []
+
+
+@pytest.mark.parametrize("name", ["predicted_hsb__anova__units_0", "PREDICTED_hsb__Anova"])
+def test_what_stands_beside_a_view_takes_no_place_of_the_user(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of units is ours to replace only where we made it; DuckDB's names do not depend on case."""
+    path, file = tmp_path / "d.duckdb", tmp_path / "hsb.yaml"
+    file.write_text("analysis: hsb\ndata: hsb\nmodels: {anova: mathach ~ 1 + (1 | school)}\n")
+    with duckdb.connect(str(path)) as opened:
+        opened.execute(f"create table hsb as from '{DATA / 'hsb.csv'}'")
+        opened.execute(f"create schema mlm; create table mlm.{name} as select 41 as kept")
+    assert main(["fit", str(file), "--database", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"mlm: mlm.{name} was not made by mlm-ops, and the view with the predictions of the model anova "
+        "would take its place. Rename it, or set predictions: false.\n"
+    )
+    with duckdb.connect(str(path)) as opened:
+        assert opened.execute(f"from mlm.{name}").fetchall() == [(41,)]
+
+
+def test_two_models_whose_predictions_would_have_one_name_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, file = tmp_path / "d.duckdb", tmp_path / "hsb.yaml"
+    formula = "mathach ~ 1 + (1 | school)"
+    file.write_text(f"analysis: hsb\ndata: hsb\nmodels: {{a: {formula}, a__units_0: {formula}}}\n")
+    with duckdb.connect(str(path)) as opened:
+        opened.execute(f"create table hsb as from '{DATA / 'hsb.csv'}'")
+    assert main(["fit", str(file), "--database", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: The predictions of the models a and a__units_0 of hsb would have the same name in the database. "
+        "Rename one of the two, or set predictions: false.\n"
+    )
 
 
 @pytest.mark.parametrize("made", ["create view mlm.{} as select 1", "create table mlm.{} (x int)"])

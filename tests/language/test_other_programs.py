@@ -336,3 +336,9 @@ def test_level_equations_of_a_formula() -> None:
         MlmError, match="Level equations are for nested levels, and the units of plate and sample cross"
     ):
         reference.fitted("penicillin_ml").to_levels()
+
+
+def test_control_characters_reach_an_r_script_as_escapes() -> None:
+    """R has no text with a raw NUL or escape sequence in it, and a terminal would obey one."""
+    assert r_string('a\x1b[31m"b') == '"a\\U0000001b[31m\\"b"'
+    assert r_name("a\tb`c") == "`a\\U00000009b\\`c`"

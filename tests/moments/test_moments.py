@@ -171,3 +171,12 @@ def test_saved_residual_moments_fit_the_same_model() -> None:
 def test_missing_moments_are_named() -> None:
     with pytest.raises(DataError, match="There are no moments in table 'nothing'"):
         load_moments(duckdb.connect(), "nothing")
+
+
+def test_exchange_refuses_a_unit_that_stands_twice() -> None:
+    """Its sums would be taken out, or put in, once in place of twice."""
+    whole = _collect(_data(60))
+    twice = whole.select(np.concatenate((np.arange(whole.n_units), [0])))
+    for old, new in ((twice, whole), (whole, twice)):
+        with pytest.raises(DataError, match=r"have each unit once\. Got a unit twice; merge its rows first\."):
+            exchange(whole, old, new)

@@ -221,6 +221,6 @@ def r_string(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """What may stand between quotes: R does not mix \\x with \\u, so that control characters are written by the latter."""
+    """What may stand between quotes: control characters as Unicode escapes, which R does not mix with others."""
     doubled = text.replace("\\", "\\\\").replace("\n", "\\n")
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in doubled)
