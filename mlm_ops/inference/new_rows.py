@@ -7,6 +7,7 @@ is centered with the mean of its own new rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray

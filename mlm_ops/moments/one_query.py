@@ -77,6 +77,9 @@ class OneQuery:
             complete=render("is_complete", numbers=[expression(n) for n in needs.all_numbers], others=others),
             survey_of={
                 "numbers": numbers,
+                "inside": [
+                    {"alias": f"x{i}", "expression": expression(Column(c))} for i, c in needs.inside_functions.items()
+                ],
                 "categories": [{"alias": f"c{i}", "expression": name} for i, name in enumerate(others)],
                 "units": units,
             },

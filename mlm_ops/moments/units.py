@@ -26,7 +26,7 @@ def names(values: pl.Series) -> pl.Series:
         return values.cast(pl.String)  # as DuckDB has it, and twenty times as fast
     source = open_source(values.to_frame("value"))
     found = source.query(f"select {category('value')} as name from {source.relation}").fetchnumpy()["name"]
-    return pl.Series(np.ma.filled(np.ma.asarray(found, dtype=object), None).tolist(), dtype=pl.String)
+    return pl.Series(np.ma.asarray(found).tolist(), dtype=pl.String)
 
 
 def known_names(values: pl.Series, called: pl.Series, known: Iterable[str]) -> pl.Series:
