@@ -55,7 +55,7 @@ REASONS = {
         "', '.join(selected)": "casts of quoted names",
         "order": "aliases of ours",
     },
-    "mlm_ops/moments/one_query.py": {"number": "a cast of a quoted name", "text": "a cast of a quoted name"},
+    "mlm_ops/moments/one_query.py": {"number": "a cast of a quoted name", "called": "a cast of a quoted name"},
     "mlm_ops/moments/parts.py": {
         "chosen": "literals",
         "values": "literals",

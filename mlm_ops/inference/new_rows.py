@@ -7,7 +7,6 @@ is centered with the mean of its own new rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -33,6 +32,7 @@ from mlm_ops.moments.grouping import meanings
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.polynomial import Evaluator
 from mlm_ops.moments.source import listed
+from mlm_ops.moments.units import known_names, names, texts
 
 Array = NDArray[np.float64]
 
@@ -55,6 +55,7 @@ class NewRows:
         self.moments = moments
         self.evaluator = Evaluator(moments, model.default_group, meanings(model, moments))
         self._values: dict[Variable, pl.Series] = {}
+        self._called: dict[str, pl.Series] = {}
 
     def matrix(self, columns: Sequence[DesignColumn]) -> Array:
         """(n, columns) design matrix; not a number where a value is missing."""
@@ -85,16 +86,24 @@ class NewRows:
         first = np.unique(codes, return_index=True)[1]
         schema = self.moments.schema
         seen = pl.DataFrame(
-            {name: _text(_series(self.moments.labels[schema.keys.index(name)][first])) for name in group}
+            {name: texts(self.moments.labels[schema.keys.index(name)][first]).tolist() for name in group}
             | {"unit of the fit": np.arange(len(first))}
         )
-        keys = self._keys(group)
+        keys = pl.DataFrame(
+            {name: known_names(self._column(name), self._names(name), seen[name].unique()) for name in group}
+        )
         found = keys.join(seen, on=list(group), how="left", maintain_order="left")["unit of the fit"]
         missing = keys.select(pl.any_horizontal(pl.all().is_null())).to_series().to_numpy()
         return found.fill_null(-1).to_numpy().astype(np.int64), missing
 
     def _keys(self, group: GroupingFactor) -> pl.DataFrame:
-        return pl.DataFrame({name: _text(self._column(name)) for name in group})
+        return pl.DataFrame({name: self._names(name) for name in group})
+
+    def _names(self, column: str) -> pl.Series:
+        """(n,) what the values of a column are called; null where it has none."""
+        if column not in self._called:
+            self._called[column] = names(self._column(column)).rename(column)
+        return self._called[column]
 
     def _column(self, name: str) -> pl.Series:
         if name not in self.frame.columns:
@@ -145,20 +154,16 @@ class NewRows:
         return rows.select(mean).to_series().to_numpy()
 
     def _is_level(self, column: str, level: str) -> pl.Series:
-        """Indicator of a level, compared as numbers where the column holds numbers."""
-        values, known = self._column(column), self.moments.schema.levels[column]
-        if values.dtype.is_numeric() and all(_is_number(text) for text in known):
-            values = values.cast(pl.Float64).fill_nan(None)
-            levels: list[Any] = [float(text) for text in known]
-        else:
-            values, levels = values.cast(pl.String), list(known)
-        unknown = values.drop_nulls().filter(~values.drop_nulls().is_in(levels)).unique().sort()
+        """Indicator of a level; numbers are compared as such."""
+        known = self.moments.schema.levels[column]
+        values = known_names(self._column(column), self._names(column), known)
+        unknown = values.drop_nulls().filter(~values.drop_nulls().is_in(list(known))).unique().sort()
         if len(unknown):
             raise DataError(
                 f"The new rows hold levels of {column!r} that the fit has not seen. Got "
-                f"{', '.join(map(str, unknown.head(5)))}; expected one of {', '.join(known)}. Leave these rows out."
+                f"{', '.join(unknown.head(5))}; expected one of {', '.join(known)}. Leave these rows out."
             )
-        return pl.Series(values == levels[known.index(level)])
+        return pl.Series(values == level)
 
     def _expression(self, variable: Variable) -> pl.Expr:
         """What SQL computes for a row: a column or a function of columns; null outside a function's domain."""
@@ -198,28 +203,3 @@ def _apply(name: str, arguments: list[pl.Expr]) -> pl.Expr:
         case "+" | "-", [left, right]:
             return left + right if name == "+" else left - right
     raise DataError(f"The function {name!r} is not known for new rows.")
-
-
-def _series(labels: NDArray[Any]) -> pl.Series:
-    return pl.Series(labels.astype(str) if labels.dtype == object else labels)
-
-
-def _text(values: pl.Series) -> pl.Series:
-    """Names of units, so that 7, 7.0 and '7' are the same one."""
-    if values.dtype.is_temporal():
-        return values.cast(pl.Datetime("us")).cast(pl.String)
-    if values.dtype.is_float() or values.dtype.is_decimal():
-        numbers = pl.DataFrame({"number": values.cast(pl.Float64).fill_nan(None)})
-        number = pl.col("number")
-        whole = (number == number.floor()) & (number.abs() < 2.0**53)
-        as_whole = number.cast(pl.Int64, strict=False).cast(pl.String)
-        return numbers.select(pl.when(whole).then(as_whole).otherwise(number.cast(pl.String))).to_series()
-    return values.cast(pl.String)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -35,6 +35,7 @@ from mlm_ops.moments.grouping import meanings
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.polynomial import Evaluator
 from mlm_ops.moments.render import category, expression, render
+from mlm_ops.moments.units import texts
 from mlm_ops.sql_text import identifier, literal
 
 #: How the columns begin that the query makes on its way.
@@ -263,8 +264,10 @@ class PredictionQuery:
     def _frame(self, columns: GroupingFactor) -> tuple[pl.DataFrame, NDArray[np.float64]]:
         codes, _ = self.moments.units_of(columns)
         first = np.unique(codes, return_index=True)[1]
-        keys = [self.moments.labels[self.moments.schema.keys.index(column)][first].astype(str) for column in columns]
-        frame = pl.DataFrame({f"unit_{i}": key for i, key in enumerate(keys)} | self._columns.numbers[columns])
+        keys = [self.moments.labels[self.moments.schema.keys.index(column)][first] for column in columns]
+        frame = pl.DataFrame(
+            {f"unit_{i}": texts(key).tolist() for i, key in enumerate(keys)} | self._columns.numbers[columns]
+        )
         return frame, np.bincount(codes, self.moments.n).astype(float)
 
     def _standard_deviation(self) -> str:

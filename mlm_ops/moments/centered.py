@@ -9,7 +9,7 @@ import numpy as np
 from mlm_ops.language.model import Between, Center, Column, GroupingFactor, Within, walk
 from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.moments import Array, Codes, Moments
-from mlm_ops.moments.render import render
+from mlm_ops.moments.render import category, render
 from mlm_ops.moments.source import open_source, quoted_table, table_parts
 from mlm_ops.moments.survey import complete_rows
 from mlm_ops.ownership import (
@@ -113,7 +113,7 @@ def disagreement(connection: duckdb.DuckDBPyConnection, table: str, moments: Mom
     known = [(m,) in moments.schema.monomials or m in moments.schema.constants for m in columns]
     if not any(known):
         return 0.0
-    label = " || ':' || ".join(f"cast({identifier(key)} as varchar)" for key in group)
+    label = " || ':' || ".join(category(key) for key in group)
     means = ", ".join(f"any_value({identifier(name)})" for name in names)
     keys = ", ".join(identifier(key) for key in group)
     rows = connection.execute(f"select {label}, {means} from {quoted_table(table)} group by {keys}").fetchall()

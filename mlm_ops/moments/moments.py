@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
@@ -20,6 +19,7 @@ from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_nam
 from mlm_ops.moments.checksum import checksum
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.sums import Sums, has_lost_digits, put_in, read_units, take_out, unit_codes, write_units
+from mlm_ops.moments.units import texts
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -163,23 +163,16 @@ class Moments:
         parts = [np.unique(self.labels[self.schema.keys.index(name)], return_inverse=True) for name in group]
         if len(parts) == 1:
             ((values, inverse),) = parts
-            return inverse.astype(np.int64), _texts(values)
+            return inverse.astype(np.int64), texts(values)
         combined: Codes = np.zeros(self.n_units, dtype=np.int64)
         for values, inverse in parts:
             combined = combined * len(values) + inverse
         _, first, codes = np.unique(combined, return_index=True, return_inverse=True)
-        columns = [_texts(values)[inverse[first]].astype(str) for values, inverse in parts]
+        columns = [texts(values)[inverse[first]].astype(str) for values, inverse in parts]
         joined = columns[0]
         for column in columns[1:]:
             joined = np.char.add(np.char.add(joined, ":"), column)
         return codes.astype(np.int64), joined
-
-
-def _texts(values: NDArray[Any]) -> NDArray[Any]:
-    """Labels as text; numpy writes out whole numbers ten times as slowly as polars."""
-    if np.issubdtype(values.dtype, np.integer):
-        return pl.Series(values).cast(pl.String).to_numpy()
-    return values.astype(str)
 
 
 @dataclass(frozen=True)

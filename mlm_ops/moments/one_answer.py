@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.model import PLAIN, Factor
+from mlm_ops.language.model import PLAIN, Column, Factor
 from mlm_ops.moments.collect import cancels, make_schema, nested_levels, read_moments, unit_of
 from mlm_ops.moments.moments import Moments, Schema
 from mlm_ops.moments.one_query import Described, OneQuery, refuse
@@ -96,6 +96,9 @@ def _survey(query: OneQuery, source: Source, needs: Needs, answer: Answer) -> Su
             at = query.needs.numbers.index(n)
             row[f"min_x{i}"] = answer.moments[f"low_{at}"].min()
             row[f"max_x{i}"] = answer.moments[f"high_{at}"].max()
+    inside = {column: f"x{i}" for i, column in query.needs.inside_functions.items()}
+    for i, column in needs.inside_functions.items():
+        gaps[f"missing_x{i}"] = answer.missing[f"missing_{inside.get(column) or number[Column(column)]}"]
     for i, key in enumerate(needs.keys):
         gaps[f"missing_unit_{i}"] = answer.missing[f"missing_unit_{units.index(key)}"]
     return read_survey(source, needs, row, gaps)

@@ -15,7 +15,7 @@ from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import PLAIN, Column, Factor, Model, columns_of, walk
 from mlm_ops.moments.collect import make_schema
 from mlm_ops.moments.moments import Schema
-from mlm_ops.moments.render import expression, render
+from mlm_ops.moments.render import category, expression, render
 from mlm_ops.moments.source import TEXT, Source, named_relation
 from mlm_ops.moments.survey import Needs, Survey, find_needs
 from mlm_ops.sql_text import identifier, literal
@@ -77,6 +77,9 @@ class OneQuery:
             complete=render("is_complete", numbers=[expression(n) for n in needs.all_numbers], others=others),
             survey_of={
                 "numbers": numbers,
+                "inside": [
+                    {"alias": f"x{i}", "expression": expression(Column(c))} for i, c in needs.inside_functions.items()
+                ],
                 "categories": [{"alias": f"c{i}", "expression": name} for i, name in enumerate(others)],
                 "units": units,
             },
@@ -167,12 +170,12 @@ class OneQuery:
                 number = f"case when {_is_text(name)} then 0.0 else {number} end"
             made.append({"expression": number, "name": name})
         for name, unit in self.units.items():
-            text = f"cast({identifier(name)} as varchar)"
+            called = category(name)
             if name not in always_text:
-                text = f"case when {_is_text(name)} then {text} else '' end"
-            made.append({"expression": text, "name": unit})
+                called = f"case when {_is_text(name)} then {called} else '' end"
+            made.append({"expression": called, "name": unit})
         for name, stratum in self._strata.items():
-            made.append({"expression": f"cast({identifier(name)} as varchar)", "name": stratum})
+            made.append({"expression": category(name), "name": stratum})
         return made
 
 

@@ -16,7 +16,7 @@ from mlm_ops.language.model import Factor, label
 from mlm_ops.moments.collect import row_arguments
 from mlm_ops.moments.kept_tables import kept_table, sibling
 from mlm_ops.moments.moments import Schema
-from mlm_ops.moments.render import category, expression, render
+from mlm_ops.moments.render import category, expression, render, text
 from mlm_ops.moments.residual_parts import by_part
 from mlm_ops.moments.source import Source, quoted_table
 from mlm_ops.moments.survey import Needs, key_expression, run
@@ -104,10 +104,11 @@ class Parts:
         self.replace("origin", f"as select {literal(origin)} as origin")
 
     def origin_of(self, source: Source) -> str:
-        """What the names of the parts depend on: the rows, the column, its type and, of times, their zone."""
-        kind = source.types[self.column]
-        zone = self.run("select current_setting('TimeZone')").fetchall()[0][0] if "ZONE" in kind else None
-        return json.dumps([source.description, source.relation, self.column, kind, zone])
+        """What the names of the parts depend on: the rows, the column, and its type.
+
+        Names of times with a zone once depended on the session's; null says that they no longer do.
+        """
+        return json.dumps([source.description, source.relation, self.column, source.types[self.column], None])
 
     def read_origin(self) -> str | None:
         """What the parts that are there were made of; None where that was not kept."""
@@ -134,10 +135,12 @@ class Parts:
         if not texts:
             return ()
         kind, numeric = source.types[self.column], source.is_numeric(self.column)
-        read = ", ".join(f"cast({same_value(text, kind, numeric)} as varchar)" for text in texts)
+        read = ", ".join(text(same_value(given, kind, numeric)) for given in texts)
         found, kept = self.run(f"select {read}").fetchall()[0], set(self.kept())
-        names = {text: text if name is None and text in kept else name for text, name in zip(texts, found, strict=True)}
-        if wrong := [text for text, name in names.items() if name is None]:
+        names = {
+            given: given if name is None and given in kept else name for given, name in zip(texts, found, strict=True)
+        }
+        if wrong := [given for given, name in names.items() if name is None]:
             raise DataError(
                 f"Partition keys are no values of the column {self.column!r}. Got {', '.join(wrong)}; expected {kind}. "
                 "Windows of time need a column of type DATE or TIMESTAMP."
@@ -229,12 +232,12 @@ class Parts:
             raise DataError(f"The moments by {self.column} cannot be kept: {first_line(error)}") from error
 
 
-def same_value(text: str, kind: str, numeric: bool) -> str:
+def same_value(given: str, kind: str, numeric: bool) -> str:
     """SQL of a text as a value of a type; null if it is none, as 1.4 is no whole number."""
-    value = f"try_cast({literal(text)} as {kind})"
+    value = f"try_cast({literal(given)} as {kind})"
     if not numeric:
         return value
-    return f"case when try_cast({literal(text)} as double) = cast({value} as double) then {value} end"
+    return f"case when try_cast({literal(given)} as double) = cast({value} as double) then {value} end"
 
 
 def _print(row: dict[str, Any]) -> str:

@@ -63,8 +63,18 @@ def expression(variable: Variable) -> str:
 
 
 def category(column: str) -> str:
-    """SQL of a categorical column, as text."""
-    return f"cast({identifier(column)} as varchar)"
+    """SQL of what a column's values are called, as units, levels, strata or partitions: the one way to name them."""
+    return text(identifier(column))
+
+
+def text(expression: str) -> str:
+    """SQL of an expression as text, as `category` has that of a column."""
+    return render("text", expression=expression)
+
+
+def has_value(column: str) -> str:
+    """The SQL condition that a column, of any type, has a value; NaN is none."""
+    return render("has_value", column=column)
 
 
 def _guarded(function: str, argument: str, comparison: str) -> str:

@@ -17,6 +17,7 @@ from mlm_ops.errors import DataError
 from mlm_ops.language.nearest import did_you_mean, nearest
 from mlm_ops.language.options import is_text, shown
 from mlm_ops.moments.files import is_data_file, is_database, read_file
+from mlm_ops.moments.render import text
 from mlm_ops.sql_text import identifier, literal, qualified
 
 _FRAME = "mlm_rows"
@@ -30,6 +31,8 @@ _OURS = frozenset({"mlm", "mlm_staging"})
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
 TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
 TABLE = re.compile(r"""(?:"(?:[^"]|"")+"|[^\W\d]\w*)(?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*)){0,2}""")
+#: Types that polars has not, or that lose what tells values apart.
+_NO_FRAME = re.compile(r"INTERVAL|BIT|TIME WITH TIME ZONE")
 _SELECT = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d]\w*)')
 
@@ -159,13 +162,23 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
         # a relation, as DuckDB 2.0's results of execute() know no frames
         data = holder.sql(f"select * from {relation}")
     if isinstance(data, duckdb.DuckDBPyRelation):
-        rows: pl.DataFrame = data.pl()
-        return rows
+        return _as_frame(data)
     _require_frame(data)
     try:
         return pl.DataFrame(data)
     except Exception as error:  # whatever a stranger's object does when it is read
         raise no_table(data) from error
+
+
+def _as_frame(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:
+    """The rows; what polars has no type for is text, as units of such a column are called."""
+    kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    if any(_NO_FRAME.fullmatch(kind) for kind in kinds.values()):
+        made = [text(identifier(c)) if _NO_FRAME.fullmatch(kind) else identifier(c) for c, kind in kinds.items()]
+        named = [f"{sql} as {identifier(column)}" for sql, column in zip(made, kinds, strict=True)]
+        relation = relation.project(", ".join(named))
+    rows: pl.DataFrame = relation.pl()
+    return rows
 
 
 def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[str, str, Callable[[str], Any]]:

@@ -14,7 +14,7 @@ from mlm_ops.database_faults import why_it_failed
 from mlm_ops.errors import DataError, NoRowsError
 from mlm_ops.language.columns import as_factor, atoms
 from mlm_ops.language.model import Column, Factor, Function, Model, Variable, columns_of, label, walk
-from mlm_ops.moments.render import category, expression, render
+from mlm_ops.moments.render import category, expression, has_value, render
 from mlm_ops.moments.source import Source
 from mlm_ops.sql_text import identifier
 
@@ -144,8 +144,8 @@ def is_native_key(sql_type: str) -> bool:
 
 def complete(needs: Needs) -> str:
     """The condition that a row has every value."""
-    others = [category(c) for c in needs.all_categories] + [identifier(k) for k in needs.keys]
-    return render("is_complete", numbers=[expression(n) for n in needs.all_numbers], others=others)
+    numbers = render("is_complete", numbers=[expression(n) for n in needs.all_numbers])
+    return " and ".join([numbers, *(has_value(c) for c in dict.fromkeys((*needs.all_categories, *needs.keys)))])
 
 
 def run(source: Source, sql: str) -> Any:

@@ -84,7 +84,8 @@ def _unit_means(values: pl.Expr, units: Sequence[str]) -> pl.Expr:
 
 
 def _in_group(keys: Sequence[str]) -> pl.Expr:
-    return pl.all_horizontal(cs.by_name(*keys).is_not_null())
+    columns = cs.by_name(*keys)
+    return pl.all_horizontal(columns.is_not_null(), (columns & cs.float()).is_not_nan())
 
 
 def _names(columns: Columns) -> list[str]:

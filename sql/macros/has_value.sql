@@ -1,11 +1,14 @@
-{# The condition that a column, of any type, has a value; NaN counts as missing, as in R. #}
+{# The condition that a column, of any type, has a value; NaN counts as missing, as in R, and the text 'NaN' is a text.
+   No dialect tells by its text alone which of the two it is, so each asks for the column's type in its own way. #}
 {% macro has_value(column) %}
   {{- return(adapter.dispatch('has_value', 'mlm')(column)) -}}
 {% endmacro %}
 
+{# Where a NaN is not equal to itself it is missing; where it is, as it is in Redshift, only macros that take the column as
+   a number find it. #}
 {% macro default__has_value(column) -%}
   {%- set name = mlm.identifier(column) -%}
-  {{ name }} is not null and lower(cast({{ name }} as {{ dbt.type_string() }})) <> 'nan'
+  {{ name }} is not null and {{ name }} = {{ name }}
 {%- endmacro %}
 
 {% macro duckdb__has_value(column) -%}
@@ -16,4 +19,32 @@
 {% macro spark__has_value(column) -%}
   {%- set name = mlm.identifier(column) -%}
   {{ name }} is not null and not (typeof({{ name }}) in ('double', 'float') and lower(cast({{ name }} as string)) = 'nan')
+{%- endmacro %}
+
+{% macro trino__has_value(column) -%}
+  {%- set name = mlm.identifier(column) -%}
+  {{ name }} is not null and not (typeof({{ name }}) in ('double', 'real') and lower(cast({{ name }} as varchar)) = 'nan')
+{%- endmacro %}
+
+{% macro postgres__has_value(column) -%}
+  {%- set name = mlm.identifier(column) -%}
+  {{ name }} is not null and not (
+    cast(pg_typeof({{ name }}) as text) in ('double precision', 'real', 'numeric') and cast({{ name }} as text) = 'NaN')
+{%- endmacro %}
+
+{# Redshift is dispatched as a kind of Postgres, and has no pg_typeof() of columns. #}
+{% macro redshift__has_value(column) -%}
+  {{ mlm.default__has_value(column) }}
+{%- endmacro %}
+
+{% macro snowflake__has_value(column) -%}
+  {%- set name = mlm.identifier(column) -%}
+  {{ name }} is not null and not (
+    typeof(to_variant({{ name }})) = 'DOUBLE' and lower(to_varchar(to_variant({{ name }}))) = 'nan')
+{%- endmacro %}
+
+{# BigQuery writes a value as its literal: NaN as CAST("nan" AS FLOAT64), a text in quotes. #}
+{% macro bigquery__has_value(column) -%}
+  {%- set name = mlm.identifier(column) -%}
+  {{ name }} is not null and format('%T', {{ name }}) <> 'CAST("nan" AS FLOAT64)'
 {%- endmacro %}

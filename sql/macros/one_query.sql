@@ -3,7 +3,8 @@
    For hosts that let us run one statement only, such as a table function.
    columns: list of {expression, name}, what is made of each row; expected: names that the relation should have, null
    where it has not; repeatable: whether the relation gives the same rows each time it is read;
-   survey_of, moments_of, residual_of: arguments of the macros, for the relation mlm_rows; a center may read mlm_survey. #}
+   survey_of, moments_of, residual_of: arguments of the macros, for the relation mlm_rows; a center may read mlm_survey;
+   survey_of.inside: numbers of which only what is missing is asked. #}
 {% macro one_query(relation, columns, expected, repeatable, complete, survey_of, moments_of, residual_of=none) %}
   {{- return(adapter.dispatch('one_query', 'mlm')(
     relation, columns, expected, repeatable, complete, survey_of, moments_of, residual_of)) -}}
@@ -32,7 +33,7 @@ mlm_survey as (
   {{ mlm.survey('mlm_rows', survey_of.numbers, survey_of.categories, survey_of.units, complete) }}
 ),
 mlm_missing as (
-  {{ mlm.missing('mlm_incomplete', survey_of.numbers, survey_of.categories, survey_of.units) }}
+  {{ mlm.missing('mlm_incomplete', survey_of.numbers + survey_of.inside, survey_of.categories, survey_of.units) }}
 ),
 mlm_moments as (
   {{ mlm.moments('mlm_rows', moments_of.units, moments_of.variables, moments_of.monomials, moments_of.constants, complete) }}

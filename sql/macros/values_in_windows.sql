@@ -7,7 +7,7 @@
 
 {% macro default__values_in_windows(relation, column, kept, windows, first, past) %}
 with held as (
-  select distinct {{ column }} as value, cast({{ column }} as varchar) as part
+  select distinct {{ column }} as value, {{ mlm.text(column) }} as part
   from {{ relation }}
   where {{ column }} >= {{ first }} and {{ column }} < {{ past }}
   {%- if kept %}

@@ -10,9 +10,24 @@ from jinja2 import Environment, StrictUndefined
 
 PACKAGE = Path(__file__).parents[2] / "sql"
 #: The quotes of names, which adapters put around what the macro `identifier` has escaped.
-QUOTES = {"spark": "`", "bigquery": "`", "snowflake": '"', "trino": '"', "duckdb": '"'}
+QUOTES = {
+    "spark": "`",
+    "bigquery": "`",
+    "snowflake": '"',
+    "trino": '"',
+    "duckdb": '"',
+    "postgres": '"',
+    "redshift": '"',
+}
 #: What dbt's own macro says, which ours call.
-_STRINGS = {"bigquery": "string", "spark": "string", "snowflake": "TEXT", "trino": "varchar", "duckdb": "varchar"}
+_STRINGS = {
+    "bigquery": "string",
+    "spark": "string",
+    "snowflake": "TEXT",
+    "trino": "varchar",
+    "duckdb": "varchar",
+    "postgres": "TEXT",
+}
 
 
 class Package(dict[str, Any]):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
 import pytest
 import sqlglot
 from sqlglot import exp
 
-from tests.dbt.dialects import package_for
+from tests.dbt.dialects import QUOTES, package_for
 
-DIALECTS = ("spark", "snowflake", "bigquery", "trino", "duckdb")
+DIALECTS = ("spark", "snowflake", "bigquery", "trino", "duckdb", "postgres")
 #: BigQuery takes few characters in names, but the quotes have to hold whatever stands in them.
 ODD = "a \"b\";c `d` 'e' \\"
 GROUP = ["school", ODD]
@@ -76,3 +77,46 @@ def test_names_stand_in_the_table_of_the_decomposition(dialect: str) -> None:
 @pytest.mark.parametrize(("dialect", "number"), [("bigquery", "float64"), ("snowflake", "double precision")])
 def test_numbers_are_doubles(dialect: str, number: str) -> None:
     assert str(package_for(dialect)["value"]("ses")).count(f" as {number})") >= 2
+
+
+#: On PostgreSQL 15: of 'NaN', 'nan', 'Nan', null, 'a', 'a' five have a value; of 1, NaN, 3, null, -0.0, 0.0 four.
+HAS_VALUE = {
+    "snowflake": """not (typeof(to_variant("c")) = 'DOUBLE' and lower(to_varchar(to_variant("c"))) = 'nan')""",
+    "bigquery": """format('%T', `c`) <> 'CAST("nan" AS FLOAT64)'""",
+    "trino": """not (typeof("c") in ('double', 'real') and lower(cast("c" as varchar)) = 'nan')""",
+    "spark": """not (typeof(`c`) in ('double', 'float') and lower(cast(`c` as string)) = 'nan')""",
+    "duckdb": """not (typeof("c") in ('DOUBLE', 'FLOAT') and isnan(try_cast("c" as double)))""",
+    "postgres": (
+        """not (cast(pg_typeof("c") as text) in ('double precision', 'real', 'numeric') """
+        """and cast("c" as text) = 'NaN')"""
+    ),
+    "redshift": """"c" = "c\"""",
+}
+
+
+@pytest.mark.parametrize("dialect", HAS_VALUE)
+def test_the_text_nan_is_a_text(dialect: str) -> None:
+    """Only a type of numbers has NaN: each dialect asks for the column's type before it looks at its text."""
+    package = package_for(dialect)
+    name = f"{QUOTES[dialect]}c{QUOTES[dialect]}"
+    for condition in (package["has_value"]("c"), package["in_group"](["c"])):
+        sqlglot.parse_one(f"select 1 from t where {condition}", dialect=dialect)
+        text = " ".join(str(condition).split()).replace("( ", "(")
+        assert text == f"{name} is not null and {HAS_VALUE[dialect]}"
+
+
+def test_groups_of_nan_on_duckdb() -> None:
+    """Of groups 1, NaN, null, -0.0 and 0.0 there are two; of the texts 'NaN', 'nan' and 'Nan' there are three."""
+    package = package_for("duckdb")
+    with duckdb.connect() as connection:
+        connection.execute(
+            "create table t as select * from (values (1.0::double, 'NaN', 1.0), (1.0, 'NaN', 2.0), "
+            "('nan', 'nan', 3.0), (null, 'Nan', 4.0), (-0.0::double, 'Nan', 5.0), (0.0, 'Nan', 6.0)) as rows(d, s, x)"
+        )
+        for group, sizes in (("d", [2.0, 2.0]), ("s", [1.0, 2.0, 3.0])):
+            moments = package["group_moments"]("t", ["x"], group)
+            assert sorted(n for (n,) in connection.sql(f"select n from ({moments})").fetchall()) == sizes
+            means = package["group_means"]("t", ["x"], group)
+            assert sorted(n for (n,) in connection.sql(f"select n from ({means})").fetchall()) == sizes
+        between = connection.sql(f"select {package['between']('x', 'd')} from t order by x").fetchall()
+    assert between == [(1.5,), (1.5,), (None,), (None,), (5.5,), (5.5,)]

@@ -81,3 +81,12 @@ def test_reference_values_and_contradictions() -> None:
         _mlm(pl.col("x")).center(at=1, over="g")
     with pytest.raises(DataError, match="named by one column or more"):
         _mlm(pl.col("x")).within([])
+
+
+def test_groups_of_nan() -> None:
+    """NaN names no group, as null does not; -0.0 and 0.0 name one."""
+    nan = float("nan")
+    rows = pl.DataFrame({"g": [1.0, nan, nan, -0.0, 0.0, None], "x": [1.0, 2.0, 3.0, 4.0, 6.0, 9.0]})
+    expected = [1.0, None, None, 5.0, 5.0, None]
+    assert rows.select(pl.col("x").mlm.between("g"))["x"].to_list() == expected
+    assert rows.select(pl.col("x").mlm.between("g", over="g"))["x"].to_list() == expected

@@ -26,6 +26,7 @@ from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
 from mlm_ops.moments.kept_tables import sibling
 from mlm_ops.moments.persist import load_moments
+from mlm_ops.moments.render import category
 from mlm_ops.moments.source import open_source, quoted_table
 from mlm_ops.naming import naming_analysis
 from mlm_ops.plugins.dagster import checks
@@ -43,7 +44,7 @@ from mlm_ops.plugins.dagster.results import LINEAGE, SCHEMA
 from mlm_ops.prediction_views import create_prediction_view
 from mlm_ops.provenance import run_facts
 from mlm_ops.side_by_side import side_by_side
-from mlm_ops.sql_text import identifier, literal
+from mlm_ops.sql_text import literal
 from mlm_ops.store import Run, publish, read_latest, read_staged, stage, stage_anew, write_run
 from mlm_ops.tables import TABLES, sem_tables
 
@@ -129,11 +130,7 @@ def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: 
     facts = quoted_table(sibling(moments_table(analysis), "partitions"))
     here = f"({', '.join(map(literal, scanned))})"
     kept = connection.execute(f"select coalesce(sum(n_rows), 0) from {facts} where part in {here}").fetchall()[0][0]
-    return (
-        n_rows
-        - int(kept)
-        + _count(connection, f"{source.relation} where cast({identifier(analysis.partition)} as varchar) in {here}")
-    )
+    return n_rows - int(kept) + _count(connection, f"{source.relation} where {category(analysis.partition)} in {here}")
 
 
 def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:

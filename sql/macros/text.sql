@@ -1,0 +1,24 @@
+{# An expression of any type as text: what a unit, a level of a factor, a stratum or a partition is called. It is the
+   warehouse's own text, but for three kinds of values: NaN has none, as it is missing; -0.0 is 0.0, to which it is equal;
+   and a time with a zone is told in UTC, as its text would otherwise depend on who asks. #}
+{% macro text(expression) %}
+  {{- return(adapter.dispatch('text', 'mlm')(expression)) -}}
+{% endmacro %}
+
+{% macro default__text(expression) -%}
+  cast({{ expression }} as {{ dbt.type_string() }})
+{%- endmacro %}
+
+{#- typeof() of a column is known before the query runs, so that all but one branch fall away #}
+{% macro duckdb__text(expression) -%}
+  case
+    when typeof({{ expression }}) in ('DOUBLE', 'FLOAT') then
+      case cast({{ expression }} as varchar)
+        when 'nan' then null when '-nan' then null when '-0.0' then '0.0' else cast({{ expression }} as varchar) end
+    when typeof({{ expression }}) = 'TIMESTAMP WITH TIME ZONE' then
+      coalesce(
+        cast(make_timestamp(epoch_us(try_cast({{ expression }} as timestamptz))) as varchar) || '+00',
+        cast({{ expression }} as varchar))
+    else cast({{ expression }} as varchar)
+  end
+{%- endmacro %}
