@@ -23,8 +23,6 @@ from mlm_ops.moments.split import Observations
 
 Array = NDArray[np.float64]
 
-#: A column whose distance from the span of those before it is below this share of its spread is aliased, as in R's lm.
-ALIASING_TOLERANCE = 1e-7
 _CONSTANT = 0
 
 
@@ -121,41 +119,6 @@ def element_products(basis: Basis, observed: Observations, codes: Codes, size: i
     return result
 
 
-def independent(g: Array, totals: Array) -> list[int]:
-    """Indices of the columns that do not lie in the span of those before them.
-
-    Parameters
-    ----------
-    g
-        (elements, p) the user's columns in elements.
-    totals
-        (elements, elements) cross-products of the elements over all rows.
-
-    Notes
-    -----
-    A distance is judged against the spread of what a column adds, not against its length: x with mean 1e9 and standard
-    deviation 1 is no copy of the intercept, nor is ``x:w`` one of x and w. Elements that earlier columns span are
-    therefore struck from a column first, exactly, in the coefficients.
-    """
-    root = _square_root(totals)
-    kept: list[int] = []
-    directions = np.zeros((len(root), 0))
-    covered = np.zeros(len(g), dtype=bool)
-    for i in range(g.shape[1]):
-        added = np.where(covered, 0.0, g[:, i])
-        rest = root @ added
-        size = np.linalg.norm(rest)
-        for _ in range(2):  # twice is enough (Giraud, Langou and Rozloznik 2005)
-            rest = rest - directions @ (directions.T @ rest)
-        distance = np.linalg.norm(rest)
-        if distance > ALIASING_TOLERANCE * size and distance > 0:
-            kept.append(i)
-            directions = np.column_stack((directions, rest / distance))
-            if np.count_nonzero(added) == 1:
-                covered |= added != 0
-    return kept
-
-
 def change_of_basis(g: Array, totals: Array, n_obs: int, freedom: str = "rotate") -> Change:
     """Engine's columns for the user's columns `g`, each with mean square one.
 
@@ -217,12 +180,3 @@ def center_outcome(g: Array, fixed: Change, totals: Array, n_obs: int) -> tuple[
 
 def _inverse(matrix: NDArray[np.floating[Any]]) -> Array:
     return np.linalg.inv(matrix).astype(np.float64)
-
-
-def _square_root(totals: Array) -> Array:
-    """R with R'R = totals, for a matrix that may be singular; scaled first, so that units do not matter."""
-    scale = np.sqrt(np.diag(totals))
-    scale[scale == 0] = 1.0
-    values, vectors = np.linalg.eigh(totals / np.outer(scale, scale))
-    root: Array = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * scale
-    return root

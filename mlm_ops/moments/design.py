@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from mlm_ops.language.columns import DesignColumn, expand
 from mlm_ops.language.model import PLAIN, Between, GroupingFactor, Matrix, Model, RandomBlock, Variable
-from mlm_ops.moments.basis import Basis, Change, center_outcome, change_of_basis, element_products, independent
+from mlm_ops.moments.basis import Basis, Change, center_outcome, change_of_basis, element_products
 from mlm_ops.moments.clusters import Clusters, make_clusters
 from mlm_ops.moments.grouping import Factor, cells_of, grouping_factors, meanings
 from mlm_ops.moments.identification import check_given, check_identified, check_outcome, check_parameters, check_stated
 from mlm_ops.moments.moments import Codes, Moments
 from mlm_ops.moments.polynomial import Evaluator, Polynomial
 from mlm_ops.moments.products import CrossProducts, unpack
+from mlm_ops.moments.rank import ColumnSpan, independent_columns
 from mlm_ops.moments.residual import ResidualDesign, design_residual
 from mlm_ops.moments.split import Split, check_split, observations
 
@@ -44,7 +45,10 @@ class FixedDesign:
     aliased
         Names of columns that were dropped because they lie in the span of those before them.
     absorbed
-        Those of them that do not vary within the groups of a within() outcome.
+        Those of them that are zero in every row: an interaction's empty cell, or what does not vary within the groups
+        of a within() outcome.
+    asked, span
+        All columns of the formula, and which of them are combinations of others.
     transform
         (p, p): user's coefficients = transform @ engine's + offset.
     offset
@@ -56,6 +60,8 @@ class FixedDesign:
     columns: tuple[DesignColumn, ...]
     aliased: tuple[str, ...]
     absorbed: tuple[str, ...]
+    asked: tuple[DesignColumn, ...]
+    span: ColumnSpan
     transform: Array
     offset: Array
     log_determinant: float
@@ -179,11 +185,13 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     present = np.diag(totals) > 0
 
     wanted = basis.matrix(fixed, present)
-    kept = independent(wanted, totals)
-    estimated = tuple(fixed[i] for i in kept)
+    # the longest running total: of rows in a unit of the moments, or of these units in a cell
+    additions = max(float(moments.n.max()), float(np.bincount(cells).max()))
+    span = independent_columns(wanted, totals, additions)
+    estimated = tuple(fixed[i] for i in span.kept)
     check_given(model, random)
     estimated_effects = [len(c) for b, c in zip(model.random, random, strict=True) if isinstance(b.covariance, str)]
-    check_parameters(len(kept) + sum(q * (q + 1) // 2 for q in estimated_effects) + 1, n_obs)
+    check_parameters(len(span.kept) + sum(q * (q + 1) // 2 for q in estimated_effects) + 1, n_obs)
     change = change_of_basis(basis.matrix(estimated, present), totals, n_obs)
     outcome_combination, offset, scale = center_outcome(basis.matrix([outcome], present)[:, 0], change, totals, n_obs)
     changes = [
@@ -196,11 +204,13 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     design = Design(
         fixed=FixedDesign(
             columns=estimated,
-            aliased=tuple(c.name for i, c in enumerate(fixed) if i not in kept),
+            aliased=tuple(c.name for i, c in enumerate(fixed) if i not in span.kept),
             absorbed=tuple(c.name for i, c in enumerate(fixed) if not wanted[:, i].any()),
+            asked=tuple(fixed),
+            span=span,
             transform=change.transform * scale,
             offset=change.transform @ offset,
-            log_determinant=float(np.linalg.slogdet(change.transform)[1]) if kept else 0.0,
+            log_determinant=float(np.linalg.slogdet(change.transform)[1]) if span.kept else 0.0,
         ),
         levels=levels,
         cross=CrossProducts(elements, combination),
