@@ -71,7 +71,7 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     ),
     "sem_fit": (
         *("log_likelihood", "chi_square", "df", "p_value", "cfi", "tli", "rmsea", "srmr_within", "srmr_between"),
-        *("aic", "bic", "n_obs", "n_clusters", "converged", "singular", "notes"),
+        *("aic", "bic", "n_obs", "n_clusters", "converged", "singular", "bounded", "notes"),
     ),
     "sem_parameters": (
         *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),

@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import gammaincc
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language import options
@@ -29,6 +28,7 @@ from mlm_ops.structural.equations import level_equations
 from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
 from mlm_ops.structural.mplus import mplus_input
+from mlm_ops.structural.nested import likelihood_ratio
 from mlm_ops.structural.reliability import Omega, omegas
 from mlm_ops.tables import structural as tables
 
@@ -150,8 +150,13 @@ class SemFit:
         draws, seed
             Of the estimates' normal distribution; equal seeds give equal limits, None takes a new one.
         """
-        if not 0 < level < 1 or draws < 2:
-            raise MlmError(f"An interval has a level between 0 and 1 and two draws or more. Got {level} and {draws}.")
+        whole = isinstance(draws, int) and not isinstance(draws, bool)
+        if not (isinstance(level, int | float) and 0 < level < 1 and whole and draws >= 2):
+            raise MlmError(
+                f"An interval has a level between 0 and 1 and two draws or more. Got {level!r} and {draws!r}."
+            )
+        if not (seed is None or (isinstance(seed, int) and seed >= 0)):
+            raise MlmError(f"A seed is a whole number from 0, or None. Got {seed!r}.")
         limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
         return tables.sem_defined(self, *limits)
 
@@ -173,19 +178,20 @@ class SemFit:
         Raises
         ------
         MlmError
-            Other rows or columns, or not fewer parameters.
+            Other rows, clusters or columns, not fewer parameters, or a larger model that does not contain this one.
         """
-        ours, theirs = self.estimate, larger.estimate
-        df = theirs.n_parameters - ours.n_parameters
-        same = set(ours.statistics.columns) == set(theirs.statistics.columns)
-        if not same or ours.statistics.n_obs != theirs.statistics.n_obs:
-            raise MlmError("Nested models are of the same columns and rows. Got models of other ones; fit both to one.")
-        if df <= 0:
+        if not isinstance(larger, SemFit):
             raise MlmError(
-                f"The model to compare with has more parameters. Got {theirs.n_parameters} and {ours.n_parameters}."
+                f"A model is compared with another fit of mlm.sem. Got {type(larger).__name__}; pass the larger model's "
+                "fit."
             )
-        statistic = max(0.0, 2 * (theirs.log_likelihood - ours.log_likelihood))
-        return tables.sem_comparison(statistic, df, float(gammaincc(df / 2, statistic / 2)))
+        if self.cluster != larger.cluster:
+            raise MlmError(
+                f"Nested models are of the same clusters. Got {group_name(self.cluster)!r} and "
+                f"{group_name(larger.cluster)!r}; fit both to one."
+            )
+        ratio = likelihood_ratio(self.estimate, larger.estimate)
+        return tables.sem_comparison(ratio.statistic, ratio.df, ratio.p_value)
 
     @options.checked(format=_EQUATIONS)
     def equations(self, format: Literal["text", "latex", "mplus"] = "text") -> str:
@@ -211,7 +217,17 @@ class SemFit:
         ]
         if zero:
             found.append("; ".join(zero))
-        elif optimum.singular:
+        beside = [
+            f"{row.lhs} {'within' if row.level == 1 else 'between'}"
+            for row in table.rows
+            if row.is_variance and row.index is not None and optimum.boundary[row.index]
+        ]
+        if beside:
+            found.append(
+                f"singular: a variance is zero or a correlation is one, of {', '.join(beside)}; these variances and "
+                "their covariances have no standard error"
+            )
+        elif optimum.singular and not zero:
             found.append("singular: a variance is zero or a correlation is one")
         gone = [f"{r.lhs} {r.op} {r.rhs}" for r in table.rows if r.index is not None and estimate.undetermined[r.index]]
         gone += [d.name for d, unknown in zip(table.definitions, self.undetermined_definitions, strict=True) if unknown]
@@ -219,6 +235,11 @@ class SemFit:
             found.append(f"not determined, for want of variance: {', '.join(gone)}")
         if not optimum.converged:
             found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
+        if self.measures.bounded and self.measures.df > 0:
+            found.append(
+                "the unrestricted model that chi-square compares with has a variance of zero or a correlation of one: "
+                "chi-square is too small and p too large, CFI, TLI and RMSEA look too good"
+            )
         between = len({r.index for r in table.rows if r.level == 2 and r.index is not None})
         if statistics.n_clusters < between:
             found.append(

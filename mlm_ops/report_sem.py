@@ -20,7 +20,9 @@ def describe(fitted: SemFit) -> str:
     """Equations, parameters by level, and how well the model fits."""
     statistics = fitted.fit_statistics.row(0, named=True)
     parameters = fitted.parameters
-    icc = ", ".join(f"{row['variable']} {row['icc']:.3f}" for row in fitted.icc.iter_rows(named=True) if row["icc"])
+    icc = ", ".join(
+        f"{row['variable']} {row['icc']:.3f}" for row in fitted.icc.iter_rows(named=True) if row["icc"] is not None
+    )
     lines = [
         "Two-level structural equation model by ML",
         f"{statistics['n_obs']} rows in {statistics['n_clusters']} clusters of {group_name(fitted.cluster)}",
@@ -66,6 +68,7 @@ def _measures(statistics: dict[str, float | None]) -> str:
 
     test = f"chi-square {shown('chi_square')} on {statistics['df']} df"
     test += f", p {p_value(statistics['p_value'])}" if statistics["p_value"] is not None else ""
+    test += " (on a bound)" if statistics["bounded"] else ""
     indices = f"CFI {shown('cfi')}, TLI {shown('tli')}, RMSEA {shown('rmsea')}"
     residuals = f"SRMR within {shown('srmr_within')}, between {shown('srmr_between')}"
     criteria = f"log-likelihood {shown('log_likelihood')}, AIC {shown('aic')}, BIC {shown('bic')}"

@@ -66,8 +66,8 @@ def log_barrier(likelihood: Likelihood, theta: Array) -> tuple[float, Array, Arr
 def unit_shares(likelihood: Likelihood, theta: Array) -> tuple[Array, Array]:
     """Of each level's variables: the share of a column's whole variance that a variance of one accounts for.
 
-    A measure that is the same in all units of the data. A latent variable with a fixed loading is measured by the column
-    of that loading, whose units it has; another by the largest share that its total effects have.
+    A measure that is the same in all units of the data. A latent variable with a fixed loading is measured by the
+    column of that loading, whose units it has; another by the largest share that its total effects have.
 
     Returns
     -------

@@ -7,14 +7,15 @@ within each level, exogenous variables excepted, as in lavaan. SRMR compares cor
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincc
 
-from mlm_ops.language.structural.parameters import baseline_table, saturated_table
+from mlm_ops.language.structural.parameters import ParameterTable, Variables, baseline_table, saturated_table
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
+from mlm_ops.structural.statistics import TwoLevelStatistics, one_column
 
 Array = NDArray[np.float64]
 
@@ -34,9 +35,10 @@ class FitMeasures:
     aic, bic
         With N rows.
     icc
-        Between share of the unrestricted model's variance, by row-level column.
+        Between share of the unrestricted model's variance, by row-level column; of a column without a between part in
+        the model, and where there is no unrestricted model, that of the column alone.
     bounded
-        The unrestricted model itself lies on its bounds, so that chi-square has no chi-square distribution.
+        The unrestricted model itself lies on its bounds: chi-square is smaller than its distribution has it.
     """
 
     chi_square: float
@@ -60,7 +62,8 @@ def fit_measures(fitted: SemEstimate) -> FitMeasures:
     statistics = fitted.statistics
     saturated, baseline = saturated_table(fitted.table), baseline_table(fitted.table)
     df, baseline_df = saturated.n_free - fitted.n_parameters, saturated.n_free - baseline.n_free
-    determined = statistics.n_clusters > len(statistics.columns)
+    # columns of level 1 alone have the rows within clusters to determine them
+    determined = statistics.n_clusters > len(fitted.table.between.observed)
     whole = estimate_sem(saturated, statistics) if determined else None
     nan = math.nan
     chi_square = baseline_chi_square = srmr_within = srmr_between = nan
@@ -84,7 +87,7 @@ def fit_measures(fitted: SemEstimate) -> FitMeasures:
         srmr_between=srmr_between,
         aic=deviance + 2 * fitted.n_parameters,
         bic=deviance + math.log(statistics.n_obs) * fitted.n_parameters,
-        icc=_icc(whole or fitted),
+        icc=_icc(fitted.table, statistics, whole),
         bounded=whole is not None and whole.optimum.singular,
     )
 
@@ -128,9 +131,15 @@ def _correlations(covariance: Array) -> Array:
         return np.asarray(covariance / np.outer(scale, scale))
 
 
-def _icc(fitted: SemEstimate) -> dict[str, float]:
-    implied = fitted.structure.implied(fitted.theta)
-    return {
-        name: float(implied.between[i, i] / (implied.between[i, i] + implied.within[i, i]))
-        for i, name in enumerate(fitted.table.within.observed)
-    }
+def _icc(table: ParameterTable, statistics: TwoLevelStatistics, whole: SemEstimate | None) -> dict[str, float]:
+    found = {}
+    for i, name in enumerate(table.within.observed):
+        if whole is not None and name in table.both:
+            estimate, at = whole, i
+        else:
+            only = Variables((name,), (), ())
+            column = replace(table, rows=(), within=only, between=only, definitions=(), n_free=0)
+            estimate, at = estimate_sem(saturated_table(column), one_column(statistics, i)), 0
+        implied = estimate.structure.implied(estimate.theta)
+        found[name] = float(implied.between[at, at] / (implied.between[at, at] + implied.within[at, at]))
+    return found

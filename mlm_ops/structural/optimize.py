@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ _OUTSIDE = 1e-9
 _PERFECT = 1e-17
 _RESOLUTION = 1e-13
 _MAX_STEPS = 300
+_STARTS_AT_BOUND = 4
 _BARRIERS = (1e-1, 1e-3, 1e-5, 1e-7, 1e-8)
 
 
@@ -136,12 +137,18 @@ def minimise(likelihood: Likelihood, starts: Callable[[int | None], Array], most
     for count in range(most_starts):
         found = _from(likelihood, starts(None if count == 0 else count), count + 1)
         if found is not None and (best is None or _better(found, best)):
-            best = found
-        if best is not None and best.converged:
+            best = replace(found, starts=count + 1)
+        # where a search ends at a bound depends on the way to it: other variances may be zero, at a lower deviance
+        least = _STARTS_AT_BOUND if best is not None and best.held.any() and _has_arrows(likelihood) else 1
+        if best is not None and best.converged and count + 1 >= least:
             return best
     if best is None:
         raise np.linalg.LinAlgError("no start has positive definite covariance matrices")
     return best
+
+
+def _has_arrows(likelihood: Likelihood) -> bool:
+    return any((level.arrows.index >= 0).any() for level in likelihood.structure.levels)
 
 
 def _better(one: Optimum, other: Optimum) -> bool:

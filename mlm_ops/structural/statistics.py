@@ -6,7 +6,7 @@ of one size (McDonald and Goldstein 1989, British Journal of Mathematical and St
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,14 @@ from mlm_ops.language.model import Column, GroupingFactor, group_name
 from mlm_ops.language.structural.parameters import ParameterTable
 from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.sums import pool
+from mlm_ops.structural.matrices import Implied
 
 Array = NDArray[np.float64]
 
 #: Scatter within clusters below this part of the whole is rounding: the variable is constant there.
 CONSTANT = 1e-12
+#: Statistics that differ by less, in standard deviations, are of the same rows.
+SAME = 1e-8
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,77 @@ class TwoLevelStatistics:
         p = self.n_row_level
         spread[:p, :p] -= self.pooled_within * float(weights @ (1 / self.sizes))
         return np.asarray(spread)
+
+
+def one_column(statistics: TwoLevelStatistics, i: int) -> TwoLevelStatistics:
+    """The statistics of the i-th row-level column alone."""
+    clusters = statistics.clusters
+    return replace(
+        statistics,
+        columns=statistics.columns[i : i + 1],
+        n_row_level=1,
+        origin=statistics.origin[i : i + 1],
+        scatter=statistics.scatter[i : i + 1, i : i + 1],
+        means=statistics.means[:, i : i + 1],
+        covariances=statistics.covariances[:, i : i + 1, i : i + 1],
+        clusters=Clusters(clusters.n, clusters.mean[i : i + 1], clusters.scatter[[i * (i + 3) // 2]]),
+    )
+
+
+def as_implied(statistics: TwoLevelStatistics, implied: Implied) -> TwoLevelStatistics:
+    """Statistics of as many rows and clusters that a model meets exactly: those that it implies."""
+    p = statistics.n_row_level
+    covariances = np.repeat(implied.between[None], len(statistics.sizes), axis=0)
+    covariances[:, :p, :p] += implied.within / statistics.sizes[:, None, None]
+    return replace(
+        statistics,
+        scatter=implied.within * (statistics.n_obs - statistics.n_clusters),
+        means=np.repeat((implied.mean - statistics.origin)[None], len(statistics.sizes), axis=0),
+        covariances=covariances,
+    )
+
+
+def in_order(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLevelStatistics | None:
+    """The same statistics with the columns in another order; None where they are of other columns."""
+    p = statistics.n_row_level
+    if sorted(columns[:p]) != sorted(statistics.columns[:p]) or sorted(columns) != sorted(statistics.columns):
+        return None
+    at = np.array([statistics.columns.index(name) for name in columns], dtype=np.int64)
+    clusters = statistics.clusters
+    high, low = np.tril_indices(p)
+    first, second = np.maximum(at[high], at[low]), np.minimum(at[high], at[low])
+    return replace(
+        statistics,
+        columns=columns,
+        origin=statistics.origin[at],
+        scatter=statistics.scatter[np.ix_(at[:p], at[:p])],
+        means=statistics.means[:, at],
+        covariances=statistics.covariances[:, at[:, None], at],
+        clusters=Clusters(clusters.n, clusters.mean[at], clusters.scatter[first * (first + 1) // 2 + second]),
+    )
+
+
+def same_data(one: TwoLevelStatistics, other: TwoLevelStatistics) -> bool:
+    """Whether two statistics of the same columns in the same order are of the same rows and clusters.
+
+    Two scans of the same rows may differ by rounding: a hundred-millionth of a column's standard deviation is none.
+    """
+    if (one.n_obs, one.n_clusters) != (other.n_obs, other.n_clusters) or not np.array_equal(one.sizes, other.sizes):
+        return False
+    if not np.array_equal(one.counts, other.counts):
+        return False
+    p = one.n_row_level
+    variances = np.maximum(np.diag(one.between_estimate), 0.0)
+    variances[:p] += np.diag(one.pooled_within)
+    scale = np.sqrt(variances)
+    products = np.outer(scale, scale)
+    pairs = (
+        ((one.means + one.origin) / scale, (other.means + other.origin) / scale),
+        (one.covariances / products, other.covariances / products),
+        (one.scatter / products[:p, :p] / one.n_obs, other.scatter / products[:p, :p] / one.n_obs),
+    )
+    # a mean far from zero is known to sixteen of its own digits
+    return all(np.allclose(ours, theirs, rtol=1e-13, atol=SAME) for ours, theirs in pairs)
 
 
 def two_level_statistics(table: ParameterTable, moments: Moments, cluster: GroupingFactor) -> TwoLevelStatistics:

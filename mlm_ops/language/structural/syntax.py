@@ -26,8 +26,8 @@ _REFUSED = {
     "%": "Blocks with % are Mplus input; write level: 1 and level: 2",
 }
 _MODIFIERS = ("start", "equal", "label")
-#: Operators after which a line goes on.
-_OPEN = frozenset("=~ ~~ := == <~ ~*~ ** ~ + * : ( ? , < > | / ^ % -".split())
+#: Operators after which a line may end.
+_CLOSED = frozenset({")"})
 #: Every pair of variables has its covariances at both levels: more take days.
 _MOST_VARIABLES = 200
 
@@ -313,7 +313,9 @@ def _statements(tokens: list[Token], text: str) -> list[Token]:
     for token in tokens[:-1]:
         operator = token.kind == "operator"
         depth += (operator and token.text == "(") - (operator and token.text == ")")
-        goes_on = not kept or kept[-1].kind == "newline" or (kept[-1].kind == "operator" and kept[-1].text in _OPEN)
+        goes_on = (
+            not kept or kept[-1].kind == "newline" or (kept[-1].kind == "operator" and kept[-1].text not in _CLOSED)
+        )
         if token.kind == "newline" and (goes_on or depth > 0) and token.text == "\n":
             continue
         if operator and token.text in {"+", "*"} and kept and kept[-1].kind == "newline":
