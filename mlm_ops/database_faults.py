@@ -30,6 +30,11 @@ def why_it_failed(error: Exception) -> str:
     return first_line(error)
 
 
+def is_damage(error: Exception) -> bool:
+    """Whether the file is one of DuckDB's whose content is broken."""
+    return any(words in str(error) for words in _BROKEN)
+
+
 def first_line(error: Exception) -> str:
     """Return what an error says, without the SQL that DuckDB shows below it."""
     return str(error).partition("\n")[0]
