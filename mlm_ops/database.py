@@ -1,15 +1,13 @@
-"""DuckDB files: opening one that may be busy, finding its table, replacing a published copy.
+"""DuckDB files: opening one that may be busy, finding its table.
 
 What can go wrong with a file is said here, as one sentence that names it.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +25,7 @@ Result = TypeVar("Result")
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
-class _BusyError(Exception):
+class BusyError(Exception):
     """Another process is using the file; the message is the sentence's first half."""
 
 
@@ -52,7 +50,7 @@ def connect(
     """
     path = Path(path)
     if not read_only:
-        _make_folder(path)
+        make_folder(path)
     _refuse_other_files(path)
 
     def attempt() -> Connection:
@@ -60,10 +58,10 @@ def connect(
             return duckdb.connect(str(path), read_only=read_only)
         except duckdb.Error as error:
             if "set lock" in str(error):
-                raise _BusyError(f"The database {path} is open in another process{holder(str(error))}") from error
+                raise BusyError(f"The database {path} is open in another process{holder(str(error))}") from error
             raise StoreError(why_not_opened(path, error)) from error
 
-    return _patiently(attempt, wait, on_wait, remedy="Close it there, or try again when that process has ended.")
+    return patiently(attempt, wait, on_wait, remedy="Close it there, or try again when that process has ended.")
 
 
 @contextmanager
@@ -89,7 +87,7 @@ def using(
         connection.close()
 
 
-def _patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | None, remedy: str) -> Result:
+def patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | None, remedy: str) -> Result:
     """Repeat `attempt`, with growing pauses, as long as it says that the file is busy."""
     began = time.monotonic()
     deadline, pause, told, reason = began + wait, FIRST_PAUSE, False, ""
@@ -100,7 +98,7 @@ def _patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | Non
                 seconds = time.monotonic() - began
                 tell(Event.WAITED, f"{reason}; waited {seconds:.2f} s for it.", seconds=seconds)
             return result
-        except _BusyError as busy:
+        except BusyError as busy:
             reason = str(busy)
             left = deadline - time.monotonic()
             if left <= 0:
@@ -112,18 +110,23 @@ def _patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | Non
             pause = min(1.5 * pause, LONGEST_PAUSE)
 
 
-def _refuse_other_files(path: Path) -> None:
-    """Refuse what is no DuckDB file: DuckDB 2.0 opens a CSV as a database in memory, and results would be lost."""
+def is_database_file(path: Path) -> bool:
+    """Whether a file begins as DuckDB's do; one that is empty, missing or not to be read may."""
     try:
         with path.open("rb") as file:
             start = file.read(12)
     except OSError:
-        return  # not there, or not to be read: DuckDB says which
-    if start and not start[8:].startswith(b"DUCK"[: max(len(start) - 8, 0)]):
+        return True  # DuckDB says which
+    return not start or start[8:].startswith(b"DUCK"[: max(len(start) - 8, 0)])
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Refuse what is no DuckDB file: DuckDB 2.0 opens a CSV as a database in memory, and results would be lost."""
+    if not is_database_file(path):
         raise StoreError(f"{path} is not a DuckDB database. Choose another file; this one was left as it is.")
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
     """Create the folder of `path` where it is missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,82 +174,3 @@ def _only_table(connection: Connection, path: Path) -> str:
     connection.close()
     found = ", ".join(".".join(name) for name in names) or "no tables at all"
     raise DataError(f"Which table of {path}? Got {found}. Name one with --table.")
-
-
-@contextmanager
-def replacing(destination: Path | str, *, wait: float = 30.0) -> Iterator[Path]:
-    """Give a path to build a new version of `destination` at; put it in place when the block ends well.
-
-    Readers that have the old file open keep it; no one ever sees half a file. When the block fails the old file stays
-    and the new one is removed. One process at a time: the others wait.
-    """
-    destination = Path(destination)
-    _make_folder(destination)
-    building = destination.with_name(destination.name + ".building")
-    with locked(destination, "replaced", wait):
-        # A process that was killed here may have left its half behind.
-        _remove(building)
-        try:
-            yield building
-            _put_in_place(building, destination)
-        finally:
-            _remove(building)
-
-
-def _put_in_place(building: Path, destination: Path) -> None:
-    """Rename `building` to `destination`, on the disk before and after."""
-    try:
-        _sync(building)
-        # The log of someone who wrote into the published copy belongs to the file that goes.
-        destination.with_name(destination.name + ".wal").unlink(missing_ok=True)
-        os.replace(building, destination)
-        _sync(destination.parent)
-    except OSError as error:
-        raise StoreError(f"{destination} cannot be replaced: {error.strerror}.") from error
-
-
-def _remove(database: Path) -> None:
-    for path in (database, database.with_name(database.name + ".wal")):
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Have the operating system write a file, or a folder's list of names, to the disk."""
-    if sys.platform == "win32" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def locked(destination: Path, doing: str, wait: float = 30.0) -> Iterator[None]:
-    """Hold the lock file beside `destination`; the system lets go of it when the process dies.
-
-    The file stays: whoever removed it could let two processes hold locks of one name. It is hidden, so that it does
-    not look like something left over.
-    """
-    lock = destination.with_name(f".{destination.name}.lock")
-    try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StoreError(f"{destination} cannot be written: {error.strerror}. Choose another place.") from error
-
-    def attempt() -> None:
-        if sys.platform == "win32":
-            return
-        import fcntl
-
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _BusyError(f"{destination} is being {doing} by another process") from error
-
-    try:
-        _patiently(attempt, wait, None, remedy="Try again when that process has ended.")
-        yield
-    finally:
-        os.close(handle)

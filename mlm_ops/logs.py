@@ -41,6 +41,7 @@ class Event(StrEnum):
     FITTED = "model_fitted"
     WRITTEN = "run_written"
     PUBLISHED = "results_published"
+    SET_ASIDE = "file_set_aside"
     FAILED = "failed"
     FINISHED = "run_finished"
     RUN_FAILED = "run_failed"

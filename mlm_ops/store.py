@@ -6,6 +6,7 @@ of every analysis.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,13 +18,15 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from mlm_ops.database import Connection, OnWait, connect, open_database, replacing
+from mlm_ops.database import Connection, OnWait, connect, open_database
 from mlm_ops.database_faults import first_line, why_it_failed
 from mlm_ops.drift_history import write_drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
 from mlm_ops.logs import Event, tell, tell_written
 from mlm_ops.ownership import PREFIX, Claim, Relation, find_relations, replace_view
+from mlm_ops.published_copy import PUBLISHED, STORE, check_published_copy
+from mlm_ops.replacing import replacing
 from mlm_ops.retention import LATEST_FIRST, forget, last_number, number_runs, remove
 from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
@@ -36,6 +39,7 @@ __all__ = [
     "OnWait",
     "Run",
     "Staged",
+    "check_published",
     "check_store",
     "connect",
     "open_database",
@@ -50,8 +54,6 @@ __all__ = [
 ]
 
 RESULTS = "mlm"
-#: What the comment of ``store_version`` says that the database is: a store that runs are written to, or a copy of one.
-STORE, PUBLISHED = "results store", "published copy of a results store"
 #: Goes up when a table changes its meaning; a new column needs no new version.
 STORE_VERSION = 1
 #: DuckDB 1.2 and later read files of this storage version.
@@ -228,13 +230,13 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
     Raises
     ------
     StoreError
-        There are no results yet, or the place cannot be written.
+        There are no results yet, the place cannot be written, or the file that is there is no published copy.
     """
     if not check_store(connection):
         raise StoreError(f"There are no results to publish to {destination} yet. Run an analysis first.")
     began = time.perf_counter()
     # A cursor has its own current database, which the views below need, and leaves the caller's as it was.
-    with replacing(destination, wait=wait) as building, connection.cursor() as cursor:
+    with replacing(destination, wait=wait, check=check_published) as building, connection.cursor() as cursor:
         source = str(_one(cursor, "select current_database()"))
         target = "mlm_published"
         try:
@@ -256,6 +258,18 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                     cursor.execute(leave)
     seconds = time.perf_counter() - began
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
+
+
+def check_published(destination: Path | str) -> None:
+    """Refuse a place whose file is no published copy of ours, as it would be replaced.
+
+    Raises
+    ------
+    StoreError
+        With the file and what it holds.
+    """
+    ours = {"store_version", "latest_runs", *RESULT_TABLES, *(f"latest_{name}" for name in TABLES)}
+    check_published_copy(Path(os.path.realpath(destination)), RESULTS, lambda name: name in ours)
 
 
 def check_store(connection: Connection) -> bool:

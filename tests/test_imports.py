@@ -43,6 +43,8 @@ LAYERS = (
         "staging",
         "sql_tables",
         "database",
+        "replacing",
+        "published_copy",
         "prediction_views",
         "project",
         "provenance",
@@ -62,6 +64,7 @@ KNOW_A_DATABASE = {"moments", "plugins", "prediction_views"} | {
     "database",
     "database_faults",
     "ownership",
+    "published_copy",
 }
 KNOW_DAGSTER = {"plugins/dagster", "plugins/dagster.py"}
 LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml")

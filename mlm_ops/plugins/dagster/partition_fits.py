@@ -16,7 +16,7 @@ from mlm_ops.plugins.dagster.partition_keys import check_windows, windows_of
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.results import ANALYSIS, LINEAGE, SCHEMA, Result
 from mlm_ops.plugins.dagster.warehouse import Warehouse
-from mlm_ops.store import check_store, publish
+from mlm_ops.store import check_published, check_store, publish
 
 #: So many partitions are named where some failed.
 NAMED = 5
@@ -94,6 +94,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         windows = windows_of(partitions_def, context.partition_keys)
         blocking = tuple(name for name in ("converged", "not_singular") if plan.blocks(name))
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
+            check_published(warehouse.results)
             check_windows(open_rows(plan.analysis, connection), column, windows)
             done = fit_partitions(
                 connection, plan.analysis, column, windows, context.run.run_id, run_start(context), blocking

@@ -17,12 +17,12 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 
-from mlm_ops.database import locked
 from mlm_ops.errors import MlmError, ProjectError
 from mlm_ops.plugins.dagster.progress import Progress
 from mlm_ops.plugins.dagster.results import ANALYSIS
 from mlm_ops.plugins.dagster.runs import close_dead_runs, run_tags
 from mlm_ops.project import Project, find_project, make_home
+from mlm_ops.replacing import locked
 
 #: The job that `mlm run` executes; a project without one gets Dagster's own job of all assets.
 JOB = "mlm_run"

@@ -45,7 +45,7 @@ from mlm_ops.prediction_views import create_prediction_view
 from mlm_ops.provenance import run_facts
 from mlm_ops.side_by_side import side_by_side
 from mlm_ops.sql_text import literal
-from mlm_ops.store import Run, publish, read_latest, read_staged, stage, stage_anew, write_run
+from mlm_ops.store import Run, check_published, publish, read_latest, read_staged, stage, stage_anew, write_run
 from mlm_ops.tables import TABLES, sem_tables
 
 PARTITIONS_READ = "partitions_read"
@@ -219,8 +219,10 @@ def make_results(
     Raises
     ------
     StoreError
-        A model has not been fitted, or the models were fitted to different moments.
+        A model has not been fitted, the models were fitted to different moments, or the file at the destination is no
+        published copy. Nothing of the run is then written.
     """
+    check_published(destination)
     moments = load_moments(connection, moments_table(analysis))
     tables = _staged(connection, analysis, moments.checksum)
     run = Run(
