@@ -16,6 +16,7 @@ from mlm_ops.inference.intervals import IntervalMethod, find_intervals
 from mlm_ops.inference.new_rows import NewRows
 from mlm_ops.inference.prediction import PredictionKind, predict
 from mlm_ops.inference.prediction_sql import PredictionQuery
+from mlm_ops.inference.quiet import quiet_class
 from mlm_ops.language.notation import EquationForm, EquationFormat, write_equations
 from mlm_ops.language.notation.lme4 import r_code
 from mlm_ops.language.notation.mplus import mplus_input
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["DfMethod", "Estimator", "Fit"]
 
 
+@quiet_class
 @dataclass(frozen=True, repr=False)
 class Fit(FitRecord):
     """A fitted multilevel model, as `FitRecord` holds it, that draws up tables and answers when asked."""

@@ -13,6 +13,7 @@ from mlm_ops.estimation.covariance import COVARIANCES
 from mlm_ops.estimation.estimate import estimate
 from mlm_ops.fitted import DfMethod, Estimator, Fit
 from mlm_ops.inference.fixed_effects import DF_METHODS
+from mlm_ops.inference.quiet import quiet
 from mlm_ops.language.covariance import Structure, with_covariance
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.levels import parse_model
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _ESTIMATORS = ("reml", "ml")
 
 
+@quiet
 def fit(
     formula: str | Mapping[str, Any],
     data: Any,
@@ -110,6 +112,7 @@ def fit(
     return replace(fitted, file=Path(data)) if from_file else fitted
 
 
+@quiet
 def fit_model(
     model: Model,
     moments: Moments,
