@@ -13,7 +13,8 @@ from mlm_ops import tables
 from mlm_ops.fitted import Estimator, Fit
 from mlm_ops.fitting import fit_model
 from mlm_ops.fitting_sem import fit_sem
-from mlm_ops.inference.comparison import Comparison, check_rows, compare, same_fixed_part
+from mlm_ops.inference.comparison import Comparison, check_same_rows, compare, same_fixed_part
+from mlm_ops.inference.quiet import quiet
 from mlm_ops.ladder import Ladder, climb
 from mlm_ops.language.notation.formula_text import formula_text
 from mlm_ops.language.strategy import WARNING
@@ -163,6 +164,7 @@ def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments) -> SemFit:
     return fitted
 
 
+@quiet
 def compare_analysis(
     analysis: Analysis, moments: Moments, fits: Mapping[str, Fit] | None = None
 ) -> dict[str, pl.DataFrame]:
@@ -203,10 +205,11 @@ def compare_analysis(
 
 def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
     """A fit against a smaller one by the same likelihood."""
-    check_rows(fitted.moments, reference.moments)
+    check_same_rows(fitted.moments, reference.moments)
     return compare(fitted.model, fitted.result, reference.model, reference.result)
 
 
+@quiet
 def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[str, pl.DataFrame]] | None:
     """The strategy of an analysis, and its result tables; None where the models are fitted as listed.
 

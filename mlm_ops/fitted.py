@@ -16,6 +16,7 @@ from mlm_ops.inference.intervals import IntervalMethod, find_intervals
 from mlm_ops.inference.new_rows import NewRows
 from mlm_ops.inference.prediction import PredictionKind, predict
 from mlm_ops.inference.prediction_sql import PredictionQuery
+from mlm_ops.inference.quiet import quiet_class
 from mlm_ops.language import options
 from mlm_ops.language.notation import EquationForm, EquationFormat, write_equations
 from mlm_ops.language.notation.lme4 import r_code
@@ -35,6 +36,7 @@ _METHOD = options.choice("method", get_args(IntervalMethod))
 _KIND = options.choice("kind", get_args(PredictionKind))
 
 
+@quiet_class
 @dataclass(frozen=True, repr=False)
 class Fit(FitRecord):
     """A fitted multilevel model, as `FitRecord` holds it, that draws up tables and answers when asked."""

@@ -13,6 +13,7 @@ from mlm_ops.estimation.covariance import COVARIANCES
 from mlm_ops.estimation.estimate import estimate
 from mlm_ops.fitted import DfMethod, Estimator, Fit
 from mlm_ops.inference.fixed_effects import DF_METHODS
+from mlm_ops.inference.quiet import quiet
 from mlm_ops.language import options
 from mlm_ops.language.covariance import Structure, with_covariance
 from mlm_ops.language.formula import level_columns
@@ -46,6 +47,7 @@ _ESTIMATORS = ("reml", "ml")
     robust=options.ROBUST,
     cluster=options.CLUSTER,
 )
+@quiet
 def fit(
     formula: str | Mapping[str, Any],
     data: Any,
@@ -123,6 +125,7 @@ def fit(
     return replace(fitted, file=Path(data)) if from_file else fitted
 
 
+@quiet
 def fit_model(
     model: Model,
     moments: Moments,

@@ -13,6 +13,7 @@ from mlm_ops.estimation.estimate import Estimate, estimate
 from mlm_ops.inference.components import Component, variance_components
 from mlm_ops.inference.f_tests import DfMethod as TestMethod
 from mlm_ops.inference.fixed_effects import DF_METHODS, CoefficientTests, coefficient_tests
+from mlm_ops.inference.quiet import quiet_class
 from mlm_ops.inference.random_effects import RandomEffects, random_effects
 from mlm_ops.inference.robust import NormalRobust, cluster_robust
 from mlm_ops.inference.variance import VarianceErrors, variance_errors
@@ -29,6 +30,7 @@ __all__ = ["DfMethod", "Estimator", "FitRecord"]
 _DIGITS = 6
 
 
+@quiet_class
 @dataclass(frozen=True, repr=False)
 class FitRecord:
     """A fitted multilevel model.

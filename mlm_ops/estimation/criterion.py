@@ -302,7 +302,8 @@ class Criterion:
         p = contrasts.shape[1]
         directions = np.linalg.solve(solution.w[:p, :p], contrasts.T).T
         padded = np.column_stack((directions, np.zeros(len(directions))))
-        return np.array([self._pull_back(solution, -np.outer(d, d), 0.0) for d in padded])
+        gradients = [self._pull_back(solution, -np.outer(d, d), 0.0) for d in padded]
+        return np.array(gradients).reshape(len(gradients), self.n_theta)
 
     def _pull_back(self, solution: Solution, w_bar: Array, weight: float) -> Array:
         """Derivatives by theta of ``f(W) + weight log |V|``, w_bar being the derivative of f by W."""

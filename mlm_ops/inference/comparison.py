@@ -108,7 +108,7 @@ def check_outcomes(model: Model, reference: Model) -> None:
         )
 
 
-def check_rows(moments: Moments, reference: Moments) -> None:
+def check_same_rows(moments: Moments, reference: Moments) -> None:
     """Refuse moments that cannot be of the same rows, by all that they have in common.
 
     Two scans of the same rows agree on the number of rows, on the means and squares of every variable that both hold,
@@ -123,8 +123,8 @@ def check_rows(moments: Moments, reference: Moments) -> None:
             return
         differing = f"Got {moments.n_obs} rows each that differ in {unlike}"
     raise MlmError(
-        f"Models of different rows cannot be compared. {differing}; expected fits of the same rows. Fit both on the rows "
-        "that are complete on the variables of both."
+        f"Models of different rows cannot be compared. {differing}; expected fits of the same rows. Fit both on the "
+        "rows that are complete on the variables of both."
     )
 
 

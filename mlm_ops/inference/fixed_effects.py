@@ -128,7 +128,10 @@ class Satterthwaite:
         p = len(solution.beta)
         if not len(fitted.optimum.theta):
             return np.full(len(contrasts), float(fitted.design.n_obs - p))
+        # degrees of freedom have no scale, and squares of variances of 1e-200 have no place in a double
         engine = contrasts @ fitted.design.fixed.transform
+        sizes = np.abs(engine).max(axis=1, initial=0.0)
+        engine = engine / np.where(sizes > 0, sizes, 1.0)[:, None]
         relative = np.einsum("ki,ij,kj->k", engine, np.linalg.inv(solution.w[:p, :p]), engine)
         by_theta = solution.sigma2 * fitted.criterion.variance_gradients(solution, engine)
         if not fitted.criterion.profiled:

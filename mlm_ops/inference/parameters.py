@@ -133,5 +133,5 @@ def undetermined(wanted: Sequence[Parameter], fitted: Estimate) -> NDArray[np.bo
 
 def correlation(tau: Array, row: int, column: int) -> float:
     """Correlation of two effects, not a number where one has no variance."""
-    scale = float(np.sqrt(tau[row, row] * tau[column, column]))
+    scale = float(np.sqrt(tau[row, row]) * np.sqrt(tau[column, column]))
     return float(np.clip(tau[row, column] / scale, -1.0, 1.0)) if scale > 0 else float("nan")

@@ -88,7 +88,7 @@ class ClusterRobust:
         """Degrees of freedom of the t test of each contrast: (k, p) -> (k,)."""
         if np.array_equal(contrasts, np.eye(len(self.df))):
             return self.df
-        rotated = contrasts @ _user_from_rotated(self.fitted)
+        rotated = _of_size_one(contrasts @ _user_from_rotated(self.fitted))
         total = _Quadratic.zero(*rotated.shape)
         for span in spans(self.fitted, self.clusters):
             _, b, s = _adjust(span, adjusted=CORRECTIONS[self.kind].adjusted)
@@ -210,13 +210,21 @@ def cluster_robust(fitted: Estimate, kind: str, clusters: Clusters) -> ClusterRo
     correction = CORRECTIONS[kind]
     contrasts = _user_from_rotated(fitted)
     p = len(contrasts)
+    scaled = _of_size_one(contrasts)
     meat, total = np.zeros((p, p)), _Quadratic.zero(p, p)
     for span in spans(fitted, clusters):
         score, b, s = _adjust(span, adjusted=correction.adjusted)
         meat += score.T @ score
-        total.add(contrasts, b, s)
+        total.add(scaled, b, s)
     factor = correction.factor(clusters.size, fitted.design.n_obs, p)
     return ClusterRobust(fitted, kind, clusters, factor * contrasts @ meat @ contrasts.T, total.degrees)
+
+
+def _of_size_one(contrasts: Array) -> Array:
+    """Contrasts (k, p) of the same degrees of freedom whose variances have squares in a double."""
+    sizes = np.abs(contrasts).max(axis=1, initial=0.0)
+    scaled: Array = contrasts / np.where(sizes > 0, sizes, 1.0)[:, None]
+    return scaled
 
 
 def _user_from_rotated(fitted: Estimate) -> Array:

@@ -57,7 +57,9 @@ def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod 
                 margin = z * _error(first, vcov) / 2
                 low[i], high[i] = there[i] * np.exp(-margin), there[i] * np.exp(margin)
             else:
-                slope = derivatives[:, j, k] / np.sqrt(tau[j, j] * tau[k, k]) - there[i] * (first + second) / 2
+                slope = (
+                    derivatives[:, j, k] / (np.sqrt(tau[j, j]) * np.sqrt(tau[k, k])) - there[i] * (first + second) / 2
+                )
                 margin = z * _error(slope / (1 - there[i] ** 2), vcov)
                 middle = np.arctanh(there[i])
                 low[i], high[i] = np.tanh(middle - margin), np.tanh(middle + margin)

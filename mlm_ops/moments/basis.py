@@ -67,6 +67,10 @@ class Basis:
                 g[element, i] = multiplier if present is None or present[element] else 0.0
         return g
 
+    def owners(self, element: int) -> str:
+        """Names of the columns that have an element."""
+        return ", ".join(column.name for column, found in self._expanded.items() if element in found)
+
     def _expand(self, column: DesignColumn) -> dict[int, float]:
         """Multiply out ``prod (constant_f + spread_f)`` over the column's variables f."""
         parts = [self.evaluator.part(factor) for v in column.variables for factor in _factors(v)]

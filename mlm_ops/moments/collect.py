@@ -11,13 +11,24 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import DesignColumn, Levels, Monomial, atoms, expand, row_monomials
-from mlm_ops.language.model import PLAIN, Column, Factor, GroupingFactor, Indicator, Model, Residual, Variable
+from mlm_ops.language.model import PLAIN, Column, Factor, GroupingFactor, Indicator, Model, Residual, Variable, label
+from mlm_ops.moments.identification import check_squares
 from mlm_ops.moments.moments import Codes, Moments, Schema
 from mlm_ops.moments.render import category, expression, render
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
 from mlm_ops.moments.source import Source
 from mlm_ops.moments.sums import unit_codes
-from mlm_ops.moments.survey import Needs, Survey, check_rows, complete, find_needs, key_expression, run, take_survey
+from mlm_ops.moments.survey import (
+    Needs,
+    Survey,
+    check_rows,
+    check_whole_numbers,
+    complete,
+    find_needs,
+    key_expression,
+    run,
+    take_survey,
+)
 from mlm_ops.sql_text import literal
 
 #: A GROUP BY with more sums than this breaks DuckDB (its aggregates of a group must fit a block of 256 kB).
@@ -53,6 +64,7 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = (),
     """
     needs = find_needs(source, models, (*levels, *keys))
     survey = take_survey(source, needs)
+    check_whole_numbers(source, needs, survey)
     check_rows(source, models, needs, survey)
     varying = survey.varying
     while True:
@@ -200,6 +212,7 @@ def read_moments(schema: Schema, survey: Survey, found: Mapping[str, NDArray[Any
     scatter = np.empty((len(pairs), len(n)))
     for i in range(size):
         mean[i] = found[f"mean_{i}"]
+        check_squares(" * ".join(map(label, schema.monomials[i])), n, mean[i], found[f"scatter_{i}_{i}"])
     for row, (i, j) in enumerate(pairs):
         scatter[row] = found[f"scatter_{i}_{j}"]
         if i == j:

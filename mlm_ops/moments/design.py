@@ -19,7 +19,14 @@ from mlm_ops.language.model import PLAIN, Between, GroupingFactor, Matrix, Model
 from mlm_ops.moments.basis import Basis, Change, center_outcome, change_of_basis, element_products
 from mlm_ops.moments.clusters import Clusters, make_clusters
 from mlm_ops.moments.grouping import Factor, cells_of, grouping_factors, meanings
-from mlm_ops.moments.identification import check_given, check_identified, check_outcome, check_parameters, check_stated
+from mlm_ops.moments.identification import (
+    check_given,
+    check_identified,
+    check_outcome,
+    check_parameters,
+    check_squares,
+    check_stated,
+)
 from mlm_ops.moments.moments import Codes, Moments
 from mlm_ops.moments.polynomial import Evaluator, Polynomial
 from mlm_ops.moments.products import CrossProducts, unpack
@@ -209,6 +216,8 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     cells, first = cells_of([*factors, *clustered], len(observed.units))
     (elements, around), n_obs = element_products(basis, observed, cells, len(first)), observed.n_obs
     totals = unpack(elements.sum(axis=1))
+    for i, square in enumerate(np.diag(totals)):
+        check_squares(basis.owners(i), np.array([n_obs]), np.zeros(1), np.array([square]))
     present = np.diag(totals) > 0
 
     wanted = basis.matrix(fixed, present)
@@ -312,9 +321,11 @@ def _variable_levels(
     factors = grouping_factors(model.groups or own, moments)
     found: dict[Variable, int] = {}
     for variable in {v for column in columns for v in column.variables}:
-        polynomial = evaluator.part(variable).polynomial
+        part = evaluator.part(variable)
+        polynomial = part.polynomial
         found[variable] = 1
-        if not any(atoms for atoms in polynomial):
+        deviations = {**polynomial, (): polynomial.get((), 0.0) - evaluator.mean(polynomial)}
+        if not any(atoms for atoms in polynomial) or evaluator.is_rounding(deviations, part):
             values = evaluator.mean(polynomial)
             for height, factor in enumerate(factors):
                 if _is_constant(values, factor):

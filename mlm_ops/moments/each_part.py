@@ -26,6 +26,7 @@ from mlm_ops.moments.survey import (
     complete,
     find_needs,
     key_expression,
+    long_numbers,
     read_survey,
     run,
     take_survey,
@@ -174,12 +175,12 @@ def _part_surveys(rows: Source, needs: Needs, part: str) -> Iterator[tuple[int, 
 
 
 def _is_sound(rows: Source, models: Sequence[Model], needs: Needs, survey: Survey) -> bool:
-    """Whether `check_rows` has nothing against a part; what does not vary, the moments tell."""
+    """Whether `check_rows` has nothing against a part, and no second look is due; what varies, the moments tell."""
     try:
         check_rows(rows, models, needs, survey)
     except DataError:
         return False
-    return True
+    return not long_numbers(rows, survey)
 
 
 def _batches(n_rows: Sequence[int]) -> Iterator[range]:
@@ -222,7 +223,10 @@ def _scan(asked: _Parts, schema: Schema, surveys: Mapping[int, Survey]) -> dict[
         if not _is_constant_within(schema, columns):
             continue
         centered = {atom: survey.centers.get(atom, 0.0) for atom in schema.centers}
-        moments = read_moments(replace(schema, centers=centered), survey, columns)
+        try:
+            moments = read_moments(replace(schema, centers=centered), survey, columns)
+        except DataError:  # collected alone, it says what is wrong
+            continue
         if moments.n_obs == survey.n_complete and _varies(moments):
             made[number] = moments
     return made

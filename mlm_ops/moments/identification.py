@@ -18,6 +18,36 @@ from mlm_ops.moments.polynomial import Evaluator
 if TYPE_CHECKING:
     from mlm_ops.moments.design import Design
 
+Array = NDArray[np.float64]
+
+
+#: Mean squares between these keep their digits, and so do sums of them over any number of rows.
+_LEAST_SQUARE, _MOST_SQUARE = 1e-280, 1e290
+
+
+def check_squares(named: str, n: Array, mean: Array, scatter: Array) -> None:
+    """Refuse a variable whose squares are beyond what a double holds, or below.
+
+    Parameters
+    ----------
+    named
+        What it is called.
+    n, mean, scatter
+        (J,) of its units, around a center.
+    """
+    with np.errstate(all="ignore"):
+        square = float(np.sum(scatter + n * mean**2)) / float(n.sum())
+        far, spread = float(np.abs(mean).max(initial=0.0)), float(np.abs(scatter).max(initial=0.0))
+    if square == 0.0 and far == 0.0 and spread == 0.0:
+        return
+    if not _LEAST_SQUARE <= square <= _MOST_SQUARE:
+        large = not square <= _MOST_SQUARE
+        raise DataError(
+            f"The values of {named} are too {'large' if large else 'small'} for their squares to be computed. Got "
+            f"deviations from the mean {'above 1e145' if large else 'below 1e-140'}; expected ones between 1e-140 and "
+            "1e145. Measure it in another unit."
+        )
+
 
 def check_outcome(model: Model, evaluator: Evaluator, factors: list[Factor]) -> None:
     """Refuse an outcome that does not vary within any unit of a grouping factor: nothing is left for level 1."""

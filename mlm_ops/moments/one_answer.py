@@ -16,7 +16,7 @@ from mlm_ops.moments.moments import Moments, Schema
 from mlm_ops.moments.one_query import Described, OneQuery, refuse
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
 from mlm_ops.moments.source import Source
-from mlm_ops.moments.survey import Needs, Survey, check_rows, find_needs, is_native_key, read_survey
+from mlm_ops.moments.survey import Needs, Survey, check_rows, find_needs, is_native_key, long_numbers, read_survey
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -55,6 +55,11 @@ def read_answer(query: OneQuery, answer: Answer) -> Moments:
     factors = tuple(c for c in needs.categories if c not in needs.keys)
     survey = _survey(query, source, needs, answer)
     check_rows(source, [query.model], needs, survey)
+    if long := long_numbers(source, survey):
+        raise DataError(
+            f"Whole numbers beyond 2^53, as {long[0]!r} holds them, take more than one SQL statement. Fit the model "
+            "with mlm_ops.fit in Python, or take a constant off them."
+        )
     if query.model.residual.time and factors:
         raise DataError(
             f"ar1({query.model.residual.time}) beside the factor {factors[0]!r} takes more than one SQL statement. "

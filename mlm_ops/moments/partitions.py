@@ -22,7 +22,7 @@ from mlm_ops.moments.parts import Parts
 from mlm_ops.moments.persist import load_moments, transaction, write_moments
 from mlm_ops.moments.residual_parts import ResidualParts
 from mlm_ops.moments.source import Source
-from mlm_ops.moments.survey import Needs, Survey, check_rows, check_values, find_needs, take_survey
+from mlm_ops.moments.survey import Needs, Survey, check_rows, check_values, check_whole_numbers, find_needs, take_survey
 
 if TYPE_CHECKING:
     import duckdb
@@ -138,6 +138,7 @@ class Partitions:
 
     def _build(self, needs: Needs, why: str | None) -> Refreshed:
         survey = take_survey(self.source, needs)
+        check_whole_numbers(self.source, needs, survey)
         check_rows(self.source, self.models, needs, survey)
         facts = self._parts.facts_of(self.source, needs)
         schema, total = self._collect(needs, survey)

@@ -29,6 +29,7 @@ from mlm_ops.language.model import (
     label,
 )
 from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.rank import VALUE_ROUNDING
 
 Array = NDArray[np.float64]
 Coefficient = float | Array
@@ -212,13 +213,21 @@ class Evaluator:
         means = self.group_means(part.polynomial, variable)
         polynomial = dict(part.polynomial)
         polynomial[()] = polynomial.get((), 0.0) - means
-        varies_by_row = any(factors for factors in polynomial)
-        if not varies_by_row and np.abs(polynomial[()]).max() <= _NO_VARIATION * max(np.abs(means).max(), 1.0):
+        if self.is_rounding(polynomial, part):
             raise DataError(
                 f"{label(variable)} is zero in every row, because {label(variable.of)} does not vary within "
                 f"{group_name(group)}. Use {label(variable.of)} itself."
             )
         return Part(0.0, polynomial, f"within({part.key}|{group_name(group)}{_over(variable)})")
+
+    def is_rounding(self, polynomial: Polynomial, of: Part) -> bool:
+        """Whether a polynomial is no more than the rounding of the values that it is taken of.
+
+        The same value computed in two orders, 0.1 + 0.2 + 0.3, differs by a rounding of its size.
+        """
+        square = self._sum(polynomial, polynomial)
+        values = self._sum(of.polynomial, of.polynomial) + self.moments.n_obs * of.constant**2
+        return bool(square <= VALUE_ROUNDING**2 * values)
 
     def _between(self, variable: Between, part: Part) -> Part:
         group = self.group_of(variable)

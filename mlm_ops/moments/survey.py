@@ -21,6 +21,10 @@ from mlm_ops.sql_text import identifier
 _NATIVE_KEY = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|VARCHAR")
 
 
+#: Types of whole numbers, or decimals, with more digits than a double has; from where on a double loses them, and how
+#: many of its steps apart the smallest and largest value must be to keep six digits.
+_LONG = re.compile(r"U?(BIG|HUGE)INT|DECIMAL")
+_WHOLE, _LEAST_APART = 2**53, 10**6
 #: A text column with more values than this, in half the rows a new one, and most of them numbers, was meant as numbers.
 MOST_LEVELS = 20
 
@@ -259,6 +263,34 @@ def _check_domains(needs: Needs, survey: Survey) -> None:
             raise DataError(
                 f"{label(number)} is undefined in {undefined - own} of {survey.n_rows} rows (a logarithm or root out "
                 "of its domain, or a division by zero). Filter these rows with where, or transform it otherwise."
+            )
+
+
+def long_numbers(source: Source, survey: Survey) -> list[str]:
+    """Columns of whole numbers that lie beyond 2^53 on average."""
+    far = [v.name for v, mean in survey.centers.items() if isinstance(v, Column) and abs(mean) >= _WHOLE]
+    return [name for name in far if _LONG.match(source.types[name])]
+
+
+def check_whole_numbers(source: Source, needs: Needs, survey: Survey) -> None:
+    """Refuse whole numbers beyond 2^53 that lie so near to each other that they are one number as doubles.
+
+    Asks only about columns that `long_numbers` names, and about those that stand inside functions alone.
+    """
+    inside = [name for name in needs.inside_functions.values() if _LONG.match(source.types[name])]
+    names = list(dict.fromkeys((*long_numbers(source, survey), *inside)))
+    if not names or not survey.n_complete:
+        return
+    ends = (f"min({identifier(n)}) as low_{i}, max({identifier(n)}) as high_{i}" for i, n in enumerate(names))
+    row = _one_row(source, f"select {', '.join(ends)} from {source.relation} where {complete(needs)}")
+    for i, name in enumerate(names):
+        low, high = int(row[f"low_{i}"]), int(row[f"high_{i}"])
+        largest = max(abs(low), abs(high))
+        if largest >= _WHOLE and (high - low) * _WHOLE < _LEAST_APART * largest:
+            raise DataError(
+                f"Column {name!r} holds whole numbers that lie too near to each other for their size, so that a double "
+                f"loses their differences. Got values from {low} to {high}. Take a constant off them in a view or "
+                f"SELECT: {name} - {low}."
             )
 
 

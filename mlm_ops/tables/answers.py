@@ -19,13 +19,17 @@ def contrast_test(test: FTest) -> pl.DataFrame:
     """One row: an F test of several coefficients; df2 is null where the distribution is chi-square."""
     return pl.DataFrame(
         {
-            "statistic": [test.statistic],
+            "statistic": [_known(test.statistic)],
             "df1": [test.df1],
-            "df2": [test.df2 if math.isfinite(test.df2) else None],
-            "p_value": [test.p_value],
+            "df2": [_known(test.df2)],
+            "p_value": [_known(test.p_value)],
         },
         schema={"statistic": REAL, "df1": COUNT, "df2": REAL, "p_value": REAL},
     )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def intervals(parameters: Sequence[Parameter], found: Intervals) -> pl.DataFrame:

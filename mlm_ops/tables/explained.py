@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlm_ops.effect_sizes import r_squared as measures
-from mlm_ops.inference.comparison import check_outcomes, check_rows
+from mlm_ops.inference.comparison import check_outcomes, check_same_rows
 from mlm_ops.tables.columns import COUNT, REAL, TEXT, Schema, frame
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def r_squared(fitted: Fit) -> pl.DataFrame:
 def r_squared_changes(fitted: Fit, reference: Fit, name: str) -> pl.DataFrame:
     """One row a measure that differs from a reference model's, and one a variance that is smaller than there."""
     check_outcomes(fitted.model, reference.model)
-    check_rows(fitted.moments, reference.moments)
+    check_same_rows(fitted.moments, reference.moments)
     ours, theirs = (measures.shares(f.model, f.moments, f.result) for f in (fitted, reference))
     reductions = measures.proportional_reduction(fitted.result, reference.result, name)
     return _rows([*measures.changes(ours, theirs, name), *(reductions if fitted.model.random else ())])

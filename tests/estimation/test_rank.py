@@ -127,7 +127,7 @@ def _design(seed: int) -> tuple[str, pl.DataFrame, Whole]:
 
 
 def _basis(x: Whole, rank: int) -> NDArray[np.float64]:
-    """(n, rank) orthonormal, of the columns' span; the intercept is taken out of the others first, as they lie far off."""
+    """(n, rank) orthonormal, of the columns' span; means are taken off first, as some columns lie far from zero."""
     far = x - x.mean(axis=0)
     far[:, 0] = 1.0
     lengths = np.linalg.norm(far, axis=0)
