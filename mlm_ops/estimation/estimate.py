@@ -25,8 +25,11 @@ Array = NDArray[np.float64]
 
 #: A residual sum of squares below this share of the outcome's is a rounding error, and no variance can be estimated.
 _PERFECT_FIT = 1e-13
-#: A factor Lambda under which random effects are as free as fixed ones, and what it leaves of a column that they span.
+#: A Lambda under which random effects are as free as fixed ones, and what it leaves of a column that they span.
 _FREE, _SPANNED = 1e12, 1e-16
+#: Where factors cross the engine takes differences of squares, and bears no larger Lambda. What this leaves of a column
+#: falls with its square: where it is little, a second one tells how much is left under none.
+_FREE_CROSSED, _SECOND, _LITTLE = 1e5, 10.0, 1e-8
 
 
 @dataclass(frozen=True)
@@ -213,8 +216,13 @@ def _share_left(design: Design, criterion: Criterion) -> float:
         return residual / whole
     if design.nested and design.residual is None and design.cross.around_means is not None:
         whole = float(design.cross.around_means.total[-1, -1])
-    left, _, _ = criterion.engine.eliminate([_FREE * np.eye(size) for size in criterion.engine.sizes])
-    residual = _outside(left, np.diag(left)[:-1] > _SPANNED * np.diag(w)[:-1])
+    if design.nested:
+        residual = _left_by_groups(criterion, w, _FREE)
+    else:
+        residual = _left_by_groups(criterion, w, _FREE_CROSSED)
+        if residual < _LITTLE * whole:
+            more = _left_by_groups(criterion, w, _FREE_CROSSED / _SECOND)
+            residual = (_SECOND**2 * residual - more) / (_SECOND**2 - 1)
     if residual <= _PERFECT_FIT * whole:
         names = ", ".join(group_name(level.group) for level in design.levels)
         raise IdentificationError(
@@ -223,6 +231,12 @@ def _share_left(design: Design, criterion: Criterion) -> float:
             "in each group?"
         )
     return residual / whole
+
+
+def _left_by_groups(criterion: Criterion, w: Array, lam: float) -> float:
+    """What predictors and random effects leave of the outcome, every Lambda being `lam` times the identity."""
+    left, _, _ = criterion.engine.eliminate([lam * np.eye(size) for size in criterion.engine.sizes])
+    return _outside(left, np.diag(left)[:-1] > _SPANNED * np.diag(w)[:-1])
 
 
 def _outside(w: Array, columns: NDArray[np.bool_]) -> float:
