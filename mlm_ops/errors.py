@@ -61,6 +61,10 @@ class NoRowsError(DataError):
     level = logging.WARNING
 
 
+class RowsChangedError(DataError):
+    """The rows were others at the second look than at the first, so that no numbers of them belong together."""
+
+
 class IdentificationError(MlmError):
     """The rows cannot determine the model's parameters: one group, or as many parameters as rows."""
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.errors import DataError
+from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.columns import DesignColumn, Levels, Monomial, atoms, expand, row_monomials
 from mlm_ops.language.model import PLAIN, Column, Factor, GroupingFactor, Indicator, Model, Residual, Variable, label
 from mlm_ops.moments.identification import check_squares
+from mlm_ops.moments.leftover import lost_levels
 from mlm_ops.moments.moments import Codes, Moments, Schema
 from mlm_ops.moments.render import category, expression, render
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
@@ -62,25 +63,64 @@ def collect(source: Source, models: Sequence[Model], levels: Sequence[str] = (),
     DataError
         Missing columns, text where numbers are needed, no complete rows, a column without variation.
     """
+    try:
+        return _collect(source, models, levels, keys)
+    except RowsChangedError:
+        return _collect(source, models, levels, keys)
+
+
+def _collect(source: Source, models: Sequence[Model], levels: Sequence[str], keys: Sequence[str]) -> Moments:
+    """Survey and scan the rows as they are at one moment, where that can be had."""
     needs = find_needs(source, models, (*levels, *keys))
-    survey = take_survey(source, needs)
-    check_whole_numbers(source, needs, survey)
-    check_rows(source, models, needs, survey)
+    with source.snapshot():
+        survey = take_survey(source, needs)
+        check_whole_numbers(source, needs, survey)
+        check_rows(source, models, needs, survey)
+        moments = _scan_until_right(source, models, needs, survey)
+        moments = replace(moments, nested_in=nested_levels(moments, levels))
+        structures = dict.fromkeys(m.residual for m in models if m.residual != PLAIN)
+        return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in structures})
+
+
+def _scan_until_right(source: Source, models: Sequence[Model], needs: Needs, survey: Survey) -> Moments:
+    """The moments, after as many scans as it takes to know what is constant within units."""
     varying = survey.varying
     while True:
         schema = make_schema(models, needs, survey, varying)
         found = _scan(source, needs, schema)
+        check_unchanged(source.description, survey, found)
         wrong = refuted(schema, found)
         if not wrong:
             moments = read_moments(schema, survey, found)
             if cancels(moments):
-                moments = read_moments(schema, survey, _scan(source, needs, schema, around_unit_means=True))
-                moments = replace(moments, around_unit_means=True)
-            moments = replace(moments, nested_in=nested_levels(moments, levels))
-            structures = dict.fromkeys(m.residual for m in models if m.residual != PLAIN)
-            return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in structures})
+                found = _scan(source, needs, schema, around_unit_means=True)
+                check_unchanged(source.description, survey, found)
+                moments = replace(read_moments(schema, survey, found), around_unit_means=True)
+            if lost := lost_levels(moments):
+                raise RowsChangedError(changed(source.description, lost))
+            return moments
         # a column looked constant within units in the first rows, and is not: its sums are needed after all
         varying |= wrong
+
+
+def check_unchanged(description: str, survey: Survey, found: Mapping[str, NDArray[Any]]) -> None:
+    """Compare the rows of a scan with those of the survey before it; a row with a new level is in no scan.
+
+    Raises
+    ------
+    RowsChangedError
+        They are not as many.
+    """
+    if (summed := int(np.sum(found["n"]))) != survey.n_complete:
+        raise RowsChangedError(changed(description, f"{survey.n_complete} rows were counted, {summed} summed up"))
+
+
+def changed(description: str, what: str) -> str:
+    """The sentence about rows that changed."""
+    return (
+        f"The rows of {description} changed while they were read: {what}. Fit them when nothing writes to them, or "
+        "from a copy (create table … as from …)."
+    )
 
 
 def make_schema(models: Sequence[Model], needs: Needs, survey: Survey, varying: frozenset[Variable]) -> Schema:
@@ -122,7 +162,10 @@ def needed_monomials(
 def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual) -> ResidualMoments:
     """Moments for one residual structure: a GROUP BY of its own."""
     sql = render("residual_moments", **residual_arguments(source, needs, moments.schema, residual))
-    return residual_sums(moments, residual, run(source, sql).fetchnumpy())
+    found = run(source, sql).fetchnumpy()
+    if (summed := int(np.sum(found["n"]))) != moments.n_obs:
+        raise RowsChangedError(changed(source.description, f"{moments.n_obs} rows were summed up, then {summed}"))
+    return residual_sums(moments, residual, found)
 
 
 def residual_arguments(source: Source, needs: Needs, schema: Schema, residual: Residual) -> dict[str, Any]:
@@ -160,8 +203,15 @@ def row_arguments(source: Source, needs: Needs, schema: Schema) -> dict[str, Any
             {"alias": alias[a], "expression": expression(a), "center": literal(c)} for a, c in schema.centers.items()
         ],
         "monomials": [[alias[atom] for atom in factors] for factors in schema.monomials],
-        "complete": complete(needs),
+        "complete": " and ".join([complete(needs), *_known_levels(needs, schema)]),
     }
+
+
+def _known_levels(needs: Needs, schema: Schema) -> Iterator[str]:
+    """Conditions that a row has levels that the survey has seen: indicators would count another as the reference."""
+    for column in needs.all_categories:
+        if known := schema.levels.get(column):
+            yield f"{category(column)} in ({', '.join(map(literal, known))})"
 
 
 def cancels(moments: Moments) -> bool:

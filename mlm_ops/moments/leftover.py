@@ -14,10 +14,8 @@ _ROUNDING = 1e-12
 
 def no_longer(moments: Moments) -> str | None:
     """Which level of a factor, or which number's variation, has gone with the rows; None if all are there."""
-    for column, levels in moments.schema.levels.items():
-        present = _present(moments, column, levels)
-        if lost := [level for level in levels if level not in present]:
-            return f"{column} has lost the level{'s' * (len(lost) > 1)} {', '.join(lost)}"
+    if lost := lost_levels(moments):
+        return lost
     for i, factors in enumerate(moments.schema.monomials):
         # a level's variation goes with the level or with all others, a product's with its factors
         if len(factors) == 1 and not isinstance(factors[0], Indicator) and not _varies(moments, i):
@@ -25,6 +23,15 @@ def no_longer(moments: Moments) -> str | None:
     for constant, values in zip(moments.schema.constants, moments.constants, strict=True):
         if not isinstance(constant, Factor) and (values == values[0]).all():
             return f"{label(constant)} no longer varies"
+    return None
+
+
+def lost_levels(moments: Moments) -> str | None:
+    """Which levels of a factor no row has any more; None if all are there."""
+    for column, levels in moments.schema.levels.items():
+        present = _present(moments, column, levels)
+        if lost := [level for level in levels if level not in present]:
+            return f"{column} has lost the level{'s' * (len(lost) > 1)} {', '.join(lost)}"
     return None
 
 

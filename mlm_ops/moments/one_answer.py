@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import PLAIN, Column, Factor
-from mlm_ops.moments.collect import cancels, make_schema, nested_levels, read_moments, unit_of
+from mlm_ops.moments.collect import cancels, check_unchanged, make_schema, nested_levels, read_moments, unit_of
 from mlm_ops.moments.moments import Moments, Schema
 from mlm_ops.moments.one_query import Described, OneQuery, refuse
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
@@ -66,6 +66,7 @@ def read_answer(query: OneQuery, answer: Answer) -> Moments:
             "Fit the model with mlm_ops.fit in Python, or make the factor's indicators columns of numbers."
         )
     found = answer.moments
+    check_unchanged(query.description, survey, found)
     varying = frozenset(n for i, n in enumerate(query.needs.numbers) if (found[f"low_{i}"] != found[f"high_{i}"]).any())
     schema = make_schema([query.model], needs, survey, varying)
     schema = replace(schema, keys=(*needs.keys, *factors))

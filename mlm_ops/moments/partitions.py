@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from mlm_ops.errors import DataError
+from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.model import PLAIN, Factor, Model, Variable, label
-from mlm_ops.moments.collect import make_schema, nested_levels, read_moments, refuted
+from mlm_ops.moments.collect import changed, check_unchanged, make_schema, nested_levels, read_moments, refuted
 from mlm_ops.moments.kept_tables import claim_kept_tables
 from mlm_ops.moments.leftover import no_longer
 from mlm_ops.moments.moments import Moments, Schema, exchange
-from mlm_ops.moments.parts import Parts
+from mlm_ops.moments.parts import Facts, Parts
 from mlm_ops.moments.persist import load_moments, transaction, write_moments
 from mlm_ops.moments.residual_parts import ResidualParts
 from mlm_ops.moments.source import Source
@@ -94,6 +94,12 @@ class Partitions:
                 f"Moments by partition cannot serve ar1({times[0]}), whose sums do not merge: rows at a seam belong to "
                 "both sides. Leave out ar1(), or the partition."
             )
+        try:
+            return self._refresh(wanted)
+        except RowsChangedError:
+            return self._refresh(wanted)
+
+    def _refresh(self, wanted: Sequence[str] | None) -> Refreshed:
         self.source.require([self.column])
         needs = find_needs(self.source, self.models, (*self.levels, *self.keys))
         claim_kept_tables(self.connection, self.table)
@@ -141,6 +147,7 @@ class Partitions:
         check_whole_numbers(self.source, needs, survey)
         check_rows(self.source, self.models, needs, survey)
         facts = self._parts.facts_of(self.source, needs)
+        self._check_facts(facts, survey)
         schema, total = self._collect(needs, survey)
         self._residual_parts.create(self.source, needs, schema)
         self._parts.create_facts(self._parts.origin_of(self.source))
@@ -154,6 +161,7 @@ class Partitions:
             schema = make_schema(self.models, needs, survey, varying)
             self._parts.create(self.source, needs, schema)
             total = self._parts.merged(schema)
+            check_unchanged(self.source.description, survey, total)
             wrong = refuted(schema, total)
             if not wrong:
                 return schema, total
@@ -167,6 +175,7 @@ class Partitions:
         facts = parts.facts_of(rows, needs)
         survey = take_survey(rows, needs) if facts else None
         if survey is not None:
+            self._check_facts(facts, survey)
             try:
                 check_values(self.models, needs, survey)
             except DataError as error:
@@ -178,6 +187,8 @@ class Partitions:
         parts.exchange(names, filled, needs, schema)
         self._residual_parts.exchange(names, filled, needs, schema)
         found = parts.merged(schema, names)
+        if survey is not None:
+            check_unchanged(rows.description, survey, found)
         done = exchange(known, old, _read(schema, found))
         if moved := refuted(schema, found) | done.moved:
             told = ", ".join(label(c) for c in schema.constants if c in moved)
@@ -193,6 +204,11 @@ class Partitions:
         present = {row["part"] for row in facts}
         scanned, dropped = (tuple(n for n in names if (n in present) == there) for there in (True, False))
         return Refreshed(moments, scanned, dropped, None)
+
+    def _check_facts(self, facts: Facts, survey: Survey) -> None:
+        """Compare the rows of the partitions with those of the survey before them or after."""
+        if (counted := sum(row["n_rows"] for row in facts)) != survey.n_rows:
+            raise RowsChangedError(changed(self.source.description, f"{survey.n_rows} were there, then {counted}"))
 
     def _keep(self, moments: Moments) -> Moments:
         nested = replace(moments, nested_in=nested_levels(moments, self.levels))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ class Source:
         SQL type of every column.
     table
         How a person would name where the columns are.
+    connection
+        Where the rows are a table or SELECT of someone's; None where they cannot change.
     """
 
     relation: str
@@ -60,6 +63,25 @@ class Source:
     description: str
     types: dict[str, str]
     table: str
+    connection: duckdb.DuckDBPyConnection | None = None
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All queries of a block see the tables as they were at its beginning, whoever writes to them meanwhile.
+
+        Inside a transaction of the caller's they do so anyhow. Files behind a view, and rows of a relation, have no
+        snapshot: what was counted is compared with what was summed up.
+        """
+        if self.connection is None or _in_transaction(self.connection):
+            yield
+            return
+        self.connection.execute("begin")
+        try:
+            yield
+        finally:
+            # nothing was written, and a query that failed has ended the transaction for good
+            with suppress(duckdb.Error):
+                self.connection.execute("rollback")
 
     def is_numeric(self, column: str) -> bool:
         """Whether a column holds numbers."""
@@ -129,6 +151,7 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
         The table or file does not exist, the SELECT or the condition does not run, or the object is none of these.
     """
     relation, description, query = _rows_of(data, connection)
+    held = connection if isinstance(data, str) and not is_path(data, connection) else None
     # an alias, so that a sub-select may stand here in every dialect
     relation = f"{relation} as {identifier(_FRAME)}"
     try:
@@ -141,13 +164,13 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error
     types = {row[0]: row[1] for row in described}
     if where is None:
-        return Source(relation, query, description, types, description)
+        return Source(relation, query, description, types, description, held)
     filtered = f"(select * from {relation} where {condition(where)}) as {identifier(_FRAME)}"
     try:
         query(f"describe select * from {filtered}").fetchall()
     except duckdb.Error as error:
         raise DataError(f"The row filter where: {where} does not fit {description}: {first_line(error)}") from error
-    return Source(filtered, query, f"{description} where {where}", types, description)
+    return Source(filtered, query, f"{description} where {where}", types, description, held)
 
 
 def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
@@ -168,6 +191,18 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
         return pl.DataFrame(data)
     except Exception as error:  # whatever a stranger's object does when it is read
         raise no_table(data) from error
+
+
+def _in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a transaction is open: outside of one, each statement has a number of its own.
+
+    To begin another and look whether that fails would end the one that is open.
+    """
+    try:
+        first, second = (connection.execute("select txid_current()").fetchall() for _ in range(2))
+    except duckdb.Error:
+        return True  # one that a fault has ended: the next query says so
+    return first == second
 
 
 def _as_frame(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:

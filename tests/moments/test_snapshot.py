@@ -1,0 +1,186 @@
+"""Rows that change while they are read: the survey and the scans see the same ones, or nothing is said of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+import mlm_ops as mlm
+from mlm_ops.analyze import keep_moments
+from mlm_ops.errors import DataError, RowsChangedError
+from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.moments import collect as collecting
+from mlm_ops.moments import partitions
+from mlm_ops.plugins.duckdb import register
+
+FORMULA = "y ~ x + f + (1 | g)"
+
+
+def rows(n: int, levels: str = "abc", seed: int = 0) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "g": [f"g{i % 10}" for i in range(n)],
+            "f": [levels[i * 7 % 11 % len(levels)] for i in range(n)],
+            "x": [float((i * 13 + seed) % 17) for i in range(n)],
+            "y": [float((i * i + seed) % 23 + i % 10) for i in range(n)],
+            "day": [i % 4 for i in range(n)],
+        }
+    )
+
+
+@pytest.fixture
+def after_survey(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], list[int]]:
+    """Have something done after each survey; the list grows by one each time."""
+
+    def hook(do: Callable[[], Any]) -> list[int]:
+        calls: list[int] = []
+        for module in (collecting, partitions):
+            take = module.take_survey
+
+            def taken(*arguments: Any, take: Any = take) -> Any:
+                found = take(*arguments)
+                calls.append(1)
+                do()
+                return found
+
+            monkeypatch.setattr(module, "take_survey", taken)
+        return calls
+
+    return hook
+
+
+class File:
+    """A view v over a CSV file that others write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.connection, self.written = folder / "v.csv", duckdb.connect(), 0
+        self.write(rows(200))
+        self.connection.execute(f"create view v as from read_csv('{self.path}')")
+
+    def write(self, content: pl.DataFrame) -> None:
+        content.write_csv(self.path)
+        self.written += 1
+        os.utime(self.path, (self.written, self.written))
+
+
+def test_a_file_that_is_written_once_is_read_again(tmp_path: Path, after_survey: Any) -> None:
+    file, new = File(tmp_path), rows(400, seed=3)
+    calls = after_survey(lambda: file.write(new) if file.written < 2 else None)
+    fit = mlm.fit(FORMULA, "v", connection=file.connection)
+    assert len(calls) == 2
+    assert (fit.moments.n_rows, fit.moments.n_obs) == (400, 400)
+    expected = mlm.fit(FORMULA, new)
+    assert fit.fixed_effects["estimate"].to_list() == pytest.approx(expected.fixed_effects["estimate"].to_list())
+
+
+@pytest.mark.parametrize(
+    ("contents", "what"),
+    [
+        ([rows(400), rows(200)], "200 rows were counted, 400 summed up"),
+        # as many rows, some with a level that the survey has not seen
+        ([rows(200, "abcd"), rows(200, "abc")], "200 rows were counted, 163 summed up"),
+        # as many rows, one level gone
+        ([rows(200, "ab"), rows(200, "abc")], "f has lost the level c"),
+    ],
+)
+def test_a_file_that_is_written_again_and_again(
+    tmp_path: Path, after_survey: Any, contents: list[pl.DataFrame], what: str
+) -> None:
+    """The file of the first survey returns before the second, and changes once more after it."""
+    file = File(tmp_path)
+    calls = after_survey(lambda: file.write(contents[0]))
+    first = collecting._collect
+
+    def from_the_start(*arguments: Any) -> Any:
+        file.write(contents[1])
+        return first(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collecting, "_collect", from_the_start)
+        with pytest.raises(RowsChangedError) as raised:
+            mlm.fit(FORMULA, "v", connection=file.connection)
+    assert len(calls) == 2
+    assert str(raised.value) == (
+        f"The rows of table v changed while they were read: {what}. Fit them when nothing writes to them, or from a "
+        "copy (create table … as from …)."
+    )
+
+
+def test_another_cursor_writes(after_survey: Any) -> None:
+    """A table is read as it was when the survey began."""
+    connection, frame, more = duckdb.connect(), rows(200), rows(200, "abcd", seed=5)
+    connection.register("frame", frame.to_arrow())
+    connection.execute("create table t as from frame")
+    other = connection.cursor()
+    other.register("more", more.to_arrow())
+    calls = after_survey(lambda: other.execute("insert into t from more"))
+    fit = mlm.fit(FORMULA, "t", connection=connection, residual="by(f)")
+    assert len(calls) == 1
+    assert (fit.moments.n_rows, fit.moments.n_obs) == (200, 200)
+    assert connection.execute("select count(*) from t").fetchall() == [(400,)]
+    expected = mlm.fit(FORMULA, frame, residual="by(f)")
+    assert fit.fixed_effects["estimate"].to_list() == pytest.approx(expected.fixed_effects["estimate"].to_list())
+
+
+def test_a_transaction_of_the_callers_stays_open() -> None:
+    """What is not committed is fitted, and may be rolled back afterwards, or committed."""
+    connection, frame = duckdb.connect(), rows(200)
+    connection.register("frame", frame.to_arrow())
+    connection.execute("create table kept (i integer)")
+    for end, left in (("rollback", 0), ("commit", 1)):
+        connection.execute("begin")
+        connection.execute("create table t as from frame")
+        connection.execute("insert into kept values (1)")
+        assert mlm.fit(FORMULA, "t", connection=connection).moments.n_obs == 200
+        connection.execute(end)
+        assert connection.execute("select count(*) from kept").fetchall() == [(left,)]
+    with pytest.raises(DataError, match="'nothing' is not in table t"):
+        mlm.fit("y ~ nothing + (1 | g)", "t", connection=connection)
+    connection.execute("begin")  # none is open
+    connection.execute("rollback")
+
+
+def test_partitions_of_a_file_that_is_written(tmp_path: Path, after_survey: Any) -> None:
+    file, new = File(tmp_path), rows(400, seed=3)
+    analysis = parse_analysis(f"analysis: a\ndata: v\npartition: day\nmodels:\n  m: {FORMULA}\n")
+    calls = after_survey(lambda: file.write(new) if file.written < 2 else None)
+    done = keep_moments(analysis, file.connection)
+    assert len(calls) == 2
+    assert (done.moments.n_rows, done.moments.n_obs) == (400, 400)
+    facts = file.connection.execute("select sum(n_rows) from main.a_moments_partitions").fetchall()
+    parts = file.connection.execute("select sum(n) from main.a_moments_parts").fetchall()
+    assert facts == parts == [(400,)]
+    # a partition that changes between its survey and its scan
+    file.write(rows(480, seed=4))
+    calls.clear()
+    later = rows(600, seed=4)
+    after = file.written + 1
+    after_survey(lambda: file.write(later) if file.written < after else None)
+    done = keep_moments(analysis, file.connection, ["1"])
+    assert done.moments.n_rows == done.moments.n_obs == 450
+    assert sum(done.moments.n) == 450
+
+
+def test_one_statement_compares_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mlm() cannot ask again: what it counted and what it summed up are of one statement, or refused."""
+    from mlm_ops.plugins import duckdb as plugin
+
+    connection = duckdb.connect()
+    connection.register("frame", rows(200).to_arrow())
+    connection.execute("create table t as from frame")
+    register(connection)
+    read = plugin.read_answer
+
+    def changed(query: Any, answer: Any) -> Any:
+        found = {name: values[1:] for name, values in answer.moments.items()}
+        return read(query, type(answer)(answer.described, answer.survey, answer.missing, found, answer.residual))
+
+    monkeypatch.setattr(plugin, "read_answer", changed)
+    with pytest.raises(duckdb.Error, match="The rows of table t changed while they were read: 200 rows were counted"):
+        connection.sql(f"from mlm('{FORMULA}', 't')").fetchall()
