@@ -29,7 +29,6 @@ from mlm_ops.language.notation.formula_text import formula_text
 
 _LEVEL = re.compile(r"level[ _]?(\d+)", re.IGNORECASE)
 _HEADING = re.compile(rf"\s*{_LEVEL.pattern}\s*:", re.IGNORECASE)
-_KEY = re.compile(r"((?:`(?:[^`]|``)*`|[^`])*?)\s*:(?:\s+|$)(.*)", re.DOTALL)
 _FORM = "write level 1: outcome ~ predictors, and below level 2: a line such as intercept: predictors + random"
 
 
@@ -99,10 +98,10 @@ def _read(text: str) -> dict[int, dict[str, str]]:
             if level > 1:
                 continue
         else:
-            split = _KEY.fullmatch(line.strip())
+            split = _key(line.strip())
             if split is None or level < 2:
                 raise FormulaError(f"The level equations do not parse: {_FORM}.", line.strip(), 0)
-            key, equation = split[1].strip(), split[2].strip()
+            key, equation = split
         if key in found[level]:
             raise FormulaError(f"Level {level} has two equations for {key!r}; put them together.", line.strip(), 0)
         found[level][key] = equation
@@ -115,6 +114,17 @@ def _read(text: str) -> dict[int, dict[str, str]]:
             "the line intercept: 1."
         )
     return found
+
+
+def _key(line: str) -> tuple[str, str] | None:
+    """What stands before and behind the first colon outside backticks that ends a word."""
+    quoted = False
+    for i, character in enumerate(line):
+        if character == "`":
+            quoted = not quoted
+        elif character == ":" and not quoted and (i + 1 == len(line) or line[i + 1].isspace()):
+            return line[:i].strip(), line[i + 1 :].strip()
+    return None
 
 
 def _compile(
@@ -194,15 +204,17 @@ def _substitute(
 ) -> tuple[list[Term], list[tuple[Term, Random]]]:
     """Put a level's equations into those below: the coefficients that it leaves, and those that vary over its units."""
     kept = [term for term in coefficients if Term() in parsed.get(term, Equation()).terms]
+    products = {frozenset(term.variables) for term in kept}
     for term, equation in ((t, parsed[t]) for t in coefficients if t in parsed):
         for factor in (f for f in equation.terms if f.variables):
             product = Term(tuple(dict.fromkeys((*term.variables, *factor.variables))))
-            if any(set(product.variables) == set(other.variables) for other in kept):
+            if frozenset(product.variables) in products:
                 raise FormulaError(
                     f"The term {product.name} stands twice: the level-{level} equation of {_coefficient_name(term)} "
                     "brings it in, and it was there before. Remove one of them."
                 )
             kept.append(product)
+            products.add(frozenset(product.variables))
     return kept, [(t, r) for t in coefficients if t in parsed and (r := parsed[t].random) is not None]
 
 

@@ -184,6 +184,7 @@ class _Parser:
         self.long_sums = long_sums
         self.index = 0
         self.depth = 0
+        self.enclosed = 0
 
     @property
     def token(self) -> Token:
@@ -226,7 +227,7 @@ class _Parser:
         chain = 0
         while self.token.kind == "operator" and _BINDING.get(self.token.text, 0) > binding:
             operator = self.advance()
-            chain += operator.text not in "+-" or self.depth > 2 or not self.long_sums
+            chain += operator.text not in "+-" or self.enclosed > 0 or not self.long_sums
             if chain > _MAX_CHAIN:
                 raise self.fail(
                     f"The {self.what} joins more than {_MAX_CHAIN} parts here; split it.", operator.position
@@ -253,7 +254,9 @@ class _Parser:
         if token.text in {"+", "-"} and token.kind == "operator":
             return Operation(token.text, None, self.expression(_SIGN), token.position)
         if token.text == "(" and token.kind == "operator":
+            self.enclosed += 1
             inner = self.expression(0)
+            self.enclosed -= 1
             self.expect(")", f"the parenthesis opened at column {token.position + 1} is not closed")
             return Group(inner, token.position)
         if token.text in {"|", "||"} and token.kind == "operator":
@@ -265,6 +268,7 @@ class _Parser:
 
     def call(self, name: Token) -> Call:
         self.advance()
+        self.enclosed += 1
         arguments: list[Syntax] = []
         options: list[tuple[str, Syntax]] = []
         while not self.at(")"):
@@ -278,5 +282,6 @@ class _Parser:
             if not self.at(","):
                 break
             self.advance()
+        self.enclosed -= 1
         self.expect(")", f"the parenthesis of {name.text}( is not closed")
         return Call(name.text, tuple(arguments), tuple(options), name.position)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.language.structural.parameters import ParameterTable
+from mlm_ops.structural.curvature import curvature
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import Numbers, Structure, build_structure
 from mlm_ops.structural.optimize import Optimum, minimise
@@ -20,8 +21,6 @@ from mlm_ops.structural.statistics import TwoLevelStatistics
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-#: Eigenvalues of the information, scaled to a unit diagonal, below this are flat directions.
-_FLAT = 1e-10
 #: A parameter with a smaller part than this in every flat direction is determined.
 _DETERMINED = 1e-4
 _STEP = 1e-30
@@ -162,11 +161,9 @@ def _inverse_curvature(optimum: Optimum) -> tuple[Array, Array, Flags]:
     """The inverse Hessian of the deviance over what is not held, its flat directions, and what is determined."""
     free = np.flatnonzero(~optimum.held)
     hessian = optimum.hessian[np.ix_(free, free)]
-    diagonal = np.abs(np.diag(hessian))
-    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
-    curved = values > _FLAT
-    inverse = (vectors[:, curved] / values[curved]) @ vectors[:, curved].T / np.outer(scale, scale)
+    found = curvature(hessian)
+    scale, vectors, curved = found.scale, found.vectors, found.curved
+    inverse = (vectors[:, curved] / found.values[curved]) @ vectors[:, curved].T / np.outer(scale, scale)
     flat = vectors[:, ~curved]
     flat = np.where(np.abs(flat) < _DETERMINED, 0.0, flat)
     determined: Flags = np.abs(flat).max(axis=1, initial=0.0) == 0

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.language.structural.parameters import ParameterTable
+from mlm_ops.moments.rank import null_space
 from mlm_ops.structural.matrices import Structure
 
 Array = NDArray[np.float64]
 _POINTS = 3
-_RANK = 1e-8
+#: Relative error of the derivatives' cross-products at values of the order of one: theirs is that of the inverse of
+#: I - A, a thousand roundings, and its square would be far below.
+_ERROR = 1e-12
 
 
 def check_identified(table: ParameterTable, structure: Structure) -> None:
@@ -52,6 +55,5 @@ def _undetermined(structure: Structure, theta: Array) -> NDArray[np.bool_]:
     norms = np.linalg.norm(derivatives, axis=1)
     found = norms == 0
     scaled = derivatives / np.where(found, 1.0, norms)[:, None]
-    values, vectors = np.linalg.eigh(scaled @ scaled.T)
-    flat = vectors[:, values < _RANK]
+    flat = null_space(scaled @ scaled.T, _ERROR)
     return np.asarray(found | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))

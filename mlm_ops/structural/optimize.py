@@ -24,6 +24,7 @@ from mlm_ops.structural.bounds import (
     without_effect,
     without_variance,
 )
+from mlm_ops.structural.curvature import curvature
 from mlm_ops.structural.likelihood import Evaluation, Likelihood
 
 Array = NDArray[np.float64]
@@ -42,6 +43,7 @@ _PERFECT = 1e-17
 _RESOLUTION = 1e-13
 _MAX_STEPS = 300
 _STARTS_AT_BOUND = 4
+_VISIBLE = 1e-2
 _BARRIERS = (1e-1, 1e-3, 1e-5, 1e-7, 1e-8)
 
 
@@ -113,15 +115,15 @@ class _Objective:
         if at is None or not np.isfinite(at.deviance):
             return None
         hessian = self.likelihood.hessian(theta, at)
-        value, gradient, curvature = at.deviance, at.gradient, np.zeros_like(hessian)
+        value, gradient, bend = at.deviance, at.gradient, np.zeros_like(hessian)
         if self.mu:
-            barrier, slope, curvature = log_barrier(self.likelihood, theta)
+            barrier, slope, bend = log_barrier(self.likelihood, theta)
             value, gradient = value + self.mu * barrier, gradient + self.mu * slope
         own = np.ix_(self.free, self.free)
-        found = (hessian + self.mu * curvature)[own]
-        exact = _is_definite(found)
+        found = (hessian + self.mu * bend)[own]
+        exact = curvature(found).definite
         if not exact:
-            found = (self.likelihood.expected_information(at) + self.mu * curvature)[own]
+            found = (self.likelihood.expected_information(at) + self.mu * bend)[own]
         return _Point(value, gradient[self.free], found, exact)
 
 
@@ -152,7 +154,13 @@ def _has_arrows(likelihood: Likelihood) -> bool:
 
 
 def _better(one: Optimum, other: Optimum) -> bool:
-    return (one.converged, -one.evaluation.deviance) > (other.converged, -other.evaluation.deviance)
+    """Whether it converged and the other did not, or has a deviance that is lower by what a reader could see.
+
+    Where a variance runs to zero, a slope that runs to infinity may win a thousandth over leaving both out.
+    """
+    if one.converged != other.converged:
+        return one.converged
+    return one.evaluation.deviance < other.evaluation.deviance - _VISIBLE
 
 
 def _from(likelihood: Likelihood, start: Array, starts: int) -> Optimum | None:
@@ -276,20 +284,11 @@ def _descend(objective: _Objective, theta: Array, steps: int = _MAX_STEPS) -> Ar
 
 def _step(gradient: Array, metric: Array, damping: float) -> tuple[Array, float]:
     """``-(|H| + damping)^-1 g`` and the decrease that it promises; H scaled to a unit diagonal."""
-    diagonal = np.abs(np.diag(metric))
-    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    values, vectors = np.linalg.eigh(metric / np.outer(scale, scale))
-    curvature = np.maximum(np.abs(values), 1e-12) + damping
+    found = curvature(metric)
+    scale, vectors = found.scale, found.vectors
+    curved = np.maximum(np.abs(found.values), 1e-12) + damping
     along = vectors.T @ (gradient / scale)
-    return -(vectors @ (along / curvature)) / scale, float(along @ (along / curvature)) / 2
-
-
-def _is_definite(metric: Array) -> bool:
-    diagonal = np.diag(metric)
-    if (diagonal <= 0).any():
-        return False
-    scale = np.sqrt(diagonal)
-    return bool(np.linalg.eigvalsh(metric / np.outer(scale, scale))[0] > 1e-10)
+    return -(vectors @ (along / curved)) / scale, float(along @ (along / curved)) / 2
 
 
 def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) -> Optimum | None:
@@ -299,8 +298,8 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
         return None
     hessian, gradient = likelihood.hessian(theta, at), at.gradient
     if mu:
-        _, slope, curvature = log_barrier(likelihood, theta)
-        hessian, gradient = hessian + mu * curvature, gradient + mu * slope
+        _, slope, bend = log_barrier(likelihood, theta)
+        hessian, gradient = hessian + mu * bend, gradient + mu * slope
     own = np.ix_(free, free)
     decrement = 2 * _step(gradient[free], hessian[own], 0.0)[1] if free.any() else 0.0
     # beside a bound the barrier's curvature is so large that rounding alone is worth a millionth
@@ -311,17 +310,10 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
         at,
         hessian,
         decrement,
-        bool(decrement < tolerance and _is_semidefinite(hessian[own])),
+        bool(decrement < tolerance and curvature(hessian[own]).semidefinite),
         ~free,
         boundary & free,
         deficient or bool((~free).any()),
         evaluations,
         starts,
     )
-
-
-def _is_semidefinite(hessian: Array) -> bool:
-    if not len(hessian):
-        return True
-    scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
-    return bool(np.linalg.eigvalsh(hessian / np.outer(scale, scale))[0] > -1e-7)
