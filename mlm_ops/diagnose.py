@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlm_ops.finding import ALPHA, Finding, residual_findings
 from mlm_ops.inference.deletion import one_step, without
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 REFITTED, OUTLIERS = 50, 10
 #: A unit is flagged when its deletion moves a coefficient by more than this many standard errors.
 MOVED = 1.0
+#: Significant digits, less one, by which units are put in order: balanced data have many units alike but for rounding.
+_DIGITS = 8
 
 
 def diagnose(fitted: Fit, rows: Source | None = None) -> list[Finding]:
@@ -34,6 +37,13 @@ def diagnose(fitted: Fit, rows: Source | None = None) -> list[Finding]:
     return found
 
 
+def _largest_first(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Places of the values, (J,), the largest first; those that rounding alone tells apart in their own order."""
+    size = np.abs(np.where(np.isfinite(values) & (values != 0), values, 1.0))
+    unit = 10.0 ** (np.floor(np.log10(size)) - _DIGITS)
+    return np.argsort(-np.where(np.isfinite(values), np.round(values / unit) * unit, values), kind="stable")
+
+
 def _influence(fitted: Fit) -> Iterator[Finding]:
     """Cook's distance of the most influential units, each from a refit without it where there is one."""
     deletions = one_step(fitted.result, fitted.moments)
@@ -42,7 +52,7 @@ def _influence(fitted: Fit) -> Iterator[Finding]:
     names = [column.name for column in fitted.result.design.fixed.columns]
     errors = np.sqrt(np.diag(fitted.result.vcov))
     group = group_name(fitted.result.design.levels[-1].group)
-    most = np.argsort(-np.nan_to_num(deletions.cooks, nan=np.inf), kind="stable")[:REFITTED]
+    most = _largest_first(np.nan_to_num(deletions.cooks, nan=np.inf))[:REFITTED]
     for unit in most:
         refit = without(fitted.model, fitted.moments, fitted.result, int(unit))
         label = str(deletions.labels[unit])
@@ -51,7 +61,7 @@ def _influence(fitted: Fit) -> Iterator[Finding]:
             continue
         change = refit.gamma - fitted.result.gamma
         moved = change / errors
-        worst = int(np.argmax(np.abs(moved)))
+        worst = int(_largest_first(np.abs(moved))[0])
         cooks = float(change @ np.linalg.solve(fitted.result.vcov, change)) / len(change)
         yield Finding(
             "influence",
@@ -72,7 +82,7 @@ def _outliers(fitted: Fit) -> Iterator[Finding]:
     for level, effects, tau in zip(levels, fitted.predictions, fitted.result.tau, strict=True):
         distance, rank, p = outlyingness(effects, tau)
         adjusted = holm(p)
-        for unit in np.argsort(p, kind="stable")[:OUTLIERS]:
+        for unit in _largest_first(-p)[:OUTLIERS]:
             label = str(level.labels[unit])
             yield Finding(
                 "outlier",

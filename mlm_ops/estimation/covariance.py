@@ -24,6 +24,9 @@ _START = 0.1
 _RESTART, _NULL = 1e-2, 1e-4
 #: Least relative variance to start from.
 _LEAST = 1e-3
+#: A variance that is a smaller share of sigma2 is zero but for rounding: what a search leaves of one is below 1e-20,
+#: and to tell a share of 1e-14 from zero takes some 1e12 rows in each of a thousand units.
+_ROUNDING = 1e-14
 
 
 class Covariance(Protocol):
@@ -202,6 +205,15 @@ class Known:
     def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
         """None: a variance that is given as zero stays so."""
         return None
+
+
+def without_rounding(factor: Array) -> Array:
+    """Lambda, (q, q), with rows of zeros for effects whose variance is zero but for rounding.
+
+    What rests on a variance's being zero (correlations, reliabilities, shares explained) must not rest on what is left
+    of it where the search ended, which is other noise on every processor.
+    """
+    return np.where((factor**2).sum(axis=1, keepdims=True) > _ROUNDING, factor, 0.0)
 
 
 def square_root(matrix: Array) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation.blocks import make_blocks
-from mlm_ops.estimation.covariance import COVARIANCES, Covariance, Known, square_root
+from mlm_ops.estimation.covariance import COVARIANCES, Covariance, Known, square_root, without_rounding
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.determination import Undetermined, find_undetermined
 from mlm_ops.estimation.engine import Engine, build_engine
@@ -164,7 +164,8 @@ def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estim
     lams = criterion.factors(optimum.theta)
     tau = []
     for block, placed in zip((b for level in design.levels for b in level.blocks), criterion.blocks, strict=True):
-        factor = block.transform @ lams[placed.level][placed.effects, placed.effects]
+        lam = lams[placed.level][placed.effects, placed.effects]
+        factor = block.transform @ (lam if placed.known else without_rounding(lam))
         tau.append(solution.sigma2 * factor @ factor.T)
     return Estimate(
         design=design,

@@ -59,7 +59,7 @@ def _random_effects(structure: Structure, fitted: Estimate, errors: VarianceErro
                     yield Component(group, first.name, None, symbol, *numbers, deviations[i], None)
                 else:
                     scale = deviations[i] * deviations[j]
-                    correlation = tau[i, j] / scale if scale else None
+                    correlation = float(np.clip(tau[i, j] / scale, -1.0, 1.0)) if scale else None
                     yield Component(group, first.name, second.name, symbol, *numbers, None, correlation)
 
 

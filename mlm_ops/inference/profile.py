@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.estimation.covariance import without_rounding
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.optimize import minimise
@@ -134,7 +135,8 @@ def _by_maximum_likelihood(fitted: Estimate) -> Estimate:
     lams = criterion.factors(optimum.theta)
     tau = []
     for block, placed in zip(fitted.blocks, criterion.blocks, strict=True):
-        factor = block.transform @ lams[placed.level][placed.effects, placed.effects]
+        lam = lams[placed.level][placed.effects, placed.effects]
+        factor = block.transform @ (lam if placed.known else without_rounding(lam))
         tau.append(solution.sigma2 * factor @ factor.T)
     return replace(
         fitted,

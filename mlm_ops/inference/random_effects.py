@@ -53,7 +53,8 @@ def random_effects(fitted: Estimate) -> list[RandomEffects]:
         variance = np.einsum("ac,cdj,bd->abj", block.transform, covariance, block.transform)
         total = np.diag(tau)[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
-            reliability = np.where(total > 0, 1 - np.einsum("aaj->aj", variance) / total, np.nan)
+            share = np.einsum("aaj->aj", variance) / total
+            reliability = np.where(total > 0, np.maximum(1 - share, 0.0), np.nan)
         found.append(RandomEffects(block.transform @ mean, variance, reliability))
     return found
 

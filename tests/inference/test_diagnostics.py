@@ -189,3 +189,15 @@ def test_standardised_effects_have_their_variance() -> None:
 def test_regression_has_nothing_to_diagnose_and_says_so_in_no_rows() -> None:
     fit = mlm.fit("y ~ x", pl.DataFrame({"y": [1.0, 2, 4, 4, 6], "x": [1.0, 2, 3, 4, 5]}))
     assert fit.diagnostics().is_empty()
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_units_that_are_alike_stand_in_their_own_order(sign: int) -> None:
+    """Balanced data have the same outcomes in many units: which of them are told of must not hang on rounding."""
+    rows = [(f"g{i:02d}", 0.1 * (sign * (i % 4) + (-1) ** k * (k // 2) / 3)) for i in range(40) for k in range(6)]
+    fit = mlm.fit("y ~ 1 + (1 | g)", pl.DataFrame(rows, schema=["g", "y"], orient="row"))
+    found = fit.diagnostics()
+    far = [f"g{i:02d}" for i in range(40) if i % 4 in (0, 3)]
+    assert found.filter(diagnostic="outlier")["unit"].to_list() == far[:10]
+    influential = found.filter(diagnostic="influence")["unit"].to_list()
+    assert influential == [*far, *(f"g{i:02d}" for i in range(40) if i % 4 in (1, 2))]
