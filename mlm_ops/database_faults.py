@@ -7,6 +7,8 @@ from pathlib import Path
 
 import duckdb
 
+from mlm_ops.errors import DamagedError, StoreError
+
 #: The classes under which DuckDB reports a full disk or a damaged file; a damaged index may be an internal error.
 FILE_FAULTS = (
     duckdb.IOException,
@@ -33,6 +35,11 @@ def why_it_failed(error: Exception) -> str:
 def is_damage(error: Exception) -> bool:
     """Whether the file is one of DuckDB's whose content is broken."""
     return any(words in str(error) for words in _BROKEN)
+
+
+def kind_of(error: Exception) -> type[StoreError]:
+    """The class of our error for one of DuckDB's about a file."""
+    return DamagedError if is_damage(error) else StoreError
 
 
 def first_line(error: Exception) -> str:
