@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import shlex
+import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,9 +102,31 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             create_prediction_views, connection, analysis, prediction_views(connection, analysis, result.fits)
         )
         write_runs(connection, [(record, result.tables)], analysis.history, beside=views)
-    target = console()
-    print_head(target, asdict(record))
-    show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
     read = command("show", database=options.database, analysis=analysis.analysis)
-    print(visible(f"Written to schema mlm of {options.database}. Read it with: {read}"))
+    written = f"Written to schema mlm of {options.database}. Read it with: {read}"
+    with _saying(written):
+        target = console()
+        print_head(target, asdict(record))
+        show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
+        print(visible(written))
     return 0
+
+
+@contextmanager
+def _saying(written: str) -> Iterator[None]:
+    """Say of output that goes nowhere, as on a full disk, that the results are in the database all the same.
+
+    Raises
+    ------
+    StoreError
+        Standard output cannot be written to.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # what is left in the buffer would be tried again when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StoreError(f"The results cannot be printed: {error.strerror}. {written}") from error

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import duckdb
 
-from mlm_ops.database_faults import first_line, holder, why_it_failed, why_not_opened
+from mlm_ops.database_faults import first_line, holder, kind_of, why_it_failed, why_not_opened
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.logs import Event, tell
 from mlm_ops.sql_text import qualified
@@ -59,7 +59,7 @@ def connect(
         except duckdb.Error as error:
             if "set lock" in str(error):
                 raise BusyError(f"The database {path} is open in another process{holder(str(error))}") from error
-            raise StoreError(why_not_opened(path, error)) from error
+            raise kind_of(error)(why_not_opened(path, error)) from error
 
     return patiently(attempt, wait, on_wait, remedy="Close it there, or try again when that process has ended.")
 
@@ -82,7 +82,7 @@ def using(
         sentence = why_it_failed(error)
         if sentence == first_line(error):
             raise
-        raise StoreError(f"The database {path} cannot be used: {sentence}") from error
+        raise kind_of(error)(f"The database {path} cannot be used: {sentence}") from error
     finally:
         connection.close()
 

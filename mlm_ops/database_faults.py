@@ -9,6 +9,8 @@ from pathlib import Path
 
 import duckdb
 
+from mlm_ops.errors import DamagedError, StoreError
+
 #: The classes under which DuckDB reports a full disk, a damaged file or a lack of memory; a damaged block may be an
 #: internal error, or of the base class itself.
 FILE_FAULTS = (
@@ -72,6 +74,11 @@ def is_damage(error: BaseException) -> bool:
     # errors of SQL have classes of their own; the base class is what reading damaged blocks ends in
     kinds = (*FILE_FAULTS[:-1], duckdb.HTTPException)
     return type(error) is duckdb.Error or (isinstance(error, kinds) and any(words in str(error) for words in _BROKEN))
+
+
+def kind_of(error: BaseException) -> type[StoreError]:
+    """The class of our error for one of DuckDB's about a file."""
+    return DamagedError if is_damage(error) else StoreError
 
 
 def first_line(error: BaseException) -> str:

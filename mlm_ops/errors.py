@@ -73,5 +73,9 @@ class StoreError(MlmError):
     """The results store cannot be opened, written or read."""
 
 
+class DamagedError(StoreError):
+    """The database file is broken: parts of it cannot be read any more."""
+
+
 class ProjectError(MlmError):
     """The command does not stand in a project, or the project cannot be loaded."""

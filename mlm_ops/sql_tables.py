@@ -10,7 +10,7 @@ import polars as pl
 
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.database import Connection
-from mlm_ops.database_faults import why_it_failed
+from mlm_ops.database_faults import kind_of, why_it_failed
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.persist import transaction
 from mlm_ops.ownership import Claim, Relation, check_ours, columns_of
@@ -102,4 +102,4 @@ def all_or_nothing(connection: Connection, what: str) -> Iterator[None]:
         with transaction(connection):
             yield
     except (duckdb.Error, pl.exceptions.PolarsError) as error:
-        raise StoreError(f"The results of {what} could not be written: {why_it_failed(error)}") from error
+        raise kind_of(error)(f"The results of {what} could not be written: {why_it_failed(error)}") from error

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -132,7 +132,8 @@ def write_runs(
         return
     more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
     began = time.perf_counter()
-    with all_or_nothing(connection, f"run {runs[0][0].run_id} of {runs[0][0].analysis}{more}"):
+    what = f"run {runs[0][0].run_id} of {runs[0][0].analysis}{more}"
+    with _saying_what_is_kept(connection, [run for run, _ in runs]), all_or_nothing(connection, what):
         _create_results(connection)
         last = last_number(connection, RESULTS)
         remove(connection, RESULTS, RESULT_TABLES, _present(connection, [run for run, _ in runs]))
@@ -148,6 +149,45 @@ def write_runs(
     seconds = (time.perf_counter() - began) / len(runs)
     for run, tables in runs:
         tell_written(run.run_id, run.analysis, [frame.height for frame in tables.values()], seconds)
+
+
+@contextmanager
+def _saying_what_is_kept(connection: Connection, runs: Sequence[Run]) -> Iterator[None]:
+    """Add to the sentence of a failure whether the runs are in the store: a commit may fail after it has written."""
+    try:
+        yield
+    except StoreError as error:
+        try:
+            kept = check_store(connection) and len(_present(connection, runs)) == len(runs)
+            told = "The run is kept all the same." if kept else "Nothing of the run is kept."
+        except (duckdb.Error, StoreError):
+            # DuckDB lets go of a database that it could not write to
+            told = "Whether the run is kept is seen when the database is opened again: mlm show."
+        raise type(error)(f"{error} {told}") from error
+
+
+def restore_runs(connection: Connection, copy: str) -> int:
+    """Bring runs back that an attached published copy has and the current database lacks; how many it has then.
+
+    What is not published, the rows about single groups, does not come back.
+
+    Raises
+    ------
+    StoreError
+        The database refuses the rows, or the copy is of another store version.
+    """
+    with all_or_nothing(connection, f"the published runs of {copy}"):
+        _create_results(connection)
+        there = connection.execute(f"select run_id, analysis from {RESULTS}.runs").fetchall()
+        place = qualified(copy, RESULTS, "runs")
+        runs = connection.execute(f"select run_id, analysis from {place}").fetchall()
+        if lacking := [run for run in runs if run not in there]:
+            wanted = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in lacking)
+            for name in find_relations(connection, RESULTS, copy).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
+                rows = f"select * from {qualified(copy, RESULTS, name)} where (run_id, analysis) in ({wanted})"
+                connection.execute(f"insert into {qualified(RESULTS, name)} by name {rows}")
+            number_runs(connection, RESULTS)
+    return len({*there, *runs})
 
 
 def write_empty(connection: Connection, runs: Sequence[Run], history: History | None = None) -> None:
@@ -236,7 +276,11 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
         raise StoreError(f"There are no results to publish to {destination} yet. Run an analysis first.")
     began = time.perf_counter()
     # A cursor has its own current database, which the views below need, and leaves the caller's as it was.
-    with replacing(destination, wait=wait, check=check_published) as building, connection.cursor() as cursor:
+    with (
+        _saying_where_it_is(connection),
+        replacing(destination, wait=wait, check=check_published) as building,
+        connection.cursor() as cursor,
+    ):
         source = str(_one(cursor, "select current_database()"))
         target = "mlm_published"
         try:
@@ -258,6 +302,17 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                     cursor.execute(leave)
     seconds = time.perf_counter() - began
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
+
+
+@contextmanager
+def _saying_where_it_is(connection: Connection) -> Iterator[None]:
+    """Add to the sentence of a publication that failed that the runs are not lost."""
+    try:
+        yield
+    except StoreError as error:
+        path = _one(connection, "select path from duckdb_databases() where database_name = current_database()")
+        place = Path(str(path)).name if path else "the database in memory"
+        raise type(error)(f"{error} The run is kept in {place}, and the next one publishes both.") from error
 
 
 def check_published(destination: Path | str) -> None:

@@ -45,6 +45,7 @@ LAYERS = (
         "database",
         "replacing",
         "published_copy",
+        "recovery",
         "prediction_views",
         "project",
         "provenance",
@@ -65,6 +66,7 @@ KNOW_A_DATABASE = {"moments", "plugins", "prediction_views"} | {
     "database_faults",
     "ownership",
     "published_copy",
+    "recovery",
 }
 KNOW_DAGSTER = {"plugins/dagster", "plugins/dagster.py"}
 LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml")

@@ -120,6 +120,7 @@ REASONS = {
         "request": "parameters of the macro",
         "', '.join((f'null as {n}' for n in _ANSWER[1:]))": "constants",
     },
+    "mlm_ops/recovery.py": {"table": "a qualified name"},
     "mlm_ops/report_sem.py": {"beside": "a sentence, no SQL"},
     "mlm_ops/retention.py": {
         "victims": "pairs of literals",
@@ -133,6 +134,8 @@ REASONS = {
     "mlm_ops/staging.py": {"where": "a condition with literals", "names": "quoted names"},
     "mlm_ops/store.py": {
         "wanted": "literals",
+        "place": "a qualified name",
+        "rows": "a query of quoted names and literals",
         "target": "a constant",
         "LATEST_FIRST": "a constant",
     },

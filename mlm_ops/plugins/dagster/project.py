@@ -17,11 +17,13 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 
-from mlm_ops.errors import MlmError, ProjectError
+from mlm_ops.errors import DamagedError, MlmError, ProjectError, StoreError
 from mlm_ops.plugins.dagster.progress import Progress
 from mlm_ops.plugins.dagster.results import ANALYSIS
 from mlm_ops.plugins.dagster.runs import close_dead_runs, run_tags
+from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.project import Project, find_project, make_home
+from mlm_ops.recovery import recover
 from mlm_ops.replacing import locked
 
 #: The job that `mlm run` executes; a project without one gets Dagster's own job of all assets.
@@ -74,6 +76,9 @@ def run_project(
     with _standing_in(project), _instance(project) as instance:
         definitions = _definitions(project)
         config, job = _run_config(definitions, warehouse), _job(definitions, project)
+        place = _warehouse(definitions, warehouse)
+        if place is not None and (sentence := recover(place.database, place.results)):
+            progress(sentence)
         for sentence in close_dead_runs(instance):
             progress(sentence)
         run_id, watcher = run_id or make_new_run_id(), Progress(progress, _analyses(job))
@@ -89,7 +94,11 @@ def run_project(
             )
         except (KeyboardInterrupt, DagsterExecutionInterruptedError):
             watcher.interrupted = True
-    watcher.conclude()
+    try:
+        watcher.conclude()
+    except DamagedError as error:
+        done = None if place is None else recover(place.database, place.results, found_damaged=True)
+        raise StoreError(f"{error.args[0]}" if done is None else f"{done} Run again.") from error
     return Report(
         run_id,
         time.monotonic() - started,
@@ -97,6 +106,14 @@ def run_project(
         tuple(watcher.analyses[key] for key in watcher.published if key in watcher.analyses),
         tuple(watcher.warnings),
     )
+
+
+def _warehouse(definitions: dg.Definitions, folder: Path | None) -> Warehouse | None:
+    """The project's warehouse, in this folder where one is given; None where it has none of ours."""
+    found = (definitions.resources or {}).get("warehouse")
+    if not isinstance(found, Warehouse):
+        return None
+    return found if folder is None else Warehouse(directory=str(folder.resolve()), database_file=found.database_file)
 
 
 def _definitions(project: Project) -> dg.Definitions:
