@@ -12,10 +12,10 @@ import pytest
 from mlm_ops.analyze import fit_analysis
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.analysis import parse_analysis
-from mlm_ops.prediction_views import create_prediction_views, prediction_views
-from mlm_ops.provenance import run_facts
 from mlm_ops.moments import small_groups
 from mlm_ops.moments.small_groups import LEAST_HIDDEN, hide
+from mlm_ops.prediction_views import create_prediction_views, prediction_views
+from mlm_ops.provenance import run_facts
 from mlm_ops.store import Run, publish, write_run
 from mlm_ops.tables import TABLES, suppression
 
