@@ -29,7 +29,7 @@ from mlm_ops.moments.persist import save_moments
 from mlm_ops.naming import naming, naming_analysis
 from mlm_ops.ownership import check_not_read
 from mlm_ops.sql_text import identifier
-from mlm_ops.tables.suppression import suppress
+from mlm_ops.tables.suppression import publishable
 
 if TYPE_CHECKING:
     import duckdb
@@ -148,11 +148,16 @@ def model_tables(
     with naming(analysis, f"model {name}", name):
         if name in analysis.diagnostics:
             rows = None if analysis.form == "moments" else open_rows(analysis, connection)
-            found = tables.diagnostics(fitted, rows)
+            found = tables.diagnostics(fitted, rows, least=analysis.min_publish_n)
             drawn["diagnostics"] = tables.with_model(name, found)
         asked = tables.answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
     drawn |= {table: tables.with_model(name, frame) for table, frame in asked.items()}
-    return suppress(drawn, fitted, analysis.min_publish_n)
+    return publishable(drawn, analysis, fitted.moments)
+
+
+def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:
+    """Every result table of one structural equation model of an analysis."""
+    return publishable(tables.sem_tables(name, fitted), analysis, moments)
 
 
 def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments) -> SemFit:
@@ -200,7 +205,8 @@ def compare_analysis(
         rows.append((model, reference, estimator, result))
         change = tables.r_squared_changes(known[model], known[reference], reference)
         changes.append(tables.with_model(model, change))
-    return {"comparisons": tables.comparisons(rows), **({"r_squared": pl.concat(changes)} if changes else {})}
+    made = {"comparisons": tables.comparisons(rows), **({"r_squared": pl.concat(changes)} if changes else {})}
+    return publishable(made, analysis, moments)
 
 
 def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
@@ -235,8 +241,9 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
             fitted = fit_model(told, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
             chosen = tables.FIT_TABLES if name == ladder.selected else ON_THE_WAY
             drawn = tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen)
-            made.append(suppress(drawn, fitted, analysis.min_publish_n))
-    return ladder, _stacked(made)
+            made.append(drawn)
+        tried = {step.name: step.fit.model for step in ladder.steps if step.fit is not None}
+    return ladder, publishable(_stacked(made), analysis, moments, {**tried, **ladder.path})
 
 
 def _stacked(made: Sequence[Mapping[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
@@ -257,7 +264,7 @@ def fit_collected(analysis: Analysis, moments: Moments, connection: duckdb.DuckD
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
     made = [model_tables(analysis, name, fitted, connection) for name, fitted in fits.items()]
     made.append(compare_analysis(analysis, moments, fits))
-    made += [tables.sem_tables(name, fit_analysis_sem(analysis, name, moments)) for name in analysis.sem]
+    made += [sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments), moments) for name in analysis.sem]
     if (climbed := climb_analysis(analysis, moments)) is not None:
         made.append(climbed[1])
     return AnalysisResult(moments, fits, _stacked(made))

@@ -22,7 +22,7 @@ from mlm_ops.command_line import command, program, short_path
 from mlm_ops.errors import MlmError, StoreError
 from mlm_ops.language.options import is_text
 from mlm_ops.logs import logging_to, run_failed, whole_run
-from mlm_ops.visible import visible
+from mlm_ops.visible import message, one_line
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 MOST_PORT = 65535
@@ -234,7 +234,7 @@ def init(options: argparse.Namespace) -> int:
         dbt=options.dbt,
     )
     guessed = f"Guessed: {made.outcome} is the outcome, in groups of {', '.join(made.levels)}."
-    print(f"{visible(guessed)} Written to {options.folder}.")
+    print(f"{one_line(guessed)} Written to {options.folder}.")
     building = "dbt build" if options.dbt else f"{program(options.folder)} run"
     print(f"Now: cd {shlex.quote(str(options.folder))} && {building}")
     return 0
@@ -265,7 +265,7 @@ def _tell(sentence: str) -> None:
     # without a place for it the status has to tell
     if sys.stderr is not None:
         with suppress(OSError):
-            print(visible(sentence), file=sys.stderr, flush=True)
+            print(message(sentence), file=sys.stderr, flush=True)
 
 
 class _Parser(argparse.ArgumentParser):

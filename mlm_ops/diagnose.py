@@ -12,7 +12,7 @@ from mlm_ops.finding import ALPHA, Finding, residual_findings
 from mlm_ops.inference.deletion import one_step, without
 from mlm_ops.inference.multiplicity import holm
 from mlm_ops.inference.residual_checks import heterogeneity, normality, outlyingness, standardised
-from mlm_ops.inference.row_checks import check_residuals
+from mlm_ops.inference.row_checks import BINS, check_residuals
 from mlm_ops.language.model import group_name
 
 if TYPE_CHECKING:
@@ -27,13 +27,16 @@ MOVED = 1.0
 _DIGITS = 8
 
 
-def diagnose(fitted: Fit, rows: Source | None = None) -> list[Finding]:
+def diagnose(fitted: Fit, rows: Source | None = None, least: int = 1) -> list[Finding]:
     """What moments tell of a fit's soundness, nothing for single-level regression; and what its rows tell."""
     found: list[Finding] = []
     if fitted.result.design.levels:
         found += [*_influence(fitted), *_outliers(fitted), *_normality(fitted), *_heteroscedasticity(fitted)]
-    if rows is not None and (checks := check_residuals(fitted.prediction_query, rows)) is not None:
-        found += residual_findings(checks)
+    if rows is not None:
+        # twice as many rows a bin as needed: ties make bins unequal
+        bins = max(min(BINS, fitted.moments.n_obs // (2 * least)), 2)
+        checks = check_residuals(fitted.prediction_query, rows, bins)
+        found += [] if checks is None else residual_findings(checks)
     return found
 
 

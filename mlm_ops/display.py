@@ -20,7 +20,7 @@ from mlm_ops.report import p_value
 from mlm_ops.tables.columns import counts
 from mlm_ops.tables.footnotes import ABOUT, footnotes
 from mlm_ops.tables.likelihoods import CRITERIA, CRITERIA_BY_ML, comparable
-from mlm_ops.visible import REPLACEMENT, UNSEEN, visible
+from mlm_ops.visible import REPLACEMENT, UNSEEN, message, visible
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
 OVERVIEW: dict[str, tuple[str, ...]] = {
@@ -139,6 +139,10 @@ def _with_criteria(columns: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[s
     return (*columns[:at], *chosen, *(column for column in columns[at:] if column not in CRITERIA))
 
 
+#: Columns whose cells are names that come from the data.
+NAMES = ("model", "term", "other", "group", "unit", "predictor", "moderator", "contrast", "combination")
+
+
 def show_table(
     target: Console,
     name: str,
@@ -148,7 +152,10 @@ def show_table(
     note: str | None = None,
 ) -> None:
     """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
-    frame = frame.with_columns(pl.col(pl.String).str.replace_all(UNSEEN, REPLACEMENT))
+    frame = frame.with_columns(pl.col(pl.String).str.replace_all(UNSEEN, REPLACEMENT)).with_columns(
+        # a line feed in a name would begin what looks like another row
+        pl.col([c for c in NAMES if frame.schema.get(c) == pl.String]).str.replace_all(r"\s*\n\s*", " "),
+    )
     notes = [WARNING] if name == "ladder_steps" else [*filter(None, (note,)), *footnotes(name, frame)]
     # what is cut short shows first what a reader should look at
     first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame
@@ -284,7 +291,7 @@ def progress(doing: str) -> Iterator[Callable[[str], None]]:
     """
     target = Console(stderr=True, highlight=False, soft_wrap=True)
     if not target.is_terminal:
-        yield lambda line: target.print(visible(line), markup=False)
+        yield lambda line: target.print(message(line), markup=False)
         return
     with target.status(doing):
-        yield lambda line: target.print(visible(line), markup=False)
+        yield lambda line: target.print(message(line), markup=False)

@@ -16,7 +16,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.language.nearest import did_you_mean
 from mlm_ops.side_by_side import side_by_side
 from mlm_ops.tables.columns import counts
-from mlm_ops.visible import visible
+from mlm_ops.visible import one_line, visible
 
 
 def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: Namespace) -> None:
@@ -51,12 +51,12 @@ def print_head(target: Console, run: Mapping[str, Any]) -> None:
     """The line above an analysis' tables: which rows it is of, and how many were left out."""
     finished = f"{run['finished_at']:%Y-%m-%d %H:%M} UTC"
     rows = f"{run['n_obs']:,} of {run['n_rows']:,} rows of {run['data']}"
-    head = visible(f"{run['analysis']}: {rows}, finished {finished}")
+    head = one_line(f"{run['analysis']}: {rows}, finished {finished}")
     target.print(head, style="bold", markup=False, soft_wrap=True)
     if run["n_obs"] < run["n_rows"]:
         missing = ", ".join(f"{name} {count:,}" for name, count in counts(run["n_dropped"]).items())
         left_out = f"{run['n_rows'] - run['n_obs']:,} rows left out for missing values ({missing})"
-        target.print(visible(left_out), markup=False, soft_wrap=True)
+        target.print(one_line(left_out), markup=False, soft_wrap=True)
     target.print()
 
 

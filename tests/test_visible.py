@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 import mlm_ops as mlm
+from mlm_ops.cli import main
+from mlm_ops.display import console, show_table
 from mlm_ops.language.notation.markdown import fenced, plain, span
 from mlm_ops.visible import visible
 
 
-@pytest.mark.parametrize("character", ["\x1b", "\x00", "\x07", "\r", "\x7f", "\x9b", "\u202e", "\u2066"])
+@pytest.mark.parametrize(
+    "character", ["\x1b", "\x00", "\x07", "\r", "\x7f", "\x9b", "\u202e", "\u2066", "\u2028", "\x85"]
+)
 def test_what_a_terminal_would_obey_is_replaced(character: str) -> None:
     assert visible(f"a{character}[2J\tb\n") == "a\ufffd[2J\tb\n"
+
+
+def test_a_name_is_no_message_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line feed in a column's name begins no line that looks like ours."""
+    rows = pl.DataFrame({"y": [1.0, 2.0], "x\nmlm: everything is fine.": [0.0, 1.0]})
+    rows.write_csv(tmp_path / "rows.csv")
+    assert main(["fit", "y ~ z", str(tmp_path / "rows.csv")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("mlm: Column 'z' is not in ")
+    assert "everything is fine." in told
+    assert not any(line.startswith("mlm:") for line in told.splitlines()[1:])
+
+
+def test_a_name_is_no_row_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    unit = "a\nb  (Intercept)  9.9"
+    frame = pl.DataFrame({"model": ["m"], "group": ["g"], "unit": [unit], "term": ["(Intercept)"], "estimate": [1.0]})
+    show_table(console(), "random_effects", frame, "")
+    assert "a b  (Intercept)  9.9" in capsys.readouterr().out
 
 
 def test_letters_stay_as_they_are() -> None:

@@ -69,7 +69,7 @@ class RowChecks:
     bins: dict[str, Bins]
 
 
-def check_residuals(query: PredictionQuery, source: Source) -> RowChecks | None:
+def check_residuals(query: PredictionQuery, source: Source, bins: int = BINS) -> RowChecks | None:
     """Ask about the residuals of a source's rows, in one query; None where no row has one or all are equal.
 
     Rows of groups that the fit has not seen are left out. The residuals are conditional (less the random effects) and
@@ -87,15 +87,15 @@ def check_residuals(query: PredictionQuery, source: Source) -> RowChecks | None:
         "residual_checks",
         predictions=query.sql(source.relation, alone=True),
         probabilities=PROBABILITIES,
-        cuts=[i / BINS for i in range(1, BINS)],
+        cuts=[i / bins for i in range(1, bins)],
         predictors=list(against.values()),
     )
     ((n, mean, second, third, fourth, largest, quantiles, binned),) = source.query(sql).fetchall()
     if not n or not second:
         return None
-    bins = {name: _bins([bin for bin in binned if bin["term"] == i]) for i, name in enumerate(against)}
+    by_term = {name: _bins([bin for bin in binned if bin["term"] == i]) for i, name in enumerate(against)}
     return RowChecks(
-        n, mean, second**0.5, third / second**1.5, fourth / second**2, largest, np.array(quantiles, float), bins
+        n, mean, second**0.5, third / second**1.5, fourth / second**2, largest, np.array(quantiles, float), by_term
     )
 
 

@@ -31,10 +31,11 @@ DIAGNOSTICS: Schema = {
 }
 
 
-def diagnostics(fitted: Fit, rows: Source | None = None) -> pl.DataFrame:
+def diagnostics(fitted: Fit, rows: Source | None = None, *, least: int = 1) -> pl.DataFrame:
     """One row a finding: influence by unit, outliers, normality by random effect, equality of residual variances.
 
-    With the rows also their residuals: the distribution, its quantiles, and means in bins of each predictor.
+    With the rows also their residuals: the distribution, its quantiles, and means in bins of each predictor,
+    of which there are fewer where each is to have `least` rows.
     """
-    found = diagnose(fitted, rows)
+    found = diagnose(fitted, rows, least)
     return frame(DIAGNOSTICS, {column: [getattr(f, column) for f in found] for column in DIAGNOSTICS})

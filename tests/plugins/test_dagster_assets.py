@@ -206,3 +206,14 @@ def test_a_strategy_is_an_asset_and_its_models_are_published(
         models = {name for (name,) in connection.execute("select model from mlm.latest_fit_statistics").fetchall()}
     assert rows[0] == ("build_up_1", True)
     assert models == {"anova", *(name for name, taken in rows if taken)}
+
+
+def test_the_page_of_a_model_that_is_not_published(materialize: Materialize, pupils: Pupils, small: Analysis) -> None:
+    """Dagster's metadata are published too: no numbers, no equations, no sizes of small groups."""
+    hidden = small.model_copy(update={"min_publish_n": 100_000})
+    result = materialize(pupils(25), hidden)
+    metadata = result.asset_materializations_for_node("small__models__slope")[0].metadata
+    assert set(metadata) == {"formula", "dagster/row_count", "summary"}
+    assert str(metadata["summary"].value).startswith("min_publish_n: the results of this model are not published")
+    moments = result.asset_materializations_for_node("small__moments")[0].metadata
+    assert "smallest_group" not in moments

@@ -97,6 +97,23 @@ def test_a_partition_that_lost_its_rows_has_no_latest_results(warehouse: Warehou
 
 
 @pytest.mark.usefixtures("rows")
+def test_a_partition_of_few_rows_is_not_published(warehouse: Warehouse) -> None:
+    with warehouse.connection() as connection:
+        few = "(select row_number() over (partition by school) as i, * from main.pupils)"
+        connection.execute(f"insert into main.pupils select * exclude (i) replace (9 as wave) from {few} where i = 1")
+        size = connection.execute("select count(*) from main.pupils where wave = 9").fetchone()[0]  # type: ignore[index]
+    analysis = parse_analysis(f"{WAVES[:-1]}, min_publish_n: {size + 1}}}".replace("(1 | school)", "1"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(analysis, warehouse, instance, "0", "9", fit_by="wave")
+        assert result.success
+        assert instance.get_materialized_partitions(dg.AssetKey(["waves", "results"])) == {"0", "1", "9"}
+        logged = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+    assert logged == [f"1 partition of waves has fewer than {size + 1} rows (min_publish_n) and is not published: 9."]
+    with warehouse.connection() as connection:
+        assert set(read_latest(connection, "fixed_effects")["analysis"]) == {"waves[0]", "waves[1]"}
+
+
+@pytest.mark.usefixtures("rows")
 def test_partitions_none_of_which_has_rows_fail(warehouse: Warehouse) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(parse_analysis(WAVES), warehouse, instance, "9", "10", fit_by="wave")

@@ -38,12 +38,15 @@ class Done:
         Without any row, as a day on which nothing happened; results of earlier rows are no longer the latest.
     failed
         Why a partition could not be fitted.
+    withheld
+        With fewer rows than ``min_publish_n``: nothing of them is published, and what was is no longer the latest.
     unconverged, singular
         Partitions with such a model; written or not.
     """
 
     written: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    withheld: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     unconverged: list[str] = field(default_factory=list)
     singular: list[str] = field(default_factory=list)
@@ -110,6 +113,10 @@ def fit_partitions(
                 # numbers that no one thought of are one partition's fault; numpy's LinAlgError is a ValueError
                 _LOG.exception("partition %s", key)
                 done.failed[key] = f"{one.analysis}: {type(error).__name__}: {error}"
+                continue
+            if fitted.moments.n_obs < analysis.min_publish_n:
+                done.withheld.append(key)
+                empty.append(record(one, None, "empty"))
                 continue
             wrong = _faults(fitted.tables)
             if "converged" in wrong:

@@ -38,7 +38,7 @@ def relation_schema(types: Mapping[str, str]) -> dg.TableSchema:
     return dg.TableSchema([dg.TableColumn(name, kind.lower()) for name, kind in types.items()])
 
 
-def model_metadata(formula: str, fit: Fit) -> Metadata:
+def model_metadata(formula: str, fit: Fit, tables: Mapping[str, pl.DataFrame]) -> Metadata:
     """Make what a model's page shows.
 
     Parameters
@@ -47,7 +47,11 @@ def model_metadata(formula: str, fit: Fit) -> Metadata:
         The model as the analysis file states it.
     fit
         Its fit.
+    tables
+        What is published of it; where that is nothing, its page has nothing either.
     """
+    if tables["fixed_effects"].is_empty() and not fit.fixed_effects.is_empty():
+        return withheld_metadata(formula, tables["models"]["notes"][0])
     statistics = fit.fit_statistics.row(0, named=True)
     return {
         "formula": dg.MetadataValue.text(formula),
@@ -61,6 +65,16 @@ def model_metadata(formula: str, fit: Fit) -> Metadata:
         **numbers(statistics),
         **_group_counts(statistics.get("n_groups")),
         **_variances(fit.variance_components),
+    }
+
+
+def withheld_metadata(formula: str, notes: str | None = None) -> Metadata:
+    """What the page of a model shows that tells of too few rows to be published."""
+    told = notes or "min_publish_n: the results of this model are not published, because it has too few rows"
+    return {
+        "formula": dg.MetadataValue.text(formula),
+        "dagster/row_count": dg.MetadataValue.int(0),
+        "summary": dg.MetadataValue.text(told),
     }
 
 

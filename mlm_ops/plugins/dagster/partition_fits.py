@@ -100,14 +100,16 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
                 connection, plan.analysis, column, windows, context.run.run_id, run_start(context), blocking
             )
             # an empty one withdraws what was published of it
-            if done.written or (done.empty and check_store(connection)):
+            if done.written or ((done.empty or done.withheld) and check_store(connection)):
                 publish(connection, warehouse.results)
         # a window of time may well be quiet; another key without rows may be mistyped
         if len(done.empty) == len(windows) and None in windows.values():
             raise NoRowsError(_nothing(plan.analysis, column, done.empty))
         if done.empty:
             context.log.warning(_empty(plan.analysis, done.empty))
-        fitted = len(windows) - len(done.empty)
+        if done.withheld:
+            context.log.warning(_withheld(plan.analysis, done.withheld))
+        fitted = len(windows) - len(done.empty) - len(done.withheld)
         checks = plan.judged(
             [
                 _over_all("converged", done.unconverged, fitted, dg.AssetCheckSeverity.ERROR),
@@ -117,7 +119,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         metadata = _metadata(done, len(windows), warehouse)
         if len(done.written) < fitted:
             # the step fails, and Dagster would take none of its partitions for made, or all of them
-            for name in (*done.written, *done.empty):
+            for name in (*done.written, *done.empty, *done.withheld):
                 context.log_event(dg.AssetMaterialization(key, partition=name, metadata=metadata))
             for found in checks:
                 context.log_event(_evaluation(key, found, found.check_name in blocking))
@@ -131,6 +133,7 @@ def _metadata(done: Done, total: int, warehouse: Warehouse) -> Metadata:
     """What came out, of all partitions of the run."""
     summary = f"{len(done.written):,} of {total:,} partitions published"
     counts = {"partitions": total, "published_partitions": len(done.written), "empty_partitions": len(done.empty)}
+    counts |= {"withheld_partitions": len(done.withheld)} if done.withheld else {}
     return {
         "published": dg.MetadataValue.path(warehouse.results),
         "summary": dg.MetadataValue.text(summary + (f"; without rows: {_some(done.empty)}" if done.empty else "")),
@@ -169,6 +172,14 @@ def _empty(analysis: Analysis, empty: list[str]) -> str:
     return f"{_partitions(len(empty))} of {analysis.analysis} {has} no rows, and nothing to fit: {_some(empty)}."
 
 
+def _withheld(analysis: Analysis, names: list[str]) -> str:
+    has, is_ = ("has", "is") if len(names) == 1 else ("have", "are")
+    return (
+        f"{_partitions(len(names))} of {analysis.analysis} {has} fewer than {analysis.min_publish_n} rows "
+        f"(min_publish_n) and {is_} not published: {_some(names)}."
+    )
+
+
 def _nothing(analysis: Analysis, column: str, empty: list[str]) -> str:
     """Of a key that was mistyped, or a table that was not loaded."""
     return (
@@ -183,21 +194,23 @@ def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
         told.append(
             f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {_some(list(done.failed))}."
         )
-    known = {*done.failed, *done.written, *done.empty}
-    if withheld := [name for name in asked if name not in known]:
+    known = {*done.failed, *done.written, *done.empty, *done.withheld}
+    if stopped := [name for name in asked if name not in known]:
         why = [
             f"{check}: {_some(found)}"
             for check, names in (("converged", done.unconverged), ("not_singular", done.singular))
-            if (found := [name for name in names if name in withheld])
+            if (found := [name for name in names if name in stopped])
         ]
         told.append(
-            f"{_partitions(len(withheld))} of {analysis.analysis} did not pass a check that is an error "
+            f"{_partitions(len(stopped))} of {analysis.analysis} did not pass a check that is an error "
             f"({'; '.join(why)})."
         )
     if done.written:
         told.append(f"The other {len(done.written):,} are published.")
     if done.empty:
         told.append(_empty(analysis, done.empty))
+    if done.withheld:
+        told.append(_withheld(analysis, done.withheld))
     return "\n".join([" ".join(told), *list(done.failed.values())[:NAMED]])
 
 

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mlm_ops.analyze import (
     climb_analysis,
@@ -17,6 +19,7 @@ from mlm_ops.analyze import (
     keep_moments,
     model_tables,
     moments_table,
+    sem_tables,
 )
 from mlm_ops.database import Connection
 from mlm_ops.errors import StoreError
@@ -39,6 +42,7 @@ from mlm_ops.plugins.dagster.metadata import (
     relation_schema,
     result_schema,
     sem_metadata,
+    withheld_metadata,
 )
 from mlm_ops.plugins.dagster.results import LINEAGE, SCHEMA
 from mlm_ops.prediction_views import create_prediction_view
@@ -46,7 +50,7 @@ from mlm_ops.provenance import run_facts
 from mlm_ops.side_by_side import side_by_side
 from mlm_ops.sql_text import literal
 from mlm_ops.store import Run, check_published, publish, read_latest, read_staged, stage, stage_anew, write_run
-from mlm_ops.tables import TABLES, sem_tables
+from mlm_ops.tables import TABLES
 
 PARTITIONS_READ = "partitions_read"
 #: Moments of more columns, which grow with the square of the predictors, are not listed one by one.
@@ -103,7 +107,7 @@ def make_moments(
         "checksum": dg.MetadataValue.text(moments.checksum),
         "summary": dg.MetadataValue.text(f"{moments.n_obs:,} rows in {moments.n_units:,} groups"),
         **numbers({"n_rows": moments.n_rows, "n_obs": moments.n_obs, "n_groups": moments.n_units}),
-        **numbers({"smallest_group": int(moments.n.min()), "largest_group": int(moments.n.max())}),
+        **numbers(_extremes(moments.n, analysis.min_publish_n)),
     }
     types = open_source(moments_table(analysis), connection).types
     if len(types) <= MOST_COLUMNS:
@@ -118,6 +122,12 @@ def make_moments(
             "rebuilt": dg.MetadataValue.text(done.rebuilt or "no"),
         }
     return metadata, verdicts
+
+
+def _extremes(sizes: NDArray[np.float64], least: int) -> dict[str, int]:
+    """Rows in the smallest and in the largest group; not of a group too small to be told of."""
+    found = {"smallest_group": int(sizes.min()), "largest_group": int(sizes.max())}
+    return {name: size for name, size in found.items() if size >= least}
 
 
 def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: Sequence[str] | None) -> int:
@@ -141,7 +151,7 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     tables = model_tables(analysis, name, fit, connection)
     stage(connection, analysis.analysis, name, tables, moments.checksum)
     create_prediction_view(connection, analysis, name, fit)
-    metadata = model_metadata(analysis.models[name].formula, fit)
+    metadata = model_metadata(analysis.models[name].formula, fit, tables)
     made = [checks.converged(name, fit), checks.not_singular(name, fit)]
     if diagnosed:
         flagged = tables["diagnostics"].filter("flagged")
@@ -154,8 +164,10 @@ def make_sem(connection: Connection, analysis: Analysis, name: str) -> tuple[Met
     """Fit one structural equation model from the moments and leave its rows for the step that publishes."""
     moments = load_moments(connection, moments_table(analysis))
     fit = fit_analysis_sem(analysis, name, moments)
-    stage(connection, _structural(analysis), name, sem_tables(name, fit), moments.checksum)
-    return sem_metadata(fit), [checks.sem_converged(fit), checks.sem_not_singular(fit)]
+    tables = sem_tables(analysis, name, fit, moments)
+    stage(connection, _structural(analysis), name, tables, moments.checksum)
+    metadata = sem_metadata(fit) if tables["sem_fit"].height else withheld_metadata(fit.model.text)
+    return metadata, [checks.sem_converged(fit), checks.sem_not_singular(fit)]
 
 
 def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
