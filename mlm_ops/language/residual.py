@@ -45,13 +45,25 @@ def parse_residual(text: str | None, weights: str | None = None) -> Residual:
 
 
 def _calls(node: Syntax, text: str) -> list[Call]:
-    if isinstance(node, Group):
-        return _calls(node.inner, text)
-    if isinstance(node, Operation) and node.operator == "+" and node.left is not None:
-        return _calls(node.left, text) + _calls(node.right, text)
+    """The parts of a sum, first to last."""
+    found: list[Call] = []
+    # a long sum leans to the left: down it by a loop, as recursion has an end
+    while isinstance(node, Group) or (isinstance(node, Operation) and node.operator == "+" and node.left is not None):
+        if isinstance(node, Group):
+            node = node.inner
+            continue
+        found = _calls(node.right, text) + found
+        assert node.left is not None
+        node = node.left
+        if len(found) > len(_PARTS):
+            raise FormulaError(f"The residual structure has more than {len(_PARTS)} parts.", text, 0)
+    return [_call(node, text), *found]
+
+
+def _call(node: Syntax, text: str) -> Call:
     if isinstance(node, Call) and node.function in _PARTS:
         if len(node.arguments) == 1 and isinstance(node.arguments[0], Name) and not node.options:
-            return [node]
+            return node
         raise FormulaError(f"{node.function}() takes one column.", text, node.position)
     raise FormulaError(
         "The residual structure is a sum of by(column), ar1(column) and fixed(column).", text, node.position
