@@ -27,7 +27,7 @@ from mlm_ops.language.model import PLAIN, GroupingFactor, Model, RandomBlock, Re
 from mlm_ops.language.nearest import did_you_mean
 from mlm_ops.language.notation.formula_text import formula_text
 
-_LEVEL = re.compile(r"level[ _]?(\d+)", re.IGNORECASE)
+_LEVEL = re.compile(r"level[ _]?(\d{1,4})", re.IGNORECASE)
 _HEADING = re.compile(rf"\s*{_LEVEL.pattern}\s*:", re.IGNORECASE)
 _FORM = "write level 1: outcome ~ predictors, and below level 2: a line such as intercept: predictors + random"
 

@@ -10,6 +10,8 @@ from mlm_ops.errors import AnalysisError
 
 #: Ten times what a thousand models take; a longer file takes seconds to parse.
 MOST_CHARACTERS = 1_000_000
+#: Keys, texts, lists and mappings: a thousand models have a fifth of them, and a file with all takes seconds.
+MOST_VALUES = 20_000
 #: An alias is a few characters, and may stand for many.
 MOST_ALIASES = 100
 
@@ -50,13 +52,22 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     PyYAML keeps the last of two equal keys silently; a model would vanish.
     """
 
-    aliases = 0
+    aliases = values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Refuse aliases that multiply: of lists and mappings, and very many."""
         alias = self.check_event(yaml.AliasEvent)
         node: yaml.Node | None = super().compose_node(parent, index)
         self.aliases += alias
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                f"more than {MOST_VALUES:,} keys and values are too many for an analysis; put data and long conditions "
+                "into a table or view, and models into several files",
+                node.start_mark if node else None,
+            )
         if alias and (self.aliases > MOST_ALIASES or not isinstance(node, yaml.ScalarNode)):
             raise yaml.composer.ComposerError(
                 None,
