@@ -135,7 +135,7 @@ def _correlation(fitted: Estimate, shares: Array, k: int) -> float | None:
     above = range(k, len(shares)) if fitted.design.nested else (k,)
     unknown = [_unknown_share(fitted, i) for i in range(len(shares))]
     # of undetermined variances the sum is known, so that all of them together are
-    if fitted.undetermined.sigma2 or any(unknown[i] for i in above) and any(unknown[i] for i in range(above[0])):
+    if fitted.undetermined.sigma2 or (any(unknown[i] for i in above) and any(unknown[: above[0]])):
         return None
     return None if not fitted.design.nested and unknown[k] else float(sum(shares[i] for i in above))
 

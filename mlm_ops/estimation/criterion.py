@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.blocks import Block
 from mlm_ops.estimation.curvature import hessian_by_covariance
 from mlm_ops.estimation.engine import Engine
-from mlm_ops.estimation.residual import log_determinant as residual_log_determinant
 from mlm_ops.estimation.residual import (
     autocorrelations,
     is_flat,
@@ -25,6 +24,7 @@ from mlm_ops.estimation.residual import (
     n_rho,
     weight_derivatives,
 )
+from mlm_ops.estimation.residual import log_determinant as residual_log_determinant
 from mlm_ops.moments.residual import ResidualDesign
 
 Array = NDArray[np.float64]
@@ -183,7 +183,15 @@ class Criterion:
         return lams
 
     def solve(self, theta: Array) -> Solution:
-        """Profile out fixed effects and sigma2."""
+        """Profile out fixed effects and sigma2; where there is no likelihood the criterion is no number, or infinite.
+
+        A perfect fit is one such place, which whoever asks refuses, and an autocorrelation of one in double precision
+        another, which the search leaves again.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._solve(theta)
+
+    def _solve(self, theta: Array) -> Solution:
         lams = self.factors(theta)
         rho = theta[self.n_random : self.n_relative]
         engine = self.engine_of(rho) if len(rho) else self.engine
@@ -196,8 +204,7 @@ class Criterion:
         degrees = self.n_obs - p if self.reml else self.n_obs
         sigma2 = residual / degrees if self.profiled else theta[-1] ** -2
         squares = degrees if self.profiled else residual / sigma2
-        with np.errstate(divide="ignore"):  # a perfect fit is minus infinity, and refused by whoever asks
-            criterion = log_determinant + degrees * np.log(2.0 * np.pi * sigma2) + squares
+        criterion = log_determinant + degrees * np.log(2.0 * np.pi * sigma2) + squares
         if self.reml:
             criterion = criterion + _log_determinant(w[:p, :p])
         return Solution(criterion, w, beta, residual, degrees, sigma2, theta, lams, rho, engine, trace)

@@ -95,7 +95,7 @@ def find_undetermined(
     scores = _scores(design, criterion, blocks, directions, engine_of)
     matrix = scores.T @ scores
     null = null_space(matrix)
-    flags = (np.abs(null * lengths(matrix)[:, None]) > _SHARE).any(axis=1)
+    flags: Flags = np.asarray((np.abs(null * lengths(matrix)[:, None]) > _SHARE).any(axis=1))
     place = 0
     for found, own in zip(tau, directions, strict=True):
         for direction in own:
@@ -135,9 +135,9 @@ def _scores(
     rng = np.random.default_rng(0)
     theta = rng.uniform(0.4, 0.8, criterion.n_theta)
     theta[criterion.n_random : criterion.n_relative] = 0.3
-    for block in criterion.blocks:
+    for placed in criterion.blocks:
         # off-diagonal elements of Lambda are smaller, so that no T is nearly singular
-        theta[block.theta] *= np.where(np.diagonal(block.slopes, axis1=1, axis2=2).any(axis=1), 1.0, 0.4)
+        theta[placed.theta] *= np.where(np.diagonal(placed.slopes, axis1=1, axis2=2).any(axis=1), 1.0, 0.4)
     if not criterion.profiled:
         theta[-1] = 1.0
     rows = []
@@ -189,7 +189,7 @@ def _of_residual(
     hessian, scales = optimum.hessian, criterion.scales(optimum.theta)
     scaled = hessian * np.outer(scales, scales)
     null = null_space(scaled, _OF_HESSIAN) * scales[:, None]
-    rho = (np.abs(null[criterion.n_random : criterion.n_relative]) > _SHARE).any(axis=1)
+    rho: Flags = np.asarray((np.abs(null[criterion.n_random : criterion.n_relative]) > _SHARE).any(axis=1))
     if not rho.any():
         return rho, False, 0
     lams = criterion.factors(optimum.theta)
@@ -201,5 +201,5 @@ def _of_residual(
             found |= (np.abs(moved + moved.transpose(0, 2, 1)) > _SHARE * np.outer(size, size)).any(axis=0)
     slope = criterion.residual_gradient(optimum.solution) @ null / optimum.solution.residual
     # phi near zero, all gaps being long, is no parameter too many: the data say that it is small
-    small = criterion.is_flat_in_residual(optimum.theta)
-    return rho, bool((np.abs(slope) > _SHARE).any()), 0 if small else null.shape[1]
+    missing = 0 if criterion.is_flat_in_residual(optimum.theta) else int(null.shape[1])
+    return rho, bool((np.abs(slope) > _SHARE).any()), missing

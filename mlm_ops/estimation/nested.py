@@ -7,7 +7,7 @@ S is the next level's P; above the top level it is ``W = [X y]' V^-1 [X y]`` (V 
 in the number of units, and no row is touched. (Bates and DebRoy 2004 do the same by rows; the algebra is that of
 Henderson's equations.)
 
-No difference of large numbers is ever taken: where groups differ a million times more than their rows do, ``C - B' M B``
+No difference of large numbers is ever taken: where groups differ a million times more than their rows, ``C - B' M B``
 would have lost the rows' digits. With a unit's QR decomposition ``[Z | rest] = orthonormal [[R, Q], [0, E]]`` and
 ``L L' = I + R T R'``, ``S = E'E + (L^-1 Q)' (L^-1 Q)``: sums of squares. R, Q and ``E'E`` come from the scatter around
 the units' means and these means (`split_off`); so do those of the levels above, from what the levels below left.
@@ -221,9 +221,7 @@ def build_nest(
     return Nest(tuple(rungs), roots, rest), orders
 
 
-def split_off(
-    own: Array, rest: Array, rows: Array, units: NDArray[np.int64] | None, rung: Rung
-) -> tuple[Array, Array]:
+def split_off(own: Array, rest: Array, rows: Array, units: NDArray[np.int64] | None, rung: Rung) -> tuple[Array, Array]:
     """QR decomposition of every unit's columns ``[Z | others]``, Z being the first q, by Gram and Schmidt's method.
 
     What is known of the columns are rows whose squares add, and cross-products of further rows, which are kept apart:

@@ -61,8 +61,8 @@ class Optimum:
     decrement
         ``g' H^-1 g``: twice the distance in deviance to the minimum of the quadratic model.
     verdict
-        By the Hessian: ``minimum``; ``flat``, where along some direction the deviance does not change; ``saddle``, where
-        along some it falls; ``unfinished``, where the decrement exceeds `CONVERGED_DECREMENT`.
+        By the Hessian: ``minimum``; ``flat``, where the deviance does not change along some direction; ``saddle``,
+        where it falls along some; ``unfinished``, where the decrement exceeds `CONVERGED_DECREMENT`.
     singular
         An estimated T is of deficient rank.
     evaluations
@@ -111,9 +111,7 @@ def minimise(criterion: Criterion, start: Array | None = None) -> Optimum:
     Optimum
         Also where the fit is singular or has not converged: these are results with flags.
     """
-    starts, evaluations = [start], 0
-    if start is None:
-        starts, evaluations = _starts(criterion, criterion.start())
+    starts, evaluations = _starts(criterion, criterion.start()) if start is None else ([start], 0)
     stops = [_search(criterion, theta) for theta in starts]
     evaluations += sum(used for _, used, _ in stops)
     stop, _, restarts = min(stops, key=lambda found: float(found[0].solution.criterion))
@@ -123,7 +121,8 @@ def minimise(criterion: Criterion, start: Array | None = None) -> Optimum:
 def _starts(criterion: Criterion, theta: Array) -> tuple[list[Array], int]:
     """Where to begin: at theta, unless a residual parameter's derivative vanishes there; then where others lie lowest.
 
-    Of the parameter's other values, in order, those are taken at which the deviance is lower than at both neighbours.
+    Of the parameter's other values, in order, those are taken at which the deviance is lower than at both neighbours:
+    the lowest of either sign, as the deviance's order at this T need not be that at the minima, and one more.
     """
     others = criterion.elsewhere(theta)
     if not len(others):
@@ -132,8 +131,11 @@ def _starts(criterion: Criterion, theta: Array) -> tuple[list[Array], int]:
     heights = np.where(np.isfinite(heights), heights, np.inf)
     walled = np.concatenate(([np.inf], heights, [np.inf]))
     lowest = np.flatnonzero((heights <= walled[:-2]) & (heights <= walled[2:]))
-    chosen = lowest[np.argsort(heights[lowest], kind="stable")][:_MOST_STARTS]
-    return [others[i] for i in chosen], len(others)
+    ordered = list(lowest[np.argsort(heights[lowest], kind="stable")])
+    negative = [others[i][criterion.n_relative - 1] < 0 for i in ordered]
+    first = [ordered[negative.index(sign)] for sign in (True, False) if sign in negative]
+    chosen = dict.fromkeys([*first, *ordered])
+    return [others[i] for i in list(chosen)[:_MOST_STARTS]], len(others)
 
 
 def _search(criterion: Criterion, theta: Array) -> tuple[_Stop, int, int]:

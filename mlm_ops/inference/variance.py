@@ -20,8 +20,8 @@ class VarianceErrors:
     Attributes
     ----------
     tau
-        (q, q) of each block's T, in the order of `Estimate.tau`; not a number where T is given, where it is singular, as
-        the estimate on the boundary has no normal distribution, and of elements that the data do not determine.
+        (q, q) of each block's T, in the order of `Estimate.tau`; not a number where T is given, where it is singular,
+        as the estimate on the boundary has no normal distribution, and of elements that the data do not determine.
     """
 
     tau: tuple[Array, ...]

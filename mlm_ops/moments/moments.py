@@ -232,7 +232,13 @@ def exchange(whole: Moments, old: Moments, new: Moments) -> Exchanged:
     write_units(sums, given, put_in(read_units(sums, given), new.sums))
     labels = [_spread(size, given, theirs, at, ours) for ours, theirs in zip(whole.labels, new.labels, strict=True)]
     found = replace(
-        whole, labels=tuple(labels), n=n, mean=mean, scatter=scatter, constants=tuple(constants), residuals={},
+        whole,
+        labels=tuple(labels),
+        n=n,
+        mean=mean,
+        scatter=scatter,
+        constants=tuple(constants),
+        residuals={},
         around_unit_means=whole.around_unit_means and new.around_unit_means and not old.n_units,
     )
     return Exchanged(found.select(n > 0), moved, lost_digits)

@@ -1,4 +1,4 @@
-"""The slow, obvious likelihood of a linear mixed model: an n x n covariance matrix from the rows, linear in its parameters.
+"""The slow, obvious likelihood of a linear mixed model: an n x n covariance matrix from the rows.
 
 ``V = sum_i t_i V_i`` with ``V_i`` an element of a T, or the identity for sigma2. Searle, Casella and McCulloch (1992),
 Variance Components, sections 6.6 (derivatives of the restricted log-likelihood) and 8.3.
@@ -45,7 +45,7 @@ def log_likelihood(t: Array, parts: list[Array], x: Array, y: Array, *, reml: bo
 
 
 def standard_errors(t: Array, parts: list[Array], x: Array, y: Array) -> tuple[Array, Array]:
-    """Of every t by the observed REML information; and the gradient of the restricted deviance, which is 0 at its minimum.
+    """Of every t by the observed REML information; and the gradient of the restricted deviance.
 
     ``-2 l'_i = tr(P V_i) - y' P V_i P y``, ``-2 l''_ij = -tr(P V_i P V_j) + 2 y' P V_i P V_j P y``.
     """

@@ -74,9 +74,7 @@ def _check(made: str, seeds: range) -> None:
         assert fit.result.optimum.verdict == "minimum"
         table = fit.variance_components
         x = np.ones((len(data), 1)) if "x" not in data.columns else np.column_stack((np.ones(len(data)), data["x"]))
-        expected, _ = standard_errors(
-            table["estimate"].to_numpy(), covariance_parts(blocks), x, data["y"].to_numpy()
-        )
+        expected, _ = standard_errors(table["estimate"].to_numpy(), covariance_parts(blocks), x, data["y"].to_numpy())
         worst = max(worst, float(np.abs(table["std_error"].to_numpy() / expected - 1).max()))
     assert worst < 1e-4
 
