@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlm_ops.errors import DataError
 from mlm_ops.language.model import Between, Center, Column, GroupingFactor, Within, walk
 from mlm_ops.moments.analysis_rows import open_rows
 from mlm_ops.moments.moments import Array, Codes, Moments
@@ -63,6 +64,13 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
     # refuses columns that are not there, so it comes first
     complete = complete_rows(source, list(analysis.parsed.values()), analysis.keys)
     columns = tuple(c for c in columns if source.is_numeric(c))
+    taken = {name.lower(): name for name in source.types}
+    made = [f"{prefix}_{column}" for column in columns for prefix in ("between", "within", "center")]
+    if clash := next((taken[name.lower()] for name in made if name.lower() in taken), None):
+        raise DataError(
+            f"{source.table[0].upper()}{source.table[1:]} has a column {clash!r}, and the table with centered columns "
+            "would have another. Rename it in a view or SELECT."
+        )
     relation = source.relation
     if columns:
         rows = f"(select * from {relation} where {complete}) as complete_rows"

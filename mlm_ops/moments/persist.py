@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -40,10 +40,17 @@ _NODES = {
 }
 
 
+#: Of the columns of the table; 1 had deviations from the centers as ``mean_x``, and tells no version.
+VERSION = 2
+_RESIDUAL_COLUMNS = ("unit", "stratum", "past_stratum", "gap", "n")
+
+
 def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
     """Write moments to `table`, and what they are moments of to ``<table>_description``, in one transaction.
 
-    The columns are named for people: ``mean_ses``, ``scatter_ses_mathach``. A table may be named with its schema.
+    The columns are named for people: ``mean_ses`` is the unit's mean, as in the macro ``group_moments``, and
+    ``scatter_ses_mathach`` around it; ``deviation_ses`` is the mean minus the center, to the last bit. Their order is
+    what they are read by. A table may be named with its schema.
 
     Raises
     ------
@@ -73,19 +80,23 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
     """`save_moments` inside a transaction of the caller's."""
-    names = ["*".join(label(a) for a in m) for m in moments.schema.monomials]
-    columns: dict[str, Any] = {key: moments.labels[i] for i, key in enumerate(moments.schema.keys)}
-    columns["n"] = moments.n
-    columns |= {f"mean_{name}": moments.mean[i] for i, name in enumerate(names)}
+    schema = moments.schema
+    names = ["*".join(label(a) for a in m) for m in schema.monomials]
+    # products are of deviations already
+    centers = [schema.centers[m[0]] if len(m) == 1 else 0.0 for m in schema.monomials]
+    columns: list[tuple[str, Any]] = list(zip(schema.keys, moments.labels, strict=True))
+    columns.append(("n", moments.n))
+    columns += [(f"mean_{name}", moments.mean[i] + centers[i]) for i, name in enumerate(names)]
     rows, cols = np.tril_indices(len(names))
-    columns |= {
-        f"scatter_{names[i]}_{names[j]}": moments.scatter[k] for k, (i, j) in enumerate(zip(rows, cols, strict=True))
-    }
-    columns |= {
-        f"value_{_constant_name(c)}": values
-        for c, values in zip(moments.schema.constants, moments.constants, strict=True)
-    }
-    frame = pl.DataFrame({name: _series(name, values) for name, values in columns.items()})
+    columns += [
+        (f"scatter_{names[i]}_{names[j]}", moments.scatter[k]) for k, (i, j) in enumerate(zip(rows, cols, strict=True))
+    ]
+    columns += [
+        (f"value_{_constant_name(c)}", values) for c, values in zip(schema.constants, moments.constants, strict=True)
+    ]
+    columns += [(f"deviation_{name}", moments.mean[i]) for i, name in enumerate(names)]
+    apart = _apart([name for name, _ in columns])
+    frame = pl.DataFrame([_series(name, values) for name, (_, values) in zip(apart, columns, strict=True)])
     description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})
     parts = {"": frame, "description": description}
     for i, residual in enumerate(moments.residuals.values()):
@@ -94,6 +105,22 @@ def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table
         connection.register("mlm_frame", ArrowStream(content))
         replace_table(connection, kept_table(connection, table, suffix), "as from mlm_frame")
         connection.unregister("mlm_frame")
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Names of columns that differ by more than letter case, which DuckDB does not count: later ones get a number.
+
+    A column n, or columns a_b, c, a and b_c, would else have the names of others' sums.
+    """
+    taken = {name.lower() for name in names}
+    found: dict[str, str] = {}
+    for name in names:
+        own, number = name, 1
+        while own.lower() in found or (number > 1 and own.lower() in taken):
+            number += 1
+            own = f"{name} ({number})"
+        found[own.lower()] = own
+    return list(found.values())
 
 
 def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
@@ -126,14 +153,17 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
     k, size = len(schema.keys), len(schema.monomials)
     first_scatter = k + 1 + size
     first_constant = first_scatter + size * (size + 1) // 2
+    past_constants = first_constant + len(schema.constants)
+    # of the first version the means are the deviations
+    deviations = values[past_constants:] if told.get("version", 1) > 1 else values[k + 1 : first_scatter]
     units = len(values[k])
     return Moments(
         schema=schema,
         labels=tuple(np.asarray(v) for v in values[:k]),
         n=np.asarray(values[k], dtype=float),
-        mean=np.array(values[k + 1 : first_scatter], dtype=float).reshape(size, units),
+        mean=np.array(deviations, dtype=float).reshape(size, units),
         scatter=np.array(values[first_scatter:first_constant], dtype=float).reshape(-1, units),
-        constants=tuple(np.asarray(v) for v in values[first_constant:]),
+        constants=tuple(np.asarray(v) for v in values[first_constant:past_constants]),
         n_rows=told["n_rows"],
         n_dropped=told["n_dropped"],
         nested_in={name: tuple(group) for name, group in told["nested_in"].items()},
@@ -166,6 +196,7 @@ def _read_residual(connection: duckdb.DuckDBPyConnection, table: str, facts: dic
 def _describe(moments: Moments) -> dict[str, Any]:
     schema = moments.schema
     return {
+        "version": VERSION,
         "keys": schema.keys,
         "centers": [(_json(a), c) for a, c in schema.centers.items()],
         "monomials": [[_json(a) for a in m] for m in schema.monomials],

@@ -56,6 +56,8 @@ class Source:
         How a person would name where the columns are.
     connection
         Where the rows are a table or SELECT of someone's; None where they cannot change.
+    twins
+        Columns of a frame that are left out, as they differ from one before them in letter case alone.
     """
 
     relation: str
@@ -64,6 +66,7 @@ class Source:
     types: dict[str, str]
     table: str
     connection: duckdb.DuckDBPyConnection | None = None
+    twins: tuple[str, ...] = ()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -124,6 +127,12 @@ class Source:
                 "are those of moments, as group_moments makes them. Write form: moments in the analysis file, or give "
                 "mlm_ops.read_moments(table, group) to fit."
             )
+        if twin := next((name for name in missing if name in self.twins), None):
+            other = next(name for name in self.types if name.lower() == twin.lower())
+            raise DataError(
+                f"Columns {other!r} and {twin!r} differ in letter case alone, which DuckDB does not tell apart. Rename "
+                "one of them."
+            )
         many = len(missing) > 1
         hints = {name: near for name in missing if (near := nearest(name, self.types))}
         meant = ", ".join(f"{near!r} for {name!r}" if many else repr(near) for name, near in hints.items())
@@ -150,6 +159,7 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
     DataError
         The table or file does not exist, the SELECT or the condition does not run, or the object is none of these.
     """
+    data, twins = _without_twins(data)
     relation, description, query = _rows_of(data, connection)
     held = connection if isinstance(data, str) and not is_path(data, connection) else None
     # an alias, so that a sub-select may stand here in every dialect
@@ -164,13 +174,13 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error
     types = {row[0]: row[1] for row in described}
     if where is None:
-        return Source(relation, query, description, types, description, held)
+        return Source(relation, query, description, types, description, held, twins)
     filtered = f"(select * from {relation} where {condition(where)}) as {identifier(_FRAME)}"
     try:
         query(f"describe select * from {filtered}").fetchall()
     except duckdb.Error as error:
         raise DataError(f"The row filter where: {where} does not fit {description}: {first_line(error)}") from error
-    return Source(filtered, query, f"{description} where {where}", types, description, held)
+    return Source(filtered, query, f"{description} where {where}", types, description, held, twins)
 
 
 def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
@@ -191,6 +201,25 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
         return pl.DataFrame(data)
     except Exception as error:  # whatever a stranger's object does when it is read
         raise no_table(data) from error
+
+
+def _without_twins(data: Any) -> tuple[Any, tuple[str, ...]]:
+    """A frame's first column of each name, letter case apart, and the names of the others, which DuckDB changes."""
+    if isinstance(data, str | Path | duckdb.DuckDBPyRelation):
+        return data, ()
+    if isinstance(data, pl.LazyFrame):
+        data = data.collect()
+    columns = getattr(data, "column_names", None) or getattr(data, "columns", None)
+    if columns is None or not all(isinstance(name, str) for name in columns):
+        return data, ()
+    first: dict[str, str] = {}
+    for name in columns:
+        first.setdefault(name.lower(), name)
+    twins = tuple(name for name in columns if first[name.lower()] != name)
+    if not twins:
+        return data, ()
+    kept = list(first.values())
+    return (data.select(kept) if hasattr(data, "select") else data[kept]), twins
 
 
 def _in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:

@@ -40,13 +40,13 @@ def centered_lineage(analysis: Analysis, upstream: dg.AssetKey) -> dg.TableColum
 
 
 def moments_lineage(schema: Schema, columns: Sequence[str], upstream: dg.AssetKey) -> dg.TableColumnLineage:
-    """What each column of the moments is made of: in the table's order, keys, ``n``, means, scatters and constants."""
+    """What each column of the moments is made of: in the table's order, as `save_moments` has it."""
     factors = [[name for atom in monomial for name in columns_of(atom)] for monomial in schema.monomials]
     pairs = [(*first, *second) for i, first in enumerate(factors) for second in factors[: i + 1]]
     everything = [*schema.keys, *(name for names in factors for name in names)]
     constants = [columns_of(constant) for constant in schema.constants]
     read = [*([key] for key in schema.keys), everything]
-    read += [[*names, *schema.keys] for names in (*factors, *pairs, *constants)]
+    read += [[*names, *schema.keys] for names in (*factors, *pairs, *constants, *factors)]
     return dg.TableColumnLineage(
         {column: _columns(upstream, dict.fromkeys(names)) for column, names in zip(columns, read, strict=True)}
     )

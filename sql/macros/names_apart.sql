@@ -1,0 +1,17 @@
+{# Refuses to make two columns of one name, letter case apart: the warehouse would rename one of them, or fail, and no one
+   could tell whose sums are whose. made: list of [name, what it is]; macro: who makes them. #}
+{% macro names_apart(made, macro) %}
+  {{- return(adapter.dispatch('names_apart', 'mlm')(made, macro)) -}}
+{% endmacro %}
+
+{% macro default__names_apart(made, macro) -%}
+  {%- set owners = {} -%}
+  {%- for name, what in made -%}
+    {%- if name | lower in owners -%}
+      {{ exceptions.raise_compiler_error(
+        "mlm." ~ macro ~ "() would call two columns " ~ name ~ ": " ~ owners[name | lower] ~ ", and " ~ what
+        ~ ". Rename a column in a model before it.") }}
+    {%- endif -%}
+    {%- set _ = owners.update({name | lower: what}) -%}
+  {%- endfor -%}
+{%- endmacro %}
