@@ -68,7 +68,7 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
     df = fitted.n_parameters - smaller.n_parameters
     if df <= 0 or not _nested(fitted, model, smaller, reference):
         return Comparison(None, None, None, None, aic, bic, "not nested: compare by AIC and BIC")
-    statistic = 2 * (fitted.log_likelihood - smaller.log_likelihood)
+    statistic = float(2 * (fitted.log_likelihood - smaller.log_likelihood))
     # of a variance that is zero: by its sign of rounding p would be a half or one
     if statistic <= _ROUNDING * (abs(fitted.deviance) + abs(smaller.deviance) + fitted.design.n_obs):
         statistic = 0.0
