@@ -74,7 +74,7 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
         return Comparison(None, None, None, None, aic, bic, NOTHING_MORE)
     if df <= 0 or not nested:
         return Comparison(None, None, None, None, aic, bic, "not nested: compare by AIC and BIC")
-    statistic = 2 * (fitted.log_likelihood - smaller.log_likelihood)
+    statistic = float(2 * (fitted.log_likelihood - smaller.log_likelihood))
     # of a variance that is zero: by its sign of rounding p would be a half or one
     if statistic <= _ROUNDING * (abs(fitted.deviance) + abs(smaller.deviance) + fitted.design.n_obs):
         statistic = 0.0
