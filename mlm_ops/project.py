@@ -9,14 +9,24 @@ from pathlib import Path
 
 from mlm_ops.errors import ProjectError
 
+#: Of how many runs Dagster's logs are kept where ``[tool.mlm-ops]`` says nothing: 0.4 to 0.6 MB each.
+KEEP_RUN_LOGS = 100
+
 
 @dataclass(frozen=True)
 class Project:
-    """A folder whose pyproject.toml names a code location."""
+    """A folder whose pyproject.toml names a code location.
+
+    Attributes
+    ----------
+    keep_run_logs
+        Of how many runs Dagster's logs are kept; None for all.
+    """
 
     root: Path
     module_name: str
     location_name: str
+    keep_run_logs: int | None = KEEP_RUN_LOGS
 
     @property
     def dagster_home(self) -> Path:
@@ -50,7 +60,8 @@ def find_project(directory: Path) -> Project:
                 f"Got {', '.join(f'{key} = {value!r}' for key, value in block.items()) or 'nothing'}; "
                 'expected module_name = "pipelines.definitions" or the like.'
             )
-        return Project(folder, module_name, str(block.get("code_location_name", module_name)))
+        kept = _keep_run_logs(folder / "pyproject.toml")
+        return Project(folder, module_name, str(block.get("code_location_name", module_name)), kept)
     raise ProjectError(
         f"There is no project in {start} or above it: no pyproject.toml with a [tool.dagster] block. "
         "Run this inside a project, or fit a single file with: mlm fit FILE --database DB."
@@ -73,7 +84,25 @@ def make_home(project: Project) -> None:
         raise ProjectError(f"The folder {project.dagster_home} may not be written. Dagster keeps the runs there.")
 
 
+def _keep_run_logs(path: Path) -> int | None:
+    """``keep_run_logs`` of the block ``[tool.mlm-ops]``: a number of runs, or "all"."""
+    block = _block(path, "mlm-ops") or {}
+    value = block.get("keep_run_logs", KEEP_RUN_LOGS)
+    if value == "all":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ProjectError(
+            f"keep_run_logs of [tool.mlm-ops] in {path} is a number of runs. Got {value!r}; "
+            'expected 1 or more, or "all".'
+        )
+    return value
+
+
 def _dagster_block(path: Path) -> dict[str, object] | None:
+    return _block(path, "dagster")
+
+
+def _block(path: Path, name: str) -> dict[str, object] | None:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -83,5 +112,5 @@ def _dagster_block(path: Path) -> dict[str, object] | None:
     tools = content.get("tool", {})
     if not isinstance(tools, dict):
         raise ProjectError(f"Cannot read {path}: tool is a table. Got tool = {tools!r}; expected [tool.dagster].")
-    block = tools.get("dagster")
+    block = tools.get(name)
     return block if isinstance(block, dict) else None

@@ -98,6 +98,58 @@ def kill_runs(place: Place, times: int, seed: int) -> int:
     return caught
 
 
+def tear_runs(place: Place, times: int, seed: int) -> dict[str, int]:
+    """Kill `mlm run` and tear what was written last, as a machine that loses power does; what the next run did.
+
+    A block that was on its way is cut off, emptied or overwritten by noise, in the warehouse or in its log. The
+    published copy is whole whatever happens, and its runs are never lost: `mlm run` goes on as if nothing were, makes
+    the warehouse anew by itself, or says in one sentence that it did and that it wants to be run again.
+    """
+    random_ = random.Random(seed)
+    done = {"went on": 0, "made anew": 0, "run again": 0, "set aside": 0}
+    with Runs(place, "run") as runs:
+        runs.whole()
+        longest = runs.whole()
+        for _ in range(times):
+            shown = whole_runs(place.results)
+            runs.killed(random_.uniform(0.0, 1.1 * longest))
+            tear(place, random_)
+            assert shown <= whole_runs(place.results)
+            shown = whole_runs(place.results)
+            status, _ = runs("whole")
+            said_by_run = (place.folder / "log").read_text()
+            anew = "a new one is made from the sources" in said_by_run
+            if status == 2:
+                (sentence,) = [line for line in said_by_run.splitlines() if line.startswith("mlm: ")]
+                assert sentence.endswith("Run again."), said_by_run
+                runs.whole()
+            else:
+                assert status == 0, said_by_run
+            done["run again" if status == 2 else "made anew" if anew else "went on"] += 1
+            after = whole_runs(place.results)
+            assert shown < after
+            assert after <= whole_runs(place.warehouse)
+    done["set aside"] = len([path for path in place.warehouse.parent.iterdir() if ".damaged-" in path.name])
+    return done
+
+
+def tear(place: Place, random_: random.Random) -> None:
+    """Harm the end of the warehouse, its log, or a block in the middle of it; 4 KB are written at one stroke."""
+    log = place.warehouse.with_name(place.warehouse.name + ".wal")
+    path = log if log.exists() and random_.random() < 0.5 else place.warehouse
+    size = path.stat().st_size
+    if size == 0:
+        return
+    kind, length = random_.choice(["cut", "zeros", "noise", "inside"]), random_.randint(1, 4096)
+    with path.open("r+b") as file:
+        if kind == "cut":
+            file.truncate(max(0, size - length))
+            return
+        # DuckDB's two headers, in blocks 1 and 2, take turns: one that is torn leaves the other
+        file.seek(random_.randrange(size // 4096) * 4096 if kind == "inside" else max(0, size - length))
+        file.write(bytes(length) if kind == "zeros" else random_.randbytes(length))
+
+
 def no_leftovers(place: Place) -> bool:
     """A run that ends well leaves no half-built copy of one that was killed."""
     return not [path for path in place.results.parent.iterdir() if ".building" in path.name]
@@ -124,6 +176,18 @@ def test_a_pipeline_is_killed_at_three_moments(place: Place) -> None:
     assert kill_runs(place, times=3, seed=3) > 0
 
 
+@pytest.mark.hosts
+def test_what_a_killed_pipeline_wrote_last_is_torn_four_times(place: Place) -> None:
+    assert sum(tear_runs(place, times=4, seed=4).values()) >= 4
+
+
 @pytest.mark.soak
-def test_a_pipeline_is_killed_at_fifty_moments(place: Place) -> None:
-    assert kill_runs(place, times=50, seed=5) >= 40
+def test_a_pipeline_is_killed_at_a_hundred_moments(place: Place) -> None:
+    assert kill_runs(place, times=100, seed=5) >= 80
+
+
+@pytest.mark.soak
+def test_what_a_killed_pipeline_wrote_last_is_torn_a_hundred_times(place: Place) -> None:
+    done = tear_runs(place, times=100, seed=6)
+    assert done["went on"] + done["made anew"] + done["run again"] == 100
+    assert done["set aside"] > 0

@@ -6,6 +6,7 @@ asset to asset in Python's memory; each reads what the ones before it left in th
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import dagster as dg
 from dagster_shared.check import CheckError
@@ -25,6 +26,7 @@ from mlm_ops.plugins.dagster.partition_fits import partition_fits, require_colum
 from mlm_ops.plugins.dagster.partition_moments import make_partitions
 from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan
 from mlm_ops.plugins.dagster.results import ANALYSIS, LINEAGE, SCHEMA, TABLE, Result
+from mlm_ops.plugins.dagster.runs import forget_old_logs
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 
 _OPTIONS = {
@@ -250,6 +252,7 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
             metadata, checks = steps.make_results(
                 connection, plan.analysis, context.run.run_id, started, warehouse.results
             )
+        forget_old_logs(context.instance, Path.cwd())
         return Result(metadata=metadata, check_results=plan.judged(checks))
 
     return results

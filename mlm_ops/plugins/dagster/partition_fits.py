@@ -2,6 +2,7 @@
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import time
+from pathlib import Path
 
 import dagster as dg
 
@@ -15,6 +16,7 @@ from mlm_ops.plugins.dagster.metadata import Metadata, numbers, result_schema
 from mlm_ops.plugins.dagster.partition_keys import check_windows, windows_of
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.results import ANALYSIS, LINEAGE, SCHEMA, Result
+from mlm_ops.plugins.dagster.runs import forget_old_logs
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.store import check_published, check_store, publish
 
@@ -102,6 +104,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
             # an empty one withdraws what was published of it
             if done.written or ((done.empty or done.withheld) and check_store(connection)):
                 publish(connection, warehouse.results)
+        forget_old_logs(context.instance, Path.cwd())
         # a window of time may well be quiet; another key without rows may be mistyped
         if len(done.empty) == len(windows) and None in windows.values():
             raise NoRowsError(_nothing(plan.analysis, column, done.empty))

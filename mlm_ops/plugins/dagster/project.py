@@ -20,7 +20,7 @@ from dagster._core.utils import make_new_run_id
 from mlm_ops.errors import DamagedError, MlmError, ProjectError, StoreError
 from mlm_ops.plugins.dagster.progress import Progress
 from mlm_ops.plugins.dagster.results import ANALYSIS
-from mlm_ops.plugins.dagster.runs import close_dead_runs, run_tags
+from mlm_ops.plugins.dagster.runs import close_dead_runs, forget_old_logs, run_tags
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.project import Project, find_project, make_home
 from mlm_ops.recovery import recover
@@ -81,6 +81,7 @@ def run_project(
             progress(sentence)
         for sentence in close_dead_runs(instance):
             progress(sentence)
+        forget_old_logs(instance, project.root)
         run_id, watcher = run_id or make_new_run_id(), Progress(progress, _analyses(job))
         instance.add_event_listener(run_id, watcher)
         try:

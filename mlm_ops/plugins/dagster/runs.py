@@ -1,13 +1,18 @@
-"""Runs whose process was killed: Dagster would show them as running for ever, so the next run closes them."""
+"""Runs that have ended: those whose process was killed are closed, and old ones lose their log."""
 
 from __future__ import annotations
 
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from mlm_ops.errors import ProjectError
+from mlm_ops.project import find_project
 
 HOST, PROCESS = "mlm/host", "mlm/process"
 UNFINISHED = [
@@ -37,6 +42,40 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
             instance.report_run_failed(run, "The process of this run was killed before it could finish.")
             told.append(f"The run {run.run_id[:8]} was killed before it could finish; it is marked as failed now.")
     return told
+
+
+def forget_old_logs(instance: dg.DagsterInstance, directory: Path) -> int:
+    """Remove the logs of old runs of the project that `directory` lies in, from its own Dagster instance.
+
+    A run's log is a file of its own. What the UI plots and lists is kept elsewhere: runs, materializations with their
+    metadata, and verdicts of checks. An instance that is not the project's, or keeps its events in another database,
+    is left alone.
+
+    Returns
+    -------
+    int
+        How many logs went.
+    """
+    storage = instance.event_log_storage
+    try:
+        project = find_project(directory)
+    except ProjectError:
+        return 0
+    own = (project.root / "dagster_home").resolve()
+    if not isinstance(storage, SqliteEventLogStorage) or Path(instance.root_directory).resolve() != own:
+        return 0
+    logged = list(storage.get_all_run_ids())
+    if project.keep_run_logs is None or len(logged) <= project.keep_run_logs:
+        return 0
+    # the newest first
+    runs = instance.get_runs(dg.RunsFilter(run_ids=logged))
+    old = [run for run in runs[project.keep_run_logs :] if run.is_finished]
+    for run in old:
+        log = Path(storage.path_for_shard(run.run_id))
+        for path in (log, log.with_name(f"{log.name}-wal"), log.with_name(f"{log.name}-shm")):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+    return len(old)
 
 
 def process_name(pid: int) -> str:
