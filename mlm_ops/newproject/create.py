@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlm_ops.database import open_database
-from mlm_ops.errors import ProjectError
+from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.moments.files import is_database
 from mlm_ops.moments.source import Source, open_source, quoted_table
 from mlm_ops.newproject.analysis_file import analysis_text
 from mlm_ops.newproject.dagster_files import dagster_files
 from mlm_ops.newproject.dbt_files import dbt_files
-from mlm_ops.newproject.guess import Guess, guess
+from mlm_ops.newproject.guess import MOST_COLUMNS, Guess, guess, too_wide
+
+#: Bytes of a first line that are looked at.
+MOST_HEADER = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,24 @@ def _look(data: Path, table: str | None, outcome: str | None, group: str | None)
     if not is_database(data):
         if table is not None:
             raise ProjectError(f"A table can be chosen in a DuckDB file only. Got {data} and the table {table}.")
+        _refuse_wide(data)
         return guess(open_source(data), outcome, group), None
     connection, name = open_database(data, table)
     with connection:
         source: Source = open_source(name, connection)
         return guess(source, outcome, group), quoted_table(name)
+
+
+def _refuse_wide(data: Path) -> None:
+    """Refuse a very wide text file by its first line, as finding the types of its columns takes minutes."""
+    if data.suffix.lower() not in (".csv", ".tsv") or not data.is_file():
+        return
+    with data.open("rb") as file:
+        first = file.readline(MOST_HEADER)
+    columns = 1 + max(first.count(mark) for mark in (b",", b"\t", b";", b"|"))
+    # names may hold these marks too, in quotes: of a file near the limit DuckDB counts the columns
+    if columns > 2 * MOST_COLUMNS:
+        raise DataError(too_wide(str(data), columns))
 
 
 def _plain(text: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from mlm_ops.errors import DataError
 from mlm_ops.moments.source import Source, listed
@@ -23,11 +25,19 @@ _OUTCOME_WORDS = re.compile(
 )
 #: Fewest groups, and rows in each on average, of a column that is taken for a grouping factor.
 FEWEST_GROUPS, FEWEST_ROWS = 6, 2.0
+#: Types that numpy has too.
+_PLAIN = frozenset({f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "")}) | {
+    *("INTEGER", "UINTEGER", "FLOAT", "DOUBLE", "VARCHAR")
+}
 #: A text column with more values is no predictor, a number with fewer no outcome.
 MOST_LEVELS, FEWEST_VALUES = 8, 8
 #: A column with a larger share of missing values is left out: a row without one serves no model.
 MOST_MISSING = 0.1
 MOST_PREDICTORS = 3
+#: Columns of a table that is looked at; and those among which predictors are sought, the numbers with most values.
+MOST_COLUMNS, MOST_CANDIDATES = 2_000, 100
+#: Cells that are read at a time, and columns that one statement compares.
+MOST_CELLS, MOST_COMPARED = 20_000_000, 100
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,10 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
         A named column is not there or cannot serve, or no column looks like a group or an outcome.
     """
     source.require([name for name in (outcome, group) if name is not None])
+    if outcome is not None and outcome == group:
+        raise DataError(f"The outcome and the group are two columns. Got {outcome!r} for both; name another.")
+    if len(source.types) > MOST_COLUMNS:
+        raise DataError(too_wide(source.description, len(source.types)))
     rows, columns = _columns(source)
     found = {column.name: column for column in columns}
     lowest = found[group] if group is not None else _group(columns, rows, outcome)
@@ -94,8 +108,8 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
     chosen = found[outcome] if outcome is not None else _outcome(others, varying)
     # measured variables before indicators
     rest = sorted((c for c in others if c is not chosen and c.distinct > 1), key=lambda c: -c.distinct)
-    texts = [c.name for c in rest if not c.number and c.distinct <= MOST_LEVELS]
-    numbers = [c.name for c in rest if c.number]
+    texts = [c.name for c in rest if not c.number and c.distinct <= MOST_LEVELS][:MOST_CANDIDATES]
+    numbers = [c.name for c in rest if c.number][:MOST_CANDIDATES]
     numbers = [name for name in numbers if name in varying or not _is_mean(name, varying)]
     told: dict[str, str] = {}
     # texts first: of sex and its code 0 or 1, the text is the one whose results say which is which
@@ -157,15 +171,30 @@ def _is_mean(name: str, varying: frozenset[str]) -> bool:
 
 
 def _columns(source: Source) -> tuple[int, list[Column]]:
-    named = {name: identifier(name) for name in source.types}
-    counts = ", ".join(f"count(distinct {quoted}), count(*) - count({quoted})" for quoted in named.values())
-    ((rows, *values),) = source.query(f"select count(*), {counts} from {source.relation}").fetchall()
-    columns = [
-        Column(name, distinct, missing, source.is_numeric(name), "INT" in source.types[name].upper())
-        for name, distinct, missing in zip(named, values[::2], values[1::2], strict=True)
-        if source.is_numeric(name) or source.is_text(name)
-    ]
+    """What every column of numbers or text holds, a few columns at a time."""
+    ((rows,),) = source.query(f"select count(*) from {source.relation}").fetchall()
+    names = [name for name in source.types if source.is_numeric(name) or source.is_text(name)]
+    columns = []
+    # DuckDB's count(distinct) makes a table for each column and thread, which for hundreds of columns takes minutes
+    for part in _parts(names, max(1, MOST_CELLS // max(rows, 1))):
+        asked = ", ".join(f"{_plain_values(source, name)} as c{i}" for i, name in enumerate(part))
+        found = source.query(f"select {asked} from {source.relation}").fetchnumpy()
+        for i, name in enumerate(part):
+            values = np.ma.compressed(np.ma.asanyarray(found[f"c{i}"]))
+            distinct = len(set(values)) if values.dtype == object else len(np.unique(values))
+            whole = "INT" in source.types[name].upper()
+            columns.append(Column(name, distinct, rows - len(values), source.is_numeric(name), whole))
     return rows, columns
+
+
+def _plain_values(source: Source, name: str) -> str:
+    """A column as numbers or texts: what is neither in numpy, such as a decimal, is text."""
+    plain = source.types[name].upper() in _PLAIN
+    return identifier(name) if plain else f"cast({identifier(name)} as varchar)"
+
+
+def _parts(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (names[start : start + size] for start in range(0, len(names), size))
 
 
 def _group(columns: Sequence[Column], rows: int, outcome: str | None) -> Column:
@@ -204,16 +233,25 @@ def _parents(source: Source, columns: Sequence[Column], lowest: Column) -> list[
 
 def _varying(source: Source, names: Sequence[str], group: str) -> frozenset[str]:
     """Columns with more than one value in some group."""
-    if not names:
-        return frozenset()
-    tests = ", ".join(
-        f"min({identifier(n)}) is distinct from max({identifier(n)}) as c{i}" for i, n in enumerate(names)
-    )
-    ever = ", ".join(f"bool_or(c{i})" for i, _ in enumerate(names))
     known = f"{source.relation} where {identifier(group)} is not null"
-    by_group = f"select {tests} from {known} group by {identifier(group)}"
-    (found,) = source.query(f"select {ever} from ({by_group})").fetchall()
-    return frozenset(name for name, varies in zip(names, found, strict=True) if varies)
+    varying: list[str] = []
+    for part in _parts(names, MOST_COMPARED):
+        tests = ", ".join(
+            f"min({identifier(n)}) is distinct from max({identifier(n)}) as c{i}" for i, n in enumerate(part)
+        )
+        ever = ", ".join(f"bool_or(c{i})" for i, _ in enumerate(part))
+        by_group = f"select {tests} from {known} group by {identifier(group)}"
+        (found,) = source.query(f"select {ever} from ({by_group})").fetchall()
+        varying += [name for name, varies in zip(part, found, strict=True) if varies]
+    return frozenset(varying)
+
+
+def too_wide(what: str, columns: int) -> str:
+    """What is said of a table that nobody has chosen columns from."""
+    return (
+        f"{what[0].upper()}{what[1:]} has too many columns to guess from. Got {columns:,}; expected at most "
+        f"{MOST_COLUMNS:,}. Make a file or view of those that matter."
+    )
 
 
 def _outcome(columns: Sequence[Column], varying: frozenset[str]) -> Column:
