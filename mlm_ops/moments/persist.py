@@ -42,7 +42,6 @@ _NODES = {
 
 #: Of the columns of the table; 1 had deviations from the centers as ``mean_x``, and tells no version.
 VERSION = 2
-_RESIDUAL_COLUMNS = ("unit", "stratum", "past_stratum", "gap", "n")
 
 
 def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
