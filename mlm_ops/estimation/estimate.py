@@ -213,7 +213,7 @@ def _share_left(design: Design, criterion: Criterion) -> float:
             "The predictors reproduce the outcome exactly, so no residual variance is left to estimate. "
             "Is the outcome, or a copy of it, among the predictors?"
         )
-    if not design.levels:
+    if not design.levels or not criterion.profiled:  # effects of a given T are not free
         return residual / whole
     if design.nested and design.residual is None and design.cross.around_means is not None:
         whole = float(design.cross.around_means.total[-1, -1])

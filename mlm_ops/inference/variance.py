@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def residual_components(fitted: Estimate) -> list[tuple[str | None, str, float, 
     of_first = np.nan if unknown.sigma2 else 1.0
     found: list[tuple[str | None, str, float, float]]
     if residual is None or len(residual.strata) == 1:
-        found = [(None, "sigma2", fitted.sigma2, float(np.sqrt(vcov[-1, -1])) * fitted.sigma2 / s * of_first)]
+        found = [(None, "sigma2", fitted.sigma2, _root(vcov[-1, -1]) * fitted.sigma2 / s * of_first)]
     else:
         found = []
         for k, (name, ratio) in enumerate(zip(residual.strata, ratios(residual, rho), strict=True)):
@@ -82,9 +83,14 @@ def residual_components(fitted: Estimate) -> list[tuple[str | None, str, float, 
             if k > 0:
                 gradient[fitted.criterion.n_random + k - 1] = 2 * variance
                 own = np.nan if unknown.sigma2 or unknown.rho[k - 1] else 1.0
-            found.append((name, "sigma2", variance, float(np.sqrt(gradient @ vcov @ gradient)) * own))
+            found.append((name, "sigma2", variance, _root(gradient @ vcov @ gradient) * own))
     if residual is not None and residual.serial:
         phi = float(autocorrelation(residual, rho))
-        error = np.nan if unknown.rho[-1] else float(np.sqrt(vcov[-2, -2])) * (1 - phi**2)
+        error = np.nan if unknown.rho[-1] else _root(vcov[-2, -2]) * (1 - phi**2)
         found.append(("phi", "phi", phi, error))
     return found
+
+
+def _root(variance: Any) -> float:
+    """Of a variance that rounding may have made negative, where the information is nearly singular."""
+    return float(np.sqrt(max(float(variance), 0.0)))
