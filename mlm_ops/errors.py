@@ -8,8 +8,6 @@ import logging
 
 #: Characters of a message; a longer one repeats what it was given, and its middle is left out.
 LONGEST_MESSAGE = 10_000
-#: Characters of a text that an error shows around the place that it is about.
-LONGEST_SHOWN = 500
 
 
 class MlmError(Exception):
@@ -31,16 +29,19 @@ class MlmError(Exception):
 class FormulaError(MlmError):
     """A formula or an expression in it cannot be understood."""
 
+    #: Characters of a text that are shown around the place that the error is about.
+    longest = 500
+
     def __init__(self, message: str, text: str | None = None, position: int | None = None) -> None:
         self.text = text
         self.position = position
         if text is not None and position is not None:
             # one line, character for character, so that the caret stands where it should
             text = "".join(" " if character.isspace() else character for character in text)
-            if len(text) > LONGEST_SHOWN:
-                start = max(0, min(position - LONGEST_SHOWN // 2, len(text) - LONGEST_SHOWN))
-                shown = text[start : start + LONGEST_SHOWN]
-                before, behind = "… " if start else "", " …" if start + LONGEST_SHOWN < len(text) else ""
+            if len(text) > self.longest:
+                start = max(0, min(position - self.longest // 2, len(text) - self.longest))
+                shown = text[start : start + self.longest]
+                before, behind = "… " if start else "", " …" if start + self.longest < len(text) else ""
                 text, position = f"{before}{shown}{behind}", position - start + len(before)
             message = f"{message}\n  {text}\n  {' ' * position}^"
         super().__init__(message)

@@ -150,13 +150,8 @@ class SemFit:
         draws, seed
             Of the estimates' normal distribution; equal seeds give equal limits, None takes a new one.
         """
-        whole = isinstance(draws, int) and not isinstance(draws, bool)
-        if not (isinstance(level, int | float) and 0 < level < 1 and whole and draws >= 2):
-            raise MlmError(
-                f"An interval has a level between 0 and 1 and two draws or more. Got {level!r} and {draws!r}."
-            )
-        if not (seed is None or (isinstance(seed, int) and seed >= 0)):
-            raise MlmError(f"A seed is a whole number from 0, or None. Got {seed!r}.")
+        if not 0 < level < 1 or draws < 2:
+            raise MlmError(f"An interval has a level between 0 and 1 and two draws or more. Got {level} and {draws}.")
         limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
         return tables.sem_defined(self, *limits)
 
@@ -180,11 +175,6 @@ class SemFit:
         MlmError
             Other rows, clusters or columns, not fewer parameters, or a larger model that does not contain this one.
         """
-        if not isinstance(larger, SemFit):
-            raise MlmError(
-                f"A model is compared with another fit of mlm.sem. Got {type(larger).__name__}; pass the larger model's "
-                "fit."
-            )
         if self.cluster != larger.cluster:
             raise MlmError(
                 f"Nested models are of the same clusters. Got {group_name(self.cluster)!r} and "

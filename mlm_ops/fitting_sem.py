@@ -70,7 +70,6 @@ def sem(
     >>> round(fit.parameters.filter(pl.col("lhs") == "icc")["estimate"][0], 4)
     0.8676
     """
-    check_options(text, cluster, robust)
     columns = cluster_columns(cluster)
     if not columns or not all(columns):
         raise MlmError(f"A cluster is a column, or columns joined by a colon. Got {cluster!r}; name the column.")
@@ -82,35 +81,6 @@ def sem(
     source = open_source(data, connection)
     check_columns(table, columns, source)
     return fit_sem(model, collect(source, [asked]), columns, robust=robust)
-
-
-def check_options(text: object, cluster: object, robust: object) -> None:
-    """Refuse arguments of other types.
-
-    Raises
-    ------
-    MlmError
-        One sentence that names the argument.
-    """
-    if not isinstance(text, str):
-        raise MlmError(
-            f"The model of mlm.sem is a text. Got {_kind(text)}; write it as lavaan does, with 'level: 1' and "
-            "'level: 2', or as one line of a ready model."
-        )
-    if not isinstance(cluster, str):
-        raise MlmError(
-            f"A cluster is the name of a column, a text. Got {_kind(cluster)}; expected cluster='school', or "
-            "cluster='district:school' for columns that name the clusters together."
-        )
-    if not isinstance(robust, bool):
-        raise MlmError(
-            f"robust of mlm.sem is True or False. Got {_kind(robust)}; True takes the sandwich of the clusters' scores."
-        )
-
-
-def _kind(value: object) -> str:
-    """A value as a message names it: texts and numbers themselves, others by their type."""
-    return repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
 
 
 def fit_sem(model: SemModel, moments: Moments, cluster: GroupingFactor, *, robust: bool = False) -> SemFit:

@@ -45,22 +45,14 @@ def parse_residual(text: str | None, weights: str | None = None) -> Residual:
 
 
 def _calls(node: Syntax, text: str) -> list[Call]:
-    calls: list[Call] = []
-    stack = [node]
-    while stack:
-        match stack.pop():
-            case Group(inner, _):
-                stack.append(inner)
-            case Operation("+", left, right, _) if left is not None:
-                stack += [right, left]
-            case Call(function, arguments, options, position) as call if function in _PARTS:
-                if len(arguments) != 1 or not isinstance(arguments[0], Name) or options:
-                    raise FormulaError(f"{function}() takes one column.", text, position)
-                calls.append(call)
-            case other:
-                raise FormulaError(
-                    "The residual structure is a sum of by(column), ar1(column) and fixed(column).",
-                    text,
-                    other.position,
-                )
-    return calls
+    if isinstance(node, Group):
+        return _calls(node.inner, text)
+    if isinstance(node, Operation) and node.operator == "+" and node.left is not None:
+        return _calls(node.left, text) + _calls(node.right, text)
+    if isinstance(node, Call) and node.function in _PARTS:
+        if len(node.arguments) == 1 and isinstance(node.arguments[0], Name) and not node.options:
+            return [node]
+        raise FormulaError(f"{node.function}() takes one column.", text, node.position)
+    raise FormulaError(
+        "The residual structure is a sum of by(column), ar1(column) and fixed(column).", text, node.position
+    )
