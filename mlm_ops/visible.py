@@ -20,20 +20,20 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The visible text in one line: a name with a line feed begins no line of its own.
+    r"""The visible text in one line: a name with a line feed begins no line of its own.
 
-    >>> one_line("x\\nmlm: everything is fine.")
+    >>> one_line("x\nmlm: everything is fine.")
     'x mlm: everything is fine.'
     """
     return re.sub(r"\s*\n\s*", " ", visible(text).strip("\n"))
 
 
 def message(text: str) -> str:
-    """The visible text of one message: its first line begins at the margin, and no other does.
+    r"""The visible text of one message: its first line begins at the margin, and no other does.
 
     So nothing in it, such as a name from the data, looks like another message.
 
-    >>> message("mlm: no column x\\nmlm: everything is fine.")
-    'mlm: no column x\\n     mlm: everything is fine.'
+    >>> message("mlm: no column x\nmlm: everything is fine.")
+    'mlm: no column x\n     mlm: everything is fine.'
     """
     return visible(text).replace("\n", "\n     ")
