@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.stacked import left
 from mlm_ops.moments.clusters import Clusters
+from mlm_ops.moments.rank import rounding
 
 Array = NDArray[np.float64]
 
 #: Numbers in the stack of a block's matrices: enough for long vectors, little enough to stay in cache.
 _BLOCK = 1 << 18
-#: Directions of the span whose share of their column's length is below this are rounding.
-_RANK_TOLERANCE = 1e-13
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def spans(fitted: Estimate, clusters: Clusters) -> Iterator[Span]:
         offset = np.arange(len(own)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         inside = cells[starts[members][own] + offset]
         gram, q = _assemble(products[:, :, inside], change, layout, members, own, inside)
-        yield _span(gram, q)
+        yield _span(gram, q, rounding(q + p, fitted.design.n_obs))
 
 
 def _layout(fitted: Estimate, clusters: Clusters) -> _Layout:
@@ -175,19 +174,22 @@ def _assemble(
     return gram.reshape(len(members), f, f), q
 
 
-def _span(gram: Array, q: int) -> Span:
-    """Cross-products of ``[Z Lambda | X, residual]`` -> coordinates in an orthonormal basis of the span of [Z X]."""
+def _span(gram: Array, q: int, least: float) -> Span:
+    """Cross-products of ``[Z Lambda | X, residual]`` -> coordinates in an orthonormal basis of the span of [Z X].
+
+    Directions whose share of their column's square is below `least` are rounding.
+    """
     p = gram.shape[1] - q - 1
     values, vectors = np.linalg.eigh(gram[:, :q, :q])
     # descending: eigh keeps the digits of a graded matrix only where its large elements come first
     values, vectors = np.maximum(values[:, ::-1], 0.0), vectors[:, :, ::-1]
     length = np.sqrt(values)
-    present = values > _RANK_TOLERANCE * np.maximum(values.max(axis=1, initial=1.0), 1.0)[:, None]
+    present = values > least * np.maximum(values.max(axis=1, initial=1.0), 1.0)[:, None]
     inverse = np.where(present, 1.0 / np.where(present, length, 1.0), 0.0)
     upper = inverse[:, :, None] * (vectors.transpose(0, 2, 1) @ gram[:, :q, q:])
     rest = gram[:, q:, q:] - upper.transpose(0, 2, 1) @ upper
     scale = np.einsum("jkk->jk", gram[:, q:, q:])[:, :p]
-    lower = _semidefinite_cholesky(rest, p, scale * _RANK_TOLERANCE)
+    lower = _semidefinite_cholesky(rest, p, scale * least)
     weighted = upper[:, :, :p] / (1.0 + values)[:, :, None]
     return Span(
         variance=np.concatenate((1.0 + values, np.ones((len(gram), p))), axis=1),

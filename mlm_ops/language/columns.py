@@ -46,9 +46,10 @@ class DesignColumn:
 def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]) -> tuple[DesignColumn, ...]:
     """Design columns of terms, in their order; a term with factors has a column a combination of levels.
 
-    A factor in a term is coded by contrasts with its reference level if the term without it stands in the model, and
-    by an indicator a level otherwise; without an intercept, the first factor has an indicator a level. This is R's
-    rule, which keeps the columns' span complete and free of redundancy.
+    A factor in a term is coded by contrasts with its reference level if the term without it stands in the model, or
+    before it a term with further factors, which has all cells of the shorter one in its span; and by an indicator a
+    level otherwise. Without an intercept, the first factor has an indicator a level. This is R's rule, but that R takes
+    a term with further numbers for one with the span too, and loses columns.
 
     Parameters
     ----------
@@ -64,17 +65,24 @@ def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]
     DataError
         A reference level that does not occur, or a factor with fewer than two levels.
     """
+
+    def is_cells(variables: frozenset[Variable]) -> bool:
+        return all(as_factor(v, text_columns) is not None and not isinstance(v, Centered) for v in variables)
+
     present: set[frozenset[Variable]] = {frozenset(), *(frozenset(term.variables) for term in terms)}
     absorbs_intercept = Term() not in terms
     columns = []
+    wider: list[frozenset[Variable]] = []
     for term in terms:
         choices = []
         for variable in term.variables:
             is_factor = as_factor(variable, text_columns) is not None and not isinstance(variable, Centered)
             margin = frozenset(term.variables) - {variable}
-            full = margin not in present or (is_factor and absorbs_intercept)
+            spanned = margin in present or any(margin < other and is_cells(other - margin) for other in wider)
+            full = not spanned or (is_factor and absorbs_intercept)
             absorbs_intercept = absorbs_intercept and not is_factor
             choices.append(_codings(variable, not full, levels, text_columns))
+        wider.append(frozenset(term.variables))
         columns += [DesignColumn(tuple(chosen)) for chosen in product(*choices)]
     return tuple(columns)
 

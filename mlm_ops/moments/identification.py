@@ -14,6 +14,7 @@ from mlm_ops.language.model import Model, Variable, group_name, label
 from mlm_ops.moments.grouping import Factor
 from mlm_ops.moments.moments import Codes
 from mlm_ops.moments.polynomial import Evaluator
+from mlm_ops.moments.rank import null_space
 
 if TYPE_CHECKING:
     from mlm_ops.moments.design import Design
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
+#: Share of the columns' squares below which a combination of random effects is none: more than rounding leaves.
+_TOLD_APART = 1e-12
 #: Mean squares between these keep their digits, and so do sums of them over any number of rows.
 _LEAST_SQUARE, _MOST_SQUARE = 1e-280, 1e290
 
@@ -132,7 +135,7 @@ def check_identified(design: Design) -> None:
                 )
             here = slice(start, start + q)
             z = design.cross.total[here, here]
-            if (given or block.covariance == "unstructured") and np.linalg.eigvalsh(z)[0] < 1e-12 * design.n_obs:
+            if (given or block.covariance == "unstructured") and null_space(z, _TOLD_APART).size:
                 names = ", ".join(c.name for c in block.columns)
                 raise IdentificationError(
                     f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of "

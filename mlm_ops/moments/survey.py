@@ -268,7 +268,7 @@ def _check_domains(needs: Needs, survey: Survey) -> None:
 
 def long_numbers(source: Source, survey: Survey) -> list[str]:
     """Columns of whole numbers that lie beyond 2^53 on average."""
-    far = [v.name for v, mean in survey.centers.items() if isinstance(v, Column) and abs(mean) >= _WHOLE]
+    far = [v.name for v, mean in survey.centers.items() if isinstance(v, Column) and abs(mean or 0.0) >= _WHOLE]
     return [name for name in far if _LONG.match(source.types[name])]
 
 
