@@ -165,8 +165,8 @@ def test_what_groups_and_predictors_reproduce_is_refused_as_what_predictors_do()
             mlm.fit(formula, pl.DataFrame({"g": g, "x": x, "y": y}))
         assert str(refusal.value) == (
             "The predictors and the random effects of g reproduce the outcome but for rounding, so no residual "
-            "variance is left to estimate. Is a copy of the outcome among the predictors, or is it computed from them in each "
-            "group?"
+            "variance is left to estimate. Is a copy of the outcome among the predictors, or is it computed from them "
+            "in each group?"
         )
     fit = mlm.fit("y ~ x + (x | g)", pl.DataFrame({"g": g, "x": x, "y": 1e6 * (u + v * x) + r.normal(size=120)}))
     assert fit.notes[0].startswith("predictors and groups leave ")
