@@ -27,8 +27,8 @@ Array = NDArray[np.float64]
 _PERFECT_FIT = 1e-13
 #: A Lambda under which random effects are as free as fixed ones, and what it leaves of a column that they span.
 _FREE, _SPANNED = 1e12, 1e-16
-#: Where factors cross the engine takes differences of squares, and bears no larger Lambda. What this leaves of a column
-#: falls with its square: where it is little, a second one tells how much is left under none.
+#: Where factors cross, or residuals have a structure, cross-products are whole squares, and bear no larger Lambda. What
+#: this leaves of a column falls with its square: where it is little, a second one tells how much is left in the limit.
 _FREE_CROSSED, _SECOND, _LITTLE = 1e5, 10.0, 1e-8
 
 
@@ -215,15 +215,17 @@ def _share_left(design: Design, criterion: Criterion) -> float:
         )
     if not design.levels or not criterion.profiled:  # effects of a given T are not free
         return residual / whole
-    if design.nested and design.residual is None and design.cross.around_means is not None:
-        whole = float(design.cross.around_means.total[-1, -1])
-    if design.nested:
+    around = design.cross.around_means
+    if design.nested and design.residual is None and around is not None:
+        whole = float(around.total[-1, -1])
         residual = _left_by_groups(criterion, w, _FREE)
     else:
         residual = _left_by_groups(criterion, w, _FREE_CROSSED)
         if residual < _LITTLE * whole:
             more = _left_by_groups(criterion, w, _FREE_CROSSED / _SECOND)
             residual = (_SECOND**2 * residual - more) / (_SECOND**2 - 1)
+    if not np.isfinite(residual):
+        return 1.0
     if residual <= _PERFECT_FIT * whole:
         names = ", ".join(group_name(level.group) for level in design.levels)
         raise IdentificationError(
@@ -236,7 +238,8 @@ def _share_left(design: Design, criterion: Criterion) -> float:
 
 def _left_by_groups(criterion: Criterion, w: Array, lam: float) -> float:
     """What predictors and random effects leave of the outcome, every Lambda being `lam` times the identity."""
-    left, _, _ = criterion.engine.eliminate([lam * np.eye(size) for size in criterion.engine.sizes])
+    with np.errstate(divide="ignore", invalid="ignore"):  # of columns that are nearly combinations: nothing is known
+        left, _, _ = criterion.engine.eliminate([lam * np.eye(size) for size in criterion.engine.sizes])
     return _outside(left, np.diag(left)[:-1] > _SPANNED * np.diag(w)[:-1])
 
 

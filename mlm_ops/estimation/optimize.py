@@ -286,8 +286,8 @@ def _newton_step(gradient: Array, metric: Array, scales: Array, damping: float) 
 
 def _curvature(hessian: Array, scales: Array) -> tuple[Array, Array, Array]:
     """Eigenvalues and -vectors of a Hessian scaled to a unit diagonal, and the scale; what is flat stays below one."""
-    scaled = hessian * np.outer(scales, scales)
-    unit = scales / np.sqrt(np.maximum(np.abs(np.diag(scaled)), _FLAT))
+    diagonal = np.abs(np.diag(hessian)) * scales**2
+    unit = scales / np.sqrt(np.where(diagonal < _FLAT, 1.0, diagonal))
     values, vectors = np.linalg.eigh(hessian * np.outer(unit, unit))
     return values, vectors, unit
 
