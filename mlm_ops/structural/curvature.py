@@ -2,8 +2,9 @@
 
 Scaled to a diagonal of ones, so that the units of the parameters do not matter, its eigenvalues are compared with the
 largest. They are known to `mlm_ops.moments.rank.rounding` at best. The Hessian is a difference of terms that are up to
-1e5 times as large, and belongs to a point beside the optimum: what is below `ERROR` of the largest is flat. Where a search ended, the point may be off by the root of the decrease that it still promised, 1e-17 and less,
-and along a flat direction by more, so that only an eigenvalue below minus the root of that is a direction which falls.
+1e5 times as large, and belongs to a point beside the optimum: what is below `ERROR` of the largest is flat. Where a
+search ended, the point may be off by the root of the decrease that it still promised, 1e-17 and less, and along a flat
+direction by more, so that only an eigenvalue below minus the root of that is a direction which falls.
 """
 
 from __future__ import annotations
