@@ -83,6 +83,10 @@ class Progress:
         for key, name in self.analyses.items():
             self.report(f"analysis {name}: {'published' if key in self.published else 'not published'}")
         different = list({str(failure): failure for failure in self.failures}.values())
+        # what else failed may have failed of it, and whoever mends it looks for this one
+        damaged = [failure for failure in different if isinstance(failure, errors.DamagedError)]
+        if damaged:
+            raise damaged[0]
         if len(different) == 1:
             raise different[0]
         if different:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -13,7 +14,10 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from mlm_ops.errors import ProjectError
 from mlm_ops.project import find_project
+from mlm_ops.sql_text import identifier
 
+#: Bytes of a run's log without events; with those of the smallest run it has several times as many.
+EMPTY_LOG = 65_536
 HOST, PROCESS = "mlm/host", "mlm/process"
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -64,18 +68,37 @@ def forget_old_logs(instance: dg.DagsterInstance, directory: Path) -> int:
     own = (project.root / "dagster_home").resolve()
     if not isinstance(storage, SqliteEventLogStorage) or Path(instance.root_directory).resolve() != own:
         return 0
-    logged = list(storage.get_all_run_ids())
+    logged = [name for name in storage.get_all_run_ids() if not _is_empty(Path(storage.path_for_shard(name)))]
     if project.keep_run_logs is None or len(logged) <= project.keep_run_logs:
         return 0
     # the newest first
     runs = instance.get_runs(dg.RunsFilter(run_ids=logged))
     old = [run for run in runs[project.keep_run_logs :] if run.is_finished]
     for run in old:
-        log = Path(storage.path_for_shard(run.run_id))
-        for path in (log, log.with_name(f"{log.name}-wal"), log.with_name(f"{log.name}-shm")):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        # one that someone reads at this moment is emptied after the next run
+        with suppress(sqlite3.OperationalError):
+            _empty(Path(storage.path_for_shard(run.run_id)))
     return len(old)
+
+
+def _is_empty(log: Path) -> bool:
+    return log.stat().st_size <= EMPTY_LOG
+
+
+def _empty(log: Path) -> None:
+    """Take every event out of a run's log, and what Dagster makes beside them and never fills in such a file.
+
+    The table of events stays: a web server that has opened the log before looks for it.
+    """
+    with closing(sqlite3.connect(log, isolation_level=None, timeout=1.0)) as connection:
+        names = connection.execute("select name from sqlite_master where type = 'table'").fetchall()
+        for (name,) in names:
+            if name == "event_logs":
+                connection.execute("delete from event_logs")
+            elif name != "alembic_version" and not name.startswith("sqlite_"):
+                connection.execute(f"drop table {identifier(name)}")
+        connection.execute("vacuum")
+        connection.execute("pragma wal_checkpoint(truncate)")
 
 
 def process_name(pid: int) -> str:
