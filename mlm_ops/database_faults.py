@@ -134,7 +134,7 @@ def sentence_of(error: BaseException) -> str | None:
         return f"A text cannot be read or written: {first_line(error)}. Save the file as UTF-8, or rename it."
     if isinstance(error, ArithmeticError) or type(error).__name__ == "LinAlgError":
         return (
-            f"The numbers cannot be worked with ({type(error).__name__}: {first_line(error)}). Very large or very small "
+            f"The numbers cannot be worked with ({type(error).__name__}: {first_line(error)}). Very large or small "
             "values are the usual reason: bring the columns to a similar scale."
         )
     if type(error).__name__ == "PanicException":  # polars': no Exception, but a BaseException
