@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 import dagster as dg
@@ -45,7 +46,7 @@ def faults(kind: str, zone: str, day: str) -> list[str]:
     """Gaps and overlaps between windows: in real time, and on the zone's clocks."""
     found = windows(kind, zone, day)
     wrong = []
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         if before.end.astimezone(UTC) != after.start.astimezone(UTC):
             wrong.append(f"{kind} {zone} {day}: {before.end} is followed by {after.start}")
         if before.clock[1] != after.clock[0]:
@@ -77,13 +78,14 @@ def test_every_moment_is_in_one_window(kind: str, zone: str, day: str) -> None:
 
 
 def test_a_day_that_a_zone_left_out_has_no_time() -> None:
-    made = definition("daily", "Pacific/Apia", "2011-12-29")
+    made = dg.DailyPartitionsDefinition("2011-12-29", end_date="2012-01-02", timezone="Pacific/Apia")
     found = windows_of(made, made.get_partition_keys())
     lengths = {key: window.length for key, window in found.items() if window is not None}
     assert lengths == {
         "2011-12-29": timedelta(days=1),
         "2011-12-30": timedelta(0),
         "2011-12-31": timedelta(days=1),
+        "2012-01-01": timedelta(days=1),
     }
 
 

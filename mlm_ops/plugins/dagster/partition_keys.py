@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -43,7 +43,7 @@ class Window:
         return self.end.astimezone(UTC) - self.start.astimezone(UTC)
 
 
-#: Windows to each side of one that are looked at: clocks jump by a few hours, or a day.
+#: Windows before one that are looked at: clocks are put back by three hours at most.
 NEAR = 4
 #: Values of a partition column in one window of time: the days of a year. Each costs a row a group.
 MOST_VALUES = 366
@@ -72,26 +72,59 @@ def windows_of(partitions_def: dg.PartitionsDefinition[str], keys: Iterable[str]
     """Start and end of each partition; None where partitions are not windows of time."""
     if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
         return dict.fromkeys(keys)
-    return {key: _window(partitions_def, key) for key in keys}
+    wanted = tuple(keys)
+    return {key: _window(partitions_def, key, near) for key, near in _neighbours(partitions_def, wanted).items()}
 
 
-def _window(partitions_def: dg.TimeWindowPartitionsDefinition, key: str) -> Window:
+def _neighbours(
+    partitions_def: dg.TimeWindowPartitionsDefinition, keys: Sequence[str]
+) -> dict[str, tuple[Sequence[str], Sequence[str]]]:
+    """Keys shortly before each, and the one after it if there is one."""
+    if not keys:
+        return {}
+    latest = max((partitions_def.time_window_for_partition_key(key).end for key in keys), key=_moment)
+    # the next one may be of the future: it tells where the last ends
+    known = partitions_def.get_partition_keys(current_time=max(datetime.now(UTC), _moment(latest)) + timedelta(days=32))
+    places = {key: place for place, key in enumerate(known)}
+    found: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
+    for key in keys:
+        place = places.get(key)
+        near = ([], []) if place is None else (known[max(place - NEAR, 0) : place], known[place + 1 : place + 2])
+        found[key] = near
+    return found
+
+
+def _window(
+    partitions_def: dg.TimeWindowPartitionsDefinition, key: str, near: tuple[Sequence[str], Sequence[str]]
+) -> Window:
     """The window of a partition; its end is the next one's start.
 
     Where a zone's clocks jump by half an hour (Lord Howe), or a day is left out (Apia), Dagster's windows leave gaps
     between them, or overlap.
     """
+    before = [_start(partitions_def, other) for other in (*near[0], key)]
+    after = [_start(partitions_def, other) for other in near[1]]
     own = partitions_def.time_window_for_partition_key(key)
-    length = max(own.end.astimezone(UTC) - own.start.astimezone(UTC), timedelta(hours=1))
-    around = dg.TimeWindow(own.start - NEAR * length, own.end + NEAR * length)
-    near = partitions_def.get_partition_keys_in_time_window(around)
-    starts = [partitions_def.time_window_for_partition_key(other).start for other in near]
-    place = near.index(key) if key in near else len(near)
-    before, after = [*starts[:place], own.start], [*starts[place + 1 : place + 2], own.end][0]
+    end = after[0] if after else max(own.end, before[-1], key=_moment)
     start = max(before, key=_moment)
-    end = max(start, after, key=_moment)
     low = max(map(_clock, before))
-    return Window(start, end, (low, max(low, _clock(after))))
+    return Window(start, max(start, end, key=_moment), (low, max(low, _clock(end))))
+
+
+def _start(partitions_def: dg.TimeWindowPartitionsDefinition, key: str) -> datetime:
+    """When a partition begins: when its key says.
+
+    After a jump by half an hour Dagster's keys go on at the half hour, and it looks them up at the full one.
+    """
+    start = partitions_def.time_window_for_partition_key(key).start
+    if start.strftime(partitions_def.fmt) == key or start.tzinfo is None:
+        return start
+    try:
+        said = datetime.strptime(key, partitions_def.fmt).replace(tzinfo=start.tzinfo)
+    except ValueError:  # with an offset, as of an hour that is there twice
+        return start
+    # a time that the clocks leave out is that of the moment after the jump
+    return _moment(said).astimezone(start.tzinfo)
 
 
 def _moment(at: datetime) -> datetime:
