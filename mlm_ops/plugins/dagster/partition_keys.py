@@ -43,8 +43,8 @@ class Window:
         return self.end.astimezone(UTC) - self.start.astimezone(UTC)
 
 
-#: Windows before one that are looked at: clocks are put back by three hours at most.
-NEAR = 4
+#: Windows before one that are looked at: clocks were put back by up to a day (Vostok by seven hours, in 1994).
+NEAR = 25
 #: Values of a partition column in one window of time: the days of a year. Each costs a row a group.
 MOST_VALUES = 366
 
