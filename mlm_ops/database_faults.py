@@ -23,6 +23,7 @@ FILE_FAULTS = (
 )
 DAMAGED = "Restore it, or remove it and run again."
 NO_MEMORY = "there is not enough memory. Close other programs, take fewer rows, or raise DuckDB's memory_limit"
+GONE = "The folder that the command stands in is gone. Change to one that exists."
 _FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 _BROKEN = (
     "Corrupt database file",
@@ -99,6 +100,8 @@ def holder(message: str) -> str:
 def why_not_opened(path: Path, error: duckdb.Error) -> str:
     """Say in one sentence why DuckDB could not open `path`."""
     message = str(error)
+    if "Could not get working directory" in message:
+        return GONE
     if path.is_dir():
         return f"{path} is a folder, not a DuckDB database. Name a file in it."
     if "does not exist" in message:
@@ -165,6 +168,10 @@ def _of_the_system(error: OSError) -> str:
         errno.EMFILE: "too many files are open. Close other programs.",
     }
     reason = reasons.get(error.errno or 0, f"{error.strerror or first_line(error) or type(error).__name__}.")
+    if error.filename is None and error.errno == errno.ENOENT:
+        return GONE
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "The output cannot be written: there is no room left on the disk. Make room, or write it elsewhere."
     if error.filename is None:
         return f"The system refuses: {reason}"
     name = str(error.filename)

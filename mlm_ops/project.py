@@ -80,7 +80,7 @@ def make_home(project: Project) -> None:
         project.dagster_home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ProjectError(f"The folder {project.dagster_home} cannot be created: {error.strerror}.") from error
-    if not os.access(project.dagster_home, os.W_OK):
+    if not os.access(project.dagster_home, os.R_OK | os.W_OK | os.X_OK):
         raise ProjectError(f"The folder {project.dagster_home} may not be written. Dagster keeps the runs there.")
 
 

@@ -16,6 +16,7 @@ from mlm_ops.analyze import fit_analysis
 from mlm_ops.arrow import ArrowStream
 from mlm_ops.errors import DataError, IdentificationError, MlmError
 from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.moments.source import open_source
 
 ROWS = 60
 HOSTILE = 'x"; drop table t; --'
@@ -250,7 +251,7 @@ def test_a_table_name_needs_a_connection() -> None:
 
 
 def test_data_that_cannot_be_scanned() -> None:
-    with pytest.raises(DataError, match="Got list; expected a polars, Arrow or pandas frame"):
+    with pytest.raises(DataError, match="Got .1, 2, 3.; expected a polars, Arrow or pandas frame"):
         mlm.fit("y ~ x", [1, 2, 3])
 
 
@@ -379,3 +380,12 @@ def test_a_grouping_factor_among_the_predictors_is_noted() -> None:
         "g is a grouping factor and also a predictor, its labels taken as amounts; if that is not meant, remove it "
         "from the fixed part"
     )
+
+
+@pytest.mark.parametrize("name", ["data", "connection", "relation", "self"])
+def test_a_table_that_is_not_there_is_no_variable_of_ours(name: str) -> None:
+    connection = duckdb.connect()
+    connection.execute("create table t as select 1 as x")
+    for call in (lambda: mlm.fit("y ~ x", name, connection=connection), lambda: open_source(name, connection)):
+        with pytest.raises(DataError, match=rf"^Table {name} does not exist\. The database holds t\.$"):
+            call()

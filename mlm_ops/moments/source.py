@@ -169,6 +169,9 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
     except duckdb.CatalogException as error:
         raise DataError(no_such_table(description, connection)) from error
     except duckdb.Error as error:
+        if "Python Object" in str(error):
+            # DuckDB takes the name of no table for that of a variable, and finds ours
+            raise DataError(no_such_table(description, connection)) from error
         if "closed" in str(error).lower():
             raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import keyword
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+import duckdb
 
 from mlm_ops.database import open_database
 from mlm_ops.errors import DataError, ProjectError
@@ -17,6 +20,13 @@ from mlm_ops.newproject.dagster_files import dagster_files
 from mlm_ops.newproject.dbt_files import dbt_files
 from mlm_ops.newproject.guess import MOST_COLUMNS, Guess, guess, too_wide
 
+#: Schemas and catalogs of DuckDB, ours and that of the file; and what Dagster names no operation.
+TAKEN = frozenset(
+    {"main", "temp", "system", "memory", "information_schema", "mlm", "source", "warehouse", "results"}
+) | {
+    *("context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict"),
+    *("int", "str", "float", "bool", "input", "output", "type"),
+}
 #: Bytes of a first line that are looked at.
 MOST_HEADER = 10_000_000
 
@@ -111,6 +121,15 @@ def _refuse_wide(data: Path) -> None:
 
 
 def _plain(text: str) -> str:
-    """A word that is a name in Python, in SQL and of a file."""
+    """A word that is a name in Python, in SQL, in Dagster and of a file."""
     word = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()
-    return word if word and not word[0].isdigit() else f"data_{word}".rstrip("_")
+    return word if word and not word[0].isdigit() and not is_taken(word) else f"data_{word}".rstrip("_")
+
+
+def is_taken(word: str) -> bool:
+    """Whether a word means something to Python, DuckDB or Dagster, so that nothing can be named by it alone."""
+    if keyword.iskeyword(word) or word in TAKEN or word.startswith(("pg_", "duckdb_", "sqlite_", "mlm_")):
+        return True
+    asked = "select 1 from duckdb_keywords() where keyword_name = ? and keyword_category <> 'unreserved'"
+    with duckdb.connect() as connection:
+        return bool(connection.execute(asked, [word]).fetchall())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -18,7 +19,32 @@ from mlm_ops.moments.render import render
 from mlm_ops.moments.source import Source
 from mlm_ops.sql_text import identifier, literal
 
-Window = tuple[datetime, datetime]
+
+@dataclass(frozen=True)
+class Window:
+    """The time of one partition: from its start until the start of the next, so that every moment is in one.
+
+    Attributes
+    ----------
+    start, end
+        With the partitions' time zone.
+    clock
+        Start and end as the zone's clocks show them, for columns without zone. Where clocks are put back an hour is
+        shown twice; its rows are of the first partition that it belongs to.
+    """
+
+    start: datetime
+    end: datetime
+    clock: tuple[datetime, datetime]
+
+    @property
+    def length(self) -> timedelta:
+        """Real time, which clocks that are put forward or back do not show."""
+        return self.end.astimezone(UTC) - self.start.astimezone(UTC)
+
+
+#: Windows before one that are looked at: clocks were put back by up to a day (Vostok by seven hours, in 1994).
+NEAR = 25
 #: Values of a partition column in one window of time: the days of a year. Each costs a row a group.
 MOST_VALUES = 366
 
@@ -30,10 +56,8 @@ def holds_times(kind: str) -> bool:
 
 def window_ends(window: Window, kind: str) -> tuple[str, str]:
     """Start and end as SQL; a column without time zone is read as the clock of the partitions' time zone."""
-    zoned = kind == "TIMESTAMP WITH TIME ZONE"
-    low, high = (
-        f"cast({literal((at if zoned else at.replace(tzinfo=None)).isoformat(sep=' '))} as {kind})" for at in window
-    )
+    ends = (window.start, window.end) if kind == "TIMESTAMP WITH TIME ZONE" else window.clock
+    low, high = (f"cast({literal(at.isoformat(sep=' '))} as {kind})" for at in ends)
     return low, high
 
 
@@ -48,8 +72,67 @@ def windows_of(partitions_def: dg.PartitionsDefinition[str], keys: Iterable[str]
     """Start and end of each partition; None where partitions are not windows of time."""
     if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
         return dict.fromkeys(keys)
-    found = ((key, partitions_def.time_window_for_partition_key(key)) for key in keys)
-    return {key: (window.start, window.end) for key, window in found}
+    wanted = tuple(keys)
+    return {key: _window(partitions_def, key, near) for key, near in _neighbours(partitions_def, wanted).items()}
+
+
+def _neighbours(
+    partitions_def: dg.TimeWindowPartitionsDefinition, keys: Sequence[str]
+) -> dict[str, tuple[Sequence[str], Sequence[str]]]:
+    """Keys shortly before each, and the one after it if there is one."""
+    if not keys:
+        return {}
+    latest = max((partitions_def.time_window_for_partition_key(key).end for key in keys), key=_moment)
+    # the next one may be of the future: it tells where the last ends
+    known = partitions_def.get_partition_keys(current_time=max(datetime.now(UTC), _moment(latest)) + timedelta(days=32))
+    places = {key: place for place, key in enumerate(known)}
+    found: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
+    for key in keys:
+        place = places.get(key)
+        near = ([], []) if place is None else (known[max(place - NEAR, 0) : place], known[place + 1 : place + 2])
+        found[key] = near
+    return found
+
+
+def _window(
+    partitions_def: dg.TimeWindowPartitionsDefinition, key: str, near: tuple[Sequence[str], Sequence[str]]
+) -> Window:
+    """The window of a partition; its end is the next one's start.
+
+    Where a zone's clocks jump by half an hour (Lord Howe), or a day is left out (Apia), Dagster's windows leave gaps
+    between them, or overlap.
+    """
+    before = [_start(partitions_def, other) for other in (*near[0], key)]
+    after = [_start(partitions_def, other) for other in near[1]]
+    own = partitions_def.time_window_for_partition_key(key)
+    end = after[0] if after else max(own.end, before[-1], key=_moment)
+    start = max(before, key=_moment)
+    low = max(map(_clock, before))
+    return Window(start, max(start, end, key=_moment), (low, max(low, _clock(end))))
+
+
+def _start(partitions_def: dg.TimeWindowPartitionsDefinition, key: str) -> datetime:
+    """When a partition begins: when its key says.
+
+    After a jump by half an hour Dagster's keys go on at the half hour, and it looks them up at the full one.
+    """
+    start = partitions_def.time_window_for_partition_key(key).start
+    if start.strftime(partitions_def.fmt) == key or start.tzinfo is None:
+        return start
+    try:
+        said = datetime.strptime(key, partitions_def.fmt).replace(tzinfo=start.tzinfo)
+    except ValueError:  # with an offset, as of an hour that is there twice
+        return start
+    # a time that the clocks leave out is that of the moment after the jump
+    return _moment(said).astimezone(start.tzinfo)
+
+
+def _moment(at: datetime) -> datetime:
+    return at.astimezone(UTC)
+
+
+def _clock(at: datetime) -> datetime:
+    return at.replace(tzinfo=None)
 
 
 def check_windows(source: Source, column: str, windows: Mapping[str, Window | None]) -> None:
@@ -63,7 +146,7 @@ def check_windows(source: Source, column: str, windows: Mapping[str, Window | No
     """
     source.require([column])
     times = {key: window for key, window in windows.items() if window is not None}
-    long = [key for key, (start, end) in times.items() if end - start > timedelta(hours=25)]
+    long = [key for key, window in times.items() if window.length > timedelta(hours=25)]
     if long and not holds_times(source.types[column]):
         raise DataError(
             f"The partition {long[0]} is longer than a day. Got a column {column!r} of type {source.types[column]}; "
@@ -118,15 +201,16 @@ def _parts(connection: Connection, analysis: Analysis) -> Parts:
 
 def _is_short(window: Window) -> bool:
     """Whether a window is shorter than a day, which has 23 hours when clocks are put forward."""
-    return window[1] - window[0] < timedelta(hours=23)
+    return timedelta(0) < window.length < timedelta(hours=22)
 
 
 def _in_windows(connection: Connection, analysis: Analysis, source: Source, times: Mapping[str, Window]) -> str:
     kind = source.types[str(analysis.partition)]
     parts = ", ".join(f"({literal(part)})" for part in _parts(connection, analysis).kept())
     kept = f"select try_cast(part as {kind}), part from (values {parts}) as kept (part)" if parts else None
-    first, past = min(start for start, _ in times.values()), max(end for _, end in times.values())
-    low, high = window_ends((first, past), kind)
+    first, past = min((w.start for w in times.values()), key=_moment), max((w.end for w in times.values()), key=_moment)
+    clock = min(window.clock[0] for window in times.values()), max(window.clock[1] for window in times.values())
+    low, high = window_ends(Window(first, past, clock), kind)
     return render(
         "values_in_windows",
         relation=source.relation,

@@ -125,7 +125,7 @@ class Progress:
     def _failed(self, event: DagsterEvent) -> None:
         step = event.step_key or "a step"
         causes = _causes(event.step_failure_data.error)
-        if any(cause.cls_name == "DagsterExecutionInterruptedError" for cause in causes):
+        if any(_is_interrupt(cause) for cause in causes):
             self.interrupted = True
         elif unmet := self.unmet.get(step):
             self.failures.append(errors.MlmError(" ".join(unmet)))
@@ -136,6 +136,12 @@ class Progress:
 def _text(metadata: Mapping[str, object], name: str) -> str | None:
     value = getattr(metadata.get(name), "value", None)
     return None if value is None else str(value)
+
+
+def _is_interrupt(cause: SerializableErrorInfo) -> bool:
+    """Whether someone stopped the run; DuckDB raises an error of its own where a signal comes in a query."""
+    names = {"DagsterExecutionInterruptedError", "KeyboardInterrupt", "InterruptException"}
+    return cause.cls_name in names or (cause.cls_name == "RuntimeError" and "Query interrupted" in cause.message)
 
 
 def _causes(info: SerializableErrorInfo | None) -> list[SerializableErrorInfo]:

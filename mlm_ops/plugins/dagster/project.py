@@ -17,6 +17,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 
+from mlm_ops.database_faults import first_line
 from mlm_ops.errors import DamagedError, MlmError, ProjectError, StoreError
 from mlm_ops.plugins.dagster.progress import Progress
 from mlm_ops.plugins.dagster.results import ANALYSIS
@@ -188,12 +189,30 @@ def _run_config(definitions: dg.Definitions, warehouse: Path | None) -> dict[str
 @contextmanager
 def _instance(project: Project) -> Iterator[dg.DagsterInstance]:
     make_home(project)
-    reference = InstanceRef.from_dir(str(project.dagster_home), overrides=OVERRIDES)
     # Dagster makes its databases when it is first asked for them, and of two processes that make them at once one fails
     with locked(project.dagster_home / "dagster.db", "set up"):
-        opened = dg.DagsterInstance.from_ref(reference)
+        try:
+            reference = InstanceRef.from_dir(str(project.dagster_home), overrides=OVERRIDES)
+            opened = dg.DagsterInstance.from_ref(reference)
+            # where its databases are damaged it says so now, and not in the middle of the run
+            opened.get_run_records(limit=1)
+        except Exception as error:
+            # Dagster's own, SQLAlchemy's, YAML's, the system's: all are about what stands in this folder
+            raise _unusable(project, error) from error
     with opened as instance:
-        yield instance
+        try:
+            yield instance
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("sqlalchemy", "sqlite3"):
+                raise
+            raise _unusable(project, error) from error
+
+
+def _unusable(project: Project, error: Exception) -> ProjectError:
+    return ProjectError(
+        f"The Dagster instance in {project.dagster_home} cannot be used: {first_line(error).rstrip('.')}. Mend its "
+        "dagster.yaml; or remove the other files there, which hold past runs alone, and run again."
+    )
 
 
 @contextmanager
