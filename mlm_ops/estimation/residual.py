@@ -13,7 +13,7 @@ from mlm_ops.estimation.stacked import Array
 from mlm_ops.moments.residual import NOW, ResidualDesign
 
 #: Correlations of rows at the middle gap from which the search for phi begins where it needs several starts.
-_CORRELATIONS = (1e-5, 1e-3, 0.05, 0.2, 0.4, 0.6, 0.75, 0.86, 0.93, 0.97)
+_CORRELATIONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.4, 0.6, 0.75, 0.86, 0.93, 0.97)
 #: A correlation at the shortest gap below which the deviance hardly changes with phi.
 _NO_CORRELATION = 0.02
 
