@@ -53,8 +53,8 @@ def recover(database: Path, results: Path, *, found_damaged: bool = False) -> st
         if logged and not found_damaged:
             _keep_without_log(aside, database)
         count = _restore(database, results)
-    kept = f" with the history of {count} run{'s' * (count != 1)}" if count else ""
-    return f"{database} was damaged and is now {aside.name}; a new one is made from the sources{kept}."
+    made = f"{database} was damaged and is now {aside.name}; a new one is made from the sources"
+    return f"{made} with the history of {count} run{'s' * (count != 1)}." if count else f"{made}."
 
 
 def _is_damaged(database: Path) -> bool:
