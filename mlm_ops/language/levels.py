@@ -30,6 +30,8 @@ from mlm_ops.language.notation.formula_text import formula_text
 _LEVEL = re.compile(r"level[ _]?(\d{1,4})", re.IGNORECASE)
 _HEADING = re.compile(rf"\s*{_LEVEL.pattern}\s*:", re.IGNORECASE)
 _KEY = re.compile(r"((?:`(?:[^`]|``)*`|[^`])*?)\s*:(?:\s+|$)(.*)", re.DOTALL)
+#: Terms of the one equation that the levels' multiply out to.
+MOST_TERMS = 4_000
 _FORM = "write level 1: outcome ~ predictors, and below level 2: a line such as intercept: predictors + random"
 
 
@@ -194,15 +196,19 @@ def _substitute(
 ) -> tuple[list[Term], list[tuple[Term, Random]]]:
     """Put a level's equations into those below: the coefficients that it leaves, and those that vary over its units."""
     kept = [term for term in coefficients if Term() in parsed.get(term, Equation()).terms]
+    known = {frozenset(term.variables) for term in kept}
     for term, equation in ((t, parsed[t]) for t in coefficients if t in parsed):
         for factor in (f for f in equation.terms if f.variables):
             product = Term(tuple(dict.fromkeys((*term.variables, *factor.variables))))
-            if any(set(product.variables) == set(other.variables) for other in kept):
+            if frozenset(product.variables) in known:
                 raise FormulaError(
                     f"The term {product.name} stands twice: the level-{level} equation of {_coefficient_name(term)} "
                     "brings it in, and it was there before. Remove one of them."
                 )
             kept.append(product)
+            known.add(frozenset(product.variables))
+            if len(kept) > MOST_TERMS:
+                raise FormulaError(f"The level equations multiply out to more than {MOST_TERMS:,} terms; write fewer.")
     return kept, [(t, r) for t in coefficients if t in parsed and (r := parsed[t].random) is not None]
 
 

@@ -19,7 +19,24 @@ PIECES = [
     *"~+-*/:|()[]{}^,.=<>`'\"#\\ \n\t0129xyg_@$%&!?;é",
     *("within(", "between(", "center(", "C(", "poly(", "I(", "log(", "random", "level 1:", "level 2:", "ref=", "over="),
     *(" | ", " || ", "**", "1e308", "1e-400", "99999999999999999999", "-1", "0 + ", "\0", "\u202e", "\ud800", "\u0661"),
-    *("=~", "~~", ":=", "~1", "equal(", "start(", "NA*", "rv(", "null", "true", "- ", ": ", "&a ", "*a", "!!python/", "<<: "),
+    *(
+        "=~",
+        "~~",
+        ":=",
+        "~1",
+        "equal(",
+        "start(",
+        "NA*",
+        "rv(",
+        "null",
+        "true",
+        "- ",
+        ": ",
+        "&a ",
+        "*a",
+        "!!python/",
+        "<<: ",
+    ),
 ]
 FORMULAS = [
     "y ~ x + (1 | g)",
@@ -42,8 +59,8 @@ ANALYSES = [
     "compare: [m, n]\nhistory: {keep_runs: 3, alpha: 0.01}\nmin_publish_n: 5\ncovariance: {g: diagonal}\n",
     "analysis: a\ndata: select * from t\nwhere: x > 3\nlevels: g\nmodels:\n  m:\n    level 1: y ~ x\n    level 2:\n"
     "      intercept: w + random\nsimple_slopes: {m: [{slope: x, at: w}]}\ncontrasts: {m: {c: {x: 1, w: -1}}}\n",
-    "analysis: a\ndata: t.csv\nmodels: {m: y ~ x + (1 | g)}\nstrategy: build_up\nstart: m\ncandidates: {fixed: [w, z]}\n"
-    "keep: p < 0.05\nsem: {s: {model: 'contextual: y ~ x', cluster: g}}\n",
+    "analysis: a\ndata: t.csv\nmodels: {m: y ~ x + (1 | g)}\nstrategy: build_up\nstart: m\n"
+    "candidates: {fixed: [w, z]}\nkeep: p < 0.05\nsem: {s: {model: 'contextual: y ~ x', cluster: g}}\n",
 ]
 
 
