@@ -29,6 +29,8 @@ from mlm_ops.language.notation.formula_text import formula_text
 
 _LEVEL = re.compile(r"level[ _]?(\d{1,4})", re.IGNORECASE)
 _HEADING = re.compile(rf"\s*{_LEVEL.pattern}\s*:", re.IGNORECASE)
+#: Terms of the one equation that the levels' multiply out to.
+MOST_TERMS = 4_000
 _FORM = "write level 1: outcome ~ predictors, and below level 2: a line such as intercept: predictors + random"
 
 
@@ -215,6 +217,8 @@ def _substitute(
                 )
             kept.append(product)
             products.add(frozenset(product.variables))
+            if len(kept) > MOST_TERMS:
+                raise FormulaError(f"The level equations multiply out to more than {MOST_TERMS:,} terms; write fewer.")
     return kept, [(t, r) for t in coefficients if t in parsed and (r := parsed[t].random) is not None]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
-from mlm_ops.errors import AnalysisError, FormulaError, MlmError
+from mlm_ops.errors import AnalysisError, DataError, FormulaError, MlmError
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
@@ -391,6 +391,21 @@ SEM_CLUSTER = Option("cluster", "a column, or several joined by a colon", _text)
 SEM_ROBUST = flag("robust")
 
 
+def refuse_foreign(error: BaseException) -> None:
+    """Put the sentence that another program's error calls for in its place; faults of ours are left as they are.
+
+    Raises
+    ------
+    DataError
+        Of DuckDB, polars, the operating system, arithmetic that broke down; raised from the error itself.
+    """
+    from mlm_ops.database_faults import sentence_of
+
+    sentence = sentence_of(error)
+    if sentence is not None:
+        raise DataError(sentence) from error
+
+
 def checked(**options: Option) -> Callable[[Callable[Parameters, Answer]], Callable[Parameters, Answer]]:
     """Pass the arguments of a public function through their options, each by its parameter's name.
 
@@ -409,7 +424,13 @@ def checked(**options: Option) -> Callable[[Callable[Parameters, Answer]], Calla
             named: dict[str, Any] = {
                 name: options[name].of(value) if name in options else value for name, value in keywords.items()
             }
-            return function(*given, **named)
+            try:
+                return function(*given, **named)
+            except MlmError:
+                raise
+            except BaseException as error:  # a panic of polars is no Exception
+                refuse_foreign(error)
+                raise
 
         return door
 

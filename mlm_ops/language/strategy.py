@@ -28,6 +28,8 @@ WARNING = (
 )
 #: The kinds of candidates, in the order in which a build-up tries them.
 PHASES = ("fixed", "level 2", "level 3", "random", "cross-level")
+#: Each step of a build-up fits every candidate that is left.
+MOST_CANDIDATES = 500
 _RULE = re.compile(r"\s*(?:(aic|bic)|p\s*<\s*(\S+)|r_squared\s*>\s*(\S+))\s*")
 
 
@@ -203,6 +205,12 @@ def build_up(start: str, model: Model, candidates: Mapping[str, Sequence[str]], 
     AnalysisError
         A term that does not parse, that the start has already, or that stands twice.
     """
+    total = sum(map(len, candidates.values()))
+    if total > MOST_CANDIDATES:
+        raise AnalysisError(
+            f"A build-up has too many candidates. Got {total:,} terms; expected at most {MOST_CANDIDATES}, as each is "
+            "fitted at every step."
+        )
     found: list[Candidate] = []
     for phase in PHASES:
         for text in candidates.get(phase, ()):

@@ -15,6 +15,7 @@ import numpy as np
 from duckdb.func import FunctionNullHandling, PythonUDFType
 from numpy.typing import NDArray
 
+from mlm_ops.database_faults import sentence_of
 from mlm_ops.errors import MlmError
 from mlm_ops.fitting import check_options, check_structures, fit_model
 from mlm_ops.language import options
@@ -184,13 +185,20 @@ def _fit_rows(table: str, on_note: Callable[[str], None] | None, *arguments: pa.
         try:
             fitted = _Request(*(value.as_py() for value in request)).fit(answer)
             results.append({"found": FIT_TABLES[table](fitted).to_dicts(), "fault": None})
-        except MlmError as error:
-            results.append({"found": None, "fault": str(error)})
+        except Exception as error:
+            if (sentence := _sentence(error)) is None:
+                raise
+            results.append({"found": None, "fault": sentence})
             continue
         if on_note is not None:
             for note in fitted.notes:
                 on_note(f"{fitted.model.text}: {note}")
     return pa.array(results, type=_arrow_type(table))
+
+
+def _sentence(error: Exception) -> str | None:
+    """What is told of an error; None for a fault of ours."""
+    return str(error) if isinstance(error, MlmError) else sentence_of(error)
 
 
 def _columns(rows: pa.Scalar) -> dict[str, NDArray[Any]]:

@@ -59,8 +59,8 @@ ANALYSES = [
     "compare: [m, n]\nhistory: {keep_runs: 3, alpha: 0.01}\nmin_publish_n: 5\ncovariance: {g: diagonal}\n",
     "analysis: a\ndata: select * from t\nwhere: x > 3\nlevels: g\nmodels:\n  m:\n    level 1: y ~ x\n    level 2:\n"
     "      intercept: w + random\nsimple_slopes: {m: [{slope: x, at: w}]}\ncontrasts: {m: {c: {x: 1, w: -1}}}\n",
-    "analysis: a\ndata: t.csv\nmodels: {m: y ~ x + (1 | g)}\nstrategy: build_up\nstart: m\ncandidates: {fixed: [w, z]}\n"
-    "keep: p < 0.05\nsem: {s: {model: 'contextual: y ~ x', cluster: g}}\n",
+    "analysis: a\ndata: t.csv\nmodels: {m: y ~ x + (1 | g)}\nstrategy: build_up\nstart: m\n"
+    "candidates: {fixed: [w, z]}\nkeep: p < 0.05\nsem: {s: {model: 'contextual: y ~ x', cluster: g}}\n",
 ]
 
 
