@@ -188,28 +188,40 @@ def _span(gram: Array, q: int, least: float) -> Span:
     inverse = np.where(present, 1.0 / np.where(present, length, 1.0), 0.0)
     upper = inverse[:, :, None] * (vectors.transpose(0, 2, 1) @ gram[:, :q, q:])
     rest = gram[:, q:, q:] - upper.transpose(0, 2, 1) @ upper
-    scale = np.einsum("jkk->jk", gram[:, q:, q:])[:, :p]
-    lower = _semidefinite_cholesky(rest, p, scale * least)
+    x, residual = _beside(rest, np.einsum("jkk->jk", gram[:, q:, q:])[:, :p], least)
     weighted = upper[:, :, :p] / (1.0 + values)[:, :, None]
     return Span(
         variance=np.concatenate((1.0 + values, np.ones((len(gram), p))), axis=1),
-        x=np.concatenate((upper[:, :, :p], lower[:, :p].transpose(0, 2, 1)), axis=1),
-        residual=np.concatenate((upper[:, :, p], lower[:, p]), axis=1),
+        x=np.concatenate((upper[:, :, :p], x), axis=1),
+        residual=np.concatenate((upper[:, :, p], residual), axis=1),
         score=rest[:, :p, p] + (weighted * upper[:, :, p:]).sum(axis=1),
     )
 
 
-def _semidefinite_cholesky(matrix: Array, steps: int, floor: Array) -> Array:
-    """First `steps` columns of the Cholesky factors of (J, k, k) positive semi-definite matrices.
+def _beside(rest: Array, squares: Array, least: float) -> tuple[Array, Array]:
+    """Coordinates of [X, residual] in an orthonormal basis of what is left of X beside Z.
 
-    A pivot below `floor`, (J, steps), is a column in the span of those before it, and makes a column of zeros.
+    A cluster has fewer rows than there are columns as a rule, so that the matrix is singular. Its elements are known to
+    the rounding of the largest, as X is rotated: eigenvalues below that are none. A column that is small in this
+    cluster is no measure, as it may be rounding throughout.
+
+    Parameters
+    ----------
+    rest
+        (J, p + 1, p + 1) cross-products of what is left.
+    squares
+        (J, p) those of the columns of X before anything was taken off, to whose rounding the rest is known.
+
+    Returns
+    -------
+    x, residual
+        (J, p, p), directions by columns, and (J, p).
     """
-    work = matrix.transpose(1, 2, 0).copy()
-    factor = np.zeros((len(work), steps, work.shape[2]))
-    for i in range(steps):
-        pivot = work[i, i]
-        present = pivot > floor[:, i]
-        column = np.where(present, work[i:, i] / np.sqrt(np.where(present, pivot, 1.0)), 0.0)
-        factor[i:, i] = column
-        work[i:, i:] -= column[:, None] * column[None, :]
-    return factor.transpose(2, 0, 1)
+    p = squares.shape[1]
+    values, vectors = np.linalg.eigh(rest[:, :p, :p])
+    present = values > least * np.maximum(values.max(axis=1, initial=0.0), squares.max(axis=1, initial=0.0))[:, None]
+    root = np.sqrt(np.where(present, values, 0.0))
+    inverse = np.where(present, 1.0 / np.where(present, root, 1.0), 0.0)
+    x: Array = root[:, :, None] * vectors.transpose(0, 2, 1)
+    residual: Array = inverse * np.einsum("jak,ja->jk", vectors, rest[:, :p, p])
+    return x, residual

@@ -38,6 +38,8 @@ def check_squares(named: str, n: Array, mean: Array, scatter: Array) -> None:
     n, mean, scatter
         (J,) of its units, around a center.
     """
+    if not n.any():
+        return
     with np.errstate(all="ignore"):
         square = float(np.sum(scatter + n * mean**2)) / float(n.sum())
         far, spread = float(np.abs(mean).max(initial=0.0)), float(np.abs(scatter).max(initial=0.0))
