@@ -193,7 +193,7 @@ def test_the_store_takes_the_place_of_nothing_in_its_schema(connection, name, ki
     what = "results of the latest runs" if name.startswith("latest") else "results"
     assert str(refused.value) == (
         f"mlm.{name.upper()} is a {kind} that mlm-ops did not make, and the {what} would take its place. Rename it, or "
-        "use another database file. Nothing of the run is kept."
+        "use another database file."
     )
     assert rows(connection, f"mlm.{name}") == [(7,)]
 
