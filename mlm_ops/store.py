@@ -157,6 +157,8 @@ def _saying_what_is_kept(connection: Connection, runs: Sequence[Run]) -> Iterato
     try:
         yield
     except StoreError as error:
+        if not isinstance(error.__cause__, duckdb.Error):
+            raise  # refused before anything was written
         try:
             kept = check_store(connection) and len(_present(connection, runs)) == len(runs)
             told = "The run is kept all the same." if kept else "Nothing of the run is kept."

@@ -18,6 +18,7 @@ from mlm_ops.replacing import locked
 from tests.test_store import effects, make_run
 
 REMEDY = "Give the file another name, or publish elsewhere."
+KEPT = "The run is kept in warehouse.duckdb, and the next one publishes both."
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_file_of_the_user_is_never_replaced(connection, copy, make, what) -> N
     before = copy.read_bytes()
     with pytest.raises(StoreError) as refused:
         store.publish(connection, copy)
-    assert str(refused.value) == f"{copy} {what}, and the published results would take its place. {REMEDY}"
+    assert str(refused.value) == f"{copy} {what}, and the published results would take its place. {REMEDY} {KEPT}"
     assert copy.read_bytes() == before
     assert [path.name for path in copy.parent.iterdir() if ".building" in path.name] == []
 
@@ -216,7 +217,7 @@ def test_a_link_with_the_name_of_the_lock_is_not_followed(connection, copy, tmp_
     lock.symlink_to(elsewhere)
     with pytest.raises(StoreError) as refused:
         store.publish(connection, copy)
-    assert str(refused.value) == f"{lock} is a link, which a lock cannot be. Remove the link and run again."
+    assert str(refused.value) == f"{lock} is a link, which a lock cannot be. Remove the link and run again. {KEPT}"
     assert not elsewhere.exists()
 
 
