@@ -264,6 +264,8 @@ def _coefficients(value: Any) -> Any:
     """Names, or a matrix of numbers by rows."""
     if isinstance(value, str):
         return _some_text(value)
+    if type(value).__name__ == "ndarray" and value.dtype.kind in "iuf":
+        return value  # whose shape and values are judged beside the coefficients
     taken = _nested(value)
     if not isinstance(taken, list) or not taken:
         raise NotTakenError
@@ -356,7 +358,7 @@ ESTIMATOR = choice("estimator", get_args(Estimator))
 DF = choice("df", get_args(DfMethod))
 WEIGHTS = text("weights", EXPECTED["weights"]).or_none()
 RESIDUAL = text("residual", EXPECTED["residual"]).or_none()
-COVARIANCE = Option("covariance", EXPECTED["covariance"], _structures).or_none()
+COVARIANCE = Option("covariance", EXPECTED["covariance"], _structures, FormulaError).or_none()
 ROBUST = choice("robust", get_args(Robust)).or_none()
 CLUSTER = Option("cluster", "a column, or several joined by a colon", _text).or_none()
 DUCKDB = an_instance("connection", "DuckDBPyConnection", "a DuckDB connection")
