@@ -337,7 +337,7 @@ def _seconds(text: str) -> float:
 
 
 def _port(text: str) -> int:
-    if not re.fullmatch(r"\d{1,5}", text) or not 1 <= int(text) <= MOST_PORT:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MOST_PORT:
         raise argparse.ArgumentTypeError(f"got {text}; expected a port, 1 to {MOST_PORT}")
     return int(text)
 

@@ -251,7 +251,7 @@ def test_a_table_name_needs_a_connection() -> None:
 
 
 def test_data_that_cannot_be_scanned() -> None:
-    with pytest.raises(DataError, match="Got .1, 2, 3.; expected a polars, Arrow or pandas frame"):
+    with pytest.raises(DataError, match=r"Got \[1, 2, 3\]; expected a polars, Arrow or pandas frame"):
         mlm.fit("y ~ x", [1, 2, 3])
 
 

@@ -29,6 +29,8 @@ from mlm_ops.language.notation.formula_text import formula_text
 
 _LEVEL = re.compile(r"level[ _]?(\d{1,4})", re.IGNORECASE)
 _HEADING = re.compile(rf"\s*{_LEVEL.pattern}\s*:", re.IGNORECASE)
+#: Of a formula or the level equations of one model.
+MOST_CHARACTERS = 100_000
 #: Terms of the one equation that the levels' multiply out to.
 MOST_TERMS = 4_000
 _FORM = "write level 1: outcome ~ predictors, and below level 2: a line such as intercept: predictors + random"
@@ -52,6 +54,11 @@ def parse_model(
         One sentence, with a caret where it is about a place in the text.
     """
     text = specification if isinstance(specification, str) else level_text(specification)
+    if len(text) > MOST_CHARACTERS:
+        raise FormulaError(
+            f"The formula is too long. Got {len(text):,} characters; expected at most {MOST_CHARACTERS:,}. Give columns "
+            "shorter names in a view."
+        )
     if not _HEADING.match(text):
         return parse_formula(text, tuple(levels), residual)
     return _compile(_read(text), level_groups(levels), tuple(levels), residual)
