@@ -34,6 +34,9 @@ _CURVED = 1e-4
 _MORE = 4
 #: A parameter whose share in every direction of no information is below this is determined.
 _SHARE = 1e-6
+#: Scores in units of the parameters' sizes are of the order of the number of units; what is below this share of the
+#: largest is rounding, of effects that the fixed part holds already.
+_NOTHING = 1e-10
 #: Relative error of second derivatives by differences, at an optimum that the search ended near.
 _OF_HESSIAN = 1e-7
 
@@ -93,6 +96,8 @@ def find_undetermined(
         return Undetermined(tuple(tau), rho, False, 0)
     directions = [_directions(block) for block in blocks]
     scores = _scores(design, criterion, blocks, directions, engine_of)
+    told = np.linalg.norm(scores, axis=0)
+    scores = np.where(told > _NOTHING * told.max(), scores, 0.0)
     matrix = scores.T @ scores
     null = null_space(matrix)
     flags: Flags = np.asarray((np.abs(null * lengths(matrix)[:, None]) > _SHARE).any(axis=1))
@@ -131,7 +136,10 @@ def _scores(
     directions: list[Array],
     engine_of: Callable[[Design], Callable[[Array], Engine]],
 ) -> Array:
-    """(outcomes, n + 1) derivatives of the deviance by the user's T's and sigma2, at one T in general position."""
+    """(outcomes, n + 1) derivatives of the deviance by the user's T's and sigma2, at one T in general position.
+
+    Each in units of the parameter's size there.
+    """
     rng = np.random.default_rng(0)
     theta = rng.uniform(0.4, 0.8, criterion.n_theta)
     theta[criterion.n_random : criterion.n_relative] = 0.3
@@ -151,8 +159,10 @@ def _scores(
         for block, placed, own, slope in zip(blocks, criterion.blocks, directions, by_block, strict=True):
             lam = solution.lams[placed.level][placed.effects, placed.effects]
             of_sigma2 -= float((slope * (lam @ lam.T)).sum())
-            back = np.linalg.inv(block.transform / design.outcome_scale)
-            row += list(np.einsum("nab,ab->n", own, back.T @ slope @ back))
+            transform = block.transform / design.outcome_scale
+            back, spread = np.linalg.inv(transform), np.linalg.norm(transform @ lam, axis=1)
+            sizes = (np.abs(own) * np.outer(spread, spread)).max(axis=(1, 2), initial=0.0)
+            row += list(np.einsum("nab,ab->n", own, back.T @ slope @ back) * sizes)
         rows.append([*row, of_sigma2])
     return np.array(rows)
 

@@ -211,7 +211,7 @@ def _without_twins(data: Any) -> tuple[Any, tuple[str, ...]]:
     if isinstance(data, str | Path | duckdb.DuckDBPyRelation):
         return data, ()
     if isinstance(data, pl.LazyFrame):
-        data = data.collect()
+        data = _collected(data)
     columns = getattr(data, "column_names", None) or getattr(data, "columns", None)
     if columns is None or not all(isinstance(name, str) for name in columns):
         return data, ()

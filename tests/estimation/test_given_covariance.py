@@ -249,7 +249,11 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("(x | school)", {"school": [[1, 2], [3, 4]]}, r"symmetric matrix"),
     ("(x | school)", {"school": [[1, 2], [2, 1]]}, r"without a negative variance in any direction"),
     ("(x | school)", {"school": [[1, 2], [2]]}, r"one variance, or a symmetric matrix"),
-    ("(x | school)", {"school": float("nan")}, r"covariance is not understood\. Got \{'school': nan\}; expected for each grouping factor"),
+    (
+        "(x | school)",
+        {"school": float("nan")},
+        r"covariance is not understood\. Got \{'school': nan\}; expected for each grouping factor",
+    ),
     ("(x | school)", {"school": 1.0}, r"Got a matrix of 1 rows; expected 2, in the order \(Intercept\), x"),
     ("(x || school)", {"school": 1.0}, r"2 random blocks of school\. Name them one by one: '1 \| school', '0 \+ x"),
     ("(x | school)", {"0 + x | school": 1.0}, r"Got '0 \+ x \| school'; expected one of school\."),

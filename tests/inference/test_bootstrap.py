@@ -213,7 +213,9 @@ def test_refits_of_strata_scatter_around_the_fit() -> None:
 
 def test_faults_are_refused_in_a_sentence() -> None:
     fitted = reference.fitted("sleep_ri")
-    with pytest.raises(MlmError, match=r"samples is not understood\. Got 1; expected a whole number from 2 to 100,000\."):
+    with pytest.raises(
+        MlmError, match=r"samples is not understood\. Got 1; expected a whole number from 2 to 100,000\."
+    ):
         fitted.intervals("bootstrap", samples=1)
     rows = reference.connection().sql(f"select * from {reference.table('orthodont_ri')}").pl()
     serial = fit("distance ~ 1 + (1 | Subject)", rows, residual="ar1(age)")

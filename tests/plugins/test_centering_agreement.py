@@ -46,6 +46,7 @@ NATURAL = {
     "sim_slopes5": [("y x1 x2 x3 x4 x5 w", "g")],
     "sim_w": [("y x w", "g")],
     "sleepstudy": [("Reaction Days", "Subject")],
+    "soybean": [("log_weight day", "plot")],
 }
 CASES = [(name, columns.split(), levels.split()) for name, found in NATURAL.items() for columns, levels in found]
 

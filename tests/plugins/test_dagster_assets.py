@@ -114,7 +114,7 @@ def test_unconverged_model_blocks_publication(
 ) -> None:
     def lost(analysis: Analysis, name: str, moments: object) -> Fit:
         fit = fit_analysis_model(analysis, name, moments)  # type: ignore[arg-type]
-        optimum = replace(fit.result.optimum, converged=name != "slope", singular=True)
+        optimum = replace(fit.result.optimum, verdict="unfinished" if name == "slope" else "minimum", singular=True)
         return replace(fit, result=replace(fit.result, optimum=optimum))
 
     monkeypatch.setattr(steps, "fit_analysis_model", lost)

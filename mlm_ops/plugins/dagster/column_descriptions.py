@@ -61,6 +61,7 @@ COLUMNS: dict[str, str] = {
     "icc": "Share of the variance that lies between groups; null with random slopes",
     "converged": "Whether the optimum was reached",
     "singular": "Whether a variance is zero or a correlation is one",
+    "bounded": "Whether chi-square compares with an unrestricted model on its bounds, so that p is too large",
     "gradient": "Largest component of the criterion's gradient at the end",
     "evaluations": "Evaluations of the criterion",
     "seconds": "Time to fit, without the scan",
