@@ -27,6 +27,16 @@ SQL_TYPES: dict[Kind, str] = {
 }
 
 
+def claim_of(connection: Connection, schema: str, name: str, columns: Schema, mark: str) -> Claim:
+    """What makes a table of ours: its mark, or, of an earlier mlm-ops, its first two columns."""
+    keys = list(columns)[:2]
+
+    def is_earlier(found: Relation) -> bool:
+        return found.kind == "table" and columns_of(connection, found)[:2] == keys
+
+    return Claim((schema, name), mark, "Rename it, or use another database file.", is_earlier)
+
+
 def create_table(
     connection: Connection, schema: str, name: str, columns: Schema, mark: str, present: Mapping[str, Relation]
 ) -> None:
@@ -44,12 +54,7 @@ def create_table(
     StoreError
         A table or view has the name that was not made by mlm-ops: it has neither the mark nor the first two columns.
     """
-    table, keys = qualified(schema, name), list(columns)[:2]
-
-    def is_earlier(found: Relation) -> bool:
-        return found.kind == "table" and columns_of(connection, found)[:2] == keys
-
-    claim = Claim((schema, name), mark, "Rename it, or use another database file.", is_earlier)
+    table, claim = qualified(schema, name), claim_of(connection, schema, name, columns, mark)
     marked = check_ours(connection, claim, present)
     typed = {column: f"{identifier(column)} {SQL_TYPES[kind]}" for column, kind in columns.items()}
     connection.execute(f"create table if not exists {table} ({', '.join(typed.values())})")

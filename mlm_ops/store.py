@@ -24,11 +24,11 @@ from mlm_ops.drift_history import write_drift
 from mlm_ops.errors import StoreError
 from mlm_ops.language.history import History
 from mlm_ops.logs import Event, tell, tell_written
-from mlm_ops.ownership import PREFIX, Claim, Relation, find_relations, replace_view
+from mlm_ops.ownership import PREFIX, Claim, Relation, check_ours, find_relations, replace_view
 from mlm_ops.published_copy import PUBLISHED, STORE, check_published_copy
 from mlm_ops.replacing import replacing
 from mlm_ops.retention import LATEST_FIRST, forget, last_number, number_runs, remove
-from mlm_ops.sql_tables import all_or_nothing, check_results, create_table, insert_frame
+from mlm_ops.sql_tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
 from mlm_ops.sql_text import identifier, literal, qualified
 from mlm_ops.staging import Staged, read_staged, stage, stage_anew
 from mlm_ops.store_checks import check_tables, check_version
@@ -365,6 +365,9 @@ def _create_results(connection: Connection, whose: str = STORE) -> None:
     StoreError
         As `check_store`; or a table or view of the schema has one of these names and is not ours.
     """
+    if "store_version" in (present := find_relations(connection, RESULTS)):
+        for name, columns in RESULT_TABLES.items():
+            check_ours(connection, claim_of(connection, RESULTS, name, columns, "results"), present)
     if not check_store(connection):
         connection.execute(f"create schema if not exists {RESULTS}")
         connection.execute(f"create table {RESULTS}.store_version as select {STORE_VERSION}::bigint as version")

@@ -100,9 +100,10 @@ def _description(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...]) 
 
 
 def _has_moments(description: dict[str, Any], columns: list[str]) -> bool:
-    """Whether columns are as an earlier mlm-ops wrote them: keys, n, means, scatter, values."""
+    """Whether columns are as mlm-ops writes them: keys, n, means, scatter, values, and perhaps deviations."""
     keys, size = list(description["keys"]), len(description["monomials"])
     begins = ["mean_"] * size + ["scatter_"] * (size * (size + 1) // 2) + ["value_"] * len(description["constants"])
+    begins += ["deviation_"] * (size if "version" in description else 0)
     rest = columns[len(keys) + 1 :]
     return (
         columns[: len(keys) + 1] == [*keys, "n"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,8 +211,8 @@ def test_a_run_whose_views_cannot_be_made_is_not_written(
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err == (
-        "mlm: mlm.predicted_hsb__anova__units_0 is a view that mlm-ops did not make, and the predictions of analysis hsb "
-        "would take its place. Rename it, or set predictions: false.\n"
+        "mlm: mlm.predicted_hsb__anova__units_0 is a view that mlm-ops did not make, and the predictions of analysis "
+        "hsb would take its place. Rename it, or set predictions: false.\n"
     )
     with duckdb.connect(str(path)) as opened:
         assert opened.execute("select table_name from duckdb_tables() where schema_name = 'mlm'").fetchall() == []
