@@ -269,6 +269,9 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
     The copy is built beside the old file and renamed into its place, so that a reader sees the old one or the new one.
     DuckDB 1.2 and later can read it.
 
+    Of an analysis with ``min_publish_n`` it has the latest run alone: what differs between two runs tells of the rows
+    that came or went, which may be few.
+
     Raises
     ------
     StoreError
@@ -285,6 +288,7 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
     ):
         source = str(_one(cursor, "select current_database()"))
         target = "mlm_published"
+        alone = _published_alone(cursor)
         try:
             cursor.execute(
                 f"attach {literal(str(building))} as {target} (storage_version {literal(PUBLISHED_STORAGE)})"
@@ -293,7 +297,12 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
             _create_results(cursor, PUBLISHED)
             for name in RESULT_TABLES.keys() - UNPUBLISHED:
                 copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
-                cursor.execute(copy)
+                # drift is a difference between runs
+                latest = [] if name == "drift" else list(alone.items())
+                cursor.execute(
+                    f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
+                    [list(alone), [f"{run_id} {analysis}" for analysis, run_id in latest]],
+                )
             cursor.execute(f"checkpoint {target}")
         except duckdb.Error as error:
             raise StoreError(f"The results cannot be published to {destination}: {why_it_failed(error)}") from error
@@ -304,6 +313,15 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                     cursor.execute(leave)
     seconds = time.perf_counter() - began
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
+
+
+def _published_alone(connection: Connection) -> dict[str, str]:
+    """The latest run of every analysis whose earlier runs are not published."""
+    rows = connection.execute(
+        f"select analysis, run_id from {RESULTS}.latest_runs where coalesce(try_cast(json_extract_string("
+        "if(json_valid(analysis_text), analysis_text, '{}'), '$.min_publish_n') as bigint), 1) > 1"
+    ).fetchall()
+    return dict(rows)
 
 
 @contextmanager

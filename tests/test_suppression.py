@@ -359,3 +359,28 @@ def test_what_rows_tell_is_of_enough_rows(people):
     every = written(people, text.replace("min_publish_n: 20\n", "")).tables["diagnostics"]
     assert every.filter(diagnostic="binned_residual")["n"].min() < 20
     assert every.filter(diagnostic="largest_residual").height == 1
+
+
+def test_what_differs_between_runs_tells_of_no_few_rows(connection, tmp_path):
+    """Three new rows: two means of all rows give the mean of the three exactly, so that one run alone is published."""
+    text = "analysis: a\ndata: rows\nmodels: {m: y ~ 1}\nmin_publish_n: 10\n"
+    came = [("class 0", 0.0, 10.0), ("class 0", 0.0, 20.0), ("class 1", 0.0, 33.0)]
+    for run_id in ("first", "second"):
+        analysis = parse_analysis(text)
+        result, now = fit_analysis(analysis, connection), datetime.now(UTC)
+        facts = run_facts(analysis, result.moments)
+        write_run(connection, Run(run_id=run_id, analysis="a", started_at=now, finished_at=now, **facts), result.tables)
+        connection.executemany("insert into rows values (?, ?, ?)", came)
+    turned = "if(run_id = 'second', n_obs, -n_obs)"
+    worked_out = f"select sum({turned} * estimate) / sum({turned}) from mlm.fixed_effects join mlm.runs using (run_id)"
+    assert connection.execute(worked_out).fetchall()[0][0] == pytest.approx(21.0, abs=1e-9)  # the warehouse has both
+    publish(connection, tmp_path / "results.duckdb")
+    with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as published:
+        for table in ("runs", "fixed_effects", "fit_statistics", "models"):
+            assert published.execute(f"select distinct run_id from mlm.{table}").fetchall() == [("second",)]
+        assert published.execute("select count(*) from mlm.drift").fetchall() == [(0,)]
+    # without the setting the history is published whole
+    connection.execute("update mlm.runs set analysis_text = '{}'")
+    publish(connection, tmp_path / "results.duckdb")
+    with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as published:
+        assert published.execute("select count(*) from mlm.runs").fetchall() == [(2,)]
