@@ -250,3 +250,10 @@ def locked(destination: Path, doing: str, wait: float = 30.0) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def is_reserved(word: str) -> bool:
+    """Whether a word is one of DuckDB's own, which as a name has to stand in quotes."""
+    asked = "select 1 from duckdb_keywords() where keyword_name = ? and keyword_category <> 'unreserved'"
+    with duckdb.connect() as connection:
+        return bool(connection.execute(asked, [word]).fetchall())

@@ -57,8 +57,8 @@ def parse_model(
     text = specification if isinstance(specification, str) else level_text(specification)
     if len(text) > MOST_CHARACTERS:
         raise FormulaError(
-            f"The formula is too long. Got {len(text):,} characters; expected at most {MOST_CHARACTERS:,}. Give columns "
-            "shorter names in a view."
+            f"The formula is too long. Got {len(text):,} characters; expected at most {MOST_CHARACTERS:,}. Give "
+            "columns shorter names in a view."
         )
     if not _HEADING.match(text):
         return parse_formula(text, tuple(levels), residual)

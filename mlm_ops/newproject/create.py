@@ -9,9 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
-from mlm_ops.database import open_database
+from mlm_ops.database import is_reserved, open_database
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.moments.files import is_database
 from mlm_ops.moments.source import Source, open_source, quoted_table
@@ -130,6 +128,4 @@ def is_taken(word: str) -> bool:
     """Whether a word means something to Python, DuckDB or Dagster, so that nothing can be named by it alone."""
     if keyword.iskeyword(word) or word in TAKEN or word.startswith(("pg_", "duckdb_", "sqlite_", "mlm_")):
         return True
-    asked = "select 1 from duckdb_keywords() where keyword_name = ? and keyword_category <> 'unreserved'"
-    with duckdb.connect() as connection:
-        return bool(connection.execute(asked, [word]).fetchall())
+    return is_reserved(word)

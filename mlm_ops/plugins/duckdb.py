@@ -146,7 +146,10 @@ class _Request:
                 "mlm() takes a formula and a table name or a SELECT in parentheses, both as text. "
                 f"Got {formula!r} and {relation!r}."
             )
-        told = {name: option.of(value) for (name, option), value in zip(_CHECKS.items(), values, strict=True)}
+        given = dict(zip(_CHECKS, values, strict=True))
+        if isinstance(given["covariance"], list):  # Arrow has a map as its pairs
+            given["covariance"] = dict(given["covariance"])
+        told = {name: option.of(given[name]) for name, option in _CHECKS.items()}
         self.estimator, self.df = told["estimator"], told["df"]
         self.robust, self.cluster = told["robust"], told["cluster"]
         check_options(self.estimator, self.df)

@@ -133,7 +133,7 @@ def test_faults_are_refused_in_a_sentence() -> None:
         fitted.predict(pl.DataFrame({"x": [1.0], "g": [1]}))
     with pytest.raises(DataError, match=r"Column 'x' of the new rows is not numeric\. Got String"):
         fitted.predict(pl.DataFrame({"x": ["a"], "sex": ["f"], "g": [1]}))
-    with pytest.raises(MlmError, match=r"Unknown kind\. Got 'both'; expected 'conditional' or 'marginal'"):
+    with pytest.raises(MlmError, match=r"Unknown kind\. Got 'both'; expected one of conditional, marginal"):
         fitted.predict(_data(), "both")
     with pytest.raises(DataError, match=r"The data are no table\. Got an object"):
         fitted.predict(object())
