@@ -176,8 +176,8 @@ def _only_table(connection: Connection, path: Path) -> str:
     raise DataError(f"Which table of {path}? Got {found}. Name one with --table.")
 
 
-def is_keyword(word: str) -> bool:
-    """Whether DuckDB's SQL keeps a word for itself, so that no table can have it as a name without quotes."""
+def is_reserved(word: str) -> bool:
+    """Whether a word is one of DuckDB's own, which as a name has to stand in quotes."""
     asked = "select 1 from duckdb_keywords() where keyword_name = ? and keyword_category <> 'unreserved'"
     with duckdb.connect() as connection:
         return bool(connection.execute(asked, [word]).fetchall())

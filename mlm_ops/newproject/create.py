@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlm_ops.database import is_keyword, open_database
+from mlm_ops.database import is_reserved, open_database
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.moments.files import is_database
 from mlm_ops.moments.source import Source, open_source, quoted_table
@@ -128,4 +128,4 @@ def is_taken(word: str) -> bool:
     """Whether a word means something to Python, DuckDB or Dagster, so that nothing can be named by it alone."""
     if keyword.iskeyword(word) or word in TAKEN or word.startswith(("pg_", "duckdb_", "sqlite_", "mlm_")):
         return True
-    return is_keyword(word)
+    return is_reserved(word)

@@ -147,8 +147,8 @@ class _Request:
                 f"Got {formula!r} and {relation!r}."
             )
         given = dict(zip(_CHECKS, values, strict=True))
-        # Arrow's maps are lists of pairs in Python
-        given["covariance"] = dict(given["covariance"]) if given["covariance"] else None
+        if isinstance(given["covariance"], list):  # Arrow has a map as its pairs
+            given["covariance"] = dict(given["covariance"])
         told = {name: option.of(given[name]) for name, option in _CHECKS.items()}
         self.estimator, self.df = told["estimator"], told["df"]
         self.robust, self.cluster = told["robust"], told["cluster"]

@@ -161,9 +161,13 @@ def test_the_factory_of_dagster_says_what_it_takes() -> None:
 
 def test_a_message_that_repeats_a_long_text_is_cut() -> None:
     with pytest.raises(MlmError) as told:
-        mlm.fit("y ~ " + "x" * 99_000, DATA)
+        mlm.fit("y ~ x", DATA, levels="x" * 100_000)
     assert len(str(told.value)) < 11_000
     assert "characters left out …]" in str(told.value)
+    with pytest.raises(
+        FormulaError, match=r"^The formula is too long\. Got 100,004 characters; expected at most 100,000"
+    ):
+        mlm.fit("y ~ " + "x" * 100_000, DATA)
 
 
 def test_a_call_with_arguments_of_no_name_stays_pythons() -> None:
