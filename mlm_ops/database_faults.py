@@ -33,8 +33,15 @@ def why_it_failed(error: Exception) -> str:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether the file is one of DuckDB's whose content is broken."""
-    return any(words in str(error) for words in _BROKEN)
+    """Whether the file is one of DuckDB's whose content is broken, by an error of DuckDB's or one raised from it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # by its class too: the name of a column may have these words in it; a broken log is of none in particular
+        of_a_file = isinstance(cause, FILE_FAULTS) or type(cause) is duckdb.Error
+        if of_a_file and any(words in str(cause) for words in _BROKEN):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def kind_of(error: Exception) -> type[StoreError]:
