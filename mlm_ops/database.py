@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import duckdb
 
-from mlm_ops.database_faults import first_line, holder, kind_of, why_it_failed, why_not_opened
-from mlm_ops.errors import DataError, StoreError
+from mlm_ops.database_faults import first_line, holder, is_damage, kind_of, why_it_failed, why_not_opened
+from mlm_ops.errors import DamagedError, DataError, MlmError, StoreError
 from mlm_ops.logs import Event, tell
 from mlm_ops.sql_text import qualified
 
@@ -78,6 +78,11 @@ def using(
     connection = connect(path, read_only=read_only, wait=wait, on_wait=on_wait)
     try:
         yield connection
+    except MlmError as error:
+        if isinstance(error, DamagedError) or not is_damage(error):
+            raise
+        # whatever room met it: the damage is the fault to tell
+        raise DamagedError(str(error)) from error
     except duckdb.Error as error:
         sentence = why_it_failed(error)
         if sentence == first_line(error):

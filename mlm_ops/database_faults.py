@@ -71,10 +71,17 @@ def why_it_failed(error: Exception) -> str:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether DuckDB has found a file that it cannot have written so."""
+    """Whether DuckDB has found a file that it cannot have written so, by its own error or one raised from that."""
     # errors of SQL have classes of their own; the base class is what reading damaged blocks ends in
     kinds = (*FILE_FAULTS[:-1], duckdb.HTTPException)
-    return type(error) is duckdb.Error or (isinstance(error, kinds) and any(words in str(error) for words in _BROKEN))
+    cause: BaseException | None = error
+    while cause is not None:
+        if type(cause) is duckdb.Error:
+            return True
+        if isinstance(cause, kinds) and any(words in str(cause) for words in _BROKEN):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def kind_of(error: BaseException) -> type[StoreError]:

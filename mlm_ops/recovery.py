@@ -43,7 +43,8 @@ def recover(database: Path, results: Path, *, found_damaged: bool = False) -> st
     if not database.exists() or not is_database_file(database):
         return None
     with locked(database, "repaired"):
-        if not found_damaged and not _is_damaged(database):
+        # what a run came upon may have been another file, such as one that it reads from
+        if not _is_damaged(database) and not (found_damaged and not _is_readable(database)):
             return None
         log = database.with_name(database.name + ".wal")
         aside, logged = set_aside(database, "damaged"), log.exists()
@@ -65,14 +66,21 @@ def _is_damaged(database: Path) -> bool:
     return False
 
 
-def _keep_without_log(aside: Path, database: Path) -> None:
-    """Begin with the database as it was before its log, where every row of that can be read."""
-    shutil.copyfile(aside, database)
+def _is_readable(database: Path) -> bool:
+    """Whether every row of every table can be read."""
     try:
         with duckdb.connect(str(database)) as connection:
             for table in _tables(connection):
                 connection.execute(f"select bit_xor(hash(rows)) from {table} as rows").fetchall()
     except duckdb.Error:
+        return False
+    return True
+
+
+def _keep_without_log(aside: Path, database: Path) -> None:
+    """Begin with the database as it was before its log, where every row of that can be read."""
+    shutil.copyfile(aside, database)
+    if not _is_readable(database):
         for path in (database, database.with_name(database.name + ".wal")):
             path.unlink(missing_ok=True)
 

@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.database import Connection, OnWait, connect, open_database
-from mlm_ops.database_faults import first_line, why_it_failed
+from mlm_ops.database_faults import first_line, kind_of, why_it_failed
 from mlm_ops.drift_history import write_drift
-from mlm_ops.errors import StoreError
+from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.history import History
 from mlm_ops.logs import Event, tell, tell_written
 from mlm_ops.ownership import PREFIX, Claim, Relation, check_ours, find_relations, replace_view
@@ -305,7 +305,7 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                 )
             cursor.execute(f"checkpoint {target}")
         except duckdb.Error as error:
-            raise StoreError(f"The results cannot be published to {destination}: {why_it_failed(error)}") from error
+            raise kind_of(error)(f"The results cannot be published to {destination}: {why_it_failed(error)}") from error
         finally:
             # on a full disk even leaving the copy fails, and the first reason is the one to tell
             for leave in (f"use {identifier(source)}", f"detach database if exists {target}"):
@@ -329,6 +329,8 @@ def _saying_where_it_is(connection: Connection) -> Iterator[None]:
     """Add to the sentence of a publication that failed that the runs are not lost."""
     try:
         yield
+    except DamagedError:
+        raise  # of the store: nothing in it is sure
     except StoreError as error:
         path = _one(connection, "select path from duckdb_databases() where database_name = current_database()")
         place = Path(str(path)).name if path else "the database in memory"
