@@ -21,7 +21,8 @@ from mlm_ops.language import options
 from mlm_ops.language.notation import EquationForm, EquationFormat, write_equations
 from mlm_ops.language.notation.lme4 import r_code
 from mlm_ops.language.notation.mplus import mplus_input
-from mlm_ops.moments.source import named_relation, open_source, read_rows
+from mlm_ops.moments.files import reader
+from mlm_ops.moments.source import is_path, named_relation, open_source, read_rows
 from mlm_ops.record import DfMethod, Estimator, FitRecord
 from mlm_ops.written import estimates_by_symbol, facts_of, level_equations
 
@@ -232,7 +233,7 @@ class Fit(FitRecord):
         Parameters
         ----------
         relation
-            A table name, or one SELECT, with the columns of the fit's data.
+            A table name, one SELECT, or the path of a file, with the columns of the fit's data.
 
         Returns
         -------
@@ -241,7 +242,8 @@ class Fit(FitRecord):
             ``residual``, ``std_residual`` (by the residual's standard deviation in the row) and ``new_group``. As
             `predict` has them, but that a level of a factor that the fit has not seen gives null.
         """
-        return self.prediction_query.sql(f"{named_relation(relation)[0]} as mlm_rows")
+        rows = reader(relation) if is_path(relation, None) else named_relation(relation)[0]
+        return self.prediction_query.sql(f"{rows} as mlm_rows")
 
     @property
     def prediction_query(self) -> PredictionQuery:

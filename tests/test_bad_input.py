@@ -389,3 +389,15 @@ def test_a_table_that_is_not_there_is_no_variable_of_ours(name: str) -> None:
     for call in (lambda: mlm.fit("y ~ x", name, connection=connection), lambda: open_source(name, connection)):
         with pytest.raises(DataError, match=rf"^Table {name} does not exist\. The database holds t\.$"):
             call()
+
+
+def test_a_number_that_is_measured_makes_no_strata() -> None:
+    """Each stratum is one more dimension of the search: hundreds of them looked like a hang."""
+    rng = np.random.default_rng(0)
+    data = pl.DataFrame({"y": rng.normal(size=402), "x": np.arange(402) // 2 / 7, "g": np.arange(402) % 9})
+    with pytest.raises(DataError) as refused:
+        mlm.fit("y ~ 1 + (1 | g)", data, residual="by(x)")
+    assert str(refused.value) == (
+        "by(x) has too many strata, each with a variance of its own. Got 201; expected at most 200. Put values "
+        "together in a view."
+    )

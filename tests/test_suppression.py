@@ -58,8 +58,8 @@ def test_nothing_published_holds_a_small_group(connection, tmp_path):
     publish(connection, tmp_path / "results.duckdb")
     assert result.tables["random_effects"].height == 17 - LEAST_HIDDEN
     assert result.tables["models"]["notes"][0] == (
-        "min_publish_n: 2 of 17 groups of g have fewer than 10 rows and are not named in any table; with them 4 more "
-        "are in no table, so that none can be worked out from the rest"
+        "min_publish_n: 2 of 17 groups of g have fewer than 10 rows and are not named in any published table; with "
+        "them 4 more are in no table, so that none can be worked out from the rest"
     )
     units = result.tables["diagnostics"].filter(pl.col("unit").is_not_null())
     assert set(units["unit"]) <= set(result.tables["random_effects"]["unit"])

@@ -212,12 +212,13 @@ def _place(fitted: Estimate, group: str) -> tuple[int, list[DesignColumn]]:
 
 
 def _variances(fitted: Estimate) -> dict[tuple[str, DesignColumn], float]:
-    """Variance of every random coefficient."""
+    """Variance of every random coefficient, where the data determine it."""
     found = {}
     blocks = [(level, block) for level in fitted.design.levels for block in level.blocks]
-    for (level, block), tau in zip(blocks, fitted.tau, strict=True):
+    for (level, block), tau, unknown in zip(blocks, fitted.tau, fitted.undetermined.tau, strict=True):
         for i, column in enumerate(block.columns):
-            found[group_name(level.group), column] = float(tau[i, i])
+            if not unknown[i, i]:
+                found[group_name(level.group), column] = float(tau[i, i])
     return found
 
 

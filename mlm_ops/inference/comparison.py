@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
@@ -17,6 +18,8 @@ from mlm_ops.moments.rank import VALUE_ROUNDING
 _ROUNDING = 1e-12
 #: Share of a spread up to which means, and of a mean square up to which others, are those of the same rows.
 _SAME = 1e-6
+
+Array = NDArray[np.float64]
 
 #: Why a model that has parameters more is not compared.
 NOTHING_MORE = "the data determine no parameter more than in the smaller fit"
@@ -112,7 +115,8 @@ def check_same_rows(moments: Moments, reference: Moments) -> None:
     """Refuse moments that cannot be of the same rows, by all that they have in common.
 
     Two scans of the same rows agree on the number of rows, on the means and squares of every variable that both hold,
-    and on the sizes of the units of every grouping factor that both hold, up to the order of summation.
+    on the sizes of the units of every grouping factor that both hold, and on the variables' means in each of these, up
+    to the order of summation.
     """
     if moments is reference:
         return
@@ -141,7 +145,20 @@ def _unlike(moments: Moments, reference: Moments) -> str | None:
             slack = _SAME * np.sqrt(square) + VALUE_ROUNDING * abs(mean)
             if abs(mean - other) > slack or abs(square - others) > 2 * slack * np.sqrt(square):
                 return label(atom)
+            for key in moments.schema.keys:
+                if key in reference.schema.keys:
+                    off = np.abs(_unit_means(moments, key, atom) - _unit_means(reference, key, atom))
+                    if off.max() > slack:
+                        return f"{label(atom)} by {key}"
     return None
+
+
+def _unit_means(moments: Moments, key: str, atom: Variable) -> Array:
+    """(J,) means of a variable in the units of one column, in the order of their names."""
+    codes, labels = moments.units_of((key,))
+    total = np.bincount(codes, moments.n * moments.mean[moments.schema.monomials.index((atom,))])
+    means: Array = total / np.bincount(codes, moments.n) + moments.schema.centers[atom]
+    return means[np.argsort(labels.astype(str), kind="stable")]
 
 
 def _mean_and_square(moments: Moments, atom: Variable) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from mlm_ops.database_faults import why_it_failed
 from mlm_ops.errors import DataError, NoRowsError
 from mlm_ops.language.columns import as_factor, atoms
 from mlm_ops.language.model import Column, Factor, Function, Model, Variable, columns_of, label, walk
+from mlm_ops.moments.rank import VALUE_ROUNDING
 from mlm_ops.moments.render import category, expression, has_value, render
 from mlm_ops.moments.source import Source
 from mlm_ops.sql_text import identifier
@@ -27,6 +28,8 @@ _LONG = re.compile(r"U?(BIG|HUGE)INT|DECIMAL")
 _WHOLE, _LEAST_APART = 2**53, 10**6
 #: A text column with more values than this, in half the rows a new one, and most of them numbers, was meant as numbers.
 MOST_LEVELS = 20
+#: Strata with a residual variance of their own: each is one more dimension of the search, and 200 take minutes.
+MOST_STRATA = 200
 
 
 @dataclass(frozen=True)
@@ -239,13 +242,25 @@ def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Su
     _check_sizes(models, survey)
     outcomes = {m.outcome for m in models}
     for number, (low, high) in survey.ranges.items():
-        if low == high and number in needs.numbers:
+        if _is_one_value(low, high) and number in needs.numbers:
             role = "The outcome" if number in outcomes else "Column" if isinstance(number, Column) else "The predictor"
             remedy = "There is nothing to model" if number in outcomes else "Remove it from the formula"
-            raise DataError(f"{role} {label(number)!r} has no variation: every row holds {low:g}. {remedy}.")
+            but = "" if low == high else " but for rounding"
+            raise DataError(f"{role} {label(number)!r} has no variation{but}: every row holds {low:g}. {remedy}.")
     for column in needs.strata:
         if len(survey.levels[column]) < 2:
             raise DataError(f"by({column}) needs two strata or more. Got only {survey.levels[column][0]!r}.")
+        if (count := len(survey.levels[column])) > MOST_STRATA:
+            raise DataError(
+                f"by({column}) has too many strata, each with a variance of its own. Got {count}; expected at most "
+                f"{MOST_STRATA}. Put values together in a view."
+            )
+
+
+def _is_one_value(low: float, high: float) -> bool:
+    """Whether a smallest and a largest value are the same but for rounding; whole numbers have none."""
+    exact = low.is_integer() and high.is_integer()
+    return low == high or (not exact and high - low <= VALUE_ROUNDING * max(abs(low), abs(high)))
 
 
 def check_values(models: Sequence[Model], needs: Needs, survey: Survey) -> None:

@@ -97,6 +97,12 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
         raise DataError(too_wide(source.description, len(source.types)))
     rows, columns = _columns(source)
     found = {column.name: column for column in columns}
+    for name in (outcome, group):
+        if name is not None and name not in found:
+            raise DataError(
+                f"{name!r} is of a type that no analysis is begun with. Got {source.types[name]}; expected text or "
+                "numbers. Make it one of these in a view, or name another column."
+            )
     lowest = found[group] if group is not None else _group(columns, rows, outcome)
     levels = (lowest, *_parents(source, columns, lowest))
     others = [c for c in columns if c not in levels and c.missing <= MOST_MISSING * rows]

@@ -63,24 +63,26 @@ def fixed_effects(fitted: Fit) -> pl.DataFrame:
 
 
 def random_effects(fitted: Fit) -> pl.DataFrame:
-    """One row a unit and random effect."""
+    """One row a unit and random effect; null where the data do not determine its variance."""
+    unknown = fitted.result.undetermined
     blocks = [(level, block) for level in fitted.result.design.levels for block in level.blocks]
     if not blocks:
         return empty(RANDOM_EFFECTS)
     frames = []
-    for (level, block), predicted in zip(blocks, fitted.predictions, strict=True):
+    for (level, block), predicted, open_ in zip(blocks, fitted.predictions, unknown.tau, strict=True):
         for i, column in enumerate(block.columns):
-            std_error = np.sqrt(predicted.variance[i, i])
+            known = np.nan if unknown.sigma2 or open_[i].any() else 1.0
+            std_error = known * np.sqrt(predicted.variance[i, i])
             margin = NORMAL_975 * std_error
             values = {
                 "group": [group_name(level.group)] * len(level.labels),
                 "unit": level.labels.astype(str),
                 "term": [column.name] * len(level.labels),
-                "estimate": predicted.estimate[i],
+                "estimate": known * predicted.estimate[i],
                 "std_error": std_error,
                 "conf_low": predicted.estimate[i] - margin,
                 "conf_high": predicted.estimate[i] + margin,
-                "reliability": predicted.reliability[i],
+                "reliability": known * predicted.reliability[i],
             }
             frames.append(frame(RANDOM_EFFECTS, values))
     return pl.concat(frames)

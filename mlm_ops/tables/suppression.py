@@ -61,7 +61,7 @@ class Small:
         )
         return (
             f"min_publish_n: {found.small} of {found.total} groups of {group} have fewer than {self.least} rows and "
-            f"are not named in any table{beside}"
+            f"are not named in any published table{beside}"
         )
 
 

@@ -59,7 +59,13 @@ probe as (
     max(case when low_{{ variable.alias }} < high_{{ variable.alias }} then 1 else 0 end) as varies_{{ variable.alias }},
     {%- endfor %}
     {%- for number in numbers %}
-    case when min(low_{{ number.alias }}) < max(high_{{ number.alias }}) then 1 else 0 end as differs_{{ number.alias }},
+    {#- what differs in the last digits alone may be one value but for rounding, as its range will tell #}
+    case
+      when max(high_{{ number.alias }}) - min(low_{{ number.alias }})
+        > 1e-13 * (abs(max(high_{{ number.alias }})) + abs(min(low_{{ number.alias }})))
+        then 1
+      else 0
+    end as differs_{{ number.alias }},
     {%- endfor %}
     count(*) as n_units_probed
   from first_units

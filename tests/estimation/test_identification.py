@@ -112,6 +112,15 @@ def test_a_step_that_adds_nothing_is_not_compared(twice: pl.DataFrame) -> None:
     assert comparison.note == "the data determine no parameter more than in the smaller fit"
 
 
+def test_effects_of_undetermined_variances_are_null(schools: Fit, twice: pl.DataFrame) -> None:
+    """Which part of an effect is the school's and which its copy's rests on where the search ended."""
+    for fit in (schools, mlm.fit("y ~ x + (1 | g) + (1 | h)", twice)):
+        effects = fit.random_effects.select("estimate", "std_error", "conf_low", "conf_high", "reliability")
+        assert effects.null_count().sum_horizontal().item() == effects.height * effects.width
+    explained = mlm.fit("y ~ x + (1 | g) + (1 | h)", twice).r_squared()
+    assert explained.filter((pl.col("measure") == "raudenbush_bryk") & pl.col("group").is_not_null()).is_empty()
+
+
 @pytest.mark.parametrize("estimator", ["reml", "ml"])
 @pytest.mark.parametrize("power", range(-6, 9))
 def test_intercepts_up_to_a_hundred_million_times_the_residual(power: int, estimator: str) -> None:

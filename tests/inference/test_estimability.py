@@ -9,6 +9,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.arrow import ArrowStream
+from mlm_ops.errors import MlmError
 
 _NOTE = "not estimable, and null in predictions, slopes and contrasts: what needs a dropped column"
 
@@ -130,3 +131,12 @@ def test_explained_variance_is_compared_on_the_same_rows() -> None:
     assert str(outcome.value) == (
         "Models of different outcomes cannot be compared. Got y and z; compare models of one outcome."
     )
+
+
+def test_rows_in_another_order_of_the_outcome_are_other_rows() -> None:
+    rng = np.random.default_rng(1)
+    data = pl.DataFrame({"y": rng.normal(size=60), "x": rng.normal(size=60), "g": np.repeat(np.arange(12), 5)})
+    fit = mlm.fit("y ~ x + (1 | g)", data)
+    fit.r_squared(mlm.fit("y ~ 1 + (1 | g)", data.sample(fraction=1.0, shuffle=True, seed=0)))
+    with pytest.raises(MlmError, match=r"Got 60 rows each that differ in y by g; expected fits of the same rows"):
+        fit.r_squared(mlm.fit("y ~ 1 + (1 | g)", data.with_columns(pl.col("y").reverse())))

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
+from mlm_ops.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -153,3 +154,20 @@ def test_strata_of_two_rows_leave_no_warning() -> None:
     fit = mlm.fit("y ~ 1 + (1 | h)", data, residual="by(g)")
     for name in ("fixed_effects", "variance_components", "fit_statistics", "print", "wald"):
         _METHODS[name](fit, data)
+
+
+@pytest.mark.parametrize("formula", ["y ~ q + (1 | g)", "y ~ center(q) + (1 | g)", "y ~ x * q"])
+@pytest.mark.parametrize(("at", "off"), [(0.3, 5e-17), (1e6, 1.2e-10)])
+def test_what_varies_by_rounding_alone_is_no_predictor(formula: str, at: float, off: float) -> None:
+    rng = np.random.default_rng(0)
+    data = pl.DataFrame(
+        {
+            "y": rng.normal(size=60),
+            "x": rng.normal(size=60),
+            "q": at + off * rng.integers(0, 2, 60),
+            "g": ["a", "b"] * 30,
+        }
+    )
+    assert data["q"].n_unique() == 2
+    with pytest.raises(DataError, match="has no variation but for rounding: every row holds"):
+        mlm.fit(formula, data)

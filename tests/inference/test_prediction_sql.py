@@ -265,3 +265,11 @@ def test_a_view_takes_no_place_of_the_user(made: str, tmp_path: Path, capsys: py
         "mlm: mlm.predicted_hsb__anova was not made by mlm-ops, and the view with the predictions of the model anova "
         "would take its place. Rename it, or set predictions: false.\n"
     )
+
+
+def test_a_file_is_read_where_a_table_is_not_meant(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"g": ["a", "b", "c"] * 6, "y": [float(i % 7) for i in range(18)]})
+    rows.write_csv(tmp_path / "rows.csv")
+    fit = mlm.fit("y ~ 1 + (1 | g)", tmp_path / "rows.csv")
+    found = duckdb.sql(fit.prediction_sql(str(tmp_path / "rows.csv"))).pl()
+    np.testing.assert_allclose(found["prediction"], fit.predict(rows)["prediction"], rtol=TOLERANCE)

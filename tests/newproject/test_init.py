@@ -293,3 +293,11 @@ def test_the_outcome_is_not_the_group_and_a_folder_is_in_no_file(tmp_path: Path)
     (tmp_path / "t.csv").write_text("a\n1\n")
     with pytest.raises(ProjectError, match=r"t\.csv/x cannot be a folder: .*t\.csv is a file\. Name a new folder\.$"):
         create_project(tmp_path / "t.csv" / "x", HSB)
+
+
+@pytest.mark.parametrize("role", ["group", "outcome"])
+def test_a_date_begins_no_analysis(tmp_path: Path, role: str) -> None:
+    lines = [f"2026-01-{1 + i % 9:02},{i % 7},{'ab'[i % 2]}" for i in range(40)]
+    (tmp_path / "d.csv").write_text("\n".join(["day,y,g", *lines]) + "\n")
+    with pytest.raises(DataError, match=r"^'day' is of a type that no analysis is begun with\. Got DATE; expected "):
+        create_project(tmp_path / "p", tmp_path / "d.csv", **{role: "day"})
