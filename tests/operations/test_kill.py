@@ -146,7 +146,7 @@ def tear(place: Place, random_: random.Random) -> None:
             file.truncate(max(0, size - length))
             return
         # DuckDB's two headers, in blocks 1 and 2, take turns: one that is torn leaves the other
-        file.seek(random_.randrange(size // 4096) * 4096 if kind == "inside" else max(0, size - length))
+        file.seek(random_.randrange(max(1, size // 4096)) * 4096 if kind == "inside" else max(0, size - length))
         file.write(bytes(length) if kind == "zeros" else random_.randbytes(length))
 
 
