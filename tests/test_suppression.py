@@ -384,3 +384,11 @@ def test_what_differs_between_runs_tells_of_no_few_rows(connection, tmp_path):
     publish(connection, tmp_path / "results.duckdb")
     with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as published:
         assert published.execute("select count(*) from mlm.runs").fetchall() == [(2,)]
+
+
+def test_the_script_of_a_model_names_no_group_that_another_model_codes(connection):
+    """g is a factor of m, which is withheld, and only the grouping factor of k."""
+    text = "analysis: a\ndata: rows\nmin_publish_n: 10\nmodels: {m: y ~ x + g, k: y ~ 1 + (1 | g)}\n"
+    texts = str(written(connection, text).tables["models"].rows())
+    assert "tiny" not in texts
+    assert "lmer(" in texts

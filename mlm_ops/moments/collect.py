@@ -74,6 +74,7 @@ def _collect(source: Source, models: Sequence[Model], levels: Sequence[str], key
     needs = find_needs(source, models, (*levels, *keys))
     with source.snapshot():
         survey = take_survey(source, needs)
+        check_counts(source.description, survey)
         check_whole_numbers(source, needs, survey)
         check_rows(source, models, needs, survey)
         moments = _scan_until_right(source, models, needs, survey)
@@ -101,6 +102,20 @@ def _scan_until_right(source: Source, models: Sequence[Model], needs: Needs, sur
             return moments
         # a column looked constant within units in the first rows, and is not: its sums are needed after all
         varying |= wrong
+
+
+def check_counts(description: str, survey: Survey) -> None:
+    """Compare the counts of the survey's own looks at the rows: what is not complete misses something.
+
+    Raises
+    ------
+    RowsChangedError
+        They cannot be of the same rows.
+    """
+    incomplete = survey.n_rows - survey.n_complete
+    if incomplete < 0 or (incomplete > 0 and not any(survey.missing.values())):
+        told = f"{survey.n_rows} rows were counted, {survey.n_complete} of them complete and none with a missing value"
+        raise RowsChangedError(changed(description, told))
 
 
 def check_unchanged(description: str, survey: Survey, found: Mapping[str, NDArray[Any]]) -> None:

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.model import PLAIN, Factor, Model, Variable, label
-from mlm_ops.moments.collect import changed, check_unchanged, make_schema, nested_levels, read_moments, refuted
+from mlm_ops.moments.collect import (
+    changed,
+    check_counts,
+    check_unchanged,
+    make_schema,
+    nested_levels,
+    read_moments,
+    refuted,
+)
 from mlm_ops.moments.kept_tables import claim_kept_tables
 from mlm_ops.moments.leftover import no_longer
 from mlm_ops.moments.moments import Moments, Schema, exchange
@@ -144,6 +152,7 @@ class Partitions:
 
     def _build(self, needs: Needs, why: str | None) -> Refreshed:
         survey = take_survey(self.source, needs)
+        check_counts(self.source.description, survey)
         check_whole_numbers(self.source, needs, survey)
         check_rows(self.source, self.models, needs, survey)
         facts = self._parts.facts_of(self.source, needs)

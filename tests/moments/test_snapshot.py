@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,16 @@ def test_one_statement_compares_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(plugin, "read_answer", changed)
     with pytest.raises(duckdb.Error, match="The rows of table t changed while they were read: 200 rows were counted"):
         connection.sql(f"from mlm('{FORMULA}', 't')").fetchall()
+
+
+@pytest.mark.parametrize("counted", [30, 90])
+def test_counts_of_one_survey_that_are_not_of_the_same_rows(counted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file behind a view may be replaced between two looks of one query: it counted 30 rows and found 60 complete."""
+    take = collecting.take_survey
+    monkeypatch.setattr(collecting, "take_survey", lambda *given: replace(take(*given), n_rows=counted))
+    with pytest.raises(RowsChangedError) as refused:
+        mlm.fit(FORMULA, rows(60))
+    assert str(refused.value).partition(" changed while they were read: ")[2] == (
+        f"{counted} rows were counted, 60 of them complete and none with a missing value. Fit them when nothing writes "
+        "to them, or from a copy (create table … as from …)."
+    )

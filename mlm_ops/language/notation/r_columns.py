@@ -19,6 +19,7 @@ from mlm_ops.language.model import (
     Term,
     Variable,
     Within,
+    columns_of,
     number_text,
 )
 from mlm_ops.language.notation.facts import Facts
@@ -64,7 +65,9 @@ class RColumns:
         self.facts = facts
         self.derived: dict[str, Variable] = {}
         self._taken = set(facts.columns)
-        text = [c for c in facts.columns if c in facts.text_columns and c in facts.levels]
+        # a grouping factor's units need no order, and may be groups that are not to be named
+        coded = {*(c for v in facts.model.variables for c in columns_of(v)), facts.model.residual.strata}
+        text = [c for c in facts.columns if c in facts.text_columns and c in facts.levels and c in coded]
         self.lines = [f"{column(c)} <- {self.factor(c, facts.levels[c])}" for c in text]
 
     def name(self, variable: Variable) -> str:
