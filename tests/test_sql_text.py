@@ -32,11 +32,15 @@ EVERYWHERE = {
     "i": "a number",
 }
 REASONS = {
+    "mlm_ops/fitted.py": {
+        "rows": "a quoted table, one SELECT in parentheses, or a reader of a file, its path a literal"
+    },
     "mlm_ops/drift_history.py": {"chosen": "literals"},
     "mlm_ops/inference/prediction_sql.py": {
         "rows": "literals",
         "names": "quoted names",
         "' and '.join(present)": "conditions on quoted names",
+        "' or '.join(undetermined)": "comparisons of rendered expressions and literals",
         "total": "a sum of rendered expressions",
         "present": "a condition on a quoted name",
         "fitted": "a rendered expression",
@@ -75,6 +79,10 @@ REASONS = {
         "comparison": "a constant",
         "function": "a constant",
         "minus": "a literal",
+    },
+    "mlm_ops/moments/survey.py": {
+        "', '.join(ends)": "extremes of quoted names",
+        "complete(needs)": "a rendered condition",
     },
     "mlm_ops/moments/source.py": {
         "where": "a condition that is being proved one, and is only parsed here",
@@ -133,6 +141,7 @@ REASONS = {
     "mlm_ops/staging.py": {"where": "a condition with literals", "names": "quoted names"},
     "mlm_ops/store_checks.py": {"' or '.join(gaps)": "conditions on quoted names", "schema": "a constant"},
     "mlm_ops/store.py": {
+        "copy": "a statement of qualified names",
         "wanted": "literals",
         "place": "a qualified name",
         "rows": "a query of quoted names and literals",

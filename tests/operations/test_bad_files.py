@@ -284,12 +284,14 @@ def test_a_read_only_file_system(place: Place) -> None:
 
     home = place.folder / "dagster_home"
     assert said(run(home, "run")) == f"mlm: The folder {home} may not be written. Dagster keeps the runs there."
-    for database, arguments in ((place.database, fit(place)), (place.warehouse, ("run",))):
-        sentence = said(run(database.parent if arguments == ("run",) else place.folder, *arguments))
-        assert sentence == (
-            f"mlm: The database {database} cannot be opened here: permission denied. "
-            "Choose a place that you may write to."
-        )
+    assert said(run(place.folder, *fit(place))) == (
+        f"mlm: The database {place.database} cannot be opened here: permission denied. "
+        "Choose a place that you may write to."
+    )
+    # whether the warehouse has to be repaired is asked first, under its lock
+    assert said(run(place.warehouse.parent, "run")) == (
+        f"mlm: {place.warehouse} cannot be written: Read-only file system. Choose another place."
+    )
     assert run(place.folder, "show").returncode == 0
     assert {path: path.read_bytes() for path in before} == before
 
