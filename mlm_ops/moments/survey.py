@@ -28,7 +28,7 @@ _LONG = re.compile(r"U?(BIG|HUGE)INT|DECIMAL")
 _WHOLE, _LEAST_APART = 2**53, 10**6
 #: A text column with more values than this, in half the rows a new one, and most of them numbers, was meant as numbers.
 MOST_LEVELS = 20
-#: Strata with a residual variance of their own: each is one more dimension of the search, and 200 take minutes.
+#: Strata with a residual variance of their own: each is one more dimension of the search, and 100 take minutes.
 MOST_STRATA = 200
 
 
