@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

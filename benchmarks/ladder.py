@@ -15,8 +15,8 @@ from simulate import two_level
 from two_level import median_seconds
 
 import mlm_ops as mlm
-from mlm_ops.analyze import climb_analysis, collect_analysis, fit_analysis_model
-from mlm_ops.language.analysis import Analysis
+from mlm_ops.analyses.file.analysis import Analysis
+from mlm_ops.analyses.run import climb_analysis, collect_analysis, fit_analysis_model
 
 MODELS = {
     "first": "y ~ x * w + z + t + (x | g)",

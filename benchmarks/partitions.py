@@ -17,7 +17,7 @@ import duckdb
 
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.partitions import Partitions
-from mlm_ops.moments.source import open_source
+from mlm_ops.warehouse.source import open_source
 
 DAYS = 100
 BUILDS = 3

@@ -16,11 +16,11 @@ import sys
 from simulate import two_level
 from two_level import median_seconds
 
-from mlm_ops.fitting import fit_model
-from mlm_ops.inference.robust import cluster_robust
+from mlm_ops.inference.fixed.robust import cluster_robust
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.source import open_source
+from mlm_ops.results.fitting import fit_model
+from mlm_ops.warehouse.source import open_source
 
 FORMULAS = ("y ~ x * w + z + t", "y ~ x * w + z + t + (x | g)")
 

@@ -15,10 +15,10 @@ import time
 import duckdb
 from simulate import crossed, three_level
 
-from mlm_ops.fitting import fit_model
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.source import open_source
+from mlm_ops.results.fitting import fit_model
+from mlm_ops.warehouse.source import open_source
 
 
 def measure(title: str, formula: str, connection: duckdb.DuckDBPyConnection) -> None:

@@ -20,10 +20,10 @@ from collections.abc import Callable
 from simulate import two_level
 
 import mlm_ops as mlm
-from mlm_ops.fitting import fit_model
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.source import open_source
+from mlm_ops.results.fitting import fit_model
+from mlm_ops.warehouse.source import open_source
 
 FORMULA = "y ~ x * w + z + t + (x | g)"
 GROUP_MEANS = "select g, avg(y), avg(x), avg(w), avg(z), avg(t) from data group by g"

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from mlm_ops.errors import AnalysisError, DataError, FormulaError, IdentificationError, MlmError, StoreError
 
 if TYPE_CHECKING:
-    from mlm_ops.fitted import Fit
-    from mlm_ops.fitted_sem import SemFit
-    from mlm_ops.fitting import fit
-    from mlm_ops.fitting_sem import sem
-    from mlm_ops.moments.foreign import read_moments
+    from mlm_ops.moments.from_macros import read_moments
+    from mlm_ops.results.fit import Fit
+    from mlm_ops.results.fitting import fit
+    from mlm_ops.structural.fit import SemFit
+    from mlm_ops.structural.fitting import sem
 
 __all__ = [
     "AnalysisError",
@@ -27,12 +27,12 @@ __all__ = [
 ]
 #: Where the names are that would make every `mlm --help` wait for numpy and DuckDB; imported when first used.
 _LAZY = {
-    "Fit": "mlm_ops.fitted",
+    "Fit": "mlm_ops.results.fit",
     "MultilevelAnalysis": "mlm_ops.plugins.dagster.component",
-    "SemFit": "mlm_ops.fitted_sem",
-    "fit": "mlm_ops.fitting",
-    "read_moments": "mlm_ops.moments.foreign",
-    "sem": "mlm_ops.fitting_sem",
+    "SemFit": "mlm_ops.structural.fit",
+    "fit": "mlm_ops.results.fitting",
+    "read_moments": "mlm_ops.moments.from_macros",
+    "sem": "mlm_ops.structural.fitting",
 }
 
 

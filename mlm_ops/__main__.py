@@ -2,6 +2,6 @@
 
 import sys
 
-from mlm_ops.cli import main
+from mlm_ops.cli.main import main
 
 sys.exit(main())

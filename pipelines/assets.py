@@ -8,7 +8,7 @@ import dagster as dg
 
 from mlm_ops.errors import DataError
 from mlm_ops.plugins.dagster import Warehouse
-from mlm_ops.sql_text import file_pattern
+from mlm_ops.warehouse.sql import file_pattern
 
 HSB = Path(__file__).parent / "data" / "hsb.csv"
 

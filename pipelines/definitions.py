@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from mlm_ops.language.analysis import read_analyses
+from mlm_ops.analyses.file.analysis import read_analyses
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 from pipelines.assets import students
 

@@ -7,14 +7,14 @@ deviance falls with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.triangles import lower_by_columns
+from mlm_ops.moments.sums import lower_by_columns
 
 Array = NDArray[np.float64]
 
@@ -251,3 +251,54 @@ COVARIANCES: dict[str, Covariance] = {
     "compound": Spectral(_mean_and_contrasts),
     "identity": Spectral(_everything),
 }
+
+#: Where 1 / sigma stands in theta: last. Blocks of known covariance share it, as Lambda is relative to sigma.
+_LAST = slice(-1, None)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A random block: its level in the nest, its place among the level's effects, and the place of its theta."""
+
+    level: int
+    effects: slice
+    theta: slice
+    covariance: Covariance
+
+    @property
+    def size(self) -> int:
+        """Random effects q."""
+        return int(self.effects.stop - self.effects.start)
+
+    @property
+    def known(self) -> bool:
+        """Whether T is given, not estimated."""
+        return self.theta == _LAST
+
+    @property
+    def n_estimated(self) -> int:
+        """Parameters of its own."""
+        return 0 if self.known else int(self.theta.stop - self.theta.start)
+
+    @property
+    def slopes(self) -> Array:
+        """(n, q, q) derivatives of Lambda by its n elements of theta, in which it is linear."""
+        units = np.eye(1 if self.known else self.n_estimated)
+        slopes: Array = np.array([self.covariance.factor(unit, self.size) for unit in units])
+        return slopes.reshape(len(units), self.size, self.size)
+
+
+def make_blocks(levels: Sequence[Sequence[tuple[int, Covariance]]]) -> tuple[Block, ...]:
+    """Blocks from (size, covariance structure) pairs by level, lowest level first."""
+    blocks = []
+    used = 0
+    for height, parts in enumerate(levels):
+        first = 0
+        for size, structure in parts:
+            place = _LAST
+            if not isinstance(structure, Known):
+                place = slice(used, used + len(structure.start(size)))
+                used = place.stop
+            blocks.append(Block(height, slice(first, first + size), place, structure))
+            first += size
+    return tuple(blocks)

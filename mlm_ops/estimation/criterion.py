@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.blocks import Block
-from mlm_ops.estimation.curvature import hessian_by_covariance
+from mlm_ops.estimation.covariance import Block
+from mlm_ops.estimation.design.residual import ResidualDesign
 from mlm_ops.estimation.engine import Engine
+from mlm_ops.estimation.nested_derivatives import hessian_by_covariance
 from mlm_ops.estimation.residual import (
     autocorrelations,
     is_flat,
@@ -24,8 +25,9 @@ from mlm_ops.estimation.residual import (
     n_rho,
     weight_derivatives,
 )
-from mlm_ops.estimation.residual import log_determinant as residual_log_determinant
-from mlm_ops.moments.residual import ResidualDesign
+from mlm_ops.estimation.residual import (
+    log_determinant as residual_log_determinant,
+)
 
 Array = NDArray[np.float64]
 

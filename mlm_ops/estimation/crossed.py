@@ -17,16 +17,69 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.crossed_parts import (
-    Matrix,
-    Remaining,
-    identities,
-    own_blocks,
-    recombine,
-    repeated,
-    squared,
-)
+from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation.stacked import Array, cholesky, inverse, left, solve_lower, solve_upper
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """One of the factors that are left to the dense step: q effects in each of J units, at `place` among all R."""
+
+    size: int
+    units: int
+    place: slice
+
+
+def own_blocks(matrix: Matrix, part: Remaining) -> Array:
+    """The (q, q) blocks of each unit of one factor on the diagonal of an (R, R) matrix: (q, q, J)."""
+    block = matrix[part.place, part.place].reshape(part.size, part.units, part.size, part.units)
+    blocks: Array = np.einsum("iuku->iku", block)
+    return blocks
+
+
+def recombine(stack: Array, matrices: Sequence[Any]) -> list[Any]:
+    """``sum_a diag(stack[i, a]) matrices[a]`` for each i: sparse rows, recombined unit by unit."""
+    from scipy.sparse import dia_array
+
+    units = stack.shape[2]
+    found = []
+    for row in stack:
+        scaled = [
+            dia_array((weights[None, :], [0]), shape=(units, units)) @ m
+            for weights, m in zip(row, matrices, strict=True)
+        ]
+        total = scaled[0]
+        for other in scaled[1:]:
+            total = total + other
+        found.append(total.tocsr())
+    return found
+
+
+def repeated(small: Matrix, units: int) -> Array:
+    """The same (q, s) matrix for every unit."""
+    return np.repeat(small[:, :, None], units, axis=2)
+
+
+def identities(q: int, units: int) -> Array:
+    """The identity for every unit, (q, q, J)."""
+    return repeated(np.eye(q), units)
+
+
+def squared(blocks: Array) -> Matrix:
+    """``sum_j T0 x T0`` as `adjoint.expected_information` orders it: (q, q, J) -> (q * q, q * q)."""
+    q = len(blocks)
+    flat = blocks.reshape(q * q, -1)
+    products = (flat @ flat.T).reshape(q, q, q, q)
+    squared: Matrix = products.transpose(0, 3, 1, 2).reshape(q * q, q * q)
+    return squared
+
+
+def summed_by_unit(stack: Array, codes: NDArray[np.int64], units: int) -> Array:
+    """Sum the cells of each unit: (s, t, cells) -> (s, t, units)."""
+    flat = stack.reshape(-1, stack.shape[2])
+    return np.stack([np.bincount(codes, row, units) for row in flat]).reshape(*stack.shape[:2], units)
 
 
 @dataclass(frozen=True)
@@ -253,3 +306,60 @@ class Cross:
         for part, small in zip(self.remaining, lams, strict=True):
             result[part.place] = (small @ matrix[part.place].reshape(part.size, -1)).reshape(matrix[part.place].shape)
         return result
+
+
+#: More remaining random effects than these make a dense factor of over half a gigabyte and minutes.
+MOST_DENSE = 8000
+
+
+def build_cross(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]]) -> Cross:
+    """Lay out the cells' cross-products.
+
+    Parameters
+    ----------
+    products
+        (m, m, cells) cross-products of ``[Z_1 | Z_2 | … | X y]`` in each cell.
+    sizes
+        Random effects a unit of each factor, the one with most units first.
+    codes
+        (cells,) unit of each factor.
+
+    Raises
+    ------
+    IdentificationError
+        More remaining effects than a dense factor can hold.
+    """
+    from scipy.sparse import csr_array
+
+    units = [int(code.max()) + 1 for code in codes]
+    starts = np.concatenate(([0], np.cumsum(sizes)))
+    remaining, used = [], 0
+    for size, count in zip(sizes[1:], units[1:], strict=True):
+        remaining.append(Remaining(size, count, slice(used, used + size * count)))
+        used += size * count
+    if used > MOST_DENSE:
+        raise IdentificationError(
+            f"Crossed grouping factors leave {used} random effects beside the largest factor; at most {MOST_DENSE} can "
+            "be factorised. Use fewer random terms, or grouping factors with fewer units."
+        )
+    q, j, fixed = sizes[0], units[0], slice(int(starts[-1]), None)
+    a = summed_by_unit(products[:q, :q], codes[0], j)
+    bx = summed_by_unit(products[:q, fixed], codes[0], j)
+    positions, columns = [], []
+    for f, part in enumerate(remaining, start=1):
+        for i in range(part.size):
+            positions.append(part.place.start + i * part.units + codes[f])
+            columns.append(int(starts[f]) + i)
+    row = np.tile(codes[0], len(columns))
+    col = np.concatenate(positions)
+    b = tuple(
+        csr_array((np.concatenate([products[i, column] for column in columns]), (row, col)), shape=(j, used))
+        for i in range(q)
+    )
+    c = np.zeros((used, used))
+    cx = np.zeros((used, products.shape[1] - fixed.start))
+    for place, column in zip(positions, columns, strict=True):
+        np.add.at(cx, place, products[column, fixed].T)
+        for other, second in zip(positions, columns, strict=True):
+            np.add.at(c, (place, other), products[column, second])
+    return Cross(tuple(sizes), a, b, bx, c, cx, products[fixed, fixed].sum(axis=2), tuple(remaining), tuple(codes))

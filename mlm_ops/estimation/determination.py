@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.criterion import Criterion
+from mlm_ops.estimation.design.products import CrossProducts
+from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.engine import Engine
 from mlm_ops.estimation.optimize import Optimum, least_curvature
-from mlm_ops.moments.design import BlockDesign, Design
-from mlm_ops.moments.products import CrossProducts
 from mlm_ops.moments.rank import lengths, null_space
 
 Array = NDArray[np.float64]

@@ -9,11 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.adjoint import expected_information, pull_back, pull_back_to_covariance, pull_back_to_products
-from mlm_ops.estimation.crossed_layout import build_cross
+from mlm_ops.estimation.crossed import build_cross
+from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.nested import Elimination, Nest, build_nest, eliminate
+from mlm_ops.estimation.nested_derivatives import (
+    expected_information,
+    pull_back,
+    pull_back_to_covariance,
+    pull_back_to_products,
+)
 from mlm_ops.estimation.stacked import Array
-from mlm_ops.moments.products import CrossProducts
 
 
 class Engine(Protocol):

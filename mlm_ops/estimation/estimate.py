@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
-from mlm_ops.estimation.blocks import make_blocks
-from mlm_ops.estimation.covariance import COVARIANCES, Covariance, Known, square_root, without_rounding
+from mlm_ops.estimation.covariance import COVARIANCES, Covariance, Known, make_blocks, square_root, without_rounding
 from mlm_ops.estimation.criterion import Criterion
+from mlm_ops.estimation.design.products import CrossProducts
+from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.determination import Undetermined, find_undetermined
 from mlm_ops.estimation.engine import Engine, build_engine
 from mlm_ops.estimation.optimize import Optimum, minimise
 from mlm_ops.estimation.residual import combined
 from mlm_ops.language.model import group_name
-from mlm_ops.moments.design import BlockDesign, Design
-from mlm_ops.moments.products import CrossProducts
 
 Array = NDArray[np.float64]
 

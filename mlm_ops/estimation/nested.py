@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.stacked import cholesky, inverse, left, solve_lower, solve_upper
-from mlm_ops.moments.products import CrossProducts
 
-Array = NDArray[Any]
+Numbers = NDArray[Any]
 """Float, or complex where an exact derivative is taken along the imaginary axis."""
 
 #: A column with a smaller share of its mean square than this apart from those before it has none in that unit: it is
@@ -72,23 +72,23 @@ class Nest:
     """
 
     rungs: tuple[Rung, ...]
-    roots: Array
-    rest: Array
+    roots: Numbers
+    rest: Numbers
 
     @cached_property
-    def a(self) -> Array:
+    def a(self) -> Numbers:
         """(q, q, J) cross-products of the lowest level's random columns with themselves."""
         q = len(self.roots)
         return _products(self.roots[:, :q], self.roots[:, :q])
 
     @cached_property
-    def b(self) -> Array:
+    def b(self) -> Numbers:
         """(q, r, J): with the other columns."""
         q = len(self.roots)
         return _products(self.roots[:, :q], self.roots[:, q:])
 
     @cached_property
-    def c(self) -> Array:
+    def c(self) -> Numbers:
         """(r, r, J_parent): cross-products of the other columns, summed by parent."""
         if not self.rungs:
             return self.rest
@@ -114,47 +114,47 @@ class Elimination:
     """
 
     rung: Rung
-    lam: Array
-    roots: Array
-    r_lam: Array
-    chol: list[list[Array]]
-    r: Array
+    lam: Numbers
+    roots: Numbers
+    r_lam: Numbers
+    chol: list[list[Numbers]]
+    r: Numbers
 
     @cached_property
-    def _p(self) -> Array:
+    def _p(self) -> Numbers:
         return solve_lower(self.chol, self.roots[:, : len(self.lam)].astype(self.r.dtype, copy=True))
 
     @cached_property
-    def zz(self) -> Array:
+    def zz(self) -> Numbers:
         """``Z' V^-1 Z = A - A M A``, (q, q, J), V being that of the level and those below."""
         return _products(self._p, self._p)
 
     @cached_property
-    def zx(self) -> Array:
+    def zx(self) -> Numbers:
         """``Z' V^-1 [Z above | X y] = B - A M B``, (q, r, J)."""
         return _products(self._p, self.r)
 
     @cached_property
-    def sum_zz(self) -> Array:
+    def sum_zz(self) -> Numbers:
         """(q, q): sum of ``Z' V^-1 Z`` over the units."""
-        total: Array = self.zz.sum(axis=2)
+        total: Numbers = self.zz.sum(axis=2)
         return total
 
     @cached_property
-    def pairs_zz(self) -> Array:
+    def pairs_zz(self) -> Numbers:
         """(q, q, q, q): sum over the units of ``(Z' V^-1 Z)_ab (Z' V^-1 Z)_cd``."""
         q = len(self.lam)
         flat = self.zz.reshape(q * q, -1)
         return (flat @ flat.T).reshape(q, q, q, q)
 
     @cached_property
-    def pairs_zx(self) -> Array:
+    def pairs_zx(self) -> Numbers:
         """(q, r, q, r): sum over the units of ``(Z' V^-1 X)_ar (Z' V^-1 X)_bs``, X being all columns of `zx`."""
         flat = self.zx.reshape(-1, self.zx.shape[2])
         return (flat @ flat.T).reshape(*self.zx.shape[:2], *self.zx.shape[:2])
 
     @cached_property
-    def m(self) -> Array:
+    def m(self) -> Numbers:
         """(q, q, J) M: the relative covariance of the unit's random effects given the data."""
         # (I + Lambda' A Lambda)^-1 itself: as I - ... it would be a difference
         precision = _products(self.r_lam, self.r_lam)
@@ -162,7 +162,7 @@ class Elimination:
         return np.asarray(np.einsum("ac,cdj,bd->abj", self.lam, inverse(cholesky(precision)), self.lam))
 
     @cached_property
-    def mb(self) -> Array:
+    def mb(self) -> Numbers:
         """(q, r, J) ``M B``: the empirical Bayes effects, a column of the data each."""
         return left(self.lam, _products(self.r_lam, solve_upper(self.chol, self.r)))
 
@@ -221,7 +221,9 @@ def build_nest(
     return Nest(tuple(rungs), roots, rest), orders
 
 
-def split_off(own: Array, rest: Array, rows: Array, units: NDArray[np.int64] | None, rung: Rung) -> tuple[Array, Array]:
+def split_off(
+    own: Numbers, rest: Numbers, rows: Numbers, units: NDArray[np.int64] | None, rung: Rung
+) -> tuple[Numbers, Numbers]:
     """QR decomposition of every unit's columns ``[Z | others]``, Z being the first q, by Gram and Schmidt's method.
 
     What is known of the columns are rows whose squares add, and cross-products of further rows, which are kept apart:
@@ -272,7 +274,7 @@ def split_off(own: Array, rest: Array, rows: Array, units: NDArray[np.int64] | N
     return roots, rest
 
 
-def eliminate(nest: Nest, lams: Sequence[Array]) -> tuple[Array, Any, list[Elimination]]:
+def eliminate(nest: Nest, lams: Sequence[Numbers]) -> tuple[Numbers, Any, list[Elimination]]:
     """Eliminate all levels.
 
     Parameters
@@ -289,7 +291,7 @@ def eliminate(nest: Nest, lams: Sequence[Array]) -> tuple[Array, Any, list[Elimi
     return schur[:, :, 0], sum(own.sum() for own in log_determinants), trace
 
 
-def eliminate_below(nest: Nest, lams: Sequence[Array]) -> tuple[Array, list[Array], list[Elimination]]:
+def eliminate_below(nest: Nest, lams: Sequence[Numbers]) -> tuple[Numbers, list[Numbers], list[Elimination]]:
     """Eliminate all levels, and keep apart what lies in different units of the nest's top.
 
     Returns
@@ -299,7 +301,7 @@ def eliminate_below(nest: Nest, lams: Sequence[Array]) -> tuple[Array, list[Arra
         level first; the trace.
     """
     trace: list[Elimination] = []
-    log_determinants: list[Array] = []
+    log_determinants: list[Numbers] = []
     roots, rest = nest.roots, nest.rest
     for depth, (rung, lam) in enumerate(zip(nest.rungs, lams, strict=True)):
         if depth > 0:
@@ -315,7 +317,7 @@ def eliminate_below(nest: Nest, lams: Sequence[Array]) -> tuple[Array, list[Arra
     return rest, log_determinants, trace
 
 
-def _plus_squares(r_lam: Array) -> Array:
+def _plus_squares(r_lam: Numbers) -> Numbers:
     """``I + R T R'``, (q, q, J)."""
     q = len(r_lam)
     result = np.empty_like(r_lam)
@@ -329,13 +331,13 @@ def _plus_squares(r_lam: Array) -> Array:
     return result
 
 
-def _add_identity(matrices: Array) -> None:
+def _add_identity(matrices: Numbers) -> None:
     """Add one to the diagonal of (q, q, J), in place."""
     for i in range(len(matrices)):
         matrices[i, i] += 1.0
 
 
-def _products(first: Array, second: Array) -> Array:
+def _products(first: Numbers, second: Numbers) -> Numbers:
     """``first' second`` for (s, q, J) and (s, r, J): (q, r, J)."""
     result = np.empty((first.shape[1], *second.shape[1:]), dtype=np.result_type(first, second))
     for i, row in enumerate(result):
@@ -345,35 +347,35 @@ def _products(first: Array, second: Array) -> Array:
     return result
 
 
-def _by_unit(values: Array, units: NDArray[np.int64] | None) -> Array:
+def _by_unit(values: Numbers, units: NDArray[np.int64] | None) -> Numbers:
     """Sums of (…, J_below) over each unit's units below."""
     return values if units is None else np.asarray(np.add.reduceat(values, units, axis=-1))
 
 
-def _by_parent(values: Array, starts: NDArray[np.int64]) -> Array:
+def _by_parent(values: Numbers, starts: NDArray[np.int64]) -> Numbers:
     """Sums of (r, r, J) by parent."""
     return np.asarray(np.add.reduceat(values, starts, axis=2))
 
 
-def _squares_by_parent(r: Array, starts: NDArray[np.int64]) -> Array:
+def _squares_by_parent(r: Numbers, starts: NDArray[np.int64]) -> Numbers:
     """``r' r`` summed by parent: (q, r, J) -> (r, r, J_parent)."""
     if len(starts) == 1:
-        total: Array = np.add.reduce([effect @ effect.T for effect in r])
+        total: Numbers = np.add.reduce([effect @ effect.T for effect in r])
         return total[:, :, None]
     size = r.shape[1]
-    result: Array = np.empty((size, size, len(starts)), dtype=r.dtype)
+    result: Numbers = np.empty((size, size, len(starts)), dtype=r.dtype)
     for i in range(size):
         for j in range(i + 1):
             result[i, j] = result[j, i] = np.add.reduceat((r[:, i] * r[:, j]).sum(axis=0), starts)
     return result
 
 
-def _twice_by_parent(share: Array, left_over: Array, own: Array, starts: NDArray[np.int64]) -> Array:
+def _twice_by_parent(share: Numbers, left_over: Numbers, own: Numbers, starts: NDArray[np.int64]) -> Numbers:
     """``share left_over' + own share'`` summed by parent: (r, J) each -> (r, r, J_parent); it is symmetric."""
     if len(starts) == 1:
         return np.asarray(share @ left_over.T + own @ share.T)[:, :, None]
     size = len(share)
-    result: Array = np.empty((size, size, len(starts)), dtype=np.result_type(share, left_over))
+    result: Numbers = np.empty((size, size, len(starts)), dtype=np.result_type(share, left_over))
     for i in range(size):
         for j in range(i + 1):
             result[i, j] = result[j, i] = np.add.reduceat(share[i] * left_over[j] + own[i] * share[j], starts)

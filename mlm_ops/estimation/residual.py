@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.estimation.design.residual import ResidualDesign
 from mlm_ops.estimation.stacked import Array
-from mlm_ops.moments.residual import NOW, ResidualDesign
+from mlm_ops.moments.residual import NOW
 
 #: Correlations of rows at the middle gap from which the search for phi begins where it needs several starts.
 _CORRELATIONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.4, 0.6, 0.75, 0.86, 0.93, 0.97)

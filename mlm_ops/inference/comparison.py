@@ -11,8 +11,8 @@ from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import GroupingFactor, Matrix, Model, Variable, label
-from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.rank import VALUE_ROUNDING
+from mlm_ops.moments.record import Moments
 
 #: Relative error of a deviance: a sum over rows, each right to 2e-16, at an optimum that the search ends 1e-12 above.
 _ROUNDING = 1e-12

@@ -7,7 +7,7 @@ does), ``(1 | a/b)`` is ``(1 | a) + (1 | a:b)``. Terms stand in R's order: by nu
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from math import comb
@@ -31,7 +31,7 @@ from mlm_ops.language.model import (
     label,
     walk,
 )
-from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_sides
+from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_expression, parse_sides
 from mlm_ops.language.variables import VariableCompiler
 
 #: Into which one product or power may be multiplied out; ``a*b*…`` doubles them with every variable.
@@ -274,3 +274,79 @@ def _signed(node: Syntax) -> tuple[str, Syntax]:
 
 def _unique(terms: list[frozenset[Variable]]) -> list[frozenset[Variable]]:
     return list(dict.fromkeys(terms))
+
+
+Naming = Callable[[Variable], str]
+
+
+def group_text(group: GroupingFactor) -> str:
+    """``school:class``, unusual names in backticks."""
+    return ":".join(label(Column(column)) for column in group)
+
+
+def formula_text(model: Model, name: Naming = label, group: Callable[[GroupingFactor], str] = group_text) -> str:
+    """Write a model as a formula, every intercept said.
+
+    Parameters
+    ----------
+    name, group
+        How variables and grouping factors are written; by default as the language names them.
+    """
+    random = [f"({sum_of_terms(block.terms, name)} | {group(block.group)})" for block in model.random]
+    return f"{name(model.outcome)} ~ {' + '.join([sum_of_terms(model.fixed, name), *random])}"
+
+
+def sum_of_terms(terms: Sequence[Term], name: Naming = label) -> str:
+    """Terms with ``1`` or ``0`` for the intercept, in an order from which the variables of each product keep theirs."""
+    if not _in_order(terms):
+        # products first: the first mention of a variable decides where it stands in every product
+        terms = sorted(terms, key=lambda term: -len(term.variables))
+    products = [":".join(map(name, term.variables)) for term in terms if term.variables]
+    return " + ".join(["1" if Term() in terms else "0", *products])
+
+
+def _in_order(terms: Sequence[Term]) -> bool:
+    appearance = {v: i for i, v in enumerate(dict.fromkeys(v for term in terms for v in term.variables))}
+    places = [[appearance[v] for v in term.variables] for term in terms]
+    return all(place == sorted(place) for place in places)
+
+
+def parse_term(text: str, model: Model) -> tuple[Term, ...]:
+    """Compile one fixed term, or a product that multiplies out to several, to be added to a model.
+
+    Raises
+    ------
+    FormulaError
+        It does not parse, holds a random part or no predictor, or does not go with the model.
+    """
+    compiler = FormulaCompiler(text)
+    node = parse_expression(text)
+    fixed, random = compiler.right_side(node)
+    terms = tuple(term for term in fixed if term.variables)
+    if random or not terms:
+        raise FormulaError(f"A fixed term is expected here, such as x or x:z. Got {text!r}.", text, 0)
+    check_model(replace(model, fixed=(*model.fixed, *terms)), text)
+    return terms
+
+
+def parse_random_term(text: str, model: Model) -> tuple[tuple[Term, GroupingFactor], ...]:
+    """Compile ``x`` or ``x | group`` to terms whose coefficients shall vary, each with its grouping factor.
+
+    Raises
+    ------
+    FormulaError
+        It does not parse, has no predictor, or names no factor where the model has none.
+    """
+    compiler = FormulaCompiler(text)
+    node = parse_expression(text)
+    if isinstance(node, Operation) and node.operator == "|":
+        blocks = compiler.blocks(node)
+    elif model.groups:
+        blocks = [RandomBlock(compiler.terms(summands(node)), model.groups[0])]
+    else:
+        raise FormulaError("Name the units over which the coefficient varies: write x | group.", text, 0)
+    found = tuple((term, block.group) for block in blocks for term in block.terms if term.variables)
+    if not found:
+        raise FormulaError(f"A term whose slope may vary is expected here, such as x. Got {text!r}.", text, 0)
+    check_model(replace(model, fixed=(*model.fixed, *(term for term, _ in found))), text)
+    return found

@@ -6,19 +6,14 @@ package knows, or refuses it in one sentence. Whether values go together is aske
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Any, Literal, ParamSpec, TypeVar, get_args
+from typing import Any, Literal, get_args
 
-from mlm_ops.errors import AnalysisError, DataError, FormulaError, MlmError
-
-Parameters = ParamSpec("Parameters")
-Answer = TypeVar("Answer")
+from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
@@ -391,49 +386,3 @@ ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 SEM_TEXT = text("text", EXPECTED["model"])
 SEM_CLUSTER = Option("cluster", "a column, or several joined by a colon", _text)
 SEM_ROBUST = flag("robust")
-
-
-def refuse_foreign(error: BaseException) -> None:
-    """Put the sentence that another program's error calls for in its place; faults of ours are left as they are.
-
-    Raises
-    ------
-    DataError
-        Of DuckDB, polars, the operating system, arithmetic that broke down; raised from the error itself.
-    """
-    from mlm_ops.database_faults import sentence_of
-
-    sentence = sentence_of(error)
-    if sentence is not None:
-        raise DataError(sentence) from error
-
-
-def checked(**options: Option) -> Callable[[Callable[Parameters, Answer]], Callable[Parameters, Answer]]:
-    """Pass the arguments of a public function through their options, each by its parameter's name.
-
-    A call with an argument too many or too few stays Python's own TypeError.
-    """
-
-    def decorate(function: Callable[Parameters, Answer]) -> Callable[Parameters, Answer]:
-        names = tuple(inspect.signature(function).parameters)
-
-        @functools.wraps(function)
-        def door(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Answer:
-            given: list[Any] = list(arguments)
-            for place, (name, value) in enumerate(zip(names, arguments, strict=False)):
-                if name in options:
-                    given[place] = options[name].of(value)
-            named: dict[str, Any] = {
-                name: options[name].of(value) if name in options else value for name, value in keywords.items()
-            }
-            try:
-                return function(*given, **named)
-            except MlmError:
-                raise
-            except BaseException as error:  # a panic of polars is no Exception
-                refuse_foreign(error)
-                raise
-
-        return door
-
-    return decorate

@@ -17,7 +17,7 @@ from mlm_ops.language.model import (
     number_text,
     walk,
 )
-from mlm_ops.language.nearest import did_you_mean
+from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import ARITHMETIC, FUNCTIONS, Call, Group, Name, Number, Operation, Syntax, Text
 
 _LANGUAGE = ("within", "between", "center", "C", "I", "poly", *FUNCTIONS)

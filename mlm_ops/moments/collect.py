@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.columns import DesignColumn, Levels, Monomial, atoms, expand, row_monomials
 from mlm_ops.language.model import PLAIN, Column, Factor, GroupingFactor, Indicator, Model, Residual, Variable, label
-from mlm_ops.moments.identification import check_squares
-from mlm_ops.moments.leftover import lost_levels
-from mlm_ops.moments.moments import Codes, Moments, Schema
-from mlm_ops.moments.render import category, expression, render
+from mlm_ops.moments.record import Codes, Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
-from mlm_ops.moments.source import Source
-from mlm_ops.moments.sums import unit_codes
+from mlm_ops.moments.sums import check_squares, unit_codes
 from mlm_ops.moments.survey import (
     Needs,
     Survey,
@@ -30,7 +26,8 @@ from mlm_ops.moments.survey import (
     run,
     take_survey,
 )
-from mlm_ops.sql_text import literal
+from mlm_ops.warehouse.source import Source
+from mlm_ops.warehouse.sql import category, expression, literal, render
 
 #: A GROUP BY with more sums than this breaks DuckDB (its aggregates of a group must fit a block of 256 kB).
 MOST_SUMS = 10_000
@@ -292,3 +289,33 @@ def read_moments(schema: Schema, survey: Survey, found: Mapping[str, NDArray[Any
         n_rows=survey.n_rows,
         n_dropped=dict(survey.missing),
     )
+
+
+def lost_levels(moments: Moments) -> str | None:
+    """Which levels of a factor no row has any more; None if all are there."""
+    for column, levels in moments.schema.levels.items():
+        present = _present(moments, column, levels)
+        if lost := [level for level in levels if level not in present]:
+            return f"{column} has lost the level{'s' * (len(lost) > 1)} {', '.join(lost)}"
+    return None
+
+
+def _present(moments: Moments, column: str, levels: tuple[str, ...]) -> set[str]:
+    """The levels that some row has; all, where the moments cannot tell, as of strata."""
+    if Factor(column) in moments.schema.constants:
+        values: NDArray[np.object_] = moments.constants[moments.schema.constants.index(Factor(column))]
+        return set(map(str, values))
+    counts = {
+        factors[0].level: float(moments.n @ moments.mean[i])
+        for i, factors in enumerate(moments.schema.monomials)
+        if len(factors) == 1 and isinstance(factors[0], Indicator) and _is_plain(factors[0], column)
+    }
+    others = [level for level in levels if level not in counts]
+    if len(others) > 1:
+        return set(levels)
+    counts |= {level: float(moments.n.sum()) - sum(counts.values()) for level in others}
+    return {level for level, count in counts.items() if count > 0.5}
+
+
+def _is_plain(indicator: Indicator, column: str) -> bool:
+    return indicator.column == column and indicator.against is None

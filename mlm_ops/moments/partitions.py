@@ -23,14 +23,20 @@ from mlm_ops.moments.collect import (
     read_moments,
     refuted,
 )
-from mlm_ops.moments.kept_tables import claim_kept_tables
-from mlm_ops.moments.leftover import no_longer
-from mlm_ops.moments.moments import Moments, Schema, exchange
-from mlm_ops.moments.parts import Facts, Parts
-from mlm_ops.moments.persist import load_moments, transaction, write_moments
-from mlm_ops.moments.residual_parts import ResidualParts
-from mlm_ops.moments.source import Source
-from mlm_ops.moments.survey import Needs, Survey, check_rows, check_values, check_whole_numbers, find_needs, take_survey
+from mlm_ops.moments.coverage import no_longer
+from mlm_ops.moments.partition_tables import Facts, Parts, ResidualParts
+from mlm_ops.moments.record import Moments, Schema, exchange
+from mlm_ops.moments.storage import claim_kept_tables, load_moments, transaction, write_moments
+from mlm_ops.moments.survey import (
+    Needs,
+    Survey,
+    check_rows,
+    check_values,
+    check_whole_numbers,
+    find_needs,
+    take_survey,
+)
+from mlm_ops.warehouse.source import Source
 
 if TYPE_CHECKING:
     import duckdb

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.language.columns import expand, monomial
 from mlm_ops.language.model import Column, Factor, GroupingFactor, Indicator, Model, Variable, label, walk
-from mlm_ops.moments.moments import Codes, Moments
+from mlm_ops.moments.record import Codes, Moments
 
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.float64]

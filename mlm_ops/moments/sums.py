@@ -6,12 +6,37 @@ Means and scatters combine by the parallel-axis rule (Chan, Golub and LeVeque 19
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.triangles import lower_by_rows
+from mlm_ops.errors import DataError
+
+if TYPE_CHECKING:
+    pass
+
+Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@cache
+def lower_by_rows(size: int) -> Places:
+    """Rows and columns of the lower triangle, row by row."""
+    return _fixed(*np.tril_indices(size))
+
+
+@cache
+def lower_by_columns(size: int) -> Places:
+    """Rows and columns of the lower triangle, column by column."""
+    columns, rows = np.triu_indices(size)
+    return _fixed(rows, columns)
+
+
+def _fixed(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Places:
+    rows.flags.writeable = columns.flags.writeable = False
+    return rows, columns
+
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -136,3 +161,33 @@ def _products(weights: Array, shift: Array) -> Array:
 
 def _diagonal(size: int) -> list[int]:
     return [i * (i + 3) // 2 for i in range(size)]
+
+
+def check_squares(named: str, n: Array, mean: Array, scatter: Array) -> None:
+    """Refuse a variable whose squares are beyond what a double holds, or below.
+
+    Parameters
+    ----------
+    named
+        What it is called.
+    n, mean, scatter
+        (J,) of its units, around a center.
+    """
+    if not n.any():
+        return
+    with np.errstate(all="ignore"):
+        square = float(np.sum(scatter + n * mean**2)) / float(n.sum())
+        far, spread = float(np.abs(mean).max(initial=0.0)), float(np.abs(scatter).max(initial=0.0))
+    if square == 0.0 and far == 0.0 and spread == 0.0:
+        return
+    if not _LEAST_SQUARE <= square <= _MOST_SQUARE:
+        large = not square <= _MOST_SQUARE
+        raise DataError(
+            f"The values of {named} are too {'large' if large else 'small'} for their squares to be computed. Got "
+            f"deviations from the mean {'above 1e145' if large else 'below 1e-140'}; expected ones between 1e-140 and "
+            "1e145. Measure it in another unit."
+        )
+
+
+#: Mean squares between these keep their digits, and so do sums of them over any number of rows.
+_LEAST_SQUARE, _MOST_SQUARE = 1e-280, 1e290

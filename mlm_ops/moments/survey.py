@@ -10,17 +10,15 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from mlm_ops.database_faults import why_it_failed
 from mlm_ops.errors import DataError, NoRowsError
 from mlm_ops.language.columns import as_factor, atoms
 from mlm_ops.language.model import Column, Factor, Function, Model, Variable, columns_of, label, walk
 from mlm_ops.moments.rank import VALUE_ROUNDING
-from mlm_ops.moments.render import category, expression, has_value, render
-from mlm_ops.moments.source import Source
-from mlm_ops.sql_text import identifier
+from mlm_ops.warehouse.faults import why_it_failed
+from mlm_ops.warehouse.source import Source
+from mlm_ops.warehouse.sql import category, expression, has_value, identifier, render
 
 _NATIVE_KEY = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|VARCHAR")
-
 
 #: Types of whole numbers, or decimals, with more digits than a double has; from where on a double loses them, and how
 #: many of its steps apart the smallest and largest value must be to keep six digits.
@@ -321,3 +319,28 @@ def _check_sizes(models: Sequence[Model], survey: Survey) -> None:
                 f"Weights and known variances are positive. Got {survey.ranges[precision][0]:g} as the smallest of "
                 f"{label(precision)}; filter these rows with where, or mend the column."
             )
+
+
+def fingerprint(source: Source, models: Sequence[Model], keys: Sequence[str] = ()) -> str:
+    """``<rows>-<sum of hashes>`` of the rows, whatever their order.
+
+    Parameters
+    ----------
+    source
+        The rows.
+    models, keys
+        As `collect` takes them: what is read of the rows.
+    """
+    needs = find_needs(source, models, keys)
+    sql = render(
+        "partition_facts",
+        relation=source.relation,
+        partition="0",
+        numbers=[{"alias": f"x{i}", "expression": expression(n)} for i, n in enumerate(needs.all_numbers)],
+        categories=[{"alias": f"c{i}", "expression": category(c)} for i, c in enumerate(needs.all_categories)],
+        units=[key_expression(source, key) for key in needs.keys],
+    )
+    result = run(source, sql)
+    names = [column[0] for column in result.description]
+    rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    return f"{rows[0]['n_rows']}-{rows[0]['fingerprint']}" if rows else "0-0"

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlm_ops.moments.render import category
-from mlm_ops.moments.source import open_source
+from mlm_ops.warehouse.source import open_source
+from mlm_ops.warehouse.sql import category
 
 
 def names(values: pl.Series) -> pl.Series:

@@ -18,7 +18,7 @@ from dbt_common.events.functions import fire_event
 from dbt_common.events.types import Note
 
 from mlm_ops.plugins.duckdb import register
-from mlm_ops.visible import visible
+from mlm_ops.results.words import visible
 
 if TYPE_CHECKING:
     import duckdb

@@ -15,25 +15,25 @@ import numpy as np
 from duckdb.func import FunctionNullHandling, PythonUDFType
 from numpy.typing import NDArray
 
-from mlm_ops.database_faults import sentence_of
+from mlm_ops.analyses.store.schema import TABLES
+from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.errors import MlmError
-from mlm_ops.fitting import check_options, check_structures, fit_model
 from mlm_ops.language import options
-from mlm_ops.language.covariance import with_covariance
 from mlm_ops.language.formula import level_columns
-from mlm_ops.language.levels import parse_model
-from mlm_ops.language.residual import parse_residual
+from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.robust import check_robust, cluster_columns
-from mlm_ops.moments.one_answer import Answer, read_answer
-from mlm_ops.moments.one_query import OneQuery
-from mlm_ops.sql_tables import SQL_TYPES
-from mlm_ops.sql_text import identifier, literal
-from mlm_ops.tables import FIT_TABLES, TABLES
+from mlm_ops.language.structures import parse_residual, with_covariance
+from mlm_ops.moments.single_statement import Answer, OneQuery, read_answer
+from mlm_ops.results.fitting import check_options, check_structures, fit_model
+from mlm_ops.results.tables import FIT_TABLES
+from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.faults import sentence_of
+from mlm_ops.warehouse.sql import identifier, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mlm_ops.fitted import Fit
+    from mlm_ops.results.fit import Fit
 
 #: The result table that each table function returns.
 FUNCTIONS = {
@@ -70,7 +70,7 @@ _ANSWER = ("described", "survey", "missing", "moments", "residual_sums")
 _TO_SQL = "mlm_moments_query"
 
 
-@options.checked(connection=options.DUCKDB, on_note=options.ON_NOTE)
+@checked(connection=options.DUCKDB, on_note=options.ON_NOTE)
 def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], None] | None = None) -> None:
     """Make ``mlm(formula, relation)`` and its sisters known to a connection.
 

@@ -9,8 +9,8 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.language.structural.model import BETWEEN, WITHIN
-from mlm_ops.language.structural.parameters import Parameter, ParameterTable
+from mlm_ops.structural.model import BETWEEN, WITHIN
+from mlm_ops.structural.parameters import Parameter, ParameterTable
 
 Array = NDArray[np.float64]
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
-from mlm_ops.language.structural.parameters import ParameterTable
-from mlm_ops.structural.curvature import curvature
+from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import Numbers, Structure, build_structure
 from mlm_ops.structural.optimize import Optimum, minimise
+from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.starts import starting_values
 from mlm_ops.structural.statistics import TwoLevelStatistics
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincc
 
-from mlm_ops.language.structural.parameters import ParameterTable, Variables, baseline_table, saturated_table
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
+from mlm_ops.structural.parameters import ParameterTable, Variables, baseline_table, saturated_table
 from mlm_ops.structural.statistics import TwoLevelStatistics, one_column
 
 Array = NDArray[np.float64]

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.language.structural.model import BETWEEN, WITHIN
-from mlm_ops.language.structural.parameters import ParameterTable
+from mlm_ops.structural.model import BETWEEN, WITHIN
+from mlm_ops.structural.parameters import ParameterTable
 
 Array = NDArray[np.float64]
 #: Also complex, for derivatives by the complex step.

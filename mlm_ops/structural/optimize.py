@@ -24,7 +24,7 @@ from mlm_ops.structural.bounds import (
     without_effect,
     without_variance,
 )
-from mlm_ops.structural.curvature import curvature
+from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Evaluation, Likelihood
 
 Array = NDArray[np.float64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.language.structural.model import BETWEEN, WITHIN
-from mlm_ops.language.structural.parameters import Parameter, ParameterTable
+from mlm_ops.structural.model import BETWEEN, WITHIN
+from mlm_ops.structural.parameters import Parameter, ParameterTable
 from mlm_ops.structural.statistics import TwoLevelStatistics
 
 Array = NDArray[np.float64]

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.language.model import Column, GroupingFactor, group_name
-from mlm_ops.language.structural.parameters import ParameterTable
-from mlm_ops.moments.moments import Moments
+from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import pool
 from mlm_ops.structural.matrices import Implied
+from mlm_ops.structural.parameters import ParameterTable
+from mlm_ops.warehouse.source import Source
 
 Array = NDArray[np.float64]
 
@@ -274,3 +275,23 @@ def _check_variation(
         raise IdentificationError(
             f"Within clusters, {', '.join(names)} are linear combinations of each other. Leave one of them out."
         )
+
+
+def check_columns(table: ParameterTable, cluster: GroupingFactor, source: Source) -> None:
+    """Refuse columns that are no numbers, before the scan.
+
+    Raises
+    ------
+    DataError
+        A missing column, text, or the cluster's own column as a variable.
+    """
+    source.require([*table.columns, *cluster])
+    for name in table.columns:
+        if name in cluster:
+            raise DataError(f"{name!r} names the clusters and stands in the model too. Leave it out of the model.")
+        if not source.is_numeric(name):
+            raise DataError(
+                f"Column {name!r} holds {source.types[name]}, and a structural equation model needs numbers."
+                f"{source.stray_cells(name) if source.is_text(name) else ''} Recode it in a view or SELECT, "
+                f"for example 0 and 1; the clusters are those of {group_name(cluster)!r}."
+            )

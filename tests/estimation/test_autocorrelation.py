@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.fitted import Fit
+from mlm_ops.results.fit import Fit
 
-DATA = Path(__file__).parents[1] / "reference" / "data"
+DATA = Path(__file__).parents[1] / "specification" / "reference" / "data"
 
 
 @pytest.mark.parametrize(

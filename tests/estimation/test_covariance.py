@@ -8,7 +8,7 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops.errors import FormulaError, MlmError
 from mlm_ops.estimation.covariance import COVARIANCES
-from tests.reference import reference
+from tests.specification.reference import reference
 
 MACHINES = "score ~ machine + (0 + machine | worker)"
 

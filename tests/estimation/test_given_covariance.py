@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 import mlm_ops as mlm
-from mlm_ops.analyze import collect_analysis, fit_analysis_model
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import collect_analysis, fit_analysis_model
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.inference.comparison import compare
-from mlm_ops.language.analysis import parse_analysis
-from tests.reference import reference
+from tests.specification.reference import reference
 
 Array = NDArray[np.float64]
 GIVEN = np.array([[1.5, 0.2], [0.2, 0.3]])

@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 import mlm_ops as mlm
-from mlm_ops.analyze import compare_fits
+from mlm_ops.analyses.run import compare_fits
 from mlm_ops.errors import IdentificationError, MlmError
-from mlm_ops.fitted import Fit
+from mlm_ops.results.fit import Fit
 
 Array = NDArray[np.float64]
-DATA = Path(__file__).parents[1] / "reference" / "data"
+DATA = Path(__file__).parents[1] / "specification" / "reference" / "data"
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.estimation.optimize import minimise
-from tests.reference import reference
+from tests.specification.reference import reference
 
 
 @pytest.mark.parametrize("name", ["hsb_three_slopes", "slopes5_full", "slopes4_singular", "sim3_nested"])

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mlm_ops as mlm
-from mlm_ops.inference.new_rows import NewRows
+from mlm_ops.inference.prediction.new_rows import NewRows
 
 _PRIME = (1 << 31) - 1
 _FAMILIES = ("interactions without main effects", "age, period, cohort", "nested dummies", "sums and other units")

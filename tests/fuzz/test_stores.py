@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from mlm_ops.cli import main
+from mlm_ops.cli.main import main
 
 ANALYSIS = "analysis: a\ndata: t\nmodels: {m: y ~ x + (1 | g), n: y ~ 1 + (1 | g)}\ncompare: [n, m]\n"
 

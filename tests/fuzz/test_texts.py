@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlm_ops.language.analysis import parse_analysis
-from mlm_ops.language.levels import parse_model
-from mlm_ops.language.residual import parse_residual
-from mlm_ops.language.structural.parameters import parameter_table
-from mlm_ops.language.structural.ready import written_out
-from mlm_ops.language.structural.syntax import parse_sem
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.language.level_equations import parse_model
+from mlm_ops.language.structures import parse_residual
+from mlm_ops.structural.model import written_out
+from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.syntax import parse_sem
 from tests.fuzz.check import faults, mutated
 
 PIECES = [

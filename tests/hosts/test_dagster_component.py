@@ -12,8 +12,8 @@ import pytest
 from dagster.components.component_scaffolding import scaffold_object
 
 import mlm_ops
+from mlm_ops.analyses.file.analysis import read_analysis
 from mlm_ops.errors import ProjectError
-from mlm_ops.language.analysis import read_analysis
 
 pytestmark = pytest.mark.hosts
 Load = Callable[[], dg.Definitions]

@@ -19,7 +19,7 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._daemon.freshness import FreshnessDaemon
 
-from mlm_ops.fitting import fit
+from mlm_ops.results.fitting import fit
 
 pytestmark = pytest.mark.hosts
 Load = Callable[[], dg.Definitions]

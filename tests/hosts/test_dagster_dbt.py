@@ -14,7 +14,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from mlm_ops.fitting import fit
+from mlm_ops.results.fitting import fit
 
 pytestmark = pytest.mark.hosts
 PROJECT = Path(__file__).parent / "dbt_and_dagster"

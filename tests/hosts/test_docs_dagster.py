@@ -18,7 +18,7 @@ import pytest
 import yaml
 from dagster.components.component_scaffolding import scaffold_object
 
-from mlm_ops.language.analysis import read_analysis
+from mlm_ops.analyses.file.analysis import read_analysis
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 
 pytestmark = pytest.mark.hosts

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
-from mlm_ops.fitted import Fit
-from mlm_ops.fitting import fit
-from mlm_ops.inference.bootstrap import bootstrap, simulator
-from mlm_ops.inference.wald import wald_intervals
-from tests.reference import reference
+from mlm_ops.inference.intervals.bootstrap import bootstrap, simulator
+from mlm_ops.inference.intervals.wald import wald_intervals
+from mlm_ops.results.fit import Fit
+from mlm_ops.results.fitting import fit
+from tests.specification.reference import reference
 
 Array = NDArray[np.float64]
 SAMPLES = 4000

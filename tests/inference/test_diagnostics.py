@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.fitted import Fit
-from mlm_ops.inference.deletion import one_step, without
-from mlm_ops.inference.residual_checks import heterogeneity, normality, outlyingness, standardised
-from tests.reference import reference
+from mlm_ops.inference.diagnostics.deletion import one_step, without
+from mlm_ops.inference.diagnostics.residuals import heterogeneity, normality, outlyingness, standardised
+from mlm_ops.results.fit import Fit
+from tests.specification.reference import reference
 
 CASES = ["hsb_cross_level", "hsb_null_ml", "sleep_rs", "egsingle_3level", "slopes5_blocks"]
 

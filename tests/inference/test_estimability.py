@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.arrow import ArrowStream
 from mlm_ops.errors import MlmError
+from mlm_ops.warehouse.arrow import ArrowStream
 
 _NOTE = "not estimable, and null in predictions, slopes and contrasts: what needs a dropped column"
 

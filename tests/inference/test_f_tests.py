@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from mlm_ops.errors import MlmError
-from mlm_ops.fitted import Fit
-from mlm_ops.fitting import fit
-from mlm_ops.inference.f_tests import satterthwaite_denominator
-from tests.reference import reference
+from mlm_ops.inference.fixed.tests import satterthwaite_denominator
+from mlm_ops.results.fit import Fit
+from mlm_ops.results.fitting import fit
+from tests.specification.reference import reference
 
 Row = tuple[float, int, float, float]
 

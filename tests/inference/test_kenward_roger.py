@@ -11,20 +11,19 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.errors import AnalysisError, MlmError
-from mlm_ops.estimation.blocks import Block
-from mlm_ops.fitted import Fit
-from mlm_ops.fitting import fit, fit_model
-from mlm_ops.inference import information_dense
-from mlm_ops.inference.directions import covariance_directions, linear_directions
-from mlm_ops.inference.information_dense import crossed_factors
-from mlm_ops.inference.kenward_roger import information_sums, scaled_f
-from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.estimation.covariance import Block
+from mlm_ops.inference.fixed import information as information_dense
+from mlm_ops.inference.fixed.information import crossed_factors
+from mlm_ops.inference.fixed.kenward_roger import covariance_directions, information_sums, linear_directions, scaled_f
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.moments import Moments
-from mlm_ops.moments.source import open_source
-from tests.reference import reference
+from mlm_ops.moments.record import Moments
+from mlm_ops.results.fit import Fit
+from mlm_ops.results.fitting import fit, fit_model
+from mlm_ops.warehouse.source import open_source
+from tests.specification.reference import reference
 
 Array = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from mlm_ops.errors import DataError, MlmError
-from mlm_ops.fitting import fit
-from tests.reference import reference
+from mlm_ops.results.fitting import fit
+from tests.specification.reference import reference
 
 
 @pytest.mark.parametrize("name", reference.names("lmer"))

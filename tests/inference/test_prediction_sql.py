@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.analyze import fit_analysis
-from mlm_ops.cli import main
-from mlm_ops.language.analysis import parse_analysis
-from mlm_ops.prediction_views import create_prediction_views, prediction_views
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis
+from mlm_ops.analyses.store.prediction_views import create_prediction_views, prediction_views
+from mlm_ops.cli.main import main
 
-DATA = Path(__file__).parents[1] / "reference" / "data"
+DATA = Path(__file__).parents[1] / "specification" / "reference" / "data"
 SLOPES = "mathach ~ within(ses) * sector + between(ses) + (within(ses) | school)"
 #: The same numbers, added up in another order.
 TOLERANCE = 1e-12
@@ -206,7 +206,7 @@ def test_a_run_whose_views_cannot_be_made_is_not_written(
         opened.execute(f"create table hsb as from '{DATA / 'hsb.csv'}'")
         # the table of units meets a view that nobody looked at before
         opened.execute("create schema mlm; create view mlm.predicted_hsb__anova__units_0 as select 1")
-    monkeypatch.setattr("mlm_ops.prediction_views.check_view_names", lambda *_: None)
+    monkeypatch.setattr("mlm_ops.analyses.store.prediction_views.check_view_names", lambda *_: None)
     assert main(["fit", str(file), "--database", str(path)]) == 2
     output = capsys.readouterr()
     assert output.out == ""

@@ -9,10 +9,10 @@ from scipy.optimize import minimize
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import estimate
-from mlm_ops.fitting import fit
-from mlm_ops.inference.parameters import parameters
-from mlm_ops.inference.profile import profile_intervals
-from tests.reference import reference
+from mlm_ops.inference.intervals.parameters import parameters
+from mlm_ops.inference.intervals.profile import profile_intervals
+from mlm_ops.results.fitting import fit
+from tests.specification.reference import reference
 
 CASES = [name for name in reference.names("lmer") if reference.case(name)["profile_ci"]]
 

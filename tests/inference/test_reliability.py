@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 import mlm_ops as mlm
-from mlm_ops.inference.random_effects import least_squares_reliability
-from tests.reference import reference
+from mlm_ops.inference.random.effects import least_squares_reliability
+from tests.specification.reference import reference
 
 Array = NDArray[np.float64]
 HSB = str(reference.HERE / "data" / "hsb.csv")

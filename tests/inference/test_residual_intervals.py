@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from mlm_ops.fitting import fit
-from tests.reference import reference
+from mlm_ops.results.fitting import fit
+from tests.specification.reference import reference
 
 Array = NDArray[np.float64]
 CHI_SQUARE = 3.841458820694124

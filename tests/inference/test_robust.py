@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 import mlm_ops as mlm
-from mlm_ops.analyze import fit_analysis
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.errors import AnalysisError, DataError, IdentificationError, MlmError
-from mlm_ops.inference import cluster_span
-from mlm_ops.inference.cluster_span import Span
-from mlm_ops.inference.robust import CORRECTIONS, _adjustment
-from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.inference.fixed import cluster_span
+from mlm_ops.inference.fixed.cluster_span import Span
+from mlm_ops.inference.fixed.robust import CORRECTIONS, _adjustment
 
 Array = NDArray[np.float64]
 

@@ -9,10 +9,10 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.errors import DataError
-from mlm_ops.fitted import Fit
-from mlm_ops.inference.row_checks import BINS, PROBABILITIES, check_residuals
-from mlm_ops.moments.source import Source, open_source
-from tests.reference import reference
+from mlm_ops.inference.diagnostics.residuals import BINS, PROBABILITIES, check_residuals
+from mlm_ops.results.fit import Fit
+from mlm_ops.warehouse.source import Source, open_source
+from tests.specification.reference import reference
 
 # the same sums in another order
 EXACT = 1e-10

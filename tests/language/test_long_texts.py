@@ -10,10 +10,10 @@ import pytest
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.formula import parse_formula
-from mlm_ops.language.levels import parse_model
-from mlm_ops.language.structural.parameters import parameter_table
-from mlm_ops.language.structural.ready import written_out
-from mlm_ops.language.structural.syntax import parse_sem
+from mlm_ops.language.level_equations import parse_model
+from mlm_ops.structural.model import written_out
+from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.syntax import parse_sem
 
 SEM = "level: 1\n y ~ a*x\nlevel: 2\n y ~ w"
 LEVELS = "level 1: y ~ x\nlevel 2:\n  intercept: random"

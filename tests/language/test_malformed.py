@@ -13,13 +13,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.errors import AnalysisError, FormulaError
 from mlm_ops.estimation.covariance import COVARIANCES
-from mlm_ops.language.analysis import Analysis, parse_analysis
-from mlm_ops.language.covariance import STRUCTURES
 from mlm_ops.language.formula import parse_formula
-from mlm_ops.language.levels import parse_model
+from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.model import Model
+from mlm_ops.language.structures import STRUCTURES
 
 KEYS = ", ".join(Analysis.model_fields)
 HEAD = "analysis: a\ndata: t\n"

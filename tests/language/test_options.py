@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
+from mlm_ops.analyses.file.analysis import parse_analysis, read_analyses, read_analysis
 from mlm_ops.errors import AnalysisError, DataError, FormulaError, MlmError
 from mlm_ops.language import options
-from mlm_ops.language.analysis import parse_analysis, read_analyses, read_analysis
 from mlm_ops.plugins.dagster import build_analysis_assets
 from mlm_ops.plugins.duckdb import register
 

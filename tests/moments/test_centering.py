@@ -12,7 +12,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.errors import DataError, FormulaError, IdentificationError
-from mlm_ops.fitted import Fit
+from mlm_ops.results.fit import Fit
 
 RTOL = 1e-9
 

@@ -11,7 +11,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.errors import DataError, FormulaError
-from mlm_ops.inference.new_rows import NewRows
+from mlm_ops.inference.prediction.new_rows import NewRows
 from mlm_ops.moments import collect as collect_module
 
 N = 400
@@ -211,10 +211,10 @@ def test_functions_out_of_their_domain_are_said(term: str, sentence: str) -> Non
 
 def test_a_model_cannot_see_other_rows_than_its_siblings() -> None:
     """Moments hold the rows complete on all columns of the analysis; a model of other columns finds no moments."""
-    from mlm_ops.fitting import fit_model
     from mlm_ops.language.formula import parse_formula
     from mlm_ops.moments.collect import collect
-    from mlm_ops.moments.source import open_source
+    from mlm_ops.results.fitting import fit_model
+    from mlm_ops.warehouse.source import open_source
 
     rows = ROWS.with_columns(x=pl.when(pl.int_range(N) % 4 != 0).then("x"))
     models = [parse_formula(f) for f in ("y ~ 1 + (1 | g)", "y ~ poly(x, 2) + (1 | g)")]

@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.analyze import fit_analysis
-from mlm_ops.arrow import ArrowStream
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.errors import DataError, IdentificationError
-from mlm_ops.language.analysis import parse_analysis
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.persist import load_moments, save_moments
-from mlm_ops.moments.source import open_source
+from mlm_ops.moments.storage import load_moments, save_moments
+from mlm_ops.warehouse.arrow import ArrowStream
+from mlm_ops.warehouse.source import open_source
 
 
 def _data(seed: int = 0) -> pl.DataFrame:

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlm_ops.errors import DataError
-from mlm_ops.fitting import fit_model
 from mlm_ops.language.formula import parse_formula
-from mlm_ops.language.residual import parse_residual
+from mlm_ops.language.structures import parse_residual
 from mlm_ops.moments import collect as collect_module
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.moments import Moments, exchange, merge, subtract
-from mlm_ops.moments.persist import load_moments, save_moments
-from mlm_ops.moments.source import open_source
+from mlm_ops.moments.record import Moments, exchange, merge, subtract
+from mlm_ops.moments.storage import load_moments, save_moments
 from mlm_ops.moments.survey import find_needs, take_survey
+from mlm_ops.results.fitting import fit_model
+from mlm_ops.warehouse.source import open_source
 
 MODEL = parse_formula("y ~ x * z + w + (x | g)")
 

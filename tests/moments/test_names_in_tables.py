@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlm_ops as mlm
-from mlm_ops.analyze import fit_analysis, keep_moments
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.rows import create_centered
+from mlm_ops.analyses.run import fit_analysis, keep_moments
 from mlm_ops.errors import DataError
-from mlm_ops.language.analysis import parse_analysis
-from mlm_ops.moments.centered import create_centered
-from mlm_ops.moments.moments import Moments
-from mlm_ops.moments.persist import load_moments, save_moments
-from mlm_ops.moments.render import render
-from tests.reference.reference import HERE
+from mlm_ops.moments.record import Moments
+from mlm_ops.moments.storage import load_moments, save_moments
+from mlm_ops.warehouse.sql import render
+from tests.specification.reference.reference import HERE
 
 ODD = [
     *("n", "N", "unit", "u_0", "x0", "c0", "v_0", "one", "part", "stratum", "gap", "place", "root", "mlm_rows"),

@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.analyze import fit_analysis, keep_moments
-from mlm_ops.language.analysis import parse_analysis
-from mlm_ops.moments.persist import load_moments
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis, keep_moments
+from mlm_ops.analyses.store.prediction_views import create_prediction_view
+from mlm_ops.moments.storage import load_moments
 from mlm_ops.moments.units import names
 from mlm_ops.plugins.duckdb import register
-from mlm_ops.prediction_views import create_prediction_view
 
 #: A key of each type from a whole number g of 0 to 5, and what the unit of g = 1 is called.
 KEYS = {

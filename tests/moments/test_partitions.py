@@ -8,17 +8,17 @@ import duckdb
 import numpy as np
 import pytest
 
-from mlm_ops.analyze import fit_analysis, keep_moments
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis, keep_moments
 from mlm_ops.errors import DataError
-from mlm_ops.fitting import fit_model
-from mlm_ops.language.analysis import parse_analysis
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model
-from mlm_ops.language.residual import parse_residual
+from mlm_ops.language.structures import parse_residual
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.moments import Moments
 from mlm_ops.moments.partitions import Partitions
-from mlm_ops.moments.source import open_source
+from mlm_ops.moments.record import Moments
+from mlm_ops.results.fitting import fit_model
+from mlm_ops.warehouse.source import open_source
 
 MODEL = parse_formula("y ~ x * w + f + (x | g)")
 ROWS = """

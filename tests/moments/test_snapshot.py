@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.analyze import keep_moments
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import keep_moments
 from mlm_ops.errors import DataError, RowsChangedError
-from mlm_ops.language.analysis import parse_analysis
 from mlm_ops.moments import collect as collecting
 from mlm_ops.moments import partitions
 from mlm_ops.plugins.duckdb import register

@@ -6,10 +6,10 @@ import dagster as dg
 import duckdb
 import pytest
 
+from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import DataError
 from mlm_ops.plugins.dagster import Warehouse
 from mlm_ops.plugins.dagster.metadata import result_schema
-from mlm_ops.tables import TABLES
 from pipelines import assets
 from pipelines.assets import HSB, STUDENTS
 from pipelines.definitions import defs

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlm_ops.language.analysis import Analysis, parse_analysis
+from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 
 SMALL = """

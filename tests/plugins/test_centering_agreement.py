@@ -10,17 +10,16 @@ import polars as pl
 import pytest
 
 import mlm_ops.plugins.polars  # noqa: F401  registers .mlm
-from mlm_ops.arrow import ArrowStream
+from mlm_ops.estimation.design.polynomial import Evaluator
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Between, Center, Column, Variable
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.moments import Moments
-from mlm_ops.moments.polynomial import Evaluator
-from mlm_ops.moments.render import render
-from mlm_ops.moments.source import open_source
-from mlm_ops.sql_text import identifier
+from mlm_ops.moments.record import Moments
+from mlm_ops.warehouse.arrow import ArrowStream
+from mlm_ops.warehouse.source import open_source
+from mlm_ops.warehouse.sql import identifier, render
 
-DATA = Path(__file__).parents[1] / "reference" / "data"
+DATA = Path(__file__).parents[1] / "specification" / "reference" / "data"
 #: Rounding of a mean of a few thousand numbers, relative to the largest of them.
 TOLERANCE = 1e-12
 #: Numeric columns and grouping columns, lowest first, each nested in the next; those of crossed factors stand alone.

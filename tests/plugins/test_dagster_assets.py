@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
-from mlm_ops.analyze import fit_analysis_model
+from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
+from mlm_ops.analyses.run import fit_analysis_model
 from mlm_ops.errors import AnalysisError, DataError, StoreError
-from mlm_ops.fitted import Fit
-from mlm_ops.language.analysis import Analysis, parse_analysis
 from mlm_ops.moments.partitions import Refreshed
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
+from mlm_ops.results.fit import Fit
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 Pupils = Callable[..., pl.DataFrame]

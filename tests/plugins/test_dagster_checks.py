@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from mlm_ops.diagnose import Finding
+from mlm_ops.inference.diagnostics.findings import Finding
 from mlm_ops.plugins.dagster.checks import assumptions
 
 

@@ -8,9 +8,9 @@ import time
 import duckdb
 import pytest
 
-from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.logs import LOGGER, about
-from mlm_ops.plugins.dagster.fit_partitions import fit_partitions
+from mlm_ops.plugins.dagster.partition_fits import fit_partitions
 
 PUPILS = """
 create table pupils as

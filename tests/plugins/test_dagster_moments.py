@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 from polars.testing import assert_series_equal
 
-from mlm_ops import cli
-from mlm_ops.analyze import fit_analysis
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis
+from mlm_ops.cli import main as cli
 from mlm_ops.errors import AnalysisError, DataError
-from mlm_ops.language.analysis import parse_analysis
-from mlm_ops.moments.render import render
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
+from mlm_ops.warehouse.sql import render
 
 ROWS = """
 analysis: schools

@@ -10,12 +10,12 @@ import duckdb
 import polars as pl
 import pytest
 
+from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
+from mlm_ops.analyses.store.runs import read_latest
 from mlm_ops.errors import AnalysisError
-from mlm_ops.fitting import fit
-from mlm_ops.language.analysis import Analysis, parse_analysis
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
-from mlm_ops.plugins.dagster.lineage import model_lineage
-from mlm_ops.store import read_latest
+from mlm_ops.plugins.dagster.metadata import model_lineage
+from mlm_ops.results.fitting import fit
 
 WAVES = "{analysis: waves, data: main.pupils, levels: school, models: {slope: y ~ x + (1 | school)}}"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

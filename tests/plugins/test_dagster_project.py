@@ -7,9 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from mlm_ops.analyses.project import find_project
 from mlm_ops.errors import AnalysisError, DataError, MlmError, ProjectError
-from mlm_ops.plugins.dagster import run_project, runs
-from mlm_ops.project import find_project
+from mlm_ops.plugins.dagster import run as runs
+from mlm_ops.plugins.dagster import run_project
 
 DEFINITIONS = """
 import dagster as dg
@@ -184,7 +185,7 @@ def test_definitions_that_clash_are_one_sentence(tmp_path: Path) -> None:
 
 TWO = """
 import dagster as dg
-from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 
 @dg.asset

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from dagster._core.instance.ref import InstanceRef
 
+from mlm_ops.analyses.file.analysis import Analysis
+from mlm_ops.analyses.project import KEEP_RUN_LOGS, find_project
 from mlm_ops.errors import ProjectError
-from mlm_ops.language.analysis import Analysis
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
-from mlm_ops.plugins.dagster.runs import forget_old_logs
-from mlm_ops.project import KEEP_RUN_LOGS, find_project
+from mlm_ops.plugins.dagster.run import forget_old_logs
 from tests.plugins.conftest import QUIET
 
 DAGSTER = '[tool.dagster]\nmodule_name = "somewhere"\n'

@@ -10,9 +10,10 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from mlm_ops.analyze import AnalysisResult
-from mlm_ops.language.analysis import Analysis, parse_analysis
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, checks, fit_partitions
+from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
+from mlm_ops.analyses.run import AnalysisResult
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, checks
+from mlm_ops.plugins.dagster import partition_fits as fit_partitions
 from mlm_ops.plugins.dagster.plan import CHECKS
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -10,14 +10,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlm_ops.analyze import collect_analysis, moments_table
+from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
+from mlm_ops.analyses.run import collect_analysis, moments_table
+from mlm_ops.analyses.store.runs import read_latest
 from mlm_ops.errors import AnalysisError
-from mlm_ops.fitting import fit
-from mlm_ops.language.analysis import Analysis, parse_analysis
-from mlm_ops.moments.moments import Moments
-from mlm_ops.moments.persist import load_moments
+from mlm_ops.moments.record import Moments
+from mlm_ops.moments.storage import load_moments
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
-from mlm_ops.store import read_latest
+from mlm_ops.results.fitting import fit
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 FORMULA = "y ~ x + (1 | school)"
@@ -283,7 +283,7 @@ def test_a_key_between_two_values_is_neither(warehouse: Warehouse) -> None:
 def test_numbers_that_no_one_thought_of_end_one_partition_alone(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlm_ops.plugins.dagster import fit_partitions
+    from mlm_ops.plugins.dagster import partition_fits as fit_partitions
 
     whole = fit_partitions.fit_collected
 

@@ -12,10 +12,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import mlm_ops as mlm
+from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.plugins.duckdb import FUNCTIONS, register
-from mlm_ops.tables import FIT_TABLES, TABLES
+from mlm_ops.results.tables import FIT_TABLES
 
-DATA = Path(__file__).parents[1] / "reference" / "data"
+DATA = Path(__file__).parents[1] / "specification" / "reference" / "data"
 TABLES_OF_DATA = {"students": "hsb", "sleep": "sleepstudy", "three": "sim_3lev", "ar1": "sim_ar1", "pen": "penicillin"}
 SIMPLE = "mathach ~ ses + (ses | school)"
 #: Sums are taken in another order where factors are keys, and a p value of 1e-100 has 250 times its statistic's error.

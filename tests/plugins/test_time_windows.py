@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import dagster as dg
 import pytest
 
-from mlm_ops.plugins.dagster.partition_keys import Window, windows_of
+from mlm_ops.plugins.dagster.partition_windows import Window, windows_of
 
 #: Around each jump of the clocks, so many days of windows.
 DAYS = 3

@@ -11,7 +11,7 @@ import polars as pl
 
 from mlm_ops import SemFit, sem
 
-REFERENCE = Path(__file__).parent.parent / "reference"
+REFERENCE = Path(__file__).parents[1] / "specification" / "reference"
 NAMES = sorted(path.stem for path in (REFERENCE / "sem").glob("*.json"))
 
 

@@ -6,8 +6,8 @@ import duckdb
 import pytest
 
 from mlm_ops import AnalysisError, DataError, sem
-from mlm_ops.analyze import fit_analysis
-from mlm_ops.language.analysis import parse_analysis
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis
 from tests.structural.cases import REFERENCE, case
 
 FILE = """

@@ -8,15 +8,15 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops import DataError, IdentificationError
-from mlm_ops.fitting_sem import fit_sem
-from mlm_ops.language.structural.parameters import moments_model, parameter_table
-from mlm_ops.language.structural.syntax import parse_sem
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.source import open_source
+from mlm_ops.structural.fitting import fit_sem
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import build_structure
+from mlm_ops.structural.parameters import moments_model, parameter_table
 from mlm_ops.structural.starts import starting_values
 from mlm_ops.structural.statistics import two_level_statistics
+from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import NAMES, case, data, fitted
 
 
@@ -123,8 +123,8 @@ def test_a_model_of_one_variable_is_the_random_intercept_model():
 def test_one_scan_serves_a_structural_and_a_mixed_model():
     rows = clustered()
     model = parse_sem(TEXT)
-    from mlm_ops.fitting import fit_model
     from mlm_ops.language.formula import parse_formula
+    from mlm_ops.results.fitting import fit_model
 
     mixed = parse_formula("y ~ within(x) + between(x) + (1 | g)")
     moments = collect(open_source(rows), [mixed, moments_model(parameter_table(model), ("g",))])

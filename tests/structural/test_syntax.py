@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mlm_ops import FormulaError
-from mlm_ops.language.structural.parameters import parameter_table
-from mlm_ops.language.structural.ready import written_out
-from mlm_ops.language.structural.syntax import parse_sem
+from mlm_ops.structural.model import written_out
+from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.syntax import parse_sem
 
 
 def rows(text):

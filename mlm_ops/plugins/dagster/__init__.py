@@ -2,7 +2,7 @@
 
 from mlm_ops.plugins.dagster.assets import build_analysis_assets
 from mlm_ops.plugins.dagster.component import MultilevelAnalysis
-from mlm_ops.plugins.dagster.project import Report, run_project
+from mlm_ops.plugins.dagster.run import Report, run_project
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
 from mlm_ops.plugins.dagster.ui import serve_ui
 from mlm_ops.plugins.dagster.warehouse import Warehouse

@@ -8,10 +8,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from mlm_ops.fitted import Fit
-from mlm_ops.fitted_sem import SemFit
-from mlm_ops.moments.moments import Moments
-from mlm_ops.report import p_value
+from mlm_ops.moments.record import Moments
+from mlm_ops.results.fit import Fit
+from mlm_ops.results.words import p_value
+from mlm_ops.structural.fit import SemFit
 
 #: Below this many units variance components and their tests are shaky (Hox, Moerbeek & van de Schoot 2018, ch. 12).
 FEW_GROUPS = 20

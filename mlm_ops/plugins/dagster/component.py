@@ -10,16 +10,16 @@ from typing import Annotated, Any
 import dagster as dg
 import yaml
 
+from mlm_ops.analyses.file.analysis import Analysis, parse_analysis, read_analysis
 from mlm_ops.errors import AnalysisError
-from mlm_ops.language.analysis import Analysis, parse_analysis, read_analysis
-from mlm_ops.language.reach import Reach
-from mlm_ops.moments.files import is_data_file
 from mlm_ops.plugins.dagster.assets import build_analysis_assets
-from mlm_ops.plugins.dagster.partition_models import PartitionsModel, resolve_partitions
+from mlm_ops.plugins.dagster.partitions_in_yaml import PartitionsModel, resolve_partitions
 from mlm_ops.plugins.dagster.plan import CHECKS, Severity
 from mlm_ops.plugins.dagster.scaffold import AnalysisScaffolder
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
 from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.warehouse.files import is_data_file
+from mlm_ops.warehouse.sandbox import Reach
 
 
 def _asset_key(_: dg.ResolutionContext, value: str | None) -> dg.AssetKey | None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
 
-from mlm_ops.fitted import Fit
-from mlm_ops.fitted_sem import SemFit
-from mlm_ops.language.notation.markdown import fenced, plain
-from mlm_ops.plugins.dagster.column_descriptions import COLUMNS
-from mlm_ops.report import p_value
-from mlm_ops.sql_tables import SQL_TYPES
-from mlm_ops.tables import KEYS, TABLES, Schema
-from mlm_ops.tables.columns import counts as counts_of
+from mlm_ops.analyses.file.analysis import Analysis
+from mlm_ops.analyses.rows import centered_columns
+from mlm_ops.analyses.store.schema import TABLES
+from mlm_ops.analyses.store.tables import SQL_TYPES
+from mlm_ops.language.model import Model, columns_of
+from mlm_ops.moments.record import Schema as MomentsSchema
+from mlm_ops.results.fit import Fit
+from mlm_ops.results.tables.columns import KEYS, Schema
+from mlm_ops.results.tables.columns import counts as counts_of
+from mlm_ops.results.tables.descriptions import COLUMNS
+from mlm_ops.results.words import fenced, p_value, plain
+from mlm_ops.structural.fit import SemFit
 
 Metadata = dict[str, dg.MetadataValue]
 
@@ -167,3 +172,77 @@ def _variances(components: pl.DataFrame) -> Metadata:
             name += f"_{row['term'] if row['group'] == 'residual' else row['group']}"
         named[name] = row["estimate"]
     return numbers(named)
+
+
+def model_columns(model: Model) -> tuple[str, ...]:
+    """Columns of the table that a model reads: of its outcome and predictors, then of its groups."""
+    values = (name for variable in model.variables for name in columns_of(variable))
+    groups = (name for group in model.all_groups for name in group)
+    return tuple(dict.fromkeys((*values, *groups)))
+
+
+def model_lineage(analysis: Analysis, name: str, upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """Every number of a model's fixed effects comes from all the columns that the model reads; moments have others."""
+    if analysis.form == "moments":
+        return dg.TableColumnLineage({})
+    sources = _columns(upstream, model_columns(analysis.parsed[name]))
+    return dg.TableColumnLineage({column: sources for column in TABLES["fixed_effects"] if column != "model"})
+
+
+def centered_lineage(analysis: Analysis, upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """The group means come from a column and its groups, the deviation from the grand mean from the column alone."""
+    columns, group = centered_columns(analysis)
+    split = {
+        f"{prefix}_{column}": _columns(upstream, (column, *group))
+        for column in columns
+        for prefix in ("between", "within")
+    }
+    return dg.TableColumnLineage(split | {f"center_{column}": _columns(upstream, (column,)) for column in columns})
+
+
+def moments_lineage(schema: MomentsSchema, columns: Sequence[str], upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """What each column of the moments is made of: in the table's order, as `save_moments` has it."""
+    factors = [[name for atom in monomial for name in columns_of(atom)] for monomial in schema.monomials]
+    pairs = [(*first, *second) for i, first in enumerate(factors) for second in factors[: i + 1]]
+    everything = [*schema.keys, *(name for names in factors for name in names)]
+    constants = [columns_of(constant) for constant in schema.constants]
+    read = [*([key] for key in schema.keys), everything]
+    read += [[*names, *schema.keys] for names in (*factors, *pairs, *constants, *factors)]
+    return dg.TableColumnLineage(
+        {column: _columns(upstream, dict.fromkeys(names)) for column, names in zip(columns, read, strict=True)}
+    )
+
+
+def published_lineage(models: Sequence[dg.AssetKey]) -> dg.TableColumnLineage:
+    """The published fixed effects are those of every model."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(asset_key=model, column_name=column) for model in models]
+            for column in TABLES["fixed_effects"]
+            if column != "model"
+        }
+    )
+
+
+def _columns(upstream: dg.AssetKey, names: Iterable[str]) -> list[dg.TableColumnDep]:
+    return [dg.TableColumnDep(asset_key=upstream, column_name=name) for name in names]
+
+
+def fits_lineage(analysis: Analysis, partition: str, upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """The numbers of all models, each partition fitted alone, come from the columns of all and the partition's."""
+    read = (name for model in analysis.parsed.values() for name in model_columns(model))
+    sources = _columns(upstream, dict.fromkeys((*read, partition)))
+    return dg.TableColumnLineage({column: sources for column in TABLES["fixed_effects"] if column != "model"})
+
+
+if TYPE_CHECKING:
+    Result = dg.MaterializeResult[None]
+else:
+    # Dagster takes a result with checks beside it only by the bare name
+    Result = dg.MaterializeResult
+
+SCHEMA = "dagster/column_schema"
+LINEAGE = "dagster/column_lineage"
+TABLE = "dagster/table_name"
+#: On the asset that publishes an analysis: the analysis' name.
+ANALYSIS = "mlm/analysis"

@@ -10,10 +10,10 @@ from typing import Literal
 
 import dagster as dg
 
-from mlm_ops.analyze import moments_table
+from mlm_ops.analyses.file.analysis import Analysis
+from mlm_ops.analyses.run import moments_table
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language import options
-from mlm_ops.language.analysis import Analysis
 from mlm_ops.plugins.dagster import steps
 
 Severity = Literal["error", "warn"]

@@ -8,11 +8,11 @@ from pathlib import Path
 import dagster as dg
 from pydantic import BaseModel, Field
 
-from mlm_ops.database import open_database
+from mlm_ops.analyses.starter.analysis_file import analysis_text
+from mlm_ops.analyses.starter.guess import guess
 from mlm_ops.errors import ProjectError
-from mlm_ops.moments.source import open_source
-from mlm_ops.newproject.analysis_file import analysis_text
-from mlm_ops.newproject.guess import guess
+from mlm_ops.warehouse.connection import open_database
+from mlm_ops.warehouse.source import open_source
 
 DEFS = """\
 type: {type}

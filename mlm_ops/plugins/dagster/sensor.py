@@ -3,13 +3,13 @@
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import dagster as dg
 
-from mlm_ops.analyze import collect_analysis
-from mlm_ops.database import connect
+from mlm_ops.analyses.file.analysis import Analysis
+from mlm_ops.analyses.rows import open_rows
+from mlm_ops.analyses.run import collect_analysis
 from mlm_ops.errors import DataError, StoreError
-from mlm_ops.language.analysis import Analysis
-from mlm_ops.moments.analysis_rows import open_rows
-from mlm_ops.moments.fingerprint import fingerprint
+from mlm_ops.moments.survey import fingerprint
 from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.warehouse.connection import connect
 
 #: Seconds to wait for a run that is writing; the next tick looks again.
 PATIENCE = 2.0

@@ -11,7 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlm_ops.analyze import (
+from mlm_ops.analyses.errors_in_context import naming_analysis
+from mlm_ops.analyses.file.analysis import Analysis
+from mlm_ops.analyses.file.strategy import WARNING
+from mlm_ops.analyses.rows import centered_columns, create_centered, disagreement, open_rows
+from mlm_ops.analyses.run import (
     climb_analysis,
     compare_analysis,
     fit_analysis_model,
@@ -21,36 +25,31 @@ from mlm_ops.analyze import (
     moments_table,
     sem_tables,
 )
-from mlm_ops.database import Connection
+from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.prediction_views import create_prediction_view
+from mlm_ops.analyses.store.runs import Run, check_published, publish, read_latest, write_run
+from mlm_ops.analyses.store.schema import TABLES
+from mlm_ops.analyses.store.staging import read_staged, stage, stage_anew
 from mlm_ops.errors import StoreError
-from mlm_ops.language.analysis import Analysis
-from mlm_ops.language.strategy import WARNING
-from mlm_ops.moments.analysis_rows import open_rows
-from mlm_ops.moments.centered import centered_columns, create_centered, disagreement
-from mlm_ops.moments.kept_tables import sibling
-from mlm_ops.moments.persist import load_moments
-from mlm_ops.moments.render import category
-from mlm_ops.moments.source import open_source, quoted_table
-from mlm_ops.naming import naming_analysis
+from mlm_ops.moments.storage import load_moments, sibling
 from mlm_ops.plugins.dagster import checks
-from mlm_ops.plugins.dagster.lineage import moments_lineage
 from mlm_ops.plugins.dagster.metadata import (
+    LINEAGE,
+    SCHEMA,
     Metadata,
     markdown,
     model_metadata,
+    moments_lineage,
     numbers,
     relation_schema,
     result_schema,
     sem_metadata,
     withheld_metadata,
 )
-from mlm_ops.plugins.dagster.results import LINEAGE, SCHEMA
-from mlm_ops.prediction_views import create_prediction_view
-from mlm_ops.provenance import run_facts
-from mlm_ops.side_by_side import side_by_side
-from mlm_ops.sql_text import literal
-from mlm_ops.store import Run, check_published, publish, read_latest, read_staged, stage, stage_anew, write_run
-from mlm_ops.tables import TABLES
+from mlm_ops.results.text.side_by_side import side_by_side
+from mlm_ops.warehouse.connection import Connection
+from mlm_ops.warehouse.source import open_source, quoted_table
+from mlm_ops.warehouse.sql import category, literal
 
 PARTITIONS_READ = "partitions_read"
 #: Moments of more columns, which grow with the square of the predictors, are not listed one by one.

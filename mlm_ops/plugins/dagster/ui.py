@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from mlm_ops.analyses.project import Project, find_project, make_home
 from mlm_ops.errors import ProjectError
-from mlm_ops.project import Project, find_project, make_home
 
 LOCALHOST = "127.0.0.1"
 LOG = "ui.log"

@@ -9,8 +9,8 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from mlm_ops.database import Connection, using
 from mlm_ops.logs import about
+from mlm_ops.warehouse.connection import Connection, using
 
 
 class Warehouse(dg.ConfigurableResource["Warehouse"]):

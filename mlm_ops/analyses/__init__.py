@@ -1,0 +1,1 @@
+"""Run an analysis file: from its YAML to stored results."""

@@ -1,0 +1,302 @@
+"""An analysis file (YAML) -> Analysis: one set of rows, one moments table, one family of comparable models."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+
+from mlm_ops.analyses.file.keys import (
+    LEVEL_KEYS,
+    Covariance,
+    Form,
+    History,
+    ModelSpec,
+    Names,
+    Record,
+    SemSpec,
+    Text,
+    candidate_terms,
+    check_names,
+    compared_pairs,
+    model_specs,
+    sem_spec,
+    without_rows,
+)
+from mlm_ops.analyses.file.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
+from mlm_ops.analyses.file.strategy import Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
+from mlm_ops.analyses.file.yaml import MOST_CHARACTERS, parse_mapping, sentences
+from mlm_ops.errors import AnalysisError, FormulaError, MlmError
+from mlm_ops.language import options
+from mlm_ops.language.formula import level_columns
+from mlm_ops.language.level_equations import parse_model
+from mlm_ops.language.model import GroupingFactor, Model, group_name
+from mlm_ops.language.options import DfMethod, Estimator, Robust
+from mlm_ops.language.robust import check_robust, cluster_columns
+from mlm_ops.language.structures import named_blocks, parse_residual, with_covariance
+from mlm_ops.structural.model import SemModel, written_out
+from mlm_ops.structural.parameters import moments_model, parameter_table
+from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.sandbox import Reach, reach_of
+
+ANALYSIS_SUFFIXES = (".yaml", ".yml")
+
+
+class Analysis(Record):
+    """An analysis file.
+
+    ``form`` says whether ``data`` are rows, or moments that ``mlm.group_moments`` has made. ``levels`` are grouping
+    columns, lowest first; ``compare`` holds pairs (model, reference model). Robust errors go by
+    ``cluster``, else by each model's top grouping factor, and in single-level regression by the last of ``levels``.
+    ``partition`` is a column by whose values the moments are kept, so that only new and changed ones are read again.
+    ``diagnostics`` names the models whose influential units and residuals are looked into. ``strategy`` says how models
+    are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule. ``sem`` holds two-level
+    structural equation models, fitted from the same moments. ``history`` says which runs are kept and what counts as
+    drift; groups of fewer than ``min_publish_n`` rows are in no table that is published.
+    """
+
+    analysis: str = Field(min_length=1)
+    data: str = Field(min_length=1)
+    form: Form = "rows"
+    levels: Names = ()
+    models: Annotated[dict[str, ModelSpec], BeforeValidator(model_specs)] = Field(min_length=1)
+    compare: Annotated[tuple[tuple[str, str], ...], BeforeValidator(compared_pairs)] = ()
+    estimator: Estimator = "reml"
+    df: DfMethod = "satterthwaite"
+    weights: Text | None = None
+    residual: Text | None = None
+    covariance: dict[str, Covariance] | None = None
+    robust: Robust | None = None
+    cluster: Text | None = None
+    where: Text | None = None
+    partition: Text | None = None
+    description: str | None = None
+    strategy: StrategyKind = "a_priori"
+    start: Text | None = None
+    candidates: Annotated[dict[str, tuple[str, ...]], BeforeValidator(candidate_terms)] = Field(default_factory=dict)
+    keep: Text | None = None
+    diagnostics: Names = ()
+    simple_slopes: Annotated[dict[str, tuple[SlopeQuestion, ...]], BeforeValidator(slope_questions)] = Field(
+        default_factory=dict
+    )
+    contrasts: Annotated[dict[str, dict[str, dict[str, float]]], BeforeValidator(contrast_questions)] = Field(
+        default_factory=dict
+    )
+    predictions: bool = True
+    sem: dict[str, Annotated[SemSpec, BeforeValidator(sem_spec)]] = Field(default_factory=dict)
+    history: History = History()
+    min_publish_n: int = Field(default=1, ge=1)
+    _reach: Reach = PrivateAttr(default=Reach())
+
+    _form = model_validator(mode="before")(without_rows)
+
+    @model_validator(mode="after")
+    def _strategy_keys(self) -> Analysis:
+        check_keys(self.strategy, self.start, self.candidates, self.keep, tuple(self.models))
+        return self
+
+    @model_validator(mode="after")
+    def _known_models(self) -> Analysis:
+        named = {key: list(getattr(self, key)) for key in ("diagnostics", "simple_slopes", "contrasts")}
+        check_names(list(self.models), self.levels, self.compare, named)
+        return self
+
+    @model_validator(mode="after")
+    def _methods_that_go_together(self) -> Analysis:
+        for name in self.models:
+            if self.options(name) == ("ml", "kenward-roger"):
+                raise ValueError(
+                    f"models.{name} has estimator 'ml' and df 'kenward-roger', which is for 'reml' alone; change one"
+                )
+        return self
+
+    @property
+    def reach(self) -> Reach:
+        """What may be read beside tables and views: no key of the file, but the word of whoever reads the file."""
+        return self._reach
+
+    def reaching(self, reach: Reach) -> Analysis:
+        """The same analysis that may read other files."""
+        other = self.model_copy()
+        other._reach = reach
+        return other
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Grouping columns that the moments need beyond those of the formulas."""
+        return tuple(dict.fromkeys((*self.level_columns, *cluster_columns(self.cluster))))
+
+    @property
+    def level_columns(self) -> tuple[str, ...]:
+        """Columns of ``levels``, lowest first."""
+        return level_columns(self.levels)
+
+    @cached_property
+    def parsed(self) -> dict[str, Model]:
+        """Every model, compiled."""
+        parsed = {}
+        for name, spec in self.models.items():
+            try:
+                residual = parse_residual(spec.residual or self.residual, self.weights)
+                levels = self.levels if spec.levels is None else spec.levels
+                model = parse_model(spec.formula, levels, residual)
+                general = {key: kind for key, kind in (self.covariance or {}).items() if named_blocks(model, key)}
+                parsed[name] = with_covariance(model, general | (spec.covariance or {}))
+            except FormulaError as error:
+                raise AnalysisError(f"Model {name!r}: {error}") from error
+            try:
+                check_robust(*self._robust(parsed[name]), self.options(name)[1], multilevel=bool(parsed[name].random))
+                check_slopes(parsed[name], self.simple_slopes.get(name, ()))
+            except MlmError as error:
+                raise AnalysisError(f"Model {name!r}: {error}") from error
+        for key in self.covariance or {}:
+            if not any(named_blocks(model, key) for model in parsed.values()):
+                groups = dict.fromkeys(group_name(group) for model in parsed.values() for group in model.groups)
+                raise AnalysisError(
+                    f"covariance names no grouping factor of any model. Got {key!r}; expected one of "
+                    f"{', '.join(groups) or 'none'}."
+                )
+        return parsed
+
+    @cached_property
+    def ladder(self) -> Strategy | None:
+        """The strategy, compiled; None where the models are fitted as listed."""
+        if self.strategy == "a_priori" or self.start is None:
+            return None
+        rule, model = parse_rule(self.keep or "p < 0.05"), self.parsed[self.start]
+        if self.strategy == "tear_down":
+            return tear_down(self.start, model, rule)
+        return build_up(self.start, model, self.candidates, rule)
+
+    @cached_property
+    def parsed_sem(self) -> dict[str, tuple[SemModel, GroupingFactor]]:
+        """Every structural equation model and the columns of its clusters."""
+        parsed = {}
+        for name, spec in self.sem.items():
+            cluster = cluster_columns(spec.cluster) or (self.level_columns if len(self.levels) == 1 else ())
+            if not cluster or not all(cluster):
+                raise AnalysisError(
+                    f"Model {name!r} of sem has no clusters. Got {len(self.levels)} levels; write cluster: with the "
+                    "column of the clusters."
+                )
+            try:
+                model = parse_sem(written_out(spec.model))
+                parameter_table(model)
+            except FormulaError as error:
+                raise AnalysisError(f"Model {name!r} of sem: {error}") from error
+            parsed[name] = model, tuple(cluster)
+        return parsed
+
+    @cached_property
+    def scanned(self) -> tuple[Model, ...]:
+        """Models that the moments have to serve: those of the file, and one with every candidate of the strategy."""
+        listed = tuple(self.parsed.values())
+        listed += tuple(moments_model(parameter_table(model), by) for model, by in self.parsed_sem.values())
+        if self.ladder is None or self.start is None:
+            return listed
+        largest = self.parsed[self.start]
+        for candidate in self.ladder.candidates if self.ladder.kind == "build_up" else ():
+            largest = candidate.added_to(largest)
+        return (*listed, largest)
+
+    def options(self, name: str) -> tuple[Estimator, DfMethod]:
+        """Estimator and df method of one model."""
+        spec = self.models[name]
+        return spec.estimator or self.estimator, spec.df or self.df
+
+    def robust_options(self, name: str) -> tuple[Robust | None, str | None]:
+        """Robust errors and their cluster for one model."""
+        return self._robust(self.parsed[name])
+
+    def _robust(self, model: Model) -> tuple[Robust | None, str | None]:
+        if self.robust is not None and self.cluster is None and not model.random and self.levels:
+            return self.robust, self.level_columns[-1]
+        return self.robust, self.cluster
+
+
+@checked(folder=options.FOLDER, allow_files=options.ALLOW_FILES)
+def read_analyses(folder: str | Path, *, allow_files: bool = False) -> list[Analysis]:
+    """Read every analysis file of a folder (.yaml, .yml), in the order of their names; `read_analysis` says how.
+
+    Raises
+    ------
+    AnalysisError
+        A sentence a file that is none, or that has the name of another; all of them together.
+    """
+    folder = Path(folder)
+    try:
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in ANALYSIS_SUFFIXES)
+    except OSError as error:
+        raise AnalysisError(
+            f"Cannot read the folder of analysis files {folder}: {error.strerror or 'unreadable'}."
+        ) from error
+    found: dict[str, Path] = {}
+    analyses, faults = [], []
+    for path in paths:
+        shown = path.relative_to(folder.parent)
+        try:
+            analysis = read_analysis(path, shown, allow_files=allow_files)
+        except AnalysisError as error:
+            faults.append(str(error))
+            continue
+        # tables are named for the analysis, and DuckDB does not tell letter case apart
+        first = found.setdefault(analysis.analysis.lower(), shown)
+        if first != shown:
+            faults.append(f"{first} and {shown} are both named {analysis.analysis!r}; rename one.")
+        analyses.append(analysis)
+    if faults:
+        raise AnalysisError("\n".join(faults))
+    return analyses
+
+
+@checked(path=options.PATH, shown=options.SHOWN, allow_files=options.ALLOW_FILES)
+def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_files: bool = False) -> Analysis:
+    """Read and check an analysis file; its formulas are parsed, so that a fault shows before any query.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shown
+        How messages name it; by default as `path`.
+    allow_files
+        Whether its ``data`` and ``where`` may read whatever DuckDB can. Otherwise these are tables and views, and data
+        files of the project that the file is in; outside of a project, of its own folder.
+
+    Raises
+    ------
+    AnalysisError
+        One sentence that names the file, every fault, and what is allowed.
+    """
+    path = Path(path)
+    shown = shown or path
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unreadable")
+        raise AnalysisError(f"Cannot read the analysis file {shown}: {reason}.") from error
+    try:
+        analysis = parse_analysis(text)
+        _ = analysis.scanned
+    except AnalysisError as error:
+        raise AnalysisError(f"{shown}: {error}") from error
+    return analysis.reaching(reach_of(path, everything=allow_files))
+
+
+@checked(text=options.YAML)
+def parse_analysis(text: str) -> Analysis:
+    """Check the text of an analysis file; it may read tables and views alone."""
+    content = parse_mapping(text)
+    try:
+        return Analysis.model_validate(content)
+    except ValidationError as error:
+        keys = {
+            "": list(Analysis.model_fields),
+            "models": [*ModelSpec.model_fields, *LEVEL_KEYS],
+            "sem": list(SemSpec.model_fields),
+        }
+        raise AnalysisError(sentences(error, keys)) from error

@@ -1,0 +1,249 @@
+"""The parts of an analysis file, as it states them: models, structural equation models, comparisons, candidates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from mlm_ops.analyses.file.strategy import PHASES
+from mlm_ops.errors import FormulaError
+from mlm_ops.language.level_equations import is_level, level_text
+from mlm_ops.language.options import DfMethod, Estimator
+
+__all__ = ["DfMethod", "Estimator"]
+
+#: Keys of a model that may stand instead of its formula; more levels go on like this.
+LEVEL_KEYS = ("level 1", "level 2", "level 3")
+Covariance = str | list[list[str]]
+
+
+class Record(BaseModel):
+    """A part of an analysis file; keys that it does not have are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)]
+
+
+class ModelSpec(Record):
+    """One model of an analysis, as the file states it; what it leaves out, the analysis states.
+
+    ``formula`` is a formula, or the text of level equations, to which keys ``level 1``, ``level 2`` … are put together.
+    """
+
+    formula: str = Field(min_length=1)
+    estimator: Estimator | None = None
+    df: DfMethod | None = None
+    residual: Text | None = None
+    covariance: dict[str, Covariance] | None = None
+    levels: Names | None = None
+
+
+def _one_text(name: str, spec: Any) -> Any:
+    """The keys of a model, its level equations put together under ``formula``."""
+    if isinstance(spec, str):
+        return {"formula": spec}
+    equations = {key: spec[key] for key in spec if is_level(key)} if isinstance(spec, dict) else {}
+    if not equations:
+        return spec
+    if "formula" in spec:
+        raise ValueError(f"models.{name} has a formula and level equations; keep one of them")
+    try:
+        text = level_text(equations)
+    except FormulaError as error:
+        raise ValueError(f"models.{name}: {str(error).removesuffix('.')}") from error
+    return {"formula": text} | {key: content for key, content in spec.items() if key not in equations}
+
+
+class SemSpec(Record):
+    """A two-level structural equation model of an analysis: its text, or one line of a ready model."""
+
+    model: str = Field(min_length=1)
+    cluster: Text | None = None
+    robust: bool = False
+
+
+def sem_spec(spec: Any) -> Any:
+    """A bare text is the model's."""
+    return {"model": spec} if isinstance(spec, str) else spec
+
+
+def model_specs(value: Any) -> Any:
+    """A bare text is a model's formula; level equations become one text.
+
+    Raises
+    ------
+    ValueError
+        If it is no mapping, or models have no formula, or two, or level equations that cannot be put together.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("models is a mapping of names to formulas, as in models: {null: y ~ 1 + (1 | school)}")
+    empty = [str(name) for name, spec in value.items() if spec in ("", None)]
+    if empty:
+        raise ValueError(
+            f"models without a formula: {', '.join(empty)}; write {empty[0]}: outcome ~ predictors + (1 | group)"
+        )
+    return {str(name): _one_text(str(name), spec) for name, spec in value.items()}
+
+
+def compared_pairs(value: Any) -> Any:
+    """A list of names compares each with the one before; a list of pairs [reference, model] is taken as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or one name alone.
+    """
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        raise ValueError(f"compare needs two models or more. Got {value[0]!r} alone; add another, or drop the key")
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return [(model, reference) for reference, model in pairwise(value)]
+    if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        return [(model, reference) for reference, model in value]
+    raise ValueError("compare is a list of model names, or of pairs [reference, model]")
+
+
+def candidate_terms(value: Any) -> Any:
+    """A bare text is the one candidate of its phase.
+
+    Raises
+    ------
+    ValueError
+        If it is no mapping, or names a phase that there is not.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"candidates is a mapping of {', '.join(PHASES)} to lists of terms")
+    unknown = [str(phase) for phase in value if phase not in PHASES]
+    if unknown:
+        raise ValueError(f"unknown candidates: {', '.join(unknown)}; expected one of {', '.join(PHASES)}")
+    return {phase: [terms] if isinstance(terms, str) else terms for phase, terms in value.items()}
+
+
+Form = Literal["rows", "moments"]
+
+#: Keys of an analysis, and of its models, that ask something of rows.
+OF_ROWS = ("where", "partition", "weights", "residual")
+
+
+def without_rows(content: Any) -> Any:
+    """The content of an analysis file; one of moments has no view of predictions beside its rows.
+
+    Raises
+    ------
+    ValueError
+        Keys that need rows beside ``form: moments``.
+    """
+    if not isinstance(content, Mapping) or content.get("form") != "moments":
+        return content
+    wrong = [key for key in OF_ROWS if content.get(key) is not None]
+    if str(content.get("predictions", "false")).lower() != "false":
+        wrong.append("predictions")
+    models = content.get("models")
+    for name, spec in models.items() if isinstance(models, Mapping) else ():
+        if isinstance(spec, Mapping) and spec.get("residual") is not None:
+            wrong.append(f"models.{name}.residual")
+    if wrong:
+        many = len(wrong) > 1
+        raise ValueError(
+            f"form: moments goes without {', '.join(wrong)}, which need{'' if many else 's'} rows; leave "
+            f"{'these' if many else 'it'} out, or give the rows"
+        )
+    return {**content, "predictions": False}
+
+
+#: Runs or days: with a run a day this is more than a human life, twice.
+MOST = 100_000
+
+
+@dataclass(frozen=True)
+class History:
+    """Retention and drift of one analysis.
+
+    Attributes
+    ----------
+    keep_runs, keep_days
+        How many runs are kept, and for how long; None for ever. The latest finished run and the baseline stay.
+    baseline
+        The run that each is compared with beside the one before: ``"first"``, the earliest that is kept, or a run's id.
+    alpha
+        A difference is drift when its p value, adjusted by Holm within one comparison of a model, is below this.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    keep_runs: int | None = None
+    keep_days: int | None = None
+    baseline: str = "first"
+    alpha: float = 0.001
+
+    def __post_init__(self) -> None:
+        for name in ("keep_runs", "keep_days"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= MOST:
+                raise ValueError(f"history.{name}: got {value}; expected 1 to {MOST:,}; leave it out to keep all")
+        if not self.baseline:
+            raise ValueError("history.baseline: got nothing; expected first, or a run's id")
+        if not 0.0 < self.alpha < 1.0:
+            raise ValueError(f"history.alpha: got {self.alpha}; expected a probability between 0 and 1")
+
+
+#: Names of a list that are told.
+MOST_TOLD = 30
+
+
+def check_names(
+    models: Sequence[str],
+    levels: Sequence[str],
+    compare: Sequence[tuple[str, str]],
+    named: Mapping[str, Sequence[str]],
+) -> None:
+    """Refuse names that are there twice, and names of no model.
+
+    Parameters
+    ----------
+    models
+        Names of the models.
+    levels
+        Columns of the levels.
+    compare
+        Pairs of models.
+    named
+        Models that other keys name, by key.
+
+    Raises
+    ------
+    ValueError
+        With the first fault.
+    """
+    alike = {name.lower(): name for name in models}
+    for name in models:
+        # DuckDB does not tell letter case apart, and views are named for models
+        if (other := alike[name.lower()]) != name:
+            raise ValueError(f"models {name!r} and {other!r} differ in letter case alone; rename one")
+    twice = [level for level, count in Counter(levels).items() if count > 1]
+    if twice:
+        raise ValueError(f"levels has {twice[0]!r} twice; name the column of each level once, lowest first")
+    known = set(models)
+    for key, names in {"compare": [name for pair in compare for name in pair], **named}.items():
+        unknown = dict.fromkeys(repr(name) for name in names if name not in known)
+        if unknown:
+            raise ValueError(f"{key} names no model of this file: {_some(unknown)}; models are {_some(models)}")
+    itself = [model for model, reference in compare if model == reference]
+    if itself:
+        raise ValueError(f"compare sets {itself[0]!r} against itself; name two different models")
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:MOST_TOLD]) + (f" and {len(names) - MOST_TOLD:,} more" if len(names) > MOST_TOLD else "")

@@ -1,0 +1,103 @@
+"""What an analysis file asks of a fitted model: simple slopes, and contrasts of its coefficients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlm_ops.errors import MlmError
+from mlm_ops.inference.effect_sizes.interactions import no_product, unknown_predictor
+from mlm_ops.language.model import Model, Term, label
+
+_EXAMPLE = "as in simple_slopes: {slopes: [{slope: within(ses), at: sector}]}"
+_WEIGHTS = "as in contrasts: {slopes: {contextual: {between(ses): 1, within(ses): -1}}}"
+
+
+@dataclass(frozen=True)
+class SlopeQuestion:
+    """The slope of a predictor at values of its moderators; None for the values that are usual."""
+
+    slope: str
+    at: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+
+
+def slope_questions(value: Any) -> dict[str, tuple[SlopeQuestion, ...]]:
+    """The key ``simple_slopes``: by model, one question or a list of them."""
+    if not isinstance(value, dict):
+        raise ValueError(f"simple_slopes is a mapping of models to slopes, {_EXAMPLE}")
+    return {str(model): tuple(_question(str(model), one) for one in _several(asked)) for model, asked in value.items()}
+
+
+def contrast_questions(value: Any) -> dict[str, dict[str, dict[str, float]]]:
+    """The key ``contrasts``: by model and name, the weight of each coefficient."""
+    if not isinstance(value, dict) or not all(isinstance(named, dict) and named for named in value.values()):
+        raise ValueError(f"contrasts is a mapping of models to named contrasts, {_WEIGHTS}")
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for model, named in value.items():
+        for name, weights in named.items():
+            if not isinstance(weights, dict) or not weights:
+                raise ValueError(f"contrasts.{model}.{name} is a mapping of coefficients to weights, {_WEIGHTS}")
+            try:
+                numbers = {str(term): float(weight) for term, weight in weights.items()}
+                if not all(map(math.isfinite, numbers.values())):
+                    raise ValueError
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"contrasts.{model}.{name}: got {list(weights.values())}; expected numbers, {_WEIGHTS}"
+                ) from None
+            found.setdefault(str(model), {})[str(name)] = numbers
+    return found
+
+
+def check_slopes(model: Model, questions: Iterable[SlopeQuestion]) -> None:
+    """Refuse a slope or moderator that does not occur in the model, and pairs of them without a product.
+
+    Raises
+    ------
+    MlmError
+        Before any query.
+    """
+    for question in questions:
+        _require(model.fixed, question.slope, "slope")
+        for moderator in question.at:
+            _require(model.fixed, moderator, "moderator")
+            pair = {_base(question.slope), _base(moderator)}
+            if len(pair) < 2 or not any(pair <= _labels(term) for term in model.fixed):
+                raise MlmError(no_product(question.slope, moderator))
+
+
+def _several(asked: Any) -> list[Any]:
+    return asked if isinstance(asked, list) else [asked]
+
+
+def _question(model: str, asked: Any) -> SlopeQuestion:
+    if not isinstance(asked, dict) or set(asked) != {"slope", "at"} or not isinstance(asked["slope"], str):
+        raise ValueError(f"simple_slopes.{model}: got {asked!r}; expected the keys slope and at, {_EXAMPLE}")
+    at = asked["at"]
+    if isinstance(at, dict):
+        wanted = {
+            str(name): None if values in ("", None) else tuple(map(str, _several(values)))
+            for name, values in at.items()
+        }
+    else:
+        wanted = {str(name): None for name in _several(at)}
+    if not wanted or "" in wanted:
+        raise ValueError(f"simple_slopes.{model}: got no moderator; expected one or more under at, {_EXAMPLE}")
+    return SlopeQuestion(asked["slope"], wanted)
+
+
+def _require(terms: Iterable[Term], name: str, what: str) -> None:
+    known = [label(v) for term in terms for v in term.variables]
+    if _base(name) not in known:
+        raise MlmError(unknown_predictor(name, known, what))
+
+
+def _labels(term: Term) -> set[str]:
+    return {label(v) for v in term.variables}
+
+
+def _base(name: str) -> str:
+    """The factor of ``sector[Public]``, whose levels only the data know."""
+    return name.partition("[")[0] if name.endswith("]") else name

@@ -1,0 +1,281 @@
+"""A model-building strategy as an analysis file states it: where to start, what to try, what to keep.
+
+Three strategies of Hox, Moerbeek and van de Schoot (2018), Multilevel Analysis, chapter 4, and of the textbooks beside
+it: *a priori* (the models that theory names, compared as listed), *build-up* (candidate terms one after the other, the
+fixed ones first, then random slopes, then cross-level products), and *tear-down* (the largest model, less its
+random effects and then its fixed ones, one at a time).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
+
+from mlm_ops.errors import AnalysisError, FormulaError
+from mlm_ops.language.formula import parse_random_term, parse_term
+from mlm_ops.language.model import GroupingFactor, Model, RandomBlock, Term, group_name
+
+StrategyKind = Literal["a_priori", "build_up", "tear_down"]
+Criterion = Literal["p", "aic", "bic", "r_squared"]
+
+#: Stands wherever a model that was selected by steps is shown.
+WARNING = (
+    "selected stepwise: the data that chose the terms also test them, so p values are too small, intervals too "
+    "narrow and explained variance too large; check the model on new data"
+)
+#: The kinds of candidates, in the order in which a build-up tries them.
+PHASES = ("fixed", "level 2", "level 3", "random", "cross-level")
+#: Each step of a build-up fits every candidate that is left.
+MOST_CANDIDATES = 500
+_RULE = re.compile(r"\s*(?:(aic|bic)|p\s*<\s*(\S+)|r_squared\s*>\s*(\S+))\s*")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a term is kept.
+
+    Attributes
+    ----------
+    criterion
+        ``p``: the likelihood ratio's p value lies below the bound; ``aic``, ``bic``: the criterion falls with the term;
+        ``r_squared``: the explained share of the variance gains more than the bound.
+    bound
+        Of p, or of the gain; 0 for the information criteria.
+    """
+
+    criterion: Criterion = "p"
+    bound: float = 0.05
+
+    def __str__(self) -> str:
+        return {"p": f"p < {self.bound:g}", "r_squared": f"r_squared > {self.bound:g}"}.get(
+            self.criterion, self.criterion
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One term that a ladder adds or drops.
+
+    Attributes
+    ----------
+    phase
+        One of `PHASES`.
+    text
+        The term as the file writes it.
+    term
+        The term.
+    group
+        The grouping factor over whose units the term's coefficient varies; None for a fixed term.
+    """
+
+    phase: str
+    text: str
+    term: Term
+    group: GroupingFactor | None = None
+
+    def added_to(self, model: Model) -> Model:
+        """The model with this term, in R's order; a random one joins the factor's first block."""
+        if self.group is None:
+            return replace(model, fixed=_ordered((*model.fixed, self.term)))
+        at = next((i for i, block in enumerate(model.random) if block.group == self.group), None)
+        if at is None:
+            return replace(model, random=(*model.random, RandomBlock((self.term,), self.group)))
+        block = model.random[at]
+        grown = replace(block, terms=_ordered((*block.terms, self.term)))
+        return replace(model, random=(*model.random[:at], grown, *model.random[at + 1 :]))
+
+    def dropped_from(self, model: Model) -> Model:
+        """The model without this term; a block that has lost its last term goes with it."""
+        if self.group is None:
+            return replace(model, fixed=tuple(t for t in model.fixed if not _same(t, self.term)))
+        blocks = (
+            replace(b, terms=tuple(t for t in b.terms if not _same(t, self.term))) if b.group == self.group else b
+            for b in model.random
+        )
+        return replace(model, random=tuple(b for b in blocks if b.terms))
+
+    def stands_in(self, model: Model) -> bool:
+        """Whether the model has this term already."""
+        return any(_same(t, self.term) for t in _terms(model, self.group))
+
+    def lacks(self, model: Model) -> Term | None:
+        """The first part of a fixed product that the model does not have; None where all are there."""
+        return next((p for p in _parts(self.term) if not _contains(model.fixed, p)), None) if not self.group else None
+
+    def needed_by(self, model: Model) -> Term | None:
+        """The first fixed product of the model that this fixed term is a part of."""
+        own = frozenset(self.term.variables)
+        return next((t for t in model.fixed if own < frozenset(t.variables)), None) if not self.group else None
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What a ladder does.
+
+    Attributes
+    ----------
+    kind
+        ``build_up`` or ``tear_down``.
+    start
+        Name of the model to start from.
+    candidates
+        Terms to try, in order.
+    rule
+        When a term is kept.
+    """
+
+    kind: StrategyKind
+    start: str
+    candidates: tuple[Candidate, ...]
+    rule: Rule
+
+
+def check_keys(
+    kind: StrategyKind,
+    start: str | None,
+    candidates: Mapping[str, Sequence[str]],
+    keep: str | None,
+    models: Sequence[str],
+) -> None:
+    """Refuse keys of an analysis file that do not go together.
+
+    Raises
+    ------
+    ValueError
+        A clause for the sentence that names the file's faults.
+    """
+    if kind == "a_priori":
+        given = [key for key, value in (("start", start), ("candidates", candidates), ("keep", keep)) if value]
+        if given:
+            raise ValueError(f"{', '.join(given)}: only for the strategies build_up and tear_down; say which")
+        return
+    if start is None:
+        raise ValueError(f"strategy {kind} needs start, the name of the model to start from")
+    if start not in models:
+        raise ValueError(f"start names no model of this file: {start!r}; models are {', '.join(models)}")
+    if kind == "build_up" and not any(candidates.values()):
+        raise ValueError(f"strategy build_up needs candidates, a mapping of {', '.join(PHASES)} to lists of terms")
+    if kind == "tear_down" and candidates:
+        raise ValueError("strategy tear_down drops what start has, and takes no candidates")
+    steps = [name for name in models if re.fullmatch(rf"{kind}_\d+", name)]
+    if steps:
+        raise ValueError(f"models named {', '.join(steps)}: the steps of the strategy are named so; rename them")
+
+
+def parse_rule(text: str) -> Rule:
+    """Read ``p < 0.05``, ``aic``, ``bic`` or ``r_squared > 0.01``.
+
+    Raises
+    ------
+    AnalysisError
+        It is none of these.
+    """
+    found = _RULE.fullmatch(text)
+    try:
+        if found and found[1]:
+            return Rule("aic" if found[1] == "aic" else "bic", 0.0)
+        if found and found[2] and 0 < float(found[2]) < 1:
+            return Rule("p", float(found[2]))
+        if found and found[3] and 0 <= float(found[3]) < 1:
+            return Rule("r_squared", float(found[3]))
+    except ValueError:
+        pass
+    raise AnalysisError(
+        f"Unknown rule under keep. Got {text!r}; expected p < 0.05, aic, bic or r_squared > 0.01 (with any bound "
+        "between 0 and 1)."
+    )
+
+
+def build_up(start: str, model: Model, candidates: Mapping[str, Sequence[str]], rule: Rule) -> Strategy:
+    """Compile the candidates of a build-up.
+
+    Parameters
+    ----------
+    start, model
+        Name of the model to start from, and the model.
+    candidates
+        Terms by phase; a random one may name its factor, ``within(ses) | school``, and otherwise varies over the
+        lowest one.
+
+    Raises
+    ------
+    AnalysisError
+        A term that does not parse, that the start has already, or that stands twice.
+    """
+    total = sum(map(len, candidates.values()))
+    if total > MOST_CANDIDATES:
+        raise AnalysisError(
+            f"A build-up has too many candidates. Got {total:,} terms; expected at most {MOST_CANDIDATES}, as each is "
+            "fitted at every step."
+        )
+    found: list[Candidate] = []
+    for phase in PHASES:
+        for text in candidates.get(phase, ()):
+            try:
+                made = list(_compiled(phase, text, model))
+            except FormulaError as error:
+                raise AnalysisError(f"candidates, {phase}: {error}") from error
+            for candidate in made:
+                if candidate.stands_in(model):
+                    raise AnalysisError(
+                        f"candidates, {phase}: {candidate.text} stands in the start {start!r} already; remove it from "
+                        "one of them."
+                    )
+                if any(candidate.term == c.term and candidate.group == c.group for c in found):
+                    raise AnalysisError(f"candidates, {phase}: {candidate.text} stands twice; remove one.")
+                found.append(candidate)
+    return Strategy("build_up", start, tuple(found), rule)
+
+
+def tear_down(start: str, model: Model, rule: Rule) -> Strategy:
+    """Everything that can be dropped from the largest model: random effects first, each kind's highest terms first.
+
+    The intercept stays, and so does one random effect of every factor: the nesting is not up for selection.
+    """
+    random = [
+        Candidate("random", f"{term.name} | {group_name(block.group)}", term, block.group)
+        for block in reversed(model.random)
+        for term in reversed(block.terms)
+        if term.variables
+    ]
+    fixed = [
+        Candidate("cross-level" if len(term.variables) > 1 else "fixed", term.name, term)
+        for term in reversed(model.fixed)
+        if term.variables
+    ]
+    return Strategy("tear_down", start, (*random, *fixed), rule)
+
+
+def _compiled(phase: str, text: str, model: Model) -> Iterator[Candidate]:
+    if phase == "random":
+        for term, group in parse_random_term(text, model):
+            yield Candidate(phase, f"{term.name} | {group_name(group)}", term, group)
+        return
+    for term in parse_term(text, model):
+        yield Candidate(phase, term.name, term)
+
+
+def _terms(model: Model, group: GroupingFactor | None) -> tuple[Term, ...]:
+    return model.fixed if group is None else tuple(t for b in model.random if b.group == group for t in b.terms)
+
+
+def _ordered(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    return tuple(sorted(terms, key=lambda term: len(term.variables)))
+
+
+def _same(first: Term, second: Term) -> bool:
+    return frozenset(first.variables) == frozenset(second.variables)
+
+
+def _contains(terms: Sequence[Term], wanted: Term) -> bool:
+    return any(_same(term, wanted) for term in terms)
+
+
+def _parts(term: Term) -> Iterator[Term]:
+    """What a product is made of: each variable, and each product of fewer of them."""
+    for size in range(1, len(term.variables)):
+        for chosen in combinations(term.variables, size):
+            yield Term(chosen)

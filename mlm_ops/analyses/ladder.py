@@ -1,0 +1,273 @@
+"""A model-building strategy -> the steps it took: every candidate is fitted from the same moments, none reads a row.
+
+A fixed term is judged by the ML likelihood, a random one by the REML likelihood (where the analysis is fitted by REML),
+as only there the two models compared have the same fixed part (Pinheiro and Bates 2000, section 2.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from mlm_ops.analyses.file.strategy import Candidate, Rule, Strategy
+from mlm_ops.errors import MlmError
+from mlm_ops.inference.comparison import NOTHING_MORE, Comparison
+from mlm_ops.inference.effect_sizes.variation import partition
+from mlm_ops.language.model import Model, group_name
+from mlm_ops.language.options import Estimator
+from mlm_ops.results.fit import Fit
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
+
+#: Shares of the model-implied variance that a step may add to, by the kinds of parts that make them up: what predictors
+#: explain through fixed effects, through slopes that vary too, and with the intercepts' variance (Rights, Sterba 2019).
+SHARES = ("f", "fv", "fvm")
+FitModel = Callable[[Model, Estimator, Fit | None], Fit]
+CompareFits = Callable[[Fit, Fit], Comparison]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One candidate, and what became of it.
+
+    Attributes
+    ----------
+    name
+        Of the model with the candidate (build-up) or without it (tear-down).
+    reference
+        Name of the model that it was compared with.
+    candidate
+        The term.
+    taken
+        Whether the ladder went on from the model of this step.
+    reason
+        Why, for a reader.
+    fit
+        The model of this step by the estimator of the comparison; None where it was not fitted.
+    larger, smaller
+        The two models compared, with and without the term; None where there was no comparison.
+    comparison
+        The larger of the two models against the smaller.
+    gain
+        By `SHARES`, what the term adds: larger model minus smaller. Rights and Sterba (2020), Multivariate Behavioral
+        Research 55, 568-599.
+    """
+
+    name: str
+    reference: str
+    candidate: Candidate
+    taken: bool
+    reason: str
+    fit: Fit | None = None
+    larger: Fit | None = None
+    smaller: Fit | None = None
+    comparison: Comparison | None = None
+    gain: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """All steps of a strategy, and the models that it went through.
+
+    Attributes
+    ----------
+    strategy
+        What was asked for.
+    steps
+        In order.
+    path
+        Models by name from the start to the one selected, which is last.
+    """
+
+    strategy: Strategy
+    steps: tuple[Step, ...]
+    path: dict[str, Model]
+
+    @property
+    def selected(self) -> str:
+        """Name of the model that the ladder ended with."""
+        return next(reversed(self.path))
+
+
+def climb(strategy: Strategy, start: Model, estimator: Estimator, fit: FitModel, compare: CompareFits) -> Ladder:
+    """Try every candidate once, in order, each on top of what was kept before it.
+
+    Parameters
+    ----------
+    start
+        The model that the strategy starts from.
+    estimator
+        By which random terms are compared.
+    fit
+        Fits a model from the analysis' moments, given a fit near which to begin.
+    compare
+        The likelihood ratio of a larger and a smaller fit.
+    """
+    adding = strategy.kind == "build_up"
+    at, current = strategy.start, start
+    known: dict[Estimator, Fit] = {}
+    path = {at: current}
+    steps: list[Step] = []
+    for number, candidate in enumerate(strategy.candidates, start=1):
+        name = f"{strategy.kind}_{number}"
+        if (obstacle := _obstacle(candidate, current, adding)) is not None:
+            steps.append(Step(name, at, candidate, False, obstacle))
+            continue
+        tried = candidate.added_to(current) if adding else candidate.dropped_from(current)
+        by: Estimator = estimator if candidate.group is not None else "ml"
+        if by not in known:
+            known[by] = fit(current, by, next(iter(known.values()), None))
+        step = _judge(name, at, candidate, strategy.rule, known[by], fit(tried, by, known[by]), compare)
+        steps.append(step)
+        if step.taken and step.fit is not None:
+            at, current = name, tried
+            known = {by: step.fit}
+            path[at] = current
+    return Ladder(strategy, tuple(steps), path)
+
+
+def _obstacle(candidate: Candidate, current: Model, adding: bool) -> str | None:
+    """Why a candidate cannot be tried; None where it can."""
+    if adding and (missing := candidate.lacks(current)) is not None:
+        return f"not tried: {missing.name}, a part of it, is not in the model"
+    if not adding and (product := candidate.needed_by(current)) is not None:
+        return f"not tried: {product.name}, of which it is a part, is in the model"
+    return None
+
+
+def _judge(
+    name: str, reference: str, candidate: Candidate, rule: Rule, before: Fit, after: Fit, compare: CompareFits
+) -> Step:
+    """Compare the models with and without the candidate."""
+    adding = candidate.stands_in(after.model)
+    larger, smaller = (after, before) if adding else (before, after)
+    if adding and (aliased := _newly_aliased(larger, smaller)):
+        return Step(name, reference, candidate, False, f"left out: {aliased} is a combination of the other columns")
+    comparison = compare(larger, smaller)
+    gain = _gain(larger, smaller)
+    if comparison.note == NOTHING_MORE:
+        reason = f"{'left out' if adding else 'dropped'}: the data determine no parameter more with it"
+        return Step(name, reference, candidate, not adding, reason, after, larger, smaller, comparison, gain)
+    keeps, why = _verdict(rule, comparison, gain, larger)
+    taken = keeps if adding else not keeps
+    word = {(True, True): "added", (True, False): "left out", (False, True): "dropped", (False, False): "kept"}
+    reason = f"{word[adding, taken]}: {why}"
+    return Step(name, reference, candidate, taken, reason, after, larger, smaller, comparison, gain)
+
+
+def _gain(larger: Fit, smaller: Fit) -> dict[str, float]:
+    with_it, without = (partition(fit.model, fit.moments, fit.result) for fit in (larger, smaller))
+    return {kinds: with_it.of_kind(kinds) / with_it.total - without.of_kind(kinds) / without.total for kinds in SHARES}
+
+
+def _newly_aliased(larger: Fit, smaller: Fit) -> str:
+    before = set(smaller.result.design.fixed.aliased)
+    return ", ".join(column for column in larger.result.design.fixed.aliased if column not in before)
+
+
+def _verdict(rule: Rule, comparison: Comparison, gain: Mapping[str, float], larger: Fit) -> tuple[bool, str]:
+    """Whether the larger model is kept, and why."""
+    if not larger.converged:
+        return False, "the model with it did not converge"
+    if rule.criterion == "p":
+        p = comparison.p_value if comparison.p_value_mixture is None else comparison.p_value_mixture
+        if p is None:
+            raise MlmError(f"No likelihood ratio judges this term: {comparison.note}. Use keep: aic.")
+        return p < rule.bound, f"p = {p:.2g} is {'below' if p < rule.bound else 'not below'} {rule.bound:g}"
+    if rule.criterion == "r_squared":
+        # intercepts that vary are variance left unexplained
+        explained = gain["fv"]
+        return explained > rule.bound, (
+            f"the explained share gains {explained:.2g}, {'' if explained > rule.bound else 'not '}above {rule.bound:g}"
+        )
+    change = comparison.delta_aic if rule.criterion == "aic" else comparison.delta_bic
+    direction = "lower" if change < 0 else "higher"
+    return change < 0, f"{rule.criterion.upper()} is {direction} by {abs(change):.1f} with it"
+
+
+LADDER_STEPS: Schema = {
+    "step": COUNT,
+    "strategy": TEXT,
+    "phase": TEXT,
+    "term": TEXT,
+    "group": TEXT,
+    "taken": FLAG,
+    "reason": TEXT,
+    "reference_model": TEXT,
+    "estimator": TEXT,
+    "estimate": REAL,
+    "std_error": REAL,
+    "statistic": REAL,
+    "df": COUNT,
+    "p_value": REAL,
+    "p_value_mixture": REAL,
+    "log_likelihood": REAL,
+    "aic": REAL,
+    "bic": REAL,
+    "aic_ml": REAL,
+    "bic_ml": REAL,
+    "delta_aic": REAL,
+    "delta_bic": REAL,
+    "gain_f": REAL,
+    "gain_fv": REAL,
+    "gain_fvm": REAL,
+    "n_parameters": COUNT,
+    "n_covariances": COUNT,
+    "converged": FLAG,
+    "singular": FLAG,
+}
+
+
+def ladder_steps(ladder: Ladder) -> pl.DataFrame:
+    """One row a candidate; the model is the one with it in a build-up, without it in a tear-down."""
+    rows = [_row(number, ladder.strategy.kind, step) for number, step in enumerate(ladder.steps, start=1)]
+    schema = {"model": TEXT, **LADDER_STEPS}
+    return frame(schema, {column: [row.get(column) for row in rows] for column in schema})
+
+
+def _row(number: int, strategy: str, step: Step) -> dict[str, object]:
+    candidate = step.candidate
+    row: dict[str, object] = {
+        "model": step.name,
+        "step": number,
+        "strategy": strategy,
+        "phase": candidate.phase,
+        "term": candidate.term.name,
+        "group": group_name(candidate.group) if candidate.group else None,
+        "taken": step.taken,
+        "reason": step.reason,
+        "reference_model": step.reference,
+    }
+    if step.fit is not None:
+        result = step.fit.result
+        row |= {
+            "estimator": step.fit.estimator,
+            "log_likelihood": result.log_likelihood,
+            "aic": result.aic,
+            "bic": result.bic,
+            "aic_ml": step.fit.by_ml.aic,
+            "bic_ml": step.fit.by_ml.bic,
+            "n_parameters": result.n_parameters,
+            "n_covariances": result.n_covariance,
+            "converged": step.fit.converged,
+            "singular": step.fit.singular,
+        }
+    if step.comparison is not None:
+        names = ("statistic", "df", "p_value", "p_value_mixture", "delta_aic", "delta_bic")
+        row |= {name: getattr(step.comparison, name) for name in names}
+    row |= {f"gain_{kinds}": gain for kinds, gain in step.gain.items()}
+    return row | _coefficient(step)
+
+
+def _coefficient(step: Step) -> dict[str, object]:
+    """Estimate and error of what the larger model has more, where that is one coefficient or one variance."""
+    if step.larger is None or step.smaller is None:
+        return {}
+    if step.candidate.group is None:
+        found = step.larger.fixed_effects.join(step.smaller.fixed_effects, on="term", how="anti")
+    else:
+        keys = ["group", "term"]
+        variances = step.larger.variance_components.filter(pl.col("other").is_null())
+        found = variances.join(step.smaller.variance_components, on=keys, how="anti")
+    return found.select("estimate", "std_error").row(0, named=True) if found.height == 1 else {}

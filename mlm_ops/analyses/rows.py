@@ -1,0 +1,228 @@
+"""The rows of an analysis: its ``data`` and ``where`` are a stranger's text until they are checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.model import Between, Center, Column, GroupingFactor, Within, walk
+from mlm_ops.moments.record import Array, Codes, Moments
+from mlm_ops.moments.survey import complete_rows
+from mlm_ops.warehouse.files import READERS, is_data_file, reader
+from mlm_ops.warehouse.ownership import (
+    Claim,
+    Relation,
+    check_not_read,
+    check_ours,
+    columns_of,
+    find_relations,
+    replace_table,
+    with_schema,
+)
+from mlm_ops.warehouse.sandbox import check_length, checked_select, is_table
+from mlm_ops.warehouse.source import (
+    TABLE,
+    Source,
+    condition,
+    is_path,
+    is_place,
+    named_relation,
+    no_such_table,
+    open_source,
+    quoted_table,
+    table_parts,
+)
+from mlm_ops.warehouse.sql import category, identifier, literal, qualified, render
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from mlm_ops.analyses.file.analysis import Analysis
+
+#: What a row filter is checked as the end of; DuckDB writes its own SQL so.
+_PROBE = "SELECT 1 WHERE "
+
+
+def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Source:
+    """Open the rows that an analysis reads, if it may read them.
+
+    Raises
+    ------
+    DataError
+        The data or the row filter read more than the analysis may, do not exist, or do not run.
+    """
+    data, where, reach = _data(analysis, connection), analysis.where, analysis.reach
+    if reach.everything:
+        return _open(data, connection, where)
+    # beside a file stands no table, also where the database has one of the name
+    tables = _no_table if isinstance(data, Path) else partial(is_table, connection)
+    if isinstance(data, str):
+        check_length(data, "data")
+        selected = f"select * from {named_relation(data)[0]}"
+        if (checked := checked_select(selected, "data", reach, tables)) != selected:
+            data = checked
+    if where is not None:
+        check_length(where, "where")
+        filtered = f"{_PROBE}{condition(where)}"
+        if (checked := checked_select(filtered, "where", reach, tables)) != filtered:
+            where = checked.removeprefix(_PROBE)
+    return _open(data, connection, where)
+
+
+def _open(data: str | Path, connection: duckdb.DuckDBPyConnection, where: str | None) -> Source:
+    """Open the rows on the connection itself: views and tables are made of them, and a copy would be elsewhere."""
+    if not isinstance(data, Path):
+        return open_source(data, connection, where)
+    found = open_source(f"select * from {reader(data.resolve())}", connection, where)
+    named = found.description.replace("the SELECT", str(data), 1)
+    return replace(found, description=named, table=found.table.replace("the SELECT", str(data), 1))
+
+
+def _data(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> str | Path:
+    """A table, a SELECT, or the place of a file; ``a.csv`` is a table where the database has it."""
+    data, reach = analysis.data.strip(), analysis.reach
+    if TABLE.fullmatch(data):
+        # a name without a dot is no file's
+        if "." not in data or is_table(connection, quoted_table(data)):
+            return data
+        if not is_data_file(data):
+            raise DataError(no_such_table(f"table {data}", connection))
+        return reach.place(data)
+    if is_path(data, connection):
+        return reach.place(data)
+    if is_place(data):
+        raise DataError(
+            f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in "
+            f"{', '.join(sorted(READERS))}, a table name or a SELECT."
+        )
+    return data
+
+
+def _no_table(name: str) -> bool:
+    return False
+
+
+def centered_columns(analysis: Analysis) -> tuple[tuple[str, ...], GroupingFactor]:
+    """Numeric columns that the analysis centers, and over whose units.
+
+    Those of the lowest of the analysis' levels, which all the levels together name; without levels, of the first
+    grouping factor of its models.
+    """
+    models = analysis.parsed.values()
+    nodes = (node for model in models for v in model.variables for node in walk(v))
+    columns = dict.fromkeys(
+        node.of.name for node in nodes if isinstance(node, Within | Between | Center) and isinstance(node.of, Column)
+    )
+    groups = [tuple(reversed(analysis.level_columns)), *(group for model in models for group in model.all_groups)]
+    return tuple(columns), next((group for group in groups if group), ())
+
+
+def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str) -> None:
+    """Make `table`: the analysis' rows with between_x, within_x and center_x of every column that it centers.
+
+    The rows are those that the models see, complete on all the analysis' columns.
+
+    Raises
+    ------
+    StoreError
+        A table or view of that name is there and not ours, or the analysis reads it. Nothing is then changed.
+    """
+    source = open_rows(analysis, connection)
+    claim = _claim(connection, analysis, table, list(source.types))
+    check_ours(connection, claim)
+    check_not_read(connection, claim, source.relation)
+    columns, group = centered_columns(analysis)
+    # refuses columns that are not there, so it comes first
+    complete = complete_rows(source, list(analysis.parsed.values()), analysis.keys)
+    columns = tuple(c for c in columns if source.is_numeric(c))
+    taken = {name.lower(): name for name in source.types}
+    made = [f"{prefix}_{column}" for column in columns for prefix in ("between", "within", "center")]
+    if clash := next((taken[name.lower()] for name in made if name.lower() in taken), None):
+        raise DataError(
+            f"{source.table[0].upper()}{source.table[1:]} has a column {clash!r}, and the table with centered columns "
+            "would have another. Rename it in a view or SELECT."
+        )
+    relation = source.relation
+    if columns:
+        rows = f"(select * from {relation} where {complete}) as complete_rows"
+        relation = f"({render('centered', relation=rows, columns=list(columns), group=list(group))}) as centered"
+    replace_table(connection, claim, f"as select * from {relation}")
+
+
+def _claim(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str, rows: list[str]) -> Claim:
+    """The name that the table takes; one of an earlier mlm-ops has no mark."""
+
+    def is_earlier(found: Relation) -> bool:
+        """Whether Dagster ran the analysis here before there were marks, and the columns are those that it made."""
+        columns = set(columns_of(connection, found))
+        centered = {c for c in columns if {f"between_{c}", f"within_{c}", f"center_{c}"} <= columns}
+        made = {f"{part}_{c}" for part in ("between", "within", "center") for c in centered}
+        return found.kind == "table" and columns - made <= set(rows) and _was_staged(connection, analysis)
+
+    remedy = "Rename one of the two: the table, or the analysis."
+    place = with_schema(connection, table_parts(table))
+    return Claim(place, f"centered rows of the analysis {analysis.analysis}", remedy, is_earlier)
+
+
+def _was_staged(connection: duckdb.DuckDBPyConnection, analysis: Analysis) -> bool:
+    """Whether a Dagster run of an mlm-ops without marks left rows of the analysis in its staging tables."""
+    staged = find_relations(connection, "mlm_staging").get("checksums")
+    if staged is None or staged.comment is not None:
+        return False
+    here = f"{qualified(staged.schema, staged.name)} where analysis = {literal(analysis.analysis)}"
+    return bool(connection.execute(f"select 1 from {here} limit 1").fetchall())
+
+
+def disagreement(connection: duckdb.DuckDBPyConnection, table: str, moments: Moments, group: GroupingFactor) -> float:
+    """Largest difference between the table's group means and the moments', relative to each column's spread.
+
+    Parameters
+    ----------
+    group
+        Over whose units the table was centered.
+
+    Returns
+    -------
+    float
+        Of the order of 1e-14 where both saw the same rows; infinite where their units differ; zero where the table has
+        no centered columns.
+    """
+    names = [name for name in open_source(table, connection).types if name.startswith("between_")]
+    columns = [Column(name.removeprefix("between_")) for name in names]
+    known = [(m,) in moments.schema.monomials or m in moments.schema.constants for m in columns]
+    if not any(known):
+        return 0.0
+    label = " || ':' || ".join(category(key) for key in group)
+    means = ", ".join(f"any_value({identifier(name)})" for name in names)
+    keys = ", ".join(identifier(key) for key in group)
+    rows = connection.execute(f"select {label}, {means} from {quoted_table(table)} group by {keys}").fetchall()
+    found = {row[0]: row[1:] for row in rows}
+    codes, labels = moments.units_of(group)
+    if set(found) != set(labels.tolist()):
+        return float("inf")
+    in_order = np.array([found[unit] for unit in labels], dtype=float)
+    worst = 0.0
+    for i, column in enumerate(columns):
+        if known[i]:
+            expected, spread = _unit_means(moments, column, codes, len(labels))
+            worst = max(worst, float(np.abs(in_order[:, i] - expected).max()) / spread)
+    return worst
+
+
+def _unit_means(moments: Moments, column: Column, codes: Codes, size: int) -> tuple[Array, float]:
+    """(units,) means of a column, and its standard deviation over the rows."""
+    n, schema = moments.n, moments.schema
+    if (column,) in schema.monomials:
+        i = schema.monomials.index((column,))
+        values, within = moments.mean[i], moments.scatter[i * (i + 3) // 2].sum()
+        center = schema.centers[column]
+    else:
+        values, within, center = np.asarray(moments.constants[schema.constants.index(column)], dtype=float), 0.0, 0.0
+    grand = np.average(values, weights=n)
+    spread = float(np.sqrt((within + n @ (values - grand) ** 2) / n.sum()))
+    return np.bincount(codes, n * values, size) / np.bincount(codes, n, size) + center, spread

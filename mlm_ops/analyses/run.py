@@ -1,0 +1,293 @@
+"""All models of an analysis, from one scan: collect, fit each, compare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlm_ops.analyses.errors_in_context import naming, naming_analysis
+from mlm_ops.analyses.file.strategy import WARNING
+from mlm_ops.analyses.ladder import Ladder, climb, ladder_steps
+from mlm_ops.analyses.rows import open_rows
+from mlm_ops.inference.comparison import Comparison, check_same_rows, compare, same_fixed_part
+from mlm_ops.inference.effect_sizes import johnson_neyman as regions
+from mlm_ops.inference.fixed import contrasts as linear_contrasts
+from mlm_ops.language.formula import formula_text
+from mlm_ops.language.options import Estimator
+from mlm_ops.logs import Event, tell, tell_fit
+from mlm_ops.moments.collect import collect
+from mlm_ops.moments.from_macros import gather
+from mlm_ops.moments.partitions import Partitions, Refreshed
+from mlm_ops.moments.record import Moments
+from mlm_ops.moments.storage import claim_kept_tables, kept_table, save_moments
+from mlm_ops.results import tables
+from mlm_ops.results.fit import Fit
+from mlm_ops.results.fitting import fit_model
+from mlm_ops.results.quiet import quiet
+from mlm_ops.results.tables.questions import _surface, contrasts, johnson_neyman, simple_slopes
+from mlm_ops.results.tables.suppression import publishable
+from mlm_ops.structural import tables as structural_tables
+from mlm_ops.structural.fitting import fit_sem
+from mlm_ops.warehouse.ownership import check_not_read
+from mlm_ops.warehouse.sql import identifier
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from mlm_ops.analyses.file.analysis import Analysis
+    from mlm_ops.analyses.file.questions import SlopeQuestion
+    from mlm_ops.structural.fit import SemFit
+
+
+def answers(
+    fitted: Fit, slopes: Sequence[SlopeQuestion], named: linear_contrasts.Contrasts | None
+) -> dict[str, pl.DataFrame]:
+    """What an analysis file asks of a fit; regions of significance where the one moderator is a number."""
+    surface = _surface(fitted)
+    made = {"simple_slopes": [simple_slopes(fitted, one.slope, one.at) for one in slopes]}
+    pairs = [(one.slope, next(iter(one.at))) for one in slopes if len(one.at) == 1]
+    made["johnson_neyman"] = [
+        johnson_neyman(fitted, slope, moderator)
+        for slope, moderator in pairs
+        if len(surface.find(slope)) == 1 and regions.is_number(surface, moderator)
+    ]
+    made["contrasts"] = [contrasts(fitted, named)] if named else []
+    return {table: pl.concat(frames) for table, frames in made.items() if frames}
+
+
+#: Noted where the comparison is not by the likelihood that the models were asked to be fitted by.
+REFITTED = "the fixed parts differ, so both were fitted again by ML: REML likelihoods would not compare"
+#: Result tables of the models that a ladder went through before the one it selected.
+ON_THE_WAY = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")
+
+
+@dataclass(frozen=True)
+class AnalysisResult:
+    """All of an analysis.
+
+    Attributes
+    ----------
+    moments
+        From the one scan.
+    fits
+        By model name.
+    tables
+        Result tables, each with column ``model`` first.
+    """
+
+    moments: Moments
+    fits: dict[str, Fit]
+    tables: dict[str, pl.DataFrame]
+
+
+def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Moments:
+    """Scan an analysis' rows, once for all its models."""
+    started = time.perf_counter()
+    with naming_analysis(analysis, connection):
+        source = open_rows(analysis, connection)
+        made_of = gather if analysis.form == "moments" else collect
+        moments = made_of(source, analysis.scanned, analysis.level_columns, analysis.keys)
+        _tell_moments(moments, started)
+    return moments
+
+
+def moments_table(analysis: Analysis) -> str:
+    """Where the analysis' moments are kept; quoted where its name is not a plain one."""
+    name = f"{analysis.analysis}_moments"
+    return f"main.{name if name.isidentifier() else identifier(name)}"
+
+
+def keep_moments(
+    analysis: Analysis, connection: duckdb.DuckDBPyConnection, partitions: Sequence[str] | None = None
+) -> Refreshed:
+    """Collect an analysis' moments and keep them in `moments_table`.
+
+    Parameters
+    ----------
+    partitions
+        Where the analysis has a partition, those to read again; None finds the new and changed ones.
+
+    Raises
+    ------
+    StoreError
+        A table of that name is there and not ours, or the analysis reads it. Nothing is then changed.
+    """
+    started, table = time.perf_counter(), moments_table(analysis)
+    with naming_analysis(analysis, connection):
+        source = open_rows(analysis, connection)
+        claim_kept_tables(connection, table)
+        check_not_read(connection, kept_table(connection, table), source.relation)
+    if analysis.partition is None:
+        moments = collect_analysis(analysis, connection)
+        save_moments(connection, moments, table)
+        return Refreshed(moments, (), (), None)
+    with naming_analysis(analysis, connection):
+        kept = Partitions(
+            connection,
+            table,
+            source,
+            analysis.partition,
+            analysis.scanned,
+            analysis.level_columns,
+            analysis.keys,
+        )
+        done = kept.refresh(partitions)
+        _tell_moments(done.moments, started, partitions_read=len(done.scanned), partitions_dropped=len(done.dropped))
+    return done
+
+
+def _tell_moments(moments: Moments, started: float, **facts: int) -> None:
+    seconds = time.perf_counter() - started
+    told = f"{moments.n_obs:,} of {moments.n_rows:,} rows collected in {moments.n_units:,} groups, {seconds:.2f} s"
+    sizes = {"n_rows": moments.n_rows, "n_obs": moments.n_obs, "n_groups": moments.n_units}
+    tell(Event.COLLECTED, told, **sizes, **facts, seconds=seconds, moments_checksum=moments.checksum)
+
+
+def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
+    """Fit one model of an analysis to its moments."""
+    with naming(analysis, f"model {name}", name):
+        fitted = _fit(analysis, name, moments)
+        tell_fit(fitted, fitted.result.design.n_rows, fitted.result.log_likelihood)
+    return fitted
+
+
+def _fit(analysis: Analysis, name: str, moments: Moments) -> Fit:
+    estimator, df = analysis.options(name)
+    robust, cluster = analysis.robust_options(name)
+    return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+
+
+def model_tables(
+    analysis: Analysis, name: str, fitted: Fit, connection: duckdb.DuckDBPyConnection
+) -> dict[str, pl.DataFrame]:
+    """Every result table of one model of an analysis, with what the analysis asks of it."""
+    drawn = tables.fit_tables(name, fitted, tables.FIT_TABLES)
+    with naming(analysis, f"model {name}", name):
+        if name in analysis.diagnostics:
+            rows = None if analysis.form == "moments" else open_rows(analysis, connection)
+            found = tables.diagnostics(fitted, rows, least=analysis.min_publish_n)
+            drawn["diagnostics"] = tables.with_model(name, found)
+        asked = answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
+    drawn |= {table: tables.with_model(name, frame) for table, frame in asked.items()}
+    return publishable(drawn, analysis.min_publish_n, analysis.parsed, fitted.moments)
+
+
+def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:
+    """Every result table of one structural equation model of an analysis."""
+    return publishable(structural_tables.sem_tables(name, fitted), analysis.min_publish_n, analysis.parsed, moments)
+
+
+def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments) -> SemFit:
+    """Fit one structural equation model of an analysis to its moments."""
+    model, cluster = analysis.parsed_sem[name]
+    with naming(analysis, f"model {name} of sem", name):
+        fitted = fit_sem(model, moments, cluster, robust=analysis.sem[name].robust)
+        tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
+    return fitted
+
+
+@quiet
+def compare_analysis(
+    analysis: Analysis, moments: Moments, fits: Mapping[str, Fit] | None = None
+) -> dict[str, pl.DataFrame]:
+    """The comparisons that an analysis asks for: likelihoods, and changes of explained variance, each a table.
+
+    REML likelihoods are compared where the fixed parts are equal; elsewhere both models are fitted by ML, which from
+    moments costs milliseconds. `fits` spares fitting again what was fitted already.
+    """
+    known = dict(fits or {})
+
+    def fitted(name: str, estimator: Estimator) -> Fit:
+        if name not in known:
+            # not told: it was fitted before, in another step
+            with naming(analysis, f"model {name}", name):
+                known[name] = _fit(analysis, name, moments)
+        here = known[name]
+        if here.estimator == estimator:
+            return here
+        with naming(analysis, f"model {name}", name):
+            return fit_model(here.model, moments, estimator=estimator, df="none")
+
+    rows, changes = [], []
+    for model, reference in analysis.compare:
+        estimator = analysis.options(model)[0]
+        pair = fitted(model, estimator), fitted(reference, estimator)
+        if estimator == "reml" and not same_fixed_part(pair[0].result, pair[1].result):
+            estimator = "ml"
+            pair = fitted(model, estimator), fitted(reference, estimator)
+        with naming(analysis, f"comparison of {model} with {reference}", model):
+            result = compare_fits(*pair)
+        if estimator != analysis.options(model)[0]:
+            result = replace(result, note="; ".join(filter(None, (result.note, REFITTED))))
+        rows.append((model, reference, estimator, result))
+        change = tables.r_squared_changes(known[model], known[reference], reference)
+        changes.append(tables.with_model(model, change))
+    made = {"comparisons": tables.comparisons(rows), **({"r_squared": pl.concat(changes)} if changes else {})}
+    return publishable(made, analysis.min_publish_n, analysis.parsed, moments)
+
+
+def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
+    """A fit against a smaller one by the same likelihood."""
+    check_same_rows(fitted.moments, reference.moments)
+    return compare(fitted.model, fitted.result, reference.model, reference.result)
+
+
+@quiet
+def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[str, pl.DataFrame]] | None:
+    """The strategy of an analysis, and its result tables; None where the models are fitted as listed.
+
+    The selected model gets every table, those on the way to it `ON_THE_WAY`, and the candidates left out a row
+    of ``ladder_steps`` alone.
+    """
+    strategy = analysis.ladder
+    if strategy is None:
+        return None
+    estimator, df = analysis.options(strategy.start)
+    robust, cluster = analysis.robust_options(strategy.start)
+    with naming(analysis, f"strategy {strategy.kind}"):
+        ladder = climb(
+            strategy,
+            analysis.parsed[strategy.start],
+            estimator,
+            lambda model, by, near: fit_model(model, moments, estimator=by, df="none", near=near),
+            compare_fits,
+        )
+        made = [{"ladder_steps": ladder_steps(ladder)}]
+        for name, model in list(ladder.path.items())[1:]:
+            told = replace(model, text=formula_text(model))
+            fitted = fit_model(told, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+            chosen = tables.FIT_TABLES if name == ladder.selected else ON_THE_WAY
+            drawn = tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen)
+            made.append(drawn)
+        tried = {step.name: step.fit.model for step in ladder.steps if step.fit is not None}
+    return ladder, publishable(
+        _stacked(made), analysis.min_publish_n, {**analysis.parsed, **tried, **ladder.path}, moments
+    )
+
+
+def _stacked(made: Sequence[Mapping[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
+    names = dict.fromkeys(table for one in made for table in one)
+    return {table: pl.concat([one[table] for one in made if table in one]) for table in names}
+
+
+def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> AnalysisResult:
+    """Scan, fit and compare all models of an analysis."""
+    # moments that accumulate are kept; others serve once, and leave no table behind
+    accumulate = analysis.partition is not None
+    moments = keep_moments(analysis, connection).moments if accumulate else collect_analysis(analysis, connection)
+    return fit_collected(analysis, moments, connection)
+
+
+def fit_collected(analysis: Analysis, moments: Moments, connection: duckdb.DuckDBPyConnection) -> AnalysisResult:
+    """Fit and compare all models of an analysis from its moments; row diagnostics alone look at rows again."""
+    fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
+    made = [model_tables(analysis, name, fitted, connection) for name, fitted in fits.items()]
+    made.append(compare_analysis(analysis, moments, fits))
+    made += [sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments), moments) for name in analysis.sem]
+    if (climbed := climb_analysis(analysis, moments)) is not None:
+        made.append(climbed[1])
+    return AnalysisResult(moments, fits, _stacked(made))

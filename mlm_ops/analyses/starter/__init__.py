@@ -1,0 +1,1 @@
+"""Guess a first analysis from a data file, for ``mlm init``."""

@@ -1,0 +1,81 @@
+"""The text of a first analysis, with comments for who has not seen one."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+from mlm_ops.analyses.starter.guess import Guess
+from mlm_ops.results.words import REPLACEMENT
+
+#: JSON's texts are YAML's too, whatever stands in them.
+_quoted = functools.partial(json.dumps, ensure_ascii=False)
+
+#: The name of the model that has predictors.
+PREDICTORS = "predictors"
+
+
+def formulas(guess: Guess) -> dict[str, str]:
+    """The first models by name: none but groups, then predictors within and between groups."""
+    y, random = term(guess.outcome), " + ".join(f"(1 | {term(level)})" for level in guess.levels)
+    lowest = guess.levels[0]
+    within = []
+    for x in guess.varying:
+        within.append(f"within({term(x)}, {term(lowest)})")
+        if x not in guess.balanced:
+            within.append(f"between({term(x)}, {term(lowest)})")
+    others = [term(x) for x in (*guess.constant, *guess.factors)]
+    made = {"empty": f"{y} ~ 1 + {random}"}
+    if within or others:
+        made[PREDICTORS] = f"{y} ~ {' + '.join([*within, *others])} + {random}"
+    return made
+
+
+def term(name: str) -> str:
+    """A column in a formula: in backticks where it is no plain word."""
+    return name if name.isidentifier() and name.isascii() else "`" + name.replace("`", "``") + "`"
+
+
+def analysis_text(name: str, table: str, guess: Guess) -> str:
+    """The YAML text."""
+    groups = ", ".join(f"{n:,} of {level}" for n, level in zip(guess.n_groups, guess.levels, strict=True))
+    models = formulas(guess)
+    slope = ""
+    if guess.varying:
+        x, lowest = f"within({term(guess.varying[0])}, {term(guess.levels[0])})", term(guess.levels[0])
+        slope = comment(f"random_slope: {_quoted(f'{term(guess.outcome)} ~ {x} + (1 + {x} | {lowest})')}", "  # ")
+    lines = [
+        "# A first analysis, guessed from the columns of the table. Change whatever is wrong: the outcome, the groups,",
+        "# the predictors. One file is one set of rows; every model below is fitted from the same pass over them.",
+        "#   within(x, g)    x minus the mean of its group g        between(x, g)    the mean of the group",
+        "#   (1 | g)         groups differ in level                 (1 + x | g)      and in the slope of x",
+        "",
+        f"analysis: {name}",
+        comment(f"{guess.n_rows:,} rows; groups: {groups}", "# "),
+        f"data: {_quoted(table)}",
+        f"levels: {_quoted([term(level) for level in guess.levels])}    # lowest first",
+        "",
+        "models:",
+        "  # how much of the variance lies between groups?",
+        *(f"  {model}: {_quoted(formula)}" for model, formula in models.items()),
+        *([f"  {comment(left_out(guess), '# ')}"] if guess.told else []),
+        *(["  # does the slope differ between groups? Take the # away to see."] if slope else []),
+        *([slope] if slope else []),
+        *(["", f"compare: [{', '.join(models)}]"] if len(models) > 1 else []),
+        "",
+        "# min_publish_n: 10           # groups of fewer rows are named in no published table",
+        "# history: {keep_runs: 100}   # older runs are removed; without it all are kept",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def left_out(guess: Guess) -> str:
+    """Say which columns are no predictors because another tells their values; empty where none is."""
+    named = ", ".join(f"{name} ({by})" for name, by in guess.told)
+    return f"left out, as another column tells their values: {named}" if named else ""
+
+
+def comment(text: str, mark: str) -> str:
+    """One comment, whatever the names in it hold: YAML has no place for control characters, not even there."""
+    return mark + "".join(c if c.isprintable() else REPLACEMENT for c in " ".join(text.split()))

@@ -1,0 +1,1 @@
+"""Keep results in DuckDB: schema ``mlm``, one transaction a run, history, the published copy."""

@@ -1,0 +1,92 @@
+"""A results store as it must be before it is read: its version, the types of its columns, and the rows of its runs.
+
+A store is a file that anyone may write to; what was changed in it by hand is named here, once, for all who read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlm_ops.analyses.store.tables import SQL_TYPES
+from mlm_ops.errors import StoreError
+from mlm_ops.results.tables.columns import Schema
+from mlm_ops.warehouse.connection import Connection
+from mlm_ops.warehouse.sql import identifier, qualified
+
+#: Columns of ``runs`` without which a run is none, those of time finite.
+_REQUIRED = ("run_id", "analysis", "started_at", "finished_at", "data", "n_rows", "n_obs", "n_dropped", "status")
+_TIMES = ("started_at", "finished_at")
+_NAMES = {"varchar": "VARCHAR", "double": "DOUBLE", "bigint": "BIGINT", "boolean": "BOOLEAN"} | {
+    "timestamptz": "TIMESTAMP WITH TIME ZONE"
+}
+_REMEDY = "Restore the file from a copy, or remove it and run again."
+
+
+def check_version(connection: Connection, schema: str, expected: int) -> None:
+    """Refuse a store of another version, or one whose version no one can tell.
+
+    Raises
+    ------
+    StoreError
+        With what stands in its table store_version.
+    """
+    columns = [name for name, _ in _columns(connection, schema).get("store_version", {}).items()]
+    if columns != ["version"]:
+        raise StoreError(
+            f"The table {schema}.store_version is not as mlm-ops writes it. Got the columns {', '.join(columns)}; "
+            f"expected version. {_REMEDY}"
+        )
+    rows = connection.execute(f"select version from {schema}.store_version limit 3").fetchall()
+    if len(rows) != 1:
+        told = "no row" if not rows else "several rows"
+        raise StoreError(f"The table {schema}.store_version has {told}; expected one with the version. {_REMEDY}")
+    ((version,),) = rows
+    if version != expected:
+        raise StoreError(
+            f"The schema {schema} is of another store version. Got {version}; expected {expected}."
+            " Use the mlm-ops that wrote it, or another database file."
+        )
+
+
+def check_tables(connection: Connection, schema: str, tables: Mapping[str, Schema]) -> None:
+    """Refuse a store whose tables were changed by hand; what a later version has added may be missing.
+
+    Raises
+    ------
+    StoreError
+        The first column of another type, or rows of ``runs`` that tell no run.
+    """
+    present = _columns(connection, schema)
+    for table, columns in tables.items():
+        for column, kind in columns.items():
+            got, expected = present.get(table, {}).get(column), _NAMES[SQL_TYPES[kind]]
+            if got is not None and got != expected:
+                raise StoreError(
+                    f"The table {schema}.{table} was not written by mlm-ops alone: its column {column} is of another "
+                    f"type. Got {got}; expected {expected}. {_REMEDY}"
+                )
+    known = present.get("runs", {})
+    if missing := [name for name in _REQUIRED if name not in known]:
+        raise StoreError(f"The table {schema}.runs lacks {', '.join(missing)}. {_REMEDY}")
+    gaps = [f"{identifier(name)} is null" for name in _REQUIRED]
+    gaps += [f"not isfinite({identifier(name)})" for name in _TIMES]
+    rows = connection.execute(
+        f"select run_id from {qualified(schema, 'runs')} where {' or '.join(gaps)} limit 1"
+    ).fetchall()
+    if rows:
+        raise StoreError(
+            f"The table {schema}.runs has a run without {', '.join(_REQUIRED[2:])}, or with a time without end. Got "
+            f"the run {rows[0][0]}. Remove it: delete from {schema}.runs where run_id = …"
+        )
+
+
+def _columns(connection: Connection, schema: str) -> dict[str, dict[str, str]]:
+    """SQL types of the columns of every table."""
+    columns: dict[str, dict[str, str]] = {}
+    for table, column, kind in connection.execute(
+        "select table_name, column_name, data_type from duckdb_columns() where database_name = current_database()"
+        " and schema_name = ? order by table_name, column_index",
+        [schema],
+    ).fetchall():
+        columns.setdefault(table, {})[column] = kind
+    return columns

@@ -1,0 +1,123 @@
+"""Which files a published copy may take the place of: published copies that hold nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+
+from mlm_ops.errors import StoreError
+from mlm_ops.logs import Event, tell
+from mlm_ops.warehouse.connection import Connection, is_database_file
+from mlm_ops.warehouse.faults import is_damage, why_not_opened
+from mlm_ops.warehouse.ownership import PREFIX, Relation, columns_of, find_relations
+from mlm_ops.warehouse.replacing import set_aside
+from mlm_ops.warehouse.sql import qualified
+
+#: What the comment of ``store_version`` says that a database is: one that runs are written to, or a copy of one.
+STORE, PUBLISHED = "results store", "published copy of a results store"
+_REMEDY = "Give the file another name, or publish elsewhere."
+#: Whatever a database may hold beside its tables and views.
+_OTHERS = (
+    "select schema_name, sequence_name from duckdb_sequences() where database_name = current_database() union all"
+    " select schema_name, function_name from duckdb_functions() where database_name = current_database()"
+    " and not internal"
+)
+
+
+def check_published_copy(path: Path, schema: str, is_result: Callable[[str], bool]) -> None:
+    """Refuse to replace a file that is no published copy of ours; one that is damaged gets another name.
+
+    Parameters
+    ----------
+    path
+        The file; it need not be there.
+    schema, is_result
+        Where the results are, and whether a table or view there has a name of ours: copies that an earlier mlm-ops
+        made have no marks.
+
+    Raises
+    ------
+    StoreError
+        The file is none of DuckDB's, or holds something that mlm-ops did not make, or is a store itself.
+    """
+    log = path.with_name(path.name + ".wal")
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder, and the published results would take its place. {_REMEDY}")
+    if not path.exists():
+        if log.exists():
+            _tell_aside(log, set_aside(log, "without-database"))
+        return
+    if path.stat().st_size == 0:
+        return
+    if not is_database_file(path):
+        raise StoreError(f"{path} is not a DuckDB database, and the published results would take its place. {_REMEDY}")
+    try:
+        _check(path, path, schema, is_result)
+    except duckdb.Error as error:
+        if is_damage(error):
+            _tell_aside(path, set_aside(path, "damaged"))
+            if log.exists():
+                set_aside(log, "damaged")
+            return
+        # someone has it open: what it holds can be seen in a copy
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "copy.duckdb"
+            try:
+                shutil.copyfile(path, copy)
+                if log.exists():
+                    shutil.copyfile(log, copy.with_name(copy.name + ".wal"))
+                _check(copy, path, schema, is_result)
+            except (duckdb.Error, OSError):
+                raise StoreError(why_not_opened(path, error)) from error
+
+
+def _check(opened: Path, path: Path, schema: str, is_result: Callable[[str], bool]) -> None:
+    with duckdb.connect(str(opened), read_only=True) as connection:
+        relations = _relations(connection)
+        foreign = [f"{s}.{n}" for s, n in connection.execute(_OTHERS).fetchall()]
+        version = next((r for r in relations if (r.schema, r.name) == (schema, "store_version")), None)
+        if version is not None and version.comment == PREFIX + STORE:
+            raise StoreError(
+                f"{path} is a results store that runs are written to, and the published results would take its place. "
+                f"{_REMEDY}"
+            )
+        marked = version is not None and version.comment == PREFIX + PUBLISHED
+        for relation in relations:
+            ours = relation.schema == schema and is_result(relation.name) and version is not None
+            known = (
+                (relation.comment or "").startswith(PREFIX) if marked else ours and _is_earlier(connection, relation)
+            )
+            if not (ours and known):
+                foreign.append(relation.shown)
+    if foreign:
+        named = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        raise StoreError(
+            f"{path} holds {named}, which mlm-ops did not publish, and the published results would take its place. "
+            f"{_REMEDY}"
+        )
+
+
+def _relations(connection: Connection) -> list[Relation]:
+    schemas = connection.execute(
+        "select distinct schema_name from duckdb_schemas() where database_name = current_database()"
+    ).fetchall()
+    return [relation for (name,) in schemas for relation in find_relations(connection, name).values()]
+
+
+def _is_earlier(connection: Connection, relation: Relation) -> bool:
+    """Whether a table or view of ours by its name is one of a copy: a store has rows of ``influence``, a copy none."""
+    columns = columns_of(connection, relation)
+    if relation.name == "store_version":
+        return columns == ["version"]
+    if relation.name == "influence":
+        rows = f"select 1 from {qualified(relation.schema, relation.name)} limit 1"
+        return not connection.execute(rows).fetchall()
+    return columns[:2] == ["run_id", "analysis"]
+
+
+def _tell_aside(path: Path, place: Path) -> None:
+    tell(Event.SET_ASIDE, f"{path} is damaged, or belongs to no database; it is now {place.name}", path=str(place))

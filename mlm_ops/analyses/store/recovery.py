@@ -1,0 +1,110 @@
+"""A warehouse that a crash has damaged: it gets another name, and what can be kept begins a new one.
+
+The tables are made anew from their sources by the run that follows. What no source has is the history of results: it
+comes from the database without its log, where that is whole, and from the published copy.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import duckdb
+
+from mlm_ops.analyses.store.runs import restore_runs
+from mlm_ops.errors import StoreError
+from mlm_ops.warehouse.connection import Connection, is_database_file
+from mlm_ops.warehouse.faults import is_damage
+from mlm_ops.warehouse.ownership import find_relations
+from mlm_ops.warehouse.replacing import locked, set_aside
+from mlm_ops.warehouse.sql import identifier, literal, qualified
+
+
+def recover(database: Path, results: Path, *, found_damaged: bool = False) -> str | None:
+    """Set a damaged database aside and begin a new one with the history that is left.
+
+    Parameters
+    ----------
+    database, results
+        The pipeline's database, and the published copy.
+    found_damaged
+        Whether a run came upon damage that opening the database does not show.
+
+    Returns
+    -------
+    str or None
+        One sentence that says what was done; None where the database is not damaged, or is open elsewhere.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written.
+    """
+    if not database.exists() or not is_database_file(database):
+        return None
+    with locked(database, "repaired"):
+        # what a run came upon may have been another file, such as one that it reads from
+        if not _is_damaged(database) and not (found_damaged and not _is_readable(database)):
+            return None
+        log = database.with_name(database.name + ".wal")
+        aside, logged = set_aside(database, "damaged"), log.exists()
+        if logged:
+            # beside the file that it belongs to, and named for it, as DuckDB looks for it
+            log.rename(aside.with_name(aside.name + ".wal"))
+        if logged and not found_damaged:
+            _keep_without_log(aside, database)
+        count = _restore(database, results)
+    made = f"{database} was damaged and is now {aside.name}; a new one is made from the sources"
+    return f"{made} with the history of {count} run{'s' * (count != 1)}." if count else f"{made}."
+
+
+def _is_damaged(database: Path) -> bool:
+    try:
+        duckdb.connect(str(database)).close()
+    except duckdb.Error as error:
+        return is_damage(error)
+    return False
+
+
+def _is_readable(database: Path) -> bool:
+    """Whether every row of every table can be read."""
+    try:
+        with duckdb.connect(str(database)) as connection:
+            for table in _tables(connection):
+                connection.execute(f"select bit_xor(hash(rows)) from {table} as rows").fetchall()
+    except duckdb.Error:
+        return False
+    return True
+
+
+def _keep_without_log(aside: Path, database: Path) -> None:
+    """Begin with the database as it was before its log, where every row of that can be read."""
+    shutil.copyfile(aside, database)
+    if not _is_readable(database):
+        for path in (database, database.with_name(database.name + ".wal")):
+            path.unlink(missing_ok=True)
+
+
+def _tables(connection: Connection) -> list[str]:
+    schemas = connection.execute(
+        "select distinct schema_name from duckdb_schemas() where database_name = current_database() and not internal"
+    ).fetchall()
+    return [
+        qualified(found.schema, found.name)
+        for (schema,) in [*schemas, ("main",)]
+        for found in find_relations(connection, schema).values()
+        if found.kind == "table"
+    ]
+
+
+def _restore(database: Path, results: Path) -> int:
+    """Bring the published runs back that the database lacks; how many runs it has then."""
+    with duckdb.connect(str(database)) as connection:
+        if not results.exists():
+            return 0
+        try:
+            connection.execute(f"attach {literal(str(results))} as {identifier('mlm_copy')} (read_only)")
+            return restore_runs(connection, "mlm_copy")
+        except (duckdb.Error, StoreError):
+            # a copy that cannot be read has nothing to give; the next publication sets it aside
+            return 0

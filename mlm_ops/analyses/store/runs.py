@@ -1,0 +1,425 @@
+"""The results store: schema ``mlm`` of a DuckDB file, one transaction a run, history kept.
+
+Columns come from `mlm_ops.results.tables`; each table has a view ``latest_<table>`` with the rows of the latest
+finished run of every analysis.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from mlm_ops.analyses.file.keys import History
+from mlm_ops.analyses.store.checks import check_tables, check_version
+from mlm_ops.analyses.store.history import LATEST_FIRST, forget, last_number, number_runs, remove, write_drift
+from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
+from mlm_ops.analyses.store.schema import RUNS, TABLES
+from mlm_ops.analyses.store.staging import Staged, read_staged, stage, stage_anew
+from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
+from mlm_ops.errors import DamagedError, StoreError
+from mlm_ops.logs import Event, tell, tell_written
+from mlm_ops.results.tables.columns import KEYS, Schema
+from mlm_ops.warehouse.connection import Connection, OnWait, connect, open_database
+from mlm_ops.warehouse.faults import first_line, kind_of, why_it_failed
+from mlm_ops.warehouse.ownership import PREFIX, Claim, Relation, check_ours, find_relations, replace_view
+from mlm_ops.warehouse.replacing import replacing
+from mlm_ops.warehouse.sql import identifier, literal, qualified
+
+__all__ = [
+    "Connection",
+    "OnWait",
+    "Run",
+    "Staged",
+    "check_published",
+    "check_store",
+    "connect",
+    "open_database",
+    "publish",
+    "read_latest",
+    "read_staged",
+    "stage",
+    "stage_anew",
+    "write_empty",
+    "write_run",
+    "write_runs",
+]
+
+RESULTS = "mlm"
+#: Goes up when a table changes its meaning; a new column needs no new version.
+STORE_VERSION = 1
+#: DuckDB 1.2 and later read files of this storage version.
+PUBLISHED_STORAGE = "v1.2.0"
+
+#: Tables that stay in the warehouse: rows about single groups, for the comparison of runs alone.
+UNPUBLISHED = frozenset({"influence"})
+
+RESULT_TABLES: dict[str, Schema] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of ``mlm.runs``: what was fitted, when, and from which data.
+
+    ``n_dropped`` is JSON: how many rows each model left out; ``versions`` too, by package. Times carry a time zone, and
+    ``host_time`` is the clock of the machine, with its offset. ``status`` is ``finished``, or ``empty`` of a run that
+    found no rows, after which the analysis has no latest results.
+    """
+
+    run_id: str
+    analysis: str
+    started_at: datetime
+    finished_at: datetime
+    data: str
+    n_rows: int
+    n_obs: int
+    n_dropped: str
+    moments_checksum: str
+    engine_version: str
+    status: str = "finished"
+    analysis_text: str | None = None
+    analysis_hash: str | None = None
+    versions: str | None = None
+    seed: int | None = None
+    host_time: str | None = None
+
+
+def write_run(
+    connection: Connection, run: Run, tables: Mapping[str, pl.DataFrame], history: History | None = None
+) -> None:
+    """Write one run; `write_runs` says how."""
+    write_runs(connection, [(run, tables)], history)
+
+
+def write_runs(
+    connection: Connection,
+    runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]],
+    history: History | None = None,
+    *,
+    beside: Callable[[], None] | None = None,
+) -> None:
+    """Write runs and their rows, and remove those that their history does not keep, in one transaction.
+
+    Parameters
+    ----------
+    connection
+        An open DuckDB connection that is not inside a transaction.
+    runs
+        Each run, and its result tables by name, each with the column ``model`` and those of `TABLES`.
+        A second run with the same ``run_id`` and ``analysis`` (a step tried again) takes the place of the first.
+    history
+        Which runs of each analysis are kept, and what counts as drift; by default all are.
+    beside
+        Writes what belongs to the runs besides their tables, in the same transaction.
+
+    Raises
+    ------
+    StoreError
+        A table or column is not one of the store's, the store is of another version, or the database refuses the
+        rows. Nothing of the run is then left in the store.
+    """
+    for _, tables in runs:
+        check_results(tables)
+    if not runs:
+        return
+    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    began = time.perf_counter()
+    what = f"run {runs[0][0].run_id} of {runs[0][0].analysis}{more}"
+    with _saying_what_is_kept(connection, [run for run, _ in runs]), all_or_nothing(connection, what):
+        _create_results(connection)
+        last = last_number(connection, RESULTS)
+        remove(connection, RESULTS, RESULT_TABLES, _present(connection, [run for run, _ in runs]))
+        for name, columns in RESULT_TABLES.items():
+            rows = _rows_of(runs, name, last)
+            if rows.height:
+                insert_frame(connection, qualified(RESULTS, name), rows, columns)
+        history = history or History()
+        write_drift(connection, RESULTS, [(run.run_id, run.analysis) for run, _ in runs], history)
+        forget(connection, RESULTS, RESULT_TABLES, [run.analysis for run, _ in runs], history)
+        if beside is not None:
+            beside()
+    seconds = (time.perf_counter() - began) / len(runs)
+    for run, tables in runs:
+        tell_written(run.run_id, run.analysis, [frame.height for frame in tables.values()], seconds)
+
+
+@contextmanager
+def _saying_what_is_kept(connection: Connection, runs: Sequence[Run]) -> Iterator[None]:
+    """Add to the sentence of a failure whether the runs are in the store: a commit may fail after it has written."""
+    try:
+        yield
+    except StoreError as error:
+        if not isinstance(error.__cause__, duckdb.Error):
+            raise  # refused before anything was written
+        try:
+            kept = check_store(connection) and len(_present(connection, runs)) == len(runs)
+            told = "The run is kept all the same." if kept else "Nothing of the run is kept."
+        except (duckdb.Error, StoreError):
+            # DuckDB lets go of a database that it could not write to
+            told = "Whether the run is kept is seen when the database is opened again: mlm show."
+        raise type(error)(f"{error} {told}") from error
+
+
+def restore_runs(connection: Connection, copy: str) -> int:
+    """Bring runs back that an attached published copy has and the current database lacks; how many it has then.
+
+    What is not published, the rows about single groups, does not come back.
+
+    Raises
+    ------
+    StoreError
+        The database refuses the rows, or the copy is of another store version.
+    """
+    with all_or_nothing(connection, f"the published runs of {copy}"):
+        _create_results(connection)
+        there = connection.execute(f"select run_id, analysis from {RESULTS}.runs").fetchall()
+        place = qualified(copy, RESULTS, "runs")
+        runs = connection.execute(f"select run_id, analysis from {place}").fetchall()
+        if lacking := [run for run in runs if run not in there]:
+            wanted = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in lacking)
+            for name in find_relations(connection, RESULTS, copy).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
+                rows = f"select * from {qualified(copy, RESULTS, name)} where (run_id, analysis) in ({wanted})"
+                connection.execute(f"insert into {qualified(RESULTS, name)} by name {rows}")
+            number_runs(connection, RESULTS)
+    return len({*there, *runs})
+
+
+def write_empty(connection: Connection, runs: Sequence[Run], history: History | None = None) -> None:
+    """Write runs that found no rows, of analyses that have results, which are from then on not the latest.
+
+    Of an analysis without results nothing is written: its name may be a partition's that never was.
+
+    Raises
+    ------
+    StoreError
+        As `write_runs`.
+    """
+    if not runs or not check_store(connection):
+        return
+    finished = connection.execute(f"select distinct analysis from {RESULTS}.runs where status = 'finished'").fetchall()
+    known = {analysis for (analysis,) in finished}
+    write_runs(connection, [(run, {}) for run in runs if run.analysis in known], history)
+
+
+def _present(connection: Connection, runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Run and analysis of those that the store has already, so that no table is searched in vain for the others."""
+    wanted = ", ".join(f"({literal(run.run_id)}, {literal(run.analysis)})" for run in runs)
+    query = f"select run_id, analysis from {RESULTS}.runs where (run_id, analysis) in ({wanted})"
+    found: list[tuple[str, str]] = connection.execute(query).fetchall()
+    return found
+
+
+def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str, last: int) -> pl.DataFrame:
+    """The rows of all runs in one table; the runs are numbered on from the last one of the store."""
+    if name == "runs":
+        return pl.DataFrame(
+            [asdict(run) | {"sequence": number} for number, (run, _) in enumerate(runs, last + 1)], schema=RUNS
+        )
+    order = ["model", *TABLES[name]]
+    held = [(run, _ordered(tables[name], order)) for run, tables in runs if name in tables]
+    if not held:
+        return pl.DataFrame()
+    run_of_row = np.repeat(np.arange(len(held)), [frame.height for _, frame in held])
+    keys = pl.DataFrame([(run.run_id, run.analysis) for run, _ in held], ["run_id", "analysis"], orient="row")
+    # tables may come from elsewhere, with whole numbers where the store has reals
+    return keys[run_of_row].hstack(pl.concat([frame for _, frame in held], how="vertical_relaxed"))
+
+
+def _ordered(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    """The frame with its columns in this order; one that has it already is not drawn up anew."""
+    return frame if frame.columns == columns else frame.select(columns)
+
+
+def read_latest(connection: Connection, table: str) -> pl.DataFrame:
+    """Return the rows of `table` that belong to the latest finished run of each analysis.
+
+    Raises
+    ------
+    StoreError
+        There is no such table, there are no results yet, or the store is of another version.
+    """
+    if table not in RESULT_TABLES:
+        raise StoreError(f"The store has no table {table}. Expected one of {', '.join(RESULT_TABLES)}.")
+    if not check_store(connection):
+        raise StoreError("There are no results yet.")
+    try:
+        rows: pl.DataFrame = connection.sql(f"from {qualified(RESULTS, f'latest_{table}')}").pl()
+    except duckdb.ProgrammingError as error:
+        raise StoreError(
+            f"The view {RESULTS}.latest_{table} cannot be read: {first_line(error)} The next run makes it anew."
+        ) from error
+    # A store of an earlier mlm-ops may lack a column that was added since: it is then null.
+    return rows.select(
+        (pl.col(name) if name in rows.columns else pl.lit(None).alias(name)).cast(kind)
+        for name, kind in RESULT_TABLES[table].items()
+    )
+
+
+def publish(connection: Connection, destination: Path | str, *, wait: float = 30.0) -> None:
+    """Put a copy of schema ``mlm``, and nothing else, at `destination`, at one stroke.
+
+    The copy is built beside the old file and renamed into its place, so that a reader sees the old one or the new one.
+    DuckDB 1.2 and later can read it.
+
+    Of an analysis with ``min_publish_n`` it has the latest run alone: what differs between two runs tells of the rows
+    that came or went, which may be few.
+
+    Raises
+    ------
+    StoreError
+        There are no results yet, the place cannot be written, or the file that is there is no published copy.
+    """
+    if not check_store(connection):
+        raise StoreError(f"There are no results to publish to {destination} yet. Run an analysis first.")
+    began = time.perf_counter()
+    # A cursor has its own current database, which the views below need, and leaves the caller's as it was.
+    with (
+        _saying_where_it_is(connection),
+        replacing(destination, wait=wait, check=check_published) as building,
+        connection.cursor() as cursor,
+    ):
+        source = str(_one(cursor, "select current_database()"))
+        target = "mlm_published"
+        alone = _published_alone(cursor)
+        try:
+            cursor.execute(
+                f"attach {literal(str(building))} as {target} (storage_version {literal(PUBLISHED_STORAGE)})"
+            )
+            cursor.execute(f"use {target}")
+            _create_results(cursor, PUBLISHED)
+            for name in RESULT_TABLES.keys() - UNPUBLISHED:
+                copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
+                # drift is a difference between runs
+                latest = [] if name == "drift" else list(alone.items())
+                cursor.execute(
+                    f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
+                    [list(alone), [f"{run_id} {analysis}" for analysis, run_id in latest]],
+                )
+            cursor.execute(f"checkpoint {target}")
+        except duckdb.Error as error:
+            raise kind_of(error)(f"The results cannot be published to {destination}: {why_it_failed(error)}") from error
+        finally:
+            # on a full disk even leaving the copy fails, and the first reason is the one to tell
+            for leave in (f"use {identifier(source)}", f"detach database if exists {target}"):
+                with suppress(duckdb.Error):
+                    cursor.execute(leave)
+    seconds = time.perf_counter() - began
+    tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
+
+
+def _published_alone(connection: Connection) -> dict[str, str]:
+    """The latest run of every analysis whose earlier runs are not published."""
+    rows = connection.execute(
+        f"select analysis, run_id from {RESULTS}.latest_runs where coalesce(try_cast(json_extract_string("
+        "if(json_valid(analysis_text), analysis_text, '{}'), '$.min_publish_n') as bigint), 1) > 1"
+    ).fetchall()
+    return dict(rows)
+
+
+@contextmanager
+def _saying_where_it_is(connection: Connection) -> Iterator[None]:
+    """Add to the sentence of a publication that failed that the runs are not lost."""
+    try:
+        yield
+    except DamagedError:
+        raise  # of the store: nothing in it is sure
+    except StoreError as error:
+        path = _one(connection, "select path from duckdb_databases() where database_name = current_database()")
+        place = Path(str(path)).name if path else "the database in memory"
+        raise type(error)(f"{error} The run is kept in {place}, and the next one publishes both.") from error
+
+
+def check_published(destination: Path | str) -> None:
+    """Refuse a place whose file is no published copy of ours, as it would be replaced.
+
+    Raises
+    ------
+    StoreError
+        With the file and what it holds.
+    """
+    ours = {"store_version", "latest_runs", *RESULT_TABLES, *(f"latest_{name}" for name in TABLES)}
+    check_published_copy(Path(os.path.realpath(destination)), RESULTS, lambda name: name in ours)
+
+
+def check_store(connection: Connection) -> bool:
+    """Tell whether the current database has a results store.
+
+    Raises
+    ------
+    StoreError
+        It has one of another version, or a schema ``mlm`` that is not ours.
+    """
+    found = {
+        str(name)
+        for (name,) in connection.execute(
+            "select table_name from duckdb_tables() where database_name = current_database() and schema_name = ?",
+            [RESULTS],
+        ).fetchall()
+    }
+    if "store_version" in found:
+        check_version(connection, RESULTS, STORE_VERSION)
+        check_tables(connection, RESULTS, RESULT_TABLES)
+        return True
+    foreign = sorted(found & RESULT_TABLES.keys())
+    if foreign:
+        raise StoreError(
+            f"The schema {RESULTS} of this database was not made by mlm-ops: it has {', '.join(foreign)} and no"
+            " store_version. Use another database file."
+        )
+    return False
+
+
+def _create_results(connection: Connection, whose: str = STORE) -> None:
+    """Create schema ``mlm`` with its tables and views, or bring those that are there up to date.
+
+    Raises
+    ------
+    StoreError
+        As `check_store`; or a table or view of the schema has one of these names and is not ours.
+    """
+    if "store_version" in (present := find_relations(connection, RESULTS)):
+        for name, columns in RESULT_TABLES.items():
+            check_ours(connection, claim_of(connection, RESULTS, name, columns, "results"), present)
+    if not check_store(connection):
+        connection.execute(f"create schema if not exists {RESULTS}")
+        connection.execute(f"create table {RESULTS}.store_version as select {STORE_VERSION}::bigint as version")
+    connection.execute(f"comment on table {RESULTS}.store_version is {literal(PREFIX + whose)}")
+    present = find_relations(connection, RESULTS)
+    for name, columns in RESULT_TABLES.items():
+        create_table(connection, RESULTS, name, columns, "results", present)
+    number_runs(connection, RESULTS)
+    latest = (
+        f"select * from {RESULTS}.runs where status in ('finished', 'empty') qualify row_number() over"
+        f" (partition by analysis order by {LATEST_FIRST}) = 1"
+    )
+    replace_view(connection, _view_claim("latest_runs"), latest, present)
+    for name in TABLES:
+        rows = (
+            f"select * from {qualified(RESULTS, name)}"
+            f" where (run_id, analysis) in (select (run_id, analysis) from {RESULTS}.latest_runs)"
+        )
+        replace_view(connection, _view_claim(f"latest_{name}"), rows, present)
+
+
+def _view_claim(name: str) -> Claim:
+    """The name of a view of the latest runs; those of an earlier mlm-ops, which have no mark, read our tables too."""
+
+    def is_earlier(found: Relation) -> bool:
+        reads = f"{RESULTS}.runs" if name == "latest_runs" else f"{RESULTS}.latest_runs"
+        return found.kind == "view" and reads in found.sql.replace('"', "")
+
+    return Claim((RESULTS, name), "results of the latest runs", "Rename it, or use another database file.", is_earlier)
+
+
+def _one(connection: Connection, query: str) -> object:
+    """Return the one value of a query that has one."""
+    (row,) = connection.execute(query).fetchall()
+    return row[0]

@@ -1,0 +1,80 @@
+"""Name every stored table and its columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlm_ops.analyses.drift import DRIFT
+from mlm_ops.analyses.ladder import LADDER_STEPS
+from mlm_ops.results.tables.columns import COUNT, TEXT, Schema
+from mlm_ops.results.tables.diagnostics import DIAGNOSTICS
+from mlm_ops.results.tables.effects import (
+    FIXED_EFFECTS,
+    INFLUENCE,
+    RANDOM_EFFECTS,
+    VARIANCE_COMPONENTS,
+)
+from mlm_ops.results.tables.explained import (
+    CONTEXTUAL_EFFECTS,
+    DECOMPOSITION,
+    ICC,
+    R_SQUARED,
+    STANDARD_ERRORS,
+)
+from mlm_ops.results.tables.models import COMPARISONS, FIT_STATISTICS, MODELS
+from mlm_ops.results.tables.questions import (
+    CONTRASTS,
+    JOHNSON_NEYMAN,
+    SIMPLE_SLOPES,
+)
+from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS
+
+if TYPE_CHECKING:
+    pass
+
+#: Every stored table but ``runs``, in the order in which they are shown.
+TABLES: dict[str, Schema] = {
+    "fixed_effects": FIXED_EFFECTS,
+    "variance_components": VARIANCE_COMPONENTS,
+    "random_effects": RANDOM_EFFECTS,
+    "fit_statistics": FIT_STATISTICS,
+    "comparisons": COMPARISONS,
+    "r_squared": R_SQUARED,
+    "decomposition": DECOMPOSITION,
+    "icc": ICC,
+    "standard_errors": STANDARD_ERRORS,
+    "contextual_effects": CONTEXTUAL_EFFECTS,
+    "simple_slopes": SIMPLE_SLOPES,
+    "johnson_neyman": JOHNSON_NEYMAN,
+    "contrasts": CONTRASTS,
+    "ladder_steps": LADDER_STEPS,
+    "diagnostics": DIAGNOSTICS,
+    "sem_parameters": SEM_PARAMETERS,
+    "sem_fit": SEM_FIT,
+    "drift": DRIFT,
+    "influence": INFLUENCE,
+    "models": MODELS,
+}
+
+#: One row a run; keyed by run_id and analysis alone.
+RUNS: Schema = {
+    "run_id": TEXT,
+    "analysis": TEXT,
+    "started_at": pl.Datetime("us", "UTC"),
+    "finished_at": pl.Datetime("us", "UTC"),
+    "data": TEXT,
+    "n_rows": COUNT,
+    "n_obs": COUNT,
+    "n_dropped": TEXT,
+    "moments_checksum": TEXT,
+    "engine_version": TEXT,
+    "status": TEXT,
+    "analysis_text": TEXT,
+    "analysis_hash": TEXT,
+    "versions": TEXT,
+    "seed": COUNT,
+    "host_time": TEXT,
+    "sequence": COUNT,
+}

@@ -1,0 +1,132 @@
+"""``mlm fit``: of a formula to a file, and of an analysis file in a database."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlm_ops.cli.messages import command, short_path
+from mlm_ops.errors import DataError, MlmError, StoreError
+from mlm_ops.logs import tell_fit
+from mlm_ops.results.words import visible
+
+if TYPE_CHECKING:
+    from mlm_ops.results.fit import Fit
+
+
+def fit_formula(options: Namespace) -> int:
+    """Fit a formula to a data file and print the fit; nothing is written."""
+    if options.database is not None:
+        raise MlmError(
+            "A formula is fitted to one data file, and --database is for analysis files. Write: "
+            f"{command('fit', shlex.quote(options.what), shlex.quote(short_path(options.database)), table='NAME')}"
+        )
+    if options.allow_files:
+        raise MlmError("--allow-files is for analysis files; the data file of a formula is named on the command line.")
+    if options.data is None:
+        raise MlmError(f"A formula is fitted to one data file: {command('fit', shlex.quote(options.what))} data.csv")
+    from mlm_ops.results.fitting import fit
+    from mlm_ops.warehouse.files import is_database
+
+    def show(fitted: Fit) -> None:
+        tell_fit(fitted, fitted.result.design.n_rows, fitted.result.log_likelihood)
+        print(visible(str(fitted)))
+
+    fitting = functools.partial(
+        fit, options.what, estimator=options.estimator or "reml", df=options.df or "satterthwaite"
+    )
+    path = Path(options.data)
+    if is_database(path):
+        from mlm_ops.warehouse.connection import open_database
+
+        connection, table = open_database(path, options.table, wait=options.wait)
+        with connection:
+            show(fitting(table, connection=connection))
+        return 0
+    if options.table is not None:
+        raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
+    show(fitting(path))
+    return 0
+
+
+def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], None]) -> int:
+    """Fit an analysis file in a database, write schema ``mlm`` there and print the tables."""
+    if options.database is None:
+        raise MlmError(
+            "An analysis file is fitted in a database: "
+            f"{command('fit', shlex.quote(options.what), database='FILE.duckdb')}"
+        )
+    told = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
+    if told:
+        raise MlmError(
+            f"An analysis file says itself what to fit and how. Got {', '.join(told)} beside {options.what}."
+        )
+    from mlm_ops.analyses.file.analysis import read_analysis
+
+    analysis = read_analysis(options.what, allow_files=options.allow_files)
+    if not options.database.exists():
+        raise StoreError(
+            f"There is no database at {options.database}. Name the DuckDB file that holds {analysis.data}."
+        )
+    from dataclasses import asdict
+
+    from mlm_ops.analyses.run import fit_analysis
+    from mlm_ops.analyses.store.history import run_facts
+    from mlm_ops.analyses.store.prediction_views import check_view_names, create_prediction_views, prediction_views
+    from mlm_ops.analyses.store.runs import Run, check_store, write_runs
+    from mlm_ops.cli.show import all_rows, print_head
+    from mlm_ops.cli.terminal import console, show_tables
+    from mlm_ops.warehouse.connection import using
+
+    with using(options.database, wait=options.wait, on_wait=tell) as connection:
+        check_store(connection)
+        check_view_names(connection, analysis)
+        started = datetime.now(UTC)
+        result = fit_analysis(analysis, connection)
+        record = Run(
+            run_id=run_id,
+            analysis=analysis.analysis,
+            started_at=started,
+            finished_at=datetime.now(UTC),
+            **run_facts(analysis, result.moments),
+        )
+        views = functools.partial(
+            create_prediction_views, connection, analysis, prediction_views(connection, analysis, result.fits)
+        )
+        write_runs(connection, [(record, result.tables)], analysis.history, beside=views)
+    read = command("show", database=options.database, analysis=analysis.analysis)
+    written = f"Written to schema mlm of {options.database}. Read it with: {read}"
+    with _saying(written):
+        target = console()
+        print_head(target, asdict(record))
+        show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
+        print(visible(written))
+    return 0
+
+
+@contextmanager
+def _saying(written: str) -> Iterator[None]:
+    """Say of output that goes nowhere, as on a full disk, that the results are in the database all the same.
+
+    Raises
+    ------
+    StoreError
+        Standard output cannot be written to.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # what is left in the buffer would be tried again when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StoreError(f"The results cannot be printed: {error.strerror}. {written}") from error

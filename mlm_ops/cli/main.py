@@ -1,0 +1,356 @@
+"""The ``mlm`` command. What a command needs is imported when it runs, so that help and a first fit come fast."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import io
+import os
+import re
+import shlex
+import signal
+import sys
+import threading
+import traceback
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+from mlm_ops.cli.messages import command, program, short_path
+from mlm_ops.errors import MlmError, StoreError
+from mlm_ops.language.options import is_text
+from mlm_ops.logs import logging_to, run_failed, whole_run
+from mlm_ops.results.words import message, one_line
+
+EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
+MOST_PORT = 65535
+#: The environment variable that has an error shown with all that led to it.
+TRACEBACK = "MLM_TRACEBACK"
+ANALYSIS_SUFFIXES = (".yaml", ".yml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; what a user can mend is one sentence on standard error."""
+    _print_any_character()
+    try:
+        with _leaving_at_once():
+            status = _command(sys.argv[1:] if arguments is None else arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except MlmError as error:
+        _trace(error)
+        _tell(f"mlm: {error}")
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt as interrupt:
+        _tell(str(interrupt) or "Interrupted.")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return EXIT_BROKEN_PIPE
+    except BaseException as error:
+        if isinstance(error, SystemExit | GeneratorExit):
+            raise
+        sentence = _output_fault() or _sentence_of(error)
+        if sentence is None:
+            raise  # a fault of ours, with all that helps to find it
+        _trace(error)
+        _tell(f"mlm: {sentence}")
+        return EXIT_BAD_INPUT
+    return status
+
+
+def _command(arguments: Sequence[str]) -> int:
+    odd = next((argument for argument in arguments if not is_text(argument)), None)
+    if odd is not None:
+        raise MlmError(f"An argument is no text in UTF-8. Got {odd!r}; rename the file, or write the name anew.")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        # as click does: help, and a status that tells a script that its command is missing
+        parser.print_help(sys.stderr)
+        return EXIT_BAD_INPUT
+    status: int = options.command(options)
+    return status
+
+
+def _print_any_character() -> None:
+    """Where the terminal has no place for a character, its code stands there."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _sentence_of(error: BaseException) -> str | None:
+    from mlm_ops.warehouse.faults import sentence_of
+
+    sentence = sentence_of(error)
+    if sentence is None or isinstance(error, OSError):
+        return sentence
+    return f"{sentence} ({TRACEBACK}=1 shows where.)"
+
+
+def _trace(error: BaseException) -> None:
+    """Show where an error came from, to whoever asked for it."""
+    if os.environ.get(TRACEBACK, "") not in ("", "0"):
+        _tell("".join(traceback.format_exception(error)).rstrip())
+
+
+def _output_fault() -> str | None:
+    """What is said where standard output can take no more: a full disk behind it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _forget_output()
+        return f"The output cannot be written: {error.strerror}. Write it to another place."
+    return None
+
+
+def _forget_output() -> None:
+    """Send what is still to be written nowhere: Python would complain once more when it closes standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _leaving_at_once() -> Iterator[None]:
+    """Let an interrupt end the process on the spot.
+
+    A library whose import is interrupted may make any error of it. A database is safe: what is not committed is not
+    there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> NoReturn:
+        _tell("Interrupted.")
+        run_failed(KeyboardInterrupt())
+        os._exit(EXIT_INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _leave_in_order() -> None:
+    """From here on an interrupt is an exception: there is something to close, and something to say."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Fit an analysis file, or a formula to a data file."""
+    from mlm_ops.cli.fit import fit_analysis_file, fit_formula
+
+    run_id = str(uuid.uuid4())
+    with logging_to(options.log), whole_run(run_id):
+        if options.what.lower().endswith(ANALYSIS_SUFFIXES):
+            return fit_analysis_file(options, run_id, tell=_tell)
+        # with = for ~ it is meant as a formula, whose parser says so
+        if "~" not in options.what and "=" not in options.what:
+            if options.data is not None:
+                raise MlmError(
+                    f"The formula has no ~ between the outcome and the predictors. Got {options.what}; expected such as"
+                    ' "y ~ x + (x | g)".'
+                )
+            raise MlmError(
+                f"There is nothing to fit. Got {options.what}; expected a formula such as"
+                ' "y ~ x + (x | g)", or an analysis file that ends in .yaml.'
+            )
+        return fit_formula(options)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the project's pipelines in this process."""
+    run_id = str(uuid.uuid4())
+    with logging_to(options.log), whole_run(run_id):
+        return _run(options, run_id)
+
+
+def _run(options: argparse.Namespace, run_id: str) -> int:
+    from mlm_ops.analyses.project import find_project
+
+    find_project(Path.cwd())
+    if options.warehouse is not None:
+        _require_folder(options.warehouse)
+    _tell("Loading the project ...")
+    from mlm_ops.cli.terminal import progress
+    from mlm_ops.plugins.dagster import run_project
+
+    _leave_in_order()
+    with progress("Working ...") as report:
+        done = run_project(Path.cwd(), warehouse=options.warehouse, progress=report, run_id=run_id)
+    for path in done.published:
+        print(f"Published {short_path(path)} in {done.seconds:.1f} s. Read it with: {command('show', database=path)}")
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the latest results."""
+    from mlm_ops.analyses.project import find_project
+
+    path = options.database or find_project(Path.cwd()).results
+    if not path.exists() and options.database is None:
+        raise StoreError(
+            f"There are no results yet: {short_path(path)} does not exist. Make them with: {command('run')}"
+        )
+
+    from mlm_ops.analyses.store.runs import read_latest
+    from mlm_ops.cli.show import of_analysis, of_model, print_results
+    from mlm_ops.cli.terminal import OVERVIEW
+    from mlm_ops.results.text.side_by_side import SOURCES
+    from mlm_ops.warehouse.connection import using
+
+    if options.side_by_side and options.table:
+        raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
+    names = [options.table] if options.table else list(SOURCES if options.side_by_side else OVERVIEW)
+    with using(path, read_only=True, on_wait=_tell) as connection:
+        runs = read_latest(connection, "runs")
+        tables = {name: read_latest(connection, name) for name in names}
+    if runs.is_empty():
+        raise StoreError(f"There are no finished results in {short_path(path)} yet.")
+    if options.analysis is not None:
+        runs, tables = of_analysis(runs, tables, options.analysis)
+    if options.model is not None:
+        tables = of_model(tables, options.model)
+    print_results(runs, tables, options)
+    return 0
+
+
+def init(options: argparse.Namespace) -> int:
+    """Write a project around a data file."""
+    from mlm_ops.cli.new_project.create import create_project
+
+    made = create_project(
+        options.folder,
+        options.data,
+        table=options.table,
+        outcome=options.outcome,
+        group=options.group,
+        dbt=options.dbt,
+    )
+    guessed = f"Guessed: {made.outcome} is the outcome, in groups of {', '.join(made.levels)}."
+    print(f"{one_line(guessed)} Written to {options.folder}.")
+    building = "dbt build" if options.dbt else f"{program(options.folder)} run"
+    print(f"Now: cd {shlex.quote(str(options.folder))} && {building}")
+    return 0
+
+
+def ui(options: argparse.Namespace) -> int:
+    """Open the Dagster UI on the project."""
+    from mlm_ops.analyses.project import find_project
+
+    find_project(Path.cwd())
+    _tell("Starting the Dagster UI ...")
+    from mlm_ops.plugins.dagster import serve_ui
+
+    _leave_in_order()
+    return serve_ui(Path.cwd(), port=options.port, tell=functools.partial(print, flush=True))
+
+
+def _require_folder(folder: Path) -> None:
+    """Refuse a place where no folder can be, before anything is loaded or recorded."""
+    for path in (folder, *folder.resolve().parents):
+        if path.exists() and not path.is_dir():
+            raise StoreError(
+                f"The warehouse is a folder, and {short_path(path)} is a file. Name another with --warehouse."
+            )
+
+
+def _tell(sentence: str) -> None:
+    # without a place for it the status has to tell
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(message(sentence), file=sys.stderr, flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        here = self.prog.replace("mlm", program(), 1)
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {here} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="mlm", description="Multilevel models in the warehouse.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    starting = commands.add_parser("init", help="write a new project around a data file")
+    starting.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    starting.add_argument("data", type=Path, help="a CSV, Parquet or DuckDB file; it stays where it is")
+    starting.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    starting.add_argument("--outcome", metavar="COLUMN", help="what the models are of; by default guessed")
+    starting.add_argument("--group", metavar="COLUMN", help="what the rows are grouped by; by default guessed")
+    starting.add_argument("--dbt", action="store_true", help="a dbt project in the place of a Dagster project")
+    starting.set_defaults(command=init)
+    running = commands.add_parser("run", help="run the project's pipelines and publish the results")
+    running.add_argument("--warehouse", type=Path, metavar="DIR", help="where the databases go (default: warehouse/)")
+    _add_log(running)
+    running.set_defaults(command=run)
+    fitting = commands.add_parser("fit", help="fit a formula to a data file, or an analysis file in a database")
+    fitting.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
+    fitting.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
+    fitting.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    fitting.add_argument("--estimator", choices=("reml", "ml"), help="default: reml")
+    fitting.add_argument("--df", choices=("satterthwaite", "kenward-roger", "none"), help="default: satterthwaite")
+    fitting.add_argument(
+        "--database", type=Path, metavar="DB", help="for an analysis file: read the data there and write schema mlm"
+    )
+    fitting.add_argument(
+        "--allow-files", action="store_true", help="let the analysis file read files outside its project, in any SQL"
+    )
+    fitting.add_argument(
+        "--wait", type=_seconds, default=30.0, metavar="S", help="seconds to wait for a busy database (default: 30)"
+    )
+    _add_log(fitting)
+    fitting.set_defaults(command=fit)
+    showing = commands.add_parser("show", help="print the latest results")
+    showing.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
+    showing.add_argument("--analysis", metavar="NAME", help="one analysis only; those whose file is gone are kept too")
+    showing.add_argument("--model", metavar="NAME", help="one model only")
+    showing.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
+    showing.add_argument(
+        "--side-by-side",
+        choices=("text", "markdown"),
+        nargs="?",
+        const="text",
+        help="the models beside each other, as papers print them",
+    )
+    showing.add_argument("--all", action="store_true", help="all rows of a long table")
+    showing.set_defaults(command=show)
+    serving = commands.add_parser("ui", help="open the Dagster UI on the project")
+    serving.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
+    serving.set_defaults(command=ui)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"\d{1,6}(\.\d*)?", text):
+        raise argparse.ArgumentTypeError(f"got {text}; expected seconds, such as 30")
+    return float(text)
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MOST_PORT:
+        raise argparse.ArgumentTypeError(f"got {text}; expected a port, 1 to {MOST_PORT}")
+    return int(text)
+
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log", metavar="FILE", help="append what was done as JSON lines; - for standard error")
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: importlib.metadata is slow."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"mlm-ops {version('mlm-ops')}")
+        parser.exit()

@@ -1,0 +1,1 @@
+"""``mlm init``: write a project that runs around a data file."""

@@ -1,0 +1,81 @@
+"""What ``mlm show`` prints: the tables of each analysis below a line that says which rows they are of."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+
+from mlm_ops.cli.messages import command
+from mlm_ops.cli.terminal import LONG_TABLES, console, show_table, show_tables
+from mlm_ops.errors import MlmError
+from mlm_ops.language.spelling import did_you_mean
+from mlm_ops.results.tables.columns import counts
+from mlm_ops.results.text.side_by_side import side_by_side
+from mlm_ops.results.words import one_line, visible
+
+
+def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: Namespace) -> None:
+    """Print the tables of each analysis below a line that says which run they are of."""
+    target = console()
+    for run in runs.sort("analysis").iter_rows(named=True):
+        own = {name: frame.filter(frame["analysis"] == run["analysis"]) for name, frame in tables.items()}
+        if all(frame.is_empty() for frame in own.values()):
+            continue
+        print_head(target, run)
+        # an analysis has to be named only where there are several
+        command_for = all_rows(
+            options.database, run["analysis"] if runs.height > 1 else options.analysis, options.model
+        )
+        if options.side_by_side:
+            beside = side_by_side(own)
+            width = target.width if target.is_terminal else None
+            print(visible(beside.markdown() if options.side_by_side == "markdown" else beside.text(width)))
+        elif options.table:
+            limit = None if options.all else LONG_TABLES.get(options.table)
+            show_table(target, options.table, own[options.table], command_for(options.table), limit)
+        else:
+            show_tables(target, own, command_for)
+
+
+def all_rows(database: Path | None, analysis: str | None, model: str | None) -> Callable[[str], str]:
+    """The command that prints every row of a table of what is being printed."""
+    return lambda name: command("show", database=database, analysis=analysis, model=model, table=name, all=True)
+
+
+def print_head(target: Console, run: Mapping[str, Any]) -> None:
+    """The line above an analysis' tables: which rows it is of, and how many were left out."""
+    finished = f"{run['finished_at']:%Y-%m-%d %H:%M} UTC"
+    rows = f"{run['n_obs']:,} of {run['n_rows']:,} rows of {run['data']}"
+    head = one_line(f"{run['analysis']}: {rows}, finished {finished}")
+    target.print(head, style="bold", markup=False, soft_wrap=True)
+    if run["n_obs"] < run["n_rows"]:
+        missing = ", ".join(f"{name} {count:,}" for name, count in counts(run["n_dropped"]).items())
+        left_out = f"{run['n_rows'] - run['n_obs']:,} rows left out for missing values ({missing})"
+        target.print(one_line(left_out), markup=False, soft_wrap=True)
+    target.print()
+
+
+def of_analysis(
+    runs: pl.DataFrame, tables: dict[str, pl.DataFrame], analysis: str
+) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
+    """Keep the rows of one analysis, which has to exist."""
+    known = list(runs["analysis"])
+    if analysis not in known:
+        hint = did_you_mean(analysis, known)
+        raise MlmError(f"There are no results of the analysis {analysis}.{hint} There are {', '.join(known)}.")
+    kept = {name: frame.filter(frame["analysis"] == analysis) for name, frame in tables.items()}
+    return runs.filter(runs["analysis"] == analysis), kept
+
+
+def of_model(tables: dict[str, pl.DataFrame], model: str) -> dict[str, pl.DataFrame]:
+    """Keep the rows of one model, which has to exist."""
+    of_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
+    known = list(dict.fromkeys(name for frame in of_models.values() for name in frame["model"]))
+    if model not in known:
+        raise MlmError(f"There are no results of such a model. Got {model}; expected {', '.join(known) or 'no model'}.")
+    return tables | {name: frame.filter(frame["model"] == model) for name, frame in of_models.items()}

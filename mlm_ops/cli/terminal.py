@@ -1,0 +1,295 @@
+"""Result tables and progress on a terminal, or as plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mlm_ops.analyses.file.strategy import WARNING
+from mlm_ops.results.tables.columns import counts
+from mlm_ops.results.tables.models import CRITERIA, CRITERIA_BY_ML, comparable
+from mlm_ops.results.text.side_by_side import ABOUT, footnotes
+from mlm_ops.results.words import REPLACEMENT, UNSEEN, column, fixed, message, p_value, visible
+
+#: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
+OVERVIEW: dict[str, tuple[str, ...]] = {
+    "models": ("formula", "notes"),
+    "fit_statistics": ("n_obs", "n_groups", "n_parameters", "deviance", "aic", "bic", "icc", "converged", "singular"),
+    "fixed_effects": ("term", "symbol", "estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high"),
+    "variance_components": ("group", "term", "other", "symbol", "estimate", "std_error", "correlation"),
+    "comparisons": (
+        "reference_model",
+        "statistic",
+        "df",
+        "p_value",
+        "p_value_mixture",
+        "delta_aic",
+        "delta_bic",
+        "note",
+    ),
+    "decomposition": (
+        "variable",
+        "group",
+        "total_variance",
+        "within_variance",
+        "between_variance",
+        "icc",
+        "reliability",
+    ),
+    "icc": ("group", "icc", "conf_low", "conf_high", "design_effect", "n_effective", "reliability"),
+    "contextual_effects": (
+        *("predictor", "group", "within", "between", "estimate", "std_error", "df", "p_value"),
+        *("reliability", "corrected", "bias_matters", "note"),
+    ),
+    "simple_slopes": (
+        *("kind", "predictor", "at", "estimate", "std_error", "df", "p_value", "conf_low", "conf_high"),
+        *("range_low", "range_high"),
+    ),
+    "johnson_neyman": ("predictor", "moderator", "low", "high", "significant", "direction", "share", "note"),
+    "contrasts": (
+        *("contrast", "combination", "estimate", "std_error", "df", "statistic", "p_value", "p_adjusted"),
+        *("conf_low", "conf_high"),
+    ),
+    "ladder_steps": (
+        *("term", "group", "taken", "reason", "reference_model", "estimate", "std_error", "statistic", "df"),
+        *("p_value", "p_value_mixture", "delta_aic", "delta_bic", "gain_fv", "singular"),
+    ),
+    "diagnostics": (
+        *("diagnostic", "group", "unit", "term", "at", "n", "estimate", "expected", "std_error", "statistic", "df"),
+        *("p_value", "flagged"),
+    ),
+    "sem_fit": (
+        *("log_likelihood", "chi_square", "df", "p_value", "cfi", "tli", "rmsea", "srmr_within", "srmr_between"),
+        *("aic", "bic", "n_obs", "n_clusters", "converged", "singular", "bounded", "notes"),
+    ),
+    "sem_parameters": (
+        *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
+        *("conf_low", "conf_high", "std_all"),
+    ),
+    "drift": (
+        *("against", "kind", "group", "term", "other", "before", "now", "difference", "std_error", "statistic"),
+        *("p_adjusted", "flagged", "note"),
+    ),
+    "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
+}
+#: The keys stand above the table; what is for copying is there by SQL.
+UNPRINTED = frozenset({"run_id", "analysis", "latex", "markdown", "lme4", "mplus", "mermaid", "syntax"})
+#: Text that may go over several lines, and how narrow that may become; names and numbers stay whole.
+PROSE = frozenset(
+    {"formula", "level_equations", "reduced_equation", "notes", "note", "reason", "n_groups", "data", "n_dropped"}
+)
+PROSE_WIDTH = 24
+#: Rows of a long table that are printed unless all are asked for.
+LONG_TABLES = {"random_effects": 10, "diagnostics": 10, "drift": 20}
+#: What a narrow terminal goes without, in this order; the two ends of an interval go together.
+DROPPED_WHEN_NARROW = (
+    *(("symbol",), ("level",), ("reduced_equation",), ("gradient",), ("evaluations",), ("seconds",)),
+    *(
+        ("n_parameters",),
+        ("bic",),
+        ("bic_ml",),
+        ("engine_version",),
+        ("moments_checksum",),
+        ("started_at",),
+        ("n_dropped",),
+    ),
+    *(("conf_low", "conf_high"), ("range_low", "range_high"), ("n_groups",), ("delta_bic",), ("delta_aic",)),
+)
+PLAIN_WIDTH = 200
+
+
+def console() -> Console:
+    """Write to standard output: as wide as the terminal, or wide enough for every table in a pipe."""
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+
+
+def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: Callable[[str], str]) -> None:
+    """Print the results of one analysis, table by table, without those that have no rows.
+
+    Parameters
+    ----------
+    all_rows
+        The command that prints every row of a table.
+    """
+    for name, columns in OVERVIEW.items():
+        frame = tables.get(name)
+        if frame is None or frame.is_empty():
+            continue
+        note = None
+        if name == "fit_statistics":
+            criteria = comparable(frame, tables.get("fixed_effects"))
+            columns, note = _with_criteria(columns, criteria.columns), criteria.note
+        show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
+
+
+def _with_criteria(columns: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns with other criteria of fit in the place of the usual ones."""
+    at = columns.index(CRITERIA[0])
+    return (*columns[:at], *chosen, *(column for column in columns[at:] if column not in CRITERIA))
+
+
+#: Columns whose cells are names that come from the data.
+NAMES = ("model", "term", "other", "group", "unit", "predictor", "moderator", "contrast", "combination")
+
+
+def show_table(
+    target: Console,
+    name: str,
+    frame: pl.DataFrame,
+    all_rows: str,
+    limit: int | None = None,
+    note: str | None = None,
+) -> None:
+    """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
+    frame = frame.with_columns(pl.col(pl.String).str.replace_all(UNSEEN, REPLACEMENT)).with_columns(
+        # a line feed in a name would begin what looks like another row
+        pl.col([c for c in NAMES if frame.schema.get(c) == pl.String]).str.replace_all(r"\s*\n\s*", " "),
+    )
+    notes = [WARNING] if name == "ladder_steps" else [*filter(None, (note,)), *footnotes(name, frame)]
+    # what is cut short shows first what a reader should look at
+    first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame
+    shown = first.head(limit) if limit is not None else frame
+    shown = shown.drop("note", "notes", strict=False) if name in ABOUT else shown
+    hidden: list[str] = []
+    table = _rich_table(name, shown, headings=False)
+    for going in ((), *DROPPED_WHEN_NARROW):
+        if _least_width(target, table) <= target.width:
+            break
+        # a heading for each model comes before any column goes
+        present = [c for c in going if c in shown.columns]
+        hidden += [c for c in present if shown[c].null_count() < shown.height]
+        shown = shown.drop(present)
+        table = _rich_table(name, shown, headings=True)
+    _print(target, table, width=max(target.width, _least_width(target, table)))
+    below = [f"hidden at this width: {', '.join(hidden)}"] if hidden else []
+    if limit is not None and frame.height > limit:
+        below.append(f"and {frame.height - limit:,} more rows: {visible(all_rows)}")
+    for line in (*notes, *below):
+        target.print(Text(f"  {line}"), style="dim", soft_wrap=True)
+    if notes or below:
+        target.print()
+
+
+def _least_width(target: Console, table: Table) -> int:
+    """Width below which a name or number would be broken."""
+    return target.measure(table, options=target.options.update(max_width=10_000)).minimum
+
+
+def _print(target: Console, table: Table, width: int) -> None:
+    """Print a table; what is piped has no blanks at the ends of lines."""
+    before, target.width = target.width, width
+    try:
+        if target.is_terminal:
+            target.print(table)
+            return
+        with target.capture() as captured:
+            target.print(table)
+        target.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    finally:
+        target.width = before
+
+
+def cells(name: str, values: Sequence[Any]) -> list[str]:
+    """Write the values of one column the way a paper's table has them, with as many decimals each.
+
+    >>> cells("p_value", [0.00004, 0.5]), cells("df", [158.7]), cells("estimate", [12.636972, 2.1912])
+    (['<0.001', '0.500'], ['158.7'], ['12.64', '2.19'])
+    """
+    write = _FORMATS.get(name) or column([value for value in values if isinstance(value, float)])
+    return [_cell(name, value, write) for value in values]
+
+
+def _cell(name: str, value: Any, write: Callable[[float], str]) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if name == "n_groups":
+        return visible(", ".join(f"{count:,} {group}" for group, count in counts(value).items()))
+    if not isinstance(value, float):
+        return str(value)
+    return p_value(value) if name.startswith("p_") else write(value)
+
+
+def _decimals(places: int) -> Callable[[float], str]:
+    return lambda value: fixed(value, places)
+
+
+_FORMATS: dict[str, Callable[[float], str]] = {
+    **dict.fromkeys(("df", "log_likelihood", *CRITERIA, *CRITERIA_BY_ML, "delta_aic", "delta_bic"), _decimals(1)),
+    **dict.fromkeys(("statistic", "correlation", "seconds"), _decimals(2)),
+    **dict.fromkeys(("icc", "reliability", "share", "chi_square"), _decimals(3)),
+    # between 0 and 1, and zero but for rounding where a model is saturated
+    **dict.fromkeys(("cfi", "tli", "rmsea", "srmr_within", "srmr_between"), _decimals(3)),
+    "gradient": lambda value: f"{value:.1e}",
+}
+
+
+def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
+    """Lay out a table; columns without any value are left out, a repeated model is named once.
+
+    With `headings` the model stands on a line of its own above its rows, instead of in a column.
+    """
+    filled = [c for c in frame.columns if c not in UNPRINTED and frame[c].null_count() < frame.height]
+    models = frame["model"] if "model" in filled else pl.Series(["only"])
+    if models.n_unique() == 1:
+        name = f"{name} of {models[0]}" if "model" in frame.columns else name
+    repeated = 1 < models.n_unique() < models.len()
+    headings = headings and repeated
+    if models.n_unique() == 1 or headings:
+        filled = [column for column in filled if column != "model"]
+    table = Table(
+        title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
+    columns = [cells(c, frame[c].to_list()) for c in filled]
+    rows = [[texts[i] for texts in columns] for i in range(frame.height)]
+    if headings:
+        rows = [[f"  {row[0]}", *row[1:]] for row in rows]
+    for heading, texts in zip(filled, zip(*rows, strict=True), strict=True):
+        prose = heading in PROSE
+        whole = max(len(heading), *map(len, texts), *(map(len, models) if headings and heading == filled[0] else ()))
+        table.add_column(
+            heading,
+            justify="right" if frame.schema[heading].is_numeric() else "left",
+            no_wrap=not prose,
+            overflow="fold",
+            min_width=min(PROSE_WIDTH, whole) if prose else whole,
+        )
+    previous = None
+    for model, row in zip(models if "model" in frame.columns else [None] * len(rows), rows, strict=True):
+        new = model != previous
+        if repeated and new and previous is not None:
+            table.add_section()
+        if headings and new:
+            table.add_row(Text(str(model), style="bold"))
+        # Text, so that the brackets of sex[Male] are not taken for markup.
+        table.add_row(*(Text("" if c == "model" and not new else text) for c, text in zip(filled, row, strict=True)))
+        previous = model
+    return table
+
+
+@contextmanager
+def progress(doing: str) -> Iterator[Callable[[str], None]]:
+    """Give a function that takes one line at a time; on a terminal a spinner turns below the lines.
+
+    Lines go to standard error, so that standard output keeps to results.
+    """
+    target = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not target.is_terminal:
+        yield lambda line: target.print(message(line), markup=False)
+        return
+    with target.status(doing):
+        yield lambda line: target.print(message(line), markup=False)

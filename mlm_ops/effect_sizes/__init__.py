@@ -1,1 +1,0 @@
-"""What a fit says about size: shares of variance."""

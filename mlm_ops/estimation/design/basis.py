@@ -1,0 +1,197 @@
+"""The engine's basis: centered, scaled columns with the span of the user's, and the matrices that lead back.
+
+Cross-products of columns at 1e6 have lost their digits before any algorithm sees them, so the user's columns are never
+multiplied. Each is written as a known combination (a column of G) of *elements*: products of centered variables, whose
+sizes are those of their spreads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.design.observations import Observations
+from mlm_ops.estimation.design.polynomial import ONE, Evaluator, Polynomial, product
+from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.model import Poly, Variable
+from mlm_ops.moments.record import Codes
+
+Array = NDArray[np.float64]
+
+_CONSTANT = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of basis of some columns.
+
+    Attributes
+    ----------
+    combination
+        (elements, columns): engine's columns = elements @ combination.
+    transform
+        (columns, columns): user's coefficients = transform @ engine's.
+    """
+
+    combination: Array
+    transform: Array
+
+
+class Basis:
+    """Elements of all the columns of one model.
+
+    Parameters
+    ----------
+    evaluator
+        Evaluates variables on the moments.
+    columns
+        Every design column of the model, the outcome's included.
+    """
+
+    def __init__(self, evaluator: Evaluator, columns: Sequence[DesignColumn]) -> None:
+        self.evaluator = evaluator
+        self._index: dict[tuple[str, ...], int] = {(): _CONSTANT}
+        self.elements: list[Polynomial] = [ONE]
+        self._expanded = {column: self._expand(column) for column in columns}
+
+    def matrix(self, columns: Sequence[DesignColumn], present: NDArray[np.bool_] | None = None) -> Array:
+        """G, (elements, columns): user's columns = elements @ G, elements that are nowhere `present` left out."""
+        g = np.zeros((len(self.elements), len(columns)))
+        for i, column in enumerate(columns):
+            for element, multiplier in self._expanded[column].items():
+                g[element, i] = multiplier if present is None or present[element] else 0.0
+        return g
+
+    def owners(self, element: int) -> str:
+        """Names of the columns that have an element."""
+        return ", ".join(column.name for column, found in self._expanded.items() if element in found)
+
+    def _expand(self, column: DesignColumn) -> dict[int, float]:
+        """Multiply out ``prod (constant_f + spread_f)`` over the column's variables f."""
+        parts = [self.evaluator.part(factor) for v in column.variables for factor in _factors(v)]
+        found: dict[int, float] = {}
+        for size in range(len(parts) + 1):
+            for chosen in combinations(range(len(parts)), size):
+                multiplier = float(np.prod([p.constant for i, p in enumerate(parts) if i not in chosen]))
+                if multiplier != 0.0:
+                    key = tuple(sorted(parts[i].key for i in chosen))
+                    element = self._index.setdefault(key, len(self.elements))
+                    if element == len(self.elements):
+                        polynomial = ONE
+                        for i in chosen:
+                            polynomial = product(polynomial, parts[i].polynomial)
+                        self.elements.append(polynomial)
+                    found[element] = found.get(element, 0.0) + multiplier
+        return found
+
+
+def _factors(variable: Variable) -> tuple[Variable, ...]:
+    """A raw power is a product like any other: multiplied out only here, where its constants are told apart."""
+    if isinstance(variable, Poly) and variable.raw:
+        return (variable.of,) * (variable.power or variable.degree)
+    return (variable,)
+
+
+def element_products(basis: Basis, observed: Observations, codes: Codes, size: int) -> tuple[Array, Array | None]:
+    """Cross-products of the elements over the observations of each unit.
+
+    Parameters
+    ----------
+    observed
+        What the observations are.
+    codes
+        (units,) the unit that each of the observations' units lies in, 0 to size - 1.
+
+    Returns
+    -------
+    products, scatter
+        (E (E + 1) / 2, size), lower triangle by rows; and those around each unit's means, None where the constant is
+        no element of the observations, as of deviations from group means.
+    """
+    evaluator, elements = basis.evaluator, basis.elements
+    means = [observed.means(evaluator, evaluator.mean(polynomial)) for polynomial in elements]
+    as_they_are = size == len(codes) and bool((codes == np.arange(size)).all())
+    pairs = [(i, j) for i in range(len(elements)) for j in range(i + 1)]
+    products = np.empty((len(pairs), size))
+    inside = [evaluator.scatter(elements[i], elements[j]) for i, j in pairs]
+    for row, scatter, (i, j) in zip(products, inside, pairs, strict=True):
+        value = observed.products(evaluator, scatter, means[i], means[j])
+        row[:] = value if as_they_are else np.bincount(codes, value, size)
+    sizes = products[0]
+    if not sizes.all():
+        return products, None
+    around, n = np.empty_like(products), observed.sizes(evaluator)
+    if not as_they_are:
+        means = [mean - (np.bincount(codes, n * mean, size) / sizes)[codes] for mean in means]
+    for row, scatter, (i, j) in zip(around, inside, pairs, strict=True):
+        own = observed.scatter(scatter)
+        row[:] = own if as_they_are else np.bincount(codes, own + n * means[i] * means[j], size)
+    return products, around
+
+
+def change_of_basis(g: Array, totals: Array, n_obs: int, freedom: str = "rotate") -> Change:
+    """Engine's columns for the user's columns `g`, each with mean square one.
+
+    Parameters
+    ----------
+    freedom
+        What leaves the model alone: "rotate" (any combination: the fixed part and unstructured random blocks), "scale"
+        (each column by itself: independent effects), or "common" (all by one factor: structures that compare effects).
+    """
+    if g.shape[1] == 0:
+        return Change(g, np.zeros((0, 0)))
+    if freedom != "rotate":
+        scale = np.sqrt(np.einsum("ai,ab,bi->i", g, totals, g) / n_obs)
+        if freedom == "common":
+            scale = np.full(len(scale), np.sqrt((scale**2).mean()))
+        scale[scale == 0] = 1.0
+        return Change(g / scale, np.diag(1 / scale))
+    scale = np.sqrt(np.diag(totals) / n_obs)
+    scale[scale == 0] = 1.0
+    scaled = scale[:, None] * g
+    used = np.flatnonzero(g.any(axis=1))
+    if len(used) == g.shape[1]:
+        # the user's columns span their elements: take these themselves
+        combination = np.zeros_like(g)
+        combination[used, np.arange(len(used))] = 1 / scale[used]
+        return Change(combination, _inverse(scaled[used]))
+    orthonormal, triangular = np.linalg.qr(scaled)
+    return Change(np.asarray(orthonormal / scale[:, None], dtype=np.float64), _inverse(triangular))
+
+
+def center_outcome(g: Array, fixed: Change, totals: Array, n_obs: int) -> tuple[Array, Array, float]:
+    """Center and scale the outcome; center it only where the fixed part can take up the shift.
+
+    Parameters
+    ----------
+    g
+        (elements,) the outcome in elements.
+    fixed
+        The fixed part's change of basis, p columns.
+
+    Returns
+    -------
+    combination, offset, scale
+        (elements,) the engine's outcome in elements; (p,) engine's coefficients of what was subtracted, on the
+        outcome's scale; the outcome's scale.
+    """
+    offset = np.zeros(fixed.combination.shape[1])
+    combination = g.copy()
+    if len(offset):
+        cross = fixed.combination.T @ totals
+        of_one = np.linalg.solve(cross @ fixed.combination, cross[:, _CONSTANT])
+        unexplained = 1.0 - of_one @ cross[:, _CONSTANT] / n_obs
+        if abs(unexplained) < 1e-12:
+            offset = combination[_CONSTANT] * of_one
+            combination[_CONSTANT] = 0.0
+    scale = float(np.sqrt(combination @ totals @ combination / n_obs)) or 1.0
+    return combination / scale, offset, scale
+
+
+def _inverse(matrix: NDArray[np.floating[Any]]) -> Array:
+    return np.linalg.inv(matrix).astype(np.float64)

@@ -1,0 +1,186 @@
+"""Model + Moments -> Design: what the engine takes. Here the model meets the data, and nowhere else.
+
+Which changes of basis leave the likelihood alone: any for the fixed part (REML adds the logarithm of the determinant);
+any for an unstructured random block; only scaling for every other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.design.basis import Basis, Change, center_outcome, change_of_basis, element_products
+from mlm_ops.estimation.design.checks import (
+    check_given,
+    check_identified,
+    check_outcome,
+    check_parameters,
+    check_stated,
+)
+from mlm_ops.estimation.design.groups import Factor, cells_of, grouping_factors, make_clusters, meanings
+from mlm_ops.estimation.design.observations import check_split, observations
+from mlm_ops.estimation.design.polynomial import Evaluator, Polynomial
+from mlm_ops.estimation.design.products import CrossProducts, unpack
+from mlm_ops.estimation.design.record import Array, BlockDesign, Design, FixedDesign, LevelDesign
+from mlm_ops.estimation.design.residual import ResidualDesign, design_residual
+from mlm_ops.language.columns import DesignColumn, expand
+from mlm_ops.language.model import PLAIN, Between, GroupingFactor, Model, RandomBlock, Variable
+from mlm_ops.moments.rank import independent_columns
+from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.sums import check_squares
+
+#: How a random block's columns may be changed without changing the model; by one common factor where it is not said.
+_FREEDOM = {"unstructured": "rotate", "diagonal": "scale"}
+
+
+def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None = None) -> Design:
+    """Express a model in moments.
+
+    Parameters
+    ----------
+    cluster
+        Columns whose clusters robust errors will be asked for; cells are refined so that each lies in one.
+
+    Raises
+    ------
+    IdentificationError
+        One group or cluster, as many parameters as rows, random effects that cannot be told apart.
+    DataError
+        A centered variable that is zero everywhere, a reference level that does not occur.
+    """
+    schema = moments.schema
+    fixed = expand(model.fixed, schema.levels, schema.text_columns)
+    random = [expand(block.terms, schema.levels, schema.text_columns) for block in model.random]
+    outcome = DesignColumn((model.outcome,))
+    evaluator = Evaluator(moments, model.default_group, meanings(model, moments))
+    basis = Basis(evaluator, [*fixed, *(c for columns in random for c in columns), outcome])
+
+    factors = grouping_factors(model.groups, moments)
+    clustered = [Factor(cluster, *moments.units_of(cluster))] if cluster else []
+    observed = observations(model, evaluator)
+    check_split(model, observed, evaluator, [*factors, *clustered], fixed)
+    check_outcome(model, evaluator, factors)
+    check_stated(model, evaluator, [fixed, *random])
+    factors, clustered = observed.of(factors), observed.of(clustered)
+    cells, first = cells_of([*factors, *clustered], len(observed.units))
+    (elements, around), n_obs = element_products(basis, observed, cells, len(first)), observed.n_obs
+    totals = unpack(elements.sum(axis=1))
+    for i, square in enumerate(np.diag(totals)):
+        check_squares(basis.owners(i), np.array([n_obs]), np.zeros(1), np.array([square]))
+    present = np.diag(totals) > 0
+
+    wanted = basis.matrix(fixed, present)
+    # the longest running total: of rows in a unit of the moments, or of these units in a cell
+    additions = max(float(moments.n.max()), float(np.bincount(cells).max()))
+    span = independent_columns(wanted, totals, additions)
+    estimated = tuple(fixed[i] for i in span.kept)
+    check_given(model, random)
+    estimated_effects = [len(c) for b, c in zip(model.random, random, strict=True) if isinstance(b.covariance, str)]
+    check_parameters(len(span.kept) + sum(q * (q + 1) // 2 for q in estimated_effects) + 1, n_obs)
+    change = change_of_basis(basis.matrix(estimated, present), totals, n_obs)
+    outcome_combination, offset, scale = center_outcome(basis.matrix([outcome], present)[:, 0], change, totals, n_obs)
+    changes = [
+        change_of_basis(basis.matrix(columns, present), totals, n_obs, _freedom(block))
+        for block, columns in zip(model.random, random, strict=True)
+    ]
+    order = [i for factor in factors for i, block in enumerate(model.random) if block.group == factor.group]
+    combination = np.column_stack([*(changes[i].combination for i in order), change.combination, outcome_combination])
+    levels = _levels(model, factors, first, random, changes, scale)
+    design = Design(
+        fixed=FixedDesign(
+            columns=estimated,
+            aliased=tuple(c.name for i, c in enumerate(fixed) if i not in span.kept),
+            absorbed=tuple(c.name for i, c in enumerate(fixed) if not wanted[:, i].any()),
+            asked=tuple(fixed),
+            span=span,
+            centered=observed.split is not None and observed.split.part == "within",
+            transform=change.transform * scale,
+            offset=change.transform @ offset,
+            log_determinant=float(np.linalg.slogdet(change.transform)[1]) if span.kept else 0.0,
+        ),
+        levels=levels,
+        cross=CrossProducts(elements, combination, around),
+        n_obs=n_obs,
+        split=observed.split,
+        outcome_scale=scale,
+        residual=_residual(model, moments, evaluator, basis.elements, combination, cells),
+        variable_levels=_variable_levels([*fixed, *(c for cs in random for c in cs)], evaluator, model, moments),
+        clusters=next((make_clusters(f.group, f.codes[first], f.labels, levels) for f in clustered), None),
+    )
+    check_identified(design)
+    return design
+
+
+def _freedom(block: RandomBlock) -> str:
+    """Whether columns may be combined, scaled one by one, or only together; a T that is given is changed with them."""
+    return _FREEDOM.get(block.covariance, "common") if isinstance(block.covariance, str) else "rotate"
+
+
+def _levels(
+    model: Model,
+    factors: list[Factor],
+    first: NDArray[np.int64],
+    random: list[tuple[DesignColumn, ...]],
+    changes: list[Change],
+    scale: float,
+) -> tuple[LevelDesign, ...]:
+    levels = []
+    for factor in factors:
+        blocks = tuple(
+            BlockDesign(columns, block.covariance, change.transform * scale)
+            for block, columns, change in zip(model.random, random, changes, strict=True)
+            if block.group == factor.group
+        )
+        levels.append(LevelDesign(factor.group, factor.labels, factor.codes[first], blocks))
+    return tuple(levels)
+
+
+def _residual(
+    model: Model,
+    moments: Moments,
+    evaluator: Evaluator,
+    elements: Sequence[Polynomial],
+    combination: Array,
+    cells: Codes,
+) -> ResidualDesign | None:
+    """The products that the model's residual structure weights."""
+    if model.residual == PLAIN:
+        return None
+    place = {(): 0, **{m: i + 1 for m, i in evaluator.row.items()}}
+    columns = [
+        [
+            (place[factors], combination[e, i] * coefficient)
+            for e in np.flatnonzero(combination[:, i])
+            for factors, coefficient in elements[int(e)].items()
+        ]
+        for i in range(combination.shape[1])
+    ]
+    return design_residual(moments.residuals[model.residual], model.residual.time is not None, columns, cells)
+
+
+def _variable_levels(
+    columns: list[DesignColumn], evaluator: Evaluator, model: Model, moments: Moments
+) -> dict[Variable, int]:
+    # group means are the lowest level there is
+    own = (model.default_group,) if model.default_group and not isinstance(model.outcome, Between) else ()
+    factors = grouping_factors(model.groups or own, moments)
+    found: dict[Variable, int] = {}
+    for variable in {v for column in columns for v in column.variables}:
+        part = evaluator.part(variable)
+        polynomial = part.polynomial
+        found[variable] = 1
+        deviations = {**polynomial, (): polynomial.get((), 0.0) - evaluator.mean(polynomial)}
+        if not any(atoms for atoms in polynomial) or evaluator.is_rounding(deviations, part):
+            values = evaluator.mean(polynomial)
+            for height, factor in enumerate(factors):
+                if _is_constant(values, factor):
+                    found[variable] = height + 2
+    return found
+
+
+def _is_constant(values: Array, factor: Factor) -> bool:
+    first = np.unique(factor.codes, return_index=True)[1]
+    spread = np.abs(values - values[first][factor.codes]).max()
+    return bool(spread <= 1e-10 * np.abs(values).max())

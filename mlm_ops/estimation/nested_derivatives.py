@@ -1,0 +1,167 @@
+"""Derivatives of anything that depends on W and log |V|, by the reverse sweep through the eliminations.
+
+The adjoint of a level's Schur complement, S_bar, gives those of its T, A and B, and with them the S_bar of the level
+below. With ``Z' V^-1 Z = A - A M A`` and ``Q = Z' V^-1 X = B - A M B`` of the level's units, X being all other columns:
+``T_bar = sum (Z' V^-1 Z - Q S_bar Q')``, ``A_bar = M + M B S_bar (M B)'``, ``B_bar = -M B S_bar``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.nested import Elimination, Numbers
+
+
+def pull_back(trace: Sequence[Elimination], w_bar: Numbers, log_determinant_bar: float = 1.0) -> list[Numbers]:
+    """Derivatives by each Lambda of ``f(W, log |V|)``.
+
+    Parameters
+    ----------
+    w_bar
+        (r, r) symmetric derivative of f by W.
+    log_determinant_bar
+        Derivative of f by log |V|.
+
+    Returns
+    -------
+    list of Array
+        (q, q) derivatives, all elements of Lambda taken as free, lowest level first.
+    """
+    by_covariance = pull_back_to_covariance(trace, w_bar, log_determinant_bar)
+    return [2.0 * found @ step.lam for found, step in zip(by_covariance, trace, strict=True)]
+
+
+def pull_back_to_covariance(
+    trace: Sequence[Elimination], w_bar: Numbers, log_determinant_bar: float = 1.0
+) -> list[Numbers]:
+    """Derivatives of ``f(W, log |V|)`` by each ``T / sigma2 = Lambda Lambda'``, (q, q) and symmetric."""
+    found = []
+    for step, s_bar in _reverse(trace, w_bar, log_determinant_bar):
+        if s_bar.shape[2] == 1:
+            schur = np.einsum("arbs,rs->ab", step.pairs_zx, s_bar[:, :, 0])
+        else:
+            weighted = _times_by_parent(step.zx, s_bar, step.rung.parents)
+            q = len(weighted)
+            schur = weighted.reshape(q, -1) @ step.zx.reshape(q, -1).T
+        found.append(log_determinant_bar * step.sum_zz - schur)
+    return found[::-1]
+
+
+def pull_back_to_products(trace: Sequence[Elimination], w_bar: Numbers, log_determinant_bar: float = 1.0) -> Numbers:
+    """Derivatives of ``f(W, log |V|)`` by the lowest units' cross-products, (m, m, J), in the order of the trace."""
+    below = w_bar[:, :, None]
+    for step, s_bar in _reverse(trace, w_bar, log_determinant_bar):
+        below = _below(step, s_bar, log_determinant_bar)
+    return below
+
+
+def _reverse(trace: Sequence[Elimination], w_bar: Numbers, weight: float) -> Iterator[tuple[Elimination, Numbers]]:
+    """From the top level down: the step and its S_bar, by parent."""
+    s_bar = w_bar[:, :, None]
+    for step in reversed(trace):
+        yield step, s_bar
+        if step is not trace[0]:
+            s_bar = _below(step, s_bar, weight)
+
+
+def _below(step: Elimination, s_bar: Numbers, weight: float) -> Numbers:
+    """The adjoint of a level's cross-products, which is the S_bar of the level below: (m, m, J)."""
+    mb = step.mb
+    side = -_times_by_parent(mb, s_bar, step.rung.parents)
+    corner = weight * step.m - np.einsum("arj,brj->abj", side, mb)
+    here = s_bar[:, :, step.rung.parents]
+    upper = np.concatenate((corner, side), axis=1)
+    return np.concatenate((upper, np.concatenate((side.transpose(1, 0, 2), here), axis=1)))
+
+
+def expected_information(trace: Sequence[Elimination]) -> list[Numbers]:
+    """Leading term of the expected information of each ``vec(T / sigma2)``: sums of ``Z' V^-1 Z x Z' V^-1 Z``.
+
+    V is that of the level and those below; Searle, Casella and McCulloch (1992), sec. 8.3, for -2 log-likelihood. What
+    REML and the profiled sigma2 take away is left out: it steers the steps, no result.
+
+    Returns
+    -------
+    list of Array
+        (q * q, q * q) for each level.
+    """
+    # sum zz[a, c] zz[d, b] belongs to the pair of elements (a, b), (c, d) of dT
+    return [step.pairs_zz.transpose(0, 3, 1, 2).reshape(len(step.lam) ** 2, len(step.lam) ** 2) for step in trace]
+
+
+def _times_by_parent(u: Numbers, s_bar: Numbers, parents: NDArray[np.int64]) -> Numbers:
+    """``U S_bar``, each unit with its parent's S_bar: (q, r, J), (r, r, J_parent) -> (q, r, J)."""
+    if s_bar.shape[2] == 1:
+        return np.asarray(np.matmul(s_bar[:, :, 0].T, u))
+    result = np.zeros(u.shape, dtype=np.result_type(u, s_bar))
+    for i in range(u.shape[1]):
+        for k in range(u.shape[1]):
+            result[:, i] += u[:, k] * s_bar[k, i][parents]
+    return result
+
+
+Array = NDArray[np.float64]
+
+
+def hessian_by_covariance(
+    step: Elimination,
+    w_bar: Array,
+    directions: Array,
+    w: Array,
+    beta: Array,
+    sigma2: float,
+    degrees: int | None,
+    *,
+    reml: bool,
+) -> Array:
+    """Second derivatives of the profiled deviance along directions of T / sigma2.
+
+    Parameters
+    ----------
+    step
+        The elimination of the one grouping factor.
+    w_bar
+        (p + 1, p + 1) derivative of the deviance by W.
+    directions
+        (k, q, q) symmetric directions E.
+    w, beta, sigma2, degrees
+        (p + 1, p + 1), (p,), and numbers, as `criterion.Solution` has them; degrees are None where sigma2 is not
+        profiled out.
+
+    Returns
+    -------
+    Array
+        (k, k).
+    """
+    p = len(beta)
+    inverse = np.zeros_like(w)
+    inverse[:p, :p] = np.linalg.inv(w[:p, :p])
+    b = np.append(-beta, 1.0)
+    dw = -np.einsum("kab,arbs->krs", directions, step.pairs_zx)
+    along = dw @ b
+    data = -2 / sigma2 * along @ inverse @ along.T
+    if degrees is not None:
+        slopes = along @ b
+        data -= np.outer(slopes, slopes) / (degrees * sigma2**2)
+    if reml:
+        moved = inverse @ dw
+        data -= np.einsum("krs,lsr->kl", moved, moved)
+    # sum tr(T0 E T0 F) and sum tr(H E T0 F), H and T0 being symmetric
+    determinant = np.einsum("kab,bcda,lcd->kl", directions, step.pairs_zz, directions)
+    schur = np.einsum("kab,dabc,lcd->kl", directions, _weighted_pairs(step, w_bar), directions)
+    result: Array = data - determinant + schur + schur.T
+    return result
+
+
+def _weighted_pairs(step: Elimination, w_bar: Array) -> Array:
+    """(q, q, q, q): sum over the units of ``(Q W_bar Q')_ab T0_cd``."""
+    q = len(step.lam)
+    weighted = np.matmul(w_bar, step.zx)
+    h = np.empty_like(step.zz)
+    for a in range(q):
+        for b in range(a + 1):
+            h[a, b] = h[b, a] = np.einsum("rj,rj->j", weighted[a], step.zx[b])
+    return np.asarray(h.reshape(q * q, -1) @ step.zz.reshape(q * q, -1).T).reshape(q, q, q, q)

@@ -1,0 +1,1 @@
+"""Find influential units, outliers and residuals that are not as assumed."""

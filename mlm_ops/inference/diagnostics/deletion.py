@@ -1,0 +1,179 @@
+"""What a fit would be without each unit of its top grouping factor: all of them by one Newton step, from moments.
+
+``W = [X y]' V^-1 [X y]`` and ``log |V|`` are sums over the units of the top factor, so that the criterion without one
+of them is known exactly at the fit's theta, and its derivatives too. The fixed effects follow without a step:
+``gamma - (W_xx - W_j)^-1 X_j' V_j^-1 e_j`` at a given theta. Snijders and Berkhof (2008), in de Leeuw and Meijer,
+Handbook of Multilevel Analysis, section 3.5; Demidenko and Stukel (2005), Statistics in Medicine 24, 893-909.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import DataError, IdentificationError
+from mlm_ops.estimation.criterion import Criterion
+from mlm_ops.estimation.design.build import build_design
+from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.estimation.nested import Nest, build_nest, eliminate_below
+from mlm_ops.estimation.nested import Numbers as Arrays
+from mlm_ops.language.model import Model
+from mlm_ops.moments.record import Moments
+
+Array = NDArray[np.float64]
+
+#: A step along the imaginary axis: the derivative without a difference (Squire and Trapp 1998).
+_STEP = 1e-30
+#: Where a unit has all but this share of what is known of a combination of coefficients, the others leave rounding.
+_LEFT = 1e-9
+
+
+@dataclass(frozen=True)
+class Deletions:
+    """The fit without each of J units.
+
+    Attributes
+    ----------
+    labels
+        (J,) names of the units.
+    gamma
+        (p, J) fixed effects, on the user's scale; not a number where the other units do not identify them.
+    cooks
+        (J,) Cook's distance of the fixed effects, ``(change)' Phi^-1 (change) / p``, Phi their covariance matrix.
+    tau
+        (q, q, J) for each random block, on the user's scale, to first order in theta.
+    sigma2
+        (J,) residual variances, on the user's scale.
+    """
+
+    labels: NDArray[Any]
+    gamma: Array
+    cooks: Array
+    tau: tuple[Array, ...]
+    sigma2: Array
+
+
+def one_step(fitted: Estimate, moments: Moments) -> Deletions | None:
+    """All deletions by one Newton step of theta; None where there is no nest of units to delete from.
+
+    Crossed factors share the rows of each unit with all others', and an estimated residual structure or a given T have
+    parameters besides theta's: none is offered.
+    """
+    design, criterion = fitted.design, fitted.criterion
+    if not design.levels or not design.nested or criterion.n_theta > criterion.n_random:
+        return None
+    top = design.levels[-1]
+    codes = [level.codes for level in design.levels]
+    nest, _ = build_nest(fitted.cross, [level.size for level in design.levels], codes, top.codes)
+    size = np.bincount(moments.units_of(top.group)[0], moments.n, len(top.labels)).astype(float)
+    theta = fitted.optimum.theta
+    w, _ = _contributions(nest, criterion, theta)
+    moves = [
+        _contributions(nest, criterion, theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]
+    ]
+    w_moves = np.array([part.imag / _STEP for part, _ in moves])
+    log_moves = np.array([part.imag / _STEP for _, part in moves])
+    lost = _unidentified(w)
+    step = _theta_steps(fitted, w, w_moves, log_moves, size, lost)
+    # to first order the rest's W at the new theta
+    rest = w.sum(axis=2)[:, :, None] - w
+    rest = rest + np.einsum("kj,kabj->abj", step, w_moves.sum(axis=3)[..., None] - w_moves)
+    beta = _solve(rest, lost)
+    gamma = design.fixed.transform @ beta + design.fixed.offset[:, None]
+    change = gamma - fitted.gamma[:, None]
+    cooks = np.einsum("pj,pj->j", change, np.linalg.solve(fitted.vcov, change)) / max(len(change), 1)
+    p = len(beta)
+    residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
+    shares = residual / (fitted.optimum.solution.degrees - size) / fitted.optimum.solution.sigma2
+    return Deletions(top.labels, gamma, cooks, _tau(fitted, step, shares), fitted.sigma2 * shares)
+
+
+def without(model: Model, moments: Moments, fitted: Estimate, unit: int) -> Estimate | None:
+    """The fit without a unit of the top grouping factor, refitted from the other units' moments.
+
+    Returns
+    -------
+    Estimate or None
+        None where the other units do not identify the model, or not all of its coefficients.
+    """
+    top = fitted.design.levels[-1]
+    codes, _ = moments.units_of(top.group)
+    kept = moments.select(codes != unit)
+    try:
+        refit = estimate(build_design(model, kept), reml=fitted.criterion.reml, start=fitted.optimum.theta)
+    except (DataError, IdentificationError):  # a predictor that varied in this unit alone, or no second unit is left
+        return None
+    return refit if refit.design.fixed.columns == fitted.design.fixed.columns else None
+
+
+def _contributions(nest: Nest, criterion: Criterion, theta: Arrays) -> tuple[Arrays, Arrays]:
+    """Each top unit's share of W, (r, r, J), and of log |V|, (J,)."""
+    w, by_level, _ = eliminate_below(nest, criterion.factors(theta))
+    above = np.arange(w.shape[2])
+    total = np.zeros(w.shape[2], dtype=w.dtype)
+    for own, rung in zip(reversed(by_level), reversed(nest.rungs), strict=True):
+        above = above[rung.parents]
+        for part, unit in ((1.0, own.real), (1j, own.imag)) if np.iscomplexobj(own) else ((1.0, own),):
+            total += part * np.bincount(above, unit, len(total))
+    return w, total
+
+
+def _tau(fitted: Estimate, step: Array, shares: Array) -> tuple[Array, ...]:
+    """(q, q, J) of each block: ``sigma2 (L L' + sum_k step_k d(L L') / d theta_k)``, sigma2 (J,) times the fit's."""
+    criterion, theta, sigma2 = fitted.criterion, fitted.optimum.theta, fitted.optimum.solution.sigma2
+    moved = [criterion.factors(theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]]
+    found = []
+    for block, placed, tau in zip(fitted.blocks, criterion.blocks, fitted.tau, strict=True):
+        here = (placed.effects, placed.effects)
+        factor = block.transform @ criterion.factors(theta)[placed.level][here]
+        slopes = [block.transform @ lams[placed.level][here].imag / _STEP @ factor.T for lams in moved]
+        change = sigma2 * np.einsum("kab,kj->abj", np.array([slope + slope.T for slope in slopes]), step)
+        found.append(tau[:, :, None] * shares + change)
+    return tuple(found)
+
+
+def _theta_steps(
+    fitted: Estimate, w: Array, w_moves: Array, log_moves: Array, size: Array, lost: NDArray[np.bool_]
+) -> Array:
+    """(n, J): ``-H^-1 gradient`` of the profiled criterion without each unit, H being that of all units."""
+    solution = fitted.optimum.solution
+    p = len(solution.beta)
+    rest = w.sum(axis=2)[:, :, None] - w
+    beta = _solve(rest, lost)
+    residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
+    degrees = solution.degrees - size
+    direction = np.concatenate((-beta, np.ones((1, len(size)))))
+    slopes = log_moves.sum(axis=1)[:, None] - log_moves
+    moved = w_moves.sum(axis=3)[..., None] - w_moves
+    slopes = slopes + degrees / residual * np.einsum("aj,kabj,bj->kj", direction, moved, direction, optimize=True)
+    if fitted.criterion.reml:
+        inverse = np.moveaxis(np.linalg.pinv(np.moveaxis(rest[:p, :p], 2, 0), hermitian=True), 0, 2)
+        slopes = slopes + np.einsum("abj,kabj->kj", inverse, moved[:, :p, :p])
+    hessian = fitted.optimum.hessian
+    steps: Array = -np.linalg.pinv(hessian, rcond=1e-10, hermitian=True) @ slopes
+    return steps
+
+
+def _unidentified(w: Array) -> NDArray[np.bool_]:
+    """(J,) whether a combination of coefficients is known from this unit alone, so that W_xx without it is singular.
+
+    The largest eigenvalue of the unit's share in ``W_xx`` is then one, whatever the columns' scales; the difference of
+    the two matrices would hold rounding in place of zeros, and seem to be of full rank.
+    """
+    p = len(w) - 1
+    units = np.moveaxis(w[:p, :p], 2, 0)
+    whitened = np.linalg.inv(np.linalg.cholesky(units.sum(axis=0)))
+    shares = np.linalg.eigvalsh(whitened @ units @ whitened.T)
+    found: NDArray[np.bool_] = shares.max(axis=1, initial=0.0) > 1 - _LEFT
+    return found
+
+
+def _solve(w: Array, lost: NDArray[np.bool_]) -> Array:
+    """``W_xx^-1 W_xy`` of each unit: (r, r, J) -> (p, J); not a number where W_xx is singular."""
+    p = len(w) - 1
+    a = np.where(lost, np.eye(p)[:, :, None], w[:p, :p])
+    solved = np.linalg.solve(np.moveaxis(a, 2, 0), w[:p, p].T[:, :, None])[:, :, 0].T
+    return np.where(lost, np.nan, solved)

@@ -1,0 +1,1 @@
+"""Measure sizes: explained variance, clustering, contextual effects, simple slopes."""

@@ -1,0 +1,426 @@
+"""The intraclass correlation and its kin: how much of the variance lies between groups, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.criterion import Criterion
+from mlm_ops.estimation.design.groups import make_clusters
+from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.inference.effect_sizes.variation import mean_residual_variance
+from mlm_ops.inference.fixed.robust import cluster_robust
+from mlm_ops.inference.intervals.profile import find_limit
+from mlm_ops.inference.random.effects import RandomEffects
+from mlm_ops.inference.random.variance import tau_derivatives
+from mlm_ops.language.columns import atoms
+from mlm_ops.language.model import Factor, GroupingFactor, Model, Variable, group_name, label
+from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.sums import pool
+
+Array = NDArray[np.float64]
+
+_SLOPES = "slopes vary, so the share depends on the values of their predictors"
+_UNKNOWN = "the data do not determine this variance"
+_NO_INTERVAL = "no interval: residuals have a structure or weights, or crossed factors have a variance of zero"
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What one grouping factor does to the data.
+
+    Attributes
+    ----------
+    level
+        The textbook's level of its effects.
+    icc
+        Share of its intercepts' variance in the total; with predictors it is the share of what they leave.
+    conf_low, conf_high, method
+        An interval of it; ``exact F``, ``profile`` or ``wald``, None where there is none.
+    conditional
+        Whether predictors were taken into account.
+    correlation
+        Of two rows of the same unit: units of a lower level share those above them.
+    group_size
+        The mean size of a row's unit, ``sum n_j^2 / N``: the group size where groups are equal.
+    design_effect, n_effective
+        See `design_effect`; of this grouping factor alone.
+    reliability
+        Mean over the units of the reliability with which the data tell the intercept of one.
+    """
+
+    group: str
+    level: int
+    icc: float | None
+    conf_low: float | None
+    conf_high: float | None
+    method: str | None
+    conditional: bool
+    correlation: float | None
+    group_size: float
+    design_effect: float | None
+    n_effective: float | None
+    reliability: float | None
+    note: str | None
+
+
+def intraclass_correlation(fitted: Estimate) -> float | None:
+    """Share of the grouping factors' intercept variances in the total; None where slopes vary or nothing does.
+
+    Where the data determine the sum of two variances, not each, it is determined too: the total is that of a row.
+
+    With random slopes the share depends on the predictors' values, so it is no single number (Goldstein, Browne and
+    Rasbash 2002).
+    """
+    if not fitted.tau or not _intercepts_alone(fitted) or fitted.undetermined.sigma2:
+        return None
+    shared = float(sum(tau[0, 0] for tau in fitted.tau))
+    return shared / (shared + mean_residual_variance(fitted))
+
+
+def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffects]) -> list[Clustering]:
+    """One record a grouping factor, lowest first.
+
+    ``icc_k = tau_k / (sum of all tau + sigma2)``: the share of the variance at a level, Raudenbush and Bryk (2002),
+    chapters 2 and 8. The correlation of two rows that share a unit adds the levels above it, ``(tau_k + tau_(k+1) +
+    …) / total``: Hox, Moerbeek and van de Schoot (2018), chapter 2, which has both.
+
+    Parameters
+    ----------
+    effects
+        Empirical Bayes estimates, a block each as in `Estimate.blocks`.
+    """
+    design = fitted.design
+    if design.split is not None:
+        return []
+    conditional = any(column.variables for column in design.fixed.columns)
+    alone = _intercepts_alone(fitted)
+    shares = np.array([tau[0, 0] for tau in fitted.tau]) if alone else np.zeros(0)
+    shares = shares / (shares.sum() + mean_residual_variance(fitted))
+    reliabilities = _reliabilities(fitted, effects)
+    found = []
+    for k, level in enumerate(design.levels):
+        codes, labels = moments.units_of(level.group)
+        size = float((np.bincount(codes, moments.n, len(labels)) ** 2).sum() / design.n_obs)
+        known = alone and not _unknown_share(fitted, k)
+        icc = float(shares[k]) if known else None
+        low, high, method = _interval(moments, fitted, k) if known else (None, None, None)
+        effect = design_effect(icc, size) if icc is not None else None
+        found.append(
+            Clustering(
+                group_name(level.group),
+                k + 2 if design.nested else 2,
+                icc,
+                low,
+                high,
+                method,
+                conditional,
+                _correlation(fitted, shares, k) if alone else None,
+                size,
+                effect,
+                design.n_obs / effect if effect is not None else None,
+                reliabilities[k] if known or not alone else None,
+                None if method else _NO_INTERVAL if known else _UNKNOWN if alone else _SLOPES,
+            )
+        )
+    return found
+
+
+def _unknown_share(fitted: Estimate, k: int) -> bool:
+    """Whether the data leave the variance of a factor's intercepts, or the residual's, open."""
+    return fitted.undetermined.sigma2 or bool(fitted.undetermined.tau[k][0, 0])
+
+
+def _correlation(fitted: Estimate, shares: Array, k: int) -> float | None:
+    """Of two rows of a factor's unit, which share those above it where factors are nested."""
+    above = range(k, len(shares)) if fitted.design.nested else (k,)
+    unknown = [_unknown_share(fitted, i) for i in range(len(shares))]
+    # of undetermined variances the sum is known, so that all of them together are
+    if fitted.undetermined.sigma2 or (any(unknown[i] for i in above) and any(unknown[: above[0]])):
+        return None
+    return None if not fitted.design.nested and unknown[k] else float(sum(shares[i] for i in above))
+
+
+def design_effect(icc: float, group_size: float) -> float:
+    """``1 + (n - 1) icc``: how much larger the variance of a mean is than that of as many independent rows.
+
+    Kish (1965), Survey Sampling, section 5.4; for unequal groups n is ``sum n_j^2 / N``, with which it is exact for the
+    mean over rows. N divided by it is the effective sample size.
+    """
+    return 1 + (group_size - 1) * icc
+
+
+def exact_interval(between: float, within: float, groups: int, size: float, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval of the ICC of balanced one-way data from their mean squares.
+
+    With ``F = between / within``, its quantiles bound ``(F / F_q - 1) / (F / F_q - 1 + n)``: Searle (1971), Linear
+    Models, chapter 9; ICC(1, 1) of Shrout and Fleiss (1979), Psychological Bulletin 86, 420-428. A negative limit
+    is zero, as variances are.
+
+    Parameters
+    ----------
+    between, within
+        Mean squares with ``groups - 1`` and ``groups (size - 1)`` degrees of freedom.
+    """
+    from scipy.special import fdtri
+
+    df1, df2 = groups - 1, groups * (size - 1)
+    limits = []
+    for probability in (0.5 + level / 2, 0.5 - level / 2):
+        ratio = between / within / float(fdtri(df1, df2, probability))
+        limits.append(max((ratio - 1) / (ratio - 1 + size), 0.0))
+    return limits[0], limits[1]
+
+
+def profile_interval(fitted: Estimate, k: int, level: float = 0.95) -> tuple[float, float]:
+    """Where the deviance, minimised over all else with the k-th share held, has risen by a quantile of chi-square.
+
+    With ``z = sqrt(icc / (1 - icc))`` held, ``tau_k = z^2 (sigma2 + the other tau)``. The deviance is the fit's own:
+    restricted after REML, which is a likelihood of the variances alone, so that its profile is one too.
+    """
+    from scipy.special import ndtri
+
+    criterion, theta = fitted.criterion, np.abs(fitted.optimum.theta)
+    radius = float(ndtri(0.5 + level / 2))
+    place = criterion.blocks[k].theta.start
+    others = np.delete(np.arange(len(theta)), place)
+    center = float(theta[place] / np.sqrt(1 + (theta[others] ** 2).sum()))
+    rise = _profile(criterion, theta, place, float(fitted.optimum.solution.criterion))
+    step = max(0.3 * center, 0.05)
+    low = find_limit(rise, center, -step, 0.0, radius)
+    high = find_limit(rise, center, step, np.inf, radius)
+    return low**2 / (1 + low**2), high**2 / (1 + high**2) if np.isfinite(high) else 1.0
+
+
+def wald_interval(fitted: Estimate, k: int, level: float = 0.95) -> tuple[float, float] | None:
+    """By the delta method on the logit of the share, from the observed information; None at the boundary."""
+    from scipy.special import expit, logit, ndtri
+
+    taus = np.array([tau[0, 0] for tau in fitted.tau])
+    total = taus.sum() + fitted.sigma2
+    share = taus[k] / total
+    if fitted.optimum.singular or share == 0:
+        return None
+    by_tau = np.array([derivative[:, 0, 0] for derivative in tau_derivatives(fitted)])
+    by_sigma2 = np.zeros(by_tau.shape[1])
+    by_sigma2[-1] = fitted.design.outcome_scale**2
+    slope = (by_tau[k] - share * (by_tau.sum(axis=0) + by_sigma2)) / total / (share * (1 - share))
+    margin = float(ndtri(0.5 + level / 2) * np.sqrt(slope @ fitted.parameters_vcov @ slope))
+    return float(expit(logit(share) - margin)), float(expit(logit(share) + margin))
+
+
+def _profile(criterion: Criterion, theta: Array, place: int, lowest: float) -> Callable[[float], float]:
+    """Rise of the deviance as a function of z, minimised over the thetas of the other factors."""
+    others = np.delete(np.arange(len(theta)), place)
+
+    def at(z: float, free: Array) -> tuple[float, Array]:
+        rest = float(np.sqrt(1 + free @ free))
+        full = np.empty(len(theta))
+        full[others], full[place] = free, z * rest
+        solution = criterion.solve(full)
+        gradient = criterion.gradient(solution)
+        return float(solution.criterion) - lowest, gradient[others] + gradient[place] * z * free / rest
+
+    # a zero is stationary, so what starts there would stay
+    start: Array = np.maximum(theta[others], 0.03)
+
+    def rise(z: float) -> float:
+        from scipy.optimize import minimize  # 0.3 s: not for those who only import the package
+
+        if not len(others):
+            return max(float(criterion.solve(np.array([z])).criterion) - lowest, 0.0)
+
+        def objective(free: Array) -> tuple[float, Array]:
+            return at(z, free)
+
+        found = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-6})
+        return max(float(found.fun), 0.0)
+
+    return rise
+
+
+def _interval(moments: Moments, fitted: Estimate, k: int) -> tuple[float | None, float | None, str | None]:
+    """Exact for balanced one-way data, by profile for others; by Wald for crossed factors, and where T is given."""
+    if fitted.design.residual is not None:
+        return None, None, None
+    squares = _one_way(moments, fitted)
+    given = any(block.known for block in fitted.criterion.blocks)
+    if squares is not None and not given:
+        return *exact_interval(*squares), "exact F"
+    if fitted.design.nested and not given:
+        return *profile_interval(fitted, k), "profile"
+    limits = wald_interval(fitted, k)
+    return (*limits, "wald") if limits is not None else (None, None, None)
+
+
+def _one_way(moments: Moments, fitted: Estimate) -> tuple[float, float, int, float] | None:
+    """Mean squares between and within, number and size of groups; None where the data are not balanced one-way."""
+    design = fitted.design
+    if len(design.levels) != 1 or [c.variables for c in design.fixed.columns] != [()]:
+        return None
+    (level,) = design.levels
+    groups = len(level.labels)
+    codes, _ = moments.units_of(level.group)
+    n = np.bincount(codes, moments.n, groups)
+    size = float(n[0])
+    if size < 2 or (n != size).any():
+        return None
+    # [Z X y] of the engine: X is the constant up to its sign
+    rows = design.cross.block(slice(-2, None), slice(-1, None))[:, 0]
+    with_one, squared = (np.bincount(level.codes, row, groups) for row in rows)
+    between = float((with_one**2 / size).sum() - with_one.sum() ** 2 / design.n_obs)
+    within = float(squared.sum() - (with_one**2 / size).sum())
+    return between / (groups - 1), within / (groups * (size - 1)), groups, size
+
+
+def _intercepts_alone(fitted: Estimate) -> bool:
+    return all(len(b.columns) == 1 and not b.columns[0].variables for b in fitted.blocks)
+
+
+def _reliabilities(fitted: Estimate, effects: Sequence[RandomEffects]) -> list[float | None]:
+    """Mean reliability of each factor's intercepts: Raudenbush and Bryk (2002), chapter 3."""
+    remaining = iter(effects)
+    found: list[float | None] = []
+    for level in fitted.design.levels:
+        mean = None
+        for block in level.blocks:
+            own = next(remaining)
+            for i, column in enumerate(block.columns):
+                if not column.variables and not np.isnan(own.reliability[i]).any():
+                    mean = float(own.reliability[i].mean())
+        found.append(mean)
+    return found
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """The variance of one variable by one grouping factor of J groups.
+
+    Attributes
+    ----------
+    total_variance
+        Variance over the N rows, divisor N - 1.
+    within_variance
+        Mean square within groups, ``SSW / (N - J)``.
+    between_variance
+        ANOVA estimate of the groups' variance, ``(MSB - MSW) / n0``, ``n0 = (N - sum n_j^2 / N) / (J - 1)``; zero where
+        it is negative.
+    icc
+        ``between / (between + within)``.
+    reliability
+        Of the group means, the mean over the groups of ``between / (between + within / n_j)``.
+
+    Snijders and Bosker (2012), Multilevel Analysis, sections 3.3.1 and 3.5; Raudenbush and Bryk (2002), eq. 4.10.
+    """
+
+    variable: str
+    group: str
+    n_obs: int
+    n_units: int
+    mean: float
+    total_variance: float
+    within_variance: float
+    between_variance: float
+    icc: float | None
+    reliability: float | None
+
+
+def decompose(model: Model, moments: Moments) -> list[Decomposition]:
+    """Decompose the numbers that a model's variables are made of, the outcome's first, by each of its factors.
+
+    A factor with one unit, or with a unit for every row, tells nothing of one of the parts and has no rows.
+
+    Factors of several levels stand as their indicators where these vary within the smallest units, and otherwise not.
+    """
+    groups = model.groups or ((model.default_group,) if model.default_group else ())
+    numbers = list(dict.fromkeys(atom for variable in model.variables for atom in atoms(variable)))
+    return [
+        _decomposed(label(number), group, values, moments)
+        for group in groups
+        for number, values in _known(numbers, moments)
+        if 1 < len(moments.units_of(group)[1]) < moments.n_obs
+    ]
+
+
+def _known(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable, tuple[Array, Array]]]:
+    """Unit means and scatter of each number that the moments hold, (J,) each."""
+    schema = moments.schema
+    for number in numbers:
+        if (number,) in schema.monomials:
+            i = schema.monomials.index((number,))
+            yield number, (moments.mean[i] + schema.centers[number], moments.scatter[i * (i + 3) // 2])
+        elif number in schema.constants and not isinstance(number, Factor):
+            values = moments.constants[schema.constants.index(number)].astype(float)
+            yield number, (values, np.zeros(moments.n_units))
+
+
+def _decomposed(name: str, group: GroupingFactor, values: tuple[Array, Array], moments: Moments) -> Decomposition:
+    codes, labels = moments.units_of(group)
+    grand = float(np.average(values[0], weights=moments.n))
+    n, mean, scatter = _pooled(codes, len(labels), moments.n, values[0] - grand, values[1])
+    rows, groups = float(n.sum()), len(labels)
+    inside, across = float(scatter.sum()), float((n * mean**2).sum())
+    # a variable that is constant within groups comes out at the square of its means' rounding
+    if inside <= rows * (4 * np.finfo(float).eps * float(np.abs(values[0] - grand).max())) ** 2:
+        inside = 0.0
+    within = inside / (rows - groups)
+    size = (rows - float((n**2).sum()) / rows) / (groups - 1)
+    between = max((across / (groups - 1) - within) / size, 0.0)
+    varies = between + within > 0
+    return Decomposition(
+        variable=name,
+        group=group_name(group),
+        n_obs=int(rows),
+        n_units=groups,
+        mean=grand,
+        total_variance=(inside + across) / (rows - 1),
+        within_variance=within,
+        between_variance=between,
+        icc=between / (between + within) if varies else None,
+        reliability=float(np.mean(between / (between + within / n))) if varies else None,
+    )
+
+
+def _pooled(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tuple[Array, Array, Array]:
+    total, pooled, added = pool(codes, size, n, mean[None], scatter[None])
+    return total, pooled[0], added[0]
+
+
+@dataclass(frozen=True)
+class Naive:
+    """Least squares of the fixed part; every array is (p,).
+
+    Attributes
+    ----------
+    estimate, std_error
+        As if all rows were independent.
+    robust_std_error
+        Of the same estimate, robust to clusters (CR2); None where grouping factors cross, as errors of different
+        clusters are then correlated.
+    """
+
+    estimate: Array
+    std_error: Array
+    robust_std_error: Array | None
+
+
+def without_nesting(fitted: Estimate) -> Naive:
+    """Fit the fixed part by least squares on the cross-products that the design has already.
+
+    The clusters are the units of the top grouping factor. Moulton (1986), Journal of Econometrics 32, 385-397, for what
+    the naive errors miss; Bell and McCaffrey (2002), Survey Methodology 28, 169-181, for CR2.
+    """
+    design = fitted.design
+    effects = sum(level.size for level in design.levels)
+    fixed = replace(design.cross, combination=design.cross.combination[:, effects:])
+    plain = replace(design, levels=(), cross=fixed, residual=None, clusters=None)
+    regression = estimate(plain, reml=True)
+    robust = None
+    if design.nested:
+        top = design.levels[-1]
+        clusters = make_clusters(top.group, top.codes, top.labels, ())
+        robust = np.sqrt(np.diag(cluster_robust(regression, "CR2", clusters).vcov))
+    return Naive(regression.gamma, np.sqrt(np.diag(regression.vcov)), robust)

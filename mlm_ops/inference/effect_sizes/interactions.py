@@ -1,0 +1,333 @@
+"""Where an interaction is looked at: names of predictors -> design variables, and the values that they take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import MlmError
+from mlm_ops.estimation.design.basis import Basis
+from mlm_ops.estimation.design.groups import meanings
+from mlm_ops.estimation.design.polynomial import Evaluator
+from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.inference.effect_sizes.variation import element_moments, unit_means
+from mlm_ops.inference.fixed.contrasts import is_of
+from mlm_ops.inference.fixed.tests import CoefficientTests, DfMethod, estimable_tests
+from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.model import Function, Indicator, Model, Poly, Variable, columns_of, label
+from mlm_ops.language.spelling import did_you_mean
+from mlm_ops.moments.record import Moments
+
+
+def unknown_predictor(name: str, known: Iterable[str], what: str = "predictor") -> str:
+    """What is said of a name that is no predictor's."""
+    names = list(dict.fromkeys(known))
+    return (
+        f"The {what} does not occur in the model.{did_you_mean(name, names)} Got {name!r}; expected one of "
+        f"{', '.join(names) or 'none, as the model has no predictors'}."
+    )
+
+
+def no_product(slope: str, moderator: str) -> str:
+    """What is said of a moderator that does not change the slope."""
+    if slope == moderator:
+        return f"{slope} does not moderate itself. Name another predictor as its moderator."
+    return (
+        f"{moderator} does not moderate {slope}: the model has no product of the two, so the slope is the same "
+        f"everywhere. Add {slope}:{moderator} to the formula."
+    )
+
+
+Array = NDArray[np.float64]
+Point = Mapping[Variable, float]
+At = str | Sequence[str] | Mapping[str, Sequence[float | str] | float | str | None]
+
+#: Values this close to 0 and 1 are these.
+_BINARY = 1e-9
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of a variable over the units of its own level, and whether it is 0 or 1 throughout.
+
+    Attributes
+    ----------
+    values
+        (J,) its values, where it is constant within units; None for a variable of rows.
+    """
+
+    mean: float
+    std_dev: float
+    binary: bool
+    values: Array | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One or several moderators held at values.
+
+    Attributes
+    ----------
+    text
+        ``sector = Public, between(ses) = 0.41``.
+    point
+        Values of the design variables.
+    """
+
+    text: str
+    point: dict[Variable, float]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The fixed part of a fitted model as a function of its predictors."""
+
+    model: Model
+    moments: Moments
+    fitted: Estimate
+
+    @property
+    def columns(self) -> tuple[DesignColumn, ...]:
+        """All columns of the fixed part, those that were dropped included."""
+        return self.fitted.design.fixed.asked
+
+    @cached_property
+    def variables(self) -> tuple[Variable, ...]:
+        """Every variable of the fixed and random parts."""
+        random = (c for block in self.fitted.blocks for c in block.columns)
+        return tuple(dict.fromkeys(v for c in (*self.columns, *random) for v in c.variables))
+
+    @cached_property
+    def typical(self) -> dict[Variable, float]:
+        """Every variable at its mean, indicators at their shares."""
+        return {variable: self.spread(variable).mean for variable in self.variables}
+
+    @cached_property
+    def _known_spreads(self) -> dict[Variable, Spread]:
+        return {}
+
+    def find(self, name: str) -> list[Variable]:
+        """Design variables of a predictor: one, or the indicators of a factor.
+
+        Raises
+        ------
+        MlmError
+            It does not occur among the predictors, or also enters by a function of it.
+        """
+        terms = [v for term in self.model.fixed for v in term.variables if label(v) == name]
+        fixed = dict.fromkeys(v for c in self.columns for v in c.variables)
+        found = [v for v in fixed if label(v) == name or any(is_of(v, term) for term in terms)]
+        if not found:
+            raise MlmError(unknown_predictor(name, (label(v) for term in self.model.fixed for v in term.variables)))
+        curved = [
+            v
+            for v in fixed
+            if (isinstance(v, Poly) or (isinstance(v, Function) and v not in found))
+            and set(columns_of(v)) & set(columns_of(found[0]))
+        ]
+        repeated = any(c.variables.count(v) > 1 for c in self.columns for v in found)
+        if curved or repeated:
+            other = label(curved[0]) if curved else f"a power of {name}"
+            raise MlmError(
+                f"{name} has no simple slope, as the effect is curved: the model has {other}. Use predict() at values "
+                "of your choice."
+            )
+        return found
+
+    def spread(self, variable: Variable) -> Spread:
+        """How a variable is distributed: over rows, or over the units between which it varies."""
+        if variable not in self._known_spreads:
+            self._known_spreads[variable] = self._find_spread(variable)
+        return self._known_spreads[variable]
+
+    def _find_spread(self, variable: Variable) -> Spread:
+        design, columns = self.fitted.design, [DesignColumn((variable,))]
+        level = design.variable_levels.get(variable, 1)
+        if level > 1 and design.nested and level - 2 < len(design.levels):
+            values = unit_means(self.model, self.moments, columns, design.levels[level - 2].group)[0]
+            binary = bool((np.minimum(np.abs(values), np.abs(values - 1)) < _BINARY).all())
+            return Spread(float(values.mean()), float(values.std(ddof=1)), binary, np.asarray(values))
+        evaluator = Evaluator(self.moments, self.model.default_group, meanings(self.model, self.moments))
+        basis = Basis(evaluator, columns)
+        g = basis.matrix(columns)
+        mean, covariance = element_moments(basis, [])
+        part, n = evaluator.part(variable), self.moments.n
+        means = part.constant + evaluator.mean(part.polynomial)
+        squares = evaluator.scatter(part.polynomial, part.polynomial) + n * means**2
+        # x (1 - x) sums to zero in every unit only where x is 0 or 1
+        binary = bool((np.abs(squares - n * means) < _BINARY * n * (1 + means**2)).all())
+        return Spread(float((mean @ g)[0]), float(np.sqrt((g.T @ covariance[0] @ g)[0, 0])), binary, None)
+
+    def settings(self, at: At) -> list[Setting]:
+        """Every combination of the moderators' values.
+
+        Parameters
+        ----------
+        at
+            Names of moderators; or a mapping of names to values, None for the default: each level of a factor, 0 and
+            1, or the mean and one standard deviation around it.
+        """
+        wanted = {at: None} if isinstance(at, str) else at if isinstance(at, Mapping) else dict.fromkeys(at)
+        if not wanted:
+            raise MlmError("Simple slopes need a moderator. Got none; name one or more as at.")
+        choices = [self._choices(name, values) for name, values in wanted.items()]
+        return [
+            Setting(", ".join(one.text for one in chosen), {v: x for one in chosen for v, x in one.point.items()})
+            for chosen in product(*choices)
+        ]
+
+    def _choices(self, name: str, wanted: Sequence[float | str] | float | str | None) -> list[Setting]:
+        variables = self.find(name)
+        if wanted is not None and (isinstance(wanted, str) or not isinstance(wanted, Sequence)):
+            wanted = [wanted]
+        if isinstance(variables[0], Indicator) and label(variables[0]) != name:
+            return self._levels(name, variables, wanted)
+        variable, spread = variables[0], self.spread(variables[0])
+        if wanted is not None:
+            values = {f"{name} = {_number(name, x):g}": _number(name, x) for x in wanted}
+        elif spread.binary:
+            values = {f"{name} = {x:g}": x for x in (0.0, 1.0)}
+        else:
+            steps = (("mean - 1 SD", -1.0), ("mean", 0.0), ("mean + 1 SD", 1.0))
+            # the mean of a centered variable is zero up to rounding
+            mean = spread.mean if abs(spread.mean) > _ROUNDING * spread.std_dev else 0.0
+            places = {words: mean + k * spread.std_dev for words, k in steps}
+            values = {f"{name} = {x:.4g} ({words})": x for words, x in places.items()}
+        return [Setting(text, {variable: value}) for text, value in values.items()]
+
+    def _levels(self, name: str, variables: Sequence[Variable], wanted: Sequence[float | str] | None) -> list[Setting]:
+        """A factor at each of its levels."""
+        indicators = [v for v in variables if isinstance(v, Indicator)]
+        known = self.moments.schema.levels[indicators[0].column]
+        chosen = known if wanted is None else tuple(map(str, wanted))
+        unknown = [level for level in chosen if level not in known]
+        if unknown:
+            raise MlmError(f"{name} has no such level. Got {unknown[0]!r}; expected one of {', '.join(known)}.")
+        return [
+            Setting(f"{name} = {level}", {v: float(v.level == level) - float(v.against == level) for v in indicators})
+            for level in chosen
+        ]
+
+    def require_product(self, slope: Sequence[Variable], name: str, moderator: str) -> None:
+        """Refuse a moderator that does not change the slope."""
+        others = set(self.find(moderator)) - set(slope)
+        if not any(set(slope) & set(c.variables) and others & set(c.variables) for c in self.columns):
+            raise MlmError(no_product(name, moderator))
+
+
+def derivative(columns: Sequence[DesignColumn], variable: Variable, point: Point) -> Array:
+    """Derivatives of columns by a variable that enters each at most once."""
+    rest = (DesignColumn(tuple(v for v in column.variables if v != variable)) for column in columns)
+    present = (variable in column.variables for column in columns)
+    return np.array([_value(column, point) if there else 0.0 for column, there in zip(rest, present, strict=True)])
+
+
+def values_of(columns: Sequence[DesignColumn], point: Point) -> Array:
+    """Values of columns at a point."""
+    return np.array([_value(c, point) for c in columns])
+
+
+def _value(column: DesignColumn, point: Point) -> float:
+    return float(np.prod([point[v] for v in column.variables]))
+
+
+def _number(name: str, value: float | str) -> float:
+    try:
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
+    except ValueError:
+        raise MlmError(f"{name} takes numbers. Got {value!r}; expected values such as -1, 0 and 1.") from None
+
+
+_NORMAL_975 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class SimpleEffects:
+    """Simple slopes and intercepts, k of them; arrays are (k,).
+
+    Attributes
+    ----------
+    kind
+        ``slope`` or ``intercept`` each.
+    predictor, at
+        Whose slope, and at which values of the moderators.
+    tests
+        Estimates and tests.
+    range_low, range_high
+        Between which the effects of 95% of groups lie; not a number where the effect does not vary.
+    """
+
+    kind: tuple[str, ...]
+    predictor: tuple[str, ...]
+    at: tuple[str, ...]
+    tests: CoefficientTests
+    range_low: Array
+    range_high: Array
+
+
+def simple_slopes(surface: Surface, method: DfMethod, slope: str, at: At) -> SimpleEffects:
+    """The effect of a predictor, and the outcome where it is zero, at chosen values of its moderators.
+
+    A simple slope is the derivative of the fixed part by the predictor, a linear combination ``l' gamma`` with variance
+    ``l' V l``: Preacher, Curran and Bauer (2006), Journal of Educational and Behavioral Statistics 31, 437-448. All
+    other variables are at their means, indicators at their shares. The effects of 95% of groups lie within ``l' gamma
+    +- 1.96 sqrt(z' T z)``, z the derivative of the random part: the plausible value range of Raudenbush and Bryk
+    (2002), chapter 4.
+
+    What the data do not determine, as in an interaction's empty cell, is not a number.
+
+    Parameters
+    ----------
+    slope
+        A predictor; for a factor each of its indicators.
+    at
+        As `Surface.settings` takes it.
+    """
+    focal = surface.find(slope)
+    names = [at] if isinstance(at, str) else list(at)
+    for name in names:
+        surface.require_product(focal, slope, name)
+    zero = dict.fromkeys(focal, 0.0)
+    rows, kinds, predictors, texts, variances = [], [], [], [], []
+    for kind in ("slope", "intercept"):
+        for setting in surface.settings(at):
+            point = {**surface.typical, **setting.point, **zero}
+            for variable in focal if kind == "slope" else focal[:1]:
+                change = _by(variable) if kind == "slope" else values_of
+                rows.append(change(surface.columns, point))
+                variances.append(_variance(surface.fitted, change, point))
+                kinds.append(kind)
+                predictors.append(label(variable) if kind == "slope" else slope)
+                texts.append(setting.text)
+    tests = estimable_tests(surface.fitted, method, np.array(rows))
+    margin = _NORMAL_975 * np.sqrt(np.array(variances))
+    margin[margin == 0] = np.nan
+    return SimpleEffects(
+        tuple(kinds), tuple(predictors), tuple(texts), tests, tests.estimate - margin, tests.estimate + margin
+    )
+
+
+Change = Callable[[Sequence[DesignColumn], dict[Variable, float]], Array]
+
+
+def _by(variable: Variable) -> Change:
+    return lambda columns, point: derivative(columns, variable, point)
+
+
+def _variance(fitted: Estimate, change: Change, point: dict[Variable, float]) -> float:
+    """Variance over groups of a slope or intercept, those of several grouping factors added."""
+    total = 0.0
+    for block, tau in zip(fitted.blocks, fitted.tau, strict=True):
+        z = change(block.columns, point)
+        total += float(z @ tau @ z)
+    return total

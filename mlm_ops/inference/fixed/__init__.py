@@ -1,0 +1,1 @@
+"""Test fixed effects: degrees of freedom, Kenward-Roger, robust errors, contrasts."""

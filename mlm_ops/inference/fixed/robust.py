@@ -1,0 +1,268 @@
+"""Cluster-robust standard errors with small-sample corrections, and tests by them.
+
+Liang and Zeger (1986), Biometrika 73, 13-22 (CR0); Bell and McCaffrey (2002), Survey Methodology 28, 169-181 (CR2 and
+its degrees of freedom); Pustejovsky and Tipton (2018), Journal of Business & Economic Statistics 36, 672-683, for any
+working model and for several coefficients at once. The working model is the fitted one.
+
+With M = (X' V^-1 X)^-1 the estimate's covariance is ``M (sum_j s_j s_j') M``, ``s_j = X_j' V_j^-1 A_j e_j``. A_j is the
+identity for CR0, CR1 and CR1S; for CR2 it is the symmetric matrix with ``A (V - X M X') A = V``, which makes the result
+unbiased under the working model. Here X is rotated so that M is the identity. Where rows have weights, they count as
+scaled by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import MlmError
+from mlm_ops.estimation.design.groups import Clusters
+from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.inference.fixed.cluster_span import Span, rotation, spans
+from mlm_ops.language.model import group_name
+
+Array = NDArray[np.float64]
+
+#: A direction of a cluster of which the fixed effects take all but this share is left out of its adjustment.
+_LEVERAGE_TOLERANCE = 1e-10
+#: A combination of coefficients with less than this share of the largest robust variance has none but by rounding.
+_SINGULAR = 1e-10
+
+
+def _one(m: int, n: int, p: int) -> float:
+    return 1.0
+
+
+def _clusters(m: int, n: int, p: int) -> float:
+    return m / (m - 1)
+
+
+def _stata(m: int, n: int, p: int) -> float:
+    return m * (n - 1) / ((m - 1) * (n - p))
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A small-sample correction: a factor of (clusters, rows, fixed effects), and whether residuals are adjusted."""
+
+    factor: Callable[[int, int, int], float]
+    adjusted: bool = False
+
+
+CORRECTIONS: dict[str, Correction] = {
+    "CR0": Correction(_one),
+    "CR1": Correction(_clusters),
+    "CR1S": Correction(_stata),
+    "CR2": Correction(_one, adjusted=True),
+}
+
+
+@dataclass(frozen=True)
+class ClusterRobust:
+    """Cluster-robust inference about p fixed effects: a `DfMethod`.
+
+    Attributes
+    ----------
+    fitted, kind, clusters
+        Whose, by which of `CORRECTIONS`, over what.
+    vcov
+        (p, p) covariance matrix, on the user's scale.
+    df
+        (p,) Satterthwaite degrees of freedom of its diagonal under the working model.
+    """
+
+    fitted: Estimate
+    kind: str
+    clusters: Clusters
+    vcov: Array
+    df: Array
+
+    def variances(self, contrasts: Array) -> Array:
+        """Of each contrast: (k, p) -> (k,)."""
+        return np.asarray(np.einsum("ki,ij,kj->k", contrasts, self.vcov, contrasts))
+
+    def degrees(self, contrasts: Array) -> Array:
+        """Degrees of freedom of the t test of each contrast: (k, p) -> (k,)."""
+        if np.array_equal(contrasts, np.eye(len(self.df))):
+            return self.df
+        rotated = _of_size_one(contrasts @ _user_from_rotated(self.fitted))
+        total = _Quadratic.zero(*rotated.shape)
+        for span in spans(self.fitted, self.clusters):
+            _, b, s = _adjust(span, adjusted=CORRECTIONS[self.kind].adjusted)
+            total.add(rotated, b, s)
+        return total.degrees
+
+    def reference(self, contrasts: Array) -> tuple[float, float]:
+        """Factor of the Wald F statistic and its denominator's degrees of freedom, for q independent contrasts.
+
+        Hotelling's T-squared with the eta that fits the variance of the robust covariance matrix under the working
+        model, HTZ of Pustejovsky and Tipton (2018), section 3.2: ``(eta - q + 1) / eta`` and ``eta - q + 1`` with
+        ``eta = q (q + 1) / sum of the variances of the elements`` of the matrix, standardised by its expectation.
+
+        Raises
+        ------
+        MlmError
+            The clusters are too few for q coefficients at once.
+        """
+        q = len(contrasts)
+        standard = np.linalg.qr((contrasts @ _user_from_rotated(self.fitted)).T)[0].T
+        p = standard.shape[1]
+        crossed, variance = np.zeros((p * q, p * q)), 0.0
+        for span in spans(self.fitted, self.clusters):
+            _, b, s = _adjust(span, adjusted=CORRECTIONS[self.kind].adjusted)
+            own = standard @ s @ standard.T
+            taken = b @ standard.T
+            lost = taken.transpose(0, 2, 1) @ taken
+            variance += float((_trace(own) * (_trace(own) - 2.0 * _trace(lost))).sum())
+            variance += float((own * (own - 2.0 * lost)).sum())
+            flat = taken.reshape(len(taken), p * q)
+            crossed += flat.T @ flat
+        by_element = crossed.reshape(p, q, p, q)
+        variance += float((by_element * (by_element + by_element.transpose(0, 3, 2, 1))).sum())
+        eta = q * (q + 1) / variance
+        if eta <= q - 1 or self._degenerate(contrasts):
+            raise MlmError(
+                f"The clusters are too few to test so many coefficients at once. Got {q} coefficients and "
+                f"{self.clusters.size} clusters of {group_name(self.clusters.group)}, in which their robust covariance "
+                "matrix is singular or has no degrees of freedom left; test fewer."
+            )
+        return (eta - q + 1) / eta, eta - q + 1
+
+    def _degenerate(self, contrasts: Array) -> bool:
+        """Whether a combination has no robust variance, each counted in the model's standard errors."""
+        root = np.linalg.cholesky(contrasts @ self.fitted.vcov @ contrasts.T)
+        relative = np.linalg.solve(root, np.linalg.solve(root, contrasts @ self.vcov @ contrasts.T).T)
+        values = np.linalg.eigvalsh(relative)
+        return bool(values[0] <= _SINGULAR * values[-1])
+
+
+@dataclass(frozen=True)
+class NormalRobust:
+    """The same covariance matrix, with tests by the normal and chi-square distributions: a `DfMethod`."""
+
+    robust: ClusterRobust
+
+    @property
+    def vcov(self) -> Array:
+        """(p, p) covariance matrix, on the user's scale."""
+        return self.robust.vcov
+
+    def variances(self, contrasts: Array) -> Array:
+        """Of each contrast: (k, p) -> (k,)."""
+        return self.robust.variances(contrasts)
+
+    def degrees(self, contrasts: Array) -> Array:
+        """Infinite."""
+        return np.full(len(contrasts), np.inf)
+
+    def reference(self, contrasts: Array) -> tuple[float, float]:
+        """No scaling, infinite degrees of freedom."""
+        return 1.0, np.inf
+
+
+@dataclass
+class _Quadratic:
+    """Mean and variance of the variance estimate h'V h of k contrasts under the working model, summed over clusters.
+
+    The estimate is a quadratic form of the outcome with mean ``sum_j K_jj`` and variance ``2 sum_ij K_ij^2``, where
+    ``K_ij = [i = j] h'S_i h - (B_i h)'(B_j h)``, ``B = X' A V^-1 X`` and ``S = X' V^-1 A V A V^-1 X``. The double sum
+    is the squared norm of one matrix, `crossed`, so that all is linear in the clusters.
+    """
+
+    mean: Array
+    squares: Array
+    crossed: Array
+
+    @classmethod
+    def zero(cls, k: int, p: int) -> _Quadratic:
+        """Nothing yet."""
+        return cls(np.zeros(k), np.zeros(k), np.zeros((k, p, p)))
+
+    def add(self, contrasts: Array, b: Array, s: Array) -> None:
+        """Add J clusters: contrasts (k, p), b and s (J, p, p)."""
+        own = ((s @ contrasts.T) * contrasts.T).sum(axis=1)
+        taken = (b @ contrasts.T).transpose(2, 1, 0)
+        lost = (taken**2).sum(axis=1).T
+        self.crossed += taken @ taken.transpose(0, 2, 1)
+        self.mean += (own - lost).sum(axis=0)
+        self.squares += (own * (own - 2.0 * lost)).sum(axis=0)
+
+    @property
+    def degrees(self) -> Array:
+        """Satterthwaite's: (k,); not a number where the clusters' errors leave a contrast no variance."""
+        spread = self.squares + (self.crossed**2).sum(axis=(1, 2))
+        return np.where(spread > 0, self.mean**2 / np.where(spread > 0, spread, 1.0), np.nan)
+
+
+def cluster_robust(fitted: Estimate, kind: str, clusters: Clusters) -> ClusterRobust:
+    """Robust inference about the fixed effects.
+
+    Parameters
+    ----------
+    kind
+        A key of `CORRECTIONS`.
+    clusters
+        Over the cells of the fit's design.
+    """
+    correction = CORRECTIONS[kind]
+    contrasts = _user_from_rotated(fitted)
+    p = len(contrasts)
+    scaled = _of_size_one(contrasts)
+    meat, total = np.zeros((p, p)), _Quadratic.zero(p, p)
+    for span in spans(fitted, clusters):
+        score, b, s = _adjust(span, adjusted=correction.adjusted)
+        meat += score.T @ score
+        total.add(scaled, b, s)
+    factor = correction.factor(clusters.size, fitted.design.n_obs, p)
+    return ClusterRobust(fitted, kind, clusters, factor * contrasts @ meat @ contrasts.T, total.degrees)
+
+
+def _of_size_one(contrasts: Array) -> Array:
+    """Contrasts (k, p) of the same degrees of freedom whose variances have squares in a double."""
+    sizes = np.abs(contrasts).max(axis=1, initial=0.0)
+    scaled: Array = contrasts / np.where(sizes > 0, sizes, 1.0)[:, None]
+    return scaled
+
+
+def _user_from_rotated(fitted: Estimate) -> Array:
+    """(p, p): user's coefficients = this @ those of the rotated X."""
+    product: Array = fitted.design.fixed.transform @ rotation(fitted)
+    return product
+
+
+def _trace(stack: Array) -> Array:
+    trace: Array = np.trace(stack, axis1=1, axis2=2)
+    return trace
+
+
+def _adjust(span: Span, *, adjusted: bool) -> tuple[Array, Array, Array]:
+    """Scores s_j, (J, p), and the B_j and S_j, (J, p, p), of `_Quadratic`."""
+    precise = span.x / span.variance[:, :, None]
+    plain = span.x.transpose(0, 2, 1) @ precise
+    if not adjusted:
+        return span.score, plain, plain
+    adjustment = _adjustment(span)
+    moved = adjustment @ precise
+    score = span.score + ((moved - precise) * span.residual[:, :, None]).sum(axis=1)
+    return score, span.x.transpose(0, 2, 1) @ moved, moved.transpose(0, 2, 1) @ (span.variance[:, :, None] * moved)
+
+
+def _adjustment(span: Span) -> Array:
+    """A of CR2, (J, r, r): ``D (D (V - X X') D)^-1/2 D`` with D D = V, generalised where X takes a direction whole.
+
+    It is the geometric mean of V and ``(V - X X')^-1`` and so does not depend on the root D; V is diagonal here.
+    """
+    root = np.sqrt(span.variance)
+    scaled = root[:, :, None] * span.x
+    inner = -(scaled @ scaled.transpose(0, 2, 1))
+    diagonal = np.arange(inner.shape[1])
+    inner[:, diagonal, diagonal] += span.variance**2
+    values, vectors = np.linalg.eigh(inner)
+    kept = values > _LEVERAGE_TOLERANCE
+    power = np.where(kept, 1.0 / np.sqrt(np.where(kept, values, 1.0)), 0.0)
+    factor = root[:, :, None] * vectors
+    adjustment: Array = (factor * power[:, None, :]) @ factor.transpose(0, 2, 1)
+    return adjustment

@@ -1,0 +1,1 @@
+"""Find intervals of all parameters: Wald, profile likelihood, bootstrap."""

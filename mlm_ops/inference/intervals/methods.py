@@ -1,0 +1,50 @@
+"""Intervals by any method, in one form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from mlm_ops.errors import MlmError
+from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.inference.fixed.tests import DfMethod
+from mlm_ops.inference.intervals.bootstrap import bootstrap
+from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters
+from mlm_ops.inference.intervals.profile import profile_intervals
+from mlm_ops.inference.intervals.wald import wald_intervals
+
+IntervalMethod = Literal["wald", "profile", "bootstrap", "bootstrap-basic"]
+
+
+def find_intervals(
+    fitted: Estimate, method: str, level: float, tests: str | DfMethod, samples: int, seed: int | None
+) -> tuple[tuple[Parameter, ...], Intervals]:
+    """Intervals of all parameters.
+
+    Parameters
+    ----------
+    method
+        One of `IntervalMethod`.
+    level
+        Coverage, between 0 and 1.
+    tests
+        A key of `DF_METHODS`, or what that made of the fit, for the Wald intervals of fixed effects.
+    samples, seed
+        Of the bootstrap.
+
+    Raises
+    ------
+    MlmError
+        An unknown method, a level outside (0, 1), or a model that the method cannot take.
+    """
+    methods: dict[str, Callable[[], Intervals]] = {
+        "wald": lambda: wald_intervals(fitted, level, tests),
+        "profile": lambda: profile_intervals(fitted, level),
+        "bootstrap": lambda: bootstrap(fitted, samples, seed).percentile(level),
+        "bootstrap-basic": lambda: bootstrap(fitted, samples, seed).basic(level),
+    }
+    if method not in methods:
+        raise MlmError(f"Unknown method. Got {method!r}; expected one of {', '.join(methods)}.")
+    if not 0 < level < 1:
+        raise MlmError(f"The level of an interval lies between 0 and 1. Got {level!r}; 0.95 is usual.")
+    return parameters(fitted), methods[method]()

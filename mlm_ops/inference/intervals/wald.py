@@ -1,0 +1,80 @@
+"""Wald intervals of all parameters: fixed effects on their scale, deviations and correlations on a transformed one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.inference.fixed.tests import DfMethod, coefficient_tests
+from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters, undetermined, values
+from mlm_ops.inference.random.variance import tau_derivatives
+
+Array = NDArray[np.float64]
+
+
+def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod = "satterthwaite") -> Intervals:
+    """Fixed effects by t; deviations and ratios by their logarithm, correlations by Fisher's z, both by the normal.
+
+    As nlme's ``intervals`` (Pinheiro and Bates 2000, section 2.4.3), from the observed information.
+
+    Parameters
+    ----------
+    tests
+        A key of `DF_METHODS`, or what that made of the fit.
+
+    Returns
+    -------
+    Intervals
+        Limits of variance parameters are not numbers where the fit is singular, as an estimate on the boundary has no
+        normal distribution, and where the data do not determine the parameter.
+    """
+    from scipy.special import ndtri
+
+    wanted = parameters(fitted)
+    there, unknown = values(wanted, fitted), undetermined(wanted, fitted)
+    fixed = coefficient_tests(fitted, tests, level)
+    z = float(ndtri(0.5 + level / 2))
+    vcov, of_tau = fitted.parameters_vcov, tau_derivatives(fitted)
+    low, high = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
+    for i, parameter in enumerate(wanted):
+        if unknown[i]:
+            continue
+        if parameter.scale == "raw":
+            low[i], high[i] = fixed.conf_low[parameter.row], fixed.conf_high[parameter.row]
+        elif parameter.scale in {"sigma", "ratio"}:
+            margin = z * _error(_log_residual(fitted, parameter), vcov)
+            low[i], high[i] = there[i] * np.exp(-margin), there[i] * np.exp(margin)
+        elif parameter.scale == "phi":
+            margin, middle = z * float(np.sqrt(vcov[-2, -2])), np.arctanh(there[i])
+            low[i], high[i] = np.tanh(middle - margin), np.tanh(middle + margin)
+        elif not fitted.optimum.singular:
+            tau, derivatives = fitted.tau[parameter.block], of_tau[parameter.block]
+            j, k = parameter.row, parameter.column
+            first, second = derivatives[:, j, j] / tau[j, j], derivatives[:, k, k] / tau[k, k]
+            if parameter.scale == "std_dev":
+                margin = z * _error(first, vcov) / 2
+                low[i], high[i] = there[i] * np.exp(-margin), there[i] * np.exp(margin)
+            else:
+                slope = (
+                    derivatives[:, j, k] / (np.sqrt(tau[j, j]) * np.sqrt(tau[k, k])) - there[i] * (first + second) / 2
+                )
+                margin = z * _error(slope / (1 - there[i] ** 2), vcov)
+                middle = np.arctanh(there[i])
+                low[i], high[i] = np.tanh(middle - margin), np.tanh(middle + margin)
+    return Intervals(there, low, high)
+
+
+def _log_residual(fitted: Estimate, parameter: Parameter) -> Array:
+    """Derivatives of the logarithm of a stratum's deviation or ratio by the parameters of `parameters_vcov`."""
+    gradient = np.zeros(len(fitted.parameters_vcov))
+    if parameter.row > 0:
+        gradient[fitted.criterion.n_random + parameter.row - 1] = 1.0
+    if parameter.scale == "sigma":
+        gradient[-1] = 0.5 / fitted.optimum.solution.sigma2
+    return gradient
+
+
+def _error(gradient: Array, vcov: Array) -> float:
+    """Standard error by the delta method."""
+    return float(np.sqrt(max(float(gradient @ vcov @ gradient), 0.0)))

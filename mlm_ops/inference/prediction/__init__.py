@@ -1,0 +1,1 @@
+"""Predict the outcome for rows, in Python and in SQL."""

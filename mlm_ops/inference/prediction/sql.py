@@ -1,0 +1,292 @@
+"""Predictions as SQL: the model written out over the columns of a table, so that no row leaves the database.
+
+What the data taught stands in tables of units, one for each set of grouping columns: the fitted group means that
+centering needs, and the empirical Bayes effects. Coefficients and grand means are literals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mlm_ops.errors import DataError
+from mlm_ops.estimation.design.groups import meanings
+from mlm_ops.estimation.design.polynomial import Evaluator
+from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.inference.random.effects import RandomEffects
+from mlm_ops.inference.random.variance import residual_components
+from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.model import (
+    Between,
+    Center,
+    Factor,
+    GroupingFactor,
+    Indicator,
+    Model,
+    Poly,
+    Variable,
+    Within,
+    label,
+)
+from mlm_ops.moments.record import Moments
+from mlm_ops.moments.units import texts
+from mlm_ops.warehouse.sql import category, expression, identifier, literal, render
+
+#: How the columns begin that the query makes on its way.
+PREFIX = "mlm_ops "
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is known of the units that some columns tell apart: a row a unit, keys as text, then numbers.
+
+    ``n`` holds the rows in each, (J,).
+    """
+
+    columns: GroupingFactor
+    frame: pl.DataFrame
+    n: NDArray[np.float64]
+
+    @property
+    def values(self) -> str:
+        """The rows in SQL's own words, for want of a table."""
+        rows = ", ".join(f"({', '.join(map(literal, row))})" for row in self.frame.iter_rows())
+        names = ", ".join(map(identifier, self.frame.columns))
+        return f"(select * from (values {rows}) as written({names}))"
+
+
+@dataclass
+class _Columns:
+    """Columns that the query makes, by what they hold."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    layers: list[dict[str, str]] = field(default_factory=list)
+    numbers: dict[GroupingFactor, dict[str, Any]] = field(default_factory=dict)
+    means: dict[tuple[Any, ...], tuple[str, int]] = field(default_factory=dict)
+
+    def value(self, sql: str) -> str:
+        """The quoted name of a column computed row by row."""
+        return identifier(self.values.setdefault(sql, f"{PREFIX}value {len(self.values)}"))
+
+    def key(self, column: str) -> str:
+        """The quoted name of a grouping column as text."""
+        return self.value(category(column))
+
+
+class PredictionQuery:
+    """A model's predictions as one SELECT.
+
+    Parameters
+    ----------
+    model, fitted, moments
+        Of the fit.
+    effects
+        Empirical Bayes estimates, a block each as in `Estimate.blocks`.
+    """
+
+    def __init__(self, model: Model, fitted: Estimate, effects: Sequence[RandomEffects], moments: Moments) -> None:
+        self.model = model
+        self.fitted = fitted
+        self.moments = moments
+        self.evaluator = Evaluator(moments, model.default_group, meanings(model, moments))
+        self._columns = _Columns()
+        self._fixed = self._estimable(self._sum(list(zip(fitted.gamma, fitted.design.fixed.columns, strict=True))))
+        self._seen: list[str] = []
+        self._random = self._effects(effects)
+        self._outcome = self._value(model.outcome)[0]
+        self._std_dev = self._standard_deviation()
+
+    @property
+    def units(self) -> list[Units]:
+        """The tables that the query joins; empty for a model without groups."""
+        return [Units(columns, *self._frame(columns)) for columns in self._columns.numbers]
+
+    @property
+    def predictors(self) -> dict[str, str]:
+        """What the variables of the fixed part are called, each once, and the columns that hold them alone."""
+        return {label(v): f"{PREFIX}predictor {i}" for i, v in enumerate(self._predictors)}
+
+    @property
+    def _predictors(self) -> list[Variable]:
+        return list(dict.fromkeys(v for column in self.fitted.design.fixed.columns for v in column.variables))
+
+    def sql(self, relation: str, tables: Sequence[str] | None = None, *, alone: bool = False) -> str:
+        """The SELECT.
+
+        Parameters
+        ----------
+        relation
+            Quoted, with the columns of the fit's data.
+        tables
+            Quoted names of tables that hold the `units`; without them these are written into the query.
+        alone
+            Whether the `predictors` stand in the place of the relation's columns.
+        """
+        made, units = self._columns, self.units
+        sources = tables if tables is not None else [unit.values for unit in units]
+        return render(
+            "predictions",
+            relation=relation,
+            values=[{"expression": sql, "name": name} for sql, name in made.values.items()],
+            units=[
+                {
+                    "relation": source,
+                    "matched": [
+                        {"value": made.values[category(column)], "column": f"unit_{i}"}
+                        for i, column in enumerate(unit.columns)
+                    ],
+                    "numbers": unit.frame.columns[len(unit.columns) :],
+                }
+                for unit, source in zip(units, sources, strict=True)
+            ],
+            layers=[[{"expression": sql, "name": name} for name, sql in layer.items()] for layer in made.layers],
+            fixed=self._fixed,
+            random=self._random,
+            outcome=self._outcome,
+            std_dev=self._std_dev,
+            new_group=" or ".join(self._seen) or "false",
+            made={"prefix": PREFIX, **{name: f"{PREFIX}{name}" for name in ("fixed", "random", "outcome")}},
+            alone=self._alone() if alone else None,
+        )
+
+    def _alone(self) -> list[dict[str, str]]:
+        names = self.predictors.values()
+        return [{"expression": self._value(v)[0], "name": n} for v, n in zip(self._predictors, names, strict=True)]
+
+    def _sum(self, weighted: Sequence[tuple[float | str, DesignColumn]]) -> str:
+        """Columns times numbers, or times SQL expressions."""
+        terms = []
+        for weight, column in weighted:
+            factors = [weight if isinstance(weight, str) else literal(float(weight))]
+            terms.append(" * ".join([*factors, *(self._value(v)[0] for v in column.variables)]))
+        return " + ".join(terms) or literal(0.0)
+
+    def _estimable(self, total: str) -> str:
+        """The fixed part, null where the fit's rows do not determine it: `ColumnSpan.estimable`, row by row."""
+        fixed = self.fitted.design.fixed
+        if fixed.centered or len(fixed.asked) == len(fixed.columns):
+            return total
+        undetermined = []
+        for i, column in enumerate(fixed.asked):
+            if i in fixed.span.kept:
+                continue
+            weighted = [
+                (float(share), kept)
+                for share, kept in zip(fixed.span.combination[:, i], fixed.columns, strict=True)
+                if share
+            ]
+            own = self._sum([(1.0, column)])
+            if not weighted:
+                undetermined.append(f"{own} <> 0.0e0")
+                continue
+            sizes = " + ".join(f"abs({self._sum([one])})" for one in weighted)
+            off = f"abs({self._sum(weighted)} - ({own}))"
+            undetermined.append(f"{off} > {literal(fixed.span.slack)} * (abs({own}) + {sizes})")
+        return f"case when {' or '.join(undetermined)} then null else {total} end"
+
+    def _effects(self, effects: Sequence[RandomEffects]) -> str:
+        remaining, weighted, present = iter(effects), [], []
+        for level in self.fitted.design.levels:
+            group = self.moments.columns_of(level.group)
+            keys = [self._columns.key(column) for column in group]
+            has_all = " and ".join(f"{key} is not null" for key in keys)
+            seen = self._number(group, "seen", np.ones(len(level.labels)))
+            self._seen.append(f"({has_all} and {seen} is null)")
+            present.append(has_all)
+            for block in level.blocks:
+                estimate = next(remaining).estimate
+                for i, column in enumerate(block.columns):
+                    own = self._number(group, f"effect {column.name}", estimate[i])
+                    weighted.append((f"coalesce({own}, 0.0e0)", column))
+        total = self._sum(weighted)
+        return f"case when {' and '.join(present)} then {total} end" if present else total
+
+    def _value(self, variable: Variable) -> tuple[str, int]:
+        """SQL of a variable, and how many layers must stand below it."""
+        match variable:
+            case Within(of):
+                (value, depth), (mean, above) = self._value(of), self._mean(variable)
+                return f"({value} - {mean})", max(depth, above)
+            case Between():
+                return self._mean(variable)
+            case Center(of, at, _):
+                value, depth = self._value(of)
+                shift = self.evaluator.part(of).constant - self.evaluator.part(variable).constant
+                return f"({value} - {literal(at if at is not None else shift)})", depth
+            case Poly(of, _, raw, power):
+                value, depth = self._value(of)
+                if raw:
+                    return f"power({value}, {power or 1})", depth
+                center, coefficients = self.evaluator.powers(variable)
+                return _horner(f"({value} - {literal(center)})", coefficients), depth
+            case Indicator(column):
+                known = ", ".join(map(literal, self.moments.schema.levels[column]))
+                sql = f"case when {category(column)} in ({known}) then {expression(variable)} end"
+                return self._columns.value(sql), 0
+            case Factor():
+                raise DataError(f"{label(variable)} is not computed row by row.")
+        return self._columns.value(f"nullif({expression(variable)}, 'nan'::double)"), 0
+
+    def _mean(self, variable: Within | Between) -> tuple[str, int]:
+        """The fitted mean of the row's group; of a group that the fit has not seen, the mean of its rows."""
+        identity = (variable.of, variable.group, variable.over)
+        if identity not in self._columns.means:
+            part, group = self.evaluator.part(variable.of), self.evaluator.group_of(variable)
+            columns = self.moments.columns_of(group)
+            means = part.constant + self.evaluator.group_means(part.polynomial, variable)
+            first = np.unique(self.moments.units_of(group)[0], return_index=True)[1]
+            fitted = self._number(columns, f"mean {len(self._columns.means)}", means[first])
+            value, depth = self._value(variable.of)
+            keys = [self._columns.key(column) for column in columns]
+            # a mean over units would take a window within a window: a new group has none
+            own = "null" if variable.over else f"avg({value}) over (partition by {', '.join(keys)})"
+            present = " and ".join(f"{key} is not null" for key in keys)
+            name = f"{PREFIX}group mean {len(self._columns.means)}"
+            while len(self._columns.layers) <= depth:
+                self._columns.layers.append({})
+            self._columns.layers[depth][name] = f"case when {present} then coalesce({fitted}, {own}) end"
+            self._columns.means[identity] = identifier(name), depth + 1
+        return self._columns.means[identity]
+
+    def _number(self, columns: GroupingFactor, what: str, values: Any) -> str:
+        """The quoted name of a number of the units that `columns` tell apart."""
+        known = self._columns.numbers.setdefault(columns, {})
+        place = list(self._columns.numbers).index(columns)
+        known[f"{PREFIX}{place} {what} {len(known)}"] = values
+        return identifier(list(known)[-1])
+
+    def _frame(self, columns: GroupingFactor) -> tuple[pl.DataFrame, NDArray[np.float64]]:
+        codes, _ = self.moments.units_of(columns)
+        first = np.unique(codes, return_index=True)[1]
+        keys = [self.moments.labels[self.moments.schema.keys.index(column)][first] for column in columns]
+        frame = pl.DataFrame(
+            {f"unit_{i}": texts(key).tolist() for i, key in enumerate(keys)} | self._columns.numbers[columns]
+        )
+        return frame, np.bincount(codes, self.moments.n).astype(float)
+
+    def _standard_deviation(self) -> str:
+        """SQL of the residual's standard deviation in a row: by stratum and known precision, where there are any."""
+        residual = self.model.residual
+        variances = {name: value for name, symbol, value, _ in residual_components(self.fitted) if symbol == "sigma2"}
+        if len(variances) == 1:
+            std_dev = literal(float(np.sqrt(next(iter(variances.values())))))
+        else:
+            assert residual.strata is not None
+            whens = [f"when {literal(name)} then {literal(float(np.sqrt(v)))}" for name, v in variances.items()]
+            std_dev = f"case {self._columns.key(residual.strata)} {' '.join(whens)} end"
+        if residual.precision is None:
+            return std_dev
+        return f"({std_dev}) / sqrt({self._value(residual.precision)[0]})"
+
+
+def _horner(value: str, coefficients: Any) -> str:
+    """SQL of a polynomial; coefficients of the lowest power first."""
+    sql = literal(float(coefficients[-1]))
+    for coefficient in reversed(coefficients[:-1]):
+        sql = f"({literal(float(coefficient))} + {value} * {sql})"
+    return sql

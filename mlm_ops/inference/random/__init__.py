@@ -1,0 +1,1 @@
+"""Standard errors of variances, and empirical Bayes estimates of random effects."""

@@ -1,0 +1,156 @@
+"""Standard errors of variances and covariances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.estimation.residual import autocorrelation, ratios
+from mlm_ops.language.model import group_name
+from mlm_ops.language.symbols import Structure, variance_symbol
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class VarianceErrors:
+    """Standard errors by the delta method from the observed information.
+
+    Attributes
+    ----------
+    tau
+        (q, q) of each block's T, in the order of `Estimate.tau`; not a number where T is given, where it is singular,
+        as the estimate on the boundary has no normal distribution, and of elements that the data do not determine.
+    """
+
+    tau: tuple[Array, ...]
+
+
+def variance_errors(fitted: Estimate) -> VarianceErrors:
+    """Standard errors of the random effects' variances and covariances."""
+    errors = []
+    blocks, unknown = fitted.criterion.blocks, fitted.undetermined.tau
+    for placed, flags, derivatives in zip(blocks, unknown, tau_derivatives(fitted), strict=True):
+        variance = np.einsum("iab,ij,jab->ab", derivatives, fitted.parameters_vcov, derivatives)
+        nothing = flags | fitted.optimum.singular | placed.known
+        errors.append(np.where(nothing, np.nan, np.sqrt(np.maximum(variance, 0.0))))
+    return VarianceErrors(tuple(errors))
+
+
+def tau_derivatives(fitted: Estimate) -> list[Array]:
+    """Derivatives (n + 1, q, q) of each block's T by the n parameters relative to sigma2 and sigma2."""
+    criterion, optimum = fitted.criterion, fitted.optimum
+    lams, s = criterion.factors(optimum.theta), optimum.solution.sigma2
+    found = []
+    for block, placed, tau in zip(fitted.blocks, criterion.blocks, fitted.tau, strict=True):
+        lam = lams[placed.level][placed.effects, placed.effects]
+        derivatives = np.zeros((criterion.n_relative + 1, *tau.shape))
+        if not placed.known:
+            change = placed.slopes @ lam.T
+            moved = change + change.transpose(0, 2, 1)
+            derivatives[placed.theta] = s * block.transform @ moved @ block.transform.T
+            derivatives[-1] = tau / s
+        found.append(derivatives)
+    return found
+
+
+def residual_components(fitted: Estimate) -> list[tuple[str | None, str, float, float]]:
+    """The residual's parameters: name, symbol, estimate and standard error by the delta method.
+
+    Without strata one variance; with them one for each, by its name. An autocorrelation is named phi. Those that the
+    data do not determine have no standard error.
+    """
+    design, s = fitted.design, fitted.optimum.solution.sigma2
+    if not design.levels and design.residual is None:
+        # least squares: Var(s^2) = 2 sigma^4 / (N - p)
+        error = float(fitted.sigma2 * np.sqrt(2 / (design.n_obs - len(fitted.gamma))))
+        return [(None, "sigma2", fitted.sigma2, error)]
+    residual, rho, vcov = design.residual, fitted.optimum.solution.rho, fitted.parameters_vcov
+    unknown = fitted.undetermined
+    of_first = np.nan if unknown.sigma2 else 1.0
+    found: list[tuple[str | None, str, float, float]]
+    if residual is None or len(residual.strata) == 1:
+        found = [(None, "sigma2", fitted.sigma2, _root(vcov[-1, -1]) * fitted.sigma2 / s * of_first)]
+    else:
+        found = []
+        for k, (name, ratio) in enumerate(zip(residual.strata, ratios(residual, rho), strict=True)):
+            variance = fitted.sigma2 * float(ratio) ** 2
+            gradient = np.zeros(len(vcov))
+            gradient[-1] = variance / s
+            own = of_first
+            if k > 0:
+                gradient[fitted.criterion.n_random + k - 1] = 2 * variance
+                own = np.nan if unknown.sigma2 or unknown.rho[k - 1] else 1.0
+            found.append((name, "sigma2", variance, _root(gradient @ vcov @ gradient) * own))
+    if residual is not None and residual.serial:
+        phi = float(autocorrelation(residual, rho))
+        error = np.nan if unknown.rho[-1] else _root(vcov[-2, -2]) * (1 - phi**2)
+        found.append(("phi", "phi", phi, error))
+    return found
+
+
+def _root(variance: Any) -> float:
+    """Of a variance that rounding may have made negative, where the information is nearly singular."""
+    return float(np.sqrt(max(float(variance), 0.0)))
+
+
+class Component(NamedTuple):
+    """A variance of a random effect, a covariance of two, or a parameter of the residual.
+
+    Attributes
+    ----------
+    group
+        The grouping factor, or ``residual``.
+    term, other
+        The column whose coefficient varies, and that of the other coefficient of a covariance; of the residual the
+        stratum or the parameter, where there are several.
+    symbol
+        As in the equations: ``tau_10``, ``sigma2``.
+    estimate, std_error
+        On the user's scale.
+    std_dev, correlation
+        Of a variance its root, of a covariance what it is relative to the roots.
+    """
+
+    group: str
+    term: str | None
+    other: str | None
+    symbol: str
+    estimate: float
+    std_error: float
+    std_dev: float | None
+    correlation: float | None
+
+
+def variance_components(structure: Structure, fitted: Estimate, errors: VarianceErrors) -> tuple[Component, ...]:
+    """Every T's lower triangle by columns, the lowest grouping factor first; the residual's parameters last."""
+    return (*_random_effects(structure, fitted, errors), *_residual(fitted))
+
+
+def _random_effects(structure: Structure, fitted: Estimate, errors: VarianceErrors) -> Iterator[Component]:
+    index = structure.indices
+    heights = [(h, level) for h, level in enumerate(fitted.design.levels) for _ in level.blocks]
+    for (height, level), block, tau, error in zip(heights, fitted.blocks, fitted.tau, errors.tau, strict=True):
+        group, deviations = group_name(level.group), np.sqrt(np.diag(tau))
+        for i, first in enumerate(block.columns):
+            for j, second in enumerate(block.columns[i:], start=i):
+                symbol = variance_symbol(structure, height, index[first], index[second])
+                numbers = tau[i, j], error[i, j]
+                if i == j:
+                    yield Component(group, first.name, None, symbol, *numbers, deviations[i], None)
+                else:
+                    scale = deviations[i] * deviations[j]
+                    correlation = float(np.clip(tau[i, j] / scale, -1.0, 1.0)) if scale else None
+                    yield Component(group, first.name, second.name, symbol, *numbers, None, correlation)
+
+
+def _residual(fitted: Estimate) -> Iterator[Component]:
+    for name, symbol, value, error in residual_components(fitted):
+        yield Component(
+            "residual", name, None, symbol, value, error, np.sqrt(value) if symbol == "sigma2" else None, None
+        )

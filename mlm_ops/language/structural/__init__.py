@@ -1,1 +1,0 @@
-"""Two-level structural equation models as asked for: lavaan's syntax, the parameter table, ready models."""

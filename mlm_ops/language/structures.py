@@ -1,0 +1,191 @@
+"""What is said of the random effects' covariance: structures by name, or given values, for each factor or block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mlm_ops.errors import FormulaError
+from mlm_ops.language.model import (
+    INTERCEPT,
+    Column,
+    Constant,
+    Function,
+    GroupingFactor,
+    Matrix,
+    Model,
+    RandomBlock,
+    Residual,
+    Variable,
+    group_name,
+)
+from mlm_ops.language.spelling import did_you_mean
+from mlm_ops.language.syntax import Call, Group, Name, Operation, Syntax, parse_expression
+
+Structure = str | float | Sequence[Sequence[float | str]]
+"""A structure's name, the variance of one effect, or T in the order of the block's terms; numbers may be text."""
+
+#: Structures that have a name.
+STRUCTURES = ("unstructured", "diagonal", "compound", "identity")
+#: A matrix whose least eigenvalue, the diagonal scaled to one, is below minus this is no covariance matrix.
+_TOLERANCE = 1e-10
+
+
+def with_covariance(model: Model, structures: Mapping[str, Structure]) -> Model:
+    """The same model with covariance structures.
+
+    Parameters
+    ----------
+    structures
+        By a grouping factor's name, for all its blocks, or by one block as the formula writes it, ``"0 + x | school"``,
+        which goes before the factor's.
+
+    Raises
+    ------
+    FormulaError
+        A key that is no factor or block of the model, a value that is no covariance matrix, or one matrix for several
+        blocks.
+    """
+    blocks = list(model.random)
+    for key in sorted(structures, key=lambda name: "|" in name):
+        found = named_blocks(model, key)
+        if not found:
+            names = [name for group in model.groups for name in _names(model, group)]
+            raise FormulaError(
+                f"covariance names no grouping factor of the model. Got {key!r}; expected one of "
+                f"{', '.join(names) or 'none'}."
+            )
+        structure = _read(key, structures[key])
+        if not isinstance(structure, str) and len(found) > 1:
+            texts = dict.fromkeys(_text(model.random[i]) for i in found)
+            raise FormulaError(
+                f"covariance gives one value for the {len(found)} random blocks of {key}. Name them one by one: "
+                f"{', '.join(map(repr, texts))}."
+            )
+        for i in found:
+            blocks[i] = replace(blocks[i], covariance=structure)
+    return replace(model, random=tuple(blocks))
+
+
+def unknown_structure(name: str, of: str) -> FormulaError:
+    """What is said of a structure's name that is none."""
+    return FormulaError(
+        f"Unknown covariance structure.{did_you_mean(name, STRUCTURES)} Got {name!r} for {of}; expected one of "
+        f"{', '.join(STRUCTURES)}, a variance, or a matrix."
+    )
+
+
+def named_blocks(model: Model, key: str) -> list[int]:
+    """Places of the random blocks that a key names; none if it names nothing."""
+    by_group = [i for i, block in enumerate(model.random) if group_name(block.group) == key]
+    return by_group or [i for i, block in enumerate(model.random) if "|" in key and _same_block(key, block)]
+
+
+def _names(model: Model, group: GroupingFactor) -> list[str]:
+    """The factor's name, and those of its blocks where it has several."""
+    blocks = [_text(block) for block in model.random if block.group == group]
+    return [group_name(group), *(blocks if len(blocks) > 1 else ())]
+
+
+def _same_block(key: str, block: RandomBlock) -> bool:
+    left, _, group = key.strip().removeprefix("(").removesuffix(")").rpartition("|")
+    said = {"".join(part.split()) for part in left.split("+")}
+    terms = {"".join(term.name.split()) for term in block.terms if term != INTERCEPT}
+    intercept = not said & {"0", "-1"}
+    return (
+        "".join(group.split()) == group_name(block.group)
+        and intercept == (INTERCEPT in block.terms)
+        and said - {"0", "1", "-1"} == terms
+    )
+
+
+def _text(block: RandomBlock) -> str:
+    """The block as a formula writes it."""
+    names = [term.name for term in block.terms if term != INTERCEPT]
+    return f"{' + '.join(['1' if INTERCEPT in block.terms else '0', *names])} | {group_name(block.group)}"
+
+
+def _read(key: str, value: Structure) -> str | Matrix:
+    """A structure's name as it is; a number or a matrix as rows of T."""
+    try:
+        matrix = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        if value in STRUCTURES:
+            return str(value)
+        if isinstance(value, str):
+            raise unknown_structure(value, key) from None
+        matrix = np.zeros(0)
+    if matrix.ndim == 0:
+        matrix = matrix.reshape(1, 1)
+    if not _is_covariance(matrix):
+        raise FormulaError(
+            f"covariance of {key} is a structure's name, one variance, or a symmetric matrix of variances and "
+            f"covariances without a negative variance in any direction. Got {value!r}."
+        )
+    return tuple(tuple(float(element) for element in row) for row in matrix)
+
+
+def _is_covariance(matrix: np.ndarray) -> bool:
+    """Whether a matrix is symmetric and positive semi-definite."""
+    if matrix.ndim != 2 or not len(matrix) or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
+        return False
+    variances = np.diag(matrix)
+    if (variances < 0).any():
+        return False
+    scale = np.where(variances > 0, np.sqrt(variances), 1.0)
+    scaled = matrix / np.outer(scale, scale)
+    return bool(np.allclose(scaled, scaled.T, atol=_TOLERANCE) and np.linalg.eigvalsh(scaled)[0] >= -_TOLERANCE)
+
+
+_PARTS = ("by", "ar1", "fixed")
+
+
+def parse_residual(text: str | None, weights: str | None = None) -> Residual:
+    """Compile a residual structure.
+
+    Parameters
+    ----------
+    text
+        A sum of ``by(column)``: a variance for each of its values; ``ar1(column)``: autocorrelation within the lowest
+        groups over an integer time; ``fixed(column)``: variance proportional to a known column.
+    weights
+        A column of precision weights: variance proportional to its reciprocal, as lme4 takes them.
+
+    Raises
+    ------
+    FormulaError
+        Unknown or doubled parts, or known variances given in two ways.
+    """
+    found: dict[str, str] = {}
+    for call in _calls(parse_expression(text), text) if text is not None else ():
+        if call.function in found:
+            raise FormulaError(f"The residual structure has {call.function}(…) twice.", text, call.position)
+        (column,) = call.arguments
+        assert isinstance(column, Name)
+        found[call.function] = column.name
+    if weights is not None and "fixed" in found:
+        raise FormulaError(
+            f"Known variances are given twice: weights={weights} and fixed({found['fixed']}); keep one of them.",
+            text,
+            0,
+        )
+    precision: Variable | None = Column(weights) if weights is not None else None
+    if "fixed" in found:
+        precision = Function("/", (Constant(1.0), Column(found["fixed"])))
+    return Residual(found.get("by"), found.get("ar1"), precision)
+
+
+def _calls(node: Syntax, text: str) -> list[Call]:
+    if isinstance(node, Group):
+        return _calls(node.inner, text)
+    if isinstance(node, Operation) and node.operator == "+" and node.left is not None:
+        return _calls(node.left, text) + _calls(node.right, text)
+    if isinstance(node, Call) and node.function in _PARTS:
+        if len(node.arguments) == 1 and isinstance(node.arguments[0], Name) and not node.options:
+            return [node]
+        raise FormulaError(f"{node.function}() takes one column.", text, node.position)
+    raise FormulaError(
+        "The residual structure is a sum of by(column), ar1(column) and fixed(column).", text, node.position
+    )

@@ -1,0 +1,349 @@
+"""The Moments record: sizes, means and scatter of row-level monomials in every unit; merge and subtract.
+
+A linear multilevel model depends on its rows only through these, so one record serves every model of an analysis.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.columns import Monomial
+from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
+from mlm_ops.moments.residual import ResidualMoments
+from mlm_ops.moments.sums import (
+    Sums,
+    has_lost_digits,
+    lower_by_rows,
+    put_in,
+    read_units,
+    take_out,
+    unit_codes,
+    write_units,
+)
+from mlm_ops.moments.units import texts
+
+Array = NDArray[np.float64]
+
+#: Of each sum; more would tell orders apart, fewer would miss a change of one row among a million.
+DIGITS = 8
+
+
+def checksum(what: str, n: Array, mean: Array, scatter: Array, texts: Iterable[NDArray[Any]]) -> str:
+    """Sixteen hexadecimal digits.
+
+    Sums of the same numbers in another order differ in their last digits. So `DIGITS` of each mean and scatter are
+    taken, counted from what the unit with the largest sum of squares could have: scatter that is zero but for rounding
+    would otherwise be told by its rounding. A number that lies between two digits may still be rounded either way: one
+    in some hundred million, so that of a thousand scans of 20,000 groups a few have another checksum.
+
+    Parameters
+    ----------
+    what
+        What the numbers are moments of.
+    n, mean, scatter
+        (J,), all positive, (K, J), (K (K + 1) / 2, J), as `Moments` has them.
+    texts
+        Labels and constants, (J,) each.
+    """
+    digest = hashlib.sha256(what.encode())
+    digest.update(n.tobytes())
+    rows, cols = lower_by_rows(len(mean))
+    squares = scatter[rows == cols] + n * mean**2
+    sizes = np.sqrt(squares.max(axis=1, initial=0.0))
+    digest.update(" ".join(f"{size:.{DIGITS - 1}e}" for size in sizes).encode())
+    roots = np.sqrt((squares / n).max(axis=1, initial=0.0))
+    for array, scale in ((mean, roots), (scatter, sizes[rows] * sizes[cols])):
+        for row, largest in zip(array, scale, strict=True):
+            digest.update((np.round(row / (largest or 1.0), DIGITS) + 0.0).tobytes())
+    for values in texts:
+        digest.update("\x1f".join(map(str, values)).encode())
+    return digest.hexdigest()[:16]
+
+
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the moments are moments of; equal schemas can be merged.
+
+    Attributes
+    ----------
+    keys
+        Grouping columns; a unit is a distinct combination of their values.
+    centers
+        Fixed center of every row-level atom, subtracted before multiplying.
+    monomials
+        The K products of centered atoms, a single atom being the product of one.
+    constants
+        The L atoms, or categorical columns, that do not vary within units.
+    levels
+        Levels of every categorical column.
+    text_columns
+        Columns that are categorical wherever they stand.
+    """
+
+    keys: tuple[str, ...]
+    centers: Mapping[Variable, float]
+    monomials: tuple[Monomial, ...]
+    constants: tuple[Variable, ...]
+    levels: Mapping[str, tuple[str, ...]]
+    text_columns: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Per-unit moments; units stand last in every array.
+
+    Attributes
+    ----------
+    schema
+        What the columns are.
+    labels
+        (J,) labels a key column: ``labels[k][j]`` is unit j's value of ``schema.keys[k]``.
+    n
+        (J,) rows in each unit.
+    mean
+        (K, J) unit means of the monomials, around the centers.
+    scatter
+        (K (K + 1) / 2, J) cross-products around the unit's own means, lower triangle by rows.
+    constants
+        A (J,) array a constant: numbers, or texts for a categorical column.
+    n_rows
+        Rows that the source held.
+    n_dropped
+        Rows that miss a value, by column; a row may count in several.
+    residuals
+        Further sums for each residual structure that a model asks for. They do not merge: over ordered times the rows
+        at a seam belong to both sides.
+    nested_in
+        Grouping columns whose labels repeat across the levels above them, each with the columns that name its units.
+    around_unit_means
+        Whether each unit's own means were taken off before multiplying: then the scatter has all its digits, however
+        far the units lie apart.
+    """
+
+    schema: Schema
+    labels: tuple[NDArray[Any], ...]
+    n: Array
+    mean: Array
+    scatter: Array
+    constants: tuple[NDArray[Any], ...]
+    n_rows: int
+    n_dropped: Mapping[str, int]
+    residuals: Mapping[Residual, ResidualMoments] = field(default_factory=dict)
+    nested_in: Mapping[str, GroupingFactor] = field(default_factory=dict)
+    around_unit_means: bool = False
+
+    @property
+    def sums(self) -> Sums:
+        """Size, mean and scatter."""
+        return self.n, self.mean, self.scatter
+
+    @property
+    def n_obs(self) -> int:
+        """Complete rows."""
+        return int(self.n.sum())
+
+    @property
+    def n_units(self) -> int:
+        """Units J."""
+        return len(self.n)
+
+    @cached_property
+    def checksum(self) -> str:
+        """A fingerprint of the data: equal for equal rows, in whatever order a parallel scan has summed them."""
+        what = repr((self.schema.keys, self.schema.monomials, self.schema.constants))
+        return checksum(what, self.n, self.mean, self.scatter, (*self.labels, *self.constants))
+
+    @cached_property
+    def _known_units(self) -> dict[GroupingFactor, tuple[Codes, NDArray[Any]]]:
+        return {}
+
+    def units_of(self, group: GroupingFactor) -> tuple[Codes, NDArray[Any]]:
+        """The unit of a grouping factor that each smallest unit lies in.
+
+        Returns
+        -------
+        codes
+            (J,) index of the factor's unit.
+        labels
+            (J_group,) names of the factor's units, those of several columns joined by ``:``.
+        """
+        if group not in self._known_units:
+            self._known_units[group] = self._find_units(self.columns_of(group))
+        return self._known_units[group]
+
+    def columns_of(self, group: GroupingFactor) -> GroupingFactor:
+        """The columns that tell a grouping factor's units apart, those of the levels above it included where needed."""
+        return self.nested_in.get(group[0], group) if len(group) == 1 else group
+
+    def select(self, kept: NDArray[np.bool_]) -> Moments:
+        """Moments of some of the units, (J,) true where one is kept; rows that were dropped count as before."""
+        if kept.all():
+            return self
+        return replace(
+            self,
+            labels=tuple(values[kept] for values in self.labels),
+            n=self.n[kept],
+            mean=self.mean[:, kept],
+            scatter=self.scatter[:, kept],
+            constants=tuple(values[kept] for values in self.constants),
+            residuals={structure: found.select(kept) for structure, found in self.residuals.items()},
+        )
+
+    def _find_units(self, group: GroupingFactor) -> tuple[Codes, NDArray[Any]]:
+        missing = [name for name in group if name not in self.schema.keys]
+        if missing:
+            raise DataError(f"The moments hold no units of {group_name(group)}. Got {', '.join(self.schema.keys)}.")
+        if not group:
+            return np.zeros(self.n_units, dtype=np.int64), np.array(["all"])
+        parts = [np.unique(self.labels[self.schema.keys.index(name)], return_inverse=True) for name in group]
+        if len(parts) == 1:
+            ((values, inverse),) = parts
+            return inverse.astype(np.int64), texts(values)
+        combined: Codes = np.zeros(self.n_units, dtype=np.int64)
+        for values, inverse in parts:
+            combined = combined * len(values) + inverse
+        _, first, codes = np.unique(combined, return_index=True, return_inverse=True)
+        columns = [texts(values)[inverse[first]].astype(str) for values, inverse in parts]
+        joined = columns[0]
+        for column in columns[1:]:
+            joined = np.char.add(np.char.add(joined, ":"), column)
+        return codes.astype(np.int64), joined
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """What `exchange` made.
+
+    Attributes
+    ----------
+    moments
+        Of the rows that are there afterwards.
+    moved
+        Constants of which a unit kept one value and got another.
+    lost_digits
+        Whether so much was taken out of a unit that rounding shows in what is left of it.
+    """
+
+    moments: Moments
+    moved: frozenset[Variable]
+    lost_digits: bool
+
+
+def exchange(whole: Moments, old: Moments, new: Moments) -> Exchanged:
+    """Take rows out of moments and put others in; only the units of these are computed.
+
+    Raises
+    ------
+    DataError
+        `old` or `new` has other columns or centers; `old` holds units or rows that `whole` does not; one of the three
+        has a unit twice.
+    """
+    _check_schemas(whole, old)
+    _check_schemas(whole, new)
+    size, numbered = _number_units(whole, old, new)
+    if any(len(own) and np.bincount(own).max() > 1 for own in numbered):
+        raise DataError("Moments that are combined have each unit once. Got a unit twice; merge its rows first.")
+    at, taken, given = numbered
+    sums = n, mean, scatter = np.zeros(size), np.zeros((len(whole.mean), size)), np.zeros((len(whole.scatter), size))
+    write_units(sums, at, whole.sums)
+    before = read_units(sums, taken)
+    if not before[0].all():
+        raise DataError("The part to subtract has units that the whole does not have.")
+    if (before[0] < old.n).any():
+        raise DataError("The part to subtract has units with more rows than the whole has in them.")
+    left = take_out(before, old.sums)
+    write_units(sums, taken, left)
+    lost_digits = has_lost_digits(before, left, sums)
+    stays = n[at] > 0
+    constants = [
+        _spread(size, given, theirs, at[stays], ours[stays])
+        for ours, theirs in zip(whole.constants, new.constants, strict=True)
+    ]
+    moved = frozenset(
+        atom
+        for atom, ours, theirs in zip(whole.schema.constants, constants, new.constants, strict=True)
+        if (ours[given] != theirs).any()
+    )
+    write_units(sums, given, put_in(read_units(sums, given), new.sums))
+    labels = [_spread(size, given, theirs, at, ours) for ours, theirs in zip(whole.labels, new.labels, strict=True)]
+    found = replace(
+        whole,
+        labels=tuple(labels),
+        n=n,
+        mean=mean,
+        scatter=scatter,
+        constants=tuple(constants),
+        residuals={},
+        around_unit_means=whole.around_unit_means and new.around_unit_means and not old.n_units,
+    )
+    return Exchanged(found.select(n > 0), moved, lost_digits)
+
+
+def merge(first: Moments, second: Moments) -> Moments:
+    """Moments of the union of two disjoint sets of rows.
+
+    Raises
+    ------
+    DataError
+        The two have other columns or centers, or a constant of a shared unit differs.
+    """
+    done = exchange(first, _nothing(first), second)
+    if done.moved:
+        told = ", ".join(label(c) for c in first.schema.constants if c in done.moved)
+        raise DataError(
+            f"{told}: one value in each unit of either set of rows, but not of both together. Collect the moments of "
+            "all rows anew."
+        )
+    dropped = {k: v + second.n_dropped.get(k, 0) for k, v in first.n_dropped.items()}
+    return replace(done.moments, n_rows=first.n_rows + second.n_rows, n_dropped=dropped)
+
+
+def subtract(whole: Moments, part: Moments) -> Moments:
+    """Moments of the rows of `whole` that are not in `part`: the inverse of `merge`.
+
+    Raises
+    ------
+    DataError
+        `part` holds units or rows that `whole` does not.
+    """
+    left = exchange(whole, part, _nothing(whole)).moments
+    dropped = {k: v - part.n_dropped.get(k, 0) for k, v in whole.n_dropped.items()}
+    return replace(left, n_rows=whole.n_rows - part.n_rows, n_dropped=dropped)
+
+
+def _nothing(moments: Moments) -> Moments:
+    return moments.select(np.zeros(moments.n_units, dtype=np.bool_))
+
+
+def _number_units(*several: Moments) -> tuple[int, list[Codes]]:
+    """How many units these have together, and the numbers of each one's units."""
+    sizes = [moments.n_units for moments in several]
+    keys = [np.concatenate(values) for values in zip(*(moments.labels for moments in several), strict=True)]
+    codes = unit_codes(keys, sum(sizes))
+    return int(codes.max(initial=-1)) + 1, np.split(codes, np.cumsum(sizes)[:-1])
+
+
+def _spread(size: int, at: Codes, values: NDArray[Any], over: Codes, others: NDArray[Any]) -> NDArray[Any]:
+    """Values at their units, and others over them."""
+    spread = np.empty(size, np.result_type(values, others))
+    spread[at] = values
+    spread[over] = others
+    return spread
+
+
+def _check_schemas(first: Moments, second: Moments) -> None:
+    for name in ("keys", "monomials", "constants", "centers"):
+        ours, theirs = getattr(first.schema, name), getattr(second.schema, name)
+        if ours != theirs:
+            raise DataError(f"Moments with different {name} cannot be combined. Got {ours} and {theirs}.")

@@ -1,0 +1,333 @@
+"""Moments by one SQL statement, for hosts that run no other: the query is written before anything is known of the rows.
+
+A column that stands alone in a formula may hold numbers or text. So the query makes both of it: a number, zero where
+the column is text, and a key to group by, empty where it holds numbers. Within a unit a factor is then constant, and
+its indicators need no sums. What the answer says of types and of what is constant picks the moments that the model
+needs from those that were taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.columns import atoms
+from mlm_ops.language.model import PLAIN, Column, Factor, Model, columns_of, walk
+from mlm_ops.moments.collect import cancels, check_unchanged, make_schema, nested_levels, read_moments, unit_of
+from mlm_ops.moments.record import Moments, Schema
+from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
+from mlm_ops.moments.survey import Needs, Survey, check_rows, find_needs, is_native_key, long_numbers, read_survey
+from mlm_ops.warehouse.source import TEXT, Source, named_relation
+from mlm_ops.warehouse.sql import category, expression, identifier, literal, render
+
+
+class Described(Source):
+    """Rows of which only the columns' types are known, and that cannot be asked again."""
+
+    def stray_cells(self, column: str) -> str:
+        """Nothing: that would take another query."""
+        return ""
+
+
+class OneQuery:
+    """The statement for one model and relation; `one_answer` reads what it returns.
+
+    Parameters
+    ----------
+    model
+        Its formula's columns may turn out to be text.
+    relation
+        A table name or one SELECT.
+    levels, keys
+        As `collect` takes them.
+
+    Raises
+    ------
+    DataError
+        The relation is neither.
+    """
+
+    def __init__(self, model: Model, relation: str, levels: tuple[str, ...] = (), keys: tuple[str, ...] = ()) -> None:
+        self.model = model
+        self.levels = levels
+        self.keys = (*levels, *keys)
+        self.relation, self.description = named_relation(relation)
+
+    @cached_property
+    def sql(self) -> str:
+        """The statement."""
+        needs, schema = self.needs, self.schema
+        # the moments tell the ranges of the numbers of the design
+        numbers = [
+            {"alias": f"x{i}", "expression": expression(n), "ranged": n not in needs.numbers}
+            for i, n in enumerate(needs.all_numbers)
+        ]
+        center = {n: f"(select mean_x{i} from mlm_survey)" for i, n in enumerate(needs.all_numbers)}
+        alias = {atom: f"a{i}" for i, atom in enumerate(schema.centers)}
+        units = [identifier(name) for name in self.units.values()]
+        strata = {c: identifier(name) for c, name in self._strata.items()}
+        residual = self.model.residual
+        others = [*units, *strata.values()]
+        return render(
+            "one_query",
+            relation=self.relation,
+            columns=self._made_of_rows(),
+            expected=list(self._mentioned),
+            repeatable=self.description.startswith("table"),
+            complete=render("is_complete", numbers=[expression(n) for n in needs.all_numbers], others=others),
+            survey_of={
+                "numbers": numbers,
+                "inside": [
+                    {"alias": f"x{i}", "expression": expression(Column(c))} for i, c in needs.inside_functions.items()
+                ],
+                "categories": [{"alias": f"c{i}", "expression": name} for i, name in enumerate(others)],
+                "units": units,
+            },
+            moments_of={
+                "units": units,
+                "variables": [
+                    {"alias": alias[a], "expression": expression(a), "center": center[a]} for a in schema.centers
+                ],
+                "monomials": [[alias[atom] for atom in factors] for factors in schema.monomials],
+                "constants": [{"alias": f"v{i}", "expression": expression(n)} for i, n in enumerate(needs.numbers)],
+            },
+            residual_of=None
+            if residual == PLAIN
+            else {
+                "precision": expression(residual.precision) if residual.precision else None,
+                "stratum": strata[residual.strata] if residual.strata else None,
+                "time": expression(Column(residual.time)) if residual.time else None,
+            },
+        )
+
+    @cached_property
+    def _mentioned(self) -> tuple[str, ...]:
+        """Every column of the model, once: DuckDB does not tell letter case apart."""
+        needs = self.needs
+        names = [c for n in needs.all_numbers for c in columns_of(n)]
+        names += [*needs.keys, *needs.all_categories]
+        return tuple({name.lower(): name for name in names}.values())
+
+    @cached_property
+    def needs(self) -> Needs:
+        """What the model needs if every column that stands alone holds numbers."""
+        model = self.model
+        residual = model.residual
+        variables = (*model.variables, *([residual.precision] if residual.precision else []))
+        names = [c for v in variables for c in columns_of(v)]
+        names += [*self.keys, *(c for group in model.all_groups for c in group)]
+        names += [name for name in (residual.strata, residual.time) if name]
+        source = Described(self.relation, refuse, self.description, dict.fromkeys(names, "DOUBLE"), "")
+        return find_needs(source, [model], self.keys)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """All the moments that the model may need: every number varies, and factors are constant within units."""
+        needs = self.needs
+        references: dict[str, list[str]] = {c: [] for c in needs.categories}
+        for node in (node for v in self.model.variables for node in walk(v)):
+            if isinstance(node, Factor) and node.reference is not None:
+                references[node.column].append(node.reference)
+        # indicators fall away, so that any two levels stand for all
+        levels = {c: (*dict.fromkeys(found), "first", "second") for c, found in references.items()}
+        survey = Survey(0, 0, {}, {}, {}, levels, frozenset())
+        return make_schema([self.model], needs, survey, varying=frozenset(needs.numbers))
+
+    @cached_property
+    def _perhaps_text(self) -> frozenset[str]:
+        """Columns that are factors if they hold text."""
+        found = (a for v in self.model.predictors for a in atoms(v))
+        return frozenset(a.name for a in found if isinstance(a, Column))
+
+    @cached_property
+    def units(self) -> dict[str, str]:
+        """The columns to group by, and what they are called among the rows that the query makes."""
+        names = (*self.needs.keys, *self.needs.categories, *sorted(self._perhaps_text))
+        return {name: f"{self._ours}unit_{i}" for i, name in enumerate(dict.fromkeys(names))}
+
+    @cached_property
+    def _ours(self) -> str:
+        """How names begin that no column of the model has."""
+        prefix = "mlm_"
+        while any(name.startswith(prefix) for name in map(str.lower, self._mentioned)):
+            prefix += "_"
+        return prefix
+
+    @cached_property
+    def _strata(self) -> dict[str, str]:
+        """The column of the residual's strata, and what it is called among the rows that the query makes."""
+        return dict.fromkeys(self.needs.strata, f"{self._ours}stratum")
+
+    def _made_of_rows(self) -> list[dict[str, str]]:
+        """Numbers under their own names, what is grouped by and strata as text."""
+        needs = self.needs
+        numbers = dict.fromkeys(c for n in needs.all_numbers for c in columns_of(n))
+        always_text = {*needs.keys, *needs.categories}
+        made = []
+        for name in numbers:
+            number = f"try_cast({identifier(name)} as double)"
+            if name in self._perhaps_text:
+                number = f"case when {_is_text(name)} then 0.0 else {number} end"
+            made.append({"expression": number, "name": name})
+        for name, unit in self.units.items():
+            called = category(name)
+            if name not in always_text:
+                called = f"case when {_is_text(name)} then {called} else '' end"
+            made.append({"expression": called, "name": unit})
+        for name, stratum in self._strata.items():
+            made.append({"expression": category(name), "name": stratum})
+        return made
+
+
+def _is_text(name: str) -> str:
+    """SQL that DuckDB folds to true or false: whether a column is categorical wherever it stands."""
+    return f"regexp_full_match(typeof({identifier(name)}), {literal(TEXT.pattern)}, 'i')"
+
+
+def refuse(sql: str) -> Any:
+    """Stand for the query of rows that cannot be asked again."""
+    raise AssertionError(f"one query was to be enough, and this is a second: {sql}")
+
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the query returned.
+
+    Attributes
+    ----------
+    described
+        SQL type of every column of the relation.
+    survey, missing
+        Their one row, by column.
+    moments, residual
+        Their columns; `residual` is empty for a plain residual.
+    """
+
+    described: Mapping[str, str]
+    survey: Mapping[str, Any]
+    missing: Mapping[str, Any]
+    moments: Columns
+    residual: Columns
+
+
+def read_answer(query: OneQuery, answer: Answer) -> Moments:
+    """The moments that the model needs.
+
+    Raises
+    ------
+    DataError
+        As `collect`; also where the model needs a second look at the rows.
+    """
+    source = Described(query.relation, refuse, query.description, dict(answer.described), query.description)
+    needs = find_needs(source, [query.model], query.keys)
+    factors = tuple(c for c in needs.categories if c not in needs.keys)
+    survey = _survey(query, source, needs, answer)
+    check_rows(source, [query.model], needs, survey)
+    if long := long_numbers(source, survey):
+        raise DataError(
+            f"Whole numbers beyond 2^53, as {long[0]!r} holds them, take more than one SQL statement. Fit the model "
+            "with mlm_ops.fit in Python, or take a constant off them."
+        )
+    if query.model.residual.time and factors:
+        raise DataError(
+            f"ar1({query.model.residual.time}) beside the factor {factors[0]!r} takes more than one SQL statement. "
+            "Fit the model with mlm_ops.fit in Python, or make the factor's indicators columns of numbers."
+        )
+    found = answer.moments
+    check_unchanged(query.description, survey, found)
+    varying = frozenset(n for i, n in enumerate(query.needs.numbers) if (found[f"low_{i}"] != found[f"high_{i}"]).any())
+    schema = make_schema([query.model], needs, survey, varying)
+    schema = replace(schema, keys=(*needs.keys, *factors))
+    labels = _labels(query, source, schema.keys, found)
+    order = np.lexsort(labels[::-1]) if labels else np.arange(len(found["n"]))
+    moments = read_moments(schema, survey, _chosen(query, schema, found, labels, order))
+    if cancels(moments):
+        raise DataError(
+            "The means of the groups lie so far apart that one SQL statement loses digits of what varies within "
+            "them. Fit the model with mlm_ops.fit in Python, which looks at the rows again."
+        )
+    moments = replace(moments, nested_in=nested_levels(moments, query.levels))
+    if query.model.residual == PLAIN:
+        return moments
+    return replace(moments, residuals={query.model.residual: _residual(query, source, moments, answer.residual)})
+
+
+def _survey(query: OneQuery, source: Source, needs: Needs, answer: Answer) -> Survey:
+    """The survey as the model needs it, under the names that it would have of its own."""
+    number = {n: f"x{i}" for i, n in enumerate(query.needs.all_numbers)}
+    texts = [*query.units, *query.needs.strata]
+    text = {c: f"c{i}" for i, c in enumerate(texts)}
+    renamed = {f"x{i}": number[n] for i, n in enumerate(needs.all_numbers)}
+    renamed |= {f"c{i}": text[c] for i, c in enumerate(needs.all_categories)}
+    units = list(query.units)
+    row, gaps = {key: answer.survey[key] for key in ("n_rows", "n_complete")}, {}
+    for new, old in renamed.items():
+        row |= {f"{kind}_{new}": answer.survey.get(f"{kind}_{old}") for kind in ("mean", "min", "max", "varies")}
+        row[f"levels_{new}"] = answer.survey.get(f"levels_{old}")
+        gaps[f"missing_{new}"] = answer.missing[f"missing_{old}"]
+    for i, n in enumerate(needs.all_numbers):
+        if n in needs.numbers and row["n_complete"]:
+            at = query.needs.numbers.index(n)
+            row[f"min_x{i}"] = answer.moments[f"low_{at}"].min()
+            row[f"max_x{i}"] = answer.moments[f"high_{at}"].max()
+    inside = {column: f"x{i}" for i, column in query.needs.inside_functions.items()}
+    for i, column in needs.inside_functions.items():
+        gaps[f"missing_x{i}"] = answer.missing[f"missing_{inside.get(column) or number[Column(column)]}"]
+    for i, key in enumerate(needs.keys):
+        gaps[f"missing_unit_{i}"] = answer.missing[f"missing_unit_{units.index(key)}"]
+    return read_survey(source, needs, row, gaps)
+
+
+def _labels(query: OneQuery, source: Source, keys: Iterable[str], found: Columns) -> list[NDArray[Any]]:
+    """(J,) a key: whole numbers where the column holds them, texts elsewhere, as `collect` has them."""
+    units, labels = list(query.units), []
+    for key in keys:
+        values = found[f"u_{units.index(key)}"]
+        whole = is_native_key(source.types[key]) and not source.is_text(key) and key in query.needs.keys
+        labels.append(values.astype(np.int64) if whole else values.astype(str))
+    return labels
+
+
+def _chosen(
+    query: OneQuery, schema: Schema, found: Columns, labels: list[NDArray[Any]], order: NDArray[np.int64]
+) -> Columns:
+    """The moments of `schema` out of all that were taken, under the names that they would have of their own."""
+    place = {m: i for i, m in enumerate(query.schema.monomials)}
+    number = {n: i for i, n in enumerate(query.needs.numbers)}
+    chosen = {"n": found["n"]} | {f"u_{k}": values for k, values in enumerate(labels)}
+    rows = [place[m] for m in schema.monomials]
+    for i, at in enumerate(rows):
+        chosen[f"mean_{i}"] = found[f"mean_{at}"]
+        for j, other in enumerate(rows[: i + 1]):
+            chosen[f"scatter_{i}_{j}"] = found[f"scatter_{max(at, other)}_{min(at, other)}"]
+    for i, constant in enumerate(schema.constants):
+        if isinstance(constant, Factor):
+            chosen[f"low_{i}"] = labels[schema.keys.index(constant.column)].astype(str)
+        else:
+            chosen[f"low_{i}"] = found[f"low_{number[constant]}"]
+    return {name: values[order] for name, values in chosen.items()}
+
+
+def _residual(query: OneQuery, source: Source, moments: Moments, found: Columns) -> ResidualMoments:
+    """The sums of the model's monomials out of all that were taken."""
+    labels = tuple(_labels(query, source, moments.schema.keys, found))
+    units = unit_of(moments, labels) if labels else np.zeros(len(found["n"]), dtype=np.int64)
+    place = {m: i + 1 for i, m in enumerate(query.schema.monomials)}
+    rows = [0, *(place[m] for m in moments.schema.monomials)]
+    chosen = {name: found[name] for name in ("stratum", "past_stratum", "gap", "n", "log_precision")}
+    for kind in ("now", "cross", "past"):
+        for i, at in enumerate(rows):
+            for j, other in enumerate(rows[: i + 1]):
+                name = f"{kind}_{max(at, other)}_{min(at, other)}"
+                if name in found:
+                    chosen[f"{kind}_{i}_{j}"] = found[name]
+    return read_residual_moments(query.model.residual, chosen, units, len(moments.schema.monomials))

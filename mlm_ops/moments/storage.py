@@ -1,0 +1,337 @@
+"""Moments <-> a table in the warehouse, one row a unit, with a sibling table that says what the columns are."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from mlm_ops.errors import DataError
+from mlm_ops.language import model as nodes
+from mlm_ops.language.model import Factor, Variable, label
+from mlm_ops.moments.record import Moments, Schema
+from mlm_ops.moments.residual import ResidualMoments
+from mlm_ops.warehouse.arrow import ArrowStream
+from mlm_ops.warehouse.ownership import (
+    PREFIX,
+    Claim,
+    Relation,
+    adopt,
+    columns_of,
+    find_relations,
+    replace_table,
+    with_schema,
+)
+from mlm_ops.warehouse.source import quoted_table, table_parts
+from mlm_ops.warehouse.sql import qualified
+
+if TYPE_CHECKING:
+    import duckdb
+
+RESIDUAL_COLUMNS = ("unit", "stratum", "past_stratum", "gap", "n")
+PARTITION_COLUMNS = ("part", "n_rows", "missing", "fingerprint")
+_SIBLING = re.compile(r"(_description|_parts|_partitions|_origin|_residual_\d+|_residual_parts_\d+)?")
+#: What every description says, since there are any.
+_DESCRIBED = {"keys", "centers", "monomials", "constants", "levels", "n_rows"}
+
+
+def sibling(table: str, suffix: str) -> str:
+    """The name of a table that belongs to another."""
+    return f'{table[:-1]}_{suffix}"' if table.endswith('"') else f"{table}_{suffix}"
+
+
+def kept_table(connection: duckdb.DuckDBPyConnection, table: str, suffix: str = "") -> Claim:
+    """What the moments of `table` take as theirs: the table itself, or one beside it."""
+    *place, schema, name = with_schema(connection, table_parts(table))
+    full = f"{name}_{suffix}" if suffix else name
+    return Claim(
+        (*place, schema, full),
+        f"moments kept as {schema}.{name}",
+        "Rename one of the two: the table, or the analysis that keeps its moments there.",
+        lambda found: _is_earlier(connection, (*place, schema, name), full[len(name) :], found),
+    )
+
+
+def claim_kept_tables(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Refuse to keep moments where any of their tables is not ours; mark those of an earlier mlm-ops.
+
+    Raises
+    ------
+    StoreError
+        With the name, and whether it is a table or a view.
+    """
+    *place, schema, name = with_schema(connection, table_parts(table))
+    for found in find_relations(connection, schema, *place):
+        suffix = found[len(name) :]
+        if found.startswith(name.lower()) and _SIBLING.fullmatch(suffix):
+            adopt(connection, kept_table(connection, table, suffix.removeprefix("_")))
+
+
+def _is_earlier(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...], suffix: str, found: Relation) -> bool:
+    """Whether a table without a mark is one that an earlier mlm-ops kept moments in.
+
+    Its description has to stand beside it, and its columns have to be those that the description, or the table's part,
+    calls for.
+    """
+    description = _description(connection, table)
+    if description is None or found.kind != "table":
+        return False
+    columns = columns_of(connection, found)
+    if suffix == "_description":
+        return True
+    if suffix == "":
+        return _has_moments(description, columns)
+    if suffix == "_partitions":
+        return tuple(columns) == PARTITION_COLUMNS
+    if suffix == "_origin":
+        return columns == ["origin"]
+    if suffix.startswith("_residual_parts"):
+        return columns[:1] == ["part"] and "stratum" in columns
+    if suffix.startswith("_residual"):
+        return tuple(columns[: len(RESIDUAL_COLUMNS)]) == RESIDUAL_COLUMNS
+    return columns[:1] == ["part"] and "n" in columns
+
+
+def _description(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...]) -> dict[str, Any] | None:
+    """What the table beside one says of it; None where there is none that we wrote."""
+    *place, schema, name = table
+    found = find_relations(connection, schema, *place).get(f"{name}_description".lower())
+    if found is None or found.kind != "table" or columns_of(connection, found) != ["description"]:
+        return None
+    if found.comment is not None and not found.comment.startswith(PREFIX):
+        return None
+    rows = connection.execute(
+        f"select cast(description as varchar) from {qualified(found.database, found.schema, found.name)} limit 2"
+    ).fetchall()
+    try:
+        told = json.loads(rows[0][0]) if len(rows) == 1 else None
+    except (TypeError, ValueError):
+        return None
+    return told if isinstance(told, dict) and told.keys() >= _DESCRIBED else None
+
+
+def _has_moments(description: dict[str, Any], columns: list[str]) -> bool:
+    """Whether columns are as mlm-ops writes them: keys, n, means, scatter, values, and perhaps deviations."""
+    keys, size = list(description["keys"]), len(description["monomials"])
+    begins = ["mean_"] * size + ["scatter_"] * (size * (size + 1) // 2) + ["value_"] * len(description["constants"])
+    begins += ["deviation_"] * (size if "version" in description else 0)
+    rest = columns[len(keys) + 1 :]
+    return (
+        columns[: len(keys) + 1] == [*keys, "n"]
+        and len(rest) == len(begins)
+        and all(name.startswith(begin) for name, begin in zip(rest, begins, strict=True))
+    )
+
+
+_NODES = {
+    cls.__name__: cls
+    for cls in (
+        nodes.Column,
+        nodes.Constant,
+        nodes.Function,
+        nodes.Factor,
+        nodes.Indicator,
+        nodes.Within,
+        nodes.Between,
+        nodes.Center,
+        nodes.Residual,
+    )
+}
+
+#: Of the columns of the table; 1 had deviations from the centers as ``mean_x``, and tells no version.
+VERSION = 2
+
+
+def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
+    """Write moments to `table`, and what they are moments of to ``<table>_description``, in one transaction.
+
+    The columns are named for people: ``mean_ses`` is the unit's mean, as in the macro ``group_moments``, and
+    ``scatter_ses_mathach`` around it; ``deviation_ses`` is the mean minus the center, to the last bit. Their order is
+    what they are read by. A table may be named with its schema.
+
+    Raises
+    ------
+    StoreError
+        A table or view of one of these names is there that does not hold these moments. Nothing is then changed.
+    """
+    claim_kept_tables(connection, table)
+    with transaction(connection):
+        write_moments(connection, moments, table)
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All that is written inside, or nothing."""
+    import duckdb
+
+    connection.execute("begin")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        # a commit that fails, as on a full disk, has rolled back already: its own reason is the one to tell
+        with suppress(duckdb.Error):
+            connection.execute("rollback")
+        raise
+
+
+def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
+    """`save_moments` inside a transaction of the caller's."""
+    schema = moments.schema
+    names = ["*".join(label(a) for a in m) for m in schema.monomials]
+    # products are of deviations already
+    centers = [schema.centers[m[0]] if len(m) == 1 else 0.0 for m in schema.monomials]
+    columns: list[tuple[str, Any]] = list(zip(schema.keys, moments.labels, strict=True))
+    columns.append(("n", moments.n))
+    columns += [(f"mean_{name}", moments.mean[i] + centers[i]) for i, name in enumerate(names)]
+    rows, cols = np.tril_indices(len(names))
+    columns += [
+        (f"scatter_{names[i]}_{names[j]}", moments.scatter[k]) for k, (i, j) in enumerate(zip(rows, cols, strict=True))
+    ]
+    columns += [
+        (f"value_{_constant_name(c)}", values) for c, values in zip(schema.constants, moments.constants, strict=True)
+    ]
+    columns += [(f"deviation_{name}", moments.mean[i]) for i, name in enumerate(names)]
+    apart = _apart([name for name, _ in columns])
+    frame = pl.DataFrame([_series(name, values) for name, (_, values) in zip(apart, columns, strict=True)])
+    description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})
+    parts = {"": frame, "description": description}
+    for i, residual in enumerate(moments.residuals.values()):
+        parts[f"residual_{i}"] = _residual_frame(residual)
+    for suffix, content in parts.items():
+        connection.register("mlm_frame", ArrowStream(content))
+        replace_table(connection, kept_table(connection, table, suffix), "as from mlm_frame")
+        connection.unregister("mlm_frame")
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Names of columns that differ by more than letter case, which DuckDB does not count: later ones get a number.
+
+    A column n, or columns a_b, c, a and b_c, would else have the names of others' sums.
+    """
+    taken = {name.lower() for name in names}
+    found: dict[str, str] = {}
+    for name in names:
+        own, number = name, 1
+        while own.lower() in found or (number > 1 and own.lower() in taken):
+            number += 1
+            own = f"{name} ({number})"
+        found[own.lower()] = own
+    return list(found.values())
+
+
+def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
+    """Read moments back, equal to the last bit.
+
+    Raises
+    ------
+    DataError
+        There is no such table, or it was not written by `save_moments`.
+    """
+    import duckdb
+
+    try:
+        row = connection.execute(f"select description from {quoted_table(sibling(table, 'description'))}").fetchone()
+        columns = connection.execute(f"select * from {quoted_table(table)}").fetchnumpy()
+    except duckdb.CatalogException as error:
+        raise DataError(f"There are no moments in table {table!r}. Collect them first.") from error
+    if row is None:
+        raise DataError(f"The description of {table} is empty. Collect the moments again.")
+    told = json.loads(row[0])
+    schema = Schema(
+        keys=tuple(told["keys"]),
+        centers={_node(n): c for n, c in told["centers"]},
+        monomials=tuple(tuple(_node(n) for n in factors) for factors in told["monomials"]),
+        constants=tuple(_node(n) for n in told["constants"]),
+        levels={name: tuple(levels) for name, levels in told["levels"].items()},
+        text_columns=frozenset(told["text_columns"]),
+    )
+    values = list(columns.values())
+    k, size = len(schema.keys), len(schema.monomials)
+    first_scatter = k + 1 + size
+    first_constant = first_scatter + size * (size + 1) // 2
+    past_constants = first_constant + len(schema.constants)
+    # of the first version the means are the deviations
+    deviations = values[past_constants:] if told.get("version", 1) > 1 else values[k + 1 : first_scatter]
+    units = len(values[k])
+    return Moments(
+        schema=schema,
+        labels=tuple(np.asarray(v) for v in values[:k]),
+        n=np.asarray(values[k], dtype=float),
+        mean=np.array(deviations, dtype=float).reshape(size, units),
+        scatter=np.array(values[first_scatter:first_constant], dtype=float).reshape(-1, units),
+        constants=tuple(np.asarray(v) for v in values[first_constant:past_constants]),
+        n_rows=told["n_rows"],
+        n_dropped=told["n_dropped"],
+        nested_in={name: tuple(group) for name, group in told["nested_in"].items()},
+        residuals={
+            _node(key): _read_residual(connection, sibling(table, f"residual_{i}"), facts)
+            for i, (key, facts) in enumerate(told["residuals"])
+        },
+    )
+
+
+def _residual_frame(moments: ResidualMoments) -> pl.DataFrame:
+    """One row a unit, stratum, stratum before and gap; sums by kind and pair of monomials."""
+    columns: dict[str, Any] = {name: getattr(moments, name) for name in RESIDUAL_COLUMNS}
+    for kind, sums in zip(("now", "cross", "past"), moments.sums, strict=True):
+        columns |= {f"{kind}_{k}": row for k, row in enumerate(sums)}
+    return pl.DataFrame(columns)
+
+
+def _read_residual(connection: duckdb.DuckDBPyConnection, table: str, facts: dict[str, Any]) -> ResidualMoments:
+    columns = connection.execute(f"select * from {quoted_table(table)}").fetchnumpy()
+    sums = np.array([v for name, v in columns.items() if name not in RESIDUAL_COLUMNS], dtype=float)
+    return ResidualMoments(
+        strata=tuple(facts["strata"]),
+        log_precision=facts["log_precision"],
+        sums=sums.reshape(3, len(sums) // 3, -1),
+        **{name: np.asarray(columns[name]) for name in RESIDUAL_COLUMNS},
+    )
+
+
+def _describe(moments: Moments) -> dict[str, Any]:
+    schema = moments.schema
+    return {
+        "version": VERSION,
+        "keys": schema.keys,
+        "centers": [(_json(a), c) for a, c in schema.centers.items()],
+        "monomials": [[_json(a) for a in m] for m in schema.monomials],
+        "constants": [_json(c) for c in schema.constants],
+        "levels": {name: list(levels) for name, levels in schema.levels.items()},
+        "text_columns": sorted(schema.text_columns),
+        "n_rows": moments.n_rows,
+        "n_dropped": dict(moments.n_dropped),
+        "nested_in": {name: list(group) for name, group in moments.nested_in.items()},
+        "residuals": [
+            (_json(key), {"strata": list(r.strata), "log_precision": r.log_precision})
+            for key, r in moments.residuals.items()
+        ],
+    }
+
+
+def _constant_name(variable: Variable) -> str:
+    return variable.column if isinstance(variable, Factor) else label(variable)
+
+
+def _series(name: str, values: Any) -> pl.Series:
+    return pl.Series(name, values.tolist() if values.dtype == object else values)
+
+
+def _json(value: Any) -> Any:
+    if type(value).__name__ in _NODES:
+        return {"node": type(value).__name__, **{f.name: _json(getattr(value, f.name)) for f in fields(value)}}
+    return [_json(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _node(value: Any) -> Any:
+    if isinstance(value, dict):
+        arguments = {name: _node(v) for name, v in value.items() if name != "node"}
+        return _NODES[value["node"]](**arguments)
+    return tuple(_node(v) for v in value) if isinstance(value, list) else value

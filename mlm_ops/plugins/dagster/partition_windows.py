@@ -1,0 +1,261 @@
+"""Partition keys of Dagster -> values of the partition column: a key is a value, or names a window of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from mlm_ops.analyses.file.analysis import Analysis
+from mlm_ops.analyses.rows import open_rows
+from mlm_ops.analyses.run import moments_table
+from mlm_ops.errors import DataError
+from mlm_ops.moments.by_partition import Part
+from mlm_ops.moments.partition_tables import Parts, same_value
+from mlm_ops.plugins.dagster import steps
+from mlm_ops.plugins.dagster.metadata import Metadata
+from mlm_ops.plugins.dagster.plan import Plan
+from mlm_ops.warehouse.connection import Connection
+from mlm_ops.warehouse.source import Source
+from mlm_ops.warehouse.sql import identifier, literal, render
+
+
+@dataclass(frozen=True)
+class Window:
+    """The time of one partition: from its start until the start of the next, so that every moment is in one.
+
+    Attributes
+    ----------
+    start, end
+        With the partitions' time zone.
+    clock
+        Start and end as the zone's clocks show them, for columns without zone. Where clocks are put back an hour is
+        shown twice; its rows are of the first partition that it belongs to.
+    """
+
+    start: datetime
+    end: datetime
+    clock: tuple[datetime, datetime]
+
+    @property
+    def length(self) -> timedelta:
+        """Real time, which clocks that are put forward or back do not show."""
+        return self.end.astimezone(UTC) - self.start.astimezone(UTC)
+
+
+#: Windows before one that are looked at: clocks were put back by up to a day (Vostok by seven hours, in 1994).
+NEAR = 25
+#: Values of a partition column in one window of time: the days of a year. Each costs a row a group.
+MOST_VALUES = 366
+
+
+def holds_times(kind: str) -> bool:
+    """Whether a column of a SQL type holds days or times."""
+    return kind.startswith(("DATE", "TIMESTAMP"))
+
+
+def window_ends(window: Window, kind: str) -> tuple[str, str]:
+    """Start and end as SQL; a column without time zone is read as the clock of the partitions' time zone."""
+    ends = (window.start, window.end) if kind == "TIMESTAMP WITH TIME ZONE" else window.clock
+    low, high = (f"cast({literal(at.isoformat(sep=' '))} as {kind})" for at in ends)
+    return low, high
+
+
+def part_of(key: str, window: Window | None, kind: str, numeric: bool) -> Part:
+    """A partition's rows; values are compared as the column's own type, so that DuckDB can skip the others."""
+    if window is None or not holds_times(kind):
+        return Part(same_value(key, kind, numeric))
+    return Part(*window_ends(window, kind))
+
+
+def windows_of(partitions_def: dg.PartitionsDefinition[str], keys: Iterable[str]) -> dict[str, Window | None]:
+    """Start and end of each partition; None where partitions are not windows of time."""
+    if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
+        return dict.fromkeys(keys)
+    wanted = tuple(keys)
+    return {key: _window(partitions_def, key, near) for key, near in _neighbours(partitions_def, wanted).items()}
+
+
+def _neighbours(
+    partitions_def: dg.TimeWindowPartitionsDefinition, keys: Sequence[str]
+) -> dict[str, tuple[Sequence[str], Sequence[str]]]:
+    """Keys shortly before each, and the one after it if there is one."""
+    if not keys:
+        return {}
+    latest = max((partitions_def.time_window_for_partition_key(key).end for key in keys), key=_moment)
+    # the next one may be of the future: it tells where the last ends
+    known = partitions_def.get_partition_keys(current_time=max(datetime.now(UTC), _moment(latest)) + timedelta(days=32))
+    places = {key: place for place, key in enumerate(known)}
+    found: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
+    for key in keys:
+        place = places.get(key)
+        near = ([], []) if place is None else (known[max(place - NEAR, 0) : place], known[place + 1 : place + 2])
+        found[key] = near
+    return found
+
+
+def _window(
+    partitions_def: dg.TimeWindowPartitionsDefinition, key: str, near: tuple[Sequence[str], Sequence[str]]
+) -> Window:
+    """The window of a partition; its end is the next one's start.
+
+    Where a zone's clocks jump by half an hour (Lord Howe), or a day is left out (Apia), Dagster's windows leave gaps
+    between them, or overlap.
+    """
+    before = [_start(partitions_def, other) for other in (*near[0], key)]
+    after = [_start(partitions_def, other) for other in near[1]]
+    own = partitions_def.time_window_for_partition_key(key)
+    end = after[0] if after else max(own.end, before[-1], key=_moment)
+    start = max(before, key=_moment)
+    low = max(map(_clock, before))
+    return Window(start, max(start, end, key=_moment), (low, max(low, _clock(end))))
+
+
+def _start(partitions_def: dg.TimeWindowPartitionsDefinition, key: str) -> datetime:
+    """When a partition begins: when its key says.
+
+    After a jump by half an hour Dagster's keys go on at the half hour, and it looks them up at the full one.
+    """
+    start = partitions_def.time_window_for_partition_key(key).start
+    if start.strftime(partitions_def.fmt) == key or start.tzinfo is None:
+        return start
+    try:
+        said = datetime.strptime(key, partitions_def.fmt).replace(tzinfo=start.tzinfo)
+    except ValueError:  # with an offset, as of an hour that is there twice
+        return start
+    # a time that the clocks leave out is that of the moment after the jump
+    return _moment(said).astimezone(start.tzinfo)
+
+
+def _moment(at: datetime) -> datetime:
+    return at.astimezone(UTC)
+
+
+def _clock(at: datetime) -> datetime:
+    return at.replace(tzinfo=None)
+
+
+def check_windows(source: Source, column: str, windows: Mapping[str, Window | None]) -> None:
+    """Refuse partitions that the column cannot tell apart.
+
+    Raises
+    ------
+    DataError
+        The column is not there; it holds days and a partition is shorter; or it holds no times and a partition is
+        longer than a day, of which one value alone would be found.
+    """
+    source.require([column])
+    times = {key: window for key, window in windows.items() if window is not None}
+    long = [key for key, window in times.items() if window.length > timedelta(hours=25)]
+    if long and not holds_times(source.types[column]):
+        raise DataError(
+            f"The partition {long[0]} is longer than a day. Got a column {column!r} of type {source.types[column]}; "
+            "expected DATE or TIMESTAMP. Cast it in a view or SELECT."
+        )
+    for key, window in times.items():
+        if source.types[column] == "DATE" and _is_short(window):
+            raise DataError(
+                f"The partition {key} is shorter than a day. Got a column {column!r} of type DATE; expected TIMESTAMP. "
+                "Make the partitions daily, or name a column with times."
+            )
+
+
+def partition_values(
+    connection: Connection, analysis: Analysis, windows: Mapping[str, Window | None]
+) -> dict[str, list[str]]:
+    """Values of the analysis' partition column by partition key, as the moments name their parts.
+
+    A window of time holds those that are in the table and those that are kept, which the table may have lost.
+
+    Raises
+    ------
+    DataError
+        Keys that are no values of the column, windows that it cannot tell apart, or too many values in one.
+    """
+    column = str(analysis.partition)
+    source = open_rows(analysis, connection)
+    check_windows(source, column, windows)
+    kind = source.types[column]
+    times = {key: window for key, window in windows.items() if window is not None}
+    if not times or not holds_times(kind):
+        return {key: list(_parts(connection, analysis).names_of(source, [key])) for key in windows}
+    found: dict[str, list[str]] = {key: [] for key in times}
+    for key, part in connection.execute(_in_windows(connection, analysis, source, times)).fetchall():
+        found[key].append(part)
+    crowded = next((key for key, values in found.items() if len(values) > MOST_VALUES), None)
+    if crowded is not None:
+        hours = _is_short(times[crowded])
+        name = identifier(column)
+        unit = f"date_trunc('hour', {name}) as hour" if hours else f"cast({name} as date) as day"
+        raise DataError(
+            f"The moments of {analysis.analysis} are kept for every value of {column!r}, which has too many. Got "
+            f"{len(found[crowded]):,} in the partition {crowded}; expected at most {MOST_VALUES}. Write "
+            f"`data: select *, {unit} from …` and `partition: {'hour' if hours else 'day'}` in the analysis."
+        )
+    return found
+
+
+def _parts(connection: Connection, analysis: Analysis) -> Parts:
+    return Parts(connection, moments_table(analysis), str(analysis.partition))
+
+
+def _is_short(window: Window) -> bool:
+    """Whether a window is shorter than a day, which has 23 hours when clocks are put forward."""
+    return timedelta(0) < window.length < timedelta(hours=22)
+
+
+def _in_windows(connection: Connection, analysis: Analysis, source: Source, times: Mapping[str, Window]) -> str:
+    kind = source.types[str(analysis.partition)]
+    parts = ", ".join(f"({literal(part)})" for part in _parts(connection, analysis).kept())
+    kept = f"select try_cast(part as {kind}), part from (values {parts}) as kept (part)" if parts else None
+    first, past = min((w.start for w in times.values()), key=_moment), max((w.end for w in times.values()), key=_moment)
+    clock = min(window.clock[0] for window in times.values()), max(window.clock[1] for window in times.values())
+    low, high = window_ends(Window(first, past, clock), kind)
+    return render(
+        "values_in_windows",
+        relation=source.relation,
+        column=identifier(str(analysis.partition)),
+        kept=kept,
+        windows=[[literal(key), *window_ends(window, kind)] for key, window in times.items()],
+        first=low,
+        past=high,
+    )
+
+
+def make_partitions(
+    connection: Connection,
+    plan: Plan,
+    partitions_def: dg.PartitionsDefinition[str],
+    keys: Sequence[str],
+    instance: dg.DagsterInstance,
+) -> tuple[Metadata, list[dg.AssetCheckResult], list[str]]:
+    """Bring the moments up to date with the rows of some partitions.
+
+    Parameters
+    ----------
+    keys
+        The partitions that a run is asked for.
+    instance
+        Knows the partitions that were added while the project ran.
+
+    Returns
+    -------
+    tuple
+        Metadata and checks of the moments, and the other partitions that were read with these: the first build and a
+        rebuild read all rows.
+    """
+    asked = partition_values(connection, plan.analysis, windows_of(partitions_def, keys))
+    wanted = {value for values in asked.values() for value in values}
+    metadata, checks = steps.make_moments(connection, plan.analysis, sorted(wanted), plan.upstream)
+    value = metadata[steps.PARTITIONS_READ].value
+    read = {str(name) for name in value} if isinstance(value, list) else set()
+    if read <= wanted:
+        return metadata, checks, []
+    every = partitions_def.get_partition_keys(dynamic_partitions_store=instance)
+    others = windows_of(partitions_def, (key for key in every if key not in asked))
+    if all(window is None for window in others.values()):
+        return metadata, checks, [key for key in others if key in read]
+    found = partition_values(connection, plan.analysis, others)
+    return metadata, checks, [key for key, values in found.items() if values and read.issuperset(values)]

@@ -1,0 +1,343 @@
+"""A project's code location: run all of it in process."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.utils import make_new_run_id
+
+from mlm_ops.analyses.project import Project, find_project, make_home
+from mlm_ops.analyses.store.recovery import recover
+from mlm_ops.errors import DamagedError, MlmError, ProjectError, StoreError
+from mlm_ops.plugins.dagster.metadata import ANALYSIS
+from mlm_ops.plugins.dagster.progress import Progress
+from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.warehouse.faults import first_line
+from mlm_ops.warehouse.replacing import locked
+from mlm_ops.warehouse.sql import identifier
+
+#: Bytes of a run's log without events; with those of the smallest run it has several times as many.
+EMPTY_LOG = 65_536
+HOST, PROCESS = "mlm/host", "mlm/process"
+UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def run_tags() -> dict[str, str]:
+    """Say of a run which process it lives in; no daemon should start it again, as it has nowhere to load it from."""
+    return {HOST: socket.gethostname(), PROCESS: process_name(os.getpid()), "dagster/max_retries": "0"}
+
+
+def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark as failed the unfinished runs of this host whose process has gone.
+
+    Returns
+    -------
+    list[str]
+        A sentence for each.
+    """
+    told = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags={HOST: socket.gethostname()})):
+        if not is_alive(run.tags.get(PROCESS, "")):
+            instance.report_run_failed(run, "The process of this run was killed before it could finish.")
+            told.append(f"The run {run.run_id[:8]} was killed before it could finish; it is marked as failed now.")
+    return told
+
+
+def forget_old_logs(instance: dg.DagsterInstance, directory: Path) -> int:
+    """Remove the logs of old runs of the project that `directory` lies in, from its own Dagster instance.
+
+    A run's log is a file of its own. What the UI plots and lists is kept elsewhere: runs, materializations with their
+    metadata, and verdicts of checks. An instance that is not the project's, or keeps its events in another database,
+    is left alone.
+
+    Returns
+    -------
+    int
+        How many logs went.
+    """
+    storage = instance.event_log_storage
+    try:
+        project = find_project(directory)
+    except ProjectError:
+        return 0
+    own = (project.root / "dagster_home").resolve()
+    if not isinstance(storage, SqliteEventLogStorage) or Path(instance.root_directory).resolve() != own:
+        return 0
+    logged = [name for name in storage.get_all_run_ids() if not _is_empty(Path(storage.path_for_shard(name)))]
+    if project.keep_run_logs is None or len(logged) <= project.keep_run_logs:
+        return 0
+    # the newest first
+    runs = instance.get_runs(dg.RunsFilter(run_ids=logged))
+    old = [run for run in runs[project.keep_run_logs :] if run.is_finished]
+    for run in old:
+        # one that someone reads at this moment is emptied after the next run
+        with suppress(sqlite3.OperationalError):
+            _empty(Path(storage.path_for_shard(run.run_id)))
+    return len(old)
+
+
+def _is_empty(log: Path) -> bool:
+    return log.stat().st_size <= EMPTY_LOG
+
+
+def _empty(log: Path) -> None:
+    """Take every event out of a run's log, and what Dagster makes beside them and never fills in such a file.
+
+    The table of events stays: a web server that has opened the log before looks for it.
+    """
+    with closing(sqlite3.connect(log, isolation_level=None, timeout=1.0)) as connection:
+        names = connection.execute("select name from sqlite_master where type = 'table'").fetchall()
+        for (name,) in names:
+            if name == "event_logs":
+                connection.execute("delete from event_logs")
+            elif name != "alembic_version" and not name.startswith("sqlite_"):
+                connection.execute(f"drop table {identifier(name)}")
+        connection.execute("vacuum")
+        connection.execute("pragma wal_checkpoint(truncate)")
+
+
+def process_name(pid: int) -> str:
+    """``<pid>:<start>``: numbers are given out again, so the time of the start tells processes apart, where known."""
+    try:
+        # the command, in parentheses, may itself hold spaces and parentheses; the start is field 22 of proc(5)
+        start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        start = ""
+    return f"{pid}:{start}"
+
+
+def is_alive(name: str) -> bool:
+    """Whether the process of `name` still runs; where that cannot be told, it is taken to."""
+    pid = name.partition(":")[0]
+    if not pid.isdigit() or sys.platform == "win32":
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return process_name(int(pid)) == name
+
+
+#: The job that `mlm run` executes; a project without one gets Dagster's own job of all assets.
+JOB = "mlm_run"
+#: Step output is not captured, because the caller's progress lines would be captured with it.
+OVERRIDES = {
+    "telemetry": {"enabled": False},
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"},
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run left behind: copies of the results that were put in place, and analyses whose results are in them."""
+
+    run_id: str
+    seconds: float
+    published: tuple[Path, ...]
+    analyses: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def run_project(
+    project_directory: Path, *, warehouse: Path | None, progress: Callable[[str], None], run_id: str | None = None
+) -> Report:
+    """Materialize everything in the project's code location, in this process, on the project's own instance.
+
+    Parameters
+    ----------
+    project_directory
+        The project, or a folder in it.
+    warehouse
+        Folder for warehouse.duckdb and results.duckdb, in place of the one that the code location names.
+    progress
+        Takes one readable line an asset, as it is done.
+    run_id
+        A UUID for the run; by default a new one.
+
+    Raises
+    ------
+    ProjectError
+        There is no project here, it cannot be loaded, or a step failed for a reason that is no user's.
+    MlmError
+        Steps failed: the class and sentence of the cause, or a line for each of several.
+    KeyboardInterrupt
+        The run was stopped; its message says what had been done.
+    """
+    project = find_project(project_directory)
+    started = time.monotonic()
+    with _standing_in(project), _instance(project) as instance:
+        definitions = _definitions(project)
+        config, job = _run_config(definitions, warehouse), _job(definitions, project)
+        place = _warehouse(definitions, warehouse)
+        if place is not None and (sentence := recover(place.database, place.results)):
+            progress(sentence)
+        for sentence in close_dead_runs(instance):
+            progress(sentence)
+        forget_old_logs(instance, project.root)
+        run_id, watcher = run_id or make_new_run_id(), Progress(progress, _analyses(job))
+        instance.add_event_listener(run_id, watcher)
+        try:
+            job.execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                raise_on_error=False,
+                run_config=config,
+                # files the run under the code location that the UI loads
+                tags={".dagster/repository": f"__repository__@{project.location_name}", **run_tags()},
+            )
+        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+            watcher.interrupted = True
+    try:
+        watcher.conclude()
+    except DamagedError as error:
+        done = None if place is None else recover(place.database, place.results, found_damaged=True)
+        raise StoreError(f"{error.args[0]}" if done is None else f"{done} Run again.") from error
+    return Report(
+        run_id,
+        time.monotonic() - started,
+        tuple(dict.fromkeys(watcher.published.values())),
+        tuple(watcher.analyses[key] for key in watcher.published if key in watcher.analyses),
+        tuple(watcher.warnings),
+    )
+
+
+def _warehouse(definitions: dg.Definitions, folder: Path | None) -> Warehouse | None:
+    """The project's warehouse, in this folder where one is given; None where it has none of ours."""
+    found = (definitions.resources or {}).get("warehouse")
+    if not isinstance(found, Warehouse):
+        return None
+    return found if folder is None else Warehouse(directory=str(folder.resolve()), database_file=found.database_file)
+
+
+def _definitions(project: Project) -> dg.Definitions:
+    """Import the code location.
+
+    Raises
+    ------
+    ProjectError
+        The module is missing, is another project's, or holds no Definitions. Errors of the analysis files pass.
+    """
+    try:
+        module = importlib.import_module(project.module_name)
+    except MlmError:
+        raise
+    except Exception as error:
+        # a code location is the user's code: whatever it raises is theirs to mend
+        raise ProjectError(
+            f"Cannot import {project.module_name} from {project.root}: {type(error).__name__}: {error}"
+        ) from error
+    _require_own(module, project)
+    found = [value for value in vars(module).values() if isinstance(value, dg.Definitions)]
+    if len(found) != 1:
+        raise ProjectError(f"{project.module_name} must hold one dagster.Definitions. Got {len(found)}.")
+    return found[0]
+
+
+def _require_own(module: ModuleType, project: Project) -> None:
+    if module.__file__ is not None and not Path(module.__file__).resolve().is_relative_to(project.root):
+        raise ProjectError(
+            f"{project.module_name} was imported from {module.__file__}, not from the project {project.root}. "
+            "Two projects use the same module name; rename one, or run them in separate environments."
+        )
+
+
+def _job(definitions: dg.Definitions, project: Project) -> dg.JobDefinition:
+    """The job to run.
+
+    Raises
+    ------
+    ProjectError
+        The definitions do not go together.
+    """
+    named = {job.name for job in definitions.jobs or ()}
+    try:
+        if JOB in named:
+            return definitions.resolve_job_def(JOB)
+        return definitions.resolve_implicit_global_asset_job_def()
+    except dg.DagsterError as error:
+        raise ProjectError(f"The assets of {project.module_name} do not go together: {error}") from error
+
+
+def _analyses(job: dg.JobDefinition) -> dict[str, str]:
+    """Names of the analyses that the job publishes, by the key of their results."""
+    layer = job.asset_layer
+    found = {key.to_user_string(): layer.get(key).metadata.get(ANALYSIS) for key in layer.selected_asset_keys}
+    return {key: str(name) for key, name in sorted(found.items()) if name is not None}
+
+
+def _run_config(definitions: dg.Definitions, warehouse: Path | None) -> dict[str, object]:
+    config: dict[str, object] = {}
+    if not definitions.loggers:
+        # Dagster's own console log would run through the progress lines
+        config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
+    if warehouse is not None:
+        if "warehouse" not in (definitions.resources or {}):
+            raise ProjectError("The code location has no resource named warehouse, so --warehouse has nothing to set.")
+        config["resources"] = {"warehouse": {"config": {"directory": str(warehouse.resolve())}}}
+    return config
+
+
+@contextmanager
+def _instance(project: Project) -> Iterator[dg.DagsterInstance]:
+    make_home(project)
+    # Dagster makes its databases when it is first asked for them, and of two processes that make them at once one fails
+    with locked(project.dagster_home / "dagster.db", "set up"):
+        try:
+            reference = InstanceRef.from_dir(str(project.dagster_home), overrides=OVERRIDES)
+            opened = dg.DagsterInstance.from_ref(reference)
+            # where its databases are damaged it says so now, and not in the middle of the run
+            opened.get_run_records(limit=1)
+        except Exception as error:
+            # Dagster's own, SQLAlchemy's, YAML's, the system's: all are about what stands in this folder
+            raise _unusable(project, error) from error
+    with opened as instance:
+        try:
+            yield instance
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("sqlalchemy", "sqlite3"):
+                raise
+            raise _unusable(project, error) from error
+
+
+def _unusable(project: Project, error: Exception) -> ProjectError:
+    return ProjectError(
+        f"The Dagster instance in {project.dagster_home} cannot be used: {first_line(error).rstrip('.')}. Mend its "
+        "dagster.yaml; or remove the other files there, which hold past runs alone, and run again."
+    )
+
+
+@contextmanager
+def _standing_in(project: Project) -> Iterator[None]:
+    """Import and run as from the project's root."""
+    before = os.environ.get("DAGSTER_HOME")
+    os.environ["DAGSTER_HOME"] = str(project.dagster_home)
+    sys.path.insert(0, str(project.root))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(project.root))
+        if before is None:
+            del os.environ["DAGSTER_HOME"]
+        else:
+            os.environ["DAGSTER_HOME"] = before

@@ -1,0 +1,42 @@
+"""A model written out: equations in several alphabets, formulas, and the input of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal
+
+from mlm_ops.errors import MlmError
+from mlm_ops.language.symbols import Structure
+from mlm_ops.results.equations.forms import FORMS, Page
+from mlm_ops.results.equations.writers import Latex, Markdown, Text, Unicode, Writer
+
+EquationForm = Literal["levels", "reduced", "matrix"]
+EquationFormat = Literal["text", "unicode", "latex", "markdown"]
+
+#: Alphabets by the name that a user gives them.
+WRITERS: dict[str, Writer] = {"text": Text(), "unicode": Unicode(), "latex": Latex(), "markdown": Markdown()}
+
+
+def write_equations(structure: Structure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:
+    """Equations of a model.
+
+    Parameters
+    ----------
+    estimates
+        Numbers to stand for parameters, by symbol.
+    """
+    for name, value, known in (("form", form, FORMS), ("format", alphabet, WRITERS)):
+        if value not in known:
+            raise MlmError(f"Unknown {name} of equations. Got {value!r}; expected one of {', '.join(known)}.")
+    return _write(structure, form, alphabet, estimates) if estimates else _symbols(structure, form, alphabet)
+
+
+def _write(structure: Structure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:
+    return WRITERS[alphabet].page(FORMS[form](Page(structure, estimates)))
+
+
+@lru_cache(maxsize=1024)
+def _symbols(structure: Structure, form: str, alphabet: str) -> str:
+    """Without numbers the equations of a model are those of every day and partition that it is fitted to."""
+    return _write(structure, form, alphabet, {})

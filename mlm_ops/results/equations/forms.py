@@ -1,0 +1,246 @@
+"""Structure -> statements: level by level, as one equation, or in matrices; each with the distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.model import Column, Function, label
+from mlm_ops.language.symbols import (
+    UNITS,
+    Index,
+    Part,
+    Structure,
+    coefficient_symbol,
+    join,
+    variance_subscript,
+    variance_symbol,
+)
+from mlm_ops.results.equations.statements import (
+    Atom,
+    Correlation,
+    Equation,
+    Name,
+    Normal,
+    Number,
+    Power,
+    Product,
+    Statement,
+    Symbol,
+    Vector,
+)
+
+#: Structures of T whose lower triangle does not say all.
+_STRUCTURES = {"compound": "equal variances, equal covariances", "identity": "equal variances"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One model's statements.
+
+    Attributes
+    ----------
+    estimates
+        Numbers to stand for parameters, by symbol; none for the symbols themselves.
+    """
+
+    structure: Structure
+    estimates: Mapping[str, float]
+
+    @property
+    def index(self) -> dict[DesignColumn, Index]:
+        """Index of every column."""
+        return self.structure.indices
+
+    def parameter(self, letter: str, subscript: str, key: str) -> Atom:
+        """A parameter's symbol, or its estimate."""
+        return Number(self.estimates[key]) if key in self.estimates else Symbol(letter, subscript)
+
+    def coefficient(self, level: int, index: Index) -> Atom:
+        """The coefficient of a level's equation; it varies over the units of the levels above."""
+        units = self.structure.units(level + 1)
+        letter = self.structure.coefficient_letter(level)
+        if level == self.structure.n_levels:
+            return self.parameter(letter, join(index), coefficient_symbol(index))
+        return Symbol(letter, join(index), units)
+
+    def variables(self, part: Part) -> Product:
+        """The variables of a product, with their units."""
+        return tuple(Name(label(v), self.structure.units_of_variable(v)) for v in part)
+
+    @property
+    def outcome(self) -> Name:
+        """The outcome of a row."""
+        return Name(self.structure.outcome, self.structure.units(1))
+
+    @property
+    def residual(self) -> Symbol:
+        """The residual of a row."""
+        return Symbol("e", "", self.structure.units(1))
+
+    def effect(self, height: int, index: Index) -> Symbol:
+        """A random effect of a grouping factor."""
+        structure = self.structure
+        return Symbol(structure.effect_letter(height), join(index), structure.units_of_factor(height))
+
+    def effects(self, height: int) -> list[DesignColumn]:
+        """Columns with a random effect of a grouping factor, in the order of their indices."""
+        columns = (c for block in self.structure.random[height] for c in block)
+        return sorted(columns, key=lambda column: self.structure.effect_index(self.index[column], height))
+
+
+def level_statements(page: Page) -> list[Statement]:
+    """Level 1, level 2, …, and the distributions."""
+    structure, found = page.structure, list[Statement]()
+    pending: list[Index] = [()]
+    for level in range(1, structure.n_levels + 1):
+        following: list[Index] = []
+        for prefix in pending:
+            positions = {i[:level]: c for c, i in reversed(page.index.items()) if i[: level - 1] == prefix}
+            ordered = [p for p in dict.fromkeys(i[:level] for i in page.index.values()) if p in positions]
+            following += ordered
+            # the highest level has no further equation to say that a coefficient has no fixed part
+            stated = [p for p in ordered if level < structure.n_levels or _is_fixed(page, p)]
+            terms = [
+                (page.coefficient(level, p), *page.variables(structure.parts(positions[p])[level - 1])) for p in stated
+            ]
+            left = page.outcome if level == 1 else page.coefficient(level - 1, prefix)
+            found.append(Equation(left, (*terms, *_errors(page, level, prefix)), level))
+        pending = following
+    return [*found, *distributions(page)]
+
+
+def reduced_statements(page: Page) -> list[Statement]:
+    """The level equations put into each other, and the distributions."""
+    structure = page.structure
+    terms: list[Product] = [
+        (page.coefficient(structure.n_levels, page.index[c]), *page.variables(c.variables)) for c in structure.fixed
+    ]
+    for height in reversed(range(len(structure.random))):
+        for column in page.effects(height):
+            effect = page.effect(height, structure.effect_index(page.index[column], height))
+            terms.append((effect, *page.variables(column.variables)))
+    return [Equation(page.outcome, (*terms, (page.residual,))), *distributions(page)]
+
+
+def matrix_statements(page: Page) -> list[Statement]:
+    """``y = X gamma + Z u + e``, what the rows of X and Z hold, and the distributions."""
+    structure = page.structure
+    unit = structure.units(2) if len(structure.random) == 1 else ""
+    heights = list(reversed(range(len(structure.random))))
+    gamma = Symbol(structure.coefficient_letter(structure.n_levels), bold=True)
+    designs = {h: Symbol("Z", structure.covariance_name(h), unit, bold=True) for h in heights}
+    effects = {h: Symbol(structure.effect_letter(h), "", unit, bold=True) for h in heights}
+    fixed, residual = Symbol("X", "", unit, bold=True), Symbol("e", "", unit, bold=True)
+    terms = [(fixed, gamma), *((designs[h], effects[h]) for h in heights), (residual,)]
+    found: list[Statement] = [
+        Equation(Symbol("y", "", unit, bold=True), tuple(terms)),
+        Vector(Symbol("y", "", structure.units(1)), ((page.outcome,),), "a row of y"),
+        Vector(Symbol("x", "", structure.units(1), True, True), _row(page, structure.fixed), "a row of X"),
+        Vector(
+            gamma, tuple((page.coefficient(structure.n_levels, page.index[c]),) for c in structure.fixed), "transposed"
+        ),
+    ]
+    for height in heights:
+        which = f"a row of Z for {structure.groups[height]}, in the columns of its unit" if not unit else "a row of Z"
+        row = Symbol("z", "", structure.units(1), True, True)
+        found.append(Vector(row, _row(page, tuple(page.effects(height))), which))
+    return [*found, *distributions(page)]
+
+
+FORMS: dict[str, Callable[[Page], list[Statement]]] = {
+    "levels": level_statements,
+    "reduced": reduced_statements,
+    "matrix": matrix_statements,
+}
+
+
+def distributions(page: Page) -> list[Statement]:
+    """Random effects by grouping factor, lowest first, and the residual."""
+    return [
+        *_residual(page),
+        *(_random_effects(page, height) for height in range(len(page.structure.random)) if page.effects(height)),
+    ]
+
+
+def _random_effects(page: Page, height: int) -> Normal:
+    structure, columns = page.structure, page.effects(height)
+    index = [page.index[column] for column in columns]
+    effects = tuple(page.effect(height, structure.effect_index(i, height)) for i in index)
+    blocks = list(zip(structure.random[height], structure.covariances[height], strict=True))
+    notes = [f"for each {structure.groups[height]} {structure.units_of_factor(height)}"]
+    notes += dict.fromkeys(_STRUCTURES[kind] for block, kind in blocks if len(block) > 1 and kind in _STRUCTURES)
+    rows: list[Product] = []
+    for i, first in enumerate(columns):
+        row: list[Atom] = []
+        for j, second in enumerate(columns[: i + 1]):
+            together = any(first in block and second in block for block, _ in blocks)
+            free = i == j or any(first in block and kind in {"unstructured", "compound"} for block, kind in blocks)
+            subscript = variance_subscript(structure, height, index[i], index[j])
+            key = variance_symbol(structure, height, index[i], index[j])
+            row.append(page.parameter("tau", subscript, key) if together and free else Number(0.0))
+        rows.append(tuple(row))
+    note = "; ".join(notes)
+    if len(columns) == 1:
+        return Normal(effects, rows[0], note=note)
+    return Normal(effects, (Symbol("T", structure.covariance_name(height), bold=True),), tuple(rows), note)
+
+
+def _residual(page: Page) -> list[Statement]:
+    """The residual's distribution, a line a stratum, and its autocorrelation."""
+    structure, residual = page.structure, page.structure.residual
+    units = structure.units(1)
+    scale: Product = ()
+    match residual.precision:
+        case Function("/", (_, Column() as known)):
+            scale = (Name(label(known), units),)
+        case None:
+            pass
+        case precision:
+            scale = (Symbol("/"), Name(label(precision), units))
+    found: list[Statement] = [
+        Normal(
+            (page.residual,),
+            (page.parameter("sigma2", stratum, f"sigma2[{stratum}]" if stratum else "sigma2"), *scale),
+            note=f"where {residual.strata} is {stratum}" if stratum else "",
+        )
+        for stratum in structure.strata or ("",)
+    ]
+    if residual.time is not None:
+        phi = page.parameter("phi", "", "phi")
+        assert isinstance(phi, Symbol | Number)
+        other = Symbol("e", "", f"{UNITS[0]}'{units[1:]}")
+        lowest = structure.groups[0] if structure.groups else "unit"
+        found.append(
+            Correlation(page.residual, other, Power(phi, residual.time), f"for rows i, i' of the same {lowest}")
+        )
+    return found
+
+
+def _row(page: Page, columns: tuple[DesignColumn, ...]) -> tuple[Product, ...]:
+    return tuple(page.variables(column.variables) or (Symbol("1"),) for column in columns)
+
+
+def _errors(page: Page, level: int, prefix: Index) -> list[Product]:
+    """Random effects in the equation of a coefficient; the residual in that of the outcome."""
+    if level == 1:
+        return [(page.residual,)]
+    structure = page.structure
+    heights = range(len(structure.random)) if structure.crossed else (level - 2,)
+    return [
+        (page.effect(height, structure.effect_index(page.index[column], height)), *_multiplied(page, column, level))
+        for height in heights
+        for column in page.effects(height)
+        if page.index[column][: level - 1] == prefix
+    ]
+
+
+def _multiplied(page: Page, column: DesignColumn, level: int) -> Product:
+    """What a random effect multiplies in the equation of a level: variables of that level and those above."""
+    parts = page.structure.parts(column)[level - 1 :]
+    return page.variables(tuple(variable for part in parts for variable in part))
+
+
+def _is_fixed(page: Page, position: Index) -> bool:
+    return any(page.index[column] == position for column in page.structure.fixed)

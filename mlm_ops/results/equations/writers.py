@@ -1,0 +1,293 @@
+"""Statements -> text: one class an alphabet. A writer writes symbols, then statements of them, then the page."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from mlm_ops.results.equations.statements import (
+    Atom,
+    Correlation,
+    Equation,
+    Name,
+    Normal,
+    Number,
+    Power,
+    Product,
+    Statement,
+    Symbol,
+    Vector,
+)
+from mlm_ops.results.words import number, span
+
+#: Letters of parameters and what they look like.
+GREEK = dict(
+    zip(
+        ("beta", "gamma", "pi", "psi", "omega", "xi", "nu", "lambda", "kappa", "theta", "eta", "zeta", "tau", "phi"),
+        "βγπψωξνλκθηζτφ",
+        strict=True,
+    )
+)
+GREEK["sigma2"] = "σ²"
+
+
+class Writer(ABC):
+    """What all alphabets share: the order of things."""
+
+    def atom(self, atom: Atom) -> str:
+        """One factor of a product."""
+        match atom:
+            case Symbol():
+                return self.symbol(atom)
+            case Name(text, units):
+                return self.name(text, units)
+            case Power(base, time):
+                return self.power(self.atom(base), time)
+            case Number(value):
+                return self.negative(number(value)) if value else "0"
+
+    def product(self, factors: Product) -> str:
+        """Factors side by side."""
+        return self.between.join(map(self.atom, factors)).replace(f"{self.between}/{self.between}", " / ")
+
+    def sum(self, terms: Sequence[Product]) -> str:
+        """Products with their signs; a negative estimate is subtracted."""
+        text = ""
+        for factors in terms:
+            first = factors[0]
+            minus = isinstance(first, Number) and first.value < 0
+            shown = self.product(
+                (Number(-first.value), *factors[1:]) if minus and isinstance(first, Number) else factors
+            )
+            sign = self.negative("-") if minus else "+"
+            text += f" {sign} {shown}" if text else (f"{sign}{shown}" if minus else shown)
+        return text or "0"
+
+    #: What stands between two factors.
+    between = " "
+
+    def negative(self, text: str) -> str:
+        """A number with the alphabet's minus sign."""
+        return text
+
+    @abstractmethod
+    def symbol(self, symbol: Symbol) -> str:
+        """A letter with its index and units."""
+
+    @abstractmethod
+    def name(self, text: str, units: str) -> str:
+        """A variable's name with its units."""
+
+    @abstractmethod
+    def power(self, base: str, time: str) -> str:
+        """An autocorrelation over the distance of two times."""
+
+    @abstractmethod
+    def page(self, statements: Sequence[Statement]) -> str:
+        """All statements."""
+
+
+class Text(Writer):
+    """Plain ASCII."""
+
+    def symbol(self, symbol: Symbol) -> str:
+        """``beta_0j``."""
+        subscript = symbol.index + symbol.units
+        return symbol.letter + (f"_{subscript}" if subscript else "") + ("'" if symbol.transposed else "")
+
+    def name(self, text: str, units: str) -> str:
+        """``ses_ij``."""
+        return f"{text}_{units}" if units else text
+
+    def power(self, base: str, time: str) -> str:
+        """``phi^|t_i - t_i'|``."""
+        there = self.name(time, "i'")
+        return f"{base}^|{self.name(time, 'i')} - {there}|"
+
+    def page(self, statements: Sequence[Statement]) -> str:
+        """A statement a line; T has a line a row."""
+        return "\n".join(line for statement in statements for line in self.lines(statement))
+
+    def lines(self, statement: Statement) -> list[str]:
+        """One statement, perhaps over several lines."""
+        match statement:
+            case Equation(left, terms, level):
+                heading = f"Level {level}: " if level is not None else ""
+                return [f"{heading}{self.atom(left)} = {self.sum(terms)}"]
+            case Vector(left, entries, note):
+                row = f"({', '.join(map(self.product, entries))})"
+                shown = row[1:-1] if len(entries) == 1 else row
+                return [
+                    f"{self.atom(left)} = {shown}'" if note == "transposed" else f"{self.atom(left)} = {shown}, {note}"
+                ]
+            case Normal(effects, variance, triangle, note):
+                names = ", ".join(map(self.atom, effects))
+                together = f"({names})" if len(effects) > 1 else names
+                told = f", {note}" if note else ""
+                rows = self.triangle(self.product(variance), triangle)
+                return [f"{together} {self.distributed} N(0, {self.product(variance)}){told}", *rows]
+            case Correlation(first, second, value, note):
+                return [f"corr({self.atom(first)}, {self.atom(second)}) = {self.atom(value)}, {note}"]
+
+    distributed = "~"
+
+    def triangle(self, name: str, rows: Sequence[Product]) -> list[str]:
+        """The lower triangle of T, its columns under each other."""
+        cells = [[self.atom(entry) for entry in row] for row in rows]
+        widths = [max(len(row[j]) for row in cells if j < len(row)) for j in range(len(cells))]
+        lines = []
+        for i, row in enumerate(cells):
+            padded = "  ".join([*row, *[""] * (len(cells) - len(row))][j].ljust(w) for j, w in enumerate(widths))
+            lines.append(f"    {f'{name} =' if i == 0 else ' ' * (len(name) + 2)} [ {padded} ]")
+        return lines
+
+
+class Unicode(Text):
+    """Greek letters and small subscripts."""
+
+    distributed = "∼"
+    _SMALL = str.maketrans("0123456789ijklmnoprst'", "₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₗₘₙₒₚᵣₛₜ′")
+
+    def symbol(self, symbol: Symbol) -> str:
+        """``β₀ⱼ``."""
+        letter = GREEK.get(symbol.letter, symbol.letter)
+        return letter + self.subscript(symbol.index + symbol.units) + ("′" if symbol.transposed else "")
+
+    def name(self, text: str, units: str) -> str:
+        """``sesᵢⱼ``."""
+        return text + self.subscript(units)
+
+    def subscript(self, text: str) -> str:
+        """Small letters; where there is none, an underscore and the letters as they are."""
+        plain = GREEK.get(text, text)
+        small = plain.translate(self._SMALL)
+        return small if all(c in ",′" or c not in plain for c in small) else f"_{plain}"
+
+    def negative(self, text: str) -> str:
+        """A true minus."""
+        return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+class Markdown(Unicode):
+    """Unicode in code spans under headings, and T as a table: it reads well where LaTeX is not rendered."""
+
+    def page(self, statements: Sequence[Statement]) -> str:
+        """A list a level, and one of the distributions."""
+        parts: list[str] = []
+        heading = ""
+        for statement in statements:
+            above = self._heading(statement)
+            if above != heading:
+                parts.append(f"\n**{above}**\n" if above else "")
+                heading = above
+            first, *rest = self.lines(statement)
+            parts.append(f"- {span(first)}")
+            parts += rest
+        return "\n".join(parts).strip()
+
+    @staticmethod
+    def _heading(statement: Statement) -> str:
+        if isinstance(statement, Equation):
+            return "Model" if statement.level is None else f"Level {statement.level}"
+        return "Model" if isinstance(statement, Vector) else "Distributions"
+
+    def lines(self, statement: Statement) -> list[str]:
+        """The level stands in the heading."""
+        first, *rest = super().lines(statement)
+        if isinstance(statement, Normal) and statement.triangle:
+            rest = self._table(statement)
+        level = isinstance(statement, Equation) and statement.level is not None
+        return [first.partition(": ")[2] if level else first, *rest]
+
+    def _table(self, normal: Normal) -> list[str]:
+        names = [span(self.atom(effect)) for effect in normal.effects]
+        rows = [[span(self.atom(entry)) for entry in row] for row in normal.triangle]
+        lines = [
+            "",
+            f"  | {span(self.product(normal.variance))} | {' | '.join(names)} |",
+            f"  |---|{'---|' * len(names)}",
+        ]
+        for name, row in zip(names, rows, strict=True):
+            lines.append(f"  | {' | '.join([name, *row, *[''] * (len(names) - len(row))])} |")
+        return [*lines, ""]
+
+
+class Latex(Writer):
+    r"""An ``align*`` environment of amsmath."""
+
+    between = r" \, "
+    #: A sum longer than this goes on in the next line.
+    _TERMS = 5
+
+    def symbol(self, symbol: Symbol) -> str:
+        r"""``\beta_{0j}``."""
+        letter = {"sigma2": r"\sigma^2", "/": "/"}.get(symbol.letter)
+        if letter is None:
+            letter = symbol.letter if len(symbol.letter) == 1 else rf"\{symbol.letter}"
+        if symbol.bold:
+            letter = rf"\boldsymbol{{{letter}}}"
+        subscript = _latex_subscript(symbol.index) + symbol.units.replace("'", r"^{\prime}")
+        if symbol.letter == "sigma2" and subscript:
+            return rf"\sigma^2_{{{subscript}}}"
+        return letter + (f"_{{{subscript}}}" if subscript else "") + (r"^{\top}" if symbol.transposed else "")
+
+    def name(self, text: str, units: str) -> str:
+        r"""``\text{ses}_{ij}``."""
+        subscript = units.replace("'", r"^{\prime}")
+        return rf"\text{{{escaped(text)}}}" + (f"_{{{subscript}}}" if units else "")
+
+    def power(self, base: str, time: str) -> str:
+        r"""``\phi^{|t_i - t_{i'}|}``."""
+        there = self.name(time, "i'")
+        return rf"{base}^{{|{self.name(time, 'i')} - {there}|}}"
+
+    def page(self, statements: Sequence[Statement]) -> str:
+        """Aligned at the equals signs."""
+        body = " \\\\\n".join(f"  {self.line(statement)}" for statement in statements)
+        return f"\\begin{{align*}}\n{body}\n\\end{{align*}}"
+
+    def line(self, statement: Statement) -> str:
+        """One statement."""
+        match statement:
+            case Equation(left, terms, level):
+                pieces = [terms[i : i + self._TERMS] for i in range(0, len(terms), self._TERMS)]
+                sums = [self.sum(piece) for piece in pieces]
+                joined = " \\\\\n  &\\quad ".join(
+                    part if i == 0 or part.startswith("-") else f"+ {part}" for i, part in enumerate(sums)
+                )
+                tag = rf"\text{{Level {level}:}}\quad " if level is not None else ""
+                return f"{tag}{self.atom(left)} &= {joined}"
+            case Vector(left, entries, note):
+                row = ", ".join(map(self.product, entries))
+                if note == "transposed":
+                    return rf"{self.atom(left)} &= ({row})^{{\top}}"
+                shown = row if len(entries) == 1 else f"({row})"
+                return rf"{self.atom(left)} &= {shown} \quad \text{{({escaped(note)})}}"
+            case Normal(effects, variance, triangle, note):
+                names = ", ".join(map(self.atom, effects))
+                together = f"({names})^{{\\top}}" if len(effects) > 1 else names
+                told = rf" \quad \text{{{escaped(note)}}}" if note else ""
+                line = rf"{together} &\sim N(0, {self.product(variance)}){told}"
+                return f"{line} \\\\\n  {self.matrix(self.product(variance), triangle)}" if triangle else line
+            case Correlation(first, second, value, note):
+                pair = f"{self.atom(first)}, {self.atom(second)}"
+                return rf"\operatorname{{corr}}({pair}) &= {self.atom(value)} \quad \text{{{escaped(note)}}}"
+
+    def matrix(self, name: str, rows: Sequence[Product]) -> str:
+        """The lower triangle of T."""
+        size = len(rows)
+        lines = [" & ".join([*map(self.atom, row), *[""] * (size - len(row))]).rstrip() for row in rows]
+        body = " \\\\ ".join(lines)
+        return rf"{name} &= \begin{{pmatrix}} {body} \end{{pmatrix}}"
+
+
+def escaped(text: str) -> str:
+    """Text for LaTeX's text mode."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(c, f"\\{c}" if c in "_&%$#{}" else c) for c in text)
+
+
+def _latex_subscript(text: str) -> str:
+    greek = text in GREEK
+    words = len(text) > 1 and text.isalpha() and not greek
+    return rf"\{text}" if greek else rf"\text{{{escaped(text)}}}" if words else escaped(text)

@@ -1,0 +1,126 @@
+"""What writing a model as the input of another program takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mlm_ops.errors import MlmError
+from mlm_ops.estimation.design.groups import meanings
+from mlm_ops.language.columns import uncoded
+from mlm_ops.language.model import GroupingFactor, Model, Variable, columns_of
+from mlm_ops.language.symbols import Structure, coefficient_symbol
+from mlm_ops.results.export.levels import LevelEquations, level_equations_of
+
+if TYPE_CHECKING:
+    from mlm_ops.results.record import FitRecord
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A model, and what the data said of its columns.
+
+    Attributes
+    ----------
+    groups
+        The random part's grouping factors, lowest first.
+    meaning
+        The columns that tell a grouping factor's units apart, where they are more than its name says.
+    reml
+        Whether it was fitted by REML.
+    levels
+        Levels of every categorical column, in order.
+    text_columns
+        Columns that are categorical wherever they stand.
+    complete
+        Columns without a value in whose rows no row was used.
+    part
+        ``"within"`` or ``"between"``, and the groups, where a part of the outcome is modelled.
+    file
+        The data file, where the rows are of one.
+    """
+
+    model: Model
+    structure: Structure
+    groups: tuple[GroupingFactor, ...]
+    meaning: Mapping[GroupingFactor, GroupingFactor]
+    reml: bool
+    levels: Mapping[str, tuple[str, ...]]
+    text_columns: frozenset[str]
+    complete: tuple[str, ...]
+    part: tuple[str, GroupingFactor] | None = None
+    file: str | None = None
+
+    def units(self, group: GroupingFactor | None) -> GroupingFactor:
+        """The columns whose values together name the units of a grouping factor; None is the model's own."""
+        named = group or self.model.default_group
+        assert named is not None, "the model was checked to name its groups"
+        return self.meaning.get(named, named)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The model's columns, the outcome's first and the grouping factors' last."""
+        residual = self.model.residual
+        known = columns_of(residual.precision) if residual.precision is not None else ()
+        asked = (residual.strata, residual.time, *known)
+        named = (c for v in self.model.variables for c in columns_of(v))
+        keys = (c for group in self.model.all_groups for c in self.units(group))
+        return tuple(dict.fromkeys([*named, *(c for c in asked if c), *keys]))
+
+
+def estimates_by_symbol(fitted: FitRecord) -> dict[str, float]:
+    """Estimates by the symbols of the tables; variances of several strata with the stratum in brackets."""
+    structure = fitted.structure
+    index, strata = structure.indices, structure.strata
+    fixed = zip((coefficient_symbol(index[c]) for c in structure.fixed), fitted.result.gamma, strict=True)
+    variances = {
+        f"{c.symbol}[{c.term}]" if c.symbol == "sigma2" and strata else c.symbol: c.estimate for c in fitted.components
+    }
+    return {symbol: float(value) for symbol, value in (*fixed, *variances.items())}
+
+
+def facts_of(fitted: FitRecord) -> Facts:
+    """What other programs need to be told of the model."""
+    schema, model, nested = fitted.moments.schema, fitted.model, fitted.moments.nested_in
+    named = {group: group for group in model.all_groups} | meanings(model, fitted.moments)
+    meaning = {g: nested.get(units[0], units) if len(units) == 1 else units for g, units in named.items()}
+    split = fitted.result.design.split
+    facts = Facts(
+        model=model,
+        structure=fitted.structure,
+        groups=tuple(level.group for level in fitted.result.design.levels),
+        meaning=meaning,
+        reml=fitted.estimator == "reml",
+        levels=schema.levels,
+        # of a grouping factor too, whose unit 01 is not unit 1
+        text_columns=schema.text_columns.union(
+            key for key, labels in zip(schema.keys, fitted.moments.labels, strict=True) if labels.dtype.kind in "OUT"
+        ),
+        complete=(),
+        part=(split.part, split.group) if split is not None else None,
+        file=str(fitted.file) if fitted.file is not None else None,
+    )
+    siblings = (name for name, count in fitted.n_dropped.items() if count and "(" not in name)
+    return replace(facts, complete=tuple(dict.fromkeys((*facts.columns, *siblings))))
+
+
+def level_equations(fitted: FitRecord) -> LevelEquations:
+    """The model as level equations that compile to it.
+
+    Raises
+    ------
+    MlmError
+        Its grouping factors cross.
+    """
+    design, levels = fitted.result.design, dict[Variable, int]()
+    if not design.nested:
+        raise MlmError(
+            f"Level equations are for nested levels, and the units of {' and '.join(fitted.structure.groups)} cross. "
+            f"The formula says it: {fitted.model.text}"
+        )
+    for variable, level in design.variable_levels.items():
+        whole = uncoded(variable)
+        levels[whole] = min(level, levels.get(whole, level))
+    groups = tuple(level.group for level in design.levels)
+    return level_equations_of(fitted.model, groups, lambda variable: levels.get(uncoded(variable), 1))

@@ -1,0 +1,404 @@
+"""A model as R code: lme4's lmer, or nlme where lme4 has no word for the residual or for T; lm for one level."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mlm_ops.errors import MlmError
+from mlm_ops.language.columns import as_factor, expand
+from mlm_ops.language.formula import formula_text, sum_of_terms
+from mlm_ops.language.model import (
+    INTERCEPT,
+    Between,
+    Center,
+    Column,
+    Constant,
+    Factor,
+    Function,
+    GroupingFactor,
+    Indicator,
+    Poly,
+    RandomBlock,
+    Term,
+    Variable,
+    Within,
+    columns_of,
+    number_text,
+)
+from mlm_ops.results.export.facts import Facts
+
+_RESERVED = frozenset(
+    {
+        "if",
+        "else",
+        "repeat",
+        "while",
+        "function",
+        "for",
+        "next",
+        "break",
+        "TRUE",
+        "FALSE",
+        "NULL",
+        "Inf",
+        "NaN",
+        "NA",
+        "in",
+    }
+)
+_MEAN_OVER = """\
+mean_over <- function(x, group, unit) {  # each unit of `unit` counts once
+  first <- !duplicated(unit)
+  as.vector(tapply(ave(x, unit)[first], group[first], mean)[as.character(group)])
+}"""
+
+
+class RColumns:
+    """Names of variables in R's formulas; collects the lines that make derived columns.
+
+    Attributes
+    ----------
+    lines
+        R code, in the order in which it must run.
+    derived
+        Variable of each derived column, by the column's name.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.derived: dict[str, Variable] = {}
+        self._taken = set(facts.columns)
+        # a grouping factor's units need no order, and may be groups that are not to be named
+        coded = {*(c for v in facts.model.variables for c in columns_of(v)), facts.model.residual.strata}
+        text = [c for c in facts.columns if c in facts.text_columns and c in facts.levels and c in coded]
+        self.lines = [f"{column(c)} <- {self.factor(c, facts.levels[c])}" for c in text]
+
+    def name(self, variable: Variable) -> str:
+        """A variable as R's formula writes it; several columns are a sum in parentheses."""
+        match variable:
+            case Column(name):
+                return r_name(name)
+            case Poly(of, degree, raw, _):
+                return f"poly({self.name(of)}, {degree}{', raw = TRUE' if raw else ''})"
+            case Factor():
+                return r_name(self.derive(variable))
+            case Within() | Between() | Center():
+                coded = expand((INTERCEPT, Term((variable,))), self.facts.levels, self.facts.text_columns)[1:]
+                names = [r_name(self.derive(c.variables[0])) for c in coded]
+                return names[0] if len(names) == 1 else f"({' + '.join(names)})"
+        return expression(variable)
+
+    def derive(self, variable: Variable) -> str:
+        """The name of a derived column; the first time, its line is added."""
+        for name, known in self.derived.items():
+            if known == variable:
+                return name
+        if isinstance(variable, Within | Between) and variable.over and _MEAN_OVER not in self.lines:
+            self.lines.insert(0, _MEAN_OVER)
+        value = self.value(variable)
+        stem = base = self.stem(variable)
+        number = 2
+        while base in self._taken:
+            base, number = f"{stem}_{number}", number + 1
+        self._taken.add(base)
+        self.derived[base] = variable
+        self.lines.append(f"{column(base)} <- {value}")
+        if isinstance(variable, Factor) and variable.coding == "sum":
+            self.lines.append(f"contrasts({column(base)}) <- contr.sum(nlevels({column(base)}))")
+        return base
+
+    def value(self, variable: Variable) -> str:
+        """R code that computes a variable's values."""
+        match variable:
+            case Column(name):
+                return column(name)
+            case Indicator(name, level, against):
+                minus = f" - ({column(name)} == {r_string(against)})" if against is not None else ""
+                return f"({column(name)} == {r_string(level)}){minus}"
+            case Factor(name, reference, coding):
+                levels = [x for x in self.facts.levels[name] if x != reference]
+                ends = [reference] if reference is not None else []
+                return self.factor(name, (*levels, *ends) if coding == "sum" else (*ends, *levels))
+            case Poly(of, degree, raw, power):
+                return f"poly({self.of(of)}, {degree}{', raw = TRUE' if raw else ''})[, {power}]"
+            case Within(of, group, over):
+                return f"{self.of(of)} - {self.mean(of, group, over)}"
+            case Between(of, group, over):
+                return self.mean(of, group, over)
+            case Center(of, at, over):
+                return f"{self.of(of)} - {self.center(of, at, over)}"
+        return f"with(data, {expression(variable)})"
+
+    def of(self, variable: Variable) -> str:
+        """What a centering is of: a column, derived first if need be."""
+        return (
+            column(self.derive(variable)) if isinstance(variable, Within | Between | Center) else self.value(variable)
+        )
+
+    def mean(self, of: Variable, group: GroupingFactor | None, over: GroupingFactor | None) -> str:
+        """Group means, in every row."""
+        units = self.facts.units(group)
+        if over is None:
+            return f"ave({self.of(of)}, {interaction(units)})"
+        # each unit of `over` counts once in each unit of `group` that it meets
+        inner = interaction(tuple(dict.fromkeys((*units, *self.facts.units(over)))))
+        return f"mean_over({self.of(of)}, {interaction(units)}, {inner})"
+
+    def center(self, of: Variable, at: float | None, over: GroupingFactor | None) -> str:
+        """What is subtracted from every row."""
+        if at is not None:
+            return number_text(at) if at >= 0 else f"({number_text(at)})"
+        return (
+            f"mean({self.of(of)})"
+            if over is None
+            else f"mean(tapply({self.of(of)}, {interaction(self.facts.units(over))}, mean))"
+        )
+
+    @staticmethod
+    def factor(name: str, levels: tuple[str, ...]) -> str:
+        """A factor whose levels stand in our order, and not in that of R's locale."""
+        numeric = all(re.fullmatch(r"-?\d+(\.\d+)?", level) for level in levels)
+        listed = ", ".join(levels if numeric else map(r_string, levels))
+        values = f"tolower({column(name)})" if set(levels) == {"false", "true"} else column(name)
+        return f"factor({values}, levels = c({listed}))"
+
+    @staticmethod
+    def stem(variable: Variable) -> str:
+        """A telling name for a derived column."""
+        match variable:
+            case Column(name):
+                return re.sub(r"\W", "_", name)
+            case Indicator(name, level, _):
+                return re.sub(r"\W", "_", f"{name}_{level}")
+            case Factor(name):
+                return re.sub(r"\W", "_", f"{name}_factor")
+            case Poly(of, _, _, power):
+                return f"{RColumns.stem(of)}_poly{power}"
+            case Within(of, group, _):
+                return "_".join([RColumns.stem(of), "within", *(group or ())])
+            case Between(of, group, _):
+                return "_".join([RColumns.stem(of), "mean", *(group or ())])
+            case Center(of, _, _):
+                return f"{RColumns.stem(of)}_centered"
+        return re.sub(r"\W+", "_", expression(variable)).strip("_")
+
+
+def expression(variable: Variable) -> str:
+    """Columns and functions of columns, as R writes them."""
+    match variable:
+        case Column(name):
+            return r_name(name)
+        case Constant(value):
+            return number_text(value)
+        case Function(name, arguments) if name.isidentifier():
+            return f"{name}({', '.join(map(expression, arguments))})"
+        case Function(name, arguments):
+            shown = [f"({expression(a)})" if _is_operation(a) else expression(a) for a in arguments]
+            operator = "^" if name == "**" else name if len(arguments) == 1 else f" {name} "
+            return operator.join(shown) if len(shown) > 1 else operator + shown[0]
+    raise AssertionError(f"{variable} is no expression of columns")
+
+
+def _is_operation(variable: Variable) -> bool:
+    return isinstance(variable, Function) and not variable.name.isidentifier()
+
+
+def interaction(columns: GroupingFactor) -> str:
+    """The units that the values of several columns name together."""
+    named = [column(name) for name in columns]
+    return named[0] if len(named) == 1 else f"interaction({', '.join(named)}, drop = TRUE)"
+
+
+def column(name: str) -> str:
+    """``data$ses``."""
+    return f"data${r_name(name)}"
+
+
+def r_name(name: str) -> str:
+    """A name, in backticks where R asks for them."""
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9._]*", name) and name not in _RESERVED:
+        return name
+    return "`" + _escaped(name).replace("`", "\\`") + "`"
+
+
+def r_string(text: str) -> str:
+    """A text in quotes."""
+    return '"' + _escaped(text).replace('"', '\\"') + '"'
+
+
+def _escaped(text: str) -> str:
+    """What may stand between quotes: control characters as Unicode escapes, which R does not mix with others."""
+    doubled = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in doubled)
+
+
+#: nlme's class of each structure of T.
+_PD_CLASSES = {"unstructured": "pdLogChol", "diagonal": "pdDiag", "compound": "pdCompSymm", "identity": "pdIdent"}
+
+
+def r_code(facts: Facts) -> str:
+    """Write a model as R code.
+
+    Raises
+    ------
+    MlmError
+        Neither lme4 nor nlme has the model.
+    """
+    if not all(isinstance(block.covariance, str) for block in facts.model.random):
+        raise MlmError("Neither lme4 nor nlme holds variances of random effects at given values, as this model does.")
+    return "\n".join(_lines(facts, RColumns(facts)))
+
+
+def _lines(facts: Facts, columns: RColumns) -> Iterator[str]:
+    if not facts.model.random:
+        package, call = _one_level(facts, columns)
+    elif _is_lmer(facts):
+        package, call = "lme4", _lmer(facts, columns)
+    else:
+        package, call = "nlme", _lme(facts, columns)
+    yield f"# {' '.join(facts.model.text.split())}"
+    if package:
+        yield f"library({package})"
+    yield from _reading(facts)
+    complete = ", ".join(r_string(name) for name in facts.complete)
+    yield f"data <- data[complete.cases(data[c({complete})]), ]"
+    yield from columns.lines
+    if facts.part is not None:
+        part, group = facts.part
+        units = interaction(group)
+        counted = " ".join(units.split())  # a comment ends with its line
+        # lm takes every row for an observation
+        yield {
+            "between": f"data <- data[!duplicated({units}), ]  # one row a unit",
+            "within": f"# the residual has N - J - p degrees of freedom, J counting {counted}; lm takes off p alone",
+        }[part]
+    yield f"fit <- {call}"
+    yield "summary(fit)"
+
+
+def _reading(facts: Facts) -> Iterator[str]:
+    """Read the rows, from their file or from one to be named; text that looks like numbers stays text."""
+    path = facts.file or "DATA.csv"
+    if facts.file is None:
+        yield "# DATA.csv stands for your data: write the table there, or read it here in another way"
+    if path.lower().endswith(".parquet"):
+        yield f"data <- as.data.frame(arrow::read_parquet({r_string(path)}))"
+        return
+    function = "read.delim" if path.lower().endswith(".tsv") else "read.csv"
+    texts = ", ".join(f'{r_string(c)} = "character"' for c in facts.columns if c in facts.text_columns)
+    arguments = [r_string(path), 'na.strings = c("", "NA")', "check.names = FALSE"]
+    yield f"data <- {_call(function, [*arguments, *([f'colClasses = c({texts})'] if texts else [])])}"
+
+
+def _is_lmer(facts: Facts) -> bool:
+    """Whether lme4 has the model: independent residuals, and each T unstructured or, of numbers, diagonal."""
+    residual = facts.model.residual
+    plain = residual.strata is None and residual.time is None
+    return plain and all(_is_lmer_block(facts, block) for block in facts.model.random)
+
+
+def _is_lmer_block(facts: Facts, block: RandomBlock) -> bool:
+    numbers = not _has_factor(facts, block)
+    one = numbers and len(block.terms) == 1
+    return one or block.covariance == "unstructured" or (numbers and block.covariance == "diagonal")
+
+
+def _has_factor(facts: Facts, block: RandomBlock) -> bool:
+    return any(as_factor(v, facts.text_columns) is not None for term in block.terms for v in term.variables)
+
+
+def _lmer(facts: Facts, columns: RColumns) -> str:
+    """``lmer(…)``; independent effects have a bar each."""
+    blocks = []
+    for block in facts.model.random:
+        group = facts.units(block.group)
+        alone: list[tuple[Term, ...]] = (
+            [(term,) for term in block.terms] if block.covariance == "diagonal" else [block.terms]
+        )
+        blocks += [RandomBlock(terms, group) for terms in alone]
+    model = replace(facts.model, random=tuple(blocks))
+    formula = formula_text(model, columns.name, lambda group: ":".join(map(r_name, group)))
+    return _call("lmer", [formula, "data = data", f"REML = {_flag(facts.reml)}", *_prior_weights(facts)])
+
+
+def _one_level(facts: Facts, columns: RColumns) -> tuple[str, str]:
+    """``lm(…)``; ``gls(…)`` where strata have variances of their own."""
+    formula = formula_text(facts.model, columns.name)
+    if facts.model.residual.strata is None:
+        return "", _call("lm", [formula, "data = data", *_prior_weights(facts)])
+    return "nlme", _call("gls", [formula, "data = data", _method(facts), *_nlme_residual(facts, columns, ())])
+
+
+def _lme(facts: Facts, columns: RColumns) -> str:
+    """``lme(…)``, grouping factors from the highest to the lowest."""
+    if facts.structure.crossed:
+        raise MlmError(
+            "Neither lme4 nor nlme has this model: lme4 has no such residual or covariance structure, and nlme no "
+            f"crossed grouping factors. Got {', '.join(facts.structure.groups)}."
+        )
+    above: GroupingFactor = ()
+    random, names = [], []
+    for group in reversed(facts.groups):
+        blocks = [block for block in facts.model.random if facts.units(block.group) == facts.units(group)]
+        units = tuple(c for c in facts.units(group) if c not in above)
+        name = units[-1]
+        if len(units) > 1:
+            # units of lme's levels are told apart within those above them; by more than one column by none
+            name = "_".join(units)
+            columns.lines.append(f"{column(name)} <- {interaction(facts.units(group))}")
+        above = (*above, *units)
+        matrices = [f"{_PD_CLASSES[str(b.covariance)]}(~ {sum_of_terms(b.terms, columns.name)})" for b in blocks]
+        joined = matrices[0] if len(matrices) == 1 else f"pdBlocked(list({', '.join(matrices)}))"
+        random.append(f"{r_name(name)} = {joined}")
+        names.append(r_name(name))
+    fixed = formula_text(replace(facts.model, random=()), columns.name)
+    return _call(
+        "lme",
+        [
+            fixed,
+            f"random = list({', '.join(random)})",
+            "data = data",
+            _method(facts),
+            *_nlme_residual(facts, columns, tuple(names)),
+        ],
+    )
+
+
+def _nlme_residual(facts: Facts, columns: RColumns, groups: tuple[str, ...]) -> list[str]:
+    """Variance function and correlation structure of nlme."""
+    residual = facts.model.residual
+    variances = [f"varIdent(form = ~ 1 | {r_name(residual.strata)})"] if residual.strata else []
+    match residual.precision:
+        case Function("/", (_, Column(known))):
+            variances.append(f"varFixed(~ {r_name(known)})")
+        case None:
+            pass
+        case precision:
+            columns.lines.append(f"data$inverse_weight <- 1 / {columns.value(precision)}")
+            variances.append("varFixed(~ inverse_weight)")
+    found = []
+    if variances:
+        joined = ", ".join(variances)
+        found.append(f"weights = {joined}" if len(variances) == 1 else f"weights = varComb({joined})")
+    if residual.time is not None:
+        found.append(f"correlation = corAR1(form = ~ {r_name(residual.time)} | {'/'.join(groups)})")
+    return found
+
+
+def _prior_weights(facts: Facts) -> list[str]:
+    precision = facts.model.residual.precision
+    return [] if precision is None else [f"weights = {expression(precision)}"]
+
+
+def _method(facts: Facts) -> str:
+    return f'method = "{"REML" if facts.reml else "ML"}"'
+
+
+def _flag(value: bool) -> str:
+    return "TRUE" if value else "FALSE"
+
+
+def _call(function: str, arguments: list[str]) -> str:
+    return f"{function}(\n  " + ",\n  ".join(arguments) + "\n)"

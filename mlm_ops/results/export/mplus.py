@@ -1,0 +1,359 @@
+"""A model as Mplus input: TYPE = TWOLEVEL or THREELEVEL [RANDOM], maximum likelihood."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+
+from mlm_ops.errors import MlmError
+from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.model import (
+    Between,
+    Center,
+    Column,
+    Constant,
+    Function,
+    Term,
+    Variable,
+    Within,
+    columns_of,
+    group_name,
+    label,
+    number_text,
+)
+from mlm_ops.language.symbols import Index, Part
+from mlm_ops.results.export.facts import Facts
+
+_KEYWORDS = frozenset({"on", "with", "by", "at", "pon", "pwith", "and", "all", "if", "then", "else", "eq", "ne"})
+_LENGTH = 8
+
+
+class MplusColumns:
+    """Names of variables in Mplus.
+
+    What Mplus makes for certain stands in DEFINE: functions, products of them, cluster means, and centering at them.
+    All else is a column of the data file, which `columns` describes.
+
+    Attributes
+    ----------
+    columns
+        What each column of the data file holds, by its name.
+    define
+        Statements of DEFINE: transformations, then centering.
+    made
+        Names that DEFINE makes, in order.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.columns: dict[str, str] = {}
+        self.made: list[str] = []
+        self._names: dict[Part | str, str] = {}
+        self._taken = set(_KEYWORDS)
+        self._transformations: list[str] = []
+        self._centering: list[str] = []
+        columns = (*facts.structure.fixed, *(c for blocks in facts.structure.random for b in blocks for c in b))
+        used = {v for column in columns for v in column.variables if not isinstance(v, Between)}
+        #: In how many forms the model has a variable: as it is, or centered in one way or another.
+        self._forms = Counter(map(_core, used))
+
+    @property
+    def define(self) -> list[str]:
+        """Statements in the order in which they are carried out."""
+        return [*self._transformations, *self._centering]
+
+    def part(self, part: Part) -> str:
+        """The variable that a product of variables of one level is."""
+        if len(part) == 1:
+            return self.variable(part[0])
+        if part not in self._names:
+            if any(isinstance(v, Within | Center) or not _computable(v) for v in part):
+                self._names[part] = self.column(Term(part).name, "_".join(map(_stem, part)))
+            else:
+                self._names[part] = self.make("_".join(map(_stem, part)), " * ".join(map(self.variable, part)))
+        return self._names[part]
+
+    def variable(self, variable: Variable) -> str:
+        """One variable's name."""
+        if (variable,) not in self._names:
+            self._names[(variable,)] = self._new(variable)
+        return self._names[(variable,)]
+
+    def _new(self, variable: Variable) -> str:
+        match variable:
+            case Column(name):
+                return self.column(name, name)
+            case Within(Column() as of, group, None) if self._is_cluster(group) and self._forms[of] == 1:
+                self._centering.append(f"CENTER {self.variable(of)} (GROUPMEAN);")
+                return self.variable(of)
+            case Between(Column() as of, group, None) if self._is_cluster(group):
+                return self.make(f"{_stem(of)[: _LENGTH - 2]}_m", f"CLUSTER_MEAN({self.variable(of)})")
+            case Center(Column() as of, None, None) if (
+                self.facts.structure.variable_levels.get(variable) == 1 and self._forms[of] == 1
+            ):
+                self._centering.append(f"CENTER {self.variable(of)} (GRANDMEAN);")
+                return self.variable(of)
+            case Center(Column() as of, float(at), None):
+                return self.make(f"{_stem(of)[: _LENGTH - 2]}_c", f"{self.variable(of)} - ({number_text(at)})")
+            case Function():
+                return self.make(_stem(variable), self.expression(variable))
+        return self.column(label(variable), _stem(variable))
+
+    def _is_cluster(self, group: tuple[str, ...] | None) -> bool:
+        clusters = [self.facts.units(own) for own in self.facts.groups]
+        return len(clusters) == 1 and self.facts.units(group) == clusters[0]
+
+    def column(self, holds: str, stem: str) -> str:
+        """A column of the data file."""
+        if holds not in self._names:
+            self._names[holds] = self.free(stem)
+            self.columns[self._names[holds]] = holds
+        return self._names[holds]
+
+    def make(self, stem: str, expression: str) -> str:
+        """A variable that DEFINE makes."""
+        name = self.free(stem)
+        self._transformations.append(f"{name} = {expression};")
+        self.made.append(name)
+        return name
+
+    def free(self, stem: str) -> str:
+        """A name that Mplus takes, and that no other variable has."""
+        plain = re.sub(r"[^A-Za-z0-9_]", "_", stem)
+        plain = plain if re.match(r"[A-Za-z]", plain) else f"v{plain}"
+        name, number = plain[:_LENGTH], 2
+        while name.lower() in self._taken:
+            name, number = f"{plain[: _LENGTH - len(str(number))]}{number}", number + 1
+        self._taken.add(name.lower())
+        return name
+
+    def expression(self, variable: Variable) -> str:
+        """Arithmetic of columns, as DEFINE takes it."""
+        match variable:
+            case Constant(value):
+                return number_text(value)
+            case Function("I", (inner,)):
+                return self.expression(inner)
+            case Function(name, arguments) if name.isidentifier():
+                return f"{name.upper()}({', '.join(map(self.expression, arguments))})"
+            case Function(name, arguments):
+                shown = [self.expression(a) for a in arguments]
+                return f"({name}{shown[0]})" if len(shown) == 1 else f"({f' {name} '.join(shown)})"
+        return self.variable(variable)
+
+
+def _core(variable: Variable) -> Variable:
+    return variable.of if isinstance(variable, Within | Between | Center) else variable
+
+
+def _computable(variable: Variable) -> bool:
+    return isinstance(variable, Column | Function | Between)
+
+
+def _stem(variable: Variable) -> str:
+    names = columns_of(variable)
+    level = getattr(_core(variable), "level", "")
+    ending = {Within: "_w", Between: "_m", Center: "_c"}.get(type(variable), "")
+    stem = names[0][: _LENGTH - 4] + str(level)[:4] if level else names[0] if names else "x"
+    return stem[: _LENGTH - len(ending)] + ending
+
+
+#: Mplus reads no more of a line.
+_WIDTH = 88
+_TYPES = {1: "GENERAL", 2: "TWOLEVEL", 3: "THREELEVEL"}
+
+
+def mplus_input(facts: Facts) -> str:
+    """Write a model as Mplus input.
+
+    Raises
+    ------
+    MlmError
+        Mplus' maximum likelihood does not have the model.
+    """
+    _refuse(facts)
+    return "\n".join(_Input(facts).lines())
+
+
+def _refuse(facts: Facts) -> None:
+    structure, residual = facts.structure, facts.model.residual
+    if facts.part is not None:
+        raise MlmError(
+            "Mplus input is not written for a part of an outcome. Fit it on a table that has it as a column."
+        )
+    if structure.crossed:
+        raise MlmError(
+            "Mplus has crossed grouping factors by Bayes alone (TYPE = CROSSCLASSIFIED), not by maximum likelihood. "
+            f"Got {', '.join(structure.groups)}."
+        )
+    if structure.n_levels > 3:
+        raise MlmError(f"Mplus has at most three levels. Got {structure.n_levels}.")
+    top = structure.n_levels
+    for height, (group, blocks) in enumerate(zip(structure.groups, structure.random, strict=True)):
+        own = structure.level_of_factor(height)
+        if fixed := [c.name for block in blocks for c in block if any(structure.parts(c)[own - 1 : top])]:
+            raise MlmError(
+                f"Mplus has no random slopes of variables over the units in which they do not vary. Got "
+                f"{', '.join(fixed)} over {group}."
+            )
+    if not all(isinstance(block.covariance, str) for block in facts.model.random):
+        raise MlmError("Mplus input is not written for variances of random effects at given values, as this model has.")
+    if residual.strata or residual.time or residual.precision is not None:
+        raise MlmError(
+            "Mplus' multilevel models by maximum likelihood have one residual variance: no variances by stratum, no "
+            "AR(1), no precision weights."
+        )
+
+
+class _Input:
+    """The parts of one input file."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.structure = facts.structure
+        self.columns = MplusColumns(facts)
+        self.outcome = self.columns.variable(facts.model.outcome)
+        self.index = facts.structure.indices
+        self.slopes: dict[Index, str] = {}
+        self.by_level: dict[int, list[str]] = {level: [] for level in range(1, facts.structure.n_levels + 1)}
+        self.model = list(self._model())
+
+    def lines(self) -> Iterator[str]:
+        """The whole file."""
+        clusters = [self.columns.column(group_name(self.facts.units(g)), g[-1]) for g in reversed(self.facts.groups)]
+        yield from _comment(" ".join(self.facts.model.text.split()))
+        if self.facts.reml and clusters:
+            yield from _comment("Mplus has no REML: the numbers are those of estimator ml.")
+        yield from _comment("The columns of the data file, in this order, all of them numbers:")
+        for name, holds in self.columns.columns.items():
+            yield from _comment(f"  {name.ljust(8)}  {' '.join(holds.split())}", hanging=12)
+        yield f"TITLE: {self.outcome};"
+        yield "DATA: FILE = data.dat;"
+        yield "VARIABLE:"
+        yield from _statement("NAMES =", list(self.columns.columns))
+        predictors = dict.fromkeys(name for names in self.by_level.values() for name in names)
+        # what DEFINE makes stands at the end of the list
+        yield from _statement("USEVARIABLES =", sorted((self.outcome, *predictors), key=self.columns.made.count))
+        if clusters:
+            yield from self._levels()
+            yield from _statement("CLUSTER =", clusters)
+        if self.columns.define:
+            yield "DEFINE:"
+            yield from (f"  {statement}" for statement in self.columns.define)
+        yield "ANALYSIS:"
+        yield f"  TYPE = {_TYPES[self.structure.n_levels]}{' RANDOM' if self.slopes else ''};"
+        yield "  ESTIMATOR = ML;"
+        yield "MODEL:"
+        yield from self.model
+
+    def _levels(self) -> Iterator[str]:
+        """Which variables vary at one level alone."""
+        if self.by_level[1]:
+            yield from _statement("WITHIN =", list(dict.fromkeys(self.by_level[1])))
+        between = {level: list(dict.fromkeys(self.by_level[level])) for level in range(2, self.structure.n_levels + 1)}
+        if self.structure.n_levels == 2 and between[2]:
+            yield from _statement("BETWEEN =", between[2])
+        elif any(between.values()):
+            words = [w for level, names in between.items() if names for w in (f"({self._cluster(level)})", *names)]
+            yield from _statement("BETWEEN =", words)
+
+    def _cluster(self, level: int) -> str:
+        group = self.facts.groups[level - 2]
+        return self.columns.column(group_name(self.facts.units(group)), group[-1])
+
+    def _model(self) -> Iterator[str]:
+        top = self.structure.n_levels
+        for level in range(1, top + 1):
+            if top > 1:
+                yield "  %WITHIN%" if level == 1 else f"  %BETWEEN{f' {self._cluster(level)}' if top > 2 else ''}%"
+            for prefix in self._prefixes(level - 1):
+                yield from self._equation(level, prefix)
+            if level > 1:
+                yield from self._random(level)
+            if level == top:
+                yield from self._means()
+
+    def _prefixes(self, length: int) -> list[Index]:
+        """Coefficients that equations of the next level explain: the intercept, and slopes that vary."""
+        found = dict.fromkeys(index[:length] for index in self.index.values())
+        return sorted({p for p in found if self._latent(p) is not None} | {(0,) * length})
+
+    def _latent(self, prefix: Index) -> str | None:
+        """What a coefficient is at the levels above: the outcome for the intercept, a slope that varies, or none."""
+        stripped = prefix
+        while stripped and stripped[-1] == 0:
+            stripped = stripped[:-1]
+        return self.outcome if not stripped else self.slopes.get(stripped)
+
+    def _equation(self, level: int, prefix: Index) -> Iterator[str]:
+        """``y ON x;`` for fixed coefficients, ``s | y ON x;`` for those that vary over units or with predictors."""
+        left = self._latent(prefix)
+        fixed = []
+        children = dict.fromkeys(i[:level] for i in self.index.values() if i[: level - 1] == prefix and i[level - 1])
+        for child in children:
+            name = self.columns.part(self._part(level, child))
+            self.by_level[level].append(name)
+            if self._varies(child):
+                self.slopes[child] = self.columns.free(f"s{len(self.slopes) + 1}")
+                yield f"  {self.slopes[child]} | {left} ON {name};"
+            else:
+                fixed.append(name)
+        if fixed:
+            yield from _statement(f"{left} ON", fixed)
+
+    def _part(self, level: int, child: Index) -> Part:
+        column = next(c for c, index in self.index.items() if index[:level] == child)
+        return self.structure.parts(column)[level - 1]
+
+    def _varies(self, child: Index) -> bool:
+        """Whether a coefficient is random at a higher level, or has predictors there."""
+        length, above = len(child), range(len(child) + 1, self.structure.n_levels + 1)
+        predictors = any(i[:length] == child and any(i[length:]) for i in self.index.values())
+        return predictors or any(effect[:length] == child for level in above for effect in self._free(level))
+
+    def _free(self, level: int) -> dict[Index, DesignColumn]:
+        """Coefficients with a random effect of a level's units, and their columns."""
+        height = level - 2
+        blocks = self.structure.random[height]
+        return {self.structure.effect_index(self.index[c], height): c for block in blocks for c in block}
+
+    def _random(self, level: int) -> Iterator[str]:
+        """Variances and covariances of a level's random effects; every coefficient that does not vary is fixed at 0."""
+        free = self._free(level)
+        blocks = list(zip(self.structure.random[level - 2], self.structure.covariances[level - 2], strict=True))
+        alike = [(i, block) for i, (block, kind) in enumerate(blocks) if kind in {"compound", "identity"}]
+        labels = {column: f" (v{level}{i})" for i, block in alike for column in block}
+        prefixes = self._prefixes(level - 1)
+        for prefix in prefixes:
+            column = free.get(prefix)
+            yield f"  {self._latent(prefix)}{labels.get(column, '') if column is not None else '@0'};"
+        for first, second in combinations(prefixes, 2):
+            pair = {free.get(first), free.get(second)} - {None}
+            kinds = [(i, kind) for i, (block, kind) in enumerate(blocks) if len(pair) == 2 and pair <= set(block)]
+            names = f"{self._latent(first)} WITH {self._latent(second)}"
+            match kinds:
+                case [(_, "unstructured")]:
+                    yield f"  {names};"
+                case [(i, "compound")]:
+                    yield f"  {names} (c{level}{i});"
+                case _:
+                    yield f"  {names}@0;"
+
+    def _means(self) -> Iterator[str]:
+        """Coefficients without a mean."""
+        top = self.structure.n_levels
+        fixed = {self.index[column] for column in self.structure.fixed}
+        for prefix in self._prefixes(top - 1):
+            yield f"  [{self._latent(prefix)}{'' if (*prefix, 0) in fixed else '@0'}];"
+
+
+def _statement(start: str, words: list[str]) -> list[str]:
+    lines = textwrap.wrap(f"{start} {' '.join(words)};", _WIDTH - 4, break_long_words=False, break_on_hyphens=False)
+    return [f"  {'  ' if i else ''}{line}" for i, line in enumerate(lines)]
+
+
+def _comment(text: str, hanging: int = 0) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="! ", subsequent_indent="! " + " " * hanging)

@@ -1,0 +1,252 @@
+"""The Fit record: an estimate that infers, tells and draws up tables when asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import polars as pl
+
+from mlm_ops.inference.effect_sizes.interactions import At
+from mlm_ops.inference.fixed.contrasts import Contrasts, Wanted, contrast_matrix
+from mlm_ops.inference.fixed.tests import f_test, not_estimable
+from mlm_ops.inference.intervals.methods import IntervalMethod, find_intervals
+from mlm_ops.inference.prediction.new_rows import NewRows, PredictionKind, predict
+from mlm_ops.language import options
+from mlm_ops.language.options import DfMethod, Estimator
+from mlm_ops.results import tables
+from mlm_ops.results.equations import EquationForm, EquationFormat, write_equations
+from mlm_ops.results.export.facts import estimates_by_symbol, facts_of, level_equations
+from mlm_ops.results.export.lme4 import r_code
+from mlm_ops.results.export.mplus import mplus_input
+from mlm_ops.results.quiet import quiet_class
+from mlm_ops.results.record import FitRecord
+from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.files import reader
+from mlm_ops.warehouse.source import is_path, named_relation, open_source, read_rows
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["DfMethod", "Estimator", "Fit"]
+
+_FORM = options.choice("form", get_args(EquationForm), "Unknown form of equations.")
+_FORMAT = options.choice("format", get_args(EquationFormat), "Unknown format of equations.")
+_METHOD = options.choice("method", get_args(IntervalMethod))
+_KIND = options.choice("kind", get_args(PredictionKind))
+
+
+@quiet_class
+@dataclass(frozen=True, repr=False)
+class Fit(FitRecord):
+    """A fitted multilevel model, as `FitRecord` holds it, that draws up tables and answers when asked."""
+
+    @property
+    def fixed_effects(self) -> pl.DataFrame:
+        """One row a fixed effect."""
+        return tables.fixed_effects(self)
+
+    @property
+    def variance_components(self) -> pl.DataFrame:
+        """One row an element of each T, and the residual variance."""
+        return tables.variance_components(self)
+
+    @property
+    def random_effects(self) -> pl.DataFrame:
+        """One row a unit and random effect."""
+        return tables.random_effects(self)
+
+    @property
+    def fit_statistics(self) -> pl.DataFrame:
+        """One row."""
+        return tables.fit_statistics(self)
+
+    @checked(contrasts=options.COEFFICIENTS)
+    def test(self, contrasts: Wanted) -> pl.DataFrame:
+        """F test that several coefficients, or several combinations of them, are all zero.
+
+        Parameters
+        ----------
+        contrasts
+            Names of coefficients, or of formula terms for all coefficients that belong to them (``"sector"`` for every
+            ``sector[…]``); or a matrix with a row for each combination and a column for each fixed effect.
+
+        Returns
+        -------
+        polars.DataFrame
+            One row: statistic, df1, df2, p_value, by the fit's df method; df2 is null for a chi-square test, and all
+            but df1 where the data do not determine a combination.
+        """
+        fixed = self.result.design.fixed
+        matrix = contrast_matrix(contrasts, self.model.fixed, fixed)
+        test = f_test(self.result.gamma, self.method, matrix)
+        return tables.contrast_test(test if fixed.estimable(fixed.widened(matrix)).all() else not_estimable(test))
+
+    @checked(reference=options.REFERENCE)
+    def r_squared(self, reference: Fit | None = None) -> pl.DataFrame:
+        """Explained variance, one row a measure; with a reference, how each differs from that fit's.
+
+        Raises
+        ------
+        MlmError
+            The reference is a model of another outcome, or of other rows.
+        """
+        if reference is None:
+            return tables.r_squared(self)
+        return tables.r_squared_changes(self, reference, reference.model.text)
+
+    def decomposition(self) -> pl.DataFrame:
+        """One row a variable and grouping factor: variance within and between, ICC, reliability of the group means."""
+        return tables.decomposition(self)
+
+    def icc(self) -> pl.DataFrame:
+        """One row a grouping factor: intraclass correlation with its interval, design effect, reliability."""
+        return tables.icc(self)
+
+    def standard_errors(self) -> pl.DataFrame:
+        """One row a fixed effect: its error here, by least squares, and robust to clusters."""
+        return tables.standard_errors(self)
+
+    @checked(connection=options.CONNECTION)
+    def diagnostics(self, data: Any = None, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
+        """One row a finding: influential units (refitted without them), outliers, normality, equal variances.
+
+        Parameters
+        ----------
+        data
+            The fit's rows, as `fit` takes them: then also quantiles of the residuals and their means in bins of each
+            predictor, by one more query.
+        """
+        return tables.diagnostics(self, None if data is None else open_source(data, connection))
+
+    def contextual_effects(self) -> pl.DataFrame:
+        """One row a variable beside its group mean: the difference of their effects, and without the means' error."""
+        return tables.contextual_effects(self)
+
+    @checked(slope=options.SLOPE, at=options.AT)
+    def simple_slopes(self, slope: str, at: At) -> pl.DataFrame:
+        """The slope of a predictor, and the outcome where it is zero, at values of its moderators.
+
+        Parameters
+        ----------
+        at
+            A moderator, or several; or a mapping of moderators to values. By default the levels of a factor, 0 and 1,
+            or the mean and one standard deviation around it. All other variables are at their means.
+        """
+        return tables.simple_slopes(self, slope, at)
+
+    @checked(slope=options.SLOPE, moderator=options.MODERATOR, level=options.LEVEL)
+    def johnson_neyman(self, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
+        """One row a region of the moderator in which the slope differs from zero, or does not."""
+        return tables.johnson_neyman(self, slope, moderator, level)
+
+    @checked(wanted=options.WEIGHTED)
+    def contrasts(self, wanted: Contrasts) -> pl.DataFrame:
+        """T tests of combinations of coefficients, ``{name: {coefficient: weight}}``, adjusted by Holm's method."""
+        return tables.contrasts(self, wanted)
+
+    @checked(form=_FORM, format=_FORMAT, estimates=options.ESTIMATES)
+    def equations(
+        self, form: EquationForm = "levels", format: EquationFormat = "text", *, estimates: bool = False
+    ) -> str:
+        """The model as the textbook prints it.
+
+        Parameters
+        ----------
+        form
+            ``"levels"``: an equation for every coefficient; ``"reduced"``: one equation; ``"matrix"``.
+        format
+            ``"text"`` (ASCII), ``"unicode"``, ``"latex"`` (an ``align*`` environment) or ``"markdown"``.
+        estimates
+            Numbers in the place of the parameters.
+        """
+        return write_equations(self.structure, form, format, estimates_by_symbol(self) if estimates else {})
+
+    def to_levels(self) -> str:
+        """The model as level equations, as an analysis file takes them.
+
+        Raises
+        ------
+        MlmError
+            Its grouping factors cross.
+        """
+        return level_equations(self).yaml
+
+    def to_lme4(self) -> str:
+        """The same model as R code: lme4's, or nlme's where lme4 has no word for it, with the columns it derives.
+
+        Raises
+        ------
+        MlmError
+            Neither has the model.
+        """
+        return r_code(facts_of(self))
+
+    def to_mplus(self) -> str:
+        """The same model as Mplus input, with a table of its short names.
+
+        Raises
+        ------
+        MlmError
+            Mplus' maximum likelihood does not have it.
+        """
+        return mplus_input(facts_of(self))
+
+    @checked(method=_METHOD, level=options.LEVEL, seed=options.SEED, samples=options.SAMPLES)
+    def intervals(
+        self, method: IntervalMethod = "wald", level: float = 0.95, *, seed: int | None = 0, samples: int = 500
+    ) -> pl.DataFrame:
+        """Intervals of all parameters: standard deviations, correlations, sigma, and fixed effects as they are.
+
+        Parameters
+        ----------
+        method
+            ``"wald"``; ``"profile"`` (of the ML likelihood, as lme4's confint); ``"bootstrap"`` (parametric, limits by
+            percentiles) or ``"bootstrap-basic"``.
+        seed, samples
+            Of the bootstrap: equal seeds give equal limits, None takes a new one.
+        """
+        return tables.intervals(*find_intervals(self.result, method, level, self.method, samples, seed))
+
+    @checked(kind=_KIND, connection=options.CONNECTION)
+    def predict(
+        self, data: Any, kind: PredictionKind = "conditional", connection: duckdb.DuckDBPyConnection | None = None
+    ) -> pl.DataFrame:
+        """New rows (as `fit` takes data) with a column ``prediction``, null where a value is missing.
+
+        ``within()`` and ``between()`` take the fitted means of a known group, the mean of its new rows for another.
+
+        Parameters
+        ----------
+        kind
+            ``"marginal"``: the fixed part, and its ``std_error``. ``"conditional"``: with the effects of the row's
+            groups, which are zero for a group that the fit has not seen, and ``new_group`` says so.
+        """
+        rows = NewRows(read_rows(data, connection), self.moments, self.model)
+        return predict(self.result, self.predictions, rows, kind)
+
+    @checked(relation=options.RELATION)
+    def prediction_sql(self, relation: str) -> str:
+        """A SELECT that adds predictions to the rows of a table or SELECT, in the database that holds them.
+
+        Parameters
+        ----------
+        relation
+            A table name, one SELECT, or the path of a file, with the columns of the fit's data.
+
+        Returns
+        -------
+        str
+            SQL for DuckDB, with columns ``fixed_prediction``, ``prediction`` (with the effects of the row's groups),
+            ``residual``, ``std_residual`` (by the residual's standard deviation in the row) and ``new_group``. As
+            `predict` has them, but that a level of a factor that the fit has not seen gives null.
+        """
+        rows = reader(relation) if is_path(relation, None) else named_relation(relation)[0]
+        return self.prediction_query.sql(f"{rows} as mlm_rows")
+
+    def __str__(self) -> str:
+        from mlm_ops.results.text.summary import describe
+
+        return describe(self)
+
+    __repr__ = __str__

@@ -1,0 +1,227 @@
+"""What a fit holds and what is inferred from it, each once; `Fit` adds the tables and the questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.inference.fixed.robust import NormalRobust, cluster_robust
+from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientTests, coefficient_tests
+from mlm_ops.inference.fixed.tests import DfMethod as TestMethod
+from mlm_ops.inference.prediction.sql import PredictionQuery
+from mlm_ops.inference.random.effects import RandomEffects, random_effects
+from mlm_ops.inference.random.variance import Component, VarianceErrors, variance_components, variance_errors
+from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
+from mlm_ops.language.options import DfMethod, Estimator, Robust
+from mlm_ops.language.symbols import Structure
+from mlm_ops.moments.record import Moments
+from mlm_ops.results.quiet import quiet_class
+from mlm_ops.results.words import left_out
+
+__all__ = ["DfMethod", "Estimator", "FitRecord"]
+
+#: Fewer significant digits than this of a residual variance are told.
+_DIGITS = 6
+
+
+@quiet_class
+@dataclass(frozen=True, repr=False)
+class FitRecord:
+    """A fitted multilevel model.
+
+    Attributes
+    ----------
+    model
+        What was asked for.
+    result
+        The estimate, on the user's scale.
+    estimator, df
+        How it was fitted and is tested.
+    seconds
+        Design and estimation, without the scan.
+    n_rows, n_dropped
+        Rows that the data held, and how many of them miss a value, by column.
+    moments
+        What the data taught; predictions center with these means.
+    robust
+        Which cluster-robust errors the tests rest on, over the design's clusters; None for the model's own.
+    remarks
+        What a reader must know of how the model came about.
+    file
+        The data file that was read; None where the rows are of a table or of memory.
+    """
+
+    model: Model
+    result: Estimate
+    estimator: Estimator
+    df: DfMethod
+    seconds: float
+    n_rows: int
+    n_dropped: dict[str, int]
+    moments: Moments
+    robust: Robust | None = None
+    remarks: tuple[str, ...] = ()
+    file: Path | None = None
+
+    @cached_property
+    def method(self) -> TestMethod:
+        """Covariance matrix and degrees of freedom by which fixed effects are tested."""
+        clusters = self.result.design.clusters
+        if self.robust is None or clusters is None:
+            return DF_METHODS[self.df](self.result)
+        robust = cluster_robust(self.result, self.robust, clusters)
+        return NormalRobust(robust) if self.df == "none" else robust
+
+    @cached_property
+    def by_ml(self) -> Estimate:
+        """The same model by maximum likelihood, by which models with other fixed parts compare."""
+        if self.estimator == "ml":
+            return self.result
+        return estimate(self.result.design, reml=False, start=self.result.optimum.theta)
+
+    @cached_property
+    def tests(self) -> CoefficientTests:
+        """Tests of the fixed effects."""
+        return coefficient_tests(self.result, self.method)
+
+    @cached_property
+    def variance_errors(self) -> VarianceErrors:
+        """Standard errors of the variance components."""
+        return variance_errors(self.result)
+
+    @cached_property
+    def components(self) -> tuple[Component, ...]:
+        """Variances and covariances of the random effects, and the residual's parameters."""
+        return variance_components(self.structure, self.result, self.variance_errors)
+
+    @cached_property
+    def predictions(self) -> list[RandomEffects]:
+        """Empirical Bayes estimates, block by block."""
+        return random_effects(self.result)
+
+    @property
+    def prediction_query(self) -> PredictionQuery:
+        """What `prediction_sql` is written from."""
+        return PredictionQuery(self.model, self.result, self.predictions, self.moments)
+
+    @cached_property
+    def structure(self) -> Structure:
+        """What the equations are made of."""
+        design = self.result.design
+        residual = design.residual
+        return Structure(
+            self.model.outcome_name,
+            design.fixed.columns,
+            random=tuple(tuple(block.columns for block in level.blocks) for level in design.levels),
+            variable_levels=design.variable_levels,
+            crossed=not design.nested,
+            covariances=tuple(
+                tuple(b.covariance if isinstance(b.covariance, str) else "unstructured" for b in level.blocks)
+                for level in design.levels
+            ),
+            groups=tuple(group_name(level.group) for level in design.levels),
+            residual=self.model.residual,
+            strata=residual.strata if residual is not None and len(residual.strata) > 1 else (),
+        )
+
+    @property
+    def vcov(self) -> NDArray[np.float64]:
+        """(p, p) covariance matrix of the fixed effects; with Kenward-Roger and robust errors theirs."""
+        return self.method.vcov
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimisation ended at a minimum."""
+        return self.result.optimum.converged
+
+    @property
+    def singular(self) -> bool:
+        """Whether a T is of deficient rank."""
+        return self.result.optimum.singular
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        found = list(self.remarks)
+        optimum, fixed, split = self.result.optimum, self.result.design.fixed, self.result.design.split
+        if split is not None and split.part == "within":
+            lost = ", ".join(fixed.absorbed)
+            found.append(
+                f"the {split.size} means of {group_name(split.group)} are taken out of the outcome and of every "
+                "predictor" + (f", which leaves nothing of {lost}" if lost else "")
+            )
+        if fixed.zero:
+            found.append(f"dropped, being zero in every row: {', '.join(fixed.zero)}")
+        if aliased := [name for name in fixed.aliased if name not in (*fixed.absorbed, *fixed.zero)]:
+            found.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
+        if (fixed.zero or aliased) and not fixed.centered:
+            found.append("not estimable, and null in predictions, slopes and contrasts: what needs a dropped column")
+        if fixed.near:
+            found.append(
+                "almost a combination of the columns before, so that estimates have lost digits: "
+                + ", ".join(fixed.near)
+            )
+        found += self._confusions()
+        if optimum.singular:
+            found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
+        if self.result.digits < _DIGITS:
+            found.append(
+                f"predictors and groups leave {self.result.share_left:.0e} of the outcome's variation, so that the "
+                f"residual variance, and all that rests on it, has about {max(int(self.result.digits), 1)} digits"
+            )
+        found += self._undetermined()
+        if optimum.verdict == "saddle":
+            found.append("not converged: the search ended on a saddle, from which the deviance falls")
+        elif not optimum.converged:
+            found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
+        if self.robust is not None and (clusters := self.result.design.clusters) is not None:
+            found.append(
+                f"standard errors, df and p values of the fixed effects are cluster-robust: {self.robust} over "
+                f"{clusters.size} clusters of {group_name(clusters.group)}"
+            )
+        if any(self.n_dropped.values()):
+            found.append(left_out(self.moments.n_obs, self.n_rows, self.n_dropped))
+        return found
+
+    def _undetermined(self) -> list[str]:
+        """Variances and covariances that the data do not determine."""
+        unknown = self.result.undetermined
+        if not unknown.any:
+            return []
+        names: list[str] = []
+        placed = [(group_name(level.group), block) for level in self.result.design.levels for block in level.blocks]
+        for (group, block), flags in zip(placed, unknown.tau, strict=True):
+            columns = [column.name for column in block.columns]
+            for i, j in zip(*np.nonzero(np.tril(flags)), strict=True):
+                of = f"of {columns[i]}" if i == j else f"of {columns[j]} with {columns[i]}"
+                names.append(f"{'the variance' if i == j else 'the covariance'} {of} over {group}")
+        residual = self.result.design.residual
+        if residual is not None:
+            strata = residual.strata[1:]
+            names += [f"the residual variance of {s}" for s, flag in zip(strata, unknown.rho, strict=False) if flag]
+            names += ["phi"] * bool(residual.serial and unknown.rho[-1])
+        names += ["the residual variance"] * unknown.sigma2
+        told = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        fewer = "one parameter is" if unknown.missing == 1 else f"{unknown.missing} parameters are"
+        counted = f", and {fewer} not counted" if unknown.missing else ""
+        return [
+            f"the data do not determine {told}: other values fit as well, so there is no standard error or interval"
+            f"{counted}"
+        ]
+
+    def _confusions(self) -> list[str]:
+        """Grouping factors that also stand among the predictors, which is rarely meant."""
+        units = {name for group in self.model.groups for name in group}
+        plain = (v for term in self.model.fixed for v in term.variables if isinstance(v, Column | Factor))
+        both = dict.fromkeys(name for v in plain for name in columns_of(v) if name in units)
+        taken = {True: "a coefficient for each of its units", False: "its labels taken as amounts"}
+        return [
+            f"{name} is a grouping factor and also a predictor, {taken[name in self.moments.schema.levels]}; if that "
+            "is not meant, remove it from the fixed part"
+            for name in both
+        ]

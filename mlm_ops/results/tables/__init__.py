@@ -1,0 +1,88 @@
+"""FitRecord -> tidy tables: the only place where result columns are named.
+
+Names and roles follow broom.mixed, with underscores for dots. The store, the Dagster assets and ``mlm show`` take their
+columns from `TABLES`. A new table is a module, or a place in one, with its columns and the function that fills them; a
+line in `TABLES`; and, if it is drawn up for each fit, one in `FIT_TABLES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlm_ops.results.tables.columns import with_model
+from mlm_ops.results.tables.diagnostics import diagnostics
+from mlm_ops.results.tables.effects import (
+    fixed_effects,
+    influence,
+    random_effects,
+    variance_components,
+)
+from mlm_ops.results.tables.explained import (
+    contextual_effects,
+    decomposition,
+    icc,
+    r_squared,
+    r_squared_changes,
+    standard_errors,
+)
+from mlm_ops.results.tables.models import comparisons, fit_statistics, models
+from mlm_ops.results.tables.questions import (
+    contrast_test,
+    contrasts,
+    intervals,
+    johnson_neyman,
+    simple_slopes,
+)
+
+if TYPE_CHECKING:
+    from mlm_ops.results.record import FitRecord
+
+__all__ = [
+    "FIT_TABLES",
+    "comparisons",
+    "contextual_effects",
+    "contrast_test",
+    "contrasts",
+    "decomposition",
+    "diagnostics",
+    "fit_statistics",
+    "fit_tables",
+    "fixed_effects",
+    "icc",
+    "influence",
+    "intervals",
+    "johnson_neyman",
+    "models",
+    "r_squared",
+    "r_squared_changes",
+    "random_effects",
+    "simple_slopes",
+    "standard_errors",
+    "variance_components",
+    "with_model",
+]
+
+#: The tables that are drawn up for each fit; one that has nothing to say has no rows.
+FIT_TABLES: dict[str, Callable[[FitRecord], pl.DataFrame]] = {
+    "fixed_effects": fixed_effects,
+    "variance_components": variance_components,
+    "random_effects": random_effects,
+    "fit_statistics": fit_statistics,
+    "r_squared": r_squared,
+    "decomposition": decomposition,
+    "icc": icc,
+    "standard_errors": standard_errors,
+    "contextual_effects": contextual_effects,
+    "influence": influence,
+    "models": models,
+}
+
+
+def fit_tables(name: str, fitted: FitRecord, wanted: Iterable[str] = tuple(FIT_TABLES)) -> dict[str, pl.DataFrame]:
+    """Result tables of one fit, each with column ``model`` first: those of every fit, or those that are wanted."""
+    draw = FIT_TABLES | {"diagnostics": diagnostics}
+    made = {table: draw[table](fitted) for table in wanted}
+    return {table: with_model(name, frame) for table, frame in made.items()}

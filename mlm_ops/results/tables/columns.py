@@ -1,0 +1,50 @@
+"""The types of result columns, the columns that all tables share, and the frame that has a table's columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+TEXT, REAL, COUNT, FLAG = pl.String, pl.Float64, pl.Int64, pl.Boolean
+Kind = pl.DataType | type[pl.DataType]
+Schema = dict[str, Kind]
+
+#: Every row of every result table but ``runs`` begins with these.
+KEYS: Schema = {"run_id": TEXT, "analysis": TEXT, "model": TEXT}
+
+
+def counts(text: str | None) -> dict[str, int]:
+    """Counts by name of a JSON text, as ``n_groups`` and ``n_dropped`` are; none of a text that is not such."""
+    try:
+        read = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return {str(name): n for name, n in read.items() if isinstance(n, int)} if isinstance(read, dict) else {}
+
+
+def frame(schema: Schema, values: Mapping[str, Any]) -> pl.DataFrame:
+    """A frame with the table's columns; what is no number becomes null."""
+    return pl.DataFrame([_column(name, kind, values[name]) for name, kind in schema.items()])
+
+
+def empty(schema: Schema) -> pl.DataFrame:
+    """The table without rows."""
+    return pl.DataFrame(schema=schema)
+
+
+def with_model(name: str, made: pl.DataFrame) -> pl.DataFrame:
+    """The same rows with column ``model`` first."""
+    return made.clone().insert_column(0, pl.Series("model", [name] * made.height, TEXT))
+
+
+def _column(name: str, kind: Kind, values: Any) -> pl.Series:
+    # column by column, as a frame of a mapping takes polars four times as long
+    if kind != REAL:
+        return pl.Series(name, values, kind, strict=False)
+    numbers = np.array(values, dtype=float)
+    numbers[~np.isfinite(numbers)] = np.nan
+    return pl.Series(name, numbers, nan_to_null=True)

@@ -1,0 +1,41 @@
+"""What a fit rests on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlm_ops.results.diagnose import diagnose
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
+
+if TYPE_CHECKING:
+    from mlm_ops.results.record import FitRecord
+    from mlm_ops.warehouse.source import Source
+
+DIAGNOSTICS: Schema = {
+    "diagnostic": TEXT,
+    "group": TEXT,
+    "unit": TEXT,
+    "term": TEXT,
+    "at": REAL,
+    "n": COUNT,
+    "estimate": REAL,
+    "expected": REAL,
+    "std_error": REAL,
+    "statistic": REAL,
+    "df": REAL,
+    "p_value": REAL,
+    "flagged": FLAG,
+    "note": TEXT,
+}
+
+
+def diagnostics(fitted: FitRecord, rows: Source | None = None, *, least: int = 1) -> pl.DataFrame:
+    """One row a finding: influence by unit, outliers, normality by random effect, equality of residual variances.
+
+    With the rows also their residuals: the distribution, its quantiles, and means in bins of each predictor,
+    of which there are fewer where each is to have `least` rows.
+    """
+    found = diagnose(fitted, rows, least)
+    return frame(DIAGNOSTICS, {column: [getattr(f, column) for f in found] for column in DIAGNOSTICS})

@@ -1,0 +1,170 @@
+"""Fixed and random effects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from mlm_ops.inference.diagnostics.deletion import one_step
+from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
+from mlm_ops.inference.random.effects import least_squares_reliability
+from mlm_ops.inference.random.variance import Component
+from mlm_ops.language.model import group_name
+from mlm_ops.language.symbols import coefficient_symbol
+from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, Schema, empty, frame
+
+if TYPE_CHECKING:
+    from mlm_ops.results.record import FitRecord
+
+NORMAL_975 = 1.959963984540054
+
+FIXED_EFFECTS: Schema = {
+    "term": TEXT,
+    "symbol": TEXT,
+    "level": COUNT,
+    "estimate": REAL,
+    "std_error": REAL,
+    "df": REAL,
+    "statistic": REAL,
+    "p_value": REAL,
+    "conf_low": REAL,
+    "conf_high": REAL,
+}
+RANDOM_EFFECTS: Schema = {
+    "group": TEXT,
+    "unit": TEXT,
+    "term": TEXT,
+    "estimate": REAL,
+    "std_error": REAL,
+    "conf_low": REAL,
+    "conf_high": REAL,
+    "reliability": REAL,
+}
+
+
+def fixed_effects(fitted: FitRecord) -> pl.DataFrame:
+    """One row a fixed effect."""
+    tests, structure = fitted.tests, fitted.structure
+    index = structure.indices
+    columns = structure.fixed
+    return frame(
+        FIXED_EFFECTS,
+        {
+            "term": [c.name for c in columns],
+            "symbol": [coefficient_symbol(index[c]) for c in columns],
+            "level": [structure.level(c) for c in columns],
+            "estimate": tests.estimate,
+            "std_error": tests.std_error,
+            "df": tests.df,
+            "statistic": tests.statistic,
+            "p_value": tests.p_value,
+            "conf_low": tests.conf_low,
+            "conf_high": tests.conf_high,
+        },
+    )
+
+
+def random_effects(fitted: FitRecord) -> pl.DataFrame:
+    """One row a unit and random effect; null where the data do not determine its variance."""
+    unknown = fitted.result.undetermined
+    blocks = [(level, block) for level in fitted.result.design.levels for block in level.blocks]
+    if not blocks:
+        return empty(RANDOM_EFFECTS)
+    frames = []
+    for (level, block), predicted, open_ in zip(blocks, fitted.predictions, unknown.tau, strict=True):
+        for i, column in enumerate(block.columns):
+            known = np.nan if unknown.sigma2 or open_[i].any() else 1.0
+            std_error = known * np.sqrt(predicted.variance[i, i])
+            margin = NORMAL_975 * std_error
+            values = {
+                "group": [group_name(level.group)] * len(level.labels),
+                "unit": level.labels.astype(str),
+                "term": [column.name] * len(level.labels),
+                "estimate": known * predicted.estimate[i],
+                "std_error": std_error,
+                "conf_low": predicted.estimate[i] - margin,
+                "conf_high": predicted.estimate[i] + margin,
+                "reliability": known * predicted.reliability[i],
+            }
+            frames.append(frame(RANDOM_EFFECTS, values))
+    return pl.concat(frames)
+
+
+#: More units are not kept: their number times that of the parameters is the number of rows.
+MOST_UNITS = 20_000
+
+INFLUENCE: Schema = {"group": TEXT, "unit": TEXT, "symbol": TEXT, "change": REAL}
+
+
+def influence(fitted: FitRecord) -> pl.DataFrame:
+    """One row a unit and parameter: the estimate minus that without the unit, by one Newton step.
+
+    None for crossed factors, estimated residual structures, single-level regression, and more than `MOST_UNITS` units.
+    """
+    design = fitted.result.design
+    few = bool(design.levels) and len(design.levels[-1].labels) <= MOST_UNITS
+    deletions = one_step(fitted.result, fitted.moments) if few else None
+    if deletions is None:
+        return empty(INFLUENCE)
+    index = fitted.structure.indices
+    changes = {
+        coefficient_symbol(index[column]): fitted.result.gamma[i] - deletions.gamma[i]
+        for i, column in enumerate(fitted.structure.fixed)
+    }
+    without = [tau[i, j] for tau in deletions.tau for i in range(len(tau)) for j in range(i, len(tau))] + [
+        deletions.sigma2
+    ]
+    for component, values in zip(fitted.components, without, strict=True):
+        changes[component.symbol] = component.estimate - values
+    icc = intraclass_correlation(fitted.result)
+    if icc is not None and np.isfinite(icc):
+        between = np.sum([tau[0, 0] for tau in deletions.tau], axis=0)
+        changes["icc"] = icc - between / (between + deletions.sigma2)
+    units = deletions.labels.astype(str)
+    return frame(
+        INFLUENCE,
+        {
+            "group": [group_name(design.levels[-1].group)] * (len(units) * len(changes)),
+            "unit": np.tile(units, len(changes)),
+            "symbol": np.repeat(list(changes), len(units)),
+            "change": np.concatenate(list(changes.values())),
+        },
+    )
+
+
+VARIANCE_COMPONENTS: Schema = {
+    "group": TEXT,
+    "term": TEXT,
+    "other": TEXT,
+    "symbol": TEXT,
+    "estimate": REAL,
+    "std_error": REAL,
+    "std_dev": REAL,
+    "correlation": REAL,
+    "reliability_hlm": REAL,
+    "reliability_units": COUNT,
+}
+
+
+def variance_components(fitted: FitRecord) -> pl.DataFrame:
+    """One row a variance and a covariance of each T, lower triangle by columns; the residual last."""
+    own = dict(zip(Component._fields, zip(*fitted.components, strict=True), strict=True))
+    known = _reliabilities(fitted)
+    keys = zip(own["group"], own["term"], own["other"], strict=True)
+    found = [known.get((group, term), (None, None)) if other is None else (None, None) for group, term, other in keys]
+    mean, units = zip(*found, strict=True)
+    return frame(VARIANCE_COMPONENTS, own | {"reliability_hlm": mean, "reliability_units": units})
+
+
+def _reliabilities(fitted: FitRecord) -> dict[tuple[str, str | None], tuple[float, int]]:
+    """By group and term: the mean reliability of units' own least squares, and how many units that is."""
+    design = fitted.result.design
+    blocks = [(group_name(level.group), block) for level in design.levels for block in level.blocks]
+    return {
+        (group, column.name): (float(mean), found.units)
+        for (group, block), found in zip(blocks, least_squares_reliability(fitted.result), strict=True)
+        if found is not None
+        for column, mean in zip(block.columns, found.mean, strict=True)
+    }

@@ -1,0 +1,156 @@
+"""Explained variance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlm_ops.inference.comparison import check_outcomes, check_same_rows
+from mlm_ops.inference.effect_sizes import contextual
+from mlm_ops.inference.effect_sizes import r_squared as measures
+from mlm_ops.inference.effect_sizes.clustering import clustering, decompose, without_nesting
+from mlm_ops.language.model import group_name, label
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, empty, frame
+
+if TYPE_CHECKING:
+    from mlm_ops.results.record import FitRecord
+
+R_SQUARED: Schema = {
+    "measure": TEXT,
+    "level": COUNT,
+    "group": TEXT,
+    "term": TEXT,
+    "estimate": REAL,
+    "reference_model": TEXT,
+    "note": TEXT,
+}
+
+
+def r_squared(fitted: FitRecord) -> pl.DataFrame:
+    """One row a measure of explained variance."""
+    return _rows(measures.r_squared(fitted.model, fitted.moments, fitted.result))
+
+
+def r_squared_changes(fitted: FitRecord, reference: FitRecord, name: str) -> pl.DataFrame:
+    """One row a measure that differs from a reference model's, and one a variance that is smaller than there."""
+    check_outcomes(fitted.model, reference.model)
+    check_same_rows(fitted.moments, reference.moments)
+    ours, theirs = (measures.shares(f.model, f.moments, f.result) for f in (fitted, reference))
+    reductions = measures.proportional_reduction(fitted.result, reference.result, name)
+    return _rows([*measures.changes(ours, theirs, name), *(reductions if fitted.model.random else ())])
+
+
+def _rows(found: Sequence[measures.Measure]) -> pl.DataFrame:
+    names = {"reference_model": "reference"}
+    return frame(R_SQUARED, {c: [getattr(m, names.get(c, c)) for m in found] for c in R_SQUARED})
+
+
+CONTEXTUAL_EFFECTS: Schema = {
+    "predictor": TEXT,
+    "group": TEXT,
+    "within": REAL,
+    "between": REAL,
+    "estimate": REAL,
+    "std_error": REAL,
+    "df": REAL,
+    "statistic": REAL,
+    "p_value": REAL,
+    "conf_low": REAL,
+    "conf_high": REAL,
+    "reliability": REAL,
+    "predicted_bias": REAL,
+    "corrected": REAL,
+    "corrected_std_error": REAL,
+    "bias_matters": FLAG,
+    "note": TEXT,
+}
+
+
+def contextual_effects(fitted: FitRecord) -> pl.DataFrame:
+    """One row a variable whose group mean stands in the model beside it."""
+    found = contextual.contextual_effects(fitted.model, fitted.moments, fitted.result, fitted.method)
+    tests = ("estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high")
+    values = {name: [getattr(one.test, name)[0] for one in found] for name in tests}
+    own = ("within", "between", "reliability", "corrected", "corrected_std_error", "note")
+    values |= {name: [getattr(one, name) for one in found] for name in own}
+    values |= {
+        "predictor": [label(one.pair.predictor) for one in found],
+        "group": [group_name(one.pair.group) for one in found],
+        "predicted_bias": [None if one.corrected is None else one.test.estimate[0] - one.corrected for one in found],
+        "bias_matters": [one.matters for one in found],
+    }
+    return frame(CONTEXTUAL_EFFECTS, values)
+
+
+ICC: Schema = {
+    "group": TEXT,
+    "level": COUNT,
+    "icc": REAL,
+    "conf_low": REAL,
+    "conf_high": REAL,
+    "method": TEXT,
+    "conditional": FLAG,
+    "row_correlation": REAL,
+    "group_size": REAL,
+    "design_effect": REAL,
+    "n_effective": REAL,
+    "reliability": REAL,
+    "note": TEXT,
+}
+DECOMPOSITION: Schema = {
+    "variable": TEXT,
+    "group": TEXT,
+    "n_obs": COUNT,
+    "n_units": COUNT,
+    "mean": REAL,
+    "total_variance": REAL,
+    "within_variance": REAL,
+    "between_variance": REAL,
+    "icc": REAL,
+    "reliability": REAL,
+}
+STANDARD_ERRORS: Schema = {
+    "term": TEXT,
+    "estimate": REAL,
+    "std_error": REAL,
+    "naive_estimate": REAL,
+    "naive_std_error": REAL,
+    "robust_std_error": REAL,
+    "std_error_ratio": REAL,
+}
+
+
+def icc(fitted: FitRecord) -> pl.DataFrame:
+    """One row a grouping factor."""
+    found = clustering(fitted.moments, fitted.result, fitted.predictions)
+    names = {"row_correlation": "correlation"}
+    return frame(ICC, {c: [getattr(one, names.get(c, c)) for one in found] for c in ICC})
+
+
+def decomposition(fitted: FitRecord) -> pl.DataFrame:
+    """One row a variable and grouping factor."""
+    found = decompose(fitted.model, fitted.moments)
+    return frame(DECOMPOSITION, {c: [getattr(one, c) for one in found] for c in DECOMPOSITION})
+
+
+def standard_errors(fitted: FitRecord) -> pl.DataFrame:
+    """One row a fixed effect; none without grouping factors."""
+    if not fitted.result.design.levels:
+        return empty(STANDARD_ERRORS)
+    naive, tests = without_nesting(fitted.result), fitted.tests
+    return frame(
+        STANDARD_ERRORS,
+        {
+            "term": [c.name for c in fitted.structure.fixed],
+            "estimate": tests.estimate,
+            "std_error": tests.std_error,
+            "naive_estimate": naive.estimate,
+            "naive_std_error": naive.std_error,
+            "robust_std_error": [None] * len(tests.estimate)
+            if naive.robust_std_error is None
+            else naive.robust_std_error,
+            "std_error_ratio": tests.std_error / naive.std_error,
+        },
+    )

@@ -1,0 +1,184 @@
+"""What a model is, and how it fits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from mlm_ops.errors import MlmError
+from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
+from mlm_ops.language.model import group_name
+from mlm_ops.results.equations import write_equations
+from mlm_ops.results.export.facts import estimates_by_symbol, facts_of
+from mlm_ops.results.export.lme4 import r_code
+from mlm_ops.results.export.mplus import mplus_input
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
+
+if TYPE_CHECKING:
+    from mlm_ops.inference.comparison import Comparison
+    from mlm_ops.language.options import Estimator
+    from mlm_ops.results.record import FitRecord
+
+FIT_STATISTICS: Schema = {
+    "n_obs": COUNT,
+    "n_groups": TEXT,
+    "n_parameters": COUNT,
+    "estimator": TEXT,
+    "log_likelihood": REAL,
+    "deviance": REAL,
+    "aic": REAL,
+    "bic": REAL,
+    "deviance_ml": REAL,
+    "aic_ml": REAL,
+    "bic_ml": REAL,
+    "icc": REAL,
+    "converged": FLAG,
+    "singular": FLAG,
+    "gradient": REAL,
+    "evaluations": COUNT,
+    "seconds": REAL,
+}
+MODELS: Schema = {
+    "formula": TEXT,
+    "estimator": TEXT,
+    "level_equations": TEXT,
+    "reduced_equation": TEXT,
+    "latex": TEXT,
+    "markdown": TEXT,
+    "lme4": TEXT,
+    "mplus": TEXT,
+    "notes": TEXT,
+}
+
+
+def fit_statistics(fitted: FitRecord) -> pl.DataFrame:
+    """One row."""
+    result = fitted.result
+    optimum = result.optimum
+    return frame(
+        FIT_STATISTICS,
+        {
+            "n_obs": [result.design.n_rows],
+            "n_groups": [json.dumps({group_name(level.group): len(level.labels) for level in result.design.levels})],
+            "n_parameters": [result.n_parameters],
+            "estimator": [fitted.estimator],
+            "log_likelihood": [result.log_likelihood],
+            "deviance": [result.deviance],
+            "aic": [result.aic],
+            "bic": [result.bic],
+            "deviance_ml": [fitted.by_ml.deviance],
+            "aic_ml": [fitted.by_ml.aic],
+            "bic_ml": [fitted.by_ml.bic],
+            "icc": [intraclass_correlation(fitted.result)],
+            "converged": [optimum.converged],
+            "singular": [optimum.singular],
+            "gradient": [float(np.abs(optimum.gradient).max(initial=0.0))],
+            "evaluations": [optimum.evaluations],
+            "seconds": [fitted.seconds],
+        },
+    )
+
+
+def models(fitted: FitRecord) -> pl.DataFrame:
+    """One row: the model in every notation, and what was noticed on the way."""
+    equations = partial(write_equations, fitted.structure)
+    return frame(
+        MODELS,
+        {
+            "formula": [fitted.model.text],
+            "estimator": [fitted.estimator],
+            "level_equations": [equations("levels", "text", {})],
+            "reduced_equation": [equations("reduced", "text", {}).partition("\n")[0]],
+            "latex": [equations("levels", "latex", {})],
+            "markdown": [equations("levels", "markdown", estimates_by_symbol(fitted))],
+            "lme4": [_or_reason(lambda: r_code(facts_of(fitted)), "#")],
+            "mplus": [_or_reason(lambda: mplus_input(facts_of(fitted)), "!")],
+            "notes": ["\n".join(fitted.notes) or None],
+        },
+    )
+
+
+def _or_reason(write: Callable[[], str], comment: str) -> str:
+    """The input of another program; where it does not have the model, a comment that says why."""
+    try:
+        return write()
+    except MlmError as error:
+        return f"{comment} {error}"
+
+
+COMPARISONS: Schema = {
+    "reference_model": TEXT,
+    "statistic": REAL,
+    "df": COUNT,
+    "p_value": REAL,
+    "p_value_mixture": REAL,
+    "delta_aic": REAL,
+    "delta_bic": REAL,
+    "estimator": TEXT,
+    "note": TEXT,
+}
+
+
+def comparisons(rows: Sequence[tuple[str, str, Estimator, Comparison]]) -> pl.DataFrame:
+    """One row a comparison: model, reference model, the estimator whose likelihoods were compared, and the result."""
+    schema = {"model": TEXT, **COMPARISONS}
+    records = [
+        {
+            "model": model,
+            "reference_model": reference,
+            "statistic": c.statistic,
+            "df": c.df,
+            "p_value": c.p_value,
+            "p_value_mixture": c.p_value_mixture,
+            "delta_aic": c.delta_aic,
+            "delta_bic": c.delta_bic,
+            "estimator": estimator,
+            "note": c.note,
+        }
+        for model, reference, estimator, c in rows
+    ]
+    return frame(schema, {column: [record[column] for record in records] for column in schema})
+
+
+#: Columns of fit_statistics: by the fit's own estimator, and of the same model by ML.
+CRITERIA, CRITERIA_BY_ML = ("deviance", "aic", "bic"), ("deviance_ml", "aic_ml", "bic_ml")
+_WHY = "by REML they compare among models of one fixed part only"
+BY_ML = f"deviance, AIC and BIC are of the same models fitted by ML: {_WHY}"
+NONE = f"deviance, AIC and BIC are left out: {_WHY}, and these results have none by ML; fit again to have them"
+#: Of a table that has both.
+BOTH = f"deviance, aic and bic are by the estimator, and {_WHY}; others by deviance_ml, aic_ml and bic_ml"
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """Columns of fit_statistics that compare among some models, perhaps none, and why they are not the fits' own."""
+
+    columns: tuple[str, ...]
+    note: str | None
+
+
+def comparable(statistics: pl.DataFrame, fixed_effects: pl.DataFrame | None) -> Comparable:
+    """Choose the deviance, AIC and BIC that compare among all models of a table.
+
+    Parameters
+    ----------
+    statistics, fixed_effects
+        The models' fit_statistics and fixed_effects, each with the column ``model``; without fixed effects, fixed parts
+        count as different.
+    """
+    estimators, models = set(statistics["estimator"]), statistics["model"].to_list()
+    if len(models) < 2 or estimators == {"ml"}:
+        return Comparable(CRITERIA, None)
+    if fixed_effects is not None and estimators == {"reml"}:
+        terms = [frozenset(fixed_effects.filter(pl.col("model") == model)["term"]) for model in models]
+        if len(set(terms)) == 1:
+            return Comparable(CRITERIA, None)
+    # results of an earlier version have no such columns, or nothing in them
+    known = set(CRITERIA_BY_ML) <= set(statistics.columns) and not statistics["deviance_ml"].has_nulls()
+    return Comparable(CRITERIA_BY_ML, BY_ML) if known else Comparable((), NONE)

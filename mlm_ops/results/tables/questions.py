@@ -1,0 +1,96 @@
+"""What is asked after a fit: simple slopes, regions of significance, linear contrasts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlm_ops.inference.effect_sizes import interactions as effects
+from mlm_ops.inference.effect_sizes import interactions as points
+from mlm_ops.inference.effect_sizes import johnson_neyman as regions
+from mlm_ops.inference.fixed import contrasts as linear_contrasts
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
+
+if TYPE_CHECKING:
+    from mlm_ops.inference.fixed.tests import FTest
+    from mlm_ops.inference.intervals.parameters import Intervals, Parameter
+    from mlm_ops.results.record import FitRecord
+
+_TESTS: Schema = dict.fromkeys(("estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high"), REAL)
+
+SIMPLE_SLOPES: Schema = {
+    "kind": TEXT,
+    "predictor": TEXT,
+    "at": TEXT,
+    **_TESTS,
+    "range_low": REAL,
+    "range_high": REAL,
+}
+JOHNSON_NEYMAN: Schema = {
+    "predictor": TEXT,
+    "moderator": TEXT,
+    "low": REAL,
+    "high": REAL,
+    "significant": FLAG,
+    "direction": TEXT,
+    "share": REAL,
+    "note": TEXT,
+}
+CONTRASTS: Schema = {"contrast": TEXT, "combination": TEXT, **_TESTS, "p_adjusted": REAL}
+
+
+def simple_slopes(fitted: FitRecord, slope: str, at: points.At) -> pl.DataFrame:
+    """One row a slope and one an intercept at each combination of the moderators' values."""
+    found = effects.simple_slopes(_surface(fitted), fitted.method, slope, at)
+    own = ("kind", "predictor", "at", "range_low", "range_high")
+    return frame(
+        SIMPLE_SLOPES,
+        {name: getattr(found, name) for name in own} | {name: getattr(found.tests, name) for name in _TESTS},
+    )
+
+
+def johnson_neyman(fitted: FitRecord, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
+    """One row a region of the moderator; an end that is null is none."""
+    found = regions.johnson_neyman(_surface(fitted), fitted.method, slope, moderator, level)
+    own = ("low", "high", "significant", "direction", "share", "note")
+    names = {"predictor": [slope] * len(found), "moderator": [moderator] * len(found)}
+    return frame(JOHNSON_NEYMAN, names | {name: [getattr(one, name) for one in found] for name in own})
+
+
+def contrasts(fitted: FitRecord, wanted: linear_contrasts.Contrasts) -> pl.DataFrame:
+    """One row a contrast."""
+    found = linear_contrasts.linear_contrasts(fitted.result, fitted.method, fitted.model.fixed, wanted)
+    texts = [" ".join(f"{float(w):+g} {term}" for term, w in weights.items()) for weights in found.weights]
+    values = {"contrast": found.names, "combination": texts, "p_adjusted": found.p_adjusted}
+    return frame(CONTRASTS, values | {name: getattr(found.tests, name) for name in _TESTS})
+
+
+def _surface(fitted: FitRecord) -> points.Surface:
+    return points.Surface(fitted.model, fitted.moments, fitted.result)
+
+
+def contrast_test(test: FTest) -> pl.DataFrame:
+    """One row: an F test of several coefficients; df2 is null where the distribution is chi-square."""
+    return pl.DataFrame(
+        {
+            "statistic": [_known(test.statistic)],
+            "df1": [test.df1],
+            "df2": [_known(test.df2)],
+            "p_value": [_known(test.p_value)],
+        },
+        schema={"statistic": REAL, "df1": COUNT, "df2": REAL, "p_value": REAL},
+    )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def intervals(parameters: Sequence[Parameter], found: Intervals) -> pl.DataFrame:
+    """One row a parameter; limits that do not exist are null."""
+    texts = {name: [getattr(p, name) for p in parameters] for name in ("kind", "group", "term", "other", "scale")}
+    numbers = {"estimate": found.estimate, "conf_low": found.low, "conf_high": found.high}
+    return pl.DataFrame({**texts, **numbers}, schema_overrides=dict.fromkeys(texts, TEXT)).fill_nan(None)

@@ -1,0 +1,227 @@
+"""What is published of small groups: nothing. One pass over all result tables, each by its rule.
+
+An estimate of a group of few people tells of those people, and so does whatever it can be worked out from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlm_ops.language.model import group_name
+from mlm_ops.moments.small_groups import HiddenUnits, hidden_units, why_withheld
+from mlm_ops.results.tables.columns import REAL
+from mlm_ops.results.tables.effects import NORMAL_975
+
+if TYPE_CHECKING:
+    from mlm_ops.language.model import GroupingFactor, Model
+    from mlm_ops.moments.record import Moments
+
+#: Random effects of a factor with units that are left out are published in steps of this share of their errors: sums
+#: over all the others are then too coarse to tell the equations of two models apart.
+STEP = 0.1
+#: Why a model without groups is not published.
+ALONE = "beside a model of groups it would tell the mean of the small ones"
+#: Findings about all random effects of a factor, which tell sums of powers of each.
+_OF_ALL_EFFECTS = ("normality",)
+_OF_ONE_UNIT = ("influence", "outlier")
+
+
+@dataclass(frozen=True)
+class Small:
+    """What the rules need to know.
+
+    Attributes
+    ----------
+    least
+        Rows that whatever is published needs.
+    few
+        Whether there are fewer altogether.
+    withheld
+        Models that are not published, and why.
+    hidden
+        Units that are in no table, by the name of their grouping factor.
+    """
+
+    least: int
+    few: bool
+    withheld: Mapping[str, str]
+    hidden: Mapping[str, HiddenUnits]
+
+    def told(self, group: str) -> str:
+        """What a reader is told of a grouping factor."""
+        found = self.hidden[group]
+        more = len(found.units) - found.small
+        beside = (
+            f"; with them {more} more are in no table, so that none can be worked out from the rest" if more else ""
+        )
+        return (
+            f"min_publish_n: {found.small} of {found.total} groups of {group} have fewer than {self.least} rows and "
+            f"are not named in any published table{beside}"
+        )
+
+
+def publishable(
+    tables: Mapping[str, pl.DataFrame], least: int, models: Mapping[str, Model], moments: Moments
+) -> dict[str, pl.DataFrame]:
+    """The tables without what they tell of groups of fewer rows than the least, ``min_publish_n``.
+
+    Parameters
+    ----------
+    tables
+        Result tables of an analysis, by name, each with the column ``model``.
+    models
+        Every mixed model of the analysis, those of its ladder too, by name.
+    """
+    if least <= 1:
+        return dict(tables)
+    small = small_groups(least, models, moments)
+    return {name: RULES[name](frame, small) if frame.height else frame for name, frame in tables.items()}
+
+
+def small_groups(least: int, models: Mapping[str, Model], moments: Moments) -> Small:
+    """What must not be told of an analysis."""
+    reasons = {name: why_withheld(model, moments, least) for name, model in models.items()}
+    groups: list[GroupingFactor] = [group for model in models.values() for group in model.groups]
+    hidden = hidden_units(moments, groups, least)
+    if hidden:
+        # a mean of all rows beside one that weights groups otherwise tells the sum of the groups that are small
+        reasons |= {name: reasons[name] or ALONE for name, model in models.items() if not model.groups}
+    return Small(
+        least=least,
+        few=moments.n_obs < least,
+        withheld={name: reason for name, reason in reasons.items() if reason is not None},
+        hidden={group_name(group): found for group, found in hidden.items()},
+    )
+
+
+Rule = Callable[[pl.DataFrame, Small], pl.DataFrame]
+
+
+def _whole_models(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """Numbers about all rows together, of models that are published; beside another model, of both."""
+    kept = ~pl.col("model").is_in(list(small.withheld))
+    if "reference_model" in frame.columns:
+        kept &= ~pl.col("reference_model").is_in(list(small.withheld)).fill_null(value=False)
+    return frame.filter(kept)
+
+
+def _random_effects(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    kept = _without(_whole_models(frame, small), small)
+    step = STEP * pl.col("std_error")
+    coarse = pl.when(step > 0).then((pl.col("estimate") / step).round() * step).otherwise(pl.col("estimate"))
+    estimate = pl.when(pl.col("group").is_in(list(small.hidden))).then(coarse).otherwise(pl.col("estimate"))
+    margin = NORMAL_975 * pl.col("std_error")
+    return kept.with_columns(estimate.alias("estimate")).with_columns(
+        conf_low=pl.col("estimate") - margin, conf_high=pl.col("estimate") + margin
+    )
+
+
+def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    kept = _without(_whole_models(frame, small), small)
+    kind, least = pl.col("diagnostic"), small.least
+    # what is worked out from the distribution's end is a number of few rows
+    beyond = pl.min_horizontal(pl.col("at"), 1 - pl.col("at")) * pl.col("n")
+    kept = kept.filter((kind != "largest_residual") & ((kind != "residual_quantile") | (beyond >= least)))
+    # bins of a predictor add up to all rows, so that of one too small the others tell
+    size = pl.col("n").min().over("model", "diagnostic", "term")
+    kept = kept.filter((kind != "binned_residual") | (size >= least))
+    touched = pl.col("group").is_in(list(small.hidden))
+    numbers = [name for name, type_ in frame.schema.items() if type_ == REAL]
+    of_all = touched & kind.is_in(_OF_ALL_EFFECTS)
+    of_one = touched & kind.is_in(_OF_ONE_UNIT)
+    moved = pl.format("the coefficient moves by {} standard errors", pl.col("statistic").round_sig_figs(2))
+    told = (
+        pl.when(of_all)
+        .then(pl.lit("numbers of all groups are left out, as small ones are among them"))
+        .when(of_one & (kind == "influence") & pl.col("statistic").is_not_null())
+        .then(moved)
+    )
+    coarse = [
+        pl.when(of_all).then(None).when(of_one).then(pl.col(c).round_sig_figs(2)).otherwise(pl.col(c)).alias(c)
+        for c in numbers
+    ]
+    return kept.with_columns(told.otherwise(pl.col("note")).alias("note"), *coarse)
+
+
+def _without(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """The rows of units that are published, and those of no unit."""
+    pairs = [(group, unit) for group, found in small.hidden.items() for unit in found.units]
+    units = pl.DataFrame(pairs, schema={"group": pl.String(), "unit": pl.String()}, orient="row")
+    return frame.join(units, on=["group", "unit"], how="anti", maintain_order="left")
+
+
+def _standard_errors(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """No least squares beside a model of groups, for the reason that models without groups are withheld."""
+    kept = _whole_models(frame, small)
+    if not small.hidden:
+        return kept
+    least_squares = ["naive_estimate", "naive_std_error", "robust_std_error", "std_error_ratio"]
+    return kept.with_columns(pl.lit(None, pl.Float64).alias(name) for name in least_squares)
+
+
+def _fit_statistics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """That a model was fitted, to how many rows and groups and whether the search ended, is no number of few rows."""
+    return _blank(frame, small.withheld, [name for name, kind in frame.schema.items() if kind == REAL])
+
+
+def _structural(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """Structural models are of all rows; one may be named as a mixed model is."""
+    return frame.clear() if small.few else frame
+
+
+def _ladder_steps(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """Which term was tried and whether it was taken; no numbers of a step to or from a model that is withheld."""
+    numbers = [name for name, kind in frame.schema.items() if kind == REAL]
+    to = pl.col("model").is_in(list(small.withheld))
+    either = to | pl.col("reference_model").is_in(list(small.withheld)).fill_null(value=False)
+    return frame.with_columns(pl.when(either).then(None).otherwise(pl.col(n)).alias(n) for n in numbers)
+
+
+def _models(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """Every model as the file states it, and what was left out of the tables; nothing that comes from its data."""
+    derived = [name for name in frame.columns if name not in {"model", "formula", "estimator", "notes"}]
+    blank = _blank(frame, small.withheld, [*derived, "notes"])
+    told = ["; ".join(small.told(group) for group in small.hidden) or None] * frame.height
+    reasons = [small.withheld.get(name) for name in frame["model"]]
+    notes = [
+        f"min_publish_n: the results of this model are not published, because {reason}" if reason else hidden
+        for reason, hidden in zip(reasons, told, strict=True)
+    ]
+    own = pl.col("notes").replace("", None)
+    added = pl.Series("added", notes, pl.String())
+    return blank.with_columns(pl.concat_str(own, added, separator="\n", ignore_nulls=True).replace("", None))
+
+
+def _blank(frame: pl.DataFrame, models: Collection[str], columns: Collection[str]) -> pl.DataFrame:
+    away = pl.col("model").is_in(list(models))
+    return frame.with_columns(pl.when(away).then(None).otherwise(pl.col(name)).alias(name) for name in columns)
+
+
+#: What is published of each table; a table without a rule is not published.
+RULES: dict[str, Rule] = {
+    "fixed_effects": _whole_models,
+    "variance_components": _whole_models,
+    "random_effects": _random_effects,
+    "fit_statistics": _fit_statistics,
+    "comparisons": _whole_models,
+    "r_squared": _whole_models,
+    "decomposition": _whole_models,
+    "icc": _whole_models,
+    "standard_errors": _standard_errors,
+    "contextual_effects": _whole_models,
+    "simple_slopes": _whole_models,
+    "johnson_neyman": _whole_models,
+    "contrasts": _whole_models,
+    "ladder_steps": _ladder_steps,
+    "diagnostics": _diagnostics,
+    "sem_parameters": _structural,
+    "sem_fit": _structural,
+    "drift": _whole_models,
+    # stays in the warehouse: of single groups, for the comparison of runs alone
+    "influence": _whole_models,
+    "models": _models,
+}

@@ -1,0 +1,1 @@
+"""Write fits as text: the printed summary, models side by side."""

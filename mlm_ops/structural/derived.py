@@ -1,0 +1,244 @@
+"""Parameters defined by ``:=``: values, errors by the delta method, intervals by Monte Carlo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
+from mlm_ops.structural.matrices import LevelMoments, Numbers, Structure
+from mlm_ops.structural.model import BETWEEN, WITHIN, Definition
+from mlm_ops.structural.parameters import ParameterTable
+
+Array = NDArray[np.float64]
+
+DRAWS = 20_000
+_OPERATORS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "**": np.power,
+}
+#: Not np.abs, whose derivative a complex step does not see.
+_FUNCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "abs": lambda value: np.where(np.real(value) < 0, -value, value),
+}
+_STEP = 1e-30
+#: A definition whose parts along a flat direction cancel to this share does not change with it.
+_CANCELS = 1e-3
+
+
+@dataclass(frozen=True)
+class Defined:
+    """Values (d,), and standard errors (d,) by the delta method; NaN where nothing determines them."""
+
+    estimate: Array
+    std_error: Array
+
+
+def label_values(table: ParameterTable, theta: Numbers) -> dict[str, Numbers]:
+    """Each label's value at parameters of shape (k,) or (k, draws)."""
+    found: dict[str, Numbers] = {}
+    for row in table.rows:
+        if row.label:
+            found[row.label] = np.full(theta.shape[1:], row.value) if row.index is None else theta[row.index]
+    return found
+
+
+def evaluate_definitions(definitions: Sequence[Definition], known: Mapping[str, Numbers]) -> list[Numbers]:
+    """Their values, each knowing those before it."""
+    values = dict(known)
+    for definition in definitions:
+        values[definition.name] = _value(definition.expression, values)
+    return [values[definition.name] for definition in definitions]
+
+
+def undetermined_definitions(table: ParameterTable, theta: Array, held: NDArray[np.bool_], flat: Array) -> list[bool]:
+    """Whether each definition rests on a held parameter, or changes along a flat direction.
+
+    Parameters
+    ----------
+    held
+        (k,) parameters without any value of their own.
+    flat
+        (k, f) directions in which the likelihood does not change; the total of a collinear pair does not either.
+    """
+    with np.errstate(all="ignore"):
+        values = evaluate_definitions(table.definitions, label_values(table, np.where(held, np.nan, theta)))
+        found = np.array([not np.isfinite(value) for value in values], dtype=bool)
+        gradient = _gradient(table, theta)
+    for direction in flat.T:
+        parts = gradient * direction
+        found |= np.abs(parts.sum(axis=1)) > _CANCELS * np.abs(parts).sum(axis=1)
+    return [bool(one) for one in found]
+
+
+def delta_method(table: ParameterTable, theta: Array, vcov: Array) -> Defined:
+    """Values and first-order standard errors, with derivatives by the complex step."""
+    size = len(table.definitions)
+    with np.errstate(all="ignore"):
+        estimate = np.array(evaluate_definitions(table.definitions, label_values(table, theta)), dtype=float)
+        gradient = _gradient(table, theta)
+    used = gradient != 0
+    known = np.where(np.isnan(vcov), 0.0, vcov)
+    variance = np.einsum("di,ij,dj->d", gradient, known, gradient)
+    variance[(used & np.isnan(np.diag(vcov))).any(axis=1)] = np.nan
+    return Defined(estimate.reshape(size), np.sqrt(np.maximum(variance, 0.0)))
+
+
+def _gradient(table: ParameterTable, theta: Array) -> Array:
+    """(d, k) derivatives of the definitions by the complex step."""
+    gradient = np.empty((len(table.definitions), len(theta)))
+    for i in range(len(theta)):
+        stepped = theta.astype(complex)
+        stepped[i] += _STEP * 1j
+        moved = evaluate_definitions(table.definitions, label_values(table, stepped))
+        gradient[:, i] = np.array([complex(m).imag for m in moved]) / _STEP
+    return gradient
+
+
+def monte_carlo(
+    table: ParameterTable, theta: Array, vcov: Array, level: float, draws: int = DRAWS, seed: int | None = 0
+) -> tuple[Array, Array]:
+    """Percentiles of the definitions over normal draws of the estimates (MacKinnon, Lockwood and Williams 2004).
+
+    Returns
+    -------
+    low, high
+        (d,) limits; NaN where the definition rests on what has no standard error.
+    """
+    known = ~np.isnan(np.diag(vcov))
+    values, vectors = np.linalg.eigh(vcov[np.ix_(known, known)])
+    normal = np.random.default_rng(seed).standard_normal((int(known.sum()), draws))
+    drawn = np.full((len(theta), draws), np.nan)
+    drawn[known] = theta[known][:, None] + (vectors * np.sqrt(np.maximum(values, 0.0))) @ normal
+    with np.errstate(all="ignore"):
+        found = evaluate_definitions(table.definitions, label_values(table, drawn))
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    limits = np.array([np.quantile(f, tails) if np.ndim(f) else [f, f] for f in found]).reshape(-1, 2)
+    return limits[:, 0], limits[:, 1]
+
+
+def _value(expression: Syntax, values: Mapping[str, Numbers]) -> Numbers:
+    match expression:
+        case Name(name, _):
+            return values[name]
+        case Number(value, _):
+            return np.asarray(value)
+        case Group(inner, _):
+            return _value(inner, values)
+        case Operation(operator, left, right, _):
+            second = _value(right, values)
+            if left is None:
+                return -second if operator == "-" else second
+            return _OPERATORS[operator](_value(left, values), second)
+        case Call(function, (argument,), _, _):
+            return _FUNCTIONS[function](_value(argument, values))
+        case _:
+            raise AssertionError(expression)
+
+
+@dataclass(frozen=True)
+class Omega:
+    """Composite reliability of one latent variable's indicators at one level."""
+
+    level: int
+    latent: str
+    estimate: float
+    std_error: float
+
+
+def omegas(table: ParameterTable, structure: Structure, theta: Array, vcov: Array) -> list[Omega]:
+    """Reliabilities with errors by the delta method, of latent variables whose indicators are all observed."""
+    found = []
+    known = np.where(np.isnan(vcov), 0.0, vcov)
+    for level in (WITHIN, BETWEEN):
+        variables = table.variables(level)
+        for latent in variables.latent:
+            indicators = [r.rhs for r in table.at(level) if r.op == "=~" and r.lhs == latent]
+            if not set(indicators) <= set(variables.observed):
+                continue
+            at = variables.all.index(latent)
+            rows = np.array([variables.all.index(name) for name in indicators])
+            gradient = np.empty(len(theta))
+            for i in range(len(theta)):
+                stepped = theta.astype(complex)
+                stepped[i] += _STEP * 1j
+                gradient[i] = complex(_omega(structure, level, at, rows, stepped)).imag / _STEP
+            estimate = float(_omega(structure, level, at, rows, theta))
+            found.append(Omega(level, latent, estimate, float(np.sqrt(gradient @ known @ gradient))))
+    return found
+
+
+def _omega(structure: Structure, level: int, latent: int, rows: NDArray[np.int64], theta: Numbers) -> Numbers:
+    """``(sum lambda)^2 phi / ((sum lambda)^2 phi + sum of the residuals' covariances)``."""
+    moments = structure.moments(theta)[level - 1]
+    common = moments.arrows[rows, latent].sum() ** 2 * moments.covariance[latent, latent]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(common / (common + moments.spread[np.ix_(rows, rows)].sum()))
+
+
+def standardized(table: ParameterTable, structure: Structure, theta: Array) -> tuple[Array, Array]:
+    """Standardise by the standard deviations that the model implies at each level.
+
+    Covariances of residuals become correlations of residuals. What would be divided by a variance of zero is NaN.
+
+    Returns
+    -------
+    rows, definitions
+        One value a row of the table, and one a definition: of the standardised labels.
+    """
+    values = np.empty(len(table.rows))
+    known: dict[str, Array] = {}
+    for level, moments in zip((WITHIN, BETWEEN), structure.moments(theta), strict=True):
+        at = {name: i for i, name in enumerate(table.variables(level).all)}
+        deviation, residual = _roots(np.diag(moments.covariance)), _roots(np.diag(moments.spread))
+        for number, row in enumerate(table.rows):
+            if row.level != level:
+                continue
+            value = row.value if row.index is None else theta[row.index]
+            left, right = at[row.lhs], at.get(row.rhs, at[row.lhs])
+            if row.op == "=~":
+                value = value * deviation[left] / deviation[right]
+            elif row.op == "~":
+                value = value * deviation[right] / deviation[left]
+            elif row.op == "~1":
+                value = value / deviation[left]
+            elif row.is_variance:
+                value = value / deviation[left] ** 2
+            else:
+                value = value / (residual[left] * residual[right])
+            values[number] = value
+            if row.label:
+                known.setdefault(row.label, np.asarray(value))
+    with np.errstate(all="ignore"):
+        defined = [float(value) for value in evaluate_definitions(table.definitions, known)]
+    return values, np.array(defined)
+
+
+def r_squared(table: ParameterTable, structure: Structure, theta: Array) -> list[tuple[int, str, float]]:
+    """Level, variable and explained share of every variable that has predictors or factors there."""
+    found = []
+    for level, moments in zip((WITHIN, BETWEEN), structure.moments(theta), strict=True):
+        names = table.variables(level).all
+        explained = {row.rhs if row.op == "=~" else row.lhs for row in table.at(level) if row.op in {"=~", "~"}}
+        for i, name in enumerate(names):
+            if name in explained:
+                found.append((level, name, _share(moments, i)))
+    return found
+
+
+def _share(moments: LevelMoments, i: int) -> float:
+    total = float(moments.covariance[i, i])
+    return 1 - float(moments.spread[i, i]) / total if total > 0 else float("nan")
+
+
+def _roots(variances: Array) -> Array:
+    return np.asarray(np.where(variances > 0, np.sqrt(np.maximum(variances, 0.0)), np.nan))

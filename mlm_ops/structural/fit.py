@@ -1,0 +1,113 @@
+"""The SemFit record: a two-level structural equation model that infers, tells and draws when asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from mlm_ops.errors import MlmError
+from mlm_ops.language import options
+from mlm_ops.language.model import group_name
+from mlm_ops.structural import tables
+from mlm_ops.structural.comparison import likelihood_ratio
+from mlm_ops.structural.derived import DRAWS, label_values, monte_carlo
+from mlm_ops.structural.diagram import mermaid, svg
+from mlm_ops.structural.equations import level_equations, mplus_input
+from mlm_ops.structural.record import ContextualEffect, SemRecord
+from mlm_ops.warehouse.boundary import checked
+
+_EQUATIONS = options.choice("format", ("text", "latex", "mplus"), "Unknown equations.")
+_DIAGRAM = options.choice("format", ("svg", "mermaid"), "Unknown diagram.")
+
+
+@dataclass(frozen=True, repr=False)
+class SemFit(SemRecord):
+    """A fitted two-level structural equation model, as `SemRecord` holds it, that draws up tables and answers."""
+
+    @property
+    def parameters(self) -> pl.DataFrame:
+        """One row a parameter, in lavaan's order; definitions last, at level 0."""
+        return tables.sem_parameters(self)
+
+    @property
+    def fit_statistics(self) -> pl.DataFrame:
+        """One row."""
+        return tables.sem_fit(self)
+
+    @property
+    def r_squared(self) -> pl.DataFrame:
+        """Explained share of every variable that has predictors or factors, by level."""
+        return tables.sem_r_squared(self)
+
+    @property
+    def icc(self) -> pl.DataFrame:
+        """Between share of the variance of every variable of level 1."""
+        return tables.sem_icc(self)
+
+    @property
+    def reliability(self) -> pl.DataFrame:
+        """Omega within and between of every latent variable whose indicators are all observed."""
+        return tables.sem_reliability(self)
+
+    @checked(level=options.LEVEL, draws=options.DRAWS, seed=options.SEED)
+    def defined(self, level: float = 0.95, *, draws: int = DRAWS, seed: int | None = 0) -> pl.DataFrame:
+        """Defined parameters with delta-method intervals (95%) and Monte Carlo intervals of this level.
+
+        Parameters
+        ----------
+        draws, seed
+            Of the estimates' normal distribution; equal seeds give equal limits, None takes a new one.
+        """
+        if not 0 < level < 1 or draws < 2:
+            raise MlmError(f"An interval has a level between 0 and 1 and two draws or more. Got {level} and {draws}.")
+        limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
+        return tables.sem_defined(self, *limits)
+
+    @property
+    def contextual(self) -> pl.DataFrame:
+        """The contextual effect by latent and, beside it, by observed cluster means; no rows for other models."""
+        if self.observed is None:
+            return tables.sem_contextual({})
+        effect = self.parameters.filter(pl.col("lhs") == "contextual").row(0, named=True)
+        slopes = label_values(self.estimate.table, self.estimate.theta)
+        within, between = (float(slopes[label]) for label in ("within", "between"))
+        latent = ContextualEffect(within, between, effect["estimate"], effect["std_error"])
+        return tables.sem_contextual({"latent": latent, "observed": self.observed})
+
+    @checked(larger=options.LARGER)
+    def compare(self, larger: SemFit) -> pl.DataFrame:
+        """Likelihood ratio test of this model against a larger one that it is a restriction of.
+
+        Raises
+        ------
+        MlmError
+            Other rows, clusters or columns, not fewer parameters, or a larger model that does not contain this one.
+        """
+        if self.cluster != larger.cluster:
+            raise MlmError(
+                f"Nested models are of the same clusters. Got {group_name(self.cluster)!r} and "
+                f"{group_name(larger.cluster)!r}; fit both to one."
+            )
+        ratio = likelihood_ratio(self.estimate, larger.estimate)
+        return tables.sem_comparison(ratio.statistic, ratio.df, ratio.p_value)
+
+    @checked(format=_EQUATIONS)
+    def equations(self, format: Literal["text", "latex", "mplus"] = "text") -> str:
+        """The model by level, as text, as LaTeX, or as Mplus input."""
+        if format == "mplus":
+            return mplus_input(self.estimate.table, group_name(self.cluster))
+        return level_equations(self.estimate.table, latex=format == "latex")
+
+    @checked(format=_DIAGRAM)
+    def diagram(self, format: Literal["svg", "mermaid"] = "svg") -> str:
+        """The path diagram with its estimates."""
+        return (svg if format == "svg" else mermaid)(self.estimate.table, self.estimate.theta)
+
+    def __str__(self) -> str:
+        from mlm_ops.structural.summary import describe
+
+        return describe(self)
+
+    __repr__ = __str__

@@ -1,0 +1,112 @@
+"""The calls of the path for structural equation models: parse, collect, estimate."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from mlm_ops.errors import MlmError
+from mlm_ops.language import options
+from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.model import GroupingFactor, group_name
+from mlm_ops.language.robust import cluster_columns
+from mlm_ops.moments.collect import collect
+from mlm_ops.moments.coverage import serve
+from mlm_ops.moments.record import Moments
+from mlm_ops.results.fitting import fit_model
+from mlm_ops.structural.estimate import estimate_sem
+from mlm_ops.structural.fit import SemFit
+from mlm_ops.structural.identification import check_identified
+from mlm_ops.structural.matrices import build_structure
+from mlm_ops.structural.model import WITHIN, SemModel, written_out
+from mlm_ops.structural.parameters import moments_model, parameter_table
+from mlm_ops.structural.record import ContextualEffect
+from mlm_ops.structural.statistics import check_columns, two_level_statistics
+from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.source import open_source
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@checked(text=options.SEM_TEXT, cluster=options.SEM_CLUSTER, connection=options.CONNECTION, robust=options.SEM_ROBUST)
+def sem(
+    text: str,
+    data: Any,
+    cluster: str,
+    *,
+    connection: duckdb.DuckDBPyConnection | None = None,
+    robust: bool = False,
+) -> SemFit:
+    r"""Fit a two-level structural equation model by maximum likelihood.
+
+    Parameters
+    ----------
+    text
+        lavaan's two-level syntax: blocks ``level: 1`` and ``level: 2`` of ``~``, ``~~``, ``=~``, ``~1``, and ``:=``. A
+        variable of both levels is split into latent within and between parts; one of level 2 only is constant within
+        clusters; one of level 1 only has no between part. Or one line of a ready model: ``contextual: y ~ x``,
+        ``mediation 1-1-1: x -> m -> y`` (2-1-1, 2-2-1), ``cfa: f =~ y1 + y2 + y3``.
+    data, connection
+        As `mlm_ops.fit` takes them; rows that miss a value of the model are left out and counted.
+    cluster
+        The column of the clusters, or several joined by ``:``.
+    robust
+        Cluster-robust standard errors instead of those by the observed information.
+
+    Raises
+    ------
+    FormulaError, DataError, IdentificationError
+        One sentence each. Variances of zero and searches that do not end are results with notes.
+
+    Examples
+    --------
+    >>> import polars as pl, mlm_ops as mlm
+    >>> data = pl.DataFrame({"y": [1.0, 2, 4, 5, 7, 9], "g": ["a", "a", "b", "b", "c", "c"]})
+    >>> fit = mlm.sem("level: 1\n y ~~ w*y\nlevel: 2\n y ~~ b*y\nicc := b / (b + w)", data, cluster="g")
+    >>> round(fit.parameters.filter(pl.col("lhs") == "icc")["estimate"][0], 4)
+    0.8676
+    """
+    columns = cluster_columns(cluster)
+    if not columns or not all(columns):
+        raise MlmError(f"A cluster is a column, or columns joined by a colon. Got {cluster!r}; name the column.")
+    model = parse_sem(written_out(text))
+    table = parameter_table(model)
+    asked = moments_model(table, columns)
+    if isinstance(data, Moments):
+        return fit_sem(model, serve(data, [asked]), columns, robust=robust)
+    source = open_source(data, connection)
+    check_columns(table, columns, source)
+    return fit_sem(model, collect(source, [asked]), columns, robust=robust)
+
+
+def fit_sem(model: SemModel, moments: Moments, cluster: GroupingFactor, *, robust: bool = False) -> SemFit:
+    """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched."""
+    started = time.perf_counter()
+    table = parameter_table(model)
+    check_identified(table, build_structure(table))
+    statistics = two_level_statistics(table, moments, cluster)
+    estimate = estimate_sem(table, statistics)
+    seconds = time.perf_counter() - started
+    dropped, observed = dict(moments.n_dropped), _observed_means(model, moments, cluster)
+    return SemFit(model, estimate, cluster, robust, seconds, moments.n_rows, dropped, observed)
+
+
+def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) -> ContextualEffect | None:
+    """The ready model ``contextual`` with observed cluster means: a mixed model of the same moments."""
+    rows = [item for item in model.at(WITHIN) if item.op == "~"]
+    if len({item.lhs for item in rows}) != 1 or [d.name for d in model.definitions] != ["contextual"]:
+        return None
+    line = f"contextual: {rows[0].lhs} ~ {' + '.join(item.rhs for item in rows)}"
+    if model != parse_sem(written_out(line)):
+        return None
+    terms = "".join(f" + {item.rhs} + between({item.rhs})" for item in rows)
+    mixed = parse_formula(f"{rows[0].lhs} ~ 1{terms} + (1 | {group_name(cluster)})")
+    fitted = fit_model(mixed, moments, estimator="ml", df="none").fixed_effects
+    slopes = {row["term"]: row for row in fitted.iter_rows(named=True)}
+    within, effect = slopes.get(rows[0].rhs), slopes.get(f"between({rows[0].rhs})")
+    if within is None or effect is None:
+        return None
+    between = within["estimate"] + effect["estimate"]
+    return ContextualEffect(within["estimate"], between, effect["estimate"], effect["std_error"])

@@ -1,0 +1,144 @@
+"""What a structural fit holds and what is inferred from it, each once; `SemFit` adds the tables and the questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.language.model import GroupingFactor
+from mlm_ops.results.words import left_out
+from mlm_ops.structural.derived import Defined, Omega, delta_method, omegas, undetermined_definitions
+from mlm_ops.structural.estimate import SemEstimate
+from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
+from mlm_ops.structural.model import SemModel
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ContextualEffect:
+    """Slopes within and between clusters, their difference, and its standard error."""
+
+    within: float
+    between: float
+    estimate: float
+    std_error: float
+
+
+@dataclass(frozen=True, repr=False)
+class SemRecord:
+    """A fitted two-level structural equation model.
+
+    Attributes
+    ----------
+    model
+        What was asked for.
+    estimate
+        The estimate, on the user's scale.
+    cluster
+        Columns that name the clusters.
+    robust
+        Whether errors are cluster-robust: the sandwich of the clusters' scores, without a correction for few clusters.
+    seconds
+        Of estimation, without the scan.
+    n_rows, n_dropped
+        Rows that the data held, and how many of them miss a value, by column.
+    observed
+        The same contextual effect by observed cluster means, for the ready model ``contextual``.
+    """
+
+    model: SemModel
+    estimate: SemEstimate
+    cluster: GroupingFactor
+    robust: bool
+    seconds: float
+    n_rows: int
+    n_dropped: dict[str, int]
+    observed: ContextualEffect | None = None
+
+    @property
+    def vcov(self) -> Array:
+        """(k, k) covariance matrix of the free parameters; null for those that have no standard error."""
+        return self.estimate.robust_vcov if self.robust else self.estimate.vcov
+
+    @cached_property
+    def measures(self) -> FitMeasures:
+        """Chi-square and the indices, against the unrestricted and the baseline model."""
+        return fit_measures(self.estimate)
+
+    @cached_property
+    def defined_values(self) -> Defined:
+        """Values and delta-method errors of the definitions."""
+        return delta_method(self.estimate.table, self.estimate.theta, self.vcov)
+
+    @cached_property
+    def undetermined_definitions(self) -> list[bool]:
+        """Of each definition, whether it rests on coefficients that nothing determines, and changes with them."""
+        estimate = self.estimate
+        held = estimate.undetermined & estimate.optimum.held
+        return undetermined_definitions(estimate.table, estimate.theta, held, estimate.flat)
+
+    @cached_property
+    def omegas(self) -> list[Omega]:
+        """Reliabilities of the latent variables' indicators."""
+        return omegas(self.estimate.table, self.estimate.structure, self.estimate.theta, self.vcov)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the search ended at a minimum of the deviance."""
+        return self.estimate.optimum.converged
+
+    @property
+    def singular(self) -> bool:
+        """Whether a covariance matrix of parameters is of deficient rank: a variance is zero, or a correlation one."""
+        return self.estimate.optimum.singular
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        estimate, found = self.estimate, []
+        table, optimum, statistics = estimate.table, estimate.optimum, estimate.statistics
+        zero = [
+            f"the {'within' if row.level == 1 else 'between'} variance of {row.lhs} is zero"
+            for row in table.rows
+            if row.is_variance and row.index is not None and optimum.held[row.index]
+        ]
+        if zero:
+            found.append("; ".join(zero))
+        beside = [
+            f"{row.lhs} {'within' if row.level == 1 else 'between'}"
+            for row in table.rows
+            if row.is_variance and row.index is not None and optimum.boundary[row.index]
+        ]
+        if beside:
+            found.append(
+                f"singular: a variance is zero or a correlation is one, of {', '.join(beside)}; these variances and "
+                "their covariances have no standard error"
+            )
+        elif optimum.singular and not zero:
+            found.append("singular: a variance is zero or a correlation is one")
+        gone = [f"{r.lhs} {r.op} {r.rhs}" for r in table.rows if r.index is not None and estimate.undetermined[r.index]]
+        gone += [d.name for d, unknown in zip(table.definitions, self.undetermined_definitions, strict=True) if unknown]
+        if gone:
+            found.append(f"not determined, for want of variance: {', '.join(gone)}")
+        if not optimum.converged:
+            found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
+        if self.measures.bounded and self.measures.df > 0:
+            found.append(
+                "the unrestricted model that chi-square compares with has a variance of zero or a correlation of one: "
+                "chi-square is too small and p too large, CFI, TLI and RMSEA look too good"
+            )
+        between = len({r.index for r in table.rows if r.level == 2 and r.index is not None})
+        if statistics.n_clusters < between:
+            found.append(
+                f"{statistics.n_clusters} clusters are fewer than the {between} parameters between clusters: the "
+                "between part rests on next to nothing"
+            )
+        if self.robust:
+            found.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
+        if any(self.n_dropped.values()):
+            found.append(left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
+        return found

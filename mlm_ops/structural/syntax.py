@@ -1,0 +1,332 @@
+"""Text in lavaan's two-level syntax -> SemModel: what is asked for, knowing no data.
+
+The grammar is that of lavaan 0.6 (Rosseel 2012, Journal of Statistical Software 48(2)): statements on lines or after
+semicolons, a ``level:`` line before each block, ``:=`` definitions anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlm_ops.errors import FormulaError
+from mlm_ops.language.syntax import FUNCTIONS, no_arithmetic, parse_tokens
+from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, tokenize
+from mlm_ops.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
+
+_LEVELS = {"1": WITHIN, "within": WITHIN, "2": BETWEEN, "between": BETWEEN}
+_RELATIONS = frozenset({"=~", "~", "~~", ":="})
+#: Operators of lavaan that this version refuses by name.
+_REFUSED = {
+    "==": "Constraints with == are not offered; give the parameters one label instead",
+    "<": "Constraints with < are not offered; variances are kept at zero or above without them",
+    ">": "Constraints with > are not offered; variances are kept at zero or above without them",
+    "<~": "Formative variables (<~) are not offered; take =~ or a sum made in a view",
+    "~*~": "Scaling factors (~*~) are for categorical outcomes, which are not offered",
+    "|": "Thresholds (|) are for categorical outcomes, which are not offered",
+    "%": "Blocks with % are Mplus input; write level: 1 and level: 2",
+}
+_MODIFIERS = ("start", "equal", "label")
+#: Operators after which a line may end.
+_CLOSED = frozenset({")"})
+#: Every pair of variables has its covariances at both levels: more take days.
+_MOST_VARIABLES = 200
+
+
+def parse_sem(text: str) -> SemModel:
+    """Parse a two-level model.
+
+    Raises
+    ------
+    FormulaError
+        With the line and a caret under the place where it stops making sense.
+    """
+    return _Parser(text).model()
+
+
+class _Parser:
+    """Statement by statement over the tokens of the text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = _statements(tokenize(text, STRUCTURAL), text)
+        self.index = 0
+        self.level: int | None = None
+        self.items: dict[tuple[int, str, str, str], Item] = {}
+        self.variables: set[str] = set()
+        self.definitions: dict[str, Definition] = {}
+
+    def fail(self, message: str, position: int) -> FormulaError:
+        return STRUCTURAL.fault(message, self.text, position)
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.index]
+
+    def at(self, *operators: str) -> bool:
+        return self.token.kind == "operator" and self.token.text in operators
+
+    def advance(self) -> Token:
+        token = self.token
+        self.index += 1
+        return token
+
+    def expect(self, kind: str, what: str) -> Token:
+        if self.token.kind != kind:
+            raise self.fail(
+                f"The model does not parse: expected {what} but found {_found(self.token)}.", self.token.position
+            )
+        return self.advance()
+
+    def model(self) -> SemModel:
+        while self.token.kind != "end":
+            if self.token.kind == "newline":
+                self.advance()
+                continue
+            self.statement()
+        for level, name in ((WITHIN, "level: 1"), (BETWEEN, "level: 2")):
+            if not any(item.level == level for item in self.items.values()):
+                raise self.fail(
+                    f"A two-level model has a block of each level, and '{name}' is missing or empty. Write 'level: 1' "
+                    "and 'level: 2' on lines of their own, each before its statements.",
+                    0,
+                )
+        model = SemModel(tuple(self.items.values()), tuple(self.definitions.values()), self.text)
+        self._check_labels(model)
+        return model
+
+    def statement(self) -> None:
+        first, second = self.token, self.tokens[self.index + 1]
+        if (
+            first.kind == "name"
+            and (second.kind, second.text) == ("operator", ":")
+            and first.text.lower() in {"level", "group"}
+        ):
+            self.header()
+            return
+        left = [self.expect("name", "a variable")]
+        while self.at("+"):
+            self.advance()
+            left.append(self.expect("name", "a variable"))
+        operator = self.advance()
+        if operator.kind == "operator" and operator.text in _REFUSED:
+            raise self.fail(f"{_REFUSED[operator.text]}.", operator.position)
+        if operator.kind != "operator" or operator.text not in _RELATIONS:
+            raise self.fail(
+                f"The model does not parse: expected one of =~ ~ ~~ := but found {_found(operator)}.", operator.position
+            )
+        if operator.text == ":=":
+            self.definition(left)
+            return
+        if self.level is None:
+            raise self.fail(
+                "A two-level model says of each statement at which level it holds. Write 'level: 1' before the first.",
+                first.position,
+            )
+        for name in left:
+            self.add_variable(name)
+        self.terms(list({name.text: name for name in left}.values()), operator)
+
+    def header(self) -> None:
+        name = self.advance()
+        self.advance()
+        value = self.advance()
+        level = _LEVELS.get(value.text.lower())
+        if name.text.lower() == "group":
+            raise self.fail("Models of several groups are not offered; fit each group by a row filter.", name.position)
+        if level is None:
+            raise self.fail(
+                f"Unknown level. Got {_found(value)}; expected 1 (or within) or 2 (or between).", value.position
+            )
+        self.level = level
+        self.end_of_statement()
+
+    def end_of_statement(self) -> None:
+        if self.token.kind != "newline":
+            raise self.fail(
+                f"The model does not parse: {_found(self.token)} is out of place here.", self.token.position
+            )
+        self.advance()
+
+    def definition(self, left: list[Token]) -> None:
+        first = self.index
+        while self.token.kind not in {"newline", "end"}:
+            self.advance()
+        tokens = [*self.tokens[first : self.index], Token("end", "", self.tokens[self.index].position)]
+        name = left[0].text
+        if len(left) > 1 or name in self.definitions:
+            raise self.fail(
+                f"A definition names one new parameter. Got {name!r} again or with others.", left[0].position
+            )
+        if len(tokens) == 1:
+            raise self.fail(f"The definition of {name!r} is empty.", left[0].position)
+        text = self.text[tokens[0].position : tokens[-2].position + len(tokens[-2].text)]
+        expression = parse_tokens(self.text, tokens, STRUCTURAL)
+        if (other := no_arithmetic(expression)) is not None:
+            raise self.fail(
+                f"A definition is made of labels, numbers, + - * / ^ and {', '.join(FUNCTIONS)}.", other.position
+            )
+        self.definitions[name] = Definition(name, " ".join(COMMENT.sub("", text).split()), expression)
+
+    def terms(self, left: list[Token], operator: Token) -> None:
+        while True:
+            modifiers, right = self.product()
+            for lhs in left:
+                self.add(lhs, operator, modifiers, right)
+            if not self.at("+"):
+                break
+            self.advance()
+        self.end_of_statement()
+
+    def product(self) -> tuple[dict[str, object], Token]:
+        """Modifiers by kind, and the variable (or the 1 of an intercept) that they modify."""
+        modifiers: dict[str, object] = {}
+        while True:
+            token = self.token
+            sign = -1.0 if self.at("-") else 1.0
+            if sign < 0:
+                self.advance()
+            token = self.advance()
+            if token.kind == "name" and self.at("("):
+                kind, value = self.call(token)
+            elif self.at("?") and token.kind == "number":
+                kind, value = "start", sign * STRUCTURAL.number(token, self.text)
+            elif self.at("*"):
+                kind, value = self.modifier(token, sign)
+            else:
+                if token.kind not in {"name", "number"} or sign < 0 or (token.kind == "number" and token.text != "1"):
+                    raise self.fail(
+                        f"The model does not parse: expected a variable but found {_found(token)}.", token.position
+                    )
+                if self.at(":"):
+                    raise self.fail("Products of variables are not offered; make the column in a view.", token.position)
+                return modifiers, token
+            if not self.at("*", "?"):
+                raise self.fail(
+                    f"The model does not parse: expected '*' and a variable but found {_found(self.token)}.",
+                    self.token.position,
+                )
+            self.advance()
+            if modifiers.get(kind, value) != value:
+                raise self.fail(
+                    f"One parameter has two different modifiers. Got {modifiers[kind]} and {value}; keep one.",
+                    token.position,
+                )
+            modifiers[kind] = value
+
+    def modifier(self, token: Token, sign: float) -> tuple[str, object]:
+        if token.kind == "number":
+            return "fixed", sign * STRUCTURAL.number(token, self.text)
+        if token.kind == "name" and token.text == "NA" and sign > 0:
+            return "freed", True
+        if token.kind in {"name", "string"} and sign > 0:
+            return "label", token.text
+        raise self.fail(
+            f"A modifier is a number, NA, a label, start(), equal() or label(). Got {_found(token)}.", token.position
+        )
+
+    def call(self, name: Token) -> tuple[str, object]:
+        if name.text not in _MODIFIERS:
+            why = "; c() is for several groups, which are not offered" if name.text == "c" else ""
+            raise self.fail(
+                f"Unknown modifier {name.text}(). Expected one of start(), equal(), label(){why}.", name.position
+            )
+        self.advance()
+        sign = -1.0 if self.at("-") else 1.0
+        if sign < 0:
+            self.advance()
+        value = self.advance()
+        if not self.at(")"):
+            raise self.fail(f"{name.text}() takes one value. Got {_found(self.token)}.", self.token.position)
+        self.advance()
+        if name.text == "start":
+            if value.kind != "number":
+                raise self.fail(f"start() takes a number. Got {_found(value)}.", value.position)
+            return "start", sign * STRUCTURAL.number(value, self.text)
+        if value.kind not in {"string", "name"} or sign < 0:
+            raise self.fail(f"{name.text}() takes a label in quotes. Got {_found(value)}.", value.position)
+        return name.text, value.text
+
+    def add(self, lhs: Token, operator: Token, modifiers: dict[str, object], right: Token) -> None:
+        assert self.level is not None
+        if right.kind == "name":
+            self.add_variable(right)
+        op: Operator = "=~" if operator.text == "=~" else "~" if operator.text == "~" else "~~"
+        rhs = right.text
+        if right.text == "1":
+            if op != "~":
+                raise self.fail(f"1 stands for an intercept, which follows ~. Got {op} 1.", right.position)
+            op, rhs = "~1", ""
+        if op in {"~", "=~"} and lhs.text == rhs:
+            raise self.fail(f"{rhs!r} cannot be its own {'predictor' if op == '~' else 'indicator'}.", right.position)
+        key = (self.level, lhs.text, op, rhs)
+        mirrored = (self.level, rhs, op, lhs.text)
+        key = mirrored if op == "~~" and mirrored in self.items else key
+        known = self.items.get(key, Item(self.level, key[1], op, key[3]))
+        given = Item(self.level, key[1], op, key[3], **modifiers)  # type: ignore[arg-type]
+        self.items[key] = self._merged(known, given, right)
+
+    def _merged(self, known: Item, given: Item, at: Token) -> Item:
+        """One item of two statements of it: a label here and a starting value there."""
+        for kind, what in (("fixed", "is fixed to two different values"), ("label", "has two labels")):
+            self._agree(known, given, kind, what, at)
+        self._agree(known, given, "start", "has two different starting values", at)
+        self._agree(known, given, "equal", "is equal to two parameters", at)
+        merged = replace(
+            known,
+            label=known.label if given.label is None else given.label,
+            fixed=known.fixed if given.fixed is None else given.fixed,
+            freed=known.freed or given.freed,
+            start=known.start if given.start is None else given.start,
+            equal=known.equal if given.equal is None else given.equal,
+        )
+        if merged.fixed is not None and (merged.freed or merged.start is not None):
+            other = "freed by NA*" if merged.freed else f"given the starting value {merged.start:g}"
+            raise self.fail(f"{merged.name} is fixed to {merged.fixed:g} and {other} too; keep one.", at.position)
+        return merged
+
+    def _agree(self, known: Item, given: Item, kind: str, what: str, at: Token) -> None:
+        before, now = getattr(known, kind), getattr(given, kind)
+        if None not in (before, now) and before != now:
+            shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in (before, now)]
+            raise self.fail(f"{known.name} {what}. Got {shown[0]} and {shown[1]}; keep one.", at.position)
+
+    def add_variable(self, variable: Token) -> None:
+        self.variables.add(variable.text)
+        if len(self.variables) > _MOST_VARIABLES:
+            raise self.fail(
+                f"The model has more than {_MOST_VARIABLES} variables. Leave some out, or take sums or means of them "
+                "in a view.",
+                variable.position,
+            )
+
+    def _check_labels(self, model: SemModel) -> None:
+        labels = {item.label for item in model.items if item.label}
+        for name in self.definitions:
+            if name in labels:
+                raise FormulaError(f"{name!r} is a label of the model and defined by := too. Choose another name.")
+
+
+def _statements(tokens: list[Token], text: str) -> list[Token]:
+    """Without the newlines over which a statement goes on, and with one behind the last."""
+    kept: list[Token] = []
+    depth = 0
+    for token in tokens[:-1]:
+        operator = token.kind == "operator"
+        depth += (operator and token.text == "(") - (operator and token.text == ")")
+        goes_on = (
+            not kept or kept[-1].kind == "newline" or (kept[-1].kind == "operator" and kept[-1].text not in _CLOSED)
+        )
+        if token.kind == "newline" and (goes_on or depth > 0) and token.text == "\n":
+            continue
+        if operator and token.text in {"+", "*"} and kept and kept[-1].kind == "newline":
+            kept.pop()
+        kept.append(token)
+    end = len(text.rstrip())
+    return [*kept, Token("newline", "\n", end), Token("end", "", end)]
+
+
+def _found(token: Token) -> str:
+    """The token as a message names it."""
+    if token.kind in {"newline", "end"}:
+        return "the end of the line" if token.kind == "newline" else "the end of the model"
+    return f"'{token.text}'"

@@ -1,0 +1,1 @@
+"""Open databases and files, and quote what goes into SQL."""

@@ -1,0 +1,83 @@
+"""Drift as it is written with a run, published, and told by the asset check."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis
+from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.runs import Run, publish, read_latest, write_run
+from mlm_ops.plugins.dagster.checks import no_drift
+
+HSB = Path(__file__).parents[1] / "specification" / "reference" / "data" / "hsb.csv"
+FILE = """
+analysis: hsb
+data: rows
+levels: school
+models: {m: 'mathach ~ within(ses) + (1 | school)'}
+sem: {latent: 'contextual: mathach ~ ses'}
+"""
+
+
+@pytest.fixture(scope="module")
+def connection():
+    with duckdb.connect() as connection:
+        connection.execute(f"create table rows as from '{HSB}'")
+        for number in range(3):
+            if number == 2:
+                connection.execute("update rows set mathach = mathach + ses")
+            analysis, now = parse_analysis(FILE), datetime.now(UTC)
+            result = fit_analysis(analysis, connection)
+            run = Run(
+                run_id=f"r{number}",
+                analysis="hsb",
+                started_at=now,
+                finished_at=now,
+                **run_facts(analysis, result.moments),
+            )
+            write_run(connection, run, result.tables, analysis.history)
+        yield connection
+
+
+def test_each_run_is_compared_with_the_one_before_and_the_first(connection):
+    rows = connection.execute("select distinct run_id, against, reference_run from mlm.drift order by all").fetchall()
+    assert rows == [
+        ("r1", "baseline", "r0"),
+        ("r1", "previous", "r0"),
+        ("r2", "baseline", "r0"),
+        ("r2", "previous", "r1"),
+    ]
+    flagged = connection.execute("select run_id, against from mlm.drift where flagged and term = 'within(ses)'")
+    assert sorted(flagged.fetchall()) == [("r2", "baseline"), ("r2", "previous")]
+
+
+def test_structural_models_drift_too(connection):
+    """A slope raised by one at both levels; errors as of independent runs, 0.11 sqrt(2) and 0.37 sqrt(2)."""
+    query = (
+        "select \"group\", difference, flagged, method from mlm.drift where model = 'latent' and run_id = 'r2'"
+        " and against = 'previous' and term = 'mathach ~ ses' order by all"
+    )
+    between, within = connection.execute(query).fetchall()
+    assert (within[0], within[2:]) == ("within", (True, "independent"))
+    assert (between[0], between[3]) == ("between", "independent")
+    # the slopes of ses by ses are one at both levels, so that the estimates move by one to the optimum's precision
+    assert [within[1], between[1]] == pytest.approx([1.0, 1.0], abs=1e-4)
+
+
+def test_the_check_warns_by_name(connection):
+    found = no_drift(read_latest(connection, "drift"))
+    assert not found.passed
+    assert "m fixed_effect within(ses) 2.191 -> 3.191 against the previous run" in found.description
+    assert no_drift(read_latest(connection, "drift").clear()).description == "There is no earlier run to compare with."
+
+
+def test_drift_is_published_and_the_influences_of_groups_are_not(connection, tmp_path):
+    publish(connection, tmp_path / "results.duckdb")
+    with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as published:
+        assert published.execute("select count(*) > 0 from mlm.latest_drift").fetchall() == [(True,)]
+        assert published.execute("select count(*) from mlm.influence").fetchall() == [(0,)]

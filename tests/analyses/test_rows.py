@@ -1,0 +1,64 @@
+"""The centered table for people against the moments for models."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
+from mlm_ops.analyses.rows import centered_columns, create_centered, disagreement
+from mlm_ops.analyses.run import collect_analysis
+from mlm_ops.warehouse.arrow import ArrowStream
+
+ANALYSIS = """
+analysis: a
+data: frame
+levels: {levels}
+models:
+  m: y ~ within(x, class) + w + (1 | class)
+"""
+
+
+@pytest.fixture
+def connection() -> duckdb.DuckDBPyConnection:
+    """Class labels that repeat in every school, and a few missing values."""
+    rng = np.random.default_rng(2)
+    school, room = np.repeat(np.arange(12), 20), np.tile(np.repeat(np.arange(4), 5), 12)
+    x = rng.normal(size=240) + school
+    data = pl.DataFrame({"school": school, "class": room, "x": x, "w": school * 0.3, "y": x + rng.normal(size=240)})
+    con = duckdb.connect()
+    holed = data.with_columns(y=pl.when(pl.int_range(240) % 50 == 3).then(None).otherwise(pl.col("y")))
+    con.register("raw", ArrowStream(holed))
+    con.execute("create table frame as from raw")
+    return con
+
+
+def _analysis(levels: str) -> Analysis:
+    return parse_analysis(ANALYSIS.format(levels=levels))
+
+
+def test_both_agree_where_labels_repeat(connection: duckdb.DuckDBPyConnection) -> None:
+    analysis = _analysis("[class, school]")
+    create_centered(connection, analysis, "centered")
+    moments = collect_analysis(analysis, connection)
+    group = centered_columns(analysis)[1]
+    assert group == ("school", "class")
+    assert disagreement(connection, "centered", moments, group) < 1e-12
+    rows = connection.sql("select count(*), count(distinct between_x) from centered").fetchall()
+    assert rows == [(235, 48)]
+
+
+def test_within_and_between_add_up(connection: duckdb.DuckDBPyConnection) -> None:
+    create_centered(connection, _analysis("[class, school]"), "centered")
+    sql = "select max(abs(x - within_x - between_x)), abs(sum(within_x)) from centered"
+    assert max(connection.sql(sql).fetchall()[0]) < 1e-12
+
+
+def test_pooled_classes_are_found(connection: duckdb.DuckDBPyConnection) -> None:
+    """A table centered over classes of one label in all schools is not what the model sees."""
+    analysis = _analysis("[class, school]")
+    create_centered(connection, _analysis("class"), "pooled")
+    moments = collect_analysis(analysis, connection)
+    assert disagreement(connection, "pooled", moments, ("school", "class")) > 0.1

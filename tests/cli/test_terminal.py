@@ -1,0 +1,124 @@
+"""Result tables on terminals of any width, and in a pipe."""
+
+from __future__ import annotations
+
+import io
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from mlm_ops.cli.terminal import show_table
+from mlm_ops.results import words as numbers
+
+TERMS = ["(Intercept)", "within(ses):sector[Public]"]
+FIXED = pl.DataFrame(
+    {
+        "model": ["random_slope", "random_slope", "slopes_as_outcomes", "slopes_as_outcomes"],
+        "term": TERMS * 2,
+        "symbol": ["gamma_00", "gamma_11"] * 2,
+        "estimate": [12.5, -1.5, 13.0, 1000.5],
+        "std_error": [0.25] * 4,
+        "df": [150.0] * 4,
+        "statistic": [50.0] * 4,
+        "p_value": [0.00001, 0.5, 0.04, 0.2],
+        "conf_low": [12.0] * 4,
+        "conf_high": [13.0] * 4,
+    }
+)
+
+
+def shown(frame: pl.DataFrame, width: int, name: str = "fixed_effects", limit: int | None = None) -> str:
+    target = Console(width=width, file=io.StringIO(), highlight=False)
+    show_table(target, name, frame, f"mlm show --table {name} --all", limit)
+    return target.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_no_name_is_broken_and_no_line_ends_in_blanks(width: int) -> None:
+    text = shown(FIXED, width)
+    for name in (*TERMS, "random_slope", "slopes_as_outcomes", "estimate", "<0.001"):
+        assert name in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_hidden_columns_are_named() -> None:
+    assert "hidden at this width: symbol, conf_low, conf_high\n" in shown(FIXED, 80)
+    assert "hidden" not in shown(FIXED, 200)
+
+
+def test_headings_come_before_columns_go() -> None:
+    text = shown(FIXED, 112)
+    assert "hidden" not in text
+    assert "\n slopes_as_outcomes\n" in text
+    assert "\n random_slope        (Intercept)" in shown(FIXED, 200)
+
+
+def test_left_out_rows_are_counted_with_the_command_for_them() -> None:
+    assert "and 1 more rows: mlm show --table fixed_effects --all\n" in shown(FIXED, 200, limit=3)
+
+
+def test_notes_of_comparisons_stand_below() -> None:
+    frame = pl.DataFrame(
+        {
+            "model": ["b", "c", "d"],
+            "reference_model": ["a", "b", "c"],
+            "statistic": [1.0, 2.0, 3.0],
+            "p_value": [0.1, None, None],
+            "note": [None, "the models are not nested", "the models are not nested"],
+        }
+    )
+    lines = shown(frame, 80, "comparisons").splitlines()
+    assert "  c against b, d against c: the models are not nested" in lines
+    assert "note" not in lines[2]
+
+
+def test_notes_of_models_stand_below_without_the_rows_left_out() -> None:
+    left_out = "5 of 90 rows left out for missing values (x 5)"
+    frame = pl.DataFrame(
+        {"model": ["a", "b", "c"], "formula": ["y ~ x"] * 3, "notes": [f"singular\n{left_out}", left_out, "singular"]}
+    )
+    text = shown(frame, 80, "models")
+    assert "\n  a, c: singular\n" in text
+    assert "left out" not in text
+
+
+def test_the_ends_of_an_interval_go_together() -> None:
+    """At 72 columns one of the two would still find room."""
+    for width in range(60, 112):
+        header = shown(FIXED, width).splitlines()[2]
+        assert ("conf_low" in header) == ("conf_high" in header), width
+
+
+def test_a_column_has_as_many_decimals_throughout() -> None:
+    frame = pl.DataFrame(
+        {
+            "model": ["m"] * 4,
+            "term": ["(Intercept)", "ses", "nothing", "income"],
+            "estimate": [12.636972, -0.2345678, 0.0, 0.0000123456],
+            "std_error": [10.5, 0.25, 0.5, 2.0],
+        }
+    )
+    lines = [line.split() for line in shown(frame, 80).splitlines()]
+    assert lines[4:8] == [
+        ["(Intercept)", "12.637", "10.500"],
+        ["ses", "-0.235", "0.250"],
+        ["nothing", "0.000", "0.500"],
+        ["income", "1.235e-05", "2.000"],
+    ]
+
+
+def test_what_is_zero_to_the_digits_shown_is_zero() -> None:
+    fit = {"model": ["m"], "chi_square": [-1e-9], "rmsea": [0.0], "srmr_within": [5.7e-14], "srmr_between": [0.01234]}
+    assert shown(pl.DataFrame(fit), 80, "sem_fit").splitlines()[4].split() == ["0.000", "0.000", "0.000", "0.012"]
+
+
+def test_a_table_without_values_is_printed() -> None:
+    frame = pl.DataFrame({"model": ["m"], "cfi": pl.Series([None], dtype=pl.Float64)})
+    assert shown(frame, 80, "sem_fit") == "\n"
+
+
+def test_a_number_too_small_for_its_column_keeps_digits_of_its_own() -> None:
+    """0.0012 beside 12.64 is not 0.00."""
+    write = numbers.column([12.636972, 2.191])
+    assert [write(x) for x in (12.636972, 0.0, 0.0012, 0.00001234)] == ["12.64", "0.00", "0.001200", "1.234e-05"]

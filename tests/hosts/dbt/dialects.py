@@ -1,0 +1,65 @@
+"""Renders the package's macros as dbt would for other warehouses, without their adapters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+PACKAGE = Path(__file__).parents[3] / "sql"
+#: The quotes of names, which adapters put around what the macro `identifier` has escaped.
+QUOTES = {
+    "spark": "`",
+    "bigquery": "`",
+    "snowflake": '"',
+    "trino": '"',
+    "duckdb": '"',
+    "postgres": '"',
+    "redshift": '"',
+}
+#: What dbt's own macro says, which ours call.
+_STRINGS = {
+    "bigquery": "string",
+    "spark": "string",
+    "snowflake": "TEXT",
+    "trino": "varchar",
+    "duckdb": "varchar",
+    "postgres": "TEXT",
+}
+
+
+class Package(dict[str, Any]):
+    """The dbt package ``mlm``: its macros by name."""
+
+    def __getattr__(self, macro: str) -> Any:
+        return self[macro]
+
+
+def package_for(dialect: str) -> Package:
+    """The macros, and the generic tests as ``test_<name>``, dispatched for one warehouse."""
+    macros = Package()
+
+    def raise_compiler_error(message: str) -> None:
+        raise ValueError(message)
+
+    context = {
+        "mlm": macros,
+        "adapter": SimpleNamespace(
+            quote=lambda name: f"{QUOTES[dialect]}{name}{QUOTES[dialect]}",
+            dispatch=lambda macro, _: macros.get(f"{dialect}__{macro}") or macros[f"default__{macro}"],
+        ),
+        "dbt": SimpleNamespace(type_string=lambda: _STRINGS[dialect]),
+        "exceptions": SimpleNamespace(raise_compiler_error=raise_compiler_error),
+        "return": lambda value: value,
+    }
+    texts = [path.read_text(encoding="utf-8") for path in sorted((PACKAGE / "macros").glob("*.sql"))]
+    for path in sorted((PACKAGE / "tests" / "generic").glob("*.sql")):
+        text = path.read_text(encoding="utf-8").replace("{% endtest", "{% endmacro")
+        texts.append(text.replace("{% test ", "{% macro test_"))
+    module = (
+        Environment(undefined=StrictUndefined, autoescape=False).from_string("\n".join(texts), globals=context).module
+    )
+    macros.update({name: getattr(module, name) for name in dir(module) if not name.startswith("_")})
+    return macros

@@ -1,0 +1,159 @@
+"""Who may import whom: downwards only, and nothing heavy with ``import mlm_ops``."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import mlm_ops
+
+PACKAGE = Path(mlm_ops.__file__).parent
+#: The rooms of the house, from the lowest up: each imports from those before it, and from nowhere else.
+ROOMS = (
+    "errors",
+    "logs",
+    "language",
+    "warehouse",
+    "moments",
+    "estimation",
+    "inference",
+    "results",
+    "structural",
+    "analyses",
+    "plugins",
+    "cli",
+)
+LEVEL = {room: level for level, room in enumerate(ROOMS)}
+#: What stands at the root beside the rooms; both may import from anywhere.
+ENTRANCES = {"__init__", "__main__"}
+KNOW_A_DATABASE = {"warehouse", "moments", "plugins", "analyses"}
+KNOW_DAGSTER = {"plugins/dagster"}
+LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml")
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Every module that is imported anywhere, functions included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parent = package.rsplit(".", node.level - 1)[0] + "." if node.level else ""
+            base = parent + (node.module or "")
+            members = {f"{base}.{alias.name}" for alias in node.names}
+            yield from sorted(members & MODULES.keys())
+            if not members <= MODULES.keys():
+                yield base
+
+
+def run_time(tree: ast.Module) -> ast.Module:
+    """The module without what only a type checker imports."""
+
+    class Strip(ast.NodeTransformer):
+        def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+            if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+                return node.orelse
+            return self.generic_visit(node)
+
+    return Strip().visit(tree)
+
+
+MODULES = {module(path): path for path in FILES}
+
+
+def upward(path: Path, tree: ast.AST) -> list[str]:
+    """The modules that a file imports, for its annotations too, from a room that is not below its own."""
+    here, package = room(path), ".".join(path.relative_to(PACKAGE.parent).parent.parts)
+    if here in ENTRANCES:
+        return []
+    names = (name for name in imported(tree, package) if name.startswith("mlm_ops."))
+    rooms = {name: name.split(".")[1] for name in names}
+    return [name for name, there in rooms.items() if there != here and LEVEL.get(there, -1) >= LEVEL[here]]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_downwards(path):
+    here, tree = room(path), ast.parse(path.read_text())
+    assert here in LEVEL or here in ENTRANCES, f"{here} has no place in the order of imports: give it one in ROOMS"
+    assert upward(path, tree) == []
+    outside = {name.split(".")[0] for name in imported(run_time(tree), "mlm_ops")}
+    if here not in KNOW_A_DATABASE:
+        assert "duckdb" not in outside, f"{here} may not know a database"
+    if "/".join(path.relative_to(PACKAGE).parts[:2]) not in KNOW_DAGSTER:
+        assert not any(name.startswith("dagster") for name in outside), f"{here} may not know Dagster"
+    assert "pipelines" not in outside
+
+
+def test_a_rule_breaker_is_found():
+    tree = ast.parse("def f():\n    from mlm_ops.results import fit\n    from ..analyses.run import fit_analysis\n")
+    assert upward(PACKAGE / "language" / "model.py", tree) == ["mlm_ops.results.fit", "mlm_ops.analyses.run"]
+    assert upward(PACKAGE / "cli" / "main.py", tree) == []
+
+
+def test_no_modules_import_each_other():
+    """Annotations included: what is imported for a type checker alone ties two files together as well."""
+    graph = {
+        name: {other for other in imported(ast.parse(path.read_text()), "mlm_ops") if other in MODULES} - {"mlm_ops"}
+        for name, path in MODULES.items()
+    }
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names them
+
+
+def test_rooms_alone_stand_at_the_root():
+    names = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert names == {*ROOMS, *ENTRANCES}
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = f"import sys, mlm_ops; print([name for name in {LAZY!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_package_and_the_command_wait_for_what_they_need():
+    code = (
+        "import sys, mlm_ops.cli.main; print([name for name in ('numpy', 'polars', 'duckdb') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from mlm_ops import fit, Fit",
+        "import mlm_ops as mlm; fit, Fit = mlm.fit, mlm.Fit",
+        "import mlm_ops.analyses.run, mlm_ops as mlm; fit, Fit = mlm.fit, mlm.Fit",
+        "from mlm_ops.results.fitting import fit; from mlm_ops.results.fit import Fit",
+        "from mlm_ops import *",
+    ],
+)
+def test_fit_is_the_function_whatever_was_imported_before(code):
+    check = f"{code}\nassert fit.__name__ == 'fit' and isinstance(Fit, type)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_public_names_alone_are_listed():
+    assert [name for name in dir(mlm_ops) if not name.startswith("__")] == sorted(mlm_ops.__all__)
+    with pytest.raises(AttributeError, match="module 'mlm_ops' has no attribute 'fitt'"):
+        _ = mlm_ops.fitt
+
+
+def test_at_most_fifteen_public_names():
+    assert len(mlm_ops.__all__) <= 15
+    assert all(hasattr(mlm_ops, name) for name in mlm_ops.__all__)

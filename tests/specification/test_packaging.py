@@ -1,0 +1,125 @@
+"""The wheel works away from the repository, and the tested versions are pinned."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+UV = os.environ.get("UV") or shutil.which("uv")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The folder of executables of a new environment that has the wheel and, from elsewhere, what it depends on."""
+    folder = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", *(["--without-pip"] if UV else []), folder)
+    executables = folder / ("Scripts" if os.name == "nt" else "bin")
+    python = executables / "python"
+    if UV:
+        run(UV, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, wheel)
+    else:
+        run(python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel)
+    # Dependencies are lent by the environment of the tests, so that no network is needed. Its own .pth files, by which
+    # the repository is importable, are not followed.
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return executables
+
+
+def run(*command: object, cwd: Path | None = None) -> str:
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_wheel_carries_the_package_and_the_macros_alone(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.split("/")[0] for name in names} == {"mlm_ops", f"mlm_ops-{PROJECT['project']['version']}.dist-info"}
+    carried = {name.removeprefix("mlm_ops/sql/macros/") for name in names if name.startswith("mlm_ops/sql/")}
+    assert carried == {path.name for path in (ROOT / "sql" / "macros").iterdir()}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mlm_ops").rglob("*.py")}
+    assert modules | {"mlm_ops/py.typed"} <= names
+    assert any(name.endswith("LICENSE") for name in names)
+
+
+def test_the_command_fits_a_model_away_from_the_repository(installed, tmp_path):
+    shutil.copy(ROOT / "pipelines" / "data" / "hsb.csv", tmp_path)
+    printed = run(installed / "mlm", "fit", "mathach ~ ses + (ses | school)", "hsb.csv", cwd=tmp_path)
+    assert re.search(r"\(Intercept\) .* 12\.6[67]", printed)
+
+
+def test_the_package_fits_a_model_away_from_the_repository(installed, tmp_path):
+    shutil.copy(ROOT / "pipelines" / "data" / "hsb.csv", tmp_path)
+    code = """
+import mlm_ops as mlm, polars as pl
+fit = mlm.fit("mathach ~ within(ses) + (1 | school)", pl.read_csv("hsb.csv"))
+print(mlm.__file__)
+print(round(fit.fixed_effects["estimate"][1], 4))
+"""
+    where, estimate = run(installed / "python", "-c", code, cwd=tmp_path).split()
+    assert Path(where).is_relative_to(installed.parent)
+    assert estimate == "2.1912"
+
+
+def pins() -> dict[str, list[Requirement]]:
+    found: dict[str, list[Requirement]] = {}
+    for line in PROJECT["tool"]["uv"]["constraint-dependencies"]:
+        requirement = Requirement(line)
+        found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return found
+
+
+def test_pins_are_exact_versions_without_addresses():
+    for name, requirements in pins().items():
+        for requirement in requirements:
+            assert requirement.url is None
+            assert re.fullmatch(r"==[\w.]+", str(requirement.specifier)), name
+        applying = [r for r in requirements if r.marker is None or r.marker.evaluate()]
+        assert len(applying) == 1, name
+
+
+def test_everything_that_gets_installed_is_pinned():
+    pinned = pins()
+    groups = [PROJECT["project"]["dependencies"], PROJECT["dependency-groups"]["dev"]]
+    waiting = [Requirement(line) for group in groups for line in group]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        requirement = waiting.pop()
+        name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        assert name in pinned, f"{name} is not pinned: CONTRIBUTING.md says how to renew the pins"
+        (pin,) = [r for r in pinned[name] if r.marker is None or r.marker.evaluate()]
+        if UV:
+            assert metadata.version(name) in pin.specifier, f"{name} is not installed as pinned"
+        for line in metadata.requires(name) or []:
+            below = Requirement(line)
+            contexts = [{"extra": extra} for extra in extras] or [{"extra": ""}]
+            if below.marker is None or any(below.marker.evaluate(context) for context in contexts):
+                waiting.append(below)
+    for line in (*PROJECT["project"]["optional-dependencies"]["dbt"], *PROJECT["dependency-groups"]["spark"]):
+        assert canonicalize_name(Requirement(line).name) in pinned
