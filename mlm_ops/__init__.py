@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
+from importlib.util import find_spec, spec_from_loader
 from types import ModuleType
 from typing import TYPE_CHECKING
 from warnings import warn
@@ -32,6 +32,8 @@ __all__ = [
     "read_moments",
     "sem",
 ]
+if find_spec("dagster") is None:
+    __all__.remove("MultilevelAnalysis")
 #: Where the names are that would make every `mlm --help` wait for numpy and DuckDB; imported when first used.
 _LAZY = {
     "Fit": "mlm_ops.results.fit",
