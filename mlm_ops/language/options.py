@@ -18,6 +18,7 @@ from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 Robust = Literal["CR0", "CR1", "CR1S", "CR2"]
+TableFormat = Literal["text", "markdown"]
 
 #: A value in a message takes at most so many characters.
 _MOST_SHOWN = 80

@@ -16,14 +16,7 @@ from mlm_ops.language.formula import level_columns, level_groups
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.model import GroupingFactor, Model, group_name
 from mlm_ops.language.options import DfMethod, Estimator, Robust
-from mlm_ops.language.structures import (
-    STRUCTURES,
-    Structure,
-    named_blocks,
-    parse_residual,
-    unknown_structure,
-    with_covariance,
-)
+from mlm_ops.language.structures import Structure, check_structures, named_blocks, parse_residual, with_covariance
 
 
 @dataclass(frozen=True)
@@ -58,9 +51,7 @@ class Request:
     levels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for block in self.model.random:
-            if isinstance(block.covariance, str) and block.covariance not in STRUCTURES:
-                raise unknown_structure(block.covariance, group_name(block.group))
+        check_structures(self.model)
         if self.df == "kenward-roger" and self.estimator != "reml":
             raise MlmError(
                 f"Kenward-Roger's method is for REML. Got estimator {self.estimator!r} and df {self.df!r}; change one "

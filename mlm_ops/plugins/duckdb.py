@@ -7,6 +7,7 @@ those that the query itself sees: those of temporary and uncommitted tables too.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +127,8 @@ class _FunctionCall:
                 f"Got {formula!r} and {relation!r}."
             )
         given = dict(zip(options.OF_A_MODEL, values, strict=True))
-        if isinstance(given["covariance"], list):  # Arrow has a map as its pairs
-            given["covariance"] = dict(given["covariance"])
+        if given["covariance"] is not None:  # Arrow has a map as its pairs
+            given["covariance"] = {key: _structure(text) for key, text in dict(given["covariance"]).items()}
         if given["levels"] is None:  # SQL has a null where Python leaves the option out
             given["levels"] = options.LEVELS.default
         self.request = compile_request(formula, **given)
@@ -136,6 +137,16 @@ class _FunctionCall:
     def fit(self, answer: Answer) -> Fit:
         """The fit."""
         return fit_model(self.request, read_answer(self.query, answer))
+
+
+def _structure(text: str | None) -> Any:
+    """A structure of T: its name or a number as text, or a matrix that SQL has cast from nested lists."""
+    if text is None or not text.startswith("["):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _fitting(table: str, on_note: Callable[[str], None] | None) -> Callable[..., Any]:

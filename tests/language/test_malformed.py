@@ -383,22 +383,22 @@ FILES: list[tuple[str, str]] = [
     ),
     (
         FILE + "covariance: {h: diagonal}\n",
-        "covariance names no grouping factor of any model. Got 'h'; expected one of g.",
+        "covariance names a grouping factor that is not there. Got 'h'; expected one of g.",
     ),
     (
         FILE + "covariance: {g: [[1, 2], [2, 1]]}\n",
         "Model 'm': covariance of g is a structure's name, one variance, or a symmetric matrix of variances "
-        "and covariances without a negative variance in any direction. Got [['1', '2'], ['2', '1']].",
+        "and covariances without a negative variance in any direction. Got [[1, 2], [2, 1]].",
     ),
     (
         FILE + "covariance: {g: [1, 2]}\n",
         "Model 'm': covariance of g is a structure's name, one variance, or a symmetric matrix of variances "
-        "and covariances without a negative variance in any direction. Got ['1', '2'].",
+        "and covariances without a negative variance in any direction. Got [1, 2].",
     ),
     (
         FILE + "covariance: {g: -1}\n",
         "Model 'm': covariance of g is a structure's name, one variance, or a symmetric matrix of variances "
-        "and covariances without a negative variance in any direction. Got '-1'.",
+        "and covariances without a negative variance in any direction. Got -1.",
     ),
     (
         FILE + "covariance: {g: }\n",

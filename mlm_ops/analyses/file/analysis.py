@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
@@ -31,10 +31,10 @@ from mlm_ops.analyses.file.yaml import MOST_CHARACTERS, parse_mapping, sentences
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.formula import level_columns
-from mlm_ops.language.model import GroupingFactor, Model, group_name
+from mlm_ops.language.model import GroupingFactor, Model
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, cluster_columns, compile_request
-from mlm_ops.language.structures import Structure, named_blocks
+from mlm_ops.language.structures import named_blocks, unknown_factor
 from mlm_ops.structural.model import SemModel, written_out
 from mlm_ops.structural.parameters import moments_model, parameter_table
 from mlm_ops.structural.syntax import parse_sem
@@ -67,7 +67,7 @@ class Analysis(Record):
     df: Annotated[DfMethod, taken_by(options.DF)] = options.DF.default
     weights: Annotated[str | None, taken_by(options.WEIGHTS)] = None
     residual: Annotated[str | None, taken_by(options.RESIDUAL)] = None
-    covariance: Annotated[dict[str, Structure] | None, taken_by(options.COVARIANCE)] = None
+    covariance: Annotated[dict[str, Any] | None, taken_by(options.COVARIANCE)] = None
     robust: Annotated[Robust | None, taken_by(options.ROBUST)] = None
     cluster: Annotated[str | None, taken_by(options.CLUSTER)] = None
     where: Text | None = None
@@ -149,11 +149,7 @@ class Analysis(Record):
         models = [request.model for request in requests.values()]
         for key in self.covariance or {}:
             if not any(named_blocks(model, key) for model in models):
-                groups = dict.fromkeys(group_name(group) for model in models for group in model.groups)
-                raise AnalysisError(
-                    f"covariance names no grouping factor of any model. Got {key!r}; expected one of "
-                    f"{', '.join(groups) or 'none'}."
-                )
+                raise AnalysisError(str(unknown_factor(key, models)))
         return requests
 
     @property
@@ -267,6 +263,7 @@ def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_fi
         raise AnalysisError(f"Cannot read the analysis file {shown}: {reason}.") from error
     try:
         analysis = parse_analysis(text)
+        _ = analysis.scanned
     except AnalysisError as error:
         raise AnalysisError(f"{shown}: {error}") from error
     return analysis.reaching(reach_of(path, everything=allow_files))
@@ -274,10 +271,10 @@ def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_fi
 
 @checked(text=options.YAML)
 def parse_analysis(text: str) -> Analysis:
-    """Check the text of an analysis file and compile its models; it may read tables and views alone."""
+    """Check the text of an analysis file; it may read tables and views alone."""
     content = parse_mapping(text)
     try:
-        analysis = Analysis.model_validate(content)
+        return Analysis.model_validate(content)
     except ValidationError as error:
         keys = {
             "": list(Analysis.model_fields),
@@ -285,5 +282,3 @@ def parse_analysis(text: str) -> Analysis:
             "sem": list(SemSpec.model_fields),
         }
         raise AnalysisError(sentences(error, keys)) from error
-    _ = analysis.scanned
-    return analysis

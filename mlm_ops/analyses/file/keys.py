@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from mlm_ops.analyses.file.strategy import PHASES
@@ -15,7 +15,6 @@ from mlm_ops.errors import FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.level_equations import is_level, level_text
 from mlm_ops.language.options import DfMethod, Estimator, Option
-from mlm_ops.language.structures import Structure
 
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
 LEVEL_KEYS = ("level 1", "level 2", "level 3")
@@ -53,7 +52,7 @@ def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def taken_by(option: Option) -> PlainValidator:
+def taken_by(option: Option) -> BeforeValidator:
     """A field that takes what an option takes, and refuses the rest in the option's sentence."""
 
     def take(value: Any) -> Any:
@@ -62,7 +61,7 @@ def taken_by(option: Option) -> PlainValidator:
         except MlmError as error:
             raise PydanticCustomError(BY_OPTION, "{sentence}", {"sentence": str(error)}) from error
 
-    return PlainValidator(take)
+    return BeforeValidator(take)
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -79,7 +78,7 @@ class ModelSpec(Record):
     estimator: Annotated[Estimator | None, taken_by(options.ESTIMATOR)] = None
     df: Annotated[DfMethod | None, taken_by(options.DF)] = None
     residual: Annotated[str | None, taken_by(options.RESIDUAL)] = None
-    covariance: Annotated[dict[str, Structure] | None, taken_by(options.COVARIANCE)] = None
+    covariance: Annotated[dict[str, Any] | None, taken_by(options.COVARIANCE)] = None
     levels: Annotated[tuple[str, ...] | None, taken_by(options.LEVELS)] = None
 
 
