@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate, estimate
 from mlm_ops.inference.fixed.robust import NormalRobust, cluster_robust
-from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientTests, coefficient_tests
-from mlm_ops.inference.fixed.tests import DfMethod as TestMethod
+from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientMethod, CoefficientTests, coefficient_tests
 from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects, random_effects
 from mlm_ops.inference.random.variance import Component, VarianceErrors, variance_components, variance_errors
@@ -23,8 +22,6 @@ from mlm_ops.language.symbols import Structure
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.words import left_out
-
-__all__ = ["DfMethod", "Estimator", "FitRecord"]
 
 #: Fewer significant digits than this of a residual variance are told.
 _DIGITS = 6
@@ -83,7 +80,7 @@ class FitRecord:
         return self.request.robust
 
     @cached_property
-    def method(self) -> TestMethod:
+    def method(self) -> CoefficientMethod:
         """Covariance matrix and degrees of freedom by which fixed effects are tested."""
         clusters = self.result.design.clusters
         if self.robust is None or clusters is None:
