@@ -19,7 +19,7 @@ from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.language.formula import formula_text
 from mlm_ops.language.options import Estimator
 from mlm_ops.logs import Event, tell, tell_fit
-from mlm_ops.moments.collect import collect
+from mlm_ops.moments.collect import collect, nested_levels
 from mlm_ops.moments.from_macros import gather
 from mlm_ops.moments.partitions import Partitions, Refreshed
 from mlm_ops.moments.record import Moments
@@ -156,7 +156,14 @@ def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
 
 
 def _fit(analysis: Analysis, name: str, moments: Moments) -> Fit:
-    return fit_model(analysis.requests[name], moments)
+    return fit_model(analysis.requests[name], _nested(analysis, name, moments))
+
+
+def _nested(analysis: Analysis, name: str, moments: Moments) -> Moments:
+    """The one scan's moments as a model takes them, which may nest labels by levels of its own."""
+    if analysis.models[name].levels is None:
+        return moments
+    return replace(moments, nested_in=nested_levels(moments, analysis.requests[name].levels))
 
 
 def model_tables(
@@ -208,7 +215,7 @@ def compare_analysis(
         if here.estimator == estimator:
             return here
         with naming(analysis, f"model {name}", name):
-            return fit_model(here.request.for_likelihood(estimator), moments)
+            return fit_model(here.request.for_likelihood(estimator), here.moments)
 
     rows, changes = [], []
     for model, reference in analysis.compare:
@@ -244,7 +251,7 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
     strategy = analysis.ladder
     if strategy is None:
         return None
-    request = analysis.requests[strategy.start]
+    request, moments = analysis.requests[strategy.start], _nested(analysis, strategy.start, moments)
     with naming(analysis, f"strategy {strategy.kind}"):
         ladder = climb(
             strategy,

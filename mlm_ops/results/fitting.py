@@ -15,7 +15,7 @@ from mlm_ops.language import options
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, compile_request
 from mlm_ops.language.structures import Structure
-from mlm_ops.moments.collect import collect, nested_levels
+from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import serve
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
@@ -122,9 +122,6 @@ def fit_model(request: Request, moments: Moments, near: Fit | None = None) -> Fi
     """
     started = time.perf_counter()
     model = request.model
-    # an analysis has one scan, and each model of it may have levels of its own
-    if request.levels and (nested := nested_levels(moments, request.levels)) != moments.nested_in:
-        moments = replace(moments, nested_in=nested)
     clusters = request.cluster or default_cluster(model, moments) if request.robust else None
     start = near.result.optimum.theta if near is not None and near.model.random == model.random else None
     result = estimate(build_design(model, moments, clusters), reml=request.estimator == "reml", start=start)

@@ -24,7 +24,7 @@ from polars.testing import assert_frame_equal
 import mlm_ops as mlm
 import mlm_ops.cli.main as cli
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
-from mlm_ops.analyses.run import collect_analysis, fit_analysis_model
+from mlm_ops.analyses.run import collect_analysis, fit_analysis, fit_analysis_model
 from mlm_ops.analyses.store.runs import read_latest
 from mlm_ops.errors import MlmError
 from mlm_ops.language import options
@@ -424,17 +424,15 @@ def test_doors_have_the_same_options_and_defaults() -> None:
     )
 
 
-def test_moments_of_a_model_with_levels_of_its_own() -> None:
-    """One scan serves models that nest labels differently; each is fitted as it would be alone."""
-    models = {
-        "nested": {"formula": "y ~ x + (1 | c)", "levels": ["c", "school"]},
-        "plain": "y ~ x + (1 | school)",
-    }
-    with duckdb.connect() as opened:
-        opened.register("pupils", ROWS.to_arrow())
-        analysis = parse_analysis(yaml.safe_dump({"analysis": "a", "data": "pupils", "models": models}))
-        moments = collect_analysis(analysis, opened)
-        fitted = fit_analysis_model(analysis, "nested", moments)
-    alone = mlm.fit("y ~ x + (1 | c)", ROWS, levels=["c", "school"])
-    assert fitted.random_effects["unit"].n_unique() == 36
-    assert_same({table: getattr(fitted, table) for table in TABLES}, {table: getattr(alone, table) for table in TABLES})
+def test_a_model_with_levels_of_its_own(connection: duckdb.DuckDBPyConnection) -> None:
+    """One scan serves models that nest labels differently; each is fitted, and compared, as it would be alone."""
+    formula, given = "y ~ x + (1 | school) + (1 | c)", {"levels": ["c", "school"]}
+    models = {"schools": "y ~ x + (1 | school)", "nested": {"formula": formula, **given}}
+    content = {"analysis": "a", "data": "pupils", "models": models, "compare": ["schools", "nested"]}
+    result = fit_analysis(parse_analysis(yaml.safe_dump(content)), connection)
+    alone, schools = mlm.fit(formula, ROWS, **given), mlm.fit(models["schools"], ROWS)
+    assert alone.random_effects.filter(group="c")["unit"].n_unique() == 36
+    assert_same(*({table: getattr(fit, table) for table in TABLES} for fit in (result.fits["nested"], alone)))
+    (statistic,) = result.tables["comparisons"]["statistic"]
+    # a difference of numbers of some hundreds, of which each has twelve digits
+    assert statistic == pytest.approx(2 * (alone.result.log_likelihood - schools.result.log_likelihood), abs=1e-9)
