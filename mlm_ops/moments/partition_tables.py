@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.model import Factor, Residual, label
-from mlm_ops.moments.collect import residual_arguments, residual_sums, row_arguments
+from mlm_ops.language.model import Residual
+from mlm_ops.moments.needs import Needs
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
+from mlm_ops.moments.scan import as_residual, moments_query, residual_query
 from mlm_ops.moments.storage import kept_table, sibling
-from mlm_ops.moments.survey import Needs, key_expression, run
+from mlm_ops.moments.survey import count_parts
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.ownership import replace_table
 from mlm_ops.warehouse.source import Source, quoted_table
-from mlm_ops.warehouse.sql import category, expression, identifier, literal, render, text
+from mlm_ops.warehouse.sql import category, identifier, literal, render, text
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,7 +70,7 @@ class ResidualParts:
         """All parts together, by structure; their units are those of the moments."""
         size = {"units": len(moments.schema.keys), "size": len(moments.schema.monomials) + 1}
         return {
-            structure: residual_sums(
+            structure: as_residual(
                 moments, structure, self.run(render("merge_residual_moments", relation=name, **size)).fetchnumpy()
             )
             for name, structure in self._tables()
@@ -82,9 +83,8 @@ class ResidualParts:
         ]
 
     def _sums(self, source: Source, needs: Needs, schema: Schema, structure: Residual) -> str:
-        arguments = residual_arguments(source, needs, schema, structure)
-        units = [category(self.column), *arguments["units"]]
-        return by_part(render("residual_moments", **(arguments | {"units": units})), len(schema.keys))
+        sums = residual_query(source, needs, schema, structure, category(self.column))
+        return by_part(sums, len(schema.keys))
 
 
 Facts = list[dict[str, Any]]
@@ -140,19 +140,7 @@ class Parts:
         DataError
             Rows that lie in no partition.
         """
-        numbers = [{"alias": f"x{i}", "expression": expression(n)} for i, n in enumerate(needs.all_numbers)]
-        categories = [{"alias": f"c{i}", "expression": category(c)} for i, c in enumerate(needs.all_categories)]
-        sql = render(
-            "partition_facts",
-            relation=source.relation,
-            partition=category(self.column),
-            numbers=numbers,
-            categories=categories,
-            units=[key_expression(source, key) for key in needs.keys],
-        )
-        result = run(source, sql)
-        names = [column[0] for column in result.description]
-        rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        rows = count_parts(source, needs, category(self.column))
         homeless = next((row["n_rows"] for row in rows if row["part"] is None), 0)
         if homeless:
             raise DataError(f"{homeless} rows have no value of {self.column!r}, the partition. Fill or filter them.")
@@ -210,9 +198,7 @@ class Parts:
 
     def keep_facts(self, facts: Facts, needs: Needs) -> None:
         """Add facts of partitions that have none."""
-        aliases = {key: f"missing_unit_{i}" for i, key in enumerate(needs.keys)}
-        aliases |= {label(n): f"missing_x{i}" for i, n in enumerate(needs.all_numbers)}
-        aliases |= {c: f"missing_c{i}" for i, c in enumerate(needs.all_categories)}
+        aliases = needs.gaps(inside=False)
         rows = [
             (row["part"], row["n_rows"], json.dumps({name: row[a] for name, a in aliases.items()}), _print(row))
             for row in facts
@@ -256,16 +242,7 @@ class Parts:
 
     def _moments(self, source: Source, needs: Needs, schema: Schema) -> str:
         """The GROUP BY with the partition as first key, by which the rows of a part lie together."""
-        arguments = row_arguments(source, needs, schema)
-        sql = render(
-            "moments",
-            **(arguments | {"units": [category(self.column), *arguments["units"]]}),
-            constants=[
-                {"alias": f"c{i}", "expression": category(c.column) if isinstance(c, Factor) else expression(c)}
-                for i, c in enumerate(schema.constants)
-            ],
-        )
-        return by_part(sql, len(schema.keys))
+        return by_part(moments_query(source, needs, schema, category(self.column)), len(schema.keys))
 
     def replace(self, suffix: str, body: str) -> None:
         """Make a table of ours, or make it anew.

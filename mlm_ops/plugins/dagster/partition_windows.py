@@ -12,7 +12,7 @@ from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import moments_table
 from mlm_ops.errors import DataError
-from mlm_ops.moments.by_partition import Part
+from mlm_ops.moments.collect import Part
 from mlm_ops.moments.partition_tables import Parts, same_value
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.metadata import Metadata

@@ -63,7 +63,7 @@ def centered_table(analysis: Analysis) -> str:
 
 def make_centered(connection: Connection, analysis: Analysis, table: str) -> Metadata:
     """Make the table with the within/between split."""
-    with naming_analysis(analysis, connection):
+    with naming_analysis(analysis):
         create_centered(connection, analysis, table)
     source = open_source(table, connection)
     rows = _count(connection, source.relation)
