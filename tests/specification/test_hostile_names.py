@@ -179,9 +179,9 @@ def _predictions(world: World) -> None:
 
 def _staging(world: World) -> None:
     tables = fit_analysis(world.analysis, world.connection).tables
-    stage(world.connection, world.name, world.name, tables, "checksum")
-    assert read_staged(world.connection, world.name).checksums == {world.name: "checksum"}
-    found = read_staged(world.connection, world.name, [world.name]).tables["fixed_effects"]["estimate"]
+    stage(world.connection, world.name, "models", [world.name], tables, "checksum")
+    assert read_staged(world.connection, world.name, "models").checksums == {world.name: "checksum"}
+    found = read_staged(world.connection, world.name, "models", [world.name]).tables["fixed_effects"]["estimate"]
     assert found.to_list() == pytest.approx(_expected().fixed_effects["estimate"].to_list(), rel=1e-6)
 
 

@@ -248,9 +248,8 @@ def make_partitions(
     """
     asked = partition_values(connection, plan.analysis, windows_of(partitions_def, keys))
     wanted = {value for values in asked.values() for value in values}
-    metadata, checks = steps.make_moments(connection, plan.analysis, sorted(wanted), plan.upstream)
-    value = metadata[steps.PARTITIONS_READ].value
-    read = {str(name) for name in value} if isinstance(value, list) else set()
+    done, metadata, checks = steps.make_moments(connection, plan.analysis, sorted(wanted), plan.upstream)
+    read = set(done.scanned)
     if read <= wanted:
         return metadata, checks, []
     every = partitions_def.get_partition_keys(dynamic_partitions_store=instance)
