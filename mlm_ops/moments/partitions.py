@@ -14,7 +14,7 @@ from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.model import Factor, Model, Variable, label
 from mlm_ops.moments.coverage import nested_levels, no_longer
 from mlm_ops.moments.needs import Needs, find_needs
-from mlm_ops.moments.partition_tables import Facts, Parts, ResidualParts
+from mlm_ops.moments.partition_tables import Facts, Parts
 from mlm_ops.moments.record import Moments, Schema, exchange
 from mlm_ops.moments.scan import (
     Columns,
@@ -128,9 +128,6 @@ class Partitions:
     def _parts(self) -> Parts:
         return Parts(self.connection, self.table, self.column)
 
-    def _residual_parts(self, needs: Needs) -> ResidualParts:
-        return ResidualParts(self._parts.run, self._parts.replace, self.table, self.column, needs.structures)
-
     def _serve(self, known: Moments, needs: Needs) -> bool:
         """Whether the parts that are there are the moments that today's models ask for."""
         kept = known.schema
@@ -159,7 +156,7 @@ class Partitions:
             return parts.merged(schema)
 
         schema, total = scan_until_right(source.description, needs, survey, scan)
-        self._residual_parts(needs).create(source, needs, schema)
+        parts.create_residual(source, needs, schema)
         parts.create_facts(parts.origin_of(source))
         parts.keep_facts(facts, needs)
         moments = self._keep(needs, as_moments(schema, survey, total))
@@ -183,7 +180,6 @@ class Partitions:
         old = _read(schema, parts.merged(schema, names))
         filled = rows if survey is not None and survey.n_complete else None
         parts.exchange(names, filled, needs, schema)
-        self._residual_parts(needs).exchange(names, filled, needs, schema)
         found = parts.merged(schema, names)
         if survey is not None:
             check_unchanged(rows.description, survey, found)
@@ -210,7 +206,7 @@ class Partitions:
 
     def _keep(self, needs: Needs, moments: Moments) -> Moments:
         nested = replace(moments, nested_in=nested_levels(moments, self.levels))
-        whole = replace(nested, residuals=self._residual_parts(needs).totals(nested))
+        whole = replace(nested, residuals=self._parts.residuals(needs, nested))
         write_moments(self.connection, whole, self.table)
         return whole
 
