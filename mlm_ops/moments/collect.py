@@ -50,7 +50,7 @@ MOST_ROWS = 2_000_000
 
 
 @dataclass(frozen=True)
-class Part:
+class RowPart:
     """The rows whose value of a column is `low`, or lies from `low` up to `high`; both SQL expressions."""
 
     low: str
@@ -66,7 +66,7 @@ class By:
     """Parts of the rows by the values of a column."""
 
     column: str
-    parts: Sequence[Part]
+    parts: Sequence[RowPart]
 
 
 @overload
@@ -184,12 +184,12 @@ class _Names:
 
 
 @dataclass(frozen=True)
-class _Parts:
+class _NumberedParts:
     """Numbered parts of some rows, and what is asked of them."""
 
     source: Source
     column: str
-    parts: Mapping[int, Part]
+    parts: Mapping[int, RowPart]
     needs: Needs
     names: _Names
 
@@ -236,7 +236,7 @@ def _collect_parts(
             yield None if one is None else replace(one, nested_in=nested_levels(one, asked.needs.levels))
 
 
-def _survey(source: Source, by: By, needs: Needs) -> tuple[_Parts, Schema, dict[int, Survey]] | None:
+def _survey(source: Source, by: By, needs: Needs) -> tuple[_NumberedParts, Schema, dict[int, Survey]] | None:
     """What the moments of all parts are moments of, and the surveys of those parts that it fits."""
     if needs.structures:
         return None
@@ -244,7 +244,7 @@ def _survey(source: Source, by: By, needs: Needs) -> tuple[_Parts, Schema, dict[
     prefix = next(p for i in range(len(taken) + 1) if not any(n.startswith(p := f"mlm{'_' * i}part") for n in taken))
     centers = {n: f"{prefix}_center_{i}" for i, n in enumerate(needs.numbers)}
     names = _Names(prefix, f"{prefix}_low", f"{prefix}_high", centers)
-    asked = _Parts(source, by.column, dict(enumerate(by.parts)), needs, names)
+    asked = _NumberedParts(source, by.column, dict(enumerate(by.parts)), needs, names)
     rows = asked.beside(range(len(by.parts)))
     whole = take_survey(rows, replace(needs, keys=(names.part, *needs.keys)))
     surveys = {
@@ -276,7 +276,7 @@ def _batches(n_rows: Sequence[int]) -> Iterator[range]:
         yield range(start, len(n_rows))
 
 
-def _scan_parts(asked: _Parts, schema: Schema, surveys: Mapping[int, Survey]) -> dict[int, Moments]:
+def _scan_parts(asked: _NumberedParts, schema: Schema, surveys: Mapping[int, Survey]) -> dict[int, Moments]:
     """The GROUP BY over some parts; the moments of those in which all is as the schema takes it to be."""
     names = asked.names
     centers = {number: [literal(float(survey.centers[n])) for n in names.centers] for number, survey in surveys.items()}

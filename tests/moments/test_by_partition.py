@@ -12,7 +12,7 @@ import pytest
 from mlm_ops.errors import DataError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments import collect as collecting
-from mlm_ops.moments.collect import By, Part, collect
+from mlm_ops.moments.collect import By, RowPart, collect
 from mlm_ops.moments.record import Moments
 from mlm_ops.warehouse.source import Source, open_source
 
@@ -60,7 +60,7 @@ def rows() -> pl.DataFrame:
 
 
 def of_each(frame: pl.DataFrame, names: list[str]) -> dict[str, Moments | None]:
-    parts = [Part(f"'{name}'") for name in names]
+    parts = [RowPart(f"'{name}'") for name in names]
     return dict(zip(names, collect(open_source(frame), MODELS, by=By("wave", parts)), strict=True))
 
 
@@ -120,7 +120,7 @@ def test_windows_of_time(rows: pl.DataFrame) -> None:
         at=pl.lit(start) + pl.duration(hours=hours // 60)
     )
     bounds = [(start + timedelta(days=i), start + timedelta(days=i + 1)) for i in range(5)]
-    parts = [Part(*(f"timestamp '{at}'" for at in window)) for window in bounds]
+    parts = [RowPart(*(f"timestamp '{at}'" for at in window)) for window in bounds]
     models = [parse_formula("y ~ x + (1 | school)")]
     found = list(collect(open_source(frame), models, by=By("at", parts)))
     sizes = []
@@ -136,7 +136,7 @@ def test_windows_of_time(rows: pl.DataFrame) -> None:
 
 
 def test_residual_structures_and_faults_are_left_to_be_collected_alone(rows: pl.DataFrame) -> None:
-    plain = By("wave", [Part("'plain'")])
+    plain = By("wave", [RowPart("'plain'")])
     assert list(collect(open_source(rows), [parse_formula("y ~ z + (1 | school)")], by=plain)) == [None]
     with pytest.raises(DataError, match="'z'"):
         collect(open_source(rows), [parse_formula("y ~ z + (1 | school)")])
@@ -153,7 +153,7 @@ def test_the_rows_are_read_three_times_however_many_the_parts(rows: pl.DataFrame
 
     source = open_source("frame", connection)
     counted = Source(source.relation, query, source.description, source.types, source.table)
-    found = list(collect(counted, MODELS, by=By("wave", [Part(str(i)) for i in range(60)])))
+    found = list(collect(counted, MODELS, by=By("wave", [RowPart(str(i)) for i in range(60)])))
     assert all(moments is not None for moments in found)
     # the survey of all, of each part, and the moments
     assert len(asked) == 3

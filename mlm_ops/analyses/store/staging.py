@@ -19,7 +19,7 @@ from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.ownership import Relation, columns_of, drop, find_relations
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
-Step = Literal["models", "comparisons", "ladder", "sem"]
+StepName = Literal["models", "comparisons", "ladder", "sem"]
 """What leaves rows: each step that names models has them to itself."""
 
 STAGING = "mlm_staging"
@@ -43,7 +43,7 @@ class Staged:
 def stage(
     connection: Connection,
     analysis: str,
-    step: Step,
+    step: StepName,
     models: Sequence[str] | None,
     tables: Mapping[str, pl.DataFrame],
     checksum: str,
@@ -104,7 +104,7 @@ def _without_earlier(connection: Connection) -> dict[str, Relation]:
     return find_relations(connection, STAGING)
 
 
-def read_staged(connection: Connection, analysis: str, step: Step, models: Sequence[str] | None = None) -> Staged:
+def read_staged(connection: Connection, analysis: str, step: StepName, models: Sequence[str] | None = None) -> Staged:
     """Return a step's rows of `models`, in that order, as `write_run` takes them; None takes all that are staged.
 
     Raises

@@ -29,7 +29,7 @@ from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.prediction_views import create_prediction_view
 from mlm_ops.analyses.store.runs import Run, check_published, publish, read_latest, write_run
 from mlm_ops.analyses.store.schema import TABLES
-from mlm_ops.analyses.store.staging import Step, read_staged, stage
+from mlm_ops.analyses.store.staging import StepName, read_staged, stage
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.partitions import Refreshed
 from mlm_ops.moments.storage import load_moments, sibling
@@ -265,7 +265,7 @@ def make_results(
 
 def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[str, pl.DataFrame]:
     """Every staged table of the analysis, all from the moments with this checksum."""
-    asked: dict[Step, list[str] | None] = {"models": list(analysis.models)}
+    asked: dict[StepName, list[str] | None] = {"models": list(analysis.models)}
     if analysis.compare:
         asked["comparisons"] = _compared(analysis)
     if analysis.ladder is not None:
