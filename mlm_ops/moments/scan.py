@@ -68,22 +68,16 @@ def moments_query(
     return render(
         "moments",
         **_of_rows(source, needs, schema, part),
-        **moments_arguments(schema, schema.constants, centers),
+        **sums_asked(schema, centers),
+        constants=constants_asked(schema.constants),
         around_unit_means=around_unit_means,
     )
 
 
 def residual_query(source: Source, needs: Needs, schema: Schema, residual: Residual, part: str | None = None) -> str:
     """The GROUP BY of one residual structure."""
-    arguments = moments_arguments(schema, ())
-    del arguments["constants"]
-    stratum = category(residual.strata) if residual.strata else None
-    return render(
-        "residual_moments",
-        **_of_rows(source, needs, schema, part),
-        **arguments,
-        **residual_arguments(residual, stratum),
-    )
+    asked = sums_asked(schema) | residual_asked(residual, category(residual.strata) if residual.strata else None)
+    return render("residual_moments", **_of_rows(source, needs, schema, part), **asked)
 
 
 def _of_rows(source: Source, needs: Needs, schema: Schema, part: str | None) -> dict[str, Any]:
@@ -98,23 +92,25 @@ def _of_rows(source: Source, needs: Needs, schema: Schema, part: str | None) -> 
     }
 
 
-def moments_arguments(
-    schema: Schema, constants: Sequence[Variable], centers: Mapping[Variable, str] | None = None
-) -> dict[str, Any]:
-    """What the macros of moments are told to sum up, and what to hold for constant."""
+def sums_asked(schema: Schema, centers: Mapping[Variable, str] | None = None) -> dict[str, Any]:
+    """What the macros `moments` and `residual_moments` are told to sum up, around which centers."""
     alias = {atom: f"x{i}" for i, atom in enumerate(schema.centers)}
     center = {atom: literal(value) for atom, value in schema.centers.items()} | dict(centers or {})
     return {
         "variables": [{"alias": x, "expression": expression(a), "center": center[a]} for a, x in alias.items()],
         "monomials": [[alias[atom] for atom in factors] for factors in schema.monomials],
-        "constants": [
-            {"alias": f"c{i}", "expression": category(c.column) if isinstance(c, Factor) else expression(c)}
-            for i, c in enumerate(constants)
-        ],
     }
 
 
-def residual_arguments(residual: Residual, stratum: str | None) -> dict[str, str | None]:
+def constants_asked(constants: Sequence[Variable]) -> list[dict[str, str]]:
+    """Of what the macro `moments` tells the smallest and the largest value in each unit."""
+    return [
+        {"alias": f"c{i}", "expression": category(c.column) if isinstance(c, Factor) else expression(c)}
+        for i, c in enumerate(constants)
+    ]
+
+
+def residual_asked(residual: Residual, stratum: str | None) -> dict[str, str | None]:
     """What the macro `residual_moments` is told of a structure; SQL, its stratum's too."""
     return {
         "precision": expression(residual.precision) if residual.precision else None,

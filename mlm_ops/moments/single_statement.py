@@ -29,9 +29,10 @@ from mlm_ops.moments.scan import (
     as_moments,
     as_residual,
     check_unchanged,
+    constants_asked,
     make_schema,
-    moments_arguments,
-    residual_arguments,
+    residual_asked,
+    sums_asked,
 )
 from mlm_ops.moments.survey import Survey, check_rows, is_native_key, long_numbers, read_survey
 from mlm_ops.warehouse.source import TEXT, Source, named_relation
@@ -87,10 +88,11 @@ class OneQuery:
             survey_of=needs.arguments
             | {"units": groups, "categories": [{"alias": f"c{i}", "expression": sql} for i, sql in enumerate(others)]},
             # factors are constant by the grouping, and of the numbers the ranges within units say which are
-            moments_of={"units": groups, **moments_arguments(self.schema, needs.numbers, centers)},
+            moments_of=sums_asked(self.schema, centers)
+            | {"units": groups, "constants": constants_asked(needs.numbers)},
             residual_of=None
             if residual == PLAIN
-            else residual_arguments(residual, strata[residual.strata] if residual.strata else None),
+            else residual_asked(residual, strata[residual.strata] if residual.strata else None),
         )
 
     @cached_property
