@@ -54,6 +54,17 @@ class AnalysisError(MlmError):
 class DataError(MlmError):
     """The data cannot serve the model: a missing table or column, text where numbers are needed, no variation."""
 
+    def __init__(self, message: object = "") -> None:
+        super().__init__(message)
+        #: Of several models that were looked at together, by place, those with a fault of their own, by its sentence.
+        self.by_model: dict[str, list[int]] = {}
+
+    def before(self, where: str) -> "DataError":
+        """The same error with what it is about before its sentences."""
+        error = type(self)(f"{where}: {self}")
+        error.by_model = {f"{where}: {fault}": places for fault, places in self.by_model.items()}
+        return error
+
 
 class NoRowsError(DataError):
     """The table, or the part of it that is asked for, has no rows at all."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import Between, Center, Column, GroupingFactor, Within, walk
+from mlm_ops.moments.needs import find_needs
 from mlm_ops.moments.record import Array, Codes, Moments
-from mlm_ops.moments.survey import complete_rows
 from mlm_ops.warehouse.files import READERS, is_data_file, reader
 from mlm_ops.warehouse.ownership import (
     Claim,
@@ -138,7 +138,7 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
     check_not_read(connection, claim, source.relation)
     columns, group = centered_columns(analysis)
     # refuses columns that are not there, so it comes first
-    complete = complete_rows(source, list(analysis.parsed.values()), analysis.keys)
+    complete = find_needs(source, list(analysis.parsed.values()), keys=analysis.keys).complete
     columns = tuple(c for c in columns if source.is_numeric(c))
     taken = {name.lower(): name for name in source.types}
     made = [f"{prefix}_{column}" for column in columns for prefix in ("between", "within", "center")]

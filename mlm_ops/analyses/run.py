@@ -19,7 +19,8 @@ from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.language.formula import formula_text
 from mlm_ops.language.options import Estimator
 from mlm_ops.logs import Event, tell, tell_fit
-from mlm_ops.moments.collect import collect, nested_levels
+from mlm_ops.moments.collect import collect
+from mlm_ops.moments.coverage import nested_levels
 from mlm_ops.moments.from_macros import gather
 from mlm_ops.moments.partitions import Partitions, Refreshed
 from mlm_ops.moments.record import Moments
@@ -87,7 +88,7 @@ class AnalysisResult:
 def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Moments:
     """Scan an analysis' rows, once for all its models."""
     started = time.perf_counter()
-    with naming_analysis(analysis, connection):
+    with naming_analysis(analysis):
         source = open_rows(analysis, connection)
         made_of = gather if analysis.form == "moments" else collect
         moments = made_of(source, analysis.scanned, analysis.level_columns, analysis.keys)
@@ -117,7 +118,7 @@ def keep_moments(
         A table of that name is there and not ours, or the analysis reads it. Nothing is then changed.
     """
     started, table = time.perf_counter(), moments_table(analysis)
-    with naming_analysis(analysis, connection):
+    with naming_analysis(analysis):
         source = open_rows(analysis, connection)
         claim_kept_tables(connection, table)
         check_not_read(connection, kept_table(connection, table), source.relation)
@@ -125,7 +126,7 @@ def keep_moments(
         moments = collect_analysis(analysis, connection)
         save_moments(connection, moments, table)
         return Refreshed(moments, (), (), None)
-    with naming_analysis(analysis, connection):
+    with naming_analysis(analysis):
         kept = Partitions(
             connection,
             table,

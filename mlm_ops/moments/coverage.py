@@ -1,4 +1,4 @@
-"""Whether moments that were not collected for a model serve it; what they lack is said by the macro's arguments."""
+"""Whether moments serve models for which they were not collected, and what rows that are gone have left of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.columns import Monomial, as_factor, atoms
-from mlm_ops.language.model import PLAIN, Column, Factor, Function, Indicator, Model, Variable, label
-from mlm_ops.moments.collect import lost_levels, needed_monomials, nested_levels
-from mlm_ops.moments.record import Moments
+from mlm_ops.language.columns import as_factor
+from mlm_ops.language.model import PLAIN, Column, Factor, Function, GroupingFactor, Indicator, Model, Variable, label
+from mlm_ops.moments.needs import Needs, asked_by, check_models
+from mlm_ops.moments.record import Moments, Schema
 
 
 def serve(moments: Moments, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Moments:
@@ -30,44 +31,38 @@ def serve(moments: Moments, models: Sequence[Model], levels: Sequence[str] = (),
     DataError
         One sentence with everything that the models need and the moments do not hold.
     """
-    moments = _with_constants(moments, models)
-    schema = moments.schema
-    groups = dict.fromkeys([*(c for m in models for g in m.all_groups for c in g), *levels, *keys])
-    faults = []
-    if absent := [name for name in groups if name not in schema.keys]:
-        faults.append(f"no groups of {_named(absent)} (give it in group)")
-    if structures := [m for m in models if m.residual != PLAIN and m.residual not in moments.residuals]:
-        faults.append(
-            f"no residual structure or weights, which {structures[0].outcome_name!r} is to have (fit the rows)"
-        )
-    faults += _lacking(moments, models)
-    if faults:
-        raise DataError(
-            f"The moments do not serve the model{'s' * (len(models) > 1)}: they hold {'; '.join(faults)}. Make them "
-            "anew with mlm.group_moments()."
-        )
+    needs = asked_by(models, levels, keys, moments.schema.text_columns)
+    moments = _with_constants(moments, needs)
+    check_models(models, lambda some: _check(moments, needs.of(some)))
     return replace(moments, nested_in=nested_levels(moments, levels))
 
 
-def _lacking(moments: Moments, models: Sequence[Model]) -> list[str]:
+def _check(moments: Moments, needs: Needs) -> None:
+    faults = []
+    if absent := [name for name in needs.keys if name not in moments.schema.keys]:
+        faults.append(f"no groups of {_named(absent)} (give it in group)")
+    if structures := [m for m in needs.models if m.residual != PLAIN and m.residual not in moments.residuals]:
+        faults.append(
+            f"no residual structure or weights, which {structures[0].outcome_name!r} is to have (fit the rows)"
+        )
+    faults += _lacking(moments, needs)
+    if faults:
+        raise DataError(
+            f"The moments do not serve the model{'s' * (len(needs.models) > 1)}: they hold {'; '.join(faults)}. Make "
+            "them anew with mlm.group_moments()."
+        )
+
+
+def _lacking(moments: Moments, needs: Needs) -> list[str]:
     """Clauses that say what the models' variables and products need."""
     schema = moments.schema
-    outcomes = _outcomes(models)
-    constants = frozenset(schema.constants) - outcomes
-    unknown: dict[str, None] = {}
-    computed: dict[str, None] = {}
-    factors: dict[str, None] = {}
-    for variable in dict.fromkeys(v for m in models for v in m.variables):
-        for atom in atoms(variable):
-            factor = as_factor(atom, schema.text_columns)
-            if isinstance(atom, Function) and atom not in schema.centers and atom not in constants:
-                computed[label(atom)] = None
-            elif factor is not None and factor.column not in schema.levels:
-                factors[factor.column] = None
-            elif factor is None and atom not in schema.centers and atom not in constants:
-                unknown[_name(atom)] = None
+    constants = frozenset(schema.constants) - needs.outcomes
+    absent = [a for a in needs.atoms if a not in schema.centers and a not in constants]
+    computed = [label(a) for a in absent if isinstance(a, Function)]
+    unknown = [_name(a) for a in absent if a in needs.numbers and not isinstance(a, Function)]
+    factors = [c for c in needs.categories if c not in schema.levels]
     clauses = []
-    if wrong := [_name(a) for a in outcomes if _name(a) in unknown]:
+    if wrong := [name for name in map(_name, needs.outcomes) if name in unknown]:
         clauses.append(f"no sums of the outcome {_named(wrong)} (give it in columns)")
     if names := [name for name in unknown if name not in wrong]:
         clauses.append(
@@ -78,15 +73,11 @@ def _lacking(moments: Moments, models: Sequence[Model]) -> list[str]:
         clauses.append(f"no levels of {_named(factors)} (give it in constants, or in group if it varies within groups)")
     if computed:
         clauses.append(f"nothing of {_named(computed)} (compute it as a column of the rows, and name that)")
-    return clauses or _products(moments, models, constants)
+    return clauses or _products(schema, needs, constants)
 
 
-def _products(moments: Moments, models: Sequence[Model], constants: frozenset[Variable]) -> list[str]:
-    schema = moments.schema
-    needed: dict[Monomial, None] = {}
-    for model in models:
-        needed |= dict.fromkeys(needed_monomials(model, schema.levels, schema.text_columns, constants))
-    lacking = [monomial for monomial in needed if monomial not in schema.monomials]
+def _products(schema: Schema, needs: Needs, constants: frozenset[Variable]) -> list[str]:
+    lacking = [m for m in needs.monomials(schema.levels, constants) if m not in schema.monomials]
     if not lacking:
         return []
     if columns := [_name(m[0]) for m in lacking if len(m) == 1]:
@@ -95,17 +86,16 @@ def _products(moments: Moments, models: Sequence[Model], constants: frozenset[Va
     return [f"no products of columns that it multiplies (give products=[{text}])"]
 
 
-def _with_constants(moments: Moments, models: Sequence[Model]) -> Moments:
+def _with_constants(moments: Moments, needs: Needs) -> Moments:
     """Only the constants that the models name, numbers as factors where ``C()`` says so."""
     schema = moments.schema
-    variables = dict.fromkeys(a for m in models for v in m.variables for a in atoms(v))
-    held = dict(zip(schema.constants, moments.constants, strict=True))
+    values = dict(zip(schema.constants, moments.constants, strict=True))
     kept: dict[Variable, NDArray[Any]] = {}
-    for atom in variables:
+    for atom in needs.atoms:
         factor = as_factor(atom, schema.text_columns)
         own: Variable = atom if factor is None else Factor(factor.column)
-        if own in held:
-            kept[own] = held[own]
+        if own in values:
+            kept[own] = values[own]
     used = {c.column for c in kept if isinstance(c, Factor)}
     used |= {a.column for m in schema.monomials for a in m if isinstance(a, Indicator)}
     schema = replace(
@@ -117,16 +107,24 @@ def _with_constants(moments: Moments, models: Sequence[Model]) -> Moments:
     return replace(moments, schema=schema, constants=tuple(kept.values()))
 
 
-def _outcomes(models: Sequence[Model]) -> frozenset[Variable]:
-    return frozenset(a for m in models for a in atoms(m.outcome))
-
-
 def _name(atom: Variable) -> str:
     return atom.name if isinstance(atom, Column) else label(atom)
 
 
 def _named(names: Sequence[str] | dict[str, None]) -> str:
     return ", ".join(map(repr, names))
+
+
+def nested_levels(moments: Moments, levels: Sequence[str]) -> dict[str, GroupingFactor]:
+    """Lower levels whose labels repeat across the higher ones, and the columns that tell their units apart."""
+    found: dict[str, GroupingFactor] = {}
+    if moments.nested_in:  # by other levels
+        moments = replace(moments, nested_in={})
+    for i, level in enumerate(levels[:-1]):
+        qualified = (*reversed(levels[i + 1 :]), level)
+        if len(moments.units_of(qualified)[1]) > len(moments.units_of((level,))[1]):
+            found[level] = qualified
+    return found
 
 
 #: Share of a second moment that is rounding.
@@ -151,3 +149,33 @@ def _varies(moments: Moments, i: int) -> bool:
     n, mean, scatter = moments.n, moments.mean[i], moments.scatter[i * (i + 3) // 2].sum()
     grand = (n * mean).sum() / n.sum()
     return bool(scatter + (n * (mean - grand) ** 2).sum() > _ROUNDING * (scatter + (n * mean**2).sum()))
+
+
+def lost_levels(moments: Moments) -> str | None:
+    """Which levels of a factor no row has any more; None if all are there."""
+    for column, levels in moments.schema.levels.items():
+        present = _present(moments, column, levels)
+        if lost := [level for level in levels if level not in present]:
+            return f"{column} has lost the level{'s' * (len(lost) > 1)} {', '.join(lost)}"
+    return None
+
+
+def _present(moments: Moments, column: str, levels: tuple[str, ...]) -> set[str]:
+    """The levels that some row has; all, where the moments cannot tell, as of strata."""
+    if Factor(column) in moments.schema.constants:
+        values: NDArray[np.object_] = moments.constants[moments.schema.constants.index(Factor(column))]
+        return set(map(str, values))
+    counts = {
+        factors[0].level: float(moments.n @ moments.mean[i])
+        for i, factors in enumerate(moments.schema.monomials)
+        if len(factors) == 1 and isinstance(factors[0], Indicator) and _is_plain(factors[0], column)
+    }
+    others = [level for level in levels if level not in counts]
+    if len(others) > 1:
+        return set(levels)
+    counts |= {level: float(moments.n.sum()) - sum(counts.values()) for level in others}
+    return {level for level, count in counts.items() if count > 0.5}
+
+
+def _is_plain(indicator: Indicator, column: str) -> bool:
+    return indicator.column == column and indicator.against is None

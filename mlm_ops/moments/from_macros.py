@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language import options
 from mlm_ops.language.columns import Monomial, monomial
-from mlm_ops.language.model import Column, Factor, Model, Variable, columns_of, group_name
+from mlm_ops.language.model import Column, Factor, Model, Variable, group_name
 from mlm_ops.moments.coverage import serve
+from mlm_ops.moments.needs import asked_by, check_models
 from mlm_ops.moments.record import Array, Moments, Schema
 from mlm_ops.moments.sums import unit_codes
 from mlm_ops.moments.survey import in_order, key_expression, run
@@ -214,7 +215,8 @@ def read_moments(
     >>> round(mlm.fit("y ~ 1 + (1 | g)", mlm.read_moments(table, "g")).fixed_effects["estimate"][0], 6)
     4.666667
     """
-    return _read(open_source(data, connection), (group,) if isinstance(group, str) else tuple(group))
+    source = open_source(data, connection)
+    return _read(source, find_layout(source, (group,) if isinstance(group, str) else tuple(group)))
 
 
 def gather(source: Source, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Moments:
@@ -223,10 +225,13 @@ def gather(source: Source, models: Sequence[Model], levels: Sequence[str] = (), 
     Its rows are taken to be grouped by the models' grouping columns, and by what else the models name that is in the
     table under its own name.
     """
-    named = (c for model in models for variable in model.variables for c in columns_of(variable))
-    groups = [*(c for model in models for group in model.all_groups for c in group), *levels, *keys]
-    group = dict.fromkeys([*groups, *(c for c in named if c in source.types and not _has_moments(source, c))])
-    return serve(_read(source, tuple(group)), models, levels)
+
+    def layout(some: Sequence[Model]) -> Layout:
+        needs = asked_by(some, levels, keys)
+        own = (c for c in needs.columns if c in source.types and not _has_moments(source, c))
+        return find_layout(source, tuple(dict.fromkeys((*needs.keys, *own))))
+
+    return serve(_read(source, check_models(models, layout)), models, levels)
 
 
 def _has_moments(source: Source, column: str) -> bool:
@@ -234,8 +239,8 @@ def _has_moments(source: Source, column: str) -> bool:
     return column.lower() == "n" or f"mean_{column}" in source.types or f"value_{column}" in source.types
 
 
-def _read(source: Source, group: tuple[str, ...]) -> Moments:
-    layout = find_layout(source, group)
+def _read(source: Source, layout: Layout) -> Moments:
+    group = layout.keys
     found = run(source, layout_query(source, layout)).fetchnumpy()
     n = _numbers(source, found, ["n"])[0]
     if not len(n):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.model import Factor, Residual, label
-from mlm_ops.moments.collect import residual_arguments, residual_sums, row_arguments
+from mlm_ops.language.model import Residual
+from mlm_ops.moments.needs import Needs
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
+from mlm_ops.moments.scan import as_residual, moments_query, residual_query
 from mlm_ops.moments.storage import kept_table, sibling
-from mlm_ops.moments.survey import Needs, key_expression, run
+from mlm_ops.moments.survey import count_parts
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.ownership import replace_table
 from mlm_ops.warehouse.source import Source, quoted_table
-from mlm_ops.warehouse.sql import category, expression, identifier, literal, render, text
+from mlm_ops.warehouse.sql import category, identifier, literal, render, text
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,67 +34,16 @@ def by_part(sql: str, keys: int) -> str:
     return f"select {renamed}, * exclude ({left_out}) from ({sql})"
 
 
-@dataclass(frozen=True)
-class ResidualParts:
-    """The tables ``<table>_residual_parts_<i>``.
-
-    Attributes
-    ----------
-    run, replace
-        Run SQL and return DuckDB's result; make one of the tables, by the end of its name, anew.
-    table, column
-        The table of the total, and the column whose values are the partitions.
-    structures
-        The residual structures that the models ask for.
-    """
-
-    run: Callable[[str], Any]
-    replace: Callable[[str, str], None]
-    table: str
-    column: str
-    structures: tuple[Residual, ...]
-
-    def create(self, source: Source, needs: Needs, schema: Schema) -> None:
-        """Collect every part from the rows, by one GROUP BY a structure."""
-        for i, structure in enumerate(self.structures):
-            self.replace(f"residual_parts_{i}", f"as {self._sums(source, needs, schema, structure)}")
-
-    def exchange(self, names: Sequence[str], rows: Source | None, needs: Needs, schema: Schema) -> None:
-        """Take partitions out, and put in those that these rows make up."""
-        for name, structure in self._tables():
-            self.run(f"delete from {name} where part in ({', '.join(map(literal, names))})")
-            if rows is not None:
-                self.run(f"insert into {name} {self._sums(rows, needs, schema, structure)}")
-
-    def totals(self, moments: Moments) -> dict[Residual, ResidualMoments]:
-        """All parts together, by structure; their units are those of the moments."""
-        size = {"units": len(moments.schema.keys), "size": len(moments.schema.monomials) + 1}
-        return {
-            structure: residual_sums(
-                moments, structure, self.run(render("merge_residual_moments", relation=name, **size)).fetchnumpy()
-            )
-            for name, structure in self._tables()
-        }
-
-    def _tables(self) -> list[tuple[str, Residual]]:
-        return [
-            (quoted_table(sibling(self.table, f"residual_parts_{i}")), structure)
-            for i, structure in enumerate(self.structures)
-        ]
-
-    def _sums(self, source: Source, needs: Needs, schema: Schema, structure: Residual) -> str:
-        arguments = residual_arguments(source, needs, schema, structure)
-        units = [category(self.column), *arguments["units"]]
-        return by_part(render("residual_moments", **(arguments | {"units": units})), len(schema.keys))
-
-
 Facts = list[dict[str, Any]]
 """A row a partition: ``part``, ``n_rows``, ``fingerprint``, and how many rows miss a value of what is needed."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The tables ``<table>_parts`` and ``<table>_partitions`` of moments that are kept by the values of a column."""
+    """The tables of moments that are kept by the values of a column.
+
+    ``<table>_parts``, ``<table>_residual_parts_<i>`` for each residual structure, and ``<table>_partitions``.
+    """
 
     connection: duckdb.DuckDBPyConnection
     table: str
@@ -113,13 +63,32 @@ class Parts:
         """Collect every part from the rows, by one GROUP BY."""
         self.replace("parts", f"as {self._moments(source, needs, schema)}")
 
+    def create_residual(self, source: Source, needs: Needs, schema: Schema) -> None:
+        """Collect every part's sums for the residual structures, by one GROUP BY a structure."""
+        for i, structure in enumerate(needs.structures):
+            self.replace(f"residual_parts_{i}", f"as {self._sums(source, needs, schema, structure)}")
+
     def exchange(self, names: Sequence[str], rows: Source | None, needs: Needs, schema: Schema) -> None:
         """Take partitions out, and put in those that these rows make up."""
-        chosen = ", ".join(map(literal, names))
-        self.run(f"delete from {self._parts} where part in ({chosen})")
-        self.run(f"delete from {self._facts} where part in ({chosen})")
+        residual = [self._residual_table(i) for i in range(len(needs.structures))]
+        for table in (self._parts, self._facts, *residual):
+            self.run(f"delete from {table} where part in ({', '.join(map(literal, names))})")
         if rows is not None:
             self.run(f"insert into {self._parts} {self._moments(rows, needs, schema)}")
+            for table, structure in zip(residual, needs.structures, strict=True):
+                self.run(f"insert into {table} {self._sums(rows, needs, schema, structure)}")
+
+    def residuals(self, needs: Needs, moments: Moments) -> dict[Residual, ResidualMoments]:
+        """All parts' sums for the residual structures together; their units are those of the moments."""
+        sizes = {"units": len(moments.schema.keys), "size": len(moments.schema.monomials) + 1}
+        return {
+            structure: as_residual(
+                moments,
+                structure,
+                self.run(render("merge_residual_moments", relation=self._residual_table(i), **sizes)).fetchnumpy(),
+            )
+            for i, structure in enumerate(needs.structures)
+        }
 
     def merged(self, schema: Schema, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Some parts together, or all, columns as the macro `moments` returns them."""
@@ -129,8 +98,8 @@ class Parts:
             relation = f"(select * exclude (part) from {self._parts} where part in ({', '.join(map(literal, names))}))"
             # one partition has each unit once; of none, a merge without keys is a row without numbers
             sql = f"from {relation}" if len(names) == 1 else f"from ({_merge(relation, schema)}) where n > 0"
-        found: dict[str, NDArray[Any]] = self.run(sql).fetchnumpy()
-        return found
+        columns: dict[str, NDArray[Any]] = self.run(sql).fetchnumpy()
+        return columns
 
     def facts_of(self, source: Source, needs: Needs) -> Facts:
         """Count and fingerprint the partitions of these rows.
@@ -140,19 +109,7 @@ class Parts:
         DataError
             Rows that lie in no partition.
         """
-        numbers = [{"alias": f"x{i}", "expression": expression(n)} for i, n in enumerate(needs.all_numbers)]
-        categories = [{"alias": f"c{i}", "expression": category(c)} for i, c in enumerate(needs.all_categories)]
-        sql = render(
-            "partition_facts",
-            relation=source.relation,
-            partition=category(self.column),
-            numbers=numbers,
-            categories=categories,
-            units=[key_expression(source, key) for key in needs.keys],
-        )
-        result = run(source, sql)
-        names = [column[0] for column in result.description]
-        rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        rows = count_parts(source, needs, category(self.column))
         homeless = next((row["n_rows"] for row in rows if row["part"] is None), 0)
         if homeless:
             raise DataError(f"{homeless} rows have no value of {self.column!r}, the partition. Fill or filter them.")
@@ -210,9 +167,7 @@ class Parts:
 
     def keep_facts(self, facts: Facts, needs: Needs) -> None:
         """Add facts of partitions that have none."""
-        aliases = {key: f"missing_unit_{i}" for i, key in enumerate(needs.keys)}
-        aliases |= {label(n): f"missing_x{i}" for i, n in enumerate(needs.all_numbers)}
-        aliases |= {c: f"missing_c{i}" for i, c in enumerate(needs.all_categories)}
+        aliases = needs.gaps(inside=False)
         rows = [
             (row["part"], row["n_rows"], json.dumps({name: row[a] for name, a in aliases.items()}), _print(row))
             for row in facts
@@ -256,16 +211,13 @@ class Parts:
 
     def _moments(self, source: Source, needs: Needs, schema: Schema) -> str:
         """The GROUP BY with the partition as first key, by which the rows of a part lie together."""
-        arguments = row_arguments(source, needs, schema)
-        sql = render(
-            "moments",
-            **(arguments | {"units": [category(self.column), *arguments["units"]]}),
-            constants=[
-                {"alias": f"c{i}", "expression": category(c.column) if isinstance(c, Factor) else expression(c)}
-                for i, c in enumerate(schema.constants)
-            ],
-        )
-        return by_part(sql, len(schema.keys))
+        return by_part(moments_query(source, needs, schema, category(self.column)), len(schema.keys))
+
+    def _sums(self, source: Source, needs: Needs, schema: Schema, structure: Residual) -> str:
+        return by_part(residual_query(source, needs, schema, structure, category(self.column)), len(schema.keys))
+
+    def _residual_table(self, number: int) -> str:
+        return quoted_table(sibling(self.table, f"residual_parts_{number}"))
 
     def replace(self, suffix: str, body: str) -> None:
         """Make a table of ours, or make it anew.

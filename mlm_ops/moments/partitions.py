@@ -8,34 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError, RowsChangedError
-from mlm_ops.language.model import PLAIN, Factor, Model, Variable, label
-from mlm_ops.moments.collect import (
+from mlm_ops.language.model import Factor, Model, Variable, label
+from mlm_ops.moments.coverage import nested_levels, no_longer
+from mlm_ops.moments.needs import Needs, find_needs
+from mlm_ops.moments.partition_tables import Facts, Parts
+from mlm_ops.moments.record import Moments, Schema, exchange
+from mlm_ops.moments.scan import (
+    Columns,
+    as_moments,
     changed,
     check_counts,
     check_unchanged,
     make_schema,
-    nested_levels,
-    read_moments,
     refuted,
+    scan_until_right,
 )
-from mlm_ops.moments.coverage import no_longer
-from mlm_ops.moments.partition_tables import Facts, Parts, ResidualParts
-from mlm_ops.moments.record import Moments, Schema, exchange
 from mlm_ops.moments.storage import claim_kept_tables, load_moments, transaction, write_moments
-from mlm_ops.moments.survey import (
-    Needs,
-    Survey,
-    check_rows,
-    check_values,
-    check_whole_numbers,
-    find_needs,
-    take_survey,
-)
+from mlm_ops.moments.survey import Survey, check_rows, check_values, check_whole_numbers, take_survey
 from mlm_ops.warehouse.source import Source
 
 if TYPE_CHECKING:
@@ -108,14 +100,14 @@ class Partitions:
                 f"Moments by partition cannot serve ar1({times[0]}), whose sums do not merge: rows at a seam belong to "
                 "both sides. Leave out ar1(), or the partition."
             )
-        try:
-            return self._refresh(wanted)
-        except RowsChangedError:
-            return self._refresh(wanted)
-
-    def _refresh(self, wanted: Sequence[str] | None) -> Refreshed:
         self.source.require([self.column])
-        needs = find_needs(self.source, self.models, (*self.levels, *self.keys))
+        needs = find_needs(self.source, self.models, self.levels, self.keys)
+        try:
+            return self._refresh(needs, wanted)
+        except RowsChangedError:
+            return self._refresh(needs, wanted)
+
+    def _refresh(self, needs: Needs, wanted: Sequence[str] | None) -> Refreshed:
         claim_kept_tables(self.connection, self.table)
         # before the transaction, which asking for a table that is not there would end
         known = load_moments(self.connection, self.table) if self._parts.exist() else None
@@ -136,51 +128,39 @@ class Partitions:
     def _parts(self) -> Parts:
         return Parts(self.connection, self.table, self.column)
 
-    @property
-    def _residual_parts(self) -> ResidualParts:
-        structures = dict.fromkeys(model.residual for model in self.models if model.residual != PLAIN)
-        return ResidualParts(self._parts.run, self._parts.replace, self.table, self.column, tuple(structures))
-
     def _serve(self, known: Moments, needs: Needs) -> bool:
         """Whether the parts that are there are the moments that today's models ask for."""
-        held = known.schema
-        if held.levels.keys() != set(needs.all_categories):
+        kept = known.schema
+        if kept.levels.keys() != set(needs.all_categories):
             return False
-        seen = Survey(0, 0, {}, dict(held.centers), {}, dict(held.levels), _varying(held))
-        asked = make_schema(self.models, needs, seen, seen.varying)
-        structures = self._residual_parts.structures
-        return (asked.keys, set(asked.constants), set(asked.monomials), structures) == (
-            held.keys,
-            set(held.constants),
-            set(held.monomials),
+        seen = Survey(0, 0, {}, dict(kept.centers), {}, dict(kept.levels), _varying(kept))
+        asked = make_schema(needs, seen, seen.varying)
+        return (asked.keys, set(asked.constants), set(asked.monomials), needs.structures) == (
+            kept.keys,
+            set(kept.constants),
+            set(kept.monomials),
             tuple(known.residuals),
         )
 
     def _build(self, needs: Needs, why: str | None) -> Refreshed:
-        survey = take_survey(self.source, needs)
-        check_counts(self.source.description, survey)
-        check_whole_numbers(self.source, needs, survey)
-        check_rows(self.source, self.models, needs, survey)
-        facts = self._parts.facts_of(self.source, needs)
+        source, parts = self.source, self._parts
+        survey = take_survey(source, needs)
+        check_counts(source.description, survey)
+        check_whole_numbers(source, needs, survey)
+        check_rows(source, needs, survey)
+        facts = parts.facts_of(source, needs)
         self._check_facts(facts, survey)
-        schema, total = self._collect(needs, survey)
-        self._residual_parts.create(self.source, needs, schema)
-        self._parts.create_facts(self._parts.origin_of(self.source))
-        self._parts.keep_facts(facts, needs)
-        moments = self._keep(read_moments(schema, survey, total))
-        return Refreshed(moments, tuple(row["part"] for row in facts), (), why)
 
-    def _collect(self, needs: Needs, survey: Survey) -> tuple[Schema, dict[str, NDArray[Any]]]:
-        varying = survey.varying
-        while True:
-            schema = make_schema(self.models, needs, survey, varying)
-            self._parts.create(self.source, needs, schema)
-            total = self._parts.merged(schema)
-            check_unchanged(self.source.description, survey, total)
-            wrong = refuted(schema, total)
-            if not wrong:
-                return schema, total
-            varying |= wrong
+        def scan(schema: Schema) -> Columns:
+            parts.create(source, needs, schema)
+            return parts.merged(schema)
+
+        schema, total = scan_until_right(source.description, needs, survey, scan)
+        parts.create_residual(source, needs, schema)
+        parts.create_facts(parts.origin_of(source))
+        parts.keep_facts(facts, needs)
+        moments = self._keep(needs, as_moments(schema, survey, total))
+        return Refreshed(moments, tuple(row["part"] for row in facts), (), why)
 
     def _update(self, known: Moments, needs: Needs, names: tuple[str, ...]) -> Refreshed:
         if not names:
@@ -192,15 +172,14 @@ class Partitions:
         if survey is not None:
             self._check_facts(facts, survey)
             try:
-                check_values(self.models, needs, survey)
+                check_values(needs, survey)
             except DataError as error:
-                raise DataError(f"{self.column} {', '.join(names)}: {error}") from error
+                raise error.before(f"{self.column} {', '.join(names)}") from error
             if new := _new_levels(schema, survey):
                 return self._build(needs, new)
         old = _read(schema, parts.merged(schema, names))
         filled = rows if survey is not None and survey.n_complete else None
         parts.exchange(names, filled, needs, schema)
-        self._residual_parts.exchange(names, filled, needs, schema)
         found = parts.merged(schema, names)
         if survey is not None:
             check_unchanged(rows.description, survey, found)
@@ -215,7 +194,7 @@ class Partitions:
             return self._build(needs, gone)
         parts.keep_facts(facts, needs)
         n_rows, n_dropped = parts.counts()
-        moments = self._keep(replace(total, n_rows=n_rows, n_dropped=n_dropped))
+        moments = self._keep(needs, replace(total, n_rows=n_rows, n_dropped=n_dropped))
         present = {row["part"] for row in facts}
         scanned, dropped = (tuple(n for n in names if (n in present) == there) for there in (True, False))
         return Refreshed(moments, scanned, dropped, None)
@@ -225,16 +204,16 @@ class Partitions:
         if (counted := sum(row["n_rows"] for row in facts)) != survey.n_rows:
             raise RowsChangedError(changed(self.source.description, f"{survey.n_rows} were there, then {counted}"))
 
-    def _keep(self, moments: Moments) -> Moments:
+    def _keep(self, needs: Needs, moments: Moments) -> Moments:
         nested = replace(moments, nested_in=nested_levels(moments, self.levels))
-        found = replace(nested, residuals=self._residual_parts.totals(nested))
-        write_moments(self.connection, found, self.table)
-        return found
+        whole = replace(nested, residuals=self._parts.residuals(needs, nested))
+        write_moments(self.connection, whole, self.table)
+        return whole
 
 
-def _read(schema: Schema, found: dict[str, NDArray[Any]]) -> Moments:
+def _read(schema: Schema, columns: Columns) -> Moments:
     """Moments of parts; rows that were dropped are not counted."""
-    return read_moments(schema, Survey(0, 0, {}, {}, {}, {}, frozenset()), found)
+    return as_moments(schema, Survey(0, 0, {}, {}, {}, {}, frozenset()), columns)
 
 
 def _new_levels(schema: Schema, survey: Survey) -> str | None:

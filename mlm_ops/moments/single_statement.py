@@ -19,10 +19,22 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import PLAIN, Column, Factor, Model, columns_of, walk
-from mlm_ops.moments.collect import cancels, check_unchanged, make_schema, nested_levels, read_moments, unit_of
+from mlm_ops.moments.collect import cancels
+from mlm_ops.moments.coverage import nested_levels
+from mlm_ops.moments.needs import Needs, asked_by, find_needs
 from mlm_ops.moments.record import Moments, Schema
-from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
-from mlm_ops.moments.survey import Needs, Survey, check_rows, find_needs, is_native_key, long_numbers, read_survey
+from mlm_ops.moments.residual import ResidualMoments
+from mlm_ops.moments.scan import (
+    Columns,
+    as_moments,
+    as_residual,
+    check_unchanged,
+    constants_asked,
+    make_schema,
+    residual_asked,
+    sums_asked,
+)
+from mlm_ops.moments.survey import Survey, check_rows, is_native_key, long_numbers, read_survey
 from mlm_ops.warehouse.source import TEXT, Source, named_relation
 from mlm_ops.warehouse.sql import category, expression, identifier, literal, render
 
@@ -36,7 +48,7 @@ class Described(Source):
 
 
 class OneQuery:
-    """The statement for one model and relation; `one_answer` reads what it returns.
+    """The statement for one model and relation; `read_answer` reads what it returns.
 
     Parameters
     ----------
@@ -55,55 +67,32 @@ class OneQuery:
 
     def __init__(self, model: Model, relation: str, levels: tuple[str, ...] = (), keys: tuple[str, ...] = ()) -> None:
         self.model = model
-        self.levels = levels
-        self.keys = (*levels, *keys)
+        self.levels, self.keys = levels, keys
         self.relation, self.description = named_relation(relation)
 
     @cached_property
     def sql(self) -> str:
         """The statement."""
-        needs, schema = self.needs, self.schema
-        # the moments tell the ranges of the numbers of the design
-        numbers = [
-            {"alias": f"x{i}", "expression": expression(n), "ranged": n not in needs.numbers}
-            for i, n in enumerate(needs.all_numbers)
-        ]
-        center = {n: f"(select mean_x{i} from mlm_survey)" for i, n in enumerate(needs.all_numbers)}
-        alias = {atom: f"a{i}" for i, atom in enumerate(schema.centers)}
-        units = [identifier(name) for name in self.units.values()]
+        needs, residual = self.needs, self.model.residual
+        groups = [identifier(name) for name in self.units.values()]
         strata = {c: identifier(name) for c, name in self._strata.items()}
-        residual = self.model.residual
-        others = [*units, *strata.values()]
+        others = [*groups, *strata.values()]
+        centers = {n: f"(select mean_x{i} from mlm_survey)" for i, n in enumerate(needs.all_numbers)}
         return render(
             "one_query",
             relation=self.relation,
-            columns=self._made_of_rows(),
+            columns=self._columns(),
             expected=list(self._mentioned),
             repeatable=self.description.startswith("table"),
             complete=render("is_complete", numbers=[expression(n) for n in needs.all_numbers], others=others),
-            survey_of={
-                "numbers": numbers,
-                "inside": [
-                    {"alias": f"x{i}", "expression": expression(Column(c))} for i, c in needs.inside_functions.items()
-                ],
-                "categories": [{"alias": f"c{i}", "expression": name} for i, name in enumerate(others)],
-                "units": units,
-            },
-            moments_of={
-                "units": units,
-                "variables": [
-                    {"alias": alias[a], "expression": expression(a), "center": center[a]} for a in schema.centers
-                ],
-                "monomials": [[alias[atom] for atom in factors] for factors in schema.monomials],
-                "constants": [{"alias": f"v{i}", "expression": expression(n)} for i, n in enumerate(needs.numbers)],
-            },
+            survey_of=needs.arguments
+            | {"units": groups, "categories": [{"alias": f"c{i}", "expression": sql} for i, sql in enumerate(others)]},
+            # factors are constant by the grouping, and of the numbers the ranges within units say which are
+            moments_of=sums_asked(self.schema, centers)
+            | {"units": groups, "constants": constants_asked(needs.numbers)},
             residual_of=None
             if residual == PLAIN
-            else {
-                "precision": expression(residual.precision) if residual.precision else None,
-                "stratum": strata[residual.strata] if residual.strata else None,
-                "time": expression(Column(residual.time)) if residual.time else None,
-            },
+            else residual_asked(residual, strata[residual.strata] if residual.strata else None),
         )
 
     @cached_property
@@ -117,14 +106,7 @@ class OneQuery:
     @cached_property
     def needs(self) -> Needs:
         """What the model needs if every column that stands alone holds numbers."""
-        model = self.model
-        residual = model.residual
-        variables = (*model.variables, *([residual.precision] if residual.precision else []))
-        names = [c for v in variables for c in columns_of(v)]
-        names += [*self.keys, *(c for group in model.all_groups for c in group)]
-        names += [name for name in (residual.strata, residual.time) if name]
-        source = Described(self.relation, refuse, self.description, dict.fromkeys(names, "DOUBLE"), "")
-        return find_needs(source, [model], self.keys)
+        return asked_by([self.model], self.levels, self.keys)
 
     @cached_property
     def schema(self) -> Schema:
@@ -137,13 +119,13 @@ class OneQuery:
         # indicators fall away, so that any two levels stand for all
         levels = {c: (*dict.fromkeys(found), "first", "second") for c, found in references.items()}
         survey = Survey(0, 0, {}, {}, {}, levels, frozenset())
-        return make_schema([self.model], needs, survey, varying=frozenset(needs.numbers))
+        return make_schema(needs, survey, varying=frozenset(needs.numbers))
 
     @cached_property
     def _perhaps_text(self) -> frozenset[str]:
         """Columns that are factors if they hold text."""
-        found = (a for v in self.model.predictors for a in atoms(v))
-        return frozenset(a.name for a in found if isinstance(a, Column))
+        predictors = (a for v in self.model.predictors for a in atoms(v))
+        return frozenset(a.name for a in predictors if isinstance(a, Column))
 
     @cached_property
     def units(self) -> dict[str, str]:
@@ -164,25 +146,24 @@ class OneQuery:
         """The column of the residual's strata, and what it is called among the rows that the query makes."""
         return dict.fromkeys(self.needs.strata, f"{self._ours}stratum")
 
-    def _made_of_rows(self) -> list[dict[str, str]]:
+    def _columns(self) -> list[dict[str, str]]:
         """Numbers under their own names, what is grouped by and strata as text."""
         needs = self.needs
-        numbers = dict.fromkeys(c for n in needs.all_numbers for c in columns_of(n))
         always_text = {*needs.keys, *needs.categories}
-        made = []
-        for name in numbers:
+        columns = []
+        for name in dict.fromkeys(c for n in needs.all_numbers for c in columns_of(n)):
             number = f"try_cast({identifier(name)} as double)"
             if name in self._perhaps_text:
                 number = f"case when {_is_text(name)} then 0.0 else {number} end"
-            made.append({"expression": number, "name": name})
+            columns.append({"expression": number, "name": name})
         for name, unit in self.units.items():
-            called = category(name)
+            text = category(name)
             if name not in always_text:
-                called = f"case when {_is_text(name)} then {called} else '' end"
-            made.append({"expression": called, "name": unit})
+                text = f"case when {_is_text(name)} then {text} else '' end"
+            columns.append({"expression": text, "name": unit})
         for name, stratum in self._strata.items():
-            made.append({"expression": category(name), "name": stratum})
-        return made
+            columns.append({"expression": category(name), "name": stratum})
+        return columns
 
 
 def _is_text(name: str) -> str:
@@ -193,9 +174,6 @@ def _is_text(name: str) -> str:
 def refuse(sql: str) -> Any:
     """Stand for the query of rows that cannot be asked again."""
     raise AssertionError(f"one query was to be enough, and this is a second: {sql}")
-
-
-Columns = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -228,10 +206,10 @@ def read_answer(query: OneQuery, answer: Answer) -> Moments:
         As `collect`; also where the model needs a second look at the rows.
     """
     source = Described(query.relation, refuse, query.description, dict(answer.described), query.description)
-    needs = find_needs(source, [query.model], query.keys)
+    needs = find_needs(source, [query.model], query.levels, query.keys)
     factors = tuple(c for c in needs.categories if c not in needs.keys)
     survey = _survey(query, source, needs, answer)
-    check_rows(source, [query.model], needs, survey)
+    check_rows(source, needs, survey)
     if long := long_numbers(source, survey):
         raise DataError(
             f"Whole numbers beyond 2^53, as {long[0]!r} holds them, take more than one SQL statement. Fit the model "
@@ -242,14 +220,13 @@ def read_answer(query: OneQuery, answer: Answer) -> Moments:
             f"ar1({query.model.residual.time}) beside the factor {factors[0]!r} takes more than one SQL statement. "
             "Fit the model with mlm_ops.fit in Python, or make the factor's indicators columns of numbers."
         )
-    found = answer.moments
-    check_unchanged(query.description, survey, found)
-    varying = frozenset(n for i, n in enumerate(query.needs.numbers) if (found[f"low_{i}"] != found[f"high_{i}"]).any())
-    schema = make_schema([query.model], needs, survey, varying)
-    schema = replace(schema, keys=(*needs.keys, *factors))
-    labels = _labels(query, source, schema.keys, found)
-    order = np.lexsort(labels[::-1]) if labels else np.arange(len(found["n"]))
-    moments = read_moments(schema, survey, _chosen(query, schema, found, labels, order))
+    sums = answer.moments
+    check_unchanged(query.description, survey, sums)
+    varying = frozenset(n for i, n in enumerate(query.needs.numbers) if (sums[f"low_{i}"] != sums[f"high_{i}"]).any())
+    schema = replace(make_schema(needs, survey, varying), keys=(*needs.keys, *factors))
+    labels = _labels(query, source, schema.keys, sums)
+    order = np.lexsort(labels[::-1]) if labels else np.arange(len(sums["n"]))
+    moments = as_moments(schema, survey, _chosen(query, schema, sums, labels, order))
     if cancels(moments):
         raise DataError(
             "The means of the groups lie so far apart that one SQL statement loses digits of what varies within "
@@ -279,8 +256,8 @@ def _survey(query: OneQuery, source: Source, needs: Needs, answer: Answer) -> Su
             at = query.needs.numbers.index(n)
             row[f"min_x{i}"] = answer.moments[f"low_{at}"].min()
             row[f"max_x{i}"] = answer.moments[f"high_{at}"].max()
-    inside = {column: f"x{i}" for i, column in query.needs.inside_functions.items()}
-    for i, column in needs.inside_functions.items():
+    inside = {c: f"x{i}" for i, c in enumerate(query.needs.inside_functions, start=len(number))}
+    for i, column in enumerate(needs.inside_functions, start=len(needs.all_numbers)):
         gaps[f"missing_x{i}"] = answer.missing[f"missing_{inside.get(column) or number[Column(column)]}"]
     for i, key in enumerate(needs.keys):
         gaps[f"missing_unit_{i}"] = answer.missing[f"missing_unit_{units.index(key)}"]
@@ -317,17 +294,16 @@ def _chosen(
     return {name: values[order] for name, values in chosen.items()}
 
 
-def _residual(query: OneQuery, source: Source, moments: Moments, found: Columns) -> ResidualMoments:
+def _residual(query: OneQuery, source: Source, moments: Moments, sums: Columns) -> ResidualMoments:
     """The sums of the model's monomials out of all that were taken."""
-    labels = tuple(_labels(query, source, moments.schema.keys, found))
-    units = unit_of(moments, labels) if labels else np.zeros(len(found["n"]), dtype=np.int64)
     place = {m: i + 1 for i, m in enumerate(query.schema.monomials)}
     rows = [0, *(place[m] for m in moments.schema.monomials)]
-    chosen = {name: found[name] for name in ("stratum", "past_stratum", "gap", "n", "log_precision")}
+    chosen = {name: sums[name] for name in ("stratum", "past_stratum", "gap", "n", "log_precision")}
+    chosen |= {f"u_{k}": labels for k, labels in enumerate(_labels(query, source, moments.schema.keys, sums))}
     for kind in ("now", "cross", "past"):
         for i, at in enumerate(rows):
             for j, other in enumerate(rows[: i + 1]):
                 name = f"{kind}_{max(at, other)}_{min(at, other)}"
-                if name in found:
-                    chosen[f"{kind}_{i}_{j}"] = found[name]
-    return read_residual_moments(query.model.residual, chosen, units, len(moments.schema.monomials))
+                if name in sums:
+                    chosen[f"{kind}_{i}_{j}"] = sums[name]
+    return as_residual(moments, query.model.residual, chosen)

@@ -11,12 +11,12 @@ import duckdb
 import numpy as np
 
 from mlm_ops.errors import DataError, NoRowsError
-from mlm_ops.language.columns import as_factor, atoms
-from mlm_ops.language.model import Column, Factor, Function, Model, Variable, columns_of, label, walk
+from mlm_ops.language.model import Column, Factor, Function, Model, Variable, columns_of, label
+from mlm_ops.moments.needs import Needs, check_models
 from mlm_ops.moments.rank import VALUE_ROUNDING
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.source import Source
-from mlm_ops.warehouse.sql import category, expression, has_value, identifier, render
+from mlm_ops.warehouse.sql import category, identifier, render
 
 _NATIVE_KEY = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|VARCHAR")
 
@@ -28,37 +28,6 @@ _WHOLE, _LEAST_APART = 2**53, 10**6
 MOST_LEVELS = 20
 #: Strata with a residual variance of their own: each is one more dimension of the search, and 100 take minutes.
 MOST_STRATA = 200
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What the models ask of the rows, before anything is known of them.
-
-    ``numbers`` and ``categories`` serve the design; ``known`` numbers (times, precisions) and ``strata`` the residual.
-    """
-
-    keys: tuple[str, ...]
-    numbers: tuple[Variable, ...]
-    categories: tuple[str, ...]
-    text_columns: frozenset[str]
-    known: tuple[Variable, ...]
-    strata: tuple[str, ...]
-
-    @property
-    def all_numbers(self) -> tuple[Variable, ...]:
-        """Numbers of the design and of the residual."""
-        return tuple(dict.fromkeys((*self.numbers, *self.known)))
-
-    @property
-    def inside_functions(self) -> dict[int, str]:
-        """Columns that stand in functions alone, by the place of their count of missing values, after all numbers."""
-        columns = dict.fromkeys(c for n in self.all_numbers for c in columns_of(n) if Column(c) not in self.all_numbers)
-        return dict(enumerate(columns, start=len(self.all_numbers)))
-
-    @property
-    def all_categories(self) -> tuple[str, ...]:
-        """Categories of the design and of the residual."""
-        return tuple(dict.fromkeys((*self.categories, *self.strata)))
 
 
 @dataclass(frozen=True)
@@ -78,65 +47,6 @@ class Survey:
     varying: frozenset[Variable]
 
 
-def complete_rows(source: Source, models: Sequence[Model], levels: Sequence[str] = ()) -> str:
-    """The SQL condition that a row is among those that the models see: complete on all their columns."""
-    return complete(find_needs(source, models, levels))
-
-
-def find_needs(source: Source, models: Sequence[Model], levels: Sequence[str]) -> Needs:
-    """Which columns the models ask for, and as what."""
-    keys = tuple(dict.fromkeys([*(c for m in models for g in m.all_groups for c in g), *levels]))
-    variables = tuple(dict.fromkeys(v for m in models for v in m.variables))
-    source.require([*(c for v in variables for c in columns_of(v)), *keys])
-    text_columns = frozenset(c for v in variables for c in columns_of(v) if source.is_text(c))
-    outcomes = {c for m in models for c in columns_of(m.outcome)}
-    numbers: dict[Variable, None] = {}
-    categories: dict[str, None] = {}
-    for variable in variables:
-        for atom in atoms(variable):
-            for node in walk(atom):
-                if isinstance(node, Column) and not (source.is_numeric(node.name) or source.is_text(node.name)):
-                    kind = source.types[node.name]
-                    raise DataError(
-                        f"Column {node.name!r} is neither numeric nor text. Got {kind}; cast it in a view or SELECT."
-                    )
-                if (
-                    isinstance(node, Column)
-                    and node.name in text_columns
-                    and (isinstance(atom, Function) or node.name in outcomes)
-                ):
-                    role = "outcome" if node.name in outcomes else "column"
-                    what = "a model" if isinstance(variable, Column) else label(variable)
-                    raise DataError(
-                        f"The {role} {node.name!r} holds text ({source.types[node.name]}), and {what} needs numbers."
-                        f"{source.stray_cells(node.name)} Cast or recode it in a view or SELECT."
-                    )
-            factor = as_factor(atom, text_columns)
-            if factor is None:
-                numbers[atom] = None
-            else:
-                categories[factor.column] = None
-    known, strata = _residual_needs(source, models)
-    return Needs(keys, tuple(numbers), tuple(categories), text_columns, known, strata)
-
-
-def _residual_needs(source: Source, models: Sequence[Model]) -> tuple[tuple[Variable, ...], tuple[str, ...]]:
-    """Times and precisions, and the columns of strata."""
-    known: dict[Variable, None] = {}
-    strata: dict[str, None] = {}
-    for residual in (m.residual for m in models):
-        numbers = [residual.precision] if residual.precision else []
-        numbers += [Column(residual.time)] if residual.time else []
-        source.require([*(c for n in numbers for c in columns_of(n)), *([residual.strata] if residual.strata else [])])
-        for name in (c for n in numbers for c in columns_of(n)):
-            if not source.is_numeric(name):
-                raise DataError(f"The residual structure needs numbers in {name!r}. Got {source.types[name]}.")
-        known |= dict.fromkeys(numbers)
-        if residual.strata:
-            strata[residual.strata] = None
-    return tuple(known), tuple(strata)
-
-
 def key_expression(source: Source, key: str) -> str:
     """SQL of a grouping column: as it is where Python has the type, as text elsewhere, so that no digit is lost."""
     return identifier(key) if is_native_key(source.types[key]) else category(key)
@@ -147,12 +57,6 @@ def is_native_key(sql_type: str) -> bool:
     return _NATIVE_KEY.fullmatch(sql_type) is not None
 
 
-def complete(needs: Needs) -> str:
-    """The condition that a row has every value."""
-    numbers = render("is_complete", numbers=[expression(n) for n in needs.all_numbers])
-    return " and ".join([numbers, *(has_value(c) for c in dict.fromkeys((*needs.all_categories, *needs.keys)))])
-
-
 def run(source: Source, sql: str) -> Any:
     """Query the rows; what goes wrong there is said in one sentence."""
     try:
@@ -161,50 +65,69 @@ def run(source: Source, sql: str) -> Any:
         raise DataError(f"Cannot read {source.description}: {why_it_failed(error)}") from error
 
 
-def _one_row(source: Source, sql: str) -> dict[str, Any]:
+def _rows(source: Source, sql: str) -> list[dict[str, Any]]:
     result = run(source, sql)
     names = [column[0] for column in result.description]
-    return dict(zip(names, result.fetchall()[0], strict=True))
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def _one_row(source: Source, sql: str) -> dict[str, Any]:
+    (row,) = _rows(source, sql)
+    return row
 
 
 def take_survey(source: Source, needs: Needs) -> Survey:
     """Run the first query."""
-    numbers = [
-        {"alias": f"x{i}", "expression": expression(n), "ranged": n in needs.known}
-        for i, n in enumerate(needs.all_numbers)
-    ]
-    categories = [{"alias": f"c{i}", "expression": category(c)} for i, c in enumerate(needs.all_categories)]
-    asked = {
-        "relation": source.relation,
-        "numbers": numbers,
-        "categories": categories,
-        "units": [key_expression(source, key) for key in needs.keys],
-    }
-    row = _one_row(source, render("survey", **asked, complete=complete(needs)))
+    asked: dict[str, Any] = needs.arguments | {"units": units(source, needs)}
+    inside = asked.pop("inside")
+    row = _one_row(source, render("survey", relation=source.relation, complete=needs.complete, **asked))
     # where the first rows hold more than one value, the range is not needed
-    doubtful = [n for n in numbers if not (row[f"differs_{n['alias']}"] or n["ranged"])]
+    doubtful = [n for n in asked["numbers"] if not (row[f"differs_{n['alias']}"] or n["ranged"])]
     if doubtful and row["n_complete"]:
-        row |= _one_row(source, render("ranges", relation=source.relation, numbers=doubtful, complete=complete(needs)))
+        ranges = render("ranges", relation=source.relation, numbers=doubtful, complete=needs.complete)
+        row |= _one_row(source, ranges)
     # what is missing where costs a look at every value, and is asked only if something is
     if row["n_complete"] == row["n_rows"]:
         return read_survey(source, needs, row, {})
-    inside = [{"alias": f"x{i}", "expression": expression(Column(c))} for i, c in needs.inside_functions.items()]
-    gaps = _one_row(source, render("missing", **asked | {"numbers": [*numbers, *inside]}))
-    return read_survey(source, needs, row, gaps)
+    asked["numbers"] = [*asked["numbers"], *inside]
+    return read_survey(source, needs, row, _one_row(source, render("missing", relation=source.relation, **asked)))
+
+
+def survey_parts(source: Source, needs: Needs, part: str) -> dict[Any, Survey]:
+    """The survey of each part that has rows, by the value of an expression; but for ranges and for what varies."""
+    asked = {"units": units(source, needs), "complete": needs.complete, **needs.arguments}
+    undecided = {f"varies_x{i}": False for i in range(len(needs.all_numbers))}
+    undecided |= {f"varies_c{i}": False for i in range(len(needs.all_categories))}
+    rows = _rows(source, render("part_survey", relation=source.relation, part=part, **asked))
+    return {row["part"]: read_survey(source, needs, undecided | row, row) for row in rows}
+
+
+def count_parts(source: Source, needs: Needs, part: str) -> list[dict[str, Any]]:
+    """A row a value of an expression: ``part``, ``n_rows``, ``fingerprint``, and how many miss a value of what."""
+    asked = {name: needs.arguments[name] for name in ("numbers", "categories")}
+    facts = render("partition_facts", relation=source.relation, partition=part, units=units(source, needs), **asked)
+    return _rows(source, facts)
+
+
+def fingerprint(source: Source, needs: Needs) -> str:
+    """``<rows>-<sum of hashes>`` of what is read of the rows, whatever their order."""
+    rows = count_parts(source, needs, "0")
+    return f"{rows[0]['n_rows']}-{rows[0]['fingerprint']}" if rows else "0-0"
+
+
+def units(source: Source, needs: Needs) -> list[str]:
+    """SQL of the columns to group by."""
+    return [key_expression(source, key) for key in needs.keys]
 
 
 def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapping[str, Any]) -> Survey:
     """Make the record of what the macros `survey`, `ranges` and, where something is missing, `missing` returned."""
-    missing = {key: gaps.get(f"missing_unit_{i}", 0) for i, key in enumerate(needs.keys)}
-    missing |= {label(n): gaps.get(f"missing_x{i}", 0) for i, n in enumerate(needs.all_numbers)}
-    missing |= {c: gaps.get(f"missing_x{i}", 0) for i, c in needs.inside_functions.items()}
-    missing |= {c: gaps.get(f"missing_c{i}", 0) for i, c in enumerate(needs.all_categories)}
     varying: set[Variable] = {n for i, n in enumerate(needs.all_numbers) if row[f"varies_x{i}"]}
     varying |= {Factor(c) for i, c in enumerate(needs.all_categories) if row[f"varies_c{i}"]}
     return Survey(
         n_rows=row["n_rows"],
         n_complete=row["n_complete"],
-        missing=missing,
+        missing={name: gaps.get(alias, 0) for name, alias in needs.gaps().items()},
         centers={n: row[f"mean_x{i}"] for i, n in enumerate(needs.all_numbers)},
         ranges={n: (row[f"min_x{i}"], row[f"max_x{i}"]) for i, n in enumerate(needs.all_numbers) if f"min_x{i}" in row},
         levels={c: in_order(source, c, row[f"levels_c{i}"] or ()) for i, c in enumerate(needs.all_categories)},
@@ -220,11 +143,22 @@ def in_order(source: Source, column: str, levels: Sequence[str]) -> tuple[str, .
     return tuple(sorted(levels, key=declared.index if declared else str))
 
 
-def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Survey) -> None:
-    """Refuse data that no model can be fitted to."""
+def check_rows(source: Source, needs: Needs, survey: Survey) -> None:
+    """Refuse data that no model can be fitted to; of several models an error says which have it.
+
+    Raises
+    ------
+    DataError
+        No rows or none that is complete, values out of a function's domain or infinite, no variation, strata that are
+        no strata.
+    """
+    check_models(needs.models, lambda some: _check_rows(source, needs.of(some), survey))
+
+
+def _check_rows(source: Source, needs: Needs, survey: Survey) -> None:
     if survey.n_rows == 0:
         raise NoRowsError(f"There are no rows in {source.description}.")
-    for column in needs.text_columns & survey.levels.keys():
+    for column in (c for c in needs.all_categories if c in needs.text_columns):
         size = len(survey.levels[column])
         if size > MOST_LEVELS and 2 * size > min(survey.n_rows, 400) and (stray := source.stray_cells(column)):
             raise DataError(
@@ -233,12 +167,24 @@ def check_rows(source: Source, models: Sequence[Model], needs: Needs, survey: Su
             )
     _check_domains(needs, survey)
     if survey.n_complete == 0:
-        gaps = ", ".join(f"{name} ({count})" for name, count in survey.missing.items() if count)
+        _refuse_gaps(needs, survey)
+        return
+    _check_sizes(needs, survey)
+    _check_variation(needs, survey)
+
+
+def _refuse_gaps(needs: Needs, survey: Survey) -> None:
+    """Say of rows that are all incomplete what they miss; of some of the models only what is sure."""
+    gaps = {name: survey.missing[name] for name in needs.gaps()}
+    if gaps.keys() == survey.missing.keys() or survey.n_rows in gaps.values():
+        counts = ", ".join(f"{name} ({count})" for name, count in gaps.items() if count)
         raise DataError(
-            f"No row is complete: each of the {survey.n_rows} rows misses a value. Missing values by column: {gaps}."
+            f"No row is complete: each of the {survey.n_rows} rows misses a value. Missing values by column: {counts}."
         )
-    _check_sizes(models, survey)
-    outcomes = {m.outcome for m in models}
+
+
+def _check_variation(needs: Needs, survey: Survey) -> None:
+    outcomes = {m.outcome for m in needs.models}
     for number, (low, high) in survey.ranges.items():
         if _is_one_value(low, high) and number in needs.numbers:
             role = "The outcome" if number in outcomes else "Column" if isinstance(number, Column) else "The predictor"
@@ -261,11 +207,16 @@ def _is_one_value(low: float, high: float) -> bool:
     return low == high or (not exact and high - low <= VALUE_ROUNDING * max(abs(low), abs(high)))
 
 
-def check_values(models: Sequence[Model], needs: Needs, survey: Survey) -> None:
+def check_values(needs: Needs, survey: Survey) -> None:
     """Refuse rows that cannot be added to others: values out of a function's domain, infinite, or weights of none."""
-    _check_domains(needs, survey)
-    if survey.n_complete:
-        _check_sizes(models, survey)
+
+    def check(models: Sequence[Model]) -> None:
+        own = needs.of(models)
+        _check_domains(own, survey)
+        if survey.n_complete:
+            _check_sizes(own, survey)
+
+    check_models(needs.models, check)
 
 
 def _check_domains(needs: Needs, survey: Survey) -> None:
@@ -290,12 +241,12 @@ def check_whole_numbers(source: Source, needs: Needs, survey: Survey) -> None:
 
     Asks only about columns that `long_numbers` names, and about those that stand inside functions alone.
     """
-    inside = [name for name in needs.inside_functions.values() if _LONG.match(source.types[name])]
+    inside = [name for name in needs.inside_functions if _LONG.match(source.types[name])]
     names = list(dict.fromkeys((*long_numbers(source, survey), *inside)))
     if not names or not survey.n_complete:
         return
     ends = (f"min({identifier(n)}) as low_{i}, max({identifier(n)}) as high_{i}" for i, n in enumerate(names))
-    row = _one_row(source, f"select {', '.join(ends)} from {source.relation} where {complete(needs)}")
+    row = _one_row(source, f"select {', '.join(ends)} from {source.relation} where {needs.complete}")
     for i, name in enumerate(names):
         low, high = int(row[f"low_{i}"]), int(row[f"high_{i}"])
         largest = max(abs(low), abs(high))
@@ -307,40 +258,15 @@ def check_whole_numbers(source: Source, needs: Needs, survey: Survey) -> None:
             )
 
 
-def _check_sizes(models: Sequence[Model], survey: Survey) -> None:
-    for number, center in survey.centers.items():
-        if not np.isfinite(center):
+def _check_sizes(needs: Needs, survey: Survey) -> None:
+    for number in needs.all_numbers:
+        if not np.isfinite(survey.centers[number]):
             raise DataError(
                 f"{label(number)} holds infinite values. Filter these rows with where, or recode them as missing."
             )
-    for precision in (m.residual.precision for m in models if m.residual.precision):
+    for precision in (r.precision for r in needs.structures if r.precision):
         if survey.ranges[precision][0] <= 0:
             raise DataError(
                 f"Weights and known variances are positive. Got {survey.ranges[precision][0]:g} as the smallest of "
                 f"{label(precision)}; filter these rows with where, or mend the column."
             )
-
-
-def fingerprint(source: Source, models: Sequence[Model], keys: Sequence[str] = ()) -> str:
-    """``<rows>-<sum of hashes>`` of the rows, whatever their order.
-
-    Parameters
-    ----------
-    source
-        The rows.
-    models, keys
-        As `collect` takes them: what is read of the rows.
-    """
-    needs = find_needs(source, models, keys)
-    sql = render(
-        "partition_facts",
-        relation=source.relation,
-        partition="0",
-        numbers=[{"alias": f"x{i}", "expression": expression(n)} for i, n in enumerate(needs.all_numbers)],
-        categories=[{"alias": f"c{i}", "expression": category(c)} for i, c in enumerate(needs.all_categories)],
-        units=[key_expression(source, key) for key in needs.keys],
-    )
-    result = run(source, sql)
-    names = [column[0] for column in result.description]
-    rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-    return f"{rows[0]['n_rows']}-{rows[0]['fingerprint']}" if rows else "0-0"

@@ -16,6 +16,7 @@ import pytest
 
 from mlm_ops.analyses.store import runs as store
 from mlm_ops.analyses.store.schema import RUNS, TABLES
+from mlm_ops.analyses.store.staging import read_staged, stage
 from mlm_ops.errors import DataError, StoreError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -177,11 +178,11 @@ class TestWriteRun:
 
 class TestStaging:
     def test_models_come_back_in_the_order_asked_for(self, connection):
-        store.stage(connection, "hsb", "slopes", effects(2, "slopes"), "s1")
-        store.stage(connection, "hsb", "null", effects(1, "null"), "s1")
-        store.stage(connection, "hsb", "dropped", effects(9, "dropped"), "s0")
-        store.stage(connection, "jsp", "null", effects(8, "null"), "s2")
-        staged = store.read_staged(connection, "hsb", ["null", "slopes"])
+        stage(connection, "hsb", "models", ["slopes"], effects(2, "slopes"), "s1")
+        stage(connection, "hsb", "models", ["null"], effects(1, "null"), "s1")
+        stage(connection, "hsb", "models", ["dropped"], effects(9, "dropped"), "s0")
+        stage(connection, "jsp", "models", ["null"], effects(8, "null"), "s2")
+        staged = read_staged(connection, "hsb", "models", ["null", "slopes"])
         assert staged.tables["fixed_effects"]["estimate"].to_list() == [1.0, 2.0]
         assert staged.tables["random_effects"].is_empty()
         assert staged.checksums == {"null": "s1", "slopes": "s1"}
@@ -189,25 +190,62 @@ class TestStaging:
         assert store.read_latest(connection, "fixed_effects")["model"].to_list() == ["null", "slopes"]
 
     def test_staging_again_replaces(self, connection):
-        store.stage(connection, "hsb", "null", effects(1), "s1")
-        store.stage(connection, "hsb", "null", effects(2), "s2")
-        staged = store.read_staged(connection, "hsb", ["null"])
+        stage(connection, "hsb", "models", ["null"], effects(1), "s1")
+        stage(connection, "hsb", "models", ["null"], effects(2), "s2")
+        staged = read_staged(connection, "hsb", "models", ["null"])
         assert staged.tables["fixed_effects"]["estimate"].to_list() == [2.0]
         assert staged.checksums == {"null": "s2"}
 
     def test_a_missing_model_is_named(self, connection):
         with pytest.raises(StoreError, match="no staged rows of null"):
-            store.read_staged(connection, "hsb", ["null"])
+            read_staged(connection, "hsb", "models", ["null"])
 
     def test_rows_of_another_model_are_refused(self, connection):
         with pytest.raises(StoreError, match="expected slopes"):
-            store.stage(connection, "hsb", "slopes", effects(1, "null"), "s1")
+            stage(connection, "hsb", "models", ["slopes"], effects(1, "null"), "s1")
+
+    def test_a_step_has_its_models_to_itself(self, connection):
+        for step, value in (("models", 1), ("comparisons", 2), ("sem", 3), ("ladder", 4)):
+            stage(connection, "hsb", step, ["null"], effects(value), f"s{value}")
+        stage(connection, "hsb", "sem", ["null"], effects(5), "s5")
+        for step, value in (("models", 1), ("comparisons", 2), ("sem", 5), ("ladder", 4)):
+            staged = read_staged(connection, "hsb", step, ["null"])
+            assert staged.tables["fixed_effects"]["estimate"].to_list() == [value]
+            assert staged.checksums == {"null": f"s{value}"}
+
+    def test_a_step_whose_models_the_data_name_is_staged_anew(self, connection):
+        both = {"fixed_effects": pl.concat([effects(1, "one")["fixed_effects"], effects(2, "two")["fixed_effects"]])}
+        stage(connection, "hsb", "ladder", None, both, "s1")
+        stage(connection, "hsb", "models", ["one"], effects(7, "one"), "s1")
+        stage(connection, "hsb", "ladder", None, effects(3, "two"), "s2")
+        assert read_staged(connection, "hsb", "ladder").checksums == {"two": "s2"}
+        assert read_staged(connection, "hsb", "models").checksums == {"one": "s1"}
+        stage(connection, "hsb", "ladder", None, {}, "s3")
+        assert read_staged(connection, "hsb", "ladder").tables["fixed_effects"].is_empty()
+
+    @pytest.mark.parametrize("mark", [True, False])
+    def test_the_tables_of_a_warehouse_from_before_there_were_steps_are_made_anew(self, connection, mark):
+        connection.execute("create schema mlm_staging")
+        for table, columns in (("checksums", "checksum varchar"), ("fixed_effects", "term varchar, estimate double")):
+            connection.execute(f"create table mlm_staging.{table} (analysis varchar, model varchar, {columns})")
+            connection.execute(f"insert into mlm_staging.{table} (analysis, model) values ('hsb (sem)', 'null')")
+            if mark:
+                comment = "mlm-ops: results of a run that is not finished"
+                connection.execute(f"comment on table mlm_staging.{table} is '{comment}'")
+        with pytest.raises(StoreError, match="no staged rows of null"):
+            read_staged(connection, "hsb", "models", ["null"])
+        stage(connection, "hsb", "models", ["null"], effects(2), "s1")
+        assert rows(connection, "select analysis, staged_by, model, checksum from mlm_staging.checksums") == [
+            ("hsb", "models", "null", "s1")
+        ]
+        staged = read_staged(connection, "hsb", "models", ["null"])
+        assert staged.tables["fixed_effects"]["estimate"].to_list() == [2.0]
 
 
 class TestPublish:
     def test_the_copy_holds_schema_mlm_and_nothing_else(self, connection, tmp_path):
         connection.execute("create table students as select 1 as x")
-        store.stage(connection, "hsb", "null", effects(1), "s1")
+        stage(connection, "hsb", "models", ["null"], effects(1), "s1")
         store.write_run(connection, make_run("a"), effects(12.5))
         store.publish(connection, tmp_path / "out" / "results.duckdb")
         assert rows(connection, "select current_database()") == [("warehouse",)]

@@ -11,9 +11,8 @@ import pytest
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.formula import parse_formula
-from mlm_ops.moments import by_partition as each_part
-from mlm_ops.moments.by_partition import Part, collect_each
-from mlm_ops.moments.collect import collect
+from mlm_ops.moments import collect as collecting
+from mlm_ops.moments.collect import By, RowPart, collect
 from mlm_ops.moments.record import Moments
 from mlm_ops.warehouse.source import Source, open_source
 
@@ -61,8 +60,8 @@ def rows() -> pl.DataFrame:
 
 
 def of_each(frame: pl.DataFrame, names: list[str]) -> dict[str, Moments | None]:
-    parts = [Part(f"'{name}'") for name in names]
-    return dict(zip(names, collect_each(open_source(frame), "wave", parts, MODELS), strict=True))
+    parts = [RowPart(f"'{name}'") for name in names]
+    return dict(zip(names, collect(open_source(frame), MODELS, by=By("wave", parts)), strict=True))
 
 
 def assert_equal(found: Moments, alone: Moments) -> None:
@@ -90,7 +89,7 @@ def test_parts_that_are_alike_are_collected_together(rows: pl.DataFrame) -> None
 def test_what_parts_are_collected_with_does_not_show(rows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["plain", "gaps", "other"]
     together = {name: moments.checksum for name, moments in of_each(rows, names).items() if moments is not None}
-    monkeypatch.setattr(each_part, "MOST_ROWS", 200)
+    monkeypatch.setattr(collecting, "MOST_ROWS", 200)
     apart = {name: moments.checksum for name, moments in of_each(rows, names[::-1]).items() if moments is not None}
     assert together == apart
     assert len(apart) == 3
@@ -121,9 +120,9 @@ def test_windows_of_time(rows: pl.DataFrame) -> None:
         at=pl.lit(start) + pl.duration(hours=hours // 60)
     )
     bounds = [(start + timedelta(days=i), start + timedelta(days=i + 1)) for i in range(5)]
-    parts = [Part(*(f"timestamp '{at}'" for at in window)) for window in bounds]
+    parts = [RowPart(*(f"timestamp '{at}'" for at in window)) for window in bounds]
     models = [parse_formula("y ~ x + (1 | school)")]
-    found = list(collect_each(open_source(frame), "at", parts, models))
+    found = list(collect(open_source(frame), models, by=By("at", parts)))
     sizes = []
     for (low, high), moments in zip(bounds, found, strict=True):
         inside = frame.filter((pl.col("at") >= low) & (pl.col("at") < high))
@@ -137,8 +136,8 @@ def test_windows_of_time(rows: pl.DataFrame) -> None:
 
 
 def test_residual_structures_and_faults_are_left_to_be_collected_alone(rows: pl.DataFrame) -> None:
-    plain = [Part("'plain'")]
-    assert list(collect_each(open_source(rows), "wave", plain, [parse_formula("y ~ z + (1 | school)")])) == [None]
+    plain = By("wave", [RowPart("'plain'")])
+    assert list(collect(open_source(rows), [parse_formula("y ~ z + (1 | school)")], by=plain)) == [None]
     with pytest.raises(DataError, match="'z'"):
         collect(open_source(rows), [parse_formula("y ~ z + (1 | school)")])
 
@@ -154,7 +153,7 @@ def test_the_rows_are_read_three_times_however_many_the_parts(rows: pl.DataFrame
 
     source = open_source("frame", connection)
     counted = Source(source.relation, query, source.description, source.types, source.table)
-    found = list(collect_each(counted, "wave", [Part(str(i)) for i in range(60)], MODELS))
+    found = list(collect(counted, MODELS, by=By("wave", [RowPart(str(i)) for i in range(60)])))
     assert all(moments is not None for moments in found)
     # the survey of all, of each part, and the moments
     assert len(asked) == 3

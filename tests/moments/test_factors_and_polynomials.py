@@ -161,13 +161,13 @@ def test_refused(formula: str, error: type[Exception], sentence: str) -> None:
 def test_one_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     """A survey and one GROUP BY, whatever the notation."""
     seen: list[str] = []
-    run = collect_module._scan
+    query = collect_module.moments_query
 
     def counted(*arguments: Any, **options: Any) -> Any:
         seen.append("scan")
-        return run(*arguments, **options)
+        return query(*arguments, **options)
 
-    monkeypatch.setattr(collect_module, "_scan", counted)
+    monkeypatch.setattr(collect_module, "moments_query", counted)
     mlm.fit("y ~ poly(x, 3) * C(kind, sum) + within(log(x)):yes + between(poly(x, 2)) + (within(x) | g)", ROWS)
     assert seen == ["scan"]
 

@@ -15,11 +15,12 @@ from mlm_ops.errors import DataError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.request import Request
 from mlm_ops.language.structures import parse_residual
-from mlm_ops.moments import collect as collect_module
 from mlm_ops.moments.collect import collect
+from mlm_ops.moments.needs import find_needs
 from mlm_ops.moments.record import Moments, exchange, merge, subtract
+from mlm_ops.moments.scan import as_moments, moments_query
 from mlm_ops.moments.storage import load_moments, save_moments
-from mlm_ops.moments.survey import find_needs, take_survey
+from mlm_ops.moments.survey import take_survey
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.warehouse.source import open_source
 
@@ -87,10 +88,9 @@ def _assert_equal(ours: Moments, other: Moments, tolerance: float) -> None:
 def _part(whole: Moments, data: pl.DataFrame) -> Moments:
     """Moments of some rows around the centers of all: the schema of the whole is kept."""
     source = open_source(data)
-    needs = find_needs(source, [MODEL], ())
-    survey = take_survey(source, needs)
-    found = collect_module._scan(source, needs, whole.schema)
-    return collect_module.read_moments(whole.schema, survey, found)
+    needs = find_needs(source, [MODEL])
+    sums = source.query(moments_query(source, needs, whole.schema)).fetchnumpy()
+    return as_moments(whole.schema, take_survey(source, needs), sums)
 
 
 @given(st.integers(2, 120), st.integers(1, 100), st.integers(0, 5))

@@ -9,9 +9,11 @@ import duckdb
 import polars as pl
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from polars.testing import assert_frame_equal
 
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.analyses.run import fit_analysis_model
+from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError, DataError, StoreError
 from mlm_ops.moments.partitions import Refreshed
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
@@ -167,6 +169,49 @@ def test_models_of_different_rows_are_not_published(
             steps.make_results(connection, small, "later", 0.0, warehouse.results)
         (runs,) = connection.execute("select count(*) from mlm.runs").fetchall()[0]
     assert runs == 1
+
+
+def without_metadata(step: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        made = step(*arguments)
+        return {} if isinstance(made, dict) else tuple({} if isinstance(part, dict) else part for part in made)
+
+    return run
+
+
+def test_no_step_reads_what_another_shows(
+    pupils: Pupils, materialize: Materialize, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any metadata the same tables are published; a model of sem is named as a mixed one is."""
+    analysis = parse_analysis(
+        "{analysis: small, data: main.pupils, levels: school, compare: [anova, slope], "
+        "models: {anova: y ~ 1 + (1 | school), slope: y ~ within(x) + (1 | school)}, "
+        "sem: {slope: 'contextual: y ~ x'}, strategy: build_up, start: anova, candidates: {fixed: within(x)}}"
+    )
+    tables = {}
+    for shown in (True, False):
+        for name in ("centered", "moments", "model", "comparisons", "ladder", "sem", "results"):
+            if not shown:
+                monkeypatch.setattr(steps, f"make_{name}", without_metadata(getattr(steps, f"make_{name}")))
+        result = materialize(pupils(groups=30), of=analysis)
+        assert result.success
+        run_id = f"'{result.run_id}'"
+        with duckdb.connect(str(warehouse.results), read_only=True) as published:
+            tables[shown] = {
+                name: published.sql(f"select * exclude (run_id) from mlm.{name} where run_id = {run_id}").pl()
+                for name in TABLES
+                if name != "drift"  # of the second run against the first
+            }
+    assert {name for name, frame in tables[True].items() if frame.height} >= {
+        "fixed_effects",
+        "comparisons",
+        "ladder_steps",
+        "sem_parameters",
+        "models",
+    }
+    for name, frame in tables[True].items():
+        measured = [column for column in frame.columns if column == "seconds"]
+        assert_frame_equal(frame.drop(measured), tables[False][name].drop(measured))
 
 
 def test_each_run_stays_in_the_history(pupils: Pupils, materialize: Materialize, warehouse: Warehouse) -> None:

@@ -162,7 +162,7 @@ def test_columns_of_moments_and_results_are_told_with_where_they_come_from(
 ) -> None:
     analysis = parse_analysis(WAVES)
     with warehouse.connection() as connection:
-        metadata, _ = steps.make_moments(connection, analysis, None, dg.AssetKey("pupils"))
+        _, metadata, _ = steps.make_moments(connection, analysis, None, dg.AssetKey("pupils"))
         names = [name for name, *_ in connection.execute("describe main.waves_moments").fetchall()]
     schema, lineage = metadata["dagster/column_schema"].value, metadata["dagster/column_lineage"].value
     assert isinstance(schema, dg.TableSchema)

@@ -68,10 +68,9 @@ REASONS = {
     },
     "mlm_ops/moments/single_statement.py": {
         "number": "a cast of a quoted name",
-        "called": "a cast of a quoted name",
+        "text": "a cast of a quoted name",
     },
     "mlm_ops/moments/partition_tables.py": {
-        "chosen": "literals",
         "values": "literals",
         "value": "a cast of a literal",
         "read": "casts of literals",
@@ -80,7 +79,7 @@ REASONS = {
         "renamed": "aliases of ours",
         "left_out": "aliases of ours",
         "sql": "a rendered query",
-        "name": "a quoted table",
+        "table": "a quoted table",
     },
     "mlm_ops/warehouse/sql.py": {
         "argument": "a rendered expression",
@@ -90,7 +89,7 @@ REASONS = {
     },
     "mlm_ops/moments/survey.py": {
         "', '.join(ends)": "extremes of quoted names",
-        "complete(needs)": "a rendered condition",
+        "needs.complete": "a rendered condition",
     },
     "mlm_ops/warehouse/source.py": {
         "where": "a condition that is being proved one, and is only parsed here",
@@ -148,7 +147,7 @@ REASONS = {
         "typed[column]": "a quoted name and a type of ours",
     },
     "mlm_ops/analyses/store/staging.py": {
-        "where": "a condition with literals",
+        "here": "a condition with literals",
         "names": "quoted names",
     },
     "mlm_ops/analyses/store/checks.py": {

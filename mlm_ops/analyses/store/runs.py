@@ -23,7 +23,6 @@ from mlm_ops.analyses.store.checks import check_tables, check_version
 from mlm_ops.analyses.store.history import LATEST_FIRST, forget, last_number, number_runs, remove, write_drift
 from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
 from mlm_ops.analyses.store.schema import RUNS, TABLES
-from mlm_ops.analyses.store.staging import Staged, read_staged, stage, stage_anew
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.logs import Event, tell, tell_written
@@ -38,16 +37,12 @@ __all__ = [
     "Connection",
     "OnWait",
     "Run",
-    "Staged",
     "check_published",
     "check_store",
     "connect",
     "open_database",
     "publish",
     "read_latest",
-    "read_staged",
-    "stage",
-    "stage_anew",
     "write_empty",
     "write_run",
     "write_runs",

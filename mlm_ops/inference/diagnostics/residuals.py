@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects
-from mlm_ops.moments.survey import find_needs
+from mlm_ops.moments.needs import find_needs
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import render
 

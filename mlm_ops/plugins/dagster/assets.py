@@ -338,7 +338,7 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
     def moments(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             if partitions_def is None:
-                metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
+                _, metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
             else:
                 metadata, checks, others = make_partitions(
                     connection, plan, partitions_def, context.partition_keys, context.instance

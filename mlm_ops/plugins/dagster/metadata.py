@@ -15,6 +15,7 @@ from mlm_ops.analyses.rows import centered_columns
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.language.model import Model, columns_of
+from mlm_ops.moments.needs import asked_by
 from mlm_ops.moments.record import Schema as MomentsSchema
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.tables.columns import KEYS, Schema
@@ -176,9 +177,8 @@ def _variances(components: pl.DataFrame) -> Metadata:
 
 def model_columns(model: Model) -> tuple[str, ...]:
     """Columns of the table that a model reads: of its outcome and predictors, then of its groups."""
-    values = (name for variable in model.variables for name in columns_of(variable))
-    groups = (name for group in model.all_groups for name in group)
-    return tuple(dict.fromkeys((*values, *groups)))
+    needs = asked_by([model])
+    return tuple(dict.fromkeys((*needs.columns, *needs.keys)))
 
 
 def model_lineage(analysis: Analysis, name: str, upstream: dg.AssetKey) -> dg.TableColumnLineage:

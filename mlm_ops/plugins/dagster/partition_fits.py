@@ -18,7 +18,7 @@ from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, check_store, publish, write_empty, write_runs
 from mlm_ops.errors import AnalysisError, DataError, MlmError, NoRowsError
 from mlm_ops.logs import LOGGER, Event, about, tell
-from mlm_ops.moments.by_partition import collect_each
+from mlm_ops.moments.collect import By, collect
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import (
     ANALYSIS,
@@ -103,7 +103,7 @@ def fit_partitions(
     source.require([column])
     kind, began, done = source.types[column], datetime.fromtimestamp(started, tz=UTC), Done()
     parts = [part_of(key, window, kind, source.is_numeric(column)) for key, window in windows.items()]
-    collected = collect_each(source, column, parts, analysis.scanned, analysis.level_columns, analysis.keys)
+    collected = collect(source, analysis.scanned, analysis.level_columns, analysis.keys, by=By(column, parts))
     waiting, empty = _Waiting(connection, analysis), list[Run]()
 
     def record(one: Analysis, moments: Moments | None, status: str = "finished") -> Run:

@@ -12,7 +12,7 @@ from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import moments_table
 from mlm_ops.errors import DataError
-from mlm_ops.moments.by_partition import Part
+from mlm_ops.moments.collect import RowPart
 from mlm_ops.moments.partition_tables import Parts, same_value
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.metadata import Metadata
@@ -63,11 +63,11 @@ def window_ends(window: Window, kind: str) -> tuple[str, str]:
     return low, high
 
 
-def part_of(key: str, window: Window | None, kind: str, numeric: bool) -> Part:
+def part_of(key: str, window: Window | None, kind: str, numeric: bool) -> RowPart:
     """A partition's rows; values are compared as the column's own type, so that DuckDB can skip the others."""
     if window is None or not holds_times(kind):
-        return Part(same_value(key, kind, numeric))
-    return Part(*window_ends(window, kind))
+        return RowPart(same_value(key, kind, numeric))
+    return RowPart(*window_ends(window, kind))
 
 
 def windows_of(partitions_def: dg.PartitionsDefinition[str], keys: Iterable[str]) -> dict[str, Window | None]:
@@ -248,9 +248,8 @@ def make_partitions(
     """
     asked = partition_values(connection, plan.analysis, windows_of(partitions_def, keys))
     wanted = {value for values in asked.values() for value in values}
-    metadata, checks = steps.make_moments(connection, plan.analysis, sorted(wanted), plan.upstream)
-    value = metadata[steps.PARTITIONS_READ].value
-    read = {str(name) for name in value} if isinstance(value, list) else set()
+    done, metadata, checks = steps.make_moments(connection, plan.analysis, sorted(wanted), plan.upstream)
+    read = set(done.scanned)
     if read <= wanted:
         return metadata, checks, []
     every = partitions_def.get_partition_keys(dynamic_partitions_store=instance)

@@ -7,6 +7,7 @@ from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import collect_analysis
 from mlm_ops.errors import DataError, StoreError
+from mlm_ops.moments.needs import find_needs
 from mlm_ops.moments.survey import fingerprint
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.warehouse.connection import connect
@@ -62,6 +63,7 @@ def _look(warehouse: Warehouse, analysis: Analysis) -> str:
     try:
         if analysis.form == "moments":
             return collect_analysis(analysis, connection).checksum
-        return fingerprint(open_rows(analysis, connection), analysis.scanned, analysis.keys)
+        source = open_rows(analysis, connection)
+        return fingerprint(source, find_needs(source, analysis.scanned, keys=analysis.keys))
     finally:
         connection.close()

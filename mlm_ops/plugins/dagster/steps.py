@@ -29,8 +29,9 @@ from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.prediction_views import create_prediction_view
 from mlm_ops.analyses.store.runs import Run, check_published, publish, read_latest, write_run
 from mlm_ops.analyses.store.schema import TABLES
-from mlm_ops.analyses.store.staging import read_staged, stage, stage_anew
+from mlm_ops.analyses.store.staging import StepName, read_staged, stage
 from mlm_ops.errors import StoreError
+from mlm_ops.moments.partitions import Refreshed
 from mlm_ops.moments.storage import load_moments, sibling
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.metadata import (
@@ -51,7 +52,6 @@ from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.source import open_source, quoted_table
 from mlm_ops.warehouse.sql import category, literal
 
-PARTITIONS_READ = "partitions_read"
 #: Moments of more columns, which grow with the square of the predictors, are not listed one by one.
 MOST_COLUMNS = 300
 
@@ -63,7 +63,7 @@ def centered_table(analysis: Analysis) -> str:
 
 def make_centered(connection: Connection, analysis: Analysis, table: str) -> Metadata:
     """Make the table with the within/between split."""
-    with naming_analysis(analysis, connection):
+    with naming_analysis(analysis):
         create_centered(connection, analysis, table)
     source = open_source(table, connection)
     rows = _count(connection, source.relation)
@@ -85,7 +85,7 @@ def make_moments(
     analysis: Analysis,
     partitions: Sequence[str] | None = None,
     upstream: dg.AssetKey | None = None,
-) -> tuple[Metadata, list[dg.AssetCheckResult]]:
+) -> tuple[Refreshed, Metadata, list[dg.AssetCheckResult]]:
     """Collect the moments and keep them.
 
     Parameters
@@ -96,11 +96,18 @@ def make_moments(
         Key of the asset that the columns come from.
     """
     done = keep_moments(analysis, connection, partitions)
-    moments = done.moments
-    verdicts = [checks.enough_groups(moments)]
+    verdicts = [checks.enough_groups(done.moments)]
     if analysis.form == "rows":
-        rows = _rows_now(connection, analysis, moments.n_rows, done.scanned if partitions is not None else None)
-        verdicts.append(checks.rows_accounted_for(moments, rows))
+        rows = _rows_now(connection, analysis, done.moments.n_rows, done.scanned if partitions is not None else None)
+        verdicts.append(checks.rows_accounted_for(done.moments, rows))
+    return done, moments_metadata(connection, analysis, done, upstream), verdicts
+
+
+def moments_metadata(
+    connection: Connection, analysis: Analysis, done: Refreshed, upstream: dg.AssetKey | None
+) -> Metadata:
+    """What the page of the moments shows."""
+    moments = done.moments
     metadata: Metadata = {
         "dagster/row_count": dg.MetadataValue.int(moments.n_units),
         "checksum": dg.MetadataValue.text(moments.checksum),
@@ -116,11 +123,11 @@ def make_moments(
             metadata[LINEAGE] = dg.MetadataValue.column_lineage(lineage)
     if analysis.partition is not None:
         metadata |= {
-            PARTITIONS_READ: dg.MetadataValue.json(list(done.scanned)),
+            "partitions_read": dg.MetadataValue.json(list(done.scanned)),
             "partitions_dropped": dg.MetadataValue.json(list(done.dropped)),
             "rebuilt": dg.MetadataValue.text(done.rebuilt or "no"),
         }
-    return metadata, verdicts
+    return metadata
 
 
 def _extremes(sizes: NDArray[np.float64], least: int) -> dict[str, int]:
@@ -148,7 +155,7 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     fit = fit_analysis_model(analysis, name, moments)
     diagnosed = name in analysis.diagnostics
     tables = model_tables(analysis, name, fit, connection)
-    stage(connection, analysis.analysis, name, tables, moments.checksum)
+    stage(connection, analysis.analysis, "models", [name], tables, moments.checksum)
     create_prediction_view(connection, analysis, name, fit)
     metadata = model_metadata(analysis.models[name].formula, fit, tables)
     made = [checks.converged(name, fit), checks.not_singular(name, fit)]
@@ -164,7 +171,7 @@ def make_sem(connection: Connection, analysis: Analysis, name: str) -> tuple[Met
     moments = load_moments(connection, moments_table(analysis))
     fit = fit_analysis_sem(analysis, name, moments)
     tables = sem_tables(analysis, name, fit, moments)
-    stage(connection, _structural(analysis), name, tables, moments.checksum)
+    stage(connection, analysis.analysis, "sem", [name], tables, moments.checksum)
     metadata = sem_metadata(fit) if tables["sem_fit"].height else withheld_metadata(fit.model.text)
     return metadata, [checks.sem_converged(fit), checks.sem_not_singular(fit)]
 
@@ -174,9 +181,7 @@ def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
     moments = load_moments(connection, moments_table(analysis))
     tables = compare_analysis(analysis, moments)
     table = tables["comparisons"]
-    for model in table["model"].unique(maintain_order=True):
-        rows = {name: frame.filter(frame["model"] == model) for name, frame in tables.items()}
-        stage(connection, _comparing(analysis), model, rows, moments.checksum)
+    stage(connection, analysis.analysis, "comparisons", _compared(analysis), tables, moments.checksum)
     return {
         "comparisons": dg.MetadataValue.md(markdown(table)),
         "dagster/row_count": dg.MetadataValue.int(table.height),
@@ -197,7 +202,8 @@ def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
     if climbed is None:
         raise StoreError(f"The analysis {analysis.analysis} has no strategy. Give it build_up or tear_down.")
     ladder, tables = climbed
-    stage_anew(connection, _climbing(analysis), tables, moments.checksum)
+    # the names of the ladder's models come from the data
+    stage(connection, analysis.analysis, "ladder", None, tables, moments.checksum)
     taken = sum(step.taken for step in ladder.steps)
     metadata: Metadata = {
         "steps": dg.MetadataValue.md(markdown(tables["ladder_steps"])),
@@ -259,42 +265,32 @@ def make_results(
 
 def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[str, pl.DataFrame]:
     """Every staged table of the analysis, all from the moments with this checksum."""
-    fits = read_staged(connection, analysis.analysis, list(analysis.models))
-    tables, checksums = dict(fits.tables), dict(fits.checksums)
-    if compared := list(dict.fromkeys(model for model, _ in analysis.compare)):
-        comparisons = read_staged(connection, _comparing(analysis), compared)
-        tables = {name: pl.concat([frame, comparisons.tables[name]]) for name, frame in tables.items()}
-        checksums |= {f"comparisons of {model}": found for model, found in comparisons.checksums.items()}
+    asked: dict[StepName, list[str] | None] = {"models": list(analysis.models)}
+    if analysis.compare:
+        asked["comparisons"] = _compared(analysis)
     if analysis.ladder is not None:
-        ladder = read_staged(connection, _climbing(analysis))
-        tables = {name: pl.concat([frame, ladder.tables[name]]) for name, frame in tables.items()}
-        checksums |= ladder.checksums
+        asked["ladder"] = None
     if analysis.sem:
-        structural = read_staged(connection, _structural(analysis), list(analysis.sem))
-        tables = {name: pl.concat([frame, structural.tables[name]]) for name, frame in tables.items()}
-        checksums |= {f"sem {name}": found for name, found in structural.checksums.items()}
-    stale = [name for name, found in checksums.items() if found != checksum]
+        asked["sem"] = list(analysis.sem)
+    staged = {step: read_staged(connection, analysis.analysis, step, models) for step, models in asked.items()}
+    prefixes = {"comparisons": "comparisons of ", "sem": "sem "}
+    stale = [
+        prefixes.get(step, "") + name
+        for step, rows in staged.items()
+        for name, moments in rows.checksums.items()
+        if moments != checksum
+    ]
     if stale:
         raise StoreError(
             f"The results of {analysis.analysis} are not published, because its models were fitted to different "
             f"rows: the moments have changed since {', '.join(stale)}. Materialize these again, or the whole analysis."
         )
-    return tables
+    return {name: pl.concat([rows.tables[name] for rows in staged.values()]) for name in TABLES}
 
 
-def _comparing(analysis: Analysis) -> str:
-    """Comparisons are staged apart, so that fitting a model anew leaves them."""
-    return f"{analysis.analysis} (comparisons)"
-
-
-def _structural(analysis: Analysis) -> str:
-    """Structural equation models are staged apart: one may be named as a mixed model is."""
-    return f"{analysis.analysis} (sem)"
-
-
-def _climbing(analysis: Analysis) -> str:
-    """The ladder's models are staged apart too: their names come from the data."""
-    return f"{analysis.analysis} (ladder)"
+def _compared(analysis: Analysis) -> list[str]:
+    """Models that are compared with another, each once."""
+    return list(dict.fromkeys(model for model, _ in analysis.compare))
 
 
 def _count(connection: Connection, relation: str) -> int:

@@ -1,0 +1,242 @@
+"""What models need of the rows: columns, groups, residual structures and products, from one walk of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+from mlm_ops.errors import DataError
+from mlm_ops.language.columns import DesignColumn, Levels, Monomial, as_factor, atoms, expand, row_monomials
+from mlm_ops.language.model import (
+    PLAIN,
+    Column,
+    Factor,
+    Function,
+    Indicator,
+    Model,
+    Residual,
+    Variable,
+    columns_of,
+    label,
+    walk,
+)
+from mlm_ops.warehouse.source import Source
+from mlm_ops.warehouse.sql import category, expression, has_value, render
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What models ask of the rows, of which no more is known than the columns' types.
+
+    Attributes
+    ----------
+    models
+        The models of one scan.
+    levels
+        Grouping columns, lowest first, each taken to be nested in the next.
+    keys
+        All columns to group by.
+    text_columns
+        Columns of the models' variables that are categorical wherever they stand.
+    """
+
+    models: tuple[Model, ...]
+    levels: tuple[str, ...]
+    keys: tuple[str, ...]
+    text_columns: frozenset[str] = frozenset()
+
+    @cached_property
+    def variables(self) -> tuple[Variable, ...]:
+        """Outcomes and predictors, each once."""
+        return tuple(dict.fromkeys(v for m in self.models for v in m.variables))
+
+    @cached_property
+    def atoms(self) -> tuple[Variable, ...]:
+        """What the variables are made of, factors not yet coded, each once."""
+        return tuple(dict.fromkeys(a for v in self.variables for a in atoms(v)))
+
+    @cached_property
+    def outcomes(self) -> frozenset[Variable]:
+        """What the outcomes are made of."""
+        return frozenset(a for m in self.models for a in atoms(m.outcome))
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that hold the variables' values."""
+        return tuple(dict.fromkeys(c for v in self.variables for c in columns_of(v)))
+
+    @cached_property
+    def numbers(self) -> tuple[Variable, ...]:
+        """Numbers of the design."""
+        return tuple(a for a in self.atoms if as_factor(a, self.text_columns) is None)
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """Categorical columns of the design."""
+        factors = (as_factor(a, self.text_columns) for a in self.atoms)
+        return tuple(dict.fromkeys(factor.column for factor in factors if factor is not None))
+
+    @cached_property
+    def structures(self) -> tuple[Residual, ...]:
+        """Residual structures other than one variance."""
+        return tuple(dict.fromkeys(m.residual for m in self.models if m.residual != PLAIN))
+
+    @cached_property
+    def known(self) -> tuple[Variable, ...]:
+        """Numbers of the residual structures: precisions and times."""
+        pairs = ((r.precision, Column(r.time) if r.time else None) for r in self.structures)
+        return tuple(dict.fromkeys(number for pair in pairs for number in pair if number is not None))
+
+    @cached_property
+    def strata(self) -> tuple[str, ...]:
+        """Columns with a residual variance for each of their values."""
+        return tuple(dict.fromkeys(r.strata for r in self.structures if r.strata))
+
+    @cached_property
+    def all_numbers(self) -> tuple[Variable, ...]:
+        """Numbers of the design and of the residual."""
+        return tuple(dict.fromkeys((*self.numbers, *self.known)))
+
+    @cached_property
+    def all_categories(self) -> tuple[str, ...]:
+        """Categories of the design and of the residual."""
+        return tuple(dict.fromkeys((*self.categories, *self.strata)))
+
+    @cached_property
+    def inside_functions(self) -> tuple[str, ...]:
+        """Columns that stand in functions alone."""
+        columns = dict.fromkeys(c for n in self.all_numbers for c in columns_of(n))
+        return tuple(c for c in columns if Column(c) not in self.all_numbers)
+
+    @cached_property
+    def complete(self) -> str:
+        """The SQL condition that a row has every value."""
+        numbers = render("is_complete", numbers=[expression(n) for n in self.all_numbers])
+        return " and ".join([numbers, *(has_value(c) for c in dict.fromkeys((*self.all_categories, *self.keys)))])
+
+    @cached_property
+    def arguments(self) -> dict[str, list[dict[str, object]]]:
+        """`numbers`, `inside` and `categories` as the macros take them that look at the rows before the scan."""
+        numbers, known = len(self.all_numbers), set(self.known)
+        inside = enumerate(self.inside_functions, start=numbers)
+        return {
+            "numbers": [
+                {"alias": f"x{i}", "expression": expression(n), "ranged": n in known}
+                for i, n in enumerate(self.all_numbers)
+            ],
+            "inside": [{"alias": f"x{i}", "expression": expression(Column(c))} for i, c in inside],
+            "categories": [{"alias": f"c{i}", "expression": category(c)} for i, c in enumerate(self.all_categories)],
+        }
+
+    def gaps(self, *, inside: bool = True) -> dict[str, str]:
+        """The macros' counts of missing values, by what may be missing; with columns that stand in functions alone."""
+        names = {key: f"missing_unit_{i}" for i, key in enumerate(self.keys)}
+        numbers = (*map(label, self.all_numbers), *(self.inside_functions if inside else ()))
+        names |= {name: f"missing_x{i}" for i, name in enumerate(numbers)}
+        return names | {c: f"missing_c{i}" for i, c in enumerate(self.all_categories)}
+
+    def of(self, models: Sequence[Model]) -> Needs:
+        """What some of the models need of the same rows."""
+        own, all_groups = _grouping(models), _grouping(self.models)
+        keys = tuple(key for key in self.keys if key in own or key in self.levels or key not in all_groups)
+        return replace(self, models=tuple(models), keys=keys)
+
+    def monomials(self, levels: Levels, constants: Iterable[Variable]) -> tuple[Monomial, ...]:
+        """The monomials whose moments serve the models, if these numbers and factors are constant within the units."""
+        constant = frozenset(constants)
+        products: dict[Monomial, None] = {}
+        for model in self.models:
+            columns = [DesignColumn((model.outcome,))]
+            for terms in (model.fixed, *(block.terms for block in model.random)):
+                columns += expand(terms, levels, self.text_columns)
+            coded = {a for c in columns for v in c.variables for a in atoms(v) if isinstance(a, Indicator)}
+            own = constant | {a for a in coded if Factor(a.column) in constant}
+            products |= dict.fromkeys(row_monomials(tuple(columns), own))
+        return tuple(products)
+
+
+def asked_by(
+    models: Iterable[Model],
+    levels: Iterable[str] = (),
+    keys: Iterable[str] = (),
+    text_columns: frozenset[str] = frozenset(),
+) -> Needs:
+    """What models ask for; every column holds numbers, but those that are said to hold text.
+
+    Parameters
+    ----------
+    levels
+        Grouping columns, lowest first, each taken to be nested in the next.
+    keys
+        Further columns to group by.
+    """
+    models, levels = tuple(models), tuple(levels)
+    return Needs(models, levels, tuple(dict.fromkeys((*_grouping(models), *levels, *keys))), text_columns)
+
+
+def _grouping(models: Iterable[Model]) -> dict[str, None]:
+    """Columns of the models' grouping factors, each once."""
+    return dict.fromkeys(c for m in models for group in m.all_groups for c in group)
+
+
+def find_needs(source: Source, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Needs:
+    """What models ask of these rows; arguments as `asked_by` takes them.
+
+    Raises
+    ------
+    DataError
+        Missing columns, text where numbers are needed, other types.
+    """
+    return check_models(models, lambda some: _find_needs(source, asked_by(some, levels, keys)))
+
+
+def check_models(models: Sequence[Model], check: Callable[[Sequence[Model]], T]) -> T:
+    """Check models together; an error also says, in `by_model`, what is wrong with which of several.
+
+    Parameters
+    ----------
+    check
+        Of some of the models, without a query.
+    """
+    try:
+        return check(models)
+    except DataError as error:
+        for place, model in enumerate(models if len(models) > 1 else ()):
+            try:
+                check([model])
+            except DataError as own:
+                error.by_model.setdefault(str(own), []).append(place)
+        raise
+
+
+def _find_needs(source: Source, asked: Needs) -> Needs:
+    source.require([*asked.columns, *asked.keys])
+    needs = replace(asked, text_columns=frozenset(c for c in asked.columns if source.is_text(c)))
+    outcomes = {c for m in needs.models for c in columns_of(m.outcome)}
+    for variable in needs.variables:
+        for atom in atoms(variable):
+            for name in (node.name for node in walk(atom) if isinstance(node, Column)):
+                _check_type(source, name)
+                if name in needs.text_columns and (isinstance(atom, Function) or name in outcomes):
+                    role = "outcome" if name in outcomes else "column"
+                    what = "a model" if isinstance(variable, Column) else label(variable)
+                    raise DataError(
+                        f"The {role} {name!r} holds text ({source.types[name]}), and {what} needs numbers."
+                        f"{source.stray_cells(name)} Cast or recode it in a view or SELECT."
+                    )
+    source.require([*(c for n in needs.known for c in columns_of(n)), *needs.strata])
+    for name in (c for n in needs.known for c in columns_of(n)):
+        if not source.is_numeric(name):
+            raise DataError(f"The residual structure needs numbers in {name!r}. Got {source.types[name]}.")
+    return needs
+
+
+def _check_type(source: Source, name: str) -> None:
+    if not (source.is_numeric(name) or source.is_text(name)):
+        raise DataError(
+            f"Column {name!r} is neither numeric nor text. Got {source.types[name]}; cast it in a view or SELECT."
+        )

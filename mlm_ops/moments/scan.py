@@ -1,0 +1,230 @@
+"""The GROUP BY that makes moments, of all rows or by part, and how its columns are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.errors import DataError, RowsChangedError
+from mlm_ops.language.model import Column, Factor, Residual, Variable, label
+from mlm_ops.moments.needs import Needs
+from mlm_ops.moments.record import Codes, Moments, Schema
+from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
+from mlm_ops.moments.sums import check_squares, unit_codes
+from mlm_ops.moments.survey import Survey, units
+from mlm_ops.warehouse.source import Source
+from mlm_ops.warehouse.sql import category, expression, literal, render
+
+#: A GROUP BY with more sums than this breaks DuckDB (its aggregates of a group must fit a block of 256 kB).
+MOST_SUMS = 10_000
+
+Columns = Mapping[str, NDArray[Any]]
+"""What a macro returned, by name."""
+
+
+def make_schema(needs: Needs, survey: Survey, varying: frozenset[Variable]) -> Schema:
+    """Which moments serve the models, if these numbers and factors vary within the units."""
+    # the outcome is always a monomial, though it be constant within units of one row each
+    numbers = tuple(n for n in needs.numbers if n not in varying and n not in needs.outcomes)
+    constants = (*numbers, *(Factor(c) for c in needs.categories if Factor(c) not in varying))
+    monomials = needs.monomials(survey.levels, constants)
+    k = len(monomials)
+    if k * (k + 3) // 2 > MOST_SUMS:
+        largest = max(survey.levels, key=lambda c: len(survey.levels[c]), default=None)
+        why = f"; {largest!r} alone has {len(survey.levels[largest])} levels" if largest else ""
+        raise DataError(
+            f"The models have {k} different predictors at the level of rows{why}. At most "
+            f"{int((2 * MOST_SUMS) ** 0.5) - 1} are possible; take a column with many levels as a grouping factor, "
+            "(1 | column)."
+        )
+    single = [m[0] for m in monomials if len(m) == 1]
+    centers = {a: survey.centers.get(a, 0.0) for a in dict.fromkeys([*single, *(a for m in monomials for a in m)])}
+    return Schema(needs.keys, centers, monomials, constants, survey.levels, needs.text_columns)
+
+
+def moments_query(
+    source: Source,
+    needs: Needs,
+    schema: Schema,
+    part: str | None = None,
+    centers: Mapping[Variable, str] | None = None,
+    *,
+    around_unit_means: bool = False,
+) -> str:
+    """The GROUP BY.
+
+    Parameters
+    ----------
+    part
+        SQL of what is grouped by before the keys.
+    centers
+        SQL of centers other than those of the schema.
+    around_unit_means
+        Whether to take off each unit's own means before multiplying.
+    """
+    return render(
+        "moments",
+        **_of_rows(source, needs, schema, part),
+        **sums_asked(schema, centers),
+        constants=constants_asked(schema.constants),
+        around_unit_means=around_unit_means,
+    )
+
+
+def residual_query(source: Source, needs: Needs, schema: Schema, residual: Residual, part: str | None = None) -> str:
+    """The GROUP BY of one residual structure."""
+    asked = sums_asked(schema) | residual_asked(residual, category(residual.strata) if residual.strata else None)
+    return render("residual_moments", **_of_rows(source, needs, schema, part), **asked)
+
+
+def _of_rows(source: Source, needs: Needs, schema: Schema, part: str | None) -> dict[str, Any]:
+    """Which rows, and by what they are grouped."""
+    # an indicator would count a level that the survey has not seen as the reference
+    known = ((c, schema.levels.get(c)) for c in needs.all_categories)
+    levels = (f"{category(c)} in ({', '.join(map(literal, texts))})" for c, texts in known if texts)
+    return {
+        "relation": source.relation,
+        "units": [*([] if part is None else [part]), *units(source, needs)],
+        "complete": " and ".join([needs.complete, *levels]),
+    }
+
+
+def sums_asked(schema: Schema, centers: Mapping[Variable, str] | None = None) -> dict[str, Any]:
+    """What the macros `moments` and `residual_moments` are told to sum up, around which centers."""
+    alias = {atom: f"x{i}" for i, atom in enumerate(schema.centers)}
+    center = {atom: literal(value) for atom, value in schema.centers.items()} | dict(centers or {})
+    return {
+        "variables": [{"alias": x, "expression": expression(a), "center": center[a]} for a, x in alias.items()],
+        "monomials": [[alias[atom] for atom in factors] for factors in schema.monomials],
+    }
+
+
+def constants_asked(constants: Sequence[Variable]) -> list[dict[str, str]]:
+    """Of what the macro `moments` tells the smallest and the largest value in each unit."""
+    return [
+        {"alias": f"c{i}", "expression": category(c.column) if isinstance(c, Factor) else expression(c)}
+        for i, c in enumerate(constants)
+    ]
+
+
+def residual_asked(residual: Residual, stratum: str | None) -> dict[str, str | None]:
+    """What the macro `residual_moments` is told of a structure; SQL, its stratum's too."""
+    return {
+        "precision": expression(residual.precision) if residual.precision else None,
+        "stratum": stratum,
+        "time": expression(Column(residual.time)) if residual.time else None,
+    }
+
+
+def scan_until_right(
+    description: str, needs: Needs, survey: Survey, scan: Callable[[Schema], Columns]
+) -> tuple[Schema, Columns]:
+    """Scan the rows as often as it takes to know what is constant within units.
+
+    Parameters
+    ----------
+    description
+        What the rows are called.
+    scan
+        Returns the columns of the macro `moments` for a schema.
+
+    Raises
+    ------
+    RowsChangedError
+        The rows of a scan are not those of the survey.
+    """
+    varying = survey.varying
+    while True:
+        schema = make_schema(needs, survey, varying)
+        columns = scan(schema)
+        check_unchanged(description, survey, columns)
+        wrong = refuted(schema, columns)
+        if not wrong:
+            return schema, columns
+        # a column looked constant within units in the first rows, and is not: its sums are needed after all
+        varying |= wrong
+
+
+def refuted(schema: Schema, columns: Columns) -> frozenset[Variable]:
+    """What was taken to be constant within units, and is not."""
+    return frozenset(c for i, c in enumerate(schema.constants) if (columns[f"low_{i}"] != columns[f"high_{i}"]).any())
+
+
+def check_unchanged(description: str, survey: Survey, columns: Columns) -> None:
+    """Compare the rows of a scan with those of the survey before it; a row with a new level is in no scan.
+
+    Raises
+    ------
+    RowsChangedError
+        They are not as many.
+    """
+    if (summed := int(np.sum(columns["n"]))) != survey.n_complete:
+        raise RowsChangedError(changed(description, f"{survey.n_complete} rows were counted, {summed} summed up"))
+
+
+def check_counts(description: str, survey: Survey) -> None:
+    """Compare the counts of the survey's own looks at the rows: what is not complete misses something.
+
+    Raises
+    ------
+    RowsChangedError
+        They cannot be of the same rows.
+    """
+    incomplete = survey.n_rows - survey.n_complete
+    if incomplete < 0 or (incomplete > 0 and not any(survey.missing.values())):
+        counts = (
+            f"{survey.n_rows} rows were counted, {survey.n_complete} of them complete and none with a missing value"
+        )
+        raise RowsChangedError(changed(description, counts))
+
+
+def changed(description: str, what: str) -> str:
+    """The sentence about rows that changed."""
+    return (
+        f"The rows of {description} changed while they were read: {what}. Fit them when nothing writes to them, or "
+        "from a copy (create table … as from …)."
+    )
+
+
+def as_moments(schema: Schema, survey: Survey, columns: Columns) -> Moments:
+    """Make the record of what the macro `moments` returned."""
+    size, n = len(schema.monomials), np.asarray(columns["n"], dtype=float)
+    pairs = [(i, j) for i in range(size) for j in range(i + 1)]
+    mean = np.empty((size, len(n)))
+    scatter = np.empty((len(pairs), len(n)))
+    for i in range(size):
+        mean[i] = columns[f"mean_{i}"]
+        check_squares(" * ".join(map(label, schema.monomials[i])), n, mean[i], columns[f"scatter_{i}_{i}"])
+    for row, (i, j) in enumerate(pairs):
+        scatter[row] = columns[f"scatter_{i}_{j}"]
+        if i == j:
+            np.maximum(scatter[row], 0.0, out=scatter[row])
+    return Moments(
+        schema=schema,
+        labels=tuple(np.asarray(columns[f"u_{k}"]) for k in range(len(schema.keys))),
+        n=n,
+        mean=mean,
+        scatter=scatter,
+        constants=tuple(np.asarray(columns[f"low_{i}"]) for i in range(len(schema.constants))),
+        n_rows=survey.n_rows,
+        n_dropped=dict(survey.missing),
+    )
+
+
+def as_residual(moments: Moments, residual: Residual, columns: dict[str, NDArray[Any]]) -> ResidualMoments:
+    """Make the record of what the macro `residual_moments` returned, for these moments' units."""
+    labels = tuple(np.asarray(columns[f"u_{k}"]) for k in range(len(moments.schema.keys)))
+    rows = _unit_of(moments, labels) if labels else np.zeros(len(columns["n"]), dtype=np.int64)
+    return read_residual_moments(residual, columns, rows, len(moments.schema.monomials))
+
+
+def _unit_of(moments: Moments, labels: tuple[NDArray[Any], ...]) -> Codes:
+    """The moments' unit of each row of a result with the same keys."""
+    size = len(labels[0])
+    keys = [np.concatenate(pair) for pair in zip(moments.labels, labels, strict=True)]
+    codes = unit_codes(keys, moments.n_units + size)
+    order = np.argsort(codes[: moments.n_units])
+    return order[np.searchsorted(codes[: moments.n_units], codes[moments.n_units :], sorter=order)].astype(np.int64)
