@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mlm_ops.language.covariances import DEFAULT
+
 GroupingFactor = tuple[str, ...]
 """Columns whose combined values name the units: ``("school",)``, or ``("school", "class")`` for ``school:class``."""
 
@@ -134,7 +136,7 @@ class RandomBlock:
 
     terms: tuple[Term, ...]
     group: GroupingFactor
-    covariance: str | Matrix = "unstructured"
+    covariance: str | Matrix = DEFAULT
 
 
 @dataclass(frozen=True)

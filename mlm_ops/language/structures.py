@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mlm_ops.errors import FormulaError
+from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.model import (
     INTERCEPT,
     Column,
@@ -27,8 +28,6 @@ from mlm_ops.language.syntax import Call, Group, Name, Operation, Syntax, parse_
 Structure = str | float | Sequence[Sequence[float | str]]
 """A structure's name, the variance of one effect, or T in the order of the block's terms; numbers may be text."""
 
-#: Structures that have a name.
-STRUCTURES = ("unstructured", "diagonal", "compound", "identity")
 #: A matrix whose least eigenvalue, the diagonal scaled to one, is below minus this is no covariance matrix.
 _TOLERANCE = 1e-10
 
@@ -69,8 +68,14 @@ def with_covariance(model: Model, structures: Mapping[str, Structure]) -> Model:
     return replace(model, random=tuple(blocks))
 
 
-def unknown_structure(name: str, of: str) -> FormulaError:
-    """What is said of a structure's name that is none."""
+def check_structures(model: Model) -> None:
+    """Refuse covariance structures that do not exist."""
+    for block in model.random:
+        if isinstance(block.covariance, str) and block.covariance not in STRUCTURES:
+            raise _unknown_structure(block.covariance, group_name(block.group))
+
+
+def _unknown_structure(name: str, of: str) -> FormulaError:
     return FormulaError(
         f"Unknown covariance structure.{did_you_mean(name, STRUCTURES)} Got {name!r} for {of}; expected one of "
         f"{', '.join(STRUCTURES)}, a variance, or a matrix."
@@ -112,10 +117,10 @@ def _read(key: str, value: Structure) -> str | Matrix:
     try:
         matrix = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
-        if value in STRUCTURES:
-            return str(value)
+        if isinstance(value, str) and value in STRUCTURES:
+            return value
         if isinstance(value, str):
-            raise unknown_structure(value, key) from None
+            raise _unknown_structure(value, key) from None
         matrix = np.zeros(0)
     if matrix.ndim == 0:
         matrix = matrix.reshape(1, 1)

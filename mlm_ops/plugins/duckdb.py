@@ -22,9 +22,9 @@ from mlm_ops.language import options
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.robust import check_robust, cluster_columns
-from mlm_ops.language.structures import parse_residual, with_covariance
+from mlm_ops.language.structures import check_structures, parse_residual, with_covariance
 from mlm_ops.moments.single_statement import Answer, OneQuery, read_answer
-from mlm_ops.results.fitting import check_options, check_structures, fit_model
+from mlm_ops.results.fitting import check_options, fit_model
 from mlm_ops.results.tables import FIT_TABLES
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import sentence_of

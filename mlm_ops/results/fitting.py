@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import MlmError
-from mlm_ops.estimation.covariance import COVARIANCES
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.design.groups import default_cluster
 from mlm_ops.estimation.estimate import estimate
@@ -17,10 +16,10 @@ from mlm_ops.inference.fixed.tests import DF_METHODS
 from mlm_ops.language import options
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.level_equations import parse_model
-from mlm_ops.language.model import Model, group_name
+from mlm_ops.language.model import Model
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.robust import check_robust, cluster_columns
-from mlm_ops.language.structures import Structure, parse_residual, with_covariance
+from mlm_ops.language.structures import Structure, check_structures, parse_residual, with_covariance
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import serve
 from mlm_ops.moments.record import Moments
@@ -162,13 +161,3 @@ def check_options(estimator: str, df: str) -> None:
             raise MlmError(f"Unknown {name}. Got {value!r}; expected one of {', '.join(known)}.")
     if df == "kenward-roger" and estimator != "reml":
         raise MlmError(f"Kenward-Roger's method is for REML. Got estimator {estimator!r}; use estimator='reml'.")
-
-
-def check_structures(model: Model) -> None:
-    """Refuse covariance structures that do not exist."""
-    for block in model.random:
-        if isinstance(block.covariance, str) and block.covariance not in COVARIANCES:
-            raise MlmError(
-                f"Unknown covariance structure. Got {block.covariance!r} for {group_name(block.group)}; "
-                f"expected one of {', '.join(COVARIANCES)}, a variance, or a matrix."
-            )

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.columns import as_factor, expand
+from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.formula import formula_text, sum_of_terms
 from mlm_ops.language.model import (
     INTERCEPT,
@@ -25,6 +26,7 @@ from mlm_ops.language.model import (
     Variable,
     Within,
     columns_of,
+    group_name,
     number_text,
 )
 from mlm_ops.results.export.facts import Facts
@@ -234,10 +236,6 @@ def _escaped(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in doubled)
 
 
-#: nlme's class of each structure of T.
-_PD_CLASSES = {"unstructured": "pdLogChol", "diagonal": "pdDiag", "compound": "pdCompSymm", "identity": "pdIdent"}
-
-
 def r_code(facts: Facts) -> str:
     """Write a model as R code.
 
@@ -293,16 +291,15 @@ def _reading(facts: Facts) -> Iterator[str]:
 
 
 def _is_lmer(facts: Facts) -> bool:
-    """Whether lme4 has the model: independent residuals, and each T unstructured or, of numbers, diagonal."""
+    """Whether lme4 has the model: independent residuals, and a word for each T, a bar an effect being for numbers."""
     residual = facts.model.residual
     plain = residual.strata is None and residual.time is None
     return plain and all(_is_lmer_block(facts, block) for block in facts.model.random)
 
 
 def _is_lmer_block(facts: Facts, block: RandomBlock) -> bool:
-    numbers = not _has_factor(facts, block)
-    one = numbers and len(block.terms) == 1
-    return one or block.covariance == "unstructured" or (numbers and block.covariance == "diagonal")
+    bars = STRUCTURES[str(block.covariance)].lmer
+    return bars == "joint" or (not _has_factor(facts, block) and (len(block.terms) == 1 or bars is not None))
 
 
 def _has_factor(facts: Facts, block: RandomBlock) -> bool:
@@ -315,7 +312,7 @@ def _lmer(facts: Facts, columns: RColumns) -> str:
     for block in facts.model.random:
         group = facts.units(block.group)
         alone: list[tuple[Term, ...]] = (
-            [(term,) for term in block.terms] if block.covariance == "diagonal" else [block.terms]
+            [(term,) for term in block.terms] if STRUCTURES[str(block.covariance)].lmer == "apart" else [block.terms]
         )
         blocks += [RandomBlock(terms, group) for terms in alone]
     model = replace(facts.model, random=tuple(blocks))
@@ -329,6 +326,17 @@ def _one_level(facts: Facts, columns: RColumns) -> tuple[str, str]:
     if facts.model.residual.strata is None:
         return "", _call("lm", [formula, "data = data", *_prior_weights(facts)])
     return "nlme", _call("gls", [formula, "data = data", _method(facts), *_nlme_residual(facts, columns, ())])
+
+
+def _pd_class(block: RandomBlock) -> str:
+    """The class of a block's T in nlme."""
+    structure = STRUCTURES[str(block.covariance)]
+    if structure.nlme is None:
+        raise MlmError(
+            f"Neither lme4 nor nlme has random effects of {structure.meaning}. Got the covariance structure "
+            f"{structure.name} for {group_name(block.group)}."
+        )
+    return structure.nlme
 
 
 def _lme(facts: Facts, columns: RColumns) -> str:
@@ -349,7 +357,7 @@ def _lme(facts: Facts, columns: RColumns) -> str:
             name = "_".join(units)
             columns.lines.append(f"{column(name)} <- {interaction(facts.units(group))}")
         above = (*above, *units)
-        matrices = [f"{_PD_CLASSES[str(b.covariance)]}(~ {sum_of_terms(b.terms, columns.name)})" for b in blocks]
+        matrices = [f"{_pd_class(b)}(~ {sum_of_terms(b.terms, columns.name)})" for b in blocks]
         joined = matrices[0] if len(matrices) == 1 else f"pdBlocked(list({', '.join(matrices)}))"
         random.append(f"{r_name(name)} = {joined}")
         names.append(r_name(name))

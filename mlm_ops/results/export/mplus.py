@@ -10,6 +10,7 @@ from itertools import combinations
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.model import (
     Between,
     Center,
@@ -201,6 +202,13 @@ def _refuse(facts: Facts) -> None:
             )
     if not all(isinstance(block.covariance, str) for block in facts.model.random):
         raise MlmError("Mplus input is not written for variances of random effects at given values, as this model has.")
+    for block in facts.model.random:
+        kind = STRUCTURES[str(block.covariance)]
+        if kind.mplus is None:
+            raise MlmError(
+                f"Mplus input is not written for random effects of {kind.meaning}. Got the covariance structure "
+                f"{kind.name} for {group_name(block.group)}."
+            )
     if residual.strata or residual.time or residual.precision is not None:
         raise MlmError(
             "Mplus' multilevel models by maximum likelihood have one residual variance: no variances by stratum, no "
@@ -324,23 +332,21 @@ class _Input:
         """Variances and covariances of a level's random effects; every coefficient that does not vary is fixed at 0."""
         free = self._free(level)
         blocks = list(zip(self.structure.random[level - 2], self.structure.covariances[level - 2], strict=True))
-        alike = [(i, block) for i, (block, kind) in enumerate(blocks) if kind in {"compound", "identity"}]
-        labels = {column: f" (v{level}{i})" for i, block in alike for column in block}
+
+        def ending(word: int, effects: set[DesignColumn | None]) -> str:
+            for i, (block, kind) in enumerate(blocks):
+                if effects <= set(block):
+                    words = STRUCTURES[kind].mplus
+                    assert words is not None, "a structure without words was refused"
+                    return words[word].format(block=f"{level}{i}")
+            return "@0"
+
         prefixes = self._prefixes(level - 1)
         for prefix in prefixes:
-            column = free.get(prefix)
-            yield f"  {self._latent(prefix)}{labels.get(column, '') if column is not None else '@0'};"
+            yield f"  {self._latent(prefix)}{ending(0, {free.get(prefix)})};"
         for first, second in combinations(prefixes, 2):
-            pair = {free.get(first), free.get(second)} - {None}
-            kinds = [(i, kind) for i, (block, kind) in enumerate(blocks) if len(pair) == 2 and pair <= set(block)]
-            names = f"{self._latent(first)} WITH {self._latent(second)}"
-            match kinds:
-                case [(_, "unstructured")]:
-                    yield f"  {names};"
-                case [(i, "compound")]:
-                    yield f"  {names} (c{level}{i});"
-                case _:
-                    yield f"  {names}@0;"
+            pair = {free.get(first), free.get(second)}
+            yield f"  {self._latent(first)} WITH {self._latent(second)}{ending(1, pair)};"
 
     def _means(self) -> Iterator[str]:
         """Coefficients without a mean."""
