@@ -64,7 +64,7 @@ def test_restrictions_never_fit_better() -> None:
 @pytest.mark.parametrize("name", COVARIANCES)
 @pytest.mark.parametrize("q", [1, 2, 4])
 def test_pull_back_is_the_adjoint_of_factor(name: str, q: int) -> None:
-    """The gradient of <Lambda(theta), B>, and no second derivatives."""
+    """The gradient of <Lambda(theta), B>, and its second derivatives."""
     structure, rng = COVARIANCES[name], np.random.default_rng(q)
     theta = rng.normal(size=len(structure.start(q)))
     lam_bar = rng.normal(size=(q, q))
@@ -72,7 +72,8 @@ def test_pull_back_is_the_adjoint_of_factor(name: str, q: int) -> None:
     np.testing.assert_allclose(structure.pull_back(theta, lam_bar), steps / 1e-30, rtol=1e-12)
     by_slopes = np.tensordot(structure.slopes(theta, q), lam_bar, axes=2)
     np.testing.assert_allclose(by_slopes, structure.pull_back(theta, lam_bar), rtol=1e-12)
-    assert not structure.bend(theta, lam_bar).any()
+    bend = [structure.pull_back(theta + 1e-30j * unit, lam_bar).imag / 1e-30 for unit in np.eye(len(theta))]
+    np.testing.assert_allclose(structure.bend(theta, lam_bar), bend, atol=1e-12)
     lam, usual = structure.factor(theta, q), structure.factor(theta * structure.signs(theta, q), q)
     np.testing.assert_allclose(lam @ lam.T, usual @ usual.T, atol=1e-12)
 
