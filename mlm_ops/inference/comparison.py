@@ -14,6 +14,7 @@ from mlm_ops.language.covariances import DEFAULT, STRUCTURES
 from mlm_ops.language.model import GroupingFactor, Matrix, Model, Variable, label
 from mlm_ops.moments.rank import VALUE_ROUNDING
 from mlm_ops.moments.record import Moments
+from mlm_ops.moments.sums import packed_place
 
 #: Relative error of a deviance: a sum over rows, each right to 2e-16, at an optimum that the search ends 1e-12 above.
 _ROUNDING = 1e-12
@@ -166,7 +167,7 @@ def _mean_and_square(moments: Moments, atom: Variable) -> tuple[float, float]:
     """Mean of a variable over all rows, and its mean square around that."""
     i = moments.schema.monomials.index((atom,))
     shift = float(moments.n @ moments.mean[i]) / moments.n_obs
-    squares = moments.scatter[i * (i + 3) // 2] + moments.n * (moments.mean[i] - shift) ** 2
+    squares = moments.scatter[packed_place(i, i)] + moments.n * (moments.mean[i] - shift) ** 2
     return moments.schema.centers[atom] + shift, float(squares.sum()) / moments.n_obs
 
 

@@ -17,6 +17,7 @@ from mlm_ops.errors import DataError
 from mlm_ops.language.model import PLAIN, Column, Factor, Model, Variable
 from mlm_ops.moments.collect import CANCELLATION, make_schema, nested_levels, read_moments, row_arguments
 from mlm_ops.moments.record import Moments, Schema
+from mlm_ops.moments.sums import packed_diagonal
 from mlm_ops.moments.survey import (
     Needs,
     Survey,
@@ -243,7 +244,7 @@ def _is_constant_within(schema: Schema, columns: Mapping[str, NDArray[Any]]) -> 
 def _varies(moments: Moments) -> bool:
     """Whether every monomial varies within units, by no less than its scatter has digits for."""
     size = len(moments.mean)
-    within = moments.scatter[[i * (i + 3) // 2 for i in range(size)]].sum(axis=1)
+    within = moments.scatter[packed_diagonal(size)].sum(axis=1)
     return bool(((moments.n * moments.mean**2).sum(axis=1) < CANCELLATION * within).all())
 
 

@@ -14,7 +14,7 @@ from mlm_ops.language.columns import DesignColumn, Levels, Monomial, atoms, expa
 from mlm_ops.language.model import PLAIN, Column, Factor, GroupingFactor, Indicator, Model, Residual, Variable, label
 from mlm_ops.moments.record import Codes, Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
-from mlm_ops.moments.sums import check_squares, unit_codes
+from mlm_ops.moments.sums import check_squares, packed_place, packed_size, unit_codes
 from mlm_ops.moments.survey import (
     Needs,
     Survey,
@@ -146,7 +146,7 @@ def make_schema(models: Sequence[Model], needs: Needs, survey: Survey, varying: 
         constant = constant_numbers | frozenset(constant_factors)
         monomials |= dict.fromkeys(needed_monomials(model, survey.levels, needs.text_columns, constant))
     k = len(monomials)
-    if k * (k + 3) // 2 > MOST_SUMS:
+    if k + packed_size(k) > MOST_SUMS:
         largest = max(survey.levels, key=lambda c: len(survey.levels[c]), default=None)
         why = f"; {largest!r} alone has {len(survey.levels[largest])} levels" if largest else ""
         raise DataError(
@@ -229,7 +229,7 @@ def _known_levels(needs: Needs, schema: Schema) -> Iterator[str]:
 def cancels(moments: Moments) -> bool:
     """Whether group means lie so far apart that scatter around the grand mean has lost the within part's digits."""
     for i, mean in enumerate(moments.mean):
-        within = moments.scatter[i * (i + 3) // 2].sum()
+        within = moments.scatter[packed_place(i, i)].sum()
         # a column without any variation within units leaves none; what rounding leaves may be negative
         if within != 0 and (moments.n * mean**2).sum() > CANCELLATION * within:
             return True

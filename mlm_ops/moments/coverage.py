@@ -13,6 +13,7 @@ from mlm_ops.language.columns import Monomial, as_factor, atoms
 from mlm_ops.language.model import PLAIN, Column, Factor, Function, Indicator, Model, Variable, label
 from mlm_ops.moments.collect import lost_levels, needed_monomials, nested_levels
 from mlm_ops.moments.record import Moments
+from mlm_ops.moments.sums import packed_place
 
 
 def serve(moments: Moments, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Moments:
@@ -148,6 +149,6 @@ def no_longer(moments: Moments) -> str | None:
 
 
 def _varies(moments: Moments, i: int) -> bool:
-    n, mean, scatter = moments.n, moments.mean[i], moments.scatter[i * (i + 3) // 2].sum()
+    n, mean, scatter = moments.n, moments.mean[i], moments.scatter[packed_place(i, i)].sum()
     grand = (n * mean).sum() / n.sum()
     return bool(scatter + (n * (mean - grand) ** 2).sum() > _ROUNDING * (scatter + (n * mean**2).sum()))

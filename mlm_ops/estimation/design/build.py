@@ -27,7 +27,7 @@ from mlm_ops.estimation.design.products import CrossProducts, unpack
 from mlm_ops.estimation.design.record import Array, BlockDesign, Design, FixedDesign, LevelDesign
 from mlm_ops.estimation.design.residual import ResidualDesign, design_residual
 from mlm_ops.language.columns import DesignColumn, expand
-from mlm_ops.language.model import PLAIN, Between, GroupingFactor, Model, Variable
+from mlm_ops.language.model import PLAIN, GroupingFactor, Model, Variable, is_group_mean
 from mlm_ops.moments.rank import independent_columns
 from mlm_ops.moments.record import Codes, Moments
 from mlm_ops.moments.sums import check_squares
@@ -157,7 +157,7 @@ def _variable_levels(
     columns: list[DesignColumn], evaluator: Evaluator, model: Model, moments: Moments
 ) -> dict[Variable, int]:
     # group means are the lowest level there is
-    own = (model.default_group,) if model.default_group and not isinstance(model.outcome, Between) else ()
+    own = (model.default_group,) if model.default_group and not is_group_mean(model.outcome) else ()
     factors = grouping_factors(model.groups or own, moments)
     found: dict[Variable, int] = {}
     for variable in {v for column in columns for v in column.variables}:

@@ -139,9 +139,9 @@ class NewRows:
 
     def _group_means(self, variable: Within | Between) -> pl.Series:
         """(n,) the fitted mean of the row's group; of a group not seen, the mean of its new rows."""
-        part, group = self.evaluator.part(variable.of), self.evaluator.group_of(variable)
+        part, group = self.evaluator.part(variable.of), self.evaluator.group_of(variable.mean)
         codes, _ = self.moments.units_of(group)
-        fitted = part.constant + self.evaluator.group_means(part.polynomial, variable)
+        fitted = part.constant + self.evaluator.group_means(part.polynomial, variable.mean)
         means = fitted[np.unique(codes, return_index=True)[1]]
         units, missing = self.units(group)
         chosen = np.where(units >= 0, means[units], self._own_means(variable, group))

@@ -22,15 +22,15 @@ from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.inference.random.variance import residual_components
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import (
-    Between,
-    Center,
+    Centering,
     Factor,
+    GrandMean,
     GroupingFactor,
+    GroupMean,
     Indicator,
     Model,
     Poly,
     Variable,
-    Within,
     label,
 )
 from mlm_ops.moments.record import Moments
@@ -67,7 +67,7 @@ class _Columns:
     values: dict[str, str] = field(default_factory=dict)
     layers: list[dict[str, str]] = field(default_factory=list)
     numbers: dict[GroupingFactor, dict[str, Any]] = field(default_factory=dict)
-    means: dict[tuple[Any, ...], tuple[str, int]] = field(default_factory=dict)
+    means: dict[tuple[Variable, GroupMean], tuple[str, int]] = field(default_factory=dict)
 
     def value(self, sql: str) -> str:
         """The quoted name of a column computed row by row."""
@@ -209,15 +209,9 @@ class PredictionQuery:
     def _value(self, variable: Variable) -> tuple[str, int]:
         """SQL of a variable, and how many layers must stand below it."""
         match variable:
-            case Within(of):
+            case Centering(of):
                 (value, depth), (mean, above) = self._value(of), self._mean(variable)
-                return f"({value} - {mean})", max(depth, above)
-            case Between():
-                return self._mean(variable)
-            case Center(of, at, _):
-                value, depth = self._value(of)
-                shift = self.evaluator.part(of).constant - self.evaluator.part(variable).constant
-                return f"({value} - {literal(at if at is not None else shift)})", depth
+                return (f"({value} - {mean})", max(depth, above)) if variable.keeps_value else (mean, above)
             case Poly(of, _, raw, power):
                 value, depth = self._value(of)
                 if raw:
@@ -232,19 +226,30 @@ class PredictionQuery:
                 raise DataError(f"{label(variable)} is not computed row by row.")
         return self._columns.value(f"nullif({expression(variable)}, 'nan'::double)"), 0
 
-    def _mean(self, variable: Within | Between) -> tuple[str, int]:
+    def _mean(self, variable: Centering) -> tuple[str, int]:
+        """SQL of the mean that a centering takes, and how many layers must stand below it."""
+        match variable.mean:
+            case GroupMean() as mean:
+                return self._group_mean(variable.of, mean)
+            case GrandMean():
+                own, of = self.evaluator.part(variable), self.evaluator.part(variable.of)
+                return literal(of.constant - own.constant), 0
+            case value:
+                return literal(value), 0
+
+    def _group_mean(self, variable: Variable, mean: GroupMean) -> tuple[str, int]:
         """The fitted mean of the row's group; of a group that the fit has not seen, the mean of its rows."""
-        identity = (variable.of, variable.group, variable.over)
+        identity = variable, mean
         if identity not in self._columns.means:
-            part, group = self.evaluator.part(variable.of), self.evaluator.group_of(variable)
+            part, group = self.evaluator.part(variable), self.evaluator.group_of(mean)
             columns = self.moments.columns_of(group)
-            means = part.constant + self.evaluator.group_means(part.polynomial, variable)
+            means = part.constant + self.evaluator.group_means(part.polynomial, mean)
             first = np.unique(self.moments.units_of(group)[0], return_index=True)[1]
             fitted = self._number(columns, f"mean {len(self._columns.means)}", means[first])
-            value, depth = self._value(variable.of)
+            value, depth = self._value(variable)
             keys = [self._columns.key(column) for column in columns]
             # a mean over units would take a window within a window: a new group has none
-            own = "null" if variable.over else f"avg({value}) over (partition by {', '.join(keys)})"
+            own = "null" if mean.over else f"avg({value}) over (partition by {', '.join(keys)})"
             present = " and ".join(f"{key} is not null" for key in keys)
             name = f"{PREFIX}group mean {len(self._columns.means)}"
             while len(self._columns.layers) <= depth:

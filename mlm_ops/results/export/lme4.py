@@ -12,19 +12,19 @@ from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.formula import formula_text, sum_of_terms
 from mlm_ops.language.model import (
     INTERCEPT,
-    Between,
-    Center,
+    Centering,
     Column,
     Constant,
     Factor,
     Function,
+    GrandMean,
     GroupingFactor,
+    GroupMean,
     Indicator,
     Poly,
     RandomBlock,
     Term,
     Variable,
-    Within,
     columns_of,
     group_name,
     number_text,
@@ -86,7 +86,7 @@ class RColumns:
                 return f"poly({self.name(of)}, {degree}{', raw = TRUE' if raw else ''})"
             case Factor():
                 return r_name(self.derive(variable))
-            case Within() | Between() | Center():
+            case Centering():
                 coded = expand((INTERCEPT, Term((variable,))), self.facts.levels, self.facts.text_columns)[1:]
                 names = [r_name(self.derive(c.variables[0])) for c in coded]
                 return names[0] if len(names) == 1 else f"({' + '.join(names)})"
@@ -97,8 +97,6 @@ class RColumns:
         for name, known in self.derived.items():
             if known == variable:
                 return name
-        if isinstance(variable, Within | Between) and variable.over and _MEAN_OVER not in self.lines:
-            self.lines.insert(0, _MEAN_OVER)
         value = self.value(variable)
         stem = base = self.stem(variable)
         number = 2
@@ -125,38 +123,33 @@ class RColumns:
                 return self.factor(name, (*levels, *ends) if coding == "sum" else (*ends, *levels))
             case Poly(of, degree, raw, power):
                 return f"poly({self.of(of)}, {degree}{', raw = TRUE' if raw else ''})[, {power}]"
-            case Within(of, group, over):
-                return f"{self.of(of)} - {self.mean(of, group, over)}"
-            case Between(of, group, over):
-                return self.mean(of, group, over)
-            case Center(of, at, over):
-                return f"{self.of(of)} - {self.center(of, at, over)}"
+            case Centering(of):
+                mean = self.mean(of, variable.mean)
+                return f"{self.of(of)} - {mean}" if variable.keeps_value else mean
         return f"with(data, {expression(variable)})"
 
     def of(self, variable: Variable) -> str:
         """What a centering is of: a column, derived first if need be."""
-        return (
-            column(self.derive(variable)) if isinstance(variable, Within | Between | Center) else self.value(variable)
-        )
+        return column(self.derive(variable)) if isinstance(variable, Centering) else self.value(variable)
 
-    def mean(self, of: Variable, group: GroupingFactor | None, over: GroupingFactor | None) -> str:
-        """Group means, in every row."""
-        units = self.facts.units(group)
-        if over is None:
-            return f"ave({self.of(of)}, {interaction(units)})"
-        # each unit of `over` counts once in each unit of `group` that it meets
-        inner = interaction(tuple(dict.fromkeys((*units, *self.facts.units(over)))))
-        return f"mean_over({self.of(of)}, {interaction(units)}, {inner})"
-
-    def center(self, of: Variable, at: float | None, over: GroupingFactor | None) -> str:
-        """What is subtracted from every row."""
-        if at is not None:
-            return number_text(at) if at >= 0 else f"({number_text(at)})"
-        return (
-            f"mean({self.of(of)})"
-            if over is None
-            else f"mean(tapply({self.of(of)}, {interaction(self.facts.units(over))}, mean))"
-        )
+    def mean(self, of: Variable, mean: GroupMean | GrandMean | float) -> str:
+        """The mean that a centering takes, in every row or of all rows."""
+        match mean:
+            case GroupMean(group, None):
+                return f"ave({self.of(of)}, {interaction(self.facts.units(group))})"
+            case GroupMean(group, over):
+                if _MEAN_OVER not in self.lines:
+                    self.lines.insert(0, _MEAN_OVER)
+                # each unit of `over` counts once in each unit of `group` that it meets
+                units = self.facts.units(group)
+                inner = interaction(tuple(dict.fromkeys((*units, *self.facts.units(over)))))
+                return f"mean_over({self.of(of)}, {interaction(units)}, {inner})"
+            case GrandMean(None):
+                return f"mean({self.of(of)})"
+            case GrandMean(over):
+                return f"mean(tapply({self.of(of)}, {interaction(self.facts.units(over))}, mean))"
+            case value:
+                return number_text(value) if value >= 0 else f"({number_text(value)})"
 
     @staticmethod
     def factor(name: str, levels: tuple[str, ...]) -> str:
@@ -178,12 +171,9 @@ class RColumns:
                 return re.sub(r"\W", "_", f"{name}_factor")
             case Poly(of, _, _, power):
                 return f"{RColumns.stem(of)}_poly{power}"
-            case Within(of, group, _):
-                return "_".join([RColumns.stem(of), "within", *(group or ())])
-            case Between(of, group, _):
-                return "_".join([RColumns.stem(of), "mean", *(group or ())])
-            case Center(of, _, _):
-                return f"{RColumns.stem(of)}_centered"
+            case Centering(of):
+                group = variable.mean.group if isinstance(variable.mean, GroupMean) else None
+                return "_".join([RColumns.stem(of), variable.stem, *(group or ())])
         return re.sub(r"\W+", "_", expression(variable)).strip("_")
 
 
