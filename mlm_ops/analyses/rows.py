@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.model import Between, Center, Column, GroupingFactor, Within, walk
+from mlm_ops.language.model import Centering, Column, GroupingFactor, walk
 from mlm_ops.moments.needs import find_needs
 from mlm_ops.moments.record import Array, Codes, Moments
+from mlm_ops.moments.sums import packed_place
 from mlm_ops.warehouse.files import READERS, is_data_file, reader
 from mlm_ops.warehouse.ownership import (
     Claim,
@@ -116,7 +117,7 @@ def centered_columns(analysis: Analysis) -> tuple[tuple[str, ...], GroupingFacto
     models = analysis.parsed.values()
     nodes = (node for model in models for v in model.variables for node in walk(v))
     columns = dict.fromkeys(
-        node.of.name for node in nodes if isinstance(node, Within | Between | Center) and isinstance(node.of, Column)
+        node.of.name for node in nodes if isinstance(node, Centering) and isinstance(node.of, Column)
     )
     groups = [tuple(reversed(analysis.level_columns)), *(group for model in models for group in model.all_groups)]
     return tuple(columns), next((group for group in groups if group), ())
@@ -219,7 +220,7 @@ def _unit_means(moments: Moments, column: Column, codes: Codes, size: int) -> tu
     n, schema = moments.n, moments.schema
     if (column,) in schema.monomials:
         i = schema.monomials.index((column,))
-        values, within = moments.mean[i], moments.scatter[i * (i + 3) // 2].sum()
+        values, within = moments.mean[i], moments.scatter[packed_place(i, i)].sum()
         center = schema.centers[column]
     else:
         values, within, center = np.asarray(moments.constants[schema.constants.index(column)], dtype=float), 0.0, 0.0

@@ -1,22 +1,27 @@
 """Covariance structures of random blocks: theta <-> Lambda, the relative factor with T = sigma2 Lambda Lambda'.
 
-In every structure Lambda is linear in theta, and theta is unbounded: turning a sign gives the same T, so no boundary is
-needed to keep variances non-negative, and a variance of zero is an ordinary stationary point, with a way out where the
-deviance falls with it.
+A structure is a class here, with all that is computed of it, and a row of words in `language.covariances`.
+
+Theta is unbounded: turning a sign gives the same T, so no boundary is needed to keep variances non-negative, and a
+variance of zero is an ordinary stationary point, with a way out where the deviance falls with it. In every structure
+here Lambda is linear in theta; one in which it is not says so by its own `slopes` and `bend`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.moments.sums import lower_by_columns
+from mlm_ops.language.model import Matrix
+from mlm_ops.moments.sums import lower_by_columns, lower_by_rows
 
 Array = NDArray[np.float64]
+Freedom = Literal["rotate", "scale", "common"]
 
 #: Relative variance of a random effect to start from, for columns of mean square one.
 _START = 0.1
@@ -29,36 +34,91 @@ _LEAST = 1e-3
 _ROUNDING = 1e-14
 
 
-class Covariance(Protocol):
+@dataclass(frozen=True)
+class Path:
+    """Lambda with one standard deviation or correlation held at a value, as a function of numbers that stay free.
+
+    Attributes
+    ----------
+    start
+        (k,) the free numbers at the estimate.
+    factor
+        (value, free numbers) -> Lambda, (q, q), complex where these are. A standard deviation is relative to the
+        residual's.
+    edges
+        Between which the value can be.
+    """
+
+    start: Array
+    factor: Callable[[float, Array], Array]
+    edges: tuple[float, float] = (0.0, np.inf)
+
+
+class Covariance(ABC):
     """One structure of a (q, q) covariance matrix."""
 
+    #: How the block's columns may be changed without changing the model: combined in any way, scaled one by one, or all
+    #: by one factor.
+    freedom: ClassVar[Freedom]
+
+    @abstractmethod
     def start(self, q: int) -> Array:
         """Parameters to start from: independent effects of a third of the residual's standard deviation."""
 
+    @abstractmethod
     def near(self, relative: Array) -> Array:
         """Parameters of a T / sigma2 near a rough, perhaps indefinite estimate."""
 
+    @abstractmethod
     def factor(self, theta: Array, q: int) -> Array:
         """Lambda, (q, q); complex where theta is."""
 
-    def pull_back(self, lam_bar: Array) -> Array:
-        """Derivatives by theta from derivatives by Lambda."""
+    def slopes(self, theta: Array, q: int) -> Array:
+        """(n, q, q) derivatives of Lambda by theta: what it is at the unit vectors where it is linear in theta."""
+        slopes: Array = np.array([self.factor(unit, q) for unit in np.eye(len(theta))]).reshape(-1, q, q)
+        return slopes
 
+    def bend(self, theta: Array, lam_bar: Array) -> Array:
+        """(n, n) second derivatives by theta of the inner product of Lambda and `lam_bar`: zero where it is linear."""
+        return np.zeros((len(theta), len(theta)))
+
+    def pull_back(self, theta: Array, lam_bar: Array) -> Array:
+        """Derivatives by theta from derivatives by Lambda."""
+        inner: Array = np.tensordot(self.slopes(theta, len(lam_bar)), lam_bar, axes=2)
+        return inner
+
+    @abstractmethod
     def signs(self, theta: Array, q: int) -> Array:
         """Plus or minus one for each element: times these, theta is that of the same T with the usual signs."""
 
+    @abstractmethod
     def scales(self, theta: Array, q: int) -> Array:
         """The size of each element, at least one, which is that of the residual: what is a small change of it."""
 
+    @abstractmethod
     def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
         """A theta near a singular one at which the deviance is lower, if it falls with a variance that is zero.
 
         ``by_covariance`` is the (q, q) derivative of the deviance by T / sigma2.
         """
 
+    def directions(self, relative: Array) -> Array:
+        """(n, q, q) directions in which T can change at the user's T / sigma2, one a parameter of its own."""
+        return np.zeros((0, *relative.shape))
 
-class Unstructured:
+    def hold_deviation(self, lam: Array, effect: int) -> Path:
+        """Lambda with an effect's standard deviation held; `lam` is the estimate, in the user's columns."""
+        raise AssertionError(f"{type(self).__name__} has no standard deviations to estimate")
+
+    def hold_correlation(self, lam: Array, first: int, second: int) -> Path:
+        """Lambda with the correlation of two effects held."""
+        raise AssertionError(f"{type(self).__name__} has no correlations to estimate")
+
+
+class Unstructured(Covariance):
     """Any positive semi-definite T: Lambda is its lower Cholesky factor, theta its lower triangle by columns."""
+
+    freedom: ClassVar[Freedom] = "rotate"
 
     def start(self, q: int) -> Array:
         """See `Covariance`."""
@@ -76,21 +136,19 @@ class Unstructured:
         lam[rows, columns] = theta
         return lam
 
-    def pull_back(self, lam_bar: Array) -> Array:
+    def pull_back(self, theta: Array, lam_bar: Array) -> Array:
         """Pick the lower triangle by columns."""
-        rows, columns = lower_by_columns(len(lam_bar))
-        picked: Array = lam_bar[rows, columns]
-        return picked
+        return _lower(lam_bar)
 
     def signs(self, theta: Array, q: int) -> Array:
         """For a positive diagonal: a column of Lambda turns as a whole."""
         columns = np.where(np.diag(self.factor(theta, q)) < 0, -1.0, 1.0)
-        return self.pull_back(np.broadcast_to(columns, (q, q)))
+        return _lower(np.broadcast_to(columns, (q, q)))
 
     def scales(self, theta: Array, q: int) -> Array:
         """An element's is the standard deviation of its effect: the length of its row of Lambda."""
         rows = np.maximum(np.linalg.norm(self.factor(theta, q), axis=1), 1.0)
-        return self.pull_back(np.broadcast_to(rows[:, None], (q, q)))
+        return _lower(np.broadcast_to(rows[:, None], (q, q)))
 
     def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
         """Along the null direction in which the deviance falls most steeply."""
@@ -104,30 +162,54 @@ class Unstructured:
         if slopes[0] >= _flat(by_covariance):
             return None
         outward = null @ directions[:, 0]
-        return self.from_root(np.column_stack((lam, np.sqrt(_RESTART) * outward)))
+        return _lower(_triangle(np.column_stack((lam, np.sqrt(_RESTART) * outward))))
 
-    def from_covariance(self, relative: Array) -> Array:
+    def directions(self, relative: Array) -> Array:
+        """Each element of the lower triangle, by rows."""
+        found = np.zeros((len(lower_by_rows(len(relative))[0]), *relative.shape))
+        for direction, i, j in zip(found, *lower_by_rows(len(relative)), strict=True):
+            direction[i, j] = direction[j, i] = 1.0
+        return found
+
+    def hold_deviation(self, lam: Array, effect: int) -> Path:
+        """With the effect put first, it is the one element in the first row of T's Cholesky factor."""
+        own, units = self._effects_first(lam, (effect,))
+        return Path(own[1:], lambda value, rest: np.tensordot(np.append(value, rest), units, axes=1))
+
+    def hold_correlation(self, lam: Array, first: int, second: int) -> Path:
+        """With the two put first, row 1 of the Cholesky factor is ``d (r, sqrt(1 - r^2))``."""
+        own, units = self._effects_first(lam, (first, second))
+
+        def factor(value: float, rest: Array) -> Array:
+            row = rest[1] * np.array([value, np.sqrt(max(1 - value**2, 0.0))])
+            lam: Array = np.tensordot(np.concatenate((rest[:1], row, rest[2:])), units, axes=1)
+            return lam
+
+        return Path(np.array([own[0], np.hypot(own[1], own[2]), *own[3:]]), factor, (-1.0, 1.0))
+
+    @staticmethod
+    def _effects_first(lam: Array, first: tuple[int, ...]) -> tuple[Array, Array]:
+        """The Cholesky factor of T's with these effects first: its triangle by rows, and Lambda for each element."""
+        q = len(lam)
+        order = np.array([*first, *(i for i in range(q) if i not in first)])
+        rows, columns = lower_by_rows(q)
+        units = np.zeros((len(rows), q, q))
+        units[np.arange(len(rows)), order[rows], columns] = 1.0
+        return _triangle(lam[order])[rows, columns], units
+
+    @staticmethod
+    def from_covariance(relative: Array) -> Array:
         """Theta of a T / sigma2, which may be singular: its Cholesky factor, through QR of its square root."""
         values, vectors = np.linalg.eigh(relative)
-        return self.from_root(vectors * np.sqrt(np.maximum(values, 0.0)))
-
-    def from_root(self, root: Array) -> Array:
-        """Theta of ``T / sigma2 = root root'``."""
-        lam = np.asarray(np.linalg.qr(root.T, mode="r")).T
-        return self.pull_back(lam * np.where(np.diag(lam) < 0, -1.0, 1.0))
+        return _lower(_triangle(vectors * np.sqrt(np.maximum(values, 0.0))))
 
 
-@dataclass(frozen=True)
-class Spectral:
-    """A T with known eigenspaces: ``Lambda = sum_k theta_k P_k`` for orthogonal projections P_k.
+class Spectral(Covariance):
+    """A T with known eigenspaces: ``Lambda = sum_k theta_k P_k`` for orthogonal projections P_k."""
 
-    Attributes
-    ----------
-    projections
-        q -> (k, q, q).
-    """
-
-    projections: Callable[[int], Array]
+    @abstractmethod
+    def projections(self, q: int) -> Array:
+        """(k, q, q)."""
 
     def start(self, q: int) -> Array:
         """See `Covariance`."""
@@ -135,20 +217,23 @@ class Spectral:
 
     def near(self, relative: Array) -> Array:
         """Mean eigenvalues of the estimate in each eigenspace."""
-        projections = self.projections(len(relative))
-        means = np.tensordot(projections, relative, axes=2) / np.einsum("kaa->k", projections)
-        roots: Array = np.sqrt(np.maximum(means, _LEAST))
+        roots: Array = np.sqrt(np.maximum(self._means(relative), _LEAST))
         return roots
+
+    def _means(self, matrix: Array) -> Array:
+        """Mean eigenvalues of a matrix in each eigenspace."""
+        projections = self.projections(len(matrix))
+        means: Array = np.tensordot(projections, matrix, axes=2) / np.einsum("kaa->k", projections)
+        return means
 
     def factor(self, theta: Array, q: int) -> Array:
         """``sum_k theta_k P_k``."""
         lam: Array = np.tensordot(theta, self.projections(q), axes=1)
         return lam
 
-    def pull_back(self, lam_bar: Array) -> Array:
-        """Inner products with the projections."""
-        inner: Array = np.tensordot(self.projections(len(lam_bar)), lam_bar, axes=2)
-        return inner
+    def slopes(self, theta: Array, q: int) -> Array:
+        """The projections."""
+        return self.projections(q)
 
     def signs(self, theta: Array, q: int) -> Array:
         """All positive."""
@@ -160,12 +245,85 @@ class Spectral:
 
     def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
         """Every eigenvalue that is zero and with which the deviance falls."""
-        slopes = self.pull_back(by_covariance)
+        slopes = self.pull_back(theta, by_covariance)
         leaving = (np.abs(theta) < _NULL) & (slopes < _flat(by_covariance))
         return np.where(leaving, np.sqrt(_RESTART), theta) if leaving.any() else None
 
+    def directions(self, relative: Array) -> Array:
+        """The projections, in which T is linear too."""
+        return self.projections(len(relative))
 
-class Known:
+
+class Diagonal(Spectral):
+    """Independent effects."""
+
+    freedom: ClassVar[Freedom] = "scale"
+
+    def projections(self, q: int) -> Array:
+        """On each effect."""
+        return np.eye(q)[:, :, None] * np.eye(q)[:, None, :]
+
+    def hold_deviation(self, lam: Array, effect: int) -> Path:
+        """The effect's element is the value, the others are free."""
+        return Path(np.delete(np.diag(lam), effect), lambda value, rest: np.diag(np.insert(rest, effect, value)))
+
+
+class Compound(Spectral):
+    """Equal variances and equal covariances."""
+
+    freedom: ClassVar[Freedom] = "common"
+
+    def projections(self, q: int) -> Array:
+        """On the mean of the effects, and on their contrasts."""
+        mean = np.full((q, q), 1 / q)
+        return np.stack((mean, np.eye(q) - mean)) if q > 1 else mean[None]
+
+    def directions(self, relative: Array) -> Array:
+        """The variance and the covariance."""
+        unit = np.eye(len(relative))
+        return np.stack((unit, 1.0 - unit)) if len(unit) > 1 else unit[None]
+
+    def hold_deviation(self, lam: Array, effect: int) -> Path:
+        """The length of theta, its elements weighted by their share of the variance; its direction is free."""
+        q, theta = len(lam), self._means(lam)
+        weights = np.sqrt([q, q / (q - 1)] if q > 1 else [1.0])
+        spaces = weights[:, None, None] * self.projections(q)
+
+        def factor(value: float, rest: Array) -> Array:
+            direction = np.concatenate((np.cos(rest), np.sin(rest))) if len(rest) else np.ones(1)
+            lam: Array = value * np.tensordot(direction, spaces, axes=1)
+            return lam
+
+        return Path(np.arctan2(theta[1:] / weights[1:], theta[0] / weights[0]), factor)
+
+    def hold_correlation(self, lam: Array, first: int, second: int) -> Path:
+        """The direction of theta; its length is free."""
+        q, theta = len(lam), self._means(lam)
+
+        def factor(value: float, rest: Array) -> Array:
+            direction = np.sqrt(np.maximum([1 + (q - 1) * value, 1 - value], 0.0))
+            return self.factor(rest[0] * direction, q)
+
+        length = np.sqrt((theta[0] ** 2 + (q - 1) * theta[1] ** 2) / q)
+        return Path(np.array([length]), factor, (-1.0 / (q - 1), 1.0))
+
+
+class Identity(Spectral):
+    """Independent effects of equal variance."""
+
+    freedom: ClassVar[Freedom] = "common"
+
+    def projections(self, q: int) -> Array:
+        """On everything."""
+        return np.eye(q)[None]
+
+    def hold_deviation(self, lam: Array, effect: int) -> Path:
+        """Nothing else is free."""
+        unit = np.eye(len(lam))
+        return Path(np.zeros(0), lambda value, _: value * unit)
+
+
+class Known(Covariance):
     """A T that is given: ``Lambda = theta root`` with theta = 1 / sigma and ``T = root root'``.
 
     Parameters
@@ -173,6 +331,8 @@ class Known:
     root
         (q, q), in the engine's basis and units.
     """
+
+    freedom: ClassVar[Freedom] = "rotate"
 
     def __init__(self, root: Array) -> None:
         self._root = root
@@ -190,10 +350,6 @@ class Known:
         lam: Array = theta[0] * self._root
         return lam
 
-    def pull_back(self, lam_bar: Array) -> Array:
-        """The inner product with the root."""
-        return np.array([(self._root * lam_bar).sum()])
-
     def signs(self, theta: Array, q: int) -> Array:
         """Positive."""
         return np.where(theta < 0, -1.0, 1.0)
@@ -205,6 +361,16 @@ class Known:
     def way_out(self, theta: Array, by_covariance: Array) -> Array | None:
         """None: a variance that is given as zero stays so."""
         return None
+
+
+def n_parameters(covariance: str | Matrix, q: int) -> int:
+    """Parameters of a block's (q, q) T: by its structure's name, none where T is given."""
+    return len(COVARIANCES[covariance].start(q)) if isinstance(covariance, str) else 0
+
+
+def freedom(covariance: str | Matrix) -> Freedom:
+    """How a block's columns may be changed without changing the model."""
+    return COVARIANCES[covariance].freedom if isinstance(covariance, str) else Known.freedom
 
 
 def without_rounding(factor: Array) -> Array:
@@ -230,75 +396,22 @@ def _flat(by_covariance: Array) -> float:
     return -1e-6 * max(1.0, float(np.abs(by_covariance).max()))
 
 
-def _coordinates(q: int) -> Array:
-    return np.eye(q)[:, :, None] * np.eye(q)[:, None, :]
+def _lower(matrix: Array) -> Array:
+    """The lower triangle by columns."""
+    picked: Array = matrix[lower_by_columns(len(matrix))]
+    return picked
 
 
-def _mean_and_contrasts(q: int) -> Array:
-    mean = np.full((q, q), 1 / q)
-    return np.stack((mean, np.eye(q) - mean)) if q > 1 else mean[None]
+def _triangle(root: Array) -> Array:
+    """The lower Cholesky factor of ``root root'``, which may be singular."""
+    lam = np.asarray(np.linalg.qr(root.T, mode="r")).T
+    return lam * np.where(np.diag(lam) < 0, -1.0, 1.0)
 
 
-def _everything(q: int) -> Array:
-    return np.eye(q)[None]
-
-
-#: Structures by name: any T; independent effects; equal variances and equal covariances (the projections on the mean of
-#: the effects and on their contrasts); independent effects of equal variance.
+#: The class of each structure in `language.covariances.STRUCTURES`, by its name.
 COVARIANCES: dict[str, Covariance] = {
     "unstructured": Unstructured(),
-    "diagonal": Spectral(_coordinates),
-    "compound": Spectral(_mean_and_contrasts),
-    "identity": Spectral(_everything),
+    "diagonal": Diagonal(),
+    "compound": Compound(),
+    "identity": Identity(),
 }
-
-#: Where 1 / sigma stands in theta: last. Blocks of known covariance share it, as Lambda is relative to sigma.
-_LAST = slice(-1, None)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A random block: its level in the nest, its place among the level's effects, and the place of its theta."""
-
-    level: int
-    effects: slice
-    theta: slice
-    covariance: Covariance
-
-    @property
-    def size(self) -> int:
-        """Random effects q."""
-        return int(self.effects.stop - self.effects.start)
-
-    @property
-    def known(self) -> bool:
-        """Whether T is given, not estimated."""
-        return self.theta == _LAST
-
-    @property
-    def n_estimated(self) -> int:
-        """Parameters of its own."""
-        return 0 if self.known else int(self.theta.stop - self.theta.start)
-
-    @property
-    def slopes(self) -> Array:
-        """(n, q, q) derivatives of Lambda by its n elements of theta, in which it is linear."""
-        units = np.eye(1 if self.known else self.n_estimated)
-        slopes: Array = np.array([self.covariance.factor(unit, self.size) for unit in units])
-        return slopes.reshape(len(units), self.size, self.size)
-
-
-def make_blocks(levels: Sequence[Sequence[tuple[int, Covariance]]]) -> tuple[Block, ...]:
-    """Blocks from (size, covariance structure) pairs by level, lowest level first."""
-    blocks = []
-    used = 0
-    for height, parts in enumerate(levels):
-        first = 0
-        for size, structure in parts:
-            place = _LAST
-            if not isinstance(structure, Known):
-                place = slice(used, used + len(structure.start(size)))
-                used = place.stop
-            blocks.append(Block(height, slice(first, first + size), place, structure))
-            first += size
-    return tuple(blocks)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.covariance import Block
+from mlm_ops.estimation.blocks import Block
 from mlm_ops.estimation.design.residual import ResidualDesign
 from mlm_ops.estimation.engine import Engine
 from mlm_ops.estimation.nested_derivatives import hessian_by_covariance
@@ -254,16 +254,19 @@ class Criterion:
         return len(self.engine.sizes) == 1 and self.residual is None
 
     def _closed_form_hessian(self, solution: Solution) -> Array:
-        """The chain from T / sigma2 = Lambda Lambda' to theta: Lambda is linear in theta."""
-        (lam,), (step,) = solution.lams, solution.trace
+        """The chain from T / sigma2 = Lambda Lambda' to theta."""
+        (lam,), (step,), theta = solution.lams, solution.trace, solution.theta
         w_bar = self.weights(solution)
         moves = np.zeros((self.n_theta, *lam.shape))
         for block in self.blocks:
-            moves[block.theta, block.effects, block.effects] = block.slopes
+            moves[block.theta, block.effects, block.effects] = block.slopes(theta)
         directions = moves @ lam.T
         directions = directions + directions.transpose(0, 2, 1)
         (by_covariance,) = solution.engine.pull_back_to_covariance(solution.trace, w_bar)
         bend = 2 * np.einsum("kac,lbc,ab->kl", moves, moves, by_covariance)
+        for block in self.blocks:
+            lam_bar = 2 * (by_covariance @ lam)[block.effects, block.effects]
+            bend[block.theta, block.theta] += block.covariance.bend(theta[block.theta], lam_bar)
         degrees = solution.degrees if self.profiled else None
         w, beta, sigma2 = solution.w, solution.beta, solution.sigma2
         hessian = hessian_by_covariance(step, w_bar, directions, w, beta, sigma2, degrees, reml=self.reml)
@@ -286,7 +289,7 @@ class Criterion:
             elements = (inside[:, None] * q_level + inside[None, :]).ravel()
             by_covariance = by_level[block.level][np.ix_(elements, elements)]
             lam = solution.lams[block.level][block.effects, block.effects]
-            change = block.slopes @ lam.T
+            change = block.slopes(solution.theta) @ lam.T
             derivatives = (change + change.transpose(0, 2, 1)).reshape(-1, q * q).T
             information[block.theta, block.theta] += derivatives.T @ by_covariance @ derivatives
         # a residual parameter is known about as well as a log-variance of all rows would be
@@ -316,7 +319,7 @@ class Criterion:
 
     def _pull_back(self, solution: Solution, w_bar: Array, weight: float) -> Array:
         """Derivatives by theta of ``f(W) + weight log |V|``, w_bar being the derivative of f by W."""
-        found = self._from_factors(solution.engine.pull_back(solution.trace, w_bar, weight))
+        found = self._from_factors(solution.theta, solution.engine.pull_back(solution.trace, w_bar, weight))
         if self.residual is not None and len(solution.rho):
             by_product = solution.engine.pull_back_to_products(solution.trace, w_bar, weight)
             by_weight = np.einsum("ijk,cijk->c", by_product, self.residual.products)
@@ -326,11 +329,12 @@ class Criterion:
             found[self.n_random : self.n_relative] = by_rho
         return found
 
-    def _from_factors(self, by_lam: Sequence[Array]) -> Array:
+    def _from_factors(self, theta: Array, by_lam: Sequence[Array]) -> Array:
         """The chain from derivatives by every Lambda to theta."""
         found = np.zeros(self.n_theta, dtype=np.result_type(np.float64, *by_lam))
         for block in self.blocks:
-            found[block.theta] += block.covariance.pull_back(by_lam[block.level][block.effects, block.effects])
+            own = by_lam[block.level][block.effects, block.effects]
+            found[block.theta] += block.covariance.pull_back(theta[block.theta], own)
         return found
 
 

@@ -94,8 +94,12 @@ def find_undetermined(
     flat = least_curvature(criterion, optimum) < _CURVED
     if not criterion.n_relative or not (flat or optimum.singular):
         return Undetermined(tuple(tau), rho, False, 0)
-    directions = [_directions(block) for block in blocks]
-    scores = _scores(design, criterion, blocks, directions, engine_of)
+    theta = _general_position(criterion)
+    directions = []
+    for block, placed in zip(blocks, criterion.blocks, strict=True):
+        root = block.transform @ placed.covariance.factor(theta[placed.theta], placed.size)
+        directions.append(placed.covariance.directions(root @ root.T))
+    scores = _scores(design, criterion, theta, blocks, directions, engine_of)
     told = np.linalg.norm(scores, axis=0)
     scores = np.where(told > _NOTHING * told.max(), scores, 0.0)
     matrix = scores.T @ scores
@@ -112,42 +116,31 @@ def find_undetermined(
     return Undetermined(tuple(tau), rho, sigma2, missing)
 
 
-def _directions(block: BlockDesign) -> Array:
-    """(n, q, q) directions of the user's T, one a parameter; none where T is given."""
-    q = len(block.columns)
-    if not isinstance(block.covariance, str):
-        return np.zeros((0, q, q))
-    unit = np.eye(q)
-    match block.covariance:
-        case "diagonal":
-            return unit[:, :, None] * unit[:, None, :]
-        case "compound" if q > 1:
-            return np.stack((unit, 1.0 - unit))
-        case "compound" | "identity":
-            return unit[None]
-    pairs = [np.outer(unit[i], unit[j]) for i in range(q) for j in range(i + 1)]
-    return np.array([(pair + pair.T > 0).astype(float) for pair in pairs])
+def _general_position(criterion: Criterion) -> Array:
+    """A theta at which no T is nearly singular."""
+    theta = np.random.default_rng(0).uniform(0.4, 0.8, criterion.n_theta)
+    theta[criterion.n_random : criterion.n_relative] = 0.3
+    for placed in criterion.blocks:
+        # off-diagonal elements of Lambda are smaller
+        theta[placed.theta] *= np.where(np.diagonal(placed.slopes(theta), axis1=1, axis2=2).any(axis=1), 1.0, 0.4)
+    if not criterion.profiled:
+        theta[-1] = 1.0
+    return theta
 
 
 def _scores(
     design: Design,
     criterion: Criterion,
+    theta: Array,
     blocks: list[BlockDesign],
     directions: list[Array],
     engine_of: Callable[[Design], Callable[[Array], Engine]],
 ) -> Array:
-    """(outcomes, n + 1) derivatives of the deviance by the user's T's and sigma2, at one T in general position.
+    """(outcomes, n + 1) derivatives of the deviance by the user's T's and sigma2, at one theta in general position.
 
     Each in units of the parameter's size there.
     """
-    rng = np.random.default_rng(0)
-    theta = rng.uniform(0.4, 0.8, criterion.n_theta)
-    theta[criterion.n_random : criterion.n_relative] = 0.3
-    for placed in criterion.blocks:
-        # off-diagonal elements of Lambda are smaller, so that no T is nearly singular
-        theta[placed.theta] *= np.where(np.diagonal(placed.slopes, axis1=1, axis2=2).any(axis=1), 1.0, 0.4)
-    if not criterion.profiled:
-        theta[-1] = 1.0
+    rng = np.random.default_rng(1)
     rows = []
     for _ in range(sum(len(own) for own in directions) + 1 + _MORE):
         made_up = replace(criterion, engine_of=engine_of(_with_outcome(design, rng)))
@@ -206,7 +199,7 @@ def _of_residual(
     for found, block, placed in zip(tau, blocks, criterion.blocks, strict=True):
         if not placed.known:
             lam = block.transform @ lams[placed.level][placed.effects, placed.effects]
-            moved = np.einsum("kab,kn->nab", block.transform @ placed.slopes @ lam.T, null[placed.theta])
+            moved = np.einsum("kab,kn->nab", block.transform @ placed.slopes(optimum.theta) @ lam.T, null[placed.theta])
             size = np.sqrt(np.diag(lam @ lam.T))
             found |= (np.abs(moved + moved.transpose(0, 2, 1)) > _SHARE * np.outer(size, size)).any(axis=0)
     slope = criterion.residual_gradient(optimum.solution) @ null / optimum.solution.residual

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
-from mlm_ops.estimation.covariance import COVARIANCES, Covariance, Known, make_blocks, square_root, without_rounding
+from mlm_ops.estimation.blocks import make_blocks
+from mlm_ops.estimation.covariance import COVARIANCES, Covariance, Known, square_root, without_rounding
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.record import BlockDesign, Design

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.covariances import DEFAULT, STRUCTURES
 from mlm_ops.language.model import GroupingFactor, Matrix, Model, Variable, label
 from mlm_ops.moments.rank import VALUE_ROUNDING
 from mlm_ops.moments.record import Moments
+from mlm_ops.moments.sums import packed_place
 
 #: Relative error of a deviance: a sum over rows, each right to 2e-16, at an optimum that the search ends 1e-12 above.
 _ROUNDING = 1e-12
@@ -167,7 +169,7 @@ def _mean_and_square(moments: Moments, atom: Variable) -> tuple[float, float]:
     """Mean of a variable over all rows, and its mean square around that."""
     i = moments.schema.monomials.index((atom,))
     shift = float(moments.n @ moments.mean[i]) / moments.n_obs
-    squares = moments.scatter[i * (i + 3) // 2] + moments.n * (moments.mean[i] - shift) ** 2
+    squares = moments.scatter[packed_place(i, i)] + moments.n * (moments.mean[i] - shift) ** 2
     return moments.schema.centers[atom] + shift, float(squares.sum()) / moments.n_obs
 
 
@@ -190,7 +192,7 @@ def _nested(fitted: Estimate, model: Model, smaller: Estimate, reference: Model)
     if theirs.strata not in (None, ours.strata) or theirs.time not in (None, ours.time):
         return False
     large, small = _parts(fitted), _parts(smaller)
-    given = [part for part in large if part.structure == "given"]
+    given = [part for part in large if part.given is not None]
     return all(part in small for part in given) and all(_holds(large, part) for part in small)
 
 
@@ -198,8 +200,7 @@ def _nested(fitted: Estimate, model: Model, smaller: Estimate, reference: Model)
 class _Part:
     """Effects of one grouping factor whose covariance matrix is one of a kind.
 
-    ``structure`` is ``free`` for any matrix, ``compound`` or ``identity`` for several effects that are alike, and
-    ``given`` for a matrix that is not estimated.
+    ``structure`` is the name of one; ``given`` is the matrix where it is not estimated.
     """
 
     group: GroupingFactor
@@ -207,32 +208,46 @@ class _Part:
     structure: str
     given: Matrix | None = None
 
+    @property
+    def alike(self) -> bool:
+        """Whether all effects have one variance."""
+        return STRUCTURES[self.structure].alike
+
+    def holds(self, other: _Part) -> bool:
+        """Whether another's covariance matrix, zero where it has no effect, is one of this kind."""
+        special_cases = STRUCTURES[self.structure].special_cases
+        if self.given is not None or (other.given is not None and special_cases is not None):
+            return self == other
+        kind = special_cases is None or other.structure in (self.structure, *special_cases)
+        same = self.effects == other.effects
+        return kind and self.group == other.group and (same or (other.effects < self.effects and not self.alike))
+
 
 def _parts(fitted: Estimate) -> list[_Part]:
     """The random part in pieces: independent effects one by one."""
     found = []
     for level in fitted.design.levels:
         for block in level.blocks:
-            effects, structure = frozenset(block.columns), block.covariance
-            if not isinstance(structure, str):
-                found.append(_Part(level.group, effects, "given", structure))
-            elif structure == "diagonal" or len(effects) == 1:
-                found += [_Part(level.group, frozenset((effect,)), "free") for effect in block.columns]
+            effects, name = frozenset(block.columns), block.covariance
+            if not isinstance(name, str):
+                found.append(_Part(level.group, effects, DEFAULT, name))
+            elif len(effects) == 1 or not (STRUCTURES[name].correlated or STRUCTURES[name].alike):
+                found += [_Part(level.group, frozenset((effect,)), DEFAULT) for effect in block.columns]
             else:
-                found.append(_Part(level.group, effects, "free" if structure == "unstructured" else structure))
+                found.append(_Part(level.group, effects, name))
     return found
 
 
 def _holds(large: list[_Part], part: _Part) -> bool:
     """Whether the model's covariance matrices can be those of a part of the reference."""
     own = [other for other in large if other.group == part.group]
-    free = [other.effects for other in own if other.structure == "free"]
-    if part in own or any(part.effects <= effects for effects in free):
+    if any(other.holds(part) for other in own):
         return True
-    if part.structure == "identity":  # independent effects of one variance
-        alike = _Part(part.group, part.effects, "compound") in own
-        return alike or part.effects <= frozenset().union(*free)
-    return False
+    if part.given is not None or (STRUCTURES[part.structure].correlated and len(part.effects) > 1):
+        return False
+    # independent effects may each be among others, if these have variances of their own
+    free = (other.effects for other in own if other.given is None and not other.alike)
+    return part.effects <= frozenset().union(*free)
 
 
 def _variances_gained(fitted: Estimate, smaller: Estimate) -> int:
@@ -243,6 +258,5 @@ def _variances_gained(fitted: Estimate, smaller: Estimate) -> int:
     gained = sum(len(matrix) - int(np.linalg.matrix_rank(matrix)) for matrix in freed)
     for part in large:
         new = len(part.effects.difference(*(other.effects for other in small if other.group == part.group)))
-        # effects that are alike have one variance, and another of their mean where they covary
-        gained += min(new, {"identity": 1, "compound": 2}.get(part.structure, new))
+        gained += STRUCTURES[part.structure].n_variances(new)
     return gained

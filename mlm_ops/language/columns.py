@@ -12,9 +12,7 @@ from itertools import combinations, product
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import (
-    Between,
-    Center,
-    Centered,
+    Centering,
     Column,
     Factor,
     Function,
@@ -22,7 +20,6 @@ from mlm_ops.language.model import (
     Poly,
     Term,
     Variable,
-    Within,
     label,
     walk,
 )
@@ -67,7 +64,7 @@ def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]
     """
 
     def is_cells(variables: frozenset[Variable]) -> bool:
-        return all(as_factor(v, text_columns) is not None and not isinstance(v, Centered) for v in variables)
+        return all(as_factor(v, text_columns) is not None and not isinstance(v, Centering) for v in variables)
 
     present: set[frozenset[Variable]] = {frozenset(), *(frozenset(term.variables) for term in terms)}
     absorbs_intercept = Term() not in terms
@@ -76,7 +73,7 @@ def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]
     for term in terms:
         choices = []
         for variable in term.variables:
-            is_factor = as_factor(variable, text_columns) is not None and not isinstance(variable, Centered)
+            is_factor = as_factor(variable, text_columns) is not None and not isinstance(variable, Centering)
             margin = frozenset(term.variables) - {variable}
             spanned = margin in present or any(margin < other and is_cells(other - margin) for other in wider)
             full = not spanned or (is_factor and absorbs_intercept)
@@ -99,7 +96,7 @@ def as_factor(variable: Variable, text_columns: frozenset[str]) -> Factor | None
 
 def atoms(variable: Variable) -> Iterator[Variable]:
     """Columns, indicators and functions that a variable without factors is made of, each as often as its power."""
-    if isinstance(variable, Within | Between | Center):
+    if isinstance(variable, Centering):
         yield from atoms(variable.of)
     elif isinstance(variable, Poly):
         yield from tuple(atoms(variable.of)) * (variable.power or variable.degree)
@@ -136,9 +133,9 @@ def monomial(chosen: tuple[Variable, ...]) -> Monomial:
 
 
 def _is_unit_level(variable: Variable) -> bool:
-    if isinstance(variable, Within | Center | Poly):
+    if isinstance(variable, Poly) or (isinstance(variable, Centering) and variable.keeps_value):
         return _is_unit_level(variable.of)
-    return isinstance(variable, Between)
+    return isinstance(variable, Centering)
 
 
 def _codings(variable: Variable, contrasts: bool, levels: Levels, text_columns: frozenset[str]) -> list[Variable]:
@@ -165,7 +162,7 @@ def _codings(variable: Variable, contrasts: bool, levels: Levels, text_columns: 
             f"expected one of {', '.join(known)}."
         )
     # indicators minus their means sum to zero: a centered factor has no complete coding but the contrasts
-    contrasts = contrasts or isinstance(variable, Centered)
+    contrasts = contrasts or isinstance(variable, Centering)
     against = reference if sums and contrasts else None
     coded = [Indicator(factor.column, x, against) for x in known if not (contrasts and x == reference)]
     return [_with_core(variable, indicator) for indicator in coded]
@@ -173,7 +170,7 @@ def _codings(variable: Variable, contrasts: bool, levels: Levels, text_columns: 
 
 def _with_core(variable: Variable, core: Indicator | Poly) -> Variable:
     """The variable with one column of its factor, or of its polynomial, in the place of the whole."""
-    if isinstance(variable, Within | Between | Center):
+    if isinstance(variable, Centering):
         return replace(variable, of=_with_core(variable.of, core))
     return core
 
@@ -185,6 +182,6 @@ def uncoded(variable: Variable) -> Variable:
             return Column(column)
         case Poly():
             return replace(variable, power=None)
-        case Within() | Between() | Center():
+        case Centering():
             return replace(variable, of=uncoded(variable.of))
     return variable

@@ -15,17 +15,18 @@ from math import comb
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import (
     PLAIN,
-    Between,
+    Centering,
     Column,
     Factor,
     GroupingFactor,
+    GroupMean,
     Model,
     Poly,
     RandomBlock,
     Residual,
     Term,
     Variable,
-    Within,
+    averages_groups,
     columns_of,
     group_name,
     label,
@@ -70,8 +71,8 @@ def default_group(outcome: Variable, random: tuple[RandomBlock, ...], levels: tu
 
     Those that a within() or between() outcome names, else the only grouping factor there is.
     """
-    if isinstance(outcome, Within | Between) and outcome.group is not None:
-        return outcome.group
+    if isinstance(outcome, Centering) and isinstance(outcome.mean, GroupMean) and outcome.mean.group is not None:
+        return outcome.mean.group
     groups = list(dict.fromkeys(block.group for block in random)) or level_groups(levels)
     return groups[0] if len(groups) == 1 else None
 
@@ -96,7 +97,7 @@ def check_model(model: Model, text: str) -> None:
                 text,
                 0,
             )
-    if isinstance(model.outcome, Within | Between) and model.residual != PLAIN:
+    if averages_groups(model.outcome) and model.residual != PLAIN:
         raise FormulaError(
             f"Weights and residual structures are of rows, and {model.outcome_name} is not observed row by row. Leave "
             "them out, or model the outcome as it is.",
@@ -106,8 +107,8 @@ def check_model(model: Model, text: str) -> None:
     if model.default_group is None:
         for variable in model.variables:
             for node in walk(variable):
-                if isinstance(node, Within | Between) and node.group is None:
-                    name = type(node).__name__.lower()
+                if isinstance(node, Centering) and isinstance(node.mean, GroupMean) and node.mean.group is None:
+                    name = node.word
                     known = ", ".join(group_name(g) for g in model.groups) or "none"
                     raise FormulaError(
                         f"{name}(…) needs to be told over which groups to take means, as the model has not exactly one "

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from mlm_ops.errors import FormulaError
+from mlm_ops.language.covariances import DEFAULT
 from mlm_ops.language.formula import (
     FormulaCompiler,
     check_model,
@@ -384,7 +385,7 @@ def _blocks(level: int, marks: Sequence[tuple[Term, Random]], group: GroupingFac
                 f"{' and '.join(sorted(found))}; say it once, or separate them by random(block=…)."
             )
     return [
-        RandomBlock(tuple(terms), group, next(iter(structures[key]), "unstructured"))
+        RandomBlock(tuple(terms), group, next(iter(structures[key]), DEFAULT))
         for key, terms in ((k, sorted(t, key=lambda term: len(term.variables))) for k, t in members.items())
     ]
 

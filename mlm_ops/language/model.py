@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
+
+from mlm_ops.language.covariances import DEFAULT
 
 GroupingFactor = tuple[str, ...]
 """Columns whose combined values name the units: ``("school",)``, or ``("school", "class")`` for ``school:class``."""
@@ -64,30 +67,109 @@ class Indicator:
 
 
 @dataclass(frozen=True)
-class Within:
-    """A variable minus its group mean, over rows or over the units of ``over``, each counting once."""
+class GroupMean:
+    """Means over the rows of each group, or over the units of ``over`` in it, each counting once.
 
-    of: Variable
-    group: GroupingFactor | None = None
-    over: GroupingFactor | None = None
+    ``group`` is None where the formula leaves it to the model's only one.
+    """
 
-
-@dataclass(frozen=True)
-class Between:
-    """The group mean of a variable, over rows or over the units of ``over``, each counting once."""
-
-    of: Variable
-    group: GroupingFactor | None = None
-    over: GroupingFactor | None = None
+    group: GroupingFactor | None
+    over: GroupingFactor | None
 
 
 @dataclass(frozen=True)
-class Center:
-    """A variable minus its grand mean over rows, over the units of ``over``, or minus the value ``at``."""
+class GrandMean:
+    """The mean over all rows, or over the units of ``over``, each counting once."""
+
+    over: GroupingFactor | None
+
+
+@dataclass(frozen=True)
+class Centering:
+    """A variable with a mean taken off, or that mean: what a mode of centering is, in the words of all who ask.
+
+    A new mode is a subclass here, in `CENTERINGS`. All else reads these attributes.
+
+    Attributes
+    ----------
+    of
+        The variable.
+    word
+        What the language calls the mode.
+    stem
+        How names of derived columns end in other programs.
+    options
+        Which options the language takes, by name; ``group`` is a second argument.
+    keeps_value
+        Whether a row's own value is in it, with the mean taken off; else it is the mean alone.
+    """
 
     of: Variable
+    word: ClassVar[str]
+    stem: ClassVar[str]
+    options: ClassVar[tuple[str, ...]]
+    keeps_value: ClassVar[bool]
+
+    @property
+    def mean(self) -> GroupMean | GrandMean | float:
+        """The means that it takes, or a number in the place of one."""
+        raise NotImplementedError
+
+    @property
+    def named_groups(self) -> tuple[GroupingFactor, ...]:
+        """Grouping factors that it names."""
+        match self.mean:
+            case GroupMean(group, over):
+                return tuple(named for named in (group, over) if named is not None)
+            case GrandMean(over) if over is not None:
+                return (over,)
+        return ()
+
+
+@dataclass(frozen=True)
+class Within(Centering):
+    """A variable minus its group mean."""
+
+    group: GroupingFactor | None = None
+    over: GroupingFactor | None = None
+    word, stem, options, keeps_value = "within", "within", ("group", "over"), True
+
+    @property
+    def mean(self) -> GroupMean:
+        """Of its group."""
+        return GroupMean(self.group, self.over)
+
+
+@dataclass(frozen=True)
+class Between(Centering):
+    """The group mean of a variable."""
+
+    group: GroupingFactor | None = None
+    over: GroupingFactor | None = None
+    word, stem, options, keeps_value = "between", "mean", ("group", "over"), False
+
+    @property
+    def mean(self) -> GroupMean:
+        """Of its group."""
+        return GroupMean(self.group, self.over)
+
+
+@dataclass(frozen=True)
+class Center(Centering):
+    """A variable minus its grand mean, or minus the value ``at``."""
+
     at: float | None = None
     over: GroupingFactor | None = None
+    word, stem, options, keeps_value = "center", "centered", ("at", "over"), True
+
+    @property
+    def mean(self) -> GrandMean | float:
+        """Of all rows or units, or the value."""
+        return self.at if self.at is not None else GrandMean(self.over)
+
+
+#: The modes of centering by their word in the language.
+CENTERINGS: dict[str, type[Centering]] = {mode.word: mode for mode in (Within, Between, Center)}
 
 
 @dataclass(frozen=True)
@@ -103,8 +185,7 @@ class Poly:
     power: int | None = None
 
 
-Variable = Column | Constant | Function | Factor | Indicator | Within | Between | Center | Poly
-Centered = (Within, Between, Center)
+Variable = Column | Constant | Function | Factor | Indicator | Centering | Poly
 
 
 @dataclass(frozen=True)
@@ -134,7 +215,7 @@ class RandomBlock:
 
     terms: tuple[Term, ...]
     group: GroupingFactor
-    covariance: str | Matrix = "unstructured"
+    covariance: str | Matrix = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -206,7 +287,7 @@ class Model:
 def walk(variable: Variable) -> Iterator[Variable]:
     """Yield the variable and everything inside it."""
     yield variable
-    if isinstance(variable, Within | Between | Center | Poly):
+    if isinstance(variable, Centering | Poly):
         yield from walk(variable.of)
     elif isinstance(variable, Function):
         for argument in variable.arguments:
@@ -226,12 +307,18 @@ def columns_of(variable: Variable) -> tuple[str, ...]:
 
 def centering_groups(variable: Variable) -> tuple[GroupingFactor, ...]:
     """Grouping factors over whose units the variable's centering takes means."""
-    found: dict[GroupingFactor, None] = {}
-    for node in walk(variable):
-        if isinstance(node, Within | Between | Center):
-            named = (node.over,) if isinstance(node, Center) else (node.group, node.over)
-            found |= dict.fromkeys(group for group in named if group is not None)
-    return tuple(found)
+    nodes = (node for node in walk(variable) if isinstance(node, Centering))
+    return tuple(dict.fromkeys(group for node in nodes for group in node.named_groups))
+
+
+def averages_groups(variable: Variable) -> bool:
+    """Whether a variable is its group means, or has them taken off."""
+    return isinstance(variable, Centering) and isinstance(variable.mean, GroupMean)
+
+
+def is_group_mean(variable: Variable) -> bool:
+    """Whether a variable is its group means."""
+    return isinstance(variable, Centering) and averages_groups(variable) and not variable.keeps_value
 
 
 def group_name(group: GroupingFactor) -> str:
@@ -251,13 +338,8 @@ def label(variable: Variable) -> str:
             return f"C({_name(column)}{options})"
         case Indicator(column, level, against):
             return f"{_name(column)}[{'S.' if against is not None else ''}{level}]"
-        case Within(of, group, over):
-            return f"within({label(of)}{_argument(group)}{_argument(over, 'over=')})"
-        case Between(of, group, over):
-            return f"between({label(of)}{_argument(group)}{_argument(over, 'over=')})"
-        case Center(of, at, over):
-            option = f", at={number_text(at)}" if at is not None else _argument(over, "over=")
-            return f"center({label(of)}{option})"
+        case Centering(of):
+            return f"{variable.word}({label(of)}{_mean_text(variable.mean)})"
         case Poly(of, degree, raw, power):
             column = f"[{power}]" if power is not None else ""
             return f"poly({label(of)}, {degree}{', raw=True' if raw else ''}){column}"
@@ -270,6 +352,16 @@ def label(variable: Variable) -> str:
             return spaced.join(_operand(a) for a in arguments)
         case Function(name, arguments):
             return f"{name}({', '.join(label(a) for a in arguments)})"
+
+
+def _mean_text(mean: GroupMean | GrandMean | float) -> str:
+    """What tells a centering which mean to take, behind its variable."""
+    match mean:
+        case GroupMean(group, over):
+            return _argument(group) + _argument(over, "over=")
+        case GrandMean(over):
+            return _argument(over, "over=")
+    return f", at={number_text(mean)}"
 
 
 def number_text(value: float) -> str:

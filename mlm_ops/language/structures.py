@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mlm_ops.errors import FormulaError
+from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.model import (
     INTERCEPT,
     Column,
@@ -27,8 +28,6 @@ from mlm_ops.language.syntax import Call, Group, Name, Operation, Syntax, parse_
 Structure = str | float | Sequence[Sequence[float | str]]
 """A structure's name, the variance of one effect, or T in the order of the block's terms; numbers may be text."""
 
-#: Structures that have a name.
-STRUCTURES = ("unstructured", "diagonal", "compound", "identity")
 #: A matrix whose least eigenvalue, the diagonal scaled to one, is below minus this is no covariance matrix.
 _TOLERANCE = 1e-10
 
@@ -123,8 +122,8 @@ def _read(key: str, value: Structure) -> str | Matrix:
     try:
         matrix = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
-        if value in STRUCTURES:
-            return str(value)
+        if isinstance(value, str) and value in STRUCTURES:
+            return value
         if isinstance(value, str):
             raise _unknown_structure(value, key) from None
         matrix, got = np.zeros(0), repr(value)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import (
-    Between,
-    Center,
+    CENTERINGS,
     Column,
     Constant,
     Factor,
@@ -13,21 +12,18 @@ from mlm_ops.language.model import (
     GroupingFactor,
     Poly,
     Variable,
-    Within,
     number_text,
     walk,
 )
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import ARITHMETIC, FUNCTIONS, Call, Group, Name, Number, Operation, Syntax, Text
 
-_LANGUAGE = ("within", "between", "center", "C", "I", "poly", *FUNCTIONS)
-_OPTIONS = {
-    "center": {"at", "over"},
-    "within": {"over"},
-    "between": {"over"},
-    "C": {"ref"},
-    "poly": {"raw"},
+_LANGUAGE = (*CENTERINGS, "C", "I", "poly", *FUNCTIONS)
+#: What functions take behind the variable: options by name, and ``group`` or another second argument.
+_OPTIONS = {"C": {"coding", "ref"}, "poly": {"degree", "raw"}} | {
+    w: set(mode.options) for w, mode in CENTERINGS.items()
 }
+_SECOND = {"group", "coding", "degree"}
 _CODINGS = ("treatment", "sum")
 #: From moments of a variable's powers no more orthogonal polynomials than this can be had with nine digits.
 _HIGHEST_DEGREE = 8
@@ -71,7 +67,8 @@ class VariableCompiler:
         if node.function not in _LANGUAGE:
             hint = did_you_mean(node.function, _LANGUAGE)
             raise self.fail(f"Unknown function {node.function!r}.{hint} There are {', '.join(_LANGUAGE)}.", node)
-        most = 2 if node.function in {"within", "between", "C", "poly"} else 1
+        takes = _OPTIONS.get(node.function, set())
+        most = 2 if takes & _SECOND else 1
         if not 1 <= len(node.arguments) <= most:
             hint = " Its options have names: at=50 or over=school." if node.function == "center" else ""
             raise self.fail(
@@ -79,11 +76,11 @@ class VariableCompiler:
                 f"Got {len(node.arguments) or 'none'}.{hint}",
                 node,
             )
-        allowed = _OPTIONS.get(node.function, set())
+        allowed = takes - _SECOND
         for key in options:
             if key not in allowed:
-                takes = f"; it takes {', '.join(sorted(allowed))}" if allowed else " and takes none"
-                raise self.fail(f"{node.function}() has no option {key!r}{takes}.", node)
+                instead = f"; it takes {', '.join(sorted(allowed))}" if allowed else " and takes none"
+                raise self.fail(f"{node.function}() has no option {key!r}{instead}.", node)
         inner = node.arguments[0]
         if node.function == "C":
             return self.factor(node, inner, options.get("ref"))
@@ -93,12 +90,16 @@ class VariableCompiler:
             return Function("I", (self.arithmetic(inner),))
         if node.function in FUNCTIONS:
             return Function(node.function, (self.arithmetic(inner),))
-        of = self.variable(inner)
-        if node.function == "center":
-            return self.center(node, of, options)
-        group = self.one_grouping(node.arguments[1]) if len(node.arguments) == 2 else None
-        over = self.one_grouping(options["over"]) if "over" in options else None
-        return Within(of, group, over) if node.function == "within" else Between(of, group, over)
+        return self.centering(node, self.variable(inner), options)
+
+    def centering(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Variable:
+        """``within(x, g)``, ``between(x, over=…)``, ``center(x, at=…)``."""
+        if len(options) > 1:
+            raise self.fail(f"{node.function}() takes {'= or '.join(sorted(options))}=, not both.", node)
+        group = {"group": self.one_grouping(node.arguments[1])} if len(node.arguments) == 2 else {}
+        over = {"over": self.one_grouping(options["over"])} if "over" in options else {}
+        at = {"at": self.number(options["at"])} if "at" in options else {}
+        return CENTERINGS[node.function](of, **group, **over, **at)
 
     def factor(self, node: Call, inner: Syntax, reference: Syntax | None) -> Factor:
         """``C(x, ref=…)`` or ``C(x, sum)``."""
@@ -132,16 +133,6 @@ class VariableCompiler:
         if raw is not None and not (isinstance(raw, Name) and raw.name.upper() in {"TRUE", "FALSE"}):
             raise self.fail("poly() takes raw=True or raw=False.", raw)
         return Poly(of, int(degree.value), isinstance(raw, Name) and raw.name.upper() == "TRUE")
-
-    def center(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Center:
-        """``center(x)``, with ``at=`` or ``over=``."""
-        if len(options) > 1:
-            raise self.fail("center() takes at= or over=, not both.", node)
-        if "over" in options:
-            return Center(of, over=self.one_grouping(options["over"]))
-        if "at" not in options:
-            return Center(of)
-        return Center(of, at=self.number(options["at"]))
 
     def number(self, node: Syntax) -> float:
         """A number, perhaps with a sign."""

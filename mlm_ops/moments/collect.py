@@ -31,6 +31,7 @@ from mlm_ops.moments.scan import (
     residual_query,
     scan_until_right,
 )
+from mlm_ops.moments.sums import packed_diagonal, packed_place
 from mlm_ops.moments.survey import (
     Survey,
     check_rows,
@@ -166,7 +167,7 @@ def _fetch(source: Source, sql: str) -> dict[str, NDArray[Any]]:
 def cancels(moments: Moments) -> bool:
     """Whether group means lie so far apart that scatter around the grand mean has lost the within part's digits."""
     for i, mean in enumerate(moments.mean):
-        within = moments.scatter[i * (i + 3) // 2].sum()
+        within = moments.scatter[packed_place(i, i)].sum()
         # a column without any variation within units leaves none; what rounding leaves may be negative
         if within != 0 and (moments.n * mean**2).sum() > CANCELLATION * within:
             return True
@@ -313,7 +314,7 @@ def _is_constant_within(schema: Schema, columns: Mapping[str, NDArray[Any]]) -> 
 def _varies(moments: Moments) -> bool:
     """Whether every monomial varies within units, by no less than its scatter has digits for."""
     size = len(moments.mean)
-    within = moments.scatter[[i * (i + 3) // 2 for i in range(size)]].sum(axis=1)
+    within = moments.scatter[packed_diagonal(size)].sum(axis=1)
     return bool(((moments.n * moments.mean**2).sum(axis=1) < CANCELLATION * within).all())
 
 

@@ -14,6 +14,7 @@ from mlm_ops.language.columns import as_factor
 from mlm_ops.language.model import PLAIN, Column, Factor, Function, GroupingFactor, Indicator, Model, Variable, label
 from mlm_ops.moments.needs import Needs, asked_by, check_models
 from mlm_ops.moments.record import Moments, Schema
+from mlm_ops.moments.sums import packed_place
 
 
 def serve(moments: Moments, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Moments:
@@ -146,7 +147,7 @@ def no_longer(moments: Moments) -> str | None:
 
 
 def _varies(moments: Moments, i: int) -> bool:
-    n, mean, scatter = moments.n, moments.mean[i], moments.scatter[i * (i + 3) // 2].sum()
+    n, mean, scatter = moments.n, moments.mean[i], moments.scatter[packed_place(i, i)].sum()
     grand = (n * mean).sum() / n.sum()
     return bool(scatter + (n * (mean - grand) ** 2).sum() > _ROUNDING * (scatter + (n * mean**2).sum()))
 

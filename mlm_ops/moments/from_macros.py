@@ -16,7 +16,7 @@ from mlm_ops.language.model import Column, Factor, Model, Variable, group_name
 from mlm_ops.moments.coverage import serve
 from mlm_ops.moments.needs import asked_by, check_models
 from mlm_ops.moments.record import Array, Moments, Schema
-from mlm_ops.moments.sums import unit_codes
+from mlm_ops.moments.sums import packed_place, unit_codes
 from mlm_ops.moments.survey import in_order, key_expression, run
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.source import Source, listed, open_source
@@ -330,7 +330,7 @@ def _around_centers(
 def _check_digits(layout: Layout, n: Array, mean: Array, scatter: Array) -> None:
     """Refuse columns whose scatter has lost its digits beside the squares of the group means, or has none."""
     for i, factors in enumerate(layout.monomials):
-        within = scatter[i * (i + 3) // 2].sum()
+        within = scatter[packed_place(i, i)].sum()
         if len(factors) == 1 and n.max() > 1 and within < LOST * float(n @ mean[i] ** 2):
             name = layout.variables[i]
             raise DataError(

@@ -13,7 +13,7 @@ from mlm_ops.language.model import Column, Factor, Residual, Variable, label
 from mlm_ops.moments.needs import Needs
 from mlm_ops.moments.record import Codes, Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
-from mlm_ops.moments.sums import check_squares, unit_codes
+from mlm_ops.moments.sums import check_squares, packed_size, unit_codes
 from mlm_ops.moments.survey import Survey, units
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import category, expression, literal, render
@@ -32,7 +32,7 @@ def make_schema(needs: Needs, survey: Survey, varying: frozenset[Variable]) -> S
     constants = (*numbers, *(Factor(c) for c in needs.categories if Factor(c) not in varying))
     monomials = needs.monomials(survey.levels, constants)
     k = len(monomials)
-    if k * (k + 3) // 2 > MOST_SUMS:
+    if k + packed_size(k) > MOST_SUMS:
         largest = max(survey.levels, key=lambda c: len(survey.levels[c]), default=None)
         why = f"; {largest!r} alone has {len(survey.levels[largest])} levels" if largest else ""
         raise DataError(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlm_ops.language.columns import expand, monomial
 from mlm_ops.language.model import Column, Factor, GroupingFactor, Indicator, Model, Variable, label, walk
 from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.sums import packed_place
 
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.float64]
@@ -210,5 +211,5 @@ class _Rows:
     def _squares(self, place: int, center: float) -> tuple[float, float]:
         """Sum, and sum of squares, of what stands at a place."""
         n, mean = self._moments.n, self._moments.mean[place] + center
-        scatter = self._moments.scatter[place * (place + 3) // 2]
+        scatter = self._moments.scatter[packed_place(place, place)]
         return float(n @ mean), float((scatter + n * mean**2).sum())

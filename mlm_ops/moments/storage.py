@@ -17,6 +17,7 @@ from mlm_ops.language import model as nodes
 from mlm_ops.language.model import Factor, Variable, label
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
+from mlm_ops.moments.sums import lower_by_rows, packed_size
 from mlm_ops.warehouse.arrow import ArrowStream
 from mlm_ops.warehouse.ownership import (
     PREFIX,
@@ -119,7 +120,7 @@ def _description(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...]) 
 def _has_moments(description: dict[str, Any], columns: list[str]) -> bool:
     """Whether columns are as mlm-ops writes them: keys, n, means, scatter, values, and perhaps deviations."""
     keys, size = list(description["keys"]), len(description["monomials"])
-    begins = ["mean_"] * size + ["scatter_"] * (size * (size + 1) // 2) + ["value_"] * len(description["constants"])
+    begins = ["mean_"] * size + ["scatter_"] * packed_size(size) + ["value_"] * len(description["constants"])
     begins += ["deviation_"] * (size if "version" in description else 0)
     rest = columns[len(keys) + 1 :]
     return (
@@ -137,9 +138,7 @@ _NODES = {
         nodes.Function,
         nodes.Factor,
         nodes.Indicator,
-        nodes.Within,
-        nodes.Between,
-        nodes.Center,
+        *nodes.CENTERINGS.values(),
         nodes.Residual,
     )
 }
@@ -190,7 +189,7 @@ def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table
     columns: list[tuple[str, Any]] = list(zip(schema.keys, moments.labels, strict=True))
     columns.append(("n", moments.n))
     columns += [(f"mean_{name}", moments.mean[i] + centers[i]) for i, name in enumerate(names)]
-    rows, cols = np.tril_indices(len(names))
+    rows, cols = lower_by_rows(len(names))
     columns += [
         (f"scatter_{names[i]}_{names[j]}", moments.scatter[k]) for k, (i, j) in enumerate(zip(rows, cols, strict=True))
     ]
@@ -255,7 +254,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
     values = list(columns.values())
     k, size = len(schema.keys), len(schema.monomials)
     first_scatter = k + 1 + size
-    first_constant = first_scatter + size * (size + 1) // 2
+    first_constant = first_scatter + packed_size(size)
     past_constants = first_constant + len(schema.constants)
     # of the first version the means are the deviations
     deviations = values[past_constants:] if told.get("version", 1) > 1 else values[k + 1 : first_scatter]

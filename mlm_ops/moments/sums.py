@@ -7,16 +7,14 @@ Means and scatters combine by the parallel-axis rule (Chan, Golub and LeVeque 19
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 
-if TYPE_CHECKING:
-    pass
-
+Index = TypeVar("Index", int, NDArray[np.int64])
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -31,6 +29,21 @@ def lower_by_columns(size: int) -> Places:
     """Rows and columns of the lower triangle, column by column."""
     columns, rows = np.triu_indices(size)
     return _fixed(rows, columns)
+
+
+def packed_size(size: int) -> int:
+    """Elements of a lower triangle."""
+    return size * (size + 1) // 2
+
+
+def packed_place(row: Index, column: Index) -> Index:
+    """Where an element of a lower triangle stands, row by row; ``row >= column``, numbers or arrays of them."""
+    return row * (row + 1) // 2 + column
+
+
+def packed_diagonal(size: int) -> list[int]:
+    """Where the diagonal of a lower triangle stands, row by row."""
+    return [packed_place(i, i) for i in range(size)]
 
 
 def _fixed(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Places:
@@ -114,7 +127,7 @@ def take_out(sums: Sums, part: Sums) -> Sums:
     shift *= n_part / divisor
     scatter = scatter - scatter_part - _products(n * divisor / n_part, shift)
     shift += mean
-    for i in _diagonal(len(mean)):
+    for i in packed_diagonal(len(mean)):
         np.maximum(scatter[i], 0.0, out=scatter[i])
     empty = np.flatnonzero(left == 0)
     shift[:, empty] = scatter[:, empty] = 0.0
@@ -146,7 +159,7 @@ def _second_moments(sums: Sums) -> Array:
     n, mean, scatter = sums
     squares: Array = mean**2
     squares *= n
-    squares += scatter[_diagonal(len(mean))]
+    squares += scatter[packed_diagonal(len(mean))]
     return squares
 
 
@@ -157,10 +170,6 @@ def _products(weights: Array, shift: Array) -> Array:
     for row, i, j in zip(products, rows, cols, strict=True):
         np.multiply(weighted[i], shift[j], out=row)
     return products
-
-
-def _diagonal(size: int) -> list[int]:
-    return [i * (i + 3) // 2 for i in range(size)]
 
 
 def check_squares(named: str, n: Array, mean: Array, scatter: Array) -> None:

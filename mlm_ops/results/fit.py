@@ -11,7 +11,7 @@ from mlm_ops.inference.effect_sizes.interactions import At
 from mlm_ops.inference.fixed.contrasts import Contrasts, Wanted, contrast_matrix
 from mlm_ops.inference.fixed.tests import f_test, not_estimable
 from mlm_ops.inference.intervals.methods import IntervalMethod, find_intervals
-from mlm_ops.inference.prediction.new_rows import NewRows, PredictionKind, predict
+from mlm_ops.inference.prediction.rows import PredictionKind, predict
 from mlm_ops.language import options
 from mlm_ops.results import tables
 from mlm_ops.results.equations import EquationForm, EquationFormat, write_equations
@@ -212,7 +212,9 @@ class Fit(FitRecord):
     ) -> pl.DataFrame:
         """New rows (as `fit` takes data) with a column ``prediction``, null where a value is missing.
 
-        ``within()`` and ``between()`` take the fitted means of a known group, the mean of its new rows for another.
+        The numbers are those of `prediction_sql`: null too for a level of a factor that the fit has not seen.
+        ``within()`` and ``between()`` take the fitted means of a known group, the mean of its new rows for another, but
+        for means over units (``over=``), which a new group has not.
 
         Parameters
         ----------
@@ -220,8 +222,8 @@ class Fit(FitRecord):
             ``"marginal"``: the fixed part, and its ``std_error``. ``"conditional"``: with the effects of the row's
             groups, which are zero for a group that the fit has not seen, and ``new_group`` says so.
         """
-        rows = NewRows(read_rows(data, connection), self.moments, self.model)
-        return predict(self.result, self.predictions, rows, kind)
+        rows = read_rows(data, connection)
+        return predict(self.model, self.result, self.predictions, self.moments, rows, kind)
 
     @checked(relation=options.RELATION)
     def prediction_sql(self, relation: str) -> str:
@@ -236,8 +238,8 @@ class Fit(FitRecord):
         -------
         str
             SQL for DuckDB, with columns ``fixed_prediction``, ``prediction`` (with the effects of the row's groups),
-            ``residual``, ``std_residual`` (by the residual's standard deviation in the row) and ``new_group``. As
-            `predict` has them, but that a level of a factor that the fit has not seen gives null.
+            ``residual``, ``std_residual`` (by the residual's standard deviation in the row) and ``new_group``, as
+            `predict` has them.
         """
         rows = reader(relation) if is_path(relation, None) else named_relation(relation)[0]
         return self.prediction_query.sql(f"{rows} as mlm_rows")

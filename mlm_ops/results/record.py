@@ -15,6 +15,7 @@ from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientMethod, Coeffic
 from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects, random_effects
 from mlm_ops.inference.random.variance import Component, VarianceErrors, variance_components, variance_errors
+from mlm_ops.language.covariances import DEFAULT
 from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request
@@ -132,7 +133,7 @@ class FitRecord:
             variable_levels=design.variable_levels,
             crossed=not design.nested,
             covariances=tuple(
-                tuple(b.covariance if isinstance(b.covariance, str) else "unstructured" for b in level.blocks)
+                tuple(b.covariance if isinstance(b.covariance, str) else DEFAULT for b in level.blocks)
                 for level in design.levels
             ),
             groups=tuple(group_name(level.group) for level in design.levels),

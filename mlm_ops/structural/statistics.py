@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.language.model import Column, GroupingFactor, group_name
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.sums import pool
+from mlm_ops.moments.sums import packed_place, packed_size, pool
 from mlm_ops.structural.matrices import Implied
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.warehouse.source import Source
@@ -111,7 +111,7 @@ def one_column(statistics: TwoLevelStatistics, i: int) -> TwoLevelStatistics:
         scatter=statistics.scatter[i : i + 1, i : i + 1],
         means=statistics.means[:, i : i + 1],
         covariances=statistics.covariances[:, i : i + 1, i : i + 1],
-        clusters=Clusters(clusters.n, clusters.mean[i : i + 1], clusters.scatter[[i * (i + 3) // 2]]),
+        clusters=Clusters(clusters.n, clusters.mean[i : i + 1], clusters.scatter[[packed_place(i, i)]]),
     )
 
 
@@ -144,7 +144,7 @@ def in_order(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLev
         scatter=statistics.scatter[np.ix_(at[:p], at[:p])],
         means=statistics.means[:, at],
         covariances=statistics.covariances[:, at[:, None], at],
-        clusters=Clusters(clusters.n, clusters.mean[at], clusters.scatter[first * (first + 1) // 2 + second]),
+        clusters=Clusters(clusters.n, clusters.mean[at], clusters.scatter[packed_place(first, second)]),
     )
 
 
@@ -228,11 +228,11 @@ def _of_columns(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array,
             raise DataError(
                 f"{name!r} is no column of numbers in the moments. Recode text as numbers in a view or SELECT."
             )
-    scatter = np.zeros((len(names) * (len(names) + 1) // 2, moments.n_units))
+    scatter = np.zeros((packed_size(len(names)), moments.n_units))
     for k, (i, j) in enumerate(np.argwhere(np.tri(len(names))).tolist()):
         if names[i] in at and names[j] in at:
             high, low = sorted((at[names[i]], at[names[j]]), reverse=True)
-            scatter[k] = moments.scatter[high * (high + 1) // 2 + low]
+            scatter[k] = moments.scatter[packed_place(high, low)]
     return moments.n, origin, mean, scatter
 
 
@@ -257,7 +257,7 @@ def _check_variation(
     for i, name in enumerate(table.columns):
         varies = whole[i, i] > CONSTANT * spread[i]
         if varies and i >= p:
-            where = labels[int(np.argmax(scatter[i * (i + 3) // 2]))]
+            where = labels[int(np.argmax(scatter[packed_place(i, i)]))]
             raise DataError(
                 f"{name!r} stands at level 2 only, and varies within clusters of {cluster!r}, for example in {where}. "
                 f"Name it at level 1 too ({name} ~~ {name} does), or take its mean by cluster in a view."

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtr
 
+from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame, with_model
 from mlm_ops.structural.derived import r_squared as explained
 from mlm_ops.structural.derived import standardized
@@ -23,8 +24,6 @@ def sem_tables(name: str, fitted: SemRecord) -> dict[str, pl.DataFrame]:
     made = {"sem_parameters": sem_parameters(fitted), "sem_fit": sem_fit(fitted)}
     return {table: with_model(name, frame) for table, frame in made.items()}
 
-
-NORMAL_975 = 1.959963984540054
 
 SEM_PARAMETERS: Schema = {
     "level": COUNT,

@@ -6,9 +6,16 @@ stream that polars reads makes DuckDB complain of leaked references when the pro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
 import polars as pl
 
 from mlm_ops.errors import DataError
+from mlm_ops.warehouse.faults import why_it_failed
+
+_SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")[:2]) >= (1, 5)
 
 
 class ArrowStream:
@@ -26,3 +33,26 @@ class ArrowStream:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Return a new capsule at every call, so that one registered frame can be scanned many times."""
         return self._frame.__arrow_c_stream__(requested_schema)
+
+
+def scannable(frame: pl.DataFrame) -> Any:
+    """What DuckDB can scan again and again: before 1.5 it read a stream once only, and a query may read rows twice."""
+    return ArrowStream(frame) if _SCANS_STREAMS_AGAIN else frame.to_arrow()
+
+
+def query_frames(sql: str, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    """Run a query over frames by their names: numpy arrays by column, masked where a value is null.
+
+    Raises
+    ------
+    DataError
+        DuckDB does not take a column, or the query fails.
+    """
+    with duckdb.connect() as connection:
+        try:
+            for name, frame in frames.items():
+                connection.register(name, scannable(frame))
+            columns: dict[str, Any] = connection.execute(sql).fetchnumpy()
+        except (duckdb.Error, pl.exceptions.PolarsError) as error:
+            raise DataError(f"The rows cannot be queried: {why_it_failed(error)}") from error
+    return columns

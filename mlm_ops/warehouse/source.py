@@ -15,13 +15,12 @@ import polars as pl
 from mlm_ops.errors import DataError
 from mlm_ops.language.options import is_text, shown
 from mlm_ops.language.spelling import did_you_mean, nearest
-from mlm_ops.warehouse.arrow import ArrowStream
+from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.faults import first_line, why_it_failed
 from mlm_ops.warehouse.files import is_data_file, is_database, read_file
 from mlm_ops.warehouse.sql import identifier, literal, qualified, text
 
 _FRAME = "mlm_rows"
-_SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")[:2]) >= (1, 5)
 _TABLES = (
     "a polars, Arrow or pandas frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with "
     "connection="
@@ -337,8 +336,7 @@ def _scannable(data: Any) -> Any:
         frame = _collected(data)
         if not frame.columns:
             raise DataError("The data have no columns and no rows.")
-        # before 1.5 DuckDB could read a stream once only, and one query may read its rows several times
-        return ArrowStream(frame) if _SCANS_STREAMS_AGAIN else frame.to_arrow()
+        return scannable(frame)
     return data
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import mlm_ops as mlm
 from mlm_ops.errors import FormulaError, MlmError
-from mlm_ops.estimation.covariance import COVARIANCES
+from mlm_ops.estimation.covariance import COVARIANCES, n_parameters
+from mlm_ops.language.covariances import STRUCTURES
 from tests.specification.reference import reference
 
+PACKAGE = Path(mlm.__file__).parent
 MACHINES = "score ~ machine + (0 + machine | worker)"
 
 
@@ -57,13 +64,16 @@ def test_restrictions_never_fit_better() -> None:
 @pytest.mark.parametrize("name", COVARIANCES)
 @pytest.mark.parametrize("q", [1, 2, 4])
 def test_pull_back_is_the_adjoint_of_factor(name: str, q: int) -> None:
-    """<Lambda(theta), B> is linear in theta with gradient pull_back(B)."""
+    """The gradient of <Lambda(theta), B>, and its second derivatives."""
     structure, rng = COVARIANCES[name], np.random.default_rng(q)
     theta = rng.normal(size=len(structure.start(q)))
     lam_bar = rng.normal(size=(q, q))
-    assert (structure.factor(theta, q) * lam_bar).sum() == pytest.approx(
-        theta @ structure.pull_back(lam_bar), rel=1e-12
-    )
+    steps = np.array([(structure.factor(theta + 1e-30j * unit, q) * lam_bar).sum().imag for unit in np.eye(len(theta))])
+    np.testing.assert_allclose(structure.pull_back(theta, lam_bar), steps / 1e-30, rtol=1e-12)
+    by_slopes = np.tensordot(structure.slopes(theta, q), lam_bar, axes=2)
+    np.testing.assert_allclose(by_slopes, structure.pull_back(theta, lam_bar), rtol=1e-12)
+    bend = [structure.pull_back(theta + 1e-30j * unit, lam_bar).imag / 1e-30 for unit in np.eye(len(theta))]
+    np.testing.assert_allclose(structure.bend(theta, lam_bar), bend, atol=1e-12)
     lam, usual = structure.factor(theta, q), structure.factor(theta * structure.signs(theta, q), q)
     np.testing.assert_allclose(lam @ lam.T, usual @ usual.T, atol=1e-12)
 
@@ -73,3 +83,90 @@ def test_unknown_structures_and_groups() -> None:
         _machines("toeplitz")
     with pytest.raises(FormulaError, match="Got 'worker'; expected one of none"):
         _machines("diagonal", "score ~ machine")
+
+
+@pytest.mark.parametrize("name", COVARIANCES)
+@pytest.mark.parametrize("q", [1, 2, 4])
+def test_paths_start_at_the_estimate_and_hold_what_they_say(name: str, q: int) -> None:
+    """At the estimate a path gives its T; elsewhere one with the standard deviation, or the correlation, asked for."""
+    structure, rng = COVARIANCES[name], np.random.default_rng(q)
+    lam = structure.factor(rng.normal(size=len(structure.start(q))), q)
+    tau, last = lam @ lam.T, q - 1
+    path, deviation = structure.hold_deviation(lam, last), float(np.sqrt(tau[last, last]))
+    there, other = path.factor(deviation, path.start), path.factor(0.7, path.start + 0.1)
+    np.testing.assert_allclose(there @ there.T, tau, atol=1e-12)
+    assert (other @ other.T)[last, last] == pytest.approx(0.49, rel=1e-12)
+    assert len(path.start) == len(structure.start(q)) - 1
+    if q > 1 and STRUCTURES[name].correlated:
+        path = structure.hold_correlation(lam, 0, last)
+        there = path.factor(float(tau[0, last] / np.sqrt(tau[0, 0] * tau[last, last])), path.start)
+        other = path.factor(-0.2, path.start + 0.1)
+        np.testing.assert_allclose(there @ there.T, tau, atol=1e-12)
+        free = other @ other.T
+        assert free[0, last] / np.sqrt(free[0, 0] * free[last, last]) == pytest.approx(-0.2, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", COVARIANCES)
+@pytest.mark.parametrize("q", [1, 3])
+def test_what_the_row_says_of_a_structure_is_true_of_its_numbers(name: str, q: int) -> None:
+    row, structure = STRUCTURES[name], COVARIANCES[name]
+    rng = np.random.default_rng(q)
+    lam = structure.factor(rng.normal(size=len(structure.start(q))), q)
+    tau = lam @ lam.T
+    off = tau[~np.eye(q, dtype=bool)]
+    assert bool(off.any()) == (row.correlated and q > 1)
+    assert np.allclose(np.diag(tau), tau[0, 0], rtol=1e-12) == (row.alike or q == 1)
+    assert len(structure.directions(tau)) == len(structure.start(q)) == n_parameters(name, q)
+    assert row.n_variances(q) == min(q, len(structure.start(q)))
+    for other in row.special_cases or ():
+        assert len(COVARIANCES[other].start(q)) <= len(structure.start(q))
+
+
+def names_of_structures(tree: ast.AST) -> list[str]:
+    """The structures that a module names in texts of its own, docstrings aside."""
+    docstrings = {
+        node.body[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    texts = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and n not in docstrings)
+    return [n.value for n in texts if n.value in STRUCTURES]
+
+
+def test_a_structure_is_named_in_its_row_and_at_its_class_alone() -> None:
+    named = {
+        str(path.relative_to(PACKAGE)): sorted(names)
+        for path in PACKAGE.rglob("*.py")
+        if (names := names_of_structures(ast.parse(path.read_text())))
+    }
+    assert named.pop("language/covariances.py") != []
+    assert named == {"estimation/covariance.py": sorted(STRUCTURES)}
+
+
+@pytest.mark.parametrize(
+    ("change", "write", "sentence"),
+    [
+        (
+            {"nlme": None},
+            mlm.Fit.to_lme4,
+            "Neither lme4 nor nlme has random effects of equal variances and equal covariances. Got the covariance "
+            "structure compound for worker.",
+        ),
+        (
+            {"mplus": None},
+            mlm.Fit.to_mplus,
+            "Mplus input is not written for random effects of equal variances and equal covariances. Got the "
+            "covariance structure compound for worker.",
+        ),
+    ],
+)
+def test_a_structure_without_a_word_in_another_program_is_refused(
+    change: dict[str, None], write: Callable[[mlm.Fit], str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = _machines("compound")
+    monkeypatch.setitem(STRUCTURES, "compound", replace(STRUCTURES["compound"], **change))
+    with pytest.raises(MlmError) as caught:
+        write(fit)
+    assert str(caught.value) == sentence

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mlm_ops as mlm
-from mlm_ops.inference.prediction.new_rows import NewRows
+from mlm_ops.inference.prediction.rows import design_rows
 
 _PRIME = (1 << 31) - 1
 _FAMILIES = ("interactions without main effects", "age, period, cohort", "nested dummies", "sums and other units")
@@ -170,7 +170,7 @@ def _check(seed: int, kind: str) -> None:
         assert fit.result.log_likelihood == pytest.approx(_log_likelihood(y, q, v), abs=1e-6)
     elif kind == "robust":
         fit = mlm.fit(formula, data, robust="CR2", cluster="g")
-        rows = NewRows(data, fit.moments, fit.model).matrix(fit.result.design.fixed.columns)
+        rows = design_rows(fit.model, fit.result, fit.moments, data)
         found = np.einsum("ni,ij,nj->n", rows, fit.vcov, rows)
         # rows and covariances of columns at 1e6 have lost six digits each before they are multiplied here
         # a row that a column of its own fits has no variance, but the square of what rounding leaves of its residual,
@@ -183,7 +183,7 @@ def _check(seed: int, kind: str) -> None:
     fixed = fit.result.design.fixed
     assert len(fixed.columns) == rank
     # what the rows show is estimable, however many columns were dropped
-    assert fixed.span.estimable(NewRows(data, fit.moments, fit.model).matrix(fixed.asked)).all()
+    assert fit.predict(data, "marginal")["prediction"].is_not_null().all()
 
 
 _KINDS = ("single-level", "mixed", "robust")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.errors import AnalysisError, MlmError
-from mlm_ops.estimation.covariance import Block
+from mlm_ops.estimation.blocks import Block
 from mlm_ops.inference.fixed import information as information_dense
 from mlm_ops.inference.fixed.information import crossed_factors
 from mlm_ops.inference.fixed.kenward_roger import covariance_directions, information_sums, linear_directions, scaled_f

@@ -64,6 +64,62 @@ def test_the_numbers_are_those_of_python(
         np.testing.assert_allclose(ours["std_residual"], standard, rtol=TOLERANCE, atol=TOLERANCE)
 
 
+_UNSEEN = """(
+    select * replace (
+        case when row % 11 = 0 then 1 when row % 23 = 0 then null else school end as school,
+        case when row % 7 = 0 then 'neither' when row % 19 = 0 then null else sex end as sex,
+        case when row % 13 = 0 then 'nan'::double when row % 17 = 0 then null else ses end as ses,
+        case when row % 29 = 0 then -5 else size end as size
+    ) from students)"""
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "mathach ~ ses + sex + (ses | school)",
+        "mathach ~ within(ses) * sex + between(ses) + (within(ses) | school)",
+        "mathach ~ within(ses) + between(ses, over=sector) + (1 | school)",
+        "mathach ~ center(ses) + center(ses, at=0.5):sex + center(size, over=school) + (1 | school)",
+        "mathach ~ poly(ses, 3) + poly(size, 2, raw=True) + C(minority, sum) * sex + (1 | school)",
+        "mathach ~ log(size) + sqrt(size) + I(ses / (size - 1000)) + exp(ses) + (0 + ses | school) + (1 | sector)",
+        "mathach ~ within(sex) + C(sex, ref='Male') + (sex | school)",
+        "within(mathach) ~ within(ses) * sex + (0 + within(ses) | school)",
+        "between(mathach, school) ~ between(ses, school) + sector + size",
+        "mathach ~ sex + C(sex, sum):sector + ses",
+    ],
+)
+def test_both_doors_agree_on_rows_that_the_fit_has_not_seen(
+    connection: duckdb.DuckDBPyConnection, formula: str
+) -> None:
+    """Unseen groups and levels, nulls, NaN, values outside a function's domain: each row has one prediction."""
+    fit = mlm.fit(formula, "students", connection=connection)
+    ours = connection.sql(fit.prediction_sql(_UNSEEN)).pl().sort("row")
+    rows = connection.sql(f"from {_UNSEEN}").pl().sort("row")
+    conditional, fixed = fit.predict(rows), fit.predict(rows, "marginal")
+    by_name = fit.predict(_UNSEEN.strip("()"), connection=connection).sort("row")
+    assert by_name["prediction"].equals(conditional["prediction"])
+    assert 0 < ours["prediction"].null_count() < len(rows)
+    assert ours["new_group"].equals(conditional["new_group"])
+    for own, given in (
+        (ours["prediction"], conditional["prediction"]),
+        (ours["fixed_prediction"], fixed["prediction"]),
+    ):
+        assert own.is_null().equals(given.is_null())
+        np.testing.assert_allclose(own, given, rtol=TOLERANCE, atol=TOLERANCE)
+    assert fixed["std_error"].is_null().equals(fixed["prediction"].is_null())
+
+
+def test_marginal_errors_are_null_where_the_prediction_is(connection: duckdb.DuckDBPyConnection) -> None:
+    fit = mlm.fit("mathach ~ ses + sex + (1 | school)", "students", connection=connection)
+    rows = pl.DataFrame({"ses": [0.5, None, 0.5], "sex": ["Male", "Male", "neither"], "school": [1224, 1224, None]})
+    fixed, conditional = fit.predict(rows, "marginal"), fit.predict(rows)
+    x = np.array([1.0, 0.5, 1.0])
+    assert [c.name for c in fit.result.design.fixed.columns] == ["(Intercept)", "ses", "sex[Male]"]
+    assert fixed["std_error"].to_list() == [pytest.approx(np.sqrt(x @ fit.vcov @ x), rel=1e-12), None, None]
+    assert conditional["prediction"].is_null().to_list() == [False, True, True]
+    assert conditional["new_group"].to_list() == [False, False, False]
+
+
 def test_residuals_are_standardised_by_stratum_and_weight(connection: duckdb.DuckDBPyConnection) -> None:
     formula, options = "mathach ~ ses + (1 | school)", {"residual": "by(sex)", "weights": "size"}
     fit = mlm.fit(formula, "students", connection=connection, **options)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.errors import AnalysisError, FormulaError
 from mlm_ops.estimation.covariance import COVARIANCES
+from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.model import Model
-from mlm_ops.language.structures import STRUCTURES
 
 KEYS = ", ".join(Analysis.model_fields)
 HEAD = "analysis: a\ndata: t\n"
@@ -701,7 +701,7 @@ def test_a_sum_of_any_length_is_a_formula() -> None:
 
 
 def test_structures_have_the_names_of_the_engine() -> None:
-    assert tuple(COVARIANCES) == STRUCTURES
+    assert tuple(COVARIANCES) == tuple(STRUCTURES)
 
 
 TOKENS = (

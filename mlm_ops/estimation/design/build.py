@@ -1,7 +1,7 @@
 """Model + Moments -> Design: what the engine takes. Here the model meets the data, and nowhere else.
 
 Which changes of basis leave the likelihood alone: any for the fixed part (REML adds the logarithm of the determinant);
-any for an unstructured random block; only scaling for every other.
+for a random block what its covariance structure says.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.estimation.covariance import freedom, n_parameters
 from mlm_ops.estimation.design.basis import Basis, Change, center_outcome, change_of_basis, element_products
 from mlm_ops.estimation.design.checks import (
     check_given,
@@ -26,13 +27,10 @@ from mlm_ops.estimation.design.products import CrossProducts, unpack
 from mlm_ops.estimation.design.record import Array, BlockDesign, Design, FixedDesign, LevelDesign
 from mlm_ops.estimation.design.residual import ResidualDesign, design_residual
 from mlm_ops.language.columns import DesignColumn, expand
-from mlm_ops.language.model import PLAIN, Between, GroupingFactor, Model, RandomBlock, Variable
+from mlm_ops.language.model import PLAIN, GroupingFactor, Model, Variable, is_group_mean
 from mlm_ops.moments.rank import independent_columns
 from mlm_ops.moments.record import Codes, Moments
 from mlm_ops.moments.sums import check_squares
-
-#: How a random block's columns may be changed without changing the model; by one common factor where it is not said.
-_FREEDOM = {"unstructured": "rotate", "diagonal": "scale"}
 
 
 def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None = None) -> Design:
@@ -77,12 +75,12 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     span = independent_columns(wanted, totals, additions)
     estimated = tuple(fixed[i] for i in span.kept)
     check_given(model, random)
-    estimated_effects = [len(c) for b, c in zip(model.random, random, strict=True) if isinstance(b.covariance, str)]
-    check_parameters(len(span.kept) + sum(q * (q + 1) // 2 for q in estimated_effects) + 1, n_obs)
+    n_random = sum(n_parameters(b.covariance, len(c)) for b, c in zip(model.random, random, strict=True))
+    check_parameters(len(span.kept) + n_random + 1, n_obs)
     change = change_of_basis(basis.matrix(estimated, present), totals, n_obs)
     outcome_combination, offset, scale = center_outcome(basis.matrix([outcome], present)[:, 0], change, totals, n_obs)
     changes = [
-        change_of_basis(basis.matrix(columns, present), totals, n_obs, _freedom(block))
+        change_of_basis(basis.matrix(columns, present), totals, n_obs, freedom(block.covariance))
         for block, columns in zip(model.random, random, strict=True)
     ]
     order = [i for factor in factors for i, block in enumerate(model.random) if block.group == factor.group]
@@ -111,11 +109,6 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     )
     check_identified(design)
     return design
-
-
-def _freedom(block: RandomBlock) -> str:
-    """Whether columns may be combined, scaled one by one, or only together; a T that is given is changed with them."""
-    return _FREEDOM.get(block.covariance, "common") if isinstance(block.covariance, str) else "rotate"
 
 
 def _levels(
@@ -164,7 +157,7 @@ def _variable_levels(
     columns: list[DesignColumn], evaluator: Evaluator, model: Model, moments: Moments
 ) -> dict[Variable, int]:
     # group means are the lowest level there is
-    own = (model.default_group,) if model.default_group and not isinstance(model.outcome, Between) else ()
+    own = (model.default_group,) if model.default_group and not is_group_mean(model.outcome) else ()
     factors = grouping_factors(model.groups or own, moments)
     found: dict[Variable, int] = {}
     for variable in {v for column in columns for v in column.variables}:

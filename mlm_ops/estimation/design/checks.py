@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, FormulaError, IdentificationError
+from mlm_ops.estimation.covariance import freedom
 from mlm_ops.estimation.design.groups import Factor
 from mlm_ops.estimation.design.polynomial import Evaluator
 from mlm_ops.language.columns import DesignColumn, uncoded
@@ -108,7 +109,7 @@ def check_identified(design: Design) -> None:
                 )
             here = slice(start, start + q)
             z = design.cross.total[here, here]
-            if (given or block.covariance == "unstructured") and null_space(z, _TOLD_APART).size:
+            if freedom(block.covariance) == "rotate" and null_space(z, _TOLD_APART).size:
                 names = ", ".join(c.name for c in block.columns)
                 raise IdentificationError(
                     f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
-from mlm_ops.language.model import Between, Center, GroupingFactor, Model, Within, group_name, walk
+from mlm_ops.language.model import Centering, GrandMean, GroupingFactor, GroupMean, Model, group_name, walk
 from mlm_ops.moments.record import Codes, Moments
 
 
@@ -70,8 +70,9 @@ def _pooled(model: Model) -> tuple[GroupingFactor, ...]:
     """Grouping factors over whose units rows are pooled; units of ``over`` in a within() or between() lie in others."""
     # the innermost first: what a mean of means is taken of lies lower
     nodes = [node for variable in model.variables for node in reversed(list(walk(variable)))]
-    named = [node.group for node in nodes if isinstance(node, Within | Between)]
-    named += [node.over for node in nodes if isinstance(node, Center)]
+    means = [node.mean for node in nodes if isinstance(node, Centering)]
+    named = [mean.group for mean in means if isinstance(mean, GroupMean)]
+    named += [mean.over for mean in means if isinstance(mean, GrandMean)]
     return tuple(dict.fromkeys(group for group in (model.default_group, *named) if group is not None))
 
 

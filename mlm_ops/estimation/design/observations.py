@@ -17,7 +17,7 @@ from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation.design.groups import Factor, cells_of
 from mlm_ops.estimation.design.polynomial import Coefficient, Evaluator
 from mlm_ops.language.columns import DesignColumn
-from mlm_ops.language.model import Between, GroupingFactor, Model, Variable, Within, group_name, label
+from mlm_ops.language.model import Centering, GroupingFactor, GroupMean, Model, Variable, group_name, label
 from mlm_ops.moments.record import Array, Codes
 
 #: Mean squares within a group below this share of the whole are rounding errors of its sums.
@@ -89,11 +89,11 @@ def observations(model: Model, evaluator: Evaluator) -> Observations:
     """The observations of a model."""
     moments = evaluator.moments
     outcome = model.outcome
-    if not isinstance(outcome, Within | Between):
+    if not isinstance(outcome, Centering) or not isinstance(outcome.mean, GroupMean):
         return Observations(None, np.arange(moments.n_units), moments.n_obs)
-    group = evaluator.group_of(outcome)
+    group = evaluator.group_of(outcome.mean)
     codes, labels = moments.units_of(group)
-    if isinstance(outcome, Within):
+    if outcome.keeps_value:
         split = Split("within", group, len(labels))
         return Observations(split, np.arange(moments.n_units), moments.n_obs - len(labels), codes)
     first = np.unique(codes, return_index=True)[1]

@@ -17,19 +17,20 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import Monomial, monomial
 from mlm_ops.language.model import (
-    Between,
-    Center,
+    Centering,
     Factor,
+    GrandMean,
     GroupingFactor,
+    GroupMean,
     Indicator,
     Poly,
     Variable,
-    Within,
     group_name,
     label,
 )
 from mlm_ops.moments.rank import VALUE_ROUNDING
 from mlm_ops.moments.record import Moments
+from mlm_ops.moments.sums import packed_place
 
 Array = NDArray[np.float64]
 Coefficient = float | Array
@@ -87,12 +88,8 @@ class Evaluator:
     def part(self, variable: Variable) -> Part:
         """Split a variable into its constant and its spread."""
         match variable:
-            case Within(of):
-                return self._within(variable, self.part(of))
-            case Between(of):
-                return self._between(variable, self.part(of))
-            case Center(of, at, over):
-                return self._center(self.part(of), at, over)
+            case Centering(of):
+                return self._centered(variable, self.part(of))
             case Poly(of, _, raw):
                 return self._raw_power(variable, self.part(of)) if raw else self._orthogonal(variable, self.part(of))
             case Indicator(column, level, against) if Factor(column) in self.constants:
@@ -120,8 +117,8 @@ class Evaluator:
             for others, multiplier in second.items():
                 if factors and others:
                     i, j = self._row(factors), self._row(others)
-                    i, j = max(i, j), min(i, j)
-                    total = total + coefficient * multiplier * self.moments.scatter[i * (i + 1) // 2 + j]
+                    place = packed_place(max(i, j), min(i, j))
+                    total = total + coefficient * multiplier * self.moments.scatter[place]
         return total
 
     def _row(self, factors: Monomial) -> int:
@@ -130,14 +127,14 @@ class Evaluator:
             raise DataError(f"The moments hold nothing of {named}. Collect them for this model too.")
         return self.row[factors]
 
-    def group_means(self, polynomial: Polynomial, variable: Within | Between) -> Array:
+    def group_means(self, polynomial: Polynomial, mean: GroupMean) -> Array:
         """(J,) the means that a centering takes, seen from the smallest units."""
-        over = self.meaning.get(variable.over, variable.over) if variable.over else None
-        return self._means(polynomial, self.group_of(variable), over)
+        over = self.meaning.get(mean.over, mean.over) if mean.over else None
+        return self._means(polynomial, self.group_of(mean), over)
 
-    def group_of(self, variable: Within | Between) -> GroupingFactor:
+    def group_of(self, mean: GroupMean) -> GroupingFactor:
         """The units that a centering takes means over."""
-        named = variable.group or self.default_group
+        named = mean.group or self.default_group
         assert named is not None, "the formula was checked to name its groups"
         return self.meaning.get(named, named)
 
@@ -208,17 +205,45 @@ class Evaluator:
         rising = _rising(part.polynomial, power)
         return Part(float(binomial[0]), _weighted(rising[1:], binomial[1:]), f"{part.key}**{power}")
 
-    def _within(self, variable: Within, part: Part) -> Part:
-        group = self.group_of(variable)
-        means = self.group_means(part.polynomial, variable)
+    def _centered(self, variable: Centering, part: Part) -> Part:
+        mean = variable.mean
+        if isinstance(mean, GroupMean):
+            split = self._around_groups if variable.keeps_value else self._mean_of_groups
+            return split(variable, mean, part)
+        if not isinstance(mean, GrandMean):
+            return Part(part.constant - mean, part.polynomial, part.key)
+        if mean.over is None:
+            shift = float(np.average(self.mean(part.polynomial), weights=self.moments.n))
+        else:
+            units = self.meaning.get(mean.over, mean.over)
+            first = np.unique(self.moments.units_of(units)[0], return_index=True)[1]
+            shift = float(self._means(part.polynomial, units)[first].mean())
+        return Part(-shift, part.polynomial, part.key)
+
+    def _around_groups(self, variable: Centering, mean: GroupMean, part: Part) -> Part:
+        means = self.group_means(part.polynomial, mean)
         polynomial = dict(part.polynomial)
         polynomial[()] = polynomial.get((), 0.0) - means
         if self.is_rounding(polynomial, part):
             raise DataError(
                 f"{label(variable)} is zero in every row, because {label(variable.of)} does not vary within "
-                f"{group_name(group)}. Use {label(variable.of)} itself."
+                f"{group_name(self.group_of(mean))}. Use {label(variable.of)} itself."
             )
-        return Part(0.0, polynomial, f"within({part.key}|{group_name(group)}{_over(variable)})")
+        return Part(0.0, polynomial, self._key(variable, mean, part))
+
+    def _mean_of_groups(self, variable: Centering, mean: GroupMean, part: Part) -> Part:
+        means = self.group_means(part.polynomial, mean)
+        size = max(abs(part.constant), float(np.abs(means).max()), self._spread(part.polynomial))
+        if np.ptp(means) <= _NO_VARIATION * size:
+            raise DataError(
+                f"{label(variable)} is the same in every unit of {group_name(self.group_of(mean))}, as its groups are "
+                "balanced. Remove it from the formula."
+            )
+        return self._unit_level(means, part.constant, self._key(variable, mean, part))
+
+    def _key(self, variable: Centering, mean: GroupMean, part: Part) -> str:
+        over = f"|{group_name(mean.over)}" if mean.over else ""
+        return f"{variable.word}({part.key}|{group_name(self.group_of(mean))}{over})"
 
     def is_rounding(self, polynomial: Polynomial, of: Part) -> bool:
         """Whether a polynomial is no more than the rounding of the values that it is taken of.
@@ -229,32 +254,10 @@ class Evaluator:
         values = self._sum(of.polynomial, of.polynomial) + self.moments.n_obs * of.constant**2
         return bool(square <= VALUE_ROUNDING**2 * values)
 
-    def _between(self, variable: Between, part: Part) -> Part:
-        group = self.group_of(variable)
-        means = self.group_means(part.polynomial, variable)
-        size = max(abs(part.constant), float(np.abs(means).max()), self._spread(part.polynomial))
-        if np.ptp(means) <= _NO_VARIATION * size:
-            raise DataError(
-                f"{label(variable)} is the same in every unit of {group_name(group)}, as its groups are balanced. "
-                "Remove it from the formula."
-            )
-        return self._unit_level(means, part.constant, f"between({part.key}|{group_name(group)}{_over(variable)})")
-
     def _spread(self, polynomial: Polynomial) -> float:
         """Root mean square of a polynomial around its unit means."""
         scatter = self.scatter(polynomial, polynomial)
         return float(np.sqrt(np.sum(scatter) / self.moments.n_obs))
-
-    def _center(self, part: Part, at: float | None, over: GroupingFactor | None) -> Part:
-        if at is not None:
-            return Part(part.constant - at, part.polynomial, part.key)
-        if over is None:
-            shift = float(np.average(self.mean(part.polynomial), weights=self.moments.n))
-        else:
-            units = self.meaning.get(over, over)
-            first = np.unique(self.moments.units_of(units)[0], return_index=True)[1]
-            shift = float(self._means(part.polynomial, units)[first].mean())
-        return Part(-shift, part.polynomial, part.key)
 
 
 def product(first: Polynomial, second: Polynomial) -> Polynomial:
@@ -281,7 +284,3 @@ def _weighted(polynomials: Sequence[Polynomial], weights: Array) -> Polynomial:
         for factors, coefficient in polynomial.items():
             result[factors] = result.get(factors, 0.0) + float(weight) * coefficient
     return result
-
-
-def _over(variable: Within | Between) -> str:
-    return f"|{group_name(variable.over)}" if variable.over else ""

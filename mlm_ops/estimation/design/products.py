@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.moments.sums import lower_by_rows
+from mlm_ops.moments.sums import lower_by_rows, packed_place
 
 Array = NDArray[Any]
 """Float, or complex where an exact derivative is taken along the imaginary axis."""
@@ -94,7 +94,7 @@ class CrossProducts:
     @staticmethod
     def _place(a: int, b: int) -> int:
         high, low = max(a, b), min(a, b)
-        return high * (high + 1) // 2 + low
+        return packed_place(high, low)
 
 
 def unpack(packed: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlm_ops.moments.residual import CROSS, NOW, PAST, Array, Codes, ResidualMoments
+from mlm_ops.moments.sums import packed_place
 
 
 def _at(coefficient: Any, unit: Codes) -> Any:
@@ -42,9 +43,7 @@ def design_residual(
                 for first, left in coefficients[i]:
                     for second, right in coefficients[j]:
                         high, low = max(first, second), min(first, second)
-                        total += (
-                            _at(left, unit) * _at(right, unit) * moments.sums[kind, high * (high + 1) // 2 + low, rows]
-                        )
+                        total += _at(left, unit) * _at(right, unit) * moments.sums[kind, packed_place(high, low), rows]
                 products[c, i, j] = products[c, j, i] = np.bincount(place, total, n_cells)
     chosen = groups[[k for k, _ in components]]
     sizes = np.bincount(group, moments.n, len(groups)).astype(np.float64)

@@ -249,7 +249,7 @@ def check_residuals(query: PredictionQuery, source: Source, bins: int = BINS) ->
     against = {**query.predictors, "fixed_prediction": "fixed_prediction"}
     sql = render(
         "residual_checks",
-        predictions=query.sql(source.relation, alone=True),
+        predictions=query.sql(source.relation, kept=(), predictors=True),
         probabilities=PROBABILITIES,
         cuts=[i / bins for i in range(1, bins)],
         predictors=list(against.values()),

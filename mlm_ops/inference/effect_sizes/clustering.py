@@ -19,7 +19,7 @@ from mlm_ops.inference.random.variance import tau_derivatives
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import Factor, GroupingFactor, Model, Variable, group_name, label
 from mlm_ops.moments.record import Codes, Moments
-from mlm_ops.moments.sums import pool
+from mlm_ops.moments.sums import packed_place, pool
 
 Array = NDArray[np.float64]
 
@@ -351,7 +351,7 @@ def _known(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable
     for number in numbers:
         if (number,) in schema.monomials:
             i = schema.monomials.index((number,))
-            yield number, (moments.mean[i] + schema.centers[number], moments.scatter[i * (i + 3) // 2])
+            yield number, (moments.mean[i] + schema.centers[number], moments.scatter[packed_place(i, i)])
         elif number in schema.constants and not isinstance(number, Factor):
             values = moments.constants[schema.constants.index(number)].astype(float)
             yield number, (values, np.zeros(moments.n_units))

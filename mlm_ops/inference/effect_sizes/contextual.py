@@ -15,7 +15,17 @@ from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.effect_sizes.variation import element_moments, unit_means
 from mlm_ops.inference.fixed.tests import CoefficientMethod, CoefficientTests, combination_tests
 from mlm_ops.language.columns import DesignColumn
-from mlm_ops.language.model import Between, Center, GroupingFactor, Model, Variable, Within, label
+from mlm_ops.language.model import (
+    Centering,
+    GroupingFactor,
+    GroupMean,
+    Model,
+    Variable,
+    Within,
+    averages_groups,
+    is_group_mean,
+    label,
+)
 from mlm_ops.moments.record import Moments
 
 Array = NDArray[np.float64]
@@ -130,8 +140,8 @@ def find_pairs(model: Model, moments: Moments, fitted: Estimate) -> Iterator[Con
     """Group means among the fixed effects, each with the terms of the same variable below it."""
     meaning = meanings(model, moments)
 
-    def grouping(variable: Within | Between) -> GroupingFactor | None:
-        group = variable.group or model.default_group
+    def grouping(variable: Variable) -> GroupingFactor | None:
+        group = _mean(variable).group or model.default_group
         return meaning.get(group, group) if group is not None else None
 
     def size(group: GroupingFactor | None) -> int:
@@ -140,16 +150,18 @@ def find_pairs(model: Model, moments: Moments, fitted: Estimate) -> Iterator[Con
     columns = fitted.design.fixed.columns
     single = [(i, _uncentered(c.variables[0])) for i, c in enumerate(columns) if len(c.variables) == 1]
     for place, mean in single:
-        if not isinstance(mean, Between):
+        if not is_group_mean(mean):
             continue
         group = grouping(mean)
         assert group is not None, "the formula was checked to name its groups"
         own = [(i, v) for i, v in single if i != place and _core(v) == _core(mean)]
-        centered = tuple(i for i, v in own if isinstance(v, Within) and grouping(v) == group and v.over == mean.over)
+        deviations = [(i, v) for i, v in own if averages_groups(v) and not is_group_mean(v)]
+        same = [(i, v) for i, v in deviations if grouping(v) == group and _mean(v).over == _mean(mean).over]
+        centered = tuple(i for i, _ in same)
         raw = tuple(
             i
             for i, v in own
-            if not isinstance(v, Within) and not (isinstance(v, Between) and size(grouping(v)) <= size(group))
+            if (i, v) not in deviations and not (is_group_mean(v) and size(grouping(v)) <= size(group))
         )
         if centered or raw:
             yield ContextualPair(_core(mean), group, place, centered or raw, bool(centered))
@@ -251,18 +263,25 @@ def _moderated(pair: ContextualPair, fitted: Estimate) -> str | None:
 
 def _uncentered(variable: Variable) -> Variable:
     """The variable without grand-mean centering, which shifts it."""
-    while isinstance(variable, Center):
+    while isinstance(variable, Centering) and not averages_groups(variable):
         variable = variable.of
     return variable
 
 
 def _core(variable: Variable) -> Variable:
     """The variable without any centering."""
-    while isinstance(variable, Center | Within | Between):
+    while isinstance(variable, Centering):
         variable = variable.of
     return variable
 
 
 def _over(column: DesignColumn) -> GroupingFactor | None:
-    mean = _uncentered(column.variables[0])
-    return mean.over if isinstance(mean, Between) else None
+    variable = _uncentered(column.variables[0])
+    return _mean(variable).over if is_group_mean(variable) else None
+
+
+def _mean(variable: Variable) -> GroupMean:
+    """The means that are taken off a variable, or that it is."""
+    assert isinstance(variable, Centering)
+    assert isinstance(variable.mean, GroupMean)
+    return variable.mean

@@ -18,7 +18,7 @@ from mlm_ops.estimation.design.polynomial import Evaluator
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.effect_sizes.variation import element_moments, unit_means
 from mlm_ops.inference.fixed.contrasts import is_of
-from mlm_ops.inference.fixed.tests import CoefficientMethod, CoefficientTests, estimable_tests
+from mlm_ops.inference.fixed.tests import NORMAL_975, CoefficientMethod, CoefficientTests, estimable_tests
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Function, Indicator, Model, Poly, Variable, columns_of, label
 from mlm_ops.language.spelling import did_you_mean
@@ -248,9 +248,6 @@ def _number(name: str, value: float | str) -> float:
         raise MlmError(f"{name} takes numbers. Got {value!r}; expected values such as -1, 0 and 1.") from None
 
 
-_NORMAL_975 = 1.959963984540054
-
-
 @dataclass(frozen=True)
 class SimpleEffects:
     """Simple slopes and intercepts, k of them; arrays are (k,).
@@ -310,7 +307,7 @@ def simple_slopes(surface: Surface, method: CoefficientMethod, slope: str, at: A
                 predictors.append(label(variable) if kind == "slope" else slope)
                 texts.append(setting.text)
     tests = estimable_tests(surface.fitted, method, np.array(rows))
-    margin = _NORMAL_975 * np.sqrt(np.array(variances))
+    margin = NORMAL_975 * np.sqrt(np.array(variances))
     margin[margin == 0] = np.nan
     return SimpleEffects(
         tuple(kinds), tuple(predictors), tuple(texts), tests, tests.estimate - margin, tests.estimate + margin

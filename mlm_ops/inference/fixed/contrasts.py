@@ -14,7 +14,7 @@ from mlm_ops.estimation.design.record import FixedDesign
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import CoefficientMethod, CoefficientTests, estimable_tests, holm
 from mlm_ops.language.columns import DesignColumn
-from mlm_ops.language.model import Centered, Column, Factor, Indicator, Poly, Term, Variable
+from mlm_ops.language.model import Centering, Column, Factor, Indicator, Poly, Term, Variable
 
 Array = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def is_of(own: Variable, of: Variable) -> bool:
         return own.column == (of.name if isinstance(of, Column) else of.column if isinstance(of, Factor) else None)
     if isinstance(own, Poly):
         return replace(own, power=None) == of
-    if isinstance(own, Centered) and isinstance(of, Centered):
+    if isinstance(own, Centering) and isinstance(of, Centering):
         return replace(own, of=of.of) == of and is_of(own.of, of.of)
     return own == of
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
-from mlm_ops.estimation.covariance import Block
+from mlm_ops.estimation.blocks import Block
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.nested import build_nest
 from mlm_ops.estimation.residual import ratios

@@ -2,12 +2,10 @@
 
 A fixed effect ``h' beta`` held at c adds ``(c - h' beta)^2 / (h' W_xx^-1 h)`` to the residual sum of squares, the price
 of the constraint in the normal equations. Every other parameter is held by writing theta, with 1 / sigma as its last
-element where sigma matters, as a function of the value and of what is left (`Substituted`):
+element where sigma matters, as a function of the value and of what is left:
 
 - the residual's standard deviation: ``1 / sigma = 1 / value``, in a stratum ``delta / value``;
-- a standard deviation or correlation of an unstructured or diagonal T: Lambda is ``K L`` with L the Cholesky factor of
-  the user's T, the effects in question first, so that the value touches one element or one row of L;
-- the standard deviation or the correlation of effects that are alike: the length or the direction of their theta.
+- a standard deviation or correlation of random effects: as their covariance structure says (`EffectHeld`).
 
 Each is smooth and free of constraints in what is left, also where the parameter is held at its boundary.
 """
@@ -21,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.covariance import Unstructured
+from mlm_ops.estimation.covariance import Path, Unstructured
 from mlm_ops.estimation.criterion import Criterion
 
 Array = NDArray[np.float64]
@@ -34,7 +32,7 @@ class Square(Unstructured):
         """Fill the matrix by rows."""
         return theta.reshape(q, q)
 
-    def pull_back(self, lam_bar: Array) -> Array:
+    def pull_back(self, theta: Array, lam_bar: Array) -> Array:
         """All elements by rows."""
         return lam_bar.ravel()
 
@@ -129,8 +127,8 @@ def hold_sigma(criterion: Criterion, theta: Array, stratum: int | None = None) -
 
 
 @dataclass(frozen=True)
-class Triangle:
-    """A block's Lambda by the user's T, with the effects in a chosen order: ``Lambda = (scale H)^-1 P' L``.
+class EffectHeld:
+    """A standard deviation or correlation of a block's effects held, by the path that its structure has for it.
 
     Attributes
     ----------
@@ -138,85 +136,65 @@ class Triangle:
         With the block's Lambda taken as any square matrix.
     place, others
         The block's elements of this criterion's theta, and all others.
-    basis
-        (q q, free): the block's theta is ``basis @ L[free]``.
+    path
+        Lambda in the user's columns.
+    back
+        (q, q): the block's Lambda is ``back`` times that.
+    start
+        The elements of theta that are not the block's, then the path's free numbers.
     scale
-        (q,): the user's standard deviation of effect i is sigma times scale_i times the norm of row i of L.
-    lower, rest
-        The free elements of L, that of the first effect first, and the other elements of theta at the ML estimate.
+        The user's standard deviation is sigma times this times the path's value, theta ending in 1 / sigma; None of a
+        correlation.
     """
 
     criterion: Criterion
     place: slice
     others: NDArray[np.int64]
-    basis: Array
-    scale: Array
-    lower: Array
-    rest: Array
+    path: Path
+    back: Array
+    start: Array
+    scale: float | None
 
-    def expand(self, rest: Array, lower: Array, slopes: Array) -> tuple[Array, Array]:
-        """Theta of the others' elements and the free ones of L, and its derivatives by the former and by L's rest.
+    def at(self, value: float, rest: Array) -> tuple[float, Array]:
+        """Deviance and its derivatives, those of Lambda by imaginary steps."""
+        k, h = len(self.others), 1e-30
+        theta = np.empty(k + self.back.size)
+        theta[self.others], theta[self.place] = rest[:k], self._lam(value, rest).ravel()
+        solution = self.criterion.solve(theta)
+        by_theta = self.criterion.gradient(solution)
+        gradient = np.append(by_theta[self.others], np.zeros(len(rest) - k))
+        for i in range(k - (self.scale is not None), len(rest)):
+            step = self._lam(value, rest + 1j * h * (np.arange(len(rest)) == i)).imag / h
+            gradient[i] += by_theta[self.place] @ step.ravel()
+        return float(solution.criterion), gradient
 
-        ``slopes`` are L's derivatives by what is left of it, (free, k).
-        """
-        n = len(self.others) + len(self.basis)
-        theta, jacobian = np.empty(n), np.zeros((n, len(self.others) + slopes.shape[1]))
-        theta[self.others], theta[self.place] = rest, self.basis @ lower
-        jacobian[self.others, np.arange(len(self.others))] = 1.0
-        jacobian[self.place, len(self.others) :] = self.basis @ slopes
-        return theta, jacobian
-
-    def hold_deviation(self) -> Substituted:
-        """The first effect's standard deviation is the value; theta ends in 1 / sigma."""
-        k, free = len(self.others), len(self.lower)
-        slopes = np.eye(free)[:, 1:]
-
-        def expand(value: float, rest: Array) -> tuple[Array, Array]:
-            relative = value / self.scale[0]
-            theta, jacobian = self.expand(rest[:k], np.append(relative * rest[k - 1], rest[k:]), slopes)
-            jacobian[self.place, k - 1] = relative * self.basis[:, 0]
-            return theta, jacobian
-
-        return Substituted(self.criterion, np.append(self.rest, self.lower[1:]), expand)
-
-    def hold_correlation(self) -> Substituted:
-        """The correlation of the first two effects is the value: row 1 of L is ``d (r, sqrt(1 - r^2))``."""
-        k, free = len(self.others), len(self.lower)
-        first, length, below = np.eye(free)[:, 0], np.zeros(free), np.eye(free)[:, 3:]
-
-        def expand(value: float, rest: Array) -> tuple[Array, Array]:
-            along = length.copy()
-            along[1:3] = value, np.sqrt(max(1 - value**2, 0.0))
-            slopes = np.column_stack((first, along, below))
-            return self.expand(rest[:k], slopes @ rest[k:], slopes)
-
-        own = (self.lower[0], np.hypot(self.lower[1], self.lower[2]), *self.lower[3:])
-        return Substituted(self.criterion, np.append(self.rest, own), expand)
+    def _lam(self, value: float, rest: Array) -> Array:
+        k = len(self.others)
+        relative = value if self.scale is None else value / self.scale * rest[k - 1]
+        return self.back @ self.path.factor(relative, rest[k:])
 
 
-def make_triangle(
-    criterion: Criterion, theta: Array, number: int, transform: Array, first: tuple[int, ...], *, diagonal: bool
-) -> Triangle:
-    """Write a block's Lambda by the user's T, the effects `first` put first.
+def hold_effect(
+    criterion: Criterion, theta: Array, number: int, transform: Array, effects: tuple[int, ...]
+) -> EffectHeld:
+    """Hold the standard deviation of one of a block's effects, or the correlation of two.
 
     Parameters
     ----------
     criterion, theta
-        The ML criterion and its minimum.
+        The ML criterion and its minimum; for a standard deviation with 1 / sigma as the last element.
     number
         Which block.
     transform
         (q, q) H: user's random effects = H @ engine's.
-    diagonal
-        Whether T is diagonal, so that L is.
     """
     block = criterion.blocks[number]
     q = block.size
-    order = np.array([*first, *(i for i in range(q) if i not in first)])
-    scale = np.linalg.norm(transform, axis=1)[order]
-    forth = transform[order] / scale[:, None]
-    own = forth @ block.covariance.factor(theta[block.theta], q)
-    lower = Unstructured().factor(Unstructured().from_covariance(own @ own.T), q)
+    scale = np.linalg.norm(transform, axis=1)
+    forth = transform / scale[:, None]
+    lam = forth @ block.covariance.factor(theta[block.theta], q)
+    hold = block.covariance.hold_deviation if len(effects) == 1 else block.covariance.hold_correlation
+    path = hold(lam, *effects)
     grown = q * q - block.n_estimated
     blocks = [
         replace(b, theta=slice(b.theta.start + grown, b.theta.stop + grown)) if b.theta.start > block.theta.start else b
@@ -224,70 +202,12 @@ def make_triangle(
     ]
     place = slice(block.theta.start, block.theta.start + q * q)
     blocks[number] = replace(block, theta=place, covariance=Square())
-    rows, columns = (np.arange(q), np.arange(q)) if diagonal else np.tril_indices(q)
-    back = np.linalg.inv(forth)
-    basis = np.array([np.outer(back[:, a], np.eye(q)[b]).ravel() for a, b in zip(rows, columns, strict=True)]).T
-    return Triangle(
+    return EffectHeld(
         criterion=replace(criterion, blocks=tuple(blocks)),
         place=place,
         others=np.delete(np.arange(len(theta) + grown), place),
-        basis=basis,
-        scale=scale,
-        lower=lower[rows, columns],
-        rest=np.delete(theta, block.theta),
+        path=path,
+        back=np.linalg.inv(forth),
+        start=np.append(np.delete(theta, block.theta), path.start),
+        scale=float(scale[effects[0]]) if len(effects) == 1 else None,
     )
-
-
-def hold_common_deviation(criterion: Criterion, theta: Array, number: int, scale: float) -> Substituted:
-    """The standard deviation of a block's effects is the value.
-
-    Parameters
-    ----------
-    criterion, theta
-        With 1 / sigma as the last element, and its minimum.
-    number
-        Which block.
-    scale
-        User's effects in the engine's.
-    """
-    block = criterion.blocks[number]
-    q, place = block.size, block.theta
-    others = np.delete(np.arange(len(theta)), place)
-    k = len(others)
-    weights = np.array([np.sqrt(q), np.sqrt(q / max(q - 1, 1))])
-
-    def expand(value: float, rest: Array) -> tuple[Array, Array]:
-        full, jacobian = np.empty(len(theta)), np.zeros((len(theta), len(rest)))
-        full[others] = rest[:k]
-        jacobian[others, np.arange(k)] = 1.0
-        direction = np.ones(1)
-        if block.n_estimated == 2:
-            cosine, sine = np.cos(rest[k]), np.sin(rest[k])
-            direction = weights * (cosine, sine)
-            jacobian[place, k] = value / scale * rest[k - 1] * weights * (-sine, cosine)
-        jacobian[place, k - 1] = value / scale * direction
-        full[place] = jacobian[place, k - 1] * rest[k - 1]
-        return full, jacobian
-
-    own = theta[place] / weights[: block.n_estimated]
-    angle = [np.arctan2(own[1], own[0])] if block.n_estimated == 2 else []
-    return Substituted(criterion, np.append(theta[others], angle), expand)
-
-
-def hold_common_correlation(criterion: Criterion, theta: Array, number: int) -> Substituted:
-    """The correlation of a block's effects is the value, between ``-1 / (q - 1)`` and 1."""
-    block = criterion.blocks[number]
-    q, place = block.size, block.theta
-    others = np.delete(np.arange(len(theta)), place)
-    k = len(others)
-
-    def expand(value: float, rest: Array) -> tuple[Array, Array]:
-        direction = np.sqrt(np.maximum([1 + (q - 1) * value, 1 - value], 0.0))
-        full, jacobian = np.empty(len(theta)), np.zeros((len(theta), len(rest)))
-        full[others], full[place] = rest[:k], rest[k] * direction
-        jacobian[others, np.arange(k)] = 1.0
-        jacobian[place, k] = direction
-        return full, jacobian
-
-    length = np.sqrt((theta[place][0] ** 2 + (q - 1) * theta[place][1] ** 2) / q)
-    return Substituted(criterion, np.append(theta[others], length), expand)

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.residual import autocorrelation, ratios
+from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.model import group_name
 
 Array = NDArray[np.float64]
 Scale = Literal["std_dev", "correlation", "sigma", "ratio", "phi", "raw"]
-
-#: Covariance structures in which correlations are zero, and no parameters.
-UNCORRELATED = ("diagonal", "identity")
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def parameters(fitted: Estimate) -> tuple[Parameter, ...]:
             found += [
                 Parameter("correlation", group_name(group), first, names[j], number, j, i)
                 for j in range(i + 1, len(names))
-                if block.covariance not in UNCORRELATED
+                if STRUCTURES[block.covariance].correlated
             ]
     found += _residual_parameters(fitted)
     columns = fitted.design.fixed.columns

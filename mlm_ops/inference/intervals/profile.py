@@ -19,18 +19,15 @@ from mlm_ops.estimation.optimize import minimise
 from mlm_ops.inference.intervals.held import (
     Constrained,
     FixedHeld,
-    hold_common_correlation,
-    hold_common_deviation,
+    hold_effect,
     hold_element,
     hold_sigma,
-    make_triangle,
 )
 from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters, undetermined, values
+from mlm_ops.language.covariances import STRUCTURES
 
 Array = NDArray[np.float64]
 
-#: Covariance structures of effects with equal variances and equal covariances.
-ALIKE = ("compound", "identity")
 #: Relative precision of a limit.
 _PRECISION = 1e-8
 #: A parameter closer to zero than this starts a little away from it, as zero variances are stationary.
@@ -157,7 +154,8 @@ def _by_maximum_likelihood(fitted: Estimate) -> Estimate:
 
 def _alike(ml: Estimate, parameter: Parameter) -> Parameter:
     """The first of the parameters that are one and the same: deviations and correlations of effects that are alike."""
-    if parameter.block < 0 or ml.blocks[parameter.block].covariance not in ALIKE:
+    structure = ml.blocks[parameter.block].covariance if parameter.block >= 0 else None
+    if not isinstance(structure, str) or not STRUCTURES[structure].alike:
         return parameter
     return Parameter(parameter.scale, parameter.group, None, None, parameter.block)
 
@@ -190,26 +188,16 @@ def _question(ml: Estimate, parameter: Parameter, there: float) -> _Question:
 
 def _question_of_effects(ml: Estimate, parameter: Parameter, there: float) -> _Question:
     """How to hold a standard deviation or a correlation of random effects."""
-    block, number = ml.blocks[parameter.block], parameter.block
-    q = len(block.columns)
-    alike, diagonal = block.covariance in ALIKE and q > 1, block.covariance == "diagonal"
-    first = tuple(dict.fromkeys((parameter.column, parameter.row)))
+    transform, number = ml.blocks[parameter.block].transform, parameter.block
     if parameter.scale == "correlation":
-        center = 0.0 if np.isnan(there) else there
-        if alike:
-            common = hold_common_correlation(ml.criterion, ml.optimum.theta, number)
-            return _Question(common, center, 0.2, (-1.0 / (q - 1), 1.0))
-        triangle = make_triangle(ml.criterion, ml.optimum.theta, number, block.transform, first, diagonal=diagonal)
-        return _Question(triangle.hold_correlation(), center, 0.2, (-1.0, 1.0))
-    criterion, theta = _with_sigma(ml)
+        effects = parameter.column, parameter.row
+        held = hold_effect(ml.criterion, ml.optimum.theta, number, transform, effects)
+        return _Question(held, 0.0 if np.isnan(there) else there, 0.2, held.path.edges)
     # an estimate of zero has no spread to go by: then that of an effect as large as the residual
-    size = np.linalg.norm(block.transform[parameter.row])
+    size = np.linalg.norm(transform[parameter.row])
     step = max(0.25 * there, 0.1 * float(size * np.sqrt(ml.scaled_sigma2)))
-    if alike:
-        held = hold_common_deviation(criterion, theta, number, float(size))
-    else:
-        held = make_triangle(criterion, theta, number, block.transform, first, diagonal=diagonal).hold_deviation()
-    return _Question(held, there, step, (0.0, np.inf))
+    held = hold_effect(*_with_sigma(ml), number, transform, (parameter.row,))
+    return _Question(held, there, step, held.path.edges)
 
 
 def _with_sigma(ml: Estimate) -> tuple[Criterion, Array]:

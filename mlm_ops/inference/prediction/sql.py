@@ -6,8 +6,9 @@ centering needs, and the empirical Bayes effects. Coefficients and grand means a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,16 +23,17 @@ from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.inference.random.variance import residual_components
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import (
-    Between,
-    Center,
+    Centering,
     Factor,
+    GrandMean,
     GroupingFactor,
+    GroupMean,
     Indicator,
     Model,
     Poly,
     Variable,
-    Within,
     label,
+    walk,
 )
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.units import texts
@@ -67,15 +69,11 @@ class _Columns:
     values: dict[str, str] = field(default_factory=dict)
     layers: list[dict[str, str]] = field(default_factory=list)
     numbers: dict[GroupingFactor, dict[str, Any]] = field(default_factory=dict)
-    means: dict[tuple[Any, ...], tuple[str, int]] = field(default_factory=dict)
+    means: dict[tuple[Variable, GroupMean], tuple[str, int]] = field(default_factory=dict)
 
     def value(self, sql: str) -> str:
         """The quoted name of a column computed row by row."""
         return identifier(self.values.setdefault(sql, f"{PREFIX}value {len(self.values)}"))
-
-    def key(self, column: str) -> str:
-        """The quoted name of a grouping column as text."""
-        return self.value(category(column))
 
 
 class PredictionQuery:
@@ -86,22 +84,37 @@ class PredictionQuery:
     model, fitted, moments
         Of the fit.
     effects
-        Empirical Bayes estimates, a block each as in `Estimate.blocks`.
+        Empirical Bayes estimates, a block each as in `Estimate.blocks`; None for the fixed part alone.
+    observed
+        Whether the rows have the outcome, and what the residual's variance depends on; else there are no residuals.
+    renamed
+        Columns that hold what units and levels are called, where that is not in the column itself.
     """
 
-    def __init__(self, model: Model, fitted: Estimate, effects: Sequence[RandomEffects], moments: Moments) -> None:
+    def __init__(
+        self,
+        model: Model,
+        fitted: Estimate,
+        effects: Sequence[RandomEffects] | None,
+        moments: Moments,
+        *,
+        observed: bool = True,
+        renamed: Mapping[str, str] | None = None,
+    ) -> None:
         self.model = model
         self.fitted = fitted
         self.moments = moments
         self.evaluator = Evaluator(moments, model.default_group, meanings(model, moments))
         self._columns = _Columns()
+        self._renamed = renamed or {}
         self._fixed = self._estimable(self._sum(list(zip(fitted.gamma, fitted.design.fixed.columns, strict=True))))
         self._seen: list[str] = []
-        self._random = self._effects(effects)
-        self._outcome = self._value(model.outcome)[0]
-        self._std_dev = self._standard_deviation()
+        self._levels = [] if effects is None else fitted.design.levels
+        self._random = self._effects(effects or ())
+        self._outcome = self._value(model.outcome)[0] if observed else "null"
+        self._std_dev = self._standard_deviation() if observed else "null"
 
-    @property
+    @cached_property
     def units(self) -> list[Units]:
         """The tables that the query joins; empty for a model without groups."""
         return [Units(columns, *self._frame(columns)) for columns in self._columns.numbers]
@@ -115,7 +128,32 @@ class PredictionQuery:
     def _predictors(self) -> list[Variable]:
         return list(dict.fromkeys(v for column in self.fitted.design.fixed.columns for v in column.variables))
 
-    def sql(self, relation: str, tables: Sequence[str] | None = None, *, alone: bool = False) -> str:
+    @property
+    def variables(self) -> list[Variable]:
+        """What the query computes of a row, the outcome aside."""
+        columns = [c for level in self._levels for block in level.blocks for c in block.columns]
+        return list(dict.fromkeys(v for c in (*self.fitted.design.fixed.asked, *columns) for v in c.variables))
+
+    @property
+    def named(self) -> list[str]:
+        """Columns whose values name units or levels."""
+        levels = [node.column for v in self.variables for node in walk(v) if isinstance(node, Indicator)]
+        return list(dict.fromkeys([*(c for columns in self._columns.numbers for c in columns), *levels]))
+
+    def known_names(self, column: str) -> set[str]:
+        """What the fit knows by a name of a column's values."""
+        schema = self.moments.schema
+        labels = texts(self.moments.labels[schema.keys.index(column)]).tolist() if column in schema.keys else ()
+        return {*labels, *schema.levels.get(column, ())}
+
+    def sql(
+        self,
+        relation: str,
+        tables: Sequence[str] | None = None,
+        *,
+        kept: Sequence[str] | None = None,
+        predictors: bool = False,
+    ) -> str:
         """The SELECT.
 
         Parameters
@@ -124,8 +162,8 @@ class PredictionQuery:
             Quoted, with the columns of the fit's data.
         tables
             Quoted names of tables that hold the `units`; without them these are written into the query.
-        alone
-            Whether the `predictors` stand in the place of the relation's columns.
+        kept, predictors
+            The relation's columns that stay, all where it is not said; and whether the `predictors` stand beside them.
         """
         made, units = self._columns, self.units
         sources = tables if tables is not None else [unit.values for unit in units]
@@ -137,7 +175,7 @@ class PredictionQuery:
                 {
                     "relation": source,
                     "matched": [
-                        {"value": made.values[category(column)], "column": f"unit_{i}"}
+                        {"value": made.values[self._category(column)], "column": f"unit_{i}"}
                         for i, column in enumerate(unit.columns)
                     ],
                     "numbers": unit.frame.columns[len(unit.columns) :],
@@ -151,12 +189,20 @@ class PredictionQuery:
             std_dev=self._std_dev,
             new_group=" or ".join(self._seen) or "false",
             made={"prefix": PREFIX, **{name: f"{PREFIX}{name}" for name in ("fixed", "random", "outcome")}},
-            alone=self._alone() if alone else None,
+            alone=None if kept is None else self._chosen(kept, self._predictors if predictors else []),
         )
 
-    def _alone(self) -> list[dict[str, str]]:
-        names = self.predictors.values()
-        return [{"expression": self._value(v)[0], "name": n} for v, n in zip(self._predictors, names, strict=True)]
+    def _chosen(self, kept: Sequence[str], predictors: Sequence[Variable]) -> list[dict[str, str]]:
+        chosen = [{"expression": identifier(column), "name": column} for column in kept]
+        return chosen + [{"expression": self._value(v)[0], "name": self.predictors[label(v)]} for v in predictors]
+
+    def _category(self, column: str) -> str:
+        """SQL of what a column's values are called."""
+        return category(self._renamed.get(column, column))
+
+    def _key(self, column: str) -> str:
+        """The quoted name of a grouping column as text."""
+        return self._columns.value(self._category(column))
 
     def _sum(self, weighted: Sequence[tuple[float | str, DesignColumn]]) -> str:
         """Columns times numbers, or times SQL expressions."""
@@ -191,9 +237,9 @@ class PredictionQuery:
 
     def _effects(self, effects: Sequence[RandomEffects]) -> str:
         remaining, weighted, present = iter(effects), [], []
-        for level in self.fitted.design.levels:
+        for level in self._levels:
             group = self.moments.columns_of(level.group)
-            keys = [self._columns.key(column) for column in group]
+            keys = [self._key(column) for column in group]
             has_all = " and ".join(f"{key} is not null" for key in keys)
             seen = self._number(group, "seen", np.ones(len(level.labels)))
             self._seen.append(f"({has_all} and {seen} is null)")
@@ -209,15 +255,9 @@ class PredictionQuery:
     def _value(self, variable: Variable) -> tuple[str, int]:
         """SQL of a variable, and how many layers must stand below it."""
         match variable:
-            case Within(of):
+            case Centering(of):
                 (value, depth), (mean, above) = self._value(of), self._mean(variable)
-                return f"({value} - {mean})", max(depth, above)
-            case Between():
-                return self._mean(variable)
-            case Center(of, at, _):
-                value, depth = self._value(of)
-                shift = self.evaluator.part(of).constant - self.evaluator.part(variable).constant
-                return f"({value} - {literal(at if at is not None else shift)})", depth
+                return (f"({value} - {mean})", max(depth, above)) if variable.keeps_value else (mean, above)
             case Poly(of, _, raw, power):
                 value, depth = self._value(of)
                 if raw:
@@ -226,25 +266,37 @@ class PredictionQuery:
                 return _horner(f"({value} - {literal(center)})", coefficients), depth
             case Indicator(column):
                 known = ", ".join(map(literal, self.moments.schema.levels[column]))
-                sql = f"case when {category(column)} in ({known}) then {expression(variable)} end"
+                named = replace(variable, column=self._renamed.get(column, column))
+                sql = f"case when {self._category(column)} in ({known}) then {expression(named)} end"
                 return self._columns.value(sql), 0
             case Factor():
                 raise DataError(f"{label(variable)} is not computed row by row.")
         return self._columns.value(f"nullif({expression(variable)}, 'nan'::double)"), 0
 
-    def _mean(self, variable: Within | Between) -> tuple[str, int]:
+    def _mean(self, variable: Centering) -> tuple[str, int]:
+        """SQL of the mean that a centering takes, and how many layers must stand below it."""
+        match variable.mean:
+            case GroupMean() as mean:
+                return self._group_mean(variable.of, mean)
+            case GrandMean():
+                own, of = self.evaluator.part(variable), self.evaluator.part(variable.of)
+                return literal(of.constant - own.constant), 0
+            case value:
+                return literal(value), 0
+
+    def _group_mean(self, variable: Variable, mean: GroupMean) -> tuple[str, int]:
         """The fitted mean of the row's group; of a group that the fit has not seen, the mean of its rows."""
-        identity = (variable.of, variable.group, variable.over)
+        identity = variable, mean
         if identity not in self._columns.means:
-            part, group = self.evaluator.part(variable.of), self.evaluator.group_of(variable)
+            part, group = self.evaluator.part(variable), self.evaluator.group_of(mean)
             columns = self.moments.columns_of(group)
-            means = part.constant + self.evaluator.group_means(part.polynomial, variable)
+            means = part.constant + self.evaluator.group_means(part.polynomial, mean)
             first = np.unique(self.moments.units_of(group)[0], return_index=True)[1]
             fitted = self._number(columns, f"mean {len(self._columns.means)}", means[first])
-            value, depth = self._value(variable.of)
-            keys = [self._columns.key(column) for column in columns]
+            value, depth = self._value(variable)
+            keys = [self._key(column) for column in columns]
             # a mean over units would take a window within a window: a new group has none
-            own = "null" if variable.over else f"avg({value}) over (partition by {', '.join(keys)})"
+            own = "null" if mean.over else f"avg({value}) over (partition by {', '.join(keys)})"
             present = " and ".join(f"{key} is not null" for key in keys)
             name = f"{PREFIX}group mean {len(self._columns.means)}"
             while len(self._columns.layers) <= depth:
@@ -278,7 +330,7 @@ class PredictionQuery:
         else:
             assert residual.strata is not None
             whens = [f"when {literal(name)} then {literal(float(np.sqrt(v)))}" for name, v in variances.items()]
-            std_dev = f"case {self._columns.key(residual.strata)} {' '.join(whens)} end"
+            std_dev = f"case {self._key(residual.strata)} {' '.join(whens)} end"
         if residual.precision is None:
             return std_dev
         return f"({std_dev}) / sqrt({self._value(residual.precision)[0]})"

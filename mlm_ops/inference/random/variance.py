@@ -51,7 +51,7 @@ def tau_derivatives(fitted: Estimate) -> list[Array]:
         lam = lams[placed.level][placed.effects, placed.effects]
         derivatives = np.zeros((criterion.n_relative + 1, *tau.shape))
         if not placed.known:
-            change = placed.slopes @ lam.T
+            change = placed.slopes(optimum.theta) @ lam.T
             moved = change + change.transpose(0, 2, 1)
             derivatives[placed.theta] = s * block.transform @ moved @ block.transform.T
             derivatives[-1] = tau / s

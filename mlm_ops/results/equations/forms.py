@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.model import Column, Function, label
 from mlm_ops.language.symbols import (
     UNITS,
@@ -30,9 +31,6 @@ from mlm_ops.results.equations.statements import (
     Symbol,
     Vector,
 )
-
-#: Structures of T whose lower triangle does not say all.
-_STRUCTURES = {"compound": "equal variances, equal covariances", "identity": "equal variances"}
 
 
 @dataclass(frozen=True)
@@ -170,13 +168,13 @@ def _random_effects(page: Page, height: int) -> Normal:
     effects = tuple(page.effect(height, structure.effect_index(i, height)) for i in index)
     blocks = list(zip(structure.random[height], structure.covariances[height], strict=True))
     notes = [f"for each {structure.groups[height]} {structure.units_of_factor(height)}"]
-    notes += dict.fromkeys(_STRUCTURES[kind] for block, kind in blocks if len(block) > 1 and kind in _STRUCTURES)
+    notes += dict.fromkeys(STRUCTURES[kind].note for block, kind in blocks if len(block) > 1 and STRUCTURES[kind].note)
     rows: list[Product] = []
     for i, first in enumerate(columns):
         row: list[Atom] = []
         for j, second in enumerate(columns[: i + 1]):
             together = any(first in block and second in block for block, _ in blocks)
-            free = i == j or any(first in block and kind in {"unstructured", "compound"} for block, kind in blocks)
+            free = i == j or any(first in block and STRUCTURES[kind].correlated for block, kind in blocks)
             subscript = variance_subscript(structure, height, index[i], index[j])
             key = variance_symbol(structure, height, index[i], index[j])
             row.append(page.parameter("tau", subscript, key) if together and free else Number(0.0))

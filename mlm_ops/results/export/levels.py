@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mlm_ops.language.covariances import DEFAULT
 from mlm_ops.language.formula import group_text, sum_of_terms
 from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, RandomBlock, Term, Variable, label
 
@@ -128,7 +129,7 @@ def _block_option(blocks: Sequence[RandomBlock], mine: int) -> list[str]:
 
 def _covariance_option(block: RandomBlock) -> list[str]:
     """The structure's name; a T that is given is no part of the equations."""
-    named = isinstance(block.covariance, str) and block.covariance != "unstructured"
+    named = isinstance(block.covariance, str) and block.covariance != DEFAULT
     return [f"covariance={block.covariance}"] if named else []
 
 

@@ -8,23 +8,25 @@ from dataclasses import replace
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.columns import as_factor, expand
+from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.formula import formula_text, sum_of_terms
 from mlm_ops.language.model import (
     INTERCEPT,
-    Between,
-    Center,
+    Centering,
     Column,
     Constant,
     Factor,
     Function,
+    GrandMean,
     GroupingFactor,
+    GroupMean,
     Indicator,
     Poly,
     RandomBlock,
     Term,
     Variable,
-    Within,
     columns_of,
+    group_name,
     number_text,
 )
 from mlm_ops.results.export.facts import Facts
@@ -84,7 +86,7 @@ class RColumns:
                 return f"poly({self.name(of)}, {degree}{', raw = TRUE' if raw else ''})"
             case Factor():
                 return r_name(self.derive(variable))
-            case Within() | Between() | Center():
+            case Centering():
                 coded = expand((INTERCEPT, Term((variable,))), self.facts.levels, self.facts.text_columns)[1:]
                 names = [r_name(self.derive(c.variables[0])) for c in coded]
                 return names[0] if len(names) == 1 else f"({' + '.join(names)})"
@@ -95,8 +97,6 @@ class RColumns:
         for name, known in self.derived.items():
             if known == variable:
                 return name
-        if isinstance(variable, Within | Between) and variable.over and _MEAN_OVER not in self.lines:
-            self.lines.insert(0, _MEAN_OVER)
         value = self.value(variable)
         stem = base = self.stem(variable)
         number = 2
@@ -123,38 +123,33 @@ class RColumns:
                 return self.factor(name, (*levels, *ends) if coding == "sum" else (*ends, *levels))
             case Poly(of, degree, raw, power):
                 return f"poly({self.of(of)}, {degree}{', raw = TRUE' if raw else ''})[, {power}]"
-            case Within(of, group, over):
-                return f"{self.of(of)} - {self.mean(of, group, over)}"
-            case Between(of, group, over):
-                return self.mean(of, group, over)
-            case Center(of, at, over):
-                return f"{self.of(of)} - {self.center(of, at, over)}"
+            case Centering(of):
+                mean = self.mean(of, variable.mean)
+                return f"{self.of(of)} - {mean}" if variable.keeps_value else mean
         return f"with(data, {expression(variable)})"
 
     def of(self, variable: Variable) -> str:
         """What a centering is of: a column, derived first if need be."""
-        return (
-            column(self.derive(variable)) if isinstance(variable, Within | Between | Center) else self.value(variable)
-        )
+        return column(self.derive(variable)) if isinstance(variable, Centering) else self.value(variable)
 
-    def mean(self, of: Variable, group: GroupingFactor | None, over: GroupingFactor | None) -> str:
-        """Group means, in every row."""
-        units = self.facts.units(group)
-        if over is None:
-            return f"ave({self.of(of)}, {interaction(units)})"
-        # each unit of `over` counts once in each unit of `group` that it meets
-        inner = interaction(tuple(dict.fromkeys((*units, *self.facts.units(over)))))
-        return f"mean_over({self.of(of)}, {interaction(units)}, {inner})"
-
-    def center(self, of: Variable, at: float | None, over: GroupingFactor | None) -> str:
-        """What is subtracted from every row."""
-        if at is not None:
-            return number_text(at) if at >= 0 else f"({number_text(at)})"
-        return (
-            f"mean({self.of(of)})"
-            if over is None
-            else f"mean(tapply({self.of(of)}, {interaction(self.facts.units(over))}, mean))"
-        )
+    def mean(self, of: Variable, mean: GroupMean | GrandMean | float) -> str:
+        """The mean that a centering takes, in every row or of all rows."""
+        match mean:
+            case GroupMean(group, None):
+                return f"ave({self.of(of)}, {interaction(self.facts.units(group))})"
+            case GroupMean(group, over):
+                if _MEAN_OVER not in self.lines:
+                    self.lines.insert(0, _MEAN_OVER)
+                # each unit of `over` counts once in each unit of `group` that it meets
+                units = self.facts.units(group)
+                inner = interaction(tuple(dict.fromkeys((*units, *self.facts.units(over)))))
+                return f"mean_over({self.of(of)}, {interaction(units)}, {inner})"
+            case GrandMean(None):
+                return f"mean({self.of(of)})"
+            case GrandMean(over):
+                return f"mean(tapply({self.of(of)}, {interaction(self.facts.units(over))}, mean))"
+            case value:
+                return number_text(value) if value >= 0 else f"({number_text(value)})"
 
     @staticmethod
     def factor(name: str, levels: tuple[str, ...]) -> str:
@@ -176,12 +171,9 @@ class RColumns:
                 return re.sub(r"\W", "_", f"{name}_factor")
             case Poly(of, _, _, power):
                 return f"{RColumns.stem(of)}_poly{power}"
-            case Within(of, group, _):
-                return "_".join([RColumns.stem(of), "within", *(group or ())])
-            case Between(of, group, _):
-                return "_".join([RColumns.stem(of), "mean", *(group or ())])
-            case Center(of, _, _):
-                return f"{RColumns.stem(of)}_centered"
+            case Centering(of):
+                group = variable.mean.group if isinstance(variable.mean, GroupMean) else None
+                return "_".join([RColumns.stem(of), variable.stem, *(group or ())])
         return re.sub(r"\W+", "_", expression(variable)).strip("_")
 
 
@@ -232,10 +224,6 @@ def _escaped(text: str) -> str:
     """What may stand between quotes: control characters as Unicode escapes, which R does not mix with others."""
     doubled = text.replace("\\", "\\\\").replace("\n", "\\n")
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in doubled)
-
-
-#: nlme's class of each structure of T.
-_PD_CLASSES = {"unstructured": "pdLogChol", "diagonal": "pdDiag", "compound": "pdCompSymm", "identity": "pdIdent"}
 
 
 def r_code(facts: Facts) -> str:
@@ -293,16 +281,15 @@ def _reading(facts: Facts) -> Iterator[str]:
 
 
 def _is_lmer(facts: Facts) -> bool:
-    """Whether lme4 has the model: independent residuals, and each T unstructured or, of numbers, diagonal."""
+    """Whether lme4 has the model: independent residuals, and a word for each T, a bar an effect being for numbers."""
     residual = facts.model.residual
     plain = residual.strata is None and residual.time is None
     return plain and all(_is_lmer_block(facts, block) for block in facts.model.random)
 
 
 def _is_lmer_block(facts: Facts, block: RandomBlock) -> bool:
-    numbers = not _has_factor(facts, block)
-    one = numbers and len(block.terms) == 1
-    return one or block.covariance == "unstructured" or (numbers and block.covariance == "diagonal")
+    bars = STRUCTURES[str(block.covariance)].lmer
+    return bars == "joint" or (not _has_factor(facts, block) and (len(block.terms) == 1 or bars is not None))
 
 
 def _has_factor(facts: Facts, block: RandomBlock) -> bool:
@@ -315,7 +302,7 @@ def _lmer(facts: Facts, columns: RColumns) -> str:
     for block in facts.model.random:
         group = facts.units(block.group)
         alone: list[tuple[Term, ...]] = (
-            [(term,) for term in block.terms] if block.covariance == "diagonal" else [block.terms]
+            [(term,) for term in block.terms] if STRUCTURES[str(block.covariance)].lmer == "apart" else [block.terms]
         )
         blocks += [RandomBlock(terms, group) for terms in alone]
     model = replace(facts.model, random=tuple(blocks))
@@ -329,6 +316,17 @@ def _one_level(facts: Facts, columns: RColumns) -> tuple[str, str]:
     if facts.model.residual.strata is None:
         return "", _call("lm", [formula, "data = data", *_prior_weights(facts)])
     return "nlme", _call("gls", [formula, "data = data", _method(facts), *_nlme_residual(facts, columns, ())])
+
+
+def _pd_class(block: RandomBlock) -> str:
+    """The class of a block's T in nlme."""
+    structure = STRUCTURES[str(block.covariance)]
+    if structure.nlme is None:
+        raise MlmError(
+            f"Neither lme4 nor nlme has random effects of {structure.meaning}. Got the covariance structure "
+            f"{structure.name} for {group_name(block.group)}."
+        )
+    return structure.nlme
 
 
 def _lme(facts: Facts, columns: RColumns) -> str:
@@ -349,7 +347,7 @@ def _lme(facts: Facts, columns: RColumns) -> str:
             name = "_".join(units)
             columns.lines.append(f"{column(name)} <- {interaction(facts.units(group))}")
         above = (*above, *units)
-        matrices = [f"{_PD_CLASSES[str(b.covariance)]}(~ {sum_of_terms(b.terms, columns.name)})" for b in blocks]
+        matrices = [f"{_pd_class(b)}(~ {sum_of_terms(b.terms, columns.name)})" for b in blocks]
         joined = matrices[0] if len(matrices) == 1 else f"pdBlocked(list({', '.join(matrices)}))"
         random.append(f"{r_name(name)} = {joined}")
         names.append(r_name(name))

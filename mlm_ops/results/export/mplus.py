@@ -10,17 +10,19 @@ from itertools import combinations
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language.columns import DesignColumn
+from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.model import (
-    Between,
-    Center,
+    Centering,
     Column,
     Constant,
     Function,
+    GrandMean,
+    GroupMean,
     Term,
     Variable,
-    Within,
     columns_of,
     group_name,
+    is_group_mean,
     label,
     number_text,
 )
@@ -56,7 +58,7 @@ class MplusColumns:
         self._transformations: list[str] = []
         self._centering: list[str] = []
         columns = (*facts.structure.fixed, *(c for blocks in facts.structure.random for b in blocks for c in b))
-        used = {v for column in columns for v in column.variables if not isinstance(v, Between)}
+        used = {v for column in columns for v in column.variables if not is_group_mean(v)}
         #: In how many forms the model has a variable: as it is, or centered in one way or another.
         self._forms = Counter(map(_core, used))
 
@@ -70,7 +72,7 @@ class MplusColumns:
         if len(part) == 1:
             return self.variable(part[0])
         if part not in self._names:
-            if any(isinstance(v, Within | Center) or not _computable(v) for v in part):
+            if any(not _computable(v) for v in part):
                 self._names[part] = self.column(Term(part).name, "_".join(map(_stem, part)))
             else:
                 self._names[part] = self.make("_".join(map(_stem, part)), " * ".join(map(self.variable, part)))
@@ -86,21 +88,28 @@ class MplusColumns:
         match variable:
             case Column(name):
                 return self.column(name, name)
-            case Within(Column() as of, group, None) if self._is_cluster(group) and self._forms[of] == 1:
-                self._centering.append(f"CENTER {self.variable(of)} (GROUPMEAN);")
-                return self.variable(of)
-            case Between(Column() as of, group, None) if self._is_cluster(group):
-                return self.make(f"{_stem(of)[: _LENGTH - 2]}_m", f"CLUSTER_MEAN({self.variable(of)})")
-            case Center(Column() as of, None, None) if (
-                self.facts.structure.variable_levels.get(variable) == 1 and self._forms[of] == 1
-            ):
-                self._centering.append(f"CENTER {self.variable(of)} (GRANDMEAN);")
-                return self.variable(of)
-            case Center(Column() as of, float(at), None):
-                return self.make(f"{_stem(of)[: _LENGTH - 2]}_c", f"{self.variable(of)} - ({number_text(at)})")
+            case Centering(Column() as of) if (made := self._centered(variable, of)) is not None:
+                return made
             case Function():
                 return self.make(_stem(variable), self.expression(variable))
         return self.column(label(variable), _stem(variable))
+
+    def _centered(self, variable: Centering, of: Column) -> str | None:
+        """A column as Mplus centers it; None where it has no word for that."""
+        match variable.mean:
+            case GroupMean(group, None) if self._is_cluster(group) and not variable.keeps_value:
+                return self.make(_stem(variable), f"CLUSTER_MEAN({self.variable(of)})")
+            case GroupMean(group, None) if self._is_cluster(group) and self._forms[of] == 1:
+                return self._center(of, "GROUPMEAN")
+            case GrandMean(None) if self.facts.structure.variable_levels.get(variable) == 1 and self._forms[of] == 1:
+                return self._center(of, "GRANDMEAN")
+            case float(value):
+                return self.make(_stem(variable), f"{self.variable(of)} - ({number_text(value)})")
+        return None
+
+    def _center(self, of: Column, at: str) -> str:
+        self._centering.append(f"CENTER {self.variable(of)} ({at});")
+        return self.variable(of)
 
     def _is_cluster(self, group: tuple[str, ...] | None) -> bool:
         clusters = [self.facts.units(own) for own in self.facts.groups]
@@ -146,17 +155,17 @@ class MplusColumns:
 
 
 def _core(variable: Variable) -> Variable:
-    return variable.of if isinstance(variable, Within | Between | Center) else variable
+    return variable.of if isinstance(variable, Centering) else variable
 
 
 def _computable(variable: Variable) -> bool:
-    return isinstance(variable, Column | Function | Between)
+    return isinstance(variable, Column | Function) or is_group_mean(variable)
 
 
 def _stem(variable: Variable) -> str:
     names = columns_of(variable)
     level = getattr(_core(variable), "level", "")
-    ending = {Within: "_w", Between: "_m", Center: "_c"}.get(type(variable), "")
+    ending = f"_{variable.stem[0]}" if isinstance(variable, Centering) else ""
     stem = names[0][: _LENGTH - 4] + str(level)[:4] if level else names[0] if names else "x"
     return stem[: _LENGTH - len(ending)] + ending
 
@@ -201,6 +210,13 @@ def _refuse(facts: Facts) -> None:
             )
     if not all(isinstance(block.covariance, str) for block in facts.model.random):
         raise MlmError("Mplus input is not written for variances of random effects at given values, as this model has.")
+    for block in facts.model.random:
+        kind = STRUCTURES[str(block.covariance)]
+        if kind.mplus is None:
+            raise MlmError(
+                f"Mplus input is not written for random effects of {kind.meaning}. Got the covariance structure "
+                f"{kind.name} for {group_name(block.group)}."
+            )
     if residual.strata or residual.time or residual.precision is not None:
         raise MlmError(
             "Mplus' multilevel models by maximum likelihood have one residual variance: no variances by stratum, no "
@@ -324,23 +340,21 @@ class _Input:
         """Variances and covariances of a level's random effects; every coefficient that does not vary is fixed at 0."""
         free = self._free(level)
         blocks = list(zip(self.structure.random[level - 2], self.structure.covariances[level - 2], strict=True))
-        alike = [(i, block) for i, (block, kind) in enumerate(blocks) if kind in {"compound", "identity"}]
-        labels = {column: f" (v{level}{i})" for i, block in alike for column in block}
+
+        def ending(word: int, effects: set[DesignColumn | None]) -> str:
+            for i, (block, kind) in enumerate(blocks):
+                if effects <= set(block):
+                    words = STRUCTURES[kind].mplus
+                    assert words is not None, "a structure without words was refused"
+                    return words[word].format(block=f"{level}{i}")
+            return "@0"
+
         prefixes = self._prefixes(level - 1)
         for prefix in prefixes:
-            column = free.get(prefix)
-            yield f"  {self._latent(prefix)}{labels.get(column, '') if column is not None else '@0'};"
+            yield f"  {self._latent(prefix)}{ending(0, {free.get(prefix)})};"
         for first, second in combinations(prefixes, 2):
-            pair = {free.get(first), free.get(second)} - {None}
-            kinds = [(i, kind) for i, (block, kind) in enumerate(blocks) if len(pair) == 2 and pair <= set(block)]
-            names = f"{self._latent(first)} WITH {self._latent(second)}"
-            match kinds:
-                case [(_, "unstructured")]:
-                    yield f"  {names};"
-                case [(i, "compound")]:
-                    yield f"  {names} (c{level}{i});"
-                case _:
-                    yield f"  {names}@0;"
+            pair = {free.get(first), free.get(second)}
+            yield f"  {self._latent(first)} WITH {self._latent(second)}{ending(1, pair)};"
 
     def _means(self) -> Iterator[str]:
         """Coefficients without a mean."""

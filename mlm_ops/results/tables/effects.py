@@ -9,6 +9,7 @@ import polars as pl
 
 from mlm_ops.inference.diagnostics.deletion import one_step
 from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
+from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.inference.random.effects import least_squares_reliability
 from mlm_ops.inference.random.variance import Component
 from mlm_ops.language.model import group_name
@@ -17,8 +18,6 @@ from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, Schema, empty, fra
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
-
-NORMAL_975 = 1.959963984540054
 
 FIXED_EFFECTS: Schema = {
     "term": TEXT,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.language.model import group_name
 from mlm_ops.moments.small_groups import HiddenUnits, hidden_units, why_withheld
 from mlm_ops.results.tables.columns import REAL
-from mlm_ops.results.tables.effects import NORMAL_975
 
 if TYPE_CHECKING:
     from mlm_ops.language.model import GroupingFactor, Model
