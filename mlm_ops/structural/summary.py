@@ -10,7 +10,7 @@ import polars as pl
 from mlm_ops.language.model import group_name
 from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import cell, count
-from mlm_ops.structural.equations import level_equations
+from mlm_ops.structural.equations import sem_equations
 from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def describe(fitted: SemRecord) -> str:
         f"{count(statistics['n_obs'])} rows in {count(statistics['n_clusters'])} clusters of "
         f"{group_name(fitted.cluster)}",
         "",
-        level_equations(fitted.estimate.table, latex=False),
+        sem_equations(fitted.estimate.table, "text"),
     ]
     for level, title in _TITLES.items():
         rows = parameters.filter(

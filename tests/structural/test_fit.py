@@ -193,7 +193,10 @@ def test_omega():
 def test_forms():
     found = fitted("sem_demo")
     assert "y2_W,ij = lambda_1*fw_ij + e_y2,ij" in found.equations()
-    assert r"\mathrm{fw}_{ij} &= \beta_{1} \mathrm{x1}_{ij}" in found.equations("latex")
+    assert r"\text{fw}_{ij} &= \beta_{1} \, \text{x1}_{ij}" in found.equations("latex")
+    assert "\nLevel 2 (between clusters)\nfbⱼ = β₄·w1ⱼ + β₅·w2ⱼ + u_fb,j\n" in found.equations("unicode")
+    assert "\n**Level 1 (within clusters)**\n\n- `fwᵢⱼ = β₁·x1ᵢⱼ + " in found.equations("markdown")
+    assert "- `y2ᵂᵢⱼ = λ₁·fwᵢⱼ + e_y2,ij`\n" in found.equations("markdown")
     assert "  %BETWEEN%\n    fb BY y1@1;\n    fb BY y2*;" in found.equations("mplus")
     assert "  WITHIN = x1 x2 x3;\n  BETWEEN = w1 w2;" in found.equations("mplus")
     assert 'w6 -->|"0.77"| w1' in found.diagram("mermaid")
