@@ -1,10 +1,11 @@
-"""The parameter table as equations of each level, which the writers of mixed models' equations write."""
+"""The parameter table as equations of each level, by the writers of mixed models' equations, and as Mplus input."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mlm_ops.language.model import number_text
+from mlm_ops.language.tokens import STRUCTURAL, tokenize
 from mlm_ops.results.equations import WRITERS
 from mlm_ops.results.equations.statements import (
     Association,
@@ -18,6 +19,7 @@ from mlm_ops.results.equations.statements import (
     Symbol,
     Value,
 )
+from mlm_ops.results.export.mplus_input import NAME_LENGTH, MplusInput, MplusNames
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import Parameter, ParameterTable
 
@@ -90,38 +92,54 @@ def _residual(level: int, name: str) -> Symbol:
     return Symbol(_RESIDUAL[level], units=_UNITS[level], of=name)
 
 
-#: Names beyond this length are cut by Mplus.
-_LONGEST_NAME = 8
-_PER_LINE = 8
-
-
 def mplus_input(table: ParameterTable, cluster: str) -> str:
-    """VARIABLE, ANALYSIS, MODEL and MODEL CONSTRAINT of an Mplus run."""
-    within_only = [name for name in table.within.observed if name not in table.both]
-    labels = {row.label for row in table.rows if row.label}
-    long = [n for n in sorted({*table.columns, *labels, cluster}) if len(n) > _LONGEST_NAME]
-    lines = [f"! Mplus cuts names after {_LONGEST_NAME} letters; shorten {', '.join(long)}."] if long else []
-    lines += _means_within(table)
-    lines += ["VARIABLE:", *_list("USEVARIABLES", list(table.columns)), f"  CLUSTER = {cluster};"]
-    lines += _list("WITHIN", within_only) + _list("BETWEEN", list(table.between_only))
-    lines += ["ANALYSIS:", "  TYPE = TWOLEVEL;", "  ESTIMATOR = ML;", "MODEL:"]
+    """The model as Mplus input, with its definitions as MODEL CONSTRAINT."""
+    names = MplusNames()
+    columns = {name: names.column(name, name) for name in (*table.columns, cluster)}
+    both = set(table.within.latent) & set(table.between.latent)
+    short: dict[int, dict[str, str]] = {}
+    for level in (WITHIN, BETWEEN):
+        # Mplus tells latent variables of the two levels apart by their names alone
+        latent = {name: _stem(name, level) if name in both else name for name in table.variables(level).latent}
+        short[level] = columns | {name: names.free(stem) for name, stem in latent.items()}
+    labels = {label: names.free(label) for label in dict.fromkeys(_labels(table).values())}
+    labels |= {d.name: names.free(d.name) for d in table.definitions}
+    model = []
     for level, title in ((WITHIN, "%WITHIN%"), (BETWEEN, "%BETWEEN%")):
-        lines += [
-            f"  {title}",
-            *(f"    {_statement(table, row)};" for row in table.at(level) if _is_stated(table, row)),
-        ]
-    if table.definitions:
-        names = " ".join(definition.name for definition in table.definitions)
-        lines += ["MODEL CONSTRAINT:", f"  NEW({names});"]
-        lines += [f"  {d.name} = {d.text.replace('^', '**')};" for d in table.definitions]
-    return "\n".join(lines)
+        label = {i: f" ({labels[name]})" for i, name in _labels(table).items()}
+        rows = ((i, row) for i, row in enumerate(table.rows) if row.level == level and _is_stated(table, row))
+        model += [title, *(_statement(row, short[level]) + label.get(i, "") for i, row in rows)]
+    new = [f"NEW({' '.join(labels[d.name] for d in table.definitions)})"] if table.definitions else []
+    return MplusInput(
+        title="two-level structural equation model",
+        kind="TWOLEVEL",
+        columns=names.columns,
+        used=[columns[name] for name in table.columns],
+        model=model,
+        clusters=[columns[cluster]],
+        within=[columns[name] for name in table.within.observed if name not in table.both],
+        between=[columns[name] for name in table.between_only],
+        constraint=[*new, *(f"{labels[d.name]} = {_expression(d.text, labels)}" for d in table.definitions)],
+        remarks=[*_means_within(table), *_renamed(labels)],
+    ).text()
 
 
-def _list(keyword: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    parts = [" ".join(names[i : i + _PER_LINE]) for i in range(0, len(names), _PER_LINE)]
-    return [f"  {keyword} = " + "\n    ".join(parts) + ";"]
+def _stem(name: str, level: int) -> str:
+    return f"{name[: NAME_LENGTH - 2]}_{'w' if level == WITHIN else 'b'}"
+
+
+def _labels(table: ParameterTable) -> dict[int, str]:
+    """Labels by the place of their row: its own, else one for the rows that ``equal()`` makes one parameter."""
+    alike: dict[int, list[int]] = {}
+    for i, row in enumerate(table.rows):
+        if row.index is not None:
+            alike.setdefault(row.index, []).append(i)
+    labels = {i: row.label for i, row in enumerate(table.rows) if row.label}
+    for index, places in alike.items():
+        own = next((labels[i] for i in places if i in labels), f"equal{index}" if len(places) > 1 else None)
+        if own is not None:
+            labels |= dict.fromkeys(places, own)
+    return labels
 
 
 def _is_stated(table: ParameterTable, row: Parameter) -> bool:
@@ -129,39 +147,43 @@ def _is_stated(table: ParameterTable, row: Parameter) -> bool:
     return row.op != "~1" or row.lhs not in (*table.both, *table.within.latent) or row.level == BETWEEN
 
 
-def _statement(table: ParameterTable, row: Parameter) -> str:
-    # Mplus tells latent variables of the two levels apart by their names alone
-    shared = set(table.within.latent) & set(table.between.latent)
-    suffix = "w" if row.level == WITHIN else "b"
-    lhs, rhs = (f"{name}_{suffix}" if name in shared else name for name in (row.lhs, row.rhs))
+def _statement(row: Parameter, short: Mapping[str, str]) -> str:
+    lhs, rhs = short[row.lhs], short.get(row.rhs, "")
     value = f"@{number_text(row.value)}" if row.index is None else "*"
-    label = f" ({name})" if (name := _label(table, row)) else ""
     match row.op:
         case "=~":
-            return f"{lhs} BY {rhs}{value}{label}"
+            return f"{lhs} BY {rhs}{value}"
         case "~":
-            return f"{lhs} ON {rhs}{value}{label}"
+            return f"{lhs} ON {rhs}{value}"
         case "~1":
-            return f"[{lhs}{value}]{label}"
+            return f"[{lhs}{value}]"
         case _ if row.is_variance:
-            return f"{lhs}{value}{label}"
+            return f"{lhs}{value}"
         case _:
-            return f"{lhs} WITH {rhs}{value}{label}"
+            return f"{lhs} WITH {rhs}{value}"
 
 
-def _label(table: ParameterTable, row: Parameter) -> str | None:
-    """Its own, else one for parameters that ``equal()`` makes one, which Mplus tells by a common label alone."""
-    if row.index is None:
-        return row.label
-    alike = [other for other in table.rows if other.index == row.index]
-    return next((other.label for other in alike if other.label), f"equal{row.index}" if len(alike) > 1 else None)
+def _expression(text: str, labels: Mapping[str, str]) -> str:
+    """A definition in Mplus' arithmetic, by the labels' names in Mplus."""
+    names = {("name", label): name for label, name in labels.items()} | {("operator", "^"): "**"}
+    for token in reversed(tokenize(text, STRUCTURAL)):
+        if (token.kind, token.text) in names:
+            behind = text[token.position + len(token.text) :]
+            text = text[: token.position] + names[token.kind, token.text] + behind
+    return text
+
+
+def _renamed(labels: Mapping[str, str]) -> list[str]:
+    """A remark on the labels that Mplus has by other names."""
+    others = [f"{name} is {label}" for label, name in labels.items() if name != label]
+    return [f"Names of parameters: {', '.join(others)}."] if others else []
 
 
 def _means_within(table: ParameterTable) -> list[str]:
     """A remark for each mean that the model has within clusters, where Mplus has none."""
     means = [r for r in table.at(WITHIN) if r.op == "~1" and r.lhs in table.both and (r.index is not None or r.value)]
     return [
-        f"! Mplus has no mean of {r.lhs} within clusters: its mean between is larger by "
+        f"Mplus has no mean of {r.lhs} within clusters: its mean between is larger by "
         f"{number_text(r.value) if r.index is None else 'that of level 1, so free it there'}."
         for r in means
     ]
