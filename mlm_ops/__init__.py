@@ -1,6 +1,13 @@
 """Multilevel models in the warehouse: scanned once in SQL, fitted from moments, written back as tidy tables."""
 
+import sys
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, spec_from_loader
+from types import ModuleType
 from typing import TYPE_CHECKING
+from warnings import warn
 
 from mlm_ops.errors import AnalysisError, DataError, FormulaError, IdentificationError, MlmError, StoreError
 
@@ -25,6 +32,8 @@ __all__ = [
     "read_moments",
     "sem",
 ]
+if find_spec("dagster") is None:
+    __all__.remove("MultilevelAnalysis")
 #: Where the names are that would make every `mlm --help` wait for numpy and DuckDB; imported when first used.
 _LAZY = {
     "Fit": "mlm_ops.results.fit",
@@ -39,10 +48,39 @@ _LAZY = {
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     globals()[name] = found = getattr(import_module(_LAZY[name]), name)
     return found
+
+
+#: Modules that projects of `mlm init` have imported and that have moved; until 0.2 they work, with a warning.
+_MOVED = {
+    "mlm_ops.language.analysis": "mlm_ops.analyses.file.analysis",
+    "mlm_ops.sql_text": "mlm_ops.warehouse.sql",
+}
+
+
+class _MovedModules(MetaPathFinder, Loader):
+    """Finds a module of `_MOVED` by its old name."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        return spec_from_loader(name, self) if name in _MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        warn(
+            f"{spec.name} has moved, and its old name goes with mlm-ops 0.2. Import read_analyses, literal and "
+            "file_literal from mlm_ops.plugins.dagster.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        module = ModuleType(spec.name)
+        module.__dict__.update(vars(import_module(_MOVED[spec.name])))
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run: the module of the new name has run."""
+
+
+sys.meta_path.append(_MovedModules())
 
 
 def __dir__() -> list[str]:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from mlm_ops.errors import DataError
-from mlm_ops.plugins.dagster import Warehouse
-from mlm_ops.warehouse.sql import file_pattern
+from mlm_ops import DataError
+from mlm_ops.plugins.dagster import Warehouse, file_pattern
 
 HSB = Path(__file__).parent / "data" / "hsb.csv"
 

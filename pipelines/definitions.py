@@ -6,8 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from mlm_ops.analyses.file.analysis import read_analyses
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, read_analyses
 from pipelines.assets import students
 
 PIPELINES = Path(__file__).parent

@@ -15,6 +15,7 @@ import traceback
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -175,6 +176,7 @@ def _run(options: argparse.Namespace, run_id: str) -> int:
     from mlm_ops.analyses.project import find_project
 
     find_project(Path.cwd())
+    _require_dagster("run")
     if options.warehouse is not None:
         _require_folder(options.warehouse)
     _tell("Loading the project ...")
@@ -245,11 +247,20 @@ def ui(options: argparse.Namespace) -> int:
     from mlm_ops.analyses.project import find_project
 
     find_project(Path.cwd())
+    _require_dagster("ui")
     _tell("Starting the Dagster UI ...")
     from mlm_ops.plugins.dagster import serve_ui
 
     _leave_in_order()
     return serve_ui(Path.cwd(), port=options.port, tell=functools.partial(print, flush=True))
+
+
+def _require_dagster(action: str) -> None:
+    """Refuse what Dagster does where it is not installed: fitting and showing need only what comes with the package."""
+    if find_spec("dagster") is None:
+        raise MlmError(
+            f"mlm {action} needs Dagster, which is not installed. Install it with: pip install 'mlm-ops[dagster]'"
+        )
 
 
 def _require_folder(folder: Path) -> None:

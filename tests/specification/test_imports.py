@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -157,3 +158,35 @@ def test_public_names_alone_are_listed():
 def test_at_most_fifteen_public_names():
     assert len(mlm_ops.__all__) <= 15
     assert all(hasattr(mlm_ops, name) for name in mlm_ops.__all__)
+
+
+#: What projects that `mlm init` has written import, now and in the release before.
+FOR_PROJECTS = {
+    "mlm_ops": {"DataError"},
+    "mlm_ops.errors": {"DataError"},
+    "mlm_ops.plugins.dagster": {"Warehouse", "build_analysis_assets", "file_literal", "literal", "read_analyses"},
+    "mlm_ops.language.analysis": {"read_analyses"},
+    "mlm_ops.sql_text": {"file_literal", "literal"},
+}
+MOVED = ("mlm_ops.language.analysis", "mlm_ops.sql_text")
+
+
+@pytest.mark.parametrize("name", FOR_PROJECTS)
+def test_what_projects_import_is_there(name):
+    code = "".join(f"from {name} import {member}; assert {member}\n" for member in sorted(FOR_PROJECTS[name]))
+    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
+    warned = [line for line in done.stderr.splitlines() if line.startswith("<string>:1: DeprecationWarning: mlm_ops")]
+    assert warned == [
+        f"<string>:1: DeprecationWarning: {name} has moved, and its old name goes with mlm-ops 0.2. Import "
+        "read_analyses, literal and file_literal from mlm_ops.plugins.dagster."
+    ] * (name in MOVED)
+
+
+def test_new_projects_import_public_names_alone():
+    """A template imports from the package and from its plugin for Dagster, and nothing that is not listed there."""
+    for path in (PACKAGE / "cli" / "new_project" / "templates").rglob("*.py.jinja"):
+        for line in path.read_text().splitlines():
+            if line.startswith("from mlm_ops"):
+                name = line.split()[1]
+                names = set(re.findall(r"\w+", line.partition(" import ")[2])) - {"if", "from_database", "else"}
+                assert names <= FOR_PROJECTS[name], line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -10,9 +11,11 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+import duckdb
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -43,8 +46,7 @@ def installed(wheel, tmp_path_factory) -> Path:
         run(python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel)
     # Dependencies are lent by the environment of the tests, so that no network is needed. Its own .pth files, by which
     # the repository is importable, are not followed.
-    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (_site_of(executables) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return executables
 
 
@@ -101,25 +103,90 @@ def test_pins_are_exact_versions_without_addresses():
         assert len(applying) == 1, name
 
 
-def test_everything_that_gets_installed_is_pinned():
-    pinned = pins()
-    groups = [PROJECT["project"]["dependencies"], PROJECT["dependency-groups"]["dev"]]
-    waiting = [Requirement(line) for group in groups for line in group]
-    seen: set[tuple[str, frozenset[str]]] = set()
+def closure(wanted: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Every distribution that these requirements install, by its name, with the extras that are asked of it."""
+    waiting = [Requirement(line) for line in wanted]
+    seen: dict[str, frozenset[str]] = {}
     while waiting:
         requirement = waiting.pop()
         name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
-        if (name, extras) in seen:
+        if extras <= seen.get(name, frozenset()) and name in seen:
             continue
-        seen.add((name, extras))
-        assert name in pinned, f"{name} is not pinned: CONTRIBUTING.md says how to renew the pins"
-        (pin,) = [r for r in pinned[name] if r.marker is None or r.marker.evaluate()]
-        if UV:
-            assert metadata.version(name) in pin.specifier, f"{name} is not installed as pinned"
+        seen[name] = seen.get(name, frozenset()) | extras
         for line in metadata.requires(name) or []:
             below = Requirement(line)
             contexts = [{"extra": extra} for extra in extras] or [{"extra": ""}]
             if below.marker is None or any(below.marker.evaluate(context) for context in contexts):
                 waiting.append(below)
-    for line in (*PROJECT["project"]["optional-dependencies"]["dbt"], *PROJECT["dependency-groups"]["spark"]):
+    return seen
+
+
+def test_everything_that_gets_installed_is_pinned():
+    pinned = pins()
+    for name in closure([*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]):
+        assert name in pinned, f"{name} is not pinned: CONTRIBUTING.md says how to renew the pins"
+        (pin,) = [r for r in pinned[name] if r.marker is None or r.marker.evaluate()]
+        if UV:
+            assert metadata.version(name) in pin.specifier, f"{name} is not installed as pinned"
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    for line in (*itertools.chain(*extras), *PROJECT["dependency-groups"]["spark"]):
         assert canonicalize_name(Requirement(line).name) in pinned
+
+
+def test_the_development_group_has_every_extra():
+    """So that the two commands of the README need no extra of their own."""
+    development = set(PROJECT["dependency-groups"]["dev"])
+    assert set(itertools.chain(*PROJECT["project"]["optional-dependencies"].values())) <= development
+
+
+@pytest.fixture(scope="module")
+def plain(installed, wheel, tmp_path_factory) -> Path:
+    """The same with what the package itself depends on, and neither Dagster nor dbt."""
+    folder = tmp_path_factory.mktemp("plain")
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    executables = folder / installed.name
+    ours, lent = _site_of(installed), folder / "lent"
+    lent.mkdir()
+    for name in closure(PROJECT["project"]["dependencies"]):
+        for file in metadata.distribution(name).files or ():
+            top, place = file.parts[0], lent / file.parts[0]
+            if top not in ("..", "__pycache__") and not place.exists():
+                place.symlink_to(Path(str(metadata.distribution(name).locate_file(top))))
+    site = _site_of(executables)
+    (site / "dependencies.pth").write_text(f"{lent}\n")
+    for path in ours.glob("mlm_ops*"):
+        (site / path.name).symlink_to(path)
+    return executables
+
+
+def _site_of(executables: Path) -> Path:
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(run(executables / "python", "-c", code).strip())
+
+
+def test_without_extras_a_model_is_fitted_and_shown(plain, tmp_path):
+    mlm = (plain / "python", "-m", "mlm_ops")
+    shutil.copy(ROOT / "pipelines" / "data" / "hsb.csv", tmp_path)
+    code = "from importlib.util import find_spec; from mlm_ops import *; print(find_spec('dagster'), find_spec('dbt'))"
+    assert run(plain / "python", "-c", code).strip() == "None None"
+    printed = run(*mlm, "fit", "mathach ~ ses + (ses | school)", "hsb.csv", cwd=tmp_path)
+    assert re.search(r"\(Intercept\) .* 12\.6[67]", printed)
+    made = run(*mlm, "init", "new", "hsb.csv", cwd=tmp_path)
+    assert made.startswith("Guessed: mathach is the outcome, in groups of school.")
+    analysis = "analysis: hsb\ndata: students\nmodels: {anova: mathach ~ 1 + (1 | school)}\n"
+    (tmp_path / "hsb.yaml").write_text(analysis)
+    with duckdb.connect(tmp_path / "my.duckdb") as connection:
+        connection.execute("create table students as from read_csv(?)", [str(tmp_path / "hsb.csv")])
+    run(*mlm, "fit", "hsb.yaml", "--database", "my.duckdb", cwd=tmp_path)
+    assert "anova" in run(*mlm, "show", "--database", "my.duckdb", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("action", ["run", "ui"])
+def test_without_dagster_one_sentence_says_what_is_missing(plain, tmp_path, action):
+    (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "x"\n')
+    done = subprocess.run([plain / "python", "-m", "mlm_ops", action], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (
+        2,
+        "",
+        [f"mlm: mlm {action} needs Dagster, which is not installed. Install it with: pip install 'mlm-ops[dagster]'"],
+    )

@@ -97,12 +97,10 @@ REASONS = {
         "name": "a quoted name",
         "filtered": "a relation and a proved condition",
     },
-    "mlm_ops/cli/new_project/dagster_files.py": {
+    "mlm_ops/cli/new_project/files.py": {
+        "rows": "a reader of a file, or a quoted table",
         "table": "a plain word, made of the file's name",
         "order": "quoted names",
-    },
-    "mlm_ops/cli/new_project/dbt_files.py": {
-        "place": "a path in YAML, its quotes doubled",
     },
     "mlm_ops/analyses/starter/guess.py": {
         "means": "aggregates of quoted names",

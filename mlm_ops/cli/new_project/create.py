@@ -10,9 +10,7 @@ from pathlib import Path
 
 from mlm_ops.analyses.starter.analysis_file import analysis_text
 from mlm_ops.analyses.starter.guess import MOST_COLUMNS, Guess, guess, too_wide
-from mlm_ops.cli.new_project.dagster_files import dagster_files
-from mlm_ops.cli.new_project.dbt_files import dbt_files
-from mlm_ops.cli.new_project.wanted import Wanted
+from mlm_ops.cli.new_project.files import Wanted, dagster_files, dbt_files
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.warehouse.connection import is_reserved, open_database
 from mlm_ops.warehouse.files import is_database

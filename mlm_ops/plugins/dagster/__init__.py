@@ -1,11 +1,16 @@
-"""Dagster: the assets and checks of an analysis, the warehouse they work in, and a project's runs and UI."""
+"""Dagster: the assets and checks of an analysis, the warehouse they work in, and a project's runs and UI.
 
+A project imports what it needs from here, reading analysis files and quoting names in its own SQL included.
+"""
+
+from mlm_ops.analyses.file.analysis import read_analyses, read_analysis
 from mlm_ops.plugins.dagster.assets import build_analysis_assets
 from mlm_ops.plugins.dagster.component import MultilevelAnalysis
 from mlm_ops.plugins.dagster.run import Report, run_project
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
 from mlm_ops.plugins.dagster.ui import serve_ui
 from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.warehouse.sql import file_literal, file_pattern, identifier, literal
 
 __all__ = [
     "MultilevelAnalysis",
@@ -13,6 +18,12 @@ __all__ = [
     "Warehouse",
     "build_analysis_assets",
     "build_new_data_sensor",
+    "file_literal",
+    "file_pattern",
+    "identifier",
+    "literal",
+    "read_analyses",
+    "read_analysis",
     "run_project",
     "serve_ui",
 ]
