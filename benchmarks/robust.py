@@ -18,6 +18,7 @@ from two_level import median_seconds
 
 from mlm_ops.inference.fixed.robust import cluster_robust
 from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.request import Request
 from mlm_ops.moments.collect import collect
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.warehouse.source import open_source
@@ -30,7 +31,7 @@ def main(rows: int, clusters: int) -> None:
     models = [parse_formula(formula) for formula in FORMULAS]
     moments = collect(open_source("data", two_level(rows, clusters)), models, ["g"])
     for formula, model in zip(FORMULAS, models, strict=True):
-        result = fit_model(model, moments, robust="CR2", cluster="g").result
+        result = fit_model(Request(model, robust="CR2", cluster=("g",)), moments).result
         for kind in ("CR0", "CR2"):
             seconds = median_seconds(lambda r=result, k=kind: cluster_robust(r, k, r.design.clusters))
             print(f"{kind} over {clusters:,} clusters {seconds * 1000:8.1f} ms   {formula}")

@@ -16,6 +16,7 @@ import duckdb
 from simulate import crossed, three_level
 
 from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.request import Request
 from mlm_ops.moments.collect import collect
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.warehouse.source import open_source
@@ -30,7 +31,7 @@ def measure(title: str, formula: str, connection: duckdb.DuckDBPyConnection) -> 
     taken = []
     for _ in range(5):
         started = time.perf_counter()
-        fit = fit_model(model, moments)
+        fit = fit_model(Request(model), moments)
         _ = fit.fixed_effects
         taken.append(time.perf_counter() - started)
     optimum = fit.result.optimum

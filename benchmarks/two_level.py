@@ -21,6 +21,7 @@ from simulate import two_level
 
 import mlm_ops as mlm
 from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.request import Request
 from mlm_ops.moments.collect import collect
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.warehouse.source import open_source
@@ -48,9 +49,9 @@ def main(rows: int, groups: int) -> None:
     whole = median_seconds(lambda: mlm.fit(FORMULA, "data", connection=connection).fixed_effects)
     moments = collect(open_source("data", connection), [model])
     scan = median_seconds(lambda: collect(open_source("data", connection), [model]))
-    fitting = median_seconds(lambda: fit_model(model, moments).fixed_effects)
+    fitting = median_seconds(lambda: fit_model(Request(model), moments).fixed_effects)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    fit = fit_model(model, moments)
+    fit = fit_model(Request(model), moments)
     print(f"{rows:,} rows in {groups:,} groups: {FORMULA}")
     print(f"group means   {means * 1000:8.1f} ms")
     print(f"table to Fit  {whole * 1000:8.1f} ms   {whole / means:5.1f} times the group means")

@@ -19,7 +19,7 @@ from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.language.formula import formula_text
 from mlm_ops.language.options import Estimator
 from mlm_ops.logs import Event, tell, tell_fit
-from mlm_ops.moments.collect import collect
+from mlm_ops.moments.collect import collect, nested_levels
 from mlm_ops.moments.from_macros import gather
 from mlm_ops.moments.partitions import Partitions, Refreshed
 from mlm_ops.moments.record import Moments
@@ -156,9 +156,14 @@ def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
 
 
 def _fit(analysis: Analysis, name: str, moments: Moments) -> Fit:
-    estimator, df = analysis.options(name)
-    robust, cluster = analysis.robust_options(name)
-    return fit_model(analysis.parsed[name], moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+    return fit_model(analysis.requests[name], _nested(analysis, name, moments))
+
+
+def _nested(analysis: Analysis, name: str, moments: Moments) -> Moments:
+    """The one scan's moments as a model takes them, which may nest labels by levels of its own."""
+    if analysis.models[name].levels is None:
+        return moments
+    return replace(moments, nested_in=nested_levels(moments, analysis.requests[name].levels))
 
 
 def model_tables(
@@ -210,18 +215,18 @@ def compare_analysis(
         if here.estimator == estimator:
             return here
         with naming(analysis, f"model {name}", name):
-            return fit_model(here.model, moments, estimator=estimator, df="none")
+            return fit_model(here.request.for_likelihood(estimator), here.moments)
 
     rows, changes = [], []
     for model, reference in analysis.compare:
-        estimator = analysis.options(model)[0]
+        asked = estimator = analysis.requests[model].estimator
         pair = fitted(model, estimator), fitted(reference, estimator)
         if estimator == "reml" and not same_fixed_part(pair[0].result, pair[1].result):
             estimator = "ml"
             pair = fitted(model, estimator), fitted(reference, estimator)
         with naming(analysis, f"comparison of {model} with {reference}", model):
             result = compare_fits(*pair)
-        if estimator != analysis.options(model)[0]:
+        if estimator != asked:
             result = replace(result, note="; ".join(filter(None, (result.note, REFITTED))))
         rows.append((model, reference, estimator, result))
         change = tables.r_squared_changes(known[model], known[reference], reference)
@@ -246,20 +251,19 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
     strategy = analysis.ladder
     if strategy is None:
         return None
-    estimator, df = analysis.options(strategy.start)
-    robust, cluster = analysis.robust_options(strategy.start)
+    request, moments = analysis.requests[strategy.start], _nested(analysis, strategy.start, moments)
     with naming(analysis, f"strategy {strategy.kind}"):
         ladder = climb(
             strategy,
-            analysis.parsed[strategy.start],
-            estimator,
-            lambda model, by, near: fit_model(model, moments, estimator=by, df="none", near=near),
+            request.model,
+            request.estimator,
+            lambda model, by, near: fit_model(request.of(model).for_likelihood(by), moments, near),
             compare_fits,
         )
         made = [{"ladder_steps": ladder_steps(ladder)}]
         for name, model in list(ladder.path.items())[1:]:
             told = replace(model, text=formula_text(model))
-            fitted = fit_model(told, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+            fitted = fit_model(request.of(told), moments)
             chosen = tables.FIT_TABLES if name == ladder.selected else ON_THE_WAY
             drawn = tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen)
             made.append(drawn)

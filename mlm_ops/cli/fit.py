@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlm_ops.cli.messages import command, short_path
 from mlm_ops.errors import DataError, MlmError, StoreError
@@ -40,20 +40,19 @@ def fit_formula(options: Namespace) -> int:
         tell_fit(fitted, fitted.result.design.n_rows, fitted.result.log_likelihood)
         print(visible(str(fitted)))
 
-    fitting = functools.partial(
-        fit, options.what, estimator=options.estimator or "reml", df=options.df or "satterthwaite"
-    )
+    values = {name: getattr(options, name) for name in ("estimator", "df")}
+    given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     path = Path(options.data)
     if is_database(path):
         from mlm_ops.warehouse.connection import open_database
 
         connection, table = open_database(path, options.table, wait=options.wait)
         with connection:
-            show(fitting(table, connection=connection))
+            show(fit(options.what, table, connection=connection, **given))
         return 0
     if options.table is not None:
         raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
-    show(fitting(path))
+    show(fit(options.what, path, **given))
     return 0
 
 

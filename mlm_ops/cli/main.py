@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from mlm_ops.cli.messages import command, program, short_path
 from mlm_ops.errors import MlmError, StoreError
-from mlm_ops.language.options import is_text
+from mlm_ops.language.options import DF, ESTIMATOR, TableFormat, is_text
 from mlm_ops.logs import logging_to, run_failed, whole_run
 from mlm_ops.results.words import message, one_line
 
@@ -308,8 +308,9 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
     fitting.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
     fitting.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
-    fitting.add_argument("--estimator", choices=("reml", "ml"), help="default: reml")
-    fitting.add_argument("--df", choices=("satterthwaite", "kenward-roger", "none"), help="default: satterthwaite")
+    for option in (ESTIMATOR, DF):
+        told = f"{option.expected} (default: {option.default})"
+        fitting.add_argument(f"--{option.name}", metavar=option.name.upper(), help=told)
     fitting.add_argument(
         "--database", type=Path, metavar="DB", help="for an analysis file: read the data there and write schema mlm"
     )
@@ -328,7 +329,7 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
     showing.add_argument(
         "--side-by-side",
-        choices=("text", "markdown"),
+        choices=get_args(TableFormat),
         nargs="?",
         const="text",
         help="the models beside each other, as papers print them",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from typing import Any, Literal, get_args
 
@@ -18,33 +18,8 @@ from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 Robust = Literal["CR0", "CR1", "CR1S", "CR2"]
+TableFormat = Literal["text", "markdown"]
 
-#: What stands under a key of an analysis file, and as an argument of the same name elsewhere.
-EXPECTED = {
-    "analysis": "a name",
-    "data": "a table name or one SELECT",
-    "form": "rows or moments",
-    "levels": "a column, or a list of columns, lowest level first",
-    "formula": "a formula such as y ~ x + (1 | school)",
-    "weights": "a column",
-    "cluster": "a column",
-    "partition": "a column",
-    "covariance": "for each grouping factor a structure's name, a variance, or a matrix",
-    "residual": "a sum of by(column), ar1(column) and fixed(column)",
-    "where": "one SQL condition",
-    "description": "text",
-    "diagnostics": "the name of a model, or a list of them",
-    "start": "the name of a model",
-    "candidates": "a list of terms",
-    "history": "keep_runs and keep_days (whole numbers), baseline (first, or a run's id) and alpha",
-    "min_publish_n": "a number of rows, 1 or more",
-    "keep": "p < 0.05, aic, bic or r_squared > 0.01",
-    "compare": "a list of model names, or of pairs [reference, model]",
-    "predictions": "true or false",
-    "robust": "true or false",
-    "sem": "a mapping of names to texts of structural equation models",
-    "model": "the text of a structural equation model, as in f =~ a + b + c",
-}
 #: A value in a message takes at most so many characters.
 _MOST_SHOWN = 80
 #: Samples of a bootstrap and draws of a Monte Carlo interval: more take hours, or more memory than there is.
@@ -74,6 +49,8 @@ class Option:
         The class of the refusal.
     what
         The beginning of the sentence that refuses.
+    default
+        The value where a user gives none.
     """
 
     name: str
@@ -81,6 +58,7 @@ class Option:
     take: Callable[[Any], Any]
     error: type[MlmError] = MlmError
     what: str = ""
+    default: Any = None
 
     def of(self, value: Any) -> Any:
         """The value as the package knows it.
@@ -99,9 +77,7 @@ class Option:
     def or_none(self) -> Option:
         """The same option where None stands for none."""
         taken = self.take
-        return Option(
-            self.name, self.expected, lambda value: None if value is None else taken(value), self.error, self.what
-        )
+        return replace(self, take=lambda value: None if value is None else taken(value))
 
 
 def shown(value: object) -> str:
@@ -110,6 +86,8 @@ def shown(value: object) -> str:
     >>> shown("y"), shown([1] * 100), shown(object()).partition(" at ")[0]
     ("'y'", 'a list of 100', 'an object')
     """
+    if isinstance(value, str) and not value:
+        return "nothing"
     if value is None or isinstance(value, str | bytes | bool | numbers.Number):
         try:
             text = repr(value)
@@ -151,6 +129,13 @@ def _some_str(value: Any) -> str:
 
 def _some_text(value: Any) -> str:
     if not _text(value).strip():
+        raise NotTakenError
+    return str(value)
+
+
+def _joined(value: Any) -> str:
+    """Names that colons join, none of them blank."""
+    if not all(map(str.strip, _text(value).split(":"))):
         raise NotTakenError
     return str(value)
 
@@ -259,7 +244,7 @@ def _coefficients(value: Any) -> Any:
     """Names, or a matrix of numbers by rows."""
     if isinstance(value, str):
         return _some_text(value)
-    if type(value).__name__ == "ndarray" and value.dtype.kind in "iuf":
+    if type(value).__name__ == "ndarray" and value.dtype.kind in "iuf" and value.ndim:
         return value  # whose shape and values are judged beside the coefficients
     taken = _nested(value)
     if not isinstance(taken, list) or not taken:
@@ -316,9 +301,9 @@ def an_instance(name: str, of: str, expected: str) -> Option:
     return Option(name, expected, _instance_of(of))
 
 
-def choice(name: str, known: Sequence[str], what: str = "") -> Option:
+def choice(name: str, known: Sequence[str], what: str = "", default: str | None = None) -> Option:
     """One of several words."""
-    return Option(name, f"one of {', '.join(known)}", _one_of(known), what=what or f"Unknown {name}.")
+    return Option(name, f"one of {', '.join(known)}", _one_of(known), what=what or f"Unknown {name}.", default=default)
 
 
 def flag(name: str) -> Option:
@@ -348,14 +333,19 @@ def texts_by_name(name: str, expected: str) -> Option:
 
 
 FORMULA = Option("formula", "a formula such as y ~ x + (1 | school), or level equations", _formula, FormulaError)
-LEVELS = Option("levels", EXPECTED["levels"], names)
-ESTIMATOR = choice("estimator", get_args(Estimator))
-DF = choice("df", get_args(DfMethod))
-WEIGHTS = text("weights", EXPECTED["weights"]).or_none()
-RESIDUAL = text("residual", EXPECTED["residual"]).or_none()
-COVARIANCE = Option("covariance", EXPECTED["covariance"], _structures, FormulaError).or_none()
+LEVELS = Option("levels", "a column, or a list of columns, lowest level first", names, default=())
+ESTIMATOR = choice("estimator", get_args(Estimator), default="reml")
+DF = choice("df", get_args(DfMethod), default="satterthwaite")
+WEIGHTS = text("weights", "a column").or_none()
+RESIDUAL = text("residual", "a sum of by(column), ar1(column) and fixed(column)").or_none()
+COVARIANCE = Option(
+    "covariance", "for each grouping factor a structure's name, a variance, or a matrix", _structures, FormulaError
+).or_none()
 ROBUST = choice("robust", get_args(Robust)).or_none()
-CLUSTER = Option("cluster", "a column, or several joined by a colon", _text).or_none()
+SEM_CLUSTER = Option("cluster", "a column, or several joined by a colon", _joined)
+CLUSTER = SEM_CLUSTER.or_none()
+#: What is said of a model beside its formula, by name, in the order in which it is looked at.
+OF_A_MODEL = {option.name: option for option in (LEVELS, ESTIMATOR, DF, WEIGHTS, RESIDUAL, COVARIANCE, ROBUST, CLUSTER)}
 DUCKDB = an_instance("connection", "DuckDBPyConnection", "a DuckDB connection")
 CONNECTION = DUCKDB.or_none()
 REFERENCE = an_instance("reference", "Fit", "a fit to compare with").or_none()
@@ -383,6 +373,5 @@ ALLOW_FILES = flag("allow_files")
 YAML = Option("text", "the YAML text of an analysis file", _some_str, AnalysisError)
 ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Of structural equation models.
-SEM_TEXT = text("text", EXPECTED["model"])
-SEM_CLUSTER = Option("cluster", "a column, or several joined by a colon", _text)
+SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
 SEM_ROBUST = flag("robust")

@@ -52,11 +52,7 @@ def with_covariance(model: Model, structures: Mapping[str, Structure]) -> Model:
     for key in sorted(structures, key=lambda name: "|" in name):
         found = named_blocks(model, key)
         if not found:
-            names = [name for group in model.groups for name in _names(model, group)]
-            raise FormulaError(
-                f"covariance names no grouping factor of the model. Got {key!r}; expected one of "
-                f"{', '.join(names) or 'none'}."
-            )
+            raise unknown_factor(key, [model])
         structure = _read(key, structures[key])
         if not isinstance(structure, str) and len(found) > 1:
             texts = dict.fromkeys(_text(model.random[i]) for i in found)
@@ -69,8 +65,23 @@ def with_covariance(model: Model, structures: Mapping[str, Structure]) -> Model:
     return replace(model, random=tuple(blocks))
 
 
-def unknown_structure(name: str, of: str) -> FormulaError:
-    """What is said of a structure's name that is none."""
+def unknown_factor(key: str, models: Sequence[Model]) -> FormulaError:
+    """What is said of a key that names no grouping factor or block of these models."""
+    names = dict.fromkeys(name for model in models for group in model.groups for name in _names(model, group))
+    return FormulaError(
+        f"covariance names a grouping factor that is not there. Got {key!r}; expected one of "
+        f"{', '.join(names) or 'none'}."
+    )
+
+
+def check_structures(model: Model) -> None:
+    """Refuse covariance structures that do not exist."""
+    for block in model.random:
+        if isinstance(block.covariance, str) and block.covariance not in STRUCTURES:
+            raise _unknown_structure(block.covariance, group_name(block.group))
+
+
+def _unknown_structure(name: str, of: str) -> FormulaError:
     return FormulaError(
         f"Unknown covariance structure.{did_you_mean(name, STRUCTURES)} Got {name!r} for {of}; expected one of "
         f"{', '.join(STRUCTURES)}, a variance, or a matrix."
@@ -115,16 +126,23 @@ def _read(key: str, value: Structure) -> str | Matrix:
         if value in STRUCTURES:
             return str(value)
         if isinstance(value, str):
-            raise unknown_structure(value, key) from None
-        matrix = np.zeros(0)
+            raise _unknown_structure(value, key) from None
+        matrix, got = np.zeros(0), repr(value)
+    else:
+        got = _numbers(matrix)
     if matrix.ndim == 0:
         matrix = matrix.reshape(1, 1)
     if not _is_covariance(matrix):
         raise FormulaError(
             f"covariance of {key} is a structure's name, one variance, or a symmetric matrix of variances and "
-            f"covariances without a negative variance in any direction. Got {value!r}."
+            f"covariances without a negative variance in any direction. Got {got}."
         )
     return tuple(tuple(float(element) for element in row) for row in matrix)
+
+
+def _numbers(matrix: np.ndarray) -> str:
+    """Numbers as a message shows them, given as numbers or as text."""
+    return f"{matrix:g}" if matrix.ndim == 0 else f"[{', '.join(map(_numbers, matrix))}]"
 
 
 def _is_covariance(matrix: np.ndarray) -> bool:
@@ -178,13 +196,24 @@ def parse_residual(text: str | None, weights: str | None = None) -> Residual:
 
 
 def _calls(node: Syntax, text: str) -> list[Call]:
-    if isinstance(node, Group):
-        return _calls(node.inner, text)
-    if isinstance(node, Operation) and node.operator == "+" and node.left is not None:
-        return _calls(node.left, text) + _calls(node.right, text)
+    """The calls of a sum, in order; a sum of thousands nests to the left as deep as it is long."""
+    calls: list[Call] = []
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Group):
+            waiting.append(part.inner)
+        elif isinstance(part, Operation) and part.operator == "+" and part.left is not None:
+            waiting += [part.right, part.left]
+        else:
+            calls.append(_call(part, text))
+    return calls
+
+
+def _call(node: Syntax, text: str) -> Call:
     if isinstance(node, Call) and node.function in _PARTS:
         if len(node.arguments) == 1 and isinstance(node.arguments[0], Name) and not node.options:
-            return [node]
+            return node
         raise FormulaError(f"{node.function}() takes one column.", text, node.position)
     raise FormulaError(
         "The residual structure is a sum of by(column), ar1(column) and fixed(column).", text, node.position

@@ -239,6 +239,8 @@ def cancels(moments: Moments) -> bool:
 def nested_levels(moments: Moments, levels: Sequence[str]) -> dict[str, GroupingFactor]:
     """Lower levels whose labels repeat across the higher ones, and the columns that tell their units apart."""
     found: dict[str, GroupingFactor] = {}
+    if moments.nested_in:  # by other levels
+        moments = replace(moments, nested_in={})
     for i, level in enumerate(levels[:-1]):
         qualified = (*reversed(levels[i + 1 :]), level)
         if len(moments.units_of(qualified)[1]) > len(moments.units_of((level,))[1]):

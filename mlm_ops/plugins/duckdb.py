@@ -7,6 +7,7 @@ those that the query itself sees: those of temporary and uncommitted tables too.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,9 @@ from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.errors import MlmError
 from mlm_ops.language import options
-from mlm_ops.language.formula import level_columns
-from mlm_ops.language.level_equations import parse_model
-from mlm_ops.language.robust import check_robust, cluster_columns
-from mlm_ops.language.structures import parse_residual, with_covariance
+from mlm_ops.language.request import compile_request
 from mlm_ops.moments.single_statement import Answer, OneQuery, read_answer
-from mlm_ops.results.fitting import check_options, check_structures, fit_model
+from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.tables import FIT_TABLES
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import sentence_of
@@ -43,28 +41,7 @@ FUNCTIONS = {
     "mlm_fit_statistics": "fit_statistics",
     "mlm_equations": "models",
 }
-#: Options of every table function, as `mlm_ops.fit` has them, and their defaults in SQL.
-OPTIONS = {
-    "levels": "null",
-    "estimator": "'reml'",
-    "df": "'satterthwaite'",
-    "weights": "null",
-    "residual": "null",
-    "covariance": "null",
-    "robust": "null",
-    "cluster": "null",
-}
-#: What each takes; SQL has nulls where Python leaves an option out.
-_CHECKS = {
-    "levels": options.LEVELS.or_none(),
-    "estimator": options.ESTIMATOR,
-    "df": options.DF,
-    "weights": options.WEIGHTS,
-    "residual": options.RESIDUAL,
-    "covariance": options.COVARIANCE,
-    "robust": options.ROBUST,
-    "cluster": options.CLUSTER,
-}
+#: Of options that are no text.
 _OPTION_TYPES = {"levels": "varchar[]", "covariance": "map(varchar, varchar)"}
 _ANSWER = ("described", "survey", "missing", "moments", "residual_sums")
 _TO_SQL = "mlm_moments_query"
@@ -112,14 +89,17 @@ def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], 
 
 
 def _macro(name: str, function: str) -> str:
-    options = ", ".join(f"{option} := {default}" for option, default in OPTIONS.items())
-    request = ", ".join(("formula", "relation", *(f"{o}::{_OPTION_TYPES.get(o, 'varchar')}" for o in OPTIONS)))
-    fitted = f"{function}({', '.join(_ANSWER)}, {request})"
+    defaults = {
+        option.name: literal(option.default) if option.default else "null" for option in options.OF_A_MODEL.values()
+    }
+    named = ", ".join(f"{option} := {default}" for option, default in defaults.items())
+    arguments = ", ".join(("formula", "relation", *(f"{o}::{_OPTION_TYPES.get(o, 'varchar')}" for o in defaults)))
+    fitted = f"{function}({', '.join(_ANSWER)}, {arguments})"
     # the inner unnest keeps DuckDB from calling the function anew for each of its two fields
     return (
-        f"create or replace temp macro {name}(formula, relation, {options}) as table"
+        f"create or replace temp macro {name}(formula, relation, {named}) as table"
         " select unnest(if(fault is null, found, error(fault)), recursive := true)"
-        f" from (select unnest([{fitted}], recursive := true) from query({_TO_SQL}({request})))"
+        f" from (select unnest([{fitted}], recursive := true) from query({_TO_SQL}({arguments})))"
     )
 
 
@@ -131,14 +111,14 @@ def _returned(table: str) -> str:
 def _to_sql(*request: Any) -> str:
     """The statement that asks for the moments; one that fails with our sentence where there is a fault."""
     try:
-        return _Request(*request).query.sql
+        return _FunctionCall(*request).query.sql
     except MlmError as error:
         # error() in SQL says the sentence alone; an exception here would stand behind DuckDB's words about functions
         return f"select error({literal(str(error))}) as described, {', '.join(f'null as {n}' for n in _ANSWER[1:])}"
 
 
-class _Request:
-    """One call of a table function."""
+class _FunctionCall:
+    """One call of a table function: what it asks for, and the statement for the moments."""
 
     def __init__(self, formula: str | None, relation: str | None, *values: Any) -> None:
         if not formula or not relation:
@@ -146,30 +126,27 @@ class _Request:
                 "mlm() takes a formula and a table name or a SELECT in parentheses, both as text. "
                 f"Got {formula!r} and {relation!r}."
             )
-        given = dict(zip(_CHECKS, values, strict=True))
-        if isinstance(given["covariance"], list):  # Arrow has a map as its pairs
-            given["covariance"] = dict(given["covariance"])
-        told = {name: option.of(given[name]) for name, option in _CHECKS.items()}
-        self.estimator, self.df = told["estimator"], told["df"]
-        self.robust, self.cluster = told["robust"], told["cluster"]
-        check_options(self.estimator, self.df)
-        levels = told["levels"] or ()
-        residual = parse_residual(told["residual"], told["weights"])
-        self.model = parse_model(options.FORMULA.of(formula), levels, residual)
-        if told["covariance"]:
-            self.model = with_covariance(self.model, told["covariance"])
-        check_structures(self.model)
-        check_robust(self.robust, self.cluster, self.df, multilevel=bool(self.model.random))
-        self.query = OneQuery(
-            self.model, options.RELATION.of(relation), level_columns(levels), cluster_columns(self.cluster)
-        )
+        given = dict(zip(options.OF_A_MODEL, values, strict=True))
+        if given["covariance"] is not None:  # Arrow has a map as its pairs
+            given["covariance"] = {key: _structure(text) for key, text in dict(given["covariance"]).items()}
+        if given["levels"] is None:  # SQL has a null where Python leaves the option out
+            given["levels"] = options.LEVELS.default
+        self.request = compile_request(formula, **given)
+        self.query = OneQuery(self.request.model, options.RELATION.of(relation), self.request.levels, self.request.keys)
 
     def fit(self, answer: Answer) -> Fit:
         """The fit."""
-        moments = read_answer(self.query, answer)
-        return fit_model(
-            self.model, moments, estimator=self.estimator, df=self.df, robust=self.robust, cluster=self.cluster
-        )
+        return fit_model(self.request, read_answer(self.query, answer))
+
+
+def _structure(text: str | None) -> Any:
+    """A structure of T: its name or a number as text, or a matrix that SQL has cast from nested lists."""
+    if text is None or not text.startswith("["):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _fitting(table: str, on_note: Callable[[str], None] | None) -> Callable[..., Any]:
@@ -186,7 +163,7 @@ def _fit_rows(table: str, on_note: Callable[[str], None] | None, *arguments: pa.
         described, survey, missing, moments, residual, *request = (column[i] for column in arguments)
         answer = Answer(dict(described.as_py()), survey.as_py(), missing.as_py(), _columns(moments), _columns(residual))
         try:
-            fitted = _Request(*(value.as_py() for value in request)).fit(answer)
+            fitted = _FunctionCall(*(value.as_py() for value in request)).fit(answer)
             results.append({"found": FIT_TABLES[table](fitted).to_dicts(), "fault": None})
         except Exception as error:
             if (sentence := _sentence(error)) is None:

@@ -13,7 +13,6 @@ from mlm_ops.inference.fixed.tests import f_test, not_estimable
 from mlm_ops.inference.intervals.methods import IntervalMethod, find_intervals
 from mlm_ops.inference.prediction.new_rows import NewRows, PredictionKind, predict
 from mlm_ops.language import options
-from mlm_ops.language.options import DfMethod, Estimator
 from mlm_ops.results import tables
 from mlm_ops.results.equations import EquationForm, EquationFormat, write_equations
 from mlm_ops.results.export.facts import estimates_by_symbol, facts_of, level_equations
@@ -28,7 +27,6 @@ from mlm_ops.warehouse.source import is_path, named_relation, open_source, read_
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["DfMethod", "Estimator", "Fit"]
 
 _FORM = options.choice("form", get_args(EquationForm), "Unknown form of equations.")
 _FORMAT = options.choice("format", get_args(EquationFormat), "Unknown format of equations.")

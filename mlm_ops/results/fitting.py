@@ -8,19 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlm_ops.errors import MlmError
-from mlm_ops.estimation.covariance import COVARIANCES
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.design.groups import default_cluster
 from mlm_ops.estimation.estimate import estimate
-from mlm_ops.inference.fixed.tests import DF_METHODS
 from mlm_ops.language import options
-from mlm_ops.language.formula import level_columns
-from mlm_ops.language.level_equations import parse_model
-from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.options import DfMethod, Estimator, Robust
-from mlm_ops.language.robust import check_robust, cluster_columns
-from mlm_ops.language.structures import Structure, parse_residual, with_covariance
+from mlm_ops.language.request import Request, compile_request
+from mlm_ops.language.structures import Structure
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import serve
 from mlm_ops.moments.record import Moments
@@ -33,21 +27,8 @@ from mlm_ops.warehouse.source import open_source
 if TYPE_CHECKING:
     import duckdb
 
-_ESTIMATORS = ("reml", "ml")
 
-
-@checked(
-    formula=options.FORMULA,
-    levels=options.LEVELS,
-    connection=options.CONNECTION,
-    estimator=options.ESTIMATOR,
-    df=options.DF,
-    weights=options.WEIGHTS,
-    residual=options.RESIDUAL,
-    covariance=options.COVARIANCE,
-    robust=options.ROBUST,
-    cluster=options.CLUSTER,
-)
+@checked(connection=options.CONNECTION)
 @quiet
 def fit(
     formula: str | Mapping[str, Any],
@@ -76,7 +57,8 @@ def fit(
         Parquet file, or a table name or SELECT with `connection`. Or moments, as `read_moments` returns them.
     levels
         Grouping columns, lowest first: the units of level 2, level 3, …. Level equations need them; in formulas they
-        serve ``within()`` where the random part has no single grouping factor, and say which labels are nested.
+        serve ``within()`` where the random part has no single grouping factor, say which labels are nested, and the
+        last of them names the clusters of robust errors where there is no random part.
     estimator
         ``"reml"`` or ``"ml"``.
     df
@@ -96,7 +78,8 @@ def fit(
         Cluster-robust standard errors of the fixed effects: ``"CR0"``, ``"CR1"``, ``"CR1S"`` (as Stata), or ``"CR2"``
         (unbiased under the model, for few clusters too), with their own degrees of freedom.
     cluster
-        The column of the clusters, or several joined by ``:``; without it the top grouping factor.
+        The column of the clusters, or several joined by ``:``; without it the top grouping factor, or without a
+        random part the last of `levels`.
 
     Raises
     ------
@@ -110,33 +93,26 @@ def fit(
     >>> round(mlm.fit("y ~ 1 + (1 | g)", data).fixed_effects["estimate"][0], 6)
     4.666667
     """
-    check_options(estimator, df)
-    levels = (levels,) if isinstance(levels, str) else tuple(levels)
-    model = parse_model(formula, levels, parse_residual(residual, weights))
-    if covariance:
-        model = with_covariance(model, covariance)
-    check_robust(robust, cluster, df, multilevel=bool(model.random))
-    keys = level_columns(levels), cluster_columns(cluster)
-    if isinstance(data, Moments):
-        moments = serve(data, [model], *keys)
-    else:
-        moments = collect(open_source(data, connection), [model], *keys)
-    fitted = fit_model(model, moments, estimator=estimator, df=df, robust=robust, cluster=cluster)
+    request = compile_request(
+        formula,
+        levels=levels,
+        estimator=estimator,
+        df=df,
+        weights=weights,
+        residual=residual,
+        covariance=covariance,
+        robust=robust,
+        cluster=cluster,
+    )
+    needs = [request.model], request.levels, request.keys
+    moments = serve(data, *needs) if isinstance(data, Moments) else collect(open_source(data, connection), *needs)
+    fitted = fit_model(request, moments)
     from_file = connection is None and isinstance(data, str | Path) and is_data_file(data)
     return replace(fitted, file=Path(data)) if from_file else fitted
 
 
 @quiet
-def fit_model(
-    model: Model,
-    moments: Moments,
-    *,
-    estimator: Estimator = "reml",
-    df: DfMethod = "satterthwaite",
-    robust: Robust | None = None,
-    cluster: str | None = None,
-    near: Fit | None = None,
-) -> Fit:
+def fit_model(request: Request, moments: Moments, near: Fit | None = None) -> Fit:
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched.
 
     Parameters
@@ -144,31 +120,10 @@ def fit_model(
     near
         A fit of a model with the same random part, where the search begins.
     """
-    check_options(estimator, df)
-    check_structures(model)
-    check_robust(robust, cluster, df, multilevel=bool(model.random))
-    clusters = cluster_columns(cluster) or default_cluster(model, moments) if robust else None
     started = time.perf_counter()
+    model = request.model
+    clusters = request.cluster or default_cluster(model, moments) if request.robust else None
     start = near.result.optimum.theta if near is not None and near.model.random == model.random else None
-    result = estimate(build_design(model, moments, clusters), reml=estimator == "reml", start=start)
+    result = estimate(build_design(model, moments, clusters), reml=request.estimator == "reml", start=start)
     seconds = time.perf_counter() - started
-    return Fit(model, result, estimator, df, seconds, moments.n_rows, dict(moments.n_dropped), moments, robust)
-
-
-def check_options(estimator: str, df: str) -> None:
-    """Refuse options that do not exist."""
-    for name, value, known in (("estimator", estimator, _ESTIMATORS), ("df", df, tuple(DF_METHODS))):
-        if value not in known:
-            raise MlmError(f"Unknown {name}. Got {value!r}; expected one of {', '.join(known)}.")
-    if df == "kenward-roger" and estimator != "reml":
-        raise MlmError(f"Kenward-Roger's method is for REML. Got estimator {estimator!r}; use estimator='reml'.")
-
-
-def check_structures(model: Model) -> None:
-    """Refuse covariance structures that do not exist."""
-    for block in model.random:
-        if isinstance(block.covariance, str) and block.covariance not in COVARIANCES:
-            raise MlmError(
-                f"Unknown covariance structure. Got {block.covariance!r} for {group_name(block.group)}; "
-                f"expected one of {', '.join(COVARIANCES)}, a variance, or a matrix."
-            )
+    return Fit(request, result, seconds, moments.n_rows, dict(moments.n_dropped), moments)

@@ -11,19 +11,17 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate, estimate
 from mlm_ops.inference.fixed.robust import NormalRobust, cluster_robust
-from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientTests, coefficient_tests
-from mlm_ops.inference.fixed.tests import DfMethod as TestMethod
+from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientMethod, CoefficientTests, coefficient_tests
 from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects, random_effects
 from mlm_ops.inference.random.variance import Component, VarianceErrors, variance_components, variance_errors
 from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
 from mlm_ops.language.options import DfMethod, Estimator, Robust
+from mlm_ops.language.request import Request
 from mlm_ops.language.symbols import Structure
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.words import left_out
-
-__all__ = ["DfMethod", "Estimator", "FitRecord"]
 
 #: Fewer significant digits than this of a residual variance are told.
 _DIGITS = 6
@@ -36,40 +34,53 @@ class FitRecord:
 
     Attributes
     ----------
-    model
-        What was asked for.
+    request
+        What was asked for: the model, and how it is fitted and tested.
     result
         The estimate, on the user's scale.
-    estimator, df
-        How it was fitted and is tested.
     seconds
         Design and estimation, without the scan.
     n_rows, n_dropped
         Rows that the data held, and how many of them miss a value, by column.
     moments
         What the data taught; predictions center with these means.
-    robust
-        Which cluster-robust errors the tests rest on, over the design's clusters; None for the model's own.
     remarks
         What a reader must know of how the model came about.
     file
         The data file that was read; None where the rows are of a table or of memory.
     """
 
-    model: Model
+    request: Request
     result: Estimate
-    estimator: Estimator
-    df: DfMethod
     seconds: float
     n_rows: int
     n_dropped: dict[str, int]
     moments: Moments
-    robust: Robust | None = None
     remarks: tuple[str, ...] = ()
     file: Path | None = None
 
+    @property
+    def model(self) -> Model:
+        """The model that was asked for."""
+        return self.request.model
+
+    @property
+    def estimator(self) -> Estimator:
+        """How it was fitted."""
+        return self.request.estimator
+
+    @property
+    def df(self) -> DfMethod:
+        """How its coefficients' degrees of freedom are found."""
+        return self.request.df
+
+    @property
+    def robust(self) -> Robust | None:
+        """Which cluster-robust errors the tests rest on, over the design's clusters; None for the model's own."""
+        return self.request.robust
+
     @cached_property
-    def method(self) -> TestMethod:
+    def method(self) -> CoefficientMethod:
         """Covariance matrix and degrees of freedom by which fixed effects are tested."""
         clusters = self.result.design.clusters
         if self.robust is None or clusters is None:

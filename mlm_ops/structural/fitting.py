@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from mlm_ops.errors import MlmError
 from mlm_ops.language import options
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import GroupingFactor, group_name
-from mlm_ops.language.robust import cluster_columns
+from mlm_ops.language.request import Request, cluster_columns
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import serve
 from mlm_ops.moments.record import Moments
@@ -69,8 +68,6 @@ def sem(
     0.8676
     """
     columns = cluster_columns(cluster)
-    if not columns or not all(columns):
-        raise MlmError(f"A cluster is a column, or columns joined by a colon. Got {cluster!r}; name the column.")
     model = parse_sem(written_out(text))
     table = parameter_table(model)
     asked = moments_model(table, columns)
@@ -103,7 +100,7 @@ def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) 
         return None
     terms = "".join(f" + {item.rhs} + between({item.rhs})" for item in rows)
     mixed = parse_formula(f"{rows[0].lhs} ~ 1{terms} + (1 | {group_name(cluster)})")
-    fitted = fit_model(mixed, moments, estimator="ml", df="none").fixed_effects
+    fitted = fit_model(Request(mixed, "ml", "none"), moments).fixed_effects
     slopes = {row["term"]: row for row in fitted.iter_rows(named=True)}
     within, effect = slopes.get(rows[0].rhs), slopes.get(f"between({rows[0].rhs})")
     if within is None or effect is None:

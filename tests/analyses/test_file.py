@@ -26,8 +26,8 @@ def test_a_file() -> None:
     analysis = parse_analysis(GOOD.replace("null", "empty"))
     assert analysis.levels == ("school",)
     assert analysis.compare == (("slopes", "empty"),)
-    assert analysis.options("slopes") == ("ml", "satterthwaite")
-    assert analysis.options("empty") == ("reml", "satterthwaite")
+    asked = {name: (request.estimator, request.df) for name, request in analysis.requests.items()}
+    assert asked == {"slopes": ("ml", "satterthwaite"), "empty": ("reml", "satterthwaite")}
 
 
 def test_pairs() -> None:
@@ -43,7 +43,10 @@ def test_pairs() -> None:
             ("levels: school", "level: school"),
             "unknown key 'level' (did you mean 'levels'?); expected one of analysis, data, form, levels, models",
         ),
-        (("estimator: ml", "estimator: mle"), "unknown models.slopes.estimator: got 'mle'; expected one of reml, ml."),
+        (
+            ("estimator: ml", "estimator: mle"),
+            "Model 'slopes': Unknown estimator. Got 'mle'; expected one of reml, ml.",
+        ),
         (("estimator: ml", "method: ml"), "unknown key 'models.slopes.method'; expected one of formula, estimator, df"),
         (("[null, slopes]", "[a, b]"), "compare names no model of this file: 'b'"),
         (("[null, slopes]", "[null]"), "compare needs two models or more. Got 'none' alone"),
@@ -54,7 +57,10 @@ def test_pairs() -> None:
             "'models.slopes.formula' is missing",
         ),
         (("data: main.students", "data: ''"), "data: got nothing; expected a table name or one SELECT."),
-        (("levels: school", "levels: {a: b}"), "levels: got {'a': 'b'}; expected a column, or a list of columns"),
+        (
+            ("levels: school", "levels: {a: b}"),
+            "levels is not understood. Got {'a': 'b'}; expected a column, or a list of columns",
+        ),
         (("[null, slopes]", "7"), "compare is a list of model names"),
         (("(1 | school)", "(1 | school"), "Model 'none': The formula does not parse"),
         (("analysis: hsb", "analysis: !!python/object:os.system hsb"), "no valid YAML"),

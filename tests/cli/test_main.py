@@ -177,7 +177,9 @@ class TestFitFormula:
         refused("fit", "y ~ x + (1 | g)", "d.csv")
 
     def test_an_unknown_option(self, refused):
-        assert "invalid choice" in refused("fit", "y ~ x", HSB, "--estimator", "mcmc")
+        assert refused("fit", "y ~ x", HSB, "--estimator", "mcmc") == (
+            "mlm: Unknown estimator. Got 'mcmc'; expected one of reml, ml.\n"
+        )
 
 
 class TestFitAnalysis:

@@ -269,8 +269,8 @@ def test_faults(rows: pl.DataFrame, random: str, covariance: dict[str, Any], sen
 
 def test_faults_of_analysis_files() -> None:
     head = "analysis: a\ndata: d\nmodels: {m: y ~ x + (1 | g)}\ncovariance: "
-    with pytest.raises(AnalysisError, match="a structure's name, a variance, or a matrix"):
-        parse_analysis(head + "{g: {a: b}}")
+    with pytest.raises(AnalysisError, match="Model 'm': covariance of g is a structure's name"):
+        _ = parse_analysis(head + "{g: {a: b}}").parsed
     with pytest.raises(AnalysisError, match="Model 'm': covariance of g is a structure's name"):
         _ = parse_analysis(head + "{g: [[-1]]}").parsed
     with pytest.raises(MlmError, match="Unknown covariance structure"):

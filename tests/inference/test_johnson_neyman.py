@@ -15,7 +15,7 @@ from scipy.stats import t as student
 import mlm_ops as mlm
 from mlm_ops.inference.effect_sizes import johnson_neyman
 from mlm_ops.inference.effect_sizes.interactions import Surface
-from mlm_ops.inference.fixed.tests import DfMethod
+from mlm_ops.inference.fixed.tests import CoefficientMethod
 from mlm_ops.results.fit import Fit
 from tests.specification.reference import reference
 
@@ -89,7 +89,7 @@ class OtherProcessor:
     So products of matrices are on some processors, which multiply one row by another sequence of operations.
     """
 
-    method: DfMethod
+    method: CoefficientMethod
     ulps: int
 
     @property
@@ -168,7 +168,7 @@ class Independent:
         return 1.0, np.inf
 
 
-def crossings(method: DfMethod, gamma: Array) -> list[float]:
+def crossings(method: CoefficientMethod, gamma: Array) -> list[float]:
     slopes = johnson_neyman._slopes(gamma, method, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
     return [slopes.distance(angle) for angle in slopes.crossings(0.975)]
 

@@ -18,6 +18,7 @@ from mlm_ops.inference.fixed import information as information_dense
 from mlm_ops.inference.fixed.information import crossed_factors
 from mlm_ops.inference.fixed.kenward_roger import covariance_directions, information_sums, linear_directions, scaled_f
 from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.request import Request
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
@@ -312,11 +313,11 @@ def test_intervals_cover() -> None:
     w, x = rng.normal(size=sets * groups)[unit], rng.normal(size=len(unit))
     effects = 0.6 * rng.normal(size=sets * groups)[unit]
     y = 2 + 0.4 * w + 0.2 * x + effects + rng.normal(size=len(unit))
-    model = parse_formula("y ~ w + x + (1 | g)")
-    everything = collect(open_source(pl.DataFrame({"y": y, "w": w, "x": x, "g": unit}), None), [model])
+    request = Request(parse_formula("y ~ w + x + (1 | g)"), df="kenward-roger")
+    everything = collect(open_source(pl.DataFrame({"y": y, "w": w, "x": x, "g": unit}), None), [request.model])
     truth, covered = np.array([2.0, 0.4, 0.2]), np.zeros(3)
     for k in range(sets):
-        tests = fit_model(model, _units(everything, slice(k * groups, (k + 1) * groups)), df="kenward-roger").tests
+        tests = fit_model(request, _units(everything, slice(k * groups, (k + 1) * groups))).tests
         covered += (tests.conf_low <= truth) & (truth <= tests.conf_high)
     assert (covered >= 930).all()
     assert (covered <= 970).all()

@@ -244,7 +244,12 @@ def test_rows_without_a_cluster_are_left_out_and_counted() -> None:
         ),
         ("y ~ x", {"robust": "CR2"}, MlmError, "Robust errors of single-level regression need clusters."),
         ("y ~ x", {"cluster": "school"}, MlmError, "Got cluster 'school' without robust; add robust 'CR2'."),
-        ("y ~ x", {"robust": "CR2", "cluster": ""}, MlmError, "A cluster is a column, or columns joined by a colon."),
+        (
+            "y ~ x",
+            {"robust": "CR2", "cluster": ""},
+            MlmError,
+            "cluster is not understood. Got nothing; expected a column, or several joined by a colon.",
+        ),
         (
             "y ~ x + (1 | school)",
             {"robust": "CR2", "df": "kenward-roger"},
@@ -315,11 +320,11 @@ def test_an_analysis_end_to_end() -> None:
 def test_analysis_files() -> None:
     text = "analysis: a\ndata: t\n{}\nmodels:\n  plain: y ~ x\n  ri: y ~ x + (1 | school)\n"
     analysis = parse_analysis(text.format("levels: [class, school]\nrobust: CR2"))
-    assert analysis.robust_options("plain") == ("CR2", "school")
-    assert analysis.robust_options("ri") == ("CR2", None)
+    assert {r.robust for r in analysis.requests.values()} == {"CR2"}
+    assert {name: r.cluster for name, r in analysis.requests.items()} == {"plain": ("school",), "ri": ()}
     assert analysis.keys == ("class", "school")
     named = parse_analysis(text.format("levels: class\nrobust: CR1\ncluster: district:school"))
-    assert named.robust_options("plain") == named.robust_options("ri") == ("CR1", "district:school")
+    assert {(r.robust, r.cluster) for r in named.requests.values()} == {("CR1", ("district", "school"))}
     assert named.keys == ("class", "district", "school")
     with pytest.raises(AnalysisError, match="Model 'plain': Robust errors of single-level regression need clusters"):
         _ = parse_analysis(text.format("robust: CR2")).parsed

@@ -190,7 +190,7 @@ def test_an_analysis_file_with_level_equations() -> None:
         "  block: |\n" + "".join(f"    {line}\n" for line in HSB.strip().splitlines())
     )
     assert analysis.parsed["mapping"] == analysis.parsed["block"] == parse_model(HSB, ("school",))
-    assert analysis.options("mapping")[0] == "ml"
+    assert analysis.requests["mapping"].estimator == "ml"
     assert analysis.models["mapping"].formula.startswith("level 1: mathach ~ within(ses)\nlevel 2:\n  intercept: betw")
 
 

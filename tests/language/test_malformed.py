@@ -336,15 +336,15 @@ FILES: list[tuple[str, str]] = [
         FILE + "compare: [[m, [n]]]\n",
         "compare.0.0: got ['n']; expected a list of model names, or of pairs [reference, model].",
     ),
-    (FILE + "estimator: mle\n", "unknown estimator: got 'mle'; expected one of reml, ml."),
-    (FILE + "estimator: REML\n", "unknown estimator: got 'REML'; expected one of reml, ml."),
-    (FILE + "estimator: [reml]\n", "unknown estimator: got ['reml']; expected one of reml, ml."),
-    (FILE + "df: welch\n", "unknown df: got 'welch'; expected one of satterthwaite, kenward-roger, none."),
+    (FILE + "estimator: mle\n", "Unknown estimator. Got 'mle'; expected one of reml, ml."),
+    (FILE + "estimator: REML\n", "Unknown estimator. Got 'REML'; expected one of reml, ml."),
+    (FILE + "estimator: [reml]\n", "Unknown estimator. Got ['reml']; expected one of reml, ml."),
+    (FILE + "df: welch\n", "Unknown df. Got 'welch'; expected one of satterthwaite, kenward-roger, none."),
     (
         FILE + "df: kenward-roger\nestimator: ml\n",
-        "models.m has estimator 'ml' and df 'kenward-roger', which is for 'reml' alone; change one.",
+        "Model 'm': Kenward-Roger's method is for REML. Got estimator 'ml' and df 'kenward-roger'; change one of them.",
     ),
-    (FILE + "weights: [a]\n", "weights: got ['a']; expected a column."),
+    (FILE + "weights: [a]\n", "weights is not understood. Got ['a']; expected a column."),
     (
         FILE + "residual: ar1\n",
         "Model 'm': The residual structure is a sum of by(column), ar1(column) and fixed(column).\n  ar1\n  ^",
@@ -363,14 +363,18 @@ FILES: list[tuple[str, str]] = [
         FILE + "residual: fixed(v)\nweights: w\n",
         "Model 'm': Known variances are given twice: weights=w and fixed(v); keep one of them.\n  fixed(v)\n  ^",
     ),
-    (FILE + "residual: ''\n", "residual: got nothing; expected a sum of by(column), ar1(column) and fixed(column)."),
+    (
+        FILE + "residual: ''\n",
+        "residual is not understood. Got nothing; expected a sum of by(column), ar1(column) and fixed(column).",
+    ),
     (
         FILE + "residual: 3\n",
         "Model 'm': The residual structure is a sum of by(column), ar1(column) and fixed(column).\n  3\n  ^",
     ),
     (
         FILE + "covariance: diagonal\n",
-        "covariance: got 'diagonal'; expected for each grouping factor a structure's name, a variance, or a matrix.",
+        "covariance is not understood. Got 'diagonal'; expected for each grouping factor a structure's name, a "
+        "variance, or a matrix.",
     ),
     (
         FILE + "covariance: {g: toeplitz}\n",
@@ -379,21 +383,22 @@ FILES: list[tuple[str, str]] = [
     ),
     (
         FILE + "covariance: {h: diagonal}\n",
-        "covariance names no grouping factor of any model. Got 'h'; expected one of g.",
+        "covariance names a grouping factor that is not there. Got 'h'; expected one of g.",
     ),
     (
         FILE + "covariance: {g: [[1, 2], [2, 1]]}\n",
         "Model 'm': covariance of g is a structure's name, one variance, or a symmetric matrix of variances "
-        "and covariances without a negative variance in any direction. Got [['1', '2'], ['2', '1']].",
+        "and covariances without a negative variance in any direction. Got [[1, 2], [2, 1]].",
     ),
     (
         FILE + "covariance: {g: [1, 2]}\n",
-        "covariance.g: got ['1', '2']; expected for each grouping factor a structure's name, a variance, or a matrix.",
+        "Model 'm': covariance of g is a structure's name, one variance, or a symmetric matrix of variances "
+        "and covariances without a negative variance in any direction. Got [1, 2].",
     ),
     (
         FILE + "covariance: {g: -1}\n",
         "Model 'm': covariance of g is a structure's name, one variance, or a symmetric matrix of variances "
-        "and covariances without a negative variance in any direction. Got '-1'.",
+        "and covariances without a negative variance in any direction. Got -1.",
     ),
     (
         FILE + "covariance: {g: }\n",
@@ -404,8 +409,8 @@ FILES: list[tuple[str, str]] = [
         HEAD + "models: {m: y ~ x + (1 | g)\n",
         "The file is no valid YAML at line 4, column 1: expected ',' or '}', but got '<stream end>'.",
     ),
-    (FILE + "robust: CR3\n", "unknown robust: got 'CR3'; expected one of CR0, CR1, CR1S, CR2."),
-    (FILE + "robust: yes\n", "unknown robust: got 'yes'; expected one of CR0, CR1, CR1S, CR2."),
+    (FILE + "robust: CR3\n", "Unknown robust. Got 'CR3'; expected one of CR0, CR1, CR1S, CR2."),
+    (FILE + "robust: yes\n", "Unknown robust. Got 'yes'; expected one of CR0, CR1, CR1S, CR2."),
     (
         FILE + "robust: CR2\ndf: kenward-roger\n",
         "Model 'm': Kenward-Roger's errors and robust errors exclude each other. Got df 'kenward-roger' and "
@@ -417,12 +422,12 @@ FILES: list[tuple[str, str]] = [
     ),
     (
         HEAD + "models: {m: y ~ x}\nrobust: CR2\n",
-        "Model 'm': Robust errors of single-level regression need clusters. Got robust 'CR2' and no cluster; "
-        "name the column that holds them as cluster.",
+        "Model 'm': Robust errors of single-level regression need clusters. Got robust 'CR2', no cluster and "
+        "no levels; name the column that holds them as cluster.",
     ),
     (
         FILE + "robust: CR2\ncluster: 'a:'\n",
-        "Model 'm': A cluster is a column, or columns joined by a colon. Got 'a:'; name the column.",
+        "cluster is not understood. Got 'a:'; expected a column, or several joined by a colon.",
     ),
     (FILE + "where: [x > 1]\n", "where: got ['x > 1']; expected one SQL condition."),
     (FILE + "where: ''\n", "where: got nothing; expected one SQL condition."),
@@ -545,15 +550,15 @@ FILES: list[tuple[str, str]] = [
     (FILE + "levels: {a: b}\n", "The file is no valid YAML at line 7, column 1: the key 'levels' stands twice."),
     (
         "analysis: a\ndata: t\nlevels: [g, g]\nmodels:\n  m: y ~ x + (1 | g)\n  n: y ~ x + (x | g)\n",
-        "levels has 'g' twice; name the column of each level once, lowest first.",
+        "Model 'm': levels has 'g' twice; name the column of each level once, lowest first.",
     ),
     (
         "analysis: a\ndata: t\nlevels: ''\nmodels:\n  m: y ~ x + (1 | g)\n  n: y ~ x + (x | g)\n",
-        "levels.0: got nothing; expected a column, or a list of columns, lowest level first.",
+        "levels is not understood. Got nothing; expected a column, or a list of columns, lowest level first.",
     ),
     (
         "analysis: a\ndata: t\nlevels: [[g]]\nmodels:\n  m: y ~ x + (1 | g)\n  n: y ~ x + (x | g)\n",
-        "levels.0: got ['g']; expected a column, or a list of columns, lowest level first.",
+        "levels is not understood. Got [['g']]; expected a column, or a list of columns, lowest level first.",
     ),
     (FILE + "sem: 3\n", "sem: got '3'; expected a mapping of names to texts of structural equation models."),
     (
@@ -605,11 +610,12 @@ FILES: list[tuple[str, str]] = [
     ),
     (
         HEAD + "models:\n  m: {formula: y ~ x, estimator: ols}\n",
-        "unknown models.m.estimator: got 'ols'; expected one of reml, ml.",
+        "Model 'm': Unknown estimator. Got 'ols'; expected one of reml, ml.",
     ),
     (
         HEAD + "models:\n  m: {formula: y ~ x, levels: {a: 1}}\n",
-        "models.m.levels: got {'a': '1'}; expected a column, or a list of columns, lowest level first.",
+        "Model 'm': levels is not understood. Got {'a': '1'}; expected a column, or a list of columns, lowest "
+        "level first.",
     ),
     (
         HEAD + "models:\n  m: y ~ x + (1 | g\n",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import duckdb
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis, read_analyses, read_analysis
 from mlm_ops.errors import AnalysisError, DataError, FormulaError, MlmError
+from mlm_ops.inference.fixed.tests import DF_METHODS
 from mlm_ops.language import options
 from mlm_ops.plugins.dagster import build_analysis_assets
 from mlm_ops.plugins.duckdb import register
@@ -103,6 +105,7 @@ def test_questions_to_a_fit() -> None:
         (lambda: fit.predict(DATA, {}), "Unknown kind. Got {}; expected one of "),  # type: ignore[arg-type]
         (lambda: fit.equations(None), "Unknown form of equations. Got None; expected one of levels, reduced, matrix."),  # type: ignore[arg-type]
         (lambda: fit.equations(estimates="yes"), "estimates is not understood. Got 'yes'; expected True or False."),  # type: ignore[arg-type]
+        (lambda: fit.test(np.array(1.0)), "contrasts is not understood. Got a ndarray; expected names of terms"),  # type: ignore[arg-type]
         (lambda: fit.test({"x": 1}), "contrasts is not understood. Got {'x': 1}; expected names of terms, or a matrix"),  # type: ignore[arg-type]
         (lambda: fit.contrasts(["x"]), "expected weights by the name of a contrast, as in"),  # type: ignore[arg-type]
         (lambda: fit.r_squared("null"), "reference is not understood. Got 'null'; expected a fit to compare with."),  # type: ignore[arg-type]
@@ -183,3 +186,29 @@ def test_what_is_shown_of_a_value_is_one_short_line() -> None:
     assert options.shown(DATA) == "a DataFrame"
     assert options.shown([DATA]) == "a list of 1"
     assert options.shown(Path("x.csv")) == "'x.csv'"
+
+
+def test_methods_are_those_of_the_option() -> None:
+    assert tuple(DF_METHODS) == get_args(options.DfMethod)
+
+
+def _texts(node: ast.expr) -> frozenset[str]:
+    """The texts of a tuple, list or set of nothing else."""
+    parts = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else []
+    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return frozenset(texts) if len(texts) == len(parts) > 1 else frozenset()
+
+
+def test_a_list_of_allowed_values_stands_once() -> None:
+    """The values of an option stand in `language.options`; whoever needs them takes them from there."""
+    literals = (options.Estimator, options.DfMethod, options.Robust)
+    known = {frozenset(get_args(literal)) for literal in literals}
+    package = Path(mlm.__file__).parent
+    found = [
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in sorted(package.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Tuple | ast.List | ast.Set) and _texts(node) in known
+    ]
+    assert {place.partition(":")[0] for place in found} == {"language/options.py"}
+    assert len(found) == len(known)

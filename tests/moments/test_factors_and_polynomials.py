@@ -212,6 +212,7 @@ def test_functions_out_of_their_domain_are_said(term: str, sentence: str) -> Non
 def test_a_model_cannot_see_other_rows_than_its_siblings() -> None:
     """Moments hold the rows complete on all columns of the analysis; a model of other columns finds no moments."""
     from mlm_ops.language.formula import parse_formula
+    from mlm_ops.language.request import Request
     from mlm_ops.moments.collect import collect
     from mlm_ops.results.fitting import fit_model
     from mlm_ops.warehouse.source import open_source
@@ -219,8 +220,8 @@ def test_a_model_cannot_see_other_rows_than_its_siblings() -> None:
     rows = ROWS.with_columns(x=pl.when(pl.int_range(N) % 4 != 0).then("x"))
     models = [parse_formula(f) for f in ("y ~ 1 + (1 | g)", "y ~ poly(x, 2) + (1 | g)")]
     moments = collect(open_source(rows), models)
-    assert [fit_model(m, moments).fit_statistics["n_obs"][0] for m in models] == [300, 300]
+    assert [fit_model(Request(m), moments).fit_statistics["n_obs"][0] for m in models] == [300, 300]
     with pytest.raises(DataError, match="The moments hold nothing of w"):
-        fit_model(parse_formula("y ~ w + (1 | g)"), moments)
+        fit_model(Request(parse_formula("y ~ w + (1 | g)")), moments)
     with pytest.raises(DataError, match="The moments hold nothing of"):
-        fit_model(parse_formula("y ~ poly(x, 3) + (1 | g)"), moments)
+        fit_model(Request(parse_formula("y ~ poly(x, 3) + (1 | g)")), moments)

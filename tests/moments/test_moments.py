@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.request import Request
 from mlm_ops.language.structures import parse_residual
 from mlm_ops.moments import collect as collect_module
 from mlm_ops.moments.collect import collect
@@ -164,7 +165,7 @@ def test_saved_residual_moments_fit_the_same_model() -> None:
     model = parse_formula("y ~ x + (1 | g)", residual=parse_residual("by(s) + ar1(t)"))
     moments = collect(open_source(data), [model])
     save_moments(connection, moments, "kept")
-    first, second = (fit_model(model, m).result for m in (moments, load_moments(connection, "kept")))
+    first, second = (fit_model(Request(model), m).result for m in (moments, load_moments(connection, "kept")))
     assert first.log_likelihood == second.log_likelihood
 
 

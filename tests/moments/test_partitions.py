@@ -13,6 +13,7 @@ from mlm_ops.analyses.run import fit_analysis, keep_moments
 from mlm_ops.errors import DataError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model
+from mlm_ops.language.request import Request
 from mlm_ops.language.structures import parse_residual
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.partitions import Partitions
@@ -193,7 +194,7 @@ def test_strata_and_weights_add_up(
         done = kept(connection, model).refresh()
         assert done.rebuilt is None
         whole = collect(open_source("t", connection), [model])
-        ours, theirs = (fit_model(model, moments) for moments in (done.moments, whole))
+        ours, theirs = (fit_model(Request(model), moments) for moments in (done.moments, whole))
         # the same sums in another order; the search ends within 1e-9 of the optimum
         assert ours.result.log_likelihood == pytest.approx(theirs.result.log_likelihood, abs=1e-8)
         assert ours.fixed_effects["estimate"].to_list() == pytest.approx(
@@ -268,7 +269,7 @@ def test_an_analysis_with_a_partition_reads_what_is_new(connection: duckdb.DuckD
     assert keep_moments(analysis, connection).scanned == ("2026-02-01",)
     second = fit_analysis(analysis, connection)
     assert second.moments.n_obs > first.moments.n_obs
-    direct = fit_model(MODEL, collect(open_source("t", connection), [MODEL]))
+    direct = fit_model(Request(MODEL), collect(open_source("t", connection), [MODEL]))
     # the same optimum from sums around other centers
     assert second.fits["slope"].result.gamma == pytest.approx(direct.result.gamma, rel=1e-6)
     assert second.fits["slope"].result.log_likelihood == pytest.approx(direct.result.log_likelihood, abs=1e-7)
@@ -338,7 +339,7 @@ def test_a_level_that_goes_with_its_rows(change: str, reason: str, connection: d
     done = kept(connection).refresh(["2026-01-05"])
     assert done.rebuilt == reason
     assert_same(done.moments, connection)
-    terms = fit_model(MODEL, done.moments).fixed_effects["term"].to_list()
+    terms = fit_model(Request(MODEL), done.moments).fixed_effects["term"].to_list()
     assert [term for term in terms if term.startswith("f[")] == ["f[b]"]
 
 

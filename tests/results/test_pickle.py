@@ -17,6 +17,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.request import Request
 from mlm_ops.moments.collect import collect
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.warehouse.source import open_source
@@ -95,7 +96,7 @@ def test_a_fit_from_a_file_and_from_moments_comes_back_equal(tmp_path: Path, tri
     back = trip(moments)
     assert back.checksum == moments.checksum
     assert back.schema == moments.schema
-    fits = [fit_model(model, one) for one in (moments, back)]
+    fits = [fit_model(Request(model), one) for one in (moments, back)]
     assert fits[0].fixed_effects.equals(fits[1].fixed_effects)
     estimate = fits[0].result
     assert np.array_equal(trip(estimate).vcov, estimate.vcov)

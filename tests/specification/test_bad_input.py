@@ -315,7 +315,7 @@ def test_every_data_type_is_accepted() -> None:
         (
             {"covariance": {"h": "diagonal"}},
             {},
-            "covariance names no grouping factor of the model. Got 'h'; expected one of g.",
+            "covariance names a grouping factor that is not there. Got 'h'; expected one of g.",
         ),
         ({"covariance": {"g": "toeplitz"}}, {}, "Unknown covariance structure. Got 'toeplitz' for g"),
     ],

@@ -17,6 +17,7 @@ from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.language.formula import parse_formula
+from mlm_ops.language.request import Request
 from mlm_ops.moments.collect import collect
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.warehouse.arrow import ArrowStream
@@ -149,7 +150,7 @@ def test_likelihood_is_that_of_the_normal_density() -> None:
     z = np.hstack([x[:, :2] * (data["g"].to_numpy() == g)[:, None] for g in sorted(data["g"].unique())])
     y = data["y"].to_numpy()
     for estimator in ("ml", "reml"):
-        fit = fit_model(formula, moments, estimator=estimator)  # type: ignore[arg-type]
+        fit = fit_model(Request(formula, estimator), moments)  # type: ignore[arg-type]
         v = z @ np.kron(np.eye(8), _tau(fit)) @ z.T + fit.result.sigma2 * np.eye(60)
         inverse = np.linalg.inv(v)
         vcov = np.linalg.inv(x.T @ inverse @ x)

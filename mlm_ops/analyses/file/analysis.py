@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mlm_ops.analyses.file.keys import (
     LEVEL_KEYS,
-    Covariance,
     Form,
     History,
     ModelSpec,
@@ -23,6 +22,7 @@ from mlm_ops.analyses.file.keys import (
     compared_pairs,
     model_specs,
     sem_spec,
+    taken_by,
     without_rows,
 )
 from mlm_ops.analyses.file.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
@@ -31,11 +31,10 @@ from mlm_ops.analyses.file.yaml import MOST_CHARACTERS, parse_mapping, sentences
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.formula import level_columns
-from mlm_ops.language.level_equations import parse_model
-from mlm_ops.language.model import GroupingFactor, Model, group_name
+from mlm_ops.language.model import GroupingFactor, Model
 from mlm_ops.language.options import DfMethod, Estimator, Robust
-from mlm_ops.language.robust import check_robust, cluster_columns
-from mlm_ops.language.structures import named_blocks, parse_residual, with_covariance
+from mlm_ops.language.request import Request, cluster_columns, compile_request
+from mlm_ops.language.structures import named_blocks, unknown_factor
 from mlm_ops.structural.model import SemModel, written_out
 from mlm_ops.structural.parameters import moments_model, parameter_table
 from mlm_ops.structural.syntax import parse_sem
@@ -61,16 +60,16 @@ class Analysis(Record):
     analysis: str = Field(min_length=1)
     data: str = Field(min_length=1)
     form: Form = "rows"
-    levels: Names = ()
+    levels: Annotated[tuple[str, ...], taken_by(options.LEVELS)] = options.LEVELS.default
     models: Annotated[dict[str, ModelSpec], BeforeValidator(model_specs)] = Field(min_length=1)
     compare: Annotated[tuple[tuple[str, str], ...], BeforeValidator(compared_pairs)] = ()
-    estimator: Estimator = "reml"
-    df: DfMethod = "satterthwaite"
-    weights: Text | None = None
-    residual: Text | None = None
-    covariance: dict[str, Covariance] | None = None
-    robust: Robust | None = None
-    cluster: Text | None = None
+    estimator: Annotated[Estimator, taken_by(options.ESTIMATOR)] = options.ESTIMATOR.default
+    df: Annotated[DfMethod, taken_by(options.DF)] = options.DF.default
+    weights: Annotated[str | None, taken_by(options.WEIGHTS)] = None
+    residual: Annotated[str | None, taken_by(options.RESIDUAL)] = None
+    covariance: Annotated[dict[str, Any] | None, taken_by(options.COVARIANCE)] = None
+    robust: Annotated[Robust | None, taken_by(options.ROBUST)] = None
+    cluster: Annotated[str | None, taken_by(options.CLUSTER)] = None
     where: Text | None = None
     partition: Text | None = None
     description: str | None = None
@@ -101,16 +100,7 @@ class Analysis(Record):
     @model_validator(mode="after")
     def _known_models(self) -> Analysis:
         named = {key: list(getattr(self, key)) for key in ("diagnostics", "simple_slopes", "contrasts")}
-        check_names(list(self.models), self.levels, self.compare, named)
-        return self
-
-    @model_validator(mode="after")
-    def _methods_that_go_together(self) -> Analysis:
-        for name in self.models:
-            if self.options(name) == ("ml", "kenward-roger"):
-                raise ValueError(
-                    f"models.{name} has estimator 'ml' and df 'kenward-roger', which is for 'reml' alone; change one"
-                )
+        check_names(list(self.models), self.compare, named)
         return self
 
     @property
@@ -127,7 +117,8 @@ class Analysis(Record):
     @property
     def keys(self) -> tuple[str, ...]:
         """Grouping columns that the moments need beyond those of the formulas."""
-        return tuple(dict.fromkeys((*self.level_columns, *cluster_columns(self.cluster))))
+        asked = (column for request in self.requests.values() for column in request.keys)
+        return tuple(dict.fromkeys((*self.level_columns, *asked)))
 
     @property
     def level_columns(self) -> tuple[str, ...]:
@@ -135,31 +126,36 @@ class Analysis(Record):
         return level_columns(self.levels)
 
     @cached_property
-    def parsed(self) -> dict[str, Model]:
-        """Every model, compiled."""
-        parsed = {}
+    def requests(self) -> dict[str, Request]:
+        """What is asked for by each model, compiled."""
+        requests = {}
         for name, spec in self.models.items():
             try:
-                residual = parse_residual(spec.residual or self.residual, self.weights)
-                levels = self.levels if spec.levels is None else spec.levels
-                model = parse_model(spec.formula, levels, residual)
-                general = {key: kind for key, kind in (self.covariance or {}).items() if named_blocks(model, key)}
-                parsed[name] = with_covariance(model, general | (spec.covariance or {}))
-            except FormulaError as error:
-                raise AnalysisError(f"Model {name!r}: {error}") from error
-            try:
-                check_robust(*self._robust(parsed[name]), self.options(name)[1], multilevel=bool(parsed[name].random))
-                check_slopes(parsed[name], self.simple_slopes.get(name, ()))
+                requests[name] = compile_request(
+                    spec.formula,
+                    levels=self.levels if spec.levels is None else spec.levels,
+                    estimator=spec.estimator or self.estimator,
+                    df=spec.df or self.df,
+                    weights=self.weights,
+                    residual=spec.residual or self.residual,
+                    covariance=spec.covariance,
+                    robust=self.robust,
+                    cluster=self.cluster,
+                    default_covariance=self.covariance,
+                )
+                check_slopes(requests[name].model, self.simple_slopes.get(name, ()))
             except MlmError as error:
                 raise AnalysisError(f"Model {name!r}: {error}") from error
+        models = [request.model for request in requests.values()]
         for key in self.covariance or {}:
-            if not any(named_blocks(model, key) for model in parsed.values()):
-                groups = dict.fromkeys(group_name(group) for model in parsed.values() for group in model.groups)
-                raise AnalysisError(
-                    f"covariance names no grouping factor of any model. Got {key!r}; expected one of "
-                    f"{', '.join(groups) or 'none'}."
-                )
-        return parsed
+            if not any(named_blocks(model, key) for model in models):
+                raise AnalysisError(str(unknown_factor(key, models)))
+        return requests
+
+    @property
+    def parsed(self) -> dict[str, Model]:
+        """Every model, compiled."""
+        return {name: request.model for name, request in self.requests.items()}
 
     @cached_property
     def ladder(self) -> Strategy | None:
@@ -177,7 +173,7 @@ class Analysis(Record):
         parsed = {}
         for name, spec in self.sem.items():
             cluster = cluster_columns(spec.cluster) or (self.level_columns if len(self.levels) == 1 else ())
-            if not cluster or not all(cluster):
+            if not cluster:
                 raise AnalysisError(
                     f"Model {name!r} of sem has no clusters. Got {len(self.levels)} levels; write cluster: with the "
                     "column of the clusters."
@@ -201,20 +197,6 @@ class Analysis(Record):
         for candidate in self.ladder.candidates if self.ladder.kind == "build_up" else ():
             largest = candidate.added_to(largest)
         return (*listed, largest)
-
-    def options(self, name: str) -> tuple[Estimator, DfMethod]:
-        """Estimator and df method of one model."""
-        spec = self.models[name]
-        return spec.estimator or self.estimator, spec.df or self.df
-
-    def robust_options(self, name: str) -> tuple[Robust | None, str | None]:
-        """Robust errors and their cluster for one model."""
-        return self._robust(self.parsed[name])
-
-    def _robust(self, model: Model) -> tuple[Robust | None, str | None]:
-        if self.robust is not None and self.cluster is None and not model.random and self.levels:
-            return self.robust, self.level_columns[-1]
-        return self.robust, self.cluster
 
 
 @checked(folder=options.FOLDER, allow_files=options.ALLOW_FILES)

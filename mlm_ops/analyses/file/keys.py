@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from mlm_ops.analyses.file.strategy import PHASES
-from mlm_ops.errors import FormulaError
+from mlm_ops.errors import FormulaError, MlmError
+from mlm_ops.language import options
 from mlm_ops.language.level_equations import is_level, level_text
-from mlm_ops.language.options import DfMethod, Estimator
-
-__all__ = ["DfMethod", "Estimator"]
+from mlm_ops.language.options import DfMethod, Estimator, Option
 
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
 LEVEL_KEYS = ("level 1", "level 2", "level 3")
-Covariance = str | list[list[str]]
+#: What stands under a key of the file that no option of `language.options` is.
+EXPECTED = {
+    "analysis": "a name",
+    "data": "a table name or one SELECT",
+    "formula": "a formula such as y ~ x + (1 | school)",
+    "partition": "a column",
+    "where": "one SQL condition",
+    "description": "text",
+    "diagnostics": "the name of a model, or a list of them",
+    "start": "the name of a model",
+    "candidates": "a list of terms",
+    "history": "keep_runs and keep_days (whole numbers), baseline (first, or a run's id) and alpha",
+    "min_publish_n": "a number of rows, 1 or more",
+    "keep": "p < 0.05, aic, bic or r_squared > 0.01",
+    "compare": "a list of model names, or of pairs [reference, model]",
+    "predictions": "true or false",
+    "robust": "true or false",
+    "sem": "a mapping of names to texts of structural equation models",
+    "model": options.SEM_TEXT.expected,
+}
+#: The kind of a fault that an option itself has put in a sentence.
+BY_OPTION = "by_option"
 
 
 class Record(BaseModel):
@@ -30,6 +50,18 @@ class Record(BaseModel):
 
 def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def taken_by(option: Option) -> BeforeValidator:
+    """A field that takes what an option takes, and refuses the rest in the option's sentence."""
+
+    def take(value: Any) -> Any:
+        try:
+            return option.of(value)
+        except MlmError as error:
+            raise PydanticCustomError(BY_OPTION, "{sentence}", {"sentence": str(error)}) from error
+
+    return BeforeValidator(take)
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -43,11 +75,11 @@ class ModelSpec(Record):
     """
 
     formula: str = Field(min_length=1)
-    estimator: Estimator | None = None
-    df: DfMethod | None = None
-    residual: Text | None = None
-    covariance: dict[str, Covariance] | None = None
-    levels: Names | None = None
+    estimator: Annotated[Estimator | None, taken_by(options.ESTIMATOR)] = None
+    df: Annotated[DfMethod | None, taken_by(options.DF)] = None
+    residual: Annotated[str | None, taken_by(options.RESIDUAL)] = None
+    covariance: Annotated[dict[str, Any] | None, taken_by(options.COVARIANCE)] = None
+    levels: Annotated[tuple[str, ...] | None, taken_by(options.LEVELS)] = None
 
 
 def _one_text(name: str, spec: Any) -> Any:
@@ -70,7 +102,7 @@ class SemSpec(Record):
     """A two-level structural equation model of an analysis: its text, or one line of a ready model."""
 
     model: str = Field(min_length=1)
-    cluster: Text | None = None
+    cluster: Annotated[str | None, taken_by(options.SEM_CLUSTER)] = None
     robust: bool = False
 
 
@@ -204,7 +236,6 @@ MOST_TOLD = 30
 
 def check_names(
     models: Sequence[str],
-    levels: Sequence[str],
     compare: Sequence[tuple[str, str]],
     named: Mapping[str, Sequence[str]],
 ) -> None:
@@ -214,8 +245,6 @@ def check_names(
     ----------
     models
         Names of the models.
-    levels
-        Columns of the levels.
     compare
         Pairs of models.
     named
@@ -231,9 +260,6 @@ def check_names(
         # DuckDB does not tell letter case apart, and views are named for models
         if (other := alike[name.lower()]) != name:
             raise ValueError(f"models {name!r} and {other!r} differ in letter case alone; rename one")
-    twice = [level for level, count in Counter(levels).items() if count > 1]
-    if twice:
-        raise ValueError(f"levels has {twice[0]!r} twice; name the column of each level once, lowest first")
     known = set(models)
     for key, names in {"compare": [name for pair in compare for name in pair], **named}.items():
         unknown = dict.fromkeys(repr(name) for name in names if name not in known)

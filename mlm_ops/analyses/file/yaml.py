@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from mlm_ops.analyses.file.keys import BY_OPTION, EXPECTED
 from mlm_ops.errors import AnalysisError
-from mlm_ops.language.options import EXPECTED, shown
+from mlm_ops.language.options import shown
 from mlm_ops.language.spelling import nearest
 
 #: Ten times what a thousand models take; a longer file takes seconds to parse.
@@ -118,7 +119,7 @@ MOST_TOLD = 20
 
 
 def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
-    """Every fault in one sentence.
+    """Every fault: those of the file's form in one sentence, then those that options put in sentences of their own.
 
     Parameters
     ----------
@@ -130,8 +131,9 @@ def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
     faults = error.errors(include_url=False)
     unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
     others = [fault for fault in faults if fault["type"] != "extra_forbidden"]
-    first = {_place(fault): fault for fault in reversed(others)}
-    clauses = [_clause(fault) for fault in list(first.values())[::-1][:MOST_TOLD]]
+    first = {fault["loc"]: fault for fault in reversed(others)}
+    shown_faults = list(first.values())[::-1][:MOST_TOLD]
+    clauses = [_clause(fault) for fault in shown_faults if fault["type"] != BY_OPTION]
     if len(first) > MOST_TOLD:
         clauses.append(f"and {len(first) - MOST_TOLD:,} more faults")
     for part, known in keys.items():
@@ -139,7 +141,8 @@ def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
         names = [loc for loc in places if (loc[0] if len(loc) > 1 and loc[0] in keys else "") == part]
         if names:
             clauses.append(_unknown(names, known))
-    return "; ".join(dict.fromkeys(clauses)) + "."
+    refusals = [_refusal(fault) for fault in shown_faults if fault["type"] == BY_OPTION]
+    return " ".join(["; ".join(dict.fromkeys(clauses)) + "."] * bool(clauses) + refusals)
 
 
 def _unknown(places: Sequence[tuple[int | str, ...]], known: Sequence[str]) -> str:
@@ -152,8 +155,15 @@ def _unknown(places: Sequence[tuple[int | str, ...]], known: Sequence[str]) -> s
     return f"unknown key{'s' if len(named) > 1 else ''} {', '.join(named)}{more}; expected one of {', '.join(known)}"
 
 
+def _refusal(fault: Mapping[str, Any]) -> str:
+    """An option's sentence; before it the model that the option is of."""
+    part, *rest = fault["loc"]
+    of = {"models": "", "sem": " of sem"}
+    return (f"Model {rest[0]!r}{of[part]}: " if part in of else "") + str(fault["msg"])
+
+
 def _clause(fault: Mapping[str, Any]) -> str:
-    place, kind, found = _place(fault), fault["type"], fault["input"]
+    place, kind, found = fault["loc"], fault["type"], fault["input"]
     if kind == "value_error":
         return str(fault["ctx"]["error"])
     if kind == "missing":
@@ -168,12 +178,6 @@ def _clause(fault: Mapping[str, Any]) -> str:
     key = next((str(part) for part in reversed(place) if part in EXPECTED), "formula")
     got = "nothing" if found in ("", None) else shown(found)
     return f"{_path(place)}: got {got}; expected {EXPECTED[key]}"
-
-
-def _place(fault: Mapping[str, Any]) -> tuple[int | str, ...]:
-    """Where a fault is; below ``covariance`` pydantic adds each kind that a value might have been."""
-    place: tuple[int | str, ...] = fault["loc"]
-    return place[: place.index("covariance") + 2] if "covariance" in place else place
 
 
 def _path(place: Sequence[int | str]) -> str:

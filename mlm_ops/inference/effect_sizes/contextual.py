@@ -13,7 +13,7 @@ from mlm_ops.estimation.design.groups import meanings
 from mlm_ops.estimation.design.polynomial import Evaluator
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.effect_sizes.variation import element_moments, unit_means
-from mlm_ops.inference.fixed.tests import CoefficientTests, DfMethod, combination_tests
+from mlm_ops.inference.fixed.tests import CoefficientMethod, CoefficientTests, combination_tests
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Between, Center, GroupingFactor, Model, Variable, Within, label
 from mlm_ops.moments.record import Moments
@@ -84,7 +84,9 @@ class ContextualEffect:
     note: str | None
 
 
-def contextual_effects(model: Model, moments: Moments, fitted: Estimate, method: DfMethod) -> list[ContextualEffect]:
+def contextual_effects(
+    model: Model, moments: Moments, fitted: Estimate, method: CoefficientMethod
+) -> list[ContextualEffect]:
     """Every contextual effect of a model, in either parameterisation.
 
     With ``within(x) + between(x)`` it is ``gamma_between - gamma_within``, with ``x + between(x)`` the coefficient of
@@ -157,7 +159,7 @@ Correction = tuple[float | None, float | None, float | None, str | None]
 
 
 def corrected_effects(
-    model: Model, moments: Moments, fitted: Estimate, method: DfMethod, pairs: list[ContextualPair]
+    model: Model, moments: Moments, fitted: Estimate, method: CoefficientMethod, pairs: list[ContextualPair]
 ) -> list[Correction]:
     """Reliability of each pair's group means, the corrected effect with its standard error, or why there is none.
 
@@ -180,7 +182,7 @@ def corrected_effects(
 
 
 def _correct(
-    model: Model, moments: Moments, fitted: Estimate, method: DfMethod, pairs: list[ContextualPair]
+    model: Model, moments: Moments, fitted: Estimate, method: CoefficientMethod, pairs: list[ContextualPair]
 ) -> list[Correction]:
     columns, p = fitted.design.fixed.columns, len(fitted.gamma)
     taken = {pair.mean for pair in pairs}

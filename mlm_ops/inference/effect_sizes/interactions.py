@@ -18,7 +18,7 @@ from mlm_ops.estimation.design.polynomial import Evaluator
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.effect_sizes.variation import element_moments, unit_means
 from mlm_ops.inference.fixed.contrasts import is_of
-from mlm_ops.inference.fixed.tests import CoefficientTests, DfMethod, estimable_tests
+from mlm_ops.inference.fixed.tests import CoefficientMethod, CoefficientTests, estimable_tests
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Function, Indicator, Model, Poly, Variable, columns_of, label
 from mlm_ops.language.spelling import did_you_mean
@@ -275,7 +275,7 @@ class SimpleEffects:
     range_high: Array
 
 
-def simple_slopes(surface: Surface, method: DfMethod, slope: str, at: At) -> SimpleEffects:
+def simple_slopes(surface: Surface, method: CoefficientMethod, slope: str, at: At) -> SimpleEffects:
     """The effect of a predictor, and the outcome where it is zero, at chosen values of its moderators.
 
     A simple slope is the derivative of the fixed part by the predictor, a linear combination ``l' gamma`` with variance

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes.interactions import Spread, Surface, derivative
-from mlm_ops.inference.fixed.tests import DfMethod
+from mlm_ops.inference.fixed.tests import CoefficientMethod
 from mlm_ops.language.model import Indicator, Variable, label
 
 Array = NDArray[np.float64]
@@ -54,7 +54,9 @@ class Region:
     note: str | None
 
 
-def johnson_neyman(surface: Surface, method: DfMethod, slope: str, moderator: str, level: float = 0.95) -> list[Region]:
+def johnson_neyman(
+    surface: Surface, method: CoefficientMethod, slope: str, moderator: str, level: float = 0.95
+) -> list[Region]:
     """The regions of a moderator in which a slope differs from zero, from minus to plus infinity.
 
     At w the slope is ``a + b w`` with variance ``l(w)' V l(w)``. Its statistic crosses the critical value of the t
@@ -159,7 +161,7 @@ class Slopes:
         The moderator's distance from the place asked about is ``center + scale * tan(angle)``.
     """
 
-    method: DfMethod
+    method: CoefficientMethod
     contrasts: Array
     length: float
     steepest: float
@@ -199,7 +201,7 @@ class Slopes:
         return self.method.degrees(np.column_stack((np.cos(angles), np.sin(angles))) @ self.contrasts)
 
 
-def _slopes(gamma: Array, method: DfMethod, here: Array, change: Array) -> Slopes:
+def _slopes(gamma: Array, method: CoefficientMethod, here: Array, change: Array) -> Slopes:
     """The slopes ``here + d change`` at distances d.
 
     Parameters
@@ -227,7 +229,7 @@ def _slopes(gamma: Array, method: DfMethod, here: Array, change: Array) -> Slope
     return Slopes(method, contrasts, length, steepest, center, error / across_error)
 
 
-def _error(method: DfMethod, contrast: Array) -> float:
+def _error(method: CoefficientMethod, contrast: Array) -> float:
     return float(np.sqrt(max(method.variances(contrast[None, :])[0], 0.0)))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.record import FixedDesign
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.inference.fixed.tests import CoefficientTests, DfMethod, estimable_tests, holm
+from mlm_ops.inference.fixed.tests import CoefficientMethod, CoefficientTests, estimable_tests, holm
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Centered, Column, Factor, Indicator, Poly, Term, Variable
 
@@ -94,7 +94,9 @@ class LinearContrasts:
     p_adjusted: Array
 
 
-def linear_contrasts(fitted: Estimate, method: DfMethod, terms: Sequence[Term], wanted: Contrasts) -> LinearContrasts:
+def linear_contrasts(
+    fitted: Estimate, method: CoefficientMethod, terms: Sequence[Term], wanted: Contrasts
+) -> LinearContrasts:
     """T tests of ``sum weight * coefficient``; not a number where the data do not determine it.
 
     Parameters

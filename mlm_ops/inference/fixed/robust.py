@@ -62,7 +62,7 @@ CORRECTIONS: dict[str, Correction] = {
 
 @dataclass(frozen=True)
 class ClusterRobust:
-    """Cluster-robust inference about p fixed effects: a `DfMethod`.
+    """Cluster-robust inference about p fixed effects: a `CoefficientMethod`.
 
     Attributes
     ----------
@@ -141,7 +141,7 @@ class ClusterRobust:
 
 @dataclass(frozen=True)
 class NormalRobust:
-    """The same covariance matrix, with tests by the normal and chi-square distributions: a `DfMethod`."""
+    """The same covariance matrix, with tests by the normal and chi-square distributions: a `CoefficientMethod`."""
 
     robust: ClusterRobust
 

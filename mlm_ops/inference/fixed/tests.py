@@ -30,7 +30,7 @@ class FTest:
     p_value: float
 
 
-class DfMethod(Protocol):
+class CoefficientMethod(Protocol):
     """How coefficients are tested: with which covariance matrix and which degrees of freedom."""
 
     @property
@@ -47,7 +47,7 @@ class DfMethod(Protocol):
         """Factor of the Wald F statistic and its denominator's degrees of freedom, for k independent contrasts."""
 
 
-def f_test(gamma: Array, method: DfMethod, contrasts: Array) -> FTest:
+def f_test(gamma: Array, method: CoefficientMethod, contrasts: Array) -> FTest:
     """Test that all of ``L gamma`` are zero.
 
     Parameters
@@ -129,7 +129,7 @@ class CoefficientTests:
 
 
 def coefficient_tests(
-    fitted: Estimate, method: str | DfMethod = "satterthwaite", confidence: float = 0.95
+    fitted: Estimate, method: str | CoefficientMethod = "satterthwaite", confidence: float = 0.95
 ) -> CoefficientTests:
     """T tests and Wald intervals of the fixed effects.
 
@@ -145,7 +145,7 @@ def coefficient_tests(
 
 
 def combination_tests(
-    gamma: Array, method: DfMethod, combinations: Array, confidence: float = 0.95
+    gamma: Array, method: CoefficientMethod, combinations: Array, confidence: float = 0.95
 ) -> CoefficientTests:
     """T tests and Wald intervals of linear combinations of the coefficients, each by itself.
 
@@ -176,7 +176,7 @@ def combination_tests(
 
 
 def estimable_tests(
-    fitted: Estimate, method: DfMethod, combinations: Array, confidence: float = 0.95
+    fitted: Estimate, method: CoefficientMethod, combinations: Array, confidence: float = 0.95
 ) -> CoefficientTests:
     """As `combination_tests`, of combinations (k, asked) of the coefficients of all columns, dropped ones included.
 
@@ -272,7 +272,7 @@ class Normal:
         return 1.0, np.inf
 
 
-DF_METHODS: dict[str, Callable[[Estimate], DfMethod]] = {
+DF_METHODS: dict[str, Callable[[Estimate], CoefficientMethod]] = {
     "satterthwaite": Satterthwaite,
     "kenward-roger": KenwardRoger,
     "none": Normal,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.inference.fixed.tests import DfMethod
+from mlm_ops.inference.fixed.tests import CoefficientMethod
 from mlm_ops.inference.intervals.bootstrap import bootstrap
 from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters
 from mlm_ops.inference.intervals.profile import profile_intervals
@@ -17,7 +17,7 @@ IntervalMethod = Literal["wald", "profile", "bootstrap", "bootstrap-basic"]
 
 
 def find_intervals(
-    fitted: Estimate, method: str, level: float, tests: str | DfMethod, samples: int, seed: int | None
+    fitted: Estimate, method: str, level: float, tests: str | CoefficientMethod, samples: int, seed: int | None
 ) -> tuple[tuple[Parameter, ...], Intervals]:
     """Intervals of all parameters.
 

@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.inference.fixed.tests import DfMethod, coefficient_tests
+from mlm_ops.inference.fixed.tests import CoefficientMethod, coefficient_tests
 from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters, undetermined, values
 from mlm_ops.inference.random.variance import tau_derivatives
 
 Array = NDArray[np.float64]
 
 
-def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod = "satterthwaite") -> Intervals:
+def wald_intervals(
+    fitted: Estimate, level: float = 0.95, tests: str | CoefficientMethod = "satterthwaite"
+) -> Intervals:
     """Fixed effects by t; deviations and ratios by their logarithm, correlations by Fisher's z, both by the normal.
 
     As nlme's ``intervals`` (Pinheiro and Bates 2000, section 2.4.3), from the observed information.

@@ -15,6 +15,7 @@ from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import moments_table
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language import options
+from mlm_ops.language.model import group_name
 from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.checks import centered_agrees
@@ -42,7 +43,8 @@ from mlm_ops.warehouse.faults import first_line
 def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
     """One model, fitted from the moments, and its checks."""
     key = plan.model(name)
-    spec = plan.analysis.models[name]
+    spec, request = plan.analysis.models[name], plan.analysis.requests[name]
+    robust = request.robust, group_name(request.cluster) or None
 
     @dg.asset(
         key=key,
@@ -51,7 +53,7 @@ def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         kinds={"python", "duckdb"},
         # a run goes through the models in the order of the file
         op_tags={"dagster/priority": str(-list(plan.analysis.models).index(name))},
-        code_version=plan.code_version(name, spec, plan.analysis.options(name), plan.analysis.robust_options(name)),
+        code_version=plan.code_version(name, spec, (request.estimator, request.df), robust),
         description=f"{span(spec.formula)}\n\nFitted from the moments; its rows wait in the warehouse until they are "
         "published with those of the other models.",
         metadata={SCHEMA: result_schema("fixed_effects"), LINEAGE: model_lineage(plan.analysis, name, plan.upstream)},

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import dagster as dg
 
@@ -122,7 +122,7 @@ def make_plan(
 
 
 def _require_checks(severities: Mapping[str, Severity]) -> None:
-    odd = [name for name, severity in severities.items() if name not in CHECKS or severity not in ("error", "warn")]
+    odd = [name for name, severity in severities.items() if name not in CHECKS or severity not in get_args(Severity)]
     if odd:
         found = ", ".join(f"{name}: {severities[name]}" for name in odd)
         raise AnalysisError(

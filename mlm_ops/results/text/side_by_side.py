@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
@@ -41,8 +41,6 @@ def footnotes(name: str, frame: pl.DataFrame) -> list[str]:
                 subjects.setdefault(note, []).append(ABOUT[name].format(**row))
     return [f"{', '.join(subject)}: {note}" for note, subject in subjects.items()]
 
-
-TableFormat = Literal["text", "markdown"]
 
 #: The result tables that it is made from.
 SOURCES = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")

@@ -1,0 +1,145 @@
+"""What one fit is asked for: a model, and how it is fitted and tested; compiled and checked here for every door.
+
+Python's `fit`, analysis files, ``FROM mlm()``, dbt and Dagster hand over what their user wrote. What the options mean,
+which of them go together and what is said where they do not is known here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mlm_ops.errors import MlmError
+from mlm_ops.language import options
+from mlm_ops.language.formula import level_columns, level_groups
+from mlm_ops.language.level_equations import parse_model
+from mlm_ops.language.model import GroupingFactor, Model, group_name
+from mlm_ops.language.options import DfMethod, Estimator, Robust
+from mlm_ops.language.structures import Structure, check_structures, named_blocks, parse_residual, with_covariance
+
+
+@dataclass(frozen=True)
+class Request:
+    """A model, and how it is fitted and tested.
+
+    Attributes
+    ----------
+    model
+        The model.
+    estimator, df
+        How it is fitted and tested.
+    robust
+        Which cluster-robust errors the tests rest on; None for the model's own.
+    cluster
+        Columns that name the clusters of the robust errors together; empty for the top grouping factor, which the
+        data tell.
+    levels
+        Grouping columns, lowest first, of which each is nested in the next.
+
+    Raises
+    ------
+    MlmError
+        Options that do not go together.
+    """
+
+    model: Model
+    estimator: Estimator = "reml"
+    df: DfMethod = "satterthwaite"
+    robust: Robust | None = None
+    cluster: GroupingFactor = ()
+    levels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_structures(self.model)
+        if self.df == "kenward-roger" and self.estimator != "reml":
+            raise MlmError(
+                f"Kenward-Roger's method is for REML. Got estimator {self.estimator!r} and df {self.df!r}; change one "
+                "of them."
+            )
+        if self.robust is None and self.cluster:
+            raise MlmError(
+                f"A cluster is for robust errors. Got cluster {group_name(self.cluster)!r} without robust; add robust "
+                "'CR2'."
+            )
+        if self.robust is not None and self.df == "kenward-roger":
+            raise MlmError(
+                f"Kenward-Roger's errors and robust errors exclude each other. Got df {self.df!r} and robust "
+                f"{self.robust!r}; drop one of them."
+            )
+        if self.robust is not None and not self.cluster and not self.model.random:
+            raise MlmError(
+                f"Robust errors of single-level regression need clusters. Got robust {self.robust!r}, no cluster and "
+                "no levels; name the column that holds them as cluster."
+            )
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Columns by which rows are grouped beyond those of the model: of the levels and of the clusters."""
+        return tuple(dict.fromkeys((*self.levels, *self.cluster)))
+
+    def of(self, model: Model) -> Request:
+        """The same of another model."""
+        return replace(self, model=model)
+
+    def for_likelihood(self, estimator: Estimator) -> Request:
+        """The same model by this estimator, for its likelihood alone: its coefficients are not tested."""
+        return Request(self.model, estimator, "none", levels=self.levels)
+
+
+def compile_request(
+    formula: Any,
+    *,
+    levels: str | Sequence[str] = options.LEVELS.default,
+    estimator: Estimator = options.ESTIMATOR.default,
+    df: DfMethod = options.DF.default,
+    weights: str | None = None,
+    residual: str | None = None,
+    covariance: Mapping[str, Structure] | None = None,
+    robust: Robust | None = None,
+    cluster: str | None = None,
+    default_covariance: Mapping[str, Structure] | None = None,
+) -> Request:
+    """Compile what a user wrote.
+
+    Parameters
+    ----------
+    formula
+        A formula, or level equations as text or as a mapping.
+    levels, estimator, df, weights, residual, covariance, robust, cluster
+        As `mlm_ops.fit` has them.
+    default_covariance
+        Structures of T for those of its factors and blocks that the model has and `covariance` does not name.
+
+    Raises
+    ------
+    FormulaError, MlmError
+        A value that an option does not take, a text that does not parse, or options that do not go together.
+    """
+    specification, levels = options.FORMULA.of(formula), options.LEVELS.of(levels)
+    estimator, df = options.ESTIMATOR.of(estimator), options.DF.of(df)
+    weights, residual = options.WEIGHTS.of(weights), options.RESIDUAL.of(residual)
+    structures = options.COVARIANCE.of(covariance) or {}
+    robust, cluster = options.ROBUST.of(robust), options.CLUSTER.of(cluster)
+    groups = _level_groups(levels)
+    model = parse_model(specification, levels, parse_residual(residual, weights))
+    defaults = {key: value for key, value in (default_covariance or {}).items() if named_blocks(model, key)}
+    model = with_covariance(model, defaults | structures)
+    clusters = cluster_columns(cluster)
+    if robust is not None and not clusters and not model.random and groups:
+        clusters = groups[-1]
+    return Request(model, estimator, df, robust, clusters, level_columns(levels))
+
+
+def cluster_columns(cluster: str | None) -> GroupingFactor:
+    """``school``, or ``district:school`` for clusters that two columns name together; none for None."""
+    return tuple(name.strip() for name in cluster.split(":")) if cluster is not None else ()
+
+
+def _level_groups(levels: Sequence[str]) -> list[GroupingFactor]:
+    """Grouping factors of the levels, each there once."""
+    groups = level_groups(levels)
+    twice = [level for level, group in zip(levels, groups, strict=True) if groups.count(group) > 1]
+    if twice:
+        raise MlmError(f"levels has {twice[0]!r} twice; name the column of each level once, lowest first.")
+    return groups
