@@ -14,9 +14,8 @@ from mlm_ops.cli.messages import command
 from mlm_ops.cli.terminal import LONG_TABLES, console, show_table, show_tables
 from mlm_ops.errors import MlmError
 from mlm_ops.language.spelling import did_you_mean
-from mlm_ops.results.tables.columns import counts
 from mlm_ops.results.text.side_by_side import side_by_side
-from mlm_ops.results.words import one_line, visible
+from mlm_ops.results.words import count, counts, left_out, one_line, visible
 
 
 def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: Namespace) -> None:
@@ -50,13 +49,12 @@ def all_rows(database: Path | None, analysis: str | None, model: str | None) -> 
 def print_head(target: Console, run: Mapping[str, Any]) -> None:
     """The line above an analysis' tables: which rows it is of, and how many were left out."""
     finished = f"{run['finished_at']:%Y-%m-%d %H:%M} UTC"
-    rows = f"{run['n_obs']:,} of {run['n_rows']:,} rows of {run['data']}"
+    rows = f"{count(run['n_obs'])} of {count(run['n_rows'])} rows of {run['data']}"
     head = one_line(f"{run['analysis']}: {rows}, finished {finished}")
     target.print(head, style="bold", markup=False, soft_wrap=True)
     if run["n_obs"] < run["n_rows"]:
-        missing = ", ".join(f"{name} {count:,}" for name, count in counts(run["n_dropped"]).items())
-        left_out = f"{run['n_rows'] - run['n_obs']:,} rows left out for missing values ({missing})"
-        target.print(one_line(left_out), markup=False, soft_wrap=True)
+        missing = left_out(run["n_obs"], run["n_rows"], counts(run["n_dropped"]))
+        target.print(one_line(missing), markup=False, soft_wrap=True)
     target.print()
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
-from typing import Any
 
 import polars as pl
 from rich import box
@@ -15,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mlm_ops.analyses.file.strategy import WARNING
-from mlm_ops.results.tables.columns import counts
-from mlm_ops.results.tables.models import CRITERIA, CRITERIA_BY_ML, comparable
+from mlm_ops.results.tables.models import CRITERIA, comparable
 from mlm_ops.results.text.side_by_side import ABOUT, footnotes
-from mlm_ops.results.words import REPLACEMENT, UNSEEN, column, fixed, message, p_value, visible
+from mlm_ops.results.text.tables import cell_table
+from mlm_ops.results.words import REPLACEMENT, UNSEEN, message, visible
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
 OVERVIEW: dict[str, tuple[str, ...]] = {
@@ -198,46 +196,6 @@ def _print(target: Console, table: Table, width: int) -> None:
         target.width = before
 
 
-def cells(name: str, values: Sequence[Any]) -> list[str]:
-    """Write the values of one column the way a paper's table has them, with as many decimals each.
-
-    >>> cells("p_value", [0.00004, 0.5]), cells("df", [158.7]), cells("estimate", [12.636972, 2.1912])
-    (['<0.001', '0.500'], ['158.7'], ['12.64', '2.19'])
-    """
-    write = _FORMATS.get(name) or column([value for value in values if isinstance(value, float)])
-    return [_cell(name, value, write) for value in values]
-
-
-def _cell(name: str, value: Any, write: Callable[[float], str]) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if name == "n_groups":
-        return visible(", ".join(f"{count:,} {group}" for group, count in counts(value).items()))
-    if not isinstance(value, float):
-        return str(value)
-    return p_value(value) if name.startswith("p_") else write(value)
-
-
-def _decimals(places: int) -> Callable[[float], str]:
-    return lambda value: fixed(value, places)
-
-
-_FORMATS: dict[str, Callable[[float], str]] = {
-    **dict.fromkeys(("df", "log_likelihood", *CRITERIA, *CRITERIA_BY_ML, "delta_aic", "delta_bic"), _decimals(1)),
-    **dict.fromkeys(("statistic", "correlation", "seconds"), _decimals(2)),
-    **dict.fromkeys(("icc", "reliability", "share", "chi_square"), _decimals(3)),
-    # between 0 and 1, and zero but for rounding where a model is saturated
-    **dict.fromkeys(("cfi", "tli", "rmsea", "srmr_within", "srmr_between"), _decimals(3)),
-    "gradient": lambda value: f"{value:.1e}",
-}
-
-
 def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
     """Lay out a table; columns without any value are left out, a repeated model is named once.
 
@@ -254,16 +212,20 @@ def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
     table = Table(
         title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    columns = [cells(c, frame[c].to_list()) for c in filled]
-    rows = [[texts[i] for texts in columns] for i in range(frame.height)]
+    written = cell_table(frame.select(filled))
+    # rich would take the blanks behind a number away, so that the heading, too, is at the right already
+    columns = [
+        texts if right else list(map(str.rstrip, texts))
+        for texts, right in zip(written.columns(), written.right, strict=True)
+    ]
+    rows = [[visible(texts[i]) for texts in columns] for i in range(1, frame.height + 1)]
     if headings:
         rows = [[f"  {row[0]}", *row[1:]] for row in rows]
-    for heading, texts in zip(filled, zip(*rows, strict=True), strict=True):
+    for heading, (word, *_), texts in zip(filled, columns, zip(*rows, strict=True), strict=True):
         prose = heading in PROSE
-        whole = max(len(heading), *map(len, texts), *(map(len, models) if headings and heading == filled[0] else ()))
+        whole = max(len(word), *map(len, texts), *(map(len, models) if headings and heading == filled[0] else ()))
         table.add_column(
-            heading,
-            justify="right" if frame.schema[heading].is_numeric() else "left",
+            word,
             no_wrap=not prose,
             overflow="fold",
             min_width=min(PROSE_WIDTH, whole) if prose else whole,

@@ -20,6 +20,7 @@ from mlm_ops.inference.diagnostics.residuals import (
 )
 from mlm_ops.inference.fixed.tests import holm
 from mlm_ops.language.model import group_name
+from mlm_ops.results.words import number
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
@@ -80,8 +81,8 @@ def _influence(fitted: FitRecord) -> Iterator[Finding]:
             estimate=cooks,
             statistic=float(moved[worst]),
             flagged=bool(abs(moved[worst]) > MOVED),
-            note=f"without {label} the coefficient is {refit.gamma[worst]:.4g} instead of "
-            f"{fitted.result.gamma[worst]:.4g}",
+            note=f"without {label} the coefficient is {number(refit.gamma[worst])} instead of "
+            f"{number(fitted.result.gamma[worst])}",
         )
 
 

@@ -1,80 +1,106 @@
-"""Numbers as papers print them."""
+"""How a number, a p value, a count or a name is written, wherever results are read.
+
+A result column has one rule (`cell`), which looks at the column's name and the value alone: so a number is the same
+text in ``print(fit)``, in ``mlm show``, side by side, in Dagster and in equations.
+"""
 
 from __future__ import annotations
 
-import math
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
-def aligned(rows: Sequence[tuple[str, ...]], left: int) -> str:
-    """Columns under each other; the first `left` begin at the left, the numbers end at the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def p_value(value: float | None) -> str:
-    """A p value as papers print it."""
-    if value is None:
-        return ""
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
-
+from collections.abc import Callable, Mapping
+from datetime import datetime
 
 #: Magnitudes that are written without an exponent.
 LEAST, MOST = 1e-4, 1e7
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """A number with so many significant digits, trailing zeros kept, and thousands not hidden in exponents."""
-    if value is None:
-        return ""
+def number(value: float, digits: int = 4) -> str:
+    """A number with so many significant digits, trailing zeros kept, and thousands not hidden in exponents.
+
+    >>> number(12.636972), number(0.5), number(123456.7), number(0.0000123456)
+    ('12.64', '0.5000', '123457', '1.235e-05')
+    """
     if value != 0 and not LEAST <= abs(value) < MOST:
         return f"{value:.{digits - 1}e}"
     return f"{value:#.{max(digits, len(str(int(abs(value)))))}g}".rstrip(".")
 
 
-def decimals(values: Iterable[float | None], *, largest: int = 4, smallest: int = 3) -> int:
-    """How many decimals a column of numbers has, so that its largest and its smallest show so many significant digits.
+def p_value(value: float) -> str:
+    """A p value as papers print it.
 
-    >>> decimals([12.636972, 2.191]), decimals([12.636972, 0.0123]), decimals([])
-    (2, 4, 3)
+    >>> p_value(0.00004), p_value(0.5)
+    ('<0.001', '0.500')
     """
-    sizes = [abs(v) for v in values if v is not None and LEAST <= abs(v) < MOST] or [1.0]
-    least, most = (math.floor(math.log10(size)) for size in (min(sizes), max(sizes)))
-    return max(0, largest - 1 - most, smallest - 1 - least)
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def fixed(value: float, places: int) -> str:
-    """A number with so many decimals, and zero without a sign.
+def count(value: int) -> str:
+    """A whole number with its thousands apart.
 
-    >>> fixed(-1e-14, 3), fixed(0.25, 3), fixed(-1234.5, 1)
-    ('0.000', '0.250', '-1,234.5')
+    >>> count(7185)
+    '7,185'
     """
-    text = f"{value:,.{places}f}"
-    return text.removeprefix("-") if not text.strip("-0.") else text
+    return f"{value:,}"
 
 
-def column(values: Iterable[float | None], *, largest: int = 4, smallest: int = 3) -> Callable[[float], str]:
-    """How the numbers of a column are written: with `decimals`, but for those that need more, or an exponent.
+def decimals(places: int) -> Callable[[float], str]:
+    """How to write numbers with so many decimals, thousands apart, and zero without a sign.
 
-    >>> [column([12.636972, 2.191])(x) for x in (12.636972, 0.0, 0.0012, 0.00001234)]
-    ['12.64', '0.00', '0.001200', '1.234e-05']
+    >>> decimals(3)(-1e-14), decimals(3)(0.25), decimals(1)(-1234.56)
+    ('0.000', '0.250', '-1,234.6')
     """
-    places = decimals(values, largest=largest, smallest=smallest)
 
     def write(value: float) -> str:
-        plain = value == 0 or (LEAST <= abs(value) < MOST and round(value, places) != 0)
-        return fixed(value, places).replace(",", "") if plain else number(value)
+        text = f"{value:,.{places}f}"
+        return text.removeprefix("-") if not text.strip("-0.") else text
 
     return write
+
+
+#: Columns of numbers that are not written with four significant digits; p values are known by their ``p_``.
+FORMATS: dict[str, Callable[[float], str]] = {
+    **dict.fromkeys(("df", "log_likelihood", "delta_aic", "delta_bic"), decimals(1)),
+    **dict.fromkeys(("deviance", "aic", "bic", "deviance_ml", "aic_ml", "bic_ml"), decimals(1)),
+    **dict.fromkeys(("statistic", "correlation", "seconds"), decimals(2)),
+    **dict.fromkeys(("icc", "reliability", "reliability_hlm", "share", "chi_square", "std_all"), decimals(3)),
+    # between 0 and 1, and zero but for rounding where a model is saturated
+    **dict.fromkeys(("cfi", "tli", "rmsea", "srmr_within", "srmr_between"), decimals(3)),
+    "gradient": "{:.1e}".format,
+}
+
+
+def cell(column: str, value: object) -> str:
+    """The value of a result column as it is read.
+
+    >>> cell("estimate", 12.636972), cell("df", 158.68), cell("p_value", 0.00004), cell("n_obs", 7185), cell("df", None)
+    ('12.64', '158.7', '<0.001', '7,185', '')
+    >>> cell("n_groups", '{"school": 1160}'), cell("singular", False)
+    ('1,160 school', 'no')
+    """
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return count(value)
+        case float():
+            return p_value(value) if column.startswith("p_") else FORMATS.get(column, number)(value)
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S}"
+        case str() if column == "n_groups":
+            return ", ".join(f"{count(n)} {group}" for group, n in counts(value).items())
+    return str(value)
+
+
+def counts(text: str | None) -> dict[str, int]:
+    """Counts by name of a JSON text, as ``n_groups`` and ``n_dropped`` are; none of a text that is not such."""
+    try:
+        content = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return {str(name): n for name, n in content.items() if isinstance(n, int)} if isinstance(content, dict) else {}
 
 
 #: What every such note says, and no other.
@@ -87,16 +113,21 @@ def left_out(n_obs: int, n_rows: int, n_dropped: Mapping[str, int]) -> str:
     >>> left_out(8, 10, {"x": 2, "y": 0})
     '2 of 10 rows left out for missing values (x 2)'
     """
-    counts = ", ".join(f"{name} {count}" for name, count in n_dropped.items() if count)
-    return f"{n_rows - n_obs} of {n_rows} {LEFT_OUT} ({counts})"
+    columns = ", ".join(f"{name} {count(missing)}" for name, missing in n_dropped.items() if missing)
+    return f"{count(n_rows - n_obs)} of {count(n_rows)} {LEFT_OUT} ({columns})"
 
 
 def plain(text: str) -> str:
-    """Text in one line that makes no table, emphasis, code, tag, link or picture."""
+    r"""Text in one line that makes no table, emphasis, code, tag, link or picture.
+
+    >>> plain("a|b <br> p <0.001")
+    'a\\|b &lt;br> p <0.001'
+    """
     text = " ".join(text.splitlines())
     for character in "\\|*`":
         text = text.replace(character, f"\\{character}")
-    return text.replace("<", "&lt;").replace("](", "]\\(")
+    # what begins a tag, a comment or a link; before a number it is less than
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", "]\\(")
 
 
 def span(text: str) -> str:

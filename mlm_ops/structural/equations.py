@@ -1,135 +1,145 @@
-"""The parameter table as equations of each level, in text and in LaTeX."""
+"""The parameter table as equations of each level, by the writers of mixed models' equations, and as Mplus input."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from mlm_ops.language.model import number_text
+from mlm_ops.language.tokens import STRUCTURAL, tokenize
+from mlm_ops.results.equations import WRITERS
+from mlm_ops.results.equations.statements import (
+    Association,
+    Atom,
+    Equation,
+    Heading,
+    Named,
+    Product,
+    Sign,
+    Statement,
+    Symbol,
+    Value,
+)
+from mlm_ops.results.export.mplus_input import NAME_LENGTH, MplusInput, MplusNames
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import Parameter, ParameterTable
 
 _TITLES = {WITHIN: "Level 1 (within clusters)", BETWEEN: "Level 2 (between clusters)"}
-_SUFFIX = {WITHIN: "W", BETWEEN: "B"}
-_INDEX = {WITHIN: "ij", BETWEEN: "j"}
+_PART = {WITHIN: "W", BETWEEN: "B"}
+_UNITS = {WITHIN: "ij", BETWEEN: "j"}
 _RESIDUAL = {WITHIN: "e", BETWEEN: "u"}
+_LETTERS = {"=~": "lambda", "~": "beta", "~1": "alpha", "~~": "psi"}
 
 
-def level_equations(table: ParameterTable, *, latex: bool = False) -> str:
+def sem_equations(table: ParameterTable, alphabet: str) -> str:
+    """The model by level in one of the alphabets of `WRITERS`."""
+    return WRITERS[alphabet].page(list(_statements(table)))
+
+
+def _statements(table: ParameterTable) -> Iterator[Statement]:
     """One equation a variable that has predictors or factors, after the split of the variables of both levels."""
-    lines = [_split(name, latex) for name in table.both]
+    for name in table.both:
+        parts = ((Named(name, _UNITS[level], _PART[level]),) for level in (BETWEEN, WITHIN))
+        yield Equation(Named(name, _UNITS[WITHIN]), tuple(parts))
     for level in (WITHIN, BETWEEN):
-        lines += ["", rf"\text{{{_TITLES[level]}}}" if latex else _TITLES[level]]
+        yield Heading(_TITLES[level])
         names = table.variables(level)
-        lines += [_equation(table, level, name, latex) for name in (*names.latent, *names.observed)]
-        lines += [_covariance(table, row, latex) for row in table.at(level) if _is_shown(row)]
-    lines += [""] * bool(table.definitions)
-    lines += [_defined(d.name, d.text, latex) for d in table.definitions]
-    shown = [line for i, line in enumerate(lines) if line or (i and i + 1 < len(lines))]
-    if not latex:
-        return "\n".join(shown)
-    return "\\begin{aligned}\n" + " \\\\\n".join(f"  {line}" for line in shown if line) + "\n\\end{aligned}"
+        for name in (*names.latent, *names.observed):
+            yield _equation(table, level, name)
+        for row in table.at(level):
+            if row.op == "~~" and row.lhs != row.rhs and _is_there(row):
+                first, second = (_residual(level, name) for name in (row.lhs, row.rhs))
+                yield Association("Cov", first, second, _coefficient(table, row))
+    if table.definitions:
+        yield Heading("Defined")
+    for definition in table.definitions:
+        yield Equation(Named(definition.name), ((Named(definition.text),),))
 
 
-def _is_shown(row: Parameter) -> bool:
-    return row.op == "~~" and row.lhs != row.rhs and (row.index is not None or row.value != 0)
+def _is_there(row: Parameter) -> bool:
+    return row.index is not None or row.value != 0
 
 
-def _split(name: str, latex: bool) -> str:
-    if latex:
-        return rf"{_word(name)}_{{ij}} &= {_word(name)}^{{B}}_{{j}} + {_word(name)}^{{W}}_{{ij}}"
-    return f"{name}_ij = {name}_B,j + {name}_W,ij"
-
-
-def _equation(table: ParameterTable, level: int, name: str, latex: bool) -> str:
+def _equation(table: ParameterTable, level: int, name: str) -> Equation:
     rows = table.at(level)
     into = [r for r in rows if (r.op == "~" and r.lhs == name) or (r.op == "=~" and r.rhs == name)]
     mean = next((r for r in rows if r.op == "~1" and r.lhs == name), None)
     variance = next(r for r in rows if r.is_variance and r.lhs == name)
-    terms = []
-    if mean is not None and (mean.index is not None or mean.value != 0):
-        terms.append(_coefficient(table, mean, latex))
+    terms: list[Product] = [(_coefficient(table, mean),)] if mean is not None and _is_there(mean) else []
     for row in into:
-        other = _variable(table, level, row.rhs if row.op == "~" else row.lhs, latex)
-        factor = _coefficient(table, row, latex)
-        terms.append(other if factor == "1" else f"{factor} {other}" if latex else f"{factor}*{other}")
-    if variance.index is not None or variance.value != 0:
-        terms.append(_residual(level, name, latex))
-    left, equals = _variable(table, level, name, latex), " &= " if latex else " = "
-    return left + equals + (" + ".join(terms).replace("+ -", "- ") or "0")
+        other = _variable(table, level, row.rhs if row.op == "~" else row.lhs)
+        factor = _coefficient(table, row)
+        terms.append((other,) if factor == Value(1.0, exact=True) else (factor, Sign("*"), other))
+    if _is_there(variance):
+        terms.append((_residual(level, name),))
+    return Equation(_variable(table, level, name), tuple(terms))
 
 
-def _coefficient(table: ParameterTable, row: Parameter, latex: bool) -> str:
+def _coefficient(table: ParameterTable, row: Parameter) -> Atom:
     """Its label, its fixed value, or a letter with the number of the parameter."""
     if row.label:
-        return _word(row.label) if latex else row.label
+        return Named(row.label)
     if row.index is None:
-        return number_text(row.value)
-    letter = {"=~": "lambda", "~": "beta", "~1": "alpha", "~~": "psi"}[row.op]
+        return Value(row.value, exact=True)
     alike = list(dict.fromkeys(r.index for r in table.rows if r.op == row.op and r.index is not None and not r.label))
-    number = alike.index(row.index) + 1
-    return rf"\{letter}_{{{number}}}" if latex else f"{letter}_{number}"
+    return Symbol(_LETTERS[row.op], str(alike.index(row.index) + 1))
 
 
-def _variable(table: ParameterTable, level: int, name: str, latex: bool) -> str:
-    split = name in table.both
-    if latex:
-        return f"{_word(name)}{'^{' + _SUFFIX[level] + '}' if split else ''}_{{{_INDEX[level]}}}"
-    return f"{name}_{_SUFFIX[level] + ',' if split else ''}{_INDEX[level]}"
+def _variable(table: ParameterTable, level: int, name: str) -> Named:
+    return Named(name, _UNITS[level], _PART[level] if name in table.both else "")
 
 
-def _residual(level: int, name: str, latex: bool) -> str:
-    letter = _RESIDUAL[level]
-    return rf"{letter}_{{{_word(name)},{_INDEX[level]}}}" if latex else f"{letter}_{name},{_INDEX[level]}"
-
-
-def _covariance(table: ParameterTable, row: Parameter, latex: bool) -> str:
-    pair = ", ".join(_residual(row.level, name, latex) for name in (row.lhs, row.rhs))
-    value = _coefficient(table, row, latex)
-    return rf"\operatorname{{Cov}}({pair}) &= {value}" if latex else f"Cov({pair}) = {value}"
-
-
-def _defined(name: str, text: str, latex: bool) -> str:
-    return rf"{_word(name)} &= \text{{{_escaped(text)}}}" if latex else f"{name} = {text}"
-
-
-def _word(name: str) -> str:
-    return rf"\mathrm{{{_escaped(name)}}}"
-
-
-def _escaped(text: str) -> str:
-    return "".join("\\" + c if c in "_%&#$" else r"\wedge " if c == "^" else c for c in text)
-
-
-#: Names beyond this length are cut by Mplus.
-_LONGEST_NAME = 8
-_PER_LINE = 8
+def _residual(level: int, name: str) -> Symbol:
+    return Symbol(_RESIDUAL[level], units=_UNITS[level], of=name)
 
 
 def mplus_input(table: ParameterTable, cluster: str) -> str:
-    """VARIABLE, ANALYSIS, MODEL and MODEL CONSTRAINT of an Mplus run."""
-    within_only = [name for name in table.within.observed if name not in table.both]
-    labels = {row.label for row in table.rows if row.label}
-    long = [n for n in sorted({*table.columns, *labels, cluster}) if len(n) > _LONGEST_NAME]
-    lines = [f"! Mplus cuts names after {_LONGEST_NAME} letters; shorten {', '.join(long)}."] if long else []
-    lines += _means_within(table)
-    lines += ["VARIABLE:", *_list("USEVARIABLES", list(table.columns)), f"  CLUSTER = {cluster};"]
-    lines += _list("WITHIN", within_only) + _list("BETWEEN", list(table.between_only))
-    lines += ["ANALYSIS:", "  TYPE = TWOLEVEL;", "  ESTIMATOR = ML;", "MODEL:"]
+    """The model as Mplus input, with its definitions as MODEL CONSTRAINT."""
+    names = MplusNames()
+    columns = {name: names.column(name, name) for name in (*table.columns, cluster)}
+    both = set(table.within.latent) & set(table.between.latent)
+    short: dict[int, dict[str, str]] = {}
+    for level in (WITHIN, BETWEEN):
+        # Mplus tells latent variables of the two levels apart by their names alone
+        latent = {name: _stem(name, level) if name in both else name for name in table.variables(level).latent}
+        short[level] = columns | {name: names.free(stem) for name, stem in latent.items()}
+    labels = {label: names.free(label) for label in dict.fromkeys(_labels(table).values())}
+    labels |= {d.name: names.free(d.name) for d in table.definitions}
+    model = []
     for level, title in ((WITHIN, "%WITHIN%"), (BETWEEN, "%BETWEEN%")):
-        lines += [
-            f"  {title}",
-            *(f"    {_statement(table, row)};" for row in table.at(level) if _is_stated(table, row)),
-        ]
-    if table.definitions:
-        names = " ".join(definition.name for definition in table.definitions)
-        lines += ["MODEL CONSTRAINT:", f"  NEW({names});"]
-        lines += [f"  {d.name} = {d.text.replace('^', '**')};" for d in table.definitions]
-    return "\n".join(lines)
+        label = {i: f" ({labels[name]})" for i, name in _labels(table).items()}
+        rows = ((i, row) for i, row in enumerate(table.rows) if row.level == level and _is_stated(table, row))
+        model += [title, *(_statement(row, short[level]) + label.get(i, "") for i, row in rows)]
+    new = [f"NEW({' '.join(labels[d.name] for d in table.definitions)})"] if table.definitions else []
+    return MplusInput(
+        title="two-level structural equation model",
+        kind="TWOLEVEL",
+        columns=names.columns,
+        used=[columns[name] for name in table.columns],
+        model=model,
+        clusters=[columns[cluster]],
+        within=[columns[name] for name in table.within.observed if name not in table.both],
+        between=[columns[name] for name in table.between_only],
+        constraint=[*new, *(f"{labels[d.name]} = {_expression(d.text, labels)}" for d in table.definitions)],
+        remarks=[*_means_within(table), *_renamed(labels)],
+    ).text()
 
 
-def _list(keyword: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    parts = [" ".join(names[i : i + _PER_LINE]) for i in range(0, len(names), _PER_LINE)]
-    return [f"  {keyword} = " + "\n    ".join(parts) + ";"]
+def _stem(name: str, level: int) -> str:
+    return f"{name[: NAME_LENGTH - 2]}_{'w' if level == WITHIN else 'b'}"
+
+
+def _labels(table: ParameterTable) -> dict[int, str]:
+    """Labels by the place of their row: its own, else one for the rows that ``equal()`` makes one parameter."""
+    alike: dict[int, list[int]] = {}
+    for i, row in enumerate(table.rows):
+        if row.index is not None:
+            alike.setdefault(row.index, []).append(i)
+    labels = {i: row.label for i, row in enumerate(table.rows) if row.label}
+    for index, places in alike.items():
+        own = next((labels[i] for i in places if i in labels), f"equal{index}" if len(places) > 1 else None)
+        if own is not None:
+            labels |= dict.fromkeys(places, own)
+    return labels
 
 
 def _is_stated(table: ParameterTable, row: Parameter) -> bool:
@@ -137,39 +147,43 @@ def _is_stated(table: ParameterTable, row: Parameter) -> bool:
     return row.op != "~1" or row.lhs not in (*table.both, *table.within.latent) or row.level == BETWEEN
 
 
-def _statement(table: ParameterTable, row: Parameter) -> str:
-    # Mplus tells latent variables of the two levels apart by their names alone
-    shared = set(table.within.latent) & set(table.between.latent)
-    suffix = "w" if row.level == WITHIN else "b"
-    lhs, rhs = (f"{name}_{suffix}" if name in shared else name for name in (row.lhs, row.rhs))
+def _statement(row: Parameter, short: Mapping[str, str]) -> str:
+    lhs, rhs = short[row.lhs], short.get(row.rhs, "")
     value = f"@{number_text(row.value)}" if row.index is None else "*"
-    label = f" ({name})" if (name := _label(table, row)) else ""
     match row.op:
         case "=~":
-            return f"{lhs} BY {rhs}{value}{label}"
+            return f"{lhs} BY {rhs}{value}"
         case "~":
-            return f"{lhs} ON {rhs}{value}{label}"
+            return f"{lhs} ON {rhs}{value}"
         case "~1":
-            return f"[{lhs}{value}]{label}"
+            return f"[{lhs}{value}]"
         case _ if row.is_variance:
-            return f"{lhs}{value}{label}"
+            return f"{lhs}{value}"
         case _:
-            return f"{lhs} WITH {rhs}{value}{label}"
+            return f"{lhs} WITH {rhs}{value}"
 
 
-def _label(table: ParameterTable, row: Parameter) -> str | None:
-    """Its own, else one for parameters that ``equal()`` makes one, which Mplus tells by a common label alone."""
-    if row.index is None:
-        return row.label
-    alike = [other for other in table.rows if other.index == row.index]
-    return next((other.label for other in alike if other.label), f"equal{row.index}" if len(alike) > 1 else None)
+def _expression(text: str, labels: Mapping[str, str]) -> str:
+    """A definition in Mplus' arithmetic, by the labels' names in Mplus."""
+    names = {("name", label): name for label, name in labels.items()} | {("operator", "^"): "**"}
+    for token in reversed(tokenize(text, STRUCTURAL)):
+        if (token.kind, token.text) in names:
+            behind = text[token.position + len(token.text) :]
+            text = text[: token.position] + names[token.kind, token.text] + behind
+    return text
+
+
+def _renamed(labels: Mapping[str, str]) -> list[str]:
+    """A remark on the labels that Mplus has by other names."""
+    others = [f"{name} is {label}" for label, name in labels.items() if name != label]
+    return [f"Names of parameters: {', '.join(others)}."] if others else []
 
 
 def _means_within(table: ParameterTable) -> list[str]:
     """A remark for each mean that the model has within clusters, where Mplus has none."""
     means = [r for r in table.at(WITHIN) if r.op == "~1" and r.lhs in table.both and (r.index is not None or r.value)]
     return [
-        f"! Mplus has no mean of {r.lhs} within clusters: its mean between is larger by "
+        f"Mplus has no mean of {r.lhs} within clusters: its mean between is larger by "
         f"{number_text(r.value) if r.index is None else 'that of level 1, so free it there'}."
         for r in means
     ]

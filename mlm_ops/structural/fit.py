@@ -10,15 +10,16 @@ import polars as pl
 from mlm_ops.errors import MlmError
 from mlm_ops.language import options
 from mlm_ops.language.model import group_name
+from mlm_ops.results.equations import WRITERS, EquationFormat
 from mlm_ops.structural import tables
 from mlm_ops.structural.comparison import likelihood_ratio
 from mlm_ops.structural.derived import DRAWS, label_values, monte_carlo
 from mlm_ops.structural.diagram import mermaid, svg
-from mlm_ops.structural.equations import level_equations, mplus_input
+from mlm_ops.structural.equations import mplus_input, sem_equations
 from mlm_ops.structural.record import ContextualEffect, SemRecord
 from mlm_ops.warehouse.boundary import checked
 
-_EQUATIONS = options.choice("format", ("text", "latex", "mplus"), "Unknown equations.")
+_EQUATIONS = options.choice("format", (*WRITERS, "mplus"), "Unknown equations.")
 _DIAGRAM = options.choice("format", ("svg", "mermaid"), "Unknown diagram.")
 
 
@@ -94,11 +95,11 @@ class SemFit(SemRecord):
         return tables.sem_comparison(ratio.statistic, ratio.df, ratio.p_value)
 
     @checked(format=_EQUATIONS)
-    def equations(self, format: Literal["text", "latex", "mplus"] = "text") -> str:
-        """The model by level, as text, as LaTeX, or as Mplus input."""
+    def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:
+        """The model by level, as text, with Greek letters, as LaTeX or Markdown, or as Mplus input."""
         if format == "mplus":
             return mplus_input(self.estimate.table, group_name(self.cluster))
-        return level_equations(self.estimate.table, latex=format == "latex")
+        return sem_equations(self.estimate.table, format)
 
     @checked(format=_DIAGRAM)
     def diagram(self, format: Literal["svg", "mermaid"] = "svg") -> str:

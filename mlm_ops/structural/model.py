@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.syntax import Syntax
-from mlm_ops.language.tokens import COMMENT
+from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, tokenize
 
 Operator = Literal["=~", "~", "~~", "~1"]
 WITHIN, BETWEEN = 1, 2
@@ -74,8 +75,7 @@ class SemModel:
         return tuple(item for item in self.items if item.level == level)
 
 
-_HEAD = re.compile(r"\s*(?P<kind>contextual|mediation|cfa)(?:\s+(?P<design>[\w-]+))?\s*:(?!=)")
-_NAME = r"[^\W\d][\w.]*"
+_READY = frozenset({"contextual", "mediation", "cfa"})
 _MEDIATION = {
     "1-1-1": (
         "level: 1\n  {m} ~ aw*{x}\n  {y} ~ bw*{m} + cw*{x}\n"
@@ -102,40 +102,55 @@ def written_out(text: str) -> str:
     FormulaError
         A line of a ready model that is none.
     """
-    found = _HEAD.match(text)
-    rest = COMMENT.sub("", text[found.end() :]).strip() if found is not None else ""
-    if found is None or not rest:
+    tokens = [token for token in tokenize(text, STRUCTURAL) if (token.kind, token.text) != ("newline", "\n")]
+    texts = [token.text for token in tokens]
+    if texts[0] not in _READY or ":" not in texts:
         return text
-    design = found["design"]
-    if found["kind"] == "contextual":
-        return _contextual(text, rest)
-    return _mediation(text, rest, design) if found["kind"] == "mediation" else _cfa(rest)
+    colon = texts.index(":")
+    design, rest = texts[1:colon], tokens[colon + 1 : -1]
+    # the heading stands on one line, and something behind it
+    if not rest or text[: tokens[colon].position].strip() != f"{texts[0]} {''.join(design)}".strip():
+        return text
+    match texts[0]:
+        case "contextual":
+            return _contextual(text, rest)
+        case "mediation":
+            return _mediation(text, rest, "".join(design))
+    return _cfa(text[tokens[colon].position + 1 :])
 
 
-def _contextual(text: str, rest: str) -> str:
-    outcome, tilde, right = (part.strip() for part in rest.partition("~"))
-    predictors = [name.strip() for name in right.split("+")]
-    if not tilde or not all(re.fullmatch(_NAME, name) for name in (outcome, *predictors)):
+def _contextual(text: str, rest: Sequence[Token]) -> str:
+    outcome, *predictors = (token.text for token in rest[::2])
+    signs = [token.text for token in rest[1::2]]
+    if not _are_names(rest[::2]) or not predictors or signs != ["~", *["+"] * (len(predictors) - 1)]:
         raise FormulaError("A contextual model is 'contextual: outcome ~ predictor + predictor'.", text.strip(), 0)
     first, *others = predictors
-    rest = "".join(f" + {name}" for name in others)
+    more = "".join(f" + {name}" for name in others)
     return (
-        f"level: 1\n  {outcome} ~ within*{first}{rest}\nlevel: 2\n  {outcome} ~ between*{first}{rest}\n"
+        f"level: 1\n  {outcome} ~ within*{first}{more}\nlevel: 2\n  {outcome} ~ between*{first}{more}\n"
         "contextual := between - within"
     )
 
 
-def _mediation(text: str, rest: str, design: str | None) -> str:
-    path = [name.strip() for name in rest.split("->")]
-    if design not in _MEDIATION or len(path) != 3 or not all(re.fullmatch(_NAME, name) for name in path):
+def _mediation(text: str, rest: Sequence[Token], design: str) -> str:
+    path, arrows = rest[::3], [token.text for i, token in enumerate(rest) if i % 3]
+    if design not in _MEDIATION or len(path) != 3 or not _are_names(path) or arrows != ["-", ">"] * 2:
         raise FormulaError(
             f"A mediation model is 'mediation 1-1-1: x -> m -> y', with design {', '.join(_MEDIATION)}.",
             text.strip(),
             0,
         )
-    return _MEDIATION[design].format(x=path[0], m=path[1], y=path[2])
+    x, m, y = (token.text for token in path)
+    return _MEDIATION[design].format(x=x, m=m, y=y)
+
+
+def _are_names(tokens: Sequence[Token]) -> bool:
+    return all(token.kind == "name" for token in tokens)
 
 
 def _cfa(rest: str) -> str:
-    block = "\n".join(f"  {line.strip()}" for line in re.split(r"[;\n]", rest) if line.strip())
+    """The statements at both levels."""
+    breaks = [token.position for token in tokenize(rest, STRUCTURAL) if token.kind in {"newline", "end"}]
+    lines = (COMMENT.sub("", rest[start:end]).strip() for start, end in pairwise([0, *breaks]))
+    block = "\n".join(f"  {line.removeprefix(';').strip()}" for line in lines if line.strip(";"))
     return f"level: 1\n{block}\nlevel: 2\n{block}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from mlm_ops.language.model import group_name
-from mlm_ops.results.words import aligned, number, p_value
-from mlm_ops.structural.equations import level_equations
+from mlm_ops.results.text.tables import cell_table
+from mlm_ops.results.words import cell, count
+from mlm_ops.structural.equations import sem_equations
 from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from mlm_ops.structural.record import SemRecord
 
 _TITLES = {1: "Within clusters", 2: "Between clusters", 0: "Defined"}
@@ -21,54 +23,50 @@ def describe(fitted: SemRecord) -> str:
     """Equations, parameters by level, and how well the model fits."""
     statistics = sem_fit(fitted).row(0, named=True)
     parameters = sem_parameters(fitted)
-    icc = ", ".join(
-        f"{row['variable']} {row['icc']:.3f}" for row in sem_icc(fitted).iter_rows(named=True) if row["icc"] is not None
-    )
+    between = sem_icc(fitted).drop_nulls("icc").select("variable", "icc")
+    icc = ", ".join(f"{name} {cell('icc', share)}" for name, share in between.iter_rows())
     lines = [
         "Two-level structural equation model by ML",
-        f"{statistics['n_obs']} rows in {statistics['n_clusters']} clusters of {group_name(fitted.cluster)}",
+        f"{count(statistics['n_obs'])} rows in {count(statistics['n_clusters'])} clusters of "
+        f"{group_name(fitted.cluster)}",
         "",
-        level_equations(fitted.estimate.table, latex=False),
+        sem_equations(fitted.estimate.table, "text"),
     ]
     for level, title in _TITLES.items():
         rows = parameters.filter(
             (parameters["level"] == level) & ~((parameters["op"] == "~1") & (parameters["conf_low"] == 0))
         )
         if len(rows):
-            lines += ["", title, _parameters(rows)]
+            lines += ["", title, *_parameters(rows)]
     if fitted.observed is not None:
-        beside = f"{number(fitted.observed.estimate)} (std. error {number(fitted.observed.std_error)})"
-        lines.append(f"  with observed instead of latent cluster means: {beside}")
+        estimate, error = (cell("estimate", value) for value in (fitted.observed.estimate, fitted.observed.std_error))
+        lines.append(f"  with observed instead of latent cluster means: {estimate} (std. error {error})")
     lines += ["", _measures(statistics), *([f"ICC: {icc}"] if icc else [])]
     return "\n".join([*lines, *(f"Note: {note}." for note in fitted.notes)])
 
 
-def _parameters(rows: pl.DataFrame) -> str:
-    cells = [("", "", "", "", "estimate", "std. error", "z", "p", "std. all")]
-    cells += [
-        (
-            row["lhs"],
-            row["op"],
-            row["rhs"],
-            row["label"] if row["label"] and row["op"] != ":=" else "",
-            number(row["estimate"]) or "not determined",
-            number(row["std_error"]),
-            f"{row['statistic']:.2f}" if row["statistic"] is not None else "",
-            p_value(row["p_value"]),
-            f"{row['std_all']:.3f}" if row["std_all"] is not None else "",
-        )
-        for row in rows.iter_rows(named=True)
-    ]
-    return aligned(cells, left=4)
+def _parameters(rows: pl.DataFrame) -> list[str]:
+    """Parameters of a level, those that the data do not determine by these words."""
+    columns = ("lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value", "std_all")
+    # the label of a definition is its name
+    own = rows.with_columns(label=pl.when(pl.col("op") != ":=").then(pl.col("label"))).select(columns)
+    headings = dict.fromkeys(columns[:4], "") | {
+        "std_error": "std. error",
+        "statistic": "z",
+        "p_value": "p",
+        "std_all": "std. all",
+    }
+    table = cell_table(own.with_columns(pl.col("estimate").fill_null(float("nan"))), headings)
+    undetermined = (tuple("not determined" if text == "nan" else text for text in row) for row in table.rows)
+    return replace(table, rows=tuple(undetermined)).lines(indent="  ")
 
 
 def _measures(statistics: dict[str, float | None]) -> str:
     def shown(name: str) -> str:
-        value = statistics[name]
-        return "-" if value is None else f"{value:.3f}"
+        return cell(name, statistics[name]) or "-"
 
     test = f"chi-square {shown('chi_square')} on {statistics['df']} df"
-    test += f", p {p_value(statistics['p_value'])}" if statistics["p_value"] is not None else ""
+    test += f", p {shown('p_value')}" if statistics["p_value"] is not None else ""
     test += " (on a bound)" if statistics["bounded"] else ""
     indices = f"CFI {shown('cfi')}, TLI {shown('tli')}, RMSEA {shown('rmsea')}"
     residuals = f"SRMR within {shown('srmr_within')}, between {shown('srmr_between')}"

@@ -211,8 +211,8 @@ def test_side_by_side_sets_terms_under_models(up: AnalysisResult) -> None:
     lines = side_by_side(up.tables, ["anova", "build_up_1"]).text().splitlines()
     assert lines[0].split() == ["anova", "build_up_1"]
     assert lines[3].split() == ["(Intercept)", "12.64***", "12.64***"]
-    assert lines[4].split() == ["(0.24)", "(0.24)"]
-    assert lines[5].split() == ["within(ses)", "2.19***"]
+    assert lines[4].split() == ["(0.2444)", "(0.2445)"]
+    assert lines[5].split() == ["within(ses)", "2.191***"]
     assert lines[-1].startswith("build_up_1: selected stepwise")
     markdown = side_by_side(up.tables, ["anova"]).markdown().splitlines()
     assert markdown[:2] == ["| | anova |", "|---|---:|"]

@@ -114,7 +114,7 @@ class TestFitFormula:
 
     def test_a_table_of_a_database(self, capsys, fitted):
         assert cli.main(["fit", "mathach ~ ses + (1 | school)", str(fitted), "--table", "students"]) == 0
-        assert "7185 rows" in capsys.readouterr().out
+        assert "7,185 rows" in capsys.readouterr().out
 
     def test_a_missing_file(self, refused):
         assert "nowhere.csv" in refused("fit", "y ~ x + (1 | g)", "nowhere.csv")
@@ -253,7 +253,7 @@ class TestShow:
         assert cli.main(["fit", "other.yaml", "--database", "d.duckdb"]) == 0
         said = capsys.readouterr().out
         assert "other: 7,138 of 7,185 rows of main.students" in said
-        assert "47 rows left out for missing values (ses 47)" in said
+        assert "47 of 7,185 rows left out for missing values (ses 47)" in said
         assert "mlm show --database d.duckdb --analysis other --table random_effects --all" in said
         assert cli.main(["show", "--database", "d.duckdb", "--analysis", "small"]) == 0
         said = capsys.readouterr().out

@@ -26,7 +26,7 @@ def test_project_runs_where_it_is_copied(tmp_path: Path) -> None:
     done = mlm("run")
     assert done.returncode == 0, done.stderr
     assert "students: 7,185 rows" in done.stderr
-    assert "hsb/models/slopes_as_outcomes: log-likelihood -23251.8" in done.stderr
+    assert "hsb/models/slopes_as_outcomes: log-likelihood -23,251.8" in done.stderr
     assert "Published" in done.stdout
     with dg.DagsterInstance.from_config(str(tmp_path / "dagster_home")) as instance:
         assert not instance.telemetry_enabled

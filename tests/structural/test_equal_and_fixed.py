@@ -39,7 +39,7 @@ def test_equal_parameters_are_equal_in_the_table_and_in_mplus() -> None:
     found = mlm.sem(EQUAL[0][0], data("demo_twolevel"), cluster="cluster")
     loadings = found.parameters.filter((pl.col("op") == "=~") & (pl.col("level") == 1))
     assert loadings["estimate"][1] == loadings["estimate"][2]
-    assert "f_w BY y2* (equal0);\n    f_w BY y3* (equal0);" in found.equations("mplus")
+    assert "f_w BY y2* (equal0);\n  f_w BY y3* (equal0);" in found.equations("mplus")
 
 
 def test_a_mean_fixed_within_clusters_stays() -> None:

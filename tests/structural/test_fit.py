@@ -194,8 +194,11 @@ def test_omega():
 def test_forms():
     found = fitted("sem_demo")
     assert "y2_W,ij = lambda_1*fw_ij + e_y2,ij" in found.equations()
-    assert r"\mathrm{fw}_{ij} &= \beta_{1} \mathrm{x1}_{ij}" in found.equations("latex")
-    assert "  %BETWEEN%\n    fb BY y1@1;\n    fb BY y2*;" in found.equations("mplus")
+    assert r"\text{fw}_{ij} &= \beta_{1} \, \text{x1}_{ij}" in found.equations("latex")
+    assert "\nLevel 2 (between clusters)\nfbⱼ = β₄·w1ⱼ + β₅·w2ⱼ + u_fb,j\n" in found.equations("unicode")
+    assert "\n**Level 1 (within clusters)**\n\n- `fwᵢⱼ = β₁·x1ᵢⱼ + " in found.equations("markdown")
+    assert "- `y2ᵂᵢⱼ = λ₁·fwᵢⱼ + e_y2,ij`\n" in found.equations("markdown")
+    assert "  %BETWEEN%\n  fb BY y1@1;\n  fb BY y2*;" in found.equations("mplus")
     assert "  WITHIN = x1 x2 x3;\n  BETWEEN = w1 w2;" in found.equations("mplus")
     assert 'w6 -->|"0.77"| w1' in found.diagram("mermaid")
     picture = found.diagram()
@@ -269,6 +272,33 @@ def test_the_manifest_contextual_effect_stands_beside_the_latent_one():
     assert observed["std_error"] == pytest.approx(theirs["se_contextual"], rel=1e-5)
     assert "with observed instead of latent cluster means: 3.674 (std. error 0.3754)" in str(found)
     assert fitted("ctx_hsb").contextual.is_empty()
+
+
+def test_mplus_input_is_within_its_limits():
+    """Names of eight characters, variables, factors and labels; the columns of the file with what they hold."""
+    rows = data("demo_twolevel").rename({"y1": "satisfaction_1", "y2": "satisfaction_2", "cluster": "organisation"})
+    text = (
+        "level: 1\n satisfaction =~ satisfaction_1 + satisfaction_2 + loading_y3*y3\n satisfaction ~ slope_within*x1\n"
+        "level: 2\n satisfaction =~ satisfaction_1 + satisfaction_2 + y3\n"
+        "effect_within := slope_within*loading_y3^2"
+    )
+    found = mlm.sem(text, rows, cluster="organisation").equations("mplus")
+    assert max(map(len, found.splitlines())) <= 90
+    assert found.startswith(
+        "! Names of parameters: loading_ is loading_y3, slope_wi is slope_within, effect_w is\n! effect_within.\n"
+        "! The columns of the data file, in this order, all of them numbers:\n"
+        "!   satisfac  satisfaction_1\n"
+        "!   satisfa2  satisfaction_2\n"
+        "!   y3        y3\n"
+        "!   x1        x1\n"
+        "!   organisa  organisation\n"
+        "TITLE: two-level structural equation model;\n"
+        "DATA: FILE = data.dat;\n"
+        "VARIABLE:\n"
+        "  NAMES = satisfac satisfa2 y3 x1 organisa;\n"
+    )
+    assert "  satisf_w BY y3* (loading_);\n  satisf_w ON x1* (slope_wi);\n" in found
+    assert found.endswith("MODEL CONSTRAINT:\n  NEW(effect_w);\n  effect_w = slope_wi*loading_**2;")
 
 
 def test_latent_variables_of_one_name_are_two_in_mplus():

@@ -10,7 +10,7 @@ import polars as pl
 
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
-from mlm_ops.results.words import p_value
+from mlm_ops.results.words import cell
 from mlm_ops.structural.fit import SemFit
 
 #: Below this many units variance components and their tests are shaky (Hox, Moerbeek & van de Schoot 2018, ch. 12).
@@ -71,10 +71,11 @@ def centered_agrees(difference: float) -> dg.AssetCheckResult:
 def converged(model: str, fit: Fit) -> dg.AssetCheckResult:
     """Stop the publication of a fit that did not reach its optimum."""
     statistics = fit.fit_statistics.row(0, named=True)
-    found = f"largest gradient {statistics['gradient']:.1e}" if statistics["gradient"] is not None else "in closed form"
-    sentence = f"Model {model} converged ({found})."
+    gradient = cell("gradient", statistics["gradient"])
+    how = f"largest gradient {gradient}" if gradient else "in closed form"
+    sentence = f"Model {model} converged ({how})."
     failure = (
-        f"Model {model} did not converge after {statistics['evaluations']} evaluations ({found}). "
+        f"Model {model} did not converge after {statistics['evaluations']} evaluations ({how}). "
         "Simplify its random part or rescale its predictors."
     )
     return dg.AssetCheckResult(
@@ -157,14 +158,13 @@ def no_drift(found: pl.DataFrame) -> dg.AssetCheckResult:
     names = {run: " and ".join(each) for run, each in against.iter_rows()}
     once = flagged.unique(["model", "kind", "group", "term", "other", "reference_run"], maintain_order=True)
     told = "; ".join(
-        f"{_parameter(row)} {row['before']:.4g} -> {row['now']:.4g} against the {names[row['reference_run']]} run"
+        f"{_parameter(row)} {_change(row)} against the {names[row['reference_run']]} run"
         for row in once.iter_rows(named=True)
     )
     runs = ", ".join(names.values())
     nearest = found.drop_nulls("p_adjusted").sort("p_adjusted", maintain_order=True).head(1).to_dicts()
     quiet = f"No parameter is flagged against the run it is compared with ({runs})" + "".join(
-        f"; the smallest adjusted p is {_beside(row['p_adjusted'])}, of {_parameter(row)},"
-        f" {row['before']:.4g} -> {row['now']:.4g}"
+        f"; the smallest adjusted p is {_beside(row['p_adjusted'])}, of {_parameter(row)}, {_change(row)}"
         for row in nearest
     )
     return dg.AssetCheckResult(
@@ -178,6 +178,10 @@ def no_drift(found: pl.DataFrame) -> dg.AssetCheckResult:
 
 def _parameter(row: Mapping[str, Any]) -> str:
     return f"{row['model']} {' '.join(str(row[c]) for c in ('kind', 'group', 'term', 'other') if row[c] is not None)}"
+
+
+def _change(row: Mapping[str, Any]) -> str:
+    return f"{cell('before', row['before'])} -> {cell('now', row['now'])}"
 
 
 def sem_converged(fit: SemFit) -> dg.AssetCheckResult:
@@ -203,5 +207,5 @@ def sem_not_singular(fit: SemFit) -> dg.AssetCheckResult:
 
 def _beside(p: float | None) -> str:
     """``= 0.012`` or ``<0.001``."""
-    text = p_value(p)
+    text = cell("p_value", p)
     return text if text.startswith("<") else f"= {text}"

@@ -19,9 +19,9 @@ from mlm_ops.moments.needs import asked_by
 from mlm_ops.moments.record import Schema as MomentsSchema
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.tables.columns import KEYS, Schema
-from mlm_ops.results.tables.columns import counts as counts_of
 from mlm_ops.results.tables.descriptions import COLUMNS
-from mlm_ops.results.words import fenced, p_value, plain
+from mlm_ops.results.text.tables import cell_table
+from mlm_ops.results.words import cell, counts, fenced
 from mlm_ops.structural.fit import SemFit
 
 Metadata = dict[str, dg.MetadataValue]
@@ -64,8 +64,8 @@ def model_metadata(formula: str, fit: Fit, tables: Mapping[str, pl.DataFrame]) -
         "equations": dg.MetadataValue.md(fit.equations("levels", "markdown", estimates=True)),
         "level_equations": _code(fit.equations("levels")),
         "reduced_equation": _code(fit.equations("reduced")),
-        "fixed_effects": dg.MetadataValue.md(markdown(fit.fixed_effects)),
-        "variance_components": dg.MetadataValue.md(markdown(fit.variance_components)),
+        "fixed_effects": table_metadata(fit.fixed_effects),
+        "variance_components": table_metadata(fit.variance_components),
         "dagster/row_count": dg.MetadataValue.int(fit.fixed_effects.height),
         "summary": dg.MetadataValue.text(_summary(statistics)),
         **numbers(statistics),
@@ -93,7 +93,7 @@ def sem_metadata(fit: SemFit) -> Metadata:
         "mermaid": _fenced("mermaid", fit.diagram("mermaid")),
         "equations": _code(fit.equations()),
         "mplus": _code(fit.equations("mplus")),
-        "parameters": dg.MetadataValue.md(markdown(fit.parameters)),
+        "parameters": table_metadata(fit.parameters),
         "dagster/row_count": dg.MetadataValue.int(fit.parameters.height),
         "summary": dg.MetadataValue.text(_sem_summary(statistics)),
         **({"notes": dg.MetadataValue.text("; ".join(fit.notes))} if fit.notes else {}),
@@ -102,9 +102,9 @@ def sem_metadata(fit: SemFit) -> Metadata:
 
 
 def _sem_summary(statistics: Mapping[str, object]) -> str:
-    parts = [f"log-likelihood {statistics['log_likelihood']:.2f}"]
+    parts = [f"log-likelihood {cell('log_likelihood', statistics['log_likelihood'])}"]
     if statistics["df"] and statistics["chi_square"] is not None:
-        parts.append(f"chi-square {statistics['chi_square']:.2f} on {statistics['df']} df")
+        parts.append(f"chi-square {cell('chi_square', statistics['chi_square'])} on {statistics['df']} df")
     if statistics["singular"]:
         parts.append("singular")
     return ", ".join(parts)
@@ -123,22 +123,9 @@ def numbers(values: Mapping[str, object]) -> Metadata:
     return kept
 
 
-def markdown(frame: pl.DataFrame) -> str:
-    """Write a frame as a Markdown table; columns that hold nothing are left out."""
-    shown = [column for column in frame.columns if frame[column].null_count() < frame.height]
-    lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
-    lines += ["| " + " | ".join(map(_cell, shown, row)) + " |" for row in frame.select(shown).iter_rows()]
-    return "\n".join(lines)
-
-
-def _cell(column: str, value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        if column.startswith("p_"):
-            return p_value(value)
-        return f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
-    return plain(str(value))
+def table_metadata(frame: pl.DataFrame) -> dg.MetadataValue:
+    """A result table to read; columns that hold nothing are left out."""
+    return dg.MetadataValue.md(cell_table(frame).markdown())
 
 
 def _fenced(language: str, text: str) -> dg.MetadataValue:
@@ -150,17 +137,17 @@ def _code(text: str) -> dg.MetadataValue:
 
 
 def _summary(statistics: Mapping[str, object]) -> str:
-    parts = [f"log-likelihood {statistics['log_likelihood']:.2f}"]
+    parts = [f"log-likelihood {cell('log_likelihood', statistics['log_likelihood'])}"]
     if statistics.get("icc") is not None:
-        parts.append(f"ICC {statistics['icc']:.3f}")
+        parts.append(f"ICC {cell('icc', statistics['icc'])}")
     if statistics.get("singular"):
         parts.append("singular")
     return ", ".join(parts)
 
 
 def _group_counts(n_groups: object) -> Metadata:
-    counts = counts_of(n_groups if isinstance(n_groups, str) else None)
-    return {f"n_groups_{group}": dg.MetadataValue.int(count) for group, count in counts.items()}
+    units = counts(n_groups if isinstance(n_groups, str) else None)
+    return {f"n_groups_{group}": dg.MetadataValue.int(n) for group, n in units.items()}
 
 
 def _variances(components: pl.DataFrame) -> Metadata:

@@ -38,13 +38,13 @@ from mlm_ops.plugins.dagster.metadata import (
     LINEAGE,
     SCHEMA,
     Metadata,
-    markdown,
     model_metadata,
     moments_lineage,
     numbers,
     relation_schema,
     result_schema,
     sem_metadata,
+    table_metadata,
     withheld_metadata,
 )
 from mlm_ops.results.text.side_by_side import side_by_side
@@ -161,7 +161,8 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     made = [checks.converged(name, fit), checks.not_singular(name, fit)]
     if diagnosed:
         flagged = tables["diagnostics"].filter("flagged")
-        metadata["diagnostics"] = dg.MetadataValue.md(markdown(flagged) if flagged.height else "Nothing is flagged.")
+        nothing = dg.MetadataValue.md("Nothing is flagged.")
+        metadata["diagnostics"] = table_metadata(flagged) if flagged.height else nothing
         made += [checks.no_influential_unit(name, flagged), checks.assumptions(name, flagged)]
     return metadata, made
 
@@ -183,7 +184,7 @@ def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
     table = tables["comparisons"]
     stage(connection, analysis.analysis, "comparisons", _compared(analysis), tables, moments.checksum)
     return {
-        "comparisons": dg.MetadataValue.md(markdown(table)),
+        "comparisons": table_metadata(table),
         "dagster/row_count": dg.MetadataValue.int(table.height),
         "summary": dg.MetadataValue.text(f"{table.height} pairs of models"),
     }
@@ -206,7 +207,7 @@ def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
     stage(connection, analysis.analysis, "ladder", None, tables, moments.checksum)
     taken = sum(step.taken for step in ladder.steps)
     metadata: Metadata = {
-        "steps": dg.MetadataValue.md(markdown(tables["ladder_steps"])),
+        "steps": table_metadata(tables["ladder_steps"]),
         "selected": dg.MetadataValue.text(ladder.path[ladder.selected].text),
         "warning": dg.MetadataValue.text(WARNING),
         "summary": dg.MetadataValue.text(f"{taken} of {len(ladder.steps)} steps taken, ends at {ladder.selected}"),

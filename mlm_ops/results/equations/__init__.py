@@ -9,13 +9,18 @@ from typing import Literal
 from mlm_ops.errors import MlmError
 from mlm_ops.language.symbols import Structure
 from mlm_ops.results.equations.forms import FORMS, Page
-from mlm_ops.results.equations.writers import Latex, Markdown, Text, Unicode, Writer
+from mlm_ops.results.equations.writers import LatexWriter, MarkdownWriter, TextWriter, UnicodeWriter, Writer
 
 EquationForm = Literal["levels", "reduced", "matrix"]
 EquationFormat = Literal["text", "unicode", "latex", "markdown"]
 
 #: Alphabets by the name that a user gives them.
-WRITERS: dict[str, Writer] = {"text": Text(), "unicode": Unicode(), "latex": Latex(), "markdown": Markdown()}
+WRITERS: dict[str, Writer] = {
+    "text": TextWriter(),
+    "unicode": UnicodeWriter(),
+    "latex": LatexWriter(),
+    "markdown": MarkdownWriter(),
+}
 
 
 def write_equations(structure: Structure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:

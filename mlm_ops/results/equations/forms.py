@@ -19,16 +19,17 @@ from mlm_ops.language.symbols import (
     variance_symbol,
 )
 from mlm_ops.results.equations.statements import (
+    Association,
     Atom,
-    Correlation,
+    Distribution,
     Equation,
-    Name,
-    Normal,
-    Number,
+    Named,
     Power,
     Product,
+    Sign,
     Statement,
     Symbol,
+    Value,
     Vector,
 )
 
@@ -53,7 +54,7 @@ class Page:
 
     def parameter(self, letter: str, subscript: str, key: str) -> Atom:
         """A parameter's symbol, or its estimate."""
-        return Number(self.estimates[key]) if key in self.estimates else Symbol(letter, subscript)
+        return Value(self.estimates[key]) if key in self.estimates else Symbol(letter, subscript)
 
     def coefficient(self, level: int, index: Index) -> Atom:
         """The coefficient of a level's equation; it varies over the units of the levels above."""
@@ -65,12 +66,12 @@ class Page:
 
     def variables(self, part: Part) -> Product:
         """The variables of a product, with their units."""
-        return tuple(Name(label(v), self.structure.units_of_variable(v)) for v in part)
+        return tuple(Named(label(v), self.structure.units_of_variable(v)) for v in part)
 
     @property
-    def outcome(self) -> Name:
+    def outcome(self) -> Named:
         """The outcome of a row."""
-        return Name(self.structure.outcome, self.structure.units(1))
+        return Named(self.structure.outcome, self.structure.units(1))
 
     @property
     def residual(self) -> Symbol:
@@ -162,14 +163,14 @@ def distributions(page: Page) -> list[Statement]:
     ]
 
 
-def _random_effects(page: Page, height: int) -> Normal:
+def _random_effects(page: Page, height: int) -> Distribution:
     structure, columns = page.structure, page.effects(height)
     index = [page.index[column] for column in columns]
     effects = tuple(page.effect(height, structure.effect_index(i, height)) for i in index)
     blocks = list(zip(structure.random[height], structure.covariances[height], strict=True))
     notes = [f"for each {structure.groups[height]} {structure.units_of_factor(height)}"]
     notes += dict.fromkeys(STRUCTURES[kind].note for block, kind in blocks if len(block) > 1 and STRUCTURES[kind].note)
-    rows: list[Product] = []
+    rows: list[tuple[Atom, ...]] = []
     for i, first in enumerate(columns):
         row: list[Atom] = []
         for j, second in enumerate(columns[: i + 1]):
@@ -177,12 +178,12 @@ def _random_effects(page: Page, height: int) -> Normal:
             free = i == j or any(first in block and STRUCTURES[kind].correlated for block, kind in blocks)
             subscript = variance_subscript(structure, height, index[i], index[j])
             key = variance_symbol(structure, height, index[i], index[j])
-            row.append(page.parameter("tau", subscript, key) if together and free else Number(0.0))
+            row.append(page.parameter("tau", subscript, key) if together and free else Value(0.0))
         rows.append(tuple(row))
     note = "; ".join(notes)
     if len(columns) == 1:
-        return Normal(effects, rows[0], note=note)
-    return Normal(effects, (Symbol("T", structure.covariance_name(height), bold=True),), tuple(rows), note)
+        return Distribution(effects, rows[0], note=note)
+    return Distribution(effects, (Symbol("T", structure.covariance_name(height), bold=True),), tuple(rows), note)
 
 
 def _residual(page: Page) -> list[Statement]:
@@ -192,13 +193,13 @@ def _residual(page: Page) -> list[Statement]:
     scale: Product = ()
     match residual.precision:
         case Function("/", (_, Column() as known)):
-            scale = (Name(label(known), units),)
+            scale = (Named(label(known), units),)
         case None:
             pass
         case precision:
-            scale = (Symbol("/"), Name(label(precision), units))
+            scale = (Sign("/"), Named(label(precision), units))
     found: list[Statement] = [
-        Normal(
+        Distribution(
             (page.residual,),
             (page.parameter("sigma2", stratum, f"sigma2[{stratum}]" if stratum else "sigma2"), *scale),
             note=f"where {residual.strata} is {stratum}" if stratum else "",
@@ -207,11 +208,11 @@ def _residual(page: Page) -> list[Statement]:
     ]
     if residual.time is not None:
         phi = page.parameter("phi", "", "phi")
-        assert isinstance(phi, Symbol | Number)
+        assert isinstance(phi, Symbol | Value)
         other = Symbol("e", "", f"{UNITS[0]}'{units[1:]}")
         lowest = structure.groups[0] if structure.groups else "unit"
         found.append(
-            Correlation(page.residual, other, Power(phi, residual.time), f"for rows i, i' of the same {lowest}")
+            Association("corr", page.residual, other, Power(phi, residual.time), f"for rows i, i' of the same {lowest}")
         )
     return found
 

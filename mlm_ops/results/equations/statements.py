@@ -13,6 +13,8 @@ class Symbol:
     ----------
     bold
         Whether it stands for a vector or a matrix.
+    of
+        The variable that it belongs to: ``e_y,ij`` is the residual of y.
     """
 
     letter: str
@@ -20,33 +22,49 @@ class Symbol:
     units: str = ""
     bold: bool = False
     transposed: bool = False
+    of: str = ""
 
 
 @dataclass(frozen=True)
-class Name:
-    """A variable by its name, with the units over which it varies."""
+class Named:
+    """A variable by its name, with the units over which it varies.
+
+    Attributes
+    ----------
+    part
+        ``W`` or ``B`` where it is a variable's part within or between clusters.
+    """
 
     text: str
     units: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)
-class Number:
-    """An estimate in the place of a parameter."""
+class Value:
+    """A number in the place of a parameter: an estimate, or the exact one that the model fixes it to."""
 
     value: float
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Sign:
+    """``*`` or ``/`` between two factors that would not stand side by side."""
+
+    text: str
 
 
 @dataclass(frozen=True)
 class Power:
     """An autocorrelation to the power of a distance in time."""
 
-    base: Symbol | Number
+    base: Symbol | Value
     time: str
 
 
-Atom = Symbol | Name | Number | Power
-Product = tuple[Atom, ...]
+Atom = Symbol | Named | Value | Power
+Product = tuple[Atom | Sign, ...]
 
 
 @dataclass(frozen=True)
@@ -68,23 +86,31 @@ class Vector:
 
 
 @dataclass(frozen=True)
-class Normal:
+class Distribution:
     """``effects ~ N(0, variance)``; several effects have a matrix T, given by its lower triangle."""
 
     effects: tuple[Symbol, ...]
     variance: Product
-    triangle: tuple[Product, ...] = ()
+    triangle: tuple[tuple[Atom, ...], ...] = ()
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Correlation:
-    """``corr(first, second) = phi^|t - t'|``."""
+class Association:
+    """``corr(first, second) = phi^|t - t'|``, ``Cov(first, second) = psi``; `name` is what it is of the two."""
 
+    name: str
     first: Symbol
     second: Symbol
-    value: Power
+    value: Atom
     note: str = ""
 
 
-Statement = Equation | Vector | Normal | Correlation
+@dataclass(frozen=True)
+class Heading:
+    """A line above the statements that follow."""
+
+    text: str
+
+
+Statement = Equation | Vector | Distribution | Association | Heading

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
+from mlm_ops.language.model import number_text
 from mlm_ops.results.equations.statements import (
+    Association,
     Atom,
-    Correlation,
+    Distribution,
     Equation,
-    Name,
-    Normal,
-    Number,
+    Heading,
+    Named,
     Power,
     Product,
+    Sign,
     Statement,
     Symbol,
+    Value,
     Vector,
 )
+from mlm_ops.results.text.tables import markdown_table
 from mlm_ops.results.words import number, span
 
+_LETTERS = "alpha beta gamma pi psi omega xi nu lambda kappa theta eta zeta tau phi"
 #: Letters of parameters and what they look like.
-GREEK = dict(
-    zip(
-        ("beta", "gamma", "pi", "psi", "omega", "xi", "nu", "lambda", "kappa", "theta", "eta", "zeta", "tau", "phi"),
-        "βγπψωξνλκθηζτφ",
-        strict=True,
-    )
-)
+GREEK = dict(zip(_LETTERS.split(), "αβγπψωξνλκθηζτφ", strict=True))
 GREEK["sigma2"] = "σ²"
 
 
@@ -39,32 +39,40 @@ class Writer(ABC):
         match atom:
             case Symbol():
                 return self.symbol(atom)
-            case Name(text, units):
-                return self.name(text, units)
+            case Named():
+                return self.name(atom.text, atom.units, atom.part)
             case Power(base, time):
                 return self.power(self.atom(base), time)
-            case Number(value):
-                return self.negative(number(value)) if value else "0"
+            case Value(value, exact):
+                return self.negative(number_text(value) if exact else number(value)) if value else "0"
 
     def product(self, factors: Product) -> str:
-        """Factors side by side."""
-        return self.between.join(map(self.atom, factors)).replace(f"{self.between}/{self.between}", " / ")
+        """Factors side by side, or with the signs between them."""
+        text, between = "", ""
+        for factor in factors:
+            if isinstance(factor, Sign):
+                between = self.signs[factor.text]
+            else:
+                text += between + self.atom(factor)
+                between = self.between
+        return text
 
     def sum(self, terms: Sequence[Product]) -> str:
         """Products with their signs; a negative estimate is subtracted."""
         text = ""
         for factors in terms:
             first = factors[0]
-            minus = isinstance(first, Number) and first.value < 0
-            shown = self.product(
-                (Number(-first.value), *factors[1:]) if minus and isinstance(first, Number) else factors
-            )
+            minus = isinstance(first, Value) and first.value < 0
+            if minus and isinstance(first, Value):
+                factors = (Value(-first.value, first.exact), *factors[1:])
+            shown = self.product(factors)
             sign = self.negative("-") if minus else "+"
             text += f" {sign} {shown}" if text else (f"{sign}{shown}" if minus else shown)
         return text or "0"
 
-    #: What stands between two factors.
+    #: What stands between two factors, and for a sign between them.
     between = " "
+    signs: ClassVar[Mapping[str, str]] = {"*": "*", "/": " / "}
 
     def negative(self, text: str) -> str:
         """A number with the alphabet's minus sign."""
@@ -75,8 +83,8 @@ class Writer(ABC):
         """A letter with its index and units."""
 
     @abstractmethod
-    def name(self, text: str, units: str) -> str:
-        """A variable's name with its units."""
+    def name(self, text: str, units: str, part: str = "") -> str:
+        """A variable's name with its units, and which part of it."""
 
     @abstractmethod
     def power(self, base: str, time: str) -> str:
@@ -87,17 +95,18 @@ class Writer(ABC):
         """All statements."""
 
 
-class Text(Writer):
+class TextWriter(Writer):
     """Plain ASCII."""
 
     def symbol(self, symbol: Symbol) -> str:
         """``beta_0j``."""
-        subscript = symbol.index + symbol.units
+        subscript = _subscript(symbol)
         return symbol.letter + (f"_{subscript}" if subscript else "") + ("'" if symbol.transposed else "")
 
-    def name(self, text: str, units: str) -> str:
-        """``ses_ij``."""
-        return f"{text}_{units}" if units else text
+    def name(self, text: str, units: str, part: str = "") -> str:
+        """``ses_ij``; ``ses_W,ij``."""
+        subscript = ",".join(filter(None, (part, units)))
+        return f"{text}_{subscript}" if subscript else text
 
     def power(self, base: str, time: str) -> str:
         """``phi^|t_i - t_i'|``."""
@@ -106,7 +115,7 @@ class Text(Writer):
 
     def page(self, statements: Sequence[Statement]) -> str:
         """A statement a line; T has a line a row."""
-        return "\n".join(line for statement in statements for line in self.lines(statement))
+        return "\n".join(line for statement in statements for line in self.lines(statement)).lstrip("\n")
 
     def lines(self, statement: Statement) -> list[str]:
         """One statement, perhaps over several lines."""
@@ -120,18 +129,21 @@ class Text(Writer):
                 return [
                     f"{self.atom(left)} = {shown}'" if note == "transposed" else f"{self.atom(left)} = {shown}, {note}"
                 ]
-            case Normal(effects, variance, triangle, note):
+            case Distribution(effects, variance, triangle, note):
                 names = ", ".join(map(self.atom, effects))
                 together = f"({names})" if len(effects) > 1 else names
                 told = f", {note}" if note else ""
                 rows = self.triangle(self.product(variance), triangle)
                 return [f"{together} {self.distributed} N(0, {self.product(variance)}){told}", *rows]
-            case Correlation(first, second, value, note):
-                return [f"corr({self.atom(first)}, {self.atom(second)}) = {self.atom(value)}, {note}"]
+            case Association(name, first, second, value, note):
+                told = f", {note}" if note else ""
+                return [f"{name}({self.atom(first)}, {self.atom(second)}) = {self.atom(value)}{told}"]
+            case Heading(text):
+                return ["", text]
 
     distributed = "~"
 
-    def triangle(self, name: str, rows: Sequence[Product]) -> list[str]:
+    def triangle(self, name: str, rows: Sequence[Sequence[Atom]]) -> list[str]:
         """The lower triangle of T, its columns under each other."""
         cells = [[self.atom(entry) for entry in row] for row in rows]
         widths = [max(len(row[j]) for row in cells if j < len(row)) for j in range(len(cells))]
@@ -142,20 +154,22 @@ class Text(Writer):
         return lines
 
 
-class Unicode(Text):
+class UnicodeWriter(TextWriter):
     """Greek letters and small subscripts."""
 
     distributed = "∼"
+    signs: ClassVar[Mapping[str, str]] = {"*": "·", "/": " / "}
     _SMALL = str.maketrans("0123456789ijklmnoprst'", "₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₗₘₙₒₚᵣₛₜ′")
+    _PARTS = str.maketrans("WB", "ᵂᴮ")
 
     def symbol(self, symbol: Symbol) -> str:
         """``β₀ⱼ``."""
         letter = GREEK.get(symbol.letter, symbol.letter)
-        return letter + self.subscript(symbol.index + symbol.units) + ("′" if symbol.transposed else "")
+        return letter + self.subscript(_subscript(symbol)) + ("′" if symbol.transposed else "")
 
-    def name(self, text: str, units: str) -> str:
-        """``sesᵢⱼ``."""
-        return text + self.subscript(units)
+    def name(self, text: str, units: str, part: str = "") -> str:
+        """``sesᵢⱼ``; ``sesᵂᵢⱼ``."""
+        return text + part.translate(self._PARTS) + self.subscript(units)
 
     def subscript(self, text: str) -> str:
         """Small letters; where there is none, an underscore and the letters as they are."""
@@ -168,15 +182,18 @@ class Unicode(Text):
         return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
-class Markdown(Unicode):
+class MarkdownWriter(UnicodeWriter):
     """Unicode in code spans under headings, and T as a table: it reads well where LaTeX is not rendered."""
 
     def page(self, statements: Sequence[Statement]) -> str:
-        """A list a level, and one of the distributions."""
+        """A list a level, and one of the distributions; the page's own headings hold for what follows them."""
         parts: list[str] = []
-        heading = ""
+        heading, own = "", ""
         for statement in statements:
-            above = self._heading(statement)
+            if isinstance(statement, Heading):
+                own = statement.text
+                continue
+            above = own or self._heading(statement)
             if above != heading:
                 parts.append(f"\n**{above}**\n" if above else "")
                 heading = above
@@ -194,47 +211,43 @@ class Markdown(Unicode):
     def lines(self, statement: Statement) -> list[str]:
         """The level stands in the heading."""
         first, *rest = super().lines(statement)
-        if isinstance(statement, Normal) and statement.triangle:
+        if isinstance(statement, Distribution) and statement.triangle:
             rest = self._table(statement)
         level = isinstance(statement, Equation) and statement.level is not None
         return [first.partition(": ")[2] if level else first, *rest]
 
-    def _table(self, normal: Normal) -> list[str]:
+    def _table(self, normal: Distribution) -> list[str]:
         names = [span(self.atom(effect)) for effect in normal.effects]
         rows = [[span(self.atom(entry)) for entry in row] for row in normal.triangle]
-        lines = [
-            "",
-            f"  | {span(self.product(normal.variance))} | {' | '.join(names)} |",
-            f"  |---|{'---|' * len(names)}",
-        ]
-        for name, row in zip(names, rows, strict=True):
-            lines.append(f"  | {' | '.join([name, *row, *[''] * (len(names) - len(row))])} |")
-        return [*lines, ""]
+        filled = [[name, *row, *[""] * (len(names) - len(row))] for name, row in zip(names, rows, strict=True)]
+        heading = [span(self.product(normal.variance)), *names]
+        return ["", markdown_table([heading, *filled], [False] * len(heading), indent="  "), ""]
 
 
-class Latex(Writer):
+class LatexWriter(Writer):
     r"""An ``align*`` environment of amsmath."""
 
     between = r" \, "
+    signs: ClassVar[Mapping[str, str]] = {"*": r" \, ", "/": " / "}
     #: A sum longer than this goes on in the next line.
     _TERMS = 5
 
     def symbol(self, symbol: Symbol) -> str:
         r"""``\beta_{0j}``."""
-        letter = {"sigma2": r"\sigma^2", "/": "/"}.get(symbol.letter)
-        if letter is None:
-            letter = symbol.letter if len(symbol.letter) == 1 else rf"\{symbol.letter}"
+        letter = symbol.letter if len(symbol.letter) == 1 else rf"\{symbol.letter}"
+        letter = r"\sigma^2" if symbol.letter == "sigma2" else letter
         if symbol.bold:
             letter = rf"\boldsymbol{{{letter}}}"
-        subscript = _latex_subscript(symbol.index) + symbol.units.replace("'", r"^{\prime}")
+        of = rf"\text{{{escaped(symbol.of)}}}," if symbol.of else ""
+        subscript = of + _latex_subscript(symbol.index) + symbol.units.replace("'", r"^{\prime}")
         if symbol.letter == "sigma2" and subscript:
             return rf"\sigma^2_{{{subscript}}}"
         return letter + (f"_{{{subscript}}}" if subscript else "") + (r"^{\top}" if symbol.transposed else "")
 
-    def name(self, text: str, units: str) -> str:
-        r"""``\text{ses}_{ij}``."""
+    def name(self, text: str, units: str, part: str = "") -> str:
+        r"""``\text{ses}_{ij}``; ``\text{ses}^{W}_{ij}``."""
         subscript = units.replace("'", r"^{\prime}")
-        return rf"\text{{{escaped(text)}}}" + (f"_{{{subscript}}}" if units else "")
+        return rf"\text{{{escaped(text)}}}" + (f"^{{{part}}}" if part else "") + (f"_{{{subscript}}}" if units else "")
 
     def power(self, base: str, time: str) -> str:
         r"""``\phi^{|t_i - t_{i'}|}``."""
@@ -263,17 +276,20 @@ class Latex(Writer):
                     return rf"{self.atom(left)} &= ({row})^{{\top}}"
                 shown = row if len(entries) == 1 else f"({row})"
                 return rf"{self.atom(left)} &= {shown} \quad \text{{({escaped(note)})}}"
-            case Normal(effects, variance, triangle, note):
+            case Distribution(effects, variance, triangle, note):
                 names = ", ".join(map(self.atom, effects))
                 together = f"({names})^{{\\top}}" if len(effects) > 1 else names
                 told = rf" \quad \text{{{escaped(note)}}}" if note else ""
                 line = rf"{together} &\sim N(0, {self.product(variance)}){told}"
                 return f"{line} \\\\\n  {self.matrix(self.product(variance), triangle)}" if triangle else line
-            case Correlation(first, second, value, note):
+            case Association(name, first, second, value, note):
                 pair = f"{self.atom(first)}, {self.atom(second)}"
-                return rf"\operatorname{{corr}}({pair}) &= {self.atom(value)} \quad \text{{{escaped(note)}}}"
+                told = rf" \quad \text{{{escaped(note)}}}" if note else ""
+                return rf"\operatorname{{{name}}}({pair}) &= {self.atom(value)}{told}"
+            case Heading(text):
+                return rf"\text{{{escaped(text)}}}"
 
-    def matrix(self, name: str, rows: Sequence[Product]) -> str:
+    def matrix(self, name: str, rows: Sequence[Sequence[Atom]]) -> str:
         """The lower triangle of T."""
         size = len(rows)
         lines = [" & ".join([*map(self.atom, row), *[""] * (size - len(row))]).rstrip() for row in rows]
@@ -285,6 +301,11 @@ def escaped(text: str) -> str:
     """Text for LaTeX's text mode."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(c, f"\\{c}" if c in "_&%$#{}" else c) for c in text)
+
+
+def _subscript(symbol: Symbol) -> str:
+    """Its variable, its index and its units: ``e_y,ij`` has ``y,ij``."""
+    return (f"{symbol.of}," if symbol.of else "") + symbol.index + symbol.units
 
 
 def _latex_subscript(text: str) -> str:

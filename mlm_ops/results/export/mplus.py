@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
@@ -28,12 +26,10 @@ from mlm_ops.language.model import (
 )
 from mlm_ops.language.symbols import Index, Part
 from mlm_ops.results.export.facts import Facts
-
-_KEYWORDS = frozenset({"on", "with", "by", "at", "pon", "pwith", "and", "all", "if", "then", "else", "eq", "ne"})
-_LENGTH = 8
+from mlm_ops.results.export.mplus_input import NAME_LENGTH, MplusInput, MplusNames
 
 
-class MplusColumns:
+class MplusColumns(MplusNames):
     """Names of variables in Mplus.
 
     What Mplus makes for certain stands in DEFINE: functions, products of them, cluster means, and centering at them.
@@ -41,8 +37,6 @@ class MplusColumns:
 
     Attributes
     ----------
-    columns
-        What each column of the data file holds, by its name.
     define
         Statements of DEFINE: transformations, then centering.
     made
@@ -50,11 +44,10 @@ class MplusColumns:
     """
 
     def __init__(self, facts: Facts) -> None:
+        super().__init__()
         self.facts = facts
-        self.columns: dict[str, str] = {}
         self.made: list[str] = []
-        self._names: dict[Part | str, str] = {}
-        self._taken = set(_KEYWORDS)
+        self._names: dict[Part, str] = {}
         self._transformations: list[str] = []
         self._centering: list[str] = []
         columns = (*facts.structure.fixed, *(c for blocks in facts.structure.random for b in blocks for c in b))
@@ -108,35 +101,18 @@ class MplusColumns:
         return None
 
     def _center(self, of: Column, at: str) -> str:
-        self._centering.append(f"CENTER {self.variable(of)} ({at});")
+        self._centering.append(f"CENTER {self.variable(of)} ({at})")
         return self.variable(of)
 
     def _is_cluster(self, group: tuple[str, ...] | None) -> bool:
         clusters = [self.facts.units(own) for own in self.facts.groups]
         return len(clusters) == 1 and self.facts.units(group) == clusters[0]
 
-    def column(self, holds: str, stem: str) -> str:
-        """A column of the data file."""
-        if holds not in self._names:
-            self._names[holds] = self.free(stem)
-            self.columns[self._names[holds]] = holds
-        return self._names[holds]
-
     def make(self, stem: str, expression: str) -> str:
         """A variable that DEFINE makes."""
         name = self.free(stem)
-        self._transformations.append(f"{name} = {expression};")
+        self._transformations.append(f"{name} = {expression}")
         self.made.append(name)
-        return name
-
-    def free(self, stem: str) -> str:
-        """A name that Mplus takes, and that no other variable has."""
-        plain = re.sub(r"[^A-Za-z0-9_]", "_", stem)
-        plain = plain if re.match(r"[A-Za-z]", plain) else f"v{plain}"
-        name, number = plain[:_LENGTH], 2
-        while name.lower() in self._taken:
-            name, number = f"{plain[: _LENGTH - len(str(number))]}{number}", number + 1
-        self._taken.add(name.lower())
         return name
 
     def expression(self, variable: Variable) -> str:
@@ -166,12 +142,10 @@ def _stem(variable: Variable) -> str:
     names = columns_of(variable)
     level = getattr(_core(variable), "level", "")
     ending = f"_{variable.stem[0]}" if isinstance(variable, Centering) else ""
-    stem = names[0][: _LENGTH - 4] + str(level)[:4] if level else names[0] if names else "x"
-    return stem[: _LENGTH - len(ending)] + ending
+    stem = names[0][: NAME_LENGTH - 4] + str(level)[:4] if level else names[0] if names else "x"
+    return stem[: NAME_LENGTH - len(ending)] + ending
 
 
-#: Mplus reads no more of a line.
-_WIDTH = 88
 _TYPES = {1: "GENERAL", 2: "TWOLEVEL", 3: "THREELEVEL"}
 
 
@@ -184,7 +158,7 @@ def mplus_input(facts: Facts) -> str:
         Mplus' maximum likelihood does not have the model.
     """
     _refuse(facts)
-    return "\n".join(_Input(facts).lines())
+    return _Sections(facts).file().text()
 
 
 def _refuse(facts: Facts) -> None:
@@ -224,8 +198,8 @@ def _refuse(facts: Facts) -> None:
         )
 
 
-class _Input:
-    """The parts of one input file."""
+class _Sections:
+    """What the sections of one input file hold."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -237,44 +211,34 @@ class _Input:
         self.by_level: dict[int, list[str]] = {level: [] for level in range(1, facts.structure.n_levels + 1)}
         self.model = list(self._model())
 
-    def lines(self) -> Iterator[str]:
+    def file(self) -> MplusInput:
         """The whole file."""
         clusters = [self.columns.column(group_name(self.facts.units(g)), g[-1]) for g in reversed(self.facts.groups)]
-        yield from _comment(" ".join(self.facts.model.text.split()))
+        remarks = [" ".join(self.facts.model.text.split())]
         if self.facts.reml and clusters:
-            yield from _comment("Mplus has no REML: the numbers are those of estimator ml.")
-        yield from _comment("The columns of the data file, in this order, all of them numbers:")
-        for name, holds in self.columns.columns.items():
-            yield from _comment(f"  {name.ljust(8)}  {' '.join(holds.split())}", hanging=12)
-        yield f"TITLE: {self.outcome};"
-        yield "DATA: FILE = data.dat;"
-        yield "VARIABLE:"
-        yield from _statement("NAMES =", list(self.columns.columns))
+            remarks.append("Mplus has no REML: the numbers are those of estimator ml.")
         predictors = dict.fromkeys(name for names in self.by_level.values() for name in names)
-        # what DEFINE makes stands at the end of the list
-        yield from _statement("USEVARIABLES =", sorted((self.outcome, *predictors), key=self.columns.made.count))
-        if clusters:
-            yield from self._levels()
-            yield from _statement("CLUSTER =", clusters)
-        if self.columns.define:
-            yield "DEFINE:"
-            yield from (f"  {statement}" for statement in self.columns.define)
-        yield "ANALYSIS:"
-        yield f"  TYPE = {_TYPES[self.structure.n_levels]}{' RANDOM' if self.slopes else ''};"
-        yield "  ESTIMATOR = ML;"
-        yield "MODEL:"
-        yield from self.model
+        return MplusInput(
+            title=self.outcome,
+            kind=f"{_TYPES[self.structure.n_levels]}{' RANDOM' if self.slopes else ''}",
+            columns=self.columns.columns,
+            # what DEFINE makes stands at the end of the list
+            used=sorted((self.outcome, *predictors), key=self.columns.made.count),
+            model=self.model,
+            clusters=clusters,
+            # which variables vary at one level alone
+            within=list(dict.fromkeys(self.by_level[1])) if clusters else (),
+            between=self._between() if clusters else (),
+            define=self.columns.define,
+            remarks=remarks,
+        )
 
-    def _levels(self) -> Iterator[str]:
-        """Which variables vary at one level alone."""
-        if self.by_level[1]:
-            yield from _statement("WITHIN =", list(dict.fromkeys(self.by_level[1])))
+    def _between(self) -> list[str]:
+        """Variables that vary at the levels above 1 alone; of three levels each level's by its cluster."""
         between = {level: list(dict.fromkeys(self.by_level[level])) for level in range(2, self.structure.n_levels + 1)}
-        if self.structure.n_levels == 2 and between[2]:
-            yield from _statement("BETWEEN =", between[2])
-        elif any(between.values()):
-            words = [w for level, names in between.items() if names for w in (f"({self._cluster(level)})", *names)]
-            yield from _statement("BETWEEN =", words)
+        if self.structure.n_levels == 2:
+            return between[2]
+        return [w for level, names in between.items() if names for w in (f"({self._cluster(level)})", *names)]
 
     def _cluster(self, level: int) -> str:
         group = self.facts.groups[level - 2]
@@ -284,7 +248,7 @@ class _Input:
         top = self.structure.n_levels
         for level in range(1, top + 1):
             if top > 1:
-                yield "  %WITHIN%" if level == 1 else f"  %BETWEEN{f' {self._cluster(level)}' if top > 2 else ''}%"
+                yield "%WITHIN%" if level == 1 else f"%BETWEEN{f' {self._cluster(level)}' if top > 2 else ''}%"
             for prefix in self._prefixes(level - 1):
                 yield from self._equation(level, prefix)
             if level > 1:
@@ -314,11 +278,11 @@ class _Input:
             self.by_level[level].append(name)
             if self._varies(child):
                 self.slopes[child] = self.columns.free(f"s{len(self.slopes) + 1}")
-                yield f"  {self.slopes[child]} | {left} ON {name};"
+                yield f"{self.slopes[child]} | {left} ON {name}"
             else:
                 fixed.append(name)
         if fixed:
-            yield from _statement(f"{left} ON", fixed)
+            yield f"{left} ON {' '.join(fixed)}"
 
     def _part(self, level: int, child: Index) -> Part:
         column = next(c for c, index in self.index.items() if index[:level] == child)
@@ -351,23 +315,14 @@ class _Input:
 
         prefixes = self._prefixes(level - 1)
         for prefix in prefixes:
-            yield f"  {self._latent(prefix)}{ending(0, {free.get(prefix)})};"
+            yield f"{self._latent(prefix)}{ending(0, {free.get(prefix)})}"
         for first, second in combinations(prefixes, 2):
             pair = {free.get(first), free.get(second)}
-            yield f"  {self._latent(first)} WITH {self._latent(second)}{ending(1, pair)};"
+            yield f"{self._latent(first)} WITH {self._latent(second)}{ending(1, pair)}"
 
     def _means(self) -> Iterator[str]:
         """Coefficients without a mean."""
         top = self.structure.n_levels
         fixed = {self.index[column] for column in self.structure.fixed}
         for prefix in self._prefixes(top - 1):
-            yield f"  [{self._latent(prefix)}{'' if (*prefix, 0) in fixed else '@0'}];"
-
-
-def _statement(start: str, words: list[str]) -> list[str]:
-    lines = textwrap.wrap(f"{start} {' '.join(words)};", _WIDTH - 4, break_long_words=False, break_on_hyphens=False)
-    return [f"  {'  ' if i else ''}{line}" for i, line in enumerate(lines)]
-
-
-def _comment(text: str, hanging: int = 0) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="! ", subsequent_indent="! " + " " * hanging)
+            yield f"[{self._latent(prefix)}{'' if (*prefix, 0) in fixed else '@0'}]"

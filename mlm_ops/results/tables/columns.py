@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,15 +14,6 @@ Schema = dict[str, Kind]
 
 #: Every row of every result table but ``runs`` begins with these.
 KEYS: Schema = {"run_id": TEXT, "analysis": TEXT, "model": TEXT}
-
-
-def counts(text: str | None) -> dict[str, int]:
-    """Counts by name of a JSON text, as ``n_groups`` and ``n_dropped`` are; none of a text that is not such."""
-    try:
-        read = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return {str(name): n for name, n in read.items() if isinstance(n, int)} if isinstance(read, dict) else {}
 
 
 def frame(schema: Schema, values: Mapping[str, Any]) -> pl.DataFrame:

@@ -6,17 +6,17 @@ Made from result tables, so that it serves fresh fits and stored ones alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import polars as pl
 
 from mlm_ops.errors import MlmError
-from mlm_ops.results.tables.columns import counts as counts_of
 from mlm_ops.results.tables.models import BOTH, CRITERIA, CRITERIA_BY_ML, Comparable, comparable
-from mlm_ops.results.words import LEAST, LEFT_OUT, number, plain
-from mlm_ops.results.words import column as numbers
+from mlm_ops.results.text.tables import CellTable, markdown_table
+from mlm_ops.results.words import LEFT_OUT, cell, count, counts, plain
 
 #: Tables whose notes stand below them, and how a note names the row that it is about.
 ABOUT = {
@@ -37,23 +37,23 @@ def footnotes(name: str, frame: pl.DataFrame) -> list[str]:
     subjects: dict[str, list[str]] = {}
     for row in frame.filter(pl.col(column).is_not_null()).iter_rows(named=True):
         for note in row[column].splitlines():
-            if not re.match(rf"\d+ of \d+ {LEFT_OUT}", note):
+            if not re.match(rf"[\d,]+ of [\d,]+ {LEFT_OUT}", note):
                 subjects.setdefault(note, []).append(ABOUT[name].format(**row))
     return [f"{', '.join(subject)}: {note}" for note, subject in subjects.items()]
 
 
 #: The result tables that it is made from.
 SOURCES = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")
-#: Column of fit_statistics, how the foot names it, and how it is written.
-_FOOT: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("n_obs", "observations", "{:,}".format),
-    ("n_parameters", "parameters", "{:d}".format),
-    *((column, "deviance", "{:,.1f}".format) for column in ("deviance", "deviance_ml")),
-    *((column, "AIC", "{:,.1f}".format) for column in ("aic", "aic_ml")),
-    *((column, "BIC", "{:,.1f}".format) for column in ("bic", "bic_ml")),
-    ("icc", "ICC", "{:.3f}".format),
-    ("estimator", "estimator", str.upper),
-)
+#: Column of fit_statistics, and how the foot names it.
+_FOOT = {
+    "n_obs": "observations",
+    "n_parameters": "parameters",
+    **dict.fromkeys(("deviance", "deviance_ml"), "deviance"),
+    **dict.fromkeys(("aic", "aic_ml"), "AIC"),
+    **dict.fromkeys(("bic", "bic_ml"), "BIC"),
+    "icc": "ICC",
+    "estimator": "estimator",
+}
 #: Measures of r_squared that stand at the foot, and their names there.
 _EXPLAINED = {"nakagawa_marginal": "R2 marginal", "nakagawa_conditional": "R2 conditional"}
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
@@ -96,33 +96,26 @@ class SideBySide:
 
     def markdown(self) -> str:
         """A Markdown table, its standard errors on lines of their own."""
-        lines = ["| | " + " | ".join(map(plain, self.models)) + " |", "|---|" + "---:|" * len(self.models)]
+        right = (False, *(True for _ in self.models))
+        rows: list[list[str]] = [["", *map(plain, self.models)]]
         for title, section in self.sections.items():
-            lines.append(f"| **{title}** |" + " |" * len(self.models))
-            lines += ["| " + " | ".join(map(plain, row)) + " |" for row in section]
-        return "\n".join([*lines, *(f"\n{plain(note)}" for note in (_KEY, *self.notes))])
+            rows += [[f"**{title}**", *("" for _ in self.models)], *(list(map(plain, row)) for row in section)]
+        return "\n".join([markdown_table(rows, right), *(f"\n{plain(note)}" for note in (_KEY, *self.notes))])
 
 
 def _block(table: SideBySide, chosen: Sequence[int]) -> str:
     """Some of the models, in rows of which one of them at least has something."""
-    sections = {
-        title: [picked for row in rows if any((picked := (row[0], *(row[i + 1] for i in chosen)))[1:])]
+    empty = ("",) * len(chosen)
+    sections = [
+        [(title, *empty), *(own for row in rows if any((own := (row[0], *(row[i + 1] for i in chosen)))[1:]))]
         for title, rows in table.sections.items()
-    }
+    ]
     heading = ("", *(table.models[i] for i in chosen))
-    whole = [heading, *(row for rows in sections.values() for row in rows)]
-    widths = [max(map(len, texts)) for texts in zip(*whole, strict=True)]
-    widths[0] = max(widths[0], *map(len, sections))
-    rule = "-" * (sum(widths) + 2 * len(chosen))
-
-    def line(row: Sequence[str]) -> str:
-        cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-        return "  ".join(cells).rstrip()
-
-    lines = [line(heading), rule]
-    for title, rows in sections.items():
-        lines += [title, *map(line, rows), rule]
-    return "\n".join(lines)
+    rows = tuple(row for section in sections for row in section)
+    first, *lines = CellTable(heading, rows, (False, *(True for _ in chosen))).lines()
+    rule = "-" * max(map(len, (first, *lines)))
+    below = iter(lines)
+    return "\n".join([first, rule, *(line for section in sections for line in (*islice(below, len(section)), rule))])
 
 
 def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | None = None) -> SideBySide:
@@ -159,44 +152,26 @@ def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | Non
 
 
 def _fixed(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    cells = {(row["model"], row["term"]): row for row in frame.iter_rows(named=True)}
-    alike = _alike(frame, models)
+    """Estimates with stars, and standard errors in parentheses beneath."""
+    rows_of = {(row["model"], row["term"]): row for row in frame.iter_rows(named=True)}
     rows: list[tuple[str, ...]] = []
-    for term in _in_order(frame, models, ["term"]):
-        found = [cells.get((model, term[0])) for model in models]
-        texts = [
-            (_number(r["estimate"], r, alike), _number(r["std_error"], r, alike)) if r else ("", "") for r in found
-        ]
-        rows.append((term[0], *(t + _stars(r["p_value"]) if r else "" for (t, _), r in zip(texts, found, strict=True))))
-        rows.append(("", *(f"({error})" if error else "" for _, error in texts)))
+    for (term,) in _in_order(frame, models, ["term"]):
+        own = [rows_of.get((model, term)) for model in models]
+        rows.append((term, *(cell("estimate", r["estimate"]) + _stars(r["p_value"]) if r else "" for r in own)))
+        errors = [cell("std_error", r["std_error"]) if r else "" for r in own]
+        rows.append(("", *(f"({error})" if error else "" for error in errors)))
     return tuple(rows)
 
 
 def _variances(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The residual last, whatever the order of the models."""
-    keys = ["group", "term", "other"]
-    alike = _alike(frame, models)
+    names = ["group", "term", "other"]
     cells = {
-        (row["model"], *(row[k] for k in keys)): _number(row["estimate"], row, alike)
+        (row["model"], *(row[name] for name in names)): cell("estimate", row["estimate"])
         for row in frame.iter_rows(named=True)
     }
-    found = _in_order(frame, models, keys)
-    ordered = sorted(found, key=lambda key: (key[0] == "residual", found.index(key)))
+    ordered = sorted(_in_order(frame, models, names), key=lambda key: key[0] == "residual")
     return tuple((_component(*key), *(cells.get((model, *key), "") for model in models)) for key in ordered)
-
-
-def _alike(frame: pl.DataFrame, models: Sequence[str]) -> Callable[[float], str]:
-    """How all numbers of a section are written: two digits of the smallest standard error tell how many decimals."""
-    own = frame.filter(pl.col("model").is_in(list(models)))
-    errors = own["std_error"].drop_nulls()
-    return numbers(own["estimate"].drop_nulls()) if errors.is_empty() else numbers(errors, largest=1, smallest=2)
-
-
-def _number(value: float | None, row: Mapping[str, Any], alike: Callable[[float], str]) -> str:
-    """As the section has it; a number whose error needs an exponent has digits of its own."""
-    error = row["std_error"]
-    own = error is not None and 0 < error < LEAST
-    return "" if value is None else number(value) if own else alike(value)
 
 
 def _component(group: str, term: str | None, other: str | None) -> str:
@@ -208,21 +183,21 @@ def _foot(
 ) -> tuple[tuple[str, ...], ...]:
     by_model = {row["model"]: row for row in statistics.iter_rows(named=True)}
     rows = []
-    for column, name, write in _FOOT:
+    for column, name in _FOOT.items():
         if column in CRITERIA + CRITERIA_BY_ML and column not in criteria.columns:
             continue
-        values = [by_model[model][column] for model in models]
-        if any(value is not None for value in values):
-            rows.append((name, *("" if value is None else write(value) for value in values)))
-    counts = [counts_of(by_model[model]["n_groups"]) for model in models]
-    groups = dict.fromkeys(name for found in counts for name in found)
-    rows[1:1] = [(f"units of {g}", *(f"{c[g]:,}" if g in c else "" for c in counts)) for g in groups]
+        texts = [cell(column, by_model[model][column]) for model in models]
+        if any(texts):
+            rows.append((name, *(text.upper() if column == "estimator" else text for text in texts)))
+    units = [counts(by_model[model]["n_groups"]) for model in models]
+    groups = dict.fromkeys(name for by_group in units for name in by_group)
+    rows[1:1] = [(f"units of {g}", *(count(own[g]) if g in own else "" for own in units)) for g in groups]
     if explained is not None:
         shares = {(row["model"], row["measure"]): row["estimate"] for row in explained.iter_rows(named=True)}
         for measure, name in _EXPLAINED.items():
-            cells = [shares.get((model, measure)) for model in models]
-            if any(cell is not None for cell in cells):
-                rows.append((name, *("" if cell is None else f"{cell:.3f}" for cell in cells)))
+            texts = [cell("estimate", shares.get((model, measure))) for model in models]
+            if any(texts):
+                rows.append((name, *texts))
     return tuple(rows)
 
 

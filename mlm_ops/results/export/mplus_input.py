@@ -1,0 +1,119 @@
+"""An Mplus input file: names of eight characters, lines of eighty-eight, and the sections in their order."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+_KEYWORDS = frozenset({"on", "with", "by", "at", "pon", "pwith", "and", "all", "if", "then", "else", "eq", "ne"})
+#: Names beyond this length are cut by Mplus, and so are lines.
+NAME_LENGTH, _WIDTH = 8, 88
+
+
+class MplusNames:
+    """Names that Mplus takes, each for one thing.
+
+    Attributes
+    ----------
+    columns
+        What each column of the data file holds, by its name.
+    """
+
+    def __init__(self) -> None:
+        self.columns: dict[str, str] = {}
+        self._by_content: dict[str, str] = {}
+        self._taken = set(_KEYWORDS)
+
+    def column(self, holds: str, stem: str) -> str:
+        """A column of the data file."""
+        if holds not in self._by_content:
+            self._by_content[holds] = self.free(stem)
+            self.columns[self._by_content[holds]] = holds
+        return self._by_content[holds]
+
+    def free(self, stem: str) -> str:
+        """A name that Mplus takes, and that nothing else has."""
+        plain = re.sub(r"[^A-Za-z0-9_]", "_", stem)
+        plain = plain if re.match(r"[A-Za-z]", plain) else f"v{plain}"
+        name, number = plain[:NAME_LENGTH], 2
+        while name.lower() in self._taken:
+            name, number = f"{plain[: NAME_LENGTH - len(str(number))]}{number}", number + 1
+        self._taken.add(name.lower())
+        return name
+
+
+@dataclass(frozen=True)
+class MplusInput:
+    """The sections of a file, as maximum likelihood takes them.
+
+    Attributes
+    ----------
+    remarks
+        What a reader must know, a comment each.
+    columns
+        What each column of the data file holds, by its name, in the file's order.
+    used, within, between, clusters
+        Names for USEVARIABLES, WITHIN, BETWEEN and CLUSTER.
+    define, model, constraint
+        Statements without their semicolons; in `model` also the ``%WITHIN%`` before a level's own.
+    kind
+        Of the analysis: ``TWOLEVEL RANDOM``.
+    """
+
+    title: str
+    kind: str
+    columns: Mapping[str, str]
+    used: Sequence[str]
+    model: Sequence[str]
+    clusters: Sequence[str] = ()
+    within: Sequence[str] = ()
+    between: Sequence[str] = ()
+    define: Sequence[str] = ()
+    constraint: Sequence[str] = ()
+    remarks: Sequence[str] = field(default=())
+
+    def text(self) -> str:
+        """The whole file."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        for remark in self.remarks:
+            yield from _comment(remark)
+        yield from _comment("The columns of the data file, in this order, all of them numbers:")
+        for name, holds in self.columns.items():
+            yield from _comment(f"  {name.ljust(NAME_LENGTH)}  {' '.join(holds.split())}", hanging=12)
+        yield f"TITLE: {self.title};"
+        yield "DATA: FILE = data.dat;"
+        yield "VARIABLE:"
+        lists = {
+            "NAMES": list(self.columns),
+            "USEVARIABLES": self.used,
+            "WITHIN": self.within,
+            "BETWEEN": self.between,
+            "CLUSTER": self.clusters,
+        }
+        for keyword, names in lists.items():
+            if names:
+                yield from _statement(f"{keyword} = {' '.join(names)}")
+        sections = {
+            "DEFINE": self.define,
+            "ANALYSIS": (f"TYPE = {self.kind}", "ESTIMATOR = ML"),
+            "MODEL": self.model,
+            "MODEL CONSTRAINT": self.constraint,
+        }
+        for section, statements in sections.items():
+            if statements:
+                yield f"{section}:"
+            for statement in statements:
+                yield from [f"  {statement}"] if statement.startswith("%") else _statement(statement)
+
+
+def _statement(text: str) -> list[str]:
+    lines = textwrap.wrap(f"{text};", _WIDTH - 4, break_long_words=False, break_on_hyphens=False)
+    return [f"  {'  ' if i else ''}{line}" for i, line in enumerate(lines)]
+
+
+def _comment(text: str, hanging: int = 0) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="! ", subsequent_indent="! " + " " * hanging)
