@@ -57,22 +57,24 @@ class About:
     level: int = logging.INFO
 
 
-_NOTHING = About()
-_ABOUT: ContextVar[About] = ContextVar("mlm_ops_about", default=_NOTHING)
+_NO_CONTEXT = About()
+_CONTEXT: ContextVar[About] = ContextVar("mlm_ops_about", default=_NO_CONTEXT)
 
 
 def tell(event: Event, message: str, **facts: Fact) -> None:
     """Log an event of the work at hand; the message needs no subject, which is put before it."""
-    at = _ABOUT.get()
-    if _LOG.isEnabledFor(at.level):
+    context = _CONTEXT.get()
+    if _LOG.isEnabledFor(context.level):
         # hosts that keep the message alone, as Dagster does, need the names in it
-        named = ", ".join(f"{what} {name}" for what, name in (("analysis", at.analysis), ("model", at.model)) if name)
-        _log(at.level, event, f"{named}: {message}" if named else message, facts)
+        subject = ", ".join(
+            f"{what} {name}" for what, name in (("analysis", context.analysis), ("model", context.model)) if name
+        )
+        _log(context.level, event, f"{subject}: {message}" if subject else message, facts)
 
 
 def _log(level: int, event: Event, message: str, facts: Mapping[str, Fact]) -> None:
-    at = _ABOUT.get()
-    ids = {"event": str(event), "run_id": at.run_id, "analysis": at.analysis, "model": at.model}
+    context = _CONTEXT.get()
+    ids = {"event": str(event), "run_id": context.run_id, "analysis": context.analysis, "model": context.model}
     _LOG.log(level, "%s", message, extra={**ids, **facts, "facts": tuple(facts)})
 
 
@@ -119,14 +121,14 @@ def about(
     level
         Of the events: ``logging.DEBUG`` for work that is done thousands of times in a run.
     """
-    outer = _ABOUT.get()
+    outer = _CONTEXT.get()
     inner = About(
         run_id=outer.run_id if run_id is None else run_id,
         analysis=outer.analysis if analysis is None else analysis,
         model=outer.model if model is None else model,
         level=outer.level if level is None else level,
     )
-    token = _ABOUT.set(inner)
+    token = _CONTEXT.set(inner)
     try:
         yield
     except MlmError as error:
@@ -135,31 +137,31 @@ def about(
             _log(error.level, Event.FAILED, str(error), {"error": type(error).__name__})
         raise
     finally:
-        _ABOUT.reset(token)
+        _CONTEXT.reset(token)
 
 
 def tell_written(run_id: str, analysis: str, heights: Sequence[int], seconds: float) -> None:
     """Log that the store has a run of an analysis, in tables of these heights."""
     rows, tables = sum(heights), len(heights)
     with about(run_id=run_id, analysis=analysis):
-        told = f"{rows:,} rows in {tables} tables written"
-        tell(Event.WRITTEN, told, n_written=rows, n_tables=tables, seconds=seconds)
+        message = f"{rows:,} rows in {tables} tables written"
+        tell(Event.WRITTEN, message, n_written=rows, n_tables=tables, seconds=seconds)
 
 
 @contextmanager
 def whole_run(run_id: str) -> Iterator[None]:
     """Log the start and the end of a run, whatever the end is."""
-    started = time.monotonic()
+    start = time.monotonic()
     with about(run_id=run_id):
         tell(Event.STARTED, "the run started")
         try:
             yield
         except BaseException as error:
-            run_failed(error, time.monotonic() - started)
+            run_failed(error, time.monotonic() - start)
             if isinstance(error, MlmError):
                 error.logged = True
             raise
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - start
         tell(Event.FINISHED, f"the run finished in {seconds:.2f} s", seconds=seconds)
 
 
@@ -180,30 +182,30 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record; one of another origin has no event."""
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        row: dict[str, object] = {"time": at, "level": record.levelname}
+        time_text = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        row: dict[str, object] = {"time": time_text, "level": record.levelname}
         row |= {name: getattr(record, name, None) for name in ("event", "run_id", "analysis", "model")}
         row["message"] = record.getMessage()
-        row |= {name: _plain(getattr(record, name)) for name in getattr(record, "facts", ())}
+        row |= {name: _json_value(getattr(record, name)) for name in getattr(record, "facts", ())}
         # in ASCII: a name in it then works on no terminal that shows the log
         return json.dumps(row)
 
 
-def _plain(fact: Fact) -> Fact:
+def _json_value(fact: Fact) -> Fact:
     """JSON has no infinities; seconds and likelihoods need no more than nine digits."""
     if isinstance(fact, float):
         return float(f"{fact:.9g}") if math.isfinite(fact) else None
     return fact
 
 
-class _File(logging.FileHandler):
+class _LogFile(logging.FileHandler):
     """A log that cannot be written on is said so once, and stops no run."""
 
-    told = False
+    is_reported = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        if not self.told:
-            self.told = True
+        if not self.is_reported:
+            self.is_reported = True
             print(f"The log {self.baseFilename} cannot be written: {sys.exc_info()[1]}.", file=sys.stderr)
 
 
@@ -220,7 +222,7 @@ def logging_to(target: str | None) -> Iterator[None]:
         yield
         return
     try:
-        handler = logging.StreamHandler() if target == STANDARD_ERROR else _File(Path(target), encoding="utf-8")
+        handler = logging.StreamHandler() if target == STANDARD_ERROR else _LogFile(Path(target), encoding="utf-8")
     except OSError as error:
         raise StoreError(f"The log {target} cannot be written: {error.strerror}. Name another with --log.") from error
     handler.setFormatter(JsonLines())

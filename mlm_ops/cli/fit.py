@@ -40,7 +40,7 @@ def fit_formula(options: Namespace) -> int:
         tell_fit(fitted, fitted.result.design.n_rows, fitted.result.log_likelihood)
         print(visible(str(fitted)))
 
-    fitting = functools.partial(
+    fit_to = functools.partial(
         fit, options.what, estimator=options.estimator or "reml", df=options.df or "satterthwaite"
     )
     path = Path(options.data)
@@ -49,11 +49,11 @@ def fit_formula(options: Namespace) -> int:
 
         connection, table = open_database(path, options.table, wait=options.wait)
         with connection:
-            show(fitting(table, connection=connection))
+            show(fit_to(table, connection=connection))
         return 0
     if options.table is not None:
         raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
-    show(fitting(path))
+    show(fit_to(path))
     return 0
 
 
@@ -64,10 +64,10 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             "An analysis file is fitted in a database: "
             f"{command('fit', shlex.quote(options.what), database='FILE.duckdb')}"
         )
-    told = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
-    if told:
+    conflicts = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
+    if conflicts:
         raise MlmError(
-            f"An analysis file says itself what to fit and how. Got {', '.join(told)} beside {options.what}."
+            f"An analysis file says itself what to fit and how. Got {', '.join(conflicts)} beside {options.what}."
         )
     from mlm_ops.analyses.file.analysis import read_analysis
 
@@ -102,18 +102,18 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             create_prediction_views, connection, analysis, prediction_views(connection, analysis, result.fits)
         )
         write_runs(connection, [(record, result.tables)], analysis.history, beside=views)
-    read = command("show", database=options.database, analysis=analysis.analysis)
-    written = f"Written to schema mlm of {options.database}. Read it with: {read}"
-    with _saying(written):
+    show_command = command("show", database=options.database, analysis=analysis.analysis)
+    sentence = f"Written to schema mlm of {options.database}. Read it with: {show_command}"
+    with _note_that_results_are_stored(sentence):
         target = console()
         print_head(target, asdict(record))
         show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
-        print(visible(written))
+        print(visible(sentence))
     return 0
 
 
 @contextmanager
-def _saying(written: str) -> Iterator[None]:
+def _note_that_results_are_stored(written: str) -> Iterator[None]:
     """Say of output that goes nowhere, as on a full disk, that the results are in the database all the same.
 
     Raises

@@ -36,19 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; what a user can mend is one sentence on standard error."""
     _print_any_character()
     try:
-        with _leaving_at_once():
+        with _exit_on_interrupt():
             status = _command(sys.argv[1:] if arguments is None else arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
     except MlmError as error:
-        _trace(error)
+        _print_traceback(error)
         _tell(f"mlm: {error}")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt as interrupt:
         _tell(str(interrupt) or "Interrupted.")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        _forget_output()
+        _discard_output()
         return EXIT_BROKEN_PIPE
     except BaseException as error:
         if isinstance(error, SystemExit | GeneratorExit):
@@ -56,16 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence = _output_fault() or _sentence_of(error)
         if sentence is None:
             raise  # a fault of ours, with all that helps to find it
-        _trace(error)
+        _print_traceback(error)
         _tell(f"mlm: {sentence}")
         return EXIT_BAD_INPUT
     return status
 
 
 def _command(arguments: Sequence[str]) -> int:
-    odd = next((argument for argument in arguments if not is_text(argument)), None)
-    if odd is not None:
-        raise MlmError(f"An argument is no text in UTF-8. Got {odd!r}; rename the file, or write the name anew.")
+    bad_argument = next((argument for argument in arguments if not is_text(argument)), None)
+    if bad_argument is not None:
+        raise MlmError(
+            f"An argument is no text in UTF-8. Got {bad_argument!r}; rename the file, or write the name anew."
+        )
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -92,7 +94,7 @@ def _sentence_of(error: BaseException) -> str | None:
     return f"{sentence} ({TRACEBACK}=1 shows where.)"
 
 
-def _trace(error: BaseException) -> None:
+def _print_traceback(error: BaseException) -> None:
     """Show where an error came from, to whoever asked for it."""
     if os.environ.get(TRACEBACK, "") not in ("", "0"):
         _tell("".join(traceback.format_exception(error)).rstrip())
@@ -104,18 +106,18 @@ def _output_fault() -> str | None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        _forget_output()
+        _discard_output()
         return f"The output cannot be written: {error.strerror}. Write it to another place."
     return None
 
 
-def _forget_output() -> None:
+def _discard_output() -> None:
     """Send what is still to be written nowhere: Python would complain once more when it closes standard output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
-def _leaving_at_once() -> Iterator[None]:
+def _exit_on_interrupt() -> Iterator[None]:
     """Let an interrupt end the process on the spot.
 
     A library whose import is interrupted may make any error of it. A database is safe: what is not committed is not
@@ -130,14 +132,14 @@ def _leaving_at_once() -> Iterator[None]:
         run_failed(KeyboardInterrupt())
         os._exit(EXIT_INTERRUPTED)
 
-    before = signal.signal(signal.SIGINT, leave)
+    previous_handler = signal.signal(signal.SIGINT, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)
 
 
-def _leave_in_order() -> None:
+def _raise_on_interrupt() -> None:
     """From here on an interrupt is an exception: there is something to close, and something to say."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -183,11 +185,11 @@ def _run(options: argparse.Namespace, run_id: str) -> int:
     from mlm_ops.cli.terminal import progress
     from mlm_ops.plugins.dagster import run_project
 
-    _leave_in_order()
+    _raise_on_interrupt()
     with progress("Working ...") as report:
-        done = run_project(Path.cwd(), warehouse=options.warehouse, progress=report, run_id=run_id)
-    for path in done.published:
-        print(f"Published {short_path(path)} in {done.seconds:.1f} s. Read it with: {command('show', database=path)}")
+        result = run_project(Path.cwd(), warehouse=options.warehouse, progress=report, run_id=run_id)
+    for path in result.published:
+        print(f"Published {short_path(path)} in {result.seconds:.1f} s. Read it with: {command('show', database=path)}")
     return 0
 
 
@@ -227,7 +229,7 @@ def init(options: argparse.Namespace) -> int:
     """Write a project around a data file."""
     from mlm_ops.cli.new_project.create import create_project
 
-    made = create_project(
+    roles = create_project(
         options.folder,
         options.data,
         table=options.table,
@@ -235,10 +237,10 @@ def init(options: argparse.Namespace) -> int:
         group=options.group,
         dbt=options.dbt,
     )
-    guessed = f"Guessed: {made.outcome} is the outcome, in groups of {', '.join(made.levels)}."
-    print(f"{one_line(guessed)} Written to {options.folder}.")
-    building = "dbt build" if options.dbt else f"{program(options.folder)} run"
-    print(f"Now: cd {shlex.quote(str(options.folder))} && {building}")
+    sentence = f"Guessed: {roles.outcome} is the outcome, in groups of {', '.join(roles.levels)}."
+    print(f"{one_line(sentence)} Written to {options.folder}.")
+    build_command = "dbt build" if options.dbt else f"{program(options.folder)} run"
+    print(f"Now: cd {shlex.quote(str(options.folder))} && {build_command}")
     return 0
 
 
@@ -251,7 +253,7 @@ def ui(options: argparse.Namespace) -> int:
     _tell("Starting the Dagster UI ...")
     from mlm_ops.plugins.dagster import serve_ui
 
-    _leave_in_order()
+    _raise_on_interrupt()
     return serve_ui(Path.cwd(), port=options.port, tell=functools.partial(print, flush=True))
 
 
@@ -279,65 +281,71 @@ def _tell(sentence: str) -> None:
             print(message(sentence), file=sys.stderr, flush=True)
 
 
-class _Parser(argparse.ArgumentParser):
+class _CommandParser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the usage above it."""
 
     def error(self, message: str) -> NoReturn:
-        here = self.prog.replace("mlm", program(), 1)
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {here} --help\n")
+        program_name = self.prog.replace("mlm", program(), 1)
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {program_name} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="mlm", description="Multilevel models in the warehouse.")
+    parser = _CommandParser(prog="mlm", description="Multilevel models in the warehouse.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(metavar="COMMAND")
-    starting = commands.add_parser("init", help="write a new project around a data file")
-    starting.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
-    starting.add_argument("data", type=Path, help="a CSV, Parquet or DuckDB file; it stays where it is")
-    starting.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
-    starting.add_argument("--outcome", metavar="COLUMN", help="what the models are of; by default guessed")
-    starting.add_argument("--group", metavar="COLUMN", help="what the rows are grouped by; by default guessed")
-    starting.add_argument("--dbt", action="store_true", help="a dbt project in the place of a Dagster project")
-    starting.set_defaults(command=init)
-    running = commands.add_parser("run", help="run the project's pipelines and publish the results")
-    running.add_argument("--warehouse", type=Path, metavar="DIR", help="where the databases go (default: warehouse/)")
-    _add_log(running)
-    running.set_defaults(command=run)
-    fitting = commands.add_parser("fit", help="fit a formula to a data file, or an analysis file in a database")
-    fitting.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
-    fitting.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
-    fitting.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
-    fitting.add_argument("--estimator", choices=("reml", "ml"), help="default: reml")
-    fitting.add_argument("--df", choices=("satterthwaite", "kenward-roger", "none"), help="default: satterthwaite")
-    fitting.add_argument(
+    init_parser = commands.add_parser("init", help="write a new project around a data file")
+    init_parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    init_parser.add_argument("data", type=Path, help="a CSV, Parquet or DuckDB file; it stays where it is")
+    init_parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    init_parser.add_argument("--outcome", metavar="COLUMN", help="what the models are of; by default guessed")
+    init_parser.add_argument("--group", metavar="COLUMN", help="what the rows are grouped by; by default guessed")
+    init_parser.add_argument("--dbt", action="store_true", help="a dbt project in the place of a Dagster project")
+    init_parser.set_defaults(command=init)
+    run_parser = commands.add_parser("run", help="run the project's pipelines and publish the results")
+    run_parser.add_argument(
+        "--warehouse", type=Path, metavar="DIR", help="where the databases go (default: warehouse/)"
+    )
+    _add_log(run_parser)
+    run_parser.set_defaults(command=run)
+    fit_parser = commands.add_parser("fit", help="fit a formula to a data file, or an analysis file in a database")
+    fit_parser.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
+    fit_parser.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
+    fit_parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    fit_parser.add_argument("--estimator", choices=("reml", "ml"), help="default: reml")
+    fit_parser.add_argument("--df", choices=("satterthwaite", "kenward-roger", "none"), help="default: satterthwaite")
+    fit_parser.add_argument(
         "--database", type=Path, metavar="DB", help="for an analysis file: read the data there and write schema mlm"
     )
-    fitting.add_argument(
+    fit_parser.add_argument(
         "--allow-files", action="store_true", help="let the analysis file read files outside its project, in any SQL"
     )
-    fitting.add_argument(
+    fit_parser.add_argument(
         "--wait", type=_seconds, default=30.0, metavar="S", help="seconds to wait for a busy database (default: 30)"
     )
-    _add_log(fitting)
-    fitting.set_defaults(command=fit)
-    showing = commands.add_parser("show", help="print the latest results")
-    showing.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
-    showing.add_argument("--analysis", metavar="NAME", help="one analysis only; those whose file is gone are kept too")
-    showing.add_argument("--model", metavar="NAME", help="one model only")
-    showing.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
-    showing.add_argument(
+    _add_log(fit_parser)
+    fit_parser.set_defaults(command=fit)
+    show_parser = commands.add_parser("show", help="print the latest results")
+    show_parser.add_argument(
+        "--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb"
+    )
+    show_parser.add_argument(
+        "--analysis", metavar="NAME", help="one analysis only; those whose file is gone are kept too"
+    )
+    show_parser.add_argument("--model", metavar="NAME", help="one model only")
+    show_parser.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
+    show_parser.add_argument(
         "--side-by-side",
         choices=("text", "markdown"),
         nargs="?",
         const="text",
         help="the models beside each other, as papers print them",
     )
-    showing.add_argument("--all", action="store_true", help="all rows of a long table")
-    showing.set_defaults(command=show)
-    serving = commands.add_parser("ui", help="open the Dagster UI on the project")
-    serving.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
-    serving.set_defaults(command=ui)
+    show_parser.add_argument("--all", action="store_true", help="all rows of a long table")
+    show_parser.set_defaults(command=show)
+    ui_parser = commands.add_parser("ui", help="open the Dagster UI on the project")
+    ui_parser.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
+    ui_parser.set_defaults(command=ui)
     return parser
 
 

@@ -25,20 +25,20 @@ def program(folder: Path | None = None) -> str:
     by the nearest project, which elsewhere has to be named.
     """
     environment = Path(os.environ.get("VIRTUAL_ENV", ""))
-    if "UV" not in os.environ or environment.name != ".venv" or _found_without(environment):
+    if "UV" not in os.environ or environment.name != ".venv" or _is_elsewhere_on_path(environment):
         return "mlm"
     project, start = environment.parent.resolve(), (folder or Path.cwd()).resolve()
     nearest = next((at for at in (start, *start.parents) if (at / "pyproject.toml").exists()), None)
     # a new project's folder gets a pyproject.toml of its own
-    here = folder is None and nearest == project
-    return "uv run mlm" if here else f"uv run --project {shlex.quote(str(project))} mlm"
+    in_project = folder is None and nearest == project
+    return "uv run mlm" if in_project else f"uv run --project {shlex.quote(str(project))} mlm"
 
 
-def _found_without(environment: Path) -> bool:
+def _is_elsewhere_on_path(environment: Path) -> bool:
     """Whether there is an ``mlm`` on the path beside the environment's own."""
     places = os.environ.get("PATH", "").split(os.pathsep)
-    others = [place for place in places if not Path(place).is_relative_to(environment)]
-    return shutil.which("mlm", path=os.pathsep.join(others)) is not None
+    other_places = [place for place in places if not Path(place).is_relative_to(environment)]
+    return shutil.which("mlm", path=os.pathsep.join(other_places)) is not None
 
 
 def short_path(path: Path) -> str:

@@ -15,7 +15,7 @@ import duckdb
 
 from mlm_ops.errors import DamagedError, DataError, MlmError, StoreError
 from mlm_ops.logs import Event, tell
-from mlm_ops.warehouse.faults import first_line, holder, is_damage, kind_of, why_it_failed, why_not_opened
+from mlm_ops.warehouse.faults import first_line, lock_holder, is_damage, error_class, why_it_failed, why_not_opened
 from mlm_ops.warehouse.sql import qualified
 
 Connection = duckdb.DuckDBPyConnection
@@ -58,10 +58,10 @@ def connect(
             return duckdb.connect(str(path), read_only=read_only)
         except duckdb.Error as error:
             if "set lock" in str(error):
-                raise BusyError(f"The database {path} is open in another process{holder(str(error))}") from error
-            raise kind_of(error)(why_not_opened(path, error)) from error
+                raise BusyError(f"The database {path} is open in another process{lock_holder(str(error))}") from error
+            raise error_class(error)(why_not_opened(path, error)) from error
 
-    return patiently(attempt, wait, on_wait, remedy="Close it there, or try again when that process has ended.")
+    return retry_while_busy(attempt, wait, on_wait, remedy="Close it there, or try again when that process has ended.")
 
 
 @contextmanager
@@ -87,31 +87,31 @@ def using(
         sentence = why_it_failed(error)
         if sentence == first_line(error):
             raise
-        raise kind_of(error)(f"The database {path} cannot be used: {sentence}") from error
+        raise error_class(error)(f"The database {path} cannot be used: {sentence}") from error
     finally:
         connection.close()
 
 
-def patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | None, remedy: str) -> Result:
+def retry_while_busy(attempt: Callable[[], Result], wait: float, on_wait: OnWait | None, remedy: str) -> Result:
     """Repeat `attempt`, with growing pauses, as long as it says that the file is busy."""
-    began = time.monotonic()
-    deadline, pause, told, reason = began + wait, FIRST_PAUSE, False, ""
+    start = time.monotonic()
+    deadline, pause, is_announced, reason = start + wait, FIRST_PAUSE, False, ""
     while True:
         try:
             result = attempt()
             if reason:
-                seconds = time.monotonic() - began
+                seconds = time.monotonic() - start
                 tell(Event.WAITED, f"{reason}; waited {seconds:.2f} s for it.", seconds=seconds)
             return result
         except BusyError as busy:
             reason = str(busy)
-            left = deadline - time.monotonic()
-            if left <= 0:
+            seconds_left = deadline - time.monotonic()
+            if seconds_left <= 0:
                 raise StoreError(f"{busy}; waited {wait:g} s for it. {remedy}") from busy
-            if on_wait is not None and not told:
+            if on_wait is not None and not is_announced:
                 on_wait(f"{busy}; waiting up to {wait:.0f} s for it.")
-                told = True
-            time.sleep(min(pause, left))
+                is_announced = True
+            time.sleep(min(pause, seconds_left))
             pause = min(1.5 * pause, LONGEST_PAUSE)
 
 
@@ -177,12 +177,12 @@ def _only_table(connection: Connection, path: Path) -> str:
     if len(names) == 1:
         return qualified(*names[0])
     connection.close()
-    found = ", ".join(".".join(name) for name in names) or "no tables at all"
-    raise DataError(f"Which table of {path}? Got {found}. Name one with --table.")
+    choices = ", ".join(".".join(name) for name in names) or "no tables at all"
+    raise DataError(f"Which table of {path}? Got {choices}. Name one with --table.")
 
 
 def is_reserved(word: str) -> bool:
     """Whether a word is one of DuckDB's own, which as a name has to stand in quotes."""
-    asked = "select 1 from duckdb_keywords() where keyword_name = ? and keyword_category <> 'unreserved'"
+    query = "select 1 from duckdb_keywords() where keyword_name = ? and keyword_category <> 'unreserved'"
     with duckdb.connect() as connection:
-        return bool(connection.execute(asked, [word]).fetchall())
+        return bool(connection.execute(query, [word]).fetchall())

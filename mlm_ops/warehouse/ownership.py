@@ -93,12 +93,12 @@ def find_relations(
     connection: duckdb.DuckDBPyConnection, schema: str, database: str | None = None
 ) -> dict[str, Relation]:
     """Tables and views of a schema by name in lower case: DuckDB's names do not depend on case."""
-    here = "current_database()" if database is None else literal(database)
+    database_sql = "current_database()" if database is None else literal(database)
     rows = connection.execute(
         "select database_name, schema_name, table_name, 'table', comment, sql from duckdb_tables()"
-        f" where database_name = {here} and lower(schema_name) = lower({literal(schema)}) union all"
+        f" where database_name = {database_sql} and lower(schema_name) = lower({literal(schema)}) union all"
         " select database_name, schema_name, view_name, 'view', comment, sql from duckdb_views()"
-        f" where database_name = {here} and lower(schema_name) = lower({literal(schema)}) and not internal"
+        f" where database_name = {database_sql} and lower(schema_name) = lower({literal(schema)}) and not internal"
     ).fetchall()
     return {row[2].lower(): Relation(*row) for row in rows}
 
@@ -110,7 +110,7 @@ def columns_of(connection: duckdb.DuckDBPyConnection, relation: Relation) -> lis
 
 
 def check_ours(
-    connection: duckdb.DuckDBPyConnection, claim: Claim, present: Mapping[str, Relation] | None = None
+    connection: duckdb.DuckDBPyConnection, claim: Claim, relations: Mapping[str, Relation] | None = None
 ) -> bool:
     """Refuse a name that something else has; tell whether the table is there, ours and marked.
 
@@ -125,20 +125,20 @@ def check_ours(
         A table or view has the name that was not made by mlm-ops, or by another analysis.
     """
     *place, schema, name = claim.table
-    found = (find_relations(connection, schema, *place) if present is None else present).get(name.lower())
-    if found is None:
+    relation = (find_relations(connection, schema, *place) if relations is None else relations).get(name.lower())
+    if relation is None:
         return False
-    if found.comment == claim.comment:
+    if relation.comment == claim.comment:
         return True
-    if found.comment is None or not found.comment.startswith(PREFIX):
-        if claim.earlier(found):
+    if relation.comment is None or not relation.comment.startswith(PREFIX):
+        if claim.earlier(relation):
             return False
         raise StoreError(
-            f"{found.shown} is a {found.kind} that mlm-ops did not make, and the {claim.mark} would take its place. "
+            f"{relation.shown} is a {relation.kind} that mlm-ops did not make, and the {claim.mark} would take its place. "
             f"{claim.remedy}"
         )
     raise StoreError(
-        f"{found.shown} holds the {found.comment.removeprefix(PREFIX)}, and the {claim.mark} would take its place. "
+        f"{relation.shown} holds the {relation.comment.removeprefix(PREFIX)}, and the {claim.mark} would take its place. "
         f"{claim.remedy}"
     )
 
@@ -152,9 +152,9 @@ def adopt(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
         As `check_ours`.
     """
     *place, schema, name = claim.table
-    found = find_relations(connection, schema, *place).get(name.lower())
-    if found is not None and not check_ours(connection, claim):
-        _mark(connection, found.kind, claim)
+    relation = find_relations(connection, schema, *place).get(name.lower())
+    if relation is not None and not check_ours(connection, claim):
+        _mark(connection, relation.kind, claim)
 
 
 def replace_table(connection: duckdb.DuckDBPyConnection, claim: Claim, body: str) -> None:
@@ -171,7 +171,7 @@ def replace_table(connection: duckdb.DuckDBPyConnection, claim: Claim, body: str
 
 
 def replace_view(
-    connection: duckdb.DuckDBPyConnection, claim: Claim, query: str, present: Mapping[str, Relation] | None = None
+    connection: duckdb.DuckDBPyConnection, claim: Claim, query: str, relations: Mapping[str, Relation] | None = None
 ) -> None:
     """Make a view, or make it anew where it is ours.
 
@@ -180,7 +180,7 @@ def replace_view(
     StoreError
         As `check_ours`. Nothing is then changed.
     """
-    check_ours(connection, claim, present)
+    check_ours(connection, claim, relations)
     connection.execute(f"create or replace view {claim.quoted} as {query}")
     _mark(connection, "view", claim)
 
@@ -195,8 +195,8 @@ def drop(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
     """
     *place, schema, name = claim.table
     check_ours(connection, claim)
-    if (found := find_relations(connection, schema, *place).get(name.lower())) is not None:
-        connection.execute(f"drop {found.kind} {claim.quoted}")
+    if (relation := find_relations(connection, schema, *place).get(name.lower())) is not None:
+        connection.execute(f"drop {relation.kind} {claim.quoted}")
 
 
 def _mark(connection: duckdb.DuckDBPyConnection, kind: str, claim: Claim) -> None:
@@ -218,7 +218,7 @@ def check_not_read(connection: duckdb.DuckDBPyConnection, claim: Claim, relation
     """
     schema, name = (part.lower() for part in claim.table[-2:])
     plan = connection.execute(f"explain (format json) select * from {relation}").fetchall()[0][1]
-    for table in _scanned(json.loads(plan)):
+    for table in _scanned_tables(json.loads(plan)):
         # database.schema.name, quoted where it has to be; DuckDB 1.4 writes the name alone
         text = table.replace('"', "").lower()
         if text == name or f".{text}".endswith(f".{schema}.{name}"):
@@ -228,9 +228,9 @@ def check_not_read(connection: duckdb.DuckDBPyConnection, claim: Claim, relation
             )
 
 
-def _scanned(plan: Any) -> Iterator[str]:
+def _scanned_tables(plan: Any) -> Iterator[str]:
     """Tables in a plan as EXPLAIN writes it, views resolved."""
     for node in plan if isinstance(plan, list) else [plan]:
         if table := node.get("extra_info", {}).get("Table"):
             yield str(table)
-        yield from _scanned(node.get("children", []))
+        yield from _scanned_tables(node.get("children", []))

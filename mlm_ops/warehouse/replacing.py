@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlm_ops.errors import StoreError
-from mlm_ops.warehouse.connection import BusyError, make_folder, patiently
+from mlm_ops.warehouse.connection import BusyError, make_folder, retry_while_busy
 
 
 @contextmanager
@@ -78,9 +78,9 @@ def set_aside(path: Path, why: str) -> Path:
 
 def _remove_leftovers(target: Path) -> None:
     """What a process that was killed here has left half-built: folders of our own making, by a name that no one has."""
-    left = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.building")
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.building")
     for path in target.parent.iterdir():
-        if left.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+        if pattern.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -88,7 +88,7 @@ def _put_in_place(building: Path, target: Path) -> None:
     """Rename `building` to `target`, on the disk before and after."""
     try:
         with suppress(FileNotFoundError):
-            _take_over(target, building)
+            _copy_attributes(target, building)
         _sync(building)
         # The log of someone who wrote into the published copy belongs to the file that goes.
         target.with_name(target.name + ".wal").unlink(missing_ok=True)
@@ -98,19 +98,19 @@ def _put_in_place(building: Path, target: Path) -> None:
         raise StoreError(f"{target} cannot be replaced: {error.strerror}.") from error
 
 
-def _take_over(old: Path, new: Path) -> None:
+def _copy_attributes(old: Path, new: Path) -> None:
     """Give the new file the owner, group, mode and extended attributes (access lists among them) of the old one.
 
     Where the system does not let us give the file to its group, the group we have gets no more than everyone has.
     """
-    before = old.stat()
-    mode = stat.S_IMODE(before.st_mode)
+    status = old.stat()
+    mode = stat.S_IMODE(status.st_mode)
     if hasattr(os, "chown"):
-        for owner in (before.st_uid, -1):
+        for owner in (status.st_uid, -1):
             with suppress(PermissionError):
-                os.chown(new, owner, before.st_gid)
+                os.chown(new, owner, status.st_gid)
                 break
-        if new.stat().st_gid != before.st_gid:
+        if new.stat().st_gid != status.st_gid:
             mode = mode & ~0o070 | (mode & 0o007) << 3 & mode
     if hasattr(os, "listxattr"):
         with suppress(OSError):
@@ -164,7 +164,7 @@ def locked(destination: Path, doing: str, wait: float = 30.0) -> Iterator[None]:
             raise BusyError(f"{destination} is being {doing} by another process") from error
 
     try:
-        patiently(attempt, wait, None, remedy="Try again when that process has ended.")
+        retry_while_busy(attempt, wait, None, remedy="Try again when that process has ended.")
         yield
     finally:
         os.close(handle)

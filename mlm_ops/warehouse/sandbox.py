@@ -61,23 +61,23 @@ class Reach:
         place = next((place for place in places if _is_file(place)), places[0])
         if self.everything:
             return place
-        if (found := self.resolved(place)) is None:
+        if (file := self.resolved(place)) is None:
             expected = f"one under {self.folders[0].resolve()}" if self.folders else "a table of the database"
             raise DataError(
                 f"The path of the data leaves the project. Got {path}; expected {expected}. Move the file, or allow it "
                 f"with {HOW_TO_ALLOW}."
             )
-        return found
+        return file
 
     def resolved(self, path: Path) -> Path | None:
         """The path without links and dots, if it lies in the project; None of one that may not be read."""
         if not self.folders:
             return None
         try:
-            found, project = path.resolve(), self.folders[0].resolve()
+            file, project = path.resolve(), self.folders[0].resolve()
         except (OSError, RuntimeError, ValueError):  # a circle of links, or a name that no file system has
             return None
-        return found if found.is_relative_to(project) else None
+        return file if file.is_relative_to(project) else None
 
 
 def _is_file(path: Path) -> bool:
@@ -104,29 +104,29 @@ _ROW_MAKERS = frozenset(
 )
 _FILE_READERS = frozenset({"read_csv", "read_csv_auto", "read_parquet", "parquet_scan"})
 #: Options of theirs that say how the file is written, and nothing else.
-_READING = frozenset(
+_READER_OPTIONS = frozenset(
     {"all_varchar", "auto_detect", "columns", "comment", "dateformat", "decimal_separator", "delim", "dtypes"}
     | {"encoding", "escape", "header", "ignore_errors", "names", "null_padding", "nullstr", "quote", "sample_size"}
     | {"sep", "skip", "strict_mode", "timestampformat", "types", "union_by_name"}
 )
 #: Macros that take the place of Postgres' functions tell of the catalog.
-_OF_THE_CATALOG = r"(?i)\b(select|duckdb_|pg_|current_|getvariable|query)"
+_CATALOG_MACROS = r"(?i)\b(select|duckdb_|pg_|current_|getvariable|query)"
 #: Functions of DuckDB's that are known and refused: they read settings and variables, plan other SQL, or wait.
 #: Volatile ones are refused too: they change something, or give other rows each time.
 REFUSED = frozenset({"current_setting", "getvariable", "json_serialize_plan", "pg_sleep"})
 _INTERNAL = "__internal"
 #: Before 1.5 DuckDB does not list window functions.
-_WINDOW = frozenset(
+_WINDOW_FUNCTIONS = frozenset(
     {"row_number", "rank", "rank_dense", "dense_rank", "percent_rank", "cume_dist", "ntile", "fill"}
 ) | {"lead", "lag", "first", "first_value", "last", "last_value", "nth_value"}
-_EXPRESSIONS = frozenset(
+_EXPRESSION_CLASSES = frozenset(
     {"BETWEEN", "CASE", "CAST", "COLLATE", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "LAMBDA"}
 ) | {"LAMBDA_REF", "OPERATOR", "POSITIONAL_REFERENCE", "STAR", "SUBQUERY", "TYPE", "WINDOW"}
-_QUERIES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE", "RECURSIVE_CTE_NODE"})
-_AFTER_FROM = frozenset({"EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY"})
+_QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE", "RECURSIVE_CTE_NODE"})
+_FROM_NODES = frozenset({"EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY"})
 _ORDERS = frozenset({"ASCENDING", "DESCENDING", "ORDER_DEFAULT"})
 _MODIFIERS = frozenset({"DISTINCT_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER", "ORDER_MODIFIER"})
-_PARTS = _QUERIES | _AFTER_FROM | _ORDERS | _MODIFIERS
+_QUERY_PARTS = _QUERY_NODES | _FROM_NODES | _ORDERS | _MODIFIERS
 _SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
 _SYSTEM_PREFIXES = ("duckdb_", "pg_", "pragma_", "sqlite_")
 
@@ -158,13 +158,13 @@ def checked_select(text: str, what: str, reach: Reach, tables: Callable[[str], b
     """
     tree, files = _tree(text, what), 0
     for node in _nodes(tree):
-        if (found := _refusal(node, reach, tables)) is not None:
+        if (refusal := _refusal(node, reach, tables)) is not None:
             raise DataError(
-                f"The {what} of an analysis file reads tables, views and data files of the project alone. Got {found}. "
+                f"The {what} of an analysis file reads tables, views and data files of the project alone. Got {refusal}. "
                 f"Read it in a view of the database, or allow it with {HOW_TO_ALLOW}."
             )
-        files += _settle(node, reach, tables)
-    return _written(tree, what) if files else text
+        files += _put_file_path(node, reach, tables)
+    return _sql_of_tree(tree, what) if files else text
 
 
 def is_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
@@ -187,7 +187,7 @@ def check_length(text: str, what: str) -> None:
 
 def _tree(text: str, what: str) -> Node:
     try:
-        rows = _plain().cursor().execute("select json_serialize_sql(?::varchar)", [text]).fetchall()
+        rows = _bare_connection().cursor().execute("select json_serialize_sql(?::varchar)", [text]).fetchall()
         tree: Node = json.loads(rows[0][0])
     except RecursionError as error:
         raise DataError(f"The {what} of an analysis file is nested too deeply. Put it into a view.") from error
@@ -197,21 +197,27 @@ def _tree(text: str, what: str) -> Node:
     return tree
 
 
-def _written(tree: Node, what: str) -> str:
+def _sql_of_tree(tree: Node, what: str) -> str:
     """The SQL of a tree."""
     try:
-        rows = _plain().cursor().execute("select json_deserialize_sql(?::json)", [json.dumps(tree)]).fetchall()
+        rows = (
+            _bare_connection().cursor().execute("select json_deserialize_sql(?::json)", [json.dumps(tree)]).fetchall()
+        )
     except duckdb.Error as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"The {what} of an analysis file cannot be checked: {reason}. Put it into a view.") from error
     return str(rows[0][0])
 
 
-def _settle(node: Node, reach: Reach, tables: Callable[[str], bool]) -> bool:
+def _put_file_path(node: Node, reach: Reach, tables: Callable[[str], bool]) -> bool:
     """Put the place of a file that may be read where its name is; whether there was one."""
     if node.get("type") == "BASE_TABLE":
         path = _path(node)
-        if "." not in ".".join(path) or tables(qualified(*path)) or (file := _file(".".join(path), reach)) is None:
+        if (
+            "." not in ".".join(path)
+            or tables(qualified(*path))
+            or (file := _project_file(".".join(path), reach)) is None
+        ):
             return False
         node["alias"] = node["alias"] or Path(".".join(path)).name.partition(".")[0]
         node |= {"catalog_name": "", "schema_name": "", "table_name": file_pattern(file)}
@@ -220,7 +226,7 @@ def _settle(node: Node, reach: Reach, tables: Callable[[str], bool]) -> bool:
         return True
     if node.get("type") == "TABLE_FUNCTION" and str(node["function"]["function_name"]).lower() in _FILE_READERS:
         constant = _first_constant(node["function"])
-        if constant is None or (file := _file(_text(constant) or "", reach)) is None:
+        if constant is None or (file := _project_file(_text_value(constant) or "", reach)) is None:
             return False
         holder, key = (constant["literal"], "text") if "literal" in constant else (constant["value"], "value")
         holder[key] = file_pattern(file)
@@ -229,14 +235,14 @@ def _settle(node: Node, reach: Reach, tables: Callable[[str], bool]) -> bool:
 
 
 def _nodes(tree: Any) -> Iterator[Node]:
-    waiting = [tree]
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, dict):
-            yield found
-            waiting.extend(found.values())
-        elif isinstance(found, list):
-            waiting.extend(found)
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            yield node
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
 
 
 def _refusal(node: Node, reach: Reach, tables: Callable[[str], bool]) -> str | None:
@@ -245,7 +251,7 @@ def _refusal(node: Node, reach: Reach, tables: Callable[[str], bool]) -> str | N
     if node.get("sample") is not None:
         return "a sample, which gives other rows each time"
     if "class" in node:
-        if node["class"] not in _EXPRESSIONS:
+        if node["class"] not in _EXPRESSION_CLASSES:
             return f"an expression of the kind {node['class'].lower()}"
         return _refused_function(node) if "function_name" in node else None
     if not isinstance(kind, str) or kind.endswith("_TYPE_INFO"):
@@ -254,7 +260,7 @@ def _refusal(node: Node, reach: Reach, tables: Callable[[str], bool]) -> str | N
         return _refused_table(node, reach, tables)
     if kind == "TABLE_FUNCTION":
         return _refused_table_function(node["function"], reach)
-    return None if kind in _PARTS else f"a part of the kind {kind.lower().replace('_', ' ')}"
+    return None if kind in _QUERY_PARTS else f"a part of the kind {kind.lower().replace('_', ' ')}"
 
 
 def _refused_function(node: Node) -> str | None:
@@ -276,9 +282,9 @@ def _refused_table_function(function: Node, reach: Reach) -> str | None:
         return None
     if name in _FILE_READERS:
         path = _first_text(function)
-        if odd := [option for option in _option_names(function) if option not in _READING]:
-            return f"{name}(…, {odd[0]} = …)"
-        return None if path is not None and _file(path, reach) else f"{name}({literal(path) if path else '…'})"
+        if other_options := [option for option in _option_names(function) if option not in _READER_OPTIONS]:
+            return f"{name}(…, {other_options[0]} = …)"
+        return None if path is not None and _project_file(path, reach) else f"{name}({literal(path) if path else '…'})"
     return f"the table function {name}"
 
 
@@ -289,7 +295,7 @@ def _refused_table(node: Node, reach: Reach, tables: Callable[[str], bool]) -> s
     if _SYSTEM_SCHEMAS.intersection(lowered) or lowered[-1] in _system_views():
         return f"{name}, which tells of the database system"
     # DuckDB puts the parts of a name together when it looks for a file, and a file's name has a dot
-    if "." not in name or tables(qualified(*path)) or _file(name, reach):
+    if "." not in name or tables(qualified(*path)) or _project_file(name, reach):
         return None
     return f"{name}, which is no table of the database"
 
@@ -301,20 +307,20 @@ def _path(node: Node) -> list[str]:
 
 def _option_names(function: Node) -> list[str]:
     """Names of the arguments that have one; before DuckDB 2.0 these are comparisons of a column with a value."""
-    named = []
+    names = []
     for argument in function.get("arguments") or function.get("children") or []:
         inner = argument.get("expression", argument)
         if name := argument.get("name") or argument.get("alias"):
-            named.append(str(name).lower())
+            names.append(str(name).lower())
         elif inner.get("class") == "COMPARISON":
-            named.append(".".join(inner["left"].get("column_names", ["?"])).lower())
-    return named
+            names.append(".".join(inner["left"].get("column_names", ["?"])).lower())
+    return names
 
 
 def _first_text(function: Node) -> str | None:
     """The first argument, if it is a text."""
     constant = _first_constant(function)
-    return None if constant is None else _text(constant)
+    return None if constant is None else _text_value(constant)
 
 
 def _first_constant(function: Node) -> Node | None:
@@ -324,23 +330,23 @@ def _first_constant(function: Node) -> Node | None:
     return None if first.get("class") != "CONSTANT" or arguments[0].get("name") else first
 
 
-def _text(constant: Node) -> str | None:
+def _text_value(constant: Node) -> str | None:
     value = constant["literal"].get("text") if "literal" in constant else (constant.get("value") or {}).get("value")
     return value if isinstance(value, str) else None
 
 
-def _file(path: str, reach: Reach) -> Path | None:
+def _project_file(path: str, reach: Reach) -> Path | None:
     """The data file of the project that a path leads to from the folder we stand in, as DuckDB would look for it."""
-    if not is_data_file(path) or (found := reach.resolved(Path(path))) is None:
+    if not is_data_file(path) or (file := reach.resolved(Path(path))) is None:
         return None
     try:
-        return found if found.is_file() and is_data_file(found) else None
+        return file if file.is_file() and is_data_file(file) else None
     except OSError:
         return None
 
 
 @cache
-def _plain() -> duckdb.DuckDBPyConnection:
+def _bare_connection() -> duckdb.DuckDBPyConnection:
     """A DuckDB without extensions, tables or functions of anyone's."""
     return duckdb.connect(config={"autoload_known_extensions": False, "autoinstall_known_extensions": False})
 
@@ -348,22 +354,24 @@ def _plain() -> duckdb.DuckDBPyConnection:
 @cache
 def _functions() -> tuple[frozenset[str], frozenset[str]]:
     """Names of DuckDB's own functions, but for those of tables, and the volatile ones among them."""
-    found = (
-        _plain()
+    result = (
+        _bare_connection()
         .cursor()
         .execute(
             "select lower(function_name), bool_or(coalesce(stability = 'VOLATILE', false)) from duckdb_functions() "
             "where function_type in ('scalar', 'aggregate', 'window') "
             "or (function_type = 'macro' and not regexp_matches(macro_definition, ?)) group by all",
-            [_OF_THE_CATALOG],
+            [_CATALOG_MACROS],
         )
     )
-    rows = found.fetchall()
-    return frozenset(name for name, _ in rows) | _WINDOW, frozenset(name for name, volatile in rows if volatile)
+    rows = result.fetchall()
+    return frozenset(name for name, _ in rows) | _WINDOW_FUNCTIONS, frozenset(
+        name for name, volatile in rows if volatile
+    )
 
 
 @cache
 def _system_views() -> frozenset[str]:
     """Views that every database has, but for those of information_schema with their everyday names."""
-    rows = _plain().cursor().execute("select lower(view_name) from duckdb_views() where internal").fetchall()
+    rows = _bare_connection().cursor().execute("select lower(view_name) from duckdb_views() where internal").fetchall()
     return frozenset(name for (name,) in rows if name.startswith(_SYSTEM_PREFIXES))

@@ -22,19 +22,19 @@ from mlm_ops.warehouse.sql import identifier, literal, qualified, text
 
 _FRAME = "mlm_rows"
 _SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")[:2]) >= (1, 5)
-_TABLES = (
+_EXPECTED_DATA = (
     "a polars, Arrow or pandas frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with "
     "connection="
 )
 #: Schemas of the results store, which no one fits models to.
-_OURS = frozenset({"mlm", "mlm_staging"})
+_OWN_SCHEMAS = frozenset({"mlm", "mlm_staging"})
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
 TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
 TABLE = re.compile(r"""(?:"(?:[^"]|"")+"|[^\W\d]\w*)(?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*)){0,2}""")
 #: Types that polars has not, or that lose what tells values apart.
-_NO_FRAME = re.compile(r"INTERVAL|BIT|TIME WITH TIME ZONE")
+_TYPES_AS_TEXT = re.compile(r"INTERVAL|BIT|TIME WITH TIME ZONE")
 _SELECT = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
-_PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d]\w*)')
+_NAME_PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d]\w*)')
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Source:
     types: dict[str, str]
     table: str
     connection: duckdb.DuckDBPyConnection | None = None
-    twins: tuple[str, ...] = ()
+    case_duplicates: tuple[str, ...] = ()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -106,8 +106,8 @@ class Source:
         ((total, numbers, example),) = rows
         if example is None or 2 * numbers <= total:
             return ""
-        shown = literal(str(example)[:40])
-        return f" It is text because {total - numbers} of its {total} cells are no numbers, such as {shown}."
+        cell = literal(str(example)[:40])
+        return f" It is text because {total - numbers} of its {total} cells are no numbers, such as {cell}."
 
     def require(self, columns: Iterable[str]) -> None:
         """Refuse columns that are not there, all together, naming those that are.
@@ -126,7 +126,7 @@ class Source:
                 "are those of moments, as group_moments makes them. Write form: moments in the analysis file, or give "
                 "mlm_ops.read_moments(table, group) to fit."
             )
-        if twin := next((name for name in missing if name in self.twins), None):
+        if twin := next((name for name in missing if name in self.case_duplicates), None):
             other = next(name for name in self.types if name.lower() == twin.lower())
             raise DataError(
                 f"Columns {other!r} and {twin!r} differ in letter case alone, which DuckDB does not tell apart. Rename "
@@ -158,13 +158,13 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
     DataError
         The table or file does not exist, the SELECT or the condition does not run, or the object is none of these.
     """
-    data, twins = _without_twins(data)
+    data, case_duplicates = _without_case_duplicates(data)
     relation, description, query = _rows_of(data, connection)
-    held = connection if isinstance(data, str) and not is_path(data, connection) else None
+    owner = connection if isinstance(data, str) and not is_path(data, connection) else None
     # an alias, so that a sub-select may stand here in every dialect
     relation = f"{relation} as {identifier(_FRAME)}"
     try:
-        described = query(f"describe select * from {relation}").fetchall()
+        description_rows = query(f"describe select * from {relation}").fetchall()
     except duckdb.CatalogException as error:
         raise DataError(no_such_table(description, connection)) from error
     except duckdb.Error as error:
@@ -174,15 +174,15 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
         if "closed" in str(error).lower():
             raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error
-    types = {row[0]: row[1] for row in described}
+    types = {row[0]: row[1] for row in description_rows}
     if where is None:
-        return Source(relation, query, description, types, description, held, twins)
+        return Source(relation, query, description, types, description, owner, case_duplicates)
     filtered = f"(select * from {relation} where {condition(where)}) as {identifier(_FRAME)}"
     try:
         query(f"describe select * from {filtered}").fetchall()
     except duckdb.Error as error:
         raise DataError(f"The row filter where: {where} does not fit {description}: {first_line(error)}") from error
-    return Source(filtered, query, f"{description} where {where}", types, description, held, twins)
+    return Source(filtered, query, f"{description} where {where}", types, description, owner, case_duplicates)
 
 
 def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
@@ -202,10 +202,10 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
     try:
         return pl.DataFrame(data)
     except Exception as error:  # whatever a stranger's object does when it is read
-        raise no_table(data) from error
+        raise not_a_table(data) from error
 
 
-def _without_twins(data: Any) -> tuple[Any, tuple[str, ...]]:
+def _without_case_duplicates(data: Any) -> tuple[Any, tuple[str, ...]]:
     """A frame's first column of each name, letter case apart, and the names of the others, which DuckDB changes."""
     if isinstance(data, str | Path | duckdb.DuckDBPyRelation):
         return data, ()
@@ -217,11 +217,11 @@ def _without_twins(data: Any) -> tuple[Any, tuple[str, ...]]:
     first: dict[str, str] = {}
     for name in columns:
         first.setdefault(name.lower(), name)
-    twins = tuple(name for name in columns if first[name.lower()] != name)
-    if not twins:
+    case_duplicates = tuple(name for name in columns if first[name.lower()] != name)
+    if not case_duplicates:
         return data, ()
-    kept = list(first.values())
-    return (data.select(kept) if hasattr(data, "select") else data[kept]), twins
+    names = list(first.values())
+    return (data.select(names) if hasattr(data, "select") else data[names]), case_duplicates
 
 
 def _in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -239,10 +239,12 @@ def _in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
 def _as_frame(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:
     """The rows; what polars has no type for is text, as units of such a column are called."""
     kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
-    if any(_NO_FRAME.fullmatch(kind) for kind in kinds.values()):
-        made = [text(identifier(c)) if _NO_FRAME.fullmatch(kind) else identifier(c) for c, kind in kinds.items()]
-        named = [f"{sql} as {identifier(column)}" for sql, column in zip(made, kinds, strict=True)]
-        relation = relation.project(", ".join(named))
+    if any(_TYPES_AS_TEXT.fullmatch(kind) for kind in kinds.values()):
+        expressions = [
+            text(identifier(c)) if _TYPES_AS_TEXT.fullmatch(kind) else identifier(c) for c, kind in kinds.items()
+        ]
+        selection = [f"{sql} as {identifier(column)}" for sql, column in zip(expressions, kinds, strict=True)]
+        relation = relation.project(", ".join(selection))
     rows: pl.DataFrame = relation.pl()
     return rows
 
@@ -267,30 +269,30 @@ def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[s
     try:
         private.register(_FRAME, frame)
     except Exception as error:  # DuckDB's own, TypeError, RuntimeError: by what it is that was given
-        raise no_table(data) from error
+        raise not_a_table(data) from error
     return identifier(_FRAME), "the data", private.execute
 
 
 def _require_text(data: Any) -> None:
     """Refuse names and paths that no database and no file system can take."""
     if isinstance(data, str | Path) and not is_text(str(data)):
-        raise DataError(f"The data have no name that UTF-8 can write. Got {shown(data)}; expected {_TABLES}.")
+        raise DataError(f"The data have no name that UTF-8 can write. Got {shown(data)}; expected {_EXPECTED_DATA}.")
 
 
 def _require_frame(data: Any) -> None:
     """Refuse Python's own containers, before DuckDB guesses at them and polars at others."""
     if data is None or isinstance(data, bytes | bytearray | memoryview):
-        raise no_table(data)
+        raise not_a_table(data)
     if isinstance(data, list | tuple | dict | set | frozenset):
         raise DataError(
-            f"The data are no table. Got {shown(data)}; expected {_TABLES}. polars.DataFrame(data) makes a table of "
+            f"The data are no table. Got {shown(data)}; expected {_EXPECTED_DATA}. polars.DataFrame(data) makes a table of "
             "columns by name."
         )
 
 
-def no_table(data: Any) -> DataError:
+def not_a_table(data: Any) -> DataError:
     """What is said of an object that is none."""
-    return DataError(f"The data are no table. Got {shown(data)}; expected {_TABLES}.")
+    return DataError(f"The data are no table. Got {shown(data)}; expected {_EXPECTED_DATA}.")
 
 
 def _collected(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
@@ -309,7 +311,7 @@ def _collected(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
         raise DataError(f"The lazy frame cannot be collected: {type(error).__name__}: {first_line(error)}") from error
 
 
-def is_place(text: str) -> bool:
+def looks_like_path(text: str) -> bool:
     """Whether a text can only be meant as a file's: it has slashes, and is no SELECT, nor begins as a comment."""
     return (
         not _SELECT.match(text)
@@ -363,7 +365,7 @@ def table_parts(name: str) -> tuple[str, ...]:
     """
     if not TABLE.fullmatch(name.strip()):
         raise DataError(f"{name!r} is no table name; put unusual names in double quotes.")
-    return tuple(quoted.replace('""', '"') or plain for quoted, plain in _PART.findall(name))
+    return tuple(quoted.replace('""', '"') or plain for quoted, plain in _NAME_PART.findall(name))
 
 
 def listed(names: Iterable[str], most: int = 30) -> str:
@@ -404,27 +406,29 @@ def condition(where: str) -> str:
     try:
         statements = duckdb.extract_statements(f"select 1 where ({where}\n)")
         # what closes the parenthesis of the first probe and opens another does not fit this one; nor do two conditions
-        again = duckdb.extract_statements(f"select [case when {where}\n then 1 end]")
+        other_statements = duckdb.extract_statements(f"select [case when {where}\n then 1 end]")
     except duckdb.Error as error:
         raise problem from error
-    if len(statements) != 1 or len(again) != 1:
+    if len(statements) != 1 or len(other_statements) != 1:
         raise problem
     return f"({where}\n)"
 
 
 def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None) -> str:
     """Say what there is instead, without the tables that mlm-ops itself makes."""
-    missing = f"{description[0].upper()}{description[1:]} does not exist."
+    sentence = f"{description[0].upper()}{description[1:]} does not exist."
     if connection is None:
-        return missing
+        return sentence
     rows = connection.execute(
         "select schema_name, table_name from duckdb_tables() where not internal union "
         "select schema_name, view_name from duckdb_views() where not internal order by all"
     ).fetchall()
-    names = [name if schema == "main" else f"{schema}.{name}" for schema, name in rows if schema not in _OURS]
-    made = {name.removesuffix("_moments_description") for name in names if name.endswith("_moments_description")}
-    ours = {f"{name}{suffix}" for name in made for suffix in ("_moments", "_moments_description", "_centered")}
-    theirs = [name for name in names if name not in ours]
-    asked = description.removeprefix("table ").removeprefix("main.")
-    held = f"The database holds {listed(theirs)}." if theirs else "The database holds no tables."
-    return f"{missing}{did_you_mean(asked, theirs)} {held}"
+    names = [name if schema == "main" else f"{schema}.{name}" for schema, name in rows if schema not in _OWN_SCHEMAS]
+    analyses = {name.removesuffix("_moments_description") for name in names if name.endswith("_moments_description")}
+    own_tables = {
+        f"{name}{suffix}" for name in analyses for suffix in ("_moments", "_moments_description", "_centered")
+    }
+    user_tables = [name for name in names if name not in own_tables]
+    table = description.removeprefix("table ").removeprefix("main.")
+    contents = f"The database holds {listed(user_tables)}." if user_tables else "The database holds no tables."
+    return f"{sentence}{did_you_mean(table, user_tables)} {contents}"

@@ -53,8 +53,8 @@ def file_pattern(path: Path | str) -> str:
     DataError
         A name with a backslash and a mark, which DuckDB has no way to write.
     """
-    odd = re.match(r"~|[^/]*:", Path(path).as_posix())  # the path from the root is no home and no other file system
-    text = (Path(path).absolute() if odd else Path(path)).as_posix()
+    prefix = re.match(r"~|[^/]*:", Path(path).as_posix())  # the path from the root is no home and no other file system
+    text = (Path(path).absolute() if prefix else Path(path)).as_posix()
     if "\\" in text and re.search(r"[*?[]", text):
         raise DataError(
             f"A file's path with a backslash and one of * ? [ cannot be told to DuckDB. Got {text}. Rename the file."

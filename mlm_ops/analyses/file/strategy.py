@@ -103,12 +103,18 @@ class Candidate:
 
     def lacks(self, model: Model) -> Term | None:
         """The first part of a fixed product that the model does not have; None where all are there."""
-        return next((p for p in _parts(self.term) if not _contains(model.fixed, p)), None) if not self.group else None
+        return (
+            next((p for p in _smaller_products(self.term) if not _contains(model.fixed, p)), None)
+            if not self.group
+            else None
+        )
 
     def needed_by(self, model: Model) -> Term | None:
         """The first fixed product of the model that this fixed term is a part of."""
-        own = frozenset(self.term.variables)
-        return next((t for t in model.fixed if own < frozenset(t.variables)), None) if not self.group else None
+        own_variables = frozenset(self.term.variables)
+        return (
+            next((t for t in model.fixed if own_variables < frozenset(t.variables)), None) if not self.group else None
+        )
 
 
 @dataclass(frozen=True)
@@ -148,9 +154,9 @@ def check_keys(
         A clause for the sentence that names the file's faults.
     """
     if kind == "a_priori":
-        given = [key for key, value in (("start", start), ("candidates", candidates), ("keep", keep)) if value]
-        if given:
-            raise ValueError(f"{', '.join(given)}: only for the strategies build_up and tear_down; say which")
+        keys = [key for key, value in (("start", start), ("candidates", candidates), ("keep", keep)) if value]
+        if keys:
+            raise ValueError(f"{', '.join(keys)}: only for the strategies build_up and tear_down; say which")
         return
     if start is None:
         raise ValueError(f"strategy {kind} needs start, the name of the model to start from")
@@ -173,14 +179,14 @@ def parse_rule(text: str) -> Rule:
     AnalysisError
         It is none of these.
     """
-    found = _RULE.fullmatch(text)
+    match = _RULE.fullmatch(text)
     try:
-        if found and found[1]:
-            return Rule("aic" if found[1] == "aic" else "bic", 0.0)
-        if found and found[2] and 0 < float(found[2]) < 1:
-            return Rule("p", float(found[2]))
-        if found and found[3] and 0 <= float(found[3]) < 1:
-            return Rule("r_squared", float(found[3]))
+        if match and match[1]:
+            return Rule("aic" if match[1] == "aic" else "bic", 0.0)
+        if match and match[2] and 0 < float(match[2]) < 1:
+            return Rule("p", float(match[2]))
+        if match and match[3] and 0 <= float(match[3]) < 1:
+            return Rule("r_squared", float(match[3]))
     except ValueError:
         pass
     raise AnalysisError(
@@ -211,23 +217,23 @@ def build_up(start: str, model: Model, candidates: Mapping[str, Sequence[str]], 
             f"A build-up has too many candidates. Got {total:,} terms; expected at most {MOST_CANDIDATES}, as each is "
             "fitted at every step."
         )
-    found: list[Candidate] = []
+    all_candidates: list[Candidate] = []
     for phase in PHASES:
         for text in candidates.get(phase, ()):
             try:
-                made = list(_compiled(phase, text, model))
+                new_candidates = list(_parse_candidates(phase, text, model))
             except FormulaError as error:
                 raise AnalysisError(f"candidates, {phase}: {error}") from error
-            for candidate in made:
+            for candidate in new_candidates:
                 if candidate.stands_in(model):
                     raise AnalysisError(
                         f"candidates, {phase}: {candidate.text} stands in the start {start!r} already; remove it from "
                         "one of them."
                     )
-                if any(candidate.term == c.term and candidate.group == c.group for c in found):
+                if any(candidate.term == c.term and candidate.group == c.group for c in all_candidates):
                     raise AnalysisError(f"candidates, {phase}: {candidate.text} stands twice; remove one.")
-                found.append(candidate)
-    return Strategy("build_up", start, tuple(found), rule)
+                all_candidates.append(candidate)
+    return Strategy("build_up", start, tuple(all_candidates), rule)
 
 
 def tear_down(start: str, model: Model, rule: Rule) -> Strategy:
@@ -249,7 +255,7 @@ def tear_down(start: str, model: Model, rule: Rule) -> Strategy:
     return Strategy("tear_down", start, (*random, *fixed), rule)
 
 
-def _compiled(phase: str, text: str, model: Model) -> Iterator[Candidate]:
+def _parse_candidates(phase: str, text: str, model: Model) -> Iterator[Candidate]:
     if phase == "random":
         for term, group in parse_random_term(text, model):
             yield Candidate(phase, f"{term.name} | {group_name(group)}", term, group)
@@ -270,12 +276,12 @@ def _same(first: Term, second: Term) -> bool:
     return frozenset(first.variables) == frozenset(second.variables)
 
 
-def _contains(terms: Sequence[Term], wanted: Term) -> bool:
-    return any(_same(term, wanted) for term in terms)
+def _contains(terms: Sequence[Term], part: Term) -> bool:
+    return any(_same(term, part) for term in terms)
 
 
-def _parts(term: Term) -> Iterator[Term]:
+def _smaller_products(term: Term) -> Iterator[Term]:
     """What a product is made of: each variable, and each product of fewer of them."""
     for size in range(1, len(term.variables)):
-        for chosen in combinations(term.variables, size):
-            yield Term(chosen)
+        for combination in combinations(term.variables, size):
+            yield Term(combination)

@@ -45,8 +45,10 @@ def parse_mapping(text: str) -> dict[Any, Any]:
             problem = f"{getattr(error, 'context', '')}, {problem}"
         raise AnalysisError(f"The file is no valid YAML{where}: {problem}.") from error
     if not isinstance(content, dict):
-        found = "a list" if isinstance(content, list) else "text" if content else "nothing"
-        raise AnalysisError(f"The file holds no mapping. Got {found}; expected the keys analysis, data and models.")
+        content_type = "a list" if isinstance(content, list) else "text" if content else "nothing"
+        raise AnalysisError(
+            f"The file holds no mapping. Got {content_type}; expected the keys analysis, data and models."
+        )
     return content
 
 
@@ -85,18 +87,18 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse keys that stand twice."""
-        seen: set[Any] = set()
+        keys: set[Any] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
                     None, None, "a key is text, and here stands a list or mapping", key_node.start_mark
                 )
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
+            if key in keys:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands twice", key_node.start_mark
                 )
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
     def refuse_tag(self, node: yaml.Node) -> None:
@@ -134,39 +136,39 @@ def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
     clauses = [_clause(fault) for fault in list(first.values())[::-1][:MOST_TOLD]]
     if len(first) > MOST_TOLD:
         clauses.append(f"and {len(first) - MOST_TOLD:,} more faults")
-    for part, known in keys.items():
+    for part, allowed in keys.items():
         places = [fault["loc"] for fault in unknown]
         names = [loc for loc in places if (loc[0] if len(loc) > 1 and loc[0] in keys else "") == part]
         if names:
-            clauses.append(_unknown(names, known))
+            clauses.append(_unknown_keys_clause(names, allowed))
     return "; ".join(dict.fromkeys(clauses)) + "."
 
 
-def _unknown(places: Sequence[tuple[int | str, ...]], known: Sequence[str]) -> str:
+def _unknown_keys_clause(places: Sequence[tuple[int | str, ...]], allowed: Sequence[str]) -> str:
     """Unknown keys, each with the one that is nearest; what there is, once."""
-    named = []
+    quoted_keys = []
     for place in places[:MOST_TOLD]:
-        near = nearest(str(place[-1]), known)
-        named.append(repr(_path(place)) + (f" (did you mean {near!r}?)" if near else ""))
+        near = nearest(str(place[-1]), allowed)
+        quoted_keys.append(repr(_path(place)) + (f" (did you mean {near!r}?)" if near else ""))
     more = f" and {len(places) - MOST_TOLD:,} more" if len(places) > MOST_TOLD else ""
-    return f"unknown key{'s' if len(named) > 1 else ''} {', '.join(named)}{more}; expected one of {', '.join(known)}"
+    return f"unknown key{'s' if len(quoted_keys) > 1 else ''} {', '.join(quoted_keys)}{more}; expected one of {', '.join(allowed)}"
 
 
 def _clause(fault: Mapping[str, Any]) -> str:
-    place, kind, found = _place(fault), fault["type"], fault["input"]
+    place, kind, value = _place(fault), fault["type"], fault["input"]
     if kind == "value_error":
         return str(fault["ctx"]["error"])
     if kind == "missing":
         return f"the key {_path(place)!r} is missing"
     if kind == "literal_error":
         expected = str(fault["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-        return f"unknown {_path(place)}: got {shown(found)}; expected one of {expected}"
+        return f"unknown {_path(place)}: got {shown(value)}; expected one of {expected}"
     if kind == "unexpected_keyword_argument":
         return f"unknown key {_path(place)!r}; expected {EXPECTED[str(place[0])]}"
     if place == ("models",):
         return "models holds no model: got none; expected at least one, as in null: y ~ 1 + (1 | school)"
     key = next((str(part) for part in reversed(place) if part in EXPECTED), "formula")
-    got = "nothing" if found in ("", None) else shown(found)
+    got = "nothing" if value in ("", None) else shown(value)
     return f"{_path(place)}: got {got}; expected {EXPECTED[key]}"
 
 

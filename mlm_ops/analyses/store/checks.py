@@ -38,8 +38,8 @@ def check_version(connection: Connection, schema: str, expected: int) -> None:
         )
     rows = connection.execute(f"select version from {schema}.store_version limit 3").fetchall()
     if len(rows) != 1:
-        told = "no row" if not rows else "several rows"
-        raise StoreError(f"The table {schema}.store_version has {told}; expected one with the version. {_REMEDY}")
+        row_count = "no row" if not rows else "several rows"
+        raise StoreError(f"The table {schema}.store_version has {row_count}; expected one with the version. {_REMEDY}")
     ((version,),) = rows
     if version != expected:
         raise StoreError(
@@ -65,8 +65,8 @@ def check_tables(connection: Connection, schema: str, tables: Mapping[str, Schem
                     f"The table {schema}.{table} was not written by mlm-ops alone: its column {column} is of another "
                     f"type. Got {got}; expected {expected}. {_REMEDY}"
                 )
-    known = present.get("runs", {})
-    if missing := [name for name in _REQUIRED if name not in known]:
+    run_columns = present.get("runs", {})
+    if missing := [name for name in _REQUIRED if name not in run_columns]:
         raise StoreError(f"The table {schema}.runs lacks {', '.join(missing)}. {_REMEDY}")
     gaps = [f"{identifier(name)} is null" for name in _REQUIRED]
     gaps += [f"not isfinite({identifier(name)})" for name in _TIMES]

@@ -38,20 +38,20 @@ def find_baseline(finished: Sequence[str], history: History) -> str | None:
 
 def find_previous(finished: Sequence[str], run_id: str) -> str | None:
     """The finished run before one."""
-    after = finished[finished.index(run_id) + 1 :] if run_id in finished else []
-    return after[0] if after else None
+    earlier_runs = finished[finished.index(run_id) + 1 :] if run_id in finished else []
+    return earlier_runs[0] if earlier_runs else None
 
 
 def finished_runs(connection: Connection, schema: str, analyses: Iterable[str]) -> dict[str, list[str]]:
     """Finished runs of each analysis, the latest first."""
-    found: dict[str, list[str]] = {analysis: [] for analysis in analyses}
-    for analysis, run_id, _, status in _runs(connection, schema, found):
+    runs_by_analysis: dict[str, list[str]] = {analysis: [] for analysis in analyses}
+    for analysis, run_id, _, status in _runs(connection, schema, runs_by_analysis):
         if status == "finished":
-            found[analysis].append(run_id)
-    return found
+            runs_by_analysis[analysis].append(run_id)
+    return runs_by_analysis
 
 
-def forget(
+def remove_outdated(
     connection: Connection, schema: str, tables: Iterable[str], analyses: Sequence[str], history: History
 ) -> None:
     """Remove runs of these analyses that are neither recent enough nor protected; other analyses are left alone.
@@ -65,29 +65,29 @@ def forget(
     for analysis, run_id, finished_at, status in _runs(connection, schema, analyses):
         by_analysis[analysis].append((run_id, finished_at, status))
     outdated = [(run_id, analysis) for analysis, runs in by_analysis.items() for run_id in _outdated(runs, history)]
-    remove(connection, schema, tables, outdated)
+    remove_runs(connection, schema, tables, outdated)
 
 
-def remove(connection: Connection, schema: str, tables: Iterable[str], keys: Collection[tuple[str, str]]) -> None:
+def remove_runs(connection: Connection, schema: str, tables: Iterable[str], keys: Collection[tuple[str, str]]) -> None:
     """Remove runs, by run and analysis, from every table."""
     if not keys:
         return
-    victims = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in keys)
+    pairs = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in keys)
     for name in tables:
-        connection.execute(f"delete from {qualified(schema, name)} where (run_id, analysis) in ({victims})")
+        connection.execute(f"delete from {qualified(schema, name)} where (run_id, analysis) in ({pairs})")
 
 
 def _outdated(runs: Sequence[tuple[str, datetime, str]], history: History) -> list[str]:
     """Runs that are not kept, of an analysis' runs with their end and status, the latest first."""
     finished = [run_id for run_id, _, status in runs if status == "finished"]
-    kept = {*finished[:1], find_baseline(finished, history)}
-    found = []
+    protected = {*finished[:1], find_baseline(finished, history)}
+    outdated = []
     for position, (run_id, at, _) in enumerate(runs):
         too_many = history.keep_runs is not None and position >= history.keep_runs
         too_old = history.keep_days is not None and runs[0][1] - at > timedelta(days=history.keep_days)
-        if (too_many or too_old) and run_id not in kept:
-            found.append(run_id)
-    return found
+        if (too_many or too_old) and run_id not in protected:
+            outdated.append(run_id)
+    return outdated
 
 
 def number_runs(connection: Connection, schema: str) -> None:
@@ -135,35 +135,35 @@ def write_drift(connection: Connection, schema: str, runs: Sequence[RunKey], his
     # by run and the one it is compared with: often the one before is the baseline too
     pairs: dict[tuple[RunKey, RunKey], list[str]] = {}
     for run_id, analysis in runs:
-        own = finished[analysis]
-        if previous := find_previous(own, run_id):
-            for name, other in (("previous", previous), ("baseline", find_baseline(own, history) or run_id)):
+        run_ids = finished[analysis]
+        if previous := find_previous(run_ids, run_id):
+            for name, other in (("previous", previous), ("baseline", find_baseline(run_ids, history) or run_id)):
                 if other != run_id:
                     pairs.setdefault(((run_id, analysis), (other, analysis)), []).append(name)
     if not pairs:
         return
     stored = _read_runs(connection, schema, {key for both in pairs for key in both})
-    made = []
+    frames = []
     for (now, before), names in pairs.items():
-        found = drift(stored[now], stored[before], history.alpha)
+        changes = drift(stored[now], stored[before], history.alpha)
         keys = dict(zip(("run_id", "analysis"), now, strict=True))
-        made += [
-            found.with_columns(pl.lit(v).alias(k) for k, v in (keys | {"against": name}).items()) for name in names
+        frames += [
+            changes.with_columns(pl.lit(v).alias(k) for k, v in (keys | {"against": name}).items()) for name in names
         ]
-    insert_frame(connection, qualified(schema, "drift"), pl.concat(made), KEYS | TABLES["drift"])
+    insert_frame(connection, qualified(schema, "drift"), pl.concat(frames), KEYS | TABLES["drift"])
 
 
-def _read_runs(connection: Connection, schema: str, wanted: Collection[RunKey]) -> dict[RunKey, StoredRun]:
+def _read_runs(connection: Connection, schema: str, keys: Collection[RunKey]) -> dict[RunKey, StoredRun]:
     """The tables of runs that a comparison reads."""
-    chosen = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in wanted)
-    found: dict[RunKey, dict[str, pl.DataFrame]] = {key: {} for key in wanted}
+    pairs = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in keys)
+    tables_by_run: dict[RunKey, dict[str, pl.DataFrame]] = {key: {} for key in keys}
     for name in READS:
-        query = f"select * from {qualified(schema, name)} where (run_id, analysis) in ({chosen})"
+        query = f"select * from {qualified(schema, name)} where (run_id, analysis) in ({pairs})"
         rows: pl.DataFrame = connection.sql(query).pl()
-        parts = rows.partition_by("run_id", "analysis", as_dict=True)
-        for key, tables in found.items():
-            tables[name] = parts.get(key, rows.clear())
-    return {key: StoredRun(key[0], tables) for key, tables in found.items()}
+        rows_by_run = rows.partition_by("run_id", "analysis", as_dict=True)
+        for key, tables in tables_by_run.items():
+            tables[name] = rows_by_run.get(key, rows.clear())
+    return {key: StoredRun(key[0], tables) for key, tables in tables_by_run.items()}
 
 
 #: Where a fit draws random numbers (starts of structural models, intervals of what they define), they begin here.

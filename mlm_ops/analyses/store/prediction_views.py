@@ -100,9 +100,10 @@ def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[s
 def _view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> PredictionView:
     name, query = view_name(analysis.analysis, model), fit.prediction_query
     units = {
-        f"{name}__units_{i}": one.frame.filter(one.n >= analysis.min_publish_n) for i, one in enumerate(query.units)
+        f"{name}__units_{i}": unit_table.frame.filter(unit_table.n >= analysis.min_publish_n)
+        for i, unit_table in enumerate(query.units)
     }
-    sql = query.sql(_rows(connection, analysis), [_ours(table) for table in units])
+    sql = query.sql(_rows_relation(connection, analysis), [_in_schema(table) for table in units])
     return PredictionView(name, _remark(analysis), sql, units)
 
 
@@ -117,12 +118,12 @@ def _create(connection: Connection, view: PredictionView) -> None:
 def _claim(connection: Connection, name: str, remark: str) -> Claim:
     """The name of a view or of a table of units; those of an earlier mlm-ops have another mark, or none."""
 
-    def is_earlier(found: Relation) -> bool:
-        if found.comment is not None or found.kind == "view":
-            return found.comment == remark
+    def is_earlier(relation: Relation) -> bool:
+        if relation.comment is not None or relation.kind == "view":
+            return relation.comment == remark
         view = find_relations(connection, _SCHEMA).get(_UNITS.sub("", name).lower())
-        beside = view is not None and view.name.lower() != name.lower() and _is_of(view, remark)
-        return beside and columns_of(connection, found)[:1] == ["unit_0"]
+        is_beside = view is not None and view.name.lower() != name.lower() and _is_of(view, remark)
+        return is_beside and columns_of(connection, relation)[:1] == ["unit_0"]
 
     return Claim((_SCHEMA, name), remark, "Rename it, or set predictions: false.", is_earlier)
 
@@ -146,19 +147,19 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
         return
     views = {view_name(analysis.analysis, model).lower(): model for model in analysis.models}
     _check_apart(analysis)
-    for name, found in sorted(find_relations(connection, _SCHEMA).items()):
+    for name, relation in sorted(find_relations(connection, _SCHEMA).items()):
         model = views.get(name, views.get(_UNITS.sub("", name)))
-        claim = _claim(connection, found.name, _remark(analysis))
-        if model is None or found.comment == claim.comment or claim.earlier(found):
+        claim = _claim(connection, relation.name, _remark(analysis))
+        if model is None or relation.comment == claim.comment or claim.earlier(relation):
             continue
-        whose = str(found.comment).removeprefix(PREFIX)
+        whose = str(relation.comment).removeprefix(PREFIX)
         if whose.startswith(_REMARK):
             raise StoreError(
-                f"The view {_SCHEMA}.{found.name} holds {whose}, and the model {model} of {analysis.analysis} would "
+                f"The view {_SCHEMA}.{relation.name} holds {whose}, and the model {model} of {analysis.analysis} would "
                 "have the same. Rename one of the two, or set predictions: false."
             )
         raise StoreError(
-            f"{_SCHEMA}.{found.name} was not made by mlm-ops, and the view with the predictions of the model {model} "
+            f"{_SCHEMA}.{relation.name} was not made by mlm-ops, and the view with the predictions of the model {model} "
             "would take its place. Rename it, or set predictions: false."
         )
 
@@ -189,21 +190,21 @@ def create_prediction_views(connection: Connection, analysis: Analysis, views: S
     Inside a transaction of the caller's, so that the views are of the run that is written with them.
     """
     # by its comment, as names alone do not tell the model b__c of a from the model c of a__b
-    for found in find_relations(connection, _SCHEMA).values():
-        is_view = found.kind == "view" and _is_of(found, _remark(analysis))
-        if is_view and found.name.lower() not in {view.name.lower() for view in views}:
-            _remove(connection, found, _remark(analysis))
+    for relation in find_relations(connection, _SCHEMA).values():
+        is_view = relation.kind == "view" and _is_of(relation, _remark(analysis))
+        if is_view and relation.name.lower() not in {view.name.lower() for view in views}:
+            _remove(connection, relation, _remark(analysis))
     for view in views:
         _create(connection, view)
 
 
 def _remove(connection: Connection, view: Relation, remark: str) -> None:
     """Drop a view and those of its tables of units that are ours."""
-    for found in find_relations(connection, _SCHEMA).values():
-        if _UNITS.sub("", found.name) != view.name or found.name == view.name:
+    for relation in find_relations(connection, _SCHEMA).values():
+        if _UNITS.sub("", relation.name) != view.name or relation.name == view.name:
             continue
-        claim = _claim(connection, found.name, remark)
-        if found.comment == claim.comment or claim.earlier(found):
+        claim = _claim(connection, relation.name, remark)
+        if relation.comment == claim.comment or claim.earlier(relation):
             drop(connection, claim)
     drop(connection, _claim(connection, view.name, remark))
 
@@ -212,15 +213,15 @@ def _remark(analysis: Analysis) -> str:
     return f"{_REMARK} {analysis.analysis}"
 
 
-def _rows(connection: Connection, analysis: Analysis) -> str:
+def _rows_relation(connection: Connection, analysis: Analysis) -> str:
     """The analysis' rows; a bare table name with its schema, so that the view is the same from any connection."""
     (schema,) = connection.execute("select current_schema()").fetchall()[0]
-    named = analysis.model_copy(update={"data": f"{identifier(schema)}.{analysis.data}"})
+    qualified_analysis = analysis.model_copy(update={"data": f"{identifier(schema)}.{analysis.data}"})
     try:
-        return open_rows(named, connection).relation
+        return open_rows(qualified_analysis, connection).relation
     except DataError:  # the name has a schema already, or is a SELECT
         return open_rows(analysis, connection).relation
 
 
-def _ours(name: str) -> str:
+def _in_schema(name: str) -> str:
     return qualified(_SCHEMA, name)

@@ -21,7 +21,7 @@ from mlm_ops.warehouse.sql import qualified
 STORE, PUBLISHED = "results store", "published copy of a results store"
 _REMEDY = "Give the file another name, or publish elsewhere."
 #: Whatever a database may hold beside its tables and views.
-_OTHERS = (
+_SEQUENCES_AND_FUNCTIONS = (
     "select schema_name, sequence_name from duckdb_sequences() where database_name = current_database() union all"
     " select schema_name, function_name from duckdb_functions() where database_name = current_database()"
     " and not internal"
@@ -49,7 +49,7 @@ def check_published_copy(path: Path, schema: str, is_result: Callable[[str], boo
         raise StoreError(f"{path} is a folder, and the published results would take its place. {_REMEDY}")
     if not path.exists():
         if log.exists():
-            _tell_aside(log, set_aside(log, "without-database"))
+            _log_set_aside(log, set_aside(log, "without-database"))
         return
     if path.stat().st_size == 0:
         return
@@ -59,7 +59,7 @@ def check_published_copy(path: Path, schema: str, is_result: Callable[[str], boo
         _check(path, path, schema, is_result)
     except duckdb.Error as error:
         if is_damage(error):
-            _tell_aside(path, set_aside(path, "damaged"))
+            _log_set_aside(path, set_aside(path, "damaged"))
             if log.exists():
                 set_aside(log, "damaged")
             return
@@ -78,25 +78,27 @@ def check_published_copy(path: Path, schema: str, is_result: Callable[[str], boo
 def _check(opened: Path, path: Path, schema: str, is_result: Callable[[str], bool]) -> None:
     with duckdb.connect(str(opened), read_only=True) as connection:
         relations = _relations(connection)
-        foreign = [f"{s}.{n}" for s, n in connection.execute(_OTHERS).fetchall()]
+        foreign = [f"{s}.{n}" for s, n in connection.execute(_SEQUENCES_AND_FUNCTIONS).fetchall()]
         version = next((r for r in relations if (r.schema, r.name) == (schema, "store_version")), None)
         if version is not None and version.comment == PREFIX + STORE:
             raise StoreError(
                 f"{path} is a results store that runs are written to, and the published results would take its place. "
                 f"{_REMEDY}"
             )
-        marked = version is not None and version.comment == PREFIX + PUBLISHED
+        has_mark = version is not None and version.comment == PREFIX + PUBLISHED
         for relation in relations:
-            ours = relation.schema == schema and is_result(relation.name) and version is not None
-            known = (
-                (relation.comment or "").startswith(PREFIX) if marked else ours and _is_earlier(connection, relation)
+            has_our_name = relation.schema == schema and is_result(relation.name) and version is not None
+            is_marked_ours = (
+                (relation.comment or "").startswith(PREFIX)
+                if has_mark
+                else has_our_name and _is_earlier(connection, relation)
             )
-            if not (ours and known):
+            if not (has_our_name and is_marked_ours):
                 foreign.append(relation.shown)
     if foreign:
-        named = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        names = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise StoreError(
-            f"{path} holds {named}, which mlm-ops did not publish, and the published results would take its place. "
+            f"{path} holds {names}, which mlm-ops did not publish, and the published results would take its place. "
             f"{_REMEDY}"
         )
 
@@ -119,5 +121,5 @@ def _is_earlier(connection: Connection, relation: Relation) -> bool:
     return columns[:2] == ["run_id", "analysis"]
 
 
-def _tell_aside(path: Path, place: Path) -> None:
+def _log_set_aside(path: Path, place: Path) -> None:
     tell(Event.SET_ASIDE, f"{path} is damaged, or belongs to no database; it is now {place.name}", path=str(place))

@@ -47,15 +47,15 @@ def recover(database: Path, results: Path, *, found_damaged: bool = False) -> st
         if not _is_damaged(database) and not (found_damaged and not _is_readable(database)):
             return None
         log = database.with_name(database.name + ".wal")
-        aside, logged = set_aside(database, "damaged"), log.exists()
-        if logged:
+        damaged_file, has_log = set_aside(database, "damaged"), log.exists()
+        if has_log:
             # beside the file that it belongs to, and named for it, as DuckDB looks for it
-            log.rename(aside.with_name(aside.name + ".wal"))
-        if logged and not found_damaged:
-            _keep_without_log(aside, database)
+            log.rename(damaged_file.with_name(damaged_file.name + ".wal"))
+        if has_log and not found_damaged:
+            _keep_without_log(damaged_file, database)
         count = _restore(database, results)
-    made = f"{database} was damaged and is now {aside.name}; a new one is made from the sources"
-    return f"{made} with the history of {count} run{'s' * (count != 1)}." if count else f"{made}."
+    sentence = f"{database} was damaged and is now {damaged_file.name}; a new one is made from the sources"
+    return f"{sentence} with the history of {count} run{'s' * (count != 1)}." if count else f"{sentence}."
 
 
 def _is_damaged(database: Path) -> bool:
@@ -90,10 +90,10 @@ def _tables(connection: Connection) -> list[str]:
         "select distinct schema_name from duckdb_schemas() where database_name = current_database() and not internal"
     ).fetchall()
     return [
-        qualified(found.schema, found.name)
+        qualified(relation.schema, relation.name)
         for (schema,) in [*schemas, ("main",)]
-        for found in find_relations(connection, schema).values()
-        if found.kind == "table"
+        for relation in find_relations(connection, schema).values()
+        if relation.kind == "table"
     ]
 
 

@@ -20,7 +20,14 @@ import polars as pl
 
 from mlm_ops.analyses.file.keys import History
 from mlm_ops.analyses.store.checks import check_tables, check_version
-from mlm_ops.analyses.store.history import LATEST_FIRST, forget, last_number, number_runs, remove, write_drift
+from mlm_ops.analyses.store.history import (
+    LATEST_FIRST,
+    remove_outdated,
+    last_number,
+    number_runs,
+    remove_runs,
+    write_drift,
+)
 from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
 from mlm_ops.analyses.store.schema import RUNS, TABLES
 from mlm_ops.analyses.store.staging import Staged, read_staged, stage, stage_anew
@@ -29,7 +36,7 @@ from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.logs import Event, tell, tell_written
 from mlm_ops.results.tables.columns import KEYS, Schema
 from mlm_ops.warehouse.connection import Connection, OnWait, connect, open_database
-from mlm_ops.warehouse.faults import first_line, kind_of, why_it_failed
+from mlm_ops.warehouse.faults import first_line, error_class, why_it_failed
 from mlm_ops.warehouse.ownership import PREFIX, Claim, Relation, check_ours, find_relations, replace_view
 from mlm_ops.warehouse.replacing import replacing
 from mlm_ops.warehouse.sql import identifier, literal, qualified
@@ -131,28 +138,28 @@ def write_runs(
     if not runs:
         return
     more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
-    began = time.perf_counter()
+    start = time.perf_counter()
     what = f"run {runs[0][0].run_id} of {runs[0][0].analysis}{more}"
-    with _saying_what_is_kept(connection, [run for run, _ in runs]), all_or_nothing(connection, what):
+    with _note_what_is_kept(connection, [run for run, _ in runs]), all_or_nothing(connection, what):
         _create_results(connection)
         last = last_number(connection, RESULTS)
-        remove(connection, RESULTS, RESULT_TABLES, _present(connection, [run for run, _ in runs]))
+        remove_runs(connection, RESULTS, RESULT_TABLES, _stored_keys(connection, [run for run, _ in runs]))
         for name, columns in RESULT_TABLES.items():
             rows = _rows_of(runs, name, last)
             if rows.height:
                 insert_frame(connection, qualified(RESULTS, name), rows, columns)
         history = history or History()
         write_drift(connection, RESULTS, [(run.run_id, run.analysis) for run, _ in runs], history)
-        forget(connection, RESULTS, RESULT_TABLES, [run.analysis for run, _ in runs], history)
+        remove_outdated(connection, RESULTS, RESULT_TABLES, [run.analysis for run, _ in runs], history)
         if beside is not None:
             beside()
-    seconds = (time.perf_counter() - began) / len(runs)
+    seconds = (time.perf_counter() - start) / len(runs)
     for run, tables in runs:
         tell_written(run.run_id, run.analysis, [frame.height for frame in tables.values()], seconds)
 
 
 @contextmanager
-def _saying_what_is_kept(connection: Connection, runs: Sequence[Run]) -> Iterator[None]:
+def _note_what_is_kept(connection: Connection, runs: Sequence[Run]) -> Iterator[None]:
     """Add to the sentence of a failure whether the runs are in the store: a commit may fail after it has written."""
     try:
         yield
@@ -160,12 +167,12 @@ def _saying_what_is_kept(connection: Connection, runs: Sequence[Run]) -> Iterato
         if not isinstance(error.__cause__, duckdb.Error):
             raise  # refused before anything was written
         try:
-            kept = check_store(connection) and len(_present(connection, runs)) == len(runs)
-            told = "The run is kept all the same." if kept else "Nothing of the run is kept."
+            is_stored = check_store(connection) and len(_stored_keys(connection, runs)) == len(runs)
+            addition = "The run is kept all the same." if is_stored else "Nothing of the run is kept."
         except (duckdb.Error, StoreError):
             # DuckDB lets go of a database that it could not write to
-            told = "Whether the run is kept is seen when the database is opened again: mlm show."
-        raise type(error)(f"{error} {told}") from error
+            addition = "Whether the run is kept is seen when the database is opened again: mlm show."
+        raise type(error)(f"{error} {addition}") from error
 
 
 def restore_runs(connection: Connection, copy: str) -> int:
@@ -180,16 +187,16 @@ def restore_runs(connection: Connection, copy: str) -> int:
     """
     with all_or_nothing(connection, f"the published runs of {copy}"):
         _create_results(connection)
-        there = connection.execute(f"select run_id, analysis from {RESULTS}.runs").fetchall()
-        place = qualified(copy, RESULTS, "runs")
-        runs = connection.execute(f"select run_id, analysis from {place}").fetchall()
-        if lacking := [run for run in runs if run not in there]:
-            wanted = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in lacking)
+        stored_runs = connection.execute(f"select run_id, analysis from {RESULTS}.runs").fetchall()
+        published_runs = qualified(copy, RESULTS, "runs")
+        runs = connection.execute(f"select run_id, analysis from {published_runs}").fetchall()
+        if missing_runs := [run for run in runs if run not in stored_runs]:
+            pairs = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in missing_runs)
             for name in find_relations(connection, RESULTS, copy).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
-                rows = f"select * from {qualified(copy, RESULTS, name)} where (run_id, analysis) in ({wanted})"
+                rows = f"select * from {qualified(copy, RESULTS, name)} where (run_id, analysis) in ({pairs})"
                 connection.execute(f"insert into {qualified(RESULTS, name)} by name {rows}")
             number_runs(connection, RESULTS)
-    return len({*there, *runs})
+    return len({*stored_runs, *runs})
 
 
 def write_empty(connection: Connection, runs: Sequence[Run], history: History | None = None) -> None:
@@ -204,17 +211,17 @@ def write_empty(connection: Connection, runs: Sequence[Run], history: History | 
     """
     if not runs or not check_store(connection):
         return
-    finished = connection.execute(f"select distinct analysis from {RESULTS}.runs where status = 'finished'").fetchall()
-    known = {analysis for (analysis,) in finished}
-    write_runs(connection, [(run, {}) for run in runs if run.analysis in known], history)
+    rows = connection.execute(f"select distinct analysis from {RESULTS}.runs where status = 'finished'").fetchall()
+    analyses = {analysis for (analysis,) in rows}
+    write_runs(connection, [(run, {}) for run in runs if run.analysis in analyses], history)
 
 
-def _present(connection: Connection, runs: Sequence[Run]) -> list[tuple[str, str]]:
+def _stored_keys(connection: Connection, runs: Sequence[Run]) -> list[tuple[str, str]]:
     """Run and analysis of those that the store has already, so that no table is searched in vain for the others."""
-    wanted = ", ".join(f"({literal(run.run_id)}, {literal(run.analysis)})" for run in runs)
-    query = f"select run_id, analysis from {RESULTS}.runs where (run_id, analysis) in ({wanted})"
-    found: list[tuple[str, str]] = connection.execute(query).fetchall()
-    return found
+    pairs = ", ".join(f"({literal(run.run_id)}, {literal(run.analysis)})" for run in runs)
+    query = f"select run_id, analysis from {RESULTS}.runs where (run_id, analysis) in ({pairs})"
+    keys: list[tuple[str, str]] = connection.execute(query).fetchall()
+    return keys
 
 
 def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str, last: int) -> pl.DataFrame:
@@ -224,13 +231,13 @@ def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str, 
             [asdict(run) | {"sequence": number} for number, (run, _) in enumerate(runs, last + 1)], schema=RUNS
         )
     order = ["model", *TABLES[name]]
-    held = [(run, _ordered(tables[name], order)) for run, tables in runs if name in tables]
-    if not held:
+    frames = [(run, _ordered(tables[name], order)) for run, tables in runs if name in tables]
+    if not frames:
         return pl.DataFrame()
-    run_of_row = np.repeat(np.arange(len(held)), [frame.height for _, frame in held])
-    keys = pl.DataFrame([(run.run_id, run.analysis) for run, _ in held], ["run_id", "analysis"], orient="row")
+    run_of_row = np.repeat(np.arange(len(frames)), [frame.height for _, frame in frames])
+    keys = pl.DataFrame([(run.run_id, run.analysis) for run, _ in frames], ["run_id", "analysis"], orient="row")
     # tables may come from elsewhere, with whole numbers where the store has reals
-    return keys[run_of_row].hstack(pl.concat([frame for _, frame in held], how="vertical_relaxed"))
+    return keys[run_of_row].hstack(pl.concat([frame for _, frame in frames], how="vertical_relaxed"))
 
 
 def _ordered(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
@@ -279,16 +286,16 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
     """
     if not check_store(connection):
         raise StoreError(f"There are no results to publish to {destination} yet. Run an analysis first.")
-    began = time.perf_counter()
+    start = time.perf_counter()
     # A cursor has its own current database, which the views below need, and leaves the caller's as it was.
     with (
-        _saying_where_it_is(connection),
+        _note_where_runs_are(connection),
         replacing(destination, wait=wait, check=check_published) as building,
         connection.cursor() as cursor,
     ):
-        source = str(_one(cursor, "select current_database()"))
+        source = str(_single_value(cursor, "select current_database()"))
         target = "mlm_published"
-        alone = _published_alone(cursor)
+        latest_only = _latest_only_runs(cursor)
         try:
             cursor.execute(
                 f"attach {literal(str(building))} as {target} (storage_version {literal(PUBLISHED_STORAGE)})"
@@ -298,24 +305,26 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
             for name in RESULT_TABLES.keys() - UNPUBLISHED:
                 copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
                 # drift is a difference between runs
-                latest = [] if name == "drift" else list(alone.items())
+                latest = [] if name == "drift" else list(latest_only.items())
                 cursor.execute(
                     f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
-                    [list(alone), [f"{run_id} {analysis}" for analysis, run_id in latest]],
+                    [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
                 )
             cursor.execute(f"checkpoint {target}")
         except duckdb.Error as error:
-            raise kind_of(error)(f"The results cannot be published to {destination}: {why_it_failed(error)}") from error
+            raise error_class(error)(
+                f"The results cannot be published to {destination}: {why_it_failed(error)}"
+            ) from error
         finally:
             # on a full disk even leaving the copy fails, and the first reason is the one to tell
-            for leave in (f"use {identifier(source)}", f"detach database if exists {target}"):
+            for statement in (f"use {identifier(source)}", f"detach database if exists {target}"):
                 with suppress(duckdb.Error):
-                    cursor.execute(leave)
-    seconds = time.perf_counter() - began
+                    cursor.execute(statement)
+    seconds = time.perf_counter() - start
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
 
 
-def _published_alone(connection: Connection) -> dict[str, str]:
+def _latest_only_runs(connection: Connection) -> dict[str, str]:
     """The latest run of every analysis whose earlier runs are not published."""
     rows = connection.execute(
         f"select analysis, run_id from {RESULTS}.latest_runs where coalesce(try_cast(json_extract_string("
@@ -325,14 +334,14 @@ def _published_alone(connection: Connection) -> dict[str, str]:
 
 
 @contextmanager
-def _saying_where_it_is(connection: Connection) -> Iterator[None]:
+def _note_where_runs_are(connection: Connection) -> Iterator[None]:
     """Add to the sentence of a publication that failed that the runs are not lost."""
     try:
         yield
     except DamagedError:
         raise  # of the store: nothing in it is sure
     except StoreError as error:
-        path = _one(connection, "select path from duckdb_databases() where database_name = current_database()")
+        path = _single_value(connection, "select path from duckdb_databases() where database_name = current_database()")
         place = Path(str(path)).name if path else "the database in memory"
         raise type(error)(f"{error} The run is kept in {place}, and the next one publishes both.") from error
 
@@ -357,18 +366,18 @@ def check_store(connection: Connection) -> bool:
     StoreError
         It has one of another version, or a schema ``mlm`` that is not ours.
     """
-    found = {
+    tables = {
         str(name)
         for (name,) in connection.execute(
             "select table_name from duckdb_tables() where database_name = current_database() and schema_name = ?",
             [RESULTS],
         ).fetchall()
     }
-    if "store_version" in found:
+    if "store_version" in tables:
         check_version(connection, RESULTS, STORE_VERSION)
         check_tables(connection, RESULTS, RESULT_TABLES)
         return True
-    foreign = sorted(found & RESULT_TABLES.keys())
+    foreign = sorted(tables & RESULT_TABLES.keys())
     if foreign:
         raise StoreError(
             f"The schema {RESULTS} of this database was not made by mlm-ops: it has {', '.join(foreign)} and no"
@@ -412,14 +421,14 @@ def _create_results(connection: Connection, whose: str = STORE) -> None:
 def _view_claim(name: str) -> Claim:
     """The name of a view of the latest runs; those of an earlier mlm-ops, which have no mark, read our tables too."""
 
-    def is_earlier(found: Relation) -> bool:
+    def is_earlier(relation: Relation) -> bool:
         reads = f"{RESULTS}.runs" if name == "latest_runs" else f"{RESULTS}.latest_runs"
-        return found.kind == "view" and reads in found.sql.replace('"', "")
+        return relation.kind == "view" and reads in relation.sql.replace('"', "")
 
     return Claim((RESULTS, name), "results of the latest runs", "Rename it, or use another database file.", is_earlier)
 
 
-def _one(connection: Connection, query: str) -> object:
+def _single_value(connection: Connection, query: str) -> object:
     """Return the one value of a query that has one."""
     (row,) = connection.execute(query).fetchall()
     return row[0]

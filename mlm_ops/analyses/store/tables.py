@@ -14,7 +14,7 @@ from mlm_ops.moments.storage import transaction
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Kind, Schema
 from mlm_ops.warehouse.arrow import ArrowStream
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.faults import kind_of, why_it_failed
+from mlm_ops.warehouse.faults import error_class, why_it_failed
 from mlm_ops.warehouse.ownership import Claim, Relation, check_ours, columns_of
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
@@ -31,14 +31,14 @@ def claim_of(connection: Connection, schema: str, name: str, columns: Schema, ma
     """What makes a table of ours: its mark, or, of an earlier mlm-ops, its first two columns."""
     keys = list(columns)[:2]
 
-    def is_earlier(found: Relation) -> bool:
-        return found.kind == "table" and columns_of(connection, found)[:2] == keys
+    def is_earlier(relation: Relation) -> bool:
+        return relation.kind == "table" and columns_of(connection, relation)[:2] == keys
 
     return Claim((schema, name), mark, "Rename it, or use another database file.", is_earlier)
 
 
 def create_table(
-    connection: Connection, schema: str, name: str, columns: Schema, mark: str, present: Mapping[str, Relation]
+    connection: Connection, schema: str, name: str, columns: Schema, mark: str, relations: Mapping[str, Relation]
 ) -> None:
     """Make a table with `columns`, or add to the one that is there the columns that it lacks.
 
@@ -55,13 +55,13 @@ def create_table(
         A table or view has the name that was not made by mlm-ops: it has neither the mark nor the first two columns.
     """
     table, claim = qualified(schema, name), claim_of(connection, schema, name, columns, mark)
-    marked = check_ours(connection, claim, present)
+    is_marked = check_ours(connection, claim, relations)
     typed = {column: f"{identifier(column)} {SQL_TYPES[kind]}" for column, kind in columns.items()}
     connection.execute(f"create table if not exists {table} ({', '.join(typed.values())})")
-    held = connection.sql(f"from {table}").columns
-    for column in [name for name in typed if name not in held]:
+    present_columns = connection.sql(f"from {table}").columns
+    for column in [name for name in typed if name not in present_columns]:
         connection.execute(f"alter table {table} add column {typed[column]}")
-    if not marked:
+    if not is_marked:
         connection.execute(f"comment on table {table} is {literal(claim.comment)}")
 
 
@@ -107,4 +107,4 @@ def all_or_nothing(connection: Connection, what: str) -> Iterator[None]:
         with transaction(connection):
             yield
     except (duckdb.Error, pl.exceptions.PolarsError) as error:
-        raise kind_of(error)(f"The results of {what} could not be written: {why_it_failed(error)}") from error
+        raise error_class(error)(f"The results of {what} could not be written: {why_it_failed(error)}") from error
