@@ -1,4 +1,4 @@
-"""What DuckDB, the operating system, numpy and Dagster say when they fail -> one sentence that says what to do."""
+"""Turn the errors of DuckDB, the operating system and other libraries into one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import duckdb
 
 from mlm_ops.errors import DamagedError, StoreError
 
-#: The classes under which DuckDB reports a full disk, a damaged file or a lack of memory; a damaged block may be an
-#: internal error, or of the base class itself.
+#: The classes of DuckDB's errors about a full disk, a damaged file or a lack of memory. A damaged block may be reported
+#: as an internal error, or by the base class.
 FILE_FAULTS = (
     duckdb.IOException,
     duckdb.FatalException,
@@ -23,7 +23,7 @@ FILE_FAULTS = (
 )
 DAMAGED = "Restore it, or remove it and run again."
 NO_MEMORY = "there is not enough memory. Close other programs, take fewer rows, or raise DuckDB's memory_limit"
-FOLDER_GONE = "The folder that the command stands in is gone. Change to one that exists."
+FOLDER_FOLDER_GONE = "The current folder no longer exists. Change to one that exists."
 _DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 _FILE_DAMAGE = (
     "Corrupt database file",
@@ -37,13 +37,13 @@ _FILE_DAMAGE = (
     "Could not read from file",
     "metadata block",
 )
-#: Characters of another program's message that are repeated.
+#: The most characters of another program's message that are repeated.
 _MESSAGE_LENGTH = 600
-#: What stands below the reason in DuckDB's messages: our SQL, its own guesses at names, and how to set its options.
+#: What follows the reason in DuckDB's messages: the SQL, suggestions of names, and how to set options.
 _DETAILS = re.compile(
     r"\n\s*(?:\n|LINE \d+:|Candidate|Did you mean|The search space|Possible |\* |See also|Database is launched)"
 )
-#: Program libraries whose errors are about files, texts and settings that a user can mend.
+#: Libraries whose errors are about files, texts and settings that a user can correct.
 _LIBRARIES = (
     "dagster",
     "dagster_shared",
@@ -59,10 +59,10 @@ _LIBRARIES = (
 
 
 def why_it_failed(error: Exception) -> str:
-    """Say why a statement failed; what DuckDB says where it is no full disk, no damaged file and no lack of memory."""
+    """Say why a statement failed: a full disk, a damaged file, a lack of memory, or else DuckDB's own reason."""
     message = str(error)
     if any(words in message for words in _DISK_FULL):
-        return "there is no room left on the disk. Make room and run again; what stood there before still stands."
+        return "there is no room left on the disk. Make room and run again; what was stored before is unchanged."
     if isinstance(error, duckdb.OutOfMemoryException):
         return f"{NO_MEMORY} ({first_line(error).removeprefix('Out of Memory Error: ')})."
     if is_damage(error):
@@ -71,8 +71,8 @@ def why_it_failed(error: Exception) -> str:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether DuckDB has found a file that it cannot have written so, by its own error or one raised from that."""
-    # errors of SQL have classes of their own; the base class is what reading damaged blocks ends in
+    """Whether an error, or one of its causes, is DuckDB's about a damaged file."""
+    # errors of SQL have subclasses; DuckDB raises the base class itself where it reads a damaged block
     kinds = (*FILE_FAULTS[:-1], duckdb.HTTPException)
     cause: BaseException | None = error
     while cause is not None:
@@ -85,18 +85,18 @@ def is_damage(error: BaseException) -> bool:
 
 
 def error_class(error: BaseException) -> type[StoreError]:
-    """The class of our error for one of DuckDB's about a file."""
+    """Return the class of mlm-ops' error for an error of DuckDB's about a file."""
     return DamagedError if is_damage(error) else StoreError
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line: without the SQL, the guesses and the advice that DuckDB shows below it."""
+    """Return an error's message on one line, without the SQL, suggestions and advice that DuckDB adds below it."""
     text = " ".join(_DETAILS.split(str(error).strip(), maxsplit=1)[0].split())
     return text if len(text) <= _MESSAGE_LENGTH else f"{text[:_MESSAGE_LENGTH]}…"
 
 
 def lock_holder(message: str) -> str:
-    """Return `` (PID 7, python3.11)`` out of DuckDB's message about a lock, as far as it says so."""
+    """Return the process that holds a lock, as `` (PID 7, python3.11)``, as far as DuckDB's message names it."""
     match = re.search(r"held in (?:(\S.*?) )?\(PID (\d+)\)", message)
     if match is None:
         return ""
@@ -134,10 +134,10 @@ def why_not_opened(path: Path, error: duckdb.Error) -> str:
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """What another program's error means, as one sentence; None for one that is a fault of ours.
+    """Return one sentence for an error of another program; None for an error that is a bug of mlm-ops.
 
-    The errors of DuckDB, the operating system, memory, arithmetic, texts and the libraries around them have causes
-    that a user can mend. A TypeError or KeyError, or any other that Python raises of wrong code, has not.
+    The errors of DuckDB, the operating system, memory, arithmetic, texts and the libraries around them have causes that
+    a user can remove. A TypeError or KeyError, or any other that Python raises for wrong code, has not.
     """
     if isinstance(error, OSError):
         return _operating_system_sentence(error)
@@ -162,7 +162,7 @@ def sentence_of(error: BaseException) -> str | None:
 
 
 def _operating_system_sentence(error: OSError) -> str:
-    """An error of the operating system, with the file that it is about."""
+    """Return the sentence for an error of the operating system, with the file that it is about."""
     reasons = {
         errno.ENAMETOOLONG: "the name is too long for the file system. Choose a shorter one.",
         errno.EACCES: "permission denied. Ask for the permission, or choose another place.",

@@ -60,7 +60,7 @@ def test_a_full_disk_leaves_what_was_there_and_the_next_run_works(place: Place) 
     # smaller than the log of one run's rows
     sentence = said(limited(place, 20, *fit(place)))
     assert sentence.endswith(
-        "there is no room left on the disk. Make room and run again; what stood there before still stands. Nothing "
+        "there is no room left on the disk. Make room and run again; what was stored before is unchanged. Nothing "
         "of the run is kept."
     )
     assert whole_runs(place.database) == before
@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_while_publishing_leaves_the_old_copy(place: Place) 
     assert publishing(place, 65536) == ""
     copy = (place.folder / "copy.duckdb").read_bytes()
     assert publishing(place, 40).endswith(
-        "there is no room left on the disk. Make room and run again; what stood there before still stands. The run is "
+        "there is no room left on the disk. Make room and run again; what was stored before is unchanged. The run is "
         "kept in own.duckdb, and the next one publishes both."
     )
     assert (place.folder / "copy.duckdb").read_bytes() == copy
