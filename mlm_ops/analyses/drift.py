@@ -1,12 +1,13 @@
 """Compare two runs of an analysis, and test whether their estimates differ by more than chance.
 
 Two runs share groups, and often rows, so their estimates are not independent. Where the store has the influence of each
-group on the estimates, the standard error of a difference is its delete-one-group jackknife: leaving a group out of both
-runs changes the difference by ``d_j``, the group's influence in the later run minus that in the earlier one (zero for a
-run that does not have the group), and ``Var = (J - 1) / J sum_j (d_j - mean)^2`` over the J groups of either run (Efron
-and Stein 1981, Annals of Statistics 9, 586-596). Which rows are shared need not be known: what both runs have in common
-cancels in ``d_j``. The t distribution has Satterthwaite's (1946) degrees of freedom with the variance of the squares
-estimated from the squares, ``2 (sum d^2)^2 / sum (d^2 - mean)^2``, which are few where few groups make the difference.
+group on the estimates, the standard error of a difference is its delete-one-group jackknife: leaving a group out of
+both runs changes the difference by ``d_j``, the group's influence in the later run minus that in the earlier one (zero
+for a run that does not have the group), and ``Var = (J - 1) / J sum_j (d_j - mean)^2`` over the J groups of either run
+(Efron and Stein 1981, Annals of Statistics 9, 586-596). Which rows are shared need not be known: what both runs have in
+common cancels in ``d_j``. The t distribution has Satterthwaite's (1946) degrees of freedom with the variance of the
+squares estimated from the squares, ``2 (sum d^2)^2 / sum (d^2 - mean)^2``: they are few where few groups make the
+difference.
 
 Without influences the two variances are added as if the runs were independent. Shared rows make the estimates similar,
 so this test is conservative: with the same rows in both runs it never rejects.

@@ -224,7 +224,7 @@ LADDER_STEPS: Schema = {
 
 
 def ladder_steps(ladder: Ladder) -> pl.DataFrame:
-    """Make table ``ladder_steps``: one row per candidate; its model has the candidate in a build-up, not in a tear-down."""
+    """Make table ``ladder_steps``: one row per candidate, with the model that has it (build-up) or not (tear-down)."""
     rows = [_step_row(number, ladder.strategy.kind, step) for number, step in enumerate(ladder.steps, start=1)]
     schema = {"model": TEXT, **LADDER_STEPS}
     return frame(schema, {column: [row.get(column) for row in rows] for column in schema})

@@ -1,4 +1,4 @@
-"""Open the rows that an analysis reads, once its ``data`` and ``where`` have passed the check of `warehouse.sandbox`."""
+"""Open the rows that an analysis reads, after `warehouse.sandbox` has checked its ``data`` and ``where``."""
 
 from __future__ import annotations
 

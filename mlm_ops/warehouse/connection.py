@@ -12,7 +12,7 @@ import duckdb
 
 from mlm_ops.errors import DamagedError, DataError, MlmError, StoreError
 from mlm_ops.logs import Event, tell
-from mlm_ops.warehouse.faults import first_line, lock_holder, is_damage, error_class, why_it_failed, why_not_opened
+from mlm_ops.warehouse.faults import error_class, first_line, is_damage, lock_holder, why_it_failed, why_not_opened
 from mlm_ops.warehouse.sql import qualified
 
 Connection = duckdb.DuckDBPyConnection

@@ -23,7 +23,7 @@ FILE_FAULTS = (
 )
 DAMAGED = "Restore it, or remove it and run again."
 NO_MEMORY = "there is not enough memory. Close other programs, take fewer rows, or raise DuckDB's memory_limit"
-FOLDER_FOLDER_GONE = "The current folder no longer exists. Change to one that exists."
+FOLDER_GONE = "The current folder no longer exists. Change to one that exists."
 _DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 _FILE_DAMAGE = (
     "Corrupt database file",

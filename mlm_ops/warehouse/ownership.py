@@ -1,7 +1,7 @@
 """Replace and drop only tables and views that mlm-ops made; a comment on each marks them ("ours" in this module).
 
-A table that an earlier mlm-ops made has no mark yet. It is recognised by its columns or by the tables beside it, never by
-its name.
+A table that an earlier mlm-ops made has no mark yet. It is recognised by its columns or by the tables beside it, never
+by its name.
 """
 
 from __future__ import annotations
@@ -134,12 +134,12 @@ def check_ours(
         if claim.earlier(relation):
             return False
         raise StoreError(
-            f"{relation.shown} is a {relation.kind} that mlm-ops did not make, and the {claim.mark} would take its place. "
-            f"{claim.remedy}"
+            f"{relation.shown} is a {relation.kind} that mlm-ops did not make, and the {claim.mark} would take its "
+            f"place. {claim.remedy}"
         )
     raise StoreError(
-        f"{relation.shown} holds the {relation.comment.removeprefix(PREFIX)}, and the {claim.mark} would take its place. "
-        f"{claim.remedy}"
+        f"{relation.shown} holds the {relation.comment.removeprefix(PREFIX)}, and the {claim.mark} would take its "
+        f"place. {claim.remedy}"
     )
 
 

@@ -135,8 +135,8 @@ def _sync(path: Path) -> None:
 def locked(destination: Path, doing: str, wait: float = 30.0) -> Iterator[None]:
     """Hold the lock on a file beside `destination` for a block; the system releases it if the process dies.
 
-    The lock file is never removed, because two processes could then hold locks on two files of one name. Its name begins
-    with a dot, to hide it. Nothing is written to it, and a link of its name is not followed.
+    The lock file is never removed, because two processes could then hold locks on two files of one name. Its name
+    begins with a dot, to hide it. Nothing is written to it, and a link of its name is not followed.
 
     Parameters
     ----------

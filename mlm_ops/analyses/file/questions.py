@@ -1,4 +1,4 @@
-"""What an analysis file asks of a fitted model: simple slopes, and contrasts of its coefficients."""
+"""Read the keys ``simple_slopes`` and ``contrasts`` of an analysis file, and check them against the models."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WEIGHTS = "as in contrasts: {slopes: {contextual: {between(ses): 1, within(ses)
 
 @dataclass(frozen=True)
 class SlopeQuestion:
-    """The slope of a predictor at values of its moderators; None for the values that are usual."""
+    """A simple slope: of a predictor at values of its moderators; None for the default values."""
 
     slope: str
     at: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
 
 
 def slope_questions(value: Any) -> dict[str, tuple[SlopeQuestion, ...]]:
-    """The key ``simple_slopes``: by model, one question or a list of them."""
+    """Read the key ``simple_slopes``: for each model one slope or a list of them."""
     if not isinstance(value, dict):
         raise ValueError(f"simple_slopes is a mapping of models to slopes, {_EXAMPLE}")
     return {
@@ -34,7 +34,7 @@ def slope_questions(value: Any) -> dict[str, tuple[SlopeQuestion, ...]]:
 
 
 def contrast_questions(value: Any) -> dict[str, dict[str, dict[str, float]]]:
-    """The key ``contrasts``: by model and name, the weight of each coefficient."""
+    """Read the key ``contrasts``: for each model and name the weight of each coefficient."""
     if not isinstance(value, dict) or not all(
         isinstance(contrasts, dict) and contrasts for contrasts in value.values()
     ):
@@ -57,12 +57,12 @@ def contrast_questions(value: Any) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def check_slopes(model: Model, questions: Iterable[SlopeQuestion]) -> None:
-    """Refuse a slope or moderator that does not occur in the model, and pairs of them without a product.
+    """Refuse a slope or moderator that is not in the model, and a pair whose product is not; no query is run.
 
     Raises
     ------
     MlmError
-        Before any query.
+        With the predictors of the model.
     """
     for question in questions:
         _require(model.fixed, question.slope, "slope")
@@ -104,5 +104,5 @@ def _labels(term: Term) -> set[str]:
 
 
 def _base(name: str) -> str:
-    """The factor of ``sector[Public]``, whose levels only the data know."""
+    """Return the factor of ``sector[Public]``; its levels are known only from the data."""
     return name.partition("[")[0] if name.endswith("]") else name

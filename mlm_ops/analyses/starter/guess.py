@@ -34,7 +34,7 @@ MOST_LEVELS, FEWEST_VALUES = 8, 8
 #: A column with a larger share of missing values is left out, because its incomplete rows would be dropped.
 MOST_MISSING = 0.1
 MOST_PREDICTORS = 3
-#: The most columns that a table may have; and the number of columns, those with the most values, that may be predictors.
+#: The most columns that a table may have; and the number of columns, those with the most values, tried as predictors.
 MOST_COLUMNS, MOST_CANDIDATES = 2_000, 100
 #: The number of cells that one query reads, and of columns that one query compares.
 MOST_CELLS, MOST_COMPARED = 20_000_000, 100
@@ -232,7 +232,7 @@ def _guess_group(columns: Sequence[ColumnProfile], rows: int, outcome: str | Non
 
 
 def _guess_parents(source: Source, columns: Sequence[ColumnProfile], lowest: ColumnProfile) -> list[ColumnProfile]:
-    """Return the higher levels: columns that are named like groups and whose values contain whole groups of the level below."""
+    """Return the higher levels: columns named like groups, each value with several whole groups of the level below."""
     levels = [lowest]
     for c in sorted(columns, key=lambda c: -c.distinct):
         below = levels[-1]

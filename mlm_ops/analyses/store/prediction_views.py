@@ -159,8 +159,8 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
                 "have the same. Rename one of the two, or set predictions: false."
             )
         raise StoreError(
-            f"{_SCHEMA}.{relation.name} was not made by mlm-ops, and the view with the predictions of the model {model} "
-            "would take its place. Rename it, or set predictions: false."
+            f"{_SCHEMA}.{relation.name} was not made by mlm-ops, and the view with the predictions of the model "
+            f"{model} would take its place. Rename it, or set predictions: false."
         )
 
 

@@ -22,9 +22,9 @@ from mlm_ops.analyses.file.keys import History
 from mlm_ops.analyses.store.checks import check_tables, check_version
 from mlm_ops.analyses.store.history import (
     LATEST_FIRST,
-    remove_outdated,
     last_number,
     number_runs,
+    remove_outdated,
     remove_runs,
     write_drift,
 )
@@ -36,7 +36,7 @@ from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.logs import Event, tell, tell_written
 from mlm_ops.results.tables.columns import KEYS, Schema
 from mlm_ops.warehouse.connection import Connection, OnWait, connect, open_database
-from mlm_ops.warehouse.faults import first_line, error_class, why_it_failed
+from mlm_ops.warehouse.faults import error_class, first_line, why_it_failed
 from mlm_ops.warehouse.ownership import PREFIX, Claim, Relation, check_ours, find_relations, replace_view
 from mlm_ops.warehouse.replacing import replacing
 from mlm_ops.warehouse.sql import identifier, literal, qualified
