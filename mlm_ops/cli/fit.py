@@ -1,4 +1,4 @@
-"""``mlm fit``: of a formula to a file, and of an analysis file in a database."""
+"""Run ``mlm fit``: fit a formula to a data file, or an analysis file in a database."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
         )
     conflicts = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
     if conflicts:
-        raise MlmError(
-            f"An analysis file says itself what to fit and how. Got {', '.join(conflicts)} beside {options.what}."
-        )
+        raise MlmError(f"An analysis file sets these options itself. Got {', '.join(conflicts)} beside {options.what}.")
     from mlm_ops.analyses.file.analysis import read_analysis
 
     analysis = read_analysis(options.what, allow_files=options.allow_files)
@@ -114,12 +112,12 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
 
 @contextmanager
 def _note_that_results_are_stored(written: str) -> Iterator[None]:
-    """Say of output that goes nowhere, as on a full disk, that the results are in the database all the same.
+    """If the block cannot print, as on a full disk, say that the results are in the database all the same.
 
     Raises
     ------
     StoreError
-        Standard output cannot be written to.
+        Standard output cannot be written.
     """
     try:
         yield
@@ -127,6 +125,6 @@ def _note_that_results_are_stored(written: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # what is left in the buffer would be tried again when Python ends
+        # Python would try to write the rest of the buffer again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise StoreError(f"The results cannot be printed: {error.strerror}. {written}") from error

@@ -1,4 +1,4 @@
-"""The ``mlm`` command. What a command needs is imported when it runs, so that help and a first fit come fast."""
+"""Parse the arguments of ``mlm`` and run the command; each imports what it needs, so that help and a fit start fast."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from mlm_ops.results.words import message, one_line
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 MOST_PORT = 65535
-#: The environment variable that has an error shown with all that led to it.
+#: The environment variable that makes an error print its traceback.
 TRACEBACK = "MLM_TRACEBACK"
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status; what a user can mend is one sentence on standard error."""
+    """Run one command and return its exit status; an error that a user can correct is a sentence on standard error."""
     _print_any_character()
     try:
         with _exit_on_interrupt():
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         sentence = _output_fault() or _sentence_of(error)
         if sentence is None:
-            raise  # a fault of ours, with all that helps to find it
+            raise  # a bug of mlm-ops, which needs the traceback
         _print_traceback(error)
         _tell(f"mlm: {sentence}")
         return EXIT_BAD_INPUT
@@ -66,12 +66,12 @@ def _command(arguments: Sequence[str]) -> int:
     bad_argument = next((argument for argument in arguments if not is_text(argument)), None)
     if bad_argument is not None:
         raise MlmError(
-            f"An argument is no text in UTF-8. Got {bad_argument!r}; rename the file, or write the name anew."
+            f"An argument is not valid UTF-8. Got {bad_argument!r}; rename the file, or type the name again."
         )
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
-        # as click does: help, and a status that tells a script that its command is missing
+        # as click does: help, and a status that tells a script that the command is missing
         parser.print_help(sys.stderr)
         return EXIT_BAD_INPUT
     status: int = options.command(options)
@@ -79,7 +79,7 @@ def _command(arguments: Sequence[str]) -> int:
 
 
 def _print_any_character() -> None:
-    """Where the terminal has no place for a character, its code stands there."""
+    """Print the code of a character that the terminal's encoding does not have, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
@@ -95,13 +95,13 @@ def _sentence_of(error: BaseException) -> str | None:
 
 
 def _print_traceback(error: BaseException) -> None:
-    """Show where an error came from, to whoever asked for it."""
+    """Print an error's traceback if ``MLM_TRACEBACK`` is set."""
     if os.environ.get(TRACEBACK, "") not in ("", "0"):
         _tell("".join(traceback.format_exception(error)).rstrip())
 
 
 def _output_fault() -> str | None:
-    """What is said where standard output can take no more: a full disk behind it."""
+    """Return the sentence for a standard output that cannot be written, such as on a full disk; None if it can."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -112,16 +112,16 @@ def _output_fault() -> str | None:
 
 
 def _discard_output() -> None:
-    """Send what is still to be written nowhere: Python would complain once more when it closes standard output."""
+    """Discard the rest of the output, because Python would report the fault again when it closes standard output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def _exit_on_interrupt() -> Iterator[None]:
-    """Let an interrupt end the process on the spot.
+    """Let an interrupt end the process at once, for a block.
 
-    A library whose import is interrupted may make any error of it. A database is safe: what is not committed is not
-    there.
+    An exception would not do: a library whose import is interrupted may turn it into any other error. Databases are
+    safe, because what is not committed is not written.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -140,7 +140,7 @@ def _exit_on_interrupt() -> Iterator[None]:
 
 
 def _raise_on_interrupt() -> None:
-    """From here on an interrupt is an exception: there is something to close, and something to say."""
+    """Make an interrupt raise KeyboardInterrupt from now on, so that there is time to clean up and report."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -153,12 +153,12 @@ def fit(options: argparse.Namespace) -> int:
     with logging_to(options.log), whole_run(run_id):
         if options.what.lower().endswith(ANALYSIS_SUFFIXES):
             return fit_analysis_file(options, run_id, tell=_tell)
-        # with = for ~ it is meant as a formula, whose parser says so
+        # a text with = instead of ~ is meant as a formula, and the parser explains the mistake
         if "~" not in options.what and "=" not in options.what:
             if options.data is not None:
                 raise MlmError(
-                    f"The formula has no ~ between the outcome and the predictors. Got {options.what}; expected such as"
-                    ' "y ~ x + (x | g)".'
+                    f"The formula has no ~ between the outcome and the predictors. Got {options.what}; expected a"
+                    ' formula such as "y ~ x + (x | g)".'
                 )
             raise MlmError(
                 f"There is nothing to fit. Got {options.what}; expected a formula such as"
@@ -258,7 +258,7 @@ def ui(options: argparse.Namespace) -> int:
 
 
 def _require_dagster(action: str) -> None:
-    """Refuse what Dagster does where it is not installed: fitting and showing need only what comes with the package."""
+    """Refuse a command that needs Dagster if it is not installed; ``mlm fit`` and ``mlm show`` do not need it."""
     if find_spec("dagster") is None:
         raise MlmError(
             f"mlm {action} needs Dagster, which is not installed. Install it with: pip install 'mlm-ops[dagster]'"
@@ -266,7 +266,7 @@ def _require_dagster(action: str) -> None:
 
 
 def _require_folder(folder: Path) -> None:
-    """Refuse a place where no folder can be, before anything is loaded or recorded."""
+    """Refuse a path that cannot be a folder, before anything is loaded or recorded."""
     for path in (folder, *folder.resolve().parents):
         if path.exists() and not path.is_dir():
             raise StoreError(
@@ -275,14 +275,14 @@ def _require_folder(folder: Path) -> None:
 
 
 def _tell(sentence: str) -> None:
-    # without a place for it the status has to tell
+    # if standard error cannot be written, only the exit status reports the error
     if sys.stderr is not None:
         with suppress(OSError):
             print(message(sentence), file=sys.stderr, flush=True)
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage above it."""
+    """Parse arguments; an error is one sentence, without argparse's usage text above it."""
 
     def error(self, message: str) -> NoReturn:
         program_name = self.prog.replace("mlm", program(), 1)
@@ -291,16 +291,16 @@ class _CommandParser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _CommandParser(prog="mlm", description="Multilevel models in the warehouse.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(metavar="COMMAND")
     init_parser = commands.add_parser("init", help="write a new project around a data file")
     init_parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     init_parser.add_argument("data", type=Path, help="a CSV, Parquet or DuckDB file; it stays where it is")
     init_parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
-    init_parser.add_argument("--outcome", metavar="COLUMN", help="what the models are of; by default guessed")
-    init_parser.add_argument("--group", metavar="COLUMN", help="what the rows are grouped by; by default guessed")
-    init_parser.add_argument("--dbt", action="store_true", help="a dbt project in the place of a Dagster project")
+    init_parser.add_argument("--outcome", metavar="COLUMN", help="the column to model; by default guessed")
+    init_parser.add_argument("--group", metavar="COLUMN", help="the column that groups the rows; by default guessed")
+    init_parser.add_argument("--dbt", action="store_true", help="write a dbt project instead of a Dagster project")
     init_parser.set_defaults(command=init)
     run_parser = commands.add_parser("run", help="run the project's pipelines and publish the results")
     run_parser.add_argument(
@@ -330,7 +330,7 @@ def _parser() -> argparse.ArgumentParser:
         "--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb"
     )
     show_parser.add_argument(
-        "--analysis", metavar="NAME", help="one analysis only; those whose file is gone are kept too"
+        "--analysis", metavar="NAME", help="one analysis only, also one whose file no longer exists"
     )
     show_parser.add_argument("--model", metavar="NAME", help="one model only")
     show_parser.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
@@ -339,7 +339,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("text", "markdown"),
         nargs="?",
         const="text",
-        help="the models beside each other, as papers print them",
+        help="the models side by side, as papers print them",
     )
     show_parser.add_argument("--all", action="store_true", help="all rows of a long table")
     show_parser.set_defaults(command=show)
@@ -362,11 +362,11 @@ def _port(text: str) -> int:
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--log", metavar="FILE", help="append what was done as JSON lines; - for standard error")
+    parser.add_argument("--log", metavar="FILE", help="append a log as JSON lines; - for standard error")
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is asked for: importlib.metadata is slow."""
+    """Print the version; it is looked up only then, because importlib.metadata is slow."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from importlib.metadata import version

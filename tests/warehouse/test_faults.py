@@ -42,7 +42,7 @@ def test_a_name_that_is_too_long(
 def test_an_argument_that_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["show", "--database", "\udcff"], ["fit", "y ~ x", "a\udcff.csv"]):
         assert said(command, capsys) == (
-            f"mlm: An argument is no text in UTF-8. Got {command[-1]!r}; rename the file, or write the name anew."
+            f"mlm: An argument is not valid UTF-8. Got {command[-1]!r}; rename the file, or type the name again."
         )
 
 

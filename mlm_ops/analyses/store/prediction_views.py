@@ -1,7 +1,7 @@
-"""Views with every model's predictions beside the rows: ``mlm.predicted_<analysis>__<model>``.
+"""Create views with the predictions of every model for every row: ``mlm.predicted_<analysis>__<model>``.
 
-They read the rows where these are and join tables of units that are written with the view. A published copy of the
-results holds no rows, and so none of these views.
+A view reads the analysis' rows and joins tables of units (group means and random effects) that are written with it. The
+published copy has no rows, and so none of these views.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ if TYPE_CHECKING:
     from mlm_ops.warehouse.connection import Connection
 
 _SCHEMA = "mlm"
-#: How the comment of every view of ours begins; the analysis' name ends it.
+#: The beginning of the mark of every such view; the name of the analysis follows.
 _REMARK = "predictions of analysis"
-#: What a table of units has in its name after that of its view.
+#: The suffix of a table of units, after the name of its view.
 _UNITS = re.compile(r"__units_[0-9]+$")
 
 
 def view_name(analysis: str, model: str) -> str:
-    """What the view of a model is called, in schema ``mlm``."""
+    """Return the name of the view of a model, in schema ``mlm``."""
     return f"predicted_{analysis}__{model}"
 
 
 def create_prediction_view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> None:
-    """Make, or make anew, the view of one model and the tables of units that it joins.
+    """Create or replace the view of one model and the tables of units that it joins.
 
-    It has the rows of the analysis' data, after ``where``, as they are when it is read; coefficients, group means and
-    random effects are the fit's; a group of fewer than ``min_publish_n`` rows counts as one that the fit has not seen.
-    Nothing is made where the analysis says ``predictions: false``.
+    The view has the rows of the analysis' data, after ``where``, as they are when it is read. Coefficients, group means
+    and random effects are those of the fit; a group of fewer than ``min_publish_n`` rows counts as one that the fit has
+    not seen. Nothing is done if the analysis says ``predictions: false``.
 
     Raises
     ------
     StoreError
-        The database refuses it, or another analysis has a view of this name. Nothing is then changed.
+        The database refuses the view, or another analysis has a view of this name. Nothing is then changed.
     """
     if not analysis.predictions:
         return
@@ -67,16 +67,16 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
 
 @dataclass(frozen=True)
 class PredictionView:
-    """What a view is made of.
+    """A view with a model's predictions, ready to be created.
 
     Attributes
     ----------
     name, remark
-        Of the view; the remark says whose it is.
+        The name of the view, and its mark, which names the analysis.
     sql
-        Its SELECT.
+        The SELECT of the view.
     units
-        The tables of units that it joins, by name.
+        The tables of units that the view joins, by name.
     """
 
     name: str
@@ -86,7 +86,7 @@ class PredictionView:
 
 
 def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[str, Fit]) -> list[PredictionView]:
-    """Lay out the views of all models; nothing is written, and a transaction may begin after it.
+    """Prepare the views of all models; nothing is written yet.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _create(connection: Connection, view: PredictionView) -> None:
 
 
 def _claim(connection: Connection, name: str, remark: str) -> Claim:
-    """The name of a view or of a table of units; those of an earlier mlm-ops have another mark, or none."""
+    """Claim the name of a view or of a table of units; those of an earlier mlm-ops have another mark, or none."""
 
     def is_earlier(relation: Relation) -> bool:
         if relation.comment is not None or relation.kind == "view":
@@ -133,15 +133,15 @@ def _is_of(relation: Relation, remark: str) -> bool:
 
 
 def check_view_names(connection: Connection, analysis: Analysis) -> None:
-    """Refuse an analysis with a model whose view, or a table of units beside it, has a name that is taken.
+    """Refuse an analysis if a view of one of its models, or a table of units, has a name that is in use.
 
-    Another analysis may have it (``b__c`` of ``a`` and ``c`` of ``a__b``), another model, or the user. DuckDB's names
-    do not depend on case.
+    It may be in use by another analysis (``b__c`` of ``a`` and ``c`` of ``a__b``), by another model, or by a table of
+    the user's. DuckDB ignores the case of names.
 
     Raises
     ------
     StoreError
-        With the name and whose it is.
+        With the name and what has it.
     """
     if not analysis.predictions:
         return
@@ -165,7 +165,7 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
 
 
 def _check_apart(analysis: Analysis) -> None:
-    """Refuse two models of one analysis whose views, or tables of units, would have one name."""
+    """Refuse two models of one analysis whose views or tables of units would have the same name."""
     views: dict[str, str] = {}
     for model in analysis.models:
         other = views.setdefault(view_name(analysis.analysis, model).lower(), model)
@@ -185,11 +185,11 @@ def _same_view(analysis: Analysis, first: str, second: str) -> StoreError:
 
 
 def create_prediction_views(connection: Connection, analysis: Analysis, views: Sequence[PredictionView]) -> None:
-    """Make the views of an analysis, and remove those of models that it no longer has.
+    """Create the views of an analysis, and drop those of models that it no longer has.
 
-    Inside a transaction of the caller's, so that the views are of the run that is written with them.
+    It runs inside the caller's transaction, so that the views belong to the run that is written with them.
     """
-    # by its comment, as names alone do not tell the model b__c of a from the model c of a__b
+    # by the comment, because model b__c of a and model c of a__b have the same name
     for relation in find_relations(connection, _SCHEMA).values():
         is_view = relation.kind == "view" and _is_of(relation, _remark(analysis))
         if is_view and relation.name.lower() not in {view.name.lower() for view in views}:
@@ -199,7 +199,7 @@ def create_prediction_views(connection: Connection, analysis: Analysis, views: S
 
 
 def _remove(connection: Connection, view: Relation, remark: str) -> None:
-    """Drop a view and those of its tables of units that are ours."""
+    """Drop a view and its tables of units, those that mlm-ops made."""
     for relation in find_relations(connection, _SCHEMA).values():
         if _UNITS.sub("", relation.name) != view.name or relation.name == view.name:
             continue
@@ -214,7 +214,7 @@ def _remark(analysis: Analysis) -> str:
 
 
 def _rows_relation(connection: Connection, analysis: Analysis) -> str:
-    """The analysis' rows; a bare table name with its schema, so that the view is the same from any connection."""
+    """Return the relation of the analysis' rows; a bare table name gets its schema, so that any connection finds it."""
     (schema,) = connection.execute("select current_schema()").fetchall()[0]
     qualified_analysis = analysis.model_copy(update={"data": f"{identifier(schema)}.{analysis.data}"})
     try:

@@ -1,4 +1,4 @@
-"""Which files a published copy may take the place of: published copies that hold nothing else."""
+"""Check that a file may be replaced by a published copy: it must be one itself, and contain nothing else."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mlm_ops.warehouse.ownership import PREFIX, Relation, columns_of, find_relat
 from mlm_ops.warehouse.replacing import set_aside
 from mlm_ops.warehouse.sql import qualified
 
-#: What the comment of ``store_version`` says that a database is: one that runs are written to, or a copy of one.
+#: The comment on table ``store_version``, which says whether the database is a store or a published copy of one.
 STORE, PUBLISHED = "results store", "published copy of a results store"
 _REMEDY = "Give the file another name, or publish elsewhere."
-#: Whatever a database may hold beside its tables and views.
+#: The query for sequences and functions, which a published copy does not have.
 _SEQUENCES_AND_FUNCTIONS = (
     "select schema_name, sequence_name from duckdb_sequences() where database_name = current_database() union all"
     " select schema_name, function_name from duckdb_functions() where database_name = current_database()"
@@ -29,20 +29,20 @@ _SEQUENCES_AND_FUNCTIONS = (
 
 
 def check_published_copy(path: Path, schema: str, is_result: Callable[[str], bool]) -> None:
-    """Refuse to replace a file that is no published copy of ours; one that is damaged gets another name.
+    """Refuse to replace a file that is not a published copy; rename one that is damaged.
 
     Parameters
     ----------
     path
-        The file; it need not be there.
+        The file; it need not exist.
     schema, is_result
-        Where the results are, and whether a table or view there has a name of ours: copies that an earlier mlm-ops
-        made have no marks.
+        The schema of the results, and a function that says whether a table or view is named like a result; this
+        recognises copies that an earlier mlm-ops made without marks.
 
     Raises
     ------
     StoreError
-        The file is none of DuckDB's, or holds something that mlm-ops did not make, or is a store itself.
+        The file is not a DuckDB database, contains something that mlm-ops did not make, or is a results store itself.
     """
     log = path.with_name(path.name + ".wal")
     if path.is_dir():
@@ -63,7 +63,7 @@ def check_published_copy(path: Path, schema: str, is_result: Callable[[str], boo
             if log.exists():
                 set_aside(log, "damaged")
             return
-        # someone has it open: what it holds can be seen in a copy
+        # another process has it open, so a copy is checked
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "copy.duckdb"
             try:
@@ -111,7 +111,7 @@ def _relations(connection: Connection) -> list[Relation]:
 
 
 def _is_earlier(connection: Connection, relation: Relation) -> bool:
-    """Whether a table or view of ours by its name is one of a copy: a store has rows of ``influence``, a copy none."""
+    """Whether a table or view without a mark is one of a published copy, in which table ``influence`` has no rows."""
     columns = columns_of(connection, relation)
     if relation.name == "store_version":
         return columns == ["version"]

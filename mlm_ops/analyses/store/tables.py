@@ -1,4 +1,4 @@
-"""Result tables in DuckDB: make one, append a frame to it, all or nothing."""
+"""Create result tables in DuckDB and append frames to them, in one transaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SQL_TYPES: dict[Kind, str] = {
 
 
 def claim_of(connection: Connection, schema: str, name: str, columns: Schema, mark: str) -> Claim:
-    """What makes a table of ours: its mark, or, of an earlier mlm-ops, its first two columns."""
+    """Claim a result table; one that an earlier mlm-ops made is recognised by its first two columns."""
     keys = list(columns)[:2]
 
     def is_earlier(relation: Relation) -> bool:
@@ -40,19 +40,19 @@ def claim_of(connection: Connection, schema: str, name: str, columns: Schema, ma
 def create_table(
     connection: Connection, schema: str, name: str, columns: Schema, mark: str, relations: Mapping[str, Relation]
 ) -> None:
-    """Make a table with `columns`, or add to the one that is there the columns that it lacks.
+    """Create a table with `columns`, or add the columns that an existing one lacks.
 
     Parameters
     ----------
     mark
-        What its comment says that it holds.
-    present
+        The mark in its comment.
+    relations
         The tables and views of the schema.
 
     Raises
     ------
     StoreError
-        A table or view has the name that was not made by mlm-ops: it has neither the mark nor the first two columns.
+        A table or view of that name was not made by mlm-ops: it has neither the mark nor the first two columns.
     """
     table, claim = qualified(schema, name), claim_of(connection, schema, name, columns, mark)
     is_marked = check_ours(connection, claim, relations)
@@ -66,7 +66,7 @@ def create_table(
 
 
 def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, columns: Schema) -> None:
-    """Append `frame`, brought to the types of `columns`."""
+    """Append `frame` to a table, with its columns cast to the types of `columns`."""
     ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items())
     with registered(connection, "mlm_frame", ordered):
         connection.execute(f"insert into {table} by name from mlm_frame")
@@ -74,18 +74,18 @@ def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, column
 
 @contextmanager
 def registered(connection: Connection, name: str, frame: pl.DataFrame) -> Iterator[None]:
-    """Let SQL read a frame by `name` for the time of a block."""
+    """Let SQL read a frame under `name`, for a block."""
     connection.register(name, ArrowStream(frame))
     try:
         yield
     finally:
-        # in a transaction that has failed this fails too, and the first reason is the one to tell
+        # after a failed transaction this fails too, and would hide the first error
         with suppress(duckdb.Error):
             connection.unregister(name)
 
 
 def check_results(tables: Mapping[str, pl.DataFrame]) -> None:
-    """Compare names and columns with `mlm_ops.results.tables.TABLES`; all faults together."""
+    """Refuse frames whose names or columns are not those of `TABLES`, all faults in one error."""
     faults = []
     for name, frame in tables.items():
         if name not in TABLES:
@@ -102,7 +102,7 @@ def check_results(tables: Mapping[str, pl.DataFrame]) -> None:
 
 @contextmanager
 def all_or_nothing(connection: Connection, what: str) -> Iterator[None]:
-    """Keep all that the block writes, or nothing of it."""
+    """Run a block in one transaction, so that all of its rows are written or none."""
     try:
         with transaction(connection):
             yield

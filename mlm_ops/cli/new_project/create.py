@@ -1,4 +1,4 @@
-"""Write the files of a new project: all of them into a new folder, or none."""
+"""Create the project of ``mlm init``: all of its files in a new folder, or none."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mlm_ops.warehouse.connection import is_reserved, open_database
 from mlm_ops.warehouse.files import is_database
 from mlm_ops.warehouse.source import Source, open_source, quoted_table
 
-#: Schemas and catalogs of DuckDB, ours and that of the file; and what Dagster names no operation.
+#: Names that a project cannot have: schemas and catalogs of DuckDB and mlm-ops, and names that Dagster reserves.
 RESERVED_NAMES = frozenset(
     {"main", "temp", "system", "memory", "information_schema", "mlm", "source", "warehouse", "results"}
 ) | {
     *("context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict"),
     *("int", "str", "float", "bool", "input", "output", "type"),
 }
-#: Bytes of a first line that are looked at.
+#: The most bytes of a first line that are read.
 MOST_HEADER = 10_000_000
 
 
@@ -36,14 +36,14 @@ def create_project(
     group: str | None = None,
     dbt: bool = False,
 ) -> Guess:
-    """Make a project in a new or empty folder.
+    """Create a project in a new or empty folder, and return the guessed roles of the columns.
 
     Raises
     ------
     ProjectError
-        The folder holds something, or cannot be written. Nothing is overwritten.
+        The folder is not empty, or cannot be written. Nothing is overwritten.
     DataError
-        The data cannot be read, or no column serves as group or outcome.
+        The data cannot be read, or no column can be the group or the outcome.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ProjectError(f"{folder} exists and is not an empty folder; nothing is overwritten. Name a new folder.")
@@ -85,25 +85,25 @@ def _guess_roles(data: Path, table: str | None, outcome: str | None, group: str 
 
 
 def _refuse_wide(data: Path) -> None:
-    """Refuse a very wide text file by its first line, as finding the types of its columns takes minutes."""
+    """Refuse a very wide text file by its first line, because finding the types of its columns would take minutes."""
     if data.suffix.lower() not in (".csv", ".tsv") or not data.is_file():
         return
     with data.open("rb") as file:
         first = file.readline(MOST_HEADER)
     columns = 1 + max(first.count(mark) for mark in (b",", b"\t", b";", b"|"))
-    # names may hold these marks too, in quotes: of a file near the limit DuckDB counts the columns
+    # quoted names may contain these characters too, so DuckDB counts the columns of a file near the limit
     if columns > 2 * MOST_COLUMNS:
         raise DataError(too_wide(str(data), columns))
 
 
 def _project_name(text: str) -> str:
-    """A word that is a name in Python, in SQL, in Dagster and of a file."""
+    """Make a word out of a text that can be a name in Python, SQL and Dagster, and of a file."""
     word = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()
     return word if word and not word[0].isdigit() and not is_reserved_name(word) else f"data_{word}".rstrip("_")
 
 
 def is_reserved_name(word: str) -> bool:
-    """Whether a word means something to Python, DuckDB or Dagster, so that nothing can be named by it alone."""
+    """Whether a word is reserved by Python, DuckDB or Dagster, so that it cannot be a name."""
     if keyword.iskeyword(word) or word in RESERVED_NAMES or word.startswith(("pg_", "duckdb_", "sqlite_", "mlm_")):
         return True
     return is_reserved(word)

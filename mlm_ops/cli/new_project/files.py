@@ -1,4 +1,4 @@
-"""Fill in the templates of a new project: the files that `mlm run` runs, or that `dbt build` builds."""
+"""Render the templates of a new project: the files of a Dagster project for `mlm run`, or of a dbt project."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NewProject:
-    """What a project is made around.
+    """The data and names that a new project is made from.
 
     Attributes
     ----------
     name
-        Of the analysis, the package and the table: a plain word.
+        The name of the analysis, the package and the table: a plain word.
     path
-        The data file, from the project's folder.
+        The path of the data file from the project's folder.
     table
-        Of a DuckDB file, quoted; None for other files.
+        The quoted table of a DuckDB file; None for other files.
     guess
-        What its columns are for.
+        The roles of the columns.
     """
 
     name: str
@@ -40,13 +40,13 @@ class NewProject:
 
     @property
     def source(self) -> str:
-        """The table of the attached DuckDB file, with its schema."""
+        """The table in the attached DuckDB file, with its schema."""
         assert self.table is not None
         return f"source.{self.table}" if '"."' in self.table else f"source.main.{self.table}"
 
 
 def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
-    """Texts by path; the analysis file's is given."""
+    """Return the texts of a Dagster project's files by path; `analysis` is the text of the analysis file."""
     package, table = f"{project.name}_pipelines", f"main.{project.name}"
     rows = READERS[Path(project.path).suffix.lower()] if project.table is None else project.source
     order = ", ".join(identifier(level) for level in reversed(project.guess.levels))
@@ -70,7 +70,7 @@ def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
 
 
 def dbt_files(project: NewProject) -> dict[str, str]:
-    """Texts by path."""
+    """Return the texts of a dbt project's files by path."""
     if project.table is None:
         relation = READERS[Path(project.path).suffix.lower()].format(path=file_literal(project.path))
     else:
@@ -94,7 +94,7 @@ def dbt_files(project: NewProject) -> dict[str, str]:
 
 
 def _render(template: str, values: Mapping[str, str | bool | None]) -> str:
-    """One file's text. What comes from the data is a value, never a template."""
+    """Render one file. Text from the data is a value, never part of a template."""
     return _templates().get_template(f"{template}.jinja").render(values)
 
 
@@ -114,6 +114,6 @@ def _templates() -> Environment:
 
 
 def _as_is(text: str) -> str:
-    """Text that dbt's Jinja leaves as it is, where it could take it for its own."""
-    # brace by brace, as text in a raw block could end the block
+    """Escape a text so that dbt's Jinja writes it as it is."""
+    # brace by brace, because a text in a raw block could end the block
     return text.replace("{", '{{ "{" }}') if any(mark in text for mark in ("{{", "{%", "{#")) else text
