@@ -1,17 +1,17 @@
-"""Every error class of the package, on one page.
+"""Define every error class of the package.
 
-A message says what was wrong, what was found, and what to do: ``<what> … Got …; expected ….  <remedy>``.
+A message says what is wrong, what was found, and what to do: ``<what> … Got …; expected ….  <remedy>``.
 A singular or unconverged fit is a result with flags, never an error.
 """
 
 import logging
 
-#: Characters of a message; a longer one repeats what it was given, and its middle is left out.
+#: The most characters of a message; the middle of a longer one, which repeats some long input, is left out.
 LONGEST_MESSAGE = 10_000
 
 
 class MlmError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """The base class of all errors that a user can cause and correct."""
 
     def __init__(self, message: object = "") -> None:
         text = str(message)
@@ -20,23 +20,23 @@ class MlmError(Exception):
             text = f"{text[:half]} [… {len(text) - 2 * half:,} characters left out …] {text[-half:]}"
         super().__init__(text)
 
-    #: Whether the log has it already: an error passes several rooms on its way out.
+    #: Whether the error is in the log already: it passes several `logs.about` blocks on its way out.
     logged = False
-    #: As what the log tells it.
+    #: The level at which it is logged.
     level = logging.ERROR
 
 
 class FormulaError(MlmError):
-    """A formula or an expression in it cannot be understood."""
+    """A formula, or an expression in it, is not valid."""
 
-    #: Characters of a text that are shown around the place that the error is about.
+    #: The most characters of the text that are shown around the position of the error.
     longest = 500
 
     def __init__(self, message: str, text: str | None = None, position: int | None = None) -> None:
         self.text = text
         self.position = position
         if text is not None and position is not None:
-            # one line, character for character, so that the caret stands where it should
+            # spaces for line breaks, character for character, so that the caret points at the right column
             text = "".join(" " if character.isspace() else character for character in text)
             if len(text) > self.longest:
                 start = max(0, min(position - self.longest // 2, len(text) - self.longest))
@@ -48,11 +48,11 @@ class FormulaError(MlmError):
 
 
 class AnalysisError(MlmError):
-    """An analysis file is not one: unknown keys, missing keys, wrong types."""
+    """An analysis file is not valid: unknown keys, missing keys, wrong types."""
 
 
 class DataError(MlmError):
-    """The data cannot serve the model: a missing table or column, text where numbers are needed, no variation."""
+    """The data do not suit the model: a missing table or column, text where numbers are needed, no variation."""
 
     def __init__(self, message: object = "") -> None:
         super().__init__(message)
@@ -67,14 +67,14 @@ class DataError(MlmError):
 
 
 class NoRowsError(DataError):
-    """The table, or the part of it that is asked for, has no rows at all."""
+    """The table, or the partition that was requested, has no rows."""
 
-    # a day on which nothing happened is no fault; a run that it ends says so itself
+    # a day without rows is not a fault; where it ends the run, the run logs an error of its own
     level = logging.WARNING
 
 
 class RowsChangedError(DataError):
-    """The rows were others at the second look than at the first, so that no numbers of them belong together."""
+    """The rows changed between two queries of one fit, so that their results do not belong together."""
 
 
 class IdentificationError(MlmError):
@@ -86,8 +86,8 @@ class StoreError(MlmError):
 
 
 class DamagedError(StoreError):
-    """The database file is broken: parts of it cannot be read any more."""
+    """The database file is damaged: parts of it cannot be read."""
 
 
 class ProjectError(MlmError):
-    """The command does not stand in a project, or the project cannot be loaded."""
+    """The current folder is not in a project, or the project cannot be loaded."""

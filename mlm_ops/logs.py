@@ -1,8 +1,8 @@
-"""What a run did, as records of the standard library's `logging`, under the logger ``mlm_ops``.
+"""Log what a run does, with the standard library's `logging`, under the logger ``mlm_ops``.
 
 Every record has the attributes ``event``, ``run_id``, ``analysis``, ``model`` (None where there is none), the facts of
-its event as attributes of their own, and ``facts``, their names. Nothing is set up at import: whoever wants the records
-sets the logger's level and gives it a handler, as `logging_to` does for the command line.
+its event as further attributes, and ``facts``, the names of these. Importing sets nothing up: to get the records, set
+the logger's level and add a handler, as `logging_to` does for the command line.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LOG.addHandler(logging.NullHandler())
 
 
 class Event(StrEnum):
-    """What is told, in the order of a run."""
+    """The events that are logged, in the order in which a run has them."""
 
     STARTED = "run_started"
     WAITED = "waited_for_database"
@@ -49,7 +49,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True)
 class About:
-    """What the work at hand belongs to."""
+    """The run, analysis and model that the current work belongs to, and the level at which it is logged."""
 
     run_id: str | None = None
     analysis: str | None = None
@@ -57,31 +57,33 @@ class About:
     level: int = logging.INFO
 
 
-_NOTHING = About()
-_ABOUT: ContextVar[About] = ContextVar("mlm_ops_about", default=_NOTHING)
+_NO_CONTEXT = About()
+_CONTEXT: ContextVar[About] = ContextVar("mlm_ops_about", default=_NO_CONTEXT)
 
 
 def tell(event: Event, message: str, **facts: Fact) -> None:
-    """Log an event of the work at hand; the message needs no subject, which is put before it."""
-    at = _ABOUT.get()
-    if _LOG.isEnabledFor(at.level):
-        # hosts that keep the message alone, as Dagster does, need the names in it
-        named = ", ".join(f"{what} {name}" for what, name in (("analysis", at.analysis), ("model", at.model)) if name)
-        _log(at.level, event, f"{named}: {message}" if named else message, facts)
+    """Log an event; the current analysis and model are written before the message."""
+    context = _CONTEXT.get()
+    if _LOG.isEnabledFor(context.level):
+        # Dagster keeps nothing but the message, so the names have to be in it
+        subject = ", ".join(
+            f"{what} {name}" for what, name in (("analysis", context.analysis), ("model", context.model)) if name
+        )
+        _log(context.level, event, f"{subject}: {message}" if subject else message, facts)
 
 
 def _log(level: int, event: Event, message: str, facts: Mapping[str, Fact]) -> None:
-    at = _ABOUT.get()
-    ids = {"event": str(event), "run_id": at.run_id, "analysis": at.analysis, "model": at.model}
+    context = _CONTEXT.get()
+    ids = {"event": str(event), "run_id": context.run_id, "analysis": context.analysis, "model": context.model}
     _LOG.log(level, "%s", message, extra={**ids, **facts, "facts": tuple(facts)})
 
 
 class Fitted(Protocol):
-    """What is told of a fitted model, mixed or structural."""
+    """What is logged about a fit, mixed or structural."""
 
     @property
     def seconds(self) -> float:
-        """Of the fit."""
+        """The duration of the fit."""
 
     @property
     def converged(self) -> bool:
@@ -110,23 +112,23 @@ def tell_fit(fitted: Fitted, n_obs: int, log_likelihood: float) -> None:
 def about(
     *, run_id: str | None = None, analysis: str | None = None, model: str | None = None, level: int | None = None
 ) -> Iterator[None]:
-    """Say what the block's work belongs to; an error that leaves it is logged, the first time.
+    """Name the run, analysis and model of the records logged in a block, and log an error that leaves the block, once.
 
     Parameters
     ----------
     run_id, analysis, model
-        None leaves what an outer block said.
+        None keeps the value of the outer block.
     level
-        Of the events: ``logging.DEBUG`` for work that is done thousands of times in a run.
+        The level of the block's events: ``logging.DEBUG`` for work that a run repeats thousands of times.
     """
-    outer = _ABOUT.get()
+    outer = _CONTEXT.get()
     inner = About(
         run_id=outer.run_id if run_id is None else run_id,
         analysis=outer.analysis if analysis is None else analysis,
         model=outer.model if model is None else model,
         level=outer.level if level is None else level,
     )
-    token = _ABOUT.set(inner)
+    token = _CONTEXT.set(inner)
     try:
         yield
     except MlmError as error:
@@ -135,36 +137,36 @@ def about(
             _log(error.level, Event.FAILED, str(error), {"error": type(error).__name__})
         raise
     finally:
-        _ABOUT.reset(token)
+        _CONTEXT.reset(token)
 
 
 def tell_written(run_id: str, analysis: str, heights: Sequence[int], seconds: float) -> None:
-    """Log that the store has a run of an analysis, in tables of these heights."""
+    """Log that a run of an analysis was written to the store, in tables with these numbers of rows."""
     rows, tables = sum(heights), len(heights)
     with about(run_id=run_id, analysis=analysis):
-        told = f"{rows:,} rows in {tables} tables written"
-        tell(Event.WRITTEN, told, n_written=rows, n_tables=tables, seconds=seconds)
+        message = f"{rows:,} rows in {tables} tables written"
+        tell(Event.WRITTEN, message, n_written=rows, n_tables=tables, seconds=seconds)
 
 
 @contextmanager
 def whole_run(run_id: str) -> Iterator[None]:
-    """Log the start and the end of a run, whatever the end is."""
-    started = time.monotonic()
+    """Log the start and the end of a run, also where it ends by an error."""
+    start = time.monotonic()
     with about(run_id=run_id):
         tell(Event.STARTED, "the run started")
         try:
             yield
         except BaseException as error:
-            run_failed(error, time.monotonic() - started)
+            run_failed(error, time.monotonic() - start)
             if isinstance(error, MlmError):
                 error.logged = True
             raise
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - start
         tell(Event.FINISHED, f"the run finished in {seconds:.2f} s", seconds=seconds)
 
 
 def run_failed(error: BaseException, seconds: float | None = None) -> None:
-    """Log the end of a run by an error, with its sentence."""
+    """Log that a run was ended by an error, with the error's message."""
     kind, sentence = type(error).__name__, str(error)
     facts: dict[str, Fact] = {"error": kind, "seconds": seconds}
     if isinstance(error, KeyboardInterrupt):
@@ -176,40 +178,40 @@ def run_failed(error: BaseException, seconds: float | None = None) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time (ISO, UTC), level, event, ids, message, facts."""
+    """Write each record as one line of JSON: time (ISO, UTC), level, event, ids, message, facts."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record; one of another origin has no event."""
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        row: dict[str, object] = {"time": at, "level": record.levelname}
+        """Write one record; ``event`` is null for records that this module did not make."""
+        time_text = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        row: dict[str, object] = {"time": time_text, "level": record.levelname}
         row |= {name: getattr(record, name, None) for name in ("event", "run_id", "analysis", "model")}
         row["message"] = record.getMessage()
-        row |= {name: _plain(getattr(record, name)) for name in getattr(record, "facts", ())}
-        # in ASCII: a name in it then works on no terminal that shows the log
+        row |= {name: _json_value(getattr(record, name)) for name in getattr(record, "facts", ())}
+        # in ASCII, so that a name with control characters does nothing to the terminal that shows the log
         return json.dumps(row)
 
 
-def _plain(fact: Fact) -> Fact:
-    """JSON has no infinities; seconds and likelihoods need no more than nine digits."""
+def _json_value(fact: Fact) -> Fact:
+    """Return a fact as JSON has it: null for an infinity, and numbers with nine digits, which is enough."""
     if isinstance(fact, float):
         return float(f"{fact:.9g}") if math.isfinite(fact) else None
     return fact
 
 
-class _File(logging.FileHandler):
-    """A log that cannot be written on is said so once, and stops no run."""
+class _LogFile(logging.FileHandler):
+    """A log file whose failure to be written is reported once, and does not stop the run."""
 
-    told = False
+    is_reported = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        if not self.told:
-            self.told = True
+        if not self.is_reported:
+            self.is_reported = True
             print(f"The log {self.baseFilename} cannot be written: {sys.exc_info()[1]}.", file=sys.stderr)
 
 
 @contextmanager
 def logging_to(target: str | None) -> Iterator[None]:
-    """Append the records to a file as JSON lines, or write them to standard error for ``-``; None logs nothing.
+    """Append the block's records to a file as JSON lines, or write them to standard error for ``-``; None logs nothing.
 
     Raises
     ------
@@ -220,7 +222,7 @@ def logging_to(target: str | None) -> Iterator[None]:
         yield
         return
     try:
-        handler = logging.StreamHandler() if target == STANDARD_ERROR else _File(Path(target), encoding="utf-8")
+        handler = logging.StreamHandler() if target == STANDARD_ERROR else _LogFile(Path(target), encoding="utf-8")
     except OSError as error:
         raise StoreError(f"The log {target} cannot be written: {error.strerror}. Name another with --log.") from error
     handler.setFormatter(JsonLines())

@@ -1,1 +1,1 @@
-"""Run an analysis file: from its YAML to stored results."""
+"""Run an analysis file: from its YAML to the results in the store."""

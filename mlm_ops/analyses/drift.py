@@ -1,15 +1,16 @@
-"""What has changed between two runs of an analysis, and whether by more than chance.
+"""Compare two runs of an analysis, and test whether their estimates differ by more than chance.
 
-Two runs share groups, and often rows, so that their estimates are not independent. Where the store has each group's
-influence on them, the error of a difference is its delete-one-group jackknife: leaving a group out of both runs changes
-the difference by ``d_j``, the group's influence in the later run minus that in the earlier one, zero where it is not in
-a run, and ``Var = (J - 1) / J sum_j (d_j - mean)^2`` over the J groups of either run (Efron and Stein 1981, Annals of
-Statistics 9, 586-596). It needs no word on which rows are shared: what both runs have in common cancels in ``d_j``. The
-t distribution's degrees of freedom are Satterthwaite's (1946) with the variance of the squares taken from the squares:
-``2 (sum d^2)^2 / sum (d^2 - mean)^2``, so that a difference made by few groups is judged as one.
+Two runs share groups, and often rows, so their estimates are not independent. Where the store has the influence of each
+group on the estimates, the standard error of a difference is its delete-one-group jackknife: leaving a group out of
+both runs changes the difference by ``d_j``, the group's influence in the later run minus that in the earlier one (zero
+for a run that does not have the group), and ``Var = (J - 1) / J sum_j (d_j - mean)^2`` over the J groups of either run
+(Efron and Stein 1981, Annals of Statistics 9, 586-596). Which rows are shared need not be known: what both runs have in
+common cancels in ``d_j``. The t distribution has Satterthwaite's (1946) degrees of freedom with the variance of the
+squares estimated from the squares, ``2 (sum d^2)^2 / sum (d^2 - mean)^2``: they are few where few groups make the
+difference.
 
-Elsewhere the errors are added as if the runs were independent. Shared rows make estimates alike, so that this test
-errs on the side of silence: with the same rows in both runs it never speaks.
+Without influences the two variances are added as if the runs were independent. Shared rows make the estimates similar,
+so this test is conservative: with the same rows in both runs it never rejects.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ DRIFT: Schema = {
 FIT_READS = ("fixed_effects", "variance_components", "fit_statistics", "influence", "random_effects", "models")
 SEM_READS = ("sem_parameters", "sem_fit")
 READS = (*FIT_READS, *SEM_READS)
-#: A difference of less than this share of its parameter's standard error is rounding.
+#: A difference below this share of its parameter's standard error counts as rounding.
 _ROUNDING = 1e-8
 #: A run with fewer than this share of the earlier run's rows, or of its groups, is flagged.
 SHRUNK = 0.5
@@ -63,7 +64,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as the store has it: its id, and those of its tables that `READS` names."""
+    """A run as it is stored: its id, and its tables that `READS` names."""
 
     run_id: str
     tables: Mapping[str, pl.DataFrame]
@@ -77,120 +78,122 @@ def drift(now: StoredRun, before: StoredRun, alpha: float) -> pl.DataFrame:
     now, before
         The later run and the earlier one.
     alpha
-        Level of the flags, for all tests of a model together (Holm).
+        The significance level of the flags, for all tests of a model together (Holm).
 
     Returns
     -------
     polars.DataFrame
-        Column ``model`` and those of `DRIFT`, where ``against``, what the earlier run is to the later, is null; a model
-        that is not in both runs has no rows.
+        Column ``model`` and the columns of `DRIFT`. ``against`` is null: the caller fills in whether the earlier run is
+        the previous one or the baseline. A model that is not in both runs has no rows.
     """
-    made = [pl.DataFrame(schema={"model": pl.String(), **DRIFT})]
+    frames = [pl.DataFrame(schema={"model": pl.String(), **DRIFT})]
     for model, rows_of in _shared_models(now.tables, before.tables):
-        ours, theirs = (_of_model(run.tables, model) for run in (now, before))
-        rows = _judged(list(rows_of(ours, theirs)), alpha)
+        now_tables, before_tables = (_tables_of_model(run.tables, model) for run in (now, before))
+        rows = _with_flags(list(rows_of(now_tables, before_tables)), alpha)
         values = {name: [row.get(name) for row in rows] for name in DRIFT}
         values["reference_run"] = [before.run_id] * len(rows)
-        made.append(with_model(model, frame(DRIFT, values)))
-    return pl.concat(made)
+        frames.append(with_model(model, frame(DRIFT, values)))
+    return pl.concat(frames)
 
 
 def _shared_models(now: Tables, before: Tables) -> Iterator[tuple[str, Callable[[Tables, Tables], Iterator[Row]]]]:
-    """Models of both runs, and what draws up their rows."""
-    for table, rows_of in (("models", _rows), ("sem_fit", _structural)):
-        earlier = set(before[table]["model"])
-        yield from ((name, rows_of) for name in now[table]["model"] if name in earlier)
+    """Yield each model that both runs have, with the function that makes its rows."""
+    for table, rows_of in (("models", _model_rows), ("sem_fit", _sem_rows)):
+        before_models = set(before[table]["model"])
+        yield from ((name, rows_of) for name in now[table]["model"] if name in before_models)
 
 
-def _structural(ours: Tables, theirs: Tables) -> Iterator[Row]:
-    """Every row of a structural equation model; its parameters are compared as if the runs were independent."""
-    texts = [tables["sem_fit"]["syntax"][0] for tables in (ours, theirs)]
+def _sem_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
+    """Yield the rows of a structural equation model, its parameters compared as if the runs were independent."""
+    texts = [tables["sem_fit"]["syntax"][0] for tables in (now_tables, before_tables)]
     if texts[0] != texts[1]:
         yield {"kind": "model", "flagged": False, "note": "the model has changed, so its parameters are not compared"}
     else:
         keys = ["level", "lhs", "op", "rhs"]
-        pairs = ours["sem_parameters"].join(
-            theirs["sem_parameters"], on=keys, suffix="_before", nulls_equal=True, maintain_order="left"
+        pairs = now_tables["sem_parameters"].join(
+            before_tables["sem_parameters"], on=keys, suffix="_before", nulls_equal=True, maintain_order="left"
         )
         for row in pairs.iter_rows(named=True):
-            place = {"kind": "sem_parameter", "group": _LEVELS.get(row["level"]), "term": _written(row)}
+            keys_of_row = {"kind": "sem_parameter", "group": _LEVELS.get(row["level"]), "term": _parameter_text(row)}
             errors = row["std_error"], row["std_error_before"]
-            yield place | _compared(row["estimate"], row["estimate_before"], errors, None, (None, None))
+            yield keys_of_row | _comparison_row(row["estimate"], row["estimate_before"], errors, None, (None, None))
     for term, column in (("rows", "n_obs"), ("clusters", "n_clusters")):
-        before, now = (tables["sem_fit"][column][0] for tables in (theirs, ours))
-        yield _counted(term, None, before, now, now < SHRUNK * before)
+        before, now = (tables["sem_fit"][column][0] for tables in (before_tables, now_tables))
+        yield _count_row(term, None, before, now, now < SHRUNK * before)
 
 
-def _written(row: Row) -> str:
+def _parameter_text(row: Row) -> str:
     return f"{row['lhs']} {row['op']} {row['rhs']}".strip()
 
 
-def _of_model(tables: Tables, model: str) -> dict[str, pl.DataFrame]:
-    # most analyses of many partitions have one model, whose rows need not be looked for
+def _tables_of_model(tables: Tables, model: str) -> dict[str, pl.DataFrame]:
+    # analyses of many partitions usually have one model, and a filter would copy all rows
     return {
-        name: tables[name] if (own := tables[name]["model"] == model).all() else tables[name].filter(own)
+        name: tables[name]
+        if (is_of_model := tables[name]["model"] == model).all()
+        else tables[name].filter(is_of_model)
         for name in READS
     }
 
 
-def _rows(ours: Tables, theirs: Tables) -> Iterator[Row]:
-    """Every row of a model, tests first, without flags of tests."""
-    formulas = [tables["models"]["formula"][0] for tables in (ours, theirs)]
+def _model_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
+    """Yield the rows of a mixed model, tests first; the tests have no flags yet."""
+    formulas = [tables["models"]["formula"][0] for tables in (now_tables, before_tables)]
     if formulas[0] != formulas[1]:
         note = f"the model has changed, so that its parameters are not compared; it was {formulas[1]}"
         yield {"kind": "model", "flagged": False, "note": note}
     else:
-        yield from _parameters(ours, theirs)
-    yield from _sample(ours, theirs)
+        yield from _parameter_rows(now_tables, before_tables)
+    yield from _sample_rows(now_tables, before_tables)
 
 
-def _parameters(ours: Tables, theirs: Tables) -> Iterator[Row]:
-    changes = _Changes(ours["influence"], theirs["influence"])
+def _parameter_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
+    changes = _Changes(now_tables["influence"], before_tables["influence"])
     tables = (("fixed_effect", "fixed_effects", ("term",)), ("variance", "variance_components", _COMPONENT))
     for kind, table, keys in tables:
-        earlier = {tuple(row[key] for key in keys): row for row in theirs[table].iter_rows(named=True)}
-        for now in ours[table].iter_rows(named=True):
-            if (before := earlier.get(tuple(now[key] for key in keys))) is not None:
+        before_rows = {tuple(row[key] for key in keys): row for row in before_tables[table].iter_rows(named=True)}
+        for now in now_tables[table].iter_rows(named=True):
+            if (before := before_rows.get(tuple(now[key] for key in keys))) is not None:
                 change = changes.of(now["symbol"], before["symbol"])
                 errors, df = ((now.get(name), before.get(name)) for name in ("std_error", "df"))
-                place = {"kind": kind} | {key: now[key] for key in keys}
-                yield place | _compared(now["estimate"], before["estimate"], errors, change, df)
-    icc = ours["fit_statistics"]["icc"][0], theirs["fit_statistics"]["icc"][0]
+                keys_of_row = {"kind": kind} | {key: now[key] for key in keys}
+                yield keys_of_row | _comparison_row(now["estimate"], before["estimate"], errors, change, df)
+    icc = now_tables["fit_statistics"]["icc"][0], before_tables["fit_statistics"]["icc"][0]
     if None not in icc:
-        yield {"kind": "icc"} | _compared(*icc, (None, None), changes.of("icc", "icc"), (None, None))
+        yield {"kind": "icc"} | _comparison_row(*icc, (None, None), changes.of("icc", "icc"), (None, None))
 
 
 class _Changes:
-    """How leaving out a group changes the parameters of two runs, the groups of either numbered once."""
+    """The influence of each group on the parameters of two runs, with one numbering for the groups of both."""
 
-    def __init__(self, ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
-        numbers = pl.concat([ours["unit"], theirs["unit"]]).rank("dense").to_numpy().astype(np.int64) - 1
+    def __init__(self, now_rows: pl.DataFrame, before_rows: pl.DataFrame) -> None:
+        numbers = pl.concat([now_rows["unit"], before_rows["unit"]]).rank("dense").to_numpy().astype(np.int64) - 1
         self._size = int(numbers.max(initial=-1)) + 1
         self._runs = [
             (run["symbol"], run["change"].to_numpy(), own)
-            for run, own in ((ours, numbers[: ours.height]), (theirs, numbers[ours.height :]))
+            for run, own in ((now_rows, numbers[: now_rows.height]), (before_rows, numbers[now_rows.height :]))
         ]
 
     def of(self, symbol: str, before: str) -> Array | None:
-        """(J,) how leaving out each group of either run changes the difference; None where that is not known."""
-        difference, present = np.zeros(self._size), np.zeros(self._size, dtype=bool)
-        for (symbols, values, numbers), own, sign in zip(self._runs, (symbol, before), (1.0, -1.0), strict=True):
-            here = (symbols == own).to_numpy()
-            if not here.any() or np.isnan(values[here]).any():
+        """Return (J,) the change of the difference when each group is left out; None where influences are missing."""
+        difference, is_member = np.zeros(self._size), np.zeros(self._size, dtype=bool)
+        for (symbols, values, numbers), run_symbol, sign in zip(self._runs, (symbol, before), (1.0, -1.0), strict=True):
+            mask = (symbols == run_symbol).to_numpy()
+            if not mask.any() or np.isnan(values[mask]).any():
                 return None
-            difference[numbers[here]] += sign * values[here]
-            present[numbers[here]] = True
-        return difference[present]
+            difference[numbers[mask]] += sign * values[mask]
+            is_member[numbers[mask]] = True
+        return difference[is_member]
 
 
-def _compared(
+def _comparison_row(
     now: float | None,
     before: float | None,
     errors: tuple[float | None, float | None],
     change: Array | None,
     degrees: tuple[float | None, float | None],
 ) -> Row:
-    """One test: a row without its flag."""
+    """Return the row of one comparison, without its flag."""
     row: Row = {"before": before, "now": now}
     if now is None or before is None:
         return row
@@ -199,7 +202,7 @@ def _compared(
     if change is not None:
         row |= {"method": "jackknife", "std_error": _jackknife(change), "df": _degrees(change)}
     elif errors[0] is not None and errors[1] is not None:
-        df = min((found for found in degrees if found is not None), default=None)
+        df = min((value for value in degrees if value is not None), default=None)
         row |= {"method": "independent", "std_error": math.hypot(errors[0], errors[1]), "df": df}
     error = row.get("std_error")
     if error is None or max(error, abs(difference)) <= _ROUNDING * scale or error == 0.0:
@@ -225,37 +228,39 @@ def _two_sided(statistic: float, df: float | None) -> float:
     return float(2 * (ndtr(-abs(statistic)) if df is None else stdtr(df, -abs(statistic))))
 
 
-def _judged(rows: list[Row], alpha: float) -> list[Row]:
-    """The rows with adjusted p values and flags."""
-    tested = [row for row in rows if row.get("p_value") is not None]
-    for row, adjusted in zip(tested, holm(np.array([row["p_value"] for row in tested])), strict=True):
+def _with_flags(rows: list[Row], alpha: float) -> list[Row]:
+    """Add adjusted p values and flags to the rows."""
+    tests = [row for row in rows if row.get("p_value") is not None]
+    for row, adjusted in zip(tests, holm(np.array([row["p_value"] for row in tests])), strict=True):
         row |= {"p_adjusted": float(adjusted), "flagged": bool(adjusted < alpha)}
     return [{"flagged": False} | row for row in rows]
 
 
-def _sample(ours: Tables, theirs: Tables) -> Iterator[Row]:
-    """Rows of the model, and how many groups are shared, new and gone."""
-    counts = [tables["fit_statistics"]["n_obs"][0] for tables in (ours, theirs)]
-    yield _counted("rows", None, counts[1], counts[0], counts[0] < SHRUNK * counts[1])
-    source = "influence" if all(tables["influence"].height for tables in (ours, theirs)) else "random_effects"
-    units, earlier = (_units(tables[source]) for tables in (ours, theirs))
+def _sample_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
+    """Yield the number of rows of the model, and of its shared, new and vanished groups."""
+    counts = [tables["fit_statistics"]["n_obs"][0] for tables in (now_tables, before_tables)]
+    yield _count_row("rows", None, counts[1], counts[0], counts[0] < SHRUNK * counts[1])
+    source = (
+        "influence" if all(tables["influence"].height for tables in (now_tables, before_tables)) else "random_effects"
+    )
+    units, before_units = (_units(tables[source]) for tables in (now_tables, before_tables))
     for group, now in units.items():
-        before = earlier.get(group, set())
+        before = before_units.get(group, set())
         shared = len(now & before)
-        yield _counted("groups", group, len(before), len(now), shared < SHRUNK * len(before))
-        for term, found in (("shared", shared), ("new", len(now - before)), ("vanished", len(before - now))):
-            yield {"kind": "sample", "group": group, "term": f"groups {term}", "now": float(found)}
+        yield _count_row("groups", group, len(before), len(now), shared < SHRUNK * len(before))
+        for term, count in (("shared", shared), ("new", len(now - before)), ("vanished", len(before - now))):
+            yield {"kind": "sample", "group": group, "term": f"groups {term}", "now": float(count)}
 
 
 def _units(rows: pl.DataFrame) -> dict[str, set[str]]:
-    """The units of each grouping factor."""
-    found: dict[str, set[str]] = {}
+    """Return the units of each grouping factor."""
+    units: dict[str, set[str]] = {}
     for group, unit in zip(rows["group"], rows["unit"], strict=True):
-        found.setdefault(group, set()).add(unit)
-    return found
+        units.setdefault(group, set()).add(unit)
+    return units
 
 
-def _counted(term: str, group: str | None, before: int, now: int, flagged: bool) -> Row:
+def _count_row(term: str, group: str | None, before: int, now: int, flagged: bool) -> Row:
     return {
         "kind": "sample",
         "group": group,

@@ -1,7 +1,7 @@
-"""A model-building strategy -> the steps it took: every candidate is fitted from the same moments, none reads a row.
+"""Run a model-building strategy step by step; every candidate is fitted from the same moments, without reading a row.
 
-A fixed term is judged by the ML likelihood, a random one by the REML likelihood (where the analysis is fitted by REML),
-as only there the two models compared have the same fixed part (Pinheiro and Bates 2000, section 2.4).
+A fixed term is judged by the ML likelihood. A random term is judged by the REML likelihood where the analysis is fitted
+by REML, because the two models compared then have the same fixed part (Pinheiro and Bates 2000, section 2.4).
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from mlm_ops.language.options import Estimator
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
 
-#: Shares of the model-implied variance that a step may add to, by the kinds of parts that make them up: what predictors
-#: explain through fixed effects, through slopes that vary too, and with the intercepts' variance (Rights, Sterba 2019).
+#: Shares of the model-implied variance whose gain is stored for each step: explained by fixed effects (f), by fixed
+#: effects and random slopes (fv), and by these and the random intercepts (fvm). Rights and Sterba (2019).
 SHARES = ("f", "fv", "fvm")
 FitModel = Callable[[Model, Estimator, Fit | None], Fit]
 CompareFits = Callable[[Fit, Fit], Comparison]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One candidate, and what became of it.
+class LadderStep:
+    """One candidate term, and whether it was added or dropped.
 
     Attributes
     ----------
     name
-        Of the model with the candidate (build-up) or without it (tear-down).
+        The name of the model with the candidate (build-up) or without it (tear-down).
     reference
-        Name of the model that it was compared with.
+        The name of the model that it was compared with.
     candidate
         The term.
     taken
-        Whether the ladder went on from the model of this step.
+        Whether the next step starts from the model of this step.
     reason
-        Why, for a reader.
+        The reason, as text for a person.
     fit
-        The model of this step by the estimator of the comparison; None where it was not fitted.
+        The fit of this step's model by the estimator of the comparison; None where it was not fitted.
     larger, smaller
         The two models compared, with and without the term; None where there was no comparison.
     comparison
         The larger of the two models against the smaller.
     gain
-        By `SHARES`, what the term adds: larger model minus smaller. Rights and Sterba (2020), Multivariate Behavioral
-        Research 55, 568-599.
+        For each of `SHARES`, the gain of the term: larger model minus smaller. Rights and Sterba (2020), Multivariate
+        Behavioral Research 55, 568-599.
     """
 
     name: str
@@ -68,67 +68,69 @@ class Step:
 
 @dataclass(frozen=True)
 class Ladder:
-    """All steps of a strategy, and the models that it went through.
+    """All steps of a strategy, and the models that it passed through.
 
     Attributes
     ----------
     strategy
-        What was asked for.
+        The strategy.
     steps
-        In order.
+        The steps, in order.
     path
-        Models by name from the start to the one selected, which is last.
+        Models by name, from the start to the selected one, which is last.
     """
 
     strategy: Strategy
-    steps: tuple[Step, ...]
+    steps: tuple[LadderStep, ...]
     path: dict[str, Model]
 
     @property
     def selected(self) -> str:
-        """Name of the model that the ladder ended with."""
+        """The name of the selected model."""
         return next(reversed(self.path))
 
 
 def climb(strategy: Strategy, start: Model, estimator: Estimator, fit: FitModel, compare: CompareFits) -> Ladder:
-    """Try every candidate once, in order, each on top of what was kept before it.
+    """Try every candidate once, in order, each against the model that the step before it ended with.
 
     Parameters
     ----------
     start
         The model that the strategy starts from.
     estimator
-        By which random terms are compared.
+        The estimator by which random terms are compared.
     fit
-        Fits a model from the analysis' moments, given a fit near which to begin.
+        A function that fits a model from the analysis' moments, with a similar fit as its starting values.
     compare
-        The likelihood ratio of a larger and a smaller fit.
+        A function that gives the likelihood ratio test of a larger and a smaller fit.
     """
     adding = strategy.kind == "build_up"
-    at, current = strategy.start, start
-    known: dict[Estimator, Fit] = {}
-    path = {at: current}
-    steps: list[Step] = []
+    current_name, current_model = strategy.start, start
+    fits: dict[Estimator, Fit] = {}
+    path = {current_name: current_model}
+    steps: list[LadderStep] = []
     for number, candidate in enumerate(strategy.candidates, start=1):
         name = f"{strategy.kind}_{number}"
-        if (obstacle := _obstacle(candidate, current, adding)) is not None:
-            steps.append(Step(name, at, candidate, False, obstacle))
+        if (obstacle := _obstacle(candidate, current_model, adding)) is not None:
+            steps.append(LadderStep(name, current_name, candidate, False, obstacle))
             continue
-        tried = candidate.added_to(current) if adding else candidate.dropped_from(current)
-        by: Estimator = estimator if candidate.group is not None else "ml"
-        if by not in known:
-            known[by] = fit(current, by, next(iter(known.values()), None))
-        step = _judge(name, at, candidate, strategy.rule, known[by], fit(tried, by, known[by]), compare)
+        next_model = candidate.added_to(current_model) if adding else candidate.dropped_from(current_model)
+        step_estimator: Estimator = estimator if candidate.group is not None else "ml"
+        if step_estimator not in fits:
+            fits[step_estimator] = fit(current_model, step_estimator, next(iter(fits.values()), None))
+        before = fits[step_estimator]
+        after = fit(next_model, step_estimator, before)
+        step = _judge(name, current_name, candidate, strategy.rule, before, after, compare)
         steps.append(step)
         if step.taken and step.fit is not None:
-            at, current = name, tried
-            known = {by: step.fit}
-            path[at] = current
+            current_name, current_model = name, next_model
+            fits = {step_estimator: step.fit}
+            path[current_name] = current_model
     return Ladder(strategy, tuple(steps), path)
 
 
 def _obstacle(candidate: Candidate, current: Model, adding: bool) -> str | None:
-    """Why a candidate cannot be tried; None where it can."""
+    """Return the reason why a candidate cannot be tried; None where it can."""
     if adding and (missing := candidate.lacks(current)) is not None:
         return f"not tried: {missing.name}, a part of it, is not in the model"
     if not adding and (product := candidate.needed_by(current)) is not None:
@@ -138,22 +140,24 @@ def _obstacle(candidate: Candidate, current: Model, adding: bool) -> str | None:
 
 def _judge(
     name: str, reference: str, candidate: Candidate, rule: Rule, before: Fit, after: Fit, compare: CompareFits
-) -> Step:
-    """Compare the models with and without the candidate."""
+) -> LadderStep:
+    """Compare the models with and without the candidate, and decide by the strategy's rule."""
     adding = candidate.stands_in(after.model)
     larger, smaller = (after, before) if adding else (before, after)
     if adding and (aliased := _newly_aliased(larger, smaller)):
-        return Step(name, reference, candidate, False, f"left out: {aliased} is a combination of the other columns")
+        return LadderStep(
+            name, reference, candidate, False, f"left out: {aliased} is a combination of the other columns"
+        )
     comparison = compare(larger, smaller)
     gain = _gain(larger, smaller)
     if comparison.note == NOTHING_MORE:
         reason = f"{'left out' if adding else 'dropped'}: the data determine no parameter more with it"
-        return Step(name, reference, candidate, not adding, reason, after, larger, smaller, comparison, gain)
+        return LadderStep(name, reference, candidate, not adding, reason, after, larger, smaller, comparison, gain)
     keeps, why = _verdict(rule, comparison, gain, larger)
     taken = keeps if adding else not keeps
     word = {(True, True): "added", (True, False): "left out", (False, True): "dropped", (False, False): "kept"}
     reason = f"{word[adding, taken]}: {why}"
-    return Step(name, reference, candidate, taken, reason, after, larger, smaller, comparison, gain)
+    return LadderStep(name, reference, candidate, taken, reason, after, larger, smaller, comparison, gain)
 
 
 def _gain(larger: Fit, smaller: Fit) -> dict[str, float]:
@@ -167,7 +171,7 @@ def _newly_aliased(larger: Fit, smaller: Fit) -> str:
 
 
 def _verdict(rule: Rule, comparison: Comparison, gain: Mapping[str, float], larger: Fit) -> tuple[bool, str]:
-    """Whether the larger model is kept, and why."""
+    """Return whether the larger model is kept, and the reason."""
     if not larger.converged:
         return False, "the model with it did not converge"
     if rule.criterion == "p":
@@ -176,7 +180,7 @@ def _verdict(rule: Rule, comparison: Comparison, gain: Mapping[str, float], larg
             raise MlmError(f"No likelihood ratio judges this term: {comparison.note}. Use keep: aic.")
         return p < rule.bound, f"p = {p:.2g} is {'below' if p < rule.bound else 'not below'} {rule.bound:g}"
     if rule.criterion == "r_squared":
-        # intercepts that vary are variance left unexplained
+        # the variance of the intercepts is unexplained variance
         explained = gain["fv"]
         return explained > rule.bound, (
             f"the explained share gains {explained:.2g}, {'' if explained > rule.bound else 'not '}above {rule.bound:g}"
@@ -220,13 +224,13 @@ LADDER_STEPS: Schema = {
 
 
 def ladder_steps(ladder: Ladder) -> pl.DataFrame:
-    """One row a candidate; the model is the one with it in a build-up, without it in a tear-down."""
-    rows = [_row(number, ladder.strategy.kind, step) for number, step in enumerate(ladder.steps, start=1)]
+    """Make table ``ladder_steps``: one row per candidate, with the model that has it (build-up) or not (tear-down)."""
+    rows = [_step_row(number, ladder.strategy.kind, step) for number, step in enumerate(ladder.steps, start=1)]
     schema = {"model": TEXT, **LADDER_STEPS}
     return frame(schema, {column: [row.get(column) for row in rows] for column in schema})
 
 
-def _row(number: int, strategy: str, step: Step) -> dict[str, object]:
+def _step_row(number: int, strategy: str, step: LadderStep) -> dict[str, object]:
     candidate = step.candidate
     row: dict[str, object] = {
         "model": step.name,
@@ -260,14 +264,14 @@ def _row(number: int, strategy: str, step: Step) -> dict[str, object]:
     return row | _coefficient(step)
 
 
-def _coefficient(step: Step) -> dict[str, object]:
-    """Estimate and error of what the larger model has more, where that is one coefficient or one variance."""
+def _coefficient(step: LadderStep) -> dict[str, object]:
+    """Return the estimate and standard error of the tested parameter, where it is one coefficient or one variance."""
     if step.larger is None or step.smaller is None:
         return {}
     if step.candidate.group is None:
-        found = step.larger.fixed_effects.join(step.smaller.fixed_effects, on="term", how="anti")
+        rows = step.larger.fixed_effects.join(step.smaller.fixed_effects, on="term", how="anti")
     else:
         keys = ["group", "term"]
         variances = step.larger.variance_components.filter(pl.col("other").is_null())
-        found = variances.join(step.smaller.variance_components, on=keys, how="anti")
-    return found.select("estimate", "std_error").row(0, named=True) if found.height == 1 else {}
+        rows = variances.join(step.smaller.variance_components, on=keys, how="anti")
+    return rows.select("estimate", "std_error").row(0, named=True) if rows.height == 1 else {}

@@ -1,4 +1,4 @@
-"""The project that a command stands in: the folder whose pyproject.toml names a code location."""
+"""Find the project of the current folder: the nearest folder above whose pyproject.toml names a code location."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlm_ops.errors import ProjectError
 
-#: Of how many runs Dagster's logs are kept where ``[tool.mlm-ops]`` says nothing: 0.4 to 0.6 MB each.
+#: The number of runs whose Dagster logs are kept, unless ``[tool.mlm-ops]`` sets another: a log has 0.4 to 0.6 MB.
 KEEP_RUN_LOGS = 100
 
 
@@ -19,8 +19,12 @@ class Project:
 
     Attributes
     ----------
+    root
+        The folder.
+    module_name, location_name
+        The module of the code location, and the location's name in Dagster.
     keep_run_logs
-        Of how many runs Dagster's logs are kept; None for all.
+        The number of runs whose Dagster logs are kept; None for all.
     """
 
     root: Path
@@ -30,13 +34,13 @@ class Project:
 
     @property
     def dagster_home(self) -> Path:
-        """The project's own instance; without one, that of the environment."""
+        """The folder of the Dagster instance: the project's own, or else the one that ``DAGSTER_HOME`` names."""
         own, elsewhere = self.root / "dagster_home", os.environ.get("DAGSTER_HOME")
         return Path(elsewhere) if elsewhere and not own.exists() else own
 
     @property
     def results(self) -> Path:
-        """Where `mlm run` publishes unless it is told another place."""
+        """The file that `mlm run` publishes to, unless ``--warehouse`` names another folder."""
         return self.root / "warehouse" / "results.duckdb"
 
 
@@ -60,8 +64,8 @@ def find_project(directory: Path) -> Project:
                 f"Got {', '.join(f'{key} = {value!r}' for key, value in block.items()) or 'nothing'}; "
                 'expected module_name = "pipelines.definitions" or the like.'
             )
-        kept = _keep_run_logs(folder / "pyproject.toml")
-        return Project(folder, module_name, str(block.get("code_location_name", module_name)), kept)
+        keep_run_logs = _keep_run_logs(folder / "pyproject.toml")
+        return Project(folder, module_name, str(block.get("code_location_name", module_name)), keep_run_logs)
     raise ProjectError(
         f"There is no project in {start} or above it: no pyproject.toml with a [tool.dagster] block. "
         "Run this inside a project, or fit a single file with: mlm fit FILE --database DB."
@@ -69,7 +73,7 @@ def find_project(directory: Path) -> Project:
 
 
 def make_home(project: Project) -> None:
-    """Create the folder of the project's Dagster instance, where it is missing.
+    """Create the folder of the project's Dagster instance if it is missing.
 
     Raises
     ------
@@ -85,7 +89,7 @@ def make_home(project: Project) -> None:
 
 
 def _keep_run_logs(path: Path) -> int | None:
-    """``keep_run_logs`` of the block ``[tool.mlm-ops]``: a number of runs, or "all"."""
+    """Read ``keep_run_logs`` of the block ``[tool.mlm-ops]``: a number of runs, or "all"."""
     block = _block(path, "mlm-ops") or {}
     value = block.get("keep_run_logs", KEEP_RUN_LOGS)
     if value == "all":

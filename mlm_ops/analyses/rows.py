@@ -1,4 +1,4 @@
-"""The rows of an analysis: its ``data`` and ``where`` are a stranger's text until they are checked."""
+"""Open the rows that an analysis reads, after `warehouse.sandbox` has checked its ``data`` and ``where``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mlm_ops.warehouse.source import (
     Source,
     condition,
     is_path,
-    is_place,
+    looks_like_path,
     named_relation,
     no_such_table,
     open_source,
@@ -45,23 +45,23 @@ if TYPE_CHECKING:
 
     from mlm_ops.analyses.file.analysis import Analysis
 
-#: What a row filter is checked as the end of; DuckDB writes its own SQL so.
+#: A row filter is checked as the end of this query, which is spelled as DuckDB spells SQL.
 _PROBE = "SELECT 1 WHERE "
 
 
 def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Source:
-    """Open the rows that an analysis reads, if it may read them.
+    """Open the rows that an analysis reads, if it is allowed to read them.
 
     Raises
     ------
     DataError
-        The data or the row filter read more than the analysis may, do not exist, or do not run.
+        The data or the row filter read more than the analysis is allowed to, do not exist, or do not run.
     """
-    data, where, reach = _data(analysis, connection), analysis.where, analysis.reach
+    data, where, reach = _table_or_file(analysis, connection), analysis.where, analysis.reach
     if reach.everything:
         return _open(data, connection, where)
-    # beside a file stands no table, also where the database has one of the name
-    tables = _no_table if isinstance(data, Path) else partial(is_table, connection)
+    # for a data file the row filter may read no table, not even one with the file's name
+    tables = _no_tables if isinstance(data, Path) else partial(is_table, connection)
     if isinstance(data, str):
         check_length(data, "data")
         selected = f"select * from {named_relation(data)[0]}"
@@ -76,19 +76,19 @@ def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Sour
 
 
 def _open(data: str | Path, connection: duckdb.DuckDBPyConnection, where: str | None) -> Source:
-    """Open the rows on the connection itself: views and tables are made of them, and a copy would be elsewhere."""
+    """Open the rows on the given connection, also those of a file: views and tables are then made of them there."""
     if not isinstance(data, Path):
         return open_source(data, connection, where)
-    found = open_source(f"select * from {reader(data.resolve())}", connection, where)
-    named = found.description.replace("the SELECT", str(data), 1)
-    return replace(found, description=named, table=found.table.replace("the SELECT", str(data), 1))
+    source = open_source(f"select * from {reader(data.resolve())}", connection, where)
+    file_description = source.description.replace("the SELECT", str(data), 1)
+    return replace(source, description=file_description, table=source.table.replace("the SELECT", str(data), 1))
 
 
-def _data(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> str | Path:
-    """A table, a SELECT, or the place of a file; ``a.csv`` is a table where the database has it."""
+def _table_or_file(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> str | Path:
+    """Return a table name, a SELECT, or the path of a file; ``a.csv`` is a table where the database has one."""
     data, reach = analysis.data.strip(), analysis.reach
     if TABLE.fullmatch(data):
-        # a name without a dot is no file's
+        # the name of a data file has a dot
         if "." not in data or is_table(connection, quoted_table(data)):
             return data
         if not is_data_file(data):
@@ -96,7 +96,7 @@ def _data(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> str | Pa
         return reach.place(data)
     if is_path(data, connection):
         return reach.place(data)
-    if is_place(data):
+    if looks_like_path(data):
         raise DataError(
             f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in "
             f"{', '.join(sorted(READERS))}, a table name or a SELECT."
@@ -104,14 +104,14 @@ def _data(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> str | Pa
     return data
 
 
-def _no_table(name: str) -> bool:
+def _no_tables(name: str) -> bool:
     return False
 
 
 def centered_columns(analysis: Analysis) -> tuple[tuple[str, ...], GroupingFactor]:
-    """Numeric columns that the analysis centers, and over whose units.
+    """Return the columns that the analysis centers, and the grouping factor that they are centered in.
 
-    Those of the lowest of the analysis' levels, which all the levels together name; without levels, of the first
+    That is the lowest of the analysis' levels, named by the columns of all levels together; without levels, the first
     grouping factor of its models.
     """
     models = analysis.parsed.values()
@@ -124,26 +124,28 @@ def centered_columns(analysis: Analysis) -> tuple[tuple[str, ...], GroupingFacto
 
 
 def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str) -> None:
-    """Make `table`: the analysis' rows with between_x, within_x and center_x of every column that it centers.
+    """Create `table`: the analysis' rows with between_x, within_x and center_x of every column that it centers.
 
-    The rows are those that the models see, complete on all the analysis' columns.
+    The rows are those that the models use: complete on all columns of the analysis.
 
     Raises
     ------
     StoreError
-        A table or view of that name is there and not ours, or the analysis reads it. Nothing is then changed.
+        A table or view of that name was not made by mlm-ops, or the analysis reads it. Nothing is then changed.
     """
     source = open_rows(analysis, connection)
     claim = _claim(connection, analysis, table, list(source.types))
     check_ours(connection, claim)
     check_not_read(connection, claim, source.relation)
     columns, group = centered_columns(analysis)
-    # refuses columns that are not there, so it comes first
+    # refuses columns that the source does not have, so it comes first
     complete = find_needs(source, list(analysis.parsed.values()), keys=analysis.keys).complete
     columns = tuple(c for c in columns if source.is_numeric(c))
-    taken = {name.lower(): name for name in source.types}
-    made = [f"{prefix}_{column}" for column in columns for prefix in ("between", "within", "center")]
-    if clash := next((taken[name.lower()] for name in made if name.lower() in taken), None):
+    columns_by_lower_name = {name.lower(): name for name in source.types}
+    new_columns = [f"{prefix}_{column}" for column in columns for prefix in ("between", "within", "center")]
+    if clash := next(
+        (columns_by_lower_name[name.lower()] for name in new_columns if name.lower() in columns_by_lower_name), None
+    ):
         raise DataError(
             f"{source.table[0].upper()}{source.table[1:]} has a column {clash!r}, and the table with centered columns "
             "would have another. Rename it in a view or SELECT."
@@ -156,67 +158,67 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
 
 
 def _claim(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str, rows: list[str]) -> Claim:
-    """The name that the table takes; one of an earlier mlm-ops has no mark."""
+    """Claim the name of the centered table; one that an earlier mlm-ops made has no mark."""
 
-    def is_earlier(found: Relation) -> bool:
-        """Whether Dagster ran the analysis here before there were marks, and the columns are those that it made."""
-        columns = set(columns_of(connection, found))
+    def is_earlier(relation: Relation) -> bool:
+        """Whether the columns are those of a centered table, and Dagster ran the analysis before tables were marked."""
+        columns = set(columns_of(connection, relation))
         centered = {c for c in columns if {f"between_{c}", f"within_{c}", f"center_{c}"} <= columns}
-        made = {f"{part}_{c}" for part in ("between", "within", "center") for c in centered}
-        return found.kind == "table" and columns - made <= set(rows) and _was_staged(connection, analysis)
+        new_columns = {f"{part}_{c}" for part in ("between", "within", "center") for c in centered}
+        return relation.kind == "table" and columns - new_columns <= set(rows) and _was_staged(connection, analysis)
 
     remedy = "Rename one of the two: the table, or the analysis."
-    place = with_schema(connection, table_parts(table))
-    return Claim(place, f"centered rows of the analysis {analysis.analysis}", remedy, is_earlier)
+    table_name = with_schema(connection, table_parts(table))
+    return Claim(table_name, f"centered rows of the analysis {analysis.analysis}", remedy, is_earlier)
 
 
 def _was_staged(connection: duckdb.DuckDBPyConnection, analysis: Analysis) -> bool:
-    """Whether a Dagster run of an mlm-ops without marks left rows of the analysis in its staging tables."""
-    staged = find_relations(connection, "mlm_staging").get("checksums")
-    if staged is None or staged.comment is not None:
+    """Whether the staging tables, not yet marked, have rows of the analysis from a Dagster run."""
+    checksums = find_relations(connection, "mlm_staging").get("checksums")
+    if checksums is None or checksums.comment is not None:
         return False
-    here = f"{qualified(staged.schema, staged.name)} where analysis = {literal(analysis.analysis)}"
-    return bool(connection.execute(f"select 1 from {here} limit 1").fetchall())
+    staged_rows = f"{qualified(checksums.schema, checksums.name)} where analysis = {literal(analysis.analysis)}"
+    return bool(connection.execute(f"select 1 from {staged_rows} limit 1").fetchall())
 
 
 def disagreement(connection: duckdb.DuckDBPyConnection, table: str, moments: Moments, group: GroupingFactor) -> float:
-    """Largest difference between the table's group means and the moments', relative to each column's spread.
+    """Return the largest difference between the group means in the table and in the moments, in standard deviations.
 
     Parameters
     ----------
     group
-        Over whose units the table was centered.
+        The grouping factor that the table was centered in.
 
     Returns
     -------
     float
-        Of the order of 1e-14 where both saw the same rows; infinite where their units differ; zero where the table has
-        no centered columns.
+        Of the order of 1e-14 where both were made of the same rows; infinite where their units differ; zero where the
+        table has no centered columns.
     """
     names = [name for name in open_source(table, connection).types if name.startswith("between_")]
     columns = [Column(name.removeprefix("between_")) for name in names]
-    known = [(m,) in moments.schema.monomials or m in moments.schema.constants for m in columns]
-    if not any(known):
+    has_moments = [(m,) in moments.schema.monomials or m in moments.schema.constants for m in columns]
+    if not any(has_moments):
         return 0.0
     label = " || ':' || ".join(category(key) for key in group)
     means = ", ".join(f"any_value({identifier(name)})" for name in names)
     keys = ", ".join(identifier(key) for key in group)
     rows = connection.execute(f"select {label}, {means} from {quoted_table(table)} group by {keys}").fetchall()
-    found = {row[0]: row[1:] for row in rows}
+    table_means = {row[0]: row[1:] for row in rows}
     codes, labels = moments.units_of(group)
-    if set(found) != set(labels.tolist()):
+    if set(table_means) != set(labels.tolist()):
         return float("inf")
-    in_order = np.array([found[unit] for unit in labels], dtype=float)
+    means_in_order = np.array([table_means[unit] for unit in labels], dtype=float)
     worst = 0.0
     for i, column in enumerate(columns):
-        if known[i]:
+        if has_moments[i]:
             expected, spread = _unit_means(moments, column, codes, len(labels))
-            worst = max(worst, float(np.abs(in_order[:, i] - expected).max()) / spread)
+            worst = max(worst, float(np.abs(means_in_order[:, i] - expected).max()) / spread)
     return worst
 
 
 def _unit_means(moments: Moments, column: Column, codes: Codes, size: int) -> tuple[Array, float]:
-    """(units,) means of a column, and its standard deviation over the rows."""
+    """Return (units,) the means of a column, and its standard deviation over the rows."""
     n, schema = moments.n, moments.schema
     if (column,) in schema.monomials:
         i = schema.monomials.index((column,))

@@ -1,1 +1,1 @@
-"""The ``mlm`` command."""
+"""Run the ``mlm`` command."""

@@ -1,4 +1,4 @@
-"""``mlm fit``: of a formula to a file, and of an analysis file in a database."""
+"""Run ``mlm fit``: fit a formula to a data file, or an analysis file in a database."""
 
 from __future__ import annotations
 
@@ -63,11 +63,9 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             "An analysis file is fitted in a database: "
             f"{command('fit', shlex.quote(options.what), database='FILE.duckdb')}"
         )
-    told = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
-    if told:
-        raise MlmError(
-            f"An analysis file says itself what to fit and how. Got {', '.join(told)} beside {options.what}."
-        )
+    conflicts = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
+    if conflicts:
+        raise MlmError(f"An analysis file sets these options itself. Got {', '.join(conflicts)} beside {options.what}.")
     from mlm_ops.analyses.file.analysis import read_analysis
 
     analysis = read_analysis(options.what, allow_files=options.allow_files)
@@ -101,24 +99,24 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             create_prediction_views, connection, analysis, prediction_views(connection, analysis, result.fits)
         )
         write_runs(connection, [(record, result.tables)], analysis.history, beside=views)
-    read = command("show", database=options.database, analysis=analysis.analysis)
-    written = f"Written to schema mlm of {options.database}. Read it with: {read}"
-    with _saying(written):
+    show_command = command("show", database=options.database, analysis=analysis.analysis)
+    sentence = f"Written to schema mlm of {options.database}. Read it with: {show_command}"
+    with _note_that_results_are_stored(sentence):
         target = console()
         print_head(target, asdict(record))
         show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
-        print(visible(written))
+        print(visible(sentence))
     return 0
 
 
 @contextmanager
-def _saying(written: str) -> Iterator[None]:
-    """Say of output that goes nowhere, as on a full disk, that the results are in the database all the same.
+def _note_that_results_are_stored(written: str) -> Iterator[None]:
+    """If the block cannot print, as on a full disk, say that the results are in the database all the same.
 
     Raises
     ------
     StoreError
-        Standard output cannot be written to.
+        Standard output cannot be written.
     """
     try:
         yield
@@ -126,6 +124,6 @@ def _saying(written: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # what is left in the buffer would be tried again when Python ends
+        # Python would try to write the rest of the buffer again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise StoreError(f"The results cannot be printed: {error.strerror}. {written}") from error

@@ -1,4 +1,4 @@
-"""The ``mlm`` command. What a command needs is imported when it runs, so that help and a first fit come fast."""
+"""Parse the arguments of ``mlm`` and run the command; each imports what it needs, so that help and a fit start fast."""
 
 from __future__ import annotations
 
@@ -27,49 +27,51 @@ from mlm_ops.results.words import message, one_line
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 MOST_PORT = 65535
-#: The environment variable that has an error shown with all that led to it.
+#: The environment variable that makes an error print its traceback.
 TRACEBACK = "MLM_TRACEBACK"
 ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status; what a user can mend is one sentence on standard error."""
+    """Run one command and return its exit status; an error that a user can correct is a sentence on standard error."""
     _print_any_character()
     try:
-        with _leaving_at_once():
+        with _exit_on_interrupt():
             status = _command(sys.argv[1:] if arguments is None else arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
     except MlmError as error:
-        _trace(error)
+        _print_traceback(error)
         _tell(f"mlm: {error}")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt as interrupt:
         _tell(str(interrupt) or "Interrupted.")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        _forget_output()
+        _discard_output()
         return EXIT_BROKEN_PIPE
     except BaseException as error:
         if isinstance(error, SystemExit | GeneratorExit):
             raise
         sentence = _output_fault() or _sentence_of(error)
         if sentence is None:
-            raise  # a fault of ours, with all that helps to find it
-        _trace(error)
+            raise  # a bug of mlm-ops, which needs the traceback
+        _print_traceback(error)
         _tell(f"mlm: {sentence}")
         return EXIT_BAD_INPUT
     return status
 
 
 def _command(arguments: Sequence[str]) -> int:
-    odd = next((argument for argument in arguments if not is_text(argument)), None)
-    if odd is not None:
-        raise MlmError(f"An argument is no text in UTF-8. Got {odd!r}; rename the file, or write the name anew.")
+    bad_argument = next((argument for argument in arguments if not is_text(argument)), None)
+    if bad_argument is not None:
+        raise MlmError(
+            f"An argument is not valid UTF-8. Got {bad_argument!r}; rename the file, or type the name again."
+        )
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
-        # as click does: help, and a status that tells a script that its command is missing
+        # as click does: help, and a status that tells a script that the command is missing
         parser.print_help(sys.stderr)
         return EXIT_BAD_INPUT
     status: int = options.command(options)
@@ -77,7 +79,7 @@ def _command(arguments: Sequence[str]) -> int:
 
 
 def _print_any_character() -> None:
-    """Where the terminal has no place for a character, its code stands there."""
+    """Print the code of a character that the terminal's encoding does not have, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
@@ -92,34 +94,34 @@ def _sentence_of(error: BaseException) -> str | None:
     return f"{sentence} ({TRACEBACK}=1 shows where.)"
 
 
-def _trace(error: BaseException) -> None:
-    """Show where an error came from, to whoever asked for it."""
+def _print_traceback(error: BaseException) -> None:
+    """Print an error's traceback if ``MLM_TRACEBACK`` is set."""
     if os.environ.get(TRACEBACK, "") not in ("", "0"):
         _tell("".join(traceback.format_exception(error)).rstrip())
 
 
 def _output_fault() -> str | None:
-    """What is said where standard output can take no more: a full disk behind it."""
+    """Return the sentence for a standard output that cannot be written, such as on a full disk; None if it can."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        _forget_output()
+        _discard_output()
         return f"The output cannot be written: {error.strerror}. Write it to another place."
     return None
 
 
-def _forget_output() -> None:
-    """Send what is still to be written nowhere: Python would complain once more when it closes standard output."""
+def _discard_output() -> None:
+    """Discard the rest of the output, because Python would report the fault again when it closes standard output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
-def _leaving_at_once() -> Iterator[None]:
-    """Let an interrupt end the process on the spot.
+def _exit_on_interrupt() -> Iterator[None]:
+    """Let an interrupt end the process at once, for a block.
 
-    A library whose import is interrupted may make any error of it. A database is safe: what is not committed is not
-    there.
+    An exception would not do: a library whose import is interrupted may turn it into any other error. Databases are
+    safe, because what is not committed is not written.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -130,15 +132,15 @@ def _leaving_at_once() -> Iterator[None]:
         run_failed(KeyboardInterrupt())
         os._exit(EXIT_INTERRUPTED)
 
-    before = signal.signal(signal.SIGINT, leave)
+    previous_handler = signal.signal(signal.SIGINT, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)
 
 
-def _leave_in_order() -> None:
-    """From here on an interrupt is an exception: there is something to close, and something to say."""
+def _raise_on_interrupt() -> None:
+    """Make an interrupt raise KeyboardInterrupt from now on, so that there is time to clean up and report."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -151,12 +153,12 @@ def fit(options: argparse.Namespace) -> int:
     with logging_to(options.log), whole_run(run_id):
         if options.what.lower().endswith(ANALYSIS_SUFFIXES):
             return fit_analysis_file(options, run_id, tell=_tell)
-        # with = for ~ it is meant as a formula, whose parser says so
+        # a text with = instead of ~ is meant as a formula, and the parser explains the mistake
         if "~" not in options.what and "=" not in options.what:
             if options.data is not None:
                 raise MlmError(
-                    f"The formula has no ~ between the outcome and the predictors. Got {options.what}; expected such as"
-                    ' "y ~ x + (x | g)".'
+                    f"The formula has no ~ between the outcome and the predictors. Got {options.what}; expected a"
+                    ' formula such as "y ~ x + (x | g)".'
                 )
             raise MlmError(
                 f"There is nothing to fit. Got {options.what}; expected a formula such as"
@@ -183,11 +185,11 @@ def _run(options: argparse.Namespace, run_id: str) -> int:
     from mlm_ops.cli.terminal import progress
     from mlm_ops.plugins.dagster import run_project
 
-    _leave_in_order()
+    _raise_on_interrupt()
     with progress("Working ...") as report:
-        done = run_project(Path.cwd(), warehouse=options.warehouse, progress=report, run_id=run_id)
-    for path in done.published:
-        print(f"Published {short_path(path)} in {done.seconds:.1f} s. Read it with: {command('show', database=path)}")
+        result = run_project(Path.cwd(), warehouse=options.warehouse, progress=report, run_id=run_id)
+    for path in result.published:
+        print(f"Published {short_path(path)} in {result.seconds:.1f} s. Read it with: {command('show', database=path)}")
     return 0
 
 
@@ -227,7 +229,7 @@ def init(options: argparse.Namespace) -> int:
     """Write a project around a data file."""
     from mlm_ops.cli.new_project.create import create_project
 
-    made = create_project(
+    roles = create_project(
         options.folder,
         options.data,
         table=options.table,
@@ -235,10 +237,10 @@ def init(options: argparse.Namespace) -> int:
         group=options.group,
         dbt=options.dbt,
     )
-    guessed = f"Guessed: {made.outcome} is the outcome, in groups of {', '.join(made.levels)}."
-    print(f"{one_line(guessed)} Written to {options.folder}.")
-    building = "dbt build" if options.dbt else f"{program(options.folder)} run"
-    print(f"Now: cd {shlex.quote(str(options.folder))} && {building}")
+    sentence = f"Guessed: {roles.outcome} is the outcome, in groups of {', '.join(roles.levels)}."
+    print(f"{one_line(sentence)} Written to {options.folder}.")
+    build_command = "dbt build" if options.dbt else f"{program(options.folder)} run"
+    print(f"Now: cd {shlex.quote(str(options.folder))} && {build_command}")
     return 0
 
 
@@ -251,12 +253,12 @@ def ui(options: argparse.Namespace) -> int:
     _tell("Starting the Dagster UI ...")
     from mlm_ops.plugins.dagster import serve_ui
 
-    _leave_in_order()
+    _raise_on_interrupt()
     return serve_ui(Path.cwd(), port=options.port, tell=functools.partial(print, flush=True))
 
 
 def _require_dagster(action: str) -> None:
-    """Refuse what Dagster does where it is not installed: fitting and showing need only what comes with the package."""
+    """Refuse a command that needs Dagster if it is not installed; ``mlm fit`` and ``mlm show`` do not need it."""
     if find_spec("dagster") is None:
         raise MlmError(
             f"mlm {action} needs Dagster, which is not installed. Install it with: pip install 'mlm-ops[dagster]'"
@@ -264,7 +266,7 @@ def _require_dagster(action: str) -> None:
 
 
 def _require_folder(folder: Path) -> None:
-    """Refuse a place where no folder can be, before anything is loaded or recorded."""
+    """Refuse a path that cannot be a folder, before anything is loaded or recorded."""
     for path in (folder, *folder.resolve().parents):
         if path.exists() and not path.is_dir():
             raise StoreError(
@@ -273,72 +275,78 @@ def _require_folder(folder: Path) -> None:
 
 
 def _tell(sentence: str) -> None:
-    # without a place for it the status has to tell
+    # if standard error cannot be written, only the exit status reports the error
     if sys.stderr is not None:
         with suppress(OSError):
             print(message(sentence), file=sys.stderr, flush=True)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage above it."""
+class _CommandParser(argparse.ArgumentParser):
+    """Parse arguments; an error is one sentence, without argparse's usage text above it."""
 
     def error(self, message: str) -> NoReturn:
-        here = self.prog.replace("mlm", program(), 1)
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {here} --help\n")
+        program_name = self.prog.replace("mlm", program(), 1)
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {program_name} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="mlm", description="Multilevel models in the warehouse.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    parser = _CommandParser(prog="mlm", description="Multilevel models in the warehouse.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(metavar="COMMAND")
-    starting = commands.add_parser("init", help="write a new project around a data file")
-    starting.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
-    starting.add_argument("data", type=Path, help="a CSV, Parquet or DuckDB file; it stays where it is")
-    starting.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
-    starting.add_argument("--outcome", metavar="COLUMN", help="what the models are of; by default guessed")
-    starting.add_argument("--group", metavar="COLUMN", help="what the rows are grouped by; by default guessed")
-    starting.add_argument("--dbt", action="store_true", help="a dbt project in the place of a Dagster project")
-    starting.set_defaults(command=init)
-    running = commands.add_parser("run", help="run the project's pipelines and publish the results")
-    running.add_argument("--warehouse", type=Path, metavar="DIR", help="where the databases go (default: warehouse/)")
-    _add_log(running)
-    running.set_defaults(command=run)
-    fitting = commands.add_parser("fit", help="fit a formula to a data file, or an analysis file in a database")
-    fitting.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
-    fitting.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
-    fitting.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    init_parser = commands.add_parser("init", help="write a new project around a data file")
+    init_parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    init_parser.add_argument("data", type=Path, help="a CSV, Parquet or DuckDB file; it stays where it is")
+    init_parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    init_parser.add_argument("--outcome", metavar="COLUMN", help="the column to model; by default guessed")
+    init_parser.add_argument("--group", metavar="COLUMN", help="the column that groups the rows; by default guessed")
+    init_parser.add_argument("--dbt", action="store_true", help="write a dbt project instead of a Dagster project")
+    init_parser.set_defaults(command=init)
+    run_parser = commands.add_parser("run", help="run the project's pipelines and publish the results")
+    run_parser.add_argument(
+        "--warehouse", type=Path, metavar="DIR", help="where the databases go (default: warehouse/)"
+    )
+    _add_log(run_parser)
+    run_parser.set_defaults(command=run)
+    fit_parser = commands.add_parser("fit", help="fit a formula to a data file, or an analysis file in a database")
+    fit_parser.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
+    fit_parser.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
+    fit_parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
     for option in (ESTIMATOR, DF):
-        told = f"{option.expected} (default: {option.default})"
-        fitting.add_argument(f"--{option.name}", metavar=option.name.upper(), help=told)
-    fitting.add_argument(
+        values = f"{option.expected} (default: {option.default})"
+        fit_parser.add_argument(f"--{option.name}", metavar=option.name.upper(), help=values)
+    fit_parser.add_argument(
         "--database", type=Path, metavar="DB", help="for an analysis file: read the data there and write schema mlm"
     )
-    fitting.add_argument(
+    fit_parser.add_argument(
         "--allow-files", action="store_true", help="let the analysis file read files outside its project, in any SQL"
     )
-    fitting.add_argument(
+    fit_parser.add_argument(
         "--wait", type=_seconds, default=30.0, metavar="S", help="seconds to wait for a busy database (default: 30)"
     )
-    _add_log(fitting)
-    fitting.set_defaults(command=fit)
-    showing = commands.add_parser("show", help="print the latest results")
-    showing.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
-    showing.add_argument("--analysis", metavar="NAME", help="one analysis only; those whose file is gone are kept too")
-    showing.add_argument("--model", metavar="NAME", help="one model only")
-    showing.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
-    showing.add_argument(
+    _add_log(fit_parser)
+    fit_parser.set_defaults(command=fit)
+    show_parser = commands.add_parser("show", help="print the latest results")
+    show_parser.add_argument(
+        "--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb"
+    )
+    show_parser.add_argument(
+        "--analysis", metavar="NAME", help="one analysis only, also one whose file no longer exists"
+    )
+    show_parser.add_argument("--model", metavar="NAME", help="one model only")
+    show_parser.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
+    show_parser.add_argument(
         "--side-by-side",
         choices=get_args(TableFormat),
         nargs="?",
         const="text",
-        help="the models beside each other, as papers print them",
+        help="the models side by side, as papers print them",
     )
-    showing.add_argument("--all", action="store_true", help="all rows of a long table")
-    showing.set_defaults(command=show)
-    serving = commands.add_parser("ui", help="open the Dagster UI on the project")
-    serving.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
-    serving.set_defaults(command=ui)
+    show_parser.add_argument("--all", action="store_true", help="all rows of a long table")
+    show_parser.set_defaults(command=show)
+    ui_parser = commands.add_parser("ui", help="open the Dagster UI on the project")
+    ui_parser.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
+    ui_parser.set_defaults(command=ui)
     return parser
 
 
@@ -355,11 +363,11 @@ def _port(text: str) -> int:
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--log", metavar="FILE", help="append what was done as JSON lines; - for standard error")
+    parser.add_argument("--log", metavar="FILE", help="append a log as JSON lines; - for standard error")
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is asked for: importlib.metadata is slow."""
+    """Print the version; it is looked up only then, because importlib.metadata is slow."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""Commands and paths as a message shows them: to be copied and pasted."""
+"""Write commands and paths in messages so that they can be copied and pasted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def command(*words: str, **options: object) -> str:
-    """A command to copy and paste; options that are None or False are left out, True is the bare option."""
+    """Write a command to copy and paste; an option that is None or False is left out, one that is True has no value."""
     parts = [program(), *words]
     for name, value in options.items():
         if value is not None and value is not False:
@@ -19,28 +19,28 @@ def command(*words: str, **options: object) -> str:
 
 
 def program(folder: Path | None = None) -> str:
-    """How ``mlm`` is called in a folder, by default the current one: through uv where it was called so.
+    """Return how to call ``mlm`` in a folder, by default the current one: through uv if it was called through uv.
 
-    uv sets ``UV`` for whatever it runs. Its environment is on the path of that process alone, and ``uv run`` finds it
-    by the nearest project, which elsewhere has to be named.
+    uv sets ``UV`` for the programs that it runs, and puts its environment on the path of that process only. ``uv run``
+    finds the environment by the nearest project; from another folder the project has to be named.
     """
     environment = Path(os.environ.get("VIRTUAL_ENV", ""))
-    if "UV" not in os.environ or environment.name != ".venv" or _found_without(environment):
+    if "UV" not in os.environ or environment.name != ".venv" or _is_elsewhere_on_path(environment):
         return "mlm"
     project, start = environment.parent.resolve(), (folder or Path.cwd()).resolve()
     nearest = next((at for at in (start, *start.parents) if (at / "pyproject.toml").exists()), None)
     # a new project's folder gets a pyproject.toml of its own
-    here = folder is None and nearest == project
-    return "uv run mlm" if here else f"uv run --project {shlex.quote(str(project))} mlm"
+    in_project = folder is None and nearest == project
+    return "uv run mlm" if in_project else f"uv run --project {shlex.quote(str(project))} mlm"
 
 
-def _found_without(environment: Path) -> bool:
-    """Whether there is an ``mlm`` on the path beside the environment's own."""
+def _is_elsewhere_on_path(environment: Path) -> bool:
+    """Whether there is an ``mlm`` on the path outside of the environment."""
     places = os.environ.get("PATH", "").split(os.pathsep)
-    others = [place for place in places if not Path(place).is_relative_to(environment)]
-    return shutil.which("mlm", path=os.pathsep.join(others)) is not None
+    other_places = [place for place in places if not Path(place).is_relative_to(environment)]
+    return shutil.which("mlm", path=os.pathsep.join(other_places)) is not None
 
 
 def short_path(path: Path) -> str:
-    """Write a path below the current folder from there."""
+    """Write a path relative to the current folder if it lies in it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

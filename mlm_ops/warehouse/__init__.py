@@ -1,1 +1,1 @@
-"""Open databases and files, and quote what goes into SQL."""
+"""Open databases and data files, quote names and values in SQL, and check what an analysis file may read."""

@@ -1,7 +1,7 @@
-"""polars frames into DuckDB through Arrow's C interface, without importing pyarrow (0.4 s).
+"""Hand polars frames to DuckDB through Arrow's C interface, without importing pyarrow (0.4 s).
 
-DuckDB 1.5 and later take Arrow streams by themselves; 1.4 falls back on pyarrow. Not for the way back: a DuckDB 2.0
-stream that polars reads makes DuckDB complain of leaked references when the process ends, so use ``relation.pl()``.
+DuckDB 1.5 and later read Arrow streams themselves; 1.4 falls back on pyarrow. To get a frame out of DuckDB use
+``relation.pl()``: if polars reads a stream of DuckDB 2.0, DuckDB warns of leaked references when the process ends.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")
 
 
 class ArrowStream:
-    """A frame that offers nothing but ``__arrow_c_stream__``, so that DuckDB does not go looking for pyarrow.
+    """A frame that has only the method ``__arrow_c_stream__``, so that DuckDB does not import pyarrow.
 
     Register it like any object: ``connection.register("name", ArrowStream(frame))``.
     """
 
     def __init__(self, frame: pl.DataFrame) -> None:
-        # an Arrow name ends at a NUL, and polars would end the process
+        # Arrow's names end at a NUL, and polars would abort the process
         if wrong := [name for name in frame.columns if "\0" in name]:
             raise DataError(f"A column has a NUL in its name. Got {wrong[0]!r}; rename it.")
         self._frame = frame

@@ -1,4 +1,4 @@
-"""The boundary of the package: a public function takes only values that its options take, and fails in sentences."""
+"""Check the arguments of public functions, and turn errors of other programs into sentences."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Parameters = ParamSpec("Parameters")
 
 
 def checked(**options: Option) -> Callable[[Callable[Parameters, Answer]], Callable[Parameters, Answer]]:
-    """Pass the arguments of a public function through their options, each by its parameter's name.
+    """Decorate a public function so that each argument is checked by the option of its parameter's name.
 
-    A call with an argument too many or too few stays Python's own TypeError.
+    A call with too many or too few arguments raises Python's own TypeError.
     """
 
     def decorate(function: Callable[Parameters, Answer]) -> Callable[Parameters, Answer]:
@@ -37,7 +37,7 @@ def checked(**options: Option) -> Callable[[Callable[Parameters, Answer]], Calla
                 return function(*given, **named)
             except MlmError:
                 raise
-            except BaseException as error:  # a panic of polars is no Exception
+            except BaseException as error:  # polars' PanicException is not an Exception
                 refuse_foreign(error)
                 raise
 
@@ -47,12 +47,12 @@ def checked(**options: Option) -> Callable[[Callable[Parameters, Answer]], Calla
 
 
 def refuse_foreign(error: BaseException) -> None:
-    """Put the sentence that another program's error calls for in its place; faults of ours are left as they are.
+    """Raise a DataError with a plain sentence for an error of another program; do nothing for a bug of mlm-ops.
 
     Raises
     ------
     DataError
-        Of DuckDB, polars, the operating system, arithmetic that broke down; raised from the error itself.
+        For an error of DuckDB, polars, the operating system or arithmetic, which is its ``__cause__``.
     """
     from mlm_ops.warehouse.faults import sentence_of
 

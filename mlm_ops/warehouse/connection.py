@@ -1,7 +1,4 @@
-"""DuckDB files: opening one that may be busy, finding its table.
-
-What can go wrong with a file is said here, as one sentence that names it.
-"""
+"""Open a DuckDB file, waiting while another process has it open; each failure is one sentence that names the file."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import duckdb
 
 from mlm_ops.errors import DamagedError, DataError, MlmError, StoreError
 from mlm_ops.logs import Event, tell
-from mlm_ops.warehouse.faults import first_line, holder, is_damage, kind_of, why_it_failed, why_not_opened
+from mlm_ops.warehouse.faults import error_class, first_line, is_damage, lock_holder, why_it_failed, why_not_opened
 from mlm_ops.warehouse.sql import qualified
 
 Connection = duckdb.DuckDBPyConnection
@@ -26,7 +23,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
 class BusyError(Exception):
-    """Another process is using the file; the message is the sentence's first half."""
+    """Another process is using the file; the message is the first half of the sentence for the user."""
 
 
 def connect(
@@ -37,16 +34,16 @@ def connect(
     Parameters
     ----------
     path
-        Created, with its folder, unless `read_only`.
+        The file; it and its folder are created if missing, unless `read_only`.
     wait
-        Seconds to go on trying while the file is locked.
+        Seconds to keep trying while the file is locked.
     on_wait
-        Called once with a sentence that says who is being waited for.
+        Called once, with a sentence that names the process that has the file open.
 
     Raises
     ------
     StoreError
-        The file is still locked, is no DuckDB database, or may not be read or written.
+        The file is still locked, is not a DuckDB database, or its permissions do not allow the access.
     """
     path = Path(path)
     if not read_only:
@@ -58,22 +55,22 @@ def connect(
             return duckdb.connect(str(path), read_only=read_only)
         except duckdb.Error as error:
             if "set lock" in str(error):
-                raise BusyError(f"The database {path} is open in another process{holder(str(error))}") from error
-            raise kind_of(error)(why_not_opened(path, error)) from error
+                raise BusyError(f"The database {path} is open in another process{lock_holder(str(error))}") from error
+            raise error_class(error)(why_not_opened(path, error)) from error
 
-    return patiently(attempt, wait, on_wait, remedy="Close it there, or try again when that process has ended.")
+    return retry_while_busy(attempt, wait, on_wait, remedy="Close it there, or try again when that process has ended.")
 
 
 @contextmanager
 def using(
     path: Path | str, *, read_only: bool = False, wait: float = 30.0, on_wait: OnWait | None = None
 ) -> Iterator[Connection]:
-    """`connect` for the time of a block, and close whatever happens.
+    """Open a DuckDB file as `connect` does, for a block, and close it at the end.
 
     Raises
     ------
     StoreError
-        As `connect`; and where the disk is full, or the file turns out to be damaged, while the block works.
+        As `connect`; also if, in the block, the disk is full or the file proves to be damaged.
     """
     connection = connect(path, read_only=read_only, wait=wait, on_wait=on_wait)
     try:
@@ -81,58 +78,58 @@ def using(
     except MlmError as error:
         if isinstance(error, DamagedError) or not is_damage(error):
             raise
-        # whatever room met it: the damage is the fault to tell
+        # an error of any kind that was caused by a damaged file is reported as damage
         raise DamagedError(str(error)) from error
     except duckdb.Error as error:
         sentence = why_it_failed(error)
         if sentence == first_line(error):
             raise
-        raise kind_of(error)(f"The database {path} cannot be used: {sentence}") from error
+        raise error_class(error)(f"The database {path} cannot be used: {sentence}") from error
     finally:
         connection.close()
 
 
-def patiently(attempt: Callable[[], Result], wait: float, on_wait: OnWait | None, remedy: str) -> Result:
-    """Repeat `attempt`, with growing pauses, as long as it says that the file is busy."""
-    began = time.monotonic()
-    deadline, pause, told, reason = began + wait, FIRST_PAUSE, False, ""
+def retry_while_busy(attempt: Callable[[], Result], wait: float, on_wait: OnWait | None, remedy: str) -> Result:
+    """Repeat `attempt`, with growing pauses, while it raises BusyError, for up to `wait` seconds."""
+    start = time.monotonic()
+    deadline, pause, is_announced, reason = start + wait, FIRST_PAUSE, False, ""
     while True:
         try:
             result = attempt()
             if reason:
-                seconds = time.monotonic() - began
+                seconds = time.monotonic() - start
                 tell(Event.WAITED, f"{reason}; waited {seconds:.2f} s for it.", seconds=seconds)
             return result
         except BusyError as busy:
             reason = str(busy)
-            left = deadline - time.monotonic()
-            if left <= 0:
+            seconds_left = deadline - time.monotonic()
+            if seconds_left <= 0:
                 raise StoreError(f"{busy}; waited {wait:g} s for it. {remedy}") from busy
-            if on_wait is not None and not told:
+            if on_wait is not None and not is_announced:
                 on_wait(f"{busy}; waiting up to {wait:.0f} s for it.")
-                told = True
-            time.sleep(min(pause, left))
+                is_announced = True
+            time.sleep(min(pause, seconds_left))
             pause = min(1.5 * pause, LONGEST_PAUSE)
 
 
 def is_database_file(path: Path) -> bool:
-    """Whether a file begins as DuckDB's do; one that is empty, missing or not to be read may."""
+    """Whether a file begins like a DuckDB file; true also of one that is empty, missing or unreadable."""
     try:
         with path.open("rb") as file:
             start = file.read(12)
     except OSError:
-        return True  # DuckDB says which
+        return True  # DuckDB's own error says why it cannot be opened
     return not start or start[8:].startswith(b"DUCK"[: max(len(start) - 8, 0)])
 
 
 def _refuse_other_files(path: Path) -> None:
-    """Refuse what is no DuckDB file: DuckDB 2.0 opens a CSV as a database in memory, and results would be lost."""
+    """Refuse other kinds of files: DuckDB 2.0 opens a CSV as a database in memory, and results would be lost."""
     if not is_database_file(path):
         raise StoreError(f"{path} is not a DuckDB database. Choose another file; this one was left as it is.")
 
 
 def make_folder(path: Path) -> None:
-    """Create the folder of `path` where it is missing."""
+    """Create the folder of `path` if it is missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -142,26 +139,26 @@ def make_folder(path: Path) -> None:
 
 
 def open_database(path: Path | str, table: str | None = None, *, wait: float = 30.0) -> tuple[Connection, str]:
-    """Open a DuckDB file for fitting, read-only.
+    """Open a DuckDB file read-only, and find the table to fit to.
 
     Parameters
     ----------
     path
         The file.
     table
-        May be left out when there is just one.
+        The table; it may be left out if the file has only one.
     wait
-        Seconds to go on trying while the file is locked.
+        Seconds to keep trying while the file is locked.
 
     Returns
     -------
     tuple
-        A connection and the name of the table in it.
+        The connection and the name of the table.
 
     Raises
     ------
     DataError, StoreError
-        The file cannot be opened, or the table has to be named.
+        The file cannot be opened, or it has several tables and none was named.
     """
     path = Path(path)
     connection = connect(path, read_only=True, wait=wait)
@@ -177,12 +174,12 @@ def _only_table(connection: Connection, path: Path) -> str:
     if len(names) == 1:
         return qualified(*names[0])
     connection.close()
-    found = ", ".join(".".join(name) for name in names) or "no tables at all"
-    raise DataError(f"Which table of {path}? Got {found}. Name one with --table.")
+    choices = ", ".join(".".join(name) for name in names) or "no tables at all"
+    raise DataError(f"Which table of {path}? Got {choices}. Name one with --table.")
 
 
 def is_reserved(word: str) -> bool:
-    """Whether a word is one of DuckDB's own, which as a name has to stand in quotes."""
-    asked = "select 1 from duckdb_keywords() where keyword_name = ? and keyword_category <> 'unreserved'"
+    """Whether a word is a keyword of DuckDB, which has to be quoted when it is a name."""
+    query = "select 1 from duckdb_keywords() where keyword_name = ? and keyword_category <> 'unreserved'"
     with duckdb.connect() as connection:
-        return bool(connection.execute(asked, [word]).fetchall())
+        return bool(connection.execute(query, [word]).fetchall())

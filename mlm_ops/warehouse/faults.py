@@ -1,4 +1,4 @@
-"""What DuckDB, the operating system, numpy and Dagster say when they fail -> one sentence that says what to do."""
+"""Turn the errors of DuckDB, the operating system and other libraries into one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import duckdb
 
 from mlm_ops.errors import DamagedError, StoreError
 
-#: The classes under which DuckDB reports a full disk, a damaged file or a lack of memory; a damaged block may be an
-#: internal error, or of the base class itself.
+#: The classes of DuckDB's errors about a full disk, a damaged file or a lack of memory. A damaged block may be reported
+#: as an internal error, or by the base class.
 FILE_FAULTS = (
     duckdb.IOException,
     duckdb.FatalException,
@@ -23,9 +23,9 @@ FILE_FAULTS = (
 )
 DAMAGED = "Restore it, or remove it and run again."
 NO_MEMORY = "there is not enough memory. Close other programs, take fewer rows, or raise DuckDB's memory_limit"
-GONE = "The folder that the command stands in is gone. Change to one that exists."
-_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
-_BROKEN = (
+FOLDER_GONE = "The current folder no longer exists. Change to one that exists."
+_DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
+_FILE_DAMAGE = (
     "Corrupt database file",
     "checksum",
     "read enough bytes",
@@ -37,14 +37,14 @@ _BROKEN = (
     "Could not read from file",
     "metadata block",
 )
-#: Characters of another program's message that are repeated.
-_MOST = 600
-#: What stands below the reason in DuckDB's messages: our SQL, its own guesses at names, and how to set its options.
-_BELOW = re.compile(
+#: The most characters of another program's message that are repeated.
+_MESSAGE_LENGTH = 600
+#: What follows the reason in DuckDB's messages: the SQL, suggestions of names, and how to set options.
+_DETAILS = re.compile(
     r"\n\s*(?:\n|LINE \d+:|Candidate|Did you mean|The search space|Possible |\* |See also|Database is launched)"
 )
-#: Program libraries whose errors are about files, texts and settings that a user can mend.
-_OTHERS = (
+#: Libraries whose errors are about files, texts and settings that a user can correct.
+_LIBRARIES = (
     "dagster",
     "dagster_shared",
     "sqlalchemy",
@@ -59,10 +59,10 @@ _OTHERS = (
 
 
 def why_it_failed(error: Exception) -> str:
-    """Say why a statement failed; what DuckDB says where it is no full disk, no damaged file and no lack of memory."""
+    """Say why a statement failed: a full disk, a damaged file, a lack of memory, or else DuckDB's own reason."""
     message = str(error)
-    if any(words in message for words in _FULL):
-        return "there is no room left on the disk. Make room and run again; what stood there before still stands."
+    if any(words in message for words in _DISK_FULL):
+        return "there is no room left on the disk. Make room and run again; what was stored before is unchanged."
     if isinstance(error, duckdb.OutOfMemoryException):
         return f"{NO_MEMORY} ({first_line(error).removeprefix('Out of Memory Error: ')})."
     if is_damage(error):
@@ -71,44 +71,44 @@ def why_it_failed(error: Exception) -> str:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether DuckDB has found a file that it cannot have written so, by its own error or one raised from that."""
-    # errors of SQL have classes of their own; the base class is what reading damaged blocks ends in
+    """Whether an error, or one of its causes, is DuckDB's about a damaged file."""
+    # errors of SQL have subclasses; DuckDB raises the base class itself where it reads a damaged block
     kinds = (*FILE_FAULTS[:-1], duckdb.HTTPException)
     cause: BaseException | None = error
     while cause is not None:
         if type(cause) is duckdb.Error:
             return True
-        if isinstance(cause, kinds) and any(words in str(cause) for words in _BROKEN):
+        if isinstance(cause, kinds) and any(words in str(cause) for words in _FILE_DAMAGE):
             return True
         cause = cause.__cause__
     return False
 
 
-def kind_of(error: BaseException) -> type[StoreError]:
-    """The class of our error for one of DuckDB's about a file."""
+def error_class(error: BaseException) -> type[StoreError]:
+    """Return the class of mlm-ops' error for an error of DuckDB's about a file."""
     return DamagedError if is_damage(error) else StoreError
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line: without the SQL, the guesses and the advice that DuckDB shows below it."""
-    said = " ".join(_BELOW.split(str(error).strip(), maxsplit=1)[0].split())
-    return said if len(said) <= _MOST else f"{said[:_MOST]}…"
+    """Return an error's message on one line, without the SQL, suggestions and advice that DuckDB adds below it."""
+    text = " ".join(_DETAILS.split(str(error).strip(), maxsplit=1)[0].split())
+    return text if len(text) <= _MESSAGE_LENGTH else f"{text[:_MESSAGE_LENGTH]}…"
 
 
-def holder(message: str) -> str:
-    """Return `` (PID 7, python3.11)`` out of DuckDB's message about a lock, as far as it says so."""
-    found = re.search(r"held in (?:(\S.*?) )?\(PID (\d+)\)", message)
-    if found is None:
+def lock_holder(message: str) -> str:
+    """Return the process that holds a lock, as `` (PID 7, python3.11)``, as far as DuckDB's message names it."""
+    match = re.search(r"held in (?:(\S.*?) )?\(PID (\d+)\)", message)
+    if match is None:
         return ""
-    program = f", {Path(found[1]).name}" if found[1] else ""
-    return f" (PID {found[2]}{program})"
+    program = f", {Path(match[1]).name}" if match[1] else ""
+    return f" (PID {match[2]}{program})"
 
 
 def why_not_opened(path: Path, error: duckdb.Error) -> str:
     """Say in one sentence why DuckDB could not open `path`."""
     message = str(error)
     if "Could not get working directory" in message:
-        return GONE
+        return FOLDER_GONE
     if path.is_dir():
         return f"{path} is a folder, not a DuckDB database. Name a file in it."
     if "does not exist" in message:
@@ -127,20 +127,20 @@ def why_not_opened(path: Path, error: duckdb.Error) -> str:
         return f"The database {path} is already open in this process, with other settings. Close that connection first."
     if "Permission denied" in message or "Read-only file system" in message or "not permitted" in message:
         return f"The database {path} cannot be opened here: permission denied. Choose a place that you may write to."
-    if any(words in message for words in _FULL):
+    if any(words in message for words in _DISK_FULL):
         return f"The database {path} cannot be opened: there is no room left on the disk. Make room and run again."
     reason = first_line(error).removeprefix("IO Error: ")
     return f"The database {path} cannot be opened: {reason}"
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """What another program's error means, as one sentence; None for one that is a fault of ours.
+    """Return one sentence for an error of another program; None for an error that is a bug of mlm-ops.
 
-    The errors of DuckDB, the operating system, memory, arithmetic, texts and the libraries around them have causes
-    that a user can mend. A TypeError or KeyError, or any other that Python raises of wrong code, has not.
+    The errors of DuckDB, the operating system, memory, arithmetic, texts and the libraries around them have causes that
+    a user can remove. A TypeError or KeyError, or any other that Python raises for wrong code, has not.
     """
     if isinstance(error, OSError):
-        return _of_the_system(error)
+        return _operating_system_sentence(error)
     if isinstance(error, duckdb.Error):
         return f"The database failed: {why_it_failed(error)}"
     if isinstance(error, MemoryError):
@@ -156,13 +156,13 @@ def sentence_of(error: BaseException) -> str | None:
         )
     if type(error).__name__ == "PanicException":  # polars': no Exception, but a BaseException
         return f"polars failed: {first_line(error)}"
-    if type(error).__module__.partition(".")[0].lstrip("_") in _OTHERS:
+    if type(error).__module__.partition(".")[0].lstrip("_") in _LIBRARIES:
         return f"{type(error).__module__.partition('.')[0].lstrip('_')} failed: {first_line(_innermost(error))}"
     return None
 
 
-def _of_the_system(error: OSError) -> str:
-    """An error of the operating system, with the file that it is about."""
+def _operating_system_sentence(error: OSError) -> str:
+    """Return the sentence for an error of the operating system, with the file that it is about."""
     reasons = {
         errno.ENAMETOOLONG: "the name is too long for the file system. Choose a shorter one.",
         errno.EACCES: "permission denied. Ask for the permission, or choose another place.",
@@ -176,7 +176,7 @@ def _of_the_system(error: OSError) -> str:
     }
     reason = reasons.get(error.errno or 0, f"{error.strerror or first_line(error) or type(error).__name__}.")
     if error.filename is None and error.errno == errno.ENOENT:
-        return GONE
+        return FOLDER_GONE
     if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "The output cannot be written: there is no room left on the disk. Make room, or write it elsewhere."
     if error.filename is None:

@@ -1,4 +1,4 @@
-"""A CSV or Parquet file as a table in memory; what is wrong with the file is one sentence that names it."""
+"""Read a CSV or Parquet file into a table in memory; each failure is one sentence that names the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlm_ops.errors import DataError
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.sql import file_literal, identifier
 
-#: How DuckDB reads each kind of data file; R writes a missing value as NA. A folder called k=1 is no column k.
+#: How DuckDB reads each kind of data file. R writes a missing value as NA. A folder called k=1 does not add a column k.
 READERS = {
     ".csv": "read_csv({path}, sample_size = -1, nullstr = ['', 'NA'], hive_partitioning = false)",
     ".tsv": "read_csv({path}, sample_size = -1, nullstr = ['', 'NA'], hive_partitioning = false)",
@@ -30,7 +30,7 @@ def is_data_file(path: Path | str) -> bool:
 
 
 def reader(path: Path | str) -> str:
-    """The SQL table function that reads a data file.
+    """Return the call of the SQL table function that reads a data file.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def read_file(path: Path | str, table: str) -> duckdb.DuckDBPyConnection:
     Raises
     ------
     DataError
-        The file is missing, of an unknown kind, cannot be read, or holds no rows.
+        The file is missing, of an unknown kind, unreadable, or has no rows.
     """
     path = Path(path)
     read = reader(path)

@@ -1,7 +1,7 @@
-"""Which tables and views of a database are ours: a comment marks them, and nothing else is replaced or dropped.
+"""Replace and drop only tables and views that mlm-ops made; a comment on each marks them ("ours" in this module).
 
-A table of an earlier mlm-ops has no mark yet. It is taken for ours where its columns, or what lies beside it, say so:
-never by its name.
+A table that an earlier mlm-ops made has no mark yet. It is recognised by its columns or by the tables beside it, never
+by its name.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from mlm_ops.warehouse.sql import literal, qualified
 if TYPE_CHECKING:
     import duckdb
 
-#: How the comment of everything that is ours begins.
+#: The beginning of the comment on every table and view that mlm-ops made.
 PREFIX = "mlm-ops: "
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view that is there.
+    """A table or view of the database.
 
     Attributes
     ----------
     database, schema, name
-        As the database writes them.
+        Its name, as the database spells it.
     kind
         ``table`` or ``view``.
     comment
-        What was said of it by COMMENT ON.
+        The text that COMMENT ON gave it.
     sql
         Its definition.
     """
@@ -46,24 +46,24 @@ class Relation:
 
     @property
     def shown(self) -> str:
-        """Its name as a person writes it."""
+        """Schema and name, for a message."""
         return f"{self.schema}.{self.name}"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A name that something of ours takes, and by what it is known to be ours.
+    """The name of a table or view that mlm-ops is going to make, and how to recognise its own from an earlier run.
 
     Attributes
     ----------
     table
         Schema and name, perhaps with the database before them.
     mark
-        What the comment says after `PREFIX`: what the table holds, and whose it is.
+        The comment after `PREFIX`: what the table contains, and for which analysis.
     remedy
-        What to do where the name is taken.
+        What to do if something else has the name.
     earlier
-        Whether a table without a mark is one that an earlier mlm-ops made; by default none is.
+        Whether a table without a mark was made by an earlier mlm-ops; by default none was.
     """
 
     table: tuple[str, ...]
@@ -73,7 +73,7 @@ class Claim:
 
     @property
     def comment(self) -> str:
-        """The comment of what is made."""
+        """The comment that marks the table."""
         return PREFIX + self.mark
 
     @property
@@ -83,7 +83,7 @@ class Claim:
 
 
 def with_schema(connection: duckdb.DuckDBPyConnection, parts: tuple[str, ...]) -> tuple[str, ...]:
-    """The parts of a table's name, the current schema before one that stands alone."""
+    """Return the parts of a table's name; a name without a schema gets the current one."""
     if len(parts) > 1:
         return parts
     return (str(connection.execute("select current_schema()").fetchall()[0][0]), *parts)
@@ -92,59 +92,59 @@ def with_schema(connection: duckdb.DuckDBPyConnection, parts: tuple[str, ...]) -
 def find_relations(
     connection: duckdb.DuckDBPyConnection, schema: str, database: str | None = None
 ) -> dict[str, Relation]:
-    """Tables and views of a schema by name in lower case: DuckDB's names do not depend on case."""
-    here = "current_database()" if database is None else literal(database)
+    """Return the tables and views of a schema by name in lower case, because DuckDB ignores the case of names."""
+    database_sql = "current_database()" if database is None else literal(database)
     rows = connection.execute(
         "select database_name, schema_name, table_name, 'table', comment, sql from duckdb_tables()"
-        f" where database_name = {here} and lower(schema_name) = lower({literal(schema)}) union all"
+        f" where database_name = {database_sql} and lower(schema_name) = lower({literal(schema)}) union all"
         " select database_name, schema_name, view_name, 'view', comment, sql from duckdb_views()"
-        f" where database_name = {here} and lower(schema_name) = lower({literal(schema)}) and not internal"
+        f" where database_name = {database_sql} and lower(schema_name) = lower({literal(schema)}) and not internal"
     ).fetchall()
     return {row[2].lower(): Relation(*row) for row in rows}
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, relation: Relation) -> list[str]:
-    """Names of its columns, in order."""
+    """Return the names of a relation's columns, in order."""
     names = qualified(relation.database, relation.schema, relation.name)
     return [row[0] for row in connection.execute(f"describe {names}").fetchall()]
 
 
 def check_ours(
-    connection: duckdb.DuckDBPyConnection, claim: Claim, present: Mapping[str, Relation] | None = None
+    connection: duckdb.DuckDBPyConnection, claim: Claim, relations: Mapping[str, Relation] | None = None
 ) -> bool:
-    """Refuse a name that something else has; tell whether the table is there, ours and marked.
+    """Refuse a name that something else has; return whether the table exists and has our mark.
 
     Parameters
     ----------
-    present
-        What `find_relations` says of the schema, where it was asked already.
+    relations
+        The result of `find_relations` for the schema, if it is at hand.
 
     Raises
     ------
     StoreError
-        A table or view has the name that was not made by mlm-ops, or by another analysis.
+        A table or view has the name that mlm-ops did not make, or made for another analysis.
     """
     *place, schema, name = claim.table
-    found = (find_relations(connection, schema, *place) if present is None else present).get(name.lower())
-    if found is None:
+    relation = (find_relations(connection, schema, *place) if relations is None else relations).get(name.lower())
+    if relation is None:
         return False
-    if found.comment == claim.comment:
+    if relation.comment == claim.comment:
         return True
-    if found.comment is None or not found.comment.startswith(PREFIX):
-        if claim.earlier(found):
+    if relation.comment is None or not relation.comment.startswith(PREFIX):
+        if claim.earlier(relation):
             return False
         raise StoreError(
-            f"{found.shown} is a {found.kind} that mlm-ops did not make, and the {claim.mark} would take its place. "
-            f"{claim.remedy}"
+            f"{relation.shown} is a {relation.kind} that mlm-ops did not make, and the {claim.mark} would take its "
+            f"place. {claim.remedy}"
         )
     raise StoreError(
-        f"{found.shown} holds the {found.comment.removeprefix(PREFIX)}, and the {claim.mark} would take its place. "
-        f"{claim.remedy}"
+        f"{relation.shown} holds the {relation.comment.removeprefix(PREFIX)}, and the {claim.mark} would take its "
+        f"place. {claim.remedy}"
     )
 
 
 def adopt(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
-    """Check a table that may be there, and mark one of an earlier mlm-ops.
+    """Check a table if it exists, and mark it if an earlier mlm-ops made it.
 
     Raises
     ------
@@ -152,13 +152,13 @@ def adopt(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
         As `check_ours`.
     """
     *place, schema, name = claim.table
-    found = find_relations(connection, schema, *place).get(name.lower())
-    if found is not None and not check_ours(connection, claim):
-        _mark(connection, found.kind, claim)
+    relation = find_relations(connection, schema, *place).get(name.lower())
+    if relation is not None and not check_ours(connection, claim):
+        _mark(connection, relation.kind, claim)
 
 
 def replace_table(connection: duckdb.DuckDBPyConnection, claim: Claim, body: str) -> None:
-    """Make a table of a query, or make it anew where it is ours.
+    """Create a table from a query, or replace one that is ours.
 
     Raises
     ------
@@ -171,22 +171,22 @@ def replace_table(connection: duckdb.DuckDBPyConnection, claim: Claim, body: str
 
 
 def replace_view(
-    connection: duckdb.DuckDBPyConnection, claim: Claim, query: str, present: Mapping[str, Relation] | None = None
+    connection: duckdb.DuckDBPyConnection, claim: Claim, query: str, relations: Mapping[str, Relation] | None = None
 ) -> None:
-    """Make a view, or make it anew where it is ours.
+    """Create a view, or replace one that is ours.
 
     Raises
     ------
     StoreError
         As `check_ours`. Nothing is then changed.
     """
-    check_ours(connection, claim, present)
+    check_ours(connection, claim, relations)
     connection.execute(f"create or replace view {claim.quoted} as {query}")
     _mark(connection, "view", claim)
 
 
 def drop(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
-    """Remove a table or view that is ours.
+    """Drop a table or view that is ours, if it exists.
 
     Raises
     ------
@@ -195,8 +195,8 @@ def drop(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
     """
     *place, schema, name = claim.table
     check_ours(connection, claim)
-    if (found := find_relations(connection, schema, *place).get(name.lower())) is not None:
-        connection.execute(f"drop {found.kind} {claim.quoted}")
+    if (relation := find_relations(connection, schema, *place).get(name.lower())) is not None:
+        connection.execute(f"drop {relation.kind} {claim.quoted}")
 
 
 def _mark(connection: duckdb.DuckDBPyConnection, kind: str, claim: Claim) -> None:
@@ -204,12 +204,12 @@ def _mark(connection: duckdb.DuckDBPyConnection, kind: str, claim: Claim) -> Non
 
 
 def check_not_read(connection: duckdb.DuckDBPyConnection, claim: Claim, relation: str) -> None:
-    """Refuse to replace a table by what is read from it, also through views: it would lose rows at every run.
+    """Refuse to replace a table by a query that reads it, also through views: it would lose rows at every run.
 
     Parameters
     ----------
     relation
-        What stands after FROM.
+        The text after FROM.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def check_not_read(connection: duckdb.DuckDBPyConnection, claim: Claim, relation
     """
     schema, name = (part.lower() for part in claim.table[-2:])
     plan = connection.execute(f"explain (format json) select * from {relation}").fetchall()[0][1]
-    for table in _scanned(json.loads(plan)):
+    for table in _scanned_tables(json.loads(plan)):
         # database.schema.name, quoted where it has to be; DuckDB 1.4 writes the name alone
         text = table.replace('"', "").lower()
         if text == name or f".{text}".endswith(f".{schema}.{name}"):
@@ -228,9 +228,9 @@ def check_not_read(connection: duckdb.DuckDBPyConnection, claim: Claim, relation
             )
 
 
-def _scanned(plan: Any) -> Iterator[str]:
-    """Tables in a plan as EXPLAIN writes it, views resolved."""
+def _scanned_tables(plan: Any) -> Iterator[str]:
+    """Yield the tables in a plan of EXPLAIN, in which views are resolved."""
     for node in plan if isinstance(plan, list) else [plan]:
         if table := node.get("extra_info", {}).get("Table"):
             yield str(table)
-        yield from _scanned(node.get("children", []))
+        yield from _scanned_tables(node.get("children", []))

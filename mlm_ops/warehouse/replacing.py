@@ -1,8 +1,8 @@
-"""Replace a file at one stroke, under a lock, so that a reader sees the old one or the new one, never half of either.
+"""Replace a file atomically, under a lock: a reader sees the old file or the new one, never a mixture.
 
-The new file takes over the mode, the owner and the group of the old one, and a link stays a link: what it points to is
-replaced. The lock is the system's own (flock), which ends with the process, also after kill -9; where there is none, as
-on Windows, processes are not kept apart. The package filelock is not used because it empties the file that it locks.
+The new file gets the mode, owner and group of the old one. Where the path is a link, the file it points to is replaced.
+The lock is the operating system's (flock), which ends with the process, also after kill -9; on Windows, which has none,
+two processes are not kept apart. The package filelock is not used because it empties the file that it locks.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlm_ops.errors import StoreError
-from mlm_ops.warehouse.connection import BusyError, make_folder, patiently
+from mlm_ops.warehouse.connection import BusyError, make_folder, retry_while_busy
 
 
 @contextmanager
 def replacing(
     destination: Path | str, *, wait: float = 30.0, check: Callable[[Path], object] = lambda _: None
 ) -> Iterator[Path]:
-    """Give a path to build a new version of `destination` at; put it in place when the block ends well.
+    """Yield a path for a new version of `destination`, and move it into place if the block ends without an error.
 
-    Readers that have the old file open keep it. When the block fails the old file stays and the new one is removed. One
-    process at a time: the others wait.
+    A reader that has the old file open keeps it. If the block fails, the old file stays and the new one is removed. One
+    process at a time replaces a file; others wait.
 
     Parameters
     ----------
     check
-        Refuses to replace the file that is there, by an error.
+        A function of the existing file that raises an error if it must not be replaced.
 
     Raises
     ------
     StoreError
-        The place cannot be written, or another process does not let go of it.
+        The folder cannot be written, or another process holds the lock for more than `wait` seconds.
     """
     target = Path(os.path.realpath(destination))
     make_folder(target)
@@ -47,7 +47,7 @@ def replacing(
         _remove_leftovers(target)
         check(target)
         try:
-            # no one else may look into it before it has the mode of the old file
+            # no other user may read it before it has the mode of the old file
             folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".building", dir=target.parent))
         except OSError as error:
             raise StoreError(f"{destination} cannot be written: {error.strerror}. Choose another place.") from error
@@ -59,7 +59,7 @@ def replacing(
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Give a file a name that is free, such as ``results.duckdb.damaged-1``, and return it; nothing is deleted.
+    """Rename a file to an unused name such as ``results.duckdb.damaged-1``, and return its new path.
 
     Raises
     ------
@@ -77,20 +77,20 @@ def set_aside(path: Path, why: str) -> Path:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """What a process that was killed here has left half-built: folders of our own making, by a name that no one has."""
-    left = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.building")
+    """Remove the temporary folders of processes that were killed; their names are recognised by the exact pattern."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.building")
     for path in target.parent.iterdir():
-        if left.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+        if pattern.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _put_in_place(building: Path, target: Path) -> None:
-    """Rename `building` to `target`, on the disk before and after."""
+    """Rename `building` to `target`, with everything written to the disk before and after."""
     try:
         with suppress(FileNotFoundError):
-            _take_over(target, building)
+            _copy_attributes(target, building)
         _sync(building)
-        # The log of someone who wrote into the published copy belongs to the file that goes.
+        # a write-ahead log beside the published copy belongs to the file that is replaced
         target.with_name(target.name + ".wal").unlink(missing_ok=True)
         os.replace(building, target)
         _sync(target.parent)
@@ -98,19 +98,19 @@ def _put_in_place(building: Path, target: Path) -> None:
         raise StoreError(f"{target} cannot be replaced: {error.strerror}.") from error
 
 
-def _take_over(old: Path, new: Path) -> None:
+def _copy_attributes(old: Path, new: Path) -> None:
     """Give the new file the owner, group, mode and extended attributes (access lists among them) of the old one.
 
-    Where the system does not let us give the file to its group, the group we have gets no more than everyone has.
+    Where the system does not allow the group to be set, the file's own group gets the rights of everyone, no more.
     """
-    before = old.stat()
-    mode = stat.S_IMODE(before.st_mode)
+    status = old.stat()
+    mode = stat.S_IMODE(status.st_mode)
     if hasattr(os, "chown"):
-        for owner in (before.st_uid, -1):
+        for owner in (status.st_uid, -1):
             with suppress(PermissionError):
-                os.chown(new, owner, before.st_gid)
+                os.chown(new, owner, status.st_gid)
                 break
-        if new.stat().st_gid != before.st_gid:
+        if new.stat().st_gid != status.st_gid:
             mode = mode & ~0o070 | (mode & 0o007) << 3 & mode
     if hasattr(os, "listxattr"):
         with suppress(OSError):
@@ -121,7 +121,7 @@ def _take_over(old: Path, new: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have the operating system write a file, or a folder's list of names, to the disk."""
+    """Make the operating system write a file, or a folder's list of names, to the disk."""
     if sys.platform == "win32" and path.is_dir():
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -133,15 +133,20 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def locked(destination: Path, doing: str, wait: float = 30.0) -> Iterator[None]:
-    """Hold the lock file beside `destination`; the system lets go of it when the process dies.
+    """Hold the lock on a file beside `destination` for a block; the system releases it if the process dies.
 
-    The file stays: whoever removed it could let two processes hold locks of one name. It is hidden, so that it does
-    not look like something left over. Nothing is ever written to it, and a link of its name is not followed.
+    The lock file is never removed, because two processes could then hold locks on two files of one name. Its name
+    begins with a dot, to hide it. Nothing is written to it, and a link of its name is not followed.
+
+    Parameters
+    ----------
+    doing
+        What the lock is for, as a participle for the message: ``replaced``.
 
     Raises
     ------
     StoreError
-        The file cannot be made, or is no file; another process holds the lock for longer than `wait` seconds.
+        The lock file cannot be created or is a link, or another process holds the lock for more than `wait` seconds.
     """
     lock = destination.with_name(f".{destination.name}.lock")
     try:
@@ -164,7 +169,7 @@ def locked(destination: Path, doing: str, wait: float = 30.0) -> Iterator[None]:
             raise BusyError(f"{destination} is being {doing} by another process") from error
 
     try:
-        patiently(attempt, wait, None, remedy="Try again when that process has ended.")
+        retry_while_busy(attempt, wait, None, remedy="Try again when that process has ended.")
         yield
     finally:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Where the rows are: anything DuckDB can scan, behind one `query`."""
+"""Open anything that DuckDB can scan (a table, a SELECT, a relation, a frame, a file) as one kind of source."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from mlm_ops.warehouse.files import is_data_file, is_database, read_file
 from mlm_ops.warehouse.sql import identifier, literal, qualified, text
 
 _FRAME = "mlm_rows"
-_TABLES = (
+_EXPECTED_DATA = (
     "a polars, Arrow or pandas frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with "
     "connection="
 )
-#: Schemas of the results store, which no one fits models to.
-_OURS = frozenset({"mlm", "mlm_staging"})
+#: Schemas of the results store, which are no data for models.
+_OWN_SCHEMAS = frozenset({"mlm", "mlm_staging"})
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
 TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
 TABLE = re.compile(r"""(?:"(?:[^"]|"")+"|[^\W\d]\w*)(?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*)){0,2}""")
-#: Types that polars has not, or that lose what tells values apart.
-_NO_FRAME = re.compile(r"INTERVAL|BIT|TIME WITH TIME ZONE")
+#: Types that polars does not have, or converts with a loss that makes different values equal.
+_TYPES_AS_TEXT = re.compile(r"INTERVAL|BIT|TIME WITH TIME ZONE")
 _SELECT = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
-_PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d]\w*)')
+_NAME_PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d]\w*)')
 
 
 @dataclass(frozen=True)
 class Source:
-    """A relation that can be queried.
+    """The rows of an analysis or a fit, as a relation that can be queried.
 
     Attributes
     ----------
     relation
-        What stands after FROM: a quoted table or a sub-select in parentheses.
+        The text after FROM: a quoted table or a sub-select in parentheses.
     query
-        Runs SQL and returns DuckDB's result.
+        A function that runs SQL and returns DuckDB's result.
     description
-        How a person would name the rows.
+        The rows, in words for a message.
     types
-        SQL type of every column.
+        The SQL type of every column.
     table
-        How a person would name where the columns are.
+        The table that has the columns, in words for a message.
     connection
-        Where the rows are a table or SELECT of someone's; None where they cannot change.
-    twins
-        Columns of a frame that are left out, as they differ from one before them in letter case alone.
+        The connection of a table or SELECT; None for rows that cannot change, such as those of a frame.
+    case_duplicates
+        Columns of a frame that are left out because their names differ from an earlier one only in letter case.
     """
 
     relation: str
@@ -64,14 +64,14 @@ class Source:
     types: dict[str, str]
     table: str
     connection: duckdb.DuckDBPyConnection | None = None
-    twins: tuple[str, ...] = ()
+    case_duplicates: tuple[str, ...] = ()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All queries of a block see the tables as they were at its beginning, whoever writes to them meanwhile.
+        """Run a block in one transaction, so that all its queries see the same rows, whoever writes to them meanwhile.
 
-        Inside a transaction of the caller's they do so anyhow. Files behind a view, and rows of a relation, have no
-        snapshot: what was counted is compared with what was summed up.
+        If the caller has a transaction open, it is used. Files behind a view and rows of a relation have no snapshot;
+        for them the number of rows counted is compared with the number summed.
         """
         if self.connection is None or _in_transaction(self.connection):
             yield
@@ -80,7 +80,7 @@ class Source:
         try:
             yield
         finally:
-            # nothing was written, and a query that failed has ended the transaction for good
+            # nothing was written; a query that failed has already ended the transaction
             with suppress(duckdb.Error):
                 self.connection.execute("rollback")
 
@@ -89,13 +89,13 @@ class Source:
         return _NUMERIC.fullmatch(self.types[column]) is not None
 
     def is_text(self, column: str) -> bool:
-        """Whether a column is categorical wherever it stands."""
+        """Whether a column is a factor in every model."""
         return TEXT.fullmatch(self.types[column]) is not None
 
     def stray_cells(self, column: str) -> str:
-        """Where most cells of a text column are numbers, how many are none, and one of them; else nothing.
+        """Return a sentence about the non-numeric cells of a text column that is mostly numbers; otherwise nothing.
 
-        One bad cell makes a whole column of a CSV file text.
+        One bad cell in a CSV file makes the whole column text.
         """
         name = identifier(column)
         rows = self.query(
@@ -105,16 +105,16 @@ class Source:
         ((total, numbers, example),) = rows
         if example is None or 2 * numbers <= total:
             return ""
-        shown = literal(str(example)[:40])
-        return f" It is text because {total - numbers} of its {total} cells are no numbers, such as {shown}."
+        cell = literal(str(example)[:40])
+        return f" It is text because {total - numbers} of its {total} cells are no numbers, such as {cell}."
 
     def require(self, columns: Iterable[str]) -> None:
-        """Refuse columns that are not there, all together, naming those that are.
+        """Refuse columns that the source does not have, all in one error.
 
         Raises
         ------
         DataError
-            With the nearest names, where one is near.
+            With similar names and a list of the columns.
         """
         missing = [name for name in dict.fromkeys(columns) if name not in self.types]
         if not missing:
@@ -125,7 +125,7 @@ class Source:
                 "are those of moments, as group_moments makes them. Write form: moments in the analysis file, or give "
                 "mlm_ops.read_moments(table, group) to fit."
             )
-        if twin := next((name for name in missing if name in self.twins), None):
+        if twin := next((name for name in missing if name in self.case_duplicates), None):
             other = next(name for name in self.types if name.lower() == twin.lower())
             raise DataError(
                 f"Columns {other!r} and {twin!r} differ in letter case alone, which DuckDB does not tell apart. Rename "
@@ -157,35 +157,35 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
     DataError
         The table or file does not exist, the SELECT or the condition does not run, or the object is none of these.
     """
-    data, twins = _without_twins(data)
+    data, case_duplicates = _without_case_duplicates(data)
     relation, description, query = _rows_of(data, connection)
-    held = connection if isinstance(data, str) and not is_path(data, connection) else None
+    owner = connection if isinstance(data, str) and not is_path(data, connection) else None
     # an alias, so that a sub-select may stand here in every dialect
     relation = f"{relation} as {identifier(_FRAME)}"
     try:
-        described = query(f"describe select * from {relation}").fetchall()
+        description_rows = query(f"describe select * from {relation}").fetchall()
     except duckdb.CatalogException as error:
         raise DataError(no_such_table(description, connection)) from error
     except duckdb.Error as error:
         if "Python Object" in str(error):
-            # DuckDB takes the name of no table for that of a variable, and finds ours
+            # if there is no such table, DuckDB looks for a Python variable of the name, and finds one of mlm-ops
             raise DataError(no_such_table(description, connection)) from error
         if "closed" in str(error).lower():
             raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error
-    types = {row[0]: row[1] for row in described}
+    types = {row[0]: row[1] for row in description_rows}
     if where is None:
-        return Source(relation, query, description, types, description, held, twins)
+        return Source(relation, query, description, types, description, owner, case_duplicates)
     filtered = f"(select * from {relation} where {condition(where)}) as {identifier(_FRAME)}"
     try:
         query(f"describe select * from {filtered}").fetchall()
     except duckdb.Error as error:
         raise DataError(f"The row filter where: {where} does not fit {description}: {first_line(error)}") from error
-    return Source(filtered, query, f"{description} where {where}", types, description, held, twins)
+    return Source(filtered, query, f"{description} where {where}", types, description, owner, case_duplicates)
 
 
 def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
-    """All rows, in their order, of whatever `open_source` takes."""
+    """Read all rows, in their order, of any data that `open_source` takes."""
     if isinstance(data, pl.LazyFrame | pl.DataFrame):
         return _collected(data)
     _require_text(data)
@@ -200,12 +200,15 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
     _require_frame(data)
     try:
         return pl.DataFrame(data)
-    except Exception as error:  # whatever a stranger's object does when it is read
-        raise no_table(data) from error
+    except Exception as error:  # any error that an unknown object raises when it is read
+        raise not_a_table(data) from error
 
 
-def _without_twins(data: Any) -> tuple[Any, tuple[str, ...]]:
-    """A frame's first column of each name, letter case apart, and the names of the others, which DuckDB changes."""
+def _without_case_duplicates(data: Any) -> tuple[Any, tuple[str, ...]]:
+    """Drop columns whose names differ only in letter case from an earlier one, which DuckDB would rename.
+
+    Returns the data and the names of the dropped columns.
+    """
     if isinstance(data, str | Path | duckdb.DuckDBPyRelation):
         return data, ()
     if isinstance(data, pl.LazyFrame):
@@ -216,38 +219,40 @@ def _without_twins(data: Any) -> tuple[Any, tuple[str, ...]]:
     first: dict[str, str] = {}
     for name in columns:
         first.setdefault(name.lower(), name)
-    twins = tuple(name for name in columns if first[name.lower()] != name)
-    if not twins:
+    case_duplicates = tuple(name for name in columns if first[name.lower()] != name)
+    if not case_duplicates:
         return data, ()
-    kept = list(first.values())
-    return (data.select(kept) if hasattr(data, "select") else data[kept]), twins
+    names = list(first.values())
+    return (data.select(names) if hasattr(data, "select") else data[names]), case_duplicates
 
 
 def _in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether a transaction is open: outside of one, each statement has a number of its own.
+    """Whether a transaction is open, which is so if two statements have the same transaction number.
 
-    To begin another and look whether that fails would end the one that is open.
+    Beginning another one to see whether it fails would end the open one.
     """
     try:
         first, second = (connection.execute("select txid_current()").fetchall() for _ in range(2))
     except duckdb.Error:
-        return True  # one that a fault has ended: the next query says so
+        return True  # an error has ended it, as the next query will say
     return first == second
 
 
 def _as_frame(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:
-    """The rows; what polars has no type for is text, as units of such a column are called."""
+    """Return the rows as a frame; values of types that polars does not have become text, as in the names of units."""
     kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
-    if any(_NO_FRAME.fullmatch(kind) for kind in kinds.values()):
-        made = [text(identifier(c)) if _NO_FRAME.fullmatch(kind) else identifier(c) for c, kind in kinds.items()]
-        named = [f"{sql} as {identifier(column)}" for sql, column in zip(made, kinds, strict=True)]
-        relation = relation.project(", ".join(named))
+    if any(_TYPES_AS_TEXT.fullmatch(kind) for kind in kinds.values()):
+        expressions = [
+            text(identifier(c)) if _TYPES_AS_TEXT.fullmatch(kind) else identifier(c) for c, kind in kinds.items()
+        ]
+        selection = [f"{sql} as {identifier(column)}" for sql, column in zip(expressions, kinds, strict=True)]
+        relation = relation.project(", ".join(selection))
     rows: pl.DataFrame = relation.pl()
     return rows
 
 
 def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[str, str, Callable[[str], Any]]:
-    """What stands after FROM, how a person would name it, and what runs the query."""
+    """Return the text after FROM, a description for messages, and the function that runs a query."""
     _require_text(data)
     if isinstance(data, Path) or (isinstance(data, str) and is_path(data, connection)):
         return identifier(_FRAME), str(data), read_file(data, _FRAME).execute
@@ -265,51 +270,51 @@ def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[s
     frame = _scannable(data)
     try:
         private.register(_FRAME, frame)
-    except Exception as error:  # DuckDB's own, TypeError, RuntimeError: by what it is that was given
-        raise no_table(data) from error
+    except Exception as error:  # DuckDB's own, TypeError or RuntimeError, depending on the object
+        raise not_a_table(data) from error
     return identifier(_FRAME), "the data", private.execute
 
 
 def _require_text(data: Any) -> None:
-    """Refuse names and paths that no database and no file system can take."""
+    """Refuse names and paths that are not valid UTF-8."""
     if isinstance(data, str | Path) and not is_text(str(data)):
-        raise DataError(f"The data have no name that UTF-8 can write. Got {shown(data)}; expected {_TABLES}.")
+        raise DataError(f"The name of the data is not valid UTF-8. Got {shown(data)}; expected {_EXPECTED_DATA}.")
 
 
 def _require_frame(data: Any) -> None:
-    """Refuse Python's own containers, before DuckDB guesses at them and polars at others."""
+    """Refuse Python's own containers, which DuckDB and polars would each interpret in their own way."""
     if data is None or isinstance(data, bytes | bytearray | memoryview):
-        raise no_table(data)
+        raise not_a_table(data)
     if isinstance(data, list | tuple | dict | set | frozenset):
         raise DataError(
-            f"The data are no table. Got {shown(data)}; expected {_TABLES}. polars.DataFrame(data) makes a table of "
-            "columns by name."
+            f"The data are not a table. Got {shown(data)}; expected {_EXPECTED_DATA}. polars.DataFrame(data) makes a "
+            "table of columns by name."
         )
 
 
-def no_table(data: Any) -> DataError:
-    """What is said of an object that is none."""
-    return DataError(f"The data are no table. Got {shown(data)}; expected {_TABLES}.")
+def not_a_table(data: Any) -> DataError:
+    """Return the error for an object that is not a table."""
+    return DataError(f"The data are not a table. Got {shown(data)}; expected {_EXPECTED_DATA}.")
 
 
 def _collected(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
-    """The rows of a polars frame; what a lazy one finds wrong it says when it is asked for them.
+    """Return the rows of a polars frame; a lazy one is collected.
 
     Raises
     ------
     DataError
-        With polars' own words.
+        A lazy frame cannot be collected, with polars' message.
     """
     if isinstance(frame, pl.DataFrame):
         return frame
     try:
         return frame.collect()
-    except Exception as error:  # polars' own, and whatever a function in the frame's plan raises
+    except Exception as error:  # polars' own, and any that a Python function in the frame's plan raises
         raise DataError(f"The lazy frame cannot be collected: {type(error).__name__}: {first_line(error)}") from error
 
 
-def is_place(text: str) -> bool:
-    """Whether a text can only be meant as a file's: it has slashes, and is no SELECT, nor begins as a comment."""
+def looks_like_path(text: str) -> bool:
+    """Whether a text must be a path: it has slashes, is not a SELECT and does not begin with a comment."""
     return (
         not _SELECT.match(text)
         and not text.startswith(("/*", "--"))
@@ -318,19 +323,19 @@ def is_place(text: str) -> bool:
 
 
 def is_path(text: str, connection: duckdb.DuckDBPyConnection | None) -> bool:
-    """Whether a text names a file; beside a connection ``a.csv`` may be a table of the schema a, or end a SELECT."""
+    """Whether a text is the path of a file; with a connection ``a.csv`` may be a table of schema a, or end a SELECT."""
     if connection is not None and (TABLE.fullmatch(text.strip()) or _SELECT.match(text)):
         return False
     return (is_data_file(text) or is_database(text)) and "\n" not in text
 
 
 def _scannable(data: Any) -> Any:
-    """What DuckDB takes: polars frames as Arrow streams, everything else as it is.
+    """Return an object that DuckDB can scan: an Arrow stream for a polars frame, everything else as it is.
 
     Raises
     ------
     DataError
-        A polars frame without columns, which is no table.
+        A polars frame has no columns.
     """
     if isinstance(data, pl.DataFrame | pl.LazyFrame):
         frame = _collected(data)
@@ -341,37 +346,37 @@ def _scannable(data: Any) -> Any:
 
 
 def quoted_table(name: str) -> str:
-    """A table name, perhaps with schema and catalog, quoted part by part.
+    """Quote a table name, perhaps with schema and catalog, part by part.
 
     Raises
     ------
     DataError
-        The text is no table name.
+        The text is not a table name.
     """
     return qualified(*table_parts(name))
 
 
 def table_parts(name: str) -> tuple[str, ...]:
-    """A table name, perhaps with schema and catalog, part by part and without quotes.
+    """Split a table name, perhaps with schema and catalog, into its parts, without quotes.
 
     Raises
     ------
     DataError
-        The text is no table name.
+        The text is not a table name.
     """
     if not TABLE.fullmatch(name.strip()):
-        raise DataError(f"{name!r} is no table name; put unusual names in double quotes.")
-    return tuple(quoted.replace('""', '"') or plain for quoted, plain in _PART.findall(name))
+        raise DataError(f"{name!r} is not a table name; put unusual names in double quotes.")
+    return tuple(quoted.replace('""', '"') or plain for quoted, plain in _NAME_PART.findall(name))
 
 
 def listed(names: Iterable[str], most: int = 30) -> str:
-    """Names for an error message, long lists cut."""
+    """List names for an error message, cut after `most`."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def named_relation(text: str) -> tuple[str, str]:
-    """What stands after FROM for a table name or one SELECT, and how a person would name it.
+    """Return the text after FROM for a table name or one SELECT, and a description for messages.
 
     Raises
     ------
@@ -391,7 +396,7 @@ def named_relation(text: str) -> tuple[str, str]:
 
 
 def condition(where: str) -> str:
-    """A row filter in parentheses, proved to be one expression: it cannot end the query it is put into.
+    """Put a row filter in parentheses, once it is proved to be one expression that cannot end the query around it.
 
     Raises
     ------
@@ -401,28 +406,30 @@ def condition(where: str) -> str:
     problem = DataError(f"The row filter 'where' is one SQL condition. Got {where!r}.")
     try:
         statements = duckdb.extract_statements(f"select 1 where ({where}\n)")
-        # what closes the parenthesis of the first probe and opens another does not fit this one; nor do two conditions
-        again = duckdb.extract_statements(f"select [case when {where}\n then 1 end]")
+        # a filter that closes the parenthesis of the first query and opens another does not parse here; nor do two
+        other_statements = duckdb.extract_statements(f"select [case when {where}\n then 1 end]")
     except duckdb.Error as error:
         raise problem from error
-    if len(statements) != 1 or len(again) != 1:
+    if len(statements) != 1 or len(other_statements) != 1:
         raise problem
     return f"({where}\n)"
 
 
 def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None) -> str:
-    """Say what there is instead, without the tables that mlm-ops itself makes."""
-    missing = f"{description[0].upper()}{description[1:]} does not exist."
+    """Say that a table does not exist, and list the tables that do, without those that mlm-ops makes."""
+    sentence = f"{description[0].upper()}{description[1:]} does not exist."
     if connection is None:
-        return missing
+        return sentence
     rows = connection.execute(
         "select schema_name, table_name from duckdb_tables() where not internal union "
         "select schema_name, view_name from duckdb_views() where not internal order by all"
     ).fetchall()
-    names = [name if schema == "main" else f"{schema}.{name}" for schema, name in rows if schema not in _OURS]
-    made = {name.removesuffix("_moments_description") for name in names if name.endswith("_moments_description")}
-    ours = {f"{name}{suffix}" for name in made for suffix in ("_moments", "_moments_description", "_centered")}
-    theirs = [name for name in names if name not in ours]
-    asked = description.removeprefix("table ").removeprefix("main.")
-    held = f"The database holds {listed(theirs)}." if theirs else "The database holds no tables."
-    return f"{missing}{did_you_mean(asked, theirs)} {held}"
+    names = [name if schema == "main" else f"{schema}.{name}" for schema, name in rows if schema not in _OWN_SCHEMAS]
+    analyses = {name.removesuffix("_moments_description") for name in names if name.endswith("_moments_description")}
+    own_tables = {
+        f"{name}{suffix}" for name in analyses for suffix in ("_moments", "_moments_description", "_centered")
+    }
+    user_tables = [name for name in names if name not in own_tables]
+    table = description.removeprefix("table ").removeprefix("main.")
+    contents = f"The database holds {listed(user_tables)}." if user_tables else "The database holds no tables."
+    return f"{sentence}{did_you_mean(table, user_tables)} {contents}"

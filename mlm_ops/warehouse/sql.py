@@ -1,4 +1,4 @@
-"""Renders the macros of sql/ with jinja2, as dbt would, so that one text serves both."""
+"""Quote names and values in SQL, and render the dbt macros of ``sql/macros`` with jinja2, as dbt would."""
 
 from __future__ import annotations
 
@@ -43,48 +43,48 @@ def literal(value: str | bool | int | float | None) -> str:
 
 
 def file_pattern(path: Path | str) -> str:
-    """Write the path of one file so that DuckDB reads that file alone, also where its name looks like a pattern.
+    """Write the path of one file so that DuckDB reads exactly that file, even if its name looks like a glob pattern.
 
-    DuckDB takes ``*``, ``?`` and ``[`` in a path for a pattern of many files, a leading ``~`` for the home folder and
-    ``s3:`` for another file system. A mark in brackets stands for itself.
+    DuckDB reads ``*``, ``?`` and ``[`` in a path as a pattern of several files, a leading ``~`` as the home folder and
+    ``s3:`` as another file system. A pattern character in brackets is read as itself.
 
     Raises
     ------
     DataError
-        A name with a backslash and a mark, which DuckDB has no way to write.
+        The path has a backslash and a pattern character, which DuckDB cannot escape.
     """
-    odd = re.match(r"~|[^/]*:", Path(path).as_posix())  # the path from the root is no home and no other file system
-    text = (Path(path).absolute() if odd else Path(path)).as_posix()
+    prefix = re.match(r"~|[^/]*:", Path(path).as_posix())  # an absolute path has neither
+    text = (Path(path).absolute() if prefix else Path(path)).as_posix()
     if "\\" in text and re.search(r"[*?[]", text):
         raise DataError(
-            f"A file's path with a backslash and one of * ? [ cannot be told to DuckDB. Got {text}. Rename the file."
+            f"DuckDB cannot read a file whose path has a backslash and one of * ? [. Got {text}. Rename the file."
         )
     return re.sub(r"[*?[]", r"[\g<0>]", text)
 
 
 def file_literal(path: Path | str) -> str:
-    """Write the path of one file as a SQL literal, as `file_pattern` does; the only way a path gets into SQL."""
+    """Write the path of one file as a SQL literal, as `file_pattern` does. No path gets into SQL in another way."""
     return literal(file_pattern(path))
 
 
 def render(macro: str, **arguments: Any) -> str:
-    """SQL of one macro of the dbt package, for DuckDB.
+    """Render one macro of the dbt package as SQL for DuckDB.
 
     Parameters
     ----------
     macro
-        Name of a macro, which is the name of its file.
+        The name of the macro, which is the name of its file.
     arguments
-        The macro's arguments; SQL expressions and relations must be quoted already.
+        The macro's arguments; names in SQL expressions and relations must be quoted already.
     """
     text: str = getattr(_module(), macro)(**arguments)
     return text.strip()
 
 
 def expression(variable: Variable) -> str:
-    """SQL of an atom, as a double.
+    """Write a variable that is computed row by row as a SQL expression of type double.
 
-    Functions outside their domain give null, which the survey counts and reports by name.
+    A function outside its domain gives null, which the survey counts and reports by name.
     """
     match variable:
         case Column(name):
@@ -114,17 +114,17 @@ def expression(variable: Variable) -> str:
 
 
 def category(column: str) -> str:
-    """SQL of what a column's values are called, as units, levels, strata or partitions: the one way to name them."""
+    """Write a column's values as text in SQL: the names of units, factor levels, strata and partitions."""
     return text(identifier(column))
 
 
 def text(expression: str) -> str:
-    """SQL of an expression as text, as `category` has that of a column."""
+    """Write a SQL expression as text, in the same way as `category` does for a column."""
     return render("text", expression=expression)
 
 
 def has_value(column: str) -> str:
-    """The SQL condition that a column, of any type, has a value; NaN is none."""
+    """Write the SQL condition that a column, of any type, has a value; NaN counts as missing."""
     return render("has_value", column=column)
 
 
@@ -149,7 +149,7 @@ class _Adapter:
         self.package = package
 
     def quote(self, name: str) -> str:
-        # as dbt has it: the macro `identifier` sees to the quotes inside a name
+        # as in dbt: the macro `identifier` doubles the quotes inside a name
         return f'"{name}"'
 
     def dispatch(self, macro: str, namespace: str) -> Any:
@@ -158,7 +158,7 @@ class _Adapter:
 
 
 class _Exceptions:
-    """Stands for dbt's errors of macros."""
+    """Stands for dbt's ``exceptions``."""
 
     def raise_compiler_error(self, message: str) -> NoReturn:
         raise DataError(message)
@@ -176,7 +176,7 @@ def _module() -> TemplateModule:
         "mlm": package,
         "adapter": _Adapter(package),
         "exceptions": _Exceptions(),
-        # dbt's return() leaves the macro with a value; every use of ours is the macro's whole text
+        # dbt's return() ends a macro with a value; in ours it is always the whole text of the macro
         "return": lambda value: value,
     }
     module = environment.from_string(text, globals=context).module

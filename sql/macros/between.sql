@@ -1,7 +1,7 @@
-{# The group mean of a column, on every row of the group: over the group's rows, or, with `over`, over its units of a
-   lower level, each counted once (school means of class means; `relation` is then what the model selects from).
-   group: a column, or a list of columns that name a group together; complete: columns whose values a row must have to
-   count in the mean, by default the column alone. A row without a group has no mean. #}
+{# The group mean of a column, for every row of the group: the mean over the group's rows, or, with `over`, over its units
+   of a lower level, each counted once (a school's mean of its class means; `relation` is then the table that the model
+   selects from). group: a column, or a list of columns that name a group together; complete: columns in which a row must
+   have a value to count in the mean, by default only the column. A row without a group has no mean. #}
 {% macro between(column, group, complete=none, over=none, relation=none) %}
   {{- return(adapter.dispatch('between', 'mlm')(column, group, complete, over, relation)) -}}
 {% endmacro %}

@@ -1,6 +1,6 @@
 {# A column minus its grand mean over rows; minus its mean over the units of `over`, each counted once (`relation` is
-   then what the model selects from); or minus the reference value `at`. complete: columns whose values a row must have
-   to count in the mean, by default the column alone. #}
+   then the table that the model selects from); or minus the reference value `at`. complete: columns in which a row must
+   have a value to count in the mean, by default only the column. #}
 {% macro center(column, at=none, over=none, complete=none, relation=none) %}
   {{- return(adapter.dispatch('center', 'mlm')(column, at, over, complete, relation)) -}}
 {% endmacro %}

@@ -1,6 +1,6 @@
-{# Every row with its columns' group means, group- and grand-mean centered versions: the within/between split.
-   x = between_x + within_x, and center_x = x - the grand mean. With `complete`, only the rows that have a value in each
-   of its columns are kept; means are over the rows that are kept and have a value. #}
+{# Every row with three new columns for each column x: its group mean between_x, the group-mean centered within_x and the
+   grand-mean centered center_x. x = between_x + within_x, and center_x = x - the grand mean. With `complete`, only rows
+   that have a value in each of its columns are kept; means are over the rows that are kept and have a value of x. #}
 {% macro centered(relation, columns, group, complete=none) %}
   {{- return(adapter.dispatch('centered', 'mlm')(relation, columns, group, complete)) -}}
 {% endmacro %}

@@ -1,7 +1,7 @@
 {# One row a variable: how much of it varies within groups and how much between, by one-way random-effects ANOVA, as the
    table `decomposition` of mlm_ops has it: variable, group, n_obs, n_units, mean, total_variance, within_variance (mean
-   square within), between_variance ((MSB - MSW) / n0, zero where negative), icc, reliability (of the group means, their
-   mean over groups). Of rows that have a value in all columns, and in those of `complete`.
+   square within), between_variance ((MSB - MSW) / n0, zero where negative), icc, reliability (of the group means, as the
+   mean over groups). Only rows that have a value in all columns, and in those of `complete`, count.
    Snijders and Bosker (2012), sections 3.3.1 and 3.5; Raudenbush and Bryk (2002), eq. 4.10. #}
 {% macro decomposition(relation, columns, group, complete=none) %}
   {{- return(adapter.dispatch('decomposition', 'mlm')(relation, columns, group, complete)) -}}

@@ -1,9 +1,10 @@
-{# One row a group: the columns of `group`; its rows n; mean_x of each column x; center_x, its grand mean, which the sums
-   were taken around; scatter_y_x, the sum of products of deviations from the group's means, for each column y and each x
-   up to it (scatter_x_x: the sum of squares). Of rows that have a value in all columns, and in those of `complete`.
-   products: lists of columns, `['x', 'y']` giving mean_x_by_y and scatters of the product of x and y, each around its
-   grand mean. constants: columns, numbers or text, with one value in all rows of a group, which value_c carries; it is
-   null where they have several. Two passes in one statement: the grand means, then the sums. #}
+{# One row a group: the columns of `group`; its number of rows n; mean_x of each column x; center_x, the grand mean of x,
+   which is subtracted before summing; scatter_y_x, the sum of products of deviations from the group's means, for each
+   column y and each x up to it in the list (scatter_x_x: the sum of squares). Only rows that have a value in all columns,
+   and in those of `complete`, count. products: lists of columns; `['x', 'y']` gives mean_x_by_y and the scatters of the
+   product of x and y, each minus its grand mean. constants: columns, numbers or text, that have one value in all rows of a
+   group, given as value_c; null where a group has several. One statement reads the rows twice: for the grand means, and
+   for the sums. #}
 {% macro group_moments(relation, columns, group, products=[], complete=none, constants=[]) %}
   {{- return(adapter.dispatch('group_moments', 'mlm')(relation, columns, group, products, complete, constants)) -}}
 {% endmacro %}

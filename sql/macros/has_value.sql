@@ -1,11 +1,11 @@
 {# The condition that a column, of any type, has a value; NaN counts as missing, as in R, and the text 'NaN' is a text.
-   No dialect tells by its text alone which of the two it is, so each asks for the column's type in its own way. #}
+   The text of a value does not tell the two apart, so each dialect looks up the column's type in its own way. #}
 {% macro has_value(column) %}
   {{- return(adapter.dispatch('has_value', 'mlm')(column)) -}}
 {% endmacro %}
 
-{# Where a NaN is not equal to itself it is missing; where it is, as it is in Redshift, only macros that take the column as
-   a number find it. #}
+{# Finds a NaN in dialects in which it is not equal to itself. In others, such as Redshift, only the macros that read the
+   column as a number find it. #}
 {% macro default__has_value(column) -%}
   {%- set name = mlm.identifier(column) -%}
   {{ name }} is not null and {{ name }} = {{ name }}

@@ -1,4 +1,4 @@
-{# The condition that a row belongs to a group, as each of the columns that name it has a value; NaN is none. #}
+{# The condition that a row belongs to a group: each of the group's columns has a value; NaN counts as missing. #}
 {% macro in_group(group) %}
   {{- return(adapter.dispatch('in_group', 'mlm')(group)) -}}
 {% endmacro %}

@@ -1,5 +1,5 @@
 {# The mean of the units' means of a column, each unit counted once: over all units, or over those in a row's group.
-   A subquery, as a window cannot stand within a window; its own columns have names that no table's columns have. #}
+   It is a subquery because a window function cannot contain another; its columns have names that no table has. #}
 {% macro mean_over_units(column, units, relation, group=[], complete=none) %}
   {{- return(adapter.dispatch('mean_over_units', 'mlm')(column, units, relation, group, complete)) -}}
 {% endmacro %}

@@ -1,7 +1,7 @@
-{# The moments of `group_moments` merged over parts, such as partitions: one row a group of `group`, which are some of the
-   relation's key columns; or a single row, with none. n, mean_x and scatter_y_x are those of all rows together, to
-   rounding, and value_c null where the parts' differ. Products are left out: theirs are around the grand means of each
-   part. #}
+{# The moments of `group_moments` merged over parts of the rows, such as partitions: one row for each value of `group`, some
+   of the relation's key columns; or a single row, without `group`. n, mean_x and scatter_y_x are those of all rows
+   together, to rounding; value_c is null where the parts differ. Products are left out, because each part subtracts its
+   own grand means. #}
 {% macro merge_group_moments(relation, columns, group=[], constants=[]) %}
   {{- return(adapter.dispatch('merge_group_moments', 'mlm')(relation, columns, group, constants)) -}}
 {% endmacro %}

@@ -1,6 +1,6 @@
-{# The moments of the union of disjoint parts, by the parallel-axis rule: means are weighted by size, scatters add with the
-   scatter of the means (Chan, Golub and LeVeque 1983). Takes and gives the columns of `moments`: units, monomials and
-   constants say how many of each there are. Deviations are taken before they are multiplied, which keeps the digits. #}
+{# The moments of the union of disjoint parts, by the parallel-axis rule: means are weighted by size, and the scatter of the
+   means is added to the scatters (Chan, Golub and LeVeque 1983). Reads and returns the columns of `moments`; units,
+   monomials and constants are the numbers of these. Subtracting before multiplying keeps the digits. #}
 {% macro merge_moments(relation, units, monomials, constants) %}
   {{- return(adapter.dispatch('merge_moments', 'mlm')(relation, units, monomials, constants)) -}}
 {% endmacro %}

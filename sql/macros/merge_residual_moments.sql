@@ -1,5 +1,5 @@
-{# The sums of a residual structure over disjoint parts. Takes and gives the columns of `residual_moments` without a time:
-   units says how many there are, and size how many entries a row's vector (1, monomials) has. #}
+{# The sums of a residual structure over disjoint parts. Reads and returns the columns of `residual_moments` without a time;
+   units is the number of unit columns, size the number of entries of a row's vector (1, monomials). #}
 {% macro merge_residual_moments(relation, units, size) %}
   {{- return(adapter.dispatch('merge_residual_moments', 'mlm')(relation, units, size)) -}}
 {% endmacro %}

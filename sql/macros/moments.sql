@@ -1,9 +1,9 @@
 {# One row a unit: its keys, its size n, the mean (around fixed centers) and the scatter around the unit's own mean of
-   every monomial, and the smallest and largest value of what is held constant within units.
+   every monomial, and the smallest and largest value of each variable that should be constant within units.
    units: list of expressions; variables: list of {alias, expression, center};
    monomials: list of lists of variables' aliases; constants: list of {alias, expression}.
    Centering before multiplying keeps the digits: see docs/moments.md. Where the units' means lie very far apart,
-   around_unit_means takes each unit's own mean off before multiplying, at the price of a window. #}
+   around_unit_means subtracts each unit's own mean before multiplying, which costs a window function. #}
 {% macro moments(relation, units, variables, monomials, constants, complete, around_unit_means=false) %}
   {{- return(adapter.dispatch('moments', 'mlm')(
     relation, units, variables, monomials, constants, complete, around_unit_means)) -}}

@@ -1,5 +1,5 @@
-{# Refuses to make two columns of one name, letter case apart: the warehouse would rename one of them, or fail, and no one
-   could tell whose sums are whose. made: list of [name, what it is]; macro: who makes them. #}
+{# Raises a compiler error if two columns would have the same name, ignoring case: the warehouse would rename one of them or
+   fail, and their sums could be confused. made: list of [name, what it is]; macro: the name of the macro that makes them. #}
 {% macro names_apart(made, macro) %}
   {{- return(adapter.dispatch('names_apart', 'mlm')(made, macro)) -}}
 {% endmacro %}

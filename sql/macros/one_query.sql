@@ -1,10 +1,10 @@
-{# One row with everything that a model needs of a relation whose columns nobody knows beforehand: `described`, the
-   names and types of its columns; `survey`, `missing`, `moments` and `residual_sums`, the answers of the macros of these names.
-   For hosts that let us run one statement only, such as a table function.
-   columns: list of {expression, name}, what is made of each row; expected: names that the relation should have, null
-   where it has not; repeatable: whether the relation gives the same rows each time it is read;
+{# One row with everything that a model needs of a relation whose columns are not known beforehand: `described`, the
+   names and types of its columns; `survey`, `missing`, `moments` and `residual_sums`, the results of the macros of these
+   names. For hosts in which only one statement can be run, such as a table function.
+   columns: list of {expression, name}, computed for each row; expected: names of columns that the relation should have,
+   null for those that it has not; repeatable: whether the relation gives the same rows each time it is read;
    survey_of, moments_of, residual_of: arguments of the macros, for the relation mlm_rows; a center may read mlm_survey;
-   survey_of.inside: numbers of which only what is missing is asked. #}
+   survey_of.inside: numbers whose missing values are counted, and nothing else. #}
 {% macro one_query(relation, columns, expected, repeatable, complete, survey_of, moments_of, residual_of=none) %}
   {{- return(adapter.dispatch('one_query', 'mlm')(
     relation, columns, expected, repeatable, complete, survey_of, moments_of, residual_of)) -}}

@@ -1,10 +1,10 @@
 {# Every row of a relation with a model's predictions: fixed_prediction (the fixed part), prediction (with the effects of
-   the row's groups), residual, std_residual, and new_group: whether the fit has not seen a group of the row.
-   They take the place of columns of these names, and are null where a value is missing.
+   the row's groups), residual, std_residual, and new_group: whether the row has a group that was not in the fit.
+   They replace columns of these names, and are null where a value is missing.
    values: list of {expression, name}, computed row by row; units: list of {relation, matched, numbers}, matched being a list
    of {value, column} that must be equal, and numbers the names of columns to join; layers: list of lists of
-   {expression, name}, each reading those before it; alone: list of {expression, name} that stand in the place of the
-   relation's columns; the others: SQL expressions of all these. #}
+   {expression, name}, each reading those before it; alone: list of {expression, name} of the only columns to keep, in
+   place of all of the relation's; the others: SQL expressions of all these. #}
 {% macro predictions(relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone=none) %}
   {{- return(adapter.dispatch('predictions', 'mlm')(
     relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone)) -}}

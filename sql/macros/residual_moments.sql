@@ -1,7 +1,7 @@
-{# What a residual structure needs: for each unit, stratum and, over an ordered time, each gap to the row before it, the
+{# The sums for a residual structure: for each unit, stratum and, with a time, each gap to the previous row of the unit, the
    size and the cross-products of the rows' vectors v = sqrt(precision) * (1, monomials): of v with itself (now), of v
-   with that of the row before (cross, both ways), and of the row before with itself (past). The first row of a unit has
-   no gap. Arguments as in `moments`; precision, stratum, time: expressions, or none. #}
+   with that of the previous row (cross, both ways), and of the previous row with itself (past). The first row of a unit
+   has no gap. Arguments as in `moments`; precision, stratum, time: expressions, or none. #}
 {% macro residual_moments(relation, units, variables, monomials, complete, precision=none, stratum=none, time=none) %}
   {{- return(adapter.dispatch('residual_moments', 'mlm')(
     relation, units, variables, monomials, complete, precision, stratum, time)) -}}

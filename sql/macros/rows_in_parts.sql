@@ -1,5 +1,5 @@
-{# The rows of some parts, each beside the columns that tell its part. relation: with its alias; parts: a list of rows
-   of expressions, for `columns`; belongs: the condition that a row lies in a part. #}
+{# The rows of some parts, each with further columns about its part. relation: the rows, with an alias; parts: for each part
+   a list of expressions, one for each of `columns`; belongs: the condition that a row lies in a part. #}
 {% macro rows_in_parts(relation, columns, parts, belongs) %}
   {{- return(adapter.dispatch('rows_in_parts', 'mlm')(relation, columns, parts, belongs)) -}}
 {% endmacro %}

@@ -1,6 +1,6 @@
 {# A double rounded to 36 of its 53 bits (Veltkamp's splitting: c - (c - x) with c = (2^17 + 1) x, exact in double
-   arithmetic). The last bits of a mean depend on the order in which a parallel scan sums; a center need not have them,
-   and the same center at every scan makes the same moments. #}
+   arithmetic). The last bits of a mean depend on the order in which a parallel scan adds the rows; without them the center
+   is the same in every scan, and so are the moments. #}
 {% macro steady(expression) %}
   {{- return(adapter.dispatch('steady', 'mlm')(expression)) -}}
 {% endmacro %}

@@ -1,8 +1,8 @@
-{# One row that tells what the moments need to know beforehand: how many rows there are and how many are complete;
-   the grand mean of every number; the levels of every category; and, from the first rows, which of them look constant
-   within the units (`moments` proves or refutes it), and which numbers differ between any two rows.
-   numbers: list of {alias, expression, ranged}, those with `ranged` telling their smallest and largest value too (of
-   others `ranges` tells it where needed); categories: list of {alias, expression}; units: list of expressions. #}
+{# One row with what is needed before the moments: how many rows there are and how many are complete; the grand mean of
+   every number; the levels of every category; and, from the first rows, which of them look constant within the units
+   (`moments` confirms or refutes it), and which numbers are not the same in all rows.
+   numbers: list of {alias, expression, ranged}; those with `ranged` get their smallest and largest value too (`ranges`
+   finds it for the others, where needed); categories: list of {alias, expression}; units: list of expressions. #}
 {% macro survey(relation, numbers, categories, units, complete, probe_rows=20000) %}
   {{- return(adapter.dispatch('survey', 'mlm')(relation, numbers, categories, units, complete, probe_rows)) -}}
 {% endmacro %}
@@ -59,7 +59,7 @@ probe as (
     max(case when low_{{ variable.alias }} < high_{{ variable.alias }} then 1 else 0 end) as varies_{{ variable.alias }},
     {%- endfor %}
     {%- for number in numbers %}
-    {#- what differs in the last digits alone may be one value but for rounding, as its range will tell #}
+    {#- a difference in the last digits may be rounding, which the number's range decides #}
     case
       when max(high_{{ number.alias }}) - min(low_{{ number.alias }})
         > 1e-13 * (abs(max(high_{{ number.alias }})) + abs(min(low_{{ number.alias }})))

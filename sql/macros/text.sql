@@ -1,6 +1,6 @@
-{# An expression of any type as text: what a unit, a level of a factor, a stratum or a partition is called. It is the
-   warehouse's own text, but for three kinds of values: NaN has none, as it is missing; -0.0 is 0.0, to which it is equal;
-   and a time with a zone is told in UTC, as its text would otherwise depend on who asks. #}
+{# An expression of any type as text: the name of a unit, a level of a factor, a stratum or a partition. It is the
+   warehouse's own text except for three kinds of values: NaN is null, as it counts as missing; -0.0 is 0.0, to which it
+   is equal; and a time with a zone is written in UTC, because its text would otherwise depend on the session. #}
 {% macro text(expression) %}
   {{- return(adapter.dispatch('text', 'mlm')(expression)) -}}
 {% endmacro %}
@@ -9,7 +9,7 @@
   cast({{ expression }} as {{ dbt.type_string() }})
 {%- endmacro %}
 
-{#- typeof() of a column is known before the query runs, so that all but one branch fall away #}
+{#- typeof() of a column is known before the query runs, so that DuckDB removes all branches but one #}
 {% macro duckdb__text(expression) -%}
   case
     when typeof({{ expression }}) in ('DOUBLE', 'FLOAT') then

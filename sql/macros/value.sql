@@ -1,4 +1,4 @@
-{# A column as a double; null where the row lacks it, or one of the columns `complete`. NaN counts as missing. #}
+{# A column as a double; null where it, or one of the columns `complete`, has no value. NaN counts as missing. #}
 {% macro value(column, complete=none) %}
   {{- return(adapter.dispatch('value', 'mlm')(column, complete)) -}}
 {% endmacro %}

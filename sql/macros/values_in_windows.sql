@@ -1,6 +1,6 @@
-{# The distinct values of a column in windows of time, as text, with the window's key. relation: the rows; kept: a SELECT
-   of further values and their texts, or none; windows: a list of key, first and past, each an expression; first, past:
-   of all windows. #}
+{# The distinct values of a column in windows of time, as text, with the key of the window. relation: the rows; kept: a
+   SELECT of further values and their texts, or none; windows: for each a list of its key, start and end, as expressions;
+   first, past: start and end of all windows. #}
 {% macro values_in_windows(relation, column, kept, windows, first, past) %}
   {{- return(adapter.dispatch('values_in_windows', 'mlm')(relation, column, kept, windows, first, past)) -}}
 {% endmacro %}

@@ -63,8 +63,8 @@ def test_pairs() -> None:
         ),
         (("[null, slopes]", "7"), "compare is a list of model names"),
         (("(1 | school)", "(1 | school"), "Model 'none': The formula does not parse"),
-        (("analysis: hsb", "analysis: !!python/object:os.system hsb"), "no valid YAML"),
-        (("analysis: hsb", "data: x"), "stands twice"),
+        (("analysis: hsb", "analysis: !!python/object:os.system hsb"), "not valid YAML"),
+        (("analysis: hsb", "data: x"), "appears twice"),
     ],
 )
 def test_faults(tmp_path: Path, change: tuple[str, str], sentence: str) -> None:
@@ -77,7 +77,7 @@ def test_faults(tmp_path: Path, change: tuple[str, str], sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"), [("[1, 2]", "no mapping"), ("a: [", "no valid YAML at line 1"), ("", "no mapping")]
+    ("text", "sentence"), [("[1, 2]", "not a mapping"), ("a: [", "not valid YAML at line 1"), ("", "not a mapping")]
 )
 def test_no_mapping(text: str, sentence: str) -> None:
     with pytest.raises(AnalysisError, match=sentence):
@@ -90,7 +90,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_no_models() -> None:
-    with pytest.raises(AnalysisError, match=r"^models holds no model: got none; expected at least one, as in null: y"):
+    with pytest.raises(AnalysisError, match=r"^models is empty: got none; expected at least one, as in null: y"):
         parse_analysis("{analysis: a, data: t, models: {}}")
 
 

@@ -59,7 +59,7 @@ VERSION = "The table mlm.store_version"
         ),
         (
             ["alter table mlm.fixed_effects alter estimate type varchar"],
-            "The table mlm.fixed_effects was not written by mlm-ops alone: its column estimate is of another type. Got "
+            "The table mlm.fixed_effects was not written by mlm-ops alone: its column estimate has another type. Got "
             f"VARCHAR; expected DOUBLE. {REMEDY}",
         ),
         (["alter table mlm.runs drop column status cascade"], f"The table mlm.runs lacks status. {REMEDY}"),
@@ -67,7 +67,7 @@ VERSION = "The table mlm.store_version"
             (
                 [f"update mlm.runs set run_id = 'r', {change}"],
                 "The table mlm.runs has a run without started_at, finished_at, data, n_rows, n_obs, n_dropped, status, "
-                "or with a time without end. Got the run r. Remove it: delete from mlm.runs where run_id = …",
+                "or with an infinite time. Got the run r. Remove it: delete from mlm.runs where run_id = …",
             )
             for change in ("finished_at = 'infinity'", "started_at = '-infinity'", "finished_at = null", "n_obs = null")
         ),

@@ -22,7 +22,7 @@ import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import read_analyses
 from mlm_ops.analyses.starter.guess import guess
 from mlm_ops.cli.main import main
-from mlm_ops.cli.new_project.create import create_project, is_taken
+from mlm_ops.cli.new_project.create import create_project, is_reserved_name
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.warehouse.source import open_source
 from mlm_ops.warehouse.sql import file_literal, identifier, literal
@@ -64,7 +64,7 @@ def test_hsb_is_understood():
 
 def test_columns_that_another_tells_are_left_out_and_said(tmp_path: Path):
     """A code of a text, a coarser text, other units of a number and of the outcome are not predictors beside it."""
-    assert guess(open_source(HSB)).told == (("female", "sex"), ("catholic", "sector"))
+    assert guess(open_source(HSB)).redundant == (("female", "sex"), ("catholic", "sector"))
     lean = pl.read_csv(HSB).select("school", "sex", "female", "sector", "ses", "mathach", "size")
     region = pl.format("{}{}", "sector", pl.col("school") % 2)
     units = {"ses10": pl.col("ses") * 10 + 3, "points": pl.col("mathach") * 4, "size100": pl.col("size") / 100}
@@ -90,7 +90,7 @@ def test_numbers_beyond_all_sums_are_looked_at_too():
     """Squares of 1e200 are no numbers, and a column whose other values are infinite has no correlation."""
     infinite = pl.when(pl.col("ses") > 0).then(float("inf")).otherwise(0.0)
     odd = pl.read_csv(HSB).select("school", "mathach", "ses", big=pl.col("ses") * 1e200, infinite=infinite)
-    assert guess(open_source(odd)).told == ()
+    assert guess(open_source(odd)).redundant == ()
 
 
 def test_waves_that_everybody_has_have_no_between_part(tmp_path: Path):
@@ -259,8 +259,8 @@ def test_a_word_that_means_something_names_no_project(word: str, tmp_path: Path)
 def test_words_that_dagster_keeps_are_all_known() -> None:
     from dagster._core.definitions.utils import DISALLOWED_NAMES
 
-    assert [name for name in DISALLOWED_NAMES if not is_taken(name)] == []
-    assert [name for name in ("students", "hsb", "group_means") if is_taken(name)] == []
+    assert [name for name in DISALLOWED_NAMES if not is_reserved_name(name)] == []
+    assert [name for name in ("students", "hsb", "group_means") if is_reserved_name(name)] == []
 
 
 def wide(path: Path, columns: int) -> Path:

@@ -127,8 +127,8 @@ class TestFitFormula:
 
     def test_a_formula_without_a_tilde(self, refused):
         assert refused("fit", "mathach ses", HSB) == (
-            "mlm: The formula has no ~ between the outcome and the predictors. Got mathach ses; expected such as "
-            '"y ~ x + (x | g)".\n'
+            "mlm: The formula has no ~ between the outcome and the predictors. Got mathach ses; expected a formula "
+            'such as "y ~ x + (x | g)".\n'
         )
 
     def test_an_equals_sign_for_the_tilde(self, refused):

@@ -133,5 +133,5 @@ def test_faults_are_refused_in_a_sentence() -> None:
         fitted.predict(pl.DataFrame({"x": ["a"], "sex": ["f"], "g": [1]}))
     with pytest.raises(MlmError, match=r"Unknown kind\. Got 'both'; expected one of conditional, marginal"):
         fitted.predict(_data(), "both")
-    with pytest.raises(DataError, match=r"The data are no table\. Got an object"):
+    with pytest.raises(DataError, match=r"The data are not a table\. Got an object"):
         fitted.predict(object())

@@ -219,57 +219,58 @@ FORMULAS: list[tuple[str, str, int | None]] = [
 ]
 
 FILES: list[tuple[str, str]] = [
-    ("", "The file holds no mapping. Got nothing; expected the keys analysis, data and models."),
-    ("just text", "The file holds no mapping. Got text; expected the keys analysis, data and models."),
-    ("[1, 2]", "The file holds no mapping. Got a list; expected the keys analysis, data and models."),
-    ("3", "The file holds no mapping. Got text; expected the keys analysis, data and models."),
-    ("a: [", "The file is no valid YAML at line 1, column 5: expected the node content, but found '<stream end>'."),
-    ("a: b: c", "The file is no valid YAML at line 1, column 5: mapping values are not allowed here."),
+    ("", "The file is not a mapping. Got nothing; expected the keys analysis, data and models."),
+    ("just text", "The file is not a mapping. Got text; expected the keys analysis, data and models."),
+    ("[1, 2]", "The file is not a mapping. Got a list; expected the keys analysis, data and models."),
+    ("3", "The file is not a mapping. Got text; expected the keys analysis, data and models."),
+    ("a: [", "The file is not valid YAML at line 1, column 5: expected the node content, but found '<stream end>'."),
+    ("a: b: c", "The file is not valid YAML at line 1, column 5: mapping values are not allowed here."),
     (
         "\tanalysis: a",
-        "The file is no valid YAML at line 1, column 1: found character '\\t' that cannot start any token.",
+        "The file is not valid YAML at line 1, column 1: found character '\\t' that cannot start any token.",
     ),
-    ("- a\n- b", "The file holds no mapping. Got a list; expected the keys analysis, data and models."),
-    ("a: 'x", "The file is no valid YAML at line 1, column 6: found unexpected end of stream."),
+    ("- a\n- b", "The file is not a mapping. Got a list; expected the keys analysis, data and models."),
+    ("a: 'x", "The file is not valid YAML at line 1, column 6: found unexpected end of stream."),
     (
         "--- \na: 1\n---\nb: 2\n",
-        "The file is no valid YAML at line 3, column 1: expected a single document in the stream, but found "
+        "The file is not valid YAML at line 3, column 1: expected a single document in the stream, but found "
         "another document.",
     ),
     (
         "!!python/object/apply:os.system ['echo hi']",
-        "The file is no valid YAML at line 1, column 1: tags are not read, and here stands "
-        "'tag:yaml.org,2002:python/object/apply:os.system'; remove it.",
+        "The file is not valid YAML at line 1, column 1: the tag "
+        "'tag:yaml.org,2002:python/object/apply:os.system' is not allowed; remove it.",
     ),
     (
         "!!set {a, b}",
-        "The file is no valid YAML at line 1, column 1: tags are not read, and here stands "
-        "'tag:yaml.org,2002:set'; remove it.",
+        "The file is not valid YAML at line 1, column 1: the tag 'tag:yaml.org,2002:set' is not allowed; remove it.",
     ),
     (
         "analysis: !!python/name:os.system a\n",
-        "The file is no valid YAML at line 1, column 11: tags are not read, and here stands "
-        "'tag:yaml.org,2002:python/name:os.system'; remove it.",
+        "The file is not valid YAML at line 1, column 11: the tag "
+        "'tag:yaml.org,2002:python/name:os.system' is not allowed; remove it.",
     ),
     (
         "analysis: !mine a",
-        "The file is no valid YAML at line 1, column 11: tags are not read, and here stands '!mine'; remove it.",
+        "The file is not valid YAML at line 1, column 11: the tag '!mine' is not allowed; remove it.",
     ),
     (
         "analysis: !!int 5\ndata: t\nmodels: {m: y ~ x}",
-        "The file is no valid YAML at line 1, column 11: tags are not read, and here stands "
-        "'tag:yaml.org,2002:int'; remove it.",
+        "The file is not valid YAML at line 1, column 11: the tag 'tag:yaml.org,2002:int' is not allowed; remove it.",
     ),
-    ("analysis: &a hsb\ndata: *b", "The file is no valid YAML at line 2, column 7: found undefined alias 'b'."),
+    ("analysis: &a hsb\ndata: *b", "The file is not valid YAML at line 2, column 7: found undefined alias 'b'."),
     (
         "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
-        "The file is no valid YAML at line 1, column 4: an alias stands for a text, and at most 100 do; write it out.",
+        "The file is not valid YAML at line 1, column 4: an alias stands for a text, and at most 100 do; write it out.",
     ),
     (
         "a: &a x\nb: [" + "*a , " * 101 + "]\n",
-        "The file is no valid YAML at line 1, column 4: an alias stands for a text, and at most 100 do; write it out.",
+        "The file is not valid YAML at line 1, column 4: an alias stands for a text, and at most 100 do; write it out.",
     ),
-    ('analysis: "a\\0b"', "The file is no valid YAML at line 1, column 11: a text holds the character NUL; remove it."),
+    (
+        'analysis: "a\\0b"',
+        "The file is not valid YAML at line 1, column 11: a text holds the character NUL; remove it.",
+    ),
     (
         "#" * 1_000_001,
         "The file is too long for an analysis. Got more than 1,000,000 characters; put data and long conditions into a "
@@ -277,11 +278,11 @@ FILES: list[tuple[str, str]] = [
     ),
     (
         "? [a, b]\n: c",
-        "The file is no valid YAML at line 1, column 3: a key is text, and here stands a list or mapping.",
+        "The file is not valid YAML at line 1, column 3: a key must be text, not a list or mapping.",
     ),
     (
         "? {a: b}\n: c",
-        "The file is no valid YAML at line 1, column 3: a key is text, and here stands a list or mapping.",
+        "The file is not valid YAML at line 1, column 3: a key must be text, not a list or mapping.",
     ),
     ("analysis: a\n", "the key 'data' is missing; the key 'models' is missing."),
     ("data: t\n", "the key 'analysis' is missing; the key 'models' is missing."),
@@ -291,8 +292,8 @@ FILES: list[tuple[str, str]] = [
         FILE + "were: x > 1\nfoo: 2\n",
         "unknown keys 'were' (did you mean 'where'?), 'foo'; expected one of " + KEYS + ".",
     ),
-    (FILE + "models: {m: y ~ z}\n", "The file is no valid YAML at line 7, column 1: the key 'models' stands twice."),
-    (FILE + "  m: y ~ z\n", "The file is no valid YAML at line 7, column 3: the key 'm' stands twice."),
+    (FILE + "models: {m: y ~ z}\n", "The file is not valid YAML at line 7, column 1: the key 'models' appears twice."),
+    (FILE + "  m: y ~ z\n", "The file is not valid YAML at line 7, column 3: the key 'm' appears twice."),
     (
         HEAD + "models: [y ~ x]\n",
         "models is a mapping of names to formulas, as in models: {null: y ~ 1 + (1 | school)}.",
@@ -301,7 +302,7 @@ FILES: list[tuple[str, str]] = [
     (HEAD + "models:\n", "models is a mapping of names to formulas, as in models: {null: y ~ 1 + (1 | school)}."),
     (
         HEAD + "models: {}\n",
-        "models holds no model: got none; expected at least one, as in null: y ~ 1 + (1 | school).",
+        "models is empty: got none; expected at least one, as in null: y ~ 1 + (1 | school).",
     ),
     (HEAD + "models: {m: }\n", "models without a formula: m; write m: outcome ~ predictors + (1 | group)."),
     (HEAD + "models: {m: [y ~ x]}\n", "models.m: got ['y ~ x']; expected a formula such as y ~ x + (1 | school)."),
@@ -407,7 +408,7 @@ FILES: list[tuple[str, str]] = [
     ),
     (
         HEAD + "models: {m: y ~ x + (1 | g)\n",
-        "The file is no valid YAML at line 4, column 1: expected ',' or '}', but got '<stream end>'.",
+        "The file is not valid YAML at line 4, column 1: expected ',' or '}', but got '<stream end>'.",
     ),
     (FILE + "robust: CR3\n", "Unknown robust. Got 'CR3'; expected one of CR0, CR1, CR1S, CR2."),
     (FILE + "robust: yes\n", "Unknown robust. Got 'yes'; expected one of CR0, CR1, CR1S, CR2."),
@@ -451,11 +452,11 @@ FILES: list[tuple[str, str]] = [
     ),
     (
         FILE + "strategy: build_up\nstart: m\ncandidates: {fixed: x}\n",
-        "candidates, fixed: x stands in the start 'm' already; remove it from one of them.",
+        "candidates, fixed: x is in the start 'm' already; remove it from one of them.",
     ),
     (
         FILE + "strategy: build_up\nstart: m\ncandidates: {fixed: [z, z]}\n",
-        "candidates, fixed: z stands twice; remove one.",
+        "candidates, fixed: z is listed twice; remove one.",
     ),
     (
         FILE + "strategy: build_up\nstart: m\ncandidates: {fixed: z +}\n",
@@ -547,7 +548,7 @@ FILES: list[tuple[str, str]] = [
     ),
     (FILE + "predictions: maybe\n", "predictions: got 'maybe'; expected true or false."),
     (FILE + "predictions: 3\n", "predictions: got '3'; expected true or false."),
-    (FILE + "levels: {a: b}\n", "The file is no valid YAML at line 7, column 1: the key 'levels' stands twice."),
+    (FILE + "levels: {a: b}\n", "The file is not valid YAML at line 7, column 1: the key 'levels' appears twice."),
     (
         "analysis: a\ndata: t\nlevels: [g, g]\nmodels:\n  m: y ~ x + (1 | g)\n  n: y ~ x + (x | g)\n",
         "Model 'm': levels has 'g' twice; name the column of each level once, lowest first.",
@@ -627,51 +628,51 @@ FILES: list[tuple[str, str]] = [
         "Model 'm': within(…) needs to be told over which groups to take means, as the model has not exactly "
         "one grouping factor. Got none; write within(x, group).\n  y ~ within(x)\n      ^",
     ),
-    ("a: \u0000", "The file is no valid YAML: special characters are not allowed."),
+    ("a: \u0000", "The file is not valid YAML: special characters are not allowed."),
     (
         HEAD + "models: &x {m: *x}\n",
-        "The file is no valid YAML at line 3, column 9: an alias stands for a text, and at most 100 do; write it out.",
+        "The file is not valid YAML at line 3, column 9: an alias stands for a text, and at most 100 do; write it out.",
     ),
     (
         HEAD + "models: {m: &x {formula: y ~ x, covariance: {g: *x}}}\n",
-        "The file is no valid YAML at line 3, column 13: an alias stands for a text, and at most 100 do; write it out.",
+        "The file is not valid YAML at line 3, column 13: an alias stands for a text, and at most 100 do; write it "
+        "out.",
     ),
     (
         "<<: {analysis: a}\ndata: t\nmodels: {m: y ~ x}\n",
         "the key 'analysis' is missing; unknown key '<<'; expected one of " + KEYS + ".",
     ),
-    ("[a]: b", "The file is no valid YAML at line 1, column 1: a key is text, and here stands a list or mapping."),
+    ("[a]: b", "The file is not valid YAML at line 1, column 1: a key must be text, not a list or mapping."),
     (
         HEAD + "models: {[m]: y ~ x}\n",
-        "The file is no valid YAML at line 3, column 10: a key is text, and here stands a list or mapping.",
+        "The file is not valid YAML at line 3, column 10: a key must be text, not a list or mapping.",
     ),
     (
         HEAD + "models: {m: {? [formula] : y ~ x}}\n",
-        "The file is no valid YAML at line 3, column 16: a key is text, and here stands a list or mapping.",
+        "The file is not valid YAML at line 3, column 16: a key must be text, not a list or mapping.",
     ),
     ("analysis: a\ndata: t\n~: 3\nmodels: {m: y ~ x}\n", "unknown key '~'; expected one of " + KEYS + "."),
     (
         "%YAML 9.0\n---\na: b",
-        "The file is no valid YAML at line 1, column 1: found incompatible YAML document (version 1.* is required).",
+        "The file is not valid YAML at line 1, column 1: found incompatible YAML document (version 1.* is required).",
     ),
     (
         "a: !!binary xx",
-        "The file is no valid YAML at line 1, column 4: tags are not read, and here stands "
-        "'tag:yaml.org,2002:binary'; remove it.",
+        "The file is not valid YAML at line 1, column 4: the tag 'tag:yaml.org,2002:binary' is not allowed; remove it.",
     ),
     (
         "a: !!timestamp 99",
-        "The file is no valid YAML at line 1, column 4: tags are not read, and here stands "
-        "'tag:yaml.org,2002:timestamp'; remove it.",
+        "The file is not valid YAML at line 1, column 4: the tag "
+        "'tag:yaml.org,2002:timestamp' is not allowed; remove it.",
     ),
     (HEAD + "models: {m: y ~ x, M: y ~ z}\n", "models 'm' and 'M' differ in letter case alone; rename one."),
     (
         HEAD + "models: {? {a: b} : y ~ x}\n",
-        "The file is no valid YAML at line 3, column 12: a key is text, and here stands a list or mapping.",
+        "The file is not valid YAML at line 3, column 12: a key must be text, not a list or mapping.",
     ),
     (
         HEAD + "models: {m: {level 1: y ~ x, level 2: {? [x] : w}}}\nlevels: g\n",
-        "The file is no valid YAML at line 3, column 42: a key is text, and here stands a list or mapping.",
+        "The file is not valid YAML at line 3, column 42: a key must be text, not a list or mapping.",
     ),
 ]
 

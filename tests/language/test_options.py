@@ -67,7 +67,7 @@ def test_containers_of_python_are_no_table(data: Any) -> None:
         with pytest.raises(DataError) as told:
             call()
         assert str(told.value) == (
-            f"The data are no table. Got {data!r}; expected a polars, Arrow or pandas frame, a DuckDB relation, the "
+            f"The data are not a table. Got {data!r}; expected a polars, Arrow or pandas frame, a DuckDB relation, the "
             "path of a CSV or Parquet file, or a table name with connection=. polars.DataFrame(data) makes a table of "
             "columns by name."
         )
@@ -77,7 +77,7 @@ def test_containers_of_python_are_no_table(data: Any) -> None:
 def test_other_objects_are_no_table(data: Any) -> None:
     fit = mlm.fit("y ~ x", DATA)
     for call in (lambda: mlm.fit("y ~ x", data), lambda: fit.predict(data)):
-        with pytest.raises(DataError, match=r"^The data are no table\. Got "):
+        with pytest.raises(DataError, match=r"^The data are not a table\. Got "):
             call()
 
 

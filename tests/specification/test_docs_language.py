@@ -38,7 +38,7 @@ def _table(head: str) -> list[list[str]]:
 FORMULAS = [(_codes(formula)[0], _codes(terms)) for formula, terms in _table("predictors | coefficients")]
 RANDOM = [(_codes(part)[0], effects) for part, effects in _table("random part | random effects")]
 OPTIONS = [(_codes(option)[0], _codes(value)[0]) for option, value in _table("option | value")]
-KEYS = [_codes(row[0])[0] for row in _table("key | what it holds")]
+KEYS = [_codes(row[0])[0] for row in _table("key | value")]
 FILES = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
 
 

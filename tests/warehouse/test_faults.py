@@ -42,7 +42,7 @@ def test_a_name_that_is_too_long(
 def test_an_argument_that_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["show", "--database", "\udcff"], ["fit", "y ~ x", "a\udcff.csv"]):
         assert said(command, capsys) == (
-            f"mlm: An argument is no text in UTF-8. Got {command[-1]!r}; rename the file, or write the name anew."
+            f"mlm: An argument is not valid UTF-8. Got {command[-1]!r}; rename the file, or type the name again."
         )
 
 
@@ -82,7 +82,7 @@ FAULTS = [
     ),
     (
         FileNotFoundError(errno.ENOENT, "No such file"),
-        "The folder that the command stands in is gone. Change to one that exists.",
+        "The current folder no longer exists. Change to one that exists.",
     ),
     (
         duckdb.OutOfMemoryException("Out of Memory Error: no block of 256.0 KiB (19 MiB used)\n\nSee"),
@@ -173,7 +173,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
         ["sh", "-c", script, sys.executable], text=True, stderr=subprocess.PIPE, check=False, timeout=120
     )
     assert done.returncode == 2
-    assert done.stderr.endswith("mlm: The folder that the command stands in is gone. Change to one that exists.\n")
+    assert done.stderr.endswith("mlm: The current folder no longer exists. Change to one that exists.\n")
 
 
 def test_a_terminal_without_the_characters(tmp_path: Path) -> None:

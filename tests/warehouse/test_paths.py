@@ -113,6 +113,6 @@ def test_a_backslash_beside_a_mark(tmp_path: Path) -> None:
     with pytest.raises(DataError) as raised:
         open_source(path)
     assert str(raised.value) == (
-        f"A file's path with a backslash and one of * ? [ cannot be told to DuckDB. Got {path}. Rename the file."
+        f"DuckDB cannot read a file whose path has a backslash and one of * ? [. Got {path}. Rename the file."
     )
     assert read_rows(write(tmp_path, "a\\b", ".csv", 1.0)).height == 40

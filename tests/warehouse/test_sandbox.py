@@ -21,7 +21,7 @@ from mlm_ops.errors import DataError, MlmError
 from mlm_ops.warehouse.sandbox import MOST_CHARACTERS, REFUSED, Reach
 
 ROWS = 60
-ALLOWED = "The {} of an analysis file reads tables, views and data files of the project alone. Got {}. "
+ALLOWED = "The {} of an analysis file may read only tables, views and data files of the project. Got {}. "
 HOW = (
     "Read it in a view of the database, or allow it with mlm fit --allow-files, allow_files: true in "
     "defs.yaml, or read_analysis(…, allow_files=True) in Python."
@@ -142,15 +142,15 @@ REFUSED_SELECTS = {
     "select * from read_csv('https://example.org/rows.csv')": "read_csv('https://example.org/rows.csv')",
     "select * from read_csv('~/rows.csv')": "read_csv('~/rows.csv')",
     "select * from t, lateral (from read_parquet(t.g))": "read_parquet(…)",
-    "from '../secret.csv'": "../secret.csv, which is no table of the database",
-    "from 'link.csv'": "link.csv, which is no table of the database",
-    'from ".."."/secret"."csv"': ".../secret.csv, which is no table of the database",
-    "from 's3://bucket/rows.parquet'": "s3://bucket/rows.parquet, which is no table of the database",
-    "from t where y in (select y from '../secret.csv')": "../secret.csv, which is no table of the database",
-    "with \"../secret.csv\" as (from t) from (from t), '../secret.csv'": "../secret.csv, which is no table",
-    "select (select y from '../secret.csv' limit 1), * from t": "../secret.csv, which is no table of the database",
-    "from t order by (select 1 from '../secret.csv')": "../secret.csv, which is no table of the database",
-    "from t limit (select count(*) from '../secret.csv')": "../secret.csv, which is no table of the database",
+    "from '../secret.csv'": "../secret.csv, which is not a table of the database",
+    "from 'link.csv'": "link.csv, which is not a table of the database",
+    'from ".."."/secret"."csv"': ".../secret.csv, which is not a table of the database",
+    "from 's3://bucket/rows.parquet'": "s3://bucket/rows.parquet, which is not a table of the database",
+    "from t where y in (select y from '../secret.csv')": "../secret.csv, which is not a table of the database",
+    "with \"../secret.csv\" as (from t) from (from t), '../secret.csv'": "../secret.csv, which is not a table",
+    "select (select y from '../secret.csv' limit 1), * from t": "../secret.csv, which is not a table of the database",
+    "from t order by (select 1 from '../secret.csv')": "../secret.csv, which is not a table of the database",
+    "from t limit (select count(*) from '../secret.csv')": "../secret.csv, which is not a table of the database",
     "from read_text('/etc/hostname')": "the table function read_text",
     "from read_blob('/etc/hostname')": "the table function read_blob",
     "from READ_TEXT('data/rows.csv')": "the table function read_text",
@@ -173,21 +173,23 @@ REFUSED_SELECTS = {
     "select getvariable('a') as y from t": "the function getvariable",
     "select json_serialize_plan('from t') as y from t": "the function json_serialize_plan",
     "select nextval('counted') as y, x, g from t": "the function nextval, which changes something",
-    "select random() as y, x, g from t": "the function random, which changes something or gives other rows each time",
+    "select random() as y, x, g from t": (
+        "the function random, which changes something or gives different rows each time"
+    ),
     "select a.b.c(1) as y from t": "the function a.b.c",
-    "from pg_catalog.pg_settings": "pg_catalog.pg_settings, which tells of the database system",
-    "from pg_settings": "pg_settings, which tells of the database system",
-    "from information_schema.tables": "information_schema.tables, which tells of the database system",
-    "from system.main.duckdb_tables": "system.main.duckdb_tables, which tells of the database system",
-    "pg_settings": "pg_settings, which tells of the database system",
-    "information_schema.tables": "information_schema.tables, which tells of the database system",
-    "main.duckdb_databases": "main.duckdb_databases, which tells of the database system",
+    "from pg_catalog.pg_settings": "pg_catalog.pg_settings, which describes the database system",
+    "from pg_settings": "pg_settings, which describes the database system",
+    "from information_schema.tables": "information_schema.tables, which describes the database system",
+    "from system.main.duckdb_tables": "system.main.duckdb_tables, which describes the database system",
+    "pg_settings": "pg_settings, which describes the database system",
+    "information_schema.tables": "information_schema.tables, which describes the database system",
+    "main.duckdb_databases": "main.duckdb_databases, which describes the database system",
     "from (describe t)": "a part of the kind show ref",
     "from (show tables)": "a part of the kind show ref",
     "from (summarize t)": "a part of the kind show ref",
     "select y, $a as x from t": "an expression of the kind parameter",
-    "select * from t using sample 50 percent (bernoulli)": "a sample, which gives other rows each time",
-    "select * from t tablesample 10 rows": "a sample, which gives other rows each time",
+    "select * from t using sample 50 percent (bernoulli)": "a sample, which gives different rows each time",
+    "select * from t tablesample 10 rows": "a sample, which gives different rows each time",
     "select pg_get_viewdef(1) as y from t": "the function pg_get_viewdef",
     "select * from read_csv('data/rows.csv', store_rejects = true)": "read_csv(…, store_rejects = …)",
     "select * from read_csv('data/rows.csv', header = true, filename = true)": "read_csv(…, filename = …)",
@@ -305,8 +307,8 @@ def test_no_name_leads_outside(name: str, traps: Path, connection: duckdb.DuckDB
     ):
         with pytest.raises(
             DataError,
-            match=r"reads tables, views and data files of the project alone|There is no file|"
-            r"The path of the data leaves the project|is no table name|neither a table name nor a SELECT",
+            match=r"may read only tables, views and data files of the project|There is no file|"
+            r"The path of the data leaves the project|is not a table name|neither a table name nor a SELECT",
         ):
             open_rows(analysis(data, where, (traps,)), connection)
 
@@ -345,7 +347,7 @@ def test_without_a_project_there_are_no_files(place: Path, connection: duckdb.Du
         open_rows(analysis("data/rows.csv"), connection)
     with pytest.raises(DataError, match=r"^The path of the data leaves the project\. Got rows\.csv; expected a table"):
         open_rows(analysis("rows.csv"), connection)
-    with pytest.raises(DataError, match=r"Got rows\.csv, which is no table of the database\."):
+    with pytest.raises(DataError, match=r"Got rows\.csv, which is not a table of the database\."):
         open_rows(analysis("select * from rows.csv"), connection)
     connection.execute("create schema rows; create table rows.csv as from t")
     assert n_rows(analysis("rows.csv"), connection) == ROWS
@@ -370,13 +372,13 @@ def test_a_table_that_is_not_there(connection: duckdb.DuckDBPyConnection) -> Non
 @pytest.mark.parametrize(
     ("where", "got"),
     [
-        ("x > 0 and y in (select y from '../secret.csv')", "../secret.csv, which is no table of the database"),
+        ("x > 0 and y in (select y from '../secret.csv')", "../secret.csv, which is not a table of the database"),
         ("exists (from read_text('/etc/hostname'))", "the table function read_text"),
-        ("nextval('counted') > 0", "the function nextval, which changes something or gives other rows each time"),
-        ("random() < 0.5", "the function random, which changes something or gives other rows each time"),
+        ("nextval('counted') > 0", "the function nextval, which changes something or gives different rows each time"),
+        ("random() < 0.5", "the function random, which changes something or gives different rows each time"),
         ("getenv('HOME') = ''", "the function getenv"),
         ("write_log('x') is null", "the function write_log"),
-        ("setseed(0.5) is null", "the function setseed, which changes something or gives other rows each time"),
+        ("setseed(0.5) is null", "the function setseed, which changes something or gives different rows each time"),
         ("current_setting('threads') > 0", "the function current_setting"),
     ],
 )
@@ -455,7 +457,7 @@ def test_the_command_line_allows_it(place: Path, capsys: pytest.CaptureFixture[s
     fit = ["fit", str(file), "--database", "db.duckdb"]
     assert main(fit) == 2
     assert capsys.readouterr().err == (
-        "mlm: analysis a: " + ALLOWED.format("data", "../secret.csv, which is no table of the database") + HOW + "\n"
+        "mlm: analysis a: " + ALLOWED.format("data", "../secret.csv, which is not a table of the database") + HOW + "\n"
     )
     assert main([*fit, "--allow-files"]) == 0
     assert f"{ROWS} rows" in capsys.readouterr().out

@@ -1,1 +1,1 @@
-"""Read an analysis file, and say in plain sentences what is wrong with it."""
+"""Read an analysis file and check it; each fault is a plain sentence."""

@@ -1,4 +1,4 @@
-"""What an analysis file asks of a fitted model: simple slopes, and contrasts of its coefficients."""
+"""Read the keys ``simple_slopes`` and ``contrasts`` of an analysis file, and check them against the models."""
 
 from __future__ import annotations
 
@@ -17,26 +17,31 @@ _WEIGHTS = "as in contrasts: {slopes: {contextual: {between(ses): 1, within(ses)
 
 @dataclass(frozen=True)
 class SlopeQuestion:
-    """The slope of a predictor at values of its moderators; None for the values that are usual."""
+    """A simple slope: of a predictor at values of its moderators; None for the default values."""
 
     slope: str
     at: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
 
 
 def slope_questions(value: Any) -> dict[str, tuple[SlopeQuestion, ...]]:
-    """The key ``simple_slopes``: by model, one question or a list of them."""
+    """Read the key ``simple_slopes``: for each model one slope or a list of them."""
     if not isinstance(value, dict):
         raise ValueError(f"simple_slopes is a mapping of models to slopes, {_EXAMPLE}")
-    return {str(model): tuple(_question(str(model), one) for one in _several(asked)) for model, asked in value.items()}
+    return {
+        str(model): tuple(_question(str(model), question) for question in _as_list(entry))
+        for model, entry in value.items()
+    }
 
 
 def contrast_questions(value: Any) -> dict[str, dict[str, dict[str, float]]]:
-    """The key ``contrasts``: by model and name, the weight of each coefficient."""
-    if not isinstance(value, dict) or not all(isinstance(named, dict) and named for named in value.values()):
+    """Read the key ``contrasts``: for each model and name the weight of each coefficient."""
+    if not isinstance(value, dict) or not all(
+        isinstance(contrasts, dict) and contrasts for contrasts in value.values()
+    ):
         raise ValueError(f"contrasts is a mapping of models to named contrasts, {_WEIGHTS}")
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for model, named in value.items():
-        for name, weights in named.items():
+    questions: dict[str, dict[str, dict[str, float]]] = {}
+    for model, contrasts in value.items():
+        for name, weights in contrasts.items():
             if not isinstance(weights, dict) or not weights:
                 raise ValueError(f"contrasts.{model}.{name} is a mapping of coefficients to weights, {_WEIGHTS}")
             try:
@@ -47,17 +52,17 @@ def contrast_questions(value: Any) -> dict[str, dict[str, dict[str, float]]]:
                 raise ValueError(
                     f"contrasts.{model}.{name}: got {list(weights.values())}; expected numbers, {_WEIGHTS}"
                 ) from None
-            found.setdefault(str(model), {})[str(name)] = numbers
-    return found
+            questions.setdefault(str(model), {})[str(name)] = numbers
+    return questions
 
 
 def check_slopes(model: Model, questions: Iterable[SlopeQuestion]) -> None:
-    """Refuse a slope or moderator that does not occur in the model, and pairs of them without a product.
+    """Refuse a slope or moderator that is not in the model, and a pair whose product is not; no query is run.
 
     Raises
     ------
     MlmError
-        Before any query.
+        With the predictors of the model.
     """
     for question in questions:
         _require(model.fixed, question.slope, "slope")
@@ -68,30 +73,30 @@ def check_slopes(model: Model, questions: Iterable[SlopeQuestion]) -> None:
                 raise MlmError(no_product(question.slope, moderator))
 
 
-def _several(asked: Any) -> list[Any]:
-    return asked if isinstance(asked, list) else [asked]
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
-def _question(model: str, asked: Any) -> SlopeQuestion:
-    if not isinstance(asked, dict) or set(asked) != {"slope", "at"} or not isinstance(asked["slope"], str):
-        raise ValueError(f"simple_slopes.{model}: got {asked!r}; expected the keys slope and at, {_EXAMPLE}")
-    at = asked["at"]
+def _question(model: str, entry: Any) -> SlopeQuestion:
+    if not isinstance(entry, dict) or set(entry) != {"slope", "at"} or not isinstance(entry["slope"], str):
+        raise ValueError(f"simple_slopes.{model}: got {entry!r}; expected the keys slope and at, {_EXAMPLE}")
+    at = entry["at"]
     if isinstance(at, dict):
-        wanted = {
-            str(name): None if values in ("", None) else tuple(map(str, _several(values)))
+        moderators = {
+            str(name): None if values in ("", None) else tuple(map(str, _as_list(values)))
             for name, values in at.items()
         }
     else:
-        wanted = {str(name): None for name in _several(at)}
-    if not wanted or "" in wanted:
+        moderators = {str(name): None for name in _as_list(at)}
+    if not moderators or "" in moderators:
         raise ValueError(f"simple_slopes.{model}: got no moderator; expected one or more under at, {_EXAMPLE}")
-    return SlopeQuestion(asked["slope"], wanted)
+    return SlopeQuestion(entry["slope"], moderators)
 
 
 def _require(terms: Iterable[Term], name: str, what: str) -> None:
-    known = [label(v) for term in terms for v in term.variables]
-    if _base(name) not in known:
-        raise MlmError(unknown_predictor(name, known, what))
+    predictors = [label(v) for term in terms for v in term.variables]
+    if _base(name) not in predictors:
+        raise MlmError(unknown_predictor(name, predictors, what))
 
 
 def _labels(term: Term) -> set[str]:
@@ -99,5 +104,5 @@ def _labels(term: Term) -> set[str]:
 
 
 def _base(name: str) -> str:
-    """The factor of ``sector[Public]``, whose levels only the data know."""
+    """Return the factor of ``sector[Public]``; its levels are known only from the data."""
     return name.partition("[")[0] if name.endswith("]") else name

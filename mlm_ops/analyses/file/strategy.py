@@ -1,9 +1,9 @@
-"""A model-building strategy as an analysis file states it: where to start, what to try, what to keep.
+"""Read the model-building strategy of an analysis file: the first model, the terms to try, the rule for keeping them.
 
-Three strategies of Hox, Moerbeek and van de Schoot (2018), Multilevel Analysis, chapter 4, and of the textbooks beside
-it: *a priori* (the models that theory names, compared as listed), *build-up* (candidate terms one after the other, the
-fixed ones first, then random slopes, then cross-level products), and *tear-down* (the largest model, less its
-random effects and then its fixed ones, one at a time).
+There are three strategies, from Hox, Moerbeek and van de Schoot (2018), Multilevel Analysis, chapter 4, and other
+textbooks: *a priori* fits the models that theory names and compares them as listed; *build-up* adds candidate terms one
+by one, fixed ones first, then random slopes, then cross-level products; *tear-down* starts from the largest model and
+drops terms one by one, first its random effects, then its fixed ones.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from mlm_ops.language.model import GroupingFactor, Model, RandomBlock, Term, gro
 StrategyKind = Literal["a_priori", "build_up", "tear_down"]
 Criterion = Literal["p", "aic", "bic", "r_squared"]
 
-#: Stands wherever a model that was selected by steps is shown.
+#: The note on every model that was selected by steps.
 WARNING = (
     "selected stepwise: the data that chose the terms also test them, so p values are too small, intervals too "
     "narrow and explained variance too large; check the model on new data"
 )
-#: The kinds of candidates, in the order in which a build-up tries them.
+#: The kinds of candidate terms, in the order in which a build-up tries them.
 PHASES = ("fixed", "level 2", "level 3", "random", "cross-level")
-#: Each step of a build-up fits every candidate that is left.
+#: The most candidates of a build-up, each of which is fitted.
 MOST_CANDIDATES = 500
 _RULE = re.compile(r"\s*(?:(aic|bic)|p\s*<\s*(\S+)|r_squared\s*>\s*(\S+))\s*")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a term is kept.
+    """The rule that decides whether a term is kept.
 
     Attributes
     ----------
     criterion
-        ``p``: the likelihood ratio's p value lies below the bound; ``aic``, ``bic``: the criterion falls with the term;
-        ``r_squared``: the explained share of the variance gains more than the bound.
+        ``p``: the p value of the likelihood ratio test is below the bound; ``aic``, ``bic``: the criterion is lower
+        with the term; ``r_squared``: the term adds more than the bound to the explained share of the variance.
     bound
-        Of p, or of the gain; 0 for the information criteria.
+        The bound of p, or of the gain; 0 for the information criteria.
     """
 
     criterion: Criterion = "p"
@@ -68,7 +68,7 @@ class Candidate:
     term
         The term.
     group
-        The grouping factor over whose units the term's coefficient varies; None for a fixed term.
+        The grouping factor of a random term; None for a fixed term.
     """
 
     phase: str
@@ -77,7 +77,7 @@ class Candidate:
     group: GroupingFactor | None = None
 
     def added_to(self, model: Model) -> Model:
-        """The model with this term, in R's order; a random one joins the factor's first block."""
+        """Return the model with this term, in R's order; a random term joins its factor's first block."""
         if self.group is None:
             return replace(model, fixed=_ordered((*model.fixed, self.term)))
         at = next((i for i, block in enumerate(model.random) if block.group == self.group), None)
@@ -88,7 +88,7 @@ class Candidate:
         return replace(model, random=(*model.random[:at], grown, *model.random[at + 1 :]))
 
     def dropped_from(self, model: Model) -> Model:
-        """The model without this term; a block that has lost its last term goes with it."""
+        """Return the model without this term; a random block without terms is removed."""
         if self.group is None:
             return replace(model, fixed=tuple(t for t in model.fixed if not _same(t, self.term)))
         blocks = (
@@ -98,33 +98,39 @@ class Candidate:
         return replace(model, random=tuple(b for b in blocks if b.terms))
 
     def stands_in(self, model: Model) -> bool:
-        """Whether the model has this term already."""
+        """Whether the model has this term."""
         return any(_same(t, self.term) for t in _terms(model, self.group))
 
     def lacks(self, model: Model) -> Term | None:
-        """The first part of a fixed product that the model does not have; None where all are there."""
-        return next((p for p in _parts(self.term) if not _contains(model.fixed, p)), None) if not self.group else None
+        """Return the first part of a fixed product that the model does not have; None if it has all of them."""
+        return (
+            next((p for p in _smaller_products(self.term) if not _contains(model.fixed, p)), None)
+            if not self.group
+            else None
+        )
 
     def needed_by(self, model: Model) -> Term | None:
-        """The first fixed product of the model that this fixed term is a part of."""
-        own = frozenset(self.term.variables)
-        return next((t for t in model.fixed if own < frozenset(t.variables)), None) if not self.group else None
+        """Return the first fixed product of the model that this fixed term is a part of; None if there is none."""
+        own_variables = frozenset(self.term.variables)
+        return (
+            next((t for t in model.fixed if own_variables < frozenset(t.variables)), None) if not self.group else None
+        )
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """What a ladder does.
+    """A build-up or a tear-down, ready to be run.
 
     Attributes
     ----------
     kind
         ``build_up`` or ``tear_down``.
     start
-        Name of the model to start from.
+        The name of the model to start from.
     candidates
-        Terms to try, in order.
+        The terms to try, in order.
     rule
-        When a term is kept.
+        The rule that decides whether a term is kept.
     """
 
     kind: StrategyKind
@@ -140,17 +146,17 @@ def check_keys(
     keep: str | None,
     models: Sequence[str],
 ) -> None:
-    """Refuse keys of an analysis file that do not go together.
+    """Refuse combinations of the keys ``strategy``, ``start``, ``candidates`` and ``keep`` that do not go together.
 
     Raises
     ------
     ValueError
-        A clause for the sentence that names the file's faults.
+        With a clause for the sentence that lists the file's faults.
     """
     if kind == "a_priori":
-        given = [key for key, value in (("start", start), ("candidates", candidates), ("keep", keep)) if value]
-        if given:
-            raise ValueError(f"{', '.join(given)}: only for the strategies build_up and tear_down; say which")
+        keys = [key for key, value in (("start", start), ("candidates", candidates), ("keep", keep)) if value]
+        if keys:
+            raise ValueError(f"{', '.join(keys)}: only for the strategies build_up and tear_down; say which")
         return
     if start is None:
         raise ValueError(f"strategy {kind} needs start, the name of the model to start from")
@@ -173,14 +179,14 @@ def parse_rule(text: str) -> Rule:
     AnalysisError
         It is none of these.
     """
-    found = _RULE.fullmatch(text)
+    match = _RULE.fullmatch(text)
     try:
-        if found and found[1]:
-            return Rule("aic" if found[1] == "aic" else "bic", 0.0)
-        if found and found[2] and 0 < float(found[2]) < 1:
-            return Rule("p", float(found[2]))
-        if found and found[3] and 0 <= float(found[3]) < 1:
-            return Rule("r_squared", float(found[3]))
+        if match and match[1]:
+            return Rule("aic" if match[1] == "aic" else "bic", 0.0)
+        if match and match[2] and 0 < float(match[2]) < 1:
+            return Rule("p", float(match[2]))
+        if match and match[3] and 0 <= float(match[3]) < 1:
+            return Rule("r_squared", float(match[3]))
     except ValueError:
         pass
     raise AnalysisError(
@@ -190,50 +196,50 @@ def parse_rule(text: str) -> Rule:
 
 
 def build_up(start: str, model: Model, candidates: Mapping[str, Sequence[str]], rule: Rule) -> Strategy:
-    """Compile the candidates of a build-up.
+    """Parse the candidates of a build-up.
 
     Parameters
     ----------
     start, model
-        Name of the model to start from, and the model.
+        The model to start from, by name and itself.
     candidates
-        Terms by phase; a random one may name its factor, ``within(ses) | school``, and otherwise varies over the
+        Terms by phase; a random term may name its grouping factor, ``within(ses) | school``, and otherwise has the
         lowest one.
 
     Raises
     ------
     AnalysisError
-        A term that does not parse, that the start has already, or that stands twice.
+        A term does not parse, is in the start already, or is listed twice.
     """
     total = sum(map(len, candidates.values()))
     if total > MOST_CANDIDATES:
         raise AnalysisError(
-            f"A build-up has too many candidates. Got {total:,} terms; expected at most {MOST_CANDIDATES}, as each is "
-            "fitted at every step."
+            f"A build-up has too many candidates. Got {total:,} terms; expected at most {MOST_CANDIDATES}, because "
+            "each is fitted."
         )
-    found: list[Candidate] = []
+    all_candidates: list[Candidate] = []
     for phase in PHASES:
         for text in candidates.get(phase, ()):
             try:
-                made = list(_compiled(phase, text, model))
+                new_candidates = list(_parse_candidates(phase, text, model))
             except FormulaError as error:
                 raise AnalysisError(f"candidates, {phase}: {error}") from error
-            for candidate in made:
+            for candidate in new_candidates:
                 if candidate.stands_in(model):
                     raise AnalysisError(
-                        f"candidates, {phase}: {candidate.text} stands in the start {start!r} already; remove it from "
-                        "one of them."
+                        f"candidates, {phase}: {candidate.text} is in the start {start!r} already; remove it from one "
+                        "of them."
                     )
-                if any(candidate.term == c.term and candidate.group == c.group for c in found):
-                    raise AnalysisError(f"candidates, {phase}: {candidate.text} stands twice; remove one.")
-                found.append(candidate)
-    return Strategy("build_up", start, tuple(found), rule)
+                if any(candidate.term == c.term and candidate.group == c.group for c in all_candidates):
+                    raise AnalysisError(f"candidates, {phase}: {candidate.text} is listed twice; remove one.")
+                all_candidates.append(candidate)
+    return Strategy("build_up", start, tuple(all_candidates), rule)
 
 
 def tear_down(start: str, model: Model, rule: Rule) -> Strategy:
-    """Everything that can be dropped from the largest model: random effects first, each kind's highest terms first.
+    """List the terms that can be dropped from the largest model: random effects first, products before their parts.
 
-    The intercept stays, and so does one random effect of every factor: the nesting is not up for selection.
+    The fixed intercept and the random intercepts are never dropped.
     """
     random = [
         Candidate("random", f"{term.name} | {group_name(block.group)}", term, block.group)
@@ -249,7 +255,7 @@ def tear_down(start: str, model: Model, rule: Rule) -> Strategy:
     return Strategy("tear_down", start, (*random, *fixed), rule)
 
 
-def _compiled(phase: str, text: str, model: Model) -> Iterator[Candidate]:
+def _parse_candidates(phase: str, text: str, model: Model) -> Iterator[Candidate]:
     if phase == "random":
         for term, group in parse_random_term(text, model):
             yield Candidate(phase, f"{term.name} | {group_name(group)}", term, group)
@@ -270,12 +276,12 @@ def _same(first: Term, second: Term) -> bool:
     return frozenset(first.variables) == frozenset(second.variables)
 
 
-def _contains(terms: Sequence[Term], wanted: Term) -> bool:
-    return any(_same(term, wanted) for term in terms)
+def _contains(terms: Sequence[Term], part: Term) -> bool:
+    return any(_same(term, part) for term in terms)
 
 
-def _parts(term: Term) -> Iterator[Term]:
-    """What a product is made of: each variable, and each product of fewer of them."""
+def _smaller_products(term: Term) -> Iterator[Term]:
+    """Yield the parts of a product: each of its variables, and each product of fewer of them."""
     for size in range(1, len(term.variables)):
-        for chosen in combinations(term.variables, size):
-            yield Term(chosen)
+        for combination in combinations(term.variables, size):
+            yield Term(combination)

@@ -1,4 +1,4 @@
-"""YAML text -> one mapping of texts, lists and mappings; nothing in it is executed."""
+"""Parse the YAML of an analysis file into texts, lists and mappings, and describe its faults; nothing is executed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlm_ops.errors import AnalysisError
 from mlm_ops.language.options import shown
 from mlm_ops.language.spelling import nearest
 
-#: Ten times what a thousand models take; a longer file takes seconds to parse.
+#: The most characters of a file: ten times as many as a thousand models need. A longer one takes seconds to parse.
 MOST_CHARACTERS = 1_000_000
-#: Keys, texts, lists and mappings: a thousand models have a fifth of them, and a file with all takes seconds.
+#: The most keys, texts, lists and mappings: five times as many as a thousand models need. More take seconds to parse.
 MOST_VALUES = 20_000
-#: An alias is a few characters, and may stand for many.
+#: The most aliases, each of which may repeat a long text.
 MOST_ALIASES = 100
 
 
@@ -27,7 +27,7 @@ def parse_mapping(text: str) -> dict[Any, Any]:
     Raises
     ------
     AnalysisError
-        It is no YAML, is very long, has tags, aliases or a key that stands twice, or holds no mapping.
+        It is not YAML or not a mapping, is too long, or has tags, aliases of lists or mappings, or a key twice.
     """
     if len(text) > MOST_CHARACTERS:
         raise AnalysisError(
@@ -44,23 +44,25 @@ def parse_mapping(text: str) -> dict[Any, Any]:
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it does not parse"
         if problem.startswith("but "):
             problem = f"{getattr(error, 'context', '')}, {problem}"
-        raise AnalysisError(f"The file is no valid YAML{where}: {problem}.") from error
+        raise AnalysisError(f"The file is not valid YAML{where}: {problem}.") from error
     if not isinstance(content, dict):
-        found = "a list" if isinstance(content, list) else "text" if content else "nothing"
-        raise AnalysisError(f"The file holds no mapping. Got {found}; expected the keys analysis, data and models.")
+        content_type = "a list" if isinstance(content, list) else "text" if content else "nothing"
+        raise AnalysisError(
+            f"The file is not a mapping. Got {content_type}; expected the keys analysis, data and models."
+        )
     return content
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Every scalar is text, so that a model may be called null, or 2020; and no key stands twice.
+    """Read every scalar as text, so that a model may be called null or 2020, and refuse duplicate keys.
 
-    PyYAML keeps the last of two equal keys silently; a model would vanish.
+    PyYAML silently keeps the last of two equal keys, and a model would be lost.
     """
 
     aliases = values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse aliases that multiply: of lists and mappings, and very many."""
+        """Refuse aliases of lists and mappings, which can multiply, and too many aliases or values."""
         alias = self.check_event(yaml.AliasEvent)
         node: yaml.Node | None = super().compose_node(parent, index)
         self.aliases += alias
@@ -85,25 +87,25 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse keys that stand twice."""
-        seen: set[Any] = set()
+        """Refuse duplicate keys."""
+        keys: set[Any] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
-                    None, None, "a key is text, and here stands a list or mapping", key_node.start_mark
+                    None, None, "a key must be text, not a list or mapping", key_node.start_mark
                 )
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
+            if key in keys:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key!r} appears twice", key_node.start_mark
                 )
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
     def refuse_tag(self, node: yaml.Node) -> None:
-        """Refuse a tag, harmless or not: there is nothing but text, lists and mappings."""
+        """Refuse every tag: an analysis file has only text, lists and mappings."""
         raise yaml.constructor.ConstructorError(
-            None, None, f"tags are not read, and here stands {node.tag!r}; remove it", node.start_mark
+            None, None, f"the tag {node.tag!r} is not allowed; remove it", node.start_mark
         )
 
 
@@ -114,19 +116,19 @@ _UniqueKeyLoader.yaml_constructors = {
     if tag in {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
 } | {None: _UniqueKeyLoader.refuse_tag}
 
-#: Faults of one kind that are told one by one.
+#: The most faults of one kind that are listed.
 MOST_TOLD = 20
 
 
 def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
-    """Every fault: those of the file's form in one sentence, then those that options put in sentences of their own.
+    """Write all faults: those of the file's form as one sentence, then the sentences of options.
 
     Parameters
     ----------
     error
-        What pydantic found.
+        The error of pydantic.
     keys
-        Keys of an analysis file under ``""``, and of the mappings below ``models`` and ``sem``.
+        The keys of an analysis file under ``""``, and those of the mappings under ``models`` and ``sem``.
     """
     faults = error.errors(include_url=False)
     unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
@@ -136,23 +138,24 @@ def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
     clauses = [_clause(fault) for fault in shown_faults if fault["type"] != BY_OPTION]
     if len(first) > MOST_TOLD:
         clauses.append(f"and {len(first) - MOST_TOLD:,} more faults")
-    for part, known in keys.items():
+    for part, allowed in keys.items():
         places = [fault["loc"] for fault in unknown]
         names = [loc for loc in places if (loc[0] if len(loc) > 1 and loc[0] in keys else "") == part]
         if names:
-            clauses.append(_unknown(names, known))
+            clauses.append(_unknown_keys_clause(names, allowed))
     refusals = [_refusal(fault) for fault in shown_faults if fault["type"] == BY_OPTION]
     return " ".join(["; ".join(dict.fromkeys(clauses)) + "."] * bool(clauses) + refusals)
 
 
-def _unknown(places: Sequence[tuple[int | str, ...]], known: Sequence[str]) -> str:
-    """Unknown keys, each with the one that is nearest; what there is, once."""
-    named = []
+def _unknown_keys_clause(places: Sequence[tuple[int | str, ...]], allowed: Sequence[str]) -> str:
+    """Write one clause about all unknown keys: each with the most similar key, and then the list of keys."""
+    quoted_keys = []
     for place in places[:MOST_TOLD]:
-        near = nearest(str(place[-1]), known)
-        named.append(repr(_path(place)) + (f" (did you mean {near!r}?)" if near else ""))
+        near = nearest(str(place[-1]), allowed)
+        quoted_keys.append(repr(_path(place)) + (f" (did you mean {near!r}?)" if near else ""))
     more = f" and {len(places) - MOST_TOLD:,} more" if len(places) > MOST_TOLD else ""
-    return f"unknown key{'s' if len(named) > 1 else ''} {', '.join(named)}{more}; expected one of {', '.join(known)}"
+    plural = "s" if len(quoted_keys) > 1 else ""
+    return f"unknown key{plural} {', '.join(quoted_keys)}{more}; expected one of {', '.join(allowed)}"
 
 
 def _refusal(fault: Mapping[str, Any]) -> str:
@@ -163,20 +166,20 @@ def _refusal(fault: Mapping[str, Any]) -> str:
 
 
 def _clause(fault: Mapping[str, Any]) -> str:
-    place, kind, found = fault["loc"], fault["type"], fault["input"]
+    place, kind, value = fault["loc"], fault["type"], fault["input"]
     if kind == "value_error":
         return str(fault["ctx"]["error"])
     if kind == "missing":
         return f"the key {_path(place)!r} is missing"
     if kind == "literal_error":
         expected = str(fault["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-        return f"unknown {_path(place)}: got {shown(found)}; expected one of {expected}"
+        return f"unknown {_path(place)}: got {shown(value)}; expected one of {expected}"
     if kind == "unexpected_keyword_argument":
         return f"unknown key {_path(place)!r}; expected {EXPECTED[str(place[0])]}"
     if place == ("models",):
-        return "models holds no model: got none; expected at least one, as in null: y ~ 1 + (1 | school)"
+        return "models is empty: got none; expected at least one, as in null: y ~ 1 + (1 | school)"
     key = next((str(part) for part in reversed(place) if part in EXPECTED), "formula")
-    got = "nothing" if found in ("", None) else shown(found)
+    got = "nothing" if value in ("", None) else shown(value)
     return f"{_path(place)}: got {got}; expected {EXPECTED[key]}"
 
 

@@ -1,4 +1,4 @@
-"""The text of a first analysis, with comments for who has not seen one."""
+"""Write the YAML of a first analysis, with comments that explain it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from mlm_ops.analyses.starter.guess import Guess
 from mlm_ops.results.words import REPLACEMENT
 
-#: JSON's texts are YAML's too, whatever stands in them.
+#: A JSON string is a valid YAML string, whatever characters it has.
 _quoted = functools.partial(json.dumps, ensure_ascii=False)
 
 #: The name of the model that has predictors.
@@ -16,7 +16,7 @@ PREDICTORS = "predictors"
 
 
 def formulas(guess: Guess) -> dict[str, str]:
-    """The first models by name: none but groups, then predictors within and between groups."""
+    """Return the first formulas by name: the empty model, then one with predictors within and between groups."""
     y, random = term(guess.outcome), " + ".join(f"(1 | {term(level)})" for level in guess.levels)
     lowest = guess.levels[0]
     within = []
@@ -25,19 +25,19 @@ def formulas(guess: Guess) -> dict[str, str]:
         if x not in guess.balanced:
             within.append(f"between({term(x)}, {term(lowest)})")
     others = [term(x) for x in (*guess.constant, *guess.factors)]
-    made = {"empty": f"{y} ~ 1 + {random}"}
+    models = {"empty": f"{y} ~ 1 + {random}"}
     if within or others:
-        made[PREDICTORS] = f"{y} ~ {' + '.join([*within, *others])} + {random}"
-    return made
+        models[PREDICTORS] = f"{y} ~ {' + '.join([*within, *others])} + {random}"
+    return models
 
 
 def term(name: str) -> str:
-    """A column in a formula: in backticks where it is no plain word."""
+    """Write a column's name in a formula: in backticks unless it is a plain word."""
     return name if name.isidentifier() and name.isascii() else "`" + name.replace("`", "``") + "`"
 
 
 def analysis_text(name: str, table: str, guess: Guess) -> str:
-    """The YAML text."""
+    """Return the text of the analysis file."""
     groups = ", ".join(f"{n:,} of {level}" for n, level in zip(guess.n_groups, guess.levels, strict=True))
     models = formulas(guess)
     slope = ""
@@ -58,7 +58,7 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
         "models:",
         "  # how much of the variance lies between groups?",
         *(f"  {model}: {_quoted(formula)}" for model, formula in models.items()),
-        *([f"  {comment(left_out(guess), '# ')}"] if guess.told else []),
+        *([f"  {comment(left_out(guess), '# ')}"] if guess.redundant else []),
         *(["  # does the slope differ between groups? Take the # away to see."] if slope else []),
         *([slope] if slope else []),
         *(["", f"compare: [{', '.join(models)}]"] if len(models) > 1 else []),
@@ -71,11 +71,11 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
 
 
 def left_out(guess: Guess) -> str:
-    """Say which columns are no predictors because another tells their values; empty where none is."""
-    named = ", ".join(f"{name} ({by})" for name, by in guess.told)
-    return f"left out, as another column tells their values: {named}" if named else ""
+    """Name the columns that were left out because another column has the same information; empty if there are none."""
+    columns = ", ".join(f"{name} ({by})" for name, by in guess.redundant)
+    return f"left out, as another column tells their values: {columns}" if columns else ""
 
 
 def comment(text: str, mark: str) -> str:
-    """One comment, whatever the names in it hold: YAML has no place for control characters, not even there."""
+    """Return a text as one comment line; control characters, which YAML forbids even in comments, are replaced."""
     return mark + "".join(c if c.isprintable() else REPLACEMENT for c in " ".join(text.split()))

@@ -1,1 +1,1 @@
-"""Keep results in DuckDB: schema ``mlm``, one transaction a run, history, the published copy."""
+"""Store results in DuckDB: schema ``mlm``, one transaction per run, the history of runs, and the published copy."""

@@ -1,6 +1,6 @@
-"""A results store as it must be before it is read: its version, the types of its columns, and the rows of its runs.
+"""Check a results store before it is read: its version, the types of its columns, and the rows of table ``runs``.
 
-A store is a file that anyone may write to; what was changed in it by hand is named here, once, for all who read it.
+A store is a file that anyone may change, so every reader checks it here, and a change by hand is named in the error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mlm_ops.results.tables.columns import Schema
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.sql import identifier, qualified
 
-#: Columns of ``runs`` without which a run is none, those of time finite.
+#: Columns of ``runs`` that are never null; below, those of them that are times, which must be finite.
 _REQUIRED = ("run_id", "analysis", "started_at", "finished_at", "data", "n_rows", "n_obs", "n_dropped", "status")
 _TIMES = ("started_at", "finished_at")
 _NAMES = {"varchar": "VARCHAR", "double": "DOUBLE", "bigint": "BIGINT", "boolean": "BOOLEAN"} | {
@@ -23,12 +23,12 @@ _REMEDY = "Restore the file from a copy, or remove it and run again."
 
 
 def check_version(connection: Connection, schema: str, expected: int) -> None:
-    """Refuse a store of another version, or one whose version no one can tell.
+    """Refuse a store of another version, or without a readable version.
 
     Raises
     ------
     StoreError
-        With what stands in its table store_version.
+        With the contents of its table store_version.
     """
     columns = [name for name, _ in _columns(connection, schema).get("store_version", {}).items()]
     if columns != ["version"]:
@@ -38,8 +38,8 @@ def check_version(connection: Connection, schema: str, expected: int) -> None:
         )
     rows = connection.execute(f"select version from {schema}.store_version limit 3").fetchall()
     if len(rows) != 1:
-        told = "no row" if not rows else "several rows"
-        raise StoreError(f"The table {schema}.store_version has {told}; expected one with the version. {_REMEDY}")
+        row_count = "no row" if not rows else "several rows"
+        raise StoreError(f"The table {schema}.store_version has {row_count}; expected one with the version. {_REMEDY}")
     ((version,),) = rows
     if version != expected:
         raise StoreError(
@@ -49,12 +49,12 @@ def check_version(connection: Connection, schema: str, expected: int) -> None:
 
 
 def check_tables(connection: Connection, schema: str, tables: Mapping[str, Schema]) -> None:
-    """Refuse a store whose tables were changed by hand; what a later version has added may be missing.
+    """Refuse a store whose tables were changed by hand; columns that a later version added may be missing.
 
     Raises
     ------
     StoreError
-        The first column of another type, or rows of ``runs`` that tell no run.
+        A column has another type, or a row of ``runs`` lacks a required value.
     """
     present = _columns(connection, schema)
     for table, columns in tables.items():
@@ -62,11 +62,11 @@ def check_tables(connection: Connection, schema: str, tables: Mapping[str, Schem
             got, expected = present.get(table, {}).get(column), _NAMES[SQL_TYPES[kind]]
             if got is not None and got != expected:
                 raise StoreError(
-                    f"The table {schema}.{table} was not written by mlm-ops alone: its column {column} is of another "
+                    f"The table {schema}.{table} was not written by mlm-ops alone: its column {column} has another "
                     f"type. Got {got}; expected {expected}. {_REMEDY}"
                 )
-    known = present.get("runs", {})
-    if missing := [name for name in _REQUIRED if name not in known]:
+    run_columns = present.get("runs", {})
+    if missing := [name for name in _REQUIRED if name not in run_columns]:
         raise StoreError(f"The table {schema}.runs lacks {', '.join(missing)}. {_REMEDY}")
     gaps = [f"{identifier(name)} is null" for name in _REQUIRED]
     gaps += [f"not isfinite({identifier(name)})" for name in _TIMES]
@@ -75,13 +75,13 @@ def check_tables(connection: Connection, schema: str, tables: Mapping[str, Schem
     ).fetchall()
     if rows:
         raise StoreError(
-            f"The table {schema}.runs has a run without {', '.join(_REQUIRED[2:])}, or with a time without end. Got "
+            f"The table {schema}.runs has a run without {', '.join(_REQUIRED[2:])}, or with an infinite time. Got "
             f"the run {rows[0][0]}. Remove it: delete from {schema}.runs where run_id = …"
         )
 
 
 def _columns(connection: Connection, schema: str) -> dict[str, dict[str, str]]:
-    """SQL types of the columns of every table."""
+    """Return the SQL types of the columns of every table."""
     columns: dict[str, dict[str, str]] = {}
     for table, column, kind in connection.execute(
         "select table_name, column_name, data_type from duckdb_columns() where database_name = current_database()"

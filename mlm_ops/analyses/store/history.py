@@ -1,4 +1,7 @@
-"""Which runs the store keeps: the newest, those of the last days, and always the latest finished and the baseline."""
+"""Remove old runs from the store and compare new runs with earlier ones, as the key ``history`` of an analysis says.
+
+The latest finished run and the baseline are always kept.
+"""
 
 from __future__ import annotations
 
@@ -25,39 +28,39 @@ if TYPE_CHECKING:
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.moments.record import Moments
 
-#: The order of runs: as they were written, whatever the clock said; the rest decides for runs without a number.
+#: The order of runs, the latest first: by their number in the order of writing; runs without one by their end.
 LATEST_FIRST = "sequence desc nulls last, finished_at desc, run_id desc"
 
 
 def find_baseline(finished: Sequence[str], history: History) -> str | None:
-    """The run that others are compared with, of an analysis' finished ones; None where it is not in the store."""
+    """Return the baseline among an analysis' finished runs, the latest first; None if it is not in the store."""
     if history.baseline == "first":
         return finished[-1] if finished else None
     return history.baseline if history.baseline in finished else None
 
 
 def find_previous(finished: Sequence[str], run_id: str) -> str | None:
-    """The finished run before one."""
-    after = finished[finished.index(run_id) + 1 :] if run_id in finished else []
-    return after[0] if after else None
+    """Return the finished run before `run_id`; None if there is none."""
+    earlier_runs = finished[finished.index(run_id) + 1 :] if run_id in finished else []
+    return earlier_runs[0] if earlier_runs else None
 
 
 def finished_runs(connection: Connection, schema: str, analyses: Iterable[str]) -> dict[str, list[str]]:
-    """Finished runs of each analysis, the latest first."""
-    found: dict[str, list[str]] = {analysis: [] for analysis in analyses}
-    for analysis, run_id, _, status in _runs(connection, schema, found):
+    """Return the finished runs of each analysis, the latest first."""
+    runs_by_analysis: dict[str, list[str]] = {analysis: [] for analysis in analyses}
+    for analysis, run_id, _, status in _runs(connection, schema, runs_by_analysis):
         if status == "finished":
-            found[analysis].append(run_id)
-    return found
+            runs_by_analysis[analysis].append(run_id)
+    return runs_by_analysis
 
 
-def forget(
+def remove_outdated(
     connection: Connection, schema: str, tables: Iterable[str], analyses: Sequence[str], history: History
 ) -> None:
-    """Remove runs of these analyses that are neither recent enough nor protected; other analyses are left alone.
+    """Remove the runs of these analyses that `history` does not keep; runs of other analyses stay.
 
-    Days count back from the end of the analysis' own latest run, by the clocks of the machines that wrote the runs, so
-    that a pause of the schedule removes nothing; a clock that was set back keeps runs for longer.
+    Days count back from the end of the analysis' own latest run, so that a pause of the schedule removes nothing. The
+    clocks are those of the machines that wrote the runs; a clock that was set back keeps runs for longer.
     """
     if history.keep_runs is None and history.keep_days is None:
         return
@@ -65,33 +68,33 @@ def forget(
     for analysis, run_id, finished_at, status in _runs(connection, schema, analyses):
         by_analysis[analysis].append((run_id, finished_at, status))
     outdated = [(run_id, analysis) for analysis, runs in by_analysis.items() for run_id in _outdated(runs, history)]
-    remove(connection, schema, tables, outdated)
+    remove_runs(connection, schema, tables, outdated)
 
 
-def remove(connection: Connection, schema: str, tables: Iterable[str], keys: Collection[tuple[str, str]]) -> None:
-    """Remove runs, by run and analysis, from every table."""
+def remove_runs(connection: Connection, schema: str, tables: Iterable[str], keys: Collection[tuple[str, str]]) -> None:
+    """Remove runs, named by run and analysis, from every table."""
     if not keys:
         return
-    victims = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in keys)
+    pairs = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in keys)
     for name in tables:
-        connection.execute(f"delete from {qualified(schema, name)} where (run_id, analysis) in ({victims})")
+        connection.execute(f"delete from {qualified(schema, name)} where (run_id, analysis) in ({pairs})")
 
 
 def _outdated(runs: Sequence[tuple[str, datetime, str]], history: History) -> list[str]:
-    """Runs that are not kept, of an analysis' runs with their end and status, the latest first."""
+    """Return the runs to remove, out of an analysis' runs with their end and status, the latest first."""
     finished = [run_id for run_id, _, status in runs if status == "finished"]
-    kept = {*finished[:1], find_baseline(finished, history)}
-    found = []
+    protected = {*finished[:1], find_baseline(finished, history)}
+    outdated = []
     for position, (run_id, at, _) in enumerate(runs):
         too_many = history.keep_runs is not None and position >= history.keep_runs
         too_old = history.keep_days is not None and runs[0][1] - at > timedelta(days=history.keep_days)
-        if (too_many or too_old) and run_id not in kept:
-            found.append(run_id)
-    return found
+        if (too_many or too_old) and run_id not in protected:
+            outdated.append(run_id)
+    return outdated
 
 
 def number_runs(connection: Connection, schema: str) -> None:
-    """Number the runs that an earlier mlm-ops wrote, after those that have a number, by the time that they ended."""
+    """Number the runs that an earlier mlm-ops wrote without a number, after the others, in the order of their ends."""
     runs = qualified(schema, "runs")
     if connection.execute(f"select 1 from {runs} where sequence is null limit 1").fetchall():
         connection.execute(
@@ -104,14 +107,14 @@ def number_runs(connection: Connection, schema: str) -> None:
 
 
 def last_number(connection: Connection, schema: str) -> int:
-    """The number of the run that was written last; 0 where there is none."""
+    """Return the number of the last run that was written; 0 if there is none."""
     return int(
         connection.execute(f"select coalesce(max(sequence), 0) from {qualified(schema, 'runs')}").fetchall()[0][0]
     )
 
 
 def _runs(connection: Connection, schema: str, analyses: Iterable[str]) -> list[tuple[str, str, datetime, str]]:
-    """Analysis, run, end and status, the latest of an analysis first."""
+    """Return analysis, run, end and status of all runs of these analyses, the latest of each analysis first."""
     rows: list[tuple[str, str, datetime, str]] = connection.execute(
         f"select analysis, run_id, finished_at, status from {qualified(schema, 'runs')}"
         f" where analysis in ({', '.join(map(literal, analyses))}) order by analysis, {LATEST_FIRST}"
@@ -124,56 +127,56 @@ RunKey = tuple[str, str]
 
 
 def write_drift(connection: Connection, schema: str, runs: Sequence[RunKey], history: History) -> None:
-    """Compare each of these runs that is finished with the one before it, and with the baseline.
+    """Fill table ``drift``: compare each finished run with the one before it and with the baseline.
 
     Parameters
     ----------
     schema
-        Of the store; the rows of the runs are there already, and their comparisons not yet.
+        The schema of the store, which has the other tables of these runs already.
     """
     finished = finished_runs(connection, schema, [analysis for _, analysis in runs])
-    # by run and the one it is compared with: often the one before is the baseline too
+    # keyed by both runs, because the previous run is often the baseline too
     pairs: dict[tuple[RunKey, RunKey], list[str]] = {}
     for run_id, analysis in runs:
-        own = finished[analysis]
-        if previous := find_previous(own, run_id):
-            for name, other in (("previous", previous), ("baseline", find_baseline(own, history) or run_id)):
+        run_ids = finished[analysis]
+        if previous := find_previous(run_ids, run_id):
+            for name, other in (("previous", previous), ("baseline", find_baseline(run_ids, history) or run_id)):
                 if other != run_id:
                     pairs.setdefault(((run_id, analysis), (other, analysis)), []).append(name)
     if not pairs:
         return
     stored = _read_runs(connection, schema, {key for both in pairs for key in both})
-    made = []
+    frames = []
     for (now, before), names in pairs.items():
-        found = drift(stored[now], stored[before], history.alpha)
+        changes = drift(stored[now], stored[before], history.alpha)
         keys = dict(zip(("run_id", "analysis"), now, strict=True))
-        made += [
-            found.with_columns(pl.lit(v).alias(k) for k, v in (keys | {"against": name}).items()) for name in names
+        frames += [
+            changes.with_columns(pl.lit(v).alias(k) for k, v in (keys | {"against": name}).items()) for name in names
         ]
-    insert_frame(connection, qualified(schema, "drift"), pl.concat(made), KEYS | TABLES["drift"])
+    insert_frame(connection, qualified(schema, "drift"), pl.concat(frames), KEYS | TABLES["drift"])
 
 
-def _read_runs(connection: Connection, schema: str, wanted: Collection[RunKey]) -> dict[RunKey, StoredRun]:
-    """The tables of runs that a comparison reads."""
-    chosen = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in wanted)
-    found: dict[RunKey, dict[str, pl.DataFrame]] = {key: {} for key in wanted}
+def _read_runs(connection: Connection, schema: str, keys: Collection[RunKey]) -> dict[RunKey, StoredRun]:
+    """Read the tables of these runs that `drift` needs."""
+    pairs = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in keys)
+    tables_by_run: dict[RunKey, dict[str, pl.DataFrame]] = {key: {} for key in keys}
     for name in READS:
-        query = f"select * from {qualified(schema, name)} where (run_id, analysis) in ({chosen})"
+        query = f"select * from {qualified(schema, name)} where (run_id, analysis) in ({pairs})"
         rows: pl.DataFrame = connection.sql(query).pl()
-        parts = rows.partition_by("run_id", "analysis", as_dict=True)
-        for key, tables in found.items():
-            tables[name] = parts.get(key, rows.clear())
-    return {key: StoredRun(key[0], tables) for key, tables in found.items()}
+        rows_by_run = rows.partition_by("run_id", "analysis", as_dict=True)
+        for key, tables in tables_by_run.items():
+            tables[name] = rows_by_run.get(key, rows.clear())
+    return {key: StoredRun(key[0], tables) for key, tables in tables_by_run.items()}
 
 
-#: Where a fit draws random numbers (starts of structural models, intervals of what they define), they begin here.
+#: The seed of all random numbers: starting values of structural models, intervals of defined parameters.
 SEED = 0
 
 
 def run_facts(analysis: Analysis, moments: Moments | None) -> dict[str, Any]:
-    """What the store records of a run beside its times; without moments, of one that found no rows.
+    """Return the columns of ``runs`` other than the ids and times; without moments, those of a run that had no rows.
 
-    The analysis is written as JSON with the keys that the file has, so that comments and layout do not change its hash.
+    The analysis is written as JSON with the keys of its file, so that comments and layout do not change its hash.
     """
     text = analysis.model_dump_json(exclude_defaults=True)
     versions = {"python": platform.python_version(), **{name: _version(name) for name in ("duckdb", "numpy", "scipy")}}
@@ -202,5 +205,5 @@ def _sample(moments: Moments | None) -> dict[str, Any]:
 
 @cache
 def _version(package: str) -> str:
-    # a run may record a thousand fits, and metadata are read from a file
+    # a run may record a thousand fits, and each look-up reads a file
     return version(package)

@@ -1,7 +1,7 @@
-"""Views with every model's predictions beside the rows: ``mlm.predicted_<analysis>__<model>``.
+"""Create views with the predictions of every model for every row: ``mlm.predicted_<analysis>__<model>``.
 
-They read the rows where these are and join tables of units that are written with the view. A published copy of the
-results holds no rows, and so none of these views.
+A view reads the analysis' rows and joins tables of units (group means and random effects) that are written with it. The
+published copy has no rows, and so none of these views.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ if TYPE_CHECKING:
     from mlm_ops.warehouse.connection import Connection
 
 _SCHEMA = "mlm"
-#: How the comment of every view of ours begins; the analysis' name ends it.
+#: The beginning of the mark of every such view; the name of the analysis follows.
 _REMARK = "predictions of analysis"
-#: What a table of units has in its name after that of its view.
+#: The suffix of a table of units, after the name of its view.
 _UNITS = re.compile(r"__units_[0-9]+$")
 
 
 def view_name(analysis: str, model: str) -> str:
-    """What the view of a model is called, in schema ``mlm``."""
+    """Return the name of the view of a model, in schema ``mlm``."""
     return f"predicted_{analysis}__{model}"
 
 
 def create_prediction_view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> None:
-    """Make, or make anew, the view of one model and the tables of units that it joins.
+    """Create or replace the view of one model and the tables of units that it joins.
 
-    It has the rows of the analysis' data, after ``where``, as they are when it is read; coefficients, group means and
-    random effects are the fit's; a group of fewer than ``min_publish_n`` rows counts as one that the fit has not seen.
-    Nothing is made where the analysis says ``predictions: false``.
+    The view has the rows of the analysis' data, after ``where``, as they are when it is read. Coefficients, group means
+    and random effects are those of the fit; a group of fewer than ``min_publish_n`` rows counts as one that the fit has
+    not seen. Nothing is done if the analysis says ``predictions: false``.
 
     Raises
     ------
     StoreError
-        The database refuses it, or another analysis has a view of this name. Nothing is then changed.
+        The database refuses the view, or another analysis has a view of this name. Nothing is then changed.
     """
     if not analysis.predictions:
         return
@@ -67,16 +67,16 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
 
 @dataclass(frozen=True)
 class PredictionView:
-    """What a view is made of.
+    """A view with a model's predictions, ready to be created.
 
     Attributes
     ----------
     name, remark
-        Of the view; the remark says whose it is.
+        The name of the view, and its mark, which names the analysis.
     sql
-        Its SELECT.
+        The SELECT of the view.
     units
-        The tables of units that it joins, by name.
+        The tables of units that the view joins, by name.
     """
 
     name: str
@@ -86,7 +86,7 @@ class PredictionView:
 
 
 def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[str, Fit]) -> list[PredictionView]:
-    """Lay out the views of all models; nothing is written, and a transaction may begin after it.
+    """Prepare the views of all models; nothing is written yet.
 
     Raises
     ------
@@ -100,9 +100,10 @@ def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[s
 def _view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> PredictionView:
     name, query = view_name(analysis.analysis, model), fit.prediction_query
     units = {
-        f"{name}__units_{i}": one.frame.filter(one.n >= analysis.min_publish_n) for i, one in enumerate(query.units)
+        f"{name}__units_{i}": unit_table.frame.filter(unit_table.n >= analysis.min_publish_n)
+        for i, unit_table in enumerate(query.units)
     }
-    sql = query.sql(_rows(connection, analysis), [_ours(table) for table in units])
+    sql = query.sql(_rows_relation(connection, analysis), [_in_schema(table) for table in units])
     return PredictionView(name, _remark(analysis), sql, units)
 
 
@@ -115,14 +116,14 @@ def _create(connection: Connection, view: PredictionView) -> None:
 
 
 def _claim(connection: Connection, name: str, remark: str) -> Claim:
-    """The name of a view or of a table of units; those of an earlier mlm-ops have another mark, or none."""
+    """Claim the name of a view or of a table of units; those of an earlier mlm-ops have another mark, or none."""
 
-    def is_earlier(found: Relation) -> bool:
-        if found.comment is not None or found.kind == "view":
-            return found.comment == remark
+    def is_earlier(relation: Relation) -> bool:
+        if relation.comment is not None or relation.kind == "view":
+            return relation.comment == remark
         view = find_relations(connection, _SCHEMA).get(_UNITS.sub("", name).lower())
-        beside = view is not None and view.name.lower() != name.lower() and _is_of(view, remark)
-        return beside and columns_of(connection, found)[:1] == ["unit_0"]
+        is_beside = view is not None and view.name.lower() != name.lower() and _is_of(view, remark)
+        return is_beside and columns_of(connection, relation)[:1] == ["unit_0"]
 
     return Claim((_SCHEMA, name), remark, "Rename it, or set predictions: false.", is_earlier)
 
@@ -132,39 +133,39 @@ def _is_of(relation: Relation, remark: str) -> bool:
 
 
 def check_view_names(connection: Connection, analysis: Analysis) -> None:
-    """Refuse an analysis with a model whose view, or a table of units beside it, has a name that is taken.
+    """Refuse an analysis if a view of one of its models, or a table of units, has a name that is in use.
 
-    Another analysis may have it (``b__c`` of ``a`` and ``c`` of ``a__b``), another model, or the user. DuckDB's names
-    do not depend on case.
+    It may be in use by another analysis (``b__c`` of ``a`` and ``c`` of ``a__b``), by another model, or by a table of
+    the user's. DuckDB ignores the case of names.
 
     Raises
     ------
     StoreError
-        With the name and whose it is.
+        With the name and what has it.
     """
     if not analysis.predictions:
         return
     views = {view_name(analysis.analysis, model).lower(): model for model in analysis.models}
     _check_apart(analysis)
-    for name, found in sorted(find_relations(connection, _SCHEMA).items()):
+    for name, relation in sorted(find_relations(connection, _SCHEMA).items()):
         model = views.get(name, views.get(_UNITS.sub("", name)))
-        claim = _claim(connection, found.name, _remark(analysis))
-        if model is None or found.comment == claim.comment or claim.earlier(found):
+        claim = _claim(connection, relation.name, _remark(analysis))
+        if model is None or relation.comment == claim.comment or claim.earlier(relation):
             continue
-        whose = str(found.comment).removeprefix(PREFIX)
+        whose = str(relation.comment).removeprefix(PREFIX)
         if whose.startswith(_REMARK):
             raise StoreError(
-                f"The view {_SCHEMA}.{found.name} holds {whose}, and the model {model} of {analysis.analysis} would "
+                f"The view {_SCHEMA}.{relation.name} holds {whose}, and the model {model} of {analysis.analysis} would "
                 "have the same. Rename one of the two, or set predictions: false."
             )
         raise StoreError(
-            f"{_SCHEMA}.{found.name} was not made by mlm-ops, and the view with the predictions of the model {model} "
-            "would take its place. Rename it, or set predictions: false."
+            f"{_SCHEMA}.{relation.name} was not made by mlm-ops, and the view with the predictions of the model "
+            f"{model} would take its place. Rename it, or set predictions: false."
         )
 
 
 def _check_apart(analysis: Analysis) -> None:
-    """Refuse two models of one analysis whose views, or tables of units, would have one name."""
+    """Refuse two models of one analysis whose views or tables of units would have the same name."""
     views: dict[str, str] = {}
     for model in analysis.models:
         other = views.setdefault(view_name(analysis.analysis, model).lower(), model)
@@ -184,26 +185,26 @@ def _same_view(analysis: Analysis, first: str, second: str) -> StoreError:
 
 
 def create_prediction_views(connection: Connection, analysis: Analysis, views: Sequence[PredictionView]) -> None:
-    """Make the views of an analysis, and remove those of models that it no longer has.
+    """Create the views of an analysis, and drop those of models that it no longer has.
 
-    Inside a transaction of the caller's, so that the views are of the run that is written with them.
+    It runs inside the caller's transaction, so that the views belong to the run that is written with them.
     """
-    # by its comment, as names alone do not tell the model b__c of a from the model c of a__b
-    for found in find_relations(connection, _SCHEMA).values():
-        is_view = found.kind == "view" and _is_of(found, _remark(analysis))
-        if is_view and found.name.lower() not in {view.name.lower() for view in views}:
-            _remove(connection, found, _remark(analysis))
+    # by the comment, because model b__c of a and model c of a__b have the same name
+    for relation in find_relations(connection, _SCHEMA).values():
+        is_view = relation.kind == "view" and _is_of(relation, _remark(analysis))
+        if is_view and relation.name.lower() not in {view.name.lower() for view in views}:
+            _remove(connection, relation, _remark(analysis))
     for view in views:
         _create(connection, view)
 
 
 def _remove(connection: Connection, view: Relation, remark: str) -> None:
-    """Drop a view and those of its tables of units that are ours."""
-    for found in find_relations(connection, _SCHEMA).values():
-        if _UNITS.sub("", found.name) != view.name or found.name == view.name:
+    """Drop a view and its tables of units, those that mlm-ops made."""
+    for relation in find_relations(connection, _SCHEMA).values():
+        if _UNITS.sub("", relation.name) != view.name or relation.name == view.name:
             continue
-        claim = _claim(connection, found.name, remark)
-        if found.comment == claim.comment or claim.earlier(found):
+        claim = _claim(connection, relation.name, remark)
+        if relation.comment == claim.comment or claim.earlier(relation):
             drop(connection, claim)
     drop(connection, _claim(connection, view.name, remark))
 
@@ -212,15 +213,15 @@ def _remark(analysis: Analysis) -> str:
     return f"{_REMARK} {analysis.analysis}"
 
 
-def _rows(connection: Connection, analysis: Analysis) -> str:
-    """The analysis' rows; a bare table name with its schema, so that the view is the same from any connection."""
+def _rows_relation(connection: Connection, analysis: Analysis) -> str:
+    """Return the relation of the analysis' rows; a bare table name gets its schema, so that any connection finds it."""
     (schema,) = connection.execute("select current_schema()").fetchall()[0]
-    named = analysis.model_copy(update={"data": f"{identifier(schema)}.{analysis.data}"})
+    qualified_analysis = analysis.model_copy(update={"data": f"{identifier(schema)}.{analysis.data}"})
     try:
-        return open_rows(named, connection).relation
+        return open_rows(qualified_analysis, connection).relation
     except DataError:  # the name has a schema already, or is a SELECT
         return open_rows(analysis, connection).relation
 
 
-def _ours(name: str) -> str:
+def _in_schema(name: str) -> str:
     return qualified(_SCHEMA, name)

@@ -1,4 +1,4 @@
-"""Which files a published copy may take the place of: published copies that hold nothing else."""
+"""Check that a file may be replaced by a published copy: it must be one itself, and contain nothing else."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mlm_ops.warehouse.ownership import PREFIX, Relation, columns_of, find_relat
 from mlm_ops.warehouse.replacing import set_aside
 from mlm_ops.warehouse.sql import qualified
 
-#: What the comment of ``store_version`` says that a database is: one that runs are written to, or a copy of one.
+#: The comment on table ``store_version``, which says whether the database is a store or a published copy of one.
 STORE, PUBLISHED = "results store", "published copy of a results store"
 _REMEDY = "Give the file another name, or publish elsewhere."
-#: Whatever a database may hold beside its tables and views.
-_OTHERS = (
+#: The query for sequences and functions, which a published copy does not have.
+_SEQUENCES_AND_FUNCTIONS = (
     "select schema_name, sequence_name from duckdb_sequences() where database_name = current_database() union all"
     " select schema_name, function_name from duckdb_functions() where database_name = current_database()"
     " and not internal"
@@ -29,27 +29,27 @@ _OTHERS = (
 
 
 def check_published_copy(path: Path, schema: str, is_result: Callable[[str], bool]) -> None:
-    """Refuse to replace a file that is no published copy of ours; one that is damaged gets another name.
+    """Refuse to replace a file that is not a published copy; rename one that is damaged.
 
     Parameters
     ----------
     path
-        The file; it need not be there.
+        The file; it need not exist.
     schema, is_result
-        Where the results are, and whether a table or view there has a name of ours: copies that an earlier mlm-ops
-        made have no marks.
+        The schema of the results, and a function that says whether a table or view is named like a result; this
+        recognises copies that an earlier mlm-ops made without marks.
 
     Raises
     ------
     StoreError
-        The file is none of DuckDB's, or holds something that mlm-ops did not make, or is a store itself.
+        The file is not a DuckDB database, contains something that mlm-ops did not make, or is a results store itself.
     """
     log = path.with_name(path.name + ".wal")
     if path.is_dir():
         raise StoreError(f"{path} is a folder, and the published results would take its place. {_REMEDY}")
     if not path.exists():
         if log.exists():
-            _tell_aside(log, set_aside(log, "without-database"))
+            _log_set_aside(log, set_aside(log, "without-database"))
         return
     if path.stat().st_size == 0:
         return
@@ -59,11 +59,11 @@ def check_published_copy(path: Path, schema: str, is_result: Callable[[str], boo
         _check(path, path, schema, is_result)
     except duckdb.Error as error:
         if is_damage(error):
-            _tell_aside(path, set_aside(path, "damaged"))
+            _log_set_aside(path, set_aside(path, "damaged"))
             if log.exists():
                 set_aside(log, "damaged")
             return
-        # someone has it open: what it holds can be seen in a copy
+        # another process has it open, so a copy is checked
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "copy.duckdb"
             try:
@@ -78,25 +78,27 @@ def check_published_copy(path: Path, schema: str, is_result: Callable[[str], boo
 def _check(opened: Path, path: Path, schema: str, is_result: Callable[[str], bool]) -> None:
     with duckdb.connect(str(opened), read_only=True) as connection:
         relations = _relations(connection)
-        foreign = [f"{s}.{n}" for s, n in connection.execute(_OTHERS).fetchall()]
+        foreign = [f"{s}.{n}" for s, n in connection.execute(_SEQUENCES_AND_FUNCTIONS).fetchall()]
         version = next((r for r in relations if (r.schema, r.name) == (schema, "store_version")), None)
         if version is not None and version.comment == PREFIX + STORE:
             raise StoreError(
                 f"{path} is a results store that runs are written to, and the published results would take its place. "
                 f"{_REMEDY}"
             )
-        marked = version is not None and version.comment == PREFIX + PUBLISHED
+        has_mark = version is not None and version.comment == PREFIX + PUBLISHED
         for relation in relations:
-            ours = relation.schema == schema and is_result(relation.name) and version is not None
-            known = (
-                (relation.comment or "").startswith(PREFIX) if marked else ours and _is_earlier(connection, relation)
+            has_our_name = relation.schema == schema and is_result(relation.name) and version is not None
+            is_marked_ours = (
+                (relation.comment or "").startswith(PREFIX)
+                if has_mark
+                else has_our_name and _is_earlier(connection, relation)
             )
-            if not (ours and known):
+            if not (has_our_name and is_marked_ours):
                 foreign.append(relation.shown)
     if foreign:
-        named = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        names = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise StoreError(
-            f"{path} holds {named}, which mlm-ops did not publish, and the published results would take its place. "
+            f"{path} holds {names}, which mlm-ops did not publish, and the published results would take its place. "
             f"{_REMEDY}"
         )
 
@@ -109,7 +111,7 @@ def _relations(connection: Connection) -> list[Relation]:
 
 
 def _is_earlier(connection: Connection, relation: Relation) -> bool:
-    """Whether a table or view of ours by its name is one of a copy: a store has rows of ``influence``, a copy none."""
+    """Whether a table or view without a mark is one of a published copy, in which table ``influence`` has no rows."""
     columns = columns_of(connection, relation)
     if relation.name == "store_version":
         return columns == ["version"]
@@ -119,5 +121,5 @@ def _is_earlier(connection: Connection, relation: Relation) -> bool:
     return columns[:2] == ["run_id", "analysis"]
 
 
-def _tell_aside(path: Path, place: Path) -> None:
+def _log_set_aside(path: Path, place: Path) -> None:
     tell(Event.SET_ASIDE, f"{path} is damaged, or belongs to no database; it is now {place.name}", path=str(place))

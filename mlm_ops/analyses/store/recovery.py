@@ -1,7 +1,7 @@
-"""A warehouse that a crash has damaged: it gets another name, and what can be kept begins a new one.
+"""Rename a warehouse database that a crash has damaged, and begin a new one with the history that can be recovered.
 
-The tables are made anew from their sources by the run that follows. What no source has is the history of results: it
-comes from the database without its log, where that is whole, and from the published copy.
+The next run makes the tables again from their sources. The history of results is in no source: it is taken from the
+database without its write-ahead log, if that can be read, and from the published copy.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from mlm_ops.warehouse.sql import identifier, literal, qualified
 
 
 def recover(database: Path, results: Path, *, found_damaged: bool = False) -> str | None:
-    """Set a damaged database aside and begin a new one with the history that is left.
+    """Rename a damaged database and begin a new one with the history that can be recovered.
 
     Parameters
     ----------
     database, results
-        The pipeline's database, and the published copy.
+        The warehouse database, and the published copy.
     found_damaged
-        Whether a run came upon damage that opening the database does not show.
+        Whether a run met damage that opening the database does not show.
 
     Returns
     -------
     str or None
-        One sentence that says what was done; None where the database is not damaged, or is open elsewhere.
+        One sentence that says what was done; None if the database is not damaged, or is open in another process.
 
     Raises
     ------
@@ -43,19 +43,19 @@ def recover(database: Path, results: Path, *, found_damaged: bool = False) -> st
     if not database.exists() or not is_database_file(database):
         return None
     with locked(database, "repaired"):
-        # what a run came upon may have been another file, such as one that it reads from
+        # the damage that a run met may be in another file, such as one that it reads
         if not _is_damaged(database) and not (found_damaged and not _is_readable(database)):
             return None
         log = database.with_name(database.name + ".wal")
-        aside, logged = set_aside(database, "damaged"), log.exists()
-        if logged:
-            # beside the file that it belongs to, and named for it, as DuckDB looks for it
-            log.rename(aside.with_name(aside.name + ".wal"))
-        if logged and not found_damaged:
-            _keep_without_log(aside, database)
+        damaged_file, has_log = set_aside(database, "damaged"), log.exists()
+        if has_log:
+            # DuckDB looks for the log by the database's name
+            log.rename(damaged_file.with_name(damaged_file.name + ".wal"))
+        if has_log and not found_damaged:
+            _keep_without_log(damaged_file, database)
         count = _restore(database, results)
-    made = f"{database} was damaged and is now {aside.name}; a new one is made from the sources"
-    return f"{made} with the history of {count} run{'s' * (count != 1)}." if count else f"{made}."
+    sentence = f"{database} was damaged and was renamed to {damaged_file.name}; a new one is made from the sources"
+    return f"{sentence} with the history of {count} run{'s' * (count != 1)}." if count else f"{sentence}."
 
 
 def _is_damaged(database: Path) -> bool:
@@ -78,7 +78,7 @@ def _is_readable(database: Path) -> bool:
 
 
 def _keep_without_log(aside: Path, database: Path) -> None:
-    """Begin with the database as it was before its log, where every row of that can be read."""
+    """Begin with a copy of the database without its write-ahead log, if every row of it can be read."""
     shutil.copyfile(aside, database)
     if not _is_readable(database):
         for path in (database, database.with_name(database.name + ".wal")):
@@ -90,15 +90,15 @@ def _tables(connection: Connection) -> list[str]:
         "select distinct schema_name from duckdb_schemas() where database_name = current_database() and not internal"
     ).fetchall()
     return [
-        qualified(found.schema, found.name)
+        qualified(relation.schema, relation.name)
         for (schema,) in [*schemas, ("main",)]
-        for found in find_relations(connection, schema).values()
-        if found.kind == "table"
+        for relation in find_relations(connection, schema).values()
+        if relation.kind == "table"
     ]
 
 
 def _restore(database: Path, results: Path) -> int:
-    """Bring the published runs back that the database lacks; how many runs it has then."""
+    """Copy the published runs that the database lacks into it; return how many runs it then has."""
     with duckdb.connect(str(database)) as connection:
         if not results.exists():
             return 0
@@ -106,5 +106,5 @@ def _restore(database: Path, results: Path) -> int:
             connection.execute(f"attach {literal(str(results))} as {identifier('mlm_copy')} (read_only)")
             return restore_runs(connection, "mlm_copy")
         except (duckdb.Error, StoreError):
-            # a copy that cannot be read has nothing to give; the next publication sets it aside
+            # the published copy cannot be read either; the next publication renames it
             return 0

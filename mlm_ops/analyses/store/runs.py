@@ -1,7 +1,7 @@
-"""The results store: schema ``mlm`` of a DuckDB file, one transaction a run, history kept.
+"""Write runs to the results store (schema ``mlm`` of a DuckDB file), read the latest, and publish a copy of it.
 
-Columns come from `mlm_ops.results.tables`; each table has a view ``latest_<table>`` with the rows of the latest
-finished run of every analysis.
+The columns are those of `store.schema`. Each table has a view ``latest_<table>`` with the rows of the latest finished
+run of every analysis.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ import polars as pl
 
 from mlm_ops.analyses.file.keys import History
 from mlm_ops.analyses.store.checks import check_tables, check_version
-from mlm_ops.analyses.store.history import LATEST_FIRST, forget, last_number, number_runs, remove, write_drift
+from mlm_ops.analyses.store.history import (
+    LATEST_FIRST,
+    last_number,
+    number_runs,
+    remove_outdated,
+    remove_runs,
+    write_drift,
+)
 from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
 from mlm_ops.analyses.store.schema import RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
@@ -28,7 +35,7 @@ from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.logs import Event, tell, tell_written
 from mlm_ops.results.tables.columns import KEYS, Schema
 from mlm_ops.warehouse.connection import Connection, OnWait, connect, open_database
-from mlm_ops.warehouse.faults import first_line, kind_of, why_it_failed
+from mlm_ops.warehouse.faults import error_class, first_line, why_it_failed
 from mlm_ops.warehouse.ownership import PREFIX, Claim, Relation, check_ours, find_relations, replace_view
 from mlm_ops.warehouse.replacing import replacing
 from mlm_ops.warehouse.sql import identifier, literal, qualified
@@ -49,12 +56,12 @@ __all__ = [
 ]
 
 RESULTS = "mlm"
-#: Goes up when a table changes its meaning; a new column needs no new version.
+#: The version of the store's tables; it goes up when a table changes its meaning, not for a new column.
 STORE_VERSION = 1
-#: DuckDB 1.2 and later read files of this storage version.
+#: The storage version of the published copy, which DuckDB 1.2 and later can read.
 PUBLISHED_STORAGE = "v1.2.0"
 
-#: Tables that stay in the warehouse: rows about single groups, for the comparison of runs alone.
+#: Tables that are not published: rows about single groups that only the comparison of runs reads.
 UNPUBLISHED = frozenset({"influence"})
 
 RESULT_TABLES: dict[str, Schema] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
@@ -62,11 +69,11 @@ RESULT_TABLES: dict[str, Schema] = {"runs": RUNS} | {name: KEYS | columns for na
 
 @dataclass(frozen=True)
 class Run:
-    """One row of ``mlm.runs``: what was fitted, when, and from which data.
+    """One row of ``mlm.runs``: what was fitted, when, and to which data.
 
-    ``n_dropped`` is JSON: how many rows each model left out; ``versions`` too, by package. Times carry a time zone, and
-    ``host_time`` is the clock of the machine, with its offset. ``status`` is ``finished``, or ``empty`` of a run that
-    found no rows, after which the analysis has no latest results.
+    ``n_dropped`` is JSON: how many rows miss a value, by column. ``versions`` is JSON too, by package. Times have a
+    time zone, and ``host_time`` is the machine's clock with its offset. ``status`` is ``finished``, or ``empty`` for a
+    run that had no rows, after which the analysis has no latest results.
     """
 
     run_id: str
@@ -90,7 +97,7 @@ class Run:
 def write_run(
     connection: Connection, run: Run, tables: Mapping[str, pl.DataFrame], history: History | None = None
 ) -> None:
-    """Write one run; `write_runs` says how."""
+    """Write one run, as `write_runs` does."""
     write_runs(connection, [(run, tables)], history)
 
 
@@ -101,96 +108,96 @@ def write_runs(
     *,
     beside: Callable[[], None] | None = None,
 ) -> None:
-    """Write runs and their rows, and remove those that their history does not keep, in one transaction.
+    """Write runs and their tables, and remove the runs that `history` does not keep, in one transaction.
 
     Parameters
     ----------
     connection
         An open DuckDB connection that is not inside a transaction.
     runs
-        Each run, and its result tables by name, each with the column ``model`` and those of `TABLES`.
-        A second run with the same ``run_id`` and ``analysis`` (a step tried again) takes the place of the first.
+        Each run with its result tables by name, each with the column ``model`` and those of `TABLES`. A second run with
+        the same ``run_id`` and ``analysis`` (a retried step) replaces the first.
     history
-        Which runs of each analysis are kept, and what counts as drift; by default all are.
+        Which runs of each analysis are kept, and what counts as drift; by default all runs are kept.
     beside
-        Writes what belongs to the runs besides their tables, in the same transaction.
+        A function that writes more in the same transaction, such as views of predictions.
 
     Raises
     ------
     StoreError
-        A table or column is not one of the store's, the store is of another version, or the database refuses the
-        rows. Nothing of the run is then left in the store.
+        A table or column is not one of the store's, the store has another version, or the database refuses the rows.
+        Nothing of the runs is then in the store.
     """
     for _, tables in runs:
         check_results(tables)
     if not runs:
         return
     more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
-    began = time.perf_counter()
+    start = time.perf_counter()
     what = f"run {runs[0][0].run_id} of {runs[0][0].analysis}{more}"
-    with _saying_what_is_kept(connection, [run for run, _ in runs]), all_or_nothing(connection, what):
+    with _note_what_is_kept(connection, [run for run, _ in runs]), all_or_nothing(connection, what):
         _create_results(connection)
         last = last_number(connection, RESULTS)
-        remove(connection, RESULTS, RESULT_TABLES, _present(connection, [run for run, _ in runs]))
+        remove_runs(connection, RESULTS, RESULT_TABLES, _stored_keys(connection, [run for run, _ in runs]))
         for name, columns in RESULT_TABLES.items():
             rows = _rows_of(runs, name, last)
             if rows.height:
                 insert_frame(connection, qualified(RESULTS, name), rows, columns)
         history = history or History()
         write_drift(connection, RESULTS, [(run.run_id, run.analysis) for run, _ in runs], history)
-        forget(connection, RESULTS, RESULT_TABLES, [run.analysis for run, _ in runs], history)
+        remove_outdated(connection, RESULTS, RESULT_TABLES, [run.analysis for run, _ in runs], history)
         if beside is not None:
             beside()
-    seconds = (time.perf_counter() - began) / len(runs)
+    seconds = (time.perf_counter() - start) / len(runs)
     for run, tables in runs:
         tell_written(run.run_id, run.analysis, [frame.height for frame in tables.values()], seconds)
 
 
 @contextmanager
-def _saying_what_is_kept(connection: Connection, runs: Sequence[Run]) -> Iterator[None]:
-    """Add to the sentence of a failure whether the runs are in the store: a commit may fail after it has written."""
+def _note_what_is_kept(connection: Connection, runs: Sequence[Run]) -> Iterator[None]:
+    """Add to an error whether the runs are in the store all the same: a commit may fail after it was written."""
     try:
         yield
     except StoreError as error:
         if not isinstance(error.__cause__, duckdb.Error):
             raise  # refused before anything was written
         try:
-            kept = check_store(connection) and len(_present(connection, runs)) == len(runs)
-            told = "The run is kept all the same." if kept else "Nothing of the run is kept."
+            is_stored = check_store(connection) and len(_stored_keys(connection, runs)) == len(runs)
+            addition = "The run was stored all the same." if is_stored else "Nothing of the run was stored."
         except (duckdb.Error, StoreError):
-            # DuckDB lets go of a database that it could not write to
-            told = "Whether the run is kept is seen when the database is opened again: mlm show."
-        raise type(error)(f"{error} {told}") from error
+            # DuckDB closes a database that it could not write to
+            addition = "Open the database again to see whether the run was stored: mlm show."
+        raise type(error)(f"{error} {addition}") from error
 
 
 def restore_runs(connection: Connection, copy: str) -> int:
-    """Bring runs back that an attached published copy has and the current database lacks; how many it has then.
+    """Copy the runs that the current database lacks from an attached published copy; return how many it then has.
 
-    What is not published, the rows about single groups, does not come back.
+    Tables that are not published cannot be restored.
 
     Raises
     ------
     StoreError
-        The database refuses the rows, or the copy is of another store version.
+        The database refuses the rows, or the copy has another store version.
     """
     with all_or_nothing(connection, f"the published runs of {copy}"):
         _create_results(connection)
-        there = connection.execute(f"select run_id, analysis from {RESULTS}.runs").fetchall()
-        place = qualified(copy, RESULTS, "runs")
-        runs = connection.execute(f"select run_id, analysis from {place}").fetchall()
-        if lacking := [run for run in runs if run not in there]:
-            wanted = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in lacking)
+        stored_runs = connection.execute(f"select run_id, analysis from {RESULTS}.runs").fetchall()
+        published_runs = qualified(copy, RESULTS, "runs")
+        runs = connection.execute(f"select run_id, analysis from {published_runs}").fetchall()
+        if missing_runs := [run for run in runs if run not in stored_runs]:
+            pairs = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in missing_runs)
             for name in find_relations(connection, RESULTS, copy).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
-                rows = f"select * from {qualified(copy, RESULTS, name)} where (run_id, analysis) in ({wanted})"
+                rows = f"select * from {qualified(copy, RESULTS, name)} where (run_id, analysis) in ({pairs})"
                 connection.execute(f"insert into {qualified(RESULTS, name)} by name {rows}")
             number_runs(connection, RESULTS)
-    return len({*there, *runs})
+    return len({*stored_runs, *runs})
 
 
 def write_empty(connection: Connection, runs: Sequence[Run], history: History | None = None) -> None:
-    """Write runs that found no rows, of analyses that have results, which are from then on not the latest.
+    """Write runs that had no rows, after which the earlier results of their analyses are no longer the latest.
 
-    Of an analysis without results nothing is written: its name may be a partition's that never was.
+    For an analysis without results nothing is written, because it may be named for a partition that never existed.
 
     Raises
     ------
@@ -199,47 +206,47 @@ def write_empty(connection: Connection, runs: Sequence[Run], history: History | 
     """
     if not runs or not check_store(connection):
         return
-    finished = connection.execute(f"select distinct analysis from {RESULTS}.runs where status = 'finished'").fetchall()
-    known = {analysis for (analysis,) in finished}
-    write_runs(connection, [(run, {}) for run in runs if run.analysis in known], history)
+    rows = connection.execute(f"select distinct analysis from {RESULTS}.runs where status = 'finished'").fetchall()
+    analyses = {analysis for (analysis,) in rows}
+    write_runs(connection, [(run, {}) for run in runs if run.analysis in analyses], history)
 
 
-def _present(connection: Connection, runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Run and analysis of those that the store has already, so that no table is searched in vain for the others."""
-    wanted = ", ".join(f"({literal(run.run_id)}, {literal(run.analysis)})" for run in runs)
-    query = f"select run_id, analysis from {RESULTS}.runs where (run_id, analysis) in ({wanted})"
-    found: list[tuple[str, str]] = connection.execute(query).fetchall()
-    return found
+def _stored_keys(connection: Connection, runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Return run and analysis of those runs that are in the store already; only these are removed from every table."""
+    pairs = ", ".join(f"({literal(run.run_id)}, {literal(run.analysis)})" for run in runs)
+    query = f"select run_id, analysis from {RESULTS}.runs where (run_id, analysis) in ({pairs})"
+    keys: list[tuple[str, str]] = connection.execute(query).fetchall()
+    return keys
 
 
 def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str, last: int) -> pl.DataFrame:
-    """The rows of all runs in one table; the runs are numbered on from the last one of the store."""
+    """Return the rows of all runs in one table; in table ``runs`` they are numbered from `last` + 1."""
     if name == "runs":
         return pl.DataFrame(
             [asdict(run) | {"sequence": number} for number, (run, _) in enumerate(runs, last + 1)], schema=RUNS
         )
     order = ["model", *TABLES[name]]
-    held = [(run, _ordered(tables[name], order)) for run, tables in runs if name in tables]
-    if not held:
+    frames = [(run, _ordered(tables[name], order)) for run, tables in runs if name in tables]
+    if not frames:
         return pl.DataFrame()
-    run_of_row = np.repeat(np.arange(len(held)), [frame.height for _, frame in held])
-    keys = pl.DataFrame([(run.run_id, run.analysis) for run, _ in held], ["run_id", "analysis"], orient="row")
-    # tables may come from elsewhere, with whole numbers where the store has reals
-    return keys[run_of_row].hstack(pl.concat([frame for _, frame in held], how="vertical_relaxed"))
+    run_of_row = np.repeat(np.arange(len(frames)), [frame.height for _, frame in frames])
+    keys = pl.DataFrame([(run.run_id, run.analysis) for run, _ in frames], ["run_id", "analysis"], orient="row")
+    # a column may be of whole numbers in one frame and of reals in another
+    return keys[run_of_row].hstack(pl.concat([frame for _, frame in frames], how="vertical_relaxed"))
 
 
 def _ordered(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """The frame with its columns in this order; one that has it already is not drawn up anew."""
+    """Return the frame with its columns in this order; unchanged if it has that order already."""
     return frame if frame.columns == columns else frame.select(columns)
 
 
 def read_latest(connection: Connection, table: str) -> pl.DataFrame:
-    """Return the rows of `table` that belong to the latest finished run of each analysis.
+    """Read the rows of `table` of the latest finished run of each analysis.
 
     Raises
     ------
     StoreError
-        There is no such table, there are no results yet, or the store is of another version.
+        There is no such table, there are no results yet, or the store has another version.
     """
     if table not in RESULT_TABLES:
         raise StoreError(f"The store has no table {table}. Expected one of {', '.join(RESULT_TABLES)}.")
@@ -251,7 +258,7 @@ def read_latest(connection: Connection, table: str) -> pl.DataFrame:
         raise StoreError(
             f"The view {RESULTS}.latest_{table} cannot be read: {first_line(error)} The next run makes it anew."
         ) from error
-    # A store of an earlier mlm-ops may lack a column that was added since: it is then null.
+    # a store that an earlier mlm-ops wrote may lack a new column, which is then null
     return rows.select(
         (pl.col(name) if name in rows.columns else pl.lit(None).alias(name)).cast(kind)
         for name, kind in RESULT_TABLES[table].items()
@@ -259,31 +266,31 @@ def read_latest(connection: Connection, table: str) -> pl.DataFrame:
 
 
 def publish(connection: Connection, destination: Path | str, *, wait: float = 30.0) -> None:
-    """Put a copy of schema ``mlm``, and nothing else, at `destination`, at one stroke.
+    """Publish a copy of schema ``mlm``, and nothing else, to the file `destination`, which is replaced atomically.
 
-    The copy is built beside the old file and renamed into its place, so that a reader sees the old one or the new one.
-    DuckDB 1.2 and later can read it.
+    The copy is built beside the old file and renamed, so that a reader sees the old one or the new one. DuckDB 1.2 and
+    later can read it.
 
-    Of an analysis with ``min_publish_n`` it has the latest run alone: what differs between two runs tells of the rows
-    that came or went, which may be few.
+    Of an analysis with ``min_publish_n`` only the latest run is published, because the difference between two runs
+    reveals the rows that came or went, which may be few.
 
     Raises
     ------
     StoreError
-        There are no results yet, the place cannot be written, or the file that is there is no published copy.
+        There are no results yet, the file cannot be written, or the existing file is not a published copy.
     """
     if not check_store(connection):
         raise StoreError(f"There are no results to publish to {destination} yet. Run an analysis first.")
-    began = time.perf_counter()
-    # A cursor has its own current database, which the views below need, and leaves the caller's as it was.
+    start = time.perf_counter()
+    # a cursor has its own current database, which the views below need; that of the caller stays as it is
     with (
-        _saying_where_it_is(connection),
+        _note_where_runs_are(connection),
         replacing(destination, wait=wait, check=check_published) as building,
         connection.cursor() as cursor,
     ):
-        source = str(_one(cursor, "select current_database()"))
+        source = str(_single_value(cursor, "select current_database()"))
         target = "mlm_published"
-        alone = _published_alone(cursor)
+        latest_only = _latest_only_runs(cursor)
         try:
             cursor.execute(
                 f"attach {literal(str(building))} as {target} (storage_version {literal(PUBLISHED_STORAGE)})"
@@ -292,26 +299,28 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
             _create_results(cursor, PUBLISHED)
             for name in RESULT_TABLES.keys() - UNPUBLISHED:
                 copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
-                # drift is a difference between runs
-                latest = [] if name == "drift" else list(alone.items())
+                # table drift compares runs, so it has nothing to publish of these analyses
+                latest = [] if name == "drift" else list(latest_only.items())
                 cursor.execute(
                     f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
-                    [list(alone), [f"{run_id} {analysis}" for analysis, run_id in latest]],
+                    [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
                 )
             cursor.execute(f"checkpoint {target}")
         except duckdb.Error as error:
-            raise kind_of(error)(f"The results cannot be published to {destination}: {why_it_failed(error)}") from error
+            raise error_class(error)(
+                f"The results cannot be published to {destination}: {why_it_failed(error)}"
+            ) from error
         finally:
-            # on a full disk even leaving the copy fails, and the first reason is the one to tell
-            for leave in (f"use {identifier(source)}", f"detach database if exists {target}"):
+            # on a full disk these fail too, and would hide the first error
+            for statement in (f"use {identifier(source)}", f"detach database if exists {target}"):
                 with suppress(duckdb.Error):
-                    cursor.execute(leave)
-    seconds = time.perf_counter() - began
+                    cursor.execute(statement)
+    seconds = time.perf_counter() - start
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
 
 
-def _published_alone(connection: Connection) -> dict[str, str]:
-    """The latest run of every analysis whose earlier runs are not published."""
+def _latest_only_runs(connection: Connection) -> dict[str, str]:
+    """Return the latest run of every analysis whose earlier runs are not published."""
     rows = connection.execute(
         f"select analysis, run_id from {RESULTS}.latest_runs where coalesce(try_cast(json_extract_string("
         "if(json_valid(analysis_text), analysis_text, '{}'), '$.min_publish_n') as bigint), 1) > 1"
@@ -320,50 +329,50 @@ def _published_alone(connection: Connection) -> dict[str, str]:
 
 
 @contextmanager
-def _saying_where_it_is(connection: Connection) -> Iterator[None]:
-    """Add to the sentence of a publication that failed that the runs are not lost."""
+def _note_where_runs_are(connection: Connection) -> Iterator[None]:
+    """Add to the error of a failed publication where the runs are stored."""
     try:
         yield
     except DamagedError:
-        raise  # of the store: nothing in it is sure
+        raise  # the store is damaged, so it cannot be promised that it has the runs
     except StoreError as error:
-        path = _one(connection, "select path from duckdb_databases() where database_name = current_database()")
+        path = _single_value(connection, "select path from duckdb_databases() where database_name = current_database()")
         place = Path(str(path)).name if path else "the database in memory"
         raise type(error)(f"{error} The run is kept in {place}, and the next one publishes both.") from error
 
 
 def check_published(destination: Path | str) -> None:
-    """Refuse a place whose file is no published copy of ours, as it would be replaced.
+    """Refuse a destination whose file is not a published copy, because it would be replaced.
 
     Raises
     ------
     StoreError
-        With the file and what it holds.
+        With the file and what it contains.
     """
     ours = {"store_version", "latest_runs", *RESULT_TABLES, *(f"latest_{name}" for name in TABLES)}
     check_published_copy(Path(os.path.realpath(destination)), RESULTS, lambda name: name in ours)
 
 
 def check_store(connection: Connection) -> bool:
-    """Tell whether the current database has a results store.
+    """Return whether the current database has a results store, and check it.
 
     Raises
     ------
     StoreError
-        It has one of another version, or a schema ``mlm`` that is not ours.
+        It has one of another version, or a schema ``mlm`` that mlm-ops did not make.
     """
-    found = {
+    tables = {
         str(name)
         for (name,) in connection.execute(
             "select table_name from duckdb_tables() where database_name = current_database() and schema_name = ?",
             [RESULTS],
         ).fetchall()
     }
-    if "store_version" in found:
+    if "store_version" in tables:
         check_version(connection, RESULTS, STORE_VERSION)
         check_tables(connection, RESULTS, RESULT_TABLES)
         return True
-    foreign = sorted(found & RESULT_TABLES.keys())
+    foreign = sorted(tables & RESULT_TABLES.keys())
     if foreign:
         raise StoreError(
             f"The schema {RESULTS} of this database was not made by mlm-ops: it has {', '.join(foreign)} and no"
@@ -373,12 +382,12 @@ def check_store(connection: Connection) -> bool:
 
 
 def _create_results(connection: Connection, whose: str = STORE) -> None:
-    """Create schema ``mlm`` with its tables and views, or bring those that are there up to date.
+    """Create schema ``mlm`` with its tables and views, or update existing ones.
 
     Raises
     ------
     StoreError
-        As `check_store`; or a table or view of the schema has one of these names and is not ours.
+        As `check_store`; or a table or view that mlm-ops did not make has one of these names.
     """
     if "store_version" in (present := find_relations(connection, RESULTS)):
         for name, columns in RESULT_TABLES.items():
@@ -405,16 +414,16 @@ def _create_results(connection: Connection, whose: str = STORE) -> None:
 
 
 def _view_claim(name: str) -> Claim:
-    """The name of a view of the latest runs; those of an earlier mlm-ops, which have no mark, read our tables too."""
+    """Claim a ``latest_`` view; one that an earlier mlm-ops made without a mark is recognised by the table it reads."""
 
-    def is_earlier(found: Relation) -> bool:
+    def is_earlier(relation: Relation) -> bool:
         reads = f"{RESULTS}.runs" if name == "latest_runs" else f"{RESULTS}.latest_runs"
-        return found.kind == "view" and reads in found.sql.replace('"', "")
+        return relation.kind == "view" and reads in relation.sql.replace('"', "")
 
     return Claim((RESULTS, name), "results of the latest runs", "Rename it, or use another database file.", is_earlier)
 
 
-def _one(connection: Connection, query: str) -> object:
+def _single_value(connection: Connection, query: str) -> object:
     """Return the one value of a query that has one."""
     (row,) = connection.execute(query).fetchall()
     return row[0]

@@ -1,4 +1,4 @@
-"""Name every stored table and its columns."""
+"""List every stored table and its columns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS
 if TYPE_CHECKING:
     pass
 
-#: Every stored table but ``runs``, in the order in which they are shown.
+#: All stored tables except ``runs``, in the order in which they are shown.
 TABLES: dict[str, Schema] = {
     "fixed_effects": FIXED_EFFECTS,
     "variance_components": VARIANCE_COMPONENTS,
@@ -58,7 +58,7 @@ TABLES: dict[str, Schema] = {
     "models": MODELS,
 }
 
-#: One row a run; keyed by run_id and analysis alone.
+#: The columns of table ``runs``, which has one row per run and analysis.
 RUNS: Schema = {
     "run_id": TEXT,
     "analysis": TEXT,

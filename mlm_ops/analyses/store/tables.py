@@ -1,4 +1,4 @@
-"""Result tables in DuckDB: make one, append a frame to it, all or nothing."""
+"""Create result tables in DuckDB and append frames to them, in one transaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlm_ops.moments.storage import transaction
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Kind, Schema
 from mlm_ops.warehouse.arrow import ArrowStream
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.faults import kind_of, why_it_failed
+from mlm_ops.warehouse.faults import error_class, why_it_failed
 from mlm_ops.warehouse.ownership import Claim, Relation, check_ours, columns_of
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
@@ -28,45 +28,45 @@ SQL_TYPES: dict[Kind, str] = {
 
 
 def claim_of(connection: Connection, schema: str, name: str, columns: Schema, mark: str) -> Claim:
-    """What makes a table of ours: its mark, or, of an earlier mlm-ops, its first two columns."""
+    """Claim a result table; one that an earlier mlm-ops made is recognised by its first two columns."""
     keys = list(columns)[:2]
 
-    def is_earlier(found: Relation) -> bool:
-        return found.kind == "table" and columns_of(connection, found)[:2] == keys
+    def is_earlier(relation: Relation) -> bool:
+        return relation.kind == "table" and columns_of(connection, relation)[:2] == keys
 
     return Claim((schema, name), mark, "Rename it, or use another database file.", is_earlier)
 
 
 def create_table(
-    connection: Connection, schema: str, name: str, columns: Schema, mark: str, present: Mapping[str, Relation]
+    connection: Connection, schema: str, name: str, columns: Schema, mark: str, relations: Mapping[str, Relation]
 ) -> None:
-    """Make a table with `columns`, or add to the one that is there the columns that it lacks.
+    """Create a table with `columns`, or add the columns that an existing one lacks.
 
     Parameters
     ----------
     mark
-        What its comment says that it holds.
-    present
+        The mark in its comment.
+    relations
         The tables and views of the schema.
 
     Raises
     ------
     StoreError
-        A table or view has the name that was not made by mlm-ops: it has neither the mark nor the first two columns.
+        A table or view of that name was not made by mlm-ops: it has neither the mark nor the first two columns.
     """
     table, claim = qualified(schema, name), claim_of(connection, schema, name, columns, mark)
-    marked = check_ours(connection, claim, present)
+    is_marked = check_ours(connection, claim, relations)
     typed = {column: f"{identifier(column)} {SQL_TYPES[kind]}" for column, kind in columns.items()}
     connection.execute(f"create table if not exists {table} ({', '.join(typed.values())})")
-    held = connection.sql(f"from {table}").columns
-    for column in [name for name in typed if name not in held]:
+    present_columns = connection.sql(f"from {table}").columns
+    for column in [name for name in typed if name not in present_columns]:
         connection.execute(f"alter table {table} add column {typed[column]}")
-    if not marked:
+    if not is_marked:
         connection.execute(f"comment on table {table} is {literal(claim.comment)}")
 
 
 def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, columns: Schema) -> None:
-    """Append `frame`, brought to the types of `columns`."""
+    """Append `frame` to a table, with its columns cast to the types of `columns`."""
     ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items())
     with registered(connection, "mlm_frame", ordered):
         connection.execute(f"insert into {table} by name from mlm_frame")
@@ -74,18 +74,18 @@ def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, column
 
 @contextmanager
 def registered(connection: Connection, name: str, frame: pl.DataFrame) -> Iterator[None]:
-    """Let SQL read a frame by `name` for the time of a block."""
+    """Let SQL read a frame under `name`, for a block."""
     connection.register(name, ArrowStream(frame))
     try:
         yield
     finally:
-        # in a transaction that has failed this fails too, and the first reason is the one to tell
+        # after a failed transaction this fails too, and would hide the first error
         with suppress(duckdb.Error):
             connection.unregister(name)
 
 
 def check_results(tables: Mapping[str, pl.DataFrame]) -> None:
-    """Compare names and columns with `mlm_ops.results.tables.TABLES`; all faults together."""
+    """Refuse frames whose names or columns are not those of `TABLES`, all faults in one error."""
     faults = []
     for name, frame in tables.items():
         if name not in TABLES:
@@ -102,9 +102,9 @@ def check_results(tables: Mapping[str, pl.DataFrame]) -> None:
 
 @contextmanager
 def all_or_nothing(connection: Connection, what: str) -> Iterator[None]:
-    """Keep all that the block writes, or nothing of it."""
+    """Run a block in one transaction, so that all of its rows are written or none."""
     try:
         with transaction(connection):
             yield
     except (duckdb.Error, pl.exceptions.PolarsError) as error:
-        raise kind_of(error)(f"The results of {what} could not be written: {why_it_failed(error)}") from error
+        raise error_class(error)(f"The results of {what} could not be written: {why_it_failed(error)}") from error

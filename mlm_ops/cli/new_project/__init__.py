@@ -1,1 +1,1 @@
-"""``mlm init``: write a project that runs around a data file."""
+"""Write a new project around a data file, for ``mlm init``."""

@@ -1,4 +1,4 @@
-"""Write the files of a new project: all of them into a new folder, or none."""
+"""Create the project of ``mlm init``: all of its files in a new folder, or none."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from mlm_ops.analyses.starter.analysis_file import analysis_text
 from mlm_ops.analyses.starter.guess import MOST_COLUMNS, Guess, guess, too_wide
-from mlm_ops.cli.new_project.files import Wanted, dagster_files, dbt_files
+from mlm_ops.cli.new_project.files import NewProject, dagster_files, dbt_files
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.warehouse.connection import is_reserved, open_database
 from mlm_ops.warehouse.files import is_database
 from mlm_ops.warehouse.source import Source, open_source, quoted_table
 
-#: Schemas and catalogs of DuckDB, ours and that of the file; and what Dagster names no operation.
-TAKEN = frozenset(
+#: Names that a project cannot have: schemas and catalogs of DuckDB and mlm-ops, and names that Dagster reserves.
+RESERVED_NAMES = frozenset(
     {"main", "temp", "system", "memory", "information_schema", "mlm", "source", "warehouse", "results"}
 ) | {
     *("context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict"),
     *("int", "str", "float", "bool", "input", "output", "type"),
 }
-#: Bytes of a first line that are looked at.
+#: The most bytes of a first line that are read.
 MOST_HEADER = 10_000_000
 
 
@@ -36,41 +36,43 @@ def create_project(
     group: str | None = None,
     dbt: bool = False,
 ) -> Guess:
-    """Make a project in a new or empty folder.
+    """Create a project in a new or empty folder, and return the guessed roles of the columns.
 
     Raises
     ------
     ProjectError
-        The folder holds something, or cannot be written. Nothing is overwritten.
+        The folder is not empty, or cannot be written. Nothing is overwritten.
     DataError
-        The data cannot be read, or no column serves as group or outcome.
+        The data cannot be read, or no column can be the group or the outcome.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ProjectError(f"{folder} exists and is not an empty folder; nothing is overwritten. Name a new folder.")
     above = next((path for path in folder.absolute().parents if path.exists()), None)
     if above is not None and not above.is_dir():
         raise ProjectError(f"{folder} cannot be a folder: {above} is a file. Name a new folder.")
-    roles, kept = _look(data, table, outcome, group)
+    roles, table_sql = _guess_roles(data, table, outcome, group)
     path = os.path.relpath(data.resolve(), folder.resolve())
-    wanted = Wanted(_plain(data.stem), path, kept, roles)
+    project = NewProject(_project_name(data.stem), path, table_sql, roles)
     files = (
-        dbt_files(wanted) if dbt else dagster_files(wanted, analysis_text(wanted.name, f"main.{wanted.name}", roles))
+        dbt_files(project)
+        if dbt
+        else dagster_files(project, analysis_text(project.name, f"main.{project.name}", roles))
     )
-    made = not folder.exists()
+    is_new = not folder.exists()
     try:
         for name, content in files.items():
-            place = folder / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("x", encoding="utf-8") as file:
+            file_path = folder / name
+            file_path.parent.mkdir(parents=True, exist_ok=True)
+            with file_path.open("x", encoding="utf-8") as file:
                 file.write(content)
     except OSError as error:
-        if made:
+        if is_new:
             shutil.rmtree(folder, ignore_errors=True)
         raise ProjectError(f"The project cannot be written to {folder}: {error.strerror}.") from error
     return roles
 
 
-def _look(data: Path, table: str | None, outcome: str | None, group: str | None) -> tuple[Guess, str | None]:
+def _guess_roles(data: Path, table: str | None, outcome: str | None, group: str | None) -> tuple[Guess, str | None]:
     if not is_database(data):
         if table is not None:
             raise ProjectError(f"A table can be chosen in a DuckDB file only. Got {data} and the table {table}.")
@@ -83,25 +85,25 @@ def _look(data: Path, table: str | None, outcome: str | None, group: str | None)
 
 
 def _refuse_wide(data: Path) -> None:
-    """Refuse a very wide text file by its first line, as finding the types of its columns takes minutes."""
+    """Refuse a very wide text file by its first line, because finding the types of its columns would take minutes."""
     if data.suffix.lower() not in (".csv", ".tsv") or not data.is_file():
         return
     with data.open("rb") as file:
         first = file.readline(MOST_HEADER)
     columns = 1 + max(first.count(mark) for mark in (b",", b"\t", b";", b"|"))
-    # names may hold these marks too, in quotes: of a file near the limit DuckDB counts the columns
+    # quoted names may contain these characters too, so DuckDB counts the columns of a file near the limit
     if columns > 2 * MOST_COLUMNS:
         raise DataError(too_wide(str(data), columns))
 
 
-def _plain(text: str) -> str:
-    """A word that is a name in Python, in SQL, in Dagster and of a file."""
+def _project_name(text: str) -> str:
+    """Make a word out of a text that can be a name in Python, SQL and Dagster, and of a file."""
     word = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()
-    return word if word and not word[0].isdigit() and not is_taken(word) else f"data_{word}".rstrip("_")
+    return word if word and not word[0].isdigit() and not is_reserved_name(word) else f"data_{word}".rstrip("_")
 
 
-def is_taken(word: str) -> bool:
-    """Whether a word means something to Python, DuckDB or Dagster, so that nothing can be named by it alone."""
-    if keyword.iskeyword(word) or word in TAKEN or word.startswith(("pg_", "duckdb_", "sqlite_", "mlm_")):
+def is_reserved_name(word: str) -> bool:
+    """Whether a word is reserved by Python, DuckDB or Dagster, so that it cannot be a name."""
+    if keyword.iskeyword(word) or word in RESERVED_NAMES or word.startswith(("pg_", "duckdb_", "sqlite_", "mlm_")):
         return True
     return is_reserved(word)

@@ -1,4 +1,4 @@
-"""Fill in the templates of a new project: the files that `mlm run` runs, or that `dbt build` builds."""
+"""Render the templates of a new project: the files of a Dagster project for `mlm run`, or of a dbt project."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a project is made around.
+class NewProject:
+    """The data and names that a new project is made from.
 
     Attributes
     ----------
     name
-        Of the analysis, the package and the table: a plain word.
+        The name of the analysis, the package and the table: a plain word.
     path
-        The data file, from the project's folder.
+        The path of the data file from the project's folder.
     table
-        Of a DuckDB file, quoted; None for other files.
+        The quoted table of a DuckDB file; None for other files.
     guess
-        What its columns are for.
+        The roles of the columns.
     """
 
     name: str
@@ -40,61 +40,61 @@ class Wanted:
 
     @property
     def source(self) -> str:
-        """The table of the attached DuckDB file, with its schema."""
+        """The table in the attached DuckDB file, with its schema."""
         assert self.table is not None
         return f"source.{self.table}" if '"."' in self.table else f"source.main.{self.table}"
 
 
-def dagster_files(wanted: Wanted, analysis: str) -> dict[str, str]:
-    """Texts by path; the analysis file's is given."""
-    package, table = f"{wanted.name}_pipelines", f"main.{wanted.name}"
-    rows = READERS[Path(wanted.path).suffix.lower()] if wanted.table is None else wanted.source
-    order = ", ".join(identifier(level) for level in reversed(wanted.guess.levels))
+def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
+    """Return the texts of a Dagster project's files by path; `analysis` is the text of the analysis file."""
+    package, table = f"{project.name}_pipelines", f"main.{project.name}"
+    rows = READERS[Path(project.path).suffix.lower()] if project.table is None else project.source
+    order = ", ".join(identifier(level) for level in reversed(project.guess.levels))
     values: dict[str, str | bool | None] = {
         "package": package,
-        "name": wanted.name,
-        "path": wanted.path,
+        "name": project.name,
+        "path": project.path,
         "table": table,
-        "from_database": wanted.table is not None,
+        "from_database": project.table is not None,
         "load": f"create or replace table {table} as select * from {rows} order by {order}",
     }
     return {
-        "pyproject.toml": _filled("dagster/pyproject.toml", values),
-        ".gitignore": _filled("dagster/gitignore", values),
-        "dagster_home/dagster.yaml": _filled("dagster/dagster.yaml", values),
+        "pyproject.toml": _render("dagster/pyproject.toml", values),
+        ".gitignore": _render("dagster/gitignore", values),
+        "dagster_home/dagster.yaml": _render("dagster/dagster.yaml", values),
         f"{package}/__init__.py": "",
-        f"{package}/definitions.py": _filled("dagster/definitions.py", values),
-        f"{package}/assets.py": _filled("dagster/assets.py", values),
-        f"{package}/analyses/{wanted.name}.yaml": analysis,
+        f"{package}/definitions.py": _render("dagster/definitions.py", values),
+        f"{package}/assets.py": _render("dagster/assets.py", values),
+        f"{package}/analyses/{project.name}.yaml": analysis,
     }
 
 
-def dbt_files(wanted: Wanted) -> dict[str, str]:
-    """Texts by path."""
-    if wanted.table is None:
-        relation = READERS[Path(wanted.path).suffix.lower()].format(path=file_literal(wanted.path))
+def dbt_files(project: NewProject) -> dict[str, str]:
+    """Return the texts of a dbt project's files by path."""
+    if project.table is None:
+        relation = READERS[Path(project.path).suffix.lower()].format(path=file_literal(project.path))
     else:
-        relation = wanted.source
-    project = {"name": f"{wanted.name}_mlm", "source": wanted.path if wanted.table is not None else None}
+        relation = project.source
+    settings = {"name": f"{project.name}_mlm", "source": project.path if project.table is not None else None}
     files = {
-        "dbt_project.yml": _filled("dbt/dbt_project.yml", project),
-        "profiles.yml": _filled("dbt/profiles.yml", project),
-        ".gitignore": _filled("dbt/gitignore", project),
-        f"models/{wanted.name}.sql": _filled("dbt/rows.sql", {"relation": relation}),
+        "dbt_project.yml": _render("dbt/dbt_project.yml", settings),
+        "profiles.yml": _render("dbt/profiles.yml", settings),
+        ".gitignore": _render("dbt/gitignore", settings),
+        f"models/{project.name}.sql": _render("dbt/rows.sql", {"relation": relation}),
     }
-    for model, formula in formulas(wanted.guess).items():
-        unused = left_out(wanted.guess) if model == PREDICTORS else ""
+    for model, formula in formulas(project.guess).items():
+        unused = left_out(project.guess) if model == PREDICTORS else ""
         texts = {
-            "table": wanted.name,
+            "table": project.name,
             "formula": literal(formula),
             "remark": comment(unused, "-- ") if unused else "",
         }
-        files[f"models/{wanted.name}_{model}.sql"] = _filled("dbt/effects.sql", texts)
+        files[f"models/{project.name}_{model}.sql"] = _render("dbt/effects.sql", texts)
     return files
 
 
-def _filled(template: str, values: Mapping[str, str | bool | None]) -> str:
-    """One file's text. What comes from the data is a value, never a template."""
+def _render(template: str, values: Mapping[str, str | bool | None]) -> str:
+    """Render one file. Text from the data is a value, never part of a template."""
     return _templates().get_template(f"{template}.jinja").render(values)
 
 
@@ -114,6 +114,6 @@ def _templates() -> Environment:
 
 
 def _as_is(text: str) -> str:
-    """Text that dbt's Jinja leaves as it is, where it could take it for its own."""
-    # brace by brace, as text in a raw block could end the block
+    """Escape a text so that dbt's Jinja writes it as it is."""
+    # brace by brace, because a text in a raw block could end the block
     return text.replace("{", '{{ "{" }}') if any(mark in text for mark in ("{{", "{%", "{#")) else text

@@ -60,8 +60,8 @@ def test_a_full_disk_leaves_what_was_there_and_the_next_run_works(place: Place) 
     # smaller than the log of one run's rows
     sentence = said(limited(place, 20, *fit(place)))
     assert sentence.endswith(
-        "there is no room left on the disk. Make room and run again; what stood there before still stands. Nothing "
-        "of the run is kept."
+        "there is no room left on the disk. Make room and run again; what was stored before is unchanged. Nothing "
+        "of the run was stored."
     )
     assert whole_runs(place.database) == before
     assert place.mlm(*fit(place)).returncode == 0
@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_while_publishing_leaves_the_old_copy(place: Place) 
     assert publishing(place, 65536) == ""
     copy = (place.folder / "copy.duckdb").read_bytes()
     assert publishing(place, 40).endswith(
-        "there is no room left on the disk. Make room and run again; what stood there before still stands. The run is "
+        "there is no room left on the disk. Make room and run again; what was stored before is unchanged. The run is "
         "kept in own.duckdb, and the next one publishes both."
     )
     assert (place.folder / "copy.duckdb").read_bytes() == copy
@@ -177,8 +177,8 @@ def test_a_damaged_warehouse_is_set_aside_and_made_anew_with_its_history(
     content = place.warehouse.read_bytes()
     done = place.mlm("run")
     sentence = (
-        f"{place.warehouse} was damaged and is now warehouse.duckdb.damaged-1; a new one is made from the sources with "
-        "the history of 2 runs."
+        f"{place.warehouse} was damaged and was renamed to warehouse.duckdb.damaged-1; a new one is made from the "
+        "sources with the history of 2 runs."
     )
     if done.returncode != 0:
         assert said(done) == f"mlm: {sentence} Run again."
