@@ -152,12 +152,12 @@ class Criterion:
         """
         if self.residual is None:
             return []
-        found = []
+        thetas = []
         for value in autocorrelations(self.residual):
             other = theta.copy()
             other[self.n_relative - 1] = value
-            found.append(other)
-        return found
+            thetas.append(other)
+        return thetas
 
     def is_flat_in_residual(self, theta: Array) -> bool:
         """Whether theta lies where the deviance hardly depends on the autocorrelation, all gaps being long."""
@@ -267,14 +267,14 @@ class Criterion:
         degrees = solution.degrees if self.profiled else None
         w, beta, sigma2 = solution.w, solution.beta, solution.sigma2
         hessian = hessian_by_covariance(step, w_bar, directions, w, beta, sigma2, degrees, reml=self.reml)
-        curved: Array = hessian + bend
+        by_theta: Array = hessian + bend
         if not self.profiled:
             # what residual / sigma2 + degrees log(sigma2) has of 1 / sigma itself
             slope = 2 * solution.theta[-1] * self.residual_gradient(solution)
-            curved[-1] += slope
-            curved[:, -1] += slope
-            curved[-1, -1] += 2 * solution.residual + 2 * solution.degrees / solution.theta[-1] ** 2
-        return curved
+            by_theta[-1] += slope
+            by_theta[:, -1] += slope
+            by_theta[-1, -1] += 2 * solution.residual + 2 * solution.degrees / solution.theta[-1] ** 2
+        return by_theta
 
     def expected_information(self, solution: Solution) -> Array:
         """Leading term of the expected information by theta: a metric for steps, positive semi-definite."""
@@ -316,22 +316,22 @@ class Criterion:
 
     def _pull_back(self, solution: Solution, w_bar: Array, weight: float) -> Array:
         """Derivatives by theta of ``f(W) + weight log |V|``, w_bar being the derivative of f by W."""
-        found = self._from_factors(solution.engine.pull_back(solution.trace, w_bar, weight))
+        by_theta = self._from_factors(solution.engine.pull_back(solution.trace, w_bar, weight))
         if self.residual is not None and len(solution.rho):
             by_product = solution.engine.pull_back_to_products(solution.trace, w_bar, weight)
             by_weight = np.einsum("ijk,cijk->c", by_product, self.residual.products)
             by_rho = weight_derivatives(self.residual, solution.rho) @ by_weight
             by_rho = by_rho + weight * log_determinant_derivatives(self.residual, solution.rho)
-            found = found.astype(by_rho.dtype)
-            found[self.n_random : self.n_relative] = by_rho
-        return found
+            by_theta = by_theta.astype(by_rho.dtype)
+            by_theta[self.n_random : self.n_relative] = by_rho
+        return by_theta
 
     def _from_factors(self, by_lam: Sequence[Array]) -> Array:
         """The chain from derivatives by every Lambda to theta."""
-        found = np.zeros(self.n_theta, dtype=np.result_type(np.float64, *by_lam))
+        by_theta = np.zeros(self.n_theta, dtype=np.result_type(np.float64, *by_lam))
         for block in self.blocks:
-            found[block.theta] += block.covariance.pull_back(by_lam[block.level][block.effects, block.effects])
-        return found
+            by_theta[block.theta] += block.covariance.pull_back(by_lam[block.level][block.effects, block.effects])
+        return by_theta
 
 
 def _log_determinant(matrix: Array) -> Any:

@@ -17,7 +17,7 @@ from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.determination import Undetermined, find_undetermined
 from mlm_ops.estimation.engine import Engine, build_engine
 from mlm_ops.estimation.optimize import Optimum, minimise
-from mlm_ops.estimation.residual import combined
+from mlm_ops.estimation.residual import weighted_products
 from mlm_ops.language.model import group_name
 
 Array = NDArray[np.float64]
@@ -136,7 +136,7 @@ class EngineOf:
         return build_engine(_cross(self.design, rho), sizes, codes, nested=self.design.nested)
 
 
-def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estimate:
+def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -> Estimate:
     """Fit a design.
 
     Parameters
@@ -190,7 +190,7 @@ def _structure(block: BlockDesign) -> Covariance:
 
 def _cross(design: Design, rho: Array) -> CrossProducts:
     """Cross-products weighted by the residual structure."""
-    return design.cross if design.residual is None else CrossProducts.of(combined(design.residual, rho))
+    return design.cross if design.residual is None else CrossProducts.of(weighted_products(design.residual, rho))
 
 
 def _share_left(design: Design, criterion: Criterion) -> float:
@@ -206,7 +206,7 @@ def _share_left(design: Design, criterion: Criterion) -> float:
     """
     fixed = slice(sum(criterion.engine.sizes), None)
     w = design.cross.total[fixed, fixed]
-    residual, whole = _outside(w, np.ones(len(w) - 1, dtype=np.bool_)), float(w[-1, -1])
+    residual, whole = _squares_outside(w, np.ones(len(w) - 1, dtype=np.bool_)), float(w[-1, -1])
     if residual <= _PERFECT_FIT * whole:
         raise IdentificationError(
             "The predictors reproduce the outcome exactly, so no residual variance is left to estimate. "
@@ -238,11 +238,11 @@ def _share_left(design: Design, criterion: Criterion) -> float:
 def _left_by_groups(criterion: Criterion, w: Array, lam: float) -> float:
     """What predictors and random effects leave of the outcome, every Lambda being `lam` times the identity."""
     with np.errstate(divide="ignore", invalid="ignore"):  # of columns that are nearly combinations: nothing is known
-        left, _, _ = criterion.engine.eliminate([lam * np.eye(size) for size in criterion.engine.sizes])
-    return _outside(left, np.diag(left)[:-1] > _SPANNED * np.diag(w)[:-1])
+        w_left, _, _ = criterion.engine.eliminate([lam * np.eye(size) for size in criterion.engine.sizes])
+    return _squares_outside(w_left, np.diag(w_left)[:-1] > _SPANNED * np.diag(w)[:-1])
 
 
-def _outside(w: Array, columns: NDArray[np.bool_]) -> float:
+def _squares_outside(w: Array, columns: NDArray[np.bool_]) -> float:
     """Of ``[X y]' [X y]`` the squares of y outside the span of some columns of X."""
     x, y = w[:-1, :-1][np.ix_(columns, columns)], w[:-1, -1][columns]
     return float(w[-1, -1] - y @ np.linalg.solve(x, y))

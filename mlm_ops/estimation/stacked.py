@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def left(small: Array, stack: Array) -> Array:
+def premultiply(small: Array, stack: Array) -> Array:
     """``small @ stack`` over the first axis: (s, q), (q, r, J) -> (s, r, J), one matrix product without copies."""
     return (small @ stack.reshape(len(stack), -1)).reshape(len(small), *stack.shape[1:])
 

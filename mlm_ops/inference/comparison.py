@@ -52,12 +52,12 @@ class Comparison:
     note: str | None
 
 
-def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate) -> Comparison:
+def compare(model: Model, estimate: Estimate, reference: Model, smaller: Estimate) -> Comparison:
     """Compare two fits by the same likelihood.
 
     Parameters
     ----------
-    model, fitted
+    model, estimate
         The larger model.
     reference, smaller
         The smaller one, fitted by the same estimator; by ML unless the fixed parts are equal.
@@ -70,25 +70,25 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
     from scipy.special import chdtrc  # 0.4 s: not for those who only import the package
 
     check_outcomes(model, reference)
-    aic, bic = fitted.aic - smaller.aic, fitted.bic - smaller.bic
-    df = fitted.n_parameters - smaller.n_parameters
-    nested = _nested(fitted, model, smaller, reference)
-    if df <= 0 and fitted.undetermined.missing and nested:
+    aic, bic = estimate.aic - smaller.aic, estimate.bic - smaller.bic
+    df = estimate.n_parameters - smaller.n_parameters
+    nested = _nested(estimate, model, smaller, reference)
+    if df <= 0 and estimate.undetermined.missing and nested:
         return Comparison(None, None, None, None, aic, bic, NOTHING_MORE)
     if df <= 0 or not nested:
         return Comparison(None, None, None, None, aic, bic, "not nested: compare by AIC and BIC")
-    statistic = float(2 * (fitted.log_likelihood - smaller.log_likelihood))
+    statistic = float(2 * (estimate.log_likelihood - smaller.log_likelihood))
     # of a variance that is zero: by its sign of rounding p would be a half or one
-    if statistic <= _ROUNDING * (abs(fitted.deviance) + abs(smaller.deviance) + fitted.design.n_obs):
+    if statistic <= _ROUNDING * (abs(estimate.deviance) + abs(smaller.deviance) + estimate.design.n_obs):
         statistic = 0.0
     p_value = float(chdtrc(df, statistic))
     chi_square = Comparison(statistic, df, p_value, None, aic, bic, None)
-    if fitted.criterion.n_random == smaller.criterion.n_random or fitted.n_covariance == smaller.n_covariance:
+    if estimate.criterion.n_random == smaller.criterion.n_random or estimate.n_covariance == smaller.n_covariance:
         return chi_square
-    if fitted.undetermined.missing:
+    if estimate.undetermined.missing:
         note = "the data do not determine all variances and covariances of the larger fit: df counts those they do"
         return replace(chi_square, note=note)
-    variances = _variances_gained(fitted, smaller)
+    variances = _variances_gained(estimate, smaller)
     if smaller.optimum.singular:
         limit = (
             "no mixture is valid, p is conservative" if variances else "a covariance is at its limit, p is approximate"
@@ -174,7 +174,7 @@ def same_fixed_part(first: Estimate, second: Estimate) -> bool:
     return {c.name for c in first.design.fixed.columns} == {c.name for c in second.design.fixed.columns}
 
 
-def _nested(fitted: Estimate, model: Model, smaller: Estimate, reference: Model) -> bool:
+def _nested(estimate: Estimate, model: Model, smaller: Estimate, reference: Model) -> bool:
     """Whether every fixed term, every random block and the residual's structure lie within those of the model.
 
     Fixed terms are matched by name; a model with other columns of the same span is not recognised.
@@ -187,7 +187,7 @@ def _nested(fitted: Estimate, model: Model, smaller: Estimate, reference: Model)
         return False
     if theirs.strata not in (None, ours.strata) or theirs.time not in (None, ours.time):
         return False
-    large, small = _parts(fitted), _parts(smaller)
+    large, small = _parts(estimate), _parts(smaller)
     given = [part for part in large if part.structure == "given"]
     return all(part in small for part in given) and all(_holds(large, part) for part in small)
 
@@ -206,10 +206,10 @@ class _Part:
     given: Matrix | None = None
 
 
-def _parts(fitted: Estimate) -> list[_Part]:
+def _parts(estimate: Estimate) -> list[_Part]:
     """The random part in pieces: independent effects one by one."""
     found = []
-    for level in fitted.design.levels:
+    for level in estimate.design.levels:
         for block in level.blocks:
             effects, structure = frozenset(block.columns), block.covariance
             if not isinstance(structure, str):
@@ -233,9 +233,9 @@ def _holds(large: list[_Part], part: _Part) -> bool:
     return False
 
 
-def _variances_gained(fitted: Estimate, smaller: Estimate) -> int:
+def _variances_gained(estimate: Estimate, smaller: Estimate) -> int:
     """How many variances of the larger model's T are zero in the smaller one; covariances are free to either side."""
-    large, small = _parts(fitted), _parts(smaller)
+    large, small = _parts(estimate), _parts(smaller)
     # a given matrix of deficient rank holds variances at zero too
     freed = [np.array(part.given) for part in small if part.given is not None and part not in large]
     gained = sum(len(matrix) - int(np.linalg.matrix_rank(matrix)) for matrix in freed)

@@ -12,7 +12,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.estimation.covariance import COVARIANCES
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.design.groups import default_cluster
-from mlm_ops.estimation.estimate import estimate
+from mlm_ops.estimation.estimate import estimate_design
 from mlm_ops.inference.fixed.tests import DF_METHODS
 from mlm_ops.language import options
 from mlm_ops.language.formula import level_columns
@@ -150,7 +150,7 @@ def fit_model(
     clusters = cluster_columns(cluster) or default_cluster(model, moments) if robust else None
     started = time.perf_counter()
     start = near.result.optimum.theta if near is not None and near.model.random == model.random else None
-    result = estimate(build_design(model, moments, clusters), reml=estimator == "reml", start=start)
+    result = estimate_design(build_design(model, moments, clusters), reml=estimator == "reml", start=start)
     seconds = time.perf_counter() - started
     return Fit(model, result, estimator, df, seconds, moments.n_rows, dict(moments.n_dropped), moments, robust)
 

@@ -69,14 +69,14 @@ def discrepancy(smaller: SemEstimate, larger: SemEstimate) -> float:
     ordered = in_order(exact, larger.statistics.columns)
     assert ordered is not None
     try:
-        fitted = estimate_sem(larger.table, ordered)
+        estimate = estimate_sem(larger.table, ordered)
     except IdentificationError:
         return 0.0
     # a search that has not ended shows nothing
-    if not fitted.optimum.converged:
+    if not estimate.optimum.converged:
         return 0.0
     p, t = exact.n_row_level, len(exact.columns)
     deviance = (exact.n_obs * p + exact.n_clusters * (t - p)) * np.log(2 * np.pi)
     deviance += (exact.n_obs - exact.n_clusters) * (np.linalg.slogdet(implied.within)[1] + p)
     deviance += exact.counts @ (np.linalg.slogdet(exact.covariances)[1] + p * np.log(exact.sizes) + t)
-    return max(0.0, -2 * fitted.log_likelihood - float(deviance))
+    return max(0.0, -2 * estimate.log_likelihood - float(deviance))

@@ -103,8 +103,8 @@ def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) 
         return None
     terms = "".join(f" + {item.rhs} + between({item.rhs})" for item in rows)
     mixed = parse_formula(f"{rows[0].lhs} ~ 1{terms} + (1 | {group_name(cluster)})")
-    fitted = fit_model(mixed, moments, estimator="ml", df="none").fixed_effects
-    slopes = {row["term"]: row for row in fitted.iter_rows(named=True)}
+    estimate = fit_model(mixed, moments, estimator="ml", df="none").fixed_effects
+    slopes = {row["term"]: row for row in estimate.iter_rows(named=True)}
     within, effect = slopes.get(rows[0].rhs), slopes.get(f"between({rows[0].rhs})")
     if within is None or effect is None:
         return None

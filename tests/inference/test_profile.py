@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 
 from mlm_ops.errors import MlmError
-from mlm_ops.estimation.estimate import estimate
+from mlm_ops.estimation.estimate import estimate_design
 from mlm_ops.inference.intervals.parameters import parameters
 from mlm_ops.inference.intervals.profile import profile_intervals
 from mlm_ops.results.fitting import fit
@@ -171,5 +171,5 @@ def test_faults_are_refused_in_a_sentence() -> None:
 
 def test_an_estimate_from_any_start_has_the_same_limits() -> None:
     result = reference.fitted("pastes_nested").result
-    again = estimate(result.design, reml=True, start=np.array([3.0, 3.0]))
+    again = estimate_design(result.design, reml=True, start=np.array([3.0, 3.0]))
     np.testing.assert_allclose(profile_intervals(again).high, profile_intervals(result).high, rtol=1e-6)

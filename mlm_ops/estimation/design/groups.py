@@ -44,17 +44,17 @@ def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFac
     ``parent/column`` if the model has that factor; to pool the different units of one label would be an error that
     nobody sees.
     """
-    found: dict[GroupingFactor, GroupingFactor] = {}
-    named = _pooled(model)
-    for group in named:
+    full_names: dict[GroupingFactor, GroupingFactor] = {}
+    pooling = _pooling_groups(model)
+    for group in pooling:
         if len(group) > 1 or group in model.groups:
             continue
         longer = [other for other in model.groups if len(other) > 1 and other[-1] == group[0]]
         if longer:
-            found[group] = longer[0]
+            full_names[group] = longer[0]
             continue
         labels = len(moments.units_of(group)[1])
-        for parent in dict.fromkeys((*model.groups, *named)):
+        for parent in dict.fromkeys((*model.groups, *pooling)):
             codes, _ = cells_of([Factor(g, *moments.units_of(g)) for g in (group, parent)], moments.n_units)
             pairs = int(codes.max()) + 1
             if pairs > max(labels, len(moments.units_of(parent)[1])):
@@ -63,16 +63,16 @@ def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFac
                     f"The labels of {name} repeat across the units of {above}: {labels} labels, {pairs} combinations. "
                     f"Write {above}/{name} where {name} stands in the centering, or make the labels unique."
                 )
-    return found
+    return full_names
 
 
-def _pooled(model: Model) -> tuple[GroupingFactor, ...]:
+def _pooling_groups(model: Model) -> tuple[GroupingFactor, ...]:
     """Grouping factors over whose units rows are pooled; units of ``over`` in a within() or between() lie in others."""
     # the innermost first: what a mean of means is taken of lies lower
     nodes = [node for variable in model.variables for node in reversed(list(walk(variable)))]
-    named = [node.group for node in nodes if isinstance(node, Within | Between)]
-    named += [node.over for node in nodes if isinstance(node, Center)]
-    return tuple(dict.fromkeys(group for group in (model.default_group, *named) if group is not None))
+    groups = [node.group for node in nodes if isinstance(node, Within | Between)]
+    groups += [node.over for node in nodes if isinstance(node, Center)]
+    return tuple(dict.fromkeys(group for group in (model.default_group, *groups) if group is not None))
 
 
 @dataclass(frozen=True)

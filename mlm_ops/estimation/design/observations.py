@@ -85,7 +85,7 @@ class Observations:
         return 0.0 if self.split is not None and self.split.part == "between" else scatter
 
 
-def observations(model: Model, evaluator: Evaluator) -> Observations:
+def observations_of(model: Model, evaluator: Evaluator) -> Observations:
     """The observations of a model."""
     moments = evaluator.moments
     outcome = model.outcome
@@ -102,7 +102,7 @@ def observations(model: Model, evaluator: Evaluator) -> Observations:
 
 def check_split(
     model: Model,
-    observed: Observations,
+    observations: Observations,
     evaluator: Evaluator,
     factors: list[Factor],
     columns: Sequence[DesignColumn],
@@ -115,34 +115,34 @@ def check_split(
         Random effects of the groups whose means are gone or are the observations, a factor that cuts through these
         groups, or a predictor of group means that varies within groups: in how many is said.
     """
-    if observed.split is None or observed.codes is None:
+    if observations.split is None or observations.codes is None:
         return
-    part, name, outcome = observed.split.part, group_name(observed.split.group), model.outcome_name
-    own = Factor(observed.split.group, observed.codes, np.arange(observed.split.size))
+    part, name, outcome = observations.split.part, group_name(observations.split.group), model.outcome_name
+    own = Factor(observations.split.group, observations.codes, np.arange(observations.split.size))
     for factor in factors:
         pairs = int(cells_of([own, factor], evaluator.moments.n_units)[0].max()) + 1
-        if pairs > observed.split.size:
+        if pairs > observations.split.size:
             raise IdentificationError(
                 f"{outcome} takes the units of {name} whole, and those of {group_name(factor.group)} cut through them. "
                 f"Random effects and clusters of {outcome} are of {name} or of units above it."
             )
-        if part == "between" and len(factor.labels) == observed.split.size and factor.group in model.groups:
+        if part == "between" and len(factor.labels) == observations.split.size and factor.group in model.groups:
             raise IdentificationError(
                 f"{outcome} has one observation for each unit of {name}, so random effects of "
                 f"{group_name(factor.group)} cannot be told from its residuals. Leave them out."
             )
     if part == "between":
         for variable in dict.fromkeys(v for column in columns for v in column.variables):
-            varying = varying_groups(evaluator, variable, observed.codes)
+            varying = varying_groups(evaluator, variable, observations.codes)
             if varying:
                 raise IdentificationError(
-                    f"{label(variable)} varies within {varying} of {observed.split.size} units of {name}, and "
+                    f"{label(variable)} varies within {varying} of {observations.split.size} units of {name}, and "
                     f"{outcome} has one observation for each. Take its group mean, between({label(variable)})."
                 )
         return
     for block in model.random:
         for term in block.terms:
-            if not any(varying_groups(evaluator, v, observed.codes) for v in term.variables):
+            if not any(varying_groups(evaluator, v, observations.codes) for v in term.variables):
                 raise IdentificationError(
                     f"{outcome} has no differences between units of {name} left, so the random effects of {term.name} "
                     f"over {group_name(block.group)} are zero. Leave it out: (0 + … | {group_name(block.group)}) has "

@@ -126,8 +126,8 @@ class Evaluator:
 
     def _row(self, factors: Monomial) -> int:
         if factors not in self.row:
-            named = " * ".join(label(atom) for atom in factors)
-            raise DataError(f"The moments hold nothing of {named}. Collect them for this model too.")
+            name = " * ".join(label(atom) for atom in factors)
+            raise DataError(f"The moments hold nothing of {name}. Collect them for this model too.")
         return self.row[factors]
 
     def group_means(self, polynomial: Polynomial, variable: Within | Between) -> Array:
@@ -137,9 +137,9 @@ class Evaluator:
 
     def group_of(self, variable: Within | Between) -> GroupingFactor:
         """The units that a centering takes means over."""
-        named = variable.group or self.default_group
-        assert named is not None, "the formula was checked to name its groups"
-        return self.meaning.get(named, named)
+        group = variable.group or self.default_group
+        assert group is not None, "the formula was checked to name its groups"
+        return self.meaning.get(group, group)
 
     def _unit_level(self, values: Array, constant: float, key: str) -> Part:
         average = float(np.average(values, weights=self.moments.n))
@@ -176,9 +176,9 @@ class Evaluator:
         if variable not in self._powers:
             part, power = self.part(variable.of), variable.power or variable.degree
             spread = np.sqrt(self._sum(part.polynomial, part.polynomial) / self.moments.n_obs)
-            rising = _rising(part.polynomial, power)
+            powers = _power_polynomials(part.polynomial, power)
             scale = spread ** np.arange(power + 1.0)
-            gram = np.array([[self._sum(p, q) for q in rising] for p in rising]) / np.outer(scale, scale)
+            gram = np.array([[self._sum(p, q) for q in powers] for p in powers]) / np.outer(scale, scale)
             try:
                 lower = np.linalg.cholesky(gram)
             except np.linalg.LinAlgError:
@@ -199,14 +199,16 @@ class Evaluator:
 
     def _orthogonal(self, variable: Poly, part: Part) -> Part:
         _, coefficients = self.powers(variable)
-        return Part(0.0, _weighted(_rising(part.polynomial, len(coefficients) - 1), coefficients), label(variable))
+        return Part(
+            0.0, _weighted(_power_polynomials(part.polynomial, len(coefficients) - 1), coefficients), label(variable)
+        )
 
     def _raw_power(self, variable: Poly, part: Part) -> Part:
         """``(c + z)^k``, multiplied out."""
         power = variable.power or variable.degree
         binomial = np.array([comb(power, i) * part.constant ** (power - i) for i in range(power + 1)])
-        rising = _rising(part.polynomial, power)
-        return Part(float(binomial[0]), _weighted(rising[1:], binomial[1:]), f"{part.key}**{power}")
+        powers = _power_polynomials(part.polynomial, power)
+        return Part(float(binomial[0]), _weighted(powers[1:], binomial[1:]), f"{part.key}**{power}")
 
     def _within(self, variable: Within, part: Part) -> Part:
         group = self.group_of(variable)
@@ -262,17 +264,17 @@ def product(first: Polynomial, second: Polynomial) -> Polynomial:
     result: dict[Monomial, Coefficient] = {}
     for factors, coefficient in first.items():
         for others, multiplier in second.items():
-            joined = monomial((*factors, *others))
-            result[joined] = result.get(joined, 0.0) + coefficient * multiplier
+            key = monomial((*factors, *others))
+            result[key] = result.get(key, 0.0) + coefficient * multiplier
     return result
 
 
-def _rising(polynomial: Polynomial, power: int) -> list[Polynomial]:
+def _power_polynomials(polynomial: Polynomial, power: int) -> list[Polynomial]:
     """1, z, z^2, … z^power."""
-    found = [ONE]
+    powers = [ONE]
     for _ in range(power):
-        found.append(product(found[-1], polynomial))
-    return found
+        powers.append(product(powers[-1], polynomial))
+    return powers
 
 
 def _weighted(polynomials: Sequence[Polynomial], weights: Array) -> Polynomial:

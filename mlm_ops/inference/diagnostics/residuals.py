@@ -134,7 +134,7 @@ def _kurtosis_z(kurtosis: float, n: int) -> float:
     return float((1 - 2 / (9 * a) - np.cbrt(root)) / np.sqrt(2 / (9 * a)))
 
 
-def heterogeneity(fitted: Estimate, sizes: Array) -> Heterogeneity | None:
+def heterogeneity(estimate: Estimate, sizes: Array) -> Heterogeneity | None:
     """Compare the residual variances of the lowest units' own regressions on the predictors that vary within them.
 
     ``H = sum d_j^2``, ``d_j = (ln s_j^2 - mean) / sqrt(2 / f_j)``, the mean weighted by the degrees of freedom f_j:
@@ -152,7 +152,7 @@ def heterogeneity(fitted: Estimate, sizes: Array) -> Heterogeneity | None:
     """
     from scipy.special import chdtrc
 
-    design = fitted.design
+    design = estimate.design
     if not design.levels or not design.nested or design.residual is not None:
         return None
     within = _by_unit(design.products, design.levels[0].codes, len(sizes), first=sum(lv.size for lv in design.levels))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.groups import make_clusters
-from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.inference.effect_sizes.variation import mean_residual_variance
 from mlm_ops.inference.fixed.robust import cluster_robust
 from mlm_ops.inference.intervals.profile import find_limit
@@ -67,7 +67,7 @@ class Clustering:
     note: str | None
 
 
-def intraclass_correlation(fitted: Estimate) -> float | None:
+def intraclass_correlation(estimate: Estimate) -> float | None:
     """Share of the grouping factors' intercept variances in the total; None where slopes vary or nothing does.
 
     Where the data determine the sum of two variances, not each, it is determined too: the total is that of a row.
@@ -75,13 +75,13 @@ def intraclass_correlation(fitted: Estimate) -> float | None:
     With random slopes the share depends on the predictors' values, so it is no single number (Goldstein, Browne and
     Rasbash 2002).
     """
-    if not fitted.tau or not _intercepts_alone(fitted) or fitted.undetermined.sigma2:
+    if not estimate.tau or not _intercepts_alone(estimate) or estimate.undetermined.sigma2:
         return None
-    shared = float(sum(tau[0, 0] for tau in fitted.tau))
-    return shared / (shared + mean_residual_variance(fitted))
+    shared = float(sum(tau[0, 0] for tau in estimate.tau))
+    return shared / (shared + mean_residual_variance(estimate))
 
 
-def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffects]) -> list[Clustering]:
+def clustering(moments: Moments, estimate: Estimate, effects: Sequence[RandomEffects]) -> list[Clustering]:
     """One record a grouping factor, lowest first.
 
     ``icc_k = tau_k / (sum of all tau + sigma2)``: the share of the variance at a level, Raudenbush and Bryk (2002),
@@ -93,21 +93,21 @@ def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffec
     effects
         Empirical Bayes estimates, a block each as in `Estimate.blocks`.
     """
-    design = fitted.design
+    design = estimate.design
     if design.split is not None:
         return []
     conditional = any(column.variables for column in design.fixed.columns)
-    alone = _intercepts_alone(fitted)
-    shares = np.array([tau[0, 0] for tau in fitted.tau]) if alone else np.zeros(0)
-    shares = shares / (shares.sum() + mean_residual_variance(fitted))
-    reliabilities = _reliabilities(fitted, effects)
+    alone = _intercepts_alone(estimate)
+    shares = np.array([tau[0, 0] for tau in estimate.tau]) if alone else np.zeros(0)
+    shares = shares / (shares.sum() + mean_residual_variance(estimate))
+    reliabilities = _reliabilities(estimate, effects)
     found = []
     for k, level in enumerate(design.levels):
         codes, labels = moments.units_of(level.group)
         size = float((np.bincount(codes, moments.n, len(labels)) ** 2).sum() / design.n_obs)
-        known = alone and not _unknown_share(fitted, k)
+        known = alone and not _unknown_share(estimate, k)
         icc = float(shares[k]) if known else None
-        low, high, method = _interval(moments, fitted, k) if known else (None, None, None)
+        low, high, method = _interval(moments, estimate, k) if known else (None, None, None)
         effect = design_effect(icc, size) if icc is not None else None
         found.append(
             Clustering(
@@ -118,7 +118,7 @@ def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffec
                 high,
                 method,
                 conditional,
-                _correlation(fitted, shares, k) if alone else None,
+                _correlation(estimate, shares, k) if alone else None,
                 size,
                 effect,
                 design.n_obs / effect if effect is not None else None,
@@ -129,19 +129,19 @@ def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffec
     return found
 
 
-def _unknown_share(fitted: Estimate, k: int) -> bool:
+def _unknown_share(estimate: Estimate, k: int) -> bool:
     """Whether the data leave the variance of a factor's intercepts, or the residual's, open."""
-    return fitted.undetermined.sigma2 or bool(fitted.undetermined.tau[k][0, 0])
+    return estimate.undetermined.sigma2 or bool(estimate.undetermined.tau[k][0, 0])
 
 
-def _correlation(fitted: Estimate, shares: Array, k: int) -> float | None:
+def _correlation(estimate: Estimate, shares: Array, k: int) -> float | None:
     """Of two rows of a factor's unit, which share those above it where factors are nested."""
-    above = range(k, len(shares)) if fitted.design.nested else (k,)
-    unknown = [_unknown_share(fitted, i) for i in range(len(shares))]
+    above = range(k, len(shares)) if estimate.design.nested else (k,)
+    unknown = [_unknown_share(estimate, i) for i in range(len(shares))]
     # of undetermined variances the sum is known, so that all of them together are
-    if fitted.undetermined.sigma2 or (any(unknown[i] for i in above) and any(unknown[: above[0]])):
+    if estimate.undetermined.sigma2 or (any(unknown[i] for i in above) and any(unknown[: above[0]])):
         return None
-    return None if not fitted.design.nested and unknown[k] else float(sum(shares[i] for i in above))
+    return None if not estimate.design.nested and unknown[k] else float(sum(shares[i] for i in above))
 
 
 def design_effect(icc: float, group_size: float) -> float:
@@ -175,7 +175,7 @@ def exact_interval(between: float, within: float, groups: int, size: float, leve
     return limits[0], limits[1]
 
 
-def profile_interval(fitted: Estimate, k: int, level: float = 0.95) -> tuple[float, float]:
+def profile_interval(estimate: Estimate, k: int, level: float = 0.95) -> tuple[float, float]:
     """Where the deviance, minimised over all else with the k-th share held, has risen by a quantile of chi-square.
 
     With ``z = sqrt(icc / (1 - icc))`` held, ``tau_k = z^2 (sigma2 + the other tau)``. The deviance is the fit's own:
@@ -183,32 +183,32 @@ def profile_interval(fitted: Estimate, k: int, level: float = 0.95) -> tuple[flo
     """
     from scipy.special import ndtri
 
-    criterion, theta = fitted.criterion, np.abs(fitted.optimum.theta)
+    criterion, theta = estimate.criterion, np.abs(estimate.optimum.theta)
     radius = float(ndtri(0.5 + level / 2))
     place = criterion.blocks[k].theta.start
     others = np.delete(np.arange(len(theta)), place)
     center = float(theta[place] / np.sqrt(1 + (theta[others] ** 2).sum()))
-    rise = _profile(criterion, theta, place, float(fitted.optimum.solution.criterion))
+    rise = _profile(criterion, theta, place, float(estimate.optimum.solution.criterion))
     step = max(0.3 * center, 0.05)
     low = find_limit(rise, center, -step, 0.0, radius)
     high = find_limit(rise, center, step, np.inf, radius)
     return low**2 / (1 + low**2), high**2 / (1 + high**2) if np.isfinite(high) else 1.0
 
 
-def wald_interval(fitted: Estimate, k: int, level: float = 0.95) -> tuple[float, float] | None:
+def wald_interval(estimate: Estimate, k: int, level: float = 0.95) -> tuple[float, float] | None:
     """By the delta method on the logit of the share, from the observed information; None at the boundary."""
     from scipy.special import expit, logit, ndtri
 
-    taus = np.array([tau[0, 0] for tau in fitted.tau])
-    total = taus.sum() + fitted.sigma2
+    taus = np.array([tau[0, 0] for tau in estimate.tau])
+    total = taus.sum() + estimate.sigma2
     share = taus[k] / total
-    if fitted.optimum.singular or share == 0:
+    if estimate.optimum.singular or share == 0:
         return None
-    by_tau = np.array([derivative[:, 0, 0] for derivative in tau_derivatives(fitted)])
+    by_tau = np.array([derivative[:, 0, 0] for derivative in tau_derivatives(estimate)])
     by_sigma2 = np.zeros(by_tau.shape[1])
-    by_sigma2[-1] = fitted.design.outcome_scale**2
+    by_sigma2[-1] = estimate.design.outcome_scale**2
     slope = (by_tau[k] - share * (by_tau.sum(axis=0) + by_sigma2)) / total / (share * (1 - share))
-    margin = float(ndtri(0.5 + level / 2) * np.sqrt(slope @ fitted.parameters_vcov @ slope))
+    margin = float(ndtri(0.5 + level / 2) * np.sqrt(slope @ estimate.parameters_vcov @ slope))
     return float(expit(logit(share) - margin)), float(expit(logit(share) + margin))
 
 
@@ -242,23 +242,23 @@ def _profile(criterion: Criterion, theta: Array, place: int, lowest: float) -> C
     return rise
 
 
-def _interval(moments: Moments, fitted: Estimate, k: int) -> tuple[float | None, float | None, str | None]:
+def _interval(moments: Moments, estimate: Estimate, k: int) -> tuple[float | None, float | None, str | None]:
     """Exact for balanced one-way data, by profile for others; by Wald for crossed factors, and where T is given."""
-    if fitted.design.residual is not None:
+    if estimate.design.residual is not None:
         return None, None, None
-    squares = _one_way(moments, fitted)
-    given = any(block.known for block in fitted.criterion.blocks)
+    squares = _one_way(moments, estimate)
+    given = any(block.known for block in estimate.criterion.blocks)
     if squares is not None and not given:
         return *exact_interval(*squares), "exact F"
-    if fitted.design.nested and not given:
-        return *profile_interval(fitted, k), "profile"
-    limits = wald_interval(fitted, k)
+    if estimate.design.nested and not given:
+        return *profile_interval(estimate, k), "profile"
+    limits = wald_interval(estimate, k)
     return (*limits, "wald") if limits is not None else (None, None, None)
 
 
-def _one_way(moments: Moments, fitted: Estimate) -> tuple[float, float, int, float] | None:
+def _one_way(moments: Moments, estimate: Estimate) -> tuple[float, float, int, float] | None:
     """Mean squares between and within, number and size of groups; None where the data are not balanced one-way."""
-    design = fitted.design
+    design = estimate.design
     if len(design.levels) != 1 or [c.variables for c in design.fixed.columns] != [()]:
         return None
     (level,) = design.levels
@@ -276,15 +276,15 @@ def _one_way(moments: Moments, fitted: Estimate) -> tuple[float, float, int, flo
     return between / (groups - 1), within / (groups * (size - 1)), groups, size
 
 
-def _intercepts_alone(fitted: Estimate) -> bool:
-    return all(len(b.columns) == 1 and not b.columns[0].variables for b in fitted.blocks)
+def _intercepts_alone(estimate: Estimate) -> bool:
+    return all(len(b.columns) == 1 and not b.columns[0].variables for b in estimate.blocks)
 
 
-def _reliabilities(fitted: Estimate, effects: Sequence[RandomEffects]) -> list[float | None]:
+def _reliabilities(estimate: Estimate, effects: Sequence[RandomEffects]) -> list[float | None]:
     """Mean reliability of each factor's intercepts: Raudenbush and Bryk (2002), chapter 3."""
     remaining = iter(effects)
     found: list[float | None] = []
-    for level in fitted.design.levels:
+    for level in estimate.design.levels:
         mean = None
         for block in level.blocks:
             own = next(remaining)
@@ -407,17 +407,17 @@ class Naive:
     robust_std_error: Array | None
 
 
-def without_nesting(fitted: Estimate) -> Naive:
+def without_nesting(estimate: Estimate) -> Naive:
     """Fit the fixed part by least squares on the cross-products that the design has already.
 
     The clusters are the units of the top grouping factor. Moulton (1986), Journal of Econometrics 32, 385-397, for what
     the naive errors miss; Bell and McCaffrey (2002), Survey Methodology 28, 169-181, for CR2.
     """
-    design = fitted.design
+    design = estimate.design
     effects = sum(level.size for level in design.levels)
     fixed = replace(design.cross, combination=design.cross.combination[:, effects:])
     plain = replace(design, levels=(), cross=fixed, residual=None, clusters=None)
-    regression = estimate(plain, reml=True)
+    regression = estimate_design(plain, reml=True)
     robust = None
     if design.nested:
         top = design.levels[-1]

@@ -84,7 +84,7 @@ class ContextualEffect:
     note: str | None
 
 
-def contextual_effects(model: Model, moments: Moments, fitted: Estimate, method: DfMethod) -> list[ContextualEffect]:
+def contextual_effects(model: Model, moments: Moments, estimate: Estimate, method: DfMethod) -> list[ContextualEffect]:
     """Every contextual effect of a model, in either parameterisation.
 
     With ``within(x) + between(x)`` it is ``gamma_between - gamma_within``, with ``x + between(x)`` the coefficient of
@@ -95,24 +95,24 @@ def contextual_effects(model: Model, moments: Moments, fitted: Estimate, method:
     method
         By which fixed effects are tested.
     """
-    pairs = list(find_pairs(model, moments, fitted))
+    pairs = list(find_pairs(model, moments, estimate))
     if not pairs:
         return []
-    rows = np.array([_combination(pair, len(fitted.gamma)) for pair in pairs])
+    rows = np.array([_combination(pair, len(estimate.gamma)) for pair in pairs])
     found = []
-    corrections = corrected_effects(model, moments, fitted, method, pairs)
+    corrections = corrected_effects(model, moments, estimate, method, pairs)
     for pair, row, correction in zip(pairs, rows, corrections, strict=True):
-        test = combination_tests(fitted.gamma, method, row[None])
-        within = float(fitted.gamma[list(pair.lower)].sum())
-        estimate, error = float(test.estimate[0]), float(test.std_error[0])
+        test = combination_tests(estimate.gamma, method, row[None])
+        within = float(estimate.gamma[list(pair.lower)].sum())
+        effect, error = float(test.estimate[0]), float(test.std_error[0])
         reliability, corrected, corrected_error, reason = correction
-        matters = None if corrected is None else bool(abs(estimate - corrected) > _BIAS_THAT_MATTERS * error)
-        notes = [reason, _REMARK if matters else None, _moderated(pair, fitted)]
+        matters = None if corrected is None else bool(abs(effect - corrected) > _BIAS_THAT_MATTERS * error)
+        notes = [reason, _REMARK if matters else None, _moderated(pair, estimate)]
         found.append(
             ContextualEffect(
                 pair,
                 within,
-                within + estimate,
+                within + effect,
                 test,
                 reliability,
                 corrected,
@@ -124,7 +124,7 @@ def contextual_effects(model: Model, moments: Moments, fitted: Estimate, method:
     return found
 
 
-def find_pairs(model: Model, moments: Moments, fitted: Estimate) -> Iterator[ContextualPair]:
+def find_pairs(model: Model, moments: Moments, estimate: Estimate) -> Iterator[ContextualPair]:
     """Group means among the fixed effects, each with the terms of the same variable below it."""
     meaning = meanings(model, moments)
 
@@ -135,7 +135,7 @@ def find_pairs(model: Model, moments: Moments, fitted: Estimate) -> Iterator[Con
     def size(group: GroupingFactor | None) -> int:
         return len(moments.units_of(group)[1]) if group is not None else 0
 
-    columns = fitted.design.fixed.columns
+    columns = estimate.design.fixed.columns
     single = [(i, _uncentered(c.variables[0])) for i, c in enumerate(columns) if len(c.variables) == 1]
     for place, mean in single:
         if not isinstance(mean, Between):
@@ -157,7 +157,7 @@ Correction = tuple[float | None, float | None, float | None, str | None]
 
 
 def corrected_effects(
-    model: Model, moments: Moments, fitted: Estimate, method: DfMethod, pairs: list[ContextualPair]
+    model: Model, moments: Moments, estimate: Estimate, method: DfMethod, pairs: list[ContextualPair]
 ) -> list[Correction]:
     """Reliability of each pair's group means, the corrected effect with its standard error, or why there is none.
 
@@ -168,23 +168,23 @@ def corrected_effects(
     covariates' coefficients tends to ``S^-1 (S - E)`` times the true one, so ``(S - E)^-1 S`` corrects it. E is the
     pooled covariance matrix within groups times the mean of 1 / n_j. The standard error takes E and S as known.
     """
-    design = fitted.design
+    design = estimate.design
     usable = [
         [level.group for level in design.levels] == [pair.group] and _over(design.fixed.columns[pair.mean]) is None
         for pair in pairs
     ]
     chosen = [pair for pair, good in zip(pairs, usable, strict=True) if good]
-    corrected = iter(_correct(model, moments, fitted, method, chosen) if chosen else ())
+    corrected = iter(_correct(model, moments, estimate, method, chosen) if chosen else ())
     reason = "no correction: it is for two levels, and means over rows"
     return [next(corrected) if good else (None, None, None, reason) for good in usable]
 
 
 def _correct(
-    model: Model, moments: Moments, fitted: Estimate, method: DfMethod, pairs: list[ContextualPair]
+    model: Model, moments: Moments, estimate: Estimate, method: DfMethod, pairs: list[ContextualPair]
 ) -> list[Correction]:
-    columns, p = fitted.design.fixed.columns, len(fitted.gamma)
+    columns, p = estimate.design.fixed.columns, len(estimate.gamma)
     taken = {pair.mean for pair in pairs}
-    levels = fitted.design.variable_levels
+    levels = estimate.design.variable_levels
     covariates = [
         i for i, c in enumerate(columns) if c.variables and i not in taken and all(levels[v] > 1 for v in c.variables)
     ]
@@ -203,7 +203,7 @@ def _correct(
         row[:] = _combination(pair, p)
     rows[np.arange(k, len(places)), covariates] = 1.0
     mended = np.linalg.solve(true, observed) @ rows
-    estimates = mended @ fitted.gamma
+    estimates = mended @ estimate.gamma
     std_errors = np.sqrt(np.einsum("ki,ij,kj->k", mended, method.vcov, mended))
     return [(float(reliability[i]), float(estimates[i]), float(std_errors[i]), None) for i in range(k)]
 
@@ -228,9 +228,9 @@ def _combination(pair: ContextualPair, p: int) -> Array:
     return row
 
 
-def _moderated(pair: ContextualPair, fitted: Estimate) -> str | None:
+def _moderated(pair: ContextualPair, estimate: Estimate) -> str | None:
     """What the effect depends on."""
-    columns = fitted.design.fixed.columns
+    columns = estimate.design.fixed.columns
     own = {columns[i].variables[0] for i in (pair.mean, *pair.lower)}
     others = dict.fromkeys(
         label(v)

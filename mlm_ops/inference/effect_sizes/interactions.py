@@ -91,17 +91,17 @@ class Surface:
 
     model: Model
     moments: Moments
-    fitted: Estimate
+    estimate: Estimate
 
     @property
     def columns(self) -> tuple[DesignColumn, ...]:
         """All columns of the fixed part, those that were dropped included."""
-        return self.fitted.design.fixed.asked
+        return self.estimate.design.fixed.asked
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
         """Every variable of the fixed and random parts."""
-        random = (c for block in self.fitted.blocks for c in block.columns)
+        random = (c for block in self.estimate.blocks for c in block.columns)
         return tuple(dict.fromkeys(v for c in (*self.columns, *random) for v in c.variables))
 
     @cached_property
@@ -148,7 +148,7 @@ class Surface:
         return self._known_spreads[variable]
 
     def _find_spread(self, variable: Variable) -> Spread:
-        design, columns = self.fitted.design, [DesignColumn((variable,))]
+        design, columns = self.estimate.design, [DesignColumn((variable,))]
         level = design.variable_levels.get(variable, 1)
         if level > 1 and design.nested and level - 2 < len(design.levels):
             values = unit_means(self.model, self.moments, columns, design.levels[level - 2].group)[0]
@@ -305,11 +305,11 @@ def simple_slopes(surface: Surface, method: DfMethod, slope: str, at: At) -> Sim
             for variable in focal if kind == "slope" else focal[:1]:
                 change = _by(variable) if kind == "slope" else values_of
                 rows.append(change(surface.columns, point))
-                variances.append(_variance(surface.fitted, change, point))
+                variances.append(_variance(surface.estimate, change, point))
                 kinds.append(kind)
                 predictors.append(label(variable) if kind == "slope" else slope)
                 texts.append(setting.text)
-    tests = estimable_tests(surface.fitted, method, np.array(rows))
+    tests = estimable_tests(surface.estimate, method, np.array(rows))
     margin = _NORMAL_975 * np.sqrt(np.array(variances))
     margin[margin == 0] = np.nan
     return SimpleEffects(
@@ -324,10 +324,10 @@ def _by(variable: Variable) -> Change:
     return lambda columns, point: derivative(columns, variable, point)
 
 
-def _variance(fitted: Estimate, change: Change, point: dict[Variable, float]) -> float:
+def _variance(estimate: Estimate, change: Change, point: dict[Variable, float]) -> float:
     """Variance over groups of a slope or intercept, those of several grouping factors added."""
     total = 0.0
-    for block, tau in zip(fitted.blocks, fitted.tau, strict=True):
+    for block, tau in zip(estimate.blocks, estimate.tau, strict=True):
         z = change(block.columns, point)
         total += float(z @ tau @ z)
     return total

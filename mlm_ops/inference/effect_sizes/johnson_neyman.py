@@ -78,11 +78,11 @@ def johnson_neyman(surface: Surface, method: DfMethod, slope: str, moderator: st
     at_zero, at_one = (
         derivative(surface.columns, focal, {**surface.typical, focal: 0.0, by: value}) for value in (0.0, 1.0)
     )
-    fixed = surface.fitted.design.fixed
+    fixed = surface.estimate.design.fixed
     if not fixed.estimable(np.array([at_zero, at_one])).all():
         return [Region(None, None, None, None, None, "not estimable")]
     at_zero, at_one = at_zero[list(fixed.span.kept)], at_one[list(fixed.span.kept)]
-    slopes = _slopes(surface.fitted.gamma, method, at_zero + spread.mean * (at_one - at_zero), at_one - at_zero)
+    slopes = _slopes(surface.estimate.gamma, method, at_zero + spread.mean * (at_one - at_zero), at_one - at_zero)
     ends = slopes.crossings(0.5 + level / 2)
     places = [-np.inf, *(spread.mean + slopes.distance(angle) for angle in ends), np.inf]
     found = []

@@ -118,7 +118,7 @@ class Partition:
         return sum(part.variance for part in self.parts if part.kind in kinds)
 
 
-def partition(model: Model, moments: Moments, fitted: Estimate) -> Partition:
+def partition(model: Model, moments: Moments, estimate: Estimate) -> Partition:
     """Partition the model-implied variance of the outcome.
 
     Rights and Sterba (2019), Psychological Methods 24, 309-338: ``gamma' Phi gamma`` of the fixed part,
@@ -126,7 +126,7 @@ def partition(model: Model, moments: Moments, fitted: Estimate) -> Partition:
     covariance matrix of their predictors; ``m' T m`` of the intercepts, m the means of the random part's columns; and
     the residual variance.
     """
-    design = fitted.design
+    design = estimate.design
     known = column_moments(model, moments, design)
     columns = _columns(design)
     place = {column: i for i, column in enumerate(columns)}
@@ -137,11 +137,11 @@ def partition(model: Model, moments: Moments, fitted: Estimate) -> Partition:
     if not undivided:
         levels = [(height + 1, covariance) for height, covariance in enumerate(known.covariance)]
     parts = [
-        Part("f", level, None, float(fitted.gamma @ s[np.ix_(fixed, fixed)] @ fitted.gamma)) for level, s in levels
+        Part("f", level, None, float(estimate.gamma @ s[np.ix_(fixed, fixed)] @ estimate.gamma)) for level, s in levels
     ]
     random = 0.0
     by_height: dict[int, tuple[Array, float]] = {}
-    for (height, own), tau in zip(blocks, fitted.tau, strict=True):
+    for (height, own), tau in zip(blocks, estimate.tau, strict=True):
         slopes = np.array([float(np.trace(tau @ s[np.ix_(own, own)])) for _, s in levels])
         intercept = float(known.mean[own] @ tau @ known.mean[own])
         random += intercept + float(slopes.sum()) * (moments.n_obs - 1) / moments.n_obs
@@ -155,7 +155,7 @@ def partition(model: Model, moments: Moments, fitted: Estimate) -> Partition:
             if level is None or level < height + 2
         ]
         parts.append(Part("m", above, above, intercept))
-    return Partition(tuple(parts), mean_residual_variance(fitted), random, len(design.levels) + 1, undivided)
+    return Partition(tuple(parts), mean_residual_variance(estimate), random, len(design.levels) + 1, undivided)
 
 
 def column_moments(model: Model, moments: Moments, design: Design) -> ColumnMoments:
@@ -208,15 +208,15 @@ def element_moments(basis: Basis, nest: Sequence[Codes]) -> tuple[Array, Array]:
     return grand, np.array(between) / (n_obs - 1)
 
 
-def mean_residual_variance(fitted: Estimate) -> float:
+def mean_residual_variance(estimate: Estimate) -> float:
     """Residual variance, averaged over the rows where it differs between strata; that of weight one with weights."""
-    residual = fitted.design.residual
+    residual = estimate.design.residual
     if residual is None or len(residual.strata) == 1:
-        return fitted.sigma2
-    delta = ratios(residual, fitted.optimum.solution.rho)
+        return estimate.sigma2
+    delta = ratios(residual, estimate.optimum.solution.rho)
     now = residual.kind == NOW
     rows = np.bincount(residual.stratum[now], residual.n[now], len(delta))
-    return float(fitted.sigma2 * (rows @ delta**2) / rows.sum())
+    return float(estimate.sigma2 * (rows @ delta**2) / rows.sum())
 
 
 def _columns(design: Design) -> tuple[DesignColumn, ...]:

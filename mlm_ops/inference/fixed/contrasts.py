@@ -94,7 +94,7 @@ class LinearContrasts:
     p_adjusted: Array
 
 
-def linear_contrasts(fitted: Estimate, method: DfMethod, terms: Sequence[Term], wanted: Contrasts) -> LinearContrasts:
+def linear_contrasts(estimate: Estimate, method: DfMethod, terms: Sequence[Term], wanted: Contrasts) -> LinearContrasts:
     """T tests of ``sum weight * coefficient``; not a number where the data do not determine it.
 
     Parameters
@@ -113,7 +113,7 @@ def linear_contrasts(fitted: Estimate, method: DfMethod, terms: Sequence[Term], 
     if not wanted:
         raise MlmError("There is no contrast to test. Got none; expected names with weights of coefficients.")
     rows = []
-    fixed = fitted.design.fixed
+    fixed = estimate.design.fixed
     dropped = {name: i for i, name in enumerate(c.name for c in fixed.asked) if i not in fixed.span.kept}
     for name, weights in wanted.items():
         if not isinstance(weights, Mapping) or not weights:
@@ -134,7 +134,7 @@ def linear_contrasts(fitted: Estimate, method: DfMethod, terms: Sequence[Term], 
         if not row.any():
             raise MlmError(f"The contrast {name!r} is zero, so there is nothing to test. Give it other weights.")
         rows.append(row)
-    tests = estimable_tests(fitted, method, np.array(rows))
+    tests = estimable_tests(estimate, method, np.array(rows))
     return LinearContrasts(tuple(wanted), tuple(wanted.values()), tests, holm(tests.p_value))
 
 

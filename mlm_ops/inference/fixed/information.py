@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
-from mlm_ops.estimation.stacked import cholesky, inverse, left
+from mlm_ops.estimation.stacked import cholesky, inverse, premultiply
 
 Array = NDArray[np.float64]
 
@@ -94,7 +94,7 @@ def single_level(products: Array, lam: Array, directions: Sequence[Direction], n
 
 def conditional(a: Array, lam: Array) -> Array:
     """``M = (A + T^-1)^-1 = Lambda (I + Lambda' A Lambda)^-1 Lambda'``, (q, q, J): also where T is singular."""
-    middle = np.matmul(lam.T, left(lam.T, a))
+    middle = np.matmul(lam.T, premultiply(lam.T, a))
     for i in range(len(lam)):
         middle[i, i] += 1.0
     return np.asarray(np.einsum("ac,cdj,bd->abj", lam, inverse(cholesky(middle)), lam, optimize=True))

@@ -33,16 +33,16 @@ Array = NDArray[np.float64]
 _STEP = 1e-20
 
 
-def covariance_directions(fitted: Estimate) -> tuple[list[Direction], list[Direction]]:
+def covariance_directions(estimate: Estimate) -> tuple[list[Direction], list[Direction]]:
     """Directions in which each T was estimated, and the T's that do not lie in their span, as known ones."""
-    lams = fitted.criterion.factors(fitted.optimum.theta)
+    lams = estimate.criterion.factors(estimate.optimum.theta)
     estimated: list[Direction] = []
     held: list[Direction] = []
-    for block in fitted.criterion.blocks:
+    for block in estimate.criterion.blocks:
         size = len(lams[block.level])
         part = np.ix_(*[np.arange(size)[block.effects]] * 2)
         lam = lams[block.level][part]
-        inside = np.zeros((0, *lam.shape)) if block.known else linear_directions(block, fitted.optimum.theta)
+        inside = np.zeros((0, *lam.shape)) if block.known else linear_directions(block, estimate.optimum.theta)
         relative = lam @ lam.T
         rest = relative - np.einsum("i,iab->ab", _combination(inside, relative), inside)
         known = [relative] if np.abs(rest).max(initial=0.0) > 1e-9 * np.abs(relative).max(initial=0.0) else []
@@ -85,9 +85,9 @@ def _combination(matrices: Array, target: Array) -> Array:
     return np.asarray(np.linalg.lstsq(matrices.reshape(len(matrices), target.size).T, target.ravel(), rcond=None)[0])
 
 
-def coordinates(fitted: Estimate, directions: list[Direction]) -> Array:
+def coordinates(estimate: Estimate, directions: list[Direction]) -> Array:
     """Coefficients t of the directions in the T's: ``T_level = sum_i t_i E_i``."""
-    lams = fitted.criterion.factors(fitted.optimum.theta)
+    lams = estimate.criterion.factors(estimate.optimum.theta)
     found = np.zeros(len(directions))
     for level, lam in enumerate(lams):
         mine = [i for i, d in enumerate(directions) if d.level == level]
@@ -125,7 +125,7 @@ class KenwardRoger:
 
     Parameters
     ----------
-    fitted
+    estimate
         A fit by REML.
 
     Raises
@@ -134,31 +134,31 @@ class KenwardRoger:
         The fit is by ML, has autocorrelated residuals, or is crossed with strata or with too many random effects.
     """
 
-    def __init__(self, fitted: Estimate) -> None:
-        self._fitted = fitted
-        _check(fitted)
+    def __init__(self, estimate: Estimate) -> None:
+        self._estimate = estimate
+        _check(estimate)
 
     @cached_property
     def adjustment(self) -> Adjustment:
         """The sums over units, made once."""
-        return adjust(self._fitted)
+        return adjust(self._estimate)
 
     @property
     def vcov(self) -> Array:
         """(p, p) adjusted covariance matrix on the user's scale."""
-        transform = self._fitted.design.fixed.transform
-        relative = self._fitted.scaled_sigma2 * self.adjustment.adjusted
+        transform = self._estimate.design.fixed.transform
+        relative = self._estimate.scaled_sigma2 * self.adjustment.adjusted
         return np.asarray(transform @ relative @ transform.T)
 
     def variances(self, contrasts: Array) -> Array:
         """Adjusted, of each contrast: (k, p) -> (k,)."""
-        inner = contrasts @ self._fitted.design.fixed.transform
-        relative = self._fitted.scaled_sigma2 * self.adjustment.adjusted
+        inner = contrasts @ self._estimate.design.fixed.transform
+        relative = self._estimate.scaled_sigma2 * self.adjustment.adjusted
         return np.asarray(np.einsum("kp,pr,kr->k", inner, relative, inner))
 
     def degrees(self, contrasts: Array) -> Array:
         """``2 / A`` with the relative variance A of each contrast's variance: (k, p) -> (k,)."""
-        inner = contrasts @ self._fitted.design.fixed.transform
+        inner = contrasts @ self._estimate.design.fixed.transform
         here = self.adjustment
         slopes = np.einsum("kp,ipr,kr->ki", inner, here.first, inner)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -169,7 +169,7 @@ class KenwardRoger:
         """Scaling of the F statistic and the denominator's degrees of freedom: Kenward and Roger (1997), sec. 3."""
         if len(contrasts) == 1:
             return 1.0, float(self.degrees(contrasts)[0])
-        inner = contrasts @ self._fitted.design.fixed.transform
+        inner = contrasts @ self._estimate.design.fixed.transform
         here = self.adjustment
         # u_i = (L Phi L')^-1 L Phi_i L' has the traces of Theta Phi P_i Phi
         variance = inner @ here.phi @ inner.T
@@ -201,14 +201,14 @@ def scaled_f(q: int, a1: float, a2: float) -> tuple[float, float]:
     return (1.0 if abs(m - 2) < 0.01 else m * mean / (m - 2)), m
 
 
-def adjust(fitted: Estimate) -> Adjustment:
+def adjust(estimate: Estimate) -> Adjustment:
     """Adjusted covariance matrix and what its tests need."""
-    estimated, held = covariance_directions(fitted)
-    if fitted.criterion.n_relative > fitted.criterion.n_random:
-        sums = _stratified_sums(fitted, estimated)
+    estimated, held = covariance_directions(estimate)
+    if estimate.criterion.n_relative > estimate.criterion.n_random:
+        sums = _stratified_sums(estimate, estimated)
     else:
-        sums = information_sums(fitted, [*estimated, *held])
-        sums = _with_residual(sums, coordinates(fitted, [*estimated, *held]), fitted.design.n_obs, len(estimated))
+        sums = information_sums(estimate, [*estimated, *held])
+        sums = _with_residual(sums, coordinates(estimate, [*estimated, *held]), estimate.design.n_obs, len(estimated))
     phi = np.linalg.inv(sums.precision).astype(np.float64)
     first = phi @ sums.first @ phi
     information = (
@@ -223,31 +223,31 @@ def adjust(fitted: Estimate) -> Adjustment:
     return Adjustment(phi, (adjusted + adjusted.T) / 2, first, w)
 
 
-def information_sums(fitted: Estimate, directions: list[Direction]) -> Sums:
+def information_sums(estimate: Estimate, directions: list[Direction]) -> Sums:
     """Traces and cross-products of the fitted model: by unit, level by level, or dense for crossed factors."""
-    design = fitted.design
-    lams = fitted.criterion.factors(fitted.optimum.theta)
+    design = estimate.design
+    lams = estimate.criterion.factors(estimate.optimum.theta)
     codes = [level.codes for level in design.levels]
-    n_fixed = len(fitted.gamma)
+    n_fixed = len(estimate.gamma)
     if not lams:
-        return _no_random(fitted.cross.total[:n_fixed, :n_fixed])
+        return _no_random(estimate.cross.total[:n_fixed, :n_fixed])
     if not design.nested:
-        return crossed_factors(fitted.products, codes, lams, directions, n_fixed)
+        return crossed_factors(estimate.products, codes, lams, directions, n_fixed)
     if len(lams) == 1:
-        return single_level(fitted.products, lams[0], directions, n_fixed)
-    return nested_levels(build_nest(fitted.cross, [len(lam) for lam in lams], codes)[0], lams, directions)
+        return single_level(estimate.products, lams[0], directions, n_fixed)
+    return nested_levels(build_nest(estimate.cross, [len(lam) for lam in lams], codes)[0], lams, directions)
 
 
-def _stratified_sums(fitted: Estimate, directions: list[Direction]) -> Sums:
+def _stratified_sums(estimate: Estimate, directions: list[Direction]) -> Sums:
     """With the residual variance of every stratum as the last parameters."""
-    design, residual = fitted.design, fitted.design.residual
+    design, residual = estimate.design, estimate.design.residual
     assert residual is not None
     return stratified_levels(
         residual.products[:, :-1, :-1],
-        ratios(residual, fitted.optimum.solution.rho)[residual.stratum] ** 2,
+        ratios(residual, estimate.optimum.solution.rho)[residual.stratum] ** 2,
         residual.n,
         [level.codes for level in design.levels],
-        fitted.criterion.factors(fitted.optimum.theta),
+        estimate.criterion.factors(estimate.optimum.theta),
         directions,
     )
 
@@ -287,16 +287,16 @@ def _inverse(information: Array) -> Array:
     return np.asarray(inverse / np.outer(scale, scale))
 
 
-def _check(fitted: Estimate) -> None:
-    if not fitted.criterion.reml:
+def _check(estimate: Estimate) -> None:
+    if not estimate.criterion.reml:
         raise MlmError("Kenward-Roger's method is for REML. Got estimator 'ml'; use estimator='reml'.")
-    residual = fitted.design.residual
+    residual = estimate.design.residual
     if residual is not None and residual.serial:
         raise MlmError(
             "Kenward-Roger's method is not available for autocorrelated residuals, ar1(): it needs cross-products of "
             "rows at every distance in time, and moments have those of neighbours. Use df='satterthwaite'."
         )
-    if fitted.criterion.n_relative > fitted.criterion.n_random and not fitted.design.nested:
+    if estimate.criterion.n_relative > estimate.criterion.n_random and not estimate.design.nested:
         raise MlmError(
             "Kenward-Roger's method with a residual variance by stratum is for nested grouping factors. Got crossed "
             "ones; use df='satterthwaite'."

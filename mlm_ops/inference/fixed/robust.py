@@ -66,7 +66,7 @@ class ClusterRobust:
 
     Attributes
     ----------
-    fitted, kind, clusters
+    estimate, kind, clusters
         Whose, by which of `CORRECTIONS`, over what.
     vcov
         (p, p) covariance matrix, on the user's scale.
@@ -74,7 +74,7 @@ class ClusterRobust:
         (p,) Satterthwaite degrees of freedom of its diagonal under the working model.
     """
 
-    fitted: Estimate
+    estimate: Estimate
     kind: str
     clusters: Clusters
     vcov: Array
@@ -88,9 +88,9 @@ class ClusterRobust:
         """Degrees of freedom of the t test of each contrast: (k, p) -> (k,)."""
         if np.array_equal(contrasts, np.eye(len(self.df))):
             return self.df
-        rotated = _of_size_one(contrasts @ _user_from_rotated(self.fitted))
+        rotated = _of_size_one(contrasts @ _user_from_rotated(self.estimate))
         total = _Quadratic.zero(*rotated.shape)
-        for span in spans(self.fitted, self.clusters):
+        for span in spans(self.estimate, self.clusters):
             _, b, s = _adjust(span, adjusted=CORRECTIONS[self.kind].adjusted)
             total.add(rotated, b, s)
         return total.degrees
@@ -108,10 +108,10 @@ class ClusterRobust:
             The clusters are too few for q coefficients at once.
         """
         q = len(contrasts)
-        standard = np.linalg.qr((contrasts @ _user_from_rotated(self.fitted)).T)[0].T
+        standard = np.linalg.qr((contrasts @ _user_from_rotated(self.estimate)).T)[0].T
         p = standard.shape[1]
         crossed, variance = np.zeros((p * q, p * q)), 0.0
-        for span in spans(self.fitted, self.clusters):
+        for span in spans(self.estimate, self.clusters):
             _, b, s = _adjust(span, adjusted=CORRECTIONS[self.kind].adjusted)
             own = standard @ s @ standard.T
             taken = b @ standard.T
@@ -133,7 +133,7 @@ class ClusterRobust:
 
     def _degenerate(self, contrasts: Array) -> bool:
         """Whether a combination has no robust variance, each counted in the model's standard errors."""
-        root = np.linalg.cholesky(contrasts @ self.fitted.vcov @ contrasts.T)
+        root = np.linalg.cholesky(contrasts @ self.estimate.vcov @ contrasts.T)
         relative = np.linalg.solve(root, np.linalg.solve(root, contrasts @ self.vcov @ contrasts.T).T)
         values = np.linalg.eigvalsh(relative)
         return bool(values[0] <= _SINGULAR * values[-1])
@@ -197,7 +197,7 @@ class _Quadratic:
         return np.where(spread > 0, self.mean**2 / np.where(spread > 0, spread, 1.0), np.nan)
 
 
-def cluster_robust(fitted: Estimate, kind: str, clusters: Clusters) -> ClusterRobust:
+def cluster_robust(estimate: Estimate, kind: str, clusters: Clusters) -> ClusterRobust:
     """Robust inference about the fixed effects.
 
     Parameters
@@ -208,16 +208,16 @@ def cluster_robust(fitted: Estimate, kind: str, clusters: Clusters) -> ClusterRo
         Over the cells of the fit's design.
     """
     correction = CORRECTIONS[kind]
-    contrasts = _user_from_rotated(fitted)
+    contrasts = _user_from_rotated(estimate)
     p = len(contrasts)
     scaled = _of_size_one(contrasts)
     meat, total = np.zeros((p, p)), _Quadratic.zero(p, p)
-    for span in spans(fitted, clusters):
+    for span in spans(estimate, clusters):
         score, b, s = _adjust(span, adjusted=correction.adjusted)
         meat += score.T @ score
         total.add(scaled, b, s)
-    factor = correction.factor(clusters.size, fitted.design.n_obs, p)
-    return ClusterRobust(fitted, kind, clusters, factor * contrasts @ meat @ contrasts.T, total.degrees)
+    factor = correction.factor(clusters.size, estimate.design.n_obs, p)
+    return ClusterRobust(estimate, kind, clusters, factor * contrasts @ meat @ contrasts.T, total.degrees)
 
 
 def _of_size_one(contrasts: Array) -> Array:
@@ -227,9 +227,9 @@ def _of_size_one(contrasts: Array) -> Array:
     return scaled
 
 
-def _user_from_rotated(fitted: Estimate) -> Array:
+def _user_from_rotated(estimate: Estimate) -> Array:
     """(p, p): user's coefficients = this @ those of the rotated X."""
-    product: Array = fitted.design.fixed.transform @ rotation(fitted)
+    product: Array = estimate.design.fixed.transform @ rotation(estimate)
     return product
 
 

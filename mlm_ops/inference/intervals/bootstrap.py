@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.record import Design
-from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.estimation.residual import ratios
 from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters, undetermined, values
 
@@ -144,12 +144,12 @@ class Bootstrap:
         return limits[0], limits[1]
 
 
-def simulator(fitted: Estimate) -> Simulator:
+def simulator(estimate: Estimate) -> Simulator:
     """Prepare to draw cross-products under the fitted model."""
-    design, solution = fitted.design, fitted.optimum.solution
-    residual, sigma = design.residual, np.sqrt(fitted.scaled_sigma2)
+    design, solution = estimate.design, estimate.optimum.solution
+    residual, sigma = design.residual, np.sqrt(estimate.scaled_sigma2)
     if residual is None or not len(solution.rho):
-        products, deviations, sizes = fitted.products[None], sigma * np.ones(1), np.array([float(design.n_obs)])
+        products, deviations, sizes = estimate.products[None], sigma * np.ones(1), np.array([float(design.n_obs)])
     else:
         deviations = sigma * ratios(residual, solution.rho)[residual.stratum]
         products, sizes = residual.products, residual.n
@@ -161,15 +161,15 @@ def simulator(fitted: Estimate) -> Simulator:
         reached=reached,
         deviations=deviations,
         sizes=sizes,
-        factors=tuple(fitted.criterion.factors(fitted.optimum.theta)),
+        factors=tuple(estimate.criterion.factors(estimate.optimum.theta)),
         codes=tuple(level.codes for level in design.levels),
         units=tuple(len(level.labels) for level in design.levels),
         beta=solution.beta,
-        sigma2=fitted.scaled_sigma2,
+        sigma2=estimate.scaled_sigma2,
     )
 
 
-def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Bootstrap:
+def bootstrap(estimate: Estimate, samples: int = 500, seed: int | None = 0) -> Bootstrap:
     """Simulate under the fitted model and refit by the same estimator, from the old theta.
 
     Parameters
@@ -188,7 +188,7 @@ def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Boo
     -----
     The products are in units of the residual variance, so known precisions are in them and samples need none.
     """
-    if fitted.design.residual is not None and fitted.design.residual.serial:
+    if estimate.design.residual is not None and estimate.design.residual.serial:
         raise MlmError(
             "No bootstrap for autocorrelated residuals, ar1(): their distribution needs cross-products of rows at "
             "every distance in time, and moments have those of neighbours. Use method='profile' or 'wald'."
@@ -196,25 +196,27 @@ def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Boo
     if samples < 2:
         raise MlmError(f"A bootstrap needs at least 2 samples. Got {samples}; 500 or more make stable intervals.")
     random = np.random.default_rng(seed)
-    source, wanted = simulator(fitted), parameters(fitted)
-    theta = fitted.optimum.theta
+    source, wanted = simulator(estimate), parameters(estimate)
+    theta = estimate.optimum.theta
     # a variance of zero is stationary, so a sample in which it is not starts a little away from it
     start = np.where(np.abs(theta) < _NEAR_ZERO, _NUDGE, theta)
     draws, unconverged = np.empty((samples, len(wanted))), 0
     for i in range(samples):
-        refit = estimate(_with_products(fitted, source.draw(random)), reml=fitted.criterion.reml, start=start)
+        refit = estimate_design(
+            _with_products(estimate, source.draw(random)), reml=estimate.criterion.reml, start=start
+        )
         draws[i] = values(wanted, refit)
         unconverged += not refit.optimum.converged
-    there = values(wanted, fitted)
+    there = values(wanted, estimate)
     # where the search ends among values of equal likelihood is no draw
-    draws[:, undetermined(wanted, fitted)] = np.nan
+    draws[:, undetermined(wanted, estimate)] = np.nan
     return Bootstrap(wanted, there, draws, unconverged)
 
 
-def _with_products(fitted: Estimate, drawn: Array) -> Design:
+def _with_products(estimate: Estimate, drawn: Array) -> Design:
     """The design with other cross-products, (S, m, m, C)."""
-    residual = fitted.design.residual
-    if residual is None or not len(fitted.optimum.solution.rho):
-        return replace(fitted.design, cross=CrossProducts.of(drawn[0]), residual=None)
+    residual = estimate.design.residual
+    if residual is None or not len(estimate.optimum.solution.rho):
+        return replace(estimate.design, cross=CrossProducts.of(drawn[0]), residual=None)
     cross = CrossProducts.of(drawn.sum(axis=0))
-    return replace(fitted.design, cross=cross, residual=replace(residual, products=drawn))
+    return replace(estimate.design, cross=cross, residual=replace(residual, products=drawn))

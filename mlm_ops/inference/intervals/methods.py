@@ -17,7 +17,7 @@ IntervalMethod = Literal["wald", "profile", "bootstrap", "bootstrap-basic"]
 
 
 def find_intervals(
-    fitted: Estimate, method: str, level: float, tests: str | DfMethod, samples: int, seed: int | None
+    estimate: Estimate, method: str, level: float, tests: str | DfMethod, samples: int, seed: int | None
 ) -> tuple[tuple[Parameter, ...], Intervals]:
     """Intervals of all parameters.
 
@@ -38,13 +38,13 @@ def find_intervals(
         An unknown method, a level outside (0, 1), or a model that the method cannot take.
     """
     methods: dict[str, Callable[[], Intervals]] = {
-        "wald": lambda: wald_intervals(fitted, level, tests),
-        "profile": lambda: profile_intervals(fitted, level),
-        "bootstrap": lambda: bootstrap(fitted, samples, seed).percentile(level),
-        "bootstrap-basic": lambda: bootstrap(fitted, samples, seed).basic(level),
+        "wald": lambda: wald_intervals(estimate, level, tests),
+        "profile": lambda: profile_intervals(estimate, level),
+        "bootstrap": lambda: bootstrap(estimate, samples, seed).percentile(level),
+        "bootstrap-basic": lambda: bootstrap(estimate, samples, seed).basic(level),
     }
     if method not in methods:
         raise MlmError(f"Unknown method. Got {method!r}; expected one of {', '.join(methods)}.")
     if not 0 < level < 1:
         raise MlmError(f"The level of an interval lies between 0 and 1. Got {level!r}; 0.95 is usual.")
-    return parameters(fitted), methods[method]()
+    return parameters(estimate), methods[method]()

@@ -58,10 +58,10 @@ class Intervals:
     high: Array
 
 
-def parameters(fitted: Estimate) -> tuple[Parameter, ...]:
+def parameters(estimate: Estimate) -> tuple[Parameter, ...]:
     """Every estimated T by columns of its lower triangle, then the residual's parameters, then the fixed effects."""
     found: list[Parameter] = []
-    placed = [(level.group, block) for level in fitted.design.levels for block in level.blocks]
+    placed = [(level.group, block) for level in estimate.design.levels for block in level.blocks]
     for number, (group, block) in enumerate(placed):
         if not isinstance(block.covariance, str):
             continue
@@ -73,14 +73,14 @@ def parameters(fitted: Estimate) -> tuple[Parameter, ...]:
                 for j in range(i + 1, len(names))
                 if block.covariance not in UNCORRELATED
             ]
-    found += _residual_parameters(fitted)
-    columns = fitted.design.fixed.columns
+    found += _residual_parameters(estimate)
+    columns = estimate.design.fixed.columns
     return (*found, *(Parameter("raw", None, c.name, None, -1, k, k) for k, c in enumerate(columns)))
 
 
-def _residual_parameters(fitted: Estimate) -> list[Parameter]:
+def _residual_parameters(estimate: Estimate) -> list[Parameter]:
     """Sigma, of every stratum; the ratios of the strata to the first; the autocorrelation."""
-    residual = fitted.design.residual
+    residual = estimate.design.residual
     if residual is None or len(residual.strata) == 1:
         found = [Parameter("sigma", "residual", None, None)]
     else:
@@ -92,31 +92,31 @@ def _residual_parameters(fitted: Estimate) -> list[Parameter]:
     return found
 
 
-def values(wanted: Sequence[Parameter], fitted: Estimate) -> Array:
+def values(wanted: Sequence[Parameter], estimate: Estimate) -> Array:
     """Values (k,) of parameters; a correlation with an effect of no variance is not a number."""
     found = np.empty(len(wanted))
-    residual, rho = fitted.design.residual, fitted.optimum.solution.rho
+    residual, rho = estimate.design.residual, estimate.optimum.solution.rho
     delta = np.ones(1) if residual is None else ratios(residual, rho)
     for i, parameter in enumerate(wanted):
         match parameter.scale:
             case "raw":
-                found[i] = fitted.gamma[parameter.row]
+                found[i] = estimate.gamma[parameter.row]
             case "sigma":
-                found[i] = np.sqrt(fitted.sigma2) * delta[parameter.row]
+                found[i] = np.sqrt(estimate.sigma2) * delta[parameter.row]
             case "ratio":
                 found[i] = delta[parameter.row]
             case "phi":
                 found[i] = np.nan if residual is None else autocorrelation(residual, rho)
             case "std_dev":
-                found[i] = np.sqrt(fitted.tau[parameter.block][parameter.row, parameter.row])
+                found[i] = np.sqrt(estimate.tau[parameter.block][parameter.row, parameter.row])
             case "correlation":
-                found[i] = correlation(fitted.tau[parameter.block], parameter.row, parameter.column)
+                found[i] = correlation(estimate.tau[parameter.block], parameter.row, parameter.column)
     return found
 
 
-def undetermined(wanted: Sequence[Parameter], fitted: Estimate) -> NDArray[np.bool_]:
+def undetermined(wanted: Sequence[Parameter], estimate: Estimate) -> NDArray[np.bool_]:
     """(k,) whether the data leave a parameter open; a correlation where they leave one of the two variances open."""
-    unknown = fitted.undetermined
+    unknown = estimate.undetermined
     found = np.zeros(len(wanted), dtype=np.bool_)
     for i, parameter in enumerate(wanted):
         match parameter.scale:

@@ -94,7 +94,7 @@ class _Question:
     back: Callable[[float], float] = float
 
 
-def profile_intervals(fitted: Estimate, level: float = 0.95) -> Intervals:
+def profile_intervals(estimate: Estimate, level: float = 0.95) -> Intervals:
     """Intervals of all `parameters`; a REML fit is refitted by ML, as lme4 does.
 
     Parameters
@@ -110,9 +110,9 @@ def profile_intervals(fitted: Estimate, level: float = 0.95) -> Intervals:
     """
     from scipy.special import ndtri
 
-    ml = _by_maximum_likelihood(fitted)
-    wanted = parameters(fitted)
-    there, unknown = values(wanted, ml), undetermined(wanted, fitted)
+    ml = _by_maximum_likelihood(estimate)
+    wanted = parameters(estimate)
+    there, unknown = values(wanted, ml), undetermined(wanted, estimate)
     radius = float(ndtri(0.5 + level / 2))
     low, high = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
     known: dict[Parameter, tuple[float, float]] = {}
@@ -131,27 +131,27 @@ def profile_intervals(fitted: Estimate, level: float = 0.95) -> Intervals:
             )
             known[alike] = question.back(ends[0]), question.back(ends[1])
         low[i], high[i] = known[alike]
-    return Intervals(values(wanted, fitted), low, high)
+    return Intervals(values(wanted, estimate), low, high)
 
 
-def _by_maximum_likelihood(fitted: Estimate) -> Estimate:
+def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
     """The ML estimate of the same design; of what profiling needs."""
-    criterion = replace(fitted.criterion, reml=False)
-    optimum = minimise(criterion, fitted.optimum.theta)
-    solution, fixed = optimum.solution, fitted.design.fixed
+    criterion = replace(estimate.criterion, reml=False)
+    optimum = minimise(criterion, estimate.optimum.theta)
+    solution, fixed = optimum.solution, estimate.design.fixed
     lams = criterion.factors(optimum.theta)
     tau = []
-    for block, placed in zip(fitted.blocks, criterion.blocks, strict=True):
+    for block, placed in zip(estimate.blocks, criterion.blocks, strict=True):
         lam = lams[placed.level][placed.effects, placed.effects]
         factor = block.transform @ (lam if placed.known else without_rounding(lam))
         tau.append(solution.sigma2 * factor @ factor.T)
     return replace(
-        fitted,
+        estimate,
         criterion=criterion,
         optimum=optimum,
         gamma=fixed.transform @ solution.beta + fixed.offset,
         tau=tuple(tau),
-        sigma2=float(solution.sigma2 * fitted.design.outcome_scale**2),
+        sigma2=float(solution.sigma2 * estimate.design.outcome_scale**2),
     )
 
 

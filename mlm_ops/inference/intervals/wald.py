@@ -13,7 +13,7 @@ from mlm_ops.inference.random.variance import tau_derivatives
 Array = NDArray[np.float64]
 
 
-def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod = "satterthwaite") -> Intervals:
+def wald_intervals(estimate: Estimate, level: float = 0.95, tests: str | DfMethod = "satterthwaite") -> Intervals:
     """Fixed effects by t; deviations and ratios by their logarithm, correlations by Fisher's z, both by the normal.
 
     As nlme's ``intervals`` (Pinheiro and Bates 2000, section 2.4.3), from the observed information.
@@ -31,11 +31,11 @@ def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod 
     """
     from scipy.special import ndtri
 
-    wanted = parameters(fitted)
-    there, unknown = values(wanted, fitted), undetermined(wanted, fitted)
-    fixed = coefficient_tests(fitted, tests, level)
+    wanted = parameters(estimate)
+    there, unknown = values(wanted, estimate), undetermined(wanted, estimate)
+    fixed = coefficient_tests(estimate, tests, level)
     z = float(ndtri(0.5 + level / 2))
-    vcov, of_tau = fitted.parameters_vcov, tau_derivatives(fitted)
+    vcov, of_tau = estimate.parameters_vcov, tau_derivatives(estimate)
     low, high = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
     for i, parameter in enumerate(wanted):
         if unknown[i]:
@@ -43,13 +43,13 @@ def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod 
         if parameter.scale == "raw":
             low[i], high[i] = fixed.conf_low[parameter.row], fixed.conf_high[parameter.row]
         elif parameter.scale in {"sigma", "ratio"}:
-            margin = z * _error(_log_residual(fitted, parameter), vcov)
+            margin = z * _error(_log_residual(estimate, parameter), vcov)
             low[i], high[i] = there[i] * np.exp(-margin), there[i] * np.exp(margin)
         elif parameter.scale == "phi":
             margin, middle = z * float(np.sqrt(vcov[-2, -2])), np.arctanh(there[i])
             low[i], high[i] = np.tanh(middle - margin), np.tanh(middle + margin)
-        elif not fitted.optimum.singular:
-            tau, derivatives = fitted.tau[parameter.block], of_tau[parameter.block]
+        elif not estimate.optimum.singular:
+            tau, derivatives = estimate.tau[parameter.block], of_tau[parameter.block]
             j, k = parameter.row, parameter.column
             first, second = derivatives[:, j, j] / tau[j, j], derivatives[:, k, k] / tau[k, k]
             if parameter.scale == "std_dev":
@@ -65,13 +65,13 @@ def wald_intervals(fitted: Estimate, level: float = 0.95, tests: str | DfMethod 
     return Intervals(there, low, high)
 
 
-def _log_residual(fitted: Estimate, parameter: Parameter) -> Array:
+def _log_residual(estimate: Estimate, parameter: Parameter) -> Array:
     """Derivatives of the logarithm of a stratum's deviation or ratio by the parameters of `parameters_vcov`."""
-    gradient = np.zeros(len(fitted.parameters_vcov))
+    gradient = np.zeros(len(estimate.parameters_vcov))
     if parameter.row > 0:
-        gradient[fitted.criterion.n_random + parameter.row - 1] = 1.0
+        gradient[estimate.criterion.n_random + parameter.row - 1] = 1.0
     if parameter.scale == "sigma":
-        gradient[-1] = 0.5 / fitted.optimum.solution.sigma2
+        gradient[-1] = 0.5 / estimate.optimum.solution.sigma2
     return gradient
 
 
