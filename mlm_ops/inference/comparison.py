@@ -120,14 +120,14 @@ def check_same_rows(moments: Moments, reference: Moments) -> None:
     """
     if moments is reference:
         return
-    differing = f"Got {moments.n_obs} rows and {reference.n_obs}"
+    difference = f"Got {moments.n_obs} rows and {reference.n_obs}"
     if moments.n_obs == reference.n_obs:
         unlike = _unlike(moments, reference)
         if unlike is None:
             return
-        differing = f"Got {moments.n_obs} rows each that differ in {unlike}"
+        difference = f"Got {moments.n_obs} rows each that differ in {unlike}"
     raise MlmError(
-        f"Models of different rows cannot be compared. {differing}; expected fits of the same rows. Fit both on the "
+        f"Models of different rows cannot be compared. {difference}; expected fits of the same rows. Fit both on the "
         "rows that are complete on the variables of both."
     )
 
@@ -188,8 +188,8 @@ def _nested(estimate: Estimate, model: Model, smaller: Estimate, reference: Mode
     if theirs.strata not in (None, ours.strata) or theirs.time not in (None, ours.time):
         return False
     large, small = _parts(estimate), _parts(smaller)
-    given = [part for part in large if part.structure == "given"]
-    return all(part in small for part in given) and all(_holds(large, part) for part in small)
+    given_parts = [part for part in large if part.structure == "given"]
+    return all(part in small for part in given_parts) and all(_holds(large, part) for part in small)
 
 
 @dataclass(frozen=True)
@@ -208,28 +208,28 @@ class _Part:
 
 def _parts(estimate: Estimate) -> list[_Part]:
     """The random part in pieces: independent effects one by one."""
-    found = []
+    parts = []
     for level in estimate.design.levels:
         for block in level.blocks:
             effects, structure = frozenset(block.columns), block.covariance
             if not isinstance(structure, str):
-                found.append(_Part(level.group, effects, "given", structure))
+                parts.append(_Part(level.group, effects, "given", structure))
             elif structure == "diagonal" or len(effects) == 1:
-                found += [_Part(level.group, frozenset((effect,)), "free") for effect in block.columns]
+                parts += [_Part(level.group, frozenset((effect,)), "free") for effect in block.columns]
             else:
-                found.append(_Part(level.group, effects, "free" if structure == "unstructured" else structure))
-    return found
+                parts.append(_Part(level.group, effects, "free" if structure == "unstructured" else structure))
+    return parts
 
 
 def _holds(large: list[_Part], part: _Part) -> bool:
     """Whether the model's covariance matrices can be those of a part of the reference."""
-    own = [other for other in large if other.group == part.group]
-    free = [other.effects for other in own if other.structure == "free"]
-    if part in own or any(part.effects <= effects for effects in free):
+    same_group = [other for other in large if other.group == part.group]
+    free_effects = [other.effects for other in same_group if other.structure == "free"]
+    if part in same_group or any(part.effects <= effects for effects in free_effects):
         return True
     if part.structure == "identity":  # independent effects of one variance
-        alike = _Part(part.group, part.effects, "compound") in own
-        return alike or part.effects <= frozenset().union(*free)
+        alike = _Part(part.group, part.effects, "compound") in same_group
+        return alike or part.effects <= frozenset().union(*free_effects)
     return False
 
 
@@ -237,10 +237,10 @@ def _variances_gained(estimate: Estimate, smaller: Estimate) -> int:
     """How many variances of the larger model's T are zero in the smaller one; covariances are free to either side."""
     large, small = _parts(estimate), _parts(smaller)
     # a given matrix of deficient rank holds variances at zero too
-    freed = [np.array(part.given) for part in small if part.given is not None and part not in large]
-    gained = sum(len(matrix) - int(np.linalg.matrix_rank(matrix)) for matrix in freed)
+    matrices = [np.array(part.given) for part in small if part.given is not None and part not in large]
+    count = sum(len(matrix) - int(np.linalg.matrix_rank(matrix)) for matrix in matrices)
     for part in large:
         new = len(part.effects.difference(*(other.effects for other in small if other.group == part.group)))
         # effects that are alike have one variance, and another of their mean where they covary
-        gained += min(new, {"identity": 1, "compound": 2}.get(part.structure, new))
-    return gained
+        count += min(new, {"identity": 1, "compound": 2}.get(part.structure, new))
+    return count

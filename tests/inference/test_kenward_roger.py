@@ -15,7 +15,7 @@ from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.errors import AnalysisError, MlmError
 from mlm_ops.estimation.covariance import Block
 from mlm_ops.inference.fixed import information as information_dense
-from mlm_ops.inference.fixed.information import crossed_factors
+from mlm_ops.inference.fixed.information import crossed_sums
 from mlm_ops.inference.fixed.kenward_roger import covariance_directions, information_sums, linear_directions, scaled_f
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect
@@ -192,7 +192,7 @@ def test_level_by_level_is_all_at_once(design: str) -> None:
     directions, _ = covariance_directions(fitted)
     fast = information_sums(fitted, directions)
     lams, codes = fitted.criterion.factors(fitted.optimum.theta), [level.codes for level in fitted.design.levels]
-    slow = crossed_factors(fitted.products, codes, lams, directions, len(fitted.gamma))
+    slow = crossed_sums(fitted.products, codes, lams, directions, len(fitted.gamma))
     for name in ("traces", "pairs", "precision", "first", "second"):
         ours, theirs = getattr(fast, name), getattr(slow, name)
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11 * np.abs(theirs).max())

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import estimate_design
-from mlm_ops.inference.intervals.parameters import parameters
+from mlm_ops.inference.intervals.parameters import find_parameters
 from mlm_ops.inference.intervals.profile import profile_intervals
 from mlm_ops.results.fitting import fit
 from tests.specification.reference import reference
@@ -87,7 +87,7 @@ def test_least_squares_has_closed_forms() -> None:
 def test_more_than_one_block_and_level() -> None:
     fitted = reference.fitted("sim3_nested")
     intervals = fitted.intervals("profile")
-    named = [(p.group, p.scale) for p in parameters(fitted.result)]
+    named = [(p.group, p.scale) for p in find_parameters(fitted.result)]
     assert named[:3] == [("school:class", "std_dev"), ("school:class", "correlation"), ("school:class", "std_dev")]
     assert (intervals["conf_low"] < intervals["estimate"]).all()
     assert (intervals["estimate"] < intervals["conf_high"]).all()

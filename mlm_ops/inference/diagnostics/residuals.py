@@ -75,7 +75,7 @@ def standardised(effects: RandomEffects, tau: Array) -> Array:
         return np.where(variance > _RANK * np.diag(tau)[:, None], effects.estimate / np.sqrt(variance), np.nan)
 
 
-def outlyingness(effects: RandomEffects, tau: Array) -> tuple[Array, Array, Array]:
+def mahalanobis_distances(effects: RandomEffects, tau: Array) -> tuple[Array, Array, Array]:
     """Squared Mahalanobis distance of each unit's effects, its degrees of freedom and probability, (J,) each.
 
     ``b' (T - C)^- b`` with as many degrees of freedom as the matrix has rank, C being the conditional covariance (Lange
@@ -88,10 +88,10 @@ def outlyingness(effects: RandomEffects, tau: Array) -> tuple[Array, Array, Arra
     scale = np.where(scale > 0, scale, 1.0)
     spread = ((tau[:, :, None] - effects.variance) / np.outer(scale, scale)[:, :, None]).transpose(2, 0, 1)
     values, vectors = np.linalg.eigh(spread)
-    kept = values > _RANK
+    positive = values > _RANK
     along = np.einsum("jab,aj->jb", vectors, effects.estimate / scale[:, None])
-    distance = np.where(kept, along**2 / np.where(kept, values, 1.0), 0.0).sum(axis=1)
-    rank = kept.sum(axis=1)
+    distance = np.where(positive, along**2 / np.where(positive, values, 1.0), 0.0).sum(axis=1)
+    rank = positive.sum(axis=1)
     return distance, rank, np.where(rank > 0, chdtrc(np.maximum(rank, 1), distance), 1.0)
 
 
@@ -158,27 +158,27 @@ def heterogeneity(estimate: Estimate, sizes: Array) -> Heterogeneity | None:
     within = _by_unit(design.products, design.levels[0].codes, len(sizes), first=sum(lv.size for lv in design.levels))
     x, xy, yy = within[:, :-1, :-1], within[:, :-1, -1], within[:, -1, -1]
     values, vectors = np.linalg.eigh(x)
-    kept = values > _RANK * values[:, -1:]
+    positive = values > _RANK * values[:, -1:]
     along = np.einsum("jab,ja->jb", vectors, xy)
-    left = yy - np.where(kept, along**2 / np.where(kept, values, 1.0), 0.0).sum(axis=1)
-    df = sizes - kept.sum(axis=1)
-    judged = (df >= LEAST_DF) & (left > _RANK * yy)
-    if judged.sum() < 2:
+    rss = yy - np.where(positive, along**2 / np.where(positive, values, 1.0), 0.0).sum(axis=1)
+    df = sizes - positive.sum(axis=1)
+    usable = (df >= LEAST_DF) & (rss > _RANK * yy)
+    if usable.sum() < 2:
         return None
-    f, logs = df[judged], np.log(left[judged] / df[judged])
+    f, logs = df[usable], np.log(rss[usable] / df[usable])
     statistic = float((f / 2 * (logs - np.average(logs, weights=f)) ** 2).sum())
-    freedom = int(judged.sum()) - 1
+    freedom = int(usable.sum()) - 1
     return Heterogeneity(statistic, freedom, float(chdtrc(freedom, statistic)), freedom + 1)
 
 
 def _by_unit(products: Array, codes: NDArray[np.int64], size: int, first: int) -> Array:
     """(J, k, k) cross-products of the columns from `first` on, summed by unit."""
     columns: Sequence[int] = range(first, len(products))
-    found = np.empty((size, len(columns), len(columns)))
+    sums = np.empty((size, len(columns), len(columns)))
     for i, a in enumerate(columns):
         for j, b in enumerate(columns[: i + 1]):
-            found[:, i, j] = found[:, j, i] = np.bincount(codes, products[a, b], size)
-    return found
+            sums[:, i, j] = sums[:, j, i] = np.bincount(codes, products[a, b], size)
+    return sums
 
 
 #: Probabilities of the quantiles.
@@ -246,23 +246,23 @@ def check_residuals(query: PredictionQuery, source: Source, bins: int = BINS) ->
         The source lacks a column of the model.
     """
     find_needs(source, [query.model], query.moments.schema.keys)  # says which columns are missing
-    against = {**query.predictors, "fixed_prediction": "fixed_prediction"}
+    predictors = {**query.predictors, "fixed_prediction": "fixed_prediction"}
     sql = render(
         "residual_checks",
         predictions=query.sql(source.relation, alone=True),
         probabilities=PROBABILITIES,
         cuts=[i / bins for i in range(1, bins)],
-        predictors=list(against.values()),
+        predictors=list(predictors.values()),
     )
-    ((n, mean, second, third, fourth, largest, quantiles, binned),) = source.query(sql).fetchall()
+    ((n, mean, second, third, fourth, largest, quantiles, bin_rows),) = source.query(sql).fetchall()
     if not n or not second:
         return None
-    by_term = {name: _bins([bin for bin in binned if bin["term"] == i]) for i, name in enumerate(against)}
+    by_term = {name: _bins([bin for bin in bin_rows if bin["term"] == i]) for i, name in enumerate(predictors)}
     return RowChecks(
         n, mean, second**0.5, third / second**1.5, fourth / second**2, largest, np.array(quantiles, float), by_term
     )
 
 
-def _bins(found: list[dict[str, float]]) -> Bins:
-    at, mean, std_dev = (np.array([b[name] for b in found], dtype=float) for name in ("at", "mean", "std_dev"))
-    return Bins(at, np.array([b["n"] for b in found], dtype=np.int64), mean, std_dev)
+def _bins(rows: list[dict[str, float]]) -> Bins:
+    at, mean, std_dev = (np.array([b[name] for b in rows], dtype=float) for name in ("at", "mean", "std_dev"))
+    return Bins(at, np.array([b["n"] for b in rows], dtype=np.int64), mean, std_dev)

@@ -101,15 +101,15 @@ def clustering(moments: Moments, estimate: Estimate, effects: Sequence[RandomEff
     shares = np.array([tau[0, 0] for tau in estimate.tau]) if alone else np.zeros(0)
     shares = shares / (shares.sum() + mean_residual_variance(estimate))
     reliabilities = _reliabilities(estimate, effects)
-    found = []
+    records = []
     for k, level in enumerate(design.levels):
         codes, labels = moments.units_of(level.group)
         size = float((np.bincount(codes, moments.n, len(labels)) ** 2).sum() / design.n_obs)
-        known = alone and not _unknown_share(estimate, k)
-        icc = float(shares[k]) if known else None
-        low, high, method = _interval(moments, estimate, k) if known else (None, None, None)
+        is_determined = alone and not _unknown_share(estimate, k)
+        icc = float(shares[k]) if is_determined else None
+        low, high, method = _interval(moments, estimate, k) if is_determined else (None, None, None)
         effect = design_effect(icc, size) if icc is not None else None
-        found.append(
+        records.append(
             Clustering(
                 group_name(level.group),
                 k + 2 if design.nested else 2,
@@ -122,11 +122,11 @@ def clustering(moments: Moments, estimate: Estimate, effects: Sequence[RandomEff
                 size,
                 effect,
                 design.n_obs / effect if effect is not None else None,
-                reliabilities[k] if known or not alone else None,
-                None if method else _NO_INTERVAL if known else _UNKNOWN if alone else _SLOPES,
+                reliabilities[k] if is_determined or not alone else None,
+                None if method else _NO_INTERVAL if is_determined else _UNKNOWN if alone else _SLOPES,
             )
         )
-    return found
+    return records
 
 
 def _unknown_share(estimate: Estimate, k: int) -> bool:
@@ -236,8 +236,8 @@ def _profile(criterion: Criterion, theta: Array, place: int, lowest: float) -> C
         def objective(free: Array) -> tuple[float, Array]:
             return at(z, free)
 
-        found = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-6})
-        return max(float(found.fun), 0.0)
+        search = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-6})
+        return max(float(search.fun), 0.0)
 
     return rise
 
@@ -247,10 +247,10 @@ def _interval(moments: Moments, estimate: Estimate, k: int) -> tuple[float | Non
     if estimate.design.residual is not None:
         return None, None, None
     squares = _one_way(moments, estimate)
-    given = any(block.known for block in estimate.criterion.blocks)
-    if squares is not None and not given:
+    t_is_given = any(block.known for block in estimate.criterion.blocks)
+    if squares is not None and not t_is_given:
         return *exact_interval(*squares), "exact F"
-    if estimate.design.nested and not given:
+    if estimate.design.nested and not t_is_given:
         return *profile_interval(estimate, k), "profile"
     limits = wald_interval(estimate, k)
     return (*limits, "wald") if limits is not None else (None, None, None)
@@ -283,7 +283,7 @@ def _intercepts_alone(estimate: Estimate) -> bool:
 def _reliabilities(estimate: Estimate, effects: Sequence[RandomEffects]) -> list[float | None]:
     """Mean reliability of each factor's intercepts: Raudenbush and Bryk (2002), chapter 3."""
     remaining = iter(effects)
-    found: list[float | None] = []
+    means: list[float | None] = []
     for level in estimate.design.levels:
         mean = None
         for block in level.blocks:
@@ -291,8 +291,8 @@ def _reliabilities(estimate: Estimate, effects: Sequence[RandomEffects]) -> list
             for i, column in enumerate(block.columns):
                 if not column.variables and not np.isnan(own.reliability[i]).any():
                     mean = float(own.reliability[i].mean())
-        found.append(mean)
-    return found
+        means.append(mean)
+    return means
 
 
 @dataclass(frozen=True)
@@ -338,14 +338,14 @@ def decompose(model: Model, moments: Moments) -> list[Decomposition]:
     groups = model.groups or ((model.default_group,) if model.default_group else ())
     numbers = list(dict.fromkeys(atom for variable in model.variables for atom in atoms(variable)))
     return [
-        _decomposed(label(number), group, values, moments)
+        _decomposition(label(number), group, values, moments)
         for group in groups
-        for number, values in _known(numbers, moments)
+        for number, values in _held_numbers(numbers, moments)
         if 1 < len(moments.units_of(group)[1]) < moments.n_obs
     ]
 
 
-def _known(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable, tuple[Array, Array]]]:
+def _held_numbers(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable, tuple[Array, Array]]]:
     """Unit means and scatter of each number that the moments hold, (J,) each."""
     schema = moments.schema
     for number in numbers:
@@ -357,10 +357,10 @@ def _known(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable
             yield number, (values, np.zeros(moments.n_units))
 
 
-def _decomposed(name: str, group: GroupingFactor, values: tuple[Array, Array], moments: Moments) -> Decomposition:
+def _decomposition(name: str, group: GroupingFactor, values: tuple[Array, Array], moments: Moments) -> Decomposition:
     codes, labels = moments.units_of(group)
     grand = float(np.average(values[0], weights=moments.n))
-    n, mean, scatter = _pooled(codes, len(labels), moments.n, values[0] - grand, values[1])
+    n, mean, scatter = _pool_units(codes, len(labels), moments.n, values[0] - grand, values[1])
     rows, groups = float(n.sum()), len(labels)
     inside, across = float(scatter.sum()), float((n * mean**2).sum())
     # a variable that is constant within groups comes out at the square of its means' rounding
@@ -384,13 +384,13 @@ def _decomposed(name: str, group: GroupingFactor, values: tuple[Array, Array], m
     )
 
 
-def _pooled(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tuple[Array, Array, Array]:
+def _pool_units(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tuple[Array, Array, Array]:
     total, pooled, added = pool(codes, size, n, mean[None], scatter[None])
     return total, pooled[0], added[0]
 
 
 @dataclass(frozen=True)
-class Naive:
+class LeastSquares:
     """Least squares of the fixed part; every array is (p,).
 
     Attributes
@@ -407,7 +407,7 @@ class Naive:
     robust_std_error: Array | None
 
 
-def without_nesting(estimate: Estimate) -> Naive:
+def least_squares(estimate: Estimate) -> LeastSquares:
     """Fit the fixed part by least squares on the cross-products that the design has already.
 
     The clusters are the units of the top grouping factor. Moulton (1986), Journal of Econometrics 32, 385-397, for what
@@ -423,4 +423,4 @@ def without_nesting(estimate: Estimate) -> Naive:
         top = design.levels[-1]
         clusters = make_clusters(top.group, top.codes, top.labels, ())
         robust = np.sqrt(np.diag(cluster_robust(regression, "CR2", clusters).vcov))
-    return Naive(regression.gamma, np.sqrt(np.diag(regression.vcov)), robust)
+    return LeastSquares(regression.gamma, np.sqrt(np.diag(regression.vcov)), robust)

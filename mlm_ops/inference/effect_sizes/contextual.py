@@ -99,7 +99,7 @@ def contextual_effects(model: Model, moments: Moments, estimate: Estimate, metho
     if not pairs:
         return []
     rows = np.array([_combination(pair, len(estimate.gamma)) for pair in pairs])
-    found = []
+    effects = []
     corrections = corrected_effects(model, moments, estimate, method, pairs)
     for pair, row, correction in zip(pairs, rows, corrections, strict=True):
         test = combination_tests(estimate.gamma, method, row[None])
@@ -107,8 +107,8 @@ def contextual_effects(model: Model, moments: Moments, estimate: Estimate, metho
         effect, error = float(test.estimate[0]), float(test.std_error[0])
         reliability, corrected, corrected_error, reason = correction
         matters = None if corrected is None else bool(abs(effect - corrected) > _BIAS_THAT_MATTERS * error)
-        notes = [reason, _REMARK if matters else None, _moderated(pair, estimate)]
-        found.append(
+        notes = [reason, _REMARK if matters else None, _moderation_note(pair, estimate)]
+        effects.append(
             ContextualEffect(
                 pair,
                 within,
@@ -121,7 +121,7 @@ def contextual_effects(model: Model, moments: Moments, estimate: Estimate, metho
                 "; ".join(note for note in notes if note) or None,
             )
         )
-    return found
+    return effects
 
 
 def find_pairs(model: Model, moments: Moments, estimate: Estimate) -> Iterator[ContextualPair]:
@@ -173,38 +173,45 @@ def corrected_effects(
         [level.group for level in design.levels] == [pair.group] and _over(design.fixed.columns[pair.mean]) is None
         for pair in pairs
     ]
-    chosen = [pair for pair, good in zip(pairs, usable, strict=True) if good]
-    corrected = iter(_correct(model, moments, estimate, method, chosen) if chosen else ())
+    usable_pairs = [pair for pair, is_usable in zip(pairs, usable, strict=True) if is_usable]
+    corrected = iter(_correct(model, moments, estimate, method, usable_pairs) if usable_pairs else ())
     reason = "no correction: it is for two levels, and means over rows"
-    return [next(corrected) if good else (None, None, None, reason) for good in usable]
+    return [next(corrected) if is_usable else (None, None, None, reason) for is_usable in usable]
 
 
 def _correct(
     model: Model, moments: Moments, estimate: Estimate, method: DfMethod, pairs: list[ContextualPair]
 ) -> list[Correction]:
     columns, p = estimate.design.fixed.columns, len(estimate.gamma)
-    taken = {pair.mean for pair in pairs}
+    means = {pair.mean for pair in pairs}
     levels = estimate.design.variable_levels
     covariates = [
-        i for i, c in enumerate(columns) if c.variables and i not in taken and all(levels[v] > 1 for v in c.variables)
+        i for i, c in enumerate(columns) if c.variables and i not in means and all(levels[v] > 1 for v in c.variables)
     ]
     places = [*(pair.mean for pair in pairs), *covariates]
-    observed = np.atleast_2d(np.cov(unit_means(model, moments, [columns[i] for i in places], pairs[0].group)))
+    observed_covariance = np.atleast_2d(
+        np.cov(unit_means(model, moments, [columns[i] for i in places], pairs[0].group))
+    )
     k = len(pairs)
-    errors = np.zeros_like(observed)
+    errors = np.zeros_like(observed_covariance)
     errors[:k, :k] = _error_covariance(model, moments, pairs)
-    true = observed - errors
-    reliability = 1 - np.diag(errors)[:k] / np.diag(observed)[:k]
-    if np.linalg.eigvalsh(true / np.sqrt(np.outer(np.diag(observed), np.diag(observed)))).min() <= 1e-6:
+    true_covariance = observed_covariance - errors
+    reliability = 1 - np.diag(errors)[:k] / np.diag(observed_covariance)[:k]
+    if (
+        np.linalg.eigvalsh(
+            true_covariance / np.sqrt(np.outer(np.diag(observed_covariance), np.diag(observed_covariance)))
+        ).min()
+        <= 1e-6
+    ):
         reason = "no correction: the group means vary no more than sampling error would have them"
         return [(max(float(value), 0.0), None, None, reason) for value in reliability]
     rows = np.zeros((len(places), p))
     for row, pair in zip(rows, pairs, strict=False):
         row[:] = _combination(pair, p)
     rows[np.arange(k, len(places)), covariates] = 1.0
-    mended = np.linalg.solve(true, observed) @ rows
-    estimates = mended @ estimate.gamma
-    std_errors = np.sqrt(np.einsum("ki,ij,kj->k", mended, method.vcov, mended))
+    corrections = np.linalg.solve(true_covariance, observed_covariance) @ rows
+    estimates = corrections @ estimate.gamma
+    std_errors = np.sqrt(np.einsum("ki,ij,kj->k", corrections, method.vcov, corrections))
     return [(float(reliability[i]), float(estimates[i]), float(std_errors[i]), None) for i in range(k)]
 
 
@@ -228,7 +235,7 @@ def _combination(pair: ContextualPair, p: int) -> Array:
     return row
 
 
-def _moderated(pair: ContextualPair, estimate: Estimate) -> str | None:
+def _moderation_note(pair: ContextualPair, estimate: Estimate) -> str | None:
     """What the effect depends on."""
     columns = estimate.design.fixed.columns
     own = {columns[i].variables[0] for i in (pair.mean, *pair.lower)}

@@ -74,11 +74,11 @@ def r_squared(model: Model, moments: Moments, estimate: Estimate, null: Estimate
     """
     if estimate.design.split is not None and estimate.design.levels:
         return []  # the variance that the other part of the outcome has taken away is no part of a total
-    if _parted(estimate):
+    if _models_part_of_outcome(estimate):
         return []
     null = null or null_estimate(model, moments, estimate)
     if not estimate.design.levels:
-        return _of_regression(estimate, null)
+        return _regression_measures(estimate, null)
     parts = partition(model, moments, estimate)
     return [
         *nakagawa(parts),
@@ -90,10 +90,10 @@ def r_squared(model: Model, moments: Moments, estimate: Estimate, null: Estimate
 
 def shares(model: Model, moments: Moments, estimate: Estimate) -> list[Measure]:
     """The measures that need no other model; for single-level regression all."""
-    if _parted(estimate):
+    if _models_part_of_outcome(estimate):
         return []
     if not estimate.design.levels:
-        return _of_regression(estimate, null_estimate(model, moments, estimate))
+        return _regression_measures(estimate, null_estimate(model, moments, estimate))
     if estimate.design.split is not None:
         return []
     parts = partition(model, moments, estimate)
@@ -124,21 +124,21 @@ def rights_sterba(parts: Partition) -> list[Measure]:
     """
     two_levels = parts.n_levels == 2
     note = parts.undivided
-    named: dict[str, float] = {}
+    by_name: dict[str, float] = {}
     for part in parts.parts:
         # the two-level names are the paper's, without the levels of v and m that go without saying
         level = "" if part.level is None or (two_levels and part.kind != "f") else str(part.level)
         above = "" if two_levels or part.level is None or part.kind != "v" else str(part.group_level)
         name = f"{part.kind}{level}{above}"
-        named[name] = named.get(name, 0.0) + part.variance
+        by_name[name] = by_name.get(name, 0.0) + part.variance
     sums = {kinds: parts.of_kind(kinds) for kinds in ("f", "fv", "fvm")} | {"residual": parts.residual}
-    found = [
+    measures = [
         Measure(f"rights_sterba_total_{name}", None, value / parts.total, note=note)
-        for name, value in (named | sums).items()
+        for name, value in (by_name | sums).items()
     ]
     if note is None:
-        found += _by_level(parts, two_levels)
-    return found
+        measures += _by_level(parts, two_levels)
+    return measures
 
 
 def _by_level(parts: Partition, two_levels: bool) -> Iterator[Measure]:
@@ -174,35 +174,35 @@ def proportional_reduction(estimate: Estimate, reference: Estimate, name: str) -
         Of the reference model.
     """
     before, now = mean_residual_variance(reference), mean_residual_variance(estimate)
-    found = [Measure("raudenbush_bryk", 1, (before - now) / before, reference=name)]
+    measures = [Measure("raudenbush_bryk", 1, (before - now) / before, reference=name)]
     ours, theirs = _variances(estimate), _variances(reference)
     for (group, column), variance in ours.items():
-        known = theirs.get((group, column), 0.0)
-        if known > 0:
-            level, varying = _place(estimate, group)
-            found.append(
+        reference_variance = theirs.get((group, column), 0.0)
+        if reference_variance > 0:
+            level, varying = _level_and_columns(estimate, group)
+            measures.append(
                 Measure(
                     "raudenbush_bryk",
                     level,
-                    (known - variance) / known,
+                    (reference_variance - variance) / reference_variance,
                     group,
                     column.name,
                     name,
                     _at_zero(column, varying, {c for g, c in theirs if g == group}),
                 )
             )
-    return found
+    return measures
 
 
 def _at_zero(column: DesignColumn, varying: Sequence[DesignColumn], theirs: set[DesignColumn]) -> str | None:
     """An intercept's variance is that at zero of the predictors whose slopes vary."""
-    added = [c.name for c in varying if c not in theirs]
-    if column != _CONSTANT or not added:
+    extra = [c.name for c in varying if c not in theirs]
+    if column != _CONSTANT or not extra:
         return None
-    return f"variance where {', '.join(added)} is zero: comparable if centered at group means"
+    return f"variance where {', '.join(extra)} is zero: comparable if centered at group means"
 
 
-def _place(estimate: Estimate, group: str) -> tuple[int, list[DesignColumn]]:
+def _level_and_columns(estimate: Estimate, group: str) -> tuple[int, list[DesignColumn]]:
     """The level of a grouping factor, and the columns that vary over it."""
     for height, level in enumerate(estimate.design.levels):
         if group_name(level.group) == group:
@@ -213,13 +213,13 @@ def _place(estimate: Estimate, group: str) -> tuple[int, list[DesignColumn]]:
 
 def _variances(estimate: Estimate) -> dict[tuple[str, DesignColumn], float]:
     """Variance of every random coefficient, where the data determine it."""
-    found = {}
+    variances = {}
     blocks = [(level, block) for level in estimate.design.levels for block in level.blocks]
     for (level, block), tau, unknown in zip(blocks, estimate.tau, estimate.undetermined.tau, strict=True):
         for i, column in enumerate(block.columns):
             if not unknown[i, i]:
-                found[group_name(level.group), column] = float(tau[i, i])
-    return found
+                variances[group_name(level.group), column] = float(tau[i, i])
+    return variances
 
 
 def snijders_bosker(
@@ -264,20 +264,20 @@ def changes(ours: Sequence[Measure], theirs: Sequence[Measure], name: str) -> li
     name
         Of the model whose measures are `theirs`.
     """
-    known = {m.measure: m for m in theirs}
+    by_measure = {m.measure: m for m in theirs}
     return [
-        replace(m, measure=f"{m.measure}_change", estimate=m.estimate - known[m.measure].estimate, reference=name)
+        replace(m, measure=f"{m.measure}_change", estimate=m.estimate - by_measure[m.measure].estimate, reference=name)
         for m in ours
-        if m.measure in known
+        if m.measure in by_measure
     ]
 
 
-def _parted(estimate: Estimate) -> bool:
+def _models_part_of_outcome(estimate: Estimate) -> bool:
     """Whether a part of the outcome is modelled that has levels itself: its observations are no rows."""
     return estimate.design.split is not None and bool(estimate.design.levels)
 
 
-def _of_regression(estimate: Estimate, null: Estimate) -> list[Measure]:
+def _regression_measures(estimate: Estimate, null: Estimate) -> list[Measure]:
     """``1 - RSS / TSS``, and the same with unbiased variances; none where residuals have a structure."""
     if estimate.design.residual is not None:
         return []

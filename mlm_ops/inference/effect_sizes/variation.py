@@ -65,7 +65,7 @@ class ColumnMoments:
 
 
 @dataclass(frozen=True)
-class Part:
+class VariancePart:
     """Variance that one part of a model adds to the outcome.
 
     Attributes
@@ -102,7 +102,7 @@ class Partition:
         Why parts are not told apart by level; None where they are.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[VariancePart, ...]
     residual: float
     random: float
     n_levels: int
@@ -127,34 +127,35 @@ def partition(model: Model, moments: Moments, estimate: Estimate) -> Partition:
     the residual variance.
     """
     design = estimate.design
-    known = column_moments(model, moments, design)
+    column_statistics = column_moments(model, moments, design)
     columns = _columns(design)
     place = {column: i for i, column in enumerate(columns)}
     fixed = [place[c] for c in design.fixed.columns]
     blocks = [(h, [place[c] for c in block.columns]) for h, level in enumerate(design.levels) for block in level.blocks]
-    undivided = _undivided(design, known, columns, blocks)
-    levels: list[tuple[int | None, Array]] = [(None, known.total)]
+    undivided = _undivided(design, column_statistics, columns, blocks)
+    levels: list[tuple[int | None, Array]] = [(None, column_statistics.total)]
     if not undivided:
-        levels = [(height + 1, covariance) for height, covariance in enumerate(known.covariance)]
+        levels = [(height + 1, covariance) for height, covariance in enumerate(column_statistics.covariance)]
     parts = [
-        Part("f", level, None, float(estimate.gamma @ s[np.ix_(fixed, fixed)] @ estimate.gamma)) for level, s in levels
+        VariancePart("f", level, None, float(estimate.gamma @ s[np.ix_(fixed, fixed)] @ estimate.gamma))
+        for level, s in levels
     ]
     random = 0.0
     by_height: dict[int, tuple[Array, float]] = {}
     for (height, own), tau in zip(blocks, estimate.tau, strict=True):
         slopes = np.array([float(np.trace(tau @ s[np.ix_(own, own)])) for _, s in levels])
-        intercept = float(known.mean[own] @ tau @ known.mean[own])
+        intercept = float(column_statistics.mean[own] @ tau @ column_statistics.mean[own])
         random += intercept + float(slopes.sum()) * (moments.n_obs - 1) / moments.n_obs
         before = by_height.get(height, (np.zeros(len(levels)), 0.0))
         by_height[height] = before[0] + slopes, before[1] + intercept
     for height, (slopes, intercept) in by_height.items():
         above = None if undivided and not design.nested else height + 2
         parts += [
-            Part("v", level, above, float(variance))
+            VariancePart("v", level, above, float(variance))
             for (level, _), variance in zip(levels, slopes, strict=True)
             if level is None or level < height + 2
         ]
-        parts.append(Part("m", above, above, intercept))
+        parts.append(VariancePart("m", above, above, intercept))
     return Partition(tuple(parts), mean_residual_variance(estimate), random, len(design.levels) + 1, undivided)
 
 
@@ -226,7 +227,7 @@ def _columns(design: Design) -> tuple[DesignColumn, ...]:
 
 def _undivided(
     design: Design,
-    known: ColumnMoments,
+    column_statistics: ColumnMoments,
     columns: Sequence[DesignColumn],
     blocks: Sequence[tuple[int, Sequence[int]]],
 ) -> str | None:
@@ -235,14 +236,14 @@ def _undivided(
         return "totals only: single-level regression has no levels to divide"
     if not design.nested:
         return "totals only: the grouping factors cross, so there is no within and between"
-    mixed = [columns[i].name for i in range(len(columns)) if known.level_of(i) is None]
+    mixed = [columns[i].name for i in range(len(columns)) if column_statistics.level_of(i) is None]
     if mixed:
         verb = "vary" if len(mixed) > 1 else "varies"
         return (
             f"totals only: {', '.join(mixed)} {verb} at more than one level; center level-1 predictors at group means"
             ", as in within(x), to divide the variance into within and between"
         )
-    late = [columns[i].name for height, own in blocks for i in own if (known.level_of(i) or 0) > height + 1]
+    late = [columns[i].name for height, own in blocks for i in own if (column_statistics.level_of(i) or 0) > height + 1]
     if late:
         return f"totals only: {', '.join(late)} is constant within the groups over which its slope varies"
     return None

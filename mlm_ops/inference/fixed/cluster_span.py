@@ -159,7 +159,7 @@ def _assemble(
         (J, q + p + 1, q + p + 1) cross-products of a cluster's ``[Z Lambda | X rotated, residual]``, q the most random
         columns of a cluster.
     """
-    changed = premultiply(change.T, premultiply(change.T, products).transpose(1, 0, 2))
+    transformed = premultiply(change.T, premultiply(change.T, products).transpose(1, 0, 2))
     place = np.empty((len(change), len(inside)), dtype=np.int64)
     q = first = 0
     for rank, units, size in zip(layout.rank, layout.units, layout.sizes, strict=True):
@@ -170,7 +170,7 @@ def _assemble(
     place[first:] = q + np.arange(rest)[:, None]
     f = q + rest
     target = (own * f + place)[:, None, :] * f + place[None, :, :]
-    gram: Array = np.bincount(target.ravel(), changed.ravel(), len(members) * f * f).astype(np.float64, copy=False)
+    gram: Array = np.bincount(target.ravel(), transformed.ravel(), len(members) * f * f).astype(np.float64, copy=False)
     return gram.reshape(len(members), f, f), q
 
 
@@ -188,7 +188,7 @@ def _span(gram: Array, q: int, least: float) -> Span:
     inverse = np.where(present, 1.0 / np.where(present, length, 1.0), 0.0)
     upper = inverse[:, :, None] * (vectors.transpose(0, 2, 1) @ gram[:, :q, q:])
     rest = gram[:, q:, q:] - upper.transpose(0, 2, 1) @ upper
-    x, residual = _beside(rest, np.einsum("jkk->jk", gram[:, q:, q:])[:, :p], least)
+    x, residual = _rest_span(rest, np.einsum("jkk->jk", gram[:, q:, q:])[:, :p], least)
     weighted = upper[:, :, :p] / (1.0 + values)[:, :, None]
     return Span(
         variance=np.concatenate((1.0 + values, np.ones((len(gram), p))), axis=1),
@@ -198,7 +198,7 @@ def _span(gram: Array, q: int, least: float) -> Span:
     )
 
 
-def _beside(rest: Array, squares: Array, least: float) -> tuple[Array, Array]:
+def _rest_span(rest: Array, squares: Array, least: float) -> tuple[Array, Array]:
     """Coordinates of [X, residual] in an orthonormal basis of what is left of X beside Z.
 
     A cluster has fewer rows than there are columns as a rule, so that the matrix is singular. Its elements are known to

@@ -53,7 +53,7 @@ class Sums:
     second: Array
 
 
-def single_level(products: Array, lam: Array, directions: Sequence[Direction], n_fixed: int) -> Sums:
+def single_level_sums(products: Array, lam: Array, directions: Sequence[Direction], n_fixed: int) -> Sums:
     """Sums for one grouping factor.
 
     Parameters
@@ -106,7 +106,7 @@ MOST_EFFECTS = 5000
 _INVERTIBLE = 1e-2
 
 
-def crossed_factors(
+def crossed_sums(
     products: Array,
     codes: Sequence[NDArray[np.int64]],
     lams: Sequence[Array],

@@ -196,9 +196,9 @@ def model_variances(estimate: Estimate, combinations: Array) -> Array:
     for a predictor at 1e6.
     """
     solution, p = estimate.optimum.solution, combinations.shape[1]
-    scaled = combinations @ estimate.design.fixed.transform
+    engine_combinations = combinations @ estimate.design.fixed.transform
     covariance = estimate.scaled_sigma2 * np.linalg.inv(solution.w[:p, :p])
-    variances: Array = np.einsum("ki,ij,kj->k", scaled, covariance, scaled)
+    variances: Array = np.einsum("ki,ij,kj->k", engine_combinations, covariance, engine_combinations)
     return variances
 
 
@@ -249,7 +249,7 @@ class Satterthwaite:
 
 
 @dataclass(frozen=True)
-class Normal:
+class NormalTests:
     """Tests by the normal and chi-square distributions."""
 
     estimate: Estimate
@@ -275,7 +275,7 @@ class Normal:
 DF_METHODS: dict[str, Callable[[Estimate], DfMethod]] = {
     "satterthwaite": Satterthwaite,
     "kenward-roger": KenwardRoger,
-    "none": Normal,
+    "none": NormalTests,
 }
 
 

@@ -26,7 +26,13 @@ from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.record import Design
 from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.estimation.residual import ratios
-from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters, undetermined, values
+from mlm_ops.inference.intervals.parameters import (
+    IntervalParameter,
+    Intervals,
+    find_parameters,
+    parameter_values,
+    undetermined_parameters,
+)
 
 Array = NDArray[np.float64]
 
@@ -50,7 +56,7 @@ class Simulator:
         (S, k + 1, k + 1, C) cross-products of the data; the outcome's are replaced.
     roots
         (S, C, k, k): D'e = roots @ z, up to the residual's standard deviation.
-    reached
+    in_span
         (S, C, k) whether a direction lies in the span of the cell's rows.
     deviations, sizes
         (S,) the residual's standard deviation on the engine's scale, and the rows.
@@ -64,7 +70,7 @@ class Simulator:
 
     products: Array
     roots: Array
-    reached: NDArray[np.bool_]
+    in_span: NDArray[np.bool_]
     deviations: Array
     sizes: Array
     factors: tuple[Array, ...]
@@ -79,25 +85,25 @@ class Simulator:
         The part of e'e outside the columns' span is a chi-square over all cells, put into each in equal shares: the
         likelihood depends on the cells' y'y through their sum only.
         """
-        _, cells, k = self.reached.shape
+        _, cells, k = self.in_span.shape
         deviation = np.sqrt(self.sigma2)
         effects = [
             deviation * (factor @ random.standard_normal((len(factor), units)))[:, codes]
             for factor, units, codes in zip(self.factors, self.units, self.codes, strict=True)
         ]
         w = np.concatenate((*effects, np.broadcast_to(self.beta[:, None], (len(self.beta), cells))))
-        drawn = self.products.copy()
-        for sample, roots, reached, own, rows in zip(
-            drawn, self.roots, self.reached, self.deviations, self.sizes, strict=True
+        samples = self.products.copy()
+        for sample, roots, in_span, own, rows in zip(
+            samples, self.roots, self.in_span, self.deviations, self.sizes, strict=True
         ):
-            z = random.standard_normal((cells, k)) * reached
+            z = random.standard_normal((cells, k)) * in_span
             error = own * np.matmul(roots, z[:, :, None])[:, :, 0].T
             predicted = np.einsum("abc,bc->ac", sample[:-1, :-1], w)
-            outside = random.chisquare(rows - reached.sum()) if rows > reached.sum() else 0.0
+            outside = random.chisquare(rows - in_span.sum()) if rows > in_span.sum() else 0.0
             sample[:-1, -1] = sample[-1, :-1] = predicted + error
             sample[-1, -1] = np.einsum("ac,ac->c", w, predicted + 2 * error)
             sample[-1, -1] += own**2 * ((z**2).sum(axis=1) + outside / cells)
-        return drawn
+        return samples
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class Bootstrap:
         Refits that did not converge; they are kept.
     """
 
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[IntervalParameter, ...]
     estimate: Array
     draws: Array
     n_unconverged: int
@@ -137,10 +143,10 @@ class Bootstrap:
     def _quantiles(self, level: float) -> tuple[Array, Array]:
         limits = np.full((2, len(self.estimate)), np.nan)
         for i, column in enumerate(self.draws.T):
-            known = column[~np.isnan(column)]
-            if len(known):
+            values = column[~np.isnan(column)]
+            if len(values):
                 # the (R + 1) p-th order statistic, as R's boot has it
-                limits[:, i] = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="weibull")
+                limits[:, i] = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="weibull")
         return limits[0], limits[1]
 
 
@@ -154,11 +160,11 @@ def simulator(estimate: Estimate) -> Simulator:
         deviations = sigma * ratios(residual, solution.rho)[residual.stratum]
         products, sizes = residual.products, residual.n
     values, vectors = np.linalg.eigh(np.ascontiguousarray(products[:, :-1, :-1].transpose(0, 3, 1, 2)))
-    reached = values > _RANK_TOLERANCE * np.maximum(values[..., -1:], 1e-300)
+    in_span = values > _RANK_TOLERANCE * np.maximum(values[..., -1:], 1e-300)
     return Simulator(
         products=products,
-        roots=vectors * np.sqrt(np.where(reached, values, 0.0))[..., None, :],
-        reached=reached,
+        roots=vectors * np.sqrt(np.where(in_span, values, 0.0))[..., None, :],
+        in_span=in_span,
         deviations=deviations,
         sizes=sizes,
         factors=tuple(estimate.criterion.factors(estimate.optimum.theta)),
@@ -196,27 +202,27 @@ def bootstrap(estimate: Estimate, samples: int = 500, seed: int | None = 0) -> B
     if samples < 2:
         raise MlmError(f"A bootstrap needs at least 2 samples. Got {samples}; 500 or more make stable intervals.")
     random = np.random.default_rng(seed)
-    source, wanted = simulator(estimate), parameters(estimate)
+    source, parameters = simulator(estimate), find_parameters(estimate)
     theta = estimate.optimum.theta
     # a variance of zero is stationary, so a sample in which it is not starts a little away from it
     start = np.where(np.abs(theta) < _NEAR_ZERO, _NUDGE, theta)
-    draws, unconverged = np.empty((samples, len(wanted))), 0
+    draws, unconverged = np.empty((samples, len(parameters))), 0
     for i in range(samples):
         refit = estimate_design(
             _with_products(estimate, source.draw(random)), reml=estimate.criterion.reml, start=start
         )
-        draws[i] = values(wanted, refit)
+        draws[i] = parameter_values(parameters, refit)
         unconverged += not refit.optimum.converged
-    there = values(wanted, estimate)
+    estimates = parameter_values(parameters, estimate)
     # where the search ends among values of equal likelihood is no draw
-    draws[:, undetermined(wanted, estimate)] = np.nan
-    return Bootstrap(wanted, there, draws, unconverged)
+    draws[:, undetermined_parameters(parameters, estimate)] = np.nan
+    return Bootstrap(parameters, estimates, draws, unconverged)
 
 
-def _with_products(estimate: Estimate, drawn: Array) -> Design:
+def _with_products(estimate: Estimate, products: Array) -> Design:
     """The design with other cross-products, (S, m, m, C)."""
     residual = estimate.design.residual
     if residual is None or not len(estimate.optimum.solution.rho):
-        return replace(estimate.design, cross=CrossProducts.of(drawn[0]), residual=None)
-    cross = CrossProducts.of(drawn.sum(axis=0))
-    return replace(estimate.design, cross=cross, residual=replace(residual, products=drawn))
+        return replace(estimate.design, cross=CrossProducts.of(products[0]), residual=None)
+    cross = CrossProducts.of(products.sum(axis=0))
+    return replace(estimate.design, cross=cross, residual=replace(residual, products=products))

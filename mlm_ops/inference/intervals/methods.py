@@ -9,7 +9,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import DfMethod
 from mlm_ops.inference.intervals.bootstrap import bootstrap
-from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters
+from mlm_ops.inference.intervals.parameters import IntervalParameter, Intervals, find_parameters
 from mlm_ops.inference.intervals.profile import profile_intervals
 from mlm_ops.inference.intervals.wald import wald_intervals
 
@@ -18,7 +18,7 @@ IntervalMethod = Literal["wald", "profile", "bootstrap", "bootstrap-basic"]
 
 def find_intervals(
     estimate: Estimate, method: str, level: float, tests: str | DfMethod, samples: int, seed: int | None
-) -> tuple[tuple[Parameter, ...], Intervals]:
+) -> tuple[tuple[IntervalParameter, ...], Intervals]:
     """Intervals of all parameters.
 
     Parameters
@@ -47,4 +47,4 @@ def find_intervals(
         raise MlmError(f"Unknown method. Got {method!r}; expected one of {', '.join(methods)}.")
     if not 0 < level < 1:
         raise MlmError(f"The level of an interval lies between 0 and 1. Got {level!r}; 0.95 is usual.")
-    return parameters(estimate), methods[method]()
+    return find_parameters(estimate), methods[method]()

@@ -7,7 +7,13 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import DfMethod, coefficient_tests
-from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters, undetermined, values
+from mlm_ops.inference.intervals.parameters import (
+    IntervalParameter,
+    Intervals,
+    find_parameters,
+    parameter_values,
+    undetermined_parameters,
+)
 from mlm_ops.inference.random.variance import tau_derivatives
 
 Array = NDArray[np.float64]
@@ -31,22 +37,22 @@ def wald_intervals(estimate: Estimate, level: float = 0.95, tests: str | DfMetho
     """
     from scipy.special import ndtri
 
-    wanted = parameters(estimate)
-    there, unknown = values(wanted, estimate), undetermined(wanted, estimate)
+    parameters = find_parameters(estimate)
+    estimates, unknown = parameter_values(parameters, estimate), undetermined_parameters(parameters, estimate)
     fixed = coefficient_tests(estimate, tests, level)
     z = float(ndtri(0.5 + level / 2))
     vcov, of_tau = estimate.parameters_vcov, tau_derivatives(estimate)
-    low, high = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
-    for i, parameter in enumerate(wanted):
+    low, high = np.full(len(parameters), np.nan), np.full(len(parameters), np.nan)
+    for i, parameter in enumerate(parameters):
         if unknown[i]:
             continue
         if parameter.scale == "raw":
             low[i], high[i] = fixed.conf_low[parameter.row], fixed.conf_high[parameter.row]
         elif parameter.scale in {"sigma", "ratio"}:
             margin = z * _error(_log_residual(estimate, parameter), vcov)
-            low[i], high[i] = there[i] * np.exp(-margin), there[i] * np.exp(margin)
+            low[i], high[i] = estimates[i] * np.exp(-margin), estimates[i] * np.exp(margin)
         elif parameter.scale == "phi":
-            margin, middle = z * float(np.sqrt(vcov[-2, -2])), np.arctanh(there[i])
+            margin, middle = z * float(np.sqrt(vcov[-2, -2])), np.arctanh(estimates[i])
             low[i], high[i] = np.tanh(middle - margin), np.tanh(middle + margin)
         elif not estimate.optimum.singular:
             tau, derivatives = estimate.tau[parameter.block], of_tau[parameter.block]
@@ -54,18 +60,19 @@ def wald_intervals(estimate: Estimate, level: float = 0.95, tests: str | DfMetho
             first, second = derivatives[:, j, j] / tau[j, j], derivatives[:, k, k] / tau[k, k]
             if parameter.scale == "std_dev":
                 margin = z * _error(first, vcov) / 2
-                low[i], high[i] = there[i] * np.exp(-margin), there[i] * np.exp(margin)
+                low[i], high[i] = estimates[i] * np.exp(-margin), estimates[i] * np.exp(margin)
             else:
                 slope = (
-                    derivatives[:, j, k] / (np.sqrt(tau[j, j]) * np.sqrt(tau[k, k])) - there[i] * (first + second) / 2
+                    derivatives[:, j, k] / (np.sqrt(tau[j, j]) * np.sqrt(tau[k, k]))
+                    - estimates[i] * (first + second) / 2
                 )
-                margin = z * _error(slope / (1 - there[i] ** 2), vcov)
-                middle = np.arctanh(there[i])
+                margin = z * _error(slope / (1 - estimates[i] ** 2), vcov)
+                middle = np.arctanh(estimates[i])
                 low[i], high[i] = np.tanh(middle - margin), np.tanh(middle + margin)
-    return Intervals(there, low, high)
+    return Intervals(estimates, low, high)
 
 
-def _log_residual(estimate: Estimate, parameter: Parameter) -> Array:
+def _log_residual(estimate: Estimate, parameter: IntervalParameter) -> Array:
     """Derivatives of the logarithm of a stratum's deviation or ratio by the parameters of `parameters_vcov`."""
     gradient = np.zeros(len(estimate.parameters_vcov))
     if parameter.row > 0:

@@ -46,7 +46,7 @@ def random_effects(estimate: Estimate) -> list[RandomEffects]:
     """
     solution = estimate.optimum.solution
     modes = estimate.criterion.engine.modes(solution.trace, solution.beta)
-    found = []
+    effects = []
     for block, placed, tau in zip(estimate.blocks, estimate.criterion.blocks, estimate.tau, strict=True):
         mean, relative = (part[placed.effects] for part in modes[placed.level])
         covariance = solution.sigma2 * relative[:, placed.effects]
@@ -55,8 +55,8 @@ def random_effects(estimate: Estimate) -> list[RandomEffects]:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.einsum("aaj->aj", variance) / total
             reliability = np.where(total > 0, np.maximum(1 - share, 0.0), np.nan)
-        found.append(RandomEffects(block.transform @ mean, variance, reliability))
-    return found
+        effects.append(RandomEffects(block.transform @ mean, variance, reliability))
+    return effects
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,16 @@ def least_squares_reliability(estimate: Estimate) -> list[Reliability | None]:
     """
     levels, design = estimate.design.levels, estimate.design
     lowest = levels[0].blocks if levels and design.nested else ()
-    found: list[Reliability | None] = []
+    reliabilities: list[Reliability | None] = []
     if lowest:
         q = sum(len(block.columns) for block in lowest)
         at_units = np.zeros((len(levels[0].labels), q, q))
         np.add.at(at_units, levels[0].codes, np.moveaxis(estimate.products[:q, :q], 2, 0))
         scale = np.sqrt(np.einsum("jaa->ja", at_units))
         scale = np.where(scale > 0, scale, 1.0)
-        scaled = at_units / scale[:, :, None] / scale[:, None, :]
-        exist = np.linalg.eigvalsh(scaled)[:, 0] > _DEPENDENT
-        inverse = np.linalg.inv(at_units[exist])
+        unit_products = at_units / scale[:, :, None] / scale[:, None, :]
+        independent = np.linalg.eigvalsh(unit_products)[:, 0] > _DEPENDENT
+        inverse = np.linalg.inv(at_units[independent])
         first = 0
         for block, tau in zip(lowest, estimate.tau, strict=False):
             own = slice(first, first + len(block.columns))
@@ -109,6 +109,6 @@ def least_squares_reliability(estimate: Estimate) -> list[Reliability | None]:
             v = estimate.scaled_sigma2 * np.einsum(
                 "ac,jcd,ad->ja", block.transform, inverse[:, own, own], block.transform
             )
-            means = (np.diag(tau) / (np.diag(tau) + v)).mean(axis=0) if exist.any() else np.full(len(tau), np.nan)
-            found.append(Reliability(means, int(exist.sum())))
-    return [*found, *[None] * (len(estimate.blocks) - len(found))]
+            means = (np.diag(tau) / (np.diag(tau) + v)).mean(axis=0) if independent.any() else np.full(len(tau), np.nan)
+            reliabilities.append(Reliability(means, int(independent.sum())))
+    return [*reliabilities, *[None] * (len(estimate.blocks) - len(reliabilities))]

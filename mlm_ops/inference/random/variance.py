@@ -37,8 +37,8 @@ def variance_errors(estimate: Estimate) -> VarianceErrors:
     blocks, unknown = estimate.criterion.blocks, estimate.undetermined.tau
     for placed, flags, derivatives in zip(blocks, unknown, tau_derivatives(estimate), strict=True):
         variance = np.einsum("iab,ij,jab->ab", derivatives, estimate.parameters_vcov, derivatives)
-        nothing = flags | estimate.optimum.singular | placed.known
-        errors.append(np.where(nothing, np.nan, np.sqrt(np.maximum(variance, 0.0))))
+        missing = flags | estimate.optimum.singular | placed.known
+        errors.append(np.where(missing, np.nan, np.sqrt(np.maximum(variance, 0.0))))
     return VarianceErrors(tuple(errors))
 
 
@@ -46,17 +46,17 @@ def tau_derivatives(estimate: Estimate) -> list[Array]:
     """Derivatives (n + 1, q, q) of each block's T by the n parameters relative to sigma2 and sigma2."""
     criterion, optimum = estimate.criterion, estimate.optimum
     lams, s = criterion.factors(optimum.theta), optimum.solution.sigma2
-    found = []
+    by_block = []
     for block, placed, tau in zip(estimate.blocks, criterion.blocks, estimate.tau, strict=True):
         lam = lams[placed.level][placed.effects, placed.effects]
         derivatives = np.zeros((criterion.n_relative + 1, *tau.shape))
         if not placed.known:
             change = placed.slopes @ lam.T
-            moved = change + change.transpose(0, 2, 1)
-            derivatives[placed.theta] = s * block.transform @ moved @ block.transform.T
+            symmetric = change + change.transpose(0, 2, 1)
+            derivatives[placed.theta] = s * block.transform @ symmetric @ block.transform.T
             derivatives[-1] = tau / s
-        found.append(derivatives)
-    return found
+        by_block.append(derivatives)
+    return by_block
 
 
 def residual_components(estimate: Estimate) -> list[tuple[str | None, str, float, float]]:
@@ -73,11 +73,11 @@ def residual_components(estimate: Estimate) -> list[tuple[str | None, str, float
     residual, rho, vcov = design.residual, estimate.optimum.solution.rho, estimate.parameters_vcov
     unknown = estimate.undetermined
     of_first = np.nan if unknown.sigma2 else 1.0
-    found: list[tuple[str | None, str, float, float]]
+    components: list[tuple[str | None, str, float, float]]
     if residual is None or len(residual.strata) == 1:
-        found = [(None, "sigma2", estimate.sigma2, _root(vcov[-1, -1]) * estimate.sigma2 / s * of_first)]
+        components = [(None, "sigma2", estimate.sigma2, _root(vcov[-1, -1]) * estimate.sigma2 / s * of_first)]
     else:
-        found = []
+        components = []
         for k, (name, ratio) in enumerate(zip(residual.strata, ratios(residual, rho), strict=True)):
             variance = estimate.sigma2 * float(ratio) ** 2
             gradient = np.zeros(len(vcov))
@@ -86,12 +86,12 @@ def residual_components(estimate: Estimate) -> list[tuple[str | None, str, float
             if k > 0:
                 gradient[estimate.criterion.n_random + k - 1] = 2 * variance
                 own = np.nan if unknown.sigma2 or unknown.rho[k - 1] else 1.0
-            found.append((name, "sigma2", variance, _root(gradient @ vcov @ gradient) * own))
+            components.append((name, "sigma2", variance, _root(gradient @ vcov @ gradient) * own))
     if residual is not None and residual.serial:
         phi = float(autocorrelation(residual, rho))
         error = np.nan if unknown.rho[-1] else _root(vcov[-2, -2]) * (1 - phi**2)
-        found.append(("phi", "phi", phi, error))
-    return found
+        components.append(("phi", "phi", phi, error))
+    return components
 
 
 def _root(variance: Any) -> float:

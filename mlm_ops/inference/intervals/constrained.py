@@ -39,7 +39,7 @@ class Square(Unstructured):
         return lam_bar.ravel()
 
 
-class Constrained(Protocol):
+class ConstrainedDeviance(Protocol):
     """A deviance with one parameter held."""
 
     @property
@@ -51,7 +51,7 @@ class Constrained(Protocol):
 
 
 @dataclass(frozen=True)
-class FixedHeld:
+class FixedEffectConstraint:
     """A combination ``h' beta`` of the engine's coefficients is held; the rest is theta."""
 
     criterion: Criterion
@@ -66,17 +66,17 @@ class FixedHeld:
         price = self.contrast @ direction
         distance = value - self.contrast @ solution.beta
         residual = solution.residual + float(distance**2 / price)
-        held = replace(solution, beta=solution.beta + direction * (distance / price), residual=residual)
+        constrained = replace(solution, beta=solution.beta + direction * (distance / price), residual=residual)
         if not self.criterion.profiled:
             rise = (residual - solution.residual) / solution.sigma2
-            return float(solution.criterion + rise), self.criterion.gradient(held)
-        held = replace(held, sigma2=residual / solution.degrees)
+            return float(solution.criterion + rise), self.criterion.gradient(constrained)
+        constrained = replace(constrained, sigma2=residual / solution.degrees)
         rise = solution.degrees * np.log(residual / solution.residual)
-        return float(solution.criterion + rise), self.criterion.gradient(held)
+        return float(solution.criterion + rise), self.criterion.gradient(constrained)
 
 
 @dataclass(frozen=True)
-class Substituted:
+class ThetaConstraint:
     """Theta as a function of the held value and the rest.
 
     Attributes
@@ -96,17 +96,17 @@ class Substituted:
         return float(solution.criterion), self.criterion.gradient(solution) @ jacobian
 
 
-def hold_element(criterion: Criterion, theta: Array, place: int) -> Substituted:
+def hold_element(criterion: Criterion, theta: Array, place: int) -> ThetaConstraint:
     """An element of theta is the value."""
     jacobian = np.delete(np.eye(len(theta)), place, axis=1)
 
     def expand(value: float, rest: Array) -> tuple[Array, Array]:
         return np.insert(rest, place, value), jacobian
 
-    return Substituted(criterion, np.delete(theta, place), expand)
+    return ThetaConstraint(criterion, np.delete(theta, place), expand)
 
 
-def hold_sigma(criterion: Criterion, theta: Array, stratum: int | None = None) -> Substituted:
+def hold_sigma(criterion: Criterion, theta: Array, stratum: int | None = None) -> ThetaConstraint:
     """The residual's standard deviation, in the engine's units, is the value.
 
     Parameters
@@ -125,7 +125,7 @@ def hold_sigma(criterion: Criterion, theta: Array, stratum: int | None = None) -
             slopes[-1, stratum] = precision
         return np.append(rest, precision), slopes
 
-    return Substituted(criterion, theta[:-1], expand)
+    return ThetaConstraint(criterion, theta[:-1], expand)
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Triangle:
         jacobian[self.place, len(self.others) :] = self.basis @ slopes
         return theta, jacobian
 
-    def hold_deviation(self) -> Substituted:
+    def hold_deviation(self) -> ThetaConstraint:
         """The first effect's standard deviation is the value; theta ends in 1 / sigma."""
         k, free = len(self.others), len(self.lower)
         slopes = np.eye(free)[:, 1:]
@@ -177,9 +177,9 @@ class Triangle:
             jacobian[self.place, k - 1] = relative * self.basis[:, 0]
             return theta, jacobian
 
-        return Substituted(self.criterion, np.append(self.rest, self.lower[1:]), expand)
+        return ThetaConstraint(self.criterion, np.append(self.rest, self.lower[1:]), expand)
 
-    def hold_correlation(self) -> Substituted:
+    def hold_correlation(self) -> ThetaConstraint:
         """The correlation of the first two effects is the value: row 1 of L is ``d (r, sqrt(1 - r^2))``."""
         k, free = len(self.others), len(self.lower)
         first, length, below = np.eye(free)[:, 0], np.zeros(free), np.eye(free)[:, 3:]
@@ -191,7 +191,7 @@ class Triangle:
             return self.expand(rest[:k], slopes @ rest[k:], slopes)
 
         own = (self.lower[0], np.hypot(self.lower[1], self.lower[2]), *self.lower[3:])
-        return Substituted(self.criterion, np.append(self.rest, own), expand)
+        return ThetaConstraint(self.criterion, np.append(self.rest, own), expand)
 
 
 def make_triangle(
@@ -214,23 +214,23 @@ def make_triangle(
     q = block.size
     order = np.array([*first, *(i for i in range(q) if i not in first)])
     scale = np.linalg.norm(transform, axis=1)[order]
-    forth = transform[order] / scale[:, None]
-    own = forth @ block.covariance.factor(theta[block.theta], q)
+    to_user = transform[order] / scale[:, None]
+    own = to_user @ block.covariance.factor(theta[block.theta], q)
     lower = Unstructured().factor(Unstructured().from_covariance(own @ own.T), q)
-    grown = q * q - block.n_estimated
+    extra = q * q - block.n_estimated
     blocks = [
-        replace(b, theta=slice(b.theta.start + grown, b.theta.stop + grown)) if b.theta.start > block.theta.start else b
+        replace(b, theta=slice(b.theta.start + extra, b.theta.stop + extra)) if b.theta.start > block.theta.start else b
         for b in criterion.blocks
     ]
     place = slice(block.theta.start, block.theta.start + q * q)
     blocks[number] = replace(block, theta=place, covariance=Square())
     rows, columns = (np.arange(q), np.arange(q)) if diagonal else np.tril_indices(q)
-    back = np.linalg.inv(forth)
-    basis = np.array([np.outer(back[:, a], np.eye(q)[b]).ravel() for a, b in zip(rows, columns, strict=True)]).T
+    to_engine = np.linalg.inv(to_user)
+    basis = np.array([np.outer(to_engine[:, a], np.eye(q)[b]).ravel() for a, b in zip(rows, columns, strict=True)]).T
     return Triangle(
         criterion=replace(criterion, blocks=tuple(blocks)),
         place=place,
-        others=np.delete(np.arange(len(theta) + grown), place),
+        others=np.delete(np.arange(len(theta) + extra), place),
         basis=basis,
         scale=scale,
         lower=lower[rows, columns],
@@ -238,7 +238,7 @@ def make_triangle(
     )
 
 
-def hold_common_deviation(criterion: Criterion, theta: Array, number: int, scale: float) -> Substituted:
+def hold_common_deviation(criterion: Criterion, theta: Array, number: int, scale: float) -> ThetaConstraint:
     """The standard deviation of a block's effects is the value.
 
     Parameters
@@ -271,10 +271,10 @@ def hold_common_deviation(criterion: Criterion, theta: Array, number: int, scale
 
     own = theta[place] / weights[: block.n_estimated]
     angle = [np.arctan2(own[1], own[0])] if block.n_estimated == 2 else []
-    return Substituted(criterion, np.append(theta[others], angle), expand)
+    return ThetaConstraint(criterion, np.append(theta[others], angle), expand)
 
 
-def hold_common_correlation(criterion: Criterion, theta: Array, number: int) -> Substituted:
+def hold_common_correlation(criterion: Criterion, theta: Array, number: int) -> ThetaConstraint:
     """The correlation of a block's effects is the value, between ``-1 / (q - 1)`` and 1."""
     block = criterion.blocks[number]
     q, place = block.size, block.theta
@@ -290,4 +290,4 @@ def hold_common_correlation(criterion: Criterion, theta: Array, number: int) -> 
         return full, jacobian
 
     length = np.sqrt((theta[place][0] ** 2 + (q - 1) * theta[place][1] ** 2) / q)
-    return Substituted(criterion, np.append(theta[others], length), expand)
+    return ThetaConstraint(criterion, np.append(theta[others], length), expand)
