@@ -118,11 +118,11 @@ def _implied(estimate: SemEstimate) -> tuple[Array, Array]:
 
 def _srmr(estimate: SemEstimate, whole: SemEstimate) -> tuple[float, float]:
     """Root mean square difference of correlations, the p ones on the diagonal counted as lavaan does."""
-    found = []
+    residuals = []
     for ours, theirs in zip(_implied(estimate), _implied(whole), strict=True):
         difference = _correlations(ours) - _correlations(theirs)
-        found.append(float(np.sqrt((difference[np.tril_indices(len(ours))] ** 2).mean())))
-    return found[0], found[1]
+        residuals.append(float(np.sqrt((difference[np.tril_indices(len(ours))] ** 2).mean())))
+    return residuals[0], residuals[1]
 
 
 def _correlations(covariance: Array) -> Array:
@@ -132,7 +132,7 @@ def _correlations(covariance: Array) -> Array:
 
 
 def _icc(table: ParameterTable, statistics: TwoLevelStatistics, whole: SemEstimate | None) -> dict[str, float]:
-    found = {}
+    shares = {}
     for i, name in enumerate(table.within.observed):
         if whole is not None and name in table.both:
             estimate, at = whole, i
@@ -141,5 +141,5 @@ def _icc(table: ParameterTable, statistics: TwoLevelStatistics, whole: SemEstima
             column = replace(table, rows=(), within=only, between=only, definitions=(), n_free=0)
             estimate, at = estimate_sem(saturated_table(column), one_column(statistics, i)), 0
         implied = estimate.structure.implied(estimate.theta)
-        found[name] = float(implied.between[at, at] / (implied.between[at, at] + implied.within[at, at]))
-    return found
+        shares[name] = float(implied.between[at, at] / (implied.between[at, at] + implied.within[at, at]))
+    return shares

@@ -95,7 +95,7 @@ class Implied:
 
 
 @dataclass(frozen=True)
-class Structure:
+class SemStructure:
     """Both levels of a model; t columns, the first p of level 1."""
 
     levels: tuple[LevelStructure, LevelStructure]
@@ -143,7 +143,7 @@ class Structure:
         )
 
 
-def build_structure(table: ParameterTable) -> Structure:
+def build_structure(table: ParameterTable) -> SemStructure:
     """Place the table's rows in the matrices."""
     columns = {name: i for i, name in enumerate(table.columns)}
     levels = []
@@ -166,11 +166,11 @@ def build_structure(table: ParameterTable) -> Structure:
                 np.array([columns[name] for name in variables.observed], dtype=np.int64),
             )
         )
-    return Structure((levels[0], levels[1]), len(table.within.observed), len(columns), table.n_free)
+    return SemStructure((levels[0], levels[1]), len(table.within.observed), len(columns), table.n_free)
 
 
-def _cells(found: list[tuple[int, int, int, float]]) -> Cells:
-    row, col, index, value = zip(*found, strict=True) if found else ((), (), (), ())
+def _cells(entries: list[tuple[int, int, int, float]]) -> Cells:
+    row, col, index, value = zip(*entries, strict=True) if entries else ((), (), (), ())
     places = [np.array(part, dtype=np.int64) for part in (row, col, index)]
     return Cells(places[0], places[1], places[2], np.array(value, dtype=float))
 
@@ -201,14 +201,16 @@ def _level_jacobian(structure: LevelStructure, at: LevelMoments, k: int) -> tupl
     index = np.concatenate([arrows.index, symmetric.index])
     half = np.concatenate([np.ones(len(arrows.row)), np.where(symmetric.row == symmetric.col, 0.5, 1.0)])
     sigma = np.zeros((k, o, o), dtype=left.dtype)
-    free = index >= 0
-    outer = np.einsum("ic,jc->cij", left[:, free] * half[free], right[:, free])
-    np.add.at(sigma, index[free], outer + outer.transpose(0, 2, 1))
+    is_free = index >= 0
+    outer = np.einsum("ic,jc->cij", left[:, is_free] * half[is_free], right[:, is_free])
+    np.add.at(sigma, index[is_free], outer + outer.transpose(0, 2, 1))
     mean = np.zeros((k, o), dtype=left.dtype)
-    moved = arrows.index >= 0
-    np.add.at(mean, arrows.index[moved], (effects[:, arrows.row[moved]] * at.mean[arrows.col[moved]]).T)
-    moved = intercepts.index >= 0
-    np.add.at(mean, intercepts.index[moved], effects[:, intercepts.row[moved]].T)
+    is_free_cell = arrows.index >= 0
+    np.add.at(
+        mean, arrows.index[is_free_cell], (effects[:, arrows.row[is_free_cell]] * at.mean[arrows.col[is_free_cell]]).T
+    )
+    is_free_cell = intercepts.index >= 0
+    np.add.at(mean, intercepts.index[is_free_cell], effects[:, intercepts.row[is_free_cell]].T)
     return sigma, mean
 
 
@@ -230,9 +232,9 @@ def _level_curvature(structure: LevelStructure, at: LevelMoments, k: int, weight
     half = np.where(r == c, 1.0, 2.0)
     with_spread = half * (effects[np.ix_(j, r)] * pulled[np.ix_(i, c)] + effects[np.ix_(j, c)] * pulled[np.ix_(i, r)])
     with_mean = effects[np.ix_(j, m)] * toward[i][:, None]
-    found = np.zeros((k, k))
-    np.add.at(found, np.ix_(first, first), by_arrows)
+    hessian = np.zeros((k, k))
+    np.add.at(hessian, np.ix_(first, first), by_arrows)
     for others, block in ((second, with_spread), (third, with_mean)):
-        np.add.at(found, np.ix_(first, others), block)
-        np.add.at(found, np.ix_(others, first), block.T)
-    return found
+        np.add.at(hessian, np.ix_(first, others), block)
+        np.add.at(hessian, np.ix_(others, first), block.T)
+    return hessian

@@ -94,7 +94,7 @@ _MEDIATION = {
 }
 
 
-def written_out(text: str) -> str:
+def expand_ready_model(text: str) -> str:
     """The model that a line stands for; any other text as it is.
 
     Raises
@@ -102,14 +102,14 @@ def written_out(text: str) -> str:
     FormulaError
         A line of a ready model that is none.
     """
-    found = _HEAD.match(text)
-    rest = COMMENT.sub("", text[found.end() :]).strip() if found is not None else ""
-    if found is None or not rest:
+    match = _HEAD.match(text)
+    rest = COMMENT.sub("", text[match.end() :]).strip() if match is not None else ""
+    if match is None or not rest:
         return text
-    design = found["design"]
-    if found["kind"] == "contextual":
+    design = match["design"]
+    if match["kind"] == "contextual":
         return _contextual(text, rest)
-    return _mediation(text, rest, design) if found["kind"] == "mediation" else _cfa(rest)
+    return _mediation(text, rest, design) if match["kind"] == "mediation" else _cfa(rest)
 
 
 def _contextual(text: str, rest: str) -> str:

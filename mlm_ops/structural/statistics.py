@@ -28,7 +28,7 @@ SAME = 1e-8
 
 
 @dataclass(frozen=True)
-class Clusters:
+class ClusterStatistics:
     """Each cluster's own statistics; clusters stand last.
 
     Attributes
@@ -80,7 +80,7 @@ class TwoLevelStatistics:
     counts: Array
     means: Array
     covariances: Array
-    clusters: Clusters
+    clusters: ClusterStatistics
 
     @property
     def pooled_within(self) -> Array:
@@ -111,11 +111,11 @@ def one_column(statistics: TwoLevelStatistics, i: int) -> TwoLevelStatistics:
         scatter=statistics.scatter[i : i + 1, i : i + 1],
         means=statistics.means[:, i : i + 1],
         covariances=statistics.covariances[:, i : i + 1, i : i + 1],
-        clusters=Clusters(clusters.n, clusters.mean[i : i + 1], clusters.scatter[[i * (i + 3) // 2]]),
+        clusters=ClusterStatistics(clusters.n, clusters.mean[i : i + 1], clusters.scatter[[i * (i + 3) // 2]]),
     )
 
 
-def as_implied(statistics: TwoLevelStatistics, implied: Implied) -> TwoLevelStatistics:
+def implied_statistics(statistics: TwoLevelStatistics, implied: Implied) -> TwoLevelStatistics:
     """Statistics of as many rows and clusters that a model meets exactly: those that it implies."""
     p = statistics.n_row_level
     covariances = np.repeat(implied.between[None], len(statistics.sizes), axis=0)
@@ -128,7 +128,7 @@ def as_implied(statistics: TwoLevelStatistics, implied: Implied) -> TwoLevelStat
     )
 
 
-def in_order(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLevelStatistics | None:
+def reorder_columns(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLevelStatistics | None:
     """The same statistics with the columns in another order; None where they are of other columns."""
     p = statistics.n_row_level
     if sorted(columns[:p]) != sorted(statistics.columns[:p]) or sorted(columns) != sorted(statistics.columns):
@@ -144,7 +144,7 @@ def in_order(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLev
         scatter=statistics.scatter[np.ix_(at[:p], at[:p])],
         means=statistics.means[:, at],
         covariances=statistics.covariances[:, at[:, None], at],
-        clusters=Clusters(clusters.n, clusters.mean[at], clusters.scatter[first * (first + 1) // 2 + second]),
+        clusters=ClusterStatistics(clusters.n, clusters.mean[at], clusters.scatter[first * (first + 1) // 2 + second]),
     )
 
 
@@ -207,7 +207,7 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
         counts=counts,
         means=means,
         covariances=covariances,
-        clusters=Clusters(n, mean, scatter[keep]),
+        clusters=ClusterStatistics(n, mean, scatter[keep]),
     )
 
 

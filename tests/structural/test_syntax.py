@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlm_ops import FormulaError
-from mlm_ops.structural.model import written_out
+from mlm_ops.structural.model import expand_ready_model
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
 
@@ -69,13 +69,13 @@ def test_defaults_are_lavaans():
 
 def test_ready_models():
     def names(line):
-        return [d.name for d in parse_sem(written_out(line)).definitions]
+        return [d.name for d in parse_sem(expand_ready_model(line)).definitions]
 
     assert names("contextual: y ~ x + z") == ["contextual"]
     assert names("mediation 2-2-1: x -> m -> y") == ["indirect_between", "total_between"]
     assert len(names("mediation 1-1-1: x -> m -> y")) == 4
-    assert written_out("cfa: f =~ a + b + c") == "level: 1\n  f =~ a + b + c\nlevel: 2\n  f =~ a + b + c"
-    assert written_out(TINY) == TINY
+    assert expand_ready_model("cfa: f =~ a + b + c") == "level: 1\n  f =~ a + b + c\nlevel: 2\n  f =~ a + b + c"
+    assert expand_ready_model(TINY) == TINY
 
 
 BAD = [
@@ -126,4 +126,4 @@ def test_text_that_says_nothing(text, sentence, line):
 @pytest.mark.parametrize("line", ["mediation 3-1-1: x -> m -> y", "mediation: x -> y", "contextual: y"])
 def test_ready_lines_that_are_none(line):
     with pytest.raises(FormulaError, match=r"is '(mediation|contextual)"):
-        written_out(line)
+        expand_ready_model(line)

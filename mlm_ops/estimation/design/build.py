@@ -19,7 +19,7 @@ from mlm_ops.estimation.design.checks import (
     check_parameters,
     check_stated,
 )
-from mlm_ops.estimation.design.groups import Factor, cells_of, grouping_factors, make_clusters, meanings
+from mlm_ops.estimation.design.groups import FactorUnits, cells_of, grouping_factors, make_clusters, meanings
 from mlm_ops.estimation.design.observations import check_split, observations_of
 from mlm_ops.estimation.design.polynomial import Evaluator, Polynomial
 from mlm_ops.estimation.design.products import CrossProducts, unpack
@@ -58,7 +58,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     basis = Basis(evaluator, [*fixed, *(c for columns in random for c in columns), outcome])
 
     factors = grouping_factors(model.groups, moments)
-    cluster_factors = [Factor(cluster, *moments.units_of(cluster))] if cluster else []
+    cluster_factors = [FactorUnits(cluster, *moments.units_of(cluster))] if cluster else []
     observations = observations_of(model, evaluator)
     check_split(model, observations, evaluator, [*factors, *cluster_factors], fixed)
     check_outcome(model, evaluator, factors)
@@ -120,7 +120,7 @@ def _freedom(block: RandomBlock) -> str:
 
 def _levels(
     model: Model,
-    factors: list[Factor],
+    factors: list[FactorUnits],
     first: NDArray[np.int64],
     random: list[tuple[DesignColumn, ...]],
     changes: list[Change],
@@ -180,7 +180,7 @@ def _variable_levels(
     return levels
 
 
-def _is_constant(values: Array, factor: Factor) -> bool:
+def _is_constant(values: Array, factor: FactorUnits) -> bool:
     first = np.unique(factor.codes, return_index=True)[1]
     spread = np.abs(values - values[first][factor.codes]).max()
     return bool(spread <= 1e-10 * np.abs(values).max())

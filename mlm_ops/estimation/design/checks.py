@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, FormulaError, IdentificationError
-from mlm_ops.estimation.design.groups import Factor
+from mlm_ops.estimation.design.groups import FactorUnits
 from mlm_ops.estimation.design.polynomial import Evaluator
 from mlm_ops.language.columns import DesignColumn, uncoded
 from mlm_ops.language.model import Model, Variable, group_name, label
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 _DISTINCT = 1e-12
 
 
-def check_outcome(model: Model, evaluator: Evaluator, factors: list[Factor]) -> None:
+def check_outcome(model: Model, evaluator: Evaluator, factors: list[FactorUnits]) -> None:
     """Refuse an outcome that does not vary within any unit of a grouping factor: nothing is left for level 1."""
     # what rounding leaves of a constant: of sums of squares, or of the values' own last digits
     rounding = 1e-28 if evaluator.moments.around_unit_means else 1e-14

@@ -15,7 +15,7 @@ from mlm_ops.moments.record import Codes, Moments
 
 
 @dataclass(frozen=True)
-class Factor:
+class FactorUnits:
     """A grouping factor: codes (J,) of its units over the moments' units."""
 
     group: GroupingFactor
@@ -23,13 +23,13 @@ class Factor:
     labels: NDArray[Any]
 
 
-def grouping_factors(groups: tuple[GroupingFactor, ...], moments: Moments) -> list[Factor]:
+def grouping_factors(groups: tuple[GroupingFactor, ...], moments: Moments) -> list[FactorUnits]:
     """Grouping factors, the one with most units first, which is the order of a nest."""
-    factors = [Factor(group, *moments.units_of(group)) for group in groups]
+    factors = [FactorUnits(group, *moments.units_of(group)) for group in groups]
     return sorted(factors, key=lambda factor: -len(factor.labels))
 
 
-def cells_of(factors: list[Factor], n_units: int) -> tuple[Codes, NDArray[np.int64]]:
+def cells_of(factors: list[FactorUnits], n_units: int) -> tuple[Codes, NDArray[np.int64]]:
     """The cell of each of the moments' units, and the first unit of each cell."""
     codes: Codes = np.zeros(n_units, dtype=np.int64)
     for factor in factors:
@@ -55,7 +55,7 @@ def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFac
             continue
         labels = len(moments.units_of(group)[1])
         for parent in dict.fromkeys((*model.groups, *pooling)):
-            codes, _ = cells_of([Factor(g, *moments.units_of(g)) for g in (group, parent)], moments.n_units)
+            codes, _ = cells_of([FactorUnits(g, *moments.units_of(g)) for g in (group, parent)], moments.n_units)
             pairs = int(codes.max()) + 1
             if pairs > max(labels, len(moments.units_of(parent)[1])):
                 name, above = group_name(group), group_name(parent)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
-from mlm_ops.estimation.design.groups import Factor, cells_of
+from mlm_ops.estimation.design.groups import FactorUnits, cells_of
 from mlm_ops.estimation.design.polynomial import Coefficient, Evaluator
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Between, GroupingFactor, Model, Variable, Within, group_name, label
@@ -52,9 +52,9 @@ class Observations:
     n_obs: int
     codes: Codes | None = None
 
-    def of(self, factors: list[Factor]) -> list[Factor]:
+    def of(self, factors: list[FactorUnits]) -> list[FactorUnits]:
         """Grouping factors over the observations' units."""
-        return [Factor(f.group, f.codes[self.units], f.labels) for f in factors]
+        return [FactorUnits(f.group, f.codes[self.units], f.labels) for f in factors]
 
     def means(self, evaluator: Evaluator, mean: Array) -> Array:
         """(units,) the observations' unit means of an element, from those (J,) of its rows."""
@@ -104,7 +104,7 @@ def check_split(
     model: Model,
     observations: Observations,
     evaluator: Evaluator,
-    factors: list[Factor],
+    factors: list[FactorUnits],
     columns: Sequence[DesignColumn],
 ) -> None:
     """Refuse what the part of the outcome cannot have.
@@ -118,7 +118,7 @@ def check_split(
     if observations.split is None or observations.codes is None:
         return
     part, name, outcome = observations.split.part, group_name(observations.split.group), model.outcome_name
-    own = Factor(observations.split.group, observations.codes, np.arange(observations.split.size))
+    own = FactorUnits(observations.split.group, observations.codes, np.arange(observations.split.size))
     for factor in factors:
         pairs = int(cells_of([own, factor], evaluator.moments.n_units)[0].max()) + 1
         if pairs > observations.split.size:

@@ -40,7 +40,7 @@ _NO_VARIATION = 1e-12
 
 
 @dataclass(frozen=True)
-class Part:
+class CenteredVariable:
     """One variable as ``constant + polynomial``, the polynomial of the size of the variable's spread.
 
     Attributes
@@ -84,7 +84,7 @@ class Evaluator:
         self.row = {m: i for i, m in enumerate(moments.schema.monomials)}
         self.constants = dict(zip(moments.schema.constants, moments.constants, strict=True))
 
-    def part(self, variable: Variable) -> Part:
+    def part(self, variable: Variable) -> CenteredVariable:
         """Split a variable into its constant and its spread."""
         match variable:
             case Within(of):
@@ -104,7 +104,7 @@ class Evaluator:
                 return self._unit_level(values, 0.0, label(variable))
         if variable not in self.moments.schema.centers:
             raise DataError(f"The moments hold nothing of {label(variable)}. Collect them for this model too.")
-        return Part(self.moments.schema.centers[variable], {(variable,): 1.0}, label(variable))
+        return CenteredVariable(self.moments.schema.centers[variable], {(variable,): 1.0}, label(variable))
 
     def mean(self, polynomial: Polynomial) -> Array:
         """(J,) unit means of a polynomial."""
@@ -141,9 +141,9 @@ class Evaluator:
         assert group is not None, "the formula was checked to name its groups"
         return self.meaning.get(group, group)
 
-    def _unit_level(self, values: Array, constant: float, key: str) -> Part:
+    def _unit_level(self, values: Array, constant: float, key: str) -> CenteredVariable:
         average = float(np.average(values, weights=self.moments.n))
-        return Part(constant + average, {(): values - average}, key)
+        return CenteredVariable(constant + average, {(): values - average}, key)
 
     def _means(self, polynomial: Polynomial, group: GroupingFactor, over: GroupingFactor | None = None) -> Array:
         """(J,) each unit's mean over its rows, or over the units of `over` in it, seen from the smallest units."""
@@ -197,20 +197,20 @@ class Evaluator:
         means = self.mean(first), self.mean(second)
         return float(np.sum(self.scatter(first, second)) + np.sum(self.moments.n * means[0] * means[1]))
 
-    def _orthogonal(self, variable: Poly, part: Part) -> Part:
+    def _orthogonal(self, variable: Poly, part: CenteredVariable) -> CenteredVariable:
         _, coefficients = self.powers(variable)
-        return Part(
+        return CenteredVariable(
             0.0, _weighted(_power_polynomials(part.polynomial, len(coefficients) - 1), coefficients), label(variable)
         )
 
-    def _raw_power(self, variable: Poly, part: Part) -> Part:
+    def _raw_power(self, variable: Poly, part: CenteredVariable) -> CenteredVariable:
         """``(c + z)^k``, multiplied out."""
         power = variable.power or variable.degree
         binomial = np.array([comb(power, i) * part.constant ** (power - i) for i in range(power + 1)])
         powers = _power_polynomials(part.polynomial, power)
-        return Part(float(binomial[0]), _weighted(powers[1:], binomial[1:]), f"{part.key}**{power}")
+        return CenteredVariable(float(binomial[0]), _weighted(powers[1:], binomial[1:]), f"{part.key}**{power}")
 
-    def _within(self, variable: Within, part: Part) -> Part:
+    def _within(self, variable: Within, part: CenteredVariable) -> CenteredVariable:
         group = self.group_of(variable)
         means = self.group_means(part.polynomial, variable)
         polynomial = dict(part.polynomial)
@@ -220,9 +220,9 @@ class Evaluator:
                 f"{label(variable)} is zero in every row, because {label(variable.of)} does not vary within "
                 f"{group_name(group)}. Use {label(variable.of)} itself."
             )
-        return Part(0.0, polynomial, f"within({part.key}|{group_name(group)}{_over(variable)})")
+        return CenteredVariable(0.0, polynomial, f"within({part.key}|{group_name(group)}{_over(variable)})")
 
-    def is_rounding(self, polynomial: Polynomial, of: Part) -> bool:
+    def is_rounding(self, polynomial: Polynomial, of: CenteredVariable) -> bool:
         """Whether a polynomial is no more than the rounding of the values that it is taken of.
 
         The same value computed in two orders, 0.1 + 0.2 + 0.3, differs by a rounding of its size.
@@ -231,7 +231,7 @@ class Evaluator:
         values = self._sum(of.polynomial, of.polynomial) + self.moments.n_obs * of.constant**2
         return bool(square <= VALUE_ROUNDING**2 * values)
 
-    def _between(self, variable: Between, part: Part) -> Part:
+    def _between(self, variable: Between, part: CenteredVariable) -> CenteredVariable:
         group = self.group_of(variable)
         means = self.group_means(part.polynomial, variable)
         size = max(abs(part.constant), float(np.abs(means).max()), self._spread(part.polynomial))
@@ -247,16 +247,16 @@ class Evaluator:
         scatter = self.scatter(polynomial, polynomial)
         return float(np.sqrt(np.sum(scatter) / self.moments.n_obs))
 
-    def _center(self, part: Part, at: float | None, over: GroupingFactor | None) -> Part:
+    def _center(self, part: CenteredVariable, at: float | None, over: GroupingFactor | None) -> CenteredVariable:
         if at is not None:
-            return Part(part.constant - at, part.polynomial, part.key)
+            return CenteredVariable(part.constant - at, part.polynomial, part.key)
         if over is None:
             shift = float(np.average(self.mean(part.polynomial), weights=self.moments.n))
         else:
             units = self.meaning.get(over, over)
             first = np.unique(self.moments.units_of(units)[0], return_index=True)[1]
             shift = float(self._means(part.polynomial, units)[first].mean())
-        return Part(-shift, part.polynomial, part.key)
+        return CenteredVariable(-shift, part.polynomial, part.key)
 
 
 def product(first: Polynomial, second: Polynomial) -> Polynomial:
