@@ -51,13 +51,13 @@ class Solution:
     sigma2
         The residual variance.
     theta
-        Where this is.
+        The theta of this solution.
     lams
         (q, q) Lambda of each factor.
     rho
         Parameters of the residual structure.
     engine, trace
-        What the engine left for derivatives.
+        The engine, and its record of the elimination, from which derivatives are taken.
     """
 
     criterion: float
@@ -75,7 +75,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A model's deviance; data outside, theta inside.
+    """A model's deviance as a function of theta.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Criterion:
         return self.engine_of(np.zeros(self.n_relative - self.n_random))
 
     def start(self) -> Array:
-        """Where to begin: for one grouping factor at a consistent estimate of T / sigma2, else at moderate effects.
+        """Starting value of theta: a consistent estimate of T / sigma2 for one grouping factor, else moderate effects.
 
         The estimate is quadratic in the data, MINQUE of Rao (1972), with the moderate effects as the prior: one step of
         Fisher's scoring in T and sigma2, which may be long, as the expectations are linear in these.
@@ -145,7 +145,7 @@ class Criterion:
         relative = lam @ lam.T + change / sigma2
         return np.concatenate([b.covariance.near(relative[b.effects, b.effects]) for b in self.blocks])
 
-    def elsewhere(self, theta: Array) -> list[Array]:
+    def other_autocorrelations(self, theta: Array) -> list[Array]:
         """The same theta with other autocorrelations, ascending, where the deviance may be flat around zero; else none.
 
         See `residual.autocorrelations`.
@@ -187,8 +187,8 @@ class Criterion:
     def solve(self, theta: Array) -> Solution:
         """Profile out fixed effects and sigma2; where there is no likelihood the criterion is no number, or infinite.
 
-        A perfect fit is one such place, which whoever asks refuses, and an autocorrelation of one in double precision
-        another, which the search leaves again.
+        There is none at a perfect fit, which `estimate_design` refuses before, and at an autocorrelation of one in
+        double precision, which the search leaves again.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             return self._solve(theta)
@@ -297,7 +297,7 @@ class Criterion:
         return information
 
     def covariance_gradients(self, solution: Solution) -> list[Array]:
-        """Derivative of the criterion by T / sigma2 of each block, (q, q): on the boundary it tells the way out."""
+        """Derivatives by each block's T / sigma2, (q, q): they tell a zero T, where those by theta vanish, from a minimum."""
         by_level = solution.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
         return [by_level[b.level][b.effects, b.effects] for b in self.blocks]
 

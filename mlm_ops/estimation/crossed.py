@@ -3,7 +3,7 @@
 The cells' cross-products are a sparse matrix ``B`` between the units of the eliminated factor and the R random effects
 of all the others, and a dense one over these, ``C``. Eliminating the first leaves ``K = C - sum B' M B`` dense; the
 rest is then one big unit with ``Lambda_R`` block-diagonal. Nothing depends on the number of rows, only on that of cells
-and on R; R is limited (`crossed_layout.MOST_DENSE`).
+and on R; R is limited (`MOST_DENSE`).
 
 Effects of a factor with q effects a unit and J units stand effect by effect: position ``i * J + unit``.
 """
@@ -25,7 +25,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Remaining:
-    """One of the factors that are left to the dense step: q effects in each of J units, at `place` among all R."""
+    """A factor that the dense step eliminates: q effects in each of J units, at `place` among all R."""
 
     size: int
     units: int
@@ -68,7 +68,7 @@ def identities(q: int, units: int) -> Array:
 
 
 def kronecker_squares(blocks: Array) -> Matrix:
-    """``sum_j T0 x T0`` as `adjoint.expected_information` orders it: (q, q, J) -> (q * q, q * q)."""
+    """``sum_j T0 x T0`` as `nested_derivatives.expected_information` orders it: (q, q, J) -> (q * q, q * q)."""
     q = len(blocks)
     flat = blocks.reshape(q * q, -1)
     products = (flat @ flat.T).reshape(q, q, q, q)
@@ -84,7 +84,7 @@ def summed_by_unit(stack: Array, codes: NDArray[np.int64], units: int) -> Array:
 
 @dataclass(frozen=True)
 class CrossTrace:
-    """What eliminating leaves for derivatives and predictions.
+    """What an elimination computed that derivatives and predictions need.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class Cross:
         return wxx - r.T @ r, log_determinant, trace
 
     def pull_back(self, trace: CrossTrace, w_bar: Matrix, weight: float = 1.0) -> list[Matrix]:
-        """Derivatives by each Lambda of ``f(W, log |V|)``; see `nested.Nest.pull_back`."""
+        """Derivatives by each Lambda of ``f(W, log |V|)``; see `Engine.pull_back`."""
         g = weight * trace.h_inverse + trace.u_rest @ w_bar @ trace.u_rest.T
         derivatives = [2.0 * self._first_adjoint(trace, w_bar, g, weight) @ trace.lam]
         ux = trace.kx @ w_bar

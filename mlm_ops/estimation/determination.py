@@ -1,4 +1,4 @@
-"""Which variances and covariances the data determine at all, by the rank of what they say of them.
+"""Find variances and covariances that the data do not determine, by the rank of the deviance's derivatives.
 
 The outcome's covariance is ``V = sum_i t_i V_i``, linear in the elements of every T and in sigma2. The data determine a
 combination of these unless ``sum_i c_i P V_i P = 0`` for some c that it is not orthogonal to, P projecting the fixed
@@ -7,7 +7,7 @@ effects out: then the deviance is the same all along c, whatever the outcome is.
 cross-products have the rank of the information matrix. No theta stands in it: at a variance of zero, where derivatives
 by theta vanish, the rank is that of everywhere else. (Rothenberg 1971, Econometrica 39, 577-591, theorem 1.)
 
-A residual structure's parameters are not linear; of them the Hessian at the optimum tells.
+V is not linear in a residual structure's parameters: for these the Hessian at the optimum is looked at.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def find_undetermined(
     Returns
     -------
     Undetermined
-        Where the Hessian at the optimum is curved in every direction and no T is singular, nothing is: then that is all
-        that is looked at.
+        Nothing, without looking further, where the Hessian at the optimum is curved in every direction and no T is
+        singular.
     """
     blocks = [block for level in design.levels for block in level.blocks]
     tau = [np.zeros((len(b.columns),) * 2, dtype=np.bool_) for b in blocks]
@@ -195,7 +195,7 @@ def _with_last_column(products: Array, weights: Array) -> Array:
 def _undetermined_residual(
     criterion: Criterion, optimum: Optimum, blocks: list[BlockDesign], tau: list[Flags]
 ) -> tuple[Flags, bool, int]:
-    """What the Hessian at the optimum says of the residual's parameters, and of what they are mixed up with in T."""
+    """Undetermined parameters of the residual, and elements of T that are undetermined with them, by the Hessian."""
     hessian, scales = optimum.hessian, criterion.scales(optimum.theta)
     unit_hessian = hessian * np.outer(scales, scales)
     null = null_space(unit_hessian, _HESSIAN_ERROR) * scales[:, None]

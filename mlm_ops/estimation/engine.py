@@ -1,4 +1,4 @@
-"""What a criterion needs of the random effects' algebra, and its two kinds: nested and crossed grouping factors."""
+"""Eliminate random effects behind one interface, for nested and for crossed grouping factors."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class NestedEngine:
         return expected_information(trace)
 
     def modes(self, trace: list[Elimination], beta: Array) -> list[tuple[Array, Array]]:
-        """From the top level down.
+        """See `Engine`; computed from the top level down.
 
         With the upper levels' effects b_u known to have relative covariance V, a lower unit has
         ``b = M (B_y - B_x beta - B_u b_u)`` and relative covariance ``M + F V F'``, ``F = M B_u``.

@@ -1,4 +1,4 @@
-"""Design -> Estimate: the model's parameters on the user's scale."""
+"""Estimate a design's parameters, on the user's scale."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _FREE_CROSSED, _SECOND, _LITTLE = 1e5, 10.0, 1e-8
 
 @dataclass(frozen=True)
 class Estimate:
-    """A fitted model.
+    """The estimated parameters of a design.
 
     Attributes
     ----------
     design, criterion, optimum
-        What was minimised, and where it ended.
+        The design, its deviance, and the deviance's minimum.
     gamma
         (p,) fixed effects.
     vcov
@@ -74,7 +74,7 @@ class Estimate:
 
     @property
     def cross(self) -> CrossProducts:
-        """Of the m columns ``[Z_1 | Z_2 | … | X y]``, in units of the residual variance sigma2."""
+        """Cross-products of the m columns ``[Z_1 | Z_2 | … | X y]``, in units of the residual variance sigma2."""
         return _cross(self.design, self.optimum.solution.rho)
 
     @property
@@ -137,7 +137,7 @@ class EngineOf:
 
 
 def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -> Estimate:
-    """Fit a design.
+    """Estimate a design's parameters.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def _cross(design: Design, rho: Array) -> CrossProducts:
 
 
 def _share_left(design: Design, criterion: Criterion) -> float:
-    """What predictors and groups leave of the outcome, as a share of what the moments hold of it in one number.
+    """Share of the outcome's squares that predictors and groups, all free, leave, of a whole that the moments store.
 
     That is the outcome's square around the groups' means where these are eliminated without a difference of squares
     (`nested.split_off`), and its whole square elsewhere. The residual sum of squares has the rounding of that number.
@@ -243,7 +243,7 @@ def _left_by_groups(criterion: Criterion, w: Array, lam: float) -> float:
 
 
 def _squares_outside(w: Array, columns: NDArray[np.bool_]) -> float:
-    """Of ``[X y]' [X y]`` the squares of y outside the span of some columns of X."""
+    """Squares of y outside the span of some columns of X, from ``[X y]' [X y]``."""
     x, y = w[:-1, :-1][np.ix_(columns, columns)], w[:-1, -1][columns]
     return float(w[-1, -1] - y @ np.linalg.solve(x, y))
 

@@ -97,7 +97,7 @@ class Nest:
 
 @dataclass(frozen=True)
 class Elimination:
-    """What eliminating one level leaves behind for the derivatives, computed when first asked for.
+    """What the elimination of one level computed that derivatives need, some of it when first used.
 
     Attributes
     ----------

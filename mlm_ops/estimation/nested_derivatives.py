@@ -59,7 +59,7 @@ def pull_back_to_products(trace: Sequence[Elimination], w_bar: Numbers, log_dete
 
 
 def _reverse(trace: Sequence[Elimination], w_bar: Numbers, weight: float) -> Iterator[tuple[Elimination, Numbers]]:
-    """From the top level down: the step and its S_bar, by parent."""
+    """Each step and its S_bar, by parent, from the top level down."""
     s_bar = w_bar[:, :, None]
     for step in reversed(trace):
         yield step, s_bar

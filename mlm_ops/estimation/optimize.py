@@ -32,8 +32,8 @@ CONVERGED_DECREMENT = 1e-6
 SINGULAR_TOLERANCE = 1e-4
 #: Where second derivatives cost no more than first ones, they take over from here.
 _NEAR = 1e-1
-#: A promised decrease beyond which a polishing step has nothing to add; where derivatives are differences, and so are
-#: not known to more digits, there is nothing to add before.
+#: The last step is left out where it promises to lower the deviance by less than this; derivatives by differences have
+#: fewer digits, and so a larger limit.
 _PERFECT, _PERFECT_BY_DIFFERENCES = 1e-19, 1e-14
 #: Relative rounding error of the deviance.
 _RESOLUTION = 1e-12
@@ -119,12 +119,12 @@ def minimise(criterion: Criterion, start: Array | None = None) -> Optimum:
 
 
 def _starts(criterion: Criterion, theta: Array) -> tuple[list[Array], int]:
-    """Where to begin: at theta, unless a residual parameter's derivative vanishes there; then where others lie lowest.
+    """Starting values: theta, or the best of a residual parameter's others where its derivative vanishes there.
 
     Of the parameter's other values, in order, those are taken at which the deviance is lower than at both neighbours:
     the lowest of either sign, as the deviance's order at this T need not be that at the minima, and one more.
     """
-    others = criterion.elsewhere(theta)
+    others = criterion.other_autocorrelations(theta)
     if not len(others):
         return [theta], 0
     heights = np.array([float(criterion.solve(other).criterion) for other in others])
@@ -329,7 +329,7 @@ def _way_out(criterion: Criterion, stop: _Stop) -> tuple[Array | None, int]:
         if values[0] < -_SADDLE:
             tries = [theta + length * unit * vectors[:, 0] for length in (-4.0, -1.0, -0.25, 0.25, 1.0, 4.0)]
         elif criterion.is_flat_in_residual(theta):
-            tries = criterion.elsewhere(theta)
+            tries = criterion.other_autocorrelations(theta)
     heights = [float(criterion.solve(other).criterion) for other in tries]
     noise = 1e3 * _RESOLUTION * abs(float(solution.criterion))
     if heights and np.nanmin(heights) < float(solution.criterion) - max(noise, 1e-6):

@@ -1,4 +1,4 @@
-"""Parameters of the residual structure: rho -> weights of the cross-products, and log |R|.
+"""Turn the residual structure's parameters rho into weights of the cross-products, and log |R|.
 
 ``rho`` holds log(delta_s) of every stratum s but the first (its standard deviation relative to that one) and then
 atanh(phi) of the autocorrelation, so that it is free of bounds.

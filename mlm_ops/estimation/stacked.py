@@ -1,4 +1,4 @@
-"""Small matrices in stacks, the units last: (q, r, J) arrays in which every operation is one pass over the units.
+"""Algebra of many small matrices at once: (q, r, J) arrays, units last, each operation one pass over the units.
 
 Batched `numpy.linalg` calls on many tiny matrices spend their time between the matrices; laid out like this an element
 of all of them is one vector. All functions take floats or complex numbers and never conjugate, so that derivatives can

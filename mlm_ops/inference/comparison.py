@@ -21,8 +21,8 @@ _SAME = 1e-6
 
 Array = NDArray[np.float64]
 
-#: Why a model that has parameters more is not compared.
-NOTHING_MORE = "the data determine no parameter more than in the smaller fit"
+#: The note on a larger model whose additional parameters the data do not determine.
+NOTHING_MORE = "the data determine no more parameters than in the smaller fit"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Comparison:
         of the parameters tested is a variance, whose null value of zero is an end of what is possible. None elsewhere.
         Stram and Lee (1994), Biometrics 50, 1171-1177.
     note
-        What a reader of the table must know.
+        Why there is no ratio, or how far its p value can be trusted.
     """
 
     statistic: float | None
@@ -133,7 +133,7 @@ def check_same_rows(moments: Moments, reference: Moments) -> None:
 
 
 def _unlike(moments: Moments, reference: Moments) -> str | None:
-    """What shows that two sets of as many rows are not the same; None where nothing does."""
+    """The variable or column by which two sets of as many rows differ; None where none does."""
     for key in moments.schema.keys:
         if key in reference.schema.keys:
             sizes = [np.sort(np.bincount(m.units_of((key,))[0], m.n)) for m in (moments, reference)]
@@ -203,7 +203,7 @@ class _Part:
     group: GroupingFactor
     effects: frozenset[DesignColumn]
     structure: str
-    given: Matrix | None = None
+    matrix: Matrix | None = None
 
 
 def _parts(estimate: Estimate) -> list[_Part]:
@@ -222,7 +222,7 @@ def _parts(estimate: Estimate) -> list[_Part]:
 
 
 def _holds(large: list[_Part], part: _Part) -> bool:
-    """Whether the model's covariance matrices can be those of a part of the reference."""
+    """Whether a random part of the reference is a special case of the model's."""
     same_group = [other for other in large if other.group == part.group]
     free_effects = [other.effects for other in same_group if other.structure == "free"]
     if part in same_group or any(part.effects <= effects for effects in free_effects):
@@ -234,10 +234,10 @@ def _holds(large: list[_Part], part: _Part) -> bool:
 
 
 def _variances_gained(estimate: Estimate, smaller: Estimate) -> int:
-    """How many variances of the larger model's T are zero in the smaller one; covariances are free to either side."""
+    """Number of variances of the larger model that are zero in the smaller one; covariances have no such bound."""
     large, small = _parts(estimate), _parts(smaller)
     # a given matrix of deficient rank holds variances at zero too
-    matrices = [np.array(part.given) for part in small if part.given is not None and part not in large]
+    matrices = [np.array(part.matrix) for part in small if part.matrix is not None and part not in large]
     count = sum(len(matrix) - int(np.linalg.matrix_rank(matrix)) for matrix in matrices)
     for part in large:
         new = len(part.effects.difference(*(other.effects for other in small if other.group == part.group)))

@@ -1,4 +1,4 @@
-"""The bounds of a search: covariance matrices of parameters are positive semi-definite."""
+"""Keep covariance matrices of parameters positive semi-definite: the search's barrier, and parameters on its bounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlm_ops.structural.matrices import LevelStructure
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-#: Of a squared direction without variance: a variable with less of it is none that the boundary is about.
+#: A variable with less than this share of the square of a direction without variance has no part in it.
 _PART = 1e-2
 
 
@@ -30,7 +30,7 @@ def _spreads(likelihood: Likelihood, theta: Array) -> list[tuple[LevelStructure,
 
 
 def least_eigenvalue(likelihood: Likelihood, theta: Array) -> float:
-    """Of both levels' S, scaled to unit variances."""
+    """The least eigenvalue of both levels' S, scaled to unit variances."""
     least = math.inf
     for _, _, spread in _spreads(likelihood, theta):
         scale = np.sqrt(np.maximum(np.abs(np.diag(spread)), 1e-300))
@@ -64,7 +64,7 @@ def log_barrier(likelihood: Likelihood, theta: Array) -> tuple[float, Array, Arr
 
 
 def unit_shares(likelihood: Likelihood, theta: Array) -> tuple[Array, Array]:
-    """Of each level's variables: the share of a column's whole variance that a variance of one accounts for.
+    """Share of a column's whole variance that a variance of one accounts for, for each level's variables.
 
     A measure that is the same in all units of the data. A latent variable with a fixed loading is measured by the
     column of that loading, whose units it has; another by the largest share that its total effects have.
@@ -98,7 +98,7 @@ def small_variances(
     Parameters
     ----------
     lone
-        Of variables without free covariances alone.
+        Only variances of variables without free covariances.
     """
     by_index: dict[int, float] = {}
     covarying_indices: set[int] = set()
@@ -119,7 +119,7 @@ def small_variances(
 
 
 def on_the_boundary(likelihood: Likelihood, theta: Array, tolerance: float) -> tuple[bool, Flags]:
-    """Whether a level's S is of deficient rank, and the free variances and covariances that this is about.
+    """Whether a level's S is of deficient rank, and the free variances and covariances that take part in it.
 
     Parameters
     ----------

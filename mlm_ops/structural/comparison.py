@@ -60,7 +60,7 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
 
 
 def discrepancy(smaller: SemEstimate, larger: SemEstimate) -> float:
-    """By how much the larger model misses what the smaller one implies, in the deviance; 0 where that is not found.
+    """How far the larger model misses what the smaller one implies, in the deviance; 0 where no search shows it.
 
     It is zero where the larger model contains the smaller (Bentler and Satorra 2010, Psychological Methods 15).
     """

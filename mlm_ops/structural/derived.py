@@ -53,7 +53,7 @@ def label_values(table: ParameterTable, theta: Numbers) -> dict[str, Numbers]:
 
 
 def evaluate_definitions(definitions: Sequence[Definition], labels: Mapping[str, Numbers]) -> list[Numbers]:
-    """Their values, each knowing those before it."""
+    """Values of the definitions, each of which may use those before it."""
     values = dict(labels)
     for definition in definitions:
         values[definition.name] = _value(definition.expression, values)
@@ -63,7 +63,7 @@ def evaluate_definitions(definitions: Sequence[Definition], labels: Mapping[str,
 def undetermined_definitions(
     table: ParameterTable, theta: Array, missing: NDArray[np.bool_], flat: Array
 ) -> list[bool]:
-    """Whether each definition rests on a held parameter, or changes along a flat direction.
+    """Whether each definition needs a parameter without a value, or changes along a flat direction.
 
     Parameters
     ----------

@@ -33,13 +33,14 @@ class SemEstimate:
     Attributes
     ----------
     table, statistics, structure
-        What was fitted to what.
+        The parameter table, the statistics that it was fitted to, and the model's matrices.
     optimum
         Of the search, over means around `statistics.origin` where the means are unrestricted.
     theta
         (k,) free parameters.
     vcov
-        (k, k) covariance matrix by the observed information, null (NaN) for what is held, flat, or beside a bound.
+        (k, k) covariance matrix by the observed information, null (NaN) for what is held at zero, flat,
+        or beside a bound.
     undetermined
         (k,) coefficients that nothing determines: of variables whose variance is zero, or that are collinear because
         the variance of what tells them apart is.
@@ -73,17 +74,17 @@ class SemEstimate:
 
     @property
     def log_likelihood(self) -> float:
-        """At the maximum."""
+        """Log-likelihood at the maximum."""
         return -self.optimum.evaluation.deviance / 2
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters."""
+        """Number of free parameters."""
         return self.table.n_free
 
 
 def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEstimate:
-    """Fit a model.
+    """Estimate a model's parameters.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEs
 def _recentre_function(
     table: ParameterTable, structure: SemStructure, statistics: TwoLevelStatistics
 ) -> Callable[[Numbers], Numbers] | None:
-    """From parameters for means around the origin to the user's; None where the means are restricted.
+    """Function from parameters for means around the origin to the user's; None where means are restricted.
 
     With a free intercept of its own for each column the means are whatever they are, and data at a million can be
     fitted around their mean: intercepts alone move, by the solution of the means' linear equations.
@@ -178,7 +179,7 @@ def _place_in_full(matrix: Array, free: NDArray[np.int64], determined: Flags, k:
 
 
 def _coefficients(structure: SemStructure, flags: Flags) -> Flags:
-    """Those of the chosen parameters that are coefficients; of these only a variance of zero leaves any unknown."""
+    """Flags of coefficients alone; of these only a variance of zero leaves any unknown."""
     result = np.zeros(len(flags), dtype=bool)
     for level in structure.levels:
         index = level.arrows.index[level.arrows.index >= 0]

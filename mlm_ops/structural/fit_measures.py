@@ -1,4 +1,4 @@
-"""How well a model fits: chi-square against the unrestricted model, and the indices made from it.
+"""Measure how well a model fits: chi-square against the unrestricted model, and the indices made from it.
 
 Hu and Bentler (1998), Psychological Methods 3; Steiger (1990) for RMSEA, with N rows; the baseline is independence
 within each level, exogenous variables excepted, as in lavaan. SRMR compares correlations within and between.
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FitMeasures:
-    """What the measures are made of, and the measures; NaN where they do not exist.
+    """Chi-squares and the indices made from them; NaN where they do not exist.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The calls of the path for structural equation models: parse, collect, estimate."""
+"""Fit a structural equation model: parse its text, collect moments, estimate."""
 
 from __future__ import annotations
 

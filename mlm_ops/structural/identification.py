@@ -1,7 +1,7 @@
-"""Whether a model's parameters can be told apart at all: the rank of the implied moments' derivatives.
+"""Check that a model is identified at all, by the rank of the implied moments' derivatives.
 
 A model is identified almost everywhere if that rank is full at one point (Bekker, Merckens and Wansbeek 1994,
-Identification, Equivalent Models and Computer Algebra, ch. 2), so that random points tell.
+Identification, Equivalent Models and Computer Algebra, ch. 2), so that random points show it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Curvature:
 
     @property
     def error(self) -> float:
-        """What the eigenvalues are known to."""
+        """Error of the eigenvalues."""
         largest = float(np.abs(self.values).max(initial=0.0))
         return max(ERROR, rounding(len(self.values))) * largest
 

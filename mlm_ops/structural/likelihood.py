@@ -79,7 +79,7 @@ class Likelihood:
             return math.inf
 
     def evaluate(self, theta: Array) -> Evaluation | None:
-        """With derivatives; None where a covariance matrix is not positive definite."""
+        """The deviance and its derivatives; None where a covariance matrix is not positive definite."""
         try:
             implied = self._implied(theta)
             factor_w, factors = self._factors(implied)

@@ -1,4 +1,4 @@
-"""Parameters -> the moments that a model implies at each level, and their derivatives.
+"""Compute the moments that a model's parameters imply at each level, and their derivatives.
 
 One notation for all models (McArdle and McDonald 1984): over all variables of a level, observed and latent, A holds the
 arrows (loadings and regressions), S the variances and covariances, m the intercepts, and with E = (I - A)^-1 and F
@@ -27,7 +27,7 @@ Numbers = NDArray[Any]
 
 @dataclass(frozen=True)
 class Cells:
-    """Where the table's rows stand in one matrix.
+    """Places of the table's rows in one matrix.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class LevelStructure:
 
 @dataclass(frozen=True)
 class LevelMoments:
-    """What a level's parameters imply.
+    """The moments that a level's parameters imply.
 
     Attributes
     ----------
@@ -104,11 +104,11 @@ class SemStructure:
     n_free: int
 
     def moments(self, theta: Numbers) -> tuple[LevelMoments, LevelMoments]:
-        """Of each level."""
+        """The moments of each level."""
         return _level_moments(self.levels[0], theta), _level_moments(self.levels[1], theta)
 
     def implied(self, theta: Numbers) -> Implied:
-        """What the likelihood sees."""
+        """The columns' moments, which the likelihood compares with the data's."""
         p, t = self.n_row_level, self.n_columns
         within, between = self.moments(theta)
         mean, sigma_b = np.zeros(t, dtype=theta.dtype), np.zeros((t, t), dtype=theta.dtype)
@@ -189,7 +189,7 @@ def _level_moments(structure: LevelStructure, theta: Numbers) -> LevelMoments:
 
 
 def _level_jacobian(structure: LevelStructure, at: LevelMoments, k: int) -> tuple[Numbers, Numbers]:
-    """Of the observed variables' covariances (k, o, o) and means (k, o).
+    """Derivatives of the observed variables' covariances (k, o, o) and means (k, o).
 
     By an arrow: dE = E dA E, so dSigma = F E dA E S E' F' + its transpose; all are outer products of columns.
     """

@@ -68,7 +68,7 @@ class SemOptimum:
     singular
         A covariance matrix of parameters is of deficient rank.
     evaluations, starts
-        What it took.
+        Evaluations of the deviance, and starts.
     """
 
     theta: Array

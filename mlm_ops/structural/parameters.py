@@ -1,4 +1,4 @@
-"""SemModel -> the parameter table: what is free, fixed or equal, with lavaan's defaults filled in.
+"""Make a model's parameter table: what is free, fixed or equal, with lavaan's defaults filled in.
 
 The defaults are those of lavaan's ``sem()`` with ``fixed.x = FALSE``: the first loading of a latent variable is 1,
 (residual) variances are free, exogenous variables covary among themselves, so do the residuals of outcomes that predict
@@ -54,7 +54,7 @@ class Variables:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Observed first."""
+        """All variables, observed first."""
         return (*self.observed, *self.latent)
 
 
@@ -69,7 +69,7 @@ class ParameterTable:
     n_free: int
 
     def variables(self, level: int) -> Variables:
-        """Of a level."""
+        """The variables of one level."""
         return self.within if level == WITHIN else self.between
 
     def at(self, level: int) -> tuple[Parameter, ...]:
@@ -246,7 +246,7 @@ def _number_rows(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[Parameter, .
 
 
 def _equal_groups(items: list[Item]) -> list[int]:
-    """Of each item the first that it is equal to: by a label, or by ``equal()`` to a label or a parameter's name."""
+    """For each item the first that it is equal to: by a label, or by ``equal()`` to a label or a parameter's name."""
     first = list(range(len(items)))
 
     def root(i: int) -> int:
@@ -281,7 +281,7 @@ def _equal_groups(items: list[Item]) -> list[int]:
 
 
 def _names_of(item: Item) -> Iterator[str]:
-    """As lavaan names parameters: ``f=~y2``, ``y~1``, at level 2 ``f=~y2.l2``; covariances either way round."""
+    """Names of a parameter as lavaan has them: ``f=~y2``, ``y~1``, at level 2 ``f=~y2.l2``; covariances either way round."""
     suffix = ".l2" if item.level == BETWEEN else ""
     yield f"{item.lhs}{item.op}{item.rhs}{suffix}"
     if item.op == "~~":

@@ -1,4 +1,4 @@
-"""What a structural fit holds and what is inferred from it, each once; `SemFit` adds the tables and the questions."""
+"""Hold a structural fit: its estimate and what is inferred from it, each once; `SemFit` adds tables and methods."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SemRecord:
     Attributes
     ----------
     model
-        What was asked for.
+        The model as its text states it.
     estimate
         The estimate, on the user's scale.
     cluster
@@ -76,7 +76,7 @@ class SemRecord:
 
     @cached_property
     def undetermined_definitions(self) -> list[bool]:
-        """Of each definition, whether it rests on coefficients that nothing determines, and changes with them."""
+        """Whether each definition rests on coefficients that nothing determines, and changes with them."""
         estimate = self.estimate
         missing = estimate.undetermined & estimate.optimum.at_zero
         return undetermined_definitions(estimate.table, estimate.theta, missing, estimate.flat)
@@ -98,7 +98,7 @@ class SemRecord:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the numbers must know."""
+        """Sentences that a reader of the numbers must know."""
         estimate, notes = self.estimate, []
         table, optimum, statistics = estimate.table, estimate.optimum, estimate.statistics
         zero = [
@@ -127,7 +127,7 @@ class SemRecord:
             d.name for d, unknown in zip(table.definitions, self.undetermined_definitions, strict=True) if unknown
         ]
         if undetermined:
-            notes.append(f"not determined, for want of variance: {', '.join(undetermined)}")
+            notes.append(f"not determined, for lack of variance: {', '.join(undetermined)}")
         if not optimum.converged:
             notes.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
         if self.measures.bounded and self.measures.df > 0:
@@ -139,7 +139,7 @@ class SemRecord:
         if statistics.n_clusters < between:
             notes.append(
                 f"{statistics.n_clusters} clusters are fewer than the {between} parameters between clusters: the "
-                "between part rests on next to nothing"
+                "estimates between clusters are not reliable"
             )
         if self.robust:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")

@@ -1,4 +1,4 @@
-"""Where the search begins: each level's covariances by moments, made definite, and simple values from them."""
+"""Find starting values: each level's covariances by moments, made definite, and simple values from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moments -> the statistics that the two-level likelihood needs: no rows, no second scan.
+"""Compute the statistics that the two-level likelihood needs from moments, without another scan.
 
 Rows within clusters enter by their pooled scatter alone, clusters by their means, which are exchangeable among clusters
 of one size (McDonald and Goldstein 1989, British Journal of Mathematical and Statistical Psychology 42).
@@ -48,7 +48,7 @@ class ClusterStatistics:
 
 @dataclass(frozen=True)
 class TwoLevelStatistics:
-    """What the likelihood of a two-level model depends on.
+    """The statistics that the likelihood of a two-level model depends on.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ def one_column(statistics: TwoLevelStatistics, i: int) -> TwoLevelStatistics:
 
 
 def implied_statistics(statistics: TwoLevelStatistics, implied: Implied) -> TwoLevelStatistics:
-    """Statistics of as many rows and clusters that a model meets exactly: those that it implies."""
+    """The statistics that a model implies, for as many rows and clusters: those that it fits exactly."""
     p = statistics.n_row_level
     covariances = np.repeat(implied.between[None], len(statistics.sizes), axis=0)
     covariances[:, :p, :p] += implied.within / statistics.sizes[:, None, None]

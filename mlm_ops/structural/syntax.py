@@ -1,4 +1,4 @@
-"""Text in lavaan's two-level syntax -> SemModel: what is asked for, knowing no data.
+"""Parse text in lavaan's two-level syntax into a SemModel, without data.
 
 The grammar is that of lavaan 0.6 (Rosseel 2012, Journal of Statistical Software 48(2)): statements on lines or after
 semicolons, a ``level:`` line before each block, ``:=`` definitions anywhere.
@@ -308,7 +308,7 @@ class _SemParser:
 
 
 def _statements(tokens: list[Token], text: str) -> list[Token]:
-    """Without the newlines over which a statement goes on, and with one behind the last."""
+    """The tokens without newlines inside a statement, and with one after the last."""
     result: list[Token] = []
     depth = 0
     for token in tokens[:-1]:

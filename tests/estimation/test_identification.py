@@ -109,7 +109,7 @@ def test_a_step_that_adds_nothing_is_not_compared(twice: pl.DataFrame) -> None:
     larger, smaller = mlm.fit("y ~ x + (1 | g) + (1 | h)", twice), mlm.fit("y ~ x + (1 | g)", twice)
     comparison = compare_fits(larger, smaller)
     assert comparison.p_value is None
-    assert comparison.note == "the data determine no parameter more than in the smaller fit"
+    assert comparison.note == "the data determine no more parameters than in the smaller fit"
 
 
 def test_effects_of_undetermined_variances_are_null(schools: Fit, twice: pl.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""The engine's basis: centered, scaled columns with the span of the user's, and the matrices that lead back.
+"""Make the engine's columns, centered and scaled, with the span of the user's, and the matrices that lead back.
 
 Cross-products of columns at 1e6 have lost their digits before any algorithm sees them, so the user's columns are never
 multiplied. Each is written as a known combination (a column of G) of *elements*: products of centered variables, whose
@@ -91,7 +91,7 @@ class Basis:
 
 
 def _factors(variable: Variable) -> tuple[Variable, ...]:
-    """A raw power is a product like any other: multiplied out only here, where its constants are told apart."""
+    """A raw power is a product like any other, multiplied out only here, where its constants are known."""
     if isinstance(variable, Poly) and variable.raw:
         return (variable.of,) * (variable.power or variable.degree)
     return (variable,)
@@ -140,8 +140,9 @@ def change_of_basis(g: Array, totals: Array, n_obs: int, freedom: str = "rotate"
     Parameters
     ----------
     freedom
-        What leaves the model alone: "rotate" (any combination: the fixed part and unstructured random blocks), "scale"
-        (each column by itself: independent effects), or "common" (all by one factor: structures that compare effects).
+        Changes that leave the model the same: "rotate" (any combination: the fixed part and unstructured random
+        blocks), "scale" (each column by itself: independent effects), or "common" (all by one factor: structures that
+        compare effects).
     """
     if g.shape[1] == 0:
         return Change(g, np.zeros((0, 0)))

@@ -1,7 +1,7 @@
-"""Model + Moments -> Design: what the engine takes. Here the model meets the data, and nowhere else.
+"""Build a model's design from moments: the only place where the model meets the data.
 
-Which changes of basis leave the likelihood alone: any for the fixed part (REML adds the logarithm of the determinant);
-any for an unstructured random block; only scaling for every other.
+Changes of basis that leave the likelihood the same: any for the fixed part (REML adds the logarithm of the
+determinant); any for an unstructured random block; only scaling for every other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the rows cannot determine is refused here, with the numbers."""
+"""Refuse models that the rows cannot determine, with the numbers that show why."""
 
 from __future__ import annotations
 

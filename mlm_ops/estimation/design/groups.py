@@ -1,4 +1,4 @@
-"""Units of a model's grouping factors over the moments' units, and the cells in which they meet."""
+"""Find the units of a model's grouping factors, the cells in which they meet, and the clusters of robust errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cells_of(factors: list[FactorUnits], n_units: int) -> tuple[Codes, NDArray[n
 
 
 def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFactor]:
-    """Which grouping factors that centering names stand for others.
+    """Grouping factors that centering names -> the nested ones that they mean: ``class`` -> ``school:class``.
 
     A column whose labels repeat across the units of another grouping factor that the model names means
     ``parent/column`` if the model has that factor; to pool the different units of one label would be an error that
@@ -95,7 +95,7 @@ class Clusters:
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """Number of clusters."""
         return len(self.labels)
 
 

@@ -1,4 +1,4 @@
-"""within(y) and between(y) as outcomes: what the observations of a model are.
+"""Find a model's observations: rows, deviations from group means for within(y), or group means for between(y).
 
 The rows of a group are its mean and n - 1 deviations from it. ``within(y)`` models the deviations of all groups, N - J
 independent observations, in which whatever does not vary within the groups is zero. ``between(y)`` models the J means.
@@ -35,7 +35,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Observations:
-    """What is observed: rows, deviations within groups, or group means.
+    """The observations of a model: rows, deviations within groups, or group means.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Observations:
         return np.ones(len(self.units)) if between else evaluator.moments.n
 
     def scatter(self, scatter: Coefficient) -> Coefficient:
-        """What there is of a scatter of rows around their unit's means: nothing where these are observed."""
+        """The observations' scatter around their unit's means: that of the rows, or 0.0 for group means."""
         return 0.0 if self.split is not None and self.split.part == "between" else scatter
 
 
@@ -107,13 +107,13 @@ def check_split(
     factors: list[FactorUnits],
     columns: Sequence[DesignColumn],
 ) -> None:
-    """Refuse what the part of the outcome cannot have.
+    """Refuse random effects, clusters and predictors that a within() or between() outcome cannot have.
 
     Raises
     ------
     IdentificationError
         Random effects of the groups whose means are gone or are the observations, a factor that cuts through these
-        groups, or a predictor of group means that varies within groups: in how many is said.
+        groups, or a predictor of group means that varies within groups.
     """
     if observations.split is None or observations.codes is None:
         return
@@ -151,7 +151,7 @@ def check_split(
 
 
 def varying_groups(evaluator: Evaluator, variable: Variable, codes: Codes) -> int:
-    """In how many groups a variable varies; codes (J,) say which group each of the moments' units lies in."""
+    """Number of groups in which a variable varies; codes (J,) say which group each of the moments' units lies in."""
     polynomial = evaluator.part(variable).polynomial
     mean, n = evaluator.mean(polynomial), evaluator.moments.n
     scatter = np.broadcast_to(np.asarray(evaluator.scatter(polynomial, polynomial)), mean.shape)

@@ -103,7 +103,7 @@ class Evaluator:
                 values = np.asarray(self.constants[variable], dtype=float)
                 return self._unit_level(values, 0.0, label(variable))
         if variable not in self.moments.schema.centers:
-            raise DataError(f"The moments hold nothing of {label(variable)}. Collect them for this model too.")
+            raise DataError(f"The moments have no sums of {label(variable)}. Collect moments for this model too.")
         return CenteredVariable(self.moments.schema.centers[variable], {(variable,): 1.0}, label(variable))
 
     def mean(self, polynomial: Polynomial) -> Array:
@@ -127,7 +127,7 @@ class Evaluator:
     def _row(self, factors: Monomial) -> int:
         if factors not in self.row:
             name = " * ".join(label(atom) for atom in factors)
-            raise DataError(f"The moments hold nothing of {name}. Collect them for this model too.")
+            raise DataError(f"The moments have no sums of {name}. Collect moments for this model too.")
         return self.row[factors]
 
     def group_means(self, polynomial: Polynomial, variable: Within | Between) -> Array:

@@ -1,4 +1,4 @@
-"""What a fit would be without each unit of its top grouping factor: all of them by one Newton step, from moments.
+"""Estimate a fit without each unit of its top grouping factor, by one Newton step from moments; or refit without one.
 
 ``W = [X y]' V^-1 [X y]`` and ``log |V|`` are sums over the units of the top factor, so that the criterion without one
 of them is known exactly at the fit's theta, and its derivatives too. The fixed effects follow without a step:
@@ -27,8 +27,8 @@ Array = NDArray[np.float64]
 
 #: A step along the imaginary axis: the derivative without a difference (Squire and Trapp 1998).
 _STEP = 1e-30
-#: Where a unit has all but this share of what is known of a combination of coefficients, the others leave rounding.
-_LEFT = 1e-9
+#: Where one unit has all but this share of the information on a combination of coefficients, the others have none.
+_REMAINDER = 1e-9
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def one_step_deletions(estimate: Estimate, moments: Moments) -> Deletions | None
     """All deletions by one Newton step of theta; None where there is no nest of units to delete from.
 
     Crossed factors share the rows of each unit with all others', and an estimated residual structure or a given T have
-    parameters besides theta's: none is offered.
+    parameters besides theta's: for these there are none.
     """
     design, criterion = estimate.design, estimate.criterion
     if not design.levels or not design.nested or criterion.n_theta > criterion.n_random:
@@ -169,7 +169,7 @@ def _unidentified(w: Array) -> NDArray[np.bool_]:
     units = np.moveaxis(w[:p, :p], 2, 0)
     whitened = np.linalg.inv(np.linalg.cholesky(units.sum(axis=0)))
     shares = np.linalg.eigvalsh(whitened @ units @ whitened.T)
-    flags: NDArray[np.bool_] = shares.max(axis=1, initial=0.0) > 1 - _LEFT
+    flags: NDArray[np.bool_] = shares.max(axis=1, initial=0.0) > 1 - _REMAINDER
     return flags
 
 

@@ -1,4 +1,4 @@
-"""A finding about a fit, and the findings of its rows."""
+"""Findings about a fit: the record of one, and those about the rows' residuals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Finding:
         ``influence``, ``outlier``, ``normality``, ``heteroscedasticity``; of the rows ``largest_residual``,
         ``residual_quantile`` and ``binned_residual``.
     group, unit, term
-        About what; None where it is about all.
+        What it is about; None where it is about all.
     at
         The probability of a quantile; the mean of the predictor in a bin.
     n

@@ -1,6 +1,6 @@
-"""Whether random effects look normal, which units are outliers, and whether residual variances differ between units.
+"""Test whether random effects are normal, units are outliers and residual variances differ; summarise rows' residuals.
 
-All from a fit's moments; no row is read.
+The tests need a fit's moments only; `check_residuals` reads the rows, in one query.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def normality(values: Array) -> Normality | None:
 
 
 def normality_of(n: int, skewness: float, kurtosis: float) -> Normality:
-    """The test of `normality` from what it needs of a sample of n."""
+    """The test of `normality` from the skewness and kurtosis of a sample of n."""
     from scipy.special import chdtrc
 
     statistic = _skewness_z(skewness, n) ** 2 + _kurtosis_z(kurtosis, n) ** 2
@@ -207,7 +207,7 @@ class Bins:
 
 @dataclass(frozen=True)
 class RowChecks:
-    """What the rows tell.
+    """Summary of the rows' residuals.
 
     Attributes
     ----------
@@ -234,7 +234,7 @@ class RowChecks:
 
 
 def check_residuals(query: PredictionQuery, source: Source, bins: int = BINS) -> RowChecks | None:
-    """Ask about the residuals of a source's rows, in one query; None where no row has one or all are equal.
+    """Summarise the residuals of a source's rows, in one query; None where no row has one or all are equal.
 
     Rows of groups that the fit has not seen are left out. The residuals are conditional (less the random effects) and
     are set against the fixed part: these are uncorrelated if the model holds, while residuals and predictions with

@@ -1,4 +1,4 @@
-"""The intraclass correlation and its kin: how much of the variance lies between groups, and what that costs."""
+"""Measure clustering: intraclass correlations, design effects, variables within and between groups, naive errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NO_INTERVAL = "no interval: residuals have a structure or weights, or crossed f
 
 @dataclass(frozen=True)
 class Clustering:
-    """What one grouping factor does to the data.
+    """How strongly one grouping factor clusters the rows.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Clustering:
     design_effect, n_effective
         See `design_effect`; of this grouping factor alone.
     reliability
-        Mean over the units of the reliability with which the data tell the intercept of one.
+        Mean over the units of the reliability of their intercepts.
     """
 
     group: str
@@ -135,7 +135,7 @@ def _unknown_share(estimate: Estimate, k: int) -> bool:
 
 
 def _correlation(estimate: Estimate, shares: Array, k: int) -> float | None:
-    """Of two rows of a factor's unit, which share those above it where factors are nested."""
+    """Correlation of two rows of a factor's unit, which share the units above it where factors are nested."""
     above = range(k, len(shares)) if estimate.design.nested else (k,)
     unknown = [_unknown_share(estimate, i) for i in range(len(shares))]
     # of undetermined variances the sum is known, so that all of them together are
@@ -176,7 +176,7 @@ def exact_interval(between: float, within: float, groups: int, size: float, leve
 
 
 def profile_interval(estimate: Estimate, k: int, level: float = 0.95) -> tuple[float, float]:
-    """Where the deviance, minimised over all else with the k-th share held, has risen by a quantile of chi-square.
+    """Profile interval of the k-th share: where the deviance, minimised over all else, has risen by a quantile.
 
     With ``z = sqrt(icc / (1 - icc))`` held, ``tau_k = z^2 (sigma2 + the other tau)``. The deviance is the fit's own:
     restricted after REML, which is a likelihood of the variances alone, so that its profile is one too.
@@ -196,7 +196,7 @@ def profile_interval(estimate: Estimate, k: int, level: float = 0.95) -> tuple[f
 
 
 def wald_interval(estimate: Estimate, k: int, level: float = 0.95) -> tuple[float, float] | None:
-    """By the delta method on the logit of the share, from the observed information; None at the boundary."""
+    """Wald interval of the k-th share by the delta method on its logit; None at the boundary."""
     from scipy.special import expit, logit, ndtri
 
     taus = np.array([tau[0, 0] for tau in estimate.tau])
@@ -331,7 +331,7 @@ class Decomposition:
 def decompose(model: Model, moments: Moments) -> list[Decomposition]:
     """Decompose the numbers that a model's variables are made of, the outcome's first, by each of its factors.
 
-    A factor with one unit, or with a unit for every row, tells nothing of one of the parts and has no rows.
+    A factor with one unit, or with a unit for every row, determines only one of the parts and has no rows.
 
     Factors of several levels stand as their indicators where these vary within the smallest units, and otherwise not.
     """
@@ -346,7 +346,7 @@ def decompose(model: Model, moments: Moments) -> list[Decomposition]:
 
 
 def _held_numbers(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable, tuple[Array, Array]]]:
-    """Unit means and scatter of each number that the moments hold, (J,) each."""
+    """Each number that the moments hold, with its unit means and scatter, (J,) each."""
     schema = moments.schema
     for number in numbers:
         if (number,) in schema.monomials:

@@ -1,4 +1,4 @@
-"""Contextual effects: what a group's mean adds to its members' own values, and what measuring it with error hides."""
+"""Contextual effects: what a group's mean adds to its members' own values, and a correction for its sampling error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REMARK = (
 
 @dataclass(frozen=True)
 class ContextualPair:
-    """A group mean among the fixed effects, and what it is set against.
+    """A group mean among the fixed effects, and the terms of the same variable that it is compared with.
 
     Attributes
     ----------
@@ -236,7 +236,7 @@ def _combination(pair: ContextualPair, p: int) -> Array:
 
 
 def _moderation_note(pair: ContextualPair, estimate: Estimate) -> str | None:
-    """What the effect depends on."""
+    """The note on variables that the effect depends on."""
     columns = estimate.design.fixed.columns
     own = {columns[i].variables[0] for i in (pair.mean, *pair.lower)}
     others = dict.fromkeys(

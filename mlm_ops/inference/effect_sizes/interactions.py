@@ -1,4 +1,4 @@
-"""Where an interaction is looked at: names of predictors -> design variables, and the values that they take."""
+"""Simple slopes of interactions: predictors by name, the values that moderators are held at, and the slopes there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlm_ops.moments.record import Moments
 
 
 def unknown_predictor(name: str, predictors: Iterable[str], what: str = "predictor") -> str:
-    """What is said of a name that is no predictor's."""
+    """The sentence for a name that is no predictor's."""
     names = list(dict.fromkeys(predictors))
     return (
         f"The {what} does not occur in the model.{did_you_mean(name, names)} Got {name!r}; expected one of "
@@ -35,7 +35,7 @@ def unknown_predictor(name: str, predictors: Iterable[str], what: str = "predict
 
 
 def no_product(slope: str, moderator: str) -> str:
-    """What is said of a moderator that does not change the slope."""
+    """The sentence for a moderator that does not change the slope."""
     if slope == moderator:
         return f"{slope} does not moderate itself. Name another predictor as its moderator."
     return (

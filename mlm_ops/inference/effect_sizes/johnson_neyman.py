@@ -157,7 +157,7 @@ class Slopes:
     length, steepest
         Largest statistic on the line, and the angle at which it is reached.
     center, scale
-        The moderator's distance from the place asked about is ``center + scale * tan(angle)``.
+        The moderator's distance from the value that the contrasts were taken at is ``center + scale * tan(angle)``.
     """
 
     method: DfMethod
@@ -168,7 +168,7 @@ class Slopes:
     scale: float
 
     def distance(self, angle: float) -> float:
-        """How far the moderator lies from the place that was asked about."""
+        """Distance of the moderator at an angle from the value that the contrasts were taken at."""
         return float(self.center + self.scale * np.tan(angle))
 
     def excess(self, turns: Array, probability: float) -> Array:
@@ -233,7 +233,7 @@ def _error(method: DfMethod, contrast: Array) -> float:
 
 
 def _roots(excess: Callable[[Array], Array], points: Array) -> list[float]:
-    """Where a function changes its sign, from values at points dense enough to see all but the narrowest turns.
+    """Places where a function changes its sign, from values at points dense enough to see all but the narrowest turns.
 
     A turn that brings it near zero between two points is looked at more closely. Zero counts as below, so that a
     root that is only touched is none; and every value is asked for once, so that no root is lost to its rounding.

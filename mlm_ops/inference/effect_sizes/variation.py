@@ -1,6 +1,6 @@
-"""How a model's columns vary over the rows, level by level, and what variance each part of it adds to the outcome.
+"""Split the variance of a model's columns by level, and that of its outcome by the parts of the model.
 
-The columns are combinations of a few *elements* (`moments.basis`), so their means and covariance matrices follow from
+The columns are combinations of a few *elements* (`design.basis`), so their means and covariance matrices follow from
 the moments of these; no row is read. Sums of squares are split into deviations from the means of the lowest units,
 those of these means from the means of the next units, and so on to the grand mean, each computed as it is and not as a
 difference: what does not vary at a level has there zero up to rounding. Divisors are N - 1, as in R's ``var``.
@@ -110,7 +110,7 @@ class Partition:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """The whole variance."""
         return sum(part.variance for part in self.parts) + self.residual
 
     def of_kind(self, kinds: str) -> float:

@@ -1,4 +1,4 @@
-"""Clusters as small matrices: what robust errors need of each, from cross-products alone.
+"""Reduce each cluster to the small matrices that robust errors need, from cross-products alone.
 
 In a cluster with random columns Z and fixed columns X, ``V = Z T Z' + sigma2 I`` acts as sigma2 I off the span of
 ``[Z X]``. An orthonormal basis of that span, in which V is diagonal, is determined by the cross-products
@@ -199,7 +199,7 @@ def _span(gram: Array, q: int, least: float) -> Span:
 
 
 def _rest_span(rest: Array, squares: Array, least: float) -> tuple[Array, Array]:
-    """Coordinates of [X, residual] in an orthonormal basis of what is left of X beside Z.
+    """Coordinates of [X, residual] in an orthonormal basis of what Z leaves of X.
 
     A cluster has fewer rows than there are columns as a rule, so that the matrix is singular. Its elements are known to
     the rounding of the largest, as X is rotated: eigenvalues below that are none. A column that is small in this

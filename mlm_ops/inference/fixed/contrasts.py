@@ -1,4 +1,4 @@
-"""What a user names to be tested -> contrast matrix."""
+"""Turn the terms, weights or numbers that a user wants tested into contrasts, and test these."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What expected information and the variance of fixed effects are made of, from moments: for one grouping factor.
+"""Compute the sums that Kenward and Roger's method needs from moments: for one grouping factor, and for crossed ones.
 
 The covariance matrix of the outcome, relative to sigma2, is ``V = I + sum_g Z_g T Z_g'`` with ``T = sum_i t_i E_i``;
 its derivatives are ``V_i = sum_g Z_g E_i Z_g'``. Kenward and Roger (1997), Biometrics 53, 983-997, need sums of
 ``X' V^-1 V_i V^-1 X`` and the like; with ``T0 = Z' V^-1 Z`` and ``U = Z' V^-1 X`` every one of them is a sum over units
-of small products. `information_nested` and `information_dense` have the same sums for several grouping factors.
+of small products. `information_nested` has the same sums for nested grouping factors.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def climb(
 
 
 def descend(steps: Sequence[LevelStep], n_fixed: int) -> list[tuple[Numbers, Numbers]]:
-    """Of each level the sums over units of ``Z' V^-1 Z``, (q, q), and of products of ``Z' V^-1 X``, (q, p, q, p).
+    """Sums of each level over units: of ``Z' V^-1 Z``, (q, q), and of products of ``Z' V^-1 X``, (q, p, q, p).
 
     With the effects of the units above regressed on X, ``E``, and their conditional covariance ``D``, a unit has
     ``Z' V^-1 X = C_X - C_up E`` and ``Z' V^-1 Z = A - A M A - C_up D C_up'``, where ``C = B - A M B``.
@@ -114,7 +114,7 @@ def descend(steps: Sequence[LevelStep], n_fixed: int) -> list[tuple[Numbers, Num
 
 
 def conditional_effects(steps: Sequence[LevelStep], n_fixed: int) -> tuple[Numbers, Numbers]:
-    """Of each lowest unit the effects of all its levels regressed on X, (q, p, J), and their covariance, (q, q, J)."""
+    """Each lowest unit's effects of all levels regressed on X, (q, p, J), and their covariance, (q, q, J)."""
     effects, covariance = np.zeros((0, n_fixed, 1)), np.zeros((0, 0, 1))
     for step in reversed(steps):
         effects, covariance = effects[:, :, step.rung.parents], covariance[:, :, step.rung.parents]

@@ -151,7 +151,7 @@ class KenwardRoger:
         return np.asarray(transform @ relative @ transform.T)
 
     def variances(self, contrasts: Array) -> Array:
-        """Adjusted, of each contrast: (k, p) -> (k,)."""
+        """Adjusted variance of each contrast: (k, p) -> (k,)."""
         inner = contrasts @ self._estimate.design.fixed.transform
         relative = self._estimate.scaled_sigma2 * self.adjustment.adjusted
         return np.asarray(np.einsum("kp,pr,kr->k", inner, relative, inner))
@@ -241,7 +241,7 @@ def information_sums(estimate: Estimate, directions: list[Direction]) -> Sums:
 
 
 def _sums_by_stratum(estimate: Estimate, directions: list[Direction]) -> Sums:
-    """With the residual variance of every stratum as the last parameters."""
+    """The sums with the residual variance of every stratum as the last parameters."""
     design, residual = estimate.design, estimate.design.residual
     assert residual is not None
     return stratified_sums(

@@ -67,7 +67,7 @@ class ClusterRobust:
     Attributes
     ----------
     estimate, kind, clusters
-        Whose, by which of `CORRECTIONS`, over what.
+        The estimate, a key of `CORRECTIONS`, and the clusters.
     vcov
         (p, p) covariance matrix, on the user's scale.
     df
@@ -81,7 +81,7 @@ class ClusterRobust:
     df: Array
 
     def variances(self, contrasts: Array) -> Array:
-        """Of each contrast: (k, p) -> (k,)."""
+        """Variance of each contrast: (k, p) -> (k,)."""
         return np.asarray(np.einsum("ki,ij,kj->k", contrasts, self.vcov, contrasts))
 
     def degrees(self, contrasts: Array) -> Array:
@@ -151,11 +151,11 @@ class NormalRobust:
         return self.robust.vcov
 
     def variances(self, contrasts: Array) -> Array:
-        """Of each contrast: (k, p) -> (k,)."""
+        """Variance of each contrast: (k, p) -> (k,)."""
         return self.robust.variances(contrasts)
 
     def degrees(self, contrasts: Array) -> Array:
-        """Infinite."""
+        """Infinite degrees of freedom."""
         return np.full(len(contrasts), np.inf)
 
     def reference(self, contrasts: Array) -> tuple[float, float]:
@@ -178,7 +178,7 @@ class _Quadratic:
 
     @classmethod
     def zero(cls, k: int, p: int) -> _Quadratic:
-        """Nothing yet."""
+        """Before any cluster is added."""
         return cls(np.zeros(k), np.zeros(k), np.zeros((k, p, p)))
 
     def add(self, contrasts: Array, b: Array, s: Array) -> None:

@@ -1,4 +1,4 @@
-"""Tests and intervals of fixed effects."""
+"""Test fixed effects: t and F tests, intervals, degrees of freedom."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def f_test(gamma: Array, method: DfMethod, contrasts: Array) -> FTest:
     rank = len(rows)
     if not rank:
         raise MlmError("The contrast is zero, so there is nothing to test. Give it a coefficient other than zero.")
-    # first, as it refuses what the errors do not tell apart, whose covariances may be singular
+    # first, as it refuses contrasts of too few clusters, whose covariance matrix may be singular
     factor, df2 = method.reference(rows if rank < len(contrasts) else contrasts)
     estimate = rows @ gamma
     statistic = factor * float(estimate @ np.linalg.solve(rows @ method.vcov @ rows.T, estimate)) / rank
@@ -136,7 +136,8 @@ def coefficient_tests(
     Parameters
     ----------
     method
-        With which covariance matrix and degrees of freedom: a key of `DF_METHODS`, or what that made of the fit.
+        With which covariance matrix and degrees of freedom: a key of `DF_METHODS`, or its value for
+        this estimate.
     confidence
         Of the intervals.
     """
@@ -178,7 +179,7 @@ def combination_tests(
 def estimable_tests(
     estimate: Estimate, method: DfMethod, combinations: Array, confidence: float = 0.95
 ) -> CoefficientTests:
-    """As `combination_tests`, of combinations (k, asked) of the coefficients of all columns, dropped ones included.
+    """Tests of combinations (k, asked) of the coefficients of all columns, dropped ones included.
 
     What the data do not determine is not a number throughout.
     """
@@ -219,11 +220,11 @@ class Satterthwaite:
         return self.estimate.vcov
 
     def variances(self, contrasts: Array) -> Array:
-        """Of each contrast: (k, p) -> (k,)."""
+        """Variance of each contrast: (k, p) -> (k,)."""
         return model_variances(self.estimate, contrasts)
 
     def degrees(self, contrasts: Array) -> Array:
-        """Of each row's t test: (k, p) -> (k,)."""
+        """Degrees of freedom of each contrast's t test: (k, p) -> (k,)."""
         estimate, solution = self.estimate, self.estimate.optimum.solution
         p = len(solution.beta)
         if not len(estimate.optimum.theta):
@@ -260,11 +261,11 @@ class NormalTests:
         return self.estimate.vcov
 
     def variances(self, contrasts: Array) -> Array:
-        """Of each contrast: (k, p) -> (k,)."""
+        """Variance of each contrast: (k, p) -> (k,)."""
         return model_variances(self.estimate, contrasts)
 
     def degrees(self, contrasts: Array) -> Array:
-        """Infinite."""
+        """Infinite degrees of freedom."""
         return np.full(len(contrasts), np.inf)
 
     def reference(self, contrasts: Array) -> tuple[float, float]:

@@ -48,7 +48,7 @@ _EDGES = {
 
 @dataclass(frozen=True)
 class Simulator:
-    """What does not change from sample to sample; S strata, C cells, k columns but the outcome's.
+    """Draws cross-products; holds what samples have in common: S strata, C cells, k columns but the outcome's.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class Simulator:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Refitted samples.
+    """Parameters of the refitted samples.
 
     Attributes
     ----------

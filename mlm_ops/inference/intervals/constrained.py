@@ -1,8 +1,8 @@
-"""The ML deviance with one parameter held at a value, as a function of the others: what profiling minimises.
+"""The ML deviance with one parameter held at a value, as a function of the others, for profile intervals to minimise.
 
 A fixed effect ``h' beta`` held at c adds ``(c - h' beta)^2 / (h' W_xx^-1 h)`` to the residual sum of squares, the price
 of the constraint in the normal equations. Every other parameter is held by writing theta, with 1 / sigma as its last
-element where sigma matters, as a function of the value and of what is left (`Substituted`):
+element where sigma matters, as a function of the value and of what is left (`ThetaConstraint`):
 
 - the residual's standard deviation: ``1 / sigma = 1 / value``, in a stratum ``delta / value``;
 - a standard deviation or correlation of an unstructured or diagonal T: Lambda is ``K L`` with L the Cholesky factor of

@@ -1,4 +1,4 @@
-"""Intervals by any method, in one form."""
+"""Find intervals of all parameters by the method that is named."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_intervals(
     level
         Coverage, between 0 and 1.
     tests
-        A key of `DF_METHODS`, or what that made of the fit, for the Wald intervals of fixed effects.
+        A key of `DF_METHODS`, or its value for this estimate, for the Wald intervals of fixed effects.
     samples, seed
         Of the bootstrap.
 

@@ -1,4 +1,4 @@
-"""The parameters that intervals are given for: standard deviations, correlations, sigma, fixed effects."""
+"""List the parameters with intervals (standard deviations, correlations, sigma, fixed effects) and their values."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class _Profile:
 
 @dataclass(frozen=True)
 class _ProfileTask:
-    """What to profile: the deviance with a parameter held, in units of its own.
+    """A parameter to profile: the deviance with it held, in units of its own.
 
     ``center`` is the estimate, ``step`` a first guess at the distance of the limits, both in these units, and ``back``
     leads to the user's.
@@ -113,7 +113,7 @@ def profile_intervals(estimate: Estimate, level: float = 0.95) -> Intervals:
     Returns
     -------
     Intervals
-        With the fit's own estimates. A limit at the edge of what is possible (a standard deviation of zero, a
+        With the estimates of the fit. A limit at the edge of what is possible (a standard deviation of zero, a
         correlation of one or minus one) is that edge. What the data do not determine has no limits.
     """
     from scipy.special import ndtri
@@ -143,7 +143,7 @@ def profile_intervals(estimate: Estimate, level: float = 0.95) -> Intervals:
 
 
 def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
-    """The ML estimate of the same design; of what profiling needs."""
+    """The ML estimate of the same design, in what profiling needs."""
     criterion = replace(estimate.criterion, reml=False)
     optimum = minimise(criterion, estimate.optimum.theta)
     solution, fixed = optimum.solution, estimate.design.fixed
@@ -171,7 +171,7 @@ def _representative(ml: Estimate, parameter: IntervalParameter) -> IntervalParam
 
 
 def _profile_task(ml: Estimate, parameter: IntervalParameter, value: float) -> _ProfileTask:
-    """How to hold a parameter whose ML estimate is `value`."""
+    """The task for a parameter whose ML estimate is `value`."""
     criterion, theta = ml.criterion, ml.optimum.theta
     match parameter.scale:
         case "raw":
@@ -199,7 +199,7 @@ def _profile_task(ml: Estimate, parameter: IntervalParameter, value: float) -> _
 
 
 def _task_of_effects(ml: Estimate, parameter: IntervalParameter, value: float) -> _ProfileTask:
-    """How to hold a standard deviation or a correlation of random effects."""
+    """The task for a standard deviation or a correlation of random effects."""
     block, number = ml.blocks[parameter.block], parameter.block
     q = len(block.columns)
     alike, diagonal = block.covariance in ALIKE and q > 1, block.covariance == "diagonal"

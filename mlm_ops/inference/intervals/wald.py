@@ -27,7 +27,7 @@ def wald_intervals(estimate: Estimate, level: float = 0.95, tests: str | DfMetho
     Parameters
     ----------
     tests
-        A key of `DF_METHODS`, or what that made of the fit.
+        A key of `DF_METHODS`, or its value for this estimate.
 
     Returns
     -------

@@ -95,7 +95,7 @@ def residual_components(estimate: Estimate) -> list[tuple[str | None, str, float
 
 
 def _root(variance: Any) -> float:
-    """Of a variance that rounding may have made negative, where the information is nearly singular."""
+    """Root of a variance that rounding may have made negative, where the information is nearly singular."""
     return float(np.sqrt(max(float(variance), 0.0)))
 
 
