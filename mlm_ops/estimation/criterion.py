@@ -297,7 +297,7 @@ class Criterion:
         return information
 
     def covariance_gradients(self, solution: Solution) -> list[Array]:
-        """Derivatives by each block's T / sigma2, (q, q): they tell a zero T, where those by theta vanish, from a minimum."""
+        """Derivatives by each T / sigma2, (q, q): not zero where a zero T is no minimum, as those by theta are."""
         by_level = solution.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
         return [by_level[b.level][b.effects, b.effects] for b in self.blocks]
 

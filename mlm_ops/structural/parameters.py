@@ -281,7 +281,7 @@ def _equal_groups(items: list[Item]) -> list[int]:
 
 
 def _names_of(item: Item) -> Iterator[str]:
-    """Names of a parameter as lavaan has them: ``f=~y2``, ``y~1``, at level 2 ``f=~y2.l2``; covariances either way round."""
+    """Lavaan's names of a parameter: ``f=~y2``, ``y~1``, at level 2 ``f=~y2.l2``; covariances either way round."""
     suffix = ".l2" if item.level == BETWEEN else ""
     yield f"{item.lhs}{item.op}{item.rhs}{suffix}"
     if item.op == "~~":

@@ -1,4 +1,4 @@
-"""Influence against refits, the tests against hand-worked and published numbers, and data with faults built in."""
+"""Influence against refits, the tests against hand-worked and published numbers, and data made with faults."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_deletions_of_rows_with_known_strata() -> None:
     assert deletions.gamma[:, unit] == pytest.approx(refit.gamma, rel=0.01)
 
 
-def test_without_the_only_unit_that_tells_a_coefficient_nothing_is_estimated() -> None:
+def test_without_the_only_unit_that_determines_a_coefficient_nothing_is_estimated() -> None:
     rng = np.random.default_rng(1)
     group = np.repeat(np.arange(12), 8)
     x = rng.normal(size=96)
@@ -74,7 +74,7 @@ def test_without_fixed_effects_no_unit_moves_any() -> None:
     assert fit.diagnostics().filter(diagnostic="influence").is_empty()
 
 
-def test_of_two_units_neither_can_be_spared() -> None:
+def test_without_one_of_two_units_the_model_is_not_identified() -> None:
     rng = np.random.default_rng(1)
     group, x = np.repeat([0, 1], 8), rng.normal(size=16)
     rows = pl.DataFrame({"g": group, "x": x, "y": x + 3.0 * group + rng.normal(size=16)})
@@ -85,7 +85,7 @@ def test_of_two_units_neither_can_be_spared() -> None:
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e6])
-def test_outlier_distances_does_not_depend_on_units_of_measurement(factor: float) -> None:
+def test_outlier_distances_do_not_depend_on_units_of_measurement(factor: float) -> None:
     rows = reference.connection().sql(f"from {reference.table('sleep_rs')}").pl()
     found = []
     for scale in (1.0, factor):
@@ -108,7 +108,7 @@ def test_crossed_factors_and_estimated_residuals_have_no_deletions() -> None:
         assert fit.diagnostics().filter(diagnostic="influence").is_empty()
 
 
-def test_normality_is_scipys() -> None:
+def test_normality_equals_scipys() -> None:
     # scipy.stats.normaltest, skew and kurtosis of these numbers, scipy 1.17 (which takes eight seconds to import)
     found = normality(np.sqrt(np.arange(1, 61.0)))
     assert found is not None

@@ -35,7 +35,7 @@ def _kenward_roger(formula: str, data: Any, **options: Any) -> Fit:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_reference(name: str) -> None:
+def test_numbers_of_pbkrtest(name: str) -> None:
     """Also the singular cases: the expected information is a function of T, and does not mind that it is singular."""
     case = reference.case(name)
     ours = _kenward_roger(case["formula"], reference.table(name), connection=reference.connection())
@@ -167,7 +167,7 @@ def _oracle(fitted: Fit, data: pl.DataFrame, blocks: list[tuple[str, bool]]) -> 
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-def test_definition(design: str) -> None:
+def test_equals_the_definition_with_rows(design: str) -> None:
     formula, data, blocks = DESIGNS[design]()
     fitted = _kenward_roger(formula, data)
     assert not fitted.singular
@@ -185,7 +185,7 @@ def test_definition(design: str) -> None:
 
 
 @pytest.mark.parametrize("design", ["two", "three", "four"])
-def test_level_by_level_is_all_at_once(design: str) -> None:
+def test_level_by_level_equals_the_dense_sums(design: str) -> None:
     """The sums by units and by the nest's derivatives are those of one big unit."""
     formula, data, _ = DESIGNS[design]()
     fitted = _kenward_roger(formula, data).result

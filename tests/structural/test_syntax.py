@@ -1,4 +1,4 @@
-"""The text of a two-level model: what it may say, and the sentence for what it may not."""
+"""The text of a two-level model: what it means, and the sentence for each error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_same_model_in_other_words(text):
     assert rows(text) == rows(TINY)
 
 
-def test_modifiers():
+def test_modifiers_of_a_parameter():
     text = "level: 1\n f =~ NA*a + l*b + start(0.5)*c + -2*d\n f ~~ 1*f\nlevel: 2\n a + b ~ w\n b ~ 0*1\n c ~~ 0.5?c"
     items = {(i.lhs, i.op, i.rhs): i for i in parse_sem(text).items}
     assert items["f", "=~", "a"].freed
@@ -112,7 +112,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "sentence", "line"), BAD)
-def test_text_that_says_nothing(text, sentence, line):
+def test_bad_texts_are_refused_in_a_sentence(text, sentence, line):
     with pytest.raises(FormulaError) as caught:
         parameter_table(parse_sem(text))
     told = str(caught.value)
@@ -124,6 +124,6 @@ def test_text_that_says_nothing(text, sentence, line):
 
 
 @pytest.mark.parametrize("line", ["mediation 3-1-1: x -> m -> y", "mediation: x -> y", "contextual: y"])
-def test_ready_lines_that_are_none(line):
+def test_bad_ready_lines_are_refused_in_a_sentence(line):
     with pytest.raises(FormulaError, match=r"is '(mediation|contextual)"):
         expand_ready_model(line)
