@@ -256,11 +256,11 @@ def _polish(criterion: Criterion, stop: _Stop) -> _Stop:
     step, predicted = _newton_step(gradient, metric, scales, 0.0)
     if predicted > (_PERFECT if criterion.engine.complex_step else _PERFECT_BY_DIFFERENCES):
         candidate = criterion.solve(theta + step)
-        there = criterion.gradient(candidate)
+        candidate_gradient = criterion.gradient(candidate)
         evaluations += 1
-        if _newton_step(there, metric, scales, 0.0)[1] < predicted:
+        if _newton_step(candidate_gradient, metric, scales, 0.0)[1] < predicted:
             # of a promise below the tolerance: 1.4e-6 standard errors, which move second derivatives by such a share
-            theta, solution, gradient = theta + step, candidate, there
+            theta, solution, gradient = theta + step, candidate, candidate_gradient
             is_hessian = is_hessian and predicted < DECREMENT_TOLERANCE
     if not is_hessian:
         metric = criterion.hessian(theta, solution)

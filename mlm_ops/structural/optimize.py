@@ -269,14 +269,14 @@ def _descend(objective: _Objective, theta: Array, steps: int = _MAX_STEPS) -> Ar
         if not (np.isfinite(gain) and (gain > 1e-4 or promised < noise)):
             damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
             continue
-        there = objective.point(theta + step)
-        if there is None:
+        candidate_point = objective.point(theta + step)
+        if candidate_point is None:
             damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
             continue
         # below the deviance's own rounding the gradient is the judge
-        if promised < noise and _step(there.gradient, there.metric, 0.0)[1] >= promised:
+        if promised < noise and _step(candidate_point.gradient, candidate_point.metric, 0.0)[1] >= promised:
             break
-        theta, point = theta + step, there
+        theta, point = theta + step, candidate_point
         damping, growth = damping * max(1 / 5, 1 - (2 * min(gain, 1.5) - 1) ** 3), 2.0
         damping = damping if exact and damping > 1e-8 else (damping if not exact else 0.0)
     return theta

@@ -1,4 +1,4 @@
-"""A T that is given and not estimated: against the free fit, the dense normal likelihood, and which models it is nested in."""
+"""A T that is given and not estimated: against the free fit, the dense normal likelihood, and comparisons."""
 
 from __future__ import annotations
 

@@ -227,8 +227,10 @@ class Surface:
 def derivative(columns: Sequence[DesignColumn], variable: Variable, point: Point) -> Array:
     """Derivatives of columns by a variable that enters each at most once."""
     rest = (DesignColumn(tuple(v for v in column.variables if v != variable)) for column in columns)
-    present = (variable in column.variables for column in columns)
-    return np.array([_value(column, point) if there else 0.0 for column, there in zip(rest, present, strict=True)])
+    presence = (variable in column.variables for column in columns)
+    return np.array(
+        [_value(column, point) if is_present else 0.0 for column, is_present in zip(rest, presence, strict=True)]
+    )
 
 
 def values_of(columns: Sequence[DesignColumn], point: Point) -> Array:
