@@ -23,7 +23,7 @@ _ANGLES = 181
 _TOUCHING = 1e-12
 #: Degrees of freedom are the same everywhere where they differ by a smaller share.
 _CONSTANT = 1e-9
-#: The square of such a share of an error is not seen beside it.
+#: An error below this share of another has no part in the root of their summed squares.
 _UNSEEN = 1e-8
 #: At a smaller cosine of its angle an end lies so far away that rounding alone tells it from infinity.
 _LEAST_COSINE = 1e-12
