@@ -102,7 +102,7 @@ def test_a_cell_with_fewer_rows_than_columns_stays_in_their_span() -> None:
     random = np.random.default_rng(4)
     for i, size in enumerate(sizes):
         j = labels.index(str(i))
-        assert source.reached[0, j].sum() == size
+        assert source.in_span[0, j].sum() == size
         drawn = np.array([source.draw(random)[0, :-1, -1, j] for _ in range(6)])
         assert np.linalg.matrix_rank(drawn, tol=1e-6) == size
 
