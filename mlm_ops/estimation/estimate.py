@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 _PERFECT_FIT = 1e-13
 #: A Lambda under which random effects are as free as fixed ones, and what it leaves of a column that they span.
 _FREE, _SPANNED = 1e12, 1e-16
+#: Singular values below this share of the largest are rounding: of columns that are combinations once groups are out.
+_ROUNDING = 1e-14
 #: Where factors cross, or residuals have a structure, cross-products are whole squares, and bear no larger Lambda. What
 #: this leaves of a column falls with its square: where it is little, a second one tells how much is left in the limit.
 _FREE_CROSSED, _SECOND, _LITTLE = 1e5, 10.0, 1e-8
@@ -243,9 +245,11 @@ def _left_by_groups(criterion: Criterion, w: Array, lam: float) -> float:
 
 
 def _squares_outside(w: Array, columns: NDArray[np.bool_]) -> float:
-    """Squares of y outside the span of some columns of X, from ``[X y]' [X y]``."""
+    """Squares of y outside the span of some columns of X, some of them combinations of others, from ``[X y]' [X y]``."""
     x, y = w[:-1, :-1][np.ix_(columns, columns)], w[:-1, -1][columns]
-    return float(w[-1, -1] - y @ np.linalg.solve(x, y))
+    size = np.sqrt(np.diag(x))
+    coefficients = np.linalg.lstsq(x / np.outer(size, size), y / size, rcond=_ROUNDING)[0]
+    return float(w[-1, -1] - (y / size) @ coefficients)
 
 
 def _parameters_vcov(criterion: Criterion, optimum: Optimum) -> Array:

@@ -259,7 +259,7 @@ def _coefficients(value: Any) -> Any:
     """Names, or a matrix of numbers by rows."""
     if isinstance(value, str):
         return _some_text(value)
-    if type(value).__name__ == "ndarray" and value.dtype.kind in "iuf":
+    if type(value).__name__ == "ndarray" and value.dtype.kind in "iuf" and value.ndim:
         return value  # whose shape and values are judged beside the coefficients
     taken = _nested(value)
     if not isinstance(taken, list) or not taken:

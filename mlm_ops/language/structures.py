@@ -178,13 +178,24 @@ def parse_residual(text: str | None, weights: str | None = None) -> Residual:
 
 
 def _calls(node: Syntax, text: str) -> list[Call]:
-    if isinstance(node, Group):
-        return _calls(node.inner, text)
-    if isinstance(node, Operation) and node.operator == "+" and node.left is not None:
-        return _calls(node.left, text) + _calls(node.right, text)
+    """The calls of a sum, in order; a sum of thousands nests to the left as deep as it is long."""
+    calls: list[Call] = []
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Group):
+            waiting.append(part.inner)
+        elif isinstance(part, Operation) and part.operator == "+" and part.left is not None:
+            waiting += [part.right, part.left]
+        else:
+            calls.append(_call(part, text))
+    return calls
+
+
+def _call(node: Syntax, text: str) -> Call:
     if isinstance(node, Call) and node.function in _PARTS:
         if len(node.arguments) == 1 and isinstance(node.arguments[0], Name) and not node.options:
-            return [node]
+            return node
         raise FormulaError(f"{node.function}() takes one column.", text, node.position)
     raise FormulaError(
         "The residual structure is a sum of by(column), ar1(column) and fixed(column).", text, node.position

@@ -201,6 +201,12 @@ def test_rounding_in_a_cluster_is_no_direction(seed: int) -> None:
     _check(seed, "robust")
 
 
+@pytest.mark.parametrize("seed", [1234, 1314])
+def test_columns_that_groups_make_dependent_are_no_error(seed: int) -> None:
+    """Where the groups' means were taken out, columns of the fixed part were combinations: a singular matrix."""
+    _check(seed, "mixed")
+
+
 @pytest.mark.fuzz
 @pytest.mark.parametrize("block", range(10))
 @pytest.mark.parametrize("kind", _KINDS)

@@ -122,4 +122,5 @@ def test_broken_files(tmp_path: Path) -> None:
 @pytest.mark.fuzz
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_types_at_their_extremes() -> None:
-    assert faults(cases(), fit_role) == []
+    # every other one, with another start than the slice above: all of them take two minutes
+    assert faults(cases()[1::2], fit_role) == []

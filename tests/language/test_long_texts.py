@@ -11,6 +11,7 @@ import pytest
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.level_equations import parse_model
+from mlm_ops.language.structures import parse_residual
 from mlm_ops.structural.model import expand_ready_model
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
@@ -27,6 +28,13 @@ def levels(text: str) -> Any:
     return parse_model(text, ("g",))
 
 
+def residual(text: str) -> Any:
+    try:
+        return parse_residual(text)
+    except FormulaError:
+        return None  # by(…) twice, said after the whole was read
+
+
 LONG: dict[str, tuple[Callable[[str], Any], Callable[[int], str]]] = {
     "sem, blanks behind": (structural, lambda n: SEM + " " * n),
     "sem, newlines behind": (structural, lambda n: SEM + "\n" * n),
@@ -37,6 +45,7 @@ LONG: dict[str, tuple[Callable[[str], Any], Callable[[int], str]]] = {
     "sem, one outcome many times": (structural, lambda n: f"level: 1\n {'+'.join('y' * n)} ~ {'+'.join('x' * n)}"),
     "sem, parentheses": (structural, lambda n: f"{SEM}\nd := {'(' * n}a{')' * n}"),
     "sem, signs": (structural, lambda n: f"{SEM}\nd := {'-' * n}a"),
+    "residual, a long sum": (residual, lambda n: "by(x)" + " + by(x)" * n),
     "sem, a long sum": (structural, lambda n: f"{SEM}\nd := a{'+a' * n}"),
     "sem, many definitions": (structural, lambda n: SEM + "".join(f"\nd{i} := a" for i in range(n))),
     "sem, quotation marks": (structural, lambda n: SEM + '"' * n),

@@ -103,6 +103,7 @@ def test_questions_to_a_fit() -> None:
         (lambda: fit.predict(DATA, {}), "Unknown kind. Got {}; expected one of "),  # type: ignore[arg-type]
         (lambda: fit.equations(None), "Unknown form of equations. Got None; expected one of levels, reduced, matrix."),  # type: ignore[arg-type]
         (lambda: fit.equations(estimates="yes"), "estimates is not understood. Got 'yes'; expected True or False."),  # type: ignore[arg-type]
+        (lambda: fit.test(np.array(1.0)), "contrasts is not understood. Got a ndarray; expected names of terms"),  # type: ignore[arg-type]
         (lambda: fit.test({"x": 1}), "contrasts is not understood. Got {'x': 1}; expected names of terms, or a matrix"),  # type: ignore[arg-type]
         (lambda: fit.contrasts(["x"]), "expected weights by the name of a contrast, as in"),  # type: ignore[arg-type]
         (lambda: fit.r_squared("null"), "reference is not understood. Got 'null'; expected a fit to compare with."),  # type: ignore[arg-type]
