@@ -245,7 +245,7 @@ def _left_by_groups(criterion: Criterion, w: Array, lam: float) -> float:
 
 
 def _squares_outside(w: Array, columns: NDArray[np.bool_]) -> float:
-    """Squares of y outside the span of some columns of X, some of them combinations of others, from ``[X y]' [X y]``."""
+    """Squares of y outside the span of columns of X, which may be combinations of others, from ``[X y]' [X y]``."""
     x, y = w[:-1, :-1][np.ix_(columns, columns)], w[:-1, -1][columns]
     size = np.sqrt(np.diag(x))
     coefficients = np.linalg.lstsq(x / np.outer(size, size), y / size, rcond=_ROUNDING)[0]
