@@ -7,7 +7,7 @@ effects out: then the deviance is the same all along c, whatever the outcome is.
 cross-products have the rank of the information matrix. No theta stands in it: at a variance of zero, where derivatives
 by theta vanish, the rank is that of everywhere else. (Rothenberg 1971, Econometrica 39, 577-591, theorem 1.)
 
-V is not linear in a residual structure's parameters: for these the Hessian at the optimum is looked at.
+V is not linear in a residual structure's parameters: for these the Hessian at the optimum decides.
 """
 
 from __future__ import annotations

@@ -36,11 +36,11 @@ def autocorrelation(design: ResidualDesign, rho: Array) -> Array:
 
 
 def autocorrelations(design: ResidualDesign) -> NDArray[np.float64]:
-    """Values of atanh(phi) to begin from, ascending; none where rows one step apart tell phi's sign and size at once.
+    """Values of atanh(phi) to begin from, ascending; none where rows one step apart determine phi by themselves.
 
     The correlation at gap d is ``phi^d``, whose derivative vanishes at phi = 0 for every d but one: where no two times
     are one apart, phi = 0 is stationary whatever the data, and phi of a given correlation depends on the gaps. So the
-    starts are of given correlations at the middle gap; negative ones too where some gap is odd, and tells the sign.
+    starts are of given correlations at the middle gap; negative ones too where some gap is odd, and shows the sign.
     """
     gaps = _gaps(design)
     if not len(gaps) or gaps.min() <= 1:
@@ -52,7 +52,7 @@ def autocorrelations(design: ResidualDesign) -> NDArray[np.float64]:
 
 
 def is_flat(design: ResidualDesign, rho: NDArray[np.float64]) -> bool:
-    """Whether phi is so near zero, beside the gaps, that the deviance hardly changes with it."""
+    """Whether phi is so near zero, for gaps of this length, that the deviance hardly changes with it."""
     gaps = _gaps(design)
     shortest = float(gaps.min(initial=np.inf))
     return shortest > 1 and bool(abs(autocorrelation(design, rho)) ** shortest < _NO_CORRELATION)

@@ -43,7 +43,7 @@ class SemEstimate:
         or beside a bound.
     undetermined
         (k,) coefficients that nothing determines: of variables whose variance is zero, or that are collinear because
-        the variance of what tells them apart is.
+        the variance of their difference is.
     flat
         (k, f) directions in which the deviance does not change to second order.
     likelihood, theta_jacobian

@@ -64,7 +64,7 @@ class SemOptimum:
     at_zero
         (k,) parameters held at zero: variances that would be negative, and their covariances.
     boundary
-        (k,) variances and covariances that are free, and beside a bound: a regular standard error they have none.
+        (k,) free variances and covariances that lie next to a bound, and have no regular standard error.
     singular
         A covariance matrix of parameters is of deficient rank.
     evaluations, starts

@@ -16,7 +16,7 @@ from mlm_ops.language.model import Indicator, Variable, label
 
 Array = NDArray[np.float64]
 
-#: Angles at which a critical value that changes along the moderator is looked at, before crossings are bracketed.
+#: Angles at which a critical value that changes along the moderator is computed, before crossings are bracketed.
 _ANGLES = 181
 #: A statistic beyond its critical value by a smaller share than this touches it: slopes and errors are sums of some
 #: hundred products, each right to 2e-16 of its size, and at the place of least error little of that cancels.
@@ -25,7 +25,7 @@ _TOUCHING = 1e-12
 _CONSTANT = 1e-9
 #: An error below this share of another has no part in the root of their summed squares.
 _UNSEEN = 1e-8
-#: At a smaller cosine of its angle an end lies so far away that rounding alone tells it from infinity.
+#: An end at a smaller cosine of its angle lies so far away that only rounding keeps it from infinity.
 _LEAST_COSINE = 1e-12
 
 

@@ -99,7 +99,7 @@ class Partition:
     n_levels
         Levels of the model.
     undivided
-        Why parts are not told apart by level; None where they are.
+        Why parts are not split by level; None where they are.
     """
 
     parts: tuple[VariancePart, ...]
@@ -231,7 +231,7 @@ def _undivided(
     columns: Sequence[DesignColumn],
     blocks: Sequence[tuple[int, Sequence[int]]],
 ) -> str | None:
-    """Why the variance cannot be told apart by level, if it cannot."""
+    """Why the variance cannot be split by level; None where it can."""
     if not design.levels:
         return "totals only: single-level regression has no levels to divide"
     if not design.nested:

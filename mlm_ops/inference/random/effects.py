@@ -61,7 +61,7 @@ def random_effects(estimate: Estimate) -> list[RandomEffects]:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How well units' own least squares tell the effects of one block from each other.
+    """Reliability of the units' own least-squares coefficients for the effects of one block.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ def least_squares_reliability(estimate: Estimate) -> list[Reliability | None]:
     The mean over units of ``tau_qq / (tau_qq + v_qqj)``, where ``v_qqj`` is the sampling variance of the unit's own
     least-squares coefficient, ``sigma2 (Z_j' Z_j)^-1``, Z_j having the columns whose coefficients vary over the factor.
     A unit in which these columns are linearly dependent has no such coefficient and does not count. With several
-    effects it differs from the mean of `RandomEffects.reliability`, which takes what the other effects tell too, and
+    effects it differs from the mean of `RandomEffects.reliability`, which uses the other effects too, and
     every unit.
 
     Returns
