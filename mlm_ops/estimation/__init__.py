@@ -1,1 +1,1 @@
-"""Numbers only: arrays in, frozen records out."""
+"""Estimate a model from its design: numbers only, arrays in and frozen records out."""

@@ -51,13 +51,13 @@ class Solution:
     sigma2
         The residual variance.
     theta
-        Where this is.
+        The theta of this solution.
     lams
         (q, q) Lambda of each factor.
     rho
         Parameters of the residual structure.
     engine, trace
-        What the engine left for derivatives.
+        The engine, and its record of the elimination, from which derivatives are taken.
     """
 
     criterion: float
@@ -75,7 +75,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A model's deviance; data outside, theta inside.
+    """A model's deviance as a function of theta.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Criterion:
         return self.engine_of(np.zeros(self.n_relative - self.n_random))
 
     def start(self) -> Array:
-        """Where to begin: for one grouping factor at a consistent estimate of T / sigma2, else at moderate effects.
+        """Starting value of theta: a consistent estimate of T / sigma2 for one grouping factor, else moderate effects.
 
         The estimate is quadratic in the data, MINQUE of Rao (1972), with the moderate effects as the prior: one step of
         Fisher's scoring in T and sigma2, which may be long, as the expectations are linear in these.
@@ -145,19 +145,19 @@ class Criterion:
         relative = lam @ lam.T + change / sigma2
         return np.concatenate([b.covariance.near(relative[b.effects, b.effects]) for b in self.blocks])
 
-    def elsewhere(self, theta: Array) -> list[Array]:
+    def other_autocorrelations(self, theta: Array) -> list[Array]:
         """The same theta with other autocorrelations, ascending, where the deviance may be flat around zero; else none.
 
         See `residual.autocorrelations`.
         """
         if self.residual is None:
             return []
-        found = []
+        thetas = []
         for value in autocorrelations(self.residual):
             other = theta.copy()
             other[self.n_relative - 1] = value
-            found.append(other)
-        return found
+            thetas.append(other)
+        return thetas
 
     def is_flat_in_residual(self, theta: Array) -> bool:
         """Whether theta lies where the deviance hardly depends on the autocorrelation, all gaps being long."""
@@ -187,8 +187,8 @@ class Criterion:
     def solve(self, theta: Array) -> Solution:
         """Profile out fixed effects and sigma2; where there is no likelihood the criterion is no number, or infinite.
 
-        A perfect fit is one such place, which whoever asks refuses, and an autocorrelation of one in double precision
-        another, which the search leaves again.
+        There is none at a perfect fit, which `estimate_design` refuses before, and at an autocorrelation of one in
+        double precision, which the search leaves again.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             return self._solve(theta)
@@ -270,14 +270,14 @@ class Criterion:
         degrees = solution.degrees if self.profiled else None
         w, beta, sigma2 = solution.w, solution.beta, solution.sigma2
         hessian = hessian_by_covariance(step, w_bar, directions, w, beta, sigma2, degrees, reml=self.reml)
-        curved: Array = hessian + bend
+        by_theta: Array = hessian + bend
         if not self.profiled:
             # what residual / sigma2 + degrees log(sigma2) has of 1 / sigma itself
             slope = 2 * solution.theta[-1] * self.residual_gradient(solution)
-            curved[-1] += slope
-            curved[:, -1] += slope
-            curved[-1, -1] += 2 * solution.residual + 2 * solution.degrees / solution.theta[-1] ** 2
-        return curved
+            by_theta[-1] += slope
+            by_theta[:, -1] += slope
+            by_theta[-1, -1] += 2 * solution.residual + 2 * solution.degrees / solution.theta[-1] ** 2
+        return by_theta
 
     def expected_information(self, solution: Solution) -> Array:
         """Leading term of the expected information by theta: a metric for steps, positive semi-definite."""
@@ -300,7 +300,7 @@ class Criterion:
         return information
 
     def covariance_gradients(self, solution: Solution) -> list[Array]:
-        """Derivative of the criterion by T / sigma2 of each block, (q, q): on the boundary it tells the way out."""
+        """Derivatives by each T / sigma2, (q, q): not zero where a zero T is no minimum, as those by theta are."""
         by_level = solution.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
         return [by_level[b.level][b.effects, b.effects] for b in self.blocks]
 
@@ -319,23 +319,23 @@ class Criterion:
 
     def _pull_back(self, solution: Solution, w_bar: Array, weight: float) -> Array:
         """Derivatives by theta of ``f(W) + weight log |V|``, w_bar being the derivative of f by W."""
-        found = self._from_factors(solution.theta, solution.engine.pull_back(solution.trace, w_bar, weight))
+        by_theta = self._from_factors(solution.theta, solution.engine.pull_back(solution.trace, w_bar, weight))
         if self.residual is not None and len(solution.rho):
             by_product = solution.engine.pull_back_to_products(solution.trace, w_bar, weight)
             by_weight = np.einsum("ijk,cijk->c", by_product, self.residual.products)
             by_rho = weight_derivatives(self.residual, solution.rho) @ by_weight
             by_rho = by_rho + weight * log_determinant_derivatives(self.residual, solution.rho)
-            found = found.astype(by_rho.dtype)
-            found[self.n_random : self.n_relative] = by_rho
-        return found
+            by_theta = by_theta.astype(by_rho.dtype)
+            by_theta[self.n_random : self.n_relative] = by_rho
+        return by_theta
 
     def _from_factors(self, theta: Array, by_lam: Sequence[Array]) -> Array:
         """The chain from derivatives by every Lambda to theta."""
-        found = np.zeros(self.n_theta, dtype=np.result_type(np.float64, *by_lam))
+        by_theta = np.zeros(self.n_theta, dtype=np.result_type(np.float64, *by_lam))
         for block in self.blocks:
             own = by_lam[block.level][block.effects, block.effects]
-            found[block.theta] += block.covariance.pull_back(theta[block.theta], own)
-        return found
+            by_theta[block.theta] += block.covariance.pull_back(theta[block.theta], own)
+        return by_theta
 
 
 def _log_determinant(matrix: Array) -> Any:

@@ -3,7 +3,7 @@
 The cells' cross-products are a sparse matrix ``B`` between the units of the eliminated factor and the R random effects
 of all the others, and a dense one over these, ``C``. Eliminating the first leaves ``K = C - sum B' M B`` dense; the
 rest is then one big unit with ``Lambda_R`` block-diagonal. Nothing depends on the number of rows, only on that of cells
-and on R; R is limited (`crossed_layout.MOST_DENSE`).
+and on R; R is limited (`MOST_DENSE`).
 
 Effects of a factor with q effects a unit and J units stand effect by effect: position ``i * J + unit``.
 """
@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
-from mlm_ops.estimation.stacked import Array, cholesky, inverse, left, solve_lower, solve_upper
+from mlm_ops.estimation.stacked import Array, cholesky, inverse, premultiply, solve_lower, solve_upper
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Remaining:
-    """One of the factors that are left to the dense step: q effects in each of J units, at `place` among all R."""
+    """A factor that the dense step eliminates: q effects in each of J units, at `place` among all R."""
 
     size: int
     units: int
@@ -39,41 +39,41 @@ def own_blocks(matrix: Matrix, part: Remaining) -> Array:
     return blocks
 
 
-def recombine(stack: Array, matrices: Sequence[Any]) -> list[Any]:
+def combine_rows(stack: Array, matrices: Sequence[Any]) -> list[Any]:
     """``sum_a diag(stack[i, a]) matrices[a]`` for each i: sparse rows, recombined unit by unit."""
     from scipy.sparse import dia_array
 
     units = stack.shape[2]
-    found = []
+    results = []
     for row in stack:
-        scaled = [
+        products = [
             dia_array((weights[None, :], [0]), shape=(units, units)) @ m
             for weights, m in zip(row, matrices, strict=True)
         ]
-        total = scaled[0]
-        for other in scaled[1:]:
+        total = products[0]
+        for other in products[1:]:
             total = total + other
-        found.append(total.tocsr())
-    return found
+        results.append(total.tocsr())
+    return results
 
 
-def repeated(small: Matrix, units: int) -> Array:
+def repeat_for_units(small: Matrix, units: int) -> Array:
     """The same (q, s) matrix for every unit."""
     return np.repeat(small[:, :, None], units, axis=2)
 
 
 def identities(q: int, units: int) -> Array:
     """The identity for every unit, (q, q, J)."""
-    return repeated(np.eye(q), units)
+    return repeat_for_units(np.eye(q), units)
 
 
-def squared(blocks: Array) -> Matrix:
-    """``sum_j T0 x T0`` as `adjoint.expected_information` orders it: (q, q, J) -> (q * q, q * q)."""
+def kronecker_squares(blocks: Array) -> Matrix:
+    """``sum_j T0 x T0`` as `nested_derivatives.expected_information` orders it: (q, q, J) -> (q * q, q * q)."""
     q = len(blocks)
     flat = blocks.reshape(q * q, -1)
     products = (flat @ flat.T).reshape(q, q, q, q)
-    squared: Matrix = products.transpose(0, 3, 1, 2).reshape(q * q, q * q)
-    return squared
+    total: Matrix = products.transpose(0, 3, 1, 2).reshape(q * q, q * q)
+    return total
 
 
 def summed_by_unit(stack: Array, codes: NDArray[np.int64], units: int) -> Array:
@@ -84,7 +84,7 @@ def summed_by_unit(stack: Array, codes: NDArray[np.int64], units: int) -> Array:
 
 @dataclass(frozen=True)
 class CrossTrace:
-    """What eliminating leaves for derivatives and predictions.
+    """What an elimination computed that derivatives and predictions need.
 
     Attributes
     ----------
@@ -157,11 +157,11 @@ class Cross:
 
         lam, lam_rest = lams[0], tuple(lams[1:])
         identity = identities(self.sizes[0], self.a.shape[2])
-        precision_matrix = np.matmul(lam.T, left(lam.T, self.a)) + identity
+        precision_matrix = np.matmul(lam.T, premultiply(lam.T, self.a)) + identity
         chol = cholesky(precision_matrix)
         log_determinant = 2.0 * float(sum(np.log(chol[i][i]).sum() for i in range(self.sizes[0])))
-        rx = solve_lower(chol, left(lam.T, self.bx))
-        f = recombine(np.asarray(solve_lower(chol, repeated(lam.T, self.a.shape[2]))), self.b)
+        rx = solve_lower(chol, premultiply(lam.T, self.bx))
+        f = combine_rows(np.asarray(solve_lower(chol, repeat_for_units(lam.T, self.a.shape[2]))), self.b)
         k, kx, wxx = self.c.copy(), self.cx.copy(), self.cxx.copy()
         for effect, dense in zip(f, rx, strict=True):
             k -= (effect.T @ effect).toarray()
@@ -181,30 +181,32 @@ class Cross:
         return wxx - r.T @ r, log_determinant, trace
 
     def pull_back(self, trace: CrossTrace, w_bar: Matrix, weight: float = 1.0) -> list[Matrix]:
-        """Derivatives by each Lambda of ``f(W, log |V|)``; see `nested.Nest.pull_back`."""
+        """Derivatives by each Lambda of ``f(W, log |V|)``; see `Engine.pull_back`."""
         g = weight * trace.h_inverse + trace.u_rest @ w_bar @ trace.u_rest.T
-        found = [2.0 * self._first_adjoint(trace, w_bar, g, weight) @ trace.lam]
+        derivatives = [2.0 * self._first_adjoint(trace, w_bar, g, weight) @ trace.lam]
         ux = trace.kx @ w_bar
         for part in self.remaining:
             rows = trace.k_lam[part.place].reshape(part.size, part.units, -1)
             columns = g[part.place].reshape(part.size, part.units, -1)
             data = ux[part.place].reshape(part.size, part.units, -1)
             effects = trace.u_rest[part.place].reshape(part.size, part.units, -1)
-            found.append(2.0 * (np.einsum("ius,kus->ik", rows, columns) - np.einsum("iur,kur->ik", data, effects)))
-        return found
+            derivatives.append(
+                2.0 * (np.einsum("ius,kus->ik", rows, columns) - np.einsum("iur,kur->ik", data, effects))
+            )
+        return derivatives
 
     def pull_back_to_covariance(self, trace: CrossTrace, w_bar: Matrix) -> list[Matrix]:
         """Derivatives by each ``T / sigma2``, (q, q) and symmetric."""
         g = trace.h_inverse + trace.u_rest @ w_bar @ trace.u_rest.T
-        found = [self._first_adjoint(trace, w_bar, g, 1.0)]
+        derivatives = [self._first_adjoint(trace, w_bar, g, 1.0)]
         q_rest = trace.kx - trace.k_lam @ trace.u_rest
         for part in self.remaining:
             rows = trace.k_lam[part.place].reshape(part.size, part.units, -1)
             times = (trace.k_lam[part.place] @ trace.h_inverse).reshape(part.size, part.units, -1)
             data = q_rest[part.place].reshape(part.size, part.units, -1)
             schur = np.einsum("iur,rs,kus->ik", data, w_bar, data)
-            found.append(own_blocks(trace.k, part).sum(axis=2) - np.einsum("ius,kus->ik", times, rows) - schur)
-        return found
+            derivatives.append(own_blocks(trace.k, part).sum(axis=2) - np.einsum("ius,kus->ik", times, rows) - schur)
+        return derivatives
 
     def pull_back_to_products(self, trace: CrossTrace, w_bar: Matrix, weight: float = 1.0) -> Array:
         """Derivatives of ``f(W) + weight log |V|`` by the cells' cross-products, (m, m, cells)."""
@@ -212,7 +214,7 @@ class Cross:
         k_bar = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, g).T)
         kx_bar = -self._lambda_rows(trace.lam_rest, trace.u_rest) @ w_bar
         m = np.einsum("ac,cdj,bd->abj", trace.lam, trace.precision, trace.lam)
-        mb, mbx = recombine(m, self.b), np.einsum("ac,crj->ajr", trace.lam, trace.u)
+        mb, mbx = combine_rows(m, self.b), np.einsum("ac,crj->ajr", trace.lam, trace.u)
         by_rest = [row @ k_bar + dense @ kx_bar.T for row, dense in zip(mb, mbx, strict=True)]
         by_x = [row @ kx_bar + dense @ w_bar for row, dense in zip(mb, mbx, strict=True)]
         own, q, r = self.codes[0], self.sizes[0], len(w_bar)
@@ -239,14 +241,14 @@ class Cross:
 
     def expected_information(self, trace: CrossTrace) -> list[Matrix]:
         """The leading term for each factor as if its units were independent: a metric to start from."""
-        found = [squared(self._reduced(trace))]
+        by_factor = [kronecker_squares(self._reduced(trace))]
         for part, lam in zip(self.remaining, trace.lam_rest, strict=True):
             rows = trace.k_lam[part.place].reshape(part.size, part.units, -1)
             columns = trace.h_inverse[part.place].reshape(part.size, part.units, -1)
             # K Lambda H^-1 = T0 Lambda, and a metric may be rough where Lambda is nearly singular
             t0_lam = np.einsum("ius,kus->iku", rows, columns)
-            found.append(squared(np.einsum("iku,ka->iau", t0_lam, np.linalg.pinv(lam, rcond=1e-6))))
-        return found
+            by_factor.append(kronecker_squares(np.einsum("iku,ka->iau", t0_lam, np.linalg.pinv(lam, rcond=1e-6))))
+        return by_factor
 
     def modes(self, trace: CrossTrace, beta: Matrix) -> list[tuple[Array, Array]]:
         """Conditional modes (q, J) and relative covariances (q, q, J) of each factor's effects."""
@@ -254,7 +256,7 @@ class Cross:
         rest = self._lambda_rows(trace.lam_rest, trace.u_rest @ direction)
         variance = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, trace.h_inverse).T)
         m = np.einsum("ac,cdj,bd->abj", trace.lam, trace.precision, trace.lam)
-        mb = recombine(m, self.b)
+        mb = combine_rows(m, self.b)
         mean = np.einsum("ac,crj,r->aj", trace.lam, trace.u, direction) - np.stack([row @ rest for row in mb])
         own = m.copy()
         for i, row in enumerate(mb):
@@ -269,7 +271,7 @@ class Cross:
         k_bar = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, g).T)
         kx_bar = -self._lambda_rows(trace.lam_rest, trace.u_rest) @ w_bar
         shrink = self._shrink(trace)
-        q = recombine(shrink, self.b)
+        q = combine_rows(shrink, self.b)
         qx = np.einsum("abj,brj->arj", shrink, self.bx)
         result: Matrix = weight * self._reduced(trace).sum(axis=2)
         for i, first in enumerate(q):
@@ -333,14 +335,14 @@ def build_cross(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[n
 
     units = [int(code.max()) + 1 for code in codes]
     starts = np.concatenate(([0], np.cumsum(sizes)))
-    remaining, used = [], 0
+    remaining, total = [], 0
     for size, count in zip(sizes[1:], units[1:], strict=True):
-        remaining.append(Remaining(size, count, slice(used, used + size * count)))
-        used += size * count
-    if used > MOST_DENSE:
+        remaining.append(Remaining(size, count, slice(total, total + size * count)))
+        total += size * count
+    if total > MOST_DENSE:
         raise IdentificationError(
-            f"Crossed grouping factors leave {used} random effects beside the largest factor; at most {MOST_DENSE} can "
-            "be factorised. Use fewer random terms, or grouping factors with fewer units."
+            f"Crossed grouping factors leave {total} random effects beside the largest factor; at most {MOST_DENSE} "
+            "can be factorised. Use fewer random terms, or grouping factors with fewer units."
         )
     q, j, fixed = sizes[0], units[0], slice(int(starts[-1]), None)
     a = summed_by_unit(products[:q, :q], codes[0], j)
@@ -353,11 +355,11 @@ def build_cross(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[n
     row = np.tile(codes[0], len(columns))
     col = np.concatenate(positions)
     b = tuple(
-        csr_array((np.concatenate([products[i, column] for column in columns]), (row, col)), shape=(j, used))
+        csr_array((np.concatenate([products[i, column] for column in columns]), (row, col)), shape=(j, total))
         for i in range(q)
     )
-    c = np.zeros((used, used))
-    cx = np.zeros((used, products.shape[1] - fixed.start))
+    c = np.zeros((total, total))
+    cx = np.zeros((total, products.shape[1] - fixed.start))
     for place, column in zip(positions, columns, strict=True):
         np.add.at(cx, place, products[column, fixed].T)
         for other, second in zip(positions, columns, strict=True):

@@ -1,4 +1,4 @@
-"""Which variances and covariances the data determine at all, by the rank of what they say of them.
+"""Find variances and covariances that the data do not determine, by the rank of the deviance's derivatives.
 
 The outcome's covariance is ``V = sum_i t_i V_i``, linear in the elements of every T and in sigma2. The data determine a
 combination of these unless ``sum_i c_i P V_i P = 0`` for some c that it is not orthogonal to, P projecting the fixed
@@ -7,7 +7,7 @@ effects out: then the deviance is the same all along c, whatever the outcome is.
 cross-products have the rank of the information matrix. No theta stands in it: at a variance of zero, where derivatives
 by theta vanish, the rank is that of everywhere else. (Rothenberg 1971, Econometrica 39, 577-591, theorem 1.)
 
-A residual structure's parameters are not linear; of them the Hessian at the optimum tells.
+V is not linear in a residual structure's parameters: for these the Hessian at the optimum decides.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Flags = NDArray[np.bool_]
 #: A Hessian that is curved by more than this share in every direction has the rank of its size.
 _CURVED = 1e-4
 #: Made-up outcomes beyond the number of parameters.
-_MORE = 4
+_EXTRA_OUTCOMES = 4
 #: A parameter whose share in every direction of no information is below this is determined.
 _SHARE = 1e-6
 #: Scores in units of the parameters' sizes are of the order of the number of units; what is below this share of the
 #: largest is rounding, of effects that the fixed part holds already.
-_NOTHING = 1e-10
+_NO_SCORE = 1e-10
 #: Relative error of second derivatives by differences, at an optimum that the search ended near.
-_OF_HESSIAN = 1e-7
+_HESSIAN_ERROR = 1e-7
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def find_undetermined(
     Returns
     -------
     Undetermined
-        Where the Hessian at the optimum is curved in every direction and no T is singular, nothing is: then that is all
-        that is looked at.
+        Nothing, without looking further, where the Hessian at the optimum is curved in every direction and no T is
+        singular.
     """
     blocks = [block for level in design.levels for block in level.blocks]
     tau = [np.zeros((len(b.columns),) * 2, dtype=np.bool_) for b in blocks]
@@ -100,19 +100,19 @@ def find_undetermined(
         root = block.transform @ placed.covariance.factor(theta[placed.theta], placed.size)
         directions.append(placed.covariance.directions(root @ root.T))
     scores = _scores(design, criterion, theta, blocks, directions, engine_of)
-    told = np.linalg.norm(scores, axis=0)
-    scores = np.where(told > _NOTHING * told.max(), scores, 0.0)
+    sizes = np.linalg.norm(scores, axis=0)
+    scores = np.where(sizes > _NO_SCORE * sizes.max(), scores, 0.0)
     matrix = scores.T @ scores
     null = null_space(matrix)
     flags: Flags = np.asarray((np.abs(null * lengths(matrix)[:, None]) > _SHARE).any(axis=1))
     place = 0
-    for found, own in zip(tau, directions, strict=True):
+    for block_flags, own in zip(tau, directions, strict=True):
         for direction in own:
-            found |= (direction != 0) & flags[place]
+            block_flags |= (direction != 0) & flags[place]
             place += 1
     missing, sigma2 = null.shape[1], bool(flags[-1])
     if len(rho) and flat and not optimum.singular and not missing:
-        rho, sigma2, missing = _of_residual(criterion, optimum, blocks, tau)
+        rho, sigma2, missing = _undetermined_residual(criterion, optimum, blocks, tau)
     return Undetermined(tuple(tau), rho, sigma2, missing)
 
 
@@ -142,11 +142,11 @@ def _scores(
     """
     rng = np.random.default_rng(1)
     rows = []
-    for _ in range(sum(len(own) for own in directions) + 1 + _MORE):
-        made_up = replace(criterion, engine_of=engine_of(_with_outcome(design, rng)))
+    for _ in range(sum(len(own) for own in directions) + 1 + _EXTRA_OUTCOMES):
+        simulated = replace(criterion, engine_of=engine_of(_with_outcome(design, rng)))
         # sigma2 is one here, whatever these outcomes would make of it
-        solution = replace(made_up.solve(theta), sigma2=1.0)
-        by_block = made_up.covariance_gradients(solution)
+        solution = replace(simulated.solve(theta), sigma2=1.0)
+        by_block = simulated.covariance_gradients(solution)
         row = []
         of_sigma2 = solution.degrees - solution.residual
         for block, placed, own, slope in zip(blocks, criterion.blocks, directions, by_block, strict=True):
@@ -164,44 +164,46 @@ def _with_outcome(design: Design, rng: np.random.Generator) -> Design:
     """The design with another outcome: what it was, and random effects of every unit added."""
     cross = design.cross
     m, sizes = cross.combination.shape[1], [level.size for level in design.levels]
-    added = np.zeros((m, cross.cells))
-    added[-1] = 1.0
+    weights = np.zeros((m, cross.cells))
+    weights[-1] = 1.0
     start = 0
     for level, size in zip(design.levels, sizes, strict=True):
-        added[start : start + size] = rng.normal(size=(size, len(level.labels)))[:, level.codes]
+        weights[start : start + size] = rng.normal(size=(size, len(level.labels)))[:, level.codes]
         start += size
     if design.residual is None:
-        return replace(design, cross=CrossProducts.of(_added(cross.full, added)))
-    products = np.array([_added(part, added) for part in design.residual.products])
+        return replace(design, cross=CrossProducts.of(_with_last_column(cross.full, weights)))
+    products = np.array([_with_last_column(part, weights) for part in design.residual.products])
     return replace(design, residual=replace(design.residual, products=products))
 
 
-def _added(products: Array, added: Array) -> Array:
+def _with_last_column(products: Array, weights: Array) -> Array:
     """Cross-products (m, m, cells) with the last column replaced by a combination of all, (m, cells)."""
     result = products.copy()
-    column = np.einsum("abc,bc->ac", products, added)
+    column = np.einsum("abc,bc->ac", products, weights)
     result[-1], result[:, -1] = column, column
-    result[-1, -1] = np.einsum("ac,ac->c", added, column)
+    result[-1, -1] = np.einsum("ac,ac->c", weights, column)
     return result
 
 
-def _of_residual(
+def _undetermined_residual(
     criterion: Criterion, optimum: Optimum, blocks: list[BlockDesign], tau: list[Flags]
 ) -> tuple[Flags, bool, int]:
-    """What the Hessian at the optimum says of the residual's parameters, and of what they are mixed up with in T."""
+    """Undetermined parameters of the residual, and elements of T that are undetermined with them, by the Hessian."""
     hessian, scales = optimum.hessian, criterion.scales(optimum.theta)
-    scaled = hessian * np.outer(scales, scales)
-    null = null_space(scaled, _OF_HESSIAN) * scales[:, None]
+    unit_hessian = hessian * np.outer(scales, scales)
+    null = null_space(unit_hessian, _HESSIAN_ERROR) * scales[:, None]
     rho: Flags = np.asarray((np.abs(null[criterion.n_random : criterion.n_relative]) > _SHARE).any(axis=1))
     if not rho.any():
         return rho, False, 0
     lams = criterion.factors(optimum.theta)
-    for found, block, placed in zip(tau, blocks, criterion.blocks, strict=True):
+    for block_flags, block, placed in zip(tau, blocks, criterion.blocks, strict=True):
         if not placed.known:
             lam = block.transform @ lams[placed.level][placed.effects, placed.effects]
-            moved = np.einsum("kab,kn->nab", block.transform @ placed.slopes(optimum.theta) @ lam.T, null[placed.theta])
+            change = np.einsum(
+                "kab,kn->nab", block.transform @ placed.slopes(optimum.theta) @ lam.T, null[placed.theta]
+            )
             size = np.sqrt(np.diag(lam @ lam.T))
-            found |= (np.abs(moved + moved.transpose(0, 2, 1)) > _SHARE * np.outer(size, size)).any(axis=0)
+            block_flags |= (np.abs(change + change.transpose(0, 2, 1)) > _SHARE * np.outer(size, size)).any(axis=0)
     slope = criterion.residual_gradient(optimum.solution) @ null / optimum.solution.residual
     # phi near zero, all gaps being long, is no parameter too many: the data say that it is small
     missing = 0 if criterion.is_flat_in_residual(optimum.theta) else int(null.shape[1])

@@ -1,4 +1,4 @@
-"""What a criterion needs of the random effects' algebra, and its two kinds: nested and crossed grouping factors."""
+"""Eliminate random effects behind one interface, for nested and for crossed grouping factors."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ class NestedEngine:
         return expected_information(trace)
 
     def modes(self, trace: list[Elimination], beta: Array) -> list[tuple[Array, Array]]:
-        """From the top level down.
+        """See `Engine`; computed from the top level down.
 
         With the upper levels' effects b_u known to have relative covariance V, a lower unit has
         ``b = M (B_y - B_x beta - B_u b_u)`` and relative covariance ``M + F V F'``, ``F = M B_u``.
         """
-        found: list[tuple[Array, Array]] = []
+        by_level: list[tuple[Array, Array]] = []
         effects, covariance = np.zeros((0, 1)), np.zeros((0, 0, 1))
         for step, order in zip(reversed(trace), reversed(self.orders), strict=True):
             above, above_covariance = effects[:, step.rung.parents], covariance[:, :, step.rung.parents]
@@ -104,12 +104,12 @@ class NestedEngine:
             fv = np.einsum("auj,uvj->avj", f, above_covariance)
             own = step.m + np.einsum("avj,bvj->abj", fv, f)
             as_in_the_design = np.argsort(order)
-            found.append((mean[:, as_in_the_design], own[:, :, as_in_the_design]))
+            by_level.append((mean[:, as_in_the_design], own[:, :, as_in_the_design]))
             effects = np.concatenate((mean, above))
             upper = np.concatenate((own, -fv), axis=1)
             lower = np.concatenate((-fv.transpose(1, 0, 2), above_covariance), axis=1)
             covariance = np.concatenate((upper, lower))
-        return found[::-1]
+        return by_level[::-1]
 
 
 def build_engine(

@@ -1,4 +1,4 @@
-"""Design -> Estimate: the model's parameters on the user's scale."""
+"""Estimate a design's parameters, on the user's scale."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.determination import Undetermined, find_undetermined
 from mlm_ops.estimation.engine import Engine, build_engine
 from mlm_ops.estimation.optimize import Optimum, minimise
-from mlm_ops.estimation.residual import combined
+from mlm_ops.estimation.residual import weighted_products
 from mlm_ops.language.model import group_name
 
 Array = NDArray[np.float64]
@@ -36,12 +36,12 @@ _FREE_CROSSED, _SECOND, _LITTLE = 1e5, 10.0, 1e-8
 
 @dataclass(frozen=True)
 class Estimate:
-    """A fitted model.
+    """The estimated parameters of a design.
 
     Attributes
     ----------
     design, criterion, optimum
-        What was minimised, and where it ended.
+        The design, its deviance, and the deviance's minimum.
     gamma
         (p,) fixed effects.
     vcov
@@ -77,7 +77,7 @@ class Estimate:
 
     @property
     def cross(self) -> CrossProducts:
-        """Of the m columns ``[Z_1 | Z_2 | … | X y]``, in units of the residual variance sigma2."""
+        """Cross-products of the m columns ``[Z_1 | Z_2 | … | X y]``, in units of the residual variance sigma2."""
         return _cross(self.design, self.optimum.solution.rho)
 
     @property
@@ -139,8 +139,8 @@ class EngineOf:
         return build_engine(_cross(self.design, rho), sizes, codes, nested=self.design.nested)
 
 
-def estimate(design: Design, *, reml: bool, start: Array | None = None) -> Estimate:
-    """Fit a design.
+def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -> Estimate:
+    """Estimate a design's parameters.
 
     Parameters
     ----------
@@ -193,11 +193,11 @@ def _structure(block: BlockDesign) -> Covariance:
 
 def _cross(design: Design, rho: Array) -> CrossProducts:
     """Cross-products weighted by the residual structure."""
-    return design.cross if design.residual is None else CrossProducts.of(combined(design.residual, rho))
+    return design.cross if design.residual is None else CrossProducts.of(weighted_products(design.residual, rho))
 
 
 def _share_left(design: Design, criterion: Criterion) -> float:
-    """What predictors and groups leave of the outcome, as a share of what the moments hold of it in one number.
+    """Share of the outcome's squares that predictors and groups, all free, leave, of a whole that the moments store.
 
     That is the outcome's square around the groups' means where these are eliminated without a difference of squares
     (`nested.split_off`), and its whole square elsewhere. The residual sum of squares has the rounding of that number.
@@ -209,7 +209,7 @@ def _share_left(design: Design, criterion: Criterion) -> float:
     """
     fixed = slice(sum(criterion.engine.sizes), None)
     w = design.cross.total[fixed, fixed]
-    residual, whole = _outside(w, np.ones(len(w) - 1, dtype=np.bool_)), float(w[-1, -1])
+    residual, whole = _squares_outside(w, np.ones(len(w) - 1, dtype=np.bool_)), float(w[-1, -1])
     if residual <= _PERFECT_FIT * whole:
         raise IdentificationError(
             "The predictors reproduce the outcome exactly, so no residual variance is left to estimate. "
@@ -241,12 +241,12 @@ def _share_left(design: Design, criterion: Criterion) -> float:
 def _left_by_groups(criterion: Criterion, w: Array, lam: float) -> float:
     """What predictors and random effects leave of the outcome, every Lambda being `lam` times the identity."""
     with np.errstate(divide="ignore", invalid="ignore"):  # of columns that are nearly combinations: nothing is known
-        left, _, _ = criterion.engine.eliminate([lam * np.eye(size) for size in criterion.engine.sizes])
-    return _outside(left, np.diag(left)[:-1] > _SPANNED * np.diag(w)[:-1])
+        w_left, _, _ = criterion.engine.eliminate([lam * np.eye(size) for size in criterion.engine.sizes])
+    return _squares_outside(w_left, np.diag(w_left)[:-1] > _SPANNED * np.diag(w)[:-1])
 
 
-def _outside(w: Array, columns: NDArray[np.bool_]) -> float:
-    """Squares of y outside the span of some columns of X, which may be combinations of others; of ``[X y]' [X y]``."""
+def _squares_outside(w: Array, columns: NDArray[np.bool_]) -> float:
+    """Squares of y outside the span of columns of X, which may be combinations of others, from ``[X y]' [X y]``."""
     x, y = w[:-1, :-1][np.ix_(columns, columns)], w[:-1, -1][columns]
     size = np.sqrt(np.diag(x))
     coefficients = np.linalg.lstsq(x / np.outer(size, size), y / size, rcond=_ROUNDING)[0]

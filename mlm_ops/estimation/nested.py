@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.products import CrossProducts
-from mlm_ops.estimation.stacked import cholesky, inverse, left, solve_lower, solve_upper
+from mlm_ops.estimation.stacked import cholesky, inverse, premultiply, solve_lower, solve_upper
 
 Numbers = NDArray[Any]
 """Float, or complex where an exact derivative is taken along the imaginary axis."""
@@ -97,7 +97,7 @@ class Nest:
 
 @dataclass(frozen=True)
 class Elimination:
-    """What eliminating one level leaves behind for the derivatives, computed when first asked for.
+    """What the elimination of one level computed that derivatives need, some of it when first used.
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ class Elimination:
     @cached_property
     def mb(self) -> Numbers:
         """(q, r, J) ``M B``: the empirical Bayes effects, a column of the data each."""
-        return left(self.lam, _products(self.r_lam, solve_upper(self.chol, self.r)))
+        return premultiply(self.lam, _products(self.r_lam, solve_upper(self.chol, self.r)))
 
 
 def build_nest(
@@ -190,7 +190,7 @@ def build_nest(
     """
     if top is None:
         top = np.zeros(cross.cells, dtype=np.int64)
-    firsts = [np.unique(here, return_index=True)[1] for here in codes]
+    firsts = [np.unique(level_codes, return_index=True)[1] for level_codes in codes]
     parents = [above[first] for above, first in zip([*codes[1:], top], firsts, strict=False)]
     rungs, orders = [], []
     # units of each level are put in the order of their parents, so that sums by parent are sums of slices
@@ -257,8 +257,8 @@ def split_off(
         within = bool(own[i].any())
         product = _by_unit(sum(row[i] * row[i:] for row in rows), units)
         product = own[i, i:] + product if within or not len(rows) else product
-        some = product[0].real > _OWN_PART * sizes[i].real
-        scale = 1.0 / np.sqrt(product[0] if some.all() else np.where(some, product[0], np.inf))
+        has_part = product[0].real > _OWN_PART * sizes[i].real
+        scale = 1.0 / np.sqrt(product[0] if has_part.all() else np.where(has_part, product[0], np.inf))
         np.multiply(product, scale, out=roots[i, i:])
         share = roots[i, i:] * scale
         for row in rows:

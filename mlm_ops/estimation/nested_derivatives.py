@@ -31,14 +31,14 @@ def pull_back(trace: Sequence[Elimination], w_bar: Numbers, log_determinant_bar:
         (q, q) derivatives, all elements of Lambda taken as free, lowest level first.
     """
     by_covariance = pull_back_to_covariance(trace, w_bar, log_determinant_bar)
-    return [2.0 * found @ step.lam for found, step in zip(by_covariance, trace, strict=True)]
+    return [2.0 * derivative @ step.lam for derivative, step in zip(by_covariance, trace, strict=True)]
 
 
 def pull_back_to_covariance(
     trace: Sequence[Elimination], w_bar: Numbers, log_determinant_bar: float = 1.0
 ) -> list[Numbers]:
     """Derivatives of ``f(W, log |V|)`` by each ``T / sigma2 = Lambda Lambda'``, (q, q) and symmetric."""
-    found = []
+    derivatives = []
     for step, s_bar in _reverse(trace, w_bar, log_determinant_bar):
         if s_bar.shape[2] == 1:
             schur = np.einsum("arbs,rs->ab", step.pairs_zx, s_bar[:, :, 0])
@@ -46,8 +46,8 @@ def pull_back_to_covariance(
             weighted = _times_by_parent(step.zx, s_bar, step.rung.parents)
             q = len(weighted)
             schur = weighted.reshape(q, -1) @ step.zx.reshape(q, -1).T
-        found.append(log_determinant_bar * step.sum_zz - schur)
-    return found[::-1]
+        derivatives.append(log_determinant_bar * step.sum_zz - schur)
+    return derivatives[::-1]
 
 
 def pull_back_to_products(trace: Sequence[Elimination], w_bar: Numbers, log_determinant_bar: float = 1.0) -> Numbers:
@@ -59,7 +59,7 @@ def pull_back_to_products(trace: Sequence[Elimination], w_bar: Numbers, log_dete
 
 
 def _reverse(trace: Sequence[Elimination], w_bar: Numbers, weight: float) -> Iterator[tuple[Elimination, Numbers]]:
-    """From the top level down: the step and its S_bar, by parent."""
+    """Each step and its S_bar, by parent, from the top level down."""
     s_bar = w_bar[:, :, None]
     for step in reversed(trace):
         yield step, s_bar
@@ -72,9 +72,9 @@ def _below(step: Elimination, s_bar: Numbers, weight: float) -> Numbers:
     mb = step.mb
     side = -_times_by_parent(mb, s_bar, step.rung.parents)
     corner = weight * step.m - np.einsum("arj,brj->abj", side, mb)
-    here = s_bar[:, :, step.rung.parents]
+    by_unit = s_bar[:, :, step.rung.parents]
     upper = np.concatenate((corner, side), axis=1)
-    return np.concatenate((upper, np.concatenate((side.transpose(1, 0, 2), here), axis=1)))
+    return np.concatenate((upper, np.concatenate((side.transpose(1, 0, 2), by_unit), axis=1)))
 
 
 def expected_information(trace: Sequence[Elimination]) -> list[Numbers]:
@@ -147,8 +147,8 @@ def hessian_by_covariance(
         slopes = along @ b
         data -= np.outer(slopes, slopes) / (degrees * sigma2**2)
     if reml:
-        moved = inverse @ dw
-        data -= np.einsum("krs,lsr->kl", moved, moved)
+        inverse_dw = inverse @ dw
+        data -= np.einsum("krs,lsr->kl", inverse_dw, inverse_dw)
     # sum tr(T0 E T0 F) and sum tr(H E T0 F), H and T0 being symmetric
     determinant = np.einsum("kab,bcda,lcd->kl", directions, step.pairs_zz, directions)
     schur = np.einsum("kab,dabc,lcd->kl", directions, _weighted_pairs(step, w_bar), directions)

@@ -32,8 +32,8 @@ CONVERGED_DECREMENT = 1e-6
 SINGULAR_TOLERANCE = 1e-4
 #: Where second derivatives cost no more than first ones, they take over from here.
 _NEAR = 1e-1
-#: A promised decrease beyond which a polishing step has nothing to add; where derivatives are differences, and so are
-#: not known to more digits, there is nothing to add before.
+#: The last step is left out where it promises to lower the deviance by less than this; derivatives by differences have
+#: fewer digits, and so a larger limit.
 _PERFECT, _PERFECT_BY_DIFFERENCES = 1e-19, 1e-14
 #: Relative rounding error of the deviance.
 _RESOLUTION = 1e-12
@@ -88,13 +88,13 @@ class Optimum:
 
 
 class _Stop(NamedTuple):
-    """Where a descent ended; `known` tells whether the Hessian is exact and of this theta."""
+    """Where a descent ended; `is_hessian` tells whether the Hessian is exact and of this theta."""
 
     theta: Array
     solution: Solution
     gradient: Array
     hessian: Array
-    known: bool
+    is_hessian: bool
     evaluations: int
 
 
@@ -113,29 +113,29 @@ def minimise(criterion: Criterion, start: Array | None = None) -> Optimum:
     """
     starts, evaluations = _starts(criterion, criterion.start()) if start is None else ([start], 0)
     stops = [_search(criterion, theta) for theta in starts]
-    evaluations += sum(used for _, used, _ in stops)
-    stop, _, restarts = min(stops, key=lambda found: float(found[0].solution.criterion))
+    evaluations += sum(count for _, count, _ in stops)
+    stop, _, restarts = min(stops, key=lambda search: float(search[0].solution.criterion))
     return _optimum_at(criterion, stop, evaluations, restarts)
 
 
 def _starts(criterion: Criterion, theta: Array) -> tuple[list[Array], int]:
-    """Where to begin: at theta, unless a residual parameter's derivative vanishes there; then where others lie lowest.
+    """Starting values: theta, or the best of a residual parameter's others where its derivative vanishes there.
 
     Of the parameter's other values, in order, those are taken at which the deviance is lower than at both neighbours:
     the lowest of either sign, as the deviance's order at this T need not be that at the minima, and one more.
     """
-    others = criterion.elsewhere(theta)
+    others = criterion.other_autocorrelations(theta)
     if not len(others):
         return [theta], 0
     heights = np.array([float(criterion.solve(other).criterion) for other in others])
     heights = np.where(np.isfinite(heights), heights, np.inf)
-    walled = np.concatenate(([np.inf], heights, [np.inf]))
-    lowest = np.flatnonzero((heights <= walled[:-2]) & (heights <= walled[2:]))
-    ordered = list(lowest[np.argsort(heights[lowest], kind="stable")])
-    negative = [others[i][criterion.n_relative - 1] < 0 for i in ordered]
-    first = [ordered[negative.index(sign)] for sign in (True, False) if sign in negative]
-    chosen = dict.fromkeys([*first, *ordered])
-    return [others[i] for i in list(chosen)[:_MOST_STARTS]], len(others)
+    padded = np.concatenate(([np.inf], heights, [np.inf]))
+    lowest = np.flatnonzero((heights <= padded[:-2]) & (heights <= padded[2:]))
+    order = list(lowest[np.argsort(heights[lowest], kind="stable")])
+    negative = [others[i][criterion.n_relative - 1] < 0 for i in order]
+    first = [order[negative.index(sign)] for sign in (True, False) if sign in negative]
+    indices = dict.fromkeys([*first, *order])
+    return [others[i] for i in list(indices)[:_MOST_STARTS]], len(others)
 
 
 def _search(criterion: Criterion, theta: Array) -> tuple[_Stop, int, int]:
@@ -146,8 +146,8 @@ def _search(criterion: Criterion, theta: Array) -> tuple[_Stop, int, int]:
         evaluations += stop.evaluations
         if restarts == _MAX_RESTARTS:
             break
-        way_out, used = _way_out(criterion, stop)
-        evaluations += used
+        way_out, count = _way_out(criterion, stop)
+        evaluations += count
         if way_out is None:
             break
         theta, restarts = way_out, restarts + 1
@@ -158,7 +158,7 @@ def _optimum_at(criterion: Criterion, stop: _Stop, evaluations: int, restarts: i
     """The record of a stop, everything in it taken at the theta of the same T that has the usual signs."""
     signs = criterion.signs(stop.theta)
     theta, solution, gradient, hessian = stop.theta * signs, stop.solution, stop.gradient, stop.hessian
-    if not stop.known:
+    if not stop.is_hessian:
         hessian = criterion.hessian(stop.theta, solution)
         evaluations += _price(criterion)
     if (signs < 0).any():
@@ -202,7 +202,7 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
     gradient = criterion.gradient(solution)
     if not len(theta):
         return _Stop(theta, solution, gradient, np.zeros((0, 0)), True, 1)
-    evaluations, exact, known = 1, False, False
+    evaluations, exact, is_hessian = 1, False, False
     costly, price = not criterion.engine.complex_step, _price(criterion)
     metric = criterion.expected_information(solution)
     damping, growth, before, updating = 1e-3, 2.0, np.inf, False
@@ -212,7 +212,7 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
         updating = costly and (updating or slow)
         near = predicted < _NEAR and criterion.has_curvature
         if not exact and (predicted < DECREMENT_TOLERANCE or near or (slow and not costly)):
-            exact, known, damping, growth = True, True, 0.0, 2.0
+            exact, is_hessian, damping, growth = True, True, 0.0, 2.0
             metric = criterion.hessian(theta, solution)
             evaluations += price
             continue
@@ -225,23 +225,23 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
         gain = (solution.criterion - candidate.criterion) / predicted
         if np.isfinite(gain) and (gain > 1e-4 or predicted < noise):
             # steps too small for the deviance to judge are taken on trust: they are Newton's, near a minimum
-            theta, solution, last, known = theta + step, candidate, gradient, False
+            theta, solution, last, is_hessian = theta + step, candidate, gradient, False
             gradient = criterion.gradient(solution)
             damping, growth = damping * max(1 / 3, 1 - (2 * gain - 1) ** 3) if predicted > noise else 0.0, 2.0
             damping = damping if damping > 1e-9 else 0.0
             if updating:
-                metric = _updated(metric, step, gradient - last)
+                metric = _bfgs_update(metric, step, gradient - last)
             elif exact:
-                metric, known = criterion.hessian(theta, solution), True
+                metric, is_hessian = criterion.hessian(theta, solution), True
                 evaluations += price
             else:
                 metric = criterion.expected_information(solution)
         else:
             damping, growth, before = max(damping, 1e-4) * growth, 2.0 * growth, 0.0
-    return _polish(criterion, _Stop(theta, solution, gradient, metric, known, evaluations))
+    return _polish(criterion, _Stop(theta, solution, gradient, metric, is_hessian, evaluations))
 
 
-def _updated(metric: Array, step: Array, change: Array) -> Array:
+def _bfgs_update(metric: Array, step: Array, change: Array) -> Array:
     """The BFGS update of a metric, where the gradient's change shows curvature."""
     curvature, image = float(step @ change), metric @ step
     if curvature <= 1e-8 * float(np.sqrt((step @ step) * (change @ change))):
@@ -251,18 +251,18 @@ def _updated(metric: Array, step: Array, change: Array) -> Array:
 
 def _polish(criterion: Criterion, stop: _Stop) -> _Stop:
     """One more Newton step, judged by the gradient, as the deviance itself no longer resolves it; and the Hessian."""
-    theta, solution, gradient, metric, known, evaluations = stop
+    theta, solution, gradient, metric, is_hessian, evaluations = stop
     scales = criterion.scales(theta)
     step, predicted = _newton_step(gradient, metric, scales, 0.0)
     if predicted > (_PERFECT if criterion.engine.complex_step else _PERFECT_BY_DIFFERENCES):
         candidate = criterion.solve(theta + step)
-        there = criterion.gradient(candidate)
+        candidate_gradient = criterion.gradient(candidate)
         evaluations += 1
-        if _newton_step(there, metric, scales, 0.0)[1] < predicted:
+        if _newton_step(candidate_gradient, metric, scales, 0.0)[1] < predicted:
             # of a promise below the tolerance: 1.4e-6 standard errors, which move second derivatives by such a share
-            theta, solution, gradient = theta + step, candidate, there
-            known = known and predicted < DECREMENT_TOLERANCE
-    if not known:
+            theta, solution, gradient = theta + step, candidate, candidate_gradient
+            is_hessian = is_hessian and predicted < DECREMENT_TOLERANCE
+    if not is_hessian:
         metric = criterion.hessian(theta, solution)
         evaluations += _price(criterion)
     return _Stop(theta, solution, gradient, metric, True, evaluations)
@@ -315,13 +315,13 @@ def _way_out(criterion: Criterion, stop: _Stop) -> tuple[Array | None, int]:
     """
     theta, solution = stop.theta, stop.solution
     if _is_singular(criterion, theta):
-        proposal, found = theta.copy(), False
+        proposal, has_way_out = theta.copy(), False
         gradients = criterion.covariance_gradients(solution)
         for block, by_covariance in zip(criterion.blocks, gradients, strict=True):
             outward = block.covariance.way_out(theta[block.theta], by_covariance)
             if outward is not None:
-                proposal[block.theta], found = outward, True
-        if found:
+                proposal[block.theta], has_way_out = outward, True
+        if has_way_out:
             return proposal, 0
     tries: Sequence[Array] = ()
     if len(theta):
@@ -329,7 +329,7 @@ def _way_out(criterion: Criterion, stop: _Stop) -> tuple[Array | None, int]:
         if values[0] < -_SADDLE:
             tries = [theta + length * unit * vectors[:, 0] for length in (-4.0, -1.0, -0.25, 0.25, 1.0, 4.0)]
         elif criterion.is_flat_in_residual(theta):
-            tries = criterion.elsewhere(theta)
+            tries = criterion.other_autocorrelations(theta)
     heights = [float(criterion.solve(other).criterion) for other in tries]
     noise = 1e3 * _RESOLUTION * abs(float(solution.criterion))
     if heights and np.nanmin(heights) < float(solution.criterion) - max(noise, 1e-6):
@@ -339,5 +339,5 @@ def _way_out(criterion: Criterion, stop: _Stop) -> tuple[Array | None, int]:
 
 def _is_singular(criterion: Criterion, theta: Array) -> bool:
     """Whether an estimated Lambda, of columns whose scale is one in the engine's basis, is nearly singular."""
-    estimated = [b.covariance.factor(theta[b.theta], b.size) for b in criterion.blocks if b.n_estimated]
-    return any(bool(np.linalg.svd(lam, compute_uv=False)[-1] < SINGULAR_TOLERANCE) for lam in estimated)
+    lams = [b.covariance.factor(theta[b.theta], b.size) for b in criterion.blocks if b.n_estimated]
+    return any(bool(np.linalg.svd(lam, compute_uv=False)[-1] < SINGULAR_TOLERANCE) for lam in lams)

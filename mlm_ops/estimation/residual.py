@@ -1,4 +1,4 @@
-"""Parameters of the residual structure: rho -> weights of the cross-products, and log |R|.
+"""Turn the residual structure's parameters rho into weights of the cross-products, and log |R|.
 
 ``rho`` holds log(delta_s) of every stratum s but the first (its standard deviation relative to that one) and then
 atanh(phi) of the autocorrelation, so that it is free of bounds.
@@ -36,11 +36,11 @@ def autocorrelation(design: ResidualDesign, rho: Array) -> Array:
 
 
 def autocorrelations(design: ResidualDesign) -> NDArray[np.float64]:
-    """Values of atanh(phi) to begin from, ascending; none where rows one step apart tell phi's sign and size at once.
+    """Values of atanh(phi) to begin from, ascending; none where rows one step apart determine phi by themselves.
 
     The correlation at gap d is ``phi^d``, whose derivative vanishes at phi = 0 for every d but one: where no two times
     are one apart, phi = 0 is stationary whatever the data, and phi of a given correlation depends on the gaps. So the
-    starts are of given correlations at the middle gap; negative ones too where some gap is odd, and tells the sign.
+    starts are of given correlations at the middle gap; negative ones too where some gap is odd, and shows the sign.
     """
     gaps = _gaps(design)
     if not len(gaps) or gaps.min() <= 1:
@@ -52,7 +52,7 @@ def autocorrelations(design: ResidualDesign) -> NDArray[np.float64]:
 
 
 def is_flat(design: ResidualDesign, rho: NDArray[np.float64]) -> bool:
-    """Whether phi is so near zero, beside the gaps, that the deviance hardly changes with it."""
+    """Whether phi is so near zero, for gaps of this length, that the deviance hardly changes with it."""
     gaps = _gaps(design)
     shortest = float(gaps.min(initial=np.inf))
     return shortest > 1 and bool(abs(autocorrelation(design, rho)) ** shortest < _NO_CORRELATION)
@@ -67,10 +67,10 @@ def weights(design: ResidualDesign, rho: Array) -> Array:
     """(C,) weight of each component in ``P(rho)``."""
     delta, phi = ratios(design, rho), autocorrelation(design, rho)
     lag = np.where(design.gap > 0, phi**design.gap, 0.0)
-    here, past = delta[design.stratum], delta[np.maximum(design.past_stratum, 0)]
-    by_kind = np.stack((1 / here**2, -lag / (here * past), lag**2 / past**2))
-    chosen: Array = by_kind[design.kind, np.arange(len(design.kind))] / (1 - lag**2)
-    return chosen
+    now, past = delta[design.stratum], delta[np.maximum(design.past_stratum, 0)]
+    by_kind = np.stack((1 / now**2, -lag / (now * past), lag**2 / past**2))
+    by_component: Array = by_kind[design.kind, np.arange(len(design.kind))] / (1 - lag**2)
+    return by_component
 
 
 def weight_derivatives(design: ResidualDesign, rho: Array) -> Array:
@@ -78,21 +78,21 @@ def weight_derivatives(design: ResidualDesign, rho: Array) -> Array:
     at_rho = weights(design, rho)
     rows = []
     for s in range(1, len(design.strata)):
-        here, past = design.stratum == s, design.past_stratum == s
-        powers = np.stack((2.0 * here, 1.0 * here + past, 2.0 * past))[design.kind, np.arange(len(at_rho))]
+        now, past = design.stratum == s, design.past_stratum == s
+        powers = np.stack((2.0 * now, 1.0 * now + past, 2.0 * past))[design.kind, np.arange(len(at_rho))]
         rows.append(-powers * at_rho)
     if design.serial:
         delta, phi, d = ratios(design, rho), autocorrelation(design, rho), design.gap
         steps = np.maximum(d, 1.0)
         lag = phi**steps
         slope = steps * phi ** (steps - 1)
-        here, past = delta[design.stratum], delta[np.maximum(design.past_stratum, 0)]
-        free = 1 - lag**2
+        now, past = delta[design.stratum], delta[np.maximum(design.past_stratum, 0)]
+        innovation = 1 - lag**2
         by_kind = np.stack(
             (
-                2 * lag * slope / (here * free) ** 2,
-                -slope * (1 + lag**2) / (here * past * free**2),
-                2 * lag * slope / (past * free) ** 2,
+                2 * lag * slope / (now * innovation) ** 2,
+                -slope * (1 + lag**2) / (now * past * innovation**2),
+                2 * lag * slope / (past * innovation) ** 2,
             )
         )
         by_phi = np.where(d > 0, by_kind[design.kind, np.arange(len(d))], 0.0)
@@ -113,16 +113,16 @@ def log_determinant(design: ResidualDesign, rho: Array) -> Array:
 def log_determinant_derivatives(design: ResidualDesign, rho: Array) -> Array:
     """(n_rho,) derivatives of log |R|."""
     now = design.kind == NOW
-    found = [2 * design.n[now & (design.stratum == s)].sum() for s in range(1, len(design.strata))]
+    derivatives = [2 * design.n[now & (design.stratum == s)].sum() for s in range(1, len(design.strata))]
     if design.serial:
         phi = autocorrelation(design, rho)
         steps = np.maximum(design.gap, 1.0)
         slope = -2 * steps * phi ** (2 * steps - 1) / (1 - phi ** (2 * steps)) * (1 - phi**2)
-        found.append((design.n * np.where(design.gap > 0, slope, 0.0))[now].sum())
-    return np.array(found, dtype=rho.dtype)
+        derivatives.append((design.n * np.where(design.gap > 0, slope, 0.0))[now].sum())
+    return np.array(derivatives, dtype=rho.dtype)
 
 
-def combined(design: ResidualDesign, rho: Array) -> Array:
+def weighted_products(design: ResidualDesign, rho: Array) -> Array:
     """``P(rho)``, (m, m, cells)."""
     products: Array = np.einsum("c,cijk->ijk", weights(design, rho), design.products)
     return products

@@ -1,4 +1,4 @@
-"""Small matrices in stacks, the units last: (q, r, J) arrays in which every operation is one pass over the units.
+"""Algebra of many small matrices at once: (q, r, J) arrays, units last, each operation one pass over the units.
 
 Batched `numpy.linalg` calls on many tiny matrices spend their time between the matrices; laid out like this an element
 of all of them is one vector. All functions take floats or complex numbers and never conjugate, so that derivatives can
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def left(small: Array, stack: Array) -> Array:
+def premultiply(small: Array, stack: Array) -> Array:
     """``small @ stack`` over the first axis: (s, q), (q, r, J) -> (s, r, J), one matrix product without copies."""
     return (small @ stack.reshape(len(stack), -1)).reshape(len(small), *stack.shape[1:])
 

@@ -23,8 +23,8 @@ _SAME = 1e-6
 
 Array = NDArray[np.float64]
 
-#: Why a model that has parameters more is not compared.
-NOTHING_MORE = "the data determine no parameter more than in the smaller fit"
+#: The note on a larger model whose additional parameters the data do not determine.
+NOTHING_MORE = "the data determine no more parameters than in the smaller fit"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Comparison:
         of the parameters tested is a variance, whose null value of zero is an end of what is possible. None elsewhere.
         Stram and Lee (1994), Biometrics 50, 1171-1177.
     note
-        What a reader of the table must know.
+        Why there is no ratio, or how far its p value can be trusted.
     """
 
     statistic: float | None
@@ -54,12 +54,12 @@ class Comparison:
     note: str | None
 
 
-def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate) -> Comparison:
+def compare(model: Model, estimate: Estimate, reference: Model, smaller: Estimate) -> Comparison:
     """Compare two fits by the same likelihood.
 
     Parameters
     ----------
-    model, fitted
+    model, estimate
         The larger model.
     reference, smaller
         The smaller one, fitted by the same estimator; by ML unless the fixed parts are equal.
@@ -72,25 +72,25 @@ def compare(model: Model, fitted: Estimate, reference: Model, smaller: Estimate)
     from scipy.special import chdtrc  # 0.4 s: not for those who only import the package
 
     check_outcomes(model, reference)
-    aic, bic = fitted.aic - smaller.aic, fitted.bic - smaller.bic
-    df = fitted.n_parameters - smaller.n_parameters
-    nested = _nested(fitted, model, smaller, reference)
-    if df <= 0 and fitted.undetermined.missing and nested:
+    aic, bic = estimate.aic - smaller.aic, estimate.bic - smaller.bic
+    df = estimate.n_parameters - smaller.n_parameters
+    nested = _nested(estimate, model, smaller, reference)
+    if df <= 0 and estimate.undetermined.missing and nested:
         return Comparison(None, None, None, None, aic, bic, NOTHING_MORE)
     if df <= 0 or not nested:
         return Comparison(None, None, None, None, aic, bic, "not nested: compare by AIC and BIC")
-    statistic = float(2 * (fitted.log_likelihood - smaller.log_likelihood))
+    statistic = float(2 * (estimate.log_likelihood - smaller.log_likelihood))
     # of a variance that is zero: by its sign of rounding p would be a half or one
-    if statistic <= _ROUNDING * (abs(fitted.deviance) + abs(smaller.deviance) + fitted.design.n_obs):
+    if statistic <= _ROUNDING * (abs(estimate.deviance) + abs(smaller.deviance) + estimate.design.n_obs):
         statistic = 0.0
     p_value = float(chdtrc(df, statistic))
     chi_square = Comparison(statistic, df, p_value, None, aic, bic, None)
-    if fitted.criterion.n_random == smaller.criterion.n_random or fitted.n_covariance == smaller.n_covariance:
+    if estimate.criterion.n_random == smaller.criterion.n_random or estimate.n_covariance == smaller.n_covariance:
         return chi_square
-    if fitted.undetermined.missing:
+    if estimate.undetermined.missing:
         note = "the data do not determine all variances and covariances of the larger fit: df counts those they do"
         return replace(chi_square, note=note)
-    variances = _variances_gained(fitted, smaller)
+    variances = _variances_gained(estimate, smaller)
     if smaller.optimum.singular:
         limit = (
             "no mixture is valid, p is conservative" if variances else "a covariance is at its limit, p is approximate"
@@ -122,20 +122,20 @@ def check_same_rows(moments: Moments, reference: Moments) -> None:
     """
     if moments is reference:
         return
-    differing = f"Got {moments.n_obs} rows and {reference.n_obs}"
+    difference = f"Got {moments.n_obs} rows and {reference.n_obs}"
     if moments.n_obs == reference.n_obs:
         unlike = _unlike(moments, reference)
         if unlike is None:
             return
-        differing = f"Got {moments.n_obs} rows each that differ in {unlike}"
+        difference = f"Got {moments.n_obs} rows each that differ in {unlike}"
     raise MlmError(
-        f"Models of different rows cannot be compared. {differing}; expected fits of the same rows. Fit both on the "
+        f"Models of different rows cannot be compared. {difference}; expected fits of the same rows. Fit both on the "
         "rows that are complete on the variables of both."
     )
 
 
 def _unlike(moments: Moments, reference: Moments) -> str | None:
-    """What shows that two sets of as many rows are not the same; None where nothing does."""
+    """The variable or column by which two sets of as many rows differ; None where none does."""
     if moments.nested_in != reference.nested_in:  # labels that each model takes in its own way
         moments, reference = replace(moments, nested_in={}), replace(reference, nested_in={})
     for key in moments.schema.keys:
@@ -178,7 +178,7 @@ def same_fixed_part(first: Estimate, second: Estimate) -> bool:
     return {c.name for c in first.design.fixed.columns} == {c.name for c in second.design.fixed.columns}
 
 
-def _nested(fitted: Estimate, model: Model, smaller: Estimate, reference: Model) -> bool:
+def _nested(estimate: Estimate, model: Model, smaller: Estimate, reference: Model) -> bool:
     """Whether every fixed term, every random block and the residual's structure lie within those of the model.
 
     Fixed terms are matched by name; a model with other columns of the same span is not recognised.
@@ -191,22 +191,22 @@ def _nested(fitted: Estimate, model: Model, smaller: Estimate, reference: Model)
         return False
     if theirs.strata not in (None, ours.strata) or theirs.time not in (None, ours.time):
         return False
-    large, small = _parts(fitted), _parts(smaller)
-    given = [part for part in large if part.given is not None]
-    return all(part in small for part in given) and all(_holds(large, part) for part in small)
+    large, small = _parts(estimate), _parts(smaller)
+    given_parts = [part for part in large if part.matrix is not None]
+    return all(part in small for part in given_parts) and all(_holds(large, part) for part in small)
 
 
 @dataclass(frozen=True)
 class _Part:
     """Effects of one grouping factor whose covariance matrix is one of a kind.
 
-    ``structure`` is the name of one; ``given`` is the matrix where it is not estimated.
+    ``structure`` is the name of one; ``matrix`` is the matrix where it is not estimated.
     """
 
     group: GroupingFactor
     effects: frozenset[DesignColumn]
     structure: str
-    given: Matrix | None = None
+    matrix: Matrix | None = None
 
     @property
     def alike(self) -> bool:
@@ -216,26 +216,26 @@ class _Part:
     def holds(self, other: _Part) -> bool:
         """Whether another's covariance matrix, zero where it has no effect, is one of this kind."""
         special_cases = STRUCTURES[self.structure].special_cases
-        if self.given is not None or (other.given is not None and special_cases is not None):
+        if self.matrix is not None or (other.matrix is not None and special_cases is not None):
             return self == other
         kind = special_cases is None or other.structure in (self.structure, *special_cases)
         same = self.effects == other.effects
         return kind and self.group == other.group and (same or (other.effects < self.effects and not self.alike))
 
 
-def _parts(fitted: Estimate) -> list[_Part]:
+def _parts(estimate: Estimate) -> list[_Part]:
     """The random part in pieces: independent effects one by one."""
-    found = []
-    for level in fitted.design.levels:
+    parts = []
+    for level in estimate.design.levels:
         for block in level.blocks:
             effects, name = frozenset(block.columns), block.covariance
             if not isinstance(name, str):
-                found.append(_Part(level.group, effects, DEFAULT, name))
+                parts.append(_Part(level.group, effects, DEFAULT, name))
             elif len(effects) == 1 or not (STRUCTURES[name].correlated or STRUCTURES[name].alike):
-                found += [_Part(level.group, frozenset((effect,)), DEFAULT) for effect in block.columns]
+                parts += [_Part(level.group, frozenset((effect,)), DEFAULT) for effect in block.columns]
             else:
-                found.append(_Part(level.group, effects, name))
-    return found
+                parts.append(_Part(level.group, effects, name))
+    return parts
 
 
 def _holds(large: list[_Part], part: _Part) -> bool:
@@ -243,20 +243,20 @@ def _holds(large: list[_Part], part: _Part) -> bool:
     own = [other for other in large if other.group == part.group]
     if any(other.holds(part) for other in own):
         return True
-    if part.given is not None or (STRUCTURES[part.structure].correlated and len(part.effects) > 1):
+    if part.matrix is not None or (STRUCTURES[part.structure].correlated and len(part.effects) > 1):
         return False
     # independent effects may each be among others, if these have variances of their own
-    free = (other.effects for other in own if other.given is None and not other.alike)
+    free = (other.effects for other in own if other.matrix is None and not other.alike)
     return part.effects <= frozenset().union(*free)
 
 
-def _variances_gained(fitted: Estimate, smaller: Estimate) -> int:
-    """How many variances of the larger model's T are zero in the smaller one; covariances are free to either side."""
-    large, small = _parts(fitted), _parts(smaller)
+def _variances_gained(estimate: Estimate, smaller: Estimate) -> int:
+    """Number of variances of the larger model that are zero in the smaller one; covariances have no such bound."""
+    large, small = _parts(estimate), _parts(smaller)
     # a given matrix of deficient rank holds variances at zero too
-    freed = [np.array(part.given) for part in small if part.given is not None and part not in large]
-    gained = sum(len(matrix) - int(np.linalg.matrix_rank(matrix)) for matrix in freed)
+    matrices = [np.array(part.matrix) for part in small if part.matrix is not None and part not in large]
+    count = sum(len(matrix) - int(np.linalg.matrix_rank(matrix)) for matrix in matrices)
     for part in large:
         new = len(part.effects.difference(*(other.effects for other in small if other.group == part.group)))
-        gained += STRUCTURES[part.structure].n_variances(new)
-    return gained
+        count += STRUCTURES[part.structure].n_variances(new)
+    return count

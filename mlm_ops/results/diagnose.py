@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.inference.diagnostics.deletion import one_step, without
+from mlm_ops.inference.diagnostics.deletion import one_step_deletions, refit_without
 from mlm_ops.inference.diagnostics.findings import ALPHA, Finding, residual_findings
 from mlm_ops.inference.diagnostics.residuals import (
     BINS,
     check_residuals,
     heterogeneity,
+    mahalanobis_distances,
     normality,
-    outlyingness,
     standardised,
 )
 from mlm_ops.inference.fixed.tests import holm
@@ -56,7 +56,7 @@ def _largest_first(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _influence(fitted: FitRecord) -> Iterator[Finding]:
     """Cook's distance of the most influential units, each from a refit without it where there is one."""
-    deletions = one_step(fitted.result, fitted.moments)
+    deletions = one_step_deletions(fitted.result, fitted.moments)
     if deletions is None or not len(fitted.result.gamma):
         return
     names = [column.name for column in fitted.result.design.fixed.columns]
@@ -64,7 +64,7 @@ def _influence(fitted: FitRecord) -> Iterator[Finding]:
     group = group_name(fitted.result.design.levels[-1].group)
     most = _largest_first(np.nan_to_num(deletions.cooks, nan=np.inf))[:REFITTED]
     for unit in most:
-        refit = without(fitted.model, fitted.moments, fitted.result, int(unit))
+        refit = refit_without(fitted.model, fitted.moments, fitted.result, int(unit))
         label = str(deletions.labels[unit])
         if refit is None:
             yield Finding("influence", group, label, flagged=True, note=f"without {label} the model is not identified")
@@ -90,7 +90,7 @@ def _outliers(fitted: FitRecord) -> Iterator[Finding]:
     """The units whose random effects lie farthest out, p values adjusted for the number of units."""
     levels = [level for level in fitted.result.design.levels for _ in level.blocks]
     for level, effects, tau in zip(levels, fitted.predictions, fitted.result.tau, strict=True):
-        distance, rank, p = outlyingness(effects, tau)
+        distance, rank, p = mahalanobis_distances(effects, tau)
         adjusted = holm(p)
         for unit in _largest_first(-p)[:OUTLIERS]:
             label = str(level.labels[unit])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import polars as pl
 
 from mlm_ops.inference.effect_sizes.interactions import At
-from mlm_ops.inference.fixed.contrasts import Contrasts, Wanted, contrast_matrix
+from mlm_ops.inference.fixed.contrasts import Contrasts, Hypothesis, contrast_matrix
 from mlm_ops.inference.fixed.tests import f_test, not_estimable
 from mlm_ops.inference.intervals.methods import IntervalMethod, find_intervals
 from mlm_ops.inference.prediction.rows import PredictionKind, predict
@@ -60,7 +60,7 @@ class Fit(FitRecord):
         return tables.fit_statistics(self)
 
     @checked(contrasts=options.COEFFICIENTS)
-    def test(self, contrasts: Wanted) -> pl.DataFrame:
+    def test(self, contrasts: Hypothesis) -> pl.DataFrame:
         """F test that several coefficients, or several combinations of them, are all zero.
 
         Parameters

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.design.groups import default_cluster
-from mlm_ops.estimation.estimate import estimate
+from mlm_ops.estimation.estimate import estimate_design
 from mlm_ops.language import options
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, compile_request
@@ -124,6 +124,6 @@ def fit_model(request: Request, moments: Moments, near: Fit | None = None) -> Fi
     model = request.model
     clusters = request.cluster or default_cluster(model, moments) if request.robust else None
     start = near.result.optimum.theta if near is not None and near.model.random == model.random else None
-    result = estimate(build_design(model, moments, clusters), reml=request.estimator == "reml", start=start)
+    result = estimate_design(build_design(model, moments, clusters), reml=request.estimator == "reml", start=start)
     seconds = time.perf_counter() - started
     return Fit(request, result, seconds, moments.n_rows, dict(moments.n_dropped), moments)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.inference.fixed.robust import NormalRobust, cluster_robust
 from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientMethod, CoefficientTests, coefficient_tests
 from mlm_ops.inference.prediction.sql import PredictionQuery
@@ -94,7 +94,7 @@ class FitRecord:
         """The same model by maximum likelihood, by which models with other fixed parts compare."""
         if self.estimator == "ml":
             return self.result
-        return estimate(self.result.design, reml=False, start=self.result.optimum.theta)
+        return estimate_design(self.result.design, reml=False, start=self.result.optimum.theta)
 
     @cached_property
     def tests(self) -> CoefficientTests:

@@ -9,10 +9,10 @@ from scipy.special import gammaincc
 
 from mlm_ops.errors import IdentificationError, MlmError
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
-from mlm_ops.structural.statistics import as_implied, in_order, same_data
+from mlm_ops.structural.statistics import implied_statistics, reorder_columns, same_data
 
 #: A larger model meets what a smaller one implies but for the rounding of its own search, in units of the deviance.
-_MET = 1e-4
+_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
     MlmError
         Other columns, rows or clusters, not fewer parameters, or a larger model that does not contain the smaller one.
     """
-    ordered = in_order(larger.statistics, smaller.statistics.columns)
-    if ordered is None:
+    statistics = reorder_columns(larger.statistics, smaller.statistics.columns)
+    if statistics is None:
         raise MlmError(
             f"Nested models are of the same columns. Got {', '.join(sorted(smaller.statistics.columns))} and "
             f"{', '.join(sorted(larger.statistics.columns))}; name them all in both, as in x ~~ x."
         )
-    if not same_data(smaller.statistics, ordered):
+    if not same_data(smaller.statistics, statistics):
         raise MlmError(
             "Nested models are of the same rows and clusters. Got models of other ones; fit both to one table by one "
             "cluster."
@@ -48,11 +48,11 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
         raise MlmError(
             f"The model to compare with has more parameters. Got {larger.n_parameters} and {smaller.n_parameters}."
         )
-    missed = discrepancy(smaller, larger)
-    if missed > _MET:
+    gap = discrepancy(smaller, larger)
+    if gap > _ROUNDING:
         raise MlmError(
             "A likelihood ratio is of nested models, and the larger model does not contain the smaller one. Fitted to "
-            f"what the smaller implies, it misses that by {missed:.2g} in the deviance; expected 0. Compare them by "
+            f"what the smaller implies, it misses that by {gap:.2g} in the deviance; expected 0. Compare them by "
             "AIC or BIC."
         )
     statistic = max(0.0, 2 * (larger.log_likelihood - smaller.log_likelihood))
@@ -60,23 +60,23 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
 
 
 def discrepancy(smaller: SemEstimate, larger: SemEstimate) -> float:
-    """By how much the larger model misses what the smaller one implies, in the deviance; 0 where that is not found.
+    """How far the larger model misses what the smaller one implies, in the deviance; 0 where no search shows it.
 
     It is zero where the larger model contains the smaller (Bentler and Satorra 2010, Psychological Methods 15).
     """
     implied = smaller.structure.implied(smaller.theta)
-    exact = as_implied(smaller.statistics, implied)
-    ordered = in_order(exact, larger.statistics.columns)
-    assert ordered is not None
+    exact = implied_statistics(smaller.statistics, implied)
+    statistics = reorder_columns(exact, larger.statistics.columns)
+    assert statistics is not None
     try:
-        fitted = estimate_sem(larger.table, ordered)
+        estimate = estimate_sem(larger.table, statistics)
     except IdentificationError:
         return 0.0
     # a search that has not ended shows nothing
-    if not fitted.optimum.converged:
+    if not estimate.optimum.converged:
         return 0.0
     p, t = exact.n_row_level, len(exact.columns)
     deviance = (exact.n_obs * p + exact.n_clusters * (t - p)) * np.log(2 * np.pi)
     deviance += (exact.n_obs - exact.n_clusters) * (np.linalg.slogdet(implied.within)[1] + p)
     deviance += exact.counts @ (np.linalg.slogdet(exact.covariances)[1] + p * np.log(exact.sizes) + t)
-    return max(0.0, -2 * fitted.log_likelihood - float(deviance))
+    return max(0.0, -2 * estimate.log_likelihood - float(deviance))

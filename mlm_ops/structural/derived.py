@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
-from mlm_ops.structural.matrices import LevelMoments, Numbers, Structure
+from mlm_ops.structural.matrices import LevelMoments, Numbers, SemStructure
 from mlm_ops.structural.model import BETWEEN, WITHIN, Definition
 from mlm_ops.structural.parameters import ParameterTable
 
@@ -45,39 +45,41 @@ class Defined:
 
 def label_values(table: ParameterTable, theta: Numbers) -> dict[str, Numbers]:
     """Each label's value at parameters of shape (k,) or (k, draws)."""
-    found: dict[str, Numbers] = {}
+    values: dict[str, Numbers] = {}
     for row in table.rows:
         if row.label:
-            found[row.label] = np.full(theta.shape[1:], row.value) if row.index is None else theta[row.index]
-    return found
+            values[row.label] = np.full(theta.shape[1:], row.value) if row.index is None else theta[row.index]
+    return values
 
 
-def evaluate_definitions(definitions: Sequence[Definition], known: Mapping[str, Numbers]) -> list[Numbers]:
-    """Their values, each knowing those before it."""
-    values = dict(known)
+def evaluate_definitions(definitions: Sequence[Definition], labels: Mapping[str, Numbers]) -> list[Numbers]:
+    """Values of the definitions, each of which may use those before it."""
+    values = dict(labels)
     for definition in definitions:
         values[definition.name] = _value(definition.expression, values)
     return [values[definition.name] for definition in definitions]
 
 
-def undetermined_definitions(table: ParameterTable, theta: Array, held: NDArray[np.bool_], flat: Array) -> list[bool]:
-    """Whether each definition rests on a held parameter, or changes along a flat direction.
+def undetermined_definitions(
+    table: ParameterTable, theta: Array, missing: NDArray[np.bool_], flat: Array
+) -> list[bool]:
+    """Whether each definition needs a parameter without a value, or changes along a flat direction.
 
     Parameters
     ----------
-    held
+    missing
         (k,) parameters without any value of their own.
     flat
         (k, f) directions in which the likelihood does not change; the total of a collinear pair does not either.
     """
     with np.errstate(all="ignore"):
-        values = evaluate_definitions(table.definitions, label_values(table, np.where(held, np.nan, theta)))
-        found = np.array([not np.isfinite(value) for value in values], dtype=bool)
+        values = evaluate_definitions(table.definitions, label_values(table, np.where(missing, np.nan, theta)))
+        flags = np.array([not np.isfinite(value) for value in values], dtype=bool)
         gradient = _gradient(table, theta)
     for direction in flat.T:
         parts = gradient * direction
-        found |= np.abs(parts.sum(axis=1)) > _CANCELS * np.abs(parts).sum(axis=1)
-    return [bool(one) for one in found]
+        flags |= np.abs(parts.sum(axis=1)) > _CANCELS * np.abs(parts).sum(axis=1)
+    return [bool(one) for one in flags]
 
 
 def delta_method(table: ParameterTable, theta: Array, vcov: Array) -> Defined:
@@ -86,10 +88,10 @@ def delta_method(table: ParameterTable, theta: Array, vcov: Array) -> Defined:
     with np.errstate(all="ignore"):
         estimate = np.array(evaluate_definitions(table.definitions, label_values(table, theta)), dtype=float)
         gradient = _gradient(table, theta)
-    used = gradient != 0
-    known = np.where(np.isnan(vcov), 0.0, vcov)
-    variance = np.einsum("di,ij,dj->d", gradient, known, gradient)
-    variance[(used & np.isnan(np.diag(vcov))).any(axis=1)] = np.nan
+    nonzero = gradient != 0
+    covariance = np.where(np.isnan(vcov), 0.0, vcov)
+    variance = np.einsum("di,ij,dj->d", gradient, covariance, gradient)
+    variance[(nonzero & np.isnan(np.diag(vcov))).any(axis=1)] = np.nan
     return Defined(estimate.reshape(size), np.sqrt(np.maximum(variance, 0.0)))
 
 
@@ -97,10 +99,10 @@ def _gradient(table: ParameterTable, theta: Array) -> Array:
     """(d, k) derivatives of the definitions by the complex step."""
     gradient = np.empty((len(table.definitions), len(theta)))
     for i in range(len(theta)):
-        stepped = theta.astype(complex)
-        stepped[i] += _STEP * 1j
-        moved = evaluate_definitions(table.definitions, label_values(table, stepped))
-        gradient[:, i] = np.array([complex(m).imag for m in moved]) / _STEP
+        shifted = theta.astype(complex)
+        shifted[i] += _STEP * 1j
+        values = evaluate_definitions(table.definitions, label_values(table, shifted))
+        gradient[:, i] = np.array([complex(m).imag for m in values]) / _STEP
     return gradient
 
 
@@ -114,15 +116,15 @@ def monte_carlo(
     low, high
         (d,) limits; NaN where the definition rests on what has no standard error.
     """
-    known = ~np.isnan(np.diag(vcov))
-    values, vectors = np.linalg.eigh(vcov[np.ix_(known, known)])
-    normal = np.random.default_rng(seed).standard_normal((int(known.sum()), draws))
-    drawn = np.full((len(theta), draws), np.nan)
-    drawn[known] = theta[known][:, None] + (vectors * np.sqrt(np.maximum(values, 0.0))) @ normal
+    determined = ~np.isnan(np.diag(vcov))
+    values, vectors = np.linalg.eigh(vcov[np.ix_(determined, determined)])
+    normal = np.random.default_rng(seed).standard_normal((int(determined.sum()), draws))
+    thetas = np.full((len(theta), draws), np.nan)
+    thetas[determined] = theta[determined][:, None] + (vectors * np.sqrt(np.maximum(values, 0.0))) @ normal
     with np.errstate(all="ignore"):
-        found = evaluate_definitions(table.definitions, label_values(table, drawn))
+        results = evaluate_definitions(table.definitions, label_values(table, thetas))
     tails = [(1 - level) / 2, (1 + level) / 2]
-    limits = np.array([np.quantile(f, tails) if np.ndim(f) else [f, f] for f in found]).reshape(-1, 2)
+    limits = np.array([np.quantile(f, tails) if np.ndim(f) else [f, f] for f in results]).reshape(-1, 2)
     return limits[:, 0], limits[:, 1]
 
 
@@ -155,10 +157,10 @@ class Omega:
     std_error: float
 
 
-def omegas(table: ParameterTable, structure: Structure, theta: Array, vcov: Array) -> list[Omega]:
+def omegas(table: ParameterTable, structure: SemStructure, theta: Array, vcov: Array) -> list[Omega]:
     """Reliabilities with errors by the delta method, of latent variables whose indicators are all observed."""
-    found = []
-    known = np.where(np.isnan(vcov), 0.0, vcov)
+    reliabilities = []
+    covariance = np.where(np.isnan(vcov), 0.0, vcov)
     for level in (WITHIN, BETWEEN):
         variables = table.variables(level)
         for latent in variables.latent:
@@ -169,15 +171,15 @@ def omegas(table: ParameterTable, structure: Structure, theta: Array, vcov: Arra
             rows = np.array([variables.all.index(name) for name in indicators])
             gradient = np.empty(len(theta))
             for i in range(len(theta)):
-                stepped = theta.astype(complex)
-                stepped[i] += _STEP * 1j
-                gradient[i] = complex(_omega(structure, level, at, rows, stepped)).imag / _STEP
+                shifted = theta.astype(complex)
+                shifted[i] += _STEP * 1j
+                gradient[i] = complex(_omega(structure, level, at, rows, shifted)).imag / _STEP
             estimate = float(_omega(structure, level, at, rows, theta))
-            found.append(Omega(level, latent, estimate, float(np.sqrt(gradient @ known @ gradient))))
-    return found
+            reliabilities.append(Omega(level, latent, estimate, float(np.sqrt(gradient @ covariance @ gradient))))
+    return reliabilities
 
 
-def _omega(structure: Structure, level: int, latent: int, rows: NDArray[np.int64], theta: Numbers) -> Numbers:
+def _omega(structure: SemStructure, level: int, latent: int, rows: NDArray[np.int64], theta: Numbers) -> Numbers:
     """``(sum lambda)^2 phi / ((sum lambda)^2 phi + sum of the residuals' covariances)``."""
     moments = structure.moments(theta)[level - 1]
     common = moments.arrows[rows, latent].sum() ** 2 * moments.covariance[latent, latent]
@@ -185,7 +187,7 @@ def _omega(structure: Structure, level: int, latent: int, rows: NDArray[np.int64
         return np.asarray(common / (common + moments.spread[np.ix_(rows, rows)].sum()))
 
 
-def standardized(table: ParameterTable, structure: Structure, theta: Array) -> tuple[Array, Array]:
+def standardized(table: ParameterTable, structure: SemStructure, theta: Array) -> tuple[Array, Array]:
     """Standardise by the standard deviations that the model implies at each level.
 
     Covariances of residuals become correlations of residuals. What would be divided by a variance of zero is NaN.
@@ -196,7 +198,7 @@ def standardized(table: ParameterTable, structure: Structure, theta: Array) -> t
         One value a row of the table, and one a definition: of the standardised labels.
     """
     values = np.empty(len(table.rows))
-    known: dict[str, Array] = {}
+    labels: dict[str, Array] = {}
     for level, moments in zip((WITHIN, BETWEEN), structure.moments(theta), strict=True):
         at = {name: i for i, name in enumerate(table.variables(level).all)}
         deviation, residual = _roots(np.diag(moments.covariance)), _roots(np.diag(moments.spread))
@@ -217,22 +219,22 @@ def standardized(table: ParameterTable, structure: Structure, theta: Array) -> t
                 value = value / (residual[left] * residual[right])
             values[number] = value
             if row.label:
-                known.setdefault(row.label, np.asarray(value))
+                labels.setdefault(row.label, np.asarray(value))
     with np.errstate(all="ignore"):
-        defined = [float(value) for value in evaluate_definitions(table.definitions, known)]
-    return values, np.array(defined)
+        definitions = [float(value) for value in evaluate_definitions(table.definitions, labels)]
+    return values, np.array(definitions)
 
 
-def r_squared(table: ParameterTable, structure: Structure, theta: Array) -> list[tuple[int, str, float]]:
+def r_squared(table: ParameterTable, structure: SemStructure, theta: Array) -> list[tuple[int, str, float]]:
     """Level, variable and explained share of every variable that has predictors or factors there."""
-    found = []
+    rows = []
     for level, moments in zip((WITHIN, BETWEEN), structure.moments(theta), strict=True):
         names = table.variables(level).all
         explained = {row.rhs if row.op == "=~" else row.lhs for row in table.at(level) if row.op in {"=~", "~"}}
         for i, name in enumerate(names):
             if name in explained:
-                found.append((level, name, _share(moments, i)))
-    return found
+                rows.append((level, name, _share(moments, i)))
+    return rows
 
 
 def _share(moments: LevelMoments, i: int) -> float:

@@ -50,9 +50,9 @@ def mermaid(table: ParameterTable, theta: Array) -> str:
             left, right = ("([", "])") if name in table.variables(level).latent else ("[", "]")
             lines.append(f'    {node[name]}{left}"{_entity(name)}"{right}')
         for row, source, target in _arrows(table, level):
-            lines.append(f'    {node[source]} -->|"{_shown(row, theta)}"| {node[target]}')
+            lines.append(f'    {node[source]} -->|"{_number_text(row, theta)}"| {node[target]}')
         curves = _covariances(table, level)
-        lines += [f'    {node[row.lhs]} <-.->|"{_shown(row, theta)}"| {node[row.rhs]}' for row in curves]
+        lines += [f'    {node[row.lhs]} <-.->|"{_number_text(row, theta)}"| {node[row.rhs]}' for row in curves]
         lines.append("  end")
     return "\n".join(lines)
 
@@ -63,7 +63,7 @@ def svg(table: ParameterTable, theta: Array) -> str:
     width = max(panel.width for panel in panels)
     parts, top = [], 0.0
     for panel in panels:
-        parts.append(f'<g transform="translate(0,{top:.0f})">' + "".join(_drawn(table, panel, theta)) + "</g>")
+        parts.append(f'<g transform="translate(0,{top:.0f})">' + "".join(_panel_elements(table, panel, theta)) + "</g>")
         top += panel.height
         if panel is not panels[-1]:
             parts.append(f'<line x1="16" x2="{width - 16:.0f}" y1="{top:.0f}" y2="{top:.0f}" stroke="#bbb"/>')
@@ -87,7 +87,7 @@ def _covariances(table: ParameterTable, level: int) -> list[Parameter]:
     return [row for row in rows if row.index is not None or row.value != 0]
 
 
-def _shown(row: Parameter, theta: Array) -> str:
+def _number_text(row: Parameter, theta: Array) -> str:
     return f"{row.value:g}" if row.index is None else f"{theta[row.index]:.2f}"
 
 
@@ -100,33 +100,33 @@ def _layout(table: ParameterTable, level: int) -> _Panel:
     for _ in names:
         column |= {name: max((column[c] + 1 for c in causes[name]), default=0) for name in names}
         column = {name: min(value, len(names) - 1) for name, value in column.items()}
-    used = sorted(set(column.values()))
-    column = {name: used.index(value) for name, value in column.items()}
+    ranks = sorted(set(column.values()))
+    column = {name: ranks.index(value) for name, value in column.items()}
     rows: dict[str, float] = {}
-    tallest = max(sum(value == c for value in column.values()) for c in range(len(used)))
-    for c in range(len(used)):
-        here = [name for name in names if column[name] == c]
-        here.sort(key=lambda name: float(np.mean([rows[s] for s in causes[name] if s in rows] or [0.0])))
-        rows |= {name: i + (tallest - len(here)) / 2 for i, name in enumerate(here)}
+    tallest = max(sum(value == c for value in column.values()) for c in range(len(ranks)))
+    for c in range(len(ranks)):
+        members = [name for name in names if column[name] == c]
+        members.sort(key=lambda name: float(np.mean([rows[s] for s in causes[name] if s in rows] or [0.0])))
+        rows |= {name: i + (tallest - len(members)) / 2 for i, name in enumerate(members)}
     skips = any(column[target] - column[source] > 1 for _, source, target in _arrows(table, level))
     top = _TITLE + 30 + (46 if skips else 0)
     place = {n: (_MARGIN + _WIDTH / 2 + column[n] * _COLUMN, top + _HEIGHT / 2 + rows[n] * _ROW) for n in names}
-    width = 2 * _MARGIN + _WIDTH + (len(used) - 1) * _COLUMN
+    width = 2 * _MARGIN + _WIDTH + (len(ranks) - 1) * _COLUMN
     return _Panel(level, place, column, max(width, 320.0), top + (tallest - 1) * _ROW + _HEIGHT + 42)
 
 
-def _drawn(table: ParameterTable, panel: _Panel, theta: Array) -> Iterator[str]:
+def _panel_elements(table: ParameterTable, panel: _Panel, theta: Array) -> Iterator[str]:
     yield f'<text class="t" x="16" y="26">{_TITLES[panel.level]}</text>'
     for row in _covariances(table, panel.level):
-        yield from _curve(panel, row.lhs, row.rhs, _shown(row, theta))
+        yield from _curve(panel, row.lhs, row.rhs, _number_text(row, theta))
     labels = []
     for row, source, target in _arrows(table, panel.level):
-        path, label = _arrow(panel, source, target, _shown(row, theta))
+        path, label = _arrow(panel, source, target, _number_text(row, theta))
         labels.append(label)
         yield path
     for row in table.at(panel.level):
         if row.is_variance:
-            yield from _node(panel, row.lhs, row.lhs in table.variables(panel.level).latent, _shown(row, theta))
+            yield from _node(panel, row.lhs, row.lhs in table.variables(panel.level).latent, _number_text(row, theta))
     yield from labels
 
 
@@ -137,8 +137,8 @@ def _node(panel: _Panel, name: str, latent: bool, variance: str) -> Iterator[str
     else:
         left, top = x - _WIDTH / 2, y - _HEIGHT / 2
         yield f'<rect class="n" x="{left:.0f}" y="{top:.0f}" width="{_WIDTH}" height="{_HEIGHT}" rx="2"/>'
-    shown = name if len(name) <= 14 else name[:13] + "…"
-    yield f'<text x="{x:.0f}" y="{y + 4.5:.0f}">{escape(shown)}</text>'
+    text = name if len(name) <= 14 else name[:13] + "…"
+    yield f'<text x="{x:.0f}" y="{y + 4.5:.0f}">{escape(text)}</text>'
     yield f'<text class="v" x="{x:.0f}" y="{y + _HEIGHT / 2 + 18:.0f}">variance {variance}</text>'
 
 

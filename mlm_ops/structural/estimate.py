@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mlm_ops.errors import IdentificationError
 from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Likelihood
-from mlm_ops.structural.matrices import Numbers, Structure, build_structure
-from mlm_ops.structural.optimize import Optimum, minimise
+from mlm_ops.structural.matrices import Numbers, SemStructure, build_structure
+from mlm_ops.structural.optimize import SemOptimum, minimise
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.starts import starting_values
 from mlm_ops.structural.statistics import TwoLevelStatistics
@@ -33,57 +33,58 @@ class SemEstimate:
     Attributes
     ----------
     table, statistics, structure
-        What was fitted to what.
+        The parameter table, the statistics that it was fitted to, and the model's matrices.
     optimum
         Of the search, over means around `statistics.origin` where the means are unrestricted.
     theta
         (k,) free parameters.
     vcov
-        (k, k) covariance matrix by the observed information, null (NaN) for what is held, flat, or beside a bound.
+        (k, k) covariance matrix by the observed information, null (NaN) for what is held at zero, flat,
+        or beside a bound.
     undetermined
         (k,) coefficients that nothing determines: of variables whose variance is zero, or that are collinear because
-        the variance of what tells them apart is.
+        the variance of their difference is.
     flat
         (k, f) directions in which the deviance does not change to second order.
-    likelihood, moved
+    likelihood, theta_jacobian
         The likelihood that was searched, and the derivatives of `theta` by its parameters.
     """
 
     table: ParameterTable
     statistics: TwoLevelStatistics
-    structure: Structure
-    optimum: Optimum
+    structure: SemStructure
+    optimum: SemOptimum
     theta: Array
     vcov: Array
     undetermined: Flags
     flat: Array
     likelihood: Likelihood
-    moved: Array
+    theta_jacobian: Array
 
     @cached_property
     def robust_vcov(self) -> Array:
         """(k, k) the sandwich of the clusters' scores (White 1982; Liang and Zeger 1986)."""
         bread, _, determined = _inverse_curvature(self.optimum)
         mean = self.structure.implied(self.optimum.theta).mean
-        free = np.flatnonzero(~self.optimum.held)
+        free = np.flatnonzero(~self.optimum.at_zero)
         scores = self.likelihood.scores(self.optimum.evaluation, mean)[:, free]
         sandwich = bread @ (scores.T @ scores) @ bread
         regular = determined & ~self.optimum.boundary[free]
-        return _transformed(_placed(sandwich, free, regular, self.table.n_free), self.moved)
+        return _transform_vcov(_place_in_full(sandwich, free, regular, self.table.n_free), self.theta_jacobian)
 
     @property
     def log_likelihood(self) -> float:
-        """At the maximum."""
+        """Log-likelihood at the maximum."""
         return -self.optimum.evaluation.deviance / 2
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters."""
+        """Number of free parameters."""
         return self.table.n_free
 
 
 def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEstimate:
-    """Fit a model.
+    """Estimate a model's parameters.
 
     Raises
     ------
@@ -91,50 +92,50 @@ def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEs
         No start has covariance matrices that are positive definite.
     """
     structure = build_structure(table)
-    recentre = _recentring(table, structure, statistics)
-    seen = statistics if recentre is None else replace(statistics, origin=np.zeros_like(statistics.origin))
-    likelihood = Likelihood(structure, seen)
+    recentre = _recentre_function(table, structure, statistics)
+    search_statistics = statistics if recentre is None else replace(statistics, origin=np.zeros_like(statistics.origin))
+    likelihood = Likelihood(structure, search_statistics)
     try:
-        optimum = minimise(likelihood, lambda seed: starting_values(table, seen, seed))
+        optimum = minimise(likelihood, lambda seed: starting_values(table, search_statistics, seed))
     except np.linalg.LinAlgError as error:
         raise IdentificationError(
             "The likelihood cannot be computed where the search begins: a covariance matrix is not positive definite "
             "there. Look at the fixed values and starting values of the variances and covariances."
         ) from error
-    moved = np.eye(len(optimum.theta)) if recentre is None else _complex_jacobian(recentre, optimum.theta)
+    jacobian = np.eye(len(optimum.theta)) if recentre is None else _complex_jacobian(recentre, optimum.theta)
     theta = optimum.theta if recentre is None else np.asarray(recentre(optimum.theta), dtype=float)
     bread, flat, determined = _inverse_curvature(optimum)
-    free = np.flatnonzero(~optimum.held)
-    vcov = _transformed(_placed(2 * bread, free, determined & ~optimum.boundary[free], len(theta)), moved)
-    unknown = optimum.held.copy()
+    free = np.flatnonzero(~optimum.at_zero)
+    vcov = _transform_vcov(_place_in_full(2 * bread, free, determined & ~optimum.boundary[free], len(theta)), jacobian)
+    unknown = optimum.at_zero.copy()
     unknown[free[~determined]] = True
     spread = np.zeros((len(theta), flat.shape[1]))
-    spread[~optimum.held] = flat
+    spread[~optimum.at_zero] = flat
     coefficients = _coefficients(structure, unknown)
     return SemEstimate(
-        table, statistics, structure, optimum, theta, vcov, coefficients, moved @ spread, likelihood, moved
+        table, statistics, structure, optimum, theta, vcov, coefficients, jacobian @ spread, likelihood, jacobian
     )
 
 
-def _recentring(
-    table: ParameterTable, structure: Structure, statistics: TwoLevelStatistics
+def _recentre_function(
+    table: ParameterTable, structure: SemStructure, statistics: TwoLevelStatistics
 ) -> Callable[[Numbers], Numbers] | None:
-    """From parameters for means around the origin to the user's; None where the means are restricted.
+    """Function from parameters for means around the origin to the user's; None where means are restricted.
 
     With a free intercept of its own for each column the means are whatever they are, and data at a million can be
     fitted around their mean: intercepts alone move, by the solution of the means' linear equations.
     """
     rows = [row for row in table.rows if row.op == "~1" and row.index is not None]
-    counted = np.bincount([row.index for row in table.rows if row.index is not None], minlength=table.n_free)
+    counts = np.bincount([row.index for row in table.rows if row.index is not None], minlength=table.n_free)
     columns = [row.lhs for row in rows if row.lhs in table.columns]
-    if sorted(columns) != sorted(table.columns) or len(rows) != len(columns) or any(counted[r.index] > 1 for r in rows):
+    if sorted(columns) != sorted(table.columns) or len(rows) != len(columns) or any(counts[r.index] > 1 for r in rows):
         return None
     index = np.array([row.index for row in rows])
 
     def recentre(theta: Numbers) -> Numbers:
-        moved = np.array(theta)
-        moved[index] += np.linalg.solve(structure.jacobian(theta)[2][index].T, statistics.origin)
-        return moved
+        result = np.array(theta)
+        result[index] += np.linalg.solve(structure.jacobian(theta)[2][index].T, statistics.origin)
+        return result
 
     return recentre
 
@@ -143,44 +144,44 @@ def _complex_jacobian(function: Callable[[Numbers], Numbers], theta: Array) -> A
     """(k, k) by the complex step (Squire and Trapp 1998, SIAM Review 40): exact to rounding."""
     columns = []
     for i in range(len(theta)):
-        stepped = theta.astype(complex)
-        stepped[i] += _STEP * 1j
-        columns.append(function(stepped).imag / _STEP)
+        shifted = theta.astype(complex)
+        shifted[i] += _STEP * 1j
+        columns.append(function(shifted).imag / _STEP)
     return np.array(columns).T.reshape(len(theta), len(theta))
 
 
-def _transformed(matrix: Array, moved: Array) -> Array:
+def _transform_vcov(matrix: Array, jacobian: Array) -> Array:
     """``T V T'`` with what is null in V null in the result, and nothing else."""
     null = np.isnan(np.diag(matrix))
-    found = moved @ np.where(np.isnan(matrix), 0.0, matrix) @ moved.T
-    found[null] = found[:, null] = np.nan
-    return np.asarray(found)
+    result = jacobian @ np.where(np.isnan(matrix), 0.0, matrix) @ jacobian.T
+    result[null] = result[:, null] = np.nan
+    return np.asarray(result)
 
 
-def _inverse_curvature(optimum: Optimum) -> tuple[Array, Array, Flags]:
+def _inverse_curvature(optimum: SemOptimum) -> tuple[Array, Array, Flags]:
     """The inverse Hessian of the deviance over what is not held, its flat directions, and what is determined."""
-    free = np.flatnonzero(~optimum.held)
+    free = np.flatnonzero(~optimum.at_zero)
     hessian = optimum.hessian[np.ix_(free, free)]
-    found = curvature(hessian)
-    scale, vectors, curved = found.scale, found.vectors, found.curved
-    inverse = (vectors[:, curved] / found.values[curved]) @ vectors[:, curved].T / np.outer(scale, scale)
+    eigen = curvature(hessian)
+    scale, vectors, curved = eigen.scale, eigen.vectors, eigen.curved
+    inverse = (vectors[:, curved] / eigen.values[curved]) @ vectors[:, curved].T / np.outer(scale, scale)
     flat = vectors[:, ~curved]
     flat = np.where(np.abs(flat) < _DETERMINED, 0.0, flat)
     determined: Flags = np.abs(flat).max(axis=1, initial=0.0) == 0
     return inverse, flat / scale[:, None], determined
 
 
-def _placed(matrix: Array, free: NDArray[np.int64], determined: Flags, k: int) -> Array:
+def _place_in_full(matrix: Array, free: NDArray[np.int64], determined: Flags, k: int) -> Array:
     """(k, k) with a matrix over the free parameters in its place, null where nothing is determined."""
-    found = np.full((k, k), np.nan)
-    found[np.ix_(free[determined], free[determined])] = matrix[np.ix_(determined, determined)]
-    return found
+    full = np.full((k, k), np.nan)
+    full[np.ix_(free[determined], free[determined])] = matrix[np.ix_(determined, determined)]
+    return full
 
 
-def _coefficients(structure: Structure, chosen: Flags) -> Flags:
-    """Those of the chosen parameters that are coefficients; of these only a variance of zero leaves any unknown."""
-    found = np.zeros(len(chosen), dtype=bool)
+def _coefficients(structure: SemStructure, flags: Flags) -> Flags:
+    """Flags of coefficients alone; of these only a variance of zero leaves any unknown."""
+    result = np.zeros(len(flags), dtype=bool)
     for level in structure.levels:
         index = level.arrows.index[level.arrows.index >= 0]
-        found[index] = chosen[index]
-    return found
+        result[index] = flags[index]
+    return result

@@ -16,7 +16,7 @@ from mlm_ops.structural.comparison import likelihood_ratio
 from mlm_ops.structural.derived import DRAWS, label_values, monte_carlo
 from mlm_ops.structural.diagram import mermaid, svg
 from mlm_ops.structural.equations import mplus_input, sem_equations
-from mlm_ops.structural.record import ContextualEffect, SemRecord
+from mlm_ops.structural.record import SemContextualEffect, SemRecord
 from mlm_ops.warehouse.boundary import checked
 
 _EQUATIONS = options.choice("format", (*WRITERS, "mplus"), "Unknown equations.")
@@ -74,7 +74,7 @@ class SemFit(SemRecord):
         effect = self.parameters.filter(pl.col("lhs") == "contextual").row(0, named=True)
         slopes = label_values(self.estimate.table, self.estimate.theta)
         within, between = (float(slopes[label]) for label in ("within", "between"))
-        latent = ContextualEffect(within, between, effect["estimate"], effect["std_error"])
+        latent = SemContextualEffect(within, between, effect["estimate"], effect["std_error"])
         return tables.sem_contextual({"latent": latent, "observed": self.observed})
 
     @checked(larger=options.LARGER)

@@ -1,4 +1,4 @@
-"""How well a model fits: chi-square against the unrestricted model, and the indices made from it.
+"""Measure how well a model fits: chi-square against the unrestricted model, and the indices made from it.
 
 Hu and Bentler (1998), Psychological Methods 3; Steiger (1990) for RMSEA, with N rows; the baseline is independence
 within each level, exogenous variables excepted, as in lavaan. SRMR compares correlations within and between.
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FitMeasures:
-    """What the measures are made of, and the measures; NaN where they do not exist.
+    """Chi-squares and the indices made from them; NaN where they do not exist.
 
     Attributes
     ----------
@@ -57,23 +57,23 @@ class FitMeasures:
     bounded: bool
 
 
-def fit_measures(fitted: SemEstimate) -> FitMeasures:
+def fit_measures(estimate: SemEstimate) -> FitMeasures:
     """Fit the unrestricted and the baseline model to the same statistics, each to its own optimum."""
-    statistics = fitted.statistics
-    saturated, baseline = saturated_table(fitted.table), baseline_table(fitted.table)
-    df, baseline_df = saturated.n_free - fitted.n_parameters, saturated.n_free - baseline.n_free
+    statistics = estimate.statistics
+    saturated, baseline = saturated_table(estimate.table), baseline_table(estimate.table)
+    df, baseline_df = saturated.n_free - estimate.n_parameters, saturated.n_free - baseline.n_free
     # columns of level 1 alone have the rows within clusters to determine them
-    determined = statistics.n_clusters > len(fitted.table.between.observed)
+    determined = statistics.n_clusters > len(estimate.table.between.observed)
     whole = estimate_sem(saturated, statistics) if determined else None
     nan = math.nan
     chi_square = baseline_chi_square = srmr_within = srmr_between = nan
     if whole is not None:
         independent = estimate_sem(baseline, statistics)
         # two searches of equal models differ by rounding
-        chi_square = max(0.0, 2 * (whole.log_likelihood - fitted.log_likelihood)) if df > 0 else 0.0
+        chi_square = max(0.0, 2 * (whole.log_likelihood - estimate.log_likelihood)) if df > 0 else 0.0
         baseline_chi_square = 2 * (whole.log_likelihood - independent.log_likelihood)
-        srmr_within, srmr_between = _srmr(fitted, whole)
-    deviance = -2 * fitted.log_likelihood
+        srmr_within, srmr_between = _srmr(estimate, whole)
+    deviance = -2 * estimate.log_likelihood
     return FitMeasures(
         chi_square=chi_square,
         df=df,
@@ -85,9 +85,9 @@ def fit_measures(fitted: SemEstimate) -> FitMeasures:
         rmsea=math.sqrt(max(0.0, (chi_square - df) / (df * statistics.n_obs))) if df > 0 else 0.0 * chi_square,
         srmr_within=srmr_within,
         srmr_between=srmr_between,
-        aic=deviance + 2 * fitted.n_parameters,
-        bic=deviance + math.log(statistics.n_obs) * fitted.n_parameters,
-        icc=_icc(fitted.table, statistics, whole),
+        aic=deviance + 2 * estimate.n_parameters,
+        bic=deviance + math.log(statistics.n_obs) * estimate.n_parameters,
+        icc=_icc(estimate.table, statistics, whole),
         bounded=whole is not None and whole.optimum.singular,
     )
 
@@ -109,20 +109,20 @@ def _tli(chi_square: float, df: int, baseline: float, baseline_df: int) -> float
     return (ratio - chi_square / df) / (ratio - 1) if ratio != 1 else math.nan
 
 
-def _implied(fitted: SemEstimate) -> tuple[Array, Array]:
+def _implied(estimate: SemEstimate) -> tuple[Array, Array]:
     """Covariance matrices of the observed variables of each level."""
-    within, between = fitted.structure.moments(fitted.theta)
-    sizes = [level.n_observed for level in fitted.structure.levels]
+    within, between = estimate.structure.moments(estimate.theta)
+    sizes = [level.n_observed for level in estimate.structure.levels]
     return within.covariance[: sizes[0], : sizes[0]], between.covariance[: sizes[1], : sizes[1]]
 
 
-def _srmr(fitted: SemEstimate, whole: SemEstimate) -> tuple[float, float]:
+def _srmr(estimate: SemEstimate, whole: SemEstimate) -> tuple[float, float]:
     """Root mean square difference of correlations, the p ones on the diagonal counted as lavaan does."""
-    found = []
-    for ours, theirs in zip(_implied(fitted), _implied(whole), strict=True):
+    residuals = []
+    for ours, theirs in zip(_implied(estimate), _implied(whole), strict=True):
         difference = _correlations(ours) - _correlations(theirs)
-        found.append(float(np.sqrt((difference[np.tril_indices(len(ours))] ** 2).mean())))
-    return found[0], found[1]
+        residuals.append(float(np.sqrt((difference[np.tril_indices(len(ours))] ** 2).mean())))
+    return residuals[0], residuals[1]
 
 
 def _correlations(covariance: Array) -> Array:
@@ -132,7 +132,7 @@ def _correlations(covariance: Array) -> Array:
 
 
 def _icc(table: ParameterTable, statistics: TwoLevelStatistics, whole: SemEstimate | None) -> dict[str, float]:
-    found = {}
+    shares = {}
     for i, name in enumerate(table.within.observed):
         if whole is not None and name in table.both:
             estimate, at = whole, i
@@ -141,5 +141,5 @@ def _icc(table: ParameterTable, statistics: TwoLevelStatistics, whole: SemEstima
             column = replace(table, rows=(), within=only, between=only, definitions=(), n_free=0)
             estimate, at = estimate_sem(saturated_table(column), one_column(statistics, i)), 0
         implied = estimate.structure.implied(estimate.theta)
-        found[name] = float(implied.between[at, at] / (implied.between[at, at] + implied.within[at, at]))
-    return found
+        shares[name] = float(implied.between[at, at] / (implied.between[at, at] + implied.within[at, at]))
+    return shares

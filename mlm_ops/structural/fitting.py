@@ -1,4 +1,4 @@
-"""The calls of the path for structural equation models: parse, collect, estimate."""
+"""Fit a structural equation model: parse its text, collect moments, estimate."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mlm_ops.structural.estimate import estimate_sem
 from mlm_ops.structural.fit import SemFit
 from mlm_ops.structural.identification import check_identified
 from mlm_ops.structural.matrices import build_structure
-from mlm_ops.structural.model import WITHIN, SemModel, written_out
+from mlm_ops.structural.model import WITHIN, SemModel, expand_ready_model
 from mlm_ops.structural.parameters import moments_model, parameter_table
-from mlm_ops.structural.record import ContextualEffect
+from mlm_ops.structural.record import SemContextualEffect
 from mlm_ops.structural.statistics import check_columns, two_level_statistics
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
@@ -68,42 +68,42 @@ def sem(
     0.8676
     """
     columns = cluster_columns(cluster)
-    model = parse_sem(written_out(text))
+    model = parse_sem(expand_ready_model(text))
     table = parameter_table(model)
-    asked = moments_model(table, columns)
+    columns_model = moments_model(table, columns)
     if isinstance(data, Moments):
-        return fit_sem(model, serve(data, [asked]), columns, robust=robust)
+        return fit_sem(model, serve(data, [columns_model]), columns, robust=robust)
     source = open_source(data, connection)
     check_columns(table, columns, source)
-    return fit_sem(model, collect(source, [asked]), columns, robust=robust)
+    return fit_sem(model, collect(source, [columns_model]), columns, robust=robust)
 
 
 def fit_sem(model: SemModel, moments: Moments, cluster: GroupingFactor, *, robust: bool = False) -> SemFit:
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched."""
-    started = time.perf_counter()
+    start = time.perf_counter()
     table = parameter_table(model)
     check_identified(table, build_structure(table))
     statistics = two_level_statistics(table, moments, cluster)
     estimate = estimate_sem(table, statistics)
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - start
     dropped, observed = dict(moments.n_dropped), _observed_means(model, moments, cluster)
     return SemFit(model, estimate, cluster, robust, seconds, moments.n_rows, dropped, observed)
 
 
-def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) -> ContextualEffect | None:
+def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) -> SemContextualEffect | None:
     """The ready model ``contextual`` with observed cluster means: a mixed model of the same moments."""
     rows = [item for item in model.at(WITHIN) if item.op == "~"]
     if len({item.lhs for item in rows}) != 1 or [d.name for d in model.definitions] != ["contextual"]:
         return None
     line = f"contextual: {rows[0].lhs} ~ {' + '.join(item.rhs for item in rows)}"
-    if model != parse_sem(written_out(line)):
+    if model != parse_sem(expand_ready_model(line)):
         return None
     terms = "".join(f" + {item.rhs} + between({item.rhs})" for item in rows)
     mixed = parse_formula(f"{rows[0].lhs} ~ 1{terms} + (1 | {group_name(cluster)})")
-    fitted = fit_model(Request(mixed, "ml", "none"), moments).fixed_effects
-    slopes = {row["term"]: row for row in fitted.iter_rows(named=True)}
+    fixed_effects = fit_model(Request(mixed, "ml", "none"), moments).fixed_effects
+    slopes = {row["term"]: row for row in fixed_effects.iter_rows(named=True)}
     within, effect = slopes.get(rows[0].rhs), slopes.get(f"between({rows[0].rhs})")
     if within is None or effect is None:
         return None
     between = within["estimate"] + effect["estimate"]
-    return ContextualEffect(within["estimate"], between, effect["estimate"], effect["std_error"])
+    return SemContextualEffect(within["estimate"], between, effect["estimate"], effect["std_error"])

@@ -1,7 +1,7 @@
-"""Whether a model's parameters can be told apart at all: the rank of the implied moments' derivatives.
+"""Check that a model is identified at all, by the rank of the implied moments' derivatives.
 
 A model is identified almost everywhere if that rank is full at one point (Bekker, Merckens and Wansbeek 1994,
-Identification, Equivalent Models and Computer Algebra, ch. 2), so that random points tell.
+Identification, Equivalent Models and Computer Algebra, ch. 2), so that random points show it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.moments.rank import null_space, rounding
-from mlm_ops.structural.matrices import Structure
+from mlm_ops.structural.matrices import SemStructure
 from mlm_ops.structural.parameters import ParameterTable
 
 Array = NDArray[np.float64]
@@ -23,7 +23,7 @@ _POINTS = 3
 _ERROR = 1e-12
 
 
-def check_identified(table: ParameterTable, structure: Structure) -> None:
+def check_identified(table: ParameterTable, structure: SemStructure) -> None:
     """Refuse a model that no data determine.
 
     Raises
@@ -38,8 +38,8 @@ def check_identified(table: ParameterTable, structure: Structure) -> None:
         rng = np.random.default_rng(seed)
         theta = rng.uniform(0.2, 0.8, table.n_free)
         theta[variances] = rng.uniform(0.8, 1.6, len(variances))
-        here = _undetermined(structure, theta)
-        moving = here if moving is None else moving & here
+        undetermined = _undetermined(structure, theta)
+        moving = undetermined if moving is None else moving & undetermined
         if not moving.any():
             return
     names = [name for name, moves in zip(table.names(), moving if moving is not None else (), strict=True) if moves]
@@ -49,22 +49,22 @@ def check_identified(table: ParameterTable, structure: Structure) -> None:
     )
 
 
-def _undetermined(structure: Structure, theta: Array) -> NDArray[np.bool_]:
+def _undetermined(structure: SemStructure, theta: Array) -> NDArray[np.bool_]:
     """(k,) parameters with a part in a direction along which no implied moment changes."""
     within, between, mean = structure.jacobian(theta)
     own, whole = np.tril_indices(structure.n_row_level), np.tril_indices(structure.n_columns)
     derivatives = np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean], axis=1)
     norms = np.linalg.norm(derivatives, axis=1)
-    found = norms == 0
-    scaled = derivatives / np.where(found, 1.0, norms)[:, None]
-    flat = null_space(scaled @ scaled.T, _ERROR)
-    return np.asarray(found | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
+    has_no_effect = norms == 0
+    unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]
+    flat = null_space(unit_derivatives @ unit_derivatives.T, _ERROR)
+    return np.asarray(has_no_effect | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
 
 
 #: Share of the largest eigenvalue below which one is zero.
 ERROR = 1e-10
 #: What the place of the optimum adds to it for the verdict on a saddle.
-_OF_PLACE = 1e-7
+_PLACE_ERROR = 1e-7
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Curvature:
 
     @property
     def error(self) -> float:
-        """What the eigenvalues are known to."""
+        """Error of the eigenvalues."""
         largest = float(np.abs(self.values).max(initial=0.0))
         return max(ERROR, rounding(len(self.values))) * largest
 
@@ -103,7 +103,7 @@ class Curvature:
     def semidefinite(self) -> bool:
         """Whether it falls in none: a minimum or a flat, and no saddle."""
         largest = float(np.abs(self.values).max(initial=0.0))
-        return bool((self.values > -max(self.error, _OF_PLACE * largest)).all())
+        return bool((self.values > -max(self.error, _PLACE_ERROR * largest)).all())
 
 
 def curvature(matrix: Array) -> Curvature:

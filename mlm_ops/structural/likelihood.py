@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.structural.matrices import Implied, Structure
+from mlm_ops.structural.matrices import Implied, SemStructure
 from mlm_ops.structural.statistics import TwoLevelStatistics
 
 Array = NDArray[np.float64]
@@ -67,7 +67,7 @@ class Evaluation:
 class Likelihood:
     """The criterion of one model over one set of statistics."""
 
-    structure: Structure
+    structure: SemStructure
     statistics: TwoLevelStatistics
 
     def deviance(self, theta: Array) -> float:
@@ -79,7 +79,7 @@ class Likelihood:
             return math.inf
 
     def evaluate(self, theta: Array) -> Evaluation | None:
-        """With derivatives; None where a covariance matrix is not positive definite."""
+        """The deviance and its derivatives; None where a covariance matrix is not positive definite."""
         try:
             implied = self._implied(theta)
             factor_w, factors = self._factors(implied)
@@ -133,8 +133,8 @@ class Likelihood:
         )
         cross = np.zeros_like(curvature)
         for part in self._parts():
-            moved = self._by_size(at, part)
-            pull = np.einsum("skij,sj->ski", moved, at.weighted[part])
+            by_theta = self._by_size(at, part)
+            pull = np.einsum("skij,sj->ski", by_theta, at.weighted[part])
             pull = np.einsum("ski,sij->kj", pull * s.counts[part][:, None, None], at.precision[part])
             cross += 2 * pull @ means.T
         structural = self.structure.curvature(theta, at.by_within, at.by_between, at.by_mean)
@@ -154,13 +154,15 @@ class Likelihood:
         size = np.searchsorted(s.sizes, clusters.n)
         weighted = np.einsum("jab,bj->ja", at.precision[size], clusters.mean - (mean - s.origin)[:, None])
         rows, cols = np.tril_indices(p)
-        doubled = np.where(rows == cols, 1.0, 2.0)
+        weights = np.where(rows == cols, 1.0, 2.0)
         by_scatter = at.within_precision @ jacobian_w @ at.within_precision
-        free = np.einsum("kij,ij->k", jacobian_w, at.within_precision)
-        scores = (clusters.n[:, None] - 1) * free - clusters.scatter.T @ (by_scatter[:, rows, cols] * doubled).T
+        log_determinant_slopes = np.einsum("kij,ij->k", jacobian_w, at.within_precision)
+        scores = (clusters.n[:, None] - 1) * log_determinant_slopes - clusters.scatter.T @ (
+            by_scatter[:, rows, cols] * weights
+        ).T
         rows, cols = np.tril_indices(t)
-        doubled = np.where(rows == cols, 1.0, 2.0)
-        outer = weighted[:, rows] * weighted[:, cols] * doubled
+        weights = np.where(rows == cols, 1.0, 2.0)
+        outer = weighted[:, rows] * weighted[:, cols] * weights
         scores -= outer @ jacobian_b[:, rows, cols].T
         own = (rows < p) & (cols < p)
         scores -= (outer[:, own] @ jacobian_w[:, rows[own], cols[own]].T) / clusters.n[:, None]
@@ -204,9 +206,9 @@ class Likelihood:
         """(s, k, t, t) derivatives of C_s by the parameters."""
         s = self.statistics
         p = s.n_row_level
-        moved = np.repeat(at.jacobian[1][None], len(s.sizes[part]), axis=0)
-        moved[:, :, :p, :p] += at.jacobian[0] / s.sizes[part][:, None, None, None]
-        return moved
+        by_theta = np.repeat(at.jacobian[1][None], len(s.sizes[part]), axis=0)
+        by_theta[:, :, :p, :p] += at.jacobian[0] / s.sizes[part][:, None, None, None]
+        return by_theta
 
     def _curvature(self, at: Evaluation, within: Array, by_size: Array) -> Array:
         """``sum_s J_s tr(dC_i C^-1 dC_j V_s)``, the within part included."""
@@ -215,13 +217,15 @@ class Likelihood:
         # one product over all elements: a row of `left` is V dC_i P, of `right` dC_j
         left = (within @ at.jacobian[0] @ at.within_precision).reshape(k, -1)
         right = at.jacobian[0].reshape(k, -1)
-        found = (s.n_obs - s.n_clusters) * left @ right.T
+        curvature = (s.n_obs - s.n_clusters) * left @ right.T
         for part in self._parts():
-            moved = self._by_size(at, part)
+            by_theta = self._by_size(at, part)
             weight = s.counts[part][:, None, None]
-            first = (by_size[part] * weight)[:, None] @ moved @ at.precision[part][:, None]
-            found = found + (first.transpose(1, 0, 2, 3).reshape(k, -1) @ moved.transpose(1, 0, 2, 3).reshape(k, -1).T)
-        return np.asarray((found + found.T) / 2)
+            first = (by_size[part] * weight)[:, None] @ by_theta @ at.precision[part][:, None]
+            curvature = curvature + (
+                first.transpose(1, 0, 2, 3).reshape(k, -1) @ by_theta.transpose(1, 0, 2, 3).reshape(k, -1).T
+            )
+        return np.asarray((curvature + curvature.T) / 2)
 
 
 def _inverse(factor: Array) -> Array:

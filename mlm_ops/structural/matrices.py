@@ -1,4 +1,4 @@
-"""Parameters -> the moments that a model implies at each level, and their derivatives.
+"""Compute the moments that a model's parameters imply at each level, and their derivatives.
 
 One notation for all models (McArdle and McDonald 1984): over all variables of a level, observed and latent, A holds the
 arrows (loadings and regressions), S the variances and covariances, m the intercepts, and with E = (I - A)^-1 and F
@@ -27,7 +27,7 @@ Numbers = NDArray[Any]
 
 @dataclass(frozen=True)
 class Cells:
-    """Where the table's rows stand in one matrix.
+    """Places of the table's rows in one matrix.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class LevelStructure:
 
 @dataclass(frozen=True)
 class LevelMoments:
-    """What a level's parameters imply.
+    """The moments that a level's parameters imply.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class Implied:
 
 
 @dataclass(frozen=True)
-class Structure:
+class SemStructure:
     """Both levels of a model; t columns, the first p of level 1."""
 
     levels: tuple[LevelStructure, LevelStructure]
@@ -104,11 +104,11 @@ class Structure:
     n_free: int
 
     def moments(self, theta: Numbers) -> tuple[LevelMoments, LevelMoments]:
-        """Of each level."""
+        """The moments of each level."""
         return _level_moments(self.levels[0], theta), _level_moments(self.levels[1], theta)
 
     def implied(self, theta: Numbers) -> Implied:
-        """What the likelihood sees."""
+        """The columns' moments, which the likelihood compares with the data's."""
         p, t = self.n_row_level, self.n_columns
         within, between = self.moments(theta)
         mean, sigma_b = np.zeros(t, dtype=theta.dtype), np.zeros((t, t), dtype=theta.dtype)
@@ -143,7 +143,7 @@ class Structure:
         )
 
 
-def build_structure(table: ParameterTable) -> Structure:
+def build_structure(table: ParameterTable) -> SemStructure:
     """Place the table's rows in the matrices."""
     columns = {name: i for i, name in enumerate(table.columns)}
     levels = []
@@ -166,11 +166,11 @@ def build_structure(table: ParameterTable) -> Structure:
                 np.array([columns[name] for name in variables.observed], dtype=np.int64),
             )
         )
-    return Structure((levels[0], levels[1]), len(table.within.observed), len(columns), table.n_free)
+    return SemStructure((levels[0], levels[1]), len(table.within.observed), len(columns), table.n_free)
 
 
-def _cells(found: list[tuple[int, int, int, float]]) -> Cells:
-    row, col, index, value = zip(*found, strict=True) if found else ((), (), (), ())
+def _cells(entries: list[tuple[int, int, int, float]]) -> Cells:
+    row, col, index, value = zip(*entries, strict=True) if entries else ((), (), (), ())
     places = [np.array(part, dtype=np.int64) for part in (row, col, index)]
     return Cells(places[0], places[1], places[2], np.array(value, dtype=float))
 
@@ -189,7 +189,7 @@ def _level_moments(structure: LevelStructure, theta: Numbers) -> LevelMoments:
 
 
 def _level_jacobian(structure: LevelStructure, at: LevelMoments, k: int) -> tuple[Numbers, Numbers]:
-    """Of the observed variables' covariances (k, o, o) and means (k, o).
+    """Derivatives of the observed variables' covariances (k, o, o) and means (k, o).
 
     By an arrow: dE = E dA E, so dSigma = F E dA E S E' F' + its transpose; all are outer products of columns.
     """
@@ -201,14 +201,16 @@ def _level_jacobian(structure: LevelStructure, at: LevelMoments, k: int) -> tupl
     index = np.concatenate([arrows.index, symmetric.index])
     half = np.concatenate([np.ones(len(arrows.row)), np.where(symmetric.row == symmetric.col, 0.5, 1.0)])
     sigma = np.zeros((k, o, o), dtype=left.dtype)
-    free = index >= 0
-    outer = np.einsum("ic,jc->cij", left[:, free] * half[free], right[:, free])
-    np.add.at(sigma, index[free], outer + outer.transpose(0, 2, 1))
+    is_free = index >= 0
+    outer = np.einsum("ic,jc->cij", left[:, is_free] * half[is_free], right[:, is_free])
+    np.add.at(sigma, index[is_free], outer + outer.transpose(0, 2, 1))
     mean = np.zeros((k, o), dtype=left.dtype)
-    moved = arrows.index >= 0
-    np.add.at(mean, arrows.index[moved], (effects[:, arrows.row[moved]] * at.mean[arrows.col[moved]]).T)
-    moved = intercepts.index >= 0
-    np.add.at(mean, intercepts.index[moved], effects[:, intercepts.row[moved]].T)
+    is_free_cell = arrows.index >= 0
+    np.add.at(
+        mean, arrows.index[is_free_cell], (effects[:, arrows.row[is_free_cell]] * at.mean[arrows.col[is_free_cell]]).T
+    )
+    is_free_cell = intercepts.index >= 0
+    np.add.at(mean, intercepts.index[is_free_cell], effects[:, intercepts.row[is_free_cell]].T)
     return sigma, mean
 
 
@@ -230,9 +232,9 @@ def _level_curvature(structure: LevelStructure, at: LevelMoments, k: int, weight
     half = np.where(r == c, 1.0, 2.0)
     with_spread = half * (effects[np.ix_(j, r)] * pulled[np.ix_(i, c)] + effects[np.ix_(j, c)] * pulled[np.ix_(i, r)])
     with_mean = effects[np.ix_(j, m)] * toward[i][:, None]
-    found = np.zeros((k, k))
-    np.add.at(found, np.ix_(first, first), by_arrows)
+    hessian = np.zeros((k, k))
+    np.add.at(hessian, np.ix_(first, first), by_arrows)
     for others, block in ((second, with_spread), (third, with_mean)):
-        np.add.at(found, np.ix_(first, others), block)
-        np.add.at(found, np.ix_(others, first), block.T)
-    return found
+        np.add.at(hessian, np.ix_(first, others), block)
+        np.add.at(hessian, np.ix_(others, first), block.T)
+    return hessian

@@ -1,4 +1,4 @@
-"""The records of a structural equation model: what is asked for, knowing no data."""
+"""Describe a structural equation model as its text states it: parameters and definitions, no data."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ _MEDIATION = {
 }
 
 
-def written_out(text: str) -> str:
-    """The model that a line stands for; any other text as it is.
+def expand_ready_model(text: str) -> str:
+    """Write out a line of a ready model, as ``contextual: y ~ x``; any other text stays as it is.
 
     Raises
     ------
     FormulaError
-        A line of a ready model that is none.
+        A line that begins as a ready model and has not its form.
     """
     tokens = [token for token in tokenize(text, STRUCTURAL) if (token.kind, token.text) != ("newline", "\n")]
     texts = [token.text for token in tokens]

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.structural.bounds import (
+    arrows_without_effect,
+    covariances_without_variance,
     least_eigenvalue,
     log_barrier,
     on_the_boundary,
     small_variances,
     unit_shares,
-    without_effect,
-    without_variance,
 )
 from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Evaluation, Likelihood
@@ -48,7 +48,7 @@ _BARRIERS = (1e-1, 1e-3, 1e-5, 1e-7, 1e-8)
 
 
 @dataclass(frozen=True)
-class Optimum:
+class SemOptimum:
     """One record of everything about an optimisation.
 
     Attributes
@@ -61,14 +61,14 @@ class Optimum:
         ``g' H^-1 g`` over the directions that are free: twice the distance in deviance to the quadratic's minimum.
     converged
         The decrement is below `CONVERGED_DECREMENT` and the Hessian has no negative direction.
-    held
+    at_zero
         (k,) parameters held at zero: variances that would be negative, and their covariances.
     boundary
-        (k,) variances and covariances that are free, and beside a bound: a regular standard error they have none.
+        (k,) free variances and covariances that lie next to a bound, and have no regular standard error.
     singular
         A covariance matrix of parameters is of deficient rank.
     evaluations, starts
-        What it took.
+        Evaluations of the deviance, and starts.
     """
 
     theta: Array
@@ -76,7 +76,7 @@ class Optimum:
     hessian: Array
     decrement: float
     converged: bool
-    held: NDArray[np.bool_]
+    at_zero: NDArray[np.bool_]
     boundary: NDArray[np.bool_]
     singular: bool
     evaluations: int
@@ -120,14 +120,14 @@ class _Objective:
             barrier, slope, bend = log_barrier(self.likelihood, theta)
             value, gradient = value + self.mu * barrier, gradient + self.mu * slope
         own = np.ix_(self.free, self.free)
-        found = (hessian + self.mu * bend)[own]
-        exact = curvature(found).definite
+        metric = (hessian + self.mu * bend)[own]
+        exact = curvature(metric).definite
         if not exact:
-            found = (self.likelihood.expected_information(at) + self.mu * bend)[own]
-        return _Point(value, gradient[self.free], found, exact)
+            metric = (self.likelihood.expected_information(at) + self.mu * bend)[own]
+        return _Point(value, gradient[self.free], metric, exact)
 
 
-def minimise(likelihood: Likelihood, starts: Callable[[int | None], Array], most_starts: int = 8) -> Optimum:
+def minimise(likelihood: Likelihood, starts: Callable[[int | None], Array], most_starts: int = 8) -> SemOptimum:
     """Find the parameters of least deviance.
 
     Parameters
@@ -135,13 +135,13 @@ def minimise(likelihood: Likelihood, starts: Callable[[int | None], Array], most
     starts
         Where to begin: the usual values for None, others for each seed. Those are tried in turn when a search fails.
     """
-    best: Optimum | None = None
+    best: SemOptimum | None = None
     for count in range(most_starts):
-        found = _from(likelihood, starts(None if count == 0 else count), count + 1)
-        if found is not None and (best is None or _better(found, best)):
-            best = replace(found, starts=count + 1)
+        optimum = _search_from(likelihood, starts(None if count == 0 else count), count + 1)
+        if optimum is not None and (best is None or _better(optimum, best)):
+            best = replace(optimum, starts=count + 1)
         # where a search ends at a bound depends on the way to it: other variances may be zero, at a lower deviance
-        least = _STARTS_AT_BOUND if best is not None and best.held.any() and _has_arrows(likelihood) else 1
+        least = _STARTS_AT_BOUND if best is not None and best.at_zero.any() and _has_arrows(likelihood) else 1
         if best is not None and best.converged and count + 1 >= least:
             return best
     if best is None:
@@ -153,7 +153,7 @@ def _has_arrows(likelihood: Likelihood) -> bool:
     return any((level.arrows.index >= 0).any() for level in likelihood.structure.levels)
 
 
-def _better(one: Optimum, other: Optimum) -> bool:
+def _better(one: SemOptimum, other: SemOptimum) -> bool:
     """Whether it converged and the other did not, or has a deviance that is lower by what a reader could see.
 
     Where a variance runs to zero, a slope that runs to infinity may win a thousandth over leaving both out.
@@ -163,19 +163,19 @@ def _better(one: Optimum, other: Optimum) -> bool:
     return one.evaluation.deviance < other.evaluation.deviance - _VISIBLE
 
 
-def _from(likelihood: Likelihood, start: Array, starts: int) -> Optimum | None:
+def _search_from(likelihood: Likelihood, start: Array, starts: int) -> SemOptimum | None:
     free = np.ones(len(start), dtype=bool)
     objective = _Objective(likelihood, free, start)
     theta = _descend(objective, start)
-    used = objective.evaluations
+    evaluations = objective.evaluations
     if theta is None:
         return None
-    if _finished(objective, theta) and least_eigenvalue(likelihood, theta) > -_OUTSIDE:
-        return _record(objective, theta, used, starts)
+    if _is_minimum(objective, theta) and least_eigenvalue(likelihood, theta) > -_OUTSIDE:
+        return _record(objective, theta, evaluations, starts)
     bounded = _at_zero(likelihood, theta, free) or _inside(likelihood, start)
     if bounded is not None:
         objective, theta = bounded
-    return _record(objective, theta, used + objective.evaluations, starts)
+    return _record(objective, theta, evaluations + objective.evaluations, starts)
 
 
 def _at_zero(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> tuple[_Objective, Array] | None:
@@ -189,28 +189,28 @@ def _at_zero(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> t
             break
         free = free.copy()
         free[min(negative, key=lambda index: negative[index])] = False
-        free &= ~without_effect(likelihood, np.where(free, theta, 0.0), free)
+        free &= ~arrows_without_effect(likelihood, np.where(free, theta, 0.0), free)
         objective = _Objective(likelihood, free, np.where(free, theta, 0.0))
-        moved = _descend(objective, theta[free])
-        if moved is None:
+        part = _descend(objective, theta[free])
+        if part is None:
             return None
-        theta = objective.full(moved)
+        theta = objective.full(part)
     objective = _Objective(likelihood, free, theta)
     at = likelihood.evaluate(theta)
     falls = at is None or bool((_slopes(likelihood, theta, at)[~free] < -1e-4).any())
-    if falls or not _finished(objective, theta[free]) or least_eigenvalue(likelihood, theta) < -_OUTSIDE:
+    if falls or not _is_minimum(objective, theta[free]) or least_eigenvalue(likelihood, theta) < -_OUTSIDE:
         return None
     return objective, theta
 
 
 def _slopes(likelihood: Likelihood, theta: Array, at: Evaluation) -> Array:
     """(k,) derivatives of the deviance by variances, in shares of their columns' whole variance; zero for others."""
-    found = np.zeros(len(theta))
+    slopes = np.zeros(len(theta))
     for structure, shares in zip(likelihood.structure.levels, unit_shares(likelihood, theta), strict=True):
         cells = structure.symmetric
         own = (cells.row == cells.col) & (cells.index >= 0) & ~np.isnan(shares[cells.row])
-        found[cells.index[own]] = at.gradient[cells.index[own]] / shares[cells.row[own]]
-    return found
+        slopes[cells.index[own]] = at.gradient[cells.index[own]] / shares[cells.row[own]]
+    return slopes
 
 
 def _inside(likelihood: Likelihood, start: Array) -> tuple[_Objective, Array] | None:
@@ -221,33 +221,33 @@ def _inside(likelihood: Likelihood, start: Array) -> tuple[_Objective, Array] | 
     theta = start
     for mu in _BARRIERS:
         path = _Objective(likelihood, free, theta, mu)
-        moved = _descend(path, theta, steps=60)
-        theta = theta if moved is None else moved
+        part = _descend(path, theta, steps=60)
+        theta = theta if part is None else part
     small = small_variances(likelihood, theta, free, BESIDE_BOUND)
     # together, as each alone would let the others go below zero; where one of them is none, the rest without it
-    for chosen in ([set(small)] if small else []) + [set(small) - {index} for index in small if len(small) > 1]:
-        at_zero = _held_at_zero(likelihood, theta, chosen)
+    for indices in ([set(small)] if small else []) + [set(small) - {index} for index in small if len(small) > 1]:
+        at_zero = _minimum_at_zero(likelihood, theta, indices)
         if at_zero is not None:
             return at_zero
     return path, theta
 
 
-def _held_at_zero(likelihood: Likelihood, theta: Array, chosen: set[int]) -> tuple[_Objective, Array] | None:
+def _minimum_at_zero(likelihood: Likelihood, theta: Array, indices: set[int]) -> tuple[_Objective, Array] | None:
     """The minimum with these variances and their covariances at zero; None where it is another than the path's."""
-    kept = np.ones(len(theta), dtype=bool)
-    kept[list(chosen)] = False
-    kept &= ~without_variance(likelihood, kept)
-    kept &= ~without_effect(likelihood, np.where(kept, theta, 0.0), kept)
-    objective = _Objective(likelihood, kept, np.where(kept, theta, 0.0))
-    moved = _descend(objective, theta[kept])
-    if moved is None:
+    free = np.ones(len(theta), dtype=bool)
+    free[list(indices)] = False
+    free &= ~covariances_without_variance(likelihood, free)
+    free &= ~arrows_without_effect(likelihood, np.where(free, theta, 0.0), free)
+    objective = _Objective(likelihood, free, np.where(free, theta, 0.0))
+    part = _descend(objective, theta[free])
+    if part is None:
         return None
-    full = objective.full(moved)
+    full = objective.full(part)
     worse = likelihood.deviance(full) - likelihood.deviance(theta)
     return (objective, full) if least_eigenvalue(likelihood, full) > -_OUTSIDE and worse < 1e-5 else None
 
 
-def _finished(objective: _Objective, theta: Array) -> bool:
+def _is_minimum(objective: _Objective, theta: Array) -> bool:
     point = objective.point(theta)
     return point is not None and _step(point.gradient, point.metric, 0.0)[1] < CONVERGED_DECREMENT
 
@@ -269,14 +269,14 @@ def _descend(objective: _Objective, theta: Array, steps: int = _MAX_STEPS) -> Ar
         if not (np.isfinite(gain) and (gain > 1e-4 or promised < noise)):
             damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
             continue
-        there = objective.point(theta + step)
-        if there is None:
+        candidate_point = objective.point(theta + step)
+        if candidate_point is None:
             damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
             continue
         # below the deviance's own rounding the gradient is the judge
-        if promised < noise and _step(there.gradient, there.metric, 0.0)[1] >= promised:
+        if promised < noise and _step(candidate_point.gradient, candidate_point.metric, 0.0)[1] >= promised:
             break
-        theta, point = theta + step, there
+        theta, point = theta + step, candidate_point
         damping, growth = damping * max(1 / 5, 1 - (2 * min(gain, 1.5) - 1) ** 3), 2.0
         damping = damping if exact and damping > 1e-8 else (damping if not exact else 0.0)
     return theta
@@ -284,14 +284,14 @@ def _descend(objective: _Objective, theta: Array, steps: int = _MAX_STEPS) -> Ar
 
 def _step(gradient: Array, metric: Array, damping: float) -> tuple[Array, float]:
     """``-(|H| + damping)^-1 g`` and the decrease that it promises; H scaled to a unit diagonal."""
-    found = curvature(metric)
-    scale, vectors = found.scale, found.vectors
-    curved = np.maximum(np.abs(found.values), 1e-12) + damping
+    eigen = curvature(metric)
+    scale, vectors = eigen.scale, eigen.vectors
+    curved = np.maximum(np.abs(eigen.values), 1e-12) + damping
     along = vectors.T @ (gradient / scale)
     return -(vectors @ (along / curved)) / scale, float(along @ (along / curved)) / 2
 
 
-def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) -> Optimum | None:
+def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) -> SemOptimum | None:
     likelihood, free, mu = objective.likelihood, objective.free, objective.mu
     at = likelihood.evaluate(theta)
     if at is None:
@@ -305,7 +305,7 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
     # beside a bound the barrier's curvature is so large that rounding alone is worth a millionth
     tolerance = CONVERGED_DECREMENT * (10 if mu else 1)
     deficient, boundary = on_the_boundary(likelihood, theta, BESIDE_BOUND if mu else SINGULAR)
-    return Optimum(
+    return SemOptimum(
         theta,
         at,
         hessian,

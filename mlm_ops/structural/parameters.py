@@ -1,4 +1,4 @@
-"""SemModel -> the parameter table: what is free, fixed or equal, with lavaan's defaults filled in.
+"""Make a model's parameter table: what is free, fixed or equal, with lavaan's defaults filled in.
 
 The defaults are those of lavaan's ``sem()`` with ``fixed.x = FALSE``: the first loading of a latent variable is 1,
 (residual) variances are free, exogenous variables covary among themselves, so do the residuals of outcomes that predict
@@ -54,7 +54,7 @@ class Variables:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Observed first."""
+        """All variables, observed first."""
         return (*self.observed, *self.latent)
 
 
@@ -69,7 +69,7 @@ class ParameterTable:
     n_free: int
 
     def variables(self, level: int) -> Variables:
-        """Of a level."""
+        """The variables of one level."""
         return self.within if level == WITHIN else self.between
 
     def at(self, level: int) -> tuple[Parameter, ...]:
@@ -93,11 +93,11 @@ class ParameterTable:
 
     def names(self) -> list[str]:
         """A name for each free parameter: that of its first row."""
-        found: dict[int, str] = {}
+        names: dict[int, str] = {}
         for row in self.rows:
             if row.index is not None:
-                found.setdefault(row.index, row.label or row.name)
-        return [found[i] for i in range(self.n_free)]
+                names.setdefault(row.index, row.label or row.name)
+        return [names[i] for i in range(self.n_free)]
 
 
 def parameter_table(model: SemModel) -> ParameterTable:
@@ -125,7 +125,7 @@ def parameter_table(model: SemModel) -> ParameterTable:
         *_with_defaults(model.at(WITHIN), within, frozenset(both)),
         *_with_defaults(model.at(BETWEEN), between, frozenset()),
     ]
-    rows, n_free = _numbered(items)
+    rows, n_free = _number_rows(items)
     _check_definitions(model.definitions, {row.label for row in rows if row.label})
     return ParameterTable(rows, within, between, model.definitions, n_free)
 
@@ -155,7 +155,7 @@ def _covariance_table(table: ParameterTable, pairs: Callable[[int], Iterable[tup
         items += [(Item(level, a, "~~", b), True) for a, b in pairs(level)]
         fixed = table.both if level == WITHIN else ()
         items += [(Item(level, n, "~1", "", fixed=0.0 if n in fixed else None), True) for n in observed]
-    rows, n_free = _numbered(items)
+    rows, n_free = _number_rows(items)
     plain = [replace(v, latent=()) for v in (table.within, table.between)]
     return ParameterTable(rows, plain[0], plain[1], (), n_free)
 
@@ -181,18 +181,18 @@ def _with_defaults(
 ) -> Iterator[tuple[Item, bool]]:
     """The items and those that the defaults add, each with whether it was added."""
     level = items[0].level
-    marked: set[str] = set()
-    known: set[tuple[str, str, str]] = set()
+    factors: set[str] = set()
+    keys: set[tuple[str, str, str]] = set()
     for item in items:
-        known |= {(item.lhs, item.op, item.rhs), *([(item.rhs, "~~", item.lhs)] if item.op == "~~" else [])}
-        if item.op == "=~" and item.lhs not in marked:
-            marked.add(item.lhs)
+        keys |= {(item.lhs, item.op, item.rhs), *([(item.rhs, "~~", item.lhs)] if item.op == "~~" else [])}
+        if item.op == "=~" and item.lhs not in factors:
+            factors.add(item.lhs)
             item = _fixed_by_default(item, 1.0, "the first loading of its factor")
         if item.op == "~1" and item.lhs in no_mean:
             item = _fixed_by_default(item, 0.0, "the mean of a variable of both levels, which stands at level 2,")
         yield item, False
     for lhs, op, rhs, fixed in _defaults(items, variables, no_mean):
-        if (lhs, op, rhs) not in known:
+        if (lhs, op, rhs) not in keys:
             yield Item(level, lhs, op, rhs, fixed=fixed), True
 
 
@@ -230,7 +230,7 @@ def _defaults(
         yield name, "~1", "", 0.0 if name in no_mean or name in latent else None
 
 
-def _numbered(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[Parameter, ...], int]:
+def _number_rows(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[Parameter, ...], int]:
     items = list(items)
     groups = _equal_groups([item for item, _ in items])
     values = _fixed_values([item for item, _ in items], groups)
@@ -246,7 +246,7 @@ def _numbered(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[Parameter, ...]
 
 
 def _equal_groups(items: list[Item]) -> list[int]:
-    """Of each item the first that it is equal to: by a label, or by ``equal()`` to a label or a parameter's name."""
+    """For each item the first that it is equal to: by a label, or by ``equal()`` to a label or a parameter's name."""
     first = list(range(len(items)))
 
     def root(i: int) -> int:
@@ -281,7 +281,7 @@ def _equal_groups(items: list[Item]) -> list[int]:
 
 
 def _names_of(item: Item) -> Iterator[str]:
-    """As lavaan names parameters: ``f=~y2``, ``y~1``, at level 2 ``f=~y2.l2``; covariances either way round."""
+    """Lavaan's names of a parameter: ``f=~y2``, ``y~1``, at level 2 ``f=~y2.l2``; covariances either way round."""
     suffix = ".l2" if item.level == BETWEEN else ""
     yield f"{item.lhs}{item.op}{item.rhs}{suffix}"
     if item.op == "~~":
@@ -317,17 +317,17 @@ def _fixed_values(items: list[Item], groups: list[int]) -> dict[int, float]:
 
 
 def _check_definitions(definitions: tuple[Definition, ...], labels: set[str]) -> None:
-    known = set(labels)
+    names = set(labels)
     for definition in definitions:
         for name in names_in(definition.expression):
-            if name not in known:
+            if name not in names:
                 raise FormulaError(
                     f"The definition of {definition.name!r} names {name!r}, which is no label of the model."
-                    f"{did_you_mean(name, sorted(known))} Labels: {', '.join(sorted(known)) or 'none'}.",
+                    f"{did_you_mean(name, sorted(names))} Labels: {', '.join(sorted(names)) or 'none'}.",
                     f"{definition.name} := {definition.text}",
                     len(definition.name) + 4,
                 )
-        known.add(definition.name)
+        names.add(definition.name)
 
 
 def _unique(names: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a structural fit holds and what is inferred from it, each once; `SemFit` adds the tables and the questions."""
+"""Hold a structural fit: its estimate and what is inferred from it, each once; `SemFit` adds tables and methods."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class ContextualEffect:
+class SemContextualEffect:
     """Slopes within and between clusters, their difference, and its standard error."""
 
     within: float
@@ -35,7 +35,7 @@ class SemRecord:
     Attributes
     ----------
     model
-        What was asked for.
+        The model as its text states it.
     estimate
         The estimate, on the user's scale.
     cluster
@@ -57,7 +57,7 @@ class SemRecord:
     seconds: float
     n_rows: int
     n_dropped: dict[str, int]
-    observed: ContextualEffect | None = None
+    observed: SemContextualEffect | None = None
 
     @property
     def vcov(self) -> Array:
@@ -76,10 +76,10 @@ class SemRecord:
 
     @cached_property
     def undetermined_definitions(self) -> list[bool]:
-        """Of each definition, whether it rests on coefficients that nothing determines, and changes with them."""
+        """Whether each definition rests on coefficients that nothing determines, and changes with them."""
         estimate = self.estimate
-        held = estimate.undetermined & estimate.optimum.held
-        return undetermined_definitions(estimate.table, estimate.theta, held, estimate.flat)
+        missing = estimate.undetermined & estimate.optimum.at_zero
+        return undetermined_definitions(estimate.table, estimate.theta, missing, estimate.flat)
 
     @cached_property
     def omegas(self) -> list[Omega]:
@@ -98,47 +98,51 @@ class SemRecord:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the numbers must know."""
-        estimate, found = self.estimate, []
+        """Sentences that a reader of the numbers must know."""
+        estimate, notes = self.estimate, []
         table, optimum, statistics = estimate.table, estimate.optimum, estimate.statistics
         zero = [
             f"the {'within' if row.level == 1 else 'between'} variance of {row.lhs} is zero"
             for row in table.rows
-            if row.is_variance and row.index is not None and optimum.held[row.index]
+            if row.is_variance and row.index is not None and optimum.at_zero[row.index]
         ]
         if zero:
-            found.append("; ".join(zero))
-        beside = [
+            notes.append("; ".join(zero))
+        at_bound = [
             f"{row.lhs} {'within' if row.level == 1 else 'between'}"
             for row in table.rows
             if row.is_variance and row.index is not None and optimum.boundary[row.index]
         ]
-        if beside:
-            found.append(
-                f"singular: a variance is zero or a correlation is one, of {', '.join(beside)}; these variances and "
+        if at_bound:
+            notes.append(
+                f"singular: a variance is zero or a correlation is one, of {', '.join(at_bound)}; these variances and "
                 "their covariances have no standard error"
             )
         elif optimum.singular and not zero:
-            found.append("singular: a variance is zero or a correlation is one")
-        gone = [f"{r.lhs} {r.op} {r.rhs}" for r in table.rows if r.index is not None and estimate.undetermined[r.index]]
-        gone += [d.name for d, unknown in zip(table.definitions, self.undetermined_definitions, strict=True) if unknown]
-        if gone:
-            found.append(f"not determined, for want of variance: {', '.join(gone)}")
+            notes.append("singular: a variance is zero or a correlation is one")
+        undetermined = [
+            f"{r.lhs} {r.op} {r.rhs}" for r in table.rows if r.index is not None and estimate.undetermined[r.index]
+        ]
+        undetermined += [
+            d.name for d, unknown in zip(table.definitions, self.undetermined_definitions, strict=True) if unknown
+        ]
+        if undetermined:
+            notes.append(f"not determined, for lack of variance: {', '.join(undetermined)}")
         if not optimum.converged:
-            found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
+            notes.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
         if self.measures.bounded and self.measures.df > 0:
-            found.append(
+            notes.append(
                 "the unrestricted model that chi-square compares with has a variance of zero or a correlation of one: "
                 "chi-square is too small and p too large, CFI, TLI and RMSEA look too good"
             )
         between = len({r.index for r in table.rows if r.level == 2 and r.index is not None})
         if statistics.n_clusters < between:
-            found.append(
+            notes.append(
                 f"{statistics.n_clusters} clusters are fewer than the {between} parameters between clusters: the "
-                "between part rests on next to nothing"
+                "estimates between clusters are not reliable"
             )
         if self.robust:
-            found.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
+            notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
         if any(self.n_dropped.values()):
-            found.append(left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
-        return found
+            notes.append(left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
+        return notes

@@ -1,4 +1,4 @@
-"""Where the search begins: each level's covariances by moments, made definite, and simple values from them."""
+"""Find starting values: each level's covariances by moments, made definite, and simple values from them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def starting_values(table: ParameterTable, statistics: TwoLevelStatistics, seed:
     """
     rng = None if seed is None else np.random.default_rng(seed)
     theta = np.zeros(table.n_free)
-    known = np.zeros(table.n_free, dtype=bool)
+    has_start = np.zeros(table.n_free, dtype=bool)
     for level in (WITHIN, BETWEEN):
-        covariance = _observed(table, statistics, level)
+        covariance = _start_covariance(table, statistics, level)
         names = {name: i for i, name in enumerate(table.variables(level).observed)}
         loadings = _loadings(table, level, covariance, names)
         for row in table.at(level):
-            if row.index is None or known[row.index]:
+            if row.index is None or has_start[row.index]:
                 continue
             value = _value(table, row, covariance, names, loadings, statistics)
             if rng is not None:
@@ -42,14 +42,14 @@ def starting_values(table: ParameterTable, statistics: TwoLevelStatistics, seed:
                 spread = 0.5 * _scale(row, covariance, names)
                 value = value + spread * rng.standard_normal() if row.op in {"=~", "~"} else value
             theta[row.index] = value
-            known[row.index] = row.start is not None
+            has_start[row.index] = row.start is not None
     for row in table.rows:
         if row.index is not None and row.start is not None and seed is None:
             theta[row.index] = row.start
     return theta
 
 
-def _observed(table: ParameterTable, statistics: TwoLevelStatistics, level: int) -> Array:
+def _start_covariance(table: ParameterTable, statistics: TwoLevelStatistics, level: int) -> Array:
     """The level's covariance matrix by moments over its observed variables, with eigenvalues that are positive."""
     if level == WITHIN:
         return statistics.pooled_within
@@ -71,27 +71,27 @@ def _loadings(
     table: ParameterTable, level: int, covariance: Array, names: dict[str, int]
 ) -> dict[tuple[str, str], float]:
     """Loadings by the ratio of each indicator's covariances with the others to the marker's."""
-    found: dict[tuple[str, str], float] = {}
+    loadings: dict[tuple[str, str], float] = {}
     for latent in table.variables(level).latent:
         rows = [row for row in table.at(level) if row.op == "=~" and row.lhs == latent]
-        seen = [row.rhs for row in rows if row.rhs in names]
+        indicators = [row.rhs for row in rows if row.rhs in names]
         marker = next((row for row in rows if row.index is None and row.value and row.rhs in names), None)
         for row in rows:
             value = 1.0
             if row.rhs in names and marker is not None:
                 own, other = names[row.rhs], names[marker.rhs]
-                rest = [names[n] for n in seen if names[n] not in (own, other)] or [other]
+                rest = [names[n] for n in indicators if names[n] not in (own, other)] or [other]
                 against = covariance[rest, other]
                 ratio = float(covariance[rest, own] @ against) / (float(against @ against) or 1.0)
                 most = 2 * float(np.sqrt(covariance[own, own] / covariance[other, other]))
                 value = marker.value * (float(np.clip(ratio, -most, most)) or most / 4)
             elif row.rhs in names:
-                first = names[seen[0]]
+                first = names[indicators[0]]
                 own = names[row.rhs]
                 sign = -1.0 if covariance[own, first] < 0 else 1.0
                 value = sign * 0.7 * float(np.sqrt(covariance[own, own]))
-            found[latent, row.rhs] = value
-    return found
+            loadings[latent, row.rhs] = value
+    return loadings
 
 
 def _value(
@@ -110,11 +110,11 @@ def _value(
         return 0.0 if at is None else float(grand[at])
     if not row.is_variance:
         return 0.0
-    here = table.at(row.level)
+    rows = table.at(row.level)
     if row.lhs in names:
-        explained = any((r.op == "=~" and r.rhs == row.lhs) or (r.op == "~" and r.lhs == row.lhs) for r in here)
+        explained = any((r.op == "=~" and r.rhs == row.lhs) or (r.op == "~" and r.lhs == row.lhs) for r in rows)
         return float(covariance[names[row.lhs], names[row.lhs]]) * (0.5 if explained else 1.0)
-    marker = next((r for r in here if r.op == "=~" and r.lhs == row.lhs and r.index is None and r.rhs in names), None)
+    marker = next((r for r in rows if r.op == "=~" and r.lhs == row.lhs and r.index is None and r.rhs in names), None)
     if marker is None or not marker.value:
         return 0.5
     return 0.5 * float(covariance[names[marker.rhs], names[marker.rhs]]) / marker.value**2

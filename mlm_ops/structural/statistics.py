@@ -1,4 +1,4 @@
-"""Moments -> the statistics that the two-level likelihood needs: no rows, no second scan.
+"""Compute the statistics that the two-level likelihood needs from moments, without another scan.
 
 Rows within clusters enter by their pooled scatter alone, clusters by their means, which are exchangeable among clusters
 of one size (McDonald and Goldstein 1989, British Journal of Mathematical and Statistical Psychology 42).
@@ -28,7 +28,7 @@ SAME = 1e-8
 
 
 @dataclass(frozen=True)
-class Clusters:
+class ClusterStatistics:
     """Each cluster's own statistics; clusters stand last.
 
     Attributes
@@ -48,7 +48,7 @@ class Clusters:
 
 @dataclass(frozen=True)
 class TwoLevelStatistics:
-    """What the likelihood of a two-level model depends on.
+    """The statistics that the likelihood of a two-level model depends on.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class TwoLevelStatistics:
     counts: Array
     means: Array
     covariances: Array
-    clusters: Clusters
+    clusters: ClusterStatistics
 
     @property
     def pooled_within(self) -> Array:
@@ -111,12 +111,12 @@ def one_column(statistics: TwoLevelStatistics, i: int) -> TwoLevelStatistics:
         scatter=statistics.scatter[i : i + 1, i : i + 1],
         means=statistics.means[:, i : i + 1],
         covariances=statistics.covariances[:, i : i + 1, i : i + 1],
-        clusters=Clusters(clusters.n, clusters.mean[i : i + 1], clusters.scatter[[packed_place(i, i)]]),
+        clusters=ClusterStatistics(clusters.n, clusters.mean[i : i + 1], clusters.scatter[[packed_place(i, i)]]),
     )
 
 
-def as_implied(statistics: TwoLevelStatistics, implied: Implied) -> TwoLevelStatistics:
-    """Statistics of as many rows and clusters that a model meets exactly: those that it implies."""
+def implied_statistics(statistics: TwoLevelStatistics, implied: Implied) -> TwoLevelStatistics:
+    """The statistics that a model implies, for as many rows and clusters: those that it fits exactly."""
     p = statistics.n_row_level
     covariances = np.repeat(implied.between[None], len(statistics.sizes), axis=0)
     covariances[:, :p, :p] += implied.within / statistics.sizes[:, None, None]
@@ -128,7 +128,7 @@ def as_implied(statistics: TwoLevelStatistics, implied: Implied) -> TwoLevelStat
     )
 
 
-def in_order(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLevelStatistics | None:
+def reorder_columns(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLevelStatistics | None:
     """The same statistics with the columns in another order; None where they are of other columns."""
     p = statistics.n_row_level
     if sorted(columns[:p]) != sorted(statistics.columns[:p]) or sorted(columns) != sorted(statistics.columns):
@@ -144,7 +144,7 @@ def in_order(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLev
         scatter=statistics.scatter[np.ix_(at[:p], at[:p])],
         means=statistics.means[:, at],
         covariances=statistics.covariances[:, at[:, None], at],
-        clusters=Clusters(clusters.n, clusters.mean[at], clusters.scatter[packed_place(first, second)]),
+        clusters=ClusterStatistics(clusters.n, clusters.mean[at], clusters.scatter[packed_place(first, second)]),
     )
 
 
@@ -207,7 +207,7 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
         counts=counts,
         means=means,
         covariances=covariances,
-        clusters=Clusters(n, mean, scatter[keep]),
+        clusters=ClusterStatistics(n, mean, scatter[keep]),
     )
 
 

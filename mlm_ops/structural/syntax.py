@@ -1,4 +1,4 @@
-"""Text in lavaan's two-level syntax -> SemModel: what is asked for, knowing no data.
+"""Parse text in lavaan's two-level syntax into a SemModel, without data.
 
 The grammar is that of lavaan 0.6 (Rosseel 2012, Journal of Statistical Software 48(2)): statements on lines or after
 semicolons, a ``level:`` line before each block, ``:=`` definitions anywhere.
@@ -40,10 +40,10 @@ def parse_sem(text: str) -> SemModel:
     FormulaError
         With the line and a caret under the place where it stops making sense.
     """
-    return _Parser(text).model()
+    return _SemParser(text).model()
 
 
-class _Parser:
+class _SemParser:
     """Statement by statement over the tokens of the text."""
 
     def __init__(self, text: str) -> None:
@@ -73,7 +73,7 @@ class _Parser:
     def expect(self, kind: str, what: str) -> Token:
         if self.token.kind != kind:
             raise self.fail(
-                f"The model does not parse: expected {what} but found {_found(self.token)}.", self.token.position
+                f"The model does not parse: expected {what} but found {_describe(self.token)}.", self.token.position
             )
         return self.advance()
 
@@ -112,7 +112,8 @@ class _Parser:
             raise self.fail(f"{_REFUSED[operator.text]}.", operator.position)
         if operator.kind != "operator" or operator.text not in _RELATIONS:
             raise self.fail(
-                f"The model does not parse: expected one of =~ ~ ~~ := but found {_found(operator)}.", operator.position
+                f"The model does not parse: expected one of =~ ~ ~~ := but found {_describe(operator)}.",
+                operator.position,
             )
         if operator.text == ":=":
             self.definition(left)
@@ -135,7 +136,7 @@ class _Parser:
             raise self.fail("Models of several groups are not offered; fit each group by a row filter.", name.position)
         if level is None:
             raise self.fail(
-                f"Unknown level. Got {_found(value)}; expected 1 (or within) or 2 (or between).", value.position
+                f"Unknown level. Got {_describe(value)}; expected 1 (or within) or 2 (or between).", value.position
             )
         self.level = level
         self.end_of_statement()
@@ -143,7 +144,7 @@ class _Parser:
     def end_of_statement(self) -> None:
         if self.token.kind != "newline":
             raise self.fail(
-                f"The model does not parse: {_found(self.token)} is out of place here.", self.token.position
+                f"The model does not parse: {_describe(self.token)} is out of place here.", self.token.position
             )
         self.advance()
 
@@ -195,14 +196,14 @@ class _Parser:
             else:
                 if token.kind not in {"name", "number"} or sign < 0 or (token.kind == "number" and token.text != "1"):
                     raise self.fail(
-                        f"The model does not parse: expected a variable but found {_found(token)}.", token.position
+                        f"The model does not parse: expected a variable but found {_describe(token)}.", token.position
                     )
                 if self.at(":"):
                     raise self.fail("Products of variables are not offered; make the column in a view.", token.position)
                 return modifiers, token
             if not self.at("*", "?"):
                 raise self.fail(
-                    f"The model does not parse: expected '*' and a variable but found {_found(self.token)}.",
+                    f"The model does not parse: expected '*' and a variable but found {_describe(self.token)}.",
                     self.token.position,
                 )
             self.advance()
@@ -221,7 +222,7 @@ class _Parser:
         if token.kind in {"name", "string"} and sign > 0:
             return "label", token.text
         raise self.fail(
-            f"A modifier is a number, NA, a label, start(), equal() or label(). Got {_found(token)}.", token.position
+            f"A modifier is a number, NA, a label, start(), equal() or label(). Got {_describe(token)}.", token.position
         )
 
     def call(self, name: Token) -> tuple[str, object]:
@@ -236,14 +237,14 @@ class _Parser:
             self.advance()
         value = self.advance()
         if not self.at(")"):
-            raise self.fail(f"{name.text}() takes one value. Got {_found(self.token)}.", self.token.position)
+            raise self.fail(f"{name.text}() takes one value. Got {_describe(self.token)}.", self.token.position)
         self.advance()
         if name.text == "start":
             if value.kind != "number":
-                raise self.fail(f"start() takes a number. Got {_found(value)}.", value.position)
+                raise self.fail(f"start() takes a number. Got {_describe(value)}.", value.position)
             return "start", sign * STRUCTURAL.number(value, self.text)
         if value.kind not in {"string", "name"} or sign < 0:
-            raise self.fail(f"{name.text}() takes a label in quotes. Got {_found(value)}.", value.position)
+            raise self.fail(f"{name.text}() takes a label in quotes. Got {_describe(value)}.", value.position)
         return name.text, value.text
 
     def add(self, lhs: Token, operator: Token, modifiers: dict[str, object], right: Token) -> None:
@@ -261,34 +262,34 @@ class _Parser:
         key = (self.level, lhs.text, op, rhs)
         mirrored = (self.level, rhs, op, lhs.text)
         key = mirrored if op == "~~" and mirrored in self.items else key
-        known = self.items.get(key, Item(self.level, key[1], op, key[3]))
-        given = Item(self.level, key[1], op, key[3], **modifiers)  # type: ignore[arg-type]
-        self.items[key] = self._merged(known, given, right)
+        item = self.items.get(key, Item(self.level, key[1], op, key[3]))
+        new = Item(self.level, key[1], op, key[3], **modifiers)  # type: ignore[arg-type]
+        self.items[key] = self._merge(item, new, right)
 
-    def _merged(self, known: Item, given: Item, at: Token) -> Item:
+    def _merge(self, item: Item, new: Item, at: Token) -> Item:
         """One item of two statements of it: a label here and a starting value there."""
         for kind, what in (("fixed", "is fixed to two different values"), ("label", "has two labels")):
-            self._agree(known, given, kind, what, at)
-        self._agree(known, given, "start", "has two different starting values", at)
-        self._agree(known, given, "equal", "is equal to two parameters", at)
-        merged = replace(
-            known,
-            label=known.label if given.label is None else given.label,
-            fixed=known.fixed if given.fixed is None else given.fixed,
-            freed=known.freed or given.freed,
-            start=known.start if given.start is None else given.start,
-            equal=known.equal if given.equal is None else given.equal,
+            self._agree(item, new, kind, what, at)
+        self._agree(item, new, "start", "has two different starting values", at)
+        self._agree(item, new, "equal", "is equal to two parameters", at)
+        both = replace(
+            item,
+            label=item.label if new.label is None else new.label,
+            fixed=item.fixed if new.fixed is None else new.fixed,
+            freed=item.freed or new.freed,
+            start=item.start if new.start is None else new.start,
+            equal=item.equal if new.equal is None else new.equal,
         )
-        if merged.fixed is not None and (merged.freed or merged.start is not None):
-            other = "freed by NA*" if merged.freed else f"given the starting value {merged.start:g}"
-            raise self.fail(f"{merged.name} is fixed to {merged.fixed:g} and {other} too; keep one.", at.position)
-        return merged
+        if both.fixed is not None and (both.freed or both.start is not None):
+            other = "freed by NA*" if both.freed else f"given the starting value {both.start:g}"
+            raise self.fail(f"{both.name} is fixed to {both.fixed:g} and {other} too; keep one.", at.position)
+        return both
 
-    def _agree(self, known: Item, given: Item, kind: str, what: str, at: Token) -> None:
-        before, now = getattr(known, kind), getattr(given, kind)
+    def _agree(self, item: Item, new: Item, kind: str, what: str, at: Token) -> None:
+        before, now = getattr(item, kind), getattr(new, kind)
         if None not in (before, now) and before != now:
-            shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in (before, now)]
-            raise self.fail(f"{known.name} {what}. Got {shown[0]} and {shown[1]}; keep one.", at.position)
+            texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in (before, now)]
+            raise self.fail(f"{item.name} {what}. Got {texts[0]} and {texts[1]}; keep one.", at.position)
 
     def add_variable(self, variable: Token) -> None:
         self.variables.add(variable.text)
@@ -307,25 +308,27 @@ class _Parser:
 
 
 def _statements(tokens: list[Token], text: str) -> list[Token]:
-    """Without the newlines over which a statement goes on, and with one behind the last."""
-    kept: list[Token] = []
+    """The tokens without newlines inside a statement, and with one after the last."""
+    result: list[Token] = []
     depth = 0
     for token in tokens[:-1]:
         operator = token.kind == "operator"
         depth += (operator and token.text == "(") - (operator and token.text == ")")
         goes_on = (
-            not kept or kept[-1].kind == "newline" or (kept[-1].kind == "operator" and kept[-1].text not in _CLOSED)
+            not result
+            or result[-1].kind == "newline"
+            or (result[-1].kind == "operator" and result[-1].text not in _CLOSED)
         )
         if token.kind == "newline" and (goes_on or depth > 0) and token.text == "\n":
             continue
-        if operator and token.text in {"+", "*"} and kept and kept[-1].kind == "newline":
-            kept.pop()
-        kept.append(token)
+        if operator and token.text in {"+", "*"} and result and result[-1].kind == "newline":
+            result.pop()
+        result.append(token)
     end = len(text.rstrip())
-    return [*kept, Token("newline", "\n", end), Token("end", "", end)]
+    return [*result, Token("newline", "\n", end), Token("end", "", end)]
 
 
-def _found(token: Token) -> str:
+def _describe(token: Token) -> str:
     """The token as a message names it."""
     if token.kind in {"newline", "end"}:
         return "the end of the line" if token.kind == "newline" else "the end of the model"

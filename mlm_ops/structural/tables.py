@@ -16,7 +16,7 @@ from mlm_ops.structural.derived import standardized
 from mlm_ops.structural.diagram import mermaid
 
 if TYPE_CHECKING:
-    from mlm_ops.structural.record import ContextualEffect, SemRecord
+    from mlm_ops.structural.record import SemContextualEffect, SemRecord
 
 
 def sem_tables(name: str, fitted: SemRecord) -> dict[str, pl.DataFrame]:
@@ -171,7 +171,7 @@ def sem_icc(fitted: SemRecord) -> pl.DataFrame:
     return frame({"variable": TEXT, "icc": REAL}, {"variable": list(icc), "icc": list(icc.values())})
 
 
-def sem_contextual(effects: Mapping[str, ContextualEffect]) -> pl.DataFrame:
+def sem_contextual(effects: Mapping[str, SemContextualEffect]) -> pl.DataFrame:
     """One row a kind of cluster means."""
     schema: Schema = {"means": TEXT, **dict.fromkeys(("within", "between", "estimate", "std_error"), REAL)}
     columns = {name: [getattr(effect, name) for effect in effects.values()] for name in list(schema)[1:]}

@@ -78,7 +78,7 @@ def test_pull_back_is_the_adjoint_of_factor(name: str, q: int) -> None:
     np.testing.assert_allclose(lam @ lam.T, usual @ usual.T, atol=1e-12)
 
 
-def test_unknown_structures_and_groups() -> None:
+def test_unknown_structures_and_groups_are_refused() -> None:
     with pytest.raises(MlmError, match="Got 'toeplitz' for worker; expected one of unstructured, diagonal"):
         _machines("toeplitz")
     with pytest.raises(FormulaError, match="Got 'worker'; expected one of none"):

@@ -72,7 +72,7 @@ def _away(theta: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_gradient(name: str, data: pl.DataFrame) -> None:
+def test_the_gradient_equals_differences(name: str, data: pl.DataFrame) -> None:
     criterion, optimum = _criterion(name, data)
     theta, h = _away(optimum.theta), 1e-5
     gradient = criterion.gradient(criterion.solve(theta))
@@ -85,7 +85,7 @@ def test_gradient(name: str, data: pl.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_hessian(name: str, data: pl.DataFrame) -> None:
+def test_the_hessian_equals_differences(name: str, data: pl.DataFrame) -> None:
     criterion, optimum = _criterion(name, data)
     theta, h = _away(optimum.theta), 1e-5
     hessian = criterion.hessian(theta)

@@ -1,4 +1,4 @@
-"""A T that is given and not estimated: against the free fit, the dense normal likelihood, and what is then nested."""
+"""A T that is given and not estimated: against the free fit, the dense normal likelihood, and comparisons."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _deviance(y: Array, x: Array, v: Array, *, reml: bool) -> tuple[float, Array
 
 @pytest.mark.parametrize("estimator", ["reml", "ml"])
 @pytest.mark.parametrize("name", ["sleep_rs", "sim3_nested", "penicillin_reml"])
-def test_given_at_the_estimate_it_is_the_free_fit(name: str, estimator: Any) -> None:
+def test_a_t_given_at_the_estimate_has_the_free_fit(name: str, estimator: Any) -> None:
     """Nested, several levels, crossed: likelihood, coefficients, errors, predictions; only what is known differs."""
     formula, table, connection = reference.case(name)["formula"], reference.table(name), reference.connection()
     free = mlm.fit(formula, table, connection=connection, estimator=estimator)
@@ -68,7 +68,7 @@ def test_given_at_the_estimate_it_is_the_free_fit(name: str, estimator: Any) -> 
 
 
 @pytest.mark.parametrize("reml", [True, False])
-def test_given_elsewhere_against_the_dense_likelihood(rows: pl.DataFrame, reml: bool) -> None:
+def test_a_t_given_elsewhere_against_the_dense_likelihood(rows: pl.DataFrame, reml: bool) -> None:
     """A T far from the estimate; sigma2 and its standard error from a dense likelihood, minimised by scipy."""
     options: dict[str, Any] = {"estimator": "reml" if reml else "ml", "covariance": {"school": GIVEN.tolist()}}
     ours = mlm.fit("y ~ x + (x | school)", rows, **options)
@@ -105,7 +105,7 @@ MIXED = {
 
 
 @pytest.mark.parametrize("name", MIXED)
-def test_given_beside_estimated(rows: pl.DataFrame, name: str) -> None:
+def test_a_given_t_beside_an_estimated_one(rows: pl.DataFrame, name: str) -> None:
     """REML over the other variance and sigma2, dense, by scipy."""
     formula, covariance = MIXED[name]
     ours = mlm.fit(formula, rows, covariance=covariance)
@@ -145,7 +145,7 @@ def test_kenward_roger_takes_it_as_known(rows: pl.DataFrame) -> None:
     np.testing.assert_allclose(ours.fixed_effects["df"], df, rtol=1e-8)
 
 
-def test_zero_is_no_random_effect(rows: pl.DataFrame) -> None:
+def test_a_given_t_of_zero_is_no_random_effect(rows: pl.DataFrame) -> None:
     """A variance given as zero: regression, to the last digit, and no singular fit."""
     zero = mlm.fit("y ~ x + (1 | school)", rows, covariance={"school": 0}, df="kenward-roger")
     plain = mlm.fit("y ~ x", rows)
@@ -170,7 +170,7 @@ def test_scale_and_shift(rows: pl.DataFrame) -> None:
     assert there.result.sigma2 == pytest.approx(1e6 * here.result.sigma2, rel=1e-9)
 
 
-def test_intervals(rows: pl.DataFrame) -> None:
+def test_only_estimated_parameters_have_intervals(rows: pl.DataFrame) -> None:
     """Only what is estimated has rows; profile limits are where the dense ML deviance has risen enough."""
     ours = mlm.fit("y ~ x + (1 | class) + (1 | school)", rows, covariance={"class": 0.4}, estimator="ml")
     for method in ("wald", "profile", "bootstrap"):
@@ -262,7 +262,9 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("random", "covariance", "sentence"), FAULTS)
-def test_faults(rows: pl.DataFrame, random: str, covariance: dict[str, Any], sentence: str) -> None:
+def test_faults_are_refused_in_a_sentence(
+    rows: pl.DataFrame, random: str, covariance: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(FormulaError, match=sentence):
         mlm.fit(f"y ~ x + {random}", rows, covariance=covariance)
 

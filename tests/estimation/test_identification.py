@@ -1,4 +1,4 @@
-"""Variances that the data leave open are told, not printed as if they were known; and those far apart are known."""
+"""Variances that the data do not determine are null, with a note; variances of very different size are estimated."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_variance_of_zero_is_counted_as_it_would_be_elsewhere() -> None:
     assert (fit.result.n_parameters, fit.result.undetermined.missing) == (3, 1)
 
 
-def test_two_rows_tell_a_variance_from_an_autocorrelation_no_more() -> None:
+def test_two_rows_a_group_do_not_determine_a_variance_and_an_autocorrelation() -> None:
     """Three parameters for the two elements of a 2 x 2 matrix: all three are open."""
     r = np.random.default_rng(0)
     g = np.repeat(np.arange(60), 2)
@@ -109,7 +109,7 @@ def test_a_step_that_adds_nothing_is_not_compared(twice: pl.DataFrame) -> None:
     larger, smaller = mlm.fit("y ~ x + (1 | g) + (1 | h)", twice), mlm.fit("y ~ x + (1 | g)", twice)
     comparison = compare_fits(larger, smaller)
     assert comparison.p_value is None
-    assert comparison.note == "the data determine no parameter more than in the smaller fit"
+    assert comparison.note == "the data determine no more parameters than in the smaller fit"
 
 
 def test_effects_of_undetermined_variances_are_null(schools: Fit, twice: pl.DataFrame) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.structures import parse_residual
-from mlm_ops.structural.model import written_out
+from mlm_ops.structural.model import expand_ready_model
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
 from tests.fuzz.check import faults, mutated
@@ -82,7 +82,7 @@ def formula(text: str) -> None:
 
 
 def structural(text: str) -> None:
-    parameter_table(parse_sem(written_out(text)))
+    parameter_table(parse_sem(expand_ready_model(text)))
 
 
 def analysis(text: str) -> None:

@@ -102,12 +102,12 @@ def test_a_cell_with_fewer_rows_than_columns_stays_in_their_span() -> None:
     random = np.random.default_rng(4)
     for i, size in enumerate(sizes):
         j = labels.index(str(i))
-        assert source.reached[0, j].sum() == size
+        assert source.in_span[0, j].sum() == size
         drawn = np.array([source.draw(random)[0, :-1, -1, j] for _ in range(6)])
         assert np.linalg.matrix_rank(drawn, tol=1e-6) == size
 
 
-def test_a_drawn_y_is_possible() -> None:
+def test_a_sample_has_positive_definite_cross_products() -> None:
     """y'y of all rows is never less than what the columns explain."""
     source, random = simulator(reference.fitted("sleep_rs").result), np.random.default_rng(5)
     for _ in range(50):
@@ -137,7 +137,7 @@ def test_refits_scatter_around_the_fit(name: str) -> None:
     assert draws.n_unconverged == 0
 
 
-def test_seeds() -> None:
+def test_equal_seeds_give_equal_draws() -> None:
     fitted = reference.fitted("sleep_ri")
     first, again, other = (fitted.intervals("bootstrap", seed=seed, samples=20) for seed in (1, 1, 2))
     assert first.equals(again)
@@ -164,7 +164,7 @@ def test_intervals_cover() -> None:
     assert 0.88 <= np.mean(covered) <= 0.995
 
 
-def test_strata_are_drawn_apart() -> None:
+def test_strata_are_drawn_with_their_own_variances() -> None:
     """Their y'y, of rows of which the columns explain a part, against simulated rows; five standard errors."""
     random = np.random.default_rng(9)
     g, s = np.repeat(np.arange(8), 6), np.tile(["a", "b", "b"], 16)

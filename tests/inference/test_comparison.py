@@ -1,4 +1,4 @@
-"""What a likelihood ratio is compared with: by what the larger covariance matrix gains, variances or covariances."""
+"""Likelihood-ratio tests: chi-square, a mixture or a note, by whether variances or covariances are tested."""
 
 from __future__ import annotations
 
@@ -119,13 +119,13 @@ def test_several_variances_have_no_mixture(rows: pl.DataFrame, small: Any, large
 
 
 @pytest.mark.parametrize(("small", "large"), NOT_NESTED)
-def test_structures_that_do_not_hold_each_other_have_no_ratio(rows: pl.DataFrame, small: Any, large: Any) -> None:
+def test_structures_that_are_not_nested_have_no_ratio(rows: pl.DataFrame, small: Any, large: Any) -> None:
     found = against(rows.with_columns(w=pl.lit(2.0)), small, large)
     assert (found.statistic, found.p_value) == (None, None)
     assert found.note == "not nested: compare by AIC and BIC"
 
 
-def test_a_singular_smaller_fit_is_said(rows: pl.DataFrame) -> None:
+def test_a_singular_smaller_fit_has_a_note(rows: pl.DataFrame) -> None:
     """The slope's variance is zero: a covariance with it has nowhere to go, a further variance has no mixture."""
     draw = np.random.default_rng(2)
     flat = rows.with_columns(y=pl.Series(draw.normal(size=40)[rows["g"].to_numpy()] + draw.normal(size=480)))

@@ -55,12 +55,12 @@ def test_grand_mean_centering_changes_nothing() -> None:
         assert plain[name][0] == pytest.approx(centered[name][0], rel=1e-7)
 
 
-def test_moderated_effects_say_where_they_hold() -> None:
+def test_moderated_effects_have_a_note() -> None:
     fitted = mlm.fit("mathach ~ within(ses) * sector + between(ses) + (1 | school)", HSB)
     assert "where sector[Public] is zero" in fitted.contextual_effects()["note"][0]
 
 
-def test_without_a_mean_there_is_none() -> None:
+def test_a_model_without_group_means_has_no_contextual_effect() -> None:
     assert mlm.fit("mathach ~ ses + (1 | school)", HSB).contextual_effects().is_empty()
     assert mlm.fit("mathach ~ within(ses) + (1 | school)", HSB).contextual_effects().is_empty()
 

@@ -67,6 +67,6 @@ def test_three_levels_have_a_row_each() -> None:
     assert (found.group_by("group").len()["len"] == found["variable"].n_unique()).all()
 
 
-def test_a_unit_for_every_row_tells_nothing_of_the_variance_within() -> None:
+def test_a_factor_with_a_unit_for_every_row_has_no_rows() -> None:
     rows = pl.DataFrame({"y": [1.0, 3, 2, 5, 4], "x": [1.0, 2, 3, 4, 6], "g": ["a", "b", "c", "d", "e"]})
     assert mlm.fit("y ~ x", rows, levels="g").decomposition().is_empty()

@@ -1,4 +1,4 @@
-"""What the data do not determine is null wherever it is asked for, and a note says so."""
+"""What the data do not determine is null in every table, and a note says so."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _in_sql(fit: mlm.Fit, rows: pl.DataFrame) -> pl.DataFrame:
     return connection.sql(fit.prediction_sql("select *, row_number() over () as place from rows")).pl().sort("place")
 
 
-def test_an_empty_cell_is_told() -> None:
+def test_an_empty_cell_has_a_note() -> None:
     fit = mlm.fit("y ~ f * h + x + (1 | g)", _data())
     assert fit.notes == ["dropped, being zero in every row: f[f2]:h[h2]", _NOTE]
 

@@ -70,7 +70,7 @@ def test_ranges_cover_the_slopes_of_groups(fitted: Fit) -> None:
     assert row(fitted.simple_slopes("between(ses)", "within(ses)"), kind="slope")["range_low"] is None
 
 
-def test_numbers_are_looked_at_one_deviation_around_their_mean(fitted: Fit) -> None:
+def test_numbers_default_to_one_deviation_around_their_mean(fitted: Fit) -> None:
     at = fitted.simple_slopes("within(ses)", "between(ses)").filter(kind="slope")["at"].to_list()
     means = pl.read_csv(HSB).group_by("school").agg(pl.col("ses").mean())["ses"]
     low, middle, high = (means.mean() + k * means.std() for k in (-1, 0, 1))
@@ -78,7 +78,7 @@ def test_numbers_are_looked_at_one_deviation_around_their_mean(fitted: Fit) -> N
     assert at == [f"between(ses) = {value:.4g} ({words})" for value, words in expected]
 
 
-def test_zero_and_one_are_looked_at_as_they_are() -> None:
+def test_zero_and_one_default_to_these_values() -> None:
     data = pl.read_csv(HSB).with_columns(girl=(pl.col("sex") == "Female").cast(pl.Int64))
     table = mlm.fit("mathach ~ ses * girl + (1 | school)", data).simple_slopes("ses", "girl")
     assert table["at"].unique(maintain_order=True).to_list() == ["girl = 0", "girl = 1"]
@@ -122,7 +122,7 @@ def noise(effect: float, product: float) -> pl.DataFrame:
     return pl.DataFrame({"y": y, "x": x, "w": w, "g": np.repeat(np.arange(60), 10)})
 
 
-def test_no_crossing_is_said() -> None:
+def test_no_crossing_has_a_note() -> None:
     formula = "y ~ x * w + (1 | g)"
     nowhere = mlm.fit(formula, noise(0.0, 0.0)).johnson_neyman("x", "w")
     assert nowhere.select("low", "high", "significant", "note").rows() == [(None, None, False, "nowhere")]
@@ -146,7 +146,7 @@ def test_a_narrow_gap_is_found() -> None:
     assert table["high"][1] - table["low"][1] < 0.02
 
 
-def test_everywhere_is_said_of_the_region_that_holds_the_data(fitted: Fit) -> None:
+def test_the_region_that_holds_the_data_has_a_note(fitted: Fit) -> None:
     by_mean, by_student = (
         fitted.johnson_neyman(*pair).select("share", "significant", "note").rows()
         for pair in (("within(ses)", "between(ses)"), ("between(ses)", "within(ses)"))
@@ -195,7 +195,7 @@ def test_contrasts_with_holm(fitted: Fit) -> None:
     assert table["p_adjusted"].to_list() == pytest.approx([2 * table["p_value"][0], table["p_value"][1]])
 
 
-def test_holm_is_that_of_r() -> None:
+def test_holm_equals_rs() -> None:
     """R: p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.005, 0.5), "holm")."""
     found = holm(np.array([0.01, 0.02, 0.03, 0.04, 0.005, 0.5]))
     assert found == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.03, 0.5])
@@ -247,7 +247,7 @@ def analysis(tmp_path: Any, asked: str) -> Any:
     return read_analysis(path, allow_files=True)
 
 
-def test_an_analysis_file_asks(tmp_path: Any) -> None:
+def test_an_analysis_file_has_slopes_and_contrasts(tmp_path: Any) -> None:
     asked = """
 simple_slopes:
   slopes:

@@ -1,4 +1,4 @@
-"""Regions of significance against the closed form, whatever the processor makes of the last digit."""
+"""Regions of significance against the closed form, the same on processors that round otherwise."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_a_statistic_just_beyond_its_critical_value_crosses_it_twice() -> None:
     assert high == pytest.approx(np.tan(np.arctan2(0.8, 0.6) + turn), abs=1e-6 * turn)
 
 
-def test_degrees_that_change_are_crossed_between_points_that_are_looked_at() -> None:
+def test_changing_degrees_of_freedom_have_their_crossings() -> None:
     """Where degrees of freedom are many in a range of a third of a degree alone, the statistic exceeds t only there."""
 
     def degrees(angles: Array) -> Array:

@@ -15,7 +15,7 @@ from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.errors import AnalysisError, MlmError
 from mlm_ops.estimation.blocks import Block
 from mlm_ops.inference.fixed import information as information_dense
-from mlm_ops.inference.fixed.information import crossed_factors
+from mlm_ops.inference.fixed.information import crossed_sums
 from mlm_ops.inference.fixed.kenward_roger import covariance_directions, information_sums, linear_directions, scaled_f
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.request import Request
@@ -36,7 +36,7 @@ def _kenward_roger(formula: str, data: Any, **options: Any) -> Fit:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_reference(name: str) -> None:
+def test_numbers_of_pbkrtest(name: str) -> None:
     """Also the singular cases: the expected information is a function of T, and does not mind that it is singular."""
     case = reference.case(name)
     ours = _kenward_roger(case["formula"], reference.table(name), connection=reference.connection())
@@ -168,7 +168,7 @@ def _oracle(fitted: Fit, data: pl.DataFrame, blocks: list[tuple[str, bool]]) -> 
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-def test_definition(design: str) -> None:
+def test_equals_the_definition_with_rows(design: str) -> None:
     formula, data, blocks = DESIGNS[design]()
     fitted = _kenward_roger(formula, data)
     assert not fitted.singular
@@ -186,14 +186,14 @@ def test_definition(design: str) -> None:
 
 
 @pytest.mark.parametrize("design", ["two", "three", "four"])
-def test_level_by_level_is_all_at_once(design: str) -> None:
+def test_level_by_level_equals_the_dense_sums(design: str) -> None:
     """The sums by units and by the nest's derivatives are those of one big unit."""
     formula, data, _ = DESIGNS[design]()
     fitted = _kenward_roger(formula, data).result
     directions, _ = covariance_directions(fitted)
     fast = information_sums(fitted, directions)
     lams, codes = fitted.criterion.factors(fitted.optimum.theta), [level.codes for level in fitted.design.levels]
-    slow = crossed_factors(fitted.products, codes, lams, directions, len(fitted.gamma))
+    slow = crossed_sums(fitted.products, codes, lams, directions, len(fitted.gamma))
     for name in ("traces", "pairs", "precision", "first", "second"):
         ours, theirs = getattr(fast, name), getattr(slow, name)
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11 * np.abs(theirs).max())

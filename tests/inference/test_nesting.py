@@ -1,4 +1,4 @@
-"""The intraclass correlation and its kin, and the errors without nesting.
+"""Intraclass correlations, design effects, and standard errors that ignore the groups.
 
 Limits of profiles were found in R from lme4's deviance function (uniroot and optimize to 1e-10); quantiles of F are
 R's qf. lme4's and our optimum agree to 1e-8 in the deviance, which moves a limit by 1e-6.

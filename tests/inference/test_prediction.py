@@ -1,4 +1,4 @@
-"""Predictions against lme4's fitted values, and what they do with rows that lme4's fit has not seen."""
+"""Predictions against lme4's fitted values, and predictions for rows that the fit has not seen."""
 
 from __future__ import annotations
 

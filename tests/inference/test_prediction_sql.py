@@ -150,7 +150,7 @@ def test_missing_groups_and_unseen_levels_are_null(connection: duckdb.DuckDBPyCo
     assert not ours["new_group"].any()
 
 
-def test_hostile_names_and_columns_of_ours(connection: duckdb.DuckDBPyConnection) -> None:
+def test_names_with_quotes_and_names_of_our_columns(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         'create or replace table "d; --" as select mathach as "y""\'", ses as "select", sex as "s;", school as "g \'x",'
         ' 1 as prediction, 2 as "Residual", row from students'

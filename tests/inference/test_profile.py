@@ -8,8 +8,8 @@ import pytest
 from scipy.optimize import minimize
 
 from mlm_ops.errors import MlmError
-from mlm_ops.estimation.estimate import estimate
-from mlm_ops.inference.intervals.parameters import parameters
+from mlm_ops.estimation.estimate import estimate_design
+from mlm_ops.inference.intervals.parameters import find_parameters
 from mlm_ops.inference.intervals.profile import profile_intervals
 from mlm_ops.results.fitting import fit
 from tests.specification.reference import reference
@@ -87,7 +87,7 @@ def test_least_squares_has_closed_forms() -> None:
 def test_more_than_one_block_and_level() -> None:
     fitted = reference.fitted("sim3_nested")
     intervals = fitted.intervals("profile")
-    named = [(p.group, p.scale) for p in parameters(fitted.result)]
+    named = [(p.group, p.scale) for p in find_parameters(fitted.result)]
     assert named[:3] == [("school:class", "std_dev"), ("school:class", "correlation"), ("school:class", "std_dev")]
     assert (intervals["conf_low"] < intervals["estimate"]).all()
     assert (intervals["estimate"] < intervals["conf_high"]).all()
@@ -171,5 +171,5 @@ def test_faults_are_refused_in_a_sentence() -> None:
 
 def test_an_estimate_from_any_start_has_the_same_limits() -> None:
     result = reference.fitted("pastes_nested").result
-    again = estimate(result.design, reml=True, start=np.array([3.0, 3.0]))
+    again = estimate_design(result.design, reml=True, start=np.array([3.0, 3.0]))
     np.testing.assert_allclose(profile_intervals(again).high, profile_intervals(result).high, rtol=1e-6)

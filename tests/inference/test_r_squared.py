@@ -191,14 +191,14 @@ def test_snijders_and_bosker_with_a_random_slope_from_the_rows(students: pl.Data
     assert found[1] == pytest.approx(1 - (s / n + mean) / (s0 / n + before[0, 0]), rel=1e-8)
 
 
-def test_regression_has_the_ordinary_ones(students: pl.DataFrame) -> None:
+def test_regression_has_the_ordinary_r_squared(students: pl.DataFrame) -> None:
     found = of(mlm.fit("mathach ~ ses", students))
     r = np.corrcoef(students["ses"], students["mathach"])[0, 1]
     assert found["ordinary"] == pytest.approx(r**2, rel=1e-10)
     assert found["ordinary_adjusted"] == pytest.approx(1 - (1 - r**2) * 7184 / 7183, rel=1e-10)
 
 
-def test_the_within_part_has_its_own(students: pl.DataFrame) -> None:
+def test_a_within_outcome_has_its_own_r_squared(students: pl.DataFrame) -> None:
     found = of(mlm.fit("within(mathach, school) ~ within(ses, school)", students))
     deviation = students.select(pl.col("mathach") - pl.col("mathach").mean().over("school")).to_series()
     r = np.corrcoef(students["deviation"], deviation)[0, 1]

@@ -125,6 +125,6 @@ def test_where_units_have_no_least_squares_there_is_none(formula: str, known: li
     assert [value is not None for value in shown(found)[0]] == known
 
 
-def test_a_block_each() -> None:
+def test_every_block_has_a_reliability() -> None:
     fit = mlm.fit("mathach ~ ses + (1 | school) + (0 + ses | school)", HSB)
     assert [found is not None and len(found.mean) for found in least_squares_reliability(fit.result)] == [1, 1]

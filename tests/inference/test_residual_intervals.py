@@ -1,4 +1,4 @@
-"""Intervals of strata's deviations, their ratios and the autocorrelation; and what moments do not hold of the last."""
+"""Intervals of strata's deviations, their ratios and the autocorrelation; why the last has no bootstrap."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_bootstrap_intervals_of_a_ratio_cover() -> None:
     assert 0.88 <= np.mean(covered) <= 0.995
 
 
-def test_equal_moments_do_not_fix_the_distribution_of_autocorrelated_data() -> None:
+def test_equal_moments_do_not_determine_the_distribution_of_autocorrelated_data() -> None:
     """Why ar1() has no bootstrap and no Kenward-Roger: two predictors with equal moments, and different answers.
 
     Everything that moments hold of x is equal: its first row, its sums, squares and products with the row before. So

@@ -1,4 +1,4 @@
-"""Robust errors from moments against a slow version with rows, and what a user can get wrong about them."""
+"""Robust errors from moments against a slow version with rows, and the sentences for bad options."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_the_adjustment_solves_its_equation_however_large_the_variances_between(
     np.testing.assert_allclose(a, a.T, rtol=1e-12)
 
 
-def test_what_a_fit_says_of_its_errors() -> None:
+def test_a_fit_names_its_robust_errors() -> None:
     plain, robust = (mlm.fit("y ~ x + (1 | school)", DATA, robust=kind) for kind in (None, "CR1S"))
     note = "standard errors, df and p values of the fixed effects are cluster-robust: CR1S over 8 clusters of school"
     assert note in robust.notes

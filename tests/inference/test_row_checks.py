@@ -1,4 +1,4 @@
-"""Residuals of the rows against numpy, and in data with curvature, heavy tails and unequal spread built in."""
+"""Residuals of the rows against numpy, and in data made with curvature, heavy tails and unequal spread."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from mlm_ops.errors import FormulaError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.structures import parse_residual
-from mlm_ops.structural.model import written_out
+from mlm_ops.structural.model import expand_ready_model
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
 
@@ -21,7 +21,7 @@ LEVELS = "level 1: y ~ x\nlevel 2:\n  intercept: random"
 
 
 def structural(text: str) -> Any:
-    return parameter_table(parse_sem(written_out(text)))
+    return parameter_table(parse_sem(expand_ready_model(text)))
 
 
 def levels(text: str) -> Any:

@@ -221,7 +221,7 @@ def test_a_model_cannot_see_other_rows_than_its_siblings() -> None:
     models = [parse_formula(f) for f in ("y ~ 1 + (1 | g)", "y ~ poly(x, 2) + (1 | g)")]
     moments = collect(open_source(rows), models)
     assert [fit_model(Request(m), moments).fit_statistics["n_obs"][0] for m in models] == [300, 300]
-    with pytest.raises(DataError, match="The moments hold nothing of w"):
+    with pytest.raises(DataError, match="The moments have no sums of w"):
         fit_model(Request(parse_formula("y ~ w + (1 | g)")), moments)
-    with pytest.raises(DataError, match="The moments hold nothing of"):
+    with pytest.raises(DataError, match="The moments have no sums of"):
         fit_model(Request(parse_formula("y ~ poly(x, 3) + (1 | g)")), moments)

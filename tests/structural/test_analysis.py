@@ -1,4 +1,4 @@
-"""Structural equation models in an analysis file: what it may say, and what comes of it."""
+"""Structural equation models in an analysis file: its keys, and the tables that it writes."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "sentence"), BAD)
-def test_files_that_say_nothing(text, sentence):
+def test_bad_files_are_refused_in_a_sentence(text, sentence):
     with pytest.raises(AnalysisError) as caught:
         _ = parse_analysis(text).scanned
     assert sentence in str(caught.value)
 
 
-def test_a_column_that_varies_is_told_with_the_model(connection):
+def test_an_error_about_a_column_names_the_model(connection):
     text = FILE.replace("mediation 1-1-1: x -> m -> y", "mediation 2-1-1: x -> m -> y")
     with pytest.raises(DataError) as caught:
         fit_analysis(parse_analysis(text), connection)

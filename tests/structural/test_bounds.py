@@ -1,4 +1,4 @@
-"""What the data do not determine is not told."""
+"""Parameters on a bound, or that the data do not determine, are null, and notes say so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import mlm_ops as mlm
 
 
-def test_slopes_of_collinear_latent_means_are_not_told_and_their_total_is() -> None:
+def test_slopes_of_collinear_latent_means_are_null_and_their_total_is_not() -> None:
     """Between clusters the mediator is the predictor times a constant: only the total effect is determined."""
     rng = np.random.default_rng(2)
     group = np.repeat(np.arange(60), 16)
@@ -40,7 +40,7 @@ def without_between_variance(seed: int) -> pl.DataFrame:
 COVARYING = "level: 1\n y ~ x\nlevel: 2\n y ~~ w\n x ~~ w"
 
 
-def test_a_variance_at_zero_with_a_free_covariance_is_noticed() -> None:
+def test_a_variance_at_zero_with_a_free_covariance_has_a_note() -> None:
     found = mlm.sem(COVARYING, without_between_variance(3), cluster="g")
     assert found.converged
     assert found.singular
@@ -94,7 +94,7 @@ def test_a_start_on_a_saddle_is_left() -> None:
     assert found.estimate.log_likelihood == pytest.approx(-12513.702392, abs=2e-6)
 
 
-def test_a_chi_square_on_a_bound_is_told() -> None:
+def test_a_chi_square_on_a_bound_has_a_note() -> None:
     """The unrestricted model has a zero variance of x between clusters."""
     rows = without_between_variance(3)
     found = mlm.sem("level: 1\n y ~ x + z\n x ~~ 0*z\nlevel: 2\n y ~ z\n x ~~ x", rows, cluster="g")
@@ -128,7 +128,7 @@ def test_clusters_are_counted_against_the_columns_of_level_2() -> None:
     assert statistics["chi_square"][0] == pytest.approx(ratio, rel=1e-6)
 
 
-def test_the_icc_of_a_column_of_level_1_alone_is_the_datas() -> None:
+def test_the_icc_of_a_column_of_level_1_alone_is_that_of_the_data() -> None:
     from tests.structural.cases import data
 
     hsb = data("hsb")

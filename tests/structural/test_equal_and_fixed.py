@@ -109,7 +109,7 @@ NOT_BOTH = [
 
 
 @pytest.mark.parametrize(("text", "sentence"), NOT_BOTH)
-def test_what_cannot_hold_is_refused_by_name(text: str, sentence: str) -> None:
+def test_contradictions_are_refused_by_name(text: str, sentence: str) -> None:
     with pytest.raises(FormulaError) as caught:
         parameter_table(parse_sem(text))
     assert str(caught.value).split("\n")[0] == sentence

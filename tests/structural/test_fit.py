@@ -191,7 +191,7 @@ def test_omega():
         assert found[level] == pytest.approx(loadings * factor / (loadings * factor + rest), rel=1e-6)
 
 
-def test_forms():
+def test_equations_in_every_form():
     found = fitted("sem_demo")
     assert "y2_W,ij = lambda_1*fw_ij + e_y2,ij" in found.equations()
     assert r"\text{fw}_{ij} &= \beta_{1} \, \text{x1}_{ij}" in found.equations("latex")
@@ -226,14 +226,14 @@ BAD_DATA = [
 
 
 @pytest.mark.parametrize(("text", "error", "sentence"), BAD_DATA)
-def test_bad_data(text, error, sentence):
+def test_bad_data_are_refused_in_a_sentence(text, error, sentence):
     rows = clustered().with_columns(z=pl.col("x") ** 2, x2=2 * pl.col("x"), t=pl.lit("a"))
     with pytest.raises(error) as caught:
         mlm.sem(text, rows, cluster="g")
     assert sentence in str(caught.value)
 
 
-def test_clusters_that_are_none():
+def test_bad_clusters_are_refused_in_a_sentence():
     with pytest.raises(IdentificationError, match="Every cluster of 'g' holds one row"):
         mlm.sem("level: 1\n y ~ x\nlevel: 2\n y ~ x", clustered().unique("g"), cluster="g")
     with pytest.raises(IdentificationError, match=r"needs two clusters or more. Got 1"):

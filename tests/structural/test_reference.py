@@ -43,7 +43,7 @@ LAVAAN_MLR = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters(name):
+def test_parameters_are_lavaans(name):
     ours, theirs = fitted(name).parameters, case(name)["parameters"]
     keys = ("level", "lhs", "op")
     assert [tuple(row[k] for k in keys) for row in theirs] == ours.select(keys).rows()
@@ -57,7 +57,7 @@ def test_parameters(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_fit(name):
+def test_fit_measures_are_lavaans(name):
     ours, theirs = fitted(name).fit_statistics.row(0, named=True), case(name)["fit"]
     assert ours["log_likelihood"] == pytest.approx(case(name)["loglik"], abs=LOG_LIKELIHOOD)
     assert ours["chi_square"] == pytest.approx(theirs["chisq"], abs=CHI_SQUARE)
@@ -75,7 +75,7 @@ def test_fit(name):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if case(name)["fit"]["baseline.chisq"]])
-def test_baseline(name):
+def test_baseline_is_lavaans(name):
     measures, theirs = fitted(name).measures, case(name)["fit"]
     assert measures.baseline_df == theirs["baseline.df"]
     # the reference polishes its unrestricted model but not its baseline
@@ -83,7 +83,7 @@ def test_baseline(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_icc(name):
+def test_icc_is_lavaans(name):
     """lavaan's is 0 for columns that the model has at level 1 alone, whatever the clusters have of them."""
     table = fitted(name).estimate.table
     ours = {name: icc for name, icc in fitted(name).icc.rows() if name in table.both}

@@ -1,11 +1,11 @@
-"""The text of a two-level model: what it may say, and the sentence for what it may not."""
+"""The text of a two-level model: what it means, and the sentence for each error."""
 
 from __future__ import annotations
 
 import pytest
 
 from mlm_ops import FormulaError
-from mlm_ops.structural.model import written_out
+from mlm_ops.structural.model import expand_ready_model
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
 
@@ -32,7 +32,7 @@ def test_the_same_model_in_other_words(text):
     assert rows(text) == rows(TINY)
 
 
-def test_modifiers():
+def test_modifiers_of_a_parameter():
     text = "level: 1\n f =~ NA*a + l*b + start(0.5)*c + -2*d\n f ~~ 1*f\nlevel: 2\n a + b ~ w\n b ~ 0*1\n c ~~ 0.5?c"
     items = {(i.lhs, i.op, i.rhs): i for i in parse_sem(text).items}
     assert items["f", "=~", "a"].freed
@@ -69,13 +69,13 @@ def test_defaults_are_lavaans():
 
 def test_ready_models():
     def names(line):
-        return [d.name for d in parse_sem(written_out(line)).definitions]
+        return [d.name for d in parse_sem(expand_ready_model(line)).definitions]
 
     assert names("contextual: y ~ x + z") == ["contextual"]
     assert names("mediation 2-2-1: x -> m -> y") == ["indirect_between", "total_between"]
     assert len(names("mediation 1-1-1: x -> m -> y")) == 4
-    assert written_out("cfa: f =~ a + b + c") == "level: 1\n  f =~ a + b + c\nlevel: 2\n  f =~ a + b + c"
-    assert written_out(TINY) == TINY
+    assert expand_ready_model("cfa: f =~ a + b + c") == "level: 1\n  f =~ a + b + c\nlevel: 2\n  f =~ a + b + c"
+    assert expand_ready_model(TINY) == TINY
 
 
 BAD = [
@@ -112,7 +112,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "sentence", "line"), BAD)
-def test_text_that_says_nothing(text, sentence, line):
+def test_bad_texts_are_refused_in_a_sentence(text, sentence, line):
     with pytest.raises(FormulaError) as caught:
         parameter_table(parse_sem(text))
     told = str(caught.value)
@@ -124,6 +124,6 @@ def test_text_that_says_nothing(text, sentence, line):
 
 
 @pytest.mark.parametrize("line", ["mediation 3-1-1: x -> m -> y", "mediation: x -> y", "contextual: y"])
-def test_ready_lines_that_are_none(line):
+def test_bad_ready_lines_are_refused_in_a_sentence(line):
     with pytest.raises(FormulaError, match=r"is '(mediation|contextual)"):
-        written_out(line)
+        expand_ready_model(line)

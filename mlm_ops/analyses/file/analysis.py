@@ -35,7 +35,7 @@ from mlm_ops.language.model import GroupingFactor, Model
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
-from mlm_ops.structural.model import SemModel, written_out
+from mlm_ops.structural.model import SemModel, expand_ready_model
 from mlm_ops.structural.parameters import moments_model, parameter_table
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
@@ -179,7 +179,7 @@ class Analysis(Record):
                     "column of the clusters."
                 )
             try:
-                model = parse_sem(written_out(spec.model))
+                model = parse_sem(expand_ready_model(spec.model))
                 parameter_table(model)
             except FormulaError as error:
                 raise AnalysisError(f"Model {name!r} of sem: {error}") from error

@@ -1,4 +1,4 @@
-"""The engine's basis: centered, scaled columns with the span of the user's, and the matrices that lead back.
+"""Make the engine's columns, centered and scaled, with the span of the user's, and the matrices that lead back.
 
 Cross-products of columns at 1e6 have lost their digits before any algorithm sees them, so the user's columns are never
 multiplied. Each is written as a known combination (a column of G) of *elements*: products of centered variables, whose
@@ -69,40 +69,40 @@ class Basis:
 
     def owners(self, element: int) -> str:
         """Names of the columns that have an element."""
-        return ", ".join(column.name for column, found in self._expanded.items() if element in found)
+        return ", ".join(column.name for column, multipliers in self._expanded.items() if element in multipliers)
 
     def _expand(self, column: DesignColumn) -> dict[int, float]:
         """Multiply out ``prod (constant_f + spread_f)`` over the column's variables f."""
         parts = [self.evaluator.part(factor) for v in column.variables for factor in _factors(v)]
-        found: dict[int, float] = {}
+        multipliers: dict[int, float] = {}
         for size in range(len(parts) + 1):
-            for chosen in combinations(range(len(parts)), size):
-                multiplier = float(np.prod([p.constant for i, p in enumerate(parts) if i not in chosen]))
+            for subset in combinations(range(len(parts)), size):
+                multiplier = float(np.prod([p.constant for i, p in enumerate(parts) if i not in subset]))
                 if multiplier != 0.0:
-                    key = tuple(sorted(parts[i].key for i in chosen))
+                    key = tuple(sorted(parts[i].key for i in subset))
                     element = self._index.setdefault(key, len(self.elements))
                     if element == len(self.elements):
                         polynomial = ONE
-                        for i in chosen:
+                        for i in subset:
                             polynomial = product(polynomial, parts[i].polynomial)
                         self.elements.append(polynomial)
-                    found[element] = found.get(element, 0.0) + multiplier
-        return found
+                    multipliers[element] = multipliers.get(element, 0.0) + multiplier
+        return multipliers
 
 
 def _factors(variable: Variable) -> tuple[Variable, ...]:
-    """A raw power is a product like any other: multiplied out only here, where its constants are told apart."""
+    """A raw power is a product like any other, multiplied out only here, where its constants are known."""
     if isinstance(variable, Poly) and variable.raw:
         return (variable.of,) * (variable.power or variable.degree)
     return (variable,)
 
 
-def element_products(basis: Basis, observed: Observations, codes: Codes, size: int) -> tuple[Array, Array | None]:
+def element_products(basis: Basis, observations: Observations, codes: Codes, size: int) -> tuple[Array, Array | None]:
     """Cross-products of the elements over the observations of each unit.
 
     Parameters
     ----------
-    observed
+    observations
         What the observations are.
     codes
         (units,) the unit that each of the observations' units lies in, 0 to size - 1.
@@ -114,22 +114,22 @@ def element_products(basis: Basis, observed: Observations, codes: Codes, size: i
         no element of the observations, as of deviations from group means.
     """
     evaluator, elements = basis.evaluator, basis.elements
-    means = [observed.means(evaluator, evaluator.mean(polynomial)) for polynomial in elements]
+    means = [observations.means(evaluator, evaluator.mean(polynomial)) for polynomial in elements]
     as_they_are = size == len(codes) and bool((codes == np.arange(size)).all())
     pairs = [(i, j) for i in range(len(elements)) for j in range(i + 1)]
     products = np.empty((len(pairs), size))
     inside = [evaluator.scatter(elements[i], elements[j]) for i, j in pairs]
     for row, scatter, (i, j) in zip(products, inside, pairs, strict=True):
-        value = observed.products(evaluator, scatter, means[i], means[j])
+        value = observations.products(evaluator, scatter, means[i], means[j])
         row[:] = value if as_they_are else np.bincount(codes, value, size)
     sizes = products[0]
     if not sizes.all():
         return products, None
-    around, n = np.empty_like(products), observed.sizes(evaluator)
+    around, n = np.empty_like(products), observations.sizes(evaluator)
     if not as_they_are:
         means = [mean - (np.bincount(codes, n * mean, size) / sizes)[codes] for mean in means]
     for row, scatter, (i, j) in zip(around, inside, pairs, strict=True):
-        own = observed.scatter(scatter)
+        own = observations.scatter(scatter)
         row[:] = own if as_they_are else np.bincount(codes, own + n * means[i] * means[j], size)
     return products, around
 
@@ -140,8 +140,9 @@ def change_of_basis(g: Array, totals: Array, n_obs: int, freedom: str = "rotate"
     Parameters
     ----------
     freedom
-        What leaves the model alone: "rotate" (any combination: the fixed part and unstructured random blocks), "scale"
-        (each column by itself: independent effects), or "common" (all by one factor: structures that compare effects).
+        Changes that leave the model the same: "rotate" (any combination: the fixed part and unstructured random
+        blocks), "scale" (each column by itself: independent effects), or "common" (all by one factor: structures that
+        compare effects).
     """
     if g.shape[1] == 0:
         return Change(g, np.zeros((0, 0)))
@@ -153,14 +154,14 @@ def change_of_basis(g: Array, totals: Array, n_obs: int, freedom: str = "rotate"
         return Change(g / scale, np.diag(1 / scale))
     scale = np.sqrt(np.diag(totals) / n_obs)
     scale[scale == 0] = 1.0
-    scaled = scale[:, None] * g
-    used = np.flatnonzero(g.any(axis=1))
-    if len(used) == g.shape[1]:
+    scaled_g = scale[:, None] * g
+    rows = np.flatnonzero(g.any(axis=1))
+    if len(rows) == g.shape[1]:
         # the user's columns span their elements: take these themselves
         combination = np.zeros_like(g)
-        combination[used, np.arange(len(used))] = 1 / scale[used]
-        return Change(combination, _inverse(scaled[used]))
-    orthonormal, triangular = np.linalg.qr(scaled)
+        combination[rows, np.arange(len(rows))] = 1 / scale[rows]
+        return Change(combination, _inverse(scaled_g[rows]))
+    orthonormal, triangular = np.linalg.qr(scaled_g)
     return Change(np.asarray(orthonormal / scale[:, None], dtype=np.float64), _inverse(triangular))
 
 

@@ -1,7 +1,7 @@
-"""Model + Moments -> Design: what the engine takes. Here the model meets the data, and nowhere else.
+"""Build a model's design from moments: the only place where the model meets the data.
 
-Which changes of basis leave the likelihood alone: any for the fixed part (REML adds the logarithm of the determinant);
-for a random block what its covariance structure says.
+Changes of basis that leave the likelihood the same: any for the fixed part (REML adds the logarithm of the
+determinant); for a random block what its covariance structure says.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from mlm_ops.estimation.design.checks import (
     check_parameters,
     check_stated,
 )
-from mlm_ops.estimation.design.groups import Factor, cells_of, grouping_factors, make_clusters, meanings
-from mlm_ops.estimation.design.observations import check_split, observations
+from mlm_ops.estimation.design.groups import FactorUnits, cells_of, grouping_factors, make_clusters, meanings
+from mlm_ops.estimation.design.observations import check_split, observations_of
 from mlm_ops.estimation.design.polynomial import Evaluator, Polynomial
 from mlm_ops.estimation.design.products import CrossProducts, unpack
 from mlm_ops.estimation.design.record import Array, BlockDesign, Design, FixedDesign, LevelDesign
@@ -56,28 +56,28 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     basis = Basis(evaluator, [*fixed, *(c for columns in random for c in columns), outcome])
 
     factors = grouping_factors(model.groups, moments)
-    clustered = [Factor(cluster, *moments.units_of(cluster))] if cluster else []
-    observed = observations(model, evaluator)
-    check_split(model, observed, evaluator, [*factors, *clustered], fixed)
+    cluster_factors = [FactorUnits(cluster, *moments.units_of(cluster))] if cluster else []
+    observations = observations_of(model, evaluator)
+    check_split(model, observations, evaluator, [*factors, *cluster_factors], fixed)
     check_outcome(model, evaluator, factors)
     check_stated(model, evaluator, [fixed, *random])
-    factors, clustered = observed.of(factors), observed.of(clustered)
-    cells, first = cells_of([*factors, *clustered], len(observed.units))
-    (elements, around), n_obs = element_products(basis, observed, cells, len(first)), observed.n_obs
+    factors, cluster_factors = observations.of(factors), observations.of(cluster_factors)
+    cells, first = cells_of([*factors, *cluster_factors], len(observations.units))
+    (elements, around), n_obs = element_products(basis, observations, cells, len(first)), observations.n_obs
     totals = unpack(elements.sum(axis=1))
     for i, square in enumerate(np.diag(totals)):
         check_squares(basis.owners(i), np.array([n_obs]), np.zeros(1), np.array([square]))
     present = np.diag(totals) > 0
 
-    wanted = basis.matrix(fixed, present)
+    fixed_g = basis.matrix(fixed, present)
     # the longest running total: of rows in a unit of the moments, or of these units in a cell
     additions = max(float(moments.n.max()), float(np.bincount(cells).max()))
-    span = independent_columns(wanted, totals, additions)
-    estimated = tuple(fixed[i] for i in span.kept)
+    span = independent_columns(fixed_g, totals, additions)
+    estimated_columns = tuple(fixed[i] for i in span.kept)
     check_given(model, random)
     n_random = sum(n_parameters(b.covariance, len(c)) for b, c in zip(model.random, random, strict=True))
     check_parameters(len(span.kept) + n_random + 1, n_obs)
-    change = change_of_basis(basis.matrix(estimated, present), totals, n_obs)
+    change = change_of_basis(basis.matrix(estimated_columns, present), totals, n_obs)
     outcome_combination, offset, scale = center_outcome(basis.matrix([outcome], present)[:, 0], change, totals, n_obs)
     changes = [
         change_of_basis(basis.matrix(columns, present), totals, n_obs, freedom(block.covariance))
@@ -88,12 +88,12 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     levels = _levels(model, factors, first, random, changes, scale)
     design = Design(
         fixed=FixedDesign(
-            columns=estimated,
+            columns=estimated_columns,
             aliased=tuple(c.name for i, c in enumerate(fixed) if i not in span.kept),
-            absorbed=tuple(c.name for i, c in enumerate(fixed) if not wanted[:, i].any()),
+            absorbed=tuple(c.name for i, c in enumerate(fixed) if not fixed_g[:, i].any()),
             asked=tuple(fixed),
             span=span,
-            centered=observed.split is not None and observed.split.part == "within",
+            centered=observations.split is not None and observations.split.part == "within",
             transform=change.transform * scale,
             offset=change.transform @ offset,
             log_determinant=float(np.linalg.slogdet(change.transform)[1]) if span.kept else 0.0,
@@ -101,11 +101,11 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
         levels=levels,
         cross=CrossProducts(elements, combination, around),
         n_obs=n_obs,
-        split=observed.split,
+        split=observations.split,
         outcome_scale=scale,
         residual=_residual(model, moments, evaluator, basis.elements, combination, cells),
         variable_levels=_variable_levels([*fixed, *(c for cs in random for c in cs)], evaluator, model, moments),
-        clusters=next((make_clusters(f.group, f.codes[first], f.labels, levels) for f in clustered), None),
+        clusters=next((make_clusters(f.group, f.codes[first], f.labels, levels) for f in cluster_factors), None),
     )
     check_identified(design)
     return design
@@ -113,7 +113,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
 
 def _levels(
     model: Model,
-    factors: list[Factor],
+    factors: list[FactorUnits],
     first: NDArray[np.int64],
     random: list[tuple[DesignColumn, ...]],
     changes: list[Change],
@@ -159,21 +159,21 @@ def _variable_levels(
     # group means are the lowest level there is
     own = (model.default_group,) if model.default_group and not is_group_mean(model.outcome) else ()
     factors = grouping_factors(model.groups or own, moments)
-    found: dict[Variable, int] = {}
+    levels: dict[Variable, int] = {}
     for variable in {v for column in columns for v in column.variables}:
         part = evaluator.part(variable)
         polynomial = part.polynomial
-        found[variable] = 1
+        levels[variable] = 1
         deviations = {**polynomial, (): polynomial.get((), 0.0) - evaluator.mean(polynomial)}
         if not any(atoms for atoms in polynomial) or evaluator.is_rounding(deviations, part):
             values = evaluator.mean(polynomial)
             for height, factor in enumerate(factors):
                 if _is_constant(values, factor):
-                    found[variable] = height + 2
-    return found
+                    levels[variable] = height + 2
+    return levels
 
 
-def _is_constant(values: Array, factor: Factor) -> bool:
+def _is_constant(values: Array, factor: FactorUnits) -> bool:
     first = np.unique(factor.codes, return_index=True)[1]
     spread = np.abs(values - values[first][factor.codes]).max()
     return bool(spread <= 1e-10 * np.abs(values).max())

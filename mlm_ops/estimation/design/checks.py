@@ -1,4 +1,4 @@
-"""What the rows cannot determine is refused here, with the numbers."""
+"""Refuse models that the rows cannot determine, with the numbers that show why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, FormulaError, IdentificationError
 from mlm_ops.estimation.covariance import freedom
-from mlm_ops.estimation.design.groups import Factor
+from mlm_ops.estimation.design.groups import FactorUnits
 from mlm_ops.estimation.design.polynomial import Evaluator
 from mlm_ops.language.columns import DesignColumn, uncoded
 from mlm_ops.language.model import Model, Variable, group_name, label
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 #: Share of the columns' squares below which a combination of random effects is none: more than rounding leaves.
-_TOLD_APART = 1e-12
+_DISTINCT = 1e-12
 
 
-def check_outcome(model: Model, evaluator: Evaluator, factors: list[Factor]) -> None:
+def check_outcome(model: Model, evaluator: Evaluator, factors: list[FactorUnits]) -> None:
     """Refuse an outcome that does not vary within any unit of a grouping factor: nothing is left for level 1."""
     # what rounding leaves of a constant: of sums of squares, or of the values' own last digits
     rounding = 1e-28 if evaluator.moments.around_unit_means else 1e-14
@@ -51,10 +51,10 @@ def check_stated(model: Model, evaluator: Evaluator, columns: Sequence[Sequence[
         for variable in (v for v in coded if uncoded(v) == uncoded(stated)):
             varying = np.unique(codes[_varies_within(evaluator, variable, codes)]).size
             if varying:
-                named = label(stated)
+                name = label(stated)
                 raise DataError(
-                    f"{named} explains coefficients at level {level}, but it varies within {varying} of "
-                    f"{len(labels)} units of {group_name(group)}. Put {named} at level 1, or between({named}) in its "
+                    f"{name} explains coefficients at level {level}, but it varies within {varying} of "
+                    f"{len(labels)} units of {group_name(group)}. Put {name} at level 1, or between({name}) in its "
                     "place."
                 )
 
@@ -100,19 +100,19 @@ def check_identified(design: Design) -> None:
             )
         for block in level.blocks:
             q = len(block.columns)
-            given = not isinstance(block.covariance, str)
-            if units * q >= design.n_obs and not given:
+            is_given = not isinstance(block.covariance, str)
+            if units * q >= design.n_obs and not is_given:
                 raise IdentificationError(
                     f"The random part ({', '.join(c.name for c in block.columns)} | {name}) has {units * q} random "
                     f"effects for {design.n_obs} rows, so they cannot be told from the residuals. Use fewer random "
                     "terms or a grouping factor with more rows in each unit."
                 )
-            here = slice(start, start + q)
-            z = design.cross.total[here, here]
-            if freedom(block.covariance) == "rotate" and null_space(z, _TOLD_APART).size:
+            columns = slice(start, start + q)
+            z = design.cross.total[columns, columns]
+            if freedom(block.covariance) == "rotate" and null_space(z, _DISTINCT).size:
                 names = ", ".join(c.name for c in block.columns)
                 raise IdentificationError(
                     f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of "
                     "others; remove one."
                 )
-            start = here.stop
+            start = columns.stop

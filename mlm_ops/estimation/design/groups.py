@@ -1,4 +1,4 @@
-"""Units of a model's grouping factors over the moments' units, and the cells in which they meet."""
+"""Find the units of a model's grouping factors, the cells in which they meet, and the clusters of robust errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlm_ops.moments.record import Codes, Moments
 
 
 @dataclass(frozen=True)
-class Factor:
+class FactorUnits:
     """A grouping factor: codes (J,) of its units over the moments' units."""
 
     group: GroupingFactor
@@ -23,13 +23,13 @@ class Factor:
     labels: NDArray[Any]
 
 
-def grouping_factors(groups: tuple[GroupingFactor, ...], moments: Moments) -> list[Factor]:
+def grouping_factors(groups: tuple[GroupingFactor, ...], moments: Moments) -> list[FactorUnits]:
     """Grouping factors, the one with most units first, which is the order of a nest."""
-    factors = [Factor(group, *moments.units_of(group)) for group in groups]
+    factors = [FactorUnits(group, *moments.units_of(group)) for group in groups]
     return sorted(factors, key=lambda factor: -len(factor.labels))
 
 
-def cells_of(factors: list[Factor], n_units: int) -> tuple[Codes, NDArray[np.int64]]:
+def cells_of(factors: list[FactorUnits], n_units: int) -> tuple[Codes, NDArray[np.int64]]:
     """The cell of each of the moments' units, and the first unit of each cell."""
     codes: Codes = np.zeros(n_units, dtype=np.int64)
     for factor in factors:
@@ -38,24 +38,24 @@ def cells_of(factors: list[Factor], n_units: int) -> tuple[Codes, NDArray[np.int
 
 
 def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFactor]:
-    """Which grouping factors that centering names stand for others.
+    """Grouping factors that centering names -> the nested ones that they mean: ``class`` -> ``school:class``.
 
     A column whose labels repeat across the units of another grouping factor that the model names means
     ``parent/column`` if the model has that factor; to pool the different units of one label would be an error that
     nobody sees.
     """
-    found: dict[GroupingFactor, GroupingFactor] = {}
-    named = _pooled(model)
-    for group in named:
+    full_names: dict[GroupingFactor, GroupingFactor] = {}
+    pooling = _pooling_groups(model)
+    for group in pooling:
         if len(group) > 1 or group in model.groups:
             continue
         longer = [other for other in model.groups if len(other) > 1 and other[-1] == group[0]]
         if longer:
-            found[group] = longer[0]
+            full_names[group] = longer[0]
             continue
         labels = len(moments.units_of(group)[1])
-        for parent in dict.fromkeys((*model.groups, *named)):
-            codes, _ = cells_of([Factor(g, *moments.units_of(g)) for g in (group, parent)], moments.n_units)
+        for parent in dict.fromkeys((*model.groups, *pooling)):
+            codes, _ = cells_of([FactorUnits(g, *moments.units_of(g)) for g in (group, parent)], moments.n_units)
             pairs = int(codes.max()) + 1
             if pairs > max(labels, len(moments.units_of(parent)[1])):
                 name, above = group_name(group), group_name(parent)
@@ -63,10 +63,10 @@ def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFac
                     f"The labels of {name} repeat across the units of {above}: {labels} labels, {pairs} combinations. "
                     f"Write {above}/{name} where {name} stands in the centering, or make the labels unique."
                 )
-    return found
+    return full_names
 
 
-def _pooled(model: Model) -> tuple[GroupingFactor, ...]:
+def _pooling_groups(model: Model) -> tuple[GroupingFactor, ...]:
     """Grouping factors over whose units rows are pooled; units of ``over`` in a within() or between() lie in others."""
     # the innermost first: what a mean of means is taken of lies lower
     nodes = [node for variable in model.variables for node in reversed(list(walk(variable)))]
@@ -96,7 +96,7 @@ class Clusters:
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """Number of clusters."""
         return len(self.labels)
 
 

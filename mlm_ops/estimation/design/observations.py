@@ -1,4 +1,4 @@
-"""within(y) and between(y) as outcomes: what the observations of a model are.
+"""Find a model's observations: rows, deviations from group means for within(y), or group means for between(y).
 
 The rows of a group are its mean and n - 1 deviations from it. ``within(y)`` models the deviations of all groups, N - J
 independent observations, in which whatever does not vary within the groups is zero. ``between(y)`` models the J means.
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
-from mlm_ops.estimation.design.groups import Factor, cells_of
+from mlm_ops.estimation.design.groups import FactorUnits, cells_of
 from mlm_ops.estimation.design.polynomial import Coefficient, Evaluator
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Centering, GroupingFactor, GroupMean, Model, Variable, group_name, label
@@ -35,7 +35,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Observations:
-    """What is observed: rows, deviations within groups, or group means.
+    """The observations of a model: rows, deviations within groups, or group means.
 
     Attributes
     ----------
@@ -52,9 +52,9 @@ class Observations:
     n_obs: int
     codes: Codes | None = None
 
-    def of(self, factors: list[Factor]) -> list[Factor]:
+    def of(self, factors: list[FactorUnits]) -> list[FactorUnits]:
         """Grouping factors over the observations' units."""
-        return [Factor(f.group, f.codes[self.units], f.labels) for f in factors]
+        return [FactorUnits(f.group, f.codes[self.units], f.labels) for f in factors]
 
     def means(self, evaluator: Evaluator, mean: Array) -> Array:
         """(units,) the observations' unit means of an element, from those (J,) of its rows."""
@@ -81,11 +81,11 @@ class Observations:
         return np.ones(len(self.units)) if between else evaluator.moments.n
 
     def scatter(self, scatter: Coefficient) -> Coefficient:
-        """What there is of a scatter of rows around their unit's means: nothing where these are observed."""
+        """The observations' scatter around their unit's means: that of the rows, or 0.0 for group means."""
         return 0.0 if self.split is not None and self.split.part == "between" else scatter
 
 
-def observations(model: Model, evaluator: Evaluator) -> Observations:
+def observations_of(model: Model, evaluator: Evaluator) -> Observations:
     """The observations of a model."""
     moments = evaluator.moments
     outcome = model.outcome
@@ -102,47 +102,47 @@ def observations(model: Model, evaluator: Evaluator) -> Observations:
 
 def check_split(
     model: Model,
-    observed: Observations,
+    observations: Observations,
     evaluator: Evaluator,
-    factors: list[Factor],
+    factors: list[FactorUnits],
     columns: Sequence[DesignColumn],
 ) -> None:
-    """Refuse what the part of the outcome cannot have.
+    """Refuse random effects, clusters and predictors that a within() or between() outcome cannot have.
 
     Raises
     ------
     IdentificationError
         Random effects of the groups whose means are gone or are the observations, a factor that cuts through these
-        groups, or a predictor of group means that varies within groups: in how many is said.
+        groups, or a predictor of group means that varies within groups.
     """
-    if observed.split is None or observed.codes is None:
+    if observations.split is None or observations.codes is None:
         return
-    part, name, outcome = observed.split.part, group_name(observed.split.group), model.outcome_name
-    own = Factor(observed.split.group, observed.codes, np.arange(observed.split.size))
+    part, name, outcome = observations.split.part, group_name(observations.split.group), model.outcome_name
+    own = FactorUnits(observations.split.group, observations.codes, np.arange(observations.split.size))
     for factor in factors:
         pairs = int(cells_of([own, factor], evaluator.moments.n_units)[0].max()) + 1
-        if pairs > observed.split.size:
+        if pairs > observations.split.size:
             raise IdentificationError(
                 f"{outcome} takes the units of {name} whole, and those of {group_name(factor.group)} cut through them. "
                 f"Random effects and clusters of {outcome} are of {name} or of units above it."
             )
-        if part == "between" and len(factor.labels) == observed.split.size and factor.group in model.groups:
+        if part == "between" and len(factor.labels) == observations.split.size and factor.group in model.groups:
             raise IdentificationError(
                 f"{outcome} has one observation for each unit of {name}, so random effects of "
                 f"{group_name(factor.group)} cannot be told from its residuals. Leave them out."
             )
     if part == "between":
         for variable in dict.fromkeys(v for column in columns for v in column.variables):
-            varying = varying_groups(evaluator, variable, observed.codes)
+            varying = varying_groups(evaluator, variable, observations.codes)
             if varying:
                 raise IdentificationError(
-                    f"{label(variable)} varies within {varying} of {observed.split.size} units of {name}, and "
+                    f"{label(variable)} varies within {varying} of {observations.split.size} units of {name}, and "
                     f"{outcome} has one observation for each. Take its group mean, between({label(variable)})."
                 )
         return
     for block in model.random:
         for term in block.terms:
-            if not any(varying_groups(evaluator, v, observed.codes) for v in term.variables):
+            if not any(varying_groups(evaluator, v, observations.codes) for v in term.variables):
                 raise IdentificationError(
                     f"{outcome} has no differences between units of {name} left, so the random effects of {term.name} "
                     f"over {group_name(block.group)} are zero. Leave it out: (0 + … | {group_name(block.group)}) has "
@@ -151,7 +151,7 @@ def check_split(
 
 
 def varying_groups(evaluator: Evaluator, variable: Variable, codes: Codes) -> int:
-    """In how many groups a variable varies; codes (J,) say which group each of the moments' units lies in."""
+    """Number of groups in which a variable varies; codes (J,) say which group each of the moments' units lies in."""
     polynomial = evaluator.part(variable).polynomial
     mean, n = evaluator.mean(polynomial), evaluator.moments.n
     scatter = np.broadcast_to(np.asarray(evaluator.scatter(polynomial, polynomial)), mean.shape)

@@ -41,7 +41,7 @@ _NO_VARIATION = 1e-12
 
 
 @dataclass(frozen=True)
-class Part:
+class CenteredVariable:
     """One variable as ``constant + polynomial``, the polynomial of the size of the variable's spread.
 
     Attributes
@@ -85,7 +85,7 @@ class Evaluator:
         self.row = {m: i for i, m in enumerate(moments.schema.monomials)}
         self.constants = dict(zip(moments.schema.constants, moments.constants, strict=True))
 
-    def part(self, variable: Variable) -> Part:
+    def part(self, variable: Variable) -> CenteredVariable:
         """Split a variable into its constant and its spread."""
         match variable:
             case Centering(of):
@@ -100,8 +100,8 @@ class Evaluator:
                 values = np.asarray(self.constants[variable], dtype=float)
                 return self._unit_level(values, 0.0, label(variable))
         if variable not in self.moments.schema.centers:
-            raise DataError(f"The moments hold nothing of {label(variable)}. Collect them for this model too.")
-        return Part(self.moments.schema.centers[variable], {(variable,): 1.0}, label(variable))
+            raise DataError(f"The moments have no sums of {label(variable)}. Collect moments for this model too.")
+        return CenteredVariable(self.moments.schema.centers[variable], {(variable,): 1.0}, label(variable))
 
     def mean(self, polynomial: Polynomial) -> Array:
         """(J,) unit means of a polynomial."""
@@ -123,8 +123,8 @@ class Evaluator:
 
     def _row(self, factors: Monomial) -> int:
         if factors not in self.row:
-            named = " * ".join(label(atom) for atom in factors)
-            raise DataError(f"The moments hold nothing of {named}. Collect them for this model too.")
+            name = " * ".join(label(atom) for atom in factors)
+            raise DataError(f"The moments have no sums of {name}. Collect moments for this model too.")
         return self.row[factors]
 
     def group_means(self, polynomial: Polynomial, mean: GroupMean) -> Array:
@@ -138,9 +138,9 @@ class Evaluator:
         assert named is not None, "the formula was checked to name its groups"
         return self.meaning.get(named, named)
 
-    def _unit_level(self, values: Array, constant: float, key: str) -> Part:
+    def _unit_level(self, values: Array, constant: float, key: str) -> CenteredVariable:
         average = float(np.average(values, weights=self.moments.n))
-        return Part(constant + average, {(): values - average}, key)
+        return CenteredVariable(constant + average, {(): values - average}, key)
 
     def _means(self, polynomial: Polynomial, group: GroupingFactor, over: GroupingFactor | None = None) -> Array:
         """(J,) each unit's mean over its rows, or over the units of `over` in it, seen from the smallest units."""
@@ -173,9 +173,9 @@ class Evaluator:
         if variable not in self._powers:
             part, power = self.part(variable.of), variable.power or variable.degree
             spread = np.sqrt(self._sum(part.polynomial, part.polynomial) / self.moments.n_obs)
-            rising = _rising(part.polynomial, power)
+            powers = _power_polynomials(part.polynomial, power)
             scale = spread ** np.arange(power + 1.0)
-            gram = np.array([[self._sum(p, q) for q in rising] for p in rising]) / np.outer(scale, scale)
+            gram = np.array([[self._sum(p, q) for q in powers] for p in powers]) / np.outer(scale, scale)
             try:
                 lower = np.linalg.cholesky(gram)
             except np.linalg.LinAlgError:
@@ -194,33 +194,35 @@ class Evaluator:
         means = self.mean(first), self.mean(second)
         return float(np.sum(self.scatter(first, second)) + np.sum(self.moments.n * means[0] * means[1]))
 
-    def _orthogonal(self, variable: Poly, part: Part) -> Part:
+    def _orthogonal(self, variable: Poly, part: CenteredVariable) -> CenteredVariable:
         _, coefficients = self.powers(variable)
-        return Part(0.0, _weighted(_rising(part.polynomial, len(coefficients) - 1), coefficients), label(variable))
+        return CenteredVariable(
+            0.0, _weighted(_power_polynomials(part.polynomial, len(coefficients) - 1), coefficients), label(variable)
+        )
 
-    def _raw_power(self, variable: Poly, part: Part) -> Part:
+    def _raw_power(self, variable: Poly, part: CenteredVariable) -> CenteredVariable:
         """``(c + z)^k``, multiplied out."""
         power = variable.power or variable.degree
         binomial = np.array([comb(power, i) * part.constant ** (power - i) for i in range(power + 1)])
-        rising = _rising(part.polynomial, power)
-        return Part(float(binomial[0]), _weighted(rising[1:], binomial[1:]), f"{part.key}**{power}")
+        powers = _power_polynomials(part.polynomial, power)
+        return CenteredVariable(float(binomial[0]), _weighted(powers[1:], binomial[1:]), f"{part.key}**{power}")
 
-    def _centered(self, variable: Centering, part: Part) -> Part:
+    def _centered(self, variable: Centering, part: CenteredVariable) -> CenteredVariable:
         mean = variable.mean
         if isinstance(mean, GroupMean):
             split = self._around_groups if variable.keeps_value else self._mean_of_groups
             return split(variable, mean, part)
         if not isinstance(mean, GrandMean):
-            return Part(part.constant - mean, part.polynomial, part.key)
+            return CenteredVariable(part.constant - mean, part.polynomial, part.key)
         if mean.over is None:
             shift = float(np.average(self.mean(part.polynomial), weights=self.moments.n))
         else:
             units = self.meaning.get(mean.over, mean.over)
             first = np.unique(self.moments.units_of(units)[0], return_index=True)[1]
             shift = float(self._means(part.polynomial, units)[first].mean())
-        return Part(-shift, part.polynomial, part.key)
+        return CenteredVariable(-shift, part.polynomial, part.key)
 
-    def _around_groups(self, variable: Centering, mean: GroupMean, part: Part) -> Part:
+    def _around_groups(self, variable: Centering, mean: GroupMean, part: CenteredVariable) -> CenteredVariable:
         means = self.group_means(part.polynomial, mean)
         polynomial = dict(part.polynomial)
         polynomial[()] = polynomial.get((), 0.0) - means
@@ -229,9 +231,9 @@ class Evaluator:
                 f"{label(variable)} is zero in every row, because {label(variable.of)} does not vary within "
                 f"{group_name(self.group_of(mean))}. Use {label(variable.of)} itself."
             )
-        return Part(0.0, polynomial, self._key(variable, mean, part))
+        return CenteredVariable(0.0, polynomial, self._key(variable, mean, part))
 
-    def _mean_of_groups(self, variable: Centering, mean: GroupMean, part: Part) -> Part:
+    def _mean_of_groups(self, variable: Centering, mean: GroupMean, part: CenteredVariable) -> CenteredVariable:
         means = self.group_means(part.polynomial, mean)
         size = max(abs(part.constant), float(np.abs(means).max()), self._spread(part.polynomial))
         if np.ptp(means) <= _NO_VARIATION * size:
@@ -241,11 +243,11 @@ class Evaluator:
             )
         return self._unit_level(means, part.constant, self._key(variable, mean, part))
 
-    def _key(self, variable: Centering, mean: GroupMean, part: Part) -> str:
+    def _key(self, variable: Centering, mean: GroupMean, part: CenteredVariable) -> str:
         over = f"|{group_name(mean.over)}" if mean.over else ""
         return f"{variable.word}({part.key}|{group_name(self.group_of(mean))}{over})"
 
-    def is_rounding(self, polynomial: Polynomial, of: Part) -> bool:
+    def is_rounding(self, polynomial: Polynomial, of: CenteredVariable) -> bool:
         """Whether a polynomial is no more than the rounding of the values that it is taken of.
 
         The same value computed in two orders, 0.1 + 0.2 + 0.3, differs by a rounding of its size.
@@ -265,17 +267,17 @@ def product(first: Polynomial, second: Polynomial) -> Polynomial:
     result: dict[Monomial, Coefficient] = {}
     for factors, coefficient in first.items():
         for others, multiplier in second.items():
-            joined = monomial((*factors, *others))
-            result[joined] = result.get(joined, 0.0) + coefficient * multiplier
+            key = monomial((*factors, *others))
+            result[key] = result.get(key, 0.0) + coefficient * multiplier
     return result
 
 
-def _rising(polynomial: Polynomial, power: int) -> list[Polynomial]:
+def _power_polynomials(polynomial: Polynomial, power: int) -> list[Polynomial]:
     """1, z, z^2, … z^power."""
-    found = [ONE]
+    powers = [ONE]
     for _ in range(power):
-        found.append(product(found[-1], polynomial))
-    return found
+        powers.append(product(powers[-1], polynomial))
+    return powers
 
 
 def _weighted(polynomials: Sequence[Polynomial], weights: Array) -> Polynomial:

@@ -1,4 +1,4 @@
-"""Cross-products of a model's columns in every cell, kept as those of the few elements that the columns are made of."""
+"""Hold a model's cross-products in every cell, as those of the few elements that its columns are made of."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CrossProducts:
 
     @classmethod
     def of(cls, products: Array) -> CrossProducts:
-        """Of (m, m, cells) cross-products: every column is an element."""
+        """Make the record from (m, m, cells) cross-products: every column is an element."""
         rows, columns = lower_by_rows(len(products))
         return cls(products[rows, columns], np.eye(len(products)))
 

@@ -154,8 +154,7 @@ class FixedDesign:
     def estimable(self, rows: Array) -> NDArray[np.bool_]:
         """(k,) whether the data determine each combination, (k, asked), of the coefficients of all columns.
 
-        Of a within() outcome all count as determined: what its rows tell is told by deviations, not by rows as they
-        are.
+        For a within() outcome all count as determined: its columns are deviations, not the rows' own values.
         """
         return np.ones(len(rows), dtype=np.bool_) if self.centered else self.span.estimable(rows)
 

@@ -45,16 +45,16 @@ def design_residual(
                         high, low = max(first, second), min(first, second)
                         total += _at(left, unit) * _at(right, unit) * moments.sums[kind, packed_place(high, low), rows]
                 products[c, i, j] = products[c, j, i] = np.bincount(place, total, n_cells)
-    chosen = groups[[k for k, _ in components]]
+    component_groups = groups[[k for k, _ in components]]
     sizes = np.bincount(group, moments.n, len(groups)).astype(np.float64)
     return ResidualDesign(
         strata=moments.strata,
         serial=serial,
         products=products,
         kind=np.array([kind for _, kind in components], dtype=np.int64),
-        stratum=chosen[:, 0],
-        past_stratum=chosen[:, 1],
-        gap=chosen[:, 2].astype(float),
+        stratum=component_groups[:, 0],
+        past_stratum=component_groups[:, 1],
+        gap=component_groups[:, 2].astype(float),
         n=sizes[[k for k, _ in components]],
         log_precision=moments.log_precision,
     )

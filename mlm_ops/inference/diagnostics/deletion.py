@@ -1,4 +1,4 @@
-"""What a fit would be without each unit of its top grouping factor: all of them by one Newton step, from moments.
+"""Estimate a fit without each unit of its top grouping factor, by one Newton step from moments; or refit without one.
 
 ``W = [X y]' V^-1 [X y]`` and ``log |V|`` are sums over the units of the top factor, so that the criterion without one
 of them is known exactly at the fit's theta, and its derivatives too. The fixed effects follow without a step:
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.build import build_design
-from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.estimation.nested import Nest, build_nest, eliminate_below
 from mlm_ops.estimation.nested import Numbers as Arrays
 from mlm_ops.language.model import Model
@@ -27,8 +27,8 @@ Array = NDArray[np.float64]
 
 #: A step along the imaginary axis: the derivative without a difference (Squire and Trapp 1998).
 _STEP = 1e-30
-#: Where a unit has all but this share of what is known of a combination of coefficients, the others leave rounding.
-_LEFT = 1e-9
+#: Where one unit has all but this share of the information on a combination of coefficients, the others have none.
+_REMAINDER = 1e-9
 
 
 @dataclass(frozen=True)
@@ -56,42 +56,42 @@ class Deletions:
     sigma2: Array
 
 
-def one_step(fitted: Estimate, moments: Moments) -> Deletions | None:
+def one_step_deletions(estimate: Estimate, moments: Moments) -> Deletions | None:
     """All deletions by one Newton step of theta; None where there is no nest of units to delete from.
 
     Crossed factors share the rows of each unit with all others', and an estimated residual structure or a given T have
-    parameters besides theta's: none is offered.
+    parameters besides theta's: for these there are none.
     """
-    design, criterion = fitted.design, fitted.criterion
+    design, criterion = estimate.design, estimate.criterion
     if not design.levels or not design.nested or criterion.n_theta > criterion.n_random:
         return None
     top = design.levels[-1]
     codes = [level.codes for level in design.levels]
-    nest, _ = build_nest(fitted.cross, [level.size for level in design.levels], codes, top.codes)
+    nest, _ = build_nest(estimate.cross, [level.size for level in design.levels], codes, top.codes)
     size = np.bincount(moments.units_of(top.group)[0], moments.n, len(top.labels)).astype(float)
-    theta = fitted.optimum.theta
+    theta = estimate.optimum.theta
     w, _ = _contributions(nest, criterion, theta)
-    moves = [
+    contributions = [
         _contributions(nest, criterion, theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]
     ]
-    w_moves = np.array([part.imag / _STEP for part, _ in moves])
-    log_moves = np.array([part.imag / _STEP for _, part in moves])
-    lost = _unidentified(w)
-    step = _theta_steps(fitted, w, w_moves, log_moves, size, lost)
+    w_by_theta = np.array([part.imag / _STEP for part, _ in contributions])
+    log_by_theta = np.array([part.imag / _STEP for _, part in contributions])
+    unidentified = _unidentified(w)
+    step = _theta_steps(estimate, w, w_by_theta, log_by_theta, size, unidentified)
     # to first order the rest's W at the new theta
     rest = w.sum(axis=2)[:, :, None] - w
-    rest = rest + np.einsum("kj,kabj->abj", step, w_moves.sum(axis=3)[..., None] - w_moves)
-    beta = _solve(rest, lost)
+    rest = rest + np.einsum("kj,kabj->abj", step, w_by_theta.sum(axis=3)[..., None] - w_by_theta)
+    beta = _solve(rest, unidentified)
     gamma = design.fixed.transform @ beta + design.fixed.offset[:, None]
-    change = gamma - fitted.gamma[:, None]
-    cooks = np.einsum("pj,pj->j", change, np.linalg.solve(fitted.vcov, change)) / max(len(change), 1)
+    change = gamma - estimate.gamma[:, None]
+    cooks = np.einsum("pj,pj->j", change, np.linalg.solve(estimate.vcov, change)) / max(len(change), 1)
     p = len(beta)
     residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
-    shares = residual / (fitted.optimum.solution.degrees - size) / fitted.optimum.solution.sigma2
-    return Deletions(top.labels, gamma, cooks, _tau(fitted, step, shares), fitted.sigma2 * shares)
+    shares = residual / (estimate.optimum.solution.degrees - size) / estimate.optimum.solution.sigma2
+    return Deletions(top.labels, gamma, cooks, _tau(estimate, step, shares), estimate.sigma2 * shares)
 
 
-def without(model: Model, moments: Moments, fitted: Estimate, unit: int) -> Estimate | None:
+def refit_without(model: Model, moments: Moments, estimate: Estimate, unit: int) -> Estimate | None:
     """The fit without a unit of the top grouping factor, refitted from the other units' moments.
 
     Returns
@@ -99,14 +99,14 @@ def without(model: Model, moments: Moments, fitted: Estimate, unit: int) -> Esti
     Estimate or None
         None where the other units do not identify the model, or not all of its coefficients.
     """
-    top = fitted.design.levels[-1]
+    top = estimate.design.levels[-1]
     codes, _ = moments.units_of(top.group)
-    kept = moments.select(codes != unit)
+    others = moments.select(codes != unit)
     try:
-        refit = estimate(build_design(model, kept), reml=fitted.criterion.reml, start=fitted.optimum.theta)
+        refit = estimate_design(build_design(model, others), reml=estimate.criterion.reml, start=estimate.optimum.theta)
     except (DataError, IdentificationError):  # a predictor that varied in this unit alone, or no second unit is left
         return None
-    return refit if refit.design.fixed.columns == fitted.design.fixed.columns else None
+    return refit if refit.design.fixed.columns == estimate.design.fixed.columns else None
 
 
 def _contributions(nest: Nest, criterion: Criterion, theta: Arrays) -> tuple[Arrays, Arrays]:
@@ -121,38 +121,40 @@ def _contributions(nest: Nest, criterion: Criterion, theta: Arrays) -> tuple[Arr
     return w, total
 
 
-def _tau(fitted: Estimate, step: Array, shares: Array) -> tuple[Array, ...]:
+def _tau(estimate: Estimate, step: Array, shares: Array) -> tuple[Array, ...]:
     """(q, q, J) of each block: ``sigma2 (L L' + sum_k step_k d(L L') / d theta_k)``, sigma2 (J,) times the fit's."""
-    criterion, theta, sigma2 = fitted.criterion, fitted.optimum.theta, fitted.optimum.solution.sigma2
-    moved = [criterion.factors(theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]]
-    found = []
-    for block, placed, tau in zip(fitted.blocks, criterion.blocks, fitted.tau, strict=True):
-        here = (placed.effects, placed.effects)
-        factor = block.transform @ criterion.factors(theta)[placed.level][here]
-        slopes = [block.transform @ lams[placed.level][here].imag / _STEP @ factor.T for lams in moved]
+    criterion, theta, sigma2 = estimate.criterion, estimate.optimum.theta, estimate.optimum.solution.sigma2
+    lams_by_theta = [criterion.factors(theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]]
+    taus = []
+    for block, placed, tau in zip(estimate.blocks, criterion.blocks, estimate.tau, strict=True):
+        effects = (placed.effects, placed.effects)
+        factor = block.transform @ criterion.factors(theta)[placed.level][effects]
+        slopes = [block.transform @ lams[placed.level][effects].imag / _STEP @ factor.T for lams in lams_by_theta]
         change = sigma2 * np.einsum("kab,kj->abj", np.array([slope + slope.T for slope in slopes]), step)
-        found.append(tau[:, :, None] * shares + change)
-    return tuple(found)
+        taus.append(tau[:, :, None] * shares + change)
+    return tuple(taus)
 
 
 def _theta_steps(
-    fitted: Estimate, w: Array, w_moves: Array, log_moves: Array, size: Array, lost: NDArray[np.bool_]
+    estimate: Estimate, w: Array, w_by_theta: Array, log_by_theta: Array, size: Array, unidentified: NDArray[np.bool_]
 ) -> Array:
     """(n, J): ``-H^-1 gradient`` of the profiled criterion without each unit, H being that of all units."""
-    solution = fitted.optimum.solution
+    solution = estimate.optimum.solution
     p = len(solution.beta)
     rest = w.sum(axis=2)[:, :, None] - w
-    beta = _solve(rest, lost)
+    beta = _solve(rest, unidentified)
     residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
     degrees = solution.degrees - size
     direction = np.concatenate((-beta, np.ones((1, len(size)))))
-    slopes = log_moves.sum(axis=1)[:, None] - log_moves
-    moved = w_moves.sum(axis=3)[..., None] - w_moves
-    slopes = slopes + degrees / residual * np.einsum("aj,kabj,bj->kj", direction, moved, direction, optimize=True)
-    if fitted.criterion.reml:
+    slopes = log_by_theta.sum(axis=1)[:, None] - log_by_theta
+    rest_by_theta = w_by_theta.sum(axis=3)[..., None] - w_by_theta
+    slopes = slopes + degrees / residual * np.einsum(
+        "aj,kabj,bj->kj", direction, rest_by_theta, direction, optimize=True
+    )
+    if estimate.criterion.reml:
         inverse = np.moveaxis(np.linalg.pinv(np.moveaxis(rest[:p, :p], 2, 0), hermitian=True), 0, 2)
-        slopes = slopes + np.einsum("abj,kabj->kj", inverse, moved[:, :p, :p])
-    hessian = fitted.optimum.hessian
+        slopes = slopes + np.einsum("abj,kabj->kj", inverse, rest_by_theta[:, :p, :p])
+    hessian = estimate.optimum.hessian
     steps: Array = -np.linalg.pinv(hessian, rcond=1e-10, hermitian=True) @ slopes
     return steps
 
@@ -167,13 +169,13 @@ def _unidentified(w: Array) -> NDArray[np.bool_]:
     units = np.moveaxis(w[:p, :p], 2, 0)
     whitened = np.linalg.inv(np.linalg.cholesky(units.sum(axis=0)))
     shares = np.linalg.eigvalsh(whitened @ units @ whitened.T)
-    found: NDArray[np.bool_] = shares.max(axis=1, initial=0.0) > 1 - _LEFT
-    return found
+    flags: NDArray[np.bool_] = shares.max(axis=1, initial=0.0) > 1 - _REMAINDER
+    return flags
 
 
-def _solve(w: Array, lost: NDArray[np.bool_]) -> Array:
+def _solve(w: Array, unidentified: NDArray[np.bool_]) -> Array:
     """``W_xx^-1 W_xy`` of each unit: (r, r, J) -> (p, J); not a number where W_xx is singular."""
     p = len(w) - 1
-    a = np.where(lost, np.eye(p)[:, :, None], w[:p, :p])
-    solved = np.linalg.solve(np.moveaxis(a, 2, 0), w[:p, p].T[:, :, None])[:, :, 0].T
-    return np.where(lost, np.nan, solved)
+    a = np.where(unidentified, np.eye(p)[:, :, None], w[:p, :p])
+    beta = np.linalg.solve(np.moveaxis(a, 2, 0), w[:p, p].T[:, :, None])[:, :, 0].T
+    return np.where(unidentified, np.nan, beta)

@@ -1,4 +1,4 @@
-"""A finding about a fit, and the findings of its rows."""
+"""Findings about a fit: the record of one, and those about the rows' residuals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Finding:
         ``influence``, ``outlier``, ``normality``, ``heteroscedasticity``; of the rows ``largest_residual``,
         ``residual_quantile`` and ``binned_residual``.
     group, unit, term
-        About what; None where it is about all.
+        What it is about; None where it is about all.
     at
         The probability of a quantile; the mean of the predictor in a bin.
     n
@@ -64,27 +64,27 @@ class Finding:
 def residual_findings(checks: RowChecks) -> Iterator[Finding]:
     """The shape of the residuals' distribution, the farthest one, their quantiles, and their means along predictors."""
     if checks.n >= LEAST_UNITS:
-        yield from _shape(checks)
+        yield from _distribution(checks)
     yield from _quantiles(checks)
-    yield from _binned(checks)
+    yield from _bin_means(checks)
 
 
-def _shape(checks: RowChecks) -> Iterator[Finding]:
+def _distribution(checks: RowChecks) -> Iterator[Finding]:
     from scipy.special import log_ndtr
 
-    found = normality_of(checks.n, checks.skewness, checks.kurtosis)
-    material = max(abs(found.skewness), abs(found.kurtosis - 3)) > MATERIAL
+    test = normality_of(checks.n, checks.skewness, checks.kurtosis)
+    material = max(abs(test.skewness), abs(test.kurtosis - 3)) > MATERIAL
     yield Finding(
         "normality",
         "residual",
         n=checks.n,
-        estimate=found.kurtosis,
+        estimate=test.kurtosis,
         expected=3.0,
-        statistic=found.statistic,
+        statistic=test.statistic,
         df=2.0,
-        p_value=found.p_value,
-        flagged=bool(found.p_value < ALPHA and material),
-        note=f"skewness {found.skewness:.2f}, kurtosis {found.kurtosis:.2f} (normal: 0 and 3)",
+        p_value=test.p_value,
+        flagged=bool(test.p_value < ALPHA and material),
+        note=f"skewness {test.skewness:.2f}, kurtosis {test.kurtosis:.2f} (normal: 0 and 3)",
     )
     # the chance that the farthest of n normal residuals lies as far out
     p = float(-np.expm1(checks.n * np.log1p(-2 * np.exp(log_ndtr(-checks.largest / checks.std_dev)))))
@@ -114,7 +114,7 @@ def _quantiles(checks: RowChecks) -> Iterator[Finding]:
         )
 
 
-def _binned(checks: RowChecks) -> Iterator[Finding]:
+def _bin_means(checks: RowChecks) -> Iterator[Finding]:
     """Student's t of each bin's mean, p values adjusted for the number of bins."""
     from scipy.special import stdtr
 
@@ -122,11 +122,11 @@ def _binned(checks: RowChecks) -> Iterator[Finding]:
         if len(bins.n) == 0:
             continue
         error = bins.std_dev / np.sqrt(bins.n)
-        tested = (bins.n > 1) & (error > 0)
-        statistic = np.where(tested, bins.mean / np.where(tested, error, 1.0), np.nan)
-        p = np.where(tested, 2 * stdtr(np.maximum(bins.n - 1, 1), -np.abs(statistic)), 1.0)
+        testable = (bins.n > 1) & (error > 0)
+        statistic = np.where(testable, bins.mean / np.where(testable, error, 1.0), np.nan)
+        p = np.where(testable, 2 * stdtr(np.maximum(bins.n - 1, 1), -np.abs(statistic)), 1.0)
         adjusted = holm(p)
-        for i, tests in enumerate(tested):
+        for i, has_test in enumerate(testable):
             yield Finding(
                 "binned_residual",
                 "residual",
@@ -135,10 +135,10 @@ def _binned(checks: RowChecks) -> Iterator[Finding]:
                 n=int(bins.n[i]),
                 estimate=float(bins.mean[i]),
                 expected=0.0,
-                std_error=float(error[i]) if tests else None,
-                statistic=float(statistic[i]) if tests else None,
-                df=float(bins.n[i] - 1) if tests else None,
-                p_value=float(adjusted[i]) if tests else None,
-                flagged=bool(tests and adjusted[i] < ALPHA),
+                std_error=float(error[i]) if has_test else None,
+                statistic=float(statistic[i]) if has_test else None,
+                df=float(bins.n[i] - 1) if has_test else None,
+                p_value=float(adjusted[i]) if has_test else None,
+                flagged=bool(has_test and adjusted[i] < ALPHA),
                 note=f"mean residual of a bin; p adjusted for {len(p)} bins by Holm",
             )

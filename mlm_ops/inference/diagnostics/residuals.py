@@ -1,6 +1,6 @@
-"""Whether random effects look normal, which units are outliers, and whether residual variances differ between units.
+"""Test whether random effects are normal, units are outliers and residual variances differ; summarise rows' residuals.
 
-All from a fit's moments; no row is read.
+The tests need a fit's moments only; `check_residuals` reads the rows, in one query.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def standardised(effects: RandomEffects, tau: Array) -> Array:
         return np.where(variance > _RANK * np.diag(tau)[:, None], effects.estimate / np.sqrt(variance), np.nan)
 
 
-def outlyingness(effects: RandomEffects, tau: Array) -> tuple[Array, Array, Array]:
+def mahalanobis_distances(effects: RandomEffects, tau: Array) -> tuple[Array, Array, Array]:
     """Squared Mahalanobis distance of each unit's effects, its degrees of freedom and probability, (J,) each.
 
     ``b' (T - C)^- b`` with as many degrees of freedom as the matrix has rank, C being the conditional covariance (Lange
@@ -88,10 +88,10 @@ def outlyingness(effects: RandomEffects, tau: Array) -> tuple[Array, Array, Arra
     scale = np.where(scale > 0, scale, 1.0)
     spread = ((tau[:, :, None] - effects.variance) / np.outer(scale, scale)[:, :, None]).transpose(2, 0, 1)
     values, vectors = np.linalg.eigh(spread)
-    kept = values > _RANK
+    positive = values > _RANK
     along = np.einsum("jab,aj->jb", vectors, effects.estimate / scale[:, None])
-    distance = np.where(kept, along**2 / np.where(kept, values, 1.0), 0.0).sum(axis=1)
-    rank = kept.sum(axis=1)
+    distance = np.where(positive, along**2 / np.where(positive, values, 1.0), 0.0).sum(axis=1)
+    rank = positive.sum(axis=1)
     return distance, rank, np.where(rank > 0, chdtrc(np.maximum(rank, 1), distance), 1.0)
 
 
@@ -110,7 +110,7 @@ def normality(values: Array) -> Normality | None:
 
 
 def normality_of(n: int, skewness: float, kurtosis: float) -> Normality:
-    """The test of `normality` from what it needs of a sample of n."""
+    """The test of `normality` from the skewness and kurtosis of a sample of n."""
     from scipy.special import chdtrc
 
     statistic = _skewness_z(skewness, n) ** 2 + _kurtosis_z(kurtosis, n) ** 2
@@ -134,7 +134,7 @@ def _kurtosis_z(kurtosis: float, n: int) -> float:
     return float((1 - 2 / (9 * a) - np.cbrt(root)) / np.sqrt(2 / (9 * a)))
 
 
-def heterogeneity(fitted: Estimate, sizes: Array) -> Heterogeneity | None:
+def heterogeneity(estimate: Estimate, sizes: Array) -> Heterogeneity | None:
     """Compare the residual variances of the lowest units' own regressions on the predictors that vary within them.
 
     ``H = sum d_j^2``, ``d_j = (ln s_j^2 - mean) / sqrt(2 / f_j)``, the mean weighted by the degrees of freedom f_j:
@@ -152,33 +152,33 @@ def heterogeneity(fitted: Estimate, sizes: Array) -> Heterogeneity | None:
     """
     from scipy.special import chdtrc
 
-    design = fitted.design
+    design = estimate.design
     if not design.levels or not design.nested or design.residual is not None:
         return None
     within = _by_unit(design.products, design.levels[0].codes, len(sizes), first=sum(lv.size for lv in design.levels))
     x, xy, yy = within[:, :-1, :-1], within[:, :-1, -1], within[:, -1, -1]
     values, vectors = np.linalg.eigh(x)
-    kept = values > _RANK * values[:, -1:]
+    positive = values > _RANK * values[:, -1:]
     along = np.einsum("jab,ja->jb", vectors, xy)
-    left = yy - np.where(kept, along**2 / np.where(kept, values, 1.0), 0.0).sum(axis=1)
-    df = sizes - kept.sum(axis=1)
-    judged = (df >= LEAST_DF) & (left > _RANK * yy)
-    if judged.sum() < 2:
+    rss = yy - np.where(positive, along**2 / np.where(positive, values, 1.0), 0.0).sum(axis=1)
+    df = sizes - positive.sum(axis=1)
+    usable = (df >= LEAST_DF) & (rss > _RANK * yy)
+    if usable.sum() < 2:
         return None
-    f, logs = df[judged], np.log(left[judged] / df[judged])
+    f, logs = df[usable], np.log(rss[usable] / df[usable])
     statistic = float((f / 2 * (logs - np.average(logs, weights=f)) ** 2).sum())
-    freedom = int(judged.sum()) - 1
+    freedom = int(usable.sum()) - 1
     return Heterogeneity(statistic, freedom, float(chdtrc(freedom, statistic)), freedom + 1)
 
 
 def _by_unit(products: Array, codes: NDArray[np.int64], size: int, first: int) -> Array:
     """(J, k, k) cross-products of the columns from `first` on, summed by unit."""
     columns: Sequence[int] = range(first, len(products))
-    found = np.empty((size, len(columns), len(columns)))
+    sums = np.empty((size, len(columns), len(columns)))
     for i, a in enumerate(columns):
         for j, b in enumerate(columns[: i + 1]):
-            found[:, i, j] = found[:, j, i] = np.bincount(codes, products[a, b], size)
-    return found
+            sums[:, i, j] = sums[:, j, i] = np.bincount(codes, products[a, b], size)
+    return sums
 
 
 #: Probabilities of the quantiles.
@@ -207,7 +207,7 @@ class Bins:
 
 @dataclass(frozen=True)
 class RowChecks:
-    """What the rows tell.
+    """Summary of the rows' residuals.
 
     Attributes
     ----------
@@ -234,7 +234,7 @@ class RowChecks:
 
 
 def check_residuals(query: PredictionQuery, source: Source, bins: int = BINS) -> RowChecks | None:
-    """Ask about the residuals of a source's rows, in one query; None where no row has one or all are equal.
+    """Summarise the residuals of a source's rows, in one query; None where no row has one or all are equal.
 
     Rows of groups that the fit has not seen are left out. The residuals are conditional (less the random effects) and
     are set against the fixed part: these are uncorrelated if the model holds, while residuals and predictions with
@@ -246,23 +246,23 @@ def check_residuals(query: PredictionQuery, source: Source, bins: int = BINS) ->
         The source lacks a column of the model.
     """
     find_needs(source, [query.model], query.moments.schema.keys)  # says which columns are missing
-    against = {**query.predictors, "fixed_prediction": "fixed_prediction"}
+    predictors = {**query.predictors, "fixed_prediction": "fixed_prediction"}
     sql = render(
         "residual_checks",
         predictions=query.sql(source.relation, kept=(), predictors=True),
         probabilities=PROBABILITIES,
         cuts=[i / bins for i in range(1, bins)],
-        predictors=list(against.values()),
+        predictors=list(predictors.values()),
     )
-    ((n, mean, second, third, fourth, largest, quantiles, binned),) = source.query(sql).fetchall()
+    ((n, mean, second, third, fourth, largest, quantiles, bin_rows),) = source.query(sql).fetchall()
     if not n or not second:
         return None
-    by_term = {name: _bins([bin for bin in binned if bin["term"] == i]) for i, name in enumerate(against)}
+    by_term = {name: _bins([bin for bin in bin_rows if bin["term"] == i]) for i, name in enumerate(predictors)}
     return RowChecks(
         n, mean, second**0.5, third / second**1.5, fourth / second**2, largest, np.array(quantiles, float), by_term
     )
 
 
-def _bins(found: list[dict[str, float]]) -> Bins:
-    at, mean, std_dev = (np.array([b[name] for b in found], dtype=float) for name in ("at", "mean", "std_dev"))
-    return Bins(at, np.array([b["n"] for b in found], dtype=np.int64), mean, std_dev)
+def _bins(rows: list[dict[str, float]]) -> Bins:
+    at, mean, std_dev = (np.array([b[name] for b in rows], dtype=float) for name in ("at", "mean", "std_dev"))
+    return Bins(at, np.array([b["n"] for b in rows], dtype=np.int64), mean, std_dev)

@@ -1,4 +1,4 @@
-"""The intraclass correlation and its kin: how much of the variance lies between groups, and what that costs."""
+"""Measure clustering: intraclass correlations, design effects, variables within and between groups, naive errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.groups import make_clusters
-from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.inference.effect_sizes.variation import mean_residual_variance
 from mlm_ops.inference.fixed.robust import cluster_robust
 from mlm_ops.inference.intervals.profile import find_limit
@@ -30,7 +30,7 @@ _NO_INTERVAL = "no interval: residuals have a structure or weights, or crossed f
 
 @dataclass(frozen=True)
 class Clustering:
-    """What one grouping factor does to the data.
+    """How strongly one grouping factor clusters the rows.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Clustering:
     design_effect, n_effective
         See `design_effect`; of this grouping factor alone.
     reliability
-        Mean over the units of the reliability with which the data tell the intercept of one.
+        Mean over the units of the reliability of their intercepts.
     """
 
     group: str
@@ -67,7 +67,7 @@ class Clustering:
     note: str | None
 
 
-def intraclass_correlation(fitted: Estimate) -> float | None:
+def intraclass_correlation(estimate: Estimate) -> float | None:
     """Share of the grouping factors' intercept variances in the total; None where slopes vary or nothing does.
 
     Where the data determine the sum of two variances, not each, it is determined too: the total is that of a row.
@@ -75,13 +75,13 @@ def intraclass_correlation(fitted: Estimate) -> float | None:
     With random slopes the share depends on the predictors' values, so it is no single number (Goldstein, Browne and
     Rasbash 2002).
     """
-    if not fitted.tau or not _intercepts_alone(fitted) or fitted.undetermined.sigma2:
+    if not estimate.tau or not _intercepts_alone(estimate) or estimate.undetermined.sigma2:
         return None
-    shared = float(sum(tau[0, 0] for tau in fitted.tau))
-    return shared / (shared + mean_residual_variance(fitted))
+    shared = float(sum(tau[0, 0] for tau in estimate.tau))
+    return shared / (shared + mean_residual_variance(estimate))
 
 
-def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffects]) -> list[Clustering]:
+def clustering(moments: Moments, estimate: Estimate, effects: Sequence[RandomEffects]) -> list[Clustering]:
     """One record a grouping factor, lowest first.
 
     ``icc_k = tau_k / (sum of all tau + sigma2)``: the share of the variance at a level, Raudenbush and Bryk (2002),
@@ -93,23 +93,23 @@ def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffec
     effects
         Empirical Bayes estimates, a block each as in `Estimate.blocks`.
     """
-    design = fitted.design
+    design = estimate.design
     if design.split is not None:
         return []
     conditional = any(column.variables for column in design.fixed.columns)
-    alone = _intercepts_alone(fitted)
-    shares = np.array([tau[0, 0] for tau in fitted.tau]) if alone else np.zeros(0)
-    shares = shares / (shares.sum() + mean_residual_variance(fitted))
-    reliabilities = _reliabilities(fitted, effects)
-    found = []
+    alone = _intercepts_alone(estimate)
+    shares = np.array([tau[0, 0] for tau in estimate.tau]) if alone else np.zeros(0)
+    shares = shares / (shares.sum() + mean_residual_variance(estimate))
+    reliabilities = _reliabilities(estimate, effects)
+    records = []
     for k, level in enumerate(design.levels):
         codes, labels = moments.units_of(level.group)
         size = float((np.bincount(codes, moments.n, len(labels)) ** 2).sum() / design.n_obs)
-        known = alone and not _unknown_share(fitted, k)
-        icc = float(shares[k]) if known else None
-        low, high, method = _interval(moments, fitted, k) if known else (None, None, None)
+        is_determined = alone and not _unknown_share(estimate, k)
+        icc = float(shares[k]) if is_determined else None
+        low, high, method = _interval(moments, estimate, k) if is_determined else (None, None, None)
         effect = design_effect(icc, size) if icc is not None else None
-        found.append(
+        records.append(
             Clustering(
                 group_name(level.group),
                 k + 2 if design.nested else 2,
@@ -118,30 +118,30 @@ def clustering(moments: Moments, fitted: Estimate, effects: Sequence[RandomEffec
                 high,
                 method,
                 conditional,
-                _correlation(fitted, shares, k) if alone else None,
+                _correlation(estimate, shares, k) if alone else None,
                 size,
                 effect,
                 design.n_obs / effect if effect is not None else None,
-                reliabilities[k] if known or not alone else None,
-                None if method else _NO_INTERVAL if known else _UNKNOWN if alone else _SLOPES,
+                reliabilities[k] if is_determined or not alone else None,
+                None if method else _NO_INTERVAL if is_determined else _UNKNOWN if alone else _SLOPES,
             )
         )
-    return found
+    return records
 
 
-def _unknown_share(fitted: Estimate, k: int) -> bool:
+def _unknown_share(estimate: Estimate, k: int) -> bool:
     """Whether the data leave the variance of a factor's intercepts, or the residual's, open."""
-    return fitted.undetermined.sigma2 or bool(fitted.undetermined.tau[k][0, 0])
+    return estimate.undetermined.sigma2 or bool(estimate.undetermined.tau[k][0, 0])
 
 
-def _correlation(fitted: Estimate, shares: Array, k: int) -> float | None:
-    """Of two rows of a factor's unit, which share those above it where factors are nested."""
-    above = range(k, len(shares)) if fitted.design.nested else (k,)
-    unknown = [_unknown_share(fitted, i) for i in range(len(shares))]
+def _correlation(estimate: Estimate, shares: Array, k: int) -> float | None:
+    """Correlation of two rows of a factor's unit, which share the units above it where factors are nested."""
+    above = range(k, len(shares)) if estimate.design.nested else (k,)
+    unknown = [_unknown_share(estimate, i) for i in range(len(shares))]
     # of undetermined variances the sum is known, so that all of them together are
-    if fitted.undetermined.sigma2 or (any(unknown[i] for i in above) and any(unknown[: above[0]])):
+    if estimate.undetermined.sigma2 or (any(unknown[i] for i in above) and any(unknown[: above[0]])):
         return None
-    return None if not fitted.design.nested and unknown[k] else float(sum(shares[i] for i in above))
+    return None if not estimate.design.nested and unknown[k] else float(sum(shares[i] for i in above))
 
 
 def design_effect(icc: float, group_size: float) -> float:
@@ -175,40 +175,40 @@ def exact_interval(between: float, within: float, groups: int, size: float, leve
     return limits[0], limits[1]
 
 
-def profile_interval(fitted: Estimate, k: int, level: float = 0.95) -> tuple[float, float]:
-    """Where the deviance, minimised over all else with the k-th share held, has risen by a quantile of chi-square.
+def profile_interval(estimate: Estimate, k: int, level: float = 0.95) -> tuple[float, float]:
+    """Profile interval of the k-th share: where the deviance, minimised over all else, has risen by a quantile.
 
     With ``z = sqrt(icc / (1 - icc))`` held, ``tau_k = z^2 (sigma2 + the other tau)``. The deviance is the fit's own:
     restricted after REML, which is a likelihood of the variances alone, so that its profile is one too.
     """
     from scipy.special import ndtri
 
-    criterion, theta = fitted.criterion, np.abs(fitted.optimum.theta)
+    criterion, theta = estimate.criterion, np.abs(estimate.optimum.theta)
     radius = float(ndtri(0.5 + level / 2))
     place = criterion.blocks[k].theta.start
     others = np.delete(np.arange(len(theta)), place)
     center = float(theta[place] / np.sqrt(1 + (theta[others] ** 2).sum()))
-    rise = _profile(criterion, theta, place, float(fitted.optimum.solution.criterion))
+    rise = _profile(criterion, theta, place, float(estimate.optimum.solution.criterion))
     step = max(0.3 * center, 0.05)
     low = find_limit(rise, center, -step, 0.0, radius)
     high = find_limit(rise, center, step, np.inf, radius)
     return low**2 / (1 + low**2), high**2 / (1 + high**2) if np.isfinite(high) else 1.0
 
 
-def wald_interval(fitted: Estimate, k: int, level: float = 0.95) -> tuple[float, float] | None:
-    """By the delta method on the logit of the share, from the observed information; None at the boundary."""
+def wald_interval(estimate: Estimate, k: int, level: float = 0.95) -> tuple[float, float] | None:
+    """Wald interval of the k-th share by the delta method on its logit; None at the boundary."""
     from scipy.special import expit, logit, ndtri
 
-    taus = np.array([tau[0, 0] for tau in fitted.tau])
-    total = taus.sum() + fitted.sigma2
+    taus = np.array([tau[0, 0] for tau in estimate.tau])
+    total = taus.sum() + estimate.sigma2
     share = taus[k] / total
-    if fitted.optimum.singular or share == 0:
+    if estimate.optimum.singular or share == 0:
         return None
-    by_tau = np.array([derivative[:, 0, 0] for derivative in tau_derivatives(fitted)])
+    by_tau = np.array([derivative[:, 0, 0] for derivative in tau_derivatives(estimate)])
     by_sigma2 = np.zeros(by_tau.shape[1])
-    by_sigma2[-1] = fitted.design.outcome_scale**2
+    by_sigma2[-1] = estimate.design.outcome_scale**2
     slope = (by_tau[k] - share * (by_tau.sum(axis=0) + by_sigma2)) / total / (share * (1 - share))
-    margin = float(ndtri(0.5 + level / 2) * np.sqrt(slope @ fitted.parameters_vcov @ slope))
+    margin = float(ndtri(0.5 + level / 2) * np.sqrt(slope @ estimate.parameters_vcov @ slope))
     return float(expit(logit(share) - margin)), float(expit(logit(share) + margin))
 
 
@@ -236,29 +236,29 @@ def _profile(criterion: Criterion, theta: Array, place: int, lowest: float) -> C
         def objective(free: Array) -> tuple[float, Array]:
             return at(z, free)
 
-        found = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-6})
-        return max(float(found.fun), 0.0)
+        search = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-6})
+        return max(float(search.fun), 0.0)
 
     return rise
 
 
-def _interval(moments: Moments, fitted: Estimate, k: int) -> tuple[float | None, float | None, str | None]:
+def _interval(moments: Moments, estimate: Estimate, k: int) -> tuple[float | None, float | None, str | None]:
     """Exact for balanced one-way data, by profile for others; by Wald for crossed factors, and where T is given."""
-    if fitted.design.residual is not None:
+    if estimate.design.residual is not None:
         return None, None, None
-    squares = _one_way(moments, fitted)
-    given = any(block.known for block in fitted.criterion.blocks)
-    if squares is not None and not given:
+    squares = _one_way(moments, estimate)
+    t_is_given = any(block.known for block in estimate.criterion.blocks)
+    if squares is not None and not t_is_given:
         return *exact_interval(*squares), "exact F"
-    if fitted.design.nested and not given:
-        return *profile_interval(fitted, k), "profile"
-    limits = wald_interval(fitted, k)
+    if estimate.design.nested and not t_is_given:
+        return *profile_interval(estimate, k), "profile"
+    limits = wald_interval(estimate, k)
     return (*limits, "wald") if limits is not None else (None, None, None)
 
 
-def _one_way(moments: Moments, fitted: Estimate) -> tuple[float, float, int, float] | None:
+def _one_way(moments: Moments, estimate: Estimate) -> tuple[float, float, int, float] | None:
     """Mean squares between and within, number and size of groups; None where the data are not balanced one-way."""
-    design = fitted.design
+    design = estimate.design
     if len(design.levels) != 1 or [c.variables for c in design.fixed.columns] != [()]:
         return None
     (level,) = design.levels
@@ -276,23 +276,23 @@ def _one_way(moments: Moments, fitted: Estimate) -> tuple[float, float, int, flo
     return between / (groups - 1), within / (groups * (size - 1)), groups, size
 
 
-def _intercepts_alone(fitted: Estimate) -> bool:
-    return all(len(b.columns) == 1 and not b.columns[0].variables for b in fitted.blocks)
+def _intercepts_alone(estimate: Estimate) -> bool:
+    return all(len(b.columns) == 1 and not b.columns[0].variables for b in estimate.blocks)
 
 
-def _reliabilities(fitted: Estimate, effects: Sequence[RandomEffects]) -> list[float | None]:
+def _reliabilities(estimate: Estimate, effects: Sequence[RandomEffects]) -> list[float | None]:
     """Mean reliability of each factor's intercepts: Raudenbush and Bryk (2002), chapter 3."""
     remaining = iter(effects)
-    found: list[float | None] = []
-    for level in fitted.design.levels:
+    means: list[float | None] = []
+    for level in estimate.design.levels:
         mean = None
         for block in level.blocks:
             own = next(remaining)
             for i, column in enumerate(block.columns):
                 if not column.variables and not np.isnan(own.reliability[i]).any():
                     mean = float(own.reliability[i].mean())
-        found.append(mean)
-    return found
+        means.append(mean)
+    return means
 
 
 @dataclass(frozen=True)
@@ -331,22 +331,22 @@ class Decomposition:
 def decompose(model: Model, moments: Moments) -> list[Decomposition]:
     """Decompose the numbers that a model's variables are made of, the outcome's first, by each of its factors.
 
-    A factor with one unit, or with a unit for every row, tells nothing of one of the parts and has no rows.
+    A factor with one unit, or with a unit for every row, determines only one of the parts and has no rows.
 
     Factors of several levels stand as their indicators where these vary within the smallest units, and otherwise not.
     """
     groups = model.groups or ((model.default_group,) if model.default_group else ())
     numbers = list(dict.fromkeys(atom for variable in model.variables for atom in atoms(variable)))
     return [
-        _decomposed(label(number), group, values, moments)
+        _decomposition(label(number), group, values, moments)
         for group in groups
-        for number, values in _known(numbers, moments)
+        for number, values in _held_numbers(numbers, moments)
         if 1 < len(moments.units_of(group)[1]) < moments.n_obs
     ]
 
 
-def _known(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable, tuple[Array, Array]]]:
-    """Unit means and scatter of each number that the moments hold, (J,) each."""
+def _held_numbers(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable, tuple[Array, Array]]]:
+    """Each number that the moments hold, with its unit means and scatter, (J,) each."""
     schema = moments.schema
     for number in numbers:
         if (number,) in schema.monomials:
@@ -357,10 +357,10 @@ def _known(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable
             yield number, (values, np.zeros(moments.n_units))
 
 
-def _decomposed(name: str, group: GroupingFactor, values: tuple[Array, Array], moments: Moments) -> Decomposition:
+def _decomposition(name: str, group: GroupingFactor, values: tuple[Array, Array], moments: Moments) -> Decomposition:
     codes, labels = moments.units_of(group)
     grand = float(np.average(values[0], weights=moments.n))
-    n, mean, scatter = _pooled(codes, len(labels), moments.n, values[0] - grand, values[1])
+    n, mean, scatter = _pool_units(codes, len(labels), moments.n, values[0] - grand, values[1])
     rows, groups = float(n.sum()), len(labels)
     inside, across = float(scatter.sum()), float((n * mean**2).sum())
     # a variable that is constant within groups comes out at the square of its means' rounding
@@ -384,13 +384,13 @@ def _decomposed(name: str, group: GroupingFactor, values: tuple[Array, Array], m
     )
 
 
-def _pooled(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tuple[Array, Array, Array]:
+def _pool_units(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> tuple[Array, Array, Array]:
     total, pooled, added = pool(codes, size, n, mean[None], scatter[None])
     return total, pooled[0], added[0]
 
 
 @dataclass(frozen=True)
-class Naive:
+class LeastSquares:
     """Least squares of the fixed part; every array is (p,).
 
     Attributes
@@ -407,20 +407,20 @@ class Naive:
     robust_std_error: Array | None
 
 
-def without_nesting(fitted: Estimate) -> Naive:
+def least_squares(estimate: Estimate) -> LeastSquares:
     """Fit the fixed part by least squares on the cross-products that the design has already.
 
     The clusters are the units of the top grouping factor. Moulton (1986), Journal of Econometrics 32, 385-397, for what
     the naive errors miss; Bell and McCaffrey (2002), Survey Methodology 28, 169-181, for CR2.
     """
-    design = fitted.design
+    design = estimate.design
     effects = sum(level.size for level in design.levels)
     fixed = replace(design.cross, combination=design.cross.combination[:, effects:])
     plain = replace(design, levels=(), cross=fixed, residual=None, clusters=None)
-    regression = estimate(plain, reml=True)
+    regression = estimate_design(plain, reml=True)
     robust = None
     if design.nested:
         top = design.levels[-1]
         clusters = make_clusters(top.group, top.codes, top.labels, ())
         robust = np.sqrt(np.diag(cluster_robust(regression, "CR2", clusters).vcov))
-    return Naive(regression.gamma, np.sqrt(np.diag(regression.vcov)), robust)
+    return LeastSquares(regression.gamma, np.sqrt(np.diag(regression.vcov)), robust)

@@ -1,4 +1,4 @@
-"""Contextual effects: what a group's mean adds to its members' own values, and what measuring it with error hides."""
+"""Contextual effects: what a group's mean adds to its members' own values, and a correction for its sampling error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _REMARK = (
 
 @dataclass(frozen=True)
 class ContextualPair:
-    """A group mean among the fixed effects, and what it is set against.
+    """A group mean among the fixed effects, and the terms of the same variable that it is compared with.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class ContextualEffect:
 
 
 def contextual_effects(
-    model: Model, moments: Moments, fitted: Estimate, method: CoefficientMethod
+    model: Model, moments: Moments, estimate: Estimate, method: CoefficientMethod
 ) -> list[ContextualEffect]:
     """Every contextual effect of a model, in either parameterisation.
 
@@ -107,24 +107,24 @@ def contextual_effects(
     method
         By which fixed effects are tested.
     """
-    pairs = list(find_pairs(model, moments, fitted))
+    pairs = list(find_pairs(model, moments, estimate))
     if not pairs:
         return []
-    rows = np.array([_combination(pair, len(fitted.gamma)) for pair in pairs])
-    found = []
-    corrections = corrected_effects(model, moments, fitted, method, pairs)
+    rows = np.array([_combination(pair, len(estimate.gamma)) for pair in pairs])
+    effects = []
+    corrections = corrected_effects(model, moments, estimate, method, pairs)
     for pair, row, correction in zip(pairs, rows, corrections, strict=True):
-        test = combination_tests(fitted.gamma, method, row[None])
-        within = float(fitted.gamma[list(pair.lower)].sum())
-        estimate, error = float(test.estimate[0]), float(test.std_error[0])
+        test = combination_tests(estimate.gamma, method, row[None])
+        within = float(estimate.gamma[list(pair.lower)].sum())
+        effect, error = float(test.estimate[0]), float(test.std_error[0])
         reliability, corrected, corrected_error, reason = correction
-        matters = None if corrected is None else bool(abs(estimate - corrected) > _BIAS_THAT_MATTERS * error)
-        notes = [reason, _REMARK if matters else None, _moderated(pair, fitted)]
-        found.append(
+        matters = None if corrected is None else bool(abs(effect - corrected) > _BIAS_THAT_MATTERS * error)
+        notes = [reason, _REMARK if matters else None, _moderation_note(pair, estimate)]
+        effects.append(
             ContextualEffect(
                 pair,
                 within,
-                within + estimate,
+                within + effect,
                 test,
                 reliability,
                 corrected,
@@ -133,10 +133,10 @@ def contextual_effects(
                 "; ".join(note for note in notes if note) or None,
             )
         )
-    return found
+    return effects
 
 
-def find_pairs(model: Model, moments: Moments, fitted: Estimate) -> Iterator[ContextualPair]:
+def find_pairs(model: Model, moments: Moments, estimate: Estimate) -> Iterator[ContextualPair]:
     """Group means among the fixed effects, each with the terms of the same variable below it."""
     meaning = meanings(model, moments)
 
@@ -147,7 +147,7 @@ def find_pairs(model: Model, moments: Moments, fitted: Estimate) -> Iterator[Con
     def size(group: GroupingFactor | None) -> int:
         return len(moments.units_of(group)[1]) if group is not None else 0
 
-    columns = fitted.design.fixed.columns
+    columns = estimate.design.fixed.columns
     single = [(i, _uncentered(c.variables[0])) for i, c in enumerate(columns) if len(c.variables) == 1]
     for place, mean in single:
         if not is_group_mean(mean):
@@ -171,7 +171,7 @@ Correction = tuple[float | None, float | None, float | None, str | None]
 
 
 def corrected_effects(
-    model: Model, moments: Moments, fitted: Estimate, method: CoefficientMethod, pairs: list[ContextualPair]
+    model: Model, moments: Moments, estimate: Estimate, method: CoefficientMethod, pairs: list[ContextualPair]
 ) -> list[Correction]:
     """Reliability of each pair's group means, the corrected effect with its standard error, or why there is none.
 
@@ -182,43 +182,50 @@ def corrected_effects(
     covariates' coefficients tends to ``S^-1 (S - E)`` times the true one, so ``(S - E)^-1 S`` corrects it. E is the
     pooled covariance matrix within groups times the mean of 1 / n_j. The standard error takes E and S as known.
     """
-    design = fitted.design
+    design = estimate.design
     usable = [
         [level.group for level in design.levels] == [pair.group] and _over(design.fixed.columns[pair.mean]) is None
         for pair in pairs
     ]
-    chosen = [pair for pair, good in zip(pairs, usable, strict=True) if good]
-    corrected = iter(_correct(model, moments, fitted, method, chosen) if chosen else ())
+    usable_pairs = [pair for pair, is_usable in zip(pairs, usable, strict=True) if is_usable]
+    corrected = iter(_correct(model, moments, estimate, method, usable_pairs) if usable_pairs else ())
     reason = "no correction: it is for two levels, and means over rows"
-    return [next(corrected) if good else (None, None, None, reason) for good in usable]
+    return [next(corrected) if is_usable else (None, None, None, reason) for is_usable in usable]
 
 
 def _correct(
-    model: Model, moments: Moments, fitted: Estimate, method: CoefficientMethod, pairs: list[ContextualPair]
+    model: Model, moments: Moments, estimate: Estimate, method: CoefficientMethod, pairs: list[ContextualPair]
 ) -> list[Correction]:
-    columns, p = fitted.design.fixed.columns, len(fitted.gamma)
-    taken = {pair.mean for pair in pairs}
-    levels = fitted.design.variable_levels
+    columns, p = estimate.design.fixed.columns, len(estimate.gamma)
+    means = {pair.mean for pair in pairs}
+    levels = estimate.design.variable_levels
     covariates = [
-        i for i, c in enumerate(columns) if c.variables and i not in taken and all(levels[v] > 1 for v in c.variables)
+        i for i, c in enumerate(columns) if c.variables and i not in means and all(levels[v] > 1 for v in c.variables)
     ]
     places = [*(pair.mean for pair in pairs), *covariates]
-    observed = np.atleast_2d(np.cov(unit_means(model, moments, [columns[i] for i in places], pairs[0].group)))
+    observed_covariance = np.atleast_2d(
+        np.cov(unit_means(model, moments, [columns[i] for i in places], pairs[0].group))
+    )
     k = len(pairs)
-    errors = np.zeros_like(observed)
+    errors = np.zeros_like(observed_covariance)
     errors[:k, :k] = _error_covariance(model, moments, pairs)
-    true = observed - errors
-    reliability = 1 - np.diag(errors)[:k] / np.diag(observed)[:k]
-    if np.linalg.eigvalsh(true / np.sqrt(np.outer(np.diag(observed), np.diag(observed)))).min() <= 1e-6:
+    true_covariance = observed_covariance - errors
+    reliability = 1 - np.diag(errors)[:k] / np.diag(observed_covariance)[:k]
+    if (
+        np.linalg.eigvalsh(
+            true_covariance / np.sqrt(np.outer(np.diag(observed_covariance), np.diag(observed_covariance)))
+        ).min()
+        <= 1e-6
+    ):
         reason = "no correction: the group means vary no more than sampling error would have them"
         return [(max(float(value), 0.0), None, None, reason) for value in reliability]
     rows = np.zeros((len(places), p))
     for row, pair in zip(rows, pairs, strict=False):
         row[:] = _combination(pair, p)
     rows[np.arange(k, len(places)), covariates] = 1.0
-    mended = np.linalg.solve(true, observed) @ rows
-    estimates = mended @ fitted.gamma
-    std_errors = np.sqrt(np.einsum("ki,ij,kj->k", mended, method.vcov, mended))
+    corrections = np.linalg.solve(true_covariance, observed_covariance) @ rows
+    estimates = corrections @ estimate.gamma
+    std_errors = np.sqrt(np.einsum("ki,ij,kj->k", corrections, method.vcov, corrections))
     return [(float(reliability[i]), float(estimates[i]), float(std_errors[i]), None) for i in range(k)]
 
 
@@ -242,9 +249,9 @@ def _combination(pair: ContextualPair, p: int) -> Array:
     return row
 
 
-def _moderated(pair: ContextualPair, fitted: Estimate) -> str | None:
-    """What the effect depends on."""
-    columns = fitted.design.fixed.columns
+def _moderation_note(pair: ContextualPair, estimate: Estimate) -> str | None:
+    """The note on variables that the effect depends on."""
+    columns = estimate.design.fixed.columns
     own = {columns[i].variables[0] for i in (pair.mean, *pair.lower)}
     others = dict.fromkeys(
         label(v)

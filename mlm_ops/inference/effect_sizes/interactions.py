@@ -1,4 +1,4 @@
-"""Where an interaction is looked at: names of predictors -> design variables, and the values that they take."""
+"""Simple slopes of interactions: predictors by name, the values that moderators are held at, and the slopes there."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.moments.record import Moments
 
 
-def unknown_predictor(name: str, known: Iterable[str], what: str = "predictor") -> str:
-    """What is said of a name that is no predictor's."""
-    names = list(dict.fromkeys(known))
+def unknown_predictor(name: str, predictors: Iterable[str], what: str = "predictor") -> str:
+    """The sentence for a name that is no predictor's."""
+    names = list(dict.fromkeys(predictors))
     return (
         f"The {what} does not occur in the model.{did_you_mean(name, names)} Got {name!r}; expected one of "
         f"{', '.join(names) or 'none, as the model has no predictors'}."
@@ -35,7 +35,7 @@ def unknown_predictor(name: str, known: Iterable[str], what: str = "predictor") 
 
 
 def no_product(slope: str, moderator: str) -> str:
-    """What is said of a moderator that does not change the slope."""
+    """The sentence for a moderator that does not change the slope."""
     if slope == moderator:
         return f"{slope} does not moderate itself. Name another predictor as its moderator."
     return (
@@ -91,17 +91,17 @@ class Surface:
 
     model: Model
     moments: Moments
-    fitted: Estimate
+    estimate: Estimate
 
     @property
     def columns(self) -> tuple[DesignColumn, ...]:
         """All columns of the fixed part, those that were dropped included."""
-        return self.fitted.design.fixed.asked
+        return self.estimate.design.fixed.asked
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
         """Every variable of the fixed and random parts."""
-        random = (c for block in self.fitted.blocks for c in block.columns)
+        random = (c for block in self.estimate.blocks for c in block.columns)
         return tuple(dict.fromkeys(v for c in (*self.columns, *random) for v in c.variables))
 
     @cached_property
@@ -123,23 +123,23 @@ class Surface:
         """
         terms = [v for term in self.model.fixed for v in term.variables if label(v) == name]
         fixed = dict.fromkeys(v for c in self.columns for v in c.variables)
-        found = [v for v in fixed if label(v) == name or any(is_of(v, term) for term in terms)]
-        if not found:
+        variables = [v for v in fixed if label(v) == name or any(is_of(v, term) for term in terms)]
+        if not variables:
             raise MlmError(unknown_predictor(name, (label(v) for term in self.model.fixed for v in term.variables)))
         curved = [
             v
             for v in fixed
-            if (isinstance(v, Poly) or (isinstance(v, Function) and v not in found))
-            and set(columns_of(v)) & set(columns_of(found[0]))
+            if (isinstance(v, Poly) or (isinstance(v, Function) and v not in variables))
+            and set(columns_of(v)) & set(columns_of(variables[0]))
         ]
-        repeated = any(c.variables.count(v) > 1 for c in self.columns for v in found)
+        repeated = any(c.variables.count(v) > 1 for c in self.columns for v in variables)
         if curved or repeated:
             other = label(curved[0]) if curved else f"a power of {name}"
             raise MlmError(
                 f"{name} has no simple slope, as the effect is curved: the model has {other}. Use predict() at values "
                 "of your choice."
             )
-        return found
+        return variables
 
     def spread(self, variable: Variable) -> Spread:
         """How a variable is distributed: over rows, or over the units between which it varies."""
@@ -148,7 +148,7 @@ class Surface:
         return self._known_spreads[variable]
 
     def _find_spread(self, variable: Variable) -> Spread:
-        design, columns = self.fitted.design, [DesignColumn((variable,))]
+        design, columns = self.estimate.design, [DesignColumn((variable,))]
         level = design.variable_levels.get(variable, 1)
         if level > 1 and design.nested and level - 2 < len(design.levels):
             values = unit_means(self.model, self.moments, columns, design.levels[level - 2].group)[0]
@@ -174,45 +174,47 @@ class Surface:
             Names of moderators; or a mapping of names to values, None for the default: each level of a factor, 0 and
             1, or the mean and one standard deviation around it.
         """
-        wanted = {at: None} if isinstance(at, str) else at if isinstance(at, Mapping) else dict.fromkeys(at)
-        if not wanted:
+        values_by_name = {at: None} if isinstance(at, str) else at if isinstance(at, Mapping) else dict.fromkeys(at)
+        if not values_by_name:
             raise MlmError("Simple slopes need a moderator. Got none; name one or more as at.")
-        choices = [self._choices(name, values) for name, values in wanted.items()]
+        choices = [self._choices(name, values) for name, values in values_by_name.items()]
         return [
-            Setting(", ".join(one.text for one in chosen), {v: x for one in chosen for v, x in one.point.items()})
-            for chosen in product(*choices)
+            Setting(
+                ", ".join(one.text for one in combination), {v: x for one in combination for v, x in one.point.items()}
+            )
+            for combination in product(*choices)
         ]
 
-    def _choices(self, name: str, wanted: Sequence[float | str] | float | str | None) -> list[Setting]:
+    def _choices(self, name: str, values: Sequence[float | str] | float | str | None) -> list[Setting]:
         variables = self.find(name)
-        if wanted is not None and (isinstance(wanted, str) or not isinstance(wanted, Sequence)):
-            wanted = [wanted]
+        if values is not None and (isinstance(values, str) or not isinstance(values, Sequence)):
+            values = [values]
         if isinstance(variables[0], Indicator) and label(variables[0]) != name:
-            return self._levels(name, variables, wanted)
+            return self._levels(name, variables, values)
         variable, spread = variables[0], self.spread(variables[0])
-        if wanted is not None:
-            values = {f"{name} = {_number(name, x):g}": _number(name, x) for x in wanted}
+        if values is not None:
+            value_by_text = {f"{name} = {_number(name, x):g}": _number(name, x) for x in values}
         elif spread.binary:
-            values = {f"{name} = {x:g}": x for x in (0.0, 1.0)}
+            value_by_text = {f"{name} = {x:g}": x for x in (0.0, 1.0)}
         else:
             steps = (("mean - 1 SD", -1.0), ("mean", 0.0), ("mean + 1 SD", 1.0))
             # the mean of a centered variable is zero up to rounding
             mean = spread.mean if abs(spread.mean) > _ROUNDING * spread.std_dev else 0.0
             places = {words: mean + k * spread.std_dev for words, k in steps}
-            values = {f"{name} = {x:.4g} ({words})": x for words, x in places.items()}
-        return [Setting(text, {variable: value}) for text, value in values.items()]
+            value_by_text = {f"{name} = {x:.4g} ({words})": x for words, x in places.items()}
+        return [Setting(text, {variable: value}) for text, value in value_by_text.items()]
 
-    def _levels(self, name: str, variables: Sequence[Variable], wanted: Sequence[float | str] | None) -> list[Setting]:
+    def _levels(self, name: str, variables: Sequence[Variable], values: Sequence[float | str] | None) -> list[Setting]:
         """A factor at each of its levels."""
         indicators = [v for v in variables if isinstance(v, Indicator)]
-        known = self.moments.schema.levels[indicators[0].column]
-        chosen = known if wanted is None else tuple(map(str, wanted))
-        unknown = [level for level in chosen if level not in known]
+        levels = self.moments.schema.levels[indicators[0].column]
+        chosen_levels = levels if values is None else tuple(map(str, values))
+        unknown = [level for level in chosen_levels if level not in levels]
         if unknown:
-            raise MlmError(f"{name} has no such level. Got {unknown[0]!r}; expected one of {', '.join(known)}.")
+            raise MlmError(f"{name} has no such level. Got {unknown[0]!r}; expected one of {', '.join(levels)}.")
         return [
             Setting(f"{name} = {level}", {v: float(v.level == level) - float(v.against == level) for v in indicators})
-            for level in chosen
+            for level in chosen_levels
         ]
 
     def require_product(self, slope: Sequence[Variable], name: str, moderator: str) -> None:
@@ -225,8 +227,10 @@ class Surface:
 def derivative(columns: Sequence[DesignColumn], variable: Variable, point: Point) -> Array:
     """Derivatives of columns by a variable that enters each at most once."""
     rest = (DesignColumn(tuple(v for v in column.variables if v != variable)) for column in columns)
-    present = (variable in column.variables for column in columns)
-    return np.array([_value(column, point) if there else 0.0 for column, there in zip(rest, present, strict=True)])
+    presence = (variable in column.variables for column in columns)
+    return np.array(
+        [_value(column, point) if is_present else 0.0 for column, is_present in zip(rest, presence, strict=True)]
+    )
 
 
 def values_of(columns: Sequence[DesignColumn], point: Point) -> Array:
@@ -300,13 +304,13 @@ def simple_slopes(surface: Surface, method: CoefficientMethod, slope: str, at: A
         for setting in surface.settings(at):
             point = {**surface.typical, **setting.point, **zero}
             for variable in focal if kind == "slope" else focal[:1]:
-                change = _by(variable) if kind == "slope" else values_of
+                change = _slope_by(variable) if kind == "slope" else values_of
                 rows.append(change(surface.columns, point))
-                variances.append(_variance(surface.fitted, change, point))
+                variances.append(_variance(surface.estimate, change, point))
                 kinds.append(kind)
                 predictors.append(label(variable) if kind == "slope" else slope)
                 texts.append(setting.text)
-    tests = estimable_tests(surface.fitted, method, np.array(rows))
+    tests = estimable_tests(surface.estimate, method, np.array(rows))
     margin = NORMAL_975 * np.sqrt(np.array(variances))
     margin[margin == 0] = np.nan
     return SimpleEffects(
@@ -317,14 +321,14 @@ def simple_slopes(surface: Surface, method: CoefficientMethod, slope: str, at: A
 Change = Callable[[Sequence[DesignColumn], dict[Variable, float]], Array]
 
 
-def _by(variable: Variable) -> Change:
+def _slope_by(variable: Variable) -> Change:
     return lambda columns, point: derivative(columns, variable, point)
 
 
-def _variance(fitted: Estimate, change: Change, point: dict[Variable, float]) -> float:
+def _variance(estimate: Estimate, change: Change, point: dict[Variable, float]) -> float:
     """Variance over groups of a slope or intercept, those of several grouping factors added."""
     total = 0.0
-    for block, tau in zip(fitted.blocks, fitted.tau, strict=True):
+    for block, tau in zip(estimate.blocks, estimate.tau, strict=True):
         z = change(block.columns, point)
         total += float(z @ tau @ z)
     return total

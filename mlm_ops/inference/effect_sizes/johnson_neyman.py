@@ -16,16 +16,16 @@ from mlm_ops.language.model import Indicator, Variable, label
 
 Array = NDArray[np.float64]
 
-#: Angles at which a critical value that changes along the moderator is looked at, before crossings are bracketed.
+#: Angles at which a critical value that changes along the moderator is computed, before crossings are bracketed.
 _ANGLES = 181
 #: A statistic beyond its critical value by a smaller share than this touches it: slopes and errors are sums of some
 #: hundred products, each right to 2e-16 of its size, and at the place of least error little of that cancels.
 _TOUCHING = 1e-12
 #: Degrees of freedom are the same everywhere where they differ by a smaller share.
 _CONSTANT = 1e-9
-#: The square of such a share of an error is not seen beside it.
+#: An error below this share of another has no part in the root of their summed squares.
 _UNSEEN = 1e-8
-#: At a smaller cosine of its angle an end lies so far away that rounding alone tells it from infinity.
+#: An end at a smaller cosine of its angle lies so far away that only rounding keeps it from infinity.
 _LEAST_COSINE = 1e-12
 
 
@@ -74,47 +74,48 @@ def johnson_neyman(
     """
     if not 0 < level < 1:
         raise MlmError(f"The level of an interval lies between 0 and 1. Got {level!r}; 0.95 is usual.")
-    focal, by = _one(surface, slope), _number(surface, moderator)
+    focal, moderator_variable = _slope_variable(surface, slope), _moderator_variable(surface, moderator)
     surface.require_product([focal], slope, moderator)
-    spread = surface.spread(by)
+    spread = surface.spread(moderator_variable)
     at_zero, at_one = (
-        derivative(surface.columns, focal, {**surface.typical, focal: 0.0, by: value}) for value in (0.0, 1.0)
+        derivative(surface.columns, focal, {**surface.typical, focal: 0.0, moderator_variable: value})
+        for value in (0.0, 1.0)
     )
-    fixed = surface.fitted.design.fixed
+    fixed = surface.estimate.design.fixed
     if not fixed.estimable(np.array([at_zero, at_one])).all():
         return [Region(None, None, None, None, None, "not estimable")]
     at_zero, at_one = at_zero[list(fixed.span.kept)], at_one[list(fixed.span.kept)]
-    slopes = _slopes(surface.fitted.gamma, method, at_zero + spread.mean * (at_one - at_zero), at_one - at_zero)
+    slopes = _slopes(surface.estimate.gamma, method, at_zero + spread.mean * (at_one - at_zero), at_one - at_zero)
     ends = slopes.crossings(0.5 + level / 2)
     places = [-np.inf, *(spread.mean + slopes.distance(angle) for angle in ends), np.inf]
-    found = []
+    regions = []
     for (low, high), (first, last) in zip(pairwise(places), pairwise((-np.pi / 2, *ends, np.pi / 2)), strict=True):
         inside = (first + last) / 2
         significant = bool(slopes.excess(np.array([inside - slopes.steepest]), 0.5 + level / 2)[0] > 0)
         sign = "positive" if np.cos(inside - slopes.steepest) > 0 else "negative"
         share = None if spread.values is None else float(((spread.values > low) & (spread.values <= high)).mean())
         note = None if ends or significant else "nowhere"
-        found.append(Region(_end(low), _end(high), significant, sign if significant else None, share, note))
-    return _noted(found, spread)
+        regions.append(Region(_end(low), _end(high), significant, sign if significant else None, share, note))
+    return _with_notes(regions, spread)
 
 
-def _noted(regions: list[Region], spread: Spread) -> list[Region]:
+def _with_notes(regions: list[Region], spread: Spread) -> list[Region]:
     """Say of a region that it holds all values of the moderator that occur, or none of them."""
     low, high = spread.mean - 2 * spread.std_dev, spread.mean + 2 * spread.std_dev
 
     def note(region: Region) -> str | None:
         if len(regions) == 1:
             return region.note
-        said = "everywhere" if region.significant else "nowhere"
+        word = "everywhere" if region.significant else "nowhere"
         if region.share is not None:
-            return f"{said} in the data" if region.share == 1 else "no unit lies here" if region.share == 0 else None
+            return f"{word} in the data" if region.share == 1 else "no unit lies here" if region.share == 0 else None
         reaches = (region.low is None or region.low < low) and (region.high is None or region.high > high)
-        return f"{said} within two standard deviations of the moderator's mean" if reaches else None
+        return f"{word} within two standard deviations of the moderator's mean" if reaches else None
 
     return [replace(region, note=note(region)) for region in regions]
 
 
-def _one(surface: Surface, name: str) -> Variable:
+def _slope_variable(surface: Surface, name: str) -> Variable:
     variables = surface.find(name)
     if len(variables) > 1:
         raise MlmError(
@@ -124,7 +125,7 @@ def _one(surface: Surface, name: str) -> Variable:
     return variables[0]
 
 
-def _number(surface: Surface, name: str) -> Variable:
+def _moderator_variable(surface: Surface, name: str) -> Variable:
     variables = surface.find(name)
     if not is_number(surface, name):
         raise MlmError(
@@ -158,7 +159,7 @@ class Slopes:
     length, steepest
         Largest statistic on the line, and the angle at which it is reached.
     center, scale
-        The moderator's distance from the place asked about is ``center + scale * tan(angle)``.
+        The moderator's distance from the value that the contrasts were taken at is ``center + scale * tan(angle)``.
     """
 
     method: CoefficientMethod
@@ -169,7 +170,7 @@ class Slopes:
     scale: float
 
     def distance(self, angle: float) -> float:
-        """How far the moderator lies from the place that was asked about."""
+        """Distance of the moderator at an angle from the value that the contrasts were taken at."""
         return float(self.center + self.scale * np.tan(angle))
 
     def excess(self, turns: Array, probability: float) -> Array:
@@ -189,11 +190,11 @@ class Slopes:
         if np.isinf(df).all() or np.ptp(df) <= _CONSTANT * df.min():
             critical = float(stdtrit(float(df[0]), probability))
             turns = np.arccos([critical / self.length]) if critical * (1 + _TOUCHING) < self.length else np.array([])
-            found = [*-turns, *turns]
+            crossing_turns = [*-turns, *turns]
         else:
-            found = _roots(lambda at: self.excess(at, probability), turns)
+            crossing_turns = _roots(lambda at: self.excess(at, probability), turns)
         # a line has no direction: angles half a turn apart are one
-        angles = (np.array(found) + self.steepest + np.pi / 2) % np.pi - np.pi / 2
+        angles = (np.array(crossing_turns) + self.steepest + np.pi / 2) % np.pi - np.pi / 2
         return sorted(float(angle) for angle in angles if np.cos(angle) > _LEAST_COSINE)
 
     def _degrees(self, turns: Array) -> Array:
@@ -201,7 +202,7 @@ class Slopes:
         return self.method.degrees(np.column_stack((np.cos(angles), np.sin(angles))) @ self.contrasts)
 
 
-def _slopes(gamma: Array, method: CoefficientMethod, here: Array, change: Array) -> Slopes:
+def _slopes(gamma: Array, method: CoefficientMethod, slope: Array, change: Array) -> Slopes:
     """The slopes ``here + d change`` at distances d.
 
     Parameters
@@ -215,12 +216,12 @@ def _slopes(gamma: Array, method: CoefficientMethod, here: Array, change: Array)
     center = 0.0
     # the distance of least error; the second pass mends what rounding left of the first, if that was far away
     for _ in range(2):
-        at = here + center * change
+        at = slope + center * change
         error = _error(method, at) or across_error
         unit = change * (error / across_error)
         plus, minus = method.variances(np.array([at + unit, at - unit]))
         center -= float(plus - minus) / (4 * error * across_error)
-    at = here + center * change
+    at = slope + center * change
     # an error of zero, as robust ones of few clusters can be somewhere, is one too small to be seen at any end
     error = _error(method, at) or _UNSEEN * abs(float(at @ gamma)) or across_error
     contrasts = np.array([at / error, change / across_error])
@@ -234,29 +235,29 @@ def _error(method: CoefficientMethod, contrast: Array) -> float:
 
 
 def _roots(excess: Callable[[Array], Array], points: Array) -> list[float]:
-    """Where a function changes its sign, from values at points dense enough to see all but the narrowest turns.
+    """Places where a function changes its sign, from values at points dense enough to see all but the narrowest turns.
 
     A turn that brings it near zero between two points is looked at more closely. Zero counts as below, so that a
     root that is only touched is none; and every value is asked for once, so that no root is lost to its rounding.
     """
     from scipy.optimize import brentq, minimize_scalar
 
-    known: dict[float, float] = dict(zip(points.tolist(), excess(points).tolist(), strict=True))
+    values: dict[float, float] = dict(zip(points.tolist(), excess(points).tolist(), strict=True))
 
     def value(at: float) -> float:
-        if at not in known:
-            known[at] = float(excess(np.array([at]))[0])
-        return known[at]
+        if at not in values:
+            values[at] = float(excess(np.array([at]))[0])
+        return values[at]
 
     for low, middle, high in zip(points[:-2].tolist(), points[1:-1].tolist(), points[2:].tolist(), strict=True):
-        way = 1.0 if value(middle) > 0 else -1.0
-        if 0 < way * value(middle) <= min(way * value(low), way * value(high)):
-            minimize_scalar(lambda at, way=way: way * value(float(at)), bounds=(low, high), method="bounded")
-    ordered = sorted(known)
+        sign = 1.0 if value(middle) > 0 else -1.0
+        if 0 < sign * value(middle) <= min(sign * value(low), sign * value(high)):
+            minimize_scalar(lambda at, sign=sign: sign * value(float(at)), bounds=(low, high), method="bounded")
+    places = sorted(values)
     return [
         float(brentq(value, low, high, xtol=1e-14, rtol=1e-14))
-        for low, high in pairwise(ordered)
-        if (known[low] > 0) != (known[high] > 0)
+        for low, high in pairwise(places)
+        if (values[low] > 0) != (values[high] > 0)
     ]
 
 

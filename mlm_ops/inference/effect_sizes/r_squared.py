@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.build import build_design
-from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.inference.effect_sizes.variation import Partition, mean_residual_variance, partition, unit_means
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import INTERCEPT, Model, RandomBlock, group_name
@@ -55,16 +55,16 @@ class Measure:
     note: str | None = None
 
 
-def null_estimate(model: Model, moments: Moments, fitted: Estimate) -> Estimate:
+def null_estimate(model: Model, moments: Moments, estimate: Estimate) -> Estimate:
     """The model without predictors, by the same estimator: an intercept, which varies over each grouping factor."""
     random = tuple(RandomBlock((INTERCEPT,), group) for group in model.groups)
     null = replace(model, fixed=(INTERCEPT,), random=random)
     if null == model:
-        return fitted
-    return estimate(build_design(null, moments), reml=fitted.criterion.reml)
+        return estimate
+    return estimate_design(build_design(null, moments), reml=estimate.criterion.reml)
 
 
-def r_squared(model: Model, moments: Moments, fitted: Estimate, null: Estimate | None = None) -> list[Measure]:
+def r_squared(model: Model, moments: Moments, estimate: Estimate, null: Estimate | None = None) -> list[Measure]:
     """All measures of one fit.
 
     Parameters
@@ -72,31 +72,31 @@ def r_squared(model: Model, moments: Moments, fitted: Estimate, null: Estimate |
     null
         `null_estimate` of the model, where it is known; it is fitted otherwise.
     """
-    if fitted.design.split is not None and fitted.design.levels:
+    if estimate.design.split is not None and estimate.design.levels:
         return []  # the variance that the other part of the outcome has taken away is no part of a total
-    if _parted(fitted):
+    if _models_part_of_outcome(estimate):
         return []
-    null = null or null_estimate(model, moments, fitted)
-    if not fitted.design.levels:
-        return _of_regression(fitted, null)
-    parts = partition(model, moments, fitted)
+    null = null or null_estimate(model, moments, estimate)
+    if not estimate.design.levels:
+        return _regression_measures(estimate, null)
+    parts = partition(model, moments, estimate)
     return [
         *nakagawa(parts),
         *rights_sterba(parts),
-        *proportional_reduction(fitted, null, NULL),
-        *snijders_bosker(model, moments, fitted, parts, null),
+        *proportional_reduction(estimate, null, NULL),
+        *snijders_bosker(model, moments, estimate, parts, null),
     ]
 
 
-def shares(model: Model, moments: Moments, fitted: Estimate) -> list[Measure]:
+def shares(model: Model, moments: Moments, estimate: Estimate) -> list[Measure]:
     """The measures that need no other model; for single-level regression all."""
-    if _parted(fitted):
+    if _models_part_of_outcome(estimate):
         return []
-    if not fitted.design.levels:
-        return _of_regression(fitted, null_estimate(model, moments, fitted))
-    if fitted.design.split is not None:
+    if not estimate.design.levels:
+        return _regression_measures(estimate, null_estimate(model, moments, estimate))
+    if estimate.design.split is not None:
         return []
-    parts = partition(model, moments, fitted)
+    parts = partition(model, moments, estimate)
     return [*nakagawa(parts), *rights_sterba(parts)]
 
 
@@ -124,21 +124,21 @@ def rights_sterba(parts: Partition) -> list[Measure]:
     """
     two_levels = parts.n_levels == 2
     note = parts.undivided
-    named: dict[str, float] = {}
+    by_name: dict[str, float] = {}
     for part in parts.parts:
         # the two-level names are the paper's, without the levels of v and m that go without saying
         level = "" if part.level is None or (two_levels and part.kind != "f") else str(part.level)
         above = "" if two_levels or part.level is None or part.kind != "v" else str(part.group_level)
         name = f"{part.kind}{level}{above}"
-        named[name] = named.get(name, 0.0) + part.variance
+        by_name[name] = by_name.get(name, 0.0) + part.variance
     sums = {kinds: parts.of_kind(kinds) for kinds in ("f", "fv", "fvm")} | {"residual": parts.residual}
-    found = [
+    measures = [
         Measure(f"rights_sterba_total_{name}", None, value / parts.total, note=note)
-        for name, value in (named | sums).items()
+        for name, value in (by_name | sums).items()
     ]
     if note is None:
-        found += _by_level(parts, two_levels)
-    return found
+        measures += _by_level(parts, two_levels)
+    return measures
 
 
 def _by_level(parts: Partition, two_levels: bool) -> Iterator[Measure]:
@@ -162,7 +162,7 @@ def _by_level(parts: Partition, two_levels: bool) -> Iterator[Measure]:
             yield Measure(f"rights_sterba_{scope}_{name}", level, value / whole)
 
 
-def proportional_reduction(fitted: Estimate, reference: Estimate, name: str) -> list[Measure]:
+def proportional_reduction(estimate: Estimate, reference: Estimate, name: str) -> list[Measure]:
     """Share of a reference model's variance component that is gone: ``(tau_reference - tau) / tau_reference``.
 
     Raudenbush and Bryk (2002), Hierarchical Linear Models, chapter 4: of sigma2, of the intercepts' variance
@@ -173,57 +173,57 @@ def proportional_reduction(fitted: Estimate, reference: Estimate, name: str) -> 
     name
         Of the reference model.
     """
-    before, now = mean_residual_variance(reference), mean_residual_variance(fitted)
-    found = [Measure("raudenbush_bryk", 1, (before - now) / before, reference=name)]
-    ours, theirs = _variances(fitted), _variances(reference)
+    before, now = mean_residual_variance(reference), mean_residual_variance(estimate)
+    measures = [Measure("raudenbush_bryk", 1, (before - now) / before, reference=name)]
+    ours, theirs = _variances(estimate), _variances(reference)
     for (group, column), variance in ours.items():
-        known = theirs.get((group, column), 0.0)
-        if known > 0:
-            level, varying = _place(fitted, group)
-            found.append(
+        reference_variance = theirs.get((group, column), 0.0)
+        if reference_variance > 0:
+            level, varying = _level_and_columns(estimate, group)
+            measures.append(
                 Measure(
                     "raudenbush_bryk",
                     level,
-                    (known - variance) / known,
+                    (reference_variance - variance) / reference_variance,
                     group,
                     column.name,
                     name,
                     _at_zero(column, varying, {c for g, c in theirs if g == group}),
                 )
             )
-    return found
+    return measures
 
 
 def _at_zero(column: DesignColumn, varying: Sequence[DesignColumn], theirs: set[DesignColumn]) -> str | None:
     """An intercept's variance is that at zero of the predictors whose slopes vary."""
-    added = [c.name for c in varying if c not in theirs]
-    if column != _CONSTANT or not added:
+    extra = [c.name for c in varying if c not in theirs]
+    if column != _CONSTANT or not extra:
         return None
-    return f"variance where {', '.join(added)} is zero: comparable if centered at group means"
+    return f"variance where {', '.join(extra)} is zero: comparable if centered at group means"
 
 
-def _place(fitted: Estimate, group: str) -> tuple[int, list[DesignColumn]]:
+def _level_and_columns(estimate: Estimate, group: str) -> tuple[int, list[DesignColumn]]:
     """The level of a grouping factor, and the columns that vary over it."""
-    for height, level in enumerate(fitted.design.levels):
+    for height, level in enumerate(estimate.design.levels):
         if group_name(level.group) == group:
             columns = [c for block in level.blocks for c in block.columns]
-            return (height + 2 if fitted.design.nested else 2), columns
+            return (height + 2 if estimate.design.nested else 2), columns
     raise KeyError(group)
 
 
-def _variances(fitted: Estimate) -> dict[tuple[str, DesignColumn], float]:
+def _variances(estimate: Estimate) -> dict[tuple[str, DesignColumn], float]:
     """Variance of every random coefficient, where the data determine it."""
-    found = {}
-    blocks = [(level, block) for level in fitted.design.levels for block in level.blocks]
-    for (level, block), tau, unknown in zip(blocks, fitted.tau, fitted.undetermined.tau, strict=True):
+    variances = {}
+    blocks = [(level, block) for level in estimate.design.levels for block in level.blocks]
+    for (level, block), tau, unknown in zip(blocks, estimate.tau, estimate.undetermined.tau, strict=True):
         for i, column in enumerate(block.columns):
             if not unknown[i, i]:
-                found[group_name(level.group), column] = float(tau[i, i])
-    return found
+                variances[group_name(level.group), column] = float(tau[i, i])
+    return variances
 
 
 def snijders_bosker(
-    model: Model, moments: Moments, fitted: Estimate, parts: Partition, null: Estimate
+    model: Model, moments: Moments, estimate: Estimate, parts: Partition, null: Estimate
 ) -> list[Measure]:
     """Proportional reduction of the error of predicting a row, and the mean of a group, by the fixed part alone.
 
@@ -232,15 +232,15 @@ def snijders_bosker(
     harmonic mean of the group sizes. With random slopes tau is the mean of ``z' T z`` over rows for R1, and over
     groups at their means of z for R2. For two levels.
     """
-    if len(fitted.design.levels) != 1:
+    if len(estimate.design.levels) != 1:
         return []
-    (level,) = fitted.design.levels
+    (level,) = estimate.design.levels
     codes, _ = moments.units_of(level.group)
     size = 1 / np.mean(1 / np.bincount(codes, moments.n, len(level.labels)))
 
-    means = unit_means(model, moments, [c for block in fitted.blocks for c in block.columns], level.group)
+    means = unit_means(model, moments, [c for block in estimate.blocks for c in block.columns], level.group)
     between, first = 0.0, 0
-    for block, tau in zip(fitted.blocks, fitted.tau, strict=True):
+    for block, tau in zip(estimate.blocks, estimate.tau, strict=True):
         own = means[first : first + len(block.columns)]
         between += float(np.einsum("qj,qr,rj->j", own, tau, own).mean())
         first += len(block.columns)
@@ -264,25 +264,25 @@ def changes(ours: Sequence[Measure], theirs: Sequence[Measure], name: str) -> li
     name
         Of the model whose measures are `theirs`.
     """
-    known = {m.measure: m for m in theirs}
+    by_measure = {m.measure: m for m in theirs}
     return [
-        replace(m, measure=f"{m.measure}_change", estimate=m.estimate - known[m.measure].estimate, reference=name)
+        replace(m, measure=f"{m.measure}_change", estimate=m.estimate - by_measure[m.measure].estimate, reference=name)
         for m in ours
-        if m.measure in known
+        if m.measure in by_measure
     ]
 
 
-def _parted(fitted: Estimate) -> bool:
+def _models_part_of_outcome(estimate: Estimate) -> bool:
     """Whether a part of the outcome is modelled that has levels itself: its observations are no rows."""
-    return fitted.design.split is not None and bool(fitted.design.levels)
+    return estimate.design.split is not None and bool(estimate.design.levels)
 
 
-def _of_regression(fitted: Estimate, null: Estimate) -> list[Measure]:
+def _regression_measures(estimate: Estimate, null: Estimate) -> list[Measure]:
     """``1 - RSS / TSS``, and the same with unbiased variances; none where residuals have a structure."""
-    if fitted.design.residual is not None:
+    if estimate.design.residual is not None:
         return []
-    n, p, p_null = fitted.design.n_obs, len(fitted.gamma), len(null.gamma)
-    ratio = fitted.sigma2 / null.sigma2
+    n, p, p_null = estimate.design.n_obs, len(estimate.gamma), len(null.gamma)
+    ratio = estimate.sigma2 / null.sigma2
     return [
         Measure("ordinary", None, 1 - ratio * (n - p) / (n - p_null)),
         Measure("ordinary_adjusted", None, 1 - ratio),

@@ -1,6 +1,6 @@
-"""How a model's columns vary over the rows, level by level, and what variance each part of it adds to the outcome.
+"""Split the variance of a model's columns by level, and that of its outcome by the parts of the model.
 
-The columns are combinations of a few *elements* (`moments.basis`), so their means and covariance matrices follow from
+The columns are combinations of a few *elements* (`design.basis`), so their means and covariance matrices follow from
 the moments of these; no row is read. Sums of squares are split into deviations from the means of the lowest units,
 those of these means from the means of the next units, and so on to the grand mean, each computed as it is and not as a
 difference: what does not vary at a level has there zero up to rounding. Divisors are N - 1, as in R's ``var``.
@@ -65,7 +65,7 @@ class ColumnMoments:
 
 
 @dataclass(frozen=True)
-class Part:
+class VariancePart:
     """Variance that one part of a model adds to the outcome.
 
     Attributes
@@ -99,10 +99,10 @@ class Partition:
     n_levels
         Levels of the model.
     undivided
-        Why parts are not told apart by level; None where they are.
+        Why parts are not split by level; None where they are.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[VariancePart, ...]
     residual: float
     random: float
     n_levels: int
@@ -110,7 +110,7 @@ class Partition:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """The whole variance."""
         return sum(part.variance for part in self.parts) + self.residual
 
     def of_kind(self, kinds: str) -> float:
@@ -118,7 +118,7 @@ class Partition:
         return sum(part.variance for part in self.parts if part.kind in kinds)
 
 
-def partition(model: Model, moments: Moments, fitted: Estimate) -> Partition:
+def partition(model: Model, moments: Moments, estimate: Estimate) -> Partition:
     """Partition the model-implied variance of the outcome.
 
     Rights and Sterba (2019), Psychological Methods 24, 309-338: ``gamma' Phi gamma`` of the fixed part,
@@ -126,36 +126,37 @@ def partition(model: Model, moments: Moments, fitted: Estimate) -> Partition:
     covariance matrix of their predictors; ``m' T m`` of the intercepts, m the means of the random part's columns; and
     the residual variance.
     """
-    design = fitted.design
-    known = column_moments(model, moments, design)
+    design = estimate.design
+    column_statistics = column_moments(model, moments, design)
     columns = _columns(design)
     place = {column: i for i, column in enumerate(columns)}
     fixed = [place[c] for c in design.fixed.columns]
     blocks = [(h, [place[c] for c in block.columns]) for h, level in enumerate(design.levels) for block in level.blocks]
-    undivided = _undivided(design, known, columns, blocks)
-    levels: list[tuple[int | None, Array]] = [(None, known.total)]
+    undivided = _undivided(design, column_statistics, columns, blocks)
+    levels: list[tuple[int | None, Array]] = [(None, column_statistics.total)]
     if not undivided:
-        levels = [(height + 1, covariance) for height, covariance in enumerate(known.covariance)]
+        levels = [(height + 1, covariance) for height, covariance in enumerate(column_statistics.covariance)]
     parts = [
-        Part("f", level, None, float(fitted.gamma @ s[np.ix_(fixed, fixed)] @ fitted.gamma)) for level, s in levels
+        VariancePart("f", level, None, float(estimate.gamma @ s[np.ix_(fixed, fixed)] @ estimate.gamma))
+        for level, s in levels
     ]
     random = 0.0
     by_height: dict[int, tuple[Array, float]] = {}
-    for (height, own), tau in zip(blocks, fitted.tau, strict=True):
+    for (height, own), tau in zip(blocks, estimate.tau, strict=True):
         slopes = np.array([float(np.trace(tau @ s[np.ix_(own, own)])) for _, s in levels])
-        intercept = float(known.mean[own] @ tau @ known.mean[own])
+        intercept = float(column_statistics.mean[own] @ tau @ column_statistics.mean[own])
         random += intercept + float(slopes.sum()) * (moments.n_obs - 1) / moments.n_obs
         before = by_height.get(height, (np.zeros(len(levels)), 0.0))
         by_height[height] = before[0] + slopes, before[1] + intercept
     for height, (slopes, intercept) in by_height.items():
         above = None if undivided and not design.nested else height + 2
         parts += [
-            Part("v", level, above, float(variance))
+            VariancePart("v", level, above, float(variance))
             for (level, _), variance in zip(levels, slopes, strict=True)
             if level is None or level < height + 2
         ]
-        parts.append(Part("m", above, above, intercept))
-    return Partition(tuple(parts), mean_residual_variance(fitted), random, len(design.levels) + 1, undivided)
+        parts.append(VariancePart("m", above, above, intercept))
+    return Partition(tuple(parts), mean_residual_variance(estimate), random, len(design.levels) + 1, undivided)
 
 
 def column_moments(model: Model, moments: Moments, design: Design) -> ColumnMoments:
@@ -208,15 +209,15 @@ def element_moments(basis: Basis, nest: Sequence[Codes]) -> tuple[Array, Array]:
     return grand, np.array(between) / (n_obs - 1)
 
 
-def mean_residual_variance(fitted: Estimate) -> float:
+def mean_residual_variance(estimate: Estimate) -> float:
     """Residual variance, averaged over the rows where it differs between strata; that of weight one with weights."""
-    residual = fitted.design.residual
+    residual = estimate.design.residual
     if residual is None or len(residual.strata) == 1:
-        return fitted.sigma2
-    delta = ratios(residual, fitted.optimum.solution.rho)
+        return estimate.sigma2
+    delta = ratios(residual, estimate.optimum.solution.rho)
     now = residual.kind == NOW
     rows = np.bincount(residual.stratum[now], residual.n[now], len(delta))
-    return float(fitted.sigma2 * (rows @ delta**2) / rows.sum())
+    return float(estimate.sigma2 * (rows @ delta**2) / rows.sum())
 
 
 def _columns(design: Design) -> tuple[DesignColumn, ...]:
@@ -226,23 +227,23 @@ def _columns(design: Design) -> tuple[DesignColumn, ...]:
 
 def _undivided(
     design: Design,
-    known: ColumnMoments,
+    column_statistics: ColumnMoments,
     columns: Sequence[DesignColumn],
     blocks: Sequence[tuple[int, Sequence[int]]],
 ) -> str | None:
-    """Why the variance cannot be told apart by level, if it cannot."""
+    """Why the variance cannot be split by level; None where it can."""
     if not design.levels:
         return "totals only: single-level regression has no levels to divide"
     if not design.nested:
         return "totals only: the grouping factors cross, so there is no within and between"
-    mixed = [columns[i].name for i in range(len(columns)) if known.level_of(i) is None]
+    mixed = [columns[i].name for i in range(len(columns)) if column_statistics.level_of(i) is None]
     if mixed:
         verb = "vary" if len(mixed) > 1 else "varies"
         return (
             f"totals only: {', '.join(mixed)} {verb} at more than one level; center level-1 predictors at group means"
             ", as in within(x), to divide the variance into within and between"
         )
-    late = [columns[i].name for height, own in blocks for i in own if (known.level_of(i) or 0) > height + 1]
+    late = [columns[i].name for height, own in blocks for i in own if (column_statistics.level_of(i) or 0) > height + 1]
     if late:
         return f"totals only: {', '.join(late)} is constant within the groups over which its slope varies"
     return None

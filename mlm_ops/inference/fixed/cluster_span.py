@@ -1,4 +1,4 @@
-"""Clusters as small matrices: what robust errors need of each, from cross-products alone.
+"""Reduce each cluster to the small matrices that robust errors need, from cross-products alone.
 
 In a cluster with random columns Z and fixed columns X, ``V = Z T Z' + sigma2 I`` acts as sigma2 I off the span of
 ``[Z X]``. An orthonormal basis of that span, in which V is diagonal, is determined by the cross-products
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.groups import Clusters
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.estimation.stacked import left
+from mlm_ops.estimation.stacked import premultiply
 from mlm_ops.moments.rank import rounding
 
 Array = NDArray[np.float64]
@@ -67,24 +67,24 @@ class _Layout:
     sizes: tuple[int, ...]
 
 
-def rotation(fitted: Estimate) -> Array:
+def rotation(estimate: Estimate) -> Array:
     """R^-T of ``X' V^-1 X = R R'``, (p, p), V relative to sigma2: what rotates X; engine's beta = R^-T @ rotated."""
-    p = len(fitted.optimum.solution.beta)
-    return np.linalg.inv(np.linalg.cholesky(fitted.optimum.solution.w[:p, :p])).T
+    p = len(estimate.optimum.solution.beta)
+    return np.linalg.inv(np.linalg.cholesky(estimate.optimum.solution.w[:p, :p])).T
 
 
-def spans(fitted: Estimate, clusters: Clusters) -> Iterator[Span]:
+def spans(estimate: Estimate, clusters: Clusters) -> Iterator[Span]:
     """Every cluster once, in blocks of clusters with about as many random effects, so that memory stays flat."""
-    layout = _layout(fitted, clusters)
-    change = _change_of_columns(fitted)
-    p = len(fitted.optimum.solution.beta)
+    layout = _layout(estimate, clusters)
+    change = _change_of_columns(estimate)
+    p = len(estimate.optimum.solution.beta)
     width = np.zeros(clusters.size, dtype=np.int64)
     for units, size in zip(layout.units, layout.sizes, strict=True):
         width += units * size
     by_width = np.argsort(width, kind="stable")
     cells = np.argsort(clusters.codes, kind="stable")
     starts = np.searchsorted(clusters.codes[cells], np.arange(clusters.size + 1))
-    products = fitted.products
+    products = estimate.products
     for block in _blocks(width[by_width] + p + 1):
         members = by_width[block]
         lengths = starts[members + 1] - starts[members]
@@ -92,12 +92,12 @@ def spans(fitted: Estimate, clusters: Clusters) -> Iterator[Span]:
         offset = np.arange(len(own)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         inside = cells[starts[members][own] + offset]
         gram, q = _assemble(products[:, :, inside], change, layout, members, own, inside)
-        yield _span(gram, q, rounding(q + p, fitted.design.n_obs))
+        yield _span(gram, q, rounding(q + p, estimate.design.n_obs))
 
 
-def _layout(fitted: Estimate, clusters: Clusters) -> _Layout:
+def _layout(estimate: Estimate, clusters: Clusters) -> _Layout:
     ranks, counts = [], []
-    for level in fitted.design.levels:
+    for level in estimate.design.levels:
         first = np.unique(level.codes, return_index=True)[1]
         parent = clusters.codes[first]
         order = np.argsort(parent, kind="stable")
@@ -106,21 +106,21 @@ def _layout(fitted: Estimate, clusters: Clusters) -> _Layout:
         rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(units) - units, units)
         ranks.append(rank[level.codes])
         counts.append(units)
-    return _Layout(tuple(ranks), tuple(counts), tuple(level.size for level in fitted.design.levels))
+    return _Layout(tuple(ranks), tuple(counts), tuple(level.size for level in estimate.design.levels))
 
 
-def _change_of_columns(fitted: Estimate) -> Array:
+def _change_of_columns(estimate: Estimate) -> Array:
     """(m, m): ``[Z_1 | Z_2 | … | X y]`` -> ``[Z_1 Lambda_1 | Z_2 Lambda_2 | … | X rotated, y - X beta]``."""
-    beta = fitted.optimum.solution.beta
-    p, m = len(beta), len(fitted.cross.total)
+    beta = estimate.optimum.solution.beta
+    p, m = len(beta), len(estimate.cross.total)
     change = np.zeros((m, m))
-    lams = fitted.criterion.factors(fitted.optimum.theta)
+    lams = estimate.criterion.factors(estimate.optimum.theta)
     first = 0
-    for placed in fitted.criterion.blocks:
+    for placed in estimate.criterion.blocks:
         lam = lams[placed.level][placed.effects, placed.effects]
         change[first : first + len(lam), first : first + len(lam)] = lam
         first += len(lam)
-    change[first : first + p, first : first + p] = rotation(fitted)
+    change[first : first + p, first : first + p] = rotation(estimate)
     change[first : first + p, -1] = -beta
     change[-1, -1] = 1.0
     return change
@@ -159,7 +159,7 @@ def _assemble(
         (J, q + p + 1, q + p + 1) cross-products of a cluster's ``[Z Lambda | X rotated, residual]``, q the most random
         columns of a cluster.
     """
-    changed = left(change.T, left(change.T, products).transpose(1, 0, 2))
+    transformed = premultiply(change.T, premultiply(change.T, products).transpose(1, 0, 2))
     place = np.empty((len(change), len(inside)), dtype=np.int64)
     q = first = 0
     for rank, units, size in zip(layout.rank, layout.units, layout.sizes, strict=True):
@@ -170,7 +170,7 @@ def _assemble(
     place[first:] = q + np.arange(rest)[:, None]
     f = q + rest
     target = (own * f + place)[:, None, :] * f + place[None, :, :]
-    gram: Array = np.bincount(target.ravel(), changed.ravel(), len(members) * f * f).astype(np.float64, copy=False)
+    gram: Array = np.bincount(target.ravel(), transformed.ravel(), len(members) * f * f).astype(np.float64, copy=False)
     return gram.reshape(len(members), f, f), q
 
 
@@ -188,7 +188,7 @@ def _span(gram: Array, q: int, least: float) -> Span:
     inverse = np.where(present, 1.0 / np.where(present, length, 1.0), 0.0)
     upper = inverse[:, :, None] * (vectors.transpose(0, 2, 1) @ gram[:, :q, q:])
     rest = gram[:, q:, q:] - upper.transpose(0, 2, 1) @ upper
-    x, residual = _beside(rest, np.einsum("jkk->jk", gram[:, q:, q:])[:, :p], least)
+    x, residual = _rest_span(rest, np.einsum("jkk->jk", gram[:, q:, q:])[:, :p], least)
     weighted = upper[:, :, :p] / (1.0 + values)[:, :, None]
     return Span(
         variance=np.concatenate((1.0 + values, np.ones((len(gram), p))), axis=1),
@@ -198,8 +198,8 @@ def _span(gram: Array, q: int, least: float) -> Span:
     )
 
 
-def _beside(rest: Array, squares: Array, least: float) -> tuple[Array, Array]:
-    """Coordinates of [X, residual] in an orthonormal basis of what is left of X beside Z.
+def _rest_span(rest: Array, squares: Array, least: float) -> tuple[Array, Array]:
+    """Coordinates of [X, residual] in an orthonormal basis of what Z leaves of X.
 
     A cluster has fewer rows than there are columns as a rule, so that the matrix is singular. Its elements are known to
     the rounding of the largest, as X is rotated: eigenvalues below that are none. A column that is small in this

@@ -1,4 +1,4 @@
-"""What a user names to be tested -> contrast matrix."""
+"""Turn the terms, weights or numbers that a user wants tested into contrasts, and test these."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from mlm_ops.language.model import Centering, Column, Factor, Indicator, Poly, T
 
 Array = NDArray[np.float64]
 
-Wanted = str | Sequence[str] | Sequence[Sequence[float]] | NDArray[Any]
+Hypothesis = str | Sequence[str] | Sequence[Sequence[float]] | NDArray[Any]
 
 
-def contrast_matrix(wanted: Wanted, terms: Sequence[Term], fixed: FixedDesign) -> Array:
+def contrast_matrix(hypothesis: Hypothesis, terms: Sequence[Term], fixed: FixedDesign) -> Array:
     """(k, p) matrix L of the test ``L gamma = 0``.
 
     Parameters
     ----------
-    wanted
+    hypothesis
         Names of coefficients or terms, or the matrix itself.
     terms
         The formula's fixed terms.
     """
-    if isinstance(wanted, str):
-        wanted = [wanted]
-    names = [name for name in wanted if isinstance(name, str)]
+    if isinstance(hypothesis, str):
+        hypothesis = [hypothesis]
+    names = [name for name in hypothesis if isinstance(name, str)]
     if not names:
-        return _matrix(wanted)
-    if len(names) != len(wanted):
+        return _matrix(hypothesis)
+    if len(names) != len(hypothesis):
         raise MlmError("A test takes names of terms or a matrix of numbers. Got both; expected one of them.")
     rows = dict.fromkeys(i for name in names for i in _coefficients(name, terms, fixed))
     return np.eye(len(fixed.columns))[list(rows)]
 
 
-def _matrix(wanted: Any) -> Array:
+def _matrix(hypothesis: Any) -> Array:
     try:
-        return np.atleast_2d(np.asarray(wanted, dtype=np.float64))
+        return np.atleast_2d(np.asarray(hypothesis, dtype=np.float64))
     except (TypeError, ValueError):
         raise MlmError("A test takes names of terms or a matrix of numbers. Got neither.") from None
 
@@ -54,13 +54,13 @@ def _coefficients(name: str, terms: Sequence[Term], fixed: FixedDesign) -> list[
     exact = [i for i, column in enumerate(fixed.columns) if column.name == name]
     if exact:
         return exact
-    found = [i for term in terms if term.name == name for i, c in enumerate(fixed.columns) if _belongs(c, term)]
-    if found:
-        return found
+    places = [i for term in terms if term.name == name for i, c in enumerate(fixed.columns) if _belongs(c, term)]
+    if places:
+        return places
     if name in fixed.aliased:
         raise MlmError(f"{name!r} was dropped, being a combination of the other columns, so it cannot be tested.")
-    known = dict.fromkeys([*(t.name for t in terms), *(c.name for c in fixed.columns)])
-    raise MlmError(f"No such term or coefficient. Got {name!r}; expected one of {', '.join(known)}.")
+    names = dict.fromkeys([*(t.name for t in terms), *(c.name for c in fixed.columns)])
+    raise MlmError(f"No such term or coefficient. Got {name!r}; expected one of {', '.join(names)}.")
 
 
 def _belongs(column: DesignColumn, term: Term) -> bool:
@@ -95,7 +95,7 @@ class LinearContrasts:
 
 
 def linear_contrasts(
-    fitted: Estimate, method: CoefficientMethod, terms: Sequence[Term], wanted: Contrasts
+    estimate: Estimate, method: CoefficientMethod, terms: Sequence[Term], contrasts: Contrasts
 ) -> LinearContrasts:
     """T tests of ``sum weight * coefficient``; not a number where the data do not determine it.
 
@@ -103,7 +103,7 @@ def linear_contrasts(
     ----------
     terms
         The formula's fixed terms.
-    wanted
+    contrasts
         By the contrast's name, the weight of each coefficient in it: ``{"contextual": {"between(ses)": 1,
         "within(ses)": -1}}``.
 
@@ -112,12 +112,12 @@ def linear_contrasts(
     MlmError
         An unknown coefficient, a name of several, weights that are no numbers or all zero.
     """
-    if not wanted:
+    if not contrasts:
         raise MlmError("There is no contrast to test. Got none; expected names with weights of coefficients.")
     rows = []
-    fixed = fitted.design.fixed
+    fixed = estimate.design.fixed
     dropped = {name: i for i, name in enumerate(c.name for c in fixed.asked) if i not in fixed.span.kept}
-    for name, weights in wanted.items():
+    for name, weights in contrasts.items():
         if not isinstance(weights, Mapping) or not weights:
             raise MlmError(f"The contrast {name!r} has no weights. Got {weights!r}; expected weights by coefficient.")
         row = np.zeros(len(fixed.asked))
@@ -136,8 +136,8 @@ def linear_contrasts(
         if not row.any():
             raise MlmError(f"The contrast {name!r} is zero, so there is nothing to test. Give it other weights.")
         rows.append(row)
-    tests = estimable_tests(fitted, method, np.array(rows))
-    return LinearContrasts(tuple(wanted), tuple(wanted.values()), tests, holm(tests.p_value))
+    tests = estimable_tests(estimate, method, np.array(rows))
+    return LinearContrasts(tuple(contrasts), tuple(contrasts.values()), tests, holm(tests.p_value))
 
 
 def _weight(name: str, weight: float) -> float:

@@ -1,9 +1,9 @@
-"""What expected information and the variance of fixed effects are made of, from moments: for one grouping factor.
+"""Compute the sums that Kenward and Roger's method needs from moments: for one grouping factor, and for crossed ones.
 
 The covariance matrix of the outcome, relative to sigma2, is ``V = I + sum_g Z_g T Z_g'`` with ``T = sum_i t_i E_i``;
 its derivatives are ``V_i = sum_g Z_g E_i Z_g'``. Kenward and Roger (1997), Biometrics 53, 983-997, need sums of
 ``X' V^-1 V_i V^-1 X`` and the like; with ``T0 = Z' V^-1 Z`` and ``U = Z' V^-1 X`` every one of them is a sum over units
-of small products. `information_nested` and `information_dense` have the same sums for several grouping factors.
+of small products. `information_nested` has the same sums for nested grouping factors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
-from mlm_ops.estimation.stacked import cholesky, inverse, left
+from mlm_ops.estimation.stacked import cholesky, inverse, premultiply
 
 Array = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ class Sums:
     second: Array
 
 
-def single_level(products: Array, lam: Array, directions: Sequence[Direction], n_fixed: int) -> Sums:
+def single_level_sums(products: Array, lam: Array, directions: Sequence[Direction], n_fixed: int) -> Sums:
     """Sums for one grouping factor.
 
     Parameters
@@ -94,7 +94,7 @@ def single_level(products: Array, lam: Array, directions: Sequence[Direction], n
 
 def conditional(a: Array, lam: Array) -> Array:
     """``M = (A + T^-1)^-1 = Lambda (I + Lambda' A Lambda)^-1 Lambda'``, (q, q, J): also where T is singular."""
-    middle = np.matmul(lam.T, left(lam.T, a))
+    middle = np.matmul(lam.T, premultiply(lam.T, a))
     for i in range(len(lam)):
         middle[i, i] += 1.0
     return np.asarray(np.einsum("ac,cdj,bd->abj", lam, inverse(cholesky(middle)), lam, optimize=True))
@@ -106,7 +106,7 @@ MOST_EFFECTS = 5000
 _INVERTIBLE = 1e-2
 
 
-def crossed_factors(
+def crossed_sums(
     products: Array,
     codes: Sequence[NDArray[np.int64]],
     lams: Sequence[Array],

@@ -22,7 +22,7 @@ STEP = 1e-20
 
 
 @dataclass(frozen=True)
-class Step:
+class LevelStep:
     """One level on the way up.
 
     Attributes
@@ -43,7 +43,7 @@ class Step:
     m: Numbers
 
 
-def nested_levels(nest: Nest, lams: Sequence[Numbers], directions: Sequence[Direction]) -> Sums:
+def nested_sums(nest: Nest, lams: Sequence[Numbers], directions: Sequence[Direction]) -> Sums:
     """Sums for nested grouping factors.
 
     Parameters
@@ -60,9 +60,11 @@ def nested_levels(nest: Nest, lams: Sequence[Numbers], directions: Sequence[Dire
     n = len(directions)
     pairs, second = np.empty((n, n)), np.empty((n, n, n_fixed, n_fixed))
     for j, direction in enumerate(directions):
-        here = steps[direction.level]
-        changed, _ = climb(nest.rungs[direction.level :], lams[direction.level :], (here.a, here.b, here.c), direction)
-        by_trace, by_first = contract(descend([*steps[: direction.level], *changed], n_fixed), directions)
+        step = steps[direction.level]
+        changed_steps, _ = climb(
+            nest.rungs[direction.level :], lams[direction.level :], (step.a, step.b, step.c), direction
+        )
+        by_trace, by_first = contract(descend([*steps[: direction.level], *changed_steps], n_fixed), directions)
         pairs[:, j] = -by_trace.imag / STEP
         second[:, j] = -by_first.imag / (2 * STEP)
     return Sums(traces.real, (pairs + pairs.T) / 2, precision.real, first.real, second)
@@ -70,14 +72,14 @@ def nested_levels(nest: Nest, lams: Sequence[Numbers], directions: Sequence[Dire
 
 def climb(
     rungs: Sequence[Rung], lams: Sequence[Numbers], start: tuple[Numbers, Numbers, Numbers], change: Direction | None
-) -> tuple[list[Step], Numbers]:
+) -> tuple[list[LevelStep], Numbers]:
     """Eliminate level by level, T of the first one changed by ``i h E``; the steps, and ``X' V^-1 X``."""
     a, b, c = start
-    steps: list[Step] = []
+    steps: list[LevelStep] = []
     schur = c
     for height, (rung, lam) in enumerate(zip(rungs, lams, strict=True)):
         m = _conditional(a, lam, change.matrix if change is not None and height == 0 else None)
-        steps.append(Step(rung, a, b, c, m))
+        steps.append(LevelStep(rung, a, b, c, m))
         schur = c - _by_parent(b, np.einsum("acj,crj->arj", m, b), rung.starts)
         if height + 1 == len(rungs):
             break
@@ -86,14 +88,14 @@ def climb(
     return steps, schur[:, :, 0]
 
 
-def descend(steps: Sequence[Step], n_fixed: int) -> list[tuple[Numbers, Numbers]]:
-    """Of each level the sums over units of ``Z' V^-1 Z``, (q, q), and of products of ``Z' V^-1 X``, (q, p, q, p).
+def descend(steps: Sequence[LevelStep], n_fixed: int) -> list[tuple[Numbers, Numbers]]:
+    """Sums of each level over units: of ``Z' V^-1 Z``, (q, q), and of products of ``Z' V^-1 X``, (q, p, q, p).
 
     With the effects of the units above regressed on X, ``E``, and their conditional covariance ``D``, a unit has
     ``Z' V^-1 X = C_X - C_up E`` and ``Z' V^-1 Z = A - A M A - C_up D C_up'``, where ``C = B - A M B``.
     """
     effects, covariance = np.zeros((0, n_fixed, 1)), np.zeros((0, 0, 1))
-    found = []
+    sums = []
     for step in reversed(steps):
         parents, above = step.rung.parents, len(effects)
         effects, covariance = effects[:, :, parents], covariance[:, :, parents]
@@ -104,24 +106,24 @@ def descend(steps: Sequence[Step], n_fixed: int) -> list[tuple[Numbers, Numbers]
         spread = np.einsum("auj,uvj->avj", c[:, :above], covariance)
         t0 = np.einsum("abj->ab", step.a) - np.einsum("acj,cdj,dbj->ab", step.a, step.m, step.a, optimize=True)
         t0 = t0 - np.einsum("avj,bvj->ab", spread, c[:, :above])
-        found.append((t0, (flat @ flat.T).reshape(*u.shape[:2], *u.shape[:2])))
+        sums.append((t0, (flat @ flat.T).reshape(*u.shape[:2], *u.shape[:2])))
         if step is steps[0]:
             break
-        effects, covariance = _further(step, mb, effects, covariance)
-    return found[::-1]
+        effects, covariance = _with_own_effects(step, mb, effects, covariance)
+    return sums[::-1]
 
 
-def conditional_effects(steps: Sequence[Step], n_fixed: int) -> tuple[Numbers, Numbers]:
-    """Of each lowest unit the effects of all its levels regressed on X, (q, p, J), and their covariance, (q, q, J)."""
+def conditional_effects(steps: Sequence[LevelStep], n_fixed: int) -> tuple[Numbers, Numbers]:
+    """Each lowest unit's effects of all levels regressed on X, (q, p, J), and their covariance, (q, q, J)."""
     effects, covariance = np.zeros((0, n_fixed, 1)), np.zeros((0, 0, 1))
     for step in reversed(steps):
         effects, covariance = effects[:, :, step.rung.parents], covariance[:, :, step.rung.parents]
         mb = np.einsum("acj,crj->arj", step.m, step.b)
-        effects, covariance = _further(step, mb, effects, covariance)
+        effects, covariance = _with_own_effects(step, mb, effects, covariance)
     return effects, covariance
 
 
-def _further(step: Step, mb: Numbers, effects: Numbers, covariance: Numbers) -> tuple[Numbers, Numbers]:
+def _with_own_effects(step: LevelStep, mb: Numbers, effects: Numbers, covariance: Numbers) -> tuple[Numbers, Numbers]:
     """The effects of the units above, laid out by unit, and their covariance: with the unit's own put before them."""
     above = len(effects)
     f = mb[:, :above]
@@ -164,7 +166,7 @@ def _by_parent(b: Numbers, mb: Numbers, starts: NDArray[np.int64]) -> Numbers:
     return result
 
 
-def stratified_levels(
+def stratified_sums(
     products: NDArray[np.float64],
     variances: NDArray[np.float64],
     rows: NDArray[np.float64],
@@ -192,9 +194,9 @@ def stratified_levels(
         nest, orders = build_nest(CrossProducts.of(np.tensordot(1.0 / v, products, axes=1)), sizes, codes)
         return nest, orders[0] if orders else np.arange(products.shape[3])
 
-    def derivatives(steps: list[Step], v: Numbers) -> tuple[Numbers, Numbers]:
+    def derivatives(steps: list[LevelStep], v: Numbers) -> tuple[Numbers, Numbers]:
         traces, first = contract(descend(steps, n_fixed), directions)
-        own_traces, own_first = _of_strata(steps, ordered, v, rows, n_fixed)
+        own_traces, own_first = _stratum_sums(steps, ordered, v, rows, n_fixed)
         return np.concatenate((traces, own_traces)), np.concatenate((first.reshape(-1, n_fixed, n_fixed), own_first))
 
     nest, order = nest_of(variances)
@@ -205,20 +207,23 @@ def stratified_levels(
     pairs, second = np.empty((n, n)), np.empty((n, n, n_fixed, n_fixed))
     for j in range(n):
         if j < len(directions):
-            level, here = directions[j].level, steps[directions[j].level]
-            above, _ = climb(nest.rungs[level:], lams[level:], (here.a, here.b, here.c), directions[j])
-            by_trace, by_first = derivatives([*steps[:level], *above], variances)
+            level, step = directions[j].level, steps[directions[j].level]
+            changed_steps, _ = climb(nest.rungs[level:], lams[level:], (step.a, step.b, step.c), directions[j])
+            by_trace, by_first = derivatives([*steps[:level], *changed_steps], variances)
         else:
-            moved = variances + 1j * STEP * (np.arange(len(variances)) == j - len(directions))
-            there, _ = nest_of(moved)
-            by_trace, by_first = derivatives(climb(there.rungs, lams, (there.a, there.b, there.c), None)[0], moved)
+            shifted_variances = variances + 1j * STEP * (np.arange(len(variances)) == j - len(directions))
+            shifted_nest, _ = nest_of(shifted_variances)
+            by_trace, by_first = derivatives(
+                climb(shifted_nest.rungs, lams, (shifted_nest.a, shifted_nest.b, shifted_nest.c), None)[0],
+                shifted_variances,
+            )
         pairs[:, j] = -by_trace.imag / STEP
         second[:, j] = -by_first.imag / (2 * STEP)
     return Sums(traces.real, (pairs + pairs.T) / 2, precision.real, first.real, second)
 
 
-def _of_strata(
-    steps: Sequence[Step], products: NDArray[np.float64], v: Numbers, rows: NDArray[np.float64], n_fixed: int
+def _stratum_sums(
+    steps: Sequence[LevelStep], products: NDArray[np.float64], v: Numbers, rows: NDArray[np.float64], n_fixed: int
 ) -> tuple[Numbers, Numbers]:
     """``tr V^-1 E_s``, (S,), and ``X' V^-1 E_s V^-1 X``, (S, p, p)."""
     effects, covariance = conditional_effects(steps, n_fixed)

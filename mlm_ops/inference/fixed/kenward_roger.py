@@ -25,33 +25,33 @@ from mlm_ops.estimation.blocks import Block
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.nested import build_nest
 from mlm_ops.estimation.residual import ratios
-from mlm_ops.inference.fixed.information import Direction, Sums, crossed_factors, single_level
-from mlm_ops.inference.fixed.information_nested import nested_levels, stratified_levels
+from mlm_ops.inference.fixed.information import Direction, Sums, crossed_sums, single_level_sums
+from mlm_ops.inference.fixed.information_nested import nested_sums, stratified_sums
 
 Array = NDArray[np.float64]
 
 _STEP = 1e-20
 
 
-def covariance_directions(fitted: Estimate) -> tuple[list[Direction], list[Direction]]:
+def covariance_directions(estimate: Estimate) -> tuple[list[Direction], list[Direction]]:
     """Directions in which each T was estimated, and the T's that do not lie in their span, as known ones."""
-    lams = fitted.criterion.factors(fitted.optimum.theta)
-    estimated: list[Direction] = []
-    held: list[Direction] = []
-    for block in fitted.criterion.blocks:
+    lams = estimate.criterion.factors(estimate.optimum.theta)
+    estimated_directions: list[Direction] = []
+    known_directions: list[Direction] = []
+    for block in estimate.criterion.blocks:
         size = len(lams[block.level])
         part = np.ix_(*[np.arange(size)[block.effects]] * 2)
         lam = lams[block.level][part]
-        inside = np.zeros((0, *lam.shape)) if block.known else linear_directions(block, fitted.optimum.theta)
+        inside = np.zeros((0, *lam.shape)) if block.known else linear_directions(block, estimate.optimum.theta)
         relative = lam @ lam.T
         rest = relative - np.einsum("i,iab->ab", _combination(inside, relative), inside)
-        known = [relative] if np.abs(rest).max(initial=0.0) > 1e-9 * np.abs(relative).max(initial=0.0) else []
-        for matrices, found in ((inside, estimated), (known, held)):
+        remainder = [relative] if np.abs(rest).max(initial=0.0) > 1e-9 * np.abs(relative).max(initial=0.0) else []
+        for matrices, directions in ((inside, estimated_directions), (remainder, known_directions)):
             for matrix in matrices:
-                placed = np.zeros((size, size))
-                placed[part] = matrix
-                found.append(Direction(block.level, placed))
-    return estimated, held
+                full = np.zeros((size, size))
+                full[part] = matrix
+                directions.append(Direction(block.level, full))
+    return estimated_directions, known_directions
 
 
 def linear_directions(block: Block, theta: Array) -> Array:
@@ -61,23 +61,23 @@ def linear_directions(block: Block, theta: Array) -> Array:
     as many as parameters: the derivatives of ``Lambda Lambda'`` at a theta in general position. Any other is taken as
     linear around the estimate, without the second derivatives in Kenward's and Roger's formula.
     """
-    here, q = theta[block.theta], block.size
-    elsewhere = np.random.default_rng(0).standard_normal((3, len(here)))
-    span = np.concatenate([_slopes(block, point) for point in elsewhere]).reshape(-1, q * q)
+    block_theta, q = theta[block.theta], block.size
+    points = np.random.default_rng(0).standard_normal((3, len(block_theta)))
+    span = np.concatenate([_slopes(block, point) for point in points]).reshape(-1, q * q)
     values, rows = np.linalg.svd(span, full_matrices=False)[1:]
     linear = rows[values > 1e-8 * values.max(initial=0.0)]
-    return linear.reshape(-1, q, q) if len(linear) == len(here) else _slopes(block, here)
+    return linear.reshape(-1, q, q) if len(linear) == len(block_theta) else _slopes(block, block_theta)
 
 
 def _slopes(block: Block, theta: NDArray[Any]) -> Array:
     """(n_theta, q, q) derivatives of ``Lambda Lambda'`` by theta, along the imaginary axis."""
-    found = np.empty((len(theta), block.size, block.size))
+    slopes = np.empty((len(theta), block.size, block.size))
     for k in range(len(theta)):
         shifted: NDArray[Any] = theta.astype(complex)
         shifted[k] += 1j * _STEP
         lam = block.covariance.factor(shifted, block.size)
-        found[k] = (lam @ lam.T).imag / _STEP
-    return found
+        slopes[k] = (lam @ lam.T).imag / _STEP
+    return slopes
 
 
 def _combination(matrices: Array, target: Array) -> Array:
@@ -85,15 +85,15 @@ def _combination(matrices: Array, target: Array) -> Array:
     return np.asarray(np.linalg.lstsq(matrices.reshape(len(matrices), target.size).T, target.ravel(), rcond=None)[0])
 
 
-def coordinates(fitted: Estimate, directions: list[Direction]) -> Array:
+def coordinates(estimate: Estimate, directions: list[Direction]) -> Array:
     """Coefficients t of the directions in the T's: ``T_level = sum_i t_i E_i``."""
-    lams = fitted.criterion.factors(fitted.optimum.theta)
-    found = np.zeros(len(directions))
+    lams = estimate.criterion.factors(estimate.optimum.theta)
+    coefficients = np.zeros(len(directions))
     for level, lam in enumerate(lams):
-        mine = [i for i, d in enumerate(directions) if d.level == level]
-        matrices = np.array([directions[i].matrix for i in mine]).reshape(-1, *lam.shape)
-        found[mine] = _combination(matrices, lam @ lam.T)
-    return found
+        indices = [i for i, d in enumerate(directions) if d.level == level]
+        matrices = np.array([directions[i].matrix for i in indices]).reshape(-1, *lam.shape)
+        coefficients[indices] = _combination(matrices, lam @ lam.T)
+    return coefficients
 
 
 #: Eigenvalues of the scaled information below this are zero.
@@ -125,7 +125,7 @@ class KenwardRoger:
 
     Parameters
     ----------
-    fitted
+    estimate
         A fit by REML.
 
     Raises
@@ -134,49 +134,49 @@ class KenwardRoger:
         The fit is by ML, has autocorrelated residuals, or is crossed with strata or with too many random effects.
     """
 
-    def __init__(self, fitted: Estimate) -> None:
-        self._fitted = fitted
-        _check(fitted)
+    def __init__(self, estimate: Estimate) -> None:
+        self._estimate = estimate
+        _check(estimate)
 
     @cached_property
     def adjustment(self) -> Adjustment:
         """The sums over units, made once."""
-        return adjust(self._fitted)
+        return adjust(self._estimate)
 
     @property
     def vcov(self) -> Array:
         """(p, p) adjusted covariance matrix on the user's scale."""
-        transform = self._fitted.design.fixed.transform
-        relative = self._fitted.scaled_sigma2 * self.adjustment.adjusted
+        transform = self._estimate.design.fixed.transform
+        relative = self._estimate.scaled_sigma2 * self.adjustment.adjusted
         return np.asarray(transform @ relative @ transform.T)
 
     def variances(self, contrasts: Array) -> Array:
-        """Adjusted, of each contrast: (k, p) -> (k,)."""
-        inner = contrasts @ self._fitted.design.fixed.transform
-        relative = self._fitted.scaled_sigma2 * self.adjustment.adjusted
+        """Adjusted variance of each contrast: (k, p) -> (k,)."""
+        inner = contrasts @ self._estimate.design.fixed.transform
+        relative = self._estimate.scaled_sigma2 * self.adjustment.adjusted
         return np.asarray(np.einsum("kp,pr,kr->k", inner, relative, inner))
 
     def degrees(self, contrasts: Array) -> Array:
         """``2 / A`` with the relative variance A of each contrast's variance: (k, p) -> (k,)."""
-        inner = contrasts @ self._fitted.design.fixed.transform
-        here = self.adjustment
-        slopes = np.einsum("kp,ipr,kr->ki", inner, here.first, inner)
+        inner = contrasts @ self._estimate.design.fixed.transform
+        adjustment = self.adjustment
+        slopes = np.einsum("kp,ipr,kr->ki", inner, adjustment.first, inner)
         with np.errstate(divide="ignore", invalid="ignore"):
-            relative = slopes / np.einsum("kp,pr,kr->k", inner, here.phi, inner)[:, None]
-            return np.asarray(2.0 / np.einsum("ki,ij,kj->k", relative, here.information, relative))
+            relative = slopes / np.einsum("kp,pr,kr->k", inner, adjustment.phi, inner)[:, None]
+            return np.asarray(2.0 / np.einsum("ki,ij,kj->k", relative, adjustment.information, relative))
 
     def reference(self, contrasts: Array) -> tuple[float, float]:
         """Scaling of the F statistic and the denominator's degrees of freedom: Kenward and Roger (1997), sec. 3."""
         if len(contrasts) == 1:
             return 1.0, float(self.degrees(contrasts)[0])
-        inner = contrasts @ self._fitted.design.fixed.transform
-        here = self.adjustment
+        inner = contrasts @ self._estimate.design.fixed.transform
+        adjustment = self.adjustment
         # u_i = (L Phi L')^-1 L Phi_i L' has the traces of Theta Phi P_i Phi
-        variance = inner @ here.phi @ inner.T
-        u = np.linalg.solve(variance, np.einsum("kp,ipr,lr->ikl", inner, here.first, inner))
+        variance = inner @ adjustment.phi @ inner.T
+        u = np.linalg.solve(variance, np.einsum("kp,ipr,lr->ikl", inner, adjustment.first, inner))
         traces = np.einsum("ikk->i", u)
-        a1 = float(traces @ here.information @ traces)
-        a2 = float(np.einsum("ij,ikl,jlk->", here.information, u, u, optimize=True))
+        a1 = float(traces @ adjustment.information @ traces)
+        a2 = float(np.einsum("ij,ikl,jlk->", adjustment.information, u, u, optimize=True))
         return scaled_f(len(contrasts), a1, a2)
 
 
@@ -201,14 +201,16 @@ def scaled_f(q: int, a1: float, a2: float) -> tuple[float, float]:
     return (1.0 if abs(m - 2) < 0.01 else m * mean / (m - 2)), m
 
 
-def adjust(fitted: Estimate) -> Adjustment:
+def adjust(estimate: Estimate) -> Adjustment:
     """Adjusted covariance matrix and what its tests need."""
-    estimated, held = covariance_directions(fitted)
-    if fitted.criterion.n_relative > fitted.criterion.n_random:
-        sums = _stratified_sums(fitted, estimated)
+    directions, known_directions = covariance_directions(estimate)
+    if estimate.criterion.n_relative > estimate.criterion.n_random:
+        sums = _sums_by_stratum(estimate, directions)
     else:
-        sums = information_sums(fitted, [*estimated, *held])
-        sums = _with_residual(sums, coordinates(fitted, [*estimated, *held]), fitted.design.n_obs, len(estimated))
+        sums = information_sums(estimate, [*directions, *known_directions])
+        sums = _with_residual(
+            sums, coordinates(estimate, [*directions, *known_directions]), estimate.design.n_obs, len(directions)
+        )
     phi = np.linalg.inv(sums.precision).astype(np.float64)
     first = phi @ sums.first @ phi
     information = (
@@ -223,36 +225,36 @@ def adjust(fitted: Estimate) -> Adjustment:
     return Adjustment(phi, (adjusted + adjusted.T) / 2, first, w)
 
 
-def information_sums(fitted: Estimate, directions: list[Direction]) -> Sums:
+def information_sums(estimate: Estimate, directions: list[Direction]) -> Sums:
     """Traces and cross-products of the fitted model: by unit, level by level, or dense for crossed factors."""
-    design = fitted.design
-    lams = fitted.criterion.factors(fitted.optimum.theta)
+    design = estimate.design
+    lams = estimate.criterion.factors(estimate.optimum.theta)
     codes = [level.codes for level in design.levels]
-    n_fixed = len(fitted.gamma)
+    n_fixed = len(estimate.gamma)
     if not lams:
-        return _no_random(fitted.cross.total[:n_fixed, :n_fixed])
+        return _fixed_sums(estimate.cross.total[:n_fixed, :n_fixed])
     if not design.nested:
-        return crossed_factors(fitted.products, codes, lams, directions, n_fixed)
+        return crossed_sums(estimate.products, codes, lams, directions, n_fixed)
     if len(lams) == 1:
-        return single_level(fitted.products, lams[0], directions, n_fixed)
-    return nested_levels(build_nest(fitted.cross, [len(lam) for lam in lams], codes)[0], lams, directions)
+        return single_level_sums(estimate.products, lams[0], directions, n_fixed)
+    return nested_sums(build_nest(estimate.cross, [len(lam) for lam in lams], codes)[0], lams, directions)
 
 
-def _stratified_sums(fitted: Estimate, directions: list[Direction]) -> Sums:
-    """With the residual variance of every stratum as the last parameters."""
-    design, residual = fitted.design, fitted.design.residual
+def _sums_by_stratum(estimate: Estimate, directions: list[Direction]) -> Sums:
+    """The sums with the residual variance of every stratum as the last parameters."""
+    design, residual = estimate.design, estimate.design.residual
     assert residual is not None
-    return stratified_levels(
+    return stratified_sums(
         residual.products[:, :-1, :-1],
-        ratios(residual, fitted.optimum.solution.rho)[residual.stratum] ** 2,
+        ratios(residual, estimate.optimum.solution.rho)[residual.stratum] ** 2,
         residual.n,
         [level.codes for level in design.levels],
-        fitted.criterion.factors(fitted.optimum.theta),
+        estimate.criterion.factors(estimate.optimum.theta),
         directions,
     )
 
 
-def _no_random(precision: Array) -> Sums:
+def _fixed_sums(precision: Array) -> Sums:
     p = len(precision)
     return Sums(np.zeros(0), np.zeros((0, 0)), precision, np.zeros((0, p, p)), np.zeros((0, 0, p, p)))
 
@@ -262,7 +264,7 @@ def _with_residual(sums: Sums, t: Array, n_obs: int, n_estimated: int) -> Sums:
 
     V is linear, so ``V_s = I = V - sum_i t_i V_i``, and every sum with V_s is one of those without.
     """
-    kept = np.append(np.arange(n_estimated), len(t))
+    places = np.append(np.arange(n_estimated), len(t))
     first_s = sums.precision - np.einsum("i,ipr->pr", t, sums.first)
     second_s = sums.first - np.einsum("ijpr,j->ipr", sums.second, t)
     second_ss = first_s - np.einsum("i,ipr->pr", t, second_s)
@@ -272,11 +274,11 @@ def _with_residual(sums: Sums, t: Array, n_obs: int, n_estimated: int) -> Sums:
     second = np.concatenate((sums.second, second_s[:, None]), axis=1)
     second = np.concatenate((second, np.concatenate((second_s, second_ss[None]))[None]))
     return Sums(
-        traces=np.append(sums.traces, trace_s)[kept],
-        pairs=pairs[np.ix_(kept, kept)],
+        traces=np.append(sums.traces, trace_s)[places],
+        pairs=pairs[np.ix_(places, places)],
         precision=sums.precision,
-        first=np.concatenate((sums.first, first_s[None]))[kept],
-        second=second[np.ix_(kept, kept)],
+        first=np.concatenate((sums.first, first_s[None]))[places],
+        second=second[np.ix_(places, places)],
     )
 
 
@@ -287,16 +289,16 @@ def _inverse(information: Array) -> Array:
     return np.asarray(inverse / np.outer(scale, scale))
 
 
-def _check(fitted: Estimate) -> None:
-    if not fitted.criterion.reml:
+def _check(estimate: Estimate) -> None:
+    if not estimate.criterion.reml:
         raise MlmError("Kenward-Roger's method is for REML. Got estimator 'ml'; use estimator='reml'.")
-    residual = fitted.design.residual
+    residual = estimate.design.residual
     if residual is not None and residual.serial:
         raise MlmError(
             "Kenward-Roger's method is not available for autocorrelated residuals, ar1(): it needs cross-products of "
             "rows at every distance in time, and moments have those of neighbours. Use df='satterthwaite'."
         )
-    if fitted.criterion.n_relative > fitted.criterion.n_random and not fitted.design.nested:
+    if estimate.criterion.n_relative > estimate.criterion.n_random and not estimate.design.nested:
         raise MlmError(
             "Kenward-Roger's method with a residual variance by stratum is for nested grouping factors. Got crossed "
             "ones; use df='satterthwaite'."

@@ -66,31 +66,31 @@ class ClusterRobust:
 
     Attributes
     ----------
-    fitted, kind, clusters
-        Whose, by which of `CORRECTIONS`, over what.
+    estimate, kind, clusters
+        The estimate, a key of `CORRECTIONS`, and the clusters.
     vcov
         (p, p) covariance matrix, on the user's scale.
     df
         (p,) Satterthwaite degrees of freedom of its diagonal under the working model.
     """
 
-    fitted: Estimate
+    estimate: Estimate
     kind: str
     clusters: Clusters
     vcov: Array
     df: Array
 
     def variances(self, contrasts: Array) -> Array:
-        """Of each contrast: (k, p) -> (k,)."""
+        """Variance of each contrast: (k, p) -> (k,)."""
         return np.asarray(np.einsum("ki,ij,kj->k", contrasts, self.vcov, contrasts))
 
     def degrees(self, contrasts: Array) -> Array:
         """Degrees of freedom of the t test of each contrast: (k, p) -> (k,)."""
         if np.array_equal(contrasts, np.eye(len(self.df))):
             return self.df
-        rotated = _of_size_one(contrasts @ _user_from_rotated(self.fitted))
+        rotated = _unit_contrasts(contrasts @ _user_from_rotated(self.estimate))
         total = _Quadratic.zero(*rotated.shape)
-        for span in spans(self.fitted, self.clusters):
+        for span in spans(self.estimate, self.clusters):
             _, b, s = _adjust(span, adjusted=CORRECTIONS[self.kind].adjusted)
             total.add(rotated, b, s)
         return total.degrees
@@ -108,17 +108,17 @@ class ClusterRobust:
             The clusters are too few for q coefficients at once.
         """
         q = len(contrasts)
-        standard = np.linalg.qr((contrasts @ _user_from_rotated(self.fitted)).T)[0].T
+        standard = np.linalg.qr((contrasts @ _user_from_rotated(self.estimate)).T)[0].T
         p = standard.shape[1]
         crossed, variance = np.zeros((p * q, p * q)), 0.0
-        for span in spans(self.fitted, self.clusters):
+        for span in spans(self.estimate, self.clusters):
             _, b, s = _adjust(span, adjusted=CORRECTIONS[self.kind].adjusted)
             own = standard @ s @ standard.T
-            taken = b @ standard.T
-            lost = taken.transpose(0, 2, 1) @ taken
-            variance += float((_trace(own) * (_trace(own) - 2.0 * _trace(lost))).sum())
-            variance += float((own * (own - 2.0 * lost)).sum())
-            flat = taken.reshape(len(taken), p * q)
+            products = b @ standard.T
+            squares = products.transpose(0, 2, 1) @ products
+            variance += float((_trace(own) * (_trace(own) - 2.0 * _trace(squares))).sum())
+            variance += float((own * (own - 2.0 * squares)).sum())
+            flat = products.reshape(len(products), p * q)
             crossed += flat.T @ flat
         by_element = crossed.reshape(p, q, p, q)
         variance += float((by_element * (by_element + by_element.transpose(0, 3, 2, 1))).sum())
@@ -133,7 +133,7 @@ class ClusterRobust:
 
     def _degenerate(self, contrasts: Array) -> bool:
         """Whether a combination has no robust variance, each counted in the model's standard errors."""
-        root = np.linalg.cholesky(contrasts @ self.fitted.vcov @ contrasts.T)
+        root = np.linalg.cholesky(contrasts @ self.estimate.vcov @ contrasts.T)
         relative = np.linalg.solve(root, np.linalg.solve(root, contrasts @ self.vcov @ contrasts.T).T)
         values = np.linalg.eigvalsh(relative)
         return bool(values[0] <= _SINGULAR * values[-1])
@@ -151,11 +151,11 @@ class NormalRobust:
         return self.robust.vcov
 
     def variances(self, contrasts: Array) -> Array:
-        """Of each contrast: (k, p) -> (k,)."""
+        """Variance of each contrast: (k, p) -> (k,)."""
         return self.robust.variances(contrasts)
 
     def degrees(self, contrasts: Array) -> Array:
-        """Infinite."""
+        """Infinite degrees of freedom."""
         return np.full(len(contrasts), np.inf)
 
     def reference(self, contrasts: Array) -> tuple[float, float]:
@@ -178,17 +178,17 @@ class _Quadratic:
 
     @classmethod
     def zero(cls, k: int, p: int) -> _Quadratic:
-        """Nothing yet."""
+        """Before any cluster is added."""
         return cls(np.zeros(k), np.zeros(k), np.zeros((k, p, p)))
 
     def add(self, contrasts: Array, b: Array, s: Array) -> None:
         """Add J clusters: contrasts (k, p), b and s (J, p, p)."""
         own = ((s @ contrasts.T) * contrasts.T).sum(axis=1)
-        taken = (b @ contrasts.T).transpose(2, 1, 0)
-        lost = (taken**2).sum(axis=1).T
-        self.crossed += taken @ taken.transpose(0, 2, 1)
-        self.mean += (own - lost).sum(axis=0)
-        self.squares += (own * (own - 2.0 * lost)).sum(axis=0)
+        products = (b @ contrasts.T).transpose(2, 1, 0)
+        squares = (products**2).sum(axis=1).T
+        self.crossed += products @ products.transpose(0, 2, 1)
+        self.mean += (own - squares).sum(axis=0)
+        self.squares += (own * (own - 2.0 * squares)).sum(axis=0)
 
     @property
     def degrees(self) -> Array:
@@ -197,7 +197,7 @@ class _Quadratic:
         return np.where(spread > 0, self.mean**2 / np.where(spread > 0, spread, 1.0), np.nan)
 
 
-def cluster_robust(fitted: Estimate, kind: str, clusters: Clusters) -> ClusterRobust:
+def cluster_robust(estimate: Estimate, kind: str, clusters: Clusters) -> ClusterRobust:
     """Robust inference about the fixed effects.
 
     Parameters
@@ -208,28 +208,28 @@ def cluster_robust(fitted: Estimate, kind: str, clusters: Clusters) -> ClusterRo
         Over the cells of the fit's design.
     """
     correction = CORRECTIONS[kind]
-    contrasts = _user_from_rotated(fitted)
+    contrasts = _user_from_rotated(estimate)
     p = len(contrasts)
-    scaled = _of_size_one(contrasts)
+    unit_contrasts = _unit_contrasts(contrasts)
     meat, total = np.zeros((p, p)), _Quadratic.zero(p, p)
-    for span in spans(fitted, clusters):
+    for span in spans(estimate, clusters):
         score, b, s = _adjust(span, adjusted=correction.adjusted)
         meat += score.T @ score
-        total.add(scaled, b, s)
-    factor = correction.factor(clusters.size, fitted.design.n_obs, p)
-    return ClusterRobust(fitted, kind, clusters, factor * contrasts @ meat @ contrasts.T, total.degrees)
+        total.add(unit_contrasts, b, s)
+    factor = correction.factor(clusters.size, estimate.design.n_obs, p)
+    return ClusterRobust(estimate, kind, clusters, factor * contrasts @ meat @ contrasts.T, total.degrees)
 
 
-def _of_size_one(contrasts: Array) -> Array:
+def _unit_contrasts(contrasts: Array) -> Array:
     """Contrasts (k, p) of the same degrees of freedom whose variances have squares in a double."""
     sizes = np.abs(contrasts).max(axis=1, initial=0.0)
-    scaled: Array = contrasts / np.where(sizes > 0, sizes, 1.0)[:, None]
-    return scaled
+    unit_contrasts: Array = contrasts / np.where(sizes > 0, sizes, 1.0)[:, None]
+    return unit_contrasts
 
 
-def _user_from_rotated(fitted: Estimate) -> Array:
+def _user_from_rotated(estimate: Estimate) -> Array:
     """(p, p): user's coefficients = this @ those of the rotated X."""
-    product: Array = fitted.design.fixed.transform @ rotation(fitted)
+    product: Array = estimate.design.fixed.transform @ rotation(estimate)
     return product
 
 
@@ -240,14 +240,18 @@ def _trace(stack: Array) -> Array:
 
 def _adjust(span: Span, *, adjusted: bool) -> tuple[Array, Array, Array]:
     """Scores s_j, (J, p), and the B_j and S_j, (J, p, p), of `_Quadratic`."""
-    precise = span.x / span.variance[:, :, None]
-    plain = span.x.transpose(0, 2, 1) @ precise
+    weighted_x = span.x / span.variance[:, :, None]
+    plain = span.x.transpose(0, 2, 1) @ weighted_x
     if not adjusted:
         return span.score, plain, plain
     adjustment = _adjustment(span)
-    moved = adjustment @ precise
-    score = span.score + ((moved - precise) * span.residual[:, :, None]).sum(axis=1)
-    return score, span.x.transpose(0, 2, 1) @ moved, moved.transpose(0, 2, 1) @ (span.variance[:, :, None] * moved)
+    adjusted_x = adjustment @ weighted_x
+    score = span.score + ((adjusted_x - weighted_x) * span.residual[:, :, None]).sum(axis=1)
+    return (
+        score,
+        span.x.transpose(0, 2, 1) @ adjusted_x,
+        adjusted_x.transpose(0, 2, 1) @ (span.variance[:, :, None] * adjusted_x),
+    )
 
 
 def _adjustment(span: Span) -> Array:
@@ -256,13 +260,13 @@ def _adjustment(span: Span) -> Array:
     It is the geometric mean of V and ``(V - X X')^-1`` and so does not depend on the root D; V is diagonal here.
     """
     root = np.sqrt(span.variance)
-    scaled = root[:, :, None] * span.x
-    inner = -(scaled @ scaled.transpose(0, 2, 1))
+    root_x = root[:, :, None] * span.x
+    inner = -(root_x @ root_x.transpose(0, 2, 1))
     diagonal = np.arange(inner.shape[1])
     inner[:, diagonal, diagonal] += span.variance**2
     values, vectors = np.linalg.eigh(inner)
-    kept = values > _LEVERAGE_TOLERANCE
-    power = np.where(kept, 1.0 / np.sqrt(np.where(kept, values, 1.0)), 0.0)
+    positive = values > _LEVERAGE_TOLERANCE
+    power = np.where(positive, 1.0 / np.sqrt(np.where(positive, values, 1.0)), 0.0)
     factor = root[:, :, None] * vectors
     adjustment: Array = (factor * power[:, None, :]) @ factor.transpose(0, 2, 1)
     return adjustment

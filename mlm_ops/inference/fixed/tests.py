@@ -1,4 +1,4 @@
-"""Tests and intervals of fixed effects."""
+"""Test fixed effects: t and F tests, intervals, degrees of freedom."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def f_test(gamma: Array, method: CoefficientMethod, contrasts: Array) -> FTest:
     rank = len(rows)
     if not rank:
         raise MlmError("The contrast is zero, so there is nothing to test. Give it a coefficient other than zero.")
-    # first, as it refuses what the errors do not tell apart, whose covariances may be singular
+    # first, as it refuses contrasts of too few clusters, whose covariance matrix may be singular
     factor, df2 = method.reference(rows if rank < len(contrasts) else contrasts)
     estimate = rows @ gamma
     statistic = factor * float(estimate @ np.linalg.solve(rows @ method.vcov @ rows.T, estimate)) / rank
@@ -133,19 +133,20 @@ class CoefficientTests:
 
 
 def coefficient_tests(
-    fitted: Estimate, method: str | CoefficientMethod = "satterthwaite", confidence: float = 0.95
+    estimate: Estimate, method: str | CoefficientMethod = "satterthwaite", confidence: float = 0.95
 ) -> CoefficientTests:
     """T tests and Wald intervals of the fixed effects.
 
     Parameters
     ----------
     method
-        With which covariance matrix and degrees of freedom: a key of `DF_METHODS`, or what that made of the fit.
+        With which covariance matrix and degrees of freedom: a key of `DF_METHODS`, or its value for
+        this estimate.
     confidence
         Of the intervals.
     """
-    method = DF_METHODS[method](fitted) if isinstance(method, str) else method
-    return combination_tests(fitted.gamma, method, np.eye(len(fitted.gamma)), confidence)
+    method = DF_METHODS[method](estimate) if isinstance(method, str) else method
+    return combination_tests(estimate.gamma, method, np.eye(len(estimate.gamma)), confidence)
 
 
 def combination_tests(
@@ -180,29 +181,29 @@ def combination_tests(
 
 
 def estimable_tests(
-    fitted: Estimate, method: CoefficientMethod, combinations: Array, confidence: float = 0.95
+    estimate: Estimate, method: CoefficientMethod, combinations: Array, confidence: float = 0.95
 ) -> CoefficientTests:
-    """As `combination_tests`, of combinations (k, asked) of the coefficients of all columns, dropped ones included.
+    """Tests of combinations (k, asked) of the coefficients of all columns, dropped ones included.
 
     What the data do not determine is not a number throughout.
     """
-    fixed = fitted.design.fixed
-    tests = combination_tests(fitted.gamma, method, combinations[:, fixed.span.kept], confidence)
+    fixed = estimate.design.fixed
+    tests = combination_tests(estimate.gamma, method, combinations[:, fixed.span.kept], confidence)
     determined = fixed.estimable(combinations)
     arrays = {f.name: np.where(determined, getattr(tests, f.name), np.nan) for f in fields(tests)}
     return CoefficientTests(**arrays)
 
 
-def model_variances(fitted: Estimate, combinations: Array) -> Array:
+def model_variances(estimate: Estimate, combinations: Array) -> Array:
     """Model-based variances (k,) of linear combinations (k, p) of the coefficients.
 
     Taken in the engine's basis, where columns have the size of their spread: on the user's, terms of 1e12 would cancel
     for a predictor at 1e6.
     """
-    solution, p = fitted.optimum.solution, combinations.shape[1]
-    scaled = combinations @ fitted.design.fixed.transform
-    covariance = fitted.scaled_sigma2 * np.linalg.inv(solution.w[:p, :p])
-    variances: Array = np.einsum("ki,ij,kj->k", scaled, covariance, scaled)
+    solution, p = estimate.optimum.solution, combinations.shape[1]
+    engine_combinations = combinations @ estimate.design.fixed.transform
+    covariance = estimate.scaled_sigma2 * np.linalg.inv(solution.w[:p, :p])
+    variances: Array = np.einsum("ki,ij,kj->k", engine_combinations, covariance, engine_combinations)
     return variances
 
 
@@ -215,35 +216,35 @@ class Satterthwaite:
     Without covariance parameters, as in single-level regression, it is N - p exactly.
     """
 
-    fitted: Estimate
+    estimate: Estimate
 
     @property
     def vcov(self) -> Array:
         """(p, p) covariance matrix of the coefficients."""
-        return self.fitted.vcov
+        return self.estimate.vcov
 
     def variances(self, contrasts: Array) -> Array:
-        """Of each contrast: (k, p) -> (k,)."""
-        return model_variances(self.fitted, contrasts)
+        """Variance of each contrast: (k, p) -> (k,)."""
+        return model_variances(self.estimate, contrasts)
 
     def degrees(self, contrasts: Array) -> Array:
-        """Of each row's t test: (k, p) -> (k,)."""
-        fitted, solution = self.fitted, self.fitted.optimum.solution
+        """Degrees of freedom of each contrast's t test: (k, p) -> (k,)."""
+        estimate, solution = self.estimate, self.estimate.optimum.solution
         p = len(solution.beta)
-        if not len(fitted.optimum.theta):
-            return np.full(len(contrasts), float(fitted.design.n_obs - p))
+        if not len(estimate.optimum.theta):
+            return np.full(len(contrasts), float(estimate.design.n_obs - p))
         # degrees of freedom have no scale, and squares of variances of 1e-200 have no place in a double
-        engine = contrasts @ fitted.design.fixed.transform
+        engine = contrasts @ estimate.design.fixed.transform
         sizes = np.abs(engine).max(axis=1, initial=0.0)
         engine = engine / np.where(sizes > 0, sizes, 1.0)[:, None]
         relative = np.einsum("ki,ij,kj->k", engine, np.linalg.inv(solution.w[:p, :p]), engine)
-        by_theta = solution.sigma2 * fitted.criterion.variance_gradients(solution, engine)
-        if not fitted.criterion.profiled:
+        by_theta = solution.sigma2 * estimate.criterion.variance_gradients(solution, engine)
+        if not estimate.criterion.profiled:
             relative_slope, by_theta = by_theta[:, -1], by_theta[:, :-1]
             gradients = np.column_stack((by_theta, relative - relative_slope * solution.sigma2**-1.5 / 2))
         else:
             gradients = np.column_stack((by_theta, relative))
-        uncertainty = np.einsum("ki,ij,kj->k", gradients, fitted.parameters_vcov, gradients)
+        uncertainty = np.einsum("ki,ij,kj->k", gradients, estimate.parameters_vcov, gradients)
         df: Array = 2 * (solution.sigma2 * relative) ** 2 / uncertainty
         return df
 
@@ -253,22 +254,22 @@ class Satterthwaite:
 
 
 @dataclass(frozen=True)
-class Normal:
+class NormalTests:
     """Tests by the normal and chi-square distributions."""
 
-    fitted: Estimate
+    estimate: Estimate
 
     @property
     def vcov(self) -> Array:
         """(p, p) covariance matrix of the coefficients."""
-        return self.fitted.vcov
+        return self.estimate.vcov
 
     def variances(self, contrasts: Array) -> Array:
-        """Of each contrast: (k, p) -> (k,)."""
-        return model_variances(self.fitted, contrasts)
+        """Variance of each contrast: (k, p) -> (k,)."""
+        return model_variances(self.estimate, contrasts)
 
     def degrees(self, contrasts: Array) -> Array:
-        """Infinite."""
+        """Infinite degrees of freedom."""
         return np.full(len(contrasts), np.inf)
 
     def reference(self, contrasts: Array) -> tuple[float, float]:
@@ -279,7 +280,7 @@ class Normal:
 DF_METHODS: dict[str, Callable[[Estimate], CoefficientMethod]] = {
     "satterthwaite": Satterthwaite,
     "kenward-roger": KenwardRoger,
-    "none": Normal,
+    "none": NormalTests,
 }
 
 

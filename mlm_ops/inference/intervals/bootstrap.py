@@ -24,9 +24,15 @@ from numpy.typing import NDArray
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.record import Design
-from mlm_ops.estimation.estimate import Estimate, estimate
+from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.estimation.residual import ratios
-from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters, undetermined, values
+from mlm_ops.inference.intervals.parameters import (
+    IntervalParameter,
+    Intervals,
+    find_parameters,
+    parameter_values,
+    undetermined_parameters,
+)
 
 Array = NDArray[np.float64]
 
@@ -42,7 +48,7 @@ _EDGES = {
 
 @dataclass(frozen=True)
 class Simulator:
-    """What does not change from sample to sample; S strata, C cells, k columns but the outcome's.
+    """Draws cross-products; holds what samples have in common: S strata, C cells, k columns but the outcome's.
 
     Attributes
     ----------
@@ -50,7 +56,7 @@ class Simulator:
         (S, k + 1, k + 1, C) cross-products of the data; the outcome's are replaced.
     roots
         (S, C, k, k): D'e = roots @ z, up to the residual's standard deviation.
-    reached
+    in_span
         (S, C, k) whether a direction lies in the span of the cell's rows.
     deviations, sizes
         (S,) the residual's standard deviation on the engine's scale, and the rows.
@@ -64,7 +70,7 @@ class Simulator:
 
     products: Array
     roots: Array
-    reached: NDArray[np.bool_]
+    in_span: NDArray[np.bool_]
     deviations: Array
     sizes: Array
     factors: tuple[Array, ...]
@@ -79,30 +85,30 @@ class Simulator:
         The part of e'e outside the columns' span is a chi-square over all cells, put into each in equal shares: the
         likelihood depends on the cells' y'y through their sum only.
         """
-        _, cells, k = self.reached.shape
+        _, cells, k = self.in_span.shape
         deviation = np.sqrt(self.sigma2)
         effects = [
             deviation * (factor @ random.standard_normal((len(factor), units)))[:, codes]
             for factor, units, codes in zip(self.factors, self.units, self.codes, strict=True)
         ]
         w = np.concatenate((*effects, np.broadcast_to(self.beta[:, None], (len(self.beta), cells))))
-        drawn = self.products.copy()
-        for sample, roots, reached, own, rows in zip(
-            drawn, self.roots, self.reached, self.deviations, self.sizes, strict=True
+        samples = self.products.copy()
+        for sample, roots, in_span, own, rows in zip(
+            samples, self.roots, self.in_span, self.deviations, self.sizes, strict=True
         ):
-            z = random.standard_normal((cells, k)) * reached
+            z = random.standard_normal((cells, k)) * in_span
             error = own * np.matmul(roots, z[:, :, None])[:, :, 0].T
             predicted = np.einsum("abc,bc->ac", sample[:-1, :-1], w)
-            outside = random.chisquare(rows - reached.sum()) if rows > reached.sum() else 0.0
+            outside = random.chisquare(rows - in_span.sum()) if rows > in_span.sum() else 0.0
             sample[:-1, -1] = sample[-1, :-1] = predicted + error
             sample[-1, -1] = np.einsum("ac,ac->c", w, predicted + 2 * error)
             sample[-1, -1] += own**2 * ((z**2).sum(axis=1) + outside / cells)
-        return drawn
+        return samples
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Refitted samples.
+    """Parameters of the refitted samples.
 
     Attributes
     ----------
@@ -116,7 +122,7 @@ class Bootstrap:
         Refits that did not converge; they are kept.
     """
 
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[IntervalParameter, ...]
     estimate: Array
     draws: Array
     n_unconverged: int
@@ -137,39 +143,39 @@ class Bootstrap:
     def _quantiles(self, level: float) -> tuple[Array, Array]:
         limits = np.full((2, len(self.estimate)), np.nan)
         for i, column in enumerate(self.draws.T):
-            known = column[~np.isnan(column)]
-            if len(known):
+            values = column[~np.isnan(column)]
+            if len(values):
                 # the (R + 1) p-th order statistic, as R's boot has it
-                limits[:, i] = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="weibull")
+                limits[:, i] = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="weibull")
         return limits[0], limits[1]
 
 
-def simulator(fitted: Estimate) -> Simulator:
+def simulator(estimate: Estimate) -> Simulator:
     """Prepare to draw cross-products under the fitted model."""
-    design, solution = fitted.design, fitted.optimum.solution
-    residual, sigma = design.residual, np.sqrt(fitted.scaled_sigma2)
+    design, solution = estimate.design, estimate.optimum.solution
+    residual, sigma = design.residual, np.sqrt(estimate.scaled_sigma2)
     if residual is None or not len(solution.rho):
-        products, deviations, sizes = fitted.products[None], sigma * np.ones(1), np.array([float(design.n_obs)])
+        products, deviations, sizes = estimate.products[None], sigma * np.ones(1), np.array([float(design.n_obs)])
     else:
         deviations = sigma * ratios(residual, solution.rho)[residual.stratum]
         products, sizes = residual.products, residual.n
     values, vectors = np.linalg.eigh(np.ascontiguousarray(products[:, :-1, :-1].transpose(0, 3, 1, 2)))
-    reached = values > _RANK_TOLERANCE * np.maximum(values[..., -1:], 1e-300)
+    in_span = values > _RANK_TOLERANCE * np.maximum(values[..., -1:], 1e-300)
     return Simulator(
         products=products,
-        roots=vectors * np.sqrt(np.where(reached, values, 0.0))[..., None, :],
-        reached=reached,
+        roots=vectors * np.sqrt(np.where(in_span, values, 0.0))[..., None, :],
+        in_span=in_span,
         deviations=deviations,
         sizes=sizes,
-        factors=tuple(fitted.criterion.factors(fitted.optimum.theta)),
+        factors=tuple(estimate.criterion.factors(estimate.optimum.theta)),
         codes=tuple(level.codes for level in design.levels),
         units=tuple(len(level.labels) for level in design.levels),
         beta=solution.beta,
-        sigma2=fitted.scaled_sigma2,
+        sigma2=estimate.scaled_sigma2,
     )
 
 
-def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Bootstrap:
+def bootstrap(estimate: Estimate, samples: int = 500, seed: int | None = 0) -> Bootstrap:
     """Simulate under the fitted model and refit by the same estimator, from the old theta.
 
     Parameters
@@ -188,7 +194,7 @@ def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Boo
     -----
     The products are in units of the residual variance, so known precisions are in them and samples need none.
     """
-    if fitted.design.residual is not None and fitted.design.residual.serial:
+    if estimate.design.residual is not None and estimate.design.residual.serial:
         raise MlmError(
             "No bootstrap for autocorrelated residuals, ar1(): their distribution needs cross-products of rows at "
             "every distance in time, and moments have those of neighbours. Use method='profile' or 'wald'."
@@ -196,25 +202,27 @@ def bootstrap(fitted: Estimate, samples: int = 500, seed: int | None = 0) -> Boo
     if samples < 2:
         raise MlmError(f"A bootstrap needs at least 2 samples. Got {samples}; 500 or more make stable intervals.")
     random = np.random.default_rng(seed)
-    source, wanted = simulator(fitted), parameters(fitted)
-    theta = fitted.optimum.theta
+    source, parameters = simulator(estimate), find_parameters(estimate)
+    theta = estimate.optimum.theta
     # a variance of zero is stationary, so a sample in which it is not starts a little away from it
     start = np.where(np.abs(theta) < _NEAR_ZERO, _NUDGE, theta)
-    draws, unconverged = np.empty((samples, len(wanted))), 0
+    draws, unconverged = np.empty((samples, len(parameters))), 0
     for i in range(samples):
-        refit = estimate(_with_products(fitted, source.draw(random)), reml=fitted.criterion.reml, start=start)
-        draws[i] = values(wanted, refit)
+        refit = estimate_design(
+            _with_products(estimate, source.draw(random)), reml=estimate.criterion.reml, start=start
+        )
+        draws[i] = parameter_values(parameters, refit)
         unconverged += not refit.optimum.converged
-    there = values(wanted, fitted)
+    estimates = parameter_values(parameters, estimate)
     # where the search ends among values of equal likelihood is no draw
-    draws[:, undetermined(wanted, fitted)] = np.nan
-    return Bootstrap(wanted, there, draws, unconverged)
+    draws[:, undetermined_parameters(parameters, estimate)] = np.nan
+    return Bootstrap(parameters, estimates, draws, unconverged)
 
 
-def _with_products(fitted: Estimate, drawn: Array) -> Design:
+def _with_products(estimate: Estimate, products: Array) -> Design:
     """The design with other cross-products, (S, m, m, C)."""
-    residual = fitted.design.residual
-    if residual is None or not len(fitted.optimum.solution.rho):
-        return replace(fitted.design, cross=CrossProducts.of(drawn[0]), residual=None)
-    cross = CrossProducts.of(drawn.sum(axis=0))
-    return replace(fitted.design, cross=cross, residual=replace(residual, products=drawn))
+    residual = estimate.design.residual
+    if residual is None or not len(estimate.optimum.solution.rho):
+        return replace(estimate.design, cross=CrossProducts.of(products[0]), residual=None)
+    cross = CrossProducts.of(products.sum(axis=0))
+    return replace(estimate.design, cross=cross, residual=replace(residual, products=products))

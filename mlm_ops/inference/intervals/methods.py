@@ -1,4 +1,4 @@
-"""Intervals by any method, in one form."""
+"""Find intervals of all parameters by the method that is named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import CoefficientMethod
 from mlm_ops.inference.intervals.bootstrap import bootstrap
-from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters
+from mlm_ops.inference.intervals.parameters import IntervalParameter, Intervals, find_parameters
 from mlm_ops.inference.intervals.profile import profile_intervals
 from mlm_ops.inference.intervals.wald import wald_intervals
 
@@ -17,8 +17,8 @@ IntervalMethod = Literal["wald", "profile", "bootstrap", "bootstrap-basic"]
 
 
 def find_intervals(
-    fitted: Estimate, method: str, level: float, tests: str | CoefficientMethod, samples: int, seed: int | None
-) -> tuple[tuple[Parameter, ...], Intervals]:
+    estimate: Estimate, method: str, level: float, tests: str | CoefficientMethod, samples: int, seed: int | None
+) -> tuple[tuple[IntervalParameter, ...], Intervals]:
     """Intervals of all parameters.
 
     Parameters
@@ -28,7 +28,7 @@ def find_intervals(
     level
         Coverage, between 0 and 1.
     tests
-        A key of `DF_METHODS`, or what that made of the fit, for the Wald intervals of fixed effects.
+        A key of `DF_METHODS`, or its value for this estimate, for the Wald intervals of fixed effects.
     samples, seed
         Of the bootstrap.
 
@@ -38,13 +38,13 @@ def find_intervals(
         An unknown method, a level outside (0, 1), or a model that the method cannot take.
     """
     methods: dict[str, Callable[[], Intervals]] = {
-        "wald": lambda: wald_intervals(fitted, level, tests),
-        "profile": lambda: profile_intervals(fitted, level),
-        "bootstrap": lambda: bootstrap(fitted, samples, seed).percentile(level),
-        "bootstrap-basic": lambda: bootstrap(fitted, samples, seed).basic(level),
+        "wald": lambda: wald_intervals(estimate, level, tests),
+        "profile": lambda: profile_intervals(estimate, level),
+        "bootstrap": lambda: bootstrap(estimate, samples, seed).percentile(level),
+        "bootstrap-basic": lambda: bootstrap(estimate, samples, seed).basic(level),
     }
     if method not in methods:
         raise MlmError(f"Unknown method. Got {method!r}; expected one of {', '.join(methods)}.")
     if not 0 < level < 1:
         raise MlmError(f"The level of an interval lies between 0 and 1. Got {level!r}; 0.95 is usual.")
-    return parameters(fitted), methods[method]()
+    return find_parameters(estimate), methods[method]()

@@ -1,4 +1,4 @@
-"""The parameters that intervals are given for: standard deviations, correlations, sigma, fixed effects."""
+"""List the parameters with intervals (standard deviations, correlations, sigma, fixed effects) and their values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scale = Literal["std_dev", "correlation", "sigma", "ratio", "phi", "raw"]
 
 
 @dataclass(frozen=True)
-class Parameter:
+class IntervalParameter:
     """One parameter on the scale on which its interval is given.
 
     Attributes
@@ -56,77 +56,77 @@ class Intervals:
     high: Array
 
 
-def parameters(fitted: Estimate) -> tuple[Parameter, ...]:
+def find_parameters(estimate: Estimate) -> tuple[IntervalParameter, ...]:
     """Every estimated T by columns of its lower triangle, then the residual's parameters, then the fixed effects."""
-    found: list[Parameter] = []
-    placed = [(level.group, block) for level in fitted.design.levels for block in level.blocks]
-    for number, (group, block) in enumerate(placed):
+    result: list[IntervalParameter] = []
+    blocks = [(level.group, block) for level in estimate.design.levels for block in level.blocks]
+    for number, (group, block) in enumerate(blocks):
         if not isinstance(block.covariance, str):
             continue
         names = [c.name for c in block.columns]
         for i, first in enumerate(names):
-            found.append(Parameter("std_dev", group_name(group), first, None, number, i, i))
-            found += [
-                Parameter("correlation", group_name(group), first, names[j], number, j, i)
+            result.append(IntervalParameter("std_dev", group_name(group), first, None, number, i, i))
+            result += [
+                IntervalParameter("correlation", group_name(group), first, names[j], number, j, i)
                 for j in range(i + 1, len(names))
                 if STRUCTURES[block.covariance].correlated
             ]
-    found += _residual_parameters(fitted)
-    columns = fitted.design.fixed.columns
-    return (*found, *(Parameter("raw", None, c.name, None, -1, k, k) for k, c in enumerate(columns)))
+    result += _residual_parameters(estimate)
+    columns = estimate.design.fixed.columns
+    return (*result, *(IntervalParameter("raw", None, c.name, None, -1, k, k) for k, c in enumerate(columns)))
 
 
-def _residual_parameters(fitted: Estimate) -> list[Parameter]:
+def _residual_parameters(estimate: Estimate) -> list[IntervalParameter]:
     """Sigma, of every stratum; the ratios of the strata to the first; the autocorrelation."""
-    residual = fitted.design.residual
+    residual = estimate.design.residual
     if residual is None or len(residual.strata) == 1:
-        found = [Parameter("sigma", "residual", None, None)]
+        result = [IntervalParameter("sigma", "residual", None, None)]
     else:
         first, *others = residual.strata
-        found = [Parameter("sigma", "residual", name, None, -1, k) for k, name in enumerate(residual.strata)]
-        found += [Parameter("ratio", "residual", name, first, -1, k) for k, name in enumerate(others, start=1)]
+        result = [IntervalParameter("sigma", "residual", name, None, -1, k) for k, name in enumerate(residual.strata)]
+        result += [IntervalParameter("ratio", "residual", name, first, -1, k) for k, name in enumerate(others, start=1)]
     if residual is not None and residual.serial:
-        found.append(Parameter("phi", "residual", "phi", None))
-    return found
+        result.append(IntervalParameter("phi", "residual", "phi", None))
+    return result
 
 
-def values(wanted: Sequence[Parameter], fitted: Estimate) -> Array:
+def parameter_values(parameters: Sequence[IntervalParameter], estimate: Estimate) -> Array:
     """Values (k,) of parameters; a correlation with an effect of no variance is not a number."""
-    found = np.empty(len(wanted))
-    residual, rho = fitted.design.residual, fitted.optimum.solution.rho
+    result = np.empty(len(parameters))
+    residual, rho = estimate.design.residual, estimate.optimum.solution.rho
     delta = np.ones(1) if residual is None else ratios(residual, rho)
-    for i, parameter in enumerate(wanted):
+    for i, parameter in enumerate(parameters):
         match parameter.scale:
             case "raw":
-                found[i] = fitted.gamma[parameter.row]
+                result[i] = estimate.gamma[parameter.row]
             case "sigma":
-                found[i] = np.sqrt(fitted.sigma2) * delta[parameter.row]
+                result[i] = np.sqrt(estimate.sigma2) * delta[parameter.row]
             case "ratio":
-                found[i] = delta[parameter.row]
+                result[i] = delta[parameter.row]
             case "phi":
-                found[i] = np.nan if residual is None else autocorrelation(residual, rho)
+                result[i] = np.nan if residual is None else autocorrelation(residual, rho)
             case "std_dev":
-                found[i] = np.sqrt(fitted.tau[parameter.block][parameter.row, parameter.row])
+                result[i] = np.sqrt(estimate.tau[parameter.block][parameter.row, parameter.row])
             case "correlation":
-                found[i] = correlation(fitted.tau[parameter.block], parameter.row, parameter.column)
-    return found
+                result[i] = correlation(estimate.tau[parameter.block], parameter.row, parameter.column)
+    return result
 
 
-def undetermined(wanted: Sequence[Parameter], fitted: Estimate) -> NDArray[np.bool_]:
+def undetermined_parameters(parameters: Sequence[IntervalParameter], estimate: Estimate) -> NDArray[np.bool_]:
     """(k,) whether the data leave a parameter open; a correlation where they leave one of the two variances open."""
-    unknown = fitted.undetermined
-    found = np.zeros(len(wanted), dtype=np.bool_)
-    for i, parameter in enumerate(wanted):
+    unknown = estimate.undetermined
+    flags = np.zeros(len(parameters), dtype=np.bool_)
+    for i, parameter in enumerate(parameters):
         match parameter.scale:
             case "sigma" | "ratio":
                 own = parameter.row > 0 and bool(unknown.rho[parameter.row - 1])
-                found[i] = own or (unknown.sigma2 and parameter.scale == "sigma")
+                flags[i] = own or (unknown.sigma2 and parameter.scale == "sigma")
             case "phi":
-                found[i] = unknown.rho[-1]
+                flags[i] = unknown.rho[-1]
             case "std_dev" | "correlation":
-                here = [parameter.row, parameter.column]
-                found[i] = unknown.tau[parameter.block][np.ix_(here, here)].any()
-    return found
+                effects = [parameter.row, parameter.column]
+                flags[i] = unknown.tau[parameter.block][np.ix_(effects, effects)].any()
+    return flags
 
 
 def correlation(tau: Array, row: int, column: int) -> float:

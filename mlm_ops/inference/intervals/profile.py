@@ -16,14 +16,20 @@ from mlm_ops.estimation.covariance import without_rounding
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.optimize import minimise
-from mlm_ops.inference.intervals.held import (
-    Constrained,
-    FixedHeld,
+from mlm_ops.inference.intervals.constrained import (
+    ConstrainedDeviance,
+    FixedEffectConstraint,
     hold_effect,
     hold_element,
     hold_sigma,
 )
-from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters, undetermined, values
+from mlm_ops.inference.intervals.parameters import (
+    IntervalParameter,
+    Intervals,
+    find_parameters,
+    parameter_values,
+    undetermined_parameters,
+)
 from mlm_ops.language.covariances import STRUCTURES
 
 Array = NDArray[np.float64]
@@ -39,59 +45,61 @@ _MOST_STEPS = 60
 class _Profile:
     """The profiled deviance above its minimum, as a function of one parameter; keeps what it has minimised."""
 
-    held: Constrained
+    constraint: ConstrainedDeviance
     lowest: float
     inverse_hessian: Array = field(init=False)
-    known: dict[float, tuple[float, Array]] = field(default_factory=dict)
+    minima: dict[float, tuple[float, Array]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.inverse_hessian = np.zeros((0, 0))
 
     def __call__(self, value: float) -> float:
         """Rise of the deviance, at least zero."""
-        if value not in self.known:
-            self.known[value] = self._minimise(value)
-        return max(self.known[value][0] - self.lowest, 0.0)
+        if value not in self.minima:
+            self.minima[value] = self._minimise(value)
+        return max(self.minima[value][0] - self.lowest, 0.0)
 
     def _minimise(self, value: float) -> tuple[float, Array]:
         from scipy.optimize import minimize  # 0.3 s: not for those who only import the package
 
-        start = self.held.start if not self.known else self.known[min(self.known, key=lambda v: abs(v - value))][1]
+        start = (
+            self.constraint.start if not self.minima else self.minima[min(self.minima, key=lambda v: abs(v - value))][1]
+        )
         if not len(start):
-            return self.held.at(value, start)[0], start
+            return self.constraint.at(value, start)[0], start
         start = np.where(np.abs(start) < _NEAR_ZERO, _NUDGE, start)
         if not self.inverse_hessian.size:
-            self.inverse_hessian = _inverse_hessian(self.held, value, start)
+            self.inverse_hessian = _inverse_hessian(self.constraint, value, start)
         # in the coordinates z with x = start + root z the deviance is nearly round
         root = np.linalg.cholesky(self.inverse_hessian)
 
         def objective(z: Array) -> tuple[float, Array]:
             with np.errstate(all="ignore"):
-                deviance, gradient = self.held.at(value, start + root @ z)
+                deviance, gradient = self.constraint.at(value, start + root @ z)
             if not np.isfinite(deviance):
                 return 1e100, np.zeros_like(z)
             return deviance - self.lowest, root.T @ gradient
 
-        found = minimize(objective, np.zeros(len(start)), jac=True, method="BFGS", options={"gtol": 1e-6})
-        return float(found.fun) + self.lowest, start + root @ found.x
+        search = minimize(objective, np.zeros(len(start)), jac=True, method="BFGS", options={"gtol": 1e-6})
+        return float(search.fun) + self.lowest, start + root @ search.x
 
 
 @dataclass(frozen=True)
-class _Question:
-    """What to profile: the deviance with a parameter held, in units of its own.
+class _ProfileTask:
+    """A parameter to profile: the deviance with it held, in units of its own.
 
     ``center`` is the estimate, ``step`` a first guess at the distance of the limits, both in these units, and ``back``
     leads to the user's.
     """
 
-    held: Constrained
+    constraint: ConstrainedDeviance
     center: float
     step: float
     edges: tuple[float, float] = (-np.inf, np.inf)
     back: Callable[[float], float] = float
 
 
-def profile_intervals(fitted: Estimate, level: float = 0.95) -> Intervals:
+def profile_intervals(estimate: Estimate, level: float = 0.95) -> Intervals:
     """Intervals of all `parameters`; a REML fit is refitted by ML, as lme4 does.
 
     Parameters
@@ -102,102 +110,104 @@ def profile_intervals(fitted: Estimate, level: float = 0.95) -> Intervals:
     Returns
     -------
     Intervals
-        With the fit's own estimates. A limit at the edge of what is possible (a standard deviation of zero, a
+        With the estimates of the fit. A limit at the edge of what is possible (a standard deviation of zero, a
         correlation of one or minus one) is that edge. What the data do not determine has no limits.
     """
     from scipy.special import ndtri
 
-    ml = _by_maximum_likelihood(fitted)
-    wanted = parameters(fitted)
-    there, unknown = values(wanted, ml), undetermined(wanted, fitted)
+    ml = _by_maximum_likelihood(estimate)
+    parameters = find_parameters(estimate)
+    estimates, unknown = parameter_values(parameters, ml), undetermined_parameters(parameters, estimate)
     radius = float(ndtri(0.5 + level / 2))
-    low, high = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
-    known: dict[Parameter, tuple[float, float]] = {}
-    for i, parameter in enumerate(wanted):
+    low, high = np.full(len(parameters), np.nan), np.full(len(parameters), np.nan)
+    limits: dict[IntervalParameter, tuple[float, float]] = {}
+    for i, parameter in enumerate(parameters):
         if unknown[i]:
             continue
-        alike = _alike(ml, parameter)
-        if alike not in known:
-            question = _question(ml, parameter, float(there[i]))
-            profile = _Profile(question.held, float(ml.optimum.solution.criterion))
-            lower, upper = question.edges
-            step = radius * question.step
+        representative = _representative(ml, parameter)
+        if representative not in limits:
+            task = _profile_task(ml, parameter, float(estimates[i]))
+            profile = _Profile(task.constraint, float(ml.optimum.solution.criterion))
+            lower, upper = task.edges
+            step = radius * task.step
             ends = (
-                find_limit(profile, question.center, -step, lower, radius),
-                find_limit(profile, question.center, step, upper, radius),
+                find_limit(profile, task.center, -step, lower, radius),
+                find_limit(profile, task.center, step, upper, radius),
             )
-            known[alike] = question.back(ends[0]), question.back(ends[1])
-        low[i], high[i] = known[alike]
-    return Intervals(values(wanted, fitted), low, high)
+            limits[representative] = task.back(ends[0]), task.back(ends[1])
+        low[i], high[i] = limits[representative]
+    return Intervals(parameter_values(parameters, estimate), low, high)
 
 
-def _by_maximum_likelihood(fitted: Estimate) -> Estimate:
-    """The ML estimate of the same design; of what profiling needs."""
-    criterion = replace(fitted.criterion, reml=False)
-    optimum = minimise(criterion, fitted.optimum.theta)
-    solution, fixed = optimum.solution, fitted.design.fixed
+def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
+    """The ML estimate of the same design, in what profiling needs."""
+    criterion = replace(estimate.criterion, reml=False)
+    optimum = minimise(criterion, estimate.optimum.theta)
+    solution, fixed = optimum.solution, estimate.design.fixed
     lams = criterion.factors(optimum.theta)
     tau = []
-    for block, placed in zip(fitted.blocks, criterion.blocks, strict=True):
+    for block, placed in zip(estimate.blocks, criterion.blocks, strict=True):
         lam = lams[placed.level][placed.effects, placed.effects]
         factor = block.transform @ (lam if placed.known else without_rounding(lam))
         tau.append(solution.sigma2 * factor @ factor.T)
     return replace(
-        fitted,
+        estimate,
         criterion=criterion,
         optimum=optimum,
         gamma=fixed.transform @ solution.beta + fixed.offset,
         tau=tuple(tau),
-        sigma2=float(solution.sigma2 * fitted.design.outcome_scale**2),
+        sigma2=float(solution.sigma2 * estimate.design.outcome_scale**2),
     )
 
 
-def _alike(ml: Estimate, parameter: Parameter) -> Parameter:
+def _representative(ml: Estimate, parameter: IntervalParameter) -> IntervalParameter:
     """The first of the parameters that are one and the same: deviations and correlations of effects that are alike."""
     structure = ml.blocks[parameter.block].covariance if parameter.block >= 0 else None
     if not isinstance(structure, str) or not STRUCTURES[structure].alike:
         return parameter
-    return Parameter(parameter.scale, parameter.group, None, None, parameter.block)
+    return IntervalParameter(parameter.scale, parameter.group, None, None, parameter.block)
 
 
-def _question(ml: Estimate, parameter: Parameter, there: float) -> _Question:
-    """How to hold a parameter whose ML estimate is `there`."""
+def _profile_task(ml: Estimate, parameter: IntervalParameter, value: float) -> _ProfileTask:
+    """The task for a parameter whose ML estimate is `value`."""
     criterion, theta = ml.criterion, ml.optimum.theta
     match parameter.scale:
         case "raw":
             row, shift = ml.design.fixed.transform[parameter.row], float(ml.design.fixed.offset[parameter.row])
             norm = float(np.linalg.norm(row))
             error = float(np.sqrt(ml.vcov[parameter.row, parameter.row]))
-            held = FixedHeld(criterion, theta, row / norm)
-            return _Question(held, (there - shift) / norm, error / norm, back=lambda v: v * norm + shift)
+            fixed_effect = FixedEffectConstraint(criterion, theta, row / norm)
+            return _ProfileTask(fixed_effect, (value - shift) / norm, error / norm, back=lambda v: v * norm + shift)
         case "sigma":
             unit = ml.design.outcome_scale
             stratum = criterion.n_random + parameter.row - 1 if parameter.row else None
-            error = float(there / np.sqrt(2 * ml.design.n_obs))
-            held_sigma = hold_sigma(*_with_sigma(ml), stratum)
-            return _Question(held_sigma, there / unit, error / unit, (0.0, np.inf), lambda v: v * unit)
+            error = float(value / np.sqrt(2 * ml.design.n_obs))
+            sigma = hold_sigma(*_with_sigma(ml), stratum)
+            return _ProfileTask(sigma, value / unit, error / unit, (0.0, np.inf), lambda v: v * unit)
         case "ratio":
             place = criterion.n_random + parameter.row - 1
-            return _Question(hold_element(criterion, theta, place), np.log(there), 0.1, back=lambda v: float(np.exp(v)))
+            return _ProfileTask(
+                hold_element(criterion, theta, place), np.log(value), 0.1, back=lambda v: float(np.exp(v))
+            )
         case "phi":
             place = criterion.n_relative - 1
-            held_phi = hold_element(criterion, theta, place)
-            return _Question(held_phi, np.arctanh(there), 0.1, back=lambda v: float(np.tanh(v)))
-    return _question_of_effects(ml, parameter, there)
+            phi = hold_element(criterion, theta, place)
+            return _ProfileTask(phi, np.arctanh(value), 0.1, back=lambda v: float(np.tanh(v)))
+    return _task_of_effects(ml, parameter, value)
 
 
-def _question_of_effects(ml: Estimate, parameter: Parameter, there: float) -> _Question:
-    """How to hold a standard deviation or a correlation of random effects."""
+def _task_of_effects(ml: Estimate, parameter: IntervalParameter, value: float) -> _ProfileTask:
+    """The task for a standard deviation or a correlation of random effects."""
     transform, number = ml.blocks[parameter.block].transform, parameter.block
     if parameter.scale == "correlation":
         effects = parameter.column, parameter.row
-        held = hold_effect(ml.criterion, ml.optimum.theta, number, transform, effects)
-        return _Question(held, 0.0 if np.isnan(there) else there, 0.2, held.path.edges)
+        constraint = hold_effect(ml.criterion, ml.optimum.theta, number, transform, effects)
+        return _ProfileTask(constraint, 0.0 if np.isnan(value) else value, 0.2, constraint.path.edges)
     # an estimate of zero has no spread to go by: then that of an effect as large as the residual
     size = np.linalg.norm(transform[parameter.row])
-    step = max(0.25 * there, 0.1 * float(size * np.sqrt(ml.scaled_sigma2)))
-    held = hold_effect(*_with_sigma(ml), number, transform, (parameter.row,))
-    return _Question(held, there, step, held.path.edges)
+    step = max(0.25 * value, 0.1 * float(size * np.sqrt(ml.scaled_sigma2)))
+    constraint = hold_effect(*_with_sigma(ml), number, transform, (parameter.row,))
+    return _ProfileTask(constraint, value, step, constraint.path.edges)
 
 
 def _with_sigma(ml: Estimate) -> tuple[Criterion, Array]:
@@ -212,13 +222,13 @@ def find_limit(profile: Callable[[float], float], center: float, step: float, ed
     """Where the signed root of the deviance's rise equals `radius`, on the side of `step`; or the edge before that."""
     from scipy.optimize import brentq
 
-    known = {center: -radius}
+    distances = {center: -radius}
 
     def distance(value: float) -> float:
         # brentq asks again at the ends of the bracket
-        if value not in known:
-            known[value] = float(np.sqrt(profile(value))) - radius
-        return known[value]
+        if value not in distances:
+            distances[value] = float(np.sqrt(profile(value))) - radius
+        return distances[value]
 
     inner = center
     for _ in range(_MOST_STEPS):
@@ -236,11 +246,13 @@ def find_limit(profile: Callable[[float], float], center: float, step: float, ed
     return float(np.copysign(np.inf, step))
 
 
-def _inverse_hessian(held: Constrained, value: float, start: Array) -> Array:
+def _inverse_hessian(constraint: ConstrainedDeviance, value: float, start: Array) -> Array:
     """A positive definite guess at the inverse Hessian, from differences of the gradient."""
     h = 1e-5
     steps = h * np.eye(len(start))
-    hessian = np.array([held.at(value, start + d)[1] - held.at(value, start - d)[1] for d in steps]) / (2 * h)
+    hessian = np.array([constraint.at(value, start + d)[1] - constraint.at(value, start - d)[1] for d in steps]) / (
+        2 * h
+    )
     eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     curvature = np.maximum(np.abs(eigenvalues), 1e-3 * np.abs(eigenvalues).max() + 1e-8)
     inverse: Array = (vectors / curvature) @ vectors.T

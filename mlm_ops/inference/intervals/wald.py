@@ -7,14 +7,20 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import CoefficientMethod, coefficient_tests
-from mlm_ops.inference.intervals.parameters import Intervals, Parameter, parameters, undetermined, values
+from mlm_ops.inference.intervals.parameters import (
+    IntervalParameter,
+    Intervals,
+    find_parameters,
+    parameter_values,
+    undetermined_parameters,
+)
 from mlm_ops.inference.random.variance import tau_derivatives
 
 Array = NDArray[np.float64]
 
 
 def wald_intervals(
-    fitted: Estimate, level: float = 0.95, tests: str | CoefficientMethod = "satterthwaite"
+    estimate: Estimate, level: float = 0.95, tests: str | CoefficientMethod = "satterthwaite"
 ) -> Intervals:
     """Fixed effects by t; deviations and ratios by their logarithm, correlations by Fisher's z, both by the normal.
 
@@ -23,7 +29,7 @@ def wald_intervals(
     Parameters
     ----------
     tests
-        A key of `DF_METHODS`, or what that made of the fit.
+        A key of `DF_METHODS`, or its value for this estimate.
 
     Returns
     -------
@@ -33,47 +39,48 @@ def wald_intervals(
     """
     from scipy.special import ndtri
 
-    wanted = parameters(fitted)
-    there, unknown = values(wanted, fitted), undetermined(wanted, fitted)
-    fixed = coefficient_tests(fitted, tests, level)
+    parameters = find_parameters(estimate)
+    estimates, unknown = parameter_values(parameters, estimate), undetermined_parameters(parameters, estimate)
+    fixed = coefficient_tests(estimate, tests, level)
     z = float(ndtri(0.5 + level / 2))
-    vcov, of_tau = fitted.parameters_vcov, tau_derivatives(fitted)
-    low, high = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
-    for i, parameter in enumerate(wanted):
+    vcov, of_tau = estimate.parameters_vcov, tau_derivatives(estimate)
+    low, high = np.full(len(parameters), np.nan), np.full(len(parameters), np.nan)
+    for i, parameter in enumerate(parameters):
         if unknown[i]:
             continue
         if parameter.scale == "raw":
             low[i], high[i] = fixed.conf_low[parameter.row], fixed.conf_high[parameter.row]
         elif parameter.scale in {"sigma", "ratio"}:
-            margin = z * _error(_log_residual(fitted, parameter), vcov)
-            low[i], high[i] = there[i] * np.exp(-margin), there[i] * np.exp(margin)
+            margin = z * _error(_log_residual(estimate, parameter), vcov)
+            low[i], high[i] = estimates[i] * np.exp(-margin), estimates[i] * np.exp(margin)
         elif parameter.scale == "phi":
-            margin, middle = z * float(np.sqrt(vcov[-2, -2])), np.arctanh(there[i])
+            margin, middle = z * float(np.sqrt(vcov[-2, -2])), np.arctanh(estimates[i])
             low[i], high[i] = np.tanh(middle - margin), np.tanh(middle + margin)
-        elif not fitted.optimum.singular:
-            tau, derivatives = fitted.tau[parameter.block], of_tau[parameter.block]
+        elif not estimate.optimum.singular:
+            tau, derivatives = estimate.tau[parameter.block], of_tau[parameter.block]
             j, k = parameter.row, parameter.column
             first, second = derivatives[:, j, j] / tau[j, j], derivatives[:, k, k] / tau[k, k]
             if parameter.scale == "std_dev":
                 margin = z * _error(first, vcov) / 2
-                low[i], high[i] = there[i] * np.exp(-margin), there[i] * np.exp(margin)
+                low[i], high[i] = estimates[i] * np.exp(-margin), estimates[i] * np.exp(margin)
             else:
                 slope = (
-                    derivatives[:, j, k] / (np.sqrt(tau[j, j]) * np.sqrt(tau[k, k])) - there[i] * (first + second) / 2
+                    derivatives[:, j, k] / (np.sqrt(tau[j, j]) * np.sqrt(tau[k, k]))
+                    - estimates[i] * (first + second) / 2
                 )
-                margin = z * _error(slope / (1 - there[i] ** 2), vcov)
-                middle = np.arctanh(there[i])
+                margin = z * _error(slope / (1 - estimates[i] ** 2), vcov)
+                middle = np.arctanh(estimates[i])
                 low[i], high[i] = np.tanh(middle - margin), np.tanh(middle + margin)
-    return Intervals(there, low, high)
+    return Intervals(estimates, low, high)
 
 
-def _log_residual(fitted: Estimate, parameter: Parameter) -> Array:
+def _log_residual(estimate: Estimate, parameter: IntervalParameter) -> Array:
     """Derivatives of the logarithm of a stratum's deviation or ratio by the parameters of `parameters_vcov`."""
-    gradient = np.zeros(len(fitted.parameters_vcov))
+    gradient = np.zeros(len(estimate.parameters_vcov))
     if parameter.row > 0:
-        gradient[fitted.criterion.n_random + parameter.row - 1] = 1.0
+        gradient[estimate.criterion.n_random + parameter.row - 1] = 1.0
     if parameter.scale == "sigma":
-        gradient[-1] = 0.5 / fitted.optimum.solution.sigma2
+        gradient[-1] = 0.5 / estimate.optimum.solution.sigma2
     return gradient
 
 

@@ -36,7 +36,7 @@ class RandomEffects:
     reliability: Array
 
 
-def random_effects(fitted: Estimate) -> list[RandomEffects]:
+def random_effects(estimate: Estimate) -> list[RandomEffects]:
     """Empirical Bayes estimates on the user's scale.
 
     Returns
@@ -44,10 +44,10 @@ def random_effects(fitted: Estimate) -> list[RandomEffects]:
     list of RandomEffects
         One a block, in the order of `Estimate.blocks`.
     """
-    solution = fitted.optimum.solution
-    modes = fitted.criterion.engine.modes(solution.trace, solution.beta)
-    found = []
-    for block, placed, tau in zip(fitted.blocks, fitted.criterion.blocks, fitted.tau, strict=True):
+    solution = estimate.optimum.solution
+    modes = estimate.criterion.engine.modes(solution.trace, solution.beta)
+    effects = []
+    for block, placed, tau in zip(estimate.blocks, estimate.criterion.blocks, estimate.tau, strict=True):
         mean, relative = (part[placed.effects] for part in modes[placed.level])
         covariance = solution.sigma2 * relative[:, placed.effects]
         variance = np.einsum("ac,cdj,bd->abj", block.transform, covariance, block.transform)
@@ -55,13 +55,13 @@ def random_effects(fitted: Estimate) -> list[RandomEffects]:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.einsum("aaj->aj", variance) / total
             reliability = np.where(total > 0, np.maximum(1 - share, 0.0), np.nan)
-        found.append(RandomEffects(block.transform @ mean, variance, reliability))
-    return found
+        effects.append(RandomEffects(block.transform @ mean, variance, reliability))
+    return effects
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How well units' own least squares tell the effects of one block from each other.
+    """Reliability of the units' own least-squares coefficients for the effects of one block.
 
     Attributes
     ----------
@@ -75,13 +75,13 @@ class Reliability:
     units: int
 
 
-def least_squares_reliability(fitted: Estimate) -> list[Reliability | None]:
+def least_squares_reliability(estimate: Estimate) -> list[Reliability | None]:
     """Reliability of each random coefficient as HLM reports it: Raudenbush and Bryk (2002), chapter 3.
 
     The mean over units of ``tau_qq / (tau_qq + v_qqj)``, where ``v_qqj`` is the sampling variance of the unit's own
     least-squares coefficient, ``sigma2 (Z_j' Z_j)^-1``, Z_j having the columns whose coefficients vary over the factor.
     A unit in which these columns are linearly dependent has no such coefficient and does not count. With several
-    effects it differs from the mean of `RandomEffects.reliability`, which takes what the other effects tell too, and
+    effects it differs from the mean of `RandomEffects.reliability`, which uses the other effects too, and
     every unit.
 
     Returns
@@ -90,25 +90,25 @@ def least_squares_reliability(fitted: Estimate) -> list[Reliability | None]:
         One a block, in the order of `Estimate.blocks`; None for factors above the lowest and for crossed ones, whose
         units have no least squares of their own.
     """
-    levels, design = fitted.design.levels, fitted.design
+    levels, design = estimate.design.levels, estimate.design
     lowest = levels[0].blocks if levels and design.nested else ()
-    found: list[Reliability | None] = []
+    reliabilities: list[Reliability | None] = []
     if lowest:
         q = sum(len(block.columns) for block in lowest)
         at_units = np.zeros((len(levels[0].labels), q, q))
-        np.add.at(at_units, levels[0].codes, np.moveaxis(fitted.products[:q, :q], 2, 0))
+        np.add.at(at_units, levels[0].codes, np.moveaxis(estimate.products[:q, :q], 2, 0))
         scale = np.sqrt(np.einsum("jaa->ja", at_units))
         scale = np.where(scale > 0, scale, 1.0)
-        scaled = at_units / scale[:, :, None] / scale[:, None, :]
-        exist = np.linalg.eigvalsh(scaled)[:, 0] > _DEPENDENT
-        inverse = np.linalg.inv(at_units[exist])
+        unit_products = at_units / scale[:, :, None] / scale[:, None, :]
+        independent = np.linalg.eigvalsh(unit_products)[:, 0] > _DEPENDENT
+        inverse = np.linalg.inv(at_units[independent])
         first = 0
-        for block, tau in zip(lowest, fitted.tau, strict=False):
+        for block, tau in zip(lowest, estimate.tau, strict=False):
             own = slice(first, first + len(block.columns))
             first = own.stop
-            v = fitted.scaled_sigma2 * np.einsum(
+            v = estimate.scaled_sigma2 * np.einsum(
                 "ac,jcd,ad->ja", block.transform, inverse[:, own, own], block.transform
             )
-            means = (np.diag(tau) / (np.diag(tau) + v)).mean(axis=0) if exist.any() else np.full(len(tau), np.nan)
-            found.append(Reliability(means, int(exist.sum())))
-    return [*found, *[None] * (len(fitted.blocks) - len(found))]
+            means = (np.diag(tau) / (np.diag(tau) + v)).mean(axis=0) if independent.any() else np.full(len(tau), np.nan)
+            reliabilities.append(Reliability(means, int(independent.sum())))
+    return [*reliabilities, *[None] * (len(estimate.blocks) - len(reliabilities))]

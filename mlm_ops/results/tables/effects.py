@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from mlm_ops.inference.diagnostics.deletion import one_step
+from mlm_ops.inference.diagnostics.deletion import one_step_deletions
 from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
 from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.inference.random.effects import least_squares_reliability
@@ -104,7 +104,7 @@ def influence(fitted: FitRecord) -> pl.DataFrame:
     """
     design = fitted.result.design
     few = bool(design.levels) and len(design.levels[-1].labels) <= MOST_UNITS
-    deletions = one_step(fitted.result, fitted.moments) if few else None
+    deletions = one_step_deletions(fitted.result, fitted.moments) if few else None
     if deletions is None:
         return empty(INFLUENCE)
     index = fitted.structure.indices

@@ -10,7 +10,7 @@ import polars as pl
 from mlm_ops.inference.comparison import check_outcomes, check_same_rows
 from mlm_ops.inference.effect_sizes import contextual
 from mlm_ops.inference.effect_sizes import r_squared as measures
-from mlm_ops.inference.effect_sizes.clustering import clustering, decompose, without_nesting
+from mlm_ops.inference.effect_sizes.clustering import clustering, decompose, least_squares
 from mlm_ops.language.model import group_name, label
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, empty, frame
 
@@ -139,7 +139,7 @@ def standard_errors(fitted: FitRecord) -> pl.DataFrame:
     """One row a fixed effect; none without grouping factors."""
     if not fitted.result.design.levels:
         return empty(STANDARD_ERRORS)
-    naive, tests = without_nesting(fitted.result), fitted.tests
+    naive, tests = least_squares(fitted.result), fitted.tests
     return frame(
         STANDARD_ERRORS,
         {

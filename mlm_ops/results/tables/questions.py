@@ -16,7 +16,7 @@ from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, fram
 
 if TYPE_CHECKING:
     from mlm_ops.inference.fixed.tests import FTest
-    from mlm_ops.inference.intervals.parameters import Intervals, Parameter
+    from mlm_ops.inference.intervals.parameters import IntervalParameter, Intervals
     from mlm_ops.results.record import FitRecord
 
 _TESTS: Schema = dict.fromkeys(("estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high"), REAL)
@@ -89,7 +89,7 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def intervals(parameters: Sequence[Parameter], found: Intervals) -> pl.DataFrame:
+def intervals(parameters: Sequence[IntervalParameter], found: Intervals) -> pl.DataFrame:
     """One row a parameter; limits that do not exist are null."""
     texts = {name: [getattr(p, name) for p in parameters] for name in ("kind", "group", "term", "other", "scale")}
     numbers = {"estimate": found.estimate, "conf_low": found.low, "conf_high": found.high}

@@ -1,11 +1,11 @@
-"""The ML deviance with one parameter held at a value, as a function of the others: what profiling minimises.
+"""The ML deviance with one parameter held at a value, as a function of the others, for profile intervals to minimise.
 
 A fixed effect ``h' beta`` held at c adds ``(c - h' beta)^2 / (h' W_xx^-1 h)`` to the residual sum of squares, the price
 of the constraint in the normal equations. Every other parameter is held by writing theta, with 1 / sigma as its last
 element where sigma matters, as a function of the value and of what is left:
 
 - the residual's standard deviation: ``1 / sigma = 1 / value``, in a stratum ``delta / value``;
-- a standard deviation or correlation of random effects: as their covariance structure says (`EffectHeld`).
+- a standard deviation or correlation of random effects: as their covariance structure says (`EffectConstraint`).
 
 Each is smooth and free of constraints in what is left, also where the parameter is held at its boundary.
 """
@@ -37,7 +37,7 @@ class Square(Unstructured):
         return lam_bar.ravel()
 
 
-class Constrained(Protocol):
+class ConstrainedDeviance(Protocol):
     """A deviance with one parameter held."""
 
     @property
@@ -49,7 +49,7 @@ class Constrained(Protocol):
 
 
 @dataclass(frozen=True)
-class FixedHeld:
+class FixedEffectConstraint:
     """A combination ``h' beta`` of the engine's coefficients is held; the rest is theta."""
 
     criterion: Criterion
@@ -64,17 +64,17 @@ class FixedHeld:
         price = self.contrast @ direction
         distance = value - self.contrast @ solution.beta
         residual = solution.residual + float(distance**2 / price)
-        held = replace(solution, beta=solution.beta + direction * (distance / price), residual=residual)
+        constrained = replace(solution, beta=solution.beta + direction * (distance / price), residual=residual)
         if not self.criterion.profiled:
             rise = (residual - solution.residual) / solution.sigma2
-            return float(solution.criterion + rise), self.criterion.gradient(held)
-        held = replace(held, sigma2=residual / solution.degrees)
+            return float(solution.criterion + rise), self.criterion.gradient(constrained)
+        constrained = replace(constrained, sigma2=residual / solution.degrees)
         rise = solution.degrees * np.log(residual / solution.residual)
-        return float(solution.criterion + rise), self.criterion.gradient(held)
+        return float(solution.criterion + rise), self.criterion.gradient(constrained)
 
 
 @dataclass(frozen=True)
-class Substituted:
+class ThetaConstraint:
     """Theta as a function of the held value and the rest.
 
     Attributes
@@ -94,17 +94,17 @@ class Substituted:
         return float(solution.criterion), self.criterion.gradient(solution) @ jacobian
 
 
-def hold_element(criterion: Criterion, theta: Array, place: int) -> Substituted:
+def hold_element(criterion: Criterion, theta: Array, place: int) -> ThetaConstraint:
     """An element of theta is the value."""
     jacobian = np.delete(np.eye(len(theta)), place, axis=1)
 
     def expand(value: float, rest: Array) -> tuple[Array, Array]:
         return np.insert(rest, place, value), jacobian
 
-    return Substituted(criterion, np.delete(theta, place), expand)
+    return ThetaConstraint(criterion, np.delete(theta, place), expand)
 
 
-def hold_sigma(criterion: Criterion, theta: Array, stratum: int | None = None) -> Substituted:
+def hold_sigma(criterion: Criterion, theta: Array, stratum: int | None = None) -> ThetaConstraint:
     """The residual's standard deviation, in the engine's units, is the value.
 
     Parameters
@@ -123,11 +123,11 @@ def hold_sigma(criterion: Criterion, theta: Array, stratum: int | None = None) -
             slopes[-1, stratum] = precision
         return np.append(rest, precision), slopes
 
-    return Substituted(criterion, theta[:-1], expand)
+    return ThetaConstraint(criterion, theta[:-1], expand)
 
 
 @dataclass(frozen=True)
-class EffectHeld:
+class EffectConstraint:
     """A standard deviation or correlation of a block's effects held, by the path that its structure has for it.
 
     Attributes
@@ -138,8 +138,8 @@ class EffectHeld:
         The block's elements of this criterion's theta, and all others.
     path
         Lambda in the user's columns.
-    back
-        (q, q): the block's Lambda is ``back`` times that.
+    to_engine
+        (q, q): the block's Lambda is ``to_engine`` times that.
     start
         The elements of theta that are not the block's, then the path's free numbers.
     scale
@@ -151,14 +151,14 @@ class EffectHeld:
     place: slice
     others: NDArray[np.int64]
     path: Path
-    back: Array
+    to_engine: Array
     start: Array
     scale: float | None
 
     def at(self, value: float, rest: Array) -> tuple[float, Array]:
         """Deviance and its derivatives, those of Lambda by imaginary steps."""
         k, h = len(self.others), 1e-30
-        theta = np.empty(k + self.back.size)
+        theta = np.empty(k + self.to_engine.size)
         theta[self.others], theta[self.place] = rest[:k], self._lam(value, rest).ravel()
         solution = self.criterion.solve(theta)
         by_theta = self.criterion.gradient(solution)
@@ -171,12 +171,12 @@ class EffectHeld:
     def _lam(self, value: float, rest: Array) -> Array:
         k = len(self.others)
         relative = value if self.scale is None else value / self.scale * rest[k - 1]
-        return self.back @ self.path.factor(relative, rest[k:])
+        return self.to_engine @ self.path.factor(relative, rest[k:])
 
 
 def hold_effect(
     criterion: Criterion, theta: Array, number: int, transform: Array, effects: tuple[int, ...]
-) -> EffectHeld:
+) -> EffectConstraint:
     """Hold the standard deviation of one of a block's effects, or the correlation of two.
 
     Parameters
@@ -191,23 +191,23 @@ def hold_effect(
     block = criterion.blocks[number]
     q = block.size
     scale = np.linalg.norm(transform, axis=1)
-    forth = transform / scale[:, None]
-    lam = forth @ block.covariance.factor(theta[block.theta], q)
+    to_user = transform / scale[:, None]
+    lam = to_user @ block.covariance.factor(theta[block.theta], q)
     hold = block.covariance.hold_deviation if len(effects) == 1 else block.covariance.hold_correlation
     path = hold(lam, *effects)
-    grown = q * q - block.n_estimated
+    extra = q * q - block.n_estimated
     blocks = [
-        replace(b, theta=slice(b.theta.start + grown, b.theta.stop + grown)) if b.theta.start > block.theta.start else b
+        replace(b, theta=slice(b.theta.start + extra, b.theta.stop + extra)) if b.theta.start > block.theta.start else b
         for b in criterion.blocks
     ]
     place = slice(block.theta.start, block.theta.start + q * q)
     blocks[number] = replace(block, theta=place, covariance=Square())
-    return EffectHeld(
+    return EffectConstraint(
         criterion=replace(criterion, blocks=tuple(blocks)),
         place=place,
-        others=np.delete(np.arange(len(theta) + grown), place),
+        others=np.delete(np.arange(len(theta) + extra), place),
         path=path,
-        back=np.linalg.inv(forth),
+        to_engine=np.linalg.inv(to_user),
         start=np.append(np.delete(theta, block.theta), path.start),
         scale=float(scale[effects[0]]) if len(effects) == 1 else None,
     )
