@@ -267,7 +267,7 @@ class PredictionQuery:
             case Indicator(column):
                 known = ", ".join(map(literal, self.moments.schema.levels[column]))
                 named = replace(variable, column=self._renamed.get(column, column))
-                sql = f"case when {self._category(column)} in ({known}) then {expression(named)} end"
+                sql = f"case when {category(named.column)} in ({known}) then {expression(named)} end"
                 return self._columns.value(sql), 0
             case Factor():
                 raise DataError(f"{label(variable)} is not computed row by row.")
