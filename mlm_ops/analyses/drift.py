@@ -25,9 +25,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mlm_ops.inference.fixed.tests import holm
-from mlm_ops.results.tables.columns import FLAG, REAL, TEXT, Schema, frame, with_model
+from mlm_ops.results.tables.columns import FLAG, REAL, TEXT, ColumnTypes, frame, with_model
 
-DRIFT: Schema = {
+DRIFT: ColumnTypes = {
     "against": TEXT,
     "reference_run": TEXT,
     "kind": TEXT,

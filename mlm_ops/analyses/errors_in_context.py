@@ -1,4 +1,4 @@
-"""Which analysis and model the work is for: in the sentence of an error, and in the log."""
+"""Name the analysis and the model in errors and in the log."""
 
 from __future__ import annotations
 

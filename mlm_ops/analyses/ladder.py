@@ -18,7 +18,7 @@ from mlm_ops.inference.effect_sizes.variation import partition
 from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.options import Estimator
 from mlm_ops.results.fit import Fit
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
 #: Shares of the model-implied variance whose gain is stored for each step: explained by fixed effects (f), by fixed
 #: effects and random slopes (fv), and by these and the random intercepts (fvm). Rights and Sterba (2019).
@@ -190,7 +190,7 @@ def _verdict(rule: Rule, comparison: Comparison, gain: Mapping[str, float], larg
     return change < 0, f"{rule.criterion.upper()} is {direction} by {abs(change):.1f} with it"
 
 
-LADDER_STEPS: Schema = {
+LADDER_STEPS: ColumnTypes = {
     "step": COUNT,
     "strategy": TEXT,
     "phase": TEXT,

@@ -1,4 +1,4 @@
-"""All models of an analysis, from one scan: collect, fit each, compare."""
+"""Run an analysis: scan once, fit every model, compare, draw up the tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run ``mlm fit``: fit a formula to a data file, or an analysis file in a database."""
+"""Run ``mlm fit``: a formula on a file, or an analysis file in a database."""
 
 from __future__ import annotations
 

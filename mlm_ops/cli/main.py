@@ -1,4 +1,4 @@
-"""Parse the arguments of ``mlm`` and run the command; each imports what it needs, so that help and a fit start fast."""
+"""The ``mlm`` command. What a command needs is imported when it runs, so that help and a first fit come fast."""
 
 from __future__ import annotations
 

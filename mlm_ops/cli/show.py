@@ -1,4 +1,4 @@
-"""What ``mlm show`` prints: the tables of each analysis below a line that says which rows they are of."""
+"""Print what ``mlm show`` prints: the tables of each analysis under a line that says which rows they are of."""
 
 from __future__ import annotations
 

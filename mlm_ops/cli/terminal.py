@@ -1,4 +1,4 @@
-"""Result tables and progress on a terminal, or as plain lines where there is none."""
+"""Show result tables and progress on a terminal, or as plain lines where there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lme4's formula, with centering -> Model.
+"""Read lme4's formulas, with centering, into a `Model`.
 
 ``(x | g)`` includes the intercept, ``(x || g)`` makes the terms' coefficients independent (a block a term, as lme4
 does), ``(1 | a/b)`` is ``(1 | a) + (1 | a:b)``. Terms stand in R's order: by number of variables, then by appearance.

@@ -1,4 +1,4 @@
-"""Level equations, as the textbooks write them -> Model.
+"""Read level equations, as the textbooks write them, into a `Model`.
 
 ::
 
@@ -56,7 +56,7 @@ class Random:
 
 
 @dataclass(frozen=True)
-class Equation:
+class LevelEquation:
     """What explains a coefficient: terms, the empty one being its mean, and a random effect or none."""
 
     terms: tuple[Term, ...] = (Term(),)
@@ -97,7 +97,7 @@ class EquationCompiler(FormulaCompiler):
             raise self.fail("An equation explains one coefficient; give each its own line.", node)
         return products[0]
 
-    def equation(self) -> Equation:
+    def equation(self) -> LevelEquation:
         """Predictors of a coefficient, and whether it is random."""
         random: Random | None = None
         rest = []
@@ -113,7 +113,7 @@ class EquationCompiler(FormulaCompiler):
                 raise self.fail("random stands alone in the sum: write … + random.", mark)
             self.refuse_bar(part)
             rest.append((sign, part))
-        return Equation(self.terms(rest), random)
+        return LevelEquation(self.terms(rest), random)
 
     def parse(self, how: Callable[[str], Parsed]) -> Parsed:
         """The syntax of the text; where it does not parse, the error names the equation."""
@@ -307,14 +307,14 @@ def _compile(
 
 def _parse_level(
     level: int, n_levels: int, equations: Mapping[str, str], coefficients: Sequence[Term]
-) -> dict[Term, Equation]:
+) -> dict[Term, LevelEquation]:
     """Equations of one level by the coefficient that they explain."""
     known = {frozenset(term.variables): term for term in coefficients}
     compiled = [
         (key, EquationCompiler(key, f"Level {level}").coefficient(), _equation(level, key, text))
         for key, text in equations.items()
     ]
-    parsed: dict[Term, Equation] = {}
+    parsed: dict[Term, LevelEquation] = {}
     for key, of, equation in compiled:
         if of not in known:
             brought_in = any(of == set(term.variables) for _, _, other in compiled for term in other.terms)
@@ -325,7 +325,7 @@ def _parse_level(
     return parsed
 
 
-def _equation(level: int, key: str, text: str) -> Equation:
+def _equation(level: int, key: str, text: str) -> LevelEquation:
     return EquationCompiler(text or "1", f"Level {level}, equation of {key}").equation()
 
 
@@ -350,10 +350,10 @@ def _no_coefficient(
 
 
 def _substitute(
-    level: int, coefficients: Sequence[Term], parsed: Mapping[Term, Equation]
+    level: int, coefficients: Sequence[Term], parsed: Mapping[Term, LevelEquation]
 ) -> tuple[list[Term], list[tuple[Term, Random]]]:
     """Put a level's equations into those below: the coefficients that it leaves, and those that vary over its units."""
-    kept = [term for term in coefficients if Term() in parsed.get(term, Equation()).terms]
+    kept = [term for term in coefficients if Term() in parsed.get(term, LevelEquation()).terms]
     products = {frozenset(term.variables) for term in kept}
     for term, equation in ((t, parsed[t]) for t in coefficients if t in parsed):
         for factor in (f for f in equation.terms if f.variables):
@@ -391,7 +391,7 @@ def _blocks(level: int, marks: Sequence[tuple[Term, Random]], group: GroupingFac
 
 
 def _no_units(
-    level: int, levels: Sequence[str], equations: Mapping[str, str], parsed: Mapping[Term, Equation]
+    level: int, levels: Sequence[str], equations: Mapping[str, str], parsed: Mapping[Term, LevelEquation]
 ) -> FormulaError:
     """The refusal of a level that has no units."""
     got = f"levels {', '.join(levels)}" if levels else "no levels"

@@ -1,4 +1,4 @@
-"""The Model: what is asked for, as frozen records that two notations (formula, level equations) compile to.
+"""The `Model`: what is asked for, as frozen records that formulas and level equations compile to.
 
 A *variable* is an expression of columns: a column, a function of columns, or a centered version of either. A *term* is
 a product of variables (the empty product is the intercept). A *block* is a set of terms whose coefficients vary over

@@ -1,4 +1,4 @@
-"""Every option of every door, Python's, YAML's, SQL's, Dagster's and the command line's: what it takes, and what not.
+"""Check every option that a user can give, in Python, YAML, SQL, Dagster and the command line.
 
 A door gives each value that it was given to the option's `of`, which returns it in the one form that the rest of the
 package knows, or refuses it in one sentence. Whether values go together is asked later, where the model is known.

@@ -1,4 +1,4 @@
-"""A model's equations: what they are made of, and the symbols of its parameters.
+"""Name a model's parameters with the textbook's symbols, and say what its equations are made of.
 
 Coefficients are beta at level 1 and gamma at the top of a two-level model (Raudenbush and Bryk 2002); three levels are
 pi, beta, gamma. ``gamma_kl`` is the l-th coefficient in the equation of ``beta_k``; the 0 is each equation's intercept.
@@ -19,12 +19,12 @@ _COEFFICIENTS = ("zeta", "eta", "theta", "kappa", "lambda", "nu", "xi", "omega",
 #: Of the random effects of crossed factors.
 _CROSSED_EFFECTS = "bcdfghkmnopqrstvw"
 UNITS = "ijklmnopqrst"
-Part = tuple[Variable, ...]
+LevelPart = tuple[Variable, ...]
 Index = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Structure:
+class EquationStructure:
     """What the equations are made of.
 
     Attributes
@@ -67,7 +67,7 @@ class Structure:
         """The level at whose equations a grouping factor's effects stand, height 0 being the lowest factor."""
         return 2 if self.crossed else height + 2
 
-    def parts(self, column: DesignColumn) -> tuple[Part, ...]:
+    def parts(self, column: DesignColumn) -> tuple[LevelPart, ...]:
         """A column's variables by level, lowest first."""
         top = self.n_levels
         return tuple(
@@ -121,7 +121,7 @@ class Structure:
     def indices(self) -> dict[DesignColumn, Index]:
         """Index of every column: level by level, the position of its part in the equation of the level below."""
         columns = dict.fromkeys([*self.fixed, *(c for blocks in self.random for b in blocks for c in b)])
-        equations: dict[Index, dict[Part, int]] = {}
+        equations: dict[Index, dict[LevelPart, int]] = {}
         found = {}
         for column in columns:
             index: Index = ()
@@ -137,12 +137,12 @@ def coefficient_symbol(index: Index) -> str:
     return f"{'beta' if len(index) == 1 else 'gamma'}_{join(index)}"
 
 
-def variance_symbol(structure: Structure, height: int, first: Index, second: Index) -> str:
+def variance_symbol(structure: EquationStructure, height: int, first: Index, second: Index) -> str:
     """``tau_10``: the covariance of two random effects of a grouping factor."""
     return f"tau_{variance_subscript(structure, height, first, second)}"
 
 
-def variance_subscript(structure: Structure, height: int, first: Index, second: Index) -> str:
+def variance_subscript(structure: EquationStructure, height: int, first: Index, second: Index) -> str:
     """``10``; ``b10`` where factors cross; ``10,00`` above level 2."""
     pair = sorted((structure.effect_index(first, height), structure.effect_index(second, height)), reverse=True)
     flat = [part[0] if len(part) == 1 else join(part) for part in pair]

@@ -1,4 +1,4 @@
-"""Text -> syntax tree of a formula or of arithmetic, with the place of every node, so that errors can point at it.
+"""Parse formulas and arithmetic into syntax trees that know their places, so that errors can point at them.
 
 The grammar is R's, with lme4's bars; precedence from loose to tight: ``| ||``, ``+ -``, ``* /``, ``:``, a sign,
 ``^ **``. The definitions of structural models are parsed by the same rules, over their own tokens. Names that are no
@@ -52,7 +52,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Text:
+class TextLiteral:
     """A quoted string, as in ``C(x, ref='b')``."""
 
     value: str
@@ -87,7 +87,7 @@ class Group:
     position: int = field(compare=False)
 
 
-Syntax = Name | Number | Text | Operation | Call | Group
+Syntax = Name | Number | TextLiteral | Operation | Call | Group
 
 
 def parse_sides(text: str) -> tuple[Syntax, Syntax]:
@@ -100,7 +100,7 @@ def parse_sides(text: str) -> tuple[Syntax, Syntax]:
     """
     if not text.strip():
         raise FormulaError("The formula is empty; write outcome ~ predictors + (1 | group).")
-    parser = _Parser(text, tokenize(text, FORMULA))
+    parser = _FormulaParser(text, tokenize(text, FORMULA))
     if parser.at("~"):
         raise parser.fail("The outcome before the ~ is missing; write outcome ~ predictors.")
     left = parser.expression(0)
@@ -116,7 +116,7 @@ def parse_sides(text: str) -> tuple[Syntax, Syntax]:
 
 def parse_expression(text: str) -> Syntax:
     """Parse one expression, such as the predictors of a level equation."""
-    parser = _Parser(text, tokenize(text, FORMULA))
+    parser = _FormulaParser(text, tokenize(text, FORMULA))
     result = parser.expression(0)
     parser.expect_end()
     return result
@@ -132,7 +132,7 @@ def parse_tokens(text: str, tokens: list[Token], grammar: Grammar) -> Syntax:
     tokens
         Of the expression alone, with one of kind ``end`` behind.
     """
-    parser = _Parser(text, tokens, grammar, long_sums=False)
+    parser = _FormulaParser(text, tokens, grammar, long_sums=False)
     result = parser.expression(0)
     parser.expect_end()
     return result
@@ -174,7 +174,7 @@ def _nodes(expression: Syntax) -> Iterator[Syntax]:
                 stack += [*reversed(arguments), *(value for _, value in options)]
 
 
-class _Parser:
+class _FormulaParser:
     """Precedence climbing over the tokens of one text; `long_sums` are joined in a tree as deep as they are long."""
 
     def __init__(self, text: str, tokens: list[Token], grammar: Grammar = FORMULA, *, long_sums: bool = True) -> None:
@@ -246,7 +246,7 @@ class _Parser:
         if token.kind == "number":
             return Number(self.grammar.number(token, self.text), token.position)
         if token.kind == "string":
-            return Text(token.text, token.position)
+            return TextLiteral(token.text, token.position)
         if token.kind == "quoted":
             return Name(token.text, token.position)
         if token.kind == "name":

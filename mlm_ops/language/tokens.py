@@ -1,4 +1,4 @@
-"""Text of formulas and of structural models -> tokens with their places, in time that grows with the text alone.
+"""Cut the text of formulas and structural models into tokens, in time that grows with the text alone.
 
 One scanner serves both languages; a `Grammar` says what their tokens are. Each token is matched where the one before
 ends, so that a run of blanks or comment signs is read once.

@@ -1,4 +1,4 @@
-"""Syntax -> variables: columns, functions of columns, factors and centering, and the grouping factors they name."""
+"""Turn syntax into variables: columns, functions of columns, factors and centering, and the groups they name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlm_ops.language.model import (
     walk,
 )
 from mlm_ops.language.spelling import did_you_mean
-from mlm_ops.language.syntax import ARITHMETIC, FUNCTIONS, Call, Group, Name, Number, Operation, Syntax, Text
+from mlm_ops.language.syntax import ARITHMETIC, FUNCTIONS, Call, Group, Name, Number, Operation, Syntax, TextLiteral
 
 _LANGUAGE = (*CENTERINGS, "C", "I", "poly", *FUNCTIONS)
 #: What functions take behind the variable: options by name, and ``group`` or another second argument.
@@ -47,7 +47,7 @@ class VariableCompiler:
             return Column(node.name)
         if isinstance(node, Call):
             return self.call(node)
-        if isinstance(node, Text):
+        if isinstance(node, TextLiteral):
             raise self.fail("A quoted string is no column; put unusual column names in backticks.", node)
         if isinstance(node, Number):
             raise self.fail(f"The number {node.value:g} is no column; a column is expected here.", node)
@@ -113,7 +113,7 @@ class VariableCompiler:
             coding = named.name
         if reference is None:
             return Factor(inner.name, None, coding)
-        if isinstance(reference, Text):
+        if isinstance(reference, TextLiteral):
             return Factor(inner.name, reference.value, coding)
         if isinstance(reference, Number):
             return Factor(inner.name, number_text(reference.value), coding)

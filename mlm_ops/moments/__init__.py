@@ -1,1 +1,1 @@
-"""What was seen: per-unit moments of the rows, collected in SQL, and the design of a model in terms of them."""
+"""Collect per-group moments of the rows in SQL, keep them, merge them, read them back."""

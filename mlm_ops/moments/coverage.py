@@ -1,4 +1,4 @@
-"""Whether moments serve models for which they were not collected, and what rows that are gone have left of them."""
+"""Check that moments which were not collected for a model have what it needs, and say what they lack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moments that another warehouse has made: a table with the columns of the macro `group_moments` -> Moments."""
+"""Read moments that another warehouse has made with the macro `group_moments`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where moments by partition lie: a table of parts, a row a unit and partition, and one of facts, a row a partition."""
+"""Keep moments by partition in two tables: a row a unit and partition, and a row a partition with its facts."""
 
 from __future__ import annotations
 

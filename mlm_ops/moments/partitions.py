@@ -1,4 +1,4 @@
-"""Moments that accumulate: parts by partition and their total; a new partition costs its own rows only.
+"""Add up moments by partition: a new or changed partition costs a scan of its own rows only.
 
 The parts are moments with one more key. What they are moments of (centers, products, levels) is fixed when they are
 first built, so that any of them can be added to the total or taken out of it.

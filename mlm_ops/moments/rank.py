@@ -1,4 +1,4 @@
-"""The one decision which columns are combinations of others, and from where on a small number is a rounding error.
+"""Decide which columns are combinations of others, and from where on a small number is a rounding error.
 
 What is known of the columns are their cross-products, and these are sums of products of centered variables. In units
 of the columns' lengths (a diagonal of ones) each of k x k such numbers carries the rounding of

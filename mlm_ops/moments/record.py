@@ -1,4 +1,4 @@
-"""The Moments record: sizes, means and scatter of row-level monomials in every unit; merge and subtract.
+"""The `Moments` record: sizes, means and scatter of the columns in every unit; merge and subtract.
 
 A linear multilevel model depends on its rows only through these, so one record serves every model of an analysis.
 """
@@ -19,7 +19,7 @@ from mlm_ops.language.columns import Monomial
 from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.sums import (
-    Sums,
+    PackedSums,
     has_lost_digits,
     lower_by_rows,
     put_in,
@@ -144,7 +144,7 @@ class Moments:
     around_unit_means: bool = False
 
     @property
-    def sums(self) -> Sums:
+    def sums(self) -> PackedSums:
         """Size, mean and scatter."""
         return self.n, self.mean, self.scatter
 

@@ -1,4 +1,4 @@
-"""Moments for residual structures: strata, known variances, and autocorrelation over ordered times.
+"""Collect moments for residual structures: strata, known variances, autocorrelation over ordered times.
 
 Whitening turns rows t - d and t of a unit into ``(v_t - phi^d v_(t-d)) / sqrt(1 - phi^(2d))``, so that an AR(1)
 likelihood depends on the rows only through sums of ``v_t v_t'``, ``v_t v_(t-d)'`` and ``v_(t-d) v_(t-d)'`` for each

@@ -1,4 +1,4 @@
-"""Moments by one SQL statement, for hosts that run no other: the query is written before anything is known of the rows.
+"""Collect moments by one SQL statement, written before anything is known of the rows, for `FROM mlm()`.
 
 A column that stands alone in a formula may hold numbers or text. So the query makes both of it: a number, zero where
 the column is text, and a key to group by, empty where it holds numbers. Within a unit a factor is then constant, and

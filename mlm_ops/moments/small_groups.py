@@ -1,4 +1,4 @@
-"""Groups too small to be published: which units go with them, and which models estimate a number for one alone."""
+"""Find the groups that are too small to be published, and the models that would tell a number of one of them."""
 
 from __future__ import annotations
 

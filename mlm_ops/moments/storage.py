@@ -1,4 +1,4 @@
-"""Moments <-> a table in the warehouse, one row a unit, with a sibling table that says what the columns are."""
+"""Keep moments in a table of the warehouse, one row a unit, beside a table that describes its columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes, means and scatter of units as plain arrays: units numbered and pooled, rows taken out and put in.
+"""Pool, add and subtract sizes, means and scatter of units, as plain arrays.
 
 Means and scatters combine by the parallel-axis rule (Chan, Golub and LeVeque 1983, The American Statistician 37, eq.
 2.1): means are weighted by size, scatters add with the scatter of the means.
@@ -53,7 +53,7 @@ def _fixed(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Places:
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
-Sums = tuple[Array, Array, Array]
+PackedSums = tuple[Array, Array, Array]
 """n, mean and scatter of J units: (J,), (K, J), (K (K + 1) / 2, J)."""
 
 #: Share of the second moment that must be left in a unit for a difference to keep its digits: 1e4 roundings are 2e-12.
@@ -76,7 +76,7 @@ def _dense(values: NDArray[Any]) -> tuple[NDArray[Any], Codes]:
     return distinct, inverse
 
 
-def pool(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> Sums:
+def pool(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> PackedSums:
     """Pool units that share a code: (J,), (K, J), (K (K + 1) / 2, J) -> the same of `size` units."""
     total = np.bincount(codes, n, size).astype(float)
     pooled, added = np.empty((len(mean), size)), np.empty((len(scatter), size))
@@ -89,13 +89,13 @@ def pool(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> Sums
     return total, pooled, added
 
 
-def read_units(sums: Sums, units: Codes) -> Sums:
+def read_units(sums: PackedSums, units: Codes) -> PackedSums:
     """Sums of some units."""
     n, mean, scatter = sums
     return n[units], mean.take(units, axis=1), scatter.take(units, axis=1)
 
 
-def write_units(sums: Sums, units: Codes, values: Sums) -> None:
+def write_units(sums: PackedSums, units: Codes, values: PackedSums) -> None:
     """Put sums in the place of those of some units."""
     (n, mean, scatter), (n_values, mean_values, scatter_values) = sums, values
     n[units] = n_values
@@ -104,7 +104,7 @@ def write_units(sums: Sums, units: Codes, values: Sums) -> None:
         row[units] = row_values
 
 
-def put_in(sums: Sums, more: Sums) -> Sums:
+def put_in(sums: PackedSums, more: PackedSums) -> PackedSums:
     """Sums of the rows of both, unit by unit; `sums` may have units without rows, which are all zero."""
     (n, mean, scatter), (n_more, mean_more, scatter_more) = sums, more
     share = n_more / (n + n_more)
@@ -117,7 +117,7 @@ def put_in(sums: Sums, more: Sums) -> Sums:
     return n + n_more, shift, between
 
 
-def take_out(sums: Sums, part: Sums) -> Sums:
+def take_out(sums: PackedSums, part: PackedSums) -> PackedSums:
     """Sums of the rows that are not in `part`, unit by unit; zero where none are left."""
     (n, mean, scatter), (n_part, mean_part, scatter_part) = sums, part
     left = n - n_part
@@ -134,7 +134,7 @@ def take_out(sums: Sums, part: Sums) -> Sums:
     return left, shift, scatter
 
 
-def has_lost_digits(before: Sums, after: Sums, total: Sums) -> bool:
+def has_lost_digits(before: PackedSums, after: PackedSums, total: PackedSums) -> bool:
     """Whether so much was taken out of a unit that rounding shows in what is left of it.
 
     Rows with a value of 1e9 leave the rounding of its square behind, a hundred times the square of a value of 1.
@@ -154,7 +154,7 @@ def has_lost_digits(before: Sums, after: Sums, total: Sums) -> bool:
     return bool((lost & (after[0] > 0)).any())
 
 
-def _second_moments(sums: Sums) -> Array:
+def _second_moments(sums: PackedSums) -> Array:
     """(K, J) sums of squares around the centers."""
     n, mean, scatter = sums
     squares: Array = mean**2

@@ -1,4 +1,4 @@
-"""The first query: what the moments need to know of the rows before they can be collected."""
+"""Ask the rows, in a first query, what must be known before moments can be collected."""
 
 from __future__ import annotations
 

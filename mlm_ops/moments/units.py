@@ -1,4 +1,4 @@
-"""What values are called outside of a query: units and levels of a frame, by the names that a scan gives them."""
+"""Name units and levels of a data frame as a scan in SQL names them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Hosts: one module each, thin, and the only place that imports its host."""
+"""Plugins for hosts, one module each: thin, and the only place that imports its host."""

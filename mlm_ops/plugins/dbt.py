@@ -1,4 +1,4 @@
-"""dbt-duckdb's plugin: SQL models select ``FROM mlm('formula', '{{ ref("students") }}')``.
+"""The plugin of dbt-duckdb: SQL models select ``FROM mlm('formula', '{{ ref("students") }}')``.
 
 In the profile, under the target::
 

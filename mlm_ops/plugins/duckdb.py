@@ -1,4 +1,4 @@
-"""Models in DuckDB's SQL: ``FROM mlm('mathach ~ ses + (ses | school)', 'students')``.
+"""Fit models in DuckDB's SQL: ``FROM mlm('mathach ~ ses + (ses | school)', 'students')``.
 
 A table macro calls two functions of ours. The first turns the formula into one SQL statement before the query is
 planned, `query()` makes that statement part of the query, and the second fits the model to its one row. So the rows are

@@ -1,4 +1,4 @@
-"""Centering as polars expressions, named as in the model language; ``import mlm_ops.plugins.polars`` registers it.
+"""Center columns in polars, in the words of the formulas; ``import mlm_ops.plugins.polars`` registers ``.mlm``.
 
     pl.col("ses").mlm.within("school")
 
@@ -19,7 +19,7 @@ Columns = str | Sequence[str]
 
 
 @pl.api.register_expr_namespace("mlm")
-class Centering:
+class CenteringNamespace:
     """Centered versions of a numeric expression.
 
     In all of them NaN is missing, as null is; a row without a group has no group mean; and `complete` names the columns

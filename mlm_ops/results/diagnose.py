@@ -1,4 +1,4 @@
-"""What a fit rests on: influential units, outliers, normality of the random effects, equality of residual variances."""
+"""Check what a fit rests on: influential units, outliers, normal random effects, equal residual variances."""
 
 from __future__ import annotations
 

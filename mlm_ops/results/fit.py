@@ -1,4 +1,4 @@
-"""The Fit record: an estimate that infers, tells and draws up tables when asked."""
+"""The `Fit` that `mlm_ops.fit` returns: tables, tests, intervals, predictions, equations, when asked."""
 
 from __future__ import annotations
 

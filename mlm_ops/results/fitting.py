@@ -1,4 +1,4 @@
-"""The calls of the path: parse, collect, design, estimate; inference is the Fit's."""
+"""Fit a model: parse what is asked for, collect moments, build the design, estimate."""
 
 from __future__ import annotations
 

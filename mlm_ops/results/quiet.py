@@ -1,4 +1,4 @@
-"""Numpy's warnings stay inside: what is no number is null in a table, and a warning with a source path says no more.
+"""Keep numpy's warnings inside: what is no number is null in a table, and a note says why.
 
 Every door through which a user reaches the numbers is marked with one of these.
 """

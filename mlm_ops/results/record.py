@@ -1,4 +1,4 @@
-"""What a fit holds and what is inferred from it, each once; `Fit` adds the tables and the questions."""
+"""The `FitRecord`: what a fit holds and what is inferred from it, each once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlm_ops.language.covariances import DEFAULT
 from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request
-from mlm_ops.language.symbols import Structure
+from mlm_ops.language.symbols import EquationStructure
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.words import left_out
@@ -122,11 +122,11 @@ class FitRecord:
         return PredictionQuery(self.model, self.result, self.predictions, self.moments)
 
     @cached_property
-    def structure(self) -> Structure:
+    def structure(self) -> EquationStructure:
         """What the equations are made of."""
         design = self.result.design
         residual = design.residual
-        return Structure(
+        return EquationStructure(
             self.model.outcome_name,
             design.fixed.columns,
             random=tuple(tuple(block.columns for block in level.blocks) for level in design.levels),

@@ -1,4 +1,4 @@
-"""How a number, a p value, a count or a name is written, wherever results are read.
+"""Write numbers, p values and names as text: one set of digits everywhere, safe on terminals and in Markdown.
 
 A result column has one rule (`cell`), which looks at the column's name and the value alone: so a number is the same
 text in ``print(fit)``, in ``mlm show``, side by side, in Dagster and in equations.

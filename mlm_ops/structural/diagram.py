@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.structural.model import BETWEEN, WITHIN
-from mlm_ops.structural.parameters import Parameter, ParameterTable
+from mlm_ops.structural.parameters import ParameterTable, SemParameter
 
 Array = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def svg(table: ParameterTable, theta: Array) -> str:
     )
 
 
-def _arrows(table: ParameterTable, level: int) -> Iterator[tuple[Parameter, str, str]]:
+def _arrows(table: ParameterTable, level: int) -> Iterator[tuple[SemParameter, str, str]]:
     for row in table.at(level):
         if row.op == "~":
             yield row, row.rhs, row.lhs
@@ -82,12 +82,12 @@ def _arrows(table: ParameterTable, level: int) -> Iterator[tuple[Parameter, str,
             yield row, row.lhs, row.rhs
 
 
-def _covariances(table: ParameterTable, level: int) -> list[Parameter]:
+def _covariances(table: ParameterTable, level: int) -> list[SemParameter]:
     rows = [row for row in table.at(level) if row.op == "~~" and row.lhs != row.rhs]
     return [row for row in rows if row.index is not None or row.value != 0]
 
 
-def _number_text(row: Parameter, theta: Array) -> str:
+def _number_text(row: SemParameter, theta: Array) -> str:
     return f"{row.value:g}" if row.index is None else f"{theta[row.index]:.2f}"
 
 

@@ -1,4 +1,4 @@
-"""The parameter table as equations of each level, by the writers of mixed models' equations, and as Mplus input."""
+"""Write a structural model's equations level by level."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlm_ops.results.equations.statements import (
 )
 from mlm_ops.results.export.mplus_input import NAME_LENGTH, MplusInput, MplusNames
 from mlm_ops.structural.model import BETWEEN, WITHIN
-from mlm_ops.structural.parameters import Parameter, ParameterTable
+from mlm_ops.structural.parameters import ParameterTable, SemParameter
 
 _TITLES = {WITHIN: "Level 1 (within clusters)", BETWEEN: "Level 2 (between clusters)"}
 _PART = {WITHIN: "W", BETWEEN: "B"}
@@ -55,7 +55,7 @@ def _statements(table: ParameterTable) -> Iterator[Statement]:
         yield Equation(Named(definition.name), ((Named(definition.text),),))
 
 
-def _is_there(row: Parameter) -> bool:
+def _is_there(row: SemParameter) -> bool:
     return row.index is not None or row.value != 0
 
 
@@ -74,7 +74,7 @@ def _equation(table: ParameterTable, level: int, name: str) -> Equation:
     return Equation(_variable(table, level, name), tuple(terms))
 
 
-def _coefficient(table: ParameterTable, row: Parameter) -> Atom:
+def _coefficient(table: ParameterTable, row: SemParameter) -> Atom:
     """Its label, its fixed value, or a letter with the number of the parameter."""
     if row.label:
         return Named(row.label)
@@ -142,12 +142,12 @@ def _labels(table: ParameterTable) -> dict[int, str]:
     return labels
 
 
-def _is_stated(table: ParameterTable, row: Parameter) -> bool:
+def _is_stated(table: ParameterTable, row: SemParameter) -> bool:
     """Means at level 1 are no parameters of Mplus where the variable has one at level 2, nor of its factors."""
     return row.op != "~1" or row.lhs not in (*table.both, *table.within.latent) or row.level == BETWEEN
 
 
-def _statement(row: Parameter, short: Mapping[str, str]) -> str:
+def _statement(row: SemParameter, short: Mapping[str, str]) -> str:
     lhs, rhs = short[row.lhs], short.get(row.rhs, "")
     value = f"@{number_text(row.value)}" if row.index is None else "*"
     match row.op:

@@ -1,4 +1,4 @@
-"""The SemFit record: a two-level structural equation model that infers, tells and draws when asked."""
+"""The `SemFit` that `mlm_ops.sem` returns: tables, intervals, equations, diagrams, when asked."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from mlm_ops.structural.model import BETWEEN, WITHIN, Definition, Item, Operator
 
 
 @dataclass(frozen=True)
-class Parameter:
+class SemParameter:
     """One row of the table; `index` is its place among the free parameters, None where it is fixed to `value`."""
 
     level: int
@@ -62,7 +62,7 @@ class Variables:
 class ParameterTable:
     """The rows in lavaan's order, level 1 first; `n_free` distinct free parameters."""
 
-    rows: tuple[Parameter, ...]
+    rows: tuple[SemParameter, ...]
     within: Variables
     between: Variables
     definitions: tuple[Definition, ...]
@@ -72,7 +72,7 @@ class ParameterTable:
         """The variables of one level."""
         return self.within if level == WITHIN else self.between
 
-    def at(self, level: int) -> tuple[Parameter, ...]:
+    def at(self, level: int) -> tuple[SemParameter, ...]:
         """The rows of one level."""
         return tuple(row for row in self.rows if row.level == level)
 
@@ -230,7 +230,7 @@ def _defaults(
         yield name, "~1", "", 0.0 if name in no_mean or name in latent else None
 
 
-def _number_rows(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[Parameter, ...], int]:
+def _number_rows(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[SemParameter, ...], int]:
     items = list(items)
     groups = _equal_groups([item for item, _ in items])
     values = _fixed_values([item for item, _ in items], groups)
@@ -240,7 +240,9 @@ def _number_rows(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[Parameter, .
         fixed = values.get(group)
         index = indices.setdefault(group, len(indices)) if fixed is None else None
         rows.append(
-            Parameter(item.level, item.lhs, item.op, item.rhs, item.label, index, fixed or 0.0, item.start, by_default)
+            SemParameter(
+                item.level, item.lhs, item.op, item.rhs, item.label, index, fixed or 0.0, item.start, by_default
+            )
         )
     return tuple(rows), len(indices)
 

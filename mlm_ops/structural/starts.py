@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.structural.model import BETWEEN, WITHIN
-from mlm_ops.structural.parameters import Parameter, ParameterTable
+from mlm_ops.structural.parameters import ParameterTable, SemParameter
 from mlm_ops.structural.statistics import TwoLevelStatistics
 
 Array = NDArray[np.float64]
@@ -96,7 +96,7 @@ def _loadings(
 
 def _value(
     table: ParameterTable,
-    row: Parameter,
+    row: SemParameter,
     covariance: Array,
     names: dict[str, int],
     loadings: dict[tuple[str, str], float],
@@ -120,7 +120,7 @@ def _value(
     return 0.5 * float(covariance[names[marker.rhs], names[marker.rhs]]) / marker.value**2
 
 
-def _scale(row: Parameter, covariance: Array, names: dict[str, int]) -> float:
+def _scale(row: SemParameter, covariance: Array, names: dict[str, int]) -> float:
     """The size of a coefficient by which one standard deviation moves another."""
     first, second = (row.rhs, row.lhs) if row.op == "=~" else (row.lhs, row.rhs)
     deviations = [float(np.sqrt(covariance[names[n], names[n]])) if n in names else None for n in (first, second)]

@@ -1,4 +1,4 @@
-"""A structural fit as a page of plain text: what `print(fit)` shows."""
+"""Print a structural fit: equations, parameters by level, fit, notes."""
 
 from __future__ import annotations
 

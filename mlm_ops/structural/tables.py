@@ -1,4 +1,4 @@
-"""Two-level structural equation models: parameters in lavaan's order, and measures of fit."""
+"""The tables of structural models: parameters in lavaan's order, measures of fit, definitions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 from scipy.special import ndtr
 
 from mlm_ops.inference.fixed.tests import NORMAL_975
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame, with_model
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame, with_model
 from mlm_ops.structural.derived import r_squared as explained
 from mlm_ops.structural.derived import standardized
 from mlm_ops.structural.diagram import mermaid
@@ -25,7 +25,7 @@ def sem_tables(name: str, fitted: SemRecord) -> dict[str, pl.DataFrame]:
     return {table: with_model(name, frame) for table, frame in made.items()}
 
 
-SEM_PARAMETERS: Schema = {
+SEM_PARAMETERS: ColumnTypes = {
     "level": COUNT,
     "lhs": TEXT,
     "op": TEXT,
@@ -40,7 +40,7 @@ SEM_PARAMETERS: Schema = {
     "std_all": REAL,
 }
 
-SEM_FIT: Schema = {
+SEM_FIT: ColumnTypes = {
     "log_likelihood": REAL,
     "chi_square": REAL,
     "df": COUNT,
@@ -64,7 +64,7 @@ SEM_FIT: Schema = {
     "mermaid": TEXT,
 }
 
-DEFINED: Schema = {
+DEFINED: ColumnTypes = {
     "name": TEXT,
     "definition": TEXT,
     "estimate": REAL,
@@ -155,13 +155,13 @@ def sem_defined(fitted: SemRecord, low: np.ndarray, high: np.ndarray) -> pl.Data
 def sem_r_squared(fitted: SemRecord) -> pl.DataFrame:
     """One row an explained variable of a level."""
     found = explained(fitted.estimate.table, fitted.estimate.structure, fitted.estimate.theta)
-    schema: Schema = {"level": COUNT, "variable": TEXT, "r_squared": REAL}
+    schema: ColumnTypes = {"level": COUNT, "variable": TEXT, "r_squared": REAL}
     return frame(schema, {name: [row[i] for row in found] for i, name in enumerate(schema)})
 
 
 def sem_reliability(fitted: SemRecord) -> pl.DataFrame:
     """One row a latent variable of a level: omega."""
-    schema: Schema = {"level": COUNT, "latent": TEXT, "estimate": REAL, "std_error": REAL}
+    schema: ColumnTypes = {"level": COUNT, "latent": TEXT, "estimate": REAL, "std_error": REAL}
     return frame(schema, {name: [getattr(omega, name) for omega in fitted.omegas] for name in schema})
 
 
@@ -173,12 +173,12 @@ def sem_icc(fitted: SemRecord) -> pl.DataFrame:
 
 def sem_contextual(effects: Mapping[str, SemContextualEffect]) -> pl.DataFrame:
     """One row a kind of cluster means."""
-    schema: Schema = {"means": TEXT, **dict.fromkeys(("within", "between", "estimate", "std_error"), REAL)}
+    schema: ColumnTypes = {"means": TEXT, **dict.fromkeys(("within", "between", "estimate", "std_error"), REAL)}
     columns = {name: [getattr(effect, name) for effect in effects.values()] for name in list(schema)[1:]}
     return frame(schema, {"means": list(effects), **columns})
 
 
 def sem_comparison(chi_square: float, df: int, p_value: float) -> pl.DataFrame:
     """One row: the likelihood ratio test of nested models."""
-    schema: Schema = {"statistic": REAL, "df": COUNT, "p_value": REAL}
+    schema: ColumnTypes = {"statistic": REAL, "df": COUNT, "p_value": REAL}
     return frame(schema, {"statistic": [chi_square], "df": [df], "p_value": [p_value]})

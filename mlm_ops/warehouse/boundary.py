@@ -1,4 +1,4 @@
-"""Check the arguments of public functions, and turn errors of other programs into sentences."""
+"""Check the arguments of public functions, and say other programs' errors in one sentence."""
 
 from __future__ import annotations
 

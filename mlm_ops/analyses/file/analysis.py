@@ -1,4 +1,4 @@
-"""An analysis file (YAML) -> Analysis: one set of rows, one moments table, one family of comparable models."""
+"""Read an analysis file (YAML) into an `Analysis`: one set of rows, one scan, a family of comparable models."""
 
 from __future__ import annotations
 

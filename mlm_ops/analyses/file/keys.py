@@ -1,4 +1,4 @@
-"""The parts of an analysis file, as it states them: models, structural equation models, comparisons, candidates."""
+"""The keys of an analysis file: models, structural equation models, comparisons, history and the like."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from mlm_ops.language.formula import parse_random_term, parse_term
 from mlm_ops.language.model import GroupingFactor, Model, RandomBlock, Term, group_name
 
 StrategyKind = Literal["a_priori", "build_up", "tear_down"]
-Criterion = Literal["p", "aic", "bic", "r_squared"]
+RuleCriterion = Literal["p", "aic", "bic", "r_squared"]
 
 #: The note on every model that was selected by steps.
 WARNING = (
@@ -46,7 +46,7 @@ class Rule:
         The bound of p, or of the gain; 0 for the information criteria.
     """
 
-    criterion: Criterion = "p"
+    criterion: RuleCriterion = "p"
     bound: float = 0.05
 
     def __str__(self) -> str:

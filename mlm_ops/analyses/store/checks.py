@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.errors import StoreError
-from mlm_ops.results.tables.columns import Schema
+from mlm_ops.results.tables.columns import ColumnTypes
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.sql import identifier, qualified
 
@@ -48,7 +48,7 @@ def check_version(connection: Connection, schema: str, expected: int) -> None:
         )
 
 
-def check_tables(connection: Connection, schema: str, tables: Mapping[str, Schema]) -> None:
+def check_tables(connection: Connection, schema: str, tables: Mapping[str, ColumnTypes]) -> None:
     """Refuse a store whose tables were changed by hand; columns that a later version added may be missing.
 
     Raises

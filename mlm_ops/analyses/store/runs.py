@@ -33,7 +33,7 @@ from mlm_ops.analyses.store.schema import RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.logs import Event, tell, tell_written
-from mlm_ops.results.tables.columns import KEYS, Schema
+from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.warehouse.connection import Connection, OnWait, connect, open_database
 from mlm_ops.warehouse.faults import error_class, first_line, why_it_failed
 from mlm_ops.warehouse.ownership import PREFIX, Claim, Relation, check_ours, find_relations, replace_view
@@ -64,7 +64,7 @@ PUBLISHED_STORAGE = "v1.2.0"
 #: Tables that are not published: rows about single groups that only the comparison of runs reads.
 UNPUBLISHED = frozenset({"influence"})
 
-RESULT_TABLES: dict[str, Schema] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
+RESULT_TABLES: dict[str, ColumnTypes] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
 
 
 @dataclass(frozen=True)

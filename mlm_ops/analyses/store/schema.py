@@ -8,7 +8,7 @@ import polars as pl
 
 from mlm_ops.analyses.drift import DRIFT
 from mlm_ops.analyses.ladder import LADDER_STEPS
-from mlm_ops.results.tables.columns import COUNT, TEXT, Schema
+from mlm_ops.results.tables.columns import COUNT, TEXT, ColumnTypes
 from mlm_ops.results.tables.diagnostics import DIAGNOSTICS
 from mlm_ops.results.tables.effects import (
     FIXED_EFFECTS,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     pass
 
 #: All stored tables except ``runs``, in the order in which they are shown.
-TABLES: dict[str, Schema] = {
+TABLES: dict[str, ColumnTypes] = {
     "fixed_effects": FIXED_EFFECTS,
     "variance_components": VARIANCE_COMPONENTS,
     "random_effects": RANDOM_EFFECTS,
@@ -59,7 +59,7 @@ TABLES: dict[str, Schema] = {
 }
 
 #: The columns of table ``runs``, which has one row per run and analysis.
-RUNS: Schema = {
+RUNS: ColumnTypes = {
     "run_id": TEXT,
     "analysis": TEXT,
     "started_at": pl.Datetime("us", "UTC"),

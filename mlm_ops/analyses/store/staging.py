@@ -1,4 +1,4 @@
-"""Rows on their way to the store: an orchestrator whose steps run one by one leaves each one's rows here.
+"""Keep the rows of single steps in the warehouse until the whole run is published.
 
 They wait in schema ``mlm_staging``, by analysis, step and model, until the last step writes the run in one transaction.
 """
@@ -14,7 +14,7 @@ import polars as pl
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
 from mlm_ops.errors import StoreError
-from mlm_ops.results.tables.columns import KEYS, Schema
+from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.ownership import Relation, columns_of, drop, find_relations
 from mlm_ops.warehouse.sql import identifier, literal, qualified
@@ -26,10 +26,10 @@ STAGING = "mlm_staging"
 #: What the comments of the tables say.
 MARK = "results of a run that is not finished"
 #: The step is not called so: the table of the ladder has a column of that name.
-_KEYS: Schema = {"analysis": pl.String(), "staged_by": pl.String(), "model": pl.String()}
+_KEYS: ColumnTypes = {"analysis": pl.String(), "staged_by": pl.String(), "model": pl.String()}
 #: Before there were steps.
-_EARLIER_KEYS: Schema = {name: kind for name, kind in KEYS.items() if name != "run_id"}
-_CHECKSUMS: Schema = {"checksum": pl.String()}
+_EARLIER_KEYS: ColumnTypes = {name: kind for name, kind in KEYS.items() if name != "run_id"}
+_CHECKSUMS: ColumnTypes = {"checksum": pl.String()}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import polars as pl
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.storage import transaction
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Kind, Schema
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, Kind
 from mlm_ops.warehouse.arrow import ArrowStream
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, why_it_failed
@@ -27,7 +27,7 @@ SQL_TYPES: dict[Kind, str] = {
 }
 
 
-def claim_of(connection: Connection, schema: str, name: str, columns: Schema, mark: str) -> Claim:
+def claim_of(connection: Connection, schema: str, name: str, columns: ColumnTypes, mark: str) -> Claim:
     """Claim a result table; one that an earlier mlm-ops made is recognised by its first two columns."""
     keys = list(columns)[:2]
 
@@ -38,7 +38,7 @@ def claim_of(connection: Connection, schema: str, name: str, columns: Schema, ma
 
 
 def create_table(
-    connection: Connection, schema: str, name: str, columns: Schema, mark: str, relations: Mapping[str, Relation]
+    connection: Connection, schema: str, name: str, columns: ColumnTypes, mark: str, relations: Mapping[str, Relation]
 ) -> None:
     """Create a table with `columns`, or add the columns that an existing one lacks.
 
@@ -65,7 +65,7 @@ def create_table(
         connection.execute(f"comment on table {table} is {literal(claim.comment)}")
 
 
-def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, columns: Schema) -> None:
+def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, columns: ColumnTypes) -> None:
     """Append `frame` to a table, with its columns cast to the types of `columns`."""
     ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items())
     with registered(connection, "mlm_frame", ordered):

@@ -167,12 +167,12 @@ def find_pairs(model: Model, moments: Moments, estimate: Estimate) -> Iterator[C
             yield ContextualPair(_core(mean), group, place, centered or raw, bool(centered))
 
 
-Correction = tuple[float | None, float | None, float | None, str | None]
+BiasCorrection = tuple[float | None, float | None, float | None, str | None]
 
 
 def corrected_effects(
     model: Model, moments: Moments, estimate: Estimate, method: CoefficientMethod, pairs: list[ContextualPair]
-) -> list[Correction]:
+) -> list[BiasCorrection]:
     """Reliability of each pair's group means, the corrected effect with its standard error, or why there is none.
 
     A mean of n rows measures the group's expectation with the error sigma2_x / n, so that the estimate tends to
@@ -195,7 +195,7 @@ def corrected_effects(
 
 def _correct(
     model: Model, moments: Moments, estimate: Estimate, method: CoefficientMethod, pairs: list[ContextualPair]
-) -> list[Correction]:
+) -> list[BiasCorrection]:
     columns, p = estimate.design.fixed.columns, len(estimate.gamma)
     means = {pair.mean for pair in pairs}
     levels = estimate.design.variable_levels

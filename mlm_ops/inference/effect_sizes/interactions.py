@@ -318,14 +318,14 @@ def simple_slopes(surface: Surface, method: CoefficientMethod, slope: str, at: A
     )
 
 
-Change = Callable[[Sequence[DesignColumn], dict[Variable, float]], Array]
+ColumnWeights = Callable[[Sequence[DesignColumn], dict[Variable, float]], Array]
 
 
-def _slope_by(variable: Variable) -> Change:
+def _slope_by(variable: Variable) -> ColumnWeights:
     return lambda columns, point: derivative(columns, variable, point)
 
 
-def _variance(estimate: Estimate, change: Change, point: dict[Variable, float]) -> float:
+def _variance(estimate: Estimate, change: ColumnWeights, point: dict[Variable, float]) -> float:
     """Variance over groups of a slope or intercept, those of several grouping factors added."""
     total = 0.0
     for block, tau in zip(estimate.blocks, estimate.tau, strict=True):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.residual import autocorrelation, ratios
 from mlm_ops.language.model import group_name
-from mlm_ops.language.symbols import Structure, variance_symbol
+from mlm_ops.language.symbols import EquationStructure, variance_symbol
 
 Array = NDArray[np.float64]
 
@@ -127,12 +127,14 @@ class Component(NamedTuple):
     correlation: float | None
 
 
-def variance_components(structure: Structure, estimate: Estimate, errors: VarianceErrors) -> tuple[Component, ...]:
+def variance_components(
+    structure: EquationStructure, estimate: Estimate, errors: VarianceErrors
+) -> tuple[Component, ...]:
     """Every T's lower triangle by columns, the lowest grouping factor first; the residual's parameters last."""
     return (*_random_effects(structure, estimate, errors), *_residual(estimate))
 
 
-def _random_effects(structure: Structure, estimate: Estimate, errors: VarianceErrors) -> Iterator[Component]:
+def _random_effects(structure: EquationStructure, estimate: Estimate, errors: VarianceErrors) -> Iterator[Component]:
     index = structure.indices
     heights = [(h, level) for h, level in enumerate(estimate.design.levels) for _ in level.blocks]
     for (height, level), block, tau, error in zip(heights, estimate.blocks, estimate.tau, errors.tau, strict=True):

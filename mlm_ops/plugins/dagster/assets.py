@@ -1,4 +1,4 @@
-"""An analysis -> assets: table -> moments -> one asset a model -> comparisons -> published results.
+"""Build the assets of an analysis: table, moments, one asset a model, comparisons, published results.
 
 Every asset is thin: open the warehouse, call the function that does the work, say what came out. Nothing goes from
 asset to asset in Python's memory; each reads what the ones before it left in the warehouse.

@@ -1,4 +1,4 @@
-"""Asset checks: numbers in, a verdict with one sentence out."""
+"""Asset checks: a verdict and one sentence from a fit's numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An analysis as a component: ``type: mlm_ops.MultilevelAnalysis`` in a defs.yaml."""
+"""The component ``type: mlm_ops.MultilevelAnalysis`` of a defs.yaml: an analysis as assets."""
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Fits and tables as Dagster metadata: equations and tables to read, numbers for the UI to plot over time."""
+"""Show fits and tables in Dagster's UI: equations and tables to read, numbers to plot over time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlm_ops.language.model import Model, columns_of
 from mlm_ops.moments.needs import asked_by
 from mlm_ops.moments.record import Schema as MomentsSchema
 from mlm_ops.results.fit import Fit
-from mlm_ops.results.tables.columns import KEYS, Schema
+from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.results.tables.descriptions import COLUMNS
 from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import cell, counts, fenced
@@ -27,7 +27,7 @@ from mlm_ops.structural.fit import SemFit
 Metadata = dict[str, dg.MetadataValue]
 
 
-def column_schema(columns: Schema) -> dg.TableSchema:
+def column_schema(columns: ColumnTypes) -> dg.TableSchema:
     """Columns of a result table, as the catalogue of the UI shows them."""
     return dg.TableSchema(
         [dg.TableColumn(name, SQL_TYPES[kind], description=COLUMNS.get(name)) for name, kind in columns.items()]

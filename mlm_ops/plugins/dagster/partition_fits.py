@@ -1,4 +1,4 @@
-"""One fit a partition: a wave, a region or a day is fitted alone, and published as an analysis of its own."""
+"""Fit every partition alone (a wave, a region, a day) and publish each as an analysis of its own."""
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import logging

@@ -1,4 +1,4 @@
-"""Partition keys of Dagster -> values of the partition column: a key is a value, or names a window of time."""
+"""Translate Dagster's partition keys into values of the partition column: one value, or a window of time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partitions in a defs.yaml: ``partitions_def`` with its ``type``, and what it stands for."""
+"""Read ``partitions_def`` of a defs.yaml."""
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The names of everything that is built from one analysis, and the analyses that cannot be built."""
+"""Name everything that is built from one analysis, and refuse the analyses that cannot be built."""
 
 from __future__ import annotations
 

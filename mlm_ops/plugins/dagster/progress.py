@@ -1,4 +1,4 @@
-"""A run's events -> readable lines while it works, and the plain sentence of what failed."""
+"""Turn a run's events into readable lines while it works, and its failure into one sentence."""
 
 from __future__ import annotations
 

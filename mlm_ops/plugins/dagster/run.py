@@ -1,4 +1,4 @@
-"""A project's code location: run all of it in process."""
+"""Run a project's code location in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dg scaffold defs mlm_ops.MultilevelAnalysis NAME``: a defs.yaml and an analysis file to change."""
+"""Write a defs.yaml and an analysis file for ``dg scaffold defs mlm_ops.MultilevelAnalysis NAME``."""
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import json

@@ -1,4 +1,4 @@
-"""A sensor that asks for a run when the rows of an analysis change."""
+"""Ask for a run when the rows of an analysis change."""
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import dagster as dg

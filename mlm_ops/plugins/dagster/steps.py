@@ -1,4 +1,4 @@
-"""What each asset of an analysis does in the warehouse: read, call the function that does the work, report."""
+"""Do each asset's work in the warehouse: read, call the function that does it, report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dagster's UI on a project, on this machine alone."""
+"""Open Dagster's UI on a project, on this machine alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model written out: equations in several alphabets, formulas, and the input of other programs."""
+"""Write a model's equations as text, Unicode, LaTeX or Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Literal
 
 from mlm_ops.errors import MlmError
-from mlm_ops.language.symbols import Structure
+from mlm_ops.language.symbols import EquationStructure
 from mlm_ops.results.equations.forms import FORMS, Page
 from mlm_ops.results.equations.writers import LatexWriter, MarkdownWriter, TextWriter, UnicodeWriter, Writer
 
@@ -23,7 +23,7 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-def write_equations(structure: Structure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:
+def write_equations(structure: EquationStructure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:
     """Equations of a model.
 
     Parameters
@@ -37,11 +37,11 @@ def write_equations(structure: Structure, form: str, alphabet: str, estimates: M
     return _write(structure, form, alphabet, estimates) if estimates else _symbols(structure, form, alphabet)
 
 
-def _write(structure: Structure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:
+def _write(structure: EquationStructure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:
     return WRITERS[alphabet].page(FORMS[form](Page(structure, estimates)))
 
 
 @lru_cache(maxsize=1024)
-def _symbols(structure: Structure, form: str, alphabet: str) -> str:
+def _symbols(structure: EquationStructure, form: str, alphabet: str) -> str:
     """Without numbers the equations of a model are those of every day and partition that it is fitted to."""
     return _write(structure, form, alphabet, {})

@@ -1,4 +1,4 @@
-"""Structure -> statements: level by level, as one equation, or in matrices; each with the distributions."""
+"""State a model level by level, as one equation, or in matrices, each with its distributions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.model import Column, Function, label
 from mlm_ops.language.symbols import (
     UNITS,
+    EquationStructure,
     Index,
-    Part,
-    Structure,
+    LevelPart,
     coefficient_symbol,
     join,
     variance_subscript,
@@ -44,7 +44,7 @@ class Page:
         Numbers to stand for parameters, by symbol; none for the symbols themselves.
     """
 
-    structure: Structure
+    structure: EquationStructure
     estimates: Mapping[str, float]
 
     @property
@@ -64,7 +64,7 @@ class Page:
             return self.parameter(letter, join(index), coefficient_symbol(index))
         return Symbol(letter, join(index), units)
 
-    def variables(self, part: Part) -> Product:
+    def variables(self, part: LevelPart) -> Product:
         """The variables of a product, with their units."""
         return tuple(Named(label(v), self.structure.units_of_variable(v)) for v in part)
 

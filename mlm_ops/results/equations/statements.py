@@ -1,4 +1,4 @@
-"""What a page of equations says, before it is written in an alphabet."""
+"""The statements of a page of equations, before they are written as text, LaTeX or Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements -> text: one class an alphabet. A writer writes symbols, then statements of them, then the page."""
+"""Write statements as text, Unicode, LaTeX or Markdown: one class each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What writing a model as the input of another program takes."""
+"""Gather what another program must be told of a model: its columns, levels and groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.groups import meanings
 from mlm_ops.language.columns import uncoded
 from mlm_ops.language.model import GroupingFactor, Model, Variable, columns_of
-from mlm_ops.language.symbols import Structure, coefficient_symbol
+from mlm_ops.language.symbols import EquationStructure, coefficient_symbol
 from mlm_ops.results.export.levels import LevelEquations, level_equations_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ExportFacts:
     """A model, and what the data said of its columns.
 
     Attributes
@@ -42,7 +42,7 @@ class Facts:
     """
 
     model: Model
-    structure: Structure
+    structure: EquationStructure
     groups: tuple[GroupingFactor, ...]
     meaning: Mapping[GroupingFactor, GroupingFactor]
     reml: bool
@@ -80,13 +80,13 @@ def estimates_by_symbol(fitted: FitRecord) -> dict[str, float]:
     return {symbol: float(value) for symbol, value in (*fixed, *variances.items())}
 
 
-def facts_of(fitted: FitRecord) -> Facts:
+def facts_of(fitted: FitRecord) -> ExportFacts:
     """What other programs need to be told of the model."""
     schema, model, nested = fitted.moments.schema, fitted.model, fitted.moments.nested_in
     named = {group: group for group in model.all_groups} | meanings(model, fitted.moments)
     meaning = {g: nested.get(units[0], units) if len(units) == 1 else units for g, units in named.items()}
     split = fitted.result.design.split
-    facts = Facts(
+    facts = ExportFacts(
         model=model,
         structure=fitted.structure,
         groups=tuple(level.group for level in fitted.result.design.levels),

@@ -1,4 +1,4 @@
-"""Model -> level equations: the text that compiles to the model again."""
+"""Write a model as level equations that compile to it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model as R code: lme4's lmer, or nlme where lme4 has no word for the residual or for T; lm for one level."""
+"""Write a model as R code: lme4's lmer, nlme where lme4 has no word for it, lm for one level."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mlm_ops.language.model import (
     group_name,
     number_text,
 )
-from mlm_ops.results.export.facts import Facts
+from mlm_ops.results.export.facts import ExportFacts
 
 _RESERVED = frozenset(
     {
@@ -68,7 +68,7 @@ class RColumns:
         Variable of each derived column, by the column's name.
     """
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: ExportFacts) -> None:
         self.facts = facts
         self.derived: dict[str, Variable] = {}
         self._taken = set(facts.columns)
@@ -226,7 +226,7 @@ def _escaped(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in doubled)
 
 
-def r_code(facts: Facts) -> str:
+def r_code(facts: ExportFacts) -> str:
     """Write a model as R code.
 
     Raises
@@ -239,7 +239,7 @@ def r_code(facts: Facts) -> str:
     return "\n".join(_lines(facts, RColumns(facts)))
 
 
-def _lines(facts: Facts, columns: RColumns) -> Iterator[str]:
+def _lines(facts: ExportFacts, columns: RColumns) -> Iterator[str]:
     if not facts.model.random:
         package, call = _one_level(facts, columns)
     elif _is_lmer(facts):
@@ -266,7 +266,7 @@ def _lines(facts: Facts, columns: RColumns) -> Iterator[str]:
     yield "summary(fit)"
 
 
-def _reading(facts: Facts) -> Iterator[str]:
+def _reading(facts: ExportFacts) -> Iterator[str]:
     """Read the rows, from their file or from one to be named; text that looks like numbers stays text."""
     path = facts.file or "DATA.csv"
     if facts.file is None:
@@ -280,23 +280,23 @@ def _reading(facts: Facts) -> Iterator[str]:
     yield f"data <- {_call(function, [*arguments, *([f'colClasses = c({texts})'] if texts else [])])}"
 
 
-def _is_lmer(facts: Facts) -> bool:
+def _is_lmer(facts: ExportFacts) -> bool:
     """Whether lme4 has the model: independent residuals, and a word for each T, a bar an effect being for numbers."""
     residual = facts.model.residual
     plain = residual.strata is None and residual.time is None
     return plain and all(_is_lmer_block(facts, block) for block in facts.model.random)
 
 
-def _is_lmer_block(facts: Facts, block: RandomBlock) -> bool:
+def _is_lmer_block(facts: ExportFacts, block: RandomBlock) -> bool:
     bars = STRUCTURES[str(block.covariance)].lmer
     return bars == "joint" or (not _has_factor(facts, block) and (len(block.terms) == 1 or bars is not None))
 
 
-def _has_factor(facts: Facts, block: RandomBlock) -> bool:
+def _has_factor(facts: ExportFacts, block: RandomBlock) -> bool:
     return any(as_factor(v, facts.text_columns) is not None for term in block.terms for v in term.variables)
 
 
-def _lmer(facts: Facts, columns: RColumns) -> str:
+def _lmer(facts: ExportFacts, columns: RColumns) -> str:
     """``lmer(…)``; independent effects have a bar each."""
     blocks = []
     for block in facts.model.random:
@@ -310,7 +310,7 @@ def _lmer(facts: Facts, columns: RColumns) -> str:
     return _call("lmer", [formula, "data = data", f"REML = {_flag(facts.reml)}", *_prior_weights(facts)])
 
 
-def _one_level(facts: Facts, columns: RColumns) -> tuple[str, str]:
+def _one_level(facts: ExportFacts, columns: RColumns) -> tuple[str, str]:
     """``lm(…)``; ``gls(…)`` where strata have variances of their own."""
     formula = formula_text(facts.model, columns.name)
     if facts.model.residual.strata is None:
@@ -329,7 +329,7 @@ def _pd_class(block: RandomBlock) -> str:
     return structure.nlme
 
 
-def _lme(facts: Facts, columns: RColumns) -> str:
+def _lme(facts: ExportFacts, columns: RColumns) -> str:
     """``lme(…)``, grouping factors from the highest to the lowest."""
     if facts.structure.crossed:
         raise MlmError(
@@ -364,7 +364,7 @@ def _lme(facts: Facts, columns: RColumns) -> str:
     )
 
 
-def _nlme_residual(facts: Facts, columns: RColumns, groups: tuple[str, ...]) -> list[str]:
+def _nlme_residual(facts: ExportFacts, columns: RColumns, groups: tuple[str, ...]) -> list[str]:
     """Variance function and correlation structure of nlme."""
     residual = facts.model.residual
     variances = [f"varIdent(form = ~ 1 | {r_name(residual.strata)})"] if residual.strata else []
@@ -385,12 +385,12 @@ def _nlme_residual(facts: Facts, columns: RColumns, groups: tuple[str, ...]) -> 
     return found
 
 
-def _prior_weights(facts: Facts) -> list[str]:
+def _prior_weights(facts: ExportFacts) -> list[str]:
     precision = facts.model.residual.precision
     return [] if precision is None else [f"weights = {expression(precision)}"]
 
 
-def _method(facts: Facts) -> str:
+def _method(facts: ExportFacts) -> str:
     return f'method = "{"REML" if facts.reml else "ML"}"'
 
 

@@ -1,4 +1,4 @@
-"""A model as Mplus input: TYPE = TWOLEVEL or THREELEVEL [RANDOM], maximum likelihood."""
+"""Write a model as Mplus input: TYPE = TWOLEVEL or THREELEVEL [RANDOM], maximum likelihood."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from mlm_ops.language.model import (
     label,
     number_text,
 )
-from mlm_ops.language.symbols import Index, Part
-from mlm_ops.results.export.facts import Facts
+from mlm_ops.language.symbols import Index, LevelPart
+from mlm_ops.results.export.facts import ExportFacts
 from mlm_ops.results.export.mplus_input import NAME_LENGTH, MplusInput, MplusNames
 
 
@@ -43,11 +43,11 @@ class MplusColumns(MplusNames):
         Names that DEFINE makes, in order.
     """
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: ExportFacts) -> None:
         super().__init__()
         self.facts = facts
         self.made: list[str] = []
-        self._names: dict[Part, str] = {}
+        self._names: dict[LevelPart, str] = {}
         self._transformations: list[str] = []
         self._centering: list[str] = []
         columns = (*facts.structure.fixed, *(c for blocks in facts.structure.random for b in blocks for c in b))
@@ -60,7 +60,7 @@ class MplusColumns(MplusNames):
         """Statements in the order in which they are carried out."""
         return [*self._transformations, *self._centering]
 
-    def part(self, part: Part) -> str:
+    def part(self, part: LevelPart) -> str:
         """The variable that a product of variables of one level is."""
         if len(part) == 1:
             return self.variable(part[0])
@@ -149,7 +149,7 @@ def _stem(variable: Variable) -> str:
 _TYPES = {1: "GENERAL", 2: "TWOLEVEL", 3: "THREELEVEL"}
 
 
-def mplus_input(facts: Facts) -> str:
+def mplus_input(facts: ExportFacts) -> str:
     """Write a model as Mplus input.
 
     Raises
@@ -161,7 +161,7 @@ def mplus_input(facts: Facts) -> str:
     return _Sections(facts).file().text()
 
 
-def _refuse(facts: Facts) -> None:
+def _refuse(facts: ExportFacts) -> None:
     structure, residual = facts.structure, facts.model.residual
     if facts.part is not None:
         raise MlmError(
@@ -201,7 +201,7 @@ def _refuse(facts: Facts) -> None:
 class _Sections:
     """What the sections of one input file hold."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: ExportFacts) -> None:
         self.facts = facts
         self.structure = facts.structure
         self.columns = MplusColumns(facts)
@@ -284,7 +284,7 @@ class _Sections:
         if fixed:
             yield f"{left} ON {' '.join(fixed)}"
 
-    def _part(self, level: int, child: Index) -> Part:
+    def _part(self, level: int, child: Index) -> LevelPart:
         column = next(c for c, index in self.index.items() if index[:level] == child)
         return self.structure.parts(column)[level - 1]
 

@@ -1,4 +1,4 @@
-"""FitRecord -> tidy tables: the only place where result columns are named.
+"""Draw up the tidy result tables of a fit; their columns are named here and nowhere else.
 
 Names and roles follow broom.mixed, with underscores for dots. The store, the Dagster assets and ``mlm show`` take their
 columns from `TABLES`. A new table is a module, or a place in one, with its columns and the function that fills them; a

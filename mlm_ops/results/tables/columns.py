@@ -1,4 +1,4 @@
-"""The types of result columns, the columns that all tables share, and the frame that has a table's columns."""
+"""Types of result columns, the columns that all tables share, and frames made of them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import polars as pl
 
 TEXT, REAL, COUNT, FLAG = pl.String, pl.Float64, pl.Int64, pl.Boolean
 Kind = pl.DataType | type[pl.DataType]
-Schema = dict[str, Kind]
+ColumnTypes = dict[str, Kind]
 
 #: Every row of every result table but ``runs`` begins with these.
-KEYS: Schema = {"run_id": TEXT, "analysis": TEXT, "model": TEXT}
+KEYS: ColumnTypes = {"run_id": TEXT, "analysis": TEXT, "model": TEXT}
 
 
-def frame(schema: Schema, values: Mapping[str, Any]) -> pl.DataFrame:
+def frame(schema: ColumnTypes, values: Mapping[str, Any]) -> pl.DataFrame:
     """A frame with the table's columns; what is no number becomes null."""
     return pl.DataFrame([_column(name, kind, values[name]) for name, kind in schema.items()])
 
 
-def empty(schema: Schema) -> pl.DataFrame:
+def empty(schema: ColumnTypes) -> pl.DataFrame:
     """The table without rows."""
     return pl.DataFrame(schema=schema)
 

@@ -1,4 +1,4 @@
-"""What the columns of the result tables mean, for the catalogue of the UI."""
+"""Describe the columns of the result tables, for the catalogue of the UI."""
 
 from __future__ import annotations
 

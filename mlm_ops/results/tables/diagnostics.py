@@ -1,4 +1,4 @@
-"""What a fit rests on."""
+"""The table `diagnostics`: a row a finding."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlm_ops.results.diagnose import diagnose
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
     from mlm_ops.warehouse.source import Source
 
-DIAGNOSTICS: Schema = {
+DIAGNOSTICS: ColumnTypes = {
     "diagnostic": TEXT,
     "group": TEXT,
     "unit": TEXT,

@@ -1,4 +1,4 @@
-"""Fixed and random effects."""
+"""The tables of effects: fixed effects, variance components, random effects, influence of units."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mlm_ops.inference.random.effects import least_squares_reliability
 from mlm_ops.inference.random.variance import Component
 from mlm_ops.language.model import group_name
 from mlm_ops.language.symbols import coefficient_symbol
-from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, Schema, empty, frame
+from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, empty, frame
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
 
-FIXED_EFFECTS: Schema = {
+FIXED_EFFECTS: ColumnTypes = {
     "term": TEXT,
     "symbol": TEXT,
     "level": COUNT,
@@ -31,7 +31,7 @@ FIXED_EFFECTS: Schema = {
     "conf_low": REAL,
     "conf_high": REAL,
 }
-RANDOM_EFFECTS: Schema = {
+RANDOM_EFFECTS: ColumnTypes = {
     "group": TEXT,
     "unit": TEXT,
     "term": TEXT,
@@ -94,7 +94,7 @@ def random_effects(fitted: FitRecord) -> pl.DataFrame:
 #: More units are not kept: their number times that of the parameters is the number of rows.
 MOST_UNITS = 20_000
 
-INFLUENCE: Schema = {"group": TEXT, "unit": TEXT, "symbol": TEXT, "change": REAL}
+INFLUENCE: ColumnTypes = {"group": TEXT, "unit": TEXT, "symbol": TEXT, "change": REAL}
 
 
 def influence(fitted: FitRecord) -> pl.DataFrame:
@@ -133,7 +133,7 @@ def influence(fitted: FitRecord) -> pl.DataFrame:
     )
 
 
-VARIANCE_COMPONENTS: Schema = {
+VARIANCE_COMPONENTS: ColumnTypes = {
     "group": TEXT,
     "term": TEXT,
     "other": TEXT,

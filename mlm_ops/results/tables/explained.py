@@ -1,4 +1,4 @@
-"""Explained variance."""
+"""The tables of explained variance, decomposition, intraclass correlation, standard errors, contextual effects."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mlm_ops.inference.effect_sizes import contextual
 from mlm_ops.inference.effect_sizes import r_squared as measures
 from mlm_ops.inference.effect_sizes.clustering import clustering, decompose, least_squares
 from mlm_ops.language.model import group_name, label
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, empty, frame
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, empty, frame
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
 
-R_SQUARED: Schema = {
+R_SQUARED: ColumnTypes = {
     "measure": TEXT,
     "level": COUNT,
     "group": TEXT,
@@ -47,7 +47,7 @@ def _rows(found: Sequence[measures.Measure]) -> pl.DataFrame:
     return frame(R_SQUARED, {c: [getattr(m, names.get(c, c)) for m in found] for c in R_SQUARED})
 
 
-CONTEXTUAL_EFFECTS: Schema = {
+CONTEXTUAL_EFFECTS: ColumnTypes = {
     "predictor": TEXT,
     "group": TEXT,
     "within": REAL,
@@ -84,7 +84,7 @@ def contextual_effects(fitted: FitRecord) -> pl.DataFrame:
     return frame(CONTEXTUAL_EFFECTS, values)
 
 
-ICC: Schema = {
+ICC: ColumnTypes = {
     "group": TEXT,
     "level": COUNT,
     "icc": REAL,
@@ -99,7 +99,7 @@ ICC: Schema = {
     "reliability": REAL,
     "note": TEXT,
 }
-DECOMPOSITION: Schema = {
+DECOMPOSITION: ColumnTypes = {
     "variable": TEXT,
     "group": TEXT,
     "n_obs": COUNT,
@@ -111,7 +111,7 @@ DECOMPOSITION: Schema = {
     "icc": REAL,
     "reliability": REAL,
 }
-STANDARD_ERRORS: Schema = {
+STANDARD_ERRORS: ColumnTypes = {
     "term": TEXT,
     "estimate": REAL,
     "std_error": REAL,

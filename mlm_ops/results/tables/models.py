@@ -1,4 +1,4 @@
-"""What a model is, and how it fits."""
+"""The tables of whole models: notations, fit statistics, comparisons, and which likelihoods compare."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mlm_ops.results.equations import write_equations
 from mlm_ops.results.export.facts import estimates_by_symbol, facts_of
 from mlm_ops.results.export.lme4 import r_code
 from mlm_ops.results.export.mplus import mplus_input
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
 if TYPE_CHECKING:
     from mlm_ops.inference.comparison import Comparison
     from mlm_ops.language.options import Estimator
     from mlm_ops.results.record import FitRecord
 
-FIT_STATISTICS: Schema = {
+FIT_STATISTICS: ColumnTypes = {
     "n_obs": COUNT,
     "n_groups": TEXT,
     "n_parameters": COUNT,
@@ -44,7 +44,7 @@ FIT_STATISTICS: Schema = {
     "evaluations": COUNT,
     "seconds": REAL,
 }
-MODELS: Schema = {
+MODELS: ColumnTypes = {
     "formula": TEXT,
     "estimator": TEXT,
     "level_equations": TEXT,
@@ -112,7 +112,7 @@ def _or_reason(write: Callable[[], str], comment: str) -> str:
         return f"{comment} {error}"
 
 
-COMPARISONS: Schema = {
+COMPARISONS: ColumnTypes = {
     "reference_model": TEXT,
     "statistic": REAL,
     "df": COUNT,

@@ -1,4 +1,4 @@
-"""What is asked after a fit: simple slopes, regions of significance, linear contrasts."""
+"""The tables that are asked for: simple slopes, regions of significance, contrasts, tests, intervals."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from mlm_ops.inference.effect_sizes import interactions as effects
 from mlm_ops.inference.effect_sizes import interactions as points
 from mlm_ops.inference.effect_sizes import johnson_neyman as regions
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, Schema, frame
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
 if TYPE_CHECKING:
     from mlm_ops.inference.fixed.tests import FTest
     from mlm_ops.inference.intervals.parameters import IntervalParameter, Intervals
     from mlm_ops.results.record import FitRecord
 
-_TESTS: Schema = dict.fromkeys(("estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high"), REAL)
+_TESTS: ColumnTypes = dict.fromkeys(
+    ("estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high"), REAL
+)
 
-SIMPLE_SLOPES: Schema = {
+SIMPLE_SLOPES: ColumnTypes = {
     "kind": TEXT,
     "predictor": TEXT,
     "at": TEXT,
@@ -29,7 +31,7 @@ SIMPLE_SLOPES: Schema = {
     "range_low": REAL,
     "range_high": REAL,
 }
-JOHNSON_NEYMAN: Schema = {
+JOHNSON_NEYMAN: ColumnTypes = {
     "predictor": TEXT,
     "moderator": TEXT,
     "low": REAL,
@@ -39,7 +41,7 @@ JOHNSON_NEYMAN: Schema = {
     "share": REAL,
     "note": TEXT,
 }
-CONTRASTS: Schema = {"contrast": TEXT, "combination": TEXT, **_TESTS, "p_adjusted": REAL}
+CONTRASTS: ColumnTypes = {"contrast": TEXT, "combination": TEXT, **_TESTS, "p_adjusted": REAL}
 
 
 def simple_slopes(fitted: FitRecord, slope: str, at: points.At) -> pl.DataFrame:

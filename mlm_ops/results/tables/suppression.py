@@ -1,4 +1,4 @@
-"""What is published of small groups: nothing. One pass over all result tables, each by its rule.
+"""Leave groups below ``min_publish_n`` out of everything that is published, by one rule a table.
 
 An estimate of a group of few people tells of those people, and so does whatever it can be worked out from.
 """
@@ -98,7 +98,7 @@ def small_groups(least: int, models: Mapping[str, Model], moments: Moments) -> S
     )
 
 
-Rule = Callable[[pl.DataFrame, Small], pl.DataFrame]
+SuppressionRule = Callable[[pl.DataFrame, Small], pl.DataFrame]
 
 
 def _whole_models(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
@@ -202,7 +202,7 @@ def _blank(frame: pl.DataFrame, models: Collection[str], columns: Collection[str
 
 
 #: What is published of each table; a table without a rule is not published.
-RULES: dict[str, Rule] = {
+RULES: dict[str, SuppressionRule] = {
     "fixed_effects": _whole_models,
     "variance_components": _whole_models,
     "random_effects": _random_effects,

@@ -1,4 +1,4 @@
-"""Models beside each other, as papers print them: terms in rows, standard errors beneath, fit at the foot.
+"""Set models beside each other as papers do: terms in rows, standard errors beneath, fit at the foot.
 
 Made from result tables, so that it serves fresh fits and stored ones alike.
 """

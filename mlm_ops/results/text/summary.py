@@ -1,4 +1,4 @@
-"""A FitRecord as a page of plain text: what `print(fit)` shows."""
+"""Print a fit: equations, effects, variance components, fit, notes."""
 
 from __future__ import annotations
 
