@@ -73,8 +73,8 @@ def main(rows: int, groups: int) -> None:
     """Measure and print."""
     connection = two_level(rows, groups)
     # as far as theirs: up to the likelihood, the estimates and their errors
-    ours = median_seconds(lambda: mlm.fit(FORMULA, "data", connection=connection).result.vcov)
-    likelihood = mlm.fit(FORMULA, "data", connection=connection).result.log_likelihood
+    ours = median_seconds(lambda: mlm.fit(FORMULA, "data", connection=connection).estimate.vcov)
+    likelihood = mlm.fit(FORMULA, "data", connection=connection).estimate.log_likelihood
     print(f"{rows:,} rows in {groups:,} groups: {FORMULA}, REML")
     print(f"mlm-ops      {ours:8.2f} s             log-likelihood {likelihood:.4f}")
     with tempfile.TemporaryDirectory() as folder:

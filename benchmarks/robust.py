@@ -31,7 +31,7 @@ def main(rows: int, clusters: int) -> None:
     models = [parse_formula(formula) for formula in FORMULAS]
     moments = collect(open_source("data", two_level(rows, clusters)), models, ["g"])
     for formula, model in zip(FORMULAS, models, strict=True):
-        result = fit_model(Request(model, robust="CR2", cluster=("g",)), moments).result
+        result = fit_model(Request(model, robust="CR2", cluster=("g",)), moments).estimate
         for kind in ("CR0", "CR2"):
             seconds = median_seconds(lambda r=result, k=kind: cluster_robust(r, k, r.design.clusters))
             print(f"{kind} over {clusters:,} clusters {seconds * 1000:8.1f} ms   {formula}")

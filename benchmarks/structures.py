@@ -34,7 +34,7 @@ def measure(title: str, formula: str, connection: duckdb.DuckDBPyConnection) -> 
         fit = fit_model(Request(model), moments)
         _ = fit.fixed_effects
         taken.append(time.perf_counter() - started)
-    optimum = fit.result.optimum
+    optimum = fit.estimate.optimum
     print(f"{title}: {formula}")
     print(
         f"  moments {scan:.2f} s, {moments.n_units:,} units; fit {statistics.median(taken):.2f} s, "

@@ -56,7 +56,7 @@ def main(rows: int, groups: int) -> None:
     print(f"group means   {means * 1000:8.1f} ms")
     print(f"table to Fit  {whole * 1000:8.1f} ms   {whole / means:5.1f} times the group means")
     print(f"  moments     {scan * 1000:8.1f} ms   {scan / means:5.1f}")
-    print(f"  fit, tests  {fitting * 1000:8.1f} ms   {fitting / means:5.1f}   {fit.result.optimum.evaluations} evals")
+    print(f"  fit, tests  {fitting * 1000:8.1f} ms   {fitting / means:5.1f}   {fit.estimate.optimum.evaluations} evals")
     print(f"peak memory   {peak:8.0f} MB   ({before:.0f} MB of it before, data included)")
 
 

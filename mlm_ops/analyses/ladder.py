@@ -161,13 +161,13 @@ def _judge(
 
 
 def _gain(larger: Fit, smaller: Fit) -> dict[str, float]:
-    with_it, without = (partition(fit.model, fit.moments, fit.result) for fit in (larger, smaller))
+    with_it, without = (partition(fit.model, fit.moments, fit.estimate) for fit in (larger, smaller))
     return {kinds: with_it.of_kind(kinds) / with_it.total - without.of_kind(kinds) / without.total for kinds in SHARES}
 
 
 def _newly_aliased(larger: Fit, smaller: Fit) -> str:
-    before = set(smaller.result.design.fixed.aliased)
-    return ", ".join(column for column in larger.result.design.fixed.aliased if column not in before)
+    before = set(smaller.estimate.design.fixed.aliased)
+    return ", ".join(column for column in larger.estimate.design.fixed.aliased if column not in before)
 
 
 def _verdict(rule: Rule, comparison: Comparison, gain: Mapping[str, float], larger: Fit) -> tuple[bool, str]:
@@ -244,16 +244,16 @@ def _step_row(number: int, strategy: str, step: LadderStep) -> dict[str, object]
         "reference_model": step.reference,
     }
     if step.fit is not None:
-        result = step.fit.result
+        estimate = step.fit.estimate
         row |= {
             "estimator": step.fit.estimator,
-            "log_likelihood": result.log_likelihood,
-            "aic": result.aic,
-            "bic": result.bic,
+            "log_likelihood": estimate.log_likelihood,
+            "aic": estimate.aic,
+            "bic": estimate.bic,
             "aic_ml": step.fit.by_ml.aic,
             "bic_ml": step.fit.by_ml.bic,
-            "n_parameters": result.n_parameters,
-            "n_covariances": result.n_covariance,
+            "n_parameters": estimate.n_parameters,
+            "n_covariances": estimate.n_covariance,
             "converged": step.fit.converged,
             "singular": step.fit.singular,
         }

@@ -152,7 +152,7 @@ def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
     """Fit one model of an analysis to its moments."""
     with naming(analysis, f"model {name}", name):
         fitted = _fit(analysis, name, moments)
-        tell_fit(fitted, fitted.result.design.n_rows, fitted.result.log_likelihood)
+        tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
     return fitted
 
 
@@ -222,7 +222,7 @@ def compare_analysis(
     for model, reference in analysis.compare:
         asked = estimator = analysis.requests[model].estimator
         pair = fitted(model, estimator), fitted(reference, estimator)
-        if estimator == "reml" and not same_fixed_part(pair[0].result, pair[1].result):
+        if estimator == "reml" and not same_fixed_part(pair[0].estimate, pair[1].estimate):
             estimator = "ml"
             pair = fitted(model, estimator), fitted(reference, estimator)
         with naming(analysis, f"comparison of {model} with {reference}", model):
@@ -239,7 +239,7 @@ def compare_analysis(
 def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
     """A fit against a smaller one by the same likelihood."""
     check_same_rows(fitted.moments, reference.moments)
-    return compare(fitted.model, fitted.result, reference.model, reference.result)
+    return compare(fitted.model, fitted.estimate, reference.model, reference.estimate)
 
 
 @quiet

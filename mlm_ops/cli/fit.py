@@ -37,7 +37,7 @@ def fit_formula(options: Namespace) -> int:
     from mlm_ops.warehouse.files import is_database
 
     def show(fitted: Fit) -> None:
-        tell_fit(fitted, fitted.result.design.n_rows, fitted.result.log_likelihood)
+        tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
         print(visible(str(fitted)))
 
     values = {name: getattr(options, name) for name in ("estimator", "df")}

@@ -34,15 +34,15 @@ MOVED = 1.0
 _DIGITS = 8
 
 
-def diagnose(fitted: FitRecord, rows: Source | None = None, least: int = 1) -> list[Finding]:
+def diagnose(record: FitRecord, rows: Source | None = None, least: int = 1) -> list[Finding]:
     """What moments tell of a fit's soundness, nothing for single-level regression; and what its rows tell."""
     found: list[Finding] = []
-    if fitted.result.design.levels:
-        found += [*_influence(fitted), *_outliers(fitted), *_normality(fitted), *_heteroscedasticity(fitted)]
+    if record.estimate.design.levels:
+        found += [*_influence(record), *_outliers(record), *_normality(record), *_heteroscedasticity(record)]
     if rows is not None:
         # twice as many rows a bin as needed: ties make bins unequal
-        bins = max(min(BINS, fitted.moments.n_obs // (2 * least)), 2)
-        checks = check_residuals(fitted.prediction_query, rows, bins)
+        bins = max(min(BINS, record.moments.n_obs // (2 * least)), 2)
+        checks = check_residuals(record.prediction_query, rows, bins)
         found += [] if checks is None else residual_findings(checks)
     return found
 
@@ -54,25 +54,25 @@ def _largest_first(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.argsort(-np.where(np.isfinite(values), np.round(values / unit) * unit, values), kind="stable")
 
 
-def _influence(fitted: FitRecord) -> Iterator[Finding]:
+def _influence(record: FitRecord) -> Iterator[Finding]:
     """Cook's distance of the most influential units, each from a refit without it where there is one."""
-    deletions = one_step_deletions(fitted.result, fitted.moments)
-    if deletions is None or not len(fitted.result.gamma):
+    deletions = one_step_deletions(record.estimate, record.moments)
+    if deletions is None or not len(record.estimate.gamma):
         return
-    names = [column.name for column in fitted.result.design.fixed.columns]
-    errors = np.sqrt(np.diag(fitted.result.vcov))
-    group = group_name(fitted.result.design.levels[-1].group)
+    names = [column.name for column in record.estimate.design.fixed.columns]
+    errors = np.sqrt(np.diag(record.estimate.vcov))
+    group = group_name(record.estimate.design.levels[-1].group)
     most = _largest_first(np.nan_to_num(deletions.cooks, nan=np.inf))[:REFITTED]
     for unit in most:
-        refit = refit_without(fitted.model, fitted.moments, fitted.result, int(unit))
+        refit = refit_without(record.model, record.moments, record.estimate, int(unit))
         label = str(deletions.labels[unit])
         if refit is None:
             yield Finding("influence", group, label, flagged=True, note=f"without {label} the model is not identified")
             continue
-        change = refit.gamma - fitted.result.gamma
+        change = refit.gamma - record.estimate.gamma
         moved = change / errors
         worst = int(_largest_first(np.abs(moved))[0])
-        cooks = float(change @ np.linalg.solve(fitted.result.vcov, change)) / len(change)
+        cooks = float(change @ np.linalg.solve(record.estimate.vcov, change)) / len(change)
         yield Finding(
             "influence",
             group,
@@ -82,14 +82,14 @@ def _influence(fitted: FitRecord) -> Iterator[Finding]:
             statistic=float(moved[worst]),
             flagged=bool(abs(moved[worst]) > MOVED),
             note=f"without {label} the coefficient is {number(refit.gamma[worst])} instead of "
-            f"{number(fitted.result.gamma[worst])}",
+            f"{number(record.estimate.gamma[worst])}",
         )
 
 
-def _outliers(fitted: FitRecord) -> Iterator[Finding]:
+def _outliers(record: FitRecord) -> Iterator[Finding]:
     """The units whose random effects lie farthest out, p values adjusted for the number of units."""
-    levels = [level for level in fitted.result.design.levels for _ in level.blocks]
-    for level, effects, tau in zip(levels, fitted.predictions, fitted.result.tau, strict=True):
+    levels = [level for level in record.estimate.design.levels for _ in level.blocks]
+    for level, effects, tau in zip(levels, record.predictions, record.estimate.tau, strict=True):
         distance, rank, p = mahalanobis_distances(effects, tau)
         adjusted = holm(p)
         for unit in _largest_first(-p)[:OUTLIERS]:
@@ -106,9 +106,9 @@ def _outliers(fitted: FitRecord) -> Iterator[Finding]:
             )
 
 
-def _normality(fitted: FitRecord) -> Iterator[Finding]:
-    levels = [(level, block) for level in fitted.result.design.levels for block in level.blocks]
-    for (level, block), effects, tau in zip(levels, fitted.predictions, fitted.result.tau, strict=True):
+def _normality(record: FitRecord) -> Iterator[Finding]:
+    levels = [(level, block) for level in record.estimate.design.levels for block in level.blocks]
+    for (level, block), effects, tau in zip(levels, record.predictions, record.estimate.tau, strict=True):
         for column, values in zip(block.columns, standardised(effects, tau), strict=True):
             found = normality(values)
             if found is None:
@@ -128,11 +128,11 @@ def _normality(fitted: FitRecord) -> Iterator[Finding]:
             )
 
 
-def _heteroscedasticity(fitted: FitRecord) -> Iterator[Finding]:
-    lowest = fitted.result.design.levels[0]
-    codes, _ = fitted.moments.units_of(lowest.group)
-    sizes = np.bincount(codes, fitted.moments.n, len(lowest.labels)).astype(float)
-    found = heterogeneity(fitted.result, sizes)
+def _heteroscedasticity(record: FitRecord) -> Iterator[Finding]:
+    lowest = record.estimate.design.levels[0]
+    codes, _ = record.moments.units_of(lowest.group)
+    sizes = np.bincount(codes, record.moments.n, len(lowest.labels)).astype(float)
+    found = heterogeneity(record.estimate, sizes)
     if found is not None:
         group = group_name(lowest.group)
         yield Finding(

@@ -75,9 +75,9 @@ class Fit(FitRecord):
             One row: statistic, df1, df2, p_value, by the fit's df method; df2 is null for a chi-square test, and all
             but df1 where the data do not determine a combination.
         """
-        fixed = self.result.design.fixed
+        fixed = self.estimate.design.fixed
         matrix = contrast_matrix(contrasts, self.model.fixed, fixed)
-        test = f_test(self.result.gamma, self.method, matrix)
+        test = f_test(self.estimate.gamma, self.method, matrix)
         return tables.contrast_test(test if fixed.estimable(fixed.widened(matrix)).all() else not_estimable(test))
 
     @checked(reference=options.REFERENCE)
@@ -204,7 +204,7 @@ class Fit(FitRecord):
         seed, samples
             Of the bootstrap: equal seeds give equal limits, None takes a new one.
         """
-        return tables.intervals(*find_intervals(self.result, method, level, self.method, samples, seed))
+        return tables.intervals(*find_intervals(self.estimate, method, level, self.method, samples, seed))
 
     @checked(kind=_KIND, connection=options.CONNECTION)
     def predict(
@@ -223,7 +223,7 @@ class Fit(FitRecord):
             groups, which are zero for a group that the fit has not seen, and ``new_group`` says so.
         """
         rows = read_rows(data, connection)
-        return predict(self.model, self.result, self.predictions, self.moments, rows, kind)
+        return predict(self.model, self.estimate, self.predictions, self.moments, rows, kind)
 
     @checked(relation=options.RELATION)
     def prediction_sql(self, relation: str) -> str:

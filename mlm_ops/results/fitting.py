@@ -123,7 +123,7 @@ def fit_model(request: Request, moments: Moments, near: Fit | None = None) -> Fi
     started = time.perf_counter()
     model = request.model
     clusters = request.cluster or default_cluster(model, moments) if request.robust else None
-    start = near.result.optimum.theta if near is not None and near.model.random == model.random else None
-    result = estimate_design(build_design(model, moments, clusters), reml=request.estimator == "reml", start=start)
+    start = near.estimate.optimum.theta if near is not None and near.model.random == model.random else None
+    estimate = estimate_design(build_design(model, moments, clusters), reml=request.estimator == "reml", start=start)
     seconds = time.perf_counter() - started
-    return Fit(request, result, seconds, moments.n_rows, dict(moments.n_dropped), moments)
+    return Fit(request, estimate, seconds, moments.n_rows, dict(moments.n_dropped), moments)

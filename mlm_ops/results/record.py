@@ -37,7 +37,7 @@ class FitRecord:
     ----------
     request
         What was asked for: the model, and how it is fitted and tested.
-    result
+    estimate
         The estimate, on the user's scale.
     seconds
         Design and estimation, without the scan.
@@ -52,7 +52,7 @@ class FitRecord:
     """
 
     request: Request
-    result: Estimate
+    estimate: Estimate
     seconds: float
     n_rows: int
     n_dropped: dict[str, int]
@@ -83,48 +83,48 @@ class FitRecord:
     @cached_property
     def method(self) -> CoefficientMethod:
         """Covariance matrix and degrees of freedom by which fixed effects are tested."""
-        clusters = self.result.design.clusters
+        clusters = self.estimate.design.clusters
         if self.robust is None or clusters is None:
-            return DF_METHODS[self.df](self.result)
-        robust = cluster_robust(self.result, self.robust, clusters)
+            return DF_METHODS[self.df](self.estimate)
+        robust = cluster_robust(self.estimate, self.robust, clusters)
         return NormalRobust(robust) if self.df == "none" else robust
 
     @cached_property
     def by_ml(self) -> Estimate:
         """The same model by maximum likelihood, by which models with other fixed parts compare."""
         if self.estimator == "ml":
-            return self.result
-        return estimate_design(self.result.design, reml=False, start=self.result.optimum.theta)
+            return self.estimate
+        return estimate_design(self.estimate.design, reml=False, start=self.estimate.optimum.theta)
 
     @cached_property
     def tests(self) -> CoefficientTests:
         """Tests of the fixed effects."""
-        return coefficient_tests(self.result, self.method)
+        return coefficient_tests(self.estimate, self.method)
 
     @cached_property
     def variance_errors(self) -> VarianceErrors:
         """Standard errors of the variance components."""
-        return variance_errors(self.result)
+        return variance_errors(self.estimate)
 
     @cached_property
     def components(self) -> tuple[Component, ...]:
         """Variances and covariances of the random effects, and the residual's parameters."""
-        return variance_components(self.structure, self.result, self.variance_errors)
+        return variance_components(self.structure, self.estimate, self.variance_errors)
 
     @cached_property
     def predictions(self) -> list[RandomEffects]:
         """Empirical Bayes estimates, block by block."""
-        return random_effects(self.result)
+        return random_effects(self.estimate)
 
     @property
     def prediction_query(self) -> PredictionQuery:
         """What `prediction_sql` is written from."""
-        return PredictionQuery(self.model, self.result, self.predictions, self.moments)
+        return PredictionQuery(self.model, self.estimate, self.predictions, self.moments)
 
     @cached_property
     def structure(self) -> EquationStructure:
         """What the equations are made of."""
-        design = self.result.design
+        design = self.estimate.design
         residual = design.residual
         return EquationStructure(
             self.model.outcome_name,
@@ -149,18 +149,18 @@ class FitRecord:
     @property
     def converged(self) -> bool:
         """Whether the optimisation ended at a minimum."""
-        return self.result.optimum.converged
+        return self.estimate.optimum.converged
 
     @property
     def singular(self) -> bool:
         """Whether a T is of deficient rank."""
-        return self.result.optimum.singular
+        return self.estimate.optimum.singular
 
     @property
     def notes(self) -> list[str]:
         """What a reader of the numbers must know."""
         found = list(self.remarks)
-        optimum, fixed, split = self.result.optimum, self.result.design.fixed, self.result.design.split
+        optimum, fixed, split = self.estimate.optimum, self.estimate.design.fixed, self.estimate.design.split
         if split is not None and split.part == "within":
             lost = ", ".join(fixed.absorbed)
             found.append(
@@ -181,17 +181,17 @@ class FitRecord:
         found += self._confusions()
         if optimum.singular:
             found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
-        if self.result.digits < _DIGITS:
+        if self.estimate.digits < _DIGITS:
             found.append(
-                f"predictors and groups leave {self.result.share_left:.0e} of the outcome's variation, so that the "
-                f"residual variance, and all that rests on it, has about {max(int(self.result.digits), 1)} digits"
+                f"predictors and groups leave {self.estimate.share_left:.0e} of the outcome's variation, so that the "
+                f"residual variance, and all that rests on it, has about {max(int(self.estimate.digits), 1)} digits"
             )
         found += self._undetermined()
         if optimum.verdict == "saddle":
             found.append("not converged: the search ended on a saddle, from which the deviance falls")
         elif not optimum.converged:
             found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
-        if self.robust is not None and (clusters := self.result.design.clusters) is not None:
+        if self.robust is not None and (clusters := self.estimate.design.clusters) is not None:
             found.append(
                 f"standard errors, df and p values of the fixed effects are cluster-robust: {self.robust} over "
                 f"{clusters.size} clusters of {group_name(clusters.group)}"
@@ -202,17 +202,17 @@ class FitRecord:
 
     def _undetermined(self) -> list[str]:
         """Variances and covariances that the data do not determine."""
-        unknown = self.result.undetermined
+        unknown = self.estimate.undetermined
         if not unknown.any:
             return []
         names: list[str] = []
-        placed = [(group_name(level.group), block) for level in self.result.design.levels for block in level.blocks]
+        placed = [(group_name(level.group), block) for level in self.estimate.design.levels for block in level.blocks]
         for (group, block), flags in zip(placed, unknown.tau, strict=True):
             columns = [column.name for column in block.columns]
             for i, j in zip(*np.nonzero(np.tril(flags)), strict=True):
                 of = f"of {columns[i]}" if i == j else f"of {columns[j]} with {columns[i]}"
                 names.append(f"{'the variance' if i == j else 'the covariance'} {of} over {group}")
-        residual = self.result.design.residual
+        residual = self.estimate.design.residual
         if residual is not None:
             strata = residual.strata[1:]
             names += [f"the residual variance of {s}" for s, flag in zip(strata, unknown.rho, strict=False) if flag]

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 _TITLES = {1: "Within clusters", 2: "Between clusters", 0: "Defined"}
 
 
-def describe(fitted: SemRecord) -> str:
+def describe(record: SemRecord) -> str:
     """Equations, parameters by level, and how well the model fits."""
-    statistics = sem_fit(fitted).row(0, named=True)
-    parameters = sem_parameters(fitted)
-    between = sem_icc(fitted).drop_nulls("icc").select("variable", "icc")
+    statistics = sem_fit(record).row(0, named=True)
+    parameters = sem_parameters(record)
+    between = sem_icc(record).drop_nulls("icc").select("variable", "icc")
     icc = ", ".join(f"{name} {cell('icc', share)}" for name, share in between.iter_rows())
     lines = [
         "Two-level structural equation model by ML",
         f"{count(statistics['n_obs'])} rows in {count(statistics['n_clusters'])} clusters of "
-        f"{group_name(fitted.cluster)}",
+        f"{group_name(record.cluster)}",
         "",
-        sem_equations(fitted.estimate.table, "text"),
+        sem_equations(record.estimate.table, "text"),
     ]
     for level, title in _TITLES.items():
         rows = parameters.filter(
@@ -38,11 +38,11 @@ def describe(fitted: SemRecord) -> str:
         )
         if len(rows):
             lines += ["", title, *_parameters(rows)]
-    if fitted.observed is not None:
-        estimate, error = (cell("estimate", value) for value in (fitted.observed.estimate, fitted.observed.std_error))
+    if record.observed is not None:
+        estimate, error = (cell("estimate", value) for value in (record.observed.estimate, record.observed.std_error))
         lines.append(f"  with observed instead of latent cluster means: {estimate} (std. error {error})")
     lines += ["", _measures(statistics), *([f"ICC: {icc}"] if icc else [])]
-    return "\n".join([*lines, *(f"Note: {note}." for note in fitted.notes)])
+    return "\n".join([*lines, *(f"Note: {note}." for note in record.notes)])
 
 
 def _parameters(rows: pl.DataFrame) -> list[str]:

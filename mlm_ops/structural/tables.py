@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from mlm_ops.structural.record import SemContextualEffect, SemRecord
 
 
-def sem_tables(name: str, fitted: SemRecord) -> dict[str, pl.DataFrame]:
+def sem_tables(name: str, record: SemRecord) -> dict[str, pl.DataFrame]:
     """The result tables of one structural equation model, each with column ``model`` first."""
-    made = {"sem_parameters": sem_parameters(fitted), "sem_fit": sem_fit(fitted)}
+    made = {"sem_parameters": sem_parameters(record), "sem_fit": sem_fit(record)}
     return {table: with_model(name, frame) for table, frame in made.items()}
 
 
@@ -76,18 +76,18 @@ DEFINED: ColumnTypes = {
 }
 
 
-def sem_parameters(fitted: SemRecord) -> pl.DataFrame:
+def sem_parameters(record: SemRecord) -> pl.DataFrame:
     """One row a parameter, fixed ones too, and one a definition, whose level is 0."""
-    estimate, rows, definitions = fitted.estimate, fitted.estimate.table.rows, fitted.estimate.table.definitions
-    deviations = np.sqrt(np.diag(fitted.vcov))
+    estimate, rows, definitions = record.estimate, record.estimate.table.rows, record.estimate.table.definitions
+    deviations = np.sqrt(np.diag(record.vcov))
     free = [row.index is not None for row in rows]
     values = [row.value if row.index is None else estimate.theta[row.index] for row in rows]
     errors = [np.nan if row.index is None else deviations[row.index] for row in rows]
     unknown = [row.index is not None and bool(estimate.undetermined[row.index]) for row in rows]
     standard, standard_defined = standardized(estimate.table, estimate.structure, estimate.theta)
-    value = np.array([*values, *fitted.defined_values.estimate], dtype=float)
-    error = np.array([*errors, *fitted.defined_values.std_error], dtype=float)
-    gone = np.array([*unknown, *fitted.undetermined_definitions], dtype=bool)
+    value = np.array([*values, *record.defined_values.estimate], dtype=float)
+    error = np.array([*errors, *record.defined_values.std_error], dtype=float)
+    gone = np.array([*unknown, *record.undetermined_definitions], dtype=bool)
     value[gone] = error[gone] = np.nan
     standardised = np.where(gone, np.nan, [*standard, *standard_defined])
     tested = np.array([*free, *[True] * len(definitions)]) & (error > 0)
@@ -113,33 +113,33 @@ def sem_parameters(fitted: SemRecord) -> pl.DataFrame:
     )
 
 
-def sem_fit(fitted: SemRecord) -> pl.DataFrame:
+def sem_fit(record: SemRecord) -> pl.DataFrame:
     """One row."""
-    measures, statistics = fitted.measures, fitted.estimate.statistics
+    measures, statistics = record.measures, record.estimate.statistics
     names = ("chi_square", "df", "p_value", "cfi", "tli", "rmsea", "srmr_within", "srmr_between", "aic", "bic")
     return frame(
         SEM_FIT,
         {
-            "log_likelihood": [fitted.estimate.log_likelihood],
+            "log_likelihood": [record.estimate.log_likelihood],
             **{name: [getattr(measures, name)] for name in names},
             "n_obs": [int(statistics.n_obs)],
             "n_clusters": [statistics.n_clusters],
-            "n_parameters": [fitted.estimate.n_parameters],
-            "converged": [fitted.converged],
-            "singular": [fitted.singular],
+            "n_parameters": [record.estimate.n_parameters],
+            "converged": [record.converged],
+            "singular": [record.singular],
             "bounded": [measures.bounded],
-            "seconds": [fitted.seconds],
-            "notes": ["\n".join(fitted.notes) or None],
-            "syntax": [fitted.model.text.strip()],
-            "mermaid": [mermaid(fitted.estimate.table, fitted.estimate.theta)],
+            "seconds": [record.seconds],
+            "notes": ["\n".join(record.notes) or None],
+            "syntax": [record.model.text.strip()],
+            "mermaid": [mermaid(record.estimate.table, record.estimate.theta)],
         },
     )
 
 
-def sem_defined(fitted: SemRecord, low: np.ndarray, high: np.ndarray) -> pl.DataFrame:
+def sem_defined(record: SemRecord, low: np.ndarray, high: np.ndarray) -> pl.DataFrame:
     """One row a definition, with both kinds of interval."""
-    whole = sem_parameters(fitted).filter(pl.col("op") == ":=")
-    gone = np.array(fitted.undetermined_definitions, dtype=bool)
+    whole = sem_parameters(record).filter(pl.col("op") == ":=")
+    gone = np.array(record.undetermined_definitions, dtype=bool)
     return frame(
         DEFINED,
         {
@@ -152,22 +152,22 @@ def sem_defined(fitted: SemRecord, low: np.ndarray, high: np.ndarray) -> pl.Data
     )
 
 
-def sem_r_squared(fitted: SemRecord) -> pl.DataFrame:
+def sem_r_squared(record: SemRecord) -> pl.DataFrame:
     """One row an explained variable of a level."""
-    found = explained(fitted.estimate.table, fitted.estimate.structure, fitted.estimate.theta)
+    found = explained(record.estimate.table, record.estimate.structure, record.estimate.theta)
     schema: ColumnTypes = {"level": COUNT, "variable": TEXT, "r_squared": REAL}
     return frame(schema, {name: [row[i] for row in found] for i, name in enumerate(schema)})
 
 
-def sem_reliability(fitted: SemRecord) -> pl.DataFrame:
+def sem_reliability(record: SemRecord) -> pl.DataFrame:
     """One row a latent variable of a level: omega."""
     schema: ColumnTypes = {"level": COUNT, "latent": TEXT, "estimate": REAL, "std_error": REAL}
-    return frame(schema, {name: [getattr(omega, name) for omega in fitted.omegas] for name in schema})
+    return frame(schema, {name: [getattr(omega, name) for omega in record.omegas] for name in schema})
 
 
-def sem_icc(fitted: SemRecord) -> pl.DataFrame:
+def sem_icc(record: SemRecord) -> pl.DataFrame:
     """One row a row-level variable: the between share of its variance in the unrestricted model."""
-    icc = fitted.measures.icc
+    icc = record.measures.icc
     return frame({"variable": TEXT, "icc": REAL}, {"variable": list(icc), "icc": list(icc.values())})
 
 

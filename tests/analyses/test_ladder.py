@@ -85,7 +85,7 @@ def test_its_numbers_are_those_of_fits_by_hand(up: AnalysisResult, connection: d
         mlm.fit(text, "students", connection=connection, estimator="ml")
         for text in (before, before.replace(" + (", " + within(ses):sector + ("))
     )
-    statistic = 2 * (large.result.log_likelihood - small.result.log_likelihood)
+    statistic = 2 * (large.estimate.log_likelihood - small.estimate.log_likelihood)
     # two optima, each within 1e-9 of the deviance's minimum
     assert row["statistic"] == pytest.approx(statistic, abs=1e-6)
     assert row["delta_aic"] == pytest.approx(2 - statistic, abs=1e-6)

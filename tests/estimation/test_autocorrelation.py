@@ -24,16 +24,16 @@ def test_soybeans_by_day(estimator: str, log_likelihood: float, phi: float) -> N
     """
     formula = "log_weight ~ day + I(day**2) + (1 | plot)"
     fit = mlm.fit(formula, DATA / "soybean.csv", residual="ar1(day)", estimator=estimator)
-    assert fit.result.log_likelihood == pytest.approx(log_likelihood, abs=1e-6)
+    assert fit.estimate.log_likelihood == pytest.approx(log_likelihood, abs=1e-6)
     assert _phi(fit) == pytest.approx(phi, abs=1e-5)
-    assert fit.result.optimum.verdict == "minimum"
+    assert fit.estimate.optimum.verdict == "minimum"
 
 
 def test_weeks_counted_in_days_have_the_same_likelihood() -> None:
     data = _simulated(3)
     weeks = data.with_columns(t=pl.col("row"))
     fits = [mlm.fit("y ~ 1 + (1 | g)", d, residual="ar1(t)") for d in (weeks, weeks.with_columns(pl.col("t") * 7))]
-    assert fits[1].result.log_likelihood == pytest.approx(fits[0].result.log_likelihood, abs=1e-8)
+    assert fits[1].estimate.log_likelihood == pytest.approx(fits[0].estimate.log_likelihood, abs=1e-8)
     assert _phi(fits[1]) ** 7 == pytest.approx(_phi(fits[0]), abs=1e-6)
 
 
@@ -51,7 +51,7 @@ def _check(seeds: range) -> None:
     from scipy.optimize import minimize
 
     for seed in seeds:
-        result = mlm.fit("y ~ 1 + (1 | g)", _simulated(seed), residual="ar1(t)").result
+        result = mlm.fit("y ~ 1 + (1 | g)", _simulated(seed), residual="ar1(t)").estimate
         criterion, optimum = result.criterion, result.optimum
         assert criterion.residual is not None
 

@@ -33,18 +33,18 @@ def test_diagonal_is_lme4s_double_bar() -> None:
         connection=reference.connection(),
         covariance={"Subject": "diagonal"},
     )
-    assert fit.result.log_likelihood == pytest.approx(reference.case("sleep_uncorr")["loglik"], abs=1e-6)
-    assert fit.result.tau[0][0, 1] == 0.0
+    assert fit.estimate.log_likelihood == pytest.approx(reference.case("sleep_uncorr")["loglik"], abs=1e-6)
+    assert fit.estimate.tau[0][0, 1] == 0.0
 
 
 def test_compound_symmetry_is_two_random_intercepts() -> None:
     """Equal variances and covariances over the machines are a worker effect and a worker-by-machine effect."""
     fit, expected = _machines("compound"), reference.case("machines_ri")
     worker, interaction = (row["vcov"] for row in sorted(expected["random"][:2], key=lambda row: len(row["group"])))
-    assert fit.result.log_likelihood == pytest.approx(expected["loglik"], abs=1e-6)
-    tau = fit.result.tau[0]
+    assert fit.estimate.log_likelihood == pytest.approx(expected["loglik"], abs=1e-6)
+    tau = fit.estimate.tau[0]
     np.testing.assert_allclose(tau, worker + interaction * np.eye(3), rtol=1e-5)
-    assert fit.result.n_parameters == expected["n_par"]
+    assert fit.estimate.n_parameters == expected["n_par"]
 
 
 def test_identity_is_an_interaction_alone() -> None:
@@ -52,13 +52,13 @@ def test_identity_is_an_interaction_alone() -> None:
     alone = mlm.fit(
         "score ~ machine + (1 | worker:machine)", reference.table("machines_ri"), connection=reference.connection()
     )
-    assert fit.result.log_likelihood == pytest.approx(alone.result.log_likelihood, abs=1e-8)
+    assert fit.estimate.log_likelihood == pytest.approx(alone.estimate.log_likelihood, abs=1e-8)
 
 
 def test_restrictions_never_fit_better() -> None:
-    likelihoods = [_machines(s).result.log_likelihood for s in ("identity", "compound", "unstructured")]
+    likelihoods = [_machines(s).estimate.log_likelihood for s in ("identity", "compound", "unstructured")]
     assert likelihoods == sorted(likelihoods)
-    assert _machines("identity").result.log_likelihood <= _machines("diagonal").result.log_likelihood
+    assert _machines("identity").estimate.log_likelihood <= _machines("diagonal").estimate.log_likelihood
 
 
 @pytest.mark.parametrize("name", COVARIANCES)

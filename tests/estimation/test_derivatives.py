@@ -62,7 +62,7 @@ def data() -> pl.DataFrame:
 
 def _criterion(name: str, data: pl.DataFrame) -> tuple[Criterion, Any]:
     formula, options = MODELS[name]
-    optimum = mlm.fit(formula, data, **options).result
+    optimum = mlm.fit(formula, data, **options).estimate
     return optimum.criterion, optimum.optimum
 
 

@@ -49,16 +49,16 @@ def test_a_t_given_at_the_estimate_has_the_free_fit(name: str, estimator: Any) -
     """Nested, several levels, crossed: likelihood, coefficients, errors, predictions; only what is known differs."""
     formula, table, connection = reference.case(name)["formula"], reference.table(name), reference.connection()
     free = mlm.fit(formula, table, connection=connection, estimator=estimator)
-    levels = free.result.design.levels
-    given = {":".join(level.group): tau.tolist() for level, tau in zip(levels, free.result.tau, strict=True)}
+    levels = free.estimate.design.levels
+    given = {":".join(level.group): tau.tolist() for level, tau in zip(levels, free.estimate.tau, strict=True)}
     fixed = mlm.fit(formula, table, connection=connection, estimator=estimator, covariance=given)
     assert fixed.converged
-    assert fixed.result.log_likelihood == pytest.approx(free.result.log_likelihood, abs=1e-8)
-    np.testing.assert_allclose(fixed.result.gamma, free.result.gamma, rtol=1e-8)
+    assert fixed.estimate.log_likelihood == pytest.approx(free.estimate.log_likelihood, abs=1e-8)
+    np.testing.assert_allclose(fixed.estimate.gamma, free.estimate.gamma, rtol=1e-8)
     np.testing.assert_allclose(np.diag(fixed.vcov), np.diag(free.vcov), rtol=1e-7)
-    assert fixed.result.sigma2 == pytest.approx(free.result.sigma2, rel=1e-6)
+    assert fixed.estimate.sigma2 == pytest.approx(free.estimate.sigma2, rel=1e-6)
     assert fixed.equations() == free.equations()
-    assert fixed.result.n_parameters == len(free.result.gamma) + 1
+    assert fixed.estimate.n_parameters == len(free.estimate.gamma) + 1
     for ours, theirs in zip(fixed.predictions, free.predictions, strict=True):
         np.testing.assert_allclose(ours.estimate, theirs.estimate, atol=1e-6 * np.abs(theirs.estimate).max())
         np.testing.assert_allclose(ours.variance, theirs.variance, atol=1e-6 * np.abs(theirs.variance).max())
@@ -81,11 +81,11 @@ def test_a_t_given_elsewhere_against_the_dense_likelihood(rows: pl.DataFrame, re
     found = minimize(lambda log: deviance(np.exp(log[0]))[0], [0.0], method="Nelder-Mead", options={"xatol": 1e-10})
     sigma2 = float(np.exp(found.x[0]))
     lowest, beta, vcov = deviance(sigma2)
-    assert ours.result.log_likelihood == pytest.approx(-lowest / 2, abs=1e-8)
-    assert ours.result.sigma2 == pytest.approx(sigma2, rel=1e-6)
-    np.testing.assert_allclose(ours.result.gamma, beta, rtol=1e-6)
+    assert ours.estimate.log_likelihood == pytest.approx(-lowest / 2, abs=1e-8)
+    assert ours.estimate.sigma2 == pytest.approx(sigma2, rel=1e-6)
+    np.testing.assert_allclose(ours.estimate.gamma, beta, rtol=1e-6)
     np.testing.assert_allclose(ours.vcov, vcov, rtol=1e-6)
-    np.testing.assert_allclose(ours.result.tau[0], GIVEN, rtol=1e-12)
+    np.testing.assert_allclose(ours.estimate.tau[0], GIVEN, rtol=1e-12)
     h = 1e-3 * sigma2
     curvature = (deviance(sigma2 + h)[0] - 2 * lowest + deviance(sigma2 - h)[0]) / h**2
     # second differences: 1e-5
@@ -111,7 +111,7 @@ def test_a_given_t_beside_an_estimated_one(rows: pl.DataFrame, name: str) -> Non
     ours = mlm.fit(formula, rows, covariance=covariance)
     y, x = rows["y"].to_numpy(), np.column_stack((np.ones(len(rows)), rows["x"]))
     parts = []
-    for level in ours.result.design.levels:
+    for level in ours.estimate.design.levels:
         codes = rows[level.group[0]].to_numpy()
         for block in level.blocks:
             z = np.ones(len(y)) if block.columns[0].name == "(Intercept)" else x[:, 1]
@@ -124,11 +124,11 @@ def test_a_given_t_beside_an_estimated_one(rows: pl.DataFrame, name: str) -> Non
             v += matrix * (np.exp(logs[1]) if known is None else known)
         return _deviance(y, x, v, reml=True)[0]
 
-    there = [np.log(ours.result.sigma2)]
-    there += [np.log(t[0, 0]) for t, (_, known) in zip(ours.result.tau, parts, strict=True) if known is None]
-    assert ours.result.log_likelihood == pytest.approx(-deviance(np.array(there)) / 2, abs=1e-8)
+    there = [np.log(ours.estimate.sigma2)]
+    there += [np.log(t[0, 0]) for t, (_, known) in zip(ours.estimate.tau, parts, strict=True) if known is None]
+    assert ours.estimate.log_likelihood == pytest.approx(-deviance(np.array(there)) / 2, abs=1e-8)
     found = minimize(deviance, np.zeros(2), method="BFGS", options={"gtol": 1e-6})
-    assert ours.result.log_likelihood == pytest.approx(-found.fun / 2, abs=1e-6)
+    assert ours.estimate.log_likelihood == pytest.approx(-found.fun / 2, abs=1e-6)
     np.testing.assert_allclose(there, found.x, atol=1e-4)
 
 
@@ -136,7 +136,7 @@ def test_kenward_roger_takes_it_as_known(rows: pl.DataFrame) -> None:
     """Kenward and Roger (1997) with sigma2 as the only parameter, by the book with N x N matrices."""
     ours = mlm.fit("y ~ x + (x | school)", rows, df="kenward-roger", covariance={"school": GIVEN.tolist()})
     x, codes = np.column_stack((np.ones(len(rows)), rows["x"])), rows["school"].to_numpy()
-    inverse = np.linalg.inv((codes[:, None] == codes) * (x @ GIVEN @ x.T) + ours.result.sigma2 * np.eye(len(x)))
+    inverse = np.linalg.inv((codes[:, None] == codes) * (x @ GIVEN @ x.T) + ours.estimate.sigma2 * np.eye(len(x)))
     phi = np.linalg.inv(x.T @ inverse @ x)
     p, q = -x.T @ inverse @ inverse @ x, x.T @ inverse @ inverse @ inverse @ x
     w = 2 / (np.trace(inverse @ inverse) - 2 * np.trace(phi @ q) + np.trace(phi @ p @ phi @ p))
@@ -150,7 +150,7 @@ def test_a_given_t_of_zero_is_no_random_effect(rows: pl.DataFrame) -> None:
     zero = mlm.fit("y ~ x + (1 | school)", rows, covariance={"school": 0}, df="kenward-roger")
     plain = mlm.fit("y ~ x", rows)
     assert not zero.singular
-    assert zero.result.log_likelihood == pytest.approx(plain.result.log_likelihood, abs=1e-9)
+    assert zero.estimate.log_likelihood == pytest.approx(plain.estimate.log_likelihood, abs=1e-9)
     for column in ("estimate", "std_error", "df", "p_value"):
         np.testing.assert_allclose(zero.fixed_effects[column], plain.fixed_effects[column], rtol=1e-8)
 
@@ -163,11 +163,11 @@ def test_scale_and_shift(rows: pl.DataFrame) -> None:
     given = 1e6 * back @ GIVEN @ back.T
     there = mlm.fit("y ~ x + (x | school)", moved, covariance={"school": given.tolist()})
     # T's own entries carry 1e12 times the intercept's variance, so it is known to a ten-thousandth
-    assert there.result.sigma2 == pytest.approx(1e6 * here.result.sigma2, rel=1e-3)
+    assert there.estimate.sigma2 == pytest.approx(1e6 * here.estimate.sigma2, rel=1e-3)
     scaled = rows.with_columns(pl.col("x") * 1e-3, pl.col("y") * 1e3)
     units = np.diag([1e3, 1e6])
     there = mlm.fit("y ~ x + (x | school)", scaled, covariance={"school": (units @ GIVEN @ units).tolist()})
-    assert there.result.sigma2 == pytest.approx(1e6 * here.result.sigma2, rel=1e-9)
+    assert there.estimate.sigma2 == pytest.approx(1e6 * here.estimate.sigma2, rel=1e-9)
 
 
 def test_only_estimated_parameters_have_intervals(rows: pl.DataFrame) -> None:
@@ -186,7 +186,7 @@ def test_only_estimated_parameters_have_intervals(rows: pl.DataFrame) -> None:
         v = 0.4 * klass + tau**2 * school + sigma**2 * np.eye(len(y))
         return _deviance(outcome, columns, v, reml=False)[0]
 
-    start, lowest = np.sqrt([ours.result.tau[1][0, 0], ours.result.sigma2]), -2 * ours.result.log_likelihood
+    start, lowest = np.sqrt([ours.estimate.tau[1][0, 0], ours.estimate.sigma2]), -2 * ours.estimate.log_likelihood
     for limit in ("conf_low", "conf_high"):
         tau, sigma, _, slope = profile[limit]
         over = {
@@ -202,16 +202,16 @@ def test_ratio_against_the_free_model(rows: pl.DataFrame) -> None:
     """Three elements of T are freed: chi-square of three degrees of freedom, as they are no boundary."""
     free = mlm.fit("y ~ x + (x | school)", rows, estimator="ml")
     given = mlm.fit("y ~ x + (x | school)", rows, estimator="ml", covariance={"school": GIVEN.tolist()})
-    found = compare(free.model, free.result, given.model, given.result)
+    found = compare(free.model, free.estimate, given.model, given.estimate)
     assert found.df == 3
     assert found.note is None
     assert found.p_value_mixture is None
-    assert found.statistic == pytest.approx(2 * (free.result.log_likelihood - given.result.log_likelihood))
+    assert found.statistic == pytest.approx(2 * (free.estimate.log_likelihood - given.estimate.log_likelihood))
     other = mlm.fit("y ~ x + (x | school)", rows, estimator="ml", covariance={"school": np.eye(2).tolist()})
-    assert compare(given.model, given.result, other.model, other.result).statistic is None
-    assert compare(other.model, other.result, free.model, free.result).statistic is None
+    assert compare(given.model, given.estimate, other.model, other.estimate).statistic is None
+    assert compare(other.model, other.estimate, free.model, free.estimate).statistic is None
     wider = mlm.fit("y ~ x + I(x**2) + (x | school)", rows, estimator="ml", covariance={"school": GIVEN.tolist()})
-    assert compare(wider.model, wider.result, given.model, given.result).df == 1
+    assert compare(wider.model, wider.estimate, given.model, given.estimate).df == 1
 
 
 def test_one_row_a_group_is_enough_where_t_is_known() -> None:
@@ -219,7 +219,7 @@ def test_one_row_a_group_is_enough_where_t_is_known() -> None:
     rng = np.random.default_rng(0)
     data = pl.DataFrame({"y": rng.normal(size=40) * 2, "g": np.arange(40)})
     known = mlm.fit("y ~ 1 + (1 | g)", data, covariance={"g": 1.0})
-    assert known.result.sigma2 == pytest.approx(np.var(data["y"].to_numpy(), ddof=1) - 1.0, rel=1e-6)
+    assert known.estimate.sigma2 == pytest.approx(np.var(data["y"].to_numpy(), ddof=1) - 1.0, rel=1e-6)
 
 
 def test_analysis_files_give_numbers_as_text(rows: pl.DataFrame) -> None:
@@ -239,9 +239,9 @@ models:
     analysis = parse_analysis(text)
     moments = collect_analysis(analysis, connection)
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
-    np.testing.assert_allclose(fits["slopes"].result.tau[0], GIVEN, rtol=1e-12)
-    assert fits["raters"].result.tau[0][0, 0] == pytest.approx(0.4)
-    assert fits["free"].result.n_parameters == fits["slopes"].result.n_parameters + 3
+    np.testing.assert_allclose(fits["slopes"].estimate.tau[0], GIVEN, rtol=1e-12)
+    assert fits["raters"].estimate.tau[0][0, 0] == pytest.approx(0.4)
+    assert fits["free"].estimate.n_parameters == fits["slopes"].estimate.n_parameters + 3
 
 
 FAULTS: list[tuple[str, dict[str, Any], str]] = [

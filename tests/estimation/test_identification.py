@@ -48,7 +48,7 @@ def test_a_school_has_one_sector_so_its_slope_has_no_variance(schools: Fit) -> N
     ]
     assert schools.converged
     assert not schools.singular
-    assert schools.result.optimum.verdict == "flat"
+    assert schools.estimate.optimum.verdict == "flat"
     limits = schools.intervals("profile").filter(pl.col("group") == "school")
     assert limits["conf_low"].is_null().to_list() == [False, True, True]
 
@@ -76,11 +76,11 @@ def test_symbols_are_unique_and_mplus_refuses(schools: Fit) -> None:
 @pytest.mark.parametrize("formula", ["y ~ x + (1 | g) + (1 | h)", "y ~ x + (1 | g/h)"])
 def test_one_partition_under_two_names_is_one_variance(twice: pl.DataFrame, formula: str) -> None:
     both, one = mlm.fit(formula, twice), mlm.fit("y ~ x + (1 | g)", twice)
-    assert both.result.log_likelihood == pytest.approx(one.result.log_likelihood, abs=1e-9)
-    assert both.result.n_parameters == one.result.n_parameters == 4
+    assert both.estimate.log_likelihood == pytest.approx(one.estimate.log_likelihood, abs=1e-9)
+    assert both.estimate.n_parameters == one.estimate.n_parameters == 4
     assert both.variance_components["std_error"].is_null().to_list() == [True, True, False]
-    total = sum(float(tau[0, 0]) for tau in both.result.tau)
-    assert total == pytest.approx(float(one.result.tau[0][0, 0]), rel=1e-6)
+    total = sum(float(tau[0, 0]) for tau in both.estimate.tau)
+    assert total == pytest.approx(float(one.estimate.tau[0][0, 0]), rel=1e-6)
     for method in ("wald", "profile"):
         assert both.intervals(method)["conf_low"].is_null().to_list() == [True, True, False, False, False]
 
@@ -92,7 +92,7 @@ def test_a_variance_of_zero_is_counted_as_it_would_be_elsewhere() -> None:
     data = pl.DataFrame({"g": g, "h": g + 100, "y": r.normal(size=150)})
     fit = mlm.fit("y ~ 1 + (1 | g) + (1 | h)", data)
     assert fit.singular
-    assert (fit.result.n_parameters, fit.result.undetermined.missing) == (3, 1)
+    assert (fit.estimate.n_parameters, fit.estimate.undetermined.missing) == (3, 1)
 
 
 def test_two_rows_a_group_do_not_determine_a_variance_and_an_autocorrelation() -> None:
@@ -102,7 +102,7 @@ def test_two_rows_a_group_do_not_determine_a_variance_and_an_autocorrelation() -
     data = pl.DataFrame({"g": g, "t": np.tile([1, 2], 60), "y": r.normal(size=60)[g] + r.normal(size=120)})
     fit = mlm.fit("y ~ 1 + (1 | g)", data, residual="ar1(t)")
     assert fit.variance_components["std_error"].is_null().all()
-    assert fit.result.n_parameters == 3
+    assert fit.estimate.n_parameters == 3
 
 
 def test_a_step_that_adds_nothing_is_not_compared(twice: pl.DataFrame) -> None:
@@ -138,12 +138,12 @@ def test_intercepts_up_to_a_hundred_million_times_the_residual(power: int, estim
         fit = mlm.fit("y ~ 1 + (1 | g)", pl.DataFrame({"g": g, "y": y}), estimator=estimator)
         profile = fit.intervals("profile")
     expected, tau, sigma2 = _one_way(y.reshape(groups, size), reml=estimator == "reml")
-    assert fit.result.log_likelihood == pytest.approx(expected, abs=1e-6)
-    assert fit.result.sigma2 == pytest.approx(sigma2, rel=1e-7)
+    assert fit.estimate.log_likelihood == pytest.approx(expected, abs=1e-6)
+    assert fit.estimate.sigma2 == pytest.approx(sigma2, rel=1e-7)
     assert fit.converged
     assert fit.singular == (tau == 0)
-    assert float(fit.result.tau[0][0, 0]) == pytest.approx(tau, rel=1e-6, abs=1e-8 * sigma2)
-    assert not fit.result.undetermined.any
+    assert float(fit.estimate.tau[0][0, 0]) == pytest.approx(tau, rel=1e-6, abs=1e-8 * sigma2)
+    assert not fit.estimate.undetermined.any
     assert np.isfinite(profile["conf_low"].to_numpy()).all()
 
 
@@ -160,9 +160,9 @@ def test_slopes_and_intercepts_far_apart(power: int) -> None:
     if expected is None:
         assert fit.singular
     else:
-        assert fit.result.log_likelihood == pytest.approx(expected, abs=1e-6)
+        assert fit.estimate.log_likelihood == pytest.approx(expected, abs=1e-6)
     assert fit.converged
-    assert not fit.result.undetermined.any
+    assert not fit.estimate.undetermined.any
 
 
 def test_what_groups_and_predictors_reproduce_is_refused_as_what_predictors_do() -> None:

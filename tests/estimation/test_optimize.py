@@ -14,7 +14,7 @@ from tests.specification.reference import reference
 @pytest.mark.parametrize("name", ["hsb_three_slopes", "slopes5_full", "slopes4_singular", "sim3_nested"])
 def test_two_hundred_random_starts_end_at_the_same_deviance(name: str) -> None:
     """Standard deviations of the starts reach from a hundredth of the residual's to ten times it."""
-    result = reference.fitted(name).result
+    result = reference.fitted(name).estimate
     rng = np.random.default_rng(2024)
     found = []
     for _ in range(200):
@@ -28,7 +28,7 @@ def test_two_hundred_random_starts_end_at_the_same_deviance(name: str) -> None:
 @pytest.mark.parametrize("name", ["hsb_three_slopes", "slopes4_singular", "dyestuff2_reml"])
 def test_singular_fits_take_few_evaluations(name: str) -> None:
     """Near a boundary the exact Hessian in theta is nearly singular, and damping could creep."""
-    assert reference.fitted(name).result.optimum.evaluations <= 60
+    assert reference.fitted(name).estimate.optimum.evaluations <= 60
 
 
 def test_the_engine_sees_units_not_rows() -> None:
@@ -39,7 +39,7 @@ def test_the_engine_sees_units_not_rows() -> None:
         g = np.repeat(np.arange(50), 8 * copies)
         x = rng.normal(size=len(g))
         y = rng.normal(size=50)[g] + 0.3 * x + rng.normal(size=len(g))
-        design = mlm.fit("y ~ x + (x | g)", pl.DataFrame({"g": g, "x": x, "y": y})).result.design
+        design = mlm.fit("y ~ x + (x | g)", pl.DataFrame({"g": g, "x": x, "y": y})).estimate.design
         sizes.append(design.products.shape)
     assert sizes[0] == sizes[1] == (5, 5, 50)
 
@@ -59,4 +59,4 @@ def test_eight_correlated_random_effects() -> None:
     fit = mlm.fit(f"y ~ {terms} + ({terms} | g)", data)
     assert fit.converged
     errors = fit.variance_errors.tau[0]
-    assert np.abs((fit.result.tau[0] - root @ root.T) / errors).max() < 4.5
+    assert np.abs((fit.estimate.tau[0] - root @ root.T) / errors).max() < 4.5

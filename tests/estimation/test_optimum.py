@@ -34,7 +34,7 @@ def test_a_small_nested_fit_whose_search_ends_with_a_sign_turned() -> None:
 def test_derivatives_taken_again_at_the_recorded_theta_are_the_recorded_ones(made: int, estimator: str) -> None:
     """Of starts with every sign: the last step, which promises less than 1e-12, moves second derivatives by 1e-6."""
     formula, data, _ = MADE[list(MADE)[made % len(MADE)]](np.random.default_rng(made))
-    criterion = mlm.fit(formula, data, estimator=estimator).result.criterion
+    criterion = mlm.fit(formula, data, estimator=estimator).estimate.criterion
     rng = np.random.default_rng(made)
     for _ in range(4):
         optimum = minimise(criterion, rng.normal(size=criterion.n_theta))
@@ -71,7 +71,7 @@ def _check(made: str, seeds: range) -> None:
             continue
         seen += 1
         assert fit.converged
-        assert fit.result.optimum.verdict == "minimum"
+        assert fit.estimate.optimum.verdict == "minimum"
         table = fit.variance_components
         x = np.ones((len(data), 1)) if "x" not in data.columns else np.column_stack((np.ones(len(data)), data["x"]))
         expected, _ = standard_errors(table["estimate"].to_numpy(), covariance_parts(blocks), x, data["y"].to_numpy())

@@ -165,12 +165,12 @@ def _check(seed: int, kind: str) -> None:
     q = _basis(x, rank)
     if kind == "mixed":
         fit = mlm.fit(f"{formula} + (1 | g)", data, estimator="ml")
-        tau = fit.result.tau[0][0, 0]
-        v = fit.result.sigma2 * np.eye(len(y)) + tau * (g[:, None] == g)
-        assert fit.result.log_likelihood == pytest.approx(_log_likelihood(y, q, v), abs=1e-6)
+        tau = fit.estimate.tau[0][0, 0]
+        v = fit.estimate.sigma2 * np.eye(len(y)) + tau * (g[:, None] == g)
+        assert fit.estimate.log_likelihood == pytest.approx(_log_likelihood(y, q, v), abs=1e-6)
     elif kind == "robust":
         fit = mlm.fit(formula, data, robust="CR2", cluster="g")
-        rows = design_rows(fit.model, fit.result, fit.moments, data)
+        rows = design_rows(fit.model, fit.estimate, fit.moments, data)
         found = np.einsum("ni,ij,nj->n", rows, fit.vcov, rows)
         # rows and covariances of columns at 1e6 have lost six digits each before they are multiplied here
         # a row that a column of its own fits has no variance, but the square of what rounding leaves of its residual,
@@ -179,8 +179,8 @@ def _check(seed: int, kind: str) -> None:
     else:
         fit = mlm.fit(formula, data)
         rest = y - q @ (q.T @ y)
-        assert fit.result.sigma2 == pytest.approx(float(rest @ rest) / (len(y) - rank), rel=1e-7)
-    fixed = fit.result.design.fixed
+        assert fit.estimate.sigma2 == pytest.approx(float(rest @ rest) / (len(y) - rank), rel=1e-7)
+    fixed = fit.estimate.design.fixed
     assert len(fixed.columns) == rank
     # what the rows show is estimable, however many columns were dropped
     assert fit.predict(data, "marginal")["prediction"].is_not_null().all()

@@ -27,7 +27,7 @@ def test_variances_are_zero_or_large_enough_to_be_seen(formula: str) -> None:
     for seed in range(25):
         fit = mlm.fit(formula, noise(seed))
         variances = fit.variance_components.filter(pl.col("other").is_null(), pl.col("group") != "residual")["estimate"]
-        shares = variances.to_numpy() / fit.result.sigma2
+        shares = variances.to_numpy() / fit.estimate.sigma2
         assert ((shares == 0) | (shares > 1e-9)).all(), (seed, shares)
         zero += int((shares == 0).sum())
         for row in fit.variance_components.filter(pl.col("other").is_not_null()).iter_rows(named=True):

@@ -31,7 +31,7 @@ def _two_levels() -> Fit:
 
 def _rows_of(fitted: Fit) -> tuple[Array, Array, Array]:
     """The rows behind `_two_levels`, their columns in the engine's basis: Z and X, (N, 2) each, and the units."""
-    design = fitted.result.design
+    design = fitted.estimate.design
     random = np.random.default_rng(1)
     g = np.repeat(np.arange(12), [1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 20])
     columns = np.column_stack((np.ones(len(g)), random.normal(size=len(g)) + 3))
@@ -44,7 +44,7 @@ def _rows_of(fitted: Fit) -> tuple[Array, Array, Array]:
 def _products_from_rows(fitted: Fit) -> tuple[Array, Array]:
     """D'y of every unit (samples, 4, J) and y'y of all rows (samples,), from simulated rows."""
     z, x, unit = _rows_of(fitted)
-    result = fitted.result
+    result = fitted.estimate
     units, random = unit.max() + 1, np.random.default_rng(2)
     lam = result.criterion.factors(result.optimum.theta)[0]
     s = np.sqrt(result.scaled_sigma2)
@@ -62,14 +62,14 @@ def test_the_rows_of_this_test_are_those_of_the_fit() -> None:
     d = np.column_stack((z, x))
     for j in range(unit.max() + 1):
         own = d[unit == j]
-        np.testing.assert_allclose(own.T @ own, fitted.result.products[:-1, :-1, j], atol=1e-10)
+        np.testing.assert_allclose(own.T @ own, fitted.estimate.products[:-1, :-1, j], atol=1e-10)
 
 
 def test_cross_products_are_distributed_as_those_of_rows() -> None:
     """Means, variances and covariances with y'y, each to five standard errors of the difference."""
     fitted = _two_levels()
     cross, square = _products_from_rows(fitted)
-    source, random = simulator(fitted.result), np.random.default_rng(3)
+    source, random = simulator(fitted.estimate), np.random.default_rng(3)
     draws = [source.draw(random)[0] for _ in range(SAMPLES)]
     ours = np.array([d[:-1, -1] for d in draws])
     our_square = np.array([d[-1, -1].sum() for d in draws])
@@ -96,9 +96,9 @@ def _second_moments(first: Array, second: Array) -> list[tuple[Array, Array]]:
 def test_a_cell_with_fewer_rows_than_columns_stays_in_their_span() -> None:
     """A unit of one row has products of rank one, so D'y is a multiple of that row, whatever is drawn."""
     fitted = _two_levels()
-    source = simulator(fitted.result)
+    source = simulator(fitted.estimate)
     sizes = [1, 1, 2, 2]
-    labels = fitted.result.design.levels[0].labels.tolist()
+    labels = fitted.estimate.design.levels[0].labels.tolist()
     random = np.random.default_rng(4)
     for i, size in enumerate(sizes):
         j = labels.index(str(i))
@@ -109,7 +109,7 @@ def test_a_cell_with_fewer_rows_than_columns_stays_in_their_span() -> None:
 
 def test_a_sample_has_positive_definite_cross_products() -> None:
     """y'y of all rows is never less than what the columns explain."""
-    source, random = simulator(reference.fitted("sleep_rs").result), np.random.default_rng(5)
+    source, random = simulator(reference.fitted("sleep_rs").estimate), np.random.default_rng(5)
     for _ in range(50):
         total = source.draw(random)[0, 2:, 2:].sum(axis=2)
         assert np.linalg.eigvalsh(total)[0] > 0
@@ -126,7 +126,7 @@ def test_refits_scatter_around_the_fit(name: str) -> None:
         connection=reference.connection(),
         estimator=estimator,
         weights=case["weights"],
-    ).result
+    ).estimate
     draws = bootstrap(result, 150, seed=6)
     fixed = np.array([p.kind == "fixed" for p in draws.parameters])
     errors = np.sqrt(np.diag(result.vcov))
@@ -145,7 +145,7 @@ def test_equal_seeds_give_equal_draws() -> None:
 
 
 def test_basic_limits_are_reflected_and_stay_possible() -> None:
-    draws = bootstrap(reference.fitted("pastes_nested").result, 60, seed=7)
+    draws = bootstrap(reference.fitted("pastes_nested").estimate, 60, seed=7)
     percentile, basic = draws.percentile(), draws.basic()
     np.testing.assert_allclose(basic.high, 2 * draws.estimate - percentile.low)
     assert (basic.low[:3] >= 0).all()
@@ -170,7 +170,7 @@ def test_strata_are_drawn_with_their_own_variances() -> None:
     g, s = np.repeat(np.arange(8), 6), np.tile(["a", "b", "b"], 16)
     x = random.normal(size=len(g))
     y = 1 + x + random.normal(size=8)[g] + np.where(s == "b", 2.0, 0.7) * random.normal(size=len(g))
-    result = fit("y ~ x + (1 | g)", pl.DataFrame({"y": y, "x": x, "g": g, "s": s}), residual="by(s)").result
+    result = fit("y ~ x + (1 | g)", pl.DataFrame({"y": y, "x": x, "g": g, "s": s}), residual="by(s)").estimate
     source = simulator(result)
     draws = [source.draw(random) for _ in range(1000)]
     squares = np.array([d[:, -1, -1].sum(axis=1) for d in draws])
@@ -199,7 +199,7 @@ def test_refits_of_strata_scatter_around_the_fit() -> None:
     random = np.random.default_rng(10)
     g, s = np.repeat(np.arange(40), 10), np.tile(["a", "b"], 200)
     y = 1 + random.normal(size=40)[g] + np.where(s == "b", 2.0, 0.7) * random.normal(size=len(g))
-    result = fit("y ~ 1 + (1 | g)", pl.DataFrame({"y": y, "g": g, "s": s}), residual="by(s)").result
+    result = fit("y ~ 1 + (1 | g)", pl.DataFrame({"y": y, "g": g, "s": s}), residual="by(s)").estimate
     draws, wald = bootstrap(result, 150, seed=11), wald_intervals(result)
     assert draws.n_unconverged == 0
     for i, parameter in enumerate(draws.parameters):

@@ -38,7 +38,7 @@ def against(rows: pl.DataFrame, small: Any, large: Any) -> Comparison:
         fits.append(mlm.fit(formula.removesuffix(" + "), rows, estimator="ml", **options))
     first, second = fits
     assert not first.singular
-    return compare(second.model, second.result, first.model, first.result)
+    return compare(second.model, second.estimate, first.model, first.estimate)
 
 
 def structure(name: Any, random: str = "(1 + x + z | g)") -> dict[str, Any]:
@@ -131,7 +131,7 @@ def test_a_singular_smaller_fit_has_a_note(rows: pl.DataFrame) -> None:
     flat = rows.with_columns(y=pl.Series(draw.normal(size=40)[rows["g"].to_numpy()] + draw.normal(size=480)))
     fits = [mlm.fit(f"y ~ x + z + {part}", flat, estimator="ml") for part in ("(x || g)", "(x | g)", "(x + z || g)")]
     assert fits[0].singular
-    notes = [compare(f.model, f.result, fits[0].model, fits[0].result).note for f in fits[1:]]
+    notes = [compare(f.model, f.estimate, fits[0].model, fits[0].estimate).note for f in fits[1:]]
     assert notes == [
         "the smaller fit is singular: a covariance is at its limit, p is approximate",
         "the smaller fit is singular: no mixture is valid, p is conservative",
@@ -145,7 +145,7 @@ def test_a_variance_of_zero_has_one_p_value_on_any_processor() -> None:
         draw = np.random.default_rng(seed)
         rows = pl.DataFrame({"g": np.repeat(np.arange(10), 8), "y": draw.normal(size=80).round(3)})
         small, large = (mlm.fit(formula, rows) for formula in ("y ~ 1", "y ~ 1 + (1 | g)"))
-        found = compare(large.model, large.result, small.model, small.result)
+        found = compare(large.model, large.estimate, small.model, small.estimate)
         if large.singular:
             zero += 1
             assert (found.statistic, found.p_value, found.p_value_mixture) == (0.0, 1.0, 1.0)

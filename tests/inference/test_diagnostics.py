@@ -18,13 +18,13 @@ CASES = ["hsb_cross_level", "hsb_null_ml", "sleep_rs", "egsingle_3level", "slope
 @pytest.mark.parametrize("name", CASES)
 def test_one_step_deletions_are_near_refits(name: str) -> None:
     fit = reference.fitted(name)
-    deletions = one_step_deletions(fit.result, fit.moments)
+    deletions = one_step_deletions(fit.estimate, fit.moments)
     assert deletions is not None
-    error = np.sqrt(np.diag(fit.result.vcov))
+    error = np.sqrt(np.diag(fit.estimate.vcov))
     for unit in np.argsort(-deletions.cooks)[:3]:
-        refit = refit_without(fit.model, fit.moments, fit.result, int(unit))
+        refit = refit_without(fit.model, fit.moments, fit.estimate, int(unit))
         assert refit is not None
-        change, guess = (g - fit.result.gamma for g in (refit.gamma, deletions.gamma[:, unit]))
+        change, guess = (g - fit.estimate.gamma for g in (refit.gamma, deletions.gamma[:, unit]))
         # one Newton step of the variances: the change it predicts is off by a tenth at most
         assert np.abs((guess - change) / error).max() <= 0.1 * np.abs(change / error).max()
 
@@ -32,20 +32,20 @@ def test_one_step_deletions_are_near_refits(name: str) -> None:
 def test_a_refit_is_the_fit_of_the_other_rows() -> None:
     rows = reference.connection().sql(f"from {reference.table('sleep_rs')}").pl()
     fit = mlm.fit("Reaction ~ Days + (Days | Subject)", rows)
-    unit = list(fit.result.design.levels[0].labels).index("308")
-    refit = refit_without(fit.model, fit.moments, fit.result, unit)
+    unit = list(fit.estimate.design.levels[0].labels).index("308")
+    refit = refit_without(fit.model, fit.moments, fit.estimate, unit)
     direct = mlm.fit("Reaction ~ Days + (Days | Subject)", rows.filter(pl.col("Subject").cast(str) != "308"))
     assert refit is not None
-    assert refit.log_likelihood == pytest.approx(direct.result.log_likelihood, abs=1e-7)
-    assert refit.gamma == pytest.approx(direct.result.gamma, rel=1e-6)
+    assert refit.log_likelihood == pytest.approx(direct.estimate.log_likelihood, abs=1e-7)
+    assert refit.gamma == pytest.approx(direct.estimate.gamma, rel=1e-6)
 
 
 def test_deletions_of_rows_with_known_strata() -> None:
     fit = reference.fitted("nlme_simw_varfixed")
-    deletions = one_step_deletions(fit.result, fit.moments)
+    deletions = one_step_deletions(fit.estimate, fit.moments)
     assert deletions is not None
     unit = int(np.argmax(deletions.cooks))
-    refit = refit_without(fit.model, fit.moments, fit.result, unit)
+    refit = refit_without(fit.model, fit.moments, fit.estimate, unit)
     assert refit is not None
     assert deletions.gamma[:, unit] == pytest.approx(refit.gamma, rel=0.01)
 
@@ -57,9 +57,9 @@ def test_without_the_only_unit_that_determines_a_coefficient_nothing_is_estimate
     rows = pl.DataFrame({"g": group, "x": x, "alone": (group == 3) * 1.0, "y": x + rng.normal(size=12)[group]})
     rows = rows.with_columns(y=pl.col("y") + rng.normal(size=96))
     fit = mlm.fit("y ~ x + alone + (1 | g)", rows)
-    deletions = one_step_deletions(fit.result, fit.moments)
+    deletions = one_step_deletions(fit.estimate, fit.moments)
     assert deletions is not None
-    assert refit_without(fit.model, fit.moments, fit.result, 3) is None
+    assert refit_without(fit.model, fit.moments, fit.estimate, 3) is None
     for values in (deletions.gamma[0], deletions.gamma[2], deletions.cooks, deletions.sigma2, deletions.tau[0][0, 0]):
         assert np.flatnonzero(np.isnan(values)).tolist() == [3]
 
@@ -68,7 +68,7 @@ def test_without_fixed_effects_no_unit_moves_any() -> None:
     rng = np.random.default_rng(1)
     group = np.repeat(np.arange(12), 8)
     fit = mlm.fit("y ~ 0 + (1 | g)", pl.DataFrame({"g": group, "y": rng.normal(size=12)[group] + rng.normal(size=96)}))
-    deletions = one_step_deletions(fit.result, fit.moments)
+    deletions = one_step_deletions(fit.estimate, fit.moments)
     assert deletions is not None
     assert deletions.cooks.tolist() == [0.0] * 12
     assert fit.diagnostics().filter(diagnostic="influence").is_empty()
@@ -90,7 +90,7 @@ def test_outlier_distances_do_not_depend_on_units_of_measurement(factor: float) 
     found = []
     for scale in (1.0, factor):
         fit = mlm.fit("Reaction ~ Days + (Days | Subject)", rows.with_columns(Days=pl.col("Days") * scale))
-        found.append(mahalanobis_distances(fit.predictions[0], fit.result.tau[0]))
+        found.append(mahalanobis_distances(fit.predictions[0], fit.estimate.tau[0]))
     assert found[1][1].tolist() == found[0][1].tolist() == [2] * 18
     # two searches end within the optimiser's tolerance of each other
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-4)
@@ -104,7 +104,7 @@ def test_crossed_factors_and_estimated_residuals_have_no_deletions() -> None:
         residual="by(sex)",
     )
     for fit in (reference.fitted("penicillin_reml"), hsb):
-        assert one_step_deletions(fit.result, fit.moments) is None
+        assert one_step_deletions(fit.estimate, fit.moments) is None
         assert fit.diagnostics().filter(diagnostic="influence").is_empty()
 
 
@@ -128,7 +128,7 @@ def test_bartletts_statistic_by_rows() -> None:
     x = rng.normal(size=180)
     y = x + rng.normal(size=180) * (1 + 2 * (group == 0))
     fit = mlm.fit("y ~ x + (1 | g)", pl.DataFrame({"y": y, "x": x, "g": group}))
-    found = heterogeneity(fit.result, np.full(12, 15.0))
+    found = heterogeneity(fit.estimate, np.full(12, 15.0))
     assert found is not None
     logs = []
     for unit in range(12):
@@ -179,11 +179,11 @@ def test_standardised_effects_have_their_variance() -> None:
     effects = rng.multivariate_normal([0, 0], [[1, 0.3], [0.3, 0.5]], 2000)[group]
     y = effects[:, 0] + effects[:, 1] * x + rng.normal(size=24_000)
     fit = mlm.fit("y ~ x + (x | g)", pl.DataFrame({"y": y, "x": x, "g": group}))
-    distance, rank, p = mahalanobis_distances(fit.predictions[0], fit.result.tau[0])
+    distance, rank, p = mahalanobis_distances(fit.predictions[0], fit.estimate.tau[0])
     assert (rank == 2).all()
     assert distance.mean() == pytest.approx(2.0, abs=0.15)
     assert (p < 0.05).mean() == pytest.approx(0.05, abs=0.015)
-    assert standardised(fit.predictions[0], fit.result.tau[0]).std(axis=1) == pytest.approx([1, 1], abs=0.05)
+    assert standardised(fit.predictions[0], fit.estimate.tau[0]).std(axis=1) == pytest.approx([1, 1], abs=0.05)
 
 
 def test_regression_has_nothing_to_diagnose_and_says_so_in_no_rows() -> None:

@@ -81,7 +81,7 @@ def test_predictions_keep_to_the_combination_that_the_rows_showed() -> None:
 def test_predictors_far_from_zero_keep_to_their_combination() -> None:
     data = _data().with_columns(x=pl.col("x") + 1e6, total=pl.col("total") + 1e6)
     fit = mlm.fit("y ~ x + z + total + (1 | g)", data)
-    assert fit.result.design.fixed.aliased == ("total",)
+    assert fit.estimate.design.fixed.aliased == ("total",)
     assert not fit.predict(data)["prediction"].is_null().any()
     assert not _in_sql(fit, data)["prediction"].is_null().any()
     assert fit.predict(data.with_columns(total=pl.col("total") + 1))["prediction"].is_null().all()

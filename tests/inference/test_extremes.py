@@ -79,9 +79,9 @@ def test_the_likelihood_of_a_model_without_fixed_effects() -> None:
     fit = mlm.fit("y ~ 0 + (1 + x | g)", data)
     y, x, g = (data[c].to_numpy() for c in ("y", "x", "g"))
     z = np.column_stack((np.ones_like(x), x))
-    v = fit.result.sigma2 * np.eye(120) + (z @ fit.result.tau[0] @ z.T) * (g[:, None] == g)
+    v = fit.estimate.sigma2 * np.eye(120) + (z @ fit.estimate.tau[0] @ z.T) * (g[:, None] == g)
     expected = -0.5 * (120 * np.log(2 * np.pi) + np.linalg.slogdet(v)[1] + y @ np.linalg.solve(v, y))
-    assert fit.result.log_likelihood == pytest.approx(expected, abs=1e-8)
+    assert fit.estimate.log_likelihood == pytest.approx(expected, abs=1e-8)
 
 
 @pytest.mark.parametrize("options", [{}, {"df": "kenward-roger"}, {"robust": "CR2"}, {"residual": "by(s)"}], ids=str)

@@ -60,13 +60,13 @@ def test_intercepts_are_predictions_where_the_predictor_is_zero(fitted: Fit) -> 
     gamma = dict(fitted.fixed_effects.select("term", "estimate").iter_rows())
     expected = gamma["(Intercept)"] + gamma["sector[Public]"] + 0.5 * gamma["between(ses)"]
     assert found["estimate"] == pytest.approx(expected, rel=1e-12)
-    tau = fitted.result.tau[0]
+    tau = fitted.estimate.tau[0]
     assert found["range_high"] - expected == pytest.approx(1.959963985 * np.sqrt(tau[0, 0]), rel=1e-9)
 
 
 def test_ranges_cover_the_slopes_of_groups(fitted: Fit) -> None:
     found = row(fitted.simple_slopes("within(ses)", "sector"), kind="slope")
-    assert found["range_high"] - found["estimate"] == pytest.approx(1.959963985 * np.sqrt(fitted.result.tau[0][1, 1]))
+    assert found["range_high"] - found["estimate"] == pytest.approx(1.959963985 * np.sqrt(fitted.estimate.tau[0][1, 1]))
     assert row(fitted.simple_slopes("between(ses)", "within(ses)"), kind="slope")["range_low"] is None
 
 
@@ -107,7 +107,7 @@ def test_regions_end_where_p_is_the_level(df: Any) -> None:
 def test_roots_of_a_constant_critical_value_are_those_of_the_quadratic() -> None:
     fitted = mlm.fit("mathach ~ within(ses) * between(ses) + (1 | school)", HSB, df="none")
     table = fitted.johnson_neyman("within(ses)", "between(ses)", level=0.9)
-    a, b = fitted.result.gamma[1], fitted.result.gamma[3]
+    a, b = fitted.estimate.gamma[1], fitted.estimate.gamma[3]
     v = fitted.vcov
     t2 = 1.6448536269514722**2
     roots = np.roots([b**2 - t2 * v[3, 3], 2 * (a * b - t2 * v[1, 3]), a**2 - t2 * v[1, 1]])
@@ -129,7 +129,7 @@ def test_no_crossing_has_a_note() -> None:
     # y minus its product with w: the slope is one line far from zero, and its error does not catch up
     data = noise(9.0, 0.0)
     x, w = data["x"].to_numpy(), data["w"].to_numpy()
-    found = mlm.fit(formula, data).result.gamma
+    found = mlm.fit(formula, data).estimate.gamma
     level = data.with_columns(y=pl.Series(data["y"].to_numpy() - found[3] * x * w))
     table = mlm.fit(formula, level).johnson_neyman("x", "w")
     # a slope of exactly zero for the product: far out its error grows without bounds

@@ -122,7 +122,7 @@ def fits() -> dict[str, Fit]:
 @pytest.mark.parametrize("df", ["none", "satterthwaite", "kenward-roger"])
 def test_regions_are_the_same_on_a_processor_that_rounds_otherwise(fits: dict[str, Fit], df: str, ulps: int) -> None:
     fit = fits[df]
-    surface = Surface(fit.model, fit.moments, fit.result)
+    surface = Surface(fit.model, fit.moments, fit.estimate)
     ours, theirs = (
         johnson_neyman.johnson_neyman(surface, method, "within(ses)", "between(ses)")
         for method in (fit.method, OtherProcessor(fit.method, ulps))
@@ -140,7 +140,7 @@ def test_the_roots_of_the_normal_distribution(fits: dict[str, Fit]) -> None:
     here[names.index("within(ses)")] = 1
     here[names.index("within(ses):sector[Public]")] = 90 / 160
     change[names.index("within(ses):between(ses)")] = 1
-    gamma, v, t2 = fit.result.gamma, fit.vcov, NORMAL**2
+    gamma, v, t2 = fit.estimate.gamma, fit.vcov, NORMAL**2
     roots = np.roots(
         [
             (change @ gamma) ** 2 - t2 * change @ v @ change,
@@ -236,7 +236,7 @@ def test_no_crossing_is_missed_where_degrees_of_freedom_vary(df: str) -> None:
         table = fit.johnson_neyman("x", "w")
         at = np.concatenate((np.tan(np.linspace(-1.57, 1.57, 2000)), [-1e5, 1e5]))
         rows = np.column_stack((np.zeros_like(at), np.ones_like(at), np.zeros_like(at), at))
-        statistic = np.abs(rows @ fit.result.gamma) / np.sqrt(fit.method.variances(rows))
+        statistic = np.abs(rows @ fit.estimate.gamma) / np.sqrt(fit.method.variances(rows))
         significant = statistic > student.ppf(0.975, fit.method.degrees(rows))
         ends = np.array(table["high"].to_list()[:-1], dtype=float)
         region = np.searchsorted(ends, at)

@@ -161,10 +161,10 @@ DESIGNS = {"two": _two_level, "three": _three_level, "four": _four_level, "cross
 
 def _oracle(fitted: Fit, data: pl.DataFrame, blocks: list[tuple[str, bool]]) -> Oracle:
     x = np.column_stack([np.ones(len(data)), data["x"], data["w"]])
-    levels = fitted.result.design.levels
-    by_group = {level.group[0]: tau for level, tau in zip(levels, fitted.result.tau, strict=True)}
+    levels = fitted.estimate.design.levels
+    by_group = {level.group[0]: tau for level, tau in zip(levels, fitted.estimate.tau, strict=True)}
     parts = [(x[:, : 1 + slope], data[name].to_numpy(), by_group[name]) for name, slope in blocks]
-    return Oracle(x, parts, fitted.result.sigma2)
+    return Oracle(x, parts, fitted.estimate.sigma2)
 
 
 @pytest.mark.parametrize("design", DESIGNS)
@@ -178,7 +178,7 @@ def test_equals_the_definition_with_rows(design: str) -> None:
     np.testing.assert_allclose(fitted.fixed_effects["df"], degrees, rtol=1e-8)
     for contrasts in (np.eye(3)[1:], np.eye(3), np.array([[1.0, 3, 0], [0, 1, -1]])):
         factor, df2 = oracle.reference(contrasts)
-        estimate = contrasts @ fitted.result.gamma
+        estimate = contrasts @ fitted.estimate.gamma
         wald = estimate @ np.linalg.solve(contrasts @ oracle.adjusted @ contrasts.T, estimate) / len(contrasts)
         test = fitted.test(contrasts).row(0, named=True)
         assert test["df2"] == pytest.approx(df2, rel=1e-8)
@@ -189,7 +189,7 @@ def test_equals_the_definition_with_rows(design: str) -> None:
 def test_level_by_level_equals_the_dense_sums(design: str) -> None:
     """The sums by units and by the nest's derivatives are those of one big unit."""
     formula, data, _ = DESIGNS[design]()
-    fitted = _kenward_roger(formula, data).result
+    fitted = _kenward_roger(formula, data).estimate
     directions, _ = covariance_directions(fitted)
     fast = information_sums(fitted, directions)
     lams, codes = fitted.criterion.factors(fitted.optimum.theta), [level.codes for level in fitted.design.levels]
@@ -264,7 +264,7 @@ def test_strata_of_different_variance(design: str) -> None:
     data = data.with_columns(y=pl.col("y") + 1.5 * (pl.col("s") == "b") * rng.normal(size=len(data)))
     fitted = _kenward_roger(formula, data, residual="by(s)")
     x = np.column_stack([np.ones(len(data)), data["x"], data["w"]])
-    by_group = {v.group[0]: t for v, t in zip(fitted.result.design.levels, fitted.result.tau, strict=True)}
+    by_group = {v.group[0]: t for v, t in zip(fitted.estimate.design.levels, fitted.estimate.tau, strict=True)}
     parts = [(x[:, : 1 + slope], data[name].to_numpy(), by_group[name]) for name, slope in blocks]
     residual = fitted.variance_components.filter(pl.col("group") == "residual")
     strata = [(data["s"].to_numpy() == r["term"], r["estimate"]) for r in residual.iter_rows(named=True)]

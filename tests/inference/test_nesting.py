@@ -61,9 +61,10 @@ def test_profile_limits_are_those_of_lme4s_deviance(name: str, group: str, low: 
 
 def test_high_school_and_beyond_by_its_book() -> None:
     """Raudenbush and Bryk (2002), chapter 4: ICC 0.18, reliability of the school means 0.90."""
-    row = reference.fitted("hsb_null_reml").icc().row(0, named=True)
+    fit = reference.fitted("hsb_null_reml")
+    row = fit.icc().row(0, named=True)
     n = pl.read_csv(reference.HERE / "data" / "hsb.csv").group_by("school").len()["len"].to_numpy()
-    tau, sigma2 = reference.fitted("hsb_null_reml").result.tau[0][0, 0], reference.fitted("hsb_null_reml").result.sigma2
+    tau, sigma2 = fit.estimate.tau[0][0, 0], fit.estimate.sigma2
     assert row["reliability"] == pytest.approx((tau / (tau + sigma2 / n)).mean(), rel=1e-8)
     assert row["reliability"] == pytest.approx(0.90, abs=0.005)
     assert row["design_effect"] == pytest.approx(1 + ((n**2).sum() / n.sum() - 1) * tau / (tau + sigma2), rel=1e-9)
@@ -92,7 +93,7 @@ def test_crossed_factors_have_wald_limits() -> None:
 
 def test_wald_limits_are_near_those_of_the_profile() -> None:
     """160 schools: the two differ by less than a tenth of the interval's length."""
-    result = reference.fitted("hsb_null_reml").result
+    result = reference.fitted("hsb_null_reml").estimate
     profile, wald = profile_interval(result, 0), wald_interval(result, 0)
     assert wald == pytest.approx(profile, abs=0.1 * (profile[1] - profile[0]))
 
@@ -118,7 +119,7 @@ def test_strata_count_by_their_rows() -> None:
     rows = data.group_by("Sex").len(name="rows")
     sigma2 = fitted.variance_components.filter(group="residual").join(rows, left_on="term", right_on="Sex")
     mean = (sigma2["estimate"] * sigma2["rows"]).sum() / data.height
-    tau = fitted.result.tau[0][0, 0]
+    tau = fitted.estimate.tau[0][0, 0]
     assert fitted.icc()["icc"][0] == pytest.approx(tau / (tau + mean), rel=1e-12)
     assert fitted.fit_statistics["icc"][0] == fitted.icc()["icc"][0]
     assert fitted.icc()["conf_low"][0] is None

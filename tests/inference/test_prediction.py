@@ -52,7 +52,7 @@ def test_new_groups_are_centered_with_the_means_of_their_rows() -> None:
     rows = pl.DataFrame({"x": [4.0, 6.0, 5.0], "g": [77, 77, 0]})
     predicted = fitted.predict(rows)
     assert predicted["new_group"].to_list() == [True, True, False]
-    intercept, within, between = fitted.result.gamma
+    intercept, within, between = fitted.estimate.gamma
     expected = [intercept + within * d + between * 5 for d in (-1, 1)]
     np.testing.assert_allclose(predicted["prediction"][:2], expected, rtol=1e-12)
     np.testing.assert_allclose(fitted.predict(rows, "marginal")["prediction"][:2], expected, rtol=1e-12)
@@ -97,7 +97,7 @@ def test_every_kind_of_variable() -> None:
     )
     marginal = fitted.predict(data, "marginal")
     residual = (data["y"] - marginal["prediction"]).to_numpy()
-    assert residual @ residual == pytest.approx(fitted.result.sigma2 * (200 - len(fitted.result.gamma)), rel=1e-9)
+    assert residual @ residual == pytest.approx(fitted.estimate.sigma2 * (200 - len(fitted.estimate.gamma)), rel=1e-9)
     assert residual.sum() == pytest.approx(0, abs=1e-7)
 
 

@@ -60,7 +60,7 @@ def test_the_numbers_are_those_of_python(
     if fit.model.outcome_name in rows.columns:
         residual = rows[fit.model.outcome_name] - conditional["prediction"]
         np.testing.assert_allclose(ours["residual"], residual, rtol=TOLERANCE, atol=TOLERANCE)
-        standard = residual / np.sqrt(fit.result.sigma2)
+        standard = residual / np.sqrt(fit.estimate.sigma2)
         np.testing.assert_allclose(ours["std_residual"], standard, rtol=TOLERANCE, atol=TOLERANCE)
 
 
@@ -114,7 +114,7 @@ def test_marginal_errors_are_null_where_the_prediction_is(connection: duckdb.Duc
     rows = pl.DataFrame({"ses": [0.5, None, 0.5], "sex": ["Male", "Male", "neither"], "school": [1224, 1224, None]})
     fixed, conditional = fit.predict(rows, "marginal"), fit.predict(rows)
     x = np.array([1.0, 0.5, 1.0])
-    assert [c.name for c in fit.result.design.fixed.columns] == ["(Intercept)", "ses", "sex[Male]"]
+    assert [c.name for c in fit.estimate.design.fixed.columns] == ["(Intercept)", "ses", "sex[Male]"]
     assert fixed["std_error"].to_list() == [pytest.approx(np.sqrt(x @ fit.vcov @ x), rel=1e-12), None, None]
     assert conditional["prediction"].is_null().to_list() == [False, True, True]
     assert conditional["new_group"].to_list() == [False, False, False]

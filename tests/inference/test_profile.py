@@ -58,15 +58,15 @@ def test_the_deviance_at_a_limit_has_risen_by_the_quantile() -> None:
             rows.with_columns(rest=pl.col("distance") - limit * pl.col("age")),
             estimator="ml",
         )
-        rise = 2 * (whole.result.log_likelihood - held.result.log_likelihood)
+        rise = 2 * (whole.estimate.log_likelihood - held.estimate.log_likelihood)
         assert rise == pytest.approx(2.705543454095404, abs=1e-6)
 
 
 def test_limits_follow_the_scale_of_the_data() -> None:
     rows = reference.connection().sql("select * from sleep_rs").pl()
-    plain = profile_intervals(reference.fitted("sleep_rs").result)
+    plain = profile_intervals(reference.fitted("sleep_rs").estimate)
     scaled = rows.with_columns(pl.col("Reaction") * 1e6, pl.col("Days") * 1e-3)
-    there = profile_intervals(fit("Reaction ~ Days + (Days | Subject)", scaled).result)
+    there = profile_intervals(fit("Reaction ~ Days + (Days | Subject)", scaled).estimate)
     factors = np.array([1e6, 1, 1e9, 1e6, 1e6, 1e9])
     np.testing.assert_allclose(there.low, plain.low * factors, rtol=1e-5)
     np.testing.assert_allclose(there.high, plain.high * factors, rtol=1e-5)
@@ -76,7 +76,7 @@ def test_least_squares_has_closed_forms() -> None:
     """With one variance the deviance rises by N log(1 + t^2 / (N - p)) for a coefficient t errors away."""
     fitted = reference.fitted("ols_hsb")
     intervals = fitted.intervals("profile").filter(pl.col("kind") == "fixed")
-    result = fitted.result
+    result = fitted.estimate
     n, p = result.design.n_obs, len(result.gamma)
     t = np.sqrt((n - p) * np.expm1(3.841458820694124 / n))
     margin = t * np.sqrt(np.diag(result.vcov))
@@ -87,7 +87,7 @@ def test_least_squares_has_closed_forms() -> None:
 def test_more_than_one_block_and_level() -> None:
     fitted = reference.fitted("sim3_nested")
     intervals = fitted.intervals("profile")
-    named = [(p.group, p.scale) for p in find_parameters(fitted.result)]
+    named = [(p.group, p.scale) for p in find_parameters(fitted.estimate)]
     assert named[:3] == [("school:class", "std_dev"), ("school:class", "correlation"), ("school:class", "std_dev")]
     assert (intervals["conf_low"] < intervals["estimate"]).all()
     assert (intervals["estimate"] < intervals["conf_high"]).all()
@@ -123,8 +123,8 @@ def test_effects_that_are_alike(structure: str) -> None:
         rest = y - x @ np.linalg.solve(x.T @ inverse @ x, x.T @ inverse @ y)
         return float(np.linalg.slogdet(v)[1] + rest @ inverse @ rest + len(y) * np.log(2 * np.pi))
 
-    tau = fitted.result.tau[0]
-    there = np.array([np.sqrt(tau[0, 0]), np.arctanh(tau[0, 1] / tau[0, 0]), np.sqrt(fitted.result.sigma2)])
+    tau = fitted.estimate.tau[0]
+    there = np.array([np.sqrt(tau[0, 0]), np.arctanh(tau[0, 1] / tau[0, 0]), np.sqrt(fitted.estimate.sigma2)])
 
     def lowest(held: dict[int, float]) -> float:
         free = [i for i in range(3) if i not in held]
@@ -137,12 +137,12 @@ def test_effects_that_are_alike(structure: str) -> None:
         return float(minimize(objective, there[free], method="BFGS", options={"gtol": 1e-7}).fun)
 
     independent = {1: 0.0} if structure == "identity" else {}
-    assert deviance(*there) == pytest.approx(-2 * fitted.result.log_likelihood, abs=1e-8)
+    assert deviance(*there) == pytest.approx(-2 * fitted.estimate.log_likelihood, abs=1e-8)
     for place, scale in enumerate(("std_dev", "correlation", "sigma")):
         for row in profile.filter(pl.col("scale") == scale).head(1).iter_rows(named=True):
             for limit in (row["conf_low"], row["conf_high"]):
                 rise = lowest({place: np.arctanh(limit) if scale == "correlation" else limit} | independent)
-                assert rise + 2 * fitted.result.log_likelihood == pytest.approx(3.841458820694124, abs=1e-5)
+                assert rise + 2 * fitted.estimate.log_likelihood == pytest.approx(3.841458820694124, abs=1e-5)
 
 
 def test_wald_limits_of_variances() -> None:
@@ -170,6 +170,6 @@ def test_faults_are_refused_in_a_sentence() -> None:
 
 
 def test_an_estimate_from_any_start_has_the_same_limits() -> None:
-    result = reference.fitted("pastes_nested").result
+    result = reference.fitted("pastes_nested").estimate
     again = estimate_design(result.design, reml=True, start=np.array([3.0, 3.0]))
     np.testing.assert_allclose(profile_intervals(again).high, profile_intervals(result).high, rtol=1e-6)

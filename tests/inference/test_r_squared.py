@@ -71,13 +71,13 @@ def test_the_partition_is_that_of_the_rows(students: pl.DataFrame) -> None:
     inside = gamma["within(ses)"] * w + gamma["within(ses):sector[Public]"] * w * public
     outside = gamma["between(ses)"] * b + gamma["sector[Public]"] * public
     assert set(gamma) == set(columns)
-    (tau,) = fitted.result.tau
+    (tau,) = fitted.estimate.tau
     sigma = np.cov(np.column_stack((columns["(Intercept)"], w)).T)
     f1, f2, v, m = inside.var(ddof=1), outside.var(ddof=1), np.trace(tau @ sigma), tau[0, 0]
-    total = f1 + f2 + v + m + fitted.result.sigma2
-    for name, part in {"f1": f1, "f2": f2, "v": v, "m": m, "residual": fitted.result.sigma2}.items():
+    total = f1 + f2 + v + m + fitted.estimate.sigma2
+    for name, part in {"f1": f1, "f2": f2, "v": v, "m": m, "residual": fitted.estimate.sigma2}.items():
         assert found[f"rights_sterba_total_{name}"] == pytest.approx(part / total, rel=1e-9)
-    assert found["rights_sterba_within_f1"] == pytest.approx(f1 / (f1 + v + fitted.result.sigma2), rel=1e-9)
+    assert found["rights_sterba_within_f1"] == pytest.approx(f1 / (f1 + v + fitted.estimate.sigma2), rel=1e-9)
     assert found["rights_sterba_between_f2"] == pytest.approx(f2 / (f2 + m), rel=1e-9)
     assert found["rights_sterba_total_fvm"] == pytest.approx(1 - found["rights_sterba_total_residual"], rel=1e-12)
 
@@ -88,9 +88,9 @@ def test_uncentered_predictors_have_totals_alone_and_a_reason(students: pl.DataF
     assert set(table["measure"].str.slice(14)) == {"total_" + k for k in ("f", "v", "m", "fv", "fvm", "residual")}
     assert "ses varies at more than one level" in table["note"][0]
     x = np.column_stack((np.ones(len(students)), students["ses"].to_numpy()))
-    (tau,) = fitted.result.tau
+    (tau,) = fitted.estimate.tau
     v, m = np.trace(tau @ np.cov(x.T)), x.mean(axis=0) @ tau @ x.mean(axis=0)
-    total = (x @ fitted.result.gamma).var(ddof=1) + v + m + fitted.result.sigma2
+    total = (x @ fitted.estimate.gamma).var(ddof=1) + v + m + fitted.estimate.sigma2
     assert of(fitted)["rights_sterba_total_v"] == pytest.approx(v / total, rel=1e-9)
     assert of(fitted)["rights_sterba_total_m"] == pytest.approx(m / total, rel=1e-9)
 
@@ -137,14 +137,14 @@ def test_three_levels_are_told_apart() -> None:
     found = of(fitted)
     data = data.with_columns(c=pl.col("x").mean().over("school", "class"), s=pl.col("x").mean().over("school"))
     pieces = [(data["x"] - data["c"]).to_numpy(), (data["c"] - data["s"]).to_numpy(), data["s"].to_numpy()]
-    fixed = [g**2 * piece.var(ddof=1) for g, piece in zip(fitted.result.gamma[1:], pieces, strict=True)]
-    inner, outer = fitted.result.tau
+    fixed = [g**2 * piece.var(ddof=1) for g, piece in zip(fitted.estimate.gamma[1:], pieces, strict=True)]
+    inner, outer = fitted.estimate.tau
     v12, v13 = inner[1, 1] * pieces[0].var(ddof=1), outer[1, 1] * pieces[0].var(ddof=1)
     expected = dict(zip(("f1", "f2", "f3"), fixed, strict=True))
-    expected |= {"v12": v12, "v13": v13, "m2": inner[0, 0], "m3": outer[0, 0], "residual": fitted.result.sigma2}
+    expected |= {"v12": v12, "v13": v13, "m2": inner[0, 0], "m3": outer[0, 0], "residual": fitted.estimate.sigma2}
     for name, value in expected.items():
         assert found[f"rights_sterba_total_{name}"] == pytest.approx(value / sum(expected.values()), rel=1e-9)
-    level1 = fixed[0] + v12 + v13 + fitted.result.sigma2
+    level1 = fixed[0] + v12 + v13 + fitted.estimate.sigma2
     assert found["rights_sterba_level1_v13"] == pytest.approx(v13 / level1, rel=1e-9)
     assert found["rights_sterba_level3_f3"] == pytest.approx(fixed[2] / (fixed[2] + outer[0, 0]), rel=1e-9)
 
@@ -162,15 +162,15 @@ def test_raudenbush_and_bryk_by_their_book(students: pl.DataFrame) -> None:
         "mathach ~ within(ses) * between(ses) + within(ses) * sector + (1 + within(ses) | school)", students
     )
     slope = predicted.r_squared(slopes).filter(measure="raudenbush_bryk", term="within(ses)")
-    before, after = (fit.result.tau[0][1, 1] for fit in (slopes, predicted))
+    before, after = (fit.estimate.tau[0][1, 1] for fit in (slopes, predicted))
     assert slope["estimate"][0] == pytest.approx((before - after) / before, rel=1e-12)
 
 
 def test_snijders_and_bosker_by_hand(students: pl.DataFrame) -> None:
     fitted, null = (mlm.fit(f"mathach ~ {fixed} + (1 | school)", students) for fixed in ("ses", "1"))
     n = 160 / (1 / students.group_by("school").len()["len"]).sum()
-    (tau,), (before,) = fitted.result.tau, null.result.tau
-    s, s0 = fitted.result.sigma2, null.result.sigma2
+    (tau,), (before,) = fitted.estimate.tau, null.estimate.tau
+    s, s0 = fitted.estimate.sigma2, null.estimate.sigma2
     found = fitted.r_squared().filter(measure="snijders_bosker").sort("level")["estimate"]
     assert found[0] == pytest.approx(1 - (s + tau[0, 0]) / (s0 + before[0, 0]), rel=1e-9)
     assert found[1] == pytest.approx(1 - (s / n + tau[0, 0]) / (s0 / n + before[0, 0]), rel=1e-9)
@@ -180,12 +180,12 @@ def test_snijders_and_bosker_with_a_random_slope_from_the_rows(students: pl.Data
     """Mean squared errors of predicting a row, and a group's mean, with z' T z written out row by row."""
     fitted = mlm.fit("mathach ~ ses + (1 + ses | school)", students)
     null = mlm.fit("mathach ~ 1 + (1 | school)", students)
-    (tau,), (before,) = fitted.result.tau, null.result.tau
+    (tau,), (before,) = fitted.estimate.tau, null.estimate.tau
     groups = students.group_by("school").agg(pl.col("ses").mean(), pl.len())
     n = groups.height / (1 / groups["len"]).sum()
     rows, means = (np.column_stack((np.ones(len(x)), x)) for x in (students["ses"], groups["ses"]))
     row, mean = (np.einsum("nq,qr,nr->n", z, tau, z).mean() for z in (rows, means))
-    s, s0 = fitted.result.sigma2, null.result.sigma2
+    s, s0 = fitted.estimate.sigma2, null.estimate.sigma2
     found = fitted.r_squared().filter(measure="snijders_bosker").sort("level")["estimate"]
     assert found[0] == pytest.approx(1 - (s + row) / (s0 + before[0, 0]), rel=1e-8)
     assert found[1] == pytest.approx(1 - (s / n + mean) / (s0 / n + before[0, 0]), rel=1e-8)
@@ -223,5 +223,5 @@ def test_strata_count_by_their_rows() -> None:
     rows = dict(data.group_by("Sex").len().iter_rows())
     mean = sum(variances[s] * rows[s] for s in rows) / data.height
     found = of(fitted)
-    m = fitted.result.tau[0][0, 0]
+    m = fitted.estimate.tau[0][0, 0]
     assert found["rights_sterba_total_residual"] / found["rights_sterba_total_m"] == pytest.approx(mean / m, rel=1e-9)

@@ -48,7 +48,7 @@ def test_published_by_hlm() -> None:
     assert units == 160
     fit = mlm.fit("mathach ~ within(ses) * (between(ses) + sector) + (within(ses) | school)", HSB)
     ours, counted = shown(fit)
-    expected, _ = by_hand(columns(rows, "school", ["x"]), np.diag(fit.result.tau[0]), fit.result.sigma2)
+    expected, _ = by_hand(columns(rows, "school", ["x"]), np.diag(fit.estimate.tau[0]), fit.estimate.sigma2)
     assert ours == pytest.approx(expected, rel=1e-10)
     assert counted == {160}
     # what the other effect and the other units tell makes it twice as large
@@ -79,8 +79,8 @@ def test_units_without_least_squares_of_their_own_do_not_count(random: str, name
     """A class of one pupil has no slope, nor has one of pupils alike; fixed slopes (sex) are no part of it."""
     rows = popularity()
     fit = mlm.fit(f"popular ~ x + sex + {random}", rows)
-    variances = np.concatenate([np.diag(tau) for tau in fit.result.tau])
-    expected, units = by_hand(columns(rows, "class", names), variances, fit.result.sigma2)
+    variances = np.concatenate([np.diag(tau) for tau in fit.estimate.tau])
+    expected, units = by_hand(columns(rows, "class", names), variances, fit.estimate.sigma2)
     found, counted = shown(fit)
     # the inverse of a class with few pupils has a condition of 1e4
     assert found == pytest.approx(expected, rel=1e-10)
@@ -127,4 +127,4 @@ def test_where_units_have_no_least_squares_there_is_none(formula: str, known: li
 
 def test_every_block_has_a_reliability() -> None:
     fit = mlm.fit("mathach ~ ses + (1 | school) + (0 + ses | school)", HSB)
-    assert [found is not None and len(found.mean) for found in least_squares_reliability(fit.result)] == [1, 1]
+    assert [found is not None and len(found.mean) for found in least_squares_reliability(fit.estimate)] == [1, 1]

@@ -61,7 +61,7 @@ def test_profile_limits_against_the_dense_likelihood() -> None:
     sigmas = [rows["sigma", name]["estimate"] for name in "ab"]
     there = np.array([*np.log([rows["std_dev", "(Intercept)"]["estimate"], *sigmas]), np.arctanh(phi)])
     lowest = deviance(there)
-    assert lowest == pytest.approx(-2 * fitted.result.log_likelihood, abs=1e-8)
+    assert lowest == pytest.approx(-2 * fitted.estimate.log_likelihood, abs=1e-8)
     assert rows["ratio", "b"]["estimate"] == pytest.approx(sigmas[1] / sigmas[0], rel=1e-12)
 
     def rise(place: int, value: float, *, ratio: bool = False) -> float:

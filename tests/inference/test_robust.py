@@ -67,8 +67,8 @@ def _power(matrix: Array, exponent: float) -> Array:
 
 def _dense(fit: mlm.Fit, kind: str, cluster: Array, y: Array, x: Array, z: list[Array], contrast: Array) -> Dense:
     """Bell and McCaffrey (2002), Pustejovsky and Tipton (2018) as they stand, with n x n matrices."""
-    v = fit.result.sigma2 * np.eye(len(y))
-    for block, tau in zip(z, fit.result.tau, strict=True):
+    v = fit.estimate.sigma2 * np.eye(len(y))
+    for block, tau in zip(z, fit.estimate.tau, strict=True):
         v += block @ np.kron(np.eye(block.shape[1] // len(tau)), tau) @ block.T
     w = np.linalg.inv(v)
     m = np.linalg.inv(x.T @ w @ x)
@@ -146,7 +146,7 @@ def test_moments_give_what_rows_give(name: str, kind: Any) -> None:
     z = [_indicators(DATA[group].to_numpy(), *_columns(*effects)) for group, effects in random]
     contrast = np.eye(x.shape[1])[-2:]
     expected = _dense(fit, kind, DATA[cluster].to_numpy(), DATA["y"].to_numpy(), x, z, contrast)
-    scale = np.sqrt(np.outer(np.diag(fit.result.vcov), np.diag(fit.result.vcov)))
+    scale = np.sqrt(np.outer(np.diag(fit.estimate.vcov), np.diag(fit.estimate.vcov)))
     np.testing.assert_allclose(fit.vcov / scale, expected.vcov / scale, atol=1e-9)
     np.testing.assert_allclose(fit.fixed_effects["df"], expected.df, rtol=1e-8)
     np.testing.assert_allclose(fit.method.degrees(2.0 * contrast), expected.df[-2:], rtol=1e-8)

@@ -30,7 +30,7 @@ def test_the_numbers_are_numpys(hsb: tuple[Fit, pl.DataFrame]) -> None:
     ses = rows["ses"].to_numpy()
     school = rows["school"].cast(str).to_numpy()
     residual = rows["mathach"].to_numpy() - predicted["prediction"].to_numpy()
-    std = residual / np.sqrt(fit.result.sigma2)
+    std = residual / np.sqrt(fit.estimate.sigma2)
     found = check_residuals(fit.prediction_query, open_source(rows))
     assert found is not None
     deviation = std - std.mean()

@@ -42,7 +42,7 @@ def test_poly_is_r_s(offset: float, degree: int) -> None:
     rows = _rows(offset)
     fit = mlm.fit(f"y ~ poly(x, {degree})", rows)
     columns = _poly(rows["x"].to_numpy(), degree)
-    ours = design_rows(fit.model, fit.result, fit.moments, rows)[:, 1:]
+    ours = design_rows(fit.model, fit.estimate, fit.moments, rows)[:, 1:]
     np.testing.assert_allclose(ours, columns, atol=1e-10)
     expected = columns.T @ rows["y"].to_numpy()
     np.testing.assert_allclose(fit.fixed_effects["estimate"][1:], expected, rtol=1e-9, atol=1e-9)
@@ -53,7 +53,7 @@ def test_poly_of_r_itself() -> None:
     """R 4.2: poly(1e6 + (1:6)^2, 2)[1:3, ]."""
     rows = pl.DataFrame({"x": 1e6 + np.arange(1, 7) ** 2.0, "y": [1.0, 3, 2, 5, 4, 6]})
     fit = mlm.fit("y ~ poly(x, 2)", rows)
-    ours = design_rows(fit.model, fit.result, fit.moments, rows)[:3, 1:]
+    ours = design_rows(fit.model, fit.estimate, fit.moments, rows)[:3, 1:]
     expected = [
         [-0.4735835389339088, 0.4700383920289684],
         [-0.3732952601008456, 0.1504240757099397],

@@ -59,7 +59,7 @@ def test_keys_of_any_type_keep_their_units_apart(key: str) -> None:
     connection.execute(f"create table keyed as select *, {key} as id from frame")
     expected = mlm.fit("y ~ x + (1 | g)", "keyed", connection=connection)
     fit = mlm.fit("y ~ x + (1 | id)", "keyed", connection=connection)
-    assert fit.result.log_likelihood == pytest.approx(expected.result.log_likelihood, abs=1e-9)
+    assert fit.estimate.log_likelihood == pytest.approx(expected.estimate.log_likelihood, abs=1e-9)
     labels = {row[0] for row in connection.sql("select distinct id::varchar from keyed").fetchall()}
     assert set(fit.random_effects["unit"]) == labels
     moments = collect(open_source("keyed", connection), [parse_formula("y ~ x + (1 | id)")])
@@ -75,8 +75,8 @@ def test_groups_that_lie_far_apart(spread: float) -> None:
     near = mlm.fit("y ~ within(x) + (within(x) | g)", data)
     far = mlm.fit("y ~ within(x) + (within(x) | g)", data.with_columns(x=pl.col("x") + spread * means))
     # x keeps 16 - log10(spread) digits
-    assert far.result.log_likelihood == pytest.approx(near.result.log_likelihood, abs=1e-6)
-    np.testing.assert_allclose(far.result.gamma, near.result.gamma, rtol=1e-6)
+    assert far.estimate.log_likelihood == pytest.approx(near.estimate.log_likelihood, abs=1e-6)
+    np.testing.assert_allclose(far.estimate.gamma, near.estimate.gamma, rtol=1e-6)
 
 
 @pytest.mark.parametrize("offset", [1e4, 1e7])
@@ -84,15 +84,15 @@ def test_products_of_offset_variables_are_no_copies(offset: float) -> None:
     data = _data()
     moved = data.with_columns(x=pl.col("x") + offset, w=pl.col("w") + offset)
     near, far = (mlm.fit("y ~ x * w + (1 | g)", d) for d in (data, moved))
-    assert not far.result.design.fixed.aliased
-    assert far.result.log_likelihood == pytest.approx(near.result.log_likelihood, abs=1e-6)
-    assert far.result.gamma[-1] == pytest.approx(near.result.gamma[-1], rel=1e-6)
+    assert not far.estimate.design.fixed.aliased
+    assert far.estimate.log_likelihood == pytest.approx(near.estimate.log_likelihood, abs=1e-6)
+    assert far.estimate.gamma[-1] == pytest.approx(near.estimate.gamma[-1], rel=1e-6)
 
 
 def test_copies_are_still_dropped() -> None:
     data = _data().with_columns(pl.col("x").alias("a") + 1e6, total=pl.col("x") + pl.col("z"))
     fit = mlm.fit("y ~ x + z + a + total + x:z + I(x * z) + (1 | g)", data)
-    assert fit.result.design.fixed.aliased == ("a", "total", "x:z")
+    assert fit.estimate.design.fixed.aliased == ("a", "total", "x:z")
 
 
 def test_variables_that_differ_beyond_the_sixth_digit_are_two() -> None:
@@ -100,8 +100,8 @@ def test_variables_that_differ_beyond_the_sixth_digit_are_two() -> None:
     fit = mlm.fit("y ~ I((day - 2451541)**2) + I((day - 2451544)**2) + (1 | g)", data)
     by_hand = data.with_columns(a=(pl.col("day") - 2451541) ** 2, b=(pl.col("day") - 2451544) ** 2)
     expected = mlm.fit("y ~ a + b + (1 | g)", by_hand)
-    assert not fit.result.design.fixed.aliased
-    assert fit.result.log_likelihood == pytest.approx(expected.result.log_likelihood, abs=1e-6)
+    assert not fit.estimate.design.fixed.aliased
+    assert fit.estimate.log_likelihood == pytest.approx(expected.estimate.log_likelihood, abs=1e-6)
 
 
 def test_levels_of_numbers_are_ordered_as_numbers() -> None:
@@ -132,10 +132,10 @@ def test_double_bars_with_a_factor() -> None:
     """As lme4 has it: a block of the intercept and one of both indicators; the number is lme4 1.1-31's."""
     data = _data()
     fit = mlm.fit("y ~ x + (sex || g)", data)
-    assert [len(tau) for tau in fit.result.tau] == [1, 2]
+    assert [len(tau) for tau in fit.estimate.tau] == [1, 2]
     assert fit.converged
     larger = mlm.fit("y ~ x + (1 | g)", data)
-    assert fit.result.log_likelihood >= larger.result.log_likelihood - 1e-9
+    assert fit.estimate.log_likelihood >= larger.estimate.log_likelihood - 1e-9
 
 
 def test_the_most_predictors_that_are_allowed() -> None:
@@ -145,7 +145,7 @@ def test_the_most_predictors_that_are_allowed() -> None:
     data = pl.DataFrame(
         {"y": rng.normal(size=rows), "f": [f"f{i % levels:03}" for i in range(rows)], "g": np.arange(rows) // 140}
     )
-    assert len(mlm.fit("y ~ f + (1 | g)", data).result.gamma) == levels
+    assert len(mlm.fit("y ~ f + (1 | g)", data).estimate.gamma) == levels
 
 
 def test_an_undetermined_variance_is_said_to_be_one() -> None:
@@ -176,8 +176,8 @@ models:
 )
 def test_repeated_labels_mean_nested_units_where_the_model_says_so(formula: str) -> None:
     repeated, unique = (mlm.fit(formula, _three_levels(u)) for u in (False, True))
-    np.testing.assert_allclose(repeated.result.gamma, unique.result.gamma, rtol=1e-9)
-    assert repeated.result.log_likelihood == pytest.approx(unique.result.log_likelihood, abs=1e-9)
+    np.testing.assert_allclose(repeated.estimate.gamma, unique.estimate.gamma, rtol=1e-9)
+    assert repeated.estimate.log_likelihood == pytest.approx(unique.estimate.log_likelihood, abs=1e-9)
 
 
 def test_repeated_labels_mean_nested_units_where_levels_say_so() -> None:
@@ -186,8 +186,8 @@ def test_repeated_labels_mean_nested_units_where_levels_say_so() -> None:
         connection = duckdb.connect()
         connection.register("frame", ArrowStream(_three_levels(unique)))
         fits.append(fit_analysis(parse_analysis(ANALYSIS), connection).fits["split"])
-    assert fits[0].result.log_likelihood == pytest.approx(fits[1].result.log_likelihood, abs=1e-9)
-    assert fits[0].result.design.nested
+    assert fits[0].estimate.log_likelihood == pytest.approx(fits[1].estimate.log_likelihood, abs=1e-9)
+    assert fits[0].estimate.design.nested
 
 
 def test_repeated_labels_are_never_pooled_silently() -> None:

@@ -165,7 +165,7 @@ def test_saved_residual_moments_fit_the_same_model() -> None:
     model = parse_formula("y ~ x + (1 | g)", residual=parse_residual("by(s) + ar1(t)"))
     moments = collect(open_source(data), [model])
     save_moments(connection, moments, "kept")
-    first, second = (fit_model(Request(model), m).result for m in (moments, load_moments(connection, "kept")))
+    first, second = (fit_model(Request(model), m).estimate for m in (moments, load_moments(connection, "kept")))
     assert first.log_likelihood == second.log_likelihood
 
 

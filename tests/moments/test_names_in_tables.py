@@ -72,7 +72,7 @@ def test_any_names_are_kept_apart(names: list[str]) -> None:
     plain = rows.rename({group: "g"} | {name: f"p{i}" for i, name in enumerate(columns)})
     expected = mlm.fit(f"y ~ {quoted([f'p{i}' for i in range(len(columns))])} + tt + (1 | g)", plain)
     fit = mlm.fit(f"y ~ {quoted(columns)} + tt + (1 | `{group}`)", rows)
-    assert fit.result.log_likelihood == pytest.approx(expected.result.log_likelihood, abs=1e-9)
+    assert fit.estimate.log_likelihood == pytest.approx(expected.estimate.log_likelihood, abs=1e-9)
     connection = duckdb.connect()
     save_moments(connection, fit.moments, "kept")
     same(load_moments(connection, "kept"), fit.moments)
@@ -87,7 +87,7 @@ def test_any_names_are_kept_apart(names: list[str]) -> None:
     made = mlm.read_moments("made", group, connection=connection)
     ours = mlm.fit(f"y ~ {quoted(columns)} + (1 | `{group}`)", made)
     theirs = mlm.fit(f"y ~ {quoted(columns)} + (1 | `{group}`)", rows)
-    assert ours.result.log_likelihood == pytest.approx(theirs.result.log_likelihood, abs=1e-8)
+    assert ours.estimate.log_likelihood == pytest.approx(theirs.estimate.log_likelihood, abs=1e-8)
 
 
 @pytest.mark.parametrize("order", permutations(["a_b", "c", "a", "b_c"]))
@@ -107,7 +107,7 @@ def test_names_that_run_together(order: tuple[str, ...]) -> None:
     sql = render("group_moments", relation="t", columns=["y", *order], group="g")
     connection.execute(f"create table made as {sql}")
     made = mlm.fit(formula, mlm.read_moments("made", "g", connection=connection))
-    assert made.result.log_likelihood == pytest.approx(fit.result.log_likelihood, abs=1e-8)
+    assert made.estimate.log_likelihood == pytest.approx(fit.estimate.log_likelihood, abs=1e-8)
 
 
 def test_a_scatter_of_two_pairs_is_refused() -> None:
@@ -128,7 +128,7 @@ def test_groups_called_n() -> None:
     rows = frame(["x"], "n")
     fit = mlm.fit("y ~ x + (x | n)", rows)
     expected = mlm.fit("y ~ x + (x | g)", rows.rename({"n": "g"}))
-    assert fit.result.log_likelihood == expected.result.log_likelihood
+    assert fit.estimate.log_likelihood == expected.estimate.log_likelihood
     connection = duckdb.connect()
     connection.register("frame", rows.to_arrow())
     connection.execute("create table t as from frame")
@@ -157,7 +157,7 @@ def test_columns_that_differ_in_letter_case() -> None:
     expected = mlm.fit("y ~ p + r + (1 | g)", plain)
     for data in (rows, rows.lazy(), rows.to_arrow(), rows.to_pandas()):
         fit = mlm.fit("y ~ A + a_1 + (1 | g)", data)
-        assert fit.result.log_likelihood == pytest.approx(expected.result.log_likelihood, abs=1e-10)
+        assert fit.estimate.log_likelihood == pytest.approx(expected.estimate.log_likelihood, abs=1e-10)
         with pytest.raises(DataError) as raised:
             mlm.fit("y ~ a + (1 | g)", data)
         assert str(raised.value) == (

@@ -196,7 +196,7 @@ def test_strata_and_weights_add_up(
         whole = collect(open_source("t", connection), [model])
         ours, theirs = (fit_model(Request(model), moments) for moments in (done.moments, whole))
         # the same sums in another order; the search ends within 1e-9 of the optimum
-        assert ours.result.log_likelihood == pytest.approx(theirs.result.log_likelihood, abs=1e-8)
+        assert ours.estimate.log_likelihood == pytest.approx(theirs.estimate.log_likelihood, abs=1e-8)
         assert ours.fixed_effects["estimate"].to_list() == pytest.approx(
             theirs.fixed_effects["estimate"].to_list(), rel=1e-8
         )
@@ -271,8 +271,8 @@ def test_an_analysis_with_a_partition_reads_what_is_new(connection: duckdb.DuckD
     assert second.moments.n_obs > first.moments.n_obs
     direct = fit_model(Request(MODEL), collect(open_source("t", connection), [MODEL]))
     # the same optimum from sums around other centers
-    assert second.fits["slope"].result.gamma == pytest.approx(direct.result.gamma, rel=1e-6)
-    assert second.fits["slope"].result.log_likelihood == pytest.approx(direct.result.log_likelihood, abs=1e-7)
+    assert second.fits["slope"].estimate.gamma == pytest.approx(direct.estimate.gamma, rel=1e-6)
+    assert second.fits["slope"].estimate.log_likelihood == pytest.approx(direct.estimate.log_likelihood, abs=1e-7)
 
 
 @pytest.mark.parametrize("wrong", [1e6, 1e9, 1e12])

@@ -116,8 +116,8 @@ def test_unconverged_model_blocks_publication(
 ) -> None:
     def lost(analysis: Analysis, name: str, moments: object) -> Fit:
         fit = fit_analysis_model(analysis, name, moments)  # type: ignore[arg-type]
-        optimum = replace(fit.result.optimum, verdict="unfinished" if name == "slope" else "minimum", singular=True)
-        return replace(fit, result=replace(fit.result, optimum=optimum))
+        optimum = replace(fit.estimate.optimum, verdict="unfinished" if name == "slope" else "minimum", singular=True)
+        return replace(fit, estimate=replace(fit.estimate, optimum=optimum))
 
     monkeypatch.setattr(steps, "fit_analysis_model", lost)
     result = materialize(pupils(groups=25))

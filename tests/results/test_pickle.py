@@ -82,8 +82,8 @@ def test_a_fit_comes_back_equal_and_answers_alike(kind: str, trip: Callable[[Any
     assert np.array_equal(back.vcov, fit.vcov)
     assert (back.equations(), str(back)) == (fit.equations(), str(fit))
     # what evaluates the criterion again, at other parameters
-    theta = fit.result.optimum.theta + 0.01
-    assert back.result.criterion.solve(theta).criterion == fit.result.criterion.solve(theta).criterion
+    theta = fit.estimate.optimum.theta + 0.01
+    assert back.estimate.criterion.solve(theta).criterion == fit.estimate.criterion.solve(theta).criterion
     if kind in ("crossed", "strata"):
         assert back.intervals("profile").equals(fit.intervals("profile"))
     assert back.predict(pupils()).equals(fit.predict(pupils()))
@@ -98,7 +98,7 @@ def test_a_fit_from_a_file_and_from_moments_comes_back_equal(tmp_path: Path, tri
     assert back.schema == moments.schema
     fits = [fit_model(Request(model), one) for one in (moments, back)]
     assert fits[0].fixed_effects.equals(fits[1].fixed_effects)
-    estimate = fits[0].result
+    estimate = fits[0].estimate
     assert np.array_equal(trip(estimate).vcov, estimate.vcov)
 
 
@@ -129,6 +129,6 @@ def test_another_process_reads_a_pickled_fit(tmp_path: Path) -> None:
     fit = mlm.fit("y ~ x + (1 | school)", pupils())
     path = tmp_path / "fit.pickle"
     path.write_bytes(pickle.dumps(fit))
-    code = f"import pickle; print(pickle.load(open({str(path)!r}, 'rb')).result.log_likelihood.hex())"
+    code = f"import pickle; print(pickle.load(open({str(path)!r}, 'rb')).estimate.log_likelihood.hex())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stdout.strip()) == (0, fit.result.log_likelihood.hex()), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, fit.estimate.log_likelihood.hex()), done.stderr

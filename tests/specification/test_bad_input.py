@@ -177,15 +177,15 @@ def test_a_row_filter_that_fails_is_named(where: str, sentence: str) -> None:
 
 class TestFiles:
     def test_a_path_is_data(self, tmp_path: Path) -> None:
-        expected = mlm.fit("y ~ x + (1 | g)", _data()).result.log_likelihood
+        expected = mlm.fit("y ~ x + (1 | g)", _data()).estimate.log_likelihood
         _data().write_csv(tmp_path / "it's.csv")
         _data().write_parquet(tmp_path / "d.parquet")
         for path in (tmp_path / "it's.csv", str(tmp_path / "it's.csv"), str(tmp_path / "d.parquet")):
-            assert mlm.fit("y ~ x + (1 | g)", path).result.log_likelihood == pytest.approx(expected, abs=1e-9)
+            assert mlm.fit("y ~ x + (1 | g)", path).estimate.log_likelihood == pytest.approx(expected, abs=1e-9)
 
     def test_missing_values_as_r_writes_them(self, tmp_path: Path) -> None:
         _data(x=["NA", *map(str, range(ROWS - 1))]).write_csv(tmp_path / "d.csv")
-        assert mlm.fit("y ~ x + (1 | g)", tmp_path / "d.csv").result.design.n_obs == ROWS - 1
+        assert mlm.fit("y ~ x + (1 | g)", tmp_path / "d.csv").estimate.design.n_obs == ROWS - 1
 
     @pytest.mark.parametrize(
         ("name", "content", "sentence"),
@@ -214,7 +214,7 @@ class TestFiles:
         connection = duckdb.connect()
         connection.register("frame", ArrowStream(_data()))
         connection.execute("create schema d; create table d.csv as from frame")
-        assert mlm.fit("y ~ x", "d.csv", connection=connection).result.design.n_obs == ROWS
+        assert mlm.fit("y ~ x", "d.csv", connection=connection).estimate.design.n_obs == ROWS
 
 
 def test_stray_cells_of_a_relation() -> None:
@@ -275,14 +275,14 @@ def test_hostile_names_are_names() -> None:
     connection.execute('create table "t; --" as from frame')
     fit = mlm.fit(f"y ~ `{HOSTILE}` + select + within(`{HOSTILE}`) + (1 | group)", '"t; --"', connection=connection)
     plain = mlm.fit("y ~ x + sex + within(x) + (1 | g)", _data())
-    assert fit.result.log_likelihood == pytest.approx(plain.result.log_likelihood, abs=1e-9)
+    assert fit.estimate.log_likelihood == pytest.approx(plain.estimate.log_likelihood, abs=1e-9)
     assert connection.sql('select count(*) from "t; --"').fetchall() == [(ROWS,)]
 
 
 def test_singular_and_aliased_fits_are_results() -> None:
     data = _data().with_columns(twice=2 * pl.col("x") + 3)
     fit = mlm.fit("y ~ x + twice + (x | g)", data)
-    assert fit.result.design.fixed.aliased == ("twice",)
+    assert fit.estimate.design.fixed.aliased == ("twice",)
     assert list(fit.fixed_effects["term"]) == ["(Intercept)", "x"]
     assert "dropped, being a combination of the other columns: twice" in str(fit)
     assert fit.converged
@@ -290,10 +290,10 @@ def test_singular_and_aliased_fits_are_results() -> None:
 
 def test_every_data_type_is_accepted() -> None:
     data = _data()
-    expected = mlm.fit("y ~ x + (1 | g)", data).result.log_likelihood
+    expected = mlm.fit("y ~ x + (1 | g)", data).estimate.log_likelihood
     relation = duckdb.connect().from_arrow(data.to_arrow())
     for source in (data.lazy(), data.to_arrow(), data.to_pandas(), relation):
-        assert mlm.fit("y ~ x + (1 | g)", source).result.log_likelihood == pytest.approx(expected, abs=1e-9)
+        assert mlm.fit("y ~ x + (1 | g)", source).estimate.log_likelihood == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -435,4 +435,4 @@ def test_a_model_with_levels_of_its_own(connection: duckdb.DuckDBPyConnection) -
     assert_same(*({table: getattr(fit, table) for table in TABLES} for fit in (result.fits["nested"], alone)))
     (statistic,) = result.tables["comparisons"]["statistic"]
     # a difference of numbers of some hundreds, of which each has twelve digits
-    assert statistic == pytest.approx(2 * (alone.result.log_likelihood - schools.result.log_likelihood), abs=1e-9)
+    assert statistic == pytest.approx(2 * (alone.estimate.log_likelihood - schools.estimate.log_likelihood), abs=1e-9)

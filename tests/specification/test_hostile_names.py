@@ -133,7 +133,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 def _fit(world: World) -> None:
     fitted = mlm.fit(world.formula, world.table, connection=world.connection)
-    assert fitted.result.log_likelihood == pytest.approx(_expected().result.log_likelihood, abs=TOLERANCE)
+    assert fitted.estimate.log_likelihood == pytest.approx(_expected().estimate.log_likelihood, abs=TOLERANCE)
     assert fitted.equations("levels", "latex")
     assert fitted.to_lme4()
     assert str(fitted)
@@ -141,7 +141,7 @@ def _fit(world: World) -> None:
 
 def _fit_of_a_select(world: World) -> None:
     fitted = mlm.fit(world.formula, f"select * from {world.table}", connection=world.connection)
-    assert fitted.result.log_likelihood == pytest.approx(_expected().result.log_likelihood, abs=TOLERANCE)
+    assert fitted.estimate.log_likelihood == pytest.approx(_expected().estimate.log_likelihood, abs=TOLERANCE)
 
 
 def _weights_and_strata(world: World) -> None:
@@ -150,7 +150,7 @@ def _weights_and_strata(world: World) -> None:
     by = f"by(`{world.column('k').replace('`', '``')}`)"
     ours = mlm.fit(world.formula, hostile, residual=by, weights=world.column("v"))
     theirs = mlm.fit("y ~ within(x) + between(x) + k + (1 | g)", plain, residual="by(k)", weights="v")
-    assert ours.result.log_likelihood == pytest.approx(theirs.result.log_likelihood, abs=TOLERANCE)
+    assert ours.estimate.log_likelihood == pytest.approx(theirs.estimate.log_likelihood, abs=TOLERANCE)
 
 
 def _centered(world: World) -> None:

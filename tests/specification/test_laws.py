@@ -31,7 +31,7 @@ def hsb() -> pl.DataFrame:
 
 
 def _tau(fit: mlm.Fit) -> Any:
-    return fit.result.tau[0]
+    return fit.estimate.tau[0]
 
 
 def test_grand_mean_centering_is_a_shift(hsb: pl.DataFrame) -> None:
@@ -39,27 +39,27 @@ def test_grand_mean_centering_is_a_shift(hsb: pl.DataFrame) -> None:
     raw = mlm.fit("mathach ~ ses + (ses | school)", hsb)
     centered = mlm.fit("mathach ~ center(ses, at=0.7) + (center(ses, at=0.7) | school)", hsb)
     shift = np.array([[1.0, 0.7], [0.0, 1.0]])
-    assert centered.result.log_likelihood == pytest.approx(raw.result.log_likelihood, abs=1e-8)
-    np.testing.assert_allclose(centered.result.gamma, shift @ raw.result.gamma, rtol=1e-8)
+    assert centered.estimate.log_likelihood == pytest.approx(raw.estimate.log_likelihood, abs=1e-8)
+    np.testing.assert_allclose(centered.estimate.gamma, shift @ raw.estimate.gamma, rtol=1e-8)
     np.testing.assert_allclose(_tau(centered), shift @ _tau(raw) @ shift.T, rtol=1e-6)
-    assert centered.result.sigma2 == pytest.approx(raw.result.sigma2, rel=1e-8)
+    assert centered.estimate.sigma2 == pytest.approx(raw.estimate.sigma2, rel=1e-8)
 
 
 def test_within_and_between_is_raw_and_between(hsb: pl.DataFrame) -> None:
     """With a random intercept: between effect minus within effect is the contextual effect."""
     split = mlm.fit("mathach ~ within(ses) + between(ses) + (1 | school)", hsb)
     added_back = mlm.fit("mathach ~ ses + between(ses) + (1 | school)", hsb)
-    assert split.result.log_likelihood == pytest.approx(added_back.result.log_likelihood, abs=1e-8)
-    _, within, between = split.result.gamma
-    _, slope, contextual = added_back.result.gamma
+    assert split.estimate.log_likelihood == pytest.approx(added_back.estimate.log_likelihood, abs=1e-8)
+    _, within, between = split.estimate.gamma
+    _, slope, contextual = added_back.estimate.gamma
     assert slope == pytest.approx(within, rel=1e-9)
     assert contextual == pytest.approx(between - within, rel=1e-9)
 
 
 def test_within_group_centering_is_another_model(hsb: pl.DataFrame) -> None:
     """Kreft, de Leeuw and Aiken (1995): with random slopes group-mean centering is no reparametrisation."""
-    raw = mlm.fit("mathach ~ ses + (ses | school)", hsb).result.log_likelihood
-    within = mlm.fit("mathach ~ within(ses) + (within(ses) | school)", hsb).result.log_likelihood
+    raw = mlm.fit("mathach ~ ses + (ses | school)", hsb).estimate.log_likelihood
+    within = mlm.fit("mathach ~ within(ses) + (within(ses) | school)", hsb).estimate.log_likelihood
     assert abs(raw - within) > 1.0
 
 
@@ -79,7 +79,7 @@ def test_slope_of_the_within_part_is_that_of_regression_on_deviations(hsb: pl.Da
     deviation = pl.col("ses", "mathach") - pl.col("ses", "mathach").mean().over("school")
     x, y = hsb.select(deviation).get_columns()
     fitted = mlm.fit("mathach ~ within(ses) + (1 | school)", hsb)
-    assert fitted.result.gamma[1] == pytest.approx((x * y).sum() / (x * x).sum(), rel=1e-9)
+    assert fitted.estimate.gamma[1] == pytest.approx((x * y).sum() / (x * x).sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_a_predictor_at_a_million(formula: str, estimator: Any) -> None:
     data = _simulated(rows=900, groups=45)
     near = mlm.fit(formula, data, estimator=estimator)
     far = mlm.fit(formula, data.with_columns(x=pl.col("x") + 1e6), estimator=estimator)
-    assert far.result.log_likelihood == pytest.approx(near.result.log_likelihood, abs=1e-6)
+    assert far.estimate.log_likelihood == pytest.approx(near.estimate.log_likelihood, abs=1e-6)
     # x itself has lost its digits beyond the tenth at 1e6, so slopes agree to nine
     slopes = [i for i, name in enumerate(near.fixed_effects["term"]) if "x" in name]
-    np.testing.assert_allclose(far.result.gamma[slopes], near.result.gamma[slopes], rtol=1e-7)
-    assert far.result.tau[0][-1, -1] == pytest.approx(near.result.tau[0][-1, -1], rel=1e-6)
+    np.testing.assert_allclose(far.estimate.gamma[slopes], near.estimate.gamma[slopes], rtol=1e-7)
+    assert far.estimate.tau[0][-1, -1] == pytest.approx(near.estimate.tau[0][-1, -1], rel=1e-6)
 
 
 @given(scale=st.floats(1e-6, 1e6), shift=st.floats(-1e4, 1e4), seed=st.integers(0, 3))
@@ -104,14 +104,14 @@ def test_shifting_and_scaling_the_outcome(scale: float, shift: float, seed: int)
     data = _simulated(rows=200, groups=20, seed=seed)
     plain = mlm.fit("y ~ x + (x | g)", data)
     moved = mlm.fit("y ~ x + (x | g)", data.with_columns(y=scale * (pl.col("y") + shift)))
-    free = plain.result.design.n_obs - 2
+    free = plain.estimate.design.n_obs - 2
     # digits of y that the shift has pushed out limit the agreement
     lost = max(1.0, abs(shift)) * 1e-10
-    assert moved.result.log_likelihood + free * np.log(scale) == pytest.approx(
-        plain.result.log_likelihood, abs=1e-5 + lost
+    assert moved.estimate.log_likelihood + free * np.log(scale) == pytest.approx(
+        plain.estimate.log_likelihood, abs=1e-5 + lost
     )
-    assert moved.result.gamma[1] / scale == pytest.approx(plain.result.gamma[1], rel=1e-6, abs=1e-7)
-    assert moved.result.sigma2 / scale**2 == pytest.approx(plain.result.sigma2, rel=1e-6)
+    assert moved.estimate.gamma[1] / scale == pytest.approx(plain.estimate.gamma[1], rel=1e-6, abs=1e-7)
+    assert moved.estimate.sigma2 / scale**2 == pytest.approx(plain.estimate.sigma2, rel=1e-6)
 
 
 @given(seed=st.integers(0, 50))
@@ -122,8 +122,8 @@ def test_row_order_and_group_labels_do_not_matter(seed: int) -> None:
         g=pl.format("unit {}", 1000 - pl.col("g"))
     )
     first, second = (mlm.fit("y ~ x + w + (x | g)", d) for d in (data, shuffled))
-    assert second.result.log_likelihood == pytest.approx(first.result.log_likelihood, abs=1e-9)
-    np.testing.assert_allclose(second.result.gamma, first.result.gamma, rtol=1e-8)
+    assert second.estimate.log_likelihood == pytest.approx(first.estimate.log_likelihood, abs=1e-9)
+    np.testing.assert_allclose(second.estimate.gamma, first.estimate.gamma, rtol=1e-8)
     np.testing.assert_allclose(second.fixed_effects["df"], first.fixed_effects["df"], rtol=1e-6)
 
 
@@ -137,7 +137,7 @@ def test_likelihoods_of_nested_models_are_ordered() -> None:
         "y ~ x + (x | g)",
         "y ~ x * w + (x | g)",
     ]
-    likelihoods = [mlm.fit(f, data, estimator="ml").result.log_likelihood for f in formulas]
+    likelihoods = [mlm.fit(f, data, estimator="ml").estimate.log_likelihood for f in formulas]
     assert all(b >= a - 1e-9 for a, b in pairwise(likelihoods))
 
 
@@ -151,7 +151,7 @@ def test_likelihood_is_that_of_the_normal_density() -> None:
     y = data["y"].to_numpy()
     for estimator in ("ml", "reml"):
         fit = fit_model(Request(formula, estimator), moments)  # type: ignore[arg-type]
-        v = z @ np.kron(np.eye(8), _tau(fit)) @ z.T + fit.result.sigma2 * np.eye(60)
+        v = z @ np.kron(np.eye(8), _tau(fit)) @ z.T + fit.estimate.sigma2 * np.eye(60)
         inverse = np.linalg.inv(v)
         vcov = np.linalg.inv(x.T @ inverse @ x)
         gamma = vcov @ x.T @ inverse @ y
@@ -159,9 +159,9 @@ def test_likelihood_is_that_of_the_normal_density() -> None:
         deviance = np.linalg.slogdet(v)[1] + residual @ inverse @ residual + 60 * np.log(2 * np.pi)
         if estimator == "reml":
             deviance += -np.linalg.slogdet(vcov)[1] - 3 * np.log(2 * np.pi)
-        np.testing.assert_allclose(fit.result.gamma, gamma, rtol=1e-9)
+        np.testing.assert_allclose(fit.estimate.gamma, gamma, rtol=1e-9)
         np.testing.assert_allclose(fit.vcov, vcov, rtol=1e-9, atol=1e-12)
-        assert fit.result.log_likelihood == pytest.approx(-deviance / 2, abs=1e-9)
+        assert fit.estimate.log_likelihood == pytest.approx(-deviance / 2, abs=1e-9)
 
 
 ANALYSIS = """
@@ -214,7 +214,7 @@ def test_all_models_of_an_analysis_see_the_same_rows() -> None:
     connection.register("frame", ArrowStream(data))
     analysis = parse_analysis("{analysis: a, data: frame, models: {one: 'y ~ 1 + (1 | g)', two: 'y ~ w + (1 | g)'}}")
     result = fit_analysis(analysis, connection)
-    assert [f.result.design.n_obs for f in result.fits.values()] == [93, 93]
+    assert [f.estimate.design.n_obs for f in result.fits.values()] == [93, 93]
     assert run_facts(analysis, result.moments)["n_dropped"] == '{"w": 7}'
 
 

@@ -117,7 +117,7 @@ def test_a_model_of_one_variable_is_the_random_intercept_model():
     ours = mlm.sem("level: 1\n y ~~ y\nlevel: 2\n y ~~ y", rows, cluster="g")
     theirs = mlm.fit("y ~ 1 + (1 | g)", rows, estimator="ml")
     assert ours.estimate.log_likelihood == pytest.approx(theirs.fit_statistics["log_likelihood"][0], abs=1e-8)
-    assert ours.parameters["estimate"][0] == pytest.approx(theirs.result.sigma2, rel=1e-6)
+    assert ours.parameters["estimate"][0] == pytest.approx(theirs.estimate.sigma2, rel=1e-6)
 
 
 def test_one_scan_serves_a_structural_and_a_mixed_model():

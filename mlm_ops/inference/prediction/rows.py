@@ -32,7 +32,7 @@ _PLACE, _CALLED = f"{PREFIX}place", f"{PREFIX}called "
 
 def predict(
     model: Model,
-    fitted: Estimate,
+    estimate: Estimate,
     effects: Sequence[RandomEffects],
     moments: Moments,
     frame: pl.DataFrame,
@@ -61,27 +61,27 @@ def predict(
         An unknown kind.
     """
     if kind == "marginal":
-        found = _ask(model, fitted, None, moments, frame, predictors=True)
-        x = _design_rows(fitted, found, frame.height)
-        fixed, error = found["fixed_prediction"], np.sqrt(model_variances(fitted, x))
+        found = _ask(model, estimate, None, moments, frame, predictors=True)
+        x = _design_rows(estimate, found, frame.height)
+        fixed, error = found["fixed_prediction"], np.sqrt(model_variances(estimate, x))
         return frame.with_columns(
             _numbers("prediction", fixed), _numbers("std_error", np.where(np.isnan(fixed), np.nan, error))
         )
     if kind == "conditional":
-        found = _ask(model, fitted, effects, moments, frame)
+        found = _ask(model, estimate, effects, moments, frame)
         new_group = pl.Series("new_group", found["new_group"].astype(bool))
         return frame.with_columns(_numbers("prediction", found["prediction"]), new_group)
     raise MlmError(f"Unknown kind. Got {kind!r}; expected 'conditional' or 'marginal'.")
 
 
-def design_rows(model: Model, fitted: Estimate, moments: Moments, frame: pl.DataFrame) -> Array:
+def design_rows(model: Model, estimate: Estimate, moments: Moments, frame: pl.DataFrame) -> Array:
     """(n, p) the fixed part's columns on new rows; not a number where a value is missing."""
-    return _design_rows(fitted, _ask(model, fitted, None, moments, frame, predictors=True), frame.height)
+    return _design_rows(estimate, _ask(model, estimate, None, moments, frame, predictors=True), frame.height)
 
 
-def _design_rows(fitted: Estimate, found: dict[str, Array], n: int) -> Array:
-    result = np.ones((n, len(fitted.design.fixed.columns)))
-    for i, column in enumerate(fitted.design.fixed.columns):
+def _design_rows(estimate: Estimate, found: dict[str, Array], n: int) -> Array:
+    result = np.ones((n, len(estimate.design.fixed.columns)))
+    for i, column in enumerate(estimate.design.fixed.columns):
         for variable in column.variables:
             result[:, i] *= found[label(variable)]
     return result
@@ -89,7 +89,7 @@ def _design_rows(fitted: Estimate, found: dict[str, Array], n: int) -> Array:
 
 def _ask(
     model: Model,
-    fitted: Estimate,
+    estimate: Estimate,
     effects: Sequence[RandomEffects] | None,
     moments: Moments,
     frame: pl.DataFrame,
@@ -100,7 +100,7 @@ def _ask(
 
     The fixed part alone where `effects` is None; with `predictors` its variables too, by their labels.
     """
-    query = PredictionQuery(model, fitted, effects, moments, observed=False)
+    query = PredictionQuery(model, estimate, effects, moments, observed=False)
     numbers = dict.fromkeys(node.name for v in query.variables for node in walk(v) if isinstance(node, Column))
     _check_columns(frame, numbers, query.named)
     rows = frame.select([pl.int_range(pl.len()).alias(_PLACE), *dict.fromkeys((*numbers, *query.named))])
@@ -109,7 +109,7 @@ def _ask(
     if other_names:
         rows = rows.with_columns(other_names)
         renamed = {own.name.removeprefix(_CALLED): own.name for own in other_names}
-        query = PredictionQuery(model, fitted, effects, moments, observed=False, renamed=renamed)
+        query = PredictionQuery(model, estimate, effects, moments, observed=False, renamed=renamed)
     tables = {f"{_UNITS}{i}": unit.frame for i, unit in enumerate(query.units)}
     sql = query.sql(_ROWS, [identifier(name) for name in tables], kept=[_PLACE], predictors=predictors)
     answer = query_frames(sql, {_ROWS: rows, **tables})

@@ -81,7 +81,7 @@ class PredictionQuery:
 
     Parameters
     ----------
-    model, fitted, moments
+    model, estimate, moments
         Of the fit.
     effects
         Empirical Bayes estimates, a block each as in `Estimate.blocks`; None for the fixed part alone.
@@ -94,7 +94,7 @@ class PredictionQuery:
     def __init__(
         self,
         model: Model,
-        fitted: Estimate,
+        estimate: Estimate,
         effects: Sequence[RandomEffects] | None,
         moments: Moments,
         *,
@@ -102,14 +102,14 @@ class PredictionQuery:
         renamed: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
-        self.fitted = fitted
+        self.estimate = estimate
         self.moments = moments
         self.evaluator = Evaluator(moments, model.default_group, meanings(model, moments))
         self._columns = _Columns()
         self._renamed = renamed or {}
-        self._fixed = self._estimable(self._sum(list(zip(fitted.gamma, fitted.design.fixed.columns, strict=True))))
+        self._fixed = self._estimable(self._sum(list(zip(estimate.gamma, estimate.design.fixed.columns, strict=True))))
         self._seen: list[str] = []
-        self._levels = [] if effects is None else fitted.design.levels
+        self._levels = [] if effects is None else estimate.design.levels
         self._random = self._effects(effects or ())
         self._outcome = self._value(model.outcome)[0] if observed else "null"
         self._std_dev = self._standard_deviation() if observed else "null"
@@ -126,13 +126,13 @@ class PredictionQuery:
 
     @property
     def _predictors(self) -> list[Variable]:
-        return list(dict.fromkeys(v for column in self.fitted.design.fixed.columns for v in column.variables))
+        return list(dict.fromkeys(v for column in self.estimate.design.fixed.columns for v in column.variables))
 
     @property
     def variables(self) -> list[Variable]:
         """What the query computes of a row, the outcome aside."""
         columns = [c for level in self._levels for block in level.blocks for c in block.columns]
-        return list(dict.fromkeys(v for c in (*self.fitted.design.fixed.asked, *columns) for v in c.variables))
+        return list(dict.fromkeys(v for c in (*self.estimate.design.fixed.asked, *columns) for v in c.variables))
 
     @property
     def named(self) -> list[str]:
@@ -214,7 +214,7 @@ class PredictionQuery:
 
     def _estimable(self, total: str) -> str:
         """The fixed part, null where the fit's rows do not determine it: `ColumnSpan.estimable`, row by row."""
-        fixed = self.fitted.design.fixed
+        fixed = self.estimate.design.fixed
         if fixed.centered or len(fixed.asked) == len(fixed.columns):
             return total
         undetermined = []
@@ -324,7 +324,7 @@ class PredictionQuery:
     def _standard_deviation(self) -> str:
         """SQL of the residual's standard deviation in a row: by stratum and known precision, where there are any."""
         residual = self.model.residual
-        variances = {name: value for name, symbol, value, _ in residual_components(self.fitted) if symbol == "sigma2"}
+        variances = {name: value for name, symbol, value, _ in residual_components(self.estimate) if symbol == "sigma2"}
         if len(variances) == 1:
             std_dev = literal(float(np.sqrt(next(iter(variances.values())))))
         else:

@@ -69,43 +69,43 @@ class ExportFacts:
         return tuple(dict.fromkeys([*named, *(c for c in asked if c), *keys]))
 
 
-def estimates_by_symbol(fitted: FitRecord) -> dict[str, float]:
+def estimates_by_symbol(record: FitRecord) -> dict[str, float]:
     """Estimates by the symbols of the tables; variances of several strata with the stratum in brackets."""
-    structure = fitted.structure
+    structure = record.structure
     index, strata = structure.indices, structure.strata
-    fixed = zip((coefficient_symbol(index[c]) for c in structure.fixed), fitted.result.gamma, strict=True)
+    fixed = zip((coefficient_symbol(index[c]) for c in structure.fixed), record.estimate.gamma, strict=True)
     variances = {
-        f"{c.symbol}[{c.term}]" if c.symbol == "sigma2" and strata else c.symbol: c.estimate for c in fitted.components
+        f"{c.symbol}[{c.term}]" if c.symbol == "sigma2" and strata else c.symbol: c.estimate for c in record.components
     }
     return {symbol: float(value) for symbol, value in (*fixed, *variances.items())}
 
 
-def facts_of(fitted: FitRecord) -> ExportFacts:
+def facts_of(record: FitRecord) -> ExportFacts:
     """What other programs need to be told of the model."""
-    schema, model, nested = fitted.moments.schema, fitted.model, fitted.moments.nested_in
-    named = {group: group for group in model.all_groups} | meanings(model, fitted.moments)
+    schema, model, nested = record.moments.schema, record.model, record.moments.nested_in
+    named = {group: group for group in model.all_groups} | meanings(model, record.moments)
     meaning = {g: nested.get(units[0], units) if len(units) == 1 else units for g, units in named.items()}
-    split = fitted.result.design.split
+    split = record.estimate.design.split
     facts = ExportFacts(
         model=model,
-        structure=fitted.structure,
-        groups=tuple(level.group for level in fitted.result.design.levels),
+        structure=record.structure,
+        groups=tuple(level.group for level in record.estimate.design.levels),
         meaning=meaning,
-        reml=fitted.estimator == "reml",
+        reml=record.estimator == "reml",
         levels=schema.levels,
         # of a grouping factor too, whose unit 01 is not unit 1
         text_columns=schema.text_columns.union(
-            key for key, labels in zip(schema.keys, fitted.moments.labels, strict=True) if labels.dtype.kind in "OUT"
+            key for key, labels in zip(schema.keys, record.moments.labels, strict=True) if labels.dtype.kind in "OUT"
         ),
         complete=(),
         part=(split.part, split.group) if split is not None else None,
-        file=str(fitted.file) if fitted.file is not None else None,
+        file=str(record.file) if record.file is not None else None,
     )
-    siblings = (name for name, count in fitted.n_dropped.items() if count and "(" not in name)
+    siblings = (name for name, count in record.n_dropped.items() if count and "(" not in name)
     return replace(facts, complete=tuple(dict.fromkeys((*facts.columns, *siblings))))
 
 
-def level_equations(fitted: FitRecord) -> LevelEquations:
+def level_equations(record: FitRecord) -> LevelEquations:
     """The model as level equations that compile to it.
 
     Raises
@@ -113,14 +113,14 @@ def level_equations(fitted: FitRecord) -> LevelEquations:
     MlmError
         Its grouping factors cross.
     """
-    design, levels = fitted.result.design, dict[Variable, int]()
+    design, levels = record.estimate.design, dict[Variable, int]()
     if not design.nested:
         raise MlmError(
-            f"Level equations are for nested levels, and the units of {' and '.join(fitted.structure.groups)} cross. "
-            f"The formula says it: {fitted.model.text}"
+            f"Level equations are for nested levels, and the units of {' and '.join(record.structure.groups)} cross. "
+            f"The formula says it: {record.model.text}"
         )
     for variable, level in design.variable_levels.items():
         whole = uncoded(variable)
         levels[whole] = min(level, levels.get(whole, level))
     groups = tuple(level.group for level in design.levels)
-    return level_equations_of(fitted.model, groups, lambda variable: levels.get(uncoded(variable), 1))
+    return level_equations_of(record.model, groups, lambda variable: levels.get(uncoded(variable), 1))

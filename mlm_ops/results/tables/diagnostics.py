@@ -31,11 +31,11 @@ DIAGNOSTICS: ColumnTypes = {
 }
 
 
-def diagnostics(fitted: FitRecord, rows: Source | None = None, *, least: int = 1) -> pl.DataFrame:
+def diagnostics(record: FitRecord, rows: Source | None = None, *, least: int = 1) -> pl.DataFrame:
     """One row a finding: influence by unit, outliers, normality by random effect, equality of residual variances.
 
     With the rows also their residuals: the distribution, its quantiles, and means in bins of each predictor,
     of which there are fewer where each is to have `least` rows.
     """
-    found = diagnose(fitted, rows, least)
+    found = diagnose(record, rows, least)
     return frame(DIAGNOSTICS, {column: [getattr(f, column) for f in found] for column in DIAGNOSTICS})

@@ -43,9 +43,9 @@ RANDOM_EFFECTS: ColumnTypes = {
 }
 
 
-def fixed_effects(fitted: FitRecord) -> pl.DataFrame:
+def fixed_effects(record: FitRecord) -> pl.DataFrame:
     """One row a fixed effect."""
-    tests, structure = fitted.tests, fitted.structure
+    tests, structure = record.tests, record.structure
     index = structure.indices
     columns = structure.fixed
     return frame(
@@ -65,14 +65,14 @@ def fixed_effects(fitted: FitRecord) -> pl.DataFrame:
     )
 
 
-def random_effects(fitted: FitRecord) -> pl.DataFrame:
+def random_effects(record: FitRecord) -> pl.DataFrame:
     """One row a unit and random effect; null where the data do not determine its variance."""
-    unknown = fitted.result.undetermined
-    blocks = [(level, block) for level in fitted.result.design.levels for block in level.blocks]
+    unknown = record.estimate.undetermined
+    blocks = [(level, block) for level in record.estimate.design.levels for block in level.blocks]
     if not blocks:
         return empty(RANDOM_EFFECTS)
     frames = []
-    for (level, block), predicted, open_ in zip(blocks, fitted.predictions, unknown.tau, strict=True):
+    for (level, block), predicted, open_ in zip(blocks, record.predictions, unknown.tau, strict=True):
         for i, column in enumerate(block.columns):
             known = np.nan if unknown.sigma2 or open_[i].any() else 1.0
             std_error = known * np.sqrt(predicted.variance[i, i])
@@ -97,27 +97,27 @@ MOST_UNITS = 20_000
 INFLUENCE: ColumnTypes = {"group": TEXT, "unit": TEXT, "symbol": TEXT, "change": REAL}
 
 
-def influence(fitted: FitRecord) -> pl.DataFrame:
+def influence(record: FitRecord) -> pl.DataFrame:
     """One row a unit and parameter: the estimate minus that without the unit, by one Newton step.
 
     None for crossed factors, estimated residual structures, single-level regression, and more than `MOST_UNITS` units.
     """
-    design = fitted.result.design
+    design = record.estimate.design
     few = bool(design.levels) and len(design.levels[-1].labels) <= MOST_UNITS
-    deletions = one_step_deletions(fitted.result, fitted.moments) if few else None
+    deletions = one_step_deletions(record.estimate, record.moments) if few else None
     if deletions is None:
         return empty(INFLUENCE)
-    index = fitted.structure.indices
+    index = record.structure.indices
     changes = {
-        coefficient_symbol(index[column]): fitted.result.gamma[i] - deletions.gamma[i]
-        for i, column in enumerate(fitted.structure.fixed)
+        coefficient_symbol(index[column]): record.estimate.gamma[i] - deletions.gamma[i]
+        for i, column in enumerate(record.structure.fixed)
     }
     without = [tau[i, j] for tau in deletions.tau for i in range(len(tau)) for j in range(i, len(tau))] + [
         deletions.sigma2
     ]
-    for component, values in zip(fitted.components, without, strict=True):
+    for component, values in zip(record.components, without, strict=True):
         changes[component.symbol] = component.estimate - values
-    icc = intraclass_correlation(fitted.result)
+    icc = intraclass_correlation(record.estimate)
     if icc is not None and np.isfinite(icc):
         between = np.sum([tau[0, 0] for tau in deletions.tau], axis=0)
         changes["icc"] = icc - between / (between + deletions.sigma2)
@@ -147,23 +147,23 @@ VARIANCE_COMPONENTS: ColumnTypes = {
 }
 
 
-def variance_components(fitted: FitRecord) -> pl.DataFrame:
+def variance_components(record: FitRecord) -> pl.DataFrame:
     """One row a variance and a covariance of each T, lower triangle by columns; the residual last."""
-    own = dict(zip(Component._fields, zip(*fitted.components, strict=True), strict=True))
-    known = _reliabilities(fitted)
+    own = dict(zip(Component._fields, zip(*record.components, strict=True), strict=True))
+    known = _reliabilities(record)
     keys = zip(own["group"], own["term"], own["other"], strict=True)
     found = [known.get((group, term), (None, None)) if other is None else (None, None) for group, term, other in keys]
     mean, units = zip(*found, strict=True)
     return frame(VARIANCE_COMPONENTS, own | {"reliability_hlm": mean, "reliability_units": units})
 
 
-def _reliabilities(fitted: FitRecord) -> dict[tuple[str, str | None], tuple[float, int]]:
+def _reliabilities(record: FitRecord) -> dict[tuple[str, str | None], tuple[float, int]]:
     """By group and term: the mean reliability of units' own least squares, and how many units that is."""
-    design = fitted.result.design
+    design = record.estimate.design
     blocks = [(group_name(level.group), block) for level in design.levels for block in level.blocks]
     return {
         (group, column.name): (float(mean), found.units)
-        for (group, block), found in zip(blocks, least_squares_reliability(fitted.result), strict=True)
+        for (group, block), found in zip(blocks, least_squares_reliability(record.estimate), strict=True)
         if found is not None
         for column, mean in zip(block.columns, found.mean, strict=True)
     }

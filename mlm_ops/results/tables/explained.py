@@ -28,18 +28,18 @@ R_SQUARED: ColumnTypes = {
 }
 
 
-def r_squared(fitted: FitRecord) -> pl.DataFrame:
+def r_squared(record: FitRecord) -> pl.DataFrame:
     """One row a measure of explained variance."""
-    return _rows(measures.r_squared(fitted.model, fitted.moments, fitted.result))
+    return _rows(measures.r_squared(record.model, record.moments, record.estimate))
 
 
-def r_squared_changes(fitted: FitRecord, reference: FitRecord, name: str) -> pl.DataFrame:
+def r_squared_changes(record: FitRecord, reference: FitRecord, name: str) -> pl.DataFrame:
     """One row a measure that differs from a reference model's, and one a variance that is smaller than there."""
-    check_outcomes(fitted.model, reference.model)
-    check_same_rows(fitted.moments, reference.moments)
-    ours, theirs = (measures.shares(f.model, f.moments, f.result) for f in (fitted, reference))
-    reductions = measures.proportional_reduction(fitted.result, reference.result, name)
-    return _rows([*measures.changes(ours, theirs, name), *(reductions if fitted.model.random else ())])
+    check_outcomes(record.model, reference.model)
+    check_same_rows(record.moments, reference.moments)
+    ours, theirs = (measures.shares(f.model, f.moments, f.estimate) for f in (record, reference))
+    reductions = measures.proportional_reduction(record.estimate, reference.estimate, name)
+    return _rows([*measures.changes(ours, theirs, name), *(reductions if record.model.random else ())])
 
 
 def _rows(found: Sequence[measures.Measure]) -> pl.DataFrame:
@@ -68,9 +68,9 @@ CONTEXTUAL_EFFECTS: ColumnTypes = {
 }
 
 
-def contextual_effects(fitted: FitRecord) -> pl.DataFrame:
+def contextual_effects(record: FitRecord) -> pl.DataFrame:
     """One row a variable whose group mean stands in the model beside it."""
-    found = contextual.contextual_effects(fitted.model, fitted.moments, fitted.result, fitted.method)
+    found = contextual.contextual_effects(record.model, record.moments, record.estimate, record.method)
     tests = ("estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high")
     values = {name: [getattr(one.test, name)[0] for one in found] for name in tests}
     own = ("within", "between", "reliability", "corrected", "corrected_std_error", "note")
@@ -122,28 +122,28 @@ STANDARD_ERRORS: ColumnTypes = {
 }
 
 
-def icc(fitted: FitRecord) -> pl.DataFrame:
+def icc(record: FitRecord) -> pl.DataFrame:
     """One row a grouping factor."""
-    found = clustering(fitted.moments, fitted.result, fitted.predictions)
+    found = clustering(record.moments, record.estimate, record.predictions)
     names = {"row_correlation": "correlation"}
     return frame(ICC, {c: [getattr(one, names.get(c, c)) for one in found] for c in ICC})
 
 
-def decomposition(fitted: FitRecord) -> pl.DataFrame:
+def decomposition(record: FitRecord) -> pl.DataFrame:
     """One row a variable and grouping factor."""
-    found = decompose(fitted.model, fitted.moments)
+    found = decompose(record.model, record.moments)
     return frame(DECOMPOSITION, {c: [getattr(one, c) for one in found] for c in DECOMPOSITION})
 
 
-def standard_errors(fitted: FitRecord) -> pl.DataFrame:
+def standard_errors(record: FitRecord) -> pl.DataFrame:
     """One row a fixed effect; none without grouping factors."""
-    if not fitted.result.design.levels:
+    if not record.estimate.design.levels:
         return empty(STANDARD_ERRORS)
-    naive, tests = least_squares(fitted.result), fitted.tests
+    naive, tests = least_squares(record.estimate), record.tests
     return frame(
         STANDARD_ERRORS,
         {
-            "term": [c.name for c in fitted.structure.fixed],
+            "term": [c.name for c in record.structure.fixed],
             "estimate": tests.estimate,
             "std_error": tests.std_error,
             "naive_estimate": naive.estimate,

@@ -57,49 +57,49 @@ MODELS: ColumnTypes = {
 }
 
 
-def fit_statistics(fitted: FitRecord) -> pl.DataFrame:
+def fit_statistics(record: FitRecord) -> pl.DataFrame:
     """One row."""
-    result = fitted.result
-    optimum = result.optimum
+    estimate = record.estimate
+    optimum = estimate.optimum
     return frame(
         FIT_STATISTICS,
         {
-            "n_obs": [result.design.n_rows],
-            "n_groups": [json.dumps({group_name(level.group): len(level.labels) for level in result.design.levels})],
-            "n_parameters": [result.n_parameters],
-            "estimator": [fitted.estimator],
-            "log_likelihood": [result.log_likelihood],
-            "deviance": [result.deviance],
-            "aic": [result.aic],
-            "bic": [result.bic],
-            "deviance_ml": [fitted.by_ml.deviance],
-            "aic_ml": [fitted.by_ml.aic],
-            "bic_ml": [fitted.by_ml.bic],
-            "icc": [intraclass_correlation(fitted.result)],
+            "n_obs": [estimate.design.n_rows],
+            "n_groups": [json.dumps({group_name(level.group): len(level.labels) for level in estimate.design.levels})],
+            "n_parameters": [estimate.n_parameters],
+            "estimator": [record.estimator],
+            "log_likelihood": [estimate.log_likelihood],
+            "deviance": [estimate.deviance],
+            "aic": [estimate.aic],
+            "bic": [estimate.bic],
+            "deviance_ml": [record.by_ml.deviance],
+            "aic_ml": [record.by_ml.aic],
+            "bic_ml": [record.by_ml.bic],
+            "icc": [intraclass_correlation(record.estimate)],
             "converged": [optimum.converged],
             "singular": [optimum.singular],
             "gradient": [float(np.abs(optimum.gradient).max(initial=0.0))],
             "evaluations": [optimum.evaluations],
-            "seconds": [fitted.seconds],
+            "seconds": [record.seconds],
         },
     )
 
 
-def models(fitted: FitRecord) -> pl.DataFrame:
+def models(record: FitRecord) -> pl.DataFrame:
     """One row: the model in every notation, and what was noticed on the way."""
-    equations = partial(write_equations, fitted.structure)
+    equations = partial(write_equations, record.structure)
     return frame(
         MODELS,
         {
-            "formula": [fitted.model.text],
-            "estimator": [fitted.estimator],
+            "formula": [record.model.text],
+            "estimator": [record.estimator],
             "level_equations": [equations("levels", "text", {})],
             "reduced_equation": [equations("reduced", "text", {}).partition("\n")[0]],
             "latex": [equations("levels", "latex", {})],
-            "markdown": [equations("levels", "markdown", estimates_by_symbol(fitted))],
-            "lme4": [_or_reason(lambda: r_code(facts_of(fitted)), "#")],
-            "mplus": [_or_reason(lambda: mplus_input(facts_of(fitted)), "!")],
-            "notes": ["\n".join(fitted.notes) or None],
+            "markdown": [equations("levels", "markdown", estimates_by_symbol(record))],
+            "lme4": [_or_reason(lambda: r_code(facts_of(record)), "#")],
+            "mplus": [_or_reason(lambda: mplus_input(facts_of(record)), "!")],
+            "notes": ["\n".join(record.notes) or None],
         },
     )
 

@@ -44,9 +44,9 @@ JOHNSON_NEYMAN: ColumnTypes = {
 CONTRASTS: ColumnTypes = {"contrast": TEXT, "combination": TEXT, **_TESTS, "p_adjusted": REAL}
 
 
-def simple_slopes(fitted: FitRecord, slope: str, at: points.At) -> pl.DataFrame:
+def simple_slopes(record: FitRecord, slope: str, at: points.At) -> pl.DataFrame:
     """One row a slope and one an intercept at each combination of the moderators' values."""
-    found = effects.simple_slopes(_surface(fitted), fitted.method, slope, at)
+    found = effects.simple_slopes(_surface(record), record.method, slope, at)
     own = ("kind", "predictor", "at", "range_low", "range_high")
     return frame(
         SIMPLE_SLOPES,
@@ -54,24 +54,24 @@ def simple_slopes(fitted: FitRecord, slope: str, at: points.At) -> pl.DataFrame:
     )
 
 
-def johnson_neyman(fitted: FitRecord, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
+def johnson_neyman(record: FitRecord, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
     """One row a region of the moderator; an end that is null is none."""
-    found = regions.johnson_neyman(_surface(fitted), fitted.method, slope, moderator, level)
+    found = regions.johnson_neyman(_surface(record), record.method, slope, moderator, level)
     own = ("low", "high", "significant", "direction", "share", "note")
     names = {"predictor": [slope] * len(found), "moderator": [moderator] * len(found)}
     return frame(JOHNSON_NEYMAN, names | {name: [getattr(one, name) for one in found] for name in own})
 
 
-def contrasts(fitted: FitRecord, wanted: linear_contrasts.Contrasts) -> pl.DataFrame:
+def contrasts(record: FitRecord, wanted: linear_contrasts.Contrasts) -> pl.DataFrame:
     """One row a contrast."""
-    found = linear_contrasts.linear_contrasts(fitted.result, fitted.method, fitted.model.fixed, wanted)
+    found = linear_contrasts.linear_contrasts(record.estimate, record.method, record.model.fixed, wanted)
     texts = [" ".join(f"{float(w):+g} {term}" for term, w in weights.items()) for weights in found.weights]
     values = {"contrast": found.names, "combination": texts, "p_adjusted": found.p_adjusted}
     return frame(CONTRASTS, values | {name: getattr(found.tests, name) for name in _TESTS})
 
 
-def _surface(fitted: FitRecord) -> points.Surface:
-    return points.Surface(fitted.model, fitted.moments, fitted.result)
+def _surface(record: FitRecord) -> points.Surface:
+    return points.Surface(record.model, record.moments, record.estimate)
 
 
 def contrast_test(test: FTest) -> pl.DataFrame:

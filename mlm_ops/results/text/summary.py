@@ -20,53 +20,53 @@ if TYPE_CHECKING:
 _MEASURES = {"log_likelihood": "log-likelihood", "deviance": "deviance", "aic": "AIC", "bic": "BIC", "icc": "ICC"}
 
 
-def describe(fitted: FitRecord) -> str:
+def describe(record: FitRecord) -> str:
     """Equations, fixed effects, variance components, and how well the model fits."""
-    result, icc = fitted.result, intraclass_correlation(fitted.result)
+    estimate, icc = record.estimate, intraclass_correlation(record.estimate)
     groups = ", ".join(
-        f"{count(len(level.labels))} units of {group_name(level.group)}" for level in fitted.result.design.levels
+        f"{count(len(level.labels))} units of {group_name(level.group)}" for level in record.estimate.design.levels
     )
     kind = "Multilevel model" if groups else "Single-level regression"
-    method = "" if not groups else f" by {fitted.estimator.upper()}"
+    method = "" if not groups else f" by {record.estimator.upper()}"
     measures = {
-        "log_likelihood": result.log_likelihood,
-        "deviance": result.deviance,
-        "aic": result.aic,
-        "bic": result.bic,
+        "log_likelihood": estimate.log_likelihood,
+        "deviance": estimate.deviance,
+        "aic": estimate.aic,
+        "bic": estimate.bic,
         "icc": icc,
     }
     lines = [
-        f"{kind}{method}: {fitted.model.text}",
-        f"{count(result.design.n_rows)} rows{' in ' + groups if groups else ''}",
+        f"{kind}{method}: {record.model.text}",
+        f"{count(estimate.design.n_rows)} rows{' in ' + groups if groups else ''}",
         "",
-        write_equations(fitted.structure, "levels", "text", {}),
+        write_equations(record.structure, "levels", "text", {}),
         "",
         "Fixed effects",
-        *_fixed_effects(fitted),
+        *_fixed_effects(record),
         "",
         "Variance components",
-        *_variance_components(fitted),
+        *_variance_components(record),
         "",
         ", ".join(f"{_MEASURES[name]} {cell(name, value)}" for name, value in measures.items() if value is not None),
-        *(f"Note: {note}." for note in fitted.notes),
+        *(f"Note: {note}." for note in record.notes),
     ]
     return "\n".join(lines)
 
 
-def _fixed_effects(fitted: FitRecord) -> list[str]:
+def _fixed_effects(record: FitRecord) -> list[str]:
     columns = ("term", "symbol", "estimate", "std_error", "df", "statistic", "p_value")
     headings = {
         "symbol": "",
         "std_error": "std. error",
-        "statistic": "t" if fitted.df != "none" else "z",
+        "statistic": "t" if record.df != "none" else "z",
         "p_value": "p",
     }
-    return cell_table(fixed_effects(fitted).select(columns), headings).lines(indent="  ")
+    return cell_table(fixed_effects(record).select(columns), headings).lines(indent="  ")
 
 
-def _variance_components(fitted: FitRecord) -> list[str]:
+def _variance_components(record: FitRecord) -> list[str]:
     """Variances and covariances, a covariance by both of its terms."""
-    components = variance_components(fitted).select(
+    components = variance_components(record).select(
         "group",
         pl.concat_str("term", "other", separator=", ", ignore_nulls=True).alias("term"),
         *("symbol", "estimate", "std_dev", "correlation"),

@@ -30,7 +30,7 @@ def test_likelihood_ratio(name: str, test: dict[str, Any]) -> None:
         )
         for size in ("small", "large")
     )
-    result = compare(large.model, large.result, small.model, small.result)
+    result = compare(large.model, large.estimate, small.model, small.estimate)
     # twice a log-likelihood good to 1e-7
     assert result.statistic == pytest.approx(test["chisq"], abs=1e-6)
     assert result.df == test["df"]

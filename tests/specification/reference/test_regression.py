@@ -19,7 +19,7 @@ def test_least_squares(name: str) -> None:
     np.testing.assert_allclose(table["std_error"], [row["std_error"] for row in case["fixed"]], rtol=1e-11)
     np.testing.assert_allclose(table["df"], [row["df"] for row in case["fixed"]], rtol=1e-14)
     assert ours.variance_components["std_dev"][0] == pytest.approx(case["sigma"], rel=1e-11)
-    assert ours.result.log_likelihood == pytest.approx(case["loglik_reml"], abs=1e-8)
+    assert ours.estimate.log_likelihood == pytest.approx(case["loglik_reml"], abs=1e-8)
 
 
 @pytest.mark.parametrize("name", CASES)

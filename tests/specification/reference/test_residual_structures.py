@@ -43,11 +43,11 @@ def test_structure(name: str) -> None:
     case, ours = reference.case(name), _fit(name, residual=STRUCTURES[name])
     refined = case["refined"] or {}
     assert ours.converged
-    assert ours.result.log_likelihood == pytest.approx(refined.get("loglik", case["loglik"]), abs=1e-6)
-    assert ours.result.n_parameters == case["n_par"]
+    assert ours.estimate.log_likelihood == pytest.approx(refined.get("loglik", case["loglik"]), abs=1e-6)
+    assert ours.estimate.n_parameters == case["n_par"]
     estimates = refined.get("estimates") or [row["estimate"] for row in case["fixed"]]
     errors = refined.get("std_errors") or [row["std_error"] for row in case["fixed"]]
-    np.testing.assert_allclose(ours.result.gamma, estimates, rtol=1e-6)
+    np.testing.assert_allclose(ours.estimate.gamma, estimates, rtol=1e-6)
     np.testing.assert_allclose(np.sqrt(np.diag(ours.vcov)), errors, rtol=1e-6)
     rows = {row["term"]: row for row in ours.variance_components.iter_rows(named=True) if row["group"] == "residual"}
     if refined.get("sd_ratio"):
@@ -57,18 +57,18 @@ def test_structure(name: str) -> None:
         assert rows["phi"]["estimate"] == pytest.approx(refined["phi"], rel=1e-5)
         assert rows["phi"]["symbol"] == "phi"
     if refined.get("random_vcov"):
-        np.testing.assert_allclose(ours.result.tau[0], refined["random_vcov"], rtol=1e-5)
+        np.testing.assert_allclose(ours.estimate.tau[0], refined["random_vcov"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["weights_ri", "weights_ri_ml"])
 def test_precision_weights(name: str) -> None:
     case, ours = reference.case(name), _fit(name, weights="w")
-    assert ours.result.log_likelihood == pytest.approx(case["loglik"], abs=1e-6)
-    np.testing.assert_allclose(ours.result.gamma, [row["estimate"] for row in case["fixed"]], rtol=1e-6)
+    assert ours.estimate.log_likelihood == pytest.approx(case["loglik"], abs=1e-6)
+    np.testing.assert_allclose(ours.estimate.gamma, [row["estimate"] for row in case["fixed"]], rtol=1e-6)
     np.testing.assert_allclose(np.sqrt(np.diag(ours.vcov)), [row["std_error"] for row in case["fixed"]], rtol=1e-6)
     np.testing.assert_allclose(ours.fixed_effects["df"], [row["df_satterthwaite"] for row in case["fixed"]], rtol=1e-4)
-    assert ours.result.tau[0][0, 0] == pytest.approx(case["random"][0]["vcov"], rel=1e-5)
-    assert ours.result.sigma2 == pytest.approx(case["sigma"] ** 2, rel=1e-5)
+    assert ours.estimate.tau[0][0, 0] == pytest.approx(case["random"][0]["vcov"], rel=1e-5)
+    assert ours.estimate.sigma2 == pytest.approx(case["sigma"] ** 2, rel=1e-5)
     blups = [level["blup"][0] for level in case["ranef"]["g"]["levels"]]
     first_and_last = [*ours.predictions[0].estimate[0][:5], *ours.predictions[0].estimate[0][-5:]]
     assert sorted(blups) == pytest.approx(sorted(first_and_last), rel=1e-5)
