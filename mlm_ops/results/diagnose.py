@@ -89,7 +89,7 @@ def _influence(record: FitRecord) -> Iterator[Finding]:
 def _outliers(record: FitRecord) -> Iterator[Finding]:
     """The units whose random effects lie farthest out, p values adjusted for the number of units."""
     levels = [level for level in record.estimate.design.levels for _ in level.blocks]
-    for level, effects, tau in zip(levels, record.predictions, record.estimate.tau, strict=True):
+    for level, effects, tau in zip(levels, record.block_effects, record.estimate.tau, strict=True):
         distance, rank, p = mahalanobis_distances(effects, tau)
         adjusted = holm(p)
         for unit in _largest_first(-p)[:OUTLIERS]:
@@ -108,7 +108,7 @@ def _outliers(record: FitRecord) -> Iterator[Finding]:
 
 def _normality(record: FitRecord) -> Iterator[Finding]:
     levels = [(level, block) for level in record.estimate.design.levels for block in level.blocks]
-    for (level, block), effects, tau in zip(levels, record.predictions, record.estimate.tau, strict=True):
+    for (level, block), effects, tau in zip(levels, record.block_effects, record.estimate.tau, strict=True):
         for column, values in zip(block.columns, standardised(effects, tau), strict=True):
             found = normality(values)
             if found is None:

@@ -223,7 +223,7 @@ class Fit(FitRecord):
             groups, which are zero for a group that the fit has not seen, and ``new_group`` says so.
         """
         rows = read_rows(data, connection)
-        return predict(self.model, self.estimate, self.predictions, self.moments, rows, kind)
+        return predict(self.model, self.estimate, self.block_effects, self.moments, rows, kind)
 
     @checked(relation=options.RELATION)
     def prediction_sql(self, relation: str) -> str:

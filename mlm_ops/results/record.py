@@ -112,14 +112,14 @@ class FitRecord:
         return variance_components(self.structure, self.estimate, self.variance_errors)
 
     @cached_property
-    def predictions(self) -> list[RandomEffects]:
+    def block_effects(self) -> list[RandomEffects]:
         """Empirical Bayes estimates, block by block."""
         return random_effects(self.estimate)
 
     @property
     def prediction_query(self) -> PredictionQuery:
         """What `prediction_sql` is written from."""
-        return PredictionQuery(self.model, self.estimate, self.predictions, self.moments)
+        return PredictionQuery(self.model, self.estimate, self.block_effects, self.moments)
 
     @cached_property
     def structure(self) -> EquationStructure:

@@ -59,7 +59,7 @@ def test_a_t_given_at_the_estimate_has_the_free_fit(name: str, estimator: Any) -
     assert fixed.estimate.sigma2 == pytest.approx(free.estimate.sigma2, rel=1e-6)
     assert fixed.equations() == free.equations()
     assert fixed.estimate.n_parameters == len(free.estimate.gamma) + 1
-    for ours, theirs in zip(fixed.predictions, free.predictions, strict=True):
+    for ours, theirs in zip(fixed.block_effects, free.block_effects, strict=True):
         np.testing.assert_allclose(ours.estimate, theirs.estimate, atol=1e-6 * np.abs(theirs.estimate).max())
         np.testing.assert_allclose(ours.variance, theirs.variance, atol=1e-6 * np.abs(theirs.variance).max())
     table = fixed.variance_components.filter(pl.col("group") != "residual")

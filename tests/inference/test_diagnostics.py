@@ -90,7 +90,7 @@ def test_outlier_distances_do_not_depend_on_units_of_measurement(factor: float) 
     found = []
     for scale in (1.0, factor):
         fit = mlm.fit("Reaction ~ Days + (Days | Subject)", rows.with_columns(Days=pl.col("Days") * scale))
-        found.append(mahalanobis_distances(fit.predictions[0], fit.estimate.tau[0]))
+        found.append(mahalanobis_distances(fit.block_effects[0], fit.estimate.tau[0]))
     assert found[1][1].tolist() == found[0][1].tolist() == [2] * 18
     # two searches end within the optimiser's tolerance of each other
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-4)
@@ -179,11 +179,11 @@ def test_standardised_effects_have_their_variance() -> None:
     effects = rng.multivariate_normal([0, 0], [[1, 0.3], [0.3, 0.5]], 2000)[group]
     y = effects[:, 0] + effects[:, 1] * x + rng.normal(size=24_000)
     fit = mlm.fit("y ~ x + (x | g)", pl.DataFrame({"y": y, "x": x, "g": group}))
-    distance, rank, p = mahalanobis_distances(fit.predictions[0], fit.estimate.tau[0])
+    distance, rank, p = mahalanobis_distances(fit.block_effects[0], fit.estimate.tau[0])
     assert (rank == 2).all()
     assert distance.mean() == pytest.approx(2.0, abs=0.15)
     assert (p < 0.05).mean() == pytest.approx(0.05, abs=0.015)
-    assert standardised(fit.predictions[0], fit.estimate.tau[0]).std(axis=1) == pytest.approx([1, 1], abs=0.05)
+    assert standardised(fit.block_effects[0], fit.estimate.tau[0]).std(axis=1) == pytest.approx([1, 1], abs=0.05)
 
 
 def test_regression_has_nothing_to_diagnose_and_says_so_in_no_rows() -> None:

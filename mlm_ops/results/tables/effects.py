@@ -72,7 +72,7 @@ def random_effects(record: FitRecord) -> pl.DataFrame:
     if not blocks:
         return empty(RANDOM_EFFECTS)
     frames = []
-    for (level, block), predicted, open_ in zip(blocks, record.predictions, unknown.tau, strict=True):
+    for (level, block), predicted, open_ in zip(blocks, record.block_effects, unknown.tau, strict=True):
         for i, column in enumerate(block.columns):
             known = np.nan if unknown.sigma2 or open_[i].any() else 1.0
             std_error = known * np.sqrt(predicted.variance[i, i])

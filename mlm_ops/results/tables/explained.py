@@ -124,7 +124,7 @@ STANDARD_ERRORS: ColumnTypes = {
 
 def icc(record: FitRecord) -> pl.DataFrame:
     """One row a grouping factor."""
-    found = clustering(record.moments, record.estimate, record.predictions)
+    found = clustering(record.moments, record.estimate, record.block_effects)
     names = {"row_correlation": "correlation"}
     return frame(ICC, {c: [getattr(one, names.get(c, c)) for one in found] for c in ICC})
 

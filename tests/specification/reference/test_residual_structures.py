@@ -70,7 +70,7 @@ def test_precision_weights(name: str) -> None:
     assert ours.estimate.tau[0][0, 0] == pytest.approx(case["random"][0]["vcov"], rel=1e-5)
     assert ours.estimate.sigma2 == pytest.approx(case["sigma"] ** 2, rel=1e-5)
     blups = [level["blup"][0] for level in case["ranef"]["g"]["levels"]]
-    first_and_last = [*ours.predictions[0].estimate[0][:5], *ours.predictions[0].estimate[0][-5:]]
+    first_and_last = [*ours.block_effects[0].estimate[0][:5], *ours.block_effects[0].estimate[0][-5:]]
     assert sorted(blups) == pytest.approx(sorted(first_and_last), rel=1e-5)
 
 
