@@ -14,7 +14,7 @@ import polars as pl
 from mlm_ops.analyses.file.strategy import Candidate, Rule, Strategy
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.comparison import NOTHING_MORE, Comparison
-from mlm_ops.inference.effect_sizes.variation import partition
+from mlm_ops.inference.effect_sizes.variation import split_variance
 from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.options import Estimator
 from mlm_ops.results.fit import Fit
@@ -161,7 +161,7 @@ def _judge(
 
 
 def _gain(larger: Fit, smaller: Fit) -> dict[str, float]:
-    with_it, without = (partition(fit.model, fit.moments, fit.estimate) for fit in (larger, smaller))
+    with_it, without = (split_variance(fit.model, fit.moments, fit.estimate) for fit in (larger, smaller))
     return {kinds: with_it.of_kind(kinds) / with_it.total - without.of_kind(kinds) / without.total for kinds in SHARES}
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.estimate import Estimate, estimate_design
-from mlm_ops.inference.effect_sizes.variation import Partition, mean_residual_variance, partition, unit_means
+from mlm_ops.inference.effect_sizes.variation import VarianceSplit, mean_residual_variance, split_variance, unit_means
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import INTERCEPT, Model, RandomBlock, group_name
 from mlm_ops.moments.record import Moments
@@ -79,7 +79,7 @@ def r_squared(model: Model, moments: Moments, estimate: Estimate, null: Estimate
     null = null or null_estimate(model, moments, estimate)
     if not estimate.design.levels:
         return _regression_measures(estimate, null)
-    parts = partition(model, moments, estimate)
+    parts = split_variance(model, moments, estimate)
     return [
         *nakagawa(parts),
         *rights_sterba(parts),
@@ -96,11 +96,11 @@ def shares(model: Model, moments: Moments, estimate: Estimate) -> list[Measure]:
         return _regression_measures(estimate, null_estimate(model, moments, estimate))
     if estimate.design.split is not None:
         return []
-    parts = partition(model, moments, estimate)
+    parts = split_variance(model, moments, estimate)
     return [*nakagawa(parts), *rights_sterba(parts)]
 
 
-def nakagawa(parts: Partition) -> list[Measure]:
+def nakagawa(parts: VarianceSplit) -> list[Measure]:
     """Marginal ``F / (F + R + sigma2)`` and conditional ``(F + R) / (F + R + sigma2)``.
 
     F is the variance of the fixed part, R the mean over the rows of ``z' T z``. Nakagawa and Schielzeth (2013), Methods
@@ -114,7 +114,7 @@ def nakagawa(parts: Partition) -> list[Measure]:
     ]
 
 
-def rights_sterba(parts: Partition) -> list[Measure]:
+def rights_sterba(parts: VarianceSplit) -> list[Measure]:
     """Shares of the model-implied variance that fixed effects (f), slopes (v) and intercepts (m) account for.
 
     Rights and Sterba (2019), Psychological Methods 24, 309-338, Table 1: of the total variance ``f1 + f2 + v + m +
@@ -141,7 +141,7 @@ def rights_sterba(parts: Partition) -> list[Measure]:
     return measures
 
 
-def _by_level(parts: Partition, two_levels: bool) -> Iterator[Measure]:
+def _by_level(parts: VarianceSplit, two_levels: bool) -> Iterator[Measure]:
     """Shares of each level's own variance."""
     for level in range(1, parts.n_levels + 1):
         own = [part for part in parts.parts if part.level == level]
@@ -223,7 +223,7 @@ def _variances(estimate: Estimate) -> dict[tuple[str, DesignColumn], float]:
 
 
 def snijders_bosker(
-    model: Model, moments: Moments, estimate: Estimate, parts: Partition, null: Estimate
+    model: Model, moments: Moments, estimate: Estimate, parts: VarianceSplit, null: Estimate
 ) -> list[Measure]:
     """Proportional reduction of the error of predicting a row, and the mean of a group, by the fixed part alone.
 

@@ -85,7 +85,7 @@ class VariancePart:
 
 
 @dataclass(frozen=True)
-class Partition:
+class VarianceSplit:
     """The outcome's model-implied variance, part by part.
 
     Attributes
@@ -118,8 +118,8 @@ class Partition:
         return sum(part.variance for part in self.parts if part.kind in kinds)
 
 
-def partition(model: Model, moments: Moments, estimate: Estimate) -> Partition:
-    """Partition the model-implied variance of the outcome.
+def split_variance(model: Model, moments: Moments, estimate: Estimate) -> VarianceSplit:
+    """Split the model-implied variance of the outcome.
 
     Rights and Sterba (2019), Psychological Methods 24, 309-338: ``gamma' Phi gamma`` of the fixed part,
     by level where every predictor varies at one level only; ``tr(T Sigma)`` of the slopes that vary, Sigma the
@@ -156,7 +156,7 @@ def partition(model: Model, moments: Moments, estimate: Estimate) -> Partition:
             if level is None or level < height + 2
         ]
         parts.append(VariancePart("m", above, above, intercept))
-    return Partition(tuple(parts), mean_residual_variance(estimate), random, len(design.levels) + 1, undivided)
+    return VarianceSplit(tuple(parts), mean_residual_variance(estimate), random, len(design.levels) + 1, undivided)
 
 
 def column_moments(model: Model, moments: Moments, design: Design) -> ColumnMoments:
