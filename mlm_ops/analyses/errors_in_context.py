@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def naming(analysis: Analysis, what: str, model: str | None = None) -> Iterator[None]:
+def model_in_errors(analysis: Analysis, what: str, model: str | None = None) -> Iterator[None]:
     """Put the analysis and what of it was being done before the sentence of an error."""
     with about(analysis=analysis.analysis, model=model):
         try:
@@ -26,7 +26,7 @@ def naming(analysis: Analysis, what: str, model: str | None = None) -> Iterator[
 
 
 @contextmanager
-def naming_analysis(analysis: Analysis) -> Iterator[None]:
+def analysis_in_errors(analysis: Analysis) -> Iterator[None]:
     """Say of an error in the data which analysis it is in and, where not all models have it, which models.
 
     The models of an analysis are looked at together, and the error says what is wrong with which.

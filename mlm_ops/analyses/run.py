@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mlm_ops.analyses.errors_in_context import naming, naming_analysis
+from mlm_ops.analyses.errors_in_context import analysis_in_errors, model_in_errors
 from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.analyses.ladder import Ladder, climb, ladder_steps
 from mlm_ops.analyses.rows import open_rows
@@ -88,7 +88,7 @@ class AnalysisResult:
 def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Moments:
     """Scan an analysis' rows, once for all its models."""
     started = time.perf_counter()
-    with naming_analysis(analysis):
+    with analysis_in_errors(analysis):
         source = open_rows(analysis, connection)
         made_of = gather if analysis.form == "moments" else collect
         moments = made_of(source, analysis.scanned, analysis.level_columns, analysis.keys)
@@ -118,7 +118,7 @@ def keep_moments(
         A table of that name is there and not ours, or the analysis reads it. Nothing is then changed.
     """
     started, table = time.perf_counter(), moments_table(analysis)
-    with naming_analysis(analysis):
+    with analysis_in_errors(analysis):
         source = open_rows(analysis, connection)
         claim_kept_tables(connection, table)
         check_not_read(connection, kept_table(connection, table), source.relation)
@@ -126,7 +126,7 @@ def keep_moments(
         moments = collect_analysis(analysis, connection)
         save_moments(connection, moments, table)
         return Refreshed(moments, (), (), None)
-    with naming_analysis(analysis):
+    with analysis_in_errors(analysis):
         kept = Partitions(
             connection,
             table,
@@ -150,7 +150,7 @@ def _tell_moments(moments: Moments, started: float, **facts: int) -> None:
 
 def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
     """Fit one model of an analysis to its moments."""
-    with naming(analysis, f"model {name}", name):
+    with model_in_errors(analysis, f"model {name}", name):
         fitted = _fit(analysis, name, moments)
         tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
     return fitted
@@ -172,7 +172,7 @@ def model_tables(
 ) -> dict[str, pl.DataFrame]:
     """Every result table of one model of an analysis, with what the analysis asks of it."""
     drawn = tables.fit_tables(name, fitted, tables.FIT_TABLES)
-    with naming(analysis, f"model {name}", name):
+    with model_in_errors(analysis, f"model {name}", name):
         if name in analysis.diagnostics:
             rows = None if analysis.form == "moments" else open_rows(analysis, connection)
             found = tables.diagnostics(fitted, rows, least=analysis.min_publish_n)
@@ -190,7 +190,7 @@ def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) 
 def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments) -> SemFit:
     """Fit one structural equation model of an analysis to its moments."""
     model, cluster = analysis.parsed_sem[name]
-    with naming(analysis, f"model {name} of sem", name):
+    with model_in_errors(analysis, f"model {name} of sem", name):
         fitted = fit_sem(model, moments, cluster, robust=analysis.sem[name].robust)
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
     return fitted
@@ -210,12 +210,12 @@ def compare_analysis(
     def fitted(name: str, estimator: Estimator) -> Fit:
         if name not in known:
             # not told: it was fitted before, in another step
-            with naming(analysis, f"model {name}", name):
+            with model_in_errors(analysis, f"model {name}", name):
                 known[name] = _fit(analysis, name, moments)
         here = known[name]
         if here.estimator == estimator:
             return here
-        with naming(analysis, f"model {name}", name):
+        with model_in_errors(analysis, f"model {name}", name):
             return fit_model(here.request.for_likelihood(estimator), here.moments)
 
     rows, changes = [], []
@@ -225,7 +225,7 @@ def compare_analysis(
         if estimator == "reml" and not same_fixed_part(pair[0].estimate, pair[1].estimate):
             estimator = "ml"
             pair = fitted(model, estimator), fitted(reference, estimator)
-        with naming(analysis, f"comparison of {model} with {reference}", model):
+        with model_in_errors(analysis, f"comparison of {model} with {reference}", model):
             result = compare_fits(*pair)
         if estimator != asked:
             result = replace(result, note="; ".join(filter(None, (result.note, REFITTED))))
@@ -253,7 +253,7 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
     if strategy is None:
         return None
     request, moments = analysis.requests[strategy.start], _nested(analysis, strategy.start, moments)
-    with naming(analysis, f"strategy {strategy.kind}"):
+    with model_in_errors(analysis, f"strategy {strategy.kind}"):
         ladder = climb(
             strategy,
             request.model,

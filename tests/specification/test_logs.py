@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from mlm_ops import logs
-from mlm_ops.analyses.errors_in_context import naming
+from mlm_ops.analyses.errors_in_context import model_in_errors
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.cli import main as cli
 from mlm_ops.errors import DataError
@@ -197,8 +197,8 @@ def test_an_error_that_leaves_several_rooms_is_told_once(caplog: pytest.LogCaptu
     with (
         caplog.at_level(logging.INFO, "mlm_ops"),
         pytest.raises(DataError, match=r"^analysis a, model m: boom$"),
-        naming(analysis, "strategy build_up"),
-        naming(analysis, "model m", "m"),
+        model_in_errors(analysis, "strategy build_up"),
+        model_in_errors(analysis, "model m", "m"),
     ):
         raise DataError("boom")
     assert [record.getMessage() for record in caplog.records] == ["analysis a, model m: boom"]

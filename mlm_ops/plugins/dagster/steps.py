@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlm_ops.analyses.errors_in_context import naming_analysis
+from mlm_ops.analyses.errors_in_context import analysis_in_errors
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.analyses.rows import centered_columns, create_centered, disagreement, open_rows
@@ -63,7 +63,7 @@ def centered_table(analysis: Analysis) -> str:
 
 def make_centered(connection: Connection, analysis: Analysis, table: str) -> Metadata:
     """Make the table with the within/between split."""
-    with naming_analysis(analysis):
+    with analysis_in_errors(analysis):
         create_centered(connection, analysis, table)
     source = open_source(table, connection)
     rows = _count(connection, source.relation)
