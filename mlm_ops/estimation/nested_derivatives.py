@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.nested import Elimination, Numbers
 
 
-def pull_back(trace: Sequence[Elimination], w_bar: Numbers, log_determinant_bar: float = 1.0) -> list[Numbers]:
+def pull_back(trace: Sequence[Elimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
     """Derivatives by each Lambda of ``f(W, log |V|)``.
 
     Parameters
     ----------
     w_bar
         (r, r) symmetric derivative of f by W.
-    log_determinant_bar
+    weight
         Derivative of f by log |V|.
 
     Returns
@@ -30,31 +30,29 @@ def pull_back(trace: Sequence[Elimination], w_bar: Numbers, log_determinant_bar:
     list of Array
         (q, q) derivatives, all elements of Lambda taken as free, lowest level first.
     """
-    by_covariance = pull_back_to_covariance(trace, w_bar, log_determinant_bar)
+    by_covariance = pull_back_to_covariance(trace, w_bar, weight)
     return [2.0 * derivative @ step.lam for derivative, step in zip(by_covariance, trace, strict=True)]
 
 
-def pull_back_to_covariance(
-    trace: Sequence[Elimination], w_bar: Numbers, log_determinant_bar: float = 1.0
-) -> list[Numbers]:
+def pull_back_to_covariance(trace: Sequence[Elimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
     """Derivatives of ``f(W, log |V|)`` by each ``T / sigma2 = Lambda Lambda'``, (q, q) and symmetric."""
     derivatives = []
-    for step, s_bar in _reverse(trace, w_bar, log_determinant_bar):
+    for step, s_bar in _reverse(trace, w_bar, weight):
         if s_bar.shape[2] == 1:
             schur = np.einsum("arbs,rs->ab", step.pairs_zx, s_bar[:, :, 0])
         else:
             weighted = _times_by_parent(step.zx, s_bar, step.rung.parents)
             q = len(weighted)
             schur = weighted.reshape(q, -1) @ step.zx.reshape(q, -1).T
-        derivatives.append(log_determinant_bar * step.sum_zz - schur)
+        derivatives.append(weight * step.sum_zz - schur)
     return derivatives[::-1]
 
 
-def pull_back_to_products(trace: Sequence[Elimination], w_bar: Numbers, log_determinant_bar: float = 1.0) -> Numbers:
+def pull_back_to_products(trace: Sequence[Elimination], w_bar: Numbers, weight: float = 1.0) -> Numbers:
     """Derivatives of ``f(W, log |V|)`` by the lowest units' cross-products, (m, m, J), in the order of the trace."""
     below = w_bar[:, :, None]
-    for step, s_bar in _reverse(trace, w_bar, log_determinant_bar):
-        below = _below(step, s_bar, log_determinant_bar)
+    for step, s_bar in _reverse(trace, w_bar, weight):
+        below = _below(step, s_bar, weight)
     return below
 
 

@@ -23,12 +23,12 @@ from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.scan import (
     as_moments,
     as_residual,
-    changed,
     check_counts,
     check_unchanged,
     make_schema,
     moments_query,
     residual_query,
+    rows_changed_sentence,
     scan_until_right,
 )
 from mlm_ops.moments.sums import packed_diagonal, packed_place
@@ -148,14 +148,16 @@ def _moments(source: Source, needs: Needs, survey: Survey) -> Moments:
         check_unchanged(source.description, survey, columns)
         moments = replace(as_moments(schema, survey, columns), around_unit_means=True)
     if lost := lost_levels(moments):
-        raise RowsChangedError(changed(source.description, lost))
+        raise RowsChangedError(rows_changed_sentence(source.description, lost))
     return moments
 
 
 def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual) -> ResidualMoments:
     columns = _fetch(source, residual_query(source, needs, moments.schema, residual))
     if (summed := int(np.sum(columns["n"]))) != moments.n_obs:
-        raise RowsChangedError(changed(source.description, f"{moments.n_obs} rows were summed up, then {summed}"))
+        raise RowsChangedError(
+            rows_changed_sentence(source.description, f"{moments.n_obs} rows were summed up, then {summed}")
+        )
     return as_residual(moments, residual, columns)
 
 

@@ -19,11 +19,11 @@ from mlm_ops.moments.record import Moments, Schema, exchange
 from mlm_ops.moments.scan import (
     Columns,
     as_moments,
-    changed,
     check_counts,
     check_unchanged,
     make_schema,
     refuted,
+    rows_changed_sentence,
     scan_until_right,
 )
 from mlm_ops.moments.storage import claim_kept_tables, load_moments, transaction, write_moments
@@ -202,7 +202,9 @@ class Partitions:
     def _check_facts(self, facts: Facts, survey: Survey) -> None:
         """Compare the rows of the partitions with those of the survey before them or after."""
         if (counted := sum(row["n_rows"] for row in facts)) != survey.n_rows:
-            raise RowsChangedError(changed(self.source.description, f"{survey.n_rows} were there, then {counted}"))
+            raise RowsChangedError(
+                rows_changed_sentence(self.source.description, f"{survey.n_rows} were there, then {counted}")
+            )
 
     def _keep(self, needs: Needs, moments: Moments) -> Moments:
         nested = replace(moments, nested_in=nested_levels(moments, self.levels))

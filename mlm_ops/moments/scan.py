@@ -162,7 +162,9 @@ def check_unchanged(description: str, survey: Survey, columns: Columns) -> None:
         They are not as many.
     """
     if (summed := int(np.sum(columns["n"]))) != survey.n_complete:
-        raise RowsChangedError(changed(description, f"{survey.n_complete} rows were counted, {summed} summed up"))
+        raise RowsChangedError(
+            rows_changed_sentence(description, f"{survey.n_complete} rows were counted, {summed} summed up")
+        )
 
 
 def check_counts(description: str, survey: Survey) -> None:
@@ -178,10 +180,10 @@ def check_counts(description: str, survey: Survey) -> None:
         counts = (
             f"{survey.n_rows} rows were counted, {survey.n_complete} of them complete and none with a missing value"
         )
-        raise RowsChangedError(changed(description, counts))
+        raise RowsChangedError(rows_changed_sentence(description, counts))
 
 
-def changed(description: str, what: str) -> str:
+def rows_changed_sentence(description: str, what: str) -> str:
     """The sentence about rows that changed."""
     return (
         f"The rows of {description} changed while they were read: {what}. Fit them when nothing writes to them, or "

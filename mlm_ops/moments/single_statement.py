@@ -47,7 +47,7 @@ class Described(Source):
         return ""
 
 
-class OneQuery:
+class SingleStatement:
     """The statement for one model and relation; `read_answer` reads what it returns.
 
     Parameters
@@ -197,7 +197,7 @@ class Answer:
     residual: Columns
 
 
-def read_answer(query: OneQuery, answer: Answer) -> Moments:
+def read_answer(query: SingleStatement, answer: Answer) -> Moments:
     """The moments that the model needs.
 
     Raises
@@ -238,7 +238,7 @@ def read_answer(query: OneQuery, answer: Answer) -> Moments:
     return replace(moments, residuals={query.model.residual: _residual(query, source, moments, answer.residual)})
 
 
-def _survey(query: OneQuery, source: Source, needs: Needs, answer: Answer) -> Survey:
+def _survey(query: SingleStatement, source: Source, needs: Needs, answer: Answer) -> Survey:
     """The survey as the model needs it, under the names that it would have of its own."""
     number = {n: f"x{i}" for i, n in enumerate(query.needs.all_numbers)}
     texts = [*query.units, *query.needs.strata]
@@ -264,7 +264,7 @@ def _survey(query: OneQuery, source: Source, needs: Needs, answer: Answer) -> Su
     return read_survey(source, needs, row, gaps)
 
 
-def _labels(query: OneQuery, source: Source, keys: Iterable[str], found: Columns) -> list[NDArray[Any]]:
+def _labels(query: SingleStatement, source: Source, keys: Iterable[str], found: Columns) -> list[NDArray[Any]]:
     """(J,) a key: whole numbers where the column holds them, texts elsewhere, as `collect` has them."""
     units, labels = list(query.units), []
     for key in keys:
@@ -275,7 +275,7 @@ def _labels(query: OneQuery, source: Source, keys: Iterable[str], found: Columns
 
 
 def _chosen(
-    query: OneQuery, schema: Schema, found: Columns, labels: list[NDArray[Any]], order: NDArray[np.int64]
+    query: SingleStatement, schema: Schema, found: Columns, labels: list[NDArray[Any]], order: NDArray[np.int64]
 ) -> Columns:
     """The moments of `schema` out of all that were taken, under the names that they would have of their own."""
     place = {m: i for i, m in enumerate(query.schema.monomials)}
@@ -294,7 +294,7 @@ def _chosen(
     return {name: values[order] for name, values in chosen.items()}
 
 
-def _residual(query: OneQuery, source: Source, moments: Moments, sums: Columns) -> ResidualMoments:
+def _residual(query: SingleStatement, source: Source, moments: Moments, sums: Columns) -> ResidualMoments:
     """The sums of the model's monomials out of all that were taken."""
     place = {m: i + 1 for i, m in enumerate(query.schema.monomials)}
     rows = [0, *(place[m] for m in moments.schema.monomials)]

@@ -21,7 +21,7 @@ from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.errors import MlmError
 from mlm_ops.language import options
 from mlm_ops.language.request import compile_request
-from mlm_ops.moments.single_statement import Answer, OneQuery, read_answer
+from mlm_ops.moments.single_statement import Answer, SingleStatement, read_answer
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.tables import FIT_TABLES
 from mlm_ops.warehouse.boundary import checked
@@ -132,7 +132,9 @@ class _FunctionCall:
         if given["levels"] is None:  # SQL has a null where Python leaves the option out
             given["levels"] = options.LEVELS.default
         self.request = compile_request(formula, **given)
-        self.query = OneQuery(self.request.model, options.RELATION.of(relation), self.request.levels, self.request.keys)
+        self.query = SingleStatement(
+            self.request.model, options.RELATION.of(relation), self.request.levels, self.request.keys
+        )
 
     def fit(self, answer: Answer) -> Fit:
         """The fit."""
