@@ -135,7 +135,7 @@ def _collect(source: Source, needs: Needs) -> Moments:
         check_rows(source, needs, survey)
         moments = _moments(source, needs, survey)
         moments = replace(moments, nested_in=nested_levels(moments, needs.levels))
-        return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in needs.structures})
+        return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in needs.residuals})
 
 
 def _moments(source: Source, needs: Needs, survey: Survey) -> Moments:
@@ -241,7 +241,7 @@ def _collect_parts(
 
 def _survey(source: Source, by: By, needs: Needs) -> tuple[_NumberedParts, Schema, dict[int, Survey]] | None:
     """What the moments of all parts are moments of, and the surveys of those parts that it fits."""
-    if needs.structures:
+    if needs.residuals:
         return None
     taken = {name.lower() for name in source.types}
     prefix = next(p for i in range(len(taken) + 1) if not any(n.startswith(p := f"mlm{'_' * i}part") for n in taken))

@@ -81,20 +81,20 @@ class Needs:
         return tuple(dict.fromkeys(factor.column for factor in factors if factor is not None))
 
     @cached_property
-    def structures(self) -> tuple[Residual, ...]:
+    def residuals(self) -> tuple[Residual, ...]:
         """Residual structures other than one variance."""
         return tuple(dict.fromkeys(m.residual for m in self.models if m.residual != PLAIN))
 
     @cached_property
     def known(self) -> tuple[Variable, ...]:
         """Numbers of the residual structures: precisions and times."""
-        pairs = ((r.precision, Column(r.time) if r.time else None) for r in self.structures)
+        pairs = ((r.precision, Column(r.time) if r.time else None) for r in self.residuals)
         return tuple(dict.fromkeys(number for pair in pairs for number in pair if number is not None))
 
     @cached_property
     def strata(self) -> tuple[str, ...]:
         """Columns with a residual variance for each of their values."""
-        return tuple(dict.fromkeys(r.strata for r in self.structures if r.strata))
+        return tuple(dict.fromkeys(r.strata for r in self.residuals if r.strata))
 
     @cached_property
     def all_numbers(self) -> tuple[Variable, ...]:

@@ -65,17 +65,17 @@ class Parts:
 
     def create_residual(self, source: Source, needs: Needs, schema: Schema) -> None:
         """Collect every part's sums for the residual structures, by one GROUP BY a structure."""
-        for i, structure in enumerate(needs.structures):
+        for i, structure in enumerate(needs.residuals):
             self.replace(f"residual_parts_{i}", f"as {self._sums(source, needs, schema, structure)}")
 
     def exchange(self, names: Sequence[str], rows: Source | None, needs: Needs, schema: Schema) -> None:
         """Take partitions out, and put in those that these rows make up."""
-        residual = [self._residual_table(i) for i in range(len(needs.structures))]
+        residual = [self._residual_table(i) for i in range(len(needs.residuals))]
         for table in (self._parts, self._facts, *residual):
             self.run(f"delete from {table} where part in ({', '.join(map(literal, names))})")
         if rows is not None:
             self.run(f"insert into {self._parts} {self._moments(rows, needs, schema)}")
-            for table, structure in zip(residual, needs.structures, strict=True):
+            for table, structure in zip(residual, needs.residuals, strict=True):
                 self.run(f"insert into {table} {self._sums(rows, needs, schema, structure)}")
 
     def residuals(self, needs: Needs, moments: Moments) -> dict[Residual, ResidualMoments]:
@@ -87,7 +87,7 @@ class Parts:
                 structure,
                 self.run(render("merge_residual_moments", relation=self._residual_table(i), **sizes)).fetchnumpy(),
             )
-            for i, structure in enumerate(needs.structures)
+            for i, structure in enumerate(needs.residuals)
         }
 
     def merged(self, schema: Schema, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:

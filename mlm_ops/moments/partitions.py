@@ -135,7 +135,7 @@ class Partitions:
             return False
         seen = Survey(0, 0, {}, dict(kept.centers), {}, dict(kept.levels), _varying(kept))
         asked = make_schema(needs, seen, seen.varying)
-        return (asked.keys, set(asked.constants), set(asked.monomials), needs.structures) == (
+        return (asked.keys, set(asked.constants), set(asked.monomials), needs.residuals) == (
             kept.keys,
             set(kept.constants),
             set(kept.monomials),

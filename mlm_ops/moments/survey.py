@@ -264,7 +264,7 @@ def _check_sizes(needs: Needs, survey: Survey) -> None:
             raise DataError(
                 f"{label(number)} holds infinite values. Filter these rows with where, or recode them as missing."
             )
-    for precision in (r.precision for r in needs.structures if r.precision):
+    for precision in (r.precision for r in needs.residuals if r.precision):
         if survey.ranges[precision][0] <= 0:
             raise DataError(
                 f"Weights and known variances are positive. Got {survey.ranges[precision][0]:g} as the smallest of "

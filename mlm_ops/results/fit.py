@@ -158,7 +158,7 @@ class Fit(FitRecord):
         estimates
             Numbers in the place of the parameters.
         """
-        return write_equations(self.structure, form, format, estimates_by_symbol(self) if estimates else {})
+        return write_equations(self.equation_structure, form, format, estimates_by_symbol(self) if estimates else {})
 
     def to_levels(self) -> str:
         """The model as level equations, as an analysis file takes them.

@@ -109,7 +109,7 @@ class FitRecord:
     @cached_property
     def components(self) -> tuple[Component, ...]:
         """Variances and covariances of the random effects, and the residual's parameters."""
-        return variance_components(self.structure, self.estimate, self.variance_errors)
+        return variance_components(self.equation_structure, self.estimate, self.variance_errors)
 
     @cached_property
     def block_effects(self) -> list[RandomEffects]:
@@ -122,7 +122,7 @@ class FitRecord:
         return PredictionQuery(self.model, self.estimate, self.block_effects, self.moments)
 
     @cached_property
-    def structure(self) -> EquationStructure:
+    def equation_structure(self) -> EquationStructure:
         """What the equations are made of."""
         design = self.estimate.design
         residual = design.residual

@@ -438,7 +438,7 @@ def test_predictors_stand_at_the_level_of_their_units() -> None:
     }
     table, connection = reference.table("sim3_nested"), reference.connection()
     fitted = mlm.fit(equations, table, connection=connection, levels=["class", "school"])
-    assert fitted.structure.n_levels == 3
+    assert fitted.equation_structure.n_levels == 3
     with pytest.raises(
         DataError, match=r"^z explains coefficients at level 3, but it varies within \d+ of \d+ units of s"
     ):

@@ -83,7 +83,7 @@ def test_some_of_the_models_need_less_of_the_same_rows() -> None:
     needs = find_needs(open_source(ROWS.with_columns(k="h")), MODELS, ["g"], ["k"])
     first = needs.of(MODELS[:1])
     assert first.keys == ("g", "k")
-    assert (first.categories, first.strata, first.structures) == (("sex",), (), ())
+    assert (first.categories, first.strata, first.residuals) == (("sex",), (), ())
     assert needs.of(MODELS) == needs
 
 

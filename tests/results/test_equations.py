@@ -152,7 +152,7 @@ def test_structures_are_said(name: str, options: dict[str, Any], lines: list[str
 def test_symbols_are_those_of_the_tables(name: str) -> None:
     fitted = reference.fitted(name)
     text = fitted.equations()
-    top = "beta" if fitted.structure.n_levels == 1 else "gamma"
+    top = "beta" if fitted.equation_structure.n_levels == 1 else "gamma"
     written = re.findall(rf"{top}_[\d,]+", text)
     assert sorted(written) == sorted(fitted.fixed_effects["symbol"])
     parameters = re.findall(r"tau_[\w,]*\d|sigma2", text)

@@ -288,7 +288,7 @@ def test_structures_in_mplus(name: str, options: dict[str, Any], lines: list[str
 @pytest.mark.parametrize("name", CASES)
 def test_mplus_input_is_within_its_limits(name: str) -> None:
     fitted = reference.fitted(name)
-    if fitted.structure.crossed:
+    if fitted.equation_structure.crossed:
         with pytest.raises(MlmError, match="crossed grouping factors by Bayes alone"):
             fitted.to_mplus()
         return

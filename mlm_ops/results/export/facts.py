@@ -71,7 +71,7 @@ class ExportFacts:
 
 def estimates_by_symbol(record: FitRecord) -> dict[str, float]:
     """Estimates by the symbols of the tables; variances of several strata with the stratum in brackets."""
-    structure = record.structure
+    structure = record.equation_structure
     index, strata = structure.indices, structure.strata
     fixed = zip((coefficient_symbol(index[c]) for c in structure.fixed), record.estimate.gamma, strict=True)
     variances = {
@@ -88,7 +88,7 @@ def facts_of(record: FitRecord) -> ExportFacts:
     split = record.estimate.design.split
     facts = ExportFacts(
         model=model,
-        structure=record.structure,
+        structure=record.equation_structure,
         groups=tuple(level.group for level in record.estimate.design.levels),
         meaning=meaning,
         reml=record.estimator == "reml",
@@ -116,8 +116,8 @@ def level_equations(record: FitRecord) -> LevelEquations:
     design, levels = record.estimate.design, dict[Variable, int]()
     if not design.nested:
         raise MlmError(
-            f"Level equations are for nested levels, and the units of {' and '.join(record.structure.groups)} cross. "
-            f"The formula says it: {record.model.text}"
+            "Level equations are for nested levels, and the units of "
+            f"{' and '.join(record.equation_structure.groups)} cross. The formula says it: {record.model.text}"
         )
     for variable, level in design.variable_levels.items():
         whole = uncoded(variable)

@@ -45,7 +45,7 @@ RANDOM_EFFECTS: ColumnTypes = {
 
 def fixed_effects(record: FitRecord) -> pl.DataFrame:
     """One row a fixed effect."""
-    tests, structure = record.tests, record.structure
+    tests, structure = record.tests, record.equation_structure
     index = structure.indices
     columns = structure.fixed
     return frame(
@@ -107,10 +107,10 @@ def influence(record: FitRecord) -> pl.DataFrame:
     deletions = one_step_deletions(record.estimate, record.moments) if few else None
     if deletions is None:
         return empty(INFLUENCE)
-    index = record.structure.indices
+    index = record.equation_structure.indices
     changes = {
         coefficient_symbol(index[column]): record.estimate.gamma[i] - deletions.gamma[i]
-        for i, column in enumerate(record.structure.fixed)
+        for i, column in enumerate(record.equation_structure.fixed)
     }
     without = [tau[i, j] for tau in deletions.tau for i in range(len(tau)) for j in range(i, len(tau))] + [
         deletions.sigma2

@@ -143,7 +143,7 @@ def standard_errors(record: FitRecord) -> pl.DataFrame:
     return frame(
         STANDARD_ERRORS,
         {
-            "term": [c.name for c in record.structure.fixed],
+            "term": [c.name for c in record.equation_structure.fixed],
             "estimate": tests.estimate,
             "std_error": tests.std_error,
             "naive_estimate": naive.estimate,

@@ -87,7 +87,7 @@ def fit_statistics(record: FitRecord) -> pl.DataFrame:
 
 def models(record: FitRecord) -> pl.DataFrame:
     """One row: the model in every notation, and what was noticed on the way."""
-    equations = partial(write_equations, record.structure)
+    equations = partial(write_equations, record.equation_structure)
     return frame(
         MODELS,
         {

@@ -39,7 +39,7 @@ def describe(record: FitRecord) -> str:
         f"{kind}{method}: {record.model.text}",
         f"{count(estimate.design.n_rows)} rows{' in ' + groups if groups else ''}",
         "",
-        write_equations(record.structure, "levels", "text", {}),
+        write_equations(record.equation_structure, "levels", "text", {}),
         "",
         "Fixed effects",
         *_fixed_effects(record),
