@@ -39,7 +39,7 @@ def analysis_in_errors(analysis: Analysis) -> Iterator[None]:
 
 
 def _sentences(analysis: Analysis, error: MlmError) -> str:
-    here, names = f"analysis {analysis.analysis}", list(analysis.parsed)
+    here, names = f"analysis {analysis.analysis}", list(analysis.compiled_models)
     # behind the models of the file others may have been looked at, which have no name there
     places = error.by_model.items() if isinstance(error, DataError) else ()
     faults = {fault: own for fault, at in places if (own := [names[i] for i in at if i < len(names)])}

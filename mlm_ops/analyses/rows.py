@@ -114,7 +114,7 @@ def centered_columns(analysis: Analysis) -> tuple[tuple[str, ...], GroupingFacto
     That is the lowest of the analysis' levels, named by the columns of all levels together; without levels, the first
     grouping factor of its models.
     """
-    models = analysis.parsed.values()
+    models = analysis.compiled_models.values()
     nodes = (node for model in models for v in model.variables for node in walk(v))
     columns = dict.fromkeys(
         node.of.name for node in nodes if isinstance(node, Centering) and isinstance(node.of, Column)
@@ -139,7 +139,7 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
     check_not_read(connection, claim, source.relation)
     columns, group = centered_columns(analysis)
     # refuses columns that the source does not have, so it comes first
-    complete = find_needs(source, list(analysis.parsed.values()), keys=analysis.keys).complete
+    complete = find_needs(source, list(analysis.compiled_models.values()), keys=analysis.keys).complete
     columns = tuple(c for c in columns if source.is_numeric(c))
     columns_by_lower_name = {name.lower(): name for name in source.types}
     new_columns = [f"{prefix}_{column}" for column in columns for prefix in ("between", "within", "center")]

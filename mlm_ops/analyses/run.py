@@ -91,7 +91,7 @@ def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
     with analysis_in_errors(analysis):
         source = open_rows(analysis, connection)
         made_of = gather if analysis.form == "moments" else collect
-        moments = made_of(source, analysis.scanned, analysis.level_columns, analysis.keys)
+        moments = made_of(source, analysis.models_to_scan, analysis.level_columns, analysis.keys)
         _tell_moments(moments, started)
     return moments
 
@@ -132,7 +132,7 @@ def keep_moments(
             table,
             source,
             analysis.partition,
-            analysis.scanned,
+            analysis.models_to_scan,
             analysis.level_columns,
             analysis.keys,
         )
@@ -179,17 +179,19 @@ def model_tables(
             drawn["diagnostics"] = tables.with_model(name, found)
         asked = answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
     drawn |= {table: tables.with_model(name, frame) for table, frame in asked.items()}
-    return publishable(drawn, analysis.min_publish_n, analysis.parsed, fitted.moments)
+    return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, fitted.moments)
 
 
 def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:
     """Every result table of one structural equation model of an analysis."""
-    return publishable(structural_tables.sem_tables(name, fitted), analysis.min_publish_n, analysis.parsed, moments)
+    return publishable(
+        structural_tables.sem_tables(name, fitted), analysis.min_publish_n, analysis.compiled_models, moments
+    )
 
 
 def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments) -> SemFit:
     """Fit one structural equation model of an analysis to its moments."""
-    model, cluster = analysis.parsed_sem[name]
+    model, cluster = analysis.compiled_sem[name]
     with model_in_errors(analysis, f"model {name} of sem", name):
         fitted = fit_sem(model, moments, cluster, robust=analysis.sem[name].robust)
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
@@ -233,7 +235,7 @@ def compare_analysis(
         change = tables.r_squared_changes(known[model], known[reference], reference)
         changes.append(tables.with_model(model, change))
     made = {"comparisons": tables.comparisons(rows), **({"r_squared": pl.concat(changes)} if changes else {})}
-    return publishable(made, analysis.min_publish_n, analysis.parsed, moments)
+    return publishable(made, analysis.min_publish_n, analysis.compiled_models, moments)
 
 
 def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
@@ -249,7 +251,7 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
     The selected model gets every table, those on the way to it `ON_THE_WAY`, and the candidates left out a row
     of ``ladder_steps`` alone.
     """
-    strategy = analysis.ladder
+    strategy = analysis.compiled_strategy
     if strategy is None:
         return None
     request, moments = analysis.requests[strategy.start], _nested(analysis, strategy.start, moments)
@@ -270,7 +272,7 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
             made.append(drawn)
         tried = {step.name: step.fit.model for step in ladder.steps if step.fit is not None}
     return ladder, publishable(
-        _stacked(made), analysis.min_publish_n, {**analysis.parsed, **tried, **ladder.path}, moments
+        _stacked(made), analysis.min_publish_n, {**analysis.compiled_models, **tried, **ladder.path}, moments
     )
 
 

@@ -197,7 +197,7 @@ def test_bad_strategies(change: tuple[str, str], sentence: str) -> None:
         text = text.replace("start: anova", "start: build_up_1") if "build_up_1" in change[1] else text
         text = text if "strategy" in text or "keep" not in text else text.replace("keep: bic\n", "")
     with pytest.raises(AnalysisError) as caught:
-        _ = parse_analysis(text).scanned
+        _ = parse_analysis(text).models_to_scan
     assert sentence in str(caught.value)
 
 

@@ -81,7 +81,7 @@ def test_columns_that_another_tells_are_left_out_and_said(tmp_path: Path):
     create_project(tmp_path / "dbt", tmp_path / "students.parquet", outcome="mathach", dbt=True)
     assert f"-- {said}" in (tmp_path / "dbt" / "models" / "students_predictors.sql").read_text()
     fit = mlm.fit(
-        read_analyses(tmp_path / "new" / "students_pipelines" / "analyses")[0].parsed["predictors"].text, rows
+        read_analyses(tmp_path / "new" / "students_pipelines" / "analyses")[0].compiled_models["predictors"].text, rows
     )
     assert fit.notes == []
 
@@ -99,8 +99,8 @@ def test_waves_that_everybody_has_have_no_between_part(tmp_path: Path):
     pl.DataFrame(rows, ["person", "wave", "score"], orient="row").write_csv(tmp_path / "panel.csv")
     create_project(tmp_path / "new", tmp_path / "panel.csv")
     (analysis,) = read_analyses(tmp_path / "new" / "panel_pipelines" / "analyses")
-    assert analysis.parsed["predictors"].text == "score ~ within(wave, person) + (1 | person)"
-    assert mlm.fit(analysis.parsed["predictors"].text, tmp_path / "panel.csv", levels="person").converged
+    assert analysis.compiled_models["predictors"].text == "score ~ within(wave, person) + (1 | person)"
+    assert mlm.fit(analysis.compiled_models["predictors"].text, tmp_path / "panel.csv", levels="person").converged
 
 
 def test_a_number_of_the_row_is_no_outcome():
@@ -113,8 +113,8 @@ def test_hostile_columns_are_understood_and_parsed(messy: Path, tmp_path: Path):
     create_project(tmp_path / "new", messy)
     (analysis,) = read_analyses(tmp_path / "new" / "messy_file_1_pipelines" / "analyses")
     assert analysis.level_columns == ("school, `name`",)
-    assert analysis.parsed["empty"].outcome_name.strip("`") == "Test Score %"
-    assert len(analysis.parsed["predictors"].fixed) == 4
+    assert analysis.compiled_models["empty"].outcome_name.strip("`") == "Test Score %"
+    assert len(analysis.compiled_models["predictors"].fixed) == 4
 
 
 def test_named_columns_take_the_place_of_guesses():
@@ -165,7 +165,7 @@ def test_names_are_no_code_in_a_dagster_project(tmp_path: Path, hostile: Path):
     (package,) = (tmp_path / "project").glob("*_pipelines")
     assert package.name.isidentifier()
     (analysis,) = read_analyses(package / "analyses")
-    assert analysis.parsed["empty"].outcome_name.startswith("`mathach {% endraw %}")
+    assert analysis.compiled_models["empty"].outcome_name.startswith("`mathach {% endraw %}")
     names: dict[str, object] = {"__file__": str(package / "assets.py")}
     code = (package / "assets.py").read_text()
     exec(compile(code, "assets.py", "exec"), names)

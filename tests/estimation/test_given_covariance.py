@@ -272,9 +272,9 @@ def test_faults_are_refused_in_a_sentence(
 def test_faults_of_analysis_files() -> None:
     head = "analysis: a\ndata: d\nmodels: {m: y ~ x + (1 | g)}\ncovariance: "
     with pytest.raises(AnalysisError, match="Model 'm': covariance of g is a structure's name"):
-        _ = parse_analysis(head + "{g: {a: b}}").parsed
+        _ = parse_analysis(head + "{g: {a: b}}").compiled_models
     with pytest.raises(AnalysisError, match="Model 'm': covariance of g is a structure's name"):
-        _ = parse_analysis(head + "{g: [[-1]]}").parsed
+        _ = parse_analysis(head + "{g: [[-1]]}").compiled_models
     with pytest.raises(MlmError, match="Unknown covariance structure"):
         mlm.fit(
             "y ~ x + (1 | g)",

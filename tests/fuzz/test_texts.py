@@ -86,7 +86,7 @@ def structural(text: str) -> None:
 
 
 def analysis(text: str) -> None:
-    _ = parse_analysis(text).scanned
+    _ = parse_analysis(text).models_to_scan
 
 
 def residual(text: str) -> None:

@@ -327,8 +327,8 @@ def test_analysis_files() -> None:
     assert {(r.robust, r.cluster) for r in named.requests.values()} == {("CR1", ("district", "school"))}
     assert named.keys == ("class", "district", "school")
     with pytest.raises(AnalysisError, match="Model 'plain': Robust errors of single-level regression need clusters"):
-        _ = parse_analysis(text.format("robust: CR2")).parsed
+        _ = parse_analysis(text.format("robust: CR2")).compiled_models
     with pytest.raises(AnalysisError, match="robust"):
         parse_analysis(text.format("robust: HC3"))
     with pytest.raises(AnalysisError, match="A cluster is for robust errors"):
-        _ = parse_analysis(text.format("cluster: school")).parsed
+        _ = parse_analysis(text.format("cluster: school")).compiled_models

@@ -89,7 +89,7 @@ def test_the_yaml_of_level_equations_is_a_model_of_an_analysis(name: str) -> Non
     model, equations = _written(name, reference.case(name)["formula"])
     lines = "".join(f"    {line}\n" for line in equations.yaml.splitlines())
     analysis = parse_analysis(f"analysis: a\ndata: t\nmodels:\n  m:\n{lines}")
-    assert _unordered(analysis.parsed["m"]) == _unordered(model)
+    assert _unordered(analysis.compiled_models["m"]) == _unordered(model)
 
 
 HAND_WRITTEN = {
@@ -189,7 +189,7 @@ def test_an_analysis_file_with_level_equations() -> None:
         "      intercept:   between(ses) + sector + random\n      within(ses): sector + random\n    estimator: ml\n"
         "  block: |\n" + "".join(f"    {line}\n" for line in HSB.strip().splitlines())
     )
-    assert analysis.parsed["mapping"] == analysis.parsed["block"] == parse_model(HSB, ("school",))
+    assert analysis.compiled_models["mapping"] == analysis.compiled_models["block"] == parse_model(HSB, ("school",))
     assert analysis.requests["mapping"].estimator == "ml"
     assert analysis.models["mapping"].formula.startswith("level 1: mathach ~ within(ses)\nlevel 2:\n  intercept: betw")
 
@@ -400,7 +400,7 @@ def test_faulty_mappings(mapping: dict[str, Any], sentence: str) -> None:
 )
 def test_faulty_models_in_an_analysis(model: str, sentence: str) -> None:
     with pytest.raises(AnalysisError) as caught:
-        _ = parse_analysis(f"analysis: a\ndata: t\nlevels: g\nmodels:\n  m: {model}\n").parsed
+        _ = parse_analysis(f"analysis: a\ndata: t\nlevels: g\nmodels:\n  m: {model}\n").compiled_models
     assert sentence in str(caught.value)
 
 

@@ -688,7 +688,7 @@ def test_formulas(formula: str, sentence: str, caret: int | None) -> None:
 @pytest.mark.parametrize(("text", "sentence"), FILES)
 def test_analysis_files(text: str, sentence: str) -> None:
     with pytest.raises(AnalysisError) as caught:
-        _ = parse_analysis(text).scanned
+        _ = parse_analysis(text).models_to_scan
     assert str(caught.value) == sentence
 
 
@@ -735,7 +735,7 @@ MODELS = st.just({"m": "y ~ x + (1 | g)"}) | VALUES
 def test_any_mapping_is_an_analysis_or_an_analysis_error(content: dict[str, Any], models: Any) -> None:
     given_keys = {"analysis": "a", "data": "t", "models": models} | content
     with suppress(AnalysisError):
-        assert parse_analysis(yaml.safe_dump(given_keys)).scanned
+        assert parse_analysis(yaml.safe_dump(given_keys)).models_to_scan
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

@@ -34,7 +34,7 @@ def test_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("block", [text for kind, text in BLOCKS if kind == "yaml"])
 def test_models_of_an_analysis(block: str) -> None:
     indented = "".join(f"    {line}\n" for line in block.splitlines())
-    model = parse_analysis(f"analysis: a\ndata: t\nlevels: school\nmodels:\n  m:\n{indented}").parsed["m"]
+    model = parse_analysis(f"analysis: a\ndata: t\nlevels: school\nmodels:\n  m:\n{indented}").compiled_models["m"]
     assert model.random
 
 

@@ -93,7 +93,7 @@ def test_options(option: str, value: str) -> None:
     rows = _rows().with_columns(t=pl.int_range(192) % 8)
     assert mlm.fit("y ~ x + (x | g)", rows, **{option: content}, **more).fixed_effects.height == 2
     text = yaml.safe_dump({"analysis": "a", "data": "t", "models": {"m": "y ~ x + (x | g)"}, option: content} | more)
-    assert parse_analysis(re.sub(r"'([\d.]+)'", r"\1", text)).parsed["m"]
+    assert parse_analysis(re.sub(r"'([\d.]+)'", r"\1", text)).compiled_models["m"]
 
 
 @pytest.mark.parametrize("text", FILES)

@@ -228,7 +228,7 @@ def _new_data(world: World) -> None:
 
     def seen() -> str:
         source = open_rows(world.analysis, world.connection)
-        return fingerprint(source, find_needs(source, world.analysis.scanned, keys=world.analysis.keys))
+        return fingerprint(source, find_needs(source, world.analysis.models_to_scan, keys=world.analysis.keys))
 
     before = seen()
     world.connection.execute(f"create or replace table {world.table} as from {world.table} order by random()")

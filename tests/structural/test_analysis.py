@@ -60,7 +60,7 @@ BAD = [
 @pytest.mark.parametrize(("text", "sentence"), BAD)
 def test_bad_files_are_refused_in_a_sentence(text, sentence):
     with pytest.raises(AnalysisError) as caught:
-        _ = parse_analysis(text).scanned
+        _ = parse_analysis(text).models_to_scan
     assert sentence in str(caught.value)
 
 

@@ -123,7 +123,7 @@ def test_two_analyses_whose_names_differ_in_case_do_not_share_moments(connection
 
 
 def test_moments_that_python_keeps_replace_their_own_alone(connection) -> None:
-    moments = collect(open_source("pupils", connection), list(analysis(FILE).parsed.values()))
+    moments = collect(open_source("pupils", connection), list(analysis(FILE).compiled_models.values()))
     connection.execute("create table kept as select 7 as mine")
     with pytest.raises(StoreError, match=r"main\.kept is a table that mlm-ops did not make"):
         save_moments(connection, moments, "kept")

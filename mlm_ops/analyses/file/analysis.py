@@ -153,24 +153,24 @@ class Analysis(Record):
         return requests
 
     @property
-    def parsed(self) -> dict[str, Model]:
+    def compiled_models(self) -> dict[str, Model]:
         """Every model, compiled."""
         return {name: request.model for name, request in self.requests.items()}
 
     @cached_property
-    def ladder(self) -> Strategy | None:
+    def compiled_strategy(self) -> Strategy | None:
         """The strategy, compiled; None where the models are fitted as listed."""
         if self.strategy == "a_priori" or self.start is None:
             return None
-        rule, model = parse_rule(self.keep or "p < 0.05"), self.parsed[self.start]
+        rule, model = parse_rule(self.keep or "p < 0.05"), self.compiled_models[self.start]
         if self.strategy == "tear_down":
             return tear_down(self.start, model, rule)
         return build_up(self.start, model, self.candidates, rule)
 
     @cached_property
-    def parsed_sem(self) -> dict[str, tuple[SemModel, GroupingFactor]]:
+    def compiled_sem(self) -> dict[str, tuple[SemModel, GroupingFactor]]:
         """Every structural equation model and the columns of its clusters."""
-        parsed = {}
+        models = {}
         for name, spec in self.sem.items():
             cluster = cluster_columns(spec.cluster) or (self.level_columns if len(self.levels) == 1 else ())
             if not cluster:
@@ -183,18 +183,18 @@ class Analysis(Record):
                 parameter_table(model)
             except FormulaError as error:
                 raise AnalysisError(f"Model {name!r} of sem: {error}") from error
-            parsed[name] = model, tuple(cluster)
-        return parsed
+            models[name] = model, tuple(cluster)
+        return models
 
     @cached_property
-    def scanned(self) -> tuple[Model, ...]:
+    def models_to_scan(self) -> tuple[Model, ...]:
         """Models that the moments have to serve: those of the file, and one with every candidate of the strategy."""
-        listed = tuple(self.parsed.values())
-        listed += tuple(moments_model(parameter_table(model), by) for model, by in self.parsed_sem.values())
-        if self.ladder is None or self.start is None:
+        listed = tuple(self.compiled_models.values())
+        listed += tuple(moments_model(parameter_table(model), by) for model, by in self.compiled_sem.values())
+        if self.compiled_strategy is None or self.start is None:
             return listed
-        largest = self.parsed[self.start]
-        for candidate in self.ladder.candidates if self.ladder.kind == "build_up" else ():
+        largest = self.compiled_models[self.start]
+        for candidate in self.compiled_strategy.candidates if self.compiled_strategy.kind == "build_up" else ():
             largest = candidate.added_to(largest)
         return (*listed, largest)
 
@@ -263,7 +263,7 @@ def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_fi
         raise AnalysisError(f"Cannot read the analysis file {shown}: {reason}.") from error
     try:
         analysis = parse_analysis(text)
-        _ = analysis.scanned
+        _ = analysis.models_to_scan
     except AnalysisError as error:
         raise AnalysisError(f"{shown}: {error}") from error
     return analysis.reaching(reach_of(path, everything=allow_files))

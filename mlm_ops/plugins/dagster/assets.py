@@ -113,7 +113,7 @@ def comparisons_asset(plan: Plan) -> dg.AssetsDefinition:
 
 def ladder_asset(plan: Plan) -> dg.AssetsDefinition:
     """The strategy, climbed from the moments."""
-    strategy = plan.analysis.ladder
+    strategy = plan.analysis.compiled_strategy
 
     @dg.asset(
         key=plan.key("ladder"),
@@ -271,7 +271,7 @@ def _whole(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> l
     assets += [model_asset(plan, name) for name in analysis.models]
     if analysis.compare:
         assets.append(comparisons_asset(plan))
-    if analysis.ladder is not None:
+    if analysis.compiled_strategy is not None:
         assets.append(ladder_asset(plan))
     assets += [sem_asset(plan, name) for name in analysis.sem]
     return [*assets, _results(plan)]
@@ -360,7 +360,7 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
     before: Sequence[dg.AssetKey] = plan.models
     if plan.analysis.compare:
         before = [plan.key("comparisons"), *before]
-    if plan.analysis.ladder is not None:
+    if plan.analysis.compiled_strategy is not None:
         before = [plan.key("ladder"), *before]
     before = [*before, *(plan.sem(name) for name in plan.analysis.sem)]
 

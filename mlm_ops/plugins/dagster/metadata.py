@@ -172,7 +172,7 @@ def model_lineage(analysis: Analysis, name: str, upstream: dg.AssetKey) -> dg.Ta
     """Every number of a model's fixed effects comes from all the columns that the model reads; moments have others."""
     if analysis.form == "moments":
         return dg.TableColumnLineage({})
-    sources = _columns(upstream, model_columns(analysis.parsed[name]))
+    sources = _columns(upstream, model_columns(analysis.compiled_models[name]))
     return dg.TableColumnLineage({column: sources for column in TABLES["fixed_effects"] if column != "model"})
 
 
@@ -217,7 +217,7 @@ def _columns(upstream: dg.AssetKey, names: Iterable[str]) -> list[dg.TableColumn
 
 def fits_lineage(analysis: Analysis, partition: str, upstream: dg.AssetKey) -> dg.TableColumnLineage:
     """The numbers of all models, each partition fitted alone, come from the columns of all and the partition's."""
-    read = (name for model in analysis.parsed.values() for name in model_columns(model))
+    read = (name for model in analysis.compiled_models.values() for name in model_columns(model))
     sources = _columns(upstream, dict.fromkeys((*read, partition)))
     return dg.TableColumnLineage({column: sources for column in TABLES["fixed_effects"] if column != "model"})
 

@@ -103,7 +103,7 @@ def fit_partitions(
     source.require([column])
     kind, began, done = source.types[column], datetime.fromtimestamp(started, tz=UTC), Done()
     parts = [part_of(key, window, kind, source.is_numeric(column)) for key, window in windows.items()]
-    collected = collect(source, analysis.scanned, analysis.level_columns, analysis.keys, by=By(column, parts))
+    collected = collect(source, analysis.models_to_scan, analysis.level_columns, analysis.keys, by=By(column, parts))
     waiting, empty = _Waiting(connection, analysis), list[Run]()
 
     def record(one: Analysis, moments: Moments | None, status: str = "finished") -> Run:

@@ -64,6 +64,6 @@ def _look(warehouse: Warehouse, analysis: Analysis) -> str:
         if analysis.form == "moments":
             return collect_analysis(analysis, connection).checksum
         source = open_rows(analysis, connection)
-        return fingerprint(source, find_needs(source, analysis.scanned, keys=analysis.keys))
+        return fingerprint(source, find_needs(source, analysis.models_to_scan, keys=analysis.keys))
     finally:
         connection.close()

@@ -269,7 +269,7 @@ def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[s
     asked: dict[StepName, list[str] | None] = {"models": list(analysis.models)}
     if analysis.compare:
         asked["comparisons"] = _compared(analysis)
-    if analysis.ladder is not None:
+    if analysis.compiled_strategy is not None:
         asked["ladder"] = None
     if analysis.sem:
         asked["sem"] = list(analysis.sem)
