@@ -143,9 +143,9 @@ def keep_moments(
 
 def _tell_moments(moments: Moments, started: float, **facts: int) -> None:
     seconds = time.perf_counter() - started
-    told = f"{moments.n_obs:,} of {moments.n_rows:,} rows collected in {moments.n_units:,} groups, {seconds:.2f} s"
+    message = f"{moments.n_obs:,} of {moments.n_rows:,} rows collected in {moments.n_units:,} groups, {seconds:.2f} s"
     sizes = {"n_rows": moments.n_rows, "n_obs": moments.n_obs, "n_groups": moments.n_units}
-    tell(Event.COLLECTED, told, **sizes, **facts, seconds=seconds, moments_checksum=moments.checksum)
+    tell(Event.COLLECTED, message, **sizes, **facts, seconds=seconds, moments_checksum=moments.checksum)
 
 
 def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
@@ -265,8 +265,8 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
         )
         made = [{"ladder_steps": ladder_steps(ladder)}]
         for name, model in list(ladder.path.items())[1:]:
-            told = replace(model, text=formula_text(model))
-            fitted = fit_model(request.of(told), moments)
+            candidate = replace(model, text=formula_text(model))
+            fitted = fit_model(request.of(candidate), moments)
             chosen = tables.FIT_TABLES if name == ladder.selected else ON_THE_WAY
             drawn = tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen)
             made.append(drawn)

@@ -185,8 +185,8 @@ class Partitions:
             check_unchanged(rows.description, survey, found)
         done = exchange(known, old, _read(schema, found))
         if moved := refuted(schema, found) | done.moved:
-            told = ", ".join(label(c) for c in schema.constants if c in moved)
-            return self._build(needs, f"{told} no longer has one value in each unit")
+            labels = ", ".join(label(c) for c in schema.constants if c in moved)
+            return self._build(needs, f"{labels} no longer has one value in each unit")
         total = _read(schema, parts.merged(schema)) if done.lost_digits else done.moments
         if not total.n_units:
             raise DataError(f"No rows are left after {self.column} {', '.join(names)}. The moments are as they were.")

@@ -234,12 +234,12 @@ def _combination(g: Array, root: Array, scale: Array, kept: list[int], zero: set
         return found
     scaled = scale[:, None] * g
     orthonormal, triangular = np.linalg.qr(scaled[:, kept])
-    told = orthonormal.T @ scaled[:, dropped]
-    rest = scaled[:, dropped] - orthonormal @ told
+    coefficients = orthonormal.T @ scaled[:, dropped]
+    rest = scaled[:, dropped] - orthonormal @ coefficients
     rest[np.abs(rest) <= EPS * _OF_PRODUCTS * len(g) * np.abs(scaled[:, dropped]).max(axis=0)] = 0.0
     of_rows = root / scale
     solved = np.linalg.lstsq(of_rows @ orthonormal, of_rows @ rest, rcond=None)[0]
-    solution = np.linalg.solve(triangular, told + solved)
+    solution = np.linalg.solve(triangular, coefficients + solved)
     # a share of a column that is rounding would make a condition of every row of its own
     shares = np.abs(solution) * np.linalg.norm(of_rows @ scaled[:, kept], axis=0)[:, None]
     found[:, dropped] = np.where(shares > _SLACK * shares.max(axis=0), solution, 0.0)

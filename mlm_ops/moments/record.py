@@ -300,9 +300,9 @@ def merge(first: Moments, second: Moments) -> Moments:
     """
     done = exchange(first, _nothing(first), second)
     if done.moved:
-        told = ", ".join(label(c) for c in first.schema.constants if c in done.moved)
+        names = ", ".join(label(c) for c in first.schema.constants if c in done.moved)
         raise DataError(
-            f"{told}: one value in each unit of either set of rows, but not of both together. Collect the moments of "
+            f"{names}: one value in each unit of either set of rows, but not of both together. Collect the moments of "
             "all rows anew."
         )
     dropped = {k: v + second.n_dropped.get(k, 0) for k, v in first.n_dropped.items()}

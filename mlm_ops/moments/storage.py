@@ -111,10 +111,10 @@ def _description(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...]) 
         f"select cast(description as varchar) from {qualified(found.database, found.schema, found.name)} limit 2"
     ).fetchall()
     try:
-        told = json.loads(rows[0][0]) if len(rows) == 1 else None
+        description = json.loads(rows[0][0]) if len(rows) == 1 else None
     except (TypeError, ValueError):
         return None
-    return told if isinstance(told, dict) and told.keys() >= _DESCRIBED else None
+    return description if isinstance(description, dict) and description.keys() >= _DESCRIBED else None
 
 
 def _has_moments(description: dict[str, Any], columns: list[str]) -> bool:
@@ -242,14 +242,14 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
         raise DataError(f"There are no moments in table {table!r}. Collect them first.") from error
     if row is None:
         raise DataError(f"The description of {table} is empty. Collect the moments again.")
-    told = json.loads(row[0])
+    description = json.loads(row[0])
     schema = Schema(
-        keys=tuple(told["keys"]),
-        centers={_node(n): c for n, c in told["centers"]},
-        monomials=tuple(tuple(_node(n) for n in factors) for factors in told["monomials"]),
-        constants=tuple(_node(n) for n in told["constants"]),
-        levels={name: tuple(levels) for name, levels in told["levels"].items()},
-        text_columns=frozenset(told["text_columns"]),
+        keys=tuple(description["keys"]),
+        centers={_node(n): c for n, c in description["centers"]},
+        monomials=tuple(tuple(_node(n) for n in factors) for factors in description["monomials"]),
+        constants=tuple(_node(n) for n in description["constants"]),
+        levels={name: tuple(levels) for name, levels in description["levels"].items()},
+        text_columns=frozenset(description["text_columns"]),
     )
     values = list(columns.values())
     k, size = len(schema.keys), len(schema.monomials)
@@ -257,7 +257,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
     first_constant = first_scatter + packed_size(size)
     past_constants = first_constant + len(schema.constants)
     # of the first version the means are the deviations
-    deviations = values[past_constants:] if told.get("version", 1) > 1 else values[k + 1 : first_scatter]
+    deviations = values[past_constants:] if description.get("version", 1) > 1 else values[k + 1 : first_scatter]
     units = len(values[k])
     return Moments(
         schema=schema,
@@ -266,12 +266,12 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
         mean=np.array(deviations, dtype=float).reshape(size, units),
         scatter=np.array(values[first_scatter:first_constant], dtype=float).reshape(-1, units),
         constants=tuple(np.asarray(v) for v in values[first_constant:past_constants]),
-        n_rows=told["n_rows"],
-        n_dropped=told["n_dropped"],
-        nested_in={name: tuple(group) for name, group in told["nested_in"].items()},
+        n_rows=description["n_rows"],
+        n_dropped=description["n_dropped"],
+        nested_in={name: tuple(group) for name, group in description["nested_in"].items()},
         residuals={
             _node(key): _read_residual(connection, sibling(table, f"residual_{i}"), facts)
-            for i, (key, facts) in enumerate(told["residuals"])
+            for i, (key, facts) in enumerate(description["residuals"])
         },
     )
 

@@ -218,12 +218,12 @@ class FitRecord:
             names += [f"the residual variance of {s}" for s, flag in zip(strata, unknown.rho, strict=False) if flag]
             names += ["phi"] * bool(residual.serial and unknown.rho[-1])
         names += ["the residual variance"] * unknown.sigma2
-        told = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        parameters = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
         fewer = "one parameter is" if unknown.missing == 1 else f"{unknown.missing} parameters are"
         counted = f", and {fewer} not counted" if unknown.missing else ""
         return [
-            f"the data do not determine {told}: other values fit as well, so there is no standard error or interval"
-            f"{counted}"
+            f"the data do not determine {parameters}: other values fit as well, so there is no standard error or "
+            f"interval{counted}"
         ]
 
     def _confusions(self) -> list[str]:

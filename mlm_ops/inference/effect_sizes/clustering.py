@@ -340,12 +340,12 @@ def decompose(model: Model, moments: Moments) -> list[Decomposition]:
     return [
         _decomposition(label(number), group, values, moments)
         for group in groups
-        for number, values in _held_numbers(numbers, moments)
+        for number, values in _numbers_in(numbers, moments)
         if 1 < len(moments.units_of(group)[1]) < moments.n_obs
     ]
 
 
-def _held_numbers(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable, tuple[Array, Array]]]:
+def _numbers_in(numbers: list[Variable], moments: Moments) -> Iterator[tuple[Variable, tuple[Array, Array]]]:
     """Each number that the moments hold, with its unit means and scatter, (J,) each."""
     schema = moments.schema
     for number in numbers:

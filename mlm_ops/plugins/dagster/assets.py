@@ -82,12 +82,13 @@ def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
 
 
 def _diagnostic_checks(plan: Plan, key: dg.AssetKey) -> tuple[dg.AssetCheckSpec, ...]:
-    told = {
+    descriptions = {
         "no_influential_unit": "No unit's deletion moves a coefficient by more than its standard error.",
         "assumptions": "Random effects look normal, without outliers, and residual variances alike.",
     }
     return tuple(
-        dg.AssetCheckSpec(name, asset=key, blocking=plan.blocks(name), description=text) for name, text in told.items()
+        dg.AssetCheckSpec(name, asset=key, blocking=plan.blocks(name), description=text)
+        for name, text in descriptions.items()
     )
 
 
@@ -351,9 +352,9 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
 
 
 def _row_counts(plan: Plan) -> tuple[dg.AssetCheckSpec, ...]:
-    told = "The rows in the moments and those dropped for a missing value make up the table."
+    description = "The rows in the moments and those dropped for a missing value make up the table."
     blocks = plan.blocks("rows_accounted_for")
-    return (dg.AssetCheckSpec("rows_accounted_for", asset=plan.moments, blocking=blocks, description=told),)
+    return (dg.AssetCheckSpec("rows_accounted_for", asset=plan.moments, blocking=blocks, description=description),)
 
 
 def _results(plan: Plan) -> dg.AssetsDefinition:

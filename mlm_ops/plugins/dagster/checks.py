@@ -121,12 +121,12 @@ def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
     rows = flagged.filter(pl.col("diagnostic") != "influence")
     findings = [_finding(row) for row in rows.iter_rows(named=True)]
     *first, last = findings or [""]
-    told = f"{', '.join(first)} and {last}" if first else last
+    sentence = f"{', '.join(first)} and {last}" if first else last
     return dg.AssetCheckResult(
         check_name="assumptions",
         passed=rows.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Of model {model}, {told}."
+        description=f"Of model {model}, {sentence}."
         if findings
         else f"Random effects and residual variances of model {model} look as the model assumes.",
     )
@@ -157,7 +157,7 @@ def no_drift(found: pl.DataFrame) -> dg.AssetCheckResult:
     against = found.group_by("reference_run", maintain_order=True).agg(pl.col("against").unique(maintain_order=True))
     names = {run: " and ".join(each) for run, each in against.iter_rows()}
     once = flagged.unique(["model", "kind", "group", "term", "other", "reference_run"], maintain_order=True)
-    told = "; ".join(
+    sentence = "; ".join(
         f"{_parameter(row)} {_change(row)} against the {names[row['reference_run']]} run"
         for row in once.iter_rows(named=True)
     )
@@ -171,7 +171,7 @@ def no_drift(found: pl.DataFrame) -> dg.AssetCheckResult:
         check_name="no_drift",
         passed=flagged.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{told}." if told else f"{quiet}." if runs else "There is no earlier run to compare with.",
+        description=f"{sentence}." if sentence else f"{quiet}." if runs else "There is no earlier run to compare with.",
         metadata={"compared": found.height, "flagged": flagged.height},
     )
 

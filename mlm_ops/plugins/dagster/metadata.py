@@ -76,11 +76,11 @@ def model_metadata(formula: str, fit: Fit, tables: Mapping[str, pl.DataFrame]) -
 
 def withheld_metadata(formula: str, notes: str | None = None) -> Metadata:
     """What the page of a model shows that tells of too few rows to be published."""
-    told = notes or "min_publish_n: the results of this model are not published, because it has too few rows"
+    note = notes or "min_publish_n: the results of this model are not published, because it has too few rows"
     return {
         "formula": dg.MetadataValue.text(formula),
         "dagster/row_count": dg.MetadataValue.int(0),
-        "summary": dg.MetadataValue.text(told),
+        "summary": dg.MetadataValue.text(note),
     }
 
 

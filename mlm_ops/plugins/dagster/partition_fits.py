@@ -369,9 +369,9 @@ def _nothing(analysis: Analysis, column: str, empty: list[str]) -> str:
 
 
 def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
-    told = []
+    sentences = []
     if done.failed:
-        told.append(
+        sentences.append(
             f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {_some(list(done.failed))}."
         )
     known = {*done.failed, *done.written, *done.empty, *done.withheld}
@@ -381,17 +381,17 @@ def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
             for check, names in (("converged", done.unconverged), ("not_singular", done.singular))
             if (found := [name for name in names if name in stopped])
         ]
-        told.append(
+        sentences.append(
             f"{_partitions(len(stopped))} of {analysis.analysis} did not pass a check that is an error "
             f"({'; '.join(why)})."
         )
     if done.written:
-        told.append(f"The other {len(done.written):,} are published.")
+        sentences.append(f"The other {len(done.written):,} are published.")
     if done.empty:
-        told.append(_empty(analysis, done.empty))
+        sentences.append(_empty(analysis, done.empty))
     if done.withheld:
-        told.append(_withheld(analysis, done.withheld))
-    return "\n".join([" ".join(told), *list(done.failed.values())[:NAMED]])
+        sentences.append(_withheld(analysis, done.withheld))
+    return "\n".join([" ".join(sentences), *list(done.failed.values())[:NAMED]])
 
 
 def _partitions(count: int) -> str:

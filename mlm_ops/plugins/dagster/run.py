@@ -54,12 +54,12 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     list[str]
         A sentence for each.
     """
-    told = []
+    sentences = []
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags={HOST: socket.gethostname()})):
         if not is_alive(run.tags.get(PROCESS, "")):
             instance.report_run_failed(run, "The process of this run was killed before it could finish.")
-            told.append(f"The run {run.run_id[:8]} was killed before it could finish; it is marked as failed now.")
-    return told
+            sentences.append(f"The run {run.run_id[:8]} was killed before it could finish; it is marked as failed now.")
+    return sentences
 
 
 def forget_old_logs(instance: dg.DagsterInstance, directory: Path) -> int:

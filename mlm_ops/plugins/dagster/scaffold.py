@@ -86,9 +86,9 @@ class AnalysisScaffolder(dg.Scaffolder[ScaffoldParams]):
         name = _plain(request.target_path.name)
         given = request.params.database
         text = ANALYSIS.format(name=name) if given is None else _guessed(name, request)
-        told = NO_DATABASE if given is None else DATABASE.format(path=json.dumps(given, ensure_ascii=False))
+        database = NO_DATABASE if given is None else DATABASE.format(path=json.dumps(given, ensure_ascii=False))
         place.write_text(text, encoding="utf-8")
-        defs = DEFS.format(type=request.type_name, database=told)
+        defs = DEFS.format(type=request.type_name, database=database)
         (request.target_path / "defs.yaml").write_text(defs, encoding="utf-8")
 
 

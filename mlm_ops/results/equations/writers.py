@@ -132,12 +132,12 @@ class TextWriter(Writer):
             case Distribution(effects, variance, triangle, note):
                 names = ", ".join(map(self.atom, effects))
                 together = f"({names})" if len(effects) > 1 else names
-                told = f", {note}" if note else ""
+                suffix = f", {note}" if note else ""
                 rows = self.triangle(self.product(variance), triangle)
-                return [f"{together} {self.distributed} N(0, {self.product(variance)}){told}", *rows]
+                return [f"{together} {self.distributed} N(0, {self.product(variance)}){suffix}", *rows]
             case Association(name, first, second, value, note):
-                told = f", {note}" if note else ""
-                return [f"{name}({self.atom(first)}, {self.atom(second)}) = {self.atom(value)}{told}"]
+                suffix = f", {note}" if note else ""
+                return [f"{name}({self.atom(first)}, {self.atom(second)}) = {self.atom(value)}{suffix}"]
             case Heading(text):
                 return ["", text]
 
@@ -279,13 +279,13 @@ class LatexWriter(Writer):
             case Distribution(effects, variance, triangle, note):
                 names = ", ".join(map(self.atom, effects))
                 together = f"({names})^{{\\top}}" if len(effects) > 1 else names
-                told = rf" \quad \text{{{escaped(note)}}}" if note else ""
-                line = rf"{together} &\sim N(0, {self.product(variance)}){told}"
+                suffix = rf" \quad \text{{{escaped(note)}}}" if note else ""
+                line = rf"{together} &\sim N(0, {self.product(variance)}){suffix}"
                 return f"{line} \\\\\n  {self.matrix(self.product(variance), triangle)}" if triangle else line
             case Association(name, first, second, value, note):
                 pair = f"{self.atom(first)}, {self.atom(second)}"
-                told = rf" \quad \text{{{escaped(note)}}}" if note else ""
-                return rf"\operatorname{{{name}}}({pair}) &= {self.atom(value)}{told}"
+                suffix = rf" \quad \text{{{escaped(note)}}}" if note else ""
+                return rf"\operatorname{{{name}}}({pair}) &= {self.atom(value)}{suffix}"
             case Heading(text):
                 return rf"\text{{{escaped(text)}}}"
 

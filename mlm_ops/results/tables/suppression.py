@@ -51,7 +51,7 @@ class Small:
     withheld: Mapping[str, str]
     hidden: Mapping[str, HiddenUnits]
 
-    def told(self, group: str) -> str:
+    def reader_note(self, group: str) -> str:
         """What a reader is told of a grouping factor."""
         found = self.hidden[group]
         more = len(found.units) - found.small
@@ -134,7 +134,7 @@ def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     of_all = touched & kind.is_in(_OF_ALL_EFFECTS)
     of_one = touched & kind.is_in(_OF_ONE_UNIT)
     moved = pl.format("the coefficient moves by {} standard errors", pl.col("statistic").round_sig_figs(2))
-    told = (
+    notes = (
         pl.when(of_all)
         .then(pl.lit("numbers of all groups are left out, as small ones are among them"))
         .when(of_one & (kind == "influence") & pl.col("statistic").is_not_null())
@@ -144,7 +144,7 @@ def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
         pl.when(of_all).then(None).when(of_one).then(pl.col(c).round_sig_figs(2)).otherwise(pl.col(c)).alias(c)
         for c in numbers
     ]
-    return kept.with_columns(told.otherwise(pl.col("note")).alias("note"), *coarse)
+    return kept.with_columns(notes.otherwise(pl.col("note")).alias("note"), *coarse)
 
 
 def _without(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
@@ -185,11 +185,11 @@ def _models(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     """Every model as the file states it, and what was left out of the tables; nothing that comes from its data."""
     derived = [name for name in frame.columns if name not in {"model", "formula", "estimator", "notes"}]
     blank = _blank(frame, small.withheld, [*derived, "notes"])
-    told = ["; ".join(small.told(group) for group in small.hidden) or None] * frame.height
+    remarks = ["; ".join(small.reader_note(group) for group in small.hidden) or None] * frame.height
     reasons = [small.withheld.get(name) for name in frame["model"]]
     notes = [
         f"min_publish_n: the results of this model are not published, because {reason}" if reason else hidden
-        for reason, hidden in zip(reasons, told, strict=True)
+        for reason, hidden in zip(reasons, remarks, strict=True)
     ]
     own = pl.col("notes").replace("", None)
     added = pl.Series("added", notes, pl.String())

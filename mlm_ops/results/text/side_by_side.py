@@ -146,8 +146,8 @@ def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | Non
         "Variance components": _variances(tables["variance_components"], chosen),
         "Fit": _foot(statistics, criteria, tables.get("r_squared"), chosen),
     }
-    told = tables.get("models")
-    notes = () if told is None else footnotes("models", told.filter(pl.col("model").is_in(chosen)))
+    models_table = tables.get("models")
+    notes = () if models_table is None else footnotes("models", models_table.filter(pl.col("model").is_in(chosen)))
     return SideBySide(chosen, sections, tuple(filter(None, (criteria.note, *notes))))
 
 
