@@ -1,4 +1,4 @@
-"""Open the rows that an analysis reads, after `warehouse.sandbox` has checked its ``data`` and ``where``."""
+"""Open the rows that an analysis reads, and make the table with its centered columns."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from mlm_ops.results import tables
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.quiet import quiet
-from mlm_ops.results.tables.questions import _surface, contrasts, johnson_neyman, simple_slopes
+from mlm_ops.results.tables.questions import contrasts, johnson_neyman, simple_slopes, surface_of
 from mlm_ops.results.tables.suppression import publishable
 from mlm_ops.structural import tables as structural_tables
 from mlm_ops.structural.fitting import fit_sem
@@ -42,22 +42,6 @@ if TYPE_CHECKING:
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.analyses.file.questions import SlopeQuestion
     from mlm_ops.structural.fit import SemFit
-
-
-def answers(
-    fitted: Fit, slopes: Sequence[SlopeQuestion], named: linear_contrasts.Contrasts | None
-) -> dict[str, pl.DataFrame]:
-    """What an analysis file asks of a fit; regions of significance where the one moderator is a number."""
-    surface = _surface(fitted)
-    made = {"simple_slopes": [simple_slopes(fitted, one.slope, one.at) for one in slopes]}
-    pairs = [(one.slope, next(iter(one.at))) for one in slopes if len(one.at) == 1]
-    made["johnson_neyman"] = [
-        johnson_neyman(fitted, slope, moderator)
-        for slope, moderator in pairs
-        if len(surface.find(slope)) == 1 and regions.is_number(surface, moderator)
-    ]
-    made["contrasts"] = [contrasts(fitted, named)] if named else []
-    return {table: pl.concat(frames) for table, frames in made.items() if frames}
 
 
 #: Noted where the comparison is not by the likelihood that the models were asked to be fitted by.
@@ -177,9 +161,27 @@ def model_tables(
             rows = None if analysis.form == "moments" else open_rows(analysis, connection)
             found = tables.diagnostics(fitted, rows, least=analysis.min_publish_n)
             drawn["diagnostics"] = tables.with_model(name, found)
-        asked = answers(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
+        asked = question_tables(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
     drawn |= {table: tables.with_model(name, frame) for table, frame in asked.items()}
     return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, fitted.moments)
+
+
+def question_tables(
+    fitted: Fit, slopes: Sequence[SlopeQuestion], named: linear_contrasts.Contrasts | None
+) -> dict[str, pl.DataFrame]:
+    """Draw up what an analysis file asks of a fit; regions of significance where the one moderator is a number."""
+    surface = surface_of(fitted)
+    pairs = [(one.slope, next(iter(one.at))) for one in slopes if len(one.at) == 1]
+    frames = {
+        "simple_slopes": [simple_slopes(fitted, one.slope, one.at) for one in slopes],
+        "johnson_neyman": [
+            johnson_neyman(fitted, slope, moderator)
+            for slope, moderator in pairs
+            if len(surface.find(slope)) == 1 and regions.is_number(surface, moderator)
+        ],
+        "contrasts": [contrasts(fitted, named)] if named else [],
+    }
+    return {table: pl.concat(parts) for table, parts in frames.items() if parts}
 
 
 def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:

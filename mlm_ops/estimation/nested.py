@@ -1,4 +1,4 @@
-"""Nested random effects, eliminated level by level from moments; and the derivatives, by the reverse sweep.
+"""Eliminate nested random effects level by level, from moments.
 
 In every unit of the lowest level stand the cross-products P = [[A, B], [B', C]] of its random columns Z and all other
 columns ``[Z_2 | … | X y]``. Eliminating Z leaves the Schur complement ``S = C - B' M B`` with

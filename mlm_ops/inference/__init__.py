@@ -1,1 +1,1 @@
-"""Tests, intervals and predictions of random effects, from an Estimate."""
+"""Tests, intervals, comparisons, effect sizes, diagnostics and predictions, from an `Estimate`."""

@@ -1,1 +1,1 @@
-"""What is asked for: formulas, level equations and analysis files become a `Model`. Knows no data."""
+"""What is asked for: formulas, level equations and options become a `Request`. Knows no data."""

@@ -1,7 +1,7 @@
 """Turn terms into design columns: categorical variables become indicators, every variable names what it is made of.
 
 An *atom* is what SQL computes for a row: a numeric column, an indicator, a function of columns. A design column is a
-product of centered atoms; `moments.design` writes it as row-level monomials times unit-level coefficients.
+product of centered atoms; `estimation.design.polynomial` writes it as row-level monomials times coefficients of units.
 """
 
 from __future__ import annotations

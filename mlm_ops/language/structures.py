@@ -1,4 +1,4 @@
-"""What is said of the random effects' covariance: structures by name, or given values, for each factor or block."""
+"""Read the covariance structures of random effects, and the structure of the residual."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Coefficients are beta at level 1 and gamma at the top of a two-level model (Raudenbush and Bryk 2002); three levels are
 pi, beta, gamma. ``gamma_kl`` is the l-th coefficient in the equation of ``beta_k``; the 0 is each equation's intercept.
-Crossed factors have effects b, c, … with variances tau_b, tau_c, … (chapter 12). `notation` writes it all out.
+Crossed factors have effects b, c, … with variances tau_b, tau_c, … (chapter 12). `results.equations` writes it all out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Check that moments which were not collected for a model have what it needs, and say what they lack."""
+"""Check what moments cover: whether they serve a model, which labels nest, and what has gone with rows that left."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Partitions:
     Attributes
     ----------
     connection, table
-        The database, and the table of the total, as `persist` writes it; its parts lie beside it.
+        The database, and the table of the total, as `write_moments` writes it; its parts lie beside it.
     source
         All rows.
     column

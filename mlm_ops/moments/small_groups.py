@@ -1,4 +1,4 @@
-"""Find the groups that are too small to be published, and the models that would tell a number of one of them."""
+"""Find the groups that are too small to be published, and the models that would reveal a number about one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep numpy's warnings inside: what is no number is null in a table, and a note says why.
+"""Silence numpy's warnings in what a user calls; what is not a number becomes null in a table.
 
 Every door through which a user reaches the numbers is marked with one of these.
 """

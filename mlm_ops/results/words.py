@@ -1,4 +1,4 @@
-"""Write numbers, p values and names as text: one set of digits everywhere, safe on terminals and in Markdown.
+"""Write numbers, p values and names as text: one set of digits for all result tables, safe in terminals and Markdown.
 
 A result column has one rule (`cell`), which looks at the column's name and the value alone: so a number is the same
 text in ``print(fit)``, in ``mlm show``, side by side, in Dagster and in equations.

@@ -169,8 +169,9 @@ def _module() -> TemplateModule:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # SQL, not HTML
-    sources = sorted(_macro_directory().iterdir(), key=lambda entry: entry.name)
-    text = "\n".join(entry.read_text(encoding="utf-8") for entry in sources if entry.name.endswith(".sql"))
+    folders = [entry for entry in _macro_directory().iterdir() if entry.is_dir()]
+    sources = sorted((file for folder in folders for file in folder.iterdir()), key=lambda file: file.name)
+    text = "\n".join(file.read_text(encoding="utf-8") for file in sources)
     package = _Package()
     context = {
         "mlm": package,

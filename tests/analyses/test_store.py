@@ -18,6 +18,7 @@ from mlm_ops.analyses.store import runs as store
 from mlm_ops.analyses.store.schema import RUNS, TABLES
 from mlm_ops.analyses.store.staging import read_staged, stage
 from mlm_ops.errors import DataError, StoreError
+from mlm_ops.results.tables.descriptions import COLUMNS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -43,6 +44,11 @@ def frame(name: str, **values: object) -> pl.DataFrame:
     """One row of a result table, null where nothing is said."""
     schema = {"model": pl.String(), **TABLES[name]}
     return pl.DataFrame([{column: values.get(column) for column in schema}], schema=schema)
+
+
+def test_every_stored_column_has_a_description() -> None:
+    """The catalogue of the UI shows them; a column without one would pass in silence."""
+    assert {column for columns in TABLES.values() for column in columns} - COLUMNS.keys() == set()
 
 
 def effects(estimate: float, model: str = "null") -> dict[str, pl.DataFrame]:

@@ -184,7 +184,7 @@ def test_what_projects_import_is_there(name):
 
 def test_new_projects_import_public_names_alone():
     """A template imports from the package and from its plugin for Dagster, and nothing that is not listed there."""
-    for path in (PACKAGE / "cli" / "new_project" / "templates").rglob("*.py.jinja"):
+    for path in (PACKAGE / "analyses" / "starter" / "templates").rglob("*.py.jinja"):
         for line in path.read_text().splitlines():
             if line.startswith("from mlm_ops"):
                 name = line.split()[1]

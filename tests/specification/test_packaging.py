@@ -61,7 +61,8 @@ def test_the_wheel_carries_the_package_and_the_macros_alone(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.split("/")[0] for name in names} == {"mlm_ops", f"mlm_ops-{PROJECT['project']['version']}.dist-info"}
     carried = {name.removeprefix("mlm_ops/sql/macros/") for name in names if name.startswith("mlm_ops/sql/")}
-    assert carried == {path.name for path in (ROOT / "sql" / "macros").iterdir()}
+    macros = ROOT / "sql" / "macros"
+    assert carried == {path.relative_to(macros).as_posix() for path in macros.rglob("*") if path.is_file()}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mlm_ops").rglob("*.py")}
     assert modules | {"mlm_ops/py.typed"} <= names
     assert any(name.endswith("LICENSE") for name in names)

@@ -133,9 +133,9 @@ REASONS = {
     },
     "mlm_ops/plugins/duckdb.py": {
         "name": "a constant",
-        "options": "constants",
+        "named": "names and defaults of options, which are constants",
+        "arguments": "parameters of the macro, cast to constant types",
         "fitted": "calls of ours with parameters of the macro",
-        "request": "parameters of the macro",
         "', '.join((f'null as {n}' for n in _ANSWER[1:]))": "constants",
     },
     "mlm_ops/analyses/store/recovery.py": {

@@ -34,26 +34,11 @@ from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_o
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.logs import Event, tell, tell_written
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
-from mlm_ops.warehouse.connection import Connection, OnWait, connect, open_database
+from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, first_line, why_it_failed
 from mlm_ops.warehouse.ownership import PREFIX, Claim, Relation, check_ours, find_relations, replace_view
 from mlm_ops.warehouse.replacing import replacing
 from mlm_ops.warehouse.sql import identifier, literal, qualified
-
-__all__ = [
-    "Connection",
-    "OnWait",
-    "Run",
-    "check_published",
-    "check_store",
-    "connect",
-    "open_database",
-    "publish",
-    "read_latest",
-    "write_empty",
-    "write_run",
-    "write_runs",
-]
 
 RESULTS = "mlm"
 #: The version of the store's tables; it goes up when a table changes its meaning, not for a new column.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import polars as pl
 
 from mlm_ops.analyses.drift import DRIFT
@@ -31,10 +29,7 @@ from mlm_ops.results.tables.questions import (
 )
 from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS
 
-if TYPE_CHECKING:
-    pass
-
-#: All stored tables except ``runs``, in the order in which they are shown.
+#: All stored tables except ``runs``.
 TABLES: dict[str, ColumnTypes] = {
     "fixed_effects": FIXED_EFFECTS,
     "variance_components": VARIANCE_COMPONENTS,

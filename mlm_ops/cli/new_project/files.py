@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mlm_ops.analyses.starter.analysis_file import PREDICTORS, comment, formulas, left_out
 from mlm_ops.analyses.starter.guess import Guess
+from mlm_ops.analyses.starter.templates import fill
 from mlm_ops.warehouse.files import READERS
 from mlm_ops.warehouse.sql import file_literal, identifier, literal
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
 @dataclass(frozen=True)
@@ -59,12 +54,12 @@ def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
         "load": f"create or replace table {table} as select * from {rows} order by {order}",
     }
     return {
-        "pyproject.toml": _render("dagster/pyproject.toml", values),
-        ".gitignore": _render("dagster/gitignore", values),
-        "dagster_home/dagster.yaml": _render("dagster/dagster.yaml", values),
+        "pyproject.toml": fill("dagster/pyproject.toml", values),
+        ".gitignore": fill("dagster/gitignore", values),
+        "dagster_home/dagster.yaml": fill("dagster/dagster.yaml", values),
         f"{package}/__init__.py": "",
-        f"{package}/definitions.py": _render("dagster/definitions.py", values),
-        f"{package}/assets.py": _render("dagster/assets.py", values),
+        f"{package}/definitions.py": fill("dagster/definitions.py", values),
+        f"{package}/assets.py": fill("dagster/assets.py", values),
         f"{package}/analyses/{project.name}.yaml": analysis,
     }
 
@@ -77,10 +72,10 @@ def dbt_files(project: NewProject) -> dict[str, str]:
         relation = project.source
     settings = {"name": f"{project.name}_mlm", "source": project.path if project.table is not None else None}
     files = {
-        "dbt_project.yml": _render("dbt/dbt_project.yml", settings),
-        "profiles.yml": _render("dbt/profiles.yml", settings),
-        ".gitignore": _render("dbt/gitignore", settings),
-        f"models/{project.name}.sql": _render("dbt/rows.sql", {"relation": relation}),
+        "dbt_project.yml": fill("dbt/dbt_project.yml", settings),
+        "profiles.yml": fill("dbt/profiles.yml", settings),
+        ".gitignore": fill("dbt/gitignore", settings),
+        f"models/{project.name}.sql": fill("dbt/rows.sql", {"relation": relation}),
     }
     for model, formula in formulas(project.guess).items():
         unused = left_out(project.guess) if model == PREDICTORS else ""
@@ -89,31 +84,5 @@ def dbt_files(project: NewProject) -> dict[str, str]:
             "formula": literal(formula),
             "remark": comment(unused, "-- ") if unused else "",
         }
-        files[f"models/{project.name}_{model}.sql"] = _render("dbt/effects.sql", texts)
+        files[f"models/{project.name}_{model}.sql"] = fill("dbt/effects.sql", texts)
     return files
-
-
-def _render(template: str, values: Mapping[str, str | bool | None]) -> str:
-    """Render one file. Text from the data is a value, never part of a template."""
-    return _templates().get_template(f"{template}.jinja").render(values)
-
-
-@cache
-def _templates() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # no HTML: Python, SQL and YAML, each quoted by its own filter
-    )
-    templates.filters |= {"python": repr, "yaml": lambda text: text.replace("'", "''"), "as_is": _as_is}
-    return templates
-
-
-def _as_is(text: str) -> str:
-    """Escape a text so that dbt's Jinja writes it as it is."""
-    # brace by brace, because a text in a raw block could end the block
-    return text.replace("{", '{{ "{" }}') if any(mark in text for mark in ("{{", "{%", "{#")) else text

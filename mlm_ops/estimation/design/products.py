@@ -1,4 +1,4 @@
-"""Hold a model's cross-products in every cell, as those of the few elements that its columns are made of."""
+"""A model's cross-products in every cell, stored as those of the few elements that its columns are made of."""
 
 from __future__ import annotations
 

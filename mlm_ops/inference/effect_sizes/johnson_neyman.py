@@ -203,13 +203,13 @@ class Slopes:
 
 
 def _slopes(gamma: Array, method: CoefficientMethod, slope: Array, change: Array) -> Slopes:
-    """The slopes ``here + d change`` at distances d.
+    """The slopes ``slope + d change`` at distances d.
 
     Parameters
     ----------
     gamma
         (p,) coefficients.
-    here, change
+    slope, change
         (p,) contrasts: the slope at some value of the moderator, and its change by one unit of it.
     """
     across_error = _error(method, change)

@@ -72,10 +72,8 @@ def r_squared(model: Model, moments: Moments, estimate: Estimate, null: Estimate
     null
         `null_estimate` of the model, where it is known; it is fitted otherwise.
     """
-    if estimate.design.split is not None and estimate.design.levels:
-        return []  # the variance that the other part of the outcome has taken away is no part of a total
     if _models_part_of_outcome(estimate):
-        return []
+        return []  # the variance that the other part of the outcome has taken away is no part of a total
     null = null or null_estimate(model, moments, estimate)
     if not estimate.design.levels:
         return _regression_measures(estimate, null)
@@ -94,8 +92,6 @@ def shares(model: Model, moments: Moments, estimate: Estimate) -> list[Measure]:
         return []
     if not estimate.design.levels:
         return _regression_measures(estimate, null_estimate(model, moments, estimate))
-    if estimate.design.split is not None:
-        return []
     parts = split_variance(model, moments, estimate)
     return [*nakagawa(parts), *rights_sterba(parts)]
 

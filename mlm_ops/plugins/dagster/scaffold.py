@@ -1,7 +1,6 @@
 """Write a defs.yaml and an analysis file for ``dg scaffold defs mlm_ops.MultilevelAnalysis NAME``."""
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
-import json
 import re
 from pathlib import Path
 
@@ -10,41 +9,10 @@ from pydantic import BaseModel, Field
 
 from mlm_ops.analyses.starter.analysis_file import analysis_text
 from mlm_ops.analyses.starter.guess import guess
+from mlm_ops.analyses.starter.templates import fill
 from mlm_ops.errors import ProjectError
 from mlm_ops.warehouse.connection import open_database
 from mlm_ops.warehouse.source import open_source
-
-DEFS = """\
-type: {type}
-
-attributes:
-  analysis: analysis.yaml
-{database}
-  # upstream: marts/students    # the asset that makes the table, where its key is not the table's name
-  # automation_condition: "{{{{ dg.AutomationCondition.eager() }}}}"
-  # freshness_policy: "{{{{ dg.FreshnessPolicy.time_window(fail_window=datetime.timedelta(hours=36)) }}}}"
-  # severities: {{not_singular: error}}
-  # new_data_sensor: true
-"""
-DATABASE = "  database: {path}    # from the project's root"
-NO_DATABASE = (
-    "  # database: data/warehouse.duckdb    # from the project's root; without it the project has a `warehouse`"
-)
-ANALYSIS = """\
-# One file is one set of rows; every model below is fitted from the same pass over them.
-#   within(x, g)    x minus the mean of its group g        between(x, g)    the mean of the group
-#   (1 | g)         groups differ in level                 (1 + x | g)      and in the slope of x
-
-analysis: {name}
-data: main.students    # a table, a view, or a SELECT
-levels: school         # lowest first: [classroom, school]
-
-models:
-  empty: score ~ 1 + (1 | school)
-  predictors: score ~ within(hours) + between(hours) + (1 | school)
-
-compare: [empty, predictors]
-"""
 
 
 class ScaffoldParams(BaseModel):
@@ -84,11 +52,10 @@ class AnalysisScaffolder(dg.Scaffolder[ScaffoldParams]):
         if place.exists():
             raise ProjectError(f"{place} is there already; nothing is overwritten. Choose another name.")
         name = _plain(request.target_path.name)
-        given = request.params.database
-        text = ANALYSIS.format(name=name) if given is None else _guessed(name, request)
-        database = NO_DATABASE if given is None else DATABASE.format(path=json.dumps(given, ensure_ascii=False))
+        database = request.params.database
+        text = fill("component/analysis.yaml", {"name": name}) if database is None else _guessed(name, request)
+        defs = fill("component/defs.yaml", {"type": request.type_name, "database": database})
         place.write_text(text, encoding="utf-8")
-        defs = DEFS.format(type=request.type_name, database=database)
         (request.target_path / "defs.yaml").write_text(defs, encoding="utf-8")
 
 

@@ -1,8 +1,7 @@
-"""Draw up the tidy result tables of a fit; their columns are named here and nowhere else.
+"""Draw up the result tables of a mixed model's fit.
 
-Names and roles follow broom.mixed, with underscores for dots. The store, the Dagster assets and ``mlm show`` take their
-columns from `TABLES`. A new table is a module, or a place in one, with its columns and the function that fills them; a
-line in `TABLES`; and, if it is drawn up for each fit, one in `FIT_TABLES`.
+The store and the assets take all columns from `mlm_ops.analyses.store.schema.TABLES`. A new table is its columns and a
+function here, a line in that `TABLES`, and one in `FIT_TABLES` if every fit has it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table `diagnostics`: a row a finding."""
+"""The table `diagnostics`: one row per finding."""
 
 from __future__ import annotations
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mlm_ops.inference.effect_sizes import interactions as effects
-from mlm_ops.inference.effect_sizes import interactions as points
+from mlm_ops.inference.effect_sizes import interactions
 from mlm_ops.inference.effect_sizes import johnson_neyman as regions
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
@@ -44,9 +43,9 @@ JOHNSON_NEYMAN: ColumnTypes = {
 CONTRASTS: ColumnTypes = {"contrast": TEXT, "combination": TEXT, **_TESTS, "p_adjusted": REAL}
 
 
-def simple_slopes(record: FitRecord, slope: str, at: points.At) -> pl.DataFrame:
+def simple_slopes(record: FitRecord, slope: str, at: interactions.At) -> pl.DataFrame:
     """One row a slope and one an intercept at each combination of the moderators' values."""
-    found = effects.simple_slopes(_surface(record), record.method, slope, at)
+    found = interactions.simple_slopes(surface_of(record), record.method, slope, at)
     own = ("kind", "predictor", "at", "range_low", "range_high")
     return frame(
         SIMPLE_SLOPES,
@@ -56,7 +55,7 @@ def simple_slopes(record: FitRecord, slope: str, at: points.At) -> pl.DataFrame:
 
 def johnson_neyman(record: FitRecord, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
     """One row a region of the moderator; an end that is null is none."""
-    found = regions.johnson_neyman(_surface(record), record.method, slope, moderator, level)
+    found = regions.johnson_neyman(surface_of(record), record.method, slope, moderator, level)
     own = ("low", "high", "significant", "direction", "share", "note")
     names = {"predictor": [slope] * len(found), "moderator": [moderator] * len(found)}
     return frame(JOHNSON_NEYMAN, names | {name: [getattr(one, name) for one in found] for name in own})
@@ -70,8 +69,9 @@ def contrasts(record: FitRecord, wanted: linear_contrasts.Contrasts) -> pl.DataF
     return frame(CONTRASTS, values | {name: getattr(found.tests, name) for name in _TESTS})
 
 
-def _surface(record: FitRecord) -> points.Surface:
-    return points.Surface(record.model, record.moments, record.estimate)
+def surface_of(record: FitRecord) -> interactions.Surface:
+    """The surface that interactions are looked at on: the fitted outcome over the predictors."""
+    return interactions.Surface(record.model, record.moments, record.estimate)
 
 
 def contrast_test(test: FTest) -> pl.DataFrame:

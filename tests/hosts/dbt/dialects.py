@@ -54,7 +54,7 @@ def package_for(dialect: str) -> Package:
         "exceptions": SimpleNamespace(raise_compiler_error=raise_compiler_error),
         "return": lambda value: value,
     }
-    texts = [path.read_text(encoding="utf-8") for path in sorted((PACKAGE / "macros").glob("*.sql"))]
+    texts = [path.read_text(encoding="utf-8") for path in sorted((PACKAGE / "macros").glob("*/*.sql"))]
     for path in sorted((PACKAGE / "tests" / "generic").glob("*.sql")):
         text = path.read_text(encoding="utf-8").replace("{% endtest", "{% endmacro")
         texts.append(text.replace("{% test ", "{% macro test_"))

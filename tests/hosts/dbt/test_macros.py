@@ -11,7 +11,7 @@ import yaml
 from jinja2 import Environment, nodes
 
 PACKAGE = Path(__file__).parents[3] / "sql"
-MACROS = {path.stem: path for path in (PACKAGE / "macros").glob("*.sql")}
+MACROS = {path.stem: path for path in (PACKAGE / "macros").glob("*/*.sql")}
 #: dbt's name of a generic test is that of a macro
 TESTS = {f"test_{path.stem}": path for path in (PACKAGE / "tests" / "generic").glob("*.sql")}
 DOCUMENTED: dict[str, Any] = {

@@ -87,7 +87,8 @@ def publishing(place: Place, kilobytes: int) -> str:
     code = f"""
 import resource, signal
 from mlm_ops.errors import StoreError
-from mlm_ops.analyses.store.runs import connect, publish
+from mlm_ops.analyses.store.runs import publish
+from mlm_ops.warehouse.connection import connect
 with connect({str(place.database)!r}) as connection:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, ({1024 * kilobytes}, resource.RLIM_INFINITY))
@@ -303,7 +304,8 @@ def test_a_copy_on_a_read_only_file_system_keeps_the_run(place: Place) -> None:
     shelf.mkdir()
     code = f"""
 from mlm_ops.errors import StoreError
-from mlm_ops.analyses.store.runs import connect, publish
+from mlm_ops.analyses.store.runs import publish
+from mlm_ops.warehouse.connection import connect
 with connect({str(place.database)!r}) as connection:
     try:
         publish(connection, {str(shelf / "copy.duckdb")!r})
