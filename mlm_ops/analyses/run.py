@@ -159,10 +159,10 @@ def model_tables(
     with model_in_errors(analysis, f"model {name}", name):
         if name in analysis.diagnostics:
             rows = None if analysis.form == "moments" else open_rows(analysis, connection)
-            found = tables.diagnostics(fitted, rows, least=analysis.min_publish_n)
-            drawn["diagnostics"] = tables.with_model(name, found)
-        asked = question_tables(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
-    drawn |= {table: tables.with_model(name, frame) for table, frame in asked.items()}
+            findings = tables.diagnostics(fitted, rows, least=analysis.min_publish_n)
+            drawn["diagnostics"] = tables.with_model(name, findings)
+        answers = question_tables(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
+    drawn |= {table: tables.with_model(name, frame) for table, frame in answers.items()}
     return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, fitted.moments)
 
 
@@ -236,8 +236,8 @@ def compare_analysis(
         rows.append((model, reference, estimator, result))
         change = tables.r_squared_changes(known[model], known[reference], reference)
         changes.append(tables.with_model(model, change))
-    made = {"comparisons": tables.comparisons(rows), **({"r_squared": pl.concat(changes)} if changes else {})}
-    return publishable(made, analysis.min_publish_n, analysis.compiled_models, moments)
+    frames = {"comparisons": tables.comparisons(rows), **({"r_squared": pl.concat(changes)} if changes else {})}
+    return publishable(frames, analysis.min_publish_n, analysis.compiled_models, moments)
 
 
 def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
@@ -265,16 +265,16 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
             lambda model, by, near: fit_model(request.of(model).for_likelihood(by), moments, near),
             compare_fits,
         )
-        made = [{"ladder_steps": ladder_steps(ladder)}]
+        frames = [{"ladder_steps": ladder_steps(ladder)}]
         for name, model in list(ladder.path.items())[1:]:
             candidate = replace(model, text=formula_text(model))
             fitted = fit_model(request.of(candidate), moments)
             chosen = tables.FIT_TABLES if name == ladder.selected else ON_THE_WAY
             drawn = tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen)
-            made.append(drawn)
+            frames.append(drawn)
         tried = {step.name: step.fit.model for step in ladder.steps if step.fit is not None}
     return ladder, publishable(
-        _stacked(made), analysis.min_publish_n, {**analysis.compiled_models, **tried, **ladder.path}, moments
+        _stacked(frames), analysis.min_publish_n, {**analysis.compiled_models, **tried, **ladder.path}, moments
     )
 
 
@@ -294,9 +294,9 @@ def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> A
 def fit_collected(analysis: Analysis, moments: Moments, connection: duckdb.DuckDBPyConnection) -> AnalysisResult:
     """Fit and compare all models of an analysis from its moments; row diagnostics alone look at rows again."""
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
-    made = [model_tables(analysis, name, fitted, connection) for name, fitted in fits.items()]
-    made.append(compare_analysis(analysis, moments, fits))
-    made += [sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments), moments) for name in analysis.sem]
+    frames = [model_tables(analysis, name, fitted, connection) for name, fitted in fits.items()]
+    frames.append(compare_analysis(analysis, moments, fits))
+    frames += [sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments), moments) for name in analysis.sem]
     if (climbed := climb_analysis(analysis, moments)) is not None:
-        made.append(climbed[1])
-    return AnalysisResult(moments, fits, _stacked(made))
+        frames.append(climbed[1])
+    return AnalysisResult(moments, fits, _stacked(frames))

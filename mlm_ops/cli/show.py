@@ -62,10 +62,10 @@ def of_analysis(
     runs: pl.DataFrame, tables: dict[str, pl.DataFrame], analysis: str
 ) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
     """Keep the rows of one analysis, which has to exist."""
-    known = list(runs["analysis"])
-    if analysis not in known:
-        hint = did_you_mean(analysis, known)
-        raise MlmError(f"There are no results of the analysis {analysis}.{hint} There are {', '.join(known)}.")
+    analyses = list(runs["analysis"])
+    if analysis not in analyses:
+        hint = did_you_mean(analysis, analyses)
+        raise MlmError(f"There are no results of the analysis {analysis}.{hint} There are {', '.join(analyses)}.")
     kept = {name: frame.filter(frame["analysis"] == analysis) for name, frame in tables.items()}
     return runs.filter(runs["analysis"] == analysis), kept
 

@@ -230,32 +230,34 @@ def _collect_parts(
     if plan is None:
         yield from [None] * len(by.parts)
         return
-    asked, schema, surveys = plan
+    parts, schema, surveys = plan
     for batch in _batches([surveys[i].n_rows if i in surveys else 0 for i in range(len(by.parts))]):
         usable = {number: surveys[number] for number in batch if number in surveys}
-        moments = _scan_parts(asked, schema, usable) if usable else {}
+        moments = _scan_parts(parts, schema, usable) if usable else {}
         for number in batch:
             one = moments.get(number)
-            yield None if one is None else replace(one, nested_in=nested_levels(one, asked.needs.levels))
+            yield None if one is None else replace(one, nested_in=nested_levels(one, parts.needs.levels))
 
 
 def _survey(source: Source, by: By, needs: Needs) -> tuple[_NumberedParts, Schema, dict[int, Survey]] | None:
     """What the moments of all parts are moments of, and the surveys of those parts that it fits."""
     if needs.residuals:
         return None
-    taken = {name.lower() for name in source.types}
-    prefix = next(p for i in range(len(taken) + 1) if not any(n.startswith(p := f"mlm{'_' * i}part") for n in taken))
+    columns = {name.lower() for name in source.types}
+    prefix = next(
+        p for i in range(len(columns) + 1) if not any(n.startswith(p := f"mlm{'_' * i}part") for n in columns)
+    )
     centers = {n: f"{prefix}_center_{i}" for i, n in enumerate(needs.numbers)}
     names = _Names(prefix, f"{prefix}_low", f"{prefix}_high", centers)
-    asked = _NumberedParts(source, by.column, dict(enumerate(by.parts)), needs, names)
-    rows = asked.beside(range(len(by.parts)))
+    parts = _NumberedParts(source, by.column, dict(enumerate(by.parts)), needs, names)
+    rows = parts.beside(range(len(by.parts)))
     whole = take_survey(rows, replace(needs, keys=(names.part, *needs.keys)))
     surveys = {
         number: survey
         for number, survey in survey_parts(rows, needs, identifier(names.part)).items()
         if survey.levels == whole.levels and _is_sound(rows, needs, survey)
     }
-    return asked, make_schema(needs, whole, whole.varying), surveys
+    return parts, make_schema(needs, whole, whole.varying), surveys
 
 
 def _is_sound(rows: Source, needs: Needs, survey: Survey) -> bool:
@@ -279,13 +281,13 @@ def _batches(n_rows: Sequence[int]) -> Iterator[range]:
         yield range(start, len(n_rows))
 
 
-def _scan_parts(asked: _NumberedParts, schema: Schema, surveys: Mapping[int, Survey]) -> dict[int, Moments]:
+def _scan_parts(parts: _NumberedParts, schema: Schema, surveys: Mapping[int, Survey]) -> dict[int, Moments]:
     """The GROUP BY over some parts; the moments of those in which all is as the schema takes it to be."""
-    names = asked.names
+    names = parts.names
     centers = {number: [literal(float(survey.centers[n])) for n in names.centers] for number, survey in surveys.items()}
     by_part = {atom: identifier(name) for atom, name in names.centers.items() if atom in schema.centers}
-    rows = asked.beside(list(surveys), centers)
-    columns = _fetch(rows, moments_query(rows, asked.needs, schema, identifier(names.part), by_part))
+    rows = parts.beside(list(surveys), centers)
+    columns = _fetch(rows, moments_query(rows, parts.needs, schema, identifier(names.part), by_part))
     part = np.asarray(columns.pop("u_0"))
     columns |= {f"u_{k}": columns.pop(f"u_{k + 1}") for k in range(len(schema.keys))}
     moments = {}

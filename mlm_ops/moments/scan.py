@@ -76,8 +76,8 @@ def moments_query(
 
 def residual_query(source: Source, needs: Needs, schema: Schema, residual: Residual, part: str | None = None) -> str:
     """The GROUP BY of one residual structure."""
-    asked = sums_asked(schema) | residual_asked(residual, category(residual.strata) if residual.strata else None)
-    return render("residual_moments", **_of_rows(source, needs, schema, part), **asked)
+    sums = sums_asked(schema) | residual_asked(residual, category(residual.strata) if residual.strata else None)
+    return render("residual_moments", **_of_rows(source, needs, schema, part), **sums)
 
 
 def _of_rows(source: Source, needs: Needs, schema: Schema, part: str | None) -> dict[str, Any]:

@@ -214,11 +214,11 @@ def _apart(names: Sequence[str]) -> list[str]:
 
     A column n, or columns a_b, c, a and b_c, would else have the names of others' sums.
     """
-    taken = {name.lower() for name in names}
+    originals = {name.lower() for name in names}
     found: dict[str, str] = {}
     for name in names:
         own, number = name, 1
-        while own.lower() in found or (number > 1 and own.lower() in taken):
+        while own.lower() in found or (number > 1 and own.lower() in originals):
             number += 1
             own = f"{name} ({number})"
         found[own.lower()] = own

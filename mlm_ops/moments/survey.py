@@ -95,17 +95,17 @@ def take_survey(source: Source, needs: Needs) -> Survey:
 
 def survey_parts(source: Source, needs: Needs, part: str) -> dict[Any, Survey]:
     """The survey of each part that has rows, by the value of an expression; but for ranges and for what varies."""
-    asked = {"units": units(source, needs), "complete": needs.complete, **needs.arguments}
+    arguments = {"units": units(source, needs), "complete": needs.complete, **needs.arguments}
     undecided = {f"varies_x{i}": False for i in range(len(needs.all_numbers))}
     undecided |= {f"varies_c{i}": False for i in range(len(needs.all_categories))}
-    rows = _rows(source, render("part_survey", relation=source.relation, part=part, **asked))
+    rows = _rows(source, render("part_survey", relation=source.relation, part=part, **arguments))
     return {row["part"]: read_survey(source, needs, undecided | row, row) for row in rows}
 
 
 def count_parts(source: Source, needs: Needs, part: str) -> list[dict[str, Any]]:
     """A row a value of an expression: ``part``, ``n_rows``, ``fingerprint``, and how many miss a value of what."""
-    asked = {name: needs.arguments[name] for name in ("numbers", "categories")}
-    facts = render("partition_facts", relation=source.relation, partition=part, units=units(source, needs), **asked)
+    arguments = {name: needs.arguments[name] for name in ("numbers", "categories")}
+    facts = render("partition_facts", relation=source.relation, partition=part, units=units(source, needs), **arguments)
     return _rows(source, facts)
 
 

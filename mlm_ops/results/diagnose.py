@@ -110,21 +110,21 @@ def _normality(record: FitRecord) -> Iterator[Finding]:
     levels = [(level, block) for level in record.estimate.design.levels for block in level.blocks]
     for (level, block), effects, tau in zip(levels, record.block_effects, record.estimate.tau, strict=True):
         for column, values in zip(block.columns, standardised(effects, tau), strict=True):
-            found = normality(values)
-            if found is None:
+            test = normality(values)
+            if test is None:
                 continue
             yield Finding(
                 "normality",
                 group_name(level.group),
                 None,
                 column.name,
-                estimate=found.kurtosis,
+                estimate=test.kurtosis,
                 expected=3.0,
-                statistic=found.statistic,
+                statistic=test.statistic,
                 df=2.0,
-                p_value=found.p_value,
-                flagged=found.p_value < ALPHA,
-                note=f"skewness {found.skewness:.2f}, kurtosis {found.kurtosis:.2f} (normal: 0 and 3)",
+                p_value=test.p_value,
+                flagged=test.p_value < ALPHA,
+                note=f"skewness {test.skewness:.2f}, kurtosis {test.kurtosis:.2f} (normal: 0 and 3)",
             )
 
 
@@ -132,15 +132,15 @@ def _heteroscedasticity(record: FitRecord) -> Iterator[Finding]:
     lowest = record.estimate.design.levels[0]
     codes, _ = record.moments.units_of(lowest.group)
     sizes = np.bincount(codes, record.moments.n, len(lowest.labels)).astype(float)
-    found = heterogeneity(record.estimate, sizes)
-    if found is not None:
+    test = heterogeneity(record.estimate, sizes)
+    if test is not None:
         group = group_name(lowest.group)
         yield Finding(
             "heteroscedasticity",
             group,
-            statistic=found.statistic,
-            df=float(found.df),
-            p_value=found.p_value,
-            flagged=found.p_value < ALPHA,
-            note=f"residual variances of {found.units} units of {group} with 10 degrees of freedom or more",
+            statistic=test.statistic,
+            df=float(test.df),
+            p_value=test.p_value,
+            flagged=test.p_value < ALPHA,
+            note=f"residual variances of {test.units} units of {group} with 10 degrees of freedom or more",
         )

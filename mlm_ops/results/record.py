@@ -159,46 +159,48 @@ class FitRecord:
     @property
     def notes(self) -> list[str]:
         """What a reader of the numbers must know."""
-        found = list(self.remarks)
+        sentences = list(self.remarks)
         optimum, fixed, split = self.estimate.optimum, self.estimate.design.fixed, self.estimate.design.split
         if split is not None and split.part == "within":
             lost = ", ".join(fixed.absorbed)
-            found.append(
+            sentences.append(
                 f"the {split.size} means of {group_name(split.group)} are taken out of the outcome and of every "
                 "predictor" + (f", which leaves nothing of {lost}" if lost else "")
             )
         if fixed.zero:
-            found.append(f"dropped, being zero in every row: {', '.join(fixed.zero)}")
+            sentences.append(f"dropped, being zero in every row: {', '.join(fixed.zero)}")
         if aliased := [name for name in fixed.aliased if name not in (*fixed.absorbed, *fixed.zero)]:
-            found.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
+            sentences.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
         if (fixed.zero or aliased) and not fixed.centered:
-            found.append("not estimable, and null in predictions, slopes and contrasts: what needs a dropped column")
+            sentences.append(
+                "not estimable, and null in predictions, slopes and contrasts: what needs a dropped column"
+            )
         if fixed.near:
-            found.append(
+            sentences.append(
                 "almost a combination of the columns before, so that estimates have lost digits: "
                 + ", ".join(fixed.near)
             )
-        found += self._confusions()
+        sentences += self._confusions()
         if optimum.singular:
-            found.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
+            sentences.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
         if self.estimate.digits < _DIGITS:
-            found.append(
+            sentences.append(
                 f"predictors and groups leave {self.estimate.share_left:.0e} of the outcome's variation, so that the "
                 f"residual variance, and all that rests on it, has about {max(int(self.estimate.digits), 1)} digits"
             )
-        found += self._undetermined()
+        sentences += self._undetermined()
         if optimum.verdict == "saddle":
-            found.append("not converged: the search ended on a saddle, from which the deviance falls")
+            sentences.append("not converged: the search ended on a saddle, from which the deviance falls")
         elif not optimum.converged:
-            found.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
+            sentences.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
         if self.robust is not None and (clusters := self.estimate.design.clusters) is not None:
-            found.append(
+            sentences.append(
                 f"standard errors, df and p values of the fixed effects are cluster-robust: {self.robust} over "
                 f"{clusters.size} clusters of {group_name(clusters.group)}"
             )
         if any(self.n_dropped.values()):
-            found.append(left_out(self.moments.n_obs, self.n_rows, self.n_dropped))
-        return found
+            sentences.append(left_out(self.moments.n_obs, self.n_rows, self.n_dropped))
+        return sentences
 
     def _undetermined(self) -> list[str]:
         """Variances and covariances that the data do not determine."""
@@ -231,9 +233,9 @@ class FitRecord:
         units = {name for group in self.model.groups for name in group}
         plain = (v for term in self.model.fixed for v in term.variables if isinstance(v, Column | Factor))
         both = dict.fromkeys(name for v in plain for name in columns_of(v) if name in units)
-        taken = {True: "a coefficient for each of its units", False: "its labels taken as amounts"}
+        uses = {True: "a coefficient for each of its units", False: "its labels taken as amounts"}
         return [
-            f"{name} is a grouping factor and also a predictor, {taken[name in self.moments.schema.levels]}; if that "
+            f"{name} is a grouping factor and also a predictor, {uses[name in self.moments.schema.levels]}; if that "
             "is not meant, remove it from the fixed part"
             for name in both
         ]

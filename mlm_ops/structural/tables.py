@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def sem_tables(name: str, record: SemRecord) -> dict[str, pl.DataFrame]:
     """The result tables of one structural equation model, each with column ``model`` first."""
-    made = {"sem_parameters": sem_parameters(record), "sem_fit": sem_fit(record)}
-    return {table: with_model(name, frame) for table, frame in made.items()}
+    tables = {"sem_parameters": sem_parameters(record), "sem_fit": sem_fit(record)}
+    return {table: with_model(name, frame) for table, frame in tables.items()}
 
 
 SEM_PARAMETERS: ColumnTypes = {
@@ -154,9 +154,9 @@ def sem_defined(record: SemRecord, low: np.ndarray, high: np.ndarray) -> pl.Data
 
 def sem_r_squared(record: SemRecord) -> pl.DataFrame:
     """One row an explained variable of a level."""
-    found = explained(record.estimate.table, record.estimate.structure, record.estimate.theta)
+    shares = explained(record.estimate.table, record.estimate.structure, record.estimate.theta)
     schema: ColumnTypes = {"level": COUNT, "variable": TEXT, "r_squared": REAL}
-    return frame(schema, {name: [row[i] for row in found] for i, name in enumerate(schema)})
+    return frame(schema, {name: [row[i] for row in shares] for i, name in enumerate(schema)})
 
 
 def sem_reliability(record: SemRecord) -> pl.DataFrame:

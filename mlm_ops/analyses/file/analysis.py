@@ -117,8 +117,8 @@ class Analysis(Record):
     @property
     def keys(self) -> tuple[str, ...]:
         """Grouping columns that the moments need beyond those of the formulas."""
-        asked = (column for request in self.requests.values() for column in request.keys)
-        return tuple(dict.fromkeys((*self.level_columns, *asked)))
+        columns = (column for request in self.requests.values() for column in request.keys)
+        return tuple(dict.fromkeys((*self.level_columns, *columns)))
 
     @property
     def level_columns(self) -> tuple[str, ...]:

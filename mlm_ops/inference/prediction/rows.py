@@ -61,16 +61,16 @@ def predict(
         An unknown kind.
     """
     if kind == "marginal":
-        found = _ask(model, estimate, None, moments, frame, predictors=True)
-        x = _design_rows(estimate, found, frame.height)
-        fixed, error = found["fixed_prediction"], np.sqrt(model_variances(estimate, x))
+        columns = _ask(model, estimate, None, moments, frame, predictors=True)
+        x = _design_rows(estimate, columns, frame.height)
+        fixed, error = columns["fixed_prediction"], np.sqrt(model_variances(estimate, x))
         return frame.with_columns(
             _numbers("prediction", fixed), _numbers("std_error", np.where(np.isnan(fixed), np.nan, error))
         )
     if kind == "conditional":
-        found = _ask(model, estimate, effects, moments, frame)
-        new_group = pl.Series("new_group", found["new_group"].astype(bool))
-        return frame.with_columns(_numbers("prediction", found["prediction"]), new_group)
+        columns = _ask(model, estimate, effects, moments, frame)
+        new_group = pl.Series("new_group", columns["new_group"].astype(bool))
+        return frame.with_columns(_numbers("prediction", columns["prediction"]), new_group)
     raise MlmError(f"Unknown kind. Got {kind!r}; expected 'conditional' or 'marginal'.")
 
 

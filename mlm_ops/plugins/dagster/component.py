@@ -161,7 +161,7 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
 
     def _build(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         analysis = self._read(context)
-        made = [
+        definitions = [
             build_analysis_assets(
                 analysis,
                 upstream=self.upstream,
@@ -176,14 +176,14 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
             )
         ]
         if self.new_data_sensor:
-            made.append(dg.Definitions(sensors=[build_new_data_sensor(analysis)]))
+            definitions.append(dg.Definitions(sensors=[build_new_data_sensor(analysis)]))
         if self.database is not None:
             allowed = self.database_outside_project or self.allow_outside_project
             path = _inside(
                 context, context.project_root / self.database, "database", allowed, "database_outside_project: true"
             )
-            made.append(dg.Definitions(resources={"warehouse": _warehouse(path)}))
-        return dg.Definitions.merge(*made)
+            definitions.append(dg.Definitions(resources={"warehouse": _warehouse(path)}))
+        return dg.Definitions.merge(*definitions)
 
     def _read(self, context: dg.ComponentLoadContext) -> Analysis:
         files = self.allow_files or self.allow_outside_project
@@ -201,13 +201,13 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
 
 def _inside(context: dg.ComponentLoadContext, path: Path, what: str, allowed: bool, switch: str) -> Path:
     """Resolve a path, links followed, and refuse one that leaves the project where that is not allowed."""
-    found, root = path.resolve(), context.project_root.resolve()
-    if not allowed and not found.is_relative_to(root):
+    place, root = path.resolve(), context.project_root.resolve()
+    if not allowed and not place.is_relative_to(root):
         raise AnalysisError(
             f"The path of the {what} leaves the project. Got {path}; expected one under {root}. Move the file, or set "
             f"{switch}."
         )
-    return found
+    return place
 
 
 @cache
@@ -219,9 +219,9 @@ def _warehouse(path: Path) -> Warehouse:
 def _file(context: dg.ComponentLoadContext) -> str:
     """The file that holds the component, from the project's root where it lies in it."""
     folder = context.path
-    found = next((folder / name for name in ("defs.yaml", "defs.yml") if (folder / name).is_file()), folder)
+    place = next((folder / name for name in ("defs.yaml", "defs.yml") if (folder / name).is_file()), folder)
     root = context.project_root
-    return str(found.relative_to(root) if found.is_relative_to(root) else found)
+    return str(place.relative_to(root) if place.is_relative_to(root) else place)
 
 
 def _severities(given: Mapping[str, str] | None) -> dict[str, Severity]:
@@ -229,8 +229,8 @@ def _severities(given: Mapping[str, str] | None) -> dict[str, Severity]:
     known: dict[str, Severity] = {"error": "error", "warn": "warn"}
     wrong = {check: severity for check, severity in (given or {}).items() if severity not in known}
     if wrong:
-        found = ", ".join(f"{check}: {severity}" for check, severity in wrong.items())
-        raise AnalysisError(f"A severity cannot be set so. Got {found}; expected error or warn.")
+        severities = ", ".join(f"{check}: {severity}" for check, severity in wrong.items())
+        raise AnalysisError(f"A severity cannot be set so. Got {severities}; expected error or warn.")
     return {check: known[severity] for check, severity in (given or {}).items()}
 
 

@@ -246,14 +246,14 @@ def make_partitions(
         Metadata and checks of the moments, and the other partitions that were read with these: the first build and a
         rebuild read all rows.
     """
-    asked = partition_values(connection, plan.analysis, windows_of(partitions_def, keys))
-    wanted = {value for values in asked.values() for value in values}
+    values_by_key = partition_values(connection, plan.analysis, windows_of(partitions_def, keys))
+    wanted = {value for values in values_by_key.values() for value in values}
     done, metadata, checks = steps.make_moments(connection, plan.analysis, sorted(wanted), plan.upstream)
     read = set(done.scanned)
     if read <= wanted:
         return metadata, checks, []
     every = partitions_def.get_partition_keys(dynamic_partitions_store=instance)
-    others = windows_of(partitions_def, (key for key in every if key not in asked))
+    others = windows_of(partitions_def, (key for key in every if key not in values_by_key))
     if all(window is None for window in others.values()):
         return metadata, checks, [key for key in others if key in read]
     found = partition_values(connection, plan.analysis, others)

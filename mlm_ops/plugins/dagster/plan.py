@@ -152,8 +152,8 @@ def _named_by_the_data(analysis: Analysis) -> str:
 
 def _require_other_data(analysis: Analysis) -> None:
     name = analysis.data.rpartition(".")[2].strip('"').lower()
-    made = {steps.centered_table(analysis), moments_table(analysis)}
-    if name in {table.rpartition(".")[2].lower() for table in made}:
+    tables = {steps.centered_table(analysis), moments_table(analysis)}
+    if name in {table.rpartition(".")[2].lower() for table in tables}:
         raise AnalysisError(
             f"The data of the analysis {analysis.analysis} would be overwritten: {analysis.data} is the name of a "
             "table that it makes. Rename the analysis."

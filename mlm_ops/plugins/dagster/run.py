@@ -224,10 +224,12 @@ def run_project(
 
 def _warehouse(definitions: dg.Definitions, folder: Path | None) -> Warehouse | None:
     """The project's warehouse, in this folder where one is given; None where it has none of ours."""
-    found = (definitions.resources or {}).get("warehouse")
-    if not isinstance(found, Warehouse):
+    resource = (definitions.resources or {}).get("warehouse")
+    if not isinstance(resource, Warehouse):
         return None
-    return found if folder is None else Warehouse(directory=str(folder.resolve()), database_file=found.database_file)
+    return (
+        resource if folder is None else Warehouse(directory=str(folder.resolve()), database_file=resource.database_file)
+    )
 
 
 def _definitions(project: Project) -> dg.Definitions:
@@ -248,10 +250,10 @@ def _definitions(project: Project) -> dg.Definitions:
             f"Cannot import {project.module_name} from {project.root}: {type(error).__name__}: {error}"
         ) from error
     _require_own(module, project)
-    found = [value for value in vars(module).values() if isinstance(value, dg.Definitions)]
-    if len(found) != 1:
-        raise ProjectError(f"{project.module_name} must hold one dagster.Definitions. Got {len(found)}.")
-    return found[0]
+    definitions = [value for value in vars(module).values() if isinstance(value, dg.Definitions)]
+    if len(definitions) != 1:
+        raise ProjectError(f"{project.module_name} must hold one dagster.Definitions. Got {len(definitions)}.")
+    return definitions[0]
 
 
 def _require_own(module: ModuleType, project: Project) -> None:
@@ -282,8 +284,8 @@ def _job(definitions: dg.Definitions, project: Project) -> dg.JobDefinition:
 def _analyses(job: dg.JobDefinition) -> dict[str, str]:
     """Names of the analyses that the job publishes, by the key of their results."""
     layer = job.asset_layer
-    found = {key.to_user_string(): layer.get(key).metadata.get(ANALYSIS) for key in layer.selected_asset_keys}
-    return {key: str(name) for key, name in sorted(found.items()) if name is not None}
+    analyses = {key.to_user_string(): layer.get(key).metadata.get(ANALYSIS) for key in layer.selected_asset_keys}
+    return {key: str(name) for key, name in sorted(analyses.items()) if name is not None}
 
 
 def _run_config(definitions: dg.Definitions, warehouse: Path | None) -> dict[str, object]:

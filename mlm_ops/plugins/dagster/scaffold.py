@@ -64,8 +64,8 @@ def _guessed(name: str, request: dg.ScaffoldRequest[ScaffoldParams]) -> str:
     path = (request.project_root or Path()) / str(params.database)
     connection, table = open_database(path, params.table)
     with connection:
-        found = guess(open_source(table, connection), params.outcome, params.group)
-    return analysis_text(name, table, found)
+        columns = guess(open_source(table, connection), params.outcome, params.group)
+    return analysis_text(name, table, columns)
 
 
 def _plain(text: str) -> str:

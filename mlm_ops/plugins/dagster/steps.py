@@ -132,8 +132,8 @@ def moments_metadata(
 
 def _extremes(sizes: NDArray[np.float64], least: int) -> dict[str, int]:
     """Rows in the smallest and in the largest group; not of a group too small to be told of."""
-    found = {"smallest_group": int(sizes.min()), "largest_group": int(sizes.max())}
-    return {name: size for name, size in found.items() if size >= least}
+    sizes_of_groups = {"smallest_group": int(sizes.min()), "largest_group": int(sizes.max())}
+    return {name: size for name, size in sizes_of_groups.items() if size >= least}
 
 
 def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: Sequence[str] | None) -> int:
@@ -158,13 +158,13 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     stage(connection, analysis.analysis, "models", [name], tables, moments.checksum)
     create_prediction_view(connection, analysis, name, fit)
     metadata = model_metadata(analysis.models[name].formula, fit, tables)
-    made = [checks.converged(name, fit), checks.not_singular(name, fit)]
+    results = [checks.converged(name, fit), checks.not_singular(name, fit)]
     if diagnosed:
         flagged = tables["diagnostics"].filter("flagged")
         nothing = dg.MetadataValue.md("Nothing is flagged.")
         metadata["diagnostics"] = table_metadata(flagged) if flagged.height else nothing
-        made += [checks.no_influential_unit(name, flagged), checks.assumptions(name, flagged)]
-    return metadata, made
+        results += [checks.no_influential_unit(name, flagged), checks.assumptions(name, flagged)]
+    return metadata, results
 
 
 def make_sem(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:
@@ -260,8 +260,8 @@ def make_results(
         **numbers({f"rows_{name}": count for name, count in counts.items()}),
     }
     metadata |= {f"mlm.{name}": dg.MetadataValue.table_schema(result_schema(name)) for name in TABLES}
-    found = read_latest(connection, "drift").filter(run_id=run_id, analysis=analysis.analysis)
-    return metadata, [checks.no_drift(found)]
+    drift = read_latest(connection, "drift").filter(run_id=run_id, analysis=analysis.analysis)
+    return metadata, [checks.no_drift(drift)]
 
 
 def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[str, pl.DataFrame]:

@@ -62,11 +62,11 @@ class ExportFacts:
     def columns(self) -> tuple[str, ...]:
         """The model's columns, the outcome's first and the grouping factors' last."""
         residual = self.model.residual
-        known = columns_of(residual.precision) if residual.precision is not None else ()
-        asked = (residual.strata, residual.time, *known)
+        precision_columns = columns_of(residual.precision) if residual.precision is not None else ()
+        residual_columns = (residual.strata, residual.time, *precision_columns)
         named = (c for v in self.model.variables for c in columns_of(v))
         keys = (c for group in self.model.all_groups for c in self.units(group))
-        return tuple(dict.fromkeys([*named, *(c for c in asked if c), *keys]))
+        return tuple(dict.fromkeys([*named, *(c for c in residual_columns if c), *keys]))
 
 
 def estimates_by_symbol(record: FitRecord) -> dict[str, float]:

@@ -376,13 +376,13 @@ def _nlme_residual(facts: ExportFacts, columns: RColumns, groups: tuple[str, ...
         case precision:
             columns.lines.append(f"data$inverse_weight <- 1 / {columns.value(precision)}")
             variances.append("varFixed(~ inverse_weight)")
-    found = []
+    arguments = []
     if variances:
         joined = ", ".join(variances)
-        found.append(f"weights = {joined}" if len(variances) == 1 else f"weights = varComb({joined})")
+        arguments.append(f"weights = {joined}" if len(variances) == 1 else f"weights = varComb({joined})")
     if residual.time is not None:
-        found.append(f"correlation = corAR1(form = ~ {r_name(residual.time)} | {'/'.join(groups)})")
-    return found
+        arguments.append(f"correlation = corAR1(form = ~ {r_name(residual.time)} | {'/'.join(groups)})")
+    return arguments
 
 
 def _prior_weights(facts: ExportFacts) -> list[str]:

@@ -258,8 +258,8 @@ class _Sections:
 
     def _prefixes(self, length: int) -> list[Index]:
         """Coefficients that equations of the next level explain: the intercept, and slopes that vary."""
-        found = dict.fromkeys(index[:length] for index in self.index.values())
-        return sorted({p for p in found if self._latent(p) is not None} | {(0,) * length})
+        indices = dict.fromkeys(index[:length] for index in self.index.values())
+        return sorted({p for p in indices if self._latent(p) is not None} | {(0,) * length})
 
     def _latent(self, prefix: Index) -> str | None:
         """What a coefficient is at the levels above: the outcome for the intercept, a slope that varies, or none."""

@@ -83,5 +83,5 @@ FIT_TABLES: dict[str, Callable[[FitRecord], pl.DataFrame]] = {
 def fit_tables(name: str, record: FitRecord, wanted: Iterable[str] = tuple(FIT_TABLES)) -> dict[str, pl.DataFrame]:
     """Result tables of one fit, each with column ``model`` first: those of every fit, or those that are wanted."""
     draw = FIT_TABLES | {"diagnostics": diagnostics}
-    made = {table: draw[table](record) for table in wanted}
-    return {table: with_model(name, frame) for table, frame in made.items()}
+    frames = {table: draw[table](record) for table in wanted}
+    return {table: with_model(name, frame) for table, frame in frames.items()}

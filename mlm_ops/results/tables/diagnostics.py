@@ -37,5 +37,5 @@ def diagnostics(record: FitRecord, rows: Source | None = None, *, least: int = 1
     With the rows also their residuals: the distribution, its quantiles, and means in bins of each predictor,
     of which there are fewer where each is to have `least` rows.
     """
-    found = diagnose(record, rows, least)
-    return frame(DIAGNOSTICS, {column: [getattr(f, column) for f in found] for column in DIAGNOSTICS})
+    findings = diagnose(record, rows, least)
+    return frame(DIAGNOSTICS, {column: [getattr(f, column) for f in findings] for column in DIAGNOSTICS})

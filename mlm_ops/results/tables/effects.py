@@ -150,10 +150,12 @@ VARIANCE_COMPONENTS: ColumnTypes = {
 def variance_components(record: FitRecord) -> pl.DataFrame:
     """One row a variance and a covariance of each T, lower triangle by columns; the residual last."""
     own = dict(zip(Component._fields, zip(*record.components, strict=True), strict=True))
-    known = _reliabilities(record)
+    reliabilities = _reliabilities(record)
     keys = zip(own["group"], own["term"], own["other"], strict=True)
-    found = [known.get((group, term), (None, None)) if other is None else (None, None) for group, term, other in keys]
-    mean, units = zip(*found, strict=True)
+    pairs = [
+        reliabilities.get((group, term), (None, None)) if other is None else (None, None) for group, term, other in keys
+    ]
+    mean, units = zip(*pairs, strict=True)
     return frame(VARIANCE_COMPONENTS, own | {"reliability_hlm": mean, "reliability_units": units})
 
 

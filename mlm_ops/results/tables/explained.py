@@ -70,16 +70,16 @@ CONTEXTUAL_EFFECTS: ColumnTypes = {
 
 def contextual_effects(record: FitRecord) -> pl.DataFrame:
     """One row a variable whose group mean stands in the model beside it."""
-    found = contextual.contextual_effects(record.model, record.moments, record.estimate, record.method)
+    effects = contextual.contextual_effects(record.model, record.moments, record.estimate, record.method)
     tests = ("estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high")
-    values = {name: [getattr(one.test, name)[0] for one in found] for name in tests}
+    values = {name: [getattr(one.test, name)[0] for one in effects] for name in tests}
     own = ("within", "between", "reliability", "corrected", "corrected_std_error", "note")
-    values |= {name: [getattr(one, name) for one in found] for name in own}
+    values |= {name: [getattr(one, name) for one in effects] for name in own}
     values |= {
-        "predictor": [label(one.pair.predictor) for one in found],
-        "group": [group_name(one.pair.group) for one in found],
-        "predicted_bias": [None if one.corrected is None else one.test.estimate[0] - one.corrected for one in found],
-        "bias_matters": [one.matters for one in found],
+        "predictor": [label(one.pair.predictor) for one in effects],
+        "group": [group_name(one.pair.group) for one in effects],
+        "predicted_bias": [None if one.corrected is None else one.test.estimate[0] - one.corrected for one in effects],
+        "bias_matters": [one.matters for one in effects],
     }
     return frame(CONTEXTUAL_EFFECTS, values)
 
@@ -124,15 +124,15 @@ STANDARD_ERRORS: ColumnTypes = {
 
 def icc(record: FitRecord) -> pl.DataFrame:
     """One row a grouping factor."""
-    found = clustering(record.moments, record.estimate, record.block_effects)
+    correlations = clustering(record.moments, record.estimate, record.block_effects)
     names = {"row_correlation": "correlation"}
-    return frame(ICC, {c: [getattr(one, names.get(c, c)) for one in found] for c in ICC})
+    return frame(ICC, {c: [getattr(one, names.get(c, c)) for one in correlations] for c in ICC})
 
 
 def decomposition(record: FitRecord) -> pl.DataFrame:
     """One row a variable and grouping factor."""
-    found = decompose(record.model, record.moments)
-    return frame(DECOMPOSITION, {c: [getattr(one, c) for one in found] for c in DECOMPOSITION})
+    parts = decompose(record.model, record.moments)
+    return frame(DECOMPOSITION, {c: [getattr(one, c) for one in parts] for c in DECOMPOSITION})
 
 
 def standard_errors(record: FitRecord) -> pl.DataFrame:

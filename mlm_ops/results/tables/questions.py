@@ -45,28 +45,28 @@ CONTRASTS: ColumnTypes = {"contrast": TEXT, "combination": TEXT, **_TESTS, "p_ad
 
 def simple_slopes(record: FitRecord, slope: str, at: interactions.At) -> pl.DataFrame:
     """One row a slope and one an intercept at each combination of the moderators' values."""
-    found = interactions.simple_slopes(surface_of(record), record.method, slope, at)
+    slopes = interactions.simple_slopes(surface_of(record), record.method, slope, at)
     own = ("kind", "predictor", "at", "range_low", "range_high")
     return frame(
         SIMPLE_SLOPES,
-        {name: getattr(found, name) for name in own} | {name: getattr(found.tests, name) for name in _TESTS},
+        {name: getattr(slopes, name) for name in own} | {name: getattr(slopes.tests, name) for name in _TESTS},
     )
 
 
 def johnson_neyman(record: FitRecord, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
     """One row a region of the moderator; an end that is null is none."""
-    found = regions.johnson_neyman(surface_of(record), record.method, slope, moderator, level)
+    ranges = regions.johnson_neyman(surface_of(record), record.method, slope, moderator, level)
     own = ("low", "high", "significant", "direction", "share", "note")
-    names = {"predictor": [slope] * len(found), "moderator": [moderator] * len(found)}
-    return frame(JOHNSON_NEYMAN, names | {name: [getattr(one, name) for one in found] for name in own})
+    names = {"predictor": [slope] * len(ranges), "moderator": [moderator] * len(ranges)}
+    return frame(JOHNSON_NEYMAN, names | {name: [getattr(one, name) for one in ranges] for name in own})
 
 
 def contrasts(record: FitRecord, wanted: linear_contrasts.Contrasts) -> pl.DataFrame:
     """One row a contrast."""
-    found = linear_contrasts.linear_contrasts(record.estimate, record.method, record.model.fixed, wanted)
-    texts = [" ".join(f"{float(w):+g} {term}" for term, w in weights.items()) for weights in found.weights]
-    values = {"contrast": found.names, "combination": texts, "p_adjusted": found.p_adjusted}
-    return frame(CONTRASTS, values | {name: getattr(found.tests, name) for name in _TESTS})
+    estimates = linear_contrasts.linear_contrasts(record.estimate, record.method, record.model.fixed, wanted)
+    texts = [" ".join(f"{float(w):+g} {term}" for term, w in weights.items()) for weights in estimates.weights]
+    values = {"contrast": estimates.names, "combination": texts, "p_adjusted": estimates.p_adjusted}
+    return frame(CONTRASTS, values | {name: getattr(estimates.tests, name) for name in _TESTS})
 
 
 def surface_of(record: FitRecord) -> interactions.Surface:

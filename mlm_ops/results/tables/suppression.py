@@ -103,32 +103,32 @@ SuppressionRule = Callable[[pl.DataFrame, Small], pl.DataFrame]
 
 def _whole_models(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     """Numbers about all rows together, of models that are published; beside another model, of both."""
-    kept = ~pl.col("model").is_in(list(small.withheld))
+    whole = ~pl.col("model").is_in(list(small.withheld))
     if "reference_model" in frame.columns:
-        kept &= ~pl.col("reference_model").is_in(list(small.withheld)).fill_null(value=False)
-    return frame.filter(kept)
+        whole &= ~pl.col("reference_model").is_in(list(small.withheld)).fill_null(value=False)
+    return frame.filter(whole)
 
 
 def _random_effects(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
-    kept = _without(_whole_models(frame, small), small)
+    rows = _without(_whole_models(frame, small), small)
     step = STEP * pl.col("std_error")
     coarse = pl.when(step > 0).then((pl.col("estimate") / step).round() * step).otherwise(pl.col("estimate"))
     estimate = pl.when(pl.col("group").is_in(list(small.hidden))).then(coarse).otherwise(pl.col("estimate"))
     margin = NORMAL_975 * pl.col("std_error")
-    return kept.with_columns(estimate.alias("estimate")).with_columns(
+    return rows.with_columns(estimate.alias("estimate")).with_columns(
         conf_low=pl.col("estimate") - margin, conf_high=pl.col("estimate") + margin
     )
 
 
 def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
-    kept = _without(_whole_models(frame, small), small)
+    rows = _without(_whole_models(frame, small), small)
     kind, least = pl.col("diagnostic"), small.least
     # what is worked out from the distribution's end is a number of few rows
     beyond = pl.min_horizontal(pl.col("at"), 1 - pl.col("at")) * pl.col("n")
-    kept = kept.filter((kind != "largest_residual") & ((kind != "residual_quantile") | (beyond >= least)))
+    rows = rows.filter((kind != "largest_residual") & ((kind != "residual_quantile") | (beyond >= least)))
     # bins of a predictor add up to all rows, so that of one too small the others tell
     size = pl.col("n").min().over("model", "diagnostic", "term")
-    kept = kept.filter((kind != "binned_residual") | (size >= least))
+    rows = rows.filter((kind != "binned_residual") | (size >= least))
     touched = pl.col("group").is_in(list(small.hidden))
     numbers = [name for name, type_ in frame.schema.items() if type_ == REAL]
     of_all = touched & kind.is_in(_OF_ALL_EFFECTS)
@@ -144,7 +144,7 @@ def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
         pl.when(of_all).then(None).when(of_one).then(pl.col(c).round_sig_figs(2)).otherwise(pl.col(c)).alias(c)
         for c in numbers
     ]
-    return kept.with_columns(notes.otherwise(pl.col("note")).alias("note"), *coarse)
+    return rows.with_columns(notes.otherwise(pl.col("note")).alias("note"), *coarse)
 
 
 def _without(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
@@ -156,11 +156,11 @@ def _without(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
 
 def _standard_errors(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     """No least squares beside a model of groups, for the reason that models without groups are withheld."""
-    kept = _whole_models(frame, small)
+    rows = _whole_models(frame, small)
     if not small.hidden:
-        return kept
+        return rows
     least_squares = ["naive_estimate", "naive_std_error", "robust_std_error", "std_error_ratio"]
-    return kept.with_columns(pl.lit(None, pl.Float64).alias(name) for name in least_squares)
+    return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in least_squares)
 
 
 def _fit_statistics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
