@@ -24,18 +24,19 @@ from mlm_ops.moments.scan import (
     as_moments,
     as_residual,
     changed,
-    check_counts,
     check_unchanged,
+    checked_survey,
     make_schema,
     moments_query,
+    refuted,
     residual_query,
+    retry_once,
     scan_until_right,
 )
 from mlm_ops.moments.sums import packed_diagonal, packed_place
 from mlm_ops.moments.survey import (
     Survey,
     check_rows,
-    check_whole_numbers,
     long_numbers,
     run,
     survey_parts,
@@ -120,19 +121,13 @@ def collect(
     if by is not None:
         return _collect_parts(source, by, models, levels, keys)
     needs = find_needs(source, models, levels, keys)
-    try:
-        return _collect(source, needs)
-    except RowsChangedError:
-        return _collect(source, needs)
+    return retry_once(lambda: _collect(source, needs))
 
 
 def _collect(source: Source, needs: Needs) -> Moments:
     """Survey and scan the rows as they are at one moment, where that can be had."""
     with source.snapshot():
-        survey = take_survey(source, needs)
-        check_counts(source.description, survey)
-        check_whole_numbers(source, needs, survey)
-        check_rows(source, needs, survey)
+        survey = checked_survey(source, needs)
         moments = _moments(source, needs, survey)
         moments = replace(moments, nested_in=nested_levels(moments, needs.levels))
         return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in needs.structures})
@@ -304,11 +299,10 @@ def _scan_parts(asked: _NumberedParts, schema: Schema, surveys: Mapping[int, Sur
 
 def _is_constant_within(schema: Schema, columns: Mapping[str, NDArray[Any]]) -> bool:
     """Whether what is taken to be constant within units is, and differs between them where it is a number."""
-    for i, constant in enumerate(schema.constants):
-        low, high = columns[f"low_{i}"], columns[f"high_{i}"]
-        if (low != high).any() or (not isinstance(constant, Factor) and (low == low[0]).all()):
-            return False
-    return True
+    if refuted(schema.constants, columns):
+        return False
+    lows = [columns[f"low_{i}"] for i, constant in enumerate(schema.constants) if not isinstance(constant, Factor)]
+    return not any((low == low[0]).all() for low in lows)
 
 
 def _varies(moments: Moments) -> bool:
