@@ -163,12 +163,6 @@ def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -
     # plain regression's residual variance has the divisor N - p by either estimator
     sigma2 = solution.sigma2 if design.levels or design.residual else solution.residual / (design.n_obs - p)
     deviance = solution.criterion + 2 * solution.degrees * np.log(scale) - (2 * fixed.log_determinant if reml else 0.0)
-    lams = criterion.factors(optimum.theta)
-    tau = []
-    for block, placed in zip((b for level in design.levels for b in level.blocks), criterion.blocks, strict=True):
-        lam = lams[placed.level][placed.effects, placed.effects]
-        factor = block.transform @ (lam if placed.known else without_rounding(lam))
-        tau.append(solution.sigma2 * factor @ factor.T)
     return Estimate(
         design=design,
         criterion=criterion,

@@ -23,6 +23,7 @@ from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.scan import (
     as_moments,
     as_residual,
+    by_part,
     changed,
     check_unchanged,
     checked_survey,
@@ -276,11 +277,11 @@ def _scan_parts(asked: _NumberedParts, schema: Schema, surveys: Mapping[int, Sur
     """The GROUP BY over some parts; the moments of those in which all is as the schema takes it to be."""
     names = asked.names
     centers = {number: [literal(float(survey.centers[n])) for n in names.centers] for number, survey in surveys.items()}
-    by_part = {atom: identifier(name) for atom, name in names.centers.items() if atom in schema.centers}
+    own_centers = {atom: identifier(name) for atom, name in names.centers.items() if atom in schema.centers}
     rows = asked.beside(list(surveys), centers)
-    columns = _fetch(rows, moments_query(rows, asked.needs, schema, identifier(names.part), by_part))
-    part = np.asarray(columns.pop("u_0"))
-    columns |= {f"u_{k}": columns.pop(f"u_{k + 1}") for k in range(len(schema.keys))}
+    query = moments_query(rows, asked.needs, schema, identifier(names.part), own_centers)
+    columns = _fetch(rows, by_part(query, len(schema.keys)))
+    part = np.asarray(columns.pop("part"))
     moments = {}
     for number, survey in surveys.items():
         here = slice(*np.searchsorted(part, (number, number + 1)))

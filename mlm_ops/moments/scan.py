@@ -82,6 +82,13 @@ def residual_query(source: Source, needs: Needs, schema: Schema, residual: Resid
     return render("residual_moments", **_of_rows(source, needs, schema, part), **asked)
 
 
+def by_part(sql: str, keys: int) -> str:
+    """A SELECT with the partition as its first unit, whose columns are then named as without it."""
+    renamed = ", ".join(["u_0 as part", *(f"u_{k + 1} as u_{k}" for k in range(keys))])
+    left_out = ", ".join(f"u_{k}" for k in range(keys + 1))
+    return f"select {renamed}, * exclude ({left_out}) from ({sql})"
+
+
 def _of_rows(source: Source, needs: Needs, schema: Schema, part: str | None) -> dict[str, Any]:
     """Which rows, and by what they are grouped."""
     # an indicator would count a level that the survey has not seen as the reference
