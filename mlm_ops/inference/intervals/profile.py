@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.covariance import without_rounding
 from mlm_ops.estimation.criterion import Criterion
-from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.estimation.estimate import Estimate, block_covariances
 from mlm_ops.estimation.optimize import minimise
 from mlm_ops.inference.intervals.constrained import (
     ConstrainedDeviance,
@@ -144,18 +143,12 @@ def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
     criterion = replace(estimate.criterion, reml=False)
     optimum = minimise(criterion, estimate.optimum.theta)
     solution, fixed = optimum.solution, estimate.design.fixed
-    lams = criterion.factors(optimum.theta)
-    tau = []
-    for block, placed in zip(estimate.blocks, criterion.blocks, strict=True):
-        lam = lams[placed.level][placed.effects, placed.effects]
-        factor = block.transform @ (lam if placed.known else without_rounding(lam))
-        tau.append(solution.sigma2 * factor @ factor.T)
     return replace(
         estimate,
         criterion=criterion,
         optimum=optimum,
         gamma=fixed.transform @ solution.beta + fixed.offset,
-        tau=tuple(tau),
+        tau=block_covariances(estimate.design, criterion, optimum),
         sigma2=float(solution.sigma2 * estimate.design.outcome_scale**2),
     )
 
