@@ -26,6 +26,7 @@ from mlm_ops.inference.intervals.parameters import (
     IntervalParameter,
     Intervals,
     find_parameters,
+    off_zero,
     parameter_values,
     undetermined_parameters,
 )
@@ -35,8 +36,6 @@ Array = NDArray[np.float64]
 
 #: Relative precision of a limit.
 _PRECISION = 1e-8
-#: A parameter closer to zero than this starts a little away from it, as zero variances are stationary.
-_NEAR_ZERO, _NUDGE = 1e-3, 3e-2
 _MOST_STEPS = 60
 
 
@@ -66,7 +65,7 @@ class _Profile:
         )
         if not len(start):
             return self.constraint.at(value, start)[0], start
-        start = np.where(np.abs(start) < _NEAR_ZERO, _NUDGE, start)
+        start = off_zero(start)
         if not self.inverse_hessian.size:
             self.inverse_hessian = _inverse_hessian(self.constraint, value, start)
         # in the coordinates z with x = start + root z the deviance is nearly round
