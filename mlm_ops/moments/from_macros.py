@@ -13,13 +13,14 @@ from mlm_ops.errors import DataError
 from mlm_ops.language import options
 from mlm_ops.language.columns import Monomial, monomial
 from mlm_ops.language.model import Column, Factor, Model, Variable, group_name
+from mlm_ops.language.spelling import listed
 from mlm_ops.moments.coverage import serve
 from mlm_ops.moments.needs import asked_by, check_models
 from mlm_ops.moments.record import Array, Moments, Schema
 from mlm_ops.moments.sums import packed_place, unit_codes
 from mlm_ops.moments.survey import in_order, key_expression, run
 from mlm_ops.warehouse.boundary import checked
-from mlm_ops.warehouse.source import Source, listed, open_source
+from mlm_ops.warehouse.source import Source, open_source
 from mlm_ops.warehouse.sql import category, identifier
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import polars as pl
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.options import is_text, shown
-from mlm_ops.language.spelling import did_you_mean, nearest
+from mlm_ops.language.spelling import did_you_mean, listed, nearest
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.faults import first_line, why_it_failed
 from mlm_ops.warehouse.files import is_data_file, is_database, read_file
@@ -367,12 +367,6 @@ def table_parts(name: str) -> tuple[str, ...]:
     if not TABLE.fullmatch(name.strip()):
         raise DataError(f"{name!r} is not a table name; put unusual names in double quotes.")
     return tuple(quoted.replace('""', '"') or plain for quoted, plain in _NAME_PART.findall(name))
-
-
-def listed(names: Iterable[str], most: int = 30) -> str:
-    """List names for an error message, cut after `most`."""
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def named_relation(text: str) -> tuple[str, str]:

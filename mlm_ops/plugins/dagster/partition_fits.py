@@ -17,6 +17,7 @@ from mlm_ops.analyses.run import AnalysisResult, fit_analysis, fit_collected
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, check_store, publish, write_empty, write_runs
 from mlm_ops.errors import AnalysisError, DataError, MlmError, NoRowsError
+from mlm_ops.language.spelling import listed
 from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.collect import By, collect
 from mlm_ops.moments.record import Moments
@@ -316,14 +317,16 @@ def _metadata(done: Done, total: int, warehouse: Warehouse) -> Metadata:
     counts |= {"withheld_partitions": len(done.withheld)} if done.withheld else {}
     return {
         "published": dg.MetadataValue.path(warehouse.results),
-        "summary": dg.MetadataValue.text(summary + (f"; without rows: {_some(done.empty)}" if done.empty else "")),
+        "summary": dg.MetadataValue.text(
+            summary + (f"; without rows: {listed(done.empty, NAMED)}" if done.empty else "")
+        ),
         **numbers(counts),
     }
 
 
 def _over_all(name: str, wrong: list[str], total: int, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
     """One verdict over all partitions of the run."""
-    found = f": {_some(wrong)}" if wrong else ""
+    found = f": {listed(wrong, NAMED)}" if wrong else ""
     return dg.AssetCheckResult(
         check_name=name,
         passed=not wrong,
@@ -349,21 +352,23 @@ def _evaluation(key: dg.AssetKey, found: dg.AssetCheckResult, blocking: bool) ->
 
 def _empty(analysis: Analysis, empty: list[str]) -> str:
     has = "has" if len(empty) == 1 else "have"
-    return f"{_partitions(len(empty))} of {analysis.analysis} {has} no rows, and nothing to fit: {_some(empty)}."
+    return (
+        f"{_partitions(len(empty))} of {analysis.analysis} {has} no rows, and nothing to fit: {listed(empty, NAMED)}."
+    )
 
 
 def _withheld(analysis: Analysis, names: list[str]) -> str:
     has, is_ = ("has", "is") if len(names) == 1 else ("have", "are")
     return (
         f"{_partitions(len(names))} of {analysis.analysis} {has} fewer than {analysis.min_publish_n} rows "
-        f"(min_publish_n) and {is_} not published: {_some(names)}."
+        f"(min_publish_n) and {is_} not published: {listed(names, NAMED)}."
     )
 
 
 def _nothing(analysis: Analysis, column: str, empty: list[str]) -> str:
     """Of a key that was mistyped, or a table that was not loaded."""
     return (
-        f"No partition of {analysis.analysis} that was asked for has rows: {_some(empty)}. Their keys are to be values "
+        f"No partition of {analysis.analysis} that was asked for has rows: {listed(empty, NAMED)}. Their keys are to be values "
         f"of the column {column!r} of {analysis.data}: compare the two, or load the table first."
     )
 
@@ -372,12 +377,12 @@ def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
     told = []
     if done.failed:
         told.append(
-            f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {_some(list(done.failed))}."
+            f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {listed(done.failed, NAMED)}."
         )
     known = {*done.failed, *done.written, *done.empty, *done.withheld}
     if stopped := [name for name in asked if name not in known]:
         why = [
-            f"{check}: {_some(found)}"
+            f"{check}: {listed(found, NAMED)}"
             for check, names in (("converged", done.unconverged), ("not_singular", done.singular))
             if (found := [name for name in names if name in stopped])
         ]
@@ -396,7 +401,3 @@ def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
 
 def _partitions(count: int) -> str:
     return f"{count:,} partition{'s' * (count != 1)}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
