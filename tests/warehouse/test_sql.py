@@ -69,15 +69,17 @@ REASONS = {
         "number": "a cast of a quoted name",
         "text": "a cast of a quoted name",
     },
+    "mlm_ops/moments/scan.py": {
+        "renamed": "aliases of ours",
+        "left_out": "aliases of ours",
+        "sql": "a rendered query",
+    },
     "mlm_ops/moments/partition_tables.py": {
         "values": "literals",
         "value": "a cast of a literal",
         "read": "casts of literals",
         "filled": "literals",
         "self._origin": "a quoted table",
-        "renamed": "aliases of ours",
-        "left_out": "aliases of ours",
-        "sql": "a rendered query",
         "table": "a quoted table",
     },
     "mlm_ops/warehouse/sql.py": {
@@ -133,9 +135,9 @@ REASONS = {
     },
     "mlm_ops/plugins/duckdb.py": {
         "name": "a constant",
-        "options": "constants",
+        "named": "constants",
         "fitted": "calls of ours with parameters of the macro",
-        "request": "parameters of the macro",
+        "arguments": "parameters of the macro",
         "', '.join((f'null as {n}' for n in _ANSWER[1:]))": "constants",
     },
     "mlm_ops/analyses/store/recovery.py": {

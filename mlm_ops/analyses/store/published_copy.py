@@ -98,8 +98,8 @@ def _check(opened: Path, path: Path, schema: str, is_result: Callable[[str], boo
                 foreign.append(relation.shown)
     if foreign:
         raise StoreError(
-            f"{path} holds {listed(foreign, 3)}, which mlm-ops did not publish, and the published results would take its place. "
-            f"{_REMEDY}"
+            f"{path} holds {listed(foreign, 3)}, which mlm-ops did not publish, and the published results would take "
+            f"its place. {_REMEDY}"
         )
 
 

@@ -317,16 +317,14 @@ def _metadata(done: Done, total: int, warehouse: Warehouse) -> Metadata:
     counts |= {"withheld_partitions": len(done.withheld)} if done.withheld else {}
     return {
         "published": dg.MetadataValue.path(warehouse.results),
-        "summary": dg.MetadataValue.text(
-            summary + (f"; without rows: {listed(done.empty, NAMED)}" if done.empty else "")
-        ),
+        "summary": dg.MetadataValue.text(summary + (f"; without rows: {_some(done.empty)}" if done.empty else "")),
         **numbers(counts),
     }
 
 
 def _over_all(name: str, wrong: list[str], total: int, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
     """One verdict over all partitions of the run."""
-    found = f": {listed(wrong, NAMED)}" if wrong else ""
+    found = f": {_some(wrong)}" if wrong else ""
     return dg.AssetCheckResult(
         check_name=name,
         passed=not wrong,
@@ -352,23 +350,21 @@ def _evaluation(key: dg.AssetKey, found: dg.AssetCheckResult, blocking: bool) ->
 
 def _empty(analysis: Analysis, empty: list[str]) -> str:
     has = "has" if len(empty) == 1 else "have"
-    return (
-        f"{_partitions(len(empty))} of {analysis.analysis} {has} no rows, and nothing to fit: {listed(empty, NAMED)}."
-    )
+    return f"{_partitions(len(empty))} of {analysis.analysis} {has} no rows, and nothing to fit: {_some(empty)}."
 
 
 def _withheld(analysis: Analysis, names: list[str]) -> str:
     has, is_ = ("has", "is") if len(names) == 1 else ("have", "are")
     return (
         f"{_partitions(len(names))} of {analysis.analysis} {has} fewer than {analysis.min_publish_n} rows "
-        f"(min_publish_n) and {is_} not published: {listed(names, NAMED)}."
+        f"(min_publish_n) and {is_} not published: {_some(names)}."
     )
 
 
 def _nothing(analysis: Analysis, column: str, empty: list[str]) -> str:
     """Of a key that was mistyped, or a table that was not loaded."""
     return (
-        f"No partition of {analysis.analysis} that was asked for has rows: {listed(empty, NAMED)}. Their keys are to be values "
+        f"No partition of {analysis.analysis} that was asked for has rows: {_some(empty)}. Their keys are to be values "
         f"of the column {column!r} of {analysis.data}: compare the two, or load the table first."
     )
 
@@ -377,12 +373,12 @@ def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
     told = []
     if done.failed:
         told.append(
-            f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {listed(done.failed, NAMED)}."
+            f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {_some(done.failed)}."
         )
     known = {*done.failed, *done.written, *done.empty, *done.withheld}
     if stopped := [name for name in asked if name not in known]:
         why = [
-            f"{check}: {listed(found, NAMED)}"
+            f"{check}: {_some(found)}"
             for check, names in (("converged", done.unconverged), ("not_singular", done.singular))
             if (found := [name for name in names if name in stopped])
         ]
@@ -401,3 +397,7 @@ def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
 
 def _partitions(count: int) -> str:
     return f"{count:,} partition{'s' * (count != 1)}"
+
+
+def _some(names: Collection[str]) -> str:
+    return listed(names, NAMED)
