@@ -16,6 +16,7 @@ from mlm_ops.moments.record import Array, Codes, Moments
 from mlm_ops.moments.sums import packed_place
 from mlm_ops.warehouse.files import READERS, is_data_file, reader
 from mlm_ops.warehouse.ownership import (
+    STAGING,
     Claim,
     Relation,
     check_not_read,
@@ -174,7 +175,7 @@ def _claim(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str
 
 def _was_staged(connection: duckdb.DuckDBPyConnection, analysis: Analysis) -> bool:
     """Whether the staging tables, not yet marked, have rows of the analysis from a Dagster run."""
-    checksums = find_relations(connection, "mlm_staging").get("checksums")
+    checksums = find_relations(connection, STAGING).get("checksums")
     if checksums is None or checksums.comment is not None:
         return False
     staged_rows = f"{qualified(checksums.schema, checksums.name)} where analysis = {literal(analysis.analysis)}"

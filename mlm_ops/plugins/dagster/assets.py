@@ -12,7 +12,7 @@ import dagster as dg
 from dagster_shared.check import CheckError
 
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.run import moments_table
+from mlm_ops.analyses.run import centered_table, moments_table
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language import options
 from mlm_ops.language.model import group_name
@@ -278,7 +278,7 @@ def _whole(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> l
 
 
 def _centered(plan: Plan) -> dg.AssetsDefinition:
-    table = steps.centered_table(plan.analysis)
+    table = centered_table(plan.analysis)
 
     @dg.asset(
         key=plan.centered,

@@ -11,10 +11,9 @@ from typing import Literal, get_args
 import dagster as dg
 
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.run import moments_table
+from mlm_ops.analyses.run import centered_table, moments_table
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language import options
-from mlm_ops.plugins.dagster import steps
 
 Severity = Literal["error", "warn"]
 #: Every check of an analysis' assets, and whether its failure stops what comes after where no severity is set.
@@ -152,7 +151,7 @@ def _named_by_the_data(analysis: Analysis) -> str:
 
 def _require_other_data(analysis: Analysis) -> None:
     name = analysis.data.rpartition(".")[2].strip('"').lower()
-    made = {steps.centered_table(analysis), moments_table(analysis)}
+    made = {centered_table(analysis), moments_table(analysis)}
     if name in {table.rpartition(".")[2].lower() for table in made}:
         raise AnalysisError(
             f"The data of the analysis {analysis.analysis} would be overwritten: {analysis.data} is the name of a "

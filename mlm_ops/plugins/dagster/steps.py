@@ -16,6 +16,7 @@ from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.analyses.rows import centered_columns, create_centered, disagreement, open_rows
 from mlm_ops.analyses.run import (
+    centered_table,
     climb_analysis,
     compare_analysis,
     fit_analysis_model,
@@ -54,11 +55,6 @@ from mlm_ops.warehouse.sql import category, literal
 
 #: Moments of more columns, which grow with the square of the predictors, are not listed one by one.
 MOST_COLUMNS = 300
-
-
-def centered_table(analysis: Analysis) -> str:
-    """Where the rows with their within/between split are kept: named for the analysis, as two may share a table."""
-    return f"main.{analysis.analysis}_centered"
 
 
 def make_centered(connection: Connection, analysis: Analysis, table: str) -> Metadata:
