@@ -11,7 +11,7 @@ import dagster as dg
 import polars as pl
 
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.rows import centered_columns
+from mlm_ops.analyses.rows import centered_columns, split_of
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.language.model import Model, columns_of
@@ -179,12 +179,12 @@ def model_lineage(analysis: Analysis, name: str, upstream: dg.AssetKey) -> dg.Ta
 def centered_lineage(analysis: Analysis, upstream: dg.AssetKey) -> dg.TableColumnLineage:
     """The group means come from a column and its groups, the deviation from the grand mean from the column alone."""
     columns, group = centered_columns(analysis)
-    split = {
-        f"{prefix}_{column}": _columns(upstream, (column, *group))
-        for column in columns
-        for prefix in ("between", "within")
-    }
-    return dg.TableColumnLineage(split | {f"center_{column}": _columns(upstream, (column,)) for column in columns})
+    sources = {}
+    for column in columns:
+        between, within, center = split_of(column)
+        sources |= dict.fromkeys((between, within), _columns(upstream, (column, *group)))
+        sources[center] = _columns(upstream, (column,))
+    return dg.TableColumnLineage(sources)
 
 
 def moments_lineage(schema: MomentsSchema, columns: Sequence[str], upstream: dg.AssetKey) -> dg.TableColumnLineage:
