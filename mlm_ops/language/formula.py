@@ -35,7 +35,7 @@ from mlm_ops.language.model import (
 from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_expression, parse_sides
 from mlm_ops.language.variables import VariableCompiler
 
-#: Into which one product or power, or the equations of levels, may be multiplied out; ``a*b*…`` doubles them with every variable.
+#: Terms that a product, a power or level equations may multiply out to; ``a*b*…`` doubles them with every variable.
 MOST_TERMS = 4_000
 
 

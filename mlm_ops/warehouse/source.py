@@ -18,7 +18,7 @@ from mlm_ops.language.spelling import did_you_mean, listed, nearest
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.faults import first_line, why_it_failed
 from mlm_ops.warehouse.files import is_data_file, is_database, read_file
-from mlm_ops.warehouse.ownership import DESCRIPTION, RESULTS, STAGING, TABLE_SUFFIXES
+from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
 from mlm_ops.warehouse.sql import identifier, literal, qualified, text
 
 _FRAME = "mlm_rows"
@@ -417,9 +417,7 @@ def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None
         "select schema_name, table_name from duckdb_tables() where not internal union "
         "select schema_name, view_name from duckdb_views() where not internal order by all"
     ).fetchall()
-    names = [
-        name if schema == "main" else f"{schema}.{name}" for schema, name in rows if schema not in (RESULTS, STAGING)
-    ]
+    names = [name if schema == "main" else f"{schema}.{name}" for schema, name in rows if schema not in SCHEMAS]
     analyses = {name.removesuffix(DESCRIPTION) for name in names if name.endswith(DESCRIPTION)}
     own_tables = {f"{name}{suffix}" for name in analyses for suffix in TABLE_SUFFIXES}
     user_tables = [name for name in names if name not in own_tables]

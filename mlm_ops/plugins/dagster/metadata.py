@@ -179,7 +179,7 @@ def model_lineage(analysis: Analysis, name: str, upstream: dg.AssetKey) -> dg.Ta
 def centered_lineage(analysis: Analysis, upstream: dg.AssetKey) -> dg.TableColumnLineage:
     """The group means come from a column and its groups, the deviation from the grand mean from the column alone."""
     columns, group = centered_columns(analysis)
-    sources = {}
+    sources: dict[str, list[dg.TableColumnDep]] = {}
     for column in columns:
         between, within, center = split_of(column)
         sources |= dict.fromkeys((between, within), _columns(upstream, (column, *group)))
