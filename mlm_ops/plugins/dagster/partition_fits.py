@@ -255,20 +255,11 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
             SCHEMA: result_schema("fixed_effects"),
             LINEAGE: fits_lineage(plan.analysis, column, plan.upstream),
         },
-        check_specs=[
-            dg.AssetCheckSpec(
-                "converged",
-                asset=key,
-                blocking=plan.blocks("converged"),
-                description="The optimum was reached in every partition; where it was not, nothing is published.",
-            ),
-            dg.AssetCheckSpec(
-                "not_singular",
-                asset=key,
-                blocking=plan.blocks("not_singular"),
-                description="No covariance matrix of random effects lost a dimension in any partition.",
-            ),
-        ],
+        check_specs=plan.fit_checks(
+            key,
+            "The optimum was reached in every partition; where it was not, nothing is published.",
+            "No covariance matrix of random effects lost a dimension in any partition.",
+        ),
     )
     def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
         windows = windows_of(partitions_def, context.partition_keys)

@@ -42,6 +42,17 @@ class Plan:
         """Whether nothing after the asset is made when this check fails."""
         return CHECKS[check] if check not in self.severities else self.severities[check] == "error"
 
+    def checks(self, key: dg.AssetKey, descriptions: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
+        """Checks of an asset, from what each says."""
+        return [
+            dg.AssetCheckSpec(name, asset=key, blocking=self.blocks(name), description=description)
+            for name, description in descriptions.items()
+        ]
+
+    def fit_checks(self, key: dg.AssetKey, converged: str, not_singular: str) -> list[dg.AssetCheckSpec]:
+        """The two checks of every fit, from what each says."""
+        return self.checks(key, {"converged": converged, "not_singular": not_singular})
+
     def judged(self, results: Sequence[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
         """The results with the severities that the user set."""
         judged = []
