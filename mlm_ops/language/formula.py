@@ -35,6 +35,8 @@ from mlm_ops.language.model import (
 from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_expression, parse_sides
 from mlm_ops.language.variables import VariableCompiler
 
+Naming = Callable[[Variable], str]
+
 #: Terms that a product, a power or level equations may multiply out to; ``a*b*…`` doubles them with every variable.
 MOST_TERMS = 4_000
 
@@ -275,9 +277,6 @@ def _signed(node: Syntax) -> tuple[str, Syntax]:
 
 def _unique(terms: list[frozenset[Variable]]) -> list[frozenset[Variable]]:
     return list(dict.fromkeys(terms))
-
-
-Naming = Callable[[Variable], str]
 
 
 def group_text(group: GroupingFactor) -> str:

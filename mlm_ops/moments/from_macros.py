@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _PRODUCT = "_by_"
+#: Share of the squares of group means below which scatter has lost its digits: sums around a grand mean hold sixteen.
+LOST = 1e-10
 
 
 @dataclass(frozen=True)
@@ -179,10 +181,6 @@ def layout_query(source: Source, layout: Layout) -> str:
     selected += [f"{category(column)} as {alias}" for alias, column in texts.items()]
     order = f" order by {', '.join(f'u_{i}' for i in range(len(layout.keys)))}" if layout.keys else ""
     return f"select {', '.join(selected)} from {source.relation}{order}"
-
-
-#: Share of the squares of group means below which scatter has lost its digits: sums around a grand mean hold sixteen.
-LOST = 1e-10
 
 
 @checked(group=options.GROUP, connection=options.CONNECTION)

@@ -26,6 +26,18 @@ from mlm_ops.structural.fit import SemFit
 
 Metadata = dict[str, dg.MetadataValue]
 
+if TYPE_CHECKING:
+    Result = dg.MaterializeResult[None]
+else:
+    # Dagster takes a result with checks beside it only by the bare name
+    Result = dg.MaterializeResult
+
+SCHEMA = "dagster/column_schema"
+LINEAGE = "dagster/column_lineage"
+TABLE = "dagster/table_name"
+#: On the asset that publishes an analysis: the analysis' name.
+ANALYSIS = "mlm/analysis"
+
 
 def column_schema(columns: ColumnTypes) -> dg.TableSchema:
     """Columns of a result table, as the catalogue of the UI shows them."""
@@ -220,16 +232,3 @@ def fits_lineage(analysis: Analysis, partition: str, upstream: dg.AssetKey) -> d
     read = (name for model in analysis.parsed.values() for name in model_columns(model))
     sources = _columns(upstream, dict.fromkeys((*read, partition)))
     return dg.TableColumnLineage({column: sources for column in TABLES["fixed_effects"] if column != "model"})
-
-
-if TYPE_CHECKING:
-    Result = dg.MaterializeResult[None]
-else:
-    # Dagster takes a result with checks beside it only by the bare name
-    Result = dg.MaterializeResult
-
-SCHEMA = "dagster/column_schema"
-LINEAGE = "dagster/column_lineage"
-TABLE = "dagster/table_name"
-#: On the asset that publishes an analysis: the analysis' name.
-ANALYSIS = "mlm/analysis"

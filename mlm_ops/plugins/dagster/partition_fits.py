@@ -40,6 +40,8 @@ from mlm_ops.warehouse.connection import Connection
 _LOG = logging.getLogger(LOGGER)
 #: Partitions written in one transaction, which costs as much as a fit, and the result rows at which no more wait.
 BATCH, MOST_WAITING = 100, 500_000
+#: So many partitions are named where some failed.
+NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -196,10 +198,6 @@ def _faults(tables: Mapping[str, pl.DataFrame]) -> set[str]:
         if "singular" in frame.columns and frame["singular"].any():
             found.add("not_singular")
     return found
-
-
-#: So many partitions are named where some failed.
-NAMED = 5
 
 
 def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[str] | None, fit_by: str | None) -> None:
