@@ -30,10 +30,9 @@ from mlm_ops.plugins.dagster.metadata import (
     published_lineage,
     result_schema,
 )
-from mlm_ops.plugins.dagster.partition_fits import partition_fits, require_column, run_start
-from mlm_ops.plugins.dagster.partition_windows import make_partitions
-from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan
-from mlm_ops.plugins.dagster.run import forget_old_logs
+from mlm_ops.plugins.dagster.partition_fits import partition_fits
+from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan, require_column
+from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.results.words import fenced, span
 from mlm_ops.warehouse.boundary import checked
@@ -314,7 +313,7 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
             if partitions_def is None:
                 _, metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
             else:
-                metadata, checks, others = make_partitions(
+                metadata, checks, others = steps.make_partitions(
                     connection, plan, partitions_def, context.partition_keys, context.instance
                 )
                 for name in others:

@@ -2,7 +2,6 @@
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import logging
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import AnalysisResult, fit_analysis, fit_collected
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, check_store, publish, write_empty, write_runs
-from mlm_ops.errors import AnalysisError, DataError, MlmError, NoRowsError
+from mlm_ops.errors import DataError, MlmError, NoRowsError
 from mlm_ops.language.spelling import listed
 from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.collect import By, collect
@@ -33,7 +32,7 @@ from mlm_ops.plugins.dagster.metadata import (
 )
 from mlm_ops.plugins.dagster.partition_windows import Window, check_windows, part_of, windows_of
 from mlm_ops.plugins.dagster.plan import Plan
-from mlm_ops.plugins.dagster.run import forget_old_logs
+from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.warehouse.connection import Connection
 
@@ -198,40 +197,6 @@ def _faults(tables: Mapping[str, pl.DataFrame]) -> set[str]:
         if "singular" in frame.columns and frame["singular"].any():
             found.add("not_singular")
     return found
-
-
-def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[str] | None, fit_by: str | None) -> None:
-    """Refuse partitions without the column that they are the values of.
-
-    Raises
-    ------
-    AnalysisError
-        Which of the two is missing.
-    """
-    if isinstance(partitions_def, dg.MultiPartitionsDefinition):
-        dimensions = ", ".join(dimension.name for dimension in partitions_def.partitions_defs)
-        raise AnalysisError(
-            f"The partitions of {analysis.analysis} have several dimensions. Got {dimensions}; expected one. "
-            "Make one column of them, and its values the partition keys."
-        )
-    if fit_by is not None and partitions_def is None:
-        raise AnalysisError(f"fit_by needs partitions. Got the column {fit_by!r} alone; give partitions_def too.")
-    if fit_by is not None and analysis.partition is not None:
-        raise AnalysisError(
-            f"The analysis {analysis.analysis} has a partition, whose moments are added up, and fit_by, which fits "
-            "every partition alone. Leave out one of them."
-        )
-    if partitions_def is not None and fit_by is None and analysis.partition is None:
-        raise AnalysisError(
-            f"The partitions of {analysis.analysis} have no column. Write partition: with its name in the analysis to "
-            "add up their moments, or give fit_by to fit each alone."
-        )
-
-
-def run_start(context: dg.AssetExecutionContext) -> float:
-    """When the run began, in seconds since 1970; now, where Dagster keeps no record of it."""
-    record = context.instance.get_run_record_by_id(context.run.run_id)
-    return record.start_time if record is not None and record.start_time is not None else time.time()
 
 
 def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], column: str) -> dg.AssetsDefinition:

@@ -131,6 +131,34 @@ def make_plan(
     return Plan(analysis, dg.AssetKey.from_coercible(source), group or analysis.analysis, severities or {})
 
 
+def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[str] | None, fit_by: str | None) -> None:
+    """Refuse partitions without the column that they are the values of.
+
+    Raises
+    ------
+    AnalysisError
+        Which of the two is missing.
+    """
+    if isinstance(partitions_def, dg.MultiPartitionsDefinition):
+        dimensions = ", ".join(dimension.name for dimension in partitions_def.partitions_defs)
+        raise AnalysisError(
+            f"The partitions of {analysis.analysis} have several dimensions. Got {dimensions}; expected one. "
+            "Make one column of them, and its values the partition keys."
+        )
+    if fit_by is not None and partitions_def is None:
+        raise AnalysisError(f"fit_by needs partitions. Got the column {fit_by!r} alone; give partitions_def too.")
+    if fit_by is not None and analysis.partition is not None:
+        raise AnalysisError(
+            f"The analysis {analysis.analysis} has a partition, whose moments are added up, and fit_by, which fits "
+            "every partition alone. Leave out one of them."
+        )
+    if partitions_def is not None and fit_by is None and analysis.partition is None:
+        raise AnalysisError(
+            f"The partitions of {analysis.analysis} have no column. Write partition: with its name in the analysis to "
+            "add up their moments, or give fit_by to fit each alone."
+        )
+
+
 def _require_checks(severities: Mapping[str, Severity]) -> None:
     odd = [name for name, severity in severities.items() if name not in CHECKS or severity not in get_args(Severity)]
     if odd:
