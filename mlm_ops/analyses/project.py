@@ -9,6 +9,10 @@ from pathlib import Path
 
 from mlm_ops.errors import ProjectError
 
+#: What the name of an analysis file ends in.
+ANALYSIS_SUFFIXES = (".yaml", ".yml")
+#: The published copy of the result tables, in the folder of the warehouse.
+RESULTS_FILE = "results.duckdb"
 #: The number of runs whose Dagster logs are kept, unless ``[tool.mlm-ops]`` sets another: a log has 0.4 to 0.6 MB.
 KEEP_RUN_LOGS = 100
 
@@ -41,7 +45,7 @@ class Project:
     @property
     def results(self) -> Path:
         """The file that `mlm run` publishes to, unless ``--warehouse`` names another folder."""
-        return self.root / "warehouse" / "results.duckdb"
+        return self.root / "warehouse" / RESULTS_FILE
 
 
 def find_project(directory: Path) -> Project:

@@ -16,6 +16,7 @@ from mlm_ops.moments.record import Array, Codes, Moments
 from mlm_ops.moments.sums import packed_place
 from mlm_ops.warehouse.files import READERS, is_data_file, reader
 from mlm_ops.warehouse.ownership import (
+    STAGING,
     Claim,
     Relation,
     check_not_read,
@@ -123,6 +124,11 @@ def centered_columns(analysis: Analysis) -> tuple[tuple[str, ...], GroupingFacto
     return tuple(columns), next((group for group in groups if group), ())
 
 
+def split_of(column: str) -> tuple[str, str, str]:
+    """Names of a centered column: the means of its groups, the deviations from them, and those from the grand mean."""
+    return f"between_{column}", f"within_{column}", f"center_{column}"
+
+
 def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str) -> None:
     """Create `table`: the analysis' rows with between_x, within_x and center_x of every column that it centers.
 
@@ -142,7 +148,7 @@ def create_centered(connection: duckdb.DuckDBPyConnection, analysis: Analysis, t
     complete = find_needs(source, list(analysis.compiled_models.values()), keys=analysis.keys).complete
     columns = tuple(c for c in columns if source.is_numeric(c))
     columns_by_lower_name = {name.lower(): name for name in source.types}
-    new_columns = [f"{prefix}_{column}" for column in columns for prefix in ("between", "within", "center")]
+    new_columns = [name for column in columns for name in split_of(column)]
     if clash := next(
         (columns_by_lower_name[name.lower()] for name in new_columns if name.lower() in columns_by_lower_name), None
     ):
@@ -163,8 +169,8 @@ def _claim(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str
     def is_earlier(relation: Relation) -> bool:
         """Whether the columns are those of a centered table, and Dagster ran the analysis before tables were marked."""
         columns = set(columns_of(connection, relation))
-        centered = {c for c in columns if {f"between_{c}", f"within_{c}", f"center_{c}"} <= columns}
-        new_columns = {f"{part}_{c}" for part in ("between", "within", "center") for c in centered}
+        centered = {c for c in columns if columns.issuperset(split_of(c))}
+        new_columns = {name for c in centered for name in split_of(c)}
         return relation.kind == "table" and columns - new_columns <= set(rows) and _was_staged(connection, analysis)
 
     remedy = "Rename one of the two: the table, or the analysis."
@@ -174,7 +180,7 @@ def _claim(connection: duckdb.DuckDBPyConnection, analysis: Analysis, table: str
 
 def _was_staged(connection: duckdb.DuckDBPyConnection, analysis: Analysis) -> bool:
     """Whether the staging tables, not yet marked, have rows of the analysis from a Dagster run."""
-    checksums = find_relations(connection, "mlm_staging").get("checksums")
+    checksums = find_relations(connection, STAGING).get("checksums")
     if checksums is None or checksums.comment is not None:
         return False
     staged_rows = f"{qualified(checksums.schema, checksums.name)} where analysis = {literal(analysis.analysis)}"

@@ -33,7 +33,7 @@ from mlm_ops.results.tables.questions import contrasts, johnson_neyman, simple_s
 from mlm_ops.results.tables.suppression import publishable
 from mlm_ops.structural import tables as structural_tables
 from mlm_ops.structural.fitting import fit_sem
-from mlm_ops.warehouse.ownership import check_not_read
+from mlm_ops.warehouse.ownership import CENTERED, MOMENTS, check_not_read
 from mlm_ops.warehouse.sql import identifier
 
 if TYPE_CHECKING:
@@ -82,8 +82,13 @@ def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
 
 def moments_table(analysis: Analysis) -> str:
     """Where the analysis' moments are kept; quoted where its name is not a plain one."""
-    name = f"{analysis.analysis}_moments"
+    name = f"{analysis.analysis}{MOMENTS}"
     return f"main.{name if name.isidentifier() else identifier(name)}"
+
+
+def centered_table(analysis: Analysis) -> str:
+    """Where the rows with their within/between split are kept: named for the analysis, as two may share a table."""
+    return f"main.{analysis.analysis}{CENTERED}"
 
 
 def keep_moments(

@@ -29,7 +29,6 @@ EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 MOST_PORT = 65535
 #: The environment variable that makes an error print its traceback.
 TRACEBACK = "MLM_TRACEBACK"
-ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,6 +146,7 @@ def _raise_on_interrupt() -> None:
 
 def fit(options: argparse.Namespace) -> int:
     """Fit an analysis file, or a formula to a data file."""
+    from mlm_ops.analyses.project import ANALYSIS_SUFFIXES
     from mlm_ops.cli.fit import fit_analysis_file, fit_formula
 
     run_id = str(uuid.uuid4())

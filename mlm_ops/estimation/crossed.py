@@ -21,6 +21,8 @@ from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation.stacked import Array, cholesky, inverse, premultiply, solve_lower, solve_upper
 
 Matrix = NDArray[np.float64]
+#: More remaining random effects than these make a dense factor of over half a gigabyte and minutes.
+MOST_DENSE = 8000
 
 
 @dataclass(frozen=True)
@@ -308,10 +310,6 @@ class Cross:
         for part, small in zip(self.remaining, lams, strict=True):
             result[part.place] = (small @ matrix[part.place].reshape(part.size, -1)).reshape(matrix[part.place].shape)
         return result
-
-
-#: More remaining random effects than these make a dense factor of over half a gigabyte and minutes.
-MOST_DENSE = 8000
 
 
 def build_cross(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]]) -> Cross:

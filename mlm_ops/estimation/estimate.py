@@ -163,12 +163,6 @@ def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -
     # plain regression's residual variance has the divisor N - p by either estimator
     sigma2 = solution.sigma2 if design.levels or design.residual else solution.residual / (design.n_obs - p)
     deviance = solution.criterion + 2 * solution.degrees * np.log(scale) - (2 * fixed.log_determinant if reml else 0.0)
-    lams = criterion.factors(optimum.theta)
-    tau = []
-    for block, placed in zip((b for level in design.levels for b in level.blocks), criterion.blocks, strict=True):
-        lam = lams[placed.level][placed.effects, placed.effects]
-        factor = block.transform @ (lam if placed.known else without_rounding(lam))
-        tau.append(solution.sigma2 * factor @ factor.T)
     return Estimate(
         design=design,
         criterion=criterion,
@@ -176,11 +170,22 @@ def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -
         gamma=fixed.transform @ solution.beta + fixed.offset,
         vcov=sigma2 * fixed.transform @ np.linalg.inv(solution.w[:p, :p]) @ fixed.transform.T,
         sigma2=sigma2 * scale**2,
-        tau=tuple(tau),
+        tau=block_covariances(design, criterion, optimum),
         log_likelihood=-deviance / 2,
         parameters_vcov=_parameters_vcov(criterion, optimum),
         share_left=share_left,
     )
+
+
+def block_covariances(design: Design, criterion: Criterion, optimum: Optimum) -> tuple[Array, ...]:
+    """(q, q) covariance matrix T of each block on the user's scale, in the design's order."""
+    lams, blocks = criterion.factors(optimum.theta), (block for level in design.levels for block in level.blocks)
+    tau = []
+    for block, placed in zip(blocks, criterion.blocks, strict=True):
+        lam = lams[placed.level][placed.effects, placed.effects]
+        factor = block.transform @ (lam if placed.known else without_rounding(lam))
+        tau.append(optimum.solution.sigma2 * factor @ factor.T)
+    return tuple(tau)
 
 
 def _structure(block: BlockDesign) -> Covariance:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.nested import Elimination, Numbers
 
+Array = NDArray[np.float64]
+
 
 def pull_back(trace: Sequence[Elimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
     """Derivatives by each Lambda of ``f(W, log |V|)``.
@@ -99,9 +101,6 @@ def _times_by_parent(u: Numbers, s_bar: Numbers, parents: NDArray[np.int64]) -> 
         for k in range(u.shape[1]):
             result[:, i] += u[:, k] * s_bar[k, i][parents]
     return result
-
-
-Array = NDArray[np.float64]
 
 
 def hessian_by_covariance(

@@ -35,8 +35,10 @@ from mlm_ops.language.model import (
 from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_expression, parse_sides
 from mlm_ops.language.variables import VariableCompiler
 
-#: Into which one product or power may be multiplied out; ``a*b*…`` doubles them with every variable.
-_MOST_TERMS = 4_000
+Naming = Callable[[Variable], str]
+
+#: Terms that a product, a power or level equations may multiply out to; ``a*b*…`` doubles them with every variable.
+MOST_TERMS = 4_000
 
 
 def parse_formula(text: str, levels: tuple[str, ...] = (), residual: Residual = PLAIN) -> Model:
@@ -179,8 +181,8 @@ class FormulaCompiler(VariableCompiler):
             if node.operator == "**":
                 return self.power(left, node.right)
             right = self.expand(node.right, appearance)
-            if len(left) * len(right) > _MOST_TERMS:
-                raise self.fail(f"The product multiplies out to more than {_MOST_TERMS} terms; write fewer.", node)
+            if len(left) * len(right) > MOST_TERMS:
+                raise self.fail(f"The product multiplies out to more than {MOST_TERMS} terms; write fewer.", node)
             products = [a | b for a in left for b in right]
             if node.operator == "+":
                 return _unique(left + right)
@@ -208,8 +210,8 @@ class FormulaCompiler(VariableCompiler):
             )
         if len(terms) == 1 and exponent.value > 1:
             raise self.fail("A term to a power is the term itself in a formula; write I(x**2) for x squared.", exponent)
-        if sum(comb(len(terms), size) for size in range(1, int(exponent.value) + 1)) > _MOST_TERMS:
-            raise self.fail(f"The power multiplies out to more than {_MOST_TERMS} terms; write fewer.", exponent)
+        if sum(comb(len(terms), size) for size in range(1, int(exponent.value) + 1)) > MOST_TERMS:
+            raise self.fail(f"The power multiplies out to more than {MOST_TERMS} terms; write fewer.", exponent)
         result: list[frozenset[Variable]] = []
         for size in range(1, int(exponent.value) + 1):
             result += [frozenset().union(*chosen) for chosen in combinations(terms, size)]
@@ -275,9 +277,6 @@ def _signed(node: Syntax) -> tuple[str, Syntax]:
 
 def _unique(terms: list[frozenset[Variable]]) -> list[frozenset[Variable]]:
     return list(dict.fromkeys(terms))
-
-
-Naming = Callable[[Variable], str]
 
 
 def group_text(group: GroupingFactor) -> str:

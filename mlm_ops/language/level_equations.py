@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.covariances import DEFAULT
 from mlm_ops.language.formula import (
+    MOST_TERMS,
     FormulaCompiler,
     check_model,
     default_group,
@@ -172,8 +173,6 @@ _LEVEL = re.compile(r"level[ _]?(\d{1,4})", re.IGNORECASE)
 _HEADING = re.compile(rf"\s*{_LEVEL.pattern}\s*:", re.IGNORECASE)
 #: Of a formula or the level equations of one model.
 MOST_CHARACTERS = 100_000
-#: Terms of the one equation that the levels' multiply out to.
-MOST_TERMS = 4_000
 _FORM = "write level 1: outcome ~ predictors, and below level 2: a line such as intercept: predictors + random"
 
 

@@ -1,4 +1,4 @@
-"""Suggest the name that was probably meant."""
+"""Suggest the name that was probably meant, and list names in messages."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the question as the rest of a sentence, or nothing where no name is near."""
     found = nearest(name, known)
     return f" Did you mean {found!r}?" if found is not None else ""
+
+
+def listed(names: Iterable[str], most: int = 30) -> str:
+    """List names for a message, cut after `most`."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -23,11 +23,14 @@ from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.scan import (
     as_moments,
     as_residual,
-    check_counts,
+    by_part,
     check_unchanged,
+    checked_survey,
     make_schema,
     moments_query,
+    refuted,
     residual_query,
+    retry_once,
     rows_changed_sentence,
     scan_until_right,
 )
@@ -35,7 +38,6 @@ from mlm_ops.moments.sums import packed_diagonal, packed_place
 from mlm_ops.moments.survey import (
     Survey,
     check_rows,
-    check_whole_numbers,
     long_numbers,
     run,
     survey_parts,
@@ -120,19 +122,13 @@ def collect(
     if by is not None:
         return _collect_parts(source, by, models, levels, keys)
     needs = find_needs(source, models, levels, keys)
-    try:
-        return _collect(source, needs)
-    except RowsChangedError:
-        return _collect(source, needs)
+    return retry_once(lambda: _collect(source, needs))
 
 
 def _collect(source: Source, needs: Needs) -> Moments:
     """Survey and scan the rows as they are at one moment, where that can be had."""
     with source.snapshot():
-        survey = take_survey(source, needs)
-        check_counts(source.description, survey)
-        check_whole_numbers(source, needs, survey)
-        check_rows(source, needs, survey)
+        survey = checked_survey(source, needs)
         moments = _moments(source, needs, survey)
         moments = replace(moments, nested_in=nested_levels(moments, needs.levels))
         return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in needs.residuals})
@@ -285,11 +281,11 @@ def _scan_parts(parts: _NumberedParts, schema: Schema, surveys: Mapping[int, Sur
     """The GROUP BY over some parts; the moments of those in which all is as the schema takes it to be."""
     names = parts.names
     centers = {number: [literal(float(survey.centers[n])) for n in names.centers] for number, survey in surveys.items()}
-    by_part = {atom: identifier(name) for atom, name in names.centers.items() if atom in schema.centers}
+    own_centers = {atom: identifier(name) for atom, name in names.centers.items() if atom in schema.centers}
     rows = parts.beside(list(surveys), centers)
-    columns = _fetch(rows, moments_query(rows, parts.needs, schema, identifier(names.part), by_part))
-    part = np.asarray(columns.pop("u_0"))
-    columns |= {f"u_{k}": columns.pop(f"u_{k + 1}") for k in range(len(schema.keys))}
+    query = moments_query(rows, parts.needs, schema, identifier(names.part), own_centers)
+    columns = _fetch(rows, by_part(query, len(schema.keys)))
+    part = np.asarray(columns.pop("part"))
     moments = {}
     for number, survey in surveys.items():
         here = slice(*np.searchsorted(part, (number, number + 1)))
@@ -308,11 +304,10 @@ def _scan_parts(parts: _NumberedParts, schema: Schema, surveys: Mapping[int, Sur
 
 def _is_constant_within(schema: Schema, columns: Mapping[str, NDArray[Any]]) -> bool:
     """Whether what is taken to be constant within units is, and differs between them where it is a number."""
-    for i, constant in enumerate(schema.constants):
-        low, high = columns[f"low_{i}"], columns[f"high_{i}"]
-        if (low != high).any() or (not isinstance(constant, Factor) and (low == low[0]).all()):
-            return False
-    return True
+    if refuted(schema.constants, columns):
+        return False
+    lows = [columns[f"low_{i}"] for i, constant in enumerate(schema.constants) if not isinstance(constant, Factor)]
+    return not any((low == low[0]).all() for low in lows)
 
 
 def _varies(moments: Moments) -> bool:

@@ -16,6 +16,9 @@ from mlm_ops.moments.needs import Needs, asked_by, check_models
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.sums import packed_place
 
+#: Share of a second moment that is rounding.
+_ROUNDING = 1e-12
+
 
 def serve(moments: Moments, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Moments:
     """The moments as these models take them.
@@ -126,10 +129,6 @@ def nested_levels(moments: Moments, levels: Sequence[str]) -> dict[str, Grouping
         if len(moments.units_of(qualified)[1]) > len(moments.units_of((level,))[1]):
             found[level] = qualified
     return found
-
-
-#: Share of a second moment that is rounding.
-_ROUNDING = 1e-12
 
 
 def no_longer(moments: Moments) -> str | None:

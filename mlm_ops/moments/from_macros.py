@@ -13,19 +13,22 @@ from mlm_ops.errors import DataError
 from mlm_ops.language import options
 from mlm_ops.language.columns import Monomial, monomial
 from mlm_ops.language.model import Column, Factor, Model, Variable, group_name
+from mlm_ops.language.spelling import listed
 from mlm_ops.moments.coverage import serve
 from mlm_ops.moments.needs import asked_by, check_models
 from mlm_ops.moments.record import Array, Moments, Schema
 from mlm_ops.moments.sums import packed_place, unit_codes
 from mlm_ops.moments.survey import in_order, key_expression, run
 from mlm_ops.warehouse.boundary import checked
-from mlm_ops.warehouse.source import Source, listed, open_source
+from mlm_ops.warehouse.source import Source, open_source
 from mlm_ops.warehouse.sql import category, identifier
 
 if TYPE_CHECKING:
     import duckdb
 
 _PRODUCT = "_by_"
+#: Share of the squares of group means below which scatter has lost its digits: sums around a grand mean hold sixteen.
+LOST = 1e-10
 
 
 @dataclass(frozen=True)
@@ -180,10 +183,6 @@ def layout_query(source: Source, layout: Layout) -> str:
     return f"select {', '.join(selected)} from {source.relation}{order}"
 
 
-#: Share of the squares of group means below which scatter has lost its digits: sums around a grand mean hold sixteen.
-LOST = 1e-10
-
-
 @checked(group=options.GROUP, connection=options.CONNECTION)
 def read_moments(
     data: Any, group: str | Sequence[str], *, connection: duckdb.DuckDBPyConnection | None = None
@@ -195,7 +194,7 @@ def read_moments(
     Parameters
     ----------
     data
-        The table, one row a group: whatever `fit` takes as data.
+        The table, one row per group: whatever `fit` takes as data.
     group
         The column, or all the columns, that the macro grouped by. Each may also stand in a formula, as text or numbers
         that are the same in all rows of a group.
@@ -296,7 +295,7 @@ def _require_one_row_a_group(
         unit = ":".join(str(values[first]) for values in labels)
         raise DataError(
             f"{source.description[0].upper()}{source.description[1:]} has {counts[codes[first]]} rows of "
-            f"{group_name(group)} {unit}; expected one row a group. Name all the columns that it is grouped by, or "
+            f"{group_name(group)} {unit}; expected one row per group. Name all the columns that it is grouped by, or "
             "merge its parts with mlm.merge_group_moments()."
         )
 

@@ -15,7 +15,7 @@ from mlm_ops.language.model import Residual
 from mlm_ops.moments.needs import Needs
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
-from mlm_ops.moments.scan import as_residual, moments_query, residual_query
+from mlm_ops.moments.scan import as_residual, by_part, moments_query, residual_query
 from mlm_ops.moments.storage import kept_table, sibling
 from mlm_ops.moments.survey import count_parts
 from mlm_ops.warehouse.faults import first_line
@@ -25,13 +25,6 @@ from mlm_ops.warehouse.sql import category, identifier, literal, render, text
 
 if TYPE_CHECKING:
     import duckdb
-
-
-def by_part(sql: str, keys: int) -> str:
-    """A SELECT with the partition as its first unit, whose columns are then named as without it."""
-    renamed = ", ".join(["u_0 as part", *(f"u_{k + 1} as u_{k}" for k in range(keys))])
-    left_out = ", ".join(f"u_{k}" for k in range(keys + 1))
-    return f"select {renamed}, * exclude ({left_out}) from ({sql})"
 
 
 Facts = list[dict[str, Any]]

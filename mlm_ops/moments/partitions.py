@@ -19,15 +19,16 @@ from mlm_ops.moments.record import Moments, Schema, exchange
 from mlm_ops.moments.scan import (
     Columns,
     as_moments,
-    check_counts,
     check_unchanged,
+    checked_survey,
     make_schema,
     refuted,
+    retry_once,
     rows_changed_sentence,
     scan_until_right,
 )
 from mlm_ops.moments.storage import claim_kept_tables, load_moments, transaction, write_moments
-from mlm_ops.moments.survey import Survey, check_rows, check_values, check_whole_numbers, take_survey
+from mlm_ops.moments.survey import Survey, check_values, take_survey
 from mlm_ops.warehouse.source import Source
 
 if TYPE_CHECKING:
@@ -102,10 +103,7 @@ class Partitions:
             )
         self.source.require([self.column])
         needs = find_needs(self.source, self.models, self.levels, self.keys)
-        try:
-            return self._refresh(needs, wanted)
-        except RowsChangedError:
-            return self._refresh(needs, wanted)
+        return retry_once(lambda: self._refresh(needs, wanted))
 
     def _refresh(self, needs: Needs, wanted: Sequence[str] | None) -> Refreshed:
         claim_kept_tables(self.connection, self.table)
@@ -144,10 +142,7 @@ class Partitions:
 
     def _build(self, needs: Needs, why: str | None) -> Refreshed:
         source, parts = self.source, self._parts
-        survey = take_survey(source, needs)
-        check_counts(source.description, survey)
-        check_whole_numbers(source, needs, survey)
-        check_rows(source, needs, survey)
+        survey = checked_survey(source, needs)
         facts = parts.facts_of(source, needs)
         self._check_facts(facts, survey)
 
@@ -184,7 +179,7 @@ class Partitions:
         if survey is not None:
             check_unchanged(rows.description, survey, found)
         done = exchange(known, old, _read(schema, found))
-        if moved := refuted(schema, found) | done.moved:
+        if moved := refuted(schema.constants, found) | done.moved:
             labels = ", ".join(label(c) for c in schema.constants if c in moved)
             return self._build(needs, f"{labels} no longer has one value in each unit")
         total = _read(schema, parts.merged(schema)) if done.lost_digits else done.moments

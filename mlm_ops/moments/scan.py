@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,14 @@ from mlm_ops.moments.needs import Needs
 from mlm_ops.moments.record import Codes, Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
 from mlm_ops.moments.sums import check_squares, packed_size, unit_codes
-from mlm_ops.moments.survey import Survey, units
+from mlm_ops.moments.survey import Survey, check_rows, check_whole_numbers, take_survey, units
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import category, expression, literal, render
 
 #: A GROUP BY with more sums than this breaks DuckDB (its aggregates of a group must fit a block of 256 kB).
 MOST_SUMS = 10_000
+
+_Result = TypeVar("_Result")
 
 Columns = Mapping[str, NDArray[Any]]
 """What a macro returned, by name."""
@@ -80,6 +82,13 @@ def residual_query(source: Source, needs: Needs, schema: Schema, residual: Resid
     return render("residual_moments", **_of_rows(source, needs, schema, part), **sums)
 
 
+def by_part(sql: str, keys: int) -> str:
+    """A SELECT with the partition as its first unit, whose columns are then named as without it."""
+    renamed = ", ".join(["u_0 as part", *(f"u_{k + 1} as u_{k}" for k in range(keys))])
+    left_out = ", ".join(f"u_{k}" for k in range(keys + 1))
+    return f"select {renamed}, * exclude ({left_out}) from ({sql})"
+
+
 def _of_rows(source: Source, needs: Needs, schema: Schema, part: str | None) -> dict[str, Any]:
     """Which rows, and by what they are grouped."""
     # an indicator would count a level that the survey has not seen as the reference
@@ -119,6 +128,31 @@ def residual_asked(residual: Residual, stratum: str | None) -> dict[str, str | N
     }
 
 
+def retry_once(work: Callable[[], _Result]) -> _Result:
+    """Do what reads the rows, and once more if they changed meanwhile."""
+    try:
+        return work()
+    except RowsChangedError:
+        return work()
+
+
+def checked_survey(source: Source, needs: Needs) -> Survey:
+    """Survey the rows, and refuse those that cannot serve the models.
+
+    Raises
+    ------
+    DataError
+        As `check_rows`.
+    RowsChangedError
+        The rows changed between two looks at them.
+    """
+    survey = take_survey(source, needs)
+    check_counts(source.description, survey)
+    check_whole_numbers(source, needs, survey)
+    check_rows(source, needs, survey)
+    return survey
+
+
 def scan_until_right(
     description: str, needs: Needs, survey: Survey, scan: Callable[[Schema], Columns]
 ) -> tuple[Schema, Columns]:
@@ -141,16 +175,16 @@ def scan_until_right(
         schema = make_schema(needs, survey, varying)
         columns = scan(schema)
         check_unchanged(description, survey, columns)
-        wrong = refuted(schema, columns)
+        wrong = refuted(schema.constants, columns)
         if not wrong:
             return schema, columns
         # a column looked constant within units in the first rows, and is not: its sums are needed after all
         varying |= wrong
 
 
-def refuted(schema: Schema, columns: Columns) -> frozenset[Variable]:
+def refuted(constants: Sequence[Variable], columns: Columns) -> frozenset[Variable]:
     """What was taken to be constant within units, and is not."""
-    return frozenset(c for i, c in enumerate(schema.constants) if (columns[f"low_{i}"] != columns[f"high_{i}"]).any())
+    return frozenset(c for i, c in enumerate(constants) if (columns[f"low_{i}"] != columns[f"high_{i}"]).any())
 
 
 def check_unchanged(description: str, survey: Survey, columns: Columns) -> None:

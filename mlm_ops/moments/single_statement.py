@@ -31,6 +31,7 @@ from mlm_ops.moments.scan import (
     check_unchanged,
     constants_asked,
     make_schema,
+    refuted,
     residual_asked,
     sums_asked,
 )
@@ -222,7 +223,7 @@ def read_answer(query: SingleStatement, answer: Answer) -> Moments:
         )
     sums = answer.moments
     check_unchanged(query.description, survey, sums)
-    varying = frozenset(n for i, n in enumerate(query.needs.numbers) if (sums[f"low_{i}"] != sums[f"high_{i}"]).any())
+    varying = refuted(query.needs.numbers, sums)
     schema = replace(make_schema(needs, survey, varying), keys=(*needs.keys, *factors))
     labels = _labels(query, source, schema.keys, sums)
     order = np.lexsort(labels[::-1]) if labels else np.arange(len(sums["n"]))

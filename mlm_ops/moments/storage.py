@@ -1,4 +1,4 @@
-"""Keep moments in a table of the warehouse, one row a unit, beside a table that describes its columns."""
+"""Keep moments in a table of the warehouse, one row per unit, beside a table that describes its columns."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
 
 
 def _residual_frame(moments: ResidualMoments) -> pl.DataFrame:
-    """One row a unit, stratum, stratum before and gap; sums by kind and pair of monomials."""
+    """One row per unit, stratum, stratum before and gap; sums by kind and pair of monomials."""
     columns: dict[str, Any] = {name: getattr(moments, name) for name in RESIDUAL_COLUMNS}
     for kind, sums in zip(("now", "cross", "past"), moments.sums, strict=True):
         columns |= {f"{kind}_{k}": row for k, row in enumerate(sums)}

@@ -16,6 +16,15 @@ from mlm_ops.errors import DataError
 
 Index = TypeVar("Index", int, NDArray[np.int64])
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+PackedSums = tuple[Array, Array, Array]
+"""n, mean and scatter of J units: (J,), (K, J), (K (K + 1) / 2, J)."""
+
+#: Share of the second moment that must be left in a unit for a difference to keep its digits: 1e4 roundings are 2e-12.
+_LEAST = 1e-4
+#: Mean squares between these keep their digits, and so do sums of them over any number of rows.
+_LEAST_SQUARE, _MOST_SQUARE = 1e-280, 1e290
 
 
 @cache
@@ -49,15 +58,6 @@ def packed_diagonal(size: int) -> list[int]:
 def _fixed(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Places:
     rows.flags.writeable = columns.flags.writeable = False
     return rows, columns
-
-
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
-PackedSums = tuple[Array, Array, Array]
-"""n, mean and scatter of J units: (J,), (K, J), (K (K + 1) / 2, J)."""
-
-#: Share of the second moment that must be left in a unit for a difference to keep its digits: 1e4 roundings are 2e-12.
-_LEAST = 1e-4
 
 
 def unit_codes(keys: list[NDArray[Any]], size: int) -> Codes:
@@ -196,7 +196,3 @@ def check_squares(named: str, n: Array, mean: Array, scatter: Array) -> None:
             f"deviations from the mean {'above 1e145' if large else 'below 1e-140'}; expected ones between 1e-140 and "
             "1e145. Measure it in another unit."
         )
-
-
-#: Mean squares between these keep their digits, and so do sums of them over any number of rows.
-_LEAST_SQUARE, _MOST_SQUARE = 1e-280, 1e290

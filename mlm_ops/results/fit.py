@@ -41,17 +41,17 @@ class Fit(FitRecord):
 
     @property
     def fixed_effects(self) -> pl.DataFrame:
-        """One row a fixed effect."""
+        """One row per fixed effect."""
         return tables.fixed_effects(self)
 
     @property
     def variance_components(self) -> pl.DataFrame:
-        """One row an element of each T, and the residual variance."""
+        """One row per element of each T, and the residual variance."""
         return tables.variance_components(self)
 
     @property
     def random_effects(self) -> pl.DataFrame:
-        """One row a unit and random effect."""
+        """One row per unit and random effect."""
         return tables.random_effects(self)
 
     @property
@@ -82,7 +82,7 @@ class Fit(FitRecord):
 
     @checked(reference=options.REFERENCE)
     def r_squared(self, reference: Fit | None = None) -> pl.DataFrame:
-        """Explained variance, one row a measure; with a reference, how each differs from that fit's.
+        """Explained variance, one row per measure; with a reference, how each differs from that fit's.
 
         Raises
         ------
@@ -94,20 +94,20 @@ class Fit(FitRecord):
         return tables.r_squared_changes(self, reference, reference.model.text)
 
     def decomposition(self) -> pl.DataFrame:
-        """One row a variable and grouping factor: variance within and between, ICC, reliability of the group means."""
+        """One row per variable and grouping factor: variance within and between, ICC, reliability of the group means."""
         return tables.decomposition(self)
 
     def icc(self) -> pl.DataFrame:
-        """One row a grouping factor: intraclass correlation with its interval, design effect, reliability."""
+        """One row per grouping factor: intraclass correlation with its interval, design effect, reliability."""
         return tables.icc(self)
 
     def standard_errors(self) -> pl.DataFrame:
-        """One row a fixed effect: its error here, by least squares, and robust to clusters."""
+        """One row per fixed effect: its error here, by least squares, and robust to clusters."""
         return tables.standard_errors(self)
 
     @checked(connection=options.CONNECTION)
     def diagnostics(self, data: Any = None, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
-        """One row a finding: influential units (refitted without them), outliers, normality, equal variances.
+        """One row per finding: influential units (refitted without them), outliers, normality, equal variances.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class Fit(FitRecord):
         return tables.diagnostics(self, None if data is None else open_source(data, connection))
 
     def contextual_effects(self) -> pl.DataFrame:
-        """One row a variable beside its group mean: the difference of their effects, and without the means' error."""
+        """One row per variable beside its group mean: the difference of their effects, and without the means' error."""
         return tables.contextual_effects(self)
 
     @checked(slope=options.SLOPE, at=options.AT)
@@ -135,7 +135,7 @@ class Fit(FitRecord):
 
     @checked(slope=options.SLOPE, moderator=options.MODERATOR, level=options.LEVEL)
     def johnson_neyman(self, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
-        """One row a region of the moderator in which the slope differs from zero, or does not."""
+        """One row per region of the moderator in which the slope differs from zero, or does not."""
         return tables.johnson_neyman(self, slope, moderator, level)
 
     @checked(wanted=options.WEIGHTED)

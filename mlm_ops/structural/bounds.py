@@ -16,19 +16,6 @@ Flags = NDArray[np.bool_]
 _PART = 1e-2
 
 
-def _spreads(likelihood: Likelihood, theta: Array) -> list[tuple[LevelStructure, NDArray[np.int64], Array]]:
-    """Each level's S over the variables that have a variance, and those variables."""
-    spreads = []
-    for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
-        cells = structure.symmetric
-        own = cells.row == cells.col
-        zero = {int(r) for r, i, v in zip(cells.row, cells.index, cells.value, strict=True) if i < 0 and v == 0.0}
-        zero &= {int(r) for r in cells.row[own & (cells.index < 0)]}
-        places = np.array(sorted(set(cells.row[own].tolist()) - zero), dtype=np.int64)
-        spreads.append((structure, places, moments.spread[np.ix_(places, places)]))
-    return spreads
-
-
 def least_eigenvalue(likelihood: Likelihood, theta: Array) -> float:
     """The least eigenvalue of both levels' S, scaled to unit variances."""
     least = math.inf
@@ -174,3 +161,16 @@ def arrows_without_effect(likelihood: Likelihood, theta: Array, free: Flags) -> 
         for index in set(arrows.index[idle].tolist()):
             flags[index] = bool(idle[arrows.index == index].all())
     return flags & free
+
+
+def _spreads(likelihood: Likelihood, theta: Array) -> list[tuple[LevelStructure, NDArray[np.int64], Array]]:
+    """Each level's S over the variables that have a variance, and those variables."""
+    spreads = []
+    for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
+        cells = structure.symmetric
+        own = cells.row == cells.col
+        zero = {int(r) for r, i, v in zip(cells.row, cells.index, cells.value, strict=True) if i < 0 and v == 0.0}
+        zero &= {int(r) for r in cells.row[own & (cells.index < 0)]}
+        places = np.array(sorted(set(cells.row[own].tolist()) - zero), dtype=np.int64)
+        spreads.append((structure, places, moments.spread[np.ix_(places, places)]))
+    return spreads

@@ -29,7 +29,7 @@ class SemFit(SemRecord):
 
     @property
     def parameters(self) -> pl.DataFrame:
-        """One row a parameter, in lavaan's order; definitions last, at level 0."""
+        """One row per parameter, in lavaan's order; definitions last, at level 0."""
         return tables.sem_parameters(self)
 
     @property

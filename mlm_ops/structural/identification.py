@@ -21,6 +21,10 @@ _POINTS = 3
 #: Relative error of the derivatives' cross-products at values of the order of one: theirs is that of the inverse of
 #: I - A, a thousand roundings, and its square would be far below.
 _ERROR = 1e-12
+#: Share of the largest eigenvalue below which one is zero.
+ERROR = 1e-10
+#: What the place of the optimum adds to it for the verdict on a saddle.
+_PLACE_ERROR = 1e-7
 
 
 def check_identified(table: ParameterTable, structure: SemStructure) -> None:
@@ -59,12 +63,6 @@ def _undetermined(structure: SemStructure, theta: Array) -> NDArray[np.bool_]:
     unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]
     flat = null_space(unit_derivatives @ unit_derivatives.T, _ERROR)
     return np.asarray(has_no_effect | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
-
-
-#: Share of the largest eigenvalue below which one is zero.
-ERROR = 1e-10
-#: What the place of the optimum adds to it for the verdict on a saddle.
-_PLACE_ERROR = 1e-7
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
     DataError
         A between-only variable that varies within clusters, or one of level 1 that does not.
     IdentificationError
-        Fewer than two clusters, or one row a cluster.
+        Fewer than two clusters, or one row per cluster.
     """
     codes, labels = moments.units_of(cluster)
     n, origin, mean, scatter = _of_columns(table.columns, moments)

@@ -77,7 +77,7 @@ DEFINED: ColumnTypes = {
 
 
 def sem_parameters(record: SemRecord) -> pl.DataFrame:
-    """One row a parameter, fixed ones too, and one a definition, whose level is 0."""
+    """One row per parameter, fixed ones too, and one a definition, whose level is 0."""
     estimate, rows, definitions = record.estimate, record.estimate.table.rows, record.estimate.table.definitions
     deviations = np.sqrt(np.diag(record.vcov))
     free = [row.index is not None for row in rows]
@@ -137,7 +137,7 @@ def sem_fit(record: SemRecord) -> pl.DataFrame:
 
 
 def sem_defined(record: SemRecord, low: np.ndarray, high: np.ndarray) -> pl.DataFrame:
-    """One row a definition, with both kinds of interval."""
+    """One row per definition, with both kinds of interval."""
     whole = sem_parameters(record).filter(pl.col("op") == ":=")
     gone = np.array(record.undetermined_definitions, dtype=bool)
     return frame(
@@ -153,26 +153,26 @@ def sem_defined(record: SemRecord, low: np.ndarray, high: np.ndarray) -> pl.Data
 
 
 def sem_r_squared(record: SemRecord) -> pl.DataFrame:
-    """One row an explained variable of a level."""
+    """One row per explained variable of a level."""
     shares = explained(record.estimate.table, record.estimate.structure, record.estimate.theta)
     schema: ColumnTypes = {"level": COUNT, "variable": TEXT, "r_squared": REAL}
     return frame(schema, {name: [row[i] for row in shares] for i, name in enumerate(schema)})
 
 
 def sem_reliability(record: SemRecord) -> pl.DataFrame:
-    """One row a latent variable of a level: omega."""
+    """One row per latent variable of a level: omega."""
     schema: ColumnTypes = {"level": COUNT, "latent": TEXT, "estimate": REAL, "std_error": REAL}
     return frame(schema, {name: [getattr(omega, name) for omega in record.omegas] for name in schema})
 
 
 def sem_icc(record: SemRecord) -> pl.DataFrame:
-    """One row a row-level variable: the between share of its variance in the unrestricted model."""
+    """One row per row-level variable: the between share of its variance in the unrestricted model."""
     icc = record.measures.icc
     return frame({"variable": TEXT, "icc": REAL}, {"variable": list(icc), "icc": list(icc.values())})
 
 
 def sem_contextual(effects: Mapping[str, SemContextualEffect]) -> pl.DataFrame:
-    """One row a kind of cluster means."""
+    """One row per kind of cluster means."""
     schema: ColumnTypes = {"means": TEXT, **dict.fromkeys(("within", "between", "estimate", "std_error"), REAL)}
     columns = {name: [getattr(effect, name) for effect in effects.values()] for name in list(schema)[1:]}
     return frame(schema, {"means": list(effects), **columns})

@@ -13,7 +13,8 @@ import duckdb
 from mlm_ops.errors import DamagedError, DataError, MlmError, StoreError
 from mlm_ops.logs import Event, tell
 from mlm_ops.warehouse.faults import error_class, first_line, is_damage, lock_holder, why_it_failed, why_not_opened
-from mlm_ops.warehouse.sql import qualified
+from mlm_ops.warehouse.ownership import RESULTS
+from mlm_ops.warehouse.sql import literal, qualified
 
 Connection = duckdb.DuckDBPyConnection
 OnWait = Callable[[str], None]
@@ -169,7 +170,7 @@ def _only_table(connection: Connection, path: Path) -> str:
     """Return the name of the one table or view in a database."""
     names = connection.execute(
         "select table_schema, table_name from information_schema.tables"
-        " where table_catalog = current_database() and table_schema <> 'mlm' order by all"
+        f" where table_catalog = current_database() and table_schema <> {literal(RESULTS)} order by all"
     ).fetchall()
     if len(names) == 1:
         return qualified(*names[0])

@@ -17,6 +17,11 @@ from mlm_ops.warehouse.sql import literal, qualified
 if TYPE_CHECKING:
     import duckdb
 
+#: The schemas of the results store, and of the rows of a run that is not finished.
+RESULTS, STAGING = SCHEMAS = ("mlm", "mlm_staging")
+#: What the names of an analysis' own tables end in, after the analysis' name: of moments, what describes them, and rows
+#: with their within/between split.
+MOMENTS, DESCRIPTION, CENTERED = TABLE_SUFFIXES = ("_moments", "_moments_description", "_centered")
 #: The beginning of the comment on every table and view that mlm-ops made.
 PREFIX = "mlm-ops: "
 

@@ -29,6 +29,40 @@ from mlm_ops.warehouse.sql import file_pattern, literal, qualified
 HOW_TO_ALLOW = "mlm fit --allow-files, allow_files: true in defs.yaml, or read_analysis(…, allow_files=True) in Python"
 #: A folder that has one of these files is a project.
 PROJECT_FILES = ("pyproject.toml", "dbt_project.yml")
+Node = dict[str, Any]
+#: The most characters of a text; a longer one takes seconds to parse.
+MOST_CHARACTERS = 100_000
+#: Table functions whose rows depend on nothing but their arguments.
+_ROW_MAKERS = frozenset(
+    {"unnest", "range", "generate_series", "generate_subscripts", "repeat", "json_each", "json_tree"}
+)
+_FILE_READERS = frozenset({"read_csv", "read_csv_auto", "read_parquet", "parquet_scan"})
+#: The options of these that describe the format of the file, and do nothing else.
+_READER_OPTIONS = frozenset(
+    {"all_varchar", "auto_detect", "columns", "comment", "dateformat", "decimal_separator", "delim", "dtypes"}
+    | {"encoding", "escape", "header", "ignore_errors", "names", "null_padding", "nullstr", "quote", "sample_size"}
+    | {"sep", "skip", "strict_mode", "timestampformat", "types", "union_by_name"}
+)
+#: Macros whose definition matches read the catalog: those that imitate functions of Postgres.
+_CATALOG_MACROS = r"(?i)\b(select|duckdb_|pg_|current_|getvariable|query)"
+#: DuckDB's own functions that are refused: they read settings and variables, plan other SQL, or wait. Volatile
+#: functions are refused too: they change something, or give different rows each time.
+REFUSED = frozenset({"current_setting", "getvariable", "json_serialize_plan", "pg_sleep"})
+_INTERNAL = "__internal"
+#: Window functions, which DuckDB does not list before 1.5.
+_WINDOW_FUNCTIONS = frozenset(
+    {"row_number", "rank", "rank_dense", "dense_rank", "percent_rank", "cume_dist", "ntile", "fill"}
+) | {"lead", "lag", "first", "first_value", "last", "last_value", "nth_value"}
+_EXPRESSION_CLASSES = frozenset(
+    {"BETWEEN", "CASE", "CAST", "COLLATE", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "LAMBDA"}
+) | {"LAMBDA_REF", "OPERATOR", "POSITIONAL_REFERENCE", "STAR", "SUBQUERY", "TYPE", "WINDOW"}
+_QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE", "RECURSIVE_CTE_NODE"})
+_FROM_NODES = frozenset({"EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY"})
+_ORDERS = frozenset({"ASCENDING", "DESCENDING", "ORDER_DEFAULT"})
+_MODIFIERS = frozenset({"DISTINCT_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER", "ORDER_MODIFIER"})
+_QUERY_PARTS = _QUERY_NODES | _FROM_NODES | _ORDERS | _MODIFIERS
+_SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
+_SYSTEM_PREFIXES = ("duckdb_", "pg_", "pragma_", "sqlite_")
 
 
 @dataclass(frozen=True)
@@ -93,42 +127,6 @@ def reach_of(file: Path, *, everything: bool = False) -> Reach:
     above = (folder, *folder.parents)
     project = next((place for place in above if any((place / name).is_file() for name in PROJECT_FILES)), folder)
     return Reach((project, folder), everything)
-
-
-Node = dict[str, Any]
-#: The most characters of a text; a longer one takes seconds to parse.
-MOST_CHARACTERS = 100_000
-#: Table functions whose rows depend on nothing but their arguments.
-_ROW_MAKERS = frozenset(
-    {"unnest", "range", "generate_series", "generate_subscripts", "repeat", "json_each", "json_tree"}
-)
-_FILE_READERS = frozenset({"read_csv", "read_csv_auto", "read_parquet", "parquet_scan"})
-#: The options of these that describe the format of the file, and do nothing else.
-_READER_OPTIONS = frozenset(
-    {"all_varchar", "auto_detect", "columns", "comment", "dateformat", "decimal_separator", "delim", "dtypes"}
-    | {"encoding", "escape", "header", "ignore_errors", "names", "null_padding", "nullstr", "quote", "sample_size"}
-    | {"sep", "skip", "strict_mode", "timestampformat", "types", "union_by_name"}
-)
-#: Macros whose definition matches read the catalog: those that imitate functions of Postgres.
-_CATALOG_MACROS = r"(?i)\b(select|duckdb_|pg_|current_|getvariable|query)"
-#: DuckDB's own functions that are refused: they read settings and variables, plan other SQL, or wait. Volatile
-#: functions are refused too: they change something, or give different rows each time.
-REFUSED = frozenset({"current_setting", "getvariable", "json_serialize_plan", "pg_sleep"})
-_INTERNAL = "__internal"
-#: Window functions, which DuckDB does not list before 1.5.
-_WINDOW_FUNCTIONS = frozenset(
-    {"row_number", "rank", "rank_dense", "dense_rank", "percent_rank", "cume_dist", "ntile", "fill"}
-) | {"lead", "lag", "first", "first_value", "last", "last_value", "nth_value"}
-_EXPRESSION_CLASSES = frozenset(
-    {"BETWEEN", "CASE", "CAST", "COLLATE", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "LAMBDA"}
-) | {"LAMBDA_REF", "OPERATOR", "POSITIONAL_REFERENCE", "STAR", "SUBQUERY", "TYPE", "WINDOW"}
-_QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE", "RECURSIVE_CTE_NODE"})
-_FROM_NODES = frozenset({"EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY"})
-_ORDERS = frozenset({"ASCENDING", "DESCENDING", "ORDER_DEFAULT"})
-_MODIFIERS = frozenset({"DISTINCT_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER", "ORDER_MODIFIER"})
-_QUERY_PARTS = _QUERY_NODES | _FROM_NODES | _ORDERS | _MODIFIERS
-_SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
-_SYSTEM_PREFIXES = ("duckdb_", "pg_", "pragma_", "sqlite_")
 
 
 def checked_select(text: str, what: str, reach: Reach, tables: Callable[[str], bool]) -> str:

@@ -14,10 +14,11 @@ import polars as pl
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.options import is_text, shown
-from mlm_ops.language.spelling import did_you_mean, nearest
+from mlm_ops.language.spelling import did_you_mean, listed, nearest
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.faults import first_line, why_it_failed
 from mlm_ops.warehouse.files import is_data_file, is_database, read_file
+from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
 from mlm_ops.warehouse.sql import identifier, literal, qualified, text
 
 _FRAME = "mlm_rows"
@@ -25,8 +26,6 @@ _EXPECTED_DATA = (
     "a polars, Arrow or pandas frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with "
     "connection="
 )
-#: Schemas of the results store, which are no data for models.
-_OWN_SCHEMAS = frozenset({"mlm", "mlm_staging"})
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
 TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
 TABLE = re.compile(r"""(?:"(?:[^"]|"")+"|[^\W\d]\w*)(?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*)){0,2}""")
@@ -369,12 +368,6 @@ def table_parts(name: str) -> tuple[str, ...]:
     return tuple(quoted.replace('""', '"') or plain for quoted, plain in _NAME_PART.findall(name))
 
 
-def listed(names: Iterable[str], most: int = 30) -> str:
-    """List names for an error message, cut after `most`."""
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def named_relation(text: str) -> tuple[str, str]:
     """Return the text after FROM for a table name or one SELECT, and a description for messages.
 
@@ -424,11 +417,9 @@ def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None
         "select schema_name, table_name from duckdb_tables() where not internal union "
         "select schema_name, view_name from duckdb_views() where not internal order by all"
     ).fetchall()
-    names = [name if schema == "main" else f"{schema}.{name}" for schema, name in rows if schema not in _OWN_SCHEMAS]
-    analyses = {name.removesuffix("_moments_description") for name in names if name.endswith("_moments_description")}
-    own_tables = {
-        f"{name}{suffix}" for name in analyses for suffix in ("_moments", "_moments_description", "_centered")
-    }
+    names = [name if schema == "main" else f"{schema}.{name}" for schema, name in rows if schema not in SCHEMAS]
+    analyses = {name.removesuffix(DESCRIPTION) for name in names if name.endswith(DESCRIPTION)}
+    own_tables = {f"{name}{suffix}" for name in analyses for suffix in TABLE_SUFFIXES}
     user_tables = [name for name in names if name not in own_tables]
     table = description.removeprefix("table ").removeprefix("main.")
     contents = f"The database holds {listed(user_tables)}." if user_tables else "The database holds no tables."

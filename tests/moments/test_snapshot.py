@@ -17,7 +17,7 @@ from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import keep_moments
 from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.moments import collect as collecting
-from mlm_ops.moments import partitions
+from mlm_ops.moments import partitions, scan
 from mlm_ops.plugins.duckdb import register
 
 FORMULA = "y ~ x + f + (1 | g)"
@@ -41,7 +41,7 @@ def after_survey(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]
 
     def hook(do: Callable[[], Any]) -> list[int]:
         calls: list[int] = []
-        for module in (collecting, partitions):
+        for module in (scan, collecting, partitions):
             take = module.take_survey
 
             def taken(*arguments: Any, take: Any = take) -> Any:
@@ -190,8 +190,8 @@ def test_one_statement_compares_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("counted", [30, 90])
 def test_counts_of_one_survey_that_are_not_of_the_same_rows(counted: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file behind a view may be replaced between two looks of one query: it counted 30 rows and found 60 complete."""
-    take = collecting.take_survey
-    monkeypatch.setattr(collecting, "take_survey", lambda *given: replace(take(*given), n_rows=counted))
+    take = scan.take_survey
+    monkeypatch.setattr(scan, "take_survey", lambda *given: replace(take(*given), n_rows=counted))
     with pytest.raises(RowsChangedError) as refused:
         mlm.fit(FORMULA, rows(60))
     assert str(refused.value).partition(" changed while they were read: ")[2] == (

@@ -12,7 +12,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from polars.testing import assert_frame_equal
 
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
-from mlm_ops.analyses.run import fit_analysis_model
+from mlm_ops.analyses.run import centered_table, fit_analysis_model
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError, DataError, StoreError
 from mlm_ops.moments.partitions import Refreshed
@@ -74,8 +74,8 @@ def test_code_version_follows_the_formula(small: Analysis) -> None:
 
 def test_two_analyses_of_one_table_keep_their_centered_tables_apart(small: Analysis) -> None:
     other = small.model_copy(update={"analysis": "other"})
-    assert steps.centered_table(small) == "main.small_centered"
-    assert steps.centered_table(other) == "main.other_centered"
+    assert centered_table(small) == "main.small_centered"
+    assert centered_table(other) == "main.other_centered"
     both = dg.Definitions.merge(
         dg.Definitions(resources={"warehouse": Warehouse()}), build_analysis_assets(small), build_analysis_assets(other)
     )
@@ -153,7 +153,7 @@ def test_table_that_changed_after_the_moments_disagrees(
     with warehouse.connection() as connection:
         assert steps.centered_difference(connection, small) <= 1e-12
         connection.execute("update main.pupils set x = x + 1 where school = 3")
-        steps.make_centered(connection, small, steps.centered_table(small))
+        steps.make_centered(connection, small, centered_table(small))
         assert steps.centered_difference(connection, small) > 1e-3
 
 

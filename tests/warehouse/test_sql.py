@@ -69,15 +69,17 @@ REASONS = {
         "number": "a cast of a quoted name",
         "text": "a cast of a quoted name",
     },
+    "mlm_ops/moments/scan.py": {
+        "renamed": "aliases of ours",
+        "left_out": "aliases of ours",
+        "sql": "a rendered query",
+    },
     "mlm_ops/moments/partition_tables.py": {
         "values": "literals",
         "value": "a cast of a literal",
         "read": "casts of literals",
         "filled": "literals",
         "self._origin": "a quoted table",
-        "renamed": "aliases of ours",
-        "left_out": "aliases of ours",
-        "sql": "a rendered query",
         "table": "a quoted table",
     },
     "mlm_ops/warehouse/sql.py": {

@@ -28,6 +28,7 @@ from mlm_ops.analyses.file.keys import (
 from mlm_ops.analyses.file.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
 from mlm_ops.analyses.file.strategy import Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
 from mlm_ops.analyses.file.yaml import MOST_CHARACTERS, parse_mapping, sentences
+from mlm_ops.analyses.project import ANALYSIS_SUFFIXES
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.formula import level_columns
@@ -40,8 +41,6 @@ from mlm_ops.structural.parameters import moments_model, parameter_table
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.sandbox import Reach, reach_of
-
-ANALYSIS_SUFFIXES = (".yaml", ".yml")
 
 
 class Analysis(Record):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,6 +15,7 @@ from mlm_ops.errors import FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.level_equations import is_level, level_text
 from mlm_ops.language.options import DfMethod, Estimator, Option
+from mlm_ops.language.spelling import listed
 
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
 LEVEL_KEYS = ("level 1", "level 2", "level 3")
@@ -230,10 +231,6 @@ class History:
             raise ValueError(f"history.alpha: got {self.alpha}; expected a probability between 0 and 1")
 
 
-#: Names of a list that are told.
-MOST_TOLD = 30
-
-
 def check_names(
     models: Sequence[str],
     compare: Sequence[tuple[str, str]],
@@ -264,12 +261,7 @@ def check_names(
     for key, names in {"compare": [name for pair in compare for name in pair], **named}.items():
         unknown = dict.fromkeys(repr(name) for name in names if name not in known)
         if unknown:
-            raise ValueError(f"{key} names no model of this file: {_some(unknown)}; models are {_some(models)}")
+            raise ValueError(f"{key} names no model of this file: {listed(unknown)}; models are {listed(models)}")
     itself = [model for model, reference in compare if model == reference]
     if itself:
         raise ValueError(f"compare sets {itself[0]!r} against itself; name two different models")
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:MOST_TOLD]) + (f" and {len(names) - MOST_TOLD:,} more" if len(names) > MOST_TOLD else "")

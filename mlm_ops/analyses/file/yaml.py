@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from mlm_ops.analyses.file.keys import BY_OPTION, EXPECTED
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.options import shown
-from mlm_ops.language.spelling import nearest
+from mlm_ops.language.spelling import listed, nearest
 
 #: The most characters of a file: ten times as many as a thousand models need. A longer one takes seconds to parse.
 MOST_CHARACTERS = 1_000_000
@@ -117,7 +117,7 @@ _UniqueKeyLoader.yaml_constructors = {
 } | {None: _UniqueKeyLoader.refuse_tag}
 
 #: The most faults of one kind that are listed.
-MOST_TOLD = 20
+MOST_FAULTS = 20
 
 
 def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
@@ -134,10 +134,10 @@ def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
     unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
     others = [fault for fault in faults if fault["type"] != "extra_forbidden"]
     first = {fault["loc"]: fault for fault in reversed(others)}
-    shown_faults = list(first.values())[::-1][:MOST_TOLD]
+    shown_faults = list(first.values())[::-1][:MOST_FAULTS]
     clauses = [_clause(fault) for fault in shown_faults if fault["type"] != BY_OPTION]
-    if len(first) > MOST_TOLD:
-        clauses.append(f"and {len(first) - MOST_TOLD:,} more faults")
+    if len(first) > MOST_FAULTS:
+        clauses.append(f"and {len(first) - MOST_FAULTS:,} more faults")
     for part, allowed in keys.items():
         places = [fault["loc"] for fault in unknown]
         names = [loc for loc in places if (loc[0] if len(loc) > 1 and loc[0] in keys else "") == part]
@@ -150,12 +150,12 @@ def sentences(error: ValidationError, keys: Mapping[str, Sequence[str]]) -> str:
 def _unknown_keys_clause(places: Sequence[tuple[int | str, ...]], allowed: Sequence[str]) -> str:
     """Write one clause about all unknown keys: each with the most similar key, and then the list of keys."""
     quoted_keys = []
-    for place in places[:MOST_TOLD]:
+    for place in places[:MOST_FAULTS]:
         near = nearest(str(place[-1]), allowed)
         quoted_keys.append(repr(_path(place)) + (f" (did you mean {near!r}?)" if near else ""))
-    more = f" and {len(places) - MOST_TOLD:,} more" if len(places) > MOST_TOLD else ""
+    names = listed([*quoted_keys, *map(_path, places[MOST_FAULTS:])], MOST_FAULTS)
     plural = "s" if len(quoted_keys) > 1 else ""
-    return f"unknown key{plural} {', '.join(quoted_keys)}{more}; expected one of {', '.join(allowed)}"
+    return f"unknown key{plural} {names}; expected one of {', '.join(allowed)}"
 
 
 def _refusal(fault: Mapping[str, Any]) -> str:

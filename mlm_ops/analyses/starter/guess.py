@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlm_ops.errors import DataError
-from mlm_ops.warehouse.source import Source, listed
+from mlm_ops.language.spelling import listed
+from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import identifier
 
 #: Words in the names of grouping columns, and below in those of outcomes.

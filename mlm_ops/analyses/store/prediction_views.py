@@ -16,6 +16,7 @@ from mlm_ops.analyses.store.tables import all_or_nothing, registered
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.warehouse.ownership import (
     PREFIX,
+    RESULTS,
     Claim,
     Relation,
     columns_of,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from mlm_ops.results.fit import Fit
     from mlm_ops.warehouse.connection import Connection
 
-_SCHEMA = "mlm"
 #: The beginning of the mark of every such view; the name of the analysis follows.
 _REMARK = "predictions of analysis"
 #: The suffix of a table of units, after the name of its view.
@@ -108,7 +108,7 @@ def _view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> P
 
 
 def _create(connection: Connection, view: PredictionView) -> None:
-    connection.execute(f"create schema if not exists {_SCHEMA}")
+    connection.execute(f"create schema if not exists {RESULTS}")
     for table, frame in view.units.items():
         with registered(connection, "mlm_units", frame):
             replace_table(connection, _claim(connection, table, view.remark), "as from mlm_units")
@@ -121,11 +121,11 @@ def _claim(connection: Connection, name: str, remark: str) -> Claim:
     def is_earlier(relation: Relation) -> bool:
         if relation.comment is not None or relation.kind == "view":
             return relation.comment == remark
-        view = find_relations(connection, _SCHEMA).get(_UNITS.sub("", name).lower())
+        view = find_relations(connection, RESULTS).get(_UNITS.sub("", name).lower())
         is_beside = view is not None and view.name.lower() != name.lower() and _is_of(view, remark)
         return is_beside and columns_of(connection, relation)[:1] == ["unit_0"]
 
-    return Claim((_SCHEMA, name), remark, "Rename it, or set predictions: false.", is_earlier)
+    return Claim((RESULTS, name), remark, "Rename it, or set predictions: false.", is_earlier)
 
 
 def _is_of(relation: Relation, remark: str) -> bool:
@@ -147,7 +147,7 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
         return
     views = {view_name(analysis.analysis, model).lower(): model for model in analysis.models}
     _check_apart(analysis)
-    for name, relation in sorted(find_relations(connection, _SCHEMA).items()):
+    for name, relation in sorted(find_relations(connection, RESULTS).items()):
         model = views.get(name, views.get(_UNITS.sub("", name)))
         claim = _claim(connection, relation.name, _remark(analysis))
         if model is None or relation.comment == claim.comment or claim.earlier(relation):
@@ -155,11 +155,11 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
         whose = str(relation.comment).removeprefix(PREFIX)
         if whose.startswith(_REMARK):
             raise StoreError(
-                f"The view {_SCHEMA}.{relation.name} holds {whose}, and the model {model} of {analysis.analysis} would "
+                f"The view {RESULTS}.{relation.name} holds {whose}, and the model {model} of {analysis.analysis} would "
                 "have the same. Rename one of the two, or set predictions: false."
             )
         raise StoreError(
-            f"{_SCHEMA}.{relation.name} was not made by mlm-ops, and the view with the predictions of the model "
+            f"{RESULTS}.{relation.name} was not made by mlm-ops, and the view with the predictions of the model "
             f"{model} would take its place. Rename it, or set predictions: false."
         )
 
@@ -190,7 +190,7 @@ def create_prediction_views(connection: Connection, analysis: Analysis, views: S
     It runs inside the caller's transaction, so that the views belong to the run that is written with them.
     """
     # by the comment, because model b__c of a and model c of a__b have the same name
-    for relation in find_relations(connection, _SCHEMA).values():
+    for relation in find_relations(connection, RESULTS).values():
         is_view = relation.kind == "view" and _is_of(relation, _remark(analysis))
         if is_view and relation.name.lower() not in {view.name.lower() for view in views}:
             _remove(connection, relation, _remark(analysis))
@@ -200,7 +200,7 @@ def create_prediction_views(connection: Connection, analysis: Analysis, views: S
 
 def _remove(connection: Connection, view: Relation, remark: str) -> None:
     """Drop a view and its tables of units, those that mlm-ops made."""
-    for relation in find_relations(connection, _SCHEMA).values():
+    for relation in find_relations(connection, RESULTS).values():
         if _UNITS.sub("", relation.name) != view.name or relation.name == view.name:
             continue
         claim = _claim(connection, relation.name, remark)
@@ -224,4 +224,4 @@ def _rows_relation(connection: Connection, analysis: Analysis) -> str:
 
 
 def _in_schema(name: str) -> str:
-    return qualified(_SCHEMA, name)
+    return qualified(RESULTS, name)

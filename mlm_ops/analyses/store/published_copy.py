@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from mlm_ops.errors import StoreError
+from mlm_ops.language.spelling import listed
 from mlm_ops.logs import Event, tell
 from mlm_ops.warehouse.connection import Connection, is_database_file
 from mlm_ops.warehouse.faults import is_damage, why_not_opened
@@ -96,10 +97,9 @@ def _check(opened: Path, path: Path, schema: str, is_result: Callable[[str], boo
             if not (has_our_name and is_marked_ours):
                 foreign.append(relation.shown)
     if foreign:
-        names = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise StoreError(
-            f"{path} holds {names}, which mlm-ops did not publish, and the published results would take its place. "
-            f"{_REMEDY}"
+            f"{path} holds {listed(foreign, 3)}, which mlm-ops did not publish, and the published results would take "
+            f"its place. {_REMEDY}"
         )
 
 

@@ -36,11 +36,10 @@ from mlm_ops.logs import Event, tell, tell_written
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, first_line, why_it_failed
-from mlm_ops.warehouse.ownership import PREFIX, Claim, Relation, check_ours, find_relations, replace_view
+from mlm_ops.warehouse.ownership import PREFIX, RESULTS, Claim, Relation, check_ours, find_relations, replace_view
 from mlm_ops.warehouse.replacing import replacing
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
-RESULTS = "mlm"
 #: The version of the store's tables; it goes up when a table changes its meaning, not for a new column.
 STORE_VERSION = 1
 #: The storage version of the published copy, which DuckDB 1.2 and later can read.

@@ -16,13 +16,12 @@ from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_o
 from mlm_ops.errors import StoreError
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.ownership import Relation, columns_of, drop, find_relations
+from mlm_ops.warehouse.ownership import STAGING, Relation, columns_of, drop, find_relations
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
 StepName = Literal["models", "comparisons", "ladder", "sem"]
 """What leaves rows: each step that names models has them to itself."""
 
-STAGING = "mlm_staging"
 #: What the comments of the tables say.
 MARK = "results of a run that is not finished"
 #: The step is not called so: the table of the ladder has a column of that name.

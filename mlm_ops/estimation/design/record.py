@@ -18,9 +18,7 @@ from mlm_ops.language.model import GroupingFactor, Matrix, Variable
 from mlm_ops.moments.rank import ColumnSpan
 from mlm_ops.moments.record import Codes
 
-
-def _lies_in(lower: LevelDesign, upper: LevelDesign) -> bool:
-    return len(np.unique(lower.codes * len(upper.labels) + upper.codes)) == len(lower.labels)
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -165,4 +163,5 @@ class FixedDesign:
         return wide
 
 
-Array = NDArray[np.float64]
+def _lies_in(lower: LevelDesign, upper: LevelDesign) -> bool:
+    return len(np.unique(lower.codes * len(upper.labels) + upper.codes)) == len(lower.labels)

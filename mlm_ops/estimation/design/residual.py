@@ -12,10 +12,6 @@ from mlm_ops.moments.residual import CROSS, NOW, PAST, Array, Codes, ResidualMom
 from mlm_ops.moments.sums import packed_place
 
 
-def _at(coefficient: Any, unit: Codes) -> Any:
-    return coefficient[unit] if isinstance(coefficient, np.ndarray) else coefficient
-
-
 def design_residual(
     moments: ResidualMoments, serial: bool, coefficients: Sequence[Any], cells: Codes
 ) -> ResidualDesign:
@@ -87,3 +83,7 @@ class ResidualDesign:
     gap: Array
     n: Array
     log_precision: float
+
+
+def _at(coefficient: Any, unit: Codes) -> Any:
+    return coefficient[unit] if isinstance(coefficient, np.ndarray) else coefficient

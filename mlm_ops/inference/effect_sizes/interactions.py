@@ -24,6 +24,14 @@ from mlm_ops.language.model import Function, Indicator, Model, Poly, Variable, c
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.moments.record import Moments
 
+Array = NDArray[np.float64]
+Point = Mapping[Variable, float]
+At = str | Sequence[str] | Mapping[str, Sequence[float | str] | float | str | None]
+
+#: Values this close to 0 and 1 are these.
+_BINARY = 1e-9
+_ROUNDING = 1e-12
+
 
 def unknown_predictor(name: str, predictors: Iterable[str], what: str = "predictor") -> str:
     """The sentence for a name that is no predictor's."""
@@ -42,15 +50,6 @@ def no_product(slope: str, moderator: str) -> str:
         f"{moderator} does not moderate {slope}: the model has no product of the two, so the slope is the same "
         f"everywhere. Add {slope}:{moderator} to the formula."
     )
-
-
-Array = NDArray[np.float64]
-Point = Mapping[Variable, float]
-At = str | Sequence[str] | Mapping[str, Sequence[float | str] | float | str | None]
-
-#: Values this close to 0 and 1 are these.
-_BINARY = 1e-9
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)

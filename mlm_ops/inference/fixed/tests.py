@@ -114,7 +114,7 @@ def _in_standard_errors(contrasts: Array, vcov: Array) -> Array:
 def _check(gamma: Array, contrasts: Array) -> None:
     if contrasts.ndim != 2 or contrasts.shape[1] != len(gamma) or not np.isfinite(contrasts).all():
         raise MlmError(
-            "A matrix of contrasts has one row a contrast and one finite number a coefficient. Got shape "
+            "A matrix of contrasts has one row per contrast and one finite number a coefficient. Got shape "
             f"{contrasts.shape}; expected (any number, {len(gamma)})."
         )
 

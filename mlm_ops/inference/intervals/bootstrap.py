@@ -30,6 +30,7 @@ from mlm_ops.inference.intervals.parameters import (
     IntervalParameter,
     Intervals,
     find_parameters,
+    off_zero,
     parameter_values,
     undetermined_parameters,
 )
@@ -38,7 +39,6 @@ Array = NDArray[np.float64]
 
 #: Eigenvalues of a cell's cross-products below this share of its largest are rounding: its rows do not reach there.
 _RANK_TOLERANCE = 1e-10
-_NEAR_ZERO, _NUDGE = 1e-3, 3e-2
 _EDGES = {
     **dict.fromkeys(("std_dev", "sigma", "ratio"), (0.0, np.inf)),
     **dict.fromkeys(("correlation", "phi"), (-1.0, 1.0)),
@@ -203,9 +203,8 @@ def bootstrap(estimate: Estimate, samples: int = 500, seed: int | None = 0) -> B
         raise MlmError(f"A bootstrap needs at least 2 samples. Got {samples}; 500 or more make stable intervals.")
     random = np.random.default_rng(seed)
     source, parameters = simulator(estimate), find_parameters(estimate)
-    theta = estimate.optimum.theta
-    # a variance of zero is stationary, so a sample in which it is not starts a little away from it
-    start = np.where(np.abs(theta) < _NEAR_ZERO, _NUDGE, theta)
+    # a variance that is zero here need not be zero in a sample
+    start = off_zero(estimate.optimum.theta)
     draws, unconverged = np.empty((samples, len(parameters))), 0
     for i in range(samples):
         refit = estimate_design(

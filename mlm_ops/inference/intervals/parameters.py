@@ -18,6 +18,10 @@ Array = NDArray[np.float64]
 Scale = Literal["std_dev", "correlation", "sigma", "ratio", "phi", "raw"]
 
 
+#: A parameter closer to zero than the first starts the second away from it, as a variance of zero is stationary.
+_NEAR_ZERO, _NUDGE = 1e-3, 3e-2
+
+
 @dataclass(frozen=True)
 class IntervalParameter:
     """One parameter on the scale on which its interval is given.
@@ -133,3 +137,8 @@ def correlation(tau: Array, row: int, column: int) -> float:
     """Correlation of two effects, not a number where one has no variance."""
     scale = float(np.sqrt(tau[row, row]) * np.sqrt(tau[column, column]))
     return float(np.clip(tau[row, column] / scale, -1.0, 1.0)) if scale > 0 else float("nan")
+
+
+def off_zero(theta: Array) -> Array:
+    """Parameters to start a search from, those at zero a little away from it."""
+    return np.where(np.abs(theta) < _NEAR_ZERO, _NUDGE, theta)

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.covariance import without_rounding
 from mlm_ops.estimation.criterion import Criterion
-from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.estimation.estimate import Estimate, block_covariances
 from mlm_ops.estimation.optimize import minimise
 from mlm_ops.inference.intervals.constrained import (
     ConstrainedDeviance,
@@ -27,6 +26,7 @@ from mlm_ops.inference.intervals.parameters import (
     IntervalParameter,
     Intervals,
     find_parameters,
+    off_zero,
     parameter_values,
     undetermined_parameters,
 )
@@ -36,8 +36,6 @@ Array = NDArray[np.float64]
 
 #: Relative precision of a limit.
 _PRECISION = 1e-8
-#: A parameter closer to zero than this starts a little away from it, as zero variances are stationary.
-_NEAR_ZERO, _NUDGE = 1e-3, 3e-2
 _MOST_STEPS = 60
 
 
@@ -67,7 +65,7 @@ class _Profile:
         )
         if not len(start):
             return self.constraint.at(value, start)[0], start
-        start = np.where(np.abs(start) < _NEAR_ZERO, _NUDGE, start)
+        start = off_zero(start)
         if not self.inverse_hessian.size:
             self.inverse_hessian = _inverse_hessian(self.constraint, value, start)
         # in the coordinates z with x = start + root z the deviance is nearly round
@@ -144,18 +142,12 @@ def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
     criterion = replace(estimate.criterion, reml=False)
     optimum = minimise(criterion, estimate.optimum.theta)
     solution, fixed = optimum.solution, estimate.design.fixed
-    lams = criterion.factors(optimum.theta)
-    tau = []
-    for block, placed in zip(estimate.blocks, criterion.blocks, strict=True):
-        lam = lams[placed.level][placed.effects, placed.effects]
-        factor = block.transform @ (lam if placed.known else without_rounding(lam))
-        tau.append(solution.sigma2 * factor @ factor.T)
     return replace(
         estimate,
         criterion=criterion,
         optimum=optimum,
         gamma=fixed.transform @ solution.beta + fixed.offset,
-        tau=tuple(tau),
+        tau=block_covariances(estimate.design, criterion, optimum),
         sigma2=float(solution.sigma2 * estimate.design.outcome_scale**2),
     )
 

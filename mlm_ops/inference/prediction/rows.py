@@ -15,10 +15,10 @@ from mlm_ops.inference.fixed.tests import model_variances
 from mlm_ops.inference.prediction.sql import PREFIX, PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.language.model import Column, Model, label, walk
+from mlm_ops.language.spelling import listed
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.units import known_names, names
 from mlm_ops.warehouse.arrow import query_frames
-from mlm_ops.warehouse.source import listed
 from mlm_ops.warehouse.sql import identifier
 
 Array = NDArray[np.float64]

@@ -12,7 +12,7 @@ import dagster as dg
 from dagster_shared.check import CheckError
 
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.run import moments_table
+from mlm_ops.analyses.run import centered_table, moments_table
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language import options
 from mlm_ops.language.model import group_name
@@ -30,10 +30,9 @@ from mlm_ops.plugins.dagster.metadata import (
     published_lineage,
     result_schema,
 )
-from mlm_ops.plugins.dagster.partition_fits import partition_fits, require_column, run_start
-from mlm_ops.plugins.dagster.partition_windows import make_partitions
-from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan
-from mlm_ops.plugins.dagster.run import forget_old_logs
+from mlm_ops.plugins.dagster.partition_fits import partition_fits
+from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan, require_column
+from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.results.words import fenced, span
 from mlm_ops.warehouse.boundary import checked
@@ -58,17 +57,10 @@ def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         "published with those of the other models.",
         metadata={SCHEMA: result_schema("fixed_effects"), LINEAGE: model_lineage(plan.analysis, name, plan.upstream)},
         check_specs=[
-            dg.AssetCheckSpec(
-                "converged",
-                asset=key,
-                blocking=plan.blocks("converged"),
-                description="The optimum was reached; otherwise nothing is published.",
-            ),
-            dg.AssetCheckSpec(
-                "not_singular",
-                asset=key,
-                blocking=plan.blocks("not_singular"),
-                description="No covariance matrix of random effects lost a dimension.",
+            *plan.fit_checks(
+                key,
+                "The optimum was reached; otherwise nothing is published.",
+                "No covariance matrix of random effects lost a dimension.",
             ),
             *(_diagnostic_checks(plan, key) if name in plan.analysis.diagnostics else ()),
         ],
@@ -81,15 +73,12 @@ def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
     return model
 
 
-def _diagnostic_checks(plan: Plan, key: dg.AssetKey) -> tuple[dg.AssetCheckSpec, ...]:
+def _diagnostic_checks(plan: Plan, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     descriptions = {
         "no_influential_unit": "No unit's deletion moves a coefficient by more than its standard error.",
         "assumptions": "Random effects look normal, without outliers, and residual variances alike.",
     }
-    return tuple(
-        dg.AssetCheckSpec(name, asset=key, blocking=plan.blocks(name), description=text)
-        for name, text in descriptions.items()
-    )
+    return plan.checks(key, descriptions)
 
 
 def comparisons_asset(plan: Plan) -> dg.AssetsDefinition:
@@ -146,20 +135,11 @@ def sem_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         description=f"{fenced(spec.model.strip())}\n\nA two-level structural equation model, fitted from the moments "
         "of the mixed models; its rows wait in the warehouse until they are published.",
         metadata={SCHEMA: result_schema("sem_parameters")},
-        check_specs=[
-            dg.AssetCheckSpec(
-                "converged",
-                asset=key,
-                blocking=plan.blocks("converged"),
-                description="The optimum was reached; otherwise nothing is published.",
-            ),
-            dg.AssetCheckSpec(
-                "not_singular",
-                asset=key,
-                blocking=plan.blocks("not_singular"),
-                description="No variance of the model is zero, and no correlation one.",
-            ),
-        ],
+        check_specs=plan.fit_checks(
+            key,
+            "The optimum was reached; otherwise nothing is published.",
+            "No variance of the model is zero, and no correlation one.",
+        ),
     )
     def sem(warehouse: Warehouse) -> Result:
         with about(analysis=plan.analysis.analysis, model=name), warehouse.connection() as connection:
@@ -279,7 +259,7 @@ def _whole(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> l
 
 
 def _centered(plan: Plan) -> dg.AssetsDefinition:
-    table = steps.centered_table(plan.analysis)
+    table = centered_table(plan.analysis)
 
     @dg.asset(
         key=plan.centered,
@@ -326,22 +306,14 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
         metadata={TABLE: moments_table(plan.analysis)},
         partitions_def=partitions_def,
         backfill_policy=None if partitions_def is None else dg.BackfillPolicy.single_run(),
-        check_specs=[
-            *(_row_counts(plan) if plan.analysis.form == "rows" else ()),
-            dg.AssetCheckSpec(
-                "enough_groups",
-                asset=plan.moments,
-                blocking=plan.blocks("enough_groups"),
-                description="Variances between groups need groups: a warning under 20.",
-            ),
-        ],
+        check_specs=plan.checks(plan.moments, _moments_checks(plan)),
     )
     def moments(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             if partitions_def is None:
                 _, metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
             else:
-                metadata, checks, others = make_partitions(
+                metadata, checks, others = steps.make_partitions(
                     connection, plan, partitions_def, context.partition_keys, context.instance
                 )
                 for name in others:
@@ -351,10 +323,11 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
     return moments
 
 
-def _row_counts(plan: Plan) -> tuple[dg.AssetCheckSpec, ...]:
-    description = "The rows in the moments and those dropped for a missing value make up the table."
-    blocks = plan.blocks("rows_accounted_for")
-    return (dg.AssetCheckSpec("rows_accounted_for", asset=plan.moments, blocking=blocks, description=description),)
+def _moments_checks(plan: Plan) -> dict[str, str]:
+    """What the checks of the moments say; moments that others made cannot be counted against rows."""
+    rows = {"rows_accounted_for": "The rows in the moments and those dropped for a missing value make up the table."}
+    groups = {"enough_groups": "Variances between groups need groups: a warning under 20."}
+    return rows | groups if plan.analysis.form == "rows" else groups
 
 
 def _results(plan: Plan) -> dg.AssetsDefinition:
@@ -377,14 +350,10 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
             SCHEMA: result_schema("fixed_effects"),
             LINEAGE: published_lineage(plan.models),
         },
-        check_specs=[
-            dg.AssetCheckSpec(
-                "no_drift",
-                asset=plan.key("results"),
-                blocking=plan.blocks("no_drift"),
-                description="No parameter differs from the last run's or the baseline's by more than chance.",
-            )
-        ],
+        check_specs=plan.checks(
+            plan.key("results"),
+            {"no_drift": "No parameter differs from the last run's or the baseline's by more than chance."},
+        ),
     )
     def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
         started = run_start(context)

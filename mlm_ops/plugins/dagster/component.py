@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import dagster as dg
 import yaml
@@ -226,7 +226,7 @@ def _file(context: dg.ComponentLoadContext) -> str:
 
 def _severities(given: Mapping[str, str] | None) -> dict[str, Severity]:
     """As the plan takes them; what is neither, the plan refuses with the others."""
-    known: dict[str, Severity] = {"error": "error", "warn": "warn"}
+    known: dict[str, Severity] = {name: name for name in get_args(Severity)}
     wrong = {check: severity for check, severity in (given or {}).items() if severity not in known}
     if wrong:
         severities = ", ".join(f"{check}: {severity}" for check, severity in wrong.items())

@@ -11,7 +11,7 @@ import dagster as dg
 import polars as pl
 
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.rows import centered_columns
+from mlm_ops.analyses.rows import centered_columns, split_of
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.language.model import Model, columns_of
@@ -25,6 +25,18 @@ from mlm_ops.results.words import cell, counts, fenced
 from mlm_ops.structural.fit import SemFit
 
 Metadata = dict[str, dg.MetadataValue]
+
+if TYPE_CHECKING:
+    Result = dg.MaterializeResult[None]
+else:
+    # Dagster takes a result with checks beside it only by the bare name
+    Result = dg.MaterializeResult
+
+SCHEMA = "dagster/column_schema"
+LINEAGE = "dagster/column_lineage"
+TABLE = "dagster/table_name"
+#: On the asset that publishes an analysis: the analysis' name.
+ANALYSIS = "mlm/analysis"
 
 
 def column_schema(columns: ColumnTypes) -> dg.TableSchema:
@@ -179,12 +191,12 @@ def model_lineage(analysis: Analysis, name: str, upstream: dg.AssetKey) -> dg.Ta
 def centered_lineage(analysis: Analysis, upstream: dg.AssetKey) -> dg.TableColumnLineage:
     """The group means come from a column and its groups, the deviation from the grand mean from the column alone."""
     columns, group = centered_columns(analysis)
-    split = {
-        f"{prefix}_{column}": _columns(upstream, (column, *group))
-        for column in columns
-        for prefix in ("between", "within")
-    }
-    return dg.TableColumnLineage(split | {f"center_{column}": _columns(upstream, (column,)) for column in columns})
+    sources: dict[str, list[dg.TableColumnDep]] = {}
+    for column in columns:
+        between, within, center = split_of(column)
+        sources |= dict.fromkeys((between, within), _columns(upstream, (column, *group)))
+        sources[center] = _columns(upstream, (column,))
+    return dg.TableColumnLineage(sources)
 
 
 def moments_lineage(schema: MomentsSchema, columns: Sequence[str], upstream: dg.AssetKey) -> dg.TableColumnLineage:
@@ -220,16 +232,3 @@ def fits_lineage(analysis: Analysis, partition: str, upstream: dg.AssetKey) -> d
     read = (name for model in analysis.compiled_models.values() for name in model_columns(model))
     sources = _columns(upstream, dict.fromkeys((*read, partition)))
     return dg.TableColumnLineage({column: sources for column in TABLES["fixed_effects"] if column != "model"})
-
-
-if TYPE_CHECKING:
-    Result = dg.MaterializeResult[None]
-else:
-    # Dagster takes a result with checks beside it only by the bare name
-    Result = dg.MaterializeResult
-
-SCHEMA = "dagster/column_schema"
-LINEAGE = "dagster/column_lineage"
-TABLE = "dagster/table_name"
-#: On the asset that publishes an analysis: the analysis' name.
-ANALYSIS = "mlm/analysis"

@@ -2,7 +2,6 @@
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import logging
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +15,8 @@ from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import AnalysisResult, fit_analysis, fit_collected
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, check_store, publish, write_empty, write_runs
-from mlm_ops.errors import AnalysisError, DataError, MlmError, NoRowsError
+from mlm_ops.errors import DataError, MlmError, NoRowsError
+from mlm_ops.language.spelling import listed
 from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.collect import By, collect
 from mlm_ops.moments.record import Moments
@@ -32,13 +32,15 @@ from mlm_ops.plugins.dagster.metadata import (
 )
 from mlm_ops.plugins.dagster.partition_windows import Window, check_windows, part_of, windows_of
 from mlm_ops.plugins.dagster.plan import Plan
-from mlm_ops.plugins.dagster.run import forget_old_logs
+from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.warehouse.connection import Connection
 
 _LOG = logging.getLogger(LOGGER)
 #: Partitions written in one transaction, which costs as much as a fit, and the result rows at which no more wait.
 BATCH, MOST_WAITING = 100, 500_000
+#: So many partitions are named where some failed.
+NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -197,44 +199,6 @@ def _faults(tables: Mapping[str, pl.DataFrame]) -> set[str]:
     return found
 
 
-#: So many partitions are named where some failed.
-NAMED = 5
-
-
-def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[str] | None, fit_by: str | None) -> None:
-    """Refuse partitions without the column that they are the values of.
-
-    Raises
-    ------
-    AnalysisError
-        Which of the two is missing.
-    """
-    if isinstance(partitions_def, dg.MultiPartitionsDefinition):
-        dimensions = ", ".join(dimension.name for dimension in partitions_def.partitions_defs)
-        raise AnalysisError(
-            f"The partitions of {analysis.analysis} have several dimensions. Got {dimensions}; expected one. "
-            "Make one column of them, and its values the partition keys."
-        )
-    if fit_by is not None and partitions_def is None:
-        raise AnalysisError(f"fit_by needs partitions. Got the column {fit_by!r} alone; give partitions_def too.")
-    if fit_by is not None and analysis.partition is not None:
-        raise AnalysisError(
-            f"The analysis {analysis.analysis} has a partition, whose moments are added up, and fit_by, which fits "
-            "every partition alone. Leave out one of them."
-        )
-    if partitions_def is not None and fit_by is None and analysis.partition is None:
-        raise AnalysisError(
-            f"The partitions of {analysis.analysis} have no column. Write partition: with its name in the analysis to "
-            "add up their moments, or give fit_by to fit each alone."
-        )
-
-
-def run_start(context: dg.AssetExecutionContext) -> float:
-    """When the run began, in seconds since 1970; now, where Dagster keeps no record of it."""
-    record = context.instance.get_run_record_by_id(context.run.run_id)
-    return record.start_time if record is not None and record.start_time is not None else time.time()
-
-
 def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], column: str) -> dg.AssetsDefinition:
     """Make the one asset that fits and publishes every partition; a backfill of many is one run."""
     key = plan.key("results")
@@ -254,20 +218,11 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
             SCHEMA: result_schema("fixed_effects"),
             LINEAGE: fits_lineage(plan.analysis, column, plan.upstream),
         },
-        check_specs=[
-            dg.AssetCheckSpec(
-                "converged",
-                asset=key,
-                blocking=plan.blocks("converged"),
-                description="The optimum was reached in every partition; where it was not, nothing is published.",
-            ),
-            dg.AssetCheckSpec(
-                "not_singular",
-                asset=key,
-                blocking=plan.blocks("not_singular"),
-                description="No covariance matrix of random effects lost a dimension in any partition.",
-            ),
-        ],
+        check_specs=plan.fit_checks(
+            key,
+            "The optimum was reached in every partition; where it was not, nothing is published.",
+            "No covariance matrix of random effects lost a dimension in any partition.",
+        ),
     )
     def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
         windows = windows_of(partitions_def, context.partition_keys)
@@ -372,7 +327,7 @@ def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
     sentences = []
     if done.failed:
         sentences.append(
-            f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {_some(list(done.failed))}."
+            f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {_some(done.failed)}."
         )
     known = {*done.failed, *done.written, *done.empty, *done.withheld}
     if stopped := [name for name in asked if name not in known]:
@@ -398,5 +353,5 @@ def _partitions(count: int) -> str:
     return f"{count:,} partition{'s' * (count != 1)}"
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
+def _some(names: Collection[str]) -> str:
+    return listed(names, NAMED)

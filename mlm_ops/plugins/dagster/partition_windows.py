@@ -14,9 +14,6 @@ from mlm_ops.analyses.run import moments_table
 from mlm_ops.errors import DataError
 from mlm_ops.moments.collect import RowPart
 from mlm_ops.moments.partition_tables import Parts, same_value
-from mlm_ops.plugins.dagster import steps
-from mlm_ops.plugins.dagster.metadata import Metadata
-from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import identifier, literal, render
@@ -222,39 +219,3 @@ def _in_windows(connection: Connection, analysis: Analysis, source: Source, time
         first=low,
         past=high,
     )
-
-
-def make_partitions(
-    connection: Connection,
-    plan: Plan,
-    partitions_def: dg.PartitionsDefinition[str],
-    keys: Sequence[str],
-    instance: dg.DagsterInstance,
-) -> tuple[Metadata, list[dg.AssetCheckResult], list[str]]:
-    """Bring the moments up to date with the rows of some partitions.
-
-    Parameters
-    ----------
-    keys
-        The partitions that a run is asked for.
-    instance
-        Knows the partitions that were added while the project ran.
-
-    Returns
-    -------
-    tuple
-        Metadata and checks of the moments, and the other partitions that were read with these: the first build and a
-        rebuild read all rows.
-    """
-    values_by_key = partition_values(connection, plan.analysis, windows_of(partitions_def, keys))
-    wanted = {value for values in values_by_key.values() for value in values}
-    done, metadata, checks = steps.make_moments(connection, plan.analysis, sorted(wanted), plan.upstream)
-    read = set(done.scanned)
-    if read <= wanted:
-        return metadata, checks, []
-    every = partitions_def.get_partition_keys(dynamic_partitions_store=instance)
-    others = windows_of(partitions_def, (key for key in every if key not in values_by_key))
-    if all(window is None for window in others.values()):
-        return metadata, checks, [key for key in others if key in read]
-    found = partition_values(connection, plan.analysis, others)
-    return metadata, checks, [key for key, values in found.items() if values and read.issuperset(values)]

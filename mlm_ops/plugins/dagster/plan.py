@@ -11,10 +11,9 @@ from typing import Literal, get_args
 import dagster as dg
 
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.run import moments_table
+from mlm_ops.analyses.run import centered_table, moments_table
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language import options
-from mlm_ops.plugins.dagster import steps
 
 Severity = Literal["error", "warn"]
 #: Every check of an analysis' assets, and whether its failure stops what comes after where no severity is set.
@@ -42,6 +41,17 @@ class Plan:
     def blocks(self, check: str) -> bool:
         """Whether nothing after the asset is made when this check fails."""
         return CHECKS[check] if check not in self.severities else self.severities[check] == "error"
+
+    def checks(self, key: dg.AssetKey, descriptions: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
+        """Checks of an asset, from what each says."""
+        return [
+            dg.AssetCheckSpec(name, asset=key, blocking=self.blocks(name), description=description)
+            for name, description in descriptions.items()
+        ]
+
+    def fit_checks(self, key: dg.AssetKey, converged: str, not_singular: str) -> list[dg.AssetCheckSpec]:
+        """The two checks of every fit, from what each says."""
+        return self.checks(key, {"converged": converged, "not_singular": not_singular})
 
     def judged(self, results: Sequence[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
         """The results with the severities that the user set."""
@@ -121,6 +131,34 @@ def make_plan(
     return Plan(analysis, dg.AssetKey.from_coercible(source), group or analysis.analysis, severities or {})
 
 
+def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[str] | None, fit_by: str | None) -> None:
+    """Refuse partitions without the column that they are the values of.
+
+    Raises
+    ------
+    AnalysisError
+        Which of the two is missing.
+    """
+    if isinstance(partitions_def, dg.MultiPartitionsDefinition):
+        dimensions = ", ".join(dimension.name for dimension in partitions_def.partitions_defs)
+        raise AnalysisError(
+            f"The partitions of {analysis.analysis} have several dimensions. Got {dimensions}; expected one. "
+            "Make one column of them, and its values the partition keys."
+        )
+    if fit_by is not None and partitions_def is None:
+        raise AnalysisError(f"fit_by needs partitions. Got the column {fit_by!r} alone; give partitions_def too.")
+    if fit_by is not None and analysis.partition is not None:
+        raise AnalysisError(
+            f"The analysis {analysis.analysis} has a partition, whose moments are added up, and fit_by, which fits "
+            "every partition alone. Leave out one of them."
+        )
+    if partitions_def is not None and fit_by is None and analysis.partition is None:
+        raise AnalysisError(
+            f"The partitions of {analysis.analysis} have no column. Write partition: with its name in the analysis to "
+            "add up their moments, or give fit_by to fit each alone."
+        )
+
+
 def _require_checks(severities: Mapping[str, Severity]) -> None:
     odd = [name for name, severity in severities.items() if name not in CHECKS or severity not in get_args(Severity)]
     if odd:
@@ -152,7 +190,7 @@ def _named_by_the_data(analysis: Analysis) -> str:
 
 def _require_other_data(analysis: Analysis) -> None:
     name = analysis.data.rpartition(".")[2].strip('"').lower()
-    tables = {steps.centered_table(analysis), moments_table(analysis)}
+    tables = {centered_table(analysis), moments_table(analysis)}
     if name in {table.rpartition(".")[2].lower() for table in tables}:
         raise AnalysisError(
             f"The data of the analysis {analysis.analysis} would be overwritten: {analysis.data} is the name of a "

@@ -46,6 +46,12 @@ def run_tags() -> dict[str, str]:
     return {HOST: socket.gethostname(), PROCESS: process_name(os.getpid()), "dagster/max_retries": "0"}
 
 
+def run_start(context: dg.AssetExecutionContext) -> float:
+    """When the run began, in seconds since 1970; now, where Dagster keeps no record of it."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    return record.start_time if record is not None and record.start_time is not None else time.time()
+
+
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark as failed the unfinished runs of this host whose process has gone.
 

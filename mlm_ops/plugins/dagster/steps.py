@@ -16,6 +16,7 @@ from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.analyses.rows import centered_columns, create_centered, disagreement, open_rows
 from mlm_ops.analyses.run import (
+    centered_table,
     climb_analysis,
     compare_analysis,
     fit_analysis_model,
@@ -47,6 +48,8 @@ from mlm_ops.plugins.dagster.metadata import (
     table_metadata,
     withheld_metadata,
 )
+from mlm_ops.plugins.dagster.partition_windows import partition_values, windows_of
+from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.source import open_source, quoted_table
@@ -54,11 +57,6 @@ from mlm_ops.warehouse.sql import category, literal
 
 #: Moments of more columns, which grow with the square of the predictors, are not listed one by one.
 MOST_COLUMNS = 300
-
-
-def centered_table(analysis: Analysis) -> str:
-    """Where the rows with their within/between split are kept: named for the analysis, as two may share a table."""
-    return f"main.{analysis.analysis}_centered"
 
 
 def make_centered(connection: Connection, analysis: Analysis, table: str) -> Metadata:
@@ -101,6 +99,42 @@ def make_moments(
         rows = _rows_now(connection, analysis, done.moments.n_rows, done.scanned if partitions is not None else None)
         verdicts.append(checks.rows_accounted_for(done.moments, rows))
     return done, moments_metadata(connection, analysis, done, upstream), verdicts
+
+
+def make_partitions(
+    connection: Connection,
+    plan: Plan,
+    partitions_def: dg.PartitionsDefinition[str],
+    keys: Sequence[str],
+    instance: dg.DagsterInstance,
+) -> tuple[Metadata, list[dg.AssetCheckResult], list[str]]:
+    """Bring the moments up to date with the rows of some partitions.
+
+    Parameters
+    ----------
+    keys
+        The partitions that a run is asked for.
+    instance
+        Knows the partitions that were added while the project ran.
+
+    Returns
+    -------
+    tuple
+        Metadata and checks of the moments, and the other partitions that were read with these: the first build and a
+        rebuild read all rows.
+    """
+    asked = partition_values(connection, plan.analysis, windows_of(partitions_def, keys))
+    wanted = {value for values in asked.values() for value in values}
+    done, metadata, checks = make_moments(connection, plan.analysis, sorted(wanted), plan.upstream)
+    read = set(done.scanned)
+    if read <= wanted:
+        return metadata, checks, []
+    every = partitions_def.get_partition_keys(dynamic_partitions_store=instance)
+    others = windows_of(partitions_def, (key for key in every if key not in asked))
+    if all(window is None for window in others.values()):
+        return metadata, checks, [key for key in others if key in read]
+    found = partition_values(connection, plan.analysis, others)
+    return metadata, checks, [key for key, values in found.items() if values and read.issuperset(values)]
 
 
 def moments_metadata(

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from mlm_ops.analyses.project import RESULTS_FILE
 from mlm_ops.logs import about
 from mlm_ops.warehouse.connection import Connection, using
 
@@ -37,7 +38,7 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
     @property
     def results(self) -> Path:
         """The published copy of the result tables."""
-        return Path(self.directory) / "results.duckdb"
+        return Path(self.directory) / RESULTS_FILE
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

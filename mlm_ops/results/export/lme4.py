@@ -259,7 +259,7 @@ def _lines(facts: ExportFacts, columns: RColumns) -> Iterator[str]:
         counted = " ".join(units.split())  # a comment ends with its line
         # lm takes every row for an observation
         yield {
-            "between": f"data <- data[!duplicated({units}), ]  # one row a unit",
+            "between": f"data <- data[!duplicated({units}), ]  # one row per unit",
             "within": f"# the residual has N - J - p degrees of freedom, J counting {counted}; lm takes off p alone",
         }[part]
     yield f"fit <- {call}"

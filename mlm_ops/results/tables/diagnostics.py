@@ -32,7 +32,7 @@ DIAGNOSTICS: ColumnTypes = {
 
 
 def diagnostics(record: FitRecord, rows: Source | None = None, *, least: int = 1) -> pl.DataFrame:
-    """One row a finding: influence by unit, outliers, normality by random effect, equality of residual variances.
+    """One row per finding: influence by unit, outliers, normality by random effect, equality of residual variances.
 
     With the rows also their residuals: the distribution, its quantiles, and means in bins of each predictor,
     of which there are fewer where each is to have `least` rows.

@@ -44,7 +44,7 @@ RANDOM_EFFECTS: ColumnTypes = {
 
 
 def fixed_effects(record: FitRecord) -> pl.DataFrame:
-    """One row a fixed effect."""
+    """One row per fixed effect."""
     tests, structure = record.tests, record.equation_structure
     index = structure.indices
     columns = structure.fixed
@@ -66,7 +66,7 @@ def fixed_effects(record: FitRecord) -> pl.DataFrame:
 
 
 def random_effects(record: FitRecord) -> pl.DataFrame:
-    """One row a unit and random effect; null where the data do not determine its variance."""
+    """One row per unit and random effect; null where the data do not determine its variance."""
     unknown = record.estimate.undetermined
     blocks = [(level, block) for level in record.estimate.design.levels for block in level.blocks]
     if not blocks:
@@ -98,7 +98,7 @@ INFLUENCE: ColumnTypes = {"group": TEXT, "unit": TEXT, "symbol": TEXT, "change":
 
 
 def influence(record: FitRecord) -> pl.DataFrame:
-    """One row a unit and parameter: the estimate minus that without the unit, by one Newton step.
+    """One row per unit and parameter: the estimate minus that without the unit, by one Newton step.
 
     None for crossed factors, estimated residual structures, single-level regression, and more than `MOST_UNITS` units.
     """
@@ -148,7 +148,7 @@ VARIANCE_COMPONENTS: ColumnTypes = {
 
 
 def variance_components(record: FitRecord) -> pl.DataFrame:
-    """One row a variance and a covariance of each T, lower triangle by columns; the residual last."""
+    """One row per variance and a covariance of each T, lower triangle by columns; the residual last."""
     own = dict(zip(Component._fields, zip(*record.components, strict=True), strict=True))
     reliabilities = _reliabilities(record)
     keys = zip(own["group"], own["term"], own["other"], strict=True)

@@ -29,12 +29,12 @@ R_SQUARED: ColumnTypes = {
 
 
 def r_squared(record: FitRecord) -> pl.DataFrame:
-    """One row a measure of explained variance."""
+    """One row per measure of explained variance."""
     return _rows(measures.r_squared(record.model, record.moments, record.estimate))
 
 
 def r_squared_changes(record: FitRecord, reference: FitRecord, name: str) -> pl.DataFrame:
-    """One row a measure that differs from a reference model's, and one a variance that is smaller than there."""
+    """One row per measure that differs from a reference model's, and one a variance that is smaller than there."""
     check_outcomes(record.model, reference.model)
     check_same_rows(record.moments, reference.moments)
     ours, theirs = (measures.shares(f.model, f.moments, f.estimate) for f in (record, reference))
@@ -69,7 +69,7 @@ CONTEXTUAL_EFFECTS: ColumnTypes = {
 
 
 def contextual_effects(record: FitRecord) -> pl.DataFrame:
-    """One row a variable whose group mean stands in the model beside it."""
+    """One row per variable whose group mean stands in the model beside it."""
     effects = contextual.contextual_effects(record.model, record.moments, record.estimate, record.method)
     tests = ("estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high")
     values = {name: [getattr(one.test, name)[0] for one in effects] for name in tests}
@@ -123,20 +123,20 @@ STANDARD_ERRORS: ColumnTypes = {
 
 
 def icc(record: FitRecord) -> pl.DataFrame:
-    """One row a grouping factor."""
+    """One row per grouping factor."""
     correlations = clustering(record.moments, record.estimate, record.block_effects)
     names = {"row_correlation": "correlation"}
     return frame(ICC, {c: [getattr(one, names.get(c, c)) for one in correlations] for c in ICC})
 
 
 def decomposition(record: FitRecord) -> pl.DataFrame:
-    """One row a variable and grouping factor."""
+    """One row per variable and grouping factor."""
     parts = decompose(record.model, record.moments)
     return frame(DECOMPOSITION, {c: [getattr(one, c) for one in parts] for c in DECOMPOSITION})
 
 
 def standard_errors(record: FitRecord) -> pl.DataFrame:
-    """One row a fixed effect; none without grouping factors."""
+    """One row per fixed effect; none without grouping factors."""
     if not record.estimate.design.levels:
         return empty(STANDARD_ERRORS)
     naive, tests = least_squares(record.estimate), record.tests

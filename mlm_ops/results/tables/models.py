@@ -126,7 +126,7 @@ COMPARISONS: ColumnTypes = {
 
 
 def comparisons(rows: Sequence[tuple[str, str, Estimator, Comparison]]) -> pl.DataFrame:
-    """One row a comparison: model, reference model, the estimator whose likelihoods were compared, and the result."""
+    """One row per comparison: model, reference model, the estimator whose likelihoods were compared, and the result."""
     schema = {"model": TEXT, **COMPARISONS}
     records = [
         {

@@ -44,7 +44,7 @@ CONTRASTS: ColumnTypes = {"contrast": TEXT, "combination": TEXT, **_TESTS, "p_ad
 
 
 def simple_slopes(record: FitRecord, slope: str, at: interactions.At) -> pl.DataFrame:
-    """One row a slope and one an intercept at each combination of the moderators' values."""
+    """One row per slope and one an intercept at each combination of the moderators' values."""
     slopes = interactions.simple_slopes(surface_of(record), record.method, slope, at)
     own = ("kind", "predictor", "at", "range_low", "range_high")
     return frame(
@@ -54,7 +54,7 @@ def simple_slopes(record: FitRecord, slope: str, at: interactions.At) -> pl.Data
 
 
 def johnson_neyman(record: FitRecord, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
-    """One row a region of the moderator; an end that is null is none."""
+    """One row per region of the moderator; an end that is null is none."""
     ranges = regions.johnson_neyman(surface_of(record), record.method, slope, moderator, level)
     own = ("low", "high", "significant", "direction", "share", "note")
     names = {"predictor": [slope] * len(ranges), "moderator": [moderator] * len(ranges)}
@@ -62,7 +62,7 @@ def johnson_neyman(record: FitRecord, slope: str, moderator: str, level: float =
 
 
 def contrasts(record: FitRecord, wanted: linear_contrasts.Contrasts) -> pl.DataFrame:
-    """One row a contrast."""
+    """One row per contrast."""
     estimates = linear_contrasts.linear_contrasts(record.estimate, record.method, record.model.fixed, wanted)
     texts = [" ".join(f"{float(w):+g} {term}" for term, w in weights.items()) for weights in estimates.weights]
     values = {"contrast": estimates.names, "combination": texts, "p_adjusted": estimates.p_adjusted}
@@ -92,7 +92,7 @@ def _known(value: float) -> float | None:
 
 
 def intervals(parameters: Sequence[IntervalParameter], found: Intervals) -> pl.DataFrame:
-    """One row a parameter; limits that do not exist are null."""
+    """One row per parameter; limits that do not exist are null."""
     texts = {name: [getattr(p, name) for p in parameters] for name in ("kind", "group", "term", "other", "scale")}
     numbers = {"estimate": found.estimate, "conf_low": found.low, "conf_high": found.high}
     return pl.DataFrame({**texts, **numbers}, schema_overrides=dict.fromkeys(texts, TEXT)).fill_nan(None)

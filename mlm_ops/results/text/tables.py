@@ -12,6 +12,9 @@ from mlm_ops.results.words import cell, plain
 if TYPE_CHECKING:
     import polars as pl
 
+#: Where a number's digits before the point end.
+_POINT = re.compile(r"(?<=\d)(?:\.|(?=[^\d,.]*$))")
+
 
 @dataclass(frozen=True)
 class CellTable:
@@ -85,7 +88,3 @@ def at_the_point(texts: Sequence[str]) -> list[str]:
     behind = [len(text) - match.start() if (match := _POINT.search(text)) else 0 for text in texts]
     longest = max(behind, default=0)
     return [text + " " * (longest - length) if text else "" for text, length in zip(texts, behind, strict=True)]
-
-
-#: Where a number's digits before the point end.
-_POINT = re.compile(r"(?<=\d)(?:\.|(?=[^\d,.]*$))")
