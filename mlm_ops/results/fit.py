@@ -94,7 +94,7 @@ class Fit(FitRecord):
         return tables.r_squared_changes(self, reference, reference.model.text)
 
     def decomposition(self) -> pl.DataFrame:
-        """One row per variable and grouping factor: variance within and between, ICC, reliability of the group means."""
+        """One row per variable and grouping factor: variance within and between, ICC, reliability of means."""
         return tables.decomposition(self)
 
     def icc(self) -> pl.DataFrame:
