@@ -14,6 +14,7 @@ import pytest
 
 from mlm_ops.analyses.store import runs as store
 from mlm_ops.errors import StoreError
+from mlm_ops.warehouse import connection as duckdb_files
 from mlm_ops.warehouse.replacing import locked
 from tests.analyses.test_store import effects, make_run
 
@@ -23,7 +24,7 @@ KEPT = "The run is kept in warehouse.duckdb, and the next one publishes both."
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with store.connect(tmp_path / "warehouse.duckdb") as connection:
+    with duckdb_files.connect(tmp_path / "warehouse.duckdb") as connection:
         store.write_run(connection, make_run("a"), effects(1))
         yield connection
 

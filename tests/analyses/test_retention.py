@@ -9,12 +9,13 @@ from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.file.keys import History
 from mlm_ops.analyses.store import runs as store
 from mlm_ops.errors import AnalysisError
+from mlm_ops.warehouse import connection as duckdb_files
 from tests.analyses.test_store import effects, make_run, rows
 
 
 @pytest.fixture
 def connection(tmp_path):
-    with store.connect(tmp_path / "warehouse.duckdb") as connection:
+    with duckdb_files.connect(tmp_path / "warehouse.duckdb") as connection:
         yield connection
 
 

@@ -19,6 +19,7 @@ from mlm_ops.analyses.store.schema import RUNS, TABLES
 from mlm_ops.analyses.store.staging import read_staged, stage
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.results.tables.descriptions import COLUMNS
+from mlm_ops.warehouse import connection as duckdb_files
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -60,7 +61,7 @@ def effects(estimate: float, model: str = "null") -> dict[str, pl.DataFrame]:
 
 @pytest.fixture
 def connection(tmp_path: Path):
-    with store.connect(tmp_path / "warehouse" / "warehouse.duckdb") as connection:
+    with duckdb_files.connect(tmp_path / "warehouse" / "warehouse.duckdb") as connection:
         yield connection
 
 
@@ -256,7 +257,7 @@ class TestPublish:
         store.publish(connection, tmp_path / "out" / "results.duckdb")
         assert rows(connection, "select current_database()") == [("warehouse",)]
         assert rows(connection, "select count(*) from duckdb_databases() where not internal") == [(1,)]
-        with store.connect(tmp_path / "out" / "results.duckdb", read_only=True) as results:
+        with duckdb_files.connect(tmp_path / "out" / "results.duckdb", read_only=True) as results:
             names = rows(results, "select distinct schema_name from duckdb_tables()")
             assert names == [("mlm",)]
             assert rows(results, "select model, estimate from mlm.latest_fixed_effects") == [("null", 12.5)]
@@ -270,7 +271,7 @@ class TestPublish:
         header = (tmp_path / "results.duckdb").read_bytes()[:20]
         assert header[8:12] == b"DUCK"
         assert int.from_bytes(header[12:20], "little") <= 65
-        with store.connect(tmp_path / "results.duckdb", read_only=True) as results:
+        with duckdb_files.connect(tmp_path / "results.duckdb", read_only=True) as results:
             tags = rows(results, "select tags from duckdb_databases() where database_name = 'results'")
         assert tags[0][0]["storage_version"].startswith("v1.2.0")
 
@@ -324,7 +325,7 @@ class TestConnect:
         with holder(path) as process:
             start = time.monotonic()
             with pytest.raises(StoreError) as caught:
-                store.connect(path, wait=0.3, on_wait=said.append)
+                duckdb_files.connect(path, wait=0.3, on_wait=said.append)
             assert 0.3 <= time.monotonic() - start < 5
             message = str(caught.value)
             assert str(path) in message
@@ -338,11 +339,11 @@ class TestConnect:
         with holder(path) as process:
             timer = threading.Timer(0.3, process.kill)
             timer.start()
-            store.connect(path, wait=20).close()
+            duckdb_files.connect(path, wait=20).close()
             timer.join()
 
     def test_the_folder_is_made(self, tmp_path):
-        store.connect(tmp_path / "a" / "b" / "c.duckdb").close()
+        duckdb_files.connect(tmp_path / "a" / "b" / "c.duckdb").close()
         assert (tmp_path / "a" / "b" / "c.duckdb").exists()
 
     @pytest.mark.parametrize(
@@ -358,13 +359,13 @@ class TestConnect:
         make(path)
         content = path.read_bytes() if path.is_file() else None
         with pytest.raises(StoreError, match=sentence) as caught:
-            store.connect(path)
+            duckdb_files.connect(path)
         assert str(path) in str(caught.value)
         assert content is None or path.read_bytes() == content
 
     def test_reading_what_is_not_there_makes_nothing(self, tmp_path):
         with pytest.raises(StoreError, match="no database at"):
-            store.connect(tmp_path / "a" / "none.duckdb", read_only=True)
+            duckdb_files.connect(tmp_path / "a" / "none.duckdb", read_only=True)
         assert list(tmp_path.iterdir()) == []
 
     def test_a_folder_that_cannot_be_written(self):
@@ -372,9 +373,9 @@ class TestConnect:
         if not Path("/sys/kernel").is_dir():
             pytest.skip("no /sys here")
         with pytest.raises(StoreError, match=r"permission denied|cannot be created"):
-            store.connect("/sys/kernel/warehouse.duckdb")
+            duckdb_files.connect("/sys/kernel/warehouse.duckdb")
         with pytest.raises(StoreError, match="cannot be created"):
-            store.connect("/sys/kernel/folder/warehouse.duckdb")
+            duckdb_files.connect("/sys/kernel/folder/warehouse.duckdb")
 
     def test_publishing_where_nothing_can_be_written(self, connection):
         if not Path("/sys/kernel").is_dir():
@@ -385,21 +386,21 @@ class TestConnect:
 
     def test_the_same_file_with_other_settings(self, connection, tmp_path):
         with pytest.raises(StoreError, match="already open in this process"):
-            store.connect(tmp_path / "warehouse" / "warehouse.duckdb", read_only=True)
+            duckdb_files.connect(tmp_path / "warehouse" / "warehouse.duckdb", read_only=True)
 
     def test_a_csv_is_no_database(self, tmp_path):
         """DuckDB 2.0 would open it in memory, and what is written there would be lost."""
         path = tmp_path / "data.csv"
         path.write_text("id,x\n" + "1,2\n" * 99)
         with pytest.raises(StoreError, match=r"data\.csv is not a DuckDB database"):
-            store.connect(path)
+            duckdb_files.connect(path)
 
 
 class TestOpenDatabase:
     def test_its_one_table(self, tmp_path):
         with duckdb.connect(str(tmp_path / "d.duckdb")) as target:
             target.execute('create table "my table" as select 3 as x')
-        connection, table = store.open_database(tmp_path / "d.duckdb")
+        connection, table = duckdb_files.open_database(tmp_path / "d.duckdb")
         with connection:
             assert rows(connection, f"from {table}") == [(3,)]
 
@@ -408,8 +409,8 @@ class TestOpenDatabase:
             target.execute("create table a as select 1 as x; create table b as select 1 as x")
             target.execute("create schema mlm; create table mlm.runs as select 1 as x")
         with pytest.raises(DataError, match=r"Got main\.a, main\.b\. Name one with --table"):
-            store.open_database(tmp_path / "d.duckdb")
-        connection, table = store.open_database(tmp_path / "d.duckdb", "b")
+            duckdb_files.open_database(tmp_path / "d.duckdb")
+        connection, table = duckdb_files.open_database(tmp_path / "d.duckdb", "b")
         connection.close()
         assert table == "b"
 
