@@ -290,7 +290,7 @@ TABLE = pl.DataFrame(
         ),
         (
             pl.concat([TABLE, TABLE]),
-            "The data has 2 rows of g a; expected one row a group. Name all the columns that it is grouped by, or "
+            "The data has 2 rows of g a; expected one row per group. Name all the columns that it is grouped by, or "
             "merge "
             "its parts with mlm.merge_group_moments().",
         ),

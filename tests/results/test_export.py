@@ -169,7 +169,7 @@ def test_structures_in_r(name: str, options: dict[str, Any], lines: list[str]) -
 
 def test_parts_of_an_outcome() -> None:
     between = mlm.fit("between(mathach, school) ~ between(ses, school)", HSB)
-    assert "data <- data[!duplicated(data$school), ]  # one row a unit\nfit <- lm(" in between.to_lme4()
+    assert "data <- data[!duplicated(data$school), ]  # one row per unit\nfit <- lm(" in between.to_lme4()
     within = mlm.fit("within(mathach, school) ~ within(ses, school)", HSB)
     assert "# the residual has N - J - p degrees of freedom" in within.to_lme4()
     with pytest.raises(MlmError, match="not written for a part of an outcome"):
