@@ -1,4 +1,4 @@
-{# One row a variable: how much of it varies within groups and how much between, by one-way random-effects ANOVA, as the
+{# One row per variable: how much of it varies within groups and how much between, by one-way random-effects ANOVA, as the
    table `decomposition` of mlm_ops has it: variable, group, n_obs, n_units, mean, total_variance, within_variance (mean
    square within), between_variance ((MSB - MSW) / n0, zero where negative), icc, reliability (of the group means, as the
    mean over groups). Only rows that have a value in all columns, and in those of `complete`, count.

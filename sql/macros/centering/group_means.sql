@@ -1,4 +1,4 @@
-{# One row a group: its keys, its number of rows n and the means of columns as mean_<column>. Only rows that have a value
+{# One row per group: its keys, its number of rows n and the means of columns as mean_<column>. Only rows that have a value
    in every column of `complete` count; by default each mean is over all rows that have a value of its column. #}
 {% macro group_means(relation, columns, group, complete=none) %}
   {{- return(adapter.dispatch('group_means', 'mlm')(relation, columns, group, complete)) -}}

@@ -1,4 +1,4 @@
-{# One row a group: the columns of `group`; its number of rows n; mean_x of each column x; center_x, the grand mean of x,
+{# One row per group: the columns of `group`; its number of rows n; mean_x of each column x; center_x, the grand mean of x,
    which is subtracted before summing; scatter_y_x, the sum of products of deviations from the group's means, for each
    column y and each x up to it in the list (scatter_x_x: the sum of squares). Only rows that have a value in all columns,
    and in those of `complete`, count. products: lists of columns; `['x', 'y']` gives mean_x_by_y and the scatters of the

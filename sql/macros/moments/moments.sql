@@ -1,4 +1,4 @@
-{# One row a unit: its keys, its size n, the mean (around fixed centers) and the scatter around the unit's own mean of
+{# One row per unit: its keys, its size n, the mean (around fixed centers) and the scatter around the unit's own mean of
    every monomial, and the smallest and largest value of each variable that should be constant within units.
    units: list of expressions; variables: list of {alias, expression, center};
    monomials: list of lists of variables' aliases; constants: list of {alias, expression}.

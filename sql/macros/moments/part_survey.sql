@@ -1,4 +1,4 @@
-{# One row a part: its number, its rows, how many of them are complete and how many miss a value of each unit, number and
+{# One row per part: its number, its rows, how many of them are complete and how many miss a value of each unit, number and
    category; of the complete ones the mean of every number and the levels of every category. Arguments as in `survey`,
    `missing`; part: an expression. #}
 {% macro part_survey(relation, part, numbers, inside, categories, units, complete) %}

@@ -1,4 +1,4 @@
-{# One row a partition: its number of rows, how many miss a value of each unit, number and category, and a checksum of
+{# One row per partition: its number of rows, how many miss a value of each unit, number and category, and a checksum of
    their values that does not depend on their order. Arguments as in `survey`; partition: an expression. #}
 {% macro partition_facts(relation, partition, numbers, categories, units) %}
   {{- return(adapter.dispatch('partition_facts', 'mlm')(relation, partition, numbers, categories, units)) -}}
