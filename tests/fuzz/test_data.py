@@ -122,5 +122,5 @@ def test_broken_files(tmp_path: Path) -> None:
 @pytest.mark.fuzz
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_types_at_their_extremes() -> None:
-    # every other one, with another start than the slice above: all of them take two minutes
-    assert faults(cases()[1::2], fit_role) == []
+    # every third, with another start than the slice above: all of them take two minutes
+    assert faults(cases()[1::3], fit_role) == []
