@@ -2,16 +2,16 @@
 
 import sys
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec, spec_from_loader
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from warnings import warn
 
 from mlm_ops.errors import AnalysisError, DataError, FormulaError, IdentificationError, MlmError, StoreError
 
 if TYPE_CHECKING:
+    from importlib.abc import Loader
+
     from mlm_ops.moments.from_macros import read_moments
     from mlm_ops.results.fit import Fit
     from mlm_ops.results.fitting import fit
@@ -32,7 +32,7 @@ __all__ = [
     "read_moments",
     "sem",
 ]
-if find_spec("dagster") is None:
+if PathFinder.find_spec("dagster") is None:
     __all__.remove("MultilevelAnalysis")
 #: Where the names are that would make every `mlm --help` wait for numpy and DuckDB; imported when first used.
 _LAZY = {
@@ -59,11 +59,11 @@ _MOVED = {
 }
 
 
-class _MovedModules(MetaPathFinder, Loader):
-    """Finds a module of `_MOVED` by its old name."""
+class _MovedModules:
+    """Finds a module of `_MOVED` by its old name; no subclass of importlib's, whose import would double ours."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        return spec_from_loader(name, self) if name in _MOVED else None
+        return ModuleSpec(name, cast("Loader", self)) if name in _MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         warn(

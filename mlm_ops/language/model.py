@@ -8,6 +8,7 @@ the units of one grouping factor.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -85,7 +86,7 @@ class GrandMean:
 
 
 @dataclass(frozen=True)
-class Centering:
+class Centering(ABC):
     """A variable with a mean taken off, or that mean: what a mode of centering is, in the words of all who ask.
 
     A new mode is a subclass here, in `CENTERINGS`. All else reads these attributes.
@@ -111,9 +112,9 @@ class Centering:
     keeps_value: ClassVar[bool]
 
     @property
+    @abstractmethod
     def mean(self) -> GroupMean | GrandMean | float:
         """The means that it takes, or a number in the place of one."""
-        raise NotImplementedError
 
     @property
     def named_groups(self) -> tuple[GroupingFactor, ...]:

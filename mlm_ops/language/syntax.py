@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mlm_ops.errors import FormulaError
-from mlm_ops.language.tokens import FORMULA, Grammar, Token, tokenize
+from mlm_ops.language.tokens import FORMULA, Grammar, Token, TokenCursor, tokenize
 
 #: How tightly operators bind, loosest first; only the power joins from the right.
 _BINDING = {"|": 1, "||": 1, "+": 2, "-": 2, "*": 3, "/": 3, ":": 4, "^": 6, "**": 6}
@@ -174,30 +174,15 @@ def _nodes(expression: Syntax) -> Iterator[Syntax]:
                 stack += [*reversed(arguments), *(value for _, value in options)]
 
 
-class _FormulaParser:
+class _FormulaParser(TokenCursor):
     """Precedence climbing over the tokens of one text; `long_sums` are joined in a tree as deep as they are long."""
 
     def __init__(self, text: str, tokens: list[Token], grammar: Grammar = FORMULA, *, long_sums: bool = True) -> None:
-        self.text = text
-        self.tokens = tokens
+        super().__init__(text, tokens)
         self.grammar, self.what = grammar, grammar.what
         self.long_sums = long_sums
-        self.index = 0
         self.depth = 0
         self.enclosed = 0
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.index]
-
-    def at(self, *operators: str) -> bool:
-        """Whether one of these operators is next, and no quoted string that looks like it."""
-        return self.token.kind == "operator" and self.token.text in operators
-
-    def advance(self) -> Token:
-        token = self.token
-        self.index += 1
-        return token
 
     def fail(self, message: str, position: int | None = None) -> FormulaError:
         return self.grammar.fault(message, self.text, self.token.position if position is None else position)

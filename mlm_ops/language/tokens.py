@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlm_ops.errors import FormulaError
@@ -121,3 +122,27 @@ def _hint(text: str, position: int, grammar: Grammar) -> str:
     if text[position] != "`":
         return "; close the quotation mark"
     return "; a column's name stands between backticks" if text.startswith("``", position) else "; close the backtick"
+
+
+class TokenCursor:
+    """A place in the tokens of one text, for a parser to read on from."""
+
+    def __init__(self, text: str, tokens: Sequence[Token]) -> None:
+        self.text = text
+        self.tokens = tokens
+        self.index = 0
+
+    @property
+    def token(self) -> Token:
+        """The next token."""
+        return self.tokens[self.index]
+
+    def at(self, *operators: str) -> bool:
+        """Whether one of these operators is next, and no quoted string that looks like it."""
+        return self.token.kind == "operator" and self.token.text in operators
+
+    def advance(self) -> Token:
+        """Take the next token."""
+        token = self.token
+        self.index += 1
+        return token

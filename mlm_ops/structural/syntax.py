@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.syntax import FUNCTIONS, no_arithmetic, parse_tokens
-from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, tokenize
+from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, TokenCursor, tokenize
 from mlm_ops.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
 
 _LEVELS = {"1": WITHIN, "within": WITHIN, "2": BETWEEN, "between": BETWEEN}
@@ -43,13 +43,11 @@ def parse_sem(text: str) -> SemModel:
     return _SemParser(text).model()
 
 
-class _SemParser:
+class _SemParser(TokenCursor):
     """Statement by statement over the tokens of the text."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.tokens = _statements(tokenize(text, STRUCTURAL), text)
-        self.index = 0
+        super().__init__(text, _statements(tokenize(text, STRUCTURAL), text))
         self.level: int | None = None
         self.items: dict[tuple[int, str, str, str], Item] = {}
         self.variables: set[str] = set()
@@ -57,18 +55,6 @@ class _SemParser:
 
     def fail(self, message: str, position: int) -> FormulaError:
         return STRUCTURAL.fault(message, self.text, position)
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.index]
-
-    def at(self, *operators: str) -> bool:
-        return self.token.kind == "operator" and self.token.text in operators
-
-    def advance(self) -> Token:
-        token = self.token
-        self.index += 1
-        return token
 
     def expect(self, kind: str, what: str) -> Token:
         if self.token.kind != kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -81,27 +82,37 @@ def render(macro: str, **arguments: Any) -> str:
     return text.strip()
 
 
-def expression(variable: Variable) -> str:
+def category(column: str) -> str:
+    """Write a column's values as text in SQL: the names of units, factor levels, strata and partitions."""
+    return text(identifier(column))
+
+
+def expression(variable: Variable, name: Callable[[str], str] = category) -> str:
     """Write a variable that is computed row by row as a SQL expression of type double.
 
     A function outside its domain gives null, which the survey counts and reports by name.
+
+    Parameters
+    ----------
+    name
+        SQL of what a column's values are called; a query that computes it once gives the column that holds it.
     """
     match variable:
-        case Column(name):
-            return render("number", expression=identifier(name))
+        case Column(column):
+            return render("number", expression=identifier(column))
         case Constant(value):
             return literal(float(value))
         case Indicator(column, level, against):
-            minus = f" when {category(column)} = {literal(against)} then -1.0e0" if against is not None else ""
-            return f"case when {category(column)} = {literal(level)} then 1.0e0{minus} else 0.0e0 end"
+            minus = f" when {name(column)} = {literal(against)} then -1.0e0" if against is not None else ""
+            return f"case when {name(column)} = {literal(level)} then 1.0e0{minus} else 0.0e0 end"
         case Function("I", (inner,)):
             return expression(inner)
         case Function("log", (inner,)):
             return _guarded("ln", expression(inner), ">")
         case Function("sqrt", (inner,)):
             return _guarded("sqrt", expression(inner), ">=")
-        case Function("exp" | "abs" as name, (inner,)):
-            return f"{name}({expression(inner)})"
+        case Function("exp" | "abs" as function, (inner,)):
+            return f"{function}({expression(inner)})"
         case Function("**", (base, exponent)):
             return f"power({expression(base)}, {expression(exponent)})"
         case Function("/", (top, bottom)):
@@ -111,11 +122,6 @@ def expression(variable: Variable) -> str:
         case Function("+" | "-" | "*" as operator, (left, right)):
             return f"({expression(left)} {operator} {expression(right)})"
     raise DataError(f"{label(variable)} is not computed row by row.")
-
-
-def category(column: str) -> str:
-    """Write a column's values as text in SQL: the names of units, factor levels, strata and partitions."""
-    return text(identifier(column))
 
 
 def text(expression: str) -> str:

@@ -340,6 +340,7 @@ class TestConnect:
             timer = threading.Timer(0.3, process.kill)
             timer.start()
             duckdb_files.connect(path, wait=20).close()
+            assert process.poll() is not None, "opened while the other held it"
             timer.join()
 
     def test_the_folder_is_made(self, tmp_path):

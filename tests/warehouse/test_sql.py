@@ -41,6 +41,7 @@ REASONS = {
         "runs": "a qualified name",
     },
     "mlm_ops/inference/prediction/sql.py": {
+        "key": "a quoted name",
         "rows": "literals",
         "names": "quoted names",
         "' and '.join(present)": "conditions on quoted names",
@@ -83,6 +84,7 @@ REASONS = {
         "table": "a quoted table",
     },
     "mlm_ops/warehouse/sql.py": {
+        "name(column)": "a quoted name, or a rendered expression",
         "argument": "a rendered expression",
         "comparison": "a constant",
         "function": "a constant",

@@ -7,7 +7,7 @@ centering needs, and the empirical Bayes effects. Coefficients and grand means a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -66,10 +66,15 @@ class Units:
 class _Columns:
     """Columns that the query makes, by what they hold."""
 
+    names: dict[str, str] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
     layers: list[dict[str, str]] = field(default_factory=list)
     numbers: dict[GroupingFactor, dict[str, Any]] = field(default_factory=dict)
     means: dict[tuple[Variable, GroupMean], tuple[str, int]] = field(default_factory=dict)
+
+    def name(self, sql: str) -> str:
+        """The quoted name of a column of what another's values are called: the text is long, and computed once."""
+        return identifier(self.names.setdefault(sql, f"{PREFIX}name {len(self.names)}"))
 
     def value(self, sql: str) -> str:
         """The quoted name of a column computed row by row."""
@@ -170,12 +175,13 @@ class PredictionQuery:
         return render(
             "predictions",
             relation=relation,
+            names=[{"expression": sql, "name": name} for sql, name in made.names.items()],
             values=[{"expression": sql, "name": name} for sql, name in made.values.items()],
             units=[
                 {
                     "relation": source,
                     "matched": [
-                        {"value": made.values[self._category(column)], "column": f"unit_{i}"}
+                        {"value": made.names[self._category(column)], "column": f"unit_{i}"}
                         for i, column in enumerate(unit.columns)
                     ],
                     "numbers": unit.frame.columns[len(unit.columns) :],
@@ -201,8 +207,8 @@ class PredictionQuery:
         return category(self._renamed.get(column, column))
 
     def _key(self, column: str) -> str:
-        """The quoted name of a grouping column as text."""
-        return self._columns.value(self._category(column))
+        """The quoted name of a column that holds what a column's values are called."""
+        return self._columns.name(self._category(column))
 
     def _sum(self, weighted: Sequence[tuple[float | str, DesignColumn]]) -> str:
         """Columns times numbers, or times SQL expressions."""
@@ -266,9 +272,10 @@ class PredictionQuery:
                 return _horner(f"({value} - {literal(center)})", coefficients), depth
             case Indicator(column):
                 known = ", ".join(map(literal, self.moments.schema.levels[column]))
-                named = replace(variable, column=self._renamed.get(column, column))
-                sql = f"case when {category(named.column)} in ({known}) then {expression(named)} end"
-                return self._columns.value(sql), 0
+                key = self._key(column)
+                return self._columns.value(
+                    f"case when {key} in ({known}) then {expression(variable, self._key)} end"
+                ), 0
             case Factor():
                 raise DataError(f"{label(variable)} is not computed row by row.")
         return self._columns.value(f"nullif({expression(variable)}, 'nan'::double)"), 0

@@ -1,23 +1,32 @@
 {# Every row of a relation with a model's predictions: fixed_prediction (the fixed part), prediction (with the effects of
    the row's groups), residual, std_residual, and new_group: whether the row has a group that was not in the fit.
    They replace columns of these names, and are null where a value is missing.
-   values: list of {expression, name}, computed row by row; units: list of {relation, matched, numbers}, matched being a list
+   names: list of {expression, name} of what values of columns are called; values: list of {expression, name}, computed row
+   by row from these and the columns; units: list of {relation, matched, numbers}, matched being a list
    of {value, column} that must be equal, and numbers the names of columns to join; layers: list of lists of
    {expression, name}, each reading those before it; alone: list of {expression, name} of the only columns to keep, in
    place of all of the relation's; the others: SQL expressions of all these. #}
-{% macro predictions(relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone=none) %}
+{% macro predictions(relation, names, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone=none) %}
   {{- return(adapter.dispatch('predictions', 'mlm')(
-    relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone)) -}}
+    relation, names, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone)) -}}
 {% endmacro %}
 
-{% macro default__predictions(relation, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone=none) %}
-with mlm_values as (
+{% macro default__predictions(relation, names, values, units, layers, fixed, random, outcome, std_dev, new_group, made, alone=none) %}
+with mlm_names as (
+  select
+    *
+    {%- for name in names %},
+    {{ name.expression }} as {{ mlm.identifier(name.name) }}
+    {%- endfor %}
+  from {{ relation }}
+),
+mlm_values as (
   select
     *
     {%- for value in values %},
     {{ value.expression }} as {{ mlm.identifier(value.name) }}
     {%- endfor %}
-  from {{ relation }}
+  from mlm_names
 ),
 mlm_layer_0 as (
   select
