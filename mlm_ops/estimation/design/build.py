@@ -21,14 +21,14 @@ from mlm_ops.estimation.design.checks import (
     check_stated,
 )
 from mlm_ops.estimation.design.groups import FactorUnits, cells_of, grouping_factors, make_clusters, meanings
-from mlm_ops.estimation.design.observations import check_split, observations_of
+from mlm_ops.estimation.design.observations import Observations, check_split, observations_of
 from mlm_ops.estimation.design.polynomial import Evaluator, Polynomial
 from mlm_ops.estimation.design.products import CrossProducts, unpack
 from mlm_ops.estimation.design.record import Array, BlockDesign, Design, FixedDesign, LevelDesign
 from mlm_ops.estimation.design.residual import ResidualDesign, design_residual
 from mlm_ops.language.columns import DesignColumn, expand
 from mlm_ops.language.model import PLAIN, GroupingFactor, Model, Variable, is_group_mean
-from mlm_ops.moments.rank import independent_columns
+from mlm_ops.moments.rank import ColumnSpan, independent_columns
 from mlm_ops.moments.record import Codes, Moments
 from mlm_ops.moments.sums import check_squares
 
@@ -87,17 +87,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     combination = np.column_stack([*(changes[i].combination for i in order), change.combination, outcome_combination])
     levels = _levels(model, factors, first, random, changes, scale)
     design = Design(
-        fixed=FixedDesign(
-            columns=estimated_columns,
-            aliased=tuple(c.name for i, c in enumerate(fixed) if i not in span.kept),
-            absorbed=tuple(c.name for i, c in enumerate(fixed) if not fixed_g[:, i].any()),
-            asked=tuple(fixed),
-            span=span,
-            centered=observations.split is not None and observations.split.part == "within",
-            transform=change.transform * scale,
-            offset=change.transform @ offset,
-            log_determinant=float(np.linalg.slogdet(change.transform)[1]) if span.kept else 0.0,
-        ),
+        fixed=_fixed(fixed, span, fixed_g, change, offset, scale, observations),
         levels=levels,
         cross=CrossProducts(elements, combination, around),
         n_obs=n_obs,
@@ -109,6 +99,37 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     )
     check_identified(design)
     return design
+
+
+def _fixed(
+    columns: Sequence[DesignColumn],
+    span: ColumnSpan,
+    products: Array,
+    change: Change,
+    offset: Array,
+    scale: float,
+    observations: Observations,
+) -> FixedDesign:
+    """The fixed part: which columns are estimated, which are not and why, and the way back to the user's scale.
+
+    Parameters
+    ----------
+    products
+        (e, p) the columns in the basis of the elements; zero where nothing is left of one.
+    offset, scale
+        What the outcome was centered at, and divided by.
+    """
+    return FixedDesign(
+        columns=tuple(columns[i] for i in span.kept),
+        aliased=tuple(c.name for i, c in enumerate(columns) if i not in span.kept),
+        absorbed=tuple(c.name for i, c in enumerate(columns) if not products[:, i].any()),
+        asked=tuple(columns),
+        span=span,
+        centered=observations.split is not None and observations.split.part == "within",
+        transform=change.transform * scale,
+        offset=change.transform @ offset,
+        log_determinant=float(np.linalg.slogdet(change.transform)[1]) if span.kept else 0.0,
+    )
 
 
 def _levels(
