@@ -95,7 +95,6 @@ def test_columns_are_text_or_a_sequence_of_texts(levels: Any) -> None:
 def test_questions_to_a_fit() -> None:
     fit = mlm.fit("y ~ x + (1 | g)", DATA)
     for call, sentence in (
-        (lambda: fit.intervals(level=1), "level is not understood. Got 1; expected a number between 0 and 1, such as"),
         (lambda: fit.intervals(level="0.9"), "level is not understood. Got '0.9'; expected a number between 0 and 1"),  # type: ignore[arg-type]
         (
             lambda: fit.intervals("bootstrap", samples=10**9),
@@ -182,11 +181,11 @@ def test_a_call_with_arguments_of_no_name_stays_pythons() -> None:
 
 
 def test_what_is_shown_of_a_value_is_one_short_line() -> None:
-    assert options.shown("a" * 200) == "'" + "a" * 79 + "…"
-    assert options.shown(10**5000) == "a number of too many digits"
-    assert options.shown(DATA) == "a DataFrame"
-    assert options.shown([DATA]) == "a list of 1"
-    assert options.shown(Path("x.csv")) == "'x.csv'"
+    assert options.value_text("a" * 200) == "'" + "a" * 79 + "…"
+    assert options.value_text(10**5000) == "a number of too many digits"
+    assert options.value_text(DATA) == "a DataFrame"
+    assert options.value_text([DATA]) == "a list of 1"
+    assert options.value_text(Path("x.csv")) == "'x.csv'"
 
 
 def test_methods_are_those_of_the_option() -> None:

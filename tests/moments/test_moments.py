@@ -114,10 +114,10 @@ def test_exchange_equals_a_scan_of_the_rows_that_are_there(rows: int, percent: i
     first = max(1, rows * percent // 100)
     stays, goes, comes = data[:first], data[first:-20], data[-20:]
     whole = _part(schema_of, pl.concat([stays, goes]))
-    done = exchange(whole, _part(schema_of, goes), _part(schema_of, comes))
+    result = exchange(whole, _part(schema_of, goes), _part(schema_of, comes))
     # as in `subtract`, what is taken away leaves rounding errors of the size of the whole
-    _assert_equal(done.moments, _part(schema_of, pl.concat([stays, comes])), 1e-10)
-    assert done.moved == frozenset()
+    _assert_equal(result.moments, _part(schema_of, pl.concat([stays, comes])), 1e-10)
+    assert result.moved_constants == frozenset()
 
 
 def test_exchange_of_all_rows_may_change_a_constant_and_of_some_may_not() -> None:
@@ -127,7 +127,7 @@ def test_exchange_of_all_rows_may_change_a_constant_and_of_some_may_not() -> Non
     moved = replace(whole, constants=(whole.constants[0] + 1.0,))
     assert exchange(whole, whole, moved).moments.constants[0].tolist() == moved.constants[0].tolist()
     nothing = whole.select(np.zeros(whole.n_units, dtype=bool))
-    assert exchange(whole, nothing, moved).moved == {constant}
+    assert exchange(whole, nothing, moved).moved_constants == {constant}
 
 
 def test_more_than_there_is_cannot_be_subtracted() -> None:

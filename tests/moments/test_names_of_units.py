@@ -111,7 +111,7 @@ def test_views_and_partitions_have_the_same_names_in_every_zone() -> None:
     connection.execute("set timezone = 'America/St_Johns'")
     assert connection.execute("select bool_or(new_group) from mlm.predicted_a__m").fetchall() == [(False,)]
     again = keep_moments(analysis, connection)
-    assert (again.scanned, again.dropped, again.rebuilt) == ((), (), None)
+    assert (again.scanned, again.dropped, again.rebuild_reason) == ((), (), None)
     assert keep_moments(analysis, connection, ["2020-01-01 02:00:00+01"]).scanned == ("2020-01-01 01:00:00+00",)
 
 

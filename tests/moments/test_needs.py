@@ -9,7 +9,7 @@ from mlm_ops.errors import DataError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Column, Factor, Indicator, label
 from mlm_ops.language.structures import parse_residual
-from mlm_ops.moments.needs import asked_by, check_models, find_needs
+from mlm_ops.moments.needs import check_models, find_needs, needs_of
 from mlm_ops.warehouse.source import open_source
 
 ROWS = pl.DataFrame(
@@ -59,7 +59,7 @@ def test_one_walk_tells_everything(models, expected) -> None:
         "keys": needs.keys,
         "numbers": list(map(label, needs.numbers)),
         "categories": needs.categories,
-        "known": list(map(label, needs.known)),
+        "known": list(map(label, needs.residual_numbers)),
         "strata": needs.strata,
         "inside": needs.inside_functions,
         "columns": needs.columns,
@@ -71,7 +71,7 @@ def test_one_walk_tells_everything(models, expected) -> None:
 
 
 def test_products_of_what_varies_within_units() -> None:
-    needs = asked_by(MODELS[:1], text_columns=frozenset({"sex"}))
+    needs = needs_of(MODELS[:1], text_columns=frozenset({"sex"}))
     levels = {"sex": ("a", "b")}
     x, y, sex = Column("x"), Column("y"), Indicator("sex", "b")
     (log,) = (n for n in needs.numbers if n not in (x, y))
@@ -89,7 +89,7 @@ def test_some_of_the_models_need_less_of_the_same_rows() -> None:
 
 def test_an_error_says_which_of_several_models_have_what() -> None:
     def check(some):
-        names = [name for model in some for name in asked_by([model]).columns if name in ("w", "sex")]
+        names = [name for model in some for name in needs_of([model]).columns if name in ("w", "sex")]
         if names:
             raise DataError(f"too many: {', '.join(names)}")
 

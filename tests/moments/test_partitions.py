@@ -66,7 +66,7 @@ def assert_same(found: Moments, connection: duckdb.DuckDBPyConnection, model: Mo
 def test_the_first_build_is_one_scan(connection: duckdb.DuckDBPyConnection) -> None:
     done = kept(connection).refresh()
     assert done.scanned == tuple(f"2026-01-0{day}" for day in range(1, 6))
-    assert (done.dropped, done.rebuilt) == ((), None)
+    assert (done.dropped, done.rebuild_reason) == ((), None)
     assert_same(done.moments, connection)
 
 
@@ -97,7 +97,7 @@ def test_changes(
     kept(connection).refresh()
     connection.execute(change.replace("i7 = 0", "g % 7 = 0"))
     done = kept(connection).refresh([*scanned, *dropped] if named else None)
-    assert (done.scanned, done.dropped, done.rebuilt) == (tuple(scanned), tuple(dropped), None)
+    assert (done.scanned, done.dropped, done.rebuild_reason) == (tuple(scanned), tuple(dropped), None)
     assert_same(done.moments, connection)
 
 
@@ -106,7 +106,7 @@ def test_partitions_of_rows_without_groups(connection: duckdb.DuckDBPyConnection
     kept(connection, model).refresh()
     connection.execute("insert into t select g, day + 40, x + 1, w, f, y from t where g < 9")
     done = kept(connection, model).refresh()
-    assert (len(done.scanned), done.rebuilt) == (5, None)
+    assert (len(done.scanned), done.rebuild_reason) == (5, None)
     assert_same(done.moments, connection, model)
 
 
@@ -141,8 +141,8 @@ def test_what_the_parts_cannot_hold_is_built_anew_and_said(
     kept(connection).refresh()
     connection.execute(change)
     done = kept(connection).refresh()
-    assert done.rebuilt is not None
-    assert done.rebuilt.startswith(reason)
+    assert done.rebuild_reason is not None
+    assert done.rebuild_reason.startswith(reason)
     assert connection.execute("select count(distinct day) from t").fetchall() == [(len(done.scanned),)]
     assert_same(done.moments, connection)
 
@@ -151,7 +151,7 @@ def test_other_models_ask_for_other_moments(connection: duckdb.DuckDBPyConnectio
     kept(connection).refresh()
     larger = parse_formula("y ~ x * w + f + I(x**2) + (x | g)")
     done = kept(connection, larger).refresh()
-    assert done.rebuilt == "the models ask for other moments"
+    assert done.rebuild_reason == "the models ask for other moments"
     assert_same(done.moments, connection, larger)
 
 
@@ -192,7 +192,7 @@ def test_strata_and_weights_add_up(
     ):
         connection.execute(change)
         done = kept(connection, model).refresh()
-        assert done.rebuilt is None
+        assert done.rebuild_reason is None
         whole = collect(open_source("t", connection), [model])
         ours, theirs = (fit_model(Request(model), moments) for moments in (done.moments, whole))
         # the same sums in another order; the search ends within 1e-9 of the optimum
@@ -205,7 +205,7 @@ def test_strata_and_weights_add_up(
 def test_residual_structures_that_are_kept_are_those_that_are_asked_for(connection: duckdb.DuckDBPyConnection) -> None:
     kept(connection, parse_formula("y ~ x + (1 | g)")).refresh()
     by_f = parse_formula("y ~ x + f + (1 | g)", residual=parse_residual("by(f)", None))
-    assert kept(connection, by_f).refresh().rebuilt == "the models ask for other moments"
+    assert kept(connection, by_f).refresh().rebuild_reason == "the models ask for other moments"
     assert kept(connection, by_f).refresh().scanned == ()
 
 
@@ -284,7 +284,7 @@ def test_a_wrong_value_that_was_corrected_leaves_no_trace(wrong: float, connecti
     kept(connection).refresh(["2026-01-03"])
     connection.execute("delete from t; insert into t from right_rows")
     done = kept(connection).refresh(["2026-01-03"])
-    assert done.rebuilt is None
+    assert done.rebuild_reason is None
     assert_same(done.moments, connection)
 
 
@@ -309,7 +309,7 @@ def test_parts_of_other_rows_are_not_mixed(
     parts(*make).refresh()
     first = connection.execute(f"select min({again[1]})::varchar from t").fetchall()[0][0]
     done = parts(*again).refresh([first])
-    assert done.rebuilt == "the data, the row filter or the partition column are others"
+    assert done.rebuild_reason == "the data, the row filter or the partition column are others"
     full = collect(open_source(again[0], connection, again[2]), [MODEL])
     assert (done.moments.n_rows, done.moments.n.tolist()) == (full.n_rows, full.n.tolist())
     # equal sums around centers that are equal too, as all rows were read again
@@ -321,7 +321,7 @@ def test_a_column_of_another_type_names_other_parts(connection: duckdb.DuckDBPyC
     assert kept(connection, column="wave").refresh().scanned == ("1", "2", "3", "4", "5")
     connection.execute("alter table t alter column wave type double")
     done = kept(connection, column="wave").refresh(["1.0"])
-    assert done.rebuilt is not None
+    assert done.rebuild_reason is not None
     assert done.moments.n_rows == 1000
 
 
@@ -337,7 +337,7 @@ def test_a_level_that_goes_with_its_rows(change: str, reason: str, connection: d
     kept(connection).refresh()
     connection.execute("delete from t where day = '2026-01-05'")
     done = kept(connection).refresh(["2026-01-05"])
-    assert done.rebuilt == reason
+    assert done.rebuild_reason == reason
     assert_same(done.moments, connection)
     terms = fit_model(Request(MODEL), done.moments).fixed_effects["term"].to_list()
     assert [term for term in terms if term.startswith("f[")] == ["f[b]"]

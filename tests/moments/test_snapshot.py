@@ -180,7 +180,7 @@ def test_one_statement_compares_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     def changed(query: Any, answer: Any) -> Any:
         found = {name: values[1:] for name, values in answer.moments.items()}
-        return read(query, type(answer)(answer.described, answer.survey, answer.missing, found, answer.residual))
+        return read(query, type(answer)(answer.types, answer.survey, answer.missing, found, answer.residual))
 
     monkeypatch.setattr(plugin, "read_answer", changed)
     with pytest.raises(duckdb.Error, match="The rows of table t changed while they were read: 200 rows were counted"):

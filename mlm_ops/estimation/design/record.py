@@ -159,7 +159,7 @@ class FixedDesign:
     def widened(self, rows: Array) -> Array:
         """Combinations (k, p) of the estimated coefficients as those of all columns: (k, asked)."""
         wide = np.zeros((len(rows), len(self.asked)))
-        wide[:, self.span.kept] = rows
+        wide[:, self.span.independent] = rows
         return wide
 
 

@@ -116,7 +116,7 @@ def linear_contrasts(
         raise MlmError("There is no contrast to test. Got none; expected names with weights of coefficients.")
     rows = []
     fixed = estimate.design.fixed
-    dropped = {name: i for i, name in enumerate(c.name for c in fixed.asked) if i not in fixed.span.kept}
+    dropped = {name: i for i, name in enumerate(c.name for c in fixed.asked) if i not in fixed.span.independent}
     for name, weights in contrasts.items():
         if not isinstance(weights, Mapping) or not weights:
             raise MlmError(f"The contrast {name!r} has no weights. Got {weights!r}; expected weights by coefficient.")

@@ -188,7 +188,7 @@ def estimable_tests(
     What the data do not determine is not a number throughout.
     """
     fixed = estimate.design.fixed
-    tests = combination_tests(estimate.gamma, method, combinations[:, fixed.span.kept], confidence)
+    tests = combination_tests(estimate.gamma, method, combinations[:, fixed.span.independent], confidence)
     determined = fixed.estimable(combinations)
     arrays = {f.name: np.where(determined, getattr(tests, f.name), np.nan) for f in fields(tests)}
     return CoefficientTests(**arrays)
