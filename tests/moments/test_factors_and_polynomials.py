@@ -37,7 +37,7 @@ def _poly(x: np.ndarray, degree: int) -> np.ndarray:
 
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 @pytest.mark.parametrize("degree", [1, 2, 4])
-def test_poly_is_r_s(offset: float, degree: int) -> None:
+def test_poly_equals_that_of_r(offset: float, degree: int) -> None:
     """To 1e-10 at 1e6: coefficients, and the columns themselves on new rows."""
     rows = _rows(offset)
     fit = mlm.fit(f"y ~ poly(x, {degree})", rows)
@@ -63,7 +63,7 @@ def test_poly_of_r_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "by_hand"),
+    ("notation", "by_hand"),
     [
         ("poly(x, 3) * kind", "(p1 + p2 + p3) * kind"),
         ("poly(x, 2, raw=True)", "center(x) + I((x - 1e6)**2)"),
@@ -78,7 +78,7 @@ def test_poly_of_r_itself() -> None:
         ("yes * log(x)", "v * log(x)"),
     ],
 )
-def test_notations_equal_columns_by_hand(written: str, by_hand: str) -> None:
+def test_notations_equal_columns_by_hand(notation: str, by_hand: str) -> None:
     """The same span gives the same likelihood (ML) and predictions."""
     p, q = _poly(ROWS["x"].to_numpy(), 3), _poly(ROWS["w"].to_numpy(), 2)
     kind = pl.col("kind")
@@ -91,12 +91,12 @@ def test_notations_equal_columns_by_hand(written: str, by_hand: str) -> None:
         t2=(kind == "c").cast(pl.Float64) - (kind == "b"),
         v=pl.col("yes").cast(pl.Float64),
     )
-    ours, theirs = (mlm.fit(f"y ~ {f} + (1 | g)", rows, estimator="ml") for f in (written, by_hand))
+    ours, theirs = (mlm.fit(f"y ~ {f} + (1 | g)", rows, estimator="ml") for f in (notation, by_hand))
     expected = theirs.fit_statistics["log_likelihood"][0]
     assert ours.fit_statistics["log_likelihood"][0] == pytest.approx(expected, abs=1e-6)
     few = rows[:50]
     # x squared at 1e6 is 1e12, so a prediction by its coefficients keeps four decimals of a double's sixteen digits
-    atol = 1e-3 if written == "poly(x, 2, raw=True)" else 1e-5
+    atol = 1e-3 if notation == "poly(x, 2, raw=True)" else 1e-5
     np.testing.assert_allclose(ours.predict(few)["prediction"], theirs.predict(few)["prediction"], rtol=0, atol=atol)
 
 
@@ -153,23 +153,23 @@ def test_dates_are_refused() -> None:
     ],
 )
 def test_refused(formula: str, error: type[Exception], sentence: str) -> None:
-    with pytest.raises(error) as caught:
+    with pytest.raises(error) as fault:
         mlm.fit(formula, ROWS)
-    assert sentence in str(caught.value)
+    assert sentence in str(fault.value)
 
 
 def test_one_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     """A survey and one GROUP BY, whatever the notation."""
-    seen: list[str] = []
+    scans: list[str] = []
     query = collect_module.moments_query
 
-    def counted(*arguments: Any, **options: Any) -> Any:
-        seen.append("scan")
+    def counting_query(*arguments: Any, **options: Any) -> Any:
+        scans.append("scan")
         return query(*arguments, **options)
 
-    monkeypatch.setattr(collect_module, "moments_query", counted)
+    monkeypatch.setattr(collect_module, "moments_query", counting_query)
     mlm.fit("y ~ poly(x, 3) * C(kind, sum) + within(log(x)):yes + between(poly(x, 2)) + (within(x) | g)", ROWS)
-    assert seen == ["scan"]
+    assert scans == ["scan"]
 
 
 @pytest.mark.parametrize(
@@ -202,11 +202,11 @@ def test_missing_values_are_counted_whatever_the_notation(term: str) -> None:
         ("exp(x)", "exp(x) holds infinite values"),
     ],
 )
-def test_functions_out_of_their_domain_are_said(term: str, sentence: str) -> None:
-    """Rows are not dropped silently for what the formula has made of them."""
-    with pytest.raises(DataError) as caught:
+def test_functions_out_of_their_domain_are_refused(term: str, sentence: str) -> None:
+    """Rows where a function of the formula is undefined are not dropped silently."""
+    with pytest.raises(DataError) as fault:
         mlm.fit(f"y ~ {term} + (1 | g)", ROWS)
-    assert sentence in str(caught.value)
+    assert sentence in str(fault.value)
 
 
 def test_a_model_cannot_see_other_rows_than_its_siblings() -> None:

@@ -1,4 +1,4 @@
-"""What models need of the rows, told once."""
+"""What models need of the rows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MODELS = [
                 "categories": ("sex", "h"),
                 "known": ["w"],
                 "strata": ("c",),
-                # the precision is asked for itself
+                # the precision stands alone too
                 "inside": (),
                 "columns": ("y", "x", "sex", "w", "h"),
                 "gaps": {"g", "k", "h", "y", "x", "log(w)", "w", "sex", "c"},
@@ -53,9 +53,9 @@ MODELS = [
         ),
     ],
 )
-def test_one_walk_tells_everything(models, expected) -> None:
+def test_needs_of_models(models, expected) -> None:
     needs = find_needs(open_source(ROWS.with_columns(k="h")), models, ["g", "k"], ["h", "g"])
-    told = {
+    content = {
         "keys": needs.keys,
         "numbers": list(map(label, needs.numbers)),
         "categories": needs.categories,
@@ -65,7 +65,7 @@ def test_one_walk_tells_everything(models, expected) -> None:
         "columns": needs.columns,
         "gaps": set(needs.gaps()),
     }
-    assert told == expected
+    assert content == expected
     assert needs.text_columns == {"sex"}
     assert needs.outcomes == {Column("y")}
 
@@ -94,10 +94,10 @@ def test_an_error_says_which_of_several_models_have_what() -> None:
             raise DataError(f"too many: {', '.join(names)}")
 
     plain = parse_formula("y ~ x + (1 | g)")
-    with pytest.raises(DataError, match="too many: sex, w, sex, w, sex, w") as caught:
+    with pytest.raises(DataError, match="too many: sex, w, sex, w, sex, w") as error:
         check_models([plain, MODELS[0], MODELS[0], MODELS[0]], check)
-    assert caught.value.by_model == {"too many: sex, w": [1, 2, 3]}
-    with pytest.raises(DataError) as caught:
+    assert error.value.by_model == {"too many: sex, w": [1, 2, 3]}
+    with pytest.raises(DataError) as error:
         check_models(MODELS[:1], check)
-    assert caught.value.by_model == {}
-    assert str(caught.value.before("day 3")) == "day 3: too many: sex, w"
+    assert error.value.by_model == {}
+    assert str(error.value.before("day 3")) == "day 3: too many: sex, w"
