@@ -14,9 +14,10 @@ from mlm_ops.language import options
 from mlm_ops.language.columns import Monomial, monomial
 from mlm_ops.language.model import Column, Factor, Model, Variable, group_name
 from mlm_ops.language.spelling import list_names
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.coverage import moments_for
 from mlm_ops.moments.needs import check_models, needs_of
-from mlm_ops.moments.record import Array, Moments, Schema
+from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.sums import packed_place, unit_codes
 from mlm_ops.moments.survey import in_order, key_expression, run
 from mlm_ops.warehouse.boundary import checked

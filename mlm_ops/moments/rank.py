@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 EPS = float(np.finfo(np.float64).eps)
 #: A column whose distance from the span of those before it is below this share of its spread is aliased, as in R's lm.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import Monomial
 from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
+from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.sums import (
     PackedSums,
@@ -29,8 +30,6 @@ from mlm_ops.moments.sums import (
     write_units,
 )
 from mlm_ops.moments.units import texts
-
-Array = NDArray[np.float64]
 
 #: Digits of each sum in the checksum; more would differ between orders of summation, fewer would miss a change of one
 #: row among a million.
@@ -67,9 +66,6 @@ def checksum(what: str, n: Array, mean: Array, scatter: Array, texts: Iterable[N
     for values in texts:
         digest.update("\x1f".join(map(str, values)).encode())
     return digest.hexdigest()[:16]
-
-
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

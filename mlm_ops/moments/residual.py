@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import Residual
-
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
+from mlm_ops.moments.arrays import Array, Codes
 
 #: The most distinct gaps between times; more come from times that were measured, not counted.
 MOST_GAPS = 100

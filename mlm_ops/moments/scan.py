@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.model import Column, Factor, Residual, Variable, label
+from mlm_ops.moments.arrays import Codes
 from mlm_ops.moments.needs import Needs
-from mlm_ops.moments.record import Codes, Moments, Schema
+from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
 from mlm_ops.moments.sums import check_squares, packed_size, unit_codes
 from mlm_ops.moments.survey import Survey, check_rows, check_whole_numbers, take_survey, units

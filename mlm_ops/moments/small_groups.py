@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from itertools import permutations, product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.language.columns import expand, monomial
 from mlm_ops.language.model import Column, Factor, GroupingFactor, Indicator, Model, Variable, label, walk
-from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.arrays import Array, Codes, Flags
+from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import packed_place
-
-Flags = NDArray[np.bool_]
-Counts = NDArray[np.float64]
 
 #: If any unit of a grouping factor is left out, at least so many are. The sum of their effects is known (the effects of
 #: all units sum to zero), and variances and deviance reveal two sums of their squares: that is enough to compute the
@@ -65,7 +62,7 @@ def hidden_units(moments: Moments, groups: Iterable[GroupingFactor], least: int)
     }
 
 
-def hide(factors: Sequence[Codes], n: Counts, least: int) -> list[Flags]:
+def hide(factors: Sequence[Codes], n: Array, least: int) -> list[Flags]:
     """Return which units of each factor are left out: those with few rows, and others, so that these stay unknown.
 
     At least `LEAST_HIDDEN` of a factor, the smallest, with `least` rows together. Where the units of one factor lie in
@@ -109,7 +106,7 @@ def _parents(lower: Codes, upper: Codes) -> Codes | None:
     return parent if (parent[lower] == upper).all() else None
 
 
-def _complement(flags: Flags, size: Counts, least: int) -> None:
+def _complement(flags: Flags, size: Array, least: int) -> None:
     """Leave out the next smallest units as well, until there are enough of them."""
     if not flags.any():
         return

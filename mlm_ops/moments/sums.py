@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
+from mlm_ops.moments.arrays import Array, Codes
 
 Index = TypeVar("Index", int, NDArray[np.int64])
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
 PackedSums = tuple[Array, Array, Array]
 """n, mean and scatter of J units: (J,), (K, J), (K (K + 1) / 2, J)."""
 

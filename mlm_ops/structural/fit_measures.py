@@ -10,14 +10,12 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaincc
 
+from mlm_ops.moments.arrays import Array
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
 from mlm_ops.structural.parameters import ParameterTable, Variables, baseline_table, saturated_table
 from mlm_ops.structural.statistics import TwoLevelStatistics, one_column
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

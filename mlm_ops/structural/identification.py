@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import null_space, rounding
 from mlm_ops.structural.matrices import SemStructure
 from mlm_ops.structural.parameters import ParameterTable
 
-Array = NDArray[np.float64]
 _POINTS = 3
 #: Relative error of the derivatives' cross-products at values of the order of one: theirs is that of the inverse of
 #: I - A, a thousand roundings, and its square would be far below.

@@ -17,12 +17,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlm_ops.moments.arrays import Array
 from mlm_ops.structural.matrices import Implied, SemStructure
 from mlm_ops.structural.statistics import TwoLevelStatistics
 
-Array = NDArray[np.float64]
 _LOG_2PI = math.log(2 * math.pi)
 #: Elements of a block of derivative matrices that are held at once.
 _BLOCK = 4_000_000

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.language.model import Column, GroupingFactor, group_name
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import packed_place, packed_size, pool
 from mlm_ops.structural.matrices import Implied
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.warehouse.source import Source
-
-Array = NDArray[np.float64]
 
 #: Scatter within clusters below this part of the whole is rounding: the variable is constant there.
 CONSTANT = 1e-12

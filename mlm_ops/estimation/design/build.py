@@ -24,12 +24,13 @@ from mlm_ops.estimation.design.groups import FactorUnits, cells_of, grouping_fac
 from mlm_ops.estimation.design.observations import Observations, check_split, observations_of
 from mlm_ops.estimation.design.polynomial import Evaluator, Polynomial
 from mlm_ops.estimation.design.products import CrossProducts, unpack
-from mlm_ops.estimation.design.record import Array, BlockDesign, Design, FixedDesign, LevelDesign
+from mlm_ops.estimation.design.record import BlockDesign, Design, FixedDesign, LevelDesign
 from mlm_ops.estimation.design.residual import ResidualDesign, design_residual
 from mlm_ops.language.columns import DesignColumn, expand
 from mlm_ops.language.model import PLAIN, GroupingFactor, Model, Variable, is_group_mean
+from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.rank import ColumnSpan, independent_columns
-from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import check_squares
 
 

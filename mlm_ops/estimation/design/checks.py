@@ -14,13 +14,12 @@ from mlm_ops.estimation.design.groups import FactorUnits
 from mlm_ops.estimation.design.polynomial import Evaluator
 from mlm_ops.language.columns import DesignColumn, whole_variable
 from mlm_ops.language.model import Model, Variable, group_name, label
+from mlm_ops.moments.arrays import Codes
 from mlm_ops.moments.rank import null_space
-from mlm_ops.moments.record import Codes
 
 if TYPE_CHECKING:
     from mlm_ops.estimation.design.record import Design
 
-Array = NDArray[np.float64]
 
 #: Share of the columns' squares below which a combination of random effects is none: more than rounding leaves.
 _DISTINCT = 1e-12

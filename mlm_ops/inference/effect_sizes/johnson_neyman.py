@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes.interactions import Spread, Surface, derivative
 from mlm_ops.inference.fixed.tests import CoefficientMethod
 from mlm_ops.language.model import Indicator, Variable, label
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 #: Angles at which a critical value that changes along the moderator is computed, before crossings are bracketed.
 _ANGLES = 181

@@ -15,8 +15,7 @@ from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import CoefficientMethod, CoefficientTests, estimable_tests, holm
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Centering, Column, Factor, Indicator, Poly, Term, Variable
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 Hypothesis = str | Sequence[str] | Sequence[Sequence[float]] | NDArray[Any]
 

@@ -16,15 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.groups import Clusters
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.cluster_span import Span, rotation, spans
 from mlm_ops.language.model import group_name
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 #: A direction of a cluster of which the fixed effects take all but this share is left out of its adjustment.
 _LEVERAGE_TOLERANCE = 1e-10

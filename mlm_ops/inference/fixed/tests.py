@@ -7,14 +7,12 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.kenward_roger import KenwardRoger
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import independent_rows, lengths
-
-Array = NDArray[np.float64]
 
 #: Degrees of freedom that differ by less are equal, as in lmerTest.
 _SAME_DF = 1e-8
