@@ -11,8 +11,9 @@ import numpy as np
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import Centering, Column, GroupingFactor, walk
+from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.needs import find_needs
-from mlm_ops.moments.record import Array, Codes, Moments
+from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import packed_place
 from mlm_ops.warehouse.files import READERS, is_data_file, reader
 from mlm_ops.warehouse.ownership import (

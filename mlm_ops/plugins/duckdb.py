@@ -90,7 +90,7 @@ def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], 
 
 def _macro(name: str, function: str) -> str:
     defaults = {
-        option.name: literal(option.default) if option.default else "null" for option in options.OF_A_MODEL.values()
+        option.name: literal(option.default) if option.default else "null" for option in options.MODEL_OPTIONS.values()
     }
     named = ", ".join(f"{option} := {default}" for option, default in defaults.items())
     arguments = ", ".join(("formula", "relation", *(f"{o}::{_OPTION_TYPES.get(o, 'varchar')}" for o in defaults)))
@@ -126,7 +126,7 @@ class _FunctionCall:
                 "mlm() takes a formula and a table name or a SELECT in parentheses, both as text. "
                 f"Got {formula!r} and {relation!r}."
             )
-        given = dict(zip(options.OF_A_MODEL, values, strict=True))
+        given = dict(zip(options.MODEL_OPTIONS, values, strict=True))
         if given["covariance"] is not None:  # Arrow has a map as its pairs
             given["covariance"] = {key: _structure(text) for key, text in dict(given["covariance"]).items()}
         if given["levels"] is None:  # SQL has a null where Python leaves the option out

@@ -138,7 +138,7 @@ class Fit(FitRecord):
         """One row per region of the moderator in which the slope differs from zero, or does not."""
         return tables.johnson_neyman(self, slope, moderator, level)
 
-    @checked(wanted=options.WEIGHTED)
+    @checked(wanted=options.CONTRAST_WEIGHTS)
     def contrasts(self, wanted: Contrasts) -> pl.DataFrame:
         """T tests of combinations of coefficients, ``{name: {coefficient: weight}}``, adjusted by Holm's method."""
         return tables.contrasts(self, wanted)
@@ -219,12 +219,11 @@ class Fit(FitRecord):
         Parameters
         ----------
         kind
-            ``"marginal"``: the fixed part, and its ``std_error``, robust or by Kenward and Roger where the fit's are.
-            ``"conditional"``: with the effects of the row's groups, which are zero for a group that the fit has not
-            seen, and ``new_group`` says so.
+            ``"marginal"``: the fixed part, and its ``std_error``. ``"conditional"``: with the effects of the row's
+            groups, which are zero for a group that the fit has not seen, and ``new_group`` says so.
         """
         rows = read_rows(data, connection)
-        return predict(self.model, self.estimate, self.block_effects, self.method, self.moments, rows, kind)
+        return predict(self.model, self.estimate, self.block_effects, self.moments, rows, kind)
 
     @checked(relation=options.RELATION)
     def prediction_sql(self, relation: str) -> str:

@@ -16,7 +16,7 @@ from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, compile_request
 from mlm_ops.language.structures import Structure
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.coverage import serve
+from mlm_ops.moments.coverage import moments_for
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.quiet import quiet
@@ -105,7 +105,7 @@ def fit(
         cluster=cluster,
     )
     needs = [request.model], request.levels, request.keys
-    moments = serve(data, *needs) if isinstance(data, Moments) else collect(open_source(data, connection), *needs)
+    moments = moments_for(data, *needs) if isinstance(data, Moments) else collect(open_source(data, connection), *needs)
     fitted = fit_model(request, moments)
     from_file = connection is None and isinstance(data, str | Path) and is_data_file(data)
     return replace(fitted, file=Path(data)) if from_file else fitted

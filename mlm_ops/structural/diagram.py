@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlm_ops.moments.arrays import Array
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import ParameterTable, SemParameter
-
-Array = NDArray[np.float64]
 
 _TITLES = {BETWEEN: "Between clusters", WITHIN: "Within clusters"}
 _WIDTH, _HEIGHT, _COLUMN, _ROW, _MARGIN, _TITLE = 104, 36, 230, 92, 90, 44

@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlm_ops.language.model import GroupingFactor
+from mlm_ops.moments.arrays import Array
 from mlm_ops.results.words import left_out
 from mlm_ops.structural.derived import Defined, Omega, delta_method, omegas, undetermined_definitions
 from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
 from mlm_ops.structural.model import SemModel
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

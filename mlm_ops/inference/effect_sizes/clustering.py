@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.groups import make_clusters
@@ -18,10 +17,9 @@ from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.inference.random.variance import tau_derivatives
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import Factor, GroupingFactor, Model, Variable, group_name, label
-from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.arrays import Array, Codes
+from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import packed_place, pool
-
-Array = NDArray[np.float64]
 
 _SLOPES = "slopes vary, so the share depends on the values of their predictors"
 _UNKNOWN = "the data do not determine this variance"

@@ -15,7 +15,7 @@ from mlm_ops.analyses.rows import centered_columns, split_of
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.language.model import Model, columns_of
-from mlm_ops.moments.needs import asked_by
+from mlm_ops.moments.needs import needs_of
 from mlm_ops.moments.record import Schema as MomentsSchema
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
@@ -176,7 +176,7 @@ def _variances(components: pl.DataFrame) -> Metadata:
 
 def model_columns(model: Model) -> tuple[str, ...]:
     """Columns of the table that a model reads: of its outcome and predictors, then of its groups."""
-    needs = asked_by([model])
+    needs = needs_of([model])
     return tuple(dict.fromkeys((*needs.columns, *needs.keys)))
 
 

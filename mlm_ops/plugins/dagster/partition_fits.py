@@ -16,7 +16,7 @@ from mlm_ops.analyses.run import AnalysisResult, fit_analysis, fit_collected
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, check_store, publish, write_empty, write_runs
 from mlm_ops.errors import DataError, MlmError, NoRowsError
-from mlm_ops.language.spelling import listed
+from mlm_ops.language.spelling import list_names
 from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.collect import By, collect
 from mlm_ops.moments.record import Moments
@@ -354,4 +354,4 @@ def _partitions(count: int) -> str:
 
 
 def _some(names: Collection[str]) -> str:
-    return listed(names, NAMED)
+    return list_names(names, NAMED)

@@ -205,8 +205,8 @@ def _is_short(window: Window) -> bool:
 
 def _in_windows(connection: Connection, analysis: Analysis, source: Source, times: Mapping[str, Window]) -> str:
     kind = source.types[str(analysis.partition)]
-    parts = ", ".join(f"({literal(part)})" for part in _parts(connection, analysis).kept())
-    kept = f"select try_cast(part as {kind}), part from (values {parts}) as kept (part)" if parts else None
+    parts = ", ".join(f"({literal(part)})" for part in _parts(connection, analysis).names())
+    names_query = f"select try_cast(part as {kind}), part from (values {parts}) as kept (part)" if parts else None
     first, past = min((w.start for w in times.values()), key=_moment), max((w.end for w in times.values()), key=_moment)
     clock = min(window.clock[0] for window in times.values()), max(window.clock[1] for window in times.values())
     low, high = window_ends(Window(first, past, clock), kind)
@@ -214,7 +214,7 @@ def _in_windows(connection: Connection, analysis: Analysis, source: Source, time
         "values_in_windows",
         relation=source.relation,
         column=identifier(str(analysis.partition)),
-        kept=kept,
+        kept=names_query,
         windows=[[literal(key), *window_ends(window, kind)] for key, window in times.items()],
         first=low,
         past=high,

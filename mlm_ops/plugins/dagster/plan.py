@@ -107,7 +107,7 @@ def asset_key(value: object) -> dg.AssetKey:
         return value
     parts = options.names(value)
     if not parts:
-        raise options.NotTakenError
+        raise options.UnsuitableValueError
     return dg.AssetKey.from_coercible(parts[0] if isinstance(value, str) else list(parts))
 
 

@@ -32,7 +32,7 @@ from mlm_ops.analyses.store.runs import Run, check_published, publish, read_late
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.staging import StepName, read_staged, stage
 from mlm_ops.errors import StoreError
-from mlm_ops.moments.partitions import Refreshed
+from mlm_ops.moments.partitions import Refresh
 from mlm_ops.moments.storage import load_moments, sibling
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.metadata import (
@@ -83,7 +83,7 @@ def make_moments(
     analysis: Analysis,
     partitions: Sequence[str] | None = None,
     upstream: dg.AssetKey | None = None,
-) -> tuple[Refreshed, Metadata, list[dg.AssetCheckResult]]:
+) -> tuple[Refresh, Metadata, list[dg.AssetCheckResult]]:
     """Collect the moments and keep them.
 
     Parameters
@@ -138,7 +138,7 @@ def make_partitions(
 
 
 def moments_metadata(
-    connection: Connection, analysis: Analysis, done: Refreshed, upstream: dg.AssetKey | None
+    connection: Connection, analysis: Analysis, done: Refresh, upstream: dg.AssetKey | None
 ) -> Metadata:
     """What the page of the moments shows."""
     moments = done.moments
@@ -159,7 +159,7 @@ def moments_metadata(
         metadata |= {
             "partitions_read": dg.MetadataValue.json(list(done.scanned)),
             "partitions_dropped": dg.MetadataValue.json(list(done.dropped)),
-            "rebuilt": dg.MetadataValue.text(done.rebuilt or "no"),
+            "rebuilt": dg.MetadataValue.text(done.rebuild_reason or "no"),
         }
     return metadata
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.groups import meanings
-from mlm_ops.language.columns import uncoded
+from mlm_ops.language.columns import whole_variable
 from mlm_ops.language.model import GroupingFactor, Model, Variable, columns_of
 from mlm_ops.language.symbols import EquationStructure, coefficient_symbol
 from mlm_ops.results.export.levels import LevelEquations, level_equations_of
@@ -120,7 +120,7 @@ def level_equations(record: FitRecord) -> LevelEquations:
             f"{' and '.join(record.equation_structure.groups)} cross. The formula says it: {record.model.text}"
         )
     for variable, level in design.variable_levels.items():
-        whole = uncoded(variable)
+        whole = whole_variable(variable)
         levels[whole] = min(level, levels.get(whole, level))
     groups = tuple(level.group for level in design.levels)
-    return level_equations_of(record.model, groups, lambda variable: levels.get(uncoded(variable), 1))
+    return level_equations_of(record.model, groups, lambda variable: levels.get(whole_variable(variable), 1))
