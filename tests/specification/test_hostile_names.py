@@ -32,7 +32,7 @@ from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 from mlm_ops.plugins.dagster.partition_fits import fit_partitions
 from mlm_ops.plugins.dagster.steps import make_model
 from mlm_ops.plugins.duckdb import register
-from mlm_ops.results.words import span
+from mlm_ops.results.words import code_span
 from mlm_ops.warehouse.arrow import ArrowStream
 from mlm_ops.warehouse.sql import identifier, render
 
@@ -249,7 +249,7 @@ def _asset_graph(world: World) -> None:
     warehouse = dg.Definitions(resources={"warehouse": Warehouse(directory=str(world.path.parent))})
     graph = dg.Definitions.merge(build_analysis_assets(plain, upstream="raw"), warehouse).resolve_asset_graph()
     description = graph.get(dg.AssetKey(["plain", "models", "m"])).description
-    assert (description or "").startswith(span(world.formula))
+    assert (description or "").startswith(code_span(world.formula))
     keep_moments(plain, world.connection)
     metadata, _ = make_model(world.connection, plain, "m")
     for key in ("fixed_effects", "variance_components"):

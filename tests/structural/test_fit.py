@@ -200,7 +200,7 @@ def test_equations_in_every_form():
     assert "- `y2ᵂᵢⱼ = λ₁·fwᵢⱼ + e_y2,ij`\n" in found.equations("markdown")
     assert "  %BETWEEN%\n  fb BY y1@1;\n  fb BY y2*;" in found.equations("mplus")
     assert "  WITHIN = x1 x2 x3;\n  BETWEEN = w1 w2;" in found.equations("mplus")
-    assert 'w6 -->|"0.77"| w1' in found.diagram("mermaid")
+    assert 'w6 -->|"0.7697"| w1' in found.diagram("mermaid")
     picture = found.diagram()
     assert picture.startswith("<svg")
     assert picture.count("<ellipse") == 2

@@ -58,7 +58,7 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
         "models:",
         "  # how much of the variance lies between groups?",
         *(f"  {model}: {_quoted(formula)}" for model, formula in models.items()),
-        *([f"  {comment(left_out(guess), '# ')}"] if guess.redundant else []),
+        *([f"  {comment(redundant_columns(guess), '# ')}"] if guess.redundant else []),
         *(["  # does the slope differ between groups? Take the # away to see."] if slope else []),
         *([slope] if slope else []),
         *(["", f"compare: [{', '.join(models)}]"] if len(models) > 1 else []),
@@ -70,7 +70,7 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
     return "\n".join(lines)
 
 
-def left_out(guess: Guess) -> str:
+def redundant_columns(guess: Guess) -> str:
     """Name the columns that were left out because another column has the same information; empty if there are none."""
     columns = ", ".join(f"{name} ({by})" for name, by in guess.redundant)
     return f"left out, as another column tells their values: {columns}" if columns else ""

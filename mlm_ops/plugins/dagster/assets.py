@@ -34,7 +34,7 @@ from mlm_ops.plugins.dagster.partition_fits import partition_fits
 from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import Warehouse
-from mlm_ops.results.words import fenced, span
+from mlm_ops.results.words import code_block, code_span
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import first_line
 
@@ -53,8 +53,8 @@ def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         # a run goes through the models in the order of the file
         op_tags={"dagster/priority": str(-list(plan.analysis.models).index(name))},
         code_version=plan.code_version(name, spec, (request.estimator, request.df), robust),
-        description=f"{span(spec.formula)}\n\nFitted from the moments; its rows wait in the warehouse until they are "
-        "published with those of the other models.",
+        description=f"{code_span(spec.formula)}\n\nFitted from the moments; its rows wait in the warehouse until they "
+        "are published with those of the other models.",
         metadata={SCHEMA: result_schema("fixed_effects"), LINEAGE: model_lineage(plan.analysis, name, plan.upstream)},
         check_specs=[
             *plan.fit_checks(
@@ -132,8 +132,8 @@ def sem_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         group_name=plan.group,
         kinds={"python", "duckdb"},
         code_version=plan.code_version(name, spec, plan.analysis.levels),
-        description=f"{fenced(spec.model.strip())}\n\nA two-level structural equation model, fitted from the moments "
-        "of the mixed models; its rows wait in the warehouse until they are published.",
+        description=f"{code_block(spec.model.strip())}\n\nA two-level structural equation model, fitted from the "
+        "moments of the mixed models; its rows wait in the warehouse until they are published.",
         metadata={SCHEMA: result_schema("sem_parameters")},
         check_specs=plan.fit_checks(
             key,
