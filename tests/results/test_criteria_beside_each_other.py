@@ -56,7 +56,7 @@ def foot(tables: Any, models: list[str]) -> dict[str, list[str]]:
     }
 
 
-def printed(frame_of: Any) -> str:
+def terminal_text(frame_of: Any) -> str:
     target = Console(width=200, file=io.StringIO(), highlight=False)
     frame_of(target)
     return target.file.getvalue()
@@ -102,15 +102,15 @@ def test_ml_stands_beside_ml() -> None:
 
 def test_the_overview_prints_what_compares(thousandths: Any) -> None:
     tables = {name: thousandths[0].tables[name] for name in ("fit_statistics", "fixed_effects")}
-    text = printed(lambda target: show_tables(target, tables, str))
+    text = terminal_text(lambda target: show_tables(target, tables, str))
     assert "deviance_ml" in text
     assert " aic " not in text
     assert f"\n  {BY_ML_NOTE}\n" in text
     same = {name: frame.filter(pl.col("model").is_in(["rancova", "slopes"])) for name, frame in tables.items()}
-    text = printed(lambda target: show_tables(target, same, str))
+    text = terminal_text(lambda target: show_tables(target, same, str))
     assert "_ml" not in text
     assert "REML" not in text
-    whole = printed(lambda target: show_table(target, "fit_statistics", tables["fit_statistics"], ""))
+    whole = terminal_text(lambda target: show_table(target, "fit_statistics", tables["fit_statistics"], ""))
     assert f"\n  {BOTH_CRITERIA_NOTE}\n" in whole
 
 

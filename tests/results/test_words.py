@@ -26,10 +26,10 @@ def test_a_name_is_no_message_of_its_own(tmp_path: Path, capsys: pytest.CaptureF
     rows = pl.DataFrame({"y": [1.0, 2.0], "x\nmlm: everything is fine.": [0.0, 1.0]})
     rows.write_csv(tmp_path / "rows.csv")
     assert main(["fit", "y ~ z", str(tmp_path / "rows.csv")]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("mlm: Column 'z' is not in ")
-    assert "everything is fine." in told
-    assert not any(line.startswith("mlm:") for line in told.splitlines()[1:])
+    errors = capsys.readouterr().err
+    assert errors.startswith("mlm: Column 'z' is not in ")
+    assert "everything is fine." in errors
+    assert not any(line.startswith("mlm:") for line in errors.splitlines()[1:])
 
 
 def test_a_name_is_no_row_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from mlm_ops.analyses.centered import centered_columns, split_of
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.rows import centered_columns, split_of
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.language.model import Model, columns_of
@@ -102,7 +102,7 @@ def sem_metadata(fit: SemFit) -> Metadata:
     picture = base64.b64encode(fit.diagram("svg").encode()).decode()
     return {
         "diagram": dg.MetadataValue.md(f"![Path diagram](data:image/svg+xml;base64,{picture})"),
-        "mermaid": _fenced("mermaid", fit.diagram("mermaid")),
+        "mermaid": _code(fit.diagram("mermaid"), "mermaid"),
         "equations": _code(fit.equations()),
         "mplus": _code(fit.equations("mplus")),
         "parameters": table_metadata(fit.parameters),
@@ -140,12 +140,8 @@ def table_metadata(frame: pl.DataFrame) -> dg.MetadataValue:
     return dg.MetadataValue.md(cell_table(frame).markdown())
 
 
-def _fenced(language: str, text: str) -> dg.MetadataValue:
+def _code(text: str, language: str = "") -> dg.MetadataValue:
     return dg.MetadataValue.md(code_block(text, language))
-
-
-def _code(text: str) -> dg.MetadataValue:
-    return dg.MetadataValue.md(code_block(text))
 
 
 def _summary(statistics: Mapping[str, object]) -> str:

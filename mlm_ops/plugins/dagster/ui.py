@@ -19,7 +19,7 @@ from mlm_ops.errors import ProjectError
 
 LOCALHOST = "127.0.0.1"
 LOG = "ui.log"
-#: Seconds: between two looks whether the server answers, and for it to end when it is told to.
+#: Seconds between two requests to see whether the server answers, and for it to end after an interrupt.
 PAUSE, PATIENCE = 0.25, 30.0
 
 

@@ -190,12 +190,12 @@ class MarkdownWriter(UnicodeWriter):
     def page(self, statements: Sequence[Statement]) -> str:
         """One list per level, and one of the distributions; a `Heading` replaces theirs for what follows it."""
         parts: list[str] = []
-        heading, own = "", ""
+        heading, own_heading = "", ""
         for statement in statements:
             if isinstance(statement, Heading):
-                own = statement.text
+                own_heading = statement.text
                 continue
-            above = own or self._heading(statement)
+            above = own_heading or self._heading(statement)
             if above != heading:
                 parts.append(f"\n**{above}**\n" if above else "")
                 heading = above
@@ -269,11 +269,11 @@ class LatexWriter(Writer):
             case Equation(left, terms, level):
                 pieces = [terms[i : i + self._TERMS] for i in range(0, len(terms), self._TERMS)]
                 sums = [self.sum(piece) for piece in pieces]
-                joined = " \\\\\n  &\\quad ".join(
+                lines = " \\\\\n  &\\quad ".join(
                     part if i == 0 or part.startswith("-") else f"+ {part}" for i, part in enumerate(sums)
                 )
                 tag = rf"\text{{Level {level}:}}\quad " if level is not None else ""
-                return f"{tag}{self.atom(left)} &= {joined}"
+                return f"{tag}{self.atom(left)} &= {lines}"
             case Vector(left, entries, note):
                 row = ", ".join(map(self.product, entries))
                 if note == "transposed":

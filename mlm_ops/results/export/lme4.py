@@ -301,10 +301,10 @@ def _lmer(facts: ExportFacts, columns: RColumns) -> str:
     blocks = []
     for block in facts.model.random:
         group = facts.units(block.group)
-        alone: list[tuple[Term, ...]] = (
+        term_lists: list[tuple[Term, ...]] = (
             [(term,) for term in block.terms] if STRUCTURES[str(block.covariance)].lmer == "apart" else [block.terms]
         )
-        blocks += [RandomBlock(terms, group) for terms in alone]
+        blocks += [RandomBlock(terms, group) for terms in term_lists]
     model = replace(facts.model, random=tuple(blocks))
     formula = formula_text(model, columns.name, lambda group: ":".join(map(r_name, group)))
     return _call("lmer", [formula, "data = data", f"REML = {_flag(facts.reml)}", *_prior_weights(facts)])

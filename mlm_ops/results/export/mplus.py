@@ -51,9 +51,9 @@ class MplusColumns(MplusNames):
         self._transformations: list[str] = []
         self._centering: list[str] = []
         columns = (*facts.structure.fixed, *(c for blocks in facts.structure.random for b in blocks for c in b))
-        used = {v for column in columns for v in column.variables if not is_group_mean(v)}
+        variables = {v for column in columns for v in column.variables if not is_group_mean(v)}
         #: In how many forms the model has a variable: as it is, or centered in one way or another.
-        self._forms = Counter(map(_core, used))
+        self._forms = Counter(map(_core, variables))
 
     @property
     def define(self) -> list[str]:
@@ -263,10 +263,10 @@ class _Sections:
 
     def _latent(self, prefix: Index) -> str | None:
         """What a coefficient is at the levels above: the outcome for the intercept, a slope that varies, or none."""
-        stripped = prefix
-        while stripped and stripped[-1] == 0:
-            stripped = stripped[:-1]
-        return self.outcome if not stripped else self.slopes.get(stripped)
+        index = prefix
+        while index and index[-1] == 0:
+            index = index[:-1]
+        return self.outcome if not index else self.slopes.get(index)
 
     def _equation(self, level: int, prefix: Index) -> Iterator[str]:
         """``y ON x;`` for fixed coefficients, ``s | y ON x;`` for those that vary over units or with predictors."""

@@ -26,12 +26,12 @@ class MplusNames:
         self._by_content: dict[str, str] = {}
         self._names_in_use = set(_KEYWORDS)
 
-    def column(self, holds: str, stem: str) -> str:
+    def column(self, content: str, stem: str) -> str:
         """A column of the data file."""
-        if holds not in self._by_content:
-            self._by_content[holds] = self.free(stem)
-            self.columns[self._by_content[holds]] = holds
-        return self._by_content[holds]
+        if content not in self._by_content:
+            self._by_content[content] = self.free(stem)
+            self.columns[self._by_content[content]] = content
+        return self._by_content[content]
 
     def free(self, stem: str) -> str:
         """A new name that Mplus accepts."""
@@ -82,8 +82,8 @@ class MplusInput:
         for remark in self.remarks:
             yield from _comment(remark)
         yield from _comment("The columns of the data file, in this order, all of them numbers:")
-        for name, holds in self.columns.items():
-            yield from _comment(f"  {name.ljust(NAME_LENGTH)}  {' '.join(holds.split())}", hanging=12)
+        for name, content in self.columns.items():
+            yield from _comment(f"  {name.ljust(NAME_LENGTH)}  {' '.join(content.split())}", hanging=12)
         yield f"TITLE: {self.title};"
         yield "DATA: FILE = data.dat;"
         yield "VARIABLE:"

@@ -46,10 +46,10 @@ CONTRASTS: ColumnTypes = {"contrast": TEXT, "combination": TEXT, **_TESTS, "p_ad
 def simple_slopes(record: FitRecord, slope: str, at: interactions.At) -> pl.DataFrame:
     """One row per slope and one an intercept at each combination of the moderators' values."""
     slopes = interactions.simple_slopes(surface_of(record), record.method, slope, at)
-    names = ("kind", "predictor", "at", "range_low", "range_high")
+    own = ("kind", "predictor", "at", "range_low", "range_high")
     return frame(
         SIMPLE_SLOPES,
-        {name: getattr(slopes, name) for name in names} | {name: getattr(slopes.tests, name) for name in _TESTS},
+        {name: getattr(slopes, name) for name in own} | {name: getattr(slopes.tests, name) for name in _TESTS},
     )
 
 
