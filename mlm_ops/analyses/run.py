@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 #: Noted where the comparison is not by the likelihood that the models were asked to be fitted by.
-REFITTED = "the fixed parts differ, so both were fitted again by ML: REML likelihoods would not compare"
+REFIT_NOTE = "the fixed parts differ, so both were fitted again by ML: REML likelihoods would not compare"
 #: Result tables of the models that a ladder went through before the one it selected.
 ON_THE_WAY = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")
 
@@ -237,7 +237,7 @@ def compare_analysis(
         with model_in_errors(analysis, f"comparison of {model} with {reference}", model):
             result = compare_fits(*pair)
         if estimator != asked:
-            result = replace(result, note="; ".join(filter(None, (result.note, REFITTED))))
+            result = replace(result, note="; ".join(filter(None, (result.note, REFIT_NOTE))))
         rows.append((model, reference, estimator, result))
         change = tables.r_squared_changes(known[model], known[reference], reference)
         changes.append(tables.with_model(model, change))

@@ -1,4 +1,4 @@
-"""Fit a model: parse what is asked for, collect moments, build the design, estimate."""
+"""Fit a model: compile the request, collect moments, build the design, estimate."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def fit(
         Parquet file, or a table name or SELECT with `connection`. Or moments, as `read_moments` returns them.
     levels
         Grouping columns, lowest first: the units of level 2, level 3, …. Level equations need them; in formulas they
-        serve ``within()`` where the random part has no single grouping factor, say which labels are nested, and the
-        last of them names the clusters of robust errors where there is no random part.
+        name the groups of ``within()`` where the random part has no single grouping factor, say which labels are
+        nested, and the last of them names the clusters of robust errors where there is no random part.
     estimator
         ``"reml"`` or ``"ml"``.
     df
@@ -106,9 +106,9 @@ def fit(
     )
     needs = [request.model], request.levels, request.keys
     moments = moments_for(data, *needs) if isinstance(data, Moments) else collect(open_source(data, connection), *needs)
-    fitted = fit_model(request, moments)
+    result = fit_model(request, moments)
     from_file = connection is None and isinstance(data, str | Path) and is_data_file(data)
-    return replace(fitted, file=Path(data)) if from_file else fitted
+    return replace(result, file=Path(data)) if from_file else result
 
 
 @quiet

@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 
 from mlm_ops.moments.arrays import Array
+from mlm_ops.results.words import cell
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import ParameterTable, SemParameter
 
@@ -86,7 +87,8 @@ def _covariances(table: ParameterTable, level: int) -> list[SemParameter]:
 
 
 def _number_text(row: SemParameter, theta: Array) -> str:
-    return f"{row.value:g}" if row.index is None else f"{theta[row.index]:.2f}"
+    """An estimate as `cell` writes it; a fixed value as it is."""
+    return f"{row.value:g}" if row.index is None else cell("estimate", float(theta[row.index]))
 
 
 def _layout(table: ParameterTable, level: int) -> _Panel:

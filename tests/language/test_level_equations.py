@@ -16,7 +16,7 @@ from mlm_ops.language.formula import formula_text, parse_formula
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.model import Model, Variable, columns_of
 from mlm_ops.language.structures import with_covariance
-from mlm_ops.results.export.levels import LevelEquations, level_equations_of
+from mlm_ops.results.equations.levels import LevelEquations, level_equations_of
 from tests.specification.reference import reference
 
 HSB = """

@@ -182,7 +182,7 @@ def test_the_outcome_on_both_sides_is_refused(predictor: str) -> None:
         mlm.fit(f"y ~ {predictor} + (1 | school)", ROWS)
 
 
-@pytest.mark.parametrize(("kind", "words"), [(pl.Int64, "taken as amounts"), (pl.String, "a coefficient for each")])
+@pytest.mark.parametrize(("kind", "words"), [(pl.Int64, "read as numbers"), (pl.String, "a coefficient for each")])
 def test_a_grouping_factor_among_the_predictors_is_noted(kind: pl.DataType, words: str) -> None:
     rows = ROWS.with_columns(pl.col("school").cast(kind))
     fit = mlm.fit("y ~ school + x + (1 | school)", rows)

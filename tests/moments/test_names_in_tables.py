@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlm_ops as mlm
+from mlm_ops.analyses.centered import create_centered
 from mlm_ops.analyses.file.analysis import parse_analysis
-from mlm_ops.analyses.rows import create_centered
 from mlm_ops.analyses.run import fit_analysis, keep_moments
 from mlm_ops.errors import DataError
 from mlm_ops.moments.record import Moments

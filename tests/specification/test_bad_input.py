@@ -377,7 +377,7 @@ def test_whole_sentences_about_the_data(formula: str, sentence: str) -> None:
 
 def test_a_grouping_factor_among_the_predictors_is_noted() -> None:
     assert mlm.fit("y ~ g + (1 | g)", _data()).notes[0] == (
-        "g is a grouping factor and also a predictor, its labels taken as amounts; if that is not meant, remove it "
+        "g is a grouping factor and also a predictor, its labels read as numbers; if that is not meant, remove it "
         "from the fixed part"
     )
 

@@ -52,7 +52,7 @@ REASONS = {
         "own": "a rendered expression",
         "known": "literals",
     },
-    "mlm_ops/analyses/rows.py": {
+    "mlm_ops/analyses/centered.py": {
         "staged_rows": "a quoted name and a literal",
         "complete": "a rendered condition",
         "label": "casts of quoted names",
@@ -130,16 +130,16 @@ REASONS = {
     },
     "mlm_ops/plugins/dagster/steps.py": {
         "facts": "a quoted table",
-        "here": "literals",
+        "parts": "literals",
     },
     "mlm_ops/plugins/dagster/warehouse.py": {
         "self.threads": "a number, by its type",
     },
     "mlm_ops/plugins/duckdb.py": {
         "name": "a constant",
-        "named": "names and defaults of options, which are constants",
+        "parameters": "names and defaults of options, which are constants",
         "arguments": "parameters of the macro, cast to constant types",
-        "fitted": "calls of ours with parameters of the macro",
+        "call": "calls of ours with parameters of the macro",
         "', '.join((f'null as {n}' for n in _ANSWER[1:]))": "constants",
     },
     "mlm_ops/analyses/store/recovery.py": {

@@ -45,6 +45,11 @@ class Normality:
     statistic: float
     p_value: float
 
+    @property
+    def note(self) -> str:
+        """Skewness and kurtosis in words, with two decimals as R's packages print them."""
+        return f"skewness {self.skewness:.2f}, kurtosis {self.kurtosis:.2f} (normal: 0 and 3)"
+
 
 @dataclass(frozen=True)
 class Heterogeneity:

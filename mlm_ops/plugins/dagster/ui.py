@@ -22,7 +22,7 @@ LOCALHOST = "127.0.0.1"
 LOG = "ui.log"
 #: The graph of all assets: the page at the root shows a timeline, which is empty without schedules.
 GRAPH = "asset-groups"
-#: Seconds: between two looks whether the server answers, and for it to end when it is told to.
+#: Seconds between two requests to see whether the server answers, and for it to end after an interrupt.
 PAUSE, PATIENCE = 0.25, 30.0
 
 

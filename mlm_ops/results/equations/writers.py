@@ -1,4 +1,4 @@
-"""Write statements as text, Unicode, LaTeX or Markdown: one class each."""
+"""Write the statements of equations as text, Unicode, LaTeX or Markdown: one class per format."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mlm_ops.results.equations.statements import (
     Distribution,
     Equation,
     Heading,
-    Named,
     Power,
     Product,
     Sign,
     Statement,
     Symbol,
     Value,
+    VariableName,
     Vector,
 )
 from mlm_ops.results.text.tables import markdown_table
-from mlm_ops.results.words import number, span
+from mlm_ops.results.words import code_span, number
 
 _LETTERS = "alpha beta gamma pi psi omega xi nu lambda kappa theta eta zeta tau phi"
 #: Letters of parameters and what they look like.
@@ -32,14 +32,14 @@ GREEK["sigma2"] = "σ²"
 
 
 class Writer(ABC):
-    """What all alphabets share: the order of things."""
+    """Write what stands in the same order in every format: products, sums, signs."""
 
     def atom(self, atom: Atom) -> str:
         """One factor of a product."""
         match atom:
             case Symbol():
                 return self.symbol(atom)
-            case Named():
+            case VariableName():
                 return self.name(atom.text, atom.units, atom.part)
             case Power(base, time):
                 return self.power(self.atom(base), time)
@@ -65,17 +65,17 @@ class Writer(ABC):
             minus = isinstance(first, Value) and first.value < 0
             if minus and isinstance(first, Value):
                 factors = (Value(-first.value, first.exact), *factors[1:])
-            shown = self.product(factors)
+            product = self.product(factors)
             sign = self.negative("-") if minus else "+"
-            text += f" {sign} {shown}" if text else (f"{sign}{shown}" if minus else shown)
+            text += f" {sign} {product}" if text else (f"{sign}{product}" if minus else product)
         return text or "0"
 
-    #: What stands between two factors, and for a sign between them.
+    #: What stands between two factors, and what a `Sign` between them looks like.
     between = " "
     signs: ClassVar[Mapping[str, str]] = {"*": "*", "/": " / "}
 
     def negative(self, text: str) -> str:
-        """A number with the alphabet's minus sign."""
+        """A number with the format's minus sign."""
         return text
 
     @abstractmethod
@@ -110,11 +110,11 @@ class TextWriter(Writer):
 
     def power(self, base: str, time: str) -> str:
         """``phi^|t_i - t_i'|``."""
-        there = self.name(time, "i'")
-        return f"{base}^|{self.name(time, 'i')} - {there}|"
+        other_time = self.name(time, "i'")
+        return f"{base}^|{self.name(time, 'i')} - {other_time}|"
 
     def page(self, statements: Sequence[Statement]) -> str:
-        """A statement a line; T has a line a row."""
+        """One line per statement; T has one line per row."""
         return "\n".join(line for statement in statements for line in self.lines(statement)).lstrip("\n")
 
     def lines(self, statement: Statement) -> list[str]:
@@ -125,23 +125,25 @@ class TextWriter(Writer):
                 return [f"{heading}{self.atom(left)} = {self.sum(terms)}"]
             case Vector(left, entries, note):
                 row = f"({', '.join(map(self.product, entries))})"
-                shown = row[1:-1] if len(entries) == 1 else row
+                entries_text = row[1:-1] if len(entries) == 1 else row
                 return [
-                    f"{self.atom(left)} = {shown}'" if note == "transposed" else f"{self.atom(left)} = {shown}, {note}"
+                    f"{self.atom(left)} = {entries_text}'"
+                    if note == "transposed"
+                    else f"{self.atom(left)} = {entries_text}, {note}"
                 ]
             case Distribution(effects, variance, triangle, note):
                 names = ", ".join(map(self.atom, effects))
-                together = f"({names})" if len(effects) > 1 else names
+                effects_text = f"({names})" if len(effects) > 1 else names
                 suffix = f", {note}" if note else ""
                 rows = self.triangle(self.product(variance), triangle)
-                return [f"{together} {self.distributed} N(0, {self.product(variance)}){suffix}", *rows]
+                return [f"{effects_text} {self.distribution_sign} N(0, {self.product(variance)}){suffix}", *rows]
             case Association(name, first, second, value, note):
                 suffix = f", {note}" if note else ""
                 return [f"{name}({self.atom(first)}, {self.atom(second)}) = {self.atom(value)}{suffix}"]
             case Heading(text):
                 return ["", text]
 
-    distributed = "~"
+    distribution_sign = "~"
 
     def triangle(self, name: str, rows: Sequence[Sequence[Atom]]) -> list[str]:
         """The lower triangle of T, its columns under each other."""
@@ -149,15 +151,15 @@ class TextWriter(Writer):
         widths = [max(len(row[j]) for row in cells if j < len(row)) for j in range(len(cells))]
         lines = []
         for i, row in enumerate(cells):
-            padded = "  ".join([*row, *[""] * (len(cells) - len(row))][j].ljust(w) for j, w in enumerate(widths))
-            lines.append(f"    {f'{name} =' if i == 0 else ' ' * (len(name) + 2)} [ {padded} ]")
+            entries = "  ".join([*row, *[""] * (len(cells) - len(row))][j].ljust(w) for j, w in enumerate(widths))
+            lines.append(f"    {f'{name} =' if i == 0 else ' ' * (len(name) + 2)} [ {entries} ]")
         return lines
 
 
 class UnicodeWriter(TextWriter):
     """Greek letters and small subscripts."""
 
-    distributed = "∼"
+    distribution_sign = "∼"
     signs: ClassVar[Mapping[str, str]] = {"*": "·", "/": " / "}
     _SMALL = str.maketrans("0123456789ijklmnoprst'", "₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₗₘₙₒₚᵣₛₜ′")
     _PARTS = str.maketrans("WB", "ᵂᴮ")
@@ -186,19 +188,19 @@ class MarkdownWriter(UnicodeWriter):
     """Unicode in code spans under headings, and T as a table: it reads well where LaTeX is not rendered."""
 
     def page(self, statements: Sequence[Statement]) -> str:
-        """A list a level, and one of the distributions; the page's own headings hold for what follows them."""
+        """One list per level, and one of the distributions; a `Heading` replaces theirs for what follows it."""
         parts: list[str] = []
-        heading, own = "", ""
+        heading, own_heading = "", ""
         for statement in statements:
             if isinstance(statement, Heading):
-                own = statement.text
+                own_heading = statement.text
                 continue
-            above = own or self._heading(statement)
+            above = own_heading or self._heading(statement)
             if above != heading:
                 parts.append(f"\n**{above}**\n" if above else "")
                 heading = above
             first, *rest = self.lines(statement)
-            parts.append(f"- {span(first)}")
+            parts.append(f"- {code_span(first)}")
             parts += rest
         return "\n".join(parts).strip()
 
@@ -217,11 +219,11 @@ class MarkdownWriter(UnicodeWriter):
         return [first.partition(": ")[2] if level else first, *rest]
 
     def _table(self, normal: Distribution) -> list[str]:
-        names = [span(self.atom(effect)) for effect in normal.effects]
-        rows = [[span(self.atom(entry)) for entry in row] for row in normal.triangle]
-        filled = [[name, *row, *[""] * (len(names) - len(row))] for name, row in zip(names, rows, strict=True)]
-        heading = [span(self.product(normal.variance)), *names]
-        return ["", markdown_table([heading, *filled], [False] * len(heading), indent="  "), ""]
+        names = [code_span(self.atom(effect)) for effect in normal.effects]
+        triangle = [[code_span(self.atom(entry)) for entry in row] for row in normal.triangle]
+        rows = [[name, *row, *[""] * (len(names) - len(row))] for name, row in zip(names, triangle, strict=True)]
+        heading = [code_span(self.product(normal.variance)), *names]
+        return ["", markdown_table([heading, *rows], [False] * len(heading), indent="  "), ""]
 
 
 class LatexWriter(Writer):
@@ -238,7 +240,7 @@ class LatexWriter(Writer):
         letter = r"\sigma^2" if symbol.letter == "sigma2" else letter
         if symbol.bold:
             letter = rf"\boldsymbol{{{letter}}}"
-        of = rf"\text{{{escaped(symbol.of)}}}," if symbol.of else ""
+        of = rf"\text{{{latex_text(symbol.of)}}}," if symbol.of else ""
         subscript = of + _latex_subscript(symbol.index) + symbol.units.replace("'", r"^{\prime}")
         if symbol.letter == "sigma2" and subscript:
             return rf"\sigma^2_{{{subscript}}}"
@@ -247,12 +249,14 @@ class LatexWriter(Writer):
     def name(self, text: str, units: str, part: str = "") -> str:
         r"""``\text{ses}_{ij}``; ``\text{ses}^{W}_{ij}``."""
         subscript = units.replace("'", r"^{\prime}")
-        return rf"\text{{{escaped(text)}}}" + (f"^{{{part}}}" if part else "") + (f"_{{{subscript}}}" if units else "")
+        return (
+            rf"\text{{{latex_text(text)}}}" + (f"^{{{part}}}" if part else "") + (f"_{{{subscript}}}" if units else "")
+        )
 
     def power(self, base: str, time: str) -> str:
         r"""``\phi^{|t_i - t_{i'}|}``."""
-        there = self.name(time, "i'")
-        return rf"{base}^{{|{self.name(time, 'i')} - {there}|}}"
+        other_time = self.name(time, "i'")
+        return rf"{base}^{{|{self.name(time, 'i')} - {other_time}|}}"
 
     def page(self, statements: Sequence[Statement]) -> str:
         """Aligned at the equals signs."""
@@ -265,29 +269,29 @@ class LatexWriter(Writer):
             case Equation(left, terms, level):
                 pieces = [terms[i : i + self._TERMS] for i in range(0, len(terms), self._TERMS)]
                 sums = [self.sum(piece) for piece in pieces]
-                joined = " \\\\\n  &\\quad ".join(
+                lines = " \\\\\n  &\\quad ".join(
                     part if i == 0 or part.startswith("-") else f"+ {part}" for i, part in enumerate(sums)
                 )
                 tag = rf"\text{{Level {level}:}}\quad " if level is not None else ""
-                return f"{tag}{self.atom(left)} &= {joined}"
+                return f"{tag}{self.atom(left)} &= {lines}"
             case Vector(left, entries, note):
                 row = ", ".join(map(self.product, entries))
                 if note == "transposed":
                     return rf"{self.atom(left)} &= ({row})^{{\top}}"
-                shown = row if len(entries) == 1 else f"({row})"
-                return rf"{self.atom(left)} &= {shown} \quad \text{{({escaped(note)})}}"
+                entries_text = row if len(entries) == 1 else f"({row})"
+                return rf"{self.atom(left)} &= {entries_text} \quad \text{{({latex_text(note)})}}"
             case Distribution(effects, variance, triangle, note):
                 names = ", ".join(map(self.atom, effects))
-                together = f"({names})^{{\\top}}" if len(effects) > 1 else names
-                suffix = rf" \quad \text{{{escaped(note)}}}" if note else ""
-                line = rf"{together} &\sim N(0, {self.product(variance)}){suffix}"
+                effects_text = f"({names})^{{\\top}}" if len(effects) > 1 else names
+                suffix = rf" \quad \text{{{latex_text(note)}}}" if note else ""
+                line = rf"{effects_text} &\sim N(0, {self.product(variance)}){suffix}"
                 return f"{line} \\\\\n  {self.matrix(self.product(variance), triangle)}" if triangle else line
             case Association(name, first, second, value, note):
                 pair = f"{self.atom(first)}, {self.atom(second)}"
-                suffix = rf" \quad \text{{{escaped(note)}}}" if note else ""
+                suffix = rf" \quad \text{{{latex_text(note)}}}" if note else ""
                 return rf"\operatorname{{{name}}}({pair}) &= {self.atom(value)}{suffix}"
             case Heading(text):
-                return rf"\text{{{escaped(text)}}}"
+                return rf"\text{{{latex_text(text)}}}"
 
     def matrix(self, name: str, rows: Sequence[Sequence[Atom]]) -> str:
         """The lower triangle of T."""
@@ -297,7 +301,7 @@ class LatexWriter(Writer):
         return rf"{name} &= \begin{{pmatrix}} {body} \end{{pmatrix}}"
 
 
-def escaped(text: str) -> str:
+def latex_text(text: str) -> str:
     """Text for LaTeX's text mode."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(c, f"\\{c}" if c in "_&%$#{}" else c) for c in text)
@@ -311,4 +315,4 @@ def _subscript(symbol: Symbol) -> str:
 def _latex_subscript(text: str) -> str:
     greek = text in GREEK
     words = len(text) > 1 and text.isalpha() and not greek
-    return rf"\{text}" if greek else rf"\text{{{escaped(text)}}}" if words else escaped(text)
+    return rf"\{text}" if greek else rf"\text{{{latex_text(text)}}}" if words else latex_text(text)

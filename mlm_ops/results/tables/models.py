@@ -1,4 +1,4 @@
-"""The tables of whole models: notations, fit statistics, comparisons, and which likelihoods compare."""
+"""Draw up the tables of whole models: equations and scripts, fit statistics, comparisons."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import polars as pl
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
 from mlm_ops.language.model import group_name
-from mlm_ops.results.equations import write_equations
-from mlm_ops.results.export.facts import estimates_by_symbol, facts_of
+from mlm_ops.results.equations import estimates_by_symbol, write_equations
+from mlm_ops.results.export.facts import facts_of
 from mlm_ops.results.export.lme4 import r_code
 from mlm_ops.results.export.mplus import mplus_input
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
@@ -58,7 +58,7 @@ MODELS: ColumnTypes = {
 
 
 def fit_statistics(record: FitRecord) -> pl.DataFrame:
-    """One row."""
+    """One row: sizes, log-likelihood, deviance, AIC, BIC, ICC, and how the search ended."""
     estimate = record.estimate
     optimum = estimate.optimum
     return frame(
@@ -86,7 +86,7 @@ def fit_statistics(record: FitRecord) -> pl.DataFrame:
 
 
 def models(record: FitRecord) -> pl.DataFrame:
-    """One row: the model in every notation, and what was noticed on the way."""
+    """One row: the model as equations and as input of other programs, and its notes."""
     equations = partial(write_equations, record.equation_structure)
     return frame(
         MODELS,
@@ -148,11 +148,15 @@ def comparisons(rows: Sequence[tuple[str, str, Estimator, Comparison]]) -> pl.Da
 
 #: Columns of fit_statistics: by the fit's own estimator, and of the same model by ML.
 CRITERIA, CRITERIA_BY_ML = ("deviance", "aic", "bic"), ("deviance_ml", "aic_ml", "bic_ml")
-_WHY = "by REML they compare among models of one fixed part only"
-BY_ML = f"deviance, AIC and BIC are of the same models fitted by ML: {_WHY}"
-NONE = f"deviance, AIC and BIC are left out: {_WHY}, and these results have none by ML; fit again to have them"
-#: Of a table that has both.
-BOTH = f"deviance, aic and bic are by the estimator, and {_WHY}; others by deviance_ml, aic_ml and bic_ml"
+_REML_COMPARES = "by REML they compare among models of one fixed part only"
+BY_ML_NOTE = f"deviance, AIC and BIC are of the same models fitted by ML: {_REML_COMPARES}"
+NO_CRITERIA_NOTE = (
+    f"deviance, AIC and BIC are left out: {_REML_COMPARES}, and these results have none by ML; fit again to have them"
+)
+#: Of a table that has both kinds of columns.
+BOTH_CRITERIA_NOTE = (
+    f"deviance, aic and bic are by the estimator, and {_REML_COMPARES}; others by deviance_ml, aic_ml and bic_ml"
+)
 
 
 @dataclass(frozen=True)
@@ -180,5 +184,5 @@ def comparable(statistics: pl.DataFrame, fixed_effects: pl.DataFrame | None) -> 
         if len(set(terms)) == 1:
             return Comparable(CRITERIA, None)
     # results of an earlier version have no such columns, or nothing in them
-    known = set(CRITERIA_BY_ML) <= set(statistics.columns) and not statistics["deviance_ml"].has_nulls()
-    return Comparable(CRITERIA_BY_ML, BY_ML) if known else Comparable((), NONE)
+    has_ml = set(CRITERIA_BY_ML) <= set(statistics.columns) and not statistics["deviance_ml"].has_nulls()
+    return Comparable(CRITERIA_BY_ML, BY_ML_NOTE) if has_ml else Comparable((), NO_CRITERIA_NOTE)

@@ -11,13 +11,10 @@ from mlm_ops.language.model import group_name
 from mlm_ops.results.equations import write_equations
 from mlm_ops.results.tables.effects import fixed_effects, variance_components
 from mlm_ops.results.text.tables import cell_table
-from mlm_ops.results.words import cell, count
+from mlm_ops.results.words import count, statistic
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
-
-
-_MEASURES = {"log_likelihood": "log-likelihood", "deviance": "deviance", "aic": "AIC", "bic": "BIC", "icc": "ICC"}
 
 
 def describe(record: FitRecord) -> str:
@@ -28,7 +25,7 @@ def describe(record: FitRecord) -> str:
     )
     kind = "Multilevel model" if groups else "Single-level regression"
     method = "" if not groups else f" by {record.estimator.upper()}"
-    measures = {
+    statistics = {
         "log_likelihood": estimate.log_likelihood,
         "deviance": estimate.deviance,
         "aic": estimate.aic,
@@ -47,7 +44,7 @@ def describe(record: FitRecord) -> str:
         "Variance components",
         *_variance_components(record),
         "",
-        ", ".join(f"{_MEASURES[name]} {cell(name, value)}" for name, value in measures.items() if value is not None),
+        ", ".join(statistic(name, value) for name, value in statistics.items() if value is not None),
         *(f"Note: {note}." for note in record.notes),
     ]
     return "\n".join(lines)
