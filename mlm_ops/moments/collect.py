@@ -174,7 +174,7 @@ def cancels(moments: Moments) -> bool:
 
 @dataclass(frozen=True)
 class _Names:
-    """Names, none of them a column of the rows, of the columns that are joined to these.
+    """Names of the columns that are joined to the rows, none of them a name of the rows' columns.
 
     They hold the part's number, its bounds, and its center of each atom.
     """
@@ -239,7 +239,10 @@ def _collect_parts(
 
 
 def _survey(source: Source, by: By, needs: Needs) -> tuple[_NumberedParts, Schema, dict[int, Survey]] | None:
-    """Return the schema of all parts' moments, and the surveys of the parts that have it; None for no parts."""
+    """Return the schema of all parts' moments, and the surveys of the parts that have it.
+
+    None with residual structures: each part is then collected alone.
+    """
     if needs.residuals:
         return None
     columns = {name.lower() for name in source.types}
