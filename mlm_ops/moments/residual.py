@@ -118,9 +118,15 @@ def _check_times(residual: Residual, gaps: Array) -> None:
             f"The times in {residual.time!r} repeat within a unit, and ar1() needs an order. Make them unique, or add "
             "the column that tells the rows apart to the grouping factors."
         )
-    different = np.unique(gaps)
-    if (gaps != np.round(gaps)).any() or len(different) > MOST_GAPS:
+    fractions = gaps[gaps != np.round(gaps)]
+    if len(fractions):
         raise DataError(
-            f"ar1({residual.time}) needs whole-number times with at most {MOST_GAPS} different gaps. Got "
-            f"{len(different)} different gaps, such as {different[0]:g}; round the times to whole steps."
+            f"ar1({residual.time}) needs whole-number times. Got rows {fractions.min():g} apart; round the times "
+            "to whole steps."
+        )
+    n_different = len(np.unique(gaps))
+    if n_different > MOST_GAPS:
+        raise DataError(
+            f"ar1({residual.time}) takes at most {MOST_GAPS} different gaps between rows. Got {n_different}; round the "
+            "times to longer steps."
         )
