@@ -25,10 +25,26 @@ _TESTS: ColumnTypes = dict.fromkeys(
 SIMPLE_SLOPES: ColumnTypes = {
     "kind": TEXT,
     "predictor": TEXT,
-    "at": TEXT,
+    "setting": TEXT,
+    "moderator": TEXT,
+    "value": REAL,
+    "level": TEXT,
     **_TESTS,
     "range_low": REAL,
     "range_high": REAL,
+    "at": TEXT,
+}
+CURVES: ColumnTypes = {
+    "kind": TEXT,
+    "term": TEXT,
+    "moderator": TEXT,
+    "moderator_value": TEXT,
+    "x": REAL,
+    "estimate": REAL,
+    "std_error": REAL,
+    "df": REAL,
+    "conf_low": REAL,
+    "conf_high": REAL,
 }
 JOHNSON_NEYMAN: ColumnTypes = {
     "predictor": TEXT,
