@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import Factor, GroupingFactor, Model, Variable, group_name, label
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.sums import packed_place, pool
+from mlm_ops.moments.sums import packed_place, pool, squares_rounding
 
 Array = NDArray[np.float64]
 
@@ -53,6 +53,11 @@ class PooledNumber:
     mean: Array
     scatter: Array
     constant: bool
+
+    def squares(self, around_unit_means: bool) -> Array:
+        """(J,) sums of squares around the units' means, zero where they are no more than rounding."""
+        rounding = squares_rounding((self.n, self.mean[None], self.scatter[None]), around_unit_means)[0]
+        return np.where(self.scatter > rounding, self.scatter, 0.0)
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def pool_number(number: Number, group: GroupingFactor, moments: Moments) -> Pool
     n, mean, scatter = pool(codes, len(labels), moments.n, number.mean[None], number.scatter[None])
     # a variable that is constant within groups comes out at the square of its means' rounding
     rounding = n.sum() * (4 * np.finfo(float).eps * float(np.abs(number.mean).max(initial=0.0))) ** 2
-    return PooledNumber(n, mean[0], np.maximum(scatter[0], 0.0), bool(scatter.sum() <= rounding))
+    return PooledNumber(n, mean[0], scatter[0], bool(scatter.sum() <= rounding))
 
 
 def unit_statistics(models: Sequence[Model], moments: Moments) -> list[UnitStatistics]:
@@ -121,7 +126,7 @@ def unit_statistics(models: Sequence[Model], moments: Moments) -> list[UnitStati
         for number in numbers:
             pooled = pool_number(number, group, moments)
             with np.errstate(divide="ignore", invalid="ignore"):
-                std_dev = np.sqrt(pooled.scatter / (pooled.n - 1))
+                std_dev = np.sqrt(pooled.squares(moments.around_unit_means) / (pooled.n - 1))
             unknown = (pooled.n < 2) | pooled.constant
             statistics.append(
                 UnitStatistics(
