@@ -1,4 +1,4 @@
-"""The tables of units against R: aggregate(), lmList() and lm() in each unit, and predict.merMod() at a line's two ends.
+"""The tables of units against R: aggregate(), lmList() and lm() in each unit, predict.merMod() at a line's two ends.
 
 R's numbers are in tests/specification/reference/units. Its models are held at the theta of ours, so that the rest of
 the digits does not depend on where two optimisers stop; 1e-8 is then the rounding of sums over some thousand rows.
