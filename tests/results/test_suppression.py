@@ -125,8 +125,8 @@ def recovered(tables: dict[str, pl.DataFrame], step: float) -> tuple[dict[str, f
     sum w - sum w^2 / sum w; sum n d^2 by the variance between groups, and sum n d by the mean of all rows where the
     decomposition tells it; and, where least squares stand beside the model, sum n d by the two estimates, sum (n -
     sigma2 w) d^2 by the two residual variances (with sum w d^2 + within / sigma2 = N - 1 at the optimum), and sum n^2
-    (d - shift)^2 / (1 - n / N) by the error robust to clusters (CR2). The answer is the mean of 100,000 draws of d ~ N(0, 1 / w), given the sums without squares, each weighted by
-    how near it comes to the sums of squares.
+    (d - shift)^2 / (1 - n / N) by the error robust to clusters (CR2). The answer is the mean of 100,000 draws of d ~
+    N(0, 1 / w), given the sums without squares, each weighted by how near it comes to the sums of squares.
     """
     tau, sigma2 = tables["variance_components"]["estimate"].to_list()
     n = np.array(SIZES, dtype=float)
