@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Number:
+class NumericVariable:
     """A numeric variable that the moments hold.
 
     Attributes
@@ -80,7 +80,7 @@ class UnitStatistics:
     std_dev: Array
 
 
-def numbers_of(models: Sequence[Model], moments: Moments) -> list[Number]:
+def numbers_of(models: Sequence[Model], moments: Moments) -> list[NumericVariable]:
     """The numbers that the models' variables are made of, the outcomes' first, as far as the moments hold them.
 
     A factor is no number, and of a factor of a function there is none.
@@ -91,19 +91,21 @@ def numbers_of(models: Sequence[Model], moments: Moments) -> list[Number]:
     return list(_in_moments(numbers, moments))
 
 
-def _in_moments(numbers: dict[Variable, None], moments: Moments) -> Iterator[Number]:
+def _in_moments(numbers: dict[Variable, None], moments: Moments) -> Iterator[NumericVariable]:
     schema = moments.schema
     for number in numbers:
         if (number,) in schema.monomials:
             i = schema.monomials.index((number,))
-            yield Number(label(number), schema.centers[number], moments.mean[i], moments.scatter[packed_place(i, i)])
+            yield NumericVariable(
+                label(number), schema.centers[number], moments.mean[i], moments.scatter[packed_place(i, i)]
+            )
         elif number in schema.constants and not isinstance(number, Factor):
             values = moments.constants[schema.constants.index(number)].astype(float)
             center = float(np.average(values, weights=moments.n))
-            yield Number(label(number), center, values - center, np.zeros(moments.n_units))
+            yield NumericVariable(label(number), center, values - center, np.zeros(moments.n_units))
 
 
-def pool_number(number: Number, group: GroupingFactor, moments: Moments) -> PooledNumber:
+def pool_number(number: NumericVariable, group: GroupingFactor, moments: Moments) -> PooledNumber:
     """Pool a number over the units of a grouping factor."""
     codes, labels = moments.units_of(group)
     n, mean, scatter = pool(codes, len(labels), moments.n, number.mean[None], number.scatter[None])
@@ -192,7 +194,7 @@ def decompose(models: Sequence[Model], moments: Moments) -> list[Decomposition]:
     ]
 
 
-def _decomposition(number: Number, group: GroupingFactor, moments: Moments) -> Decomposition:
+def _decomposition(number: NumericVariable, group: GroupingFactor, moments: Moments) -> Decomposition:
     pooled = pool_number(number, group, moments)
     n, rows, groups = pooled.n, float(pooled.n.sum()), len(pooled.n)
     grand = float(n @ pooled.mean) / rows
