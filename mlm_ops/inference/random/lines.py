@@ -77,7 +77,7 @@ def unit_lines(model: Model, moments: Moments, estimate: Estimate, effects: Sequ
     design = estimate.design
     if not design.levels or design.split is not None:
         return []
-    units = _Units(model, moments, estimate)
+    units = _LowestUnits(model, moments, estimate)
     typical = {v: units.value(v) for v in units.variables}
     lines = []
     for name, focal, siblings in _terms(design, units):
@@ -92,7 +92,7 @@ def unit_lines(model: Model, moments: Moments, estimate: Estimate, effects: Sequ
     return lines
 
 
-class _Units:
+class _LowestUnits:
     """The variables of a model in the units of its lowest grouping factor."""
 
     def __init__(self, model: Model, moments: Moments, estimate: Estimate) -> None:
@@ -198,7 +198,7 @@ class _Units:
         return middle, products[:, 1:, 1:] - products[:, 0, :1, None] * middle[:, :, None] * middle[:, None, :]
 
 
-def _along(units: _Units, effects: Sequence[RandomEffects], part: Part, point: Point, focal: Variable) -> Array:
+def _along(units: _LowestUnits, effects: Sequence[RandomEffects], part: Part, point: Point, focal: Variable) -> Array:
     """(J,) what a part of each column, such as its slope, adds up to in each unit: coefficients and random effects."""
     estimate, size = units.estimate, units.size
     design, fixed = estimate.design, estimate.design.fixed
@@ -224,7 +224,7 @@ def _units_above(lowest: LevelDesign, level: LevelDesign) -> Codes | None:
     return above if (above[lowest.codes] == level.codes).all() else None
 
 
-def _terms(design: Design, units: _Units) -> list[tuple[str, Variable, list[Variable]]]:
+def _terms(design: Design, units: _LowestUnits) -> list[tuple[str, Variable, list[Variable]]]:
     """Name and variable of every term that has a line, with those that code the same factor, itself included."""
     slopes = [c for block in design.levels[0].blocks for c in block.columns if c.variables]
     if slopes:
@@ -247,7 +247,7 @@ def _siblings(variable: Variable, variables: Sequence[Variable]) -> list[Variabl
     return [v for v in variables if isinstance(v, Indicator) and v.column == variable.column]
 
 
-def _is_curved(siblings: Sequence[Variable], design: Design, units: _Units) -> bool:
+def _is_curved(siblings: Sequence[Variable], design: Design, units: _LowestUnits) -> bool:
     """Whether another variable of the rows is made of the same column, or the term stands in a power of itself."""
     own = set(columns_of(siblings[0]))
     others = [v for v in units.variables if v not in units.constant and v not in siblings]
