@@ -33,6 +33,7 @@ from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 from mlm_ops.plugins.dagster.partition_fits import fit_partitions
 from mlm_ops.plugins.dagster.steps import make_model
 from mlm_ops.plugins.duckdb import register
+from mlm_ops.results.tables import ANALYSIS_TABLES
 from mlm_ops.results.words import code_span
 from mlm_ops.warehouse.arrow import ArrowStream
 from mlm_ops.warehouse.sql import identifier, render
@@ -179,7 +180,9 @@ def _predictions(world: World) -> None:
 
 
 def _staging(world: World) -> None:
-    tables = fit_analysis(world.analysis, world.connection).tables
+    every = fit_analysis(world.analysis, world.connection).tables
+    # what is of no single model is drawn up from the moments by the step that publishes
+    tables = {name: frame for name, frame in every.items() if name not in ANALYSIS_TABLES}
     stage(world.connection, world.name, "models", [world.name], tables, "checksum")
     assert read_staged(world.connection, world.name, "models").checksums == {world.name: "checksum"}
     found = read_staged(world.connection, world.name, "models", [world.name]).tables["fixed_effects"]["estimate"]

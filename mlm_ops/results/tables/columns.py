@@ -21,13 +21,18 @@ def frame(schema: ColumnTypes, values: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame([_column(name, kind, values[name]) for name, kind in schema.items()])
 
 
+def repeated(text: str, times: int) -> pl.Series:
+    """A column of one text; a list of it takes polars a hundred times as long."""
+    return pl.Series([text], dtype=TEXT).new_from_index(0, times)
+
+
 def empty(schema: ColumnTypes) -> pl.DataFrame:
     """Make the table without rows."""
     return pl.DataFrame(schema=schema)
 
 
-def with_model(name: str, table: pl.DataFrame) -> pl.DataFrame:
-    """Put the column ``model`` before the others."""
+def with_model(name: str | None, table: pl.DataFrame) -> pl.DataFrame:
+    """Put the column ``model`` before the others; None for rows that are of no single model."""
     return table.clone().insert_column(0, pl.Series("model", [name] * table.height, TEXT))
 
 
