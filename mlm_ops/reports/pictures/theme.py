@@ -1,6 +1,6 @@
 """Name the colours of pictures, for light and dark grounds, and the fonts, axes and legends that all share.
 
-Hue says the level: orange within groups, blue between them, violet their interactions, ink for the rest. Strong is
+Hue says the level: orange within groups, blue between them (teal a level higher), violet their interactions, ink for the rest. Strong is
 explained by predictors, pale varies unexplained. A flag has a hue of its own, and a shape.
 """
 
@@ -21,6 +21,8 @@ COLOURS: dict[str, tuple[str, str]] = {
     "@within_pale": ("#f0bf9c", "#7a4526"),
     "@between": ("#1b65a9", "#6bb0f0"),
     "@between_pale": ("#a5c9ea", "#27496b"),
+    "@upper": ("#0f766e", "#4fc7bb"),
+    "@upper_pale": ("#9fd6cf", "#1f4f4a"),
     "@interaction": ("#6a4fb5", "#b7a3f2"),
     "@grey": ("#7b838e", "#8c95a1"),
     "@grey_pale": ("#dfe3e8", "#3a424d"),
@@ -33,7 +35,9 @@ WIDTH, TEXT = 420, 11
 FONT = "Liberation Sans"
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 #: What holds texts and data of users, where a name of a colour is no colour.
-_NO_COLOURS = frozenset({"data", "title", "domain", "values", "text"})
+_NO_COLOURS = frozenset({"data", "domain", "values"})
+#: What holds one where it is a text, and more colours where it is not.
+_TEXTS = frozenset({"title", "text"})
 
 _CONFIG: Spec = {
     "font": FONT,
@@ -87,7 +91,8 @@ def styled(spec: Spec, *, dark: bool = False) -> Spec:
 
 def _paint(node: Any, ground: int) -> Any:
     if isinstance(node, dict):
-        return {key: value if key in _NO_COLOURS else _paint(value, ground) for key, value in node.items()}
+        texts = {key for key in node if key in _NO_COLOURS or (key in _TEXTS and isinstance(node[key], str))}
+        return {key: value if key in texts else _paint(value, ground) for key, value in node.items()}
     if isinstance(node, list):
         return [_paint(value, ground) for value in node]
     return COLOURS[node][ground] if isinstance(node, str) and node in COLOURS else node
