@@ -55,8 +55,8 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
         question="How far are estimates drawn to the average?",
         answer=_answer(tables, numbers, group, term),
         reading=f"Model {shown(numbers['model'][0])}: from an open circle, least squares in one {unit(group)} alone, "
-        f"to the model's estimate, the dot; the cross is the average. Long lines: few rows or little variation of their "
-        f"own.{''.join(notes)}",
+        f"to the model's estimate, the dot; the cross is the average. Long lines: few rows or little variation of "
+        f"their own.{''.join(notes)}",
         spec=_spec(drawn.sort("unit").to_dicts(), (intercept, slope), term, unit_numbers(tables)),
         numbers=numbers,
         sql=rows.sql,
