@@ -33,7 +33,7 @@ data: main.students
 levels: [class, school]
 models:
   null: y ~ 1 + (1 | school/class)
-  slopes: y ~ within(x) + z + (1 + within(x) | school/class)
+  slopes: y ~ within(x, school:class) + z + (1 + within(x, school:class) | school/class)
 compare: [null, slopes]
 diagnostics: slopes
 """,
