@@ -55,11 +55,12 @@ def scale(svg: str, along: str, near: float | None = None) -> tuple[float, float
     across = along == "x"
     rows: dict[float, list[tuple[float, float]]] = {}
     for value, x, y in ticks:
-        rows.setdefault(y if across else x, []).append((value, x if across else y))
+        # Vega draws axes half a pixel aside, so that their lines are sharp
+        rows.setdefault(y if across else x, []).append((value, (x if across else y) - 0.5))
     if near is None:
         found = max(rows.values(), key=len) if across else rows[min(rows)]
     else:
-        found = rows[min(row for row in rows if row > near)]
+        found = rows[min(row for row, labels_ in rows.items() if row > near and len(labels_) > 1)]
     assert len(found) > 1, rows
     slope, start = np.polyfit([pixel for _, pixel in found], [value for value, _ in found], 1)
     return float(start), float(slope)
@@ -113,7 +114,7 @@ class TestGeometry:
         expected = np.array([means[numbers[unit]] for unit, _, _ in dots])
         # a label's baseline is below its tick by the same for all
         offset = np.median(places[:, 1] - (expected[:, 1] - y0) / dy)
-        assert abs(offset + 3.5) < 1.0
+        assert abs(offset + 3.0) < 1.0
         assert np.abs(places[:, 0] - (expected[:, 0] - x0) / dx).max() < HALF
         assert np.abs(places[:, 1] - (expected[:, 1] - y0) / dy - offset).max() < HALF
         assert expected[:, 1].mean() == pytest.approx(12.6, abs=0.2)
@@ -178,19 +179,15 @@ class TestSvg:
 
         raw = (
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1" width="1" height="1"><defs><clipPath id="clip0">'
-            '<rect width="1.23456" height="1"/></clipPath></defs><g clip-path="url(#clip0)"><path d="M0,0h1" stroke="red" '
-            'aria-label="7|url(#clip0)"/><text font-size="11px">url(#clip0)</text></g></svg>'
+            '<rect width="1.23456" height="1"/></clipPath></defs><g clip-path="url(#clip0)"><path d="M0,0h1" '
+            'stroke="red" aria-label="7|url(#clip0)"/><text font-size="11px">url(#clip0)</text></g></svg>'
         )
         drawing = tidy(raw, "label", "binned-2", {})
         assert 'id="binned-2-1"' in drawing
         assert 'clip-path="url(#binned-2-1)"' in drawing
-        assert '<path d="M0,0h1" stroke="red" data-u="7"><title>url(#clip0)</title></path>' in _sorted(drawing)
+        assert '<path data-u="7" d="M0,0h1" stroke="red"><title>url(#clip0)</title></path>' in drawing
         assert '<text font-size="11px">url(#clip0)</text>' in drawing
         assert 'width="1.23"' in drawing
-
-
-def _sorted(svg: str) -> str:
-    return svg.replace('<path data-u="7" d="M0,0h1" stroke="red">', '<path d="M0,0h1" stroke="red" data-u="7">')
 
 
 #: Text that has broken drawings, pages or terminals.
@@ -242,7 +239,7 @@ def _renamed(hsb: Store, name: str) -> dict[str, pl.DataFrame]:
             "random_slope": clean,
         }
         texts = [pl.col(c).replace(names) for c in columns if c in frame.columns and frame.schema[c] == pl.String]
-        texts += [pl.col("unit").replace({unit: clean})] if named else []
+        texts += [pl.col("unit").replace({unit: clean})] if "unit" in frame.columns else []
         tables[table] = kept.with_columns(texts)
     return tables
 
