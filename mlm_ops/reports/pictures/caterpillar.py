@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
-from mlm_ops.reports.pictures.facts import deviations, groups_of, model_of, random_terms, unit_numbers
+from mlm_ops.reports.pictures.facts import INTERCEPT, deviations, groups_of, model_of, random_terms, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
