@@ -34,7 +34,7 @@ def elements(svg: str) -> Iterator[tuple[Xml.Element, float, float]]:
         moved = re.match(r"translate\(([-\d.]+),([-\d.]+)\)", node.get("transform", ""))
         if moved:
             x, y = x + float(moved[1]), y + float(moved[2])
-        yield node, x, y
+        yield node, x + float(node.get("cx", "0")), y + float(node.get("cy", "0"))
         for child in node:
             yield from walk(child, x, y)
 
