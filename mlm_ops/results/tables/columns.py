@@ -21,13 +21,18 @@ def frame(schema: ColumnTypes, values: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame([_column(name, kind, values[name]) for name, kind in schema.items()])
 
 
+def repeated(text: str, times: int) -> pl.Series:
+    """A column of one text; a list of it takes polars a hundred times as long."""
+    return pl.Series([text], dtype=TEXT).new_from_index(0, times)
+
+
 def empty(schema: ColumnTypes) -> pl.DataFrame:
     """The table without rows."""
     return pl.DataFrame(schema=schema)
 
 
-def with_model(name: str, made: pl.DataFrame) -> pl.DataFrame:
-    """The same rows with column ``model`` first."""
+def with_model(name: str | None, made: pl.DataFrame) -> pl.DataFrame:
+    """The same rows with column ``model`` first; None for rows that are of no single model."""
     return made.clone().insert_column(0, pl.Series("model", [name] * made.height, TEXT))
 
 
