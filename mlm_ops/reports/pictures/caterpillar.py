@@ -85,10 +85,10 @@ def _marked(rows: pl.DataFrame, number: Numbers, *, pairwise: bool) -> list[dict
 
 def _axes(rows: pl.DataFrame, group: str, term: str) -> tuple[Spec, Spec]:
     n = rows.height
-    across = marks.Span(0.0, n + 1.0, (), "d")
+    across = marks.AxisRange(0.0, n + 1.0, (), "d")
     x = marks.axis(across, f"{short(units(group), 40)}, in order")
     title = "departure in level" if term == INTERCEPT else "departure in slope"
-    return x, marks.axis(marks.span([*rows["conf_low"], *rows["conf_high"], 0.0]), title)
+    return x, marks.axis(marks.axis_range([*rows["conf_low"], *rows["conf_high"], 0.0]), title)
 
 
 def _spec(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> Spec:
