@@ -27,6 +27,7 @@ ROOMS = (
     "results",
     "structural",
     "analyses",
+    "reports",
     "plugins",
     "cli",
 )
@@ -35,7 +36,10 @@ LEVEL = {room: level for level, room in enumerate(ROOMS)}
 ENTRANCES = {"__init__", "__main__"}
 KNOW_A_DATABASE = {"warehouse", "moments", "plugins", "analyses"}
 KNOW_DAGSTER = {"plugins/dagster"}
-LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml")
+LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml", "vl_convert")
+#: The folders of the room of reports, from the lowest up, and all that the lowest imports beside the standard library.
+REPORTS = ("pictures", "drawing", "page")
+PICTURES_IMPORT = {"polars", "mlm_ops.errors", "mlm_ops.results.words", "mlm_ops.warehouse.sql", "mlm_ops.reports"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -75,6 +79,9 @@ def run_time(tree: ast.Module) -> ast.Module:
 
 
 MODULES = {module(path): path for path in FILES}
+#: Packages that import what they name when it is first used: so a picture finds what draws it, and a fit its pictures.
+LOOKED_UP = {"mlm_ops", "mlm_ops.reports"}
+STANDARD = set(sys.stdlib_module_names)
 
 
 def upward(path: Path, tree: ast.AST) -> list[str]:
@@ -109,10 +116,45 @@ def test_a_rule_breaker_is_found():
 def test_no_modules_import_each_other():
     """Annotations included: what is imported for a type checker alone ties two files together as well."""
     graph = {
-        name: {other for other in imported(ast.parse(path.read_text()), "mlm_ops") if other in MODULES} - {"mlm_ops"}
+        name: {other for other in imported(ast.parse(path.read_text()), "mlm_ops") if other in MODULES} - LOOKED_UP
         for name, path in MODULES.items()
     }
     list(TopologicalSorter(graph).static_order())  # raises CycleError, which names them
+
+
+def reports_rules_broken(folder: str, tree: ast.Module) -> list[str]:
+    """What a file of a folder of `REPORTS` imports against the order there: page, drawing, pictures."""
+    outside = [name for name in imported(tree, f"mlm_ops.reports.{folder}") if name.split(".")[0] not in STANDARD]
+    within = [name for name in outside if name.startswith("mlm_ops.reports.")]
+    rest = [name for name in outside if name not in within]
+    broken = [name for name in within if REPORTS.index(name.split(".")[2]) > REPORTS.index(folder)]
+    broken += [name for name in rest if name == "vl_convert" and folder != "drawing"]
+    return broken + [name for name in rest if folder == "pictures" and name not in PICTURES_IMPORT]
+
+
+@pytest.mark.parametrize("folder", REPORTS)
+def test_reports_import_page_drawing_pictures(folder):
+    """Pictures know tables and words alone; they are drawn by looking a function up through `mlm_ops.reports`."""
+    for path in sorted((PACKAGE / "reports" / folder).rglob("*.py")):
+        assert reports_rules_broken(folder, ast.parse(path.read_text())) == [], path
+
+
+def test_a_rule_breaker_among_reports_is_found():
+    tree = ast.parse("import duckdb, vl_convert\nfrom mlm_ops.reports.drawing.svg import draw_svg")
+    broken = reports_rules_broken("pictures", tree)
+    assert broken == ["mlm_ops.reports.drawing.svg", "vl_convert", "duckdb", "vl_convert"]
+
+
+@pytest.mark.parametrize("name", sorted(LOOKED_UP))
+def test_what_is_looked_up_is_imported_when_first_used(name):
+    tree = run_time(ast.parse(MODULES[name].read_text()))
+    assert {other for other in imported(tree, name) if other.startswith("mlm_ops")} <= {"mlm_ops.errors"}
+
+
+def test_pictures_are_imported_without_what_draws_them():
+    code = "import sys, mlm_ops.reports.pictures; print([n for n in ('vl_convert', 'duckdb') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_rooms_alone_stand_at_the_root():

@@ -1,0 +1,34 @@
+"""Show result tables: pictures of them, and (to come) the report that holds these.
+
+Three folders, each importing from those after it alone: ``page`` (to come) lays pictures out, ``drawing`` makes SVG and
+PNG of them, ``pictures`` says what they show. Rooms below look a picture up by the names here, which are imported when
+first used: nothing of this room, least of all the drawing, is imported with the package.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlm_ops.reports.drawing.files import save_picture
+    from mlm_ops.reports.drawing.png import draw_png
+    from mlm_ops.reports.drawing.svg import draw_svg
+    from mlm_ops.reports.pictures import PICTURES
+    from mlm_ops.reports.pictures.picture import Picture
+    from mlm_ops.reports.pictures.rows import Selection
+
+__all__ = ["PICTURES", "Picture", "Selection", "draw_png", "draw_svg", "save_picture"]
+
+_LAZY = {
+    "PICTURES": "mlm_ops.reports.pictures",
+    "Picture": "mlm_ops.reports.pictures.picture",
+    "Selection": "mlm_ops.reports.pictures.rows",
+    "draw_png": "mlm_ops.reports.drawing.png",
+    "draw_svg": "mlm_ops.reports.drawing.svg",
+    "save_picture": "mlm_ops.reports.drawing.files",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

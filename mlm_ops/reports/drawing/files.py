@@ -1,0 +1,51 @@
+"""Save a picture as a file: SVG, PNG, PDF, or an HTML page with its question, answer and reading."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from mlm_ops.errors import MlmError
+from mlm_ops.reports.drawing.png import draw_png
+from mlm_ops.reports.drawing.svg import converter, draw_svg
+from mlm_ops.reports.pictures.picture import Picture
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{question}</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:2rem auto;padding:0 1rem}}
+svg{{width:100%;height:auto}}</style>
+<h1>{question}</h1><p>{answer}</p>{svg}<p>{reading}</p></html>
+"""
+
+
+def save_picture(picture: Picture, path: Path) -> Path:
+    """Write a picture to a file, as its name ends.
+
+    Raises
+    ------
+    MlmError
+        The name ends otherwise than in .svg, .png, .pdf or .html, or the file cannot be written.
+    """
+    ending = path.suffix.lower()
+    if ending not in (".svg", ".png", ".pdf", ".html"):
+        raise MlmError(
+            f"A picture is saved as .svg, .png, .pdf or .html. Got {path.name}; give it one of these endings."
+        )
+    try:
+        path.write_bytes(_content(picture, ending))
+    except OSError as error:
+        raise MlmError(f"The picture cannot be written to {path}: {error.strerror}. Name a file that can.") from error
+    return path
+
+
+def _content(picture: Picture, ending: str) -> bytes:
+    if ending == ".png":
+        return draw_png(picture)
+    if ending == ".pdf":
+        drawing: bytes = converter().svg_to_pdf(draw_svg(picture, titles=False))
+        return drawing
+    svg = draw_svg(picture)
+    if ending == ".svg":
+        return svg.encode()
+    texts = {name: escape(getattr(picture, name)) for name in ("question", "answer", "reading")}
+    return _PAGE.format(svg=svg, **texts).encode()

@@ -1,0 +1,105 @@
+"""Do the random effects go together? Their standard deviations and correlations, as a triangle of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.facts import INTERCEPT, groups_of, model_of
+from mlm_ops.reports.pictures.picture import Picture
+from mlm_ops.reports.pictures.rows import Selection, Tables, select, table
+from mlm_ops.reports.pictures.theme import TEXT, WIDTH, Spec
+from mlm_ops.reports.pictures.words import figure, labels, minus, shown, units
+from mlm_ops.results.words import cell
+
+TERMS = 8
+RESIDUAL = "residual"
+#: From here on a correlation is one of ±1 but for rounding.
+_ONE = 0.9995
+_COLUMNS = ["model", "group", "term", "other", "estimate", "std_error", "std_dev", "correlation"]
+
+
+def t_matrix(tables: Tables, selection: Selection) -> Iterator[Picture]:
+    """A picture for each grouping factor of one model with two random coefficients or more."""
+    model = model_of(tables, "variance_components", selection, f"other is not null and \"group\" <> '{RESIDUAL}'")
+    if model is None:
+        return
+    there = groups_of(tables, "variance_components", {"model": model})
+    for group in selection.groups([group for group in there if group != RESIDUAL]):
+        rows = select(tables, "variance_components", _COLUMNS, equal={"model": model, "group": group})
+        own = rows.frame.filter(pl.col("other").is_null() & pl.col("std_dev").is_not_null())
+        terms = sorted(own["term"], key=lambda term: (term != INTERCEPT, term))[:TERMS]
+        if len(terms) < 2:
+            continue
+        cells = rows.frame.to_dicts()
+        yield Picture(
+            key="t_matrix",
+            question=f"Do the random effects of {units(group)} go together?",
+            answer=_answer(cells, group, singular=_is_singular(tables, model)),
+            reading=f"Model {shown(model)}: standard deviations over {units(group)} on the diagonal, correlations "
+            "below; violet is positive, teal negative, and the stronger the darker. A correlation of ±1 is outlined: "
+            "the rows do not tell the two apart.",
+            spec=_spec(cells, terms),
+            numbers=rows.frame,
+            sql=rows.sql,
+        )
+
+
+def _is_singular(tables: Tables, model: str) -> bool:
+    frame = table(tables, "fit_statistics")
+    return not frame.is_empty() and frame.filter((pl.col("model") == model) & pl.col("singular")).height > 0
+
+
+def _answer(cells: list[dict[str, Any]], group: str, *, singular: bool) -> str:
+    pairs = [row for row in cells if row["other"] is not None and row["correlation"] is not None]
+    verdict = " The model is singular: some of its variances or correlations lie at their bounds." if singular else ""
+    if not pairs:
+        return f"The model has no correlation of the effects of {units(group)} that is known.{verdict}"
+    row = max(pairs, key=lambda pair: (abs(pair["correlation"]), pair["term"], pair["other"]))
+    error = "" if row["std_error"] is None else f", standard error {figure(row['std_error'])}"
+    most = "The strongest correlation is that of" if len(pairs) > 1 else "The correlation of"
+    joined = ":" if len(pairs) > 1 else " is"
+    return (
+        f"{most} {shown(row['other'])} and {shown(row['term'])}{joined} {_correlation(row['correlation'])} over "
+        f"{units(group)} (covariance {figure(row['estimate'])}{error}).{verdict}"
+    )
+
+
+def _correlation(value: float) -> str:
+    return minus(cell("correlation", value))
+
+
+def _spec(cells: list[dict[str, Any]], terms: list[str]) -> Spec:
+    # as wide as a column, of characters of 6 pixels
+    names = dict(zip(terms, labels(terms, min(22, (WIDTH - 150) / len(terms) / 6.5)), strict=True))
+    drawn = []
+    for row in cells:
+        pair = [term for term in (row["term"], row["other"] or row["term"]) if term in names]
+        value = row["std_dev"] if row["other"] is None else row["correlation"]
+        if len(pair) < 2 or value is None:
+            continue
+        low, high = sorted(pair, key=terms.index)
+        text = f"SD {figure(value)}" if row["other"] is None else f"{'+' if value > 0 else ''}{_correlation(value)}"
+        hue = "deviation" if row["other"] is None else "positive" if value >= 0 else "negative"
+        read = shown(low) if low == high else f"{shown(low)} and {shown(high)}"
+        strength = 1.0 if low == high else 0.08 + 0.6 * min(abs(value), 1.0)
+        kept = {name: row[name] for name in ("estimate", "std_dev", "correlation")}
+        place = {"row": names[high], "column": names[low], "text": text, "hue": hue, "strength": strength}
+        edge = "@flag" if low != high and abs(value) >= _ONE else "@ground"
+        drawn.append({**kept, **place, "edge": edge, "hover": marks.hover(f"{read}: {text}")})
+    order = list(names.values())
+    x = marks.places(order, orient="top", labelAngle=0, domain=False)
+    column, row = marks.field("column", x), marks.field("row", marks.places(order))
+    colours = {"deviation": "@grey_pale", "positive": "@interaction", "negative": "@upper"}
+    boxes = marks.layer(
+        "rect", drawn, {"x": column, "y": row, **marks.tint(marks.coded("hue", colours))}, strokeWidth=2
+    )
+    edges = marks.coded("edge", {"@ground": "@ground", "@flag": "@flag"})
+    strength = {"field": "strength", "type": "quantitative", "scale": None, "legend": None}
+    boxes["encoding"] |= {"stroke": edges, "fillOpacity": strength}
+    bare = [{name: cell_[name] for name in ("row", "column", "text")} for cell_ in drawn]
+    written = marks.texts(bare, column, row, halo=False, fontSize=TEXT + 2, fontWeight="bold")
+    return marks.chart([boxes, written], 40 + 54 * len(order))
