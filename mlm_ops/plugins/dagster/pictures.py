@@ -1,0 +1,102 @@
+"""Show the main pictures of a model among the metadata of its asset."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from mlm_ops.analyses.file.analysis import Analysis
+from mlm_ops.analyses.run import whole_tables
+from mlm_ops.errors import MlmError
+from mlm_ops.logs import LOGGER
+from mlm_ops.moments.record import Moments
+from mlm_ops.plugins.dagster.metadata import Metadata
+from mlm_ops.reports import PICTURES, Picture, Selection, draw_svg
+from mlm_ops.results.words import markdown_text
+
+#: Keys of pictures: of each line the first that the model has is shown.
+KEYS = (("two_slopes", "caterpillar"), ("variance",), ("simple_slopes",))
+#: Bytes of the pictures of a run and analysis, which Dagster keeps in its event log; further pictures are left out.
+MOST_BYTES = 100_000
+
+_LOG = logging.getLogger(LOGGER)
+
+
+def pictures_metadata(analysis: Analysis, tables: dict[str, pl.DataFrame], moments: Moments) -> Metadata:
+    """Make the metadata `pictures`, one text with all of them.
+
+    Parameters
+    ----------
+    tables
+        Published tables of the model that they are of, or of several, of which they are of the last.
+
+    Notes
+    -----
+    Without the package that draws there are none, and a fault in drawing is logged: the model's results do not depend
+    on its pictures.
+    """
+    try:
+        text = _markdown(tables | whole_tables(analysis, moments))
+    except MlmError:
+        return {}
+    except Exception as error:
+        return _not_drawn(error)
+    except BaseException as error:
+        # a panic of the packages in Rust; an interrupt goes on
+        if type(error).__name__ != "PanicException":
+            raise
+        return _not_drawn(error)
+    return {"pictures": dg.MetadataValue.md(text)} if text else {}
+
+
+def _not_drawn(error: BaseException) -> Metadata:
+    _LOG.warning("The pictures of the model are not drawn: %s: %s", type(error).__name__, error)
+    return {}
+
+
+def _markdown(tables: dict[str, pl.DataFrame]) -> str:
+    parts: list[str] = []
+    size = 0
+    for picture in _pictures(tables):
+        part = _picture(picture)
+        if size + len(part) <= MOST_BYTES:
+            parts.append(part)
+            size += len(part)
+    return "\n\n".join(parts)
+
+
+def _pictures(tables: dict[str, pl.DataFrame]) -> Iterator[Picture]:
+    for keys in KEYS:
+        drafts = (picture for key in keys for picture in PICTURES[key](tables, Selection()))
+        if (picture := next(drafts, None)) is not None:
+            yield picture
+
+
+def _picture(picture: Picture) -> str:
+    """Question, answer and drawing, which has no hover texts and no units in it."""
+    question = markdown_text(picture.question)
+    alternative = question.replace("[", "\\[").replace("]", "\\]")
+    drawing = base64.b64encode(draw_svg(picture, titles=False).encode()).decode()
+    address = f"data:image/svg+xml;base64,{drawing}"
+    return f"**{question}**\n\n{markdown_text(picture.answer)}\n\n![{alternative}]({address})"
+
+
+def report_model(analysis: Analysis) -> str | None:
+    """The model that a report is about: the last compared one with diagnostics, else the last with random effects.
+
+    None where that is the one that a ladder selects, whose name is not known before.
+    """
+    if analysis.compiled_strategy is not None and not analysis.diagnostics:
+        return None
+    models = analysis.compiled_models
+    compared = {name for pair in analysis.compare for name in pair}
+    diagnosed = set(analysis.diagnostics)
+    varying = {name for name, model in models.items() if model.random}
+    for names in (compared & diagnosed, diagnosed, varying, set(models)):
+        if last := [name for name in models if name in names]:
+            return last[-1]
+    return None
