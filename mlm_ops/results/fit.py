@@ -154,7 +154,8 @@ class Fit(FitRecord):
         form
             ``"levels"``: an equation for every coefficient; ``"reduced"``: one equation; ``"matrix"``.
         format
-            ``"text"`` (ASCII), ``"unicode"``, ``"latex"`` (an ``align*`` environment) or ``"markdown"``.
+            ``"text"`` (ASCII), ``"unicode"``, ``"latex"`` (an ``align*`` environment), ``"markdown"`` or ``"mathml"``
+            (MathML Core, a ``math`` element for web pages).
         estimates
             Numbers in the place of the parameters.
         """

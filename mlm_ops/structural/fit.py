@@ -94,7 +94,7 @@ class SemFit(SemRecord):
 
     @checked(format=_EQUATIONS)
     def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:
-        """The model by level, as text, with Greek letters, as LaTeX or Markdown, or as Mplus input."""
+        """The model by level, as text, with Greek letters, as LaTeX, Markdown or MathML, or as Mplus input."""
         if format == "mplus":
             return mplus_input(self.estimate.table, group_name(self.cluster))
         return sem_equations(self.estimate.table, format)
