@@ -147,8 +147,8 @@ def _longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
 
 
-#: Control characters but tab and line feed, other ends of lines, marks that change the direction of writing, and two codes
-#: that XML does not have; for Python and for polars.
+#: Control characters but tab and line feed, other ends of lines, marks that change the direction of writing, and two
+#: codes that XML does not have; for Python and for polars.
 UNSEEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
 REPLACEMENT = "\ufffd"
 
