@@ -19,7 +19,7 @@ from mlm_ops.results.equations.statements import (
     Vector,
 )
 from mlm_ops.results.equations.writers import GREEK, TERMS_A_LINE, Writer
-from mlm_ops.results.words import markup, number
+from mlm_ops.results.words import html_text, number
 
 NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 #: The class of the ``math`` element; its columns are aligned by `STYLE`, as MathML Core has no attribute for it. The
@@ -129,7 +129,7 @@ def _row(cells: _Row) -> str:
 
 
 def _text(text: str) -> str:
-    return f"<mtext>{markup(text)}</mtext>"
+    return f"<mtext>{html_text(text)}</mtext>"
 
 
 def _remark(note: str) -> str:

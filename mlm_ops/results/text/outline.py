@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlm_ops.results.equations.mathml import STYLE
 from mlm_ops.results.text.tables import HTML_STYLE, CellTable
-from mlm_ops.results.words import markup
+from mlm_ops.results.words import html_text
 
 
 @dataclass(frozen=True)
@@ -58,4 +58,4 @@ class Outline:
 
 
 def _paragraph(lines: tuple[str, ...]) -> str:
-    return f"<p>{'<br/>'.join(map(markup, lines))}</p>"
+    return f"<p>{'<br/>'.join(map(html_text, lines))}</p>"

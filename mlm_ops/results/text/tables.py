@@ -1,4 +1,4 @@
-"""Tables of cells, written as plain text, in Markdown and HTML: the one layout of every table that is read."""
+"""Tables of cells, written as plain text, in Markdown, HTML and LaTeX: the one layout of every table that is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlm_ops.results.words import cell, markup, plain
+from mlm_ops.results.words import cell, html_text, latex_text, plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -98,18 +98,70 @@ def html_table(
         if right[i]:
             missing = longest[i] - _after_the_point(text) if text else 0
             behind = f' data-behind="{"0" * missing}"' if missing else ""
-            return f'<td class="n"{behind}>{markup(text)}</td>'
-        return f'<th scope="row">{markup(text)}</th>' if i == 0 else f"<td>{markup(text)}</td>"
+            return f'<td class="n"{behind}>{html_text(text)}</td>'
+        return f'<th scope="row">{html_text(text)}</th>' if i == 0 else f"<td>{html_text(text)}</td>"
 
     kinds = [' class="n"' if numbers else "" for numbers in right]
-    words = (f'<th scope="col"{kind}>{markup(word)}</th>' for word, kind in zip(heading, kinds, strict=True))
-    lines = ['<table class="mlm-table">', *([f"<caption>{markup(caption)}</caption>"] if caption else [])]
+    words = (f'<th scope="col"{kind}>{html_text(word)}</th>' for word, kind in zip(heading, kinds, strict=True))
+    lines = ['<table class="mlm-table">', *([f"<caption>{html_text(caption)}</caption>"] if caption else [])]
     lines.append(f"<thead><tr>{''.join(words)}</tr></thead>")
     for title, section in sections.items():
-        above = f'<tr><th colspan="{len(heading)}" scope="rowgroup">{markup(title)}</th></tr>' if title else ""
+        above = f'<tr><th colspan="{len(heading)}" scope="rowgroup">{html_text(title)}</th></tr>' if title else ""
         below = (f"<tr>{''.join(entry(i, text) for i, text in enumerate(row))}</tr>" for row in section)
         lines.append(f"<tbody>{above}{''.join(below)}</tbody>")
     return "\n".join([*lines, "</table>"])
+
+
+#: A table of more rows goes over several pages.
+_ROWS_A_PAGE = 45
+#: A column of longer texts is a paragraph.
+_LONGEST_IN_A_LINE = 60
+
+
+def latex_table(
+    heading: Sequence[str],
+    sections: Mapping[str, Sequence[Sequence[str]]],
+    right: Sequence[bool],
+    notes: Sequence[str] = (),
+) -> str:
+    r"""Rows of LaTeX with the rules of booktabs, arguments as of `html_table`; a long one is a longtable.
+
+    A comment says which packages it needs. Notes are paragraphs below.
+    """
+    rows = [row for section in sections.values() for row in section]
+    long = len(rows) > _ROWS_A_PAGE
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(len(heading))]
+    columns = "".join(
+        "r" if numbers else "l" if width <= _LONGEST_IN_A_LINE else r"p{0.4\linewidth}"
+        for numbers, width in zip(right, widths, strict=True)
+    )
+    name = "longtable" if long else "tabular"
+    lines = [
+        rf"% \usepackage{{booktabs{',longtable' if long else ''}}}",
+        rf"\begin{{{name}}}{{{columns}}}",
+        r"\toprule",
+    ]
+    lines += [_latex_row(heading, [False] * len(heading)), r"\midrule", *([r"\endhead"] if long else [])]
+    for i, (title, section) in enumerate(sections.items()):
+        lines += [r"\addlinespace"] if title and i else []
+        lines += [rf"\multicolumn{{{len(heading)}}}{{l}}{{\textit{{{latex_text(title)}}}}} \\"] if title else []
+        lines += [_latex_row(row, right) for row in section]
+    lines += [r"\bottomrule", rf"\end{{{name}}}"]
+    lines += [rf"\par{{\footnotesize {latex_text(note)}\par}}" for note in notes]
+    return "\n".join(lines)
+
+
+def _latex_row(row: Sequence[str], right: Sequence[bool]) -> str:
+    """One row; LaTeX would take a bracket or star behind the end of the row before for an option of that."""
+    cells = [_latex_number(text) if numbers else latex_text(text) for text, numbers in zip(row, right, strict=True)]
+    guard = "{}" if cells[0].startswith(("[", "*")) else ""
+    return rf"{guard}{' & '.join(cells)} \\".lstrip()
+
+
+def _latex_number(text: str) -> str:
+    """A number with a minus, and stars above; a word as it is."""
+    text = re.sub(r"(?<=.)\*+$", lambda stars: rf"\textsuperscript{{{stars[0]}}}", latex_text(text))
+    return re.sub(r"^-(?=\d)", "$-$", text)
 
 
 def cell_table(frame: pl.DataFrame, headings: Mapping[str, str] | None = None) -> CellTable:
