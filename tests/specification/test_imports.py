@@ -35,7 +35,7 @@ LEVEL = {room: level for level, room in enumerate(ROOMS)}
 ENTRANCES = {"__init__", "__main__"}
 KNOW_A_DATABASE = {"warehouse", "moments", "plugins", "analyses"}
 KNOW_DAGSTER = {"plugins/dagster"}
-LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml")
+LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml", "docx")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
