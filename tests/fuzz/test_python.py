@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,6 +21,12 @@ from tests.fuzz.zoo import zoo
 Doors = dict[str, tuple[Callable[..., Any], dict[str, Any]]]
 ANALYSIS = "analysis: a\ndata: t\nmodels: {m: y ~ x + (1 | g)}"
 SEM = "level: 1\n y ~ x\nlevel: 2\n y ~~ y"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is written does not land in the repository."""
+    monkeypatch.chdir(tmp_path)
 
 
 def rows() -> pl.DataFrame:

@@ -73,7 +73,7 @@ class SideBySide:
     notes
         What a reader of the numbers must know, each with the models that it is about.
     numbers
-        The same as numbers with all their digits: columns part, term, statistic, and one a model.
+        The same as numbers with all their digits: columns part, term, statistic, and one per model.
     """
 
     models: tuple[str, ...]
@@ -83,7 +83,7 @@ class SideBySide:
 
     @property
     def heading(self) -> tuple[str, ...]:
-        """A word a column."""
+        """One text per column."""
         return ("", *self.models)
 
     @property
@@ -234,7 +234,7 @@ def _foot(
 def _numbers(
     tables: Mapping[str, pl.DataFrame], statistics: pl.DataFrame, criteria: Comparable, models: Sequence[str]
 ) -> pl.DataFrame:
-    """The numbers of the table in its order: a row a statistic, a column a model."""
+    """The numbers of the table in its order: one row per statistic, one column per model."""
     keys: dict[tuple[str, str, str], None] = {}
     values: dict[tuple[str, str, str, str], float | None] = {}
 
@@ -274,10 +274,10 @@ def _free(model: str) -> str:
 
 def _in_order(frame: pl.DataFrame, models: Sequence[str], columns: list[str]) -> list[tuple[Any, ...]]:
     """Distinct keys in the order in which the models bring them in."""
-    found: dict[tuple[Any, ...], None] = {}
-    for model in models:
-        found |= dict.fromkeys(frame.filter(pl.col("model") == model).select(columns).iter_rows())
-    return list(found)
+    keys_of: dict[str, list[tuple[Any, ...]]] = {}
+    for model, *key in frame.select("model", *columns).iter_rows():
+        keys_of.setdefault(model, []).append(tuple(key))
+    return list(dict.fromkeys(key for model in models for key in keys_of.get(model, ())))
 
 
 def _stars(p: float | None) -> str:

@@ -147,7 +147,7 @@ def latex_table(
         lines += [rf"\multicolumn{{{len(heading)}}}{{l}}{{\textit{{{latex_text(title)}}}}} \\"] if title else []
         lines += [_latex_row(row, right) for row in section]
     lines += [r"\bottomrule", rf"\end{{{name}}}"]
-    lines += [rf"\par{{\footnotesize {latex_text(note)}\par}}" for note in notes]
+    lines += [rf"\par{{\noindent\footnotesize {latex_text(note)}\par}}" for note in notes]
     return "\n".join(lines)
 
 
