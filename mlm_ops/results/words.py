@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -178,7 +179,13 @@ def html_text(text: str) -> str:
 _LATEX = str.maketrans(
     {character: f"\\{character}" for character in "_&%$#{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}"}
+    | {
+        "²": r"\textsuperscript{2}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "`": r"\textasciigrave{}",
+    }
 )
 
 
@@ -187,8 +194,20 @@ def latex_text(text: str) -> str:
 
     >>> print(latex_text("50% of a_b <0.1 --"))
     50\% of a\_b \textless{}0.1 -{}-
+    >>> print(latex_text("γ₁₀"), latex_text("σ²"))
+    \ensuremath{\gamma}\textsubscript{10} \ensuremath{\sigma}\textsuperscript{2}
     """
-    return one_line(text).translate(_LATEX).replace("--", "-{}-").replace("--", "-{}-")
+    escaped = one_line(text).translate(_LATEX).replace("--", "-{}-").replace("--", "-{}-")
+    below = re.sub(
+        "[₀-₉]+(,[₀-₉]+)*", lambda run: rf"\textsubscript{{{unicodedata.normalize('NFKC', run[0])}}}", escaped
+    )
+    return re.sub("[α-ξπ-ρσ-ω]", _greek_in_latex, below)
+
+
+def _greek_in_latex(letter: re.Match[str]) -> str:
+    """A letter's command is its name, which Unicode spells LAMDA where LaTeX has a b."""
+    name = unicodedata.name(letter[0]).rpartition(" ")[2].lower().replace("lamda", "lambda")
+    return rf"\ensuremath{{\{name}}}"
 
 
 def one_line(text: str) -> str:

@@ -39,7 +39,7 @@ def test_tables_to_read_have_the_columns_and_notes_of_show(fitted, tmp_path, cap
     rows = latex_cells(capsys.readouterr().out)
     assert rows[0] == ["term", "symbol", "estimate", "std error", "df", "statistic", "p value", "conf low", "conf high"]
     assert [row[0] for row in rows[1:]] == ["null", "(Intercept)", "slopes", "(Intercept)", "within(ses)"]
-    assert rows[2][:4] == ["(Intercept)", "gamma_00", "12.64", "0.2444"]
+    assert rows[2][:4] == ["(Intercept)", "γ₀₀", "12.64", "0.2444"]
     # of one model alone its name stands nowhere
     assert cli.main([*export, "--table", "fixed_effects", "--model", "null", "--format", "latex"]) == 0
     assert len(latex_cells(capsys.readouterr().out)) == 2

@@ -185,6 +185,16 @@ class UnicodeWriter(TextWriter):
         return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
+def symbol_in_unicode(text: str) -> str:
+    """A symbol of the result tables as `UnicodeWriter` writes it.
+
+    >>> symbol_in_unicode("gamma_10"), symbol_in_unicode("tau_10,00"), symbol_in_unicode("sigma2")
+    ('γ₁₀', 'τ₁₀,₀₀', 'σ²')
+    """
+    letter, _, index = text.partition("_")
+    return UnicodeWriter().symbol(Symbol(letter, index))
+
+
 class MarkdownWriter(UnicodeWriter):
     """Unicode in code spans under headings, and T as a table: it reads well where LaTeX is not rendered."""
 
