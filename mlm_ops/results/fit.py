@@ -15,6 +15,7 @@ from mlm_ops.inference.prediction.rows import PredictionKind, predict
 from mlm_ops.language import options
 from mlm_ops.results import tables
 from mlm_ops.results.equations import EquationForm, EquationFormat, write_equations
+from mlm_ops.results.equations.writers import symbol_in_unicode
 from mlm_ops.results.export.facts import estimates_by_symbol, facts_of, level_equations
 from mlm_ops.results.export.lme4 import r_code
 from mlm_ops.results.export.mplus import mplus_input
@@ -257,4 +258,4 @@ class Fit(FitRecord):
         """What a notebook shows: as printed, with the equations as MathML."""
         from mlm_ops.results.text.summary import outline
 
-        return outline(self).html()
+        return outline(self, symbol_in_unicode).html()
