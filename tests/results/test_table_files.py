@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
-import textwrap
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -253,31 +250,6 @@ def test_what_is_no_table(tmp_path: Path) -> None:
 def test_what_are_no_fits(models: object) -> None:
     with pytest.raises(MlmError, match=r"models is not understood\. Got .*; expected fits of mlm\.fit by name, such"):
         mlm.side_by_side(models)  # type: ignore[arg-type]
-
-
-def test_without_python_docx_one_sentence_says_what_to_install(tmp_path: Path) -> None:
-    code = """
-        import sys
-        from importlib.abc import MetaPathFinder
-        sys.modules["docx"] = None
-        import importlib.util
-        find = importlib.util.find_spec
-        importlib.util.find_spec = lambda name, *rest: None if name == "docx" else find(name, *rest)
-        import polars as pl, mlm_ops as mlm
-        mlm.write_table(pl.DataFrame({"a": [1]}), "t.tex")
-        try:
-            mlm.write_table(pl.DataFrame({"a": [1]}), "t.docx")
-        except mlm.MlmError as error:
-            print(error)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == (
-        "Word documents need the package python-docx, which is not installed. "
-        "Install it with: pip install 'mlm-ops[word]'\n"
-    )
-    assert os.listdir(tmp_path) == ["t.tex"]
 
 
 def test_a_notebook_shows_models_side_by_side() -> None:
