@@ -48,7 +48,7 @@ class Outline:
 
     def html(self) -> str:
         """HTML, as a notebook shows it: nothing from elsewhere, no script, colors as around it."""
-        parts = [f"<style>.mlm-fit{{overflow-x:auto}}{STYLE}{HTML_STYLE}</style>", _paragraph(self.head)]
+        parts = [f"<style>{STYLE}{HTML_STYLE}</style>", _paragraph(self.head)]
         parts.append(self.equations("mathml"))
         for part in self.tables:
             parts += [part.table.html(part.title), *([_paragraph(part.below)] if part.below else [])]

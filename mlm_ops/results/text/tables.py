@@ -67,6 +67,7 @@ def markdown_table(rows: Sequence[Sequence[str]], right: Sequence[bool], indent:
 #: For pages that show tables of `html_table`: colors are those around it, so that it is read on dark grounds too.
 #: Behind a number stands, unseen, what its column's longest number has more behind the point.
 HTML_STYLE = (
+    ".mlm-fit{overflow-x:auto}"
     ".mlm-table{border-collapse:collapse;margin:.6em 0}"
     ".mlm-table caption{text-align:left;font-weight:bold;padding:.2em 0;white-space:nowrap}"
     ".mlm-table th,.mlm-table td{text-align:left;font-weight:normal;padding:.15em .5em;border:0}"
