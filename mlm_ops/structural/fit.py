@@ -102,7 +102,7 @@ class SemFit(SemRecord):
 
     @checked(format=_EQUATIONS)
     def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:
-        """The model by level, as text, with Greek letters, as LaTeX or Markdown, or as Mplus input."""
+        """The model by level, as text, with Greek letters, as LaTeX, Markdown or MathML, or as Mplus input."""
         if format == "mplus":
             return mplus_input(self.estimate.table, group_name(self.cluster))
         return sem_equations(self.estimate.table, format)
@@ -113,8 +113,14 @@ class SemFit(SemRecord):
         return (svg if format == "svg" else mermaid)(self.estimate.table, self.estimate.theta)
 
     def __str__(self) -> str:
-        from mlm_ops.structural.summary import describe
+        from mlm_ops.structural.summary import outline
 
-        return describe(self)
+        return outline(self).text()
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: as printed, with the equations as MathML."""
+        from mlm_ops.structural.summary import outline
+
+        return outline(self).html()
