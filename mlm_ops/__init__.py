@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
 
     from mlm_ops.moments.from_macros import read_moments
+    from mlm_ops.results.export.table_files import side_by_side, write_table
     from mlm_ops.results.fit import Fit
     from mlm_ops.results.fitting import fit
     from mlm_ops.structural.fit import SemFit
@@ -31,6 +32,8 @@ __all__ = [
     "fit",
     "read_moments",
     "sem",
+    "side_by_side",
+    "write_table",
 ]
 if PathFinder.find_spec("dagster") is None:
     __all__.remove("MultilevelAnalysis")
@@ -42,6 +45,8 @@ _LAZY = {
     "fit": "mlm_ops.results.fitting",
     "read_moments": "mlm_ops.moments.from_macros",
     "sem": "mlm_ops.structural.fitting",
+    "side_by_side": "mlm_ops.results.export.table_files",
+    "write_table": "mlm_ops.results.export.table_files",
 }
 
 

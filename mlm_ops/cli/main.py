@@ -21,7 +21,7 @@ from typing import NoReturn, get_args
 
 from mlm_ops.cli.messages import command, program, short_path
 from mlm_ops.errors import MlmError, StoreError
-from mlm_ops.language.options import DF, ESTIMATOR, TableFormat, is_text
+from mlm_ops.language.options import DF, ESTIMATOR, TableFile, TableFormat, is_text
 from mlm_ops.logs import logging_to, run_failed, whole_run
 from mlm_ops.results.words import message, one_line
 
@@ -195,33 +195,27 @@ def _run(options: argparse.Namespace, run_id: str) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Print the latest results."""
-    from mlm_ops.analyses.project import find_project
-
-    path = options.database or find_project(Path.cwd()).results
-    if not path.exists() and options.database is None:
-        raise StoreError(
-            f"There are no results yet: {short_path(path)} does not exist. Make them with: {command('run')}"
-        )
-
-    from mlm_ops.analyses.store.runs import read_latest
-    from mlm_ops.cli.show import of_analysis, of_model, print_results
+    from mlm_ops.cli.show import of_analysis, of_models, print_results, read_results
     from mlm_ops.cli.terminal import OVERVIEW
     from mlm_ops.results.text.side_by_side import SOURCES
-    from mlm_ops.warehouse.connection import using
 
     if options.side_by_side and options.table:
         raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
     names = [options.table] if options.table else list(SOURCES if options.side_by_side else OVERVIEW)
-    with using(path, read_only=True, on_wait=_tell) as connection:
-        runs = read_latest(connection, "runs")
-        tables = {name: read_latest(connection, name) for name in names}
-    if runs.is_empty():
-        raise StoreError(f"There are no finished results in {short_path(path)} yet.")
+    _, runs, tables = read_results(options.database, names, _tell)
     if options.analysis is not None:
         runs, tables = of_analysis(runs, tables, options.analysis)
     if options.model is not None:
-        tables = of_model(tables, options.model)
+        tables = of_models(tables, [options.model])
     print_results(runs, tables, options)
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a table of the latest results to a file, or print it."""
+    from mlm_ops.cli.export import export_table
+
+    export_table(options, tell=_tell)
     return 0
 
 
@@ -345,11 +339,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     show_parser.add_argument("--all", action="store_true", help="all rows of a long table")
     show_parser.set_defaults(command=show)
+    _add_export(commands.add_parser("export", help="write a result table for a paper or another program"))
     ui_parser = commands.add_parser("ui", help="open the Dagster UI on the project")
     ui_parser.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
     ui_parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
     ui_parser.set_defaults(command=ui)
     return parser
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--table", metavar="NAME", help="a result table, such as fixed_effects")
+    what.add_argument("--side-by-side", action="store_true", help="the models of an analysis side by side")
+    parser.add_argument(
+        "--format", choices=get_args(TableFile), help="default: by the ending of the file: .tex, .csv, .parquet, .docx"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="the file to write; without it LaTeX and CSV are printed"
+    )
+    parser.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
+    parser.add_argument("--analysis", metavar="NAME", help="one analysis only")
+    parser.add_argument(
+        "--model", metavar="NAME", action="append", help="one model only; repeated, these models in this order"
+    )
+    parser.set_defaults(command=export)
 
 
 def _seconds(text: str) -> float:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from rich.console import Console
 
-from mlm_ops.cli.messages import command
+from mlm_ops.cli.messages import command, short_path
 from mlm_ops.cli.terminal import LONG_TABLES, console, show_table, show_tables
-from mlm_ops.errors import MlmError
-from mlm_ops.language.spelling import did_you_mean
+from mlm_ops.errors import MlmError, StoreError
+from mlm_ops.language.spelling import did_you_mean, list_names
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.results.words import count, counts, one_line, rows_left_out, visible
 
@@ -70,12 +70,47 @@ def of_analysis(
     return runs.filter(runs["analysis"] == analysis), kept
 
 
-def of_model(tables: dict[str, pl.DataFrame], model: str) -> dict[str, pl.DataFrame]:
-    """Keep the rows of one model, which has to exist, and those that are of no model alone."""
-    of_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
-    known = list(dict.fromkeys(name for frame in of_models.values() for name in frame["model"].drop_nulls()))
-    if model not in known:
-        raise MlmError(f"There are no results of such a model. Got {model}; expected {', '.join(known) or 'no model'}.")
-    return tables | {
-        name: frame.filter((pl.col("model") == model) | pl.col("model").is_null()) for name, frame in of_models.items()
-    }
+def of_models(tables: dict[str, pl.DataFrame], models: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Keep the rows of some models, which have to exist, and those that are of no model alone."""
+    with_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
+    known = list(dict.fromkeys(name for frame in with_models.values() for name in frame["model"].drop_nulls()))
+    for model in models:
+        if model not in known:
+            raise MlmError(
+                f"There are no results of such a model. Got {model}; expected {list_names(known) or 'no model'}."
+                f"{did_you_mean(model, known)}"
+            )
+    own = pl.col("model").is_in(models) | pl.col("model").is_null()
+    return tables | {name: frame.filter(own) for name, frame in with_models.items()}
+
+
+def read_results(
+    database: Path | None, names: Sequence[str], tell: Callable[[str], None]
+) -> tuple[Path, pl.DataFrame, dict[str, pl.DataFrame]]:
+    """Read tables of the latest runs of a database, by default the project's results.
+
+    Returns
+    -------
+    tuple
+        The database, table runs, and the tables by name.
+
+    Raises
+    ------
+    StoreError
+        There is no such table, or there are no results.
+    """
+    from mlm_ops.analyses.project import find_project
+    from mlm_ops.analyses.store.runs import read_latest
+    from mlm_ops.warehouse.connection import using
+
+    path = database or find_project(Path.cwd()).results
+    if not path.exists() and database is None:
+        raise StoreError(
+            f"There are no results yet: {short_path(path)} does not exist. Make them with: {command('run')}"
+        )
+    with using(path, read_only=True, on_wait=tell) as connection:
+        runs = read_latest(connection, "runs")
+        tables = {name: read_latest(connection, name) for name in names}
+    if runs.is_empty():
+        raise StoreError(f"There are no finished results in {short_path(path)} yet.")
+    return path, runs, tables

@@ -18,6 +18,7 @@ from mlm_ops.language import options
 from mlm_ops.results import tables
 from mlm_ops.results.equations import EquationForm, EquationFormat, estimates_by_symbol, write_equations
 from mlm_ops.results.equations.levels import level_equations
+from mlm_ops.results.equations.writers import symbol_in_unicode
 from mlm_ops.results.export.facts import facts_of
 from mlm_ops.results.export.lme4 import r_code
 from mlm_ops.results.export.mplus import mplus_input
@@ -187,7 +188,8 @@ class Fit(FitRecord):
         form
             ``"levels"``: an equation for every coefficient; ``"reduced"``: one equation; ``"matrix"``.
         format
-            ``"text"`` (ASCII), ``"unicode"``, ``"latex"`` (an ``align*`` environment) or ``"markdown"``.
+            ``"text"`` (ASCII), ``"unicode"``, ``"latex"`` (an ``align*`` environment), ``"markdown"`` or ``"mathml"``
+            (MathML Core, a ``math`` element for web pages).
         estimates
             Whether estimates stand in the place of the parameters.
         """
@@ -334,8 +336,14 @@ class Fit(FitRecord):
         return self.prediction_query.sql(f"{rows} as mlm_rows")
 
     def __str__(self) -> str:
-        from mlm_ops.results.text.summary import describe
+        from mlm_ops.results.text.summary import outline
 
-        return describe(self)
+        return outline(self).text()
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: as printed, with the equations as MathML."""
+        from mlm_ops.results.text.summary import outline
+
+        return outline(self, symbol_in_unicode).html()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -173,9 +174,9 @@ def _longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
 
 
-#: Control characters but tab and line feed, other ends of lines, and marks that change the direction of writing: a
-#: regular expression for Python and for polars.
-CONTROL_CHARACTERS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+#: Control characters but tab and line feed, other ends of lines, marks that change the direction of writing, and two
+#: codes that XML does not have: a regular expression for Python and for polars.
+CONTROL_CHARACTERS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
 REPLACEMENT = "\ufffd"
 
 
@@ -186,6 +187,53 @@ def visible(text: str) -> str:
     'a�[2Jb'
     """
     return re.sub(CONTROL_CHARACTERS, REPLACEMENT, text)
+
+
+#: By hand, as every command would wait for the thousands of names that Python's module html brings.
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+
+
+def html_text(text: str) -> str:
+    """Write the visible text as a part of HTML and XML.
+
+    >>> html_text("a<b & 'c'")
+    'a&lt;b &amp; &#x27;c&#x27;'
+    """
+    return visible(text).translate(_HTML)
+
+
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "_&%$#{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {
+        "²": r"\textsuperscript{2}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "`": r"\textasciigrave{}",
+    }
+)
+
+
+def latex_text(text: str) -> str:
+    r"""Write the visible text in one line for LaTeX's text mode, where two hyphens would be a dash.
+
+    >>> print(latex_text("50% of a_b <0.1 --"))
+    50\% of a\_b \textless{}0.1 -{}-
+    >>> print(latex_text("γ₁₀"), latex_text("σ²"))
+    \ensuremath{\gamma}\textsubscript{10} \ensuremath{\sigma}\textsuperscript{2}
+    """
+    escaped = one_line(text).translate(_LATEX).replace("--", "-{}-").replace("--", "-{}-")
+    below = re.sub(
+        "[₀-₉]+(,[₀-₉]+)*", lambda run: rf"\textsubscript{{{unicodedata.normalize('NFKC', run[0])}}}", escaped
+    )
+    return re.sub("[α-ξπ-ρσ-ω]", _greek_in_latex, below)
+
+
+def _greek_in_latex(letter: re.Match[str]) -> str:
+    """A letter's command is its name, which Unicode spells LAMDA where LaTeX has a b."""
+    name = unicodedata.name(letter[0]).rpartition(" ")[2].lower().replace("lamda", "lambda")
+    return rf"\ensuremath{{\{name}}}"
 
 
 def one_line(text: str) -> str:

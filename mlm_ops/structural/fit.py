@@ -107,7 +107,7 @@ class SemFit(SemRecord):
 
     @checked(format=_EQUATIONS)
     def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:
-        """The model by level, as text, with Greek letters, as LaTeX or Markdown, or as Mplus input."""
+        """The model by level, as text, with Greek letters, as LaTeX, Markdown or MathML, or as Mplus input."""
         if format == "mplus":
             return mplus_input(self.estimate.table, group_name(self.cluster))
         return sem_equations(self.estimate.table, format)
@@ -141,8 +141,14 @@ class SemFit(SemRecord):
         return reports.choose_picture(functions, key, reports.Selection(term=term, group=group), {})
 
     def __str__(self) -> str:
-        from mlm_ops.structural.summary import describe
+        from mlm_ops.structural.summary import outline
 
-        return describe(self)
+        return outline(self).text()
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: as printed, with the equations as MathML."""
+        from mlm_ops.structural.summary import outline
+
+        return outline(self).html()

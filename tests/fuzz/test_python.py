@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -22,6 +23,12 @@ ANALYSIS = "analysis: a\ndata: t\nmodels: {m: y ~ x + (1 | g)}"
 SEM = "level: 1\n y ~ x\nlevel: 2\n y ~~ y"
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is written does not land in the repository."""
+    monkeypatch.chdir(tmp_path)
+
+
 def rows() -> pl.DataFrame:
     """30 groups of 4 rows."""
     random = np.random.default_rng(5)
@@ -32,8 +39,9 @@ def rows() -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def doors() -> Doors:
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Doors:
     """Every public function and method with arguments that it takes."""
+    folder = tmp_path_factory.mktemp("tables")
     data, connection = rows(), duckdb.connect()
     connection.register("t", data)
     fit = mlm.fit("y ~ x * w + f + (1 | g)", data)
@@ -71,6 +79,8 @@ def doors() -> Doors:
         "sem compare": (sem.compare, {"larger": sem}),
         "sem equations": (sem.equations, {"format": "text"}),
         "sem diagram": (sem.diagram, {"format": "mermaid"}),
+        "side_by_side": (mlm.side_by_side, {"models": {"m": fit}}),
+        "write_table": (mlm.write_table, {"table": fit.fixed_effects, "path": folder / "table.tex"}),
         "register": (register, {"connection": connection, "on_note": None}),
         "parse_analysis": (parse_analysis, {"text": ANALYSIS}),
         "read_analysis": (read_analysis, {"path": "nowhere.yaml", "shown": None, "allow_files": False}),

@@ -1,4 +1,4 @@
-"""Write a model's equations as text, Unicode, LaTeX or Markdown."""
+"""Write a model's equations as text, Unicode, LaTeX, Markdown or MathML."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 from mlm_ops.language.symbols import EquationStructure, coefficient_symbol
 from mlm_ops.results.equations.forms import FORMS, Page
+from mlm_ops.results.equations.mathml import MathmlWriter
 from mlm_ops.results.equations.writers import LatexWriter, MarkdownWriter, TextWriter, UnicodeWriter, Writer
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
 
 EquationForm = Literal["levels", "reduced", "matrix"]
-EquationFormat = Literal["text", "unicode", "latex", "markdown"]
+EquationFormat = Literal["text", "unicode", "latex", "markdown", "mathml"]
 
 #: A writer for each format.
 WRITERS: dict[EquationFormat, Writer] = {
@@ -22,6 +23,7 @@ WRITERS: dict[EquationFormat, Writer] = {
     "unicode": UnicodeWriter(),
     "latex": LatexWriter(),
     "markdown": MarkdownWriter(),
+    "mathml": MathmlWriter(),
 }
 
 

@@ -23,12 +23,14 @@ from mlm_ops.results.equations.statements import (
     Vector,
 )
 from mlm_ops.results.text.tables import markdown_table
-from mlm_ops.results.words import code_span, number
+from mlm_ops.results.words import code_span, latex_text, number
 
 _LETTERS = "alpha beta gamma pi psi omega xi nu lambda kappa theta eta zeta tau phi"
 #: Letters of parameters and what they look like.
 GREEK = dict(zip(_LETTERS.split(), "αβγπψωξνλκθηζτφ", strict=True))
 GREEK["sigma2"] = "σ²"
+#: A sum of more terms goes on in the next line, where lines are aligned.
+TERMS_A_LINE = 5
 
 
 class Writer(ABC):
@@ -44,7 +46,7 @@ class Writer(ABC):
             case Power(base, time):
                 return self.power(self.atom(base), time)
             case Value(value, exact):
-                return self.negative(number_text(value) if exact else number(value)) if value else "0"
+                return self.negative(number_text(value) if exact else number(value)) if value else self.zero
 
     def product(self, factors: Product) -> str:
         """Factors side by side, or with the signs between them."""
@@ -66,13 +68,14 @@ class Writer(ABC):
             if minus and isinstance(first, Value):
                 factors = (Value(-first.value, first.exact), *factors[1:])
             product = self.product(factors)
-            sign = self.negative("-") if minus else "+"
+            sign = self.negative("-") if minus else self.plus
             text += f" {sign} {product}" if text else (f"{sign}{product}" if minus else product)
-        return text or "0"
+        return text or self.zero
 
     #: What stands between two factors, and what a `Sign` between them looks like.
     between = " "
     signs: ClassVar[Mapping[str, str]] = {"*": "*", "/": " / "}
+    plus, zero = "+", "0"
 
     def negative(self, text: str) -> str:
         """A number with the format's minus sign."""
@@ -184,6 +187,16 @@ class UnicodeWriter(TextWriter):
         return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
+def symbol_in_unicode(text: str) -> str:
+    """A symbol of the result tables as `UnicodeWriter` writes it.
+
+    >>> symbol_in_unicode("gamma_10"), symbol_in_unicode("tau_10,00"), symbol_in_unicode("sigma2")
+    ('γ₁₀', 'τ₁₀,₀₀', 'σ²')
+    """
+    letter, _, index = text.partition("_")
+    return UnicodeWriter().symbol(Symbol(letter, index))
+
+
 class MarkdownWriter(UnicodeWriter):
     """Unicode in code spans under headings, and T as a table: it reads well where LaTeX is not rendered."""
 
@@ -231,8 +244,6 @@ class LatexWriter(Writer):
 
     between = r" \, "
     signs: ClassVar[Mapping[str, str]] = {"*": r" \, ", "/": " / "}
-    #: A sum longer than this goes on in the next line.
-    _TERMS = 5
 
     def symbol(self, symbol: Symbol) -> str:
         r"""``\beta_{0j}``."""
@@ -267,7 +278,7 @@ class LatexWriter(Writer):
         """One statement."""
         match statement:
             case Equation(left, terms, level):
-                pieces = [terms[i : i + self._TERMS] for i in range(0, len(terms), self._TERMS)]
+                pieces = [terms[i : i + TERMS_A_LINE] for i in range(0, len(terms), TERMS_A_LINE)]
                 sums = [self.sum(piece) for piece in pieces]
                 lines = " \\\\\n  &\\quad ".join(
                     part if i == 0 or part.startswith("-") else f"+ {part}" for i, part in enumerate(sums)
@@ -299,12 +310,6 @@ class LatexWriter(Writer):
         lines = [" & ".join([*map(self.atom, row), *[""] * (size - len(row))]).rstrip() for row in rows]
         body = " \\\\ ".join(lines)
         return rf"{name} &= \begin{{pmatrix}} {body} \end{{pmatrix}}"
-
-
-def latex_text(text: str) -> str:
-    """Text for LaTeX's text mode."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(c, f"\\{c}" if c in "_&%$#{}" else c) for c in text)
 
 
 def _subscript(symbol: Symbol) -> str:

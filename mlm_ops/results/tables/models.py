@@ -182,8 +182,8 @@ def comparable(statistics: pl.DataFrame, fixed_effects: pl.DataFrame | None) -> 
     if len(models) < 2 or estimators == {"ml"}:
         return Comparable(CRITERIA, None)
     if fixed_effects is not None and estimators == {"reml"}:
-        terms = [frozenset(fixed_effects.filter(pl.col("model") == model)["term"]) for model in models]
-        if len(set(terms)) == 1:
+        fixed_parts = dict(fixed_effects.group_by("model").agg("term").select("model", "term").iter_rows())
+        if len({frozenset(fixed_parts.get(model, ())) for model in models}) == 1:
             return Comparable(CRITERIA, None)
     # results of an earlier version have no such columns, or nothing in them
     has_ml = set(CRITERIA_BY_ML) <= set(statistics.columns) and not statistics["deviance_ml"].has_nulls()
