@@ -154,7 +154,8 @@ class Fit(FitRecord):
         form
             ``"levels"``: an equation for every coefficient; ``"reduced"``: one equation; ``"matrix"``.
         format
-            ``"text"`` (ASCII), ``"unicode"``, ``"latex"`` (an ``align*`` environment) or ``"markdown"``.
+            ``"text"`` (ASCII), ``"unicode"``, ``"latex"`` (an ``align*`` environment), ``"markdown"`` or ``"mathml"``
+            (MathML Core, a ``math`` element for web pages).
         estimates
             Numbers in the place of the parameters.
         """
@@ -219,11 +220,12 @@ class Fit(FitRecord):
         Parameters
         ----------
         kind
-            ``"marginal"``: the fixed part, and its ``std_error``. ``"conditional"``: with the effects of the row's
-            groups, which are zero for a group that the fit has not seen, and ``new_group`` says so.
+            ``"marginal"``: the fixed part, and its ``std_error``, robust or by Kenward and Roger where the fit's are.
+            ``"conditional"``: with the effects of the row's groups, which are zero for a group that the fit has not
+            seen, and ``new_group`` says so.
         """
         rows = read_rows(data, connection)
-        return predict(self.model, self.estimate, self.block_effects, self.moments, rows, kind)
+        return predict(self.model, self.estimate, self.block_effects, self.method, self.moments, rows, kind)
 
     @checked(relation=options.RELATION)
     def prediction_sql(self, relation: str) -> str:

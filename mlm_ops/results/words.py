@@ -147,9 +147,9 @@ def _longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
 
 
-#: Control characters but tab and line feed, other ends of lines, and marks that change the direction of writing; for
-#: Python and for polars.
-UNSEEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+#: Control characters but tab and line feed, other ends of lines, marks that change the direction of writing, and two codes
+#: that XML does not have; for Python and for polars.
+UNSEEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
 REPLACEMENT = "\ufffd"
 
 
@@ -160,6 +160,19 @@ def visible(text: str) -> str:
     'a�[2Jb'
     """
     return re.sub(UNSEEN, REPLACEMENT, text)
+
+
+#: By hand, as every command would wait for the thousands of names that the module html brings.
+_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+
+
+def markup(text: str) -> str:
+    """The visible text as a part of HTML and XML.
+
+    >>> markup("a<b & 'c'")
+    'a&lt;b &amp; &#x27;c&#x27;'
+    """
+    return visible(text).translate(_MARKUP)
 
 
 def one_line(text: str) -> str:

@@ -61,8 +61,6 @@ class SemFit(SemRecord):
         draws, seed
             Of the estimates' normal distribution; equal seeds give equal limits, None takes a new one.
         """
-        if not 0 < level < 1 or draws < 2:
-            raise MlmError(f"An interval has a level between 0 and 1 and two draws or more. Got {level} and {draws}.")
         limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
         return tables.sem_defined(self, *limits)
 
@@ -96,7 +94,7 @@ class SemFit(SemRecord):
 
     @checked(format=_EQUATIONS)
     def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:
-        """The model by level, as text, with Greek letters, as LaTeX or Markdown, or as Mplus input."""
+        """The model by level, as text, with Greek letters, as LaTeX, Markdown or MathML, or as Mplus input."""
         if format == "mplus":
             return mplus_input(self.estimate.table, group_name(self.cluster))
         return sem_equations(self.estimate.table, format)

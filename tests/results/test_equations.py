@@ -199,7 +199,10 @@ def test_markdown_escapes_nothing_and_draws_t_as_a_table() -> None:
     ("arguments", "sentence"),
     [
         (("level",), "Unknown form of equations. Got 'level'; expected one of levels, reduced, matrix."),
-        (("levels", "tex"), "Unknown format of equations. Got 'tex'; expected one of text, unicode, latex, markdown."),
+        (
+            ("levels", "tex"),
+            "Unknown format of equations. Got 'tex'; expected one of text, unicode, latex, markdown, mathml.",
+        ),
     ],
 )
 def test_unknown_forms(arguments: tuple[Any, ...], sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Write a model's equations as text, Unicode, LaTeX or Markdown."""
+"""Write a model's equations as text, Unicode, LaTeX, Markdown or MathML."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Literal
 from mlm_ops.errors import MlmError
 from mlm_ops.language.symbols import EquationStructure
 from mlm_ops.results.equations.forms import FORMS, Page
+from mlm_ops.results.equations.mathml import MathmlWriter
 from mlm_ops.results.equations.writers import LatexWriter, MarkdownWriter, TextWriter, UnicodeWriter, Writer
 
 EquationForm = Literal["levels", "reduced", "matrix"]
-EquationFormat = Literal["text", "unicode", "latex", "markdown"]
+EquationFormat = Literal["text", "unicode", "latex", "markdown", "mathml"]
 
 #: Alphabets by the name that a user gives them.
 WRITERS: dict[str, Writer] = {
@@ -20,6 +21,7 @@ WRITERS: dict[str, Writer] = {
     "unicode": UnicodeWriter(),
     "latex": LatexWriter(),
     "markdown": MarkdownWriter(),
+    "mathml": MathmlWriter(),
 }
 
 

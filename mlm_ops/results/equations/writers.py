@@ -29,6 +29,8 @@ _LETTERS = "alpha beta gamma pi psi omega xi nu lambda kappa theta eta zeta tau 
 #: Letters of parameters and what they look like.
 GREEK = dict(zip(_LETTERS.split(), "αβγπψωξνλκθηζτφ", strict=True))
 GREEK["sigma2"] = "σ²"
+#: A sum of more terms goes on in the next line, where lines are aligned.
+TERMS_A_LINE = 5
 
 
 class Writer(ABC):
@@ -44,7 +46,7 @@ class Writer(ABC):
             case Power(base, time):
                 return self.power(self.atom(base), time)
             case Value(value, exact):
-                return self.negative(number_text(value) if exact else number(value)) if value else "0"
+                return self.negative(number_text(value) if exact else number(value)) if value else self.zero
 
     def product(self, factors: Product) -> str:
         """Factors side by side, or with the signs between them."""
@@ -66,13 +68,14 @@ class Writer(ABC):
             if minus and isinstance(first, Value):
                 factors = (Value(-first.value, first.exact), *factors[1:])
             shown = self.product(factors)
-            sign = self.negative("-") if minus else "+"
+            sign = self.negative("-") if minus else self.plus
             text += f" {sign} {shown}" if text else (f"{sign}{shown}" if minus else shown)
-        return text or "0"
+        return text or self.zero
 
     #: What stands between two factors, and for a sign between them.
     between = " "
     signs: ClassVar[Mapping[str, str]] = {"*": "*", "/": " / "}
+    plus, zero = "+", "0"
 
     def negative(self, text: str) -> str:
         """A number with the alphabet's minus sign."""
@@ -229,8 +232,6 @@ class LatexWriter(Writer):
 
     between = r" \, "
     signs: ClassVar[Mapping[str, str]] = {"*": r" \, ", "/": " / "}
-    #: A sum longer than this goes on in the next line.
-    _TERMS = 5
 
     def symbol(self, symbol: Symbol) -> str:
         r"""``\beta_{0j}``."""
@@ -263,7 +264,7 @@ class LatexWriter(Writer):
         """One statement."""
         match statement:
             case Equation(left, terms, level):
-                pieces = [terms[i : i + self._TERMS] for i in range(0, len(terms), self._TERMS)]
+                pieces = [terms[i : i + TERMS_A_LINE] for i in range(0, len(terms), TERMS_A_LINE)]
                 sums = [self.sum(piece) for piece in pieces]
                 joined = " \\\\\n  &\\quad ".join(
                     part if i == 0 or part.startswith("-") else f"+ {part}" for i, part in enumerate(sums)
