@@ -14,7 +14,7 @@ from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.analyses.ladder import Ladder, climb, ladder_steps
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.inference.comparison import Comparison, check_same_rows, compare, same_fixed_part
-from mlm_ops.inference.effect_sizes import johnson_neyman as regions
+from mlm_ops.inference.effect_sizes.curves import region_moderator
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.language.formula import formula_text
 from mlm_ops.language.options import Estimator
@@ -29,7 +29,8 @@ from mlm_ops.results import tables
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.quiet import quiet
-from mlm_ops.results.tables.questions import contrasts, johnson_neyman, simple_slopes, surface_of
+from mlm_ops.results.tables.columns import COUNT
+from mlm_ops.results.tables.questions import contrasts, curves, johnson_neyman, simple_slopes, surface_of
 from mlm_ops.results.tables.suppression import publishable
 from mlm_ops.structural import tables as structural_tables
 from mlm_ops.structural.fitting import fit_sem
@@ -61,7 +62,7 @@ class AnalysisResult:
     fits
         By model name.
     tables
-        Result tables, each with column ``model`` first.
+        Result tables, each with column ``model`` first, which is null where the rows are of all models.
     """
 
     moments: Moments
@@ -160,7 +161,7 @@ def model_tables(
     analysis: Analysis, name: str, fitted: Fit, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, pl.DataFrame]:
     """Every result table of one model of an analysis, with what the analysis asks of it."""
-    drawn = tables.fit_tables(name, fitted, tables.FIT_TABLES)
+    drawn = _placed(tables.fit_tables(name, fitted, tables.FIT_TABLES), list(analysis.models).index(name))
     with model_in_errors(analysis, f"model {name}", name):
         if name in analysis.diagnostics:
             rows = None if analysis.form == "moments" else open_rows(analysis, connection)
@@ -171,19 +172,32 @@ def model_tables(
     return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, fitted.moments)
 
 
+def _placed(drawn: dict[str, pl.DataFrame], models_before: int) -> dict[str, pl.DataFrame]:
+    """A model's tables, with its place among the models of the analysis."""
+    return drawn | {"models": drawn["models"].with_columns(pl.lit(models_before + 1, COUNT).alias("position"))}
+
+
+def whole_tables(analysis: Analysis, moments: Moments) -> dict[str, pl.DataFrame]:
+    """The tables of an analysis as a whole: every group's numbers, and each variable within and between the groups."""
+    models = analysis.models_to_scan
+    for name in analysis.models:
+        moments = replace(moments, nested_in={**_nested(analysis, name, moments).nested_in, **moments.nested_in})
+    drawn = tables.analysis_tables(models, moments)
+    return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, moments)
+
+
 def question_tables(
     fitted: Fit, slopes: Sequence[SlopeQuestion], named: linear_contrasts.Contrasts | None
 ) -> dict[str, pl.DataFrame]:
     """Draw up what an analysis file asks of a fit; regions of significance where the one moderator is a number."""
     surface = surface_of(fitted)
-    pairs = [(one.slope, next(iter(one.at))) for one in slopes if len(one.at) == 1]
+    moderators = [(one.slope, region_moderator(surface, one.slope, one.at)) for one in slopes]
     frames = {
         "simple_slopes": [simple_slopes(fitted, one.slope, one.at) for one in slopes],
         "johnson_neyman": [
-            johnson_neyman(fitted, slope, moderator)
-            for slope, moderator in pairs
-            if len(surface.find(slope)) == 1 and regions.is_number(surface, moderator)
+            johnson_neyman(fitted, slope, moderator) for slope, moderator in moderators if moderator is not None
         ],
+        "curves": [curves(fitted, one.slope, one.at) for one in slopes],
         "contrasts": [contrasts(fitted, named)] if named else [],
     }
     return {table: pl.concat(parts) for table, parts in frames.items() if parts}
@@ -271,12 +285,11 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
             compare_fits,
         )
         frames = [{"ladder_steps": ladder_steps(ladder)}]
-        for name, model in list(ladder.path.items())[1:]:
+        for place, (name, model) in enumerate(list(ladder.path.items())[1:], len(analysis.models)):
             candidate = replace(model, text=formula_text(model))
             fitted = fit_model(request.of(candidate), moments)
             chosen = tables.FIT_TABLES if name == ladder.selected else ON_THE_WAY
-            drawn = tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen)
-            frames.append(drawn)
+            frames.append(_placed(tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen), place))
         tried = {step.name: step.fit.model for step in ladder.steps if step.fit is not None}
     return ladder, publishable(
         _stacked(frames), analysis.min_publish_n, {**analysis.compiled_models, **tried, **ladder.path}, moments
@@ -300,7 +313,7 @@ def fit_collected(analysis: Analysis, moments: Moments, connection: duckdb.DuckD
     """Fit and compare all models of an analysis from its moments; row diagnostics alone look at rows again."""
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
     frames = [model_tables(analysis, name, fitted, connection) for name, fitted in fits.items()]
-    frames.append(compare_analysis(analysis, moments, fits))
+    frames += [compare_analysis(analysis, moments, fits), whole_tables(analysis, moments)]
     frames += [sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments), moments) for name in analysis.sem]
     if (climbed := climb_analysis(analysis, moments)) is not None:
         frames.append(climbed[1])

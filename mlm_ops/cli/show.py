@@ -71,9 +71,11 @@ def of_analysis(
 
 
 def of_model(tables: dict[str, pl.DataFrame], model: str) -> dict[str, pl.DataFrame]:
-    """Keep the rows of one model, which has to exist."""
+    """Keep the rows of one model, which has to exist, and those that are of no model alone."""
     of_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
-    known = list(dict.fromkeys(name for frame in of_models.values() for name in frame["model"]))
+    known = list(dict.fromkeys(name for frame in of_models.values() for name in frame["model"].drop_nulls()))
     if model not in known:
         raise MlmError(f"There are no results of such a model. Got {model}; expected {', '.join(known) or 'no model'}.")
-    return tables | {name: frame.filter(frame["model"] == model) for name, frame in of_models.items()}
+    return tables | {
+        name: frame.filter((pl.col("model") == model) | pl.col("model").is_null()) for name, frame in of_models.items()
+    }

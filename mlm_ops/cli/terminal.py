@@ -49,7 +49,7 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("reliability", "corrected", "bias_matters", "note"),
     ),
     "simple_slopes": (
-        *("kind", "predictor", "at", "estimate", "std_error", "df", "p_value", "conf_low", "conf_high"),
+        *("kind", "predictor", "setting", "estimate", "std_error", "df", "p_value", "conf_low", "conf_high"),
         *("range_low", "range_high"),
     ),
     "johnson_neyman": ("predictor", "moderator", "low", "high", "significant", "direction", "share", "note"),
@@ -62,7 +62,7 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("p_value", "p_value_mixture", "delta_aic", "delta_bic", "gain_fv", "singular"),
     ),
     "diagnostics": (
-        *("diagnostic", "group", "unit", "term", "at", "n", "estimate", "expected", "std_error", "statistic", "df"),
+        *("diagnostic", "group", "unit", "term", "value", "n", "estimate", "expected", "std_error", "statistic", "df"),
         *("p_value", "flagged"),
     ),
     "sem_fit": (
@@ -87,7 +87,7 @@ PROSE = frozenset(
 )
 PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
-LONG_TABLES = {"random_effects": 10, "diagnostics": 10, "drift": 20}
+LONG_TABLES = {"random_effects": 10, "groups": 10, "unit_lines": 10, "curves": 10, "diagnostics": 10, "drift": 20}
 #: What a narrow terminal goes without, in this order; the two ends of an interval go together.
 DROPPED_WHEN_NARROW = (
     *(("symbol",), ("level",), ("reduced_equation",), ("gradient",), ("evaluations",), ("seconds",)),
@@ -202,12 +202,14 @@ def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
     With `headings` the model stands on a line of its own above its rows, instead of in a column.
     """
     filled = [c for c in frame.columns if c not in UNPRINTED and frame[c].null_count() < frame.height]
-    models = frame["model"] if "model" in filled else pl.Series(["only"])
-    if models.n_unique() == 1:
-        name = f"{name} of {models[0]}" if "model" in frame.columns else name
+    # rows that are of no single model have none
+    has_models = "model" in filled
+    models = frame["model"] if has_models else pl.Series([None] * frame.height, dtype=pl.String)
+    if has_models and models.n_unique() == 1:
+        name = f"{name} of {models[0]}"
     repeated = 1 < models.n_unique() < models.len()
     headings = headings and repeated
-    if models.n_unique() == 1 or headings:
+    if models.n_unique() <= 1 or headings:
         filled = [column for column in filled if column != "model"]
     table = Table(
         title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
@@ -231,7 +233,7 @@ def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
             min_width=min(PROSE_WIDTH, whole) if prose else whole,
         )
     previous = None
-    for model, row in zip(models if "model" in frame.columns else [None] * len(rows), rows, strict=True):
+    for model, row in zip(models, rows, strict=True):
         new = model != previous
         if repeated and new and previous is not None:
             table.add_section()

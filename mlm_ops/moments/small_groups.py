@@ -141,6 +141,57 @@ def why_withheld(model: Model, moments: Moments, least: int) -> str | None:
     return None
 
 
+def few_variables(models: Iterable[Model], moments: Moments, least: int) -> frozenset[str]:
+    """Numbers that are 0 or 1, and one of them in fewer rows than `least`, by their labels."""
+    rows = _Rows(moments)
+    nodes = dict.fromkeys(node for model in models for variable in model.variables for node in walk(variable))
+    return frozenset(
+        label(node)
+        for node in nodes
+        if isinstance(node, Column) and (fewest := rows.of_either(node)) is not None and fewest < least
+    )
+
+
+def few_in_units(moments: Moments, group: GroupingFactor, least: int, hidden: frozenset[str]) -> frozenset[str]:
+    """Columns with two values, or levels, of which one is that of few rows in some unit that is published.
+
+    A unit's mean of 0 and 1 counts these rows, and least squares on them have their outcome.
+
+    Parameters
+    ----------
+    hidden
+        Labels of units that are not published.
+    """
+    codes, labels = moments.units_of(group)
+    told = ~np.isin(labels.astype(str), list(hidden))
+    rows, sizes = _Rows(moments), _added(codes, moments.n, len(labels))
+    few: set[str] = set()
+    coded: dict[str, Counts] = {}
+    for factors in moments.schema.monomials:
+        if len(factors) > 1 or not isinstance(factors[0], Column | Indicator):
+            continue
+        node = factors[0]
+        if isinstance(node, Column) and rows.of_either(node) is None:
+            continue
+        name = node.name if isinstance(node, Column) else node.column
+        cells = [_added(codes, count, len(labels)) for count in rows.in_units(node)]
+        if isinstance(node, Indicator):
+            coded[name] = coded.get(name, np.zeros(len(labels))) + cells[0]
+            cells += [sizes - coded[name]]
+        if any(_are_few(cell[told], least) for cell in (*cells, *(sizes - cell for cell in cells))):
+            few.add(name)
+    return frozenset(few)
+
+
+def _added(codes: Codes, counts: Counts, size: int) -> Counts:
+    return np.bincount(codes, counts, size).astype(np.float64)
+
+
+def _are_few(counts: Counts, least: int) -> bool:
+    """Whether a count is of some rows, but fewer than `least`."""
+    return bool(((counts > 0.5) & (counts < least - 0.5)).any())
+
+
 def _small_stratum(model: Model, moments: Moments, least: int) -> str | None:
     strata = model.residual.strata
     found = moments.residuals.get(model.residual)
@@ -194,6 +245,15 @@ class _Rows:
             return []
         total, squares = self._squares(self._place[factors], 0.0)
         return [(squares + total) / 2, (squares - total) / 2]
+
+    def in_units(self, node: Column | Indicator) -> list[Counts]:
+        """Rows with 1 in each of the moments' units, (J,), and those with -1 of sum coding."""
+        place, n = self._place[(node,)], self._moments.n
+        mean = self._moments.mean[place] + self._moments.schema.centers.get(node, 0.0)
+        if not (isinstance(node, Indicator) and node.against is not None):
+            return [n * mean]
+        squares = self._moments.scatter[packed_place(place, place)] + n * mean**2
+        return [(squares + n * mean) / 2, (squares - n * mean) / 2]
 
     def of_either(self, column: Column) -> float | None:
         """The fewer of the rows with 0 and those with 1, of a column that has no other number; else None."""

@@ -119,6 +119,7 @@ def _normality(record: FitRecord) -> Iterator[Finding]:
                 None,
                 column.name,
                 estimate=test.kurtosis,
+                skewness=test.skewness,
                 expected=3.0,
                 statistic=test.statistic,
                 df=2.0,

@@ -95,7 +95,15 @@ class Fit(FitRecord):
 
     def decomposition(self) -> pl.DataFrame:
         """One row per variable and grouping factor: variance within and between, ICC, reliability of means."""
-        return tables.decomposition(self)
+        return tables.decomposition([self.model], self.moments)
+
+    def groups(self) -> pl.DataFrame:
+        """One row per grouping factor, unit and numeric variable: rows, mean and standard deviation in the unit."""
+        return tables.groups([self.model], self.moments)
+
+    def unit_lines(self) -> pl.DataFrame:
+        """One row per unit of the lowest grouping factor and term: the unit's line, and its own least squares."""
+        return tables.unit_lines(self)
 
     def icc(self) -> pl.DataFrame:
         """One row per grouping factor: intraclass correlation with its interval, design effect, reliability."""
@@ -132,6 +140,16 @@ class Fit(FitRecord):
             or the mean and one standard deviation around it. All other variables are at their means.
         """
         return tables.simple_slopes(self, slope, at)
+
+    @checked(slope=options.SLOPE, at=options.AT)
+    def curves(self, slope: str, at: At) -> pl.DataFrame:
+        """The outcome along a predictor at values of its moderators, and the slope along the moderator.
+
+        Arguments as `simple_slopes` takes them. One row per point: 21 within two standard deviations of the predictor's
+        mean (0 and 1 where it has no other values), 41 within two and a half of the moderator's, where that is a number
+        and the only one.
+        """
+        return tables.curves(self, slope, at)
 
     @checked(slope=options.SLOPE, moderator=options.MODERATOR, level=options.LEVEL)
     def johnson_neyman(self, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:

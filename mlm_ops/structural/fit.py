@@ -11,11 +11,13 @@ from mlm_ops.errors import MlmError
 from mlm_ops.language import options
 from mlm_ops.language.model import group_name
 from mlm_ops.results.equations import WRITERS, EquationFormat
+from mlm_ops.results.tables.units import groups
 from mlm_ops.structural import tables
 from mlm_ops.structural.comparison import likelihood_ratio
 from mlm_ops.structural.derived import DRAWS, label_values, monte_carlo
 from mlm_ops.structural.diagram import mermaid, svg
 from mlm_ops.structural.equations import mplus_input, sem_equations
+from mlm_ops.structural.parameters import moments_model
 from mlm_ops.structural.record import SemContextualEffect, SemRecord
 from mlm_ops.warehouse.boundary import checked
 
@@ -51,6 +53,10 @@ class SemFit(SemRecord):
     def reliability(self) -> pl.DataFrame:
         """Omega within and between of every latent variable whose indicators are all observed."""
         return tables.sem_reliability(self)
+
+    def groups(self) -> pl.DataFrame:
+        """One row per cluster and observed variable: rows, mean and standard deviation in the cluster."""
+        return groups([moments_model(self.estimate.table, self.cluster)], self.moments)
 
     @checked(level=options.LEVEL, draws=options.DRAWS, seed=options.SEED)
     def defined(self, level: float = 0.95, *, draws: int = DRAWS, seed: int | None = 0) -> pl.DataFrame:

@@ -87,7 +87,7 @@ def fit_sem(model: SemModel, moments: Moments, cluster: GroupingFactor, *, robus
     estimate = estimate_sem(table, statistics)
     seconds = time.perf_counter() - start
     dropped, observed = dict(moments.n_dropped), _observed_means(model, moments, cluster)
-    return SemFit(model, estimate, cluster, robust, seconds, moments.n_rows, dropped, observed)
+    return SemFit(model, estimate, cluster, robust, seconds, moments.n_rows, dropped, moments, observed)
 
 
 def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) -> SemContextualEffect | None:

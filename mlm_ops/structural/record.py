@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.language.model import GroupingFactor
+from mlm_ops.moments.record import Moments
 from mlm_ops.results.words import left_out
 from mlm_ops.structural.derived import Defined, Omega, delta_method, omegas, undetermined_definitions
 from mlm_ops.structural.estimate import SemEstimate
@@ -46,6 +47,8 @@ class SemRecord:
         Of estimation, without the scan.
     n_rows, n_dropped
         Rows that the data held, and how many of them miss a value, by column.
+    moments
+        What the data taught.
     observed
         The same contextual effect by observed cluster means, for the ready model ``contextual``.
     """
@@ -57,6 +60,7 @@ class SemRecord:
     seconds: float
     n_rows: int
     n_dropped: dict[str, int]
+    moments: Moments
     observed: SemContextualEffect | None = None
 
     @property

@@ -16,7 +16,7 @@ def test_every_finding_is_part_of_one_sentence() -> None:
         Finding("heteroscedasticity", "residual", p_value=0.00001, flagged=True),
         Finding("normality", "residual", p_value=0.00001, flagged=True),
         Finding("largest_residual", "residual", p_value=0.003, flagged=True),
-        Finding("binned_residual", "residual", term="ses", at=-1.23456, p_value=0.001, flagged=True),
+        Finding("binned_residual", "residual", term="ses", value=-1.23456, p_value=0.001, flagged=True),
     ]
     result = assumptions("m", pl.DataFrame([vars(one) for one in found]))
     assert not result.passed

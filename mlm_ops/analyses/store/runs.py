@@ -29,7 +29,7 @@ from mlm_ops.analyses.store.history import (
     write_drift,
 )
 from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
-from mlm_ops.analyses.store.schema import RUNS, TABLES
+from mlm_ops.analyses.store.schema import RENAMED, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.logs import Event, tell, tell_written
@@ -175,6 +175,7 @@ def restore_runs(connection: Connection, copy: str) -> int:
                 rows = f"select * from {qualified(copy, RESULTS, name)} where (run_id, analysis) in ({pairs})"
                 connection.execute(f"insert into {qualified(RESULTS, name)} by name {rows}")
             number_runs(connection, RESULTS)
+            _fill_renamed(connection)
     return len({*stored_runs, *runs})
 
 
@@ -236,15 +237,20 @@ def read_latest(connection: Connection, table: str) -> pl.DataFrame:
         raise StoreError(f"The store has no table {table}. Expected one of {', '.join(RESULT_TABLES)}.")
     if not check_store(connection):
         raise StoreError("There are no results yet.")
+    if table not in find_relations(connection, RESULTS):
+        # it came after the mlm-ops that wrote the store
+        return pl.DataFrame(schema=RESULT_TABLES[table])
     try:
         rows: pl.DataFrame = connection.sql(f"from {qualified(RESULTS, f'latest_{table}')}").pl()
     except duckdb.ProgrammingError as error:
         raise StoreError(
             f"The view {RESULTS}.latest_{table} cannot be read: {first_line(error)} The next run makes it anew."
         ) from error
-    # a store that an earlier mlm-ops wrote may lack a new column, which is then null
+    # a store that an earlier mlm-ops wrote may lack a new column, which is then null, or has it by its old name
+    renamed = RENAMED.get(table, {})
+    present = {name: [c for c in (name, renamed.get(name)) if c in rows.columns] for name in RESULT_TABLES[table]}
     return rows.select(
-        (pl.col(name) if name in rows.columns else pl.lit(None).alias(name)).cast(kind)
+        (pl.coalesce(present[name]) if present[name] else pl.lit(None)).cast(kind).alias(name)
         for name, kind in RESULT_TABLES[table].items()
     )
 
@@ -281,7 +287,8 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
             )
             cursor.execute(f"use {target}")
             _create_results(cursor, PUBLISHED)
-            for name in RESULT_TABLES.keys() - UNPUBLISHED:
+            # a store that an earlier mlm-ops wrote has no table that came since
+            for name in find_relations(cursor, RESULTS, source).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
                 copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
                 # table drift compares runs, so it has nothing to publish of these analyses
                 latest = [] if name == "drift" else list(latest_only.items())
@@ -289,6 +296,7 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                     f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
                     [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
                 )
+            _fill_renamed(cursor)
             cursor.execute(f"checkpoint {target}")
         except duckdb.Error as error:
             raise error_class(error)(
@@ -384,6 +392,7 @@ def _create_results(connection: Connection, whose: str = STORE) -> None:
     for name, columns in RESULT_TABLES.items():
         create_table(connection, RESULTS, name, columns, "results", present)
     number_runs(connection, RESULTS)
+    _fill_renamed(connection)
     latest = (
         f"select * from {RESULTS}.runs where status in ('finished', 'empty') qualify row_number() over"
         f" (partition by analysis order by {LATEST_FIRST}) = 1"
@@ -395,6 +404,16 @@ def _create_results(connection: Connection, whose: str = STORE) -> None:
             f" where (run_id, analysis) in (select (run_id, analysis) from {RESULTS}.latest_runs)"
         )
         replace_view(connection, _view_claim(f"latest_{name}"), rows, present)
+
+
+def _fill_renamed(connection: Connection) -> None:
+    """Give rows that an earlier mlm-ops wrote their values under the new names of columns, too."""
+    for name, columns in RENAMED.items():
+        table = qualified(RESULTS, name)
+        for new, old in columns.items():
+            gap = f"{identifier(new)} is null and {identifier(old)} is not null"
+            if connection.execute(f"select 1 from {table} where {gap} limit 1").fetchall():
+                connection.execute(f"update {table} set {identifier(new)} = {identifier(old)} where {gap}")
 
 
 def _view_claim(name: str) -> Claim:

@@ -16,7 +16,6 @@ from mlm_ops.results.tables.effects import (
 )
 from mlm_ops.results.tables.explained import (
     CONTEXTUAL_EFFECTS,
-    DECOMPOSITION,
     ICC,
     R_SQUARED,
     STANDARD_ERRORS,
@@ -24,9 +23,11 @@ from mlm_ops.results.tables.explained import (
 from mlm_ops.results.tables.models import COMPARISONS, FIT_STATISTICS, MODELS
 from mlm_ops.results.tables.questions import (
     CONTRASTS,
+    CURVES,
     JOHNSON_NEYMAN,
     SIMPLE_SLOPES,
 )
+from mlm_ops.results.tables.units import DECOMPOSITION, GROUPS, UNIT_LINES
 from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS
 
 #: All stored tables except ``runs``.
@@ -34,15 +35,18 @@ TABLES: dict[str, ColumnTypes] = {
     "fixed_effects": FIXED_EFFECTS,
     "variance_components": VARIANCE_COMPONENTS,
     "random_effects": RANDOM_EFFECTS,
+    "unit_lines": UNIT_LINES,
     "fit_statistics": FIT_STATISTICS,
     "comparisons": COMPARISONS,
     "r_squared": R_SQUARED,
+    "groups": GROUPS,
     "decomposition": DECOMPOSITION,
     "icc": ICC,
     "standard_errors": STANDARD_ERRORS,
     "contextual_effects": CONTEXTUAL_EFFECTS,
     "simple_slopes": SIMPLE_SLOPES,
     "johnson_neyman": JOHNSON_NEYMAN,
+    "curves": CURVES,
     "contrasts": CONTRASTS,
     "ladder_steps": LADDER_STEPS,
     "diagnostics": DIAGNOSTICS,
@@ -52,6 +56,10 @@ TABLES: dict[str, ColumnTypes] = {
     "influence": INFLUENCE,
     "models": MODELS,
 }
+
+#: Columns by their new names, and what an earlier mlm-ops called them. Both are written for one version more, so that
+#: a query of the old name goes on; `at` is a reserved word of DuckDB 2.0.
+RENAMED: dict[str, dict[str, str]] = {"simple_slopes": {"setting": "at"}, "diagnostics": {"value": "at"}}
 
 #: The columns of table ``runs``, which has one row per run and analysis.
 RUNS: ColumnTypes = {

@@ -113,7 +113,8 @@ def read_staged(connection: Connection, analysis: str, step: StepName, models: S
     """
     here = f"analysis = {literal(analysis)} and staged_by = {literal(step)}"
     checksums: dict[str, str] = {}
-    sums = find_relations(connection, STAGING).get("checksums")
+    relations = find_relations(connection, STAGING)
+    sums = relations.get("checksums")
     if sums is not None and "staged_by" in columns_of(connection, sums):
         rows = connection.execute(f"select model, checksum from {STAGING}.checksums where {here} order by rowid")
         checksums = dict(rows.fetchall())
@@ -127,6 +128,7 @@ def read_staged(connection: Connection, analysis: str, step: StepName, models: S
     position = pl.col("model").replace_strict(list(models), list(range(len(models))), return_dtype=pl.Int64)
     tables = {}
     for name, columns in TABLES.items():
+        create_table(connection, STAGING, name, _KEYS | columns, MARK, relations)
         names = ", ".join(map(identifier, ["model", *columns]))
         rows = connection.sql(
             f"select {names} from {qualified(STAGING, name)} where {here}"

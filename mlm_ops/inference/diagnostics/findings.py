@@ -27,12 +27,14 @@ class Finding:
         ``residual_quantile`` and ``binned_residual``.
     group, unit, term
         What it is about; None where it is about all.
-    at
+    value
         The probability of a quantile; the mean of the predictor in a bin.
     n
         Rows.
     estimate
         Cook's distance; of the normality test the kurtosis; the quantile; the mean residual of a bin.
+    skewness
+        Of the normality test.
     expected
         What the estimate would be if the residuals were normal and centred along the predictor.
     std_error
@@ -49,9 +51,10 @@ class Finding:
     group: str | None = None
     unit: str | None = None
     term: str | None = None
-    at: float | None = None
+    value: float | None = None
     n: int | None = None
     estimate: float | None = None
+    skewness: float | None = None
     expected: float | None = None
     std_error: float | None = None
     statistic: float | None = None
@@ -79,6 +82,7 @@ def _distribution(checks: RowChecks) -> Iterator[Finding]:
         "residual",
         n=checks.n,
         estimate=test.kurtosis,
+        skewness=test.skewness,
         expected=3.0,
         statistic=test.statistic,
         df=2.0,
@@ -106,7 +110,7 @@ def _quantiles(checks: RowChecks) -> Iterator[Finding]:
         yield Finding(
             "residual_quantile",
             "residual",
-            at=probability,
+            value=probability,
             n=checks.n,
             estimate=float(quantile),
             expected=checks.mean + checks.std_dev * float(ndtri(probability)),
@@ -131,7 +135,7 @@ def _bin_means(checks: RowChecks) -> Iterator[Finding]:
                 "binned_residual",
                 "residual",
                 term=term,
-                at=float(bins.at[i]),
+                value=float(bins.at[i]),
                 n=int(bins.n[i]),
                 estimate=float(bins.mean[i]),
                 expected=0.0,

@@ -67,21 +67,69 @@ class Spread:
     binary: bool
     values: Array | None
 
+    @property
+    def middle(self) -> float:
+        """The mean; that of a centered variable is zero but for rounding, and zero here."""
+        return self.mean if abs(self.mean) > _ROUNDING * self.std_dev else 0.0
+
 
 @dataclass(frozen=True)
-class Setting:
-    """One or several moderators held at values.
+class Held:
+    """One moderator held at a value.
 
     Attributes
     ----------
-    text
-        ``sector = Public, between(ses) = 0.41``.
+    moderator
+        Its name.
+    words
+        ``Public``, ``0.4126 (mean + 1 SD)``.
+    value
+        The number that it is held at; None for a level of a factor.
     point
         Values of the design variables.
     """
 
-    text: str
+    moderator: str
+    words: str
+    value: float | None
     point: dict[Variable, float]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One or several moderators held at values."""
+
+    held: tuple[Held, ...]
+
+    @property
+    def text(self) -> str:
+        """``sector = Public, between(ses) = 0.41``."""
+        return ", ".join(f"{one.moderator} = {one.words}" for one in self.held)
+
+    @property
+    def moderator(self) -> str:
+        """The moderators' names."""
+        return ", ".join(one.moderator for one in self.held)
+
+    @property
+    def words(self) -> str:
+        """The values alone, as the text has them."""
+        return ", ".join(one.words for one in self.held)
+
+    @property
+    def value(self) -> float | None:
+        """The number that a single moderator is held at."""
+        return self.held[0].value if len(self.held) == 1 else None
+
+    @property
+    def level(self) -> str | None:
+        """The level that a single factor is held at; of several moderators the values of all."""
+        return None if len(self.held) == 1 and self.value is not None else self.words
+
+    @property
+    def point(self) -> dict[Variable, float]:
+        """Values of the design variables."""
+        return {v: x for one in self.held for v, x in one.point.items()}
 
 
 @dataclass(frozen=True)
@@ -177,14 +225,9 @@ class Surface:
         if not values_by_name:
             raise MlmError("Simple slopes need a moderator. Got none; name one or more as at.")
         choices = [self._choices(name, values) for name, values in values_by_name.items()]
-        return [
-            Setting(
-                ", ".join(one.text for one in combination), {v: x for one in combination for v, x in one.point.items()}
-            )
-            for combination in product(*choices)
-        ]
+        return [Setting(combination) for combination in product(*choices)]
 
-    def _choices(self, name: str, values: Sequence[float | str] | float | str | None) -> list[Setting]:
+    def _choices(self, name: str, values: Sequence[float | str] | float | str | None) -> list[Held]:
         variables = self.find(name)
         if values is not None and (isinstance(values, str) or not isinstance(values, Sequence)):
             values = [values]
@@ -192,18 +235,16 @@ class Surface:
             return self._levels(name, variables, values)
         variable, spread = variables[0], self.spread(variables[0])
         if values is not None:
-            value_by_text = {f"{name} = {_number(name, x):g}": _number(name, x) for x in values}
+            value_by_words = {f"{_number(name, x):g}": _number(name, x) for x in values}
         elif spread.binary:
-            value_by_text = {f"{name} = {x:g}": x for x in (0.0, 1.0)}
+            value_by_words = {f"{x:g}": x for x in (0.0, 1.0)}
         else:
             steps = (("mean - 1 SD", -1.0), ("mean", 0.0), ("mean + 1 SD", 1.0))
-            # the mean of a centered variable is zero up to rounding
-            mean = spread.mean if abs(spread.mean) > _ROUNDING * spread.std_dev else 0.0
-            places = {words: mean + k * spread.std_dev for words, k in steps}
-            value_by_text = {f"{name} = {x:.4g} ({words})": x for words, x in places.items()}
-        return [Setting(text, {variable: value}) for text, value in value_by_text.items()]
+            places = {words: spread.middle + k * spread.std_dev for words, k in steps}
+            value_by_words = {f"{x:.4g} ({words})": x for words, x in places.items()}
+        return [Held(name, words, value, {variable: value}) for words, value in value_by_words.items()]
 
-    def _levels(self, name: str, variables: Sequence[Variable], values: Sequence[float | str] | None) -> list[Setting]:
+    def _levels(self, name: str, variables: Sequence[Variable], values: Sequence[float | str] | None) -> list[Held]:
         """A factor at each of its levels."""
         indicators = [v for v in variables if isinstance(v, Indicator)]
         levels = self.moments.schema.levels[indicators[0].column]
@@ -212,7 +253,7 @@ class Surface:
         if unknown:
             raise MlmError(f"{name} has no such level. Got {unknown[0]!r}; expected one of {', '.join(levels)}.")
         return [
-            Setting(f"{name} = {level}", {v: float(v.level == level) - float(v.against == level) for v in indicators})
+            Held(name, level, None, {v: float(v.level == level) - float(v.against == level) for v in indicators})
             for level in chosen_levels
         ]
 
@@ -221,6 +262,13 @@ class Surface:
         others = set(self.find(moderator)) - set(slope)
         if not any(set(slope) & set(c.variables) and others & set(c.variables) for c in self.columns):
             raise MlmError(no_product(name, moderator))
+
+    def moderated(self, slope: str, at: At) -> list[Variable]:
+        """Design variables of a predictor whose slope changes with each of the moderators, as `find` has them."""
+        focal = self.find(slope)
+        for name in [at] if isinstance(at, str) else at:
+            self.require_product(focal, slope, name)
+        return focal
 
 
 def derivative(columns: Sequence[DesignColumn], variable: Variable, point: Point) -> Array:
@@ -259,7 +307,7 @@ class SimpleEffects:
     ----------
     kind
         ``slope`` or ``intercept`` each.
-    predictor, at
+    predictor, settings
         Whose slope, and at which values of the moderators.
     tests
         Estimates and tests.
@@ -269,7 +317,7 @@ class SimpleEffects:
 
     kind: tuple[str, ...]
     predictor: tuple[str, ...]
-    at: tuple[str, ...]
+    settings: tuple[Setting, ...]
     tests: CoefficientTests
     range_low: Array
     range_high: Array
@@ -293,12 +341,9 @@ def simple_slopes(surface: Surface, method: CoefficientMethod, slope: str, at: A
     at
         As `Surface.settings` takes it.
     """
-    focal = surface.find(slope)
-    names = [at] if isinstance(at, str) else list(at)
-    for name in names:
-        surface.require_product(focal, slope, name)
+    focal = surface.moderated(slope, at)
     zero = dict.fromkeys(focal, 0.0)
-    rows, kinds, predictors, texts, variances = [], [], [], [], []
+    rows, kinds, predictors, settings, variances = [], [], [], [], []
     for kind in ("slope", "intercept"):
         for setting in surface.settings(at):
             point = {**surface.typical, **setting.point, **zero}
@@ -308,12 +353,12 @@ def simple_slopes(surface: Surface, method: CoefficientMethod, slope: str, at: A
                 variances.append(_variance(surface.estimate, change, point))
                 kinds.append(kind)
                 predictors.append(label(variable) if kind == "slope" else slope)
-                texts.append(setting.text)
+                settings.append(setting)
     tests = estimable_tests(surface.estimate, method, np.array(rows))
     margin = NORMAL_975 * np.sqrt(np.array(variances))
     margin[margin == 0] = np.nan
     return SimpleEffects(
-        tuple(kinds), tuple(predictors), tuple(texts), tests, tests.estimate - margin, tests.estimate + margin
+        tuple(kinds), tuple(predictors), tuple(settings), tests, tests.estimate - margin, tests.estimate + margin
     )
 
 

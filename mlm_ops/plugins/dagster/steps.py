@@ -25,6 +25,7 @@ from mlm_ops.analyses.run import (
     model_tables,
     moments_table,
     sem_tables,
+    whole_tables,
 )
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.prediction_views import create_prediction_view
@@ -276,7 +277,7 @@ def make_results(
     """
     check_published(destination)
     moments = load_moments(connection, moments_table(analysis))
-    tables = _staged(connection, analysis, moments.checksum)
+    tables = _staged(connection, analysis, moments.checksum) | whole_tables(analysis, moments)
     run = Run(
         run_id=run_id,
         analysis=analysis.analysis,

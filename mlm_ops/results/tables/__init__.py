@@ -1,12 +1,12 @@
 """Draw up the result tables of a mixed model's fit.
 
 The store and the assets take all columns from `mlm_ops.analyses.store.schema.TABLES`. A new table is its columns and a
-function here, a line in that `TABLES`, and one in `FIT_TABLES` if every fit has it.
+function here, a line in that `TABLES`, and one in `FIT_TABLES` if every fit has it, or in `ANALYSIS_TABLES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -21,7 +21,6 @@ from mlm_ops.results.tables.effects import (
 )
 from mlm_ops.results.tables.explained import (
     contextual_effects,
-    decomposition,
     icc,
     r_squared,
     r_squared_changes,
@@ -31,25 +30,33 @@ from mlm_ops.results.tables.models import comparisons, fit_statistics, models
 from mlm_ops.results.tables.questions import (
     contrast_test,
     contrasts,
+    curves,
     intervals,
     johnson_neyman,
     simple_slopes,
 )
+from mlm_ops.results.tables.units import decomposition, groups, unit_lines
 
 if TYPE_CHECKING:
+    from mlm_ops.language.model import Model
+    from mlm_ops.moments.record import Moments
     from mlm_ops.results.record import FitRecord
 
 __all__ = [
+    "ANALYSIS_TABLES",
     "FIT_TABLES",
+    "analysis_tables",
     "comparisons",
     "contextual_effects",
     "contrast_test",
     "contrasts",
+    "curves",
     "decomposition",
     "diagnostics",
     "fit_statistics",
     "fit_tables",
     "fixed_effects",
+    "groups",
     "icc",
     "influence",
     "intervals",
@@ -60,6 +67,7 @@ __all__ = [
     "random_effects",
     "simple_slopes",
     "standard_errors",
+    "unit_lines",
     "variance_components",
     "with_model",
 ]
@@ -71,12 +79,17 @@ FIT_TABLES: dict[str, Callable[[FitRecord], pl.DataFrame]] = {
     "random_effects": random_effects,
     "fit_statistics": fit_statistics,
     "r_squared": r_squared,
-    "decomposition": decomposition,
     "icc": icc,
     "standard_errors": standard_errors,
     "contextual_effects": contextual_effects,
     "influence": influence,
+    "unit_lines": unit_lines,
     "models": models,
+}
+#: The tables that are drawn up once for an analysis, of all its models together; their column ``model`` is null.
+ANALYSIS_TABLES: dict[str, Callable[[Sequence[Model], Moments], pl.DataFrame]] = {
+    "decomposition": decomposition,
+    "groups": groups,
 }
 
 
@@ -85,3 +98,8 @@ def fit_tables(name: str, record: FitRecord, wanted: Iterable[str] = tuple(FIT_T
     draw = FIT_TABLES | {"diagnostics": diagnostics}
     frames = {table: draw[table](record) for table in wanted}
     return {table: with_model(name, frame) for table, frame in frames.items()}
+
+
+def analysis_tables(models: Sequence[Model], moments: Moments) -> dict[str, pl.DataFrame]:
+    """Tables of an analysis as a whole, each with column ``model`` first, which is null."""
+    return {table: with_model(None, draw(models, moments)) for table, draw in ANALYSIS_TABLES.items()}

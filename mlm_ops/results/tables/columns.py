@@ -26,8 +26,8 @@ def empty(schema: ColumnTypes) -> pl.DataFrame:
     return pl.DataFrame(schema=schema)
 
 
-def with_model(name: str, made: pl.DataFrame) -> pl.DataFrame:
-    """The same rows with column ``model`` first."""
+def with_model(name: str | None, made: pl.DataFrame) -> pl.DataFrame:
+    """The same rows with column ``model`` first; None for rows that are of no single model."""
     return made.clone().insert_column(0, pl.Series("model", [name] * made.height, TEXT))
 
 

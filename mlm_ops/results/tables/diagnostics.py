@@ -18,9 +18,10 @@ DIAGNOSTICS: ColumnTypes = {
     "group": TEXT,
     "unit": TEXT,
     "term": TEXT,
-    "at": REAL,
+    "value": REAL,
     "n": COUNT,
     "estimate": REAL,
+    "skewness": REAL,
     "expected": REAL,
     "std_error": REAL,
     "statistic": REAL,
@@ -28,6 +29,7 @@ DIAGNOSTICS: ColumnTypes = {
     "p_value": REAL,
     "flagged": FLAG,
     "note": TEXT,
+    "at": REAL,
 }
 
 
@@ -38,4 +40,5 @@ def diagnostics(record: FitRecord, rows: Source | None = None, *, least: int = 1
     of which there are fewer where each is to have `least` rows.
     """
     findings = diagnose(record, rows, least)
-    return frame(DIAGNOSTICS, {column: [getattr(f, column) for f in findings] for column in DIAGNOSTICS})
+    values = {name: [getattr(finding, name) for finding in findings] for name in DIAGNOSTICS if name != "at"}
+    return frame(DIAGNOSTICS, values | {"at": values["value"]})

@@ -1,4 +1,4 @@
-"""The tables of explained variance, decomposition, intraclass correlation, standard errors, contextual effects."""
+"""The tables of explained variance, intraclass correlation, standard errors, contextual effects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 from mlm_ops.inference.comparison import check_outcomes, check_same_rows
 from mlm_ops.inference.effect_sizes import contextual
 from mlm_ops.inference.effect_sizes import r_squared as measures
-from mlm_ops.inference.effect_sizes.clustering import clustering, decompose, least_squares
+from mlm_ops.inference.effect_sizes.clustering import clustering, least_squares
 from mlm_ops.language.model import group_name, label
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, empty, frame
 
@@ -99,18 +99,6 @@ ICC: ColumnTypes = {
     "reliability": REAL,
     "note": TEXT,
 }
-DECOMPOSITION: ColumnTypes = {
-    "variable": TEXT,
-    "group": TEXT,
-    "n_obs": COUNT,
-    "n_units": COUNT,
-    "mean": REAL,
-    "total_variance": REAL,
-    "within_variance": REAL,
-    "between_variance": REAL,
-    "icc": REAL,
-    "reliability": REAL,
-}
 STANDARD_ERRORS: ColumnTypes = {
     "term": TEXT,
     "estimate": REAL,
@@ -127,12 +115,6 @@ def icc(record: FitRecord) -> pl.DataFrame:
     correlations = clustering(record.moments, record.estimate, record.block_effects)
     names = {"row_correlation": "correlation"}
     return frame(ICC, {c: [getattr(one, names.get(c, c)) for one in correlations] for c in ICC})
-
-
-def decomposition(record: FitRecord) -> pl.DataFrame:
-    """One row per variable and grouping factor."""
-    parts = decompose(record.model, record.moments)
-    return frame(DECOMPOSITION, {c: [getattr(one, c) for one in parts] for c in DECOMPOSITION})
 
 
 def standard_errors(record: FitRecord) -> pl.DataFrame:

@@ -45,6 +45,7 @@ FIT_STATISTICS: ColumnTypes = {
     "seconds": REAL,
 }
 MODELS: ColumnTypes = {
+    "position": COUNT,
     "formula": TEXT,
     "estimator": TEXT,
     "level_equations": TEXT,
@@ -86,11 +87,12 @@ def fit_statistics(record: FitRecord) -> pl.DataFrame:
 
 
 def models(record: FitRecord) -> pl.DataFrame:
-    """One row: the model in every notation, and what was noticed on the way."""
+    """One row: the model in every notation, and what was noticed on the way; its position is the analysis' to say."""
     equations = partial(write_equations, record.equation_structure)
     return frame(
         MODELS,
         {
+            "position": [None],
             "formula": [record.model.text],
             "estimator": [record.estimator],
             "level_equations": [equations("levels", "text", {})],

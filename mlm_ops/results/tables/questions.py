@@ -10,6 +10,7 @@ import polars as pl
 
 from mlm_ops.inference.effect_sizes import interactions
 from mlm_ops.inference.effect_sizes import johnson_neyman as regions
+from mlm_ops.inference.effect_sizes.curves import interaction_curves
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
@@ -25,10 +26,26 @@ _TESTS: ColumnTypes = dict.fromkeys(
 SIMPLE_SLOPES: ColumnTypes = {
     "kind": TEXT,
     "predictor": TEXT,
-    "at": TEXT,
+    "setting": TEXT,
+    "moderator": TEXT,
+    "value": REAL,
+    "level": TEXT,
     **_TESTS,
     "range_low": REAL,
     "range_high": REAL,
+    "at": TEXT,
+}
+CURVES: ColumnTypes = {
+    "kind": TEXT,
+    "term": TEXT,
+    "moderator": TEXT,
+    "moderator_value": TEXT,
+    "x": REAL,
+    "estimate": REAL,
+    "std_error": REAL,
+    "df": REAL,
+    "conf_low": REAL,
+    "conf_high": REAL,
 }
 JOHNSON_NEYMAN: ColumnTypes = {
     "predictor": TEXT,
@@ -46,10 +63,26 @@ CONTRASTS: ColumnTypes = {"contrast": TEXT, "combination": TEXT, **_TESTS, "p_ad
 def simple_slopes(record: FitRecord, slope: str, at: interactions.At) -> pl.DataFrame:
     """One row per slope and one an intercept at each combination of the moderators' values."""
     slopes = interactions.simple_slopes(surface_of(record), record.method, slope, at)
-    own = ("kind", "predictor", "at", "range_low", "range_high")
-    return frame(
-        SIMPLE_SLOPES,
-        {name: getattr(slopes, name) for name in own} | {name: getattr(slopes.tests, name) for name in _TESTS},
+    own = ("kind", "predictor", "range_low", "range_high")
+    texts = [one.text for one in slopes.settings]
+    values = {name: [getattr(one, name) for one in slopes.settings] for name in ("moderator", "value", "level")}
+    values |= {"setting": texts, "at": texts}
+    values |= {name: getattr(slopes, name) for name in own} | {name: getattr(slopes.tests, name) for name in _TESTS}
+    return frame(SIMPLE_SLOPES, values)
+
+
+def curves(record: FitRecord, slope: str, at: interactions.At) -> pl.DataFrame:
+    """One row per point: the outcome along the predictor at each setting, then the slope along its one moderator."""
+    drawn = interaction_curves(surface_of(record), record.method, slope, at)
+    tests = ("estimate", "std_error", "df", "conf_low", "conf_high")
+    return pl.concat(
+        frame(
+            CURVES,
+            {name: [getattr(one, name)] * len(one.x) for name in ("kind", "term", "moderator", "moderator_value")}
+            | {"x": one.x}
+            | {name: getattr(one.tests, name) for name in tests},
+        )
+        for one in drawn
     )
 
 

@@ -5,15 +5,16 @@ An estimate of a group of few people tells of those people, and so does whatever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mlm_ops.inference.fixed.tests import NORMAL_975
-from mlm_ops.language.model import group_name
-from mlm_ops.moments.small_groups import HiddenUnits, hidden_units, why_withheld
+from mlm_ops.language.columns import expand
+from mlm_ops.language.model import INTERCEPT, Column, Term, columns_of, group_name, label
+from mlm_ops.moments.small_groups import HiddenUnits, few_in_units, few_variables, hidden_units, why_withheld
 from mlm_ops.results.tables.columns import REAL
 
 if TYPE_CHECKING:
@@ -44,12 +45,24 @@ class Small:
         Models that are not published, and why.
     hidden
         Units that are in no table, by the name of their grouping factor.
+    groups
+        Names of all grouping factors whose small units are known.
+    few_variables
+        Numbers that are not told of, as few rows have one of their two values.
+    few_in_units
+        By grouping factor, columns of which that holds in single units.
+    columns
+        Columns that a term is made of, by its name.
     """
 
     least: int
     few: bool
     withheld: Mapping[str, str]
     hidden: Mapping[str, HiddenUnits]
+    groups: frozenset[str]
+    few_variables: frozenset[str]
+    few_in_units: Mapping[str, frozenset[str]]
+    columns: Mapping[str, frozenset[str]]
 
     def reader_note(self, group: str) -> str:
         """What a reader is told of a grouping factor."""
@@ -72,7 +85,7 @@ def publishable(
     Parameters
     ----------
     tables
-        Result tables of an analysis, by name, each with the column ``model``.
+        Result tables of an analysis, by name, each with the column ``model``, null where a row is of no model alone.
     models
         Every mixed model of the analysis, those of its ladder too, by name.
     """
@@ -90,12 +103,31 @@ def small_groups(least: int, models: Mapping[str, Model], moments: Moments) -> S
     if hidden:
         # a mean of all rows beside one that weights groups otherwise tells the sum of the groups that are small
         reasons |= {name: reasons[name] or ALONE for name, model in models.items() if not model.groups}
+    none: frozenset[str] = frozenset()
     return Small(
         least=least,
         few=moments.n_obs < least,
         withheld={name: reason for name, reason in reasons.items() if reason is not None},
         hidden={group_name(group): found for group, found in hidden.items()},
+        groups=frozenset(map(group_name, groups)),
+        few_variables=few_variables(models.values(), moments, least),
+        few_in_units={
+            group_name(group): few_in_units(moments, group, least, hidden[group].units if group in hidden else none)
+            for group in dict.fromkeys(groups)
+        },
+        columns=_columns_of_terms(models.values(), moments),
     )
+
+
+def _columns_of_terms(models: Iterable[Model], moments: Moments) -> dict[str, frozenset[str]]:
+    """The columns behind the name of each term that units may have a line along, in every coding of a factor."""
+    schema, columns = moments.schema, dict[str, frozenset[str]]()
+    for variable in {v for model in models for v in model.predictors}:
+        term = Term((variable,))
+        for terms in ((term,), (INTERCEPT, term)):
+            for column in expand(terms, schema.levels, schema.text_columns):
+                columns[column.name] = frozenset(c for v in column.variables for c in columns_of(v))
+    return columns
 
 
 SuppressionRule = Callable[[pl.DataFrame, Small], pl.DataFrame]
@@ -109,11 +141,61 @@ def _whole_models(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     return frame.filter(whole)
 
 
+def _of_all_rows(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """Numbers of variables, of no model in particular: none where a variable counts few rows, or there are few."""
+    return frame.clear() if small.few else frame.filter(~pl.col("variable").is_in(list(small.few_variables)))
+
+
+def _groups(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """Means of units that are published; coarse where there are others, as `_random_effects` are.
+
+    A variable with two values is left out for a factor where it counts few rows of any unit.
+    """
+    rows = _without(_of_all_rows(frame, small), small).filter(pl.col("group").is_in(list(small.groups)))
+    rows = _without_pairs(
+        rows, "variable", [(g, label(Column(c))) for g, own in small.few_in_units.items() for c in own]
+    )
+    error, touched = pl.col("std_dev") / pl.col("n").sqrt(), pl.col("group").is_in(list(small.hidden))
+    return rows.with_columns(
+        mean=_in_steps("mean", error, touched),
+        std_dev=_in_steps("std_dev", pl.col("std_dev") / (2 * (pl.col("n") - 1)).sqrt(), touched),
+    )
+
+
+def _unit_lines(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """Lines of units that are published; coarse where there are others.
+
+    The steps are a share of how much units' own lines differ, which is more than the errors of either line. Where a
+    term with two values has few rows of one in some unit, least squares and the term's spread would tell of these.
+    """
+    rows = _without(_whole_models(frame, small), small)
+    few = pl.lit(value=False)
+    for group, columns in small.few_in_units.items():
+        terms = [term for term, own in small.columns.items() if own & columns]
+        few |= (pl.col("group") == group) & pl.col("term").is_in(terms)
+    touched = pl.col("group").is_in(list(small.hidden))
+    half, middle = (pl.col("x_high") - pl.col("x_low")) / 2, (pl.col("x_high") + pl.col("x_low")) / 2
+    rows = rows.with_columns(half=half, middle=middle)
+    error = pl.col("half") / pl.col("n").sqrt()
+    rows = rows.with_columns(middle=_in_steps("middle", error, touched), half=_in_steps("half", error, touched))
+    lines: dict[str, pl.Expr] = {}
+    for name in ("intercept", "slope"):
+        spread = pl.coalesce(pl.col(column).std().over("model", "term") for column in (f"own_{name}", name))
+        lines |= {column: _in_steps(column, spread, touched) for column in (name, f"own_{name}")}
+    rows = rows.with_columns(x_low=pl.col("middle") - pl.col("half"), x_high=pl.col("middle") + pl.col("half"), **lines)
+    untold = ("x_low", "x_high", "own_intercept", "own_slope")
+    return rows.drop("half", "middle").with_columns(pl.when(~few).then(pl.col(name)).alias(name) for name in untold)
+
+
+def _in_steps(name: str, error: pl.Expr, touched: pl.Expr) -> pl.Expr:
+    """A column where `touched` in steps of a share of its error; as it is where there is no error."""
+    step = STEP * error
+    return pl.when(touched & (step > 0)).then((pl.col(name) / step).round() * step).otherwise(pl.col(name))
+
+
 def _random_effects(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     rows = _without(_whole_models(frame, small), small)
-    step = STEP * pl.col("std_error")
-    coarse = pl.when(step > 0).then((pl.col("estimate") / step).round() * step).otherwise(pl.col("estimate"))
-    estimate = pl.when(pl.col("group").is_in(list(small.hidden))).then(coarse).otherwise(pl.col("estimate"))
+    estimate = _in_steps("estimate", pl.col("std_error"), pl.col("group").is_in(list(small.hidden)))
     margin = NORMAL_975 * pl.col("std_error")
     return rows.with_columns(estimate.alias("estimate")).with_columns(
         conf_low=pl.col("estimate") - margin, conf_high=pl.col("estimate") + margin
@@ -124,7 +206,7 @@ def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     rows = _without(_whole_models(frame, small), small)
     kind, least = pl.col("diagnostic"), small.least
     # what is worked out from the distribution's end is a number of few rows
-    beyond = pl.min_horizontal(pl.col("at"), 1 - pl.col("at")) * pl.col("n")
+    beyond = pl.min_horizontal(pl.col("value"), 1 - pl.col("value")) * pl.col("n")
     rows = rows.filter((kind != "largest_residual") & ((kind != "residual_quantile") | (beyond >= least)))
     # bins of a predictor add up to all rows, so that of one too small the others tell
     size = pl.col("n").min().over("model", "diagnostic", "term")
@@ -150,8 +232,13 @@ def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
 def _without(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     """The rows of units that are published, and those of no unit."""
     pairs = [(group, unit) for group, found in small.hidden.items() for unit in found.units]
-    units = pl.DataFrame(pairs, schema={"group": pl.String(), "unit": pl.String()}, orient="row")
-    return frame.join(units, on=["group", "unit"], how="anti", maintain_order="left")
+    return _without_pairs(frame, "unit", pairs)
+
+
+def _without_pairs(frame: pl.DataFrame, name: str, pairs: Sequence[tuple[str, str]]) -> pl.DataFrame:
+    """The rows without those of these groups and values of a column."""
+    away = pl.DataFrame(pairs, schema={"group": pl.String(), name: pl.String()}, orient="row")
+    return frame.join(away, on=["group", name], how="anti", maintain_order="left")
 
 
 def _standard_errors(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
@@ -183,7 +270,7 @@ def _ladder_steps(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
 
 def _models(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     """Every model as the file states it, and what was left out of the tables; nothing that comes from its data."""
-    derived = [name for name in frame.columns if name not in {"model", "formula", "estimator", "notes"}]
+    derived = [name for name in frame.columns if name not in {"model", "position", "formula", "estimator", "notes"}]
     blank = _blank(frame, small.withheld, [*derived, "notes"])
     remarks = ["; ".join(small.reader_note(group) for group in small.hidden) or None] * frame.height
     reasons = [small.withheld.get(name) for name in frame["model"]]
@@ -206,15 +293,18 @@ RULES: dict[str, SuppressionRule] = {
     "fixed_effects": _whole_models,
     "variance_components": _whole_models,
     "random_effects": _random_effects,
+    "unit_lines": _unit_lines,
     "fit_statistics": _fit_statistics,
     "comparisons": _whole_models,
     "r_squared": _whole_models,
-    "decomposition": _whole_models,
+    "groups": _groups,
+    "decomposition": _of_all_rows,
     "icc": _whole_models,
     "standard_errors": _standard_errors,
     "contextual_effects": _whole_models,
     "simple_slopes": _whole_models,
     "johnson_neyman": _whole_models,
+    "curves": _whole_models,
     "contrasts": _whole_models,
     "ladder_steps": _ladder_steps,
     "diagnostics": _diagnostics,
