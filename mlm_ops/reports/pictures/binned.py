@@ -8,9 +8,12 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.facts import model_of, value_column
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, model_of, select, table, value_column
-from mlm_ops.reports.pictures.words import count, figure, of, shown
+from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
+from mlm_ops.reports.pictures.theme import Spec
+from mlm_ops.reports.pictures.words import figure, of, shown
+from mlm_ops.results.words import count
 
 _FINDING = {"diagnostic": "binned_residual"}
 
@@ -26,8 +29,8 @@ def binned(tables: Tables, selection: Selection) -> Iterator[Picture]:
         columns = ["model", "term", at, "n", "estimate", "std_error", "p_value", "flagged"]
         ends = {"low": "-2 * std_error", "high": "2 * std_error"}
         equal = {"model": model, "term": term, **_FINDING}
-        rows = select(tables, "diagnostics", columns, equal=equal, condition=f'"{at}" is not null', **ends)
-        if not rows.frame.is_empty():
+        rows = select(tables, "diagnostics", columns, equal=equal, condition=f'"{at}" is not null', derived=ends)
+        if rows.frame.height > 2:  # two values of an indicator make no line
             yield _picture(rows.sorted_by(at), term, at)
 
 
@@ -35,22 +38,23 @@ def _picture(rows: Rows, term: str, at: str) -> Picture:
     found = rows.frame.to_dicts()
     far = [row for row in found if row["flagged"]]
     most = max(found, key=lambda row: abs(row["estimate"] or 0.0))
-    name = "the fitted values" if term == "fixed_prediction" else shown(term)
+    fitted = term == "fixed_prediction"
+    name = "the fitted values" if fitted else shown(term)
     return Picture(
         key="binned",
         question=f"Is the line along {name} straight?",
-        answer=f"{of(len(far), len(found), 'bins')} differ from zero (p adjusted for all bins by Holm); the mean residual "
-        f"that lies farthest out is {figure(most['estimate'])}, where {name} {'are' if 'values' in name else 'is'} about "
+        answer=f"{of(len(far), len(found), 'bins')} differ from zero (p adjusted for all bins by Holm); the mean "
+        f"residual farthest out is {figure(most['estimate'])}, where {name} {'are' if fitted else 'is'} about "
         f"{figure(most[at])}.",
-        reading=f"Mean residuals of rows in bins of {name}, about {count(found[0]['n'] or 0)} rows each. The grey band is two "
-        "standard errors on each side of zero. Triangles are flagged; a bend is a curve that the model has not.",
+        reading=f"Mean residuals of rows in bins of {name}, about {count(found[0]['n'] or 0)} rows each. The grey band "
+        "is two standard errors on each side of zero. Triangles are flagged; a bend is a curve that the model has not.",
         spec=_spec(found, name, at),
         numbers=rows.frame,
         sql=rows.sql,
     )
 
 
-def _spec(found: list[dict[str, Any]], name: str, at: str) -> marks.Spec:
+def _spec(found: list[dict[str, Any]], name: str, at: str) -> Spec:
     drawn = []
     for row in found:
         read = f"{count(row['n'] or 0)} rows about {figure(row[at])}: mean residual {figure(row['estimate'])}"

@@ -8,9 +8,11 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
+from mlm_ops.reports.pictures.facts import deviations, groups_of, model_of, random_terms, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, groups_of, model_of, select, table, unit_numbers
-from mlm_ops.reports.pictures.words import figure, interval, of, shown, unit, units
+from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select
+from mlm_ops.reports.pictures.theme import Spec
+from mlm_ops.reports.pictures.words import departure, figure, interval, of, unit_name, units
 
 #: Half the width, in standard errors, of intervals of which two overlap as often as two units do not differ
 #: (Goldstein and Healy 1995, Journal of the Royal Statistical Society A 158, 175-177).
@@ -19,7 +21,6 @@ _PAIRWISE_ENDS = {
     "conf_low": f"estimate - {PAIRWISE} * std_error",
     "conf_high": f"estimate + {PAIRWISE} * std_error",
 }
-INTERCEPT = "(Intercept)"
 _COLUMNS = ["model", "group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"]
 Numbers = dict[tuple[str, str], int]
 _COLOURS = {"interval excludes zero": "@between", "holds zero": "@grey"}
@@ -36,21 +37,9 @@ def caterpillar(tables: Tables, selection: Selection) -> Iterator[Picture]:
             known = "std_error is not null and estimate is not null"
             ends = _PAIRWISE_ENDS if selection.pairwise else {}
             columns = _COLUMNS[:6] if selection.pairwise else _COLUMNS
-            rows = select(tables, "random_effects", columns, equal=equal, condition=known, **ends)
+            rows = select(tables, "random_effects", columns, equal=equal, condition=known, derived=ends)
             if not rows.frame.is_empty():
                 yield _picture(tables, rows.sorted_by("estimate", "unit"), group, term, pairwise=selection.pairwise)
-
-
-def random_terms(tables: Tables, model: str, group: str, selection: Selection) -> list[str]:
-    """The random coefficients of a grouping factor, the intercept first."""
-    frame = table(tables, "random_effects")
-    own = frame.filter((pl.col("model") == model) & (pl.col("group") == group) & pl.col("estimate").is_not_null())
-    return selection.terms(sorted(set(own["term"]), key=lambda term: (term != INTERCEPT, term)))
-
-
-def departure(term: str) -> str:
-    """What a random coefficient is, of the line of a unit."""
-    return "level" if term == INTERCEPT else f"the slope of {shown(term)}"
 
 
 def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: bool) -> Picture:
@@ -58,7 +47,8 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: boo
     verdict = pl.when((pl.col("conf_low") > 0) | (pl.col("conf_high") < 0)).then(pl.lit("interval excludes zero"))
     shown_rows = numbers.with_columns(place=pl.int_range(pl.len()) + 1, zero=verdict.otherwise(pl.lit("holds zero")))
     apart = shown_rows.filter(pl.col("zero") == "interval excludes zero").height
-    spread = _spread(tables, numbers["model"][0], group, term)
+    deviation = deviations(tables, numbers["model"][0], group).get(term)
+    spread = "" if deviation is None else f"; the standard deviation of the effects is {figure(deviation)}"
     thinned = numbers.height > thin.MOST_UNITS
     what = (
         "Lines are ±1.39 standard errors, for two units at a time: where those of two overlap, they are not "
@@ -75,7 +65,7 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: boo
         key="caterpillar",
         question=f"Which {units(group)} depart in {departure(term)}?",
         answer=f"{of(apart, numbers.height, 'intervals')} exclude zero{spread}.",
-        reading=f"{units(group)[0].upper()}{units(group)[1:]} in order of their effects, as departures from the average. "
+        reading=f"Effects of {units(group)} in order, as departures from the average. "
         f"{what}{shape}This is no ranking: estimates are drawn to the average, and their order is uncertain.",
         spec=(_binned if thinned else _spec)(shown_rows, unit_numbers(tables), group, term, pairwise=pairwise),
         numbers=numbers,
@@ -83,26 +73,17 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: boo
     )
 
 
-def _spread(tables: Tables, model: str, group: str, term: str) -> str:
-    frame = table(tables, "variance_components")
-    if frame.is_empty():
-        return ""
-    own = frame.filter((pl.col("model") == model) & (pl.col("group") == group) & (pl.col("term") == term))
-    deviation = own.filter(pl.col("other").is_null())["std_dev"].drop_nulls()
-    return f"; the standard deviation of the effects is {figure(deviation[0])}" if len(deviation) else ""
-
-
 def _marked(rows: pl.DataFrame, number: Numbers, *, pairwise: bool) -> list[dict[str, Any]]:
     marked = []
     for row in rows.to_dicts():
-        read = f"{unit(row['group'])} {shown(row['unit'])}: {figure(row['estimate'])}"
+        read = f"{unit_name(row['group'], row['unit'])}: {figure(row['estimate'])}"
         read += "" if pairwise else interval(row["conf_low"], row["conf_high"])
         kept = {name: row[name] for name in ("place", "estimate", "conf_low", "conf_high", "zero")}
         marked.append({**kept, "hover": marks.hover(read, number.get((row["group"], row["unit"])))})
     return marked
 
 
-def _axes(rows: pl.DataFrame, group: str, term: str) -> tuple[marks.Spec, marks.Spec]:
+def _axes(rows: pl.DataFrame, group: str, term: str) -> tuple[Spec, Spec]:
     n = rows.height
     across = marks.Span(0.0, n + 1.0, (), "d")
     x = {
@@ -113,7 +94,7 @@ def _axes(rows: pl.DataFrame, group: str, term: str) -> tuple[marks.Spec, marks.
     return x, marks.axis(marks.span([*rows["conf_low"], *rows["conf_high"], 0.0]), title)
 
 
-def _spec(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> marks.Spec:
+def _spec(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> Spec:
     x, y = _axes(rows, group, term)
     marked, size = _marked(rows, number, pairwise=pairwise), max(8.0, min(36.0, 2400 / rows.height))
     place, estimate = marks.field("place", x), marks.field("estimate", y)
@@ -128,7 +109,7 @@ def _spec(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwis
     return marks.chart(layers, 240)
 
 
-def _binned(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> marks.Spec:
+def _binned(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> Spec:
     x, y = _axes(rows, group, term)
     bins = thin.binned(rows, ["estimate", "conf_low", "conf_high"]).rename(
         {"estimate": "middle", "conf_low": "low", "conf_high": "high"}

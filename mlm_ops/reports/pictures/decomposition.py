@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import polars as pl
 
 from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.facts import groups_of
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Selection, Tables, groups_of, select
+from mlm_ops.reports.pictures.rows import Selection, Tables, select
+from mlm_ops.reports.pictures.theme import Spec
 from mlm_ops.reports.pictures.words import labels, listing, percent, shown, units
 
 VARIABLES = 20
@@ -41,15 +43,15 @@ def decomposition(tables: Tables, selection: Selection) -> Iterator[Picture]:
         )
 
 
-def _spec(numbers: pl.DataFrame) -> marks.Spec:
+def _spec(numbers: pl.DataFrame) -> Spec:
     names = labels(list(numbers["variable"]))
     bars = []
-    for row, label in zip(numbers.to_dicts(), names, strict=True):
+    for row, name in zip(numbers.to_dicts(), names, strict=True):
         between = min(max(row["icc"], 0.0), 1.0)
         for part, start, end in (("between", 0.0, between), ("within", between, 1.0)):
             text = percent(end - start)
             read = marks.hover(f"{shown(row['variable'])}: {text} {part}")
-            place = {"label": label, "start": start, "end": end, "middle": (start + end) / 2, "part": part}
+            place = {"label": name, "start": start, "end": end, "middle": (start + end) / 2, "part": part}
             written = text if end - start >= _WRITTEN else ""
             bars.append({"variable": row["variable"], "icc": row["icc"], **place, "text": written, "hover": read})
     bars = [bar for bar in bars if bar["end"] > bar["start"]]

@@ -8,21 +8,13 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.facts import INTERCEPT, coefficients_in_order, is_moderated, models_in_order, shown_models
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import (
-    Selection,
-    Tables,
-    coefficients_in_order,
-    models_in_order,
-    select,
-    shown_models,
-    table,
-)
-from mlm_ops.reports.pictures.theme import WIDTH
+from mlm_ops.reports.pictures.rows import Selection, Tables, select
+from mlm_ops.reports.pictures.theme import WIDTH, Spec, colour_of
 from mlm_ops.reports.pictures.words import figure, interval, labels, shown
 
 MODELS, TERMS = 12, 15
-INTERCEPT = "(Intercept)"
 #: Pixels for the names of models.
 _NAMES = 150
 _COLUMNS = ["model", "term", "level", "estimate", "std_error", "conf_low", "conf_high"]
@@ -53,22 +45,6 @@ def forest(tables: Tables, selection: Selection) -> Iterator[Picture]:
         numbers=pl.DataFrame(marked, schema={**numbers.schema, "moderated": pl.Boolean}).drop("moderated"),
         sql=rows.sql,
     )
-
-
-def is_moderated(tables: Tables, model: str, term: str) -> bool:
-    """Whether a term is part of a product in the model, so that its coefficient holds where the others are zero."""
-    frame = table(tables, "fixed_effects")
-    terms = set(frame.filter(pl.col("model") == model)["term"])
-    return any(term in other.split(":") for other in terms - {term})
-
-
-def colour_of(term: str, level: int | None) -> str:
-    """The hue of a coefficient's level."""
-    if ":" in term:
-        return "@interaction"
-    if term.startswith(("within(", "between(")):
-        return "@within" if term.startswith("within(") else "@between"
-    return "@ink"
 
 
 def _answer(panels: Sequence[Sequence[dict[str, Any]]]) -> str:
@@ -103,17 +79,17 @@ def _reading(terms: int, models: int) -> str:
     left_out = [f"{count} further {what}" for count, what in ((terms, "terms"), (models, "models")) if count > 0]
     more = f" In the table, not in the picture: {' and '.join(left_out)}." if left_out else ""
     return (
-        "A panel is a predictor with a scale of its own, a row a model: dots are estimates, lines 95% intervals. An open dot "
-        "is a slope where its moderators are zero or at their reference, which is another quantity than without them."
-        + more
+        "A panel is a predictor with a scale of its own, a row a model: dots are estimates, lines 95% intervals. An "
+        "open dot is a slope where its moderators are zero or at their reference, which is another quantity than "
+        f"without them.{more}"
     )
 
 
-def _spec(panels: Sequence[Sequence[dict[str, Any]]], names: dict[str, str]) -> marks.Spec:
+def _spec(panels: Sequence[Sequence[dict[str, Any]]], names: dict[str, str]) -> Spec:
     return {"vconcat": [_panel(panel, names) for panel in panels], "spacing": 12}
 
 
-def _panel(panel: Sequence[dict[str, Any]], names: dict[str, str]) -> marks.Spec:
+def _panel(panel: Sequence[dict[str, Any]], names: dict[str, str]) -> Spec:
     rows = []
     for row in panel:
         if row["estimate"] is None:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.facts import groups_of, model_of, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Selection, Tables, groups_of, model_of, select, unit_numbers
-from mlm_ops.reports.pictures.words import a_unit, figure, labels, short, shown, unit, units
+from mlm_ops.reports.pictures.rows import Selection, Tables, select
+from mlm_ops.reports.pictures.theme import Spec
+from mlm_ops.reports.pictures.words import a_unit, figure, labels, short, shown, unit, unit_name, units
 
 UNITS = 15
 _FINDING = {"diagnostic": "influence"}
@@ -32,8 +34,8 @@ def influence(tables: Tables, selection: Selection) -> Iterator[Picture]:
             key="influence",
             question=f"Does one {unit(group)} make the result?",
             answer=_answer(found, group),
-            reading=f"The {units(group)} with the greatest Cook's distances, from the top, each with the coefficient that "
-            "moves most when it is left out. Dashes: one standard error of that coefficient.",
+            reading=f"The {units(group)} with the greatest Cook's distances, from the top, each with the coefficient "
+            "that moves most when it is left out. Dashes: one standard error of that coefficient.",
             spec=_spec(found[:UNITS], unit_numbers(tables)),
             numbers=rows.frame,
             sql=rows.sql,
@@ -43,27 +45,27 @@ def influence(tables: Tables, selection: Selection) -> Iterator[Picture]:
 def _answer(found: list[dict[str, Any]], group: str) -> str:
     far = [row for row in found if row["flagged"]]
     most = max(found, key=lambda row: (abs(row["statistic"]), row["unit"]))
-    one = f"{unit(group)} {shown(most['unit'])}"
+    one = unit_name(group, most["unit"])
     moved = f"without {one}, {shown(most['term'])} moves by {figure(most['statistic'])} of its standard errors"
     if not far:
         return f"Leaving {a_unit(group)} out moves no coefficient by more than its standard error; the most: {moved}."
-    return f"Leaving out moves a coefficient by more than its standard error for {len(far)} {units(group)}; the most: {moved}."
+    some = f"{len(far)} {units(group)}"
+    return f"Leaving out moves a coefficient by more than its standard error for {some}; the most: {moved}."
 
 
-def _spec(found: list[dict[str, Any]], number: dict[tuple[str, str], int]) -> marks.Spec:
+def _spec(found: list[dict[str, Any]], number: dict[tuple[str, str], int]) -> Spec:
     names = labels([row["unit"] for row in found])
     drawn = []
-    for row, label in zip(found, names, strict=True):
-        read = f"without {unit(row['group'])} {shown(row['unit'])}, {shown(row['term'])} moves by {figure(row['statistic'])}"
-        told = marks.hover(f"{read} standard errors", number.get((row["group"], row["unit"])))
+    for row, name in zip(found, names, strict=True):
+        change = f"{shown(row['term'])} moves by {figure(row['statistic'])} standard errors"
+        read = f"without {unit_name(row['group'], row['unit'])}, {change}"
+        told = marks.hover(read, number.get((row["group"], row["unit"])))
         kind = "more than one" if row["flagged"] else "at most one"
-        kept = {name: row[name] for name in ("term", "statistic")}
-        drawn.append({**kept, "label": label, "kind": kind, "text": short(row["term"]), "hover": told})
+        kept = {column: row[column] for column in ("term", "statistic")}
+        drawn.append({**kept, "label": name, "kind": kind, "text": short(row["term"]), "hover": told})
     along = marks.span([1.0, -1.0, *[row["statistic"] for row in drawn]])
-    x, label = (
-        marks.axis(along, "moves by … standard errors without the unit"),
-        marks.field("label", marks.places(names)),
-    )
+    x = marks.axis(along, "moves by … standard errors without the unit")
+    label = marks.field("label", marks.places(names))
     moved = marks.field("statistic", x)
     colour = marks.coded("kind", {"at most one": "@between", "more than one": "@flag"})
     dots = marks.points(drawn, moved, label, colour, size=50)

@@ -31,6 +31,7 @@ class Span:
 
     @property
     def scale(self) -> Spec:
+        """The scale as a specification has it."""
         return {"domain": [self.low, self.high], "nice": False, "zero": False}
 
 

@@ -8,20 +8,12 @@ from statistics import NormalDist
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
-from mlm_ops.reports.pictures.caterpillar import INTERCEPT, random_terms
+from mlm_ops.reports.pictures.facts import INTERCEPT, groups_of, model_of, random_terms, unit_numbers, value_column
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import (
-    Rows,
-    Selection,
-    Tables,
-    groups_of,
-    model_of,
-    select,
-    table,
-    unit_numbers,
-    value_column,
-)
-from mlm_ops.reports.pictures.words import chance, count, figure, minus, percent, shown, unit, units
+from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
+from mlm_ops.reports.pictures.theme import Spec
+from mlm_ops.reports.pictures.words import chance, figure, minus, percent, shown, unit_name, units
+from mlm_ops.results.words import count
 
 HEIGHT = 300
 _QUANTILE = {"diagnostic": "residual_quantile"}
@@ -82,7 +74,7 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
             "estimate": row["estimate"],
             "expected": row["expected"],
             "hover": marks.hover(
-                f"{unit(group)} {shown(row['unit'])}: {figure(row['estimate'])}", number.get((group, row["unit"]))
+                f"{unit_name(group, row['unit'])}: {figure(row['estimate'])}", number.get((group, row["unit"]))
             ),
         }
         for row in thin.tails(placed).to_dicts()
@@ -99,8 +91,8 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
         key="qq_units",
         question=f"Are the {what} of {units(group)} normal?",
         answer=_verdict(tables, numbers["model"][0], group, term) or f"The model has {count(n)} {units(group)}.",
-        reading="Random effects against normal quantiles, with a line through the quartiles. Estimates are drawn to the "
-        f"average, which makes them look more normal than the effects are.{some}",
+        reading="Random effects against normal quantiles, with a line through the quartiles. Estimates are drawn to "
+        f"the average, which makes them look more normal than the effects are.{some}",
         spec=_spec(points, line, x, y, ("normal quantile", "random effect"), "@between", 22),
         numbers=numbers,
         sql=rows.sql,
@@ -131,7 +123,7 @@ def _spec(
     titles: tuple[str, str],
     colour: str,
     size: float,
-) -> marks.Spec:
+) -> Spec:
     x, y = marks.axis(across, titles[0]), marks.axis(up, titles[1])
     layers = [
         marks.line(line, marks.field("at", x), marks.field("to", y), "@grey", width=1.2),

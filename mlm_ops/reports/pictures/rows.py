@@ -6,8 +6,7 @@ each model, term or grouping factor that is selected and that the tables have, a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +80,7 @@ def select(
     equal: Mapping[str, str] | None = None,
     condition: str | None = None,
     distinct: bool = False,
-    **derived: str,
+    derived: Mapping[str, str] | None = None,
 ) -> Rows:
     """Rows of one table, in the order of their columns.
 
@@ -98,7 +97,7 @@ def select(
     derived
         Further columns by name, as SQL over the table's.
     """
-    frame = table(tables, name)
+    frame, derived = table(tables, name), derived or {}
     if frame.is_empty():
         return Rows(pl.DataFrame(), "")
     owner = whose(frame)
@@ -126,78 +125,3 @@ def whose(frame: pl.DataFrame) -> dict[str, str]:
 def stored(frame: pl.DataFrame, name: str) -> str:
     """The table's name in SQL: of its latest rows in the store, or of a fit's."""
     return f"mlm.latest_{name}" if "analysis" in frame.columns else identifier(name)
-
-
-def models_in_order(tables: Tables) -> list[str]:
-    """The analysis' models as its file has them; by name where the tables do not tell."""
-    models = table(tables, "models")
-    if not models.is_empty() and "position" in models.columns:
-        return list(models.sort("position", "model", nulls_last=True)["model"])
-    frames = [models, table(tables, "fixed_effects")]
-    return sorted({name for frame in frames if "model" in frame.columns for name in frame["model"]})
-
-
-def model_of(tables: Tables, name: str, selection: Selection, condition: str | None = None) -> str | None:
-    """The model whose rows of a table are shown: the selected one, else the last that has any; None where none has."""
-    frame = table(tables, name)
-    if frame.is_empty():
-        return None
-    rows = frame if condition is None else frame.filter(pl.sql_expr(condition))
-    there = set(rows["model"])
-    if selection.model is not None:
-        return selection.model if selection.model in there else None
-    ordered = models_in_order(tables)
-    return max(there, key=lambda model: (ordered.index(model) if model in ordered else -1, model), default=None)
-
-
-def shown_models(tables: Tables, there: Collection[str], most: int) -> list[str]:
-    """The models that have a place, in order: all, or the first, the last and those that are compared."""
-    models = [model for model in models_in_order(tables) if model in there]
-    if len(models) <= most:
-        return models
-    pairs = table(tables, "comparisons")
-    compared = set() if pairs.is_empty() else {*pairs["model"], *pairs["reference_model"]}
-    chosen = [model for model in models[1:-1] if model in compared][: most - 2]
-    return [models[0], *chosen, models[-1]]
-
-
-def coefficients_in_order(tables: Tables, models: Sequence[str]) -> list[str]:
-    """The terms of models as a table of them is read: predictors before their products, level 1 first, by symbol."""
-    frame = table(tables, "fixed_effects")
-    if frame.is_empty():
-        return []
-    rank: dict[str, tuple[Any, ...]] = {}
-    for row in frame.filter(pl.col("model").is_in(list(models))).iter_rows(named=True):
-        symbol = [int(digits) for digits in re.findall(r"\d+", row["symbol"] or "")]
-        first = models.index(row["model"])
-        key = (row["term"].count(":"), row["level"] or 0, first, symbol, row["term"])
-        rank[row["term"]] = min(rank.get(row["term"], key), key)
-    return sorted(rank, key=lambda term: rank[term])
-
-
-def unit_numbers(tables: Tables) -> dict[tuple[str, str], int]:
-    """A number for each unit of each grouping factor, the same in all pictures of the tables."""
-    frames = [
-        frame.select("group", "unit").drop_nulls().unique()
-        for name in ("groups", "random_effects", "unit_lines", "diagnostics")
-        if not (frame := table(tables, name)).is_empty()
-    ]
-    if not frames:
-        return {}
-    pairs = pl.concat(frames).unique().sort("group", "unit")
-    return {pair: place for place, pair in enumerate(pairs.iter_rows(), start=1)}
-
-
-def value_column(tables: Tables) -> str:
-    """The column of `diagnostics` that holds where on the axis of its term a finding lies: its name changed once."""
-    return "value" if "value" in table(tables, "diagnostics").columns else "at"
-
-
-def groups_of(tables: Tables, name: str, equal: Mapping[str, str]) -> list[str]:
-    """The grouping factors that rows of a table are of, by name."""
-    frame = table(tables, name)
-    if frame.is_empty():
-        return []
-    for column, value in equal.items():
-        frame = frame.filter(pl.col(column) == value)
-    return sorted(set(frame["group"].drop_nulls()))

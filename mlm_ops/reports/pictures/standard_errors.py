@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import polars as pl
 
 from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.facts import groups_of, model_of
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Selection, Tables, groups_of, model_of, select
+from mlm_ops.reports.pictures.rows import Selection, Tables, select
+from mlm_ops.reports.pictures.theme import Spec
 from mlm_ops.reports.pictures.words import figure, labels, percent, shown, units
 
 TERMS = 15
@@ -16,9 +18,9 @@ _COLUMNS = ["model", "term", "std_error", "naive_std_error", "robust_std_error",
 _KNOWN = "std_error > 0 and naive_std_error is not null"
 #: Words, column with the share, shape and colour of each kind of error.
 _KINDS = {
-    "least squares, rows as independent": ("naive_share", "triangle-up", "@flag"),
+    "least squares, rows as independent": ("naive_share", "triangle-up", "@soft"),
     "multilevel": ("share", "circle", "@ink"),
-    "least squares, robust": ("robust_share", "diamond", "@interaction"),
+    "least squares, robust": ("robust_share", "diamond", "@grey"),
 }
 
 
@@ -28,7 +30,7 @@ def standard_errors(tables: Tables, selection: Selection) -> Iterator[Picture]:
     if model is None:
         return
     shares = {"naive_share": "naive_std_error / std_error", "robust_share": "robust_std_error / std_error"}
-    rows = select(tables, "standard_errors", _COLUMNS, equal={"model": model}, condition=_KNOWN, **shares)
+    rows = select(tables, "standard_errors", _COLUMNS, equal={"model": model}, condition=_KNOWN, derived=shares)
     rows = rows.sorted_by("std_error_ratio", "term", descending=[True, False])
     numbers, drawn = rows.frame, rows.frame.head(TERMS)
     groups = groups_of(tables, "random_effects", {"model": model})
@@ -39,8 +41,8 @@ def standard_errors(tables: Tables, selection: Selection) -> Iterator[Picture]:
         answer=f"In {shown(model)} the standard error of {shown(first['term'])} is {figure(first['std_error'])}; least "
         f"squares that takes rows as independent gives {figure(first['naive_std_error'])}, "
         f"{percent(first['naive_share'])} of it.",
-        reading="Each coefficient's standard errors as shares of the multilevel model's, the dot. A triangle to the left of "
-        "it: ignoring the groups makes the coefficient look more certain than it is."
+        reading="Each coefficient's standard errors as shares of the multilevel model's, the dot. A triangle to the "
+        "left of it: ignoring the groups makes the coefficient look more certain than it is."
         + (f" The {TERMS} coefficients with the smallest shares are drawn." if numbers.height > TERMS else ""),
         spec=_spec(drawn),
         numbers=numbers,
@@ -48,12 +50,12 @@ def standard_errors(tables: Tables, selection: Selection) -> Iterator[Picture]:
     )
 
 
-def _spec(numbers: pl.DataFrame) -> marks.Spec:
+def _spec(numbers: pl.DataFrame) -> Spec:
     names = labels(list(numbers["term"]))
     rows = []
-    for row, label in zip(numbers.to_dicts(), names, strict=True):
-        kept = {name: row[name] for name in ("std_error", "naive_share", "robust_share")}
-        rows.append({**kept, "label": label, "share": 1.0, "term": row["term"]})
+    for row, name in zip(numbers.to_dicts(), names, strict=True):
+        kept = {column: row[column] for column in ("std_error", "naive_share", "robust_share")}
+        rows.append({**kept, "label": name, "share": 1.0, "term": row["term"]})
     ends = [row[column] for row in rows for column in ("naive_share", "robust_share")]
     along = marks.span([0.0, 1.0, *ends])
     along = marks.Span(along.low, along.high, along.ticks, ".0%")

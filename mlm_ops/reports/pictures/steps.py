@@ -8,8 +8,10 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.facts import models_in_order
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Selection, Tables, models_in_order, select
+from mlm_ops.reports.pictures.rows import Selection, Tables, select
+from mlm_ops.reports.pictures.theme import Spec
 from mlm_ops.reports.pictures.words import chance, figure, minus, of, short, shown
 from mlm_ops.results.words import cell
 
@@ -31,8 +33,8 @@ def steps(tables: Tables, selection: Selection) -> Iterator[Picture]:
         question="Which steps fit better?",
         answer=_answer(numbers.to_dicts()),
         reading=(
-            "A line is a step from a smaller model to a larger one: to the left of zero the AIC falls, so that the larger "
-            "one fits better for its size. p is that of the likelihood ratio"
+            "A line is a step from a smaller model to a larger one: to the left of zero the AIC falls, so that the "
+            "larger one fits better for its size. p is that of the likelihood ratio"
             + (f". The first {PAIRS} steps are drawn." if len(pairs) < numbers.height else ".")
         ),
         spec=_spec(pairs),
@@ -57,7 +59,7 @@ def _answer(pairs: list[dict[str, Any]]) -> str:
     return f"The AIC falls in {of(len(falls), len(pairs), 'steps')}. It moves least {step}: {change}."
 
 
-def _spec(pairs: list[dict[str, Any]]) -> marks.Spec:
+def _spec(pairs: list[dict[str, Any]]) -> Spec:
     drawn = []
     for place, pair in enumerate(pairs):
         value = minus(cell("delta_aic", pair["delta_aic"]))
@@ -66,28 +68,26 @@ def _spec(pairs: list[dict[str, Any]]) -> marks.Spec:
         step = f"{short(pair['reference_model'])} → {short(pair['model'])}"
         drawn.append({**pair, "place": place, "text": written, "step": step, "hover": marks.hover(read)})
     changes = [pair["delta_aic"] for pair in pairs]
-    width = max(max(changes, default=0), 0) - min(*changes, 0)
-    # room for the numbers at the free ends
-    along = marks.span([min(*changes, 0) - 0.42 * width, max(*changes, 0) + (0.42 * width if max(changes) > 0 else 0)])
-    ticks = tuple(
-        tick for tick in along.ticks if min(*changes, 0) - 0.1 * width <= tick <= max(*changes, 0) + 0.1 * width
-    )
+    least, most = min(*changes, 0.0), max(*changes, 0.0)
+    room = 0.42 * (most - least)  # for the numbers at the free ends, where ticks would say nothing
+    along = marks.span([least - room if least < 0 else least, most + room if most > 0 else most])
+    ticks = tuple(tick for tick in along.ticks if least - room / 4 <= tick <= most + room / 4)
     along = marks.Span(along.low, along.high, ticks, along.format)
     x = marks.axis(along, "change in AIC")
     y = {"type": "ordinal", "scale": {"domain": list(range(len(drawn)))}, "axis": None}
-    row = marks.field("place", y)
-    value = marks.field("delta_aic", x)
+    level = marks.field("place", y)
+    change = marks.field("delta_aic", x)
     names = marks.texts(
-        [{"place": d["place"], "text": d["step"]} for d in drawn], {"value": 0}, row, align="left", dy=-12
+        [{"place": d["place"], "text": d["step"]} for d in drawn], {"value": 0}, level, align="left", dy=-12
     )
     ends = [{k: d[k] for k in ("place", "delta_aic", "text")} for d in drawn]
     falls, rises = [[d for d in ends if (d["delta_aic"] < 0) is side] for side in (True, False)]
     layers = [
-        marks.rules(drawn, {"x": value, "x2": {"datum": 0}, "y": row}, "@ink", width=2, yOffset=5),
-        marks.points(drawn, value, row, "@ink", size=60, yOffset=5),
+        marks.rules(drawn, {"x": change, "x2": {"datum": 0}, "y": level}, "@ink", width=2, yOffset=5),
+        marks.points(drawn, change, level, "@ink", size=60, yOffset=5),
         names,
         *[
-            marks.texts(part, value, row, align=align, dx=dx, dy=5)
+            marks.texts(part, change, level, align=align, dx=dx, dy=5)
             for part, align, dx in ((falls, "right", -8), (rises, "left", 8))
             if part
         ],

@@ -8,14 +8,15 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.facts import INTERCEPT, groups_of, model_of
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Selection, Tables, groups_of, model_of, select, table
-from mlm_ops.reports.pictures.theme import TEXT, WIDTH
+from mlm_ops.reports.pictures.rows import Selection, Tables, select, table
+from mlm_ops.reports.pictures.theme import TEXT, WIDTH, Spec
 from mlm_ops.reports.pictures.words import figure, labels, minus, shown, units
 from mlm_ops.results.words import cell
 
 TERMS = 8
-INTERCEPT, RESIDUAL = "(Intercept)", "residual"
+RESIDUAL = "residual"
 #: From here on a correlation is one of ±1 but for rounding.
 _ONE = 0.9995
 _COLUMNS = ["model", "group", "term", "other", "estimate", "std_error", "std_dev", "correlation"]
@@ -38,9 +39,9 @@ def t_matrix(tables: Tables, selection: Selection) -> Iterator[Picture]:
             key="t_matrix",
             question=f"Do the random effects of {units(group)} go together?",
             answer=_answer(cells, group, singular=_is_singular(tables, model)),
-            reading=f"Model {shown(model)}: standard deviations over {units(group)} on the diagonal, correlations below it; "
-            "violet is positive, teal negative, and the stronger the darker. A correlation of ±1 is outlined: the rows do "
-            "not tell the two apart.",
+            reading=f"Model {shown(model)}: standard deviations over {units(group)} on the diagonal, correlations "
+            "below; violet is positive, teal negative, and the stronger the darker. A correlation of ±1 is outlined: the rows "
+            "do not tell the two apart.",
             spec=_spec(cells, terms),
             numbers=rows.frame,
             sql=rows.sql,
@@ -71,7 +72,7 @@ def _correlation(value: float) -> str:
     return minus(cell("correlation", value))
 
 
-def _spec(cells: list[dict[str, Any]], terms: list[str]) -> marks.Spec:
+def _spec(cells: list[dict[str, Any]], terms: list[str]) -> Spec:
     names = dict(zip(terms, labels(terms), strict=True))
     drawn = []
     for row in cells:

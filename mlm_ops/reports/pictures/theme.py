@@ -1,7 +1,7 @@
 """Name the colours of pictures, for light and dark grounds, and the fonts, axes and legends that all share.
 
-Hue says the level: orange within groups, blue between them (teal a level higher), violet their interactions, ink for the rest. Strong is
-explained by predictors, pale varies unexplained. A flag has a hue of its own, and a shape.
+Hue says the level: orange within groups, blue between them (teal a level higher), violet their interactions, ink for
+the rest. Strong is explained by predictors, pale varies unexplained. A flag has a hue of its own, and a shape.
 """
 
 from __future__ import annotations
@@ -96,3 +96,12 @@ def _paint(node: Any, ground: int) -> Any:
     if isinstance(node, list):
         return [_paint(value, ground) for value in node]
     return COLOURS[node][ground] if isinstance(node, str) and node in COLOURS else node
+
+
+def colour_of(term: str, level: int | None = None) -> str:
+    """The hue of a coefficient's level."""
+    if ":" in term:
+        return "@interaction"
+    if term.startswith(("within(", "between(")):
+        return "@within" if term.startswith("within(") else "@between"
+    return "@ink"

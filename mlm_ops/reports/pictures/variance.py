@@ -8,12 +8,14 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.facts import model_of, shown_models
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Selection, Tables, model_of, select, shown_models
+from mlm_ops.reports.pictures.rows import Selection, Tables, select
+from mlm_ops.reports.pictures.theme import Spec
 from mlm_ops.reports.pictures.words import labels, listing, percent, shown
 
 MODELS = 12
-#: Parts of the total variance by the end of their measure's name, in the order of the bar: words, colour, text's colour.
+#: Parts of the total variance by the end of their measure's name, in the bar's order: words, colour, colour of text.
 #: Models of three levels have the second rows of a kind; where predictors hold several levels, ``f`` is not divided.
 PARTS = {
     "f1": ("within, explained", "@within", "@ground"),
@@ -106,12 +108,12 @@ def _answer(model: str, share: dict[str, float]) -> str:
 def _reading(*, mixed: bool) -> str:
     undivided = " Violet: predictors that vary at several levels, so that their part has no level." if mixed else ""
     return (
-        "A bar is a model's own total variance, divided after Rights and Sterba. Orange lies within groups, blue between; "
-        f"strong is explained by predictors, pale varies from group to group, grey is left.{undivided}"
+        "A bar is a model's own total variance, divided after Rights and Sterba. Orange lies within groups, blue "
+        f"between; strong is explained by predictors, pale varies from group to group, grey is left.{undivided}"
     )
 
 
-def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str]) -> marks.Spec:
+def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str]) -> Spec:
     along = marks.Span(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), "%")
     x, y = marks.axis(along, "share of the model's total variance"), marks.places(names)
     position = {"x": marks.field("start", x), "x2": {"field": "end"}, "y": marks.field("label", y)}

@@ -69,6 +69,15 @@ def unit(group: str) -> str:
     return group if _is_word(group) else f"unit of {shown(group)}"
 
 
+def unit_name(group: str, name: str) -> str:
+    """A unit by its name.
+
+    >>> unit_name("school", "1224"), unit_name("School_ID", "1224")
+    ('school 1224', 'unit of School_ID 1224')
+    """
+    return f"{unit(group)} {shown(name)}"
+
+
 def a_unit(group: str) -> str:
     """One unit of a grouping factor.
 
@@ -146,3 +155,8 @@ def listing(items: Iterable[str]) -> str:
     """
     texts = list(items)
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def departure(term: str) -> str:
+    """What a random coefficient is, of the line of a unit."""
+    return "level" if term == "(Intercept)" else f"the slope of {shown(term)}"

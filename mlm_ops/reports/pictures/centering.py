@@ -1,0 +1,82 @@
+"""What does centering do? The same units with raw values, minus the grand mean, and minus their own mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.facts import grand_means, groups_of, outcomes, unit_numbers
+from mlm_ops.reports.pictures.picture import Picture
+from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
+from mlm_ops.reports.pictures.theme import Spec
+from mlm_ops.reports.pictures.words import figure, labels, shown, unit_name, units
+
+UNITS = 9
+_PANEL = 104
+_COLUMNS = ["group", "unit", "n", "variable", "mean", "std_dev"]
+_ENDS = {"low": "mean - std_dev", "high": "mean + std_dev"}
+_KNOWN = "std_dev is not null and mean is not null"
+
+
+def centering(tables: Tables, selection: Selection) -> Iterator[Picture]:
+    """A picture for each predictor that varies within units, of each grouping factor."""
+    for group in selection.groups(groups_of(tables, "groups", {})):
+        frame = table(tables, "groups").filter((pl.col("group") == group) & (pl.col("std_dev") > 0))
+        predictors = sorted(set(frame["variable"]) - outcomes(tables))
+        for variable in selection.terms(predictors):
+            equal = {"group": group, "variable": variable}
+            rows = select(tables, "groups", _COLUMNS, equal=equal, condition=_KNOWN, derived=_ENDS)
+            if rows.frame.height > 2:
+                yield _picture(tables, rows.sorted_by("mean", "unit"), group, variable)
+
+
+def _picture(tables: Tables, rows: Rows, group: str, variable: str) -> Picture:
+    n = rows.frame.height
+    some = min(UNITS, n)
+    chosen = rows.frame[[round(place * (n - 1) / (some - 1)) for place in range(some)]]
+    sizes = pl.col("mean") * pl.col("n")
+    weighted = float(rows.frame.select(sizes.sum() / pl.col("n").sum()).item())
+    middle = grand_means(tables, group).get(variable, weighted)
+    return Picture(
+        key="centering",
+        question=f"What does centering do to {shown(variable)}?",
+        answer=f"Subtracting the grand mean, {figure(middle)}, shifts all {units(group)} alike; subtracting the mean "
+        "of each leaves nothing between them.",
+        reading=f"{some} {units(group)}, from the lowest mean of {shown(variable)} to the highest: dots are means, "
+        "lines reach one standard deviation to each side.",
+        spec=_spec(chosen.to_dicts(), middle, variable, unit_numbers(tables)),
+        numbers=rows.frame,
+        sql=rows.sql,
+    )
+
+
+def _spec(chosen: list[dict[str, Any]], middle: float, variable: str, number: dict[tuple[str, str], int]) -> Spec:
+    names = labels([row["unit"] for row in chosen])
+    panels = []
+    for place, title in enumerate(("raw", "− grand mean", "− mean of each")):
+        rows = []
+        for row, name in zip(chosen, names, strict=True):
+            away = (0.0, middle, row["mean"])[place]
+            read = f"{unit_name(row['group'], row['unit'])}: mean {figure(row['mean'] - away)}"
+            told = marks.hover(read, number.get((row["group"], row["unit"])))
+            ends = {"at": row["mean"] - away, "left": row["low"] - away, "right": row["high"] - away}
+            rows.append({"label": name, **ends, "hover": told})
+        along = marks.span(
+            [*([0.0] if place else []), *[row[end] for row in rows for end in ("left", "right")]], ticks=4
+        )
+        x = marks.axis(along, None)
+        y = marks.places(names, labels=place == 0, labelLimit=90)
+        label = marks.field("label", y)
+        bare = [{key: value for key, value in row.items() if key != "hover"} for row in rows]
+        across = {"x": marks.field("left", x), "x2": {"field": "right"}, "y": label}
+        layers = [
+            *([marks.reference("x", x, 0.0)] if along.low < 0.0 < along.high else []),
+            marks.rules(bare, across, "@within", width=3),
+            marks.points(rows, marks.field("at", x), label, "@between", size=60),
+        ]
+        heading = {"text": title, "anchor": "middle", "frame": "group", "fontSize": 12, "color": "@ink", "offset": 6}
+        panels.append({"title": heading, "width": _PANEL, "height": 20 * len(rows), "layer": layers})
+    return {"hconcat": panels, "spacing": 10}

@@ -1,0 +1,94 @@
+"""How many rows has a unit? A histogram of the sizes of units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import polars as pl
+
+from mlm_ops.reports.pictures import marks, thin
+from mlm_ops.reports.pictures.facts import groups_of
+from mlm_ops.reports.pictures.picture import Picture
+from mlm_ops.reports.pictures.rows import Selection, Tables, select, table
+from mlm_ops.reports.pictures.theme import Spec
+from mlm_ops.reports.pictures.words import a_unit, figure, unit, units
+from mlm_ops.results.words import count
+
+BINS = 20
+#: How `models.notes` says that units are withheld: how many, of which factor, with fewer rows than how many.
+_WITHHELD = re.compile(r"min_publish_n: (\d+) of \d+ groups of (.+) have fewer than (\d+) rows")
+
+
+def group_sizes(tables: Tables, selection: Selection) -> Iterator[Picture]:
+    """A picture for each grouping factor."""
+    for group in selection.groups(groups_of(tables, "groups", {})):
+        rows = select(tables, "groups", ["group", "unit", "n"], equal={"group": group}, distinct=True)
+        numbers = rows.sorted_by("n", "unit").frame
+        hidden, least = _withheld(tables, group)
+        sizes = numbers["n"]
+        median = float(sizes.median() or 0.0)  # type: ignore[arg-type]
+        small = f" {count(hidden)} more have fewer than {least} rows and are not shown." if hidden else ""
+        first, last = count(sizes[0]), count(sizes[-1])
+        # every unit has the same number of rows
+        balanced = f"Each of {count(numbers.height)} {units(group)} holds {first} rows.{small}"
+        spread = f"{count(numbers.height)} {units(group)} hold {first} to {last} rows, half {_plain(median)} or more."
+        yield Picture(
+            key="group_sizes",
+            question=f"How many rows has {a_unit(group)}?",
+            answer=balanced if first == last else spread + small,
+            reading=f"Bars count {units(group)}. The fewer rows in one, the more its estimate is drawn to the average.",
+            spec=_spec(sizes, median, group, hidden, least),
+            numbers=numbers,
+            sql=rows.sql,
+        )
+
+
+def _plain(value: float) -> str:
+    return count(int(value)) if value == int(value) else figure(value)
+
+
+def _withheld(tables: Tables, group: str) -> tuple[int, int]:
+    """How many units are withheld, and of fewer rows than how many."""
+    models = table(tables, "models")
+    notes = "" if models.is_empty() else "\n".join(models["notes"].drop_nulls().sort())
+    found = [(int(n), int(least)) for n, name, least in _WITHHELD.findall(notes) if name == group]
+    return found[0] if found else (0, 0)
+
+
+def _spec(sizes: pl.Series, median: float, group: str, hidden: int, least: int) -> Spec:
+    bins = thin.histogram(sizes, BINS).to_dicts()
+    bars = [
+        {**row, "from": 0, "kind": "shown", "hover": marks.hover(f"{_range(row)} rows: {count(row['count'])}")}
+        for row in bins
+    ]
+    if hidden:
+        told = marks.hover(f"fewer than {least} rows: {count(hidden)}, withheld")
+        bars.append({"low": 0, "high": least, "count": hidden, "from": 0, "kind": "withheld", "hover": told})
+    across = marks.span([row[end] for row in bars for end in ("low", "high")], pad=0.02)
+    most = max(row["count"] for row in bars)
+    up = marks.Span(0.0, 1.1 * most, marks.span([0, most], pad=0).ticks, ",.0f")
+    up = marks.Span(up.low, up.high, tuple(tick for tick in up.ticks if tick == int(tick)), up.format)
+    x, y = marks.axis(across, f"rows in a {unit(group)}", grid=False), marks.axis(up, units(group))
+    position = {
+        "x": marks.field("low", x),
+        "x2": {"field": "high"},
+        "y": marks.field("from", y),
+        "y2": {"field": "count"},
+    }
+    kinds = {"shown": "@between", "withheld": "@grey_pale"}
+    middle = [{"at": median, "text": f"median {_plain(median)}"}]
+    right = median < (across.low + across.high) / 2
+    layers = [
+        marks.bars(bars, position, marks.coded("kind", kinds), stroke="@ground", strokeWidth=1),
+        marks.reference("x", x, median, dashed=True),
+        marks.texts(
+            middle, marks.field("at", x), {"value": 0}, align="left" if right else "right", dx=4 if right else -4, dy=6
+        ),
+    ]
+    return marks.chart(layers, 200)
+
+
+def _range(row: dict[str, int]) -> str:
+    last = row["high"] - 1
+    return count(row["low"]) if row["low"] == last else f"{count(row['low'])} to {count(last)}"

@@ -1,0 +1,134 @@
+"""Where along its moderator does a slope differ from zero? The slope with its band, and where the units lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from mlm_ops.reports.pictures import marks, thin
+from mlm_ops.reports.pictures.facts import groups_of, unit_numbers
+from mlm_ops.reports.pictures.picture import Picture
+from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
+from mlm_ops.reports.pictures.simple_slopes import curves_of
+from mlm_ops.reports.pictures.theme import Spec, colour_of
+from mlm_ops.reports.pictures.words import figure, percent, shown, unit_name
+
+_COLUMNS = ["model", "term", "moderator", "x", "estimate", "conf_low", "conf_high"]
+
+
+def johnson_neyman(tables: Tables, selection: Selection) -> Iterator[Picture]:
+    """A picture for each slope and moderator that one model was asked for."""
+    for model, term, moderator in curves_of(tables, selection, "johnson_neyman"):
+        equal = {"model": model, "term": term, "moderator": moderator, "kind": "johnson_neyman"}
+        yield _picture(tables, select(tables, "curves", _COLUMNS, equal=equal).sorted_by("x"), term, moderator)
+
+
+def _picture(tables: Tables, rows: Rows, term: str, moderator: str) -> Picture:
+    model = rows.frame["model"][0]
+    regions = _regions(tables, model, term, moderator)
+    found = _units(tables, moderator)
+    ticks = " Ticks are units." if found else ""
+    return Picture(
+        key="johnson_neyman",
+        question=f"Where along {shown(moderator)} does the slope of {shown(term)} differ from zero?",
+        answer=_answer(regions, term, moderator),
+        reading=f"Model {shown(model)}: the slope of {shown(term)} along {shown(moderator)} with a pointwise 95% band. "
+        f"Dashed lines bound the regions where the slope differs from zero.{ticks}",
+        spec=_spec(rows.frame, regions, found, (shown(term), shown(moderator)), colour_of(term, None)),
+        numbers=rows.frame,
+        sql=rows.sql,
+    )
+
+
+def _regions(tables: Tables, model: str, term: str, moderator: str) -> list[dict[str, Any]]:
+    frame = table(tables, "johnson_neyman")
+    if frame.is_empty():
+        return []
+    own = frame.filter((pl.col("model") == model) & (pl.col("predictor") == term) & (pl.col("moderator") == moderator))
+    return own.sort("low", "high", nulls_last=False).to_dicts()
+
+
+def _answer(regions: list[dict[str, Any]], term: str, moderator: str) -> str:
+    """What holds in each region that units lie in; in all of them where none does."""
+    held = [region for region in regions if region["share"]] or regions
+    if not held:
+        return f"The regions of {shown(moderator)} are not known."
+    sentences = []
+    for region in held:
+        low, high = region["low"], region["high"]
+        between = f"between {figure(low or 0.0)} and {figure(high or 0.0)}"
+        where = between if low is not None and high is not None else f"above {figure(low)}" if low is not None else ""
+        where = where or (f"below {figure(high)}" if high is not None else "at every value")
+        verdict = (
+            f"is {region['direction']} and differs from zero"
+            if region["significant"]
+            else "is not distinguishable from zero"
+        )
+        share = "" if region["share"] is None else f" ({percent(region['share'])} of the units lie there)"
+        sentences.append(
+            f"{where} of {shown(moderator)} it {verdict}{share}"
+            if low is None and high is None
+            else f"{where} it {verdict}{share}"
+        )
+    return f"The slope of {shown(term)} along {shown(moderator)}: {'; '.join(sentences)}."
+
+
+def _units(tables: Tables, moderator: str) -> list[dict[str, Any]]:
+    """Where units lie along the moderator: their means of its variable, where table `groups` has that."""
+    frame = table(tables, "groups")
+    if frame.is_empty():
+        return []
+    inner = re.fullmatch(r"between\((.+)\)", moderator)
+    name = inner[1] if inner else moderator
+    own = frame.filter((pl.col("variable") == name) & pl.col("mean").is_not_null())
+    if not inner:
+        # a predictor that varies within units has no one value there
+        own = own.filter(pl.col("std_dev").is_null())
+    number, groups = unit_numbers(tables), groups_of({"groups": own}, "groups", {})
+    rows = thin.every(own.filter(pl.col("group") == groups[0]).sort("mean", "unit")).to_dicts() if groups else []
+    return [
+        {
+            "mean": row["mean"],
+            "hover": marks.hover(
+                f"{unit_name(row['group'], row['unit'])}: {figure(row['mean'])}",
+                number.get((row["group"], row["unit"])),
+            ),
+        }
+        for row in rows
+    ]
+
+
+def _spec(
+    curve: pl.DataFrame,
+    regions: list[dict[str, Any]],
+    found: list[dict[str, Any]],
+    names: tuple[str, str],
+    colour: str,
+) -> Spec:
+    across = marks.span(curve["x"], pad=0.02)
+    up = marks.span([*curve["conf_low"], *curve["conf_high"], 0.0], pad=0.06)
+    x, y = marks.axis(across, names[1]), marks.axis(up, f"slope of {names[0]}")
+    rows = curve.select("x", "estimate", "conf_low", "conf_high").to_dicts()
+    at = marks.field("x", x)
+    bounds = {bound for region in regions for bound in (region["low"], region["high"]) if bound is not None}
+    ticks = [row for row in found if across.low <= row["mean"] <= across.high]
+    layers = [
+        marks.band(rows, at, marks.field("conf_low", y), "conf_high", colour),
+        marks.reference("y", y, 0.0),
+        *[
+            marks.reference("x", x, bound, colour="@flag", dashed=True)
+            for bound in sorted(bounds)
+            if across.low < bound < across.high
+        ],
+        marks.line(rows, at, marks.field("estimate", y), colour, width=3),
+    ]
+    if ticks:
+        # along the lower edge, where the band does not reach
+        foot = up.low + 0.035 * (up.high - up.low)
+        rows = [{**row, "from": up.low, "to": foot} for row in ticks]
+        edge = {"x": marks.field("mean", x), "y": marks.field("from", y), "y2": {"field": "to"}}
+        layers.append(marks.rules(rows, edge, "@between", opacity=0.6, width=1.0))
+    return marks.chart(layers, 280)

@@ -1,0 +1,113 @@
+"""How far are estimates drawn to the average? From least squares in each unit alone to the model's estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from mlm_ops.reports.pictures import marks, thin
+from mlm_ops.reports.pictures.facts import INTERCEPT, unit_numbers
+from mlm_ops.reports.pictures.picture import Picture
+from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, table
+from mlm_ops.reports.pictures.theme import Spec
+from mlm_ops.reports.pictures.unit_lines import average_line, lines_of
+from mlm_ops.reports.pictures.words import figure, listing, shown, unit, unit_name, units
+from mlm_ops.results.words import count
+
+#: Of more units, the longest arrows and as many others are drawn.
+MOST, LONGEST = 200, 100
+#: Own estimates farther out than so many times the range of the model's are left out of the picture.
+_REACH = 3.0
+_COLUMNS = ["model", "group", "unit", "n", "term", "intercept", "slope", "own_intercept", "own_slope"]
+_KNOWN = "intercept is not null and slope is not null and own_intercept is not null and own_slope is not null"
+_POINTS = ("intercept", "slope")
+
+
+def shrinkage(tables: Tables, selection: Selection) -> Iterator[Picture]:
+    """A picture for each slope that varies over units, of one model."""
+    for rows, group, term in lines_of(tables, selection, _COLUMNS, _KNOWN):
+        if rows.frame["slope"].n_unique() > 1:
+            yield _picture(tables, rows.sorted_by("unit"), group, term)
+
+
+def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
+    numbers = rows.frame
+    length: Any = pl.lit(0.0)
+    near: Any = pl.lit(value=True)
+    for name in _POINTS:
+        low, high = (float(numbers[name].sort()[place]) for place in (0, -1))
+        width = (high - low) or 1.0
+        length = length + ((pl.col(f"own_{name}") - pl.col(name)) / width) ** 2
+        near = near & pl.col(f"own_{name}").is_between(low - _REACH * width, high + _REACH * width)
+    placed = numbers.with_columns(length=length).sort("length", "unit", descending=[True, False])
+    inside = placed.filter(near)
+    rest = thin.every(inside.slice(LONGEST), MOST - LONGEST)
+    drawn = inside if inside.height <= MOST else pl.concat([inside.head(LONGEST), rest])
+    far = placed.height - inside.height
+    notes = [f" {count(far)} {units(group)} lie farther out than the picture reaches."] if far else []
+    if drawn.height < inside.height:
+        notes.append(f" The {LONGEST} longest arrows and every k-th of the others are drawn.")
+    intercept, slope, _ = average_line(tables, numbers, term)
+    return Picture(
+        key="shrinkage",
+        question="How far are estimates drawn to the average?",
+        answer=_answer(tables, numbers, group, term),
+        reading=f"Model {shown(numbers['model'][0])}: from an open circle, least squares in one {unit(group)} alone, "
+        f"to the model's estimate, the dot; the cross is the average. Long lines: few rows or little variation of their "
+        f"own.{''.join(notes)}",
+        spec=_spec(drawn.sort("unit").to_dicts(), (intercept, slope), term, unit_numbers(tables)),
+        numbers=numbers,
+        sql=rows.sql,
+    )
+
+
+def _answer(tables: Tables, numbers: pl.DataFrame, group: str, term: str) -> str:
+    """The reliabilities, else the ranges of both estimates."""
+    frame = table(tables, "variance_components")
+    if not frame.is_empty():
+        own = frame.filter(
+            (pl.col("model") == numbers["model"][0])
+            & (pl.col("group") == group)
+            & pl.col("reliability_hlm").is_not_null()
+        )
+        found = dict(own.select("term", "reliability_hlm").iter_rows())
+        parts = [f"{figure(found[name])} for {shown(name)}" for name in (INTERCEPT, term) if name in found]
+        if parts:
+            own_estimates = f"The mean reliability of the own estimates of {units(group)}"
+            return f"{own_estimates} is {listing(parts)}: that share of a departure is kept, on average."
+    alone, model = ([figure(numbers[c].sort()[place]) for place in (0, -1)] for c in ("own_slope", "slope"))
+    return (
+        f"Slopes of single {units(group)} run from {alone[0]} to {alone[1]}, the model's from {model[0]} to {model[1]}."
+    )
+
+
+def _spec(
+    found: list[dict[str, Any]], average: tuple[float, float], term: str, number: dict[tuple[str, str], int]
+) -> Spec:
+    drawn = []
+    for row in found:
+        whose = f"{unit_name(row['group'], row['unit'])}, {count(row['n'])} rows"
+        slopes = f"slope {figure(row['own_slope'])} alone, {figure(row['slope'])} in the model"
+        told = marks.hover(f"{whose}: {slopes}", number.get((row["group"], row["unit"])))
+        drawn.append(
+            {**{f"{own}{name}": row[f"{own}{name}"] for own in ("", "own_") for name in _POINTS}, "hover": told}
+        )
+    across = marks.span([row[name] for row in drawn for name in ("intercept", "own_intercept")])
+    up = marks.span([row[name] for row in drawn for name in ("slope", "own_slope")])
+    x, y = marks.axis(across, "intercept"), marks.axis(up, f"slope of {shown(term)}")
+    own_x, own_y = marks.field("own_intercept", x), marks.field("own_slope", y)
+    dot_x, dot_y = marks.field("intercept", x), marks.field("slope", y)
+    bare = [{name: value for name, value in row.items() if name != "hover"} for row in drawn]
+    cross = [{"at": average[0], "to": average[1]}]
+    arrows = {"x": own_x, "x2": {"field": "intercept"}, "y": own_y, "y2": {"field": "slope"}}
+    layers = [
+        marks.rules(bare, arrows, "@grey", width=1, opacity=0.7),
+        marks.points(bare, own_x, own_y, "@grey", size=24, fill="@ground", stroke="@grey", strokeWidth=1.2),
+        marks.points(drawn, dot_x, dot_y, "@between", size=26),
+        marks.points(
+            cross, marks.field("at", x), marks.field("to", y), "@ink", size=170, shape="cross", stroke="@ground"
+        ),
+    ]
+    return marks.chart(layers, 300)
