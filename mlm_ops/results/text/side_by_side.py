@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.errors import MlmError
-from mlm_ops.results.tables.models import BOTH, CRITERIA, CRITERIA_BY_ML, Comparable, comparable
+from mlm_ops.results.criteria import BOTH, CRITERIA, CRITERIA_BY_ML, Comparable, comparable
 from mlm_ops.results.text.tables import CellTable, markdown_table
 from mlm_ops.results.words import LEFT_OUT, cell, count, counts, plain
 
