@@ -62,7 +62,7 @@ def _spec(chosen: list[dict[str, Any]], middle: float, variable: str, number: di
             away = (0.0, middle, row["mean"])[place]
             read = f"{unit_name(row['group'], row['unit'])}: mean {figure(row['mean'] - away)}"
             told = marks.hover(read, number.get((row["group"], row["unit"])))
-            ends = {"at": row["mean"] - away, "left": row["low"] - away, "right": row["high"] - away}
+            ends = {"here": row["mean"] - away, "left": row["low"] - away, "right": row["high"] - away}
             rows.append({"label": name, **ends, "hover": told})
         along = marks.span(
             [*([0.0] if place else []), *[row[end] for row in rows for end in ("left", "right")]], ticks=4
@@ -75,7 +75,7 @@ def _spec(chosen: list[dict[str, Any]], middle: float, variable: str, number: di
         layers = [
             *([marks.reference("x", x, 0.0)] if along.low < 0.0 < along.high else []),
             marks.rules(bare, across, "@within", width=3),
-            marks.points(rows, marks.field("at", x), label, "@between", size=60),
+            marks.points(rows, marks.field("here", x), label, "@between", size=60),
         ]
         heading = {"text": title, "anchor": "middle", "frame": "group", "fontSize": 12, "color": "@ink", "offset": 6}
         panels.append({"title": heading, "width": _PANEL, "height": 20 * len(rows), "layer": layers})

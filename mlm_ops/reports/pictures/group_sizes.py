@@ -77,13 +77,18 @@ def _spec(sizes: pl.Series, median: float, group: str, hidden: int, least: int) 
         "y2": {"field": "count"},
     }
     kinds = {"shown": "@between", "withheld": "@grey_pale"}
-    middle = [{"at": median, "text": f"median {_plain(median)}"}]
+    middle = [{"here": median, "text": f"median {_plain(median)}"}]
     right = median < (across.low + across.high) / 2
     layers = [
         marks.bars(bars, position, marks.coded("kind", kinds), stroke="@ground", strokeWidth=1),
         marks.reference("x", x, median, dashed=True),
         marks.texts(
-            middle, marks.field("at", x), {"value": 0}, align="left" if right else "right", dx=4 if right else -4, dy=6
+            middle,
+            marks.field("here", x),
+            {"value": 0},
+            align="left" if right else "right",
+            dx=4 if right else -4,
+            dy=6,
         ),
     ]
     return marks.chart(layers, 200)

@@ -130,7 +130,7 @@ def line(rows: Sequence[Row], x: Spec, y: Spec, colour: Any = "@ink", *, width: 
 def reference(along: str, position: Spec, value: float, *, colour: str = "@ink", dashed: bool = False) -> Spec:
     """A line across the whole picture at a value of x or y."""
     mark = {"strokeDash": [4, 3]} if dashed else {}
-    return rules([{"at": value}], {along: {"field": "at", **position}}, colour, width=1, **mark)
+    return rules([{"here": value}], {along: {"field": "here", **position}}, colour, width=1, **mark)
 
 
 def texts(rows: Sequence[Row], x: Spec, y: Spec, *, colour: Any = "@ink", halo: bool = True, **mark: Any) -> Spec:

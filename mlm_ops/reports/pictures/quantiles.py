@@ -36,7 +36,7 @@ def qq_rows(tables: Tables, selection: Selection) -> Iterator[Picture]:
     ]
     ends = [value for row in points for value in (row["estimate"], row["expected"])]
     both = marks.span(ends)
-    low, high = {"at": both.low, "to": both.low}, {"at": both.high, "to": both.high}
+    low, high = {"here": both.low, "to": both.low}, {"here": both.high, "to": both.high}
     yield Picture(
         key="qq_rows",
         question="Are the residuals normal?",
@@ -83,7 +83,7 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     quarter, rest = (placed.row(round(share * (n - 1)), named=True) for share in (0.25, 0.75))
     slope = (rest["estimate"] - quarter["estimate"]) / ((rest["expected"] - quarter["expected"]) or 1.0)
     x, y = marks.span(placed["expected"]), marks.span(placed["estimate"])
-    line = [{"at": at, "to": quarter["estimate"] + slope * (at - quarter["expected"])} for at in (x.low, x.high)]
+    line = [{"here": at, "to": quarter["estimate"] + slope * (at - quarter["expected"])} for at in (x.low, x.high)]
     y = marks.span([*placed["estimate"], *[end["to"] for end in line]], pad=0.02)
     what = "intercepts" if term == INTERCEPT else f"slopes of {shown(term)}"
     some = f" Of {count(n)} {units(group)} both ends and some between are drawn." if n > len(points) else ""
@@ -126,7 +126,7 @@ def _spec(
 ) -> Spec:
     x, y = marks.axis(across, titles[0]), marks.axis(up, titles[1])
     layers = [
-        marks.line(line, marks.field("at", x), marks.field("to", y), "@grey", width=1.2),
+        marks.line(line, marks.field("here", x), marks.field("to", y), "@grey", width=1.2),
         marks.points(points, marks.field("expected", x), marks.field("estimate", y), colour, size=size),
     ]
     return marks.chart(layers, HEIGHT)

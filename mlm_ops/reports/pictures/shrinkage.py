@@ -55,8 +55,8 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
         question="How far are estimates drawn to the average?",
         answer=_answer(tables, numbers, group, term),
         reading=f"Model {shown(numbers['model'][0])}: from an open circle, least squares in one {unit(group)} alone, "
-        f"to the model's estimate, the dot; the cross is the average. Long lines: few rows or little variation of their "
-        f"own.{''.join(notes)}",
+        f"to the model's estimate, the dot; the cross is the average. Long lines: few rows or little variation of "
+        f"their own.{''.join(notes)}",
         spec=_spec(drawn.sort("unit").to_dicts(), (intercept, slope), term, unit_numbers(tables)),
         numbers=numbers,
         sql=rows.sql,
@@ -100,14 +100,14 @@ def _spec(
     own_x, own_y = marks.field("own_intercept", x), marks.field("own_slope", y)
     dot_x, dot_y = marks.field("intercept", x), marks.field("slope", y)
     bare = [{name: value for name, value in row.items() if name != "hover"} for row in drawn]
-    cross = [{"at": average[0], "to": average[1]}]
+    cross = [{"here": average[0], "to": average[1]}]
     arrows = {"x": own_x, "x2": {"field": "intercept"}, "y": own_y, "y2": {"field": "slope"}}
     layers = [
         marks.rules(bare, arrows, "@grey", width=1, opacity=0.7),
         marks.points(bare, own_x, own_y, "@grey", size=24, fill="@ground", stroke="@grey", strokeWidth=1.2),
         marks.points(drawn, dot_x, dot_y, "@between", size=26),
         marks.points(
-            cross, marks.field("at", x), marks.field("to", y), "@ink", size=170, shape="cross", stroke="@ground"
+            cross, marks.field("here", x), marks.field("to", y), "@ink", size=170, shape="cross", stroke="@ground"
         ),
     ]
     return marks.chart(layers, 300)

@@ -117,12 +117,12 @@ def _names(ends: list[dict[str, Any]], at: Spec, y: Spec, up: marks.Span) -> lis
     for end in sorted(ends, key=lambda end: end["rows"][place]["estimate"]):
         # above its line: the text's middle half its height over it
         height = max(end["rows"][place]["estimate"] + 0.6 * step, height + step)
-        row = {"x": end["rows"][place]["x"], "to": height, "text": end["text"]}
+        row = {"here": end["rows"][place]["x"], "to": height, "text": end["text"]}
         look: dict[str, Any] = {
             "align": "left" if left else "right",
             "dx": 2 if left else -2,
             "fontSize": 12,
             "fontWeight": "bold",
         }
-        texts.append(marks.texts([row], at, marks.field("to", y), colour=end["colour"], **look))
+        texts.append(marks.texts([row], {**at, "field": "here"}, marks.field("to", y), colour=end["colour"], **look))
     return texts

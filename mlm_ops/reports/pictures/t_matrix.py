@@ -40,8 +40,8 @@ def t_matrix(tables: Tables, selection: Selection) -> Iterator[Picture]:
             question=f"Do the random effects of {units(group)} go together?",
             answer=_answer(cells, group, singular=_is_singular(tables, model)),
             reading=f"Model {shown(model)}: standard deviations over {units(group)} on the diagonal, correlations "
-            "below; violet is positive, teal negative, and the stronger the darker. A correlation of ±1 is outlined: the rows "
-            "do not tell the two apart.",
+            "below; violet is positive, teal negative, and the stronger the darker. A correlation of ±1 is outlined: "
+            "the rows do not tell the two apart.",
             spec=_spec(cells, terms),
             numbers=rows.frame,
             sql=rows.sql,

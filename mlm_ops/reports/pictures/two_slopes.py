@@ -173,29 +173,17 @@ def _spec(
     x, y = marks.axis(across, names[0]), marks.axis(up, names[1])
     ends = {"x": marks.field("left", x), "x2": {"field": "right"}, "y": marks.field("low", y), "y2": {"field": "high"}}
     layers = [marks.rules(segments, ends, "@within", width=1, opacity=0.35), _dots(rows, effect["group"], x, y, number)]
+    at, to, names_ = marks.field("x", x), marks.field("y", y), []
     for series, colour in (("within", "@within"), ("between", "@between")):
         own = [row for row in thick if row["series"] == series]
-        layers.append(marks.line(own, marks.field("x", x), marks.field("y", y), colour, width=4))
-        written = [{"x": own[1]["x"], "y": own[1]["y"], "text": f"{series} {figure(own[1]['slope'])}"}]
-        near = own[1]["x"] > across.low + 0.72 * (across.high - across.low)
-        # the steeper line's name above its end, the other's below
-        above = (series == "between") == (between >= within)
-        shift: dict[str, Any] = {
-            "align": "right" if near else "center",
-            "dx": -4 if near else 0,
-            "dy": -12 if above else 14,
-        }
-        layers.append(
-            marks.texts(
-                written,
-                marks.field("x", x),
-                marks.field("y", y),
-                colour=colour,
-                fontSize=13,
-                fontWeight="bold",
-                **shift,
-            )
-        )
+        layers.append(marks.line(own, at, to, colour, width=4))
+        # beside the line within, which ends amid the dots; above or below the end of the other
+        end = {"x": own[1]["x"], "y": own[1]["y"], "text": f"{series} {figure(own[1]['slope'])}"}
+        beside = {"align": "left", "dx": 7, "dy": 2}
+        over = {"align": "right", "dx": 0, "dy": -12 if between >= within else 14}
+        look: dict[str, Any] = {"fontSize": 13, "fontWeight": "bold", **(beside if series == "within" else over)}
+        names_.append(marks.texts([end], at, to, colour=colour, **look))
+    layers += names_
     return marks.chart(layers, 320)
 
 

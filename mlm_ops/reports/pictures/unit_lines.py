@@ -99,7 +99,7 @@ def _spec(
         told = marks.hover(read, number.get((row["group"], row["unit"])))
         drawn.append({"x_low": row["x_low"], "x_high": row["x_high"], **ends, "hover": told})
     left, right = min(row["x_low"] for row in drawn), max(row["x_high"] for row in drawn)
-    thick = [{"at": at, "to": average[0] + average[1] * at} for at in (left, right)]
+    thick = [{"here": at, "to": average[0] + average[1] * at} for at in (left, right)]
     across = marks.span([left, right])
     up = marks.span([*[row[end] for row in drawn for end in ("y_low", "y_high")], *[end["to"] for end in thick]])
     x, y = marks.axis(across, shown(term)), marks.axis(up, f"predicted {shown(outcome) if outcome else 'outcome'}")
@@ -110,7 +110,7 @@ def _spec(
         "y2": {"field": "y_high"},
     }
     colour = colour_of(term, None)
-    at, to = marks.field("at", x), marks.field("to", y)
+    at, to = marks.field("here", x), marks.field("to", y)
     written = [{**thick[1], "text": f"average {figure(average[1])}"}]
     layers = [
         marks.rules(drawn, ends, "@grey", width=1, opacity=0.55),
