@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
 
     from mlm_ops.moments.from_macros import read_moments
+    from mlm_ops.reports.page.report import report
     from mlm_ops.results.fit import Fit
     from mlm_ops.results.fitting import fit
     from mlm_ops.structural.fit import SemFit
@@ -30,6 +31,7 @@ __all__ = [
     "StoreError",
     "fit",
     "read_moments",
+    "report",
     "sem",
 ]
 if PathFinder.find_spec("dagster") is None:
@@ -41,6 +43,7 @@ _LAZY = {
     "SemFit": "mlm_ops.structural.fit",
     "fit": "mlm_ops.results.fitting",
     "read_moments": "mlm_ops.moments.from_macros",
+    "report": "mlm_ops.reports.page.report",
     "sem": "mlm_ops.structural.fitting",
 }
 

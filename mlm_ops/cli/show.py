@@ -10,10 +10,11 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-from mlm_ops.cli.messages import command
+from mlm_ops.cli.messages import command, short_path
 from mlm_ops.cli.terminal import LONG_TABLES, console, show_table, show_tables
 from mlm_ops.errors import MlmError
-from mlm_ops.language.spelling import did_you_mean
+from mlm_ops.language.spelling import unknown_result
+from mlm_ops.reports.page.places import existing_report
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.results.words import count, counts, left_out, one_line, visible
 
@@ -41,6 +42,13 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
             show_tables(target, own, command_for)
 
 
+def print_report(database: Path, analyses: list[str], shown: list[str]) -> None:
+    """Name the report of what was printed, if it was written."""
+    path = existing_report(database, analyses, shown)
+    if path is not None:
+        print(one_line(f"The report with pictures: {short_path(path)}"))
+
+
 def all_rows(database: Path | None, analysis: str | None, model: str | None) -> Callable[[str], str]:
     """The command that prints every row of a table of what is being printed."""
     return lambda name: command("show", database=database, analysis=analysis, model=model, table=name, all=True)
@@ -64,8 +72,7 @@ def of_analysis(
     """Keep the rows of one analysis, which has to exist."""
     analyses = list(runs["analysis"])
     if analysis not in analyses:
-        hint = did_you_mean(analysis, analyses)
-        raise MlmError(f"There are no results of the analysis {analysis}.{hint} There are {', '.join(analyses)}.")
+        raise MlmError(unknown_result("analysis", analysis, analyses))
     kept = {name: frame.filter(frame["analysis"] == analysis) for name, frame in tables.items()}
     return runs.filter(runs["analysis"] == analysis), kept
 
