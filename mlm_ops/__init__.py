@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from mlm_ops.moments.from_macros import read_moments
     from mlm_ops.reports.page.report import report
+    from mlm_ops.results.export.table_files import side_by_side, write_table
     from mlm_ops.results.fit import Fit
     from mlm_ops.results.fitting import fit
     from mlm_ops.structural.fit import SemFit
@@ -33,6 +34,8 @@ __all__ = [
     "read_moments",
     "report",
     "sem",
+    "side_by_side",
+    "write_table",
 ]
 if PathFinder.find_spec("dagster") is None:
     __all__.remove("MultilevelAnalysis")
@@ -45,6 +48,8 @@ _LAZY = {
     "read_moments": "mlm_ops.moments.from_macros",
     "report": "mlm_ops.reports.page.report",
     "sem": "mlm_ops.structural.fitting",
+    "side_by_side": "mlm_ops.results.export.table_files",
+    "write_table": "mlm_ops.results.export.table_files",
 }
 
 

@@ -21,7 +21,7 @@ from typing import NoReturn, get_args
 
 from mlm_ops.cli.messages import command, program, short_path
 from mlm_ops.errors import MlmError, StoreError
-from mlm_ops.language.options import DF, ESTIMATOR, TableFormat, is_text
+from mlm_ops.language.options import DF, ESTIMATOR, TableFile, TableFormat, is_text
 from mlm_ops.logs import logging_to, run_failed, whole_run
 from mlm_ops.results.words import message, one_line
 
@@ -195,26 +195,20 @@ def _run(options: argparse.Namespace, run_id: str) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Print the latest results."""
-    path = _results(options)
-    from mlm_ops.analyses.store.runs import read_latest
-    from mlm_ops.cli.show import of_analysis, of_model, print_report, print_results
+    from mlm_ops.cli.results import read_results
+    from mlm_ops.cli.show import of_analysis, of_models, print_report, print_results
     from mlm_ops.cli.terminal import OVERVIEW
     from mlm_ops.results.text.side_by_side import SOURCES
-    from mlm_ops.warehouse.connection import using
 
     if options.side_by_side and options.table:
         raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
     names = [options.table] if options.table else list(SOURCES if options.side_by_side else OVERVIEW)
-    with using(path, read_only=True, on_wait=_tell) as connection:
-        runs = read_latest(connection, "runs")
-        tables = {name: read_latest(connection, name) for name in names}
-    if runs.is_empty():
-        raise StoreError(f"There are no finished results in {short_path(path)} yet.")
+    path, runs, tables = read_results(options.database, names, _tell)
     analyses = sorted(runs["analysis"])
     if options.analysis is not None:
         runs, tables = of_analysis(runs, tables, options.analysis)
     if options.model is not None:
-        tables = of_model(tables, options.model)
+        tables = of_models(tables, [options.model])
     print_results(runs, tables, options)
     if not options.table and not options.side_by_side:
         print_report(path, analyses, sorted(runs["analysis"]))
@@ -224,10 +218,11 @@ def show(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """Write the latest results as pages with pictures."""
     from mlm_ops.cli.report import print_written
+    from mlm_ops.cli.results import results_path
     from mlm_ops.reports.page.report import write_reports
 
     files = write_reports(
-        _results(options),
+        results_path(options.database),
         options.output,
         options.analysis,
         options.model,
@@ -239,16 +234,12 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _results(options: argparse.Namespace) -> Path:
-    """The store that a command reads: the one that is named, or the project's, which has to be there."""
-    from mlm_ops.analyses.project import find_project
+def export(options: argparse.Namespace) -> int:
+    """Write a table of the latest results to a file, or print it."""
+    from mlm_ops.cli.export import export_table
 
-    path: Path = options.database or find_project(Path.cwd()).results
-    if not path.exists() and options.database is None:
-        raise StoreError(
-            f"There are no results yet: {short_path(path)} does not exist. Make them with: {command('run')}"
-        )
-    return path
+    export_table(options, tell=_tell)
+    return 0
 
 
 def init(options: argparse.Namespace) -> int:
@@ -370,15 +361,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     show_parser.add_argument("--all", action="store_true", help="all rows of a long table")
     show_parser.set_defaults(command=show)
-    _add_report(commands)
+    _add_report(commands.add_parser("report", help="write the latest results as pages with pictures"))
+    _add_export(commands.add_parser("export", help="write a result table for a paper or another program"))
     ui_parser = commands.add_parser("ui", help="open the Dagster UI on the project")
     ui_parser.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
     ui_parser.set_defaults(command=ui)
     return parser
 
 
-def _add_report(commands: argparse._SubParsersAction[_CommandParser]) -> None:
-    parser = commands.add_parser("report", help="write the latest results as pages with pictures")
+def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
     parser.add_argument("--analysis", metavar="NAME", help="one analysis only")
     parser.add_argument("--model", metavar="NAME", help="the model whose effects, units and checks are shown")
@@ -403,6 +394,24 @@ def _runs(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text}; expected a number of runs, 1 or more")
     return int(text)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--table", metavar="NAME", help="a result table, such as fixed_effects")
+    what.add_argument("--side-by-side", action="store_true", help="the models of an analysis side by side")
+    parser.add_argument(
+        "--format", choices=get_args(TableFile), help="default: by the ending of the file: .tex, .csv, .parquet, .docx"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="the file to write; without it LaTeX and CSV are printed"
+    )
+    parser.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
+    parser.add_argument("--analysis", metavar="NAME", help="one analysis only")
+    parser.add_argument(
+        "--model", metavar="NAME", action="append", help="one model only; repeated, these models in this order"
+    )
+    parser.set_defaults(command=export)
 
 
 def _seconds(text: str) -> float:

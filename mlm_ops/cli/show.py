@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from mlm_ops.cli.messages import command, short_path
 from mlm_ops.cli.terminal import LONG_TABLES, console, show_table, show_tables
 from mlm_ops.errors import MlmError
-from mlm_ops.language.spelling import unknown_result
+from mlm_ops.language.spelling import did_you_mean, listed, unknown_result
 from mlm_ops.reports.page.places import existing_report
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.results.words import count, counts, left_out, one_line, visible
@@ -77,12 +77,17 @@ def of_analysis(
     return runs.filter(runs["analysis"] == analysis), kept
 
 
-def of_model(tables: dict[str, pl.DataFrame], model: str) -> dict[str, pl.DataFrame]:
-    """Keep the rows of one model, which has to exist, and those that are of no model alone."""
-    of_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
-    known = list(dict.fromkeys(name for frame in of_models.values() for name in frame["model"].drop_nulls()))
-    if model not in known:
-        raise MlmError(f"There are no results of such a model. Got {model}; expected {', '.join(known) or 'no model'}.")
+def of_models(tables: dict[str, pl.DataFrame], models: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Keep the rows of some models, which have to exist, and those that are of no model alone."""
+    with_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
+    known = list(dict.fromkeys(name for frame in with_models.values() for name in frame["model"].drop_nulls()))
+    for model in models:
+        if model not in known:
+            raise MlmError(
+                f"There are no results of such a model. Got {model}; expected {listed(known) or 'no model'}."
+                f"{did_you_mean(model, known)}"
+            )
     return tables | {
-        name: frame.filter((pl.col("model") == model) | pl.col("model").is_null()) for name, frame in of_models.items()
+        name: frame.filter(pl.col("model").is_in(models) | pl.col("model").is_null())
+        for name, frame in with_models.items()
     }

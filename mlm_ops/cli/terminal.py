@@ -125,11 +125,11 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
         note = None
         if name == "fit_statistics":
             criteria = comparable(frame, tables.get("fixed_effects"))
-            columns, note = _with_criteria(columns, criteria.columns), criteria.note
+            columns, note = with_criteria(columns, criteria.columns), criteria.note
         show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
 
 
-def _with_criteria(columns: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:
+def with_criteria(columns: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:
     """The columns with other criteria of fit in the place of the usual ones."""
     at = columns.index(CRITERIA[0])
     return (*columns[:at], *chosen, *(column for column in columns[at:] if column not in CRITERIA))
@@ -152,7 +152,7 @@ def show_table(
         # a line feed in a name would begin what looks like another row
         pl.col([c for c in NAMES if frame.schema.get(c) == pl.String]).str.replace_all(r"\s*\n\s*", " "),
     )
-    notes = [WARNING] if name == "ladder_steps" else [*filter(None, (note,)), *footnotes(name, frame)]
+    notes = notes_of(name, frame, note)
     # what is cut short shows first what a reader should look at
     first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame
     shown = first.head(limit) if limit is not None else frame
@@ -175,6 +175,11 @@ def show_table(
         target.print(Text(f"  {line}"), style="dim", soft_wrap=True)
     if notes or below:
         target.print()
+
+
+def notes_of(name: str, frame: pl.DataFrame, note: str | None = None) -> list[str]:
+    """What stands below a result table."""
+    return [WARNING] if name == "ladder_steps" else [*filter(None, (note,)), *footnotes(name, frame)]
 
 
 def _least_width(target: Console, table: Table) -> int:

@@ -19,6 +19,7 @@ Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 Robust = Literal["CR0", "CR1", "CR1S", "CR2"]
 TableFormat = Literal["text", "markdown"]
+TableFile = Literal["latex", "csv", "parquet", "word"]
 
 #: A value in a message takes at most so many characters.
 _MOST_SHOWN = 80
@@ -297,6 +298,22 @@ def _instance_of(name: str) -> Callable[[Any], Any]:
     return take
 
 
+def _fits(value: Any) -> dict[str, Any]:
+    """Fits by name, one at least."""
+    taken = _by_name(_instance_of("Fit"))(value)
+    if not taken:
+        raise NotTakenError
+    return taken
+
+
+def _table(value: Any) -> Any:
+    if not any(kind.__name__ in ("DataFrame", "SideBySide") for kind in type(value).__mro__):
+        raise NotTakenError
+    if type(value).__module__.partition(".")[0] not in ("polars", "mlm_ops"):
+        raise NotTakenError
+    return value
+
+
 def _function(value: Any) -> Any:
     if not callable(value):
         raise NotTakenError
@@ -378,6 +395,8 @@ SHOWN = Option("shown", "the path of a file", _path, AnalysisError).or_none()
 FOLDER = Option("folder", "the path of a folder", _path, AnalysisError)
 ALLOW_FILES = flag("allow_files")
 YAML = Option("text", "the YAML text of an analysis file", _some_str, AnalysisError)
+FITS = Option("models", 'fits of mlm.fit by name, such as {"null": null, "slopes": slopes}', _fits)
+TABLE = Option("table", "a polars DataFrame, such as fit.fixed_effects, or what mlm.side_by_side returns", _table)
 ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")

@@ -265,8 +265,14 @@ class Fit(FitRecord):
         return self.prediction_query.sql(f"{rows} as mlm_rows")
 
     def __str__(self) -> str:
-        from mlm_ops.results.text.summary import describe
+        from mlm_ops.results.text.summary import outline
 
-        return describe(self)
+        return outline(self).text()
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: as printed, with the equations as MathML."""
+        from mlm_ops.results.text.summary import outline
+
+        return outline(self).html()

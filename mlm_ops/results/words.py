@@ -147,8 +147,8 @@ def _longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
 
 
-#: Control characters but tab and line feed, other ends of lines, marks that change the direction of writing, and two codes
-#: that XML does not have; for Python and for polars.
+#: Control characters but tab and line feed, other ends of lines, marks that change the direction of writing, and two
+#: codes that XML does not have; for Python and for polars.
 UNSEEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
 REPLACEMENT = "\ufffd"
 
@@ -162,17 +162,33 @@ def visible(text: str) -> str:
     return re.sub(UNSEEN, REPLACEMENT, text)
 
 
-#: By hand, as every command would wait for the thousands of names that the module html brings.
-_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+#: By hand, as every command would wait for the thousands of names that Python's module html brings.
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
-def markup(text: str) -> str:
-    """The visible text as a part of HTML and XML.
+def html_text(text: str) -> str:
+    """Write the visible text as a part of HTML and XML.
 
-    >>> markup("a<b & 'c'")
+    >>> html_text("a<b & 'c'")
     'a&lt;b &amp; &#x27;c&#x27;'
     """
-    return visible(text).translate(_MARKUP)
+    return visible(text).translate(_HTML)
+
+
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "_&%$#{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}"}
+)
+
+
+def latex_text(text: str) -> str:
+    r"""Write the visible text in one line for LaTeX's text mode, where two hyphens would be a dash.
+
+    >>> print(latex_text("50% of a_b <0.1 --"))
+    50\% of a\_b \textless{}0.1 -{}-
+    """
+    return one_line(text).translate(_LATEX).replace("--", "-{}-").replace("--", "-{}-")
 
 
 def one_line(text: str) -> str:

@@ -111,8 +111,14 @@ class SemFit(SemRecord):
         return (svg if format == "svg" else mermaid)(self.estimate.table, self.estimate.theta)
 
     def __str__(self) -> str:
-        from mlm_ops.structural.summary import describe
+        from mlm_ops.structural.summary import outline
 
-        return describe(self)
+        return outline(self).text()
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: as printed, with the equations as MathML."""
+        from mlm_ops.structural.summary import outline
+
+        return outline(self).html()

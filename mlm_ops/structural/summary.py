@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlm_ops.language.model import group_name
-from mlm_ops.results.text.tables import cell_table
+from mlm_ops.results.text.outline import Outline, OutlineTable
+from mlm_ops.results.text.tables import CellTable, cell_table
 from mlm_ops.results.words import cell, count
 from mlm_ops.structural.equations import sem_equations
 from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters
@@ -19,33 +20,37 @@ if TYPE_CHECKING:
 _TITLES = {1: "Within clusters", 2: "Between clusters", 0: "Defined"}
 
 
-def describe(record: SemRecord) -> str:
+def outline(record: SemRecord) -> Outline:
     """Equations, parameters by level, and how well the model fits."""
     statistics = sem_fit(record).row(0, named=True)
     parameters = sem_parameters(record)
     between = sem_icc(record).drop_nulls("icc").select("variable", "icc")
     icc = ", ".join(f"{name} {cell('icc', share)}" for name, share in between.iter_rows())
-    lines = [
-        "Two-level structural equation model by ML",
-        f"{count(statistics['n_obs'])} rows in {count(statistics['n_clusters'])} clusters of "
-        f"{group_name(record.cluster)}",
-        "",
-        sem_equations(record.estimate.table, "text"),
-    ]
+    tables = []
     for level, title in _TITLES.items():
         rows = parameters.filter(
             (parameters["level"] == level) & ~((parameters["op"] == "~1") & (parameters["conf_low"] == 0))
         )
         if len(rows):
-            lines += ["", title, *_parameters(rows)]
+            tables.append(OutlineTable(title, _parameters(rows)))
     if record.observed is not None:
         estimate, error = (cell("estimate", value) for value in (record.observed.estimate, record.observed.std_error))
-        lines.append(f"  with observed instead of latent cluster means: {estimate} (std. error {error})")
-    lines += ["", _measures(statistics), *([f"ICC: {icc}"] if icc else [])]
-    return "\n".join([*lines, *(f"Note: {note}." for note in record.notes)])
+        below = f"with observed instead of latent cluster means: {estimate} (std. error {error})"
+        tables[-1] = replace(tables[-1], below=(below,))
+    return Outline(
+        head=(
+            "Two-level structural equation model by ML",
+            f"{count(statistics['n_obs'])} rows in {count(statistics['n_clusters'])} clusters of "
+            f"{group_name(record.cluster)}",
+        ),
+        equations=lambda alphabet: sem_equations(record.estimate.table, alphabet),
+        tables=tuple(tables),
+        measures=(*_measures(statistics), *([f"ICC: {icc}"] if icc else [])),
+        notes=tuple(record.notes),
+    )
 
 
-def _parameters(rows: pl.DataFrame) -> list[str]:
+def _parameters(rows: pl.DataFrame) -> CellTable:
     """Parameters of a level, those that the data do not determine by these words."""
     columns = ("lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value", "std_all")
     # the label of a definition is its name
@@ -58,10 +63,10 @@ def _parameters(rows: pl.DataFrame) -> list[str]:
     }
     table = cell_table(own.with_columns(pl.col("estimate").fill_null(float("nan"))), headings)
     undetermined = (tuple("not determined" if text == "nan" else text for text in row) for row in table.rows)
-    return replace(table, rows=tuple(undetermined)).lines(indent="  ")
+    return replace(table, rows=tuple(undetermined))
 
 
-def _measures(statistics: dict[str, float | None]) -> str:
+def _measures(statistics: dict[str, float | None]) -> tuple[str, str]:
     def shown(name: str) -> str:
         return cell(name, statistics[name]) or "-"
 
@@ -71,4 +76,4 @@ def _measures(statistics: dict[str, float | None]) -> str:
     indices = f"CFI {shown('cfi')}, TLI {shown('tli')}, RMSEA {shown('rmsea')}"
     residuals = f"SRMR within {shown('srmr_within')}, between {shown('srmr_between')}"
     criteria = f"log-likelihood {shown('log_likelihood')}, AIC {shown('aic')}, BIC {shown('bic')}"
-    return f"{criteria}\n{test}, {indices}, {residuals}"
+    return criteria, f"{test}, {indices}, {residuals}"

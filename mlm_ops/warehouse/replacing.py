@@ -46,16 +46,31 @@ def replacing(
     with locked(target, "replaced", wait):
         _remove_leftovers(target)
         check(target)
-        try:
-            # no other user may read it before it has the mode of the old file
-            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".building", dir=target.parent))
-        except OSError as error:
-            raise StoreError(f"{destination} cannot be written: {error.strerror}. Choose another place.") from error
-        try:
-            yield folder / target.name
-            _put_in_place(folder / target.name, target)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with new_version(destination) as building:
+            yield building
+
+
+@contextmanager
+def new_version(destination: Path | str) -> Iterator[Path]:
+    """Yield a path for a new version of `destination`, as `replacing` does, without a lock: the last one stays.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written.
+    """
+    target = Path(os.path.realpath(destination))
+    make_folder(target)
+    try:
+        # no other user may read it before it has the mode of the old file
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".building", dir=target.parent))
+    except OSError as error:
+        raise StoreError(f"{destination} cannot be written: {error.strerror}. Choose another place.") from error
+    try:
+        yield folder / target.name
+        _put_in_place(folder / target.name, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def set_aside(path: Path, why: str) -> Path:

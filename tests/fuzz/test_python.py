@@ -32,8 +32,9 @@ def rows() -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def doors() -> Doors:
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Doors:
     """Every public function and method with arguments that it takes."""
+    folder = tmp_path_factory.mktemp("tables")
     data, connection = rows(), duckdb.connect()
     connection.register("t", data)
     fit = mlm.fit("y ~ x * w + f + (1 | g)", data)
@@ -70,6 +71,8 @@ def doors() -> Doors:
         "sem compare": (sem.compare, {"larger": sem}),
         "sem equations": (sem.equations, {"format": "text"}),
         "sem diagram": (sem.diagram, {"format": "mermaid"}),
+        "side_by_side": (mlm.side_by_side, {"models": {"m": fit}}),
+        "write_table": (mlm.write_table, {"table": fit.fixed_effects, "path": folder / "table.tex"}),
         "register": (register, {"connection": connection, "on_note": None}),
         "parse_analysis": (parse_analysis, {"text": ANALYSIS}),
         "read_analysis": (read_analysis, {"path": "nowhere.yaml", "shown": None, "allow_files": False}),

@@ -25,7 +25,7 @@ from tests.specification.reference import reference
 MATH = "{http://www.w3.org/1998/Math/MathML}"
 #: Elements and attributes of MathML Core that we use; nothing of it links to anything or runs.
 ELEMENTS = {"math", "mtable", "mtr", "mtd", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msub", "msup", "msubsup"}
-ATTRIBUTES = {"display", "class", "columnspan", "width", "separator", "lspace", "rspace"}
+ATTRIBUTES = {"display", "class", "columnspan", "width", "separator", "stretchy", "lspace", "rspace"}
 #: Two and three levels, crossed factors, a T with empty cells, slopes of a factor, no groups; with options of the fit.
 CASES: dict[str, dict[str, Any]] = {
     "hsb_cross_level": {},

@@ -33,6 +33,7 @@ from mlm_ops.analyses.store.schema import RENAMED, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
 from mlm_ops.analyses.store.version import STORE_VERSION, check_version
 from mlm_ops.errors import DamagedError, StoreError
+from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.warehouse.connection import Connection
@@ -233,7 +234,8 @@ def read_latest(connection: Connection, table: str) -> pl.DataFrame:
         There is no such table, there are no results yet, or the store has another version.
     """
     if table not in RESULT_TABLES:
-        raise StoreError(f"The store has no table {table}. Expected one of {', '.join(RESULT_TABLES)}.")
+        hint = did_you_mean(table, RESULT_TABLES)
+        raise StoreError(f"The store has no table {table}.{hint} Expected one of {', '.join(RESULT_TABLES)}.")
     if not check_store(connection):
         raise StoreError("There are no results yet.")
     if table not in find_relations(connection, RESULTS):

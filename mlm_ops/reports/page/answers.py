@@ -149,11 +149,11 @@ def _steps(tables: Tables, model: str | None) -> Iterator[str]:
     for row in rows_of(tables, "comparisons"):
         if row["p_value_mixture"] is None or row["statistic"] is None:
             continue
-        yield (
-            f"{shown(row['model'])}, where more varies from unit to unit than in {shown(row['reference_model'])}, "
-            f"differs from it by a likelihood ratio of {figure(row['statistic'])}"
-            f"{chance(row['p_value_mixture'])} (mixture)."
-        )
+        model_, reference = shown(row["model"]), shown(row["reference_model"])
+        differs = row["p_value_mixture"] < 0.05
+        fits = f"fits better than {reference}" if differs else f"is not distinguishable from {reference}"
+        ratio = f"likelihood ratio {figure(row['statistic'])}{chance(row['p_value_mixture'])} (mixture)"
+        yield f"{model_}, in which more varies over units, {fits}: {ratio}."
 
 
 def _latent(tables: Tables, model: str | None) -> Iterator[str]:

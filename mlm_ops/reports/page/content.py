@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -25,6 +26,8 @@ from mlm_ops.reports.pictures.rows import Tables, table
 from mlm_ops.reports.pictures.words import shown, unit, units
 from mlm_ops.results.words import cell, count
 
+#: Height over width of a drawing that takes the place of two.
+_TALL = 1.25
 #: Tables with a column of units.
 _OF_UNITS = ("groups", "unit_lines", "random_effects", "diagnostics")
 #: Result tables that have no picture: the heading of each, its section, and the columns that are read.
@@ -47,7 +50,7 @@ class Card:
     sql: str
     numbers: Grid
     drawing: Markup | None
-    wide: bool
+    shape: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,10 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         pictures = draft(tables, section.pictures, chosen, named=named)
         for picture in pictures:
             numbers[picture.key] = numbers.get(picture.key, 0) + 1
-            card = _card(picture, numbers[picture.key], wide=_is_wide(picture, pictures), draw=missing is None)
+            card = _card(picture, numbers[picture.key], draw=missing is None)
             drawings[card.id] = len((card.drawing or "").encode())
             cards.append(card)
+        cards = shaped(cards)
         grids = list(_grids(tables, section.key))
         words = {"title": section.title.format(**fill), "intro": section.intro.format(**fill)}
         if cards or grids or (section.key == "models" and formulas(tables)):
@@ -141,16 +145,30 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
     return Page(html, drawings, found, looked, facts, description, missing)
 
 
-def _card(picture: Picture, number: int, *, wide: bool, draw: bool) -> Card:
+def _card(picture: Picture, number: int, *, draw: bool) -> Card:
     name = f"{picture.key}-{number}"
     drawing = Markup(draw_svg(picture, ground="page", name=name)) if draw else None
     texts = {text: getattr(picture, text) for text in ("question", "answer", "reading", "sql")}
-    return Card(id=name, numbers=grid(picture.numbers), drawing=drawing, wide=wide, **texts)
+    return Card(id=name, numbers=grid(picture.numbers), drawing=drawing, **texts)
 
 
-def _is_wide(picture: Picture, pictures: Sequence[Picture]) -> bool:
-    """Whether a picture has a row of its own: the last of an odd number, so that no half of a row is empty."""
-    return len(pictures) % 2 == 1 and picture is pictures[-1]
+def shaped(cards: Sequence[Card]) -> list[Card]:
+    """The cards with shapes by which no half of a row of two is empty.
+
+    Of an odd number one that is tall stands beside two others; where none is, the last has a row of its own.
+    """
+    if len(cards) % 2 == 0:
+        return list(cards)
+    tall = [card for card in cards if card.drawing and _height(card.drawing) >= _TALL]
+    if tall and len(cards) > 2:
+        return [replace(card, shape="tall") if card is tall[0] else card for card in cards]
+    return [*cards[:-1], replace(cards[-1], shape="wide")]
+
+
+def _height(drawing: str) -> float:
+    """The height of a drawing as a share of its width."""
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)
+    return float(size[2]) / float(size[1]) if size else 0.0
 
 
 def without_unit_names(tables: Tables) -> dict[str, pl.DataFrame]:

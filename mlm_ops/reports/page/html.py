@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,8 @@ from markupsafe import Markup
 
 from mlm_ops.reports.page.markup import own_file, policy, script, style
 from mlm_ops.results.words import count, visible
+
+_P = re.compile(r"\bp ([<=]) ")
 
 
 @cache
@@ -22,8 +25,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_readable,
     )
-    environment.filters["count"] = count
+    environment.filters |= {"count": count, "tied": _tied}
     return environment
+
+
+def _tied(text: str) -> str:
+    """A sentence whose p values are on one line."""
+    return _P.sub("p\u00a0\\1\u00a0", text)
 
 
 def _readable(value: object) -> object:

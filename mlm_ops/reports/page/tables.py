@@ -74,7 +74,7 @@ def ladder(tables: Tables) -> Ladder | None:
         beside = side_by_side({name: tables[name] for name in SOURCES if name in tables}, models)
     except MlmError:  # results of which only some tables have the models
         return None
-    notes = [note for note in beside.notes[:1] if note.startswith("deviance")]
+    notes = [note[:1].upper() + note[1:] for note in beside.notes[:1] if note.startswith("deviance")]
     if len(models) < len(there):
         notes.append(f"{count(len(models))} of {count(len(there))} models are shown; the result tables have all.")
     rows = {

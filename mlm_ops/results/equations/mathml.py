@@ -19,14 +19,17 @@ from mlm_ops.results.equations.statements import (
     Vector,
 )
 from mlm_ops.results.equations.writers import GREEK, TERMS_A_LINE, Writer
-from mlm_ops.results.words import markup, number
+from mlm_ops.results.words import html_text, number
 
 NAMESPACE = "http://www.w3.org/1998/Math/MathML"
-#: The class of the ``math`` element; its columns are aligned by `STYLE`, as MathML Core has no attribute for it.
+#: The class of the ``math`` element; its columns are aligned by `STYLE`, as MathML Core has no attribute for it. The
+#: content of a cell is a block, which Chromium moves to a side by the value with a prefix alone.
 CLASS = "mlm-equations"
 STYLE = (
-    f".{CLASS} mtd{{text-align:left;padding:.2em .1em}}"
-    f".{CLASS}>mtable>mtr>mtd:first-child:not([columnspan]){{text-align:right}}"
+    f".{CLASS}{{width:fit-content;margin:.6em 0}}"
+    f".{CLASS} mtd{{text-align:left;text-align:-webkit-left;padding:.2em .1em}}"
+    f".{CLASS} mtd[columnspan]{{font-weight:bold;padding-top:.6em}}"
+    f".{CLASS}>mtable>mtr>mtd:first-child:not([columnspan]){{text-align:right;text-align:-webkit-right}}"
 )
 #: The first of the bold italic letters A, a, alpha; MathML Core has no other way to bold letters.
 _BOLD = {"A": 0x1D468, "a": 0x1D482, "α": 0x1D736}
@@ -74,7 +77,7 @@ class MathmlWriter(Writer):
         """``phi`` with the distance of two times above."""
         there = self.name(time, "i'")
         distance = f"{self.name(time, 'i')}<mo>−</mo>{there}"
-        return f"<msup>{base}<mrow><mo>|</mo>{distance}<mo>|</mo></mrow></msup>"
+        return f"<msup>{base}<mrow>{_mark('|')}{distance}{_mark('|')}</mrow></msup>"
 
     def page(self, statements: Sequence[Statement]) -> str:
         """One element for all of them."""
@@ -126,7 +129,7 @@ def _row(cells: _Row) -> str:
 
 
 def _text(text: str) -> str:
-    return f"<mtext>{markup(text)}</mtext>"
+    return f"<mtext>{html_text(text)}</mtext>"
 
 
 def _remark(note: str) -> str:
@@ -136,7 +139,12 @@ def _remark(note: str) -> str:
 def _list(elements: Sequence[str], fenced: bool) -> str:
     """Elements with commas between them, perhaps in parentheses."""
     inside = _COMMA.join(elements)
-    return f"<mrow><mo>(</mo>{inside}<mo>)</mo></mrow>" if fenced else inside
+    return f"<mrow>{_mark('(')}{inside}{_mark(')')}</mrow>" if fenced else inside
+
+
+def _mark(mark: str) -> str:
+    """A parenthesis or bar of the height of a letter."""
+    return f'<mo stretchy="false">{mark}</mo>'
 
 
 def _scripts(base: str, below: Sequence[str], above: Sequence[str]) -> str:

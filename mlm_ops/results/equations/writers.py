@@ -23,7 +23,7 @@ from mlm_ops.results.equations.statements import (
     Vector,
 )
 from mlm_ops.results.text.tables import markdown_table
-from mlm_ops.results.words import number, span
+from mlm_ops.results.words import latex_text, number, span
 
 _LETTERS = "alpha beta gamma pi psi omega xi nu lambda kappa theta eta zeta tau phi"
 #: Letters of parameters and what they look like.
@@ -239,7 +239,7 @@ class LatexWriter(Writer):
         letter = r"\sigma^2" if symbol.letter == "sigma2" else letter
         if symbol.bold:
             letter = rf"\boldsymbol{{{letter}}}"
-        of = rf"\text{{{escaped(symbol.of)}}}," if symbol.of else ""
+        of = rf"\text{{{latex_text(symbol.of)}}}," if symbol.of else ""
         subscript = of + _latex_subscript(symbol.index) + symbol.units.replace("'", r"^{\prime}")
         if symbol.letter == "sigma2" and subscript:
             return rf"\sigma^2_{{{subscript}}}"
@@ -248,7 +248,9 @@ class LatexWriter(Writer):
     def name(self, text: str, units: str, part: str = "") -> str:
         r"""``\text{ses}_{ij}``; ``\text{ses}^{W}_{ij}``."""
         subscript = units.replace("'", r"^{\prime}")
-        return rf"\text{{{escaped(text)}}}" + (f"^{{{part}}}" if part else "") + (f"_{{{subscript}}}" if units else "")
+        return (
+            rf"\text{{{latex_text(text)}}}" + (f"^{{{part}}}" if part else "") + (f"_{{{subscript}}}" if units else "")
+        )
 
     def power(self, base: str, time: str) -> str:
         r"""``\phi^{|t_i - t_{i'}|}``."""
@@ -276,19 +278,19 @@ class LatexWriter(Writer):
                 if note == "transposed":
                     return rf"{self.atom(left)} &= ({row})^{{\top}}"
                 shown = row if len(entries) == 1 else f"({row})"
-                return rf"{self.atom(left)} &= {shown} \quad \text{{({escaped(note)})}}"
+                return rf"{self.atom(left)} &= {shown} \quad \text{{({latex_text(note)})}}"
             case Distribution(effects, variance, triangle, note):
                 names = ", ".join(map(self.atom, effects))
                 together = f"({names})^{{\\top}}" if len(effects) > 1 else names
-                suffix = rf" \quad \text{{{escaped(note)}}}" if note else ""
+                suffix = rf" \quad \text{{{latex_text(note)}}}" if note else ""
                 line = rf"{together} &\sim N(0, {self.product(variance)}){suffix}"
                 return f"{line} \\\\\n  {self.matrix(self.product(variance), triangle)}" if triangle else line
             case Association(name, first, second, value, note):
                 pair = f"{self.atom(first)}, {self.atom(second)}"
-                suffix = rf" \quad \text{{{escaped(note)}}}" if note else ""
+                suffix = rf" \quad \text{{{latex_text(note)}}}" if note else ""
                 return rf"\operatorname{{{name}}}({pair}) &= {self.atom(value)}{suffix}"
             case Heading(text):
-                return rf"\text{{{escaped(text)}}}"
+                return rf"\text{{{latex_text(text)}}}"
 
     def matrix(self, name: str, rows: Sequence[Sequence[Atom]]) -> str:
         """The lower triangle of T."""
@@ -296,12 +298,6 @@ class LatexWriter(Writer):
         lines = [" & ".join([*map(self.atom, row), *[""] * (size - len(row))]).rstrip() for row in rows]
         body = " \\\\ ".join(lines)
         return rf"{name} &= \begin{{pmatrix}} {body} \end{{pmatrix}}"
-
-
-def escaped(text: str) -> str:
-    """Text for LaTeX's text mode."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(c, f"\\{c}" if c in "_&%$#{}" else c) for c in text)
 
 
 def _subscript(symbol: Symbol) -> str:
@@ -312,4 +308,4 @@ def _subscript(symbol: Symbol) -> str:
 def _latex_subscript(text: str) -> str:
     greek = text in GREEK
     words = len(text) > 1 and text.isalpha() and not greek
-    return rf"\{text}" if greek else rf"\text{{{escaped(text)}}}" if words else escaped(text)
+    return rf"\{text}" if greek else rf"\text{{{latex_text(text)}}}" if words else latex_text(text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -15,8 +15,8 @@ import polars as pl
 
 from mlm_ops.errors import MlmError
 from mlm_ops.results.criteria import BOTH, CRITERIA, CRITERIA_BY_ML, Comparable, comparable
-from mlm_ops.results.text.tables import CellTable, markdown_table
-from mlm_ops.results.words import LEFT_OUT, cell, count, counts, plain
+from mlm_ops.results.text.tables import HTML_STYLE, CellTable, html_table, latex_table, markdown_table
+from mlm_ops.results.words import LEFT_OUT, cell, count, counts, html_text, plain
 
 #: Tables whose notes stand below them, and how a note names the row that it is about.
 ABOUT = {
@@ -72,16 +72,36 @@ class SideBySide:
         Title -> rows; a row is its label and a cell for each model, empty where the model has no such term.
     notes
         What a reader of the numbers must know, each with the models that it is about.
+    numbers
+        The same as numbers with all their digits: columns part, term, statistic, and one a model.
     """
 
     models: tuple[str, ...]
     sections: Mapping[str, tuple[tuple[str, ...], ...]]
     notes: tuple[str, ...] = ()
+    numbers: pl.DataFrame = field(default_factory=pl.DataFrame, compare=False, repr=False)
+
+    @property
+    def heading(self) -> tuple[str, ...]:
+        """A word a column."""
+        return ("", *self.models)
+
+    @property
+    def right(self) -> tuple[bool, ...]:
+        """Of each column, whether it stands at the right."""
+        return (False, *(True for _ in self.models))
+
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """What stands below the table."""
+        return (_KEY, *self.notes)
 
     def text(self, width: int | None = None) -> str:
         """Plain text, a line a row; in a narrower `width` the models stand in several blocks, one below the other."""
         blocks = [_block(self, chosen) for chosen in self._blocks(width)]
-        return "\n".join(["\n\n".join(blocks), _KEY, *self.notes])
+        return "\n".join(["\n\n".join(blocks), *self.footnotes])
+
+    __str__ = text
 
     def _blocks(self, width: int | None) -> list[list[int]]:
         """As many models in each as go into the width, and at least one."""
@@ -96,11 +116,20 @@ class SideBySide:
 
     def markdown(self) -> str:
         """A Markdown table, its standard errors on lines of their own."""
-        right = (False, *(True for _ in self.models))
         rows: list[list[str]] = [["", *map(plain, self.models)]]
         for title, section in self.sections.items():
             rows += [[f"**{title}**", *("" for _ in self.models)], *(list(map(plain, row)) for row in section)]
-        return "\n".join([markdown_table(rows, right), *(f"\n{plain(note)}" for note in (_KEY, *self.notes))])
+        return "\n".join([markdown_table(rows, self.right), *(f"\n{plain(note)}" for note in self.footnotes)])
+
+    def latex(self) -> str:
+        """A LaTeX table with the rules of booktabs."""
+        return latex_table(self.heading, self.sections, self.right, self.footnotes)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        table = html_table(self.heading, self.sections, self.right)
+        notes = (f"<p>{html_text(note)}</p>" for note in self.footnotes)
+        return "\n".join(['<div class="mlm-fit">', f"<style>{HTML_STYLE}</style>", table, *notes, "</div>"])
 
 
 def _block(table: SideBySide, chosen: Sequence[int]) -> str:
@@ -148,7 +177,8 @@ def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | Non
     }
     models_table = tables.get("models")
     notes = () if models_table is None else footnotes("models", models_table.filter(pl.col("model").is_in(chosen)))
-    return SideBySide(chosen, sections, tuple(filter(None, (criteria.note, *notes))))
+    numbers = _numbers(tables, statistics, criteria, chosen)
+    return SideBySide(chosen, sections, tuple(filter(None, (criteria.note, *notes))), numbers)
 
 
 def _fixed(frame: pl.DataFrame, models: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -199,6 +229,47 @@ def _foot(
             if any(texts):
                 rows.append((name, *texts))
     return tuple(rows)
+
+
+def _numbers(
+    tables: Mapping[str, pl.DataFrame], statistics: pl.DataFrame, criteria: Comparable, models: Sequence[str]
+) -> pl.DataFrame:
+    """The numbers of the table in its order: a row a statistic, a column a model."""
+    keys: dict[tuple[str, str, str], None] = {}
+    values: dict[tuple[str, str, str, str], float | None] = {}
+
+    def put(part: str, term: str, statistic: str, model: str, value: float | None) -> None:
+        keys.setdefault((part, term, statistic))
+        values[part, term, statistic, model] = value
+
+    fixed, variances = tables["fixed_effects"], tables["variance_components"]
+    for (term,) in _in_order(fixed, models, ["term"]):
+        for row in fixed.filter(pl.col("term") == term).iter_rows(named=True):
+            for statistic in ("estimate", "std_error", "p_value"):
+                put("Fixed effects", term, statistic, row["model"], row[statistic])
+    names = ["group", "term", "other"]
+    for key in sorted(_in_order(variances, models, names), key=lambda key: key[0] == "residual"):
+        for row in variances.iter_rows(named=True):
+            if tuple(row[name] for name in names) == key:
+                put("Variance components", _component(*key), "estimate", row["model"], row["estimate"])
+    left_out = {"estimator", *CRITERIA, *CRITERIA_BY_ML} - set(criteria.columns)
+    for column, name in _FOOT.items():
+        for row in statistics.iter_rows(named=True) if column not in left_out else ():
+            put("Fit", name, column, row["model"], row[column])
+        for row in statistics.iter_rows(named=True) if column == "n_obs" else ():
+            for group, units in counts(row["n_groups"]).items():
+                put("Fit", f"units of {group}", "n_groups", row["model"], units)
+    for row in tables.get("r_squared", pl.DataFrame()).iter_rows(named=True):
+        if row["measure"] in _EXPLAINED:
+            put("Fit", _EXPLAINED[row["measure"]], row["measure"], row["model"], row["estimate"])
+    columns = dict(zip(("part", "term", "statistic"), zip(*keys, strict=True), strict=True))
+    of_models = {_free(model): [values.get((*key, model)) for key in keys] for model in models}
+    return pl.DataFrame(columns | of_models, schema_overrides=dict.fromkeys(of_models, pl.Float64), strict=False)
+
+
+def _free(model: str) -> str:
+    """The column of a model, which may be called as one of the first three."""
+    return f"{model} (model)" if model in ("part", "term", "statistic") else model
 
 
 def _in_order(frame: pl.DataFrame, models: Sequence[str], columns: list[str]) -> list[tuple[Any, ...]]:

@@ -10,7 +10,8 @@ from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
 from mlm_ops.language.model import group_name
 from mlm_ops.results.equations import write_equations
 from mlm_ops.results.tables.effects import fixed_effects, variance_components
-from mlm_ops.results.text.tables import cell_table
+from mlm_ops.results.text.outline import Outline, OutlineTable
+from mlm_ops.results.text.tables import CellTable, cell_table
 from mlm_ops.results.words import cell, count
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _MEASURES = {"log_likelihood": "log-likelihood", "deviance": "deviance", "aic": "AIC", "bic": "BIC", "icc": "ICC"}
 
 
-def describe(record: FitRecord) -> str:
+def outline(record: FitRecord) -> Outline:
     """Equations, fixed effects, variance components, and how well the model fits."""
     estimate, icc = record.estimate, intraclass_correlation(record.estimate)
     groups = ", ".join(
@@ -35,25 +36,23 @@ def describe(record: FitRecord) -> str:
         "bic": estimate.bic,
         "icc": icc,
     }
-    lines = [
-        f"{kind}{method}: {record.model.text}",
-        f"{count(estimate.design.n_rows)} rows{' in ' + groups if groups else ''}",
-        "",
-        write_equations(record.equation_structure, "levels", "text", {}),
-        "",
-        "Fixed effects",
-        *_fixed_effects(record),
-        "",
-        "Variance components",
-        *_variance_components(record),
-        "",
-        ", ".join(f"{_MEASURES[name]} {cell(name, value)}" for name, value in measures.items() if value is not None),
-        *(f"Note: {note}." for note in record.notes),
-    ]
-    return "\n".join(lines)
+    shown = (f"{_MEASURES[name]} {cell(name, value)}" for name, value in measures.items() if value is not None)
+    return Outline(
+        head=(
+            f"{kind}{method}: {record.model.text}",
+            f"{count(estimate.design.n_rows)} rows{' in ' + groups if groups else ''}",
+        ),
+        equations=lambda alphabet: write_equations(record.equation_structure, "levels", alphabet, {}),
+        tables=(
+            OutlineTable("Fixed effects", _fixed_effects(record)),
+            OutlineTable("Variance components", _variance_components(record)),
+        ),
+        measures=(", ".join(shown),),
+        notes=tuple(record.notes),
+    )
 
 
-def _fixed_effects(record: FitRecord) -> list[str]:
+def _fixed_effects(record: FitRecord) -> CellTable:
     columns = ("term", "symbol", "estimate", "std_error", "df", "statistic", "p_value")
     headings = {
         "symbol": "",
@@ -61,14 +60,14 @@ def _fixed_effects(record: FitRecord) -> list[str]:
         "statistic": "t" if record.df != "none" else "z",
         "p_value": "p",
     }
-    return cell_table(fixed_effects(record).select(columns), headings).lines(indent="  ")
+    return cell_table(fixed_effects(record).select(columns), headings)
 
 
-def _variance_components(record: FitRecord) -> list[str]:
+def _variance_components(record: FitRecord) -> CellTable:
     """Variances and covariances, a covariance by both of its terms."""
     components = variance_components(record).select(
         "group",
         pl.concat_str("term", "other", separator=", ", ignore_nulls=True).alias("term"),
         *("symbol", "estimate", "std_dev", "correlation"),
     )
-    return cell_table(components, {"symbol": "", "estimate": "variance", "std_dev": "std. dev."}).lines(indent="  ")
+    return cell_table(components, {"symbol": "", "estimate": "variance", "std_dev": "std. dev."})

@@ -1,4 +1,4 @@
-"""Tables of cells, written as plain text and in Markdown: the one layout of every table that is read."""
+"""Tables of cells, written as plain text, in Markdown, HTML and LaTeX: the one layout of every table that is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlm_ops.results.words import cell, plain
+from mlm_ops.results.words import cell, html_text, latex_text, plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -52,12 +52,116 @@ class CellTable:
         """A Markdown table, in which no name from the data makes markup."""
         return markdown_table([list(map(plain, row)) for row in (self.heading, *self.rows)], self.right)
 
+    def html(self, caption: str = "") -> str:
+        """An HTML table, in which no name from the data makes markup."""
+        return html_table(self.heading, {"": self.rows}, self.right, caption)
+
 
 def markdown_table(rows: Sequence[Sequence[str]], right: Sequence[bool], indent: str = "") -> str:
     """Rows of Markdown, the heading first, as a table."""
     lines = [f"{indent}|{'|'.join(f' {text} ' if text else ' ' for text in row)}|" for row in rows]
     rule = "".join("---:|" if numbers else "---|" for numbers in right)
     return "\n".join([lines[0], f"{indent}|{rule}", *lines[1:]])
+
+
+#: For pages that show tables of `html_table`: colors are those around it, so that it is read on dark grounds too.
+#: Behind a number stands, unseen, what its column's longest number has more behind the point.
+HTML_STYLE = (
+    ".mlm-table{border-collapse:collapse;margin:.6em 0}"
+    ".mlm-table caption{text-align:left;font-weight:bold;padding:.2em 0;white-space:nowrap}"
+    ".mlm-table th,.mlm-table td{text-align:left;font-weight:normal;padding:.15em .5em;border:0}"
+    ".mlm-table tr>:first-child{padding-left:0}"
+    ".mlm-table thead th{border-bottom:1px solid}"
+    ".mlm-table tbody th[colspan]{font-style:italic;padding-top:.5em}"
+    ".mlm-table .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}"
+    ".mlm-table [data-behind]::after{content:attr(data-behind);visibility:hidden}"
+)
+
+
+def html_table(
+    heading: Sequence[str],
+    sections: Mapping[str, Sequence[Sequence[str]]],
+    right: Sequence[bool],
+    caption: str = "",
+) -> str:
+    """Rows of HTML below their headings, each section's below its title if it has one; well-formed XML too.
+
+    Parameters
+    ----------
+    right
+        Of each column, whether it stands at the right, its points under each other.
+    """
+    rows = [row for section in sections.values() for row in section]
+    longest = [max((_after_the_point(row[i]) for row in rows), default=0) for i in range(len(heading))]
+
+    def entry(i: int, text: str) -> str:
+        if right[i]:
+            missing = longest[i] - _after_the_point(text) if text else 0
+            behind = f' data-behind="{"0" * missing}"' if missing else ""
+            return f'<td class="n"{behind}>{html_text(text)}</td>'
+        return f'<th scope="row">{html_text(text)}</th>' if i == 0 else f"<td>{html_text(text)}</td>"
+
+    kinds = [' class="n"' if numbers else "" for numbers in right]
+    words = (f'<th scope="col"{kind}>{html_text(word)}</th>' for word, kind in zip(heading, kinds, strict=True))
+    lines = ['<table class="mlm-table">', *([f"<caption>{html_text(caption)}</caption>"] if caption else [])]
+    lines.append(f"<thead><tr>{''.join(words)}</tr></thead>")
+    for title, section in sections.items():
+        above = f'<tr><th colspan="{len(heading)}" scope="rowgroup">{html_text(title)}</th></tr>' if title else ""
+        below = (f"<tr>{''.join(entry(i, text) for i, text in enumerate(row))}</tr>" for row in section)
+        lines.append(f"<tbody>{above}{''.join(below)}</tbody>")
+    return "\n".join([*lines, "</table>"])
+
+
+#: A table of more rows goes over several pages.
+_ROWS_A_PAGE = 45
+#: A column of longer texts is a paragraph.
+_LONGEST_IN_A_LINE = 60
+
+
+def latex_table(
+    heading: Sequence[str],
+    sections: Mapping[str, Sequence[Sequence[str]]],
+    right: Sequence[bool],
+    notes: Sequence[str] = (),
+) -> str:
+    r"""Rows of LaTeX with the rules of booktabs, arguments as of `html_table`; a long one is a longtable.
+
+    A comment says which packages it needs. Notes are paragraphs below.
+    """
+    rows = [row for section in sections.values() for row in section]
+    long = len(rows) > _ROWS_A_PAGE
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(len(heading))]
+    columns = "".join(
+        "r" if numbers else "l" if width <= _LONGEST_IN_A_LINE else r"p{0.4\linewidth}"
+        for numbers, width in zip(right, widths, strict=True)
+    )
+    name = "longtable" if long else "tabular"
+    lines = [
+        rf"% \usepackage{{booktabs{',longtable' if long else ''}}}",
+        rf"\begin{{{name}}}{{{columns}}}",
+        r"\toprule",
+    ]
+    lines += [_latex_row(heading, [False] * len(heading)), r"\midrule", *([r"\endhead"] if long else [])]
+    for i, (title, section) in enumerate(sections.items()):
+        lines += [r"\addlinespace"] if title and i else []
+        lines += [rf"\multicolumn{{{len(heading)}}}{{l}}{{\textit{{{latex_text(title)}}}}} \\"] if title else []
+        lines += [_latex_row(row, right) for row in section]
+    lines += [r"\bottomrule", rf"\end{{{name}}}"]
+    lines += [rf"\par{{\footnotesize {latex_text(note)}\par}}" for note in notes]
+    return "\n".join(lines)
+
+
+def _latex_row(row: Sequence[str], right: Sequence[bool]) -> str:
+    """One row; LaTeX would take a bracket or star behind the end of the row before for an option of that."""
+    cells = [_latex_number(text) if numbers else latex_text(text) for text, numbers in zip(row, right, strict=True)]
+    guard = "{}" if cells[0].startswith(("[", "*")) else ""
+    return rf"{guard}{' & '.join(cells)} \\".lstrip()
+
+
+def _latex_number(text: str) -> str:
+    """A number with a minus, and stars above; a word as it is."""
+    text = re.sub(r"(?<=.)\*+$", lambda stars: rf"\textsuperscript{{{stars[0]}}}", latex_text(text))
+    return re.sub(r"^-(?=\d)", "$-$", text)
 
 
 def cell_table(frame: pl.DataFrame, headings: Mapping[str, str] | None = None) -> CellTable:
@@ -85,6 +189,12 @@ def at_the_point(texts: Sequence[str]) -> list[str]:
     >>> at_the_point(["12.64", "(0.2445)", "-1,234.5***", "7", "REML"])
     ['12.64   ', '(0.2445)', '-1,234.5*** ', '7      ', 'REML      ']
     """
-    behind = [len(text) - match.start() if (match := _POINT.search(text)) else 0 for text in texts]
+    behind = list(map(_after_the_point, texts))
     longest = max(behind, default=0)
     return [text + " " * (longest - length) if text else "" for text, length in zip(texts, behind, strict=True)]
+
+
+def _after_the_point(text: str) -> int:
+    """Characters of a number from its point on, with what stands behind it."""
+    match = _POINT.search(text)
+    return len(text) - match.start() if match else 0

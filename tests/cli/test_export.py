@@ -1,0 +1,159 @@
+"""``mlm export``: what is written is what the store holds, and bad input is one sentence."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import docx
+import duckdb
+import polars as pl
+import pytest
+
+from mlm_ops.cli import main as cli
+from tests.results.test_table_files import latex_cells
+
+
+def stored(path: Path, table: str) -> pl.DataFrame:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.sql(f"from mlm.latest_{table}").pl()
+
+
+@pytest.mark.parametrize("table", ["fixed_effects", "random_effects", "comparisons", "models", "fit_statistics"])
+def test_csv_and_parquet_are_the_stored_table(table: str, fitted, tmp_path, capsys) -> None:
+    path = tmp_path / "papers" / f"{table}.parquet"
+    assert cli.main(["export", "--database", str(fitted), "--table", table, "--output", str(path)]) == 0
+    assert capsys.readouterr().out == f"Wrote {path}: {table} of small.\n"
+    expected = stored(fitted, table)
+    assert pl.read_parquet(path).equals(expected)
+    assert cli.main(["export", "--database", str(fitted), "--table", table, "--format", "csv"]) == 0
+    printed = pl.read_csv(io.StringIO(capsys.readouterr().out), schema_overrides=expected.schema)
+    assert printed.equals(expected)
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_tables_to_read_have_the_columns_and_notes_of_show(fitted, tmp_path, capsys) -> None:
+    export = ["export", "--database", str(fitted)]
+    assert cli.main([*export, "--table", "fixed_effects", "--format", "latex"]) == 0
+    rows = latex_cells(capsys.readouterr().out)
+    assert rows[0] == ["term", "symbol", "estimate", "std error", "df", "statistic", "p value", "conf low", "conf high"]
+    assert [row[0] for row in rows[1:]] == ["null", "(Intercept)", "slopes", "(Intercept)", "within(ses)"]
+    assert rows[2][:4] == ["(Intercept)", "gamma_00", "12.64", "0.2444"]
+    # of one model alone its name stands nowhere
+    assert cli.main([*export, "--table", "fixed_effects", "--model", "null", "--format", "latex"]) == 0
+    assert len(latex_cells(capsys.readouterr().out)) == 2
+    assert cli.main([*export, "--table", "fit_statistics", "--format", "latex"]) == 0
+    printed = capsys.readouterr().out
+    # REML criteria of other fixed parts do not stand beside each other
+    assert latex_cells(printed)[0][:7] == [
+        "model",
+        "n obs",
+        "n groups",
+        "n parameters",
+        "deviance ml",
+        "aic ml",
+        "bic ml",
+    ]
+    assert printed.count("footnotesize deviance, AIC and BIC are of the same models fitted by ML") == 1
+    assert cli.main([*export, "--table", "comparisons", "--output", str(tmp_path / "c.docx")]) == 0
+    document = docx.Document(str(tmp_path / "c.docx"))
+    assert "note" not in [box.text for box in document.tables[0].rows[0].cells]
+    assert "slopes against null: the fixed parts differ" in document.paragraphs[0].text
+
+
+def test_models_side_by_side_in_the_order_that_was_asked_for(fitted, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    models = ["--model", "slopes", "--model", "null"]
+    assert cli.main(["export", "--database", str(fitted), "--side-by-side", *models, "--output", "t.docx"]) == 0
+    assert capsys.readouterr().out == "Wrote t.docx: models side by side of small.\n"
+    (table,) = docx.Document("t.docx").tables
+    cells = [[box.text for box in row.cells] for row in table.rows]
+    assert cells[0] == ["", "slopes", "null"]
+    assert cells[2][2] == "12.64***"
+    assert cli.main(["export", "--database", str(fitted), "--side-by-side", *models, "--format", "csv"]) == 0
+    numbers = pl.read_csv(io.StringIO(capsys.readouterr().out))
+    assert numbers.columns == ["part", "term", "statistic", "slopes", "null"]
+    effects = stored(fitted, "fixed_effects").filter(pl.col("model") == "null")
+    assert numbers["null"][0] == effects["estimate"][0]
+    assert cli.main(["export", "--database", str(fitted), "--side-by-side", "--format", "latex"]) == 0
+    assert latex_cells(capsys.readouterr().out)[0] == ["", "null", "slopes"]
+
+
+def test_the_results_of_the_project(fitted, tmp_path, capsys, monkeypatch) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "x"\n')
+    (tmp_path / "warehouse").mkdir()
+    (tmp_path / "warehouse" / "results.duckdb").symlink_to(fitted)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", "--table", "icc", "--format", "csv", "--output", "icc.CSV"]) == 0
+    assert pl.read_csv("icc.CSV")["icc"].to_list() == stored(fitted, "icc")["icc"].to_list()
+
+
+@pytest.fixture
+def several(fitted, tmp_path) -> Path:
+    """Results of two analyses."""
+    path = tmp_path / "several.duckdb"
+    path.write_bytes(fitted.read_bytes())
+    with duckdb.connect(str(path)) as connection:
+        for name in ("runs", "fixed_effects", "variance_components", "fit_statistics", "r_squared", "models"):
+            connection.execute(f"insert into mlm.{name} select * replace ('other' as analysis) from mlm.{name}")
+    return path
+
+
+def test_several_analyses_are_one_csv_file_and_no_table_to_read(several, refused, capsys) -> None:
+    assert cli.main(["export", "--database", str(several), "--table", "fixed_effects", "--format", "csv"]) == 0
+    assert set(pl.read_csv(io.StringIO(capsys.readouterr().out))["analysis"]) == {"small", "other"}
+    sentence = (
+        "mlm: A table to read, and models side by side, are of one analysis. Name it with --analysis: small, other.\n"
+    )
+    assert refused("export", "--database", several, "--table", "fixed_effects", "--format", "latex") == sentence
+    assert refused("export", "--database", several, "--side-by-side", "--format", "csv") == sentence
+    export = ["export", "--database", str(several), "--analysis", "other"]
+    assert cli.main([*export, "--side-by-side", "--format", "latex"]) == 0
+
+
+def test_structural_models_have_no_side_by_side(fitted, refused, tmp_path) -> None:
+    path = tmp_path / "sem.duckdb"
+    path.write_bytes(fitted.read_bytes())
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("delete from mlm.fit_statistics")
+    assert refused("export", "--database", path, "--side-by-side", "--format", "csv") == (
+        "mlm: There are no multilevel models in sem.duckdb to set side by side. "
+        "Structural models are in --table sem_parameters.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--table", "fixed_effect", "--format", "csv"], "no table fixed_effect. Did you mean 'fixed_effects'?"),
+        (["--table", "drift", "--format", "latex"], "The table has no rows, so that there is nothing to print."),
+        (["--table", "icc"], "The format is not known. Name it with --format latex, or a file with --output FILE.tex."),
+        (["--table", "icc", "--format", "word"], "The format word is a file. Name it with --output FILE.docx."),
+        (
+            ["--table", "icc", "--format", "parquet"],
+            "The format parquet is a file. Name it with --output FILE.parquet.",
+        ),
+        (["--table", "icc", "--format", "excel"], "choose from"),
+        (
+            ["--table", "icc", "--format", "csv", "--output", "t.tex"],
+            "The ending of t.tex says latex, and --format says csv. Leave one of them out.",
+        ),
+        (["--table", "icc", "--output", "t.xlsx"], "Got t.xlsx; expected one of .tex (latex), .csv (csv),"),
+        (
+            ["--table", "icc", "--output", "."],
+            ". is a folder, and a table is a file. Name a file in it, such as table.tex.",
+        ),
+        (["--side-by-side", "--format", "csv", "--model", "slope"], "Did you mean 'slopes'?"),
+        (["--table", "icc", "--format", "csv", "--analysis", "smal"], "Did you mean 'small'? There are small."),
+        (["--format", "csv"], "one of the arguments --table --side-by-side is required"),
+        (["--table", "icc", "--side-by-side", "--format", "csv"], "not allowed with"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, fitted, refused) -> None:
+    assert sentence in refused("export", "--database", fitted, *arguments)
+
+
+def test_no_results(refused) -> None:
+    assert "no database at" in refused("export", "--database", "none.duckdb", "--table", "icc", "--format", "csv")
+    assert "no project" in refused("export", "--table", "icc", "--format", "csv")
