@@ -163,10 +163,10 @@ def few_in_units(moments: Moments, group: GroupingFactor, least: int, hidden: fr
         Labels of units that are not published.
     """
     codes, labels = moments.units_of(group)
-    told = ~np.isin(labels.astype(str), list(hidden))
+    published = ~np.isin(labels.astype(str), list(hidden))
     rows, sizes = _Rows(moments), _added(codes, moments.n, len(labels))
     few: set[str] = set()
-    coded: dict[str, Counts] = {}
+    level_counts: dict[str, Counts] = {}
     for factors in moments.schema.monomials:
         if len(factors) > 1 or not isinstance(factors[0], Column | Indicator):
             continue
@@ -176,9 +176,9 @@ def few_in_units(moments: Moments, group: GroupingFactor, least: int, hidden: fr
         name = node.name if isinstance(node, Column) else node.column
         cells = [_added(codes, count, len(labels)) for count in rows.in_units(node)]
         if isinstance(node, Indicator):
-            coded[name] = coded.get(name, np.zeros(len(labels))) + cells[0]
-            cells += [sizes - coded[name]]
-        if any(_are_few(cell[told], least) for cell in (*cells, *(sizes - cell for cell in cells))):
+            level_counts[name] = level_counts.get(name, np.zeros(len(labels))) + cells[0]
+            cells += [sizes - level_counts[name]]
+        if any(_are_few(cell[published], least) for cell in (*cells, *(sizes - cell for cell in cells))):
             few.add(name)
     return frozenset(few)
 

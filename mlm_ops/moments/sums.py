@@ -172,6 +172,24 @@ def _products(weights: Array, shift: Array) -> Array:
     return products
 
 
+def squares_rounding(sums: PackedSums, around_unit_means: bool) -> Array:
+    """(K, J) what the sum of squares of equal values can come out as, in each unit.
+
+    A difference of two sums of squares has the rounding of these; values around their unit's own mean have that mean's.
+    Roundings of n additions add up to some square roots of n of them.
+
+    Parameters
+    ----------
+    around_unit_means
+        As in `Moments`.
+    """
+    n, mean, scatter = sums
+    size = np.maximum(8.0, 4 * np.sqrt(n)) * np.finfo(np.float64).eps
+    share: Array = size**2 if around_unit_means else size
+    squares: Array = scatter[packed_diagonal(len(mean))] + n * mean**2
+    return share * squares
+
+
 def check_squares(named: str, n: Array, mean: Array, scatter: Array) -> None:
     """Refuse a variable whose squares are beyond what a double holds, or below.
 

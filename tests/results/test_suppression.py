@@ -120,12 +120,13 @@ def published(seed: int, models: str = "{m: 'y ~ 1 + (1 | g)'}") -> tuple[dict[s
 def recovered(tables: dict[str, pl.DataFrame], step: float) -> tuple[dict[str, float], dict[str, float]]:
     """The effects of the units left out, worked out by who knows every size; and their common mean as a guess.
 
-    Known of the distances d of groups' means from the intercept: the score of the intercept, sum w d = 0, with w = 1 /
-    (tau + sigma2 / n); the REML score of tau, sum w^2 d^2 = sum w - sum w^2 / sum w; and, where least squares stand
-    beside the model, sum n d by the two estimates, sum (n - sigma2 w) d^2 by the two residual variances (with sum w d^2
-    + within / sigma2 = N - 1 at the optimum), and sum n^2 (d - shift)^2 / (1 - n / N) by the error robust to clusters
-    (CR2). The answer is the mean of 100,000 draws of d ~ N(0, 1 / w), given the sums without squares, each weighted by
-    how near it comes to the sums of squares.
+    Known of the distances d of groups' means from the intercept, which the table of groups has as the effects have
+    them: the score of the intercept, sum w d = 0, with w = 1 / (tau + sigma2 / n); the REML score of tau, sum w^2 d^2 =
+    sum w - sum w^2 / sum w; sum n d^2 by the variance between groups, and sum n d by the mean of all rows where the
+    decomposition tells it; and, where least squares stand beside the model, sum n d by the two estimates, sum (n -
+    sigma2 w) d^2 by the two residual variances (with sum w d^2 + within / sigma2 = N - 1 at the optimum), and sum n^2
+    (d - shift)^2 / (1 - n / N) by the error robust to clusters (CR2). The answer is the mean of 100,000 draws of d ~
+    N(0, 1 / w), given the sums without squares, each weighted by how near it comes to the sums of squares.
     """
     tau, sigma2 = tables["variance_components"]["estimate"].to_list()
     n = np.array(SIZES, dtype=float)
@@ -136,9 +137,17 @@ def recovered(tables: dict[str, pl.DataFrame], step: float) -> tuple[dict[str, f
     ours = [told[label] for label in labels if label in told]
     d = np.array([row["estimate"] for row in ours]) / (tau * w[~away])
     rounding = np.array([row["std_error"] for row in ours]) * step / np.sqrt(12) / (tau * w[~away])
+    d, rounding = with_means(tables, [row["unit"] for row in ours], d, rounding, step)
 
-    beside = tables["standard_errors"].row(0, named=True)
+    beside, parts = tables["standard_errors"].row(0, named=True), tables["decomposition"].row(0, named=True)
     sums, squares = [(w, 0.0)], [(w**2, w.sum() - (w**2).sum() / w.sum(), 0.0)]
+    # the mean square between groups, around the mean over rows: where that is not told, around the intercept it is near
+    off = 0.0 if parts["mean"] is None else parts["mean"] - beside["estimate"]
+    size = (rows - (n**2).sum() / rows) / (len(n) - 1)
+    across = (len(n) - 1) * (parts["within_variance"] + size * parts["between_variance"])
+    squares.append((n, across + rows * off**2, 0.0))
+    if parts["mean"] is not None:
+        sums.append((n, rows * off))
     if beside["naive_estimate"] is not None:
         shift = beside["naive_estimate"] - beside["estimate"]
         total = (rows - 1) * (rows * beside["naive_std_error"] ** 2 - sigma2) + rows * shift**2
@@ -168,6 +177,18 @@ def recovered(tables: dict[str, pl.DataFrame], step: float) -> tuple[dict[str, f
     return dict(zip(names, best, strict=True)), dict(zip(names, alike, strict=True))
 
 
+def with_means(
+    tables: dict[str, pl.DataFrame], units: list[str], d: np.ndarray, rounding: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances from the effects and from the table of groups together, each weighted by its rounding."""
+    intercept = tables["fixed_effects"]["estimate"][0]
+    means = {row["unit"]: row for row in tables["groups"].filter(variable="y").iter_rows(named=True)}
+    other = np.array([means[unit]["mean"] - intercept for unit in units])
+    error = np.array([means[unit]["std_dev"] / np.sqrt(means[unit]["n"]) for unit in units]) * step / np.sqrt(12)
+    weights = np.array([1 / rounding**2, 1 / error**2])
+    return (weights * np.array([d, other])).sum(axis=0) / weights.sum(axis=0), 1 / np.sqrt(weights.sum(axis=0))
+
+
 def error_ratio(seeds: range, step: float) -> tuple[float, float]:
     """Root mean square error of what is worked out, in standard deviations; and over that of the guess."""
     attack, guess, truth = [], [], []
@@ -187,6 +208,10 @@ def test_what_is_left_out_cannot_be_worked_out(monkeypatch):
     error, against_guess = error_ratio(range(SEEDS), suppression.STEP)
     assert against_guess > 0.95
     assert error > 0.8
+    # beside the model's intercept the mean of all rows tells a second sum
+    with monkeypatch.context() as told:
+        told.setitem(suppression.RULES, "decomposition", lambda frame, small: frame)
+        assert error_ratio(range(SEEDS), suppression.STEP)[1] < 0.8
     # the attack is one: where the small groups alone are left out, and least squares stand beside, it finds them
     monkeypatch.setattr(small_groups, "LEAST_HIDDEN", 1)
     monkeypatch.setattr(suppression, "STEP", 1e-9)
@@ -194,6 +219,76 @@ def test_what_is_left_out_cannot_be_worked_out(monkeypatch):
     error, against_guess = error_ratio(range(SEEDS), 1e-9)
     assert error < 0.2
     assert against_guess < 0.25
+
+
+def test_numbers_of_groups_that_are_told_are_as_coarse_as_their_effects():
+    """Each in steps of a tenth of its error: in every table the rounding is what it is in the effects, or more."""
+    model = "{m: 'y ~ within(x) + (1 + within(x) | g)'}"
+    tables, fit = with_predictor(model)
+    exact = fit.groups().join(tables["groups"], on=["group", "unit", "variable"], suffix="_told")
+    assert exact.height == tables["groups"].height == 2 * (len(SIZES) - LEAST_HIDDEN)
+    steps = ((exact["mean"] - exact["mean_told"]) / (exact["std_dev"] / exact["n"].sqrt())).to_numpy()
+    assert np.abs(steps).max() <= suppression.STEP / 2 * 1.2  # the error is rounded too
+    assert steps.std() == pytest.approx(suppression.STEP / np.sqrt(12), rel=0.3)
+    errors = dict(
+        fit.random_effects.group_by("term").agg(pl.col("std_error").mean()).iter_rows(),
+    )
+    lines = fit.unit_lines().join(tables["unit_lines"], on=["group", "unit", "term"], suffix="_told")
+    assert lines.height == tables["unit_lines"].height == len(SIZES) - LEAST_HIDDEN
+    for term, names in (("(Intercept)", ("intercept", "own_intercept")), ("within(x)", ("slope", "own_slope"))):
+        for name in names:
+            off = (lines[name] - lines[f"{name}_told"]).to_numpy()
+            assert np.sqrt((off**2).mean()) > 0.7 * suppression.STEP / np.sqrt(12) * errors[term]
+            assert np.abs(off).max() <= suppression.STEP / 2 * lines[f"own_{name.removeprefix('own_')}"].std() * 1.2
+
+
+def with_predictor(models: str, least: int = 10):
+    """The tables and the fit m of groups of the sizes above, with a predictor x."""
+    rng = np.random.default_rng(5)
+    g = np.repeat([f"g{i:02}" for i in range(len(SIZES))], SIZES)
+    x = rng.normal(size=len(g))
+    y = x * np.repeat(rng.normal(1, 0.7, size=len(SIZES)), SIZES) + np.repeat(rng.normal(size=len(SIZES)), SIZES)
+    y += 0.5 * rng.normal(size=len(g))
+    head = (np.arange(len(g)) % 12 == 3).astype(int)
+    half = (np.arange(len(g)) % 12 < 6).astype(int)
+    with duckdb.connect() as connection:
+        frame = pl.DataFrame({"g": g, "x": x, "y": y, "head": head, "half": half})
+        connection.register("rows", frame.to_arrow())
+        text = f"analysis: a\ndata: rows\nmodels: {models}\nmin_publish_n: {least}\n"
+        result = fit_analysis(parse_analysis(text), connection)
+    return result.tables, result.fits["m"]
+
+
+def test_a_unit_s_count_of_a_number_that_is_0_or_1_is_told_of_enough_rows():
+    """One person of each group is its head: their mean is one twelfth, and least squares on it have their outcome."""
+    models = "{m: 'y ~ x + head + (1 + head | g)', w: 'y ~ within(head) + (1 | g)', h: 'y ~ half + (1 | g)'}"
+    tables, fit = with_predictor(models, least=5)
+    assert set(fit.groups()["variable"]) == {"y", "x", "head"}
+    assert set(tables["groups"]["variable"]) == {"y", "x", "half"}
+    lines = tables["unit_lines"]
+    told = {"x_low", "x_high", "own_intercept", "own_slope"}
+    for model in ("m", "w"):
+        of_head = lines.filter(model=model)
+        assert of_head.height == len(SIZES) - LEAST_HIDDEN
+        assert {name for name in lines.columns if of_head[name].null_count() == of_head.height} == told
+        assert of_head["slope"].null_count() == 0
+    assert lines.filter(model="h")["own_slope"].null_count() == 0
+    everything, _ = with_predictor(models, least=1)
+    assert "head" in set(everything["groups"]["variable"])
+    # two of the small groups have no head
+    assert everything["unit_lines"].filter(model="m")["own_slope"].null_count() == 2
+
+
+def test_variables_of_few_rows_are_in_no_table_of_variables(people):
+    """The number of heads of units is five of 240; a model of theirs is withheld, and so are their shares."""
+    text = "analysis: a\ndata: people\nmin_publish_n: 10\nmodels: {m: y ~ x + head + (1 | g), k: y ~ x + (1 | g)}\n"
+    tables = written(people, text).tables
+    for name in ("decomposition", "groups"):
+        assert set(tables[name]["variable"]) == {"y", "x"}
+        assert tables[name]["model"].null_count() == tables[name].height
+    # no group is small, so that nothing is rounded
+    assert tables["decomposition"]["mean"].null_count() == 0
+    assert tables["groups"]["n"].to_list() == [15] * 32
 
 
 def test_one_small_group_is_not_the_sum_of_the_others():
@@ -344,6 +439,8 @@ def test_an_analysis_of_few_rows_tells_nothing(people):
     text = "analysis: a\ndata: people\nwhere: head = 1\nmin_publish_n: 10\nmodels: {m: y ~ 1}\n"
     tables = written(people, text).tables
     assert tables["fixed_effects"].is_empty()
+    assert tables["decomposition"].is_empty()
+    assert tables["groups"].is_empty()
     assert tables["models"]["notes"][0].endswith("because it has fewer than 10 rows")
 
 
@@ -353,7 +450,7 @@ def test_what_rows_tell_is_of_enough_rows(people):
     found = written(people, text).tables["diagnostics"]
     assert "largest_residual" not in set(found["diagnostic"])
     quantiles = found.filter(diagnostic="residual_quantile")
-    assert quantiles["at"].to_list() == [0.1, 0.25, 0.5, 0.75, 0.9]
+    assert quantiles["value"].to_list() == quantiles["at"].to_list() == [0.1, 0.25, 0.5, 0.75, 0.9]
     bins = found.filter(diagnostic="binned_residual")
     assert bins["n"].min() >= 20
     assert dict(bins.group_by("term").agg(pl.col("n").sum()).iter_rows()) == dict.fromkeys(bins["term"].unique(), 240)

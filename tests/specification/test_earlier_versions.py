@@ -12,7 +12,7 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.analyses.run import collect_analysis, fit_analysis, fit_collected, keep_moments
-from mlm_ops.analyses.store.runs import read_latest
+from mlm_ops.analyses.store.runs import publish, read_latest
 from mlm_ops.cli.main import main
 from mlm_ops.moments.storage import load_moments
 
@@ -78,3 +78,50 @@ def test_a_run_is_added_to_the_stored_ones(path, capsys, tmp_path):
     capsys.readouterr()
     assert main(["show", "--database", str(path), "--analysis", "parts"]) == 0
     assert "within(ses)" in capsys.readouterr().out
+
+
+OLD_NAMES = {
+    "simple_slopes": ('kind, predictor, "at", estimate', "'slope', 'x', 'w = 1', 2.5"),
+    "diagnostics": ('diagnostic, "at", estimate', "'residual_quantile', 0.25, -0.7"),
+}
+
+
+@pytest.fixture
+def with_old_names(path: Path) -> Path:
+    """The warehouse with rows in the tables of which a column had another name."""
+    with duckdb.connect(path) as connection:
+        for table, (columns, values) in OLD_NAMES.items():
+            connection.execute(
+                f"insert into mlm.{table} (run_id, analysis, model, {columns})"
+                f" select run_id, analysis, 'm', {values} from mlm.latest_runs where analysis = 'kept'"
+            )
+    return path
+
+
+def test_values_under_an_old_name_are_read_under_the_new_one(with_old_names):
+    with duckdb.connect(with_old_names, read_only=True) as connection:
+        slopes, found = (read_latest(connection, name) for name in OLD_NAMES)
+        assert slopes.select("setting", "at", "moderator", "value", "level").rows() == [("w = 1", "w = 1", *[None] * 3)]
+        assert found.select("value", "at", "skewness").rows() == [(0.25, 0.25, None)]
+        assert read_latest(connection, "models")["position"].null_count() == read_latest(connection, "models").height
+        for name in ("groups", "unit_lines", "curves"):
+            assert read_latest(connection, name).is_empty()
+
+
+def test_values_under_an_old_name_are_carried_forward(with_old_names, tmp_path):
+    copy = tmp_path / "results.duckdb"
+    with duckdb.connect(with_old_names) as connection:
+        publish(connection, copy)  # by this version, with nothing written yet
+        (text,) = connection.execute("select analysis_text from mlm.latest_runs where analysis = 'kept'").fetchall()[0]
+    (tmp_path / "kept.yaml").write_text(text)
+    assert main(["fit", str(tmp_path / "kept.yaml"), "--database", str(with_old_names)]) == 0
+    for file in (copy, with_old_names):
+        with duckdb.connect(file, read_only=True) as connection:
+            assert connection.execute('select setting, "at" from mlm.simple_slopes').fetchall() == [("w = 1", "w = 1")]
+            assert connection.execute('select value, "at" from mlm.diagnostics').fetchall() == [(0.25, 0.25)]
+    with duckdb.connect(with_old_names, read_only=True) as connection:
+        new = read_latest(connection, "groups").filter(pl.col("analysis") == "kept")
+        assert new.height
+        assert new["model"].null_count() == new.height
+        old = "select count(*) from mlm.decomposition where model is not null"
+        assert connection.execute(old).fetchall()[0][0] > 0

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import Factor, GroupingFactor, Model, Variable, group_name, label
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.sums import packed_place, pool
+from mlm_ops.moments.sums import packed_place, pool, squares_rounding
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Number:
+class NumericVariable:
     """A numeric variable that the moments hold.
 
     Attributes
@@ -54,6 +54,11 @@ class PooledNumber:
     scatter: Array
     constant: bool
 
+    def squares(self, around_unit_means: bool) -> Array:
+        """(J,) sums of squares around the units' means, zero where they are no more than rounding."""
+        rounding = squares_rounding((self.n, self.mean[None], self.scatter[None]), around_unit_means)[0]
+        return np.where(self.scatter > rounding, self.scatter, 0.0)
+
 
 @dataclass(frozen=True)
 class UnitStatistics:
@@ -75,7 +80,7 @@ class UnitStatistics:
     std_dev: Array
 
 
-def numbers_of(models: Sequence[Model], moments: Moments) -> list[Number]:
+def numbers_of(models: Sequence[Model], moments: Moments) -> list[NumericVariable]:
     """The numbers that the models' variables are made of, the outcomes' first, as far as the moments hold them.
 
     A factor is no number, and of a factor of a function there is none.
@@ -86,25 +91,27 @@ def numbers_of(models: Sequence[Model], moments: Moments) -> list[Number]:
     return list(_in_moments(numbers, moments))
 
 
-def _in_moments(numbers: dict[Variable, None], moments: Moments) -> Iterator[Number]:
+def _in_moments(numbers: dict[Variable, None], moments: Moments) -> Iterator[NumericVariable]:
     schema = moments.schema
     for number in numbers:
         if (number,) in schema.monomials:
             i = schema.monomials.index((number,))
-            yield Number(label(number), schema.centers[number], moments.mean[i], moments.scatter[packed_place(i, i)])
+            yield NumericVariable(
+                label(number), schema.centers[number], moments.mean[i], moments.scatter[packed_place(i, i)]
+            )
         elif number in schema.constants and not isinstance(number, Factor):
             values = moments.constants[schema.constants.index(number)].astype(float)
             center = float(np.average(values, weights=moments.n))
-            yield Number(label(number), center, values - center, np.zeros(moments.n_units))
+            yield NumericVariable(label(number), center, values - center, np.zeros(moments.n_units))
 
 
-def pool_number(number: Number, group: GroupingFactor, moments: Moments) -> PooledNumber:
+def pool_number(number: NumericVariable, group: GroupingFactor, moments: Moments) -> PooledNumber:
     """Pool a number over the units of a grouping factor."""
     codes, labels = moments.units_of(group)
     n, mean, scatter = pool(codes, len(labels), moments.n, number.mean[None], number.scatter[None])
     # a variable that is constant within groups comes out at the square of its means' rounding
     rounding = n.sum() * (4 * np.finfo(float).eps * float(np.abs(number.mean).max(initial=0.0))) ** 2
-    return PooledNumber(n, mean[0], np.maximum(scatter[0], 0.0), bool(scatter.sum() <= rounding))
+    return PooledNumber(n, mean[0], scatter[0], bool(scatter.sum() <= rounding))
 
 
 def unit_statistics(models: Sequence[Model], moments: Moments) -> list[UnitStatistics]:
@@ -121,7 +128,7 @@ def unit_statistics(models: Sequence[Model], moments: Moments) -> list[UnitStati
         for number in numbers:
             pooled = pool_number(number, group, moments)
             with np.errstate(divide="ignore", invalid="ignore"):
-                std_dev = np.sqrt(pooled.scatter / (pooled.n - 1))
+                std_dev = np.sqrt(pooled.squares(moments.around_unit_means) / (pooled.n - 1))
             unknown = (pooled.n < 2) | pooled.constant
             statistics.append(
                 UnitStatistics(
@@ -187,7 +194,7 @@ def decompose(models: Sequence[Model], moments: Moments) -> list[Decomposition]:
     ]
 
 
-def _decomposition(number: Number, group: GroupingFactor, moments: Moments) -> Decomposition:
+def _decomposition(number: NumericVariable, group: GroupingFactor, moments: Moments) -> Decomposition:
     pooled = pool_number(number, group, moments)
     n, rows, groups = pooled.n, float(pooled.n.sum()), len(pooled.n)
     grand = float(n @ pooled.mean) / rows

@@ -74,7 +74,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Held:
+class ModeratorValue:
     """One moderator held at a value.
 
     Attributes
@@ -99,37 +99,37 @@ class Held:
 class Setting:
     """One or several moderators held at values."""
 
-    held: tuple[Held, ...]
+    values: tuple[ModeratorValue, ...]
 
     @property
     def text(self) -> str:
         """``sector = Public, between(ses) = 0.41``."""
-        return ", ".join(f"{one.moderator} = {one.words}" for one in self.held)
+        return ", ".join(f"{one.moderator} = {one.words}" for one in self.values)
 
     @property
     def moderator(self) -> str:
         """The moderators' names."""
-        return ", ".join(one.moderator for one in self.held)
+        return ", ".join(one.moderator for one in self.values)
 
     @property
     def words(self) -> str:
         """The values alone, as the text has them."""
-        return ", ".join(one.words for one in self.held)
+        return ", ".join(one.words for one in self.values)
 
     @property
     def value(self) -> float | None:
         """The number that a single moderator is held at."""
-        return self.held[0].value if len(self.held) == 1 else None
+        return self.values[0].value if len(self.values) == 1 else None
 
     @property
     def level(self) -> str | None:
         """The level that a single factor is held at; of several moderators the values of all."""
-        return None if len(self.held) == 1 and self.value is not None else self.words
+        return None if len(self.values) == 1 and self.value is not None else self.words
 
     @property
     def point(self) -> dict[Variable, float]:
         """Values of the design variables."""
-        return {v: x for one in self.held for v, x in one.point.items()}
+        return {v: x for one in self.values for v, x in one.point.items()}
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class Surface:
         choices = [self._choices(name, values) for name, values in values_by_name.items()]
         return [Setting(combination) for combination in product(*choices)]
 
-    def _choices(self, name: str, values: Sequence[float | str] | float | str | None) -> list[Held]:
+    def _choices(self, name: str, values: Sequence[float | str] | float | str | None) -> list[ModeratorValue]:
         variables = self.find(name)
         if values is not None and (isinstance(values, str) or not isinstance(values, Sequence)):
             values = [values]
@@ -242,9 +242,11 @@ class Surface:
             steps = (("mean - 1 SD", -1.0), ("mean", 0.0), ("mean + 1 SD", 1.0))
             places = {words: spread.middle + k * spread.std_dev for words, k in steps}
             value_by_words = {f"{x:.4g} ({words})": x for words, x in places.items()}
-        return [Held(name, words, value, {variable: value}) for words, value in value_by_words.items()]
+        return [ModeratorValue(name, words, value, {variable: value}) for words, value in value_by_words.items()]
 
-    def _levels(self, name: str, variables: Sequence[Variable], values: Sequence[float | str] | None) -> list[Held]:
+    def _levels(
+        self, name: str, variables: Sequence[Variable], values: Sequence[float | str] | None
+    ) -> list[ModeratorValue]:
         """A factor at each of its levels."""
         indicators = [v for v in variables if isinstance(v, Indicator)]
         levels = self.moments.schema.levels[indicators[0].column]
@@ -253,7 +255,9 @@ class Surface:
         if unknown:
             raise MlmError(f"{name} has no such level. Got {unknown[0]!r}; expected one of {', '.join(levels)}.")
         return [
-            Held(name, level, None, {v: float(v.level == level) - float(v.against == level) for v in indicators})
+            ModeratorValue(
+                name, level, None, {v: float(v.level == level) - float(v.against == level) for v in indicators}
+            )
             for level in chosen_levels
         ]
 

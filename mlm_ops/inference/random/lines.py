@@ -21,6 +21,7 @@ from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Indicator, Model, Poly, Variable, columns_of, label
 from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.sums import squares_rounding
 
 Array = NDArray[np.float64]
 Point = Mapping[Variable, float | Array]
@@ -28,8 +29,6 @@ Part = Callable[[DesignColumn, Point, Variable], float | Array]
 
 #: Predictors of a unit, each of length one, are dependent where the least eigenvalue of their products is smaller.
 _DEPENDENT = 1e-10
-#: A deviation of this share of a predictor's size is rounding.
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def unit_lines(model: Model, moments: Moments, estimate: Estimate, effects: Sequ
     design = estimate.design
     if not design.levels or design.split is not None:
         return []
-    units = _Units(model, moments, estimate)
+    units = _LowestUnits(model, moments, estimate)
     typical = {v: units.value(v) for v in units.variables}
     lines = []
     for name, focal, siblings in _terms(design, units):
@@ -93,7 +92,7 @@ def unit_lines(model: Model, moments: Moments, estimate: Estimate, effects: Sequ
     return lines
 
 
-class _Units:
+class _LowestUnits:
     """The variables of a model in the units of its lowest grouping factor."""
 
     def __init__(self, model: Model, moments: Moments, estimate: Estimate) -> None:
@@ -141,13 +140,21 @@ class _Units:
 
     def std_dev(self, variable: Variable) -> Array:
         """(J,) standard deviation of a variable in each unit, divisor n - 1."""
-        if variable in self.constant:
-            squares = np.zeros(self.size)
-        else:
-            polynomial = self._evaluator.part(variable).polynomial
-            squares = np.maximum(self.scatter(polynomial, polynomial), 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.n > 1, np.sqrt(squares / (self.n - 1)), np.nan)
+            return np.where(self.n > 1, np.sqrt(self._squares(variable) / (self.n - 1)), np.nan)
+
+    def _squares(self, variable: Variable) -> Array:
+        """(J,) sum of squares around the unit's mean, zero where it is no more than rounding."""
+        if variable in self.constant:
+            return np.zeros(self.size)
+        polynomial = self._evaluator.part(variable).polynomial
+        # sums are of what is collected, and the rest is added: of x minus its mean, x and the mean
+        parts = ({factors: c for factors, c in polynomial.items() if bool(factors) is one} for one in (True, False))
+        size = np.sqrt(sum((self._evaluator.mean(part) ** 2 for part in parts), np.zeros(self.moments.n_units)))
+        mean = np.bincount(self.codes, self.moments.n * size, self.size) / self.n
+        scatter = self.scatter(polynomial, polynomial)
+        rounding = squares_rounding((self.n, mean[None], scatter[None]), self.moments.around_unit_means)[0]
+        return np.where(scatter > rounding, scatter, 0.0)
 
     def least_squares(self, predictors: Sequence[Variable], place: int) -> tuple[Array, Array]:
         """(J,) intercept and slope of the outcome on some predictors in each unit by itself; the slope of one of them.
@@ -161,8 +168,7 @@ class _Units:
         means, squares = self._sums([part.polynomial for part in parts])
         x, xy = squares[:, :-1, :-1], squares[:, :-1, -1]
         sizes = np.sqrt(np.maximum(np.einsum("jaa->ja", x), 0.0))
-        typical = np.sqrt((sizes**2).sum(axis=0) / self.n.sum() + (self.n @ means[:, :-1] ** 2) / self.n.sum())
-        varies = (sizes > _ROUNDING * np.sqrt(self.n)[:, None] * np.maximum(typical, np.abs(means[:, :-1]))).all(axis=1)
+        varies = np.all([self._squares(v) > 0 for v in predictors], axis=0)
         usable = np.flatnonzero(varies & (self.n >= len(predictors) + 2))
         scale = sizes[usable]
         correlations = x[usable] / scale[:, :, None] / scale[:, None, :]
@@ -192,7 +198,7 @@ class _Units:
         return middle, products[:, 1:, 1:] - products[:, 0, :1, None] * middle[:, :, None] * middle[:, None, :]
 
 
-def _along(units: _Units, effects: Sequence[RandomEffects], part: Part, point: Point, focal: Variable) -> Array:
+def _along(units: _LowestUnits, effects: Sequence[RandomEffects], part: Part, point: Point, focal: Variable) -> Array:
     """(J,) what a part of each column, such as its slope, adds up to in each unit: coefficients and random effects."""
     estimate, size = units.estimate, units.size
     design, fixed = estimate.design, estimate.design.fixed
@@ -218,7 +224,7 @@ def _units_above(lowest: LevelDesign, level: LevelDesign) -> Codes | None:
     return above if (above[lowest.codes] == level.codes).all() else None
 
 
-def _terms(design: Design, units: _Units) -> list[tuple[str, Variable, list[Variable]]]:
+def _terms(design: Design, units: _LowestUnits) -> list[tuple[str, Variable, list[Variable]]]:
     """Name and variable of every term that has a line, with those that code the same factor, itself included."""
     slopes = [c for block in design.levels[0].blocks for c in block.columns if c.variables]
     if slopes:
@@ -241,7 +247,7 @@ def _siblings(variable: Variable, variables: Sequence[Variable]) -> list[Variabl
     return [v for v in variables if isinstance(v, Indicator) and v.column == variable.column]
 
 
-def _is_curved(siblings: Sequence[Variable], design: Design, units: _Units) -> bool:
+def _is_curved(siblings: Sequence[Variable], design: Design, units: _LowestUnits) -> bool:
     """Whether another variable of the rows is made of the same column, or the term stands in a power of itself."""
     own = set(columns_of(siblings[0]))
     others = [v for v in units.variables if v not in units.constant and v not in siblings]

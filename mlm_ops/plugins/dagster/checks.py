@@ -139,7 +139,7 @@ def _finding(row: Mapping[str, Any]) -> str:
         "normality": "the effects {term} of {group} are not normal" if row["term"] else "the residuals are not normal",
         "heteroscedasticity": "the residual variances differ from {group} to {group}",
         "largest_residual": "one residual lies far out",
-        "binned_residual": "the residuals where {term} is about {at:.4g} have a mean other than zero",
+        "binned_residual": "the residuals where {term} is about {value:.4g} have a mean other than zero",
     }
     return f"{known[row['diagnostic']].format(**row)} (p {_beside(row['p_value'])})"
 

@@ -122,7 +122,7 @@ COLUMNS: dict[str, str] = {
     "value": "The number that the moderator is held at, null for a factor or several; of a finding the probability of "
     "a quantile or the mean of a bin",
     "moderator_value": "What the moderator is held at, in words; null where the curve goes along it",
-    "at": "The earlier name of setting, or of value; the next version will have that name alone",
+    "at": "The earlier name of setting, or value in diagnostics; it goes away with the next version",
     "skewness": "Of the residuals or random effects whose normality was tested; zero for a normal distribution",
     "x": "Where on the curve: a value of the term, or of the moderator",
     "x_low": "The term's mean in the unit minus its standard deviation there",

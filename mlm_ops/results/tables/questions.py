@@ -73,7 +73,7 @@ def simple_slopes(record: FitRecord, slope: str, at: interactions.At) -> pl.Data
 
 def curves(record: FitRecord, slope: str, at: interactions.At) -> pl.DataFrame:
     """One row per point: the outcome along the predictor at each setting, then the slope along its one moderator."""
-    drawn = interaction_curves(surface_of(record), record.method, slope, at)
+    lines = interaction_curves(surface_of(record), record.method, slope, at)
     tests = ("estimate", "std_error", "df", "conf_low", "conf_high")
     return pl.concat(
         frame(
@@ -82,7 +82,7 @@ def curves(record: FitRecord, slope: str, at: interactions.At) -> pl.DataFrame:
             | {"x": one.x}
             | {name: getattr(one.tests, name) for name in tests},
         )
-        for one in drawn
+        for one in lines
     )
 
 

@@ -146,6 +146,12 @@ def _of_all_rows(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     return frame.clear() if small.few else frame.filter(~pl.col("variable").is_in(list(small.few_variables)))
 
 
+def _decomposition(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+    """No mean of all rows where units are left out, for the reason that models without groups are withheld."""
+    rows = _of_all_rows(frame, small)
+    return rows.with_columns(mean=pl.lit(None, REAL)) if small.hidden else rows
+
+
 def _groups(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     """Means of units that are published; coarse where there are others, as `_random_effects` are.
 
@@ -298,7 +304,7 @@ RULES: dict[str, SuppressionRule] = {
     "comparisons": _whole_models,
     "r_squared": _whole_models,
     "groups": _groups,
-    "decomposition": _of_all_rows,
+    "decomposition": _decomposition,
     "icc": _whole_models,
     "standard_errors": _standard_errors,
     "contextual_effects": _whole_models,

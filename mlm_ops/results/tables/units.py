@@ -77,8 +77,8 @@ def decomposition(models: Sequence[Model], moments: Moments) -> pl.DataFrame:
 
 def unit_lines(record: FitRecord) -> pl.DataFrame:
     """One row per unit of the lowest grouping factor and term that has a line."""
-    drawn = lines.unit_lines(record.model, record.moments, record.estimate, record.block_effects)
-    if not drawn:
+    by_term = lines.unit_lines(record.model, record.moments, record.estimate, record.block_effects)
+    if not by_term:
         return empty(UNIT_LINES)
     lowest = record.estimate.design.levels[0]
     labels = lowest.labels.astype(str)
@@ -93,5 +93,5 @@ def unit_lines(record: FitRecord) -> pl.DataFrame:
                 **{name: getattr(one, name) for name in numbers},
             },
         )
-        for one in drawn
+        for one in by_term
     )
