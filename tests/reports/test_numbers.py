@@ -175,7 +175,8 @@ class TestSentences:
                 {},
                 "Do the estimates move as the model grows?",
                 "Over the models without its interactions, sector[Public] moves most for its standard error: −1.94 "
-                "(95% interval −2.23 to −1.64) in regression and −1.23 (95% interval −1.83 to −0.621) in means_as_outcomes.",
+                "(95% interval −2.23 to −1.64) in regression and −1.23 (95% interval −1.83 to −0.621) in "
+                "means_as_outcomes.",
             ),
             (
                 "two_slopes",
