@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
+from markupsafe import Markup
 
 from mlm_ops.errors import MlmError
 from mlm_ops.reports.pictures.facts import models_in_order, shown_models
 from mlm_ops.reports.pictures.rows import Tables, table
 from mlm_ops.reports.pictures.words import shown
+from mlm_ops.results.criteria import BY_ML, NONE
 from mlm_ops.results.text.side_by_side import SOURCES, side_by_side
-from mlm_ops.results.text.tables import cell_table
+from mlm_ops.results.text.tables import cell_table, html_table
 from mlm_ops.results.words import count
 
 #: Rows of a table in the page, and models beside each other; the store has them all.
@@ -44,15 +46,6 @@ class Grid:
     alike: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class Ladder:
-    """Models beside each other: a heading a model, sections of rows, notes below."""
-
-    models: tuple[str, ...]
-    sections: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
-    notes: tuple[str, ...]
-
-
 def grid(frame: pl.DataFrame) -> Grid:
     """A result table as it is read, its first rows where there are very many."""
     names = [name for name, kind in frame.schema.items() if kind == pl.String and frame.height > 2]
@@ -63,8 +56,8 @@ def grid(frame: pl.DataFrame) -> Grid:
     return Grid(cells.heading, rows, cells.right, max(frame.height - ROWS, 0), above)
 
 
-def ladder(tables: Tables) -> Ladder | None:
-    """The models side by side, as papers print them; of very many those that `shown_models` chooses."""
+def ladder(tables: Tables) -> tuple[Markup, list[str]] | None:
+    """The models side by side, as papers print them, and notes; of very many those that `shown_models` chooses."""
     statistics = table(tables, "fit_statistics")
     if statistics.is_empty() or any(table(tables, name).is_empty() for name in SOURCES[:2]):
         return None
@@ -74,15 +67,13 @@ def ladder(tables: Tables) -> Ladder | None:
         beside = side_by_side({name: tables[name] for name in SOURCES if name in tables}, models)
     except MlmError:  # results of which only some tables have the models
         return None
-    notes = [note[:1].upper() + note[1:] for note in beside.notes[:1] if note.startswith("deviance")]
+    # those about single models stand above, before the pictures
+    about_all = [note for note in beside.footnotes if note in (*beside.footnotes[:1], BY_ML, NONE)]
+    notes = [note[:1].upper() + note[1:].rstrip(".") + "." for note in about_all]
     if len(models) < len(there):
         notes.append(f"{count(len(models))} of {count(len(there))} models are shown; the result tables have all.")
-    rows = {
-        title: tuple(tuple(shown(text) if text else "" for text in row) for row in section)
-        for title, section in beside.sections.items()
-        if section
-    }
-    return Ladder(tuple(map(shown, beside.models)), tuple(rows.items()), tuple(notes))
+    sections = {title: rows for title, rows in beside.sections.items() if rows}
+    return Markup(html_table(("model", *beside.models), sections, beside.right)), notes
 
 
 def formulas(tables: Tables) -> list[tuple[str, str, str]]:
