@@ -194,6 +194,21 @@ class TestShow:
         assert shown.count("(Intercept)") == 160
         assert "fixed_effects" not in shown
 
+    def test_tables_of_no_single_model_are_shown_with_every_model(self, fitted, capsys):
+        show = ["show", "--database", str(fitted)]
+        assert cli.main(show) == 0
+        every = capsys.readouterr().out
+        lines = [line.rstrip() for line in every.splitlines()]
+        start = lines.index("decomposition")
+        assert lines[start + 1 : start + 6][1].split()[:2] == ["variable", "group"]
+        assert "decomposition of" not in every
+        assert cli.main([*show, "--model", "null"]) == 0
+        assert "\ndecomposition\n" in capsys.readouterr().out
+        assert cli.main([*show, "--table", "groups"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.count("mathach") == 10
+        assert "and 310 more rows" in shown
+
     def test_one_analysis_of_several(self, fitted, capsys, tmp_path, monkeypatch):
         shutil.copy(fitted, tmp_path / "d.duckdb")
         monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import DataError
 from mlm_ops.plugins.dagster import Warehouse
 from mlm_ops.plugins.dagster.metadata import result_schema
+from mlm_ops.results.tables import ANALYSIS_TABLES
 from pipelines import assets
 from pipelines.assets import HSB, STUDENTS
 from pipelines.definitions import defs
@@ -162,7 +163,12 @@ MISSING = {
     "ladder_steps": set(LADDER),
     "diagnostics": set(LADDER) - {"slopes_as_outcomes"},
     "contextual_effects": set(LADDER) - {"within_between", "slopes_as_outcomes"},
-    **{table: set(LADDER) - {"slopes_as_outcomes"} for table in ("simple_slopes", "johnson_neyman", "contrasts")},
+    **{
+        table: set(LADDER) - {"slopes_as_outcomes"}
+        for table in ("simple_slopes", "johnson_neyman", "curves", "contrasts")
+    },
+    # neither groups nor a predictor of students
+    "unit_lines": {"regression", "anova", "means_as_outcomes"},
     **{table: {"regression"} for table in ("random_effects", "icc", "standard_errors")},
 }
 
@@ -172,7 +178,13 @@ def test_results_are_published(materialized) -> None:
         for table in TABLES:
             models = published.execute(f"select distinct model from mlm.latest_{table}").fetchall()
             expected = {"latent_contextual"} if table.startswith("sem_") else set(LADDER) - MISSING.get(table, set())
+            # those of the analysis as a whole are of no single model
+            expected = {None} if table in ANALYSIS_TABLES else expected
             assert {model for (model,) in models} == expected, table
+        assert published.execute("select count(*), count(distinct unit) from mlm.groups").fetchall() == [(320, 160)]
+        assert published.execute("select count(*) from mlm.decomposition").fetchall() == [(2,)]
+        order = published.execute("select model from mlm.models order by position").fetchall()
+        assert [model for (model,) in order] == list(LADDER)
         (run,) = published.execute("select run_id, data, n_rows, n_obs, status from mlm.runs").fetchall()
     assert run == (materialized.result.run_id, "main.students", 7185, 7185, "finished")
 

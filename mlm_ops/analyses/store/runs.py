@@ -29,7 +29,7 @@ from mlm_ops.analyses.store.history import (
     write_drift,
 )
 from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
-from mlm_ops.analyses.store.schema import RENAMED, RUNS, TABLES
+from mlm_ops.analyses.store.schema import ORDER, RENAMED, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
 from mlm_ops.analyses.store.version import STORE_VERSION, check_version
 from mlm_ops.errors import DamagedError, StoreError
@@ -211,7 +211,7 @@ def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str, 
             [asdict(run) | {"sequence": number} for number, (run, _) in enumerate(runs, last + 1)], schema=RUNS
         )
     order = ["model", *TABLES[name]]
-    frames = [(run, _ordered(tables[name], order)) for run, tables in runs if name in tables]
+    frames = [(run, _ordered(tables[name], order, ORDER.get(name, ()))) for run, tables in runs if name in tables]
     if not frames:
         return pl.DataFrame()
     run_of_row = np.repeat(np.arange(len(frames)), [frame.height for _, frame in frames])
@@ -220,9 +220,10 @@ def _rows_of(runs: Sequence[tuple[Run, Mapping[str, pl.DataFrame]]], name: str, 
     return keys[run_of_row].hstack(pl.concat([frame for _, frame in frames], how="vertical_relaxed"))
 
 
-def _ordered(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """Return the frame with its columns in this order; unchanged if it has that order already."""
-    return frame if frame.columns == columns else frame.select(columns)
+def _ordered(frame: pl.DataFrame, columns: list[str], by: Sequence[str]) -> pl.DataFrame:
+    """Return the frame with its columns in this order, and its rows in the order of some of them."""
+    frame = frame if frame.columns == columns else frame.select(columns)
+    return frame.sort(by, maintain_order=True) if by else frame
 
 
 def read_latest(connection: Connection, table: str) -> pl.DataFrame:

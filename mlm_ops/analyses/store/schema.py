@@ -61,6 +61,10 @@ TABLES: dict[str, ColumnTypes] = {
 #: a query of the old name goes on; `at` is a reserved word of DuckDB 2.0.
 RENAMED: dict[str, dict[str, str]] = {"simple_slopes": {"setting": "at"}, "diagnostics": {"value": "at"}}
 
+#: Columns by which the rows of a run are put in order before they are stored: what several models have alike, such as
+#: the own line of a unit, then stands together, and DuckDB keeps it once.
+ORDER: dict[str, tuple[str, ...]] = {"unit_lines": ("group", "unit", "term")}
+
 #: The columns of table ``runs``, which has one row per run and analysis.
 RUNS: ColumnTypes = {
     "run_id": TEXT,

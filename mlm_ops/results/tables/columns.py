@@ -21,6 +21,11 @@ def frame(schema: ColumnTypes, values: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame([_column(name, kind, values[name]) for name, kind in schema.items()])
 
 
+def repeated(text: str, times: int) -> pl.Series:
+    """A column of one text; a list of it takes polars a hundred times as long."""
+    return pl.Series([text], dtype=TEXT).new_from_index(0, times)
+
+
 def empty(schema: ColumnTypes) -> pl.DataFrame:
     """The table without rows."""
     return pl.DataFrame(schema=schema)

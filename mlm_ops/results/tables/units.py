@@ -10,7 +10,7 @@ import polars as pl
 from mlm_ops.inference.effect_sizes.decomposition import decompose, unit_statistics
 from mlm_ops.inference.random import lines
 from mlm_ops.language.model import Model, group_name
-from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, empty, frame
+from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, empty, frame, repeated
 
 if TYPE_CHECKING:
     from mlm_ops.moments.record import Moments
@@ -52,20 +52,15 @@ UNIT_LINES: ColumnTypes = {
 
 def groups(models: Sequence[Model], moments: Moments) -> pl.DataFrame:
     """One row per grouping factor of the models, unit and numeric variable."""
-    frames = [
-        frame(
-            GROUPS,
-            {
-                "group": [one.group] * len(one.units),
-                "unit": one.units,
-                "n": one.n,
-                "variable": [one.variable] * len(one.units),
-                "mean": one.mean,
-                "std_dev": one.std_dev,
-            },
-        )
-        for one in unit_statistics(models, moments)
-    ]
+    units: dict[str, pl.Series] = {}
+    frames = []
+    for one in unit_statistics(models, moments):
+        if one.group not in units:
+            units[one.group] = pl.Series(one.units.tolist(), dtype=TEXT)
+        size = len(one.units)
+        values = {"group": repeated(one.group, size), "unit": units[one.group], "n": one.n}
+        values |= {"variable": repeated(one.variable, size), "mean": one.mean, "std_dev": one.std_dev}
+        frames.append(frame(GROUPS, values))
     return pl.concat(frames) if frames else empty(GROUPS)
 
 
@@ -81,15 +76,15 @@ def unit_lines(record: FitRecord) -> pl.DataFrame:
     if not by_term:
         return empty(UNIT_LINES)
     lowest = record.estimate.design.levels[0]
-    labels = lowest.labels.astype(str)
+    labels = pl.Series(lowest.labels.astype(str).tolist(), dtype=TEXT)
     numbers = ("n", "x_low", "x_high", "intercept", "slope", "own_intercept", "own_slope")
     return pl.concat(
         frame(
             UNIT_LINES,
             {
-                "group": [group_name(lowest.group)] * len(labels),
+                "group": repeated(group_name(lowest.group), len(labels)),
                 "unit": labels,
-                "term": [one.term] * len(labels),
+                "term": repeated(one.term, len(labels)),
                 **{name: getattr(one, name) for name in numbers},
             },
         )
