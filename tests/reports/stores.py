@@ -93,11 +93,11 @@ class Store:
         with duckdb.connect(str(self.path), read_only=True) as connection:
             return connection.sql(sql).pl()
 
-    def pictures(self) -> Iterator[Picture]:
-        """Every picture of every model."""
+    def pictures(self, *, of_every_model: bool = True) -> Iterator[Picture]:
+        """Every picture, of every model or of the one that each takes by default."""
         seen = set()
         for key, draft in PICTURES.items():
-            for model in (None, *sorted(self.tables["models"]["model"])):
+            for model in (None, *(sorted(self.tables["models"]["model"]) if of_every_model else ())):
                 for picture in draft(self.tables, Selection(model=model)):
                     if (key, picture.sql, picture.answer) not in seen:
                         seen.add((key, picture.sql, picture.answer))

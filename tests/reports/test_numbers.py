@@ -147,7 +147,7 @@ class TestSentences:
                 "decomposition",
                 {},
                 "How much of each variable lies between schools?",
-                "27% of ses and 17% of mathach lies between schools.",
+                "27% of ses and 17% of mathach lie between schools.",
             ),
             (
                 "standard_errors",

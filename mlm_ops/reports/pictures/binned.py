@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import model_of, value_column
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import figure, of, shown
+from mlm_ops.reports.pictures.words import figure, of, short, shown
 from mlm_ops.results.words import count
 
 _FINDING = {"diagnostic": "binned_residual"}
@@ -63,7 +63,7 @@ def _spec(found: list[dict[str, Any]], name: str, at: str) -> Spec:
         drawn.append({**kept, "value": row[at], "kind": kind, "hover": marks.hover(read)})
     across = marks.span([row["value"] for row in drawn])
     up = marks.span([row[column] for row in drawn for column in ("estimate", "low", "high")])
-    x, y = marks.axis(across, name), marks.axis(up, "mean residual")
+    x, y = marks.axis(across, short(name)), marks.axis(up, "mean residual")
     value = marks.field("value", x)
     bare = [{column: row[column] for column in ("value", "low", "high")} for row in drawn if row["low"] is not None]
     dots = marks.points(

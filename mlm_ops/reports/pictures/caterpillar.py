@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
-from mlm_ops.reports.pictures.facts import deviations, groups_of, model_of, random_terms, unit_numbers
+from mlm_ops.reports.pictures.facts import INTERCEPT, deviations, groups_of, model_of, random_terms, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import departure, figure, interval, of, unit_name, units
+from mlm_ops.reports.pictures.words import departure, figure, interval, of, short, unit_name, units
 
 #: Half the width, in standard errors, of intervals of which two overlap as often as two units do not differ
 #: (Goldstein and Healy 1995, Journal of the Royal Statistical Society A 158, 175-177).
@@ -86,11 +86,8 @@ def _marked(rows: pl.DataFrame, number: Numbers, *, pairwise: bool) -> list[dict
 def _axes(rows: pl.DataFrame, group: str, term: str) -> tuple[Spec, Spec]:
     n = rows.height
     across = marks.Span(0.0, n + 1.0, (), "d")
-    x = {
-        **marks.axis(across, f"{units(group)}, in order"),
-        "axis": {"title": f"{units(group)}, in order", "values": []},
-    }
-    title = f"departure in {departure(term)}"
+    x = marks.axis(across, f"{short(units(group), 40)}, in order")
+    title = "departure in level" if term == INTERCEPT else "departure in slope"
     return x, marks.axis(marks.span([*rows["conf_low"], *rows["conf_high"], 0.0]), title)
 
 

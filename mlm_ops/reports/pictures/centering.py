@@ -54,7 +54,7 @@ def _picture(tables: Tables, rows: Rows, group: str, variable: str) -> Picture:
 
 
 def _spec(chosen: list[dict[str, Any]], middle: float, variable: str, number: dict[tuple[str, str], int]) -> Spec:
-    names = labels([row["unit"] for row in chosen])
+    names = labels([row["unit"] for row in chosen], 12)
     panels = []
     for place, title in enumerate(("raw", "− grand mean", "− mean of each")):
         rows = []
@@ -68,7 +68,7 @@ def _spec(chosen: list[dict[str, Any]], middle: float, variable: str, number: di
             [*([0.0] if place else []), *[row[end] for row in rows for end in ("left", "right")]], ticks=4
         )
         x = marks.axis(along, None)
-        y = marks.places(names, labels=place == 0, labelLimit=90)
+        y = marks.places(names, labels=place == 0)
         label = marks.field("label", y)
         bare = [{key: value for key, value in row.items() if key != "hover"} for row in rows]
         across = {"x": marks.field("left", x), "x2": {"field": "right"}, "y": label}

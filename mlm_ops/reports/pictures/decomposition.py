@@ -34,7 +34,7 @@ def decomposition(tables: Tables, selection: Selection) -> Iterator[Picture]:
         yield Picture(
             key="decomposition",
             question=f"How much of each variable lies between {units(group)}?",
-            answer=f"{listing(shares)} lies between {units(group)}.{more}",
+            answer=f"{listing(shares)} {'lies' if len(shares) == 1 else 'lie'} between {units(group)}.{more}",
             reading="Blue lies between, orange within. A predictor with both parts can have two different slopes."
             + (f" The {VARIABLES} with the largest shares between are drawn." if numbers.height > VARIABLES else ""),
             spec=_spec(drawn),

@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import INTERCEPT, coefficients_in_order, is_
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import WIDTH, Spec, colour_of
-from mlm_ops.reports.pictures.words import figure, interval, labels, shown
+from mlm_ops.reports.pictures.words import figure, interval, labels, short, shown
 
 MODELS, TERMS = 12, 15
 #: Pixels for the names of models.
@@ -100,7 +100,7 @@ def _panel(panel: Sequence[dict[str, Any]], names: dict[str, str]) -> Spec:
     along = marks.span([*ends, 0.0])
     x = marks.axis(along, None)
     # as wide as the longest label may be, in each panel: the zeros and axes of all stand in one line
-    y = marks.places([row["label"] for row in rows], minExtent=_NAMES, maxExtent=_NAMES, labelLimit=_NAMES - 8)
+    y = marks.places([row["label"] for row in rows], minExtent=_NAMES, maxExtent=_NAMES)
     colour = colour_of(panel[0]["term"], panel[0]["level"])
     value, name = marks.field("estimate", x), marks.field("label", y)
     intervals = {"x": marks.field("conf_low", x), "x2": {"field": "conf_high"}, "y": name}
@@ -112,9 +112,9 @@ def _panel(panel: Sequence[dict[str, Any]], names: dict[str, str]) -> Spec:
         marks.points(open_, value, name, colour, size=44, filled=True, fill="@ground", stroke=colour, strokeWidth=1.8),
         marks.texts([{k: row[k] for k in ("label", "estimate", "text")} for row in rows], value, name, dy=-9),
     ]
-    title = {"text": shown(panel[0]["term"]), "anchor": "start", "frame": "bounds", "fontSize": 12, "offset": 4}
+    title = {"text": short(panel[0]["term"], 60), "anchor": "start", "frame": "bounds", "fontSize": 12, "offset": 4}
     return {
-        "title": {**title, "color": colour, "limit": WIDTH - 20},
+        "title": {**title, "color": colour},
         "width": WIDTH - _NAMES - 28,
         "height": 24 * len(rows),
         "layer": [layer for layer in layers if layer["data"]["values"]],

@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import groups_of
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import a_unit, figure, unit, units
+from mlm_ops.reports.pictures.words import a_unit, figure, short, unit, units
 from mlm_ops.results.words import count
 
 BINS = 20
@@ -69,7 +69,7 @@ def _spec(sizes: pl.Series, median: float, group: str, hidden: int, least: int) 
     most = max(row["count"] for row in bars)
     up = marks.Span(0.0, 1.1 * most, marks.span([0, most], pad=0).ticks, ",.0f")
     up = marks.Span(up.low, up.high, tuple(tick for tick in up.ticks if tick == int(tick)), up.format)
-    x, y = marks.axis(across, f"rows in a {unit(group)}", grid=False), marks.axis(up, units(group))
+    x, y = marks.axis(across, f"rows in a {short(unit(group), 40)}", grid=False), marks.axis(up, short(units(group)))
     position = {
         "x": marks.field("low", x),
         "x2": {"field": "high"},

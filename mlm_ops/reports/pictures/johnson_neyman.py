@@ -14,7 +14,7 @@ from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.simple_slopes import curves_of
 from mlm_ops.reports.pictures.theme import Spec, colour_of
-from mlm_ops.reports.pictures.words import figure, percent, shown, unit_name
+from mlm_ops.reports.pictures.words import figure, percent, short, shown, unit_name
 
 _COLUMNS = ["model", "term", "moderator", "x", "estimate", "conf_low", "conf_high"]
 
@@ -110,7 +110,7 @@ def _spec(
 ) -> Spec:
     across = marks.span(curve["x"], pad=0.02)
     up = marks.span([*curve["conf_low"], *curve["conf_high"], 0.0], pad=0.06)
-    x, y = marks.axis(across, names[1]), marks.axis(up, f"slope of {names[0]}")
+    x, y = marks.axis(across, short(names[1])), marks.axis(up, f"slope of {short(names[0])}")
     rows = curve.select("x", "estimate", "conf_low", "conf_high").to_dicts()
     at = marks.field("x", x)
     bounds = {bound for region in regions for bound in (region["low"], region["high"]) if bound is not None}

@@ -13,7 +13,7 @@ from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
 from mlm_ops.reports.pictures.words import chance, figure, minus, percent, shown, unit_name, units
-from mlm_ops.results.words import count
+from mlm_ops.results.words import count, decimals
 
 HEIGHT = 300
 _QUANTILE = {"diagnostic": "residual_quantile"}
@@ -85,12 +85,14 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     x, y = marks.span(placed["expected"]), marks.span(placed["estimate"])
     line = [{"here": at, "to": quarter["estimate"] + slope * (at - quarter["expected"])} for at in (x.low, x.high)]
     y = marks.span([*placed["estimate"], *[end["to"] for end in line]], pad=0.02)
+    range_ = f"run from {figure(numbers['estimate'][0])} to {figure(numbers['estimate'][-1])}"
     what = "intercepts" if term == INTERCEPT else f"slopes of {shown(term)}"
     some = f" Of {count(n)} {units(group)} both ends and some between are drawn." if n > len(points) else ""
     return Picture(
         key="qq_units",
         question=f"Are the {what} of {units(group)} normal?",
-        answer=_verdict(tables, numbers["model"][0], group, term) or f"The model has {count(n)} {units(group)}.",
+        answer=_verdict(tables, numbers["model"][0], group, term)
+        or f"The effects of {count(n)} {units(group)} {range_}.",
         reading="Random effects against normal quantiles, with a line through the quartiles. Estimates are drawn to "
         f"the average, which makes them look more normal than the effects are.{some}",
         spec=_spec(points, line, x, y, ("normal quantile", "random effect"), "@between", 22),
@@ -108,10 +110,14 @@ def _verdict(tables: Tables, model: str, group: str, term: str | None) -> str:
     own = found.filter(
         (pl.col("model") == model) & (pl.col("diagnostic") == "normality") & (pl.col("group") == group) & named
     )
-    row = own.to_dicts()[0] if own.height else {"note": None, "estimate": None}
-    if row["estimate"] is None or not row["note"]:
+    row = own.to_dicts()[0] if own.height else {"estimate": None}
+    if row["estimate"] is None:
         return ""
-    note = minus(row["note"])
+    skewness = row.get("skewness")
+    two = decimals(2)
+    moments = f"skewness {two(skewness)}, kurtosis {two(row['estimate'])} (normal: 0 and 3)"
+    # an older store has both numbers in the note alone
+    note = minus(moments if skewness is not None else row["note"])
     return f"{note[0].upper()}{note[1:]}{chance(row['p_value'])}{': flagged' if row['flagged'] else ''}."
 
 

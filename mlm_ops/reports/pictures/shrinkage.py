@@ -13,7 +13,7 @@ from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, table
 from mlm_ops.reports.pictures.theme import Spec
 from mlm_ops.reports.pictures.unit_lines import average_line, lines_of
-from mlm_ops.reports.pictures.words import figure, listing, shown, unit, unit_name, units
+from mlm_ops.reports.pictures.words import figure, listing, short, shown, unit, unit_name, units
 from mlm_ops.results.words import count
 
 #: Of more units, the longest arrows and as many others are drawn.
@@ -96,7 +96,7 @@ def _spec(
         )
     across = marks.span([row[name] for row in drawn for name in ("intercept", "own_intercept")])
     up = marks.span([row[name] for row in drawn for name in ("slope", "own_slope")])
-    x, y = marks.axis(across, "intercept"), marks.axis(up, f"slope of {shown(term)}")
+    x, y = marks.axis(across, "intercept"), marks.axis(up, f"slope of {short(term)}")
     own_x, own_y = marks.field("own_intercept", x), marks.field("own_slope", y)
     dot_x, dot_y = marks.field("intercept", x), marks.field("slope", y)
     bare = [{name: value for name, value in row.items() if name != "hover"} for row in drawn]

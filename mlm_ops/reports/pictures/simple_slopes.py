@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import model_of, outcome_of
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import figure, interval, labels, shown
+from mlm_ops.reports.pictures.words import figure, interval, labels, short, shown
 
 LINES = 5
 #: A hue and a dash for each line, so that they differ without colours too.
@@ -88,9 +88,9 @@ def _slopes(tables: Tables, model: str, term: str, moderator: str) -> dict[str, 
 
 def _spec(numbers: pl.DataFrame, values: list[str], term: str, outcome: str | None) -> Spec:
     drawn = numbers.filter(pl.col("moderator_value").is_in(values))
-    x = marks.axis(marks.span(drawn["x"], pad=0.02), shown(term))
+    x = marks.axis(marks.span(drawn["x"], pad=0.02), short(term))
     up = marks.span([*drawn["conf_low"], *drawn["conf_high"]])
-    y = marks.axis(up, f"predicted {shown(outcome) if outcome else 'outcome'}")
+    y = marks.axis(up, f"predicted {short(outcome) if outcome else 'outcome'}")
     at, estimate = marks.field("x", x), marks.field("estimate", y)
     bands, lines, ends = [], [], []
     for place, (value, label) in enumerate(zip(values, labels(values), strict=True)):

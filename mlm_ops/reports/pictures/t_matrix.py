@@ -73,7 +73,8 @@ def _correlation(value: float) -> str:
 
 
 def _spec(cells: list[dict[str, Any]], terms: list[str]) -> Spec:
-    names = dict(zip(terms, labels(terms), strict=True))
+    # as wide as a column, of characters of 6 pixels
+    names = dict(zip(terms, labels(terms, min(22, (WIDTH - 150) / len(terms) / 6.5)), strict=True))
     drawn = []
     for row in cells:
         pair = [term for term in (row["term"], row["other"] or row["term"]) if term in names]
@@ -90,8 +91,8 @@ def _spec(cells: list[dict[str, Any]], terms: list[str]) -> Spec:
         edge = "@flag" if low != high and abs(value) >= _ONE else "@ground"
         drawn.append({**kept, **place, "edge": edge, "hover": marks.hover(f"{read}: {text}")})
     order = list(names.values())
-    x = marks.places(order, orient="top", labelAngle=0, labelLimit=(WIDTH - 150) // len(order) - 6, domain=False)
-    column, row = marks.field("column", x), marks.field("row", marks.places(order, labelLimit=140))
+    x = marks.places(order, orient="top", labelAngle=0, domain=False)
+    column, row = marks.field("column", x), marks.field("row", marks.places(order))
     colours = {"deviation": "@grey_pale", "positive": "@interaction", "negative": "@upper"}
     boxes = marks.layer(
         "rect", drawn, {"x": column, "y": row, **marks.tint(marks.coded("hue", colours))}, strokeWidth=2

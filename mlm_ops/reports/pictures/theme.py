@@ -56,8 +56,8 @@ _CONFIG: Spec = {
         "tickSize": 3,
         "labelOverlap": False,
         "labelFlush": False,
-        "labelLimit": 170,
-        "titleLimit": 380,
+        "labelLimit": 0,
+        "titleLimit": 0,
     },
     "axisY": {"labelPadding": 4},
     "legend": {
@@ -66,7 +66,6 @@ _CONFIG: Spec = {
         "title": None,
         "labelColor": "@ink",
         "labelFontSize": TEXT,
-        "labelLimit": 200,
         "symbolStrokeWidth": 2,
         "columnPadding": 14,
         "offset": 6,

@@ -20,7 +20,7 @@ from mlm_ops.reports.pictures.facts import (
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, stored, table, whose
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import figure, interval, shown, unit, unit_name, units
+from mlm_ops.reports.pictures.words import figure, interval, short, shown, unit, unit_name, units
 from mlm_ops.warehouse.sql import literal
 
 #: Bins to a side that stand for the dots of very many units.
@@ -170,7 +170,7 @@ def _spec(
     up = marks.span(
         [*rows["y_mean"], *[end[side] for end in segments for side in ("low", "high")], *[end["y"] for end in thick]]
     )
-    x, y = marks.axis(across, names[0]), marks.axis(up, names[1])
+    x, y = marks.axis(across, short(names[0])), marks.axis(up, short(names[1]))
     ends = {"x": marks.field("left", x), "x2": {"field": "right"}, "y": marks.field("low", y), "y2": {"field": "high"}}
     layers = [marks.rules(segments, ends, "@within", width=1, opacity=0.35), _dots(rows, effect["group"], x, y, number)]
     at, to, names_ = marks.field("x", x), marks.field("y", y), []

@@ -20,7 +20,7 @@ from mlm_ops.reports.pictures.facts import (
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec, colour_of
-from mlm_ops.reports.pictures.words import figure, shown, unit, unit_name, units
+from mlm_ops.reports.pictures.words import figure, short, shown, unit, unit_name, units
 from mlm_ops.results.words import count
 
 _COLUMNS = ["model", "group", "unit", "n", "term", "x_low", "x_high", "intercept", "slope"]
@@ -102,7 +102,7 @@ def _spec(
     thick = [{"here": at, "to": average[0] + average[1] * at} for at in (left, right)]
     across = marks.span([left, right])
     up = marks.span([*[row[end] for row in drawn for end in ("y_low", "y_high")], *[end["to"] for end in thick]])
-    x, y = marks.axis(across, shown(term)), marks.axis(up, f"predicted {shown(outcome) if outcome else 'outcome'}")
+    x, y = marks.axis(across, short(term)), marks.axis(up, f"predicted {short(outcome) if outcome else 'outcome'}")
     ends = {
         "x": marks.field("x_low", x),
         "x2": {"field": "x_high"},

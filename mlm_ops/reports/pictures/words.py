@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from unicodedata import east_asian_width
 
 from mlm_ops.results.words import LEAST, count, number, one_line, p_value
 
-#: The most characters of a label; a longer name ends with an ellipsis there and stands whole in the hover text.
+#: The most characters of a label; of a longer name the rest stands in the hover text.
 LABEL = 24
 #: What XML cannot hold beside the control characters that `visible` replaces.
 _NO_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
@@ -27,7 +28,7 @@ def shown(name: str | None) -> str:
     return _NO_XML.sub("\ufffd", one_line(name or "")).strip() or "(empty)"
 
 
-def labels(names: Sequence[str]) -> list[str]:
+def labels(names: Sequence[str], width: float = LABEL) -> list[str]:
     """The names short enough for an axis, each another: those that are cut alike or look alike are numbered.
 
     >>> labels(["a" * 30, "a" * 31, "b"])
@@ -35,7 +36,7 @@ def labels(names: Sequence[str]) -> list[str]:
     """
     texts: list[str] = []
     for name in names:
-        text, copies = short(name), 1
+        text, copies = short(name, width), 1
         label = text
         while label in texts:
             copies += 1
@@ -44,10 +45,27 @@ def labels(names: Sequence[str]) -> list[str]:
     return texts
 
 
-def short(name: str | None) -> str:
-    """A name in at most `LABEL` characters."""
+def short(name: str | None, width: float = LABEL) -> str:
+    """A name in so many characters of usual width, with an ellipsis where it is cut.
+
+    It is cut here and never by Vega, which would cut a character of two code units in half.
+    """
     text = shown(name)
-    return text if len(text) <= LABEL else text[: LABEL - 1] + "…"
+    if sum(map(_width, text)) <= width:
+        return text
+    room = width - 1
+    for place, character in enumerate(text):
+        room -= _width(character)
+        if room < 0:
+            return f"{text[:place]}…"
+    return text
+
+
+def _width(character: str) -> float:
+    """About how wide a character is, of a usual one."""
+    if character > "\u1100" and (character > "\uffff" or east_asian_width(character) in "WF"):
+        return 2.0
+    return 1.6 if character in "mwMW@%—" else 1.2 if character.isupper() else 1.0
 
 
 def units(group: str) -> str:
