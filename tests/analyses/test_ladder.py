@@ -244,3 +244,13 @@ def test_reml_models_with_other_fixed_parts_are_compared_by_ml_and_the_note_says
     found = fit_analysis(parse_analysis(HEAD + "compare: [anova, full]\n"), connection).tables["comparisons"]
     assert found["estimator"].to_list() == ["ml"]
     assert "both were fitted again by ML" in found["note"][0]
+
+
+def test_models_of_the_ladder_stand_behind_those_of_the_file(up: AnalysisResult) -> None:
+    models = up.tables["models"].sort("position")
+    assert models["position"].to_list() == list(range(1, models.height + 1))
+    path = up.tables["fit_statistics"]["model"].unique(maintain_order=True).to_list()
+    assert models["model"].to_list() == path
+    # of all models and candidates together
+    assert up.tables["groups"]["variable"].unique(maintain_order=True).to_list()[:2] == ["mathach", "ses"]
+    assert up.tables["groups"].select("group", "unit", "variable").is_unique().all()

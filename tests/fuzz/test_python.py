@@ -61,6 +61,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Doors:
         "r_squared": (fit.r_squared, {"reference": None}),
         "diagnostics": (fit.diagnostics, {"data": data, "connection": None}),
         "simple_slopes": (fit.simple_slopes, {"slope": "x", "at": "w"}),
+        "curves": (fit.curves, {"slope": "x", "at": "w"}),
         "johnson_neyman": (fit.johnson_neyman, {"slope": "x", "moderator": "w", "level": 0.9}),
         "contrasts": (fit.contrasts, {"wanted": {"c": {"x": 1}}}),
         "equations": (fit.equations, {"form": "levels", "format": "text", "estimates": True}),

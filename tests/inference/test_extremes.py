@@ -39,6 +39,8 @@ _METHODS: dict[str, Callable[[mlm.Fit, pl.DataFrame], Any]] = {
     "r_squared": lambda fit, data: fit.r_squared(fit),
     "icc": lambda fit, data: fit.icc(),
     "decomposition": lambda fit, data: fit.decomposition(),
+    "groups": lambda fit, data: fit.groups(),
+    "unit_lines": lambda fit, data: fit.unit_lines(),
     "contextual_effects": lambda fit, data: fit.contextual_effects(),
     "diagnostics": lambda fit, data: fit.diagnostics(data),
     "equations": lambda fit, data: fit.equations(estimates=True),

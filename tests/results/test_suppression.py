@@ -454,6 +454,9 @@ def test_what_rows_tell_is_of_enough_rows(people):
     bins = found.filter(diagnostic="binned_residual")
     assert bins["n"].min() >= 20
     assert dict(bins.group_by("term").agg(pl.col("n").sum()).iter_rows()) == dict.fromkeys(bins["term"].unique(), 240)
+    # as many rows beyond either end as may be told of
+    exactly = written(people, text.replace("min_publish_n: 20\n", "min_publish_n: 24\n")).tables["diagnostics"]
+    assert exactly.filter(diagnostic="residual_quantile")["value"].to_list() == [0.1, 0.25, 0.5, 0.75, 0.9]
     every = written(people, text.replace("min_publish_n: 20\n", "")).tables["diagnostics"]
     assert every.filter(diagnostic="binned_residual")["n"].min() < 20
     assert every.filter(diagnostic="largest_residual").height == 1

@@ -165,6 +165,13 @@ def test_terms_are_the_slopes_that_vary_or_all_predictors(rows: pl.DataFrame) ->
     assert every.group_by("term").agg(pl.col("slope").n_unique())["slope"].to_list() == [1, 1]
     varying = mlm.fit("y ~ x + t + w + (1 + t | g)", rows, df="none").unit_lines()
     assert varying["term"].unique().to_list() == ["t"]
+    # the slope of what is constant in a unit, or of a product, is part of the lines along what varies
+    unequal = mlm.fit("y ~ x + (1 + w | g)", rows, df="none")
+    assert unequal.unit_lines()["term"].unique().to_list() == ["x"]
+    effects = unequal.random_effects.pivot("term", index="unit", values="estimate")
+    w = rows.group_by("g", maintain_order=True).agg(pl.col("w").first())["w"]
+    expected = effects["(Intercept)"] + effects["w"] * w + unequal.fixed_effects["estimate"][0]
+    np.testing.assert_allclose(unequal.unit_lines()["intercept"], expected, rtol=1e-10)
     # a slope that varies and has no coefficient in the fixed part varies around zero
     around = mlm.fit("y ~ 1 + (0 + t | g)", rows, df="none")
     np.testing.assert_allclose(around.unit_lines()["slope"], around.random_effects["estimate"], rtol=1e-12)

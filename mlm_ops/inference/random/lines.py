@@ -60,7 +60,7 @@ class UnitLines:
 def unit_lines(model: Model, moments: Moments, estimate: Estimate, effects: Sequence[RandomEffects]) -> list[UnitLines]:
     """The lines of the units of the lowest grouping factor, a record a term.
 
-    The terms are those whose slopes vary over that factor, or, where none does, all predictors that vary in its units.
+    The terms vary in the units: those whose slopes vary over that factor, or, where none does, all predictors.
     A unit's line is the fixed part, with what is constant in the unit as it is there and all else at its mean over all
     rows, plus the unit's random effects and those of every unit that it lies in. So it is what is predicted for the
     unit's own rows where the other predictors are at these means. Units of a factor that crosses the lowest
@@ -226,12 +226,9 @@ def _units_above(lowest: LevelDesign, level: LevelDesign) -> Codes | None:
 
 def _terms(design: Design, units: _LowestUnits) -> list[tuple[str, Variable, list[Variable]]]:
     """Name and variable of every term that has a line, with those that code the same factor, itself included."""
-    slopes = [c for block in design.levels[0].blocks for c in block.columns if c.variables]
-    if slopes:
-        focal = [c.variables[0] for c in slopes if len(c.variables) == 1]
-    else:
-        fixed = dict.fromkeys(v for c in design.fixed.columns for v in c.variables)
-        focal = [v for v in fixed if v not in units.constant]
+    slopes = (c.variables for block in design.levels[0].blocks for c in block.columns if len(c.variables) == 1)
+    focal = [v for (v,) in slopes if v not in units.constant]
+    focal = focal or [v for c in design.fixed.columns for v in c.variables if v not in units.constant]
     return [
         (label(v), v, siblings)
         for v in dict.fromkeys(focal)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Literal
 from xml.etree import ElementTree as Xml
@@ -33,6 +34,10 @@ _DEFAULTS = {
     "transform": "translate(0,0)",
 }
 _COLOURS = frozenset({"fill", "stroke"})
+_INHERITED = frozenset(
+    {"fill", "stroke", "stroke-width", "fill-opacity", "stroke-opacity", "stroke-dasharray"}
+    | {"font-size", "font-weight", "text-anchor", "paint-order"}
+)
 _DECIMALS = re.compile(r"-?\d*\.\d+(?:e-?\d+)?|-?\d+e-?\d+")
 #: A circle as Vega writes it: two arcs around the origin.
 _CIRCLE = re.compile(r"M([\d.]+),0A\1,\1,0,1,1,-\1,0A\1,\1,0,1,1,\1,0")
@@ -101,6 +106,41 @@ def tidy(text: str, label: str, name: str, colours: Mapping[str, str], *, titles
     return f"<svg{_attributes(head)}>{''.join(write.node(child) for child in root)}</svg>\n"
 
 
+@dataclass
+class _Drawn:
+    """An element as it is written."""
+
+    tag: str
+    attributes: dict[str, str]
+    text: str
+    children: list[_Drawn]
+
+
+def _text(drawn: _Drawn) -> str:
+    inside = drawn.text + "".join(map(_text, drawn.children))
+    start = f"<{drawn.tag}{_attributes(drawn.attributes)}"
+    return f"{start}>{inside}</{drawn.tag}>" if inside else f"{start}/>"
+
+
+def _shared(children: Sequence[_Drawn]) -> dict[str, str]:
+    """What all marks of a group say alike and may inherit from it: said once, hundreds of marks are half as long."""
+    if len(children) < 2 or any(child.tag == "g" for child in children):
+        return {}
+    first = children[0].attributes
+    return {
+        key: value
+        for key, value in first.items()
+        if key in _INHERITED and all(child.attributes.get(key) == value for child in children)
+    }
+
+
+def _circle(radius: str, attributes: Mapping[str, str]) -> dict[str, str]:
+    """The attributes of a circle instead of those of its path."""
+    kept = {key: value for key, value in attributes.items() if key not in ("d", "transform")}
+    x, _, y = attributes.get("transform", "translate(0,0)")[len("translate(") : -1].partition(",")
+    return {"cx": x, "cy": y, "r": radius, **kept}
+
+
 class _Writer:
     """Writes the elements of a drawing anew."""
 
@@ -108,22 +148,28 @@ class _Writer:
         self._ids, self._colours, self._titles = ids, colours, titles
 
     def node(self, node: Element) -> str:
+        return "".join(map(_text, self._drawn(node)))
+
+    def _drawn(self, node: Element) -> list[_Drawn]:
+        """What is drawn of an element: nothing of what is not seen, the children alone of a group that says nothing."""
         tag = node.tag.removeprefix(_SVG)
         if node.get("display") == "none" or (tag == "path" and not node.get("d")):
-            return ""
+            return []
         title, own = self._title(node)
-        inside = title + "".join(self.node(child) for child in node)
-        inside += escape(node.text) if tag == "text" and node.text else ""
+        children = [drawn for child in node for drawn in self._drawn(child)]
         attributes = {**own, **self._kept(node, tag)}
-        if tag == "g" and not attributes:
-            return inside
         if tag == "path" and _is_unseen(attributes):
-            return ""
+            return []
         if tag == "path" and (circle := _CIRCLE.fullmatch(attributes["d"])):
-            tag, attributes = "circle", {"r": circle[1], **{k: v for k, v in attributes.items() if k != "d"}}
-        if tag == "g" and not inside:
-            return ""
-        return f"<{tag}{_attributes(attributes)}>{inside}</{tag}>" if inside else f"<{tag}{_attributes(attributes)}/>"
+            tag, attributes = "circle", _circle(circle[1], attributes)
+        text = escape(node.text) if tag == "text" and node.text else ""
+        if tag != "g":
+            return [_Drawn(tag, attributes, title + text, children)]
+        shared = _shared(children)
+        for child in children:
+            child.attributes = {key: value for key, value in child.attributes.items() if key not in shared}
+        attributes |= shared
+        return [_Drawn(tag, attributes, "", children)] if children and attributes else children
 
     def _title(self, node: Element) -> tuple[str, dict[str, str]]:
         """The hover text as an element, and the number of the unit as an attribute."""

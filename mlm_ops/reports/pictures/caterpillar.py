@@ -100,7 +100,7 @@ def _spec(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwis
     bare = [{name: value for name, value in row.items() if name != "hover"} for row in marked]
     layers = [
         marks.reference("y", y, 0.0),
-        marks.rules(marked, ends, colour, width=max(0.8, min(2.0, 180 / rows.height)), opacity=0.6),
+        marks.rules(marked, ends, colour, width=max(0.8, min(2.0, 180 / rows.height)), strokeOpacity=0.6),
         marks.points(bare, place, estimate, colour, size=size),
     ]
     return marks.chart(layers, 240)

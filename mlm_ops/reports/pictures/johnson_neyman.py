@@ -130,5 +130,5 @@ def _spec(
         foot = up.low + 0.035 * (up.high - up.low)
         rows = [{**row, "from": up.low, "to": foot} for row in ticks]
         edge = {"x": marks.field("mean", x), "y": marks.field("from", y), "y2": {"field": "to"}}
-        layers.append(marks.rules(rows, edge, "@between", opacity=0.6, width=1.0))
+        layers.append(marks.rules(rows, edge, "@between", strokeOpacity=0.6, width=1.0))
     return marks.chart(layers, 280)

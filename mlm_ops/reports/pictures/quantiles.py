@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from statistics import NormalDist
+from typing import Any
 
 import polars as pl
 
@@ -110,14 +111,14 @@ def _verdict(tables: Tables, model: str, group: str, term: str | None) -> str:
     own = found.filter(
         (pl.col("model") == model) & (pl.col("diagnostic") == "normality") & (pl.col("group") == group) & named
     )
-    row = own.to_dicts()[0] if own.height else {"estimate": None}
+    row: dict[str, Any] = own.to_dicts()[0] if own.height else {"estimate": None}
     if row["estimate"] is None:
         return ""
     skewness = row.get("skewness")
     two = decimals(2)
-    moments = f"skewness {two(skewness)}, kurtosis {two(row['estimate'])} (normal: 0 and 3)"
     # an older store has both numbers in the note alone
-    note = minus(moments if skewness is not None else row["note"])
+    moments = f"kurtosis {two(row['estimate'])} (normal: 0 and 3)"
+    note = minus(row["note"] if skewness is None else f"skewness {two(skewness)}, {moments}")
     return f"{note[0].upper()}{note[1:]}{chance(row['p_value'])}{': flagged' if row['flagged'] else ''}."
 
 

@@ -103,7 +103,7 @@ def _spec(
     cross = [{"here": average[0], "to": average[1]}]
     arrows = {"x": own_x, "x2": {"field": "intercept"}, "y": own_y, "y2": {"field": "slope"}}
     layers = [
-        marks.rules(bare, arrows, "@grey", width=1, opacity=0.7),
+        marks.rules(bare, arrows, "@grey", width=1, strokeOpacity=0.7),
         marks.points(bare, own_x, own_y, "@grey", size=24, fill="@ground", stroke="@grey", strokeWidth=1.2),
         marks.points(drawn, dot_x, dot_y, "@between", size=26),
         marks.points(

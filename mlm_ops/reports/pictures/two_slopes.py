@@ -172,7 +172,10 @@ def _spec(
     )
     x, y = marks.axis(across, short(names[0])), marks.axis(up, short(names[1]))
     ends = {"x": marks.field("left", x), "x2": {"field": "right"}, "y": marks.field("low", y), "y2": {"field": "high"}}
-    layers = [marks.rules(segments, ends, "@within", width=1, opacity=0.35), _dots(rows, effect["group"], x, y, number)]
+    layers = [
+        marks.rules(segments, ends, "@within", width=1, strokeOpacity=0.35),
+        _dots(rows, effect["group"], x, y, number),
+    ]
     at, to, names_ = marks.field("x", x), marks.field("y", y), []
     for series, colour in (("within", "@within"), ("between", "@between")):
         own = [row for row in thick if row["series"] == series]
@@ -205,7 +208,7 @@ def _dots(rows: pl.DataFrame, group: str, x: Spec, y: Spec, number: dict[tuple[s
     cells = rows.select(thin.cell(rows["x_mean"], CELLS), thin.cell(rows["y_mean"], CELLS))
     counted = cells.group_by("x_mean", "y_mean").agg(pl.len().alias("count")).sort("x_mean", "y_mean").to_dicts()
     dots = [{"x": row["x_mean"], "y": row["y_mean"], "count": row["count"]} for row in counted]
-    drawn = marks.points(dots, marks.field("x", x), marks.field("y", y), "@between", opacity=0.7)
+    drawn = marks.points(dots, marks.field("x", x), marks.field("y", y), "@between", fillOpacity=0.7)
     most = max(row["count"] for row in dots)
     drawn["encoding"]["size"] = {
         "field": "count",

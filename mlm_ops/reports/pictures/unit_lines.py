@@ -113,7 +113,7 @@ def _spec(
     at, to = marks.field("here", x), marks.field("to", y)
     written = [{**thick[1], "text": f"average {figure(average[1])}"}]
     layers = [
-        marks.rules(drawn, ends, "@grey", width=1, opacity=0.55),
+        marks.rules(drawn, ends, "@grey", width=1, strokeOpacity=0.55),
         marks.line(thick, at, to, colour, width=4),
         marks.texts(written, at, to, colour=colour, align="right", dy=-12, dx=-2, fontSize=13, fontWeight="bold"),
     ]

@@ -51,7 +51,7 @@ def variance(tables: Tables, selection: Selection) -> Iterator[Picture]:
     bars = [
         bar for model, label in zip(models, labels(models), strict=True) for bar in _bar(model, label, shares[model])
     ]
-    used = {bar["part"] for bar in bars}
+    used = {bar["part"] for bar in bars if bar["end"] > bar["start"]}
     colours = {words: colour for words, colour, _ in PARTS.values() if words in used}
     model = model_of(tables, "r_squared", selection, _IS_TOTAL) or models[-1]
     yield Picture(

@@ -51,21 +51,22 @@ def short(name: str | None, width: float = LABEL) -> str:
     It is cut here and never by Vega, which would cut a character of two code units in half.
     """
     text = shown(name)
-    if sum(map(_width, text)) <= width:
+    if len(text) <= width and sum(map(_width, text)) <= width:
         return text
     room = width - 1
-    for place, character in enumerate(text):
-        room -= _width(character)
-        if room < 0:
-            return f"{text[:place]}…"
-    return text
+    kept = 0
+    while kept < width - 1 and (room := room - _width(text[kept])) >= 0:
+        kept += 1
+    return f"{text[:kept]}…"
 
 
 def _width(character: str) -> float:
     """About how wide a character is, of a usual one."""
     if character > "\u1100" and (character > "\uffff" or east_asian_width(character) in "WF"):
         return 2.0
-    return 1.6 if character in "mwMW@%—" else 1.2 if character.isupper() else 1.0
+    if character in "iljft()[]:;.,|' ":
+        return 0.6
+    return 1.7 if character in "mMW@%—" else 1.2 if character.isupper() or character in "w_" else 1.0
 
 
 def units(group: str) -> str:

@@ -212,7 +212,8 @@ def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     rows = _without(_whole_models(frame, small), small)
     kind, least = pl.col("diagnostic"), small.least
     # what is worked out from the distribution's end is a number of few rows
-    beyond = pl.min_horizontal(pl.col("value"), 1 - pl.col("value")) * pl.col("n")
+    # rounded, as 1 - 0.9 is less than 0.1
+    beyond = (pl.min_horizontal(pl.col("value"), 1 - pl.col("value")) * pl.col("n")).round(6)
     rows = rows.filter((kind != "largest_residual") & ((kind != "residual_quantile") | (beyond >= least)))
     # bins of a predictor add up to all rows, so that of one too small the others tell
     size = pl.col("n").min().over("model", "diagnostic", "term")
