@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -160,12 +161,6 @@ def hostile(tables: dict[str, pl.DataFrame], first: int) -> dict[str, pl.DataFra
             if column in frame.columns and frame.height:
                 frame = frame.with_columns(pl.lit(value).alias(column))
         if "analysis_text" in frame.columns:
-            frame = frame.with_columns(pl.lit(f'{{"description": {quoted(names[20])}}}').alias("analysis_text"))
+            frame = frame.with_columns(pl.lit(json.dumps({"description": names[20]})).alias("analysis_text"))
         result[key] = frame
     return result
-
-
-def quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text)

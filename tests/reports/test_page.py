@@ -47,7 +47,7 @@ def test_every_picture_has_a_place():
 
 def test_the_page_is_whole(html):
     page = parsed(html)
-    assert page.tags["h1"] == page.tags["main"] == page.tags["nav"] == page.tags["title"] == 1
+    assert page.tags["h1"] == page.tags["main"] == page.tags["nav"] == page.tags["head"] == 1
     assert ("html", "lang", "en") in page.attributes
     assert page.headings[:2] == ["h1", "h2"]
     assert "h4" not in page.headings
@@ -74,7 +74,7 @@ def test_nothing_is_allowed_but_its_own_style_and_script(html):
     assert not [name for _, name, _ in page.attributes if name == "style" or name.startswith("on")]
     assert not [value for value in page.values("href") if not value.startswith("#")]
     assert not page.values("src")
-    assert "http" not in re.sub(r'xmlns="http://www\.w3\.org/[^"]*"', "", html)
+    assert "://" not in re.sub(r'xmlns="http://www\.w3\.org/[^"]*"', "", html)
     assert len(page.within["script"]) <= 2000
 
 
@@ -108,7 +108,7 @@ def test_what_the_tables_do_not_have_is_absent(tables):
     assert parsed(page_of({"runs": tables["runs"]}).html).tags["figure"] == 0
 
 
-@pytest.mark.parametrize("first", range(0, len(HOSTILE), 4))
+@pytest.mark.parametrize("first", range(0, len(HOSTILE), 8))
 def test_names_are_names(tables, first):
     strange = hostile(tables, first)
     page = parsed(page_of(strange).html)
@@ -260,7 +260,7 @@ def test_the_model_that_is_asked_for_is_shown(tables):
     ids = parsed(page.html).ids
     assert "caterpillar-2" in ids
     # it has no diagnostics, which are not shown of another model then
-    assert "holds" not in ids
+    assert not {"qq_rows-1", "binned-1", "influence-1"} & set(ids)
     assert "In random_slope predictors account for" in visible(page.html)
 
 

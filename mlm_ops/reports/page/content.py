@@ -17,6 +17,7 @@ from mlm_ops.reports.page.answers import answers
 from mlm_ops.reports.page.checks import Check, checks, first_notes, last_notes
 from mlm_ops.reports.page.html import render
 from mlm_ops.reports.page.markup import equations
+from mlm_ops.reports.page.order import in_order
 from mlm_ops.reports.page.sections import SECTIONS, draft, main_model, titles
 from mlm_ops.reports.page.tables import Grid, formulas, grid, ladder
 from mlm_ops.reports.page.words import group_counts, plural, rows_of
@@ -96,6 +97,7 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
     unit_names
         Whether units are named; otherwise they are numbered, everywhere.
     """
+    tables = in_order(tables)
     run = table(tables, "runs").to_dicts()[0]
     tables = tables if unit_names else without_unit_names(tables)
     named, chosen = model is not None, model or main_model(tables)
