@@ -229,7 +229,8 @@ def test_units_are_numbered_where_they_are_not_to_be_named(labelled, tmp_path_fa
     store = write_store(tmp_path_factory.mktemp("named"), labelled, HSB)
     tables = read_latest_results(store.path)
     names = set(pl.read_csv(labelled)["school"])
-    assert {name for name in names if name in page_of(tables).html} == names
+    html = page_of(tables).html
+    assert {name for name in names if name in html} == names
     page = page_of(tables, unit_names=False)
     assert "Saint" not in page.html
     assert parsed(page.html).tags["option"] == 160

@@ -115,7 +115,8 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         for picture in pictures:
             numbers[picture.key] = numbers.get(picture.key, 0) + 1
             card = _card(picture, numbers[picture.key], draw=missing is None)
-            drawings[card.id] = len((card.drawing or "").encode())
+            if card.drawing is not None:
+                drawings[card.id] = len(card.drawing.encode())
             cards.append(card)
         cards = shaped(cards)
         grids = list(_grids(tables, section.key))
