@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -300,3 +301,19 @@ def _many(hsb: Store) -> dict[str, pl.DataFrame]:
         copies = [tables[name].with_columns(unit=pl.format("{} {}", pl.col("unit"), pl.lit(k))) for k in range(8)]
         tables[name] = pl.concat(copies)
     return tables
+
+
+def test_tables_of_a_fit_have_the_same_pictures(hsb: Store) -> None:
+    """They are of no analysis, and their SQL is over the tables' own names."""
+    own = {name: frame.drop("run_id", "analysis") for name, frame in hsb.tables.items()}
+    for key, draft in PICTURES.items():
+        for stored, fitted in zip(draft(hsb.tables, Selection()), draft(own, Selection()), strict=True):
+            assert (fitted.spec, fitted.answer) == (stored.spec, stored.answer), key
+            assert fitted.numbers.equals(stored.numbers)
+            assert "mlm." not in fitted.sql
+            assert "analysis" not in fitted.sql
+            connection = duckdb.connect()
+            for name, frame in own.items():
+                connection.register(name, frame.to_arrow())
+            rows = connection.sql(fitted.sql).pl()
+            assert rows.height >= fitted.numbers.height > 0

@@ -61,8 +61,8 @@ def _spec(found: list[dict[str, Any]], name: str, at: str) -> Spec:
         kept = {column: row[column] for column in ("estimate", "low", "high")}
         kind = "flagged" if row["flagged"] else "not flagged"
         drawn.append({**kept, "value": row[at], "kind": kind, "hover": marks.hover(read)})
-    across = marks.span([row["value"] for row in drawn])
-    up = marks.span([row[column] for row in drawn for column in ("estimate", "low", "high")])
+    across = marks.axis_range([row["value"] for row in drawn])
+    up = marks.axis_range([row[column] for row in drawn for column in ("estimate", "low", "high")])
     x, y = marks.axis(across, short(name)), marks.axis(up, "mean residual")
     value = marks.field("value", x)
     bare = [{column: row[column] for column in ("value", "low", "high")} for row in drawn if row["low"] is not None]

@@ -23,6 +23,8 @@ _PAIRWISE_ENDS = {
 }
 _COLUMNS = ["model", "group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"]
 Numbers = dict[tuple[str, str], int]
+#: The room for the extremes at each side of the band, as a share of the ranks.
+_BESIDE = 0.12
 _COLOURS = {"interval excludes zero": "@between", "holds zero": "@grey"}
 
 
@@ -83,12 +85,13 @@ def _marked(rows: pl.DataFrame, number: Numbers, *, pairwise: bool) -> list[dict
     return marked
 
 
-def _axes(rows: pl.DataFrame, group: str, term: str) -> tuple[Spec, Spec]:
+def _axes(rows: pl.DataFrame, group: str, term: str, beside: float = 0.0) -> tuple[Spec, Spec]:
+    """Ranks, with room beside them as a share of all, and effects."""
     n = rows.height
-    across = marks.Span(0.0, n + 1.0, (), "d")
+    across = marks.AxisRange(-beside * n, n + 1.0 + beside * n, (), "d")
     x = marks.axis(across, f"{short(units(group), 40)}, in order")
     title = "departure in level" if term == INTERCEPT else "departure in slope"
-    return x, marks.axis(marks.span([*rows["conf_low"], *rows["conf_high"], 0.0]), title)
+    return x, marks.axis(marks.axis_range([*rows["conf_low"], *rows["conf_high"], 0.0]), title)
 
 
 def _spec(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> Spec:
@@ -107,13 +110,18 @@ def _spec(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwis
 
 
 def _binned(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> Spec:
-    x, y = _axes(rows, group, term)
+    x, y = _axes(rows, group, term, _BESIDE)
     bins = thin.binned(rows, ["estimate", "conf_low", "conf_high"]).rename(
         {"estimate": "middle", "conf_low": "low", "conf_high": "high"}
     )
     place = marks.field("place", x)
     ends = {"x": place, "y": marks.field("conf_low", y), "y2": {"field": "conf_high"}}
     marked, colour = _marked(thin.extremes(rows), number, pairwise=pairwise), marks.coded("zero", _COLOURS, legend=True)
+    # one beside another, outside of the band: at their ranks they would hide each other
+    step, n = _BESIDE * rows.height / (thin.EXTREMES + 1), rows.height
+    for order, row in enumerate(marked):
+        low = order < thin.EXTREMES
+        row["place"] = (order - thin.EXTREMES) * step if low else n + (order - thin.EXTREMES + 1) * step
     layers = [
         marks.band(bins.to_dicts(), place, marks.field("low", y), "high", "@grey", opacity=0.35),
         marks.line(bins.to_dicts(), place, marks.field("middle", y), "@ink", width=1.5),

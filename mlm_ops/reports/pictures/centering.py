@@ -64,7 +64,7 @@ def _spec(chosen: list[dict[str, Any]], middle: float, variable: str, number: di
             told = marks.hover(read, number.get((row["group"], row["unit"])))
             ends = {"here": row["mean"] - away, "left": row["low"] - away, "right": row["high"] - away}
             rows.append({"label": name, **ends, "hover": told})
-        along = marks.span(
+        along = marks.axis_range(
             [*([0.0] if place else []), *[row[end] for row in rows for end in ("left", "right")]], ticks=4
         )
         x = marks.axis(along, None)

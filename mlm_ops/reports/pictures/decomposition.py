@@ -55,7 +55,7 @@ def _spec(numbers: pl.DataFrame) -> Spec:
             written = text if end - start >= _WRITTEN else ""
             bars.append({"variable": row["variable"], "icc": row["icc"], **place, "text": written, "hover": read})
     bars = [bar for bar in bars if bar["end"] > bar["start"]]
-    along = marks.Span(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), ".0%")
+    along = marks.AxisRange(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), ".0%")
     x, y = marks.axis(along, "share of the variance"), marks.places(names)
     legend = marks.coded("part", _COLOURS, legend=True, symbol="square")
     position = {"x": marks.field("start", x), "x2": {"field": "end"}, "y": marks.field("label", y)}

@@ -97,7 +97,7 @@ def _panel(panel: Sequence[dict[str, Any]], names: dict[str, str]) -> Spec:
         read = f"{shown(row['term'])} in {shown(row['model'])}: {_estimate(row)}"
         rows.append({**row, "label": names[row["model"]], "text": figure(row["estimate"]), "hover": marks.hover(read)})
     ends = [row[end] for row in rows for end in ("conf_low", "conf_high", "estimate")]
-    along = marks.span([*ends, 0.0])
+    along = marks.axis_range([*ends, 0.0])
     x = marks.axis(along, None)
     # as wide as the longest label may be, in each panel: the zeros and axes of all stand in one line
     y = marks.places([row["label"] for row in rows], minExtent=_NAMES, maxExtent=_NAMES)

@@ -65,10 +65,10 @@ def _spec(sizes: pl.Series, median: float, group: str, hidden: int, least: int) 
     if hidden:
         told = marks.hover(f"fewer than {least} rows: {count(hidden)}, withheld")
         bars.append({"low": 0, "high": least, "count": hidden, "from": 0, "kind": "withheld", "hover": told})
-    across = marks.span([row[end] for row in bars for end in ("low", "high")], pad=0.02)
+    across = marks.axis_range([row[end] for row in bars for end in ("low", "high")], pad=0.02)
     most = max(row["count"] for row in bars)
-    up = marks.Span(0.0, 1.1 * most, marks.span([0, most], pad=0).ticks, ",.0f")
-    up = marks.Span(up.low, up.high, tuple(tick for tick in up.ticks if tick == int(tick)), up.format)
+    up = marks.AxisRange(0.0, 1.1 * most, marks.axis_range([0, most], pad=0).ticks, ",.0f")
+    up = marks.AxisRange(up.low, up.high, tuple(tick for tick in up.ticks if tick == int(tick)), up.format)
     x, y = marks.axis(across, f"rows in a {short(unit(group), 40)}", grid=False), marks.axis(up, short(units(group)))
     position = {
         "x": marks.field("low", x),

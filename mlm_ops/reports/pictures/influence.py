@@ -63,7 +63,7 @@ def _spec(found: list[dict[str, Any]], number: dict[tuple[str, str], int]) -> Sp
         kind = "more than one" if row["flagged"] else "at most one"
         kept = {column: row[column] for column in ("term", "statistic")}
         drawn.append({**kept, "label": name, "kind": kind, "text": short(row["term"]), "hover": told})
-    along = marks.span([1.0, -1.0, *[row["statistic"] for row in drawn]])
+    along = marks.axis_range([1.0, -1.0, *[row["statistic"] for row in drawn]])
     x = marks.axis(along, "moves by … standard errors without the unit")
     label = marks.field("label", marks.places(names))
     moved = marks.field("statistic", x)

@@ -108,8 +108,8 @@ def _spec(
     names: tuple[str, str],
     colour: str,
 ) -> Spec:
-    across = marks.span(curve["x"], pad=0.02)
-    up = marks.span([*curve["conf_low"], *curve["conf_high"], 0.0], pad=0.06)
+    across = marks.axis_range(curve["x"], pad=0.02)
+    up = marks.axis_range([*curve["conf_low"], *curve["conf_high"], 0.0], pad=0.06)
     x, y = marks.axis(across, short(names[1])), marks.axis(up, f"slope of {short(names[0])}")
     rows = curve.select("x", "estimate", "conf_low", "conf_high").to_dicts()
     at = marks.field("x", x)

@@ -21,7 +21,7 @@ TICKS = 6
 
 
 @dataclass(frozen=True)
-class Span:
+class AxisRange:
     """What an axis covers, and where its ticks stand."""
 
     low: float
@@ -35,7 +35,7 @@ class Span:
         return {"domain": [self.low, self.high], "nice": False, "zero": False}
 
 
-def span(values: Iterable[float | None], *, pad: float = 0.04, ticks: int = TICKS) -> Span:
+def axis_range(values: Iterable[float | None], *, pad: float = 0.04, ticks: int = TICKS) -> AxisRange:
     """An axis that covers values with a little room, and at most so many ticks at round numbers."""
     known = [value for value in values if value is not None and math.isfinite(value)] or [0.0]
     low, high = min(known), max(known)
@@ -43,7 +43,7 @@ def span(values: Iterable[float | None], *, pad: float = 0.04, ticks: int = TICK
     low, high = low - pad * width, high + pad * width
     step, places = _step(low, high, ticks)
     written = f",.{places}f" if places <= 4 and max(abs(low), abs(high)) < 1e7 else ".2~e"
-    return Span(low, high, tuple(round(k * step, places) + 0.0 for k in _multiples(low, high, step)), written)
+    return AxisRange(low, high, tuple(round(k * step, places) + 0.0 for k in _multiples(low, high, step)), written)
 
 
 def _step(low: float, high: float, ticks: int) -> tuple[float, int]:
@@ -61,7 +61,7 @@ def _multiples(low: float, high: float, step: float) -> range:
     return range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
 
 
-def axis(along: Span, title: str | None, **more: Any) -> Spec:
+def axis(along: AxisRange, title: str | None, **more: Any) -> Spec:
     """The axis and scale of a position, to be merged with its field."""
     drawn = {"title": title, "values": list(along.ticks), "format": along.format, **more}
     return {"type": "quantitative", "scale": along.scale, "axis": drawn}
@@ -73,7 +73,7 @@ def places(names: Sequence[str], **more: Any) -> Spec:
     return {"type": "ordinal", "scale": {"domain": list(names)}, "axis": drawn}
 
 
-def hidden(along: Span) -> Spec:
+def hidden(along: AxisRange) -> Spec:
     """A scale without an axis."""
     return {"type": "quantitative", "scale": along.scale, "axis": None}
 

@@ -36,7 +36,7 @@ def qq_rows(tables: Tables, selection: Selection) -> Iterator[Picture]:
         for row in rows.frame.to_dicts()
     ]
     ends = [value for row in points for value in (row["estimate"], row["expected"])]
-    both = marks.span(ends)
+    both = marks.axis_range(ends)
     low, high = {"here": both.low, "to": both.low}, {"here": both.high, "to": both.high}
     yield Picture(
         key="qq_rows",
@@ -83,9 +83,9 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     # through the quartiles, as lines in such plots are drawn
     quarter, rest = (placed.row(round(share * (n - 1)), named=True) for share in (0.25, 0.75))
     slope = (rest["estimate"] - quarter["estimate"]) / ((rest["expected"] - quarter["expected"]) or 1.0)
-    x, y = marks.span(placed["expected"]), marks.span(placed["estimate"])
+    x, y = marks.axis_range(placed["expected"]), marks.axis_range(placed["estimate"])
     line = [{"here": at, "to": quarter["estimate"] + slope * (at - quarter["expected"])} for at in (x.low, x.high)]
-    y = marks.span([*placed["estimate"], *[end["to"] for end in line]], pad=0.02)
+    y = marks.axis_range([*placed["estimate"], *[end["to"] for end in line]], pad=0.02)
     range_ = f"run from {figure(numbers['estimate'][0])} to {figure(numbers['estimate'][-1])}"
     what = "intercepts" if term == INTERCEPT else f"slopes of {shown(term)}"
     some = f" Of {count(n)} {units(group)} both ends and some between are drawn." if n > len(points) else ""
@@ -125,8 +125,8 @@ def _verdict(tables: Tables, model: str, group: str, term: str | None) -> str:
 def _spec(
     points: list[dict[str, object]],
     line: list[dict[str, float]],
-    across: marks.Span,
-    up: marks.Span,
+    across: marks.AxisRange,
+    up: marks.AxisRange,
     titles: tuple[str, str],
     colour: str,
     size: float,

@@ -94,8 +94,8 @@ def _spec(
         drawn.append(
             {**{f"{own}{name}": row[f"{own}{name}"] for own in ("", "own_") for name in _POINTS}, "hover": told}
         )
-    across = marks.span([row[name] for row in drawn for name in ("intercept", "own_intercept")])
-    up = marks.span([row[name] for row in drawn for name in ("slope", "own_slope")])
+    across = marks.axis_range([row[name] for row in drawn for name in ("intercept", "own_intercept")])
+    up = marks.axis_range([row[name] for row in drawn for name in ("slope", "own_slope")])
     x, y = marks.axis(across, "intercept"), marks.axis(up, f"slope of {short(term)}")
     own_x, own_y = marks.field("own_intercept", x), marks.field("own_slope", y)
     dot_x, dot_y = marks.field("intercept", x), marks.field("slope", y)

@@ -88,8 +88,8 @@ def _slopes(tables: Tables, model: str, term: str, moderator: str) -> dict[str, 
 
 def _spec(numbers: pl.DataFrame, values: list[str], term: str, outcome: str | None) -> Spec:
     drawn = numbers.filter(pl.col("moderator_value").is_in(values))
-    x = marks.axis(marks.span(drawn["x"], pad=0.02), short(term))
-    up = marks.span([*drawn["conf_low"], *drawn["conf_high"]])
+    x = marks.axis(marks.axis_range(drawn["x"], pad=0.02), short(term))
+    up = marks.axis_range([*drawn["conf_low"], *drawn["conf_high"]])
     y = marks.axis(up, f"predicted {short(outcome) if outcome else 'outcome'}")
     at, estimate = marks.field("x", x), marks.field("estimate", y)
     bands, lines, ends = [], [], []
@@ -103,7 +103,7 @@ def _spec(numbers: pl.DataFrame, values: list[str], term: str, outcome: str | No
     return marks.chart([*bands, *lines, *_names(ends, at, y, up)], 280)
 
 
-def _names(ends: list[dict[str, Any]], at: Spec, y: Spec, up: marks.Span) -> list[Spec]:
+def _names(ends: list[dict[str, Any]], at: Spec, y: Spec, up: marks.AxisRange) -> list[Spec]:
     """The name of each line at that end where the lines lie farther apart, none nearer to another than it is high."""
     spread = {
         place: max(end["rows"][place]["estimate"] for end in ends) - min(end["rows"][place]["estimate"] for end in ends)

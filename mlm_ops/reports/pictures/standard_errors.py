@@ -57,8 +57,8 @@ def _spec(numbers: pl.DataFrame) -> Spec:
         kept = {column: row[column] for column in ("std_error", "naive_share", "robust_share")}
         rows.append({**kept, "label": name, "share": 1.0, "term": row["term"]})
     ends = [row[column] for row in rows for column in ("naive_share", "robust_share")]
-    along = marks.span([0.0, 1.0, *ends])
-    along = marks.Span(along.low, along.high, along.ticks, ".0%")
+    along = marks.axis_range([0.0, 1.0, *ends])
+    along = marks.AxisRange(along.low, along.high, along.ticks, ".0%")
     x, y = marks.axis(along, "share of the multilevel standard error"), marks.places(names)
     label = marks.field("label", y)
     span = {"x": marks.field("naive_share", x), "x2": {"field": "share"}, "y": label}

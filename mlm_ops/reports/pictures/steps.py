@@ -70,9 +70,9 @@ def _spec(pairs: list[dict[str, Any]]) -> Spec:
     changes = [pair["delta_aic"] for pair in pairs]
     least, most = min(*changes, 0.0), max(*changes, 0.0)
     room = 0.42 * (most - least)  # for the numbers at the free ends, where ticks would say nothing
-    along = marks.span([least - room if least < 0 else least, most + room if most > 0 else most])
+    along = marks.axis_range([least - room if least < 0 else least, most + room if most > 0 else most])
     ticks = tuple(tick for tick in along.ticks if least - room / 4 <= tick <= most + room / 4)
-    along = marks.Span(along.low, along.high, ticks, along.format)
+    along = marks.AxisRange(along.low, along.high, ticks, along.format)
     x = marks.axis(along, "change in AIC")
     y = {"type": "ordinal", "scale": {"domain": list(range(len(drawn)))}, "axis": None}
     level = marks.field("place", y)

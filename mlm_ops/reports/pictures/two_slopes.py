@@ -166,8 +166,8 @@ def _spec(
     thick = [
         {"series": "between", "x": at, "y": y0 + between * (at - x0), "slope": between} for at in (first, last)
     ] + [{"series": "within", "x": x0 + step, "y": y0 + within * step, "slope": within} for step in (-spread, spread)]
-    across = marks.span([*rows["x_mean"], *[end[side] for end in segments for side in ("left", "right")]])
-    up = marks.span(
+    across = marks.axis_range([*rows["x_mean"], *[end[side] for end in segments for side in ("left", "right")]])
+    up = marks.axis_range(
         [*rows["y_mean"], *[end[side] for end in segments for side in ("low", "high")], *[end["y"] for end in thick]]
     )
     x, y = marks.axis(across, short(names[0])), marks.axis(up, short(names[1]))

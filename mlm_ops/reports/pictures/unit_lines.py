@@ -100,8 +100,8 @@ def _spec(
         drawn.append({"x_low": row["x_low"], "x_high": row["x_high"], **ends, "hover": told})
     left, right = min(row["x_low"] for row in drawn), max(row["x_high"] for row in drawn)
     thick = [{"here": at, "to": average[0] + average[1] * at} for at in (left, right)]
-    across = marks.span([left, right])
-    up = marks.span([*[row[end] for row in drawn for end in ("y_low", "y_high")], *[end["to"] for end in thick]])
+    across = marks.axis_range([left, right])
+    up = marks.axis_range([*[row[end] for row in drawn for end in ("y_low", "y_high")], *[end["to"] for end in thick]])
     x, y = marks.axis(across, short(term)), marks.axis(up, f"predicted {short(outcome) if outcome else 'outcome'}")
     ends = {
         "x": marks.field("x_low", x),

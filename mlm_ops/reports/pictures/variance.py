@@ -114,7 +114,7 @@ def _reading(*, mixed: bool) -> str:
 
 
 def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str]) -> Spec:
-    along = marks.Span(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), "%")
+    along = marks.AxisRange(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), "%")
     x, y = marks.axis(along, "share of the model's total variance"), marks.places(names)
     position = {"x": marks.field("start", x), "x2": {"field": "end"}, "y": marks.field("label", y)}
     legend = marks.coded("part", colours, legend=True, symbol="square")
