@@ -400,3 +400,10 @@ ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Options of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
 SEM_ROBUST = flag("robust")
+#: Of reports.
+DATABASE = Option("database", "the path of a database file", _path)
+OUTPUT = Option("output", "the path of a file", _path).or_none()
+ANALYSIS = text("analysis", "the name of an analysis").or_none()
+MODEL_NAME = text("model", "the name of a model").or_none()
+UNIT_NAMES = flag("unit_names")
+RUNS = whole_number("runs", 1)
