@@ -1,10 +1,11 @@
-"""Show the main pictures of a model among the metadata of its asset."""
+"""Show the main pictures of a model among the metadata of its asset, and write the report as an asset of its own."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 import base64
 import logging
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -12,10 +13,14 @@ import polars as pl
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import whole_tables
 from mlm_ops.errors import MlmError
-from mlm_ops.logs import LOGGER
+from mlm_ops.logs import LOGGER, about
 from mlm_ops.moments.record import Moments
-from mlm_ops.plugins.dagster.metadata import Metadata
+from mlm_ops.plugins.dagster.metadata import Metadata, Result, numbers
+from mlm_ops.plugins.dagster.plan import Plan
+from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.reports import PICTURES, Picture, Selection, draw_svg
+from mlm_ops.reports.page.report import write_reports, written_size
+from mlm_ops.reports.page.sections import last_told_most
 from mlm_ops.results.words import markdown_text
 
 #: Keys of pictures: of each line the first that the model has is shown.
@@ -86,17 +91,55 @@ def _picture(picture: Picture) -> str:
 
 
 def report_model(analysis: Analysis) -> str | None:
-    """The model that a report is about: the last compared one with diagnostics, else the last with random effects.
+    """The model that a report is about, as it chooses from what the analysis asks for before there are results.
 
     None where that is the one that a ladder selects, whose name is not known before.
     """
     if analysis.compiled_strategy is not None and not analysis.diagnostics:
         return None
     models = analysis.compiled_models
-    compared = {name for pair in analysis.compare for name in pair}
-    diagnosed = set(analysis.diagnostics)
-    varying = {name for name, model in models.items() if model.random}
-    for names in (compared & diagnosed, diagnosed, varying, set(models)):
-        if last := [name for name in models if name in names]:
-            return last[-1]
-    return None
+    return last_told_most(
+        list(models),
+        compared={name for pair in analysis.compare for name in pair},
+        diagnosed=set(analysis.diagnostics),
+        varying={name for name, model in models.items() if model.random},
+        fitted=set(models),
+    )
+
+
+def report_asset(plan: Plan) -> dg.AssetsDefinition:
+    """Make the asset that writes the published results as a page; its failure leaves them as they are."""
+
+    @dg.asset(
+        key=plan.key("report"),
+        deps=[plan.key("results")],
+        group_name=plan.group,
+        kinds={"html"},
+        description="The published results as one HTML page, which needs no network and no server: what was found, "
+        "whether it holds, and pictures of it.",
+    )
+    def report(warehouse: Warehouse) -> Result:
+        with about(analysis=plan.analysis.analysis):
+            return Result(metadata=make_report(warehouse.results, plan.analysis.analysis))
+
+    return report
+
+
+def make_report(results: Path, analysis: str) -> Metadata:
+    """Write the report of an analysis beside its published results, as `mlm report` does.
+
+    Raises
+    ------
+    MlmError
+        There are no results, the file cannot be written, or it would be too large.
+    """
+    start = time.perf_counter()
+    (file,) = write_reports(results, analysis=analysis)
+    counts = {"pictures": file.pictures, "bytes": file.size, "seconds": time.perf_counter() - start}
+    metadata: Metadata = {
+        "report": dg.MetadataValue.path(file.path),
+        "in_short": dg.MetadataValue.md("\n".join(f"- {markdown_text(answer)}" for answer in file.answers)),
+        "summary": dg.MetadataValue.text(f"{file.path.name}: {written_size(file)}"),
+        **numbers(counts),
+    }
+    return metadata | ({"missing": dg.MetadataValue.text(file.missing)} if file.missing else {})

@@ -16,7 +16,9 @@ from mlm_ops.results.equations.mathml import NAMESPACE, STYLE
 _ELEMENTS = frozenset({"math", "mtable", "mtr", "mtd", "mi", "mn", "mo", "mtext", "mrow", "mspace"}) | frozenset(
     {"msub", "msup", "msubsup"}
 )
-_ATTRIBUTES = frozenset({"display", "class", "columnspan", "lspace", "rspace", "width", "separator", "stretchy"})
+_ATTRIBUTES = frozenset({"display", "class", "columnspan", "lspace", "rspace", "width", "separator", "stretchy"}) | {
+    "form"
+}
 
 
 def equations(text: str) -> Markup:

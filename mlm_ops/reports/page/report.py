@@ -13,8 +13,10 @@ from mlm_ops.analyses.store.latest import read_latest_results
 from mlm_ops.errors import MlmError, StoreError
 from mlm_ops.language import options
 from mlm_ops.language.spelling import unknown_result
+from mlm_ops.logs import Event, about, tell
 from mlm_ops.reports.page.content import Page, page_of
 from mlm_ops.reports.page.html import render
+from mlm_ops.reports.page.partitions import KEYS, by_page
 from mlm_ops.reports.page.places import FOLDER, INDEX, file_names
 from mlm_ops.reports.pictures.words import shown
 from mlm_ops.results.words import count
@@ -123,10 +125,11 @@ def write_reports(
     by_analysis = _by_analysis(results)
     if not by_analysis:
         raise StoreError(f"There are no finished results in {database} yet.")
-    if analysis is not None:
-        if analysis not in by_analysis:
-            raise MlmError(unknown_result("analysis", analysis, by_analysis))
-        by_analysis = {analysis: by_analysis[analysis]}
+    names, together = file_names(list(by_analysis)), by_page(by_analysis)
+    if analysis is not None and analysis not in names:
+        raise MlmError(unknown_result("analysis", analysis, together))
+    # a partition has a page of its own where it is asked for
+    by_analysis = together if analysis is None else {analysis: (by_analysis | together)[analysis]}
     if model is not None:
         by_analysis = _with_model(by_analysis, model)
     if output is not None and len(by_analysis) > 1:
@@ -135,7 +138,6 @@ def write_reports(
             "with --analysis, or leave out --output."
         )
     folder = database.parent / FOLDER
-    names = file_names(list(by_analysis))
     written, pages = [], {}
     for name, tables in by_analysis.items():
         start = time.perf_counter()
@@ -143,8 +145,12 @@ def write_reports(
         path = output or folder / names[name]
         size = _write(path, page, name)
         pages[name] = page
-        seconds = time.perf_counter() - start
-        written.append(Written(path, name, len(page.drawings), size, seconds, page.answers, page.missing))
+        n_pictures = 0 if page.missing else len(page.drawings)
+        file = Written(path, name, n_pictures, size, time.perf_counter() - start, page.answers, page.missing)
+        with about(analysis=name):
+            facts = {"n_pictures": file.pictures, "n_bytes": size, "seconds": file.seconds}
+            tell(Event.REPORTED, f"report written to {path} {written_text(file)[:-1]}", path=str(path), **facts)
+        written.append(file)
     if output is None and len(by_analysis) > 1:
         start = time.perf_counter()
         html = _index(database.name, pages, names)
@@ -167,8 +173,9 @@ def _by_analysis(results: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, pl.
 
 def _with_model(by_analysis: dict[str, dict[str, pl.DataFrame]], model: str) -> dict[str, dict[str, pl.DataFrame]]:
     """The analyses that have results of the model, which some has to."""
+    sources = ("models", f"{KEYS}models")
     models = {
-        name: set(tables["fit_statistics"]["model"]) if "fit_statistics" in tables else set()
+        name: {model for source in sources if source in tables for model in tables[source]["model"]}
         for name, tables in by_analysis.items()
     }
     known = sorted(set().union(*models.values()))
@@ -195,8 +202,13 @@ def _kilobytes(size: int) -> str:
 
 def written_text(file: Written) -> str:
     """What is said of a written file behind its path."""
+    return f"({written_size(file)}) in {file.seconds:.1f} s."
+
+
+def written_size(file: Written) -> str:
+    """How much a file holds: ``664 kB, 24 pictures``."""
     pictures = f", {count(file.pictures)} pictures" if file.pictures != 1 else ", 1 picture"
-    return f"({_kilobytes(file.size)}{pictures if file.analysis is not None else ''}) in {file.seconds:.1f} s."
+    return f"{_kilobytes(file.size)}{pictures if file.analysis is not None else ''}"
 
 
 def _replace(path: Path, html: str) -> int:

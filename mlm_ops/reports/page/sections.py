@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from mlm_ops.reports.page.words import group_counts, rows_of
@@ -66,11 +67,24 @@ OF_ONE_MODEL = frozenset(
 
 def main_model(tables: Tables) -> str | None:
     """The model that the page is about: the last compared one with diagnostics, else the last with random effects."""
-    order = models_in_order(tables)
-    compared = {name for row in rows_of(tables, "comparisons") for name in (row["model"], row["reference_model"])}
-    diagnosed = {row["model"] for row in rows_of(tables, "diagnostics")}
-    varying = set(tables["random_effects"]["model"]) if "random_effects" in tables else set()
-    fitted = {row["model"] for row in rows_of(tables, "fixed_effects")}
+    return last_told_most(
+        models_in_order(tables),
+        compared={name for row in rows_of(tables, "comparisons") for name in (row["model"], row["reference_model"])},
+        diagnosed={row["model"] for row in rows_of(tables, "diagnostics")},
+        varying=set(tables["random_effects"]["model"]) if "random_effects" in tables else set(),
+        fitted={row["model"] for row in rows_of(tables, "fixed_effects")},
+    )
+
+
+def last_told_most(
+    order: Sequence[str],
+    *,
+    compared: AbstractSet[str],
+    diagnosed: AbstractSet[str],
+    varying: AbstractSet[str],
+    fitted: AbstractSet[str],
+) -> str | None:
+    """The last of the models that most is known of: compared and diagnosed, diagnosed, with random effects, any."""
     for known in (compared & diagnosed, diagnosed, varying, fitted):
         if last := [model for model in order if model in known]:
             return last[-1]
