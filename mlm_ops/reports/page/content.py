@@ -205,8 +205,8 @@ def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid]]:
 
 def _finder(tables: Tables, cards: Sequence[Card]) -> dict[str, Any] | None:
     """The units with marks in the pictures, by their names."""
-    drawn = "".join(card.drawing or "" for card in cards)
-    pairs = {number: pair for pair, number in unit_numbers(tables).items() if f'data-u="{number}"' in drawn}
+    marked = {int(number) for card in cards for number in re.findall(r'data-u="(\d+)"', card.drawing or "")}
+    pairs = {number: pair for pair, number in unit_numbers(tables).items() if number in marked}
     if not pairs:
         return None
     groups = sorted({group for group, _ in pairs.values()})
