@@ -14,7 +14,7 @@ from pathlib import Path
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.model import Column
-from mlm_ops.results.export.levels import level_equations_of
+from mlm_ops.results.equations.levels import level_equations_of
 
 CASES = Path(__file__).parents[1] / "tests" / "specification" / "reference" / "cases"
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from mlm_ops.inference.fixed.tests import holm
+from mlm_ops.moments.arrays import Array
 from mlm_ops.results.tables.columns import FLAG, REAL, TEXT, ColumnTypes, frame, with_model
 
 DRIFT: ColumnTypes = {
@@ -59,7 +59,6 @@ _COMPONENT = ("group", "term", "other")
 _LEVELS = {1: "within", 2: "between"}
 Tables = Mapping[str, pl.DataFrame]
 Row = dict[str, Any]
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from mlm_ops.logs import Event, tell, tell_fit
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import nested_levels
 from mlm_ops.moments.from_macros import gather
-from mlm_ops.moments.partitions import Partitions, Refreshed
+from mlm_ops.moments.partitions import Partitions, Refresh
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.storage import claim_kept_tables, kept_table, save_moments
+from mlm_ops.moments.storage import claim_tables, save_moments, table_claim
 from mlm_ops.results import tables
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.fitting import fit_model
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 #: Noted where the comparison is not by the likelihood that the models were asked to be fitted by.
-REFITTED = "the fixed parts differ, so both were fitted again by ML: REML likelihoods would not compare"
+REFIT_NOTE = "the fixed parts differ, so both were fitted again by ML: REML likelihoods would not compare"
 #: Result tables of the models that a ladder went through before the one it selected.
 ON_THE_WAY = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")
 
@@ -94,7 +94,7 @@ def centered_table(analysis: Analysis) -> str:
 
 def keep_moments(
     analysis: Analysis, connection: duckdb.DuckDBPyConnection, partitions: Sequence[str] | None = None
-) -> Refreshed:
+) -> Refresh:
     """Collect an analysis' moments and keep them in `moments_table`.
 
     Parameters
@@ -110,12 +110,12 @@ def keep_moments(
     started, table = time.perf_counter(), moments_table(analysis)
     with analysis_in_errors(analysis):
         source = open_rows(analysis, connection)
-        claim_kept_tables(connection, table)
-        check_not_read(connection, kept_table(connection, table), source.relation)
+        claim_tables(connection, table)
+        check_not_read(connection, table_claim(connection, table), source.relation)
     if analysis.partition is None:
         moments = collect_analysis(analysis, connection)
         save_moments(connection, moments, table)
-        return Refreshed(moments, (), (), None)
+        return Refresh(moments, (), (), None)
     with analysis_in_errors(analysis):
         kept = Partitions(
             connection,
@@ -251,7 +251,7 @@ def compare_analysis(
         with model_in_errors(analysis, f"comparison of {model} with {reference}", model):
             result = compare_fits(*pair)
         if estimator != asked:
-            result = replace(result, note="; ".join(filter(None, (result.note, REFITTED))))
+            result = replace(result, note="; ".join(filter(None, (result.note, REFIT_NOTE))))
         rows.append((model, reference, estimator, result))
         change = tables.r_squared_changes(known[model], known[reference], reference)
         changes.append(tables.with_model(model, change))

@@ -15,11 +15,11 @@ from mlm_ops.cli.show import of_analysis, of_models
 from mlm_ops.cli.terminal import OVERVIEW, UNPRINTED, notes_of, with_criteria
 from mlm_ops.errors import MlmError
 from mlm_ops.language.options import TableFile
-from mlm_ops.language.spelling import listed
+from mlm_ops.language.spelling import list_names
 from mlm_ops.results.criteria import comparable
 from mlm_ops.results.export.table_files import EXACT, SUFFIXES, exact, format_of, to_read, write_file
 from mlm_ops.results.export.word import check_word
-from mlm_ops.results.text.side_by_side import ABOUT, SOURCES, SideBySide, side_by_side
+from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, SOURCES, SideBySide, side_by_side
 from mlm_ops.results.words import one_line, visible
 
 #: Formats that are text, so that they can be printed.
@@ -56,7 +56,7 @@ def export_table(options: Namespace, tell: Callable[[str], None]) -> None:
         table, notes = _columns_to_read(options.table, in_order)
     if options.output is not None:
         write_file(table, options.output, notes)
-        analyses = listed(runs["analysis"].sort(), _MOST_LISTED)
+        analyses = list_names(runs["analysis"].sort(), _MOST_LISTED)
         print(one_line(f"Wrote {short_path(options.output)}: {what} of {analyses}."))
     elif file_format == "latex":
         print(to_read(table, notes).latex())
@@ -99,7 +99,7 @@ def _check_one_analysis(frame: pl.DataFrame) -> None:
     if len(analyses) > 1:
         raise MlmError(
             "A table to read, and models side by side, are of one analysis. "
-            f"Name it with --analysis: {listed(analyses, _MOST_LISTED)}."
+            f"Name it with --analysis: {list_names(analyses, _MOST_LISTED)}."
         )
 
 
@@ -123,6 +123,6 @@ def _columns_to_read(name: str, tables: dict[str, pl.DataFrame]) -> tuple[pl.Dat
     keys = ["model"] if "model" in frame.columns else []
     frame = frame.select(list(dict.fromkeys((*keys, *columns))))
     notes = notes_of(name, frame, note)
-    if name in ABOUT:
+    if name in NOTE_SUBJECTS:
         frame = frame.drop("note", "notes", strict=False)
     return frame if not keys or frame["model"].n_unique() > 1 else frame.drop("model"), notes

@@ -271,7 +271,8 @@ def ui(options: argparse.Namespace) -> int:
     from mlm_ops.plugins.dagster import serve_ui
 
     _raise_on_interrupt()
-    return serve_ui(Path.cwd(), port=options.port, tell=functools.partial(print, flush=True))
+    browser = not options.no_browser and sys.stdout.isatty()
+    return serve_ui(Path.cwd(), port=options.port, tell=functools.partial(print, flush=True), browser=browser)
 
 
 def _require_dagster(action: str) -> None:
@@ -365,6 +366,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands.add_parser("export", help="write a result table for a paper or another program"))
     ui_parser = commands.add_parser("ui", help="open the Dagster UI on the project")
     ui_parser.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
+    ui_parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
     ui_parser.set_defaults(command=ui)
     return parser
 

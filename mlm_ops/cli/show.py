@@ -13,10 +13,10 @@ from rich.console import Console
 from mlm_ops.cli.messages import command, short_path
 from mlm_ops.cli.terminal import LONG_TABLES, console, show_table, show_tables
 from mlm_ops.errors import MlmError
-from mlm_ops.language.spelling import did_you_mean, listed, unknown_result
+from mlm_ops.language.spelling import did_you_mean, list_names, unknown_result
 from mlm_ops.reports.page.places import existing_report
 from mlm_ops.results.text.side_by_side import side_by_side
-from mlm_ops.results.words import count, counts, left_out, one_line, visible
+from mlm_ops.results.words import count, counts, one_line, rows_left_out, visible
 
 
 def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: Namespace) -> None:
@@ -61,7 +61,7 @@ def print_head(target: Console, run: Mapping[str, Any]) -> None:
     head = one_line(f"{run['analysis']}: {rows}, finished {finished}")
     target.print(head, style="bold", markup=False, soft_wrap=True)
     if run["n_obs"] < run["n_rows"]:
-        missing = left_out(run["n_obs"], run["n_rows"], counts(run["n_dropped"]))
+        missing = rows_left_out(run["n_obs"], run["n_rows"], counts(run["n_dropped"]))
         target.print(one_line(missing), markup=False, soft_wrap=True)
     target.print()
 
@@ -84,7 +84,7 @@ def of_models(tables: dict[str, pl.DataFrame], models: Sequence[str]) -> dict[st
     for model in models:
         if model not in known:
             raise MlmError(
-                f"There are no results of such a model. Got {model}; expected {listed(known) or 'no model'}."
+                f"There are no results of such a model. Got {model}; expected {list_names(known) or 'no model'}."
                 f"{did_you_mean(model, known)}"
             )
     return tables | {

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.results.criteria import CRITERIA, comparable
-from mlm_ops.results.text.side_by_side import ABOUT, footnotes
+from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, footnotes
 from mlm_ops.results.text.tables import cell_table
-from mlm_ops.results.words import REPLACEMENT, UNSEEN, message, visible
+from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, visible
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
 OVERVIEW: dict[str, tuple[str, ...]] = {
@@ -148,7 +148,7 @@ def show_table(
     note: str | None = None,
 ) -> None:
     """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
-    frame = frame.with_columns(pl.col(pl.String).str.replace_all(UNSEEN, REPLACEMENT)).with_columns(
+    frame = frame.with_columns(pl.col(pl.String).str.replace_all(CONTROL_CHARACTERS, REPLACEMENT)).with_columns(
         # a line feed in a name would begin what looks like another row
         pl.col([c for c in NAMES if frame.schema.get(c) == pl.String]).str.replace_all(r"\s*\n\s*", " "),
     )
@@ -156,7 +156,7 @@ def show_table(
     # what is cut short shows first what a reader should look at
     first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame
     shown = first.head(limit) if limit is not None else frame
-    shown = shown.drop("note", "notes", strict=False) if name in ABOUT else shown
+    shown = shown.drop("note", "notes", strict=False) if name in NOTE_SUBJECTS else shown
     hidden: list[str] = []
     table = _rich_table(name, shown, headings=False)
     for going in ((), *DROPPED_WHEN_NARROW):

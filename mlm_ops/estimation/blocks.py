@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlm_ops.estimation.covariance import Array, Covariance, Known
+from mlm_ops.estimation.covariance import Covariance, Known
+from mlm_ops.moments.arrays import Array
 
 #: Where 1 / sigma stands in theta: last. Blocks of known covariance share it, as Lambda is relative to sigma.
 _LAST = slice(-1, None)

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.language.model import Matrix
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.sums import lower_by_columns, lower_by_rows
 
-Array = NDArray[np.float64]
 Freedom = Literal["rotate", "scale", "common"]
 
 #: Relative variance of a random effect to start from, for columns of mean square one.

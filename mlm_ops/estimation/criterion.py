@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.blocks import Block
 from mlm_ops.estimation.design.residual import ResidualDesign
@@ -28,8 +27,7 @@ from mlm_ops.estimation.residual import (
 from mlm_ops.estimation.residual import (
     log_determinant as residual_log_determinant,
 )
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 
 @dataclass(frozen=True)

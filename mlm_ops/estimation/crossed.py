@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
-from mlm_ops.estimation.stacked import Array, cholesky, inverse, premultiply, solve_lower, solve_upper
+from mlm_ops.estimation.stacked import cholesky, inverse, premultiply, solve_lower, solve_upper
+from mlm_ops.moments.arrays import Array, Numbers
 
-Matrix = NDArray[np.float64]
 #: More remaining random effects than these make a dense factor of over half a gigabyte and minutes.
 MOST_DENSE = 8000
 
@@ -34,14 +34,14 @@ class Remaining:
     place: slice
 
 
-def own_blocks(matrix: Matrix, part: Remaining) -> Array:
+def own_blocks(matrix: Array, part: Remaining) -> Numbers:
     """The (q, q) blocks of each unit of one factor on the diagonal of an (R, R) matrix: (q, q, J)."""
     block = matrix[part.place, part.place].reshape(part.size, part.units, part.size, part.units)
-    blocks: Array = np.einsum("iuku->iku", block)
+    blocks: Numbers = np.einsum("iuku->iku", block)
     return blocks
 
 
-def combine_rows(stack: Array, matrices: Sequence[Any]) -> list[Any]:
+def combine_rows(stack: Numbers, matrices: Sequence[Any]) -> list[Any]:
     """``sum_a diag(stack[i, a]) matrices[a]`` for each i: sparse rows, recombined unit by unit."""
     from scipy.sparse import dia_array
 
@@ -59,26 +59,26 @@ def combine_rows(stack: Array, matrices: Sequence[Any]) -> list[Any]:
     return results
 
 
-def repeat_for_units(small: Matrix, units: int) -> Array:
+def repeat_for_units(small: Array, units: int) -> Numbers:
     """The same (q, s) matrix for every unit."""
     return np.repeat(small[:, :, None], units, axis=2)
 
 
-def identities(q: int, units: int) -> Array:
+def identities(q: int, units: int) -> Numbers:
     """The identity for every unit, (q, q, J)."""
     return repeat_for_units(np.eye(q), units)
 
 
-def kronecker_squares(blocks: Array) -> Matrix:
+def kronecker_squares(blocks: Numbers) -> Array:
     """``sum_j T0 x T0`` as `nested_derivatives.expected_information` orders it: (q, q, J) -> (q * q, q * q)."""
     q = len(blocks)
     flat = blocks.reshape(q * q, -1)
     products = (flat @ flat.T).reshape(q, q, q, q)
-    total: Matrix = products.transpose(0, 3, 1, 2).reshape(q * q, q * q)
+    total: Array = products.transpose(0, 3, 1, 2).reshape(q * q, q * q)
     return total
 
 
-def summed_by_unit(stack: Array, codes: NDArray[np.int64], units: int) -> Array:
+def summed_by_unit(stack: Numbers, codes: NDArray[np.int64], units: int) -> Numbers:
     """Sum the cells of each unit: (s, t, cells) -> (s, t, units)."""
     flat = stack.reshape(-1, stack.shape[2])
     return np.stack([np.bincount(codes, row, units) for row in flat]).reshape(*stack.shape[:2], units)
@@ -106,15 +106,15 @@ class CrossTrace:
         (R, r) ``h_inverse Lambda_R' kx``.
     """
 
-    lam: Matrix
-    lam_rest: tuple[Matrix, ...]
-    precision: Array
-    u: Array
-    k: Matrix
-    k_lam: Matrix
-    kx: Matrix
-    h_inverse: Matrix
-    u_rest: Matrix
+    lam: Array
+    lam_rest: tuple[Array, ...]
+    precision: Numbers
+    u: Numbers
+    k: Array
+    k_lam: Array
+    kx: Array
+    h_inverse: Array
+    u_rest: Array
 
 
 @dataclass(frozen=True)
@@ -140,19 +140,19 @@ class Cross:
     """
 
     sizes: tuple[int, ...]
-    a: Array
+    a: Numbers
     b: tuple[Any, ...]
-    bx: Array
-    c: Matrix
-    cx: Matrix
-    cxx: Matrix
+    bx: Numbers
+    c: Array
+    cx: Array
+    cxx: Array
     remaining: tuple[Remaining, ...]
     codes: tuple[NDArray[np.int64], ...]
 
     #: No derivative along the imaginary axis: LAPACK's Cholesky factor of a complex matrix is Hermitian.
     complex_step = False
 
-    def eliminate(self, lams: Sequence[Matrix]) -> tuple[Matrix, float, CrossTrace]:
+    def eliminate(self, lams: Sequence[Array]) -> tuple[Array, float, CrossTrace]:
         """``[X y]' V^-1 [X y]``, ``log |V|`` and the trace, V relative to sigma2."""
         from scipy.linalg import solve_triangular
         from scipy.linalg.lapack import dpotrf, dpotri
@@ -182,7 +182,7 @@ class Cross:
         trace = CrossTrace(lam, lam_rest, inverse(chol), solve_upper(chol, rx), k, k_lam, kx, h_inverse, u_rest)
         return wxx - r.T @ r, log_determinant, trace
 
-    def pull_back(self, trace: CrossTrace, w_bar: Matrix, weight: float = 1.0) -> list[Matrix]:
+    def pull_back(self, trace: CrossTrace, w_bar: Array, weight: float = 1.0) -> list[Array]:
         """Derivatives by each Lambda of ``f(W, log |V|)``; see `Engine.pull_back`."""
         g = weight * trace.h_inverse + trace.u_rest @ w_bar @ trace.u_rest.T
         derivatives = [2.0 * self._first_adjoint(trace, w_bar, g, weight) @ trace.lam]
@@ -197,7 +197,7 @@ class Cross:
             )
         return derivatives
 
-    def pull_back_to_covariance(self, trace: CrossTrace, w_bar: Matrix) -> list[Matrix]:
+    def pull_back_to_covariance(self, trace: CrossTrace, w_bar: Array) -> list[Array]:
         """Derivatives by each ``T / sigma2``, (q, q) and symmetric."""
         g = trace.h_inverse + trace.u_rest @ w_bar @ trace.u_rest.T
         derivatives = [self._first_adjoint(trace, w_bar, g, 1.0)]
@@ -210,7 +210,7 @@ class Cross:
             derivatives.append(own_blocks(trace.k, part).sum(axis=2) - np.einsum("ius,kus->ik", times, rows) - schur)
         return derivatives
 
-    def pull_back_to_products(self, trace: CrossTrace, w_bar: Matrix, weight: float = 1.0) -> Array:
+    def pull_back_to_products(self, trace: CrossTrace, w_bar: Array, weight: float = 1.0) -> Numbers:
         """Derivatives of ``f(W) + weight log |V|`` by the cells' cross-products, (m, m, cells)."""
         g = weight * trace.h_inverse + trace.u_rest @ w_bar @ trace.u_rest.T
         k_bar = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, g).T)
@@ -241,7 +241,7 @@ class Cross:
         result[fixed, fixed] = w_bar[:, :, None]
         return result
 
-    def expected_information(self, trace: CrossTrace) -> list[Matrix]:
+    def expected_information(self, trace: CrossTrace) -> list[Array]:
         """The leading term for each factor as if its units were independent: a metric to start from."""
         by_factor = [kronecker_squares(self._reduced(trace))]
         for part, lam in zip(self.remaining, trace.lam_rest, strict=True):
@@ -252,7 +252,7 @@ class Cross:
             by_factor.append(kronecker_squares(np.einsum("iku,ka->iau", t0_lam, np.linalg.pinv(lam, rcond=1e-6))))
         return by_factor
 
-    def modes(self, trace: CrossTrace, beta: Matrix) -> list[tuple[Array, Array]]:
+    def modes(self, trace: CrossTrace, beta: Array) -> list[tuple[Numbers, Numbers]]:
         """Conditional modes (q, J) and relative covariances (q, q, J) of each factor's effects."""
         direction = np.append(-beta, 1.0)
         rest = self._lambda_rows(trace.lam_rest, trace.u_rest @ direction)
@@ -268,14 +268,14 @@ class Cross:
         others = [(rest[p.place].reshape(p.size, p.units), own_blocks(variance, p)) for p in self.remaining]
         return [(mean, own), *others]
 
-    def _first_adjoint(self, trace: CrossTrace, w_bar: Matrix, g: Matrix, weight: float) -> Matrix:
+    def _first_adjoint(self, trace: CrossTrace, w_bar: Array, g: Array, weight: float) -> Array:
         """Derivative by the eliminated factor's T / sigma2: ``sum (A - A M A) - Q S_bar Q'``, ``Q = (I - A M) B``."""
         k_bar = self._lambda_rows(trace.lam_rest, self._lambda_rows(trace.lam_rest, g).T)
         kx_bar = -self._lambda_rows(trace.lam_rest, trace.u_rest) @ w_bar
         shrink = self._shrink(trace)
         q = combine_rows(shrink, self.b)
         qx = np.einsum("abj,brj->arj", shrink, self.bx)
-        result: Matrix = weight * self._reduced(trace).sum(axis=2)
+        result: Array = weight * self._reduced(trace).sum(axis=2)
         for i, first in enumerate(q):
             through = first @ kx_bar
             for k, second in enumerate(q):
@@ -285,26 +285,26 @@ class Cross:
                 result[i, k] -= (w_bar @ qx[i] * qx[k]).sum()
         return result
 
-    def _shrink(self, trace: CrossTrace) -> Array:
+    def _shrink(self, trace: CrossTrace) -> Numbers:
         """``I - A M``, (q, q, J)."""
         m = np.einsum("ac,cdj,bd->abj", trace.lam, trace.precision, trace.lam)
-        shrink: Array = identities(self.sizes[0], self.a.shape[2]) - np.einsum("acj,cbj->abj", self.a, m)
+        shrink: Numbers = identities(self.sizes[0], self.a.shape[2]) - np.einsum("acj,cbj->abj", self.a, m)
         return shrink
 
-    def _reduced(self, trace: CrossTrace) -> Array:
+    def _reduced(self, trace: CrossTrace) -> Numbers:
         """``A - A M A``, (q, q, J)."""
-        reduced: Array = np.einsum("acj,cbj->abj", self._shrink(trace), self.a)
+        reduced: Numbers = np.einsum("acj,cbj->abj", self._shrink(trace), self.a)
         return reduced
 
-    def _times_lambda(self, matrix: Matrix, lams: Sequence[Matrix]) -> Matrix:
+    def _times_lambda(self, matrix: Array, lams: Sequence[Array]) -> Array:
         """``matrix @ Lambda_R`` by columns."""
         return np.ascontiguousarray(self._lambda_times(lams, matrix.T).T)
 
-    def _lambda_times(self, lams: Sequence[Matrix], matrix: Matrix) -> Matrix:
+    def _lambda_times(self, lams: Sequence[Array], matrix: Array) -> Array:
         """``Lambda_R' @ matrix``."""
         return self._lambda_rows([lam.T for lam in lams], matrix)
 
-    def _lambda_rows(self, lams: Sequence[Matrix], matrix: Matrix) -> Matrix:
+    def _lambda_rows(self, lams: Sequence[Array], matrix: Array) -> Array:
         """``Lambda_R @ matrix``."""
         result = np.empty_like(matrix)
         for part, small in zip(self.remaining, lams, strict=True):
@@ -312,7 +312,7 @@ class Cross:
         return result
 
 
-def build_cross(products: Array, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]]) -> Cross:
+def build_cross(products: Numbers, sizes: Sequence[int], codes: Sequence[NDArray[np.int64]]) -> Cross:
     """Lay out the cells' cross-products.
 
     Parameters

@@ -16,17 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.engine import Engine
 from mlm_ops.estimation.optimize import Optimum, least_curvature
+from mlm_ops.moments.arrays import Array, Flags
 from mlm_ops.moments.rank import lengths, null_space
-
-Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 #: A Hessian that is curved by more than this share in every direction has the rank of its size.
 _CURVED = 1e-4

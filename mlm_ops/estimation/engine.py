@@ -18,7 +18,7 @@ from mlm_ops.estimation.nested_derivatives import (
     pull_back_to_covariance,
     pull_back_to_products,
 )
-from mlm_ops.estimation.stacked import Array
+from mlm_ops.moments.arrays import Numbers
 
 
 class Engine(Protocol):
@@ -35,22 +35,22 @@ class Engine(Protocol):
     def complex_step(self) -> bool:
         """Whether derivatives can be taken along the imaginary axis."""
 
-    def eliminate(self, lams: Sequence[Array]) -> tuple[Array, Any, Any]:
+    def eliminate(self, lams: Sequence[Numbers]) -> tuple[Numbers, Any, Any]:
         """``W = [X y]' V^-1 [X y]``, (r, r), ``log |V|`` and the trace; V relative to sigma2."""
 
-    def pull_back(self, trace: Any, w_bar: Array, weight: float = 1.0) -> list[Array]:
+    def pull_back(self, trace: Any, w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
         """Derivatives of ``f(W) + weight log |V|`` by each Lambda, all its elements taken as free."""
 
-    def pull_back_to_covariance(self, trace: Any, w_bar: Array) -> list[Array]:
+    def pull_back_to_covariance(self, trace: Any, w_bar: Numbers) -> list[Numbers]:
         """Derivatives of ``f(W) + log |V|`` by each ``T / sigma2``."""
 
-    def pull_back_to_products(self, trace: Any, w_bar: Array, weight: float = 1.0) -> Array:
+    def pull_back_to_products(self, trace: Any, w_bar: Numbers, weight: float = 1.0) -> Numbers:
         """Derivatives of ``f(W) + weight log |V|`` by the cells' cross-products, (m, m, cells)."""
 
-    def expected_information(self, trace: Any) -> list[Array]:
+    def expected_information(self, trace: Any) -> list[Numbers]:
         """A metric for each ``vec(T / sigma2)``, (q * q, q * q): the leading term of the expected information."""
 
-    def modes(self, trace: Any, beta: Array) -> list[tuple[Array, Array]]:
+    def modes(self, trace: Any, beta: Numbers) -> list[tuple[Numbers, Numbers]]:
         """Conditional modes (q, J) and relative covariance matrices (q, q, J) of each factor's random effects."""
 
 
@@ -67,34 +67,34 @@ class NestedEngine:
         """Random effects a unit of each level."""
         return tuple(rung.size for rung in self.nest.rungs)
 
-    def eliminate(self, lams: Sequence[Array]) -> tuple[Array, Any, list[Elimination]]:
+    def eliminate(self, lams: Sequence[Numbers]) -> tuple[Numbers, Any, list[Elimination]]:
         """See `Engine`."""
         return eliminate(self.nest, lams)
 
-    def pull_back(self, trace: list[Elimination], w_bar: Array, weight: float = 1.0) -> list[Array]:
+    def pull_back(self, trace: list[Elimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
         """See `Engine`."""
         return pull_back(trace, w_bar, weight)
 
-    def pull_back_to_covariance(self, trace: list[Elimination], w_bar: Array) -> list[Array]:
+    def pull_back_to_covariance(self, trace: list[Elimination], w_bar: Numbers) -> list[Numbers]:
         """See `Engine`."""
         return pull_back_to_covariance(trace, w_bar)
 
-    def pull_back_to_products(self, trace: list[Elimination], w_bar: Array, weight: float = 1.0) -> Array:
+    def pull_back_to_products(self, trace: list[Elimination], w_bar: Numbers, weight: float = 1.0) -> Numbers:
         """See `Engine`."""
         adjoint = pull_back_to_products(trace, w_bar, weight)
         return adjoint[:, :, np.argsort(self.orders[0])] if self.orders else adjoint
 
-    def expected_information(self, trace: list[Elimination]) -> list[Array]:
+    def expected_information(self, trace: list[Elimination]) -> list[Numbers]:
         """See `Engine`."""
         return expected_information(trace)
 
-    def modes(self, trace: list[Elimination], beta: Array) -> list[tuple[Array, Array]]:
+    def modes(self, trace: list[Elimination], beta: Numbers) -> list[tuple[Numbers, Numbers]]:
         """See `Engine`; computed from the top level down.
 
         With the upper levels' effects b_u known to have relative covariance V, a lower unit has
         ``b = M (B_y - B_x beta - B_u b_u)`` and relative covariance ``M + F V F'``, ``F = M B_u``.
         """
-        by_level: list[tuple[Array, Array]] = []
+        by_level: list[tuple[Numbers, Numbers]] = []
         effects, covariance = np.zeros((0, 1)), np.zeros((0, 0, 1))
         for step, order in zip(reversed(trace), reversed(self.orders), strict=True):
             above, above_covariance = effects[:, step.rung.parents], covariance[:, :, step.rung.parents]

@@ -20,8 +20,7 @@ from mlm_ops.estimation.engine import Engine, build_engine
 from mlm_ops.estimation.optimize import Optimum, minimise
 from mlm_ops.estimation.residual import weighted_products
 from mlm_ops.language.model import group_name
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 #: A residual sum of squares below this share of the outcome's is a rounding error, and no variance can be estimated.
 _PERFECT_FIT = 1e-13

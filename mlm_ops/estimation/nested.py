@@ -28,9 +28,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.stacked import cholesky, inverse, premultiply, solve_lower, solve_upper
-
-Numbers = NDArray[Any]
-"""Float, or complex where an exact derivative is taken along the imaginary axis."""
+from mlm_ops.moments.arrays import Numbers
 
 #: A column with a smaller share of its mean square than this apart from those before it has none in that unit: it is
 #: what rounding leaves of a column that is their combination.

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.nested import Elimination, Numbers
-
-Array = NDArray[np.float64]
+from mlm_ops.estimation.nested import Elimination
+from mlm_ops.moments.arrays import Array, Numbers
 
 
 def pull_back(trace: Sequence[Elimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:

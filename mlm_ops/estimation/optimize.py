@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.criterion import Criterion, Solution
+from mlm_ops.moments.arrays import Array
 
-Array = NDArray[np.float64]
 Verdict = Literal["minimum", "flat", "saddle", "unfinished"]
 
 #: Stop when a step promises to lower the deviance by no more than this; one last step follows.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.residual import ResidualDesign
-from mlm_ops.estimation.stacked import Array
+from mlm_ops.moments.arrays import Numbers
 from mlm_ops.moments.residual import NOW
 
 #: Correlations of rows at the middle gap from which the search for phi begins where it needs several starts.
@@ -24,13 +24,13 @@ def n_rho(design: ResidualDesign) -> int:
     return len(design.strata) - 1 + design.serial
 
 
-def ratios(design: ResidualDesign, rho: Array) -> Array:
+def ratios(design: ResidualDesign, rho: Numbers) -> Numbers:
     """Delta of each stratum, (S,), the first being one."""
-    delta: Array = np.exp(np.concatenate((np.zeros(1, dtype=rho.dtype), rho[: len(design.strata) - 1])))
+    delta: Numbers = np.exp(np.concatenate((np.zeros(1, dtype=rho.dtype), rho[: len(design.strata) - 1])))
     return delta
 
 
-def autocorrelation(design: ResidualDesign, rho: Array) -> Array:
+def autocorrelation(design: ResidualDesign, rho: Numbers) -> Numbers:
     """phi, as a (0-dimensional) array; zero without autocorrelation."""
     return np.tanh(rho[-1]) if design.serial else np.zeros((), dtype=rho.dtype)
 
@@ -63,17 +63,17 @@ def _gaps(design: ResidualDesign) -> NDArray[np.float64]:
     return np.unique(design.gap[design.gap > 0]) if design.serial else np.zeros(0)
 
 
-def weights(design: ResidualDesign, rho: Array) -> Array:
+def weights(design: ResidualDesign, rho: Numbers) -> Numbers:
     """(C,) weight of each component in ``P(rho)``."""
     delta, phi = ratios(design, rho), autocorrelation(design, rho)
     lag = np.where(design.gap > 0, phi**design.gap, 0.0)
     now, past = delta[design.stratum], delta[np.maximum(design.past_stratum, 0)]
     by_kind = np.stack((1 / now**2, -lag / (now * past), lag**2 / past**2))
-    by_component: Array = by_kind[design.kind, np.arange(len(design.kind))] / (1 - lag**2)
+    by_component: Numbers = by_kind[design.kind, np.arange(len(design.kind))] / (1 - lag**2)
     return by_component
 
 
-def weight_derivatives(design: ResidualDesign, rho: Array) -> Array:
+def weight_derivatives(design: ResidualDesign, rho: Numbers) -> Numbers:
     """(n_rho, C) derivatives of the weights."""
     at_rho = weights(design, rho)
     rows = []
@@ -100,17 +100,17 @@ def weight_derivatives(design: ResidualDesign, rho: Array) -> Array:
     return np.array(rows).reshape(n_rho(design), len(at_rho))
 
 
-def log_determinant(design: ResidualDesign, rho: Array) -> Array:
+def log_determinant(design: ResidualDesign, rho: Numbers) -> Numbers:
     """Log |R|, R relative to sigma2."""
     now = design.kind == NOW
     delta, phi = ratios(design, rho), autocorrelation(design, rho)
     lag = np.where(design.gap > 0, phi**design.gap, 0.0)
     rows = design.n * (2 * np.log(delta[design.stratum]) + np.log(1 - lag**2))
-    total: Array = rows[now].sum() - design.log_precision
+    total: Numbers = rows[now].sum() - design.log_precision
     return total
 
 
-def log_determinant_derivatives(design: ResidualDesign, rho: Array) -> Array:
+def log_determinant_derivatives(design: ResidualDesign, rho: Numbers) -> Numbers:
     """(n_rho,) derivatives of log |R|."""
     now = design.kind == NOW
     derivatives = [2 * design.n[now & (design.stratum == s)].sum() for s in range(1, len(design.strata))]
@@ -122,7 +122,7 @@ def log_determinant_derivatives(design: ResidualDesign, rho: Array) -> Array:
     return np.array(derivatives, dtype=rho.dtype)
 
 
-def weighted_products(design: ResidualDesign, rho: Array) -> Array:
+def weighted_products(design: ResidualDesign, rho: Numbers) -> Numbers:
     """``P(rho)``, (m, m, cells)."""
-    products: Array = np.einsum("c,cijk->ijk", weights(design, rho), design.products)
+    products: Numbers = np.einsum("c,cijk->ijk", weights(design, rho), design.products)
     return products

@@ -7,24 +7,21 @@ be taken along the imaginary axis.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from mlm_ops.moments.arrays import Numbers
 
 
-def premultiply(small: Array, stack: Array) -> Array:
+def premultiply(small: Numbers, stack: Numbers) -> Numbers:
     """``small @ stack`` over the first axis: (s, q), (q, r, J) -> (s, r, J), one matrix product without copies."""
     return (small @ stack.reshape(len(stack), -1)).reshape(len(small), *stack.shape[1:])
 
 
-def cholesky(matrix: Array) -> list[list[Array]]:
+def cholesky(matrix: Numbers) -> list[list[Numbers]]:
     """Lower Cholesky factor of (q, q, J) matrices, as rows of (J,) elements."""
-    chol: list[list[Array]] = []
+    chol: list[list[Numbers]] = []
     for i in range(len(matrix)):
-        row: list[Array] = []
+        row: list[Numbers] = []
         for j in range(i + 1):
             value = matrix[i, j].copy()
             for k in range(j):
@@ -34,7 +31,7 @@ def cholesky(matrix: Array) -> list[list[Array]]:
     return chol
 
 
-def solve_lower(chol: list[list[Array]], right: Array) -> Array:
+def solve_lower(chol: list[list[Numbers]], right: Numbers) -> Numbers:
     """``L^-1 right`` for right (q, r, J), in place."""
     for i, row in enumerate(chol):
         for k in range(i):
@@ -43,7 +40,7 @@ def solve_lower(chol: list[list[Array]], right: Array) -> Array:
     return right
 
 
-def solve_upper(chol: list[list[Array]], right: Array) -> Array:
+def solve_upper(chol: list[list[Numbers]], right: Numbers) -> Numbers:
     """``L^-T right`` for right (q, r, J)."""
     result = right.copy()
     for i in reversed(range(len(chol))):
@@ -53,7 +50,7 @@ def solve_upper(chol: list[list[Array]], right: Array) -> Array:
     return result
 
 
-def inverse(chol: list[list[Array]]) -> Array:
+def inverse(chol: list[list[Numbers]]) -> Numbers:
     """``(L L')^-1``, (q, q, J)."""
     q, units = len(chol), len(chol[0][0])
     identity = np.zeros((q, q, units), dtype=chol[0][0].dtype)

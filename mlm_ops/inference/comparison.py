@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.covariances import DEFAULT, STRUCTURES
 from mlm_ops.language.model import GroupingFactor, Matrix, Model, Variable, label
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import VALUE_ROUNDING
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import packed_place
@@ -21,7 +21,6 @@ _ROUNDING = 1e-12
 #: Share of a spread up to which means, and of a mean square up to which others, are those of the same rows.
 _SAME = 1e-6
 
-Array = NDArray[np.float64]
 
 #: The note on a larger model whose additional parameters the data do not determine.
 NOTHING_MORE = "the data determine no more parameters than in the smaller fit"

@@ -1,1 +1,1 @@
-"""What is asked for: formulas, level equations and options become a `Request`. Knows no data."""
+"""Read formulas, level equations and options into a `Request`, without looking at any data."""

@@ -1,7 +1,8 @@
-"""Turn terms into design columns: categorical variables become indicators, every variable names what it is made of.
+"""Turn terms into design columns, and list the products of columns whose moments these need.
 
-An *atom* is what SQL computes for a row: a numeric column, an indicator, a function of columns. A design column is a
-product of centered atoms; `estimation.design.polynomial` writes it as row-level monomials times coefficients of units.
+An *atom* is what SQL computes for a row: a numeric column, an indicator (0 or 1) of a categorical one, a function of
+columns. A design column is a product of centered atoms; `estimation.design.polynomial` writes it as row-level monomials
+times coefficients of units.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ class DesignColumn:
 
 
 def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]) -> tuple[DesignColumn, ...]:
-    """Design columns of terms, in their order; a term with factors has a column a combination of levels.
+    """Return the design columns of terms, in their order; a term with factors has a column a combination of levels.
 
     A factor in a term is coded by contrasts with its reference level if the term without it stands in the model, or
     before it a term with further factors, which has all cells of the shorter one in its span; and by an indicator a
-    level otherwise. Without an intercept, the first factor has an indicator a level. This is R's rule, but that R takes
-    a term with further numbers for one with the span too, and loses columns.
+    level otherwise. Without an intercept, the first factor has an indicator a level. This is R's rule, with one
+    exception: R also takes a term with further numbers for one that has the shorter one in its span, and loses columns.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]
     levels
         Levels of every categorical column, in order.
     text_columns
-        Columns that are categorical wherever they stand; numeric ones are so only inside ``C()``.
+        Columns of text, categorical wherever they stand; numeric ones are so only inside ``C()``.
 
     Raises
     ------
@@ -75,17 +76,17 @@ def expand(terms: tuple[Term, ...], levels: Levels, text_columns: frozenset[str]
         for variable in term.variables:
             is_factor = as_factor(variable, text_columns) is not None and not isinstance(variable, Centering)
             margin = frozenset(term.variables) - {variable}
-            spanned = margin in present or any(margin < other and is_cells(other - margin) for other in wider)
-            full = not spanned or (is_factor and absorbs_intercept)
+            is_spanned = margin in present or any(margin < other and is_cells(other - margin) for other in wider)
+            is_full = not is_spanned or (is_factor and absorbs_intercept)
             absorbs_intercept = absorbs_intercept and not is_factor
-            choices.append(_codings(variable, not full, levels, text_columns))
+            choices.append(_codings(variable, not is_full, levels, text_columns))
         wider.append(frozenset(term.variables))
-        columns += [DesignColumn(tuple(chosen)) for chosen in product(*choices)]
+        columns += [DesignColumn(tuple(combination)) for combination in product(*choices)]
     return tuple(columns)
 
 
 def as_factor(variable: Variable, text_columns: frozenset[str]) -> Factor | None:
-    """The categorical column inside a variable, if it holds one."""
+    """Return the categorical column inside a variable; None if there is none."""
     for node in walk(variable):
         if isinstance(node, Factor):
             return node
@@ -95,7 +96,7 @@ def as_factor(variable: Variable, text_columns: frozenset[str]) -> Factor | None
 
 
 def atoms(variable: Variable) -> Iterator[Variable]:
-    """Columns, indicators and functions that a variable without factors is made of, each as often as its power."""
+    """Yield the columns, indicators and functions in a variable without factors, each as often as its power."""
     if isinstance(variable, Centering):
         yield from atoms(variable.of)
     elif isinstance(variable, Poly):
@@ -105,31 +106,31 @@ def atoms(variable: Variable) -> Iterator[Variable]:
 
 
 def row_monomials(columns: tuple[DesignColumn, ...], constant: frozenset[Variable]) -> tuple[Monomial, ...]:
-    """Products of row-level atoms whose moments serve the columns: every non-empty part of each column's atoms.
+    """Return the products of row-level atoms whose moments the columns need: each non-empty subset of a column's atoms.
 
-    What only enters through its unit means is multiplied with nothing.
+    A variable that enters by its unit means alone needs no products with others.
 
     Parameters
     ----------
     columns
         Design columns.
     constant
-        Atoms that do not vary within the smallest units: they are coefficients, not monomials.
+        Atoms that do not vary within the smallest units: they need no moments.
     """
-    found: dict[Monomial, None] = {}
+    monomials: dict[Monomial, None] = {}
     for column in columns:
         means = [v for v in column.variables if _is_unit_level(v)]
         rows = [v for v in column.variables if not _is_unit_level(v)]
         for together in (rows, *([v] for v in means)):
             factors = [a for v in together for a in atoms(v) if a not in constant]
             for size in range(1, len(factors) + 1):
-                found |= {monomial(chosen): None for chosen in combinations(factors, size)}
-    return tuple(found)
+                monomials |= {monomial(part): None for part in combinations(factors, size)}
+    return tuple(monomials)
 
 
-def monomial(chosen: tuple[Variable, ...]) -> Monomial:
-    """A product of atoms in canonical order."""
-    return tuple(sorted(chosen, key=label))
+def monomial(factors: tuple[Variable, ...]) -> Monomial:
+    """Return a product of atoms, sorted by their labels, so that equal products are equal tuples."""
+    return tuple(sorted(factors, key=label))
 
 
 def _is_unit_level(variable: Variable) -> bool:
@@ -149,23 +150,24 @@ def _codings(variable: Variable, contrasts: bool, levels: Levels, text_columns: 
         raise DataError(
             f"{label(variable)} needs numbers. Got text in column {factor.column!r}; expected a numeric column."
         )
-    known = levels[factor.column]
-    if len(known) < 2:
+    factor_levels = levels[factor.column]
+    if len(factor_levels) < 2:
         raise DataError(
-            f"Column {factor.column!r} has no variation: every row holds {known[0]!r}. Remove it from the formula."
+            f"Column {factor.column!r} has no variation: every row holds {factor_levels[0]!r}. Remove it "
+            "from the formula."
         )
     sums = factor.coding == "sum"
-    reference = known[-1 if sums else 0] if factor.reference is None else factor.reference
-    if reference not in known:
+    reference = factor_levels[-1 if sums else 0] if factor.reference is None else factor.reference
+    if reference not in factor_levels:
         raise DataError(
             f"The reference level of {label(factor)} does not occur. Got {reference!r}; "
-            f"expected one of {', '.join(known)}."
+            f"expected one of {', '.join(factor_levels)}."
         )
     # indicators minus their means sum to zero: a centered factor has no complete coding but the contrasts
     contrasts = contrasts or isinstance(variable, Centering)
     against = reference if sums and contrasts else None
-    coded = [Indicator(factor.column, x, against) for x in known if not (contrasts and x == reference)]
-    return [_with_core(variable, indicator) for indicator in coded]
+    indicators = [Indicator(factor.column, x, against) for x in factor_levels if not (contrasts and x == reference)]
+    return [_with_core(variable, indicator) for indicator in indicators]
 
 
 def _with_core(variable: Variable, core: Indicator | Poly) -> Variable:
@@ -175,13 +177,13 @@ def _with_core(variable: Variable, core: Indicator | Poly) -> Variable:
     return core
 
 
-def uncoded(variable: Variable) -> Variable:
-    """The variable whose factor, or polynomial, one column of a design codes."""
+def whole_variable(variable: Variable) -> Variable:
+    """Return the variable that a design column is one of several columns of: of a factor or a polynomial."""
     match variable:
         case Indicator(column) | Factor(column):
             return Column(column)
         case Poly():
             return replace(variable, power=None)
         case Centering():
-            return replace(variable, of=uncoded(variable.of))
+            return replace(variable, of=whole_variable(variable.of))
     return variable

@@ -1,6 +1,6 @@
-"""The covariance structures of random effects, one row each: what the languages, messages and other programs say of it.
+"""List the covariance structures of random effects: the name of each, its meaning, and how other programs write it.
 
-Its numbers (how T is made from parameters, their derivatives and starts) are the class of the same name in
+How T is computed from its parameters, with derivatives and start values, is the class of the same name in
 `estimation.covariance.COVARIANCES`. A new structure is a row here and a class there.
 """
 
@@ -17,23 +17,23 @@ class CovarianceStructure:
     Attributes
     ----------
     name, meaning
-        What a formula's user writes, and what it says of the effects.
+        What users write, and what it means for the effects.
     correlated
-        Whether effects covary; else their covariances and correlations are zero, and no parameters.
+        Whether effects covary; else their covariances and correlations are zero.
     alike
         Whether all effects have one variance, and all pairs one covariance.
     special_cases
-        Structures of the same effects that are special cases of this one; None where any T is one.
+        Names of the structures that are special cases of this one; None where all are.
     note
-        What equations say beside T, whose lower triangle does not show it.
+        What equations add to T, where its lower triangle does not show the structure.
     lmer
         How lme4's ``lmer`` writes the block: ``"joint"`` with one bar, ``"apart"`` with a bar for each effect; None
-        where it has no word for it.
+        where ``lmer`` cannot.
     nlme
-        The class of nlme's ``lme``; None where it has none.
+        The class of nlme's ``lme``; None where nlme has none.
     mplus
-        What follows Mplus' statement of a variance and that of a covariance, ``{block}`` naming the block; None where
-        it has no words for it.
+        How Mplus' statements of a variance and of a covariance end, ``{block}`` being the block's name; None where
+        Mplus cannot.
     """
 
     name: str
@@ -47,11 +47,14 @@ class CovarianceStructure:
     mplus: tuple[str, str] | None
 
     def n_variances(self, size: int) -> int:
-        """How many variances of T can be zero by themselves: alike, effects have one, and of their mean another."""
+        """Return how many variances of T can be zero by themselves, for so many effects.
+
+        Equal ones are zero together; beside them the variance of the effects' mean can be, if they covary.
+        """
         return min(size, 1 + self.correlated) if self.alike else size
 
 
-#: The structure that a formula means where it says none, and that of a T that is given.
+#: The structure of a formula that names none, and of a T whose numbers the user gives.
 DEFAULT = "unstructured"
 _ROWS = (
     CovarianceStructure(

@@ -35,9 +35,10 @@ from mlm_ops.language.model import (
 from mlm_ops.language.syntax import Group, Number, Operation, Syntax, parse_expression, parse_sides
 from mlm_ops.language.variables import VariableCompiler
 
-Naming = Callable[[Variable], str]
+Namer = Callable[[Variable], str]
 
-#: Terms that a product, a power or level equations may multiply out to; ``a*b*…`` doubles them with every variable.
+#: A product, a power or level equations may multiply out to at most so many terms; each variable of ``a*b*…`` doubles
+#: them.
 MOST_TERMS = 4_000
 
 
@@ -69,9 +70,9 @@ def parse_formula(text: str, levels: tuple[str, ...] = (), residual: Residual = 
 
 
 def default_group(outcome: Variable, random: tuple[RandomBlock, ...], levels: tuple[str, ...]) -> GroupingFactor | None:
-    """Over whose units `within` and `between` take means where they name none.
+    """Return the grouping factor over whose units `within` and `between` take means where they name none.
 
-    Those that a within() or between() outcome names, else the only grouping factor there is.
+    It is the one that a within() or between() outcome names, else the only one of the model; None if it has several.
     """
     if isinstance(outcome, Centering) and isinstance(outcome.mean, GroupMean) and outcome.mean.group is not None:
         return outcome.mean.group
@@ -80,7 +81,7 @@ def default_group(outcome: Variable, random: tuple[RandomBlock, ...], levels: tu
 
 
 def check_model(model: Model, text: str) -> None:
-    """Refuse an outcome among the predictors, and centering over groups that nothing names."""
+    """Refuse an outcome among the predictors, and centering where the model does not tell over which groups."""
     outcome_columns = set(columns_of(model.outcome))
     for variable in model.predictors:
         if outcome_columns & set(columns_of(variable)):
@@ -111,10 +112,10 @@ def check_model(model: Model, text: str) -> None:
             for node in walk(variable):
                 if isinstance(node, Centering) and isinstance(node.mean, GroupMean) and node.mean.group is None:
                     name = node.word
-                    known = ", ".join(group_name(g) for g in model.groups) or "none"
+                    groups = ", ".join(group_name(g) for g in model.groups) or "none"
                     raise FormulaError(
                         f"{name}(…) needs to be told over which groups to take means, as the model has not exactly one "
-                        f"grouping factor. Got {known}; write {name}(x, group).",
+                        f"grouping factor. Got {groups}; write {name}(x, group).",
                         text,
                         max(text.find(name), 0),
                     )
@@ -124,7 +125,7 @@ class FormulaCompiler(VariableCompiler):
     """Turns one formula's syntax into terms and blocks."""
 
     def outcome(self, node: Syntax) -> Variable:
-        """The left side: one number a row."""
+        """Compile the left side: one number a row."""
         if isinstance(node, Operation) and node.operator not in {"|", "||"}:
             raise self.fail("The outcome is one column, or I(…) or a function of columns.", node)
         outcome = self.variable(node)
@@ -133,7 +134,7 @@ class FormulaCompiler(VariableCompiler):
         return outcome
 
     def right_side(self, node: Syntax) -> tuple[tuple[Term, ...], tuple[RandomBlock, ...]]:
-        """Separate the bars from the fixed part of a right-hand side."""
+        """Compile a right-hand side: its fixed terms, and the blocks of its parts with bars."""
         fixed: list[tuple[str, Syntax]] = []
         blocks: list[RandomBlock] = []
         for sign, part in summands(node):
@@ -151,24 +152,24 @@ class FormulaCompiler(VariableCompiler):
         return self.terms(fixed), tuple(dict.fromkeys(blocks))
 
     def terms(self, summands: list[tuple[str, Syntax]]) -> tuple[Term, ...]:
-        """Terms of a sum, the intercept included unless removed, in R's order."""
-        found: dict[frozenset[Variable], None] = {frozenset(): None}
+        """Compile a sum to its terms, with the intercept unless it is removed, in R's order."""
+        products: dict[frozenset[Variable], None] = {frozenset(): None}
         appearance: dict[Variable, int] = {}
         for sign, part in summands:
             removes = sign == "-"
             if isinstance(part, Number) and part.value in (0, 1):
                 if (part.value == 1) != removes:
-                    found[frozenset()] = None
+                    products[frozenset()] = None
                 else:
-                    found.pop(frozenset(), None)
+                    products.pop(frozenset(), None)
                 continue
             for variables in self.expand(part, appearance):
                 if removes:
-                    found.pop(variables, None)
+                    products.pop(variables, None)
                 else:
-                    found.setdefault(variables)
-        ordered = sorted(found, key=len)
-        return tuple(Term(tuple(sorted(variables, key=appearance.__getitem__))) for variables in ordered)
+                    products.setdefault(variables)
+        by_size = sorted(products, key=len)
+        return tuple(Term(tuple(sorted(variables, key=appearance.__getitem__))) for variables in by_size)
 
     def expand(self, node: Syntax, appearance: dict[Variable, int]) -> list[frozenset[Variable]]:
         """Multiply out ``+ : * / **`` into sets of variables."""
@@ -203,7 +204,7 @@ class FormulaCompiler(VariableCompiler):
         return [frozenset({variable})]
 
     def power(self, terms: list[frozenset[Variable]], exponent: Syntax) -> list[frozenset[Variable]]:
-        """Products of up to so many of the terms."""
+        """Multiply out a sum to a power: products of up to so many of its terms."""
         if not isinstance(exponent, Number) or exponent.value not in range(1, 9):
             raise self.fail(
                 "The power of a sum of terms is a whole number from 1 to 8; write I(x**2) for x squared.", exponent
@@ -214,11 +215,11 @@ class FormulaCompiler(VariableCompiler):
             raise self.fail(f"The power multiplies out to more than {MOST_TERMS} terms; write fewer.", exponent)
         result: list[frozenset[Variable]] = []
         for size in range(1, int(exponent.value) + 1):
-            result += [frozenset().union(*chosen) for chosen in combinations(terms, size)]
+            result += [frozenset().union(*factors) for factors in combinations(terms, size)]
         return _unique(result)
 
     def blocks(self, bar: Operation) -> list[RandomBlock]:
-        """Blocks of one ``(terms | grouping)``."""
+        """Compile one ``(terms | grouping)`` to its blocks."""
         if bar.left is None:
             raise self.fail("A random part needs terms before its bar: write (1 | group) or (x | group).", bar)
         if isinstance(bar.left, Operation) and bar.left.operator in {"|", "||"}:
@@ -233,7 +234,7 @@ class FormulaCompiler(VariableCompiler):
 
 
 def level_groups(levels: Sequence[str]) -> list[GroupingFactor]:
-    """Grouping factors of ``levels``: a column each, or columns joined by colons, as in ``school:class``."""
+    """Return the grouping factors of ``levels``: a column each, or columns joined by colons, as in ``school:class``."""
     return [
         tuple(level.split(":")) if re.fullmatch(r"[\w.]+(:[\w.]+)+", level) else (_without_backticks(level),)
         for level in levels
@@ -241,27 +242,27 @@ def level_groups(levels: Sequence[str]) -> list[GroupingFactor]:
 
 
 def _without_backticks(name: str) -> str:
-    quoted = len(name) > 2 and name[0] == name[-1] == "`"
-    return name[1:-1].replace("``", "`") if quoted else name
+    in_backticks = len(name) > 2 and name[0] == name[-1] == "`"
+    return name[1:-1].replace("``", "`") if in_backticks else name
 
 
 def level_columns(levels: Sequence[str]) -> tuple[str, ...]:
-    """Columns that name the units of each level among those of the next: ``class`` for ``school:class``."""
+    """Return each level's own column: ``class`` for ``school:class``."""
     return tuple(group[-1] for group in level_groups(levels))
 
 
 def summands(node: Syntax) -> list[tuple[str, Syntax]]:
-    """Signed parts of a sum: ``a + b - c`` -> [(+, a), (+, b), (-, c)]."""
+    """Split a sum into parts with their signs: ``a + b - c`` -> [(+, a), (+, b), (-, c)]."""
     parts = []
     rest: Syntax | None = node
     while isinstance(rest, Operation) and rest.operator in {"+", "-"}:
         parts.append((rest.operator, rest.right))
         rest = rest.left
-    return [*([_signed(rest)] if rest is not None else ()), *reversed(parts)]
+    return [*([_sign_and_part(rest)] if rest is not None else ()), *reversed(parts)]
 
 
-def _signed(node: Syntax) -> tuple[str, Syntax]:
-    """The first part of a sum: a sign before a product binds its first factor, and is that of the whole product."""
+def _sign_and_part(node: Syntax) -> tuple[str, Syntax]:
+    """Return the sign and the rest of a sum's first part; a sign before a product is that of the whole product."""
     products = []
     first = node
     while isinstance(first, Operation) and first.operator in {"*", "/", ":"} and first.left is not None:
@@ -280,12 +281,12 @@ def _unique(terms: list[frozenset[Variable]]) -> list[frozenset[Variable]]:
 
 
 def group_text(group: GroupingFactor) -> str:
-    """``school:class``, unusual names in backticks."""
+    """Write a grouping factor: ``school:class``, unusual names in backticks."""
     return ":".join(label(Column(column)) for column in group)
 
 
-def formula_text(model: Model, name: Naming = label, group: Callable[[GroupingFactor], str] = group_text) -> str:
-    """Write a model as a formula, every intercept said.
+def formula_text(model: Model, name: Namer = label, group: Callable[[GroupingFactor], str] = group_text) -> str:
+    """Write a model as a formula, with ``1`` or ``0`` for every intercept.
 
     Parameters
     ----------
@@ -296,8 +297,11 @@ def formula_text(model: Model, name: Naming = label, group: Callable[[GroupingFa
     return f"{name(model.outcome)} ~ {' + '.join([sum_of_terms(model.fixed, name), *random])}"
 
 
-def sum_of_terms(terms: Sequence[Term], name: Naming = label) -> str:
-    """Terms with ``1`` or ``0`` for the intercept, in an order from which the variables of each product keep theirs."""
+def sum_of_terms(terms: Sequence[Term], name: Namer = label) -> str:
+    """Write terms as a sum, with ``1`` or ``0`` for the intercept.
+
+    Their order is one that, when it is read again, gives the variables of each product the same order.
+    """
     if not _in_order(terms):
         # products first: the first mention of a variable decides where it stands in every product
         terms = sorted(terms, key=lambda term: -len(term.variables))
@@ -312,12 +316,12 @@ def _in_order(terms: Sequence[Term]) -> bool:
 
 
 def parse_term(text: str, model: Model) -> tuple[Term, ...]:
-    """Compile one fixed term, or a product that multiplies out to several, to be added to a model.
+    """Compile one fixed term, or a product that multiplies out to several, to add to a model.
 
     Raises
     ------
     FormulaError
-        It does not parse, holds a random part or no predictor, or does not go with the model.
+        It does not parse, has a random part or no predictor, or `check_model` refuses it in the model.
     """
     compiler = FormulaCompiler(text)
     node = parse_expression(text)
@@ -330,12 +334,12 @@ def parse_term(text: str, model: Model) -> tuple[Term, ...]:
 
 
 def parse_random_term(text: str, model: Model) -> tuple[tuple[Term, GroupingFactor], ...]:
-    """Compile ``x`` or ``x | group`` to terms whose coefficients shall vary, each with its grouping factor.
+    """Compile ``x`` or ``x | group`` to terms with random coefficients, each with its grouping factor.
 
     Raises
     ------
     FormulaError
-        It does not parse, has no predictor, or names no factor where the model has none.
+        It does not parse, has no predictor, or has no grouping factor and neither has the model.
     """
     compiler = FormulaCompiler(text)
     node = parse_expression(text)
@@ -345,8 +349,8 @@ def parse_random_term(text: str, model: Model) -> tuple[tuple[Term, GroupingFact
         blocks = [RandomBlock(compiler.terms(summands(node)), model.groups[0])]
     else:
         raise FormulaError("Name the units over which the coefficient varies: write x | group.", text, 0)
-    found = tuple((term, block.group) for block in blocks for term in block.terms if term.variables)
-    if not found:
+    slopes = tuple((term, block.group) for block in blocks for term in block.terms if term.variables)
+    if not slopes:
         raise FormulaError(f"A term whose slope may vary is expected here, such as x. Got {text!r}.", text, 0)
-    check_model(replace(model, fixed=(*model.fixed, *(term for term, _ in found))), text)
-    return found
+    check_model(replace(model, fixed=(*model.fixed, *(term for term, _ in slopes))), text)
+    return slopes

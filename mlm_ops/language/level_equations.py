@@ -7,10 +7,10 @@
       intercept:   between(ses) + sector + random
       within(ses): sector + random
 
-Level 1 is the equation of the outcome. An equation above it has the coefficient that it explains before its colon, by
-the name of what the coefficient multiplies: ``intercept``, ``within(ses)``; at level 3 also those that level 2 brought
-in: ``sector``, ``within(ses):sector``. Every equation has an intercept, the coefficient's mean, unless ``0 +`` removes
-it. ``random`` adds a random effect of the level's units. A coefficient without an equation is fixed.
+Level 1 is the equation of the outcome. An equation of a higher level explains a coefficient, whose name stands before
+the colon: ``intercept``, or the predictor that it multiplies, ``within(ses)``; at level 3 also those of level 2's
+predictors: ``sector``, ``within(ses):sector``. Every equation has an intercept, the coefficient's mean, unless ``0 +``
+removes it. ``random`` adds a random effect of the level's units. A coefficient without an equation is fixed.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from mlm_ops.language.model import PLAIN, GroupingFactor, Model, RandomBlock, Re
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, parse_expression, parse_sides
 
-Parsed = TypeVar("Parsed")
+Result = TypeVar("Result")
 INTERCEPT_NAMES = frozenset({"intercept", "Intercept", "(Intercept)", "1"})
 
 
 @dataclass(frozen=True)
 class Random:
-    """``random``, with its options.
+    """The word ``random`` in an equation, with its options.
 
     Attributes
     ----------
     block
-        Effects of one block covary; None is a block of its own.
+        Name of the block, whose effects covary; None for a block of its own.
     covariance
-        Structure of the block, if said here.
+        Structure of the block, if it stands here.
     """
 
     block: str | None = ""
@@ -58,25 +58,25 @@ class Random:
 
 @dataclass(frozen=True)
 class LevelEquation:
-    """What explains a coefficient: terms, the empty one being its mean, and a random effect or none."""
+    """One equation above level 1: the terms that explain a coefficient (the empty one is its mean), and its effect."""
 
     terms: tuple[Term, ...] = (Term(),)
     random: Random | None = None
 
 
 class EquationCompiler(FormulaCompiler):
-    """Compiles one equation; its errors begin with the place that it has among the level equations."""
+    """Compiles one equation; its errors begin with its place, as in ``Level 2, equation of ses``."""
 
     def __init__(self, text: str, place: str) -> None:
         super().__init__(text)
         self.place = place
 
     def fail(self, message: str, node: Syntax) -> FormulaError:
-        """The error, with the equation's place and a caret under the node."""
+        """Return the error, with the equation's place and a caret under the node."""
         return FormulaError(f"{self.place}: {message}", self.text, node.position)
 
     def outcome_equation(self) -> tuple[Variable, list[Term]]:
-        """Outcome and coefficients of level 1."""
+        """Compile the equation of level 1 to the outcome and the terms of its coefficients."""
         left, right = self.parse(parse_sides)
         parts = summands(right)
         for _, part in parts:
@@ -89,7 +89,7 @@ class EquationCompiler(FormulaCompiler):
         return self.variable(left), list(self.terms(parts))
 
     def coefficient(self) -> frozenset[Variable]:
-        """The product that a coefficient multiplies; the empty one for the intercept."""
+        """Compile a coefficient's name to the product that it multiplies; the empty one for the intercept."""
         if self.text in INTERCEPT_NAMES:
             return frozenset()
         node = self.parse(parse_expression)
@@ -99,7 +99,7 @@ class EquationCompiler(FormulaCompiler):
         return products[0]
 
     def equation(self) -> LevelEquation:
-        """Predictors of a coefficient, and whether it is random."""
+        """Compile what explains a coefficient, and whether it is random."""
         random: Random | None = None
         rest = []
         for sign, part in summands(self.parse(parse_expression)):
@@ -116,21 +116,21 @@ class EquationCompiler(FormulaCompiler):
             rest.append((sign, part))
         return LevelEquation(self.terms(rest), random)
 
-    def parse(self, how: Callable[[str], Parsed]) -> Parsed:
-        """The syntax of the text; where it does not parse, the error names the equation."""
+    def parse(self, parser: Callable[[str], Result]) -> Result:
+        """Parse the text; where it does not parse, the error names the equation."""
         try:
-            return how(self.text)
+            return parser(self.text)
         except FormulaError as error:
             raise FormulaError(f"{self.place}: {error}") from error
 
     def is_random(self, node: Syntax) -> bool:
-        """``random`` or ``random(…)``; in backticks it is a column."""
+        """Tell whether this is ``random`` or ``random(…)``; in backticks it is a column."""
         if isinstance(node, Name):
             return node.name == "random" and self.text[node.position] != "`"
         return isinstance(node, Call) and node.function == "random"
 
     def find_random(self, node: Syntax) -> Syntax | None:
-        """Where random stands, be it inside a larger expression."""
+        """Return the node of random, also from inside a larger expression; None if there is none."""
         if self.is_random(node):
             return node
         inside: tuple[Syntax | None, ...] = ()
@@ -140,27 +140,27 @@ class EquationCompiler(FormulaCompiler):
             inside = (node.inner,)
         elif isinstance(node, Call):
             inside = node.arguments
-        return next((found for part in inside if part and (found := self.find_random(part))), None)
+        return next((mark for part in inside if part and (mark := self.find_random(part))), None)
 
     def refuse_bar(self, node: Syntax) -> None:
-        """Level equations have no ``(… | group)``."""
+        """Refuse ``(… | group)``, which level equations do not have."""
         bar = node.inner if isinstance(node, Group) else node
         if isinstance(bar, Operation) and bar.operator in {"|", "||"}:
             raise self.fail("Level equations mark random coefficients by random, not by (… | group).", bar)
 
     def options(self, node: Syntax) -> Random:
-        """``random(independent)``, ``random(block=2, covariance=diagonal)``."""
+        """Read the options of ``random(independent)`` or ``random(block=2, covariance=diagonal)``."""
         if not isinstance(node, Call):
             return Random()
         words = [a.name if isinstance(a, Name) else "" for a in node.arguments]
-        named = {key: _word(value) for key, value in node.options}
-        if set(words) - {"independent"} or set(named) - {"block", "covariance"} or "" in named.values():
+        values = {key: _word(value) for key, value in node.options}
+        if set(words) - {"independent"} or set(values) - {"block", "covariance"} or "" in values.values():
             raise self.fail("random takes independent, block=name and covariance=structure.", node)
-        if words and named:
+        if words and values:
             raise self.fail(
                 "An independent effect is a block of its own, of one variance; drop the other options.", node
             )
-        return Random(None if words else named.get("block", ""), named.get("covariance"))
+        return Random(None if words else values.get("block", ""), values.get("covariance"))
 
 
 def _word(node: Syntax) -> str:
@@ -171,7 +171,7 @@ def _word(node: Syntax) -> str:
 
 _LEVEL = re.compile(r"level[ _]?(\d{1,4})", re.IGNORECASE)
 _HEADING = re.compile(rf"\s*{_LEVEL.pattern}\s*:", re.IGNORECASE)
-#: Of a formula or the level equations of one model.
+#: The most characters of a formula, or of the level equations of one model.
 MOST_CHARACTERS = 100_000
 _FORM = "write level 1: outcome ~ predictors, and below level 2: a line such as intercept: predictors + random"
 
@@ -201,11 +201,11 @@ def parse_model(
         )
     if not _HEADING.match(text):
         return parse_formula(text, tuple(levels), residual)
-    return _compile(_read(text), level_groups(levels), tuple(levels), residual)
+    return _compile_equations(_equations_by_level(text), level_groups(levels), tuple(levels), residual)
 
 
 def level_text(mapping: Mapping[str, Any]) -> str:
-    """Level equations of a mapping as text."""
+    """Write a mapping of level equations as text."""
     lines = []
     for name, content in mapping.items():
         if not _LEVEL.fullmatch(name):
@@ -224,21 +224,21 @@ def level_text(mapping: Mapping[str, Any]) -> str:
 
 
 def is_level(key: str) -> bool:
-    """Whether a key names a level: ``level 1``."""
+    """Tell whether a key names a level: ``level 1``."""
     return _LEVEL.fullmatch(key) is not None
 
 
-def _read(text: str) -> dict[int, dict[str, str]]:
-    """Equations by level and coefficient; level 1 has the one equation, under an empty key."""
-    found: dict[int, dict[str, str]] = {}
+def _equations_by_level(text: str) -> dict[int, dict[str, str]]:
+    """Split level equations by level and coefficient; level 1 has one equation, under an empty key."""
+    by_level: dict[int, dict[str, str]] = {}
     level = 0
     for line in filter(str.strip, text.splitlines()):
         heading = _HEADING.match(line)
         if heading:
             level = int(heading[1])
-            if level in found:
+            if level in by_level:
                 raise FormulaError(f"Level {level} stands twice in the level equations.", line.strip(), 0)
-            found[level] = {}
+            by_level[level] = {}
             key, equation = "", line[heading.end() :].strip()
             if level > 1 and equation:
                 raise FormulaError(
@@ -247,36 +247,36 @@ def _read(text: str) -> dict[int, dict[str, str]]:
             if level > 1:
                 continue
         else:
-            split = _key(line.strip())
+            split = _split_at_colon(line.strip())
             if split is None or level < 2:
                 raise FormulaError(f"The level equations do not parse: {_FORM}.", line.strip(), 0)
             key, equation = split
-        if key in found[level]:
+        if key in by_level[level]:
             raise FormulaError(f"Level {level} has two equations for {key!r}; put them together.", line.strip(), 0)
-        found[level][key] = equation
-    if 1 not in found:
+        by_level[level][key] = equation
+    if 1 not in by_level:
         raise FormulaError(f"Level equations begin with level 1, the equation of the outcome. Got none; {_FORM}.")
-    if len(found) < max(found):
-        missing = next(level for level in range(2, max(found)) if level not in found)
+    if len(by_level) < max(by_level):
+        missing = next(level for level in range(2, max(by_level)) if level not in by_level)
         raise FormulaError(
-            f"Level {missing} is missing below level {max(found)}. If it explains nothing, write level {missing}: with "
-            "the line intercept: 1."
+            f"Level {missing} is missing below level {max(by_level)}. If it explains nothing, write level {missing}: "
+            "with the line intercept: 1."
         )
-    return found
+    return by_level
 
 
-def _key(line: str) -> tuple[str, str] | None:
-    """What stands before and behind the first colon outside backticks that ends a word."""
-    quoted = False
+def _split_at_colon(line: str) -> tuple[str, str] | None:
+    """Split a line at the first colon that ends a word outside backticks; None if there is none."""
+    in_backticks = False
     for i, character in enumerate(line):
         if character == "`":
-            quoted = not quoted
-        elif character == ":" and not quoted and (i + 1 == len(line) or line[i + 1].isspace()):
+            in_backticks = not in_backticks
+        elif character == ":" and not in_backticks and (i + 1 == len(line) or line[i + 1].isspace()):
             return line[:i].strip(), line[i + 1 :].strip()
     return None
 
 
-def _compile(
+def _compile_equations(
     equations: Mapping[int, Mapping[str, str]],
     groups: Sequence[GroupingFactor],
     levels: tuple[str, ...],
@@ -286,19 +286,19 @@ def _compile(
     first = EquationCompiler(equations[1].get("", ""), "Level 1")
     outcome, coefficients = first.outcome_equation()
     blocks: list[RandomBlock] = []
-    stated: list[tuple[Variable, int, GroupingFactor]] = []
+    level_variables: list[tuple[Variable, int, GroupingFactor]] = []
     for level in range(2, top + 1):
-        parsed = _parse_level(level, len(groups) + 1, equations[level], coefficients)
+        by_coefficient = _parse_level(level, len(groups) + 1, equations[level], coefficients)
         if level > len(groups) + 1:
-            raise _no_units(level, levels, equations[level], parsed)
-        coefficients, marks = _substitute(level, coefficients, parsed)
+            raise _no_units(level, levels, equations[level], by_coefficient)
+        coefficients, marks = _substitute(level, coefficients, by_coefficient)
         blocks += _blocks(level, marks, groups[level - 2])
-        predictors = (v for equation in parsed.values() for term in equation.terms for v in term.variables)
-        stated += [(variable, level, groups[level - 2]) for variable in dict.fromkeys(predictors)]
+        predictors = (v for equation in by_coefficient.values() for term in equation.terms for v in term.variables)
+        level_variables += [(variable, level, groups[level - 2]) for variable in dict.fromkeys(predictors)]
     random = tuple(blocks)
     fixed = tuple(sorted(coefficients, key=lambda term: len(term.variables)))
     model = Model(outcome, fixed, random, default_group(outcome, random, levels), residual)
-    model = replace(model, text=formula_text(model), stated=tuple(stated))
+    model = replace(model, text=formula_text(model), level_variables=tuple(level_variables))
     texts = [text for level in equations.values() for text in level.values()]
     check_model(model, next((t for t in texts if "within(" in t or "between(" in t), texts[0]))
     return model
@@ -307,21 +307,21 @@ def _compile(
 def _parse_level(
     level: int, n_levels: int, equations: Mapping[str, str], coefficients: Sequence[Term]
 ) -> dict[Term, LevelEquation]:
-    """Equations of one level by the coefficient that they explain."""
-    known = {frozenset(term.variables): term for term in coefficients}
-    compiled = [
+    """Compile the equations of one level, by the term of the coefficient that each explains."""
+    terms = {frozenset(term.variables): term for term in coefficients}
+    entries = [
         (key, EquationCompiler(key, f"Level {level}").coefficient(), _equation(level, key, text))
         for key, text in equations.items()
     ]
-    parsed: dict[Term, LevelEquation] = {}
-    for key, of, equation in compiled:
-        if of not in known:
-            brought_in = any(of == set(term.variables) for _, _, other in compiled for term in other.terms)
+    by_coefficient: dict[Term, LevelEquation] = {}
+    for key, of, equation in entries:
+        if of not in terms:
+            brought_in = any(of == set(term.variables) for _, _, other in entries for term in other.terms)
             raise _no_coefficient(level, n_levels, key, list(coefficients), brought_in and equation.random is not None)
-        if known[of] in parsed:
+        if terms[of] in by_coefficient:
             raise FormulaError(f"Level {level} has two equations for {key!r}; put them together.")
-        parsed[known[of]] = equation
-    return parsed
+        by_coefficient[terms[of]] = equation
+    return by_coefficient
 
 
 def _equation(level: int, key: str, text: str) -> LevelEquation:
@@ -331,7 +331,10 @@ def _equation(level: int, key: str, text: str) -> LevelEquation:
 def _no_coefficient(
     level: int, n_levels: int, key: str, coefficients: Sequence[Term], random_predictor: bool
 ) -> FormulaError:
-    """The refusal of an equation for a coefficient that is none, such as a random one of the level's own predictor."""
+    """Return the error of an equation whose coefficient does not exist.
+
+    ``random_predictor``: the equation makes a predictor's coefficient random at the predictor's own level.
+    """
     names = [_coefficient_name(term) for term in coefficients]
     below = "level 1 has" if level == 2 else "the levels below have"
     reason = ""
@@ -349,12 +352,18 @@ def _no_coefficient(
 
 
 def _substitute(
-    level: int, coefficients: Sequence[Term], parsed: Mapping[Term, LevelEquation]
+    level: int, coefficients: Sequence[Term], by_coefficient: Mapping[Term, LevelEquation]
 ) -> tuple[list[Term], list[tuple[Term, Random]]]:
-    """Put a level's equations into those below: the coefficients that it leaves, and those that vary over its units."""
-    kept = [term for term in coefficients if Term() in parsed.get(term, LevelEquation()).terms]
-    products = {frozenset(term.variables) for term in kept}
-    for term, equation in ((t, parsed[t]) for t in coefficients if t in parsed):
+    """Put a level's equations into those below it.
+
+    Returns
+    -------
+    coefficients, random
+        The terms after that, and the random ones, each with its options.
+    """
+    terms = [term for term in coefficients if Term() in by_coefficient.get(term, LevelEquation()).terms]
+    products = {frozenset(term.variables) for term in terms}
+    for term, equation in ((t, by_coefficient[t]) for t in coefficients if t in by_coefficient):
         for factor in (f for f in equation.terms if f.variables):
             product = Term(tuple(dict.fromkeys((*term.variables, *factor.variables))))
             if frozenset(product.variables) in products:
@@ -362,26 +371,26 @@ def _substitute(
                     f"The term {product.name} stands twice: the level-{level} equation of {_coefficient_name(term)} "
                     "brings it in, and it was there before. Remove one of them."
                 )
-            kept.append(product)
+            terms.append(product)
             products.add(frozenset(product.variables))
-            if len(kept) > MOST_TERMS:
+            if len(terms) > MOST_TERMS:
                 raise FormulaError(f"The level equations multiply out to more than {MOST_TERMS:,} terms; write fewer.")
-    return kept, [(t, r) for t in coefficients if t in parsed and (r := parsed[t].random) is not None]
+    return terms, [(t, r) for t in coefficients if t in by_coefficient and (r := by_coefficient[t].random) is not None]
 
 
 def _blocks(level: int, marks: Sequence[tuple[Term, Random]], group: GroupingFactor) -> list[RandomBlock]:
-    """One block of effects that covary, or more where the marks say so."""
+    """Return the random blocks of a level: one, unless the options of ``random`` separate its effects."""
     members: dict[object, list[Term]] = {}
     structures: dict[object, set[str]] = {}
     for term, mark in marks:
         key = (term,) if mark.block is None else mark.block
         members.setdefault(key, []).append(term)
         structures.setdefault(key, set()).update({mark.covariance} if mark.covariance else ())
-    for found in structures.values():
-        if len(found) > 1:
+    for names in structures.values():
+        if len(names) > 1:
             raise FormulaError(
                 f"Random effects of level {level} that covary have one covariance structure. Got "
-                f"{' and '.join(sorted(found))}; say it once, or separate them by random(block=…)."
+                f"{' and '.join(sorted(names))}; say it once, or separate them by random(block=…)."
             )
     return [
         RandomBlock(tuple(terms), group, next(iter(structures[key]), DEFAULT))
@@ -390,20 +399,20 @@ def _blocks(level: int, marks: Sequence[tuple[Term, Random]], group: GroupingFac
 
 
 def _no_units(
-    level: int, levels: Sequence[str], equations: Mapping[str, str], parsed: Mapping[Term, LevelEquation]
+    level: int, levels: Sequence[str], equations: Mapping[str, str], by_coefficient: Mapping[Term, LevelEquation]
 ) -> FormulaError:
-    """The refusal of a level that has no units."""
-    got = f"levels {', '.join(levels)}" if levels else "no levels"
+    """Return the error of a level without a column that names its units."""
+    levels_text = f"levels {', '.join(levels)}" if levels else "no levels"
     example = f"[{', '.join(levels)}, …]" if levels else "school"
-    varying = [key for key, equation in zip(equations, parsed.values(), strict=True) if equation.random]
+    varying = [key for key, equation in zip(equations, by_coefficient.values(), strict=True) if equation.random]
     if varying and levels:
         return FormulaError(
             f"The coefficient of {varying[0]} cannot be random at level {level}: level {level - 1} is the highest, so "
-            f"there is no higher unit for it to vary over. Got {got}; add the column of the level-{level} units, "
-            f"levels: {example}, or remove random."
+            f"there is no higher unit for it to vary over. Got {levels_text}; add the column of the "
+            f"level-{level} units, levels: {example}, or remove random."
         )
     return FormulaError(
-        f"Level {level} needs the column that names its units. Got {got}; add it, as in levels: {example}."
+        f"Level {level} needs the column that names its units. Got {levels_text}; add it, as in levels: {example}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The `Model`: what is asked for, as frozen records that formulas and level equations compile to.
+"""Define the `Model`: the frozen records that formulas and level equations compile to.
 
 A *variable* is an expression of columns: a column, a function of columns, or a centered version of either. A *term* is
 a product of variables (the empty product is the intercept). A *block* is a set of terms whose coefficients vary over
@@ -43,7 +43,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Factor:
-    """A column taken as categorical: ``C(x, ref='b')``.
+    """A categorical column: ``C(x, ref='b')``.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Indicator:
 class GroupMean:
     """Means over the rows of each group, or over the units of ``over`` in it, each counting once.
 
-    ``group`` is None where the formula leaves it to the model's only one.
+    ``group`` is None where the formula names none: it is then the model's default.
     """
 
     group: GroupingFactor | None
@@ -87,22 +87,22 @@ class GrandMean:
 
 @dataclass(frozen=True)
 class Centering(ABC):
-    """A variable with a mean taken off, or that mean: what a mode of centering is, in the words of all who ask.
+    """A variable minus a mean, or the mean itself; the base class of the modes of centering.
 
-    A new mode is a subclass here, in `CENTERINGS`. All else reads these attributes.
+    A new mode is a subclass, and an entry of `CENTERINGS`; the rest of the package reads the attributes below.
 
     Attributes
     ----------
     of
         The variable.
     word
-        What the language calls the mode.
+        The mode's name in formulas.
     stem
-        How names of derived columns end in other programs.
+        How the names of its columns end in code for other programs.
     options
-        Which options the language takes, by name; ``group`` is a second argument.
+        Names of the options that it takes in formulas; ``group`` is a second argument.
     keeps_value
-        Whether a row's own value is in it, with the mean taken off; else it is the mean alone.
+        Whether it is a row's own value minus the mean; else it is the mean alone.
     """
 
     of: Variable
@@ -114,14 +114,14 @@ class Centering(ABC):
     @property
     @abstractmethod
     def mean(self) -> GroupMean | GrandMean | float:
-        """The means that it takes, or a number in the place of one."""
+        """The mean that is subtracted, or that it is; or a number in the place of a mean."""
 
     @property
     def named_groups(self) -> tuple[GroupingFactor, ...]:
         """Grouping factors that it names."""
         match self.mean:
             case GroupMean(group, over):
-                return tuple(named for named in (group, over) if named is not None)
+                return tuple(factor for factor in (group, over) if factor is not None)
             case GrandMean(over) if over is not None:
                 return (over,)
         return ()
@@ -137,7 +137,7 @@ class Within(Centering):
 
     @property
     def mean(self) -> GroupMean:
-        """Of its group."""
+        """The mean of the group."""
         return GroupMean(self.group, self.over)
 
 
@@ -151,7 +151,7 @@ class Between(Centering):
 
     @property
     def mean(self) -> GroupMean:
-        """Of its group."""
+        """The mean of the group."""
         return GroupMean(self.group, self.over)
 
 
@@ -165,11 +165,11 @@ class Center(Centering):
 
     @property
     def mean(self) -> GrandMean | float:
-        """Of all rows or units, or the value."""
+        """The mean of all rows or units, or the value."""
         return self.at if self.at is not None else GrandMean(self.over)
 
 
-#: The modes of centering by their word in the language.
+#: The modes of centering by their name in formulas.
 CENTERINGS: dict[str, type[Centering]] = {mode.word: mode for mode in (Within, Between, Center)}
 
 
@@ -177,7 +177,8 @@ CENTERINGS: dict[str, type[Centering]] = {mode.word: mode for mode in (Within, B
 class Poly:
     """Powers 1 to ``degree`` of a variable, or the column of one ``power``.
 
-    Orthogonal to each other and to the constant over the rows, with sum of squares one, as R's ``poly``; or ``raw``.
+    They are orthogonal to each other and to the constant over the rows, with sum of squares one, as R's ``poly`` makes
+    them; or ``raw``.
     """
 
     of: Variable
@@ -211,7 +212,7 @@ Matrix = tuple[tuple[float, ...], ...]
 class RandomBlock:
     """Coefficients that vary together over the units of one grouping factor.
 
-    ``covariance`` is the name of T's structure, or T itself where it is given.
+    ``covariance`` is the name of T's structure, or T itself where the user gives its numbers.
     """
 
     terms: tuple[Term, ...]
@@ -230,7 +231,7 @@ class Residual:
     time
         Column of integer times over which residuals of the same lowest unit are autocorrelated, AR(1).
     precision
-        What residual variances are inversely proportional to.
+        Precision weights: residual variances are proportional to the reciprocal of this variable.
     """
 
     strata: str | None = None
@@ -248,12 +249,12 @@ class Model:
     outcome: Variable
     fixed: tuple[Term, ...]
     random: tuple[RandomBlock, ...] = ()
-    #: Over whose units `within` and `between` take means where the formula names no grouping.
+    #: The grouping factor over whose units `within` and `between` take means where they name none.
     default_group: GroupingFactor | None = None
     residual: Residual = PLAIN
     text: str = field(default="", compare=False)
-    #: Variables that level equations put above level 1: the level, and the grouping factor whose units they describe.
-    stated: tuple[tuple[Variable, int, GroupingFactor], ...] = field(default=(), compare=False)
+    #: Variables in equations above level 1: variable, level, and the grouping factor of that level.
+    level_variables: tuple[tuple[Variable, int, GroupingFactor], ...] = field(default=(), compare=False)
 
     @property
     def outcome_name(self) -> str:
@@ -281,8 +282,8 @@ class Model:
         """Grouping factors of the random part, of the centering and of level equations."""
         centering = (g for v in self.variables for g in centering_groups(v))
         default = (self.default_group,) if self.default_group else ()
-        stated = (group for _, _, group in self.stated)
-        return tuple(dict.fromkeys((*self.groups, *default, *centering, *stated)))
+        level_variables = (group for _, _, group in self.level_variables)
+        return tuple(dict.fromkeys((*self.groups, *default, *centering, *level_variables)))
 
 
 def walk(variable: Variable) -> Iterator[Variable]:
@@ -296,7 +297,7 @@ def walk(variable: Variable) -> Iterator[Variable]:
 
 
 def columns_of(variable: Variable) -> tuple[str, ...]:
-    """Names of the table's columns that hold the variable's values (grouping columns aside)."""
+    """Return the names of the table's columns that hold the variable's values (grouping columns aside)."""
     names = []
     for node in walk(variable):
         if isinstance(node, Column):
@@ -307,28 +308,28 @@ def columns_of(variable: Variable) -> tuple[str, ...]:
 
 
 def centering_groups(variable: Variable) -> tuple[GroupingFactor, ...]:
-    """Grouping factors over whose units the variable's centering takes means."""
+    """Return the grouping factors over whose units the variable's centering takes means."""
     nodes = (node for node in walk(variable) if isinstance(node, Centering))
     return tuple(dict.fromkeys(group for node in nodes for group in node.named_groups))
 
 
 def averages_groups(variable: Variable) -> bool:
-    """Whether a variable is its group means, or has them taken off."""
+    """Tell whether a variable is its group means, or itself minus them."""
     return isinstance(variable, Centering) and isinstance(variable.mean, GroupMean)
 
 
 def is_group_mean(variable: Variable) -> bool:
-    """Whether a variable is its group means."""
+    """Tell whether a variable is its group means."""
     return isinstance(variable, Centering) and averages_groups(variable) and not variable.keeps_value
 
 
 def group_name(group: GroupingFactor) -> str:
-    """``school`` or ``school:class``."""
+    """Return a grouping factor's name: ``school`` or ``school:class``."""
     return ":".join(group)
 
 
 def label(variable: Variable) -> str:
-    """The variable as a formula writes it, groups that the formula leaves out left out."""
+    """Return the variable as the formula writes it, without groups that the formula does not name."""
     match variable:
         case Column(name):
             return _name(name)
@@ -349,14 +350,14 @@ def label(variable: Variable) -> str:
         case Function(name, arguments) if not name.isidentifier():
             if len(arguments) == 1:
                 return f"{name}{_operand(arguments[0])}"
-            spaced = name if name == "**" else f" {name} "
-            return spaced.join(_operand(a) for a in arguments)
+            operator = name if name == "**" else f" {name} "
+            return operator.join(_operand(a) for a in arguments)
         case Function(name, arguments):
             return f"{name}({', '.join(label(a) for a in arguments)})"
 
 
 def _mean_text(mean: GroupMean | GrandMean | float) -> str:
-    """What tells a centering which mean to take, behind its variable."""
+    """Return the arguments of a centering behind its variable: which mean it takes."""
     match mean:
         case GroupMean(group, over):
             return _argument(group) + _argument(over, "over=")
@@ -366,7 +367,7 @@ def _mean_text(mean: GroupMean | GrandMean | float) -> str:
 
 
 def number_text(value: float) -> str:
-    """A number with all its digits: variables are told apart by their labels."""
+    """Return a number with all its digits, so that different variables have different labels."""
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 

@@ -1,7 +1,7 @@
 """Check every option that a user can give, in Python, YAML, SQL, Dagster and the command line.
 
-A door gives each value that it was given to the option's `of`, which returns it in the one form that the rest of the
-package knows, or refuses it in one sentence. Whether values go together is asked later, where the model is known.
+Each value goes through the method `of` of its option, which returns it in the one form that the rest of the package
+uses, or refuses it in one sentence. Whether values go together is checked later, with the model (`language.request`).
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ Robust = Literal["CR0", "CR1", "CR1S", "CR2"]
 TableFormat = Literal["text", "markdown"]
 TableFile = Literal["latex", "csv", "parquet", "word"]
 
-#: A value in a message takes at most so many characters.
-_MOST_SHOWN = 80
+#: The most characters of a value in a message.
+_MOST_CHARACTERS = 80
 #: Samples of a bootstrap and draws of a Monte Carlo interval: more take hours, or more memory than there is.
 MOST_SAMPLES = 100_000
 MOST_DRAWS = 1_000_000
-#: Nested texts and lists of an argument are no deeper than this in anything that has a meaning.
+#: Lists and mappings of an argument may be nested so deep; no option needs more.
 _DEEPEST = 10
 
 
-class NotTakenError(Exception):
-    """Raised by what an option takes values with: the value is none of them."""
+class UnsuitableValueError(Exception):
+    """Raised by an option's `take` for a value that the option does not allow."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """One option: its name, the values that it takes, and the sentence that refuses others.
 
     Attributes
     ----------
     name
-        As a user writes it.
+        The name that users write.
     expected
-        What it takes, as the end of a sentence.
+        The values that it takes, as the end of a sentence.
     take
-        The value in its one form; raises `NotTakenError` for what it is not.
+        Returns a value in its one form, or raises `UnsuitableValueError`.
     error
         The class of the refusal.
     what
-        The beginning of the sentence that refuses.
+        The first sentence of the refusal.
     default
         The value where a user gives none.
     """
@@ -62,27 +62,27 @@ class Option:
     default: Any = None
 
     def of(self, value: Any) -> Any:
-        """The value as the package knows it.
+        """Return the value in its one form.
 
         Raises
         ------
         MlmError
-            It is not one of the option's.
+            The option does not take this value.
         """
         try:
             return self.take(value)
-        except NotTakenError:
+        except UnsuitableValueError:
             what = self.what or f"{self.name} is not understood."
-            raise self.error(f"{what} Got {shown(value)}; expected {self.expected}.") from None
+            raise self.error(f"{what} Got {value_text(value)}; expected {self.expected}.") from None
 
     def or_none(self) -> Option:
-        """The same option where None stands for none."""
-        taken = self.take
-        return replace(self, take=lambda value: None if value is None else taken(value))
+        """Return the same option, which also takes None."""
+        take = self.take
+        return replace(self, take=lambda value: None if value is None else take(value))
 
 
-def shown(value: object) -> str:
-    """A value as a message shows it: on one line, and cut.
+def value_text(value: object) -> str:
+    """Return a value as a message shows it: on one line, cut if it is long.
 
     >>> shown("y"), shown([1] * 100), shown(object()).partition(" at ")[0]
     ("'y'", 'a list of 100', 'an object')
@@ -94,20 +94,20 @@ def shown(value: object) -> str:
             text = repr(value)
         except ValueError:  # an integer of more digits than Python prints
             text = "a number of too many digits"
-        return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+        return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
     kind = type(value).__name__
-    named = f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
+    phrase = f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
     if isinstance(value, list | tuple | set | frozenset | dict):
         try:
-            text = repr(value) if len(value) <= _MOST_SHOWN else ""
-        except Exception:  # whatever a stranger's object does when it is printed
+            text = repr(value) if len(value) <= _MOST_CHARACTERS else ""
+        except Exception:  # an object of a user may raise anything when it is printed
             text = ""
-        return text if text and len(text) <= _MOST_SHOWN and "\n" not in text else f"{named} of {len(value)}"
-    return f"{fspath(value)!r}" if isinstance(value, PathLike) and isinstance(fspath(value), str) else named
+        return text if text and len(text) <= _MOST_CHARACTERS and "\n" not in text else f"{phrase} of {len(value)}"
+    return f"{fspath(value)!r}" if isinstance(value, PathLike) and isinstance(fspath(value), str) else phrase
 
 
 def is_text(value: object) -> bool:
-    """Whether a value is text that every program can take: without NUL and halves of characters."""
+    """Tell whether a value is text that every program can read: without NUL and without lone surrogates."""
     return (
         isinstance(value, str)
         and "\0" not in value
@@ -117,102 +117,95 @@ def is_text(value: object) -> bool:
 
 def _text(value: Any) -> str:
     if not is_text(value):
-        raise NotTakenError
+        raise UnsuitableValueError
     return str(value)
 
 
-def _some_str(value: Any) -> str:
-    """Text of any kind: a parser looks at it more closely."""
+def _any_text(value: Any) -> str:
+    """Return any text: a parser checks it more closely."""
     if not isinstance(value, str):
-        raise NotTakenError
+        raise UnsuitableValueError
     return str(value)
 
 
-def _some_text(value: Any) -> str:
+def _nonblank_text(value: Any) -> str:
     if not _text(value).strip():
-        raise NotTakenError
+        raise UnsuitableValueError
     return str(value)
 
 
-def _joined(value: Any) -> str:
-    """Names that colons join, none of them blank."""
+def _colon_names(value: Any) -> str:
+    """Return names joined by colons, none of them blank."""
     if not all(map(str.strip, _text(value).split(":"))):
-        raise NotTakenError
+        raise UnsuitableValueError
     return str(value)
 
 
 def names(value: Any) -> tuple[str, ...]:
-    """One text or a sequence of them; a set has no order, and a generator ends after one look."""
+    """Return one text or a sequence of them as a tuple; a set has no order, and a generator can be read only once."""
     if isinstance(value, str):
-        return (_some_text(value),)
+        return (_nonblank_text(value),)
     if type(value).__name__ == "ndarray" and getattr(value, "ndim", 0) == 1:
         value = value.tolist()
     if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray | memoryview | range):
-        raise NotTakenError
-    return tuple(_some_text(name) for name in value)
+        raise UnsuitableValueError
+    return tuple(_nonblank_text(name) for name in value)
 
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool) and type(value).__name__ not in {"bool_", "bool"}:
-        raise NotTakenError
+        raise UnsuitableValueError
     return bool(value)
 
 
 def real(value: Any) -> float:
-    """A finite number as a float; text, truth values and what Python would only make a number of are none."""
+    """Return a finite number as a float; text and truth values are refused, though Python would convert them."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or type(value).__name__ == "bool_":
-        raise NotTakenError
+        raise UnsuitableValueError
     try:
         number = float(value)
     except OverflowError:
-        raise NotTakenError from None
+        raise UnsuitableValueError from None
     if not math.isfinite(number):
-        raise NotTakenError
-    return number
-
-
-def _share(value: Any) -> float:
-    number = real(value)
-    if not 0 < number < 1:
-        raise NotTakenError
+        raise UnsuitableValueError
     return number
 
 
 def _whole(least: int, most: int | None = None) -> Callable[[Any], int]:
     def take(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            raise NotTakenError
+            raise UnsuitableValueError
         if value < least or (most is not None and value > most):
-            raise NotTakenError
+            raise UnsuitableValueError
         return int(value)
 
     return take
 
 
-def _one_of(known: Sequence[str]) -> Callable[[Any], str]:
+def _one_of(words: Sequence[str]) -> Callable[[Any], str]:
     def take(value: Any) -> str:
-        if not isinstance(value, str) or value not in known:
-            raise NotTakenError
+        if not isinstance(value, str) or value not in words:
+            raise UnsuitableValueError
         return str(value)
 
     return take
 
 
 def _by_name(take: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
-    """A mapping of names to values that `take` takes."""
+    """Return what takes a mapping of names to values, each of which `take` takes."""
 
-    def taken(value: Any) -> dict[str, Any]:
+    def take_mapping(value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
-            raise NotTakenError
+            raise UnsuitableValueError
         return {_text(name): take(content) for name, content in value.items()}
 
-    return taken
+    return take_mapping
 
 
-def _nested(value: Any, depth: int = 0) -> Any:
-    """Texts, numbers and None, in lists and mappings of texts: what an analysis file could say as well."""
+def _yaml_value(value: Any, depth: int = 0) -> Any:
+    """Return texts, numbers and None, in lists and mappings of texts: anything that an analysis file can hold."""
     if depth > _DEEPEST:
-        raise NotTakenError
+        raise UnsuitableValueError
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -220,11 +213,11 @@ def _nested(value: Any, depth: int = 0) -> Any:
     if type(value).__name__ == "ndarray":
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {_text(name): _nested(content, depth + 1) for name, content in value.items()}
+        return {_text(name): _yaml_value(content, depth + 1) for name, content in value.items()}
     if isinstance(value, list | tuple):
-        return [_nested(content, depth + 1) for content in value]
+        return [_yaml_value(content, depth + 1) for content in value]
     number = real(value)
-    # a whole number may be the label of a level, which has no decimal point
+    # a whole number may be the label of a factor's level, which has no decimal point
     return int(value) if isinstance(value, numbers.Integral) else number
 
 
@@ -232,67 +225,67 @@ def _formula(value: Any) -> str | dict[str, Any]:
     if isinstance(value, str):
         return _text(value)
     if not isinstance(value, Mapping) or not value:
-        raise NotTakenError
-    equations: dict[str, Any] = _nested(value)
+        raise UnsuitableValueError
+    equations: dict[str, Any] = _yaml_value(value)
     return equations
 
 
 def _structures(value: Any) -> dict[str, Any]:
-    """Structures of T by name; a variance may be any number, which is looked at with the model."""
+    """Return structures of T by name; whether a number can be a variance is checked with the model."""
 
     def structure(content: Any) -> Any:
         if content is None or isinstance(content, bool):
-            raise NotTakenError
-        return _nested(content)
+            raise UnsuitableValueError
+        return _yaml_value(content)
 
     return _by_name(structure)(value)
 
 
 def _coefficients(value: Any) -> Any:
-    """Names, or a matrix of numbers by rows."""
+    """Return names, or a matrix of numbers by rows."""
     if isinstance(value, str):
-        return _some_text(value)
+        return _nonblank_text(value)
     if type(value).__name__ == "ndarray" and value.dtype.kind in "iuf" and value.ndim:
-        return value  # whose shape and values are judged beside the coefficients
-    taken = _nested(value)
-    if not isinstance(taken, list) or not taken:
-        raise NotTakenError
-    return taken
+        return value  # its shape and values are checked where the coefficients are at hand
+    rows = _yaml_value(value)
+    if not isinstance(rows, list) or not rows:
+        raise UnsuitableValueError
+    return rows
 
 
 def _moderators(value: Any) -> Any:
-    """A name, a list of names, or values by name."""
+    """Return a name, a list of names, or a mapping of names to values."""
     if not isinstance(value, Mapping):
-        return value if isinstance(value, str) and _some_text(value) else list(names(value))
+        return value if isinstance(value, str) and _nonblank_text(value) else list(names(value))
 
-    def values(content: Any) -> Any:
+    def take_values(content: Any) -> Any:
         if isinstance(content, bool):
-            raise NotTakenError
-        taken = _nested(content)
-        if isinstance(taken, dict) or any(isinstance(item, list | dict) for item in _listed(taken)):
-            raise NotTakenError
-        return taken
+            raise UnsuitableValueError
+        values = _yaml_value(content)
+        if isinstance(values, dict) or any(isinstance(item, list | dict) for item in _as_list(values)):
+            raise UnsuitableValueError
+        return values
 
-    return _by_name(values)(value)
+    return _by_name(take_values)(value)
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
 def _path(value: Any) -> Any:
     if isinstance(value, str):
-        return _some_text(value)
+        return _nonblank_text(value)
     if not isinstance(value, PathLike) or not is_text(fspath(value)):
-        raise NotTakenError
+        raise UnsuitableValueError
     return value
 
 
 def _instance_of(name: str) -> Callable[[Any], Any]:
-    # by the class's name: nothing here knows a database, or a fit
+    # by the class's name, as this room imports neither DuckDB nor the room of fits
     def take(value: Any) -> Any:
         if not any(kind.__name__ == name for kind in type(value).__mro__):
-            raise NotTakenError
+            raise UnsuitableValueError
         return value
 
     return take
@@ -300,59 +293,59 @@ def _instance_of(name: str) -> Callable[[Any], Any]:
 
 def _fits(value: Any) -> dict[str, Any]:
     """Fits by name, one at least."""
-    taken = _by_name(_instance_of("Fit"))(value)
-    if not taken:
-        raise NotTakenError
-    return taken
+    fits = _by_name(_instance_of("Fit"))(value)
+    if not fits:
+        raise UnsuitableValueError
+    return fits
 
 
 def _table(value: Any) -> Any:
     if not any(kind.__name__ in ("DataFrame", "SideBySide") for kind in type(value).__mro__):
-        raise NotTakenError
+        raise UnsuitableValueError
     if type(value).__module__.partition(".")[0] not in ("polars", "mlm_ops"):
-        raise NotTakenError
+        raise UnsuitableValueError
     return value
 
 
 def _function(value: Any) -> Any:
     if not callable(value):
-        raise NotTakenError
+        raise UnsuitableValueError
     return value
 
 
 def an_instance(name: str, of: str, expected: str) -> Option:
-    """An argument that is an object of a class, or of one that derives from it."""
+    """Make an option that takes an object of a class, or of a subclass."""
     return Option(name, expected, _instance_of(of))
 
 
-def choice(name: str, known: Sequence[str], what: str = "", default: str | None = None) -> Option:
-    """One of several words."""
-    return Option(name, f"one of {', '.join(known)}", _one_of(known), what=what or f"Unknown {name}.", default=default)
+def choice(name: str, words: Sequence[str], what: str = "", default: str | None = None) -> Option:
+    """Make an option that takes one of several words."""
+    return Option(name, f"one of {', '.join(words)}", _one_of(words), what=what or f"Unknown {name}.", default=default)
 
 
 def flag(name: str) -> Option:
-    """True or False."""
+    """Make an option that takes True or False."""
     return Option(name, "True or False", _flag)
 
 
 def number(name: str, expected: str) -> Option:
-    """A finite number; between which limits is said where it is used."""
+    """Make an option that takes a finite number; its limits are checked where it is used."""
     return Option(name, expected, real)
 
 
 def whole_number(name: str, least: int, most: int | None = None) -> Option:
-    """A whole number."""
+    """Make an option that takes a whole number from `least` to `most`."""
     limits = f"from {least:,} to {most:,}" if most is not None else f"of {least:,} or more"
     return Option(name, f"a whole number {limits}", _whole(least, most))
 
 
 def text(name: str, expected: str) -> Option:
-    """Text that says something."""
-    return Option(name, expected, _some_text)
+    """Make an option that takes text that is not blank."""
+    return Option(name, expected, _nonblank_text)
 
 
 def texts_by_name(name: str, expected: str) -> Option:
-    """A mapping of texts to texts."""
+    """Make an option that takes a mapping of texts to texts."""
     return Option(name, expected, _by_name(_text))
 
 
@@ -366,24 +359,26 @@ COVARIANCE = Option(
     "covariance", "for each grouping factor a structure's name, a variance, or a matrix", _structures, FormulaError
 ).or_none()
 ROBUST = choice("robust", get_args(Robust)).or_none()
-SEM_CLUSTER = Option("cluster", "a column, or several joined by a colon", _joined)
+SEM_CLUSTER = Option("cluster", "a column, or several joined by a colon", _colon_names)
 CLUSTER = SEM_CLUSTER.or_none()
-#: What is said of a model beside its formula, by name, in the order in which it is looked at.
-OF_A_MODEL = {option.name: option for option in (LEVELS, ESTIMATOR, DF, WEIGHTS, RESIDUAL, COVARIANCE, ROBUST, CLUSTER)}
+#: The options of a model beside its formula, by name, in the order in which they are checked.
+MODEL_OPTIONS = {
+    option.name: option for option in (LEVELS, ESTIMATOR, DF, WEIGHTS, RESIDUAL, COVARIANCE, ROBUST, CLUSTER)
+}
 DUCKDB = an_instance("connection", "DuckDBPyConnection", "a DuckDB connection")
 CONNECTION = DUCKDB.or_none()
 REFERENCE = an_instance("reference", "Fit", "a fit to compare with").or_none()
 LARGER = an_instance("larger", "SemFit", "a fitted structural equation model")
 GROUP = Option("group", "a column, or a list of columns", names)
-LEVEL = Option("level", "a number between 0 and 1, such as 0.95", _share)
+LEVEL = number("level", "a number between 0 and 1, such as 0.95")
 SEED = whole_number("seed", 0).or_none()
 SAMPLES = whole_number("samples", 2, MOST_SAMPLES)
 DRAWS = whole_number("draws", 2, MOST_DRAWS)
 COEFFICIENTS = Option("contrasts", "names of terms, or a matrix with a number for each coefficient", _coefficients)
-WEIGHTED = Option(
+CONTRAST_WEIGHTS = Option(
     "contrasts",
     'weights by the name of a contrast, as in {"contextual": {"between(ses)": 1, "within(ses)": -1}}',
-    _by_name(_nested),
+    _by_name(_yaml_value),
 )
 SLOPE = text("slope", "the name of a predictor")
 MODERATOR = text("moderator", "the name of a predictor")
@@ -394,11 +389,11 @@ PATH = Option("path", "the path of a file", _path, AnalysisError)
 SHOWN = Option("shown", "the path of a file", _path, AnalysisError).or_none()
 FOLDER = Option("folder", "the path of a folder", _path, AnalysisError)
 ALLOW_FILES = flag("allow_files")
-YAML = Option("text", "the YAML text of an analysis file", _some_str, AnalysisError)
+YAML = Option("text", "the YAML text of an analysis file", _any_text, AnalysisError)
 FITS = Option("models", 'fits of mlm.fit by name, such as {"null": null, "slopes": slopes}', _fits)
 TABLE = Option("table", "a polars DataFrame, such as fit.fixed_effects, or what mlm.side_by_side returns", _table)
 ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
-#: Of structural equation models.
+#: Options of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
 SEM_ROBUST = flag("robust")
 #: Of reports.

@@ -1,7 +1,7 @@
-"""What one fit is asked for: a model, and how it is fitted and tested; compiled and checked here for every door.
+"""Compile a formula and its options into a `Request`: a model, and how to fit and test it.
 
-Python's `fit`, analysis files, ``FROM mlm()``, dbt and Dagster hand over what their user wrote. What the options mean,
-which of them go together and what is said where they do not is known here alone.
+Python's `fit`, analysis files, ``FROM mlm()``, dbt and Dagster all pass on what their user wrote to `compile_request`.
+No other module interprets the options, or checks which of them go together.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Request:
     robust
         Which cluster-robust errors the tests rest on; None for the model's own.
     cluster
-        Columns that name the clusters of the robust errors together; empty for the top grouping factor, which the
-        data tell.
+        Columns that together name the clusters of the robust errors; empty for the top grouping factor, which is found
+        from the data.
     levels
         Grouping columns, lowest first, of which each is nested in the next.
 
@@ -75,15 +75,15 @@ class Request:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Columns by which rows are grouped beyond those of the model: of the levels and of the clusters."""
+        """Columns to group rows by beside those of the model: of the levels and of the clusters."""
         return tuple(dict.fromkeys((*self.levels, *self.cluster)))
 
     def of(self, model: Model) -> Request:
-        """The same of another model."""
+        """Return the same request for another model."""
         return replace(self, model=model)
 
     def for_likelihood(self, estimator: Estimator) -> Request:
-        """The same model by this estimator, for its likelihood alone: its coefficients are not tested."""
+        """Return the request of the same model by this estimator without tests, for its likelihood."""
         return Request(self.model, estimator, "none", levels=self.levels)
 
 
@@ -100,16 +100,16 @@ def compile_request(
     cluster: str | None = None,
     default_covariance: Mapping[str, Structure] | None = None,
 ) -> Request:
-    """Compile what a user wrote.
+    """Compile a formula and its options, as a user wrote them, into a `Request`.
 
     Parameters
     ----------
     formula
         A formula, or level equations as text or as a mapping.
     levels, estimator, df, weights, residual, covariance, robust, cluster
-        As `mlm_ops.fit` has them.
+        As `mlm_ops.fit` takes them.
     default_covariance
-        Structures of T for those of its factors and blocks that the model has and `covariance` does not name.
+        Structures of T for factors and blocks that `covariance` does not name; those that the model lacks are ignored.
 
     Raises
     ------
@@ -132,12 +132,12 @@ def compile_request(
 
 
 def cluster_columns(cluster: str | None) -> GroupingFactor:
-    """``school``, or ``district:school`` for clusters that two columns name together; none for None."""
+    """Split ``district:school`` into the columns that together name the clusters; none for None."""
     return tuple(name.strip() for name in cluster.split(":")) if cluster is not None else ()
 
 
 def _level_groups(levels: Sequence[str]) -> list[GroupingFactor]:
-    """Grouping factors of the levels, each there once."""
+    """Return the grouping factors of the levels, and refuse one that stands twice."""
     groups = level_groups(levels)
     twice = [level for level, group in zip(levels, groups, strict=True) if groups.count(group) > 1]
     if twice:

@@ -1,4 +1,4 @@
-"""Suggest the name that was probably meant, and list names in messages."""
+"""Suggest the name that a user probably meant, and list names in messages."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is nearest to `name`, letter case aside, if one is near.
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of `names` that is most like `name`, letter case aside; None if none is like it.
 
     >>> nearest("SES", ["sex", "ses"]), nearest("withn", ["within", "between"]), nearest("age", ["ses"])
     ('ses', 'within', None)
     """
-    folded = {candidate.lower(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.lower(), folded, n=1)
-    return folded[found[0]] if found else None
+    by_lower_case = {candidate.lower(): candidate for candidate in names}
+    matches = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    return by_lower_case[matches[0]] if matches else None
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the question as the rest of a sentence, or nothing where no name is near."""
-    found = nearest(name, known)
-    return f" Did you mean {found!r}?" if found is not None else ""
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return " Did you mean …?" to follow a sentence; empty where no name is like it."""
+    suggestion = nearest(name, names)
+    return f" Did you mean {suggestion!r}?" if suggestion is not None else ""
 
 
-def listed(names: Iterable[str], most: int = 30) -> str:
+def list_names(names: Iterable[str], most: int = 30) -> str:
     """List names for a message, cut after `most`."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
@@ -36,4 +36,5 @@ def unknown_result(kind: str, name: str, known: Iterable[str]) -> str:
     "There are no results of the model anowa. Did you mean 'anova'? There are anova."
     """
     names = list(known)
-    return f"There are no results of the {kind} {name}.{did_you_mean(name, names)} There are {listed(names) or 'none'}."
+    there = list_names(names) or "none"
+    return f"There are no results of the {kind} {name}.{did_you_mean(name, names)} There are {there}."

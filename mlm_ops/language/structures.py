@@ -33,13 +33,13 @@ _TOLERANCE = 1e-10
 
 
 def with_covariance(model: Model, structures: Mapping[str, Structure]) -> Model:
-    """The same model with covariance structures.
+    """Return the model with covariance structures.
 
     Parameters
     ----------
     structures
         By a grouping factor's name, for all its blocks, or by one block as the formula writes it, ``"0 + x | school"``,
-        which goes before the factor's.
+        which takes precedence over the factor's.
 
     Raises
     ------
@@ -49,23 +49,23 @@ def with_covariance(model: Model, structures: Mapping[str, Structure]) -> Model:
     """
     blocks = list(model.random)
     for key in sorted(structures, key=lambda name: "|" in name):
-        found = named_blocks(model, key)
-        if not found:
+        places = named_blocks(model, key)
+        if not places:
             raise unknown_factor(key, [model])
-        structure = _read(key, structures[key])
-        if not isinstance(structure, str) and len(found) > 1:
-            texts = dict.fromkeys(_text(model.random[i]) for i in found)
+        structure = _name_or_matrix(key, structures[key])
+        if not isinstance(structure, str) and len(places) > 1:
+            texts = dict.fromkeys(_block_text(model.random[i]) for i in places)
             raise FormulaError(
-                f"covariance gives one value for the {len(found)} random blocks of {key}. Name them one by one: "
+                f"covariance gives one value for the {len(places)} random blocks of {key}. Name them one by one: "
                 f"{', '.join(map(repr, texts))}."
             )
-        for i in found:
+        for i in places:
             blocks[i] = replace(blocks[i], covariance=structure)
     return replace(model, random=tuple(blocks))
 
 
 def unknown_factor(key: str, models: Sequence[Model]) -> FormulaError:
-    """What is said of a key that names no grouping factor or block of these models."""
+    """Return the error of a key that names no grouping factor or block of these models."""
     names = dict.fromkeys(name for model in models for group in model.groups for name in _names(model, group))
     return FormulaError(
         f"covariance names a grouping factor that is not there. Got {key!r}; expected one of "
@@ -88,37 +88,37 @@ def _unknown_structure(name: str, of: str) -> FormulaError:
 
 
 def named_blocks(model: Model, key: str) -> list[int]:
-    """Places of the random blocks that a key names; none if it names nothing."""
+    """Return the indices of the random blocks that a key names; none if it names no block."""
     by_group = [i for i, block in enumerate(model.random) if group_name(block.group) == key]
     return by_group or [i for i, block in enumerate(model.random) if "|" in key and _same_block(key, block)]
 
 
 def _names(model: Model, group: GroupingFactor) -> list[str]:
-    """The factor's name, and those of its blocks where it has several."""
-    blocks = [_text(block) for block in model.random if block.group == group]
+    """Return the factor's name, and those of its blocks where it has several."""
+    blocks = [_block_text(block) for block in model.random if block.group == group]
     return [group_name(group), *(blocks if len(blocks) > 1 else ())]
 
 
 def _same_block(key: str, block: RandomBlock) -> bool:
-    left, _, group = key.strip().removeprefix("(").removesuffix(")").rpartition("|")
-    said = {"".join(part.split()) for part in left.split("+")}
+    terms_text, _, group = key.strip().removeprefix("(").removesuffix(")").rpartition("|")
+    words = {"".join(part.split()) for part in terms_text.split("+")}
     terms = {"".join(term.name.split()) for term in block.terms if term != INTERCEPT}
-    intercept = not said & {"0", "-1"}
+    intercept = not words & {"0", "-1"}
     return (
         "".join(group.split()) == group_name(block.group)
         and intercept == (INTERCEPT in block.terms)
-        and said - {"0", "1", "-1"} == terms
+        and words - {"0", "1", "-1"} == terms
     )
 
 
-def _text(block: RandomBlock) -> str:
-    """The block as a formula writes it."""
+def _block_text(block: RandomBlock) -> str:
+    """Write a block as a formula does."""
     names = [term.name for term in block.terms if term != INTERCEPT]
     return f"{' + '.join(['1' if INTERCEPT in block.terms else '0', *names])} | {group_name(block.group)}"
 
 
-def _read(key: str, value: Structure) -> str | Matrix:
-    """A structure's name as it is; a number or a matrix as rows of T."""
+def _name_or_matrix(key: str, value: Structure) -> str | Matrix:
+    """Return a structure's name as it is; a number or a matrix as rows of T."""
     try:
         matrix = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
@@ -126,41 +126,44 @@ def _read(key: str, value: Structure) -> str | Matrix:
             return value
         if isinstance(value, str):
             raise _unknown_structure(value, key) from None
-        matrix, got = np.zeros(0), repr(value)
+        matrix, value_text = np.zeros(0), repr(value)
     else:
-        got = _numbers(matrix)
+        value_text = _numbers(matrix)
     if matrix.ndim == 0:
         matrix = matrix.reshape(1, 1)
     if not _is_covariance(matrix):
         raise FormulaError(
             f"covariance of {key} is a structure's name, one variance, or a symmetric matrix of variances and "
-            f"covariances without a negative variance in any direction. Got {got}."
+            f"covariances without a negative variance in any direction. Got {value_text}."
         )
     return tuple(tuple(float(element) for element in row) for row in matrix)
 
 
 def _numbers(matrix: np.ndarray) -> str:
-    """Numbers as a message shows them, given as numbers or as text."""
+    """Write a number or a matrix for a message."""
     return f"{matrix:g}" if matrix.ndim == 0 else f"[{', '.join(map(_numbers, matrix))}]"
 
 
 def _is_covariance(matrix: np.ndarray) -> bool:
-    """Whether a matrix is symmetric and positive semi-definite."""
+    """Tell whether a matrix is symmetric and positive semi-definite."""
     if matrix.ndim != 2 or not len(matrix) or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
         return False
     variances = np.diag(matrix)
     if (variances < 0).any():
         return False
     scale = np.where(variances > 0, np.sqrt(variances), 1.0)
-    scaled = matrix / np.outer(scale, scale)
-    return bool(np.allclose(scaled, scaled.T, atol=_TOLERANCE) and np.linalg.eigvalsh(scaled)[0] >= -_TOLERANCE)
+    correlations = matrix / np.outer(scale, scale)
+    return bool(
+        np.allclose(correlations, correlations.T, atol=_TOLERANCE)
+        and np.linalg.eigvalsh(correlations)[0] >= -_TOLERANCE
+    )
 
 
 _PARTS = ("by", "ar1", "fixed")
 
 
 def parse_residual(text: str | None, weights: str | None = None) -> Residual:
-    """Compile a residual structure.
+    """Compile the text of a residual structure, and weights, to a `Residual`.
 
     Parameters
     ----------
@@ -175,27 +178,30 @@ def parse_residual(text: str | None, weights: str | None = None) -> Residual:
     FormulaError
         Unknown or doubled parts, or known variances given in two ways.
     """
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for call in _calls(parse_expression(text), text) if text is not None else ():
-        if call.function in found:
+        if call.function in columns:
             raise FormulaError(f"The residual structure has {call.function}(…) twice.", text, call.position)
         (column,) = call.arguments
         assert isinstance(column, Name)
-        found[call.function] = column.name
-    if weights is not None and "fixed" in found:
+        columns[call.function] = column.name
+    if weights is not None and "fixed" in columns:
         raise FormulaError(
-            f"Known variances are given twice: weights={weights} and fixed({found['fixed']}); keep one of them.",
+            f"Known variances are given twice: weights={weights} and fixed({columns['fixed']}); keep one of them.",
             text,
             0,
         )
     precision: Variable | None = Column(weights) if weights is not None else None
-    if "fixed" in found:
-        precision = Function("/", (Constant(1.0), Column(found["fixed"])))
-    return Residual(found.get("by"), found.get("ar1"), precision)
+    if "fixed" in columns:
+        precision = Function("/", (Constant(1.0), Column(columns["fixed"])))
+    return Residual(columns.get("by"), columns.get("ar1"), precision)
 
 
 def _calls(node: Syntax, text: str) -> list[Call]:
-    """The calls of a sum, in order; a sum of thousands nests to the left as deep as it is long."""
+    """Return the calls of a sum, in order.
+
+    A loop, not a recursion: the tree of a sum is as deep as the sum is long.
+    """
     calls: list[Call] = []
     waiting = [node]
     while waiting:

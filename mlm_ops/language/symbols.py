@@ -1,8 +1,8 @@
-"""Name a model's parameters with the textbook's symbols, and say what its equations are made of.
+"""Give a model's parameters the textbook's symbols, and find the level and index of each.
 
 Coefficients are beta at level 1 and gamma at the top of a two-level model (Raudenbush and Bryk 2002); three levels are
 pi, beta, gamma. ``gamma_kl`` is the l-th coefficient in the equation of ``beta_k``; the 0 is each equation's intercept.
-Crossed factors have effects b, c, … with variances tau_b, tau_c, … (chapter 12). `results.equations` writes it all out.
+Crossed factors have effects b, c, … with variances tau_b, tau_c, … (chapter 12). `results.equations` writes them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from functools import cached_property
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import PLAIN, Residual, Variable
 
-#: Of the coefficients, the highest level last; a model takes as many from the end as it has levels.
+#: Letters of the coefficients, the highest level last; a model takes as many from the end as it has levels.
 _COEFFICIENTS = ("zeta", "eta", "theta", "kappa", "lambda", "nu", "xi", "omega", "psi", "pi", "beta", "gamma")
-#: Of the random effects of crossed factors.
+#: Letters of the random effects of crossed factors.
 _CROSSED_EFFECTS = "bcdfghkmnopqrstvw"
 UNITS = "ijklmnopqrst"
 LevelPart = tuple[Variable, ...]
@@ -25,7 +25,7 @@ Index = tuple[int, ...]
 
 @dataclass(frozen=True)
 class EquationStructure:
-    """What the equations are made of.
+    """The parts of a model's equations, with the level, index and subscripts of each.
 
     Attributes
     ----------
@@ -64,11 +64,11 @@ class EquationStructure:
         return 2 if self.crossed else len(self.random) + 1
 
     def level_of_factor(self, height: int) -> int:
-        """The level at whose equations a grouping factor's effects stand, height 0 being the lowest factor."""
+        """Return the level whose equations have a grouping factor's effects; height 0 is the lowest factor."""
         return 2 if self.crossed else height + 2
 
     def parts(self, column: DesignColumn) -> tuple[LevelPart, ...]:
-        """A column's variables by level, lowest first."""
+        """Return a column's variables by level, lowest first."""
         top = self.n_levels
         return tuple(
             tuple(v for v in column.variables if min(self.variable_levels[v], top) == level)
@@ -76,79 +76,79 @@ class EquationStructure:
         )
 
     def level(self, column: DesignColumn) -> int:
-        """The highest level of a column's variables; 1 for the intercept."""
+        """Return the highest level of a column's variables; 1 for the intercept."""
         return max((min(self.variable_levels[v], max(self.n_levels, 2)) for v in column.variables), default=1)
 
     def units(self, level: int) -> str:
-        """Subscripts of what varies at a level: ``ij`` at level 1 of two, ``j`` at level 2."""
+        """Return the subscripts of a level: ``ij`` at level 1 of two, ``j`` at level 2."""
         return UNITS[level - 1 : len(self.random) + 1] if level <= self.n_levels else ""
 
     def units_of_variable(self, variable: Variable) -> str:
-        """Subscripts of a variable: of crossed factors, the one within whose units it does not vary."""
+        """Return the subscripts of a variable; with crossed factors, that of the factor whose units it describes."""
         level = self.variable_levels[variable]
         return UNITS[level - 1] if self.crossed and level > 1 else self.units(min(level, self.n_levels))
 
     def units_of_factor(self, height: int) -> str:
-        """Subscripts of a grouping factor's units: ``jk`` for a class in a school."""
+        """Return the subscripts of a grouping factor's units: ``jk`` for a class in a school."""
         return UNITS[height + 1] if self.crossed else self.units(height + 2)
 
     def coefficient_letter(self, level: int) -> str:
-        """Letter of the coefficients in the equations of a level."""
+        """Return the letter of the coefficients in the equations of a level."""
         return "beta" if self.n_levels == 1 else _COEFFICIENTS[len(_COEFFICIENTS) - self.n_levels + level - 1]
 
     def effect_letter(self, height: int) -> str:
-        """Letter of a grouping factor's random effects: u at the top, r below it; b, c, … where factors cross."""
+        """Return the letter of a factor's random effects: u at the top, r below it; b, c, … where factors cross."""
         if self.crossed:
             return _CROSSED_EFFECTS[height]
         return "u" if height == len(self.random) - 1 else "r"
 
     def covariance_name(self, height: int) -> str:
-        """What a grouping factor's T has as subscript: nothing in two levels, else the coefficients that vary."""
+        """Return the subscript of a factor's T: none with two levels, else the letter of the random coefficients."""
         if self.crossed:
             return self.effect_letter(height)
         return self.coefficient_letter(height + 1) if len(self.random) > 1 else ""
 
     def effect_index(self, index: Index, height: int) -> Index:
-        """Index of a random effect: that of the coefficient which it is added to.
+        """Return the index of a random effect: that of the coefficient to which it is added.
 
-        The effect of a variable that stands at the level of the units themselves is added to none: it multiplies the
-        variable in the equation of the coefficient, and has that variable's index behind it.
+        A variable of the units' own level has no such coefficient: its effect multiplies it in the equation of a lower
+        coefficient, and its index follows that coefficient's.
         """
         own = self.level_of_factor(height) - 1
         return index if any(index[own:]) else index[:own]
 
     @cached_property
     def indices(self) -> dict[DesignColumn, Index]:
-        """Index of every column: level by level, the position of its part in the equation of the level below."""
+        """The index of every column: level by level, the place of its part in the equation of the level below."""
         columns = dict.fromkeys([*self.fixed, *(c for blocks in self.random for b in blocks for c in b)])
         equations: dict[Index, dict[LevelPart, int]] = {}
-        found = {}
+        by_column = {}
         for column in columns:
             index: Index = ()
             for part in self.parts(column):
-                known = equations.setdefault(index, {(): 0})
-                index = (*index, known.setdefault(part, len(known)))
-            found[column] = index
-        return found
+                places = equations.setdefault(index, {(): 0})
+                index = (*index, places.setdefault(part, len(places)))
+            by_column[column] = index
+        return by_column
 
 
 def coefficient_symbol(index: Index) -> str:
-    """``gamma_10``; ``beta_1`` in single-level regression."""
+    """Return a coefficient's symbol: ``gamma_10``; ``beta_1`` in single-level regression."""
     return f"{'beta' if len(index) == 1 else 'gamma'}_{join(index)}"
 
 
 def variance_symbol(structure: EquationStructure, height: int, first: Index, second: Index) -> str:
-    """``tau_10``: the covariance of two random effects of a grouping factor."""
+    """Return the symbol of the covariance of two random effects of a grouping factor: ``tau_10``."""
     return f"tau_{variance_subscript(structure, height, first, second)}"
 
 
 def variance_subscript(structure: EquationStructure, height: int, first: Index, second: Index) -> str:
-    """``10``; ``b10`` where factors cross; ``10,00`` above level 2."""
+    """Return the subscript of such a covariance: ``10``; ``b10`` where factors cross; ``10,00`` above level 2."""
     pair = sorted((structure.effect_index(first, height), structure.effect_index(second, height)), reverse=True)
     flat = [part[0] if len(part) == 1 else join(part) for part in pair]
     return (structure.effect_letter(height) if structure.crossed else "") + join(flat)
 
 
 def join(index: Sequence[int | str]) -> str:
-    """Indices side by side, with commas where one has several digits."""
+    """Join indices, with commas where one has several digits."""
     return ("," if any(len(str(i)) > 1 for i in index) else "").join(map(str, index))

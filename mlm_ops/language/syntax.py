@@ -1,11 +1,11 @@
-"""Parse formulas and arithmetic into syntax trees that know their places, so that errors can point at them.
+"""Parse formulas and arithmetic into syntax trees; each node has its position, so that errors can point at it.
 
 The grammar is R's, with lme4's bars; precedence from loose to tight: ``| ||``, ``+ -``, ``* /``, ``:``, a sign,
-``^ **``. The definitions of structural models are parsed by the same rules, over their own tokens. Names that are no
-identifiers stand in backticks.
+``^ **``. The definitions of structural models are parsed by the same rules, over their own tokens. Unusual names stand
+in backticks.
 
 Why not a library: importing formulaic imports pandas, 1.4 s of the 3 s a first fit may take, and its errors cannot
-point into the text. It stays in the tests as the oracle of `mlm_ops.language.formula`.
+point into the text. The tests compare `mlm_ops.language.formula` with it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from mlm_ops.language.tokens import FORMULA, Grammar, Token, TokenCursor, tokeni
 _BINDING = {"|": 1, "||": 1, "+": 2, "-": 2, "*": 3, "/": 3, ":": 4, "^": 6, "**": 6}
 #: A sign binds what follows it tighter than a product and looser than a power: -2^2 is -4, and 2^-1*a is (2^-1)*a.
 _SIGN = 5
-#: What arithmetic is made of, in ``I()``, functions and definitions.
+#: The operators of arithmetic, in ``I()``, functions and definitions.
 ARITHMETIC = ("+", "-", "*", "/", "**")
 FUNCTIONS = ("log", "exp", "sqrt", "abs")
 _MAX_DEPTH = 50
-#: Operators in a row below a sum's top: more would overflow the stack, and no formula needs them.
+#: The most operators in a row, ``+`` and ``-`` outside parentheses aside: more would overflow the stack.
 _MAX_CHAIN = 100
-#: What to do about a token that stands where a sum could go on.
+#: What to do about an operator that cannot follow an expression.
 _OUT_OF_PLACE = {
     ")": "no '(' before it is open; remove it or open one",
     "~": "a formula has one ~; remove this one",
@@ -81,7 +81,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Group:
-    """``( inner )``: kept, because lme4's bars stand in parentheses."""
+    """``( inner )``; a node of its own, because lme4's bars stand in parentheses."""
 
     inner: Syntax
     position: int = field(compare=False)
@@ -123,14 +123,14 @@ def parse_expression(text: str) -> Syntax:
 
 
 def parse_tokens(text: str, tokens: list[Token], grammar: Grammar) -> Syntax:
-    """Parse the arithmetic of a statement, whose tokens are given.
+    """Parse the arithmetic of a statement from its tokens.
 
     Parameters
     ----------
     text
-        What the tokens' places are places of.
+        The text that the tokens' positions refer to.
     tokens
-        Of the expression alone, with one of kind ``end`` behind.
+        The tokens of the expression alone, and one of kind ``end``.
     """
     parser = _FormulaParser(text, tokens, grammar, long_sums=False)
     result = parser.expression(0)
@@ -139,14 +139,14 @@ def parse_tokens(text: str, tokens: list[Token], grammar: Grammar) -> Syntax:
 
 
 def names_in(arithmetic: Syntax) -> Iterator[str]:
-    """Names in an arithmetic expression."""
+    """Yield the names in an arithmetic expression."""
     for node in _nodes(arithmetic):
         if isinstance(node, Name):
             yield node.name
 
 
 def no_arithmetic(expression: Syntax) -> Syntax | None:
-    """The first part of an expression that is no arithmetic of names and numbers."""
+    """Return the first part of an expression that is no arithmetic of names and numbers; None if all is."""
     for node in _nodes(expression):
         match node:
             case Name() | Number() | Group():
@@ -175,7 +175,7 @@ def _nodes(expression: Syntax) -> Iterator[Syntax]:
 
 
 class _FormulaParser(TokenCursor):
-    """Precedence climbing over the tokens of one text; `long_sums` are joined in a tree as deep as they are long."""
+    """Parses the tokens of one text by precedence climbing; with `long_sums`, sums outside () have any length."""
 
     def __init__(self, text: str, tokens: list[Token], grammar: Grammar = FORMULA, *, long_sums: bool = True) -> None:
         super().__init__(text, tokens)
@@ -187,13 +187,13 @@ class _FormulaParser(TokenCursor):
     def fail(self, message: str, position: int | None = None) -> FormulaError:
         return self.grammar.fault(message, self.text, self.token.position if position is None else position)
 
-    def found(self, token: Token) -> str:
+    def token_text(self, token: Token) -> str:
         return f"the end of the {self.what}" if token.kind == "end" else f"'{token.text}'"
 
     def expect(self, operator: str, why: str) -> None:
         if not self.at(operator):
             raise self.fail(
-                f"The {self.what} does not parse: expected '{operator}' but found {self.found(self.token)}; {why}."
+                f"The {self.what} does not parse: expected '{operator}' but found {self.token_text(self.token)}; {why}."
             )
         self.advance()
 
@@ -202,7 +202,9 @@ class _FormulaParser(TokenCursor):
             what = "join terms with +, : or *"
             if self.token.kind == "operator":
                 what = _OUT_OF_PLACE.get(self.token.text, what)
-            raise self.fail(f"The {self.what} does not parse: {self.found(self.token)} is out of place here; {what}.")
+            raise self.fail(
+                f"The {self.what} does not parse: {self.token_text(self.token)} is out of place here; {what}."
+            )
 
     def expression(self, binding: int) -> Syntax:
         self.depth += 1
@@ -247,7 +249,7 @@ class _FormulaParser(TokenCursor):
         if token.text in {"|", "||"} and token.kind == "operator":
             raise self.fail("The terms before the bar are missing; write (1 | group) or (x | group).", token.position)
         raise self.fail(
-            f"The {self.what} does not parse: expected a column, a number or '(' but found {self.found(token)}.",
+            f"The {self.what} does not parse: expected a column, a number or '(' but found {self.token_text(token)}.",
             token.position,
         )
 

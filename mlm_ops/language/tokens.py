@@ -1,7 +1,7 @@
-"""Cut the text of formulas and structural models into tokens, in time that grows with the text alone.
+"""Cut the text of formulas and structural models into tokens, in time proportional to its length.
 
-One scanner serves both languages; a `Grammar` says what their tokens are. Each token is matched where the one before
-ends, so that a run of blanks or comment signs is read once.
+One scanner reads both languages, each by its `Grammar`. Each token is matched where the one before ends, so that a run
+of blanks or comment signs is read once.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class Grammar:
     Attributes
     ----------
     what
-        What a text of it is called in messages.
+        The name of a text in messages.
     blank
-        What separates tokens and is none.
+        Blanks and comments, which separate tokens.
     token
-        The tokens; the name of the group that matches is the token's kind.
+        The tokens; the name of the group that matches is a token's kind.
     hint
-        What to do about a character that begins no token.
+        The remedy for a character that begins no token.
     by_line
-        Whether a message shows the line alone that it is about.
+        Whether a message shows one line of the text, not all of it.
     """
 
     what: str
@@ -52,7 +52,7 @@ class Grammar:
     by_line: bool = False
 
     def fault(self, message: str, text: str, position: int) -> FormulaError:
-        """An error that shows the text, or its line, and a caret under the place."""
+        """Return an error that shows the text, or its line, with a caret under the position."""
         if not self.by_line:
             return FormulaError(message, text, position)
         start = text.rfind("\n", 0, position) + 1
@@ -60,7 +60,13 @@ class Grammar:
         return FormulaError(message, line, min(position - start, len(line)))
 
     def number(self, token: Token, text: str) -> float:
-        """The value of a number; FormulaError where it is beyond what a double holds."""
+        """Return the value of a number.
+
+        Raises
+        ------
+        FormulaError
+            It is larger than a double can be.
+        """
         value = float(token.text)
         if math.isinf(value):
             raise self.fault("A number is too large. Expected one below 1.8e308.", text, token.position)
@@ -87,7 +93,7 @@ STRUCTURAL = Grammar(
 
 
 def tokenize(text: str, grammar: Grammar) -> list[Token]:
-    """Tokens, and one of kind ``end`` behind the last.
+    """Cut a text into tokens; the last is of kind ``end``.
 
     Raises
     ------
@@ -138,11 +144,11 @@ class TokenCursor:
         return self.tokens[self.index]
 
     def at(self, *operators: str) -> bool:
-        """Whether one of these operators is next, and no quoted string that looks like it."""
+        """Tell whether one of these operators is next; a quoted string that looks like it is none."""
         return self.token.kind == "operator" and self.token.text in operators
 
     def advance(self) -> Token:
-        """Take the next token."""
+        """Return the next token, and move behind it."""
         token = self.token
         self.index += 1
         return token

@@ -19,28 +19,28 @@ from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import ARITHMETIC, FUNCTIONS, Call, Group, Name, Number, Operation, Syntax, TextLiteral
 
 _LANGUAGE = (*CENTERINGS, "C", "I", "poly", *FUNCTIONS)
-#: What functions take behind the variable: options by name, and ``group`` or another second argument.
+#: The options that functions take by name; ``group``, ``coding`` and ``degree`` are a second argument.
 _OPTIONS = {"C": {"coding", "ref"}, "poly": {"degree", "raw"}} | {
     w: set(mode.options) for w, mode in CENTERINGS.items()
 }
 _SECOND = {"group", "coding", "degree"}
 _CODINGS = ("treatment", "sum")
-#: From moments of a variable's powers no more orthogonal polynomials than this can be had with nine digits.
+#: Orthogonal polynomials of a higher degree have fewer than nine digits when they are computed from moments.
 _HIGHEST_DEGREE = 8
 
 
 class VariableCompiler:
-    """Compiles the variables of one formula; holds its text for the error messages."""
+    """Compiles the variables of one formula, whose text its error messages show."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def fail(self, message: str, node: Syntax) -> FormulaError:
-        """The error, with a caret under the node."""
+        """Return the error, with a caret under the node."""
         return FormulaError(message, self.text, node.position)
 
     def variable(self, node: Syntax) -> Variable:
-        """A column, a function of columns, or a centered variable."""
+        """Compile a column, a function of columns, or a centered variable."""
         if isinstance(node, Group):
             return self.variable(node.inner)
         if isinstance(node, Name):
@@ -58,12 +58,12 @@ class VariableCompiler:
         raise self.fail("Arithmetic on columns stands inside I(…): write I(x * z), I(x + z).", node)
 
     def call(self, node: Call) -> Variable:
-        """One of the language's functions."""
+        """Compile a call of one of the language's functions."""
         options: dict[str, Syntax] = {}
-        for key, given in node.options:
+        for key, value in node.options:
             if key in options:
-                raise self.fail(f"The option {key!r} of {node.function}() stands twice; keep one.", given)
-            options[key] = given
+                raise self.fail(f"The option {key!r} of {node.function}() stands twice; keep one.", value)
+            options[key] = value
         if node.function not in _LANGUAGE:
             hint = did_you_mean(node.function, _LANGUAGE)
             raise self.fail(f"Unknown function {node.function!r}.{hint} There are {', '.join(_LANGUAGE)}.", node)
@@ -76,10 +76,10 @@ class VariableCompiler:
                 f"Got {len(node.arguments) or 'none'}.{hint}",
                 node,
             )
-        allowed = takes - _SECOND
+        named_options = takes - _SECOND
         for key in options:
-            if key not in allowed:
-                instead = f"; it takes {', '.join(sorted(allowed))}" if allowed else " and takes none"
+            if key not in named_options:
+                instead = f"; it takes {', '.join(sorted(named_options))}" if named_options else " and takes none"
                 raise self.fail(f"{node.function}() has no option {key!r}{instead}.", node)
         inner = node.arguments[0]
         if node.function == "C":
@@ -93,7 +93,7 @@ class VariableCompiler:
         return self.centering(node, self.variable(inner), options)
 
     def centering(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Variable:
-        """``within(x, g)``, ``between(x, over=…)``, ``center(x, at=…)``."""
+        """Compile ``within(x, g)``, ``between(x, over=…)`` or ``center(x, at=…)``."""
         if len(options) > 1:
             raise self.fail(f"{node.function}() takes {'= or '.join(sorted(options))}=, not both.", node)
         group = {"group": self.one_grouping(node.arguments[1])} if len(node.arguments) == 2 else {}
@@ -102,15 +102,15 @@ class VariableCompiler:
         return CENTERINGS[node.function](of, **group, **over, **at)
 
     def factor(self, node: Call, inner: Syntax, reference: Syntax | None) -> Factor:
-        """``C(x, ref=…)`` or ``C(x, sum)``."""
+        """Compile ``C(x, ref=…)`` or ``C(x, sum)``."""
         if not isinstance(inner, Name):
             raise self.fail("C() takes the name of a column; make other factors in a view or SELECT.", node)
         coding = "treatment"
         if len(node.arguments) == 2:
-            named = node.arguments[1]
-            if not isinstance(named, Name) or named.name not in _CODINGS:
-                raise self.fail(f"The coding of C(x, coding) is one of {', '.join(_CODINGS)}, without quotes.", named)
-            coding = named.name
+            name = node.arguments[1]
+            if not isinstance(name, Name) or name.name not in _CODINGS:
+                raise self.fail(f"The coding of C(x, coding) is one of {', '.join(_CODINGS)}, without quotes.", name)
+            coding = name.name
         if reference is None:
             return Factor(inner.name, None, coding)
         if isinstance(reference, TextLiteral):
@@ -120,22 +120,22 @@ class VariableCompiler:
         raise self.fail("The reference level of C(x, ref=…) stands in quotes: write C(x, ref='a').", reference)
 
     def poly(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Poly:
-        """``poly(x, 2)`` or ``poly(x, 2, raw=True)``."""
+        """Compile ``poly(x, 2)`` or ``poly(x, 2, raw=True)``."""
         if len(node.arguments) != 2:
             raise self.fail("poly() takes a variable and a degree: write poly(x, 2).", node)
         if any(isinstance(part, Poly) for part in walk(of)):
             raise self.fail("A poly() cannot stand inside another; take a higher degree.", node)
         degree = node.arguments[1]
         if not isinstance(degree, Number) or degree.value not in range(1, _HIGHEST_DEGREE + 1):
-            got = f" Got {number_text(degree.value)}." if isinstance(degree, Number) else ""
-            raise self.fail(f"The degree of poly() is a whole number from 1 to {_HIGHEST_DEGREE}.{got}", degree)
+            remark = f" Got {number_text(degree.value)}." if isinstance(degree, Number) else ""
+            raise self.fail(f"The degree of poly() is a whole number from 1 to {_HIGHEST_DEGREE}.{remark}", degree)
         raw = options.get("raw")
         if raw is not None and not (isinstance(raw, Name) and raw.name.upper() in {"TRUE", "FALSE"}):
             raise self.fail("poly() takes raw=True or raw=False.", raw)
         return Poly(of, int(degree.value), isinstance(raw, Name) and raw.name.upper() == "TRUE")
 
     def number(self, node: Syntax) -> float:
-        """A number, perhaps with a sign."""
+        """Read a number, with or without a sign."""
         if isinstance(node, Number):
             return node.value
         if isinstance(node, Operation) and node.left is None and isinstance(node.right, Number):
@@ -143,11 +143,11 @@ class VariableCompiler:
         raise self.fail("center(x, at=…) takes a number, as in center(x, at=50).", node)
 
     def one_grouping(self, node: Syntax) -> GroupingFactor:
-        """A single grouping factor, as the second argument of within() names it; ``a/b`` means its lowest level."""
+        """Read one grouping factor, as the second argument of within() names it; of ``a/b`` it is the lowest."""
         return self.groupings(node)[-1]
 
     def arithmetic(self, node: Syntax) -> Variable:
-        """The inside of I(…) and of functions, where operators mean arithmetic."""
+        """Compile the inside of I(…) and of functions, where operators mean arithmetic."""
         if isinstance(node, Group):
             return self.arithmetic(node.inner)
         if isinstance(node, Number):
@@ -165,18 +165,18 @@ class VariableCompiler:
         )
 
     def groupings(self, node: Syntax) -> list[GroupingFactor]:
-        """``a/b`` is a and a:b; names only."""
+        """Read grouping factors: ``a/b`` is a and a:b."""
         if isinstance(node, Group):
             return self.groupings(node.inner)
         if isinstance(node, Name):
             return [(node.name,)]
         if isinstance(node, Operation) and node.left is not None and node.operator in {"/", ":"}:
             left, right = self.groupings(node.left), self.groupings(node.right)
-            joined = [tuple(dict.fromkeys((*left[-1], *group))) for group in right]
-            return left + joined if node.operator == "/" else joined
-        crossed = isinstance(node, Operation) and node.operator in {"+", "*"}
+            combinations = [tuple(dict.fromkeys((*left[-1], *group))) for group in right]
+            return left + combinations if node.operator == "/" else combinations
+        is_crossed = isinstance(node, Operation) and node.operator in {"+", "*"}
         raise self.fail(
             "A grouping factor is expected here: a column, a/b for nested or a:b for combined ones."
-            + (" Crossed factors have a random part each: (1 | a) + (1 | b)." if crossed else ""),
+            + (" Crossed factors have a random part each: (1 | a) + (1 | b)." if is_crossed else ""),
             node,
         )

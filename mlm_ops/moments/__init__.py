@@ -1,1 +1,1 @@
-"""Collect per-group moments of the rows in SQL, keep them, merge them, read them back."""
+"""Collect the moments of each group of rows in SQL; store, merge and read them back."""

@@ -1,8 +1,8 @@
-"""Rows -> Moments: a survey of the rows, then one GROUP BY that serves every model of an analysis.
+"""Collect the moments of rows: a survey of the rows, then one GROUP BY that serves every model of an analysis.
 
-By a column, the moments of many parts of the rows come from one GROUP BY for many parts: what they are moments of is
-found once, from all parts together. A part that this does not fit, as one that lacks a level of a factor, or where a
-predictor does not vary, is left to be collected alone, which also says what is wrong with it.
+With `by`, one GROUP BY collects the moments of many parts of the rows, such as partitions: which moments to collect is
+found once, from all parts together. A part that differs, as one that lacks a level of a factor or where a predictor
+does not vary, gets None: the caller collects it alone, which also tells what is wrong with it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from mlm_ops.moments.scan import (
     checked_survey,
     make_schema,
     moments_query,
-    refuted,
     residual_query,
     retry_once,
     rows_changed_sentence,
     scan_until_right,
+    varying_constants,
 )
 from mlm_ops.moments.sums import packed_diagonal, packed_place
 from mlm_ops.moments.survey import (
@@ -48,7 +48,7 @@ from mlm_ops.warehouse.sql import identifier, literal, render
 
 #: Ratio of between to within sums of squares from which the scatter is taken around each unit's own mean.
 CANCELLATION = 1e6
-#: Rows of a GROUP BY over several parts; its moments are at most as many, and are held all at once.
+#: The most rows of a GROUP BY over several parts; it has at most as many units, all of them in memory at once.
 MOST_ROWS = 2_000_000
 
 
@@ -60,13 +60,13 @@ class RowPart:
     high: str | None = None
 
     def condition(self, column: str) -> str:
-        """The SQL condition that a row lies in it."""
-        return _belongs(identifier(column), self.low, self.high)
+        """Return the SQL condition that a row lies in the part."""
+        return _part_condition(identifier(column), self.low, self.high)
 
 
 @dataclass(frozen=True)
 class By:
-    """Parts of the rows by the values of a column."""
+    """How to split the rows: a column, and the parts by its values."""
 
     column: str
     parts: Sequence[RowPart]
@@ -91,7 +91,7 @@ def collect(
     keys: Sequence[str] = (),
     by: By | None = None,
 ) -> Moments | Iterator[Moments | None]:
-    """Moments that serve all the models, over the rows that are complete on all their columns.
+    """Collect the moments that serve all the models, over the rows that have a value in all their columns.
 
     Parameters
     ----------
@@ -100,24 +100,24 @@ def collect(
     models
         Models of one analysis.
     levels
-        Grouping columns, lowest first, of which each is taken to be nested in the next: where labels of a lower one
-        repeat across the higher, they name different units.
+        Grouping columns, lowest first, each nested in the next: where labels of a lower one repeat across the higher,
+        they name different units.
     keys
         Further columns to group by.
     by
-        Parts of the rows whose moments are wanted one by one.
+        Parts of the rows, to collect the moments of each part; None for those of all rows together.
 
     Returns
     -------
     Moments
-        Units are the distinct combinations of all grouping columns. By parts, those of each in their order, as its rows
-        alone have them; None where they have to be collected alone.
+        Units are the distinct combinations of all grouping columns. With `by`, an iterator over the parts' moments, in
+        order, equal to those of each part's rows alone; None for a part that has to be collected alone.
 
     Raises
     ------
     DataError
-        Missing columns, text where numbers are needed, no complete rows, a column without variation. By parts none: the
-        parts are then collected alone.
+        Missing columns, text where numbers are needed, no complete rows, a column without variation. With `by` nothing
+        is raised: the parts are None.
     """
     if by is not None:
         return _collect_parts(source, by, models, levels, keys)
@@ -126,7 +126,7 @@ def collect(
 
 
 def _collect(source: Source, needs: Needs) -> Moments:
-    """Survey and scan the rows as they are at one moment, where that can be had."""
+    """Survey and scan the same rows, in one snapshot where the source has snapshots."""
     with source.snapshot():
         survey = checked_survey(source, needs)
         moments = _moments(source, needs, survey)
@@ -143,16 +143,16 @@ def _moments(source: Source, needs: Needs, survey: Survey) -> Moments:
         columns = _fetch(source, moments_query(source, needs, schema, around_unit_means=True))
         check_unchanged(source.description, survey, columns)
         moments = replace(as_moments(schema, survey, columns), around_unit_means=True)
-    if lost := lost_levels(moments):
-        raise RowsChangedError(rows_changed_sentence(source.description, lost))
+    if loss := lost_levels(moments):
+        raise RowsChangedError(rows_changed_sentence(source.description, loss))
     return moments
 
 
 def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual) -> ResidualMoments:
     columns = _fetch(source, residual_query(source, needs, moments.schema, residual))
-    if (summed := int(np.sum(columns["n"]))) != moments.n_obs:
+    if (n_obs := int(np.sum(columns["n"]))) != moments.n_obs:
         raise RowsChangedError(
-            rows_changed_sentence(source.description, f"{moments.n_obs} rows were summed up, then {summed}")
+            rows_changed_sentence(source.description, f"{moments.n_obs} rows were summed up, then {n_obs}")
         )
     return as_residual(moments, residual, columns)
 
@@ -163,7 +163,7 @@ def _fetch(source: Source, sql: str) -> dict[str, NDArray[Any]]:
 
 
 def cancels(moments: Moments) -> bool:
-    """Whether group means lie so far apart that scatter around the grand mean has lost the within part's digits."""
+    """Tell whether group means lie so far apart that sums around the grand mean lose the digits of the scatter."""
     for i, mean in enumerate(moments.mean):
         within = moments.scatter[packed_place(i, i)].sum()
         # a column without any variation within units leaves none; what rounding leaves may be negative
@@ -174,7 +174,10 @@ def cancels(moments: Moments) -> bool:
 
 @dataclass(frozen=True)
 class _Names:
-    """Columns beside the rows, named as no column of theirs: the part's number and bounds, and centers by atom."""
+    """Names of the columns that are joined to the rows, none of them a name of the rows' columns.
+
+    They hold the part's number, its bounds, and its center of each atom.
+    """
 
     part: str
     low: str
@@ -184,7 +187,7 @@ class _Names:
 
 @dataclass(frozen=True)
 class _NumberedParts:
-    """Numbered parts of some rows, and what is asked of them."""
+    """Numbered parts of some rows, and what the models need of them."""
 
     source: Source
     column: str
@@ -193,22 +196,22 @@ class _NumberedParts:
     names: _Names
 
     def beside(self, numbers: Sequence[int], centers: Mapping[int, Sequence[str]] | None = None) -> Source:
-        """The rows of some parts, beside the part's number and, where they are given, its centers."""
+        """Return the rows of some parts, with columns of the part's number and, unless None, its centers."""
         names = self.names
-        chosen = {number: self.parts[number] for number in numbers}
-        windows = any(part.high is not None for part in chosen.values())
+        parts = {number: self.parts[number] for number in numbers}
+        windows = any(part.high is not None for part in parts.values())
         columns = [names.part, names.low, *([names.high] if windows else ())]
         columns += names.centers.values() if centers is not None else ()
         rows = [
             [str(number), part.low, *([part.high or "null"] if windows else ()), *(centers or {}).get(number, ())]
-            for number, part in chosen.items()
+            for number, part in parts.items()
         ]
         relation = render(
             "rows_in_parts",
             relation=self.source.relation,
             columns=[identifier(name) for name in columns],
             parts=rows,
-            belongs=_belongs(
+            belongs=_part_condition(
                 identifier(self.column), identifier(names.low), identifier(names.high) if windows else None
             ),
         )
@@ -221,7 +224,7 @@ def _collect_parts(
     try:
         plan = _survey(source, by, find_needs(source, models, levels, keys))
     except DataError:
-        # collected alone, each part says what is wrong with it
+        # collected alone, each part has an error of its own
         plan = None
     if plan is None:
         yield from [None] * len(by.parts)
@@ -236,7 +239,10 @@ def _collect_parts(
 
 
 def _survey(source: Source, by: By, needs: Needs) -> tuple[_NumberedParts, Schema, dict[int, Survey]] | None:
-    """What the moments of all parts are moments of, and the surveys of those parts that it fits."""
+    """Return the schema of all parts' moments, and the surveys of the parts that have it.
+
+    None with residual structures: each part is then collected alone.
+    """
     if needs.residuals:
         return None
     columns = {name.lower() for name in source.types}
@@ -257,7 +263,7 @@ def _survey(source: Source, by: By, needs: Needs) -> tuple[_NumberedParts, Schem
 
 
 def _is_sound(rows: Source, needs: Needs, survey: Survey) -> bool:
-    """Whether `check_rows` has nothing against a part, and no second look is due; what varies, the moments tell."""
+    """Tell whether a part passes `check_rows` and needs no second query; variation is checked by its moments."""
     try:
         check_rows(rows, needs, survey)
     except DataError:
@@ -266,7 +272,7 @@ def _is_sound(rows: Source, needs: Needs, survey: Survey) -> bool:
 
 
 def _batches(n_rows: Sequence[int]) -> Iterator[range]:
-    """Runs of parts that together have at most `MOST_ROWS` rows, or are one part."""
+    """Yield ranges of parts that together have at most `MOST_ROWS` rows, or are one part."""
     start = total = 0
     for number, rows in enumerate(n_rows):
         if number > start and total + rows > MOST_ROWS:
@@ -278,7 +284,7 @@ def _batches(n_rows: Sequence[int]) -> Iterator[range]:
 
 
 def _scan_parts(parts: _NumberedParts, schema: Schema, surveys: Mapping[int, Survey]) -> dict[int, Moments]:
-    """The GROUP BY over some parts; the moments of those in which all is as the schema takes it to be."""
+    """Run the GROUP BY over some parts, and return the moments of those that have the schema."""
     names = parts.names
     centers = {number: [literal(float(survey.centers[n])) for n in names.centers] for number, survey in surveys.items()}
     own_centers = {atom: identifier(name) for atom, name in names.centers.items() if atom in schema.centers}
@@ -289,33 +295,33 @@ def _scan_parts(parts: _NumberedParts, schema: Schema, surveys: Mapping[int, Sur
     moments = {}
     for number, survey in surveys.items():
         here = slice(*np.searchsorted(part, (number, number + 1)))
-        own = {name: values[here] for name, values in columns.items()}
-        if not _is_constant_within(schema, own):
+        part_columns = {name: values[here] for name, values in columns.items()}
+        if not _is_constant_within(schema, part_columns):
             continue
-        centered = {atom: survey.centers.get(atom, 0.0) for atom in schema.centers}
+        part_centers = {atom: survey.centers.get(atom, 0.0) for atom in schema.centers}
         try:
-            one = as_moments(replace(schema, centers=centered), survey, own)
-        except DataError:  # collected alone, it says what is wrong
+            part_moments = as_moments(replace(schema, centers=part_centers), survey, part_columns)
+        except DataError:  # collected alone, the part has this error
             continue
-        if one.n_obs == survey.n_complete and _varies(one):
-            moments[number] = one
+        if part_moments.n_obs == survey.n_complete and _varies(part_moments):
+            moments[number] = part_moments
     return moments
 
 
 def _is_constant_within(schema: Schema, columns: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether what is taken to be constant within units is, and differs between them where it is a number."""
-    if refuted(schema.constants, columns):
+    """Tell whether the schema's constants are constant within units, and the numbers differ between them."""
+    if varying_constants(schema.constants, columns):
         return False
     lows = [columns[f"low_{i}"] for i, constant in enumerate(schema.constants) if not isinstance(constant, Factor)]
     return not any((low == low[0]).all() for low in lows)
 
 
 def _varies(moments: Moments) -> bool:
-    """Whether every monomial varies within units, by no less than its scatter has digits for."""
+    """Tell whether every monomial varies within units by enough for its scatter to have digits."""
     size = len(moments.mean)
     within = moments.scatter[packed_diagonal(size)].sum(axis=1)
     return bool(((moments.n * moments.mean**2).sum(axis=1) < CANCELLATION * within).all())
 
 
-def _belongs(column: str, low: str, high: str | None) -> str:
+def _part_condition(column: str, low: str, high: str | None) -> str:
     return f"{column} = {low}" if high is None else f"{column} >= {low} and {column} < {high}"

@@ -1,4 +1,4 @@
-"""Check what moments cover: whether they serve a model, which labels nest, and what has gone with rows that left."""
+"""Check what moments hold: all that models need, which labels repeat across levels, and whether levels are gone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import as_factor
 from mlm_ops.language.model import PLAIN, Column, Factor, Function, GroupingFactor, Indicator, Model, Variable, label
-from mlm_ops.moments.needs import Needs, asked_by, check_models
+from mlm_ops.moments.needs import Needs, check_models, needs_of
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.sums import packed_place
 
@@ -20,10 +20,12 @@ from mlm_ops.moments.sums import packed_place
 _ROUNDING = 1e-12
 
 
-def serve(moments: Moments, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Moments:
-    """The moments as these models take them.
+def moments_for(
+    moments: Moments, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()
+) -> Moments:
+    """Return the moments for these models, if they hold all that the models need.
 
-    Constants are taken as the models name them, as numbers or as factors.
+    A constant is a number or a factor, as the models have it.
 
     Parameters
     ----------
@@ -33,9 +35,9 @@ def serve(moments: Moments, models: Sequence[Model], levels: Sequence[str] = (),
     Raises
     ------
     DataError
-        One sentence with everything that the models need and the moments do not hold.
+        One sentence with everything that the models need and the moments lack.
     """
-    needs = asked_by(models, levels, keys, moments.schema.text_columns)
+    needs = needs_of(models, levels, keys, moments.schema.text_columns)
     moments = _with_constants(moments, needs)
     check_models(models, lambda some: _check(moments, needs.of(some)))
     return replace(moments, nested_in=nested_levels(moments, levels))
@@ -44,7 +46,7 @@ def serve(moments: Moments, models: Sequence[Model], levels: Sequence[str] = (),
 def _check(moments: Moments, needs: Needs) -> None:
     faults = []
     if absent := [name for name in needs.keys if name not in moments.schema.keys]:
-        faults.append(f"no groups of {_named(absent)} (give it in group)")
+        faults.append(f"no groups of {_quoted_list(absent)} (give it in group)")
     if structures := [m for m in needs.models if m.residual != PLAIN and m.residual not in moments.residuals]:
         faults.append(
             f"no residual structure or weights, which {structures[0].outcome_name!r} is to have (fit the rows)"
@@ -58,25 +60,27 @@ def _check(moments: Moments, needs: Needs) -> None:
 
 
 def _lacking(moments: Moments, needs: Needs) -> list[str]:
-    """Clauses that say what the models' variables and products need."""
+    """Return a clause for each kind of variable or product that the models need and the moments lack."""
     schema = moments.schema
     constants = frozenset(schema.constants) - needs.outcomes
     absent = [a for a in needs.atoms if a not in schema.centers and a not in constants]
-    computed = [label(a) for a in absent if isinstance(a, Function)]
-    unknown = [_name(a) for a in absent if a in needs.numbers and not isinstance(a, Function)]
+    functions = [label(a) for a in absent if isinstance(a, Function)]
+    numbers = [_name(a) for a in absent if a in needs.numbers and not isinstance(a, Function)]
     factors = [c for c in needs.categories if c not in schema.levels]
     clauses = []
-    if wrong := [name for name in map(_name, needs.outcomes) if name in unknown]:
-        clauses.append(f"no sums of the outcome {_named(wrong)} (give it in columns)")
-    if names := [name for name in unknown if name not in wrong]:
+    if wrong := [name for name in map(_name, needs.outcomes) if name in numbers]:
+        clauses.append(f"no sums of the outcome {_quoted_list(wrong)} (give it in columns)")
+    if names := [name for name in numbers if name not in wrong]:
         clauses.append(
-            f"nothing of {_named(names)} (give what varies within groups in columns, what does not in constants, and a "
-            "text that varies in group)"
+            f"nothing of {_quoted_list(names)} (give what varies within groups in columns, what does not in constants, "
+            "and a text that varies in group)"
         )
     if factors:
-        clauses.append(f"no levels of {_named(factors)} (give it in constants, or in group if it varies within groups)")
-    if computed:
-        clauses.append(f"nothing of {_named(computed)} (compute it as a column of the rows, and name that)")
+        clauses.append(
+            f"no levels of {_quoted_list(factors)} (give it in constants, or in group if it varies within groups)"
+        )
+    if functions:
+        clauses.append(f"nothing of {_quoted_list(functions)} (compute it as a column of the rows, and name that)")
     return clauses or _products(schema, needs, constants)
 
 
@@ -85,56 +89,59 @@ def _products(schema: Schema, needs: Needs, constants: frozenset[Variable]) -> l
     if not lacking:
         return []
     if columns := [_name(m[0]) for m in lacking if len(m) == 1]:
-        return [f"no sums of {_named(columns)} (give it in columns)"]
+        return [f"no sums of {_quoted_list(columns)} (give it in columns)"]
     text = ", ".join(str([_name(a) for a in m]) for m in lacking)
     return [f"no products of columns that it multiplies (give products=[{text}])"]
 
 
 def _with_constants(moments: Moments, needs: Needs) -> Moments:
-    """Only the constants that the models name, numbers as factors where ``C()`` says so."""
+    """Return the moments with those constants alone that the models name, as factors inside ``C()``."""
     schema = moments.schema
     values = dict(zip(schema.constants, moments.constants, strict=True))
-    kept: dict[Variable, NDArray[Any]] = {}
+    constants: dict[Variable, NDArray[Any]] = {}
     for atom in needs.atoms:
         factor = as_factor(atom, schema.text_columns)
         own: Variable = atom if factor is None else Factor(factor.column)
         if own in values:
-            kept[own] = values[own]
-    used = {c.column for c in kept if isinstance(c, Factor)}
-    used |= {a.column for m in schema.monomials for a in m if isinstance(a, Indicator)}
+            constants[own] = values[own]
+    categories = {c.column for c in constants if isinstance(c, Factor)}
+    categories |= {a.column for m in schema.monomials for a in m if isinstance(a, Indicator)}
     schema = replace(
         schema,
-        constants=tuple(kept),
-        levels={name: known for name, known in schema.levels.items() if name in used},
-        text_columns=frozenset(name for name in schema.text_columns if name in used),
+        constants=tuple(constants),
+        levels={name: texts for name, texts in schema.levels.items() if name in categories},
+        text_columns=frozenset(name for name in schema.text_columns if name in categories),
     )
-    return replace(moments, schema=schema, constants=tuple(kept.values()))
+    return replace(moments, schema=schema, constants=tuple(constants.values()))
 
 
 def _name(atom: Variable) -> str:
     return atom.name if isinstance(atom, Column) else label(atom)
 
 
-def _named(names: Sequence[str] | dict[str, None]) -> str:
+def _quoted_list(names: Sequence[str] | dict[str, None]) -> str:
     return ", ".join(map(repr, names))
 
 
 def nested_levels(moments: Moments, levels: Sequence[str]) -> dict[str, GroupingFactor]:
-    """Lower levels whose labels repeat across the higher ones, and the columns that tell their units apart."""
-    found: dict[str, GroupingFactor] = {}
-    if moments.nested_in:  # by other levels
+    """Return the levels whose labels repeat across higher ones, each with the columns that identify its units."""
+    nests: dict[str, GroupingFactor] = {}
+    if moments.nested_in:  # found with other levels
         moments = replace(moments, nested_in={})
     for i, level in enumerate(levels[:-1]):
-        qualified = (*reversed(levels[i + 1 :]), level)
-        if len(moments.units_of(qualified)[1]) > len(moments.units_of((level,))[1]):
-            found[level] = qualified
-    return found
+        group = (*reversed(levels[i + 1 :]), level)
+        if len(moments.units_of(group)[1]) > len(moments.units_of((level,))[1]):
+            nests[level] = group
+    return nests
 
 
-def no_longer(moments: Moments) -> str | None:
-    """Which level of a factor, or which number's variation, has gone with the rows; None if all are there."""
-    if lost := lost_levels(moments):
-        return lost
+def lost_variation(moments: Moments) -> str | None:
+    """Return a clause about a level without rows, or a number without variation; None if there is none.
+
+    Either happens where rows were taken out.
+    """
+    if loss := lost_levels(moments):
+        return loss
     for i, factors in enumerate(moments.schema.monomials):
         # a level's variation goes with the level or with all others, a product's with its factors
         if len(factors) == 1 and not isinstance(factors[0], Indicator) and not _varies(moments, i):
@@ -152,16 +159,16 @@ def _varies(moments: Moments, i: int) -> bool:
 
 
 def lost_levels(moments: Moments) -> str | None:
-    """Which levels of a factor no row has any more; None if all are there."""
+    """Return a clause about the levels of a factor that no row has; None if each has rows."""
     for column, levels in moments.schema.levels.items():
         present = _present(moments, column, levels)
-        if lost := [level for level in levels if level not in present]:
-            return f"{column} has lost the level{'s' * (len(lost) > 1)} {', '.join(lost)}"
+        if absent := [level for level in levels if level not in present]:
+            return f"{column} has lost the level{'s' * (len(absent) > 1)} {', '.join(absent)}"
     return None
 
 
 def _present(moments: Moments, column: str, levels: tuple[str, ...]) -> set[str]:
-    """The levels that some row has; all, where the moments cannot tell, as of strata."""
+    """Return the levels that some row has; all of them, where the moments cannot tell, as of strata."""
     if Factor(column) in moments.schema.constants:
         values: NDArray[np.object_] = moments.constants[moments.schema.constants.index(Factor(column))]
         return set(map(str, values))

@@ -1,4 +1,4 @@
-"""What models need of the rows: columns, groups, residual structures and products, from one walk of the models."""
+"""List what models need of the rows: columns, groups, residual structures and products."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Needs:
-    """What models ask of the rows, of which no more is known than the columns' types.
+    """What models need of the rows; only the columns' types are known, not their values.
 
     Attributes
     ----------
     models
         The models of one scan.
     levels
-        Grouping columns, lowest first, each taken to be nested in the next.
+        Grouping columns, lowest first, each nested in the next.
     keys
         All columns to group by.
     text_columns
-        Columns of the models' variables that are categorical wherever they stand.
+        Columns of text among the models' variables, categorical wherever they stand.
     """
 
     models: tuple[Model, ...]
@@ -56,12 +56,12 @@ class Needs:
 
     @cached_property
     def atoms(self) -> tuple[Variable, ...]:
-        """What the variables are made of, factors not yet coded, each once."""
+        """The columns and functions in the variables, each once, factors not yet coded as indicators."""
         return tuple(dict.fromkeys(a for v in self.variables for a in atoms(v)))
 
     @cached_property
     def outcomes(self) -> frozenset[Variable]:
-        """What the outcomes are made of."""
+        """The columns and functions in the outcomes."""
         return frozenset(a for m in self.models for a in atoms(m.outcome))
 
     @cached_property
@@ -86,7 +86,7 @@ class Needs:
         return tuple(dict.fromkeys(m.residual for m in self.models if m.residual != PLAIN))
 
     @cached_property
-    def known(self) -> tuple[Variable, ...]:
+    def residual_numbers(self) -> tuple[Variable, ...]:
         """Numbers of the residual structures: precisions and times."""
         pairs = ((r.precision, Column(r.time) if r.time else None) for r in self.residuals)
         return tuple(dict.fromkeys(number for pair in pairs for number in pair if number is not None))
@@ -99,7 +99,7 @@ class Needs:
     @cached_property
     def all_numbers(self) -> tuple[Variable, ...]:
         """Numbers of the design and of the residual."""
-        return tuple(dict.fromkeys((*self.numbers, *self.known)))
+        return tuple(dict.fromkeys((*self.numbers, *self.residual_numbers)))
 
     @cached_property
     def all_categories(self) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class Needs:
 
     @cached_property
     def inside_functions(self) -> tuple[str, ...]:
-        """Columns that stand in functions alone."""
+        """Columns that stand inside functions only."""
         columns = dict.fromkeys(c for n in self.all_numbers for c in columns_of(n))
         return tuple(c for c in columns if Column(c) not in self.all_numbers)
 
@@ -120,12 +120,12 @@ class Needs:
 
     @cached_property
     def arguments(self) -> dict[str, list[dict[str, object]]]:
-        """`numbers`, `inside` and `categories` as the macros take them that look at the rows before the scan."""
-        numbers, known = len(self.all_numbers), set(self.known)
+        """The arguments `numbers`, `inside` and `categories` of the macros that survey the rows."""
+        numbers, residual_numbers = len(self.all_numbers), set(self.residual_numbers)
         inside = enumerate(self.inside_functions, start=numbers)
         return {
             "numbers": [
-                {"alias": f"x{i}", "expression": expression(n), "ranged": n in known}
+                {"alias": f"x{i}", "expression": expression(n), "ranged": n in residual_numbers}
                 for i, n in enumerate(self.all_numbers)
             ],
             "inside": [{"alias": f"x{i}", "expression": expression(Column(c))} for i, c in inside],
@@ -133,44 +133,47 @@ class Needs:
         }
 
     def gaps(self, *, inside: bool = True) -> dict[str, str]:
-        """The macros' counts of missing values, by what may be missing; with columns that stand in functions alone."""
+        """Return the names of the macros' counts of missing values, by the name of what may be missing.
+
+        With `inside`, columns that stand inside functions only are counted too.
+        """
         names = {key: f"missing_unit_{i}" for i, key in enumerate(self.keys)}
         numbers = (*map(label, self.all_numbers), *(self.inside_functions if inside else ()))
         names |= {name: f"missing_x{i}" for i, name in enumerate(numbers)}
         return names | {c: f"missing_c{i}" for i, c in enumerate(self.all_categories)}
 
     def of(self, models: Sequence[Model]) -> Needs:
-        """What some of the models need of the same rows."""
+        """Return what some of the models need of the same rows."""
         own, all_groups = _grouping(models), _grouping(self.models)
         keys = tuple(key for key in self.keys if key in own or key in self.levels or key not in all_groups)
         return replace(self, models=tuple(models), keys=keys)
 
     def monomials(self, levels: Levels, constants: Iterable[Variable]) -> tuple[Monomial, ...]:
-        """The monomials whose moments serve the models, if these numbers and factors are constant within the units."""
+        """Return the monomials that the models need, if these numbers and factors are constant within the units."""
         constant = frozenset(constants)
         products: dict[Monomial, None] = {}
         for model in self.models:
             columns = [DesignColumn((model.outcome,))]
             for terms in (model.fixed, *(block.terms for block in model.random)):
                 columns += expand(terms, levels, self.text_columns)
-            coded = {a for c in columns for v in c.variables for a in atoms(v) if isinstance(a, Indicator)}
-            own = constant | {a for a in coded if Factor(a.column) in constant}
+            indicators = {a for c in columns for v in c.variables for a in atoms(v) if isinstance(a, Indicator)}
+            own = constant | {a for a in indicators if Factor(a.column) in constant}
             products |= dict.fromkeys(row_monomials(tuple(columns), own))
         return tuple(products)
 
 
-def asked_by(
+def needs_of(
     models: Iterable[Model],
     levels: Iterable[str] = (),
     keys: Iterable[str] = (),
     text_columns: frozenset[str] = frozenset(),
 ) -> Needs:
-    """What models ask for; every column holds numbers, but those that are said to hold text.
+    """Return what models need, if all columns but `text_columns` hold numbers.
 
     Parameters
     ----------
     levels
-        Grouping columns, lowest first, each taken to be nested in the next.
+        Grouping columns, lowest first, each nested in the next.
     keys
         Further columns to group by.
     """
@@ -184,23 +187,23 @@ def _grouping(models: Iterable[Model]) -> dict[str, None]:
 
 
 def find_needs(source: Source, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Needs:
-    """What models ask of these rows; arguments as `asked_by` takes them.
+    """Return what models need of these rows, and check the columns' types; arguments as `needs_of` takes them.
 
     Raises
     ------
     DataError
         Missing columns, text where numbers are needed, other types.
     """
-    return check_models(models, lambda some: _find_needs(source, asked_by(some, levels, keys)))
+    return check_models(models, lambda some: _find_needs(source, needs_of(some, levels, keys)))
 
 
 def check_models(models: Sequence[Model], check: Callable[[Sequence[Model]], T]) -> T:
-    """Check models together; an error also says, in `by_model`, what is wrong with which of several.
+    """Check models together; the error of several also has, in `by_model`, the faults of each.
 
     Parameters
     ----------
     check
-        Of some of the models, without a query.
+        Checks some of the models, without a query.
     """
     try:
         return check(models)
@@ -213,9 +216,9 @@ def check_models(models: Sequence[Model], check: Callable[[Sequence[Model]], T])
         raise
 
 
-def _find_needs(source: Source, asked: Needs) -> Needs:
-    source.require([*asked.columns, *asked.keys])
-    needs = replace(asked, text_columns=frozenset(c for c in asked.columns if source.is_text(c)))
+def _find_needs(source: Source, model_needs: Needs) -> Needs:
+    source.require([*model_needs.columns, *model_needs.keys])
+    needs = replace(model_needs, text_columns=frozenset(c for c in model_needs.columns if source.is_text(c)))
     outcomes = {c for m in needs.models for c in columns_of(m.outcome)}
     for variable in needs.variables:
         for atom in atoms(variable):
@@ -228,8 +231,8 @@ def _find_needs(source: Source, asked: Needs) -> Needs:
                         f"The {role} {name!r} holds text ({source.types[name]}), and {what} needs numbers."
                         f"{source.stray_cells(name)} Cast or recode it in a view or SELECT."
                     )
-    source.require([*(c for n in needs.known for c in columns_of(n)), *needs.strata])
-    for name in (c for n in needs.known for c in columns_of(n)):
+    source.require([*(c for n in needs.residual_numbers for c in columns_of(n)), *needs.strata])
+    for name in (c for n in needs.residual_numbers for c in columns_of(n)):
         if not source.is_numeric(name):
             raise DataError(f"The residual structure needs numbers in {name!r}. Got {source.types[name]}.")
     return needs

@@ -1,4 +1,4 @@
-"""Keep moments by partition in two tables: a row a unit and partition, and a row a partition with its facts."""
+"""Store moments by partition in two tables: a row a unit and partition, and a row a partition with its facts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlm_ops.moments.needs import Needs
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.scan import as_residual, by_part, moments_query, residual_query
-from mlm_ops.moments.storage import kept_table, sibling
+from mlm_ops.moments.storage import sibling, table_claim
 from mlm_ops.moments.survey import count_parts
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.ownership import replace_table
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 Facts = list[dict[str, Any]]
-"""A row a partition: ``part``, ``n_rows``, ``fingerprint``, and how many rows miss a value of what is needed."""
+"""A row a partition: ``part``, ``n_rows``, ``fingerprint``, and the count of missing values of each needed column."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The tables of moments that are kept by the values of a column.
+    """The tables that hold moments by partition: by the values of a column.
 
     ``<table>_parts``, ``<table>_residual_parts_<i>`` for each residual structure, and ``<table>_partitions``.
     """
@@ -43,7 +43,7 @@ class Parts:
     column: str
 
     def exist(self) -> bool:
-        """Whether both tables are there."""
+        """Tell whether the tables of moments and of facts exist."""
         import duckdb
 
         try:
@@ -53,16 +53,16 @@ class Parts:
         return True
 
     def create(self, source: Source, needs: Needs, schema: Schema) -> None:
-        """Collect every part from the rows, by one GROUP BY."""
+        """Collect the moments of every partition from the rows, by one GROUP BY."""
         self.replace("parts", f"as {self._moments(source, needs, schema)}")
 
     def create_residual(self, source: Source, needs: Needs, schema: Schema) -> None:
-        """Collect every part's sums for the residual structures, by one GROUP BY a structure."""
+        """Collect every partition's sums for the residual structures, by one GROUP BY a structure."""
         for i, structure in enumerate(needs.residuals):
             self.replace(f"residual_parts_{i}", f"as {self._sums(source, needs, schema, structure)}")
 
     def exchange(self, names: Sequence[str], rows: Source | None, needs: Needs, schema: Schema) -> None:
-        """Take partitions out, and put in those that these rows make up."""
+        """Delete partitions, and insert those of these rows."""
         residual = [self._residual_table(i) for i in range(len(needs.residuals))]
         for table in (self._parts, self._facts, *residual):
             self.run(f"delete from {table} where part in ({', '.join(map(literal, names))})")
@@ -72,7 +72,7 @@ class Parts:
                 self.run(f"insert into {table} {self._sums(rows, needs, schema, structure)}")
 
     def residuals(self, needs: Needs, moments: Moments) -> dict[Residual, ResidualMoments]:
-        """All parts' sums for the residual structures together; their units are those of the moments."""
+        """Return the sums of all partitions for the residual structures; their units are those of the moments."""
         sizes = {"units": len(moments.schema.keys), "size": len(moments.schema.monomials) + 1}
         return {
             structure: as_residual(
@@ -83,8 +83,8 @@ class Parts:
             for i, structure in enumerate(needs.residuals)
         }
 
-    def merged(self, schema: Schema, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """Some parts together, or all, columns as the macro `moments` returns them."""
+    def merge(self, schema: Schema, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Merge some partitions, or all, to columns as the macro `moments` returns them."""
         if names is None:
             sql = _merge(self._parts, schema)
         else:
@@ -103,26 +103,28 @@ class Parts:
             Rows that lie in no partition.
         """
         rows = count_parts(source, needs, category(self.column))
-        homeless = next((row["n_rows"] for row in rows if row["part"] is None), 0)
-        if homeless:
-            raise DataError(f"{homeless} rows have no value of {self.column!r}, the partition. Fill or filter them.")
+        n_without_part = next((row["n_rows"] for row in rows if row["part"] is None), 0)
+        if n_without_part:
+            raise DataError(
+                f"{n_without_part} rows have no value of {self.column!r}, the partition. Fill or filter them."
+            )
         return rows
 
     def create_facts(self, origin: str) -> None:
-        """An empty table of facts, and what the parts are made of."""
+        """Create an empty table of facts, and a table that holds the origin of the partitions."""
         facts = "(part varchar primary key, n_rows bigint, missing varchar, fingerprint varchar)"
         self.replace("partitions", facts)
         self.replace("origin", f"as select {literal(origin)} as origin")
 
     def origin_of(self, source: Source) -> str:
-        """What the names of the parts depend on: the rows, the column, and its type.
+        """Return what the partitions depend on, as JSON: the rows, the column, and its type.
 
-        Names of times with a zone once depended on the session's; null says that they no longer do.
+        The null stands where earlier versions had the session's time zone.
         """
         return json.dumps([source.description, source.relation, self.column, source.types[self.column], None])
 
     def read_origin(self) -> str | None:
-        """What the parts that are there were made of; None where that was not kept."""
+        """Return the origin of the stored partitions; None where none is stored."""
         import duckdb
 
         try:
@@ -130,62 +132,63 @@ class Parts:
         except duckdb.CatalogException:
             return None
 
-    def kept(self) -> list[str]:
-        """Names of the parts that are there."""
+    def names(self) -> list[str]:
+        """Return the names of the stored partitions."""
         return [part for (part,) in self.run(f"select part from {self._facts}").fetchall()] if self.exist() else []
 
     def names_of(self, source: Source, values: Sequence[object]) -> tuple[str, ...]:
-        """Values of the column as the parts are named: 01 of a column of numbers is the part 1.
+        """Return the partitions' names of some values: 01 of a column of numbers is the partition 1.
 
         Raises
         ------
         DataError
-            Some are no values of the column, and name no part either.
+            A value is none of the column's type, and no stored partition has its name.
         """
         texts = list(map(str, values))
         if not texts:
             return ()
         kind, numeric = source.types[self.column], source.is_numeric(self.column)
-        read = ", ".join(text(same_value(given, kind, numeric)) for given in texts)
-        found, kept = self.run(f"select {read}").fetchall()[0], set(self.kept())
-        names = {
-            given: given if name is None and given in kept else name for given, name in zip(texts, found, strict=True)
+        selection = ", ".join(text(same_value(value, kind, numeric)) for value in texts)
+        results, stored_names = self.run(f"select {selection}").fetchall()[0], set(self.names())
+        part_names = {
+            value: value if name is None and value in stored_names else name
+            for value, name in zip(texts, results, strict=True)
         }
-        if wrong := [given for given, name in names.items() if name is None]:
+        if wrong := [value for value, name in part_names.items() if name is None]:
             raise DataError(
                 f"Partition keys are no values of the column {self.column!r}. Got {', '.join(wrong)}; expected {kind}. "
                 "Windows of time need a column of type DATE or TIMESTAMP."
             )
-        return tuple(dict.fromkeys(str(name) for name in names.values()))
+        return tuple(dict.fromkeys(str(name) for name in part_names.values()))
 
     def keep_facts(self, facts: Facts, needs: Needs) -> None:
-        """Add facts of partitions that have none."""
+        """Insert the facts of partitions."""
         aliases = needs.gaps(inside=False)
         rows = [
-            (row["part"], row["n_rows"], json.dumps({name: row[a] for name, a in aliases.items()}), _print(row))
+            (row["part"], row["n_rows"], json.dumps({name: row[a] for name, a in aliases.items()}), _fingerprint(row))
             for row in facts
         ]
         if rows:
-            filled = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
-            self.run(f"insert into {self._facts} values {filled}")
+            tuples = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
+            self.run(f"insert into {self._facts} values {tuples}")
 
-    def changed(self, facts: Facts) -> tuple[str, ...]:
-        """Partitions that are new, changed or gone since their facts were kept."""
+    def changes(self, facts: Facts) -> tuple[str, ...]:
+        """Return the partitions that are new, changed or gone since their facts were stored."""
         before = dict(self.run(f"select part, fingerprint from {self._facts}").fetchall())
-        now = {row["part"]: _print(row) for row in facts}
+        now = {row["part"]: _fingerprint(row) for row in facts}
         return tuple(name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name))
 
     def counts(self) -> tuple[int, dict[str, int]]:
-        """Rows of all partitions, and how many of them miss a value, by column."""
+        """Count the rows of all partitions, and those of them that miss a value, by column."""
         rows = self.run(f"select n_rows, missing from {self._facts}").fetchall()
-        dropped: dict[str, int] = {}
+        gaps: dict[str, int] = {}
         for _, missing in rows:
             for name, count in json.loads(missing).items():
-                dropped[name] = dropped.get(name, 0) + count
-        return sum(n for n, _ in rows), dropped
+                gaps[name] = gaps.get(name, 0) + count
+        return sum(n for n, _ in rows), gaps
 
     def rows_of(self, source: Source, names: Sequence[str]) -> Source:
-        """The rows of some partitions; compared as the column's own type, so that DuckDB can skip the others."""
+        """Return the rows of some partitions; compared in the column's own type, so that DuckDB can skip the others."""
         values = ", ".join(f"try_cast({literal(name)} as {source.types[self.column]})" for name in names)
         relation = f"(select * from {source.relation} where {identifier(self.column)} in ({values})) as part"
         return replace(source, relation=relation, description=f"{source.description}, {self.column} {', '.join(names)}")
@@ -203,7 +206,7 @@ class Parts:
         return quoted_table(sibling(self.table, "origin"))
 
     def _moments(self, source: Source, needs: Needs, schema: Schema) -> str:
-        """The GROUP BY with the partition as first key, by which the rows of a part lie together."""
+        """Return the GROUP BY with the partition as first key, so that the rows of a partition lie together."""
         return by_part(moments_query(source, needs, schema, category(self.column)), len(schema.keys))
 
     def _sums(self, source: Source, needs: Needs, schema: Schema, structure: Residual) -> str:
@@ -213,18 +216,18 @@ class Parts:
         return quoted_table(sibling(self.table, f"residual_parts_{number}"))
 
     def replace(self, suffix: str, body: str) -> None:
-        """Make a table of ours, or make it anew.
+        """Create a table, or replace it if mlm-ops made it.
 
         Raises
         ------
         StoreError
-            A table or view of its name is not ours.
+            A table or view of this name exists that mlm-ops did not make.
         """
         with self._one_sentence():
-            replace_table(self.connection, kept_table(self.connection, self.table, suffix), body)
+            replace_table(self.connection, table_claim(self.connection, self.table, suffix), body)
 
     def run(self, sql: str) -> Any:
-        """Query or write; what goes wrong is said in one sentence."""
+        """Run a statement; an error of DuckDB becomes a DataError of one sentence."""
         with self._one_sentence():
             return self.connection.execute(sql)
 
@@ -238,15 +241,15 @@ class Parts:
             raise DataError(f"The moments by {self.column} cannot be kept: {first_line(error)}") from error
 
 
-def same_value(given: str, kind: str, numeric: bool) -> str:
-    """SQL of a text as a value of a type; null if it is none, as 1.4 is no whole number."""
-    value = f"try_cast({literal(given)} as {kind})"
+def same_value(value: str, kind: str, numeric: bool) -> str:
+    """Return SQL of a text as a value of a type; null if it is none, as 1.4 is no whole number."""
+    cast = f"try_cast({literal(value)} as {kind})"
     if not numeric:
-        return value
-    return f"case when try_cast({literal(given)} as double) = cast({value} as double) then {value} end"
+        return cast
+    return f"case when try_cast({literal(value)} as double) = cast({cast} as double) then {cast} end"
 
 
-def _print(row: dict[str, Any]) -> str:
+def _fingerprint(row: dict[str, Any]) -> str:
     return str(row["fingerprint"])
 
 

@@ -1,4 +1,4 @@
-"""The `Moments` record: sizes, means and scatter of the columns in every unit; merge and subtract.
+"""Define the `Moments` record: sizes, means and scatter of the columns in every unit; merge and subtract such records.
 
 A linear multilevel model depends on its rows only through these, so one record serves every model of an analysis.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import Monomial
 from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
+from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.sums import (
     PackedSums,
@@ -30,24 +31,23 @@ from mlm_ops.moments.sums import (
 )
 from mlm_ops.moments.units import texts
 
-Array = NDArray[np.float64]
-
-#: Of each sum; more would tell orders apart, fewer would miss a change of one row among a million.
+#: Digits of each sum in the checksum; more would differ between orders of summation, fewer would miss a change of one
+#: row among a million.
 DIGITS = 8
 
 
 def checksum(what: str, n: Array, mean: Array, scatter: Array, texts: Iterable[NDArray[Any]]) -> str:
-    """Sixteen hexadecimal digits.
+    """Return a checksum of sixteen hexadecimal digits.
 
-    Sums of the same numbers in another order differ in their last digits. So `DIGITS` of each mean and scatter are
-    taken, counted from what the unit with the largest sum of squares could have: scatter that is zero but for rounding
-    would otherwise be told by its rounding. A number that lies between two digits may still be rounded either way: one
-    in some hundred million, so that of a thousand scans of 20,000 groups a few have another checksum.
+    Sums of the same numbers in another order differ in their last digits. So each mean and scatter is rounded to
+    `DIGITS` digits of the largest that its column could have, by the unit with the largest sum of squares: a scatter
+    that is zero but for rounding then counts as zero. A number halfway between two roundings may still be rounded
+    either way: one in some hundred million, so that of a thousand scans of 20,000 groups a few have another checksum.
 
     Parameters
     ----------
     what
-        What the numbers are moments of.
+        A text that says which moments the numbers are.
     n, mean, scatter
         (J,), all positive, (K, J), (K (K + 1) / 2, J), as `Moments` has them.
     texts
@@ -68,12 +68,9 @@ def checksum(what: str, n: Array, mean: Array, scatter: Array, texts: Iterable[N
     return digest.hexdigest()[:16]
 
 
-Codes = NDArray[np.int64]
-
-
 @dataclass(frozen=True)
 class Schema:
-    """What the moments are moments of; equal schemas can be merged.
+    """What the moments are computed from and by; moments of equal schemas can be merged.
 
     Attributes
     ----------
@@ -88,7 +85,7 @@ class Schema:
     levels
         Levels of every categorical column.
     text_columns
-        Columns that are categorical wherever they stand.
+        Columns of text, categorical wherever they stand.
     """
 
     keys: tuple[str, ...]
@@ -106,7 +103,7 @@ class Moments:
     Attributes
     ----------
     schema
-        What the columns are.
+        The keys, monomials and constants that the arrays hold, in order.
     labels
         (J,) labels a key column: ``labels[k][j]`` is unit j's value of ``schema.keys[k]``.
     n
@@ -122,8 +119,8 @@ class Moments:
     n_dropped
         Rows that miss a value, by column; a row may count in several.
     residuals
-        Further sums for each residual structure that a model asks for. They do not merge: over ordered times the rows
-        at a seam belong to both sides.
+        Further sums for each residual structure of a model. They do not merge: over ordered times the first rows of one
+        set follow the last ones of the other.
     nested_in
         Grouping columns whose labels repeat across the levels above them, each with the columns that name its units.
     around_unit_means
@@ -160,16 +157,16 @@ class Moments:
 
     @cached_property
     def checksum(self) -> str:
-        """A fingerprint of the data: equal for equal rows, in whatever order a parallel scan has summed them."""
+        """A checksum of the data: equal for equal rows, whatever the order in which a parallel scan sums them."""
         what = repr((self.schema.keys, self.schema.monomials, self.schema.constants))
         return checksum(what, self.n, self.mean, self.scatter, (*self.labels, *self.constants))
 
     @cached_property
-    def _known_units(self) -> dict[GroupingFactor, tuple[Codes, NDArray[Any]]]:
+    def _units_by_factor(self) -> dict[GroupingFactor, tuple[Codes, NDArray[Any]]]:
         return {}
 
     def units_of(self, group: GroupingFactor) -> tuple[Codes, NDArray[Any]]:
-        """The unit of a grouping factor that each smallest unit lies in.
+        """Return the units of a grouping factor, and the one that each smallest unit lies in.
 
         Returns
         -------
@@ -178,26 +175,26 @@ class Moments:
         labels
             (J_group,) names of the factor's units, those of several columns joined by ``:``.
         """
-        if group not in self._known_units:
-            self._known_units[group] = self._find_units(self.columns_of(group))
-        return self._known_units[group]
+        if group not in self._units_by_factor:
+            self._units_by_factor[group] = self._find_units(self.columns_of(group))
+        return self._units_by_factor[group]
 
     def columns_of(self, group: GroupingFactor) -> GroupingFactor:
-        """The columns that tell a grouping factor's units apart, those of the levels above it included where needed."""
+        """Return the columns that identify a factor's units, those of the levels above it included where needed."""
         return self.nested_in.get(group[0], group) if len(group) == 1 else group
 
-    def select(self, kept: NDArray[np.bool_]) -> Moments:
-        """Moments of some of the units, (J,) true where one is kept; rows that were dropped count as before."""
-        if kept.all():
+    def select(self, flags: NDArray[np.bool_]) -> Moments:
+        """Return the moments of the units whose flag is true, (J,); the counts of dropped rows stay."""
+        if flags.all():
             return self
         return replace(
             self,
-            labels=tuple(values[kept] for values in self.labels),
-            n=self.n[kept],
-            mean=self.mean[:, kept],
-            scatter=self.scatter[:, kept],
-            constants=tuple(values[kept] for values in self.constants),
-            residuals={structure: found.select(kept) for structure, found in self.residuals.items()},
+            labels=tuple(values[flags] for values in self.labels),
+            n=self.n[flags],
+            mean=self.mean[:, flags],
+            scatter=self.scatter[:, flags],
+            constants=tuple(values[flags] for values in self.constants),
+            residuals={structure: sums.select(flags) for structure, sums in self.residuals.items()},
         )
 
     def _find_units(self, group: GroupingFactor) -> tuple[Codes, NDArray[Any]]:
@@ -210,38 +207,38 @@ class Moments:
         if len(parts) == 1:
             ((values, inverse),) = parts
             return inverse.astype(np.int64), texts(values)
-        combined: Codes = np.zeros(self.n_units, dtype=np.int64)
+        numbers: Codes = np.zeros(self.n_units, dtype=np.int64)
         for values, inverse in parts:
-            combined = combined * len(values) + inverse
-        _, first, codes = np.unique(combined, return_index=True, return_inverse=True)
+            numbers = numbers * len(values) + inverse
+        _, first, codes = np.unique(numbers, return_index=True, return_inverse=True)
         columns = [texts(values)[inverse[first]].astype(str) for values, inverse in parts]
-        joined = columns[0]
+        names = columns[0]
         for column in columns[1:]:
-            joined = np.char.add(np.char.add(joined, ":"), column)
-        return codes.astype(np.int64), joined
+            names = np.char.add(np.char.add(names, ":"), column)
+        return codes.astype(np.int64), names
 
 
 @dataclass(frozen=True)
-class Exchanged:
-    """What `exchange` made.
+class Exchange:
+    """The result of `exchange`.
 
     Attributes
     ----------
     moments
-        Of the rows that are there afterwards.
+        Moments of the rows after the exchange.
     moved
-        Constants of which a unit kept one value and got another.
+        Constants that have one value in a unit's remaining rows and another in its new rows.
     lost_digits
-        Whether so much was taken out of a unit that rounding shows in what is left of it.
+        Whether so much was taken out of a unit that rounding errors show in the rest.
     """
 
     moments: Moments
-    moved: frozenset[Variable]
+    moved_constants: frozenset[Variable]
     lost_digits: bool
 
 
-def exchange(whole: Moments, old: Moments, new: Moments) -> Exchanged:
-    """Take rows out of moments and put others in; only the units of these are computed.
+def exchange(whole: Moments, old: Moments, new: Moments) -> Exchange:
+    """Take rows out of moments and put others in; only the units of these rows are computed.
 
     Raises
     ------
@@ -251,33 +248,35 @@ def exchange(whole: Moments, old: Moments, new: Moments) -> Exchanged:
     """
     _check_schemas(whole, old)
     _check_schemas(whole, new)
-    size, numbered = _number_units(whole, old, new)
-    if any(len(own) and np.bincount(own).max() > 1 for own in numbered):
+    size, numbers = _number_units(whole, old, new)
+    if any(len(own) and np.bincount(own).max() > 1 for own in numbers):
         raise DataError("Moments that are combined have each unit once. Got a unit twice; merge its rows first.")
-    at, taken, given = numbered
+    units, old_units, new_units = numbers
     sums = n, mean, scatter = np.zeros(size), np.zeros((len(whole.mean), size)), np.zeros((len(whole.scatter), size))
-    write_units(sums, at, whole.sums)
-    before = read_units(sums, taken)
+    write_units(sums, units, whole.sums)
+    before = read_units(sums, old_units)
     if not before[0].all():
         raise DataError("The part to subtract has units that the whole does not have.")
     if (before[0] < old.n).any():
         raise DataError("The part to subtract has units with more rows than the whole has in them.")
-    left = take_out(before, old.sums)
-    write_units(sums, taken, left)
-    lost_digits = has_lost_digits(before, left, sums)
-    stays = n[at] > 0
+    rest = take_out(before, old.sums)
+    write_units(sums, old_units, rest)
+    lost_digits = has_lost_digits(before, rest, sums)
+    stays = n[units] > 0
     constants = [
-        _spread(size, given, theirs, at[stays], ours[stays])
+        _spread(size, new_units, theirs, units[stays], ours[stays])
         for ours, theirs in zip(whole.constants, new.constants, strict=True)
     ]
-    moved = frozenset(
+    moved_constants = frozenset(
         atom
         for atom, ours, theirs in zip(whole.schema.constants, constants, new.constants, strict=True)
-        if (ours[given] != theirs).any()
+        if (ours[new_units] != theirs).any()
     )
-    write_units(sums, given, put_in(read_units(sums, given), new.sums))
-    labels = [_spread(size, given, theirs, at, ours) for ours, theirs in zip(whole.labels, new.labels, strict=True)]
-    found = replace(
+    write_units(sums, new_units, put_in(read_units(sums, new_units), new.sums))
+    labels = [
+        _spread(size, new_units, theirs, units, ours) for ours, theirs in zip(whole.labels, new.labels, strict=True)
+    ]
+    moments = replace(
         whole,
         labels=tuple(labels),
         n=n,
@@ -287,39 +286,39 @@ def exchange(whole: Moments, old: Moments, new: Moments) -> Exchanged:
         residuals={},
         around_unit_means=whole.around_unit_means and new.around_unit_means and not old.n_units,
     )
-    return Exchanged(found.select(n > 0), moved, lost_digits)
+    return Exchange(moments.select(n > 0), moved_constants, lost_digits)
 
 
 def merge(first: Moments, second: Moments) -> Moments:
-    """Moments of the union of two disjoint sets of rows.
+    """Return the moments of the union of two disjoint sets of rows.
 
     Raises
     ------
     DataError
-        The two have other columns or centers, or a constant of a shared unit differs.
+        The two differ in columns or centers, or in a constant of a shared unit.
     """
-    done = exchange(first, _nothing(first), second)
-    if done.moved:
-        names = ", ".join(label(c) for c in first.schema.constants if c in done.moved)
+    result = exchange(first, _nothing(first), second)
+    if result.moved_constants:
+        names = ", ".join(label(c) for c in first.schema.constants if c in result.moved_constants)
         raise DataError(
             f"{names}: one value in each unit of either set of rows, but not of both together. Collect the moments of "
             "all rows anew."
         )
-    dropped = {k: v + second.n_dropped.get(k, 0) for k, v in first.n_dropped.items()}
-    return replace(done.moments, n_rows=first.n_rows + second.n_rows, n_dropped=dropped)
+    n_dropped = {k: v + second.n_dropped.get(k, 0) for k, v in first.n_dropped.items()}
+    return replace(result.moments, n_rows=first.n_rows + second.n_rows, n_dropped=n_dropped)
 
 
 def subtract(whole: Moments, part: Moments) -> Moments:
-    """Moments of the rows of `whole` that are not in `part`: the inverse of `merge`.
+    """Return the moments of the rows of `whole` that are not in `part`: the inverse of `merge`.
 
     Raises
     ------
     DataError
         `part` holds units or rows that `whole` does not.
     """
-    left = exchange(whole, part, _nothing(whole)).moments
-    dropped = {k: v - part.n_dropped.get(k, 0) for k, v in whole.n_dropped.items()}
-    return replace(left, n_rows=whole.n_rows - part.n_rows, n_dropped=dropped)
+    rest = exchange(whole, part, _nothing(whole)).moments
+    n_dropped = {k: v - part.n_dropped.get(k, 0) for k, v in whole.n_dropped.items()}
+    return replace(rest, n_rows=whole.n_rows - part.n_rows, n_dropped=n_dropped)
 
 
 def _nothing(moments: Moments) -> Moments:
@@ -327,7 +326,7 @@ def _nothing(moments: Moments) -> Moments:
 
 
 def _number_units(*several: Moments) -> tuple[int, list[Codes]]:
-    """How many units these have together, and the numbers of each one's units."""
+    """Number the units of several records together: how many there are, and each record's numbers."""
     sizes = [moments.n_units for moments in several]
     keys = [np.concatenate(values) for values in zip(*(moments.labels for moments in several), strict=True)]
     codes = unit_codes(keys, sum(sizes))
@@ -335,7 +334,7 @@ def _number_units(*several: Moments) -> tuple[int, list[Codes]]:
 
 
 def _spread(size: int, at: Codes, values: NDArray[Any], over: Codes, others: NDArray[Any]) -> NDArray[Any]:
-    """Values at their units, and others over them."""
+    """Put values at their units, and then others over them."""
     spread = np.empty(size, np.result_type(values, others))
     spread[at] = values
     spread[over] = others

@@ -1,8 +1,8 @@
-"""Collect moments for residual structures: strata, known variances, autocorrelation over ordered times.
+"""Read moments for residual structures: strata, known variances, autocorrelation over ordered times.
 
 Whitening turns rows t - d and t of a unit into ``(v_t - phi^d v_(t-d)) / sqrt(1 - phi^(2d))``, so that an AR(1)
 likelihood depends on the rows only through sums of ``v_t v_t'``, ``v_t v_(t-d)'`` and ``v_(t-d) v_(t-d)'`` for each
-distinct gap d; strata and known variances scale v. What varies with the parameters are the sums' weights alone.
+distinct gap d; strata and known variances scale v. Only the weights of these sums depend on the parameters.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import Residual
+from mlm_ops.moments.arrays import Array, Codes
 
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
-
-#: More distinct gaps between times than this look like measured, not counted, times.
+#: The most distinct gaps between times; more come from times that were measured, not counted.
 MOST_GAPS = 100
 NOW, CROSS, PAST = 0, 1, 2
 
@@ -53,12 +51,12 @@ class ResidualMoments:
     log_precision: float
     sums: Array
 
-    def select(self, kept: NDArray[np.bool_]) -> ResidualMoments:
-        """Sums of some of the moments' units, (J,) true where one is kept; `log_precision` stays that of all rows."""
-        here = kept[self.unit]
+    def select(self, flags: NDArray[np.bool_]) -> ResidualMoments:
+        """Return the sums of the units whose flag is true, (J,); `log_precision` stays that of all rows."""
+        here = flags[self.unit]
         return replace(
             self,
-            unit=(np.cumsum(kept) - 1)[self.unit[here]],
+            unit=(np.cumsum(flags) - 1)[self.unit[here]],
             stratum=self.stratum[here],
             past_stratum=self.past_stratum[here],
             gap=self.gap[here],
@@ -68,14 +66,14 @@ class ResidualMoments:
 
 
 def read_residual_moments(
-    residual: Residual, found: dict[str, NDArray[Any]], unit: Codes, size: int
+    residual: Residual, columns: dict[str, NDArray[Any]], unit: Codes, size: int
 ) -> ResidualMoments:
-    """Make the record of what the SQL macro `residual_moments` returned.
+    """Make the record from the result of the SQL macro `residual_moments`.
 
     Parameters
     ----------
-    found
-        Columns by name.
+    columns
+        Columns of the result by name.
     unit
         (L,) the moments' unit of each row of the result.
     size
@@ -86,26 +84,26 @@ def read_residual_moments(
     DataError
         Times that repeat within a unit, are not whole numbers, or lie at too many different distances.
     """
-    strata, stratum = np.unique(np.asarray(found["stratum"]).astype(str), return_inverse=True)
-    gaps: Array = np.ma.filled(np.ma.asarray(found["gap"], dtype=float), 0.0)
-    has_past = ~np.ma.getmaskarray(np.ma.asarray(found["gap"]))
-    past = np.ma.filled(np.ma.asarray(found["past_stratum"]), "")
+    strata, stratum = np.unique(np.asarray(columns["stratum"]).astype(str), return_inverse=True)
+    gaps: Array = np.ma.filled(np.ma.asarray(columns["gap"], dtype=float), 0.0)
+    has_past = ~np.ma.getmaskarray(np.ma.asarray(columns["gap"]))
+    past = np.ma.filled(np.ma.asarray(columns["past_stratum"]), "")
     past_stratum = np.where(has_past, np.searchsorted(strata, past.astype(str)), -1)
     _check_times(residual, gaps[has_past])
     names = [f"{i}_{j}" for i in range(size + 1) for j in range(i + 1)]
     sums = np.zeros((3, len(names), len(unit)))
     for kind, prefix in enumerate(("now", "cross", "past")):
         for row, name in enumerate(names):
-            if f"{prefix}_{name}" in found:
-                sums[kind, row] = np.ma.filled(np.ma.asarray(found[f"{prefix}_{name}"], dtype=float), 0.0)
+            if f"{prefix}_{name}" in columns:
+                sums[kind, row] = np.ma.filled(np.ma.asarray(columns[f"{prefix}_{name}"], dtype=float), 0.0)
     return ResidualMoments(
         strata=tuple(strata),
         unit=unit,
         stratum=stratum.astype(np.int64),
         past_stratum=past_stratum.astype(np.int64),
         gap=gaps,
-        n=np.asarray(found["n"], dtype=float),
-        log_precision=float(np.asarray(found["log_precision"], dtype=float).sum()),
+        n=np.asarray(columns["n"], dtype=float),
+        log_precision=float(np.asarray(columns["log_precision"], dtype=float).sum()),
         sums=sums,
     )
 
@@ -120,9 +118,15 @@ def _check_times(residual: Residual, gaps: Array) -> None:
             f"The times in {residual.time!r} repeat within a unit, and ar1() needs an order. Make them unique, or add "
             "the column that tells the rows apart to the grouping factors."
         )
-    different = np.unique(gaps)
-    if (gaps != np.round(gaps)).any() or len(different) > MOST_GAPS:
+    fractions = gaps[gaps != np.round(gaps)]
+    if len(fractions):
         raise DataError(
-            f"ar1({residual.time}) needs whole-number times with at most {MOST_GAPS} different gaps. Got "
-            f"{len(different)} different gaps, such as {different[0]:g}; round the times to whole steps."
+            f"ar1({residual.time}) needs whole-number times. Got rows {fractions.min():g} apart; round the times "
+            "to whole steps."
+        )
+    n_different = len(np.unique(gaps))
+    if n_different > MOST_GAPS:
+        raise DataError(
+            f"ar1({residual.time}) takes at most {MOST_GAPS} different gaps between rows. Got {n_different}; round the "
+            "times to longer steps."
         )

@@ -1,4 +1,4 @@
-"""The GROUP BY that makes moments, of all rows or by part, and how its columns are read."""
+"""Write the GROUP BY that computes moments, of all rows or by part, and read its columns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.model import Column, Factor, Residual, Variable, label
+from mlm_ops.moments.arrays import Codes
 from mlm_ops.moments.needs import Needs
-from mlm_ops.moments.record import Codes, Moments, Schema
+from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
 from mlm_ops.moments.sums import check_squares, packed_size, unit_codes
 from mlm_ops.moments.survey import Survey, check_rows, check_whole_numbers, take_survey, units
@@ -24,12 +25,12 @@ MOST_SUMS = 10_000
 _Result = TypeVar("_Result")
 
 Columns = Mapping[str, NDArray[Any]]
-"""What a macro returned, by name."""
+"""The columns of a macro's result, by name."""
 
 
 def make_schema(needs: Needs, survey: Survey, varying: frozenset[Variable]) -> Schema:
-    """Which moments serve the models, if these numbers and factors vary within the units."""
-    # the outcome is always a monomial, though it be constant within units of one row each
+    """Return the schema of the moments that serve the models, if these numbers and factors vary within the units."""
+    # the outcome is always a monomial, even where it is constant within units, as in units of one row
     numbers = tuple(n for n in needs.numbers if n not in varying and n not in needs.outcomes)
     constants = (*numbers, *(Factor(c) for c in needs.categories if Factor(c) not in varying))
     monomials = needs.monomials(survey.levels, constants)
@@ -56,44 +57,44 @@ def moments_query(
     *,
     around_unit_means: bool = False,
 ) -> str:
-    """The GROUP BY.
+    """Return the GROUP BY that computes the moments.
 
     Parameters
     ----------
     part
-        SQL of what is grouped by before the keys.
+        SQL to group by before the keys.
     centers
         SQL of centers other than those of the schema.
     around_unit_means
-        Whether to take off each unit's own means before multiplying.
+        Whether to subtract each unit's own means before multiplying.
     """
     return render(
         "moments",
         **_of_rows(source, needs, schema, part),
-        **sums_asked(schema, centers),
-        constants=constants_asked(schema.constants),
+        **sums_arguments(schema, centers),
+        constants=constants_arguments(schema.constants),
         around_unit_means=around_unit_means,
     )
 
 
 def residual_query(source: Source, needs: Needs, schema: Schema, residual: Residual, part: str | None = None) -> str:
-    """The GROUP BY of one residual structure."""
-    sums = sums_asked(schema) | residual_asked(residual, category(residual.strata) if residual.strata else None)
+    """Return the GROUP BY that computes the sums for one residual structure."""
+    sums = sums_arguments(schema) | residual_arguments(residual, category(residual.strata) if residual.strata else None)
     return render("residual_moments", **_of_rows(source, needs, schema, part), **sums)
 
 
 def by_part(sql: str, keys: int) -> str:
-    """A SELECT with the partition as its first unit, whose columns are then named as without it."""
-    renamed = ", ".join(["u_0 as part", *(f"u_{k + 1} as u_{k}" for k in range(keys))])
-    left_out = ", ".join(f"u_{k}" for k in range(keys + 1))
-    return f"select {renamed}, * exclude ({left_out}) from ({sql})"
+    """Rename the first key of a GROUP BY to ``part``, and number its other keys from 0."""
+    new_names = ", ".join(["u_0 as part", *(f"u_{k + 1} as u_{k}" for k in range(keys))])
+    old_names = ", ".join(f"u_{k}" for k in range(keys + 1))
+    return f"select {new_names}, * exclude ({old_names}) from ({sql})"
 
 
 def _of_rows(source: Source, needs: Needs, schema: Schema, part: str | None) -> dict[str, Any]:
-    """Which rows, and by what they are grouped."""
-    # an indicator would count a level that the survey has not seen as the reference
-    known = ((c, schema.levels.get(c)) for c in needs.all_categories)
-    levels = (f"{category(c)} in ({', '.join(map(literal, texts))})" for c, texts in known if texts)
+    """Return the arguments of the macros that say which rows to read, and what to group by."""
+    # the indicators of a level that the survey has not seen would all be 0, as those of the reference
+    levels_by_column = ((c, schema.levels.get(c)) for c in needs.all_categories)
+    levels = (f"{category(c)} in ({', '.join(map(literal, texts))})" for c, texts in levels_by_column if texts)
     return {
         "relation": source.relation,
         "units": [*([] if part is None else [part]), *units(source, needs)],
@@ -101,8 +102,8 @@ def _of_rows(source: Source, needs: Needs, schema: Schema, part: str | None) -> 
     }
 
 
-def sums_asked(schema: Schema, centers: Mapping[Variable, str] | None = None) -> dict[str, Any]:
-    """What the macros `moments` and `residual_moments` are told to sum up, around which centers."""
+def sums_arguments(schema: Schema, centers: Mapping[Variable, str] | None = None) -> dict[str, Any]:
+    """Return the arguments of `moments` and `residual_moments` that say what to sum up, around which centers."""
     alias = {atom: f"x{i}" for i, atom in enumerate(schema.centers)}
     center = {atom: literal(value) for atom, value in schema.centers.items()} | dict(centers or {})
     return {
@@ -111,16 +112,16 @@ def sums_asked(schema: Schema, centers: Mapping[Variable, str] | None = None) ->
     }
 
 
-def constants_asked(constants: Sequence[Variable]) -> list[dict[str, str]]:
-    """Of what the macro `moments` tells the smallest and the largest value in each unit."""
+def constants_arguments(constants: Sequence[Variable]) -> list[dict[str, str]]:
+    """Return the argument `constants` of `moments`, which takes their smallest and largest value in each unit."""
     return [
         {"alias": f"c{i}", "expression": category(c.column) if isinstance(c, Factor) else expression(c)}
         for i, c in enumerate(constants)
     ]
 
 
-def residual_asked(residual: Residual, stratum: str | None) -> dict[str, str | None]:
-    """What the macro `residual_moments` is told of a structure; SQL, its stratum's too."""
+def residual_arguments(residual: Residual, stratum: str | None) -> dict[str, str | None]:
+    """Return the arguments of `residual_moments` for a structure; all are SQL, `stratum` too."""
     return {
         "precision": expression(residual.precision) if residual.precision else None,
         "stratum": stratum,
@@ -129,7 +130,7 @@ def residual_asked(residual: Residual, stratum: str | None) -> dict[str, str | N
 
 
 def retry_once(work: Callable[[], _Result]) -> _Result:
-    """Do what reads the rows, and once more if they changed meanwhile."""
+    """Call a function that reads the rows, and once more if they changed meanwhile."""
     try:
         return work()
     except RowsChangedError:
@@ -144,7 +145,7 @@ def checked_survey(source: Source, needs: Needs) -> Survey:
     DataError
         As `check_rows`.
     RowsChangedError
-        The rows changed between two looks at them.
+        The rows changed between two queries.
     """
     survey = take_survey(source, needs)
     check_counts(source.description, survey)
@@ -156,12 +157,15 @@ def checked_survey(source: Source, needs: Needs) -> Survey:
 def scan_until_right(
     description: str, needs: Needs, survey: Survey, scan: Callable[[Schema], Columns]
 ) -> tuple[Schema, Columns]:
-    """Scan the rows as often as it takes to know what is constant within units.
+    """Scan the rows until the schema's constants are constant within units.
+
+    The survey sees the first rows only: a column may vary within units in later ones. The scan tells which, and is then
+    repeated with their sums.
 
     Parameters
     ----------
     description
-        What the rows are called.
+        The name of the rows in messages.
     scan
         Returns the columns of the macro `moments` for a schema.
 
@@ -175,34 +179,33 @@ def scan_until_right(
         schema = make_schema(needs, survey, varying)
         columns = scan(schema)
         check_unchanged(description, survey, columns)
-        wrong = refuted(schema.constants, columns)
+        wrong = varying_constants(schema.constants, columns)
         if not wrong:
             return schema, columns
-        # a column looked constant within units in the first rows, and is not: its sums are needed after all
         varying |= wrong
 
 
-def refuted(constants: Sequence[Variable], columns: Columns) -> frozenset[Variable]:
-    """What was taken to be constant within units, and is not."""
+def varying_constants(constants: Sequence[Variable], columns: Columns) -> frozenset[Variable]:
+    """Return the constants of a schema that vary within units after all."""
     return frozenset(c for i, c in enumerate(constants) if (columns[f"low_{i}"] != columns[f"high_{i}"]).any())
 
 
 def check_unchanged(description: str, survey: Survey, columns: Columns) -> None:
-    """Compare the rows of a scan with those of the survey before it; a row with a new level is in no scan.
+    """Compare the number of rows of a scan with that of the survey before it; a scan leaves out rows of new levels.
 
     Raises
     ------
     RowsChangedError
-        They are not as many.
+        The numbers differ.
     """
-    if (summed := int(np.sum(columns["n"]))) != survey.n_complete:
+    if (n_obs := int(np.sum(columns["n"]))) != survey.n_complete:
         raise RowsChangedError(
-            rows_changed_sentence(description, f"{survey.n_complete} rows were counted, {summed} summed up")
+            rows_changed_sentence(description, f"{survey.n_complete} rows were counted, {n_obs} summed up")
         )
 
 
 def check_counts(description: str, survey: Survey) -> None:
-    """Compare the counts of the survey's own looks at the rows: what is not complete misses something.
+    """Compare the counts of the survey's own queries: an incomplete row misses a value.
 
     Raises
     ------
@@ -218,7 +221,7 @@ def check_counts(description: str, survey: Survey) -> None:
 
 
 def rows_changed_sentence(description: str, what: str) -> str:
-    """The sentence about rows that changed."""
+    """Return the sentence about rows that changed."""
     return (
         f"The rows of {description} changed while they were read: {what}. Fit them when nothing writes to them, or "
         "from a copy (create table … as from …)."
@@ -226,7 +229,7 @@ def rows_changed_sentence(description: str, what: str) -> str:
 
 
 def as_moments(schema: Schema, survey: Survey, columns: Columns) -> Moments:
-    """Make the record of what the macro `moments` returned."""
+    """Make the record from the result of the macro `moments`."""
     size, n = len(schema.monomials), np.asarray(columns["n"], dtype=float)
     pairs = [(i, j) for i in range(size) for j in range(i + 1)]
     mean = np.empty((size, len(n)))
@@ -251,14 +254,14 @@ def as_moments(schema: Schema, survey: Survey, columns: Columns) -> Moments:
 
 
 def as_residual(moments: Moments, residual: Residual, columns: dict[str, NDArray[Any]]) -> ResidualMoments:
-    """Make the record of what the macro `residual_moments` returned, for these moments' units."""
+    """Make the record from the result of the macro `residual_moments`, for these moments' units."""
     labels = tuple(np.asarray(columns[f"u_{k}"]) for k in range(len(moments.schema.keys)))
     rows = _unit_of(moments, labels) if labels else np.zeros(len(columns["n"]), dtype=np.int64)
     return read_residual_moments(residual, columns, rows, len(moments.schema.monomials))
 
 
 def _unit_of(moments: Moments, labels: tuple[NDArray[Any], ...]) -> Codes:
-    """The moments' unit of each row of a result with the same keys."""
+    """Return the moments' unit of each row of a result with the same keys."""
     size = len(labels[0])
     keys = [np.concatenate(pair) for pair in zip(moments.labels, labels, strict=True)]
     codes = unit_codes(keys, moments.n_units + size)

@@ -1,9 +1,9 @@
-"""Collect moments by one SQL statement, written before anything is known of the rows, for `FROM mlm()`.
+"""Collect moments by one SQL statement, written before the columns' types are known, for `FROM mlm()`.
 
-A column that stands alone in a formula may hold numbers or text. So the query makes both of it: a number, zero where
-the column is text, and a key to group by, empty where it holds numbers. Within a unit a factor is then constant, and
-its indicators need no sums. What the answer says of types and of what is constant picks the moments that the model
-needs from those that were taken.
+A column that stands alone in a formula may hold numbers or text. So the query has it twice: as a number, zero where
+the column is text, and as a key to group by, empty where it holds numbers. Within a unit a factor is then constant, and
+its indicators need no sums. With the types and constants in the answer, the moments that the model needs are selected
+from all those in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import PLAIN, Column, Factor, Model, columns_of, walk
 from mlm_ops.moments.collect import cancels
 from mlm_ops.moments.coverage import nested_levels
-from mlm_ops.moments.needs import Needs, asked_by, find_needs
+from mlm_ops.moments.needs import Needs, find_needs, needs_of
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.scan import (
@@ -29,32 +29,32 @@ from mlm_ops.moments.scan import (
     as_moments,
     as_residual,
     check_unchanged,
-    constants_asked,
+    constants_arguments,
     make_schema,
-    refuted,
-    residual_asked,
-    sums_asked,
+    residual_arguments,
+    sums_arguments,
+    varying_constants,
 )
 from mlm_ops.moments.survey import Survey, check_rows, is_native_key, long_numbers, read_survey
 from mlm_ops.warehouse.source import TEXT, Source, named_relation
 from mlm_ops.warehouse.sql import category, expression, identifier, literal, render
 
 
-class Described(Source):
-    """Rows of which only the columns' types are known, and that cannot be asked again."""
+class TypesOnlySource(Source):
+    """Rows of which only the columns' types are known, and which cannot be queried again."""
 
     def stray_cells(self, column: str) -> str:
-        """Nothing: that would take another query."""
+        """Return nothing: a clause about cells would take another query."""
         return ""
 
 
 class SingleStatement:
-    """The statement for one model and relation; `read_answer` reads what it returns.
+    """The statement for one model and relation; `read_answer` reads its result.
 
     Parameters
     ----------
     model
-        Its formula's columns may turn out to be text.
+        The model; columns of its formula may turn out to be text.
     relation
         A table name or one SELECT.
     levels, keys
@@ -63,7 +63,7 @@ class SingleStatement:
     Raises
     ------
     DataError
-        The relation is neither.
+        The relation is neither a table name nor one SELECT.
     """
 
     def __init__(self, model: Model, relation: str, levels: tuple[str, ...] = (), keys: tuple[str, ...] = ()) -> None:
@@ -83,21 +83,21 @@ class SingleStatement:
             "one_query",
             relation=self.relation,
             columns=self._columns(),
-            expected=list(self._mentioned),
+            expected=list(self._all_columns),
             repeatable=self.description.startswith("table"),
             complete=render("is_complete", numbers=[expression(n) for n in needs.all_numbers], others=others),
             survey_of=needs.arguments
             | {"units": groups, "categories": [{"alias": f"c{i}", "expression": sql} for i, sql in enumerate(others)]},
-            # factors are constant by the grouping, and of the numbers the ranges within units say which are
-            moments_of=sums_asked(self.schema, centers)
-            | {"units": groups, "constants": constants_asked(needs.numbers)},
+            # factors are constant, as they are grouped by; the ranges within units tell which numbers are
+            moments_of=sums_arguments(self.schema, centers)
+            | {"units": groups, "constants": constants_arguments(needs.numbers)},
             residual_of=None
             if residual == PLAIN
-            else residual_asked(residual, strata[residual.strata] if residual.strata else None),
+            else residual_arguments(residual, strata[residual.strata] if residual.strata else None),
         )
 
     @cached_property
-    def _mentioned(self) -> tuple[str, ...]:
+    def _all_columns(self) -> tuple[str, ...]:
         """Every column of the model, once: DuckDB does not tell letter case apart."""
         needs = self.needs
         names = [c for n in needs.all_numbers for c in columns_of(n)]
@@ -107,54 +107,54 @@ class SingleStatement:
     @cached_property
     def needs(self) -> Needs:
         """What the model needs if every column that stands alone holds numbers."""
-        return asked_by([self.model], self.levels, self.keys)
+        return needs_of([self.model], self.levels, self.keys)
 
     @cached_property
     def schema(self) -> Schema:
-        """All the moments that the model may need: every number varies, and factors are constant within units."""
+        """The schema of all moments that the model may need: every number varies, factors are constant within units."""
         needs = self.needs
         references: dict[str, list[str]] = {c: [] for c in needs.categories}
         for node in (node for v in self.model.variables for node in walk(v)):
             if isinstance(node, Factor) and node.reference is not None:
                 references[node.column].append(node.reference)
-        # indicators fall away, so that any two levels stand for all
-        levels = {c: (*dict.fromkeys(found), "first", "second") for c, found in references.items()}
+        # factors are constants, whose indicators are no monomials: any two levels do
+        levels = {c: (*dict.fromkeys(names), "first", "second") for c, names in references.items()}
         survey = Survey(0, 0, {}, {}, {}, levels, frozenset())
         return make_schema(needs, survey, varying=frozenset(needs.numbers))
 
     @cached_property
-    def _perhaps_text(self) -> frozenset[str]:
+    def _possible_factors(self) -> frozenset[str]:
         """Columns that are factors if they hold text."""
         predictors = (a for v in self.model.predictors for a in atoms(v))
         return frozenset(a.name for a in predictors if isinstance(a, Column))
 
     @cached_property
     def units(self) -> dict[str, str]:
-        """The columns to group by, and what they are called among the rows that the query makes."""
-        names = (*self.needs.keys, *self.needs.categories, *sorted(self._perhaps_text))
-        return {name: f"{self._ours}unit_{i}" for i, name in enumerate(dict.fromkeys(names))}
+        """The columns to group by, and their names in the query's rows."""
+        names = (*self.needs.keys, *self.needs.categories, *sorted(self._possible_factors))
+        return {name: f"{self._prefix}unit_{i}" for i, name in enumerate(dict.fromkeys(names))}
 
     @cached_property
-    def _ours(self) -> str:
-        """How names begin that no column of the model has."""
+    def _prefix(self) -> str:
+        """A beginning of names that no column of the model has."""
         prefix = "mlm_"
-        while any(name.startswith(prefix) for name in map(str.lower, self._mentioned)):
+        while any(name.startswith(prefix) for name in map(str.lower, self._all_columns)):
             prefix += "_"
         return prefix
 
     @cached_property
     def _strata(self) -> dict[str, str]:
-        """The column of the residual's strata, and what it is called among the rows that the query makes."""
-        return dict.fromkeys(self.needs.strata, f"{self._ours}stratum")
+        """The column of the residual's strata, and its name in the query's rows."""
+        return dict.fromkeys(self.needs.strata, f"{self._prefix}stratum")
 
     def _columns(self) -> list[dict[str, str]]:
-        """Numbers under their own names, what is grouped by and strata as text."""
+        """Return the columns of the query's rows: numbers under their own names, keys and strata as text."""
         needs = self.needs
         always_text = {*needs.keys, *needs.categories}
         columns = []
         for name in dict.fromkeys(c for n in needs.all_numbers for c in columns_of(n)):
             number = f"try_cast({identifier(name)} as double)"
-            if name in self._perhaps_text:
+            if name in self._possible_factors:
                 number = f"case when {_is_text(name)} then 0.0 else {number} end"
             columns.append({"expression": number, "name": name})
         for name, unit in self.units.items():
@@ -168,30 +168,30 @@ class SingleStatement:
 
 
 def _is_text(name: str) -> str:
-    """SQL that DuckDB folds to true or false: whether a column is categorical wherever it stands."""
+    """Return SQL that tells whether a column is of a text type; DuckDB folds it to a constant."""
     return f"regexp_full_match(typeof({identifier(name)}), {literal(TEXT.pattern)}, 'i')"
 
 
-def refuse(sql: str) -> Any:
-    """Stand for the query of rows that cannot be asked again."""
-    raise AssertionError(f"one query was to be enough, and this is a second: {sql}")
+def refuse_query(sql: str) -> Any:
+    """Refuse any query: `TypesOnlySource` has no rows."""
+    raise AssertionError(f"mlm() reads its rows by one statement, and this is a second: {sql}")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the query returned.
+    """The result of the statement.
 
     Attributes
     ----------
     described
         SQL type of every column of the relation.
     survey, missing
-        Their one row, by column.
+        The one row of these macros, by column.
     moments, residual
-        Their columns; `residual` is empty for a plain residual.
+        The columns of these macros; `residual` is empty for a plain residual.
     """
 
-    described: Mapping[str, str]
+    types: Mapping[str, str]
     survey: Mapping[str, Any]
     missing: Mapping[str, Any]
     moments: Columns
@@ -199,14 +199,14 @@ class Answer:
 
 
 def read_answer(query: SingleStatement, answer: Answer) -> Moments:
-    """The moments that the model needs.
+    """Return the moments that the model needs, from the statement's result.
 
     Raises
     ------
     DataError
-        As `collect`; also where the model needs a second look at the rows.
+        As `collect`; also where the model needs a second query.
     """
-    source = Described(query.relation, refuse, query.description, dict(answer.described), query.description)
+    source = TypesOnlySource(query.relation, refuse_query, query.description, dict(answer.types), query.description)
     needs = find_needs(source, [query.model], query.levels, query.keys)
     factors = tuple(c for c in needs.categories if c not in needs.keys)
     survey = _survey(query, source, needs, answer)
@@ -223,11 +223,11 @@ def read_answer(query: SingleStatement, answer: Answer) -> Moments:
         )
     sums = answer.moments
     check_unchanged(query.description, survey, sums)
-    varying = refuted(query.needs.numbers, sums)
+    varying = varying_constants(query.needs.numbers, sums)
     schema = replace(make_schema(needs, survey, varying), keys=(*needs.keys, *factors))
     labels = _labels(query, source, schema.keys, sums)
     order = np.lexsort(labels[::-1]) if labels else np.arange(len(sums["n"]))
-    moments = as_moments(schema, survey, _chosen(query, schema, sums, labels, order))
+    moments = as_moments(schema, survey, _select_moments(query, schema, sums, labels, order))
     if cancels(moments):
         raise DataError(
             "The means of the groups lie so far apart that one SQL statement loses digits of what varies within "
@@ -240,15 +240,15 @@ def read_answer(query: SingleStatement, answer: Answer) -> Moments:
 
 
 def _survey(query: SingleStatement, source: Source, needs: Needs, answer: Answer) -> Survey:
-    """The survey as the model needs it, under the names that it would have of its own."""
+    """Make the survey, with the statement's columns renamed as `read_survey` expects them for the model."""
     number = {n: f"x{i}" for i, n in enumerate(query.needs.all_numbers)}
     texts = [*query.units, *query.needs.strata]
     text = {c: f"c{i}" for i, c in enumerate(texts)}
-    renamed = {f"x{i}": number[n] for i, n in enumerate(needs.all_numbers)}
-    renamed |= {f"c{i}": text[c] for i, c in enumerate(needs.all_categories)}
+    old_names = {f"x{i}": number[n] for i, n in enumerate(needs.all_numbers)}
+    old_names |= {f"c{i}": text[c] for i, c in enumerate(needs.all_categories)}
     units = list(query.units)
     row, gaps = {key: answer.survey[key] for key in ("n_rows", "n_complete")}, {}
-    for new, old in renamed.items():
+    for new, old in old_names.items():
         row |= {f"{kind}_{new}": answer.survey.get(f"{kind}_{old}") for kind in ("mean", "min", "max", "varies")}
         row[f"levels_{new}"] = answer.survey.get(f"levels_{old}")
         gaps[f"missing_{new}"] = answer.missing[f"missing_{old}"]
@@ -265,46 +265,46 @@ def _survey(query: SingleStatement, source: Source, needs: Needs, answer: Answer
     return read_survey(source, needs, row, gaps)
 
 
-def _labels(query: SingleStatement, source: Source, keys: Iterable[str], found: Columns) -> list[NDArray[Any]]:
-    """(J,) a key: whole numbers where the column holds them, texts elsewhere, as `collect` has them."""
+def _labels(query: SingleStatement, source: Source, keys: Iterable[str], sums: Columns) -> list[NDArray[Any]]:
+    """Return the labels of each key, (J,): whole numbers where the column holds them, else texts, as from `collect`."""
     units, labels = list(query.units), []
     for key in keys:
-        values = found[f"u_{units.index(key)}"]
+        values = sums[f"u_{units.index(key)}"]
         whole = is_native_key(source.types[key]) and not source.is_text(key) and key in query.needs.keys
         labels.append(values.astype(np.int64) if whole else values.astype(str))
     return labels
 
 
-def _chosen(
-    query: SingleStatement, schema: Schema, found: Columns, labels: list[NDArray[Any]], order: NDArray[np.int64]
+def _select_moments(
+    query: SingleStatement, schema: Schema, sums: Columns, labels: list[NDArray[Any]], order: NDArray[np.int64]
 ) -> Columns:
-    """The moments of `schema` out of all that were taken, under the names that they would have of their own."""
+    """Select the moments of `schema` from the statement's, renamed as `as_moments` expects them."""
     place = {m: i for i, m in enumerate(query.schema.monomials)}
     number = {n: i for i, n in enumerate(query.needs.numbers)}
-    chosen = {"n": found["n"]} | {f"u_{k}": values for k, values in enumerate(labels)}
+    columns = {"n": sums["n"]} | {f"u_{k}": values for k, values in enumerate(labels)}
     rows = [place[m] for m in schema.monomials]
     for i, at in enumerate(rows):
-        chosen[f"mean_{i}"] = found[f"mean_{at}"]
+        columns[f"mean_{i}"] = sums[f"mean_{at}"]
         for j, other in enumerate(rows[: i + 1]):
-            chosen[f"scatter_{i}_{j}"] = found[f"scatter_{max(at, other)}_{min(at, other)}"]
+            columns[f"scatter_{i}_{j}"] = sums[f"scatter_{max(at, other)}_{min(at, other)}"]
     for i, constant in enumerate(schema.constants):
         if isinstance(constant, Factor):
-            chosen[f"low_{i}"] = labels[schema.keys.index(constant.column)].astype(str)
+            columns[f"low_{i}"] = labels[schema.keys.index(constant.column)].astype(str)
         else:
-            chosen[f"low_{i}"] = found[f"low_{number[constant]}"]
-    return {name: values[order] for name, values in chosen.items()}
+            columns[f"low_{i}"] = sums[f"low_{number[constant]}"]
+    return {name: values[order] for name, values in columns.items()}
 
 
 def _residual(query: SingleStatement, source: Source, moments: Moments, sums: Columns) -> ResidualMoments:
-    """The sums of the model's monomials out of all that were taken."""
+    """Select the residual's sums of the model's monomials from the statement's."""
     place = {m: i + 1 for i, m in enumerate(query.schema.monomials)}
     rows = [0, *(place[m] for m in moments.schema.monomials)]
-    chosen = {name: sums[name] for name in ("stratum", "past_stratum", "gap", "n", "log_precision")}
-    chosen |= {f"u_{k}": labels for k, labels in enumerate(_labels(query, source, moments.schema.keys, sums))}
+    columns = {name: sums[name] for name in ("stratum", "past_stratum", "gap", "n", "log_precision")}
+    columns |= {f"u_{k}": labels for k, labels in enumerate(_labels(query, source, moments.schema.keys, sums))}
     for kind in ("now", "cross", "past"):
         for i, at in enumerate(rows):
             for j, other in enumerate(rows[: i + 1]):
                 name = f"{kind}_{max(at, other)}_{min(at, other)}"
                 if name in sums:
-                    chosen[f"{kind}_{i}_{j}"] = sums[name]
-    return as_residual(moments, query.model.residual, chosen)
+                    columns[f"{kind}_{i}_{j}"] = sums[name]
+    return as_residual(moments, query.model.residual, columns)

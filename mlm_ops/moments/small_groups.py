@@ -1,4 +1,4 @@
-"""Find the groups that are too small to be published, and the models that would reveal a number about one of them."""
+"""Find the groups that are too small to publish, and the models whose results would reveal them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from itertools import permutations, product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.language.columns import expand, monomial
 from mlm_ops.language.model import Column, Factor, GroupingFactor, Indicator, Model, Variable, label, walk
-from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.arrays import Array, Codes, Flags
+from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import packed_place
 
-Flags = NDArray[np.bool_]
-Counts = NDArray[np.float64]
-
-#: So many units of a grouping factor are left out together, if any is. Their effects sum to a known number (the effects
-#: of all units sum to zero), and variances and deviance tell two sums of their squares: of two or three units that is
-#: enough to work each out, of six no more than their mean, which is of as many rows as may be published.
+#: If any unit of a grouping factor is left out, at least so many are. The sum of their effects is known (the effects of
+#: all units sum to zero), and variances and deviance reveal two sums of their squares: that is enough to compute the
+#: effects of two or three units, but of six no more than their mean, which is of enough rows to publish.
 LEAST_HIDDEN = 6
 #: Share of a sum of squares that is rounding.
 _ROUNDING = 1e-9
@@ -27,16 +24,16 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class HiddenUnits:
-    """Units of one grouping factor that are in no published table.
+    """The units of one grouping factor that no published table has.
 
     Attributes
     ----------
     units
-        Their labels: the small ones, and those that go with them.
+        Their labels: the small units, and the others left out with them.
     small
-        How many have too few rows.
+        Number of units with too few rows.
     total
-        How many the factor has.
+        Number of units of the factor.
     """
 
     units: frozenset[str]
@@ -45,14 +42,14 @@ class HiddenUnits:
 
 
 def hidden_units(moments: Moments, groups: Iterable[GroupingFactor], least: int) -> dict[GroupingFactor, HiddenUnits]:
-    """The units that are not published, by grouping factor; factors without any are left out.
+    """Return the units that are not published, by grouping factor; without factors that have none.
 
     Parameters
     ----------
     groups
-        Of all models that are published together: a unit left out of one is left out of all.
+        Grouping factors of all models that are published together: a unit left out of one is left out of all.
     least
-        Rows that a unit needs.
+        Rows that a unit needs to be published.
     """
     factors = {group: moments.units_of(group) for group in dict.fromkeys(groups)}
     hidden = hide([codes for codes, _ in factors.values()], moments.n, least)
@@ -65,8 +62,8 @@ def hidden_units(moments: Moments, groups: Iterable[GroupingFactor], least: int)
     }
 
 
-def hide(factors: Sequence[Codes], n: Counts, least: int) -> list[Flags]:
-    """Which units of each factor are left out: those with few rows, and as many more as keep these from being found.
+def hide(factors: Sequence[Codes], n: Array, least: int) -> list[Flags]:
+    """Return which units of each factor are left out: those with few rows, and others, so that these stay unknown.
 
     At least `LEAST_HIDDEN` of a factor, the smallest, with `least` rows together. Where the units of one factor lie in
     those of another, the effect of the upper one is a weighted sum of its lower ones', in every model by other weights:
@@ -103,13 +100,13 @@ def hide(factors: Sequence[Codes], n: Counts, least: int) -> list[Flags]:
 
 
 def _parents(lower: Codes, upper: Codes) -> Codes | None:
-    """The upper unit that each lower one lies in, (units,); None where some lies in two."""
+    """Return the upper unit that each lower one lies in, (units,); None if one lies in two."""
     parent = np.zeros(int(lower.max(initial=-1)) + 1, dtype=np.int64)
     parent[lower] = upper
     return parent if (parent[lower] == upper).all() else None
 
 
-def _complement(flags: Flags, size: Counts, least: int) -> None:
+def _complement(flags: Flags, size: Array, least: int) -> None:
     """Leave out the next smallest units as well, until there are enough of them."""
     if not flags.any():
         return
@@ -120,9 +117,9 @@ def _complement(flags: Flags, size: Counts, least: int) -> None:
 
 
 def why_withheld(model: Model, moments: Moments, least: int) -> str | None:
-    """Why a model is not published: it has few rows, or a coefficient or variance of few; None if it may be.
+    """Return why a model is not published: it, or one of its coefficients or variances, has few rows; else None.
 
-    Cells of categorical predictors, numbers that are 0 or 1, and strata of the residual variance are looked at.
+    Checked are cells of categorical predictors, numbers that are 0 or 1, and strata of the residual variance.
     """
     if moments.n_obs < least:
         return f"it has fewer than {least} rows"
@@ -136,7 +133,7 @@ def why_withheld(model: Model, moments: Moments, least: int) -> str | None:
             names = ":".join(dict.fromkeys(node.column for node in indicators))
             return f"{names} has a coefficient of fewer than {least} rows"
         for node in nodes:
-            if isinstance(node, Column) and (fewest := rows.of_either(node)) is not None and fewest < least:
+            if isinstance(node, Column) and (fewest := rows.fewer_of_two(node)) is not None and fewest < least:
                 return f"{label(node)} is 0 or 1, and one of them in fewer than {least} rows"
     return None
 
@@ -148,7 +145,7 @@ def few_variables(models: Iterable[Model], moments: Moments, least: int) -> froz
     return frozenset(
         label(node)
         for node in nodes
-        if isinstance(node, Column) and (fewest := rows.of_either(node)) is not None and fewest < least
+        if isinstance(node, Column) and (fewest := rows.fewer_of_two(node)) is not None and fewest < least
     )
 
 
@@ -166,12 +163,12 @@ def few_in_units(moments: Moments, group: GroupingFactor, least: int, hidden: fr
     published = ~np.isin(labels.astype(str), list(hidden))
     rows, sizes = _Rows(moments), _added(codes, moments.n, len(labels))
     few: set[str] = set()
-    level_counts: dict[str, Counts] = {}
+    level_counts: dict[str, Array] = {}
     for factors in moments.schema.monomials:
         if len(factors) > 1 or not isinstance(factors[0], Column | Indicator):
             continue
         node = factors[0]
-        if isinstance(node, Column) and rows.of_either(node) is None:
+        if isinstance(node, Column) and rows.fewer_of_two(node) is None:
             continue
         name = node.name if isinstance(node, Column) else node.column
         cells = [_added(codes, count, len(labels)) for count in rows.in_units(node)]
@@ -183,26 +180,26 @@ def few_in_units(moments: Moments, group: GroupingFactor, least: int, hidden: fr
     return frozenset(few)
 
 
-def _added(codes: Codes, counts: Counts, size: int) -> Counts:
+def _added(codes: Codes, counts: Array, size: int) -> Array:
     return np.bincount(codes, counts, size).astype(np.float64)
 
 
-def _are_few(counts: Counts, least: int) -> bool:
+def _are_few(counts: Array, least: int) -> bool:
     """Whether a count is of some rows, but fewer than `least`."""
     return bool(((counts > 0.5) & (counts < least - 0.5)).any())
 
 
 def _small_stratum(model: Model, moments: Moments, least: int) -> str | None:
     strata = model.residual.strata
-    found = moments.residuals.get(model.residual)
-    if strata is None or found is None:
+    sums = moments.residuals.get(model.residual)
+    if strata is None or sums is None:
         return None
-    sizes = np.bincount(found.stratum, found.n, len(found.strata))
+    sizes = np.bincount(sums.stratum, sums.n, len(sums.strata))
     return strata if (sizes < least).any() else None
 
 
 class _Rows:
-    """Counts of rows, as far as moments tell them."""
+    """Array rows by moments, where these are enough to do so."""
 
     def __init__(self, moments: Moments) -> None:
         self._moments = moments
@@ -210,15 +207,15 @@ class _Rows:
         self._constants = dict(zip(moments.schema.constants, moments.constants, strict=True))
 
     def fewest(self, indicators: Sequence[Indicator]) -> float:
-        """Rows in the smallest cell of the columns of these indicators, empty ones aside."""
+        """Count the rows in the smallest cell of these indicators' columns that is not empty."""
         columns = list(dict.fromkeys(node.column for node in indicators))
         levels = [self._moments.schema.levels[column] for column in columns]
-        counts = [self._cell(dict(zip(columns, chosen, strict=True))) for chosen in product(*levels)]
-        counts += self._of_signs(monomial(tuple(indicators)))
+        counts = [self._cell(dict(zip(columns, cell, strict=True))) for cell in product(*levels)]
+        counts += self._sign_counts(monomial(tuple(indicators)))
         return min((count for count in counts if count is not None and count > 0.5), default=float("inf"))
 
     def _cell(self, cell: dict[str, str]) -> float | None:
-        """Rows with these levels, those without an indicator by subtraction; None where the moments cannot tell."""
+        """Count the rows with these levels, without an indicator by subtraction; None where the moments cannot tell."""
         units = self._moments.n.copy()
         inside: list[Variable] = []
         for column, level in cell.items():
@@ -239,14 +236,14 @@ class _Rows:
         place = self._place.get(monomial(tuple(inside)))
         return None if place is None else float(units @ self._moments.mean[place])
 
-    def _of_signs(self, factors: tuple[Variable, ...]) -> list[float]:
-        """Rows where a column of sum coding is 1, and where it is -1."""
+    def _sign_counts(self, factors: tuple[Variable, ...]) -> list[float]:
+        """Count the rows where a column of sum coding is 1, and where it is -1."""
         if factors not in self._place:
             return []
         total, squares = self._squares(self._place[factors], 0.0)
         return [(squares + total) / 2, (squares - total) / 2]
 
-    def in_units(self, node: Column | Indicator) -> list[Counts]:
+    def in_units(self, node: Column | Indicator) -> list[Array]:
         """Rows with 1 in each of the moments' units, (J,), and those with -1 of sum coding."""
         place, n = self._place[(node,)], self._moments.n
         mean = self._moments.mean[place] + self._moments.schema.centers.get(node, 0.0)
@@ -255,8 +252,8 @@ class _Rows:
         squares = self._moments.scatter[packed_place(place, place)] + n * mean**2
         return [(squares + n * mean) / 2, (squares - n * mean) / 2]
 
-    def of_either(self, column: Column) -> float | None:
-        """The fewer of the rows with 0 and those with 1, of a column that has no other number; else None."""
+    def fewer_of_two(self, column: Column) -> float | None:
+        """Count the rows with 0 and with 1, and return the fewer; None for a column with other numbers."""
         n = self._moments.n
         if column in self._constants:
             values = np.asarray(self._constants[column], dtype=float)
@@ -269,7 +266,7 @@ class _Rows:
         return min(total, float(n.sum()) - total) if binary else None
 
     def _squares(self, place: int, center: float) -> tuple[float, float]:
-        """Sum, and sum of squares, of what stands at a place."""
+        """Return the sum and the sum of squares of a monomial."""
         n, mean = self._moments.n, self._moments.mean[place] + center
         scatter = self._moments.scatter[packed_place(place, place)]
         return float(n @ mean), float((scatter + n * mean**2).sum())

@@ -1,4 +1,4 @@
-"""Keep moments in a table of the warehouse, one row per unit, beside a table that describes its columns."""
+"""Store moments in a table of the warehouse, one row per unit, beside a table that describes its columns."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ if TYPE_CHECKING:
 RESIDUAL_COLUMNS = ("unit", "stratum", "past_stratum", "gap", "n")
 PARTITION_COLUMNS = ("part", "n_rows", "missing", "fingerprint")
 _SIBLING = re.compile(r"(_description|_parts|_partitions|_origin|_residual_\d+|_residual_parts_\d+)?")
-#: What every description says, since there are any.
-_DESCRIBED = {"keys", "centers", "monomials", "constants", "levels", "n_rows"}
+#: The keys that the descriptions of all versions have.
+_DESCRIPTION_KEYS = {"keys", "centers", "monomials", "constants", "levels", "n_rows"}
 
 
 def sibling(table: str, suffix: str) -> str:
-    """The name of a table that belongs to another."""
+    """Return the name of a table that belongs to another."""
     return f'{table[:-1]}_{suffix}"' if table.endswith('"') else f"{table}_{suffix}"
 
 
-def kept_table(connection: duckdb.DuckDBPyConnection, table: str, suffix: str = "") -> Claim:
-    """What the moments of `table` take as theirs: the table itself, or one beside it."""
+def table_claim(connection: duckdb.DuckDBPyConnection, table: str, suffix: str = "") -> Claim:
+    """Return the claim of the moments of `table` to a table: to itself, or with a suffix to one beside it."""
     *place, schema, name = with_schema(connection, table_parts(table))
     full = f"{name}_{suffix}" if suffix else name
     return Claim(
         (*place, schema, full),
         f"moments kept as {schema}.{name}",
         "Rename one of the two: the table, or the analysis that keeps its moments there.",
-        lambda found: _is_earlier(connection, (*place, schema, name), full[len(name) :], found),
+        lambda relation: _is_earlier(connection, (*place, schema, name), full[len(name) :], relation),
     )
 
 
-def claim_kept_tables(connection: duckdb.DuckDBPyConnection, table: str) -> None:
-    """Refuse to keep moments where any of their tables is not ours; mark those of an earlier mlm-ops.
+def claim_tables(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Refuse to store moments where one of their tables exists that mlm-ops did not make; mark those that it did.
 
     Raises
     ------
@@ -68,22 +68,21 @@ def claim_kept_tables(connection: duckdb.DuckDBPyConnection, table: str) -> None
         With the name, and whether it is a table or a view.
     """
     *place, schema, name = with_schema(connection, table_parts(table))
-    for found in find_relations(connection, schema, *place):
-        suffix = found[len(name) :]
-        if found.startswith(name.lower()) and _SIBLING.fullmatch(suffix):
-            adopt(connection, kept_table(connection, table, suffix.removeprefix("_")))
+    for other in find_relations(connection, schema, *place):
+        suffix = other[len(name) :]
+        if other.startswith(name.lower()) and _SIBLING.fullmatch(suffix):
+            adopt(connection, table_claim(connection, table, suffix.removeprefix("_")))
 
 
-def _is_earlier(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...], suffix: str, found: Relation) -> bool:
-    """Whether a table without a mark is one that an earlier mlm-ops kept moments in.
+def _is_earlier(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...], suffix: str, relation: Relation) -> bool:
+    """Tell whether a table without a mark is one in which an earlier mlm-ops stored moments.
 
-    Its description has to stand beside it, and its columns have to be those that the description, or the table's part,
-    calls for.
+    Its description has to stand beside it, and it has to have the columns that the description or its suffix demands.
     """
     description = _description(connection, table)
-    if description is None or found.kind != "table":
+    if description is None or relation.kind != "table":
         return False
-    columns = columns_of(connection, found)
+    columns = columns_of(connection, relation)
     if suffix == "_description":
         return True
     if suffix == "":
@@ -100,25 +99,25 @@ def _is_earlier(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...], s
 
 
 def _description(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...]) -> dict[str, Any] | None:
-    """What the table beside one says of it; None where there is none that we wrote."""
+    """Return the description of a table from the one beside it; None where mlm-ops wrote none."""
     *place, schema, name = table
-    found = find_relations(connection, schema, *place).get(f"{name}_description".lower())
-    if found is None or found.kind != "table" or columns_of(connection, found) != ["description"]:
+    beside = find_relations(connection, schema, *place).get(f"{name}_description".lower())
+    if beside is None or beside.kind != "table" or columns_of(connection, beside) != ["description"]:
         return None
-    if found.comment is not None and not found.comment.startswith(PREFIX):
+    if beside.comment is not None and not beside.comment.startswith(PREFIX):
         return None
     rows = connection.execute(
-        f"select cast(description as varchar) from {qualified(found.database, found.schema, found.name)} limit 2"
+        f"select cast(description as varchar) from {qualified(beside.database, beside.schema, beside.name)} limit 2"
     ).fetchall()
     try:
         description = json.loads(rows[0][0]) if len(rows) == 1 else None
     except (TypeError, ValueError):
         return None
-    return description if isinstance(description, dict) and description.keys() >= _DESCRIBED else None
+    return description if isinstance(description, dict) and description.keys() >= _DESCRIPTION_KEYS else None
 
 
 def _has_moments(description: dict[str, Any], columns: list[str]) -> bool:
-    """Whether columns are as mlm-ops writes them: keys, n, means, scatter, values, and perhaps deviations."""
+    """Tell whether columns are those that mlm-ops writes: keys, n, means, scatter, values, and perhaps deviations."""
     keys, size = list(description["keys"]), len(description["monomials"])
     begins = ["mean_"] * size + ["scatter_"] * packed_size(size) + ["value_"] * len(description["constants"])
     begins += ["deviation_"] * (size if "version" in description else 0)
@@ -143,30 +142,31 @@ _NODES = {
     )
 }
 
-#: Of the columns of the table; 1 had deviations from the centers as ``mean_x``, and tells no version.
+#: Version of the table's columns. In version 1, whose description has no version, ``mean_x`` was the deviation from the
+#: center.
 VERSION = 2
 
 
 def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
-    """Write moments to `table`, and what they are moments of to ``<table>_description``, in one transaction.
+    """Write moments to `table`, and their description to ``<table>_description``, in one transaction.
 
     The columns are named for people: ``mean_ses`` is the unit's mean, as in the macro ``group_moments``, and
-    ``scatter_ses_mathach`` around it; ``deviation_ses`` is the mean minus the center, to the last bit. Their order is
-    what they are read by. A table may be named with its schema.
+    ``scatter_ses_mathach`` around it; ``deviation_ses`` is the mean minus the center, to the last bit. They are
+    read by their order. A table may be named with its schema.
 
     Raises
     ------
     StoreError
-        A table or view of one of these names is there that does not hold these moments. Nothing is then changed.
+        A table or view of one of these names exists that mlm-ops did not make. Nothing is then changed.
     """
-    claim_kept_tables(connection, table)
+    claim_tables(connection, table)
     with transaction(connection):
         write_moments(connection, moments, table)
 
 
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """All that is written inside, or nothing."""
+    """Write all inside in one transaction, or nothing if it fails."""
     import duckdb
 
     connection.execute("begin")
@@ -174,7 +174,7 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         yield
         connection.execute("commit")
     except BaseException:
-        # a commit that fails, as on a full disk, has rolled back already: its own reason is the one to tell
+        # a commit that fails, as on a full disk, has rolled back already: its own error is the one to raise
         with suppress(duckdb.Error):
             connection.execute("rollback")
         raise
@@ -184,7 +184,7 @@ def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table
     """`save_moments` inside a transaction of the caller's."""
     schema = moments.schema
     names = ["*".join(label(a) for a in m) for m in schema.monomials]
-    # products are of deviations already
+    # products are of deviations already: their center is 0
     centers = [schema.centers[m[0]] if len(m) == 1 else 0.0 for m in schema.monomials]
     columns: list[tuple[str, Any]] = list(zip(schema.keys, moments.labels, strict=True))
     columns.append(("n", moments.n))
@@ -197,36 +197,36 @@ def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table
         (f"value_{_constant_name(c)}", values) for c, values in zip(schema.constants, moments.constants, strict=True)
     ]
     columns += [(f"deviation_{name}", moments.mean[i]) for i, name in enumerate(names)]
-    apart = _apart([name for name, _ in columns])
-    frame = pl.DataFrame([_series(name, values) for name, (_, values) in zip(apart, columns, strict=True)])
+    distinct = _distinct_names([name for name, _ in columns])
+    frame = pl.DataFrame([_series(name, values) for name, (_, values) in zip(distinct, columns, strict=True)])
     description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})
     parts = {"": frame, "description": description}
     for i, residual in enumerate(moments.residuals.values()):
         parts[f"residual_{i}"] = _residual_frame(residual)
     for suffix, content in parts.items():
         connection.register("mlm_frame", ArrowStream(content))
-        replace_table(connection, kept_table(connection, table, suffix), "as from mlm_frame")
+        replace_table(connection, table_claim(connection, table, suffix), "as from mlm_frame")
         connection.unregister("mlm_frame")
 
 
-def _apart(names: Sequence[str]) -> list[str]:
-    """Names of columns that differ by more than letter case, which DuckDB does not count: later ones get a number.
+def _distinct_names(names: Sequence[str]) -> list[str]:
+    """Make names of columns distinct without regard to letter case, as DuckDB compares them: later ones get a number.
 
-    A column n, or columns a_b, c, a and b_c, would else have the names of others' sums.
+    Without it the sums of a column n, or of columns a_b, c, a and b_c, would share names with others.
     """
     originals = {name.lower() for name in names}
-    found: dict[str, str] = {}
+    by_lower_case: dict[str, str] = {}
     for name in names:
         own, number = name, 1
-        while own.lower() in found or (number > 1 and own.lower() in originals):
+        while own.lower() in by_lower_case or (number > 1 and own.lower() in originals):
             number += 1
             own = f"{name} ({number})"
-        found[own.lower()] = own
-    return list(found.values())
+        by_lower_case[own.lower()] = own
+    return list(by_lower_case.values())
 
 
 def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
-    """Read moments back, equal to the last bit.
+    """Read stored moments, equal to the last bit.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
     first_scatter = k + 1 + size
     first_constant = first_scatter + packed_size(size)
     past_constants = first_constant + len(schema.constants)
-    # of the first version the means are the deviations
+    # in the first version the means are the deviations
     deviations = values[past_constants:] if description.get("version", 1) > 1 else values[k + 1 : first_scatter]
     units = len(values[k])
     return Moments(
@@ -277,7 +277,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
 
 
 def _residual_frame(moments: ResidualMoments) -> pl.DataFrame:
-    """One row per unit, stratum, stratum before and gap; sums by kind and pair of monomials."""
+    """Make the table of a residual structure: a row per unit, stratum, stratum before and gap; a column a sum."""
     columns: dict[str, Any] = {name: getattr(moments, name) for name in RESIDUAL_COLUMNS}
     for kind, sums in zip(("now", "cross", "past"), moments.sums, strict=True):
         columns |= {f"{kind}_{k}": row for k, row in enumerate(sums)}

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
+from mlm_ops.moments.arrays import Array, Codes
 
 Index = TypeVar("Index", int, NDArray[np.int64])
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
 PackedSums = tuple[Array, Array, Array]
 """n, mean and scatter of J units: (J,), (K, J), (K (K + 1) / 2, J)."""
 
-#: Share of the second moment that must be left in a unit for a difference to keep its digits: 1e4 roundings are 2e-12.
+#: A difference has its digits if at least this share of a unit's second moment is left: 1e4 roundings are 2e-12.
 _LEAST = 1e-4
 #: Mean squares between these keep their digits, and so do sums of them over any number of rows.
 _LEAST_SQUARE, _MOST_SQUARE = 1e-280, 1e290
@@ -29,33 +28,33 @@ _LEAST_SQUARE, _MOST_SQUARE = 1e-280, 1e290
 
 @cache
 def lower_by_rows(size: int) -> Places:
-    """Rows and columns of the lower triangle, row by row."""
-    return _fixed(*np.tril_indices(size))
+    """Return the rows and columns of the lower triangle's elements, row by row."""
+    return _read_only(*np.tril_indices(size))
 
 
 @cache
 def lower_by_columns(size: int) -> Places:
-    """Rows and columns of the lower triangle, column by column."""
+    """Return the rows and columns of the lower triangle's elements, column by column."""
     columns, rows = np.triu_indices(size)
-    return _fixed(rows, columns)
+    return _read_only(rows, columns)
 
 
 def packed_size(size: int) -> int:
-    """Elements of a lower triangle."""
+    """Return the number of elements of a lower triangle."""
     return size * (size + 1) // 2
 
 
 def packed_place(row: Index, column: Index) -> Index:
-    """Where an element of a lower triangle stands, row by row; ``row >= column``, numbers or arrays of them."""
+    """Return the place of an element of a lower triangle, row by row; ``row >= column``, numbers or arrays of them."""
     return row * (row + 1) // 2 + column
 
 
 def packed_diagonal(size: int) -> list[int]:
-    """Where the diagonal of a lower triangle stands, row by row."""
+    """Return the places of the diagonal in a lower triangle, row by row."""
     return [packed_place(i, i) for i in range(size)]
 
 
-def _fixed(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Places:
+def _read_only(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Places:
     rows.flags.writeable = columns.flags.writeable = False
     return rows, columns
 
@@ -71,7 +70,7 @@ def unit_codes(keys: list[NDArray[Any]], size: int) -> Codes:
 
 
 def _dense(values: NDArray[Any]) -> tuple[NDArray[Any], Codes]:
-    # asked for the index too, numpy sorts stably, which is twice as fast where sorted runs follow each other
+    # with return_index numpy sorts stably, which is twice as fast where sorted runs follow each other
     distinct, _, inverse = np.unique(values, return_index=True, return_inverse=True)
     return distinct, inverse
 
@@ -79,24 +78,24 @@ def _dense(values: NDArray[Any]) -> tuple[NDArray[Any], Codes]:
 def pool(codes: Codes, size: int, n: Array, mean: Array, scatter: Array) -> PackedSums:
     """Pool units that share a code: (J,), (K, J), (K (K + 1) / 2, J) -> the same of `size` units."""
     total = np.bincount(codes, n, size).astype(float)
-    pooled, added = np.empty((len(mean), size)), np.empty((len(scatter), size))
+    means, scatters = np.empty((len(mean), size)), np.empty((len(scatter), size))
     for i, m in enumerate(mean):
-        pooled[i] = np.bincount(codes, n * m, size) / total
-    deviation = mean - pooled[:, codes]
+        means[i] = np.bincount(codes, n * m, size) / total
+    deviation = mean - means[:, codes]
     rows, cols = lower_by_rows(len(mean))
     for k in range(len(scatter)):
-        added[k] = np.bincount(codes, scatter[k] + n * deviation[rows[k]] * deviation[cols[k]], size)
-    return total, pooled, added
+        scatters[k] = np.bincount(codes, scatter[k] + n * deviation[rows[k]] * deviation[cols[k]], size)
+    return total, means, scatters
 
 
 def read_units(sums: PackedSums, units: Codes) -> PackedSums:
-    """Sums of some units."""
+    """Return the sums of some units."""
     n, mean, scatter = sums
     return n[units], mean.take(units, axis=1), scatter.take(units, axis=1)
 
 
 def write_units(sums: PackedSums, units: Codes, values: PackedSums) -> None:
-    """Put sums in the place of those of some units."""
+    """Replace the sums of some units, in place."""
     (n, mean, scatter), (n_values, mean_values, scatter_values) = sums, values
     n[units] = n_values
     # row by row, as numpy takes three times as long for all rows at once
@@ -105,7 +104,7 @@ def write_units(sums: PackedSums, units: Codes, values: PackedSums) -> None:
 
 
 def put_in(sums: PackedSums, more: PackedSums) -> PackedSums:
-    """Sums of the rows of both, unit by unit; `sums` may have units without rows, which are all zero."""
+    """Add rows to sums, unit by unit; units of `sums` without rows are all zero."""
     (n, mean, scatter), (n_more, mean_more, scatter_more) = sums, more
     share = n_more / (n + n_more)
     shift = mean_more - mean
@@ -118,44 +117,44 @@ def put_in(sums: PackedSums, more: PackedSums) -> PackedSums:
 
 
 def take_out(sums: PackedSums, part: PackedSums) -> PackedSums:
-    """Sums of the rows that are not in `part`, unit by unit; zero where none are left."""
+    """Take the rows of `part` out of sums, unit by unit; units without rows become zero."""
     (n, mean, scatter), (n_part, mean_part, scatter_part) = sums, part
-    left = n - n_part
-    # where none are left any number will do
-    divisor = np.maximum(left, 1.0)
+    n_rest = n - n_part
+    # units without rows become zero below: any divisor will do
+    divisor = np.maximum(n_rest, 1.0)
     shift = mean - mean_part
     shift *= n_part / divisor
     scatter = scatter - scatter_part - _products(n * divisor / n_part, shift)
     shift += mean
     for i in packed_diagonal(len(mean)):
         np.maximum(scatter[i], 0.0, out=scatter[i])
-    empty = np.flatnonzero(left == 0)
+    empty = np.flatnonzero(n_rest == 0)
     shift[:, empty] = scatter[:, empty] = 0.0
-    return left, shift, scatter
+    return n_rest, shift, scatter
 
 
 def has_lost_digits(before: PackedSums, after: PackedSums, total: PackedSums) -> bool:
-    """Whether so much was taken out of a unit that rounding shows in what is left of it.
+    """Tell whether so much was taken out of a unit that rounding errors show in the rest.
 
     Rows with a value of 1e9 leave the rounding of its square behind, a hundred times the square of a value of 1.
 
     Parameters
     ----------
     before, after
-        Of the units that rows were taken out of.
+        Sums of the units that rows were taken out of.
     total
-        Of all units, afterwards.
+        Sums of all units, afterwards.
     """
     rows = total[0].sum()
     if not rows:
         return False
     of_a_row = _second_moments(total).sum(axis=1, keepdims=True) / rows
-    lost = _LEAST * _second_moments(before) > _second_moments(after) + of_a_row
-    return bool((lost & (after[0] > 0)).any())
+    is_lost = _LEAST * _second_moments(before) > _second_moments(after) + of_a_row
+    return bool((is_lost & (after[0] > 0)).any())
 
 
 def _second_moments(sums: PackedSums) -> Array:
-    """(K, J) sums of squares around the centers."""
+    """Return the sums of squares around the centers, (K, J)."""
     n, mean, scatter = sums
     squares: Array = mean**2
     squares *= n
@@ -165,10 +164,10 @@ def _second_moments(sums: PackedSums) -> Array:
 
 def _products(weights: Array, shift: Array) -> Array:
     rows, cols = lower_by_rows(len(shift))
-    weighted = weights * shift
+    weighted_shift = weights * shift
     products = np.empty((len(rows), shift.shape[1]))
     for row, i, j in zip(products, rows, cols, strict=True):
-        np.multiply(weighted[i], shift[j], out=row)
+        np.multiply(weighted_shift[i], shift[j], out=row)
     return products
 
 
@@ -190,13 +189,13 @@ def squares_rounding(sums: PackedSums, around_unit_means: bool) -> Array:
     return share * squares
 
 
-def check_squares(named: str, n: Array, mean: Array, scatter: Array) -> None:
+def check_squares(name: str, n: Array, mean: Array, scatter: Array) -> None:
     """Refuse a variable whose squares are beyond what a double holds, or below.
 
     Parameters
     ----------
-    named
-        What it is called.
+    name
+        Its name in the message.
     n, mean, scatter
         (J,) of its units, around a center.
     """
@@ -210,7 +209,7 @@ def check_squares(named: str, n: Array, mean: Array, scatter: Array) -> None:
     if not _LEAST_SQUARE <= square <= _MOST_SQUARE:
         large = not square <= _MOST_SQUARE
         raise DataError(
-            f"The values of {named} are too {'large' if large else 'small'} for their squares to be computed. Got "
+            f"The values of {name} are too {'large' if large else 'small'} for their squares to be computed. Got "
             f"deviations from the mean {'above 1e145' if large else 'below 1e-140'}; expected ones between 1e-140 and "
             "1e145. Measure it in another unit."
         )

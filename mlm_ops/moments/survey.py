@@ -1,4 +1,4 @@
-"""Ask the rows, in a first query, what must be known before moments can be collected."""
+"""Survey the rows in a first query: counts, means, ranges and levels, which the scan needs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from mlm_ops.warehouse.sql import category, identifier, render
 
 _NATIVE_KEY = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|VARCHAR")
 
-#: Types of whole numbers, or decimals, with more digits than a double has; from where on a double loses them, and how
-#: many of its steps apart the smallest and largest value must be to keep six digits.
+#: Types of whole numbers, or decimals, with more digits than a double has; the size from which a double loses digits,
+#: and how many of its steps apart the smallest and largest value must be for six digits.
 _LONG = re.compile(r"U?(BIG|HUGE)INT|DECIMAL")
 _WHOLE, _LEAST_APART = 2**53, 10**6
 #: A text column with more values than this, in half the rows a new one, and most of them numbers, was meant as numbers.
@@ -32,10 +32,10 @@ MOST_STRATA = 200
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first query found.
+    """The result of the first query.
 
-    `varying` holds the numbers and categories seen to vary within units, `ranges` the smallest and largest value of
-    numbers that the first rows hold one value of, and of precisions.
+    `varying` holds the numbers and categories that vary within units in the first rows; `ranges` the smallest and
+    largest value of numbers that have one value in the first rows, and of the residual's numbers.
     """
 
     n_rows: int
@@ -48,17 +48,17 @@ class Survey:
 
 
 def key_expression(source: Source, key: str) -> str:
-    """SQL of a grouping column: as it is where Python has the type, as text elsewhere, so that no digit is lost."""
+    """Return SQL of a grouping column: as it is where Python has the type, else as text, so that no digit is lost."""
     return identifier(key) if is_native_key(source.types[key]) else category(key)
 
 
 def is_native_key(sql_type: str) -> bool:
-    """Whether Python has a grouping column's type."""
+    """Tell whether Python has a grouping column's type."""
     return _NATIVE_KEY.fullmatch(sql_type) is not None
 
 
 def run(source: Source, sql: str) -> Any:
-    """Query the rows; what goes wrong there is said in one sentence."""
+    """Query the rows; an error of DuckDB becomes a DataError of one sentence."""
     try:
         return source.query(sql)
     except duckdb.Error as error:
@@ -77,51 +77,51 @@ def _one_row(source: Source, sql: str) -> dict[str, Any]:
 
 
 def take_survey(source: Source, needs: Needs) -> Survey:
-    """Run the first query."""
-    asked: dict[str, Any] = needs.arguments | {"units": units(source, needs)}
-    inside = asked.pop("inside")
-    row = _one_row(source, render("survey", relation=source.relation, complete=needs.complete, **asked))
+    """Run the first query, and two more where they are needed: for ranges, and for counts of missing values."""
+    arguments: dict[str, Any] = needs.arguments | {"units": units(source, needs)}
+    inside = arguments.pop("inside")
+    row = _one_row(source, render("survey", relation=source.relation, complete=needs.complete, **arguments))
     # where the first rows hold more than one value, the range is not needed
-    doubtful = [n for n in asked["numbers"] if not (row[f"differs_{n['alias']}"] or n["ranged"])]
+    doubtful = [n for n in arguments["numbers"] if not (row[f"differs_{n['alias']}"] or n["ranged"])]
     if doubtful and row["n_complete"]:
         ranges = render("ranges", relation=source.relation, numbers=doubtful, complete=needs.complete)
         row |= _one_row(source, ranges)
-    # what is missing where costs a look at every value, and is asked only if something is
+    # counts of missing values by column cost a pass over all values, and are needed only if there are any
     if row["n_complete"] == row["n_rows"]:
         return read_survey(source, needs, row, {})
-    asked["numbers"] = [*asked["numbers"], *inside]
-    return read_survey(source, needs, row, _one_row(source, render("missing", relation=source.relation, **asked)))
+    arguments["numbers"] = [*arguments["numbers"], *inside]
+    return read_survey(source, needs, row, _one_row(source, render("missing", relation=source.relation, **arguments)))
 
 
 def survey_parts(source: Source, needs: Needs, part: str) -> dict[Any, Survey]:
-    """The survey of each part that has rows, by the value of an expression; but for ranges and for what varies."""
+    """Survey each part that has rows, by the value of an expression; without ranges, and without what varies."""
     arguments = {"units": units(source, needs), "complete": needs.complete, **needs.arguments}
-    undecided = {f"varies_x{i}": False for i in range(len(needs.all_numbers))}
-    undecided |= {f"varies_c{i}": False for i in range(len(needs.all_categories))}
+    unknown = {f"varies_x{i}": False for i in range(len(needs.all_numbers))}
+    unknown |= {f"varies_c{i}": False for i in range(len(needs.all_categories))}
     rows = _rows(source, render("part_survey", relation=source.relation, part=part, **arguments))
-    return {row["part"]: read_survey(source, needs, undecided | row, row) for row in rows}
+    return {row["part"]: read_survey(source, needs, unknown | row, row) for row in rows}
 
 
 def count_parts(source: Source, needs: Needs, part: str) -> list[dict[str, Any]]:
-    """A row a value of an expression: ``part``, ``n_rows``, ``fingerprint``, and how many miss a value of what."""
+    """Count each value of an expression: ``part``, ``n_rows``, ``fingerprint``, and missing values by column."""
     arguments = {name: needs.arguments[name] for name in ("numbers", "categories")}
     facts = render("partition_facts", relation=source.relation, partition=part, units=units(source, needs), **arguments)
     return _rows(source, facts)
 
 
 def fingerprint(source: Source, needs: Needs) -> str:
-    """``<rows>-<sum of hashes>`` of what is read of the rows, whatever their order."""
+    """Return ``<rows>-<sum of hashes>`` of the values that are read, which does not depend on the rows' order."""
     rows = count_parts(source, needs, "0")
     return f"{rows[0]['n_rows']}-{rows[0]['fingerprint']}" if rows else "0-0"
 
 
 def units(source: Source, needs: Needs) -> list[str]:
-    """SQL of the columns to group by."""
+    """Return SQL of the columns to group by."""
     return [key_expression(source, key) for key in needs.keys]
 
 
 def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapping[str, Any]) -> Survey:
-    """Make the record of what the macros `survey`, `ranges` and, where something is missing, `missing` returned."""
+    """Make the record from the results of the macros `survey`, `ranges` and, where a value is missing, `missing`."""
     varying: set[Variable] = {n for i, n in enumerate(needs.all_numbers) if row[f"varies_x{i}"]}
     varying |= {Factor(c) for i, c in enumerate(needs.all_categories) if row[f"varies_c{i}"]}
     return Survey(
@@ -136,21 +136,21 @@ def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapp
 
 
 def in_order(source: Source, column: str, levels: Sequence[str]) -> tuple[str, ...]:
-    """Levels of a factor: numbers by size, an ENUM's as declared, texts by code point."""
+    """Sort the levels of a factor: numbers by size, an ENUM's as declared, texts by code point."""
     if source.is_numeric(column):
         return tuple(sorted(levels, key=float))
-    declared = [text.replace("''", "'") for text in re.findall(r"'((?:[^']|'')*)'", source.types[column])]
-    return tuple(sorted(levels, key=declared.index if declared else str))
+    enum_values = [text.replace("''", "'") for text in re.findall(r"'((?:[^']|'')*)'", source.types[column])]
+    return tuple(sorted(levels, key=enum_values.index if enum_values else str))
 
 
 def check_rows(source: Source, needs: Needs, survey: Survey) -> None:
-    """Refuse data that no model can be fitted to; of several models an error says which have it.
+    """Refuse data that the models cannot be fitted to; of several models the error says which.
 
     Raises
     ------
     DataError
-        No rows or none that is complete, values out of a function's domain or infinite, no variation, strata that are
-        no strata.
+        No rows or none that is complete, values out of a function's domain or infinite, no variation, too few strata or
+        too many.
     """
     check_models(needs.models, lambda some: _check_rows(source, needs.of(some), survey))
 
@@ -174,7 +174,11 @@ def _check_rows(source: Source, needs: Needs, survey: Survey) -> None:
 
 
 def _refuse_gaps(needs: Needs, survey: Survey) -> None:
-    """Say of rows that are all incomplete what they miss; of some of the models only what is sure."""
+    """Refuse rows that are all incomplete, with counts of what they miss.
+
+    If these are counts for some of several models only, their rows may be complete: refuse them only where every row
+    misses one and the same column.
+    """
     gaps = {name: survey.missing[name] for name in needs.gaps()}
     if gaps.keys() == survey.missing.keys() or survey.n_rows in gaps.values():
         counts = ", ".join(f"{name} ({count})" for name, count in gaps.items() if count)
@@ -202,13 +206,13 @@ def _check_variation(needs: Needs, survey: Survey) -> None:
 
 
 def _is_one_value(low: float, high: float) -> bool:
-    """Whether a smallest and a largest value are the same but for rounding; whole numbers have none."""
+    """Tell whether a smallest and a largest value are the same but for rounding; whole numbers have no rounding."""
     exact = low.is_integer() and high.is_integer()
     return low == high or (not exact and high - low <= VALUE_ROUNDING * max(abs(low), abs(high)))
 
 
 def check_values(needs: Needs, survey: Survey) -> None:
-    """Refuse rows that cannot be added to others: values out of a function's domain, infinite, or weights of none."""
+    """Refuse rows that would spoil a total: values out of a function's domain, infinite ones, weights not positive."""
 
     def check(models: Sequence[Model]) -> None:
         own = needs.of(models)
@@ -222,24 +226,24 @@ def check_values(needs: Needs, survey: Survey) -> None:
 def _check_domains(needs: Needs, survey: Survey) -> None:
     for number in needs.all_numbers:
         own = sum(survey.missing.get(column, 0) for column in columns_of(number))
-        undefined = survey.missing[label(number)]
-        if isinstance(number, Function) and undefined > own:
+        n_undefined = survey.missing[label(number)]
+        if isinstance(number, Function) and n_undefined > own:
             raise DataError(
-                f"{label(number)} is undefined in {undefined - own} of {survey.n_rows} rows (a logarithm or root out "
+                f"{label(number)} is undefined in {n_undefined - own} of {survey.n_rows} rows (a logarithm or root out "
                 "of its domain, or a division by zero). Filter these rows with where, or transform it otherwise."
             )
 
 
 def long_numbers(source: Source, survey: Survey) -> list[str]:
-    """Columns of whole numbers that lie beyond 2^53 on average."""
+    """Return the columns of whole numbers whose mean is beyond 2^53."""
     far = [v.name for v, mean in survey.centers.items() if isinstance(v, Column) and abs(mean or 0.0) >= _WHOLE]
     return [name for name in far if _LONG.match(source.types[name])]
 
 
 def check_whole_numbers(source: Source, needs: Needs, survey: Survey) -> None:
-    """Refuse whole numbers beyond 2^53 that lie so near to each other that they are one number as doubles.
+    """Refuse whole numbers beyond 2^53 that lie so near to each other that doubles lose their differences.
 
-    Asks only about columns that `long_numbers` names, and about those that stand inside functions alone.
+    Queries only the columns that `long_numbers` returns, and those that stand inside functions only.
     """
     inside = [name for name in needs.inside_functions if _LONG.match(source.types[name])]
     names = list(dict.fromkeys((*long_numbers(source, survey), *inside)))

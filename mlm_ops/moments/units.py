@@ -15,7 +15,7 @@ from mlm_ops.warehouse.sql import category
 
 
 def names(values: pl.Series) -> pl.Series:
-    """What the values of a column are called, (n,) texts, as DuckDB writes them in a scan; null where one is missing.
+    """Return the values of a column as text, (n,), as a scan in DuckDB names units; null where one is missing.
 
     Raises
     ------
@@ -25,35 +25,35 @@ def names(values: pl.Series) -> pl.Series:
     if values.dtype == pl.String or values.dtype.is_integer():
         return values.cast(pl.String)  # as DuckDB has it, and twenty times as fast
     source = open_source(values.to_frame("value"))
-    found = source.query(f"select {category('value')} as name from {source.relation}").fetchnumpy()["name"]
-    return pl.Series(np.ma.asarray(found).tolist(), dtype=pl.String)
+    labels = source.query(f"select {category('value')} as name from {source.relation}").fetchnumpy()["name"]
+    return pl.Series(np.ma.asarray(labels).tolist(), dtype=pl.String)
 
 
-def known_names(values: pl.Series, called: pl.Series, known: Iterable[str]) -> pl.Series:
-    """What a fit calls the values, where a number is written otherwise: 7 of whole numbers is 7.0 of doubles.
+def names_in_fit(values: pl.Series, labels: pl.Series, fit_names: Iterable[str]) -> pl.Series:
+    """Replace names of numbers by the fit's names of the same numbers: 7 of whole numbers is 7.0 of doubles.
 
     Parameters
     ----------
-    values, called
-        (n,) a column, and what its values are called.
-    known
-        What units or levels are called in the fit.
+    values, labels
+        (n,) a column, and the names of its values.
+    fit_names
+        Names of the units, or levels, of the fit.
     """
-    known = set(known)
+    fit_names = set(fit_names)
     if not values.dtype.is_numeric():
-        return called
-    others = [name for name in called.drop_nulls().unique() if name not in known]
+        return labels
+    others = [name for name in labels.drop_nulls().unique() if name not in fit_names]
     numbers: dict[Decimal, list[str]] = {}
-    for name in known if others else ():
+    for name in fit_names if others else ():
         if (number := _number(name)) is not None:
             numbers.setdefault(number, []).append(name)
     alike = {name: numbers.get(number, []) for name in others if (number := _number(name)) is not None}
-    # of two names of one number neither is meant
-    return called.replace({name: own[0] for name, own in alike.items() if len(own) == 1})
+    # where the fit has two names of one number, neither is its
+    return labels.replace({name: own[0] for name, own in alike.items() if len(own) == 1})
 
 
 def texts(labels: NDArray[Any]) -> NDArray[Any]:
-    """Names of units, as a scan returned them, as text; numpy writes whole numbers ten times as slowly as polars."""
+    """Return names of units as text; for whole numbers by polars, which is ten times as fast as numpy."""
     if np.issubdtype(labels.dtype, np.integer):
         return pl.Series(labels).cast(pl.String).to_numpy()
     return labels.astype(str)

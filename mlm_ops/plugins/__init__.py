@@ -1,1 +1,1 @@
-"""Plugins for hosts, one module each: thin, and the only place that imports its host."""
+"""Connect to hosts (DuckDB's SQL, dbt, polars, Dagster), one module each: the only place that imports its host."""

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class Plugin(BasePlugin):
-    """Makes `mlm()` and its sisters known to every connection that dbt opens."""
+    """Register `mlm()` and its sister functions on every connection that dbt opens."""
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
-        """Register on the connection that all others come from."""
+        """Register on the connection that all others are copies of."""
         register(conn, on_note=_tell)
 
     def configure_cursor(self, cursor: Any) -> None:

@@ -41,7 +41,7 @@ FUNCTIONS = {
     "mlm_fit_statistics": "fit_statistics",
     "mlm_equations": "models",
 }
-#: Of options that are no text.
+#: SQL types of the options that are not text.
 _OPTION_TYPES = {"levels": "varchar[]", "covariance": "map(varchar, varchar)"}
 _ANSWER = ("described", "survey", "missing", "moments", "residual_sums")
 _TO_SQL = "mlm_moments_query"
@@ -49,7 +49,7 @@ _TO_SQL = "mlm_moments_query"
 
 @checked(connection=options.DUCKDB, on_note=options.ON_NOTE)
 def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], None] | None = None) -> None:
-    """Make ``mlm(formula, relation)`` and its sisters known to a connection.
+    """Register ``mlm(formula, relation)`` and its sister functions on a connection.
 
     They are temporary: nothing is written to the database, which may be read-only. A cursor is a connection of its own,
     and takes a registration of its own.
@@ -71,17 +71,17 @@ def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], 
     >>> connection.sql("select term, estimate from mlm('y ~ 1 + (1 | g)', 't')").fetchall()
     [('(Intercept)', 4.5)]
     """
-    known = {name for (name,) in connection.execute("select function_name from duckdb_functions()").fetchall()}
-    if _TO_SQL not in known:
+    functions = {name for (name,) in connection.execute("select function_name from duckdb_functions()").fetchall()}
+    if _TO_SQL not in functions:
         connection.create_function(_TO_SQL, _to_sql, None, "VARCHAR", null_handling=FunctionNullHandling.SPECIAL)
     for macro, table in FUNCTIONS.items():
         function = f"mlm_fit_{table}"
-        if function not in known:
+        if function not in functions:
             connection.create_function(
                 function,
-                _fitting(table, on_note if macro == "mlm" else None),
+                _fit_function(table, on_note if macro == "mlm" else None),
                 None,
-                _returned(table),
+                _struct_type(table),
                 type=PythonUDFType.ARROW,
                 null_handling=FunctionNullHandling.SPECIAL,
             )
@@ -90,22 +90,22 @@ def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], 
 
 def _macro(name: str, function: str) -> str:
     defaults = {
-        option.name: literal(option.default) if option.default else "null" for option in options.OF_A_MODEL.values()
+        option.name: literal(option.default) if option.default else "null" for option in options.MODEL_OPTIONS.values()
     }
-    named = ", ".join(f"{option} := {default}" for option, default in defaults.items())
+    parameters = ", ".join(f"{option} := {default}" for option, default in defaults.items())
     arguments = ", ".join(("formula", "relation", *(f"{o}::{_OPTION_TYPES.get(o, 'varchar')}" for o in defaults)))
-    fitted = f"{function}({', '.join(_ANSWER)}, {arguments})"
+    call = f"{function}({', '.join(_ANSWER)}, {arguments})"
     # the inner unnest keeps DuckDB from calling the function anew for each of its two fields
     return (
-        f"create or replace temp macro {name}(formula, relation, {named}) as table"
-        " select unnest(if(fault is null, found, error(fault)), recursive := true)"
-        f" from (select unnest([{fitted}], recursive := true) from query({_TO_SQL}({arguments})))"
+        f"create or replace temp macro {name}(formula, relation, {parameters}) as table"
+        " select unnest(if(fault is null, result_rows, error(fault)), recursive := true)"
+        f" from (select unnest([{call}], recursive := true) from query({_TO_SQL}({arguments})))"
     )
 
 
-def _returned(table: str) -> str:
+def _struct_type(table: str) -> str:
     fields = ", ".join(f"{identifier(name)} {SQL_TYPES[kind]}" for name, kind in TABLES[table].items())
-    return f"STRUCT(found STRUCT({fields})[], fault VARCHAR)"
+    return f"STRUCT(result_rows STRUCT({fields})[], fault VARCHAR)"
 
 
 def _to_sql(*request: Any) -> str:
@@ -118,7 +118,7 @@ def _to_sql(*request: Any) -> str:
 
 
 class _FunctionCall:
-    """One call of a table function: what it asks for, and the statement for the moments."""
+    """Compile one call of a table function: its request, and the statement for the moments."""
 
     def __init__(self, formula: str | None, relation: str | None, *values: Any) -> None:
         if not formula or not relation:
@@ -126,18 +126,18 @@ class _FunctionCall:
                 "mlm() takes a formula and a table name or a SELECT in parentheses, both as text. "
                 f"Got {formula!r} and {relation!r}."
             )
-        given = dict(zip(options.OF_A_MODEL, values, strict=True))
-        if given["covariance"] is not None:  # Arrow has a map as its pairs
-            given["covariance"] = {key: _structure(text) for key, text in dict(given["covariance"]).items()}
-        if given["levels"] is None:  # SQL has a null where Python leaves the option out
-            given["levels"] = options.LEVELS.default
-        self.request = compile_request(formula, **given)
+        arguments = dict(zip(options.MODEL_OPTIONS, values, strict=True))
+        if arguments["covariance"] is not None:  # Arrow has a map as its pairs
+            arguments["covariance"] = {key: _structure(text) for key, text in dict(arguments["covariance"]).items()}
+        if arguments["levels"] is None:  # SQL has a null where Python leaves the option out
+            arguments["levels"] = options.LEVELS.default
+        self.request = compile_request(formula, **arguments)
         self.query = SingleStatement(
             self.request.model, options.RELATION.of(relation), self.request.levels, self.request.keys
         )
 
     def fit(self, answer: Answer) -> Fit:
-        """The fit."""
+        """Fit the model to the answer of the statement."""
         return fit_model(self.request, read_answer(self.query, answer))
 
 
@@ -151,7 +151,7 @@ def _structure(text: str | None) -> Any:
         return text
 
 
-def _fitting(table: str, on_note: Callable[[str], None] | None) -> Callable[..., Any]:
+def _fit_function(table: str, on_note: Callable[[str], None] | None) -> Callable[..., Any]:
     # without annotations: DuckDB evaluates those that it finds, and pyarrow is not imported yet
     return lambda *arguments: _fit_rows(table, on_note, *arguments)
 
@@ -165,21 +165,21 @@ def _fit_rows(table: str, on_note: Callable[[str], None] | None, *arguments: pa.
         described, survey, missing, moments, residual, *request = (column[i] for column in arguments)
         answer = Answer(dict(described.as_py()), survey.as_py(), missing.as_py(), _columns(moments), _columns(residual))
         try:
-            fitted = _FunctionCall(*(value.as_py() for value in request)).fit(answer)
-            results.append({"found": FIT_TABLES[table](fitted).to_dicts(), "fault": None})
+            fit = _FunctionCall(*(value.as_py() for value in request)).fit(answer)
+            results.append({"result_rows": FIT_TABLES[table](fit).to_dicts(), "fault": None})
         except Exception as error:
             if (sentence := _sentence(error)) is None:
                 raise
-            results.append({"found": None, "fault": sentence})
+            results.append({"result_rows": None, "fault": sentence})
             continue
         if on_note is not None:
-            for note in fitted.notes:
-                on_note(f"{fitted.model.text}: {note}")
+            for note in fit.notes:
+                on_note(f"{fit.model.text}: {note}")
     return pa.array(results, type=_arrow_type(table))
 
 
 def _sentence(error: Exception) -> str | None:
-    """What is told of an error; None for a fault of ours."""
+    """The sentence of a user's error; None for an error of the package itself."""
     return str(error) if isinstance(error, MlmError) else sentence_of(error)
 
 
@@ -202,4 +202,4 @@ def _arrow_type(table: str) -> pa.DataType:
 
     fields = pl.DataFrame(schema=TABLES[table]).to_arrow().schema
     row = pa.struct([pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type) for f in fields])
-    return pa.struct([("found", pa.list_(row)), ("fault", pa.string())])
+    return pa.struct([("result_rows", pa.list_(row)), ("fault", pa.string())])

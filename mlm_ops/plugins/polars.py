@@ -20,7 +20,7 @@ Columns = str | Sequence[str]
 
 @pl.api.register_expr_namespace("mlm")
 class CenteringNamespace:
-    """Centered versions of a numeric expression.
+    """Center a numeric expression.
 
     In all of them NaN is missing, as null is; a row without a group has no group mean; and `complete` names the columns
     whose values a row must have to count in the means, by default those of the expression alone.
@@ -48,11 +48,11 @@ class CenteringNamespace:
         keys = _names(group)
         if not keys:
             raise DataError("A group is named by one column or more. Got none.")
-        counted = self._counted(complete)
+        values = self._values_in_means(complete)
         if over is None:
-            mean = counted.mean().over(_columns(keys))
+            mean = values.mean().over(_columns(keys))
         else:
-            mean = _unit_means(counted, [*keys, *_names(over)]).mean().over(_columns(keys))
+            mean = _unit_means(values, [*keys, *_names(over)]).mean().over(_columns(keys))
         return pl.when(_in_group(keys)).then(mean)
 
     def center(
@@ -63,11 +63,11 @@ class CenteringNamespace:
             raise DataError("center() takes at= or over=, not both.")
         if at is not None:
             return self._values - at
-        counted = self._counted(complete)
-        return self._values - (counted if over is None else _unit_means(counted, _names(over))).mean()
+        values = self._values_in_means(complete)
+        return self._values - (values if over is None else _unit_means(values, _names(over))).mean()
 
-    def _counted(self, complete: Columns | None) -> pl.Expr:
-        """The values where the row counts in the means, null elsewhere."""
+    def _values_in_means(self, complete: Columns | None) -> pl.Expr:
+        """The values in rows that count in the means, null in others."""
         names = _names(complete or ())
         if not names:
             return self._values

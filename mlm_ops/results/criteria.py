@@ -8,11 +8,15 @@ import polars as pl
 
 #: Columns of fit_statistics: by the fit's own estimator, and of the same model by ML.
 CRITERIA, CRITERIA_BY_ML = ("deviance", "aic", "bic"), ("deviance_ml", "aic_ml", "bic_ml")
-_WHY = "by REML they compare among models of one fixed part only"
-BY_ML = f"deviance, AIC and BIC are of the same models fitted by ML: {_WHY}"
-NONE = f"deviance, AIC and BIC are left out: {_WHY}, and these results have none by ML; fit again to have them"
-#: Of a table that has both.
-BOTH = f"deviance, aic and bic are by the estimator, and {_WHY}; others by deviance_ml, aic_ml and bic_ml"
+_REML_COMPARES = "by REML they compare among models of one fixed part only"
+BY_ML_NOTE = f"deviance, AIC and BIC are of the same models fitted by ML: {_REML_COMPARES}"
+NO_CRITERIA_NOTE = (
+    f"deviance, AIC and BIC are left out: {_REML_COMPARES}, and these results have none by ML; fit again to have them"
+)
+#: Of a table that has both kinds of columns.
+BOTH_CRITERIA_NOTE = (
+    f"deviance, aic and bic are by the estimator, and {_REML_COMPARES}; others by deviance_ml, aic_ml and bic_ml"
+)
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,9 @@ def comparable(statistics: pl.DataFrame, fixed_effects: pl.DataFrame | None) -> 
     if len(models) < 2 or estimators == {"ml"}:
         return Comparable(CRITERIA, None)
     if fixed_effects is not None and estimators == {"reml"}:
-        terms = [frozenset(fixed_effects.filter(pl.col("model") == model)["term"]) for model in models]
-        if len(set(terms)) == 1:
+        fixed_parts = dict(fixed_effects.group_by("model").agg("term").select("model", "term").iter_rows())
+        if len({frozenset(fixed_parts.get(model, ())) for model in models}) == 1:
             return Comparable(CRITERIA, None)
     # results of an earlier version have no such columns, or nothing in them
-    known = set(CRITERIA_BY_ML) <= set(statistics.columns) and not statistics["deviance_ml"].has_nulls()
-    return Comparable(CRITERIA_BY_ML, BY_ML) if known else Comparable((), NONE)
+    has_ml = set(CRITERIA_BY_ML) <= set(statistics.columns) and not statistics["deviance_ml"].has_nulls()
+    return Comparable(CRITERIA_BY_ML, BY_ML_NOTE) if has_ml else Comparable((), NO_CRITERIA_NOTE)

@@ -1,4 +1,4 @@
-"""Check what a fit rests on: influential units, outliers, normal random effects, equal residual variances."""
+"""Check the assumptions of a fit: influential units, outliers, normal random effects, equal residual variances."""
 
 from __future__ import annotations
 
@@ -26,29 +26,35 @@ if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
     from mlm_ops.warehouse.source import Source
 
-#: Units that are refitted without, and units that are told of as outliers.
-REFITTED, OUTLIERS = 50, 10
-#: A unit is flagged when its deletion moves a coefficient by more than this many standard errors.
-MOVED = 1.0
-#: Significant digits, less one, by which units are put in order: balanced data have many units alike but for rounding.
+#: At most so many units are left out in turn, the model refitted without each, and so many are listed as outliers.
+MOST_REFITS, MOST_OUTLIERS = 50, 10
+#: A unit is flagged when a coefficient changes by more than this many standard errors without it.
+LARGE_CHANGE = 1.0
+#: Units are put in order by so many significant digits, and one: in balanced data many differ by rounding alone.
 _DIGITS = 8
 
 
 def diagnose(record: FitRecord, rows: Source | None = None, least: int = 1) -> list[Finding]:
-    """What moments tell of a fit's soundness, nothing for single-level regression; and what its rows tell."""
-    found: list[Finding] = []
+    """List the findings about a fit: from its moments, unless it is a single-level regression, and from rows if given.
+
+    Parameters
+    ----------
+    least
+        Rows that a bin of a predictor needs.
+    """
+    findings: list[Finding] = []
     if record.estimate.design.levels:
-        found += [*_influence(record), *_outliers(record), *_normality(record), *_heteroscedasticity(record)]
+        findings += [*_influence(record), *_outliers(record), *_normality(record), *_heteroscedasticity(record)]
     if rows is not None:
         # twice as many rows a bin as needed: ties make bins unequal
         bins = max(min(BINS, record.moments.n_obs // (2 * least)), 2)
         checks = check_residuals(record.prediction_query, rows, bins)
-        found += [] if checks is None else residual_findings(checks)
-    return found
+        findings += [] if checks is None else residual_findings(checks)
+    return findings
 
 
 def _largest_first(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Places of the values, (J,), the largest first; those that rounding alone tells apart in their own order."""
+    """Indices of the values, (J,), the largest first; values that differ by rounding alone keep their order."""
     size = np.abs(np.where(np.isfinite(values) & (values != 0), values, 1.0))
     unit = 10.0 ** (np.floor(np.log10(size)) - _DIGITS)
     return np.argsort(-np.where(np.isfinite(values), np.round(values / unit) * unit, values), kind="stable")
@@ -62,27 +68,26 @@ def _influence(record: FitRecord) -> Iterator[Finding]:
     names = [column.name for column in record.estimate.design.fixed.columns]
     errors = np.sqrt(np.diag(record.estimate.vcov))
     group = group_name(record.estimate.design.levels[-1].group)
-    most = _largest_first(np.nan_to_num(deletions.cooks, nan=np.inf))[:REFITTED]
-    for unit in most:
+    for unit in _largest_first(np.nan_to_num(deletions.cooks, nan=np.inf))[:MOST_REFITS]:
         refit = refit_without(record.model, record.moments, record.estimate, int(unit))
         label = str(deletions.labels[unit])
         if refit is None:
             yield Finding("influence", group, label, flagged=True, note=f"without {label} the model is not identified")
             continue
         change = refit.gamma - record.estimate.gamma
-        moved = change / errors
-        worst = int(_largest_first(np.abs(moved))[0])
+        change_in_errors = change / errors
+        largest = int(_largest_first(np.abs(change_in_errors))[0])
         cooks = float(change @ np.linalg.solve(record.estimate.vcov, change)) / len(change)
         yield Finding(
             "influence",
             group,
             label,
-            names[worst],
+            names[largest],
             estimate=cooks,
-            statistic=float(moved[worst]),
-            flagged=bool(abs(moved[worst]) > MOVED),
-            note=f"without {label} the coefficient is {number(refit.gamma[worst])} instead of "
-            f"{number(record.estimate.gamma[worst])}",
+            statistic=float(change_in_errors[largest]),
+            flagged=bool(abs(change_in_errors[largest]) > LARGE_CHANGE),
+            note=f"without {label} the coefficient is {number(refit.gamma[largest])} instead of "
+            f"{number(record.estimate.gamma[largest])}",
         )
 
 
@@ -92,7 +97,7 @@ def _outliers(record: FitRecord) -> Iterator[Finding]:
     for level, effects, tau in zip(levels, record.block_effects, record.estimate.tau, strict=True):
         distance, rank, p = mahalanobis_distances(effects, tau)
         adjusted = holm(p)
-        for unit in _largest_first(-p)[:OUTLIERS]:
+        for unit in _largest_first(-p)[:MOST_OUTLIERS]:
             label = str(level.labels[unit])
             yield Finding(
                 "outlier",
@@ -125,7 +130,7 @@ def _normality(record: FitRecord) -> Iterator[Finding]:
                 df=2.0,
                 p_value=test.p_value,
                 flagged=test.p_value < ALPHA,
-                note=f"skewness {test.skewness:.2f}, kurtosis {test.kurtosis:.2f} (normal: 0 and 3)",
+                note=test.note,
             )
 
 

@@ -1,4 +1,4 @@
-"""The `Fit` that `mlm_ops.fit` returns: tables, tests, intervals, predictions, equations, when asked."""
+"""Draw up tables, tests, intervals, predictions and equations of a fit: the `Fit` that `mlm_ops.fit` returns."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from mlm_ops.inference.intervals.methods import IntervalMethod, find_intervals
 from mlm_ops.inference.prediction.rows import PredictionKind, predict
 from mlm_ops.language import options
 from mlm_ops.results import tables
-from mlm_ops.results.equations import EquationForm, EquationFormat, write_equations
-from mlm_ops.results.export.facts import estimates_by_symbol, facts_of, level_equations
+from mlm_ops.results.equations import EquationForm, EquationFormat, estimates_by_symbol, write_equations
+from mlm_ops.results.equations.levels import level_equations
+from mlm_ops.results.export.facts import facts_of
 from mlm_ops.results.export.lme4 import r_code
 from mlm_ops.results.export.mplus import mplus_input
 from mlm_ops.results.quiet import quiet_class
@@ -37,7 +38,7 @@ _KIND = options.choice("kind", get_args(PredictionKind))
 @quiet_class
 @dataclass(frozen=True, repr=False)
 class Fit(FitRecord):
-    """A fitted multilevel model, as `FitRecord` holds it, that draws up tables and answers when asked."""
+    """A fitted multilevel model: the results that `FitRecord` holds, and a method for each table and test."""
 
     @property
     def fixed_effects(self) -> pl.DataFrame:
@@ -56,7 +57,7 @@ class Fit(FitRecord):
 
     @property
     def fit_statistics(self) -> pl.DataFrame:
-        """One row."""
+        """One row: sizes, log-likelihood, deviance, AIC, BIC, ICC, and how the search ended."""
         return tables.fit_statistics(self)
 
     @checked(contrasts=options.COEFFICIENTS)
@@ -126,7 +127,7 @@ class Fit(FitRecord):
         return tables.diagnostics(self, None if data is None else open_source(data, connection))
 
     def contextual_effects(self) -> pl.DataFrame:
-        """One row per variable beside its group mean: the difference of their effects, and without the means' error."""
+        """One row per variable beside its group mean: the difference of their effects, also corrected for error."""
         return tables.contextual_effects(self)
 
     @checked(slope=options.SLOPE, at=options.AT)
@@ -156,10 +157,10 @@ class Fit(FitRecord):
         """One row per region of the moderator in which the slope differs from zero, or does not."""
         return tables.johnson_neyman(self, slope, moderator, level)
 
-    @checked(wanted=options.WEIGHTED)
-    def contrasts(self, wanted: Contrasts) -> pl.DataFrame:
+    @checked(contrasts=options.CONTRAST_WEIGHTS)
+    def contrasts(self, contrasts: Contrasts) -> pl.DataFrame:
         """T tests of combinations of coefficients, ``{name: {coefficient: weight}}``, adjusted by Holm's method."""
-        return tables.contrasts(self, wanted)
+        return tables.contrasts(self, contrasts)
 
     @checked(form=_FORM, format=_FORMAT, estimates=options.ESTIMATES)
     def equations(
@@ -175,7 +176,7 @@ class Fit(FitRecord):
             ``"text"`` (ASCII), ``"unicode"``, ``"latex"`` (an ``align*`` environment), ``"markdown"`` or ``"mathml"``
             (MathML Core, a ``math`` element for web pages).
         estimates
-            Numbers in the place of the parameters.
+            Whether estimates stand in the place of the parameters.
         """
         return write_equations(self.equation_structure, form, format, estimates_by_symbol(self) if estimates else {})
 
@@ -238,12 +239,11 @@ class Fit(FitRecord):
         Parameters
         ----------
         kind
-            ``"marginal"``: the fixed part, and its ``std_error``, robust or by Kenward and Roger where the fit's are.
-            ``"conditional"``: with the effects of the row's groups, which are zero for a group that the fit has not
-            seen, and ``new_group`` says so.
+            ``"marginal"``: the fixed part, and its ``std_error``. ``"conditional"``: with the effects of the row's
+            groups, which are zero for a group that the fit has not seen, and ``new_group`` says so.
         """
         rows = read_rows(data, connection)
-        return predict(self.model, self.estimate, self.block_effects, self.method, self.moments, rows, kind)
+        return predict(self.model, self.estimate, self.block_effects, self.moments, rows, kind)
 
     @checked(relation=options.RELATION)
     def prediction_sql(self, relation: str) -> str:

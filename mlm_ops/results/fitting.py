@@ -1,4 +1,4 @@
-"""Fit a model: parse what is asked for, collect moments, build the design, estimate."""
+"""Fit a model: compile the request, collect moments, build the design, estimate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, compile_request
 from mlm_ops.language.structures import Structure
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.coverage import serve
+from mlm_ops.moments.coverage import moments_for
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.quiet import quiet
@@ -57,8 +57,8 @@ def fit(
         Parquet file, or a table name or SELECT with `connection`. Or moments, as `read_moments` returns them.
     levels
         Grouping columns, lowest first: the units of level 2, level 3, …. Level equations need them; in formulas they
-        serve ``within()`` where the random part has no single grouping factor, say which labels are nested, and the
-        last of them names the clusters of robust errors where there is no random part.
+        name the groups of ``within()`` where the random part has no single grouping factor, say which labels are
+        nested, and the last of them names the clusters of robust errors where there is no random part.
     estimator
         ``"reml"`` or ``"ml"``.
     df
@@ -105,10 +105,10 @@ def fit(
         cluster=cluster,
     )
     needs = [request.model], request.levels, request.keys
-    moments = serve(data, *needs) if isinstance(data, Moments) else collect(open_source(data, connection), *needs)
-    fitted = fit_model(request, moments)
+    moments = moments_for(data, *needs) if isinstance(data, Moments) else collect(open_source(data, connection), *needs)
+    result = fit_model(request, moments)
     from_file = connection is None and isinstance(data, str | Path) and is_data_file(data)
-    return replace(fitted, file=Path(data)) if from_file else fitted
+    return replace(result, file=Path(data)) if from_file else result
 
 
 @quiet

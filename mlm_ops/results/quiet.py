@@ -1,7 +1,4 @@
-"""Silence numpy's warnings in what a user calls; what is not a number becomes null in a table.
-
-Every door through which a user reaches the numbers is marked with one of these.
-"""
+"""Silence numpy's warnings in the functions and classes that a user calls; what is not a number is null in a table."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ C = TypeVar("C", bound=type)
 
 
 def quiet(function: Callable[P, R]) -> Callable[P, R]:
-    """A function in which overflows and undefined numbers become infinities and NaN without a warning."""
+    """Make a function in which overflows and undefined numbers become infinities and NaN without a warning."""
 
     @wraps(function)
     def without_warnings(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -28,16 +25,16 @@ def quiet(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def quiet_class(cls: C) -> C:
-    """A class whose own methods and properties are `quiet`."""
+    """Make the methods and properties of a class `quiet`."""
     for name, member in list(vars(cls).items()):
         if isinstance(member, property):
-            made: Any = property(quiet(member.fget), doc=member.__doc__) if member.fget else member
+            replacement: Any = property(quiet(member.fget), doc=member.__doc__) if member.fget else member
         elif isinstance(member, cached_property):
-            made = cached_property(quiet(member.func))
-            made.__set_name__(cls, name)
+            replacement = cached_property(quiet(member.func))
+            replacement.__set_name__(cls, name)
         elif callable(member) and not isinstance(member, type) and (not name.startswith("__") or name == "__str__"):
-            made = quiet(member)
+            replacement = quiet(member)
         else:
             continue
-        setattr(cls, name, made)
+        setattr(cls, name, replacement)
     return cls

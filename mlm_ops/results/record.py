@@ -1,4 +1,4 @@
-"""The `FitRecord`: what a fit holds and what is inferred from it, each once."""
+"""Hold the results of a fit, and compute what is inferred from them, each once: the `FitRecord`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from mlm_ops.language.request import Request
 from mlm_ops.language.symbols import EquationStructure
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.quiet import quiet_class
-from mlm_ops.results.words import left_out
+from mlm_ops.results.words import cell, rows_left_out
 
-#: Fewer significant digits than this of a residual variance are told.
+#: A residual variance with fewer significant digits than this gets a note.
 _DIGITS = 6
 
 
 @quiet_class
 @dataclass(frozen=True, repr=False)
 class FitRecord:
-    """A fitted multilevel model.
+    """Hold a fitted multilevel model.
 
     Attributes
     ----------
@@ -42,11 +42,11 @@ class FitRecord:
     seconds
         Design and estimation, without the scan.
     n_rows, n_dropped
-        Rows that the data held, and how many of them miss a value, by column.
+        Rows of the data, and how many of them miss a value, by column.
     moments
-        What the data taught; predictions center with these means.
+        The moments that the model was fitted to; predictions center with their means.
     remarks
-        What a reader must know of how the model came about.
+        Notes about how the model was chosen, before those of the fit.
     file
         The data file that was read; None where the rows are of a table or of memory.
     """
@@ -72,12 +72,12 @@ class FitRecord:
 
     @property
     def df(self) -> DfMethod:
-        """How its coefficients' degrees of freedom are found."""
+        """How the degrees of freedom of its coefficients are computed."""
         return self.request.df
 
     @property
     def robust(self) -> Robust | None:
-        """Which cluster-robust errors the tests rest on, over the design's clusters; None for the model's own."""
+        """Which cluster-robust standard errors the tests use; None for the model's own."""
         return self.request.robust
 
     @cached_property
@@ -118,12 +118,12 @@ class FitRecord:
 
     @property
     def prediction_query(self) -> PredictionQuery:
-        """What `prediction_sql` is written from."""
+        """Everything that `prediction_sql` needs."""
         return PredictionQuery(self.model, self.estimate, self.block_effects, self.moments)
 
     @cached_property
     def equation_structure(self) -> EquationStructure:
-        """What the equations are made of."""
+        """The coefficients, random effects and residual that the equations show."""
         design = self.estimate.design
         residual = design.residual
         return EquationStructure(
@@ -162,10 +162,10 @@ class FitRecord:
         sentences = list(self.remarks)
         optimum, fixed, split = self.estimate.optimum, self.estimate.design.fixed, self.estimate.design.split
         if split is not None and split.part == "within":
-            lost = ", ".join(fixed.absorbed)
+            absorbed = ", ".join(fixed.absorbed)
             sentences.append(
                 f"the {split.size} means of {group_name(split.group)} are taken out of the outcome and of every "
-                "predictor" + (f", which leaves nothing of {lost}" if lost else "")
+                "predictor" + (f", which leaves nothing of {absorbed}" if absorbed else "")
             )
         if fixed.zero:
             sentences.append(f"dropped, being zero in every row: {', '.join(fixed.zero)}")
@@ -180,7 +180,7 @@ class FitRecord:
                 "almost a combination of the columns before, so that estimates have lost digits: "
                 + ", ".join(fixed.near)
             )
-        sentences += self._confusions()
+        sentences += self._grouping_predictors()
         if optimum.singular:
             sentences.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
         if self.estimate.digits < _DIGITS:
@@ -188,28 +188,28 @@ class FitRecord:
                 f"predictors and groups leave {self.estimate.share_left:.0e} of the outcome's variation, so that the "
                 f"residual variance, and all that rests on it, has about {max(int(self.estimate.digits), 1)} digits"
             )
-        sentences += self._undetermined()
+        sentences += self._undetermined_parameters()
         if optimum.verdict == "saddle":
             sentences.append("not converged: the search ended on a saddle, from which the deviance falls")
         elif not optimum.converged:
-            sentences.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
+            sentences.append(f"not converged: the deviance may still fall by {cell('decrement', optimum.decrement)}")
         if self.robust is not None and (clusters := self.estimate.design.clusters) is not None:
             sentences.append(
                 f"standard errors, df and p values of the fixed effects are cluster-robust: {self.robust} over "
                 f"{clusters.size} clusters of {group_name(clusters.group)}"
             )
         if any(self.n_dropped.values()):
-            sentences.append(left_out(self.moments.n_obs, self.n_rows, self.n_dropped))
+            sentences.append(rows_left_out(self.moments.n_obs, self.n_rows, self.n_dropped))
         return sentences
 
-    def _undetermined(self) -> list[str]:
+    def _undetermined_parameters(self) -> list[str]:
         """Variances and covariances that the data do not determine."""
-        unknown = self.estimate.undetermined
-        if not unknown.any:
+        undetermined = self.estimate.undetermined
+        if not undetermined.any:
             return []
         names: list[str] = []
-        placed = [(group_name(level.group), block) for level in self.estimate.design.levels for block in level.blocks]
-        for (group, block), flags in zip(placed, unknown.tau, strict=True):
+        blocks = [(group_name(level.group), block) for level in self.estimate.design.levels for block in level.blocks]
+        for (group, block), flags in zip(blocks, undetermined.tau, strict=True):
             columns = [column.name for column in block.columns]
             for i, j in zip(*np.nonzero(np.tril(flags)), strict=True):
                 of = f"of {columns[i]}" if i == j else f"of {columns[j]} with {columns[i]}"
@@ -217,23 +217,25 @@ class FitRecord:
         residual = self.estimate.design.residual
         if residual is not None:
             strata = residual.strata[1:]
-            names += [f"the residual variance of {s}" for s, flag in zip(strata, unknown.rho, strict=False) if flag]
-            names += ["phi"] * bool(residual.serial and unknown.rho[-1])
-        names += ["the residual variance"] * unknown.sigma2
+            names += [
+                f"the residual variance of {s}" for s, flag in zip(strata, undetermined.rho, strict=False) if flag
+            ]
+            names += ["phi"] * bool(residual.serial and undetermined.rho[-1])
+        names += ["the residual variance"] * undetermined.sigma2
         parameters = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-        fewer = "one parameter is" if unknown.missing == 1 else f"{unknown.missing} parameters are"
-        counted = f", and {fewer} not counted" if unknown.missing else ""
+        missing = "one parameter is" if undetermined.missing == 1 else f"{undetermined.missing} parameters are"
+        uncounted = f", and {missing} not counted" if undetermined.missing else ""
         return [
             f"the data do not determine {parameters}: other values fit as well, so there is no standard error or "
-            f"interval{counted}"
+            f"interval{uncounted}"
         ]
 
-    def _confusions(self) -> list[str]:
+    def _grouping_predictors(self) -> list[str]:
         """Grouping factors that also stand among the predictors, which is rarely meant."""
         units = {name for group in self.model.groups for name in group}
-        plain = (v for term in self.model.fixed for v in term.variables if isinstance(v, Column | Factor))
-        both = dict.fromkeys(name for v in plain for name in columns_of(v) if name in units)
-        uses = {True: "a coefficient for each of its units", False: "its labels taken as amounts"}
+        columns = (v for term in self.model.fixed for v in term.variables if isinstance(v, Column | Factor))
+        both = dict.fromkeys(name for v in columns for name in columns_of(v) if name in units)
+        uses = {True: "a coefficient for each of its units", False: "its labels read as numbers"}
         return [
             f"{name} is a grouping factor and also a predictor, {uses[name in self.moments.schema.levels]}; if that "
             "is not meant, remove it from the fixed part"

@@ -1,13 +1,14 @@
 """Write numbers, p values and names as text: one set of digits for all result tables, safe in terminals and Markdown.
 
-A result column has one rule (`cell`), which looks at the column's name and the value alone: so a number is the same
-text in ``print(fit)``, in ``mlm show``, side by side, in Dagster and in equations.
+`cell` writes the value of a result column by the column's name, so that a number is the same text in ``print(fit)``, in
+``mlm show``, side by side, in Dagster and in equations.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -16,7 +17,7 @@ LEAST, MOST = 1e-4, 1e7
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number with so many significant digits, trailing zeros kept, and thousands not hidden in exponents.
+    """Write a number with so many significant digits, with trailing zeros, and thousands without an exponent.
 
     >>> number(12.636972), number(0.5), number(123456.7), number(0.0000123456)
     ('12.64', '0.5000', '123457', '1.235e-05')
@@ -27,7 +28,7 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p value as papers print it.
+    """Write a p value as papers print it.
 
     >>> p_value(0.00004), p_value(0.5)
     ('<0.001', '0.500')
@@ -36,7 +37,7 @@ def p_value(value: float) -> str:
 
 
 def count(value: int) -> str:
-    """A whole number with its thousands apart.
+    """Write a whole number with its thousands apart.
 
     >>> count(7185)
     '7,185'
@@ -45,7 +46,7 @@ def count(value: int) -> str:
 
 
 def decimals(places: int) -> Callable[[float], str]:
-    """How to write numbers with so many decimals, thousands apart, and zero without a sign.
+    """Make a writer of numbers with so many decimals, thousands apart, and zero without a sign.
 
     >>> decimals(3)(-1e-14), decimals(3)(0.25), decimals(1)(-1234.56)
     ('0.000', '0.250', '-1,234.6')
@@ -58,7 +59,8 @@ def decimals(places: int) -> Callable[[float], str]:
     return write
 
 
-#: Columns of numbers that are not written with four significant digits; p values are known by their ``p_``.
+#: How the numbers of a column are written, by its name: four significant digits where it is not here, and p values
+#: (``p_value``, ``p_adjusted``, …) by `p_value`.
 FORMATS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("df", "log_likelihood", "delta_aic", "delta_bic"), decimals(1)),
     **dict.fromkeys(("deviance", "aic", "bic", "deviance_ml", "aic_ml", "bic_ml"), decimals(1)),
@@ -67,11 +69,27 @@ FORMATS: dict[str, Callable[[float], str]] = {
     # between 0 and 1, and zero but for rounding where a model is saturated
     **dict.fromkeys(("cfi", "tli", "rmsea", "srmr_within", "srmr_between"), decimals(3)),
     "gradient": "{:.1e}".format,
+    "decrement": "{:.2g}".format,
+}
+#: What the statistics of a fit are called where they are read, by column.
+LABELS = {
+    "n_obs": "observations",
+    "n_parameters": "parameters",
+    "log_likelihood": "log-likelihood",
+    **dict.fromkeys(("deviance", "deviance_ml"), "deviance"),
+    **dict.fromkeys(("aic", "aic_ml"), "AIC"),
+    **dict.fromkeys(("bic", "bic_ml"), "BIC"),
+    "icc": "ICC",
+    "estimator": "estimator",
+    "chi_square": "chi-square",
+    "cfi": "CFI",
+    "tli": "TLI",
+    "rmsea": "RMSEA",
 }
 
 
 def cell(column: str, value: object) -> str:
-    """The value of a result column as it is read.
+    """Write the value of a result column.
 
     >>> cell("estimate", 12.636972), cell("df", 158.68), cell("p_value", 0.00004), cell("n_obs", 7185), cell("df", None)
     ('12.64', '158.7', '<0.001', '7,185', '')
@@ -94,8 +112,17 @@ def cell(column: str, value: object) -> str:
     return str(value)
 
 
+def statistic(column: str, value: object) -> str:
+    """Write a statistic of a fit with its name.
+
+    >>> statistic("icc", 0.18035), statistic("log_likelihood", -23271.668)
+    ('ICC 0.180', 'log-likelihood -23,271.7')
+    """
+    return f"{LABELS[column]} {cell(column, value)}"
+
+
 def counts(text: str | None) -> dict[str, int]:
-    """Counts by name of a JSON text, as ``n_groups`` and ``n_dropped`` are; none of a text that is not such."""
+    """Read the counts by name of a JSON text, as in ``n_groups`` and ``n_dropped``; none where the text is no such."""
     try:
         content = json.loads(text or "{}")
     except ValueError:
@@ -103,24 +130,24 @@ def counts(text: str | None) -> dict[str, int]:
     return {str(name): n for name, n in content.items() if isinstance(n, int)} if isinstance(content, dict) else {}
 
 
-#: What every such note says, and no other.
-LEFT_OUT = "rows left out for missing values"
+#: The words by which such a note is recognised among the others.
+ROWS_LEFT_OUT = "rows left out for missing values"
 
 
-def left_out(n_obs: int, n_rows: int, n_dropped: Mapping[str, int]) -> str:
+def rows_left_out(n_obs: int, n_rows: int, n_dropped: Mapping[str, int]) -> str:
     """Say how many rows were left out, and which columns' values they lack.
 
-    >>> left_out(8, 10, {"x": 2, "y": 0})
+    >>> rows_left_out(8, 10, {"x": 2, "y": 0})
     '2 of 10 rows left out for missing values (x 2)'
     """
     columns = ", ".join(f"{name} {count(missing)}" for name, missing in n_dropped.items() if missing)
-    return f"{count(n_rows - n_obs)} of {count(n_rows)} {LEFT_OUT} ({columns})"
+    return f"{count(n_rows - n_obs)} of {count(n_rows)} {ROWS_LEFT_OUT} ({columns})"
 
 
-def plain(text: str) -> str:
-    r"""Text in one line that makes no table, emphasis, code, tag, link or picture.
+def markdown_text(text: str) -> str:
+    r"""Write a text for Markdown in one line that makes no table, emphasis, code, tag, link or picture.
 
-    >>> plain("a|b <br> p <0.001")
+    >>> markdown_text("a|b <br> p <0.001")
     'a\\|b &lt;br> p <0.001'
     """
     text = " ".join(text.splitlines())
@@ -130,15 +157,15 @@ def plain(text: str) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", "]\\(")
 
 
-def span(text: str) -> str:
-    """A code span in one line, also of text with backticks."""
+def code_span(text: str) -> str:
+    """Write a Markdown code span in one line, also of text with backticks."""
     text = " ".join(text.splitlines())
     ticks = "`" * (_longest_run(text) + 1)
     return f"{ticks} {text} {ticks}" if "`" in text else f"`{text}`"
 
 
-def fenced(text: str, language: str = "") -> str:
-    """A block of code, also of text with fences."""
+def code_block(text: str, language: str = "") -> str:
+    """Write a Markdown block of code, also of text with fences."""
     fence = "`" * max(3, _longest_run(text) + 1)
     return f"{fence}{language}\n{text}\n{fence}"
 
@@ -148,18 +175,18 @@ def _longest_run(text: str) -> int:
 
 
 #: Control characters but tab and line feed, other ends of lines, marks that change the direction of writing, and two
-#: codes that XML does not have; for Python and for polars.
-UNSEEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
+#: codes that XML does not have: a regular expression for Python and for polars.
+CONTROL_CHARACTERS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
 REPLACEMENT = "\ufffd"
 
 
 def visible(text: str) -> str:
-    """The text with a replacement character for each that a terminal would obey.
+    """Put a replacement character in the place of each control character, which a terminal would obey.
 
     >>> visible("a" + chr(27) + "[2Jb")
     'a�[2Jb'
     """
-    return re.sub(UNSEEN, REPLACEMENT, text)
+    return re.sub(CONTROL_CHARACTERS, REPLACEMENT, text)
 
 
 #: By hand, as every command would wait for the thousands of names that Python's module html brings.
@@ -178,7 +205,13 @@ def html_text(text: str) -> str:
 _LATEX = str.maketrans(
     {character: f"\\{character}" for character in "_&%$#{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}"}
+    | {
+        "²": r"\textsuperscript{2}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "`": r"\textasciigrave{}",
+    }
 )
 
 
@@ -187,12 +220,24 @@ def latex_text(text: str) -> str:
 
     >>> print(latex_text("50% of a_b <0.1 --"))
     50\% of a\_b \textless{}0.1 -{}-
+    >>> print(latex_text("γ₁₀"), latex_text("σ²"))
+    \ensuremath{\gamma}\textsubscript{10} \ensuremath{\sigma}\textsuperscript{2}
     """
-    return one_line(text).translate(_LATEX).replace("--", "-{}-").replace("--", "-{}-")
+    escaped = one_line(text).translate(_LATEX).replace("--", "-{}-").replace("--", "-{}-")
+    below = re.sub(
+        "[₀-₉]+(,[₀-₉]+)*", lambda run: rf"\textsubscript{{{unicodedata.normalize('NFKC', run[0])}}}", escaped
+    )
+    return re.sub("[α-ξπ-ρσ-ω]", _greek_in_latex, below)
+
+
+def _greek_in_latex(letter: re.Match[str]) -> str:
+    """A letter's command is its name, which Unicode spells LAMDA where LaTeX has a b."""
+    name = unicodedata.name(letter[0]).rpartition(" ")[2].lower().replace("lamda", "lambda")
+    return rf"\ensuremath{{\{name}}}"
 
 
 def one_line(text: str) -> str:
-    r"""The visible text in one line: a name with a line feed begins no line of its own.
+    r"""Write the visible text in one line, so that a name with a line feed begins no line of its own.
 
     >>> one_line("x\nmlm: everything is fine.")
     'x mlm: everything is fine.'
@@ -201,7 +246,7 @@ def one_line(text: str) -> str:
 
 
 def message(text: str) -> str:
-    r"""The visible text of one message: its first line begins at the margin, and no other does.
+    r"""Write the visible text of one message, all lines but the first indented.
 
     So nothing in it, such as a name from the data, looks like another message.
 

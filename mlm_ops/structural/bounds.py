@@ -7,11 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.moments.arrays import Array, Flags
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import LevelStructure
 
-Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 #: A variable with less than this share of the square of a direction without variance has no part in it.
 _PART = 1e-2
 

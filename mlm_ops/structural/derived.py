@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
-from mlm_ops.structural.matrices import LevelMoments, Numbers, SemStructure
+from mlm_ops.moments.arrays import Array, Numbers
+from mlm_ops.structural.matrices import LevelMoments, SemStructure
 from mlm_ops.structural.model import BETWEEN, WITHIN, Definition
 from mlm_ops.structural.parameters import ParameterTable
-
-Array = NDArray[np.float64]
 
 DRAWS = 20_000
 _OPERATORS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {

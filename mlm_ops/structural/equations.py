@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping
 
 from mlm_ops.language.model import number_text
 from mlm_ops.language.tokens import STRUCTURAL, tokenize
-from mlm_ops.results.equations import WRITERS
+from mlm_ops.results.equations import WRITERS, EquationFormat
 from mlm_ops.results.equations.statements import (
     Association,
     Atom,
     Equation,
     Heading,
-    Named,
     Product,
     Sign,
     Statement,
     Symbol,
     Value,
+    VariableName,
 )
 from mlm_ops.results.export.mplus_input import NAME_LENGTH, MplusInput, MplusNames
 from mlm_ops.structural.model import BETWEEN, WITHIN
@@ -30,16 +30,16 @@ _RESIDUAL = {WITHIN: "e", BETWEEN: "u"}
 _LETTERS = {"=~": "lambda", "~": "beta", "~1": "alpha", "~~": "psi"}
 
 
-def sem_equations(table: ParameterTable, alphabet: str) -> str:
-    """The model by level in one of the alphabets of `WRITERS`."""
-    return WRITERS[alphabet].page(list(_statements(table)))
+def sem_equations(table: ParameterTable, format: EquationFormat) -> str:
+    """The model by level in one of the formats of `WRITERS`."""
+    return WRITERS[format].page(list(_statements(table)))
 
 
 def _statements(table: ParameterTable) -> Iterator[Statement]:
     """One equation a variable that has predictors or factors, after the split of the variables of both levels."""
     for name in table.both:
-        parts = ((Named(name, _UNITS[level], _PART[level]),) for level in (BETWEEN, WITHIN))
-        yield Equation(Named(name, _UNITS[WITHIN]), tuple(parts))
+        parts = ((VariableName(name, _UNITS[level], _PART[level]),) for level in (BETWEEN, WITHIN))
+        yield Equation(VariableName(name, _UNITS[WITHIN]), tuple(parts))
     for level in (WITHIN, BETWEEN):
         yield Heading(_TITLES[level])
         names = table.variables(level)
@@ -52,7 +52,7 @@ def _statements(table: ParameterTable) -> Iterator[Statement]:
     if table.definitions:
         yield Heading("Defined")
     for definition in table.definitions:
-        yield Equation(Named(definition.name), ((Named(definition.text),),))
+        yield Equation(VariableName(definition.name), ((VariableName(definition.text),),))
 
 
 def _is_there(row: SemParameter) -> bool:
@@ -77,15 +77,15 @@ def _equation(table: ParameterTable, level: int, name: str) -> Equation:
 def _coefficient(table: ParameterTable, row: SemParameter) -> Atom:
     """Its label, its fixed value, or a letter with the number of the parameter."""
     if row.label:
-        return Named(row.label)
+        return VariableName(row.label)
     if row.index is None:
         return Value(row.value, exact=True)
     alike = list(dict.fromkeys(r.index for r in table.rows if r.op == row.op and r.index is not None and not r.label))
     return Symbol(_LETTERS[row.op], str(alike.index(row.index) + 1))
 
 
-def _variable(table: ParameterTable, level: int, name: str) -> Named:
-    return Named(name, _UNITS[level], _PART[level] if name in table.both else "")
+def _variable(table: ParameterTable, level: int, name: str) -> VariableName:
+    return VariableName(name, _UNITS[level], _PART[level] if name in table.both else "")
 
 
 def _residual(level: int, name: str) -> Symbol:
@@ -114,7 +114,7 @@ def mplus_input(table: ParameterTable, cluster: str) -> str:
         title="two-level structural equation model",
         kind="TWOLEVEL",
         columns=names.columns,
-        used=[columns[name] for name in table.columns],
+        use_variables=[columns[name] for name in table.columns],
         model=model,
         clusters=[columns[cluster]],
         within=[columns[name] for name in table.within.observed if name not in table.both],

@@ -10,16 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
+from mlm_ops.moments.arrays import Array, Flags, Numbers
 from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Likelihood
-from mlm_ops.structural.matrices import Numbers, SemStructure, build_structure
+from mlm_ops.structural.matrices import SemStructure, build_structure
 from mlm_ops.structural.optimize import SemOptimum, minimise
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.starts import starting_values
 from mlm_ops.structural.statistics import TwoLevelStatistics
-
-Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 #: A parameter with a smaller part than this in every flat direction is determined.
 _DETERMINED = 1e-4

@@ -15,7 +15,7 @@ from mlm_ops.results.tables.units import groups
 from mlm_ops.structural import tables
 from mlm_ops.structural.comparison import likelihood_ratio
 from mlm_ops.structural.derived import DRAWS, label_values, monte_carlo
-from mlm_ops.structural.diagram import mermaid, svg
+from mlm_ops.structural.diagram import mermaid
 from mlm_ops.structural.equations import mplus_input, sem_equations
 from mlm_ops.structural.parameters import moments_model
 from mlm_ops.structural.record import SemContextualEffect, SemRecord
@@ -67,6 +67,8 @@ class SemFit(SemRecord):
         draws, seed
             Of the estimates' normal distribution; equal seeds give equal limits, None takes a new one.
         """
+        if not 0 < level < 1 or draws < 2:
+            raise MlmError(f"An interval has a level between 0 and 1 and two draws or more. Got {level} and {draws}.")
         limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
         return tables.sem_defined(self, *limits)
 
@@ -108,7 +110,12 @@ class SemFit(SemRecord):
     @checked(format=_DIAGRAM)
     def diagram(self, format: Literal["svg", "mermaid"] = "svg") -> str:
         """The path diagram with its estimates."""
-        return (svg if format == "svg" else mermaid)(self.estimate.table, self.estimate.theta)
+        if format == "mermaid":
+            return mermaid(self.estimate.table, self.estimate.theta)
+        # rules of the house: rooms above are looked up by their public name, when they are needed
+        from mlm_ops import reports
+
+        return reports.path_diagram(self.parameters).svg()
 
     def __str__(self) -> str:
         from mlm_ops.structural.summary import outline

@@ -10,7 +10,7 @@ from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.language.request import Request, cluster_columns
 from mlm_ops.moments.collect import collect
-from mlm_ops.moments.coverage import serve
+from mlm_ops.moments.coverage import moments_for
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.structural.estimate import estimate_sem
@@ -72,7 +72,7 @@ def sem(
     table = parameter_table(model)
     columns_model = moments_model(table, columns)
     if isinstance(data, Moments):
-        return fit_sem(model, serve(data, [columns_model]), columns, robust=robust)
+        return fit_sem(model, moments_for(data, [columns_model]), columns, robust=robust)
     source = open_source(data, connection)
     check_columns(table, columns, source)
     return fit_sem(model, collect(source, [columns_model]), columns, robust=robust)

@@ -17,13 +17,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mlm_ops.moments.sums import lower_by_rows
+from mlm_ops.moments.arrays import Array
 from mlm_ops.structural.matrices import Implied, SemStructure
 from mlm_ops.structural.statistics import TwoLevelStatistics
 
-Array = NDArray[np.float64]
 _LOG_2PI = math.log(2 * math.pi)
 #: Elements of a block of derivative matrices that are held at once.
 _BLOCK = 4_000_000
@@ -154,14 +152,14 @@ class Likelihood:
         jacobian_w, jacobian_b, jacobian_m = at.jacobian
         size = np.searchsorted(s.sizes, clusters.n)
         weighted = np.einsum("jab,bj->ja", at.precision[size], clusters.mean - (mean - s.origin)[:, None])
-        rows, cols = lower_by_rows(p)
+        rows, cols = np.tril_indices(p)
         weights = np.where(rows == cols, 1.0, 2.0)
         by_scatter = at.within_precision @ jacobian_w @ at.within_precision
         log_determinant_slopes = np.einsum("kij,ij->k", jacobian_w, at.within_precision)
         scores = (clusters.n[:, None] - 1) * log_determinant_slopes - clusters.scatter.T @ (
             by_scatter[:, rows, cols] * weights
         ).T
-        rows, cols = lower_by_rows(t)
+        rows, cols = np.tril_indices(t)
         weights = np.where(rows == cols, 1.0, 2.0)
         outer = weighted[:, rows] * weighted[:, cols] * weights
         scores -= outer @ jacobian_b[:, rows, cols].T

@@ -12,17 +12,13 @@ Lisrel's matrices are its blocks: Lambda and B are those of A, Theta and Psi tho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.moments.arrays import Array, Numbers
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import ParameterTable
-
-Array = NDArray[np.float64]
-#: Also complex, for derivatives by the complex step.
-Numbers = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.moments.arrays import Array
 from mlm_ops.structural.bounds import (
     arrows_without_effect,
     covariances_without_variance,
@@ -26,8 +27,6 @@ from mlm_ops.structural.bounds import (
 )
 from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Evaluation, Likelihood
-
-Array = NDArray[np.float64]
 
 #: A fit with a larger decrement ``g' H^-1 g`` than this is not converged.
 CONVERGED_DECREMENT = 1e-6

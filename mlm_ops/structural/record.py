@@ -5,18 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlm_ops.language.model import GroupingFactor
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
-from mlm_ops.results.words import left_out
+from mlm_ops.results.words import cell, rows_left_out
 from mlm_ops.structural.derived import Defined, Omega, delta_method, omegas, undetermined_definitions
 from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
 from mlm_ops.structural.model import SemModel
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,7 @@ class SemRecord:
         if undetermined:
             notes.append(f"not determined, for lack of variance: {', '.join(undetermined)}")
         if not optimum.converged:
-            notes.append(f"not converged: the deviance may still fall by {optimum.decrement:.2g}")
+            notes.append(f"not converged: the deviance may still fall by {cell('decrement', optimum.decrement)}")
         if self.measures.bounded and self.measures.df > 0:
             notes.append(
                 "the unrestricted model that chi-square compares with has a variance of zero or a correlation of one: "
@@ -148,5 +144,5 @@ class SemRecord:
         if self.robust:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
         if any(self.n_dropped.values()):
-            notes.append(left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
+            notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
         return notes

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlm_ops.moments.arrays import Array
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import ParameterTable, SemParameter
 from mlm_ops.structural.statistics import TwoLevelStatistics
-
-Array = NDArray[np.float64]
 
 #: A between variance starts at no less than this part of the whole.
 LEAST_BETWEEN = 0.02

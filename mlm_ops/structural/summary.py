@@ -10,7 +10,7 @@ import polars as pl
 from mlm_ops.language.model import group_name
 from mlm_ops.results.text.outline import Outline, OutlineTable
 from mlm_ops.results.text.tables import CellTable, cell_table
-from mlm_ops.results.words import cell, count
+from mlm_ops.results.words import LABELS, cell, count
 from mlm_ops.structural.equations import sem_equations
 from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters
 
@@ -67,13 +67,14 @@ def _parameters(rows: pl.DataFrame) -> CellTable:
 
 
 def _measures(statistics: dict[str, float | None]) -> tuple[str, str]:
-    def shown(name: str) -> str:
+    def text(name: str) -> str:
         return cell(name, statistics[name]) or "-"
 
-    test = f"chi-square {shown('chi_square')} on {statistics['df']} df"
-    test += f", p {shown('p_value')}" if statistics["p_value"] is not None else ""
+    def texts(*names: str) -> str:
+        return ", ".join(f"{LABELS[name]} {text(name)}" for name in names)
+
+    test = f"{texts('chi_square')} on {statistics['df']} df"
+    test += f", p {text('p_value')}" if statistics["p_value"] is not None else ""
     test += " (on a bound)" if statistics["bounded"] else ""
-    indices = f"CFI {shown('cfi')}, TLI {shown('tli')}, RMSEA {shown('rmsea')}"
-    residuals = f"SRMR within {shown('srmr_within')}, between {shown('srmr_between')}"
-    criteria = f"log-likelihood {shown('log_likelihood')}, AIC {shown('aic')}, BIC {shown('bic')}"
-    return criteria, f"{test}, {indices}, {residuals}"
+    residuals = f"SRMR within {text('srmr_within')}, between {text('srmr_between')}"
+    return texts("log_likelihood", "aic", "bic"), f"{test}, {texts('cfi', 'tli', 'rmsea')}, {residuals}"

@@ -1,4 +1,4 @@
-"""Check the arguments of public functions, and say other programs' errors in one sentence."""
+"""Check the arguments of public functions, and turn other programs' errors into one sentence."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import Any, ParamSpec, TypeVar
 
 from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language.options import Option
+from mlm_ops.warehouse.faults import sentence_of
 
-Answer = TypeVar("Answer")
-
+Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
 
-def checked(**options: Option) -> Callable[[Callable[Parameters, Answer]], Callable[Parameters, Answer]]:
+def checked(**options: Option) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Decorate a public function so that each argument is checked by the option of its parameter's name.
 
     A call with too many or too few arguments raises Python's own TypeError.
     """
 
-    def decorate(function: Callable[Parameters, Answer]) -> Callable[Parameters, Answer]:
+    def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         names = tuple(inspect.signature(function).parameters)
 
         @functools.wraps(function)
-        def door(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Answer:
-            given: list[Any] = list(arguments)
+        def wrapper(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Result:
+            positional: list[Any] = list(arguments)
             for place, (name, value) in enumerate(zip(names, arguments, strict=False)):
                 if name in options:
-                    given[place] = options[name].of(value)
-            named: dict[str, Any] = {
+                    positional[place] = options[name].of(value)
+            by_name: dict[str, Any] = {
                 name: options[name].of(value) if name in options else value for name, value in keywords.items()
             }
             try:
-                return function(*given, **named)
+                return function(*positional, **by_name)
             except MlmError:
                 raise
             except BaseException as error:  # polars' PanicException is not an Exception
                 refuse_foreign(error)
                 raise
 
-        return door
+        return wrapper
 
     return decorate
 
@@ -54,8 +54,6 @@ def refuse_foreign(error: BaseException) -> None:
     DataError
         For an error of DuckDB, polars, the operating system or arithmetic, which is its ``__cause__``.
     """
-    from mlm_ops.warehouse.faults import sentence_of
-
     sentence = sentence_of(error)
     if sentence is not None:
         raise DataError(sentence) from error

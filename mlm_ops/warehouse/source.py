@@ -13,8 +13,8 @@ import duckdb
 import polars as pl
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.options import is_text, shown
-from mlm_ops.language.spelling import did_you_mean, listed, nearest
+from mlm_ops.language.options import is_text, value_text
+from mlm_ops.language.spelling import did_you_mean, list_names, nearest
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.faults import first_line, why_it_failed
 from mlm_ops.warehouse.files import is_data_file, is_database, read_file
@@ -136,7 +136,7 @@ class Source:
         raise DataError(
             f"Column{'s' * many} {', '.join(map(repr, missing))} {'are' if many else 'is'} not in {self.table}."
             + (f" Did you mean {meant}?" if meant else "")
-            + f" Its columns are {listed(self.types)}."
+            + f" Its columns are {list_names(self.types)}."
         )
 
 
@@ -277,7 +277,7 @@ def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[s
 def _require_text(data: Any) -> None:
     """Refuse names and paths that are not valid UTF-8."""
     if isinstance(data, str | Path) and not is_text(str(data)):
-        raise DataError(f"The name of the data is not valid UTF-8. Got {shown(data)}; expected {_EXPECTED_DATA}.")
+        raise DataError(f"The name of the data is not valid UTF-8. Got {value_text(data)}; expected {_EXPECTED_DATA}.")
 
 
 def _require_frame(data: Any) -> None:
@@ -286,14 +286,14 @@ def _require_frame(data: Any) -> None:
         raise not_a_table(data)
     if isinstance(data, list | tuple | dict | set | frozenset):
         raise DataError(
-            f"The data are not a table. Got {shown(data)}; expected {_EXPECTED_DATA}. polars.DataFrame(data) makes a "
-            "table of columns by name."
+            f"The data are not a table. Got {value_text(data)}; expected {_EXPECTED_DATA}. polars.DataFrame(data) "
+            "makes a table of columns by name."
         )
 
 
 def not_a_table(data: Any) -> DataError:
     """Return the error for an object that is not a table."""
-    return DataError(f"The data are not a table. Got {shown(data)}; expected {_EXPECTED_DATA}.")
+    return DataError(f"The data are not a table. Got {value_text(data)}; expected {_EXPECTED_DATA}.")
 
 
 def _collected(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
@@ -422,5 +422,5 @@ def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None
     own_tables = {f"{name}{suffix}" for name in analyses for suffix in TABLE_SUFFIXES}
     user_tables = [name for name in names if name not in own_tables]
     table = description.removeprefix("table ").removeprefix("main.")
-    contents = f"The database holds {listed(user_tables)}." if user_tables else "The database holds no tables."
+    contents = f"The database holds {list_names(user_tables)}." if user_tables else "The database holds no tables."
     return f"{sentence}{did_you_mean(table, user_tables)} {contents}"

@@ -122,3 +122,27 @@ def test_two_files_of_one_name_and_every_other_fault(tmp_path: Path) -> None:
     odd, same = str(caught.value).splitlines()
     assert odd == "analyses/odd.yaml: the key 'data' is missing; the key 'models' is missing."
     assert same == "analyses/hsb.yaml and analyses/two.yaml are both named 'HSB'; rename one."
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            ("levels: school", "levels: school\nestimator: ml\ndf: kenward-roger"),
+            "Model 'empty': Kenward-Roger's method is for REML. Got estimator 'ml' and df 'kenward-roger'; change one "
+            "of them.",
+        ),
+        (("1 + (1 | school)", "1 + (1 | "), "Model 'empty': The formula does not parse: expected a column"),
+    ],
+)
+def test_a_fault_of_a_model_is_found_when_the_text_is_read(change: tuple[str, str], sentence: str) -> None:
+    with pytest.raises(AnalysisError) as caught:
+        parse_analysis(GOOD.replace("null", "empty").replace(*change))
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_copy_with_other_models_compiles_them() -> None:
+    analysis = parse_analysis(GOOD.replace("null", "empty"))
+    other = analysis.model_copy(update={"models": {"slopes": analysis.models["slopes"]}, "compare": ()})
+    assert list(other.compiled_models) == ["slopes"]
+    assert analysis.model_copy(update={"where": "ses > 0"}).requests is analysis.requests

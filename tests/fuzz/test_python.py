@@ -63,7 +63,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Doors:
         "simple_slopes": (fit.simple_slopes, {"slope": "x", "at": "w"}),
         "curves": (fit.curves, {"slope": "x", "at": "w"}),
         "johnson_neyman": (fit.johnson_neyman, {"slope": "x", "moderator": "w", "level": 0.9}),
-        "contrasts": (fit.contrasts, {"wanted": {"c": {"x": 1}}}),
+        "contrasts": (fit.contrasts, {"contrasts": {"c": {"x": 1}}}),
         "equations": (fit.equations, {"form": "levels", "format": "text", "estimates": True}),
         "intervals": (fit.intervals, {"method": "bootstrap", "level": 0.9, "seed": 1, "samples": 3}),
         "predict": (fit.predict, {"data": data, "kind": "marginal", "connection": None}),

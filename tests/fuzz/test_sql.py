@@ -8,7 +8,7 @@ import random
 import duckdb
 import pytest
 
-from mlm_ops.language.options import OF_A_MODEL
+from mlm_ops.language.options import MODEL_OPTIONS
 from mlm_ops.plugins.duckdb import FUNCTIONS, register
 from tests.fuzz.check import faults
 
@@ -35,7 +35,7 @@ def statements(n: int, seed: int) -> list[str]:
     chance = random.Random(seed)
     made = []
     for _ in range(n):
-        options = chance.sample(list(OF_A_MODEL), chance.randint(0, 2))
+        options = chance.sample(list(MODEL_OPTIONS), chance.randint(0, 2))
         formula = "'y ~ x + (1 | g)'" if chance.random() < 0.7 else chance.choice(VALUES)
         relation = "'t'" if chance.random() < 0.7 else chance.choice(RELATIONS + VALUES)
         told = "".join(f", {option} := {chance.choice(VALUES)}" for option in options)
@@ -62,6 +62,6 @@ def test_some_arguments_in_sql(connection: duckdb.DuckDBPyConnection) -> None:
 def test_arguments_in_sql(connection: duckdb.DuckDBPyConnection) -> None:
     every = [
         f"from mlm('y ~ x + (1 | g)', 't', {option} := {value})"
-        for option, value in itertools.product(OF_A_MODEL, VALUES)
+        for option, value in itertools.product(MODEL_OPTIONS, VALUES)
     ]
     assert faults(every + statements(200, 2), lambda sql: connection.sql(sql).fetchall(), sql=True) == []

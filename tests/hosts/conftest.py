@@ -26,8 +26,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def load(project: Path) -> Callable[[], dg.Definitions]:
-    def loaded() -> dg.Definitions:
-        found = importlib.import_module("shop.definitions").defs
-        return found() if callable(found) else found
+    def load_definitions() -> dg.Definitions:
+        attribute = importlib.import_module("shop.definitions").defs
+        return attribute() if callable(attribute) else attribute
 
-    return loaded
+    return load_definitions

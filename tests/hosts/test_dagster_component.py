@@ -20,7 +20,7 @@ Load = Callable[[], dg.Definitions]
 ANALYSIS = "analysis: pupils.yaml"
 
 
-def told(load: Load) -> list[str]:
+def error_texts(load: Load) -> list[str]:
     """An error and what it was raised from, each without its picture of the folder."""
     with pytest.raises(Exception, match="hsb") as caught:
         load().resolve_asset_graph()
@@ -64,7 +64,7 @@ def test_a_bad_value_is_one_sentence_that_names_the_file(
     project: Path, load: Load, old: str, new: str, sentence: str
 ) -> None:
     change(project, old, new)
-    assert sentence in told(load)
+    assert sentence in error_texts(load)
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_dagster_names_the_file_and_the_key(
     project: Path, load: Load, old: str, new: str, key: str, reason: str
 ) -> None:
     change(project, old, new)
-    found = next(sentence for sentence in told(load) if "validation error" in sentence)
-    assert key in found
-    assert "src/shop/defs/hsb/defs.yaml:" in found
-    assert reason in found
+    text = next(sentence for sentence in error_texts(load) if "validation error" in sentence)
+    assert key in text
+    assert "src/shop/defs/hsb/defs.yaml:" in text
+    assert reason in text
 
 
 @pytest.mark.parametrize(
-    ("written", "keys"),
+    ("text", "keys"),
     [
         (
             "{type: hourly, start_date: '2026-01-05-00:00', end_date: '2026-01-05-02:00'}",
@@ -109,8 +109,8 @@ def test_dagster_names_the_file_and_the_key(
         ("{type: static, partition_keys: [2026, north]}", ["2026", "north"]),
     ],
 )
-def test_partitions_are_written_in_yaml(project: Path, load: Load, written: str, keys: list[str]) -> None:
-    change(project, "group_name: survey", f"partitions_def: {written}\n  fit_by: wave")
+def test_partitions_are_written_in_yaml(project: Path, load: Load, text: str, keys: list[str]) -> None:
+    change(project, "group_name: survey", f"partitions_def: {text}\n  fit_by: wave")
     node = load().resolve_asset_graph().get(dg.AssetKey(["schools", "results"]))
     assert node.partitions_def is not None
     assert list(node.partitions_def.get_partition_keys()) == keys
@@ -144,8 +144,8 @@ def test_a_scaffold_with_a_table_is_an_analysis_that_runs(project: Path, load: L
         analysis.models["predictors"].formula == "score ~ within(hours, school) + between(hours, school) + (1 | school)"
     )
     job = dg.define_asset_job("exams_job", selection=dg.AssetSelection.groups("exams"))
-    whole = dg.Definitions.merge(load(), dg.Definitions(jobs=[job])).resolve_job_def("exams_job")
-    assert whole.execute_in_process().success
+    exams_job = dg.Definitions.merge(load(), dg.Definitions(jobs=[job])).resolve_job_def("exams_job")
+    assert exams_job.execute_in_process().success
     with duckdb.connect(str(project / "data" / "results.duckdb"), read_only=True) as connection:
         assert connection.execute("select distinct analysis from mlm.latest_fixed_effects").fetchall() == [("exams",)]
     with pytest.raises(ProjectError, match="nothing is overwritten"):

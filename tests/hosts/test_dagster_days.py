@@ -44,22 +44,22 @@ class Ticks:
     def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
         self.defs, self.instance = defs, instance
         self.now, self.cursor = NOW, None
-        self.asked = dg.AssetSelection.groups("days", "each_day", "survey")
+        self.selection = dg.AssetSelection.groups("days", "each_day", "survey")
         self.tick()
 
     def tick(self) -> dict[str, set[str | None]]:
-        found = dg.evaluate_automation_conditions(
-            self.defs, self.instance, self.asked, evaluation_time=self.now, cursor=self.cursor
+        evaluation = dg.evaluate_automation_conditions(
+            self.defs, self.instance, self.selection, evaluation_time=self.now, cursor=self.cursor
         )
-        self.now, self.cursor = self.now + timedelta(minutes=1), found.cursor
+        self.now, self.cursor = self.now + timedelta(minutes=1), evaluation.cursor
         keys = self.defs.resolve_asset_graph().materializable_asset_keys
-        requested = {key: set(found.get_requested_partitions(key)) for key in keys}
-        for key, partitions in requested.items():
+        partitions_by_key = {key: set(evaluation.get_requested_partitions(key)) for key in keys}
+        for key, partitions in partitions_by_key.items():
             for partition in partitions:
-                self.made(key, partition)
-        return {key.to_user_string(): partitions for key, partitions in requested.items() if partitions}
+                self.materialize(key, partition)
+        return {key.to_user_string(): partitions for key, partitions in partitions_by_key.items() if partitions}
 
-    def made(self, key: dg.AssetKey, partition: str | None) -> None:
+    def materialize(self, key: dg.AssetKey, partition: str | None) -> None:
         self.instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition))
 
 
@@ -70,7 +70,7 @@ def paths(*keys: list[str]) -> dict[str, set[str | None]]:
 def test_a_day_that_comes_or_is_corrected_asks_for_itself_and_the_models_once(load: Load) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         ticks = Ticks(load(), instance)
-        ticks.made(VISITS, "2026-01-07")
+        ticks.materialize(VISITS, "2026-01-07")
         first = ticks.tick()
         assert first == paths(["days", "centered"]) | {
             "days/moments": {"2026-01-07"},
@@ -79,7 +79,7 @@ def test_a_day_that_comes_or_is_corrected_asks_for_itself_and_the_models_once(lo
         # models take all partitions together, and wait for the one that is being read
         assert ticks.tick() == paths(*MODELS)
         assert ticks.tick() == {}
-        ticks.made(VISITS, "2026-01-05")
+        ticks.materialize(VISITS, "2026-01-05")
         # eager() alone looks at the latest day only, the condition of days at any
         assert ticks.tick() == paths(["days", "centered"]) | {"days/moments": {"2026-01-05"}}
         assert ticks.tick() == paths(*MODELS)
@@ -89,7 +89,7 @@ def test_a_thousand_days_ask_for_the_models_once(load: Load) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         ticks = Ticks(load(), instance)
         for day in ("2026-01-05", "2026-01-06", "2026-01-07"):
-            ticks.made(VISITS, day)
+            ticks.materialize(VISITS, day)
         assert ticks.tick()["days/moments"] == {"2026-01-05", "2026-01-06", "2026-01-07"}
         assert ticks.tick() == paths(*MODELS)
         assert ticks.tick() == {}
@@ -102,12 +102,12 @@ def test_one_pass_goes_down_to_the_results(condition: str, project: Path, load: 
     with dg.DagsterInstance.ephemeral() as instance:
         ticks = Ticks(load(), instance)
         if "cron" in condition:
-            ticks.made(dg.AssetKey(["marts", "pupils"]), None)
+            ticks.materialize(dg.AssetKey(["marts", "pupils"]), None)
             assert ticks.tick() == {}
             # at six the assets wait for a table that is newer than six
             ticks.now = NOW + timedelta(hours=6, minutes=1)
             assert ticks.tick() == {}
-        ticks.made(dg.AssetKey(["marts", "pupils"]), None)
+        ticks.materialize(dg.AssetKey(["marts", "pupils"]), None)
         everything = [["centered"], ["moments"], ["models", "anova"], ["models", "slope"], ["comparisons"], ["results"]]
         assert ticks.tick() == paths(*(["schools", *path] for path in everything))
         assert ticks.tick() == {}
@@ -119,13 +119,13 @@ def test_a_day_needs_the_same_day_of_the_table_alone(load: Load) -> None:
         node = graph.get(key)
         mapping = graph.get_partition_mapping(key, VISITS)
         assert node.partitions_def is not None
-        needed = mapping.get_upstream_mapped_partitions_result_for_partitions(
+        upstream = mapping.get_upstream_mapped_partitions_result_for_partitions(
             downstream_partitions_subset=node.partitions_def.subset_with_partition_keys(["2026-01-06"]),
             downstream_partitions_def=node.partitions_def,
             upstream_partitions_def=graph.get(VISITS).partitions_def,
             current_time=NOW,
         )
-        assert list(needed.partitions_subset.get_partition_keys()) == ["2026-01-06"]
+        assert list(upstream.partitions_subset.get_partition_keys()) == ["2026-01-06"]
 
 
 @pytest.fixture
@@ -160,8 +160,8 @@ def backfill(workspace: WorkspaceProcessContext, name: str, assets: list[dg.Asse
     )
     for _ in range(10):
         assert not [error for error in execute_backfill_iteration(workspace, logging.getLogger("backfill")) if error]
-        found = workspace.instance.get_backfill(name)
-        if found is not None and found.status in BULK_ACTION_TERMINAL_STATUSES:
+        state = workspace.instance.get_backfill(name)
+        if state is not None and state.status in BULK_ACTION_TERMINAL_STATUSES:
             return
     raise AssertionError("The backfill does not end.")
 
@@ -178,20 +178,20 @@ def test_a_backfill_is_one_run_and_a_bad_day_leaves_the_others(
     assert run.status is dg.DagsterRunStatus.FAILURE
     assert run.tags["dagster/asset_partition_range_start"] == "2026-01-05"
     assert instance.get_materialized_partitions(EACH) == set(good)
-    (failed,) = instance.all_logs(run.run_id, dg.DagsterEventType.STEP_FAILURE)
-    told = str(failed.get_dagster_event().step_failure_data.error)
-    assert "1 partition of each_day could not be fitted: 2026-01-08. The other 4 are published." in told
+    (failure,) = instance.all_logs(run.run_id, dg.DagsterEventType.STEP_FAILURE)
+    error = str(failure.get_dagster_event().step_failure_data.error)
+    assert "1 partition of each_day could not be fitted: 2026-01-08. The other 4 are published." in error
     with duckdb.connect(str(project / "data" / "results.duckdb"), read_only=True) as connection:
-        published = connection.execute(
+        estimates = connection.execute(
             "select analysis, estimate from mlm.latest_fixed_effects where term = 'x' order by analysis"
         ).fetchall()
-    assert [name for name, _ in published] == [f"each_day[{day}]" for day in good]
+    assert [name for name, _ in estimates] == [f"each_day[{day}]" for day in good]
     with duckdb.connect(str(project / "data" / "shop.duckdb"), read_only=True) as connection:
-        for day, (_, estimate) in zip(good, published, strict=True):
+        for day, (_, estimate) in zip(good, estimates, strict=True):
             rows = connection.sql(f"from main.visits where day = '{day}'").pl()
-            alone = fit("y ~ x + (1 | clinic)", rows).fixed_effects.filter(term="x")["estimate"].item()
+            expected = fit("y ~ x + (1 | clinic)", rows).fixed_effects.filter(term="x")["estimate"].item()
             # the same search from the same sums
-            assert estimate == pytest.approx(alone, rel=1e-9)
+            assert estimate == pytest.approx(expected, rel=1e-9)
 
 
 def test_freshness_is_told_by_the_daemon(workspace: WorkspaceProcessContext) -> None:

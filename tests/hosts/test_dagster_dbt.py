@@ -44,14 +44,14 @@ def test_a_dbt_model_and_its_analysis_are_one_job(lake: Path) -> None:
     assert graph.get(model).is_materializable
     job = dg.define_asset_job("whole", selection=dg.AssetSelection.groups("scores").upstream())
     with dg.DagsterInstance.ephemeral() as instance:
-        whole = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("whole")
-        result = whole.execute_in_process(instance=instance)
-    made = [event.asset_key for event in result.get_asset_materialization_events()]
-    assert (made[0], made[-1]) == (model, dg.AssetKey(["scores", "results"]))
+        whole_job = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("whole")
+        result = whole_job.execute_in_process(instance=instance)
+    keys = [event.asset_key for event in result.get_asset_materialization_events()]
+    assert (keys[0], keys[-1]) == (model, dg.AssetKey(["scores", "results"]))
     with duckdb.connect(str(lake / "data" / "lake.duckdb"), read_only=True) as connection:
         rows = connection.sql("from main_marts.students").pl()
     with duckdb.connect(str(lake / "data" / "results.duckdb"), read_only=True) as connection:
-        found = connection.execute("select estimate from mlm.latest_fixed_effects where term = 'hours'").fetchall()
-    alone = fit("score ~ hours + (1 | school)", rows).fixed_effects.filter(term="hours")["estimate"].item()
+        estimates = connection.execute("select estimate from mlm.latest_fixed_effects where term = 'hours'").fetchall()
+    expected = fit("score ~ hours + (1 | school)", rows).fixed_effects.filter(term="hours")["estimate"].item()
     # the same search from the same sums
-    assert found == [(pytest.approx(alone, rel=1e-9),)]
+    assert estimates == [(pytest.approx(expected, rel=1e-9),)]

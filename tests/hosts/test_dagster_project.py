@@ -31,9 +31,9 @@ def test_components_load_run_and_publish(project: Path, load: Load) -> None:
     assert results.automation_condition is not None
     assert graph.get(dg.AssetKey(["schools", "moments"])).parent_keys == {dg.AssetKey(["marts", "pupils"])}
     assert graph.get(dg.AssetKey(["waves", "results"])).parent_keys == {dg.AssetKey(["marts", "pupils"])}
-    whole = dg.AssetSelection.groups("survey").upstream()
+    selection = dg.AssetSelection.groups("survey").upstream()
     with dg.DagsterInstance.ephemeral() as instance:
-        job = dg.define_asset_job("whole", selection=whole)
+        job = dg.define_asset_job("whole", selection=selection)
         everything = dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
         assert everything.resolve_job_def("whole").execute_in_process(instance=instance).success
         by_wave = dg.define_asset_job("by_wave", selection=dg.AssetSelection.assets(["waves", "results"]))
@@ -59,8 +59,8 @@ def test_components_load_run_and_publish(project: Path, load: Load) -> None:
             )
             == 1
         )
-    published = rows(project, "select analysis, n_obs from mlm.latest_runs order by analysis")
-    assert published == [("schools", 1200), ("waves[2020]", 600), ("waves[2021]", 600)]
+    runs = rows(project, "select analysis, n_obs from mlm.latest_runs order by analysis")
+    assert runs == [("schools", 1200), ("waves[2020]", 600), ("waves[2021]", 600)]
     assert {
         name for (name,) in rows(project, "select model from mlm.latest_fit_statistics where analysis = 'schools'")
     } == {"anova", "slope"}
@@ -83,9 +83,9 @@ def test_paths_stay_in_the_project(project: Path, load: Load, which: str) -> Non
     old, new, what, switch = PATHS[which]
     file = project / "src" / "shop" / "defs" / "hsb" / "defs.yaml"
     file.write_text(file.read_text().replace(old, new))
-    found = refusal(load)
-    assert f"The path of the {what} leaves the project. Got " in found
-    assert f"; expected one under {project.resolve()}. Move the file, or set {switch}: true." in found
+    sentence = refusal(load)
+    assert f"The path of the {what} leaves the project. Got " in sentence
+    assert f"; expected one under {project.resolve()}. Move the file, or set {switch}: true." in sentence
 
 
 def refusal(load: Load) -> str:
@@ -105,18 +105,18 @@ def test_a_database_elsewhere_opens_no_file(project: Path, load: Load) -> None:
     plain = {path: path.read_text().replace("data/shop.duckdb", "../shop.duckdb") for path in files}
     analysis = project / "src" / "shop" / "defs" / "hsb" / "pupils.yaml"
     (project.parent / "secret.csv").write_text("y\n1\n")
-    told, reads = analysis.read_text(), re.sub("(?m)^data: .*$", "data: ../secret.csv", analysis.read_text())
-    for switches, widened in (
+    text_before, reads = analysis.read_text(), re.sub("(?m)^data: .*$", "data: ../secret.csv", analysis.read_text())
+    for switches, may_read in (
         ("database_outside_project: true", False),
         ("database_outside_project: true\n  allow_files: true", True),
         ("allow_outside_project: true", True),
     ):
         for path, text in plain.items():
             path.write_text(text.replace("attributes:", f"attributes:\n  {switches}"))
-        analysis.write_text(told)
+        analysis.write_text(text_before)
         load().resolve_asset_graph()
         analysis.write_text(reads)
-        if widened:
+        if may_read:
             load().resolve_asset_graph()
         else:
             assert "The path of the data leaves the project. Got ../secret.csv; expected one under" in refusal(load)

@@ -30,18 +30,18 @@ Load = Callable[[], dg.Definitions]
 
 
 def blocks(kind: str) -> list[str]:
-    return [text for found, text in BLOCKS if found == kind]
+    return [text for block_kind, text in BLOCKS if block_kind == kind]
 
 
 def shell(commands: str, folder: Path) -> str:
     """What the commands print; a shell in which `mlm` is that of this environment."""
     environment = os.environ | {"HOME": str(folder), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment.pop("DAGSTER_HOME", None)
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-euc", commands], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 def test_no_example_is_left_out() -> None:
@@ -53,10 +53,10 @@ def test_a_new_project_around_a_file(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pipelines" / "data" / "hsb.csv", tmp_path / "students.csv")
     install, commands = COMMANDS[0].split("\n", 1)
     assert install.split("#")[0].strip() == "pip install './mlm-ops[dagster]'"
-    printed = shell(commands, tmp_path)
+    output = shell(commands, tmp_path)
     assert (tmp_path / "exams" / "warehouse" / "results.duckdb").exists()
     # lme4's 12.63697
-    assert re.search(r"^ empty +\(Intercept\) +gamma_00 +12\.64 ", printed, re.MULTILINE)
+    assert re.search(r"^ empty +\(Intercept\) +gamma_00 +12\.64 ", output, re.MULTILINE)
 
 
 def test_a_project_that_is_there(project: Path, load: Load) -> None:
@@ -71,47 +71,47 @@ def test_a_project_that_is_there(project: Path, load: Load) -> None:
     scaffold_object(project / "src" / "shop" / "defs" / name, kind, json.dumps(params), "yaml", project)
     assert launching[:3] == ["dg", "launch", "--assets"]
     job = dg.define_asset_job("launched", selection=launching[3])
-    whole = dg.Definitions.merge(load(), dg.Definitions(jobs=[job]))
-    assert whole.resolve_job_def("launched").execute_in_process().success
+    definitions = dg.Definitions.merge(load(), dg.Definitions(jobs=[job]))
+    assert definitions.resolve_job_def("launched").execute_in_process().success
     with duckdb.connect(str(project / "data" / "results.duckdb"), read_only=True) as results:
         rows = results.execute(blocks("sql")[0]).fetchall()
     assert ("empty", "(Intercept)") in [row[:2] for row in rows]
 
 
 def test_the_component_and_the_same_in_python(project: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, _ = blocks("yaml")
+    component, _ = blocks("yaml")
     place = project / "src" / "shop" / "defs" / "hsb"
-    assert yaml.safe_load(written) == yaml.safe_load((place / "defs.yaml").read_text())
-    (place / "defs.yaml").write_text(written)
+    assert yaml.safe_load(component) == yaml.safe_load((place / "defs.yaml").read_text())
+    (place / "defs.yaml").write_text(component)
     graph = load().resolve_asset_graph()
     monkeypatch.chdir(place)
     names = {"build_analysis_assets": build_analysis_assets, "read_analysis": read_analysis}
-    made: dg.Definitions = eval(blocks("python")[0], names)
+    assets: dg.Definitions = eval(blocks("python")[0], names)
     warehouse = dg.Definitions(resources={"warehouse": Warehouse(directory=str(project / "data"))})
-    own = dg.Definitions.merge(made, warehouse).resolve_asset_graph()
-    assert own.materializable_asset_keys
-    for key in own.materializable_asset_keys:
-        assert graph.get(key).parent_keys == own.get(key).parent_keys
-        assert graph.get(key).group_name == own.get(key).group_name == "survey"
+    own_graph = dg.Definitions.merge(assets, warehouse).resolve_asset_graph()
+    assert own_graph.materializable_asset_keys
+    for key in own_graph.materializable_asset_keys:
+        assert graph.get(key).parent_keys == own_graph.get(key).parent_keys
+        assert graph.get(key).group_name == own_graph.get(key).group_name == "survey"
 
 
 def test_partitions_in_yaml_and_their_results(project: Path, load: Load) -> None:
     _, partitions = blocks("yaml")
     place = project / "src" / "shop" / "defs" / "each_day" / "defs.yaml"
-    told = place.read_text()
-    old = re.search(r"  partitions_def:\n(?:    .*\n)+", told)
+    text = place.read_text()
+    old = re.search(r"  partitions_def:\n(?:    .*\n)+", text)
     assert old is not None
-    place.write_text(told.replace(old[0], partitions))
+    place.write_text(text.replace(old[0], partitions))
     defs = load()
     each_day = defs.resolve_asset_graph().get(dg.AssetKey(["each_day", "results"])).partitions_def
     assert each_day == dg.DailyPartitionsDefinition("2026-01-05", timezone="Europe/Berlin")
     waves = dg.AssetSelection.assets(["waves", "results"])
     jobs = [dg.define_asset_job("tables", selection=waves.upstream() - waves), dg.define_asset_job("fits", waves)]
-    whole = dg.Definitions.merge(defs, dg.Definitions(jobs=jobs))
+    definitions = dg.Definitions.merge(defs, dg.Definitions(jobs=jobs))
     both = {"dagster/asset_partition_range_start": "2020", "dagster/asset_partition_range_end": "2021"}
     with dg.DagsterInstance.ephemeral() as instance:
-        assert whole.resolve_job_def("tables").execute_in_process(instance=instance).success
-        assert whole.resolve_job_def("fits").execute_in_process(instance=instance, tags=both).success
+        assert definitions.resolve_job_def("tables").execute_in_process(instance=instance).success
+        assert definitions.resolve_job_def("fits").execute_in_process(instance=instance, tags=both).success
     with duckdb.connect(str(project / "data" / "results.duckdb"), read_only=True) as results:
         rows = results.execute(blocks("sql")[1]).fetchall()
     assert sorted({row[:2] for row in rows}) == [

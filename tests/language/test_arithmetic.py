@@ -99,23 +99,23 @@ def by_sql(text: str, connection: duckdb.DuckDBPyConnection) -> float | None:
     return row[0]
 
 
-def generated(seed: int, depth: int = 4) -> Iterator[str]:
+def expressions(seed: int, depth: int = 4) -> Iterator[str]:
     """Expressions without end, with as few parentheses as their trees need, and some more."""
     rng = random.Random(seed)
     tight = {"+": 1, "-": 1, "*": 2, "/": 2, "^": 4}
 
-    def tree(left: int) -> tuple[str, int]:
+    def tree(depth_left: int) -> tuple[str, int]:
         """Text and how tightly its top binds; a sign binds 3, an atom 9."""
         kind = rng.random()
-        if left == 0 or kind < 0.2:
+        if depth_left == 0 or kind < 0.2:
             return rng.choice(["a", "b", "c", "2", "0.5", "3"]), 9
         if kind < 0.4:
-            inner, binds = tree(left - 1)
+            inner, binds = tree(depth_left - 1)
             return ("-" + inner if binds >= 3 else f"-({inner})"), 3
         if kind < 0.5:
-            return f"({tree(left - 1)[0]})", 9
+            return f"({tree(depth_left - 1)[0]})", 9
         operator = rng.choice("+-*/^")
-        (one, first), (two, second) = tree(left - 1), tree(left - 1)
+        (one, first), (two, second) = tree(depth_left - 1), tree(depth_left - 1)
         own = tight[operator]
         # a power joins from the right and takes a sign there; the others join from the left
         one = one if (first > own if operator == "^" else first >= own) else f"({one})"
@@ -144,44 +144,44 @@ def test_arithmetic_is_that_of_r(text: str, value: float) -> None:
         assert by_sql(text, connection) == pytest.approx(value, rel=1e-14)
 
 
-def check_generated(seed: int, count: int) -> None:
+def check_expressions(seed: int, count: int) -> None:
     """Definitions, SQL and Python agree on expressions, and so does what the label of I() says."""
-    compared = 0
+    count_so_far = 0
     with duckdb.connect() as connection:
-        for text in generated(seed):
+        for text in expressions(seed):
             value = in_python(text)
             # an intermediate that is infinite or undefined is null in SQL, whatever becomes of it afterwards
             if value is None:
                 continue
-            compared += 1
+            count_so_far += 1
             # sums that cancel keep fewer digits than their terms
             assert by_definition(text) == pytest.approx(value, rel=1e-9, abs=1e-9), text
             assert by_sql(text, connection) == pytest.approx(value, rel=1e-9, abs=1e-9), text
-            shown = label(parse_formula(f"y ~ I({text})").fixed[-1].variables[0])
-            assert in_python(shown[1:]) == pytest.approx(value, rel=1e-9, abs=1e-9), text
-            if compared == count:
+            text_of_label = label(parse_formula(f"y ~ I({text})").fixed[-1].variables[0])
+            assert in_python(text_of_label[1:]) == pytest.approx(value, rel=1e-9, abs=1e-9), text
+            if count_so_far == count:
                 return
 
 
 def test_generated_arithmetic_is_that_of_python() -> None:
-    check_generated(1, 300)
+    check_expressions(1, 300)
 
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_much_generated_arithmetic_is_that_of_python(seed: int) -> None:
-    check_generated(seed, 2_000)
+    check_expressions(seed, 2_000)
 
 
 def test_a_sign_in_a_divisor_divides_by_what_follows_it_alone() -> None:
     rng = np.random.default_rng(1)
     x, z = rng.normal(size=200), rng.uniform(1, 3, size=200)
     rows = pl.DataFrame({"x": x, "z": z, "y": x + rng.normal(size=200)})
-    found = mlm.fit("y ~ I(x / -z * 2)", rows).fixed_effects["estimate"][1]
+    estimate = mlm.fit("y ~ I(x / -z * 2)", rows).fixed_effects["estimate"][1]
     # least squares by hand
     column = x / -z * 2
     slope = np.polyfit(column, rows["y"].to_numpy(), 1)[0]
-    assert found == pytest.approx(slope, rel=1e-10)
+    assert estimate == pytest.approx(slope, rel=1e-10)
 
 
 @pytest.mark.parametrize(

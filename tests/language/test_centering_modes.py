@@ -1,4 +1,4 @@
-"""A centering mode is a class in `language.model`; who asks about modes reads what it says of itself."""
+"""A centering mode is a class in `language.model`; the rest of the package reads its attributes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PACKAGE = Path(mlm_ops.__file__).parent
         ("within(between(x, room), school)", True, GroupMean(("school",), None), (("school",),)),
     ],
 )
-def test_what_a_mode_says_of_itself(
+def test_attributes_of_a_mode(
     text: str, keeps_value: bool, mean: GroupMean | GrandMean | float, groups: tuple[tuple[str, ...], ...]
 ) -> None:
     (variable,) = parse_formula(f"y ~ {text} + (1 | g)").predictors
@@ -39,13 +39,13 @@ def test_what_a_mode_says_of_itself(
 
 
 def test_modes_are_told_apart_nowhere_else() -> None:
-    """The one other file that names a mode makes deviations from group means, and asks of none which it is."""
+    """The one other file that names a mode makes deviations from group means."""
     names = {mode.__name__ for mode in CENTERINGS.values()}
-    found = {
-        str(path.relative_to(PACKAGE)): used
+    names_by_file = {
+        str(path.relative_to(PACKAGE)): modes
         for path in PACKAGE.rglob("*.py")
         if "structural" not in path.parts
-        and (used := sorted({n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)} & names))
+        and (modes := sorted({n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)} & names))
     }
-    assert found.pop("language/model.py") == sorted(names)
-    assert found == {"inference/effect_sizes/contextual.py": ["Within"]}
+    assert names_by_file.pop("language/model.py") == sorted(names)
+    assert names_by_file == {"inference/effect_sizes/contextual.py": ["Within"]}

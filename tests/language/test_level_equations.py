@@ -16,7 +16,7 @@ from mlm_ops.language.formula import formula_text, parse_formula
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.model import Model, Variable, columns_of
 from mlm_ops.language.structures import with_covariance
-from mlm_ops.results.export.levels import LevelEquations, level_equations_of
+from mlm_ops.results.equations.levels import LevelEquations, level_equations_of
 from tests.specification.reference import reference
 
 HSB = """
@@ -32,12 +32,12 @@ CROSSED = {"insteval_small", "penicillin_ml", "penicillin_reml"}
 
 
 def _formulas() -> list[tuple[str, str]]:
-    found = []
+    formulas = []
     for name in reference.names("lmer", "nlme", "lrt_ladder", "ols_cluster_robust", "lmer_cluster_robust"):
         case = reference.case(name)
         models = [m["formula"] for m in case["models"].values()] if "models" in case else [case["formula"]]
-        found += [(name, formula) for formula in models if name not in CROSSED]
-    return found
+        formulas += [(name, formula) for formula in models if name not in CROSSED]
+    return formulas
 
 
 @cache
@@ -58,23 +58,23 @@ def _varies_at(name: str, groups: list[tuple[str, ...]], variable: Variable) -> 
     return max((groups.index(group) + 2 for group in constant), default=1)
 
 
-def _written(name: str, formula: str) -> tuple[Model, LevelEquations]:
+def _equations(name: str, formula: str) -> tuple[Model, LevelEquations]:
     model = parse_formula(formula)
     groups = _nest(name, model)
     return model, level_equations_of(model, groups, lambda variable: _varies_at(name, groups, variable))
 
 
-def _unordered(model: Model) -> tuple[Any, ...]:
-    """A model without the order of its terms and blocks, which a formula mixes over the levels as it likes."""
+def _content(model: Model) -> tuple[Any, ...]:
+    """A model without the order of its terms and blocks, in which a formula may mix the levels."""
     blocks = frozenset((frozenset(b.terms), b.group, b.covariance) for b in model.random)
     return model.outcome, frozenset(model.fixed), blocks, model.default_group, model.residual
 
 
 @pytest.mark.parametrize(("name", "formula"), _formulas())
 def test_every_reference_case_written_as_level_equations_compiles_to_its_model(name: str, formula: str) -> None:
-    model, equations = _written(name, formula)
+    model, equations = _equations(name, formula)
     ours = parse_model(equations.text, equations.levels)
-    assert _unordered(ours) == _unordered(model)
+    assert _content(ours) == _content(model)
     assert len(ours.fixed) == len(model.fixed)
     assert parse_formula(ours.text, equations.levels) == ours
 
@@ -86,10 +86,10 @@ def test_every_model_prints_as_the_formula_that_it_came_from(name: str, formula:
 
 @pytest.mark.parametrize("name", ["hsb_cross_level", "sim3_nested", "slopes5_blocks", "machines_factor_slopes"])
 def test_the_yaml_of_level_equations_is_a_model_of_an_analysis(name: str) -> None:
-    model, equations = _written(name, reference.case(name)["formula"])
+    model, equations = _equations(name, reference.case(name)["formula"])
     lines = "".join(f"    {line}\n" for line in equations.yaml.splitlines())
     analysis = parse_analysis(f"analysis: a\ndata: t\nmodels:\n  m:\n{lines}")
-    assert _unordered(analysis.compiled_models["m"]) == _unordered(model)
+    assert _content(analysis.compiled_models["m"]) == _content(model)
 
 
 HAND_WRITTEN = {
@@ -151,7 +151,7 @@ def test_written_by_hand(name: str) -> None:
     text, levels, formula = HAND_WRITTEN[name]
     levels = (levels,) if isinstance(levels, str) and levels else tuple(levels)
     ours = parse_model(text, levels)
-    assert _unordered(ours) == _unordered(parse_formula(formula, levels))
+    assert _content(ours) == _content(parse_formula(formula, levels))
     assert parse_formula(ours.text, levels) == ours
 
 
@@ -175,8 +175,8 @@ def test_level_equations_in_python_give_the_fit_of_the_formula() -> None:
     }
     formula = mlm.fit(HSB_FORMULA, table, connection=connection).fixed_effects
     for specification in (mapping, HSB):
-        fitted = mlm.fit(specification, table, connection=connection, levels="school")
-        ours = fitted.fixed_effects.sort("term")
+        fit = mlm.fit(specification, table, connection=connection, levels="school")
+        ours = fit.fixed_effects.sort("term")
         assert ours["term"].to_list() == sorted(formula["term"])
         # one optimum, approached from designs whose columns stand in another order
         assert ours["estimate"].to_list() == pytest.approx(formula.sort("term")["estimate"].to_list(), rel=1e-8)
@@ -196,8 +196,8 @@ def test_an_analysis_file_with_level_equations() -> None:
 
 def test_levels_of_a_formula_say_which_labels_nest() -> None:
     rows = pl.DataFrame({"y": [1.0, 2, 3, 5, 8, 7, 6, 4], "c": [1, 1, 2, 2] * 2, "s": ["a"] * 4 + ["b"] * 4})
-    fitted = mlm.fit("y ~ 1 + (1 | c)", rows, levels=["c", "s"])
-    assert fitted.random_effects["unit"].to_list() == ["a:1", "a:2", "b:1", "b:2"]
+    fit = mlm.fit("y ~ 1 + (1 | c)", rows, levels=["c", "s"])
+    assert fit.random_effects["unit"].to_list() == ["a:1", "a:2", "b:1", "b:2"]
 
 
 LEVEL_1 = "level 1: y ~ x + z\nlevel 2:\n"
@@ -359,9 +359,9 @@ FAULTS: list[tuple[str, tuple[str, ...], str, str | None]] = [
 
 @pytest.mark.parametrize(("text", "levels", "sentence", "shown"), FAULTS)
 def test_faults(text: str, levels: tuple[str, ...], sentence: str, shown: str | None) -> None:
-    with pytest.raises(FormulaError) as caught:
+    with pytest.raises(FormulaError) as error:
         parse_model(text, levels)
-    first, _, rest = str(caught.value).partition("\n")
+    first, _, rest = str(error.value).partition("\n")
     assert first == sentence
     assert rest.startswith(f"  {shown}") if shown is not None else rest == ""
 
@@ -378,9 +378,9 @@ def test_faults(text: str, levels: tuple[str, ...], sentence: str, shown: str | 
     ],
 )
 def test_faulty_mappings(mapping: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(FormulaError) as caught:
+    with pytest.raises(FormulaError) as error:
         mlm.fit(mapping, pl.DataFrame({"y": [1.0]}))
-    assert str(caught.value).startswith(sentence)
+    assert str(error.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(
@@ -399,9 +399,9 @@ def test_faulty_mappings(mapping: dict[str, Any], sentence: str) -> None:
     ],
 )
 def test_faulty_models_in_an_analysis(model: str, sentence: str) -> None:
-    with pytest.raises(AnalysisError) as caught:
+    with pytest.raises(AnalysisError) as error:
         _ = parse_analysis(f"analysis: a\ndata: t\nlevels: g\nmodels:\n  m: {model}\n").compiled_models
-    assert sentence in str(caught.value)
+    assert sentence in str(error.value)
 
 
 def test_a_model_has_its_own_levels() -> None:
@@ -425,9 +425,9 @@ def test_a_model_has_its_own_levels() -> None:
 )
 def test_a_predictor_of_level_2_that_varies_within_the_units(level_2: dict[str, str], sentence: str) -> None:
     table, connection = reference.table("hsb_null_reml"), reference.connection()
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError) as error:
         mlm.fit({"level 1": "mathach ~ 1", "level 2": level_2}, table, connection=connection, levels="school")
-    assert str(caught.value).startswith(sentence)
+    assert str(error.value).startswith(sentence)
 
 
 def test_predictors_stand_at_the_level_of_their_units() -> None:
@@ -437,8 +437,8 @@ def test_predictors_stand_at_the_level_of_their_units() -> None:
         "level 3": {"intercept": "q + random"},
     }
     table, connection = reference.table("sim3_nested"), reference.connection()
-    fitted = mlm.fit(equations, table, connection=connection, levels=["class", "school"])
-    assert fitted.equation_structure.n_levels == 3
+    fit = mlm.fit(equations, table, connection=connection, levels=["class", "school"])
+    assert fit.equation_structure.n_levels == 3
     with pytest.raises(
         DataError, match=r"^z explains coefficients at level 3, but it varies within \d+ of \d+ units of s"
     ):

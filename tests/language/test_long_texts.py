@@ -69,36 +69,36 @@ LONG: dict[str, tuple[Callable[[str], Any], Callable[[int], str]]] = {
 
 def seconds(parse: Callable[[str], Any], text: str) -> float:
     message = ""
-    started = time.process_time()
+    start = time.process_time()
     try:
         parse(text)
     except FormulaError as error:
         message = str(error)
-    taken = time.process_time() - started
+    duration = time.process_time() - start
     # a place in a long text, and not all of it
     assert len(message) < 2_000
-    return taken
+    return duration
 
 
 @pytest.mark.parametrize("name", LONG)
 def test_ten_thousand_of_anything_are_parsed_at_once(name: str) -> None:
     """Quadratic time was 10 s and more for most of these; linear time is below half a second on a slow machine."""
-    parse, made = LONG[name]
-    assert seconds(parse, made(10_000)) < 3
+    parse, text = LONG[name]
+    assert seconds(parse, text(10_000)) < 3
 
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", LONG)
 def test_ten_times_the_text_takes_about_ten_times_as_long(name: str) -> None:
-    parse, made = LONG[name]
-    shorter = min(seconds(parse, made(10_000)) for _ in range(3))
-    assert seconds(parse, made(100_000)) < 30 * shorter + 0.5
+    parse, text = LONG[name]
+    shorter = min(seconds(parse, text(10_000)) for _ in range(3))
+    assert seconds(parse, text(100_000)) < 30 * shorter + 0.5
 
 
 def test_a_long_text_is_shown_around_the_place() -> None:
-    with pytest.raises(FormulaError) as caught:
+    with pytest.raises(FormulaError) as error:
         parse_formula("y ~ " + " + ".join(f"x{i}" for i in range(400)) + " + $ + z")
-    _, shown, caret = str(caught.value).split("\n")
+    _, shown, caret = str(error.value).split("\n")
     assert shown.startswith("  … ")
     assert shown[caret.index("^")] == "$"
     assert len(shown) < 510

@@ -680,16 +680,16 @@ FILES: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("formula", "sentence", "caret"), FORMULAS)
 def test_formulas(formula: str, sentence: str, caret: int | None) -> None:
     shown = "" if caret is None else f"\n  {' '.join(formula.splitlines())}\n  {' ' * caret}^"
-    with pytest.raises(FormulaError) as caught:
+    with pytest.raises(FormulaError) as error:
         parse_formula(formula)
-    assert str(caught.value) == sentence + shown
+    assert str(error.value) == sentence + shown
 
 
 @pytest.mark.parametrize(("text", "sentence"), FILES)
 def test_analysis_files(text: str, sentence: str) -> None:
-    with pytest.raises(AnalysisError) as caught:
+    with pytest.raises(AnalysisError) as error:
         _ = parse_analysis(text).models_to_scan
-    assert str(caught.value) == sentence
+    assert str(error.value) == sentence
 
 
 def test_a_file_nested_too_deeply() -> None:
@@ -733,9 +733,9 @@ MODELS = st.just({"m": "y ~ x + (1 | g)"}) | VALUES
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.dictionaries(st.sampled_from([*Analysis.model_fields, "modles"]), VALUES, max_size=4), MODELS)
 def test_any_mapping_is_an_analysis_or_an_analysis_error(content: dict[str, Any], models: Any) -> None:
-    given_keys = {"analysis": "a", "data": "t", "models": models} | content
+    keys = {"analysis": "a", "data": "t", "models": models} | content
     with suppress(AnalysisError):
-        assert parse_analysis(yaml.safe_dump(given_keys)).models_to_scan
+        assert parse_analysis(yaml.safe_dump(keys)).models_to_scan
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

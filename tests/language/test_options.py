@@ -1,4 +1,4 @@
-"""The one boundary of all options: what they take, and the sentence for the rest."""
+"""Options: the values that they take, and the sentence that refuses others."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def test_a_formula_is_text_or_level_equations(formula: Any) -> None:
 def test_containers_of_python_are_no_table(data: Any) -> None:
     fit = mlm.fit("y ~ x", DATA)
     for call in (lambda: mlm.fit("y ~ x", data), lambda: fit.predict(data), lambda: mlm.read_moments(data, "g")):
-        with pytest.raises(DataError) as told:
+        with pytest.raises(DataError) as error:
             call()
-        assert str(told.value) == (
+        assert str(error.value) == (
             f"The data are not a table. Got {data!r}; expected a polars, Arrow or pandas frame, a DuckDB relation, the "
             "path of a CSV or Parquet file, or a table name with connection=. polars.DataFrame(data) makes a table of "
             "columns by name."
@@ -92,10 +92,9 @@ def test_columns_are_text_or_a_sequence_of_texts(levels: Any) -> None:
     assert fit.model == mlm.fit("y ~ within(x) + (1 | g)", DATA, levels=["g"]).model
 
 
-def test_questions_to_a_fit() -> None:
+def test_arguments_of_the_methods_of_a_fit() -> None:
     fit = mlm.fit("y ~ x + (1 | g)", DATA)
     for call, sentence in (
-        (lambda: fit.intervals(level=1), "level is not understood. Got 1; expected a number between 0 and 1, such as"),
         (lambda: fit.intervals(level="0.9"), "level is not understood. Got '0.9'; expected a number between 0 and 1"),  # type: ignore[arg-type]
         (
             lambda: fit.intervals("bootstrap", samples=10**9),
@@ -115,9 +114,9 @@ def test_questions_to_a_fit() -> None:
             "relation is not understood. Got None; expected a table name or one SELECT.",
         ),  # type: ignore[arg-type]
     ):
-        with pytest.raises(MlmError) as told:
+        with pytest.raises(MlmError) as error:
             call()
-        assert sentence in str(told.value)
+        assert sentence in str(error.value)
 
 
 def test_sql_says_the_same() -> None:
@@ -130,9 +129,9 @@ def test_sql_says_the_same() -> None:
         "estimator := null": "Unknown estimator. Got None; expected one of reml, ml.",
         "covariance := map {'g': null}": "covariance is not understood. Got {'g': None}; expected for each grouping",
     }.items():
-        with pytest.raises(duckdb.Error) as told:
+        with pytest.raises(duckdb.Error) as error:
             connection.sql(f"from mlm('y ~ x + (1 | g)', 't', {option})").fetchall()
-        assert sentence in str(told.value)
+        assert sentence in str(error.value)
 
 
 def test_files_and_texts_of_analyses(tmp_path: Path) -> None:
@@ -150,7 +149,7 @@ def test_files_and_texts_of_analyses(tmp_path: Path) -> None:
 
 def test_the_factory_of_dagster_says_what_it_takes() -> None:
     analysis = parse_analysis("analysis: a\ndata: t\nmodels: {m: y ~ x}")
-    for given, sentence in (
+    for arguments, sentence in (
         ({"owners": "a b"}, "Dagster refuses the assets of a: "),
         ({"group_name": "a b"}, "Dagster refuses the assets of a: "),
         (
@@ -160,33 +159,33 @@ def test_the_factory_of_dagster_says_what_it_takes() -> None:
         ({"partitions_def": "daily"}, "partitions_def is not understood. Got 'daily'; expected Dagster's partitions."),
     ):
         with pytest.raises(MlmError, match=re.escape(sentence)):
-            build_analysis_assets(analysis, **given)  # type: ignore[arg-type]
+            build_analysis_assets(analysis, **arguments)  # type: ignore[arg-type]
 
 
 def test_a_message_that_repeats_a_long_text_is_cut() -> None:
-    with pytest.raises(MlmError) as told:
+    with pytest.raises(MlmError) as error:
         mlm.fit("y ~ x", DATA, levels="x" * 100_000)
-    assert len(str(told.value)) < 11_000
-    assert "characters left out …]" in str(told.value)
+    assert len(str(error.value)) < 11_000
+    assert "characters left out …]" in str(error.value)
     with pytest.raises(
         FormulaError, match=r"^The formula is too long\. Got 100,004 characters; expected at most 100,000"
     ):
         mlm.fit("y ~ " + "x" * 100_000, DATA)
 
 
-def test_a_call_with_arguments_of_no_name_stays_pythons() -> None:
+def test_unknown_and_missing_arguments_raise_pythons_own_error() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'familly'"):
         mlm.fit("y ~ x", DATA, familly="poisson")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'data'"):
         mlm.fit("y ~ x")  # type: ignore[call-arg]
 
 
-def test_what_is_shown_of_a_value_is_one_short_line() -> None:
-    assert options.shown("a" * 200) == "'" + "a" * 79 + "…"
-    assert options.shown(10**5000) == "a number of too many digits"
-    assert options.shown(DATA) == "a DataFrame"
-    assert options.shown([DATA]) == "a list of 1"
-    assert options.shown(Path("x.csv")) == "'x.csv'"
+def test_a_value_in_a_message_is_one_short_line() -> None:
+    assert options.value_text("a" * 200) == "'" + "a" * 79 + "…"
+    assert options.value_text(10**5000) == "a number of too many digits"
+    assert options.value_text(DATA) == "a DataFrame"
+    assert options.value_text([DATA]) == "a list of 1"
+    assert options.value_text(Path("x.csv")) == "'x.csv'"
 
 
 def test_methods_are_those_of_the_option() -> None:
@@ -203,13 +202,13 @@ def _texts(node: ast.expr) -> frozenset[str]:
 def test_a_list_of_allowed_values_stands_once() -> None:
     """The values of an option stand in `language.options`; whoever needs them takes them from there."""
     literals = (options.Estimator, options.DfMethod, options.Robust)
-    known = {frozenset(get_args(literal)) for literal in literals}
+    allowed = {frozenset(get_args(literal)) for literal in literals}
     package = Path(mlm.__file__).parent
-    found = [
+    places = [
         f"{path.relative_to(package)}:{node.lineno}"
         for path in sorted(package.rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Tuple | ast.List | ast.Set) and _texts(node) in known
+        if isinstance(node, ast.Tuple | ast.List | ast.Set) and _texts(node) in allowed
     ]
-    assert {place.partition(":")[0] for place in found} == {"language/options.py"}
-    assert len(found) == len(known)
+    assert {place.partition(":")[0] for place in places} == {"language/options.py"}
+    assert len(places) == len(allowed)

@@ -10,7 +10,7 @@ from mlm_ops.language.request import Request, compile_request
 
 
 @pytest.mark.parametrize(
-    ("formula", "given", "cluster", "keys"),
+    ("formula", "options", "cluster", "keys"),
     [
         ("y ~ x + (1 | g)", {}, (), ()),
         ("y ~ x + (1 | g)", {"robust": "CR2", "levels": ["g", "s"]}, (), ("g", "s")),
@@ -21,9 +21,9 @@ from mlm_ops.language.request import Request, compile_request
     ],
 )
 def test_clusters_and_keys(
-    formula: str, given: dict[str, str], cluster: tuple[str, ...], keys: tuple[str, ...]
+    formula: str, options: dict[str, str], cluster: tuple[str, ...], keys: tuple[str, ...]
 ) -> None:
-    request = compile_request(formula, **given)  # type: ignore[arg-type]
+    request = compile_request(formula, **options)  # type: ignore[arg-type]
     assert (request.cluster, request.keys) == (cluster, keys)
 
 

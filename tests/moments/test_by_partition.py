@@ -1,4 +1,4 @@
-"""Moments of many parts by one GROUP BY are those that `collect` finds in each part's rows alone, or none."""
+"""Moments of many parts from one GROUP BY equal those that `collect` finds in each part's rows alone, or are None."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODELS = [
     parse_formula("y ~ within(x) * w + sex + kind + I(x**2) + (x | school)"),
     parse_formula("y ~ 1 + (1 | school)"),
 ]
-#: What stands in each part that is not as the first two: how its rows are changed.
+#: How the rows of each part differ from those of the first two parts.
 ODD = {
     "gaps": pl.when(pl.int_range(pl.len()) % 7 == 0).then(None).otherwise(pl.col("x")).alias("x"),
     "no_girls": pl.lit("boy").alias("sex"),
@@ -45,7 +45,7 @@ def part_rows(number: int) -> pl.DataFrame:
             "w": random.normal(size=12)[school],
             "sex": ["boy", "girl", "boy"] * 60,
             "kind": ["public" if s % 2 else "private" for s in school],
-            # names that the query itself would give
+            # names that the query itself would use
             "mlmpart": ["mine"] * 180,
             "mlm_part_low": [1] * 180,
         }
@@ -64,29 +64,31 @@ def of_each(frame: pl.DataFrame, names: list[str]) -> dict[str, Moments | None]:
     return dict(zip(names, collect(open_source(frame), MODELS, by=By("wave", parts)), strict=True))
 
 
-def assert_equal(found: Moments, alone: Moments) -> None:
-    assert (found.schema.keys, found.schema.monomials) == (alone.schema.keys, alone.schema.monomials)
-    assert (found.schema.constants, found.schema.levels) == (alone.schema.constants, alone.schema.levels)
-    assert (found.n_rows, dict(found.n_dropped)) == (alone.n_rows, dict(alone.n_dropped))
-    assert dict(found.nested_in) == dict(alone.nested_in)
+def assert_equal(moments: Moments, alone: Moments) -> None:
+    assert (moments.schema.keys, moments.schema.monomials) == (alone.schema.keys, alone.schema.monomials)
+    assert (moments.schema.constants, moments.schema.levels) == (alone.schema.constants, alone.schema.levels)
+    assert (moments.n_rows, dict(moments.n_dropped)) == (alone.n_rows, dict(alone.n_dropped))
+    assert dict(moments.nested_in) == dict(alone.nested_in)
     # the same numbers summed in another order
-    assert list(found.schema.centers.values()) == pytest.approx(list(alone.schema.centers.values()), rel=1e-13)
-    np.testing.assert_array_equal(found.n, alone.n)
-    np.testing.assert_allclose(found.mean, alone.mean, rtol=0, atol=1e-12 * np.abs(alone.mean).max())
-    np.testing.assert_allclose(found.scatter, alone.scatter, rtol=0, atol=1e-12 * np.abs(alone.scatter).max())
-    for ours, theirs in zip((*found.labels, *found.constants), (*alone.labels, *alone.constants), strict=True):
+    assert list(moments.schema.centers.values()) == pytest.approx(list(alone.schema.centers.values()), rel=1e-13)
+    np.testing.assert_array_equal(moments.n, alone.n)
+    np.testing.assert_allclose(moments.mean, alone.mean, rtol=0, atol=1e-12 * np.abs(alone.mean).max())
+    np.testing.assert_allclose(moments.scatter, alone.scatter, rtol=0, atol=1e-12 * np.abs(alone.scatter).max())
+    for ours, theirs in zip((*moments.labels, *moments.constants), (*alone.labels, *alone.constants), strict=True):
         assert ours.tolist() == theirs.tolist()
-    assert found.checksum == alone.checksum
+    assert moments.checksum == alone.checksum
 
 
 def test_parts_that_are_alike_are_collected_together(rows: pl.DataFrame) -> None:
-    found = of_each(rows, ["plain", "gaps", "other"])
-    for name, moments in found.items():
+    by_part = of_each(rows, ["plain", "gaps", "other"])
+    for name, moments in by_part.items():
         assert moments is not None
         assert_equal(moments, collect(open_source(rows.filter(pl.col("wave") == name)), MODELS))
 
 
-def test_what_parts_are_collected_with_does_not_show(rows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_moments_of_a_part_do_not_depend_on_the_other_parts(
+    rows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = ["plain", "gaps", "other"]
     together = {name: moments.checksum for name, moments in of_each(rows, names).items() if moments is not None}
     monkeypatch.setattr(collecting, "MOST_ROWS", 200)
@@ -97,20 +99,20 @@ def test_what_parts_are_collected_with_does_not_show(rows: pl.DataFrame, monkeyp
 
 @pytest.mark.parametrize("odd", [name for name in ODD if name not in ("gaps", "varying_w")])
 def test_an_odd_part_is_left_to_be_collected_alone_and_the_others_are_not(rows: pl.DataFrame, odd: str) -> None:
-    found = of_each(rows, ["plain", odd, "other", "no such part"])
-    assert found[odd] is None
-    assert found["no such part"] is None
+    by_part = of_each(rows, ["plain", odd, "other", "no such part"])
+    assert by_part[odd] is None
+    assert by_part["no such part"] is None
     for name in ("plain", "other"):
-        moments = found[name]
+        moments = by_part[name]
         assert moments is not None
         assert_equal(moments, collect(open_source(rows.filter(pl.col("wave") == name)), MODELS))
 
 
 def test_where_a_predictor_varies_within_units_the_parts_are_left_where_it_does_not(rows: pl.DataFrame) -> None:
-    found = of_each(rows, ["plain", "varying_w"])
-    assert found["plain"] is None
-    assert found["varying_w"] is not None
-    assert_equal(found["varying_w"], collect(open_source(rows.filter(pl.col("wave") == "varying_w")), MODELS))
+    by_part = of_each(rows, ["plain", "varying_w"])
+    assert by_part["plain"] is None
+    assert by_part["varying_w"] is not None
+    assert_equal(by_part["varying_w"], collect(open_source(rows.filter(pl.col("wave") == "varying_w")), MODELS))
 
 
 def test_windows_of_time(rows: pl.DataFrame) -> None:
@@ -122,9 +124,9 @@ def test_windows_of_time(rows: pl.DataFrame) -> None:
     bounds = [(start + timedelta(days=i), start + timedelta(days=i + 1)) for i in range(5)]
     parts = [RowPart(*(f"timestamp '{at}'" for at in window)) for window in bounds]
     models = [parse_formula("y ~ x + (1 | school)")]
-    found = list(collect(open_source(frame), models, by=By("at", parts)))
+    by_part = list(collect(open_source(frame), models, by=By("at", parts)))
     sizes = []
-    for (low, high), moments in zip(bounds, found, strict=True):
+    for (low, high), moments in zip(bounds, by_part, strict=True):
         inside = frame.filter((pl.col("at") >= low) & (pl.col("at") < high))
         if inside.is_empty():
             assert moments is None
@@ -145,15 +147,15 @@ def test_residual_structures_and_faults_are_left_to_be_collected_alone(rows: pl.
 def test_the_rows_are_read_three_times_however_many_the_parts(rows: pl.DataFrame) -> None:
     connection = duckdb.connect()
     connection.register("frame", pl.concat([part_rows(i).with_columns(wave=i) for i in range(60)]))
-    asked: list[str] = []
+    queries: list[str] = []
 
     def query(sql: str) -> object:
-        asked.append(sql)
+        queries.append(sql)
         return connection.execute(sql)
 
     source = open_source("frame", connection)
-    counted = Source(source.relation, query, source.description, source.types, source.table)
-    found = list(collect(counted, MODELS, by=By("wave", [RowPart(str(i)) for i in range(60)])))
-    assert all(moments is not None for moments in found)
+    counting_source = Source(source.relation, query, source.description, source.types, source.table)
+    by_part = list(collect(counting_source, MODELS, by=By("wave", [RowPart(str(i)) for i in range(60)])))
+    assert all(moments is not None for moments in by_part)
     # the survey of all, of each part, and the moments
-    assert len(asked) == 3
+    assert len(queries) == 3

@@ -74,12 +74,12 @@ def _assert_same(ours: Fit, theirs: Fit) -> None:
     )
 
 
-@pytest.mark.parametrize("written", CENTERED)
+@pytest.mark.parametrize("term", CENTERED)
 @pytest.mark.parametrize("random", ["", " + (1 | school/class)"])
-def test_centering_equals_columns_computed_on_rows(written: str, random: str) -> None:
-    raw = " + within(x, school)" if written.startswith("poly") else ""
-    rows = ROWS.with_columns(c=CENTERED[written], w=ROWS["x"] - ROWS["school_mean"])
-    ours = mlm.fit(f"y ~ z + {written}{random}", ROWS)
+def test_centering_equals_columns_computed_on_rows(term: str, random: str) -> None:
+    raw = " + within(x, school)" if term.startswith("poly") else ""
+    rows = ROWS.with_columns(c=CENTERED[term], w=ROWS["x"] - ROWS["school_mean"])
+    ours = mlm.fit(f"y ~ z + {term}{random}", ROWS)
     theirs = mlm.fit(f"y ~ z{' + w' if raw else ''} + c{random}", rows)
     _assert_same(ours, theirs)
 
@@ -105,20 +105,20 @@ def test_means_are_over_complete_rows() -> None:
         y=pl.when(pl.int_range(480) % 7 != 0).then("y"),
         z=pl.when(pl.int_range(480) % 11 == 0).then(np.nan).otherwise("z"),
     )
-    known = rows.filter(pl.col("y").is_not_null() & pl.col("z").is_not_nan())
+    complete = rows.filter(pl.col("y").is_not_null() & pl.col("z").is_not_nan())
     ours = mlm.fit("y ~ z + within(x) + between(x) + (1 | school)", rows)
     theirs = mlm.fit(
-        "y ~ z + w + b + (1 | school)", known.with_columns(w=pl.col("x") - _by("x", "school"), b=_by("x", "school"))
+        "y ~ z + w + b + (1 | school)", complete.with_columns(w=pl.col("x") - _by("x", "school"), b=_by("x", "school"))
     )
     _assert_same(ours, theirs)
     assert ours.n_dropped == {"school": 0, "y": 69, "z": 44, "x": 0}
 
 
-@pytest.mark.parametrize("written", ["within(x, class)", "between(x, class)", "within(between(x, class), school)"])
-def test_labels_that_repeat_mean_the_nest(written: str) -> None:
+@pytest.mark.parametrize("term", ["within(x, class)", "between(x, class)", "within(between(x, class), school)"])
+def test_labels_that_repeat_mean_the_nest(term: str) -> None:
     """By the random part, and in predictions too, for rows of known and of new schools."""
     anew, unique = _pupils("anew"), _pupils()
-    formula = f"y ~ z + {written} + (1 | school/class)"
+    formula = f"y ~ z + {term} + (1 | school/class)"
     ours, theirs = mlm.fit(formula, anew), mlm.fit(formula, unique)
     _assert_same(ours, theirs)
     new = pl.concat([anew, anew[:40].with_columns(school=pl.lit(99, pl.Int64))])
@@ -182,9 +182,9 @@ def test_the_outcome_on_both_sides_is_refused(predictor: str) -> None:
         mlm.fit(f"y ~ {predictor} + (1 | school)", ROWS)
 
 
-@pytest.mark.parametrize(("kind", "taken"), [(pl.Int64, "taken as amounts"), (pl.String, "a coefficient for each")])
-def test_a_grouping_factor_among_the_predictors_is_noted(kind: pl.DataType, taken: str) -> None:
+@pytest.mark.parametrize(("kind", "words"), [(pl.Int64, "read as numbers"), (pl.String, "a coefficient for each")])
+def test_a_grouping_factor_among_the_predictors_is_noted(kind: pl.DataType, words: str) -> None:
     rows = ROWS.with_columns(pl.col("school").cast(kind))
     fit = mlm.fit("y ~ school + x + (1 | school)", rows)
-    assert any("school is a grouping factor and also a predictor" in note and taken in note for note in fit.notes)
+    assert any("school is a grouping factor and also a predictor" in note and words in note for note in fit.notes)
     assert "also a predictor" in str(fit)

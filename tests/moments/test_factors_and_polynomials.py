@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -12,7 +11,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.errors import DataError, FormulaError
-from mlm_ops.inference.prediction.rows import predict
+from mlm_ops.inference.prediction.rows import design_rows
 from mlm_ops.moments import collect as collect_module
 
 N = 400
@@ -36,22 +35,14 @@ def _poly(x: np.ndarray, degree: int) -> np.ndarray:
     return (q * np.sign(np.diag(r)))[:, 1:]
 
 
-def _columns(fit: mlm.Fit, rows: pl.DataFrame) -> np.ndarray:
-    """(n, p) the fixed part's columns on rows: predictions where one coefficient is one and the others zero."""
-    units = np.eye(len(fit.estimate.gamma))
-    estimates = (replace(fit.estimate, gamma=unit) for unit in units)
-    frames = (predict(fit.model, one, (), fit.method, fit.moments, rows, "marginal") for one in estimates)
-    return np.column_stack([frame["prediction"] for frame in frames])
-
-
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 @pytest.mark.parametrize("degree", [1, 2, 4])
-def test_poly_is_r_s(offset: float, degree: int) -> None:
+def test_poly_equals_that_of_r(offset: float, degree: int) -> None:
     """To 1e-10 at 1e6: coefficients, and the columns themselves on new rows."""
     rows = _rows(offset)
     fit = mlm.fit(f"y ~ poly(x, {degree})", rows)
     columns = _poly(rows["x"].to_numpy(), degree)
-    ours = _columns(fit, rows)[:, 1:]
+    ours = design_rows(fit.model, fit.estimate, fit.moments, rows)[:, 1:]
     np.testing.assert_allclose(ours, columns, atol=1e-10)
     expected = columns.T @ rows["y"].to_numpy()
     np.testing.assert_allclose(fit.fixed_effects["estimate"][1:], expected, rtol=1e-9, atol=1e-9)
@@ -62,7 +53,7 @@ def test_poly_of_r_itself() -> None:
     """R 4.2: poly(1e6 + (1:6)^2, 2)[1:3, ]."""
     rows = pl.DataFrame({"x": 1e6 + np.arange(1, 7) ** 2.0, "y": [1.0, 3, 2, 5, 4, 6]})
     fit = mlm.fit("y ~ poly(x, 2)", rows)
-    ours = _columns(fit, rows)[:3, 1:]
+    ours = design_rows(fit.model, fit.estimate, fit.moments, rows)[:3, 1:]
     expected = [
         [-0.4735835389339088, 0.4700383920289684],
         [-0.3732952601008456, 0.1504240757099397],
@@ -72,7 +63,7 @@ def test_poly_of_r_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "by_hand"),
+    ("notation", "by_hand"),
     [
         ("poly(x, 3) * kind", "(p1 + p2 + p3) * kind"),
         ("poly(x, 2, raw=True)", "center(x) + I((x - 1e6)**2)"),
@@ -87,7 +78,7 @@ def test_poly_of_r_itself() -> None:
         ("yes * log(x)", "v * log(x)"),
     ],
 )
-def test_notations_equal_columns_by_hand(written: str, by_hand: str) -> None:
+def test_notations_equal_columns_by_hand(notation: str, by_hand: str) -> None:
     """The same span gives the same likelihood (ML) and predictions."""
     p, q = _poly(ROWS["x"].to_numpy(), 3), _poly(ROWS["w"].to_numpy(), 2)
     kind = pl.col("kind")
@@ -100,12 +91,12 @@ def test_notations_equal_columns_by_hand(written: str, by_hand: str) -> None:
         t2=(kind == "c").cast(pl.Float64) - (kind == "b"),
         v=pl.col("yes").cast(pl.Float64),
     )
-    ours, theirs = (mlm.fit(f"y ~ {f} + (1 | g)", rows, estimator="ml") for f in (written, by_hand))
+    ours, theirs = (mlm.fit(f"y ~ {f} + (1 | g)", rows, estimator="ml") for f in (notation, by_hand))
     expected = theirs.fit_statistics["log_likelihood"][0]
     assert ours.fit_statistics["log_likelihood"][0] == pytest.approx(expected, abs=1e-6)
     few = rows[:50]
     # x squared at 1e6 is 1e12, so a prediction by its coefficients keeps four decimals of a double's sixteen digits
-    atol = 1e-3 if written == "poly(x, 2, raw=True)" else 1e-5
+    atol = 1e-3 if notation == "poly(x, 2, raw=True)" else 1e-5
     np.testing.assert_allclose(ours.predict(few)["prediction"], theirs.predict(few)["prediction"], rtol=0, atol=atol)
 
 
@@ -162,23 +153,23 @@ def test_dates_are_refused() -> None:
     ],
 )
 def test_refused(formula: str, error: type[Exception], sentence: str) -> None:
-    with pytest.raises(error) as caught:
+    with pytest.raises(error) as fault:
         mlm.fit(formula, ROWS)
-    assert sentence in str(caught.value)
+    assert sentence in str(fault.value)
 
 
 def test_one_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     """A survey and one GROUP BY, whatever the notation."""
-    seen: list[str] = []
+    scans: list[str] = []
     query = collect_module.moments_query
 
-    def counted(*arguments: Any, **options: Any) -> Any:
-        seen.append("scan")
+    def counting_query(*arguments: Any, **options: Any) -> Any:
+        scans.append("scan")
         return query(*arguments, **options)
 
-    monkeypatch.setattr(collect_module, "moments_query", counted)
+    monkeypatch.setattr(collect_module, "moments_query", counting_query)
     mlm.fit("y ~ poly(x, 3) * C(kind, sum) + within(log(x)):yes + between(poly(x, 2)) + (within(x) | g)", ROWS)
-    assert seen == ["scan"]
+    assert scans == ["scan"]
 
 
 @pytest.mark.parametrize(
@@ -211,11 +202,11 @@ def test_missing_values_are_counted_whatever_the_notation(term: str) -> None:
         ("exp(x)", "exp(x) holds infinite values"),
     ],
 )
-def test_functions_out_of_their_domain_are_said(term: str, sentence: str) -> None:
-    """Rows are not dropped silently for what the formula has made of them."""
-    with pytest.raises(DataError) as caught:
+def test_functions_out_of_their_domain_are_refused(term: str, sentence: str) -> None:
+    """Rows where a function of the formula is undefined are not dropped silently."""
+    with pytest.raises(DataError) as fault:
         mlm.fit(f"y ~ {term} + (1 | g)", ROWS)
-    assert sentence in str(caught.value)
+    assert sentence in str(fault.value)
 
 
 def test_a_model_cannot_see_other_rows_than_its_siblings() -> None:

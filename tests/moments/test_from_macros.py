@@ -1,5 +1,4 @@
-"""Fits from tables of moments that SQL has made, against fits from the rows; and the sentence for what does not "
-"serve."""
+"""Fits from tables of moments that SQL has made, against fits from the rows; and the errors of unusable tables."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ DATA = Path(__file__).parents[1] / "specification" / "reference" / "data"
 SAME, AT_THE_OPTIMUM, SECOND_DERIVATIVES = 1e-12, 1e-9, 1e-6
 
 
-def made(rows: pl.DataFrame, columns: Sequence[str], group: Any, **more: Any) -> pl.DataFrame:
+def macro_table(rows: pl.DataFrame, columns: Sequence[str], group: Any, **more: Any) -> pl.DataFrame:
     """The table that the macro makes, its rows in another order."""
     with duckdb.connect() as connection:
         connection.register("rows", rows.to_arrow())
@@ -30,21 +29,21 @@ def made(rows: pl.DataFrame, columns: Sequence[str], group: Any, **more: Any) ->
         return connection.sql(sql).pl().sample(fraction=1.0, shuffle=True, seed=1)
 
 
-def merged(parts: pl.DataFrame, columns: Sequence[str], group: Any, **more: Any) -> pl.DataFrame:
+def merged_table(parts: pl.DataFrame, columns: Sequence[str], group: Any, **more: Any) -> pl.DataFrame:
     with duckdb.connect() as connection:
         connection.register("parts", parts.to_arrow())
         sql = render("merge_group_moments", relation="parts", columns=list(columns), group=group, **more)
         return connection.sql(sql).pl()
 
 
-def assert_same_fit(found: mlm.Fit, expected: mlm.Fit) -> None:
+def assert_same_fit(ours: mlm.Fit, expected: mlm.Fit) -> None:
     for table, columns in (
         ("fit_statistics", ["log_likelihood", "n_obs", "aic"]),
         ("fixed_effects", ["estimate", "std_error", "df"]),
         ("variance_components", ["estimate"]),
         ("random_effects", ["estimate", "std_error"]),
     ):
-        here, there = getattr(found, table), getattr(expected, table)
+        here, there = getattr(ours, table), getattr(expected, table)
         for column in columns:
             tolerance = SAME if table == "fit_statistics" else SECOND_DERIVATIVES if column == "df" else AT_THE_OPTIMUM
             np.testing.assert_allclose(
@@ -54,7 +53,7 @@ def assert_same_fit(found: mlm.Fit, expected: mlm.Fit) -> None:
                 atol=tolerance,
                 err_msg=f"{table}.{column}",
             )
-    assert found.fixed_effects["term"].to_list() == expected.fixed_effects["term"].to_list()
+    assert ours.fixed_effects["term"].to_list() == expected.fixed_effects["term"].to_list()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def students() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def moments(students: pl.DataFrame) -> Any:
-    table = made(students, ["mathach", "ses"], "school", constants=["sector", "size", "catholic"])
+    table = macro_table(students, ["mathach", "ses"], "school", constants=["sector", "size", "catholic"])
     return mlm.read_moments(table, "school")
 
 
@@ -93,9 +92,9 @@ def test_level_equations_and_robust_errors(students: pl.DataFrame, moments: Any)
 def test_three_levels() -> None:
     rows = pl.read_csv(DATA / "egsingle.csv")
     formula = "math ~ year * lowinc + (year | schoolid/childid)"
-    table = made(rows, ["math", "year"], ["schoolid", "childid"], constants=["lowinc"])
-    found = mlm.fit(formula, mlm.read_moments(table, ["schoolid", "childid"]))
-    assert_same_fit(found, mlm.fit(formula, rows))
+    table = macro_table(rows, ["math", "year"], ["schoolid", "childid"], constants=["lowinc"])
+    ours = mlm.fit(formula, mlm.read_moments(table, ["schoolid", "childid"]))
+    assert_same_fit(ours, mlm.fit(formula, rows))
 
 
 def test_labels_that_repeat_across_the_levels_above() -> None:
@@ -103,21 +102,21 @@ def test_labels_that_repeat_across_the_levels_above() -> None:
     rows = rows.with_columns(child=pl.col("childid").rank("dense").over("schoolid").cast(pl.Int64))
     formula = "math ~ within(year, child) + (1 | child) + (1 | schoolid)"
     levels = ("child", "schoolid")
-    table = made(rows, ["math", "year"], ["schoolid", "child"])
-    found = mlm.fit(formula, mlm.read_moments(table, ["child", "schoolid"]), levels=levels)
-    assert_same_fit(found, mlm.fit(formula, rows, levels=levels))
+    table = macro_table(rows, ["math", "year"], ["schoolid", "child"])
+    ours = mlm.fit(formula, mlm.read_moments(table, ["child", "schoolid"]), levels=levels)
+    assert_same_fit(ours, mlm.fit(formula, rows, levels=levels))
 
 
 def test_a_text_of_the_rows_is_a_further_group(students: pl.DataFrame) -> None:
     formula = "mathach ~ within(ses) * sex + sector + C(minority) + (sex | school)"
     group = ["school", "sex", "minority"]
-    table = made(students, ["mathach", "ses"], group, constants=["sector"])
+    table = macro_table(students, ["mathach", "ses"], group, constants=["sector"])
     assert_same_fit(mlm.fit(formula, mlm.read_moments(table, group)), mlm.fit(formula, students))
 
 
 def test_products_and_squares(students: pl.DataFrame) -> None:
     formula = "mathach ~ ses * female + poly(ses, 2, raw=True) + (1 | school)"
-    table = made(students, ["mathach", "female", "ses"], "school", products=[["ses", "female"], ["ses", "ses"]])
+    table = macro_table(students, ["mathach", "female", "ses"], "school", products=[["ses", "female"], ["ses", "ses"]])
     assert_same_fit(mlm.fit(formula, mlm.read_moments(table, "school")), mlm.fit(formula, students))
 
 
@@ -127,36 +126,41 @@ def test_units_of_one_row_each() -> None:
     names = {"y": rows.columns[0], "x": rows.columns[1], "g": rows.columns[2]}
     formula = "{y} ~ {x} + ({x} | {g})".format(**names)
     group = [names["g"], "row"]
-    table = made(rows.with_row_index("row"), [names["y"], names["x"]], group)
+    table = macro_table(rows.with_row_index("row"), [names["y"], names["x"]], group)
     assert_same_fit(mlm.fit(formula, mlm.read_moments(table, group)), mlm.fit(formula, rows))
 
 
 def test_merged_parts(students: pl.DataFrame) -> None:
     """Parts by sex, each around grand means of its own; also as they are, with the parts as a further group."""
     columns, constants = ["mathach", "ses"], ["sector"]
-    each = [made(rows, columns, ["sex", "school"], constants=constants) for rows in students.partition_by("sex")]
+    each = [macro_table(rows, columns, ["sex", "school"], constants=constants) for rows in students.partition_by("sex")]
     parts = pl.concat(each)
     formula = "mathach ~ within(ses) * sector + (within(ses) | school)"
     expected = mlm.fit(formula, students)
-    table = merged(parts, columns, "school", constants=constants)
+    table = merged_table(parts, columns, "school", constants=constants)
     assert_same_fit(mlm.fit(formula, mlm.read_moments(table, "school")), expected)
     assert_same_fit(mlm.fit(formula, mlm.read_moments(parts, ["sex", "school"])), expected)
     with_products = pl.concat(
-        [made(rows, columns, ["sex", "school"], products=[["mathach", "ses"]]) for rows in students.partition_by("sex")]
+        [
+            macro_table(rows, columns, ["sex", "school"], products=[["mathach", "ses"]])
+            for rows in students.partition_by("sex")
+        ]
     )
     with pytest.raises(DataError, match=r"products around different ones do not go together\. Got mathach_by_ses;"):
         mlm.read_moments(with_products, ["sex", "school"])
 
 
 def test_parts_that_disagree_leave_no_value(students: pl.DataFrame) -> None:
-    parts = made(students, ["mathach"], ["sex", "school"], constants=["sector"])
-    changed = pl.when(pl.col("sex") == "Female").then(pl.lit("Other")).otherwise("value_sector")
-    table = merged(parts.with_columns(changed.alias("value_sector")), ["mathach"], "school", constants=["sector"])
+    parts = macro_table(students, ["mathach"], ["sex", "school"], constants=["sector"])
+    other_sector = pl.when(pl.col("sex") == "Female").then(pl.lit("Other")).otherwise("value_sector")
+    table = merged_table(
+        parts.with_columns(other_sector.alias("value_sector")), ["mathach"], "school", constants=["sector"]
+    )
     both = students.group_by("school").agg(pl.col("sex").n_unique() == 2).filter("sex").height
     assert table["value_sector"].null_count() == both
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError) as error:
         mlm.read_moments(table, "school")
-    assert str(caught.value) == (
+    assert str(error.value) == (
         f"'sector' has several values, or none, in {both} of 160 groups of the data, and a constant has one. Give it "
         "to mlm.group_moments() in columns if it is a number, or else in group."
     )
@@ -171,18 +175,18 @@ def test_a_predictor_at_a_million(offset: float) -> None:
     y = 1 + 0.5 * x + random.normal(size=100)[g] + 0.4 * random.normal(size=100)[g] * x + random.normal(size=3000)
     formula = "y ~ within(x) + between(x) + (within(x) | g)"
     expected = mlm.fit(formula, pl.DataFrame({"y": y, "x": x, "g": g}))
-    table = made(pl.DataFrame({"y": y, "x": x + offset, "g": g}), ["y", "x"], "g")
-    found = mlm.fit(formula, mlm.read_moments(table, "g"))
-    here, there = (f.fit_statistics["log_likelihood"][0] for f in (found, expected))
+    table = macro_table(pl.DataFrame({"y": y, "x": x + offset, "g": g}), ["y", "x"], "g")
+    ours = mlm.fit(formula, mlm.read_moments(table, "g"))
+    here, there = (f.fit_statistics["log_likelihood"][0] for f in (ours, expected))
     assert abs(here - there) < 1e-12 * abs(there)
-    slopes = (f.fixed_effects["estimate"][1:] for f in (found, expected))
+    slopes = (f.fixed_effects["estimate"][1:] for f in (ours, expected))
     np.testing.assert_allclose(*slopes, rtol=1e-9)
 
 
 def test_latent_means(students: pl.DataFrame, moments: Any) -> None:
-    found = mlm.sem("contextual: mathach ~ ses", moments, cluster="school")
+    ours = mlm.sem("contextual: mathach ~ ses", moments, cluster="school")
     expected = mlm.sem("contextual: mathach ~ ses", students, cluster="school")
-    np.testing.assert_allclose(found.parameters["estimate"], expected.parameters["estimate"], rtol=1e-9)
+    np.testing.assert_allclose(ours.parameters["estimate"], expected.parameters["estimate"], rtol=1e-9)
 
 
 def test_moments_of_another_fit_serve_again(students: pl.DataFrame) -> None:
@@ -240,9 +244,9 @@ def test_moments_of_another_fit_serve_again(students: pl.DataFrame) -> None:
     ],
 )
 def test_what_the_moments_lack(moments: Any, formula: str, options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError) as error:
         mlm.fit(formula, moments, **options)
-    assert str(caught.value) == (
+    assert str(error.value) == (
         f"The moments do not serve the model: they hold {sentence}. Make them anew with mlm.group_moments()."
     )
 
@@ -317,27 +321,27 @@ TABLE = pl.DataFrame(
         ),
     ],
 )
-def test_tables_that_are_none(table: pl.DataFrame, sentence: str) -> None:
-    with pytest.raises(DataError) as caught:
+def test_tables_without_usable_moments(table: pl.DataFrame, sentence: str) -> None:
+    with pytest.raises(DataError) as error:
         mlm.read_moments(table, "g")
-    assert str(caught.value) == sentence
+    assert str(error.value) == sentence
 
 
 @pytest.mark.parametrize("column", ["t", "one"])
-def test_columns_that_sums_around_the_grand_mean_cannot_tell(column: str) -> None:
+def test_columns_whose_scatter_has_lost_its_digits(column: str) -> None:
     """Seconds of persons who were seen years apart, and what does not vary within persons at all."""
     person = np.repeat(np.arange(20), 5)
     t = 1e9 * person + np.tile(np.arange(5.0), 20)
     rows = pl.DataFrame({"y": np.sin(t) + person % 3, "t": t, "one": person / 7, "person": person})
-    with pytest.raises(DataError) as caught:
-        mlm.read_moments(made(rows, ["y", column], "person"), "person")
-    assert str(caught.value) == (
+    with pytest.raises(DataError) as error:
+        mlm.read_moments(macro_table(rows, ["y", column], "person"), "person")
+    assert str(error.value) == (
         f"{column!r} varies within groups by less than a part in 100,000 of what their means do, which sums around a "
         "grand mean cannot tell from rounding. Give it to mlm.group_moments() in constants if it has one value in each "
         "group; else mlm.within() of it in columns and mlm.between() of it in constants."
     )
     split = rows.with_columns(between_t=pl.col("t").mean().over("person"))
     split = split.with_columns(within_t=pl.col("t") - pl.col("between_t"))
-    table = made(split, ["y", "within_t"], "person", constants=["between_t"])
-    found = mlm.fit("y ~ within_t + between_t + (1 | person)", mlm.read_moments(table, "person"))
-    assert_same_fit(found, mlm.fit("y ~ within_t + between_t + (1 | person)", split))
+    table = macro_table(split, ["y", "within_t"], "person", constants=["between_t"])
+    ours = mlm.fit("y ~ within_t + between_t + (1 | person)", mlm.read_moments(table, "person"))
+    assert_same_fit(ours, mlm.fit("y ~ within_t + between_t + (1 | person)", split))

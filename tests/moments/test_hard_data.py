@@ -82,8 +82,8 @@ def test_groups_that_lie_far_apart(spread: float) -> None:
 @pytest.mark.parametrize("offset", [1e4, 1e7])
 def test_products_of_offset_variables_are_no_copies(offset: float) -> None:
     data = _data()
-    moved = data.with_columns(x=pl.col("x") + offset, w=pl.col("w") + offset)
-    near, far = (mlm.fit("y ~ x * w + (1 | g)", d) for d in (data, moved))
+    far_data = data.with_columns(x=pl.col("x") + offset, w=pl.col("w") + offset)
+    near, far = (mlm.fit("y ~ x * w + (1 | g)", d) for d in (data, far_data))
     assert not far.estimate.design.fixed.aliased
     assert far.estimate.log_likelihood == pytest.approx(near.estimate.log_likelihood, abs=1e-6)
     assert far.estimate.gamma[-1] == pytest.approx(near.estimate.gamma[-1], rel=1e-6)
@@ -148,7 +148,7 @@ def test_the_most_predictors_that_are_allowed() -> None:
     assert len(mlm.fit("y ~ f + (1 | g)", data).estimate.gamma) == levels
 
 
-def test_an_undetermined_variance_is_said_to_be_one() -> None:
+def test_an_undetermined_variance_has_a_note() -> None:
     assert any("do not determine" in note for note in mlm.fit("y ~ C(g) + (1 | g)", _data()).notes)
 
 

@@ -100,8 +100,8 @@ def test_merge_equals_a_scan_of_the_union_and_subtract_undoes_it(rows: int, perc
     whole = _collect(data)
     cut = min(max(1, (rows * percent) // 100), rows)
     first, second = _part(whole, data[:cut]), _part(whole, data[cut:])
-    merged = merge(first, second)
-    _assert_equal(merged, whole, 1e-11)
+    union = merge(first, second)
+    _assert_equal(union, whole, 1e-11)
     # what is taken away leaves rounding errors of the size of the whole
     _assert_equal(subtract(whole, second), first, 1e-10)
 
@@ -110,24 +110,24 @@ def test_merge_equals_a_scan_of_the_union_and_subtract_undoes_it(rows: int, perc
 @settings(max_examples=25, deadline=None)
 def test_exchange_equals_a_scan_of_the_rows_that_are_there(rows: int, percent: int, seed: int) -> None:
     data = _data(rows + 20, seed)
-    schema_of = _collect(data)
+    full = _collect(data)
     first = max(1, rows * percent // 100)
     stays, goes, comes = data[:first], data[first:-20], data[-20:]
-    whole = _part(schema_of, pl.concat([stays, goes]))
-    done = exchange(whole, _part(schema_of, goes), _part(schema_of, comes))
+    whole = _part(full, pl.concat([stays, goes]))
+    result = exchange(whole, _part(full, goes), _part(full, comes))
     # as in `subtract`, what is taken away leaves rounding errors of the size of the whole
-    _assert_equal(done.moments, _part(schema_of, pl.concat([stays, comes])), 1e-10)
-    assert done.moved == frozenset()
+    _assert_equal(result.moments, _part(full, pl.concat([stays, comes])), 1e-10)
+    assert result.moved_constants == frozenset()
 
 
 def test_exchange_of_all_rows_may_change_a_constant_and_of_some_may_not() -> None:
     data = _data(60)
     whole = _collect(data)
     (constant,) = whole.schema.constants
-    moved = replace(whole, constants=(whole.constants[0] + 1.0,))
-    assert exchange(whole, whole, moved).moments.constants[0].tolist() == moved.constants[0].tolist()
+    other = replace(whole, constants=(whole.constants[0] + 1.0,))
+    assert exchange(whole, whole, other).moments.constants[0].tolist() == other.constants[0].tolist()
     nothing = whole.select(np.zeros(whole.n_units, dtype=bool))
-    assert exchange(whole, nothing, moved).moved == {constant}
+    assert exchange(whole, nothing, other).moved_constants == {constant}
 
 
 def test_more_than_there_is_cannot_be_subtracted() -> None:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlm_ops as mlm
+from mlm_ops.analyses.centered import create_centered
 from mlm_ops.analyses.file.analysis import parse_analysis
-from mlm_ops.analyses.rows import create_centered
 from mlm_ops.analyses.run import fit_analysis, keep_moments
 from mlm_ops.errors import DataError
 from mlm_ops.moments.record import Moments
@@ -37,22 +37,24 @@ def frame(names: list[str], group: str) -> pl.DataFrame:
     return pl.DataFrame(columns | {"tt": ["pqr"[i * 7 % 11 % 3] for i in range(96)]})
 
 
-def quoted(names: list[str]) -> str:
+def sum_of_names(names: list[str]) -> str:
     return " + ".join(f"`{name}`" for name in names)
 
 
-def same(found: Moments, expected: Moments) -> None:
-    assert found.schema == expected.schema
+def same(moments: Moments, expected: Moments) -> None:
+    assert moments.schema == expected.schema
     for name in ("n", "mean", "scatter"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    for ours, theirs in zip((*found.labels, *found.constants), (*expected.labels, *expected.constants), strict=True):
+        np.testing.assert_array_equal(getattr(moments, name), getattr(expected, name))
+    for ours, theirs in zip(
+        (*moments.labels, *moments.constants), (*expected.labels, *expected.constants), strict=True
+    ):
         assert ours.tolist() == theirs.tolist()
 
 
 def _clash(columns: list[str], group: str) -> bool:
-    made = [group, "n", *(f"{what}_{c}" for c in columns for what in ("center", "mean"))]
-    made += [f"scatter_{a}_{b}" for i, a in enumerate(columns) for b in columns[: i + 1]]
-    return len({name.lower() for name in made}) < len(made)
+    table_columns = [group, "n", *(f"{what}_{c}" for c in columns for what in ("center", "mean"))]
+    table_columns += [f"scatter_{a}_{b}" for i, a in enumerate(columns) for b in columns[: i + 1]]
+    return len({name.lower() for name in table_columns}) < len(table_columns)
 
 
 names_of_columns = st.lists(
@@ -70,8 +72,8 @@ def test_any_names_are_kept_apart(names: list[str]) -> None:
     group, *columns = names
     rows = frame(columns, group)
     plain = rows.rename({group: "g"} | {name: f"p{i}" for i, name in enumerate(columns)})
-    expected = mlm.fit(f"y ~ {quoted([f'p{i}' for i in range(len(columns))])} + tt + (1 | g)", plain)
-    fit = mlm.fit(f"y ~ {quoted(columns)} + tt + (1 | `{group}`)", rows)
+    expected = mlm.fit(f"y ~ {sum_of_names([f'p{i}' for i in range(len(columns))])} + tt + (1 | g)", plain)
+    fit = mlm.fit(f"y ~ {sum_of_names(columns)} + tt + (1 | `{group}`)", rows)
     assert fit.estimate.log_likelihood == pytest.approx(expected.estimate.log_likelihood, abs=1e-9)
     connection = duckdb.connect()
     save_moments(connection, fit.moments, "kept")
@@ -84,17 +86,17 @@ def test_any_names_are_kept_apart(names: list[str]) -> None:
         return
     sql = render("group_moments", relation="t", columns=["y", *columns], group=group)
     connection.execute(f"create table made as {sql}")
-    made = mlm.read_moments("made", group, connection=connection)
-    ours = mlm.fit(f"y ~ {quoted(columns)} + (1 | `{group}`)", made)
-    theirs = mlm.fit(f"y ~ {quoted(columns)} + (1 | `{group}`)", rows)
+    moments = mlm.read_moments("made", group, connection=connection)
+    ours = mlm.fit(f"y ~ {sum_of_names(columns)} + (1 | `{group}`)", moments)
+    theirs = mlm.fit(f"y ~ {sum_of_names(columns)} + (1 | `{group}`)", rows)
     assert ours.estimate.log_likelihood == pytest.approx(theirs.estimate.log_likelihood, abs=1e-8)
 
 
-@pytest.mark.parametrize("order", permutations(["a_b", "c", "a", "b_c"]))
+@pytest.mark.parametrize("order", list(permutations(["a_b", "c", "a", "b_c"])))
 def test_names_that_run_together(order: tuple[str, ...]) -> None:
     """In some orders two scatters would have one name; in others each has its own, and is read as what it is."""
     rows = frame(list(order), "g")
-    formula = f"y ~ {quoted(sorted(order))} + (1 | g)"
+    formula = f"y ~ {sum_of_names(sorted(order))} + (1 | g)"
     fit, connection = mlm.fit(formula, rows), duckdb.connect()
     save_moments(connection, fit.moments, "kept")
     same(load_moments(connection, "kept"), fit.moments)
@@ -106,19 +108,19 @@ def test_names_that_run_together(order: tuple[str, ...]) -> None:
         return
     sql = render("group_moments", relation="t", columns=["y", *order], group="g")
     connection.execute(f"create table made as {sql}")
-    made = mlm.fit(formula, mlm.read_moments("made", "g", connection=connection))
-    assert made.estimate.log_likelihood == pytest.approx(fit.estimate.log_likelihood, abs=1e-8)
+    from_table = mlm.fit(formula, mlm.read_moments("made", "g", connection=connection))
+    assert from_table.estimate.log_likelihood == pytest.approx(fit.estimate.log_likelihood, abs=1e-8)
 
 
 def test_a_scatter_of_two_pairs_is_refused() -> None:
-    """Of a table whose columns were put in another order."""
+    """In a table whose columns stand in another order than the macro's."""
     sums = {"n": [2, 2], **{f"mean_{c}": [1.0, 2.0] for c in ("b_c", "a", "c", "a_b")}}
     columns = ["b_c", "a", "c", "a_b"]
     scatters = {f"scatter_{a}_{b}": [1.0, 2.0] for i, a in enumerate(columns) for b in columns[: i + 1]}
     scatters["scatter_a_b_c"] = [0.1, 0.2]
-    with pytest.raises(DataError) as raised:
+    with pytest.raises(DataError) as error:
         mlm.read_moments(pl.DataFrame({"g": ["p", "q"], **sums, **scatters}), "g")
-    assert str(raised.value) == (
+    assert str(error.value) == (
         "scatter_a_b_c in the data may be of 'a' and 'b_c', or of 'a_b' and 'c'. Rename one of these columns where "
         "mlm.group_moments() reads it."
     )
@@ -135,17 +137,17 @@ def test_groups_called_n() -> None:
     keep_moments(parse_analysis("analysis: a\ndata: t\nmodels:\n  m: y ~ x + (x | n)\n"), connection)
     columns = [name for name, *_ in connection.execute("describe main.a_moments").fetchall()]
     assert columns[:4] == ["n", "n (2)", "mean_y", "mean_x"]
-    with pytest.raises(DataError) as raised:
+    with pytest.raises(DataError) as error:
         render("group_moments", relation="t", columns=["x"], group="n")
-    assert str(raised.value) == (
+    assert str(error.value) == (
         "mlm.group_moments() would call two columns n: the group's column n, and the groups' sizes. Rename a column in "
         "a model before it."
     )
-    with pytest.raises(DataError) as raised:
+    with pytest.raises(DataError) as error:
         mlm.read_moments(pl.DataFrame({"n": [1], "n_1": [2], "mean_x": [1.0], "scatter_x_x": [1.0]}), "n")
-    assert str(raised.value) == (
-        "The groups of the data are told by a column 'n', which is what the sizes of groups are called. Rename it "
-        "where mlm.group_moments() reads it."
+    assert str(error.value) == (
+        "The grouping column 'n' of the data has the name of the column with the groups' sizes. Rename it where "
+        "mlm.group_moments() reads it."
     )
 
 
@@ -158,9 +160,9 @@ def test_columns_that_differ_in_letter_case() -> None:
     for data in (rows, rows.lazy(), rows.to_arrow(), rows.to_pandas()):
         fit = mlm.fit("y ~ A + a_1 + (1 | g)", data)
         assert fit.estimate.log_likelihood == pytest.approx(expected.estimate.log_likelihood, abs=1e-10)
-        with pytest.raises(DataError) as raised:
+        with pytest.raises(DataError) as error:
             mlm.fit("y ~ a + (1 | g)", data)
-        assert str(raised.value) == (
+        assert str(error.value) == (
             "Columns 'A' and 'a' differ in letter case alone, which DuckDB does not tell apart. Rename one of them."
         )
 
@@ -180,11 +182,11 @@ def test_kept_means_are_means() -> None:
     # sums of 7,185 rows around other centers: 1e-13 of squares of 20
     assert max(differences) < 1e-9
     fit = fit_analysis(analysis, connection).fits["m"]
-    kept = mlm.read_moments(
+    moments = mlm.read_moments(
         "select * exclude (deviation_mathach, deviation_ses) from main.hsb_moments", "school", connection=connection
     )
-    read = mlm.fit("mathach ~ ses + (1 | school)", kept)
-    np.testing.assert_allclose(read.fixed_effects["estimate"], fit.fixed_effects["estimate"], rtol=1e-9)
+    from_table = mlm.fit("mathach ~ ses + (1 | school)", moments)
+    np.testing.assert_allclose(from_table.fixed_effects["estimate"], fit.fixed_effects["estimate"], rtol=1e-9)
 
 
 def test_moments_of_the_first_version_are_read() -> None:
@@ -198,9 +200,9 @@ def test_moments_of_the_first_version_are_read() -> None:
     ]
     connection.execute(f"create or replace table kept as select {', '.join(old)} from kept")
     ((text,),) = connection.execute("select description from kept_description").fetchall()
-    told = json.loads(text)
-    assert told.pop("version") == 2
-    connection.execute("update kept_description set description = ?", [json.dumps(told)])
+    description = json.loads(text)
+    assert description.pop("version") == 2
+    connection.execute("update kept_description set description = ?", [json.dumps(description)])
     same(load_moments(connection, "kept"), moments)
 
 
@@ -209,9 +211,9 @@ def test_a_column_that_centering_would_make() -> None:
     connection.register("frame", frame(["x", "Between_x"], "g").to_arrow())
     connection.execute("create table t as from frame")
     analysis = parse_analysis("analysis: a\ndata: t\nmodels:\n  m: y ~ within(x) + (1 | g)\n")
-    with pytest.raises(DataError) as raised:
+    with pytest.raises(DataError) as error:
         create_centered(connection, analysis, "made")
-    assert str(raised.value) == (
+    assert str(error.value) == (
         "Table t has a column 'Between_x', and the table with centered columns would have another. Rename it in a view "
         "or SELECT."
     )

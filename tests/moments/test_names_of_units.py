@@ -1,4 +1,4 @@
-"""What a unit is called is the same wherever it is said: in fits, predictions, SQL, partitions; and NaN is no unit."""
+"""A unit has the same name everywhere: in fits, predictions, SQL and partitions; and NaN is no unit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlm_ops.moments.storage import load_moments
 from mlm_ops.moments.units import names
 from mlm_ops.plugins.duckdb import register
 
-#: A key of each type from a whole number g of 0 to 5, and what the unit of g = 1 is called.
+#: A key of each type from a whole number g of 0 to 5, and the name of the unit of g = 1.
 KEYS = {
     "TINYINT": ("g::tinyint", "1"),
     "SMALLINT": ("g::smallint", "1"),
@@ -71,27 +71,29 @@ def rows(key: str) -> duckdb.DuckDBPyConnection:
 
 @pytest.mark.parametrize("kind", KEYS)
 def test_a_unit_has_one_name(kind: str) -> None:
-    key, called = KEYS[kind]
+    key, name = KEYS[kind]
     connection = rows(key)
     fit = mlm.fit("y ~ within(x, id) + f + (1 | id)", "t", connection=connection)
     (distinct,) = connection.execute("select count(distinct id) from t").fetchall()[0]
     units = fit.random_effects["unit"].to_list()
-    assert called in units
+    assert name in units
     assert len(set(units)) == len(units) == distinct
-    told = connection.sql(f"select * from ({fit.prediction_sql('t')}) order by x, y")
-    predicted = fit.predict("t", connection=connection).sort("x", "y")
-    assert predicted["new_group"].sum() == 0
-    assert not any(new for (new,) in told.select("new_group").fetchall())
-    expected = np.array(told.select("prediction").fetchall(), float).ravel()
-    np.testing.assert_allclose(predicted["prediction"].to_numpy(), expected, rtol=0, atol=1e-12)
+    by_sql = connection.sql(f"select * from ({fit.prediction_sql('t')}) order by x, y")
+    by_frame = fit.predict("t", connection=connection).sort("x", "y")
+    assert by_frame["new_group"].sum() == 0
+    assert not any(new for (new,) in by_sql.select("new_group").fetchall())
+    expected = np.array(by_sql.select("prediction").fetchall(), float).ravel()
+    np.testing.assert_allclose(by_frame["prediction"].to_numpy(), expected, rtol=0, atol=1e-12)
     register(connection)
-    found = connection.sql("select unit from mlm_random_effects('y ~ within(x, id) + f + (1 | id)', 't')").fetchall()
-    assert sorted(unit for (unit,) in found) == sorted(units)
+    rows_of_sql = connection.sql(
+        "select unit from mlm_random_effects('y ~ within(x, id) + f + (1 | id)', 't')"
+    ).fetchall()
+    assert sorted(unit for (unit,) in rows_of_sql) == sorted(units)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KEYS if kind not in ("INTERVAL", "TIMETZ", "BIT", "BIGNUM")])
 def test_frames_are_named_as_tables_are(kind: str) -> None:
-    """What polars has no type for is not of its frames."""
+    """Types that polars does not have are left out."""
     connection = rows(KEYS[kind][0])
     fit, frame = mlm.fit("y ~ x + (1 | id)", "t", connection=connection), connection.sql("from t").pl()
     assert fit.predict(frame)["new_group"].sum() == 0
@@ -106,12 +108,12 @@ def test_views_and_partitions_have_the_same_names_in_every_zone() -> None:
     analysis = parse_analysis("analysis: a\ndata: t\npartition: id\nmodels:\n  m: y ~ x + (1 | id)\n")
     keep_moments(analysis, connection)
     create_prediction_view(connection, analysis, "m", fit_analysis(analysis, connection).fits["m"])
-    kept = connection.execute("select part from main.a_moments_partitions order by part").fetchall()
-    assert kept[1] == ("2020-01-01 01:00:00+00",)
+    parts = connection.execute("select part from main.a_moments_partitions order by part").fetchall()
+    assert parts[1] == ("2020-01-01 01:00:00+00",)
     connection.execute("set timezone = 'America/St_Johns'")
     assert connection.execute("select bool_or(new_group) from mlm.predicted_a__m").fetchall() == [(False,)]
     again = keep_moments(analysis, connection)
-    assert (again.scanned, again.dropped, again.rebuilt) == ((), (), None)
+    assert (again.scanned, again.dropped, again.rebuild_reason) == ((), (), None)
     assert keep_moments(analysis, connection, ["2020-01-01 02:00:00+01"]).scanned == ("2020-01-01 01:00:00+00",)
 
 
@@ -119,12 +121,12 @@ def test_numbers_are_the_same_numbers_in_other_types() -> None:
     """7 of whole numbers, 7.0 of doubles and 7.00 of decimals; two texts that are one number stay two."""
     fit = mlm.fit("y ~ C(x, ref='0.0') + (1 | id)", rows("g::double").sql("select * replace (x::double as x) from t"))
     for kind in ("bigint", "decimal(9, 2)", "float", "hugeint"):
-        given = rows(f"g::{kind}").sql("select * replace (x::bigint as x) from t").pl()
-        assert fit.predict(given)["new_group"].sum() == 0
+        frame = rows(f"g::{kind}").sql("select * replace (x::bigint as x) from t").pl()
+        assert fit.predict(frame)["new_group"].sum() == 0
     texts = mlm.fit("y ~ x + (1 | id)", rows("['1', '1.0', '2', '3', '4', '5'][g + 1]").sql("from t"))
-    given = pl.DataFrame({"x": [1.0, 1.0, 1.0], "id": [1.0, 2.0, 1.5]})
-    assert texts.predict(given)["new_group"].to_list() == [False, False, True]
-    assert texts.predict(given.cast({"id": pl.Decimal(6, 3)}))["new_group"].to_list() == [True, False, True]
+    frame = pl.DataFrame({"x": [1.0, 1.0, 1.0], "id": [1.0, 2.0, 1.5]})
+    assert texts.predict(frame)["new_group"].to_list() == [False, False, True]
+    assert texts.predict(frame.cast({"id": pl.Decimal(6, 3)}))["new_group"].to_list() == [True, False, True]
 
 
 NAN = float("nan")
@@ -155,17 +157,17 @@ OPTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
 @pytest.mark.parametrize("door", ["polars", "table", "parquet", "csv", "relation", "SQL"])
 def test_nan_is_missing_in_every_role(role: str, door: str, tmp_path: Any) -> None:
     formula, options, columns = OPTIONS[role]
-    kept = MISSING.filter([pl.col(c).is_not_null() & pl.col(c).is_not_nan() for c in columns])
-    # the same units by names that no one can take for numbers, -0.0 and 0.0 one of them
-    named = kept.with_columns(pl.format("u{}", (pl.col("g") + 0.0).cast(pl.Int64, strict=False)).alias("g"))
-    expected = mlm.fit(formula, named, **options)
+    complete = MISSING.filter([pl.col(c).is_not_null() & pl.col(c).is_not_nan() for c in columns])
+    # the same units under names that are no numbers; -0.0 and 0.0 are one unit
+    named_units = complete.with_columns(pl.format("u{}", (pl.col("g") + 0.0).cast(pl.Int64, strict=False)).alias("g"))
+    expected = mlm.fit(formula, named_units, **options)
     connection = duckdb.connect()
     connection.register("frame", MISSING.to_arrow())
     connection.execute("create table t as from frame")
     if door == "SQL":
         register(connection)
-        told = "".join(f", {name} := '{value}'" for name, value in options.items())
-        found = connection.sql(f"select term, estimate, std_error from mlm('{formula}', 't'{told})").pl()
+        arguments = "".join(f", {name} := '{value}'" for name, value in options.items())
+        table = connection.sql(f"select term, estimate, std_error from mlm('{formula}', 't'{arguments})").pl()
     else:
         MISSING.write_parquet(tmp_path / "t.parquet")
         MISSING.write_csv(tmp_path / "t.csv")
@@ -178,14 +180,14 @@ def test_nan_is_missing_in_every_role(role: str, door: str, tmp_path: Any) -> No
         }
         fit = mlm.fit(formula, data[door], connection=connection if door == "table" else None, **options)
         assert fit.moments.n_rows == 96
-        assert fit.moments.n_obs == kept.height < 96
+        assert fit.moments.n_obs == complete.height < 96
         assert {name for name, n in fit.moments.n_dropped.items() if n} - {"1 / w"} == set(columns)
-        found = fit.fixed_effects.select("term", "estimate", "std_error")
+        table = fit.fixed_effects.select("term", "estimate", "std_error")
         assert not any("nan" in str(unit) for unit in fit.random_effects["unit"])
-        assert fit.predict(MISSING)["prediction"].is_not_null().sum() >= kept.height
-    assert found["term"].to_list() == expected.fixed_effects["term"].to_list()
+        assert fit.predict(MISSING)["prediction"].is_not_null().sum() >= complete.height
+    assert table["term"].to_list() == expected.fixed_effects["term"].to_list()
     for column in ("estimate", "std_error"):
-        np.testing.assert_allclose(found[column], expected.fixed_effects[column], rtol=1e-7)
+        np.testing.assert_allclose(table[column], expected.fixed_effects[column], rtol=1e-7)
 
 
 def test_zero_and_minus_zero_are_one() -> None:
@@ -201,8 +203,8 @@ def test_zero_and_minus_zero_are_one() -> None:
     connection.execute("create table t as from frame")
     analysis = parse_analysis("analysis: a\ndata: t\npartition: g\nmodels:\n  m: y ~ x + (1 | g)\n")
     keep_moments(analysis, connection)
-    found = connection.execute("select part, n_rows from main.a_moments_partitions order by part limit 1").fetchall()
-    assert found == [("0.0", 22)]
+    parts = connection.execute("select part, n_rows from main.a_moments_partitions order by part limit 1").fetchall()
+    assert parts == [("0.0", 22)]
     assert keep_moments(analysis, connection, ["-0.0"]).scanned == ("0.0",)
     moments = load_moments(connection, "main.a_moments")
     assert mlm.fit("y ~ x + (1 | g)", moments).random_effects["unit"].to_list()[0] == "0.0"
@@ -215,5 +217,5 @@ def test_what_is_missing_inside_a_function_is_missing_in_sql(formula: str) -> No
     connection.register("frame", MISSING.to_arrow())
     connection.execute("create table t as from frame")
     register(connection)
-    found = connection.sql(f"select estimate from mlm('{formula}', 't')").pl()["estimate"]
-    np.testing.assert_allclose(found, mlm.fit(formula, MISSING).fixed_effects["estimate"], rtol=1e-10)
+    estimates = connection.sql(f"select estimate from mlm('{formula}', 't')").pl()["estimate"]
+    np.testing.assert_allclose(estimates, mlm.fit(formula, MISSING).fixed_effects["estimate"], rtol=1e-10)

@@ -1,4 +1,4 @@
-"""What models need of the rows, told once."""
+"""What models need of the rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlm_ops.errors import DataError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Column, Factor, Indicator, label
 from mlm_ops.language.structures import parse_residual
-from mlm_ops.moments.needs import asked_by, check_models, find_needs
+from mlm_ops.moments.needs import check_models, find_needs, needs_of
 from mlm_ops.warehouse.source import open_source
 
 ROWS = pl.DataFrame(
@@ -45,7 +45,7 @@ MODELS = [
                 "categories": ("sex", "h"),
                 "known": ["w"],
                 "strata": ("c",),
-                # the precision is asked for itself
+                # the precision stands alone too
                 "inside": (),
                 "columns": ("y", "x", "sex", "w", "h"),
                 "gaps": {"g", "k", "h", "y", "x", "log(w)", "w", "sex", "c"},
@@ -53,25 +53,25 @@ MODELS = [
         ),
     ],
 )
-def test_one_walk_tells_everything(models, expected) -> None:
+def test_needs_of_models(models, expected) -> None:
     needs = find_needs(open_source(ROWS.with_columns(k="h")), models, ["g", "k"], ["h", "g"])
-    told = {
+    content = {
         "keys": needs.keys,
         "numbers": list(map(label, needs.numbers)),
         "categories": needs.categories,
-        "known": list(map(label, needs.known)),
+        "known": list(map(label, needs.residual_numbers)),
         "strata": needs.strata,
         "inside": needs.inside_functions,
         "columns": needs.columns,
         "gaps": set(needs.gaps()),
     }
-    assert told == expected
+    assert content == expected
     assert needs.text_columns == {"sex"}
     assert needs.outcomes == {Column("y")}
 
 
 def test_products_of_what_varies_within_units() -> None:
-    needs = asked_by(MODELS[:1], text_columns=frozenset({"sex"}))
+    needs = needs_of(MODELS[:1], text_columns=frozenset({"sex"}))
     levels = {"sex": ("a", "b")}
     x, y, sex = Column("x"), Column("y"), Indicator("sex", "b")
     (log,) = (n for n in needs.numbers if n not in (x, y))
@@ -89,15 +89,15 @@ def test_some_of_the_models_need_less_of_the_same_rows() -> None:
 
 def test_an_error_says_which_of_several_models_have_what() -> None:
     def check(some):
-        names = [name for model in some for name in asked_by([model]).columns if name in ("w", "sex")]
+        names = [name for model in some for name in needs_of([model]).columns if name in ("w", "sex")]
         if names:
             raise DataError(f"too many: {', '.join(names)}")
 
     plain = parse_formula("y ~ x + (1 | g)")
-    with pytest.raises(DataError, match="too many: sex, w, sex, w, sex, w") as caught:
+    with pytest.raises(DataError, match="too many: sex, w, sex, w, sex, w") as error:
         check_models([plain, MODELS[0], MODELS[0], MODELS[0]], check)
-    assert caught.value.by_model == {"too many: sex, w": [1, 2, 3]}
-    with pytest.raises(DataError) as caught:
+    assert error.value.by_model == {"too many: sex, w": [1, 2, 3]}
+    with pytest.raises(DataError) as error:
         check_models(MODELS[:1], check)
-    assert caught.value.by_model == {}
-    assert str(caught.value.before("day 3")) == "day 3: too many: sex, w"
+    assert error.value.by_model == {}
+    assert str(error.value.before("day 3")) == "day 3: too many: sex, w"

@@ -37,47 +37,47 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def kept(connection: duckdb.DuckDBPyConnection, model: Model = MODEL, column: str = "day") -> Partitions:
+def partitions(connection: duckdb.DuckDBPyConnection, model: Model = MODEL, column: str = "day") -> Partitions:
     return Partitions(connection, "main.m", open_source("t", connection), column, [model])
 
 
-def assert_same(found: Moments, connection: duckdb.DuckDBPyConnection, model: Model = MODEL) -> None:
+def assert_same(moments: Moments, connection: duckdb.DuckDBPyConnection, model: Model = MODEL) -> None:
     """Equal to those of one scan; 1e-10 relative to each row's largest number, the sums being of another order."""
     full = collect(open_source("t", connection), [model])
-    assert [list(map(str, values)) for values in found.labels] == [list(map(str, values)) for values in full.labels]
-    assert found.n.tolist() == full.n.tolist()
-    assert (found.n_rows, dict(found.n_dropped)) == (full.n_rows, dict(full.n_dropped))
+    assert [list(map(str, values)) for values in moments.labels] == [list(map(str, values)) for values in full.labels]
+    assert moments.n.tolist() == full.n.tolist()
+    assert (moments.n_rows, dict(moments.n_dropped)) == (full.n_rows, dict(full.n_dropped))
     # centers were fixed at the first build
     shift = [
-        float(np.prod([found.schema.centers[a] for a in m])) - float(np.prod([full.schema.centers[a] for a in m]))
+        float(np.prod([moments.schema.centers[a] for a in m])) - float(np.prod([full.schema.centers[a] for a in m]))
         if len(m) == 1
         else 0.0
-        for m in found.schema.monomials
+        for m in moments.schema.monomials
     ]
-    order = [full.schema.monomials.index(m) for m in found.schema.monomials]
-    for i, monomial in enumerate(found.schema.monomials):
+    order = [full.schema.monomials.index(m) for m in moments.schema.monomials]
+    for i, monomial in enumerate(moments.schema.monomials):
         if len(monomial) == 1:
-            ours, theirs = found.mean[i] + shift[i], full.mean[order[i]]
+            ours, theirs = moments.mean[i] + shift[i], full.mean[order[i]]
             assert np.abs(ours - theirs).max() <= 1e-10 * max(np.abs(theirs).max(), 1.0)
             one, other = i * (i + 3) // 2, order[i] * (order[i] + 3) // 2
-            assert np.abs(found.scatter[one] - full.scatter[other]).max() <= 1e-10 * full.scatter[other].max()
+            assert np.abs(moments.scatter[one] - full.scatter[other]).max() <= 1e-10 * full.scatter[other].max()
 
 
 def test_the_first_build_is_one_scan(connection: duckdb.DuckDBPyConnection) -> None:
-    done = kept(connection).refresh()
-    assert done.scanned == tuple(f"2026-01-0{day}" for day in range(1, 6))
-    assert (done.dropped, done.rebuilt) == ((), None)
-    assert_same(done.moments, connection)
+    refresh = partitions(connection).refresh()
+    assert refresh.scanned == tuple(f"2026-01-0{day}" for day in range(1, 6))
+    assert (refresh.dropped, refresh.rebuild_reason) == ((), None)
+    assert_same(refresh.moments, connection)
 
 
 def test_nothing_changed_reads_no_part(connection: duckdb.DuckDBPyConnection) -> None:
-    first = kept(connection).refresh()
-    again = kept(connection).refresh()
+    first = partitions(connection).refresh()
+    again = partitions(connection).refresh()
     assert again.scanned == ()
     assert again.moments.checksum == first.moments.checksum
 
 
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("by_name", [True, False])
 @pytest.mark.parametrize(
     ("change", "scanned", "dropped"),
     [
@@ -92,31 +92,31 @@ def test_nothing_changed_reads_no_part(connection: duckdb.DuckDBPyConnection) ->
     ids=["added", "corrected", "missing values", "deleted", "rows deleted", "new group"],
 )
 def test_changes(
-    change: str, scanned: list[str], dropped: list[str], named: bool, connection: duckdb.DuckDBPyConnection
+    change: str, scanned: list[str], dropped: list[str], by_name: bool, connection: duckdb.DuckDBPyConnection
 ) -> None:
-    kept(connection).refresh()
+    partitions(connection).refresh()
     connection.execute(change.replace("i7 = 0", "g % 7 = 0"))
-    done = kept(connection).refresh([*scanned, *dropped] if named else None)
-    assert (done.scanned, done.dropped, done.rebuilt) == (tuple(scanned), tuple(dropped), None)
-    assert_same(done.moments, connection)
+    refresh = partitions(connection).refresh([*scanned, *dropped] if by_name else None)
+    assert (refresh.scanned, refresh.dropped, refresh.rebuild_reason) == (tuple(scanned), tuple(dropped), None)
+    assert_same(refresh.moments, connection)
 
 
 def test_partitions_of_rows_without_groups(connection: duckdb.DuckDBPyConnection) -> None:
     model = parse_formula("y ~ x + f")
-    kept(connection, model).refresh()
+    partitions(connection, model).refresh()
     connection.execute("insert into t select g, day + 40, x + 1, w, f, y from t where g < 9")
-    done = kept(connection, model).refresh()
-    assert (len(done.scanned), done.rebuilt) == (5, None)
-    assert_same(done.moments, connection, model)
+    refresh = partitions(connection, model).refresh()
+    assert (len(refresh.scanned), refresh.rebuild_reason) == (5, None)
+    assert_same(refresh.moments, connection, model)
 
 
 def test_a_hundred_refreshes_keep_their_digits(connection: duckdb.DuckDBPyConnection) -> None:
-    kept(connection).refresh()
+    partitions(connection).refresh()
     for round_ in range(50):
         day = f"2026-01-0{1 + round_ % 5}"
         connection.execute(f"update t set y = y * {1.5 if round_ % 2 else 1 / 1.5} where day = '{day}'")
-        done = kept(connection).refresh([day])
-    assert_same(done.moments, connection)
+        refresh = partitions(connection).refresh([day])
+    assert_same(refresh.moments, connection)
 
 
 @pytest.mark.parametrize(
@@ -135,40 +135,40 @@ def test_a_hundred_refreshes_keep_their_digits(connection: duckdb.DuckDBPyConnec
         ("update t set f = 'c' where day = '2026-01-04' and g = 1", "f has the new level c"),
     ],
 )
-def test_what_the_parts_cannot_hold_is_built_anew_and_said(
+def test_what_the_parts_cannot_hold_is_rebuilt_with_a_reason(
     change: str, reason: str, connection: duckdb.DuckDBPyConnection
 ) -> None:
-    kept(connection).refresh()
+    partitions(connection).refresh()
     connection.execute(change)
-    done = kept(connection).refresh()
-    assert done.rebuilt is not None
-    assert done.rebuilt.startswith(reason)
-    assert connection.execute("select count(distinct day) from t").fetchall() == [(len(done.scanned),)]
-    assert_same(done.moments, connection)
+    refresh = partitions(connection).refresh()
+    assert refresh.rebuild_reason is not None
+    assert refresh.rebuild_reason.startswith(reason)
+    assert connection.execute("select count(distinct day) from t").fetchall() == [(len(refresh.scanned),)]
+    assert_same(refresh.moments, connection)
 
 
 def test_other_models_ask_for_other_moments(connection: duckdb.DuckDBPyConnection) -> None:
-    kept(connection).refresh()
+    partitions(connection).refresh()
     larger = parse_formula("y ~ x * w + f + I(x**2) + (x | g)")
-    done = kept(connection, larger).refresh()
-    assert done.rebuilt == "the models ask for other moments"
-    assert_same(done.moments, connection, larger)
+    refresh = partitions(connection, larger).refresh()
+    assert refresh.rebuild_reason == "the models ask for other moments"
+    assert_same(refresh.moments, connection, larger)
 
 
 def test_a_failed_refresh_leaves_everything(connection: duckdb.DuckDBPyConnection) -> None:
-    before = kept(connection).refresh().moments.checksum
+    before = partitions(connection).refresh().moments.checksum
     connection.execute("delete from t")
     with pytest.raises(DataError, match=r"No rows are left after day .*The moments are as they were\."):
-        kept(connection).refresh()
+        partitions(connection).refresh()
     connection.execute("insert into t select * from (" + ROWS.split(" as\n", 1)[1] + ")")
-    again = kept(connection).refresh()
+    again = partitions(connection).refresh()
     assert (again.scanned, again.moments.checksum) == ((), before)
 
 
 def test_rows_without_a_partition(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("update t set day = null where g = 4")
     with pytest.raises(DataError, match=r"44 rows have no value of 'day', the partition\. Fill or filter them\."):
-        kept(connection).refresh()
+        partitions(connection).refresh()
 
 
 @pytest.mark.parametrize(
@@ -184,17 +184,17 @@ def test_strata_and_weights_add_up(
 ) -> None:
     connection.execute("alter table t add column z double; update t set z = 1 + abs(sin(i * 7))".replace("i *", "x *"))
     model = parse_formula(formula, residual=parse_residual(residual, weights))
-    kept(connection, model).refresh()
+    partitions(connection, model).refresh()
     for change in (
         "update t set y = y * 1.5, z = z + 1 where day = '2026-01-03'",
         "delete from t where day = '2026-01-02'",
         "insert into t select g, date '2026-02-01', x + 1, w, f, y, 2 * z from t where g % 7 = 0",
     ):
         connection.execute(change)
-        done = kept(connection, model).refresh()
-        assert done.rebuilt is None
+        refresh = partitions(connection, model).refresh()
+        assert refresh.rebuild_reason is None
         whole = collect(open_source("t", connection), [model])
-        ours, theirs = (fit_model(Request(model), moments) for moments in (done.moments, whole))
+        ours, theirs = (fit_model(Request(model), moments) for moments in (refresh.moments, whole))
         # the same sums in another order; the search ends within 1e-9 of the optimum
         assert ours.estimate.log_likelihood == pytest.approx(theirs.estimate.log_likelihood, abs=1e-8)
         assert ours.fixed_effects["estimate"].to_list() == pytest.approx(
@@ -203,16 +203,16 @@ def test_strata_and_weights_add_up(
 
 
 def test_residual_structures_that_are_kept_are_those_that_are_asked_for(connection: duckdb.DuckDBPyConnection) -> None:
-    kept(connection, parse_formula("y ~ x + (1 | g)")).refresh()
+    partitions(connection, parse_formula("y ~ x + (1 | g)")).refresh()
     by_f = parse_formula("y ~ x + f + (1 | g)", residual=parse_residual("by(f)", None))
-    assert kept(connection, by_f).refresh().rebuilt == "the models ask for other moments"
-    assert kept(connection, by_f).refresh().scanned == ()
+    assert partitions(connection, by_f).refresh().rebuild_reason == "the models ask for other moments"
+    assert partitions(connection, by_f).refresh().scanned == ()
 
 
 def test_autocorrelation_does_not_merge(connection: duckdb.DuckDBPyConnection) -> None:
     model = parse_formula("y ~ x + (1 | g)", residual=parse_residual("ar1(w)", None))
     with pytest.raises(DataError, match=r"ar1\(w\), whose sums do not merge"):
-        kept(connection, model).refresh()
+        partitions(connection, model).refresh()
 
 
 @pytest.mark.parametrize(
@@ -227,12 +227,12 @@ def test_values_that_would_spoil_the_total_are_refused_and_leave_it(
 ) -> None:
     model = parse_formula("y ~ log(x) + x + (1 | g)")
     connection.execute("update t set x = 1 + abs(x)")
-    before = kept(connection, model).refresh().moments.checksum
+    before = partitions(connection, model).refresh().moments.checksum
     connection.execute(f"insert into t select g, date '2026-02-01', {value}, w, f, y from t where g = 1")
     with pytest.raises(DataError, match=sentence):
-        kept(connection, model).refresh()
+        partitions(connection, model).refresh()
     connection.execute("delete from t where day = '2026-02-01'")
-    assert kept(connection, model).refresh().moments.checksum == before
+    assert partitions(connection, model).refresh().moments.checksum == before
 
 
 def test_a_group_that_moves_to_another_parent_is_another_unit_as_in_a_rebuild(
@@ -240,25 +240,25 @@ def test_a_group_that_moves_to_another_parent_is_another_unit_as_in_a_rebuild(
 ) -> None:
     connection.execute("alter table t add column parent varchar; update t set parent = 'p' || g // 6")
     model = parse_formula("y ~ x + (1 | parent/g)")
-    kept(connection, model).refresh()
+    partitions(connection, model).refresh()
     connection.execute("insert into t select g, date '2026-02-01', x, w, f, y, 'p9' from t where g = 2")
-    done = kept(connection, model).refresh()
-    assert done.scanned == ("2026-02-01",)
-    assert_same(done.moments, connection, model)
-    assert {"p0:2", "p9:2"} <= set(done.moments.units_of(("parent", "g"))[1])
+    refresh = partitions(connection, model).refresh()
+    assert refresh.scanned == ("2026-02-01",)
+    assert_same(refresh.moments, connection, model)
+    assert {"p0:2", "p9:2"} <= set(refresh.moments.units_of(("parent", "g"))[1])
 
 
 def test_hostile_names(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("""alter table t rename day to "d""'; drop table t; --" """)
     connection.execute("""update t set "d""'; drop table t; --" = '2026-01-01' where g = 3""")
-    done = kept(connection, column="""d"'; drop table t; --""").refresh()
-    assert done.moments.n_obs == 1000
+    refresh = partitions(connection, column="""d"'; drop table t; --""").refresh()
+    assert refresh.moments.n_obs == 1000
     connection.execute("alter table t add column s varchar")
     connection.execute("update t set s = case when g % 2 = 0 then 'it''s' else 'x); drop table t; --' end")
-    done = Partitions(connection, "m2", open_source("t", connection), "s", [MODEL]).refresh()
-    done = Partitions(connection, "m2", open_source("t", connection), "s", [MODEL]).refresh(["it's"])
-    assert done.scanned == ("it's",)
-    assert_same(done.moments, connection)
+    refresh = Partitions(connection, "m2", open_source("t", connection), "s", [MODEL]).refresh()
+    refresh = Partitions(connection, "m2", open_source("t", connection), "s", [MODEL]).refresh(["it's"])
+    assert refresh.scanned == ("it's",)
+    assert_same(refresh.moments, connection)
 
 
 def test_an_analysis_with_a_partition_reads_what_is_new(connection: duckdb.DuckDBPyConnection) -> None:
@@ -278,14 +278,14 @@ def test_an_analysis_with_a_partition_reads_what_is_new(connection: duckdb.DuckD
 @pytest.mark.parametrize("wrong", [1e6, 1e9, 1e12])
 def test_a_wrong_value_that_was_corrected_leaves_no_trace(wrong: float, connection: duckdb.DuckDBPyConnection) -> None:
     """Taking the square of 1e9 out of a sum leaves its rounding, a hundred times the square of 1."""
-    kept(connection).refresh()
+    partitions(connection).refresh()
     connection.execute("create table right_rows as from t")
     connection.execute(f"update t set x = {wrong} where day = '2026-01-03' and g < 3")
-    kept(connection).refresh(["2026-01-03"])
+    partitions(connection).refresh(["2026-01-03"])
     connection.execute("delete from t; insert into t from right_rows")
-    done = kept(connection).refresh(["2026-01-03"])
-    assert done.rebuilt is None
-    assert_same(done.moments, connection)
+    refresh = partitions(connection).refresh(["2026-01-03"])
+    assert refresh.rebuild_reason is None
+    assert_same(refresh.moments, connection)
 
 
 @pytest.mark.parametrize(
@@ -308,21 +308,21 @@ def test_parts_of_other_rows_are_not_mixed(
 
     parts(*make).refresh()
     first = connection.execute(f"select min({again[1]})::varchar from t").fetchall()[0][0]
-    done = parts(*again).refresh([first])
-    assert done.rebuilt == "the data, the row filter or the partition column are others"
+    refresh = parts(*again).refresh([first])
+    assert refresh.rebuild_reason == "the data, the row filter or the partition column are others"
     full = collect(open_source(again[0], connection, again[2]), [MODEL])
-    assert (done.moments.n_rows, done.moments.n.tolist()) == (full.n_rows, full.n.tolist())
+    assert (refresh.moments.n_rows, refresh.moments.n.tolist()) == (full.n_rows, full.n.tolist())
     # equal sums around centers that are equal too, as all rows were read again
-    assert np.abs(done.moments.mean - full.mean).max() <= 1e-10 * np.abs(full.mean).max()
+    assert np.abs(refresh.moments.mean - full.mean).max() <= 1e-10 * np.abs(full.mean).max()
 
 
 def test_a_column_of_another_type_names_other_parts(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("alter table t add column wave integer; update t set wave = day - date '2025-12-31'")
-    assert kept(connection, column="wave").refresh().scanned == ("1", "2", "3", "4", "5")
+    assert partitions(connection, column="wave").refresh().scanned == ("1", "2", "3", "4", "5")
     connection.execute("alter table t alter column wave type double")
-    done = kept(connection, column="wave").refresh(["1.0"])
-    assert done.rebuilt is not None
-    assert done.moments.n_rows == 1000
+    refresh = partitions(connection, column="wave").refresh(["1.0"])
+    assert refresh.rebuild_reason is not None
+    assert refresh.moments.n_rows == 1000
 
 
 @pytest.mark.parametrize(
@@ -334,45 +334,45 @@ def test_a_column_of_another_type_names_other_parts(connection: duckdb.DuckDBPyC
 )
 def test_a_level_that_goes_with_its_rows(change: str, reason: str, connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(change)
-    kept(connection).refresh()
+    partitions(connection).refresh()
     connection.execute("delete from t where day = '2026-01-05'")
-    done = kept(connection).refresh(["2026-01-05"])
-    assert done.rebuilt == reason
-    assert_same(done.moments, connection)
-    terms = fit_model(Request(MODEL), done.moments).fixed_effects["term"].to_list()
+    refresh = partitions(connection).refresh(["2026-01-05"])
+    assert refresh.rebuild_reason == reason
+    assert_same(refresh.moments, connection)
+    terms = fit_model(Request(MODEL), refresh.moments).fixed_effects["term"].to_list()
     assert [term for term in terms if term.startswith("f[")] == ["f[b]"]
 
 
-def test_variation_that_goes_with_its_rows_is_said_as_a_first_build_would(
+def test_variation_that_goes_with_its_rows_is_refused_as_at_a_first_build(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
     connection.execute("update t set x = 7 where day <> '2026-01-05'")
-    before = kept(connection).refresh().moments.checksum
+    before = partitions(connection).refresh().moments.checksum
     connection.execute("create table last as from t where day = '2026-01-05'; delete from t where day = '2026-01-05'")
     with pytest.raises(DataError, match=r"'x' has no variation: every row holds 7\."):
-        kept(connection).refresh(["2026-01-05"])
+        partitions(connection).refresh(["2026-01-05"])
     connection.execute("insert into t from last")
-    assert kept(connection).refresh().moments.checksum == before
+    assert partitions(connection).refresh().moments.checksum == before
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "scanned"),
+    ("kind", "key", "scanned"),
     [("integer", "02", ("2",)), ("decimal(6, 2)", "2", ("2.00",)), ("double", "2", ("2.0",))],
 )
 def test_a_key_is_read_as_the_columns_own_type(
-    kind: str, given: str, scanned: tuple[str, ...], connection: duckdb.DuckDBPyConnection
+    kind: str, key: str, scanned: tuple[str, ...], connection: duckdb.DuckDBPyConnection
 ) -> None:
     connection.execute(f"alter table t add column wave {kind}; update t set wave = day - date '2025-12-31'")
-    kept(connection, column="wave").refresh()
+    partitions(connection, column="wave").refresh()
     connection.execute("update t set y = y + 1 where wave = 2")
-    done = kept(connection, column="wave").refresh([given])
-    assert done.scanned == scanned
-    assert_same(done.moments, connection)
+    refresh = partitions(connection, column="wave").refresh([key])
+    assert refresh.scanned == scanned
+    assert_same(refresh.moments, connection)
 
 
 @pytest.mark.parametrize("key", ["1.4", "x", "nan"])
 def test_a_key_that_is_no_value_is_refused(key: str, connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("alter table t add column wave integer; update t set wave = day - date '2025-12-31'")
-    kept(connection, column="wave").refresh()
+    partitions(connection, column="wave").refresh()
     with pytest.raises(DataError, match=rf"no values of the column 'wave'\. Got {key}; expected INTEGER\."):
-        kept(connection, column="wave").refresh([key])
+        partitions(connection, column="wave").refresh([key])

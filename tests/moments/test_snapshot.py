@@ -1,4 +1,4 @@
-"""Rows that change while they are read: the survey and the scans see the same ones, or nothing is said of them."""
+"""Rows that change while they are read: the survey and the scans see the same rows, or the fit is refused."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def rows(n: int, levels: str = "abc", seed: int = 0) -> pl.DataFrame:
 
 @pytest.fixture
 def after_survey(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], list[int]]:
-    """Have something done after each survey; the list grows by one each time."""
+    """Call a function after each survey; the list gets an element each time."""
 
     def hook(do: Callable[[], Any]) -> list[int]:
         calls: list[int] = []
         for module in (scan, collecting, partitions):
             take = module.take_survey
 
-            def taken(*arguments: Any, take: Any = take) -> Any:
-                found = take(*arguments)
+            def take_and_call(*arguments: Any, take: Any = take) -> Any:
+                survey = take(*arguments)
                 calls.append(1)
                 do()
-                return found
+                return survey
 
-            monkeypatch.setattr(module, "take_survey", taken)
+            monkeypatch.setattr(module, "take_survey", take_and_call)
         return calls
 
     return hook
@@ -104,10 +104,10 @@ def test_a_file_that_is_written_again_and_again(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collecting, "_collect", from_the_start)
-        with pytest.raises(RowsChangedError) as raised:
+        with pytest.raises(RowsChangedError) as error:
             mlm.fit(FORMULA, "v", connection=file.connection)
     assert len(calls) == 2
-    assert str(raised.value) == (
+    assert str(error.value) == (
         f"The rows of table v changed while they were read: {what}. Fit them when nothing writes to them, or from a "
         "copy (create table … as from …)."
     )
@@ -134,13 +134,13 @@ def test_a_transaction_of_the_callers_stays_open() -> None:
     connection, frame = duckdb.connect(), rows(200)
     connection.register("frame", frame.to_arrow())
     connection.execute("create table kept (i integer)")
-    for end, left in (("rollback", 0), ("commit", 1)):
+    for end, n_rows in (("rollback", 0), ("commit", 1)):
         connection.execute("begin")
         connection.execute("create table t as from frame")
         connection.execute("insert into kept values (1)")
         assert mlm.fit(FORMULA, "t", connection=connection).moments.n_obs == 200
         connection.execute(end)
-        assert connection.execute("select count(*) from kept").fetchall() == [(left,)]
+        assert connection.execute("select count(*) from kept").fetchall() == [(n_rows,)]
     with pytest.raises(DataError, match="'nothing' is not in table t"):
         mlm.fit("y ~ nothing + (1 | g)", "t", connection=connection)
     connection.execute("begin")  # none is open
@@ -151,9 +151,9 @@ def test_partitions_of_a_file_that_is_written(tmp_path: Path, after_survey: Any)
     file, new = File(tmp_path), rows(400, seed=3)
     analysis = parse_analysis(f"analysis: a\ndata: v\npartition: day\nmodels:\n  m: {FORMULA}\n")
     calls = after_survey(lambda: file.write(new) if file.written < 2 else None)
-    done = keep_moments(analysis, file.connection)
+    refresh = keep_moments(analysis, file.connection)
     assert len(calls) == 2
-    assert (done.moments.n_rows, done.moments.n_obs) == (400, 400)
+    assert (refresh.moments.n_rows, refresh.moments.n_obs) == (400, 400)
     facts = file.connection.execute("select sum(n_rows) from main.a_moments_partitions").fetchall()
     parts = file.connection.execute("select sum(n) from main.a_moments_parts").fetchall()
     assert facts == parts == [(400,)]
@@ -163,38 +163,38 @@ def test_partitions_of_a_file_that_is_written(tmp_path: Path, after_survey: Any)
     later = rows(600, seed=4)
     after = file.written + 1
     after_survey(lambda: file.write(later) if file.written < after else None)
-    done = keep_moments(analysis, file.connection, ["1"])
-    assert done.moments.n_rows == done.moments.n_obs == 450
-    assert sum(done.moments.n) == 450
+    refresh = keep_moments(analysis, file.connection, ["1"])
+    assert refresh.moments.n_rows == refresh.moments.n_obs == 450
+    assert sum(refresh.moments.n) == 450
 
 
 def test_one_statement_compares_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """mlm() cannot ask again: what it counted and what it summed up are of one statement, or refused."""
+    """mlm() cannot query again: it refuses a count and a sum of different rows."""
     from mlm_ops.plugins import duckdb as plugin
 
     connection = duckdb.connect()
     connection.register("frame", rows(200).to_arrow())
     connection.execute("create table t as from frame")
     register(connection)
-    read = plugin.read_answer
+    read_answer = plugin.read_answer
 
-    def changed(query: Any, answer: Any) -> Any:
-        found = {name: values[1:] for name, values in answer.moments.items()}
-        return read(query, type(answer)(answer.described, answer.survey, answer.missing, found, answer.residual))
+    def read_shorter(query: Any, answer: Any) -> Any:
+        moments = {name: values[1:] for name, values in answer.moments.items()}
+        return read_answer(query, type(answer)(answer.types, answer.survey, answer.missing, moments, answer.residual))
 
-    monkeypatch.setattr(plugin, "read_answer", changed)
+    monkeypatch.setattr(plugin, "read_answer", read_shorter)
     with pytest.raises(duckdb.Error, match="The rows of table t changed while they were read: 200 rows were counted"):
         connection.sql(f"from mlm('{FORMULA}', 't')").fetchall()
 
 
-@pytest.mark.parametrize("counted", [30, 90])
-def test_counts_of_one_survey_that_are_not_of_the_same_rows(counted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n_rows", [30, 90])
+def test_counts_of_one_survey_that_are_not_of_the_same_rows(n_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file behind a view may be replaced between two looks of one query: it counted 30 rows and found 60 complete."""
     take = scan.take_survey
-    monkeypatch.setattr(scan, "take_survey", lambda *given: replace(take(*given), n_rows=counted))
-    with pytest.raises(RowsChangedError) as refused:
+    monkeypatch.setattr(scan, "take_survey", lambda *arguments: replace(take(*arguments), n_rows=n_rows))
+    with pytest.raises(RowsChangedError) as error:
         mlm.fit(FORMULA, rows(60))
-    assert str(refused.value).partition(" changed while they were read: ")[2] == (
-        f"{counted} rows were counted, 60 of them complete and none with a missing value. Fit them when nothing writes "
+    assert str(error.value).partition(" changed while they were read: ")[2] == (
+        f"{n_rows} rows were counted, 60 of them complete and none with a missing value. Fit them when nothing writes "
         "to them, or from a copy (create table … as from …)."
     )

@@ -62,11 +62,11 @@ def test_within_likelihood_is_that_of_its_independent_deviations(estimator: str)
         contrasts.append(q)
     at = np.cumsum([0, *(len(q) for q in contrasts)])
 
-    def contrasted(name: str) -> np.ndarray:
+    def contrast_values(name: str) -> np.ndarray:
         values = ROWS[name].to_numpy() - ROWS[name].mean()
         return np.concatenate([q.T @ values[a : a + len(q)] for q, a in zip(contrasts, at, strict=False)])
 
-    rows = pl.DataFrame({name: contrasted(name) for name in ("y", "x", "z")})
+    rows = pl.DataFrame({name: contrast_values(name) for name in ("y", "x", "z")})
     ours = mlm.fit("within(y, g) ~ within(x) + within(z)", ROWS, estimator=estimator)
     theirs = mlm.fit("y ~ 0 + x + z", rows, estimator=estimator)
     assert len(rows) == N - J
@@ -167,9 +167,9 @@ def test_weighted_by_size_between_is_the_regression_of_rows_on_means() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(formula: str, sentence: str) -> None:
-    with pytest.raises(IdentificationError) as caught:
+    with pytest.raises(IdentificationError) as error:
         mlm.fit(formula, ROWS)
-    assert sentence in str(caught.value)
+    assert sentence in str(error.value)
 
 
 def test_weights_of_rows_are_refused() -> None:

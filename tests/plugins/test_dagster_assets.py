@@ -15,7 +15,7 @@ from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.analyses.run import centered_table, fit_analysis_model
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError, DataError, StoreError
-from mlm_ops.moments.partitions import Refreshed
+from mlm_ops.moments.partitions import Refresh
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
 from mlm_ops.results.fit import Fit
 
@@ -135,7 +135,7 @@ def test_lost_rows_block(
 ) -> None:
     keep = steps.keep_moments
 
-    def lose_a_row_of_each_group(*arguments: Any) -> Refreshed:
+    def lose_a_row_of_each_group(*arguments: Any) -> Refresh:
         done = keep(*arguments)
         return replace(done, moments=replace(done.moments, n=done.moments.n - 1))
 

@@ -10,6 +10,7 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.logs import LOGGER, about
+from mlm_ops.plugins.dagster import partition_fits
 from mlm_ops.plugins.dagster.partition_fits import fit_partitions
 
 PUPILS = """
@@ -39,3 +40,20 @@ def test_partitions_are_told_together_and_failures_alone(caplog: pytest.LogCaptu
     ]
     assert {record.run_id for record in caplog.records} == {"r"}
     assert "analysis waves: 2 partitions written" in caplog.messages
+
+
+def test_partitions_are_written_in_batches(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Of three partitions with rows two fill a batch, and the last is written at the end; one without rows is not."""
+    analysis = parse_analysis("{analysis: waves, data: pupils, levels: school, models: {slope: y ~ x + (1 | school)}}")
+    monkeypatch.setattr(partition_fits, "BATCH_SIZE", 2)
+    caplog.set_level(logging.INFO, LOGGER)
+    with duckdb.connect() as connection:
+        connection.execute(PUPILS.replace("range(600)", "range(900)"))
+        outcomes = fit_partitions(connection, analysis, "wave", dict.fromkeys("0192"), "r", time.time(), ())
+        runs = connection.execute("select analysis, status, n_obs from mlm.runs order by sequence").fetchall()
+    assert (outcomes.written, outcomes.empty, outcomes.failed) == (["0", "1", "2"], ["9"], {})
+    assert runs == [(f"waves[{wave}]", "finished", 300) for wave in "012"]
+    assert [message for message in caplog.messages if "written" in message] == [
+        "2 partitions written",
+        "1 partition written",
+    ]

@@ -62,13 +62,31 @@ def test_it_tells_its_address_and_ends_with_an_interrupt(project: Path, started:
         raise KeyboardInterrupt
 
     assert serve_ui(project, port, tell) == 0
-    assert told == [f"Dagster UI: http://127.0.0.1:{port}  (Ctrl-C stops it)"]
+    assert told == [f"Dagster UI: http://127.0.0.1:{port}/asset-groups  (Ctrl-C stops it)"]
     ((command, options),) = calls
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert options["env"]["DAGSTER_HOME"] == str(project / "dagster_home")
     assert options["env"]["DAGSTER_DISABLE_TELEMETRY"]
     assert "daemon chatter" in (project / "dagster_home" / "ui.log").read_text()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("display", "browser", "pages"), [(":0", True, ["asset-groups"]), ("", True, []), (":0", False, [])]
+)
+def test_a_browser_opens_where_there_is_a_screen(
+    display: str, browser: bool, pages: list[str], project: Path, started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses: list[str] = []
+    monkeypatch.setattr(ui.sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(ui.webbrowser, "open", addresses.append)
+    # a server that answers, and ends by itself a second later
+    started(SERVER.replace("serve_forever()", "handle_request()"))
+    with pytest.raises(ProjectError, match="ended by itself"):
+        serve_ui(project, port := free_port(), str, browser=browser)
+    assert addresses == [f"http://127.0.0.1:{port}/{page}" for page in pages]
 
 
 def test_a_server_that_ends_by_itself(project: Path, started: Any) -> None:

@@ -14,7 +14,7 @@ import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import AnalysisResult, fit_analysis
 from mlm_ops.cli.terminal import show_table, show_tables
-from mlm_ops.results.criteria import BOTH, BY_ML, NONE
+from mlm_ops.results.criteria import BOTH_CRITERIA_NOTE, BY_ML_NOTE, NO_CRITERIA_NOTE
 from mlm_ops.results.text.side_by_side import side_by_side
 from tests.specification.reference import reference
 
@@ -56,7 +56,7 @@ def foot(tables: Any, models: list[str]) -> dict[str, list[str]]:
     }
 
 
-def printed(frame_of: Any) -> str:
+def terminal_text(frame_of: Any) -> str:
     target = Console(width=200, file=io.StringIO(), highlight=False)
     frame_of(target)
     return target.file.getvalue()
@@ -71,7 +71,7 @@ def test_no_difference_that_is_shown_moves_with_a_predictors_unit(thousandths: A
     assert first == second
     assert first["AIC"][0] - first["AIC"][1] == pytest.approx(393.4, abs=0.1)  # two numbers of one decimal
     for one in thousandths:
-        assert BY_ML in side_by_side(one.tables, ["anova", "rancova"]).notes
+        assert BY_ML_NOTE in side_by_side(one.tables, ["anova", "rancova"]).notes
         row = one.tables["comparisons"].row(0, named=True)
         assert row["delta_aic"] == pytest.approx(-393.39836, abs=1e-4)
         statistics = one.tables["fit_statistics"]
@@ -102,16 +102,16 @@ def test_ml_stands_beside_ml() -> None:
 
 def test_the_overview_prints_what_compares(thousandths: Any) -> None:
     tables = {name: thousandths[0].tables[name] for name in ("fit_statistics", "fixed_effects")}
-    text = printed(lambda target: show_tables(target, tables, str))
+    text = terminal_text(lambda target: show_tables(target, tables, str))
     assert "deviance_ml" in text
     assert " aic " not in text
-    assert f"\n  {BY_ML}\n" in text
+    assert f"\n  {BY_ML_NOTE}\n" in text
     same = {name: frame.filter(pl.col("model").is_in(["rancova", "slopes"])) for name, frame in tables.items()}
-    text = printed(lambda target: show_tables(target, same, str))
+    text = terminal_text(lambda target: show_tables(target, same, str))
     assert "_ml" not in text
     assert "REML" not in text
-    whole = printed(lambda target: show_table(target, "fit_statistics", tables["fit_statistics"], ""))
-    assert f"\n  {BOTH}\n" in whole
+    whole = terminal_text(lambda target: show_table(target, "fit_statistics", tables["fit_statistics"], ""))
+    assert f"\n  {BOTH_CRITERIA_NOTE}\n" in whole
 
 
 def test_results_of_an_earlier_version_show_none(thousandths: Any) -> None:
@@ -119,7 +119,7 @@ def test_results_of_an_earlier_version_show_none(thousandths: Any) -> None:
     older = pl.lit(None, pl.Float64)
     tables["fit_statistics"] = tables["fit_statistics"].with_columns(deviance_ml=older, aic_ml=older, bic_ml=older)
     assert foot(tables, ["anova", "rancova"]) == {}
-    assert NONE in side_by_side(tables, ["anova", "rancova"]).notes
+    assert NO_CRITERIA_NOTE in side_by_side(tables, ["anova", "rancova"]).notes
 
 
 @pytest.mark.parametrize("keep", ["aic", "bic"])

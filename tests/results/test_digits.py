@@ -18,7 +18,7 @@ from mlm_ops.plugins.dagster.metadata import model_metadata
 from mlm_ops.results.tables import fit_tables
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.results.text.tables import CellTable, cell_table
-from mlm_ops.results.words import cell
+from mlm_ops.results.words import cell, statistic
 
 STUDENTS = Path(__file__).parents[2] / "pipelines" / "data" / "hsb.csv"
 
@@ -80,8 +80,10 @@ class Views:
     def words(self, page: str, name: str) -> set[str]:
         """What stands in the lines that have a name, and in the next, where side by side has the standard errors."""
         lines = self.pages[page]
-        own = [line for i, line in enumerate(lines) if name in line or (i and name in lines[i - 1] and "(" in line)]
-        return {word.strip("*(),|") for line in own for word in line.split()}
+        lines_of_name = [
+            line for i, line in enumerate(lines) if name in line or (i and name in lines[i - 1] and "(" in line)
+        ]
+        return {word.strip("*(),|") for line in lines_of_name for word in line.split()}
 
 
 @pytest.fixture(scope="module")
@@ -145,4 +147,17 @@ def test_markdown_keeps_names_as_they_are_and_leaves_empty_columns_out() -> None
     frame = pl.DataFrame({"term": ["a|b", "<br>"], "other": [None, None], "p_value": [0.5, 0.00001], "n": [1, 2000]})
     assert cell_table(frame, {"p_value": "p"}).markdown() == (
         "| term | p | n |\n|---|---:|---:|\n| a\\|b | 0.500 | 1 |\n| &lt;br> | <0.001 | 2,000 |"
+    )
+
+
+def test_a_statistic_has_one_name(views: Views) -> None:
+    """The names of `LABELS` are those of the printed summary, of side by side and of Dagster."""
+    row = views.tables["fit_statistics"].row(0, named=True)
+    summary = "\n".join(views.pages["print(fit)"])
+    for column in ("log_likelihood", "deviance", "aic", "bic", "icc"):
+        assert statistic(column, row[column]) in summary
+    foot = {line.split("  ")[0] for line in views.pages["side by side"]}
+    assert {"observations", "parameters", "deviance", "AIC", "BIC", "ICC", "estimator"} <= foot
+    assert f"{statistic('log_likelihood', row['log_likelihood'])}, {statistic('icc', row['icc'])}" in "\n".join(
+        views.pages["Dagster"]
     )

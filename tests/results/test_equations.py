@@ -144,23 +144,23 @@ def _fit(name: str, **options: Any) -> mlm.Fit:
     ],
 )
 def test_structures_are_said(name: str, options: dict[str, Any], lines: list[str]) -> None:
-    said = _fit(name, **options).equations().splitlines()
-    assert set(lines) <= set(said)
+    text_lines = _fit(name, **options).equations().splitlines()
+    assert set(lines) <= set(text_lines)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_symbols_are_those_of_the_tables(name: str) -> None:
-    fitted = reference.fitted(name)
-    text = fitted.equations()
-    top = "beta" if fitted.equation_structure.n_levels == 1 else "gamma"
-    written = re.findall(rf"{top}_[\d,]+", text)
-    assert sorted(written) == sorted(fitted.fixed_effects["symbol"])
+    fit = reference.fitted(name)
+    text = fit.equations()
+    top = "beta" if fit.equation_structure.n_levels == 1 else "gamma"
+    coefficients = re.findall(rf"{top}_[\d,]+", text)
+    assert sorted(coefficients) == sorted(fit.fixed_effects["symbol"])
     parameters = re.findall(r"tau_[\w,]*\d|sigma2", text)
-    assert sorted(parameters) == sorted(fitted.variance_components["symbol"])
+    assert sorted(parameters) == sorted(fit.variance_components["symbol"])
     # every fixed effect multiplies its own variables, in the reduced form too
-    reduced = fitted.equations("reduced").partition("\n")[0].partition(" = ")[2].split(" + ")
-    for term, symbol in fitted.fixed_effects.select("term", "symbol").iter_rows():
-        (product,) = [p for p in reduced if p.split(" ")[0] == symbol]
+    products = fit.equations("reduced").partition("\n")[0].partition(" = ")[2].split(" + ")
+    for term, symbol in fit.fixed_effects.select("term", "symbol").iter_rows():
+        (product,) = [p for p in products if p.split(" ")[0] == symbol]
         names = [re.sub(r"_[ijkl]+$", "", factor) for factor in product.split(" ")[1:]]
         assert names == ([] if term == "(Intercept)" else term.split(":"))
 
@@ -172,8 +172,8 @@ def test_latex_is_balanced(name: str, form: Any) -> None:
         text = reference.fitted(name).equations(form, "latex", estimates=estimates)
         assert text.startswith("\\begin{align*}\n")
         assert text.endswith("\n\\end{align*}")
-        opened = re.findall(r"\\begin\{(\w+\*?)\}", text)
-        assert sorted(opened) == sorted(re.findall(r"\\end\{(\w+\*?)\}", text))
+        environments = re.findall(r"\\begin\{(\w+\*?)\}", text)
+        assert sorted(environments) == sorted(re.findall(r"\\end\{(\w+\*?)\}", text))
         bare = re.sub(r"\\[{}_&%$#]", "", text)
         assert bare.count("{") == bare.count("}")
         outside = re.sub(r"\\begin\{pmatrix\}.*?\\end\{pmatrix\}", "", bare)
@@ -211,5 +211,5 @@ def test_unknown_forms(arguments: tuple[Any, ...], sentence: str) -> None:
 
 
 def test_the_report_and_the_table_have_them() -> None:
-    fitted = reference.fitted("hsb_cross_level")
-    assert LEVELS in str(fitted)
+    fit = reference.fitted("hsb_cross_level")
+    assert LEVELS in str(fit)

@@ -29,20 +29,20 @@ CENTERED = "mathach ~ within(ses) * sector + between(ses) + center(size) + withi
 
 
 def _formula(code: str) -> str:
-    found = re.search(r"(?:lmer|lm|lme|gls)\(\n  (.*),\n", code)
-    assert found is not None
-    return found[1]
+    match = re.search(r"(?:lmer|lm|lme|gls)\(\n  (.*),\n", code)
+    assert match is not None
+    return match[1]
 
 
-def _read_back(fitted: mlm.Fit) -> Model:
+def _read_back(fit: mlm.Fit) -> Model:
     """The model of the R code's formula, derived columns put back for their names."""
-    columns, facts = RColumns(facts_of(fitted)), facts_of(fitted)
-    for variable in fitted.model.variables:
+    columns, facts = RColumns(facts_of(fit)), facts_of(fit)
+    for variable in fit.model.variables:
         columns.name(variable)
-    known = {Column(name): variable for name, variable in columns.derived.items()}
+    derived_variables = {Column(name): variable for name, variable in columns.derived.items()}
 
-    def terms(found: tuple[Term, ...]) -> tuple[Term, ...]:
-        return tuple(Term(tuple(known.get(v, v) for v in term.variables)) for term in found)
+    def terms(group: tuple[Term, ...]) -> tuple[Term, ...]:
+        return tuple(Term(tuple(derived_variables.get(v, v) for v in term.variables)) for term in group)
 
     model = parse_formula(_formula(r_code(facts)))
     random = tuple(replace(block, terms=terms(block.terms)) for block in model.random)
@@ -119,8 +119,8 @@ def test_derived_columns() -> None:
 
 def test_a_model_with_derived_columns_is_read_back() -> None:
     formula = "mathach ~ within(ses) * sector + between(ses) + center(size) + (within(ses) | school)"
-    fitted = mlm.fit(formula, HSB)
-    assert _read_back(fitted) == parse_formula(formula)
+    fit = mlm.fit(formula, HSB)
+    assert _read_back(fit) == parse_formula(formula)
 
 
 def _fit(name: str, formula: str | None = None, **options: Any) -> mlm.Fit:
@@ -184,7 +184,7 @@ def test_what_r_does_not_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "written"),
+    ("name", "text"),
     [
         ("ses", "ses"),
         ("my x", "`my x`"),
@@ -194,8 +194,8 @@ def test_what_r_does_not_have() -> None:
         (".1", "`.1`"),
     ],
 )
-def test_names_in_r(name: str, written: str) -> None:
-    assert r_name(name) == written
+def test_names_in_r(name: str, text: str) -> None:
+    assert r_name(name) == text
 
 
 def test_text_in_r() -> None:
@@ -287,23 +287,23 @@ def test_structures_in_mplus(name: str, options: dict[str, Any], lines: list[str
 
 @pytest.mark.parametrize("name", CASES)
 def test_mplus_input_is_within_its_limits(name: str) -> None:
-    fitted = reference.fitted(name)
-    if fitted.equation_structure.crossed:
+    fit = reference.fitted(name)
+    if fit.equation_structure.crossed:
         with pytest.raises(MlmError, match="crossed grouping factors by Bayes alone"):
-            fitted.to_mplus()
+            fit.to_mplus()
         return
-    text = fitted.to_mplus()
+    text = fit.to_mplus()
     assert max(map(len, text.splitlines())) <= 90
     (names,) = re.findall(r"NAMES = ([^;]*);", text)[:1]
     words = names.split()
     assert all(re.fullmatch(r"[A-Za-z]\w{0,7}", word) for word in words)
     assert len({word.lower() for word in words}) == len(words)
     model = text.partition("MODEL:\n")[2]
-    made = re.findall(r"  (\w+) = .*;", text.partition("DEFINE:\n")[2].partition("ANALYSIS:")[0])
+    define_names = re.findall(r"  (\w+) = .*;", text.partition("DEFINE:\n")[2].partition("ANALYSIS:")[0])
     slopes = re.findall(r"(\w+) \| ", model)
     # every word of the model is a variable, a slope or a keyword
-    used = set(re.findall(r"[A-Za-z]\w*", re.sub(r"%.*%|\(\w+\)", "", model))) - {"ON", "WITH"}
-    assert used <= {*words, *made, *slopes}
+    model_words = set(re.findall(r"[A-Za-z]\w*", re.sub(r"%.*%|\(\w+\)", "", model))) - {"ON", "WITH"}
+    assert model_words <= {*words, *define_names, *slopes}
 
 
 @pytest.mark.parametrize(
@@ -321,9 +321,9 @@ def test_what_mplus_does_not_have(name: str, options: dict[str, Any], sentence: 
 def test_the_table_of_models_has_them() -> None:
     from mlm_ops.results.tables.models import models
 
-    crossed = models(reference.fitted("penicillin_ml")).row(0, named=True)
-    assert "library(lme4)" in crossed["lme4"]
-    assert crossed["mplus"].startswith("! Mplus has crossed grouping factors by Bayes alone")
+    row = models(reference.fitted("penicillin_ml")).row(0, named=True)
+    assert "library(lme4)" in row["lme4"]
+    assert row["mplus"].startswith("! Mplus has crossed grouping factors by Bayes alone")
 
 
 def test_level_equations_of_a_formula() -> None:

@@ -121,8 +121,8 @@ def test_a_dagster_asset_may_return_a_fit(tmp_path: Path) -> None:
     def slope(model: mlm.Fit) -> float:
         return float(model.fixed_effects["estimate"][1])
 
-    done = dg.materialize([model, slope], resources={"io_manager": dg.FilesystemIOManager(base_dir=str(tmp_path))})
-    assert done.output_for_node("slope") == mlm.fit("y ~ x + (1 | school)", pupils()).fixed_effects["estimate"][1]
+    result = dg.materialize([model, slope], resources={"io_manager": dg.FilesystemIOManager(base_dir=str(tmp_path))})
+    assert result.output_for_node("slope") == mlm.fit("y ~ x + (1 | school)", pupils()).fixed_effects["estimate"][1]
 
 
 def test_another_process_reads_a_pickled_fit(tmp_path: Path) -> None:
@@ -130,5 +130,5 @@ def test_another_process_reads_a_pickled_fit(tmp_path: Path) -> None:
     path = tmp_path / "fit.pickle"
     path.write_bytes(pickle.dumps(fit))
     code = f"import pickle; print(pickle.load(open({str(path)!r}, 'rb')).estimate.log_likelihood.hex())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stdout.strip()) == (0, fit.estimate.log_likelihood.hex()), done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (process.returncode, process.stdout.strip()) == (0, fit.estimate.log_likelihood.hex()), process.stderr

@@ -39,7 +39,7 @@ def connection():
         yield connection
 
 
-def written(connection, text: str):
+def write_analysis(connection, text: str):
     analysis = parse_analysis(text)
     result, now = fit_analysis(analysis, connection), datetime.now(UTC)
     run = Run(run_id="r", analysis="a", started_at=now, finished_at=now, **run_facts(analysis, result.moments))
@@ -49,13 +49,13 @@ def written(connection, text: str):
 
 
 def test_without_a_setting_every_group_is_named(connection):
-    result = written(connection, FILE)
+    result = write_analysis(connection, FILE)
     assert set(result.tables["random_effects"]["unit"]) >= SMALL
     assert "min_publish_n" not in (result.tables["models"]["notes"][0] or "")
 
 
 def test_nothing_published_holds_a_small_group(connection, tmp_path):
-    result = written(connection, FILE + "min_publish_n: 10\n")
+    result = write_analysis(connection, FILE + "min_publish_n: 10\n")
     publish(connection, tmp_path / "results.duckdb")
     assert result.tables["random_effects"].height == 17 - LEAST_HIDDEN
     assert result.tables["models"]["notes"][0] == (
@@ -64,24 +64,24 @@ def test_nothing_published_holds_a_small_group(connection, tmp_path):
     )
     units = result.tables["diagnostics"].filter(pl.col("unit").is_not_null())
     assert set(units["unit"]) <= set(result.tables["random_effects"]["unit"])
-    with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as published:
-        names = published.execute("select table_name from duckdb_tables() where schema_name = 'mlm'").fetchall()
+    with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as copy:
+        names = copy.execute("select table_name from duckdb_tables() where schema_name = 'mlm'").fetchall()
         for (name,) in names:
-            texts = str(published.execute(f"select t::varchar from mlm.{name} t").fetchall())
+            texts = str(copy.execute(f"select t::varchar from mlm.{name} t").fetchall())
             assert "tiny" not in texts, name
 
 
 def test_the_fixed_effects_are_those_of_all_rows(connection):
-    every = written(connection, FILE).tables["fixed_effects"]
-    assert written(connection, FILE + "min_publish_n: 10\n").tables["fixed_effects"].equals(every)
+    every = write_analysis(connection, FILE).tables["fixed_effects"]
+    assert write_analysis(connection, FILE + "min_publish_n: 10\n").tables["fixed_effects"].equals(every)
 
 
 def test_predictions_take_a_small_group_for_a_new_one(connection):
-    written(connection, FILE + "min_publish_n: 10\n")
-    found = connection.execute(
+    write_analysis(connection, FILE + "min_publish_n: 10\n")
+    counts = connection.execute(
         "select g like 'tiny%' as small, bool_and(new_group), count(*) from mlm.predicted_a__m group by 1 order by 1"
     ).fetchall()
-    assert found == [(False, False, 180), (True, True, 6)]
+    assert counts == [(False, False, 180), (True, True, 6)]
     tables = connection.execute("select table_name from duckdb_tables() where table_name like 'predicted%'").fetchall()
     assert tables
     for (name,) in tables:
@@ -104,7 +104,9 @@ SIZES = [12] * 20 + [3, 4, 5]
 SEEDS = 12
 
 
-def published(seed: int, models: str = "{m: 'y ~ 1 + (1 | g)'}") -> tuple[dict[str, pl.DataFrame], dict[str, float]]:
+def tables_and_effects(
+    seed: int, models: str = "{m: 'y ~ 1 + (1 | g)'}"
+) -> tuple[dict[str, pl.DataFrame], dict[str, float]]:
     """Tables of an analysis of 23 groups, three of them small, and every group's effect as fitted."""
     rng = np.random.default_rng(seed)
     g = np.repeat([f"g{i:02}" for i in range(len(SIZES))], SIZES)
@@ -117,7 +119,7 @@ def published(seed: int, models: str = "{m: 'y ~ 1 + (1 | g)'}") -> tuple[dict[s
     return result.tables, dict(zip(effects["unit"], effects["estimate"], strict=True))
 
 
-def recovered(tables: dict[str, pl.DataFrame], step: float) -> tuple[dict[str, float], dict[str, float]]:
+def recover(tables: dict[str, pl.DataFrame], step: float) -> tuple[dict[str, float], dict[str, float]]:
     """The effects of the units left out, worked out by who knows every size; and their common mean as a guess.
 
     Known of the distances d of groups' means from the intercept, which the table of groups has as the effects have
@@ -132,49 +134,49 @@ def recovered(tables: dict[str, pl.DataFrame], step: float) -> tuple[dict[str, f
     n = np.array(SIZES, dtype=float)
     rows, w = n.sum(), 1 / (tau + sigma2 / n)
     labels = [f"g{i:02}" for i in range(len(SIZES))]
-    told = {row["unit"]: row for row in tables["random_effects"].iter_rows(named=True)}
-    away = np.array([label not in told for label in labels])
-    ours = [told[label] for label in labels if label in told]
-    d = np.array([row["estimate"] for row in ours]) / (tau * w[~away])
-    rounding = np.array([row["std_error"] for row in ours]) * step / np.sqrt(12) / (tau * w[~away])
-    d, rounding = with_means(tables, [row["unit"] for row in ours], d, rounding, step)
+    rows_by_unit = {row["unit"]: row for row in tables["random_effects"].iter_rows(named=True)}
+    is_hidden = np.array([label not in rows_by_unit for label in labels])
+    published_rows = [rows_by_unit[label] for label in labels if label in rows_by_unit]
+    d = np.array([row["estimate"] for row in published_rows]) / (tau * w[~is_hidden])
+    rounding = np.array([row["std_error"] for row in published_rows]) * step / np.sqrt(12) / (tau * w[~is_hidden])
+    d, rounding = with_means(tables, [row["unit"] for row in published_rows], d, rounding, step)
 
-    beside, parts = tables["standard_errors"].row(0, named=True), tables["decomposition"].row(0, named=True)
+    standard_errors, shares = tables["standard_errors"].row(0, named=True), tables["decomposition"].row(0, named=True)
     sums, squares = [(w, 0.0)], [(w**2, w.sum() - (w**2).sum() / w.sum(), 0.0)]
     # the mean square between groups, around the mean over rows: where that is not told, around the intercept it is near
-    off = 0.0 if parts["mean"] is None else parts["mean"] - beside["estimate"]
+    off = 0.0 if shares["mean"] is None else shares["mean"] - standard_errors["estimate"]
     size = (rows - (n**2).sum() / rows) / (len(n) - 1)
-    across = (len(n) - 1) * (parts["within_variance"] + size * parts["between_variance"])
+    across = (len(n) - 1) * (shares["within_variance"] + size * shares["between_variance"])
     squares.append((n, across + rows * off**2, 0.0))
-    if parts["mean"] is not None:
+    if shares["mean"] is not None:
         sums.append((n, rows * off))
-    if beside["naive_estimate"] is not None:
-        shift = beside["naive_estimate"] - beside["estimate"]
-        total = (rows - 1) * (rows * beside["naive_std_error"] ** 2 - sigma2) + rows * shift**2
+    if standard_errors["naive_estimate"] is not None:
+        shift = standard_errors["naive_estimate"] - standard_errors["estimate"]
+        total = (rows - 1) * (rows * standard_errors["naive_std_error"] ** 2 - sigma2) + rows * shift**2
         sums.append((n, rows * shift))
         squares.append((n - sigma2 * w, total, 0.0))
-        squares.append((n**2 / (1 - n / rows), (rows * beside["robust_std_error"]) ** 2, shift))
+        squares.append((n**2 / (1 - n / rows), (rows * standard_errors["robust_std_error"]) ** 2, shift))
 
     weights = np.array([c for c, _ in sums])
-    left = np.array([value for _, value in sums]) - weights[:, ~away] @ d
-    noise = (weights[:, ~away] * rounding**2) @ weights[:, ~away].T + 1e-12 * np.eye(len(sums))
-    prior, along = np.diag(1 / w[away]), weights[:, away]
+    rests = np.array([value for _, value in sums]) - weights[:, ~is_hidden] @ d
+    noise = (weights[:, ~is_hidden] * rounding**2) @ weights[:, ~is_hidden].T + 1e-12 * np.eye(len(sums))
+    prior, along = np.diag(1 / w[is_hidden]), weights[:, is_hidden]
     gain = prior @ along.T @ np.linalg.inv(along @ prior @ along.T + noise)
     values, vectors = np.linalg.eigh(prior - gain @ along @ prior)
-    draws = np.random.default_rng(0).normal(size=(100_000, away.sum()))
-    draws = gain @ left + draws @ (vectors * np.sqrt(np.maximum(values, 0))).T
+    draws = np.random.default_rng(0).normal(size=(100_000, is_hidden.sum()))
+    draws = gain @ rests + draws @ (vectors * np.sqrt(np.maximum(values, 0))).T
     nearness = np.zeros(len(draws))
     for c, value, shift in squares:
-        wanted = value - (c[~away] * ((d - shift) ** 2 - rounding**2)).sum()
-        there = (draws - shift) ** 2 @ c[away]
-        error = max(np.sqrt(((2 * c[~away] * (d - shift) * rounding) ** 2).sum()), 0.02 * there.std())
-        nearness -= ((there - wanted) / error) ** 2 / 2
+        rest = value - (c[~is_hidden] * ((d - shift) ** 2 - rounding**2)).sum()
+        sums_of_draws = (draws - shift) ** 2 @ c[is_hidden]
+        error = max(np.sqrt(((2 * c[~is_hidden] * (d - shift) * rounding) ** 2).sum()), 0.02 * sums_of_draws.std())
+        nearness -= ((sums_of_draws - rest) / error) ** 2 / 2
     weight = np.exp(nearness - nearness.max())
-    best = tau * w[away] * (weight @ draws / weight.sum())
-    spread = tau**2 * w[away]
-    alike = -sum(row["estimate"] for row in ours) * spread / spread.sum()
-    names = [label for label, hidden in zip(labels, away, strict=True) if hidden]
-    return dict(zip(names, best, strict=True)), dict(zip(names, alike, strict=True))
+    best = tau * w[is_hidden] * (weight @ draws / weight.sum())
+    spread = tau**2 * w[is_hidden]
+    guess = -sum(row["estimate"] for row in published_rows) * spread / spread.sum()
+    names = [label for label, is_in_no_table in zip(labels, is_hidden, strict=True) if is_in_no_table]
+    return dict(zip(names, best, strict=True)), dict(zip(names, guess, strict=True))
 
 
 def with_means(
@@ -193,14 +195,14 @@ def error_ratio(seeds: range, step: float) -> tuple[float, float]:
     """Root mean square error of what is worked out, in standard deviations; and over that of the guess."""
     attack, guess, truth = [], [], []
     for seed in seeds:
-        tables, effects = published(seed)
-        worked_out, alike = recovered(tables, step)
+        tables, effects = tables_and_effects(seed)
+        worked_out, common_mean = recover(tables, step)
         for unit in ("g20", "g21", "g22"):
             attack.append(worked_out[unit] - effects[unit])
-            guess.append(alike[unit] - effects[unit])
+            guess.append(common_mean[unit] - effects[unit])
             truth.append(effects[unit])
-    error, guessed, spread = (float(np.sqrt(np.mean(np.square(values)))) for values in (attack, guess, truth))
-    return error / spread, error / guessed
+    error, guess_error, spread = (float(np.sqrt(np.mean(np.square(values)))) for values in (attack, guess, truth))
+    return error / spread, error / guess_error
 
 
 def test_what_is_left_out_cannot_be_worked_out(monkeypatch):
@@ -282,7 +284,7 @@ def test_a_unit_s_count_of_a_number_that_is_0_or_1_is_told_of_enough_rows():
 def test_variables_of_few_rows_are_in_no_table_of_variables(people):
     """The number of heads of units is five of 240; a model of theirs is withheld, and so are their shares."""
     text = "analysis: a\ndata: people\nmin_publish_n: 10\nmodels: {m: y ~ x + head + (1 | g), k: y ~ x + (1 | g)}\n"
-    tables = written(people, text).tables
+    tables = write_analysis(people, text).tables
     for name in ("decomposition", "groups"):
         assert set(tables[name]["variable"]) == {"y", "x"}
         assert tables[name]["model"].null_count() == tables[name].height
@@ -294,7 +296,7 @@ def test_variables_of_few_rows_are_in_no_table_of_variables(people):
 def test_one_small_group_is_not_the_sum_of_the_others():
     """What was left out is not minus the sum of the effects that are told, as it is where one alone is left out."""
     for seed in range(5):
-        tables, effects = published(seed)
+        tables, effects = tables_and_effects(seed)
         total = -tables["random_effects"]["estimate"].sum()
         assert tables["random_effects"].height == len(SIZES) - LEAST_HIDDEN
         assert min(abs(total - effects[unit]) for unit in ("g20", "g21", "g22")) > 0.01
@@ -314,8 +316,8 @@ def test_nested_units_are_not_the_rest_of_their_parent():
         assert above[sizes < least].all()
         # unknown: effects that are left out, the upper ones of two models; known: what each upper effect is the sum of,
         # by the two models' weights, and that the effects of all units sum to zero
-        hidden = np.flatnonzero(above)
-        unknown = [("lower", i) for i in np.flatnonzero(below)] + [(m, j) for m in ("first", "second") for j in hidden]
+        parents = np.flatnonzero(above)
+        unknown = [("lower", i) for i in np.flatnonzero(below)] + [(m, j) for m in ("first", "second") for j in parents]
         if not unknown:
             continue
         equations = []
@@ -326,9 +328,9 @@ def test_nested_units_are_not_the_rest_of_their_parent():
             equations.append([float(kind == model) for kind, _ in unknown])
         equations.append([float(kind == "lower") for kind, _ in unknown])
         matrix = np.array(equations)
-        known = np.diag(np.linalg.pinv(matrix) @ matrix)
-        followed = {name for name, share in zip(unknown, known, strict=True) if share > 1 - 1e-9}
-        assert not followed, seed
+        shares = np.diag(np.linalg.pinv(matrix) @ matrix)
+        recoverable = {name for name, share in zip(unknown, shares, strict=True) if share > 1 - 1e-9}
+        assert not recoverable, seed
 
 
 # --- models that have a number for a small group ---------------------------------------------------------------------
@@ -371,29 +373,29 @@ SINGLE_OUT = {
 @pytest.mark.parametrize("model", SINGLE_OUT)
 def test_a_model_with_a_number_of_few_rows_is_not_published(model, people):
     formula, _, residual = model.partition(", residual ")
-    told = f", residual: {residual}" if residual else ""
+    residual_key = f", residual: {residual}" if residual else ""
     text = (
         f"analysis: a\ndata: people\ncompare: [null, m]\ndiagnostics: m\nmin_publish_n: 10\n"
-        f'models: {{null: y ~ 1, m: {{formula: "{formula}"{told}}}}}\n'
+        f'models: {{null: y ~ 1, m: {{formula: "{formula}"{residual_key}}}}}\n'
     )
     if "(" not in formula.replace("C(", "").replace("within(", ""):
         text = text.replace("diagnostics: m\n", "")
     elif residual:
         text = text.replace("compare: [null, m]\n", "")
-    result = written(people, text)
+    result = write_analysis(people, text)
     assert result.fits["m"].fixed_effects.height  # it is fitted, and not published
     for name, frame in result.tables.items():
-        own = frame.filter(pl.col("model") == "m")
-        assert "Head of Unit" not in str(own.rows()), name
+        rows = frame.filter(pl.col("model") == "m")
+        assert "Head of Unit" not in str(rows.rows()), name
         if name == "models":
-            assert own["notes"][0] == (
+            assert rows["notes"][0] == (
                 f"min_publish_n: the results of this model are not published, because {SINGLE_OUT[model]}"
             )
-            assert own["formula"][0] == result.fits["m"].model.text
+            assert rows["formula"][0] == result.fits["m"].model.text
         elif name == "fit_statistics":
-            assert no_numbers(own)
+            assert no_numbers(rows)
         else:
-            assert own.is_empty(), name
+            assert rows.is_empty(), name
     assert result.tables["fixed_effects"].filter(model="null").height
 
 
@@ -406,7 +408,7 @@ def test_a_ladder_tells_no_number_of_such_a_model(people):
         "analysis: a\ndata: people\nmin_publish_n: 10\nmodels: {m: y ~ x + (1 | g)}\n"
         "strategy: build_up\nstart: m\ncandidates: {fixed: [head, sex]}\nkeep: p < 0.99\n"
     )
-    tables = written(people, text).tables
+    tables = write_analysis(people, text).tables
     steps = tables["ladder_steps"]
     assert steps.height == 2
     assert no_numbers(steps.filter(pl.col("term") == "head"))
@@ -415,7 +417,7 @@ def test_a_ladder_tells_no_number_of_such_a_model(people):
 
 def test_a_factor_of_large_groups_is_published(people):
     text = "analysis: a\ndata: people\nmin_publish_n: 10\nmodels: {m: y ~ x * sex + (1 | g)}\n"
-    tables = written(people, text).tables
+    tables = write_analysis(people, text).tables
     assert tables["fixed_effects"]["term"].to_list() == ["(Intercept)", "x", "sex[m]", "x:sex[m]"]
     assert "min_publish_n" not in (tables["models"]["notes"][0] or "")
 
@@ -423,21 +425,21 @@ def test_a_factor_of_large_groups_is_published(people):
 def test_least_squares_beside_small_groups(connection):
     """A mean of all rows beside one that weights groups otherwise tells the sum of the small ones."""
     text = "analysis: a\ndata: rows\nmodels: {flat: y ~ 1, m: y ~ 1 + (1 | g)}\n"
-    tables = written(connection, text + "min_publish_n: 10\n").tables
+    tables = write_analysis(connection, text + "min_publish_n: 10\n").tables
     assert set(tables["fixed_effects"]["model"]) == {"m"}
     assert tables["models"]["notes"][0] == (
         "min_publish_n: the results of this model are not published, because beside a model of groups it would tell "
         "the mean of the small ones"
     )
     assert tables["standard_errors"]["naive_estimate"].null_count() == tables["standard_errors"].height
-    every = written(connection, text + "min_publish_n: 3\n").tables
+    every = write_analysis(connection, text + "min_publish_n: 3\n").tables
     assert set(every["fixed_effects"]["model"]) == {"flat", "m"}
     assert every["standard_errors"]["naive_estimate"].null_count() == 0
 
 
 def test_an_analysis_of_few_rows_tells_nothing(people):
     text = "analysis: a\ndata: people\nwhere: head = 1\nmin_publish_n: 10\nmodels: {m: y ~ 1}\n"
-    tables = written(people, text).tables
+    tables = write_analysis(people, text).tables
     assert tables["fixed_effects"].is_empty()
     assert tables["decomposition"].is_empty()
     assert tables["groups"].is_empty()
@@ -447,17 +449,17 @@ def test_an_analysis_of_few_rows_tells_nothing(people):
 def test_what_rows_tell_is_of_enough_rows(people):
     """No largest residual, no quantile with few rows beyond it, no bin of few rows; nor what tells of one."""
     text = "analysis: a\ndata: people\nmin_publish_n: 20\nmodels: {m: y ~ x + sex + (1 | g)}\ndiagnostics: m\n"
-    found = written(people, text).tables["diagnostics"]
-    assert "largest_residual" not in set(found["diagnostic"])
-    quantiles = found.filter(diagnostic="residual_quantile")
+    findings = write_analysis(people, text).tables["diagnostics"]
+    assert "largest_residual" not in set(findings["diagnostic"])
+    quantiles = findings.filter(diagnostic="residual_quantile")
     assert quantiles["value"].to_list() == quantiles["at"].to_list() == [0.1, 0.25, 0.5, 0.75, 0.9]
-    bins = found.filter(diagnostic="binned_residual")
+    bins = findings.filter(diagnostic="binned_residual")
     assert bins["n"].min() >= 20
     assert dict(bins.group_by("term").agg(pl.col("n").sum()).iter_rows()) == dict.fromkeys(bins["term"].unique(), 240)
     # as many rows beyond either end as may be told of
-    exactly = written(people, text.replace("min_publish_n: 20\n", "min_publish_n: 24\n")).tables["diagnostics"]
+    exactly = write_analysis(people, text.replace("min_publish_n: 20\n", "min_publish_n: 24\n")).tables["diagnostics"]
     assert exactly.filter(diagnostic="residual_quantile")["value"].to_list() == [0.1, 0.25, 0.5, 0.75, 0.9]
-    every = written(people, text.replace("min_publish_n: 20\n", "")).tables["diagnostics"]
+    every = write_analysis(people, text.replace("min_publish_n: 20\n", "")).tables["diagnostics"]
     assert every.filter(diagnostic="binned_residual")["n"].min() < 20
     assert every.filter(diagnostic="largest_residual").height == 1
 
@@ -465,31 +467,33 @@ def test_what_rows_tell_is_of_enough_rows(people):
 def test_what_differs_between_runs_tells_of_no_few_rows(connection, tmp_path):
     """Three new rows: two means of all rows give the mean of the three exactly, so that one run alone is published."""
     text = "analysis: a\ndata: rows\nmodels: {m: y ~ 1}\nmin_publish_n: 10\n"
-    came = [("class 0", 0.0, 10.0), ("class 0", 0.0, 20.0), ("class 1", 0.0, 33.0)]
+    new_rows = [("class 0", 0.0, 10.0), ("class 0", 0.0, 20.0), ("class 1", 0.0, 33.0)]
     for run_id in ("first", "second"):
         analysis = parse_analysis(text)
         result, now = fit_analysis(analysis, connection), datetime.now(UTC)
         facts = run_facts(analysis, result.moments)
         write_run(connection, Run(run_id=run_id, analysis="a", started_at=now, finished_at=now, **facts), result.tables)
-        connection.executemany("insert into rows values (?, ?, ?)", came)
-    turned = "if(run_id = 'second', n_obs, -n_obs)"
-    worked_out = f"select sum({turned} * estimate) / sum({turned}) from mlm.fixed_effects join mlm.runs using (run_id)"
+        connection.executemany("insert into rows values (?, ?, ?)", new_rows)
+    signed_n = "if(run_id = 'second', n_obs, -n_obs)"
+    worked_out = (
+        f"select sum({signed_n} * estimate) / sum({signed_n}) from mlm.fixed_effects join mlm.runs using (run_id)"
+    )
     assert connection.execute(worked_out).fetchall()[0][0] == pytest.approx(21.0, abs=1e-9)  # the warehouse has both
     publish(connection, tmp_path / "results.duckdb")
-    with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as published:
+    with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as copy:
         for table in ("runs", "fixed_effects", "fit_statistics", "models"):
-            assert published.execute(f"select distinct run_id from mlm.{table}").fetchall() == [("second",)]
-        assert published.execute("select count(*) from mlm.drift").fetchall() == [(0,)]
+            assert copy.execute(f"select distinct run_id from mlm.{table}").fetchall() == [("second",)]
+        assert copy.execute("select count(*) from mlm.drift").fetchall() == [(0,)]
     # without the setting the history is published whole
     connection.execute("update mlm.runs set analysis_text = '{}'")
     publish(connection, tmp_path / "results.duckdb")
-    with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as published:
-        assert published.execute("select count(*) from mlm.runs").fetchall() == [(2,)]
+    with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as copy:
+        assert copy.execute("select count(*) from mlm.runs").fetchall() == [(2,)]
 
 
 def test_the_script_of_a_model_names_no_group_that_another_model_codes(connection):
     """g is a factor of m, which is withheld, and only the grouping factor of k."""
     text = "analysis: a\ndata: rows\nmin_publish_n: 10\nmodels: {m: y ~ x + g, k: y ~ 1 + (1 | g)}\n"
-    texts = str(written(connection, text).tables["models"].rows())
+    texts = str(write_analysis(connection, text).tables["models"].rows())
     assert "tiny" not in texts
     assert "lmer(" in texts

@@ -11,7 +11,7 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops.cli.main import main
 from mlm_ops.cli.terminal import console, show_table
-from mlm_ops.results.words import fenced, plain, span, visible
+from mlm_ops.results.words import code_block, code_span, markdown_text, visible
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,10 @@ def test_a_name_is_no_message_of_its_own(tmp_path: Path, capsys: pytest.CaptureF
     rows = pl.DataFrame({"y": [1.0, 2.0], "x\nmlm: everything is fine.": [0.0, 1.0]})
     rows.write_csv(tmp_path / "rows.csv")
     assert main(["fit", "y ~ z", str(tmp_path / "rows.csv")]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("mlm: Column 'z' is not in ")
-    assert "everything is fine." in told
-    assert not any(line.startswith("mlm:") for line in told.splitlines()[1:])
+    errors = capsys.readouterr().err
+    assert errors.startswith("mlm: Column 'z' is not in ")
+    assert "everything is fine." in errors
+    assert not any(line.startswith("mlm:") for line in errors.splitlines()[1:])
 
 
 def test_a_name_is_no_row_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +54,7 @@ def test_letters_stay_as_they_are() -> None:
     ],
 )
 def test_text_in_a_table(text: str, expected: str) -> None:
-    assert plain(text) == expected
+    assert markdown_text(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_text_in_a_table(text: str, expected: str) -> None:
     ],
 )
 def test_a_code_span_ends_where_we_end_it(text: str, expected: str) -> None:
-    assert span(text) == expected
+    assert code_span(text) == expected
 
 
 def test_a_block_of_code_ends_where_we_end_it() -> None:
-    assert fenced("x") == "```\nx\n```"
-    assert fenced("```\n<b>\n", "text") == "````text\n```\n<b>\n\n````"
+    assert code_block("x") == "```\nx\n```"
+    assert code_block("```\n<b>\n", "text") == "````text\n```\n<b>\n\n````"
 
 
 def test_names_in_r_are_never_a_line_of_their_own() -> None:

@@ -306,7 +306,7 @@ def test_every_data_type_is_accepted() -> None:
         (
             {"residual": "ar1(t)"},
             {"t": np.arange(ROWS) * 1.25},
-            "needs whole-number times with at most 100 different gaps",
+            "ar1(t) needs whole-number times. Got rows 7.5 apart; round the times to whole steps.",
         ),
         ({"residual": "by(k)"}, {"k": ["a"] * ROWS}, "by(k) needs two strata or more. Got only 'a'."),
         ({"residual": "car(t)"}, {}, "The residual structure is a sum of by(column), ar1(column) and fixed(column)."),
@@ -377,7 +377,7 @@ def test_whole_sentences_about_the_data(formula: str, sentence: str) -> None:
 
 def test_a_grouping_factor_among_the_predictors_is_noted() -> None:
     assert mlm.fit("y ~ g + (1 | g)", _data()).notes[0] == (
-        "g is a grouping factor and also a predictor, its labels taken as amounts; if that is not meant, remove it "
+        "g is a grouping factor and also a predictor, its labels read as numbers; if that is not meant, remove it "
         "from the fixed part"
     )
 

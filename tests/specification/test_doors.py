@@ -401,13 +401,13 @@ def test_the_command_line_says_the_same(
 def test_every_option_has_a_fit_and_a_refusal() -> None:
     fitted = {name for _, given in FITS.values() for name in given}
     refused = {name for _, given, _ in REFUSALS for name in given}
-    assert fitted == refused == set(options.OF_A_MODEL)
+    assert fitted == refused == set(options.MODEL_OPTIONS)
     for name, known in (("estimator", options.Estimator), ("df", options.DfMethod), ("robust", options.Robust)):
         assert {given[name] for _, given in FITS.values() if name in given} == set(get_args(known))
 
 
 def test_doors_have_the_same_options_and_defaults() -> None:
-    defaults = {name: option.default for name, option in options.OF_A_MODEL.items()}
+    defaults = {name: option.default for name, option in options.MODEL_OPTIONS.items()}
     for door, others in (
         (mlm.fit, {"formula", "data", "connection"}),
         (compile_request, {"formula", "default_covariance"}),

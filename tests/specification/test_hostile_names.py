@@ -16,9 +16,10 @@ import pytest
 import yaml
 
 import mlm_ops as mlm
+from mlm_ops.analyses.centered import centered_columns, create_centered, disagreement
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.analyses.file.keys import ModelSpec
-from mlm_ops.analyses.rows import centered_columns, create_centered, disagreement, open_rows
+from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import collect_analysis, fit_analysis, keep_moments, moments_table
 from mlm_ops.analyses.store.prediction_views import create_prediction_views, prediction_views, view_name
 from mlm_ops.analyses.store.runs import publish
@@ -32,7 +33,8 @@ from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 from mlm_ops.plugins.dagster.partition_fits import fit_partitions
 from mlm_ops.plugins.dagster.steps import make_model
 from mlm_ops.plugins.duckdb import register
-from mlm_ops.results.words import span
+from mlm_ops.results.tables import ANALYSIS_TABLES
+from mlm_ops.results.words import code_span
 from mlm_ops.warehouse.arrow import ArrowStream
 from mlm_ops.warehouse.sql import identifier, render
 
@@ -178,7 +180,9 @@ def _predictions(world: World) -> None:
 
 
 def _staging(world: World) -> None:
-    tables = fit_analysis(world.analysis, world.connection).tables
+    every = fit_analysis(world.analysis, world.connection).tables
+    # what is of no single model is drawn up from the moments by the step that publishes
+    tables = {name: frame for name, frame in every.items() if name not in ANALYSIS_TABLES}
     stage(world.connection, world.name, "models", [world.name], tables, "checksum")
     assert read_staged(world.connection, world.name, "models").checksums == {world.name: "checksum"}
     found = read_staged(world.connection, world.name, "models", [world.name]).tables["fixed_effects"]["estimate"]
@@ -194,15 +198,14 @@ def _sql_function(world: World) -> None:
 def _fits_by_partition(world: World) -> None:
     """The column of the partitions has the name, and so have their keys: texts that end with a drop, or a quote."""
     keys = _plain()["k"].unique().to_list()
-    # a copy before anything is compiled, as copies share what is
     alone = world.analysis.model_copy(update={"models": {"m": ModelSpec(formula=_grouped(world))}})
-    done = fit_partitions(
+    outcomes = fit_partitions(
         world.connection, world.analysis, world.column("k"), dict.fromkeys(keys), "run", 0.0, blocking=()
     )
-    assert done.written == []
-    assert set(done.failed) == set(keys)  # within a partition k has no variation
-    done = fit_partitions(world.connection, alone, world.column("k"), dict.fromkeys(keys), "run", 0.0, blocking=())
-    assert sorted(done.written) == sorted(keys)
+    assert outcomes.written == []
+    assert set(outcomes.failed) == set(keys)  # within a partition k has no variation
+    outcomes = fit_partitions(world.connection, alone, world.column("k"), dict.fromkeys(keys), "run", 0.0, blocking=())
+    assert sorted(outcomes.written) == sorted(keys)
     stored = world.connection.execute("select analysis, n_obs from mlm.runs").fetchall()
     counts = dict(_plain().group_by("k").len().iter_rows())
     assert dict(stored) == {f"{world.name}[{key}]": n for key, n in counts.items()}
@@ -249,7 +252,7 @@ def _asset_graph(world: World) -> None:
     warehouse = dg.Definitions(resources={"warehouse": Warehouse(directory=str(world.path.parent))})
     graph = dg.Definitions.merge(build_analysis_assets(plain, upstream="raw"), warehouse).resolve_asset_graph()
     description = graph.get(dg.AssetKey(["plain", "models", "m"])).description
-    assert (description or "").startswith(span(world.formula))
+    assert (description or "").startswith(code_span(world.formula))
     keep_moments(plain, world.connection)
     metadata, _ = make_model(world.connection, plain, "m")
     for key in ("fixed_effects", "variance_components"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops import DataError, IdentificationError
 from mlm_ops.moments.collect import collect
+from mlm_ops.results.words import cell
 from mlm_ops.structural.fitting import fit_sem
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import build_structure
@@ -200,7 +203,10 @@ def test_equations_in_every_form():
     assert "- `y2ᵂᵢⱼ = λ₁·fwᵢⱼ + e_y2,ij`\n" in found.equations("markdown")
     assert "  %BETWEEN%\n  fb BY y1@1;\n  fb BY y2*;" in found.equations("mplus")
     assert "  WITHIN = x1 x2 x3;\n  BETWEEN = w1 w2;" in found.equations("mplus")
-    assert 'w6 -->|"0.77"| w1' in found.diagram("mermaid")
+    assert 'w6 -->|"0.7742"| w1' in found.diagram("mermaid")
+    labels = re.findall(r'\|"([^"]+)"\|', found.diagram("mermaid"))
+    # one that is fixed is written as the text of the model has it
+    assert set(labels) <= {cell("estimate", value) for value in found.parameters["estimate"]} | {"1"}
     picture = found.diagram()
     assert picture.startswith("<svg")
     assert picture.count("<ellipse") == 2

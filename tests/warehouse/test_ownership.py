@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mlm_ops.analyses.centered import create_centered
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
-from mlm_ops.analyses.rows import create_centered
 from mlm_ops.analyses.run import fit_analysis, keep_moments
 from mlm_ops.analyses.store.runs import write_run
 from mlm_ops.cli import main as cli

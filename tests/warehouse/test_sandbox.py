@@ -13,8 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mlm_ops.analyses.centered import create_centered
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis, read_analyses, read_analysis
-from mlm_ops.analyses.rows import create_centered, open_rows
+from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import collect_analysis, fit_analysis
 from mlm_ops.cli.main import main
 from mlm_ops.errors import DataError, MlmError

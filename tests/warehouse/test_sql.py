@@ -20,7 +20,7 @@ WITHOUT_SQL = {"language", "effect_sizes", "equations", "structural", "estimatio
 #: What returns SQL that is quoted already.
 QUOTING = {
     *("identifier", "literal", "qualified", "quoted_table", "category", "expression", "key_expression", "render"),
-    *("named_relation", "condition", "_is_text", "_ours", "_raw", "_moments", "_merge", "_sums", "reader", "len"),
+    *("named_relation", "condition", "_is_text", "_raw", "_moments", "_merge", "_sums", "reader", "len"),
 }
 #: Pieces that hold what was quoted before, or is ours. A new piece is quoted where it stands, or gets its reason here.
 EVERYWHERE = {
@@ -52,7 +52,7 @@ REASONS = {
         "own": "a rendered expression",
         "known": "literals",
     },
-    "mlm_ops/analyses/rows.py": {
+    "mlm_ops/analyses/centered.py": {
         "staged_rows": "a quoted name and a literal",
         "complete": "a rendered condition",
         "label": "casts of quoted names",
@@ -63,7 +63,7 @@ REASONS = {
         "read": "a constant, its path a literal",
     },
     "mlm_ops/moments/from_macros.py": {
-        "', '.join(selected)": "casts of quoted names",
+        "', '.join(expressions)": "casts of quoted names",
         "order": "aliases of ours",
     },
     "mlm_ops/moments/single_statement.py": {
@@ -71,15 +71,15 @@ REASONS = {
         "text": "a cast of a quoted name",
     },
     "mlm_ops/moments/scan.py": {
-        "renamed": "aliases of ours",
-        "left_out": "aliases of ours",
+        "new_names": "aliases of ours",
+        "old_names": "aliases of ours",
         "sql": "a rendered query",
     },
     "mlm_ops/moments/partition_tables.py": {
         "values": "literals",
-        "value": "a cast of a literal",
-        "read": "casts of literals",
-        "filled": "literals",
+        "cast": "a cast of a literal",
+        "selection": "casts of literals",
+        "tuples": "literals",
         "self._origin": "a quoted table",
         "table": "a quoted table",
     },
@@ -130,16 +130,16 @@ REASONS = {
     },
     "mlm_ops/plugins/dagster/steps.py": {
         "facts": "a quoted table",
-        "here": "literals",
+        "parts": "literals",
     },
     "mlm_ops/plugins/dagster/warehouse.py": {
         "self.threads": "a number, by its type",
     },
     "mlm_ops/plugins/duckdb.py": {
         "name": "a constant",
-        "named": "names and defaults of options, which are constants",
+        "parameters": "names and defaults of options, which are constants",
         "arguments": "parameters of the macro, cast to constant types",
-        "fitted": "calls of ours with parameters of the macro",
+        "call": "calls of ours with parameters of the macro",
         "', '.join((f'null as {n}' for n in _ANSWER[1:]))": "constants",
     },
     "mlm_ops/analyses/store/recovery.py": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,6 +107,14 @@ class Analysis(Record):
     def reach(self) -> Reach:
         """What may be read beside tables and views: no key of the file, but the word of whoever reads the file."""
         return self._reach
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Analysis:
+        """Copy the analysis; the copy shares the compiled models unless something that they depend on is updated."""
+        other = super().model_copy(update=update, deep=deep)
+        if not set(update or ()) <= {"analysis", "data", "where"}:
+            for name in ("requests", "compiled_strategy", "compiled_sem", "models_to_scan"):
+                vars(other).pop(name, None)
+        return other
 
     def reaching(self, reach: Reach) -> Analysis:
         """The same analysis that may read other files."""
@@ -262,7 +271,6 @@ def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_fi
         raise AnalysisError(f"Cannot read the analysis file {shown}: {reason}.") from error
     try:
         analysis = parse_analysis(text)
-        _ = analysis.models_to_scan
     except AnalysisError as error:
         raise AnalysisError(f"{shown}: {error}") from error
     return analysis.reaching(reach_of(path, everything=allow_files))
@@ -270,10 +278,16 @@ def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_fi
 
 @checked(text=options.YAML)
 def parse_analysis(text: str) -> Analysis:
-    """Check the text of an analysis file; it may read tables and views alone."""
+    """Read and check the text of an analysis file; it may read tables and views alone.
+
+    Raises
+    ------
+    AnalysisError
+        A key, a formula or a combination of options that is refused, in one sentence for each fault.
+    """
     content = parse_mapping(text)
     try:
-        return Analysis.model_validate(content)
+        analysis = Analysis.model_validate(content)
     except ValidationError as error:
         keys = {
             "": list(Analysis.model_fields),
@@ -281,3 +295,6 @@ def parse_analysis(text: str) -> Analysis:
             "sem": list(SemSpec.model_fields),
         }
         raise AnalysisError(sentences(error, keys)) from error
+    # compiled here, so that a fault in a formula or its options shows before any query
+    _ = analysis.models_to_scan
+    return analysis

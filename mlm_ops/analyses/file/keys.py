@@ -15,7 +15,7 @@ from mlm_ops.errors import FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.level_equations import is_level, level_text
 from mlm_ops.language.options import DfMethod, Estimator, Option
-from mlm_ops.language.spelling import listed
+from mlm_ops.language.spelling import list_names
 
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
 LEVEL_KEYS = ("level 1", "level 2", "level 3")
@@ -261,7 +261,9 @@ def check_names(
     for key, names in {"compare": [name for pair in compare for name in pair], **named}.items():
         unknown = dict.fromkeys(repr(name) for name in names if name not in known)
         if unknown:
-            raise ValueError(f"{key} names no model of this file: {listed(unknown)}; models are {listed(models)}")
+            raise ValueError(
+                f"{key} names no model of this file: {list_names(unknown)}; models are {list_names(models)}"
+            )
     itself = [model for model, reference in compare if model == reference]
     if itself:
         raise ValueError(f"compare sets {itself[0]!r} against itself; name two different models")

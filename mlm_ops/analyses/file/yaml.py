@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from mlm_ops.analyses.file.keys import BY_OPTION, EXPECTED
 from mlm_ops.errors import AnalysisError
-from mlm_ops.language.options import shown
-from mlm_ops.language.spelling import listed, nearest
+from mlm_ops.language.options import value_text
+from mlm_ops.language.spelling import list_names, nearest
 
 #: The most characters of a file: ten times as many as a thousand models need. A longer one takes seconds to parse.
 MOST_CHARACTERS = 1_000_000
@@ -153,7 +153,7 @@ def _unknown_keys_clause(places: Sequence[tuple[int | str, ...]], allowed: Seque
     for place in places[:MOST_FAULTS]:
         near = nearest(str(place[-1]), allowed)
         quoted_keys.append(repr(_path(place)) + (f" (did you mean {near!r}?)" if near else ""))
-    names = listed([*quoted_keys, *map(_path, places[MOST_FAULTS:])], MOST_FAULTS)
+    names = list_names([*quoted_keys, *map(_path, places[MOST_FAULTS:])], MOST_FAULTS)
     plural = "s" if len(quoted_keys) > 1 else ""
     return f"unknown key{plural} {names}; expected one of {', '.join(allowed)}"
 
@@ -173,13 +173,13 @@ def _clause(fault: Mapping[str, Any]) -> str:
         return f"the key {_path(place)!r} is missing"
     if kind == "literal_error":
         expected = str(fault["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-        return f"unknown {_path(place)}: got {shown(value)}; expected one of {expected}"
+        return f"unknown {_path(place)}: got {value_text(value)}; expected one of {expected}"
     if kind == "unexpected_keyword_argument":
         return f"unknown key {_path(place)!r}; expected {EXPECTED[str(place[0])]}"
     if place == ("models",):
         return "models is empty: got none; expected at least one, as in null: y ~ 1 + (1 | school)"
     key = next((str(part) for part in reversed(place) if part in EXPECTED), "formula")
-    got = "nothing" if value in ("", None) else shown(value)
+    got = "nothing" if value in ("", None) else value_text(value)
     return f"{_path(place)}: got {got}; expected {EXPECTED[key]}"
 
 

@@ -6,6 +6,7 @@ import functools
 import json
 
 from mlm_ops.analyses.starter.guess import Guess
+from mlm_ops.language.model import Column, label
 from mlm_ops.results.words import REPLACEMENT
 
 #: A JSON string is a valid YAML string, whatever characters it has.
@@ -17,23 +18,18 @@ PREDICTORS = "predictors"
 
 def formulas(guess: Guess) -> dict[str, str]:
     """Return the first formulas by name: the empty model, then one with predictors within and between groups."""
-    y, random = term(guess.outcome), " + ".join(f"(1 | {term(level)})" for level in guess.levels)
+    y, random = _name(guess.outcome), " + ".join(f"(1 | {_name(level)})" for level in guess.levels)
     lowest = guess.levels[0]
     within = []
     for x in guess.varying:
-        within.append(f"within({term(x)}, {term(lowest)})")
+        within.append(f"within({_name(x)}, {_name(lowest)})")
         if x not in guess.balanced:
-            within.append(f"between({term(x)}, {term(lowest)})")
-    others = [term(x) for x in (*guess.constant, *guess.factors)]
+            within.append(f"between({_name(x)}, {_name(lowest)})")
+    others = [_name(x) for x in (*guess.constant, *guess.factors)]
     models = {"empty": f"{y} ~ 1 + {random}"}
     if within or others:
         models[PREDICTORS] = f"{y} ~ {' + '.join([*within, *others])} + {random}"
     return models
-
-
-def term(name: str) -> str:
-    """Write a column's name in a formula: in backticks unless it is a plain word."""
-    return name if name.isidentifier() and name.isascii() else "`" + name.replace("`", "``") + "`"
 
 
 def analysis_text(name: str, table: str, guess: Guess) -> str:
@@ -42,8 +38,8 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
     models = formulas(guess)
     slope = ""
     if guess.varying:
-        x, lowest = f"within({term(guess.varying[0])}, {term(guess.levels[0])})", term(guess.levels[0])
-        slope = comment(f"random_slope: {_quoted(f'{term(guess.outcome)} ~ {x} + (1 + {x} | {lowest})')}", "  # ")
+        x, lowest = f"within({_name(guess.varying[0])}, {_name(guess.levels[0])})", _name(guess.levels[0])
+        slope = comment(f"random_slope: {_quoted(f'{_name(guess.outcome)} ~ {x} + (1 + {x} | {lowest})')}", "  # ")
     lines = [
         "# A first analysis, guessed from the columns of the table. Change whatever is wrong: the outcome, the groups,",
         "# the predictors. One file is one set of rows; every model below is fitted from the same pass over them.",
@@ -53,12 +49,12 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
         f"analysis: {name}",
         comment(f"{guess.n_rows:,} rows; groups: {groups}", "# "),
         f"data: {_quoted(table)}",
-        f"levels: {_quoted([term(level) for level in guess.levels])}    # lowest first",
+        f"levels: {_quoted([_name(level) for level in guess.levels])}    # lowest first",
         "",
         "models:",
         "  # how much of the variance lies between groups?",
         *(f"  {model}: {_quoted(formula)}" for model, formula in models.items()),
-        *([f"  {comment(left_out(guess), '# ')}"] if guess.redundant else []),
+        *([f"  {comment(redundant_columns(guess), '# ')}"] if guess.redundant else []),
         *(["  # does the slope differ between groups? Take the # away to see."] if slope else []),
         *([slope] if slope else []),
         *(["", f"compare: [{', '.join(models)}]"] if len(models) > 1 else []),
@@ -70,7 +66,11 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
     return "\n".join(lines)
 
 
-def left_out(guess: Guess) -> str:
+def _name(column: str) -> str:
+    return label(Column(column))
+
+
+def redundant_columns(guess: Guess) -> str:
     """Name the columns that were left out because another column has the same information; empty if there are none."""
     columns = ", ".join(f"{name} ({by})" for name, by in guess.redundant)
     return f"left out, as another column tells their values: {columns}" if columns else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.spelling import listed
+from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import identifier
 
@@ -227,7 +227,7 @@ def _guess_group(columns: Sequence[ColumnProfile], rows: int, outcome: str | Non
     if not candidates:
         raise DataError(
             f"No column looks like groups of rows: {FEWEST_GROUPS} or more values, each in several rows. "
-            f"Name it with --group. The columns are {listed(c.name for c in columns)}."
+            f"Name it with --group. The columns are {list_names(c.name for c in columns)}."
         )
     return max(likely_columns or candidates, key=lambda c: c.distinct)
 
@@ -275,7 +275,7 @@ def _guess_outcome(columns: Sequence[ColumnProfile], varying: frozenset[str]) ->
     if not candidates:
         raise DataError(
             f"No column looks like an outcome: numbers with {FEWEST_VALUES} or more values that vary within groups. "
-            f"Name it with --outcome. The columns are {listed(c.name for c in columns)}."
+            f"Name it with --outcome. The columns are {list_names(c.name for c in columns)}."
         )
     likely_columns = [c for c in candidates if _OUTCOME_WORDS.search(c.name)]
     return max(likely_columns or candidates, key=lambda c: (not c.whole, c.distinct))

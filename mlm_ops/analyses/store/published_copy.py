@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from mlm_ops.errors import StoreError
-from mlm_ops.language.spelling import listed
+from mlm_ops.language.spelling import list_names
 from mlm_ops.logs import Event, tell
 from mlm_ops.warehouse.connection import Connection, is_database_file
 from mlm_ops.warehouse.faults import is_damage, why_not_opened
@@ -98,8 +98,8 @@ def _check(opened: Path, path: Path, schema: str, is_result: Callable[[str], boo
                 foreign.append(relation.shown)
     if foreign:
         raise StoreError(
-            f"{path} holds {listed(foreign, 3)}, which mlm-ops did not publish, and the published results would take "
-            f"its place. {_REMEDY}"
+            f"{path} holds {list_names(foreign, 3)}, which mlm-ops did not publish, and the published results would "
+            f"take its place. {_REMEDY}"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlm_ops.analyses.starter.analysis_file import PREDICTORS, comment, formulas, left_out
+from mlm_ops.analyses.starter.analysis_file import PREDICTORS, comment, formulas, redundant_columns
 from mlm_ops.analyses.starter.guess import Guess
 from mlm_ops.analyses.starter.templates import fill
 from mlm_ops.warehouse.files import READERS
@@ -78,7 +78,7 @@ def dbt_files(project: NewProject) -> dict[str, str]:
         f"models/{project.name}.sql": fill("dbt/rows.sql", {"relation": relation}),
     }
     for model, formula in formulas(project.guess).items():
-        unused = left_out(project.guess) if model == PREDICTORS else ""
+        unused = redundant_columns(project.guess) if model == PREDICTORS else ""
         texts = {
             "table": project.name,
             "formula": literal(formula),

@@ -19,9 +19,7 @@ from mlm_ops.estimation.design.observations import Observations
 from mlm_ops.estimation.design.polynomial import ONE, Evaluator, Polynomial, product
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Poly, Variable
-from mlm_ops.moments.record import Codes
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array, Codes
 
 _CONSTANT = 0
 

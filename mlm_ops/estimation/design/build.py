@@ -24,12 +24,13 @@ from mlm_ops.estimation.design.groups import FactorUnits, cells_of, grouping_fac
 from mlm_ops.estimation.design.observations import Observations, check_split, observations_of
 from mlm_ops.estimation.design.polynomial import Evaluator, Polynomial
 from mlm_ops.estimation.design.products import CrossProducts, unpack
-from mlm_ops.estimation.design.record import Array, BlockDesign, Design, FixedDesign, LevelDesign
+from mlm_ops.estimation.design.record import BlockDesign, Design, FixedDesign, LevelDesign
 from mlm_ops.estimation.design.residual import ResidualDesign, design_residual
 from mlm_ops.language.columns import DesignColumn, expand
 from mlm_ops.language.model import PLAIN, GroupingFactor, Model, Variable, is_group_mean
+from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.rank import ColumnSpan, independent_columns
-from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import check_squares
 
 
@@ -73,10 +74,10 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     # the longest running total: of rows in a unit of the moments, or of these units in a cell
     additions = max(float(moments.n.max()), float(np.bincount(cells).max()))
     span = independent_columns(fixed_g, totals, additions)
-    estimated_columns = tuple(fixed[i] for i in span.kept)
+    estimated_columns = tuple(fixed[i] for i in span.independent)
     check_given(model, random)
     n_random = sum(n_parameters(b.covariance, len(c)) for b, c in zip(model.random, random, strict=True))
-    check_parameters(len(span.kept) + n_random + 1, n_obs)
+    check_parameters(len(span.independent) + n_random + 1, n_obs)
     change = change_of_basis(basis.matrix(estimated_columns, present), totals, n_obs)
     outcome_combination, offset, scale = center_outcome(basis.matrix([outcome], present)[:, 0], change, totals, n_obs)
     changes = [
@@ -120,15 +121,15 @@ def _fixed(
         What the outcome was centered at, and divided by.
     """
     return FixedDesign(
-        columns=tuple(columns[i] for i in span.kept),
-        aliased=tuple(c.name for i, c in enumerate(columns) if i not in span.kept),
+        columns=tuple(columns[i] for i in span.independent),
+        aliased=tuple(c.name for i, c in enumerate(columns) if i not in span.independent),
         absorbed=tuple(c.name for i, c in enumerate(columns) if not products[:, i].any()),
         asked=tuple(columns),
         span=span,
         centered=observations.split is not None and observations.split.part == "within",
         transform=change.transform * scale,
         offset=change.transform @ offset,
-        log_determinant=float(np.linalg.slogdet(change.transform)[1]) if span.kept else 0.0,
+        log_determinant=float(np.linalg.slogdet(change.transform)[1]) if span.independent else 0.0,
     )
 
 

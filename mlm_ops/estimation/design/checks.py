@@ -12,15 +12,14 @@ from mlm_ops.errors import DataError, FormulaError, IdentificationError
 from mlm_ops.estimation.covariance import freedom
 from mlm_ops.estimation.design.groups import FactorUnits
 from mlm_ops.estimation.design.polynomial import Evaluator
-from mlm_ops.language.columns import DesignColumn, uncoded
+from mlm_ops.language.columns import DesignColumn, whole_variable
 from mlm_ops.language.model import Model, Variable, group_name, label
+from mlm_ops.moments.arrays import Codes
 from mlm_ops.moments.rank import null_space
-from mlm_ops.moments.record import Codes
 
 if TYPE_CHECKING:
     from mlm_ops.estimation.design.record import Design
 
-Array = NDArray[np.float64]
 
 #: Share of the columns' squares below which a combination of random effects is none: more than rounding leaves.
 _DISTINCT = 1e-12
@@ -46,12 +45,12 @@ def check_outcome(model: Model, evaluator: Evaluator, factors: list[FactorUnits]
 def check_stated(model: Model, evaluator: Evaluator, columns: Sequence[Sequence[DesignColumn]]) -> None:
     """Refuse a variable that level equations put at a level and that varies within the units of that level."""
     coded = dict.fromkeys(v for part in columns for column in part for v in column.variables)
-    for stated, level, group in model.stated:
+    for level_variables, level, group in model.level_variables:
         codes, labels = evaluator.moments.units_of(group)
-        for variable in (v for v in coded if uncoded(v) == uncoded(stated)):
+        for variable in (v for v in coded if whole_variable(v) == whole_variable(level_variables)):
             varying = np.unique(codes[_varies_within(evaluator, variable, codes)]).size
             if varying:
-                name = label(stated)
+                name = label(level_variables)
                 raise DataError(
                     f"{name} explains coefficients at level {level}, but it varies within {varying} of "
                     f"{len(labels)} units of {group_name(group)}. Put {name} at level 1, or between({name}) in its "

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.language.model import Centering, GrandMean, GroupingFactor, GroupMean, Model, group_name, walk
-from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.arrays import Codes
+from mlm_ops.moments.record import Moments
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mlm_ops.estimation.design.groups import FactorUnits, cells_of
 from mlm_ops.estimation.design.polynomial import Coefficient, Evaluator
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Centering, GroupingFactor, GroupMean, Model, Variable, group_name, label
-from mlm_ops.moments.record import Array, Codes
+from mlm_ops.moments.arrays import Array, Codes
 
 #: Mean squares within a group below this share of the whole are rounding errors of its sums.
 _ROUNDING = 1e-13

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import Monomial, monomial
@@ -28,11 +27,11 @@ from mlm_ops.language.model import (
     group_name,
     label,
 )
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import VALUE_ROUNDING
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import packed_place
 
-Array = NDArray[np.float64]
 Coefficient = float | Array
 Polynomial = Mapping[Monomial, Coefficient]
 

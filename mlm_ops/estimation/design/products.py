@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.moments.arrays import Numbers
 from mlm_ops.moments.sums import lower_by_rows, packed_place
-
-Array = NDArray[Any]
-"""Float, or complex where an exact derivative is taken along the imaginary axis."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +27,12 @@ class CrossProducts:
         the cells they keep the digits that `elements` lose where cells lie far apart. None where they are not known.
     """
 
-    elements: Array
+    elements: Numbers
     combination: NDArray[np.float64]
-    scatter: Array | None = None
+    scatter: Numbers | None = None
 
     @classmethod
-    def of(cls, products: Array) -> CrossProducts:
+    def of(cls, products: Numbers) -> CrossProducts:
         """Make the record from (m, m, cells) cross-products: every column is an element."""
         rows, columns = lower_by_rows(len(products))
         return cls(products[rows, columns], np.eye(len(products)))
@@ -46,9 +43,9 @@ class CrossProducts:
         return int(self.elements.shape[1])
 
     @cached_property
-    def total(self) -> Array:
+    def total(self) -> Numbers:
         """(m, m): summed over all cells."""
-        total: Array = self.combination.T @ unpack(self.elements.sum(axis=1)) @ self.combination
+        total: Numbers = self.combination.T @ unpack(self.elements.sum(axis=1)) @ self.combination
         return total
 
     @property
@@ -57,11 +54,11 @@ class CrossProducts:
         return None if self.scatter is None else CrossProducts(self.scatter, self.combination)
 
     @property
-    def mean_row(self) -> Array:
+    def mean_row(self) -> Numbers:
         """(m, cells): the columns' means in each cell times the root of its size, so that its products are the rest."""
         size = len(self.combination)
         first = np.array([self._place(i, 0) for i in range(size)])
-        row: Array = self.combination.T @ (self.elements[first] / np.sqrt(self.elements[0]))
+        row: Numbers = self.combination.T @ (self.elements[first] / np.sqrt(self.elements[0]))
         return row
 
     def take(self, cells: NDArray[np.int64]) -> CrossProducts:
@@ -70,11 +67,11 @@ class CrossProducts:
         return replace(self, elements=self.elements[:, cells], scatter=scatter)
 
     @property
-    def full(self) -> Array:
+    def full(self) -> Numbers:
         """(m, m, cells): every column with every other."""
         return self.block(slice(None), slice(None))
 
-    def block(self, rows: slice, columns: slice) -> Array:
+    def block(self, rows: slice, columns: slice) -> Numbers:
         """(rows, columns, cells): some columns with some; what is one element of each is copied, not multiplied out."""
         terms = [[(int(a), column[a]) for a in np.flatnonzero(column)] for column in self.combination.T]
         symmetric, left, right = rows == columns, terms[rows], terms[columns]
@@ -97,7 +94,7 @@ class CrossProducts:
         return packed_place(high, low)
 
 
-def unpack(packed: Array) -> Array:
+def unpack(packed: Numbers) -> Numbers:
     """A symmetric matrix from its lower triangle by rows."""
     size = int((2 * len(packed)) ** 0.5)
     result = np.empty((size, size), dtype=packed.dtype)

@@ -15,10 +15,8 @@ from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.residual import ResidualDesign
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import GroupingFactor, Matrix, Variable
+from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.rank import ColumnSpan
-from mlm_ops.moments.record import Codes
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ class FixedDesign:
     def widened(self, rows: Array) -> Array:
         """Combinations (k, p) of the estimated coefficients as those of all columns: (k, asked)."""
         wide = np.zeros((len(rows), len(self.asked)))
-        wide[:, self.span.kept] = rows
+        wide[:, self.span.independent] = rows
         return wide
 
 

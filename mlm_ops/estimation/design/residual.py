@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlm_ops.moments.residual import CROSS, NOW, PAST, Array, Codes, ResidualMoments
+from mlm_ops.moments.arrays import Array, Codes
+from mlm_ops.moments.residual import CROSS, NOW, PAST, ResidualMoments
 from mlm_ops.moments.sums import packed_place
 
 

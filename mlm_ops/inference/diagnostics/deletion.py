@@ -19,11 +19,9 @@ from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.estimation.nested import Nest, build_nest, eliminate_below
-from mlm_ops.estimation.nested import Numbers as Arrays
 from mlm_ops.language.model import Model
+from mlm_ops.moments.arrays import Array, Numbers
 from mlm_ops.moments.record import Moments
-
-Array = NDArray[np.float64]
 
 #: A step along the imaginary axis: the derivative without a difference (Squire and Trapp 1998).
 _STEP = 1e-30
@@ -109,7 +107,7 @@ def refit_without(model: Model, moments: Moments, estimate: Estimate, unit: int)
     return refit if refit.design.fixed.columns == estimate.design.fixed.columns else None
 
 
-def _contributions(nest: Nest, criterion: Criterion, theta: Arrays) -> tuple[Arrays, Arrays]:
+def _contributions(nest: Nest, criterion: Criterion, theta: Numbers) -> tuple[Numbers, Numbers]:
     """Each top unit's share of W, (r, r, J), and of log |V|, (J,)."""
     w, by_level, _ = eliminate_below(nest, criterion.factors(theta))
     above = np.arange(w.shape[2])

@@ -88,7 +88,7 @@ def _distribution(checks: RowChecks) -> Iterator[Finding]:
         df=2.0,
         p_value=test.p_value,
         flagged=bool(test.p_value < ALPHA and material),
-        note=f"skewness {test.skewness:.2f}, kurtosis {test.kurtosis:.2f} (normal: 0 and 3)",
+        note=test.note,
     )
     # the chance that the farthest of n normal residuals lies as far out
     p = float(-np.expm1(checks.n * np.log1p(-2 * np.exp(log_ndtr(-checks.largest / checks.std_dev)))))

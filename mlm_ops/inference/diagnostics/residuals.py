@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.needs import find_needs
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import render
-
-Array = NDArray[np.float64]
 
 #: Fewest degrees of freedom of a unit whose residual variance is compared: the logarithm of one with less is far from
 #: normal (Raudenbush and Bryk 2002, page 264).
@@ -45,6 +44,11 @@ class Normality:
     kurtosis: float
     statistic: float
     p_value: float
+
+    @property
+    def note(self) -> str:
+        """Skewness and kurtosis in words, with two decimals as R's packages print them."""
+        return f"skewness {self.skewness:.2f}, kurtosis {self.kurtosis:.2f} (normal: 0 and 3)"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.groups import make_clusters
@@ -17,9 +16,8 @@ from mlm_ops.inference.intervals.profile import find_limit
 from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.inference.random.variance import tau_derivatives
 from mlm_ops.language.model import group_name
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
-
-Array = NDArray[np.float64]
 
 _SLOPES = "slopes vary, so the share depends on the values of their predictors"
 _UNKNOWN = "the data do not determine this variance"

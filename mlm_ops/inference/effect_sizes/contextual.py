@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.basis import Basis
 from mlm_ops.estimation.design.groups import meanings
@@ -26,9 +25,8 @@ from mlm_ops.language.model import (
     is_group_mean,
     label,
 )
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
-
-Array = NDArray[np.float64]
 
 #: A bias of more standard errors than this matters: Collins, Schafer and Kam (2001), Psychological Methods 6, 330-351.
 _BIAS_THAT_MATTERS = 0.4

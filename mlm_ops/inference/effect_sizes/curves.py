@@ -8,14 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.inference.effect_sizes.interactions import At, Point, Surface, derivative, values_of
 from mlm_ops.inference.effect_sizes.johnson_neyman import is_number
 from mlm_ops.inference.fixed.tests import CoefficientMethod, CoefficientTests, estimable_tests
 from mlm_ops.language.model import Indicator, Variable, label
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 #: Standard deviations on either side of the mean that a curve reaches, and its points.
 OUTCOME_REACH, OUTCOME_POINTS = 2.0, 21

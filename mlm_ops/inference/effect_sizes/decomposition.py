@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import Factor, GroupingFactor, Model, Variable, group_name, label
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import packed_place, pool, squares_rounding
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

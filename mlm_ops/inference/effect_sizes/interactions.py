@@ -9,7 +9,6 @@ from functools import cached_property
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.basis import Basis
@@ -22,9 +21,9 @@ from mlm_ops.inference.fixed.tests import NORMAL_975, CoefficientMethod, Coeffic
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Function, Indicator, Model, Poly, Variable, columns_of, label
 from mlm_ops.language.spelling import did_you_mean
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
 
-Array = NDArray[np.float64]
 Point = Mapping[Variable, float]
 At = str | Sequence[str] | Mapping[str, Sequence[float | str] | float | str | None]
 

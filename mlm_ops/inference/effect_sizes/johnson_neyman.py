@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes.interactions import Spread, Surface, derivative
 from mlm_ops.inference.fixed.tests import CoefficientMethod
 from mlm_ops.language.model import Indicator, Variable, label
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 #: Angles at which a critical value that changes along the moderator is computed, before crossings are bracketed.
 _ANGLES = 181
@@ -70,8 +68,10 @@ def johnson_neyman(
     slope, moderator
         Predictors, the moderator one for which `is_number` holds.
     level
-        Of confidence, between 0 and 1.
+        Of confidence.
     """
+    if not 0 < level < 1:
+        raise MlmError(f"The level of an interval lies between 0 and 1. Got {level!r}; 0.95 is usual.")
     focal, moderator_variable = _slope_variable(surface, slope), _moderator_variable(surface, moderator)
     surface.require_product([focal], slope, moderator)
     spread = surface.spread(moderator_variable)
@@ -82,7 +82,7 @@ def johnson_neyman(
     fixed = surface.estimate.design.fixed
     if not fixed.estimable(np.array([at_zero, at_one])).all():
         return [Region(None, None, None, None, None, "not estimable")]
-    at_zero, at_one = at_zero[list(fixed.span.kept)], at_one[list(fixed.span.kept)]
+    at_zero, at_one = at_zero[list(fixed.span.independent)], at_one[list(fixed.span.independent)]
     slopes = _slopes(surface.estimate.gamma, method, at_zero + spread.mean * (at_one - at_zero), at_one - at_zero)
     ends = slopes.crossings(0.5 + level / 2)
     places = [-np.inf, *(spread.mean + slopes.distance(angle) for angle in ends), np.inf]

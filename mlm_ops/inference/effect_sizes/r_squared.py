@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.estimate import Estimate, estimate_design
@@ -18,8 +17,6 @@ from mlm_ops.inference.effect_sizes.variation import VarianceSplit, mean_residua
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import INTERCEPT, Model, RandomBlock, group_name
 from mlm_ops.moments.record import Moments
-
-Array = NDArray[np.float64]
 
 #: How the model without predictors is named where another is measured against it.
 NULL = "(intercepts only)"

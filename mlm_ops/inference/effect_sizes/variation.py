@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.basis import Basis
 from mlm_ops.estimation.design.groups import meanings
@@ -23,10 +22,9 @@ from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.residual import ratios
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import GroupingFactor, Model
-from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.arrays import Array, Codes
+from mlm_ops.moments.record import Moments
 from mlm_ops.moments.residual import NOW
-
-Array = NDArray[np.float64]
 
 #: A column varies at a level where more than this share of its variance lies there.
 _SHARE = 1e-10

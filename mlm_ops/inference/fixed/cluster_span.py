@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from mlm_ops.estimation.design.groups import Clusters
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.stacked import premultiply
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import rounding
-
-Array = NDArray[np.float64]
 
 #: Numbers in the stack of a block's matrices: enough for long vectors, little enough to stay in cache.
 _BLOCK = 1 << 18

@@ -15,8 +15,7 @@ from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import CoefficientMethod, CoefficientTests, estimable_tests, holm
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Centering, Column, Factor, Indicator, Poly, Term, Variable
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 Hypothesis = str | Sequence[str] | Sequence[Sequence[float]] | NDArray[Any]
 
@@ -116,7 +115,7 @@ def linear_contrasts(
         raise MlmError("There is no contrast to test. Got none; expected names with weights of coefficients.")
     rows = []
     fixed = estimate.design.fixed
-    dropped = {name: i for i, name in enumerate(c.name for c in fixed.asked) if i not in fixed.span.kept}
+    dropped = {name: i for i, name in enumerate(c.name for c in fixed.asked) if i not in fixed.span.independent}
     for name, weights in contrasts.items():
         if not isinstance(weights, Mapping) or not weights:
             raise MlmError(f"The contrast {name!r} has no weights. Got {weights!r}; expected weights by coefficient.")

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.stacked import cholesky, inverse, premultiply
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 
 @dataclass(frozen=True)

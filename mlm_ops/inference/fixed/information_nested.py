@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.products import CrossProducts
-from mlm_ops.estimation.nested import Nest, Numbers, Rung, build_nest
+from mlm_ops.estimation.nested import Nest, Rung, build_nest
 from mlm_ops.inference.fixed.information import Direction, Sums, conditional
+from mlm_ops.moments.arrays import Numbers
 
 STEP = 1e-20
 

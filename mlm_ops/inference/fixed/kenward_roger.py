@@ -27,8 +27,7 @@ from mlm_ops.estimation.nested import build_nest
 from mlm_ops.estimation.residual import ratios
 from mlm_ops.inference.fixed.information import Direction, Sums, crossed_sums, single_level_sums
 from mlm_ops.inference.fixed.information_nested import nested_sums, stratified_sums
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 _STEP = 1e-20
 

@@ -16,15 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.groups import Clusters
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.cluster_span import Span, rotation, spans
 from mlm_ops.language.model import group_name
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 #: A direction of a cluster of which the fixed effects take all but this share is left out of its adjustment.
 _LEVERAGE_TOLERANCE = 1e-10
@@ -68,31 +66,21 @@ class ClusterRobust:
     ----------
     estimate, kind, clusters
         The estimate, a key of `CORRECTIONS`, and the clusters.
-    root
-        (p, p) root L of the covariance matrix L L' of the rotated X's coefficients.
+    vcov
+        (p, p) covariance matrix, on the user's scale.
     df
-        (p,) Satterthwaite degrees of freedom of the user's coefficients under the working model.
+        (p,) Satterthwaite degrees of freedom of its diagonal under the working model.
     """
 
     estimate: Estimate
     kind: str
     clusters: Clusters
-    root: Array
+    vcov: Array
     df: Array
 
-    @property
-    def vcov(self) -> Array:
-        """(p, p) covariance matrix, on the user's scale."""
-        user_root = _user_from_rotated(self.estimate) @ self.root
-        return np.asarray(user_root @ user_root.T)
-
     def variances(self, contrasts: Array) -> Array:
-        """Variance of each contrast: (k, p) -> (k,).
-
-        A sum of squares, which rounding makes not negative, of contrasts of the rotated X, whose terms do not cancel
-        for a predictor far from zero.
-        """
-        return np.asarray(np.square(contrasts @ _user_from_rotated(self.estimate) @ self.root).sum(axis=1))
+        """Variance of each contrast: (k, p) -> (k,)."""
+        return np.asarray(np.einsum("ki,ij,kj->k", contrasts, self.vcov, contrasts))
 
     def degrees(self, contrasts: Array) -> Array:
         """Degrees of freedom of the t test of each contrast: (k, p) -> (k,)."""
@@ -227,8 +215,7 @@ def cluster_robust(estimate: Estimate, kind: str, clusters: Clusters) -> Cluster
         meat += score.T @ score
         total.add(unit_contrasts, b, s)
     factor = correction.factor(clusters.size, estimate.design.n_obs, p)
-    values, vectors = np.linalg.eigh(factor * meat)
-    return ClusterRobust(estimate, kind, clusters, vectors * np.sqrt(np.maximum(values, 0.0)), total.degrees)
+    return ClusterRobust(estimate, kind, clusters, factor * contrasts @ meat @ contrasts.T, total.degrees)
 
 
 def _unit_contrasts(contrasts: Array) -> Array:

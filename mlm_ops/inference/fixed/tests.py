@@ -7,14 +7,12 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.kenward_roger import KenwardRoger
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import independent_rows, lengths
-
-Array = NDArray[np.float64]
 
 #: Degrees of freedom that differ by less are equal, as in lmerTest.
 _SAME_DF = 1e-8
@@ -188,7 +186,7 @@ def estimable_tests(
     What the data do not determine is not a number throughout.
     """
     fixed = estimate.design.fixed
-    tests = combination_tests(estimate.gamma, method, combinations[:, fixed.span.kept], confidence)
+    tests = combination_tests(estimate.gamma, method, combinations[:, fixed.span.independent], confidence)
     determined = fixed.estimable(combinations)
     arrays = {f.name: np.where(determined, getattr(tests, f.name), np.nan) for f in fields(tests)}
     return CoefficientTests(**arrays)

@@ -34,8 +34,7 @@ from mlm_ops.inference.intervals.parameters import (
     parameter_values,
     undetermined_parameters,
 )
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 #: Eigenvalues of a cell's cross-products below this share of its largest are rounding: its rows do not reach there.
 _RANK_TOLERANCE = 1e-10

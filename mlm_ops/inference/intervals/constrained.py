@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.covariance import Path, Unstructured
 from mlm_ops.estimation.criterion import Criterion
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 
 class Square(Unstructured):

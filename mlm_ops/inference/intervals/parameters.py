@@ -13,8 +13,8 @@ from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.residual import autocorrelation, ratios
 from mlm_ops.language.covariances import STRUCTURES
 from mlm_ops.language.model import group_name
+from mlm_ops.moments.arrays import Array
 
-Array = NDArray[np.float64]
 Scale = Literal["std_dev", "correlation", "sigma", "ratio", "phi", "raw"]
 
 

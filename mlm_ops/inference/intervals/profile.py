@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.estimate import Estimate, block_covariances
@@ -31,8 +30,7 @@ from mlm_ops.inference.intervals.parameters import (
     undetermined_parameters,
 )
 from mlm_ops.language.covariances import STRUCTURES
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 #: Relative precision of a limit.
 _PRECISION = 1e-8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import CoefficientMethod, coefficient_tests
@@ -15,8 +14,7 @@ from mlm_ops.inference.intervals.parameters import (
     undetermined_parameters,
 )
 from mlm_ops.inference.random.variance import tau_derivatives
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 
 def wald_intervals(

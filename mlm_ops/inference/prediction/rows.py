@@ -9,19 +9,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlm_ops.errors import DataError
+from mlm_ops.errors import DataError, MlmError
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.inference.fixed.tests import CoefficientMethod
+from mlm_ops.inference.fixed.tests import model_variances
 from mlm_ops.inference.prediction.sql import PREFIX, PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.language.model import Column, Model, label, walk
-from mlm_ops.language.spelling import listed
+from mlm_ops.language.spelling import list_names
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.units import known_names, names
+from mlm_ops.moments.units import names, names_in_fit
 from mlm_ops.warehouse.arrow import query_frames
 from mlm_ops.warehouse.sql import identifier
 
-Array = NDArray[np.float64]
 PredictionKind = Literal["conditional", "marginal"]
 
 #: Names of the frame's rows and of the units' tables in the query.
@@ -34,7 +34,6 @@ def predict(
     model: Model,
     estimate: Estimate,
     effects: Sequence[RandomEffects],
-    method: CoefficientMethod,
     moments: Moments,
     frame: pl.DataFrame,
     kind: PredictionKind,
@@ -47,8 +46,6 @@ def predict(
     ----------
     effects
         Empirical Bayes estimates, a block each as in `Estimate.blocks`.
-    method
-        How coefficients are tested: standard errors are by its covariance matrix.
 
     Returns
     -------
@@ -60,29 +57,37 @@ def predict(
     ------
     DataError
         A column that the prediction needs is not there, or holds no numbers.
+    MlmError
+        An unknown kind.
     """
     if kind == "marginal":
-        columns = _predicted(model, estimate, None, moments, frame, predictors=True)
-        fixed = columns["fixed_prediction"]
-        error = np.sqrt(method.variances(_design_rows(estimate, columns, frame.height)))
+        columns = _ask(model, estimate, None, moments, frame, predictors=True)
+        x = _design_rows(estimate, columns, frame.height)
+        fixed, error = columns["fixed_prediction"], np.sqrt(model_variances(estimate, x))
         return frame.with_columns(
             _numbers("prediction", fixed), _numbers("std_error", np.where(np.isnan(fixed), np.nan, error))
         )
-    columns = _predicted(model, estimate, effects, moments, frame)
-    new_group = pl.Series("new_group", columns["new_group"].astype(bool))
-    return frame.with_columns(_numbers("prediction", columns["prediction"]), new_group)
+    if kind == "conditional":
+        columns = _ask(model, estimate, effects, moments, frame)
+        new_group = pl.Series("new_group", columns["new_group"].astype(bool))
+        return frame.with_columns(_numbers("prediction", columns["prediction"]), new_group)
+    raise MlmError(f"Unknown kind. Got {kind!r}; expected 'conditional' or 'marginal'.")
 
 
-def _design_rows(estimate: Estimate, predictors: dict[str, Array], n: int) -> Array:
-    """(n, p) the fixed part's columns; not a number where a value is missing."""
+def design_rows(model: Model, estimate: Estimate, moments: Moments, frame: pl.DataFrame) -> Array:
+    """(n, p) the fixed part's columns on new rows; not a number where a value is missing."""
+    return _design_rows(estimate, _ask(model, estimate, None, moments, frame, predictors=True), frame.height)
+
+
+def _design_rows(estimate: Estimate, found: dict[str, Array], n: int) -> Array:
     result = np.ones((n, len(estimate.design.fixed.columns)))
     for i, column in enumerate(estimate.design.fixed.columns):
         for variable in column.variables:
-            result[:, i] *= predictors[label(variable)]
+            result[:, i] *= found[label(variable)]
     return result
 
 
-def _predicted(
+def _ask(
     model: Model,
     estimate: Estimate,
     effects: Sequence[RandomEffects] | None,
@@ -118,7 +123,7 @@ def _check_columns(frame: pl.DataFrame, numbers: Iterable[str], named: Iterable[
     for name in (*numbers, *named):
         if name not in frame.columns:
             raise DataError(
-                f"The new rows have no column {name!r}, which the prediction needs. Got {listed(frame.columns)}."
+                f"The new rows have no column {name!r}, which the prediction needs. Got {list_names(frame.columns)}."
             )
     for name in numbers:
         kind = frame[name].dtype
@@ -132,7 +137,7 @@ def _called(values: pl.Series, query: PredictionQuery) -> pl.Series | None:
         return None
     distinct = values.unique()
     called = names(distinct)
-    fitted = known_names(distinct, called, query.known_names(values.name))
+    fitted = names_in_fit(distinct, called, query.names_in_fit(values.name))
     if fitted.equals(called):
         return None
     pairs = pl.DataFrame({"value": distinct, "name": fitted})

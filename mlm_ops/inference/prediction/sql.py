@@ -145,7 +145,7 @@ class PredictionQuery:
         levels = [node.column for v in self.variables for node in walk(v) if isinstance(node, Indicator)]
         return list(dict.fromkeys([*(c for columns in self._columns.numbers for c in columns), *levels]))
 
-    def known_names(self, column: str) -> set[str]:
+    def names_in_fit(self, column: str) -> set[str]:
         """What the fit knows by a name of a column's values."""
         schema = self.moments.schema
         labels = texts(self.moments.labels[schema.keys.index(column)]).tolist() if column in schema.keys else ()
@@ -225,7 +225,7 @@ class PredictionQuery:
             return total
         undetermined = []
         for i, column in enumerate(fixed.asked):
-            if i in fixed.span.kept:
+            if i in fixed.span.independent:
                 continue
             weighted = [
                 (float(share), kept)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 #: Columns of a unit, each of length one, are dependent where the least eigenvalue of their products is smaller:
 #: what is zero comes out below 1e-13, and what is larger leaves six digits.

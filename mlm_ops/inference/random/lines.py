@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.groups import meanings
 from mlm_ops.estimation.design.polynomial import Evaluator, Polynomial
@@ -20,10 +19,10 @@ from mlm_ops.estimation.residual import weighted_products
 from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Indicator, Model, Poly, Variable, columns_of, label
-from mlm_ops.moments.record import Codes, Moments
+from mlm_ops.moments.arrays import Array, Codes
+from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import squares_rounding
 
-Array = NDArray[np.float64]
 Point = Mapping[Variable, float | Array]
 Part = Callable[[DesignColumn, Point, Variable], float | Array]
 
@@ -205,7 +204,7 @@ def _along(units: _LowestUnits, effects: Sequence[RandomEffects], part: Part, po
     rows = np.empty((size, len(fixed.asked)))
     for i, column in enumerate(fixed.asked):
         rows[:, i] = part(column, point, focal)
-    total = rows[:, list(fixed.span.kept)] @ estimate.gamma
+    total = rows[:, list(fixed.span.independent)] @ estimate.gamma
     unknown = estimate.undetermined
     if unknown.sigma2 or any(flags.any() for flags in unknown.tau):
         return np.full(size, np.nan)

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.estimation.residual import autocorrelation, ratios
 from mlm_ops.language.model import group_name
 from mlm_ops.language.symbols import EquationStructure, variance_symbol
-
-Array = NDArray[np.float64]
+from mlm_ops.moments.arrays import Array
 
 
 @dataclass(frozen=True)

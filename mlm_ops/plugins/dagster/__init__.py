@@ -1,4 +1,4 @@
-"""Dagster: the assets and checks of an analysis, the warehouse they work in, and a project's runs and UI.
+"""Make the Dagster assets and checks of an analysis, run a project, and open its UI.
 
 A project imports what it needs from here, reading analysis files and quoting names in its own SQL included.
 """

@@ -1,4 +1,4 @@
-"""Build the assets of an analysis: table, moments, one asset a model, comparisons, published results.
+"""Build the assets of an analysis: centered table, moments, one asset per model, comparisons, published results.
 
 Every asset is thin: open the warehouse, call the function that does the work, say what came out. Nothing goes from
 asset to asset in Python's memory; each reads what the ones before it left in the warehouse.
@@ -34,13 +34,13 @@ from mlm_ops.plugins.dagster.partition_fits import partition_fits
 from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import Warehouse
-from mlm_ops.results.words import fenced, span
+from mlm_ops.results.words import code_block, code_span
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import first_line
 
 
 def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
-    """One model, fitted from the moments, and its checks."""
+    """Make the asset that fits one model from the moments, and its checks."""
     key = plan.model(name)
     spec, request = plan.analysis.models[name], plan.analysis.requests[name]
     robust = request.robust, group_name(request.cluster) or None
@@ -53,8 +53,8 @@ def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         # a run goes through the models in the order of the file
         op_tags={"dagster/priority": str(-list(plan.analysis.models).index(name))},
         code_version=plan.code_version(name, spec, (request.estimator, request.df), robust),
-        description=f"{span(spec.formula)}\n\nFitted from the moments; its rows wait in the warehouse until they are "
-        "published with those of the other models.",
+        description=f"{code_span(spec.formula)}\n\nFitted from the moments; its rows wait in the warehouse until they "
+        "are published with those of the other models.",
         metadata={SCHEMA: result_schema("fixed_effects"), LINEAGE: model_lineage(plan.analysis, name, plan.upstream)},
         check_specs=[
             *plan.fit_checks(
@@ -68,7 +68,7 @@ def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
     def model(warehouse: Warehouse) -> Result:
         with about(analysis=plan.analysis.analysis, model=name), warehouse.connection() as connection:
             metadata, checks = steps.make_model(connection, plan.analysis, name)
-        return Result(metadata=metadata, check_results=plan.judged(checks))
+        return Result(metadata=metadata, check_results=plan.with_severities(checks))
 
     return model
 
@@ -82,7 +82,7 @@ def _diagnostic_checks(plan: Plan, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 
 def comparisons_asset(plan: Plan) -> dg.AssetsDefinition:
-    """Every comparison that the analysis asks for."""
+    """Make the asset of all comparisons of the analysis."""
 
     @dg.asset(
         key=plan.key("comparisons"),
@@ -102,7 +102,7 @@ def comparisons_asset(plan: Plan) -> dg.AssetsDefinition:
 
 
 def ladder_asset(plan: Plan) -> dg.AssetsDefinition:
-    """The strategy, climbed from the moments."""
+    """Make the asset that builds a model step by step, by the analysis' strategy."""
     strategy = plan.analysis.compiled_strategy
 
     @dg.asset(
@@ -123,7 +123,7 @@ def ladder_asset(plan: Plan) -> dg.AssetsDefinition:
 
 
 def sem_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
-    """One structural equation model, fitted from the moments, and its checks."""
+    """Make the asset that fits one structural equation model from the moments, and its checks."""
     key, spec = plan.sem(name), plan.analysis.sem[name]
 
     @dg.asset(
@@ -132,8 +132,8 @@ def sem_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         group_name=plan.group,
         kinds={"python", "duckdb"},
         code_version=plan.code_version(name, spec, plan.analysis.levels),
-        description=f"{fenced(spec.model.strip())}\n\nA two-level structural equation model, fitted from the moments "
-        "of the mixed models; its rows wait in the warehouse until they are published.",
+        description=f"{code_block(spec.model.strip())}\n\nA two-level structural equation model, fitted from the "
+        "moments of the mixed models; its rows wait in the warehouse until they are published.",
         metadata={SCHEMA: result_schema("sem_parameters")},
         check_specs=plan.fit_checks(
             key,
@@ -144,7 +144,7 @@ def sem_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
     def sem(warehouse: Warehouse) -> Result:
         with about(analysis=plan.analysis.analysis, model=name), warehouse.connection() as connection:
             metadata, checks = steps.make_sem(connection, plan.analysis, name)
-        return Result(metadata=metadata, check_results=plan.judged(checks))
+        return Result(metadata=metadata, check_results=plan.with_severities(checks))
 
     return sem
 
@@ -220,31 +220,27 @@ def build_analysis_assets(
         A name that Dagster cannot take, data that the analysis itself would overwrite, a severity of no check,
         partitions without their column, or of moments.
     """
+
+    def with_attributes(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(
+            automation_condition=automation_condition, freshness_policy=freshness_policy, owners=owners
+        ).merge_attributes(tags=tags or {})
+
     try:
         plan = make_plan(analysis, upstream, group_name, severities)
-        if analysis.form == "moments" and partitions_def is not None:
-            raise AnalysisError(
-                f"The data of {analysis.analysis} are moments, which no partition of rows can be taken from. Leave out "
-                "partitions_def."
-            )
         require_column(analysis, partitions_def, fit_by)
-
-        def attributed(spec: dg.AssetSpec) -> dg.AssetSpec:
-            return spec.replace_attributes(
-                automation_condition=automation_condition, freshness_policy=freshness_policy, owners=owners
-            ).merge_attributes(tags=tags or {})
-
         if partitions_def is not None and fit_by is not None:
-            made, checks = [partition_fits(plan, partitions_def, fit_by)], []
+            assets, checks = [partition_fits(plan, partitions_def, fit_by)], []
         else:
-            made, checks = _whole(plan, partitions_def), [_agreement(plan)] if analysis.form == "rows" else []
-        return dg.Definitions(assets=[asset.map_asset_specs(attributed) for asset in made], asset_checks=checks)
+            assets = _assets_of_all_rows(plan, partitions_def)
+            checks = [_agreement_check(plan)] if analysis.form == "rows" else []
+        return dg.Definitions(assets=[asset.map_asset_specs(with_attributes) for asset in assets], asset_checks=checks)
     except (dg.DagsterError, CheckError) as error:
         # such as a group with a blank in its name, or an owner that is no address
         raise AnalysisError(f"Dagster refuses the assets of {analysis.analysis}: {first_line(error)}") from error
 
 
-def _whole(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> list[dg.AssetsDefinition]:
+def _assets_of_all_rows(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> list[dg.AssetsDefinition]:
     """The assets of an analysis whose models are fitted to all rows together."""
     analysis = plan.analysis
     # moments have no rows that could be centered
@@ -278,7 +274,7 @@ def _centered(plan: Plan) -> dg.AssetsDefinition:
     return centered
 
 
-def _agreement(plan: Plan) -> dg.AssetChecksDefinition:
+def _agreement_check(plan: Plan) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=plan.centered,
         name="agrees_with_moments",
@@ -288,8 +284,8 @@ def _agreement(plan: Plan) -> dg.AssetChecksDefinition:
     )
     def agrees_with_moments(warehouse: Warehouse) -> dg.AssetCheckResult:
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
-            (found,) = plan.judged([centered_agrees(steps.centered_difference(connection, plan.analysis))])
-        return found
+            (verdict,) = plan.with_severities([centered_agrees(steps.centered_difference(connection, plan.analysis))])
+        return verdict
 
     return agrees_with_moments
 
@@ -313,34 +309,34 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
             if partitions_def is None:
                 _, metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
             else:
-                metadata, checks, others = steps.make_partitions(
+                metadata, checks, other_partitions = steps.make_partitions(
                     connection, plan, partitions_def, context.partition_keys, context.instance
                 )
-                for name in others:
+                for name in other_partitions:
                     context.log_event(dg.AssetMaterialization(plan.moments, partition=name))
-        return Result(metadata=metadata, check_results=plan.judged(checks))
+        return Result(metadata=metadata, check_results=plan.with_severities(checks))
 
     return moments
 
 
 def _moments_checks(plan: Plan) -> dict[str, str]:
-    """What the checks of the moments say; moments that others made cannot be counted against rows."""
+    """Descriptions of the checks of the moments; moments from elsewhere cannot be compared with rows."""
     rows = {"rows_accounted_for": "The rows in the moments and those dropped for a missing value make up the table."}
     groups = {"enough_groups": "Variances between groups need groups: a warning under 20."}
     return rows | groups if plan.analysis.form == "rows" else groups
 
 
 def _results(plan: Plan) -> dg.AssetsDefinition:
-    before: Sequence[dg.AssetKey] = plan.models
+    upstream: Sequence[dg.AssetKey] = plan.models
     if plan.analysis.compare:
-        before = [plan.key("comparisons"), *before]
+        upstream = [plan.key("comparisons"), *upstream]
     if plan.analysis.compiled_strategy is not None:
-        before = [plan.key("ladder"), *before]
-    before = [*before, *(plan.sem(name) for name in plan.analysis.sem)]
+        upstream = [plan.key("ladder"), *upstream]
+    upstream = [*upstream, *(plan.sem(name) for name in plan.analysis.sem)]
 
     @dg.asset(
         key=plan.key("results"),
-        deps=before,
+        deps=upstream,
         group_name=plan.group,
         kinds={"duckdb"},
         description="The run's tidy tables, written to schema `mlm` in one transaction, and the copy in results.duckdb "
@@ -362,6 +358,6 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
                 connection, plan.analysis, context.run.run_id, started, warehouse.results
             )
         forget_old_logs(context.instance, Path.cwd())
-        return Result(metadata=metadata, check_results=plan.judged(checks))
+        return Result(metadata=metadata, check_results=plan.with_severities(checks))
 
     return results

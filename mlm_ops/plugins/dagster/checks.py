@@ -1,4 +1,4 @@
-"""Asset checks: a verdict and one sentence from a fit's numbers."""
+"""Check moments and fits: a verdict and one sentence each, for Dagster's asset checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AGREEMENT = 1e-9
 
 
 def rows_accounted_for(moments: Moments, rows: int) -> dg.AssetCheckResult:
-    """Rows in = rows out: those in the moments and those dropped for a missing value make up the table.
+    """Check that the rows in the moments and those dropped for a missing value make up the table.
 
     A row that misses several values is counted in each column, so the number lost lies between the largest count and
     their sum; where nothing is missing nothing may be lost.
@@ -46,7 +46,7 @@ def rows_accounted_for(moments: Moments, rows: int) -> dg.AssetCheckResult:
 
 
 def enough_groups(moments: Moments, expected: int = FEW_GROUPS) -> dg.AssetCheckResult:
-    """Warn when variances between groups would be estimated from a handful of them."""
+    """Warn when there are few groups to estimate variances between groups from."""
     units = ":".join(moments.schema.keys) or "the whole table"
     return dg.AssetCheckResult(
         check_name="enough_groups",
@@ -58,7 +58,7 @@ def enough_groups(moments: Moments, expected: int = FEW_GROUPS) -> dg.AssetCheck
 
 
 def centered_agrees(difference: float) -> dg.AssetCheckResult:
-    """Demand that the centered table and the moments tell the same group means."""
+    """Check that the centered table and the moments have the same group means."""
     return dg.AssetCheckResult(
         check_name="agrees_with_moments",
         passed=difference <= AGREEMENT,
@@ -134,17 +134,17 @@ def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
 
 def _finding(row: Mapping[str, Any]) -> str:
     """What a flagged row of the diagnostics says, as part of a sentence."""
-    known = {
+    texts = {
         "outlier": "the random effects of {group} {unit} lie far out",
         "normality": "the effects {term} of {group} are not normal" if row["term"] else "the residuals are not normal",
         "heteroscedasticity": "the residual variances differ from {group} to {group}",
         "largest_residual": "one residual lies far out",
         "binned_residual": "the residuals where {term} is about {value:.4g} have a mean other than zero",
     }
-    return f"{known[row['diagnostic']].format(**row)} (p {_beside(row['p_value'])})"
+    return f"{texts[row['diagnostic']].format(**row)} (p {_after_p(row['p_value'])})"
 
 
-def no_drift(found: pl.DataFrame) -> dg.AssetCheckResult:
+def no_drift(drift: pl.DataFrame) -> dg.AssetCheckResult:
     """Warn of parameters that differ from an earlier run's by more than chance, and of a sample that shrank.
 
     Parameters
@@ -152,27 +152,33 @@ def no_drift(found: pl.DataFrame) -> dg.AssetCheckResult:
     found
         The rows of ``mlm.drift`` of the run.
     """
-    flagged = found.filter("flagged")
+    flagged = drift.filter("flagged")
     # often the run before is the baseline too
-    against = found.group_by("reference_run", maintain_order=True).agg(pl.col("against").unique(maintain_order=True))
-    names = {run: " and ".join(each) for run, each in against.iter_rows()}
-    once = flagged.unique(["model", "kind", "group", "term", "other", "reference_run"], maintain_order=True)
+    runs_compared = drift.group_by("reference_run", maintain_order=True).agg(
+        pl.col("against").unique(maintain_order=True)
+    )
+    names = {run: " and ".join(each) for run, each in runs_compared.iter_rows()}
+    changes = flagged.unique(["model", "kind", "group", "term", "other", "reference_run"], maintain_order=True)
     sentence = "; ".join(
         f"{_parameter(row)} {_change(row)} against the {names[row['reference_run']]} run"
-        for row in once.iter_rows(named=True)
+        for row in changes.iter_rows(named=True)
     )
     runs = ", ".join(names.values())
-    nearest = found.drop_nulls("p_adjusted").sort("p_adjusted", maintain_order=True).head(1).to_dicts()
-    quiet = f"No parameter is flagged against the run it is compared with ({runs})" + "".join(
-        f"; the smallest adjusted p is {_beside(row['p_adjusted'])}, of {_parameter(row)}, {_change(row)}"
+    nearest = drift.drop_nulls("p_adjusted").sort("p_adjusted", maintain_order=True).head(1).to_dicts()
+    no_change = f"No parameter is flagged against the run it is compared with ({runs})" + "".join(
+        f"; the smallest adjusted p is {_after_p(row['p_adjusted'])}, of {_parameter(row)}, {_change(row)}"
         for row in nearest
     )
     return dg.AssetCheckResult(
         check_name="no_drift",
         passed=flagged.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{sentence}." if sentence else f"{quiet}." if runs else "There is no earlier run to compare with.",
-        metadata={"compared": found.height, "flagged": flagged.height},
+        description=f"{sentence}."
+        if sentence
+        else f"{no_change}."
+        if runs
+        else "There is no earlier run to compare with.",
+        metadata={"compared": drift.height, "flagged": flagged.height},
     )
 
 
@@ -190,7 +196,7 @@ def sem_converged(fit: SemFit) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name="converged",
         passed=fit.converged,
-        description=f"The deviance may still fall by {decrement:.2g}.",
+        description=f"The deviance may still fall by {cell('decrement', decrement)}.",
         metadata={"decrement": decrement},
     )
 
@@ -205,7 +211,7 @@ def sem_not_singular(fit: SemFit) -> dg.AssetCheckResult:
     )
 
 
-def _beside(p: float | None) -> str:
+def _after_p(p: float | None) -> str:
     """``= 0.012`` or ``<0.001``."""
     text = cell("p_value", p)
     return text if text.startswith("<") else f"= {text}"

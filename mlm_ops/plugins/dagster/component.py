@@ -1,4 +1,4 @@
-"""The component ``type: mlm_ops.MultilevelAnalysis`` of a defs.yaml: an analysis as assets."""
+"""Make an analysis' assets from a defs.yaml: the component ``type: mlm_ops.MultilevelAnalysis``."""
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 from collections.abc import Mapping, Sequence
@@ -152,7 +152,7 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
         Raises
         ------
         AnalysisError
-            The analysis is none, or a path leaves the project; the file is named.
+            The analysis has a fault, or a path leaves the project; the file is named.
         """
         try:
             return self._build(context)
@@ -212,7 +212,7 @@ def _inside(context: dg.ComponentLoadContext, path: Path, what: str, allowed: bo
 
 @cache
 def _warehouse(path: Path) -> Warehouse:
-    """One resource a file: Dagster takes the same one of several components, but not two that are alike."""
+    """One resource per file: Dagster takes the same object from several components, but not two equal ones."""
     return Warehouse(directory=str(path.parent), database_file=path.name)
 
 
@@ -224,18 +224,17 @@ def _file(context: dg.ComponentLoadContext) -> str:
     return str(place.relative_to(root) if place.is_relative_to(root) else place)
 
 
-def _severities(given: Mapping[str, str] | None) -> dict[str, Severity]:
-    """As the plan takes them; what is neither, the plan refuses with the others."""
-    known: dict[str, Severity] = {name: name for name in get_args(Severity)}
-    wrong = {check: severity for check, severity in (given or {}).items() if severity not in known}
-    if wrong:
-        severities = ", ".join(f"{check}: {severity}" for check, severity in wrong.items())
-        raise AnalysisError(f"A severity cannot be set so. Got {severities}; expected error or warn.")
-    return {check: known[severity] for check, severity in (given or {}).items()}
+def _severities(severities: Mapping[str, str] | None) -> dict[str, Severity]:
+    """Severities by check; the plan refuses those of checks that do not exist."""
+    choices: dict[str, Severity] = {name: name for name in get_args(Severity)}
+    faults = [f"{check}: {severity}" for check, severity in (severities or {}).items() if severity not in choices]
+    if faults:
+        raise AnalysisError(f"A severity cannot be set so. Got {', '.join(faults)}; expected error or warn.")
+    return {check: choices[severity] for check, severity in (severities or {}).items()}
 
 
 def _texts(value: Any) -> Any:
-    """What an analysis file's reader returns: every scalar as text, as 0 is a formula's number and a model's name."""
+    """Turn every scalar into text, as the reader of analysis files does: ``0`` may be a formula or a model's name."""
     if isinstance(value, Mapping):
         return {_texts(key): _texts(content) for key, content in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Show fits and tables in Dagster's UI: equations and tables to read, numbers to plot over time."""
+"""Make the metadata that Dagster's UI shows of fits and tables: equations, tables, numbers to plot over time."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from mlm_ops.analyses.centered import centered_columns, split_of
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.rows import centered_columns, split_of
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.language.model import Model, columns_of
-from mlm_ops.moments.needs import asked_by
+from mlm_ops.moments.needs import needs_of
 from mlm_ops.moments.record import Schema as MomentsSchema
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.results.tables.descriptions import COLUMNS
 from mlm_ops.results.text.tables import cell_table
-from mlm_ops.results.words import cell, counts, fenced
+from mlm_ops.results.words import code_block, counts, statistic
 from mlm_ops.structural.fit import SemFit
 
 Metadata = dict[str, dg.MetadataValue]
@@ -57,7 +57,7 @@ def relation_schema(types: Mapping[str, str]) -> dg.TableSchema:
 
 
 def model_metadata(formula: str, fit: Fit, tables: Mapping[str, pl.DataFrame]) -> Metadata:
-    """Make what a model's page shows.
+    """Make the metadata of a model.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def model_metadata(formula: str, fit: Fit, tables: Mapping[str, pl.DataFrame]) -
     fit
         Its fit.
     tables
-        What is published of it; where that is nothing, its page has nothing either.
+        Its published tables; where they have no rows, the metadata have no numbers either.
     """
     if tables["fixed_effects"].is_empty() and not fit.fixed_effects.is_empty():
         return withheld_metadata(formula, tables["models"]["notes"][0])
@@ -87,7 +87,7 @@ def model_metadata(formula: str, fit: Fit, tables: Mapping[str, pl.DataFrame]) -
 
 
 def withheld_metadata(formula: str, notes: str | None = None) -> Metadata:
-    """What the page of a model shows that tells of too few rows to be published."""
+    """Make the metadata of a model that is not published because of too few rows."""
     note = notes or "min_publish_n: the results of this model are not published, because it has too few rows"
     return {
         "formula": dg.MetadataValue.text(formula),
@@ -97,12 +97,12 @@ def withheld_metadata(formula: str, notes: str | None = None) -> Metadata:
 
 
 def sem_metadata(fit: SemFit) -> Metadata:
-    """What the UI shows of a structural equation model: its diagram, equations, parameters and measures of fit."""
+    """Make the metadata of a structural equation model: its diagram, equations, parameters and measures of fit."""
     statistics = fit.fit_statistics.row(0, named=True)
     picture = base64.b64encode(fit.diagram("svg").encode()).decode()
     return {
         "diagram": dg.MetadataValue.md(f"![Path diagram](data:image/svg+xml;base64,{picture})"),
-        "mermaid": _fenced("mermaid", fit.diagram("mermaid")),
+        "mermaid": _code(fit.diagram("mermaid"), "mermaid"),
         "equations": _code(fit.equations()),
         "mplus": _code(fit.equations("mplus")),
         "parameters": table_metadata(fit.parameters),
@@ -114,44 +114,40 @@ def sem_metadata(fit: SemFit) -> Metadata:
 
 
 def _sem_summary(statistics: Mapping[str, object]) -> str:
-    parts = [f"log-likelihood {cell('log_likelihood', statistics['log_likelihood'])}"]
+    parts = [statistic("log_likelihood", statistics["log_likelihood"])]
     if statistics["df"] and statistics["chi_square"] is not None:
-        parts.append(f"chi-square {cell('chi_square', statistics['chi_square'])} on {statistics['df']} df")
+        parts.append(f"{statistic('chi_square', statistics['chi_square'])} on {statistics['df']} df")
     if statistics["singular"]:
         parts.append("singular")
     return ", ".join(parts)
 
 
 def numbers(values: Mapping[str, object]) -> Metadata:
-    """Keep the finite numbers of a row: metadata that the UI can plot; and its flags."""
-    kept: Metadata = {}
+    """Make metadata of the finite numbers of a row, which the UI can plot, and of its flags."""
+    metadata: Metadata = {}
     for name, value in values.items():
         if isinstance(value, bool):
-            kept[name] = dg.MetadataValue.bool(value)
+            metadata[name] = dg.MetadataValue.bool(value)
         elif isinstance(value, int):
-            kept[name] = dg.MetadataValue.int(value)
+            metadata[name] = dg.MetadataValue.int(value)
         elif isinstance(value, float) and math.isfinite(value):
-            kept[name] = dg.MetadataValue.float(value)
-    return kept
+            metadata[name] = dg.MetadataValue.float(value)
+    return metadata
 
 
 def table_metadata(frame: pl.DataFrame) -> dg.MetadataValue:
-    """A result table to read; columns that hold nothing are left out."""
+    """Make a Markdown table of a result table, without the columns that are null in every row."""
     return dg.MetadataValue.md(cell_table(frame).markdown())
 
 
-def _fenced(language: str, text: str) -> dg.MetadataValue:
-    return dg.MetadataValue.md(fenced(text, language))
-
-
-def _code(text: str) -> dg.MetadataValue:
-    return dg.MetadataValue.md(fenced(text))
+def _code(text: str, language: str = "") -> dg.MetadataValue:
+    return dg.MetadataValue.md(code_block(text, language))
 
 
 def _summary(statistics: Mapping[str, object]) -> str:
-    parts = [f"log-likelihood {cell('log_likelihood', statistics['log_likelihood'])}"]
+    parts = [statistic("log_likelihood", statistics["log_likelihood"])]
     if statistics.get("icc") is not None:
-        parts.append(f"ICC {cell('icc', statistics['icc'])}")
+        parts.append(statistic("icc", statistics["icc"]))
     if statistics.get("singular"):
         parts.append("singular")
     return ", ".join(parts)
@@ -165,23 +161,23 @@ def _group_counts(n_groups: object) -> Metadata:
 def _variances(components: pl.DataFrame) -> Metadata:
     """Each variance and covariance by its symbol, with the group or stratum where several share one."""
     symbols = list(components["symbol"])
-    named: dict[str, object] = {}
+    values: dict[str, object] = {}
     for row in components.iter_rows(named=True):
         name = row["symbol"]
         if symbols.count(name) > 1:
             name += f"_{row['term'] if row['group'] == 'residual' else row['group']}"
-        named[name] = row["estimate"]
-    return numbers(named)
+        values[name] = row["estimate"]
+    return numbers(values)
 
 
 def model_columns(model: Model) -> tuple[str, ...]:
-    """Columns of the table that a model reads: of its outcome and predictors, then of its groups."""
-    needs = asked_by([model])
+    """List the columns of the table that a model reads: of its outcome and predictors, then of its groups."""
+    needs = needs_of([model])
     return tuple(dict.fromkeys((*needs.columns, *needs.keys)))
 
 
 def model_lineage(analysis: Analysis, name: str, upstream: dg.AssetKey) -> dg.TableColumnLineage:
-    """Every number of a model's fixed effects comes from all the columns that the model reads; moments have others."""
+    """Say that each column of a model's fixed effects comes from all columns it reads; none where it reads moments."""
     if analysis.form == "moments":
         return dg.TableColumnLineage({})
     sources = _columns(upstream, model_columns(analysis.compiled_models[name]))
@@ -189,7 +185,7 @@ def model_lineage(analysis: Analysis, name: str, upstream: dg.AssetKey) -> dg.Ta
 
 
 def centered_lineage(analysis: Analysis, upstream: dg.AssetKey) -> dg.TableColumnLineage:
-    """The group means come from a column and its groups, the deviation from the grand mean from the column alone."""
+    """Say that group means come from a column and its groups, deviations from the grand mean from the column alone."""
     columns, group = centered_columns(analysis)
     sources: dict[str, list[dg.TableColumnDep]] = {}
     for column in columns:
@@ -200,20 +196,20 @@ def centered_lineage(analysis: Analysis, upstream: dg.AssetKey) -> dg.TableColum
 
 
 def moments_lineage(schema: MomentsSchema, columns: Sequence[str], upstream: dg.AssetKey) -> dg.TableColumnLineage:
-    """What each column of the moments is made of: in the table's order, as `save_moments` has it."""
+    """Say which columns each column of the moments comes from, in the order in which `save_moments` writes them."""
     factors = [[name for atom in monomial for name in columns_of(atom)] for monomial in schema.monomials]
     pairs = [(*first, *second) for i, first in enumerate(factors) for second in factors[: i + 1]]
     everything = [*schema.keys, *(name for names in factors for name in names)]
     constants = [columns_of(constant) for constant in schema.constants]
-    read = [*([key] for key in schema.keys), everything]
-    read += [[*names, *schema.keys] for names in (*factors, *pairs, *constants, *factors)]
+    sources = [*([key] for key in schema.keys), everything]
+    sources += [[*names, *schema.keys] for names in (*factors, *pairs, *constants, *factors)]
     return dg.TableColumnLineage(
-        {column: _columns(upstream, dict.fromkeys(names)) for column, names in zip(columns, read, strict=True)}
+        {column: _columns(upstream, dict.fromkeys(names)) for column, names in zip(columns, sources, strict=True)}
     )
 
 
 def published_lineage(models: Sequence[dg.AssetKey]) -> dg.TableColumnLineage:
-    """The published fixed effects are those of every model."""
+    """Say that the published fixed effects come from those of every model."""
     return dg.TableColumnLineage(
         {
             column: [dg.TableColumnDep(asset_key=model, column_name=column) for model in models]
@@ -228,7 +224,7 @@ def _columns(upstream: dg.AssetKey, names: Iterable[str]) -> list[dg.TableColumn
 
 
 def fits_lineage(analysis: Analysis, partition: str, upstream: dg.AssetKey) -> dg.TableColumnLineage:
-    """The numbers of all models, each partition fitted alone, come from the columns of all and the partition's."""
-    read = (name for model in analysis.compiled_models.values() for name in model_columns(model))
-    sources = _columns(upstream, dict.fromkeys((*read, partition)))
+    """Say that the fits of the partitions come from the columns that any model reads, and the partition's."""
+    names = (name for model in analysis.compiled_models.values() for name in model_columns(model))
+    sources = _columns(upstream, dict.fromkeys((*names, partition)))
     return dg.TableColumnLineage({column: sources for column in TABLES["fixed_effects"] if column != "model"})

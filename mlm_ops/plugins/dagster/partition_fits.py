@@ -16,7 +16,7 @@ from mlm_ops.analyses.run import AnalysisResult, fit_analysis, fit_collected
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, check_store, publish, write_empty, write_runs
 from mlm_ops.errors import DataError, MlmError, NoRowsError
-from mlm_ops.language.spelling import listed
+from mlm_ops.language.spelling import list_names
 from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.collect import By, collect
 from mlm_ops.moments.record import Moments
@@ -37,15 +37,16 @@ from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.warehouse.connection import Connection
 
 _LOG = logging.getLogger(LOGGER)
-#: Partitions written in one transaction, which costs as much as a fit, and the result rows at which no more wait.
-BATCH, MOST_WAITING = 100, 500_000
-#: So many partitions are named where some failed.
+#: Partitions that are written in one transaction, which costs as much as a fit, and the result rows at which a batch is
+#: written before it is full.
+BATCH_SIZE, MOST_ROWS = 100, 500_000
+#: So many partitions are named in a message.
 NAMED = 5
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of the partitions, by key.
+class PartitionOutcomes:
+    """Hold the keys of partitions by what became of each.
 
     Attributes
     ----------
@@ -70,7 +71,7 @@ class Done:
 
 
 def partition_name(analysis: Analysis, key: str) -> str:
-    """The name under which the store keeps one partition of an analysis."""
+    """Name one partition of an analysis in the store."""
     return f"{analysis.analysis}[{key}]"
 
 
@@ -82,8 +83,8 @@ def fit_partitions(
     run_id: str,
     started: float,
     blocking: Collection[str],
-) -> Done:
-    """Fit every partition alone and write its run; one that cannot be fitted leaves the others be.
+) -> PartitionOutcomes:
+    """Fit every partition alone and write its run; one that cannot be fitted does not stop the others.
 
     Parameters
     ----------
@@ -103,83 +104,124 @@ def fit_partitions(
     """
     source = open_rows(analysis, connection)
     source.require([column])
-    kind, began, done = source.types[column], datetime.fromtimestamp(started, tz=UTC), Done()
-    parts = [part_of(key, window, kind, source.is_numeric(column)) for key, window in windows.items()]
-    collected = collect(source, analysis.models_to_scan, analysis.level_columns, analysis.keys, by=By(column, parts))
-    waiting, empty = _Waiting(connection, analysis), list[Run]()
-
-    def record(one: Analysis, moments: Moments | None, status: str = "finished") -> Run:
-        facts, now = run_facts(one, moments), datetime.now(UTC)
-        return Run(run_id=run_id, analysis=one.analysis, started_at=began, finished_at=now, status=status, **facts)
-
+    kind, numeric = source.types[column], source.is_numeric(column)
+    parts = [part_of(key, window, kind, numeric) for key, window in windows.items()]
+    by = By(column, parts)
+    moments_by_part = collect(source, analysis.models_to_scan, analysis.level_columns, analysis.keys, by=by)
+    batch = _Batch(connection, analysis, run_id, datetime.fromtimestamp(started, tz=UTC))
+    fits = _Fits(batch, blocking)
     try:
-        for key, part, moments in zip(windows, parts, collected, strict=True):
-            one = _restricted(analysis, key, part.condition(column))
-            try:
-                # thousands of events would take longer to write down than the fits take
-                with about(level=logging.DEBUG):
-                    fitted = _fit(one, moments, connection)
-            except NoRowsError:
-                done.empty.append(key)
-                empty.append(record(one, None, "empty"))
-                continue
-            except MlmError as error:
-                done.failed[key] = str(error)
-                continue
-            except (ArithmeticError, ValueError) as error:
-                # numbers that no one thought of are one partition's fault; numpy's LinAlgError is a ValueError
-                _LOG.exception("partition %s", key)
-                done.failed[key] = f"{one.analysis}: {type(error).__name__}: {error}"
-                continue
-            if fitted.moments.n_obs < analysis.min_publish_n:
-                done.withheld.append(key)
-                empty.append(record(one, None, "empty"))
-                continue
-            wrong = _faults(fitted.tables)
-            if "converged" in wrong:
-                done.unconverged.append(key)
-            if "not_singular" in wrong:
-                done.singular.append(key)
-            if wrong.isdisjoint(blocking):
-                done.written.extend(waiting.add(key, record(one, fitted.moments), fitted.tables))
+        for key, part, moments in zip(windows, parts, moments_by_part, strict=True):
+            fits.fit(key, _restricted(analysis, key, part.condition(column)), moments)
     finally:
-        # what was fitted is kept, also where something else ends the run
-        done.written.extend(waiting.write())
-    write_empty(connection, empty, analysis.history)
-    return done
-
-
-def _fit(analysis: Analysis, moments: Moments | None, connection: Connection) -> AnalysisResult:
-    return fit_analysis(analysis, connection) if moments is None else fit_collected(analysis, moments, connection)
+        # also where something else ends the run
+        batch.write()
+    batch.write_empty()
+    return fits.outcomes
 
 
 @dataclass
-class _Waiting:
-    """Partitions that were fitted and are not written yet."""
+class _Batch:
+    """Collect the results of partitions, and write them many at a time.
+
+    Attributes
+    ----------
+    written
+        Keys of the partitions in the store.
+    """
 
     connection: Connection
     analysis: Analysis
+    run_id: str
+    started_at: datetime
     keys: list[str] = field(default_factory=list)
     runs: list[tuple[Run, Mapping[str, pl.DataFrame]]] = field(default_factory=list)
     rows: int = 0
+    empty_runs: list[Run] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
 
-    def add(self, key: str, run: Run, tables: Mapping[str, pl.DataFrame]) -> list[str]:
-        """Let one wait; the keys of those that were written because enough wait."""
+    def add(self, key: str, result: AnalysisResult, analysis: Analysis) -> None:
+        """Add the results of one partition, and write the batch if it is full."""
         self.keys.append(key)
-        self.runs.append((run, tables))
-        self.rows += sum(frame.height for frame in tables.values())
-        return self.write() if len(self.keys) == BATCH or self.rows > MOST_WAITING else []
+        self.runs.append((self._run(analysis, result.moments, "finished"), result.tables))
+        self.rows += sum(frame.height for frame in result.tables.values())
+        if len(self.keys) == BATCH_SIZE or self.rows > MOST_ROWS:
+            self.write()
 
-    def write(self) -> list[str]:
-        """Write all that wait, in one transaction; their keys."""
+    def add_empty(self, analysis: Analysis) -> None:
+        """Add a partition of which nothing is published."""
+        self.empty_runs.append(self._run(analysis, None, "empty"))
+
+    def write(self) -> None:
+        """Write all results that were added since the last time, in one transaction."""
         if not self.keys:
-            return []
+            return
         keys, runs, rows = self.keys, self.runs, self.rows
         self.keys, self.runs, self.rows = [], [], 0
         with about(level=logging.DEBUG):
             write_runs(self.connection, runs, self.analysis.history)
-        tell(Event.WRITTEN, f"{len(keys):,} partitions written", n_partitions=len(keys), n_written=rows)
-        return keys
+        tell(Event.WRITTEN, f"{_partitions(len(keys))} written", n_partitions=len(keys), n_written=rows)
+        self.written += keys
+
+    def write_empty(self) -> None:
+        """Write the runs of the partitions of which nothing is published."""
+        write_empty(self.connection, self.empty_runs, self.analysis.history)
+
+    def _run(self, analysis: Analysis, moments: Moments | None, status: str) -> Run:
+        facts, now = run_facts(analysis, moments), datetime.now(UTC)
+        return Run(
+            run_id=self.run_id,
+            analysis=analysis.analysis,
+            started_at=self.started_at,
+            finished_at=now,
+            status=status,
+            **facts,
+        )
+
+
+class _Fits:
+    """Fit partitions one after the other, and note what becomes of each."""
+
+    def __init__(self, batch: _Batch, blocking: Collection[str]) -> None:
+        self.batch = batch
+        self.blocking = blocking
+        self.outcomes = PartitionOutcomes(written=batch.written)
+
+    def fit(self, key: str, analysis: Analysis, moments: Moments | None) -> None:
+        """Fit the models to the rows of one partition, the analysis being restricted to these."""
+        try:
+            # thousands of events would take longer to write down than the fits take
+            with about(level=logging.DEBUG):
+                result = _fit(analysis, moments, self.batch.connection)
+        except NoRowsError:
+            self.outcomes.empty.append(key)
+            self.batch.add_empty(analysis)
+        except MlmError as error:
+            self.outcomes.failed[key] = str(error)
+        except (ArithmeticError, ValueError) as error:
+            # unforeseen numbers are one partition's fault; numpy's LinAlgError is a ValueError
+            _LOG.exception("partition %s", key)
+            self.outcomes.failed[key] = f"{analysis.analysis}: {type(error).__name__}: {error}"
+        else:
+            self._check(key, analysis, result)
+
+    def _check(self, key: str, analysis: Analysis, result: AnalysisResult) -> None:
+        """Add the results to the batch, unless they have too few rows or fail a check that blocks."""
+        if result.moments.n_obs < analysis.min_publish_n:
+            self.outcomes.withheld.append(key)
+            self.batch.add_empty(analysis)
+            return
+        checks = _failed_checks(result.tables)
+        if "converged" in checks:
+            self.outcomes.unconverged.append(key)
+        if "not_singular" in checks:
+            self.outcomes.singular.append(key)
+        if checks.isdisjoint(self.blocking):
+            self.batch.add(key, result, analysis)
+
+
+def _fit(analysis: Analysis, moments: Moments | None, connection: Connection) -> AnalysisResult:
+    return fit_analysis(analysis, connection) if moments is None else fit_collected(analysis, moments, connection)
 
 
 def _restricted(analysis: Analysis, key: str, condition: str) -> Analysis:
@@ -188,15 +230,15 @@ def _restricted(analysis: Analysis, key: str, condition: str) -> Analysis:
     return analysis.model_copy(update={"analysis": partition_name(analysis, key), "where": where})
 
 
-def _faults(tables: Mapping[str, pl.DataFrame]) -> set[str]:
-    """The checks that some model fails, mixed or structural."""
-    found = set()
+def _failed_checks(tables: Mapping[str, pl.DataFrame]) -> set[str]:
+    """Names of the checks that some model fails, mixed or structural."""
+    checks = set()
     for frame in tables.values():
         if "converged" in frame.columns and not frame["converged"].all():
-            found.add("converged")
+            checks.add("converged")
         if "singular" in frame.columns and frame["singular"].any():
-            found.add("not_singular")
-    return found
+            checks.add("not_singular")
+    return checks
 
 
 def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], column: str) -> dg.AssetsDefinition:
@@ -230,81 +272,96 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             check_published(warehouse.results)
             check_windows(open_rows(plan.analysis, connection), column, windows)
-            done = fit_partitions(
+            outcomes = fit_partitions(
                 connection, plan.analysis, column, windows, context.run.run_id, run_start(context), blocking
             )
             # an empty one withdraws what was published of it
-            if done.written or ((done.empty or done.withheld) and check_store(connection)):
+            if outcomes.written or ((outcomes.empty or outcomes.withheld) and check_store(connection)):
                 publish(connection, warehouse.results)
         forget_old_logs(context.instance, Path.cwd())
-        # a window of time may well be quiet; another key without rows may be mistyped
-        if len(done.empty) == len(windows) and None in windows.values():
-            raise NoRowsError(_nothing(plan.analysis, column, done.empty))
-        if done.empty:
-            context.log.warning(_empty(plan.analysis, done.empty))
-        if done.withheld:
-            context.log.warning(_withheld(plan.analysis, done.withheld))
-        fitted = len(windows) - len(done.empty) - len(done.withheld)
-        checks = plan.judged(
-            [
-                _over_all("converged", done.unconverged, fitted, dg.AssetCheckSeverity.ERROR),
-                _over_all("not_singular", done.singular, fitted, dg.AssetCheckSeverity.WARN),
-            ]
-        )
-        metadata = _metadata(done, len(windows), warehouse)
-        if len(done.written) < fitted:
-            # the step fails, and Dagster would take none of its partitions for made, or all of them
-            for name in (*done.written, *done.empty, *done.withheld):
+        _require_rows(plan.analysis, column, outcomes, windows)
+        for warning in _warnings(plan.analysis, outcomes):
+            context.log.warning(warning)
+        n_fitted = len(windows) - len(outcomes.empty) - len(outcomes.withheld)
+        checks = plan.with_severities(_checks(outcomes, n_fitted))
+        metadata = _metadata(outcomes, len(windows), warehouse)
+        if len(outcomes.written) < n_fitted:
+            # the step fails, so that Dagster would record none of its partitions as materialized
+            for name in (*outcomes.written, *outcomes.empty, *outcomes.withheld):
                 context.log_event(dg.AssetMaterialization(key, partition=name, metadata=metadata))
-            for found in checks:
-                context.log_event(_evaluation(key, found, found.check_name in blocking))
-            raise DataError(_failure(plan.analysis, done, list(windows)))
+            for check in checks:
+                context.log_event(_evaluation(key, check, check.check_name in blocking))
+            raise DataError(_failure(plan.analysis, outcomes, list(windows)))
         return Result(metadata=metadata, check_results=checks)
 
     return results
 
 
-def _metadata(done: Done, total: int, warehouse: Warehouse) -> Metadata:
-    """What came out, of all partitions of the run."""
-    summary = f"{len(done.written):,} of {total:,} partitions published"
-    counts = {"partitions": total, "published_partitions": len(done.written), "empty_partitions": len(done.empty)}
-    counts |= {"withheld_partitions": len(done.withheld)} if done.withheld else {}
+def _require_rows(
+    analysis: Analysis, column: str, outcomes: PartitionOutcomes, windows: Mapping[str, Window | None]
+) -> None:
+    """Refuse a run none of whose partitions has rows; a window of time may well be quiet, other keys be mistyped."""
+    if len(outcomes.empty) == len(windows) and None in windows.values():
+        raise NoRowsError(
+            f"No partition of {analysis.analysis} that was asked for has rows: {_some(outcomes.empty)}. Their keys are "
+            f"to be values of the column {column!r} of {analysis.data}: compare the two, or load the table first."
+        )
+
+
+def _warnings(analysis: Analysis, outcomes: PartitionOutcomes) -> list[str]:
+    empty = [_empty(analysis, outcomes.empty)] if outcomes.empty else []
+    return [*empty, _withheld(analysis, outcomes.withheld)] if outcomes.withheld else empty
+
+
+def _checks(outcomes: PartitionOutcomes, n_fitted: int) -> list[dg.AssetCheckResult]:
+    return [
+        _over_all("converged", outcomes.unconverged, n_fitted, dg.AssetCheckSeverity.ERROR),
+        _over_all("not_singular", outcomes.singular, n_fitted, dg.AssetCheckSeverity.WARN),
+    ]
+
+
+def _metadata(outcomes: PartitionOutcomes, total: int, warehouse: Warehouse) -> Metadata:
+    """Counts of the partitions of the run."""
+    n_written, n_empty = len(outcomes.written), len(outcomes.empty)
+    summary = f"{n_written:,} of {total:,} partitions published"
+    counts = {"partitions": total, "published_partitions": n_written, "empty_partitions": n_empty}
+    counts |= {"withheld_partitions": len(outcomes.withheld)} if outcomes.withheld else {}
     return {
         "published": dg.MetadataValue.path(warehouse.results),
-        "summary": dg.MetadataValue.text(summary + (f"; without rows: {_some(done.empty)}" if done.empty else "")),
+        "summary": dg.MetadataValue.text(summary + (f"; without rows: {_some(outcomes.empty)}" if n_empty else "")),
         **numbers(counts),
     }
 
 
-def _over_all(name: str, wrong: list[str], total: int, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
+def _over_all(name: str, failures: list[str], total: int, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
     """One verdict over all partitions of the run."""
-    found = f": {_some(wrong)}" if wrong else ""
+    names = f": {_some(failures)}" if failures else ""
     return dg.AssetCheckResult(
         check_name=name,
-        passed=not wrong,
+        passed=not failures,
         severity=severity,
-        description=f"{total - len(wrong):,} of {total:,} partitions are {name.replace('_', ' ')}; "
-        f"{len(wrong):,} are not{found}.",
-        metadata={"partitions": total, "failed": len(wrong)},
+        description=f"{total - len(failures):,} of {total:,} partitions are {name.replace('_', ' ')}; "
+        f"{len(failures):,} are not{names}.",
+        metadata={"partitions": total, "failed": len(failures)},
     )
 
 
-def _evaluation(key: dg.AssetKey, found: dg.AssetCheckResult, blocking: bool) -> dg.AssetCheckEvaluation:
-    """A verdict as an event, where there is no result to hand it over with."""
+def _evaluation(key: dg.AssetKey, check: dg.AssetCheckResult, blocking: bool) -> dg.AssetCheckEvaluation:
+    """A verdict as an event, where the step fails and returns no result."""
     return dg.AssetCheckEvaluation(
         asset_key=key,
-        check_name=str(found.check_name),
-        passed=found.passed,
-        metadata=found.metadata,
-        severity=found.severity,
-        description=found.description,
+        check_name=str(check.check_name),
+        passed=check.passed,
+        metadata=check.metadata,
+        severity=check.severity,
+        description=check.description,
         blocking=blocking,
     )
 
 
-def _empty(analysis: Analysis, empty: list[str]) -> str:
-    has = "has" if len(empty) == 1 else "have"
-    return f"{_partitions(len(empty))} of {analysis.analysis} {has} no rows, and nothing to fit: {_some(empty)}."
+def _empty(analysis: Analysis, names: list[str]) -> str:
+    has = "has" if len(names) == 1 else "have"
+    return f"{_partitions(len(names))} of {analysis.analysis} {has} no rows, and nothing to fit: {_some(names)}."
 
 
 def _withheld(analysis: Analysis, names: list[str]) -> str:
@@ -315,38 +372,26 @@ def _withheld(analysis: Analysis, names: list[str]) -> str:
     )
 
 
-def _nothing(analysis: Analysis, column: str, empty: list[str]) -> str:
-    """Of a key that was mistyped, or a table that was not loaded."""
-    return (
-        f"No partition of {analysis.analysis} that was asked for has rows: {_some(empty)}. Their keys are to be values "
-        f"of the column {column!r} of {analysis.data}: compare the two, or load the table first."
-    )
-
-
-def _failure(analysis: Analysis, done: Done, asked: list[str]) -> str:
+def _failure(analysis: Analysis, outcomes: PartitionOutcomes, keys: list[str]) -> str:
     sentences = []
-    if done.failed:
+    if outcomes.failed:
         sentences.append(
-            f"{_partitions(len(done.failed))} of {analysis.analysis} could not be fitted: {_some(done.failed)}."
+            f"{_partitions(len(outcomes.failed))} of {analysis.analysis} could not be fitted: {_some(outcomes.failed)}."
         )
-    known = {*done.failed, *done.written, *done.empty, *done.withheld}
-    if stopped := [name for name in asked if name not in known]:
-        why = [
-            f"{check}: {_some(found)}"
-            for check, names in (("converged", done.unconverged), ("not_singular", done.singular))
-            if (found := [name for name in names if name in stopped])
-        ]
+    others = {*outcomes.failed, *outcomes.written, *outcomes.empty, *outcomes.withheld}
+    if blocked := [name for name in keys if name not in others]:
+        names_by_check = {
+            check: [name for name in failures if name in blocked]
+            for check, failures in (("converged", outcomes.unconverged), ("not_singular", outcomes.singular))
+        }
+        reasons = "; ".join(f"{check}: {_some(names)}" for check, names in names_by_check.items() if names)
         sentences.append(
-            f"{_partitions(len(stopped))} of {analysis.analysis} did not pass a check that is an error "
-            f"({'; '.join(why)})."
+            f"{_partitions(len(blocked))} of {analysis.analysis} did not pass a check that is an error ({reasons})."
         )
-    if done.written:
-        sentences.append(f"The other {len(done.written):,} are published.")
-    if done.empty:
-        sentences.append(_empty(analysis, done.empty))
-    if done.withheld:
-        sentences.append(_withheld(analysis, done.withheld))
-    return "\n".join([" ".join(sentences), *list(done.failed.values())[:NAMED]])
+    if outcomes.written:
+        sentences.append(f"The other {len(outcomes.written):,} are published.")
+    sentences += _warnings(analysis, outcomes)
+    return "\n".join([" ".join(sentences), *list(outcomes.failed.values())[:NAMED]])
 
 
 def _partitions(count: int) -> str:
@@ -354,4 +399,4 @@ def _partitions(count: int) -> str:
 
 
 def _some(names: Collection[str]) -> str:
-    return listed(names, NAMED)
+    return list_names(names, NAMED)

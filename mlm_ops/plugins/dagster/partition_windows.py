@@ -21,7 +21,7 @@ from mlm_ops.warehouse.sql import identifier, literal, render
 
 @dataclass(frozen=True)
 class Window:
-    """The time of one partition: from its start until the start of the next, so that every moment is in one.
+    """Hold the time of one partition: from its start until the start of the next, so that every moment is in one.
 
     Attributes
     ----------
@@ -42,37 +42,39 @@ class Window:
         return self.end.astimezone(UTC) - self.start.astimezone(UTC)
 
 
-#: Windows before one that are looked at: clocks were put back by up to a day (Vostok by seven hours, in 1994).
+#: So many windows before one are compared with it: clocks were put back by up to a day (Vostok: seven hours, in 1994).
 NEAR = 25
 #: Values of a partition column in one window of time: the days of a year. Each costs a row a group.
 MOST_VALUES = 366
 
 
 def holds_times(kind: str) -> bool:
-    """Whether a column of a SQL type holds days or times."""
+    """Say whether a column of a SQL type holds days or times."""
     return kind.startswith(("DATE", "TIMESTAMP"))
 
 
 def window_ends(window: Window, kind: str) -> tuple[str, str]:
-    """Start and end as SQL; a column without time zone is read as the clock of the partitions' time zone."""
+    """Write start and end as SQL; a column without time zone is read as the clock of the partitions' time zone."""
     ends = (window.start, window.end) if kind == "TIMESTAMP WITH TIME ZONE" else window.clock
     low, high = (f"cast({literal(at.isoformat(sep=' '))} as {kind})" for at in ends)
     return low, high
 
 
 def part_of(key: str, window: Window | None, kind: str, numeric: bool) -> RowPart:
-    """A partition's rows; values are compared as the column's own type, so that DuckDB can skip the others."""
+    """Choose a partition's rows; values are compared as the column's own type, so that DuckDB can skip the others."""
     if window is None or not holds_times(kind):
         return RowPart(same_value(key, kind, numeric))
     return RowPart(*window_ends(window, kind))
 
 
 def windows_of(partitions_def: dg.PartitionsDefinition[str], keys: Iterable[str]) -> dict[str, Window | None]:
-    """Start and end of each partition; None where partitions are not windows of time."""
+    """List start and end of each partition; None where partitions are not windows of time."""
     if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
         return dict.fromkeys(keys)
-    wanted = tuple(keys)
-    return {key: _window(partitions_def, key, near) for key, near in _neighbours(partitions_def, wanted).items()}
+    partition_keys = tuple(keys)
+    return {
+        key: _window(partitions_def, key, near) for key, near in _neighbours(partitions_def, partition_keys).items()
+    }
 
 
 def _neighbours(
@@ -83,14 +85,16 @@ def _neighbours(
         return {}
     latest = max((partitions_def.time_window_for_partition_key(key).end for key in keys), key=_moment)
     # the next one may be of the future: it tells where the last ends
-    known = partitions_def.get_partition_keys(current_time=max(datetime.now(UTC), _moment(latest)) + timedelta(days=32))
-    places = {key: place for place, key in enumerate(known)}
-    found: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
+    all_keys = partitions_def.get_partition_keys(
+        current_time=max(datetime.now(UTC), _moment(latest)) + timedelta(days=32)
+    )
+    places = {key: place for place, key in enumerate(all_keys)}
+    neighbours: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
     for key in keys:
         place = places.get(key)
-        near = ([], []) if place is None else (known[max(place - NEAR, 0) : place], known[place + 1 : place + 2])
-        found[key] = near
-    return found
+        near = ([], []) if place is None else (all_keys[max(place - NEAR, 0) : place], all_keys[place + 1 : place + 2])
+        neighbours[key] = near
+    return neighbours
 
 
 def _window(
@@ -111,7 +115,7 @@ def _window(
 
 
 def _start(partitions_def: dg.TimeWindowPartitionsDefinition, key: str) -> datetime:
-    """When a partition begins: when its key says.
+    """The start of a partition, by its key.
 
     After a jump by half an hour Dagster's keys go on at the half hour, and it looks them up at the full one.
     """
@@ -119,11 +123,11 @@ def _start(partitions_def: dg.TimeWindowPartitionsDefinition, key: str) -> datet
     if start.strftime(partitions_def.fmt) == key or start.tzinfo is None:
         return start
     try:
-        said = datetime.strptime(key, partitions_def.fmt).replace(tzinfo=start.tzinfo)
+        at = datetime.strptime(key, partitions_def.fmt).replace(tzinfo=start.tzinfo)
     except ValueError:  # with an offset, as of an hour that is there twice
         return start
     # a time that the clocks leave out is that of the moment after the jump
-    return _moment(said).astimezone(start.tzinfo)
+    return _moment(at).astimezone(start.tzinfo)
 
 
 def _moment(at: datetime) -> datetime:
@@ -162,9 +166,9 @@ def check_windows(source: Source, column: str, windows: Mapping[str, Window | No
 def partition_values(
     connection: Connection, analysis: Analysis, windows: Mapping[str, Window | None]
 ) -> dict[str, list[str]]:
-    """Values of the analysis' partition column by partition key, as the moments name their parts.
+    """List the values of the analysis' partition column by partition key, as the moments name their parts.
 
-    A window of time holds those that are in the table and those that are kept, which the table may have lost.
+    A window of time has the values in the table, and those in the stored moments, which the table may no longer have.
 
     Raises
     ------
@@ -178,20 +182,20 @@ def partition_values(
     times = {key: window for key, window in windows.items() if window is not None}
     if not times or not holds_times(kind):
         return {key: list(_parts(connection, analysis).names_of(source, [key])) for key in windows}
-    found: dict[str, list[str]] = {key: [] for key in times}
+    values_by_key: dict[str, list[str]] = {key: [] for key in times}
     for key, part in connection.execute(_in_windows(connection, analysis, source, times)).fetchall():
-        found[key].append(part)
-    crowded = next((key for key, values in found.items() if len(values) > MOST_VALUES), None)
-    if crowded is not None:
-        hours = _is_short(times[crowded])
+        values_by_key[key].append(part)
+    full = next((key for key, values in values_by_key.items() if len(values) > MOST_VALUES), None)
+    if full is not None:
+        hours = _is_short(times[full])
         name = identifier(column)
         unit = f"date_trunc('hour', {name}) as hour" if hours else f"cast({name} as date) as day"
         raise DataError(
             f"The moments of {analysis.analysis} are kept for every value of {column!r}, which has too many. Got "
-            f"{len(found[crowded]):,} in the partition {crowded}; expected at most {MOST_VALUES}. Write "
+            f"{len(values_by_key[full]):,} in the partition {full}; expected at most {MOST_VALUES}. Write "
             f"`data: select *, {unit} from …` and `partition: {'hour' if hours else 'day'}` in the analysis."
         )
-    return found
+    return values_by_key
 
 
 def _parts(connection: Connection, analysis: Analysis) -> Parts:
@@ -205,8 +209,8 @@ def _is_short(window: Window) -> bool:
 
 def _in_windows(connection: Connection, analysis: Analysis, source: Source, times: Mapping[str, Window]) -> str:
     kind = source.types[str(analysis.partition)]
-    parts = ", ".join(f"({literal(part)})" for part in _parts(connection, analysis).kept())
-    kept = f"select try_cast(part as {kind}), part from (values {parts}) as kept (part)" if parts else None
+    parts = ", ".join(f"({literal(part)})" for part in _parts(connection, analysis).names())
+    kept_values = f"select try_cast(part as {kind}), part from (values {parts}) as kept (part)" if parts else None
     first, past = min((w.start for w in times.values()), key=_moment), max((w.end for w in times.values()), key=_moment)
     clock = min(window.clock[0] for window in times.values()), max(window.clock[1] for window in times.values())
     low, high = window_ends(Window(first, past, clock), kind)
@@ -214,7 +218,7 @@ def _in_windows(connection: Connection, analysis: Analysis, source: Source, time
         "values_in_windows",
         relation=source.relation,
         column=identifier(str(analysis.partition)),
-        kept=kept,
+        kept=kept_values,
         windows=[[literal(key), *window_ends(window, kind)] for key, window in times.items()],
         first=low,
         past=high,

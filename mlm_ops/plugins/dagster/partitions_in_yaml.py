@@ -20,7 +20,7 @@ _Text = Annotated[str, BeforeValidator(_as_text)]
 
 
 class StaticPartitions(dg.Resolvable, dg.Model):
-    """Partitions that are listed."""
+    """Partitions by a list of keys."""
 
     type: Literal["static"]
     partition_keys: Sequence[_Text]
@@ -92,7 +92,7 @@ PartitionsModel = Annotated[
     Field(discriminator="type"),
 ]
 
-_MADE: Mapping[str, Callable[..., dg.PartitionsDefinition[str]]] = {
+_DEFINITIONS: Mapping[str, Callable[..., dg.PartitionsDefinition[str]]] = {
     "static": dg.StaticPartitionsDefinition,
     "dynamic": lambda name: dg.DynamicPartitionsDefinition(name=name),
     "hourly": dg.HourlyPartitionsDefinition,
@@ -106,7 +106,7 @@ _MADE: Mapping[str, Callable[..., dg.PartitionsDefinition[str]]] = {
 
 
 def resolve_partitions(_: dg.ResolutionContext, model: Any) -> dg.PartitionsDefinition[str] | None:
-    """Make what `model` stands for; a template may already have made it."""
+    """Make Dagster's partitions of those in a defs.yaml; a template may already have made them."""
     if model is None or isinstance(model, dg.PartitionsDefinition):
         return model
-    return _MADE[model.type](**model.model_dump(exclude={"type"}))
+    return _DEFINITIONS[model.type](**model.model_dump(exclude={"type"}))

@@ -1,4 +1,4 @@
-"""Name everything that is built from one analysis, and refuse the analyses that cannot be built."""
+"""Name the assets and checks of an analysis, and refuse analyses of which none can be made."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHECKS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """The names of everything that is built from one analysis, and how severe a failed check is."""
+    """Hold the keys of one analysis' assets, and how severe a failed check is."""
 
     analysis: Analysis
     upstream: dg.AssetKey
@@ -39,29 +39,27 @@ class Plan:
     severities: Mapping[str, Severity] = field(default_factory=dict)
 
     def blocks(self, check: str) -> bool:
-        """Whether nothing after the asset is made when this check fails."""
+        """Whether a failure of this check stops the assets after it."""
         return CHECKS[check] if check not in self.severities else self.severities[check] == "error"
 
     def checks(self, key: dg.AssetKey, descriptions: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
-        """Checks of an asset, from what each says."""
+        """Checks of an asset, from their descriptions by name."""
         return [
             dg.AssetCheckSpec(name, asset=key, blocking=self.blocks(name), description=description)
             for name, description in descriptions.items()
         ]
 
     def fit_checks(self, key: dg.AssetKey, converged: str, not_singular: str) -> list[dg.AssetCheckSpec]:
-        """The two checks of every fit, from what each says."""
+        """The two checks of every fit, from their descriptions."""
         return self.checks(key, {"converged": converged, "not_singular": not_singular})
 
-    def judged(self, results: Sequence[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
+    def with_severities(self, results: Sequence[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
         """The results with the severities that the user set."""
-        judged = []
-        for result in results:
-            severity = self.severities.get(result.check_name or "")
-            judged.append(
-                result if severity is None else result._replace(severity=dg.AssetCheckSeverity(severity.upper()))
-            )
-        return judged
+        severities = [self.severities.get(result.check_name or "") for result in results]
+        return [
+            result if severity is None else result._replace(severity=dg.AssetCheckSeverity(severity.upper()))
+            for result, severity in zip(results, severities, strict=True)
+        ]
 
     def key(self, *parts: str) -> dg.AssetKey:
         """Key of one of the analysis' assets."""
@@ -93,21 +91,21 @@ class Plan:
     @property
     def compared(self) -> list[str]:
         """Models that a comparison names, in the order of the file."""
-        named = {name for pair in self.analysis.compare for name in pair}
-        return [name for name in self.analysis.models if name in named]
+        names = {name for pair in self.analysis.compare for name in pair}
+        return [name for name in self.analysis.models if name in names]
 
     def code_version(self, *texts: object) -> str:
-        """Change with what the asset is computed from, so that the UI marks it as out of date."""
+        """Hash of what the asset is computed from: when it changes, the UI marks the asset as out of date."""
         return hashlib.sha256(repr((self.analysis.data, self.analysis.where, *texts)).encode()).hexdigest()[:12]
 
 
 def asset_key(value: object) -> dg.AssetKey:
-    """The key of an asset, of all that stands for one."""
+    """Read an asset's key from a key, a text or the parts of one."""
     if isinstance(value, dg.AssetKey):
         return value
     parts = options.names(value)
     if not parts:
-        raise options.NotTakenError
+        raise options.UnsuitableValueError
     return dg.AssetKey.from_coercible(parts[0] if isinstance(value, str) else list(parts))
 
 
@@ -117,7 +115,7 @@ def make_plan(
     group: str | None,
     severities: Mapping[str, Severity] | None = None,
 ) -> Plan:
-    """Name everything.
+    """Name the assets of an analysis.
 
     Raises
     ------
@@ -127,18 +125,23 @@ def make_plan(
     _require_checks(severities or {})
     _require_plain([analysis.analysis, *analysis.models, *analysis.sem])
     _require_other_data(analysis)
-    source = _named_by_the_data(analysis) if upstream is None else upstream
-    return Plan(analysis, dg.AssetKey.from_coercible(source), group or analysis.analysis, severities or {})
+    table_asset = _table_name(analysis) if upstream is None else upstream
+    return Plan(analysis, dg.AssetKey.from_coercible(table_asset), group or analysis.analysis, severities or {})
 
 
 def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[str] | None, fit_by: str | None) -> None:
-    """Refuse partitions without the column that they are the values of.
+    """Refuse partitions without a column that holds their keys, and columns without partitions.
 
     Raises
     ------
     AnalysisError
-        Which of the two is missing.
+        The partitions or the column are missing, or the data are moments, which have no rows to partition.
     """
+    if analysis.form == "moments" and partitions_def is not None:
+        raise AnalysisError(
+            f"The data of {analysis.analysis} are moments, which no partition of rows can be taken from. Leave out "
+            "partitions_def."
+        )
     if isinstance(partitions_def, dg.MultiPartitionsDefinition):
         dimensions = ", ".join(dimension.name for dimension in partitions_def.partitions_defs)
         raise AnalysisError(
@@ -160,25 +163,25 @@ def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[s
 
 
 def _require_checks(severities: Mapping[str, Severity]) -> None:
-    odd = [name for name, severity in severities.items() if name not in CHECKS or severity not in get_args(Severity)]
-    if odd:
-        found = ", ".join(f"{name}: {severities[name]}" for name in odd)
+    faults = [name for name, severity in severities.items() if name not in CHECKS or severity not in get_args(Severity)]
+    if faults:
+        settings = ", ".join(f"{name}: {severities[name]}" for name in faults)
         raise AnalysisError(
-            f"A severity cannot be set so. Got {found}; expected error or warn for one of {', '.join(CHECKS)}."
+            f"A severity cannot be set so. Got {settings}; expected error or warn for one of {', '.join(CHECKS)}."
         )
 
 
 def _require_plain(names: Sequence[str]) -> None:
-    odd = [repr(name) for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None]
-    if odd:
+    faults = [repr(name) for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None]
+    if faults:
         raise AnalysisError(
-            f"Dagster cannot name assets so. Got {', '.join(odd)}; expected letters, digits and underscores, a letter "
-            "first. Rename them in the analysis file."
+            f"Dagster cannot name assets so. Got {', '.join(faults)}; expected letters, digits and underscores, a "
+            "letter first. Rename them in the analysis file."
         )
 
 
-def _named_by_the_data(analysis: Analysis) -> str:
-    """The asset that a table is taken for, where none is named."""
+def _table_name(analysis: Analysis) -> str:
+    """The name of the analysis' table, by which its asset is called unless `upstream` names one."""
     name = analysis.data.rpartition(".")[2].strip('"')
     if re.fullmatch(r"[A-Za-z0-9_-]+", name) is None:
         raise AnalysisError(

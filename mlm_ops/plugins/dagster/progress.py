@@ -16,7 +16,7 @@ from mlm_ops import errors
 
 @dataclass
 class Progress:
-    """Listens to one run.
+    """Listen to one run.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class Progress:
     analyses
         Names of the analyses that the run publishes, by the key of their results.
     published
-        Copies of the results that were put in place, by the key of the asset that did it.
+        Copies of the results that were written, by the key of the asset that wrote them.
     last
-        Key of the last asset that was done.
+        Key of the last asset that was materialized.
     interrupted
         Whether someone stopped the run, which is no failure of a step.
     """
@@ -40,20 +40,20 @@ class Progress:
     analyses: Mapping[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     failures: list[errors.MlmError] = field(default_factory=list)
-    unmet: dict[str, list[str]] = field(default_factory=dict)
+    failed_checks: dict[str, list[str]] = field(default_factory=dict)
     published: dict[str, Path] = field(default_factory=dict)
     last: str | None = None
     interrupted: bool = False
-    _told: set[str] = field(default_factory=set)
+    _messages: set[str] = field(default_factory=set)
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         """Take one event."""
         event = entry.dagster_event
         if event is None:
             # that an asset waits for the database, for one; Dagster itself logs skipped steps as errors
-            if entry.level == logging.WARNING and entry.user_message not in self._told:
+            if entry.level == logging.WARNING and entry.user_message not in self._messages:
                 # every step may have to wait for the same process: once is enough
-                self._told.add(entry.user_message)
+                self._messages.add(entry.user_message)
                 self.report(f"  {entry.user_message}")
             return
         match event.event_type:
@@ -69,7 +69,7 @@ class Progress:
                 self.failures.append(errors.ProjectError(f"The run failed before its first step. {event.message}"))
 
     def conclude(self) -> None:
-        """Report of each analysis whether it was published; raise what the failed steps call for, if any failed.
+        """Report of each analysis whether it was published; raise the errors of the failed steps, if any failed.
 
         Raises
         ------
@@ -79,29 +79,29 @@ class Progress:
             The run was stopped: Dagster keeps the interrupt to itself.
         """
         if self.interrupted:
-            raise KeyboardInterrupt(f"Interrupted {self._when()}; {self._what_stands()}.")
+            raise KeyboardInterrupt(f"Interrupted {self._when()}; {self._results_in_place()}.")
         for key, name in self.analyses.items():
             self.report(f"analysis {name}: {'published' if key in self.published else 'not published'}")
-        different = list({str(failure): failure for failure in self.failures}.values())
-        # what else failed may have failed of it, and whoever mends it looks for this one
-        damaged = [failure for failure in different if isinstance(failure, errors.DamagedError)]
-        if damaged:
-            raise damaged[0]
-        if len(different) == 1:
-            raise different[0]
-        if different:
-            raise errors.MlmError("\n".join(map(str, different)))
+        distinct = list({str(failure): failure for failure in self.failures}.values())
+        # the other failures may come from it, and `recover` looks for this one
+        damage = [failure for failure in distinct if isinstance(failure, errors.DamagedError)]
+        if damage:
+            raise damage[0]
+        if len(distinct) == 1:
+            raise distinct[0]
+        if distinct:
+            raise errors.MlmError("\n".join(map(str, distinct)))
 
     def _when(self) -> str:
         return f"after {self.last}" if self.last is not None else "before the first asset"
 
-    def _what_stands(self) -> str:
-        done = [name for key, name in self.analyses.items() if key in self.published]
-        if not done:
+    def _results_in_place(self) -> str:
+        names = [name for key, name in self.analyses.items() if key in self.published]
+        if not names:
             return "nothing was published, the last results stand"
-        if len(done) == len(self.analyses):
+        if len(names) == len(self.analyses):
             return "the results were published"
-        return f"{', '.join(done)} published, of the others the last results stand"
+        return f"{', '.join(names)} published, of the others the last results stand"
 
     def _materialized(self, event: DagsterEvent) -> None:
         materialization = event.step_materialization_data.materialization
@@ -117,7 +117,7 @@ class Progress:
             return
         sentence = evaluation.description or evaluation.check_name
         if evaluation.severity is dg.AssetCheckSeverity.ERROR and evaluation.blocking:
-            self.unmet.setdefault(event.step_key or "", []).append(sentence)
+            self.failed_checks.setdefault(event.step_key or "", []).append(sentence)
             return
         self.warnings.append(sentence)
         self.report(f"  {evaluation.severity.value.lower()}: {sentence}")
@@ -127,8 +127,8 @@ class Progress:
         causes = _causes(event.step_failure_data.error)
         if any(_is_interrupt(cause) for cause in causes):
             self.interrupted = True
-        elif unmet := self.unmet.get(step):
-            self.failures.append(errors.MlmError(" ".join(unmet)))
+        elif failed_checks := self.failed_checks.get(step):
+            self.failures.append(errors.MlmError(" ".join(failed_checks)))
         else:
             self.failures.append(_error_of(step, causes))
 
@@ -154,16 +154,16 @@ def _causes(info: SerializableErrorInfo | None) -> list[SerializableErrorInfo]:
 
 
 def _error_of(step: str, causes: list[SerializableErrorInfo]) -> errors.MlmError:
-    """Give back the package's own error, or say in a sentence where to look for a foreign one.
+    """Return the package's own error, or a sentence that says where to look for another.
 
-    A package error may itself be raised from a foreign one (a DuckDB message), so the outermost of ours counts.
+    The package's error may itself be raised from another (a DuckDB message), so the outermost of its errors counts.
     """
     for cause in causes:
         kind = getattr(errors, cause.cls_name or "", None)
         if isinstance(kind, type) and issubclass(kind, errors.MlmError):
             return kind(_message(cause))
-    found = f"{causes[-1].cls_name}: {_message(causes[-1])}" if causes else "no reason given"
-    return errors.ProjectError(f"The step {step} failed: {found}. The run's page in `mlm ui` shows where.")
+    reason = f"{causes[-1].cls_name}: {_message(causes[-1])}" if causes else "no reason given"
+    return errors.ProjectError(f"The step {step} failed: {reason}. The run's page in `mlm ui` shows where.")
 
 
 def _message(info: SerializableErrorInfo) -> str:

@@ -42,12 +42,12 @@ UNFINISHED = [
 
 
 def run_tags() -> dict[str, str]:
-    """Say of a run which process it lives in; no daemon should start it again, as it has nowhere to load it from."""
+    """Make tags that name the process of a run, and keep a daemon from starting it again: it could not load it."""
     return {HOST: socket.gethostname(), PROCESS: process_name(os.getpid()), "dagster/max_retries": "0"}
 
 
 def run_start(context: dg.AssetExecutionContext) -> float:
-    """When the run began, in seconds since 1970; now, where Dagster keeps no record of it."""
+    """Return when the run began, in seconds since 1970; now, where Dagster has no record of it."""
     record = context.instance.get_run_record_by_id(context.run.run_id)
     return record.start_time if record is not None and record.start_time is not None else time.time()
 
@@ -85,20 +85,20 @@ def forget_old_logs(instance: dg.DagsterInstance, directory: Path) -> int:
         project = find_project(directory)
     except ProjectError:
         return 0
-    own = (project.root / "dagster_home").resolve()
-    if not isinstance(storage, SqliteEventLogStorage) or Path(instance.root_directory).resolve() != own:
+    project_home = (project.root / "dagster_home").resolve()
+    if not isinstance(storage, SqliteEventLogStorage) or Path(instance.root_directory).resolve() != project_home:
         return 0
-    logged = [name for name in storage.get_all_run_ids() if not _is_empty(Path(storage.path_for_shard(name)))]
-    if project.keep_run_logs is None or len(logged) <= project.keep_run_logs:
+    run_ids = [name for name in storage.get_all_run_ids() if not _is_empty(Path(storage.path_for_shard(name)))]
+    if project.keep_run_logs is None or len(run_ids) <= project.keep_run_logs:
         return 0
     # the newest first
-    runs = instance.get_runs(dg.RunsFilter(run_ids=logged))
-    old = [run for run in runs[project.keep_run_logs :] if run.is_finished]
-    for run in old:
-        # one that someone reads at this moment is emptied after the next run
+    runs = instance.get_runs(dg.RunsFilter(run_ids=run_ids))
+    old_runs = [run for run in runs[project.keep_run_logs :] if run.is_finished]
+    for run in old_runs:
+        # a log that someone reads at this moment is emptied after the next run
         with suppress(sqlite3.OperationalError):
             _empty(Path(storage.path_for_shard(run.run_id)))
-    return len(old)
+    return len(old_runs)
 
 
 def _is_empty(log: Path) -> bool:
@@ -106,9 +106,9 @@ def _is_empty(log: Path) -> bool:
 
 
 def _empty(log: Path) -> None:
-    """Take every event out of a run's log, and what Dagster makes beside them and never fills in such a file.
+    """Delete every event of a run's log, and the tables that Dagster makes beside them and leaves empty.
 
-    The table of events stays: a web server that has opened the log before looks for it.
+    The table of events stays: a web server that has the log open reads it.
     """
     with closing(sqlite3.connect(log, isolation_level=None, timeout=1.0)) as connection:
         names = connection.execute("select name from sqlite_master where type = 'table'").fetchall()
@@ -122,7 +122,7 @@ def _empty(log: Path) -> None:
 
 
 def process_name(pid: int) -> str:
-    """``<pid>:<start>``: numbers are given out again, so the time of the start tells processes apart, where known."""
+    """Name a process ``<pid>:<start>``: a number is used again later, so the time of the start is added where known."""
     try:
         # the command, in parentheses, may itself hold spaces and parentheses; the start is field 22 of proc(5)
         start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -132,7 +132,7 @@ def process_name(pid: int) -> str:
 
 
 def is_alive(name: str) -> bool:
-    """Whether the process of `name` still runs; where that cannot be told, it is taken to."""
+    """Say whether the process of `name` still runs; true where that cannot be found out."""
     pid = name.partition(":")[0]
     if not pid.isdigit() or sys.platform == "win32":
         return True
@@ -156,7 +156,7 @@ OVERRIDES = {
 
 @dataclass(frozen=True)
 class Report:
-    """What a run left behind: copies of the results that were put in place, and analyses whose results are in them."""
+    """Report of a run: the copies of the results that it wrote, and the analyses whose results are in them."""
 
     run_id: str
     seconds: float
@@ -177,7 +177,7 @@ def run_project(
     warehouse
         Folder for warehouse.duckdb and results.duckdb, in place of the one that the code location names.
     progress
-        Takes one readable line an asset, as it is done.
+        Takes one readable line per asset, as it is materialized.
     run_id
         A UUID for the run; by default a new one.
 
@@ -188,11 +188,11 @@ def run_project(
     MlmError
         Steps failed: the class and sentence of the cause, or a line for each of several.
     KeyboardInterrupt
-        The run was stopped; its message says what had been done.
+        The run was stopped; its message says what was published.
     """
     project = find_project(project_directory)
-    started = time.monotonic()
-    with _standing_in(project), _instance(project) as instance:
+    start = time.monotonic()
+    with _from_project_root(project), _instance(project) as instance:
         definitions = _definitions(project)
         config, job = _run_config(definitions, warehouse), _job(definitions, project)
         place = _warehouse(definitions, warehouse)
@@ -201,31 +201,43 @@ def run_project(
         for sentence in close_dead_runs(instance):
             progress(sentence)
         forget_old_logs(instance, project.root)
-        run_id, watcher = run_id or make_new_run_id(), Progress(progress, _analyses(job))
-        instance.add_event_listener(run_id, watcher)
-        try:
-            job.execute_in_process(
-                instance=instance,
-                run_id=run_id,
-                raise_on_error=False,
-                run_config=config,
-                # files the run under the code location that the UI loads
-                tags={".dagster/repository": f"__repository__@{project.location_name}", **run_tags()},
-            )
-        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
-            watcher.interrupted = True
+        run_id, listener = run_id or make_new_run_id(), Progress(progress, _analyses(job))
+        _execute(job, instance, project, config, run_id, listener)
     try:
-        watcher.conclude()
+        listener.conclude()
     except DamagedError as error:
-        done = None if place is None else recover(place.database, place.results, found_damaged=True)
-        raise StoreError(f"{error.args[0]}" if done is None else f"{done} Run again.") from error
+        recovery = None if place is None else recover(place.database, place.results, found_damaged=True)
+        raise StoreError(f"{error.args[0]}" if recovery is None else f"{recovery} Run again.") from error
     return Report(
         run_id,
-        time.monotonic() - started,
-        tuple(dict.fromkeys(watcher.published.values())),
-        tuple(watcher.analyses[key] for key in watcher.published if key in watcher.analyses),
-        tuple(watcher.warnings),
+        time.monotonic() - start,
+        tuple(dict.fromkeys(listener.published.values())),
+        tuple(listener.analyses[key] for key in listener.published if key in listener.analyses),
+        tuple(listener.warnings),
     )
+
+
+def _execute(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    project: Project,
+    config: dict[str, object],
+    run_id: str,
+    listener: Progress,
+) -> None:
+    """Run the job in this process; the listener gets its events, an interrupt included."""
+    instance.add_event_listener(run_id, listener)
+    try:
+        job.execute_in_process(
+            instance=instance,
+            run_id=run_id,
+            raise_on_error=False,
+            run_config=config,
+            # files the run under the code location that the UI loads
+            tags={".dagster/repository": f"__repository__@{project.location_name}", **run_tags()},
+        )
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        listener.interrupted = True
 
 
 def _warehouse(definitions: dg.Definitions, folder: Path | None) -> Warehouse | None:
@@ -278,9 +290,9 @@ def _job(definitions: dg.Definitions, project: Project) -> dg.JobDefinition:
     ProjectError
         The definitions do not go together.
     """
-    named = {job.name for job in definitions.jobs or ()}
+    names = {job.name for job in definitions.jobs or ()}
     try:
-        if JOB in named:
+        if JOB in names:
             return definitions.resolve_job_def(JOB)
         return definitions.resolve_implicit_global_asset_job_def()
     except dg.DagsterError as error:
@@ -313,13 +325,13 @@ def _instance(project: Project) -> Iterator[dg.DagsterInstance]:
     with locked(project.dagster_home / "dagster.db", "set up"):
         try:
             reference = InstanceRef.from_dir(str(project.dagster_home), overrides=OVERRIDES)
-            opened = dg.DagsterInstance.from_ref(reference)
+            new_instance = dg.DagsterInstance.from_ref(reference)
             # where its databases are damaged it says so now, and not in the middle of the run
-            opened.get_run_records(limit=1)
+            new_instance.get_run_records(limit=1)
         except Exception as error:
             # Dagster's own, SQLAlchemy's, YAML's, the system's: all are about what stands in this folder
             raise _unusable(project, error) from error
-    with opened as instance:
+    with new_instance as instance:
         try:
             yield instance
         except Exception as error:
@@ -336,8 +348,8 @@ def _unusable(project: Project, error: Exception) -> ProjectError:
 
 
 @contextmanager
-def _standing_in(project: Project) -> Iterator[None]:
-    """Import and run as from the project's root."""
+def _from_project_root(project: Project) -> Iterator[None]:
+    """Import from the project's root, with its Dagster instance, in a block."""
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(project.dagster_home)
     sys.path.insert(0, str(project.root))

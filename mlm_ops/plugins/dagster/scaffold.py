@@ -16,7 +16,7 @@ from mlm_ops.warehouse.source import open_source
 
 
 class ScaffoldParams(BaseModel):
-    """What a first analysis is guessed from; without a database it is an example to change."""
+    """Options from which a first analysis is guessed; without a database it is an example to change."""
 
     database: str | None = Field(
         default=None, description="DuckDB file, from the project's root, whose columns are looked at."
@@ -27,7 +27,7 @@ class ScaffoldParams(BaseModel):
 
 
 class AnalysisScaffolder(dg.Scaffolder[ScaffoldParams]):
-    """Writes defs.yaml and analysis.yaml."""
+    """Write defs.yaml and analysis.yaml."""
 
     @classmethod
     def get_scaffold_params(cls) -> type[ScaffoldParams]:
@@ -53,13 +53,13 @@ class AnalysisScaffolder(dg.Scaffolder[ScaffoldParams]):
             raise ProjectError(f"{place} is there already; nothing is overwritten. Choose another name.")
         name = _plain(request.target_path.name)
         database = request.params.database
-        text = fill("component/analysis.yaml", {"name": name}) if database is None else _guessed(name, request)
+        text = fill("component/analysis.yaml", {"name": name}) if database is None else _guessed_text(name, request)
         defs = fill("component/defs.yaml", {"type": request.type_name, "database": database})
         place.write_text(text, encoding="utf-8")
         (request.target_path / "defs.yaml").write_text(defs, encoding="utf-8")
 
 
-def _guessed(name: str, request: dg.ScaffoldRequest[ScaffoldParams]) -> str:
+def _guessed_text(name: str, request: dg.ScaffoldRequest[ScaffoldParams]) -> str:
     params = request.params
     path = (request.project_root or Path()) / str(params.database)
     connection, table = open_database(path, params.table)

@@ -47,18 +47,18 @@ def build_new_data_sensor(
     )
     def new_data(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
         try:
-            found = _look(warehouse, analysis)
+            current = _fingerprint(warehouse, analysis)
         except (StoreError, DataError) as error:
             # a table that is being written or not there yet is no fault of the sensor
             return dg.SkipReason(str(error))
-        if found == context.cursor:
+        if current == context.cursor:
             return dg.SkipReason(f"The rows of {analysis.data} are as they were.")
-        return dg.SensorResult(run_requests=[dg.RunRequest(tags={"mlm/fingerprint": found})], cursor=found)
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags={"mlm/fingerprint": current})], cursor=current)
 
     return new_data
 
 
-def _look(warehouse: Warehouse, analysis: Analysis) -> str:
+def _fingerprint(warehouse: Warehouse, analysis: Analysis) -> str:
     connection = connect(warehouse.database, read_only=True, wait=PATIENCE)
     try:
         if analysis.form == "moments":

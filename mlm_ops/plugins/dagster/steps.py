@@ -1,4 +1,4 @@
-"""Do each asset's work in the warehouse: read, call the function that does it, report."""
+"""Do the work of each asset in the warehouse, and make the metadata and checks that Dagster shows of it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mlm_ops.analyses.centered import centered_columns, create_centered, disagreement
 from mlm_ops.analyses.errors_in_context import analysis_in_errors
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.file.strategy import WARNING
-from mlm_ops.analyses.rows import centered_columns, create_centered, disagreement, open_rows
+from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import (
     centered_table,
     climb_analysis,
@@ -33,7 +34,7 @@ from mlm_ops.analyses.store.runs import Run, check_published, publish, read_late
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.staging import StepName, read_staged, stage
 from mlm_ops.errors import StoreError
-from mlm_ops.moments.partitions import Refreshed
+from mlm_ops.moments.partitions import Refresh
 from mlm_ops.moments.storage import load_moments, sibling
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.metadata import (
@@ -84,7 +85,7 @@ def make_moments(
     analysis: Analysis,
     partitions: Sequence[str] | None = None,
     upstream: dg.AssetKey | None = None,
-) -> tuple[Refreshed, Metadata, list[dg.AssetCheckResult]]:
+) -> tuple[Refresh, Metadata, list[dg.AssetCheckResult]]:
     """Collect the moments and keep them.
 
     Parameters
@@ -94,12 +95,14 @@ def make_moments(
     upstream
         Key of the asset that the columns come from.
     """
-    done = keep_moments(analysis, connection, partitions)
-    verdicts = [checks.enough_groups(done.moments)]
+    refresh = keep_moments(analysis, connection, partitions)
+    verdicts = [checks.enough_groups(refresh.moments)]
     if analysis.form == "rows":
-        rows = _rows_now(connection, analysis, done.moments.n_rows, done.scanned if partitions is not None else None)
-        verdicts.append(checks.rows_accounted_for(done.moments, rows))
-    return done, moments_metadata(connection, analysis, done, upstream), verdicts
+        rows = _rows_now(
+            connection, analysis, refresh.moments.n_rows, refresh.scanned if partitions is not None else None
+        )
+        verdicts.append(checks.rows_accounted_for(refresh.moments, rows))
+    return refresh, moments_metadata(connection, analysis, refresh, upstream), verdicts
 
 
 def make_partitions(
@@ -124,25 +127,29 @@ def make_partitions(
         Metadata and checks of the moments, and the other partitions that were read with these: the first build and a
         rebuild read all rows.
     """
-    asked = partition_values(connection, plan.analysis, windows_of(partitions_def, keys))
-    wanted = {value for values in asked.values() for value in values}
-    done, metadata, checks = make_moments(connection, plan.analysis, sorted(wanted), plan.upstream)
-    read = set(done.scanned)
-    if read <= wanted:
+    values_by_key = partition_values(connection, plan.analysis, windows_of(partitions_def, keys))
+    values = {value for values in values_by_key.values() for value in values}
+    refresh, metadata, checks = make_moments(connection, plan.analysis, sorted(values), plan.upstream)
+    values_read = set(refresh.scanned)
+    if values_read <= values:
         return metadata, checks, []
     every = partitions_def.get_partition_keys(dynamic_partitions_store=instance)
-    others = windows_of(partitions_def, (key for key in every if key not in asked))
+    others = windows_of(partitions_def, (key for key in every if key not in values_by_key))
     if all(window is None for window in others.values()):
-        return metadata, checks, [key for key in others if key in read]
-    found = partition_values(connection, plan.analysis, others)
-    return metadata, checks, [key for key, values in found.items() if values and read.issuperset(values)]
+        return metadata, checks, [key for key in others if key in values_read]
+    values_of_others = partition_values(connection, plan.analysis, others)
+    return (
+        metadata,
+        checks,
+        [key for key, values in values_of_others.items() if values and values_read.issuperset(values)],
+    )
 
 
 def moments_metadata(
-    connection: Connection, analysis: Analysis, done: Refreshed, upstream: dg.AssetKey | None
+    connection: Connection, analysis: Analysis, refresh: Refresh, upstream: dg.AssetKey | None
 ) -> Metadata:
-    """What the page of the moments shows."""
-    moments = done.moments
+    """Make the metadata of the moments."""
+    moments = refresh.moments
     metadata: Metadata = {
         "dagster/row_count": dg.MetadataValue.int(moments.n_units),
         "checksum": dg.MetadataValue.text(moments.checksum),
@@ -158,43 +165,46 @@ def moments_metadata(
             metadata[LINEAGE] = dg.MetadataValue.column_lineage(lineage)
     if analysis.partition is not None:
         metadata |= {
-            "partitions_read": dg.MetadataValue.json(list(done.scanned)),
-            "partitions_dropped": dg.MetadataValue.json(list(done.dropped)),
-            "rebuilt": dg.MetadataValue.text(done.rebuilt or "no"),
+            "partitions_read": dg.MetadataValue.json(list(refresh.scanned)),
+            "partitions_dropped": dg.MetadataValue.json(list(refresh.dropped)),
+            "rebuilt": dg.MetadataValue.text(refresh.rebuild_reason or "no"),
         }
     return metadata
 
 
 def _extremes(sizes: NDArray[np.float64], least: int) -> dict[str, int]:
-    """Rows in the smallest and in the largest group; not of a group too small to be told of."""
+    """Rows in the smallest and in the largest group, without groups too small to be published."""
     sizes_of_groups = {"smallest_group": int(sizes.min()), "largest_group": int(sizes.max())}
     return {name: size for name, size in sizes_of_groups.items() if size >= least}
 
 
 def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: Sequence[str] | None) -> int:
-    """Rows of the table, counted apart from the moments; partitions that no one asked for count as they were kept."""
+    """Rows of the table, counted apart from the moments; partitions that were not read again count as before."""
     source = open_rows(analysis, connection)
     if scanned is None or analysis.partition is None:
         return _count(connection, source.relation)
     if not scanned:
         return n_rows
     facts = quoted_table(sibling(moments_table(analysis), "partitions"))
-    here = f"({', '.join(map(literal, scanned))})"
-    kept = connection.execute(f"select coalesce(sum(n_rows), 0) from {facts} where part in {here}").fetchall()[0][0]
-    return n_rows - int(kept) + _count(connection, f"{source.relation} where {category(analysis.partition)} in {here}")
+    parts = f"({', '.join(map(literal, scanned))})"
+    n_stored = connection.execute(f"select coalesce(sum(n_rows), 0) from {facts} where part in {parts}").fetchall()[0][
+        0
+    ]
+    rows = f"{source.relation} where {category(analysis.partition)} in {parts}"
+    return n_rows - int(n_stored) + _count(connection, rows)
 
 
 def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:
-    """Fit one model from the moments and leave its rows for the step that publishes."""
+    """Fit one model from the moments and stage its rows for the step that publishes."""
     moments = load_moments(connection, moments_table(analysis))
     fit = fit_analysis_model(analysis, name, moments)
-    diagnosed = name in analysis.diagnostics
+    has_diagnostics = name in analysis.diagnostics
     tables = model_tables(analysis, name, fit, connection)
     stage(connection, analysis.analysis, "models", [name], tables, moments.checksum)
     create_prediction_view(connection, analysis, name, fit)
     metadata = model_metadata(analysis.models[name].formula, fit, tables)
     results = [checks.converged(name, fit), checks.not_singular(name, fit)]
-    if diagnosed:
+    if has_diagnostics:
         flagged = tables["diagnostics"].filter("flagged")
         nothing = dg.MetadataValue.md("Nothing is flagged.")
         metadata["diagnostics"] = table_metadata(flagged) if flagged.height else nothing
@@ -203,7 +213,7 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
 
 
 def make_sem(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:
-    """Fit one structural equation model from the moments and leave its rows for the step that publishes."""
+    """Fit one structural equation model from the moments and stage its rows for the step that publishes."""
     moments = load_moments(connection, moments_table(analysis))
     fit = fit_analysis_sem(analysis, name, moments)
     tables = sem_tables(analysis, name, fit, moments)
@@ -213,11 +223,11 @@ def make_sem(connection: Connection, analysis: Analysis, name: str) -> tuple[Met
 
 
 def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
-    """Compare the models from the moments and leave the rows for the step that publishes."""
+    """Compare the models from the moments and stage the rows for the step that publishes."""
     moments = load_moments(connection, moments_table(analysis))
     tables = compare_analysis(analysis, moments)
     table = tables["comparisons"]
-    stage(connection, analysis.analysis, "comparisons", _compared(analysis), tables, moments.checksum)
+    stage(connection, analysis.analysis, "comparisons", _models_compared(analysis), tables, moments.checksum)
     return {
         "comparisons": table_metadata(table),
         "dagster/row_count": dg.MetadataValue.int(table.height),
@@ -226,7 +236,7 @@ def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
 
 
 def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
-    """Go through the strategy from the moments and leave the rows for the step that publishes.
+    """Build a model step by step from the moments and stage the rows for the step that publishes.
 
     Raises
     ------
@@ -234,19 +244,21 @@ def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
         The analysis has no strategy but the models as listed.
     """
     moments = load_moments(connection, moments_table(analysis))
-    climbed = climb_analysis(analysis, moments)
-    if climbed is None:
+    ladder_and_tables = climb_analysis(analysis, moments)
+    if ladder_and_tables is None:
         raise StoreError(f"The analysis {analysis.analysis} has no strategy. Give it build_up or tear_down.")
-    ladder, tables = climbed
+    ladder, tables = ladder_and_tables
     # the names of the ladder's models come from the data
     stage(connection, analysis.analysis, "ladder", None, tables, moments.checksum)
-    taken = sum(step.taken for step in ladder.steps)
+    steps_taken = sum(step.taken for step in ladder.steps)
     metadata: Metadata = {
         "steps": table_metadata(tables["ladder_steps"]),
         "selected": dg.MetadataValue.text(ladder.path[ladder.selected].text),
         "warning": dg.MetadataValue.text(WARNING),
-        "summary": dg.MetadataValue.text(f"{taken} of {len(ladder.steps)} steps taken, ends at {ladder.selected}"),
-        **numbers({"tried": len(ladder.steps), "taken": taken}),
+        "summary": dg.MetadataValue.text(
+            f"{steps_taken} of {len(ladder.steps)} steps taken, ends at {ladder.selected}"
+        ),
+        **numbers({"tried": len(ladder.steps), "taken": steps_taken}),
     }
     if len(ladder.path) > 1:
         metadata["side_by_side"] = dg.MetadataValue.md(side_by_side(tables).markdown())
@@ -300,19 +312,21 @@ def make_results(
 
 
 def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[str, pl.DataFrame]:
-    """Every staged table of the analysis, all from the moments with this checksum."""
-    asked: dict[StepName, list[str] | None] = {"models": list(analysis.models)}
+    """Read every staged table of the analysis, all from the moments with this checksum."""
+    models_by_step: dict[StepName, list[str] | None] = {"models": list(analysis.models)}
     if analysis.compare:
-        asked["comparisons"] = _compared(analysis)
+        models_by_step["comparisons"] = _models_compared(analysis)
     if analysis.compiled_strategy is not None:
-        asked["ladder"] = None
+        models_by_step["ladder"] = None
     if analysis.sem:
-        asked["sem"] = list(analysis.sem)
-    staged = {step: read_staged(connection, analysis.analysis, step, models) for step, models in asked.items()}
+        models_by_step["sem"] = list(analysis.sem)
+    rows_by_step = {
+        step: read_staged(connection, analysis.analysis, step, models) for step, models in models_by_step.items()
+    }
     prefixes = {"comparisons": "comparisons of ", "sem": "sem "}
     stale = [
         prefixes.get(step, "") + name
-        for step, rows in staged.items()
+        for step, rows in rows_by_step.items()
         for name, moments in rows.checksums.items()
         if moments != checksum
     ]
@@ -321,10 +335,10 @@ def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[s
             f"The results of {analysis.analysis} are not published, because its models were fitted to different "
             f"rows: the moments have changed since {', '.join(stale)}. Materialize these again, or the whole analysis."
         )
-    return {name: pl.concat([rows.tables[name] for rows in staged.values()]) for name in TABLES}
+    return {name: pl.concat([rows.tables[name] for rows in rows_by_step.values()]) for name in TABLES}
 
 
-def _compared(analysis: Analysis) -> list[str]:
+def _models_compared(analysis: Analysis) -> list[str]:
     """Models that are compared with another, each once."""
     return list(dict.fromkeys(model for model, _ in analysis.compare))
 

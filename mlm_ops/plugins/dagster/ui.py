@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -19,11 +20,13 @@ from mlm_ops.errors import ProjectError
 
 LOCALHOST = "127.0.0.1"
 LOG = "ui.log"
-#: Seconds: between two looks whether the server answers, and for it to end when it is told to.
+#: The graph of all assets: the page at the root shows a timeline, which is empty without schedules.
+GRAPH = "asset-groups"
+#: Seconds between two requests to see whether the server answers, and for it to end after an interrupt.
 PAUSE, PATIENCE = 0.25, 30.0
 
 
-def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = print) -> int:
+def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = print, *, browser: bool = False) -> int:
     """Start Dagster's UI and daemon for the project, until interrupted; what they log goes to ``ui.log``.
 
     Parameters
@@ -33,7 +36,9 @@ def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = p
     port
         Of this machine, for no other to reach.
     tell
-        Takes the address, once the server answers there.
+        Takes the address of the asset graph, once the server answers.
+    browser
+        Open the address in the user's browser, where there is a screen.
 
     Returns
     -------
@@ -64,7 +69,10 @@ def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = p
         signal.signal(number, _interrupt)
     try:
         if _answers(server, port):
-            tell(f"Dagster UI: http://{LOCALHOST}:{port}  (Ctrl-C stops it)")
+            address = f"http://{LOCALHOST}:{port}/{GRAPH}"
+            tell(f"Dagster UI: {address}  (Ctrl-C stops it)")
+            if browser and _has_screen():
+                webbrowser.open(address)
         status = server.wait()
     except KeyboardInterrupt:
         _stop(server)
@@ -108,6 +116,11 @@ def _answers(server: subprocess.Popen[bytes], port: int) -> bool:
             connection.close()
         time.sleep(PAUSE)
     return False
+
+
+def _has_screen() -> bool:
+    """Whether a browser would have a window of its own: one in the terminal would take the place of our output."""
+    return sys.platform in {"darwin", "win32"} or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

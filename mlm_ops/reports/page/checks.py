@@ -10,7 +10,7 @@ from mlm_ops.reports.page.words import distinct, plural, rows_of
 from mlm_ops.reports.pictures.rows import Tables
 from mlm_ops.reports.pictures.words import chance, figure, listing, of, shown, units
 from mlm_ops.results.text.side_by_side import footnotes
-from mlm_ops.results.words import count, counts, left_out
+from mlm_ops.results.words import count, counts, rows_left_out
 
 #: Names of models in one sentence.
 _NAMES = 5
@@ -34,7 +34,7 @@ def first_notes(tables: Tables, run: dict[str, Any]) -> list[str]:
     """What a reader must know before the pictures: how models were chosen, rows left out, groups withheld."""
     notes = []
     if run["n_obs"] is not None and run["n_rows"] is not None and run["n_obs"] < run["n_rows"]:
-        notes.append(left_out(run["n_obs"], run["n_rows"], counts(run["n_dropped"])) + ".")
+        notes.append(rows_left_out(run["n_obs"], run["n_rows"], counts(run["n_dropped"])) + ".")
     for name in ("models", "sem_fit"):
         if name in tables and not tables[name].is_empty():
             notes += footnotes(name, tables[name])

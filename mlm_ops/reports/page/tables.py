@@ -12,7 +12,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.reports.pictures.facts import models_in_order, shown_models
 from mlm_ops.reports.pictures.rows import Tables, table
 from mlm_ops.reports.pictures.words import shown
-from mlm_ops.results.criteria import BY_ML, NONE
+from mlm_ops.results.criteria import BY_ML_NOTE, NO_CRITERIA_NOTE
 from mlm_ops.results.text.side_by_side import SOURCES, side_by_side
 from mlm_ops.results.text.tables import cell_table, html_table
 from mlm_ops.results.words import count
@@ -68,7 +68,7 @@ def ladder(tables: Tables) -> tuple[Markup, list[str]] | None:
     except MlmError:  # results of which only some tables have the models
         return None
     # those about single models stand above, before the pictures
-    about_all = [note for note in beside.footnotes if note in (*beside.footnotes[:1], BY_ML, NONE)]
+    about_all = [note for note in beside.footnotes if note in (*beside.footnotes[:1], BY_ML_NOTE, NO_CRITERIA_NOTE)]
     notes = [note[:1].upper() + note[1:].rstrip(".") + "." for note in about_all]
     if len(models) < len(there):
         notes.append(f"{count(len(models))} of {count(len(there))} models are shown; the result tables have all.")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mlm_ops.errors import MlmError
-from mlm_ops.language.symbols import EquationStructure
+from mlm_ops.language.symbols import EquationStructure, coefficient_symbol
 from mlm_ops.results.equations.forms import FORMS, Page
 from mlm_ops.results.equations.mathml import MathmlWriter
 from mlm_ops.results.equations.writers import LatexWriter, MarkdownWriter, TextWriter, UnicodeWriter, Writer
 
+if TYPE_CHECKING:
+    from mlm_ops.results.record import FitRecord
+
 EquationForm = Literal["levels", "reduced", "matrix"]
 EquationFormat = Literal["text", "unicode", "latex", "markdown", "mathml"]
 
-#: Alphabets by the name that a user gives them.
-WRITERS: dict[str, Writer] = {
+#: A writer for each format.
+WRITERS: dict[EquationFormat, Writer] = {
     "text": TextWriter(),
     "unicode": UnicodeWriter(),
     "latex": LatexWriter(),
@@ -25,25 +27,37 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-def write_equations(structure: EquationStructure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:
-    """Equations of a model.
+def write_equations(
+    structure: EquationStructure, form: EquationForm, format: EquationFormat, estimates: Mapping[str, float]
+) -> str:
+    """Write the equations of a model.
 
     Parameters
     ----------
     estimates
-        Numbers to stand for parameters, by symbol.
+        Numbers to stand for parameters, by symbol; none for the symbols themselves.
     """
-    for name, value, known in (("form", form, FORMS), ("format", alphabet, WRITERS)):
-        if value not in known:
-            raise MlmError(f"Unknown {name} of equations. Got {value!r}; expected one of {', '.join(known)}.")
-    return _write(structure, form, alphabet, estimates) if estimates else _symbols(structure, form, alphabet)
+    return _write(structure, form, format, estimates) if estimates else _write_symbols(structure, form, format)
 
 
-def _write(structure: EquationStructure, form: str, alphabet: str, estimates: Mapping[str, float]) -> str:
-    return WRITERS[alphabet].page(FORMS[form](Page(structure, estimates)))
+def _write(
+    structure: EquationStructure, form: EquationForm, format: EquationFormat, estimates: Mapping[str, float]
+) -> str:
+    return WRITERS[format].page(FORMS[form](Page(structure, estimates)))
 
 
 @lru_cache(maxsize=1024)
-def _symbols(structure: EquationStructure, form: str, alphabet: str) -> str:
-    """Without numbers the equations of a model are those of every day and partition that it is fitted to."""
-    return _write(structure, form, alphabet, {})
+def _write_symbols(structure: EquationStructure, form: EquationForm, format: EquationFormat) -> str:
+    """Without numbers the equations are the same for every day and partition that the model is fitted to."""
+    return _write(structure, form, format, {})
+
+
+def estimates_by_symbol(record: FitRecord) -> dict[str, float]:
+    """Collect a fit's estimates by the symbols of the tables; variances of strata with the stratum in brackets."""
+    structure = record.equation_structure
+    index, strata = structure.indices, structure.strata
+    fixed = zip((coefficient_symbol(index[c]) for c in structure.fixed), record.estimate.gamma, strict=True)
+    variances = {
+        f"{c.symbol}[{c.term}]" if c.symbol == "sigma2" and strata else c.symbol: c.estimate for c in record.components
+    }
+    return {symbol: float(value) for symbol, value in (*fixed, *variances.items())}

@@ -23,20 +23,20 @@ from mlm_ops.results.equations.statements import (
     Atom,
     Distribution,
     Equation,
-    Named,
     Power,
     Product,
     Sign,
     Statement,
     Symbol,
     Value,
+    VariableName,
     Vector,
 )
 
 
 @dataclass(frozen=True)
 class Page:
-    """One model's statements.
+    """Make the parts of one model's equations: coefficients, variables, random effects.
 
     Attributes
     ----------
@@ -66,12 +66,12 @@ class Page:
 
     def variables(self, part: LevelPart) -> Product:
         """The variables of a product, with their units."""
-        return tuple(Named(label(v), self.structure.units_of_variable(v)) for v in part)
+        return tuple(VariableName(label(v), self.structure.units_of_variable(v)) for v in part)
 
     @property
-    def outcome(self) -> Named:
+    def outcome(self) -> VariableName:
         """The outcome of a row."""
-        return Named(self.structure.outcome, self.structure.units(1))
+        return VariableName(self.structure.outcome, self.structure.units(1))
 
     @property
     def residual(self) -> Symbol:
@@ -90,28 +90,29 @@ class Page:
 
 
 def level_statements(page: Page) -> list[Statement]:
-    """Level 1, level 2, …, and the distributions."""
-    structure, found = page.structure, list[Statement]()
-    pending: list[Index] = [()]
+    """State level 1, level 2, …, and the distributions."""
+    structure, statements = page.structure, list[Statement]()
+    prefixes: list[Index] = [()]
     for level in range(1, structure.n_levels + 1):
-        following: list[Index] = []
-        for prefix in pending:
-            positions = {i[:level]: c for c, i in reversed(page.index.items()) if i[: level - 1] == prefix}
-            ordered = [p for p in dict.fromkeys(i[:level] for i in page.index.values()) if p in positions]
-            following += ordered
+        coefficients: list[Index] = []
+        for prefix in prefixes:
+            columns = {i[:level]: c for c, i in reversed(page.index.items()) if i[: level - 1] == prefix}
+            indices = [i for i in dict.fromkeys(i[:level] for i in page.index.values()) if i in columns]
+            coefficients += indices
             # the highest level has no further equation to say that a coefficient has no fixed part
-            stated = [p for p in ordered if level < structure.n_levels or _is_fixed(page, p)]
             terms = [
-                (page.coefficient(level, p), *page.variables(structure.parts(positions[p])[level - 1])) for p in stated
+                (page.coefficient(level, i), *page.variables(structure.parts(columns[i])[level - 1]))
+                for i in indices
+                if level < structure.n_levels or _is_fixed(page, i)
             ]
             left = page.outcome if level == 1 else page.coefficient(level - 1, prefix)
-            found.append(Equation(left, (*terms, *_errors(page, level, prefix)), level))
-        pending = following
-    return [*found, *distributions(page)]
+            statements.append(Equation(left, (*terms, *_errors(page, level, prefix)), level))
+        prefixes = coefficients
+    return [*statements, *distributions(page)]
 
 
 def reduced_statements(page: Page) -> list[Statement]:
-    """The level equations put into each other, and the distributions."""
+    """State the model in one equation, and the distributions."""
     structure = page.structure
     terms: list[Product] = [
         (page.coefficient(structure.n_levels, page.index[c]), *page.variables(c.variables)) for c in structure.fixed
@@ -124,7 +125,7 @@ def reduced_statements(page: Page) -> list[Statement]:
 
 
 def matrix_statements(page: Page) -> list[Statement]:
-    """``y = X gamma + Z u + e``, what the rows of X and Z hold, and the distributions."""
+    """State ``y = X gamma + Z u + e``, the rows of X and Z, and the distributions."""
     structure = page.structure
     unit = structure.units(2) if len(structure.random) == 1 else ""
     heights = list(reversed(range(len(structure.random))))
@@ -133,7 +134,7 @@ def matrix_statements(page: Page) -> list[Statement]:
     effects = {h: Symbol(structure.effect_letter(h), "", unit, bold=True) for h in heights}
     fixed, residual = Symbol("X", "", unit, bold=True), Symbol("e", "", unit, bold=True)
     terms = [(fixed, gamma), *((designs[h], effects[h]) for h in heights), (residual,)]
-    found: list[Statement] = [
+    statements: list[Statement] = [
         Equation(Symbol("y", "", unit, bold=True), tuple(terms)),
         Vector(Symbol("y", "", structure.units(1)), ((page.outcome,),), "a row of y"),
         Vector(Symbol("x", "", structure.units(1), True, True), _row(page, structure.fixed), "a row of X"),
@@ -142,10 +143,10 @@ def matrix_statements(page: Page) -> list[Statement]:
         ),
     ]
     for height in heights:
-        which = f"a row of Z for {structure.groups[height]}, in the columns of its unit" if not unit else "a row of Z"
+        note = f"a row of Z for {structure.groups[height]}, in the columns of its unit" if not unit else "a row of Z"
         row = Symbol("z", "", structure.units(1), True, True)
-        found.append(Vector(row, _row(page, tuple(page.effects(height))), which))
-    return [*found, *distributions(page)]
+        statements.append(Vector(row, _row(page, tuple(page.effects(height))), note))
+    return [*statements, *distributions(page)]
 
 
 FORMS: dict[str, Callable[[Page], list[Statement]]] = {
@@ -156,7 +157,7 @@ FORMS: dict[str, Callable[[Page], list[Statement]]] = {
 
 
 def distributions(page: Page) -> list[Statement]:
-    """Random effects by grouping factor, lowest first, and the residual."""
+    """State the distributions of the residual, and of the random effects by grouping factor, lowest first."""
     return [
         *_residual(page),
         *(_random_effects(page, height) for height in range(len(page.structure.random)) if page.effects(height)),
@@ -187,18 +188,18 @@ def _random_effects(page: Page, height: int) -> Distribution:
 
 
 def _residual(page: Page) -> list[Statement]:
-    """The residual's distribution, a line a stratum, and its autocorrelation."""
+    """The residual's distribution, one line per stratum, and its autocorrelation."""
     structure, residual = page.structure, page.structure.residual
     units = structure.units(1)
     scale: Product = ()
     match residual.precision:
-        case Function("/", (_, Column() as known)):
-            scale = (Named(label(known), units),)
+        case Function("/", (_, Column() as variances)):
+            scale = (VariableName(label(variances), units),)
         case None:
             pass
         case precision:
-            scale = (Sign("/"), Named(label(precision), units))
-    found: list[Statement] = [
+            scale = (Sign("/"), VariableName(label(precision), units))
+    statements: list[Statement] = [
         Distribution(
             (page.residual,),
             (page.parameter("sigma2", stratum, f"sigma2[{stratum}]" if stratum else "sigma2"), *scale),
@@ -211,10 +212,10 @@ def _residual(page: Page) -> list[Statement]:
         assert isinstance(phi, Symbol | Value)
         other = Symbol("e", "", f"{UNITS[0]}'{units[1:]}")
         lowest = structure.groups[0] if structure.groups else "unit"
-        found.append(
+        statements.append(
             Association("corr", page.residual, other, Power(phi, residual.time), f"for rows i, i' of the same {lowest}")
         )
-    return found
+    return statements
 
 
 def _row(page: Page, columns: tuple[DesignColumn, ...]) -> tuple[Product, ...]:

@@ -28,6 +28,7 @@ CLASS = "mlm-equations"
 STYLE = (
     f".{CLASS}{{width:fit-content;margin:.6em 0}}"
     f".{CLASS} mtd{{text-align:left;text-align:-webkit-left;padding:.2em .1em}}"
+    f".{CLASS} mtd mtd{{padding:.2em .4em}}"
     f".{CLASS} mtd[columnspan]{{font-weight:bold;padding-top:.6em}}"
     f".{CLASS}>mtable>mtr>mtd:first-child:not([columnspan]){{text-align:right;text-align:-webkit-right}}"
 )
@@ -35,6 +36,8 @@ STYLE = (
 _BOLD = {"A": 0x1D468, "a": 0x1D482, "α": 0x1D736}
 _TIMES = '<mo lspace="0" rspace="0.17em">&#x2062;</mo>'
 _COMMA = '<mo separator="true">,</mo>'
+#: At the beginning of a cell they would be taken for prefixes, without space around them.
+_EQUALS, _DISTRIBUTED = '<mo form="infix">=</mo>', '<mo form="infix">∼</mo>'
 _QUAD = '<mspace width="1em"/>'
 #: A row's two cells, or one across both.
 _Row = tuple[str, str] | tuple[str]
@@ -90,7 +93,7 @@ class MathmlWriter(Writer):
             case Equation(left, terms, level):
                 tag = f"<mtext>Level {level}:</mtext>{_QUAD}" if level is not None else ""
                 pieces = [terms[i : i + TERMS_A_LINE] for i in range(0, len(terms), TERMS_A_LINE)] or [()]
-                yield tag + self.atom(left), f"<mo>=</mo>{self.sum(pieces[0])}"
+                yield tag + self.atom(left), f"{_EQUALS}{self.sum(pieces[0])}"
                 for piece in pieces[1:]:
                     first = piece[0][0]
                     sign = "" if isinstance(first, Value) and first.value < 0 else self.plus
@@ -99,19 +102,19 @@ class MathmlWriter(Writer):
                 shown = _list([self.product(entry) for entry in entries], fenced=len(entries) > 1)
                 if note == "transposed":
                     shown = _list([self.product(entry) for entry in entries], fenced=True)
-                    yield self.atom(left), f"<mo>=</mo><msup>{shown}<mo>⊤</mo></msup>"
+                    yield self.atom(left), f"{_EQUALS}<msup>{shown}<mo>⊤</mo></msup>"
                 else:
-                    yield self.atom(left), f"<mo>=</mo>{shown}{_QUAD}{_text(f'({note})')}"
+                    yield self.atom(left), f"{_EQUALS}{shown}{_QUAD}{_text(f'({note})')}"
             case Distribution(effects, variance, triangle, note):
                 names = _list([self.atom(effect) for effect in effects], fenced=len(effects) > 1)
                 together = f"<msup>{names}<mo>⊤</mo></msup>" if len(effects) > 1 else names
                 normal = f"<mi>N</mi>{_list(['<mn>0</mn>', self.product(variance)], fenced=True)}"
-                yield together, f"<mo>∼</mo>{normal}{_remark(note)}"
+                yield together, f"{_DISTRIBUTED}{normal}{_remark(note)}"
                 if triangle:
-                    yield self.product(variance), f"<mo>=</mo>{self.matrix(triangle)}"
+                    yield self.product(variance), f"{_EQUALS}{self.matrix(triangle)}"
             case Association(name, first, second, value, note):
                 pair = _list([self.atom(first), self.atom(second)], fenced=True)
-                yield f"<mi>{name}</mi><mo>&#x2061;</mo>{pair}", f"<mo>=</mo>{self.atom(value)}{_remark(note)}"
+                yield f"<mi>{name}</mi><mo>&#x2061;</mo>{pair}", f"{_EQUALS}{self.atom(value)}{_remark(note)}"
             case Heading(text):
                 yield (_text(text),)
 

@@ -1,4 +1,4 @@
-"""The statements of a page of equations, before they are written as text, LaTeX or Markdown."""
+"""Hold the statements of a page of equations, before they are written as text, LaTeX or Markdown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Symbol:
 
 
 @dataclass(frozen=True)
-class Named:
+class VariableName:
     """A variable by its name, with the units over which it varies.
 
     Attributes
@@ -63,7 +63,7 @@ class Power:
     time: str
 
 
-Atom = Symbol | Named | Value | Power
+Atom = Symbol | VariableName | Value | Power
 Product = tuple[Atom | Sign, ...]
 
 
@@ -78,7 +78,7 @@ class Equation:
 
 @dataclass(frozen=True)
 class Vector:
-    """``left = (entries)'``, with a word on what it is."""
+    """``left = (entries)'``, with a note on what it is."""
 
     left: Symbol
     entries: tuple[Product, ...]
@@ -97,7 +97,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Association:
-    """``corr(first, second) = phi^|t - t'|``, ``Cov(first, second) = psi``; `name` is what it is of the two."""
+    """``corr(first, second) = phi^|t - t'|``, ``Cov(first, second) = psi``; `name` is ``corr`` or ``Cov``."""
 
     name: str
     first: Symbol

@@ -1,4 +1,4 @@
-"""Write statements as text, Unicode, LaTeX or Markdown: one class each."""
+"""Write the statements of equations as text, Unicode, LaTeX or Markdown: one class per format."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mlm_ops.results.equations.statements import (
     Distribution,
     Equation,
     Heading,
-    Named,
     Power,
     Product,
     Sign,
     Statement,
     Symbol,
     Value,
+    VariableName,
     Vector,
 )
 from mlm_ops.results.text.tables import markdown_table
-from mlm_ops.results.words import latex_text, number, span
+from mlm_ops.results.words import code_span, latex_text, number
 
 _LETTERS = "alpha beta gamma pi psi omega xi nu lambda kappa theta eta zeta tau phi"
 #: Letters of parameters and what they look like.
@@ -34,14 +34,14 @@ TERMS_A_LINE = 5
 
 
 class Writer(ABC):
-    """What all alphabets share: the order of things."""
+    """Write what stands in the same order in every format: products, sums, signs."""
 
     def atom(self, atom: Atom) -> str:
         """One factor of a product."""
         match atom:
             case Symbol():
                 return self.symbol(atom)
-            case Named():
+            case VariableName():
                 return self.name(atom.text, atom.units, atom.part)
             case Power(base, time):
                 return self.power(self.atom(base), time)
@@ -67,18 +67,18 @@ class Writer(ABC):
             minus = isinstance(first, Value) and first.value < 0
             if minus and isinstance(first, Value):
                 factors = (Value(-first.value, first.exact), *factors[1:])
-            shown = self.product(factors)
+            product = self.product(factors)
             sign = self.negative("-") if minus else self.plus
-            text += f" {sign} {shown}" if text else (f"{sign}{shown}" if minus else shown)
+            text += f" {sign} {product}" if text else (f"{sign}{product}" if minus else product)
         return text or self.zero
 
-    #: What stands between two factors, and for a sign between them.
+    #: What stands between two factors, and what a `Sign` between them looks like.
     between = " "
     signs: ClassVar[Mapping[str, str]] = {"*": "*", "/": " / "}
     plus, zero = "+", "0"
 
     def negative(self, text: str) -> str:
-        """A number with the alphabet's minus sign."""
+        """A number with the format's minus sign."""
         return text
 
     @abstractmethod
@@ -113,11 +113,11 @@ class TextWriter(Writer):
 
     def power(self, base: str, time: str) -> str:
         """``phi^|t_i - t_i'|``."""
-        there = self.name(time, "i'")
-        return f"{base}^|{self.name(time, 'i')} - {there}|"
+        other_time = self.name(time, "i'")
+        return f"{base}^|{self.name(time, 'i')} - {other_time}|"
 
     def page(self, statements: Sequence[Statement]) -> str:
-        """A statement a line; T has a line a row."""
+        """One line per statement; T has one line per row."""
         return "\n".join(line for statement in statements for line in self.lines(statement)).lstrip("\n")
 
     def lines(self, statement: Statement) -> list[str]:
@@ -128,23 +128,25 @@ class TextWriter(Writer):
                 return [f"{heading}{self.atom(left)} = {self.sum(terms)}"]
             case Vector(left, entries, note):
                 row = f"({', '.join(map(self.product, entries))})"
-                shown = row[1:-1] if len(entries) == 1 else row
+                entries_text = row[1:-1] if len(entries) == 1 else row
                 return [
-                    f"{self.atom(left)} = {shown}'" if note == "transposed" else f"{self.atom(left)} = {shown}, {note}"
+                    f"{self.atom(left)} = {entries_text}'"
+                    if note == "transposed"
+                    else f"{self.atom(left)} = {entries_text}, {note}"
                 ]
             case Distribution(effects, variance, triangle, note):
                 names = ", ".join(map(self.atom, effects))
-                together = f"({names})" if len(effects) > 1 else names
+                effects_text = f"({names})" if len(effects) > 1 else names
                 suffix = f", {note}" if note else ""
                 rows = self.triangle(self.product(variance), triangle)
-                return [f"{together} {self.distributed} N(0, {self.product(variance)}){suffix}", *rows]
+                return [f"{effects_text} {self.distribution_sign} N(0, {self.product(variance)}){suffix}", *rows]
             case Association(name, first, second, value, note):
                 suffix = f", {note}" if note else ""
                 return [f"{name}({self.atom(first)}, {self.atom(second)}) = {self.atom(value)}{suffix}"]
             case Heading(text):
                 return ["", text]
 
-    distributed = "~"
+    distribution_sign = "~"
 
     def triangle(self, name: str, rows: Sequence[Sequence[Atom]]) -> list[str]:
         """The lower triangle of T, its columns under each other."""
@@ -152,15 +154,15 @@ class TextWriter(Writer):
         widths = [max(len(row[j]) for row in cells if j < len(row)) for j in range(len(cells))]
         lines = []
         for i, row in enumerate(cells):
-            padded = "  ".join([*row, *[""] * (len(cells) - len(row))][j].ljust(w) for j, w in enumerate(widths))
-            lines.append(f"    {f'{name} =' if i == 0 else ' ' * (len(name) + 2)} [ {padded} ]")
+            entries = "  ".join([*row, *[""] * (len(cells) - len(row))][j].ljust(w) for j, w in enumerate(widths))
+            lines.append(f"    {f'{name} =' if i == 0 else ' ' * (len(name) + 2)} [ {entries} ]")
         return lines
 
 
 class UnicodeWriter(TextWriter):
     """Greek letters and small subscripts."""
 
-    distributed = "∼"
+    distribution_sign = "∼"
     signs: ClassVar[Mapping[str, str]] = {"*": "·", "/": " / "}
     _SMALL = str.maketrans("0123456789ijklmnoprst'", "₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₗₘₙₒₚᵣₛₜ′")
     _PARTS = str.maketrans("WB", "ᵂᴮ")
@@ -185,23 +187,33 @@ class UnicodeWriter(TextWriter):
         return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
+def symbol_in_unicode(text: str) -> str:
+    """A symbol of the result tables as `UnicodeWriter` writes it.
+
+    >>> symbol_in_unicode("gamma_10"), symbol_in_unicode("tau_10,00"), symbol_in_unicode("sigma2")
+    ('γ₁₀', 'τ₁₀,₀₀', 'σ²')
+    """
+    letter, _, index = text.partition("_")
+    return UnicodeWriter().symbol(Symbol(letter, index))
+
+
 class MarkdownWriter(UnicodeWriter):
     """Unicode in code spans under headings, and T as a table: it reads well where LaTeX is not rendered."""
 
     def page(self, statements: Sequence[Statement]) -> str:
-        """A list a level, and one of the distributions; the page's own headings hold for what follows them."""
+        """One list per level, and one of the distributions; a `Heading` replaces theirs for what follows it."""
         parts: list[str] = []
-        heading, own = "", ""
+        heading, own_heading = "", ""
         for statement in statements:
             if isinstance(statement, Heading):
-                own = statement.text
+                own_heading = statement.text
                 continue
-            above = own or self._heading(statement)
+            above = own_heading or self._heading(statement)
             if above != heading:
                 parts.append(f"\n**{above}**\n" if above else "")
                 heading = above
             first, *rest = self.lines(statement)
-            parts.append(f"- {span(first)}")
+            parts.append(f"- {code_span(first)}")
             parts += rest
         return "\n".join(parts).strip()
 
@@ -220,11 +232,11 @@ class MarkdownWriter(UnicodeWriter):
         return [first.partition(": ")[2] if level else first, *rest]
 
     def _table(self, normal: Distribution) -> list[str]:
-        names = [span(self.atom(effect)) for effect in normal.effects]
-        rows = [[span(self.atom(entry)) for entry in row] for row in normal.triangle]
-        filled = [[name, *row, *[""] * (len(names) - len(row))] for name, row in zip(names, rows, strict=True)]
-        heading = [span(self.product(normal.variance)), *names]
-        return ["", markdown_table([heading, *filled], [False] * len(heading), indent="  "), ""]
+        names = [code_span(self.atom(effect)) for effect in normal.effects]
+        triangle = [[code_span(self.atom(entry)) for entry in row] for row in normal.triangle]
+        rows = [[name, *row, *[""] * (len(names) - len(row))] for name, row in zip(names, triangle, strict=True)]
+        heading = [code_span(self.product(normal.variance)), *names]
+        return ["", markdown_table([heading, *rows], [False] * len(heading), indent="  "), ""]
 
 
 class LatexWriter(Writer):
@@ -254,8 +266,8 @@ class LatexWriter(Writer):
 
     def power(self, base: str, time: str) -> str:
         r"""``\phi^{|t_i - t_{i'}|}``."""
-        there = self.name(time, "i'")
-        return rf"{base}^{{|{self.name(time, 'i')} - {there}|}}"
+        other_time = self.name(time, "i'")
+        return rf"{base}^{{|{self.name(time, 'i')} - {other_time}|}}"
 
     def page(self, statements: Sequence[Statement]) -> str:
         """Aligned at the equals signs."""
@@ -268,22 +280,22 @@ class LatexWriter(Writer):
             case Equation(left, terms, level):
                 pieces = [terms[i : i + TERMS_A_LINE] for i in range(0, len(terms), TERMS_A_LINE)]
                 sums = [self.sum(piece) for piece in pieces]
-                joined = " \\\\\n  &\\quad ".join(
+                lines = " \\\\\n  &\\quad ".join(
                     part if i == 0 or part.startswith("-") else f"+ {part}" for i, part in enumerate(sums)
                 )
                 tag = rf"\text{{Level {level}:}}\quad " if level is not None else ""
-                return f"{tag}{self.atom(left)} &= {joined}"
+                return f"{tag}{self.atom(left)} &= {lines}"
             case Vector(left, entries, note):
                 row = ", ".join(map(self.product, entries))
                 if note == "transposed":
                     return rf"{self.atom(left)} &= ({row})^{{\top}}"
-                shown = row if len(entries) == 1 else f"({row})"
-                return rf"{self.atom(left)} &= {shown} \quad \text{{({latex_text(note)})}}"
+                entries_text = row if len(entries) == 1 else f"({row})"
+                return rf"{self.atom(left)} &= {entries_text} \quad \text{{({latex_text(note)})}}"
             case Distribution(effects, variance, triangle, note):
                 names = ", ".join(map(self.atom, effects))
-                together = f"({names})^{{\\top}}" if len(effects) > 1 else names
+                effects_text = f"({names})^{{\\top}}" if len(effects) > 1 else names
                 suffix = rf" \quad \text{{{latex_text(note)}}}" if note else ""
-                line = rf"{together} &\sim N(0, {self.product(variance)}){suffix}"
+                line = rf"{effects_text} &\sim N(0, {self.product(variance)}){suffix}"
                 return f"{line} \\\\\n  {self.matrix(self.product(variance), triangle)}" if triangle else line
             case Association(name, first, second, value, note):
                 pair = f"{self.atom(first)}, {self.atom(second)}"

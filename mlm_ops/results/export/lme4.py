@@ -1,4 +1,4 @@
-"""Write a model as R code: lme4's lmer, nlme where lme4 has no word for it, lm for one level."""
+"""Write a model as R code: lme4's lmer, nlme where lme4 lacks the model, lm for one level."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ mean_over <- function(x, group, unit) {  # each unit of `unit` counts once
 
 
 class RColumns:
-    """Names of variables in R's formulas; collects the lines that make derived columns.
+    """Give the variables names in R's formulas, and collect the lines that make derived columns.
 
     Attributes
     ----------
@@ -71,10 +71,10 @@ class RColumns:
     def __init__(self, facts: ExportFacts) -> None:
         self.facts = facts
         self.derived: dict[str, Variable] = {}
-        self._taken = set(facts.columns)
-        # a grouping factor's units need no order, and may be groups that are not to be named
-        coded = {*(c for v in facts.model.variables for c in columns_of(v)), facts.model.residual.strata}
-        text = [c for c in facts.columns if c in facts.text_columns and c in facts.levels and c in coded]
+        self._names_in_use = set(facts.columns)
+        # a grouping factor's units need no order, and may be groups too small to be named in public
+        factor_columns = {*(c for v in facts.model.variables for c in columns_of(v)), facts.model.residual.strata}
+        text = [c for c in facts.columns if c in facts.text_columns and c in facts.levels and c in factor_columns]
         self.lines = [f"{column(c)} <- {self.factor(c, facts.levels[c])}" for c in text]
 
     def name(self, variable: Variable) -> str:
@@ -87,27 +87,27 @@ class RColumns:
             case Factor():
                 return r_name(self.derive(variable))
             case Centering():
-                coded = expand((INTERCEPT, Term((variable,))), self.facts.levels, self.facts.text_columns)[1:]
-                names = [r_name(self.derive(c.variables[0])) for c in coded]
+                columns = expand((INTERCEPT, Term((variable,))), self.facts.levels, self.facts.text_columns)[1:]
+                names = [r_name(self.derive(c.variables[0])) for c in columns]
                 return names[0] if len(names) == 1 else f"({' + '.join(names)})"
         return expression(variable)
 
     def derive(self, variable: Variable) -> str:
         """The name of a derived column; the first time, its line is added."""
-        for name, known in self.derived.items():
-            if known == variable:
+        for name, derived_variable in self.derived.items():
+            if derived_variable == variable:
                 return name
         value = self.value(variable)
-        stem = base = self.stem(variable)
+        stem = name = self.stem(variable)
         number = 2
-        while base in self._taken:
-            base, number = f"{stem}_{number}", number + 1
-        self._taken.add(base)
-        self.derived[base] = variable
-        self.lines.append(f"{column(base)} <- {value}")
+        while name in self._names_in_use:
+            name, number = f"{stem}_{number}", number + 1
+        self._names_in_use.add(name)
+        self.derived[name] = variable
+        self.lines.append(f"{column(name)} <- {value}")
         if isinstance(variable, Factor) and variable.coding == "sum":
-            self.lines.append(f"contrasts({column(base)}) <- contr.sum(nlevels({column(base)}))")
-        return base
+            self.lines.append(f"contrasts({column(name)}) <- contr.sum(nlevels({column(name)}))")
+        return name
 
     def value(self, variable: Variable) -> str:
         """R code that computes a variable's values."""
@@ -155,13 +155,13 @@ class RColumns:
     def factor(name: str, levels: tuple[str, ...]) -> str:
         """A factor whose levels stand in our order, and not in that of R's locale."""
         numeric = all(re.fullmatch(r"-?\d+(\.\d+)?", level) for level in levels)
-        listed = ", ".join(levels if numeric else map(r_string, levels))
+        levels_text = ", ".join(levels if numeric else map(r_string, levels))
         values = f"tolower({column(name)})" if set(levels) == {"false", "true"} else column(name)
-        return f"factor({values}, levels = c({listed}))"
+        return f"factor({values}, levels = c({levels_text}))"
 
     @staticmethod
     def stem(variable: Variable) -> str:
-        """A telling name for a derived column."""
+        """A readable name for a derived column."""
         match variable:
             case Column(name):
                 return re.sub(r"\W", "_", name)
@@ -187,9 +187,9 @@ def expression(variable: Variable) -> str:
         case Function(name, arguments) if name.isidentifier():
             return f"{name}({', '.join(map(expression, arguments))})"
         case Function(name, arguments):
-            shown = [f"({expression(a)})" if _is_operation(a) else expression(a) for a in arguments]
+            texts = [f"({expression(a)})" if _is_operation(a) else expression(a) for a in arguments]
             operator = "^" if name == "**" else name if len(arguments) == 1 else f" {name} "
-            return operator.join(shown) if len(shown) > 1 else operator + shown[0]
+            return operator.join(texts) if len(texts) > 1 else operator + texts[0]
     raise AssertionError(f"{variable} is no expression of columns")
 
 
@@ -199,8 +199,8 @@ def _is_operation(variable: Variable) -> bool:
 
 def interaction(columns: GroupingFactor) -> str:
     """The units that the values of several columns name together."""
-    named = [column(name) for name in columns]
-    return named[0] if len(named) == 1 else f"interaction({', '.join(named)}, drop = TRUE)"
+    names = [column(name) for name in columns]
+    return names[0] if len(names) == 1 else f"interaction({', '.join(names)}, drop = TRUE)"
 
 
 def column(name: str) -> str:
@@ -222,8 +222,8 @@ def r_string(text: str) -> str:
 
 def _escaped(text: str) -> str:
     """What may stand between quotes: control characters as Unicode escapes, which R does not mix with others."""
-    doubled = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in doubled)
+    line = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in line)
 
 
 def r_code(facts: ExportFacts) -> str:
@@ -256,11 +256,11 @@ def _lines(facts: ExportFacts, columns: RColumns) -> Iterator[str]:
     if facts.part is not None:
         part, group = facts.part
         units = interaction(group)
-        counted = " ".join(units.split())  # a comment ends with its line
+        unit_names = " ".join(units.split())  # a comment ends with its line
         # lm takes every row for an observation
         yield {
             "between": f"data <- data[!duplicated({units}), ]  # one row per unit",
-            "within": f"# the residual has N - J - p degrees of freedom, J counting {counted}; lm takes off p alone",
+            "within": f"# the residual has N - J - p degrees of freedom, J counting {unit_names}; lm takes off p alone",
         }[part]
     yield f"fit <- {call}"
     yield "summary(fit)"
@@ -281,7 +281,7 @@ def _reading(facts: ExportFacts) -> Iterator[str]:
 
 
 def _is_lmer(facts: ExportFacts) -> bool:
-    """Whether lme4 has the model: independent residuals, and a word for each T, a bar an effect being for numbers."""
+    """Whether lme4 has the model: independent residuals, and each T by one bar, or for numbers one bar per effect."""
     residual = facts.model.residual
     plain = residual.strata is None and residual.time is None
     return plain and all(_is_lmer_block(facts, block) for block in facts.model.random)
@@ -297,14 +297,14 @@ def _has_factor(facts: ExportFacts, block: RandomBlock) -> bool:
 
 
 def _lmer(facts: ExportFacts, columns: RColumns) -> str:
-    """``lmer(…)``; independent effects have a bar each."""
+    """``lmer(…)``; independent effects have one bar each."""
     blocks = []
     for block in facts.model.random:
         group = facts.units(block.group)
-        alone: list[tuple[Term, ...]] = (
+        term_lists: list[tuple[Term, ...]] = (
             [(term,) for term in block.terms] if STRUCTURES[str(block.covariance)].lmer == "apart" else [block.terms]
         )
-        blocks += [RandomBlock(terms, group) for terms in alone]
+        blocks += [RandomBlock(terms, group) for terms in term_lists]
     model = replace(facts.model, random=tuple(blocks))
     formula = formula_text(model, columns.name, lambda group: ":".join(map(r_name, group)))
     return _call("lmer", [formula, "data = data", f"REML = {_flag(facts.reml)}", *_prior_weights(facts)])
@@ -343,13 +343,13 @@ def _lme(facts: ExportFacts, columns: RColumns) -> str:
         units = tuple(c for c in facts.units(group) if c not in above)
         name = units[-1]
         if len(units) > 1:
-            # units of lme's levels are told apart within those above them; by more than one column by none
+            # lme takes one column per level, whose labels it nests in those above
             name = "_".join(units)
             columns.lines.append(f"{column(name)} <- {interaction(facts.units(group))}")
         above = (*above, *units)
         matrices = [f"{_pd_class(b)}(~ {sum_of_terms(b.terms, columns.name)})" for b in blocks]
-        joined = matrices[0] if len(matrices) == 1 else f"pdBlocked(list({', '.join(matrices)}))"
-        random.append(f"{r_name(name)} = {joined}")
+        pd_matrix = matrices[0] if len(matrices) == 1 else f"pdBlocked(list({', '.join(matrices)}))"
+        random.append(f"{r_name(name)} = {pd_matrix}")
         names.append(r_name(name))
     fixed = formula_text(replace(facts.model, random=()), columns.name)
     return _call(
@@ -369,8 +369,8 @@ def _nlme_residual(facts: ExportFacts, columns: RColumns, groups: tuple[str, ...
     residual = facts.model.residual
     variances = [f"varIdent(form = ~ 1 | {r_name(residual.strata)})"] if residual.strata else []
     match residual.precision:
-        case Function("/", (_, Column(known))):
-            variances.append(f"varFixed(~ {r_name(known)})")
+        case Function("/", (_, Column(variance_column))):
+            variances.append(f"varFixed(~ {r_name(variance_column)})")
         case None:
             pass
         case precision:
@@ -378,8 +378,8 @@ def _nlme_residual(facts: ExportFacts, columns: RColumns, groups: tuple[str, ...
             variances.append("varFixed(~ inverse_weight)")
     arguments = []
     if variances:
-        joined = ", ".join(variances)
-        arguments.append(f"weights = {joined}" if len(variances) == 1 else f"weights = varComb({joined})")
+        functions = ", ".join(variances)
+        arguments.append(f"weights = {functions}" if len(variances) == 1 else f"weights = varComb({functions})")
     if residual.time is not None:
         arguments.append(f"correlation = corAR1(form = ~ {r_name(residual.time)} | {'/'.join(groups)})")
     return arguments

@@ -30,10 +30,10 @@ from mlm_ops.results.export.mplus_input import NAME_LENGTH, MplusInput, MplusNam
 
 
 class MplusColumns(MplusNames):
-    """Names of variables in Mplus.
+    """Give the variables names in Mplus.
 
-    What Mplus makes for certain stands in DEFINE: functions, products of them, cluster means, and centering at them.
-    All else is a column of the data file, which `columns` describes.
+    DEFINE holds what Mplus can compute: functions, products of them, cluster means, and centering at them.
+    Everything else is a column of the data file, which `columns` describes.
 
     Attributes
     ----------
@@ -46,14 +46,14 @@ class MplusColumns(MplusNames):
     def __init__(self, facts: ExportFacts) -> None:
         super().__init__()
         self.facts = facts
-        self.made: list[str] = []
+        self.define_names: list[str] = []
         self._names: dict[LevelPart, str] = {}
         self._transformations: list[str] = []
         self._centering: list[str] = []
         columns = (*facts.structure.fixed, *(c for blocks in facts.structure.random for b in blocks for c in b))
-        used = {v for column in columns for v in column.variables if not is_group_mean(v)}
+        variables = {v for column in columns for v in column.variables if not is_group_mean(v)}
         #: In how many forms the model has a variable: as it is, or centered in one way or another.
-        self._forms = Counter(map(_core, used))
+        self._forms = Counter(map(_core, variables))
 
     @property
     def define(self) -> list[str]:
@@ -61,7 +61,7 @@ class MplusColumns(MplusNames):
         return [*self._transformations, *self._centering]
 
     def part(self, part: LevelPart) -> str:
-        """The variable that a product of variables of one level is."""
+        """The name of a product of variables of one level."""
         if len(part) == 1:
             return self.variable(part[0])
         if part not in self._names:
@@ -81,14 +81,14 @@ class MplusColumns(MplusNames):
         match variable:
             case Column(name):
                 return self.column(name, name)
-            case Centering(Column() as of) if (made := self._centered(variable, of)) is not None:
-                return made
+            case Centering(Column() as of) if (name_in_mplus := self._centered(variable, of)) is not None:
+                return name_in_mplus
             case Function():
                 return self.make(_stem(variable), self.expression(variable))
         return self.column(label(variable), _stem(variable))
 
     def _centered(self, variable: Centering, of: Column) -> str | None:
-        """A column as Mplus centers it; None where it has no word for that."""
+        """The name of a column that Mplus centers; None where it cannot."""
         match variable.mean:
             case GroupMean(group, None) if self._is_cluster(group) and not variable.keeps_value:
                 return self.make(_stem(variable), f"CLUSTER_MEAN({self.variable(of)})")
@@ -112,7 +112,7 @@ class MplusColumns(MplusNames):
         """A variable that DEFINE makes."""
         name = self.free(stem)
         self._transformations.append(f"{name} = {expression}")
-        self.made.append(name)
+        self.define_names.append(name)
         return name
 
     def expression(self, variable: Variable) -> str:
@@ -125,8 +125,8 @@ class MplusColumns(MplusNames):
             case Function(name, arguments) if name.isidentifier():
                 return f"{name.upper()}({', '.join(map(self.expression, arguments))})"
             case Function(name, arguments):
-                shown = [self.expression(a) for a in arguments]
-                return f"({name}{shown[0]})" if len(shown) == 1 else f"({f' {name} '.join(shown)})"
+                texts = [self.expression(a) for a in arguments]
+                return f"({name}{texts[0]})" if len(texts) == 1 else f"({f' {name} '.join(texts)})"
         return self.variable(variable)
 
 
@@ -199,7 +199,7 @@ def _refuse(facts: ExportFacts) -> None:
 
 
 class _Sections:
-    """What the sections of one input file hold."""
+    """Write the sections of one input file."""
 
     def __init__(self, facts: ExportFacts) -> None:
         self.facts = facts
@@ -223,7 +223,7 @@ class _Sections:
             kind=f"{_TYPES[self.structure.n_levels]}{' RANDOM' if self.slopes else ''}",
             columns=self.columns.columns,
             # what DEFINE makes stands at the end of the list
-            used=sorted((self.outcome, *predictors), key=self.columns.made.count),
+            use_variables=sorted((self.outcome, *predictors), key=self.columns.define_names.count),
             model=self.model,
             clusters=clusters,
             # which variables vary at one level alone
@@ -263,10 +263,10 @@ class _Sections:
 
     def _latent(self, prefix: Index) -> str | None:
         """What a coefficient is at the levels above: the outcome for the intercept, a slope that varies, or none."""
-        stripped = prefix
-        while stripped and stripped[-1] == 0:
-            stripped = stripped[:-1]
-        return self.outcome if not stripped else self.slopes.get(stripped)
+        index = prefix
+        while index and index[-1] == 0:
+            index = index[:-1]
+        return self.outcome if not index else self.slopes.get(index)
 
     def _equation(self, level: int, prefix: Index) -> Iterator[str]:
         """``y ON x;`` for fixed coefficients, ``s | y ON x;`` for those that vary over units or with predictors."""

@@ -1,4 +1,4 @@
-"""An Mplus input file: names of eight characters, lines of eighty-eight, and the sections in their order."""
+"""Write an Mplus input file: names of eight characters, lines of eighty-eight, and the sections in their order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME_LENGTH, _WIDTH = 8, 88
 
 
 class MplusNames:
-    """Names that Mplus takes, each for one thing.
+    """Give things names that Mplus accepts, each name once.
 
     Attributes
     ----------
@@ -24,37 +24,37 @@ class MplusNames:
     def __init__(self) -> None:
         self.columns: dict[str, str] = {}
         self._by_content: dict[str, str] = {}
-        self._taken = set(_KEYWORDS)
+        self._names_in_use = set(_KEYWORDS)
 
-    def column(self, holds: str, stem: str) -> str:
+    def column(self, content: str, stem: str) -> str:
         """A column of the data file."""
-        if holds not in self._by_content:
-            self._by_content[holds] = self.free(stem)
-            self.columns[self._by_content[holds]] = holds
-        return self._by_content[holds]
+        if content not in self._by_content:
+            self._by_content[content] = self.free(stem)
+            self.columns[self._by_content[content]] = content
+        return self._by_content[content]
 
     def free(self, stem: str) -> str:
-        """A name that Mplus takes, and that nothing else has."""
+        """A new name that Mplus accepts."""
         plain = re.sub(r"[^A-Za-z0-9_]", "_", stem)
         plain = plain if re.match(r"[A-Za-z]", plain) else f"v{plain}"
         name, number = plain[:NAME_LENGTH], 2
-        while name.lower() in self._taken:
+        while name.lower() in self._names_in_use:
             name, number = f"{plain[: NAME_LENGTH - len(str(number))]}{number}", number + 1
-        self._taken.add(name.lower())
+        self._names_in_use.add(name.lower())
         return name
 
 
 @dataclass(frozen=True)
 class MplusInput:
-    """The sections of a file, as maximum likelihood takes them.
+    """Hold the sections of an input file for maximum likelihood.
 
     Attributes
     ----------
     remarks
-        What a reader must know, a comment each.
+        What a reader must know, one comment each.
     columns
         What each column of the data file holds, by its name, in the file's order.
-    used, within, between, clusters
+    use_variables, within, between, clusters
         Names for USEVARIABLES, WITHIN, BETWEEN and CLUSTER.
     define, model, constraint
         Statements without their semicolons; in `model` also the ``%WITHIN%`` before a level's own.
@@ -65,7 +65,7 @@ class MplusInput:
     title: str
     kind: str
     columns: Mapping[str, str]
-    used: Sequence[str]
+    use_variables: Sequence[str]
     model: Sequence[str]
     clusters: Sequence[str] = ()
     within: Sequence[str] = ()
@@ -82,14 +82,14 @@ class MplusInput:
         for remark in self.remarks:
             yield from _comment(remark)
         yield from _comment("The columns of the data file, in this order, all of them numbers:")
-        for name, holds in self.columns.items():
-            yield from _comment(f"  {name.ljust(NAME_LENGTH)}  {' '.join(holds.split())}", hanging=12)
+        for name, content in self.columns.items():
+            yield from _comment(f"  {name.ljust(NAME_LENGTH)}  {' '.join(content.split())}", hanging=12)
         yield f"TITLE: {self.title};"
         yield "DATA: FILE = data.dat;"
         yield "VARIABLE:"
         lists = {
             "NAMES": list(self.columns),
-            "USEVARIABLES": self.used,
+            "USEVARIABLES": self.use_variables,
             "WITHIN": self.within,
             "BETWEEN": self.between,
             "CLUSTER": self.clusters,

@@ -72,7 +72,7 @@ __all__ = [
     "with_model",
 ]
 
-#: The tables that are drawn up for each fit; one that has nothing to say has no rows.
+#: The tables that are drawn up for each fit, some of them perhaps without rows.
 FIT_TABLES: dict[str, Callable[[FitRecord], pl.DataFrame]] = {
     "fixed_effects": fixed_effects,
     "variance_components": variance_components,
@@ -93,10 +93,10 @@ ANALYSIS_TABLES: dict[str, Callable[[Sequence[Model], Moments], pl.DataFrame]] =
 }
 
 
-def fit_tables(name: str, record: FitRecord, wanted: Iterable[str] = tuple(FIT_TABLES)) -> dict[str, pl.DataFrame]:
-    """Result tables of one fit, each with column ``model`` first: those of every fit, or those that are wanted."""
-    draw = FIT_TABLES | {"diagnostics": diagnostics}
-    frames = {table: draw[table](record) for table in wanted}
+def fit_tables(name: str, record: FitRecord, tables: Iterable[str] = tuple(FIT_TABLES)) -> dict[str, pl.DataFrame]:
+    """Draw up result tables of one fit, by default those of every fit, each with column ``model`` first."""
+    functions = FIT_TABLES | {"diagnostics": diagnostics}
+    frames = {table: functions[table](record) for table in tables}
     return {table: with_model(name, frame) for table, frame in frames.items()}
 
 

@@ -1,4 +1,4 @@
-"""Types of result columns, the columns that all tables share, and frames made of them."""
+"""Make frames with the columns and types of a result table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS: ColumnTypes = {"run_id": TEXT, "analysis": TEXT, "model": TEXT}
 
 
 def frame(schema: ColumnTypes, values: Mapping[str, Any]) -> pl.DataFrame:
-    """A frame with the table's columns; what is no number becomes null."""
+    """Make a frame with the table's columns; infinities and NaN become null."""
     return pl.DataFrame([_column(name, kind, values[name]) for name, kind in schema.items()])
 
 
@@ -27,17 +27,17 @@ def repeated(text: str, times: int) -> pl.Series:
 
 
 def empty(schema: ColumnTypes) -> pl.DataFrame:
-    """The table without rows."""
+    """Make the table without rows."""
     return pl.DataFrame(schema=schema)
 
 
-def with_model(name: str | None, made: pl.DataFrame) -> pl.DataFrame:
-    """The same rows with column ``model`` first; None for rows that are of no single model."""
-    return made.clone().insert_column(0, pl.Series("model", [name] * made.height, TEXT))
+def with_model(name: str | None, table: pl.DataFrame) -> pl.DataFrame:
+    """Put the column ``model`` before the others; None for rows that are of no single model."""
+    return table.clone().insert_column(0, pl.Series("model", [name] * table.height, TEXT))
 
 
 def _column(name: str, kind: Kind, values: Any) -> pl.Series:
-    # column by column, as a frame of a mapping takes polars four times as long
+    # column by column: polars takes four times as long for a frame from a mapping
     if kind != REAL:
         return pl.Series(name, values, kind, strict=False)
     numbers = np.array(values, dtype=float)

@@ -84,7 +84,7 @@ COLUMNS: dict[str, str] = {
     "strategy": "build_up or tear_down",
     "phase": "Kind of the candidate: fixed, level 2, random, cross-level",
     "taken": "Whether the ladder went on from this model",
-    "reason": "Why",
+    "reason": "Why the model was taken or not",
     "gain_f": "Share of the variance explained by fixed effects: with the term minus without it",
     "gain_fv": "Likewise by fixed effects and slopes that vary",
     "gain_fvm": "Likewise by fixed effects, slopes and intercepts that vary",

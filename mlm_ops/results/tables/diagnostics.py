@@ -1,4 +1,4 @@
-"""The table `diagnostics`: one row per finding."""
+"""Draw up the table `diagnostics`: one row per finding."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ DIAGNOSTICS: ColumnTypes = {
 def diagnostics(record: FitRecord, rows: Source | None = None, *, least: int = 1) -> pl.DataFrame:
     """One row per finding: influence by unit, outliers, normality by random effect, equality of residual variances.
 
-    With the rows also their residuals: the distribution, its quantiles, and means in bins of each predictor,
-    of which there are fewer where each is to have `least` rows.
+    With the rows also their residuals: the distribution, its quantiles, and means in bins of each predictor, each bin
+    of `least` rows or more.
     """
     findings = diagnose(record, rows, least)
     values = {name: [getattr(finding, name) for finding in findings] for name in DIAGNOSTICS if name != "at"}

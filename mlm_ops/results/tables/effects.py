@@ -1,4 +1,4 @@
-"""The tables of effects: fixed effects, variance components, random effects, influence of units."""
+"""Draw up the tables of effects: fixed effects, variance components, random effects, influence of units."""
 
 from __future__ import annotations
 
@@ -67,31 +67,31 @@ def fixed_effects(record: FitRecord) -> pl.DataFrame:
 
 def random_effects(record: FitRecord) -> pl.DataFrame:
     """One row per unit and random effect; null where the data do not determine its variance."""
-    unknown = record.estimate.undetermined
+    undetermined = record.estimate.undetermined
     blocks = [(level, block) for level in record.estimate.design.levels for block in level.blocks]
     if not blocks:
         return empty(RANDOM_EFFECTS)
     frames = []
-    for (level, block), predicted, open_ in zip(blocks, record.block_effects, unknown.tau, strict=True):
+    for (level, block), effects, flags in zip(blocks, record.block_effects, undetermined.tau, strict=True):
         for i, column in enumerate(block.columns):
-            known = np.nan if unknown.sigma2 or open_[i].any() else 1.0
-            std_error = known * np.sqrt(predicted.variance[i, i])
+            mask = np.nan if undetermined.sigma2 or flags[i].any() else 1.0
+            std_error = mask * np.sqrt(effects.variance[i, i])
             margin = NORMAL_975 * std_error
             values = {
                 "group": [group_name(level.group)] * len(level.labels),
                 "unit": level.labels.astype(str),
                 "term": [column.name] * len(level.labels),
-                "estimate": known * predicted.estimate[i],
+                "estimate": mask * effects.estimate[i],
                 "std_error": std_error,
-                "conf_low": predicted.estimate[i] - margin,
-                "conf_high": predicted.estimate[i] + margin,
-                "reliability": known * predicted.reliability[i],
+                "conf_low": effects.estimate[i] - margin,
+                "conf_high": effects.estimate[i] + margin,
+                "reliability": mask * effects.reliability[i],
             }
             frames.append(frame(RANDOM_EFFECTS, values))
     return pl.concat(frames)
 
 
-#: More units are not kept: their number times that of the parameters is the number of rows.
+#: With more units the table stays empty: it would have a row for every unit and parameter.
 MOST_UNITS = 20_000
 
 INFLUENCE: ColumnTypes = {"group": TEXT, "unit": TEXT, "symbol": TEXT, "change": REAL}
@@ -100,7 +100,7 @@ INFLUENCE: ColumnTypes = {"group": TEXT, "unit": TEXT, "symbol": TEXT, "change":
 def influence(record: FitRecord) -> pl.DataFrame:
     """One row per unit and parameter: the estimate minus that without the unit, by one Newton step.
 
-    None for crossed factors, estimated residual structures, single-level regression, and more than `MOST_UNITS` units.
+    No rows for crossed factors, estimated residual structures, single-level regression and over `MOST_UNITS` units.
     """
     design = record.estimate.design
     few = bool(design.levels) and len(design.levels[-1].labels) <= MOST_UNITS
@@ -112,10 +112,10 @@ def influence(record: FitRecord) -> pl.DataFrame:
         coefficient_symbol(index[column]): record.estimate.gamma[i] - deletions.gamma[i]
         for i, column in enumerate(record.equation_structure.fixed)
     }
-    without = [tau[i, j] for tau in deletions.tau for i in range(len(tau)) for j in range(i, len(tau))] + [
+    values_without = [tau[i, j] for tau in deletions.tau for i in range(len(tau)) for j in range(i, len(tau))] + [
         deletions.sigma2
     ]
-    for component, values in zip(record.components, without, strict=True):
+    for component, values in zip(record.components, values_without, strict=True):
         changes[component.symbol] = component.estimate - values
     icc = intraclass_correlation(record.estimate)
     if icc is not None and np.isfinite(icc):
@@ -149,14 +149,14 @@ VARIANCE_COMPONENTS: ColumnTypes = {
 
 def variance_components(record: FitRecord) -> pl.DataFrame:
     """One row per variance and a covariance of each T, lower triangle by columns; the residual last."""
-    own = dict(zip(Component._fields, zip(*record.components, strict=True), strict=True))
+    values = dict(zip(Component._fields, zip(*record.components, strict=True), strict=True))
     reliabilities = _reliabilities(record)
-    keys = zip(own["group"], own["term"], own["other"], strict=True)
+    keys = zip(values["group"], values["term"], values["other"], strict=True)
     pairs = [
         reliabilities.get((group, term), (None, None)) if other is None else (None, None) for group, term, other in keys
     ]
     mean, units = zip(*pairs, strict=True)
-    return frame(VARIANCE_COMPONENTS, own | {"reliability_hlm": mean, "reliability_units": units})
+    return frame(VARIANCE_COMPONENTS, values | {"reliability_hlm": mean, "reliability_units": units})
 
 
 def _reliabilities(record: FitRecord) -> dict[tuple[str, str | None], tuple[float, int]]:
@@ -164,8 +164,8 @@ def _reliabilities(record: FitRecord) -> dict[tuple[str, str | None], tuple[floa
     design = record.estimate.design
     blocks = [(group_name(level.group), block) for level in design.levels for block in level.blocks]
     return {
-        (group, column.name): (float(mean), found.units)
-        for (group, block), found in zip(blocks, least_squares_reliability(record.estimate), strict=True)
-        if found is not None
-        for column, mean in zip(block.columns, found.mean, strict=True)
+        (group, column.name): (float(mean), reliability.units)
+        for (group, block), reliability in zip(blocks, least_squares_reliability(record.estimate), strict=True)
+        if reliability is not None
+        for column, mean in zip(block.columns, reliability.mean, strict=True)
     }

@@ -1,4 +1,4 @@
-"""The tables of explained variance, intraclass correlation, standard errors, contextual effects."""
+"""Draw up the tables of explained variance, ICC, standard errors and contextual effects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ R_SQUARED: ColumnTypes = {
 
 def r_squared(record: FitRecord) -> pl.DataFrame:
     """One row per measure of explained variance."""
-    return _rows(measures.r_squared(record.model, record.moments, record.estimate))
+    return _measure_rows(measures.r_squared(record.model, record.moments, record.estimate))
 
 
 def r_squared_changes(record: FitRecord, reference: FitRecord, name: str) -> pl.DataFrame:
@@ -39,12 +39,12 @@ def r_squared_changes(record: FitRecord, reference: FitRecord, name: str) -> pl.
     check_same_rows(record.moments, reference.moments)
     ours, theirs = (measures.shares(f.model, f.moments, f.estimate) for f in (record, reference))
     reductions = measures.proportional_reduction(record.estimate, reference.estimate, name)
-    return _rows([*measures.changes(ours, theirs, name), *(reductions if record.model.random else ())])
+    return _measure_rows([*measures.changes(ours, theirs, name), *(reductions if record.model.random else ())])
 
 
-def _rows(found: Sequence[measures.Measure]) -> pl.DataFrame:
+def _measure_rows(rows: Sequence[measures.Measure]) -> pl.DataFrame:
     names = {"reference_model": "reference"}
-    return frame(R_SQUARED, {c: [getattr(m, names.get(c, c)) for m in found] for c in R_SQUARED})
+    return frame(R_SQUARED, {c: [getattr(m, names.get(c, c)) for m in rows] for c in R_SQUARED})
 
 
 CONTEXTUAL_EFFECTS: ColumnTypes = {

@@ -1,4 +1,4 @@
-"""The tables of whole models: notations, fit statistics, comparisons, and which likelihoods compare."""
+"""Draw up the tables of whole models: equations and scripts, fit statistics, comparisons."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import polars as pl
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
 from mlm_ops.language.model import group_name
-from mlm_ops.results.equations import write_equations
-from mlm_ops.results.export.facts import estimates_by_symbol, facts_of
+from mlm_ops.results.equations import estimates_by_symbol, write_equations
+from mlm_ops.results.export.facts import facts_of
 from mlm_ops.results.export.lme4 import r_code
 from mlm_ops.results.export.mplus import mplus_input
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
@@ -59,7 +59,7 @@ MODELS: ColumnTypes = {
 
 
 def fit_statistics(record: FitRecord) -> pl.DataFrame:
-    """One row."""
+    """One row: sizes, log-likelihood, deviance, AIC, BIC, ICC, and how the search ended."""
     estimate = record.estimate
     optimum = estimate.optimum
     return frame(
@@ -87,7 +87,7 @@ def fit_statistics(record: FitRecord) -> pl.DataFrame:
 
 
 def models(record: FitRecord) -> pl.DataFrame:
-    """One row: the model in every notation, and what was noticed on the way; its position is the analysis' to say."""
+    """One row: the model as equations and as input of other programs, and its notes; an analysis fills its position."""
     equations, estimates = partial(write_equations, record.equation_structure), estimates_by_symbol(record)
     return frame(
         MODELS,

@@ -1,4 +1,4 @@
-"""The tables that are asked for: simple slopes, regions of significance, contrasts, tests, intervals."""
+"""Draw up the tables that a user asks for by name: slopes, Johnson-Neyman regions, contrasts, tests, intervals."""
 
 from __future__ import annotations
 
@@ -87,23 +87,23 @@ def curves(record: FitRecord, slope: str, at: interactions.At) -> pl.DataFrame:
 
 
 def johnson_neyman(record: FitRecord, slope: str, moderator: str, level: float = 0.95) -> pl.DataFrame:
-    """One row per region of the moderator; an end that is null is none."""
+    """One row per region of the moderator; a region without an end has null there."""
     ranges = regions.johnson_neyman(surface_of(record), record.method, slope, moderator, level)
-    own = ("low", "high", "significant", "direction", "share", "note")
+    columns = ("low", "high", "significant", "direction", "share", "note")
     names = {"predictor": [slope] * len(ranges), "moderator": [moderator] * len(ranges)}
-    return frame(JOHNSON_NEYMAN, names | {name: [getattr(one, name) for one in ranges] for name in own})
+    return frame(JOHNSON_NEYMAN, names | {name: [getattr(one, name) for one in ranges] for name in columns})
 
 
-def contrasts(record: FitRecord, wanted: linear_contrasts.Contrasts) -> pl.DataFrame:
+def contrasts(record: FitRecord, combinations: linear_contrasts.Contrasts) -> pl.DataFrame:
     """One row per contrast."""
-    estimates = linear_contrasts.linear_contrasts(record.estimate, record.method, record.model.fixed, wanted)
+    estimates = linear_contrasts.linear_contrasts(record.estimate, record.method, record.model.fixed, combinations)
     texts = [" ".join(f"{float(w):+g} {term}" for term, w in weights.items()) for weights in estimates.weights]
     values = {"contrast": estimates.names, "combination": texts, "p_adjusted": estimates.p_adjusted}
     return frame(CONTRASTS, values | {name: getattr(estimates.tests, name) for name in _TESTS})
 
 
 def surface_of(record: FitRecord) -> interactions.Surface:
-    """The surface that interactions are looked at on: the fitted outcome over the predictors."""
+    """The fitted outcome as a function of the predictors, from which slopes are computed."""
     return interactions.Surface(record.model, record.moments, record.estimate)
 
 
@@ -111,21 +111,21 @@ def contrast_test(test: FTest) -> pl.DataFrame:
     """One row: an F test of several coefficients; df2 is null where the distribution is chi-square."""
     return pl.DataFrame(
         {
-            "statistic": [_known(test.statistic)],
+            "statistic": [_number_or_null(test.statistic)],
             "df1": [test.df1],
-            "df2": [_known(test.df2)],
-            "p_value": [_known(test.p_value)],
+            "df2": [_number_or_null(test.df2)],
+            "p_value": [_number_or_null(test.p_value)],
         },
         schema={"statistic": REAL, "df1": COUNT, "df2": REAL, "p_value": REAL},
     )
 
 
-def _known(value: float) -> float | None:
+def _number_or_null(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def intervals(parameters: Sequence[IntervalParameter], found: Intervals) -> pl.DataFrame:
+def intervals(parameters: Sequence[IntervalParameter], limits: Intervals) -> pl.DataFrame:
     """One row per parameter; limits that do not exist are null."""
     texts = {name: [getattr(p, name) for p in parameters] for name in ("kind", "group", "term", "other", "scale")}
-    numbers = {"estimate": found.estimate, "conf_low": found.low, "conf_high": found.high}
+    numbers = {"estimate": limits.estimate, "conf_low": limits.low, "conf_high": limits.high}
     return pl.DataFrame({**texts, **numbers}, schema_overrides=dict.fromkeys(texts, TEXT)).fill_nan(None)

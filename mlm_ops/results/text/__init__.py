@@ -1,1 +1,1 @@
-"""Write fits as text: the printed summary, models side by side."""
+"""Write fits and tables as text: the printed summary, models side by side, tables."""

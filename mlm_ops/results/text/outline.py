@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mlm_ops.results.equations import EquationFormat
 from mlm_ops.results.equations.mathml import STYLE
 from mlm_ops.results.text.tables import HTML_STYLE, CellTable
 from mlm_ops.results.words import html_text
@@ -34,7 +35,7 @@ class Outline:
     """
 
     head: tuple[str, ...]
-    equations: Callable[[str], str]
+    equations: Callable[[EquationFormat], str]
     tables: tuple[OutlineTable, ...]
     measures: tuple[str, ...]
     notes: tuple[str, ...]
@@ -48,7 +49,7 @@ class Outline:
 
     def html(self) -> str:
         """HTML, as a notebook shows it: nothing from elsewhere, no script, colors as around it."""
-        parts = [f"<style>.mlm-fit{{overflow-x:auto}}{STYLE}{HTML_STYLE}</style>", _paragraph(self.head)]
+        parts = [f"<style>{STYLE}{HTML_STYLE}</style>", _paragraph(self.head)]
         parts.append(self.equations("mathml"))
         for part in self.tables:
             parts += [part.table.html(part.title), *([_paragraph(part.below)] if part.below else [])]

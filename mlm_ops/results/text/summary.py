@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -12,31 +13,33 @@ from mlm_ops.results.equations import write_equations
 from mlm_ops.results.tables.effects import fixed_effects, variance_components
 from mlm_ops.results.text.outline import Outline, OutlineTable
 from mlm_ops.results.text.tables import CellTable, cell_table
-from mlm_ops.results.words import cell, count
+from mlm_ops.results.words import count, statistic
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
 
 
-_MEASURES = {"log_likelihood": "log-likelihood", "deviance": "deviance", "aic": "AIC", "bic": "BIC", "icc": "ICC"}
+def outline(record: FitRecord, symbol: Callable[[str], str] = str) -> Outline:
+    """Equations, fixed effects, variance components, and how well the model fits.
 
-
-def outline(record: FitRecord) -> Outline:
-    """Equations, fixed effects, variance components, and how well the model fits."""
+    Parameters
+    ----------
+    symbol
+        How the symbols of the tables are written.
+    """
     estimate, icc = record.estimate, intraclass_correlation(record.estimate)
     groups = ", ".join(
         f"{count(len(level.labels))} units of {group_name(level.group)}" for level in record.estimate.design.levels
     )
     kind = "Multilevel model" if groups else "Single-level regression"
     method = "" if not groups else f" by {record.estimator.upper()}"
-    measures = {
+    statistics = {
         "log_likelihood": estimate.log_likelihood,
         "deviance": estimate.deviance,
         "aic": estimate.aic,
         "bic": estimate.bic,
         "icc": icc,
     }
-    shown = (f"{_MEASURES[name]} {cell(name, value)}" for name, value in measures.items() if value is not None)
     return Outline(
         head=(
             f"{kind}{method}: {record.model.text}",
@@ -44,15 +47,15 @@ def outline(record: FitRecord) -> Outline:
         ),
         equations=lambda alphabet: write_equations(record.equation_structure, "levels", alphabet, {}),
         tables=(
-            OutlineTable("Fixed effects", _fixed_effects(record)),
-            OutlineTable("Variance components", _variance_components(record)),
+            OutlineTable("Fixed effects", _fixed_effects(record, symbol)),
+            OutlineTable("Variance components", _variance_components(record, symbol)),
         ),
-        measures=(", ".join(shown),),
+        measures=(", ".join(statistic(name, value) for name, value in statistics.items() if value is not None),),
         notes=tuple(record.notes),
     )
 
 
-def _fixed_effects(record: FitRecord) -> CellTable:
+def _fixed_effects(record: FitRecord, symbol: Callable[[str], str]) -> CellTable:
     columns = ("term", "symbol", "estimate", "std_error", "df", "statistic", "p_value")
     headings = {
         "symbol": "",
@@ -60,14 +63,18 @@ def _fixed_effects(record: FitRecord) -> CellTable:
         "statistic": "t" if record.df != "none" else "z",
         "p_value": "p",
     }
-    return cell_table(fixed_effects(record).select(columns), headings)
+    return cell_table(_with_symbols(fixed_effects(record).select(columns), symbol), headings)
 
 
-def _variance_components(record: FitRecord) -> CellTable:
+def _variance_components(record: FitRecord, symbol: Callable[[str], str]) -> CellTable:
     """Variances and covariances, a covariance by both of its terms."""
     components = variance_components(record).select(
         "group",
         pl.concat_str("term", "other", separator=", ", ignore_nulls=True).alias("term"),
         *("symbol", "estimate", "std_dev", "correlation"),
     )
-    return cell_table(components, {"symbol": "", "estimate": "variance", "std_dev": "std. dev."})
+    return cell_table(_with_symbols(components, symbol), {"symbol": "", "estimate": "variance", "std_dev": "std. dev."})
+
+
+def _with_symbols(frame: pl.DataFrame, symbol: Callable[[str], str]) -> pl.DataFrame:
+    return frame.with_columns(symbol=pl.Series([symbol(text) for text in frame["symbol"]], dtype=pl.String))

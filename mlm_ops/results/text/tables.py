@@ -1,4 +1,4 @@
-"""Tables of cells, written as plain text, in Markdown, HTML and LaTeX: the one layout of every table that is read."""
+"""Write tables of cells as plain text, Markdown, HTML and LaTeX, in one layout wherever they are read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlm_ops.results.words import cell, html_text, latex_text, plain
+from mlm_ops.results.words import cell, html_text, latex_text, markdown_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,16 +18,16 @@ _POINT = re.compile(r"(?<=\d)(?:\.|(?=[^\d,.]*$))")
 
 @dataclass(frozen=True)
 class CellTable:
-    """A table of texts.
+    """Hold a table of texts.
 
     Attributes
     ----------
     heading
-        A word a column.
+        One text per column.
     rows
-        A text a column each.
+        Rows of one text per column.
     right
-        Of each column, whether it stands at the right, as numbers do.
+        Whether each column is aligned at the right, as numbers are.
     """
 
     heading: tuple[str, ...]
@@ -35,22 +35,22 @@ class CellTable:
     right: tuple[bool, ...]
 
     def columns(self) -> list[list[str]]:
-        """Each column's heading and texts, all as wide; the points of its numbers stand under each other."""
+        """Each column's heading and texts, padded to one width; decimal points stand under each other."""
         columns = []
         for i, (word, right) in enumerate(zip(self.heading, self.right, strict=True)):
             texts = [row[i] for row in self.rows]
-            column = [word, *(at_the_point(texts) if right else texts)]
+            column = [word, *(align_points(texts) if right else texts)]
             width = max(map(len, column))
             columns.append([text.rjust(width) if right else text.ljust(width) for text in column])
         return columns
 
     def lines(self, indent: str = "") -> list[str]:
-        """Plain text: the heading, and a line a row."""
+        """Plain text: the heading, and one line per row."""
         return [(indent + "  ".join(row)).rstrip() for row in zip(*self.columns(), strict=True)]
 
     def markdown(self) -> str:
         """A Markdown table, in which no name from the data makes markup."""
-        return markdown_table([list(map(plain, row)) for row in (self.heading, *self.rows)], self.right)
+        return markdown_table([list(map(markdown_text, row)) for row in (self.heading, *self.rows)], self.right)
 
     def html(self, caption: str = "") -> str:
         """An HTML table, in which no name from the data makes markup."""
@@ -58,7 +58,7 @@ class CellTable:
 
 
 def markdown_table(rows: Sequence[Sequence[str]], right: Sequence[bool], indent: str = "") -> str:
-    """Rows of Markdown, the heading first, as a table."""
+    """Write rows of Markdown, the heading first, as a table."""
     lines = [f"{indent}|{'|'.join(f' {text} ' if text else ' ' for text in row)}|" for row in rows]
     rule = "".join("---:|" if numbers else "---|" for numbers in right)
     return "\n".join([lines[0], f"{indent}|{rule}", *lines[1:]])
@@ -67,6 +67,7 @@ def markdown_table(rows: Sequence[Sequence[str]], right: Sequence[bool], indent:
 #: For pages that show tables of `html_table`: colors are those around it, so that it is read on dark grounds too.
 #: Behind a number stands, unseen, what its column's longest number has more behind the point.
 HTML_STYLE = (
+    ".mlm-fit{overflow-x:auto}"
     ".mlm-table{border-collapse:collapse;margin:.6em 0}"
     ".mlm-table caption{text-align:left;font-weight:bold;padding:.2em 0;white-space:nowrap}"
     ".mlm-table th,.mlm-table td{text-align:left;font-weight:normal;padding:.15em .5em;border:0}"
@@ -148,7 +149,7 @@ def latex_table(
         lines += [rf"\multicolumn{{{len(heading)}}}{{l}}{{\textit{{{latex_text(title)}}}}} \\"] if title else []
         lines += [_latex_row(row, right) for row in section]
     lines += [r"\bottomrule", rf"\end{{{name}}}"]
-    lines += [rf"\par{{\footnotesize {latex_text(note)}\par}}" for note in notes]
+    lines += [rf"\par{{\noindent\footnotesize {latex_text(note)}\par}}" for note in notes]
     return "\n".join(lines)
 
 
@@ -166,28 +167,28 @@ def _latex_number(text: str) -> str:
 
 
 def cell_table(frame: pl.DataFrame, headings: Mapping[str, str] | None = None) -> CellTable:
-    """A result table as it is read; columns that hold nothing are left out.
+    """Make the texts of a result table, without the columns that are null in every row.
 
     Parameters
     ----------
     headings
         What stands above a column, where that is not its name.
     """
-    shown = [column for column in frame.columns if frame[column].null_count() < frame.height]
-    cells = [[cell(column, value) for value in frame[column]] for column in shown]
+    columns = [column for column in frame.columns if frame[column].null_count() < frame.height]
+    cells = [[cell(column, value) for value in frame[column]] for column in columns]
     return CellTable(
-        tuple((headings or {}).get(column, column) for column in shown),
+        tuple((headings or {}).get(column, column) for column in columns),
         tuple(tuple(texts[i] for texts in cells) for i in range(frame.height)),
-        tuple(frame.schema[column].is_numeric() for column in shown),
+        tuple(frame.schema[column].is_numeric() for column in columns),
     )
 
 
-def at_the_point(texts: Sequence[str]) -> list[str]:
-    """Numbers with blanks behind them, so that at the right their decimal points stand under each other.
+def align_points(texts: Sequence[str]) -> list[str]:
+    """Pad numbers with blanks behind them, so that at the right their decimal points stand under each other.
 
     Words end where whole numbers do.
 
-    >>> at_the_point(["12.64", "(0.2445)", "-1,234.5***", "7", "REML"])
+    >>> align_points(["12.64", "(0.2445)", "-1,234.5***", "7", "REML"])
     ['12.64   ', '(0.2445)', '-1,234.5*** ', '7      ', 'REML      ']
     """
     behind = list(map(_after_the_point, texts))

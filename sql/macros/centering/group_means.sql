@@ -5,15 +5,15 @@
 {% endmacro %}
 
 {% macro default__group_means(relation, columns, group, complete=none) %}
-{%- set made = [] %}
+{%- set names = [] %}
 {%- for key in ([group] if group is string else group) %}
-{%- set _ = made.append([key, "the group's column " ~ key]) %}
+{%- set _ = names.append([key, "the group's column " ~ key]) %}
 {%- endfor %}
-{%- set _ = made.append(['n', "the groups' sizes"]) %}
+{%- set _ = names.append(['n', "the groups' sizes"]) %}
 {%- for column in columns %}
-{%- set _ = made.append(['mean_' ~ column, 'the mean of ' ~ column]) %}
+{%- set _ = names.append(['mean_' ~ column, 'the mean of ' ~ column]) %}
 {%- endfor %}
-{{- mlm.names_apart(made, 'group_means') }}
+{{- mlm.names_apart(names, 'group_means') }}
 select
   {{ mlm.group_columns(group) }},
   count(*) as n

@@ -32,24 +32,7 @@
 {%- for column in constants %}
 {%- set _ = fixed.append({'alias': 'c_' ~ loop.index0, 'expression': 'c_' ~ loop.index0}) %}
 {%- endfor %}
-{%- set made = [] %}
-{%- for key in keys %}
-{%- set _ = made.append([key, "the group's column " ~ key]) %}
-{%- endfor %}
-{%- set _ = made.append(['n', "the groups' sizes"]) %}
-{%- for column in columns %}
-{%- set _ = made.append(['center_' ~ column, 'the grand mean of ' ~ column]) %}
-{%- endfor %}
-{%- for name in names %}
-{%- set _ = made.append(['mean_' ~ name, 'the mean of ' ~ name]) %}
-{%- for other in names[:loop.index] %}
-{%- set _ = made.append(['scatter_' ~ name ~ '_' ~ other, 'the scatter of ' ~ name ~ ' and ' ~ other]) %}
-{%- endfor %}
-{%- endfor %}
-{%- for column in constants %}
-{%- set _ = made.append(['value_' ~ column, 'the value of ' ~ column]) %}
-{%- endfor %}
-{{- mlm.names_apart(made, 'group_moments') }}
+{{- mlm.moments_names_apart(keys, columns, names, constants, 'group_moments') }}
 with mlm_rows as (
   select
     {%- for key in keys %}

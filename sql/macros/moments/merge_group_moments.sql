@@ -8,21 +8,7 @@
 
 {% macro default__merge_group_moments(relation, columns, group=[], constants=[]) %}
 {%- set keys = [group] if group is string else group %}
-{%- set made = [] %}
-{%- for key in keys %}
-{%- set _ = made.append([key, "the group's column " ~ key]) %}
-{%- endfor %}
-{%- set _ = made.append(['n', "the groups' sizes"]) %}
-{%- for column in columns %}
-{%- set _ = made.append(['mean_' ~ column, 'the mean of ' ~ column]) %}
-{%- for other in columns[:loop.index] %}
-{%- set _ = made.append(['scatter_' ~ column ~ '_' ~ other, 'the scatter of ' ~ column ~ ' and ' ~ other]) %}
-{%- endfor %}
-{%- endfor %}
-{%- for column in constants %}
-{%- set _ = made.append(['value_' ~ column, 'the value of ' ~ column]) %}
-{%- endfor %}
-{{- mlm.names_apart(made, 'merge_group_moments') }}
+{{- mlm.moments_names_apart(keys, [], columns, constants, 'merge_group_moments') }}
 with mlm_parts as (
   select
     {%- for key in keys %}

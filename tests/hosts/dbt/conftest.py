@@ -50,8 +50,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("dbt") / "project"
     shutil.copytree(HERE / "project", folder)
     shutil.copy(ROOT / "tests" / "specification" / "reference" / "data" / "hsb.csv", folder / "seeds")
-    made = Project(folder)
+    copy = Project(folder)
     for command in (["deps"], ["--warn-error", "build"]):
-        done = made.dbt(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return made
+        process = copy.dbt(*command)
+        assert process.returncode == 0, process.stdout + process.stderr
+    return copy

@@ -70,7 +70,7 @@ def test_the_columns_have_their_names(dialect: str) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_names_stand_in_the_table_of_the_decomposition(dialect: str) -> None:
     sql = str(package_for(dialect)["decomposition"](**SELECTS["decomposition"]))
-    texts = [found.this for found in sqlglot.parse_one(sql, dialect=dialect).find_all(exp.Literal) if found.is_string]
+    texts = [node.this for node in sqlglot.parse_one(sql, dialect=dialect).find_all(exp.Literal) if node.is_string]
     assert {"mathach", ODD, "school"} <= set(texts)
 
 

@@ -11,9 +11,9 @@ pytestmark = pytest.mark.hosts
 
 @pytest.fixture(scope="module")
 def failing(project: Project) -> Project:
-    done = project.dbt("build", "--select", "bad_students", "--vars", "bad_data: true")
-    assert done.returncode == 1
-    assert "PASS=1 WARN=0 ERROR=4" in done.stdout, done.stdout
+    process = project.dbt("build", "--select", "bad_students", "--vars", "bad_data: true")
+    assert process.returncode == 1
+    assert "PASS=1 WARN=0 ERROR=4" in process.stdout, process.stdout
     return project
 
 

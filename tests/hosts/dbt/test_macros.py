@@ -26,21 +26,21 @@ def test_every_file_has_an_entry() -> None:
 
 @pytest.mark.parametrize("name", MACROS)
 def test_the_entry_has_the_arguments_of_the_macro(name: str) -> None:
-    described = DOCUMENTED[name]["arguments"]
-    assert [argument["name"] for argument in described] == arguments(name, MACROS[name].read_text(encoding="utf-8"))
-    for entry in (DOCUMENTED[name], *described):
+    entries = DOCUMENTED[name]["arguments"]
+    assert [argument["name"] for argument in entries] == arguments(name, MACROS[name].read_text(encoding="utf-8"))
+    for entry in (DOCUMENTED[name], *entries):
         assert entry["description"].strip().endswith(".")
-    assert all(argument["type"] for argument in described)
+    assert all(argument["type"] for argument in entries)
 
 
 @pytest.mark.parametrize("name", TESTS)
 def test_the_description_names_the_arguments_of_the_test(name: str) -> None:
     text = re.sub(r"{% test (\w+)", r"{% macro test_\1", TESTS[name].read_text(encoding="utf-8"))
-    own = set(arguments(name, text.replace("endtest", "endmacro"))) - {"model", "column_name"}
-    assert own <= set(re.findall(r"`(\w+)`", DOCUMENTED[name]["description"]))
+    names = set(arguments(name, text.replace("endtest", "endmacro"))) - {"model", "column_name"}
+    assert names <= set(re.findall(r"`(\w+)`", DOCUMENTED[name]["description"]))
 
 
 def arguments(name: str, text: str) -> list[str]:
-    parsed = Environment(autoescape=True).parse(text)
-    (macro,) = [macro for macro in parsed.find_all(nodes.Macro) if macro.name == name]
+    tree = Environment(autoescape=True).parse(text)
+    (macro,) = [macro for macro in tree.find_all(nodes.Macro) if macro.name == name]
     return [argument.name for argument in macro.args]

@@ -28,50 +28,50 @@ def moments_of(rows: pl.DataFrame, columns: dict[str, pl.Expr]) -> pl.DataFrame:
 
 
 def test_moments_of_the_students(project: Project) -> None:
-    rows, found = project.table("hsb"), project.table("students_moments").sort("school")
+    rows, moments = project.table("hsb"), project.table("students_moments").sort("school")
     product = (pl.col("mathach") - pl.col("mathach").mean()) * (pl.col("ses") - pl.col("ses").mean())
     columns = {"mathach": pl.col("mathach"), "ses": pl.col("ses"), "mathach_by_ses": product}
     for column in ("mathach", "ses"):
-        np.testing.assert_allclose(found[f"center_{column}"], rows[column].mean(), rtol=1e-12)
+        np.testing.assert_allclose(moments[f"center_{column}"], rows[column].mean(), rtol=1e-12)
     # the same sums in another order, of up to 67 rows
-    assert_frame_equal(found.drop("^center_.*$"), moments_of(rows, columns), rel_tol=1e-10, abs_tol=1e-10)
+    assert_frame_equal(moments.drop("^center_.*$"), moments_of(rows, columns), rel_tol=1e-10, abs_tol=1e-10)
 
 
 def test_a_corrected_part_leaves_what_a_rebuild_would(project: Project) -> None:
     before = project.table("score_moments")
-    done = project.dbt("build", "--select", "scores+", "--vars", "corrected: true")
-    assert done.returncode == 0, done.stdout
+    process = project.dbt("build", "--select", "scores+", "--vars", "corrected: true")
+    assert process.returncode == 0, process.stdout
     after, rows = project.table("score_moments"), project.table("scores")
     columns = {name: pl.col(name) for name in ("mathach", "ses")}
     total = project.table("score_moments_total").sort("school")
     assert_frame_equal(total, moments_of(rows, columns), rel_tol=1e-10, abs_tol=1e-10)
     assert len(rows) < len(project.table("hsb"))
-    kept, made = after.filter(pl.col("part") != 2), after.filter(pl.col("part") == 2)
-    others = before.filter(pl.col("part") != 2)
-    assert_frame_equal(kept, others, check_row_order=False)  # built_by too: they were not built again
-    assert set(made["built_by"]).isdisjoint(others["built_by"])
+    other_parts, corrected_part = after.filter(pl.col("part") != 2), after.filter(pl.col("part") == 2)
+    parts_before = before.filter(pl.col("part") != 2)
+    assert_frame_equal(other_parts, parts_before, check_row_order=False)  # built_by too: they were not built again
+    assert set(corrected_part["built_by"]).isdisjoint(parts_before["built_by"])
 
 
 def test_the_decomposition_is_that_of_a_fit(project: Project) -> None:
     fit = mlm.fit("mathach ~ ses + size + (1 | school)", project.table("hsb"))
-    expected, found = fit.decomposition().sort("variable"), project.table("students_decomposition").sort("variable")
+    expected, table = fit.decomposition().sort("variable"), project.table("students_decomposition").sort("variable")
     # size is constant within schools: what rounding leaves of its scatter is judged by its total variance, 4e5
     exact = ["variable", "group", "n_obs", "n_units"]
-    assert_frame_equal(found.select(exact), expected.select(exact), check_dtypes=False)
+    assert_frame_equal(table.select(exact), expected.select(exact), check_dtypes=False)
     for column in set(expected.columns) - set(exact) - {"within_variance"}:
-        np.testing.assert_allclose(found[column], expected[column], rtol=1e-10, atol=1e-12, err_msg=column)
+        np.testing.assert_allclose(table[column], expected[column], rtol=1e-10, atol=1e-12, err_msg=column)
     np.testing.assert_allclose(
-        found["within_variance"] / found["total_variance"],
+        table["within_variance"] / table["total_variance"],
         expected["within_variance"] / expected["total_variance"],
         rtol=1e-10,
         atol=1e-12,
     )
-    assert found.columns == expected.columns
+    assert table.columns == expected.columns
 
 
 def test_a_fit_from_the_moments_is_that_from_the_rows(project: Project) -> None:
     formula = "mathach ~ within(ses) * sector + between(ses) + size + (within(ses) | school)"
     expected = mlm.fit(formula, project.table("hsb"))
-    found = mlm.fit(formula, mlm.read_moments(project.table("school_moments"), "school"))
+    fit = mlm.fit(formula, mlm.read_moments(project.table("school_moments"), "school"))
     # the same sums in another order, and an optimum found to 1e-8
-    assert_frame_equal(found.fixed_effects, expected.fixed_effects, rel_tol=1e-7)
+    assert_frame_equal(fit.fixed_effects, expected.fixed_effects, rel_tol=1e-7)

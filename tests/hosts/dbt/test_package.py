@@ -29,8 +29,8 @@ def test_the_split_of_students(project: Project) -> None:
 def test_three_levels_and_missing_values(project: Project) -> None:
     """Means over rows and over classes, over all rows with a value and over the complete ones; row by row."""
     expected = project.table("three_levels_expected").sort("row_id")
-    found = project.table("three_levels_centered").sort("row_id")
-    assert_frame_equal(found, expected, check_dtypes=False, rel_tol=1e-12, abs_tol=1e-12)
+    table = project.table("three_levels_centered").sort("row_id")
+    assert_frame_equal(table, expected, check_dtypes=False, rel_tol=1e-12, abs_tol=1e-12)
 
 
 def test_names_with_quotes_and_semicolons(project: Project) -> None:

@@ -23,13 +23,13 @@ def test_a_python_model_fits_a_relation(project: Project) -> None:
 
 def test_dbt_shows_our_sentence(project: Project) -> None:
     select = "select * from mlm('mathach ~ sess + (1 | school)', 'students_centered')"
-    shown = project.dbt("show", "--inline", select)
-    assert shown.returncode != 0
-    assert "Column 'sess' is not in table students_centered. Did you mean 'ses'?" in shown.stdout
-    assert "Traceback" not in shown.stdout
+    process = project.dbt("show", "--inline", select)
+    assert process.returncode != 0
+    assert "Column 'sess' is not in table students_centered. Did you mean 'ses'?" in process.stdout
+    assert "Traceback" not in process.stdout
 
 
 def test_a_view_is_fitted_anew_when_it_is_read(project: Project) -> None:
-    shown = project.dbt("show", "--inline", "select n_obs from {{ ref('slopes_statistics') }}")
-    assert shown.returncode == 0, shown.stdout
-    assert "3642" in shown.stdout
+    process = project.dbt("show", "--inline", "select n_obs from {{ ref('slopes_statistics') }}")
+    assert process.returncode == 0, process.stdout
+    assert "3642" in process.stdout

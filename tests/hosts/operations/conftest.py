@@ -109,15 +109,15 @@ def whole_runs(database: Path) -> set[str]:
             return set()
         runs = {name for (name,) in connection.execute("select run_id from mlm.runs").fetchall()}
         for table, rows in ROWS.items():
-            counted = connection.execute(f"select run_id, count(*) from mlm.{table} group by 1").fetchall()
-            assert dict(counted) == dict.fromkeys(runs, rows), f"{table} of {database.name}"
+            counts = connection.execute(f"select run_id, count(*) from mlm.{table} group by 1").fetchall()
+            assert dict(counts) == dict.fromkeys(runs, rows), f"{table} of {database.name}"
     return runs
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
+def sentence_of(process: subprocess.CompletedProcess[str]) -> str:
     """The one plain sentence with which a command refused."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("mlm: ")]
-    assert len(lines) == 1, done.stderr
+    assert process.returncode == 2, process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
+    lines = [line for line in process.stderr.splitlines() if line.startswith("mlm: ")]
+    assert len(lines) == 1, process.stderr
     return lines[0]

@@ -8,7 +8,7 @@ import os
 import duckdb
 import pytest
 
-from tests.hosts.operations.conftest import CODE_LOCATION, Place, said, whole_runs
+from tests.hosts.operations.conftest import CODE_LOCATION, Place, sentence_of, whole_runs
 
 pytestmark = pytest.mark.hosts
 
@@ -25,8 +25,8 @@ def test_a_reader_holds_the_results_while_they_are_replaced(place: Place) -> Non
     assert place.mlm("run").returncode == 0
     with duckdb.connect(str(place.results), read_only=True) as reader:
         before = reader.execute("select run_id from mlm.latest_runs").fetchall()
-        done = place.mlm("run")
-        assert done.returncode == 0, done.stderr
+        process = place.mlm("run")
+        assert process.returncode == 0, process.stderr
         assert reader.execute("select run_id from mlm.latest_runs").fetchall() == before
     assert len(whole_runs(place.results)) == 2
 
@@ -40,11 +40,11 @@ def test_two_runs_at_once_both_finish(place: Place) -> None:
     runs = whole_runs(place.warehouse)
     assert len(runs) == 2
     assert whole_runs(place.results) == runs
-    told = [json.loads(line) for line in (place.folder / "run.log").read_text().splitlines()]
+    rows = [json.loads(line) for line in (place.folder / "run.log").read_text().splitlines()]
     for run in runs:
         events = [
             (row["event"], row["analysis"], row["model"])
-            for row in told
+            for row in rows
             if row["run_id"] == run and row["event"] != "waited_for_database"
         ]
         assert events == [
@@ -60,7 +60,7 @@ def test_two_runs_at_once_both_finish(place: Place) -> None:
 
 def test_a_run_that_fails_ends_in_the_log_with_its_sentence(place: Place) -> None:
     (place.folder / "pupils.csv").write_text("school,x,z\n1,2,3\n")
-    sentence = said(place.mlm("run", "--log", "run.log")).removeprefix("mlm: ")
+    sentence = sentence_of(place.mlm("run", "--log", "run.log")).removeprefix("mlm: ")
     rows = [json.loads(line) for line in (place.folder / "run.log").read_text().splitlines()]
     assert rows[-1]["event"] == "run_failed"
     assert rows[-1]["message"].splitlines()[0] == sentence
@@ -77,7 +77,7 @@ def test_a_reader_holds_the_warehouse_for_longer_than_a_run_waits(place: Place) 
     assert place.mlm("run").returncode == 0
     before = whole_runs(place.results)
     with duckdb.connect(str(place.warehouse), read_only=True):
-        sentence = said(place.mlm("run"))
+        sentence = sentence_of(place.mlm("run"))
     assert f"warehouse.duckdb is open in another process (PID {os.getpid()}" in sentence
     assert sentence.endswith("waited 1 s for it. Close it there, or try again when that process has ended.")
     assert whole_runs(place.results) == whole_runs(place.warehouse) == before

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.hosts.operations.conftest import Place, said, whole_runs
+from tests.hosts.operations.conftest import Place, sentence_of, whole_runs
 
 pytestmark = pytest.mark.hosts
 
@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_what_was_there_and_the_next_run_works(place: Place) 
     assert place.mlm(*fit(place)).returncode == 0
     before = whole_runs(place.database)
     # smaller than the log of one run's rows
-    sentence = said(limited(place, 20, *fit(place)))
+    sentence = sentence_of(limited(place, 20, *fit(place)))
     assert sentence.endswith(
         "there is no room left on the disk. Make room and run again; what was stored before is unchanged. Nothing "
         "of the run was stored."
@@ -98,9 +98,9 @@ with connect({str(place.database)!r}) as connection:
         print(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
 
 
 def can_mount_memory() -> bool:
@@ -112,32 +112,32 @@ def can_mount_memory() -> bool:
 
 
 @pytest.mark.skipif(not can_mount_memory(), reason="the system gives no process a file system of its own")
-@pytest.mark.parametrize("left", [0, 60, 200, 600, 1200])
-def test_a_disk_that_fills_up_says_truly_whether_the_run_is_kept(place: Place, left: int) -> None:
+@pytest.mark.parametrize("room", [0, 60, 200, 600, 1200])
+def test_a_disk_that_fills_up_says_truly_whether_the_run_is_kept(place: Place, room: int) -> None:
     """On a file system of its own with so many kilobytes left, as it fills at another moment of the run each time."""
     assert place.mlm("run").returncode == 0
     script = (
         'mount -t tmpfs -o size=16m tmpfs "$0" && cp -a "$1/." "$0" && '
-        f'room=$(( $(df -k --output=avail "$0" | tail -1) - {left} )); '
+        f'room=$(( $(df -k --output=avail "$0" | tail -1) - {room} )); '
         'dd if=/dev/zero of="$0/filler" bs=1k count=$room 2>/dev/null; '
         'cd "$2" && "$3" -m mlm_ops run; status=$?; rm "$0/filler"; cp -a "$0/." "$1"; exit $status'
     )
-    warehouse, saved = place.results.parent, place.folder / "saved"
-    shutil.copytree(warehouse, saved)
-    outside = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(warehouse), str(saved)]
-    done = subprocess.run(
-        [*outside, str(place.folder), sys.executable], capture_output=True, text=True, timeout=240, check=False
+    warehouse, copy = place.results.parent, place.folder / "saved"
+    shutil.copytree(warehouse, copy)
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(warehouse), str(copy)]
+    process = subprocess.run(
+        [*command, str(place.folder), sys.executable], capture_output=True, text=True, timeout=240, check=False
     )
     shutil.rmtree(warehouse)
-    saved.rename(warehouse)
-    kept, shown = len(whole_runs(place.warehouse)), len(whole_runs(place.results))
-    if done.returncode == 0:
-        assert (kept, shown) == (2, 2)
+    copy.rename(warehouse)
+    n_runs, n_published = len(whole_runs(place.warehouse)), len(whole_runs(place.results))
+    if process.returncode == 0:
+        assert (n_runs, n_published) == (2, 2)
     else:
-        sentence = said(done)
+        sentence = sentence_of(process)
         assert "there is no room left on the disk" in sentence
-        assert ("The run is kept in warehouse.duckdb, and the next one publishes both." in sentence) == (kept == 2)
-        assert shown == 1
+        assert ("The run is kept in warehouse.duckdb, and the next one publishes both." in sentence) == (n_runs == 2)
+        assert n_published == 1
     assert place.mlm("run").returncode == 0
     assert whole_runs(place.warehouse) == whole_runs(place.results)
 
@@ -146,8 +146,8 @@ def test_a_disk_that_fills_up_says_truly_whether_the_run_is_kept(place: Place, l
 def test_a_fit_whose_output_goes_nowhere_says_that_it_is_written(place: Place) -> None:
     command = [sys.executable, "-m", "mlm_ops", *map(str, fit(place))]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, cwd=place.folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (
+        process = subprocess.run(command, cwd=place.folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (process.returncode, process.stderr) == (
         2,
         f"mlm: The results cannot be printed: No space left on device. Written to schema mlm of {place.database}. Read "
         "it with: mlm show --database own.duckdb --analysis small\n",
@@ -176,17 +176,17 @@ def test_a_damaged_warehouse_is_set_aside_and_made_anew_with_its_history(
     before = whole_runs(place.results)
     damage(place.warehouse)
     content = place.warehouse.read_bytes()
-    done = place.mlm("run")
+    process = place.mlm("run")
     sentence = (
         f"{place.warehouse} was damaged and was renamed to warehouse.duckdb.damaged-1; a new one is made from the "
         "sources with the history of 2 runs."
     )
-    if done.returncode != 0:
-        assert said(done) == f"mlm: {sentence} Run again."
-        done = place.mlm("run")
+    if process.returncode != 0:
+        assert sentence_of(process) == f"mlm: {sentence} Run again."
+        process = place.mlm("run")
     else:
-        assert sentence in done.stderr
-    assert done.returncode == 0, done.stderr
+        assert sentence in process.stderr
+    assert process.returncode == 0, process.stderr
     assert (place.warehouse.parent / "warehouse.duckdb.damaged-1").read_bytes() == content
     assert before < whole_runs(place.warehouse)
     assert whole_runs(place.warehouse) == whole_runs(place.results)
@@ -206,8 +206,8 @@ def test_the_database_without_a_damaged_log_is_kept(place: Place) -> None:
     content = bytearray(log.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
     log.write_bytes(content)
-    done = place.mlm("run")
-    assert done.returncode == 0, done.stderr
+    process = place.mlm("run")
+    assert process.returncode == 0, process.stderr
     assert len(whole_runs(place.warehouse)) == 2
     with duckdb.connect(str(place.warehouse)) as connection:
         assert connection.execute("from notes").fetchall() == [("mine",)]
@@ -254,23 +254,23 @@ def test_a_foreign_or_damaged_file(
 ) -> None:
     from mlm_ops.cli.main import main
 
-    odd = place.folder / "odd.duckdb"
-    make(odd, place.database)
-    before = odd.read_bytes()
+    file = place.folder / "odd.duckdb"
+    make(file, place.database)
+    before = file.read_bytes()
     monkeypatch.chdir(place.folder)
-    assert main(["fit", "small.yaml", "--database", str(odd)]) == 2
+    assert main(["fit", "small.yaml", "--database", str(file)]) == 2
     errors = capsys.readouterr().err
     assert sentence in errors
     assert "odd.duckdb" in errors
-    assert odd.read_bytes() == before
+    assert file.read_bytes() == before
 
 
 def test_another_store_version_is_refused_before_anything_is_fitted(place: Place) -> None:
     with duckdb.connect(str(place.database)) as connection:
         connection.execute("create schema mlm; create table mlm.store_version as select 99 as version")
-    sentence = said(place.mlm(*fit(place)))
+    sentence = sentence_of(place.mlm(*fit(place)))
     assert "Got 99; expected 1. Use the mlm-ops that wrote it, or another database file." in sentence
-    assert sentence == said(place.mlm("show", "--database", place.database))
+    assert sentence == sentence_of(place.mlm("show", "--database", place.database))
 
 
 @needs_mounts
@@ -284,13 +284,13 @@ def test_a_read_only_file_system(place: Place) -> None:
         return subprocess.run(command, cwd=place.folder, capture_output=True, text=True, timeout=120, check=False)
 
     home = place.folder / "dagster_home"
-    assert said(run(home, "run")) == f"mlm: The folder {home} may not be written. Dagster keeps the runs there."
-    assert said(run(place.folder, *fit(place))) == (
+    assert sentence_of(run(home, "run")) == f"mlm: The folder {home} may not be written. Dagster keeps the runs there."
+    assert sentence_of(run(place.folder, *fit(place))) == (
         f"mlm: The database {place.database} cannot be opened here: permission denied. "
         "Choose a place that you may write to."
     )
     # whether the warehouse has to be repaired is asked first, under its lock
-    assert said(run(place.warehouse.parent, "run")) == (
+    assert sentence_of(run(place.warehouse.parent, "run")) == (
         f"mlm: {place.warehouse} cannot be written: Read-only file system. Choose another place."
     )
     assert run(place.folder, "show").returncode == 0
@@ -313,11 +313,11 @@ with connect({str(place.database)!r}) as connection:
         print(error)
 """
     command = [*read_only(shelf), sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.strip() == (
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert process.stdout.strip() == (
         f"{shelf / 'copy.duckdb'} cannot be written: Read-only file system. Choose another place. The run is kept in "
         "own.duckdb, and the next one publishes both."
-    ), done.stderr
+    ), process.stderr
     assert len(whole_runs(place.database)) == 1
     assert not list(shelf.iterdir())
 
@@ -325,13 +325,16 @@ with connect({str(place.database)!r}) as connection:
 def test_a_place_that_may_not_be_written(place: Place) -> None:
     """A file and a folder without the right to write; root, who may write anything, has /sys to be refused by."""
     if os.geteuid() == 0:
-        assert "Read-only" in (sentence := said(place.mlm("run", "--warehouse", "/sys/kernel"))) or "denied" in sentence
+        assert (
+            "Read-only" in (sentence := sentence_of(place.mlm("run", "--warehouse", "/sys/kernel")))
+            or "denied" in sentence
+        )
         assert "Choose" in sentence
         return
     place.database.chmod(0o444)
-    assert "may write to" in said(place.mlm(*fit(place)))
+    assert "may write to" in sentence_of(place.mlm(*fit(place)))
     place.database.parent.chmod(0o555)
     try:
-        assert "cannot be created" in said(place.mlm("run", "--warehouse", place.folder / "elsewhere"))
+        assert "cannot be created" in sentence_of(place.mlm("run", "--warehouse", place.folder / "elsewhere"))
     finally:
         place.database.parent.chmod(0o755)

@@ -87,13 +87,13 @@ def test_a_run_and_a_fit_wait_for_dbt_build(place: Place) -> None:
     place.database.rename(place.warehouse)
     dbt = start_dbt(folder)
     wait_until_it_holds(place, dbt)
-    held = f"is open in another process (PID {dbt.pid}, {Path(os.path.realpath(sys.executable)).name})"
+    wait_words = f"is open in another process (PID {dbt.pid}, {Path(os.path.realpath(sys.executable)).name})"
     run, fit = place.start("run"), place.start("fit", "small.yaml", "--database", place.warehouse)
     assert run.stderr is not None
     assert fit.stderr is not None
-    said = fit.stderr.readline()
-    assert said == f"The database {place.warehouse} {held}; waiting up to 30 s for it.\n"
-    while held not in (line := run.stderr.readline()):
+    line_of_fit = fit.stderr.readline()
+    assert line_of_fit == f"The database {place.warehouse} {wait_words}; waiting up to 30 s for it.\n"
+    while wait_words not in (line := run.stderr.readline()):
         assert line
     (place.folder / "go").touch()
     for process in (dbt, run, fit):

@@ -93,26 +93,26 @@ def daemon(place: Place) -> Iterator[dg.DagsterInstance]:
                     process.wait(patience)
 
 
-def wait_for(found: Callable[[], bool], seconds: float, place: Place) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float, place: Place) -> None:
     deadline = time.monotonic() + seconds
-    while not found():
+    while not condition():
         assert time.monotonic() < deadline, (place.folder / "daemon.log").read_text()
         time.sleep(0.5)
 
 
 def checksums(place: Place, instance: dg.DagsterInstance, **tags: str) -> list[str]:
     """Of the moments of finished runs that have these tags of Dagster's, as they are published; the latest last."""
-    asked = dg.RunsFilter(
+    filters = dg.RunsFilter(
         tags={f"dagster/{name}": value for name, value in tags.items()}, statuses=[dg.DagsterRunStatus.SUCCESS]
     )
-    runs = [run.run_id for run in instance.get_runs(asked)]
+    runs = [run.run_id for run in instance.get_runs(filters)]
     if not runs:
         return []
     with duckdb.connect(str(place.results), read_only=True) as connection:
-        found = connection.execute(
+        rows = connection.execute(
             "select moments_checksum from mlm.runs where list_contains(?, run_id) order by finished_at", [runs]
         ).fetchall()
-    return [checksum for (checksum,) in found]
+    return [checksum for (checksum,) in rows]
 
 
 def test_the_schedule_ticks_a_dead_run_is_started_again_and_the_sensor_sees_new_data(place: Place) -> None:

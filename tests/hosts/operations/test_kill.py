@@ -77,26 +77,26 @@ class Runs:
 
 def kill_runs(place: Place, times: int, seed: int) -> int:
     """Kill `mlm run` at random moments, looking at every file after each; how many were still going on."""
-    moments, caught = random.Random(seed), 0
+    moments, n_killed = random.Random(seed), 0
     with Runs(place, "run") as runs:
         runs.whole()
         # the first run also makes Dagster's instance
         longest = runs.whole()
-        kept, shown = whole_runs(place.warehouse), whole_runs(place.results)
-        assert len(kept) == 2
-        assert shown == kept
+        stored, published = whole_runs(place.warehouse), whole_runs(place.results)
+        assert len(stored) == 2
+        assert published == stored
         for _ in range(times):
-            caught += runs.killed(moments.uniform(0.0, 1.1 * longest))
+            n_killed += runs.killed(moments.uniform(0.0, 1.1 * longest))
             # published last: what everyone reads is never ahead of the warehouse, and both only grow
             now, shown_now = whole_runs(place.warehouse), whole_runs(place.results)
-            assert kept <= now
-            assert shown <= shown_now <= now
+            assert stored <= now
+            assert published <= shown_now <= now
             runs.whole()
-            kept, shown = whole_runs(place.warehouse), whole_runs(place.results)
-            assert len(kept) == len(now) + 1
-            assert kept == shown
+            stored, published = whole_runs(place.warehouse), whole_runs(place.results)
+            assert len(stored) == len(now) + 1
+            assert stored == published
             assert no_leftovers(place)
-    return caught
+    return n_killed
 
 
 def tear_runs(place: Place, times: int, seed: int) -> dict[str, int]:
@@ -107,31 +107,31 @@ def tear_runs(place: Place, times: int, seed: int) -> dict[str, int]:
     the warehouse anew by itself, or says in one sentence that it did and that it wants to be run again.
     """
     random_ = random.Random(seed)
-    done = {"went on": 0, "made anew": 0, "run again": 0, "set aside": 0}
+    outcomes = {"went on": 0, "made anew": 0, "run again": 0, "set aside": 0}
     with Runs(place, "run") as runs:
         runs.whole()
         longest = runs.whole()
         for _ in range(times):
-            shown = whole_runs(place.results)
+            published = whole_runs(place.results)
             runs.killed(random_.uniform(0.0, 1.1 * longest))
             tear(place, random_)
-            assert shown <= whole_runs(place.results)
-            shown = whole_runs(place.results)
+            assert published <= whole_runs(place.results)
+            published = whole_runs(place.results)
             status, _ = runs("whole")
-            said_by_run = (place.folder / "log").read_text()
-            anew = "a new one is made from the sources" in said_by_run
+            output = (place.folder / "log").read_text()
+            anew = "a new one is made from the sources" in output
             if status == 2:
-                (sentence,) = [line for line in said_by_run.splitlines() if line.startswith("mlm: ")]
-                assert sentence.endswith("Run again."), said_by_run
+                (sentence,) = [line for line in output.splitlines() if line.startswith("mlm: ")]
+                assert sentence.endswith("Run again."), output
                 runs.whole()
             else:
-                assert status == 0, said_by_run
-            done["run again" if status == 2 else "made anew" if anew else "went on"] += 1
-            after = whole_runs(place.results)
-            assert shown < after
-            assert after <= whole_runs(place.warehouse)
-    done["set aside"] = len([path for path in place.warehouse.parent.iterdir() if ".damaged-" in path.name])
-    return done
+                assert status == 0, output
+            outcomes["run again" if status == 2 else "made anew" if anew else "went on"] += 1
+            published_after = whole_runs(place.results)
+            assert published < published_after
+            assert published_after <= whole_runs(place.warehouse)
+    outcomes["set aside"] = len([path for path in place.warehouse.parent.iterdir() if ".damaged-" in path.name])
+    return outcomes
 
 
 def tear(place: Place, random_: random.Random) -> None:
@@ -161,15 +161,15 @@ def test_a_fit_is_killed_at_seven_moments(place: Place) -> None:
     moments = random.Random(11)
     with Runs(place, "fit", "small.yaml", "--database", place.database) as runs:
         longest = runs.whole()
-        caught, kept = 0, whole_runs(place.database)
+        n_killed, runs_before = 0, whole_runs(place.database)
         for _ in range(7):
-            caught += runs.killed(moments.uniform(0.0, longest))
+            n_killed += runs.killed(moments.uniform(0.0, longest))
             now = whole_runs(place.database)
-            assert kept <= now
-            kept = now
+            assert runs_before <= now
+            runs_before = now
         runs.whole()
-        assert len(whole_runs(place.database)) == len(kept) + 1
-    assert caught > 0
+        assert len(whole_runs(place.database)) == len(runs_before) + 1
+    assert n_killed > 0
 
 
 @pytest.mark.hosts
@@ -189,6 +189,6 @@ def test_a_pipeline_is_killed_at_a_hundred_moments(place: Place) -> None:
 
 @pytest.mark.soak
 def test_what_a_killed_pipeline_wrote_last_is_torn_a_hundred_times(place: Place) -> None:
-    done = tear_runs(place, times=100, seed=6)
-    assert done["went on"] + done["made anew"] + done["run again"] == 100
-    assert done["set aside"] > 0
+    outcomes = tear_runs(place, times=100, seed=6)
+    assert outcomes["went on"] + outcomes["made anew"] + outcomes["run again"] == 100
+    assert outcomes["set aside"] > 0

@@ -35,10 +35,10 @@ def main(folder: Path) -> None:
     spark = open_session(folder)
     statuses: dict[str, str] = {}
     for command in (["deps"], ["build"], ["build", "--select", "bad_students", "--vars", "bad_data: true"]):
-        done = dbtRunner().invoke(command)
-        if done.exception is not None:
-            raise done.exception
-        for result in getattr(done.result, "results", ()):
+        run = dbtRunner().invoke(command)
+        if run.exception is not None:
+            raise run.exception
+        for result in getattr(run.result, "results", ()):
             statuses[result.node.config.get("alias") or result.node.name] = str(result.status)
     for schema in ("school", "school_dbt_test__audit"):
         for table in spark.catalog.listTables(schema):

@@ -71,7 +71,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         "HOME": str(folder),
         "MLM_ODD": ODD,
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(HERE / "build.py"), str(folder)],
         cwd=folder,
         env=environment,
@@ -79,6 +79,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
     statuses = json.loads((folder / "statuses.json").read_text(encoding="utf-8"))
     return Built(folder, rows, statuses)

@@ -32,26 +32,26 @@ def on_duckdb(rows: pl.DataFrame, macro: str, **arguments: object) -> pl.DataFra
         return connection.sql(render(macro, **arguments)).pl()
 
 
-def assert_same(found: pl.DataFrame, expected: pl.DataFrame, *keys: str, of_largest: float = SAME) -> None:
+def assert_same(table: pl.DataFrame, expected: pl.DataFrame, *keys: str, of_largest: float = SAME) -> None:
     """Numbers agree to `SAME`, or to a share of their column's largest: differences may be zero but for rounding."""
-    assert found.columns == expected.columns
-    assert found.height == expected.height
-    found, expected = found.sort(keys), expected.sort(keys)
+    assert table.columns == expected.columns
+    assert table.height == expected.height
+    table, expected = table.sort(keys), expected.sort(keys)
     for name in expected.columns:
         if expected[name].dtype.is_numeric():
             numbers = expected[name].cast(pl.Float64).to_numpy()
             np.testing.assert_allclose(
-                found[name].cast(pl.Float64).to_numpy(),
+                table[name].cast(pl.Float64).to_numpy(),
                 numbers,
                 rtol=SAME,
                 atol=of_largest * np.nanmax(np.abs(numbers)),
                 err_msg=name,
             )
         else:
-            assert found[name].to_list() == expected[name].to_list()
+            assert table[name].to_list() == expected[name].to_list()
 
 
-def assert_same_sums(found: pl.DataFrame, expected: pl.DataFrame, names: list[str]) -> None:
+def assert_same_sums(table: pl.DataFrame, expected: pl.DataFrame, names: list[str]) -> None:
     """Sums around the units' means agree to a share of those around the centers, which they are taken from."""
     around = {}
     for name in names:
@@ -61,7 +61,7 @@ def assert_same_sums(found: pl.DataFrame, expected: pl.DataFrame, names: list[st
         around[name] = expected[f"scatter_{name}_{name}"] + expected["n"] * deviation**2
     for i, name in enumerate(names):
         for other in names[: i + 1]:
-            difference = found[f"scatter_{name}_{other}"] - expected[f"scatter_{name}_{other}"]
+            difference = table[f"scatter_{name}_{other}"] - expected[f"scatter_{name}_{other}"]
             assert (difference.abs() <= SAME * (around[name] * around[other]).sqrt()).all(), (name, other)
 
 
@@ -77,48 +77,48 @@ def test_the_moments_are_those_of_duckdb(built: Built) -> None:
         products=products,
         constants=constants,
     )
-    found = built.table("students_moments")
+    moments = built.table("students_moments")
     # of 7,185 rows, two have no ses, two no odd number, two no sector, and one each no mathach, school and size
-    assert found["n"].sum() == 7185 - 9
-    assert set(found["value_sector"]) == {"Catholic", "Public"}
+    assert moments["n"].sum() == 7185 - 9
+    assert set(moments["value_sector"]) == {"Catholic", "Public"}
     sums = [name for name in expected.columns if name.startswith("scatter_")]
-    assert_same(found.drop(sums), expected.drop(sums), "school", of_largest=0.0)
-    assert_same_sums(found.sort("school"), expected.sort("school"), [*columns, f"ses_by_{ODD}"])
+    assert_same(moments.drop(sums), expected.drop(sums), "school", of_largest=0.0)
+    assert_same_sums(moments.sort("school"), expected.sort("school"), [*columns, f"ses_by_{ODD}"])
 
 
 def test_the_moments_are_those_of_mlm_ops(built: Built) -> None:
     """The record that a fit takes: from Spark's table, and from one pass over the rows."""
     model = parse_formula(f"mathach ~ ses * `{ODD.replace('`', '``')}` + sector + size + (1 | school)")
     expected = collect(open_source(built.rows), [model])
-    found = mlm.read_moments(built.table("students_moments"), "school")
-    assert found.labels[0].tolist() == expected.labels[0].tolist()
-    assert found.n.tolist() == expected.n.tolist()
-    place = [found.schema.monomials.index(monomial) for monomial in expected.schema.monomials]
+    moments = mlm.read_moments(built.table("students_moments"), "school")
+    assert moments.labels[0].tolist() == expected.labels[0].tolist()
+    assert moments.n.tolist() == expected.n.tolist()
+    place = [moments.schema.monomials.index(monomial) for monomial in expected.schema.monomials]
     # a scan's centers are grand means to 36 of 53 bits: of its monomials those around the exact means are made
-    moved = {atom: center - found.schema.centers[atom] for atom, center in expected.schema.centers.items()}
-    assert all(abs(moved[atom]) <= 2.0**-36 * abs(center) for atom, center in expected.schema.centers.items())
+    center_changes = {atom: center - moments.schema.centers[atom] for atom, center in expected.schema.centers.items()}
+    assert all(abs(center_changes[atom]) <= 2.0**-36 * abs(center) for atom, center in expected.schema.centers.items())
     names = list(expected.schema.monomials)
     change, shift = np.eye(len(names)), np.zeros(len(names))
     for i, (first, *others) in enumerate(names):
-        shift[i] = moved[first]
+        shift[i] = center_changes[first]
         for second in others:
-            shift[i] *= moved[second]
-            change[i, names.index((first,))] += moved[second]
-            change[i, names.index((second,))] += moved[first]
+            shift[i] *= center_changes[second]
+            change[i, names.index((first,))] += center_changes[second]
+            change[i, names.index((second,))] += center_changes[first]
     mean = change @ expected.mean + shift[:, None]
     full, (rows, cols) = np.empty((len(names), len(names), expected.n_units)), np.tril_indices(len(names))
     full[rows, cols] = full[cols, rows] = expected.scatter
     scatter = np.einsum("ai,ijg,bj->abg", change, full, change)
-    np.testing.assert_allclose(found.mean[place], mean, atol=SAME * np.abs(mean).max())
+    np.testing.assert_allclose(moments.mean[place], mean, atol=SAME * np.abs(mean).max())
     for i, a in enumerate(place):
         for j, b in enumerate(place[: i + 1]):
             sums = scatter[i, j]
             high, low = max(a, b), min(a, b)
-            here = found.scatter[high * (high + 1) // 2 + low]
-            np.testing.assert_allclose(here, sums, rtol=SAME, atol=SAME * np.abs(sums).max())
-    held = dict(zip(found.schema.constants, found.constants, strict=True))
+            moment = moments.scatter[high * (high + 1) // 2 + low]
+            np.testing.assert_allclose(moment, sums, rtol=SAME, atol=SAME * np.abs(sums).max())
+    values_of = dict(zip(moments.schema.constants, moments.constants, strict=True))
     for constant, values in zip(expected.schema.constants, expected.constants, strict=True):
-        assert held[constant].tolist() == values.tolist()
+        assert values_of[constant].tolist() == values.tolist()
 
 
 @pytest.mark.parametrize("table", ["students_moments", "merged_moments"])
@@ -126,10 +126,10 @@ def test_a_fit_from_the_table_is_that_from_the_rows(built: Built, table: str) ->
     complete = ["mathach", "ses", "sector", "size", "school", *([ODD] if table == "students_moments" else ["sex"])]
     rows = built.rows.with_columns(pl.col(ODD).fill_nan(None), pl.col("ses").fill_nan(None)).drop_nulls(complete)
     expected = mlm.fit(SPLIT, rows)
-    found = mlm.fit(SPLIT, mlm.read_moments(built.table(table), "school"))
-    assert_frame_equal(found.fixed_effects, expected.fixed_effects, rel_tol=1e-9, abs_tol=1e-9)
+    fit = mlm.fit(SPLIT, mlm.read_moments(built.table(table), "school"))
+    assert_frame_equal(fit.fixed_effects, expected.fixed_effects, rel_tol=1e-9, abs_tol=1e-9)
     assert_frame_equal(
-        found.fit_statistics.drop("seconds", "evaluations", "gradient"),
+        fit.fit_statistics.drop("seconds", "evaluations", "gradient"),
         expected.fit_statistics.drop("seconds", "evaluations", "gradient"),
         rel_tol=1e-9,
     )
@@ -138,9 +138,9 @@ def test_a_fit_from_the_table_is_that_from_the_rows(built: Built, table: str) ->
 def test_the_table_of_the_readme(built: Built) -> None:
     complete = built.rows.with_columns(pl.col("ses").fill_nan(None)).drop_nulls(["mathach", "ses", "sector", "school"])
     formula = "mathach ~ within(ses) * sector + between(ses) + (within(ses) | school)"
-    found = mlm.fit(formula, mlm.read_moments(built.table("school_moments"), "school"))
+    fit = mlm.fit(formula, mlm.read_moments(built.table("school_moments"), "school"))
     expected = mlm.fit(formula, complete)
-    np.testing.assert_allclose(found.fixed_effects["estimate"], expected.fixed_effects["estimate"], rtol=1e-9)
+    np.testing.assert_allclose(fit.fixed_effects["estimate"], expected.fixed_effects["estimate"], rtol=1e-9)
 
 
 def test_merged_parts_are_the_whole(built: Built) -> None:
@@ -168,19 +168,19 @@ def test_the_split_of_the_rows(built: Built) -> None:
 
 def test_means_over_units(built: Built) -> None:
     expected = pl.read_csv(DBT / "seeds" / "three_levels_expected.csv").sort("row_id")
-    found = built.table("three_levels_centered").sort("row_id")
-    assert_frame_equal(found, expected, check_dtypes=False, rel_tol=SAME, abs_tol=SAME)
+    table = built.table("three_levels_centered").sort("row_id")
+    assert_frame_equal(table, expected, check_dtypes=False, rel_tol=SAME, abs_tol=SAME)
 
 
 def test_the_decomposition_is_that_of_a_fit(built: Built) -> None:
     name = f"`{ODD.replace('`', '``')}`"
     fit = mlm.fit(f"mathach ~ ses + {name} + (1 | school)", built.rows)
     expected = fit.decomposition().sort("variable")
-    found = built.table("students_decomposition").sort("variable")
-    assert found.columns == expected.columns
-    assert found["variable"].to_list() == sorted(["mathach", "ses", ODD])
+    table = built.table("students_decomposition").sort("variable")
+    assert table.columns == expected.columns
+    assert table["variable"].to_list() == sorted(["mathach", "ses", ODD])
     for column in expected.columns[2:]:
-        np.testing.assert_allclose(found[column], expected[column], rtol=1e-10, err_msg=column)
+        np.testing.assert_allclose(table[column], expected[column], rtol=1e-10, err_msg=column)
 
 
 def test_the_generic_tests_pass_and_fail_as_on_duckdb(built: Built) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mlm_ops.analyses.centered import centered_columns, create_centered, disagreement
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
-from mlm_ops.analyses.rows import centered_columns, create_centered, disagreement
 from mlm_ops.analyses.run import collect_analysis
 from mlm_ops.warehouse.arrow import ArrowStream
 
