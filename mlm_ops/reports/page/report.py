@@ -16,8 +16,7 @@ from mlm_ops.language.spelling import unknown_result
 from mlm_ops.logs import Event, about, tell
 from mlm_ops.reports.page.content import Page, page_of
 from mlm_ops.reports.page.html import render
-from mlm_ops.reports.page.partitions import KEYS, by_page
-from mlm_ops.reports.page.places import FOLDER, INDEX, file_names
+from mlm_ops.reports.page.places import FOLDER, INDEX, file_names, page_name
 from mlm_ops.reports.pictures.words import shown
 from mlm_ops.results.words import count
 from mlm_ops.warehouse.boundary import checked
@@ -28,6 +27,10 @@ from mlm_ops.warehouse.replacing import replacing
 MOST = 5_000_000
 #: Pictures that a message names.
 _NAMED = 3
+#: What the names of tables with rows of all partitions begin with.
+KEYS = "key_"
+#: The tables of partitions that are shown.
+_OF_KEYS = ("runs", "models", "fixed_effects", "variance_components", "fit_statistics")
 
 
 @dataclass(frozen=True)
@@ -121,15 +124,16 @@ def write_reports(
         raise StoreError(f"The report is a file, and {output} is a folder. Name a file in it with --output.")
     if not database.exists():
         raise StoreError(f"There are no results in {database}: there is no such file.")
-    results = read_latest_results(database, on_wait=on_wait)
+    results = read_latest_results(database, runs=runs, on_wait=on_wait)
     by_analysis = _by_analysis(results)
     if not by_analysis:
         raise StoreError(f"There are no finished results in {database} yet.")
-    names, together = file_names(list(by_analysis)), by_page(by_analysis)
-    if analysis is not None and analysis not in names:
-        raise MlmError(unknown_result("analysis", analysis, together))
-    # a partition has a page of its own where it is asked for
-    by_analysis = together if analysis is None else {analysis: (by_analysis | together)[analysis]}
+    # a file has the name that it has among all
+    names = file_names(list(by_analysis))
+    if analysis is not None:
+        if analysis not in by_analysis:
+            raise MlmError(unknown_result("analysis", analysis, by_analysis))
+        by_analysis = {analysis: by_analysis[analysis]}
     if model is not None:
         by_analysis = _with_model(by_analysis, model)
     if output is not None and len(by_analysis) > 1:
@@ -141,11 +145,11 @@ def write_reports(
     written, pages = [], {}
     for name, tables in by_analysis.items():
         start = time.perf_counter()
-        page = page_of(tables, model, unit_names=unit_names)
+        page = page_of(tables, model, unit_names=unit_names, runs=runs)
         path = output or folder / names[name]
         size = _write(path, page, name)
         pages[name] = page
-        n_pictures = 0 if page.missing else len(page.drawings)
+        n_pictures = sum(drawn > 0 for drawn in page.drawings.values())
         file = Written(path, name, n_pictures, size, time.perf_counter() - start, page.answers, page.missing)
         with about(analysis=name):
             facts = {"n_pictures": file.pictures, "n_bytes": size, "seconds": file.seconds}
@@ -160,22 +164,40 @@ def write_reports(
 
 
 def _by_analysis(results: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, pl.DataFrame]]:
-    """The tables of each analysis that has results, by name."""
+    """The tables of each analysis that has results, by name; of one with several partitions, those of all its keys."""
     runs = results["runs"].filter(pl.col("status") == "finished").sort("analysis")
+    results = {**results, "runs": runs}
     parts = {
         name: frame.partition_by("analysis", as_dict=True) for name, frame in results.items() if not frame.is_empty()
     }
-    return {
-        analysis: {name: own[analysis,] for name, own in parts.items() if (analysis,) in own}
-        for analysis in runs["analysis"]
-    }
+    members: dict[str, list[str]] = {}
+    for analysis in runs["analysis"]:
+        members.setdefault(page_name(analysis), []).append(analysis)
+    pages = {}
+    for name, analyses in members.items():
+        keys = [analysis for analysis in analyses if analysis != name]
+        # a single partition is shown as an analysis is; so is an analysis of all rows beside its partitions
+        whole = name if name in analyses else keys[0]
+        own = {table: rows[whole,] for table, rows in parts.items() if (whole,) in rows}
+        of_keys = _of_keys(name, keys, results) if len(keys) > 1 else {}
+        pages[name] = of_keys | own if name in analyses or not of_keys else of_keys
+    return pages
+
+
+def _of_keys(name: str, keys: Sequence[str], results: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The tables of one page of all partitions: theirs with a prefix, and one run that counts the rows of all."""
+    own = {table: frame.filter(pl.col("analysis").is_in(keys)) for table, frame in results.items()}
+    tables = {f"{KEYS}{table}": own[table] for table in _OF_KEYS if table in own}
+    last = own["runs"].sort("finished_at", "run_id").tail(1)
+    sums = own["runs"].select(pl.col("n_rows", "n_obs").sum())
+    run = last.with_columns(pl.lit(name).alias("analysis"), *(pl.lit(sums[c][0]).alias(c) for c in sums.columns))
+    return {**tables, "runs": run.with_columns(pl.lit("{}").alias("n_dropped"))}
 
 
 def _with_model(by_analysis: dict[str, dict[str, pl.DataFrame]], model: str) -> dict[str, dict[str, pl.DataFrame]]:
     """The analyses that have results of the model, which some has to."""
-    sources = ("models", f"{KEYS}models")
     models = {
-        name: {model for source in sources if source in tables for model in tables[source]["model"]}
+        name: {m for t in ("fit_statistics", f"{KEYS}fit_statistics") if t in tables for m in tables[t]["model"]}
         for name, tables in by_analysis.items()
     }
     known = sorted(set().union(*models.values()))

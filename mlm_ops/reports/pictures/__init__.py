@@ -15,6 +15,7 @@ from mlm_ops.reports.pictures.forest import forest
 from mlm_ops.reports.pictures.group_sizes import group_sizes
 from mlm_ops.reports.pictures.influence import influence
 from mlm_ops.reports.pictures.johnson_neyman import johnson_neyman
+from mlm_ops.reports.pictures.path_diagram import path
 from mlm_ops.reports.pictures.quantiles import qq_rows, qq_units
 from mlm_ops.reports.pictures.rows import Draft
 from mlm_ops.reports.pictures.shrinkage import shrinkage
@@ -46,4 +47,5 @@ PICTURES: dict[str, Draft] = {
     "qq_units": qq_units,
     "binned": binned,
     "influence": influence,
+    "path": path,
 }
