@@ -108,7 +108,8 @@ def test_one_pass_goes_down_to_the_results(condition: str, project: Path, load: 
             ticks.now = NOW + timedelta(hours=6, minutes=1)
             assert ticks.tick() == {}
         ticks.materialize(dg.AssetKey(["marts", "pupils"]), None)
-        everything = [["centered"], ["moments"], ["models", "anova"], ["models", "slope"], ["comparisons"], ["results"]]
+        models = [["models", "anova"], ["models", "slope"], ["comparisons"]]
+        everything = [["centered"], ["moments"], *models, ["results"], ["report"]]
         assert ticks.tick() == paths(*(["schools", *path] for path in everything))
         assert ticks.tick() == {}
 

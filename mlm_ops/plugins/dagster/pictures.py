@@ -138,8 +138,9 @@ def make_report(results: Path, analysis: str) -> Metadata:
     counts = {"pictures": file.pictures, "bytes": file.size, "seconds": time.perf_counter() - start}
     metadata: Metadata = {
         "report": dg.MetadataValue.path(file.path),
-        "in_short": dg.MetadataValue.md("\n".join(f"- {markdown_text(answer)}" for answer in file.answers)),
         "summary": dg.MetadataValue.text(f"{file.path.name}: {written_size(file)}"),
         **numbers(counts),
     }
+    if file.answers:
+        metadata["in_short"] = dg.MetadataValue.md("\n".join(f"- {markdown_text(answer)}" for answer in file.answers))
     return metadata | ({"missing": dg.MetadataValue.text(file.missing)} if file.missing else {})
