@@ -164,6 +164,22 @@ REASONS = {
         "rows": "a query of quoted names and literals",
         "target": "a constant",
         "LATEST_FIRST": "a constant",
+        "table": "a qualified name",
+        "gap": "a condition on quoted names",
+    },
+    "mlm_ops/reports/pictures/rows.py": {
+        "'distinct ' if distinct else ''": "a constant",
+        "', '.join(parts)": "quoted names, and expressions that are constants",
+        "stored(frame, name)": "a table of ours, or a quoted name",
+        "' and '.join(conditions)": "quoted names with literals, and conditions that are constants",
+    },
+    "mlm_ops/reports/pictures/steps.py": {
+        "shown(least['reference_model'])": "a sentence, no SQL",
+        "shown(least['model'])": "a sentence, no SQL",
+    },
+    "mlm_ops/reports/pictures/two_slopes.py": {
+        "name": "a table of ours, or a quoted name",
+        "analysis": "comparisons with literals",
     },
 }
 
