@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
 
     from mlm_ops.moments.from_macros import read_moments
+    from mlm_ops.reports.page.report import report
     from mlm_ops.results.export.table_files import side_by_side, write_table
     from mlm_ops.results.fit import Fit
     from mlm_ops.results.fitting import fit
@@ -31,6 +32,7 @@ __all__ = [
     "StoreError",
     "fit",
     "read_moments",
+    "report",
     "sem",
     "side_by_side",
     "write_table",
@@ -44,6 +46,7 @@ _LAZY = {
     "SemFit": "mlm_ops.structural.fit",
     "fit": "mlm_ops.results.fitting",
     "read_moments": "mlm_ops.moments.from_macros",
+    "report": "mlm_ops.reports.page.report",
     "sem": "mlm_ops.structural.fitting",
     "side_by_side": "mlm_ops.results.export.table_files",
     "write_table": "mlm_ops.results.export.table_files",

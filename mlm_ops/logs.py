@@ -41,6 +41,7 @@ class Event(StrEnum):
     FITTED = "model_fitted"
     WRITTEN = "run_written"
     PUBLISHED = "results_published"
+    REPORTED = "report_written"
     SET_ASIDE = "file_set_aside"
     FAILED = "failed"
     FINISHED = "run_finished"

@@ -33,5 +33,5 @@ defs = dg.Definitions.merge(
         # one process: starts four times faster, and steps cannot fight over the database's lock
         executor=dg.in_process_executor,
     ),
-    *(build_analysis_assets(analysis) for analysis in read_analyses(PIPELINES / "analyses")),
+    *(build_analysis_assets(analysis, report=True) for analysis in read_analyses(PIPELINES / "analyses")),
 )

@@ -14,7 +14,6 @@ from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.analyses.ladder import Ladder, climb, ladder_steps
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.inference.comparison import Comparison, check_same_rows, compare, same_fixed_part
-from mlm_ops.inference.effect_sizes.curves import region_moderator
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.language.formula import formula_text
 from mlm_ops.language.options import Estimator
@@ -30,7 +29,7 @@ from mlm_ops.results.fit import Fit
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.quiet import quiet
 from mlm_ops.results.tables.columns import COUNT
-from mlm_ops.results.tables.questions import contrasts, curves, johnson_neyman, simple_slopes, surface_of
+from mlm_ops.results.tables.questions import contrasts, interaction_tables
 from mlm_ops.results.tables.suppression import publishable
 from mlm_ops.structural import tables as structural_tables
 from mlm_ops.structural.fitting import fit_sem
@@ -190,17 +189,8 @@ def question_tables(
     fitted: Fit, slopes: Sequence[SlopeQuestion], named: linear_contrasts.Contrasts | None
 ) -> dict[str, pl.DataFrame]:
     """Draw up what an analysis file asks of a fit; regions of significance where the one moderator is a number."""
-    surface = surface_of(fitted)
-    moderators = [(one.slope, region_moderator(surface, one.slope, one.at)) for one in slopes]
-    frames = {
-        "simple_slopes": [simple_slopes(fitted, one.slope, one.at) for one in slopes],
-        "johnson_neyman": [
-            johnson_neyman(fitted, slope, moderator) for slope, moderator in moderators if moderator is not None
-        ],
-        "curves": [curves(fitted, one.slope, one.at) for one in slopes],
-        "contrasts": [contrasts(fitted, named)] if named else [],
-    }
-    return {table: pl.concat(parts) for table, parts in frames.items() if parts}
+    answers = interaction_tables(fitted, [(one.slope, one.at) for one in slopes])
+    return answers | ({"contrasts": contrasts(fitted, named)} if named else {})
 
 
 def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:

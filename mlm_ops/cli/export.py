@@ -10,14 +10,15 @@ from pathlib import Path
 import polars as pl
 
 from mlm_ops.cli.messages import short_path
-from mlm_ops.cli.show import of_analysis, of_models, read_results
+from mlm_ops.cli.results import read_results
+from mlm_ops.cli.show import of_analysis, of_models
 from mlm_ops.cli.terminal import OVERVIEW, UNPRINTED, notes_of, with_criteria
 from mlm_ops.errors import MlmError
 from mlm_ops.language.options import TableFile
 from mlm_ops.language.spelling import list_names
+from mlm_ops.results.criteria import comparable
 from mlm_ops.results.export.table_files import EXACT, SUFFIXES, exact, format_of, to_read, write_file
 from mlm_ops.results.export.word import check_word
-from mlm_ops.results.tables.models import comparable
 from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, SOURCES, SideBySide, side_by_side
 from mlm_ops.results.words import one_line, visible
 

@@ -195,19 +195,42 @@ def _run(options: argparse.Namespace, run_id: str) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Print the latest results."""
-    from mlm_ops.cli.show import of_analysis, of_models, print_results, read_results
+    from mlm_ops.cli.results import read_results
+    from mlm_ops.cli.show import of_analysis, of_models, print_report, print_results
     from mlm_ops.cli.terminal import OVERVIEW
     from mlm_ops.results.text.side_by_side import SOURCES
 
     if options.side_by_side and options.table:
         raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
     names = [options.table] if options.table else list(SOURCES if options.side_by_side else OVERVIEW)
-    _, runs, tables = read_results(options.database, names, _tell)
+    path, runs, tables = read_results(options.database, names, _tell)
+    analyses = sorted(runs["analysis"])
     if options.analysis is not None:
         runs, tables = of_analysis(runs, tables, options.analysis)
     if options.model is not None:
         tables = of_models(tables, [options.model])
     print_results(runs, tables, options)
+    if not options.table and not options.side_by_side:
+        print_report(path, analyses, sorted(runs["analysis"]))
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the latest results as pages with pictures."""
+    from mlm_ops.cli.report import print_written
+    from mlm_ops.cli.results import results_path
+    from mlm_ops.reports.page.report import write_reports
+
+    files = write_reports(
+        results_path(options.database),
+        options.output,
+        options.analysis,
+        options.model,
+        unit_names=options.unit_names,
+        runs=options.runs,
+        on_wait=_tell,
+    )
+    print_written(files, tell=_tell, browser=options.open)
     return 0
 
 
@@ -339,12 +362,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     show_parser.add_argument("--all", action="store_true", help="all rows of a long table")
     show_parser.set_defaults(command=show)
+    _add_report(commands.add_parser("report", help="write the latest results as pages with pictures"))
     _add_export(commands.add_parser("export", help="write a result table for a paper or another program"))
     ui_parser = commands.add_parser("ui", help="open the Dagster UI on the project")
     ui_parser.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
     ui_parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
     ui_parser.set_defaults(command=ui)
     return parser
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
+    parser.add_argument("--analysis", metavar="NAME", help="one analysis only")
+    parser.add_argument("--model", metavar="NAME", help="the model whose effects, units and checks are shown")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: report/<analysis>.html beside the database"
+    )
+    parser.add_argument(
+        "--no-unit-names", dest="unit_names", action="store_false", help="number the units instead of naming them"
+    )
+    parser.add_argument(
+        "--runs",
+        type=_runs,
+        default=60,
+        metavar="N",
+        help="the latest runs in pictures over runs (default: 60)",
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.set_defaults(command=report)
+
+
+def _runs(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text}; expected a number of runs, 1 or more")
+    return int(text)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

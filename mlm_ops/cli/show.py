@@ -12,8 +12,9 @@ from rich.console import Console
 
 from mlm_ops.cli.messages import command, short_path
 from mlm_ops.cli.terminal import LONG_TABLES, console, show_table, show_tables
-from mlm_ops.errors import MlmError, StoreError
-from mlm_ops.language.spelling import did_you_mean, list_names
+from mlm_ops.errors import MlmError
+from mlm_ops.language.spelling import did_you_mean, list_names, unknown_result
+from mlm_ops.reports.page.places import existing_report
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.results.words import count, counts, one_line, rows_left_out, visible
 
@@ -41,6 +42,13 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
             show_tables(target, own, command_for)
 
 
+def print_report(database: Path, analyses: list[str], shown: list[str]) -> None:
+    """Name the report of what was printed, if it was written."""
+    path = existing_report(database, analyses, shown)
+    if path is not None:
+        print(one_line(f"The report with pictures: {short_path(path)}"))
+
+
 def all_rows(database: Path | None, analysis: str | None, model: str | None) -> Callable[[str], str]:
     """The command that prints every row of a table of what is being printed."""
     return lambda name: command("show", database=database, analysis=analysis, model=model, table=name, all=True)
@@ -64,8 +72,7 @@ def of_analysis(
     """Keep the rows of one analysis, which has to exist."""
     analyses = list(runs["analysis"])
     if analysis not in analyses:
-        hint = did_you_mean(analysis, analyses)
-        raise MlmError(f"There are no results of the analysis {analysis}.{hint} There are {', '.join(analyses)}.")
+        raise MlmError(unknown_result("analysis", analysis, analyses))
     kept = {name: frame.filter(frame["analysis"] == analysis) for name, frame in tables.items()}
     return runs.filter(runs["analysis"] == analysis), kept
 
@@ -80,37 +87,7 @@ def of_models(tables: dict[str, pl.DataFrame], models: Sequence[str]) -> dict[st
                 f"There are no results of such a model. Got {model}; expected {list_names(known) or 'no model'}."
                 f"{did_you_mean(model, known)}"
             )
-    own = pl.col("model").is_in(models) | pl.col("model").is_null()
-    return tables | {name: frame.filter(own) for name, frame in with_models.items()}
-
-
-def read_results(
-    database: Path | None, names: Sequence[str], tell: Callable[[str], None]
-) -> tuple[Path, pl.DataFrame, dict[str, pl.DataFrame]]:
-    """Read tables of the latest runs of a database, by default the project's results.
-
-    Returns
-    -------
-    tuple
-        The database, table runs, and the tables by name.
-
-    Raises
-    ------
-    StoreError
-        There is no such table, or there are no results.
-    """
-    from mlm_ops.analyses.project import find_project
-    from mlm_ops.analyses.store.runs import read_latest
-    from mlm_ops.warehouse.connection import using
-
-    path = database or find_project(Path.cwd()).results
-    if not path.exists() and database is None:
-        raise StoreError(
-            f"There are no results yet: {short_path(path)} does not exist. Make them with: {command('run')}"
-        )
-    with using(path, read_only=True, on_wait=tell) as connection:
-        runs = read_latest(connection, "runs")
-        tables = {name: read_latest(connection, name) for name in names}
-    if runs.is_empty():
-        raise StoreError(f"There are no finished results in {short_path(path)} yet.")
-    return path, runs, tables
+    return tables | {
+        name: frame.filter(pl.col("model").is_in(models) | pl.col("model").is_null())
+        for name, frame in with_models.items()
+    }

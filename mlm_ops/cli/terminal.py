@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlm_ops.analyses.file.strategy import WARNING
-from mlm_ops.results.tables.models import CRITERIA, comparable
+from mlm_ops.results.criteria import CRITERIA, comparable
 from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, footnotes
 from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, visible

@@ -27,3 +27,14 @@ def list_names(names: Iterable[str], most: int = 30) -> str:
     """List names for a message, cut after `most`."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def unknown_result(kind: str, name: str, known: Iterable[str]) -> str:
+    """Say that a store has no results of such a name, and of which it has.
+
+    >>> unknown_result("model", "anowa", ["anova"])
+    "There are no results of the model anowa. Did you mean 'anova'? There are anova."
+    """
+    names = list(known)
+    there = list_names(names) or "none"
+    return f"There are no results of the {kind} {name}.{did_you_mean(name, names)} There are {there}."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 import polars as pl
 
+from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes.interactions import At
 from mlm_ops.inference.fixed.contrasts import Contrasts, Hypothesis, contrast_matrix
 from mlm_ops.inference.fixed.tests import f_test, not_estimable
@@ -29,11 +31,23 @@ from mlm_ops.warehouse.source import is_path, named_relation, open_source, read_
 if TYPE_CHECKING:
     import duckdb
 
+    from mlm_ops import reports
+
 
 _FORM = options.choice("form", get_args(EquationForm), "Unknown form of equations.")
 _FORMAT = options.choice("format", get_args(EquationFormat), "Unknown format of equations.")
 _METHOD = options.choice("method", get_args(IntervalMethod))
 _KIND = options.choice("kind", get_args(PredictionKind))
+#: Pictures of slopes that moderators change.
+_OF_PRODUCTS = ("simple_slopes", "johnson_neyman")
+_GIVE_ROWS = "It shows residuals of rows, which a fit does not hold: give the fit's rows as data."
+_OF_ANALYSES = "It shows several models, or several runs: mlm report draws it of an analysis."
+#: What to do where a fit has not a picture.
+_PICTURE_HINTS = {
+    **dict.fromkeys(("qq_rows", "binned"), _GIVE_ROWS),
+    **dict.fromkeys(("steps", "ladder_steps", "history", "keys"), _OF_ANALYSES),
+    **dict.fromkeys(_OF_PRODUCTS, "It shows products of two predictors: give the formula one, such as x:z."),
+}
 
 
 @quiet_class
@@ -245,6 +259,62 @@ class Fit(FitRecord):
         """
         rows = read_rows(data, connection)
         return predict(self.model, self.estimate, self.block_effects, self.moments, rows, kind)
+
+    @checked(
+        key=options.PICTURE,
+        term=options.TERM,
+        group=options.ONE_GROUP,
+        pairwise=options.PAIRWISE,
+        at=options.AT.or_none(),
+        connection=options.CONNECTION,
+    )
+    def picture(
+        self,
+        key: str,
+        *,
+        term: str | None = None,
+        group: str | None = None,
+        pairwise: bool = False,
+        at: At | None = None,
+        data: Any = None,
+        connection: duckdb.DuckDBPyConnection | None = None,
+    ) -> reports.Picture:
+        """A picture of the fit's tables, as a report has it: ``.svg() .png() .save()``, and shown in a notebook.
+
+        Parameters
+        ----------
+        key
+            Which: ``"caterpillar"``, ``"two_slopes"``, ``"shrinkage"``, and others, which the message for an unknown
+            one lists.
+        term, group
+            Of which term and grouping factor, where there is a picture for each; by default the first.
+        pairwise
+            Whether the intervals of ``"caterpillar"`` are for looking at pairs of units: ±1.39 standard errors.
+        at
+            Of ``"simple_slopes"`` and ``"johnson_neyman"``: moderators of the slope of `term`, as `simple_slopes` takes
+            them; by default the products of the formula.
+        data, connection
+            The fit's rows, as `diagnostics` takes them, for ``"qq_rows"`` and ``"binned"``.
+
+        Raises
+        ------
+        MlmError
+            There is no such picture, or none of this fit or term; the message lists those that there are.
+        """
+        from mlm_ops import reports
+
+        if at is not None and (key not in _OF_PRODUCTS or term is None):
+            raise MlmError(
+                f"at is an option of the pictures {' and '.join(_OF_PRODUCTS)}, beside a term, the slope. Got at for "
+                f"{key} {'without a term' if term is None else f'of {term}'}."
+            )
+        slopes: Sequence[tuple[str, At]] = tables.slopes_in_products(self, term)
+        if at is not None:
+            slopes = [(str(term), at)]
+        rows = None if data is None else open_source(data, connection)
+        selection = reports.Selection(term=term if at is None else None, group=group, pairwise=pairwise)
+        functions = tables.table_functions(self.model.text, self, slopes, rows)
+        return reports.choose_picture(functions, key, selection, _PICTURE_HINTS)
 
     @checked(relation=options.RELATION)
     def prediction_sql(self, relation: str) -> str:

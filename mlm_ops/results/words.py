@@ -254,3 +254,12 @@ def message(text: str) -> str:
     'mlm: no column x\n     mlm: everything is fine.'
     """
     return visible(text).replace("\n", "\n     ")
+
+
+def file_name(name: str) -> str:
+    """A name as that of a file, without its ending: letters, digits, - and _ alone, so that it is in no other folder.
+
+    >>> file_name("hsb"), file_name("../a b[2026]"), file_name("…")
+    ('hsb', 'a-b-2026', 'unnamed')
+    """
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:80] or "unnamed"

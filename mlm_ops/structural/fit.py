@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -11,6 +12,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.language import options
 from mlm_ops.language.model import group_name
 from mlm_ops.results.equations import WRITERS, EquationFormat
+from mlm_ops.results.tables import analysis_tables
 from mlm_ops.results.tables.units import groups
 from mlm_ops.structural import tables
 from mlm_ops.structural.comparison import likelihood_ratio
@@ -20,6 +22,9 @@ from mlm_ops.structural.equations import mplus_input, sem_equations
 from mlm_ops.structural.parameters import moments_model
 from mlm_ops.structural.record import SemContextualEffect, SemRecord
 from mlm_ops.warehouse.boundary import checked
+
+if TYPE_CHECKING:
+    from mlm_ops import reports
 
 _EQUATIONS = options.choice("format", (*WRITERS, "mplus"), "Unknown equations.")
 _DIAGRAM = options.choice("format", ("svg", "mermaid"), "Unknown diagram.")
@@ -111,6 +116,29 @@ class SemFit(SemRecord):
     def diagram(self, format: Literal["svg", "mermaid"] = "svg") -> str:
         """The path diagram with its estimates."""
         return (svg if format == "svg" else mermaid)(self.estimate.table, self.estimate.theta)
+
+    @checked(key=options.PICTURE, term=options.TERM, group=options.ONE_GROUP)
+    def picture(self, key: str, *, term: str | None = None, group: str | None = None) -> reports.Picture:
+        """A picture of the model's tables, as a report has it: ``.svg() .png() .save()``, and shown in a notebook.
+
+        Parameters
+        ----------
+        key
+            Which; the message for an unknown one lists those that there are.
+        term, group
+            Of which variable and grouping factor, where there is a picture for each; by default the first.
+
+        Raises
+        ------
+        MlmError
+            There is no such picture, or none of this model or variable.
+        """
+        from mlm_ops import reports
+
+        frames = tables.sem_tables(self.model.text, self)
+        frames |= analysis_tables([moments_model(self.estimate.table, self.cluster)], self.moments)
+        functions = {name: partial(frames.__getitem__, name) for name in frames}
+        return reports.choose_picture(functions, key, reports.Selection(term=term, group=group), {})
 
     def __str__(self) -> str:
         from mlm_ops.structural.summary import outline

@@ -34,6 +34,7 @@ GRAPH = {
     "hsb/comparisons": {"hsb/moments", *MODELS - {"hsb/models/regression"}},
     SEM: {"hsb/moments"},
     "hsb/results": {"hsb/comparisons", SEM, *MODELS},
+    "hsb/report": {"hsb/results"},
 }
 
 

@@ -14,7 +14,7 @@ import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import AnalysisResult, fit_analysis
 from mlm_ops.cli.terminal import show_table, show_tables
-from mlm_ops.results.tables.models import BOTH_CRITERIA_NOTE, BY_ML_NOTE, NO_CRITERIA_NOTE
+from mlm_ops.results.criteria import BOTH_CRITERIA_NOTE, BY_ML_NOTE, NO_CRITERIA_NOTE
 from mlm_ops.results.text.side_by_side import side_by_side
 from tests.specification.reference import reference
 

@@ -1,4 +1,4 @@
-"""Check a results store before it is read: its version, the types of its columns, and the rows of table ``runs``.
+"""Check a results store before it is read: the types of its columns, and the rows of table ``runs``.
 
 A store is a file that anyone may change, so every reader checks it here, and a change by hand is named in the error.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlm_ops.analyses.store.tables import SQL_TYPES
+from mlm_ops.analyses.store.version import REMEDY, columns_by_table
 from mlm_ops.errors import StoreError
 from mlm_ops.results.tables.columns import ColumnTypes
 from mlm_ops.warehouse.connection import Connection
@@ -19,33 +20,6 @@ _TIMES = ("started_at", "finished_at")
 _NAMES = {"varchar": "VARCHAR", "double": "DOUBLE", "bigint": "BIGINT", "boolean": "BOOLEAN"} | {
     "timestamptz": "TIMESTAMP WITH TIME ZONE"
 }
-_REMEDY = "Restore the file from a copy, or remove it and run again."
-
-
-def check_version(connection: Connection, schema: str, expected: int) -> None:
-    """Refuse a store of another version, or without a readable version.
-
-    Raises
-    ------
-    StoreError
-        With the contents of its table store_version.
-    """
-    columns = [name for name, _ in _columns(connection, schema).get("store_version", {}).items()]
-    if columns != ["version"]:
-        raise StoreError(
-            f"The table {schema}.store_version is not as mlm-ops writes it. Got the columns {', '.join(columns)}; "
-            f"expected version. {_REMEDY}"
-        )
-    rows = connection.execute(f"select version from {schema}.store_version limit 3").fetchall()
-    if len(rows) != 1:
-        row_count = "no row" if not rows else "several rows"
-        raise StoreError(f"The table {schema}.store_version has {row_count}; expected one with the version. {_REMEDY}")
-    ((version,),) = rows
-    if version != expected:
-        raise StoreError(
-            f"The schema {schema} is of another store version. Got {version}; expected {expected}."
-            " Use the mlm-ops that wrote it, or another database file."
-        )
 
 
 def check_tables(connection: Connection, schema: str, tables: Mapping[str, ColumnTypes]) -> None:
@@ -56,18 +30,18 @@ def check_tables(connection: Connection, schema: str, tables: Mapping[str, Colum
     StoreError
         A column has another type, or a row of ``runs`` lacks a required value.
     """
-    present = _columns(connection, schema)
+    present = columns_by_table(connection, schema)
     for table, columns in tables.items():
         for column, kind in columns.items():
             got, expected = present.get(table, {}).get(column), _NAMES[SQL_TYPES[kind]]
             if got is not None and got != expected:
                 raise StoreError(
                     f"The table {schema}.{table} was not written by mlm-ops alone: its column {column} has another "
-                    f"type. Got {got}; expected {expected}. {_REMEDY}"
+                    f"type. Got {got}; expected {expected}. {REMEDY}"
                 )
     run_columns = present.get("runs", {})
     if missing := [name for name in _REQUIRED if name not in run_columns]:
-        raise StoreError(f"The table {schema}.runs lacks {', '.join(missing)}. {_REMEDY}")
+        raise StoreError(f"The table {schema}.runs lacks {', '.join(missing)}. {REMEDY}")
     gaps = [f"{identifier(name)} is null" for name in _REQUIRED]
     gaps += [f"not isfinite({identifier(name)})" for name in _TIMES]
     rows = connection.execute(
@@ -78,15 +52,3 @@ def check_tables(connection: Connection, schema: str, tables: Mapping[str, Colum
             f"The table {schema}.runs has a run without {', '.join(_REQUIRED[2:])}, or with an infinite time. Got "
             f"the run {rows[0][0]}. Remove it: delete from {schema}.runs where run_id = …"
         )
-
-
-def _columns(connection: Connection, schema: str) -> dict[str, dict[str, str]]:
-    """Return the SQL types of the columns of every table."""
-    columns: dict[str, dict[str, str]] = {}
-    for table, column, kind in connection.execute(
-        "select table_name, column_name, data_type from duckdb_columns() where database_name = current_database()"
-        " and schema_name = ? order by table_name, column_index",
-        [schema],
-    ).fetchall():
-        columns.setdefault(table, {})[column] = kind
-    return columns

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.analyses.file.keys import History
-from mlm_ops.analyses.store.checks import check_tables, check_version
+from mlm_ops.analyses.store.checks import check_tables
 from mlm_ops.analyses.store.history import (
     LATEST_FIRST,
     last_number,
@@ -31,6 +31,7 @@ from mlm_ops.analyses.store.history import (
 from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
 from mlm_ops.analyses.store.schema import ORDER, RENAMED, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
+from mlm_ops.analyses.store.version import STORE_VERSION, check_version
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written
@@ -41,8 +42,6 @@ from mlm_ops.warehouse.ownership import PREFIX, RESULTS, Claim, Relation, check_
 from mlm_ops.warehouse.replacing import replacing
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
-#: The version of the store's tables; it goes up when a table changes its meaning, not for a new column.
-STORE_VERSION = 1
 #: The storage version of the published copy, which DuckDB 1.2 and later can read.
 PUBLISHED_STORAGE = "v1.2.0"
 
@@ -364,7 +363,7 @@ def check_store(connection: Connection) -> bool:
         ).fetchall()
     }
     if "store_version" in tables:
-        check_version(connection, RESULTS, STORE_VERSION)
+        check_version(connection, RESULTS)
         check_tables(connection, RESULTS, RESULT_TABLES)
         return True
     foreign = sorted(tables & RESULT_TABLES.keys())

@@ -31,6 +31,7 @@ from mlm_ops.plugins.dagster.metadata import (
     result_schema,
 )
 from mlm_ops.plugins.dagster.partition_fits import partition_fits
+from mlm_ops.plugins.dagster.pictures import report_asset
 from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import Warehouse
@@ -166,6 +167,7 @@ _OPTIONS = {
     ).or_none(),
     "owners": options.Option("owners", "a list of e-mail addresses and teams", options.names).or_none(),
     "tags": options.texts_by_name("tags", "texts by name").or_none(),
+    "report": options.flag("report"),
 }
 
 
@@ -182,6 +184,7 @@ def build_analysis_assets(
     freshness_policy: dg.FreshnessPolicy | None = None,
     owners: Sequence[str] | None = None,
     tags: Mapping[str, str] | None = None,
+    report: bool = False,
 ) -> dg.Definitions:
     """Make the assets and checks of an analysis; the code location supplies a resource ``warehouse``.
 
@@ -205,6 +208,8 @@ def build_analysis_assets(
         ``error`` or ``warn`` by name of a check: an error stops publication, a warning is shown.
     automation_condition, freshness_policy, owners, tags
         Of every asset, as Dagster takes them.
+    report
+        Whether there is an asset ``<analysis>/report``, which writes the published results as an HTML page.
 
     Returns
     -------
@@ -234,6 +239,7 @@ def build_analysis_assets(
         else:
             assets = _assets_of_all_rows(plan, partitions_def)
             checks = [_agreement_check(plan)] if analysis.form == "rows" else []
+        assets += [report_asset(plan)] if report else []
         return dg.Definitions(assets=[asset.map_asset_specs(with_attributes) for asset in assets], asset_checks=checks)
     except (dg.DagsterError, CheckError) as error:
         # such as a group with a blank in its name, or an owner that is no address

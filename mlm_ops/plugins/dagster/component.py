@@ -126,6 +126,12 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
     new_data_sensor: Annotated[
         bool, dg.Resolver.default(description="Whether a sensor asks for a run when the rows change.")
     ] = False
+    report: Annotated[
+        bool,
+        dg.Resolver.default(
+            description="Whether there is an asset `report`, which writes the results as an HTML page with pictures."
+        ),
+    ] = False
     database_outside_project: Annotated[
         bool,
         dg.Resolver.default(
@@ -173,6 +179,7 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
                 freshness_policy=self.freshness_policy,
                 owners=self.owners,
                 tags=self.tags,
+                report=self.report,
             )
         ]
         if self.new_data_sensor:

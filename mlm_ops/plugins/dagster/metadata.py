@@ -21,7 +21,7 @@ from mlm_ops.results.fit import Fit
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.results.tables.descriptions import COLUMNS
 from mlm_ops.results.text.tables import cell_table
-from mlm_ops.results.words import code_block, counts, statistic
+from mlm_ops.results.words import code_block, counts, statistic, visible
 from mlm_ops.structural.fit import SemFit
 
 Metadata = dict[str, dg.MetadataValue]
@@ -35,6 +35,8 @@ else:
 SCHEMA = "dagster/column_schema"
 LINEAGE = "dagster/column_lineage"
 TABLE = "dagster/table_name"
+#: Coefficients beyond so many, such as those of a factor with hundreds of levels, are plotted by nobody.
+MOST_COEFFICIENTS = 100
 #: On the asset that publishes an analysis: the analysis' name.
 ANALYSIS = "mlm/analysis"
 
@@ -83,6 +85,7 @@ def model_metadata(formula: str, fit: Fit, tables: Mapping[str, pl.DataFrame]) -
         **numbers(statistics),
         **_group_counts(statistics.get("n_groups")),
         **_variances(fit.variance_components),
+        **_coefficients(tables["fixed_effects"]),
     }
 
 
@@ -168,6 +171,12 @@ def _variances(components: pl.DataFrame) -> Metadata:
             name += f"_{row['term'] if row['group'] == 'residual' else row['group']}"
         values[name] = row["estimate"]
     return numbers(values)
+
+
+def _coefficients(fixed_effects: pl.DataFrame) -> Metadata:
+    """Each fixed effect by its term, the first of very many."""
+    rows = fixed_effects.head(MOST_COEFFICIENTS).select("term", "estimate").iter_rows()
+    return numbers({f"coefficient_{visible(term)}": estimate for term, estimate in rows})
 
 
 def model_columns(model: Model) -> tuple[str, ...]:

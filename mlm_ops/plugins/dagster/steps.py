@@ -51,6 +51,7 @@ from mlm_ops.plugins.dagster.metadata import (
     withheld_metadata,
 )
 from mlm_ops.plugins.dagster.partition_windows import partition_values, windows_of
+from mlm_ops.plugins.dagster.pictures import pictures_metadata, report_model
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.warehouse.connection import Connection
@@ -203,6 +204,8 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     stage(connection, analysis.analysis, "models", [name], tables, moments.checksum)
     create_prediction_view(connection, analysis, name, fit)
     metadata = model_metadata(analysis.models[name].formula, fit, tables)
+    if name == report_model(analysis):
+        metadata |= pictures_metadata(analysis, tables, moments)
     results = [checks.converged(name, fit), checks.not_singular(name, fit)]
     if has_diagnostics:
         flagged = tables["diagnostics"].filter("flagged")
@@ -262,6 +265,8 @@ def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
     }
     if len(ladder.path) > 1:
         metadata["side_by_side"] = dg.MetadataValue.md(side_by_side(tables).markdown())
+        if report_model(analysis) is None:
+            metadata |= pictures_metadata(analysis, tables, moments)
     return metadata
 
 

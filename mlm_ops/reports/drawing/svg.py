@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 from xml.etree import ElementTree as Xml
 from xml.sax.saxutils import escape, quoteattr
 
@@ -38,6 +38,11 @@ _INHERITED = frozenset(
     {"fill", "stroke", "stroke-width", "fill-opacity", "stroke-opacity", "stroke-dasharray"}
     | {"font-size", "font-weight", "text-anchor", "paint-order"}
 )
+#: Names that every object has in the language of Vega, and a character without width that makes another name of one.
+_MEMBERS = frozenset({"constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "valueOf"}) | frozenset(
+    {"toLocaleString", "toString", "__proto__"}
+)
+_UNSEEN = "\u200b"
 _DECIMALS = re.compile(r"-?\d*\.\d+(?:e-?\d+)?|-?\d+e-?\d+")
 #: A circle as Vega writes it: two arcs around the origin.
 _CIRCLE = re.compile(r"M([\d.]+),0A\1,\1,0,1,1,-\1,0A\1,\1,0,1,1,\1,0")
@@ -64,12 +69,26 @@ def draw_svg(picture: Picture, *, ground: Ground = "light", name: str | None = N
     MlmError
         The package vl-convert-python is not installed.
     """
-    spec = picture.painted_spec(dark=ground == "dark")
+    spec = _with_titles(picture.painted_spec(dark=ground == "dark"))
     if ground == "page":
         spec["config"] = {**spec["config"], "background": None}
     text = converter().vegalite_to_svg(spec, allowed_base_urls=[], format_locale="en-US", time_format_locale="en-US")
     colours = _VARIABLES if ground == "page" else {}
     return tidy(text, f"{picture.question} {picture.answer}", name or picture.key, colours, titles=titles)
+
+
+def _with_titles(node: Any) -> Any:
+    """The specification, its titles other than names that Vega takes for its own."""
+    if isinstance(node, dict):
+        return {
+            key: value if key == "data" else f"{value}{_UNSEEN}" if _is_member(key, value) else _with_titles(value)
+            for key, value in node.items()
+        }
+    return [_with_titles(value) for value in node] if isinstance(node, list) else node
+
+
+def _is_member(key: str, value: Any) -> bool:
+    return key == "title" and isinstance(value, str) and value in _MEMBERS
 
 
 def converter() -> ModuleType:

@@ -7,7 +7,8 @@ function here, a line in that `TABLES`, and one in `FIT_TABLES` if every fit has
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, ParamSpec
 
 import polars as pl
 
@@ -31,16 +32,20 @@ from mlm_ops.results.tables.questions import (
     contrast_test,
     contrasts,
     curves,
+    interaction_tables,
     intervals,
     johnson_neyman,
     simple_slopes,
+    slopes_in_products,
 )
 from mlm_ops.results.tables.units import decomposition, groups, unit_lines
 
 if TYPE_CHECKING:
+    from mlm_ops.inference.effect_sizes.interactions import At
     from mlm_ops.language.model import Model
     from mlm_ops.moments.record import Moments
     from mlm_ops.results.record import FitRecord
+    from mlm_ops.warehouse.source import Source
 
 __all__ = [
     "ANALYSIS_TABLES",
@@ -66,12 +71,15 @@ __all__ = [
     "r_squared_changes",
     "random_effects",
     "simple_slopes",
+    "slopes_in_products",
     "standard_errors",
+    "table_functions",
     "unit_lines",
     "variance_components",
     "with_model",
 ]
 
+P = ParamSpec("P")
 #: The tables that are drawn up for each fit, some of them perhaps without rows.
 FIT_TABLES: dict[str, Callable[[FitRecord], pl.DataFrame]] = {
     "fixed_effects": fixed_effects,
@@ -103,3 +111,40 @@ def fit_tables(name: str, record: FitRecord, tables: Iterable[str] = tuple(FIT_T
 def analysis_tables(models: Sequence[Model], moments: Moments) -> dict[str, pl.DataFrame]:
     """Tables of an analysis as a whole, each with column ``model`` first, which is null."""
     return {table: with_model(None, draw(models, moments)) for table, draw in ANALYSIS_TABLES.items()}
+
+
+def table_functions(
+    name: str, record: FitRecord, slopes: Iterable[tuple[str, At]], rows: Source | None = None
+) -> dict[str, Callable[[], pl.DataFrame]]:
+    """What draws up each table of an analysis of this one model, for who needs some of them.
+
+    Parameters
+    ----------
+    name
+        The model's name in the tables.
+    slopes
+        Predictors and their moderators, of which simple slopes, regions and curves are.
+    rows
+        Rows of the fit, for diagnostics of them.
+    """
+    models, moments = [record.model], record.moments
+
+    @cache
+    def answers() -> dict[str, pl.DataFrame]:
+        return interaction_tables(record, slopes)
+
+    def answer(table: str) -> pl.DataFrame:
+        return with_model(name, answers().get(table, pl.DataFrame()))
+
+    functions: dict[str, Callable[[], pl.DataFrame]] = {}
+    for table, draw in FIT_TABLES.items():
+        functions[table] = partial(_of_model, name, draw, record)
+    for table, draw_whole in ANALYSIS_TABLES.items():
+        functions[table] = partial(_of_model, None, draw_whole, models, moments)
+    for table in ("simple_slopes", "johnson_neyman", "curves"):
+        functions[table] = partial(answer, table)
+    return functions | {"diagnostics": partial(_of_model, name, diagnostics, record, rows)}
+
+
+def _of_model(name: str | None, draw: Callable[P, pl.DataFrame], *arguments: P.args, **named: P.kwargs) -> pl.DataFrame:
+    return with_model(name, draw(*arguments, **named))

@@ -97,6 +97,7 @@ COLUMNS: dict[str, str] = {
     "lme4": "The same model as R code",
     "mplus": "The same model as Mplus input",
     "markdown": "The level equations in Markdown, with the estimates",
+    "mathml": "The level equations in MathML, with the estimates",
     "notes": "What a reader of the numbers must know",
     "method": "How the interval was found",
     "conditional": "Whether predictors were taken into account: the ICC is then the share of what they leave",

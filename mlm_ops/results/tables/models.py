@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,6 +51,7 @@ MODELS: ColumnTypes = {
     "reduced_equation": TEXT,
     "latex": TEXT,
     "markdown": TEXT,
+    "mathml": TEXT,
     "lme4": TEXT,
     "mplus": TEXT,
     "notes": TEXT,
@@ -88,7 +88,7 @@ def fit_statistics(record: FitRecord) -> pl.DataFrame:
 
 def models(record: FitRecord) -> pl.DataFrame:
     """One row: the model as equations and as input of other programs, and its notes; an analysis fills its position."""
-    equations = partial(write_equations, record.equation_structure)
+    equations, estimates = partial(write_equations, record.equation_structure), estimates_by_symbol(record)
     return frame(
         MODELS,
         {
@@ -98,7 +98,8 @@ def models(record: FitRecord) -> pl.DataFrame:
             "level_equations": [equations("levels", "text", {})],
             "reduced_equation": [equations("reduced", "text", {}).partition("\n")[0]],
             "latex": [equations("levels", "latex", {})],
-            "markdown": [equations("levels", "markdown", estimates_by_symbol(record))],
+            "markdown": [equations("levels", "markdown", estimates)],
+            "mathml": [equations("levels", "mathml", estimates)],
             "lme4": [_or_reason(lambda: r_code(facts_of(record)), "#")],
             "mplus": [_or_reason(lambda: mplus_input(facts_of(record)), "!")],
             "notes": ["\n".join(record.notes) or None],
@@ -146,45 +147,3 @@ def comparisons(rows: Sequence[tuple[str, str, Estimator, Comparison]]) -> pl.Da
         for model, reference, estimator, c in rows
     ]
     return frame(schema, {column: [record[column] for record in records] for column in schema})
-
-
-#: Columns of fit_statistics: by the fit's own estimator, and of the same model by ML.
-CRITERIA, CRITERIA_BY_ML = ("deviance", "aic", "bic"), ("deviance_ml", "aic_ml", "bic_ml")
-_REML_COMPARES = "by REML they compare among models of one fixed part only"
-BY_ML_NOTE = f"deviance, AIC and BIC are of the same models fitted by ML: {_REML_COMPARES}"
-NO_CRITERIA_NOTE = (
-    f"deviance, AIC and BIC are left out: {_REML_COMPARES}, and these results have none by ML; fit again to have them"
-)
-#: Of a table that has both kinds of columns.
-BOTH_CRITERIA_NOTE = (
-    f"deviance, aic and bic are by the estimator, and {_REML_COMPARES}; others by deviance_ml, aic_ml and bic_ml"
-)
-
-
-@dataclass(frozen=True)
-class Comparable:
-    """Columns of fit_statistics that compare among some models, perhaps none, and why they are not the fits' own."""
-
-    columns: tuple[str, ...]
-    note: str | None
-
-
-def comparable(statistics: pl.DataFrame, fixed_effects: pl.DataFrame | None) -> Comparable:
-    """Choose the deviance, AIC and BIC that compare among all models of a table.
-
-    Parameters
-    ----------
-    statistics, fixed_effects
-        The models' fit_statistics and fixed_effects, each with the column ``model``; without fixed effects, fixed parts
-        count as different.
-    """
-    estimators, models = set(statistics["estimator"]), statistics["model"].to_list()
-    if len(models) < 2 or estimators == {"ml"}:
-        return Comparable(CRITERIA, None)
-    if fixed_effects is not None and estimators == {"reml"}:
-        fixed_parts = dict(fixed_effects.group_by("model").agg("term").select("model", "term").iter_rows())
-        if len({frozenset(fixed_parts.get(model, ())) for model in models}) == 1:
-            return Comparable(CRITERIA, None)
-    # results of an earlier version have no such columns, or nothing in them
-    has_ml = set(CRITERIA_BY_ML) <= set(statistics.columns) and not statistics["deviance_ml"].has_nulls()
-    return Comparable(CRITERIA_BY_ML, BY_ML_NOTE) if has_ml else Comparable((), NO_CRITERIA_NOTE)

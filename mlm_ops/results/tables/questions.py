@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes import interactions
 from mlm_ops.inference.effect_sizes import johnson_neyman as regions
-from mlm_ops.inference.effect_sizes.curves import interaction_curves
+from mlm_ops.inference.effect_sizes.curves import interaction_curves, region_moderator
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
+from mlm_ops.language.model import label
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
 if TYPE_CHECKING:
@@ -92,6 +94,40 @@ def johnson_neyman(record: FitRecord, slope: str, moderator: str, level: float =
     columns = ("low", "high", "significant", "direction", "share", "note")
     names = {"predictor": [slope] * len(ranges), "moderator": [moderator] * len(ranges)}
     return frame(JOHNSON_NEYMAN, names | {name: [getattr(one, name) for one in ranges] for name in columns})
+
+
+def interaction_tables(record: FitRecord, slopes: Iterable[tuple[str, interactions.At]]) -> dict[str, pl.DataFrame]:
+    """What slopes at values of their moderators tell, by table; regions where the one moderator is a number."""
+    slopes = list(slopes)
+    moderators = [(slope, region_moderator(surface_of(record), slope, at)) for slope, at in slopes]
+    frames = {
+        "simple_slopes": [simple_slopes(record, slope, at) for slope, at in slopes],
+        "johnson_neyman": [johnson_neyman(record, slope, name) for slope, name in moderators if name is not None],
+        "curves": [curves(record, slope, at) for slope, at in slopes],
+    }
+    return {table: pl.concat(parts) for table, parts in frames.items() if parts}
+
+
+def slopes_in_products(record: FitRecord, slope: str | None = None) -> list[tuple[str, str]]:
+    """The slopes that products of two predictors change, each with its moderator.
+
+    Parameters
+    ----------
+    slope
+        Whose slopes; by default of each product that of the predictor of the lower level, or the first of one level.
+    """
+    surface = surface_of(record)
+    levels, pairs = record.estimate.design.variable_levels, dict[tuple[str, str], None]()
+    for term in record.model.fixed:
+        names = [label(variable) for variable in term.variables]
+        try:
+            by_level = sorted(names, key=lambda name: levels.get(surface.find(name)[0], 1))
+        except MlmError:  # a curve has no slope
+            continue
+        if len(set(names)) == 2:
+            first, second = by_level
+            pairs |= dict.fromkeys([(first, second)] if slope is None else [(first, second), (second, first)])
+    return [pair for pair in pairs if slope is None or slope == pair[0] or slope.startswith(f"{pair[0]}[")]
 
 
 def contrasts(record: FitRecord, combinations: linear_contrasts.Contrasts) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.errors import MlmError
-from mlm_ops.results.tables.models import BOTH_CRITERIA_NOTE, CRITERIA, CRITERIA_BY_ML, Comparable, comparable
+from mlm_ops.results.criteria import BOTH_CRITERIA_NOTE, CRITERIA, CRITERIA_BY_ML, Comparable, comparable
 from mlm_ops.results.text.tables import HTML_STYLE, CellTable, html_table, latex_table, markdown_table
 from mlm_ops.results.words import LABELS, ROWS_LEFT_OUT, cell, count, counts, html_text, markdown_text
 

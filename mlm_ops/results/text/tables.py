@@ -100,7 +100,8 @@ def html_table(
             missing = longest[i] - _after_the_point(text) if text else 0
             behind = f' data-behind="{"0" * missing}"' if missing else ""
             return f'<td class="n"{behind}>{html_text(text)}</td>'
-        return f'<th scope="row">{html_text(text)}</th>' if i == 0 else f"<td>{html_text(text)}</td>"
+        # an empty cell heads no row
+        return f'<th scope="row">{html_text(text)}</th>' if i == 0 and text else f"<td>{html_text(text)}</td>"
 
     kinds = [' class="n"' if numbers else "" for numbers in right]
     words = (f'<th scope="col"{kind}>{html_text(word)}</th>' for word, kind in zip(heading, kinds, strict=True))

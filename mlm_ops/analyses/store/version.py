@@ -1,0 +1,49 @@
+"""Check the version of a results store, and list its columns; imported by those who read one and write nothing."""
+
+from __future__ import annotations
+
+from mlm_ops.errors import StoreError
+from mlm_ops.warehouse.connection import Connection
+
+#: The version of the store's tables; it goes up when a table changes its meaning, not for a new column.
+STORE_VERSION = 1
+#: What to do with a store that was changed by hand.
+REMEDY = "Restore the file from a copy, or remove it and run again."
+
+
+def check_version(connection: Connection, schema: str) -> None:
+    """Refuse a store of another version, or without a readable one.
+
+    Raises
+    ------
+    StoreError
+        With the contents of its table store_version.
+    """
+    columns = [name for name, _ in columns_by_table(connection, schema).get("store_version", {}).items()]
+    if columns != ["version"]:
+        raise StoreError(
+            f"The table {schema}.store_version is not as mlm-ops writes it. Got the columns {', '.join(columns)}; "
+            f"expected version. {REMEDY}"
+        )
+    rows = connection.execute(f"select version from {schema}.store_version limit 3").fetchall()
+    if len(rows) != 1:
+        row_count = "no row" if not rows else "several rows"
+        raise StoreError(f"The table {schema}.store_version has {row_count}; expected one with the version. {REMEDY}")
+    ((version,),) = rows
+    if version != STORE_VERSION:
+        raise StoreError(
+            f"The schema {schema} is of another store version. Got {version}; expected {STORE_VERSION}."
+            " Use the mlm-ops that wrote it, or another database file."
+        )
+
+
+def columns_by_table(connection: Connection, schema: str) -> dict[str, dict[str, str]]:
+    """Return the SQL types of the columns of every table."""
+    columns: dict[str, dict[str, str]] = {}
+    for table, column, kind in connection.execute(
+        "select table_name, column_name, data_type from duckdb_columns() where database_name = current_database()"
+        " and schema_name = ? order by table_name, column_index",
+        [schema],
+    ).fetchall():
+        columns.setdefault(table, {})[column] = kind
+    return columns

@@ -1,0 +1,165 @@
+"""Say what was checked and what was found: numbers of what is flagged, and what was looked at where nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mlm_ops.reports.page.words import distinct, plural, rows_of
+from mlm_ops.reports.pictures.rows import Tables
+from mlm_ops.reports.pictures.words import chance, figure, listing, of, shown, units
+from mlm_ops.results.text.side_by_side import footnotes
+from mlm_ops.results.words import count, counts, rows_left_out
+
+#: Names of models in one sentence.
+_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the list: whether a reader should look, and what was found."""
+
+    flagged: bool
+    text: str
+
+
+def checks(tables: Tables, model: str | None) -> list[Check]:
+    """The checks of an analysis and of one of its models, those that are flagged first."""
+    lines = [line for check in _CHECKS for line in check(tables, model)]
+    return sorted(lines, key=lambda line: not line.flagged)
+
+
+def first_notes(tables: Tables, run: dict[str, Any]) -> list[str]:
+    """What a reader must know before the pictures: how models were chosen, rows left out, groups withheld."""
+    notes = []
+    if run["n_obs"] is not None and run["n_rows"] is not None and run["n_obs"] < run["n_rows"]:
+        notes.append(rows_left_out(run["n_obs"], run["n_rows"], counts(run["n_dropped"])) + ".")
+    for name in ("models", "sem_fit"):
+        if name in tables and not tables[name].is_empty():
+            notes += footnotes(name, tables[name])
+    return notes
+
+
+def last_notes(tables: Tables) -> list[str]:
+    """What a reader of single tables must know."""
+    names = ("comparisons", "contextual_effects", "fit_statistics")
+    return distinct([note for name in names if name in tables for note in footnotes(name, tables[name])])
+
+
+def _optimum(tables: Tables, model: str | None) -> Iterator[Check]:
+    """Of mixed and structural models: whether the search ended, and whether T is singular."""
+    rows = [*rows_of(tables, "fit_statistics"), *rows_of(tables, "sem_fit")]
+    fitted = [row for row in rows if row["converged"] is not None]
+    if not fitted:
+        return
+    models = plural(len(fitted), "model", "models")
+    failed = [row["model"] for row in fitted if not row["converged"]]
+    some = f"{of(len(fitted) - len(failed), len(fitted), models)} converged"
+    yield Check(bool(failed), f"{some}{f'; not {_names(failed)}' if failed else ''}")
+    singular = [row["model"] for row in fitted if row["singular"]]
+    why = "a variance is zero or a correlation is 1"
+    looked = f"{count(len(fitted))} {models} looked at for a variance of zero or a correlation of 1: none"
+    yield Check(bool(singular), f"singular, {why}: {_names(singular)}" if singular else looked)
+
+
+def _names(models: list[str]) -> str:
+    more = len(models) - _NAMES
+    return listing([*map(shown, models[:_NAMES]), *([f"{count(more)} more"] if more > 0 else [])])
+
+
+def _of_rows(tables: Tables, model: str | None) -> Iterator[Check]:
+    """Each kind of finding about a model."""
+    findings = [row for row in rows_of(tables, "diagnostics") if model is None or row["model"] == model]
+    for kind, say in _FINDINGS.items():
+        own = [row for row in findings if row["diagnostic"] == kind]
+        if own:
+            yield from say(own)
+
+
+def _influence(rows: list[dict[str, Any]]) -> Iterator[Check]:
+    for group in distinct([row["group"] for row in rows]):
+        own = [row for row in rows if row["group"] == group]
+        far = {row["unit"] for row in own if row["flagged"]}
+        looked = f"the {count(len({row['unit'] for row in own}))} most influential {units(group)}"
+        beyond = "moves a coefficient by more than its standard error"
+        yield Check(
+            bool(far),
+            f"leaving out {beyond} for {count(len(far))} of {looked}" if far else f"none of {looked} {beyond}",
+        )
+
+
+def _outlier(rows: list[dict[str, Any]]) -> Iterator[Check]:
+    for group in distinct([row["group"] for row in rows]):
+        own = [row for row in rows if row["group"] == group]
+        far = [row for row in own if row["flagged"]]
+        looked = f"the {count(len(own))} {units(group)} whose effects lie farthest out"
+        yield Check(
+            bool(far),
+            f"{count(len(far))} of {looked} would be outliers of a normal distribution (p adjusted by Holm)"
+            if far
+            else f"none of {looked} is an outlier of a normal distribution (p adjusted by Holm)",
+        )
+
+
+def _normality(rows: list[dict[str, Any]]) -> Iterator[Check]:
+    for row in rows:
+        what = "residuals" if row["group"] == "residual" else f"effects of {units(row['group'])}, {shown(row['term'])}"
+        skew = row.get("skewness")
+        numbers = f"kurtosis {figure(row['estimate'])} (normal: 3)" if row["estimate"] is not None else ""
+        if skew is not None and numbers:
+            numbers = f"skewness {figure(skew)}, kurtosis {figure(row['estimate'])} (normal: 0 and 3)"
+        state = "depart from a normal distribution" if row["flagged"] else "looked at for normality"
+        yield Check(bool(row["flagged"]), f"{what} {state}: {numbers}{chance(row['p_value'])}")
+
+
+def _variances(rows: list[dict[str, Any]]) -> Iterator[Check]:
+    for row in rows:
+        test = f"χ² = {figure(row['statistic'])}, {figure(row['df'])} df{chance(row['p_value'])}"
+        what = f"residual variances of {units(row['group'])}"
+        yield Check(
+            bool(row["flagged"]), f"{what} {'differ' if row['flagged'] else 'looked at for a difference'}: {test}"
+        )
+
+
+def _bins(rows: list[dict[str, Any]]) -> Iterator[Check]:
+    far = [row for row in rows if row["flagged"]]
+    along = listing([shown(term) for term in distinct([row["term"] for row in far])]) if far else ""
+    what = "mean residuals in bins of the predictors and fitted values"
+    yield Check(
+        bool(far),
+        f"{of(len(far), len(rows), what)} differ from zero, along {along}"
+        if far
+        else f"none of {count(len(rows))} {what} differs from zero (p adjusted by Holm)",
+    )
+
+
+def _largest(rows: list[dict[str, Any]]) -> Iterator[Check]:
+    for row in rows:
+        if row["estimate"] is not None:
+            text = f"the residual farthest out is {figure(row['estimate'])} standard deviations{chance(row['p_value'])}"
+            yield Check(bool(row["flagged"]), text)
+
+
+_FINDINGS: dict[str, Callable[[list[dict[str, Any]]], Iterator[Check]]] = {
+    "normality": _normality,
+    "heteroscedasticity": _variances,
+    "influence": _influence,
+    "outlier": _outlier,
+    "binned_residual": _bins,
+    "largest_residual": _largest,
+}
+
+
+def _drift(tables: Tables, model: str | None) -> Iterator[Check]:
+    """Whether something has changed since an earlier run."""
+    rows = rows_of(tables, "drift")
+    for against, words in (("previous", "the run before"), ("baseline", "the baseline")):
+        own = [row for row in rows if row["against"] == against]
+        if own:
+            far = [row for row in own if row["flagged"]]
+            some = of(len(far), len(own), "numbers have" if len(own) > 1 else "number has")
+            yield Check(bool(far), f"{some} changed by more than chance since {words}")
+
+
+_CHECKS: tuple[Callable[[Tables, str | None], Iterator[Check]], ...] = (_optimum, _of_rows, _drift)

@@ -1,0 +1,256 @@
+"""Put together what a page of one analysis shows, of result tables alone: sentences, checks, pictures and tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+from mlm_ops.errors import MlmError
+from mlm_ops.reports.drawing.svg import converter, draw_svg
+from mlm_ops.reports.page.answers import answers
+from mlm_ops.reports.page.checks import Check, checks, first_notes, last_notes
+from mlm_ops.reports.page.html import render
+from mlm_ops.reports.page.markup import equations
+from mlm_ops.reports.page.order import in_order
+from mlm_ops.reports.page.sections import SECTIONS, draft, main_model, titles
+from mlm_ops.reports.page.tables import Grid, formulas, grid, ladder
+from mlm_ops.reports.page.words import group_counts, plural, rows_of
+from mlm_ops.reports.pictures.facts import unit_numbers
+from mlm_ops.reports.pictures.picture import Picture
+from mlm_ops.reports.pictures.rows import Tables, table
+from mlm_ops.reports.pictures.words import shown, unit, units
+from mlm_ops.results.words import cell, count
+
+#: Height over width of a drawing that takes the place of two.
+_TALL = 1.25
+#: Tables with a column of units.
+_OF_UNITS = ("groups", "unit_lines", "random_effects", "diagnostics")
+#: Result tables that have no picture: the heading of each, its section, and the columns that are read.
+_TABLES = {
+    "contrasts": ("Combinations of coefficients", "effects"),
+    "sem_parameters": ("Parameters of structural models", "latent"),
+    "sem_fit": ("Fit of structural models", "latent"),
+}
+_NOT_READ = ("run_id", "analysis", "syntax", "mermaid", "notes", "symbol")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture with its place: drawn, or without a drawing where nothing draws."""
+
+    id: str
+    question: str
+    answer: str
+    reading: str
+    sql: str
+    numbers: Grid
+    drawing: Markup | None
+    shape: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of one analysis, and what is told of it elsewhere.
+
+    Attributes
+    ----------
+    html
+        The whole file.
+    drawings
+        Bytes of each drawing by its id.
+    answers
+        What was found, in sentences.
+    checks
+        What was checked.
+    facts
+        Numbers of the header with their words.
+    description
+        That of the analysis file.
+    missing
+        Why there are no drawings; None where there are.
+    """
+
+    html: str
+    drawings: Mapping[str, int]
+    answers: Sequence[str]
+    checks: Sequence[Check]
+    facts: Sequence[tuple[str, str]]
+    description: str
+    missing: str | None
+
+
+def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True) -> Page:
+    """The page of the analysis whose tables these are.
+
+    Parameters
+    ----------
+    tables
+        Of one analysis, its row of ``runs`` among them.
+    model
+        The model whose effects, units and checks are shown; by default `main_model` chooses.
+    unit_names
+        Whether units are named; otherwise they are numbered, everywhere.
+    """
+    tables = in_order(tables)
+    run = table(tables, "runs").to_dicts()[0]
+    tables = tables if unit_names else without_unit_names(tables)
+    named, chosen = model is not None, model or main_model(tables)
+    missing: str | None = None
+    sections: list[dict[str, Any]] = []
+    drawings = dict[str, int]()
+    try:
+        converter()
+    except MlmError as error:
+        missing = str(error)
+    fill, numbers = titles(tables, chosen), dict[str, int]()
+    for section in SECTIONS:
+        cards = []
+        pictures = draft(tables, section.pictures, chosen, named=named)
+        for picture in pictures:
+            numbers[picture.key] = numbers.get(picture.key, 0) + 1
+            card = _card(picture, numbers[picture.key], draw=missing is None)
+            if card.drawing is not None:
+                drawings[card.id] = len(card.drawing.encode())
+            cards.append(card)
+        cards = shaped(cards)
+        grids = list(_grids(tables, section.key))
+        words = {"title": section.title.format(**fill), "intro": section.intro.format(**fill)}
+        if cards or grids or (section.key == "models" and formulas(tables)):
+            sections.append({"key": section.key, "cards": cards, "tables": grids, **words})
+    found, facts = answers(tables, chosen), list(_facts(tables, run))
+    looked, description = checks(tables, chosen), _description(run)
+    notes = last_notes(tables)
+    links = [(part["key"], part["title"]) for part in sections] + [("made", "How it was made")]
+    html = render(
+        "page.html.j2",
+        name=shown(run["analysis"]),
+        data=shown(run["data"]),
+        description=description,
+        facts=facts,
+        links=[*links, *([("notes", "Notes")] if notes else [])],
+        answers=found,
+        checks=looked,
+        first_notes=first_notes(tables, run),
+        last_notes=notes,
+        missing=missing,
+        sections=sections,
+        finder=_finder(tables, [card for part in sections for card in part["cards"]]),
+        formulas=[(name, formula, equations(math)) for name, formula, math in formulas(tables)],
+        ladder=ladder(tables),
+        made=list(_made(run)),
+    )
+    return Page(html, drawings, found, looked, facts, description, missing)
+
+
+def _card(picture: Picture, number: int, *, draw: bool) -> Card:
+    name = f"{picture.key}-{number}"
+    drawing = Markup(draw_svg(picture, ground="page", name=name)) if draw else None
+    texts = {text: getattr(picture, text) for text in ("question", "answer", "reading", "sql")}
+    return Card(id=name, numbers=grid(picture.numbers), drawing=drawing, **texts)
+
+
+def shaped(cards: Sequence[Card]) -> list[Card]:
+    """The cards with shapes by which no half of a row of two is empty.
+
+    Of an odd number one that is tall stands beside two others; where none is, the last has a row of its own.
+    """
+    if len(cards) % 2 == 0:
+        return list(cards)
+    tall = [card for card in cards if card.drawing and _height(card.drawing) >= _TALL]
+    if tall and len(cards) > 2:
+        return [replace(card, shape="tall") if card is tall[0] else card for card in cards]
+    return [*cards[:-1], replace(cards[-1], shape="wide")]
+
+
+def _height(drawing: str) -> float:
+    """The height of a drawing as a share of its width."""
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)
+    return float(size[2]) / float(size[1]) if size else 0.0
+
+
+def without_unit_names(tables: Tables) -> dict[str, pl.DataFrame]:
+    """The tables with a number instead of each unit's name, the same in all of them."""
+    pairs = unit_numbers(tables)
+    if not pairs:
+        return dict(tables)
+    keys = pl.DataFrame(
+        [(group, unit, str(number)) for (group, unit), number in pairs.items()],
+        schema={"group": pl.String, "unit": pl.String, "number": pl.String},
+        orient="row",
+    )
+    numbered = dict(tables)
+    for name in _OF_UNITS:
+        frame = table(tables, name)
+        if not frame.is_empty():
+            joined = frame.join(keys, on=["group", "unit"], how="left", maintain_order="left")
+            numbered[name] = joined.with_columns(pl.col("number").alias("unit")).drop("number")
+            if "note" in frame.columns:
+                own = pl.when(pl.col("unit").is_null()).then(pl.col("note"))
+                numbered[name] = numbered[name].with_columns(own.alias("note"))
+    return numbered
+
+
+def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid]]:
+    for name, (title, where) in _TABLES.items():
+        frame = table(tables, name)
+        if where == section and not frame.is_empty():
+            yield title, grid(frame.drop(_NOT_READ, strict=False))
+
+
+def _finder(tables: Tables, cards: Sequence[Card]) -> dict[str, Any] | None:
+    """The units with marks in the pictures, by their names."""
+    drawn = "".join(card.drawing or "" for card in cards)
+    pairs = {number: pair for pair, number in unit_numbers(tables).items() if f'data-u="{number}"' in drawn}
+    if not pairs:
+        return None
+    groups = sorted({group for group, _ in pairs.values()})
+    several = len(groups) > 1
+    names = [
+        (number, f"{shown(group)} {shown(name)}" if several else shown(name))
+        for number, (group, name) in sorted(pairs.items())
+    ]
+    what = "unit" if several else unit(groups[0])
+    return {"label": f"Find a {what} in the pictures", "units": names}
+
+
+def _facts(tables: Tables, run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    rows = run["n_obs"] or 0
+    yield count(rows), plural(rows, "row", "rows")
+    for group, size in group_counts(tables).items():
+        yield count(size), unit(group) if size == 1 else units(group)
+    models = len({row["model"] for name in ("fit_statistics", "sem_fit") for row in rows_of(tables, name)})
+    yield count(models), plural(models, "model", "models")
+    yield f"{run['finished_at']:%Y-%m-%d %H:%M} UTC", "finished"
+
+
+def _description(run: Mapping[str, Any]) -> str:
+    try:
+        text = json.loads(run["analysis_text"] or "{}").get("description")
+    except (ValueError, AttributeError):
+        return ""
+    return text if isinstance(text, str) else ""
+
+
+def _made(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    versions = run["versions"] or "{}"
+    try:
+        packages = ", ".join(f"{name} {version}" for name, version in json.loads(versions).items())
+    except (ValueError, AttributeError):
+        packages = ""
+    words = {
+        "run": run["run_id"],
+        "rows of": run["data"],
+        "started": f"{cell('started_at', run['started_at'])} UTC",
+        "finished": f"{cell('finished_at', run['finished_at'])} UTC",
+        "checksum of the moments": run["moments_checksum"],
+        "hash of the analysis": run["analysis_hash"],
+        "seed": None if run["seed"] is None else str(run["seed"]),
+        "versions": f"mlm-ops {run['engine_version']}{f', {packages}' if packages else ''}",
+    }
+    yield from ((word, text) for word, text in words.items() if text)

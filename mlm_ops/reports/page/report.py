@@ -1,0 +1,233 @@
+"""Write the report of each analysis of a results store: one HTML file, and an index where there are several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from mlm_ops.analyses.store.latest import read_latest_results
+from mlm_ops.errors import MlmError, StoreError
+from mlm_ops.language import options
+from mlm_ops.language.spelling import unknown_result
+from mlm_ops.logs import Event, about, tell
+from mlm_ops.reports.page.content import Page, page_of
+from mlm_ops.reports.page.html import render
+from mlm_ops.reports.page.partitions import KEYS, by_page
+from mlm_ops.reports.page.places import FOLDER, INDEX, file_names
+from mlm_ops.reports.pictures.words import shown
+from mlm_ops.results.words import count
+from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.connection import OnWait
+from mlm_ops.warehouse.replacing import replacing
+
+#: Bytes of a file that is not written.
+MOST = 5_000_000
+#: Pictures that a message names.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was written.
+
+    Attributes
+    ----------
+    path
+        Where.
+    analysis
+        Of which analysis; None for the index of several.
+    pictures, size
+        How many pictures and bytes it has.
+    seconds
+        How long it took, reading aside.
+    answers
+        What was found, in sentences.
+    missing
+        Why there are no drawings; None where there are.
+    """
+
+    path: Path
+    analysis: str | None
+    pictures: int
+    size: int
+    seconds: float
+    answers: Sequence[str] = ()
+    missing: str | None = None
+
+
+@checked(
+    database=options.DATABASE,
+    output=options.OUTPUT,
+    analysis=options.ANALYSIS,
+    model=options.MODEL_NAME,
+    unit_names=options.UNIT_NAMES,
+    runs=options.RUNS,
+)
+def report(
+    database: str | Path,
+    output: str | Path | None = None,
+    *,
+    analysis: str | None = None,
+    model: str | None = None,
+    unit_names: bool = True,
+    runs: int = 60,
+) -> str:
+    """Write the report of a results store as HTML, and return the path of the page to open.
+
+    Parameters
+    ----------
+    database
+        The store, such as a project's ``warehouse/results.duckdb``; it is opened read-only and closed again.
+    output
+        The file, of one analysis; by default ``report/<analysis>.html`` beside the database, of each.
+    analysis
+        Which; by default all, and an index where there are several.
+    model
+        The model whose effects, units and checks are shown; by default the last compared one with diagnostics, else
+        the last with random effects.
+    unit_names
+        Whether units are named; otherwise they are numbered.
+    runs
+        How many of the latest runs pictures over the runs show.
+
+    Raises
+    ------
+    MlmError
+        There are no results, or none of such an analysis or model; the output is a folder or cannot be written; or
+        a page would have more than 5 MB.
+    """
+    paths = write_reports(
+        Path(database), None if output is None else Path(output), analysis, model, unit_names=unit_names, runs=runs
+    )
+    return str(paths[-1].path)
+
+
+def write_reports(
+    database: Path,
+    output: Path | None = None,
+    analysis: str | None = None,
+    model: str | None = None,
+    *,
+    unit_names: bool = True,
+    runs: int = 60,
+    on_wait: OnWait | None = None,
+) -> list[Written]:
+    """Write the report of each analysis, and last the index where there are several; `report` says how."""
+    if output is not None and output.is_dir():
+        raise StoreError(f"The report is a file, and {output} is a folder. Name a file in it with --output.")
+    if not database.exists():
+        raise StoreError(f"There are no results in {database}: there is no such file.")
+    results = read_latest_results(database, on_wait=on_wait)
+    by_analysis = _by_analysis(results)
+    if not by_analysis:
+        raise StoreError(f"There are no finished results in {database} yet.")
+    names, together = file_names(list(by_analysis)), by_page(by_analysis)
+    if analysis is not None and analysis not in names:
+        raise MlmError(unknown_result("analysis", analysis, together))
+    # a partition has a page of its own where it is asked for
+    by_analysis = together if analysis is None else {analysis: (by_analysis | together)[analysis]}
+    if model is not None:
+        by_analysis = _with_model(by_analysis, model)
+    if output is not None and len(by_analysis) > 1:
+        raise MlmError(
+            f"One file holds one analysis, and there are {count(len(by_analysis))}: {', '.join(by_analysis)}. Name one "
+            "with --analysis, or leave out --output."
+        )
+    folder = database.parent / FOLDER
+    written, pages = [], {}
+    for name, tables in by_analysis.items():
+        start = time.perf_counter()
+        page = page_of(tables, model, unit_names=unit_names)
+        path = output or folder / names[name]
+        size = _write(path, page, name)
+        pages[name] = page
+        n_pictures = 0 if page.missing else len(page.drawings)
+        file = Written(path, name, n_pictures, size, time.perf_counter() - start, page.answers, page.missing)
+        with about(analysis=name):
+            facts = {"n_pictures": file.pictures, "n_bytes": size, "seconds": file.seconds}
+            tell(Event.REPORTED, f"report written to {path} {written_text(file)[:-1]}", path=str(path), **facts)
+        written.append(file)
+    if output is None and len(by_analysis) > 1:
+        start = time.perf_counter()
+        html = _index(database.name, pages, names)
+        size = _replace(folder / INDEX, html)
+        written.append(Written(folder / INDEX, None, 0, size, time.perf_counter() - start))
+    return written
+
+
+def _by_analysis(results: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, pl.DataFrame]]:
+    """The tables of each analysis that has results, by name."""
+    runs = results["runs"].filter(pl.col("status") == "finished").sort("analysis")
+    parts = {
+        name: frame.partition_by("analysis", as_dict=True) for name, frame in results.items() if not frame.is_empty()
+    }
+    return {
+        analysis: {name: own[analysis,] for name, own in parts.items() if (analysis,) in own}
+        for analysis in runs["analysis"]
+    }
+
+
+def _with_model(by_analysis: dict[str, dict[str, pl.DataFrame]], model: str) -> dict[str, dict[str, pl.DataFrame]]:
+    """The analyses that have results of the model, which some has to."""
+    sources = ("models", f"{KEYS}models")
+    models = {
+        name: {model for source in sources if source in tables for model in tables[source]["model"]}
+        for name, tables in by_analysis.items()
+    }
+    known = sorted(set().union(*models.values()))
+    if model not in known:
+        raise MlmError(unknown_result("model", model, known))
+    return {name: tables for name, tables in by_analysis.items() if model in models[name]}
+
+
+def _write(path: Path, page: Page, analysis: str) -> int:
+    size = len(page.html.encode())
+    if size > MOST:
+        large = sorted(page.drawings.items(), key=lambda pair: (-pair[1], pair[0]))[:_NAMED]
+        listed = ", ".join(f"{name} {_kilobytes(bytes_)}" for name, bytes_ in large)
+        raise MlmError(
+            f"The report of {analysis} would have {size / 1e6:.1f} MB, and at most {MOST / 1e6:.0f} MB are written. "
+            f"Largest: {listed}. A model with fewer random effects (--model) or fewer runs (--runs) makes it smaller."
+        )
+    return _replace(path, page.html)
+
+
+def _kilobytes(size: int) -> str:
+    return f"{count(round(size / 1000))} kB"
+
+
+def written_text(file: Written) -> str:
+    """What is said of a written file behind its path."""
+    return f"({written_size(file)}) in {file.seconds:.1f} s."
+
+
+def written_size(file: Written) -> str:
+    """How much a file holds: ``664 kB, 24 pictures``."""
+    pictures = f", {count(file.pictures)} pictures" if file.pictures != 1 else ", 1 picture"
+    return f"{_kilobytes(file.size)}{pictures if file.analysis is not None else ''}"
+
+
+def _replace(path: Path, html: str) -> int:
+    content = html.encode()
+    with replacing(path) as building:
+        building.write_bytes(content)
+    return len(content)
+
+
+def _index(database: str, pages: Mapping[str, Page], names: Mapping[str, str]) -> str:
+    entries = [
+        {
+            "file": names[name],
+            "name": shown(name),
+            "facts": " · ".join(f"{number} {words}" for number, words in page.facts),
+            "description": page.description,
+            "answers": page.answers,
+            "flagged": f"{sum(check.flagged for check in page.checks)} of {len(page.checks)} checks flagged",
+        }
+        for name, page in pages.items()
+    ]
+    return render("index.html.j2", entries=entries, database=shown(database))

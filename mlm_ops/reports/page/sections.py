@@ -1,0 +1,122 @@
+"""Say which pictures stand where on a page, and draft those that an analysis' tables have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from mlm_ops.reports.page.words import group_counts, rows_of
+from mlm_ops.reports.pictures import PICTURES
+from mlm_ops.reports.pictures.facts import models_in_order
+from mlm_ops.reports.pictures.picture import Picture
+from mlm_ops.reports.pictures.rows import Selection, Tables
+from mlm_ops.reports.pictures.words import shown, units
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: the heading's name in links, what is said below it, and the keys of its pictures."""
+
+    key: str
+    title: str
+    intro: str
+    pictures: tuple[str, ...]
+
+
+#: In the order of the page; ``{units}`` and ``{model}`` are filled in.
+SECTIONS = (
+    Section(
+        "data",
+        "The data",
+        "What is grouped, how large the groups are, and where the variance lies.",
+        ("group_sizes", "decomposition", "centering", "standard_errors"),
+    ),
+    Section(
+        "models",
+        "From model to model",
+        "What each model says, beside each other and step by step.",
+        ("variance", "steps", "forest", "ladder_steps"),
+    ),
+    Section(
+        "effects",
+        "The effects",
+        "What goes with what, within and between groups, and for whom.",
+        ("two_slopes", "simple_slopes", "johnson_neyman"),
+    ),
+    Section(
+        "units",
+        "The {units}",
+        "How they differ around the average. No picture here is a ranking.",
+        ("unit_lines", "shrinkage", "caterpillar", "t_matrix"),
+    ),
+    Section(
+        "holds",
+        "Does the model hold?",
+        "What {model} supposes, and what its residuals show.",
+        ("qq_rows", "qq_units", "binned", "influence"),
+    ),
+    Section("latent", "With latent means", "Structural models of the same rows.", ("path",)),
+    Section("runs", "Over the runs", "Earlier runs of the same analysis, or its partitions.", ("history", "keys")),
+)
+#: Pictures of one model, that which the page is about.
+OF_ONE_MODEL = frozenset(
+    {key for section in SECTIONS[2:5] for key in section.pictures} | {"standard_errors", "variance"}
+)
+
+
+def main_model(tables: Tables) -> str | None:
+    """The model that the page is about: the last compared one with diagnostics, else the last with random effects."""
+    return last_told_most(
+        models_in_order(tables),
+        compared={name for row in rows_of(tables, "comparisons") for name in (row["model"], row["reference_model"])},
+        diagnosed={row["model"] for row in rows_of(tables, "diagnostics")},
+        varying=set(tables["random_effects"]["model"]) if "random_effects" in tables else set(),
+        fitted={row["model"] for row in rows_of(tables, "fixed_effects")},
+    )
+
+
+def last_told_most(
+    order: Sequence[str],
+    *,
+    compared: AbstractSet[str],
+    diagnosed: AbstractSet[str],
+    varying: AbstractSet[str],
+    fitted: AbstractSet[str],
+) -> str | None:
+    """The last of the models that most is known of: compared and diagnosed, diagnosed, with random effects, any."""
+    for known in (compared & diagnosed, diagnosed, varying, fitted):
+        if last := [model for model in order if model in known]:
+            return last[-1]
+    return None
+
+
+def titles(tables: Tables, model: str | None) -> dict[str, str]:
+    """What is filled in of headings and introductions."""
+    groups = list(group_counts(tables))
+    return {
+        "units": units(groups[0]) if len(groups) == 1 else "units",
+        "model": "the model" if model is None else shown(model),
+    }
+
+
+def draft(tables: Tables, keys: Sequence[str], model: str | None, *, named: bool) -> list[Picture]:
+    """The pictures of these keys that the tables have.
+
+    Parameters
+    ----------
+    model
+        The model that the page is about.
+    named
+        Whether the reader asked for it: then a picture that it does not have is not shown of another.
+    """
+    pictures: list[Picture] = []
+    for key in keys:
+        if key not in PICTURES:
+            continue
+        chosen = Selection(model=model if key in OF_ONE_MODEL else None)
+        own = list(PICTURES[key](tables, chosen))
+        if not own and not named and chosen.model is not None:
+            own = list(PICTURES[key](tables, Selection()))
+        pictures += own
+    return pictures

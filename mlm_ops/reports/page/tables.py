@@ -1,0 +1,86 @@
+"""Lay tables out as rows of texts for the page: numbers of pictures, models beside each other, contrasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from markupsafe import Markup
+
+from mlm_ops.errors import MlmError
+from mlm_ops.reports.pictures.facts import models_in_order, shown_models
+from mlm_ops.reports.pictures.rows import Tables, table
+from mlm_ops.reports.pictures.words import shown
+from mlm_ops.results.criteria import BY_ML_NOTE, NO_CRITERIA_NOTE
+from mlm_ops.results.text.side_by_side import SOURCES, side_by_side
+from mlm_ops.results.text.tables import cell_table, html_table
+from mlm_ops.results.words import count
+
+#: Rows of a table in the page, and models beside each other; the store has them all.
+ROWS, MODELS = 400, 12
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of texts.
+
+    Attributes
+    ----------
+    heading
+        A word a column.
+    rows
+        Texts, one a column.
+    right
+        Of each column, whether it holds numbers.
+    left_out
+        Rows that are in the store and not here.
+    alike
+        Names and values of columns that say the same in every row, and stand above.
+    """
+
+    heading: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: tuple[bool, ...]
+    left_out: int = 0
+    alike: tuple[tuple[str, str], ...] = ()
+
+
+def grid(frame: pl.DataFrame) -> Grid:
+    """A result table as it is read, its first rows where there are very many."""
+    names = [name for name, kind in frame.schema.items() if kind == pl.String and frame.height > 2]
+    alike = [name for name in names if frame[name].n_unique() == 1 and frame[name][0] is not None]
+    cells = cell_table(frame.drop(alike).head(ROWS))
+    rows = tuple(tuple(shown(text) if text else "" for text in row) for row in cells.rows)
+    above = tuple((name, shown(frame[name][0])) for name in alike)
+    return Grid(cells.heading, rows, cells.right, max(frame.height - ROWS, 0), above)
+
+
+def ladder(tables: Tables) -> tuple[Markup, list[str]] | None:
+    """The models side by side, as papers print them, and notes; of very many those that `shown_models` chooses."""
+    statistics = table(tables, "fit_statistics")
+    if statistics.is_empty() or any(table(tables, name).is_empty() for name in SOURCES[:2]):
+        return None
+    there = set(statistics["model"])
+    models = shown_models(tables, there, MODELS)
+    try:
+        beside = side_by_side({name: tables[name] for name in SOURCES if name in tables}, models)
+    except MlmError:  # results of which only some tables have the models
+        return None
+    # those about single models stand above, before the pictures
+    about_all = [note for note in beside.footnotes if note in (*beside.footnotes[:1], BY_ML_NOTE, NO_CRITERIA_NOTE)]
+    notes = [note[:1].upper() + note[1:].rstrip(".") + "." for note in about_all]
+    if len(models) < len(there):
+        notes.append(f"{count(len(models))} of {count(len(there))} models are shown; the result tables have all.")
+    sections = {title: rows for title, rows in beside.sections.items() if rows}
+    return Markup(html_table(("model", *beside.models), sections, beside.right)), notes
+
+
+def formulas(tables: Tables) -> list[tuple[str, str, str]]:
+    """Each model's name, formula and stored equations in MathML, in order."""
+    frame = table(tables, "models")
+    if frame.is_empty():
+        return []
+    rows = {row["model"]: row for row in frame.to_dicts()}
+    shown_names: Sequence[str] = [name for name in models_in_order(tables) if name in rows]
+    return [(name, rows[name]["formula"] or "", rows[name].get("mathml") or "") for name in shown_names[: 5 * MODELS]]

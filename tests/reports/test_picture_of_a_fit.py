@@ -1,0 +1,194 @@
+"""A fit's pictures: those of an analysis of the same model, chosen by key, term and group."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as Xml
+
+import duckdb
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import mlm_ops as mlm
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis
+from mlm_ops.errors import MlmError
+from mlm_ops.reports import PICTURES, Selection
+
+HSB = Path(__file__).parents[2] / "pipelines" / "data" / "hsb.csv"
+FORMULA = "mathach ~ within(ses) * sector + within(ses) * between(ses) + (1 + within(ses) | school)"
+ANALYSIS = f"""
+analysis: one
+data: main.students
+levels: school
+models:
+  slopes: {FORMULA}
+diagnostics: slopes
+simple_slopes:
+  slopes: [{{slope: within(ses), at: sector}}, {{slope: within(ses), at: between(ses)}}]
+sem:
+  latent: "contextual: mathach ~ ses"
+"""
+#: What a fit has without its rows, and with them.
+OF_TABLES = [key for key in PICTURES if key not in ("steps", "qq_rows", "binned")]
+
+
+@pytest.fixture(scope="module")
+def students() -> pl.DataFrame:
+    return pl.read_csv(HSB)
+
+
+@pytest.fixture(scope="module")
+def fit(students: pl.DataFrame) -> mlm.Fit:
+    return mlm.fit(FORMULA, students)
+
+
+@pytest.fixture(scope="module")
+def structural(students: pl.DataFrame) -> mlm.SemFit:
+    return mlm.sem("contextual: mathach ~ ses", students, cluster="school")
+
+
+@pytest.fixture(scope="module")
+def stored(students: pl.DataFrame, fit: mlm.Fit) -> dict[str, pl.DataFrame]:
+    """Tables of an analysis of the same model, which is called by its formula as a fit is."""
+    connection = duckdb.connect()
+    connection.register("students", students)
+    tables = fit_analysis(parse_analysis(ANALYSIS), connection).tables
+    named = pl.col("model").replace("slopes", fit.model.text)
+    return {name: frame.with_columns(named) for name, frame in tables.items()}
+
+
+@pytest.mark.parametrize("key", [key for key in PICTURES if key != "steps"])
+def test_a_fit_has_the_pictures_of_its_tables(
+    key: str, fit: mlm.Fit, stored: dict[str, pl.DataFrame], students: pl.DataFrame
+) -> None:
+    """Question, answer, what is drawn and the numbers, to the last digit."""
+    first = next(PICTURES[key](stored, Selection()))
+    picture = fit.picture(key, data=students if key in ("qq_rows", "binned") else None)
+    for part in ("key", "question", "answer", "reading", "sql"):
+        assert getattr(picture, part) == getattr(first, part), part
+    if key in ("qq_rows", "binned"):
+        # DuckDB adds rows up in the order in which its threads come to them
+        assert_frame_equal(picture.numbers, first.numbers, rel_tol=1e-11, abs_tol=1e-11)
+    else:
+        assert picture.spec == first.spec
+        assert picture.numbers.equals(first.numbers)
+
+
+@pytest.mark.parametrize("key", ["group_sizes", "decomposition"])
+def test_a_structural_fit_has_those_of_its_variables(
+    key: str, structural: mlm.SemFit, stored: dict[str, pl.DataFrame]
+) -> None:
+    picture, first = structural.picture(key), next(PICTURES[key](stored, Selection()))
+    assert picture.question == first.question
+    assert picture.numbers.join(first.numbers, on=picture.numbers.columns, how="anti").is_empty()
+
+
+def test_terms_and_groups_are_chosen(fit: mlm.Fit) -> None:
+    level, slope = fit.picture("caterpillar"), fit.picture("caterpillar", term="within(ses)", group="school")
+    assert level.question == "Which schools depart in level?"
+    assert slope.question == "Which schools depart in the slope of within(ses)?"
+    effects = fit.random_effects.filter(term="within(ses)").sort("estimate", "unit")
+    assert slope.numbers["estimate"].equals(effects["estimate"])
+    pairs = fit.picture("caterpillar", term="within(ses)", pairwise=True).numbers
+    assert (pairs["conf_high"] - pairs["estimate"]).to_list() == pytest.approx(list(1.39 * pairs["std_error"]))
+    assert fit.picture("simple_slopes", term="within(ses)", at="sector").numbers["moderator"].unique().to_list() == [
+        "sector"
+    ]
+    other = fit.picture("simple_slopes", term="within(ses)", at={"between(ses)": [-1, 1]}).numbers
+    assert other["moderator_value"].unique().sort().to_list() == ["-1", "1"]
+    curves = fit.curves("between(ses)", "within(ses)").filter(kind="simple_slope")
+    own = fit.picture("simple_slopes", term="between(ses)").numbers
+    assert sorted(own["estimate"]) == sorted(curves["estimate"])
+
+
+LIST = ", ".join(OF_TABLES)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda fit: fit.picture("caterpilar"),
+            f"There is no picture 'caterpilar'. Did you mean 'caterpillar'? This fit has: {LIST}.",
+        ),
+        (
+            lambda fit: fit.picture("steps"),
+            "This fit has no picture steps. It shows several models, or several runs: mlm report draws it of an "
+            f"analysis. This fit has: {LIST}.",
+        ),
+        (
+            lambda fit: fit.picture("qq_rows"),
+            "This fit has no picture qq_rows. It shows residuals of rows, which a fit does not hold: give the fit's "
+            f"rows as data. This fit has: {LIST}.",
+        ),
+        (
+            lambda fit: fit.picture("caterpillar", term="ses"),
+            "The picture caterpillar has no term 'ses'. It has: (Intercept), within(ses).",
+        ),
+        (
+            lambda fit: fit.picture("caterpillar", term="withn(ses)"),
+            "The picture caterpillar has no term 'withn(ses)'. Did you mean 'within(ses)'? It has: (Intercept), "
+            "within(ses).",
+        ),
+        (
+            lambda fit: fit.picture("caterpillar", group="class"),
+            "The picture caterpillar has no grouping factor 'class'. It has: school.",
+        ),
+        (
+            lambda fit: fit.picture("variance", term="within(ses)"),
+            "The picture variance is not of a single term. Leave out term.",
+        ),
+        (
+            lambda fit: fit.picture("shrinkage", pairwise=True),
+            "pairwise is an option of the picture caterpillar. Leave it out for shrinkage.",
+        ),
+        (
+            lambda fit: fit.picture("forest", at="sector"),
+            "at is an option of the pictures simple_slopes and johnson_neyman, beside a term, the slope. Got at for "
+            "forest without a term.",
+        ),
+        (
+            lambda fit: fit.picture(3),
+            "key is not understood. Got 3; expected the key of a picture, such as caterpillar.",
+        ),
+    ],
+)
+def test_what_a_fit_has_not_is_said(call: Callable[[Any], Any], sentence: str, fit: mlm.Fit) -> None:
+    with pytest.raises(MlmError) as refusal:
+        call(fit)
+    assert str(refusal.value) == sentence
+
+
+def test_a_structural_fit_says_which_it_has(structural: mlm.SemFit) -> None:
+    with pytest.raises(MlmError) as refusal:
+        structural.picture("caterpillar")
+    assert str(refusal.value).startswith(
+        "This fit has no picture caterpillar. This fit has: group_sizes, decomposition"
+    )
+
+
+def test_a_regression_has_no_pictures_of_units(students: pl.DataFrame) -> None:
+    alone = mlm.fit("mathach ~ ses", students)
+    with pytest.raises(MlmError, match=r"^This fit has no picture caterpillar\. This fit has: forest\.$"):
+        alone.picture("caterpillar")
+
+
+def test_it_is_drawn(fit: mlm.Fit) -> None:
+    shown = fit.picture("caterpillar")._repr_mimebundle_()
+    assert Xml.fromstring(shown["image/svg+xml"]).get("role") == "img"
+    assert shown["text/plain"] == fit.picture("caterpillar").answer
+
+
+def test_without_the_extra_it_says_what_to_install(fit: mlm.Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    picture = fit.picture("caterpillar")
+    with pytest.raises(MlmError) as refusal:
+        picture.svg()
+    assert str(refusal.value) == (
+        "Pictures need the package vl-convert-python. Install it with: pip install 'mlm-ops[report]'."
+    )
