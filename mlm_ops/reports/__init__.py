@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from mlm_ops.reports.drawing.svg import draw_svg
     from mlm_ops.reports.pictures import PICTURES
     from mlm_ops.reports.pictures.choice import choose_picture
+    from mlm_ops.reports.pictures.path_diagram import path_diagram
     from mlm_ops.reports.pictures.picture import Picture
     from mlm_ops.reports.pictures.rows import Selection
 
-__all__ = ["PICTURES", "Picture", "Selection", "choose_picture", "draw_png", "draw_svg", "save_picture"]
+__all__ = ["PICTURES", "Picture", "Selection", "choose_picture", "draw_png", "draw_svg", "path_diagram", "save_picture"]
 
 _LAZY = {
     "PICTURES": "mlm_ops.reports.pictures",
@@ -26,6 +27,7 @@ _LAZY = {
     "choose_picture": "mlm_ops.reports.pictures.choice",
     "draw_png": "mlm_ops.reports.drawing.png",
     "draw_svg": "mlm_ops.reports.drawing.svg",
+    "path_diagram": "mlm_ops.reports.pictures.path_diagram",
     "save_picture": "mlm_ops.reports.drawing.files",
 }
 

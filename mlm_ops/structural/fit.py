@@ -17,7 +17,7 @@ from mlm_ops.results.tables.units import groups
 from mlm_ops.structural import tables
 from mlm_ops.structural.comparison import likelihood_ratio
 from mlm_ops.structural.derived import DRAWS, label_values, monte_carlo
-from mlm_ops.structural.diagram import mermaid, svg
+from mlm_ops.structural.diagram import mermaid
 from mlm_ops.structural.equations import mplus_input, sem_equations
 from mlm_ops.structural.parameters import moments_model
 from mlm_ops.structural.record import SemContextualEffect, SemRecord
@@ -115,7 +115,12 @@ class SemFit(SemRecord):
     @checked(format=_DIAGRAM)
     def diagram(self, format: Literal["svg", "mermaid"] = "svg") -> str:
         """The path diagram with its estimates."""
-        return (svg if format == "svg" else mermaid)(self.estimate.table, self.estimate.theta)
+        if format == "mermaid":
+            return mermaid(self.estimate.table, self.estimate.theta)
+        # rules of the house: rooms above are looked up by their public name, when they are needed
+        from mlm_ops import reports
+
+        return reports.path_diagram(self.parameters).svg()
 
     @checked(key=options.PICTURE, term=options.TERM, group=options.ONE_GROUP)
     def picture(self, key: str, *, term: str | None = None, group: str | None = None) -> reports.Picture:

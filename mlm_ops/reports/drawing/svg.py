@@ -11,6 +11,7 @@ from xml.etree import ElementTree as Xml
 from xml.sax.saxutils import escape, quoteattr
 
 from mlm_ops.errors import MlmError
+from mlm_ops.reports.drawing.shapes import raw_svg
 from mlm_ops.reports.pictures.marks import UNIT_END
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.theme import COLOURS
@@ -67,14 +68,24 @@ def draw_svg(picture: Picture, *, ground: Ground = "light", name: str | None = N
     Raises
     ------
     MlmError
-        The package vl-convert-python is not installed.
+        The package vl-convert-python is not installed, and the picture needs it (`Picture.is_plain`).
     """
+    if picture.is_plain:
+        text = raw_svg(picture.spec, dark=ground == "dark", ground=ground != "page")
+    else:
+        text = _drawn_by_vega(picture, ground)
+    colours = _VARIABLES if ground == "page" else {}
+    return tidy(text, f"{picture.question} {picture.answer}", name or picture.key, colours, titles=titles)
+
+
+def _drawn_by_vega(picture: Picture, ground: Ground) -> str:
     spec = _with_titles(picture.painted_spec(dark=ground == "dark"))
     if ground == "page":
         spec["config"] = {**spec["config"], "background": None}
-    text = converter().vegalite_to_svg(spec, allowed_base_urls=[], format_locale="en-US", time_format_locale="en-US")
-    colours = _VARIABLES if ground == "page" else {}
-    return tidy(text, f"{picture.question} {picture.answer}", name or picture.key, colours, titles=titles)
+    text: str = converter().vegalite_to_svg(
+        spec, allowed_base_urls=[], format_locale="en-US", time_format_locale="en-US"
+    )
+    return text
 
 
 def _with_titles(node: Any) -> Any:

@@ -13,8 +13,11 @@ from mlm_ops.reports.pictures.centering import centering
 from mlm_ops.reports.pictures.decomposition import decomposition
 from mlm_ops.reports.pictures.forest import forest
 from mlm_ops.reports.pictures.group_sizes import group_sizes
+from mlm_ops.reports.pictures.history import history
 from mlm_ops.reports.pictures.influence import influence
 from mlm_ops.reports.pictures.johnson_neyman import johnson_neyman
+from mlm_ops.reports.pictures.keys import keys
+from mlm_ops.reports.pictures.path_diagram import path
 from mlm_ops.reports.pictures.quantiles import qq_rows, qq_units
 from mlm_ops.reports.pictures.rows import Draft
 from mlm_ops.reports.pictures.shrinkage import shrinkage
@@ -46,4 +49,7 @@ PICTURES: dict[str, Draft] = {
     "qq_units": qq_units,
     "binned": binned,
     "influence": influence,
+    "path": path,
+    "history": history,
+    "keys": keys,
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlm_ops.errors import MlmError
 from mlm_ops.reports.pictures.theme import Spec, styled
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Picture:
     reading
         How to read the chart.
     spec
-        Its own part of a Vega-Lite specification, with colours by name (`theme.COLOURS`).
+        Its own part of a Vega-Lite specification, with colours by name (`theme.COLOURS`); of a path diagram its
+        ``shapes`` as elements of SVG, with its ``width`` and ``height``.
     numbers
         The rows that it shows.
     sql
@@ -42,8 +44,21 @@ class Picture:
     numbers: pl.DataFrame
     sql: str
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is made of shapes, and is drawn as SVG without the package vl-convert-python."""
+        return "shapes" in self.spec
+
     def painted_spec(self, *, dark: bool = False) -> Spec:
-        """The whole Vega-Lite specification, with colours for a light or a dark ground."""
+        """The whole Vega-Lite specification, with colours for a light or a dark ground.
+
+        Raises
+        ------
+        MlmError
+            The picture has none.
+        """
+        if self.is_plain:
+            raise MlmError("A path diagram is no Vega-Lite chart, and has no specification of one. Take its svg().")
         return styled(self.spec, dark=dark)
 
     def svg(self, *, dark: bool = False) -> str:

@@ -35,12 +35,15 @@ class Selection:
         The coefficient or variable; by default each.
     pairwise
         Whether intervals of units are of 1.39 standard errors, for looking at pairs of units.
+    runs
+        How many of the last runs pictures over the runs show.
     """
 
     model: str | None = None
     group: str | None = None
     term: str | None = None
     pairwise: bool = False
+    runs: int = 60
 
     def terms(self, there: Sequence[str]) -> list[str]:
         """Those terms that are wanted of those that are there."""

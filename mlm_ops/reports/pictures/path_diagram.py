@@ -1,0 +1,227 @@
+"""What goes with what, at each level? The path diagram of a structural model with its estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.path_layout import HEIGHT, LINE, MARGIN, NODE, Arrow, Panel, panel
+from mlm_ops.reports.pictures.picture import Picture
+from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
+from mlm_ops.reports.pictures.theme import TEXT, WIDTH, Spec
+from mlm_ops.reports.pictures.words import figure, interval, minus, short, shown
+
+#: Variables in one picture; of more, the table alone is shown.
+NODES = 30
+_COLUMNS = ["model", "level", "lhs", "op", "rhs", "estimate", "std_error", "conf_low", "conf_high"]
+_WITHIN, _BETWEEN, _DEFINED = 1, 2, 0
+#: Levels from the top, with their titles and hues.
+_LEVELS = {_BETWEEN: ("Between clusters", "@between"), _WITHIN: ("Within clusters", "@within")}
+_BELOW = 17
+Row = dict[str, Any]
+
+
+def path(tables: Tables, selection: Selection) -> Iterator[Picture]:
+    """A picture for each structural model, of those whose diagram can be read."""
+    frame = table(tables, "sem_parameters")
+    for model in [] if frame.is_empty() else sorted(set(frame["model"])):
+        if selection.model in (None, model):
+            rows = select(tables, "sem_parameters", _COLUMNS, equal={"model": model}, condition="op <> '~1'")
+            if 0 < sum(len(_variables(rows.frame.to_dicts(), level)) for level in _LEVELS) <= NODES:
+                yield _picture(rows)
+
+
+def path_diagram(parameters: pl.DataFrame) -> Picture:
+    """The picture of one model, however many variables it has.
+
+    Parameters
+    ----------
+    parameters
+        Its rows of table ``sem_parameters``.
+    """
+    return _picture(select({"sem_parameters": parameters}, "sem_parameters", _COLUMNS[1:], condition="op <> '~1'"))
+
+
+def _picture(rows: Rows) -> Picture:
+    found = rows.frame.to_dicts()
+    return Picture(
+        key="path",
+        question="What goes with what, at each level?",
+        answer=_answer(found),
+        reading="A box is a variable, an oval one that is not observed. An arrow has its coefficient and the 95% "
+        "interval below it, a dashed line a covariance; a number alone is fixed. A variable that stands at both levels "
+        "is, between clusters, the mean that its cluster would have of very many rows.",
+        spec=_spec(found),
+        numbers=rows.frame,
+        sql=rows.sql,
+    )
+
+
+def _is_fixed(row: Row) -> bool:
+    return row["std_error"] is None and row["conf_low"] is not None
+
+
+def _estimate(row: Row) -> str:
+    """The estimate alone; a fixed value as the model's text has it."""
+    if row["estimate"] is None:
+        return "unknown"
+    return minus(f"{row['estimate']:g}") if _is_fixed(row) else figure(row["estimate"])
+
+
+def _with_interval(row: Row) -> str:
+    return _estimate(row) if _is_fixed(row) else f"{_estimate(row)}{interval(row['conf_low'], row['conf_high'])}"
+
+
+def _answer(rows: Sequence[Row]) -> str:
+    """A slope at both levels if there is one, else the slope or loading that differs from zero most."""
+    free = [row for row in rows if not _is_fixed(row) and row["estimate"] is not None]
+    slopes = [row for row in free if row["op"] == "~"]
+    for within in slopes:
+        pair = (_WITHIN, within["lhs"], within["rhs"])
+        if (within["level"], within["lhs"], within["rhs"]) != pair:
+            continue
+        for between in slopes:
+            if (between["level"], between["lhs"], between["rhs"]) == (_BETWEEN, *pair[1:]):
+                return (
+                    f"Within clusters the slope of {shown(within['lhs'])} on {shown(within['rhs'])} is "
+                    f"{_with_interval(within)}, between clusters {_with_interval(between)}.{_defined(free)}"
+                )
+    known = [row for row in slopes or [row for row in free if row["op"] == "=~"] if row["std_error"]]
+    if not known:
+        return "No slope or loading of the model is estimated with a standard error."
+    row = max(known, key=lambda row: (abs(row["estimate"]) / row["std_error"], row["level"], row["lhs"], row["rhs"]))
+    what = "slope" if row["op"] == "~" else "loading"
+    first, second = (row["lhs"], row["rhs"]) if row["op"] == "~" else (row["rhs"], row["lhs"])
+    where = _LEVELS[row["level"]][0].lower()
+    most = f"The {what} of {shown(first)} on {shown(second)} {where}"
+    lead = f"{most} is" if len(known) == 1 else f"{most} differs from zero most for its standard error:"
+    return f"{lead} {_with_interval(row)}.{_defined(free)}"
+
+
+def _defined(rows: Iterable[Row]) -> str:
+    own = [row for row in rows if row["op"] == ":=" and row["conf_low"] is not None]
+    return (
+        f" {shown(own[0]['lhs'])} ({minus(shown(own[0]['rhs']))}) is {_with_interval(own[0])}." if len(own) == 1 else ""
+    )
+
+
+def _variables(rows: Sequence[Row], level: int) -> list[str]:
+    """The variables of a level, each once, those without causes first."""
+    own = [row for row in rows if row["level"] == level]
+    return list(dict.fromkeys(name for row in own for name in (row["lhs"], row["rhs"])))
+
+
+def _spec(rows: Sequence[Row]) -> Spec:
+    shapes: list[Spec] = []
+    panels = [(level, own) for level in _LEVELS if (own := _laid_out(rows, level)) is not None]
+    width, top = max([float(WIDTH), *(own.width for _, own in panels)]), 0.0
+    for level, own in panels:
+        if top:
+            shapes.append({"tag": "path", "d": f"M0,{top:.2f} H{width:.2f}", "stroke": "@grid"})
+        # narrower levels stand in the middle
+        inside = _panel_shapes(rows, level, own)
+        shapes.append(
+            {"tag": "g", "transform": f"translate({(width - own.width) / 2:.2f},{top:.2f})", "inside": inside}
+        )
+        title = {"x": MARGIN, "y": top + 22, "fill": _LEVELS[level][1], "text": _LEVELS[level][0]}
+        shapes.append({"tag": "text", "font-size": "13px", "font-weight": "bold", **title})
+        top += own.height
+    defined = [row for row in rows if row["op"] == ":="]
+    if defined:
+        shapes.append({"tag": "path", "d": f"M0,{top:.2f} H{width:.2f}", "stroke": "@grid"})
+        top += 6
+    for row in defined:
+        top += LINE + 5
+        name, text = short(row["lhs"]), short(row["rhs"], 30)
+        written = {"x": MARGIN, "y": top, "fill": "@ink", "text": f"{name} = {text}: {_with_interval(row)}"}
+        shapes.append({"tag": "text", "font-size": f"{TEXT}px", "hover": marks.hover(_read(row)), **written})
+    return {"width": width, "height": top + 8, "shapes": shapes}
+
+
+def _laid_out(rows: Sequence[Row], level: int) -> Panel | None:
+    names = _variables(rows, level)
+    arrows = [_arrow(row) for row in _lines(rows, level)]
+    return panel(names, arrows, _BELOW) if names else None
+
+
+def _lines(rows: Sequence[Row], level: int) -> list[Row]:
+    """The rows that are arrows, then those that are covariances."""
+    own = [row for row in rows if row["level"] == level]
+    pairs = [row for row in own if row["op"] == "~~" and row["lhs"] != row["rhs"]]
+    drawn = [row for row in pairs if not (_is_fixed(row) and row["estimate"] == 0)]
+    return [row for row in own if row["op"] in ("~", "=~")] + drawn
+
+
+def _arrow(row: Row) -> Arrow:
+    if row["op"] == "~~":
+        return Arrow(row["lhs"], row["rhs"], (_estimate(row),), both=True)
+    source, target = (row["rhs"], row["lhs"]) if row["op"] == "~" else (row["lhs"], row["rhs"])
+    label = [_estimate(row)]
+    if not _is_fixed(row) and row["conf_low"] is not None:
+        label.append(f"{figure(row['conf_low'])} to {figure(row['conf_high'])}")
+    return Arrow(source, target, tuple(label))
+
+
+def _read(row: Row) -> str:
+    """What is read of a line or a variance."""
+    first, second = shown(row["lhs"]), shown(row["rhs"])
+    texts = {
+        "~": f"slope of {first} on {second}",
+        "=~": f"loading of {second} on {first}",
+        "~~": f"variance of {first}" if row["lhs"] == row["rhs"] else f"covariance of {first} and {second}",
+        ":=": f"{first} = {second}",
+    }
+    return f"{texts[row['op']]}: {_with_interval(row)}{', fixed' if _is_fixed(row) else ''}"
+
+
+def _panel_shapes(rows: Sequence[Row], level: int, own: Panel) -> list[Spec]:
+    hue = _LEVELS[level][1]
+    shapes: list[Spec] = []
+    labels: list[Spec] = []
+    latent = {row["lhs"] for row in rows if row["op"] == "=~" and row["level"] == level}
+    for row, curve in zip(_lines(rows, level), own.curves, strict=True):
+        both = row["op"] == "~~"
+        colour, read = ("@soft" if both else hue), marks.hover(_read(row))
+        dashes = {"stroke-dasharray": "4,3"} if both else {}
+        shapes.append({"tag": "path", "d": curve.path, "stroke": colour, "stroke-width": 1.5, "hover": read, **dashes})
+        shapes += [
+            {"tag": "path", "d": curve.head(at_start=start), "fill": colour}
+            for start in ((True, False) if both else (False,))
+        ]
+        lines, label = _arrow(row).label, curve.label
+        first = label.y - LINE * (len(lines) / 2 - 1) - 4
+        for place, line in enumerate(lines):
+            weight = {"font-weight": "bold"} if not both and place == 0 else {}
+            fill = "@ink" if place == 0 and not both else "@soft"
+            labels.append(_text(label.x, first + place * LINE, line, fill, **weight))
+    variances = {
+        row["lhs"]: row for row in rows if row["op"] == "~~" and row["lhs"] == row["rhs"] and row["level"] == level
+    }
+    targets = {arrow.target for arrow in map(_arrow, _lines(rows, level)) if not arrow.both}
+    for name, (x, y) in own.nodes.items():
+        shapes += _node(name, x, y, hue, is_latent=name in latent)
+        if name in variances:
+            what = "residual" if name in targets else "variance"
+            labels.append(_text(x, y + HEIGHT / 2 + 13, f"{what} {_estimate(variances[name])}", "@soft"))
+    return [*shapes, *labels]
+
+
+def _node(name: str, x: float, y: float, hue: str, *, is_latent: bool) -> list[Spec]:
+    rim = {"fill": "@ground", "stroke": hue, "stroke-width": 1.5, "hover": marks.hover(shown(name))}
+    if is_latent:
+        node = {"tag": "ellipse", "cx": x, "cy": y, "rx": NODE / 2, "ry": HEIGHT / 2 + 2, **rim}
+    else:
+        corner = {"x": x - NODE / 2, "y": y - HEIGHT / 2}
+        node = {"tag": "rect", **corner, "width": NODE, "height": HEIGHT, **rim}
+    written = {"tag": "text", "x": x, "y": y + 4, "text-anchor": "middle", "fill": "@ink", "font-size": "12px"}
+    return [node, {**written, "text": short(name, 15)}]
+
+
+def _text(x: float, y: float, text: str, fill: str, **more: str) -> Spec:
+    """A text in the middle, with a rim of the ground's colour so that it can be read upon lines."""
+    rim = {"stroke": "@ground", "stroke-width": 6}
+    place = {"x": x, "y": y, "text-anchor": "middle", "font-size": f"{TEXT}px"}
+    return {"tag": "text", **place, "fill": fill, **rim, **more, "text": text}
