@@ -15,6 +15,6 @@ def print_written(files: Sequence[Written], *, tell: Callable[[str], None], brow
     for file in files:
         print(one_line(f"Wrote {short_path(file.path)} {written_text(file)}"))
     for sentence in dict.fromkeys(file.missing for file in files if file.missing):
-        tell(f"The report has no pictures. {sentence}")
+        tell(f"Pictures are missing in the report. {sentence}")
     if browser and not webbrowser.open(files[-1].path.resolve().as_uri()):
         tell(f"No browser could be opened. Open {short_path(files[-1].path)} in one.")

@@ -97,7 +97,7 @@ def test_a_report_needs_nothing_that_draws(fitted, tmp_path, capsys, monkeypatch
     status, out, err = lines(capsys, "--database", fitted, "--analysis", "first", "--output", file)
     assert status == 0
     assert err == [
-        "The report has no pictures. Pictures need the package vl-convert-python. Install it with: pip install "
+        "Pictures are missing in the report. Pictures need the package vl-convert-python. Install it with: pip install "
         "'mlm-ops[report]'."
     ]
     html = file.read_text()

@@ -20,6 +20,7 @@ from mlm_ops.analyses.drift import READS, StoredRun, drift
 from mlm_ops.analyses.file.keys import History
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import insert_frame
+from mlm_ops.analyses.store.version import LATEST_FIRST
 from mlm_ops.results.tables.columns import KEYS
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.sql import literal, qualified
@@ -27,9 +28,6 @@ from mlm_ops.warehouse.sql import literal, qualified
 if TYPE_CHECKING:
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.moments.record import Moments
-
-#: The order of runs, the latest first: by their number in the order of writing; runs without one by their end.
-LATEST_FIRST = "sequence desc nulls last, finished_at desc, run_id desc"
 
 
 def find_baseline(finished: Sequence[str], history: History) -> str | None:

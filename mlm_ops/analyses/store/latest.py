@@ -11,12 +11,12 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from mlm_ops.analyses.store.version import REMEDY, check_version, columns_by_table
+from mlm_ops.analyses.store.version import LATEST_FIRST, REMEDY, check_version, columns_by_table
 from mlm_ops.errors import StoreError
 from mlm_ops.warehouse.connection import Connection, OnWait, using
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.ownership import RESULTS
-from mlm_ops.warehouse.sql import identifier, literal, qualified
+from mlm_ops.warehouse.sql import identifier, qualified
 
 Results = dict[str, pl.DataFrame]
 
@@ -31,19 +31,23 @@ _KINDS: dict[str, pl.DataType] = {
     "BOOLEAN": pl.Boolean(),
     "TIMESTAMP WITH TIME ZONE": pl.Datetime("us"),
 }
+#: What the names of tables with rows of several runs begin with, and which there are.
+SEVERAL = "all_"
+_OF_SEVERAL_RUNS = ("runs", "fixed_effects", "variance_components", "fit_statistics", "drift")
+_PLACE = f"row_number() over (partition by analysis order by {LATEST_FIRST})"
 #: Rows that are handed over at once.
 _BATCH = 20_000
 
 
-def read_latest_results(path: Path, analysis: str | None = None, *, on_wait: OnWait | None = None) -> Results:
+def read_latest_results(path: Path, *, runs: int = 1, on_wait: OnWait | None = None) -> Results:
     """Read every published table of the latest finished runs, in one connection that is closed again.
 
     Parameters
     ----------
     path
         A store, or a published copy of one; it is opened read-only.
-    analysis
-        Of which analysis; by default of all.
+    runs
+        Of how many of the latest finished runs of each analysis its coefficients, variances and changes are read too.
     on_wait
         Called once if another process has the file open.
 
@@ -51,6 +55,7 @@ def read_latest_results(path: Path, analysis: str | None = None, *, on_wait: OnW
     -------
     dict
         Frames by the names of their tables; a table that the mlm-ops that wrote the store did not have is missing.
+        With the prefix `SEVERAL` those of several runs, of analyses that have them.
 
     Raises
     ------
@@ -64,22 +69,33 @@ def read_latest_results(path: Path, analysis: str | None = None, *, on_wait: OnW
         check_version(connection, RESULTS)
         views = {name.removeprefix(VIEW): kinds for name, kinds in columns.items() if name.startswith(VIEW)}
         views.pop(_UNPUBLISHED, None)
-        return {name: _read(connection, name, kinds, analysis) for name, kinds in sorted(views.items())}
+        results = {name: _read(connection, f"{VIEW}{name}", kinds) for name, kinds in sorted(views.items())}
+        if runs > 1:
+            for name in _OF_SEVERAL_RUNS:
+                if name in columns and "sequence" in columns["runs"]:
+                    results[SEVERAL + name] = _read(connection, name, columns[name], _several(runs))
+        return results
 
 
-def _read(connection: Connection, name: str, kinds: dict[str, str], analysis: str | None) -> pl.DataFrame:
+def _several(runs: int) -> str:
+    """The condition on rows: of one of so many latest finished runs of an analysis that has more than one."""
+    finished = f"select run_id, analysis, count(*) over (partition by analysis) as n, {_PLACE} as place"
+    chosen = f"{finished} from {qualified(RESULTS, 'runs')} where status = 'finished'"
+    return f" where (run_id, analysis) in (select (run_id, analysis) from ({chosen}) where n > 1 and place <= {runs})"
+
+
+def _read(connection: Connection, relation: str, kinds: dict[str, str], condition: str = "") -> pl.DataFrame:
     chosen = [
         f"timezone('UTC', {identifier(column)})" if kind.startswith("TIMESTAMP WITH") else identifier(column)
         for column, kind in kinds.items()
     ]
-    of = "" if analysis is None else f" where analysis = {literal(analysis)}"
-    query = f"select {', '.join(chosen)} from {qualified(RESULTS, VIEW + name)}{of}"
+    query = f"select {', '.join(chosen)} from {qualified(RESULTS, relation)}{condition}"
     schema = {column: _KINDS.get(kind, pl.String()) for column, kind in kinds.items()}
     try:
         frames = list(_batches(connection, query, schema))
         frame = pl.concat(frames) if frames else pl.DataFrame(schema=schema)
     except (duckdb.ProgrammingError, pl.exceptions.PolarsError, TypeError) as error:
-        raise StoreError(f"The view {RESULTS}.{VIEW}{name} cannot be read: {first_line(error)} {REMEDY}") from error
+        raise StoreError(f"{RESULTS}.{relation} cannot be read: {first_line(error)} {REMEDY}") from error
     times = [column for column, kind in schema.items() if isinstance(kind, pl.Datetime)]
     return frame.with_columns(pl.col(times).dt.replace_time_zone("UTC")) if times else frame
 

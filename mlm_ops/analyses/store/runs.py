@@ -21,7 +21,6 @@ import polars as pl
 from mlm_ops.analyses.file.keys import History
 from mlm_ops.analyses.store.checks import check_tables
 from mlm_ops.analyses.store.history import (
-    LATEST_FIRST,
     last_number,
     number_runs,
     remove_outdated,
@@ -31,7 +30,7 @@ from mlm_ops.analyses.store.history import (
 from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
 from mlm_ops.analyses.store.schema import ORDER, RENAMED, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
-from mlm_ops.analyses.store.version import STORE_VERSION, check_version
+from mlm_ops.analyses.store.version import LATEST_FIRST, STORE_VERSION, check_version
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written

@@ -10,6 +10,9 @@ STORE_VERSION = 1
 #: What to do with a store that was changed by hand.
 REMEDY = "Restore the file from a copy, or remove it and run again."
 
+#: The order of runs, the latest first: by their number in the order of writing; runs without one by their end.
+LATEST_FIRST = "sequence desc nulls last, finished_at desc, run_id desc"
+
 
 def check_version(connection: Connection, schema: str) -> None:
     """Refuse a store of another version, or without a readable one.

@@ -8,7 +8,7 @@ from typing import Any
 from mlm_ops.reports.page.words import group_counts, outcome, rows_of
 from mlm_ops.reports.pictures.facts import INTERCEPT, is_moderated, models_in_order
 from mlm_ops.reports.pictures.rows import Tables
-from mlm_ops.reports.pictures.words import chance, figure, interval, percent, shown, units
+from mlm_ops.reports.pictures.words import chance, factors, figure, interval, percent, shown, units
 from mlm_ops.results.words import count
 
 MOST = 6
@@ -38,7 +38,9 @@ def _clustering(tables: Tables, model: str | None) -> Iterator[str]:
     order = models_in_order(tables)
     known = [row for row in rows_of(tables, "icc") if row["icc"] is not None and not row["conditional"]]
     sizes = list(group_counts(tables))
-    known.sort(key=lambda row: (order.index(row["model"]) if row["model"] in order else 0, _place(sizes, row["group"])))
+    # the model of most grouping factors, as a share of one alone takes in those of others
+    many = {row["model"]: sum(other["model"] == row["model"] for other in known) for row in known}
+    known.sort(key=lambda row: (-many[row["model"]], _place(order, row["model"]), _place(sizes, row["group"])))
     for row in [row for row in known if row["model"] == known[0]["model"]]:
         worth = ""
         if row["n_effective"] is not None:
@@ -90,6 +92,8 @@ def _moderated(tables: Tables, row: dict[str, Any]) -> bool:
 
 def _explained(tables: Tables, model: str | None) -> Iterator[str]:
     """The share of the variance that the model's predictors account for, as the table of papers names it."""
+    if all(row["term"] == INTERCEPT for row in rows_of(tables, "fixed_effects", model=model)):
+        return
     shares = {row["measure"]: row["estimate"] for row in rows_of(tables, "r_squared", model=model)}
     total = shares.get("rights_sterba_total_f", shares.get("nakagawa_marginal"))
     if model is not None and total is not None:
@@ -113,7 +117,7 @@ def _explained(tables: Tables, model: str | None) -> Iterator[str]:
 def _interactions(tables: Tables, model: str | None) -> Iterator[str]:
     """How a slope differs along another variable."""
     for row in rows_of(tables, "fixed_effects", model=model):
-        parts = row["term"].split(":")
+        parts = factors(row["term"])
         if len(parts) != 2 or row["estimate"] is None:
             continue
         first, second = sorted(parts, key=lambda part: not part.startswith("within("))
@@ -132,7 +136,7 @@ def _coefficients(tables: Tables, model: str | None) -> Iterator[str]:
     """The model's own coefficients, where none of them is a product and no contextual effect tells them."""
     rows = rows_of(tables, "fixed_effects", model=model)
     slopes = {effect[side] for effect in rows_of(tables, "contextual_effects") for side in ("within", "between")}
-    if model is None or any(":" in row["term"] for row in rows):
+    if model is None or any(len(factors(row["term"])) > 1 for row in rows):
         return
     for row in sorted(rows, key=lambda row: row["p_value"] if row["p_value"] is not None else 1.0):
         if row["term"] == INTERCEPT or row["estimate"] is None or row["estimate"] in slopes:

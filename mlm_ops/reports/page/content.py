@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from mlm_ops.errors import MlmError
 from mlm_ops.reports.drawing.svg import converter, draw_svg
-from mlm_ops.reports.page.answers import answers
+from mlm_ops.reports.page.answers import MOST, answers
 from mlm_ops.reports.page.checks import Check, checks, first_notes, last_notes
 from mlm_ops.reports.page.html import render
 from mlm_ops.reports.page.markup import equations
@@ -85,7 +85,7 @@ class Page:
     missing: str | None
 
 
-def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True) -> Page:
+def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True, runs: int = 60) -> Page:
     """The page of the analysis whose tables these are.
 
     Parameters
@@ -96,6 +96,8 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         The model whose effects, units and checks are shown; by default `main_model` chooses.
     unit_names
         Whether units are named; otherwise they are numbered, everywhere.
+    runs
+        How many of the latest runs pictures over the runs show.
     """
     tables = in_order(tables)
     run = table(tables, "runs").to_dicts()[0]
@@ -111,7 +113,7 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
     fill, numbers = titles(tables, chosen), dict[str, int]()
     for section in SECTIONS:
         cards = []
-        pictures = draft(tables, section.pictures, chosen, named=named)
+        pictures = draft(tables, section.pictures, chosen, named=named, runs=runs)
         for picture in pictures:
             numbers[picture.key] = numbers.get(picture.key, 0) + 1
             card = _card(picture, numbers[picture.key], draw=missing is None)
@@ -123,7 +125,8 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         words = {"title": section.title.format(**fill), "intro": section.intro.format(**fill)}
         if cards or grids or (section.key == "models" and formulas(tables)):
             sections.append({"key": section.key, "cards": cards, "tables": grids, **words})
-    found, facts = answers(tables, chosen), list(_facts(tables, run))
+    of_pictures = [card.answer for part in sections for card in part["cards"]]
+    found, facts = answers(tables, chosen) or of_pictures[:MOST], list(_facts(tables, run))
     looked, description = checks(tables, chosen), _description(run)
     notes = last_notes(tables)
     links = [(part["key"], part["title"]) for part in sections] + [("made", "How it was made")]
@@ -150,7 +153,7 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
 
 def _card(picture: Picture, number: int, *, draw: bool) -> Card:
     name = f"{picture.key}-{number}"
-    drawing = Markup(draw_svg(picture, ground="page", name=name)) if draw else None
+    drawing = Markup(draw_svg(picture, ground="page", name=name)) if draw or picture.is_plain else None
     texts = {text: getattr(picture, text) for text in ("question", "answer", "reading", "sql")}
     return Card(id=name, numbers=grid(picture.numbers), drawing=drawing, **texts)
 
@@ -205,8 +208,8 @@ def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid]]:
 
 def _finder(tables: Tables, cards: Sequence[Card]) -> dict[str, Any] | None:
     """The units with marks in the pictures, by their names."""
-    drawn = "".join(card.drawing or "" for card in cards)
-    pairs = {number: pair for pair, number in unit_numbers(tables).items() if f'data-u="{number}"' in drawn}
+    marked = {int(number) for card in cards for number in re.findall(r'data-u="(\d+)"', card.drawing or "")}
+    pairs = {number: pair for pair, number in unit_numbers(tables).items() if number in marked}
     if not pairs:
         return None
     groups = sorted({group for group, _ in pairs.values()})
@@ -222,9 +225,12 @@ def _finder(tables: Tables, cards: Sequence[Card]) -> dict[str, Any] | None:
 def _facts(tables: Tables, run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     rows = run["n_obs"] or 0
     yield count(rows), plural(rows, "row", "rows")
+    if keys := table(tables, "key_runs").height:
+        yield count(keys), "partitions"
     for group, size in group_counts(tables).items():
         yield count(size), unit(group) if size == 1 else units(group)
-    models = len({row["model"] for name in ("fit_statistics", "sem_fit") for row in rows_of(tables, name)})
+    fits = ("fit_statistics", "sem_fit", "key_fit_statistics")
+    models = len({row["model"] for name in fits for row in rows_of(tables, name)})
     yield count(models), plural(models, "model", "models")
     yield f"{run['finished_at']:%Y-%m-%d %H:%M} UTC", "finished"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ from mlm_ops.warehouse.replacing import replacing
 MOST = 5_000_000
 #: Pictures that a message names.
 _NAMED = 3
+#: What the names of tables with rows of all partitions begin with.
+KEYS = "key_"
+#: How the store names a partition of an analysis, and the tables of partitions that are shown.
+_PARTITION = re.compile(r"(.+)\[.*\]", re.DOTALL)
+_OF_KEYS = ("runs", "models", "fixed_effects", "variance_components", "fit_statistics")
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def write_reports(
         raise StoreError(f"The report is a file, and {output} is a folder. Name a file in it with --output.")
     if not database.exists():
         raise StoreError(f"There are no results in {database}: there is no such file.")
-    results = read_latest_results(database, on_wait=on_wait)
+    results = read_latest_results(database, runs=runs, on_wait=on_wait)
     by_analysis = _by_analysis(results)
     if not by_analysis:
         raise StoreError(f"There are no finished results in {database} yet.")
@@ -141,7 +147,7 @@ def write_reports(
     written, pages = [], {}
     for name, tables in by_analysis.items():
         start = time.perf_counter()
-        page = page_of(tables, model, unit_names=unit_names)
+        page = page_of(tables, model, unit_names=unit_names, runs=runs)
         path = output or folder / names[name]
         size = _write(path, page, name)
         pages[name] = page
@@ -160,15 +166,33 @@ def write_reports(
 
 
 def _by_analysis(results: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, pl.DataFrame]]:
-    """The tables of each analysis that has results, by name."""
+    """The tables of each analysis that has results, by name; of one with several partitions, those of all its keys."""
     runs = results["runs"].filter(pl.col("status") == "finished").sort("analysis")
+    results = {**results, "runs": runs}
     parts = {
         name: frame.partition_by("analysis", as_dict=True) for name, frame in results.items() if not frame.is_empty()
     }
-    return {
-        analysis: {name: own[analysis,] for name, own in parts.items() if (analysis,) in own}
-        for analysis in runs["analysis"]
-    }
+    whole: dict[str, list[str]] = {}
+    for analysis in runs["analysis"]:
+        key = _PARTITION.fullmatch(analysis)
+        whole.setdefault(analysis if key is None else key[1], []).append(analysis)
+    pages = {}
+    for name, members in whole.items():
+        if len(members) == 1:
+            pages[members[0]] = {table: own[members[0],] for table, own in parts.items() if (members[0],) in own}
+        else:
+            pages[name] = _of_keys(name, members, results)
+    return pages
+
+
+def _of_keys(name: str, members: Sequence[str], results: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The tables of one page of all partitions: theirs with a prefix, and one run that counts the rows of all."""
+    own = {table: frame.filter(pl.col("analysis").is_in(members)) for table, frame in results.items()}
+    keys = {f"{KEYS}{table}": own[table] for table in _OF_KEYS if table in own}
+    last = own["runs"].sort("finished_at", "run_id").tail(1)
+    sums = own["runs"].select(pl.col("n_rows", "n_obs").sum())
+    run = last.with_columns(pl.lit(name).alias("analysis"), *(pl.lit(sums[c][0]).alias(c) for c in sums.columns))
+    return {**keys, "runs": run.with_columns(pl.lit("{}").alias("n_dropped"))}
 
 
 def _with_model(by_analysis: dict[str, dict[str, pl.DataFrame]], model: str) -> dict[str, dict[str, pl.DataFrame]]:

@@ -61,7 +61,7 @@ SECTIONS = (
 )
 #: Pictures of one model, that which the page is about.
 OF_ONE_MODEL = frozenset(
-    {key for section in SECTIONS[2:5] for key in section.pictures} | {"standard_errors", "variance"}
+    {"standard_errors", "variance", *(key for part in (*SECTIONS[2:5], SECTIONS[-1]) for key in part.pictures)}
 )
 
 
@@ -100,7 +100,7 @@ def titles(tables: Tables, model: str | None) -> dict[str, str]:
     }
 
 
-def draft(tables: Tables, keys: Sequence[str], model: str | None, *, named: bool) -> list[Picture]:
+def draft(tables: Tables, keys: Sequence[str], model: str | None, *, named: bool, runs: int = 60) -> list[Picture]:
     """The pictures of these keys that the tables have.
 
     Parameters
@@ -109,14 +109,16 @@ def draft(tables: Tables, keys: Sequence[str], model: str | None, *, named: bool
         The model that the page is about.
     named
         Whether the reader asked for it: then a picture that it does not have is not shown of another.
+    runs
+        How many of the latest runs pictures over the runs show.
     """
     pictures: list[Picture] = []
     for key in keys:
         if key not in PICTURES:
             continue
-        chosen = Selection(model=model if key in OF_ONE_MODEL else None)
+        chosen = Selection(model=model if key in OF_ONE_MODEL else None, runs=runs)
         own = list(PICTURES[key](tables, chosen))
         if not own and not named and chosen.model is not None:
-            own = list(PICTURES[key](tables, Selection()))
+            own = list(PICTURES[key](tables, Selection(runs=runs)))
         pictures += own
     return pictures

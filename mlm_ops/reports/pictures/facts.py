@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures.rows import Selection, Tables, table
+from mlm_ops.reports.pictures.words import factors
 
 INTERCEPT = "(Intercept)"
 
@@ -55,7 +56,7 @@ def coefficients_in_order(tables: Tables, models: Sequence[str]) -> list[str]:
     for row in frame.filter(pl.col("model").is_in(list(models))).iter_rows(named=True):
         symbol = [int(digits) for digits in re.findall(r"\d+", row["symbol"] or "")]
         first = models.index(row["model"])
-        key = (row["term"].count(":"), row["level"] or 0, first, symbol, row["term"])
+        key = (len(factors(row["term"])), row["level"] or 0, first, symbol, row["term"])
         rank[row["term"]] = min(rank.get(row["term"], key), key)
     return sorted(rank, key=lambda term: rank[term])
 
@@ -72,7 +73,7 @@ def is_moderated(tables: Tables, model: str, term: str) -> bool:
     """Whether a term is part of a product in the model, so that its coefficient holds where the others are zero."""
     frame = table(tables, "fixed_effects")
     terms = set(frame.filter(pl.col("model") == model)["term"])
-    return any(term in other.split(":") for other in terms - {term})
+    return any(term in factors(other) for other in terms - {term})
 
 
 def random_terms(tables: Tables, model: str, group: str, selection: Selection) -> list[str]:

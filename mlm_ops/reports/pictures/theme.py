@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlm_ops.reports.pictures.words import factors
+
 Spec = dict[str, Any]
 
 #: Each colour by its name in a picture's spec: on a light ground, on a dark one. Every one differs from all others, so
@@ -99,7 +101,7 @@ def _paint(node: Any, ground: int) -> Any:
 
 def colour_of(term: str, level: int | None = None) -> str:
     """The hue of a coefficient's level."""
-    if ":" in term:
+    if len(factors(term)) > 1:
         return "@interaction"
     if term.startswith(("within(", "between(")):
         return "@within" if term.startswith("within(") else "@between"

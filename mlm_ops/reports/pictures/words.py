@@ -176,6 +176,22 @@ def listing(items: Iterable[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
+def factors(term: str) -> list[str]:
+    """The variables whose product a term is; a colon in brackets parts no two, as in a grouping factor's name.
+
+    >>> factors("within(x, school:class):z[a:b]"), factors("x")
+    (['within(x, school:class)', 'z[a:b]'], ['x'])
+    """
+    parts, depth = [""], 0
+    for character in term:
+        depth += (character in "([") - (character in ")]")
+        if character == ":" and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
 def departure(term: str) -> str:
     """What a random coefficient is, of the line of a unit."""
     return "level" if term == "(Intercept)" else f"the slope of {shown(term)}"
