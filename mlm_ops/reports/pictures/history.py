@@ -91,7 +91,7 @@ def _picture(tables: Tables, rows: Rows, quantity: Quantity) -> Picture:
         reading=f"Model {shown(found[0]['model'])}, run after run: dots are estimates, lines 95% intervals, dashed the "
         f"estimate of the {where}. Triangles differ from the run before or from the baseline by more than chance (all "
         "tests of the model together, by Holm).",
-        spec=_spec(found, quantity, value),
+        spec=_spec(found, quantity, where, value),
         numbers=rows.frame,
         sql=rows.sql,
     )
@@ -129,7 +129,7 @@ def _dates(found: list[Row]) -> list[str]:
     return days if len(set(days)) == len(days) else labels(minutes)
 
 
-def _spec(found: list[Row], quantity: Quantity, value: float | None) -> Spec:
+def _spec(found: list[Row], quantity: Quantity, where: str, value: float | None) -> Spec:
     drawn = []
     for row, label in zip(found, _dates(found), strict=True):
         if row["estimate"] is None:
@@ -138,10 +138,11 @@ def _spec(found: list[Row], quantity: Quantity, value: float | None) -> Spec:
         read = f"{row['finished']} UTC: {figure(row['estimate'])}{interval(row['conf_low'], row['conf_high'])}{flag}"
         kept = {name: row[name] for name in ("estimate", "conf_low", "conf_high", "flagged")}
         drawn.append({**kept, "label": label, "hover": marks.hover(read)})
+    title = None if value is None else f"dashed: the {where}, {figure(value)}"
     up = marks.axis_range(
         [*(row[end] for row in drawn for end in ("estimate", "conf_low", "conf_high")), value], ticks=5
     )
-    x, y = marks.along_names(_dates(found), _DATES), marks.axis(up, None)
+    x, y = marks.along_names(_dates(found), _DATES, title), marks.axis(up, None)
     name, estimate = marks.field("label", x), marks.field("estimate", y)
     ends = {"x": name, "y": marks.field("conf_low", y), "y2": {"field": "conf_high"}}
     plain, flagged = ([row for row in drawn if row["flagged"] is side] for side in (False, True))

@@ -1,4 +1,4 @@
-"""How does an estimate differ over partitions? Each key's with its interval; of very many keys a band and the extremes."""
+"""How does an estimate differ over partitions? Each key's with its interval; of very many a band and the extremes."""
 
 from __future__ import annotations
 
@@ -82,19 +82,18 @@ def _picture(rows: Rows, quantity: Quantity, analysis: str) -> Picture:
         row["apart"] = known and not row["conf_low"] <= middle <= row["conf_high"]
         row["place"] = place
     many = len(found) > MOST
-    more = (
-        f" The band and the line are means of neighbouring keys, in at most {thin.BINS} bins; dots are the "
-        f"{thin.EXTREMES} lowest and the {thin.EXTREMES} highest estimates."
-        if many
-        else ""
-    )
+    texts = ["dots are estimates, dashed is the one in the middle of all."]
+    if any(row["conf_low"] is not None for row in found):
+        texts = ["dots are estimates, lines 95% intervals; dashed is the estimate in the middle of all."]
+        texts.append("Coloured are keys whose interval excludes it: of keys that do not differ, about one in twenty.")
+    if many:
+        texts.append(f"The band and the line are means of neighbouring keys, in at most {thin.BINS} bins; dots are the")
+        texts.append(f"{thin.EXTREMES} lowest and the {thin.EXTREMES} highest estimates.")
     return Picture(
         key="keys",
         question=f"How does {quantity.name} differ over the keys of {shown(analysis)}?",
         answer=_answer(found, quantity, middle),
-        reading=f"Model {shown(found[0]['model'])}, fitted to the rows of each key alone: dots are estimates, lines 95% "
-        "intervals; dashed is the estimate in the middle of all. Coloured are keys whose interval excludes it: of keys "
-        f"that do not differ, about one in twenty.{more}",
+        reading=f"Model {shown(found[0]['model'])}, fitted to the rows of each key alone: {' '.join(texts)}",
         spec=(_band if many else _across if len(found) > ROWS or _all_fit(found) else _down)(found, quantity, middle),
         numbers=rows.frame,
         sql=rows.sql,
@@ -103,7 +102,6 @@ def _picture(rows: Rows, quantity: Quantity, analysis: str) -> Picture:
 
 def _answer(found: list[Row], quantity: Quantity, middle: float) -> str:
     low, high = (pick(found, key=lambda row: (row["estimate"], row["place"])) for pick in (min, max))
-    name = f"{quantity.name[0].upper()}{quantity.name[1:]}" if quantity.kind != "fixed_effect" else quantity.name
     ends = " to ".join(
         f"{figure(row['estimate'])}{interval(row['conf_low'], row['conf_high'])} in {shown(row['key'])}"
         for row in (low, high)
@@ -111,7 +109,7 @@ def _answer(found: list[Row], quantity: Quantity, middle: float) -> str:
     known = [row for row in found if row["conf_low"] is not None]
     apart = of(sum(row["apart"] for row in known), len(known), "intervals")
     verdict = f" {apart} exclude the estimate in the middle, {figure(middle)}." if known else ""
-    return f"Over {count(len(found))} keys {name} runs from {ends}.{verdict}"
+    return f"Over {count(len(found))} keys {quantity.name} runs from {ends}.{verdict}"
 
 
 def _marked(rows: list[Row], names: dict[int, str]) -> list[Row]:
@@ -146,23 +144,24 @@ def _dots(drawn: list[Row], at: Spec, value: Spec, along: str, quantity: Quantit
     return [layer for layer in layers if layer["data"]["values"]]
 
 
-def _value(found: list[Row], **more: Any) -> Spec:
+def _value(found: list[Row], title: str | None = None) -> Spec:
     ends = [row[end] for row in found for end in ("estimate", "conf_low", "conf_high")]
-    return marks.axis(marks.axis_range(ends, ticks=5), None, **more)
+    return marks.axis(marks.axis_range(ends, ticks=5), title)
 
 
 def _across(found: list[Row], quantity: Quantity, middle: float) -> Spec:
     names = labels([row["key"] for row in found], 14)
     drawn = _marked(found, dict(enumerate(names)))
-    x = marks.along_names(names, len(found) if _all_fit(found) else _NAMES)
+    title = f"dashed: the middle, {figure(middle)}"
+    x = marks.along_names(names, len(found) if _all_fit(found) else _NAMES, title)
     return marks.chart(_dots(drawn, marks.field("label", x), _value(found), "x", quantity, middle), 170)
 
 
 def _down(found: list[Row], quantity: Quantity, middle: float) -> Spec:
     names = labels([row["key"] for row in found])
     drawn = _marked(found, dict(enumerate(names)))
-    y = marks.field("label", marks.places(names))
-    return marks.chart(_dots(drawn, y, _value(found), "y", quantity, middle), 40 + 18 * len(found))
+    y, x = marks.field("label", marks.places(names)), _value(found, f"dashed: the middle, {figure(middle)}")
+    return marks.chart(_dots(drawn, y, x, "y", quantity, middle), 40 + 18 * len(found))
 
 
 def _band(found: list[Row], quantity: Quantity, middle: float) -> Spec:

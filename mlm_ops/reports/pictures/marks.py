@@ -73,10 +73,10 @@ def places(names: Sequence[str], **more: Any) -> Spec:
     return {"type": "ordinal", "scale": {"domain": list(names)}, "axis": drawn}
 
 
-def along_names(names: Sequence[str], most: int) -> Spec:
-    """The axis and scale of names beside each other, each once; of many every k-th is written, with the first."""
+def along_names(names: Sequence[str], most: int, title: str | None = None) -> Spec:
+    """The axis and scale of names beside each other, each once; of many every k-th is written, with the last."""
     step = max(1, math.ceil(len(names) / most))
-    drawn = {"title": None, "grid": False, "labelAngle": 0, "values": list(names)[::step]}
+    drawn = {"title": title, "grid": False, "labelAngle": 0, "values": [*names[::-1][::step]][::-1]}
     return {"type": "ordinal", "scale": {"type": "point", "domain": list(names), "padding": 0.6}, "axis": drawn}
 
 

@@ -68,7 +68,7 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
 def _goal(group: str, *, is_fixed: bool) -> str:
     """Where the estimates are drawn: with more predictors, each to a line of its own, and there is no cross."""
     if is_fixed:
-        return "The cross is the average."
+        return "The cross is the average: the fixed effects."
     return f"By the other predictors in the model, {units(group)} differ in the line to which they are drawn."
 
 
