@@ -46,6 +46,7 @@ _OF_ANALYSES = "It shows several models, or several runs: mlm report draws it of
 _PICTURE_HINTS = {
     **dict.fromkeys(("qq_rows", "binned"), _GIVE_ROWS),
     **dict.fromkeys(("steps", "ladder_steps", "history", "keys"), _OF_ANALYSES),
+    "path": "It shows structural equation models, which mlm.sem fits.",
     **dict.fromkeys(_OF_PRODUCTS, "It shows products of two predictors: give the formula one, such as x:z."),
 }
 

@@ -60,7 +60,7 @@ def test_coefficients_are_numbers_by_term(pupils: Pupils, materialize: Materiali
         effects = read_latest(connection, "fixed_effects").filter(model="slope")
     estimates = dict(effects.select("term", "estimate").iter_rows())
     assert set(estimates) == {"(Intercept)", "within(x)"}
-    assert {name: metadata[f"coefficient_{name}"] for name in estimates} == estimates
+    assert {name: metadata[f"fixed_{name}"] for name in estimates} == estimates
 
 
 def test_withheld_results_have_neither(pupils: Pupils, small: Analysis, materialize: Materialize) -> None:

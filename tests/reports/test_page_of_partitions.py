@@ -3,56 +3,78 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
-import polars as pl
+import duckdb
+import pytest
 
-from mlm_ops.analyses.store.latest import read_latest_results
-from mlm_ops.reports.page.content import page_of
-from mlm_ops.reports.page.partitions import by_page
-from mlm_ops.reports.page.places import existing_report, file_names
-from tests.reports.stores import Store
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis
+from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.runs import Run, write_run
+from mlm_ops.errors import MlmError
+from mlm_ops.reports.page.places import existing_report
+from mlm_ops.reports.page.report import write_reports
+from tests.reports.stores import DATA
 
-
-def tables_of(hsb: Store, name: str, day: int) -> dict[str, pl.DataFrame]:
-    tables = {one: frame.with_columns(analysis=pl.lit(name)) for one, frame in read_latest_results(hsb.path).items()}
-    finished = pl.lit(datetime(2026, 1, day, tzinfo=UTC)).cast(tables["runs"].schema["finished_at"])
-    return tables | {"runs": tables["runs"].with_columns(finished_at=finished)}
-
-
-def test_rows_of_all_partitions_are_together(hsb: Store) -> None:
-    parts = {name: tables_of(hsb, name, day) for day, name in enumerate(("w[1]", "w[10]", "w[2]"), start=1)}
-    pages = by_page({**parts, "other": tables_of(hsb, "other", 9)})
-    assert list(pages) == ["w", "other"]
-    tables = pages["w"]
-    assert set(tables["key_fixed_effects"]["analysis"]) == set(parts)
-    assert tables["key_fixed_effects"].height == 3 * hsb.tables["fixed_effects"].height
-    (run,) = tables["runs"].to_dicts()
-    assert (run["analysis"], run["n_obs"]) == ("w", 3 * 7185)
-    assert run["finished_at"] == datetime(2026, 1, 3, tzinfo=UTC)
-    assert "slopes_as_outcomes[10]" in set(tables["fit_statistics"]["model"])
-    page = page_of(tables)
-    assert "21 of 21 models converged" in page.html
-    assert ("21,555", "rows") in page.facts
+ANALYSIS = """
+{{analysis: '{name}', data: main.days, levels: Subject, models: {{line: Reaction ~ Days + (1 | Subject)}}}}
+"""
 
 
-def test_one_partition_alone_is_as_an_analysis(hsb: Store) -> None:
-    tables = tables_of(hsb, "w[1]", 1)
-    assert by_page({"w[1]": tables}) == {"w": tables}
+@pytest.fixture
+def store(tmp_path: Path):
+    """Writes results of the same rows under names."""
+
+    def write(*names: str) -> Path:
+        path = tmp_path / "results.duckdb"
+        with duckdb.connect(str(path)) as connection:
+            connection.execute(f"create table days as from '{DATA / 'sleepstudy.csv'}'")
+            for day, name in enumerate(names, start=1):
+                analysis = parse_analysis(ANALYSIS.format(name="days")).model_copy(update={"analysis": name})
+                result = fit_analysis(analysis, connection)
+                now = datetime(2026, 1, day, tzinfo=UTC)
+                run = Run(f"run-{day}", name, now, now, **run_facts(analysis, result.moments))
+                write_run(connection, run, result.tables, analysis.history)
+        return path
+
+    return write
 
 
-def test_an_analysis_beside_its_partitions_keeps_its_own_tables(hsb: Store) -> None:
-    parts = {name: tables_of(hsb, name, day) for day, name in enumerate(("w", "w[1]", "w[2]"), start=1)}
-    (page,) = by_page(parts).values()
-    assert page["fixed_effects"] is parts["w"]["fixed_effects"]
-    assert set(page["key_fixed_effects"]["analysis"]) == {"w[1]", "w[2]"}
+def test_all_partitions_have_one_page(store) -> None:
+    path = store("w[1]", "w[10]", "w[2]", "x")
+    files = write_reports(path)
+    assert [(file.path.name, file.analysis) for file in files] == [
+        ("w.html", "w"),
+        ("x.html", "x"),
+        ("index.html", None),
+    ]
+    page = files[0].path.read_text()
+    assert "<h1>w</h1>" in page
+    assert "<strong>540</strong> rows" in page
+    assert existing_report(path, ["w[1]", "w[10]", "w[2]", "x"], ["w[1]", "w[10]", "w[2]"]) == files[0].path
+    assert existing_report(path, ["w[1]", "w[10]", "w[2]", "x"], ["w[1]", "x"]) == files[2].path
 
 
-def test_files_are_named_for_pages_and_partitions(tmp_path) -> None:
-    assert file_names(["w[1]", "w[2]", "x"]) == {"w": "w.html", "x": "x.html", "w[1]": "w-1.html", "w[2]": "w-2.html"}
-    (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "w.html").touch()
-    assert (
-        existing_report(tmp_path / "r.duckdb", ["w[1]", "w[2]", "x"], ["w[1]", "w[2]"])
-        == tmp_path / "report" / "w.html"
-    )
-    assert existing_report(tmp_path / "r.duckdb", ["w[1]", "w[2]", "x"], ["x"]) is None
+def test_one_partition_alone_has_the_page_of_an_analysis(store) -> None:
+    (file,) = write_reports(store("w[1]"), analysis="w")
+    assert file.path.name == "w.html"
+    assert "<strong>180</strong> rows" in file.path.read_text()
+    assert file.pictures > 2
+
+
+def test_an_analysis_beside_its_partitions_keeps_its_own_page(store) -> None:
+    (file,) = write_reports(store("w", "w[1]", "w[2]"))
+    assert "<strong>180</strong> rows" in file.path.read_text()
+
+
+def test_a_file_is_named_as_among_all(store) -> None:
+    path = store("a", "A")
+    named = {file.analysis: file.path.name for file in write_reports(path)}
+    (alone,) = write_reports(path, analysis="a")
+    assert alone.path.name == named["a"] != named["A"]
+
+
+def test_a_partition_is_named_by_its_analysis(store) -> None:
+    with pytest.raises(MlmError, match=r"^There are no results of the analysis w\[1\]\. .*There are w\.$"):
+        write_reports(store("w[1]", "w[2]"), analysis="w[1]")

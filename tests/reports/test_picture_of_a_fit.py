@@ -33,8 +33,10 @@ simple_slopes:
 sem:
   latent: "contextual: mathach ~ ses"
 """
-#: What a fit has without its rows, and with them.
-OF_TABLES = [key for key in PICTURES if key not in ("steps", "qq_rows", "binned")]
+#: Pictures of several models or runs, and of structural models.
+OF_OTHERS = ("steps", "ladder_steps", "path", "history", "keys")
+OF_ROWS = ("qq_rows", "binned")
+OF_TABLES = [key for key in PICTURES if key not in (*OF_OTHERS, *OF_ROWS)]
 
 
 @pytest.fixture(scope="module")
@@ -53,25 +55,25 @@ def structural(students: pl.DataFrame) -> mlm.SemFit:
 
 
 @pytest.fixture(scope="module")
-def stored(students: pl.DataFrame, fit: mlm.Fit) -> dict[str, pl.DataFrame]:
+def stored(students: pl.DataFrame, fit: mlm.Fit, structural: mlm.SemFit) -> dict[str, pl.DataFrame]:
     """Tables of an analysis of the same model, which is called by its formula as a fit is."""
     connection = duckdb.connect()
     connection.register("students", students)
     tables = fit_analysis(parse_analysis(ANALYSIS), connection).tables
-    named = pl.col("model").replace("slopes", fit.model.text)
+    named = pl.col("model").replace({"slopes": fit.model.text, "latent": structural.model.text})
     return {name: frame.with_columns(named) for name, frame in tables.items()}
 
 
-@pytest.mark.parametrize("key", [key for key in PICTURES if key != "steps"])
+@pytest.mark.parametrize("key", [*OF_TABLES, *OF_ROWS])
 def test_a_fit_has_the_pictures_of_its_tables(
     key: str, fit: mlm.Fit, stored: dict[str, pl.DataFrame], students: pl.DataFrame
 ) -> None:
     """Question, answer, what is drawn and the numbers, to the last digit."""
     first = next(PICTURES[key](stored, Selection()))
-    picture = fit.picture(key, data=students if key in ("qq_rows", "binned") else None)
+    picture = fit.picture(key, data=students if key in OF_ROWS else None)
     for part in ("key", "question", "answer", "reading", "sql"):
         assert getattr(picture, part) == getattr(first, part), part
-    if key in ("qq_rows", "binned"):
+    if key in OF_ROWS:
         # DuckDB adds rows up in the order in which its threads come to them
         assert_frame_equal(picture.numbers, first.numbers, rel_tol=1e-11, abs_tol=1e-11)
     else:
@@ -79,7 +81,7 @@ def test_a_fit_has_the_pictures_of_its_tables(
         assert picture.numbers.equals(first.numbers)
 
 
-@pytest.mark.parametrize("key", ["group_sizes", "decomposition"])
+@pytest.mark.parametrize("key", ["group_sizes", "decomposition", "path"])
 def test_a_structural_fit_has_those_of_its_variables(
     key: str, structural: mlm.SemFit, stored: dict[str, pl.DataFrame]
 ) -> None:

@@ -215,8 +215,8 @@ def build_analysis_assets(
     -------
     dg.Definitions
         Keys are ``<analysis>/moments``, ``<analysis>/models/<model>``, ``<analysis>/comparisons``,
-        ``<analysis>/ladder``, ``<analysis>/sem/<model>``, ``<analysis>/results`` and
-        ``<analysis>/centered``; with `fit_by` there is ``<analysis>/results`` alone, and of moments (``form: moments``)
+        ``<analysis>/ladder``, ``<analysis>/sem/<model>``, ``<analysis>/results``, ``<analysis>/report`` and
+        ``<analysis>/centered``; with `fit_by` there are results and report alone, and of moments (``form: moments``)
         no ``<analysis>/centered``. Merge them with `dg.Definitions.merge`.
 
     Raises

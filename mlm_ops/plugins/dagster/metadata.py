@@ -176,7 +176,7 @@ def _variances(components: pl.DataFrame) -> Metadata:
 def _coefficients(fixed_effects: pl.DataFrame) -> Metadata:
     """Each fixed effect by its term, the first of very many."""
     rows = fixed_effects.head(MOST_COEFFICIENTS).select("term", "estimate").iter_rows()
-    return numbers({f"coefficient_{visible(term)}": estimate for term, estimate in rows})
+    return numbers({f"fixed_{visible(term)}": estimate for term, estimate in rows})
 
 
 def model_columns(model: Model) -> tuple[str, ...]:

@@ -205,7 +205,7 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     create_prediction_view(connection, analysis, name, fit)
     metadata = model_metadata(analysis.models[name].formula, fit, tables)
     if name == report_model(analysis):
-        metadata |= pictures_metadata(analysis, tables, moments)
+        metadata = pictures_metadata(analysis, tables, moments) | metadata
     results = [checks.converged(name, fit), checks.not_singular(name, fit)]
     if has_diagnostics:
         flagged = tables["diagnostics"].filter("flagged")
@@ -266,7 +266,7 @@ def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
     if len(ladder.path) > 1:
         metadata["side_by_side"] = dg.MetadataValue.md(side_by_side(tables).markdown())
         if report_model(analysis) is None:
-            metadata |= pictures_metadata(analysis, tables, moments)
+            metadata = pictures_metadata(analysis, tables, moments) | metadata
     return metadata
 
 

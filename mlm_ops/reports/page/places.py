@@ -10,11 +10,12 @@ from mlm_ops.results.words import file_name
 
 #: The folder of reports beside the results, and the file that lists several.
 FOLDER, INDEX = "report", "index.html"
+#: How the store names a partition of an analysis.
 _PARTITION = re.compile(r"(.+?)\[.*\]", re.DOTALL)
 
 
 def page_name(analysis: str) -> str:
-    """The analysis that a page is of: of a partition, ``name[key]``, that which it is a part of.
+    """The analysis that a page is of: of a partition that which it is a part of.
 
     >>> page_name("waves[2]"), page_name("hsb")
     ('waves', 'hsb')
@@ -24,16 +25,10 @@ def page_name(analysis: str) -> str:
 
 
 def file_names(analyses: Sequence[str]) -> dict[str, str]:
-    """The name of each page's and partition's file, different whatever the case of letters, and not that of the index.
-
-    Parameters
-    ----------
-    analyses
-        All analyses and partitions with results, in the order of their names.
-    """
+    """The name of each analysis' file, all different whatever the case of letters, and none that of the index."""
     names: dict[str, str] = {}
     used = {Path(INDEX).stem}
-    for analysis in dict.fromkeys([*map(page_name, analyses), *analyses]):
+    for analysis in analyses:
         stem = name = file_name(analysis)
         number = 1
         while name.lower() in used:
@@ -53,6 +48,7 @@ def existing_report(database: Path, analyses: Sequence[str], shown: Sequence[str
         All analyses with results, in the order of their names, and those that a reader looks at.
     """
     folder = database.parent / FOLDER
+    names = file_names(list(dict.fromkeys(map(page_name, analyses))))
     pages = {page_name(analysis) for analysis in shown}
-    path = folder / (file_names(analyses)[pages.pop()] if len(pages) == 1 else INDEX)
+    path = folder / (names[pages.pop()] if len(pages) == 1 else INDEX)
     return path if path.is_file() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from mlm_ops.language.spelling import unknown_result
 from mlm_ops.logs import Event, about, tell
 from mlm_ops.reports.page.content import Page, page_of
 from mlm_ops.reports.page.html import render
-from mlm_ops.reports.page.partitions import KEYS, by_page
-from mlm_ops.reports.page.places import FOLDER, INDEX, file_names
+from mlm_ops.reports.page.places import FOLDER, INDEX, file_names, page_name
 from mlm_ops.reports.pictures.words import shown
 from mlm_ops.results.words import count
 from mlm_ops.warehouse.boundary import checked
@@ -31,8 +29,7 @@ MOST = 5_000_000
 _NAMED = 3
 #: What the names of tables with rows of all partitions begin with.
 KEYS = "key_"
-#: How the store names a partition of an analysis, and the tables of partitions that are shown.
-_PARTITION = re.compile(r"(.+)\[.*\]", re.DOTALL)
+#: The tables of partitions that are shown.
 _OF_KEYS = ("runs", "models", "fixed_effects", "variance_components", "fit_statistics")
 
 
@@ -131,11 +128,12 @@ def write_reports(
     by_analysis = _by_analysis(results)
     if not by_analysis:
         raise StoreError(f"There are no finished results in {database} yet.")
-    names, together = file_names(list(by_analysis)), by_page(by_analysis)
-    if analysis is not None and analysis not in names:
-        raise MlmError(unknown_result("analysis", analysis, together))
-    # a partition has a page of its own where it is asked for
-    by_analysis = together if analysis is None else {analysis: (by_analysis | together)[analysis]}
+    # a file has the name that it has among all
+    names = file_names(list(by_analysis))
+    if analysis is not None:
+        if analysis not in by_analysis:
+            raise MlmError(unknown_result("analysis", analysis, by_analysis))
+        by_analysis = {analysis: by_analysis[analysis]}
     if model is not None:
         by_analysis = _with_model(by_analysis, model)
     if output is not None and len(by_analysis) > 1:
@@ -151,7 +149,7 @@ def write_reports(
         path = output or folder / names[name]
         size = _write(path, page, name)
         pages[name] = page
-        n_pictures = 0 if page.missing else len(page.drawings)
+        n_pictures = sum(drawn > 0 for drawn in page.drawings.values())
         file = Written(path, name, n_pictures, size, time.perf_counter() - start, page.answers, page.missing)
         with about(analysis=name):
             facts = {"n_pictures": file.pictures, "n_bytes": size, "seconds": file.seconds}
@@ -172,34 +170,34 @@ def _by_analysis(results: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, pl.
     parts = {
         name: frame.partition_by("analysis", as_dict=True) for name, frame in results.items() if not frame.is_empty()
     }
-    whole: dict[str, list[str]] = {}
+    members: dict[str, list[str]] = {}
     for analysis in runs["analysis"]:
-        key = _PARTITION.fullmatch(analysis)
-        whole.setdefault(analysis if key is None else key[1], []).append(analysis)
+        members.setdefault(page_name(analysis), []).append(analysis)
     pages = {}
-    for name, members in whole.items():
-        if len(members) == 1:
-            pages[members[0]] = {table: own[members[0],] for table, own in parts.items() if (members[0],) in own}
-        else:
-            pages[name] = _of_keys(name, members, results)
+    for name, analyses in members.items():
+        keys = [analysis for analysis in analyses if analysis != name]
+        # a single partition is shown as an analysis is; so is an analysis of all rows beside its partitions
+        whole = name if name in analyses else keys[0]
+        own = {table: rows[whole,] for table, rows in parts.items() if (whole,) in rows}
+        of_keys = _of_keys(name, keys, results) if len(keys) > 1 else {}
+        pages[name] = of_keys | own if name in analyses or not of_keys else of_keys
     return pages
 
 
-def _of_keys(name: str, members: Sequence[str], results: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+def _of_keys(name: str, keys: Sequence[str], results: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """The tables of one page of all partitions: theirs with a prefix, and one run that counts the rows of all."""
-    own = {table: frame.filter(pl.col("analysis").is_in(members)) for table, frame in results.items()}
-    keys = {f"{KEYS}{table}": own[table] for table in _OF_KEYS if table in own}
+    own = {table: frame.filter(pl.col("analysis").is_in(keys)) for table, frame in results.items()}
+    tables = {f"{KEYS}{table}": own[table] for table in _OF_KEYS if table in own}
     last = own["runs"].sort("finished_at", "run_id").tail(1)
     sums = own["runs"].select(pl.col("n_rows", "n_obs").sum())
     run = last.with_columns(pl.lit(name).alias("analysis"), *(pl.lit(sums[c][0]).alias(c) for c in sums.columns))
-    return {**keys, "runs": run.with_columns(pl.lit("{}").alias("n_dropped"))}
+    return {**tables, "runs": run.with_columns(pl.lit("{}").alias("n_dropped"))}
 
 
 def _with_model(by_analysis: dict[str, dict[str, pl.DataFrame]], model: str) -> dict[str, dict[str, pl.DataFrame]]:
     """The analyses that have results of the model, which some has to."""
-    sources = ("models", f"{KEYS}models")
     models = {
-        name: {model for source in sources if source in tables for model in tables[source]["model"]}
+        name: {m for t in ("fit_statistics", f"{KEYS}fit_statistics") if t in tables for m in tables[t]["model"]}
         for name, tables in by_analysis.items()
     }
     known = sorted(set().union(*models.values()))
