@@ -16,6 +16,7 @@ from mlm_ops.language import options
 from mlm_ops.results import tables
 from mlm_ops.results.equations import EquationForm, EquationFormat, estimates_by_symbol, write_equations
 from mlm_ops.results.equations.levels import level_equations
+from mlm_ops.results.equations.writers import symbol_in_unicode
 from mlm_ops.results.export.facts import facts_of
 from mlm_ops.results.export.lme4 import r_code
 from mlm_ops.results.export.mplus import mplus_input
@@ -275,4 +276,4 @@ class Fit(FitRecord):
         """What a notebook shows: as printed, with the equations as MathML."""
         from mlm_ops.results.text.summary import outline
 
-        return outline(self).html()
+        return outline(self, symbol_in_unicode).html()

@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 
 import mlm_ops as mlm
 from mlm_ops.results.equations import WRITERS, EquationForm, EquationFormat
-from mlm_ops.results.equations.statements import Association, Distribution, Equation, Heading, Named, Symbol, Vector
+from mlm_ops.results.equations.statements import (
+    Association,
+    Distribution,
+    Equation,
+    Heading,
+    Symbol,
+    VariableName,
+    Vector,
+)
 from mlm_ops.results.equations.writers import GREEK
 from mlm_ops.results.words import visible
 from tests.specification.reference import reference
@@ -25,7 +33,7 @@ from tests.specification.reference import reference
 MATH = "{http://www.w3.org/1998/Math/MathML}"
 #: Elements and attributes of MathML Core that we use; nothing of it links to anything or runs.
 ELEMENTS = {"math", "mtable", "mtr", "mtd", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msub", "msup", "msubsup"}
-ATTRIBUTES = {"display", "class", "columnspan", "width", "separator", "stretchy", "lspace", "rspace"}
+ATTRIBUTES = {"display", "class", "columnspan", "width", "form", "separator", "stretchy", "lspace", "rspace"}
 #: Two and three levels, crossed factors, a T with empty cells, slopes of a factor, no groups; with options of the fit.
 CASES: dict[str, dict[str, Any]] = {
     "hsb_cross_level": {},
@@ -117,8 +125,12 @@ def test_structural_models_have_it_too() -> None:
 def test_any_name_is_text_and_the_document_well_formed(name: str, stratum: str) -> None:
     page = [
         Heading(name),
-        Equation(Named(name, "ij", "W"), ((Symbol("beta", "0", "j"), Named(name, "i'j")), (Symbol("e", of=name),)), 1),
-        Vector(Symbol("x", "", "ij", True, True), ((Named(name),),), name),
+        Equation(
+            VariableName(name, "ij", "W"),
+            ((Symbol("beta", "0", "j"), VariableName(name, "i'j")), (Symbol("e", of=name),)),
+            1,
+        ),
+        Vector(Symbol("x", "", "ij", True, True), ((VariableName(name),),), name),
         Distribution((Symbol("e", "", "ij"),), (Symbol("sigma2", stratum),), note=name),
         Association("Cov", Symbol("e", of=name), Symbol("u"), Symbol("psi", "12"), name),
     ]

@@ -36,8 +36,8 @@ LEVEL = {room: level for level, room in enumerate(ROOMS)}
 ENTRANCES = {"__init__", "__main__"}
 KNOW_A_DATABASE = {"warehouse", "moments", "plugins", "analyses"}
 KNOW_DAGSTER = {"plugins/dagster"}
-LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml")
-LAZY += ("vl_convert", "docx")
+LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml", "vl_convert")
+LAZY += ("docx",)
 #: The folders of the room of reports, from the lowest up, and all that the lowest imports beside the standard library.
 REPORTS = ("pictures", "drawing", "page")
 PICTURES_IMPORT = {"polars", "mlm_ops.errors", "mlm_ops.results.words", "mlm_ops.warehouse.sql", "mlm_ops.reports"}

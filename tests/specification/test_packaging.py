@@ -191,3 +191,24 @@ def test_without_dagster_one_sentence_says_what_is_missing(plain, tmp_path, acti
         "",
         [f"mlm: mlm {action} needs Dagster, which is not installed. Install it with: pip install 'mlm-ops[dagster]'"],
     )
+
+
+def test_without_python_docx_other_tables_are_written(plain, tmp_path):
+    """Nothing is left of the document that cannot be written."""
+    code = """
+import polars as pl, mlm_ops as mlm
+for path in ("t.tex", "t.csv", "t.docx"):
+    try:
+        mlm.write_table(pl.DataFrame({"a": [1]}), path)
+    except mlm.MlmError as error:
+        print(error)
+"""
+    sentence = (
+        "Word documents need the package python-docx, which is not installed. "
+        "Install it with: pip install 'mlm-ops[word]'"
+    )
+    assert run(plain / "python", "-c", code, cwd=tmp_path).strip() == sentence
+    assert sorted(os.listdir(tmp_path)) == ["t.csv", "t.tex"]
+    command = (plain / "python", "-m", "mlm_ops", "export", "--table", "icc", "--output", "t.docx")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"mlm: {sentence}\n")

@@ -17,7 +17,7 @@ from mlm_ops.language.spelling import unknown_result
 from mlm_ops.reports.page.content import Page, page_of
 from mlm_ops.reports.page.html import render
 from mlm_ops.reports.page.places import FOLDER, INDEX, file_names
-from mlm_ops.reports.pictures.words import shown
+from mlm_ops.reports.pictures.words import of, shown
 from mlm_ops.results.words import count
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.connection import OnWait
@@ -238,7 +238,9 @@ def _index(database: str, pages: Mapping[str, Page], names: Mapping[str, str]) -
             "facts": " · ".join(f"{number} {words}" for number, words in page.facts),
             "description": page.description,
             "answers": page.answers,
-            "flagged": f"{sum(check.flagged for check in page.checks)} of {len(page.checks)} checks flagged",
+            "flagged": of(sum(check.flagged for check in page.checks), len(page.checks), "checks flagged")
+            if page.checks
+            else "",
         }
         for name, page in pages.items()
     ]

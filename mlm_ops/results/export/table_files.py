@@ -13,6 +13,7 @@ from mlm_ops.errors import MlmError
 from mlm_ops.language import options
 from mlm_ops.language.options import TableFile
 from mlm_ops.results import tables
+from mlm_ops.results.equations.writers import symbol_in_unicode
 from mlm_ops.results.export.word import check_word, write_word
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.text import side_by_side as layout
@@ -142,6 +143,8 @@ def to_read(table: pl.DataFrame | SideBySide, notes: Sequence[str] = ()) -> Pape
         return PaperTable(table.heading, table.sections, table.right, (*table.footnotes, *notes))
     if table.is_empty():
         raise MlmError("The table has no rows, so that there is nothing to print. As .csv or .parquet it can be empty.")
+    if "symbol" in table.columns:
+        table = table.with_columns(pl.col("symbol").map_elements(symbol_in_unicode, pl.String))
     models = table["model"] if "model" in table.columns else pl.Series(["only"] * table.height)
     several = 1 < models.n_unique() < table.height
     cells = cell_table(
