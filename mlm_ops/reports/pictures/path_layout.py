@@ -14,8 +14,10 @@ NODE, HEIGHT, ROW, COLUMN, MARGIN, TITLE = 112, 34, 74, 226, 12, 40
 _SIDE, _OVER = 66, 58
 #: A character of the smallest text, and a line of it.
 CHARACTER, LINE = 6.0, 15.0
-#: Where on its line a label may stand, the best first.
-_PLACES = (0.5, 0.6, 0.4, 0.68, 0.32, 0.76, 0.24, 0.84, 0.16)
+#: Where on its line a label may stand, from where it would be best.
+_STEPS = (0.0, 0.08, -0.08, 0.16, -0.16, 0.24, -0.24, 0.32, -0.32)
+#: Best of an arrow of several that part, or meet, at one end: nearer to the other.
+_PARTED = 0.12
 
 Point = tuple[float, float]
 
@@ -52,11 +54,6 @@ class Curve:
 
     points: tuple[Point, ...]
     label: Box
-
-    @property
-    def is_level(self) -> bool:
-        """Whether it runs straight across, between the lines of its label."""
-        return len({y for _, y in self.points}) == 1
 
     @property
     def path(self) -> str:
@@ -112,7 +109,7 @@ def panel(names: Sequence[str], arrows: Sequence[Arrow], below: float) -> Panel:
     curves = []
     for arrow in arrows:
         points = _covariance(nodes, arrow, column) if arrow.both else _line(nodes, arrow, column)
-        label = _label(points, arrow.label, taken)
+        label = _label(points, arrow.label, taken, _best(arrow, arrows))
         taken.append(label)
         curves.append(Curve(points, label))
     width = max(float(WIDTH), left + right + NODE + last * step)
@@ -186,9 +183,18 @@ def _at(points: tuple[Point, ...], share: float) -> Point:
     return x, y
 
 
-def _label(points: tuple[Point, ...], lines: Sequence[str], taken: Iterable[Box]) -> Box:
-    """Where on its line a label overlaps least with what stands already, the earlier place where several do not."""
+def _best(arrow: Arrow, arrows: Sequence[Arrow]) -> float:
+    """The share of its way at which an arrow's label is farthest from those of others."""
+    parting, meeting = (
+        sum(getattr(other, end) == getattr(arrow, end) and not other.both for other in arrows)
+        for end in ("source", "target")
+    )
+    return 0.5 if arrow.both or parting == meeting else 0.5 + (_PARTED if parting > meeting else -_PARTED)
+
+
+def _label(points: tuple[Point, ...], lines: Sequence[str], taken: Iterable[Box], best: float) -> Box:
+    """Where on its line a label overlaps least with what stands already, the better place where several do not."""
     width, height = CHARACTER * max(map(len, lines)), LINE * len(lines)
     boxes = list(taken)
-    places = [Box(*_at(points, share), width, height) for share in _PLACES]
+    places = [Box(*_at(points, best + step), width, height) for step in _STEPS]
     return min(places, key=lambda box: sum(box.overlap(other) for other in boxes))
