@@ -17,6 +17,7 @@ from mlm_ops.language.spelling import unknown_result
 from mlm_ops.reports.page.content import Page, page_of
 from mlm_ops.reports.page.html import render
 from mlm_ops.reports.page.places import FOLDER, INDEX, file_names
+from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import of, shown
 from mlm_ops.results.words import count
 from mlm_ops.warehouse.boundary import checked
@@ -27,8 +28,6 @@ from mlm_ops.warehouse.replacing import replacing
 MOST = 5_000_000
 #: Pictures that a message names.
 _NAMED = 3
-#: What the names of tables with rows of all partitions begin with.
-KEYS = "key_"
 #: How the store names a partition of an analysis, and the tables of partitions that are shown.
 _PARTITION = re.compile(r"(.+)\[.*\]", re.DOTALL)
 _OF_KEYS = ("runs", "models", "fixed_effects", "variance_components", "fit_statistics")

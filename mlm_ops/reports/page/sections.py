@@ -10,6 +10,7 @@ from mlm_ops.reports.pictures import PICTURES
 from mlm_ops.reports.pictures.facts import models_in_order
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, table
+from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import shown, units
 
 
@@ -79,7 +80,7 @@ def main_model(tables: Tables) -> str | None:
 
 def titles(tables: Tables, model: str | None) -> dict[str, str]:
     """What is filled in of headings and introductions."""
-    groups, several = list(group_counts(tables)), not table(tables, "key_runs").is_empty()
+    groups, several = list(group_counts(tables)), not table(tables, f"{KEYS}runs").is_empty()
     return {
         "units": units(groups[0]) if len(groups) == 1 else "units",
         "model": "the model" if model is None else shown(model),

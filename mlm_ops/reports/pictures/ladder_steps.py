@@ -108,7 +108,7 @@ def _names(drawn: list[Row], level: Spec) -> list[Spec]:
     for column, dy, colour, size in (("name", -8, "@ink", TEXT + 1), ("reason", 8, "@soft", TEXT)):
         for kind in _KINDS:
             part = [{"step": row["step"], "text": row[column]} for row in drawn if row["kind"] == kind]
-            weight = {"fontWeight": "bold"} if column == "name" and kind == "taken" else {}
+            weight: dict[str, Any] = {"fontWeight": "bold"} if column == "name" and kind == "taken" else {}
             place = {"value": 0}
             layers.append(marks.texts(part, place, level, colour=colour, align="left", dy=dy, fontSize=size, **weight))
     return layers
