@@ -102,13 +102,17 @@ def _spec(steps: list[Row]) -> Spec:
     return marks.chart([layer for layer in layers if layer["data"]["values"]], _ROW * len(drawn))
 
 
+def _written(colour: str) -> Spec:
+    return {"text": {"field": "text"}, **marks.tint(colour, "fill")}
+
+
 def _names(drawn: list[Row], level: Spec) -> list[Spec]:
     """The candidates and the reasons, as text at the left."""
     layers = []
     for column, dy, colour, size in (("name", -8, "@ink", TEXT + 1), ("reason", 8, "@soft", TEXT)):
         for kind in _KINDS:
             part = [{"step": row["step"], "text": row[column]} for row in drawn if row["kind"] == kind]
-            weight: dict[str, Any] = {"fontWeight": "bold"} if column == "name" and kind == "taken" else {}
-            place = {"value": 0}
-            layers.append(marks.texts(part, place, level, colour=colour, align="left", dy=dy, fontSize=size, **weight))
+            weight = "bold" if column == "name" and kind == "taken" else "normal"
+            mark = {"align": "left", "dy": dy, "fontSize": size, "fontWeight": weight}
+            layers.append(marks.layer("text", part, {"x": {"value": 0}, "y": level, **_written(colour)}, **mark))
     return layers

@@ -49,13 +49,14 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     notes = [f" {count(far)} {units(group)} lie farther out than the picture reaches."] if far else []
     if drawn.height < inside.height:
         notes.append(f" The {LONGEST} longest arrows and every k-th of the others are drawn.")
-    intercept, slope, _ = average_line(tables, numbers, term)
+    intercept, slope, is_fixed = average_line(tables, numbers, term)
+    which = "the fixed effects" if is_fixed else f"the mean of the estimates of {units(group)}"
     return Picture(
         key="shrinkage",
         question="How far are estimates drawn to the average?",
         answer=_answer(tables, numbers, group, term),
         reading=f"Model {shown(numbers['model'][0])}: from an open circle, least squares in one {unit(group)} alone, "
-        f"to the model's estimate, the dot; the cross is the average. Long lines: few rows or little variation of "
+        f"to the model's estimate, the dot; the cross is {which}. Long lines: few rows or little variation of "
         f"their own.{''.join(notes)}",
         spec=_spec(drawn.sort("unit").to_dicts(), (intercept, slope), term, unit_numbers(tables)),
         numbers=numbers,
