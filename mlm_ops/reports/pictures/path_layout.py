@@ -49,7 +49,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Curve:
+class Bow:
     """A line of three or more points: straight, or cubic through two handles; with the middle of its label."""
 
     points: tuple[Point, ...]
@@ -77,7 +77,7 @@ class Panel:
     """One level, laid out: the middles of nodes, a curve an arrow, and the panel's size."""
 
     nodes: Mapping[str, Point]
-    curves: tuple[Curve, ...]
+    curves: tuple[Bow, ...]
     width: float
     height: float
 
@@ -111,7 +111,7 @@ def panel(names: Sequence[str], arrows: Sequence[Arrow], below: float) -> Panel:
         points = _covariance(nodes, arrow, column) if arrow.both else _line(nodes, arrow, column)
         label = _label(points, arrow.label, taken, _best(arrow, arrows))
         taken.append(label)
-        curves.append(Curve(points, label))
+        curves.append(Bow(points, label))
     width = max(float(WIDTH), left + right + NODE + last * step)
     return Panel(nodes, tuple(curves), width, top + (tallest - 1) * ROW + HEIGHT / 2 + below + 8)
 

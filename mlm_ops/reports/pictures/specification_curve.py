@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures import marks, thin
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Tables, table
 from mlm_ops.reports.pictures.theme import WIDTH, Spec, colour_of
-from mlm_ops.reports.pictures.words import figure, interval, of, short, shown
+from mlm_ops.reports.pictures.words import factors, figure, interval, of, short, shown
 from mlm_ops.results.words import count
 
 #: Of more models, estimates are drawn in order and without the models' names.
@@ -53,7 +53,7 @@ def specification_curve(tables: Tables, rows: Rows, terms: Sequence[str]) -> Pic
 def _moderated(tables: Tables) -> set[tuple[str, str]]:
     """The models and terms of which a product in the model has the term; as `facts.is_moderated`, of all at once."""
     pairs = table(tables, "fixed_effects").select("model", "term").unique().rows()
-    return {(model, part) for model, term in pairs if ":" in term for part in term.split(":")}
+    return {(model, part) for model, term in pairs for part in factors(term) if part != term}
 
 
 def _answer(panel: list[Row]) -> str:
