@@ -18,16 +18,7 @@ if TYPE_CHECKING:
     from mlm_ops.reports.pictures.picture import Picture
     from mlm_ops.reports.pictures.rows import Selection
 
-__all__ = [
-    "PICTURES",
-    "Picture",
-    "Selection",
-    "choose_picture",
-    "draw_png",
-    "draw_svg",
-    "path_diagram",
-    "save_picture",
-]
+__all__ = ["PICTURES", "Picture", "Selection", "choose_picture", "draw_png", "draw_svg", "path_diagram", "save_picture"]
 
 _LAZY = {
     "PICTURES": "mlm_ops.reports.pictures",

@@ -19,14 +19,17 @@ from mlm_ops.reports.pictures.words import figure, minus, percent, shown
 from mlm_ops.results.words import cell, count, p_value
 from tests.reports.stores import Store
 
+#: Pictures of what one run does not have: earlier ones, partitions, a ladder.
+NOT_OF_ONE = {"history", "keys", "ladder_steps"}
+USUAL = set(PICTURES) - NOT_OF_ONE - {"path"}
 #: Which pictures each kind of analysis has.
 EXPECTED = {
-    "hsb": set(PICTURES),
-    "three_level": set(PICTURES) - {"two_slopes", "simple_slopes", "johnson_neyman"},
+    "hsb": {*USUAL, "path"},
+    "three_level": USUAL - {"two_slopes", "simple_slopes", "johnson_neyman"},
     "crossed": {"group_sizes", "decomposition", "standard_errors", "variance", "steps", "caterpillar", "qq_units"},
-    "weighted": set(PICTURES) - {"simple_slopes", "johnson_neyman", "qq_rows", "binned", "influence"},
-    "robust": set(PICTURES) - {"two_slopes", "simple_slopes", "johnson_neyman", "steps"},
-    "structural": {"forest", "group_sizes", "decomposition", "centering"},
+    "weighted": USUAL - {"simple_slopes", "johnson_neyman", "qq_rows", "binned", "influence"},
+    "robust": USUAL - {"two_slopes", "simple_slopes", "johnson_neyman", "steps"},
+    "structural": {"path", "forest", "group_sizes", "decomposition", "centering"},
 }
 
 
@@ -105,7 +108,19 @@ def _texts(store: Store) -> set[str]:
 
 def _names(store: Store) -> list[str]:
     """The texts of the tables, which may have digits: the longest first."""
-    columns = ("model", "reference_model", "term", "other", "unit", "group", "variable", "predictor", "moderator")
+    columns = (
+        "model",
+        "reference_model",
+        "term",
+        "other",
+        "unit",
+        "group",
+        "variable",
+        "predictor",
+        "moderator",
+        "lhs",
+        "rhs",
+    )
     found = {
         shown(name)
         for frame in store.tables.values()

@@ -155,7 +155,15 @@ REASONS = {
     },
     "mlm_ops/analyses/store/checks.py": {
         "' or '.join(gaps)": "conditions on quoted names",
+    },
+    "mlm_ops/analyses/store/version.py": {
         "schema": "a constant",
+    },
+    "mlm_ops/analyses/store/latest.py": {
+        "chosen": "a query of constants",
+        "runs": "a number",
+        "', '.join(chosen)": "quoted names",
+        "condition": "a condition of constants and a number",
     },
     "mlm_ops/analyses/store/runs.py": {
         "copy": "a statement of qualified names",
@@ -176,6 +184,19 @@ REASONS = {
     "mlm_ops/reports/pictures/steps.py": {
         "shown(least['reference_model'])": "a sentence, no SQL",
         "shown(least['model'])": "a sentence, no SQL",
+    },
+    "mlm_ops/reports/pictures/history.py": {
+        "own_analysis": "a comparison with a literal",
+        "conditions": "comparisons of quoted names with literals",
+        "quantity.table": "a constant",
+        "' and '.join([own_analysis, *quantity.conditions()])": "comparisons of quoted names with literals",
+        "shown_columns": "constants",
+    },
+    "mlm_ops/reports/pictures/keys.py": {
+        "begin + 1": "a number",
+        "quantity.table": "a constant",
+        "shown_columns": "constants",
+        "' and '.join([own, *quantity.conditions(), f'{value} is not null'])": "comparisons with literals",
     },
     "mlm_ops/reports/pictures/two_slopes.py": {
         "name": "a table of ours, or a quoted name",

@@ -24,6 +24,7 @@ from mlm_ops.reports.page.words import group_counts, plural, rows_of
 from mlm_ops.reports.pictures.facts import unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Tables, table
+from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import shown, unit, units
 from mlm_ops.results.words import cell, count
 
@@ -55,7 +56,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Page:
+class AnalysisReport:
     """A page of one analysis, and what is told of it elsewhere.
 
     Attributes
@@ -85,7 +86,7 @@ class Page:
     missing: str | None
 
 
-def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True, runs: int = 60) -> Page:
+def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True, runs: int = 60) -> AnalysisReport:
     """The page of the analysis whose tables these are.
 
     Parameters
@@ -148,7 +149,7 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         ladder=ladder(tables),
         made=list(_made(run)),
     )
-    return Page(html, drawings, found, looked, facts, description, missing)
+    return AnalysisReport(html, drawings, found, looked, facts, description, missing)
 
 
 def _card(picture: Picture, number: int, *, draw: bool) -> Card:
@@ -225,11 +226,11 @@ def _finder(tables: Tables, cards: Sequence[Card]) -> dict[str, Any] | None:
 def _facts(tables: Tables, run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     rows = run["n_obs"] or 0
     yield count(rows), plural(rows, "row", "rows")
-    if keys := table(tables, "key_runs").height:
+    if keys := table(tables, f"{KEYS}runs").height:
         yield count(keys), "partitions"
     for group, size in group_counts(tables).items():
         yield count(size), unit(group) if size == 1 else units(group)
-    fits = ("fit_statistics", "sem_fit", "key_fit_statistics")
+    fits = ("fit_statistics", "sem_fit", f"{KEYS}fit_statistics")
     models = len({row["model"] for name in fits for row in rows_of(tables, name)})
     yield count(models), plural(models, "model", "models")
     yield f"{run['finished_at']:%Y-%m-%d %H:%M} UTC", "finished"

@@ -12,13 +12,13 @@ from markupsafe import Markup
 from mlm_ops.reports.pictures.theme import COLOURS
 from mlm_ops.results.equations.mathml import NAMESPACE, STYLE
 
-#: The elements and attributes of equations, as `results.equations.mathml` writes them.
-_ELEMENTS = frozenset({"math", "mtable", "mtr", "mtd", "mi", "mn", "mo", "mtext", "mrow", "mspace"}) | frozenset(
-    {"msub", "msup", "msubsup"}
+#: The elements of MathML Core that equations may hold, and attributes of theirs that only say how they look.
+_ELEMENTS = frozenset(
+    {"math", "mtable", "mtr", "mtd", "mi", "mn", "mo", "mtext", "mrow", "mspace", "mfrac"}
+) | frozenset({"msub", "msup", "msubsup", "mover", "munder"})
+_ATTRIBUTES = frozenset({"display", "class", "columnspan", "lspace", "rspace", "width", "separator"}) | frozenset(
+    {"form", "mathvariant", "stretchy"}
 )
-_ATTRIBUTES = frozenset({"display", "class", "columnspan", "lspace", "rspace", "width", "separator", "stretchy"}) | {
-    "form"
-}
 
 
 def equations(text: str) -> Markup:

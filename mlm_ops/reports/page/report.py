@@ -14,10 +14,11 @@ from mlm_ops.errors import MlmError, StoreError
 from mlm_ops.language import options
 from mlm_ops.language.spelling import unknown_result
 from mlm_ops.logs import Event, about, tell
-from mlm_ops.reports.page.content import Page, page_of
+from mlm_ops.reports.page.content import AnalysisReport, page_of
 from mlm_ops.reports.page.html import render
 from mlm_ops.reports.page.places import FOLDER, INDEX, file_names, page_name
-from mlm_ops.reports.pictures.words import shown
+from mlm_ops.reports.pictures.series import KEYS
+from mlm_ops.reports.pictures.words import of, shown
 from mlm_ops.results.words import count
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.connection import OnWait
@@ -27,8 +28,6 @@ from mlm_ops.warehouse.replacing import replacing
 MOST = 5_000_000
 #: Pictures that a message names.
 _NAMED = 3
-#: What the names of tables with rows of all partitions begin with.
-KEYS = "key_"
 #: The tables of partitions that are shown.
 _OF_KEYS = ("runs", "models", "fixed_effects", "variance_components", "fit_statistics")
 
@@ -206,7 +205,7 @@ def _with_model(by_analysis: dict[str, dict[str, pl.DataFrame]], model: str) -> 
     return {name: tables for name, tables in by_analysis.items() if model in models[name]}
 
 
-def _write(path: Path, page: Page, analysis: str) -> int:
+def _write(path: Path, page: AnalysisReport, analysis: str) -> int:
     size = len(page.html.encode())
     if size > MOST:
         large = sorted(page.drawings.items(), key=lambda pair: (-pair[1], pair[0]))[:_NAMED]
@@ -240,7 +239,7 @@ def _replace(path: Path, html: str) -> int:
     return len(content)
 
 
-def _index(database: str, pages: Mapping[str, Page], names: Mapping[str, str]) -> str:
+def _index(database: str, pages: Mapping[str, AnalysisReport], names: Mapping[str, str]) -> str:
     entries = [
         {
             "file": names[name],
@@ -248,7 +247,9 @@ def _index(database: str, pages: Mapping[str, Page], names: Mapping[str, str]) -
             "facts": " · ".join(f"{number} {words}" for number, words in page.facts),
             "description": page.description,
             "answers": page.answers,
-            "flagged": f"{sum(check.flagged for check in page.checks)} of {len(page.checks)} checks flagged",
+            "flagged": of(sum(check.flagged for check in page.checks), len(page.checks), "checks flagged")
+            if page.checks
+            else "",
         }
         for name, page in pages.items()
     ]

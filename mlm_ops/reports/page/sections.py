@@ -10,7 +10,8 @@ from mlm_ops.reports.page.words import group_counts, rows_of
 from mlm_ops.reports.pictures import PICTURES
 from mlm_ops.reports.pictures.facts import models_in_order
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Selection, Tables
+from mlm_ops.reports.pictures.rows import Selection, Tables, table
+from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import shown, units
 
 
@@ -24,7 +25,7 @@ class Section:
     pictures: tuple[str, ...]
 
 
-#: In the order of the page; ``{units}`` and ``{model}`` are filled in.
+#: In the order of the page; what stands in braces is filled in by `titles`.
 SECTIONS = (
     Section(
         "data",
@@ -57,7 +58,7 @@ SECTIONS = (
         ("qq_rows", "qq_units", "binned", "influence"),
     ),
     Section("latent", "With latent means", "Structural models of the same rows.", ("path",)),
-    Section("runs", "Over the runs", "Earlier runs of the same analysis, or its partitions.", ("history", "keys")),
+    Section("runs", "Over the {over}", "{earlier}", ("history", "keys")),
 )
 #: Pictures of one model, that which the page is about.
 OF_ONE_MODEL = frozenset(
@@ -93,10 +94,12 @@ def last_told_most(
 
 def titles(tables: Tables, model: str | None) -> dict[str, str]:
     """What is filled in of headings and introductions."""
-    groups = list(group_counts(tables))
+    groups, several = list(group_counts(tables)), not table(tables, f"{KEYS}runs").is_empty()
     return {
         "units": units(groups[0]) if len(groups) == 1 else "units",
         "model": "the model" if model is None else shown(model),
+        "over": "partitions" if several else "runs",
+        "earlier": "The same model, fitted to the rows of each." if several else "Earlier runs of the same analysis.",
     }
 
 

@@ -13,8 +13,11 @@ from mlm_ops.reports.pictures.centering import centering
 from mlm_ops.reports.pictures.decomposition import decomposition
 from mlm_ops.reports.pictures.forest import forest
 from mlm_ops.reports.pictures.group_sizes import group_sizes
+from mlm_ops.reports.pictures.history import history
 from mlm_ops.reports.pictures.influence import influence
 from mlm_ops.reports.pictures.johnson_neyman import johnson_neyman
+from mlm_ops.reports.pictures.keys import keys
+from mlm_ops.reports.pictures.ladder_steps import ladder_steps
 from mlm_ops.reports.pictures.path_diagram import path
 from mlm_ops.reports.pictures.quantiles import qq_rows, qq_units
 from mlm_ops.reports.pictures.rows import Draft
@@ -35,6 +38,7 @@ PICTURES: dict[str, Draft] = {
     "standard_errors": standard_errors,
     "variance": variance,
     "steps": steps,
+    "ladder_steps": ladder_steps,
     "forest": forest,
     "two_slopes": two_slopes,
     "simple_slopes": simple_slopes,
@@ -48,4 +52,6 @@ PICTURES: dict[str, Draft] = {
     "binned": binned,
     "influence": influence,
     "path": path,
+    "history": history,
+    "keys": keys,
 }

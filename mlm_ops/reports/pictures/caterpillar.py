@@ -25,7 +25,7 @@ _COLUMNS = ["model", "group", "unit", "term", "estimate", "std_error", "conf_low
 Numbers = dict[tuple[str, str], int]
 #: The room for the extremes at each side of the band, as a share of the ranks.
 _BESIDE = 0.12
-_COLOURS = {"interval excludes zero": "@between", "holds zero": "@grey"}
+_COLOURS = {"interval excludes zero": "@between", "interval includes zero": "@grey"}
 
 
 def caterpillar(tables: Tables, selection: Selection) -> Iterator[Picture]:
@@ -46,9 +46,11 @@ def caterpillar(tables: Tables, selection: Selection) -> Iterator[Picture]:
 
 def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: bool) -> Picture:
     numbers = rows.frame
-    verdict = pl.when((pl.col("conf_low") > 0) | (pl.col("conf_high") < 0)).then(pl.lit("interval excludes zero"))
-    shown_rows = numbers.with_columns(place=pl.int_range(pl.len()) + 1, zero=verdict.otherwise(pl.lit("holds zero")))
-    apart = shown_rows.filter(pl.col("zero") == "interval excludes zero").height
+    excluded, included = _COLOURS
+    excludes_zero = (pl.col("conf_low") > 0) | (pl.col("conf_high") < 0)
+    zero = pl.when(excludes_zero).then(pl.lit(excluded)).otherwise(pl.lit(included))
+    shown_rows = numbers.with_columns(place=pl.int_range(pl.len()) + 1, zero=zero)
+    apart = shown_rows.filter(excludes_zero).height
     deviation = deviations(tables, numbers["model"][0], group).get(term)
     spread = "" if deviation is None else f"; the standard deviation of the effects is {figure(deviation)}"
     thinned = numbers.height > thin.MOST_UNITS

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures import marks, specification_curve
 from mlm_ops.reports.pictures.facts import INTERCEPT, coefficients_in_order, is_moderated, models_in_order, shown_models
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
@@ -28,6 +28,9 @@ def forest(tables: Tables, selection: Selection) -> Iterator[Picture]:
     models = shown_models(tables, set(rows.frame["model"]), MODELS)
     terms = selection.terms(coefficients_in_order(tables, models_in_order(tables)))
     terms = [term for term in terms if term != INTERCEPT]
+    if rows.frame["model"].n_unique() > specification_curve.MODELS and terms:
+        yield specification_curve.specification_curve(tables, rows, terms)
+        return
     drawn = terms[:TERMS]
     place = {model: number for number, model in enumerate(models)}
     numbers = rows.frame.filter(pl.col("model").is_in(models) & pl.col("term").is_in(drawn))

@@ -16,6 +16,8 @@ from mlm_ops.reports.pictures.simple_slopes import curves_of
 from mlm_ops.reports.pictures.theme import Spec, colour_of
 from mlm_ops.reports.pictures.words import figure, percent, short, shown, unit_name
 
+#: The least width of a region that has its verdict written, as a share of the picture's.
+_WRITTEN = 0.35
 _COLUMNS = ["model", "term", "moderator", "x", "estimate", "conf_low", "conf_high"]
 
 
@@ -31,6 +33,8 @@ def _picture(tables: Tables, rows: Rows, term: str, moderator: str) -> Picture:
     regions = _regions(tables, model, term, moderator)
     found = _units(tables, moderator)
     ticks = " Ticks are units." if found else ""
+    outside = sum(not rows.frame["x"][0] <= row["mean"] <= rows.frame["x"][-1] for row in found)
+    ticks += f" The curve ends at 2.5 standard deviations; {outside} of them lie beyond." if outside else ""
     return Picture(
         key="johnson_neyman",
         question=f"Where along {shown(moderator)} does the slope of {shown(term)} differ from zero?",
@@ -115,6 +119,7 @@ def _spec(
     at = marks.field("x", x)
     bounds = {bound for region in regions for bound in (region["low"], region["high"]) if bound is not None}
     ticks = [row for row in found if across.low <= row["mean"] <= across.high]
+    verdicts = list(_verdicts(regions, across, up))
     layers = [
         marks.band(rows, at, marks.field("conf_low", y), "conf_high", colour),
         marks.reference("y", y, 0.0),
@@ -125,6 +130,8 @@ def _spec(
         ],
         marks.line(rows, at, marks.field("estimate", y), colour, width=3),
     ]
+    if verdicts:
+        layers.append(marks.texts(verdicts, marks.field("middle", x), marks.field("top", y), fontStyle="italic"))
     if ticks:
         # along the lower edge, where the band does not reach
         foot = up.low + 0.035 * (up.high - up.low)
@@ -132,3 +139,14 @@ def _spec(
         edge = {"x": marks.field("mean", x), "y": marks.field("from", y), "y2": {"field": "to"}}
         layers.append(marks.rules(rows, edge, "@between", strokeOpacity=0.6, width=1.0))
     return marks.chart(layers, 280)
+
+
+def _verdicts(regions: list[dict[str, Any]], across: marks.AxisRange, up: marks.AxisRange) -> Iterator[dict[str, Any]]:
+    """What holds of the slope in each region that is wide enough for the words, along the upper edge."""
+    for region in regions:
+        low = across.low if region["low"] is None else max(region["low"], across.low)
+        high = across.high if region["high"] is None else min(region["high"], across.high)
+        if high - low >= _WRITTEN * (across.high - across.low):
+            words = "differs from zero" if region["significant"] else "not distinguishable"
+            top = up.high - 0.03 * (up.high - up.low)
+            yield {"middle": (low + high) / 2, "top": top, "text": words}

@@ -73,6 +73,13 @@ def places(names: Sequence[str], **more: Any) -> Spec:
     return {"type": "ordinal", "scale": {"domain": list(names)}, "axis": drawn}
 
 
+def along_names(names: Sequence[str], most: int, title: str | None = None) -> Spec:
+    """The axis and scale of names beside each other, each once; of many every k-th is written, with the last."""
+    step = max(1, math.ceil(len(names) / most))
+    drawn = {"title": title, "grid": False, "labelAngle": 0, "values": [*names[::-1][::step]][::-1]}
+    return {"type": "ordinal", "scale": {"type": "point", "domain": list(names), "padding": 0.6}, "axis": drawn}
+
+
 def hidden(along: AxisRange) -> Spec:
     """A scale without an axis."""
     return {"type": "quantitative", "scale": along.scale, "axis": None}

@@ -193,9 +193,6 @@ def _panel_shapes(rows: Sequence[Row], level: int, own: Panel) -> list[Spec]:
         ]
         lines, label = _arrow(row).label, curve.label
         first = label.y - LINE * (len(lines) / 2 - 1) - 4
-        if not curve.is_level:
-            corner = {"x": label.x - label.width / 2, "y": label.y - label.height / 2}
-            shapes.append({"tag": "rect", **corner, "width": label.width, "height": label.height, "fill": "@ground"})
         for place, line in enumerate(lines):
             weight = {"font-weight": "bold"} if not both and place == 0 else {}
             fill = "@ink" if place == 0 and not both else "@soft"
@@ -225,6 +222,6 @@ def _node(name: str, x: float, y: float, hue: str, *, is_latent: bool) -> list[S
 
 def _text(x: float, y: float, text: str, fill: str, **more: str) -> Spec:
     """A text in the middle, with a rim of the ground's colour so that it can be read upon lines."""
-    rim = {"stroke": "@ground", "stroke-width": 4}
+    rim = {"stroke": "@ground", "stroke-width": 6}
     place = {"x": x, "y": y, "text-anchor": "middle", "font-size": f"{TEXT}px"}
     return {"tag": "text", **place, "fill": fill, **rim, **more, "text": text}

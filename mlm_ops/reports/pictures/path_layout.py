@@ -14,8 +14,10 @@ NODE, HEIGHT, ROW, COLUMN, MARGIN, TITLE = 112, 34, 74, 226, 12, 40
 _SIDE, _OVER = 66, 58
 #: A character of the smallest text, and a line of it.
 CHARACTER, LINE = 6.0, 15.0
-#: Where on its line a label may stand, the best first.
-_PLACES = (0.5, 0.6, 0.4, 0.68, 0.32, 0.76, 0.24, 0.84, 0.16)
+#: Where on its line a label may stand, from where it would be best.
+_STEPS = (0.0, 0.08, -0.08, 0.16, -0.16, 0.24, -0.24, 0.32, -0.32)
+#: Best of an arrow of several that part, or meet, at one end: nearer to the other.
+_PARTED = 0.12
 
 Point = tuple[float, float]
 
@@ -47,16 +49,11 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Curve:
+class Bow:
     """A line of three or more points: straight, or cubic through two handles; with the middle of its label."""
 
     points: tuple[Point, ...]
     label: Box
-
-    @property
-    def is_level(self) -> bool:
-        """Whether it runs straight across, between the lines of its label."""
-        return len({y for _, y in self.points}) == 1
 
     @property
     def path(self) -> str:
@@ -80,7 +77,7 @@ class Panel:
     """One level, laid out: the middles of nodes, a curve an arrow, and the panel's size."""
 
     nodes: Mapping[str, Point]
-    curves: tuple[Curve, ...]
+    curves: tuple[Bow, ...]
     width: float
     height: float
 
@@ -112,9 +109,9 @@ def panel(names: Sequence[str], arrows: Sequence[Arrow], below: float) -> Panel:
     curves = []
     for arrow in arrows:
         points = _covariance(nodes, arrow, column) if arrow.both else _line(nodes, arrow, column)
-        label = _label(points, arrow.label, taken)
+        label = _label(points, arrow.label, taken, _best(arrow, arrows))
         taken.append(label)
-        curves.append(Curve(points, label))
+        curves.append(Bow(points, label))
     width = max(float(WIDTH), left + right + NODE + last * step)
     return Panel(nodes, tuple(curves), width, top + (tallest - 1) * ROW + HEIGHT / 2 + below + 8)
 
@@ -186,9 +183,18 @@ def _at(points: tuple[Point, ...], share: float) -> Point:
     return x, y
 
 
-def _label(points: tuple[Point, ...], lines: Sequence[str], taken: Iterable[Box]) -> Box:
-    """Where on its line a label overlaps least with what stands already, the earlier place where several do not."""
+def _best(arrow: Arrow, arrows: Sequence[Arrow]) -> float:
+    """The share of its way at which an arrow's label is farthest from those of others."""
+    parting, meeting = (
+        sum(getattr(other, end) == getattr(arrow, end) and not other.both for other in arrows)
+        for end in ("source", "target")
+    )
+    return 0.5 if arrow.both or parting == meeting else 0.5 + (_PARTED if parting > meeting else -_PARTED)
+
+
+def _label(points: tuple[Point, ...], lines: Sequence[str], taken: Iterable[Box], best: float) -> Box:
+    """Where on its line a label overlaps least with what stands already, the better place where several do not."""
     width, height = CHARACTER * max(map(len, lines)), LINE * len(lines)
     boxes = list(taken)
-    places = [Box(*_at(points, share), width, height) for share in _PLACES]
+    places = [Box(*_at(points, best + step), width, height) for step in _STEPS]
     return min(places, key=lambda box: sum(box.overlap(other) for other in boxes))

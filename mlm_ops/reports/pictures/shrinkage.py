@@ -23,6 +23,7 @@ _REACH = 3.0
 _COLUMNS = ["model", "group", "unit", "n", "term", "intercept", "slope", "own_intercept", "own_slope"]
 _KNOWN = "intercept is not null and slope is not null and own_intercept is not null and own_slope is not null"
 _POINTS = ("intercept", "slope")
+_KINDS = {"least squares alone": "@ground", "in the model": "@between"}
 
 
 def shrinkage(tables: Tables, selection: Selection) -> Iterator[Picture]:
@@ -49,18 +50,26 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     notes = [f" {count(far)} {units(group)} lie farther out than the picture reaches."] if far else []
     if drawn.height < inside.height:
         notes.append(f" The {LONGEST} longest arrows and every k-th of the others are drawn.")
-    intercept, slope, _ = average_line(tables, numbers, term)
+    intercept, slope, is_fixed = average_line(tables, numbers, term)
+    goal = "average" if is_fixed else f"line that their {unit(group)} is expected to have"
     return Picture(
         key="shrinkage",
-        question="How far are estimates drawn to the average?",
+        question=f"How far are estimates drawn to the {goal}?",
         answer=_answer(tables, numbers, group, term),
         reading=f"Model {shown(numbers['model'][0])}: from an open circle, least squares in one {unit(group)} alone, "
-        f"to the model's estimate, the dot; the cross is the average. Long lines: few rows or little variation of "
-        f"their own.{''.join(notes)}",
-        spec=_spec(drawn.sort("unit").to_dicts(), (intercept, slope), term, unit_numbers(tables)),
+        f"to the model's estimate, the dot. {_goal(group, is_fixed=is_fixed)} Long lines: few rows or little variation "
+        f"of their own.{''.join(notes)}",
+        spec=_spec(drawn.sort("unit").to_dicts(), (intercept, slope) if is_fixed else None, term, unit_numbers(tables)),
         numbers=numbers,
         sql=rows.sql,
     )
+
+
+def _goal(group: str, *, is_fixed: bool) -> str:
+    """Where the estimates are drawn: with more predictors, each to a line of its own, and there is no cross."""
+    if is_fixed:
+        return "The cross is the average: the fixed effects."
+    return f"By the other predictors in the model, {units(group)} differ in the line to which they are drawn."
 
 
 def _answer(tables: Tables, numbers: pl.DataFrame, group: str, term: str) -> str:
@@ -84,10 +93,10 @@ def _answer(tables: Tables, numbers: pl.DataFrame, group: str, term: str) -> str
 
 
 def _spec(
-    found: list[dict[str, Any]], average: tuple[float, float], term: str, number: dict[tuple[str, str], int]
+    units_: list[dict[str, Any]], average: tuple[float, float] | None, term: str, number: dict[tuple[str, str], int]
 ) -> Spec:
     drawn = []
-    for row in found:
+    for row in units_:
         whose = f"{unit_name(row['group'], row['unit'])}, {count(row['n'])} rows"
         slopes = f"slope {figure(row['own_slope'])} alone, {figure(row['slope'])} in the model"
         told = marks.hover(f"{whose}: {slopes}", number.get((row["group"], row["unit"])))
@@ -100,14 +109,17 @@ def _spec(
     own_x, own_y = marks.field("own_intercept", x), marks.field("own_slope", y)
     dot_x, dot_y = marks.field("intercept", x), marks.field("slope", y)
     bare = [{name: value for name, value in row.items() if name != "hover"} for row in drawn]
-    cross = [{"here": average[0], "to": average[1]}]
     arrows = {"x": own_x, "x2": {"field": "intercept"}, "y": own_y, "y2": {"field": "slope"}}
+    alone, model = ([{**row, "kind": kind} for row in rows] for kind, rows in zip(_KINDS, (bare, drawn), strict=True))
+    fill = marks.coded("kind", _KINDS, legend=True)
+    fill["legend"] |= {"symbolStrokeColor": "@grey", "symbolStrokeWidth": 1.2}
     layers = [
         marks.rules(bare, arrows, "@grey", width=1, strokeOpacity=0.7),
-        marks.points(bare, own_x, own_y, "@grey", size=24, fill="@ground", stroke="@grey", strokeWidth=1.2),
-        marks.points(drawn, dot_x, dot_y, "@between", size=26),
-        marks.points(
-            cross, marks.field("here", x), marks.field("to", y), "@ink", size=170, shape="cross", stroke="@ground"
-        ),
+        marks.layer("point", alone, {"x": own_x, "y": own_y, "fill": fill}, size=24, stroke="@grey", strokeWidth=1.2),
+        marks.layer("point", model, {"x": dot_x, "y": dot_y, "fill": fill}, size=26, strokeWidth=0),
     ]
+    if average is not None:
+        cross = [{"here": average[0], "to": average[1]}]
+        here, to = marks.field("here", x), marks.field("to", y)
+        layers.append(marks.points(cross, here, to, "@ink", size=170, shape="cross", stroke="@ground"))
     return marks.chart(layers, 300)

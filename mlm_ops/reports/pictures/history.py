@@ -1,0 +1,159 @@
+"""Has an estimate changed over the runs? Each with its interval, the first or baseline dashed, flagged ones marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from mlm_ops.reports.pictures import marks
+from mlm_ops.reports.pictures.picture import Picture
+from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, table, whose
+from mlm_ops.reports.pictures.series import RUNS, Quantity, quantities
+from mlm_ops.reports.pictures.theme import Spec
+from mlm_ops.reports.pictures.words import figure, interval, labels, of, shown
+from mlm_ops.results.words import count
+from mlm_ops.warehouse.sql import literal
+
+#: The most labels of dates.
+_DATES = 5
+#: How dates are written: the first way in which no two are alike.
+_FORMATS = ("%Y-%m-%d", "%m-%d %H:%M")
+_LATEST_FIRST = "sequence desc nulls last, finished_at desc, run_id desc"
+_TELLS_APART = ("model", "group", "term", "other")
+Row = dict[str, Any]
+
+
+def history(tables: Tables, selection: Selection) -> Iterator[Picture]:
+    """A picture for each coefficient, each variance and the ICC of one model, where there are two runs or more."""
+    runs = table(tables, f"{RUNS}runs")
+    if runs.height < 2:
+        return
+    order = ["sequence", "finished_at", "run_id"]
+    runs = runs.sort(order, nulls_last=False, maintain_order=True).tail(selection.runs)
+    latest = {
+        name: table(tables, f"{RUNS}{name}") for name in ("fixed_effects", "variance_components", "fit_statistics")
+    }
+    last = {
+        name: frame if frame.is_empty() else frame.filter(run_id=runs["run_id"][-1]) for name, frame in latest.items()
+    }
+    last["models"] = table(tables, "models")
+    for quantity in quantities(tables, RUNS, last, selection):
+        rows = _rows(tables, runs, quantity)
+        if rows.frame.height > 1:
+            yield _picture(tables, rows, quantity)
+
+
+def _rows(tables: Tables, runs: pl.DataFrame, quantity: Quantity) -> Rows:
+    """What is shown, a row a run in their order, and the SQL of it."""
+    written = pl.col("finished_at").dt.strftime("%Y-%m-%d %H:%M").alias("finished")
+    drift, columns = table(tables, f"{RUNS}drift"), list(quantity.columns)
+    flags = pl.DataFrame(schema={"run_id": pl.String(), "flagged": pl.Boolean()})
+    if not drift.is_empty():
+        own = quantity.rows(drift.filter(kind=quantity.kind), *_TELLS_APART)
+        flags = own.group_by("run_id").agg(pl.col("flagged").any())
+    places = runs.select("run_id", written).with_row_index("place")
+    frame = places.join(quantity.shown(table(tables, quantity.table_of(RUNS))), on="run_id", how="inner")
+    frame = frame.join(flags, on="run_id", how="left").sort("place")
+    frame = frame.select("finished", "run_id", "model", *columns, pl.col("flagged").fill_null(value=False))
+    ((_, analysis),) = whose(runs).items()
+    own_analysis = f"analysis = {literal(analysis)}"
+    conditions = " and ".join([own_analysis, f"kind = {literal(quantity.kind)}", *quantity.conditions(*_TELLS_APART)])
+    shown_columns = ", ".join(f"e.{text} as {name}" for name, text in quantity.columns.items())
+    sql = "\n".join(
+        [
+            "with r as (",
+            f"  select run_id, finished_at, sequence from mlm.runs where {own_analysis} and status = 'finished'",
+            f"  order by {_LATEST_FIRST} limit {runs.height}",
+            "), d as (",
+            f"  select run_id, bool_or(flagged) as flagged from mlm.drift where {conditions}",
+            "  group by run_id",
+            "), e as (",
+            f"  from mlm.{quantity.table} where {' and '.join([own_analysis, *quantity.conditions()])}",
+            ")",
+            "select strftime(r.finished_at at time zone 'UTC', '%Y-%m-%d %H:%M') as finished, run_id, model, "
+            f"{shown_columns}, coalesce(d.flagged, false) as flagged",
+            "from e join r using (run_id) left join d using (run_id)",
+            "order by r.sequence nulls first, r.finished_at, run_id",
+        ]
+    )
+    return Rows(frame, sql)
+
+
+def _picture(tables: Tables, rows: Rows, quantity: Quantity) -> Picture:
+    found = [{"conf_low": None, "conf_high": None, **row} for row in rows.frame.to_dicts()]
+    where, value = _reference(tables, found, quantity)
+    return Picture(
+        key="history",
+        question=f"Has {quantity.name} changed over the runs?",
+        answer=_answer(found, quantity, where, value),
+        reading=f"Model {shown(found[0]['model'])}, run after run: dots are estimates, lines 95% intervals, dashed the "
+        f"estimate of the {where}. Triangles differ from the run before or from the baseline by more than chance (all "
+        "tests of the model together, by Holm).",
+        spec=_spec(found, quantity, where, value),
+        numbers=rows.frame,
+        sql=rows.sql,
+    )
+
+
+def _reference(tables: Tables, found: list[Row], quantity: Quantity) -> tuple[str, float | None]:
+    """What the runs are held against, and its estimate: the baseline of the last comparison, else the first run."""
+    drift = table(tables, f"{RUNS}drift")
+    if not drift.is_empty():
+        own = quantity.rows(drift.filter(kind=quantity.kind, against="baseline"), *_TELLS_APART)
+        before = dict(own.select("run_id", "before").drop_nulls().iter_rows())
+        for row in reversed(found):
+            if row["run_id"] in before:
+                return "baseline", before[row["run_id"]]
+    return "first run", found[0]["estimate"]
+
+
+def _answer(found: list[Row], quantity: Quantity, where: str, value: float | None) -> str:
+    last = found[-1]
+    name = f"{quantity.name[0].upper()}{quantity.name[1:]}" if quantity.kind != "fixed_effect" else quantity.name
+    now = (
+        "unknown"
+        if last["estimate"] is None
+        else f"{figure(last['estimate'])}{interval(last['conf_low'], last['conf_high'])}"
+    )
+    before = "" if value is None else f" and {figure(value)} in the {where}"
+    flagged = sum(row["flagged"] for row in found)
+    verdict = f"{of(flagged, len(found), 'runs')} are flagged" if flagged else "no run is flagged"
+    return f"{name} is {now} in the latest of {count(len(found))} runs{before}; {verdict}."
+
+
+def _dates(found: list[Row]) -> list[str]:
+    """A label a run, each another."""
+    days, minutes = ([row["finished"][part] for row in found] for part in (slice(10), slice(5, 16)))
+    return days if len(set(days)) == len(days) else labels(minutes)
+
+
+def _spec(found: list[Row], quantity: Quantity, where: str, value: float | None) -> Spec:
+    drawn = []
+    for row, label in zip(found, _dates(found), strict=True):
+        if row["estimate"] is None:
+            continue
+        flag = ", flagged" if row["flagged"] else ""
+        read = f"{row['finished']} UTC: {figure(row['estimate'])}{interval(row['conf_low'], row['conf_high'])}{flag}"
+        kept = {name: row[name] for name in ("estimate", "conf_low", "conf_high", "flagged")}
+        drawn.append({**kept, "label": label, "hover": marks.hover(read)})
+    title = None if value is None else f"dashed: the {where}, {figure(value)}"
+    up = marks.axis_range(
+        [*(row[end] for row in drawn for end in ("estimate", "conf_low", "conf_high")), value], ticks=5
+    )
+    x, y = marks.along_names(_dates(found), _DATES, title), marks.axis(up, None)
+    name, estimate = marks.field("label", x), marks.field("estimate", y)
+    ends = {"x": name, "y": marks.field("conf_low", y), "y2": {"field": "conf_high"}}
+    plain, flagged = ([row for row in drawn if row["flagged"] is side] for side in (False, True))
+    whole = [
+        {key: content for key, content in row.items() if key != "hover"} for row in drawn if row["conf_low"] is not None
+    ]
+    layers = [
+        *([marks.reference("y", y, 0.0)] if up.low <= 0.0 <= up.high else []),
+        *([] if value is None else [marks.reference("y", y, value, dashed=True)]),
+        marks.rules(whole, ends, quantity.colour, width=1.5, strokeOpacity=0.6),
+        marks.points(plain, name, estimate, quantity.colour, size=36),
+        marks.points(flagged, name, estimate, "@flag", size=80, shape="triangle-up"),
+    ]
+    return marks.chart([layer for layer in layers if layer["data"]["values"]], 150)
