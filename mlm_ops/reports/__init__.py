@@ -9,8 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mlm_ops.reports.drawing.files import save_picture
-    from mlm_ops.reports.drawing.png import draw_png
+    from mlm_ops.reports.drawing.files import draw_png, save_picture
     from mlm_ops.reports.drawing.svg import draw_svg
     from mlm_ops.reports.pictures import PICTURES
     from mlm_ops.reports.pictures.choice import choose_picture
@@ -25,7 +24,7 @@ _LAZY = {
     "Picture": "mlm_ops.reports.pictures.picture",
     "Selection": "mlm_ops.reports.pictures.rows",
     "choose_picture": "mlm_ops.reports.pictures.choice",
-    "draw_png": "mlm_ops.reports.drawing.png",
+    "draw_png": "mlm_ops.reports.drawing.files",
     "draw_svg": "mlm_ops.reports.drawing.svg",
     "path_diagram": "mlm_ops.reports.pictures.path_diagram",
     "save_picture": "mlm_ops.reports.drawing.files",

@@ -329,7 +329,7 @@ class TestFiles:
         with pytest.raises(MlmError) as raised:
             hsb.picture("decomposition").save(path)
         assert str(raised.value) == (
-            f"The picture cannot be written to {path}: No such file or directory. Name a file that can."
+            f"The picture cannot be written to {path}: there is no such folder. Name one that is there."
         )
 
     def test_a_png_is_as_large_as_it_is_asked_for(self, hsb: Store):

@@ -1,4 +1,4 @@
-"""Save a picture as a file: SVG, PNG, PDF, or an HTML page with its question, answer and reading."""
+"""Draw a picture as PNG, and save it as SVG, PNG, PDF, or an HTML page with its question, answer and reading."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from html import escape
 from pathlib import Path
 
 from mlm_ops.errors import MlmError
-from mlm_ops.reports.drawing.png import draw_png
-from mlm_ops.reports.drawing.svg import converter, draw_svg
+from mlm_ops.reports.drawing.svg import Ground, converter, draw_svg
 from mlm_ops.reports.pictures.picture import Picture
+from mlm_ops.reports.pictures.theme import FONT
+from mlm_ops.warehouse.replacing import new_version
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{question}</title>
@@ -16,6 +17,13 @@ _PAGE = """<!doctype html>
 svg{{width:100%;height:auto}}</style>
 <h1>{question}</h1><p>{answer}</p>{svg}<p>{reading}</p></html>
 """
+
+
+def draw_png(picture: Picture, scale: float = 2.0, *, ground: Ground = "light") -> bytes:
+    """Draw a picture, with so many pixels a unit of its width; its font is the one that vl-convert bundles."""
+    drawing = draw_svg(picture, ground=ground, titles=False).replace("system-ui, 'Liberation Sans'", f"'{FONT}'", 1)
+    image: bytes = converter().svg_to_png(drawing, scale=scale)
+    return image
 
 
 def save_picture(picture: Picture, path: Path) -> Path:
@@ -31,10 +39,11 @@ def save_picture(picture: Picture, path: Path) -> Path:
         raise MlmError(
             f"A picture is saved as .svg, .png, .pdf or .html. Got {path.name}; give it one of these endings."
         )
-    try:
-        path.write_bytes(_content(picture, ending))
-    except OSError as error:
-        raise MlmError(f"The picture cannot be written to {path}: {error.strerror}. Name a file that can.") from error
+    if not path.absolute().parent.is_dir():
+        raise MlmError(f"The picture cannot be written to {path}: there is no such folder. Name one that is there.")
+    content = _content(picture, ending)
+    with new_version(path) as building:
+        building.write_bytes(content)
     return path
 
 

@@ -22,7 +22,7 @@ from mlm_ops.reports.pictures.words import of, shown
 from mlm_ops.results.words import count
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.connection import OnWait
-from mlm_ops.warehouse.replacing import replacing
+from mlm_ops.warehouse.replacing import new_version
 
 #: Bytes of a file that is not written.
 MOST = 5_000_000
@@ -234,7 +234,7 @@ def written_size(file: Written) -> str:
 
 def _replace(path: Path, html: str) -> int:
     content = html.encode()
-    with replacing(path) as building:
+    with new_version(path) as building:
         building.write_bytes(content)
     return len(content)
 

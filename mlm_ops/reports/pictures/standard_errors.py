@@ -18,7 +18,7 @@ _COLUMNS = ["model", "term", "std_error", "naive_std_error", "robust_std_error",
 _KNOWN = "std_error > 0 and naive_std_error is not null"
 #: Words, column with the share, shape and colour of each kind of error.
 _KINDS = {
-    "least squares, rows as independent": ("naive_share", "triangle-up", "@soft"),
+    "least squares": ("naive_share", "triangle-up", "@soft"),
     "multilevel": ("share", "circle", "@ink"),
     "least squares, robust": ("robust_share", "diamond", "@grey"),
 }
