@@ -133,6 +133,7 @@ def test_partitions_that_are_fitted_alone_have_one_page(run: Run, warehouse: War
     page = (warehouse.results.parent / "report" / "waves.html").read_text()
     assert "<h1>waves</h1>" in page
     assert "<strong>375</strong> rows" in page
+    assert 'id="keys-1"' in page
     assert metadata_of(result)["report"] == str(warehouse.results.parent / "report" / "waves.html")
 
 
