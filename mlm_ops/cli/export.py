@@ -35,6 +35,8 @@ def export_table(options: Namespace, tell: Callable[[str], None]) -> None:
     MlmError
         The format and the file do not go together, or there are no such results.
     """
+    if options.term is not None or options.group is not None:
+        raise MlmError("--term and --group are of a picture. Leave them out, or name one with --picture.")
     file_format = _file_format(options.format, options.output)
     if file_format == "word":
         check_word()

@@ -235,10 +235,11 @@ def report(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write a table of the latest results to a file, or print it."""
+    """Write a table of the latest results to a file, or print it; or write a picture of them."""
     from mlm_ops.cli.export import export_table
+    from mlm_ops.cli.export_picture import export_picture
 
-    export_table(options, tell=_tell)
+    (export_table if options.picture is None else export_picture)(options, tell=_tell)
     return 0
 
 
@@ -363,7 +364,7 @@ def _parser() -> argparse.ArgumentParser:
     show_parser.add_argument("--all", action="store_true", help="all rows of a long table")
     show_parser.set_defaults(command=show)
     _add_report(commands.add_parser("report", help="write the latest results as pages with pictures"))
-    _add_export(commands.add_parser("export", help="write a result table for a paper or another program"))
+    _add_export(commands.add_parser("export", help="write a result table or a picture for a paper or another program"))
     ui_parser = commands.add_parser("ui", help="open the Dagster UI on the project")
     ui_parser.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
     ui_parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
@@ -402,6 +403,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--table", metavar="NAME", help="a result table, such as fixed_effects")
     what.add_argument("--side-by-side", action="store_true", help="the models of an analysis side by side")
+    what.add_argument("--picture", metavar="KEY", help="a picture, such as caterpillar, as .svg, .png, .pdf or .html")
+    parser.add_argument("--term", metavar="NAME", help="the term of a picture")
+    parser.add_argument("--group", metavar="NAME", help="the grouping factor of a picture")
     parser.add_argument(
         "--format", choices=get_args(TableFile), help="default: by the ending of the file: .tex, .csv, .parquet, .docx"
     )

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from mlm_ops.cli import main as cli
+from mlm_ops.reports import PICTURES, Selection
 from tests.results.test_table_files import latex_cells
 
 
@@ -157,3 +158,57 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, fitted, 
 def test_no_results(refused) -> None:
     assert "no database at" in refused("export", "--database", "none.duckdb", "--table", "icc", "--format", "csv")
     assert "no project" in refused("export", "--table", "icc", "--format", "csv")
+
+
+def test_a_picture_is_that_of_the_stored_tables(fitted, tmp_path, capsys) -> None:
+    path = tmp_path / "figures" / "caterpillar.svg"
+    path.parent.mkdir()
+    export = ["export", "--database", str(fitted), "--picture", "caterpillar"]
+    assert cli.main([*export, "--model", "null", "--output", str(path)]) == 0
+    assert capsys.readouterr().out == f"Wrote {path}: Which schools depart in level?\n"
+    assert os.listdir(path.parent) == [path.name]
+    tables = {name: stored(fitted, name) for name in ("random_effects", "variance_components", "models", "groups")}
+    (picture,) = PICTURES["caterpillar"](tables, Selection(model="null"))
+    # the hover text names no analysis, so that the pictures of a fit and of its stored tables are one
+    assert picture.answer in path.read_text()
+    units = tables["random_effects"].filter(model="null")
+    assert path.read_text().count("<title>") >= units.height
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--picture", "caterpilar", "--output", "c.svg"],
+            "There is no picture 'caterpilar'. Did you mean",
+        ),
+        (
+            ["--picture", "keys", "--output", "c.svg"],
+            "The analysis small has no picture keys. The",
+        ),
+        (
+            ["--picture", "forest"],
+            "A picture is a file. Name it with --output forest.svg; .png, .pdf and .html are written too.",
+        ),
+        (["--picture", "forest", "--output", "c.gif"], "A picture is saved as .svg, .png, .pdf or .html. Got c.gif"),
+        (["--picture", "forest", "--format", "csv", "--output", "c.svg"], "--format is of tables. Leave it out"),
+        (
+            ["--picture", "caterpillar", "--model", "nul", "--output", "c.svg"],
+            "There are no results of the model nul. Did you mean 'null'?",
+        ),
+        (
+            ["--picture", "caterpillar", "--model", "null", "--model", "slopes", "--output", "c.svg"],
+            "A picture is of one model. Got null, slopes; name one with --model.",
+        ),
+        (["--table", "fixed_effects", "--term", "x", "--format", "csv"], "--term and --group are of a picture."),
+    ],
+)
+def test_a_picture_that_is_not_there_is_one_sentence(
+    arguments: list[str], sentence: str, fitted, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", "--database", str(fitted), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"mlm: {sentence}")
+    assert len(printed.err.splitlines()) == 1
+    assert os.listdir(tmp_path) == []

@@ -324,13 +324,16 @@ class TestFiles:
             "A picture is saved as .svg, .png, .pdf or .html. Got picture.jpg; give it one of these endings."
         )
 
-    def test_a_folder_that_is_not_there(self, hsb: Store, tmp_path: Path):
-        path = tmp_path / "none" / "picture.svg"
+    def test_a_folder_that_is_not_there_is_made(self, hsb: Store, tmp_path: Path):
+        path = tmp_path / "new" / "picture.svg"
+        assert hsb.picture("decomposition").save(path) == path
+        assert [file.name for file in path.parent.iterdir()] == ["picture.svg"]
+
+    def test_a_folder_that_cannot_be_written(self, hsb: Store, tmp_path: Path):
+        (tmp_path / "file").write_text("")
         with pytest.raises(MlmError) as raised:
-            hsb.picture("decomposition").save(path)
-        assert str(raised.value) == (
-            f"The picture cannot be written to {path}: there is no such folder. Name one that is there."
-        )
+            hsb.picture("decomposition").save(tmp_path / "file" / "picture.svg")
+        assert str(raised.value).startswith(f"The folder {tmp_path / 'file'} for picture.svg cannot be created: ")
 
     def test_a_png_is_as_large_as_it_is_asked_for(self, hsb: Store):
         png = draw_png(hsb.picture("decomposition"), 3.0)

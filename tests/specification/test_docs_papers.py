@@ -35,8 +35,9 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         connection.execute(f"create table students as from '{ROOT / 'pipelines' / 'data' / 'hsb.csv'}'")
     monkeypatch.chdir(tmp_path)
     assert main(["fit", "hsb.yaml", "--database", str(results)]) == 0
-    ((_, commands),) = [block for block in BLOCKS if block[0] == "sh"]
-    for line in commands.splitlines():
+    commands = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+    assert len(commands) == 7
+    for line in commands:
         capsys.readouterr()
         assert main(shlex.split(line)[1:]) == 0
         printed = capsys.readouterr().out

@@ -27,7 +27,7 @@ def draw_png(picture: Picture, scale: float = 2.0, *, ground: Ground = "light") 
 
 
 def save_picture(picture: Picture, path: Path) -> Path:
-    """Write a picture to a file, as its name ends.
+    """Write a picture to a file, as its name ends; its folder is made, and an older file replaced at one stroke.
 
     Raises
     ------
@@ -39,8 +39,6 @@ def save_picture(picture: Picture, path: Path) -> Path:
         raise MlmError(
             f"A picture is saved as .svg, .png, .pdf or .html. Got {path.name}; give it one of these endings."
         )
-    if not path.absolute().parent.is_dir():
-        raise MlmError(f"The picture cannot be written to {path}: there is no such folder. Name one that is there.")
     content = _content(picture, ending)
     with new_version(path) as building:
         building.write_bytes(content)

@@ -121,12 +121,7 @@ def write_reports(
     """Write the report of each analysis, and last the index where there are several; `report` says how."""
     if output is not None and output.is_dir():
         raise StoreError(f"The report is a file, and {output} is a folder. Name a file in it with --output.")
-    if not database.exists():
-        raise StoreError(f"There are no results in {database}: there is no such file.")
-    results = read_latest_results(database, runs=runs, on_wait=on_wait)
-    by_analysis = _by_analysis(results)
-    if not by_analysis:
-        raise StoreError(f"There are no finished results in {database} yet.")
+    by_analysis = read_analyses(database, runs=runs, on_wait=on_wait)
     # a file has the name that it has among all
     names = file_names(list(by_analysis))
     if analysis is not None:
@@ -160,6 +155,18 @@ def write_reports(
         size = _replace(folder / INDEX, html)
         written.append(Written(folder / INDEX, None, 0, size, time.perf_counter() - start))
     return written
+
+
+def read_analyses(
+    database: Path, *, runs: int = 60, on_wait: OnWait | None = None
+) -> dict[str, dict[str, pl.DataFrame]]:
+    """Read the tables that pictures are of, by analysis; `report` says what may be missing."""
+    if not database.exists():
+        raise StoreError(f"There are no results in {database}: there is no such file.")
+    by_analysis = _by_analysis(read_latest_results(database, runs=runs, on_wait=on_wait))
+    if not by_analysis:
+        raise StoreError(f"There are no finished results in {database} yet.")
+    return by_analysis
 
 
 def _by_analysis(results: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, pl.DataFrame]]:

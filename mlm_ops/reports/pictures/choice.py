@@ -42,19 +42,23 @@ class _TablesOnDemand(Mapping[str, pl.DataFrame]):
         return len(self._functions)
 
 
-def choose_picture(functions: TableFunctions, key: str, selection: Selection, hints: Mapping[str, str]) -> Picture:
+def choose_picture(
+    functions: TableFunctions, key: str, selection: Selection, hints: Mapping[str, str], owner: str = "This fit"
+) -> Picture:
     """The first picture of a key that is selected.
 
     Parameters
     ----------
     functions
-        What draws up each table of one fit; called where the picture looks at it.
+        What draws up each table of one fit or analysis; called where the picture looks at it.
     key
         Of `PICTURES`.
     selection
         What the picture is to be of.
     hints
         What to do where a picture is missing, as a sentence by key.
+    owner
+        Whose tables these are, as the beginning of a sentence.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def choose_picture(functions: TableFunctions, key: str, selection: Selection, hi
         There is no picture of that key, or the tables have none, or none of that term or grouping factor.
     """
     if key not in PICTURES:
-        raise MlmError(f"There is no picture {key!r}.{did_you_mean(key, PICTURES)} {_listing(functions)}")
+        raise MlmError(f"There is no picture {key!r}.{did_you_mean(key, PICTURES)} {_listing(functions, owner)}")
     if selection.pairwise and key != "caterpillar":
         raise MlmError(f"pairwise is an option of the picture caterpillar. Leave it out for {key}.")
     tables = _tables(functions, key)
@@ -71,7 +75,7 @@ def choose_picture(functions: TableFunctions, key: str, selection: Selection, hi
         return picture
     if not _has(tables, key, replace(selection, term=None, group=None)):
         hint = f" {hints[key]}" if key in hints else ""
-        raise MlmError(f"This fit has no picture {key}.{hint} {_listing(functions)}")
+        raise MlmError(f"{owner} has no picture {key}.{hint} {_listing(functions, owner)}")
     raise MlmError(_nothing_of(tables, key, selection))
 
 
@@ -89,10 +93,10 @@ def _selecting(selection: Selection, option: str, name: str | None) -> Selection
     return replace(selection, term=name) if option == "term" else replace(selection, group=name)
 
 
-def _listing(functions: TableFunctions) -> str:
+def _listing(functions: TableFunctions, owner: str) -> str:
     tables = _TablesOnDemand(functions)
     keys = [key for key in PICTURES if _has(tables, key, Selection())]
-    return f"This fit has: {list_names(keys)}." if keys else "This fit has no pictures."
+    return f"{owner} has: {list_names(keys)}." if keys else f"{owner} has no pictures."
 
 
 def _check_options(tables: Tables, key: str, selection: Selection) -> None:
