@@ -255,11 +255,12 @@ class Fit(FitRecord):
         Parameters
         ----------
         kind
-            ``"marginal"``: the fixed part, and its ``std_error``. ``"conditional"``: with the effects of the row's
-            groups, which are zero for a group that the fit has not seen, and ``new_group`` says so.
+            ``"marginal"``: the fixed part, and its ``std_error``, robust or by Kenward and Roger where the fit's are.
+            ``"conditional"``: with the effects of the row's groups, which are zero for a group that the fit has not
+            seen, and ``new_group`` says so.
         """
         rows = read_rows(data, connection)
-        return predict(self.model, self.estimate, self.block_effects, self.moments, rows, kind)
+        return predict(self.model, self.estimate, self.block_effects, self.method, self.moments, rows, kind)
 
     @checked(
         key=options.PICTURE,

@@ -101,14 +101,16 @@ def test_every_kind_of_variable() -> None:
     assert residual.sum() == pytest.approx(0, abs=1e-7)
 
 
-def test_standard_errors() -> None:
+@pytest.mark.parametrize("options", [{}, {"df": "kenward-roger"}, {"robust": "CR2"}, {"robust": "CR1S", "df": "none"}])
+def test_standard_errors_are_by_the_covariance_matrix_of_the_coefficients(options: dict[str, str]) -> None:
+    """Robust errors and those of Kenward and Roger too; a predictor a million away leaves ten digits."""
     data = _data()
-    fitted = fit("y ~ x + sex + (x | g)", data)
+    fitted = fit("y ~ x + sex + (x | g)", data, **options)
     x = np.column_stack((np.ones(200), data["x"], data["sex"] == "m"))
     expected = np.sqrt(np.einsum("ni,ij,nj->n", x, fitted.vcov, x))
     np.testing.assert_allclose(fitted.predict(data, "marginal")["std_error"], expected, rtol=1e-9)
     far = data.with_columns(pl.col("x") + 1e6)
-    there = fit("y ~ x + sex + (x | g)", far).predict(far, "marginal")
+    there = fit("y ~ x + sex + (x | g)", far, **options).predict(far, "marginal")
     np.testing.assert_allclose(there["std_error"], expected, rtol=1e-6)
 
 

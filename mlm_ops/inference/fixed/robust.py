@@ -66,21 +66,31 @@ class ClusterRobust:
     ----------
     estimate, kind, clusters
         The estimate, a key of `CORRECTIONS`, and the clusters.
-    vcov
-        (p, p) covariance matrix, on the user's scale.
+    root
+        (p, p) root L of the covariance matrix L L' of the rotated X's coefficients.
     df
-        (p,) Satterthwaite degrees of freedom of its diagonal under the working model.
+        (p,) Satterthwaite degrees of freedom of the user's coefficients under the working model.
     """
 
     estimate: Estimate
     kind: str
     clusters: Clusters
-    vcov: Array
+    root: Array
     df: Array
 
+    @property
+    def vcov(self) -> Array:
+        """(p, p) covariance matrix, on the user's scale."""
+        user_root = _user_from_rotated(self.estimate) @ self.root
+        return np.asarray(user_root @ user_root.T)
+
     def variances(self, contrasts: Array) -> Array:
-        """Variance of each contrast: (k, p) -> (k,)."""
-        return np.asarray(np.einsum("ki,ij,kj->k", contrasts, self.vcov, contrasts))
+        """Variance of each contrast: (k, p) -> (k,).
+
+        A sum of squares, which rounding makes not negative, of contrasts of the rotated X, whose terms do not cancel
+        for a predictor far from zero.
+        """
+        return np.asarray(np.square(contrasts @ _user_from_rotated(self.estimate) @ self.root).sum(axis=1))
 
     def degrees(self, contrasts: Array) -> Array:
         """Degrees of freedom of the t test of each contrast: (k, p) -> (k,)."""
@@ -215,7 +225,8 @@ def cluster_robust(estimate: Estimate, kind: str, clusters: Clusters) -> Cluster
         meat += score.T @ score
         total.add(unit_contrasts, b, s)
     factor = correction.factor(clusters.size, estimate.design.n_obs, p)
-    return ClusterRobust(estimate, kind, clusters, factor * contrasts @ meat @ contrasts.T, total.degrees)
+    values, vectors = np.linalg.eigh(factor * meat)
+    return ClusterRobust(estimate, kind, clusters, vectors * np.sqrt(np.maximum(values, 0.0)), total.degrees)
 
 
 def _unit_contrasts(contrasts: Array) -> Array:

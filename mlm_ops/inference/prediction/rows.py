@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, MlmError
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.inference.fixed.tests import model_variances
+from mlm_ops.inference.fixed.tests import CoefficientMethod
 from mlm_ops.inference.prediction.sql import PREFIX, PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.language.model import Column, Model, label, walk
@@ -34,6 +34,7 @@ def predict(
     model: Model,
     estimate: Estimate,
     effects: Sequence[RandomEffects],
+    method: CoefficientMethod,
     moments: Moments,
     frame: pl.DataFrame,
     kind: PredictionKind,
@@ -46,6 +47,8 @@ def predict(
     ----------
     effects
         Empirical Bayes estimates, a block each as in `Estimate.blocks`.
+    method
+        How coefficients are tested: standard errors are by its covariance matrix.
 
     Returns
     -------
@@ -61,33 +64,29 @@ def predict(
         An unknown kind.
     """
     if kind == "marginal":
-        columns = _ask(model, estimate, None, moments, frame, predictors=True)
-        x = _design_rows(estimate, columns, frame.height)
-        fixed, error = columns["fixed_prediction"], np.sqrt(model_variances(estimate, x))
+        columns = _predicted(model, estimate, None, moments, frame, predictors=True)
+        fixed = columns["fixed_prediction"]
+        error = np.sqrt(method.variances(_design_rows(estimate, columns, frame.height)))
         return frame.with_columns(
             _numbers("prediction", fixed), _numbers("std_error", np.where(np.isnan(fixed), np.nan, error))
         )
     if kind == "conditional":
-        columns = _ask(model, estimate, effects, moments, frame)
+        columns = _predicted(model, estimate, effects, moments, frame)
         new_group = pl.Series("new_group", columns["new_group"].astype(bool))
         return frame.with_columns(_numbers("prediction", columns["prediction"]), new_group)
     raise MlmError(f"Unknown kind. Got {kind!r}; expected 'conditional' or 'marginal'.")
 
 
-def design_rows(model: Model, estimate: Estimate, moments: Moments, frame: pl.DataFrame) -> Array:
-    """(n, p) the fixed part's columns on new rows; not a number where a value is missing."""
-    return _design_rows(estimate, _ask(model, estimate, None, moments, frame, predictors=True), frame.height)
-
-
-def _design_rows(estimate: Estimate, found: dict[str, Array], n: int) -> Array:
+def _design_rows(estimate: Estimate, predictors: dict[str, Array], n: int) -> Array:
+    """(n, p) the fixed part's columns; not a number where a value is missing."""
     result = np.ones((n, len(estimate.design.fixed.columns)))
     for i, column in enumerate(estimate.design.fixed.columns):
         for variable in column.variables:
-            result[:, i] *= found[label(variable)]
+            result[:, i] *= predictors[label(variable)]
     return result
 
 
-def _ask(
+def _predicted(
     model: Model,
     estimate: Estimate,
     effects: Sequence[RandomEffects] | None,
