@@ -171,6 +171,13 @@ def real(value: Any) -> float:
     return number
 
 
+def _share(value: Any) -> float:
+    number = real(value)
+    if not 0 < number < 1:
+        raise NotTakenError
+    return number
+
+
 def _whole(least: int, most: int | None = None) -> Callable[[Any], int]:
     def take(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -370,7 +377,7 @@ CONNECTION = DUCKDB.or_none()
 REFERENCE = an_instance("reference", "Fit", "a fit to compare with").or_none()
 LARGER = an_instance("larger", "SemFit", "a fitted structural equation model")
 GROUP = Option("group", "a column, or a list of columns", names)
-LEVEL = number("level", "a number between 0 and 1, such as 0.95")
+LEVEL = Option("level", "a number between 0 and 1, such as 0.95", _share)
 SEED = whole_number("seed", 0).or_none()
 SAMPLES = whole_number("samples", 2, MOST_SAMPLES)
 DRAWS = whole_number("draws", 2, MOST_DRAWS)

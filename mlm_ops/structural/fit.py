@@ -72,8 +72,6 @@ class SemFit(SemRecord):
         draws, seed
             Of the estimates' normal distribution; equal seeds give equal limits, None takes a new one.
         """
-        if not 0 < level < 1 or draws < 2:
-            raise MlmError(f"An interval has a level between 0 and 1 and two draws or more. Got {level} and {draws}.")
         limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
         return tables.sem_defined(self, *limits)
 

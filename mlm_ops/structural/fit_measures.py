@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import gammaincc
 
 from mlm_ops.moments.arrays import Array
+from mlm_ops.moments.sums import lower_by_rows
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
 from mlm_ops.structural.parameters import ParameterTable, Variables, baseline_table, saturated_table
 from mlm_ops.structural.statistics import TwoLevelStatistics, one_column
@@ -119,7 +120,7 @@ def _srmr(estimate: SemEstimate, whole: SemEstimate) -> tuple[float, float]:
     residuals = []
     for ours, theirs in zip(_implied(estimate), _implied(whole), strict=True):
         difference = _correlations(ours) - _correlations(theirs)
-        residuals.append(float(np.sqrt((difference[np.tril_indices(len(ours))] ** 2).mean())))
+        residuals.append(float(np.sqrt((difference[lower_by_rows(len(ours))] ** 2).mean())))
     return residuals[0], residuals[1]
 
 

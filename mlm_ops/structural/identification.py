@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import IdentificationError
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import null_space, rounding
+from mlm_ops.moments.sums import lower_by_rows
 from mlm_ops.structural.matrices import SemStructure
 from mlm_ops.structural.parameters import ParameterTable
 
@@ -56,7 +57,7 @@ def check_identified(table: ParameterTable, structure: SemStructure) -> None:
 def _undetermined(structure: SemStructure, theta: Array) -> NDArray[np.bool_]:
     """(k,) parameters with a part in a direction along which no implied moment changes."""
     within, between, mean = structure.jacobian(theta)
-    own, whole = np.tril_indices(structure.n_row_level), np.tril_indices(structure.n_columns)
+    own, whole = lower_by_rows(structure.n_row_level), lower_by_rows(structure.n_columns)
     derivatives = np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean], axis=1)
     norms = np.linalg.norm(derivatives, axis=1)
     has_no_effect = norms == 0

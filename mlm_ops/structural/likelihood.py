@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlm_ops.moments.arrays import Array
+from mlm_ops.moments.sums import lower_by_rows
 from mlm_ops.structural.matrices import Implied, SemStructure
 from mlm_ops.structural.statistics import TwoLevelStatistics
 
@@ -152,14 +153,14 @@ class Likelihood:
         jacobian_w, jacobian_b, jacobian_m = at.jacobian
         size = np.searchsorted(s.sizes, clusters.n)
         weighted = np.einsum("jab,bj->ja", at.precision[size], clusters.mean - (mean - s.origin)[:, None])
-        rows, cols = np.tril_indices(p)
+        rows, cols = lower_by_rows(p)
         weights = np.where(rows == cols, 1.0, 2.0)
         by_scatter = at.within_precision @ jacobian_w @ at.within_precision
         log_determinant_slopes = np.einsum("kij,ij->k", jacobian_w, at.within_precision)
         scores = (clusters.n[:, None] - 1) * log_determinant_slopes - clusters.scatter.T @ (
             by_scatter[:, rows, cols] * weights
         ).T
-        rows, cols = np.tril_indices(t)
+        rows, cols = lower_by_rows(t)
         weights = np.where(rows == cols, 1.0, 2.0)
         outer = weighted[:, rows] * weighted[:, cols] * weights
         scores -= outer @ jacobian_b[:, rows, cols].T

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError, IdentificationError
+from mlm_ops.estimation.design.products import unpack
 from mlm_ops.language.model import Column, GroupingFactor, group_name
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.sums import packed_place, packed_size, pool
+from mlm_ops.moments.sums import lower_by_rows, packed_place, packed_size, pool
 from mlm_ops.structural.matrices import Implied
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.warehouse.source import Source
@@ -134,7 +135,7 @@ def reorder_columns(statistics: TwoLevelStatistics, columns: tuple[str, ...]) ->
         return None
     at = np.array([statistics.columns.index(name) for name in columns], dtype=np.int64)
     clusters = statistics.clusters
-    high, low = np.tril_indices(p)
+    high, low = lower_by_rows(p)
     first, second = np.maximum(at[high], at[low]), np.minimum(at[high], at[low])
     return replace(
         statistics,
@@ -184,8 +185,8 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
     n, origin, mean, scatter = _of_columns(table.columns, moments)
     n, mean, scatter = pool(codes, len(labels), n, mean, scatter)
     p, t = len(table.within.observed), len(table.columns)
-    rows, cols = np.tril_indices(t)
-    whole = _square(scatter.sum(axis=1), t)
+    rows, cols = lower_by_rows(t)
+    whole = unpack(scatter.sum(axis=1))
     _check_variation(table, group_name(cluster), whole, n, mean, scatter, labels)
     keep = (rows < p) & (cols < p)
     sizes, which = np.unique(n, return_inverse=True)
@@ -233,12 +234,6 @@ def _of_columns(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array,
             high, low = sorted((at[names[i]], at[names[j]]), reverse=True)
             scatter[k] = moments.scatter[packed_place(high, low)]
     return moments.n, origin, mean, scatter
-
-
-def _square(lower: Array, size: int) -> Array:
-    matrix = np.zeros((size, size))
-    matrix[np.tril_indices(size)] = lower
-    return matrix + np.tril(matrix, -1).T
 
 
 def _check_variation(

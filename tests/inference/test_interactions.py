@@ -212,7 +212,10 @@ def test_holm_equals_rs() -> None:
         (lambda f: f.simple_slopes("within(ses)", {"between(ses)": "high"}), "takes numbers. Got 'high'"),
         (lambda f: f.simple_slopes("within(ses)", []), "need a moderator"),
         (lambda f: f.johnson_neyman("within(ses)", "sector"), "Regions of significance are of numbers"),
-        (lambda f: f.johnson_neyman("within(ses)", "between(ses)", 95), "lies between 0 and 1. Got 95"),
+        (
+            lambda f: f.johnson_neyman("within(ses)", "between(ses)", 95),
+            "Got 95; expected a number between 0 and 1, such",
+        ),
         (lambda f: f.contrasts({"a": {"sectr": 1}}), "No such term or coefficient. Got 'sectr'"),
         (lambda f: f.contrasts({"a": {"sector[Public]": "x"}}), "is no number. Got 'x'"),
         (lambda f: f.contrasts({"a": {"sector[Public]": 0}}), "is zero, so there is nothing to test"),

@@ -165,7 +165,9 @@ def test_faults_are_refused_in_a_sentence() -> None:
     fitted = reference.fitted("sleep_ri")
     with pytest.raises(MlmError, match=r"Unknown method\. Got 'exact'; expected one of wald, profile"):
         fitted.intervals("exact")
-    with pytest.raises(MlmError, match=r"between 0 and 1. Got 95.0; 0.95 is usual"):
+    with pytest.raises(
+        MlmError, match=r"level is not understood. Got 95; expected a number between 0 and 1, such as 0.95"
+    ):
         fitted.intervals("profile", 95)
 
 

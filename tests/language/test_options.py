@@ -95,6 +95,7 @@ def test_columns_are_text_or_a_sequence_of_texts(levels: Any) -> None:
 def test_arguments_of_the_methods_of_a_fit() -> None:
     fit = mlm.fit("y ~ x + (1 | g)", DATA)
     for call, sentence in (
+        (lambda: fit.intervals(level=1), "level is not understood. Got 1; expected a number between 0 and 1, such as"),
         (lambda: fit.intervals(level="0.9"), "level is not understood. Got '0.9'; expected a number between 0 and 1"),  # type: ignore[arg-type]
         (
             lambda: fit.intervals("bootstrap", samples=10**9),

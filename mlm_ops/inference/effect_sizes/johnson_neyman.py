@@ -68,10 +68,8 @@ def johnson_neyman(
     slope, moderator
         Predictors, the moderator one for which `is_number` holds.
     level
-        Of confidence.
+        Of confidence, between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise MlmError(f"The level of an interval lies between 0 and 1. Got {level!r}; 0.95 is usual.")
     focal, moderator_variable = _slope_variable(surface, slope), _moderator_variable(surface, moderator)
     surface.require_product([focal], slope, moderator)
     spread = surface.spread(moderator_variable)

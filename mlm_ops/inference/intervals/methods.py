@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import CoefficientMethod
 from mlm_ops.inference.intervals.bootstrap import bootstrap
@@ -35,7 +34,7 @@ def find_intervals(
     Raises
     ------
     MlmError
-        An unknown method, a level outside (0, 1), or a model that the method cannot take.
+        A model that the method cannot take.
     """
     methods: dict[str, Callable[[], Intervals]] = {
         "wald": lambda: wald_intervals(estimate, level, tests),
@@ -43,8 +42,4 @@ def find_intervals(
         "bootstrap": lambda: bootstrap(estimate, samples, seed).percentile(level),
         "bootstrap-basic": lambda: bootstrap(estimate, samples, seed).basic(level),
     }
-    if method not in methods:
-        raise MlmError(f"Unknown method. Got {method!r}; expected one of {', '.join(methods)}.")
-    if not 0 < level < 1:
-        raise MlmError(f"The level of an interval lies between 0 and 1. Got {level!r}; 0.95 is usual.")
     return find_parameters(estimate), methods[method]()
