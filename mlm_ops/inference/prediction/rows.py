@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlm_ops.errors import DataError, MlmError
+from mlm_ops.errors import DataError
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import CoefficientMethod
 from mlm_ops.inference.prediction.sql import PREFIX, PredictionQuery
@@ -60,8 +60,6 @@ def predict(
     ------
     DataError
         A column that the prediction needs is not there, or holds no numbers.
-    MlmError
-        An unknown kind.
     """
     if kind == "marginal":
         columns = _predicted(model, estimate, None, moments, frame, predictors=True)
@@ -70,11 +68,9 @@ def predict(
         return frame.with_columns(
             _numbers("prediction", fixed), _numbers("std_error", np.where(np.isnan(fixed), np.nan, error))
         )
-    if kind == "conditional":
-        columns = _predicted(model, estimate, effects, moments, frame)
-        new_group = pl.Series("new_group", columns["new_group"].astype(bool))
-        return frame.with_columns(_numbers("prediction", columns["prediction"]), new_group)
-    raise MlmError(f"Unknown kind. Got {kind!r}; expected 'conditional' or 'marginal'.")
+    columns = _predicted(model, estimate, effects, moments, frame)
+    new_group = pl.Series("new_group", columns["new_group"].astype(bool))
+    return frame.with_columns(_numbers("prediction", columns["prediction"]), new_group)
 
 
 def _design_rows(estimate: Estimate, predictors: dict[str, Array], n: int) -> Array:
