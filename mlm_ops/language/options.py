@@ -174,7 +174,7 @@ def real(value: Any) -> float:
 def _share(value: Any) -> float:
     number = real(value)
     if not 0 < number < 1:
-        raise NotTakenError
+        raise UnsuitableValueError
     return number
 
 

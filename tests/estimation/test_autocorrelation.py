@@ -63,7 +63,7 @@ def _check(seeds: range) -> None:
         middle = np.median(np.unique(gaps[gaps > 0]))
         correlations = np.linspace(0.01, 0.99, 25)
         values = np.arctanh(correlations ** (1 / middle))
-        grid = [np.array([z, rho]) for z in (0.0, 0.1, 0.3, 0.6, 1.0, 2.0, 4.0) for rho in (*-values, *values)]
+        grid = [np.array([z, rho]) for z in (0.0, 0.3, 1.0, 3.0) for rho in (*-values, *values)]
         lowest = min(grid, key=height)
         options = {"xatol": 1e-8, "fatol": 1e-9, "maxiter": 2000}
         found = minimize(height, lowest, method="Nelder-Mead", options=options)

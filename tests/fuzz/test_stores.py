@@ -77,4 +77,4 @@ def test_some_damaged_stores(whole: tuple[bytes, bytes], tmp_path: Path, capsys:
 
 @pytest.mark.fuzz
 def test_damaged_stores(whole: tuple[bytes, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert [fault for content in damaged(whole, 90, 2) for fault in told(content, tmp_path, capsys)] == []
+    assert [fault for content in damaged(whole, 45, 2) for fault in told(content, tmp_path, capsys)] == []
