@@ -147,7 +147,7 @@ def test_structural_models_have_no_side_by_side(fitted, refused, tmp_path) -> No
         ),
         (["--side-by-side", "--format", "csv", "--model", "slope"], "Did you mean 'slopes'?"),
         (["--table", "icc", "--format", "csv", "--analysis", "smal"], "Did you mean 'small'? There are small."),
-        (["--format", "csv"], "one of the arguments --table --side-by-side is required"),
+        (["--format", "csv"], "one of the arguments --table --side-by-side --picture is required"),
         (["--table", "icc", "--side-by-side", "--format", "csv"], "not allowed with"),
     ],
 )
