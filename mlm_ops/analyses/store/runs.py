@@ -34,6 +34,7 @@ from mlm_ops.analyses.store.version import LATEST_FIRST, STORE_VERSION, check_ve
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written
+from mlm_ops.moments.storage import transaction
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, first_line, why_it_failed
@@ -287,17 +288,19 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                 f"attach {literal(str(building))} as {target} (storage_version {literal(PUBLISHED_STORAGE)})"
             )
             cursor.execute(f"use {target}")
-            _create_results(cursor, PUBLISHED)
-            # a store that an earlier mlm-ops wrote has no table that came since
-            for name in find_relations(cursor, RESULTS, source).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
-                copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
-                # table drift compares runs, so it has nothing to publish of these analyses
-                latest = [] if name == "drift" else list(latest_only.items())
-                cursor.execute(
-                    f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
-                    [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
-                )
-            _fill_renamed(cursor)
+            # in one transaction: each alone would first be written to the log of the new file
+            with transaction(cursor):
+                _create_results(cursor, PUBLISHED)
+                # a store that an earlier mlm-ops wrote has no table that came since
+                for name in find_relations(cursor, RESULTS, source).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
+                    copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
+                    # table drift compares runs, so it has nothing to publish of these analyses
+                    latest = [] if name == "drift" else list(latest_only.items())
+                    cursor.execute(
+                        f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
+                        [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
+                    )
+                _fill_renamed(cursor)
             cursor.execute(f"checkpoint {target}")
         except duckdb.Error as error:
             raise error_class(error)(
