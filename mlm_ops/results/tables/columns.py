@@ -21,8 +21,8 @@ def frame(schema: ColumnTypes, values: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame([_column(name, kind, values[name]) for name, kind in schema.items()])
 
 
-def repeated(text: str, times: int) -> pl.Series:
-    """A column of one text; a list of it takes polars a hundred times as long."""
+def repeated(text: str | None, times: int) -> pl.Series:
+    """A column of one text, or of nulls; a list of it takes polars a hundred times as long."""
     return pl.Series([text], dtype=TEXT).new_from_index(0, times)
 
 
@@ -33,7 +33,7 @@ def empty(schema: ColumnTypes) -> pl.DataFrame:
 
 def with_model(name: str | None, table: pl.DataFrame) -> pl.DataFrame:
     """Put the column ``model`` before the others; None for rows that are of no single model."""
-    return table.clone().insert_column(0, pl.Series("model", [name] * table.height, TEXT))
+    return table.clone().insert_column(0, repeated(name, table.height).alias("model"))
 
 
 def _column(name: str, kind: Kind, values: Any) -> pl.Series:
