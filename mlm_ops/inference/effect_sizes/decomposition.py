@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,8 @@ class UnitStatistics:
 
     Attributes
     ----------
+    units
+        Their names.
     mean
         As the variable is measured, no center taken off.
     std_dev
@@ -73,7 +76,7 @@ class UnitStatistics:
 
     group: str
     variable: str
-    units: NDArray[np.str_]
+    units: NDArray[Any]
     n: Array
     mean: Array
     std_dev: Array
@@ -123,7 +126,7 @@ def unit_statistics(models: Sequence[Model], moments: Moments) -> list[UnitStati
     numbers = numbers_of(models, moments) if groups else []
     statistics = []
     for group in groups:
-        labels = moments.units_of(group)[1].astype(str)
+        labels = moments.units_of(group)[1]
         for number in numbers:
             pooled = pool_number(number, group, moments)
             with np.errstate(divide="ignore", invalid="ignore"):

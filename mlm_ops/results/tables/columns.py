@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 TEXT, REAL, COUNT, FLAG = pl.String, pl.Float64, pl.Int64, pl.Boolean
 Kind = pl.DataType | type[pl.DataType]
@@ -24,6 +25,11 @@ def frame(schema: ColumnTypes, values: Mapping[str, Any]) -> pl.DataFrame:
 def repeated(text: str | None, times: int) -> pl.Series:
     """A column of one text, or of nulls; a list of it takes polars a hundred times as long."""
     return pl.Series([text], dtype=TEXT).new_from_index(0, times)
+
+
+def unit_names(labels: NDArray[Any]) -> pl.Series:
+    """A column of the names of units, as `Moments.units_of` has them; an array takes polars longer than a list."""
+    return pl.Series(labels.tolist(), dtype=TEXT)
 
 
 def empty(schema: ColumnTypes) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from mlm_ops.inference.random.effects import least_squares_reliability
 from mlm_ops.inference.random.variance import Component
 from mlm_ops.language.model import group_name
 from mlm_ops.language.symbols import coefficient_symbol
-from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, empty, frame, repeated
+from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, empty, frame, repeated, unit_names
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
@@ -73,7 +73,7 @@ def random_effects(record: FitRecord) -> pl.DataFrame:
         return empty(RANDOM_EFFECTS)
     frames = []
     for (level, block), effects, flags in zip(blocks, record.block_effects, undetermined.tau, strict=True):
-        units = pl.Series(level.labels.astype(str).tolist(), dtype=TEXT)
+        units = unit_names(level.labels)
         for i, column in enumerate(block.columns):
             mask = np.nan if undetermined.sigma2 or flags[i].any() else 1.0
             std_error = mask * np.sqrt(effects.variance[i, i])
@@ -122,7 +122,7 @@ def influence(record: FitRecord) -> pl.DataFrame:
     if icc is not None and np.isfinite(icc):
         between = np.sum([tau[0, 0] for tau in deletions.tau], axis=0)
         changes["icc"] = icc - between / (between + deletions.sigma2)
-    units = pl.Series(deletions.labels.astype(str).tolist(), dtype=TEXT)
+    units = unit_names(deletions.labels)
     group = repeated(group_name(design.levels[-1].group), len(units))
     return pl.concat(
         frame(
