@@ -290,17 +290,7 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
             cursor.execute(f"use {target}")
             # in one transaction: each alone would first be written to the log of the new file
             with transaction(cursor):
-                _create_results(cursor, PUBLISHED)
-                # a store that an earlier mlm-ops wrote has no table that came since
-                for name in find_relations(cursor, RESULTS, source).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
-                    copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
-                    # table drift compares runs, so it has nothing to publish of these analyses
-                    latest = [] if name == "drift" else list(latest_only.items())
-                    cursor.execute(
-                        f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
-                        [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
-                    )
-                _fill_renamed(cursor)
+                _copy_results(cursor, source, target, latest_only)
             cursor.execute(f"checkpoint {target}")
         except duckdb.Error as error:
             raise error_class(error)(
@@ -313,6 +303,27 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                     cursor.execute(statement)
     seconds = time.perf_counter() - start
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
+
+
+def _copy_results(connection: Connection, source: str, target: str, latest_only: Mapping[str, str]) -> None:
+    """Create the published tables and views in `target`, the current database, with the rows of those of `source`.
+
+    Parameters
+    ----------
+    latest_only
+        The latest run of every analysis whose earlier runs are not published.
+    """
+    _create_results(connection, PUBLISHED)
+    # a store that an earlier mlm-ops wrote has no table that came since
+    for name in find_relations(connection, RESULTS, source).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
+        copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
+        # table drift compares runs, so it has nothing to publish of these analyses
+        latest = [] if name == "drift" else list(latest_only.items())
+        connection.execute(
+            f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
+            [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
+        )
+    _fill_renamed(connection)
 
 
 def _latest_only_runs(connection: Connection) -> dict[str, str]:

@@ -125,9 +125,7 @@ def influence(record: FitRecord) -> pl.DataFrame:
     units = unit_names(deletions.labels)
     group = repeated(group_name(design.levels[-1].group), len(units))
     return pl.concat(
-        frame(
-            INFLUENCE, {"group": group, "unit": units, "symbol": repeated(symbol, len(units)), "change": differences}
-        )
+        frame(INFLUENCE, {"group": group, "unit": units, "symbol": repeated(symbol, len(units)), "change": differences})
         for symbol, differences in changes.items()
     )
 
