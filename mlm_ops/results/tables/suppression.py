@@ -51,6 +51,9 @@ class PrivacyFacts:
         Numbers that are not told of, as few rows have one of their two values.
     few_in_units
         By grouping factor, columns of which that holds in single units.
+    few_in_slopes
+        By model, columns of which that holds in a unit over which their slopes vary: with the group's mean the unit's
+        effects are then equations that tell the outcome of these rows.
     columns
         Columns that a term is made of, by its name.
     """
@@ -62,7 +65,17 @@ class PrivacyFacts:
     groups: frozenset[str]
     few_variables: frozenset[str]
     few_in_units: Mapping[str, frozenset[str]]
+    few_in_slopes: Mapping[str, tuple[str, ...]]
     columns: Mapping[str, frozenset[str]]
+
+    def slopes_note(self, model: str) -> str | None:
+        """What a reader is told of a model whose slopes rest on few rows in some unit."""
+        if model not in self.few_in_slopes:
+            return None
+        return (
+            "min_publish_n: effects and lines of single groups are in no table, because slopes of "
+            f"{', '.join(self.few_in_slopes[model])} rest on fewer than {self.least} rows in some of them"
+        )
 
     def reader_note(self, group: str) -> str:
         """What a reader is told of a grouping factor."""
@@ -104,6 +117,10 @@ def privacy_facts(least: int, models: Mapping[str, Model], moments: Moments) -> 
         # a mean of all rows beside one that weights groups otherwise tells the sum of the groups that are small
         reasons |= {name: reasons[name] or WHY_WITHOUT_GROUPS for name, model in models.items() if not model.groups}
     none: frozenset[str] = frozenset()
+    few = {
+        group_name(group): few_in_units(moments, group, least, hidden[group].units if group in hidden else none)
+        for group in dict.fromkeys(groups)
+    }
     return PrivacyFacts(
         least=least,
         has_few_rows=moments.n_obs < least,
@@ -111,12 +128,16 @@ def privacy_facts(least: int, models: Mapping[str, Model], moments: Moments) -> 
         hidden={group_name(group): units for group, units in hidden.items()},
         groups=frozenset(map(group_name, groups)),
         few_variables=few_variables(models.values(), moments, least),
-        few_in_units={
-            group_name(group): few_in_units(moments, group, least, hidden[group].units if group in hidden else none)
-            for group in dict.fromkeys(groups)
-        },
+        few_in_units=few,
+        few_in_slopes={name: columns for name, model in models.items() if (columns := _few_in_slopes(model, few))},
         columns=_columns_of_terms(models.values(), moments),
     )
+
+
+def _few_in_slopes(model: Model, few: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
+    """The columns of a model's random slopes that have few rows of one of two values in a unit of their factor."""
+    slopes = ((v, group_name(block.group)) for block in model.random for term in block.terms for v in term.variables)
+    return tuple(dict.fromkeys(column for v, group in slopes for column in columns_of(v) if column in few[group]))
 
 
 def _columns_of_terms(models: Iterable[Model], moments: Moments) -> dict[str, frozenset[str]]:
@@ -239,9 +260,11 @@ def _diagnostics(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
 
 
 def _without(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
-    """The rows of units that are published, and those of no unit."""
+    """The rows of units that are published, and those of no unit; no units of models whose slopes are of few rows."""
+    is_of_few = pl.col("model").is_in(list(facts.few_in_slopes)).fill_null(value=False)
+    rows = frame.filter(pl.col("unit").is_null() | ~is_of_few)
     pairs = [(group, unit) for group, hidden in facts.hidden.items() for unit in hidden.units]
-    return _without_pairs(frame, "unit", pairs)
+    return _without_pairs(rows, "unit", pairs)
 
 
 def _without_pairs(frame: pl.DataFrame, name: str, pairs: Sequence[tuple[str, str]]) -> pl.DataFrame:
@@ -281,11 +304,12 @@ def _models(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """Every model as the file states it, and what was left out of the tables; nothing that comes from its data."""
     derived = [name for name in frame.columns if name not in {"model", "position", "formula", "estimator", "notes"}]
     blank = _blank(frame, facts.withheld, [*derived, "notes"])
-    remarks = ["; ".join(facts.reader_note(group) for group in facts.hidden) or None] * frame.height
-    reasons = [facts.withheld.get(name) for name in frame["model"]]
+    remarks = [facts.reader_note(group) for group in facts.hidden]
     notes = [
-        f"min_publish_n: the results of this model are not published, because {reason}" if reason else hidden
-        for reason, hidden in zip(reasons, remarks, strict=True)
+        f"min_publish_n: the results of this model are not published, because {facts.withheld[name]}"
+        if name in facts.withheld
+        else "; ".join(filter(None, (*remarks, facts.slopes_note(name)))) or None
+        for name in frame["model"]
     ]
     notes_of_fit, notes_of_rules = pl.col("notes").replace("", None), pl.Series("notes_of_rules", notes, pl.String())
     return blank.with_columns(
