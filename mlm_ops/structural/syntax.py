@@ -7,6 +7,7 @@ semicolons, a ``level:`` line before each block, ``:=`` definitions anywhere.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.syntax import FUNCTIONS, no_arithmetic, parse_tokens

@@ -30,7 +30,7 @@ from mlm_ops.analyses.store.history import (
 from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
 from mlm_ops.analyses.store.schema import ORDER, RENAMED, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
-from mlm_ops.analyses.store.version import LATEST_FIRST, STORE_VERSION, check_version
+from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, STORE_VERSION, UNPUBLISHED, check_version
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written
@@ -44,9 +44,6 @@ from mlm_ops.warehouse.sql import identifier, literal, qualified
 
 #: The storage version of the published copy, which DuckDB 1.2 and later can read.
 PUBLISHED_STORAGE = "v1.2.0"
-
-#: Tables that are not published: rows about single groups that only the comparison of runs reads.
-UNPUBLISHED = frozenset({"influence"})
 
 RESULT_TABLES: dict[str, ColumnTypes] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
 
@@ -243,10 +240,10 @@ def read_latest(connection: Connection, table: str) -> pl.DataFrame:
         # it came after the mlm-ops that wrote the store
         return pl.DataFrame(schema=RESULT_TABLES[table])
     try:
-        rows: pl.DataFrame = connection.sql(f"from {qualified(RESULTS, f'latest_{table}')}").pl()
+        rows: pl.DataFrame = connection.sql(f"from {qualified(RESULTS, f'{LATEST}{table}')}").pl()
     except duckdb.ProgrammingError as error:
         raise StoreError(
-            f"The view {RESULTS}.latest_{table} cannot be read: {first_line(error)} The next run makes it anew."
+            f"The view {RESULTS}.{LATEST}{table} cannot be read: {first_line(error)} The next run makes it anew."
         ) from error
     # a store that an earlier mlm-ops wrote may lack a new column, which is then null, or has it by its old name
     renamed = RENAMED.get(table, {})
@@ -356,7 +353,7 @@ def check_published(destination: Path | str) -> None:
     StoreError
         With the file and what it contains.
     """
-    ours = {"store_version", "latest_runs", *RESULT_TABLES, *(f"latest_{name}" for name in TABLES)}
+    ours = {"store_version", "latest_runs", *RESULT_TABLES, *(f"{LATEST}{name}" for name in TABLES)}
     check_published_copy(Path(os.path.realpath(destination)), RESULTS, lambda name: name in ours)
 
 
@@ -418,7 +415,7 @@ def _create_results(connection: Connection, whose: str = STORE) -> None:
             f"select * from {qualified(RESULTS, name)}"
             f" where (run_id, analysis) in (select (run_id, analysis) from {RESULTS}.latest_runs)"
         )
-        replace_view(connection, _view_claim(f"latest_{name}"), rows, present)
+        replace_view(connection, _view_claim(f"{LATEST}{name}"), rows, present)
 
 
 def _fill_renamed(connection: Connection) -> None:

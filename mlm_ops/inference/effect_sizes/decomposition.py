@@ -5,7 +5,7 @@ All from moments: a group's numbers are those of its units in the moments, poole
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,10 +90,11 @@ def numbers_of(models: Sequence[Model], moments: Moments) -> list[NumericVariabl
     outcomes = (model.outcome for model in models)
     variables = dict.fromkeys((*outcomes, *(v for model in models for v in model.variables)))
     numbers = dict.fromkeys(atom for variable in variables for atom in atoms(variable))
-    return list(_in_moments(numbers, moments))
+    return list(numbers_in(numbers, moments))
 
 
-def _in_moments(numbers: dict[Variable, None], moments: Moments) -> Iterator[NumericVariable]:
+def numbers_in(numbers: Iterable[Variable], moments: Moments) -> Iterator[NumericVariable]:
+    """Those of these variables that the moments hold as numbers, in their order."""
     schema = moments.schema
     for number in numbers:
         if (number,) in schema.monomials:
