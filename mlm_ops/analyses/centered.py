@@ -8,11 +8,10 @@ import numpy as np
 
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.errors import DataError
+from mlm_ops.inference.effect_sizes.decomposition import numbers_in, pool_number
 from mlm_ops.language.model import Centering, Column, GroupingFactor, walk
-from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.needs import find_needs
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.sums import packed_place
 from mlm_ops.warehouse.ownership import (
     STAGING,
     Claim,
@@ -130,36 +129,23 @@ def disagreement(connection: duckdb.DuckDBPyConnection, table: str, moments: Mom
         table has no centered columns.
     """
     names = [name for name in open_source(table, connection).types if name.startswith("between_")]
-    columns = [Column(name.removeprefix("between_")) for name in names]
-    has_moments = [(m,) in moments.schema.monomials or m in moments.schema.constants for m in columns]
-    if not any(has_moments):
+    columns = {name: Column(name.removeprefix("between_")) for name in names}
+    numbers = {name: number for name in names for number in numbers_in((columns[name],), moments)}
+    if not numbers:
         return 0.0
     label = " || ':' || ".join(category(key) for key in group)
-    means = ", ".join(f"any_value({identifier(name)})" for name in names)
+    means = ", ".join(f"any_value({identifier(name)})" for name in numbers)
     keys = ", ".join(identifier(key) for key in group)
     rows = connection.execute(f"select {label}, {means} from {quoted_table(table)} group by {keys}").fetchall()
     table_means = {row[0]: row[1:] for row in rows}
-    codes, labels = moments.units_of(group)
+    labels = moments.units_of(group)[1]
     if set(table_means) != set(labels.tolist()):
         return float("inf")
     means_in_order = np.array([table_means[unit] for unit in labels], dtype=float)
     worst = 0.0
-    for i, column in enumerate(columns):
-        if has_moments[i]:
-            expected, spread = _unit_means(moments, column, codes, len(labels))
-            worst = max(worst, float(np.abs(means_in_order[:, i] - expected).max()) / spread)
+    for number, column_means in zip(numbers.values(), means_in_order.T, strict=True):
+        pooled = pool_number(number, group, moments)
+        grand = np.average(pooled.mean, weights=pooled.n)
+        spread = np.sqrt((pooled.scatter + pooled.n * (pooled.mean - grand) ** 2).sum() / pooled.n.sum())
+        worst = max(worst, float(np.abs(column_means - (pooled.mean + number.center)).max() / spread))
     return worst
-
-
-def _unit_means(moments: Moments, column: Column, codes: Codes, size: int) -> tuple[Array, float]:
-    """Return (units,) the means of a column, and its standard deviation over the rows."""
-    n, schema = moments.n, moments.schema
-    if (column,) in schema.monomials:
-        i = schema.monomials.index((column,))
-        values, within = moments.mean[i], moments.scatter[packed_place(i, i)].sum()
-        center = schema.centers[column]
-    else:
-        values, within, center = np.asarray(moments.constants[schema.constants.index(column)], dtype=float), 0.0, 0.0
-    grand = np.average(values, weights=n)
-    spread = float(np.sqrt((within + n @ (values - grand) ** 2) / n.sum()))
-    return np.bincount(codes, n * values, size) / np.bincount(codes, n, size) + center, spread

@@ -44,7 +44,7 @@ class SemRecord:
     n_rows, n_dropped
         Rows that the data held, and how many of them miss a value, by column.
     moments
-        What the data taught.
+        The moments that the model was fitted to.
     observed
         The same contextual effect by observed cluster means, for the ready model ``contextual``.
     """

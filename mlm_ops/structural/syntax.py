@@ -7,6 +7,7 @@ semicolons, a ``level:`` line before each block, ``:=`` definitions anywhere.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.syntax import FUNCTIONS, no_arithmetic, parse_tokens
@@ -164,9 +165,9 @@ class _SemParser(TokenCursor):
             self.advance()
         self.end_of_statement()
 
-    def product(self) -> tuple[dict[str, object], Token]:
+    def product(self) -> tuple[dict[str, Any], Token]:
         """Modifiers by kind, and the variable (or the 1 of an intercept) that they modify."""
-        modifiers: dict[str, object] = {}
+        modifiers: dict[str, Any] = {}
         while True:
             token = self.token
             sign = -1.0 if self.at("-") else 1.0
@@ -200,7 +201,7 @@ class _SemParser(TokenCursor):
                 )
             modifiers[kind] = value
 
-    def modifier(self, token: Token, sign: float) -> tuple[str, object]:
+    def modifier(self, token: Token, sign: float) -> tuple[str, Any]:
         if token.kind == "number":
             return "fixed", sign * STRUCTURAL.number(token, self.text)
         if token.kind == "name" and token.text == "NA" and sign > 0:
@@ -211,7 +212,7 @@ class _SemParser(TokenCursor):
             f"A modifier is a number, NA, a label, start(), equal() or label(). Got {_describe(token)}.", token.position
         )
 
-    def call(self, name: Token) -> tuple[str, object]:
+    def call(self, name: Token) -> tuple[str, Any]:
         if name.text not in _MODIFIERS:
             why = "; c() is for several groups, which are not offered" if name.text == "c" else ""
             raise self.fail(
@@ -233,7 +234,7 @@ class _SemParser(TokenCursor):
             raise self.fail(f"{name.text}() takes a label in quotes. Got {_describe(value)}.", value.position)
         return name.text, value.text
 
-    def add(self, lhs: Token, operator: Token, modifiers: dict[str, object], right: Token) -> None:
+    def add(self, lhs: Token, operator: Token, modifiers: dict[str, Any], right: Token) -> None:
         assert self.level is not None
         if right.kind == "name":
             self.add_variable(right)
@@ -249,7 +250,7 @@ class _SemParser(TokenCursor):
         mirrored = (self.level, rhs, op, lhs.text)
         key = mirrored if op == "~~" and mirrored in self.items else key
         item = self.items.get(key, Item(self.level, key[1], op, key[3]))
-        new = Item(self.level, key[1], op, key[3], **modifiers)  # type: ignore[arg-type]
+        new = Item(self.level, key[1], op, key[3], **modifiers)
         self.items[key] = self._merge(item, new, right)
 
     def _merge(self, item: Item, new: Item, at: Token) -> Item:

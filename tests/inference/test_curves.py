@@ -26,10 +26,10 @@ def fitted() -> Fit:
     return mlm.fit(FORMULA, HSB)
 
 
-def same(found: pl.DataFrame, expected: pl.DataFrame) -> None:
-    assert found.height == expected.height > 0
+def assert_same_numbers(actual: pl.DataFrame, expected: pl.DataFrame) -> None:
+    assert actual.height == expected.height > 0
     for name in NUMBERS:
-        np.testing.assert_allclose(found[name], expected[name], rtol=TOLERANCE, err_msg=name)
+        np.testing.assert_allclose(actual[name], expected[name], rtol=TOLERANCE, err_msg=name)
 
 
 @pytest.mark.parametrize("at", ["sector", "between(ses)", ["sector", "between(ses)"], {"between(ses)": [-0.3, 0.6]}])
@@ -38,7 +38,7 @@ def test_the_outcome_where_the_term_is_zero_is_the_simple_intercept(fitted: Fit,
     curves = fitted.curves("within(ses)", at).filter(kind="simple_slope")
     middle = curves.filter(x=0.0)
     intercepts = slopes.filter(kind="intercept")
-    same(middle, intercepts)
+    assert_same_numbers(middle, intercepts)
     assert middle["moderator"].to_list() == intercepts["moderator"].to_list()
     assert curves.height == 21 * intercepts.height
     for words, slope in zip(middle["moderator_value"], slopes.filter(kind="slope")["estimate"], strict=True):
@@ -65,7 +65,7 @@ def test_the_slope_along_the_moderator_is_the_simple_slope_there(df: str) -> Non
     if df == "none":
         assert line["df"].null_count() == 41
         some, slopes = some.with_columns(df=0.0), slopes.with_columns(df=0.0)
-    same(some, slopes)
+    assert_same_numbers(some, slopes)
     assert line["moderator_value"].null_count() == 41
     assert set(line["moderator"]) == {"between(ses)"}
     assert set(line["term"]) == {"within(ses)"}
@@ -110,7 +110,7 @@ def test_of_several_moderators_and_of_few_values_there_is_no_slope_curve(fitted:
 
 def test_robust_errors_are_those_of_the_fit() -> None:
     ours = mlm.fit("mathach ~ within(ses) * between(ses) + (1 | school)", HSB, robust="CR2")
-    same(
+    assert_same_numbers(
         ours.curves("within(ses)", "between(ses)").filter(kind="simple_slope", x=0.0),
         ours.simple_slopes("within(ses)", "between(ses)").filter(kind="intercept"),
     )

@@ -154,8 +154,9 @@ def test_strata_of_two_rows_leave_no_warning() -> None:
     rng = np.random.default_rng(3)
     data = pl.DataFrame({"g": np.repeat(np.arange(20), 2), "h": np.repeat(np.arange(5), 8), "y": rng.normal(size=40)})
     fit = mlm.fit("y ~ 1 + (1 | h)", data, residual="by(g)")
+    assert fit.variance_components.filter(group="residual").height == 20
     for name in ("fixed_effects", "variance_components", "fit_statistics", "print", "wald"):
-        _METHODS[name](fit, data)
+        _METHODS[name](fit, data)  # a warning is an error here
 
 
 @pytest.mark.parametrize("formula", ["y ~ q + (1 | g)", "y ~ center(q) + (1 | g)", "y ~ x * q"])

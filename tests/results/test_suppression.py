@@ -211,8 +211,8 @@ def test_what_is_left_out_cannot_be_worked_out(monkeypatch):
     assert against_guess > 0.95
     assert error > 0.8
     # beside the model's intercept the mean of all rows tells a second sum
-    with monkeypatch.context() as told:
-        told.setitem(suppression.RULES, "decomposition", lambda frame, small: frame)
+    with monkeypatch.context() as patch:
+        patch.setitem(suppression.RULES, "decomposition", lambda frame, small: frame)
         assert error_ratio(range(SEEDS), suppression.STEP)[1] < 0.8
     # the attack is one: where the small groups alone are left out, and least squares stand beside, it finds them
     monkeypatch.setattr(small_groups, "LEAST_HIDDEN", 1)
@@ -223,23 +223,23 @@ def test_what_is_left_out_cannot_be_worked_out(monkeypatch):
     assert against_guess < 0.25
 
 
-def test_numbers_of_groups_that_are_told_are_as_coarse_as_their_effects():
+def test_numbers_of_groups_that_are_published_are_as_coarse_as_their_effects():
     """Each in steps of a tenth of its error: in every table the rounding is what it is in the effects, or more."""
     model = "{m: 'y ~ within(x) + (1 + within(x) | g)'}"
     tables, fit = with_predictor(model)
-    exact = fit.groups().join(tables["groups"], on=["group", "unit", "variable"], suffix="_told")
+    exact = fit.groups().join(tables["groups"], on=["group", "unit", "variable"], suffix="_published")
     assert exact.height == tables["groups"].height == 2 * (len(SIZES) - LEAST_HIDDEN)
-    steps = ((exact["mean"] - exact["mean_told"]) / (exact["std_dev"] / exact["n"].sqrt())).to_numpy()
+    steps = ((exact["mean"] - exact["mean_published"]) / (exact["std_dev"] / exact["n"].sqrt())).to_numpy()
     assert np.abs(steps).max() <= suppression.STEP / 2 * 1.2  # the error is rounded too
     assert steps.std() == pytest.approx(suppression.STEP / np.sqrt(12), rel=0.3)
     errors = dict(
         fit.random_effects.group_by("term").agg(pl.col("std_error").mean()).iter_rows(),
     )
-    lines = fit.unit_lines().join(tables["unit_lines"], on=["group", "unit", "term"], suffix="_told")
+    lines = fit.unit_lines().join(tables["unit_lines"], on=["group", "unit", "term"], suffix="_published")
     assert lines.height == tables["unit_lines"].height == len(SIZES) - LEAST_HIDDEN
     for term, names in (("(Intercept)", ("intercept", "own_intercept")), ("within(x)", ("slope", "own_slope"))):
         for name in names:
-            off = (lines[name] - lines[f"{name}_told"]).to_numpy()
+            off = (lines[name] - lines[f"{name}_published"]).to_numpy()
             assert np.sqrt((off**2).mean()) > 0.7 * suppression.STEP / np.sqrt(12) * errors[term]
             assert np.abs(off).max() <= suppression.STEP / 2 * lines[f"own_{name.removeprefix('own_')}"].std() * 1.2
 
@@ -261,24 +261,67 @@ def with_predictor(models: str, least: int = 10):
     return result.tables, result.fits["m"]
 
 
-def test_a_unit_s_count_of_a_number_that_is_0_or_1_is_told_of_enough_rows():
+def test_a_unit_s_count_of_a_number_that_is_0_or_1_is_published_of_enough_rows():
     """One person of each group is its head: their mean is one twelfth, and least squares on it have their outcome."""
-    models = "{m: 'y ~ x + head + (1 + head | g)', w: 'y ~ within(head) + (1 | g)', h: 'y ~ half + (1 | g)'}"
+    models = "{m: 'y ~ x + head + (1 | g)', w: 'y ~ within(head) + (1 | g)', h: 'y ~ half + (1 | g)'}"
     tables, fit = with_predictor(models, least=5)
     assert set(fit.groups()["variable"]) == {"y", "x", "head"}
     assert set(tables["groups"]["variable"]) == {"y", "x", "half"}
     lines = tables["unit_lines"]
-    told = {"x_low", "x_high", "own_intercept", "own_slope"}
+    names = {"x_low", "x_high", "own_intercept", "own_slope"}
     for model in ("m", "w"):
-        of_head = lines.filter(model=model)
+        of_head = lines.filter(pl.col("term").str.contains("head"), model=model)
         assert of_head.height == len(SIZES) - LEAST_HIDDEN
-        assert {name for name in lines.columns if of_head[name].null_count() == of_head.height} == told
+        assert {name for name in lines.columns if of_head[name].null_count() == of_head.height} == names
         assert of_head["slope"].null_count() == 0
     assert lines.filter(model="h")["own_slope"].null_count() == 0
     everything, _ = with_predictor(models, least=1)
     assert "head" in set(everything["groups"]["variable"])
     # two of the small groups have no head
-    assert everything["unit_lines"].filter(model="m")["own_slope"].null_count() == 2
+    assert everything["unit_lines"].filter(model="m", term="head")["own_slope"].null_count() == 2
+
+
+def heads_outcomes(fit, n: int) -> np.ndarray:
+    """The outcome of the one head among n rows of each unit, from the unit's two random effects.
+
+    ``u = T Z' V^-1 r`` has one equation for the head's residual and one for the sum of the others'.
+    """
+    effects = fit.random_effects.pivot("term", index="unit", values="estimate")
+    z = np.column_stack((np.ones(n), np.arange(n) == 0))
+    rows = fit.variance_components
+    first, both, second = rows.filter(group="g")["estimate"].to_list()
+    tau, sigma2 = np.array([[first, both], [both, second]]), rows.filter(group="residual")["estimate"][0]
+    weights = tau @ z.T @ np.linalg.inv(z @ tau @ z.T + sigma2 * np.eye(n))
+    equations = np.column_stack((weights[:, 0], weights[:, 1:].sum(axis=1)))
+    residuals = np.linalg.solve(equations, effects.select("(Intercept)", "head").to_numpy().T)
+    return residuals[0] + fit.fixed_effects["estimate"].sum()
+
+
+def test_effects_do_not_tell_the_outcome_of_the_one_row_that_a_slope_rests_on():
+    """Two effects of a unit are two equations; of 15 rows with one head they tell the head's outcome to all digits."""
+    rng = np.random.default_rng(3)
+    units, n = 40, 15
+    rows = pl.DataFrame({"g": np.repeat([f"g{i:02}" for i in range(units)], n), "head": [1, *[0] * (n - 1)] * units})
+    effects, slopes = (np.repeat(rng.normal(size=units), n) for _ in range(2))
+    y = effects + rows["head"].to_numpy() * slopes + rng.normal(size=units * n)
+    with duckdb.connect() as connection:
+        connection.register("rows", rows.with_columns(y=y).to_arrow())
+        text = (
+            "analysis: a\ndata: rows\nmodels: {m: 'y ~ head + (1 + head | g)', k: 'y ~ head + (1 | g)'}\n"
+            "diagnostics: m\nmin_publish_n: 10\n"
+        )
+        result = fit_analysis(parse_analysis(text), connection)
+    np.testing.assert_allclose(heads_outcomes(result.fits["m"], n), y[::n], atol=1e-8)
+    tables = result.tables
+    assert tables["fixed_effects"].filter(model="m").height == 2
+    for name in ("random_effects", "unit_lines", "diagnostics"):
+        assert tables[name].filter(pl.col("unit").is_not_null(), model="m").is_empty(), name
+    assert tables["random_effects"].filter(model="k").height == units
+    assert tables["models"]["notes"].to_list() == [
+        "min_publish_n: effects and lines of single groups are in no table, because slopes of head rest on fewer than "
+        "10 rows in some of them",
+        None,
+    ]
 
 
 def test_variables_of_few_rows_are_in_no_table_of_variables(people):

@@ -44,9 +44,9 @@ def case(request: pytest.FixtureRequest) -> tuple[Fit, dict[str, Any]]:
 def in_order(table: pl.DataFrame, theirs: dict[str, Any]) -> pl.DataFrame:
     """The table's rows in the order of R's units."""
     units = pl.DataFrame({"unit": theirs["units"]})
-    found = units.join(table, on="unit", how="left", maintain_order="left")
-    assert found.height == len(theirs["units"]) == table.height
-    return found
+    actual = units.join(table, on="unit", how="left", maintain_order="left")
+    assert actual.height == len(theirs["units"]) == table.height
+    return actual
 
 
 def test_r_was_held_where_our_optimum_is(case: tuple[Fit, dict[str, Any]]) -> None:
@@ -58,27 +58,27 @@ def test_groups_are_what_aggregate_finds(case: tuple[Fit, dict[str, Any]]) -> No
     ours, theirs = case
     group = ours.unit_lines()["group"][0]
     for variable, numbers in theirs["aggregate"].items():
-        found = in_order(ours.groups().filter(group=group, variable=variable), theirs)
+        actual = in_order(ours.groups().filter(group=group, variable=variable), theirs)
         for column in ("n", "mean", "std_dev"):
             np.testing.assert_allclose(
-                found[column].cast(pl.Float64).to_numpy(), floats(numbers[column]), rtol=TOLERANCE, atol=1e-12
+                actual[column].cast(pl.Float64).to_numpy(), floats(numbers[column]), rtol=TOLERANCE, atol=1e-12
             )
 
 
 def test_own_lines_are_least_squares_in_the_unit(case: tuple[Fit, dict[str, Any]]) -> None:
     ours, theirs = case
-    found = in_order(ours.unit_lines(), theirs)
+    actual = in_order(ours.unit_lines(), theirs)
     for column in ("own_intercept", "own_slope"):
-        np.testing.assert_allclose(found[column].to_numpy(), floats(theirs[column]), rtol=TOLERANCE, atol=TOLERANCE)
+        np.testing.assert_allclose(actual[column].to_numpy(), floats(theirs[column]), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_lines_are_what_is_predicted_at_their_ends(case: tuple[Fit, dict[str, Any]]) -> None:
     ours, theirs = case
-    found = in_order(ours.unit_lines(), theirs)
+    actual = in_order(ours.unit_lines(), theirs)
     for end in ("low", "high"):
-        x = found[f"x_{end}"].to_numpy()
+        x = actual[f"x_{end}"].to_numpy()
         np.testing.assert_allclose(x, floats(theirs[f"x_{end}"]), rtol=TOLERANCE, atol=1e-12)
-        y = found["intercept"].to_numpy() + found["slope"].to_numpy() * x
+        y = actual["intercept"].to_numpy() + actual["slope"].to_numpy() * x
         np.testing.assert_allclose(y, floats(theirs[f"y_{end}"]), rtol=TOLERANCE)
 
 
@@ -86,11 +86,11 @@ def test_a_factor_has_a_line_to_each_of_its_levels() -> None:
     theirs = r_numbers("machines")
     ours = fit("machines")
     for level in ("b", "c"):
-        found = in_order(ours.unit_lines().filter(term=f"machine[{level.upper()}]"), theirs)
-        np.testing.assert_allclose(found["intercept"], theirs["y_a"], rtol=TOLERANCE)
-        np.testing.assert_allclose(found["intercept"] + found["slope"], theirs[f"y_{level}"], rtol=TOLERANCE)
-        np.testing.assert_allclose(found["own_intercept"], theirs["own_a"], rtol=TOLERANCE)
-        np.testing.assert_allclose(found["own_slope"], theirs[f"own_{level}"], rtol=TOLERANCE)
+        actual = in_order(ours.unit_lines().filter(term=f"machine[{level.upper()}]"), theirs)
+        np.testing.assert_allclose(actual["intercept"], theirs["y_a"], rtol=TOLERANCE)
+        np.testing.assert_allclose(actual["intercept"] + actual["slope"], theirs[f"y_{level}"], rtol=TOLERANCE)
+        np.testing.assert_allclose(actual["own_intercept"], theirs["own_a"], rtol=TOLERANCE)
+        np.testing.assert_allclose(actual["own_slope"], theirs[f"own_{level}"], rtol=TOLERANCE)
 
 
 # --- what has no number, and what has no row --------------------------------------------------------------------------
@@ -124,20 +124,20 @@ def test_a_unit_of_one_row_has_no_deviation_and_no_line_of_its_own(rows: pl.Data
 
 
 def test_variables_are_the_numbers_of_the_model_the_outcome_first(rows: pl.DataFrame) -> None:
-    found = mlm.fit("log(y + 20) ~ within(x) + between(x) + w + C(region) + (1 | g)", rows, df="none").groups()
-    assert found["variable"].unique(maintain_order=True).to_list() == ["log(y + 20)", "x", "w"]
-    assert found["group"].unique().to_list() == ["g"]
+    actual = mlm.fit("log(y + 20) ~ within(x) + between(x) + w + C(region) + (1 | g)", rows, df="none").groups()
+    assert actual["variable"].unique(maintain_order=True).to_list() == ["log(y + 20)", "x", "w"]
+    assert actual["group"].unique().to_list() == ["g"]
 
 
 def test_every_grouping_factor_has_rows_and_the_lowest_has_lines(rows: pl.DataFrame) -> None:
     nested = mlm.fit("y ~ x + (1 | region) + (1 | g)", rows, df="none")
     assert dict(nested.groups().filter(variable="x").group_by("group").len().iter_rows()) == {"g": 8, "region": 4}
     upper = rows.group_by("region").agg(pl.len().alias("n"), pl.col("x").mean().alias("mean"), pl.col("x").std())
-    found = nested.groups().filter(group="region", variable="x").sort("unit")
+    actual = nested.groups().filter(group="region", variable="x").sort("unit")
     expected = upper.sort("region")
-    assert found["n"].to_list() == expected["n"].to_list()
-    np.testing.assert_allclose(found["mean"], expected["mean"], rtol=1e-12)
-    np.testing.assert_allclose(found["std_dev"], expected["x"], rtol=1e-12)
+    assert actual["n"].to_list() == expected["n"].to_list()
+    np.testing.assert_allclose(actual["mean"], expected["mean"], rtol=1e-12)
+    np.testing.assert_allclose(actual["std_dev"], expected["x"], rtol=1e-12)
     assert nested.unit_lines()["group"].unique().to_list() == ["g"]
 
 
@@ -215,9 +215,9 @@ def test_strata_weight_the_units_own_lines(rows: pl.DataFrame) -> None:
 def test_a_structural_fit_has_the_numbers_of_its_clusters() -> None:
     hsb = pl.read_csv(reference.HERE / "data" / "hsb.csv", schema_overrides={"school": pl.String})
     text = "level: 1\n mathach ~ ses\nlevel: 2\n mathach ~ ses\n"
-    found = mlm.sem(text, hsb, cluster="school").groups().sort("variable", "unit")
+    actual = mlm.sem(text, hsb, cluster="school").groups().sort("variable", "unit")
     expected = mlm.fit("mathach ~ ses + (1 | school)", hsb).groups().sort("variable", "unit")
-    assert found["variable"].unique(maintain_order=True).to_list() == ["mathach", "ses"]
-    assert found.select("group", "unit", "n", "variable").equals(expected.select("group", "unit", "n", "variable"))
-    np.testing.assert_allclose(found["mean"], expected["mean"], rtol=1e-12)
-    np.testing.assert_allclose(found["std_dev"], expected["std_dev"], rtol=1e-12)
+    assert actual["variable"].unique(maintain_order=True).to_list() == ["mathach", "ses"]
+    assert actual.select("group", "unit", "n", "variable").equals(expected.select("group", "unit", "n", "variable"))
+    np.testing.assert_allclose(actual["mean"], expected["mean"], rtol=1e-12)
+    np.testing.assert_allclose(actual["std_dev"], expected["std_dev"], rtol=1e-12)

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from mlm_ops.analyses.store.version import LATEST_FIRST, REMEDY, check_version, columns_by_table
+from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, REMEDY, UNPUBLISHED, check_version, columns_by_table
 from mlm_ops.errors import StoreError
 from mlm_ops.warehouse.connection import Connection, OnWait, using
 from mlm_ops.warehouse.faults import first_line
@@ -20,10 +20,6 @@ from mlm_ops.warehouse.sql import identifier, qualified
 
 Results = dict[str, pl.DataFrame]
 
-#: What the names of views of the latest results begin with.
-VIEW = "latest_"
-#: A table of single groups that stays in the warehouse.
-_UNPUBLISHED = "influence"
 _KINDS: dict[str, pl.DataType] = {
     "VARCHAR": pl.String(),
     "DOUBLE": pl.Float64(),
@@ -67,9 +63,12 @@ def read_latest_results(path: Path, *, runs: int = 1, on_wait: OnWait | None = N
         if "store_version" not in columns:
             raise StoreError(f"There are no results in {path}: it has no schema {RESULTS} of mlm-ops.")
         check_version(connection, RESULTS)
-        views = {name.removeprefix(VIEW): kinds for name, kinds in columns.items() if name.startswith(VIEW)}
-        views.pop(_UNPUBLISHED, None)
-        results = {name: _read(connection, f"{VIEW}{name}", kinds) for name, kinds in sorted(views.items())}
+        views = {name.removeprefix(LATEST): kinds for name, kinds in columns.items() if name.startswith(LATEST)}
+        results = {
+            name: _read(connection, f"{LATEST}{name}", kinds)
+            for name, kinds in sorted(views.items())
+            if name not in UNPUBLISHED
+        }
         if runs > 1:
             for name in _OF_SEVERAL_RUNS:
                 if name in columns and "sequence" in columns["runs"]:
@@ -80,16 +79,16 @@ def read_latest_results(path: Path, *, runs: int = 1, on_wait: OnWait | None = N
 def _several(runs: int) -> str:
     """The condition on rows: of one of so many latest finished runs of an analysis that has more than one."""
     finished = f"select run_id, analysis, count(*) over (partition by analysis) as n, {_PLACE} as place"
-    chosen = f"{finished} from {qualified(RESULTS, 'runs')} where status = 'finished'"
-    return f" where (run_id, analysis) in (select (run_id, analysis) from ({chosen}) where n > 1 and place <= {runs})"
+    ranked = f"{finished} from {qualified(RESULTS, 'runs')} where status = 'finished'"
+    return f" where (run_id, analysis) in (select (run_id, analysis) from ({ranked}) where n > 1 and place <= {runs})"
 
 
 def _read(connection: Connection, relation: str, kinds: dict[str, str], condition: str = "") -> pl.DataFrame:
-    chosen = [
+    expressions = [
         f"timezone('UTC', {identifier(column)})" if kind.startswith("TIMESTAMP WITH") else identifier(column)
         for column, kind in kinds.items()
     ]
-    query = f"select {', '.join(chosen)} from {qualified(RESULTS, relation)}{condition}"
+    query = f"select {', '.join(expressions)} from {qualified(RESULTS, relation)}{condition}"
     schema = {column: _KINDS.get(kind, pl.String()) for column, kind in kinds.items()}
     try:
         frames = list(_batches(connection, query, schema))

@@ -30,10 +30,11 @@ from mlm_ops.analyses.store.history import (
 from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
 from mlm_ops.analyses.store.schema import ORDER, RENAMED, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
-from mlm_ops.analyses.store.version import LATEST_FIRST, STORE_VERSION, check_version
+from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, STORE_VERSION, UNPUBLISHED, check_version
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written
+from mlm_ops.moments.storage import transaction
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, first_line, why_it_failed
@@ -43,9 +44,6 @@ from mlm_ops.warehouse.sql import identifier, literal, qualified
 
 #: The storage version of the published copy, which DuckDB 1.2 and later can read.
 PUBLISHED_STORAGE = "v1.2.0"
-
-#: Tables that are not published: rows about single groups that only the comparison of runs reads.
-UNPUBLISHED = frozenset({"influence"})
 
 RESULT_TABLES: dict[str, ColumnTypes] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
 
@@ -242,10 +240,10 @@ def read_latest(connection: Connection, table: str) -> pl.DataFrame:
         # it came after the mlm-ops that wrote the store
         return pl.DataFrame(schema=RESULT_TABLES[table])
     try:
-        rows: pl.DataFrame = connection.sql(f"from {qualified(RESULTS, f'latest_{table}')}").pl()
+        rows: pl.DataFrame = connection.sql(f"from {qualified(RESULTS, f'{LATEST}{table}')}").pl()
     except duckdb.ProgrammingError as error:
         raise StoreError(
-            f"The view {RESULTS}.latest_{table} cannot be read: {first_line(error)} The next run makes it anew."
+            f"The view {RESULTS}.{LATEST}{table} cannot be read: {first_line(error)} The next run makes it anew."
         ) from error
     # a store that an earlier mlm-ops wrote may lack a new column, which is then null, or has it by its old name
     renamed = RENAMED.get(table, {})
@@ -287,17 +285,9 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                 f"attach {literal(str(building))} as {target} (storage_version {literal(PUBLISHED_STORAGE)})"
             )
             cursor.execute(f"use {target}")
-            _create_results(cursor, PUBLISHED)
-            # a store that an earlier mlm-ops wrote has no table that came since
-            for name in find_relations(cursor, RESULTS, source).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
-                copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
-                # table drift compares runs, so it has nothing to publish of these analyses
-                latest = [] if name == "drift" else list(latest_only.items())
-                cursor.execute(
-                    f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
-                    [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
-                )
-            _fill_renamed(cursor)
+            # in one transaction: each alone would first be written to the log of the new file
+            with transaction(cursor):
+                _copy_results(cursor, source, target, latest_only)
             cursor.execute(f"checkpoint {target}")
         except duckdb.Error as error:
             raise error_class(error)(
@@ -310,6 +300,27 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
                     cursor.execute(statement)
     seconds = time.perf_counter() - start
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
+
+
+def _copy_results(connection: Connection, source: str, target: str, latest_only: Mapping[str, str]) -> None:
+    """Create the published tables and views in `target`, the current database, with the rows of those of `source`.
+
+    Parameters
+    ----------
+    latest_only
+        The latest run of every analysis whose earlier runs are not published.
+    """
+    _create_results(connection, PUBLISHED)
+    # a store that an earlier mlm-ops wrote has no table that came since
+    for name in find_relations(connection, RESULTS, source).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
+        copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
+        # table drift compares runs, so it has nothing to publish of these analyses
+        latest = [] if name == "drift" else list(latest_only.items())
+        connection.execute(
+            f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
+            [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
+        )
+    _fill_renamed(connection)
 
 
 def _latest_only_runs(connection: Connection) -> dict[str, str]:
@@ -342,7 +353,7 @@ def check_published(destination: Path | str) -> None:
     StoreError
         With the file and what it contains.
     """
-    ours = {"store_version", "latest_runs", *RESULT_TABLES, *(f"latest_{name}" for name in TABLES)}
+    ours = {"store_version", "latest_runs", *RESULT_TABLES, *(f"{LATEST}{name}" for name in TABLES)}
     check_published_copy(Path(os.path.realpath(destination)), RESULTS, lambda name: name in ours)
 
 
@@ -404,7 +415,7 @@ def _create_results(connection: Connection, whose: str = STORE) -> None:
             f"select * from {qualified(RESULTS, name)}"
             f" where (run_id, analysis) in (select (run_id, analysis) from {RESULTS}.latest_runs)"
         )
-        replace_view(connection, _view_claim(f"latest_{name}"), rows, present)
+        replace_view(connection, _view_claim(f"{LATEST}{name}"), rows, present)
 
 
 def _fill_renamed(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Check the version of a results store, and list its columns; imported by those who read one and write nothing."""
+"""What reading and writing a results store share: its version, the names of its views, and the order of its runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from mlm_ops.warehouse.connection import Connection
 STORE_VERSION = 1
 #: What to do with a store that was changed by hand.
 REMEDY = "Restore the file from a copy, or remove it and run again."
+
+#: Tables that are not published: rows about single groups that only the comparison of runs reads.
+UNPUBLISHED = frozenset({"influence"})
+#: What the names of views of the latest results begin with.
+LATEST = "latest_"
 
 #: The order of runs, the latest first: by their number in the order of writing; runs without one by their end.
 LATEST_FIRST = "sequence desc nulls last, finished_at desc, run_id desc"

@@ -5,8 +5,9 @@ All from moments: a group's numbers are those of its units in the moments, poole
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,8 @@ class UnitStatistics:
 
     Attributes
     ----------
+    units
+        Their names.
     mean
         As the variable is measured, no center taken off.
     std_dev
@@ -73,7 +76,7 @@ class UnitStatistics:
 
     group: str
     variable: str
-    units: NDArray[np.str_]
+    units: NDArray[Any]
     n: Array
     mean: Array
     std_dev: Array
@@ -87,10 +90,11 @@ def numbers_of(models: Sequence[Model], moments: Moments) -> list[NumericVariabl
     outcomes = (model.outcome for model in models)
     variables = dict.fromkeys((*outcomes, *(v for model in models for v in model.variables)))
     numbers = dict.fromkeys(atom for variable in variables for atom in atoms(variable))
-    return list(_in_moments(numbers, moments))
+    return list(numbers_in(numbers, moments))
 
 
-def _in_moments(numbers: dict[Variable, None], moments: Moments) -> Iterator[NumericVariable]:
+def numbers_in(numbers: Iterable[Variable], moments: Moments) -> Iterator[NumericVariable]:
+    """Those of these variables that the moments hold as numbers, in their order."""
     schema = moments.schema
     for number in numbers:
         if (number,) in schema.monomials:
@@ -123,7 +127,7 @@ def unit_statistics(models: Sequence[Model], moments: Moments) -> list[UnitStati
     numbers = numbers_of(models, moments) if groups else []
     statistics = []
     for group in groups:
-        labels = moments.units_of(group)[1].astype(str)
+        labels = moments.units_of(group)[1]
         for number in numbers:
             pooled = pool_number(number, group, moments)
             with np.errstate(divide="ignore", invalid="ignore"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -79,12 +80,14 @@ def unit_lines(model: Model, moments: Moments, estimate: Estimate, effects: Sequ
     units = _LowestUnits(model, moments, estimate)
     typical = {v: units.value(v) for v in units.variables}
     lines = []
+    least_squares = cache(units.least_squares)  # the indicators of a factor have the same
     for name, focal, siblings in _terms(design, units):
         point = typical | dict.fromkeys(siblings, 0.0)
         intercept = _along(units, effects, _at_zero, point, focal)
         slope = _along(units, effects, _slope, point, focal)
         middle, std_dev = units.mean(focal), units.std_dev(focal)
-        own_intercept, own_slope = units.least_squares(siblings, siblings.index(focal))
+        own_intercept, own_slopes = least_squares(siblings)
+        own_slope = own_slopes[siblings.index(focal)]
         lines.append(
             UnitLines(name, units.n, middle - std_dev, middle + std_dev, intercept, slope, own_intercept, own_slope)
         )
@@ -121,20 +124,20 @@ class _LowestUnits:
         if self.estimate.design.variable_levels.get(variable, 1) == 1:
             return False
         values = self._evaluator.mean(self._evaluator.part(variable).polynomial)
-        off = np.abs(values - self._means[variable][self.codes]).max(initial=0.0)
+        largest = np.abs(values - self._means[variable][self.codes]).max(initial=0.0)
         # constant over another factor, which crosses this one, is not constant here
-        return bool(off <= 1e-10 * np.abs(values).max(initial=0.0))
+        return bool(largest <= 1e-10 * np.abs(values).max(initial=0.0))
 
     def value(self, variable: Variable) -> float | Array:
         """The unit's own value of what is constant in it, and the mean over all rows of what is not."""
-        own = self.mean(variable)
-        return own if variable in self.constant else float(self.n @ own / self.n.sum())
+        means = self.mean(variable)
+        return means if variable in self.constant else float(self.n @ means / self.n.sum())
 
     def scatter(self, first: Polynomial, second: Polynomial) -> Array:
         """(J,) cross-products of two polynomials around their means in each unit."""
         n, means = self.moments.n, (self._evaluator.mean(first), self._evaluator.mean(second))
-        off = [m - (np.bincount(self.codes, n * m, self.size) / self.n)[self.codes] for m in means]
-        inside = self._evaluator.scatter(first, second) + n * off[0] * off[1]
+        deviations = [m - (np.bincount(self.codes, n * m, self.size) / self.n)[self.codes] for m in means]
+        inside = self._evaluator.scatter(first, second) + n * deviations[0] * deviations[1]
         return np.asarray(np.bincount(self.codes, inside, self.size))
 
     def std_dev(self, variable: Variable) -> Array:
@@ -155,14 +158,14 @@ class _LowestUnits:
         rounding = squares_rounding((self.n, mean[None], scatter[None]), self.moments.around_unit_means)[0]
         return np.where(scatter > rounding, scatter, 0.0)
 
-    def least_squares(self, predictors: Sequence[Variable], place: int) -> tuple[Array, Array]:
-        """(J,) intercept and slope of the outcome on some predictors in each unit by itself; the slope of one of them.
+    def least_squares(self, predictors: tuple[Variable, ...]) -> tuple[Array, Array]:
+        """Intercept (J,) and slopes (k, J) of the outcome on k predictors in each unit by itself.
 
         Where the residual has a structure or weights, generalised least squares by those of the model.
         """
-        intercept, slope = np.full(self.size, np.nan), np.full(self.size, np.nan)
+        intercept, slopes = np.full(self.size, np.nan), np.full((len(predictors), self.size), np.nan)
         if any(v in self.constant for v in predictors):
-            return intercept, slope
+            return intercept, slopes
         parts = [self._evaluator.part(v) for v in (*predictors, self.model.outcome)]
         means, squares = self._sums([part.polynomial for part in parts])
         x, xy = squares[:, :-1, :-1], squares[:, :-1, -1]
@@ -176,9 +179,9 @@ class _LowestUnits:
         beta = np.linalg.solve(correlations, (xy[usable] / scale)[:, :, None])[:, :, 0] / scale
         constants = np.array([part.constant for part in parts])
         middle = means[usable] + constants
-        slope[usable] = beta[:, place]
+        slopes[:, usable] = beta.T
         intercept[usable] = middle[:, -1] - (beta * middle[:, :-1]).sum(axis=1)
-        return intercept, slope
+        return intercept, slopes
 
     def _sums(self, polynomials: Sequence[Polynomial]) -> tuple[Array, Array]:
         """Means (J, k) and cross-products around them (J, k, k) in each unit, weighted where the residual is."""
@@ -191,8 +194,8 @@ class _LowestUnits:
         place = {(): 0, **{m: i + 1 for m, i in self._evaluator.row.items()}}
         columns = [[(0, 1.0)], *([(place[m], c) for m, c in p.items()] for p in polynomials)]
         sums = self.moments.residuals[self.model.residual]
-        own = design_residual(sums, residual.serial, columns, self.codes)
-        products = np.moveaxis(weighted_products(own, self.estimate.optimum.solution.rho), 2, 0)
+        structure = design_residual(sums, residual.serial, columns, self.codes)
+        products = np.moveaxis(weighted_products(structure, self.estimate.optimum.solution.rho), 2, 0)
         middle: Array = products[:, 0, 1:] / products[:, 0, :1]
         return middle, products[:, 1:, 1:] - products[:, 0, :1, None] * middle[:, :, None] * middle[:, None, :]
 
@@ -205,13 +208,13 @@ def _along(units: _LowestUnits, effects: Sequence[RandomEffects], part: Part, po
     for i, column in enumerate(fixed.asked):
         rows[:, i] = part(column, point, focal)
     total = rows[:, list(fixed.span.independent)] @ estimate.gamma
-    unknown = estimate.undetermined
-    if unknown.sigma2 or any(flags.any() for flags in unknown.tau):
+    undetermined = estimate.undetermined
+    if undetermined.sigma2 or any(flags.any() for flags in undetermined.tau):
         return np.full(size, np.nan)
     levels = [level for level in design.levels for _ in level.blocks]
-    for level, block, own in zip(levels, estimate.blocks, effects, strict=True):
+    for level, block, block_effects in zip(levels, estimate.blocks, effects, strict=True):
         if (above := _units_above(units.lowest, level)) is not None:
-            for column, values in zip(block.columns, own.estimate, strict=True):
+            for column, values in zip(block.columns, block_effects.estimate, strict=True):
                 total = total + part(column, point, focal) * values[above]
     return np.where(fixed.estimable(rows), total, np.nan)
 
@@ -223,7 +226,7 @@ def _units_above(lowest: LevelDesign, level: LevelDesign) -> Codes | None:
     return above if (above[lowest.codes] == level.codes).all() else None
 
 
-def _terms(design: Design, units: _LowestUnits) -> list[tuple[str, Variable, list[Variable]]]:
+def _terms(design: Design, units: _LowestUnits) -> list[tuple[str, Variable, tuple[Variable, ...]]]:
     """Name and variable of every term that has a line, with those that code the same factor, itself included."""
     slopes = (c.variables for block in design.levels[0].blocks for c in block.columns if len(c.variables) == 1)
     focal = [v for (v,) in slopes if v not in units.constant]
@@ -236,20 +239,20 @@ def _terms(design: Design, units: _LowestUnits) -> list[tuple[str, Variable, lis
     ]
 
 
-def _siblings(variable: Variable, variables: Sequence[Variable]) -> list[Variable]:
+def _siblings(variable: Variable, variables: Sequence[Variable]) -> tuple[Variable, ...]:
     """The indicators of the same factor; the variable alone where it is a number."""
     if not isinstance(variable, Indicator):
-        return [variable]
-    return [v for v in variables if isinstance(v, Indicator) and v.column == variable.column]
+        return (variable,)
+    return tuple(v for v in variables if isinstance(v, Indicator) and v.column == variable.column)
 
 
 def _is_curved(siblings: Sequence[Variable], design: Design, units: _LowestUnits) -> bool:
     """Whether another variable of the rows is made of the same column, or the term stands in a power of itself."""
-    own = set(columns_of(siblings[0]))
+    columns = set(columns_of(siblings[0]))
     others = [v for v in units.variables if v not in units.constant and v not in siblings]
     random = (c for level in design.levels for block in level.blocks for c in block.columns)
     return (
-        any(own & set(columns_of(v)) for v in others)
+        any(columns & set(columns_of(v)) for v in others)
         or any(isinstance(v, Poly) for v in siblings)
         or any(sum(v in siblings for v in c.variables) > 1 for c in (*design.fixed.asked, *random))
     )

@@ -116,7 +116,7 @@ def analysis_tables(models: Sequence[Model], moments: Moments) -> dict[str, pl.D
 def table_functions(
     name: str, record: FitRecord, slopes: Iterable[tuple[str, At]], rows: Source | None = None
 ) -> dict[str, Callable[[], pl.DataFrame]]:
-    """What draws up each table of an analysis of this one model, for who needs some of them.
+    """Functions that draw up each table of an analysis of this one model, for callers that need a few of them.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 TEXT, REAL, COUNT, FLAG = pl.String, pl.Float64, pl.Int64, pl.Boolean
 Kind = pl.DataType | type[pl.DataType]
@@ -21,9 +22,14 @@ def frame(schema: ColumnTypes, values: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame([_column(name, kind, values[name]) for name, kind in schema.items()])
 
 
-def repeated(text: str, times: int) -> pl.Series:
-    """A column of one text; a list of it takes polars a hundred times as long."""
+def repeated(text: str | None, times: int) -> pl.Series:
+    """A column of one text, or of nulls; a list of it takes polars a hundred times as long."""
     return pl.Series([text], dtype=TEXT).new_from_index(0, times)
+
+
+def unit_names(labels: NDArray[Any]) -> pl.Series:
+    """A column of the names of units, as `Moments.units_of` has them; an array takes polars longer than a list."""
+    return pl.Series(labels.tolist(), dtype=TEXT)
 
 
 def empty(schema: ColumnTypes) -> pl.DataFrame:
@@ -33,7 +39,7 @@ def empty(schema: ColumnTypes) -> pl.DataFrame:
 
 def with_model(name: str | None, table: pl.DataFrame) -> pl.DataFrame:
     """Put the column ``model`` before the others; None for rows that are of no single model."""
-    return table.clone().insert_column(0, pl.Series("model", [name] * table.height, TEXT))
+    return table.clone().insert_column(0, repeated(name, table.height).alias("model"))
 
 
 def _column(name: str, kind: Kind, values: Any) -> pl.Series:

@@ -14,7 +14,7 @@ from mlm_ops.inference.random.effects import least_squares_reliability
 from mlm_ops.inference.random.variance import Component
 from mlm_ops.language.model import group_name
 from mlm_ops.language.symbols import coefficient_symbol
-from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, empty, frame
+from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, empty, frame, repeated, unit_names
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
@@ -73,14 +73,15 @@ def random_effects(record: FitRecord) -> pl.DataFrame:
         return empty(RANDOM_EFFECTS)
     frames = []
     for (level, block), effects, flags in zip(blocks, record.block_effects, undetermined.tau, strict=True):
+        units = unit_names(level.labels)
         for i, column in enumerate(block.columns):
             mask = np.nan if undetermined.sigma2 or flags[i].any() else 1.0
             std_error = mask * np.sqrt(effects.variance[i, i])
             margin = NORMAL_975 * std_error
             values = {
-                "group": [group_name(level.group)] * len(level.labels),
-                "unit": level.labels.astype(str),
-                "term": [column.name] * len(level.labels),
+                "group": repeated(group_name(level.group), len(units)),
+                "unit": units,
+                "term": repeated(column.name, len(units)),
                 "estimate": mask * effects.estimate[i],
                 "std_error": std_error,
                 "conf_low": effects.estimate[i] - margin,
@@ -121,15 +122,11 @@ def influence(record: FitRecord) -> pl.DataFrame:
     if icc is not None and np.isfinite(icc):
         between = np.sum([tau[0, 0] for tau in deletions.tau], axis=0)
         changes["icc"] = icc - between / (between + deletions.sigma2)
-    units = deletions.labels.astype(str)
-    return frame(
-        INFLUENCE,
-        {
-            "group": [group_name(design.levels[-1].group)] * (len(units) * len(changes)),
-            "unit": np.tile(units, len(changes)),
-            "symbol": np.repeat(list(changes), len(units)),
-            "change": np.concatenate(list(changes.values())),
-        },
+    units = unit_names(deletions.labels)
+    group = repeated(group_name(design.levels[-1].group), len(units))
+    return pl.concat(
+        frame(INFLUENCE, {"group": group, "unit": units, "symbol": repeated(symbol, len(units)), "change": differences})
+        for symbol, differences in changes.items()
     )
 
 

@@ -73,8 +73,8 @@ def contextual_effects(record: FitRecord) -> pl.DataFrame:
     effects = contextual.contextual_effects(record.model, record.moments, record.estimate, record.method)
     tests = ("estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high")
     values = {name: [getattr(one.test, name)[0] for one in effects] for name in tests}
-    own = ("within", "between", "reliability", "corrected", "corrected_std_error", "note")
-    values |= {name: [getattr(one, name) for one in effects] for name in own}
+    columns = ("within", "between", "reliability", "corrected", "corrected_std_error", "note")
+    values |= {name: [getattr(one, name) for one in effects] for name in columns}
     values |= {
         "predictor": [label(one.pair.predictor) for one in effects],
         "group": [group_name(one.pair.group) for one in effects],

@@ -65,11 +65,11 @@ CONTRASTS: ColumnTypes = {"contrast": TEXT, "combination": TEXT, **_TESTS, "p_ad
 def simple_slopes(record: FitRecord, slope: str, at: interactions.At) -> pl.DataFrame:
     """One row per slope and one an intercept at each combination of the moderators' values."""
     slopes = interactions.simple_slopes(surface_of(record), record.method, slope, at)
-    own = ("kind", "predictor", "range_low", "range_high")
+    names = ("kind", "predictor", "range_low", "range_high")
     texts = [one.text for one in slopes.settings]
     values = {name: [getattr(one, name) for one in slopes.settings] for name in ("moderator", "value", "level")}
     values |= {"setting": texts, "at": texts}
-    values |= {name: getattr(slopes, name) for name in own} | {name: getattr(slopes.tests, name) for name in _TESTS}
+    values |= {name: getattr(slopes, name) for name in names} | {name: getattr(slopes.tests, name) for name in _TESTS}
     return frame(SIMPLE_SLOPES, values)
 
 

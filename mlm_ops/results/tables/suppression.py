@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 #: over all the others are then too coarse to tell the equations of two models apart.
 STEP = 0.1
 #: Why a model without groups is not published.
-ALONE = "beside a model of groups it would tell the mean of the small ones"
+WHY_WITHOUT_GROUPS = "beside a model of groups it would tell the mean of the small ones"
 #: Findings about all random effects of a factor, which tell sums of powers of each.
 _OF_ALL_EFFECTS = ("normality",)
 _OF_ONE_UNIT = ("influence", "outlier")
 
 
 @dataclass(frozen=True)
-class Small:
+class PrivacyFacts:
     """What the rules need to know.
 
     Attributes
     ----------
     least
         Rows that whatever is published needs.
-    few
+    has_few_rows
         Whether there are fewer altogether.
     withheld
         Models that are not published, and why.
@@ -51,28 +51,41 @@ class Small:
         Numbers that are not told of, as few rows have one of their two values.
     few_in_units
         By grouping factor, columns of which that holds in single units.
+    few_in_slopes
+        By model, columns of which that holds in a unit over which their slopes vary: with the group's mean the unit's
+        effects are then equations that tell the outcome of these rows.
     columns
         Columns that a term is made of, by its name.
     """
 
     least: int
-    few: bool
+    has_few_rows: bool
     withheld: Mapping[str, str]
     hidden: Mapping[str, HiddenUnits]
     groups: frozenset[str]
     few_variables: frozenset[str]
     few_in_units: Mapping[str, frozenset[str]]
+    few_in_slopes: Mapping[str, tuple[str, ...]]
     columns: Mapping[str, frozenset[str]]
+
+    def slopes_note(self, model: str) -> str | None:
+        """What a reader is told of a model whose slopes rest on few rows in some unit."""
+        if model not in self.few_in_slopes:
+            return None
+        return (
+            "min_publish_n: effects and lines of single groups are in no table, because slopes of "
+            f"{', '.join(self.few_in_slopes[model])} rest on fewer than {self.least} rows in some of them"
+        )
 
     def reader_note(self, group: str) -> str:
         """What a reader is told of a grouping factor."""
-        found = self.hidden[group]
-        more = len(found.units) - found.small
+        hidden = self.hidden[group]
+        more = len(hidden.units) - hidden.small
         beside = (
             f"; with them {more} more are in no table, so that none can be worked out from the rest" if more else ""
         )
         return (
-            f"min_publish_n: {found.small} of {found.total} groups of {group} have fewer than {self.least} rows and "
+            f"min_publish_n: {hidden.small} of {hidden.total} groups of {group} have fewer than {self.least} rows and "
             f"are not named in any published table{beside}"
         )
 
@@ -91,32 +104,40 @@ def publishable(
     """
     if least <= 1:
         return dict(tables)
-    small = small_groups(least, models, moments)
-    return {name: RULES[name](frame, small) if frame.height else frame for name, frame in tables.items()}
+    facts = privacy_facts(least, models, moments)
+    return {name: RULES[name](frame, facts) if frame.height else frame for name, frame in tables.items()}
 
 
-def small_groups(least: int, models: Mapping[str, Model], moments: Moments) -> Small:
+def privacy_facts(least: int, models: Mapping[str, Model], moments: Moments) -> PrivacyFacts:
     """What must not be told of an analysis."""
     reasons = {name: why_withheld(model, moments, least) for name, model in models.items()}
     groups: list[GroupingFactor] = [group for model in models.values() for group in model.groups]
     hidden = hidden_units(moments, groups, least)
     if hidden:
         # a mean of all rows beside one that weights groups otherwise tells the sum of the groups that are small
-        reasons |= {name: reasons[name] or ALONE for name, model in models.items() if not model.groups}
+        reasons |= {name: reasons[name] or WHY_WITHOUT_GROUPS for name, model in models.items() if not model.groups}
     none: frozenset[str] = frozenset()
-    return Small(
+    few = {
+        group_name(group): few_in_units(moments, group, least, hidden[group].units if group in hidden else none)
+        for group in dict.fromkeys(groups)
+    }
+    return PrivacyFacts(
         least=least,
-        few=moments.n_obs < least,
+        has_few_rows=moments.n_obs < least,
         withheld={name: reason for name, reason in reasons.items() if reason is not None},
-        hidden={group_name(group): found for group, found in hidden.items()},
+        hidden={group_name(group): units for group, units in hidden.items()},
         groups=frozenset(map(group_name, groups)),
         few_variables=few_variables(models.values(), moments, least),
-        few_in_units={
-            group_name(group): few_in_units(moments, group, least, hidden[group].units if group in hidden else none)
-            for group in dict.fromkeys(groups)
-        },
+        few_in_units=few,
+        few_in_slopes={name: columns for name, model in models.items() if (columns := _few_in_slopes(model, few))},
         columns=_columns_of_terms(models.values(), moments),
     )
+
+
+def _few_in_slopes(model: Model, few: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
+    """The columns of a model's random slopes that have few rows of one of two values in a unit of their factor."""
+    slopes = ((v, group_name(block.group)) for block in model.random for term in block.terms for v in term.variables)
+    return tuple(dict.fromkeys(column for v, group in slopes for column in columns_of(v) if column in few[group]))
 
 
 def _columns_of_terms(models: Iterable[Model], moments: Moments) -> dict[str, frozenset[str]]:
@@ -130,87 +151,89 @@ def _columns_of_terms(models: Iterable[Model], moments: Moments) -> dict[str, fr
     return columns
 
 
-SuppressionRule = Callable[[pl.DataFrame, Small], pl.DataFrame]
+SuppressionRule = Callable[[pl.DataFrame, PrivacyFacts], pl.DataFrame]
 
 
-def _whole_models(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+def _whole_models(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """Numbers about all rows together, of models that are published; beside another model, of both."""
-    whole = ~pl.col("model").is_in(list(small.withheld))
+    whole = ~pl.col("model").is_in(list(facts.withheld))
     if "reference_model" in frame.columns:
-        whole &= ~pl.col("reference_model").is_in(list(small.withheld)).fill_null(value=False)
+        whole &= ~pl.col("reference_model").is_in(list(facts.withheld)).fill_null(value=False)
     return frame.filter(whole)
 
 
-def _of_all_rows(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+def _of_all_rows(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """Numbers of variables, of no model in particular: none where a variable counts few rows, or there are few."""
-    return frame.clear() if small.few else frame.filter(~pl.col("variable").is_in(list(small.few_variables)))
+    return frame.clear() if facts.has_few_rows else frame.filter(~pl.col("variable").is_in(list(facts.few_variables)))
 
 
-def _decomposition(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+def _decomposition(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """No mean of all rows where units are left out, for the reason that models without groups are withheld."""
-    rows = _of_all_rows(frame, small)
-    return rows.with_columns(mean=pl.lit(None, REAL)) if small.hidden else rows
+    rows = _of_all_rows(frame, facts)
+    return rows.with_columns(mean=pl.lit(None, REAL)) if facts.hidden else rows
 
 
-def _groups(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+def _groups(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """Means of units that are published; coarse where there are others, as `_random_effects` are.
 
     A variable with two values is left out for a factor where it counts few rows of any unit.
     """
-    rows = _without(_of_all_rows(frame, small), small).filter(pl.col("group").is_in(list(small.groups)))
+    rows = _without(_of_all_rows(frame, facts), facts).filter(pl.col("group").is_in(list(facts.groups)))
     rows = _without_pairs(
-        rows, "variable", [(g, label(Column(c))) for g, own in small.few_in_units.items() for c in own]
+        rows, "variable", [(group, label(Column(c))) for group, columns in facts.few_in_units.items() for c in columns]
     )
-    error, touched = pl.col("std_dev") / pl.col("n").sqrt(), pl.col("group").is_in(list(small.hidden))
+    error, is_coarse = pl.col("std_dev") / pl.col("n").sqrt(), pl.col("group").is_in(list(facts.hidden))
     return rows.with_columns(
-        mean=_in_steps("mean", error, touched),
-        std_dev=_in_steps("std_dev", pl.col("std_dev") / (2 * (pl.col("n") - 1)).sqrt(), touched),
+        mean=_in_steps("mean", error, is_coarse),
+        std_dev=_in_steps("std_dev", pl.col("std_dev") / (2 * (pl.col("n") - 1)).sqrt(), is_coarse),
     )
 
 
-def _unit_lines(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+def _unit_lines(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """Lines of units that are published; coarse where there are others.
 
     The steps are a share of how much units' own lines differ, which is more than the errors of either line. Where a
     term with two values has few rows of one in some unit, least squares and the term's spread would tell of these.
     """
-    rows = _without(_whole_models(frame, small), small)
-    few = pl.lit(value=False)
-    for group, columns in small.few_in_units.items():
-        terms = [term for term, own in small.columns.items() if own & columns]
-        few |= (pl.col("group") == group) & pl.col("term").is_in(terms)
-    touched = pl.col("group").is_in(list(small.hidden))
+    rows = _without(_whole_models(frame, facts), facts)
+    is_of_few_rows = pl.lit(value=False)
+    for group, columns in facts.few_in_units.items():
+        terms = [term for term, of_term in facts.columns.items() if of_term & columns]
+        is_of_few_rows |= (pl.col("group") == group) & pl.col("term").is_in(terms)
+    is_coarse = pl.col("group").is_in(list(facts.hidden))
     half, middle = (pl.col("x_high") - pl.col("x_low")) / 2, (pl.col("x_high") + pl.col("x_low")) / 2
     rows = rows.with_columns(half=half, middle=middle)
     error = pl.col("half") / pl.col("n").sqrt()
-    rows = rows.with_columns(middle=_in_steps("middle", error, touched), half=_in_steps("half", error, touched))
+    rows = rows.with_columns(middle=_in_steps("middle", error, is_coarse), half=_in_steps("half", error, is_coarse))
     lines: dict[str, pl.Expr] = {}
     for name in ("intercept", "slope"):
         spread = pl.coalesce(pl.col(column).std().over("model", "term") for column in (f"own_{name}", name))
-        lines |= {column: _in_steps(column, spread, touched) for column in (name, f"own_{name}")}
+        lines |= {column: _in_steps(column, spread, is_coarse) for column in (name, f"own_{name}")}
     rows = rows.with_columns(x_low=pl.col("middle") - pl.col("half"), x_high=pl.col("middle") + pl.col("half"), **lines)
-    untold = ("x_low", "x_high", "own_intercept", "own_slope")
-    return rows.drop("half", "middle").with_columns(pl.when(~few).then(pl.col(name)).alias(name) for name in untold)
+    names = ("x_low", "x_high", "own_intercept", "own_slope")
+    return rows.drop("half", "middle").with_columns(
+        pl.when(~is_of_few_rows).then(pl.col(name)).alias(name) for name in names
+    )
 
 
-def _in_steps(name: str, error: pl.Expr, touched: pl.Expr) -> pl.Expr:
-    """A column where `touched` in steps of a share of its error; as it is where there is no error."""
+def _in_steps(name: str, error: pl.Expr, is_coarse: pl.Expr) -> pl.Expr:
+    """A column where `is_coarse` in steps of a share of its error; as it is where there is no error."""
     step = STEP * error
-    return pl.when(touched & (step > 0)).then((pl.col(name) / step).round() * step).otherwise(pl.col(name))
+    return pl.when(is_coarse & (step > 0)).then((pl.col(name) / step).round() * step).otherwise(pl.col(name))
 
 
-def _random_effects(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
-    rows = _without(_whole_models(frame, small), small)
-    estimate = _in_steps("estimate", pl.col("std_error"), pl.col("group").is_in(list(small.hidden)))
+def _random_effects(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
+    rows = _without(_whole_models(frame, facts), facts)
+    estimate = _in_steps("estimate", pl.col("std_error"), pl.col("group").is_in(list(facts.hidden)))
     margin = NORMAL_975 * pl.col("std_error")
     return rows.with_columns(estimate.alias("estimate")).with_columns(
         conf_low=pl.col("estimate") - margin, conf_high=pl.col("estimate") + margin
     )
 
 
-def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
-    rows = _without(_whole_models(frame, small), small)
-    kind, least = pl.col("diagnostic"), small.least
+def _diagnostics(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
+    rows = _without(_whole_models(frame, facts), facts)
+    kind, least = pl.col("diagnostic"), facts.least
     # what is worked out from the distribution's end is a number of few rows
     # rounded, as 1 - 0.9 is less than 0.1
     beyond = (pl.min_horizontal(pl.col("value"), 1 - pl.col("value")) * pl.col("n")).round(6)
@@ -218,16 +241,16 @@ def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     # bins of a predictor add up to all rows, so that of one too small the others tell
     size = pl.col("n").min().over("model", "diagnostic", "term")
     rows = rows.filter((kind != "binned_residual") | (size >= least))
-    touched = pl.col("group").is_in(list(small.hidden))
+    is_coarse = pl.col("group").is_in(list(facts.hidden))
     numbers = [name for name, type_ in frame.schema.items() if type_ == REAL]
-    of_all = touched & kind.is_in(_OF_ALL_EFFECTS)
-    of_one = touched & kind.is_in(_OF_ONE_UNIT)
-    moved = pl.format("the coefficient moves by {} standard errors", pl.col("statistic").round_sig_figs(2))
+    of_all = is_coarse & kind.is_in(_OF_ALL_EFFECTS)
+    of_one = is_coarse & kind.is_in(_OF_ONE_UNIT)
+    movement = pl.format("the coefficient moves by {} standard errors", pl.col("statistic").round_sig_figs(2))
     notes = (
         pl.when(of_all)
         .then(pl.lit("numbers of all groups are left out, as small ones are among them"))
         .when(of_one & (kind == "influence") & pl.col("statistic").is_not_null())
-        .then(moved)
+        .then(movement)
     )
     coarse = [
         pl.when(of_all).then(None).when(of_one).then(pl.col(c).round_sig_figs(2)).otherwise(pl.col(c)).alias(c)
@@ -236,63 +259,67 @@ def _diagnostics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
     return rows.with_columns(notes.otherwise(pl.col("note")).alias("note"), *coarse)
 
 
-def _without(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
-    """The rows of units that are published, and those of no unit."""
-    pairs = [(group, unit) for group, found in small.hidden.items() for unit in found.units]
-    return _without_pairs(frame, "unit", pairs)
+def _without(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
+    """The rows of units that are published, and those of no unit; no units of models whose slopes are of few rows."""
+    is_of_few = pl.col("model").is_in(list(facts.few_in_slopes)).fill_null(value=False)
+    rows = frame.filter(pl.col("unit").is_null() | ~is_of_few)
+    pairs = [(group, unit) for group, hidden in facts.hidden.items() for unit in hidden.units]
+    return _without_pairs(rows, "unit", pairs)
 
 
 def _without_pairs(frame: pl.DataFrame, name: str, pairs: Sequence[tuple[str, str]]) -> pl.DataFrame:
     """The rows without those of these groups and values of a column."""
-    away = pl.DataFrame(pairs, schema={"group": pl.String(), name: pl.String()}, orient="row")
-    return frame.join(away, on=["group", name], how="anti", maintain_order="left")
+    table = pl.DataFrame(pairs, schema={"group": pl.String(), name: pl.String()}, orient="row")
+    return frame.join(table, on=["group", name], how="anti", maintain_order="left")
 
 
-def _standard_errors(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+def _standard_errors(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """No least squares beside a model of groups, for the reason that models without groups are withheld."""
-    rows = _whole_models(frame, small)
-    if not small.hidden:
+    rows = _whole_models(frame, facts)
+    if not facts.hidden:
         return rows
     least_squares = ["naive_estimate", "naive_std_error", "robust_std_error", "std_error_ratio"]
     return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in least_squares)
 
 
-def _fit_statistics(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+def _fit_statistics(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """That a model was fitted, to how many rows and groups and whether the search ended, is no number of few rows."""
-    return _blank(frame, small.withheld, [name for name, kind in frame.schema.items() if kind == REAL])
+    return _blank(frame, facts.withheld, [name for name, kind in frame.schema.items() if kind == REAL])
 
 
-def _structural(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+def _structural(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """Structural models are of all rows; one may be named as a mixed model is."""
-    return frame.clear() if small.few else frame
+    return frame.clear() if facts.has_few_rows else frame
 
 
-def _ladder_steps(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+def _ladder_steps(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """Which term was tried and whether it was taken; no numbers of a step to or from a model that is withheld."""
     numbers = [name for name, kind in frame.schema.items() if kind == REAL]
-    to = pl.col("model").is_in(list(small.withheld))
-    either = to | pl.col("reference_model").is_in(list(small.withheld)).fill_null(value=False)
+    is_to = pl.col("model").is_in(list(facts.withheld))
+    either = is_to | pl.col("reference_model").is_in(list(facts.withheld)).fill_null(value=False)
     return frame.with_columns(pl.when(either).then(None).otherwise(pl.col(n)).alias(n) for n in numbers)
 
 
-def _models(frame: pl.DataFrame, small: Small) -> pl.DataFrame:
+def _models(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """Every model as the file states it, and what was left out of the tables; nothing that comes from its data."""
     derived = [name for name in frame.columns if name not in {"model", "position", "formula", "estimator", "notes"}]
-    blank = _blank(frame, small.withheld, [*derived, "notes"])
-    remarks = ["; ".join(small.reader_note(group) for group in small.hidden) or None] * frame.height
-    reasons = [small.withheld.get(name) for name in frame["model"]]
+    blank = _blank(frame, facts.withheld, [*derived, "notes"])
+    remarks = [facts.reader_note(group) for group in facts.hidden]
     notes = [
-        f"min_publish_n: the results of this model are not published, because {reason}" if reason else hidden
-        for reason, hidden in zip(reasons, remarks, strict=True)
+        f"min_publish_n: the results of this model are not published, because {facts.withheld[name]}"
+        if name in facts.withheld
+        else "; ".join(filter(None, (*remarks, facts.slopes_note(name)))) or None
+        for name in frame["model"]
     ]
-    own = pl.col("notes").replace("", None)
-    added = pl.Series("added", notes, pl.String())
-    return blank.with_columns(pl.concat_str(own, added, separator="\n", ignore_nulls=True).replace("", None))
+    notes_of_fit, notes_of_rules = pl.col("notes").replace("", None), pl.Series("notes_of_rules", notes, pl.String())
+    return blank.with_columns(
+        pl.concat_str(notes_of_fit, notes_of_rules, separator="\n", ignore_nulls=True).replace("", None)
+    )
 
 
 def _blank(frame: pl.DataFrame, models: Collection[str], columns: Collection[str]) -> pl.DataFrame:
-    away = pl.col("model").is_in(list(models))
-    return frame.with_columns(pl.when(away).then(None).otherwise(pl.col(name)).alias(name) for name in columns)
+    is_withheld = pl.col("model").is_in(list(models))
+    return frame.with_columns(pl.when(is_withheld).then(None).otherwise(pl.col(name)).alias(name) for name in columns)
 
 
 #: What is published of each table; a table without a rule is not published.
