@@ -184,19 +184,19 @@ def _by_analysis(results: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, pl.
         keys = [analysis for analysis in analyses if analysis != name]
         # a single partition is shown as an analysis is; so is an analysis of all rows beside its partitions
         whole = name if name in analyses else keys[0]
-        own = {table: rows[whole,] for table, rows in parts.items() if (whole,) in rows}
+        tables = {table: rows[whole,] for table, rows in parts.items() if (whole,) in rows}
         of_keys = _of_keys(name, keys, results) if len(keys) > 1 else {}
-        pages[name] = of_keys | own if name in analyses or not of_keys else of_keys
+        pages[name] = of_keys | tables if name in analyses or not of_keys else of_keys
     return pages
 
 
 def _of_keys(name: str, keys: Sequence[str], results: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """The tables of one page of all partitions: theirs with a prefix, and one run that counts the rows of all."""
-    own = {table: frame.filter(pl.col("analysis").is_in(keys)) for table, frame in results.items()}
-    tables = {f"{KEYS}{table}": own[table] for table in _OF_KEYS if table in own}
-    last = own["runs"].sort("finished_at", "run_id").tail(1)
-    sums = own["runs"].select(pl.col("n_rows", "n_obs").sum())
+    frames = {table: results[table].filter(pl.col("analysis").is_in(keys)) for table in _OF_KEYS if table in results}
+    last = frames["runs"].sort("finished_at", "run_id").tail(1)
+    sums = frames["runs"].select(pl.col("n_rows", "n_obs").sum())
     run = last.with_columns(pl.lit(name).alias("analysis"), *(pl.lit(sums[c][0]).alias(c) for c in sums.columns))
+    tables = {f"{KEYS}{table}": frame for table, frame in frames.items()}
     return {**tables, "runs": run.with_columns(pl.lit("{}").alias("n_dropped"))}
 
 
