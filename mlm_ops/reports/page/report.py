@@ -136,25 +136,24 @@ def write_reports(
             "with --analysis, or leave out --output."
         )
     folder = database.parent / FOLDER
-    written, pages = [], {}
+    files, pages = [], {}
     for name, tables in by_analysis.items():
         start = time.perf_counter()
         page = page_of(tables, model, unit_names=unit_names, runs=runs)
         path = output or folder / names[name]
         size = _write(path, page, name)
         pages[name] = page
-        n_pictures = sum(drawn > 0 for drawn in page.drawings.values())
-        file = Written(path, name, n_pictures, size, time.perf_counter() - start, page.answers, page.missing)
+        file = Written(path, name, len(page.drawings), size, time.perf_counter() - start, page.answers, page.missing)
         with about(analysis=name):
             facts = {"n_pictures": file.pictures, "n_bytes": size, "seconds": file.seconds}
             tell(Event.REPORTED, f"report written to {path} {written_text(file)[:-1]}", path=str(path), **facts)
-        written.append(file)
+        files.append(file)
     if output is None and len(by_analysis) > 1:
         start = time.perf_counter()
         html = _index(database.name, pages, names)
         size = _replace(folder / INDEX, html)
-        written.append(Written(folder / INDEX, None, 0, size, time.perf_counter() - start))
-    return written
+        files.append(Written(folder / INDEX, None, 0, size, time.perf_counter() - start))
+    return files
 
 
 def read_analyses(
@@ -206,9 +205,9 @@ def _with_model(by_analysis: dict[str, dict[str, pl.DataFrame]], model: str) -> 
         name: {m for t in ("fit_statistics", f"{KEYS}fit_statistics") if t in tables for m in tables[t]["model"]}
         for name, tables in by_analysis.items()
     }
-    known = sorted(set().union(*models.values()))
-    if model not in known:
-        raise MlmError(unknown_result("model", model, known))
+    names = sorted(set().union(*models.values()))
+    if model not in names:
+        raise MlmError(unknown_result("model", model, names))
     return {name: tables for name, tables in by_analysis.items() if model in models[name]}
 
 

@@ -68,7 +68,7 @@ OF_ONE_MODEL = frozenset(
 
 def main_model(tables: Tables) -> str | None:
     """The model that the page is about: the last compared one with diagnostics, else the last with random effects."""
-    return last_told_most(
+    return model_to_show(
         models_in_order(tables),
         compared={name for row in rows_of(tables, "comparisons") for name in (row["model"], row["reference_model"])},
         diagnosed={row["model"] for row in rows_of(tables, "diagnostics")},
@@ -77,7 +77,7 @@ def main_model(tables: Tables) -> str | None:
     )
 
 
-def last_told_most(
+def model_to_show(
     order: Sequence[str],
     *,
     compared: AbstractSet[str],
@@ -85,7 +85,7 @@ def last_told_most(
     varying: AbstractSet[str],
     fitted: AbstractSet[str],
 ) -> str | None:
-    """The last of the models that most is known of: compared and diagnosed, diagnosed, with random effects, any."""
+    """The last of the models with most to show: compared and diagnosed ones, diagnosed, with random effects, any."""
     for choice in (compared & diagnosed, diagnosed, varying, fitted):
         if models := [model for model in order if model in choice]:
             return models[-1]
