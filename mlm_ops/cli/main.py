@@ -6,27 +6,26 @@ import argparse
 import functools
 import io
 import os
-import re
 import shlex
 import signal
 import sys
 import threading
 import traceback
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import NoReturn
 
 from mlm_ops.cli.messages import command, program, short_path
+from mlm_ops.cli.parser import EXIT_BAD_INPUT, command_parser
 from mlm_ops.errors import MlmError, StoreError
-from mlm_ops.language.options import DF, ESTIMATOR, TableFile, TableFormat, is_text
+from mlm_ops.language.options import is_text
 from mlm_ops.logs import logging_to, run_failed, whole_run
 from mlm_ops.results.words import message, one_line
 
-EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
-MOST_PORT = 65535
+EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 130, 141
 #: The environment variable that makes an error print its traceback.
 TRACEBACK = "MLM_TRACEBACK"
 
@@ -67,14 +66,13 @@ def _command(arguments: Sequence[str]) -> int:
         raise MlmError(
             f"An argument is not valid UTF-8. Got {bad_argument!r}; rename the file, or type the name again."
         )
-    parser = _parser()
+    parser = command_parser()
     options = parser.parse_args(arguments)
     if options.command is None:
         # as click does: help, and a status that tells a script that the command is missing
         parser.print_help(sys.stderr)
         return EXIT_BAD_INPUT
-    status: int = options.command(options)
-    return status
+    return _COMMANDS[options.command](options)
 
 
 def _print_any_character() -> None:
@@ -217,20 +215,9 @@ def show(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write the latest results as pages with pictures."""
-    from mlm_ops.cli.report import print_written
-    from mlm_ops.cli.results import results_path
-    from mlm_ops.reports.page.report import write_reports
+    from mlm_ops.cli.report import write_pages
 
-    files = write_reports(
-        results_path(options.database),
-        options.output,
-        options.analysis,
-        options.model,
-        unit_names=options.unit_names,
-        runs=options.runs,
-        on_wait=_tell,
-    )
-    print_written(files, tell=_tell, browser=options.open)
+    write_pages(options, tell=_tell)
     return 0
 
 
@@ -300,147 +287,12 @@ def _tell(sentence: str) -> None:
             print(message(sentence), file=sys.stderr, flush=True)
 
 
-class _CommandParser(argparse.ArgumentParser):
-    """Parse arguments; an error is one sentence, without argparse's usage text above it."""
-
-    def error(self, message: str) -> NoReturn:
-        program_name = self.prog.replace("mlm", program(), 1)
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {program_name} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _CommandParser(prog="mlm", description="Multilevel models in the warehouse.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    parser.set_defaults(command=None)
-    commands = parser.add_subparsers(metavar="COMMAND")
-    init_parser = commands.add_parser("init", help="write a new project around a data file")
-    init_parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
-    init_parser.add_argument("data", type=Path, help="a CSV, Parquet or DuckDB file; it stays where it is")
-    init_parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
-    init_parser.add_argument("--outcome", metavar="COLUMN", help="the column to model; by default guessed")
-    init_parser.add_argument("--group", metavar="COLUMN", help="the column that groups the rows; by default guessed")
-    init_parser.add_argument("--dbt", action="store_true", help="write a dbt project instead of a Dagster project")
-    init_parser.set_defaults(command=init)
-    run_parser = commands.add_parser("run", help="run the project's pipelines and publish the results")
-    run_parser.add_argument(
-        "--warehouse", type=Path, metavar="DIR", help="where the databases go (default: warehouse/)"
-    )
-    _add_log(run_parser)
-    run_parser.set_defaults(command=run)
-    fit_parser = commands.add_parser("fit", help="fit a formula to a data file, or an analysis file in a database")
-    fit_parser.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
-    fit_parser.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
-    fit_parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
-    for option in (ESTIMATOR, DF):
-        values = f"{option.expected} (default: {option.default})"
-        fit_parser.add_argument(f"--{option.name}", metavar=option.name.upper(), help=values)
-    fit_parser.add_argument(
-        "--database", type=Path, metavar="DB", help="for an analysis file: read the data there and write schema mlm"
-    )
-    fit_parser.add_argument(
-        "--allow-files", action="store_true", help="let the analysis file read files outside its project, in any SQL"
-    )
-    fit_parser.add_argument(
-        "--wait", type=_seconds, default=30.0, metavar="S", help="seconds to wait for a busy database (default: 30)"
-    )
-    _add_log(fit_parser)
-    fit_parser.set_defaults(command=fit)
-    show_parser = commands.add_parser("show", help="print the latest results")
-    show_parser.add_argument(
-        "--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb"
-    )
-    show_parser.add_argument(
-        "--analysis", metavar="NAME", help="one analysis only, also one whose file no longer exists"
-    )
-    show_parser.add_argument("--model", metavar="NAME", help="one model only")
-    show_parser.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
-    show_parser.add_argument(
-        "--side-by-side",
-        choices=get_args(TableFormat),
-        nargs="?",
-        const="text",
-        help="the models side by side, as papers print them",
-    )
-    show_parser.add_argument("--all", action="store_true", help="all rows of a long table")
-    show_parser.set_defaults(command=show)
-    _add_report(commands.add_parser("report", help="write the latest results as pages with pictures"))
-    _add_export(commands.add_parser("export", help="write a result table or a picture for a paper or another program"))
-    ui_parser = commands.add_parser("ui", help="open the Dagster UI on the project")
-    ui_parser.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
-    ui_parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
-    ui_parser.set_defaults(command=ui)
-    return parser
-
-
-def _add_report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
-    parser.add_argument("--analysis", metavar="NAME", help="one analysis only")
-    parser.add_argument("--model", metavar="NAME", help="the model whose effects, units and checks are shown")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="default: report/<analysis>.html beside the database"
-    )
-    parser.add_argument(
-        "--no-unit-names", dest="unit_names", action="store_false", help="number the units instead of naming them"
-    )
-    parser.add_argument(
-        "--runs",
-        type=_runs,
-        default=60,
-        metavar="N",
-        help="the latest runs in pictures over runs (default: 60)",
-    )
-    parser.add_argument("--open", action="store_true", help="open the page in the browser")
-    parser.set_defaults(command=report)
-
-
-def _runs(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text}; expected a number of runs, 1 or more")
-    return int(text)
-
-
-def _add_export(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--table", metavar="NAME", help="a result table, such as fixed_effects")
-    what.add_argument("--side-by-side", action="store_true", help="the models of an analysis side by side")
-    what.add_argument("--picture", metavar="KEY", help="a picture, such as caterpillar, as .svg, .png, .pdf or .html")
-    parser.add_argument("--term", metavar="NAME", help="the term of a picture")
-    parser.add_argument("--group", metavar="NAME", help="the grouping factor of a picture")
-    parser.add_argument(
-        "--format", choices=get_args(TableFile), help="default: by the ending of the file: .tex, .csv, .parquet, .docx"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="the file to write; without it LaTeX and CSV are printed"
-    )
-    parser.add_argument("--database", type=Path, metavar="DB", help="default: the project's warehouse/results.duckdb")
-    parser.add_argument("--analysis", metavar="NAME", help="one analysis only")
-    parser.add_argument(
-        "--model", metavar="NAME", action="append", help="one model only; repeated, these models in this order"
-    )
-    parser.set_defaults(command=export)
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"\d{1,6}(\.\d*)?", text):
-        raise argparse.ArgumentTypeError(f"got {text}; expected seconds, such as 30")
-    return float(text)
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MOST_PORT:
-        raise argparse.ArgumentTypeError(f"got {text}; expected a port, 1 to {MOST_PORT}")
-    return int(text)
-
-
-def _add_log(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--log", metavar="FILE", help="append a log as JSON lines; - for standard error")
-
-
-class _Version(argparse.Action):
-    """Print the version; it is looked up only then, because importlib.metadata is slow."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from importlib.metadata import version
-
-        print(f"mlm-ops {version('mlm-ops')}")
-        parser.exit()
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "init": init,
+    "run": run,
+    "fit": fit,
+    "show": show,
+    "report": report,
+    "export": export,
+    "ui": ui,
+}

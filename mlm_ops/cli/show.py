@@ -23,8 +23,8 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
     """Print the tables of each analysis below a line that says which run they are of."""
     target = console()
     for run in runs.sort("analysis").iter_rows(named=True):
-        own = {name: frame.filter(frame["analysis"] == run["analysis"]) for name, frame in tables.items()}
-        if all(frame.is_empty() for frame in own.values()):
+        of_run = {name: frame.filter(frame["analysis"] == run["analysis"]) for name, frame in tables.items()}
+        if all(frame.is_empty() for frame in of_run.values()):
             continue
         print_head(target, run)
         # an analysis has to be named only where there are several
@@ -32,14 +32,14 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
             options.database, run["analysis"] if runs.height > 1 else options.analysis, options.model
         )
         if options.side_by_side:
-            beside = side_by_side(own)
+            beside = side_by_side(of_run)
             width = target.width if target.is_terminal else None
             print(visible(beside.markdown() if options.side_by_side == "markdown" else beside.text(width)))
         elif options.table:
             limit = None if options.all else LONG_TABLES.get(options.table)
-            show_table(target, options.table, own[options.table], command_for(options.table), limit)
+            show_table(target, options.table, of_run[options.table], command_for(options.table), limit)
         else:
-            show_tables(target, own, command_for)
+            show_tables(target, of_run, command_for)
 
 
 def print_report(database: Path, analyses: list[str], shown: list[str]) -> None:
@@ -73,19 +73,19 @@ def of_analysis(
     analyses = list(runs["analysis"])
     if analysis not in analyses:
         raise MlmError(unknown_result("analysis", analysis, analyses))
-    kept = {name: frame.filter(frame["analysis"] == analysis) for name, frame in tables.items()}
-    return runs.filter(runs["analysis"] == analysis), kept
+    frames = {name: frame.filter(frame["analysis"] == analysis) for name, frame in tables.items()}
+    return runs.filter(runs["analysis"] == analysis), frames
 
 
 def of_models(tables: dict[str, pl.DataFrame], models: Sequence[str]) -> dict[str, pl.DataFrame]:
     """Keep the rows of some models, which have to exist, and those that are of no model alone."""
     with_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
-    known = list(dict.fromkeys(name for frame in with_models.values() for name in frame["model"].drop_nulls()))
+    names = list(dict.fromkeys(name for frame in with_models.values() for name in frame["model"].drop_nulls()))
     for model in models:
-        if model not in known:
+        if model not in names:
             raise MlmError(
-                f"There are no results of such a model. Got {model}; expected {list_names(known) or 'no model'}."
-                f"{did_you_mean(model, known)}"
+                f"There are no results of such a model. Got {model}; expected {list_names(names) or 'no model'}."
+                f"{did_you_mean(model, names)}"
             )
     return tables | {
         name: frame.filter(pl.col("model").is_in(models) | pl.col("model").is_null())

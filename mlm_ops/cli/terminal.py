@@ -89,18 +89,25 @@ PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
 LONG_TABLES = {"random_effects": 10, "groups": 10, "unit_lines": 10, "curves": 10, "diagnostics": 10, "drift": 20}
 #: What a narrow terminal goes without, in this order; the two ends of an interval go together.
-DROPPED_WHEN_NARROW = (
-    *(("symbol",), ("level",), ("reduced_equation",), ("gradient",), ("evaluations",), ("seconds",)),
-    *(
-        ("n_parameters",),
-        ("bic",),
-        ("bic_ml",),
-        ("engine_version",),
-        ("moments_checksum",),
-        ("started_at",),
-        ("n_dropped",),
-    ),
-    *(("conf_low", "conf_high"), ("range_low", "range_high"), ("n_groups",), ("delta_bic",), ("delta_aic",)),
+DROPPED_WHEN_NARROW: tuple[tuple[str, ...], ...] = (
+    ("symbol",),
+    ("level",),
+    ("reduced_equation",),
+    ("gradient",),
+    ("evaluations",),
+    ("seconds",),
+    ("n_parameters",),
+    ("bic",),
+    ("bic_ml",),
+    ("engine_version",),
+    ("moments_checksum",),
+    ("started_at",),
+    ("n_dropped",),
+    ("conf_low", "conf_high"),
+    ("range_low", "range_high"),
+    ("n_groups",),
+    ("delta_bic",),
+    ("delta_aic",),
 )
 PLAIN_WIDTH = 200
 
@@ -155,18 +162,18 @@ def show_table(
     notes = notes_of(name, frame, note)
     # what is cut short shows first what a reader should look at
     first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame
-    shown = first.head(limit) if limit is not None else frame
-    shown = shown.drop("note", "notes", strict=False) if name in NOTE_SUBJECTS else shown
+    body = first.head(limit) if limit is not None else frame
+    body = body.drop("note", "notes", strict=False) if name in NOTE_SUBJECTS else body
     hidden: list[str] = []
-    table = _rich_table(name, shown, headings=False)
+    table = _rich_table(name, body, headings=False)
     for going in ((), *DROPPED_WHEN_NARROW):
         if _least_width(target, table) <= target.width:
             break
         # a heading for each model comes before any column goes
-        present = [c for c in going if c in shown.columns]
-        hidden += [c for c in present if shown[c].null_count() < shown.height]
-        shown = shown.drop(present)
-        table = _rich_table(name, shown, headings=True)
+        present = [c for c in going if c in body.columns]
+        hidden += [c for c in present if body[c].null_count() < body.height]
+        body = body.drop(present)
+        table = _rich_table(name, body, headings=True)
     _print(target, table, width=max(target.width, _least_width(target, table)))
     below = [f"hidden at this width: {', '.join(hidden)}"] if hidden else []
     if limit is not None and frame.height > limit:

@@ -22,15 +22,29 @@ compare: [null, slopes]
 """
 
 
+def fitted_database(folder: Path, rows: str, **analyses: str) -> Path:
+    """A database with students and the results of analyses, each fitted by the command.
+
+    Parameters
+    ----------
+    rows
+        SQL that the students are the result of.
+    analyses
+        The text of each analysis' file by its name.
+    """
+    database = folder / "d.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(f"create table students as {rows}")
+    for name, text in analyses.items():
+        (folder / f"{name}.yaml").write_text(text)
+        assert cli.main(["fit", str(folder / f"{name}.yaml"), "--database", str(database)]) == 0
+    return database
+
+
 @pytest.fixture(scope="session")
 def fitted(tmp_path_factory) -> Path:
-    """A database with students and the results of one analysis, fitted by the command."""
-    folder = tmp_path_factory.mktemp("fitted")
-    with duckdb.connect(str(folder / "d.duckdb")) as connection:
-        connection.execute(f"create table students as from read_csv('{HSB}')")
-    (folder / "small.yaml").write_text(ANALYSIS)
-    assert cli.main(["fit", str(folder / "small.yaml"), "--database", str(folder / "d.duckdb")]) == 0
-    return folder / "d.duckdb"
+    """A database with students and the results of one analysis."""
+    return fitted_database(tmp_path_factory.mktemp("fitted"), f"from read_csv('{HSB}')", small=ANALYSIS)
 
 
 @pytest.fixture

@@ -110,21 +110,37 @@ class TestFitFormula:
 
     def test_an_empty_file(self, refused, tmp_path):
         (tmp_path / "empty.csv").write_text("")
-        refused("fit", "y ~ x + (1 | g)", "empty.csv")
+        assert refused("fit", "y ~ x + (1 | g)", "empty.csv") == "mlm: empty.csv is empty.\n"
 
     @pytest.mark.parametrize(
-        "rows",
+        ("rows", "sentence"),
         [
-            pytest.param([("a", 1, 2), ("a", 2, 3), ("a", 3, 5)], id="one group"),
-            pytest.param([("a", 1, 2), ("b", 2, 2), ("c", 3, 2), ("a", 4, 2)], id="no variation"),
-            pytest.param([("a", 1, "NA"), ("b", 2, "NA"), ("c", 3, "NA")], id="all missing"),
-            pytest.param([("a", 1, 2), ("b", 2, 3)], id="as many parameters as rows"),
+            pytest.param(
+                [("a", 1, 2), ("a", 2, 3), ("a", 3, 5), ("a", 5, 4), ("a", 4, 7)],
+                "The grouping factor g has one unit, a; a variance between units needs two.",
+                id="one group",
+            ),
+            pytest.param(
+                [("a", 1, 2), ("b", 2, 2), ("c", 3, 2), ("a", 4, 2)],
+                "Column 'x' has no variation: every row holds 2. Remove it from the formula.",
+                id="no variation",
+            ),
+            pytest.param(
+                [("a", 1, "NA"), ("b", 2, "NA"), ("c", 3, "NA")],
+                "No row is complete: each of the 3 rows misses a value. Missing values by column: x (3).",
+                id="all missing",
+            ),
+            pytest.param(
+                [("a", 1, 2), ("b", 2, 3)],
+                "The model has as many parameters as rows or more. Got 4 parameters and 2 rows.",
+                id="as many parameters as rows",
+            ),
         ],
     )
-    def test_data_that_cannot_serve(self, refused, tmp_path, rows):
+    def test_data_that_cannot_serve(self, refused, tmp_path, rows, sentence):
         lines = ["g,y,x", *(",".join(map(str, row)) for row in rows)]
         (tmp_path / "d.csv").write_text("\n".join(lines))
-        refused("fit", "y ~ x + (1 | g)", "d.csv")
+        assert refused("fit", "y ~ x + (1 | g)", "d.csv") == f"mlm: {sentence}\n"
 
     def test_an_unknown_option(self, refused):
         assert refused("fit", "y ~ x", HSB, "--estimator", "mcmc") == (

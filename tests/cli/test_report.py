@@ -13,30 +13,17 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops.cli import main as cli
 from mlm_ops.reports.page import report as pages
-
-HSB = Path(__file__).parents[2] / "pipelines" / "data" / "hsb.csv"
-ANALYSIS = """
-analysis: {name}
-data: main.students
-description: Of {name}.
-levels: school
-models:
-  null: mathach ~ 1 + (1 | school)
-  slopes: mathach ~ within(ses) + (1 + within(ses) | school)
-compare: [null, slopes]
-"""
+from tests.cli.conftest import ANALYSIS, HSB, fitted_database
 
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory) -> Path:
     """A database with the results of two analyses."""
-    folder = tmp_path_factory.mktemp("fitted")
-    with duckdb.connect(str(folder / "d.duckdb")) as connection:
-        connection.execute(f"create table students as from read_csv('{HSB}') limit 1500")
-    for name in ("first", "second"):
-        (folder / f"{name}.yaml").write_text(ANALYSIS.format(name=name))
-        assert cli.main(["fit", str(folder / f"{name}.yaml"), "--database", str(folder / "d.duckdb")]) == 0
-    return folder / "d.duckdb"
+    texts = {
+        name: ANALYSIS.replace("analysis: small", f"analysis: {name}\ndescription: Of {name}.")
+        for name in ("first", "second")
+    }
+    return fitted_database(tmp_path_factory.mktemp("fitted"), f"from read_csv('{HSB}') limit 1500", **texts)
 
 
 @pytest.fixture

@@ -52,6 +52,8 @@ def test_all_partitions_have_one_page(store) -> None:
     page = files[0].path.read_text()
     assert "<h1>w</h1>" in page
     assert "<strong>540</strong> rows" in page
+    assert "All from the result tables of the latest run of each partition, of which this one finished last; " in page
+    assert "All from the result tables of one run; " in files[1].path.read_text()
     assert existing_report(path, ["w[1]", "w[10]", "w[2]", "x"], ["w[1]", "w[10]", "w[2]"]) == files[0].path
     assert existing_report(path, ["w[1]", "w[10]", "w[2]", "x"], ["w[1]", "x"]) == files[2].path
 

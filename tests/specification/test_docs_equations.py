@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import re
-from contextlib import redirect_stdout
-from pathlib import Path
 
 import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.level_equations import parse_model
+from tests.specification.examples import ROOT, blocks, check_printed, page
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "equations.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, flags=re.DOTALL)
-ROWS = re.findall(r"^\| (`y ~ .*?) \| (.*?) \| `(.*)` \|$", PAGE, flags=re.MULTILINE)
+MODELS = [text for _, text in blocks("equations", "yaml")]
+ROWS = re.findall(r"^\| (`y ~ .*?) \| (.*?) \| `(.*)` \|$", page("equations"), flags=re.MULTILINE)
 
 
 def test_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    names: dict[str, object] = {}
-    shown = [(kind, text) for kind, text in BLOCKS if kind != "yaml"]
-    assert [kind for kind, _ in shown] == ["python", "text"] * (len(shown) // 2)
-    for (_, code), (_, expected) in zip(shown[::2], shown[1::2], strict=True):
-        printed = io.StringIO()
-        with redirect_stdout(printed):
-            exec(code, names)
-        assert printed.getvalue() == expected
+    check_printed(blocks("equations", "python", "text"))
 
 
-@pytest.mark.parametrize("block", [text for kind, text in BLOCKS if kind == "yaml"])
+@pytest.mark.parametrize("block", MODELS)
 def test_models_of_an_analysis(block: str) -> None:
     indented = "".join(f"    {line}\n" for line in block.splitlines())
     model = parse_analysis(f"analysis: a\ndata: t\nlevels: school\nmodels:\n  m:\n{indented}").compiled_models["m"]
@@ -39,7 +28,7 @@ def test_models_of_an_analysis(block: str) -> None:
 
 
 def test_three_levels() -> None:
-    (block,) = [text for kind, text in BLOCKS if kind == "yaml" and "schoolid" in text]
+    (block,) = [text for text in MODELS if "schoolid" in text]
     text = block.partition("\n")[2]
     assert parse_model(text, ("childid", "schoolid")).text == (
         "math ~ 1 + year + female + lowinc + year:female + year:lowinc + year:female:lowinc + (1 + year | childid) + "

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-_BLOCK = re.compile(r"^```(python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests.specification.examples import ROOT, blocks, printed_by
 
 
 @pytest.mark.parametrize("page", ["ladders", "diagnostics", "pictures"])
-def test_the_examples_run(page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_run(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names: dict[str, Any] = {}
-    for language, text in _BLOCK.findall((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")):
+    printed = ""
+    for language, text in blocks(page, "python", "yaml"):
         if language == "yaml":
             names["text"] = text
         else:
-            exec(text, names)
-    printed = capsys.readouterr().out
+            printed += printed_by(text, names)
     expected = {
         "ladders": ("build_up_1", "between(ses)", "taken"),
         "diagnostics": ("normality", "spread"),

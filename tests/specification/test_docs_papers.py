@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shlex
 import shutil
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from mlm_ops.cli.main import main
+from tests.specification.examples import ROOT, blocks, check_printed
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, flags=re.DOTALL)
 ANALYSIS = """
 analysis: hsb
 data: students
@@ -35,7 +31,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         connection.execute(f"create table students as from '{ROOT / 'pipelines' / 'data' / 'hsb.csv'}'")
     monkeypatch.chdir(tmp_path)
     assert main(["fit", "hsb.yaml", "--database", str(results)]) == 0
-    commands = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+    commands = [line for _, text in blocks("papers", "sh") for line in text.splitlines()]
     assert len(commands) == 7
     for line in commands:
         capsys.readouterr()
@@ -52,12 +48,5 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 def test_the_python_prints_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "pipelines" / "data" / "hsb.csv", tmp_path)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    shown = [(kind, text) for kind, text in BLOCKS if kind != "sh"]
-    assert [kind for kind, _ in shown] == ["python", "text"] * (len(shown) // 2)
-    for (_, code), (_, expected) in zip(shown[::2], shown[1::2], strict=True):
-        printed = io.StringIO()
-        with redirect_stdout(printed):
-            exec(code, names)
-        assert printed.getvalue() == expected
+    check_printed(blocks("papers", "python", "text"))
     assert {path.name for path in tmp_path.iterdir()} == {"hsb.csv", "models.docx", "means.tex"}

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-ROOT = Path(__file__).parents[2]
-_BLOCK = re.compile(r"^```(python|sql)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests.specification.examples import ROOT, blocks, printed_by
 
 
 def test_the_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    blocks = _BLOCK.findall((ROOT / "docs" / "sql.md").read_text(encoding="utf-8"))
-    assert {language for language, _ in blocks} == {"python", "sql"}
+    examples = blocks("sql", "python", "sql")
+    assert {language for language, _ in examples} == {"python", "sql"}
     names: dict[str, Any] = {}
     try:
-        for language, text in blocks:
+        for language, text in examples:
             if language == "python":
-                exec(text, names)
+                printed_by(text, names)
                 continue
             for statement in duckdb.extract_statements(text):
                 rows = names["connection"].execute(statement).fetchall()

@@ -1,6 +1,7 @@
 """Read the latest results of a store as they are, quickly: without the engine, and without pyarrow.
 
-`store.runs.read_latest` reads one table in the columns of today, for programs; this reads all that a report shows.
+`store.runs.read_latest` gives one table the columns of today. The engine's tables say which these are, and importing
+the engine takes half a second and 45 MB, a fifth of what a whole report takes; pictures go without a column instead.
 """
 
 from __future__ import annotations
@@ -78,17 +79,17 @@ def read_latest_results(path: Path, *, runs: int = 1, on_wait: OnWait | None = N
 
 def _several(runs: int) -> str:
     """The condition on rows: of one of so many latest finished runs of an analysis that has more than one."""
-    finished = f"select run_id, analysis, count(*) over (partition by analysis) as n, {_PLACE} as place"
-    ranked = f"{finished} from {qualified(RESULTS, 'runs')} where status = 'finished'"
-    return f" where (run_id, analysis) in (select (run_id, analysis) from ({ranked}) where n > 1 and place <= {runs})"
+    columns = f"run_id, analysis, count(*) over (partition by analysis) as n, {_PLACE} as place"
+    finished = f"select {columns} from {qualified(RESULTS, 'runs')} where status = 'finished'"
+    return f" where (run_id, analysis) in (select (run_id, analysis) from ({finished}) where n > 1 and place <= {runs})"
 
 
 def _read(connection: Connection, relation: str, kinds: dict[str, str], condition: str = "") -> pl.DataFrame:
-    expressions = [
+    values = [
         f"timezone('UTC', {identifier(column)})" if kind.startswith("TIMESTAMP WITH") else identifier(column)
         for column, kind in kinds.items()
     ]
-    query = f"select {', '.join(expressions)} from {qualified(RESULTS, relation)}{condition}"
+    query = f"select {', '.join(values)} from {qualified(RESULTS, relation)}{condition}"
     schema = {column: _KINDS.get(kind, pl.String()) for column, kind in kinds.items()}
     try:
         frames = list(_batches(connection, query, schema))

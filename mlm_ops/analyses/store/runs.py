@@ -224,7 +224,9 @@ def _ordered(frame: pl.DataFrame, columns: list[str], by: Sequence[str]) -> pl.D
 
 
 def read_latest(connection: Connection, table: str) -> pl.DataFrame:
-    """Read the rows of `table` of the latest finished run of each analysis.
+    """Read the rows of `table` of the latest finished run of each analysis, in the columns of today.
+
+    A report reads the same views by `store.latest`, which knows no columns and so needs no engine.
 
     Raises
     ------

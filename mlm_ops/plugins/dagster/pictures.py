@@ -20,7 +20,7 @@ from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.reports import PICTURES, Picture, Selection, draw_svg
 from mlm_ops.reports.page.report import write_reports, written_size
-from mlm_ops.reports.page.sections import last_told_most
+from mlm_ops.reports.page.sections import model_to_show
 from mlm_ops.results.words import markdown_text
 
 #: Keys of pictures: of each line the first that the model has is shown.
@@ -98,7 +98,7 @@ def report_model(analysis: Analysis) -> str | None:
     if analysis.compiled_strategy is not None and not analysis.diagnostics:
         return None
     models = analysis.compiled_models
-    return last_told_most(
+    return model_to_show(
         list(models),
         compared={name for pair in analysis.compare for name in pair},
         diagnosed=set(analysis.diagnostics),

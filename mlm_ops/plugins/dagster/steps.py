@@ -139,11 +139,8 @@ def make_partitions(
     if all(window is None for window in others.values()):
         return metadata, checks, [key for key in others if key in values_read]
     values_of_others = partition_values(connection, plan.analysis, others)
-    return (
-        metadata,
-        checks,
-        [key for key, values in values_of_others.items() if values and values_read.issuperset(values)],
-    )
+    others_read = [key for key, values in values_of_others.items() if values and values_read.issuperset(values)]
+    return metadata, checks, others_read
 
 
 def moments_metadata(
@@ -188,9 +185,8 @@ def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: 
         return n_rows
     facts = quoted_table(sibling(moments_table(analysis), "partitions"))
     parts = f"({', '.join(map(literal, scanned))})"
-    n_stored = connection.execute(f"select coalesce(sum(n_rows), 0) from {facts} where part in {parts}").fetchall()[0][
-        0
-    ]
+    query = f"select coalesce(sum(n_rows), 0) from {facts} where part in {parts}"
+    ((n_stored,),) = connection.execute(query).fetchall()
     rows = f"{source.relation} where {category(analysis.partition)} in {parts}"
     return n_rows - int(n_stored) + _count(connection, rows)
 

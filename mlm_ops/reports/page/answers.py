@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,24 +25,24 @@ def answers(tables: Tables, model: str | None) -> list[str]:
     tables
         Of one analysis.
     model
-        The model whose coefficients are told.
+        The model whose coefficients the sentences are of.
     """
     kinds = [list(sentences(tables, model))[:MOST_OF_A_KIND] for sentences in _KINDS]
-    first = [own[0] for own in kinds if own]
-    more = [sentence for own in kinds for sentence in own[1:]]
+    first = [of_kind[0] for of_kind in kinds if of_kind]
+    more = [sentence for of_kind in kinds for sentence in of_kind[1:]]
     chosen = {*first, *more[: MOST - len(first)]}
-    return [sentence for own in kinds for sentence in own if sentence in chosen][:MOST]
+    return [sentence for of_kind in kinds for sentence in of_kind if sentence in chosen][:MOST]
 
 
 def _clustering(tables: Tables, model: str | None) -> Iterator[str]:
     """The intraclass correlation of the first model without predictors, else the share of a variable by itself."""
     order = models_in_order(tables)
-    known = [row for row in rows_of(tables, "icc") if row["icc"] is not None and not row["conditional"]]
+    rows = [row for row in rows_of(tables, "icc") if row["icc"] is not None and not row["conditional"]]
     sizes = list(group_counts(tables))
     # the model of most grouping factors, as a share of one alone takes in those of others
-    many = {row["model"]: sum(other["model"] == row["model"] for other in known) for row in known}
-    known.sort(key=lambda row: (-many[row["model"]], _place(order, row["model"]), _place(sizes, row["group"])))
-    for row in [row for row in known if row["model"] == known[0]["model"]]:
+    factors_of = Counter(row["model"] for row in rows)
+    rows.sort(key=lambda row: (-factors_of[row["model"]], _place(order, row["model"]), _place(sizes, row["group"])))
+    for row in [row for row in rows if row["model"] == rows[0]["model"]]:
         worth = ""
         if row["n_effective"] is not None:
             worth = f"; for a mean, the rows are worth about {count(round(row['n_effective']))} independent ones"
@@ -65,8 +66,8 @@ def _contexts(tables: Tables, model: str | None) -> Iterator[str]:
     effects = [row for row in rows_of(tables, "contextual_effects") if None not in (row["within"], row["between"])]
     pairs = sorted({(row["group"], row["predictor"]) for row in effects})
     for group, predictor in pairs:
-        own = [row for row in effects if (row["group"], row["predictor"]) == (group, predictor)]
-        row = max(own, key=lambda row: (not _moderated(tables, row), _place(order, row["model"])))
+        of_pair = [row for row in effects if (row["group"], row["predictor"]) == (group, predictor)]
+        row = max(of_pair, key=lambda row: (not _moderated(tables, row), _place(order, row["model"])))
         x, where = shown(predictor), ", where its moderators are zero or at their reference" * _moderated(tables, row)
         corrected = ""
         if row["corrected"] is not None:
@@ -133,7 +134,7 @@ def _interactions(tables: Tables, model: str | None) -> Iterator[str]:
 
 
 def _coefficients(tables: Tables, model: str | None) -> Iterator[str]:
-    """The model's own coefficients, where none of them is a product and no contextual effect tells them."""
+    """The model's own coefficients, where none of them is a product or a side of a contextual effect."""
     rows = rows_of(tables, "fixed_effects", model=model)
     slopes = {effect[side] for effect in rows_of(tables, "contextual_effects") for side in ("within", "between")}
     if model is None or any(len(factors(row["term"])) > 1 for row in rows):

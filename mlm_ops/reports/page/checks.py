@@ -58,9 +58,12 @@ def _optimum(tables: Tables, model: str | None) -> Iterator[Check]:
     some = f"{of(len(fitted) - len(failed), len(fitted), models)} converged"
     yield Check(bool(failed), f"{some}{f'; not {_names(failed)}' if failed else ''}")
     singular = [row["model"] for row in fitted if row["singular"]]
-    why = "a variance is zero or a correlation is 1"
-    looked = f"{count(len(fitted))} {models} looked at for a variance of zero or a correlation of 1: none"
-    yield Check(bool(singular), f"singular, {why}: {_names(singular)}" if singular else looked)
+    if singular:
+        yield Check(True, f"singular, a variance is zero or a correlation is 1: {_names(singular)}")
+    else:
+        yield Check(
+            False, f"{count(len(fitted))} {models} looked at for a variance of zero or a correlation of 1: none"
+        )
 
 
 def _names(models: list[str]) -> str:
@@ -72,34 +75,36 @@ def _of_rows(tables: Tables, model: str | None) -> Iterator[Check]:
     """Each kind of finding about a model."""
     findings = [row for row in rows_of(tables, "diagnostics") if model is None or row["model"] == model]
     for kind, say in _FINDINGS.items():
-        own = [row for row in findings if row["diagnostic"] == kind]
-        if own:
-            yield from say(own)
+        of_kind = [row for row in findings if row["diagnostic"] == kind]
+        if of_kind:
+            yield from say(of_kind)
 
 
 def _influence(rows: list[dict[str, Any]]) -> Iterator[Check]:
-    for group in distinct([row["group"] for row in rows]):
-        own = [row for row in rows if row["group"] == group]
-        far = {row["unit"] for row in own if row["flagged"]}
-        looked = f"the {count(len({row['unit'] for row in own}))} most influential {units(group)}"
+    for group, findings in _by_group(rows):
+        flagged = {row["unit"] for row in findings if row["flagged"]}
+        everyone = f"the {count(len({row['unit'] for row in findings}))} most influential {units(group)}"
         beyond = "moves a coefficient by more than its standard error"
-        yield Check(
-            bool(far),
-            f"leaving out {beyond} for {count(len(far))} of {looked}" if far else f"none of {looked} {beyond}",
-        )
+        if flagged:
+            yield Check(True, f"leaving out {beyond} for {count(len(flagged))} of {everyone}")
+        else:
+            yield Check(False, f"none of {everyone} {beyond}")
 
 
 def _outlier(rows: list[dict[str, Any]]) -> Iterator[Check]:
+    for group, findings in _by_group(rows):
+        flagged = [row for row in findings if row["flagged"]]
+        everyone = f"the {count(len(findings))} {units(group)} whose effects lie farthest out"
+        normal = "of a normal distribution (p adjusted by Holm)"
+        if flagged:
+            yield Check(True, f"{count(len(flagged))} of {everyone} would be outliers {normal}")
+        else:
+            yield Check(False, f"none of {everyone} is an outlier {normal}")
+
+
+def _by_group(rows: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     for group in distinct([row["group"] for row in rows]):
-        own = [row for row in rows if row["group"] == group]
-        far = [row for row in own if row["flagged"]]
-        looked = f"the {count(len(own))} {units(group)} whose effects lie farthest out"
-        yield Check(
-            bool(far),
-            f"{count(len(far))} of {looked} would be outliers of a normal distribution (p adjusted by Holm)"
-            if far
-            else f"none of {looked} is an outlier of a normal distribution (p adjusted by Holm)",
-        )
+        yield group, [row for row in rows if row["group"] == group]
 
 
 def _normality(rows: list[dict[str, Any]]) -> Iterator[Check]:
@@ -123,15 +128,13 @@ def _variances(rows: list[dict[str, Any]]) -> Iterator[Check]:
 
 
 def _bins(rows: list[dict[str, Any]]) -> Iterator[Check]:
-    far = [row for row in rows if row["flagged"]]
-    along = listing([shown(term) for term in distinct([row["term"] for row in far])]) if far else ""
+    flagged = [row for row in rows if row["flagged"]]
     what = "mean residuals in bins of the predictors and fitted values"
-    yield Check(
-        bool(far),
-        f"{of(len(far), len(rows), what)} differ from zero, along {along}"
-        if far
-        else f"none of {count(len(rows))} {what} differs from zero (p adjusted by Holm)",
-    )
+    if flagged:
+        terms = listing([shown(term) for term in distinct([row["term"] for row in flagged])])
+        yield Check(True, f"{of(len(flagged), len(rows), what)} differ from zero, along {terms}")
+    else:
+        yield Check(False, f"none of {count(len(rows))} {what} differs from zero (p adjusted by Holm)")
 
 
 def _largest(rows: list[dict[str, Any]]) -> Iterator[Check]:
@@ -155,11 +158,11 @@ def _drift(tables: Tables, model: str | None) -> Iterator[Check]:
     """Whether something has changed since an earlier run."""
     rows = rows_of(tables, "drift")
     for against, words in (("previous", "the run before"), ("baseline", "the baseline")):
-        own = [row for row in rows if row["against"] == against]
-        if own:
-            far = [row for row in own if row["flagged"]]
-            some = of(len(far), len(own), "numbers have" if len(own) > 1 else "number has")
-            yield Check(bool(far), f"{some} changed by more than chance since {words}")
+        changes = [row for row in rows if row["against"] == against]
+        if changes:
+            flagged = [row for row in changes if row["flagged"]]
+            some = of(len(flagged), len(changes), "numbers have" if len(changes) > 1 else "number has")
+            yield Check(bool(flagged), f"{some} changed by more than chance since {words}")
 
 
 _CHECKS: tuple[Callable[[Tables, str | None], Iterator[Check]], ...] = (_optimum, _of_rows, _drift)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,34 +104,17 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
     tables = in_order(tables)
     run = table(tables, "runs").to_dicts()[0]
     tables = tables if unit_names else without_unit_names(tables)
-    named, chosen = model is not None, model or main_model(tables)
+    chosen = model or main_model(tables)
     missing: str | None = None
-    sections: list[dict[str, Any]] = []
-    drawings = dict[str, int]()
     try:
         converter()
     except MlmError as error:
         missing = str(error)
-    fill, numbers = titles(tables, chosen), dict[str, int]()
-    for section in SECTIONS:
-        cards = []
-        pictures = draft(tables, section.pictures, chosen, named=named, runs=runs)
-        for picture in pictures:
-            numbers[picture.key] = numbers.get(picture.key, 0) + 1
-            card = _card(picture, numbers[picture.key], draw=missing is None)
-            if card.drawing is not None:
-                drawings[card.id] = len(card.drawing.encode())
-            cards.append(card)
-        cards = shaped(cards)
-        grids = list(_grids(tables, section.key))
-        words = {"title": section.title.format(**fill), "intro": section.intro.format(**fill)}
-        if cards or grids or (section.key == "models" and formulas(tables)):
-            sections.append({"key": section.key, "cards": cards, "tables": grids, **words})
-    of_pictures = [card.answer for part in sections for card in part["cards"]]
-    found, facts = answers(tables, chosen) or of_pictures[:MOST], list(_facts(tables, run))
-    looked, description = checks(tables, chosen), _description(run)
-    notes = last_notes(tables)
-    links = [(part["key"], part["title"]) for part in sections] + [("made", "How it was made")]
+    sections = list(_sections(tables, chosen, named=model is not None, runs=runs, draw=missing is None))
+    cards = [card for section in sections for card in section["cards"]]
+    sentences, check_list = answers(tables, chosen) or [card.answer for card in cards[:MOST]], checks(tables, chosen)
+    facts, description, notes = list(_facts(tables, run)), _description(run), last_notes(tables)
+    links = [(section["key"], section["title"]) for section in sections] + [("made", "How it was made")]
     html = render(
         "page.html.j2",
         name=shown(run["analysis"]),
@@ -138,18 +122,34 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         description=description,
         facts=facts,
         links=[*links, *([("notes", "Notes")] if notes else [])],
-        answers=found,
-        checks=looked,
+        answers=sentences,
+        checks=check_list,
         first_notes=first_notes(tables, run),
         last_notes=notes,
         missing=missing,
         sections=sections,
-        finder=_finder(tables, [card for part in sections for card in part["cards"]]),
+        finder=_finder(tables, cards),
         formulas=[(name, formula, equations(math)) for name, formula, math in formulas(tables)],
         ladder=ladder(tables),
-        made=list(_made(run)),
+        runs=_runs_of_page(tables),
+        run=list(_facts_of_run(run)),
     )
-    return AnalysisReport(html, drawings, found, looked, facts, description, missing)
+    drawings = {card.id: len(card.drawing.encode()) for card in cards if card.drawing is not None}
+    return AnalysisReport(html, drawings, sentences, check_list, facts, description, missing)
+
+
+def _sections(tables: Tables, model: str | None, *, named: bool, runs: int, draw: bool) -> Iterator[dict[str, Any]]:
+    """The sections that have something to show, as the template takes them."""
+    words, numbers = titles(tables, model), Counter[str]()
+    for section in SECTIONS:
+        cards = []
+        for picture in draft(tables, section.pictures, model, named=named, runs=runs):
+            numbers[picture.key] += 1
+            cards.append(_card(picture, numbers[picture.key], draw=draw))
+        grids = list(_grids(tables, section.key))
+        if cards or grids or (section.key == "models" and formulas(tables)):
+            texts = {"title": section.title.format(**words), "intro": section.intro.format(**words)}
+            yield {"key": section.key, "cards": shaped(cards), "tables": grids, **texts}
 
 
 def _card(picture: Picture, number: int, *, draw: bool) -> Card:
@@ -188,16 +188,18 @@ def without_unit_names(tables: Tables) -> dict[str, pl.DataFrame]:
         schema={"group": pl.String, "unit": pl.String, "number": pl.String},
         orient="row",
     )
-    numbered = dict(tables)
+    frames = dict(tables)
     for name in _OF_UNITS:
         frame = table(tables, name)
         if not frame.is_empty():
-            joined = frame.join(keys, on=["group", "unit"], how="left", maintain_order="left")
-            numbered[name] = joined.with_columns(pl.col("number").alias("unit")).drop("number")
+            with_numbers = frame.join(keys, on=["group", "unit"], how="left", maintain_order="left")
+            frame = with_numbers.with_columns(pl.col("number").alias("unit")).drop("number")
             if "note" in frame.columns:
-                own = pl.when(pl.col("unit").is_null()).then(pl.col("note"))
-                numbered[name] = numbered[name].with_columns(own.alias("note"))
-    return numbered
+                # a note about a unit may name it
+                note = pl.when(pl.col("unit").is_null()).then(pl.col("note"))
+                frame = frame.with_columns(note.alias("note"))
+            frames[name] = frame
+    return frames
 
 
 def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid]]:
@@ -209,8 +211,8 @@ def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid]]:
 
 def _finder(tables: Tables, cards: Sequence[Card]) -> dict[str, Any] | None:
     """The units with marks in the pictures, by their names."""
-    marked = {int(number) for card in cards for number in re.findall(r'data-u="(\d+)"', card.drawing or "")}
-    pairs = {number: pair for pair, number in unit_numbers(tables).items() if number in marked}
+    marks = {int(number) for card in cards for number in re.findall(r'data-u="(\d+)"', card.drawing or "")}
+    pairs = {number: pair for pair, number in unit_numbers(tables).items() if number in marks}
     if not pairs:
         return None
     groups = sorted({group for group, _ in pairs.values()})
@@ -244,7 +246,16 @@ def _description(run: Mapping[str, Any]) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _made(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _runs_of_page(tables: Tables) -> str:
+    """Say which runs the page is of; the facts of one of them stand below."""
+    if table(tables, f"{KEYS}runs").is_empty():
+        return "All from the result tables of one run"
+    if all(name == "runs" or name.startswith(KEYS) for name in tables):
+        return "All from the result tables of the latest run of each partition, of which this one finished last"
+    return "All from the result tables of this run of all rows, and of the latest run of each partition"
+
+
+def _facts_of_run(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     versions = run["versions"] or "{}"
     try:
         packages = ", ".join(f"{name} {version}" for name, version in json.loads(versions).items())

@@ -136,25 +136,24 @@ def write_reports(
             "with --analysis, or leave out --output."
         )
     folder = database.parent / FOLDER
-    written, pages = [], {}
+    files, pages = [], {}
     for name, tables in by_analysis.items():
         start = time.perf_counter()
         page = page_of(tables, model, unit_names=unit_names, runs=runs)
         path = output or folder / names[name]
         size = _write(path, page, name)
         pages[name] = page
-        n_pictures = sum(drawn > 0 for drawn in page.drawings.values())
-        file = Written(path, name, n_pictures, size, time.perf_counter() - start, page.answers, page.missing)
+        file = Written(path, name, len(page.drawings), size, time.perf_counter() - start, page.answers, page.missing)
         with about(analysis=name):
             facts = {"n_pictures": file.pictures, "n_bytes": size, "seconds": file.seconds}
             tell(Event.REPORTED, f"report written to {path} {written_text(file)[:-1]}", path=str(path), **facts)
-        written.append(file)
+        files.append(file)
     if output is None and len(by_analysis) > 1:
         start = time.perf_counter()
         html = _index(database.name, pages, names)
         size = _replace(folder / INDEX, html)
-        written.append(Written(folder / INDEX, None, 0, size, time.perf_counter() - start))
-    return written
+        files.append(Written(folder / INDEX, None, 0, size, time.perf_counter() - start))
+    return files
 
 
 def read_analyses(
@@ -184,19 +183,19 @@ def _by_analysis(results: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, pl.
         keys = [analysis for analysis in analyses if analysis != name]
         # a single partition is shown as an analysis is; so is an analysis of all rows beside its partitions
         whole = name if name in analyses else keys[0]
-        own = {table: rows[whole,] for table, rows in parts.items() if (whole,) in rows}
+        tables = {table: rows[whole,] for table, rows in parts.items() if (whole,) in rows}
         of_keys = _of_keys(name, keys, results) if len(keys) > 1 else {}
-        pages[name] = of_keys | own if name in analyses or not of_keys else of_keys
+        pages[name] = of_keys | tables if name in analyses or not of_keys else of_keys
     return pages
 
 
 def _of_keys(name: str, keys: Sequence[str], results: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """The tables of one page of all partitions: theirs with a prefix, and one run that counts the rows of all."""
-    own = {table: frame.filter(pl.col("analysis").is_in(keys)) for table, frame in results.items()}
-    tables = {f"{KEYS}{table}": own[table] for table in _OF_KEYS if table in own}
-    last = own["runs"].sort("finished_at", "run_id").tail(1)
-    sums = own["runs"].select(pl.col("n_rows", "n_obs").sum())
+    frames = {table: results[table].filter(pl.col("analysis").is_in(keys)) for table in _OF_KEYS if table in results}
+    last = frames["runs"].sort("finished_at", "run_id").tail(1)
+    sums = frames["runs"].select(pl.col("n_rows", "n_obs").sum())
     run = last.with_columns(pl.lit(name).alias("analysis"), *(pl.lit(sums[c][0]).alias(c) for c in sums.columns))
+    tables = {f"{KEYS}{table}": frame for table, frame in frames.items()}
     return {**tables, "runs": run.with_columns(pl.lit("{}").alias("n_dropped"))}
 
 
@@ -206,9 +205,9 @@ def _with_model(by_analysis: dict[str, dict[str, pl.DataFrame]], model: str) -> 
         name: {m for t in ("fit_statistics", f"{KEYS}fit_statistics") if t in tables for m in tables[t]["model"]}
         for name, tables in by_analysis.items()
     }
-    known = sorted(set().union(*models.values()))
-    if model not in known:
-        raise MlmError(unknown_result("model", model, known))
+    names = sorted(set().union(*models.values()))
+    if model not in names:
+        raise MlmError(unknown_result("model", model, names))
     return {name: tables for name, tables in by_analysis.items() if model in models[name]}
 
 

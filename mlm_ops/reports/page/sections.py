@@ -68,7 +68,7 @@ OF_ONE_MODEL = frozenset(
 
 def main_model(tables: Tables) -> str | None:
     """The model that the page is about: the last compared one with diagnostics, else the last with random effects."""
-    return last_told_most(
+    return model_to_show(
         models_in_order(tables),
         compared={name for row in rows_of(tables, "comparisons") for name in (row["model"], row["reference_model"])},
         diagnosed={row["model"] for row in rows_of(tables, "diagnostics")},
@@ -77,7 +77,7 @@ def main_model(tables: Tables) -> str | None:
     )
 
 
-def last_told_most(
+def model_to_show(
     order: Sequence[str],
     *,
     compared: AbstractSet[str],
@@ -85,10 +85,10 @@ def last_told_most(
     varying: AbstractSet[str],
     fitted: AbstractSet[str],
 ) -> str | None:
-    """The last of the models that most is known of: compared and diagnosed, diagnosed, with random effects, any."""
-    for known in (compared & diagnosed, diagnosed, varying, fitted):
-        if last := [model for model in order if model in known]:
-            return last[-1]
+    """The last of the models with most to show: compared and diagnosed ones, diagnosed, with random effects, any."""
+    for choice in (compared & diagnosed, diagnosed, varying, fitted):
+        if models := [model for model in order if model in choice]:
+            return models[-1]
     return None
 
 
@@ -119,9 +119,9 @@ def draft(tables: Tables, keys: Sequence[str], model: str | None, *, named: bool
     for key in keys:
         if key not in PICTURES:
             continue
-        chosen = Selection(model=model if key in OF_ONE_MODEL else None, runs=runs)
-        own = list(PICTURES[key](tables, chosen))
-        if not own and not named and chosen.model is not None:
-            own = list(PICTURES[key](tables, Selection(runs=runs)))
-        pictures += own
+        selection = Selection(model=model if key in OF_ONE_MODEL else None, runs=runs)
+        of_key = list(PICTURES[key](tables, selection))
+        if not of_key and not named and selection.model is not None:
+            of_key = list(PICTURES[key](tables, Selection(runs=runs)))
+        pictures += of_key
     return pictures

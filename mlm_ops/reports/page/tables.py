@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -82,5 +81,5 @@ def formulas(tables: Tables) -> list[tuple[str, str, str]]:
     if frame.is_empty():
         return []
     rows = {row["model"]: row for row in frame.to_dicts()}
-    shown_names: Sequence[str] = [name for name in models_in_order(tables) if name in rows]
-    return [(name, rows[name]["formula"] or "", rows[name].get("mathml") or "") for name in shown_names[: 5 * MODELS]]
+    names = [name for name in models_in_order(tables) if name in rows]
+    return [(name, rows[name]["formula"] or "", rows[name].get("mathml") or "") for name in names[: 5 * MODELS]]

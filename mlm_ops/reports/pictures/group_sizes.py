@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 
@@ -65,10 +66,9 @@ def _spec(sizes: pl.Series, median: float, group: str, hidden: int, least: int) 
     if hidden:
         told = marks.hover(f"fewer than {least} rows: {count(hidden)}, withheld")
         bars.append({"low": 0, "high": least, "count": hidden, "from": 0, "kind": "withheld", "hover": told})
-    across = marks.axis_range([row[end] for row in bars for end in ("low", "high")], pad=0.02)
+    across = _whole(marks.axis_range([row[end] for row in bars for end in ("low", "high")], pad=0.02))
     most = max(row["count"] for row in bars)
-    up = marks.AxisRange(0.0, 1.1 * most, marks.axis_range([0, most], pad=0).ticks, ",.0f")
-    up = marks.AxisRange(up.low, up.high, tuple(tick for tick in up.ticks if tick == int(tick)), up.format)
+    up = replace(_whole(marks.axis_range([0, most], pad=0)), low=0.0, high=1.1 * most)
     x, y = marks.axis(across, f"rows in a {short(unit(group), 40)}", grid=False), marks.axis(up, short(units(group)))
     position = {
         "x": marks.field("low", x),
@@ -92,6 +92,11 @@ def _spec(sizes: pl.Series, median: float, group: str, hidden: int, least: int) 
         ),
     ]
     return marks.chart(layers, 200)
+
+
+def _whole(axis: marks.AxisRange) -> marks.AxisRange:
+    """An axis of counts, whose ticks are whole numbers."""
+    return replace(axis, ticks=tuple(tick for tick in axis.ticks if tick == int(tick)), format=",.0f")
 
 
 def _range(row: dict[str, int]) -> str:

@@ -99,12 +99,10 @@ class MathmlWriter(Writer):
                     sign = "" if isinstance(first, Value) and first.value < 0 else self.plus
                     yield "", f"{_QUAD}{sign}{self.sum(piece)}"
             case Vector(left, entries, note):
-                shown = _list([self.product(entry) for entry in entries], fenced=len(entries) > 1)
-                if note == "transposed":
-                    shown = _list([self.product(entry) for entry in entries], fenced=True)
-                    yield self.atom(left), f"{_EQUALS}<msup>{shown}<mo>⊤</mo></msup>"
-                else:
-                    yield self.atom(left), f"{_EQUALS}{shown}{_QUAD}{_text(f'({note})')}"
+                transposed = note == "transposed"
+                vector = _list([self.product(entry) for entry in entries], fenced=transposed or len(entries) > 1)
+                right = f"<msup>{vector}<mo>⊤</mo></msup>" if transposed else f"{vector}{_QUAD}{_text(f'({note})')}"
+                yield self.atom(left), f"{_EQUALS}{right}"
             case Distribution(effects, variance, triangle, note):
                 names = _list([self.atom(effect) for effect in effects], fenced=len(effects) > 1)
                 together = f"<msup>{names}<mo>⊤</mo></msup>" if len(effects) > 1 else names

@@ -42,8 +42,8 @@ def side_by_side(models: Mapping[str, Fit]) -> SideBySide:
     SideBySide
         It prints, a notebook shows it, it has `text`, `markdown`, `latex` and `numbers`, and `write_table` writes it.
     """
-    frames = [tables.fit_tables(name, fit, layout.SOURCES) for name, fit in models.items()]
-    return layout.side_by_side({name: pl.concat(own[name] for own in frames) for name in layout.SOURCES})
+    frames_of_fits = [tables.fit_tables(name, fit, layout.SOURCES) for name, fit in models.items()]
+    return layout.side_by_side({name: pl.concat(frames[name] for frames in frames_of_fits) for name in layout.SOURCES})
 
 
 @checked(table=options.TABLE, path=options.PATH)
@@ -73,14 +73,14 @@ def write_file(table: pl.DataFrame | SideBySide, path: str | Path, notes: Sequen
     file_format = format_of(path)
     if file_format == "word":
         check_word()
-    shown = None if file_format in EXACT else to_read(table, notes)
+    paper = None if file_format in EXACT else to_read(table, notes)
     with new_version(path) as building:
-        if shown is None:
+        if paper is None:
             building.write_bytes(exact(table, file_format))
         elif file_format == "latex":
-            building.write_text(f"{shown.latex()}\n", encoding="utf-8")
+            building.write_text(f"{paper.latex()}\n", encoding="utf-8")
         else:
-            write_word(building, shown.heading, shown.sections, shown.right, shown.notes)
+            write_word(building, paper.heading, paper.sections, paper.right, paper.notes)
 
 
 def format_of(path: str | Path) -> TableFile:

@@ -251,12 +251,14 @@ def _numbers(
             if tuple(row[name] for name in names) == key:
                 put("Variance components", _component(*key), "estimate", row["model"], row["estimate"])
     left_out = {"estimator", *CRITERIA, *CRITERIA_BY_ML} - set(criteria.columns)
-    for column in _FOOT:
-        for row in statistics.iter_rows(named=True) if column not in left_out else ():
+    rows = statistics.to_dicts()
+    for column in [column for column in _FOOT if column not in left_out]:
+        for row in rows:
             put("Fit", LABELS[column], column, row["model"], row[column])
-        for row in statistics.iter_rows(named=True) if column == "n_obs" else ():
-            for group, units in counts(row["n_groups"]).items():
-                put("Fit", f"units of {group}", "n_groups", row["model"], units)
+        if column == "n_obs":
+            for row in rows:
+                for group, units in counts(row["n_groups"]).items():
+                    put("Fit", f"units of {group}", "n_groups", row["model"], units)
     for row in tables.get("r_squared", pl.DataFrame()).iter_rows(named=True):
         if row["measure"] in _R_SQUARED:
             put("Fit", _R_SQUARED[row["measure"]], row["measure"], row["model"], row["estimate"])
