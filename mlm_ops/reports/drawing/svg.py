@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 from xml.etree import ElementTree as Xml
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
 from mlm_ops.errors import MlmError
-from mlm_ops.reports.drawing.shapes import raw_svg
+from mlm_ops.reports.drawing.shapes import attribute_text, raw_svg
 from mlm_ops.reports.pictures.marks import UNIT_END
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.theme import COLOURS
@@ -133,7 +133,7 @@ def tidy(text: str, label: str, name: str, colours: Mapping[str, str], *, titles
     head = {"xmlns": _SVG[1:-1], "role": "img", "aria-label": label, **size}
     head |= {"font-family": "system-ui, 'Liberation Sans', sans-serif", "fill": "none", "stroke-linejoin": "round"}
     write = _Writer(ids, colours, titles=titles)
-    return f"<svg{_attributes(head)}>{''.join(write.node(child) for child in root)}</svg>\n"
+    return f"<svg{attribute_text(head)}>{''.join(write.node(child) for child in root)}</svg>\n"
 
 
 @dataclass
@@ -148,7 +148,7 @@ class _Drawn:
 
 def _text(drawn: _Drawn) -> str:
     inside = drawn.text + "".join(map(_text, drawn.children))
-    start = f"<{drawn.tag}{_attributes(drawn.attributes)}"
+    start = f"<{drawn.tag}{attribute_text(drawn.attributes)}"
     return f"{start}>{inside}</{drawn.tag}>" if inside else f"{start}/>"
 
 
@@ -234,7 +234,3 @@ def _is_unseen(attributes: Mapping[str, str]) -> bool:
 def _two_decimals(found: re.Match[str]) -> str:
     text = f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
-
-
-def _attributes(values: Mapping[str, str]) -> str:
-    return "".join(f" {key}={quoteattr(value)}" for key, value in values.items())

@@ -104,7 +104,7 @@ def _panel(panel: Sequence[dict[str, Any]], names: dict[str, str]) -> Spec:
     x = marks.axis(along, None)
     # as wide as the longest label may be, in each panel: the zeros and axes of all stand in one line
     y = marks.places([row["label"] for row in rows], minExtent=_NAMES, maxExtent=_NAMES)
-    colour = colour_of(panel[0]["term"], panel[0]["level"])
+    colour = colour_of(panel[0]["term"])
     value, name = marks.field("estimate", x), marks.field("label", y)
     intervals = {"x": marks.field("conf_low", x), "x2": {"field": "conf_high"}, "y": name}
     filled, open_ = ([row for row in rows if row["moderated"] is side] for side in (False, True))

@@ -27,7 +27,7 @@ def group_sizes(tables: Tables, selection: Selection) -> Iterator[Picture]:
         numbers = rows.sorted_by("n", "unit").frame
         hidden, least = _withheld(tables, group)
         sizes = numbers["n"]
-        median = float(sizes.median() or 0.0)  # type: ignore[arg-type]
+        median = numbers.select(pl.col("n").median()).item()
         small = f" {count(hidden)} more have fewer than {least} rows and are not shown." if hidden else ""
         first, last = count(sizes[0]), count(sizes[-1])
         # every unit has the same number of rows

@@ -18,8 +18,6 @@ from mlm_ops.warehouse.sql import literal
 
 #: The most labels of dates.
 _DATES = 5
-#: How dates are written: the first way in which no two are alike.
-_FORMATS = ("%Y-%m-%d", "%m-%d %H:%M")
 _LATEST_FIRST = "sequence desc nulls last, finished_at desc, run_id desc"
 _TELLS_APART = ("model", "group", "term", "other")
 Row = dict[str, Any]

@@ -41,7 +41,7 @@ def _picture(tables: Tables, rows: Rows, term: str, moderator: str) -> Picture:
         answer=_answer(regions, term, moderator),
         reading=f"Model {shown(model)}: the slope of {shown(term)} along {shown(moderator)} with a pointwise 95% band. "
         f"Dashed lines bound the regions where the slope differs from zero.{ticks}",
-        spec=_spec(rows.frame, regions, found, (shown(term), shown(moderator)), colour_of(term, None)),
+        spec=_spec(rows.frame, regions, found, (shown(term), shown(moderator)), colour_of(term)),
         numbers=rows.frame,
         sql=rows.sql,
     )

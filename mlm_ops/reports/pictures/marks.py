@@ -154,7 +154,7 @@ def tint(colour: Any, channel: str = "color") -> Spec:
 
 def coded(name: str, colours: Mapping[str, str], *, legend: bool = False, symbol: str = "circle") -> Spec:
     """A colour by the value of a field, one of our own words; with a legend of these words."""
-    words: Spec = {"title": None, "symbolType": symbol} if legend else None  # type: ignore[assignment]
+    words = {"title": None, "symbolType": symbol} if legend else None
     scale = {"domain": list(colours), "range": list(colours.values())}
     return {"field": name, "type": "nominal", "scale": scale, "legend": words, "sort": None}
 

@@ -135,7 +135,7 @@ def _spec(rows: Sequence[Row]) -> Spec:
         top += 6
     for row in defined:
         top += LINE + 5
-        name, text = short(row["lhs"]), short(row["rhs"], 30)
+        name, text = short(row["lhs"]), minus(short(row["rhs"], 30))
         written = {"x": MARGIN, "y": top, "fill": "@ink", "text": f"{name} = {text}: {_with_interval(row)}"}
         shapes.append({"tag": "text", "font-size": f"{TEXT}px", "hover": marks.hover(_read(row)), **written})
     return {"width": width, "height": top + 8, "shapes": shapes}

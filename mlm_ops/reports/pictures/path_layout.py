@@ -50,7 +50,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Bow:
-    """A line of three or more points: straight, or cubic through two handles; with the middle of its label."""
+    """A line of two points, straight, or of four, cubic through two handles; with the middle of its label."""
 
     points: tuple[Point, ...]
     label: Box
@@ -175,10 +175,10 @@ def _covariance(nodes: Mapping[str, Point], arrow: Arrow, column: Mapping[str, i
 
 def _at(points: tuple[Point, ...], share: float) -> Point:
     """The point of a line or a cubic curve at a share of its way."""
-    weights = (1 - share, share)
+    rest = 1 - share
+    weights = [rest, share]
     if len(points) == 4:
-        rest = 1 - share
-        weights = (rest**3, 3 * rest**2 * share, 3 * rest * share**2, share**3)  # type: ignore[assignment]
+        weights = [rest**3, 3 * rest**2 * share, 3 * rest * share**2, share**3]
     x, y = (sum(w * point[axis] for w, point in zip(weights, points, strict=True)) for axis in (0, 1))
     return x, y
 

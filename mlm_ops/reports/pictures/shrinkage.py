@@ -38,7 +38,7 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     length: Any = pl.lit(0.0)
     near: Any = pl.lit(value=True)
     for name in _POINTS:
-        low, high = (float(numbers[name].sort()[place]) for place in (0, -1))
+        low, high = thin.ends(numbers[name])
         width = (high - low) or 1.0
         length = length + ((pl.col(f"own_{name}") - pl.col(name)) / width) ** 2
         near = near & pl.col(f"own_{name}").is_between(low - _REACH * width, high + _REACH * width)
@@ -86,7 +86,7 @@ def _answer(tables: Tables, numbers: pl.DataFrame, group: str, term: str) -> str
         if parts:
             own_estimates = f"The mean reliability of the own estimates of {units(group)}"
             return f"{own_estimates} is {listing(parts)}: that share of a departure is kept, on average."
-    alone, model = ([figure(numbers[c].sort()[place]) for place in (0, -1)] for c in ("own_slope", "slope"))
+    alone, model = ([figure(end) for end in thin.ends(numbers[column])] for column in ("own_slope", "slope"))
     return (
         f"Slopes of single {units(group)} run from {alone[0]} to {alone[1]}, the model's from {model[0]} to {model[1]}."
     )

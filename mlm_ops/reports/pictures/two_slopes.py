@@ -162,7 +162,7 @@ def _spec(
     ]
     x0, y0, _ = line
     first, last = float(rows["x_mean"][0]), float(rows["x_mean"][-1])
-    spread = float(rows["x_std_dev"].drop_nulls().median() or 0.0) or (last - first) / 4  # type: ignore[arg-type]
+    spread = rows.select(pl.col("x_std_dev").median()).item() or (last - first) / 4
     thick = [
         {"series": "between", "x": at, "y": y0 + between * (at - x0), "slope": between} for at in (first, last)
     ] + [{"series": "within", "x": x0 + step, "y": y0 + within * step, "slope": within} for step in (-spread, spread)]

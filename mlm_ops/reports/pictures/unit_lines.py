@@ -109,7 +109,7 @@ def _spec(
         "y": marks.field("y_low", y),
         "y2": {"field": "y_high"},
     }
-    colour = colour_of(term, None)
+    colour = colour_of(term)
     at, to = marks.field("here", x), marks.field("to", y)
     written = [{**thick[1], "text": f"average {figure(average[1])}"}]
     layers = [
