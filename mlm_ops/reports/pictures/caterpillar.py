@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
-from mlm_ops.reports.pictures.facts import INTERCEPT, deviations, groups_of, model_of, random_terms, unit_numbers
+from mlm_ops.reports.pictures.facts import INTERCEPT, UnitNumbers, deviations, random_coefficients, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
@@ -22,7 +22,7 @@ _PAIRWISE_ENDS = {
     "conf_high": f"estimate + {PAIRWISE} * std_error",
 }
 _COLUMNS = ["model", "group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"]
-Numbers = dict[tuple[str, str], int]
+_KNOWN = "std_error is not null and estimate is not null"
 #: The room for the extremes at each side of the band, as a share of the ranks.
 _BESIDE = 0.12
 _COLOURS = {"interval excludes zero": "@between", "interval includes zero": "@grey"}
@@ -30,18 +30,13 @@ _COLOURS = {"interval excludes zero": "@between", "interval includes zero": "@gr
 
 def caterpillar(tables: Tables, selection: Selection) -> Iterator[Picture]:
     """A picture for each random coefficient of each grouping factor of one model."""
-    model = model_of(tables, "random_effects", selection, "estimate is not null")
-    if model is None:
-        return
-    for group in selection.groups(groups_of(tables, "random_effects", {"model": model})):
-        for term in random_terms(tables, model, group, selection):
-            equal = {"model": model, "group": group, "term": term}
-            known = "std_error is not null and estimate is not null"
-            ends = _PAIRWISE_ENDS if selection.pairwise else {}
-            columns = _COLUMNS[:6] if selection.pairwise else _COLUMNS
-            rows = select(tables, "random_effects", columns, equal=equal, condition=known, derived=ends)
-            if not rows.frame.is_empty():
-                yield _picture(tables, rows.sorted_by("estimate", "unit"), group, term, pairwise=selection.pairwise)
+    ends = _PAIRWISE_ENDS if selection.pairwise else {}
+    columns = _COLUMNS[:6] if selection.pairwise else _COLUMNS
+    for model, group, term in random_coefficients(tables, selection):
+        equal = {"model": model, "group": group, "term": term}
+        rows = select(tables, "random_effects", columns, equal=equal, condition=_KNOWN, derived=ends)
+        if not rows.frame.is_empty():
+            yield _picture(tables, rows.sorted_by("estimate", "unit"), group, term, pairwise=selection.pairwise)
 
 
 def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: bool) -> Picture:
@@ -77,7 +72,7 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: boo
     )
 
 
-def _marked(rows: pl.DataFrame, number: Numbers, *, pairwise: bool) -> list[dict[str, Any]]:
+def _marked(rows: pl.DataFrame, number: UnitNumbers, *, pairwise: bool) -> list[dict[str, Any]]:
     marked = []
     for row in rows.to_dicts():
         read = f"{unit_name(row['group'], row['unit'])}: {figure(row['estimate'])}"
@@ -96,13 +91,13 @@ def _axes(rows: pl.DataFrame, group: str, term: str, beside: float = 0.0) -> tup
     return x, marks.axis(marks.axis_range([*rows["conf_low"], *rows["conf_high"], 0.0]), title)
 
 
-def _spec(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> Spec:
+def _spec(rows: pl.DataFrame, number: UnitNumbers, group: str, term: str, *, pairwise: bool) -> Spec:
     x, y = _axes(rows, group, term)
     marked, size = _marked(rows, number, pairwise=pairwise), max(8.0, min(36.0, 2400 / rows.height))
     place, estimate = marks.field("place", x), marks.field("estimate", y)
     colour = marks.coded("zero", _COLOURS, legend=True)
     ends = {"x": place, "y": marks.field("conf_low", y), "y2": {"field": "conf_high"}}
-    bare = [{name: value for name, value in row.items() if name != "hover"} for row in marked]
+    bare = marks.without_hover(marked)
     layers = [
         marks.reference("y", y, 0.0),
         marks.rules(marked, ends, colour, width=max(0.8, min(2.0, 180 / rows.height)), strokeOpacity=0.6),
@@ -111,7 +106,7 @@ def _spec(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwis
     return marks.chart(layers, 240)
 
 
-def _binned(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> Spec:
+def _binned(rows: pl.DataFrame, number: UnitNumbers, group: str, term: str, *, pairwise: bool) -> Spec:
     x, y = _axes(rows, group, term, _BESIDE)
     bins = thin.binned(rows, ["estimate", "conf_low", "conf_high"]).rename(
         {"estimate": "middle", "conf_low": "low", "conf_high": "high"}

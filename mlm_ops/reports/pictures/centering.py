@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks
-from mlm_ops.reports.pictures.facts import grand_means, groups_of, outcomes, unit_numbers
+from mlm_ops.reports.pictures.facts import UnitNumbers, grand_means, groups_of, outcomes, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
@@ -53,7 +53,7 @@ def _picture(tables: Tables, rows: Rows, group: str, variable: str) -> Picture:
     )
 
 
-def _spec(chosen: list[dict[str, Any]], middle: float, variable: str, number: dict[tuple[str, str], int]) -> Spec:
+def _spec(chosen: list[dict[str, Any]], middle: float, variable: str, number: UnitNumbers) -> Spec:
     names = labels([row["unit"] for row in chosen], 12)
     panels = []
     for place, title in enumerate(("raw", "− grand mean", "− mean of each")):
@@ -70,7 +70,7 @@ def _spec(chosen: list[dict[str, Any]], middle: float, variable: str, number: di
         x = marks.axis(along, None)
         y = marks.places(names, labels=place == 0)
         label = marks.field("label", y)
-        bare = [{key: value for key, value in row.items() if key != "hover"} for row in rows]
+        bare = marks.without_hover(rows)
         across = {"x": marks.field("left", x), "x2": {"field": "right"}, "y": label}
         layers = [
             *([marks.reference("x", x, 0.0)] if along.low < 0.0 < along.high else []),

@@ -8,7 +8,13 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, specification_curve
-from mlm_ops.reports.pictures.facts import INTERCEPT, coefficients_in_order, is_moderated, models_in_order, shown_models
+from mlm_ops.reports.pictures.facts import (
+    INTERCEPT,
+    coefficients_in_order,
+    models_in_order,
+    moderated_terms,
+    shown_models,
+)
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import WIDTH, Spec, colour_of
@@ -36,7 +42,8 @@ def forest(tables: Tables, selection: Selection) -> Iterator[Picture]:
     numbers = rows.frame.filter(pl.col("model").is_in(models) & pl.col("term").is_in(drawn))
     if numbers.is_empty():
         return
-    marked = [{**row, "moderated": is_moderated(tables, row["model"], row["term"])} for row in numbers.to_dicts()]
+    moderated = moderated_terms(tables)
+    marked = [{**row, "moderated": (row["model"], row["term"]) in moderated} for row in numbers.to_dicts()]
     marked.sort(key=lambda row: (drawn.index(row["term"]), place[row["model"]]))
     panels = [[row for row in marked if row["term"] == term] for term in drawn]
     yield Picture(

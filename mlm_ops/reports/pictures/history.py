@@ -144,9 +144,7 @@ def _spec(found: list[Row], quantity: Quantity, where: str, value: float | None)
     name, estimate = marks.field("label", x), marks.field("estimate", y)
     ends = {"x": name, "y": marks.field("conf_low", y), "y2": {"field": "conf_high"}}
     plain, flagged = ([row for row in drawn if row["flagged"] is side] for side in (False, True))
-    whole = [
-        {key: content for key, content in row.items() if key != "hover"} for row in drawn if row["conf_low"] is not None
-    ]
+    whole = marks.without_hover(row for row in drawn if row["conf_low"] is not None)
     layers = [
         *([marks.reference("y", y, 0.0)] if up.low <= 0.0 <= up.high else []),
         *([] if value is None else [marks.reference("y", y, value, dashed=True)]),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlm_ops.reports.pictures import marks
-from mlm_ops.reports.pictures.facts import groups_of, model_of, unit_numbers
+from mlm_ops.reports.pictures.facts import UnitNumbers, groups_of, model_of, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
@@ -53,7 +53,7 @@ def _answer(found: list[dict[str, Any]], group: str) -> str:
     return f"Leaving out moves a coefficient by more than its standard error for {some}; the most: {moved}."
 
 
-def _spec(found: list[dict[str, Any]], number: dict[tuple[str, str], int]) -> Spec:
+def _spec(found: list[dict[str, Any]], number: UnitNumbers) -> Spec:
     names = labels([row["unit"] for row in found])
     drawn = []
     for row, name in zip(found, names, strict=True):

@@ -133,12 +133,12 @@ def _dots(drawn: list[Row], at: Spec, value: Spec, along: str, quantity: Quantit
     legend = any(row["conf_low"] is not None for row in drawn)
     kinds = marks.coded("kind", dict(zip(_KINDS, (quantity.colour, "@grey"), strict=True)), legend=legend)
     ends = {along: at, across: {"field": "conf_low", **value}, f"{across}2": {"field": "conf_high"}}
-    whole = [{key: content for key, content in row.items() if key != "hover"} for row in drawn]
+    whole = marks.without_hover(row for row in drawn if row["conf_low"] is not None)
     estimate = {"field": "estimate", **value}
     x, y = (at, estimate) if along == "x" else (estimate, at)
     layers = [
         marks.reference(across, value, middle, dashed=True),
-        marks.rules([row for row in whole if row["conf_low"] is not None], ends, kinds, width=1.5, strokeOpacity=0.6),
+        marks.rules(whole, ends, kinds, width=1.5, strokeOpacity=0.6),
         marks.points(drawn, x, y, kinds if legend else quantity.colour, size=36),
     ]
     return [layer for layer in layers if layer["data"]["values"]]

@@ -95,6 +95,11 @@ def hover(text: str, number: int | None = None) -> str:
     return f"{'' if number is None else number}{UNIT_END}{text}"
 
 
+def without_hover(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Rows of marks that stand beside others of the same rows, where one hover text of both is enough."""
+    return [{name: value for name, value in row.items() if name != "hover"} for row in rows]
+
+
 def layer(kind: str, rows: Sequence[Row], encoding: Spec, **mark: Any) -> Spec:
     """One layer: marks of a kind, a row of the data each (a line or an area takes all of one ``series``)."""
     told = any("hover" in row for row in rows)

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
-from mlm_ops.reports.pictures.facts import INTERCEPT, groups_of, model_of, random_terms, unit_numbers, value_column
+from mlm_ops.reports.pictures.facts import INTERCEPT, model_of, random_coefficients, unit_numbers, value_column
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
@@ -52,17 +52,12 @@ def qq_rows(tables: Tables, selection: Selection) -> Iterator[Picture]:
 
 def qq_units(tables: Tables, selection: Selection) -> Iterator[Picture]:
     """A picture for each random coefficient of each grouping factor of one model."""
-    model = model_of(tables, "random_effects", selection, "estimate is not null")
-    if model is None:
-        return
-    for group in selection.groups(groups_of(tables, "random_effects", {"model": model})):
-        for term in random_terms(tables, model, group, selection):
-            equal = {"model": model, "group": group, "term": term}
-            columns = ["model", "group", "unit", "term", "estimate"]
-            rows = select(tables, "random_effects", columns, equal=equal, condition="estimate is not null")
-            rows = rows.sorted_by("estimate", "unit")
-            if rows.frame.height > 2:
-                yield _of_units(tables, rows, group, term)
+    columns = ["model", "group", "unit", "term", "estimate"]
+    for model, group, term in random_coefficients(tables, selection):
+        equal = {"model": model, "group": group, "term": term}
+        rows = select(tables, "random_effects", columns, equal=equal, condition="estimate is not null")
+        if rows.frame.height > 2:
+            yield _of_units(tables, rows.sorted_by("estimate", "unit"), group, term)
 
 
 def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
-from mlm_ops.reports.pictures.facts import INTERCEPT, unit_numbers
+from mlm_ops.reports.pictures.facts import INTERCEPT, UnitNumbers, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, table
 from mlm_ops.reports.pictures.theme import Spec
@@ -92,9 +92,7 @@ def _answer(tables: Tables, numbers: pl.DataFrame, group: str, term: str) -> str
     )
 
 
-def _spec(
-    units_: list[dict[str, Any]], average: tuple[float, float] | None, term: str, number: dict[tuple[str, str], int]
-) -> Spec:
+def _spec(units_: list[dict[str, Any]], average: tuple[float, float] | None, term: str, number: UnitNumbers) -> Spec:
     drawn = []
     for row in units_:
         whose = f"{unit_name(row['group'], row['unit'])}, {count(row['n'])} rows"
@@ -108,7 +106,7 @@ def _spec(
     x, y = marks.axis(across, "intercept"), marks.axis(up, f"slope of {short(term)}")
     own_x, own_y = marks.field("own_intercept", x), marks.field("own_slope", y)
     dot_x, dot_y = marks.field("intercept", x), marks.field("slope", y)
-    bare = [{name: value for name, value in row.items() if name != "hover"} for row in drawn]
+    bare = marks.without_hover(drawn)
     arrows = {"x": own_x, "x2": {"field": "intercept"}, "y": own_y, "y2": {"field": "slope"}}
     alone, model = ([{**row, "kind": kind} for row in rows] for kind, rows in zip(_KINDS, (bare, drawn), strict=True))
     fill = marks.coded("kind", _KINDS, legend=True)

@@ -9,10 +9,11 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
+from mlm_ops.reports.pictures.facts import moderated_terms
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Rows, Tables, table
+from mlm_ops.reports.pictures.rows import Rows, Tables
 from mlm_ops.reports.pictures.theme import WIDTH, Spec, colour_of
-from mlm_ops.reports.pictures.words import factors, figure, interval, of, short, shown
+from mlm_ops.reports.pictures.words import figure, interval, of, short, shown
 from mlm_ops.results.words import count
 
 #: Of more models, estimates are drawn in order and without the models' names.
@@ -30,7 +31,7 @@ def specification_curve(tables: Tables, rows: Rows, terms: Sequence[str]) -> Pic
     sizes = Counter(found["term"])
     drawn = sorted(sorted(terms, key=lambda term: -sizes[term])[:TERMS], key=list(terms).index)
     numbers = found.filter(pl.col("term").is_in(drawn)).sort("term", "estimate", "model")
-    moderated = _moderated(tables)
+    moderated = moderated_terms(tables)
     panels = []
     for term in drawn:
         own = [{**row, "moderated": (row["model"], term) in moderated} for row in numbers.filter(term=term).to_dicts()]
@@ -48,12 +49,6 @@ def specification_curve(tables: Tables, rows: Rows, terms: Sequence[str]) -> Pic
         numbers=numbers,
         sql=rows.sql,
     )
-
-
-def _moderated(tables: Tables) -> set[tuple[str, str]]:
-    """The models and terms of which a product in the model has the term; as `facts.is_moderated`, of all at once."""
-    pairs = table(tables, "fixed_effects").select("model", "term").unique().rows()
-    return {(model, part) for model, term in pairs for part in factors(term) if part != term}
 
 
 def _answer(panel: list[Row]) -> str:

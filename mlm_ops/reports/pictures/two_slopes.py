@@ -10,10 +10,11 @@ import polars as pl
 from mlm_ops.reports.pictures import marks, thin
 from mlm_ops.reports.pictures.facts import (
     INTERCEPT,
+    UnitNumbers,
     coefficients,
     grand_means,
-    is_moderated,
     models_in_order,
+    moderated_terms,
     outcome_of,
     unit_numbers,
 )
@@ -50,18 +51,18 @@ def two_slopes(tables: Tables, selection: Selection) -> Iterator[Picture]:
 
 
 def _preferred(tables: Tables, effects: list[dict[str, Any]], selection: Selection) -> dict[str, Any]:
-    order = models_in_order(tables)
+    order, moderated = models_in_order(tables), moderated_terms(tables)
 
     def rank(effect: dict[str, Any]) -> tuple[Any, ...]:
         model = effect["model"]
         place = order.index(model) if model in order else -1
-        return not _is_moderated(tables, effect), model == selection.model, place, model
+        return not _is_moderated(tables, effect, moderated), model == selection.model, place, model
 
     return max(effects, key=rank)
 
 
-def _is_moderated(tables: Tables, effect: dict[str, Any]) -> bool:
-    return any(is_moderated(tables, effect["model"], term) for term in _terms(tables, effect).values())
+def _is_moderated(tables: Tables, effect: dict[str, Any], moderated: set[tuple[str, str]]) -> bool:
+    return any((effect["model"], term) in moderated for term in _terms(tables, effect).values())
 
 
 def _terms(tables: Tables, effect: dict[str, Any]) -> dict[str, str]:
@@ -98,7 +99,8 @@ def _picture(tables: Tables, rows: Rows, effect: dict[str, Any], outcome: str) -
         side: f"{figure(effect[side])}{_interval(tables, effect['model'], terms.get(side))}"
         for side in ("within", "between")
     }
-    moderated = ", where their moderators are zero or at their reference" if _is_moderated(tables, effect) else ""
+    at_zero = _is_moderated(tables, effect, moderated_terms(tables))
+    where = ", where their moderators are zero or at their reference" if at_zero else ""
     difference = f"{figure(effect['estimate'])}{interval(effect['conf_low'], effect['conf_high'])}"
     line = _line(tables, rows.frame, effect, terms, outcome)
     through = "" if line[2] else " Both lines run through the mean of all rows."
@@ -109,7 +111,7 @@ def _picture(tables: Tables, rows: Rows, effect: dict[str, Any], outcome: str) -
         question=f"Does {x} work alike within and between {units(group)}?",
         answer=f"Within {units(group)}, rows that differ by 1 in {x} differ by {slopes['within']} in {y}; "
         f"means of {units(group)} that differ by 1 in {x} differ by {slopes['between']}"
-        f"{moderated}. The contextual effect, the difference of the two, is {difference}.",
+        f"{where}. The contextual effect, the difference of the two, is {difference}.",
         reading=f"Model {shown(effect['model'])}: each dot is one {unit(group)} at its means, with a line of the slope "
         f"within over one standard deviation to each side; the blue line has the slope between.{through}{some}",
         spec=_spec(rows.frame, effect, line, (x, y), unit_numbers(tables)),
@@ -148,7 +150,7 @@ def _spec(
     effect: dict[str, Any],
     line: tuple[float, float, bool],
     names: tuple[str, str],
-    number: dict[tuple[str, str], int],
+    number: UnitNumbers,
 ) -> Spec:
     within, between = effect["within"], effect["between"]
     segments = [
@@ -190,7 +192,7 @@ def _spec(
     return marks.chart(layers, 320)
 
 
-def _dots(rows: pl.DataFrame, group: str, x: Spec, y: Spec, number: dict[tuple[str, str], int]) -> Spec:
+def _dots(rows: pl.DataFrame, group: str, x: Spec, y: Spec, number: UnitNumbers) -> Spec:
     """A dot each unit; of very many, one for each cell of a grid, the larger the more units lie there."""
     if rows.height <= thin.MOST_UNITS:
         dots = [

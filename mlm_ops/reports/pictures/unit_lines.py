@@ -10,6 +10,7 @@ import polars as pl
 from mlm_ops.reports.pictures import marks, thin
 from mlm_ops.reports.pictures.facts import (
     INTERCEPT,
+    UnitNumbers,
     coefficients,
     deviations,
     groups_of,
@@ -89,7 +90,7 @@ def _spec(
     average: tuple[float, float],
     term: str,
     outcome: str | None,
-    number: dict[tuple[str, str], int],
+    number: UnitNumbers,
 ) -> Spec:
     drawn = []
     for row in found:

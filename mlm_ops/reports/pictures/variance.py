@@ -129,7 +129,6 @@ def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str])
     )
     inked = marks.coded("ink", {"@ground": "@ground", "@ink": "@ink"})
     middle, row = marks.field("middle", x), marks.field("label", y)
-    texts = [bar for bar in bars if bar["text"]]
+    texts = marks.without_hover(bar for bar in bars if bar["text"])
     written = marks.texts(texts, middle, row, colour=inked, halo=False)
-    written["data"]["values"] = [{k: v for k, v in bar.items() if k != "hover"} for bar in texts]
     return marks.chart([drawn, written], 92 + 30 * len(names), resolve={"scale": {"fill": "independent"}})
