@@ -90,6 +90,8 @@ def _spec(cells: list[dict[str, Any]], terms: list[str]) -> Spec:
         place = {"row": names[high], "column": names[low], "text": text, "hue": hue, "strength": strength}
         edge = "@flag" if low != high and abs(value) >= _ONE else "@ground"
         drawn.append({**kept, **place, "edge": edge, "hover": marks.hover(f"{read}: {text}")})
+    # outlined ones last, else the rims of their neighbours cover their outline
+    drawn.sort(key=lambda box: box["edge"] == "@flag")
     order = list(names.values())
     x = marks.places(order, orient="top", labelAngle=0, domain=False)
     column, row = marks.field("column", x), marks.field("row", marks.places(order))
