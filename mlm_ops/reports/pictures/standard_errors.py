@@ -16,10 +16,11 @@ from mlm_ops.reports.pictures.words import figure, labels, percent, shown, units
 TERMS = 15
 _COLUMNS = ["model", "term", "std_error", "naive_std_error", "robust_std_error", "std_error_ratio"]
 _KNOWN = "std_error > 0 and naive_std_error is not null"
+_MODEL = "multilevel"
 #: Words, column with the share, shape and colour of each kind of error.
 _KINDS = {
     "least squares": ("naive_share", "triangle-up", "@soft"),
-    "multilevel": ("share", "circle", "@ink"),
+    _MODEL: ("share", "circle", "@ink"),
     "least squares, robust": ("robust_share", "diamond", "@grey"),
 }
 
@@ -63,11 +64,13 @@ def _spec(numbers: pl.DataFrame) -> Spec:
     label = marks.field("label", y)
     span = {"x": marks.field("naive_share", x), "x2": {"field": "share"}, "y": label}
     layers = [marks.reference("x", x, 1.0, dashed=True), marks.rules(rows, span, "@grey", width=1.5)]
-    colour = marks.coded("kind", {words: colour for words, (_, _, colour) in _KINDS.items()}, legend=True)
+    kinds = {words: kind for words, kind in _KINDS.items() if any(row[kind[0]] is not None for row in rows)}
+    colour = marks.coded("kind", {words: colour for words, (_, _, colour) in kinds.items()}, legend=True)
     shape = {"field": "kind", "type": "nominal", "legend": {"title": None, "columns": 2}}
-    shape["scale"] = {"domain": list(_KINDS), "range": [mark for _, mark, _ in _KINDS.values()]}
+    shape["scale"] = {"domain": list(kinds), "range": [mark for _, mark, _ in kinds.values()]}
     colour["legend"] |= {"columns": 2}
-    for words, (column, _, _) in _KINDS.items():
+    # the model's dots first: others that lie upon them are seen
+    for words, (column, _, _) in sorted(kinds.items(), key=lambda kind: kind[0] != _MODEL):
         dots = [
             {
                 "label": row["label"],
@@ -80,8 +83,8 @@ def _spec(numbers: pl.DataFrame) -> Spec:
             for row in rows
             if row[column] is not None
         ]
-        if dots:
-            drawn = marks.points(dots, marks.field(column, x), label, colour, size=70)
-            drawn["encoding"]["shape"] = shape
-            layers.append(drawn)
+        look = {"size": 70} if words == _MODEL else {"size": 100, "stroke": "@ground", "strokeWidth": 1}
+        points = marks.points(dots, marks.field(column, x), label, colour, **look)
+        points["encoding"]["shape"] = shape
+        layers.append(points)
     return marks.chart(layers, 96 + 26 * len(rows))
