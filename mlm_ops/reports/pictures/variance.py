@@ -31,8 +31,8 @@ PARTS = {
 _SHOWN_AS = {"v12": "v", "v13": "v", "v23": "v", "v2": "v", "v3": "v", "m2": "m"}
 _PREFIX = "rights_sterba_total_"
 _IS_TOTAL = f"starts_with(measure, '{_PREFIX}') and not ends_with(measure, '_change') and reference_model is null"
-#: The narrowest part that its share is written in, as a share of the bar.
-_WRITTEN = 0.07
+#: The narrowest part that its share is written in, as a share of the bar; and above it, where less would be a line.
+_WRITTEN, _ABOVE = 0.07, 0.01
 
 
 def variance(tables: Tables, selection: Selection) -> Iterator[Picture]:
@@ -123,7 +123,7 @@ def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str])
         [bar for bar in bars if bar["end"] > bar["start"]],
         position,
         legend,
-        height={"band": 0.78},
+        height={"band": 0.6},
         stroke="@ground",
         strokeWidth=1,
     )
@@ -131,4 +131,16 @@ def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str])
     middle, row = marks.field("middle", x), marks.field("label", y)
     texts = marks.without_hover(bar for bar in bars if bar["text"])
     written = marks.texts(texts, middle, row, colour=inked, halo=False)
-    return marks.chart([drawn, written], 92 + 30 * len(names), resolve={"scale": {"fill": "independent"}})
+    above = marks.texts(_above(bars), middle, row, halo=False, dy=-18)
+    return marks.chart([drawn, written, above], 92 + 38 * len(names), resolve={"scale": {"fill": "independent"}})
+
+
+def _above(bars: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The shares of parts too narrow for a text, to stand above them; of two that would touch, the greater."""
+    texts: list[dict[str, Any]] = []
+    for bar in sorted(bars, key=lambda bar: (-bar["estimate"], bar["measure"])):
+        beside = [text["middle"] for text in texts if text["label"] == bar["label"]]
+        is_free = all(abs(bar["middle"] - middle) >= _WRITTEN for middle in beside)
+        if _ABOVE <= bar["estimate"] < _WRITTEN and is_free:
+            texts.append({"label": bar["label"], "middle": bar["middle"], "text": percent(bar["estimate"])})
+    return texts
