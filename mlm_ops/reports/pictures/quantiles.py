@@ -18,6 +18,8 @@ from mlm_ops.results.words import count, decimals
 
 HEIGHT = 300
 _QUANTILE = {"diagnostic": "residual_quantile"}
+#: Residuals are standardised: what is expected of their median is zero but for rounding.
+_EXPECTED = {"expected": "case when abs(expected) < 1e-12 then 0.0 else expected end"}
 
 
 def qq_rows(tables: Tables, selection: Selection) -> Iterator[Picture]:
@@ -26,7 +28,7 @@ def qq_rows(tables: Tables, selection: Selection) -> Iterator[Picture]:
     if model is None:
         return
     equal, at = {"model": model, **_QUANTILE}, value_column(tables)
-    rows = select(tables, "diagnostics", ["model", "n", at, "estimate", "expected"], equal=equal).sorted_by(at)
+    rows = select(tables, "diagnostics", ["model", "n", at, "estimate"], equal=equal, derived=_EXPECTED).sorted_by(at)
     points = [
         {
             "estimate": row["estimate"],
