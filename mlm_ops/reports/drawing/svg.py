@@ -207,7 +207,8 @@ class _Writer:
         # what Vega itself says of axes and legends begins with no number and has no end of one
         if not self._titles or not ours or not re.fullmatch(r"\d*", number):
             return "", {}
-        return f"<title>{escape(text)}</title>", {"data-u": number} if number else {}
+        title = f"<title>{escape(text)}</title>" if text else ""
+        return title, {"data-u": number} if number else {}
 
     def _kept(self, node: Element, tag: str) -> dict[str, str]:
         kept: dict[str, str] = {}

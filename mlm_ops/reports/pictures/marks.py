@@ -91,7 +91,7 @@ def field(name: str, position: Spec) -> Spec:
 
 
 def hover(text: str, number: int | None = None) -> str:
-    """What is read of a mark, with the number of its unit before."""
+    """What is read of a mark, with the number of its unit before; without a text the mark has the number alone."""
     return f"{'' if number is None else number}{UNIT_END}{text}"
 
 

@@ -106,7 +106,8 @@ def _spec(units_: list[dict[str, Any]], average: tuple[float, float] | None, ter
     x, y = marks.axis(across, "intercept"), marks.axis(up, f"slope of {short(term)}")
     own_x, own_y = marks.field("own_intercept", x), marks.field("own_slope", y)
     dot_x, dot_y = marks.field("intercept", x), marks.field("slope", y)
-    bare = marks.without_hover(drawn)
+    # a unit is found with all of its marks, and is read at its dot
+    bare = [{**row, "hover": f"{row['hover'].partition(marks.UNIT_END)[0]}{marks.UNIT_END}"} for row in drawn]
     arrows = {"x": own_x, "x2": {"field": "intercept"}, "y": own_y, "y2": {"field": "slope"}}
     alone, model = ([{**row, "kind": kind} for row in rows] for kind, rows in zip(_KINDS, (bare, drawn), strict=True))
     fill = marks.coded("kind", _KINDS, legend=True)
