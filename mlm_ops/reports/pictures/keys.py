@@ -21,7 +21,7 @@ from mlm_ops.warehouse.sql import literal
 MOST, ROWS = 60, 24
 #: Names below the picture where not all can be read.
 _NAMES = 5
-_KINDS = ("interval excludes the middle", "holds it")
+_KINDS = ("interval excludes the middle", "interval includes it")
 Row = dict[str, Any]
 
 
