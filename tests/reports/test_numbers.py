@@ -276,7 +276,7 @@ class TestUnits:
         for picture in hsb.pictures():
             for row in (row for values in layers(picture.spec) for row in values if "hover" in row):
                 number, _, text = row["hover"].partition(UNIT_END)
-                if number:
+                if number and text:
                     unit = re.search(r"school (\d+)", text)
                     assert unit is not None, text
                     numbers.setdefault(unit[1], set()).add(number)
@@ -298,6 +298,7 @@ class TestUnits:
         assert picture.answer.endswith(" 12 more have fewer than 10 rows and are not shown.")
         (bar,) = [row for values in layers(picture.spec) for row in values if row.get("kind") == "withheld"]
         assert (bar["low"], bar["high"], bar["count"]) == (0, 10, 12)
+        assert picture.reading.startswith("Bars count schools; grey are those with fewer than 10 rows. ")
 
     def test_many_units_are_thinned_and_it_is_said(self, hsb: Store):
         picture = next(PICTURES["caterpillar"](_many(hsb), Selection()))
@@ -307,6 +308,65 @@ class TestUnits:
         drawn = next(PICTURES["two_slopes"](_many(hsb), Selection()))
         assert max(len(values) for values in layers(drawn.spec)) == 400
         assert sum(row["count"] for values in layers(drawn.spec) for row in values if "count" in row) == 160 * 8
+
+
+class TestMarks:
+    def test_bars_of_sizes_stand_around_whole_numbers(self, hsb: Store):
+        """Of schools of 40 rows each: one bar from 39.5 to 40.5, and ticks at whole numbers of rows."""
+        tables = {**hsb.tables, "groups": hsb.tables["groups"].with_columns(n=pl.lit(40))}
+        (picture,) = PICTURES["group_sizes"](tables, Selection())
+        (bar,) = [row for values in layers(picture.spec) for row in values if "count" in row]
+        assert (bar["left"], bar["right"], bar["count"]) == (39.5, 40.5, 160)
+        assert picture.spec["layer"][0]["encoding"]["x"]["axis"]["values"] == [39, 40, 41]
+
+    def test_a_standard_deviation_is_as_long_in_each_panel_of_centering(self, hsb: Store):
+        panels = hsb.picture("centering").spec["hconcat"]
+        domains = [panel["layer"][-1]["encoding"]["x"]["scale"]["domain"] for panel in panels]
+        widths = [high - low for low, high in domains]
+        assert widths == pytest.approx([widths[0]] * 3, rel=1e-12)
+        for panel, (low, high) in zip(panels, domains, strict=True):
+            rows = panel["layer"][-1]["data"]["values"]
+            assert all(low <= row["left"] < row["right"] <= high for row in rows)
+
+    def test_parts_without_room_have_their_number_above(self, hsb: Store):
+        texts = hsb.picture("variance").spec["layer"][1:]
+        inside, above = ({(r["label"], r["text"]) for r in layer["data"]["values"]} for layer in texts)
+        shares = {("slopes_as_outcomes", text) for text in ("5%", "13%", "77%")}
+        assert {pair for pair in inside | above if pair[0] == "slopes_as_outcomes"} == shares
+        assert ("slopes_as_outcomes", "5%") in above
+        assert [r["text"] for r in texts[1]["data"]["values"]].count("5%") == 3
+
+    def test_a_correlation_of_one_is_drawn_after_its_neighbours(self, hsb: Store):
+        """Else their rims cover its outline."""
+        components = hsb.tables["variance_components"].with_columns(
+            correlation=pl.when(pl.col("other").is_not_null()).then(1.0)
+        )
+        (picture,) = PICTURES["t_matrix"]({**hsb.tables, "variance_components": components}, Selection())
+        edges = [box["edge"] for box in picture.spec["layer"][0]["data"]["values"]]
+        assert edges == ["@ground", "@ground", "@flag"]
+
+    def test_a_legend_names_the_standard_errors_that_are_there(self, hsb: Store):
+        """In the order of the legend; the model's are drawn first, so that others upon them are seen."""
+        errors = hsb.tables["standard_errors"].with_columns(robust_std_error=pl.lit(None, pl.Float64))
+        for frame, kinds in ((hsb.tables["standard_errors"], 3), (errors, 2)):
+            picture = next(PICTURES["standard_errors"]({**hsb.tables, "standard_errors": frame}, Selection()))
+            dots = [layer for layer in picture.spec["layer"] if "shape" in layer["encoding"]]
+            words = ["least squares", "multilevel", "least squares, robust"][:kinds]
+            assert dots[0]["encoding"]["color"]["scale"]["domain"] == words
+            assert [layer["data"]["values"][0]["kind"] for layer in dots] == [words[1], words[0], *words[2:]]
+
+    def test_the_expected_median_of_residuals_is_zero(self, hsb: Store):
+        """Their mean is zero but for rounding."""
+        picture = hsb.picture("qq_rows")
+        assert picture.numbers.filter(value=0.5)["expected"].to_list() == [0.0]
+        stored = hsb.tables["diagnostics"].filter(diagnostic="residual_quantile", value=0.5)["expected"]
+        assert abs(stored[0]) < 1e-12
+
+    def test_all_marks_of_a_unit_are_found_in_the_picture_of_shrinkage(self, hsb: Store):
+        svg = hsb.picture("shrinkage").svg()
+        numbers = re.findall(r'data-u="(\d+)"', svg)
+        assert {numbers.count(number) for number in numbers} == {3}
+        assert len(set(numbers)) == svg.count("<title>") == 160
 
 
 def _many(hsb: Store) -> dict[str, pl.DataFrame]:

@@ -97,6 +97,8 @@ def test_the_shipped_model_is_read_in_a_sentence(hsb: Store) -> None:
         "Within clusters the slope of mathach on ses is 2.19 (95% interval 1.98 to 2.40), between clusters 6.10 (95% "
         "interval 5.35 to 6.85). contextual (between − within) is 3.90 (95% interval 3.12 to 4.69).",
     )
+    texts = [shape["text"] for shape, *_ in shapes(picture.spec["shapes"]) if shape["tag"] == "text"]
+    assert texts[-1] == "contextual = between − within: 3.90 (95% interval 3.12 to 4.69)"
     assert list(PICTURES["path"](hsb.tables, Selection(model="anova"))) == []
 
 
@@ -167,7 +169,8 @@ def test_more_than_thirty_variables_are_a_table() -> None:
     assert len(list(PICTURES["path"](model_of(30), Selection()))) == 1
     assert list(PICTURES["path"](model_of(31), Selection())) == []
     drawn = path_diagram(model_of(31)["sem_parameters"].drop("model")).svg()
-    assert (drawn.count("<ellipse"), drawn.count('rx="2')) == (1, 0)
+    # its indicators, and the ground
+    assert (drawn.count("<ellipse"), drawn.count("<rect")) == (1, 30 + 1)
     assert len(drawn) < 100_000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -83,7 +84,7 @@ def _spec(numbers: pl.DataFrame) -> Spec:
             for row in rows
             if row[column] is not None
         ]
-        look = {"size": 70} if words == _MODEL else {"size": 100, "stroke": "@ground", "strokeWidth": 1}
+        look: dict[str, Any] = {"size": 70} if words == _MODEL else {"size": 100, "stroke": "@ground", "strokeWidth": 1}
         points = marks.points(dots, marks.field(column, x), label, colour, **look)
         points["encoding"]["shape"] = shape
         layers.append(points)
