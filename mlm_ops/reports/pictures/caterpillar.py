@@ -44,8 +44,8 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: boo
     excluded, included = _COLOURS
     excludes_zero = (pl.col("conf_low") > 0) | (pl.col("conf_high") < 0)
     zero = pl.when(excludes_zero).then(pl.lit(excluded)).otherwise(pl.lit(included))
-    shown_rows = numbers.with_columns(place=pl.int_range(pl.len()) + 1, zero=zero)
-    apart = shown_rows.filter(excludes_zero).height
+    ranks = numbers.with_columns(place=pl.int_range(pl.len()) + 1, zero=zero)
+    n_apart = ranks.filter(excludes_zero).height
     deviation = deviations(tables, numbers["model"][0], group).get(term)
     spread = "" if deviation is None else f"; the standard deviation of the effects is {figure(deviation)}"
     thinned = numbers.height > thin.MOST_UNITS
@@ -63,23 +63,23 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: boo
     return Picture(
         key="caterpillar",
         question=f"Which {units(group)} depart in {departure(term)}?",
-        answer=f"{of(apart, numbers.height, 'intervals')} exclude zero{spread}.",
+        answer=f"{of(n_apart, numbers.height, 'intervals')} exclude zero{spread}.",
         reading=f"Effects of {units(group)} in order, as departures from the average. "
         f"{what}{shape}This is no ranking: estimates are drawn to the average, and their order is uncertain.",
-        spec=(_binned if thinned else _spec)(shown_rows, unit_numbers(tables), group, term, pairwise=pairwise),
+        spec=(_binned if thinned else _spec)(ranks, unit_numbers(tables), group, term, pairwise=pairwise),
         numbers=numbers,
         sql=rows.sql,
     )
 
 
 def _marked(rows: pl.DataFrame, number: UnitNumbers, *, pairwise: bool) -> list[dict[str, Any]]:
-    marked = []
+    effects = []
     for row in rows.to_dicts():
         read = f"{unit_name(row['group'], row['unit'])}: {figure(row['estimate'])}"
         read += "" if pairwise else interval(row["conf_low"], row["conf_high"])
-        kept = {name: row[name] for name in ("place", "estimate", "conf_low", "conf_high", "zero")}
-        marked.append({**kept, "hover": marks.hover(read, number.get((row["group"], row["unit"])))})
-    return marked
+        values = {name: row[name] for name in ("place", "estimate", "conf_low", "conf_high", "zero")}
+        effects.append({**values, "hover": marks.hover(read, number.get((row["group"], row["unit"])))})
+    return effects
 
 
 def _axes(rows: pl.DataFrame, group: str, term: str, beside: float = 0.0) -> tuple[Spec, Spec]:
@@ -93,14 +93,14 @@ def _axes(rows: pl.DataFrame, group: str, term: str, beside: float = 0.0) -> tup
 
 def _spec(rows: pl.DataFrame, number: UnitNumbers, group: str, term: str, *, pairwise: bool) -> Spec:
     x, y = _axes(rows, group, term)
-    marked, size = _marked(rows, number, pairwise=pairwise), max(8.0, min(36.0, 2400 / rows.height))
+    effects, size = _marked(rows, number, pairwise=pairwise), max(8.0, min(36.0, 2400 / rows.height))
     place, estimate = marks.field("place", x), marks.field("estimate", y)
     colour = marks.coded("zero", _COLOURS, legend=True)
     ends = {"x": place, "y": marks.field("conf_low", y), "y2": {"field": "conf_high"}}
-    bare = marks.without_hover(marked)
+    bare = marks.without_hover(effects)
     layers = [
         marks.reference("y", y, 0.0),
-        marks.rules(marked, ends, colour, width=max(0.8, min(2.0, 180 / rows.height)), strokeOpacity=0.6),
+        marks.rules(effects, ends, colour, width=max(0.8, min(2.0, 180 / rows.height)), strokeOpacity=0.6),
         marks.points(bare, place, estimate, colour, size=size),
     ]
     return marks.chart(layers, 240)
@@ -113,17 +113,18 @@ def _binned(rows: pl.DataFrame, number: UnitNumbers, group: str, term: str, *, p
     )
     place = marks.field("place", x)
     ends = {"x": place, "y": marks.field("conf_low", y), "y2": {"field": "conf_high"}}
-    marked, colour = _marked(thin.extremes(rows), number, pairwise=pairwise), marks.coded("zero", _COLOURS, legend=True)
+    effects = _marked(thin.extremes(rows), number, pairwise=pairwise)
+    colour = marks.coded("zero", _COLOURS, legend=True)
     # one beside another, outside of the band: at their ranks they would hide each other
     step, n = _BESIDE * rows.height / (thin.EXTREMES + 1), rows.height
-    for order, row in enumerate(marked):
+    for order, row in enumerate(effects):
         low = order < thin.EXTREMES
         row["place"] = (order - thin.EXTREMES) * step if low else n + (order - thin.EXTREMES + 1) * step
     layers = [
         marks.band(bins.to_dicts(), place, marks.field("low", y), "high", "@grey", opacity=0.35),
         marks.line(bins.to_dicts(), place, marks.field("middle", y), "@ink", width=1.5),
         marks.reference("y", y, 0.0),
-        marks.rules(marked, ends, colour, width=1.5),
-        marks.points(marked, place, marks.field("estimate", y), colour, size=20),
+        marks.rules(effects, ends, colour, width=1.5),
+        marks.points(effects, place, marks.field("estimate", y), colour, size=20),
     ]
     return marks.chart(layers, 240)

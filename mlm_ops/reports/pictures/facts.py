@@ -31,11 +31,11 @@ def model_of(tables: Tables, name: str, selection: Selection, condition: str | N
     if frame.is_empty():
         return None
     rows = frame if condition is None else frame.filter(pl.sql_expr(condition))
-    there = set(rows["model"])
+    models = set(rows["model"])
     if selection.model is not None:
-        return selection.model if selection.model in there else None
-    ordered = models_in_order(tables)
-    return max(there, key=lambda model: (ordered.index(model) if model in ordered else -1, model), default=None)
+        return selection.model if selection.model in models else None
+    order = models_in_order(tables)
+    return max(models, key=lambda model: (order.index(model) if model in order else -1, model), default=None)
 
 
 def shown_models(tables: Tables, there: Collection[str], most: int) -> list[str]:
@@ -45,8 +45,8 @@ def shown_models(tables: Tables, there: Collection[str], most: int) -> list[str]
         return models
     pairs = table(tables, "comparisons")
     compared = set() if pairs.is_empty() else {*pairs["model"], *pairs["reference_model"]}
-    chosen = [model for model in models[1:-1] if model in compared][: most - 2]
-    return [models[0], *chosen, models[-1]]
+    others = [model for model in models[1:-1] if model in compared][: most - 2]
+    return [models[0], *others, models[-1]]
 
 
 def coefficients_in_order(tables: Tables, models: Sequence[str]) -> list[str]:
@@ -100,8 +100,8 @@ def deviations(tables: Tables, model: str, group: str) -> dict[str, float]:
     frame = table(tables, "variance_components")
     if frame.is_empty():
         return {}
-    own = frame.filter((pl.col("model") == model) & (pl.col("group") == group) & pl.col("other").is_null())
-    return dict(own.drop_nulls(["term", "std_dev"]).select("term", "std_dev").iter_rows())
+    diagonal = frame.filter((pl.col("model") == model) & (pl.col("group") == group) & pl.col("other").is_null())
+    return dict(diagonal.drop_nulls(["term", "std_dev"]).select("term", "std_dev").iter_rows())
 
 
 def grand_means(tables: Tables, group: str) -> dict[str, float]:
@@ -109,8 +109,8 @@ def grand_means(tables: Tables, group: str) -> dict[str, float]:
     frame = table(tables, "decomposition")
     if frame.is_empty():
         return {}
-    own = frame.filter(pl.col("group") == group).drop_nulls("mean").sort("variable", "mean")
-    return dict(own.select("variable", "mean").iter_rows())
+    means = frame.filter(pl.col("group") == group).drop_nulls("mean").sort("variable", "mean")
+    return dict(means.select("variable", "mean").iter_rows())
 
 
 def outcome_of(tables: Tables, model: str) -> str | None:

@@ -37,22 +37,22 @@ def forest(tables: Tables, selection: Selection) -> Iterator[Picture]:
     if rows.frame["model"].n_unique() > specification_curve.MODELS and terms:
         yield specification_curve.specification_curve(tables, rows, terms)
         return
-    drawn = terms[:TERMS]
+    panel_terms = terms[:TERMS]
     place = {model: number for number, model in enumerate(models)}
-    numbers = rows.frame.filter(pl.col("model").is_in(models) & pl.col("term").is_in(drawn))
+    numbers = rows.frame.filter(pl.col("model").is_in(models) & pl.col("term").is_in(panel_terms))
     if numbers.is_empty():
         return
     moderated = moderated_terms(tables)
-    marked = [{**row, "moderated": (row["model"], row["term"]) in moderated} for row in numbers.to_dicts()]
-    marked.sort(key=lambda row: (drawn.index(row["term"]), place[row["model"]]))
-    panels = [[row for row in marked if row["term"] == term] for term in drawn]
+    estimates = [{**row, "moderated": (row["model"], row["term"]) in moderated} for row in numbers.to_dicts()]
+    estimates.sort(key=lambda row: (panel_terms.index(row["term"]), place[row["model"]]))
+    panels = [[row for row in estimates if row["term"] == term] for term in panel_terms]
     yield Picture(
         key="forest",
         question="Do the estimates move as the model grows?",
         answer=_answer([panel for panel in panels if panel]),
-        reading=_reading(len(terms) - len(drawn), len(set(rows.frame["model"])) - len(models)),
+        reading=_reading(len(terms) - len(panel_terms), len(set(rows.frame["model"])) - len(models)),
         spec=_spec([panel for panel in panels if panel], dict(zip(models, labels(models), strict=True))),
-        numbers=pl.DataFrame(marked, schema={**numbers.schema, "moderated": pl.Boolean}).drop("moderated"),
+        numbers=pl.DataFrame(estimates, schema={**numbers.schema, "moderated": pl.Boolean}).drop("moderated"),
         sql=rows.sql,
     )
 
@@ -73,11 +73,11 @@ def _answer(panels: Sequence[Sequence[dict[str, Any]]]) -> str:
         several = " No term stands in two models without an interaction of it." if len(panels) > 1 else ""
         return f"In {shown(row['model'])} {shown(row['term'])} is {_estimate(row)}{where}.{several}"
     _, first, last = max(moves, key=lambda move: move[0])
-    told = f"{_estimate(first)} in {shown(first['model'])} and {_estimate(last)} in {shown(last['model'])}"
+    ends = f"{_estimate(first)} in {shown(first['model'])} and {_estimate(last)} in {shown(last['model'])}"
     if len(moves) == 1:
-        return f"{shown(first['term'])} is {told}."
+        return f"{shown(first['term'])} is {ends}."
     return (
-        f"Over the models without its interactions, {shown(first['term'])} moves most for its standard error: {told}."
+        f"Over the models without its interactions, {shown(first['term'])} moves most for its standard error: {ends}."
     )
 
 

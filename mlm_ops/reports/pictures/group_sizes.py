@@ -54,8 +54,8 @@ def _withheld(tables: Tables, group: str) -> tuple[int, int]:
     """How many units are withheld, and of fewer rows than how many."""
     models = table(tables, "models")
     notes = "" if models.is_empty() else "\n".join(models["notes"].drop_nulls().sort())
-    found = [(int(n), int(least)) for n, name, least in _WITHHELD.findall(notes) if name == group]
-    return found[0] if found else (0, 0)
+    counts = [(int(n), int(least)) for n, name, least in _WITHHELD.findall(notes) if name == group]
+    return counts[0] if counts else (0, 0)
 
 
 def _spec(sizes: pl.Series, median: float, group: str, hidden: int, least: int) -> Spec:

@@ -66,7 +66,7 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     numbers, number, n = rows.frame, unit_numbers(tables), rows.frame.height
     normal = NormalDist()
     expected = pl.Series("expected", [normal.inv_cdf((place + 0.5) / n) for place in range(n)])
-    placed = numbers.with_columns(expected)
+    quantiles = numbers.with_columns(expected)
     points = [
         {
             "estimate": row["estimate"],
@@ -75,14 +75,14 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
                 f"{unit_name(group, row['unit'])}: {figure(row['estimate'])}", number.get((group, row["unit"]))
             ),
         }
-        for row in thin.tails(placed).to_dicts()
+        for row in thin.tails(quantiles).to_dicts()
     ]
     # through the quartiles, as lines in such plots are drawn
-    quarter, rest = (placed.row(round(share * (n - 1)), named=True) for share in (0.25, 0.75))
+    quarter, rest = (quantiles.row(round(share * (n - 1)), named=True) for share in (0.25, 0.75))
     slope = (rest["estimate"] - quarter["estimate"]) / ((rest["expected"] - quarter["expected"]) or 1.0)
-    x, y = marks.axis_range(placed["expected"]), marks.axis_range(placed["estimate"])
+    x, y = marks.axis_range(quantiles["expected"]), marks.axis_range(quantiles["estimate"])
     line = [{"here": at, "to": quarter["estimate"] + slope * (at - quarter["expected"])} for at in (x.low, x.high)]
-    y = marks.axis_range([*placed["estimate"], *[end["to"] for end in line]], pad=0.02)
+    y = marks.axis_range([*quantiles["estimate"], *[end["to"] for end in line]], pad=0.02)
     range_ = f"run from {figure(numbers['estimate'][0])} to {figure(numbers['estimate'][-1])}"
     what = "intercepts" if term == INTERCEPT else f"slopes of {shown(term)}"
     some = f" Of {count(n)} {units(group)} both ends and some between are drawn." if n > len(points) else ""
@@ -101,14 +101,14 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
 
 def _verdict(tables: Tables, model: str, group: str, term: str | None) -> str:
     """What the test of normality found, as a sentence; nothing where it was not made."""
-    found = table(tables, "diagnostics")
-    if found.is_empty():
+    findings = table(tables, "diagnostics")
+    if findings.is_empty():
         return ""
-    named = pl.col("term").is_null() if term is None else pl.col("term") == term
-    own = found.filter(
-        (pl.col("model") == model) & (pl.col("diagnostic") == "normality") & (pl.col("group") == group) & named
+    of_term = pl.col("term").is_null() if term is None else pl.col("term") == term
+    tests = findings.filter(
+        (pl.col("model") == model) & (pl.col("diagnostic") == "normality") & (pl.col("group") == group) & of_term
     )
-    row: dict[str, Any] = own.to_dicts()[0] if own.height else {"estimate": None}
+    row: dict[str, Any] = tests.to_dicts()[0] if tests.height else {"estimate": None}
     if row["estimate"] is None:
         return ""
     skewness = row.get("skewness")

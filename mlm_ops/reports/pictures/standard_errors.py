@@ -34,7 +34,7 @@ def standard_errors(tables: Tables, selection: Selection) -> Iterator[Picture]:
     shares = {"naive_share": "naive_std_error / std_error", "robust_share": "robust_std_error / std_error"}
     rows = select(tables, "standard_errors", _COLUMNS, equal={"model": model}, condition=_KNOWN, derived=shares)
     rows = rows.sorted_by("std_error_ratio", "term", descending=[True, False])
-    numbers, drawn = rows.frame, rows.frame.head(TERMS)
+    numbers, smallest = rows.frame, rows.frame.head(TERMS)
     groups = groups_of(tables, "random_effects", {"model": model})
     first = numbers.to_dicts()[0]
     yield Picture(
@@ -46,7 +46,7 @@ def standard_errors(tables: Tables, selection: Selection) -> Iterator[Picture]:
         reading="Each coefficient's standard errors as shares of the multilevel model's, the dot. A triangle to the "
         "left of it: ignoring the groups makes the coefficient look more certain than it is."
         + (f" The {TERMS} coefficients with the smallest shares are drawn." if numbers.height > TERMS else ""),
-        spec=_spec(drawn),
+        spec=_spec(smallest),
         numbers=numbers,
         sql=rows.sql,
     )
@@ -56,8 +56,8 @@ def _spec(numbers: pl.DataFrame) -> Spec:
     names = labels(list(numbers["term"]))
     rows = []
     for row, name in zip(numbers.to_dicts(), names, strict=True):
-        kept = {column: row[column] for column in ("std_error", "naive_share", "robust_share")}
-        rows.append({**kept, "label": name, "share": 1.0, "term": row["term"]})
+        values = {column: row[column] for column in ("std_error", "naive_share", "robust_share")}
+        rows.append({**values, "label": name, "share": 1.0, "term": row["term"]})
     ends = [row[column] for row in rows for column in ("naive_share", "robust_share")]
     along = marks.axis_range([0.0, 1.0, *ends])
     along = marks.AxisRange(along.low, along.high, along.ticks, ".0%")

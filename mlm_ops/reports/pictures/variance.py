@@ -51,8 +51,8 @@ def variance(tables: Tables, selection: Selection) -> Iterator[Picture]:
     bars = [
         bar for model, label in zip(models, labels(models), strict=True) for bar in _bar(model, label, shares[model])
     ]
-    used = {bar["part"] for bar in bars if bar["end"] > bar["start"]}
-    colours = {words: colour for words, colour, _ in PARTS.values() if words in used}
+    parts = {bar["part"] for bar in bars if bar["end"] > bar["start"]}
+    colours = {words: colour for words, colour, _ in PARTS.values() if words in parts}
     model = model_of(tables, "r_squared", selection, _IS_TOTAL) or models[-1]
     yield Picture(
         key="variance",
@@ -119,7 +119,7 @@ def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str])
     position = {"x": marks.field("start", x), "x2": {"field": "end"}, "y": marks.field("label", y)}
     legend = marks.coded("part", colours, legend=True, symbol="square")
     legend["legend"] |= {"columns": 3}
-    drawn = marks.bars(
+    layer = marks.bars(
         [bar for bar in bars if bar["end"] > bar["start"]],
         position,
         legend,
@@ -130,9 +130,9 @@ def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str])
     inked = marks.coded("ink", {"@ground": "@ground", "@ink": "@ink"})
     middle, row = marks.field("middle", x), marks.field("label", y)
     texts = marks.without_hover(bar for bar in bars if bar["text"])
-    written = marks.texts(texts, middle, row, colour=inked, halo=False)
+    inside = marks.texts(texts, middle, row, colour=inked, halo=False)
     above = marks.texts(_above(bars), middle, row, halo=False, dy=-18)
-    return marks.chart([drawn, written, above], 92 + 38 * len(names), resolve={"scale": {"fill": "independent"}})
+    return marks.chart([layer, inside, above], 92 + 38 * len(names), resolve={"scale": {"fill": "independent"}})
 
 
 def _above(bars: list[dict[str, Any]]) -> list[dict[str, Any]]:
