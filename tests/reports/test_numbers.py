@@ -47,28 +47,28 @@ def layers(spec: Any) -> Iterator[list[dict[str, Any]]]:
 
 def test_the_sql_of_a_picture_gives_its_numbers(store: Store) -> None:
     for picture in store.pictures():
-        found, numbers = store.query(picture.sql), picture.numbers
-        assert found.columns == numbers.columns, picture.key
+        rows, numbers = store.query(picture.sql), picture.numbers
+        assert rows.columns == numbers.columns, picture.key
         if picture.key in ("variance", "forest"):  # of the models that are drawn
-            found = found.join(numbers, on=found.columns, how="semi", nulls_equal=True)
-        assert found.sort(found.columns).equals(numbers.sort(numbers.columns)), (picture.key, picture.sql)
+            rows = rows.join(numbers, on=rows.columns, how="semi", nulls_equal=True)
+        assert rows.sort(rows.columns).equals(numbers.sort(numbers.columns)), (picture.key, picture.sql)
 
 
 def test_what_is_drawn_are_values_of_the_numbers(store: Store) -> None:
     """To the last digit: what a layer's columns share with the table's are rows of it."""
-    drawn = 0
+    marks = 0
     for picture in store.pictures():
         for values in layers(picture.spec):
             shared = [name for name in picture.numbers.columns if values and name in values[0]]
             if shared:
-                known = set(picture.numbers.select(shared).iter_rows())
-                assert {tuple(row[name] for name in shared) for row in values} <= known, (picture.key, shared)
-                drawn += len(values)
-    assert drawn > 0
+                rows = set(picture.numbers.select(shared).iter_rows())
+                assert {tuple(row[name] for name in shared) for row in values} <= rows, (picture.key, shared)
+                marks += len(values)
+    assert marks > 0
 
 
 def test_every_number_of_an_answer_is_in_the_tables(store: Store) -> None:
-    known, names = _texts(store), _names(store)
+    texts, names = _texts(store), _names(store)
     for picture in store.pictures():
         sentence = picture.answer
         for name in names:
@@ -77,7 +77,7 @@ def test_every_number_of_an_answer_is_in_the_tables(store: Store) -> None:
             sentence = sentence.replace(constant, " ")
         counts = {count(number) for number in range(picture.numbers.height + 1)}
         for token in re.findall(r"[−<]?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[−+]?\d+)?%?", sentence):
-            assert token in known | counts, (picture.key, token, picture.answer)
+            assert token in texts | counts, (picture.key, token, picture.answer)
 
 
 def _texts(store: Store) -> set[str]:
@@ -121,14 +121,14 @@ def _names(store: Store) -> list[str]:
         "lhs",
         "rhs",
     )
-    found = {
+    names = {
         shown(name)
         for frame in store.tables.values()
         for column in (*columns, "moderator_value", "setting")
         if column in frame.columns
         for name in frame[column].drop_nulls().unique()
     }
-    return sorted(found, key=len, reverse=True)
+    return sorted(names, key=len, reverse=True)
 
 
 def test_each_analysis_has_the_pictures_that_its_tables_hold(store: Store) -> None:
@@ -281,8 +281,8 @@ class TestUnits:
                     assert unit is not None, text
                     numbers.setdefault(unit[1], set()).add(number)
         assert len(numbers) == 160
-        assert all(len(found) == 1 for found in numbers.values())
-        assert len({number for found in numbers.values() for number in found}) == 160
+        assert all(len(of_unit) == 1 for of_unit in numbers.values())
+        assert len({number for of_unit in numbers.values() for number in of_unit}) == 160
 
     def test_intervals_for_pairs(self, hsb: Store):
         picture = hsb.picture("caterpillar", pairwise=True)
@@ -305,9 +305,9 @@ class TestUnits:
         assert picture.numbers.height == 160 * 8
         assert max(len(values) for values in layers(picture.spec)) == 200
         assert "means of 200 bins; the 8 at each end are drawn one by one" in picture.reading
-        drawn = next(PICTURES["two_slopes"](_many(hsb), Selection()))
-        assert max(len(values) for values in layers(drawn.spec)) == 400
-        assert sum(row["count"] for values in layers(drawn.spec) for row in values if "count" in row) == 160 * 8
+        slopes = next(PICTURES["two_slopes"](_many(hsb), Selection()))
+        assert max(len(values) for values in layers(slopes.spec)) == 400
+        assert sum(row["count"] for values in layers(slopes.spec) for row in values if "count" in row) == 160 * 8
 
 
 class TestMarks:
@@ -380,15 +380,15 @@ def _many(hsb: Store) -> dict[str, pl.DataFrame]:
 
 def test_tables_of_a_fit_have_the_same_pictures(hsb: Store) -> None:
     """They are of no analysis, and their SQL is over the tables' own names."""
-    own = {name: frame.drop("run_id", "analysis") for name, frame in hsb.tables.items()}
+    of_fit = {name: frame.drop("run_id", "analysis") for name, frame in hsb.tables.items()}
     for key, draft in PICTURES.items():
-        for stored, fitted in zip(draft(hsb.tables, Selection()), draft(own, Selection()), strict=True):
+        for stored, fitted in zip(draft(hsb.tables, Selection()), draft(of_fit, Selection()), strict=True):
             assert (fitted.spec, fitted.answer) == (stored.spec, stored.answer), key
             assert fitted.numbers.equals(stored.numbers)
             assert "mlm." not in fitted.sql
             assert "analysis" not in fitted.sql
             connection = duckdb.connect()
-            for name, frame in own.items():
+            for name, frame in of_fit.items():
                 connection.register(name, frame.to_arrow())
             rows = connection.sql(fitted.sql).pl()
             assert rows.height >= fitted.numbers.height > 0

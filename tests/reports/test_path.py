@@ -77,7 +77,7 @@ class TestReferenceModels:
     def test_answer_and_drawing(self, name: str):
         fit = fitted(name)
         picture = path_diagram(fit.parameters)
-        known = {
+        texts = {
             figure(value)
             for column in ("estimate", "conf_low", "conf_high")
             for value in fit.parameters[column].drop_nulls()
@@ -86,7 +86,7 @@ class TestReferenceModels:
         for variable in sorted({*fit.parameters["lhs"], *fit.parameters["rhs"]}, key=len, reverse=True):
             sentence = re.sub(rf"(?<![\w.−]){re.escape(variable)}(?![\w])", " ", sentence)
         for token in re.findall(r"−?\d(?:[\d,]*\d)?(?:\.\d+)?", sentence):
-            assert token in known, (token, picture.answer)
+            assert token in texts, (token, picture.answer)
         assert fit.diagram() == picture.svg()
 
 
@@ -168,26 +168,26 @@ def test_more_than_thirty_variables_are_a_table() -> None:
     """A fit draws them nevertheless, when asked."""
     assert len(list(PICTURES["path"](model_of(30), Selection()))) == 1
     assert list(PICTURES["path"](model_of(31), Selection())) == []
-    drawn = path_diagram(model_of(31)["sem_parameters"].drop("model")).svg()
+    svg = path_diagram(model_of(31)["sem_parameters"].drop("model")).svg()
     # its indicators, and the ground
-    assert (drawn.count("<ellipse"), drawn.count("<rect")) == (1, 30 + 1)
-    assert len(drawn) < 100_000
+    assert (svg.count("<ellipse"), svg.count("<rect")) == (1, 30 + 1)
+    assert len(svg) < 100_000
 
 
 class TestLayout:
     def test_causes_stand_left_of_what_they_lead_to(self):
-        laid = panel(["a", "b", "c"], [Arrow("b", "a", ("1",)), Arrow("a", "c", ("1",))], 17)
-        assert laid.nodes["b"][0] < laid.nodes["a"][0] < laid.nodes["c"][0]
+        layout = panel(["a", "b", "c"], [Arrow("b", "a", ("1",)), Arrow("a", "c", ("1",))], 17)
+        assert layout.nodes["b"][0] < layout.nodes["a"][0] < layout.nodes["c"][0]
 
     def test_feedback_ends(self):
-        laid = panel(["a", "b"], [Arrow("a", "b", ("1",)), Arrow("b", "a", ("2",))], 17)
-        assert laid.height > 0
-        assert laid.curves[0].label.overlap(laid.curves[1].label) == 0
+        layout = panel(["a", "b"], [Arrow("a", "b", ("1",)), Arrow("b", "a", ("2",))], 17)
+        assert layout.height > 0
+        assert layout.curves[0].label.overlap(layout.curves[1].label) == 0
 
     def test_a_head_points_along_its_line(self):
-        laid = panel(["a", "b"], [Arrow("a", "b", ("1",))], 17)
-        (curve,) = laid.curves
-        tip = laid.nodes["b"][0] - NODE / 2, laid.nodes["b"][1]
+        layout = panel(["a", "b"], [Arrow("a", "b", ("1",))], 17)
+        (curve,) = layout.curves
+        tip = layout.nodes["b"][0] - NODE / 2, layout.nodes["b"][1]
         assert curve.head().startswith(f"M{tip[0]:.2f},{tip[1]:.2f} ")
         corners = [tuple(map(float, pair.split(","))) for pair in re.findall(r"[-\d.]+,[-\d.]+", curve.head())]
         assert all(x < tip[0] for x, _ in corners[1:])

@@ -36,7 +36,7 @@ def centering(tables: Tables, selection: Selection) -> Iterator[Picture]:
 def _picture(tables: Tables, rows: Rows, group: str, variable: str) -> Picture:
     n = rows.frame.height
     some = min(UNITS, n)
-    chosen = rows.frame[[round(place * (n - 1) / (some - 1)) for place in range(some)]]
+    examples = rows.frame[[round(place * (n - 1) / (some - 1)) for place in range(some)]]
     sizes = pl.col("mean") * pl.col("n")
     weighted = float(rows.frame.select(sizes.sum() / pl.col("n").sum()).item())
     middle = grand_means(tables, group).get(variable, weighted)
@@ -47,30 +47,30 @@ def _picture(tables: Tables, rows: Rows, group: str, variable: str) -> Picture:
         "of each leaves nothing between them.",
         reading=f"{some} {units(group)}, from the lowest mean of {shown(variable)} to the highest: dots are means, "
         "lines reach one standard deviation to each side.",
-        spec=_spec(chosen.to_dicts(), middle, unit_numbers(tables)),
+        spec=_spec(examples.to_dicts(), middle, unit_numbers(tables)),
         numbers=rows.frame,
         sql=rows.sql,
     )
 
 
-def _spec(chosen: list[dict[str, Any]], middle: float, number: UnitNumbers) -> Spec:
-    names = labels([row["unit"] for row in chosen], 12)
+def _spec(examples: list[dict[str, Any]], middle: float, number: UnitNumbers) -> Spec:
+    names = labels([row["unit"] for row in examples], 12)
     subtracted = {
-        "raw": [0.0] * len(chosen),
-        "− grand mean": [middle] * len(chosen),
-        "− mean of each": [row["mean"] for row in chosen],
+        "raw": [0.0] * len(examples),
+        "− grand mean": [middle] * len(examples),
+        "− mean of each": [row["mean"] for row in examples],
     }
     panels = []
     for values in subtracted.values():
         rows = []
-        for row, name, value in zip(chosen, names, values, strict=True):
+        for row, name, value in zip(examples, names, values, strict=True):
             read = f"{unit_name(row['group'], row['unit'])}: mean {figure(row['mean'] - value)}"
             hover = marks.hover(read, number.get((row["group"], row["unit"])))
             ends = {"here": row["mean"] - value, "left": row["low"] - value, "right": row["high"] - value}
             rows.append({"label": name, **ends, "hover": hover})
         panels.append(rows)
-    drawn = zip(subtracted, panels, _ranges(panels), strict=True)
-    return {"hconcat": [_panel(title, rows, along, names) for title, rows, along in drawn], "spacing": 10}
+    columns = zip(subtracted, panels, _ranges(panels), strict=True)
+    return {"hconcat": [_panel(title, rows, along, names) for title, rows, along in columns], "spacing": 10}
 
 
 def _ranges(panels: list[list[dict[str, Any]]]) -> list[marks.AxisRange]:

@@ -25,11 +25,11 @@ def group_sizes(tables: Tables, selection: Selection) -> Iterator[Picture]:
     for group in selection.groups(groups_of(tables, "groups", {})):
         rows = select(tables, "groups", ["group", "unit", "n"], equal={"group": group}, distinct=True)
         numbers = rows.sorted_by("n", "unit").frame
-        hidden, least = _withheld(tables, group)
+        n_withheld, least = _withheld(tables, group)
         sizes = numbers["n"]
         median = numbers.select(pl.col("n").median()).item()
-        small = f" {count(hidden)} more have fewer than {least} rows and are not shown." if hidden else ""
-        grey = f"; grey are those with fewer than {least} rows" if hidden else ""
+        small = f" {count(n_withheld)} more have fewer than {least} rows and are not shown." if n_withheld else ""
+        grey = f"; grey are those with fewer than {least} rows" if n_withheld else ""
         first, last = count(sizes[0]), count(sizes[-1])
         # every unit has the same number of rows
         balanced = f"Each of {count(numbers.height)} {units(group)} holds {first} rows.{small}"
@@ -40,7 +40,7 @@ def group_sizes(tables: Tables, selection: Selection) -> Iterator[Picture]:
             answer=balanced if first == last else spread + small,
             reading=f"Bars count {units(group)}{grey}. The fewer rows in one, the more its estimate is drawn to the "
             "average.",
-            spec=_spec(sizes, median, group, hidden, least),
+            spec=_spec(sizes, median, group, n_withheld, least),
             numbers=numbers,
             sql=rows.sql,
         )
@@ -58,14 +58,14 @@ def _withheld(tables: Tables, group: str) -> tuple[int, int]:
     return counts[0] if counts else (0, 0)
 
 
-def _spec(sizes: pl.Series, median: float, group: str, hidden: int, least: int) -> Spec:
+def _spec(sizes: pl.Series, median: float, group: str, n_withheld: int, least: int) -> Spec:
     bins = thin.histogram(sizes, BINS).to_dicts()
     bars = [
         {**row, "kind": "shown", "hover": marks.hover(f"{_range(row)} rows: {count(row['count'])}")} for row in bins
     ]
-    if hidden:
-        hover = marks.hover(f"fewer than {least} rows: {count(hidden)}, withheld")
-        bars.append({"low": 0, "high": least, "count": hidden, "kind": "withheld", "hover": hover})
+    if n_withheld:
+        hover = marks.hover(f"fewer than {least} rows: {count(n_withheld)}, withheld")
+        bars.append({"low": 0, "high": least, "count": n_withheld, "kind": "withheld", "hover": hover})
     # sizes are whole numbers: a bar reaches from half below its least to half above its greatest
     bars = [{**row, "left": row["low"] - 0.5, "right": row["high"] - 0.5, "foot": 0} for row in bars]
     size = bins[0]["high"] - bins[0]["low"]

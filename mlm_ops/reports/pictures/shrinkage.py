@@ -102,7 +102,10 @@ def _spec(units_: list[dict[str, Any]], average: tuple[float, float] | None, ter
         slopes = f"slope {figure(row['own_slope'])} alone, {figure(row['slope'])} in the model"
         hover = marks.hover(f"{label}: {slopes}", number.get((row["group"], row["unit"])))
         dots.append(
-            {**{f"{own}{name}": row[f"{own}{name}"] for own in ("", "own_") for name in _POINTS}, "hover": hover}
+            {
+                **{f"{prefix}{name}": row[f"{prefix}{name}"] for prefix in ("", "own_") for name in _POINTS},
+                "hover": hover,
+            }
         )
     across = marks.axis_range([row[name] for row in dots for name in ("intercept", "own_intercept")])
     up = marks.axis_range([row[name] for row in dots for name in ("slope", "own_slope")])

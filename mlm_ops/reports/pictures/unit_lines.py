@@ -34,16 +34,18 @@ def unit_lines(tables: Tables, selection: Selection) -> Iterator[Picture]:
         yield _picture(tables, rows.sorted_by("slope", "unit"), group, term)
 
 
-def lines_of(tables: Tables, selection: Selection, columns: list[str], known: str) -> Iterator[tuple[Rows, str, str]]:
+def lines_of(
+    tables: Tables, selection: Selection, columns: list[str], condition: str
+) -> Iterator[tuple[Rows, str, str]]:
     """Rows of table `unit_lines` of one model, term by term."""
-    model = model_of(tables, "unit_lines", selection, known)
+    model = model_of(tables, "unit_lines", selection, condition)
     if model is None:
         return
     frame = table(tables, "unit_lines").filter(pl.col("model") == model)
     for group in selection.groups(groups_of(tables, "unit_lines", {"model": model})):
         for term in selection.terms(sorted(set(frame.filter(pl.col("group") == group)["term"]))):
             equal = {"model": model, "group": group, "term": term}
-            rows = select(tables, "unit_lines", columns, equal=equal, condition=known)
+            rows = select(tables, "unit_lines", columns, equal=equal, condition=condition)
             if rows.frame.height > 1:
                 yield rows, group, term
 
