@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import re
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from mlm_ops.errors import MlmError
 from mlm_ops.reports import PICTURES, Selection, draw_png, draw_svg, save_picture
+from mlm_ops.reports.drawing.svg import tidy
 from mlm_ops.reports.pictures.facts import unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.theme import COLOURS
@@ -175,8 +178,6 @@ class TestSvg:
 
     def test_ids_are_our_own(self):
         """Those of Vega are counters, alike in every drawing; a unit named as one is left alone."""
-        from mlm_ops.reports.drawing.svg import tidy
-
         raw = (
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1" width="1" height="1"><defs><clipPath id="clip0">'
             '<rect width="1.23456" height="1"/></clipPath></defs><g clip-path="url(#clip0)"><path d="M0,0h1" '
@@ -294,9 +295,6 @@ print(digest.hexdigest())
 
 def test_three_processes_draw_the_same_bytes(hsb: Store, tmp_path: Path) -> None:
     """With other hashes, other numbers of threads, and rows in other orders."""
-    import os
-    import pickle
-
     path = tmp_path / "tables.pickle"
     path.write_bytes(pickle.dumps(hsb.tables))
     digests = set()

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 from xml.etree import ElementTree as Xml
 
 import polars as pl
@@ -14,6 +14,7 @@ import pytest
 
 from mlm_ops.errors import MlmError
 from mlm_ops.reports import PICTURES, Selection, draw_svg, path_diagram
+from mlm_ops.reports.drawing.svg import Ground
 from mlm_ops.reports.pictures.path_layout import HEIGHT, NODE, Arrow, Box, panel
 from mlm_ops.reports.pictures.words import figure
 from tests.reports.stores import Store
@@ -107,8 +108,8 @@ class TestDrawing:
         monkeypatch.setitem(sys.modules, "vl_convert", None)
         (picture,) = PICTURES["path"](hsb.tables, Selection())
         assert picture.is_plain
-        for ground in ("light", "dark", "page"):
-            root = Xml.fromstring(draw_svg(picture, ground=ground))  # type: ignore[arg-type]
+        for ground in get_args(Ground):
+            root = Xml.fromstring(draw_svg(picture, ground=ground))
             assert root.get("role") == "img"
             assert root.get("aria-label") == f"{picture.question} {picture.answer}"
         assert fitted("ctx_hsb").diagram().startswith("<svg")
@@ -116,7 +117,7 @@ class TestDrawing:
 
     def test_colours_are_the_pages(self, hsb: Store):
         (picture,) = PICTURES["path"](hsb.tables, Selection())
-        page, light, dark = (draw_svg(picture, ground=ground) for ground in ("page", "light", "dark"))  # type: ignore[arg-type]
+        page, light, dark = (draw_svg(picture, ground=ground) for ground in get_args(Ground))
         assert 'stroke="var(--within,#b3500f)"' in page
         assert not re.search(r'"(#|@)', page)
         assert '<rect width="420" height="' in light
