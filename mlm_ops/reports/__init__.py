@@ -1,6 +1,6 @@
-"""Show result tables: pictures of them, and (to come) the report that holds these.
+"""Show result tables: pictures of them, and the report that holds these.
 
-Three folders, each importing from those after it alone: ``page`` (to come) lays pictures out, ``drawing`` makes SVG and
+Three folders, each importing from those after it alone: ``page`` lays pictures out, ``drawing`` makes SVG and
 PNG of them, ``pictures`` says what they show. Rooms below look a picture up by the names here, which are imported when
 first used: nothing of this room, least of all the drawing, is imported with the package.
 """

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -103,9 +104,9 @@ class Store:
                         seen.add((key, picture.sql, picture.answer))
                         yield picture
 
-    def picture(self, key: str, **selection: str | bool) -> Picture:
+    def picture(self, key: str, **selection: Any) -> Picture:
         """The first picture of a kind."""
-        return next(PICTURES[key](self.tables, Selection(**selection)))  # type: ignore[arg-type]
+        return next(PICTURES[key](self.tables, Selection(**selection)))
 
 
 def write_store(folder: Path, rows: Path, text: str) -> Store:

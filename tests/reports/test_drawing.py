@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import re
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from mlm_ops.errors import MlmError
 from mlm_ops.reports import PICTURES, Selection, draw_png, draw_svg, save_picture
+from mlm_ops.reports.drawing.svg import tidy
 from mlm_ops.reports.pictures.facts import unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.theme import COLOURS
@@ -58,11 +61,11 @@ def scale(svg: str, along: str, near: float | None = None) -> tuple[float, float
         # Vega draws axes half a pixel aside, so that their lines are sharp
         rows.setdefault(y if across else x, []).append((value, (x if across else y) - 0.5))
     if near is None:
-        found = max(rows.values(), key=len) if across else rows[min(rows)]
+        labels_of_axis = max(rows.values(), key=len) if across else rows[min(rows)]
     else:
-        found = rows[min(row for row, labels_ in rows.items() if row > near and len(labels_) > 1)]
-    assert len(found) > 1, rows
-    slope, start = np.polyfit([pixel for _, pixel in found], [value for value, _ in found], 1)
+        labels_of_axis = rows[min(row for row, labels_ in rows.items() if row > near and len(labels_) > 1)]
+    assert len(labels_of_axis) > 1, rows
+    slope, start = np.polyfit([pixel for _, pixel in labels_of_axis], [value for value, _ in labels_of_axis], 1)
     return float(start), float(slope)
 
 
@@ -87,7 +90,7 @@ class TestGeometry:
     def test_forest(self, hsb: Store):
         picture = hsb.picture("forest")
         svg = picture.svg()
-        found = 0
+        intervals = 0
         rows = {f"{row['term']} in {row['model']}": row for row in picture.numbers.to_dicts()}
         for node, x, y in elements(svg):
             title = node.find(_SVG + "title")
@@ -98,8 +101,8 @@ class TestGeometry:
             low, high = sorted((x, x + float(node.get("x2", "0"))))
             assert abs(low - (row["conf_low"] - start) / slope) < HALF
             assert abs(high - (row["conf_high"] - start) / slope) < HALF
-            found += 1
-        assert found == picture.numbers.height == 13
+            intervals += 1
+        assert intervals == picture.numbers.height == 13
 
     def test_two_slopes(self, hsb: Store):
         """Means as they are, not around the grand mean, as moments are kept."""
@@ -175,8 +178,6 @@ class TestSvg:
 
     def test_ids_are_our_own(self):
         """Those of Vega are counters, alike in every drawing; a unit named as one is left alone."""
-        from mlm_ops.reports.drawing.svg import tidy
-
         raw = (
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1" width="1" height="1"><defs><clipPath id="clip0">'
             '<rect width="1.23456" height="1"/></clipPath></defs><g clip-path="url(#clip0)"><path d="M0,0h1" '
@@ -238,9 +239,9 @@ def _renamed(hsb: Store, names: Sequence[str]) -> dict[str, pl.DataFrame]:
     tables = {}
     for table, frame in hsb.tables.items():
         is_few = pl.col("unit").is_in(few.implode()) | pl.col("unit").is_null()
-        kept = frame.filter(is_few) if "unit" in frame.columns else frame
+        rows = frame.filter(is_few) if "unit" in frame.columns else frame
         texts = [c for c in columns if c in frame.columns and frame.schema[c] == pl.String]
-        tables[table] = kept.with_columns(pl.col(texts).replace(others))
+        tables[table] = rows.with_columns(pl.col(texts).replace(others))
     return tables
 
 
@@ -262,7 +263,7 @@ def test_hostile_names_are_text(hsb: Store, turn: int) -> None:
 
 def _check_drawings(hsb: Store, names: Sequence[str], keys: Iterable[str]) -> int:
     """How many pictures there are, each a drawing of known elements alone."""
-    tables, drawn = _renamed(hsb, names), 0
+    tables, drawings = _renamed(hsb, names), 0
     for key in keys:
         picture = next(PICTURES[key](tables, Selection()), None)
         if picture is None:
@@ -272,8 +273,8 @@ def _check_drawings(hsb: Store, names: Sequence[str], keys: Iterable[str]) -> in
         assert tags <= {"svg", "g", "rect", "path", "line", "text", "title", "circle", "ellipse"}
         attributes = {attribute for node in nodes for attribute in node.attrib}
         assert not [attribute for attribute in attributes if attribute.startswith("on") or "href" in attribute]
-        drawn += 1
-    return drawn
+        drawings += 1
+    return drawings
 
 
 _HASHES = """
@@ -294,9 +295,6 @@ print(digest.hexdigest())
 
 def test_three_processes_draw_the_same_bytes(hsb: Store, tmp_path: Path) -> None:
     """With other hashes, other numbers of threads, and rows in other orders."""
-    import os
-    import pickle
-
     path = tmp_path / "tables.pickle"
     path.write_bytes(pickle.dumps(hsb.tables))
     digests = set()

@@ -47,28 +47,28 @@ def layers(spec: Any) -> Iterator[list[dict[str, Any]]]:
 
 def test_the_sql_of_a_picture_gives_its_numbers(store: Store) -> None:
     for picture in store.pictures():
-        found, numbers = store.query(picture.sql), picture.numbers
-        assert found.columns == numbers.columns, picture.key
+        rows, numbers = store.query(picture.sql), picture.numbers
+        assert rows.columns == numbers.columns, picture.key
         if picture.key in ("variance", "forest"):  # of the models that are drawn
-            found = found.join(numbers, on=found.columns, how="semi", nulls_equal=True)
-        assert found.sort(found.columns).equals(numbers.sort(numbers.columns)), (picture.key, picture.sql)
+            rows = rows.join(numbers, on=rows.columns, how="semi", nulls_equal=True)
+        assert rows.sort(rows.columns).equals(numbers.sort(numbers.columns)), (picture.key, picture.sql)
 
 
 def test_what_is_drawn_are_values_of_the_numbers(store: Store) -> None:
     """To the last digit: what a layer's columns share with the table's are rows of it."""
-    drawn = 0
+    marks = 0
     for picture in store.pictures():
         for values in layers(picture.spec):
             shared = [name for name in picture.numbers.columns if values and name in values[0]]
             if shared:
-                known = set(picture.numbers.select(shared).iter_rows())
-                assert {tuple(row[name] for name in shared) for row in values} <= known, (picture.key, shared)
-                drawn += len(values)
-    assert drawn > 0
+                rows = set(picture.numbers.select(shared).iter_rows())
+                assert {tuple(row[name] for name in shared) for row in values} <= rows, (picture.key, shared)
+                marks += len(values)
+    assert marks > 0
 
 
 def test_every_number_of_an_answer_is_in_the_tables(store: Store) -> None:
-    known, names = _texts(store), _names(store)
+    texts, names = _texts(store), _names(store)
     for picture in store.pictures():
         sentence = picture.answer
         for name in names:
@@ -77,7 +77,7 @@ def test_every_number_of_an_answer_is_in_the_tables(store: Store) -> None:
             sentence = sentence.replace(constant, " ")
         counts = {count(number) for number in range(picture.numbers.height + 1)}
         for token in re.findall(r"[−<]?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[−+]?\d+)?%?", sentence):
-            assert token in known | counts, (picture.key, token, picture.answer)
+            assert token in texts | counts, (picture.key, token, picture.answer)
 
 
 def _texts(store: Store) -> set[str]:
@@ -121,14 +121,14 @@ def _names(store: Store) -> list[str]:
         "lhs",
         "rhs",
     )
-    found = {
+    names = {
         shown(name)
         for frame in store.tables.values()
         for column in (*columns, "moderator_value", "setting")
         if column in frame.columns
         for name in frame[column].drop_nulls().unique()
     }
-    return sorted(found, key=len, reverse=True)
+    return sorted(names, key=len, reverse=True)
 
 
 def test_each_analysis_has_the_pictures_that_its_tables_hold(store: Store) -> None:
@@ -276,13 +276,13 @@ class TestUnits:
         for picture in hsb.pictures():
             for row in (row for values in layers(picture.spec) for row in values if "hover" in row):
                 number, _, text = row["hover"].partition(UNIT_END)
-                if number:
+                if number and text:
                     unit = re.search(r"school (\d+)", text)
                     assert unit is not None, text
                     numbers.setdefault(unit[1], set()).add(number)
         assert len(numbers) == 160
-        assert all(len(found) == 1 for found in numbers.values())
-        assert len({number for found in numbers.values() for number in found}) == 160
+        assert all(len(of_unit) == 1 for of_unit in numbers.values())
+        assert len({number for of_unit in numbers.values() for number in of_unit}) == 160
 
     def test_intervals_for_pairs(self, hsb: Store):
         picture = hsb.picture("caterpillar", pairwise=True)
@@ -298,15 +298,75 @@ class TestUnits:
         assert picture.answer.endswith(" 12 more have fewer than 10 rows and are not shown.")
         (bar,) = [row for values in layers(picture.spec) for row in values if row.get("kind") == "withheld"]
         assert (bar["low"], bar["high"], bar["count"]) == (0, 10, 12)
+        assert picture.reading.startswith("Bars count schools; grey are those with fewer than 10 rows. ")
 
     def test_many_units_are_thinned_and_it_is_said(self, hsb: Store):
         picture = next(PICTURES["caterpillar"](_many(hsb), Selection()))
         assert picture.numbers.height == 160 * 8
         assert max(len(values) for values in layers(picture.spec)) == 200
         assert "means of 200 bins; the 8 at each end are drawn one by one" in picture.reading
-        drawn = next(PICTURES["two_slopes"](_many(hsb), Selection()))
-        assert max(len(values) for values in layers(drawn.spec)) == 400
-        assert sum(row["count"] for values in layers(drawn.spec) for row in values if "count" in row) == 160 * 8
+        slopes = next(PICTURES["two_slopes"](_many(hsb), Selection()))
+        assert max(len(values) for values in layers(slopes.spec)) == 400
+        assert sum(row["count"] for values in layers(slopes.spec) for row in values if "count" in row) == 160 * 8
+
+
+class TestMarks:
+    def test_bars_of_sizes_stand_around_whole_numbers(self, hsb: Store):
+        """Of schools of 40 rows each: one bar from 39.5 to 40.5, and ticks at whole numbers of rows."""
+        tables = {**hsb.tables, "groups": hsb.tables["groups"].with_columns(n=pl.lit(40))}
+        (picture,) = PICTURES["group_sizes"](tables, Selection())
+        (bar,) = [row for values in layers(picture.spec) for row in values if "count" in row]
+        assert (bar["left"], bar["right"], bar["count"]) == (39.5, 40.5, 160)
+        assert picture.spec["layer"][0]["encoding"]["x"]["axis"]["values"] == [39, 40, 41]
+
+    def test_a_standard_deviation_is_as_long_in_each_panel_of_centering(self, hsb: Store):
+        panels = hsb.picture("centering").spec["hconcat"]
+        domains = [panel["layer"][-1]["encoding"]["x"]["scale"]["domain"] for panel in panels]
+        widths = [high - low for low, high in domains]
+        assert widths == pytest.approx([widths[0]] * 3, rel=1e-12)
+        for panel, (low, high) in zip(panels, domains, strict=True):
+            rows = panel["layer"][-1]["data"]["values"]
+            assert all(low <= row["left"] < row["right"] <= high for row in rows)
+
+    def test_parts_without_room_have_their_number_above(self, hsb: Store):
+        texts = hsb.picture("variance").spec["layer"][1:]
+        inside, above = ({(r["label"], r["text"]) for r in layer["data"]["values"]} for layer in texts)
+        shares = {("slopes_as_outcomes", text) for text in ("5%", "13%", "77%")}
+        assert {pair for pair in inside | above if pair[0] == "slopes_as_outcomes"} == shares
+        assert ("slopes_as_outcomes", "5%") in above
+        assert [r["text"] for r in texts[1]["data"]["values"]].count("5%") == 3
+
+    def test_a_correlation_of_one_is_drawn_after_its_neighbours(self, hsb: Store):
+        """Else their rims cover its outline."""
+        components = hsb.tables["variance_components"].with_columns(
+            correlation=pl.when(pl.col("other").is_not_null()).then(1.0)
+        )
+        (picture,) = PICTURES["t_matrix"]({**hsb.tables, "variance_components": components}, Selection())
+        edges = [box["edge"] for box in picture.spec["layer"][0]["data"]["values"]]
+        assert edges == ["@ground", "@ground", "@flag"]
+
+    def test_a_legend_names_the_standard_errors_that_are_there(self, hsb: Store):
+        """In the order of the legend; the model's are drawn first, so that others upon them are seen."""
+        errors = hsb.tables["standard_errors"].with_columns(robust_std_error=pl.lit(None, pl.Float64))
+        for frame, kinds in ((hsb.tables["standard_errors"], 3), (errors, 2)):
+            picture = next(PICTURES["standard_errors"]({**hsb.tables, "standard_errors": frame}, Selection()))
+            dots = [layer for layer in picture.spec["layer"] if "shape" in layer["encoding"]]
+            words = ["least squares", "multilevel", "least squares, robust"][:kinds]
+            assert dots[0]["encoding"]["color"]["scale"]["domain"] == words
+            assert [layer["data"]["values"][0]["kind"] for layer in dots] == [words[1], words[0], *words[2:]]
+
+    def test_the_expected_median_of_residuals_is_zero(self, hsb: Store):
+        """Their mean is zero but for rounding."""
+        picture = hsb.picture("qq_rows")
+        assert picture.numbers.filter(value=0.5)["expected"].to_list() == [0.0]
+        stored = hsb.tables["diagnostics"].filter(diagnostic="residual_quantile", value=0.5)["expected"]
+        assert abs(stored[0]) < 1e-12
+
+    def test_all_marks_of_a_unit_are_found_in_the_picture_of_shrinkage(self, hsb: Store):
+        svg = hsb.picture("shrinkage").svg()
+        numbers = re.findall(r'data-u="(\d+)"', svg)
+        assert {numbers.count(number) for number in numbers} == {3}
+        assert len(set(numbers)) == svg.count("<title>") == 160
 
 
 def _many(hsb: Store) -> dict[str, pl.DataFrame]:
@@ -320,15 +380,15 @@ def _many(hsb: Store) -> dict[str, pl.DataFrame]:
 
 def test_tables_of_a_fit_have_the_same_pictures(hsb: Store) -> None:
     """They are of no analysis, and their SQL is over the tables' own names."""
-    own = {name: frame.drop("run_id", "analysis") for name, frame in hsb.tables.items()}
+    of_fit = {name: frame.drop("run_id", "analysis") for name, frame in hsb.tables.items()}
     for key, draft in PICTURES.items():
-        for stored, fitted in zip(draft(hsb.tables, Selection()), draft(own, Selection()), strict=True):
+        for stored, fitted in zip(draft(hsb.tables, Selection()), draft(of_fit, Selection()), strict=True):
             assert (fitted.spec, fitted.answer) == (stored.spec, stored.answer), key
             assert fitted.numbers.equals(stored.numbers)
             assert "mlm." not in fitted.sql
             assert "analysis" not in fitted.sql
             connection = duckdb.connect()
-            for name, frame in own.items():
+            for name, frame in of_fit.items():
                 connection.register(name, frame.to_arrow())
             rows = connection.sql(fitted.sql).pl()
             assert rows.height >= fitted.numbers.height > 0

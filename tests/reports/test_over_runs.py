@@ -163,9 +163,9 @@ class TestHistory:
 
 class TestKeys:
     def test_the_sql_gives_the_numbers_in_the_order_of_keys(self, parts: Store):
-        found = pictures(parts, "keys")
-        assert len(found) == 5
-        for picture in found:
+        drafts = pictures(parts, "keys")
+        assert len(drafts) == 5
+        for picture in drafts:
             numbers = picture.numbers
             assert parts.query(picture.sql).sort("key").equals(numbers.sort("key")), picture.sql
             assert list(numbers["key"]) == ["]'[", "a|b", "wave 2", "wave 10"]
@@ -205,10 +205,10 @@ class TestKeys:
         ends = ("estimate", "conf_low", "conf_high")
         moved["key_fixed_effects"] = effects.with_columns(pl.col(end) + pl.col("shift") for end in ends).drop("shift")
         start = time.process_time()
-        found = list(PICTURES["keys"](moved, Selection()))
+        drafts = list(PICTURES["keys"](moved, Selection()))
         seconds = time.process_time() - start
         assert seconds < 4
-        slope = found[0]
+        slope = drafts[0]
         assert slope.numbers.height == 1000
         assert list(slope.numbers["key"][:3]) == ["day 0", "day 1", "day 2"]
         assert max(len(values) for values in layers(slope.spec)) == 200
@@ -292,9 +292,9 @@ class TestVeryManyModels:
     def test_estimates_in_order_without_names(self):
         tables = many_models(200)
         (picture,) = PICTURES["forest"](tables, Selection())
-        own = tables["fixed_effects"].filter(term="x").sort("estimate")
+        effects = tables["fixed_effects"].filter(term="x").sort("estimate")
         products = set(tables["fixed_effects"].filter(term="x:z0")["model"])
-        alone = own.filter(~pl.col("model").is_in(products)).to_dicts()
+        alone = effects.filter(~pl.col("model").is_in(products)).to_dicts()
         ends = [
             f"{figure(r['estimate'])} (95% interval {figure(r['conf_low'])} to {figure(r['conf_high'])}) in "
             f"{r['model']}"

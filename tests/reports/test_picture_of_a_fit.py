@@ -104,8 +104,8 @@ def test_terms_and_groups_are_chosen(fit: mlm.Fit) -> None:
     other = fit.picture("simple_slopes", term="within(ses)", at={"between(ses)": [-1, 1]}).numbers
     assert other["moderator_value"].unique().sort().to_list() == ["-1", "1"]
     curves = fit.curves("between(ses)", "within(ses)").filter(kind="simple_slope")
-    own = fit.picture("simple_slopes", term="between(ses)").numbers
-    assert sorted(own["estimate"]) == sorted(curves["estimate"])
+    family = fit.picture("simple_slopes", term="between(ses)").numbers
+    assert sorted(family["estimate"]) == sorted(curves["estimate"])
 
 
 LIST = ", ".join(OF_TABLES)

@@ -20,7 +20,20 @@ svg{{width:100%;height:auto}}</style>
 
 
 def draw_png(picture: Picture, scale: float = 2.0, *, ground: Ground = "light") -> bytes:
-    """Draw a picture, with so many pixels a unit of its width; its font is the one that vl-convert bundles."""
+    """Draw a picture in the font that vl-convert bundles.
+
+    Parameters
+    ----------
+    scale
+        Pixels a unit of the picture's width, 420.
+    ground
+        As of `svg.draw_svg`.
+
+    Raises
+    ------
+    MlmError
+        The package vl-convert-python is not installed.
+    """
     drawing = draw_svg(picture, ground=ground, titles=False).replace("system-ui, 'Liberation Sans'", f"'{FONT}'", 1)
     image: bytes = converter().svg_to_png(drawing, scale=scale)
     return image
@@ -32,7 +45,8 @@ def save_picture(picture: Picture, path: Path) -> Path:
     Raises
     ------
     MlmError
-        The name ends otherwise than in .svg, .png, .pdf or .html, or the file cannot be written.
+        The name ends otherwise than in .svg, .png, .pdf or .html, the file cannot be written, or the package
+        vl-convert-python is not installed and the file needs it.
     """
     ending = path.suffix.lower()
     if ending not in (".svg", ".png", ".pdf", ".html"):

@@ -30,7 +30,7 @@ def raw_svg(spec: Spec, *, dark: bool, ground: bool) -> str:
     size = {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}", "height": f"{height:g}"}
     below = {"tag": "rect", "width": width, "height": height, "fill": painted["config"]["background"]}
     shapes = [*([below] if ground else []), *painted["shapes"]]
-    return f'<svg xmlns="http://www.w3.org/2000/svg"{_attributes(size)}>{_elements(shapes)}</svg>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg"{attribute_text(size)}>{_elements(shapes)}</svg>'
 
 
 def _elements(shapes: Sequence[Mapping[str, Any]]) -> str:
@@ -40,9 +40,10 @@ def _elements(shapes: Sequence[Mapping[str, Any]]) -> str:
         if "hover" in shape:
             attributes["aria-label"] = shape["hover"]
         inside = escape(shape.get("text", "")) + _elements(shape.get("inside", ()))
-        parts.append(f"<{shape['tag']}{_attributes(attributes)}>{inside}</{shape['tag']}>")
+        parts.append(f"<{shape['tag']}{attribute_text(attributes)}>{inside}</{shape['tag']}>")
     return "".join(parts)
 
 
-def _attributes(values: Mapping[str, str]) -> str:
+def attribute_text(values: Mapping[str, str]) -> str:
+    """Attributes of an element as SVG has them, each with a space before."""
     return "".join(f" {key}={quoteattr(value)}" for key, value in values.items())

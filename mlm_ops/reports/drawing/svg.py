@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 from xml.etree import ElementTree as Xml
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
 from mlm_ops.errors import MlmError
-from mlm_ops.reports.drawing.shapes import raw_svg
+from mlm_ops.reports.drawing.shapes import attribute_text, raw_svg
 from mlm_ops.reports.pictures.marks import UNIT_END
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.theme import COLOURS
@@ -133,26 +133,26 @@ def tidy(text: str, label: str, name: str, colours: Mapping[str, str], *, titles
     head = {"xmlns": _SVG[1:-1], "role": "img", "aria-label": label, **size}
     head |= {"font-family": "system-ui, 'Liberation Sans', sans-serif", "fill": "none", "stroke-linejoin": "round"}
     write = _Writer(ids, colours, titles=titles)
-    return f"<svg{_attributes(head)}>{''.join(write.node(child) for child in root)}</svg>\n"
+    return f"<svg{attribute_text(head)}>{''.join(write.node(child) for child in root)}</svg>\n"
 
 
 @dataclass
-class _Drawn:
+class _Part:
     """An element as it is written."""
 
     tag: str
     attributes: dict[str, str]
     text: str
-    children: list[_Drawn]
+    children: list[_Part]
 
 
-def _text(drawn: _Drawn) -> str:
-    inside = drawn.text + "".join(map(_text, drawn.children))
-    start = f"<{drawn.tag}{_attributes(drawn.attributes)}"
-    return f"{start}>{inside}</{drawn.tag}>" if inside else f"{start}/>"
+def _text(part: _Part) -> str:
+    inside = part.text + "".join(map(_text, part.children))
+    start = f"<{part.tag}{attribute_text(part.attributes)}"
+    return f"{start}>{inside}</{part.tag}>" if inside else f"{start}/>"
 
 
-def _shared(children: Sequence[_Drawn]) -> dict[str, str]:
+def _shared(children: Sequence[_Part]) -> dict[str, str]:
     """What all marks of a group say alike and may inherit from it: said once, hundreds of marks are half as long."""
     if len(children) < 2 or any(child.tag == "g" for child in children):
         return {}
@@ -166,9 +166,9 @@ def _shared(children: Sequence[_Drawn]) -> dict[str, str]:
 
 def _circle(radius: str, attributes: Mapping[str, str]) -> dict[str, str]:
     """The attributes of a circle instead of those of its path."""
-    kept = {key: value for key, value in attributes.items() if key not in ("d", "transform")}
+    others = {key: value for key, value in attributes.items() if key not in ("d", "transform")}
     x, _, y = attributes.get("transform", "translate(0,0)")[len("translate(") : -1].partition(",")
-    return {"cx": x, "cy": y, "r": radius, **kept}
+    return {"cx": x, "cy": y, "r": radius, **others}
 
 
 class _Writer:
@@ -178,28 +178,28 @@ class _Writer:
         self._ids, self._colours, self._titles = ids, colours, titles
 
     def node(self, node: Element) -> str:
-        return "".join(map(_text, self._drawn(node)))
+        return "".join(map(_text, self._parts(node)))
 
-    def _drawn(self, node: Element) -> list[_Drawn]:
+    def _parts(self, node: Element) -> list[_Part]:
         """What is drawn of an element: nothing of what is not seen, the children alone of a group that says nothing."""
         tag = node.tag.removeprefix(_SVG)
         if node.get("display") == "none" or (tag == "path" and not node.get("d")):
             return []
-        title, own = self._title(node)
-        children = [drawn for child in node for drawn in self._drawn(child)]
-        attributes = {**own, **self._kept(node, tag)}
+        title, number = self._title(node)
+        children = [part for child in node for part in self._parts(child)]
+        attributes = {**number, **self._attributes(node, tag)}
         if tag == "path" and _is_unseen(attributes):
             return []
         if tag == "path" and (circle := _CIRCLE.fullmatch(attributes["d"])):
             tag, attributes = "circle", _circle(circle[1], attributes)
         text = escape(node.text) if tag == "text" and node.text else ""
         if tag != "g":
-            return [_Drawn(tag, attributes, title + text, children)]
-        shared = _shared(children)
+            return [_Part(tag, attributes, title + text, children)]
+        common = _shared(children)
         for child in children:
-            child.attributes = {key: value for key, value in child.attributes.items() if key not in shared}
-        attributes |= shared
-        return [_Drawn(tag, attributes, "", children)] if children and attributes else children
+            child.attributes = {key: value for key, value in child.attributes.items() if key not in common}
+        attributes |= common
+        return [_Part(tag, attributes, "", children)] if children and attributes else children
 
     def _title(self, node: Element) -> tuple[str, dict[str, str]]:
         """The hover text as an element, and the number of the unit as an attribute."""
@@ -207,23 +207,24 @@ class _Writer:
         # what Vega itself says of axes and legends begins with no number and has no end of one
         if not self._titles or not ours or not re.fullmatch(r"\d*", number):
             return "", {}
-        return f"<title>{escape(text)}</title>", {"data-u": number} if number else {}
+        title = f"<title>{escape(text)}</title>" if text else ""
+        return title, {"data-u": number} if number else {}
 
-    def _kept(self, node: Element, tag: str) -> dict[str, str]:
-        kept: dict[str, str] = {}
+    def _attributes(self, node: Element, tag: str) -> dict[str, str]:
+        attributes: dict[str, str] = {}
         for key, value in node.attrib.items():
             if key in _DROPPED or key.startswith(("aria-", _LINK)) or _DEFAULTS.get(key) == value:
                 continue
             if key == "id":
-                kept[key] = self._ids[value]
+                attributes[key] = self._ids[value]
             elif key == "clip-path":
-                kept[key] = re.sub(r"#([^)]+)", lambda found: f"#{self._ids.get(found[1], found[1])}", value)
+                attributes[key] = re.sub(r"#([^)]+)", lambda match: f"#{self._ids.get(match[1], match[1])}", value)
             else:
                 number = _DECIMALS.sub(_two_decimals, value) if key in _NUMBERS else value
-                kept[key] = self._colours.get(number, number) if key in _COLOURS else number
-        if tag == "text" and "stroke" in kept:
-            kept["paint-order"] = "stroke"
-        return kept
+                attributes[key] = self._colours.get(number, number) if key in _COLOURS else number
+        if tag == "text" and "stroke" in attributes:
+            attributes["paint-order"] = "stroke"
+        return attributes
 
 
 def _is_unseen(attributes: Mapping[str, str]) -> bool:
@@ -231,10 +232,6 @@ def _is_unseen(attributes: Mapping[str, str]) -> bool:
     return all(attributes.get(key, "none") in ("none", "transparent") for key in ("fill", "stroke"))
 
 
-def _two_decimals(found: re.Match[str]) -> str:
-    text = f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
+def _two_decimals(match: re.Match[str]) -> str:
+    text = f"{float(match[0]):.2f}".rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
-
-
-def _attributes(values: Mapping[str, str]) -> str:
-    return "".join(f" {key}={quoteattr(value)}" for key, value in values.items())

@@ -24,8 +24,8 @@ def binned(tables: Tables, selection: Selection) -> Iterator[Picture]:
     if model is None:
         return
     at, frame = value_column(tables), table(tables, "diagnostics")
-    own = frame.filter((pl.col("model") == model) & (pl.col("diagnostic") == "binned_residual"))
-    for term in selection.terms(sorted(set(own["term"].drop_nulls()))):
+    findings = frame.filter((pl.col("model") == model) & (pl.col("diagnostic") == "binned_residual"))
+    for term in selection.terms(sorted(set(findings["term"].drop_nulls()))):
         columns = ["model", "term", at, "n", "estimate", "std_error", "p_value", "flagged"]
         ends = {"low": "-2 * std_error", "high": "2 * std_error"}
         equal = {"model": model, "term": term, **_FINDING}
@@ -35,49 +35,49 @@ def binned(tables: Tables, selection: Selection) -> Iterator[Picture]:
 
 
 def _picture(rows: Rows, term: str, at: str) -> Picture:
-    found = rows.frame.to_dicts()
-    far = [row for row in found if row["flagged"]]
-    most = max(found, key=lambda row: abs(row["estimate"] or 0.0))
+    bins = rows.frame.to_dicts()
+    flagged = [row for row in bins if row["flagged"]]
+    most = max(bins, key=lambda row: abs(row["estimate"] or 0.0))
     fitted = term == "fixed_prediction"
     name = "the fitted values" if fitted else shown(term)
     return Picture(
         key="binned",
         question=f"Is the line along {name} straight?",
-        answer=f"{of(len(far), len(found), 'bins')} differ from zero (p adjusted for all bins by Holm); the mean "
+        answer=f"{of(len(flagged), len(bins), 'bins')} differ from zero (p adjusted for all bins by Holm); the mean "
         f"residual farthest out is {figure(most['estimate'])}, where {name} {'are' if fitted else 'is'} about "
         f"{figure(most[at])}.",
-        reading=f"Mean residuals of rows in bins of {name}, about {count(found[0]['n'] or 0)} rows each. The grey band "
+        reading=f"Mean residuals of rows in bins of {name}, about {count(bins[0]['n'] or 0)} rows each. The grey band "
         "is two standard errors on each side of zero. Triangles are flagged; a bend is a curve that the model has not.",
-        spec=_spec(found, name, at),
+        spec=_spec(bins, name, at),
         numbers=rows.frame,
         sql=rows.sql,
     )
 
 
-def _spec(found: list[dict[str, Any]], name: str, at: str) -> Spec:
-    drawn = []
-    for row in found:
+def _spec(bins: list[dict[str, Any]], name: str, at: str) -> Spec:
+    dots = []
+    for row in bins:
         read = f"{count(row['n'] or 0)} rows about {figure(row[at])}: mean residual {figure(row['estimate'])}"
-        kept = {column: row[column] for column in ("estimate", "low", "high")}
+        values = {column: row[column] for column in ("estimate", "low", "high")}
         kind = "flagged" if row["flagged"] else "not flagged"
-        drawn.append({**kept, "value": row[at], "kind": kind, "hover": marks.hover(read)})
-    across = marks.axis_range([row["value"] for row in drawn])
-    up = marks.axis_range([row[column] for row in drawn for column in ("estimate", "low", "high")])
+        dots.append({**values, "value": row[at], "kind": kind, "hover": marks.hover(read)})
+    across = marks.axis_range([row["value"] for row in dots])
+    up = marks.axis_range([row[column] for row in dots for column in ("estimate", "low", "high")])
     x, y = marks.axis(across, short(name)), marks.axis(up, "mean residual")
     value = marks.field("value", x)
-    bare = [{column: row[column] for column in ("value", "low", "high")} for row in drawn if row["low"] is not None]
-    dots = marks.points(
-        [row for row in drawn if row["estimate"] is not None],
+    bare = [{column: row[column] for column in ("value", "low", "high")} for row in dots if row["low"] is not None]
+    layer = marks.points(
+        [row for row in dots if row["estimate"] is not None],
         value,
         marks.field("estimate", y),
         marks.coded("kind", {"not flagged": "@within", "flagged": "@flag"}),
         size=44,
     )
     shapes = {"domain": ["not flagged", "flagged"], "range": ["circle", "triangle-up"]}
-    dots["encoding"]["shape"] = {"field": "kind", "type": "nominal", "legend": None, "scale": shapes}
+    layer["encoding"]["shape"] = {"field": "kind", "type": "nominal", "legend": None, "scale": shapes}
     layers = [
         marks.band(bare, value, marks.field("low", y), "high", "@grey", opacity=0.2),
         marks.reference("y", y, 0.0),
-        dots,
+        layer,
     ]
     return marks.chart(layers, 220)

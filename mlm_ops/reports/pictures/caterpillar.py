@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
-from mlm_ops.reports.pictures.facts import INTERCEPT, deviations, groups_of, model_of, random_terms, unit_numbers
+from mlm_ops.reports.pictures.facts import INTERCEPT, UnitNumbers, deviations, random_coefficients, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
@@ -22,7 +22,7 @@ _PAIRWISE_ENDS = {
     "conf_high": f"estimate + {PAIRWISE} * std_error",
 }
 _COLUMNS = ["model", "group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"]
-Numbers = dict[tuple[str, str], int]
+_KNOWN = "std_error is not null and estimate is not null"
 #: The room for the extremes at each side of the band, as a share of the ranks.
 _BESIDE = 0.12
 _COLOURS = {"interval excludes zero": "@between", "interval includes zero": "@grey"}
@@ -30,18 +30,13 @@ _COLOURS = {"interval excludes zero": "@between", "interval includes zero": "@gr
 
 def caterpillar(tables: Tables, selection: Selection) -> Iterator[Picture]:
     """A picture for each random coefficient of each grouping factor of one model."""
-    model = model_of(tables, "random_effects", selection, "estimate is not null")
-    if model is None:
-        return
-    for group in selection.groups(groups_of(tables, "random_effects", {"model": model})):
-        for term in random_terms(tables, model, group, selection):
-            equal = {"model": model, "group": group, "term": term}
-            known = "std_error is not null and estimate is not null"
-            ends = _PAIRWISE_ENDS if selection.pairwise else {}
-            columns = _COLUMNS[:6] if selection.pairwise else _COLUMNS
-            rows = select(tables, "random_effects", columns, equal=equal, condition=known, derived=ends)
-            if not rows.frame.is_empty():
-                yield _picture(tables, rows.sorted_by("estimate", "unit"), group, term, pairwise=selection.pairwise)
+    ends = _PAIRWISE_ENDS if selection.pairwise else {}
+    columns = _COLUMNS[:6] if selection.pairwise else _COLUMNS
+    for model, group, term in random_coefficients(tables, selection):
+        equal = {"model": model, "group": group, "term": term}
+        rows = select(tables, "random_effects", columns, equal=equal, condition=_KNOWN, derived=ends)
+        if not rows.frame.is_empty():
+            yield _picture(tables, rows.sorted_by("estimate", "unit"), group, term, pairwise=selection.pairwise)
 
 
 def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: bool) -> Picture:
@@ -49,8 +44,8 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: boo
     excluded, included = _COLOURS
     excludes_zero = (pl.col("conf_low") > 0) | (pl.col("conf_high") < 0)
     zero = pl.when(excludes_zero).then(pl.lit(excluded)).otherwise(pl.lit(included))
-    shown_rows = numbers.with_columns(place=pl.int_range(pl.len()) + 1, zero=zero)
-    apart = shown_rows.filter(excludes_zero).height
+    ranks = numbers.with_columns(place=pl.int_range(pl.len()) + 1, zero=zero)
+    n_apart = ranks.filter(excludes_zero).height
     deviation = deviations(tables, numbers["model"][0], group).get(term)
     spread = "" if deviation is None else f"; the standard deviation of the effects is {figure(deviation)}"
     thinned = numbers.height > thin.MOST_UNITS
@@ -68,23 +63,23 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str, *, pairwise: boo
     return Picture(
         key="caterpillar",
         question=f"Which {units(group)} depart in {departure(term)}?",
-        answer=f"{of(apart, numbers.height, 'intervals')} exclude zero{spread}.",
+        answer=f"{of(n_apart, numbers.height, 'intervals')} exclude zero{spread}.",
         reading=f"Effects of {units(group)} in order, as departures from the average. "
         f"{what}{shape}This is no ranking: estimates are drawn to the average, and their order is uncertain.",
-        spec=(_binned if thinned else _spec)(shown_rows, unit_numbers(tables), group, term, pairwise=pairwise),
+        spec=(_binned if thinned else _spec)(ranks, unit_numbers(tables), group, term, pairwise=pairwise),
         numbers=numbers,
         sql=rows.sql,
     )
 
 
-def _marked(rows: pl.DataFrame, number: Numbers, *, pairwise: bool) -> list[dict[str, Any]]:
-    marked = []
+def _marked(rows: pl.DataFrame, number: UnitNumbers, *, pairwise: bool) -> list[dict[str, Any]]:
+    effects = []
     for row in rows.to_dicts():
         read = f"{unit_name(row['group'], row['unit'])}: {figure(row['estimate'])}"
         read += "" if pairwise else interval(row["conf_low"], row["conf_high"])
-        kept = {name: row[name] for name in ("place", "estimate", "conf_low", "conf_high", "zero")}
-        marked.append({**kept, "hover": marks.hover(read, number.get((row["group"], row["unit"])))})
-    return marked
+        values = {name: row[name] for name in ("place", "estimate", "conf_low", "conf_high", "zero")}
+        effects.append({**values, "hover": marks.hover(read, number.get((row["group"], row["unit"])))})
+    return effects
 
 
 def _axes(rows: pl.DataFrame, group: str, term: str, beside: float = 0.0) -> tuple[Spec, Spec]:
@@ -96,39 +91,40 @@ def _axes(rows: pl.DataFrame, group: str, term: str, beside: float = 0.0) -> tup
     return x, marks.axis(marks.axis_range([*rows["conf_low"], *rows["conf_high"], 0.0]), title)
 
 
-def _spec(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> Spec:
+def _spec(rows: pl.DataFrame, number: UnitNumbers, group: str, term: str, *, pairwise: bool) -> Spec:
     x, y = _axes(rows, group, term)
-    marked, size = _marked(rows, number, pairwise=pairwise), max(8.0, min(36.0, 2400 / rows.height))
+    effects, size = _marked(rows, number, pairwise=pairwise), max(8.0, min(36.0, 2400 / rows.height))
     place, estimate = marks.field("place", x), marks.field("estimate", y)
     colour = marks.coded("zero", _COLOURS, legend=True)
     ends = {"x": place, "y": marks.field("conf_low", y), "y2": {"field": "conf_high"}}
-    bare = [{name: value for name, value in row.items() if name != "hover"} for row in marked]
+    bare = marks.without_hover(effects)
     layers = [
         marks.reference("y", y, 0.0),
-        marks.rules(marked, ends, colour, width=max(0.8, min(2.0, 180 / rows.height)), strokeOpacity=0.6),
+        marks.rules(effects, ends, colour, width=max(0.8, min(2.0, 180 / rows.height)), strokeOpacity=0.6),
         marks.points(bare, place, estimate, colour, size=size),
     ]
     return marks.chart(layers, 240)
 
 
-def _binned(rows: pl.DataFrame, number: Numbers, group: str, term: str, *, pairwise: bool) -> Spec:
+def _binned(rows: pl.DataFrame, number: UnitNumbers, group: str, term: str, *, pairwise: bool) -> Spec:
     x, y = _axes(rows, group, term, _BESIDE)
     bins = thin.binned(rows, ["estimate", "conf_low", "conf_high"]).rename(
         {"estimate": "middle", "conf_low": "low", "conf_high": "high"}
     )
     place = marks.field("place", x)
     ends = {"x": place, "y": marks.field("conf_low", y), "y2": {"field": "conf_high"}}
-    marked, colour = _marked(thin.extremes(rows), number, pairwise=pairwise), marks.coded("zero", _COLOURS, legend=True)
+    effects = _marked(thin.extremes(rows), number, pairwise=pairwise)
+    colour = marks.coded("zero", _COLOURS, legend=True)
     # one beside another, outside of the band: at their ranks they would hide each other
     step, n = _BESIDE * rows.height / (thin.EXTREMES + 1), rows.height
-    for order, row in enumerate(marked):
+    for order, row in enumerate(effects):
         low = order < thin.EXTREMES
         row["place"] = (order - thin.EXTREMES) * step if low else n + (order - thin.EXTREMES + 1) * step
     layers = [
         marks.band(bins.to_dicts(), place, marks.field("low", y), "high", "@grey", opacity=0.35),
         marks.line(bins.to_dicts(), place, marks.field("middle", y), "@ink", width=1.5),
         marks.reference("y", y, 0.0),
-        marks.rules(marked, ends, colour, width=1.5),
-        marks.points(marked, place, marks.field("estimate", y), colour, size=20),
+        marks.rules(effects, ends, colour, width=1.5),
+        marks.points(effects, place, marks.field("estimate", y), colour, size=20),
     ]
     return marks.chart(layers, 240)

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks
-from mlm_ops.reports.pictures.facts import grand_means, groups_of, outcomes, unit_numbers
+from mlm_ops.reports.pictures.facts import UnitNumbers, grand_means, groups_of, outcomes, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
@@ -36,7 +36,7 @@ def centering(tables: Tables, selection: Selection) -> Iterator[Picture]:
 def _picture(tables: Tables, rows: Rows, group: str, variable: str) -> Picture:
     n = rows.frame.height
     some = min(UNITS, n)
-    chosen = rows.frame[[round(place * (n - 1) / (some - 1)) for place in range(some)]]
+    examples = rows.frame[[round(place * (n - 1) / (some - 1)) for place in range(some)]]
     sizes = pl.col("mean") * pl.col("n")
     weighted = float(rows.frame.select(sizes.sum() / pl.col("n").sum()).item())
     middle = grand_means(tables, group).get(variable, weighted)
@@ -47,36 +47,47 @@ def _picture(tables: Tables, rows: Rows, group: str, variable: str) -> Picture:
         "of each leaves nothing between them.",
         reading=f"{some} {units(group)}, from the lowest mean of {shown(variable)} to the highest: dots are means, "
         "lines reach one standard deviation to each side.",
-        spec=_spec(chosen.to_dicts(), middle, variable, unit_numbers(tables)),
+        spec=_spec(examples.to_dicts(), middle, unit_numbers(tables)),
         numbers=rows.frame,
         sql=rows.sql,
     )
 
 
-def _spec(chosen: list[dict[str, Any]], middle: float, variable: str, number: dict[tuple[str, str], int]) -> Spec:
-    names = labels([row["unit"] for row in chosen], 12)
+def _spec(examples: list[dict[str, Any]], middle: float, number: UnitNumbers) -> Spec:
+    names = labels([row["unit"] for row in examples], 12)
+    subtracted = {
+        "raw": [0.0] * len(examples),
+        "− grand mean": [middle] * len(examples),
+        "− mean of each": [row["mean"] for row in examples],
+    }
     panels = []
-    for place, title in enumerate(("raw", "− grand mean", "− mean of each")):
+    for values in subtracted.values():
         rows = []
-        for row, name in zip(chosen, names, strict=True):
-            away = (0.0, middle, row["mean"])[place]
-            read = f"{unit_name(row['group'], row['unit'])}: mean {figure(row['mean'] - away)}"
-            told = marks.hover(read, number.get((row["group"], row["unit"])))
-            ends = {"here": row["mean"] - away, "left": row["low"] - away, "right": row["high"] - away}
-            rows.append({"label": name, **ends, "hover": told})
-        along = marks.axis_range(
-            [*([0.0] if place else []), *[row[end] for row in rows for end in ("left", "right")]], ticks=4
-        )
-        x = marks.axis(along, None)
-        y = marks.places(names, labels=place == 0)
-        label = marks.field("label", y)
-        bare = [{key: value for key, value in row.items() if key != "hover"} for row in rows]
-        across = {"x": marks.field("left", x), "x2": {"field": "right"}, "y": label}
-        layers = [
-            *([marks.reference("x", x, 0.0)] if along.low < 0.0 < along.high else []),
-            marks.rules(bare, across, "@within", width=3),
-            marks.points(rows, marks.field("here", x), label, "@between", size=60),
-        ]
-        heading = {"text": title, "anchor": "middle", "frame": "group", "fontSize": 12, "color": "@ink", "offset": 6}
-        panels.append({"title": heading, "width": _PANEL, "height": 20 * len(rows), "layer": layers})
-    return {"hconcat": panels, "spacing": 10}
+        for row, name, value in zip(examples, names, values, strict=True):
+            read = f"{unit_name(row['group'], row['unit'])}: mean {figure(row['mean'] - value)}"
+            hover = marks.hover(read, number.get((row["group"], row["unit"])))
+            ends = {"here": row["mean"] - value, "left": row["low"] - value, "right": row["high"] - value}
+            rows.append({"label": name, **ends, "hover": hover})
+        panels.append(rows)
+    columns = zip(subtracted, panels, _ranges(panels), strict=True)
+    return {"hconcat": [_panel(title, rows, along, names) for title, rows, along in columns], "spacing": 10}
+
+
+def _ranges(panels: list[list[dict[str, Any]]]) -> list[marks.AxisRange]:
+    """The axis of each panel, all equally wide: a standard deviation is as long in each. The first may lack zero."""
+    ends = [[row[end] for row in rows for end in ("left", "right")] for rows in panels]
+    sides = [(min(values), max(values)) for values in (ends[0], *([0.0, *values] for values in ends[1:]))]
+    half = max(high - low for low, high in sides) / 2
+    return [marks.axis_range([(low + high) / 2 - half, (low + high) / 2 + half], ticks=4) for low, high in sides]
+
+
+def _panel(title: str, rows: list[dict[str, Any]], along: marks.AxisRange, names: list[str]) -> Spec:
+    x, label = marks.axis(along, None), marks.field("label", marks.places(names, labels=title == "raw"))
+    across = {"x": marks.field("left", x), "x2": {"field": "right"}, "y": label}
+    layers = [
+        *([marks.reference("x", x, 0.0)] if along.low < 0.0 < along.high else []),
+        marks.rules(marks.without_hover(rows), across, "@within", width=3),
+        marks.points(rows, marks.field("here", x), label, "@between", size=60),
+    ]
+    heading = {"text": title, "anchor": "middle", "frame": "group", "fontSize": 12, "color": "@ink", "offset": 6}
+    return {"title": heading, "width": _PANEL, "height": 20 * len(rows), "layer": layers}

@@ -114,7 +114,9 @@ def _nothing_of(tables: Tables, key: str, selection: Selection) -> str:
             continue
         frames = [table(tables, name) for name in tables]
         names = {name for frame in frames for column in columns if column in frame for name in frame[column]} - {None}
-        known = [name for name in sorted(names) if _has(tables, key, _selecting(others, option, name))]
+        choices = [name for name in sorted(names) if _has(tables, key, _selecting(others, option, name))]
         what = {"term": "term", "group": "grouping factor"}[option]
-        return f"The picture {key} has no {what} {wanted!r}.{did_you_mean(wanted, known)} It has: {list_names(known)}."
+        return (
+            f"The picture {key} has no {what} {wanted!r}.{did_you_mean(wanted, choices)} It has: {list_names(choices)}."
+        )
     return f"The picture {key} has not both, the term {selection.term!r} and the group {selection.group!r}."

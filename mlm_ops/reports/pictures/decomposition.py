@@ -28,8 +28,8 @@ def decomposition(tables: Tables, selection: Selection) -> Iterator[Picture]:
         rows = rows.sorted_by("icc", "variable", descending=[True, False])
         if rows.frame.is_empty():
             continue
-        numbers, drawn = rows.frame, rows.frame.head(VARIABLES)
-        shares = [f"{percent(row['icc'])} of {shown(row['variable'])}" for row in drawn.head(4).to_dicts()]
+        numbers, largest = rows.frame, rows.frame.head(VARIABLES)
+        shares = [f"{percent(row['icc'])} of {shown(row['variable'])}" for row in largest.head(4).to_dicts()]
         more = f" Of the other {numbers.height - 4} variables it is less." if numbers.height > 4 else ""
         yield Picture(
             key="decomposition",
@@ -37,7 +37,7 @@ def decomposition(tables: Tables, selection: Selection) -> Iterator[Picture]:
             answer=f"{listing(shares)} {'lies' if len(shares) == 1 else 'lie'} between {units(group)}.{more}",
             reading="Blue lies between, orange within. A predictor with both parts can have two different slopes."
             + (f" The {VARIABLES} with the largest shares between are drawn." if numbers.height > VARIABLES else ""),
-            spec=_spec(drawn),
+            spec=_spec(largest),
             numbers=numbers,
             sql=rows.sql,
         )
@@ -52,8 +52,8 @@ def _spec(numbers: pl.DataFrame) -> Spec:
             text = percent(end - start)
             read = marks.hover(f"{shown(row['variable'])}: {text} {part}")
             place = {"label": name, "start": start, "end": end, "middle": (start + end) / 2, "part": part}
-            written = text if end - start >= _WRITTEN else ""
-            bars.append({"variable": row["variable"], "icc": row["icc"], **place, "text": written, "hover": read})
+            share = text if end - start >= _WRITTEN else ""
+            bars.append({"variable": row["variable"], "icc": row["icc"], **place, "text": share, "hover": read})
     bars = [bar for bar in bars if bar["end"] > bar["start"]]
     along = marks.AxisRange(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), ".0%")
     x, y = marks.axis(along, "share of the variance"), marks.places(names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -12,6 +12,8 @@ from mlm_ops.reports.pictures.rows import Selection, Tables, table
 from mlm_ops.reports.pictures.words import factors
 
 INTERCEPT = "(Intercept)"
+#: The number of a unit, by its grouping factor and its name.
+UnitNumbers = dict[tuple[str, str], int]
 
 
 def models_in_order(tables: Tables) -> list[str]:
@@ -29,11 +31,11 @@ def model_of(tables: Tables, name: str, selection: Selection, condition: str | N
     if frame.is_empty():
         return None
     rows = frame if condition is None else frame.filter(pl.sql_expr(condition))
-    there = set(rows["model"])
+    models = set(rows["model"])
     if selection.model is not None:
-        return selection.model if selection.model in there else None
-    ordered = models_in_order(tables)
-    return max(there, key=lambda model: (ordered.index(model) if model in ordered else -1, model), default=None)
+        return selection.model if selection.model in models else None
+    order = models_in_order(tables)
+    return max(models, key=lambda model: (order.index(model) if model in order else -1, model), default=None)
 
 
 def shown_models(tables: Tables, there: Collection[str], most: int) -> list[str]:
@@ -43,8 +45,8 @@ def shown_models(tables: Tables, there: Collection[str], most: int) -> list[str]
         return models
     pairs = table(tables, "comparisons")
     compared = set() if pairs.is_empty() else {*pairs["model"], *pairs["reference_model"]}
-    chosen = [model for model in models[1:-1] if model in compared][: most - 2]
-    return [models[0], *chosen, models[-1]]
+    others = [model for model in models[1:-1] if model in compared][: most - 2]
+    return [models[0], *others, models[-1]]
 
 
 def coefficients_in_order(tables: Tables, models: Sequence[str]) -> list[str]:
@@ -69,18 +71,28 @@ def coefficients(tables: Tables, model: str) -> dict[str, float]:
     return dict(frame.filter(pl.col("model") == model).drop_nulls("estimate").select("term", "estimate").iter_rows())
 
 
-def is_moderated(tables: Tables, model: str, term: str) -> bool:
-    """Whether a term is part of a product in the model, so that its coefficient holds where the others are zero."""
+def moderated_terms(tables: Tables) -> set[tuple[str, str]]:
+    """The models and terms that are parts of a product: their coefficients hold where its other terms are zero."""
     frame = table(tables, "fixed_effects")
-    terms = set(frame.filter(pl.col("model") == model)["term"])
-    return any(term in factors(other) for other in terms - {term})
+    pairs = frame.select("model", "term").unique().rows() if not frame.is_empty() else []
+    return {(model, part) for model, term in pairs for part in factors(term) if part != term}
 
 
-def random_terms(tables: Tables, model: str, group: str, selection: Selection) -> list[str]:
-    """The random coefficients of a grouping factor, the intercept first."""
-    frame = table(tables, "random_effects")
-    own = frame.filter((pl.col("model") == model) & (pl.col("group") == group) & pl.col("estimate").is_not_null())
-    return selection.terms(sorted(set(own["term"]), key=lambda term: (term != INTERCEPT, term)))
+def is_moderated(tables: Tables, model: str, term: str) -> bool:
+    """Whether a term is part of a product in the model; of many models and terms, look in `moderated_terms`."""
+    return (model, term) in moderated_terms(tables)
+
+
+def random_coefficients(tables: Tables, selection: Selection) -> Iterator[tuple[str, str, str]]:
+    """Model, grouping factor and term of the selected random coefficients of one model, the intercept first."""
+    model = model_of(tables, "random_effects", selection, "estimate is not null")
+    if model is None:
+        return
+    frame = table(tables, "random_effects").filter((pl.col("model") == model) & pl.col("estimate").is_not_null())
+    for group in selection.groups(groups_of(tables, "random_effects", {"model": model})):
+        terms = set(frame.filter(pl.col("group") == group)["term"])
+        for term in selection.terms(sorted(terms, key=lambda term: (term != INTERCEPT, term))):
+            yield model, group, term
 
 
 def deviations(tables: Tables, model: str, group: str) -> dict[str, float]:
@@ -88,8 +100,8 @@ def deviations(tables: Tables, model: str, group: str) -> dict[str, float]:
     frame = table(tables, "variance_components")
     if frame.is_empty():
         return {}
-    own = frame.filter((pl.col("model") == model) & (pl.col("group") == group) & pl.col("other").is_null())
-    return dict(own.drop_nulls(["term", "std_dev"]).select("term", "std_dev").iter_rows())
+    diagonal = frame.filter((pl.col("model") == model) & (pl.col("group") == group) & pl.col("other").is_null())
+    return dict(diagonal.drop_nulls(["term", "std_dev"]).select("term", "std_dev").iter_rows())
 
 
 def grand_means(tables: Tables, group: str) -> dict[str, float]:
@@ -97,8 +109,8 @@ def grand_means(tables: Tables, group: str) -> dict[str, float]:
     frame = table(tables, "decomposition")
     if frame.is_empty():
         return {}
-    own = frame.filter(pl.col("group") == group).drop_nulls("mean").sort("variable", "mean")
-    return dict(own.select("variable", "mean").iter_rows())
+    means = frame.filter(pl.col("group") == group).drop_nulls("mean").sort("variable", "mean")
+    return dict(means.select("variable", "mean").iter_rows())
 
 
 def outcome_of(tables: Tables, model: str) -> str | None:
@@ -127,7 +139,7 @@ def groups_of(tables: Tables, name: str, equal: Mapping[str, str]) -> list[str]:
     return sorted(set(frame["group"].drop_nulls()))
 
 
-def unit_numbers(tables: Tables) -> dict[tuple[str, str], int]:
+def unit_numbers(tables: Tables) -> UnitNumbers:
     """A number for each unit of each grouping factor, the same in all pictures of the tables."""
     frames = [
         frame.select("group", "unit").drop_nulls().unique()

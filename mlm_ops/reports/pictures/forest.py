@@ -8,7 +8,13 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, specification_curve
-from mlm_ops.reports.pictures.facts import INTERCEPT, coefficients_in_order, is_moderated, models_in_order, shown_models
+from mlm_ops.reports.pictures.facts import (
+    INTERCEPT,
+    coefficients_in_order,
+    models_in_order,
+    moderated_terms,
+    shown_models,
+)
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import WIDTH, Spec, colour_of
@@ -31,21 +37,22 @@ def forest(tables: Tables, selection: Selection) -> Iterator[Picture]:
     if rows.frame["model"].n_unique() > specification_curve.MODELS and terms:
         yield specification_curve.specification_curve(tables, rows, terms)
         return
-    drawn = terms[:TERMS]
+    panel_terms = terms[:TERMS]
     place = {model: number for number, model in enumerate(models)}
-    numbers = rows.frame.filter(pl.col("model").is_in(models) & pl.col("term").is_in(drawn))
+    numbers = rows.frame.filter(pl.col("model").is_in(models) & pl.col("term").is_in(panel_terms))
     if numbers.is_empty():
         return
-    marked = [{**row, "moderated": is_moderated(tables, row["model"], row["term"])} for row in numbers.to_dicts()]
-    marked.sort(key=lambda row: (drawn.index(row["term"]), place[row["model"]]))
-    panels = [[row for row in marked if row["term"] == term] for term in drawn]
+    moderated = moderated_terms(tables)
+    estimates = [{**row, "moderated": (row["model"], row["term"]) in moderated} for row in numbers.to_dicts()]
+    estimates.sort(key=lambda row: (panel_terms.index(row["term"]), place[row["model"]]))
+    panels = [[row for row in estimates if row["term"] == term] for term in panel_terms]
     yield Picture(
         key="forest",
         question="Do the estimates move as the model grows?",
         answer=_answer([panel for panel in panels if panel]),
-        reading=_reading(len(terms) - len(drawn), len(set(rows.frame["model"])) - len(models)),
+        reading=_reading(len(terms) - len(panel_terms), len(set(rows.frame["model"])) - len(models)),
         spec=_spec([panel for panel in panels if panel], dict(zip(models, labels(models), strict=True))),
-        numbers=pl.DataFrame(marked, schema={**numbers.schema, "moderated": pl.Boolean}).drop("moderated"),
+        numbers=pl.DataFrame(estimates, schema={**numbers.schema, "moderated": pl.Boolean}).drop("moderated"),
         sql=rows.sql,
     )
 
@@ -66,11 +73,11 @@ def _answer(panels: Sequence[Sequence[dict[str, Any]]]) -> str:
         several = " No term stands in two models without an interaction of it." if len(panels) > 1 else ""
         return f"In {shown(row['model'])} {shown(row['term'])} is {_estimate(row)}{where}.{several}"
     _, first, last = max(moves, key=lambda move: move[0])
-    told = f"{_estimate(first)} in {shown(first['model'])} and {_estimate(last)} in {shown(last['model'])}"
+    ends = f"{_estimate(first)} in {shown(first['model'])} and {_estimate(last)} in {shown(last['model'])}"
     if len(moves) == 1:
-        return f"{shown(first['term'])} is {told}."
+        return f"{shown(first['term'])} is {ends}."
     return (
-        f"Over the models without its interactions, {shown(first['term'])} moves most for its standard error: {told}."
+        f"Over the models without its interactions, {shown(first['term'])} moves most for its standard error: {ends}."
     )
 
 
@@ -104,7 +111,7 @@ def _panel(panel: Sequence[dict[str, Any]], names: dict[str, str]) -> Spec:
     x = marks.axis(along, None)
     # as wide as the longest label may be, in each panel: the zeros and axes of all stand in one line
     y = marks.places([row["label"] for row in rows], minExtent=_NAMES, maxExtent=_NAMES)
-    colour = colour_of(panel[0]["term"], panel[0]["level"])
+    colour = colour_of(panel[0]["term"])
     value, name = marks.field("estimate", x), marks.field("label", y)
     intervals = {"x": marks.field("conf_low", x), "x2": {"field": "conf_high"}, "y": name}
     filled, open_ = ([row for row in rows if row["moderated"] is side] for side in (False, True))

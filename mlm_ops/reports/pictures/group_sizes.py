@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 
@@ -26,10 +25,11 @@ def group_sizes(tables: Tables, selection: Selection) -> Iterator[Picture]:
     for group in selection.groups(groups_of(tables, "groups", {})):
         rows = select(tables, "groups", ["group", "unit", "n"], equal={"group": group}, distinct=True)
         numbers = rows.sorted_by("n", "unit").frame
-        hidden, least = _withheld(tables, group)
+        n_withheld, least = _withheld(tables, group)
         sizes = numbers["n"]
-        median = float(sizes.median() or 0.0)  # type: ignore[arg-type]
-        small = f" {count(hidden)} more have fewer than {least} rows and are not shown." if hidden else ""
+        median = numbers.select(pl.col("n").median()).item()
+        small = f" {count(n_withheld)} more have fewer than {least} rows and are not shown." if n_withheld else ""
+        grey = f"; grey are those with fewer than {least} rows" if n_withheld else ""
         first, last = count(sizes[0]), count(sizes[-1])
         # every unit has the same number of rows
         balanced = f"Each of {count(numbers.height)} {units(group)} holds {first} rows.{small}"
@@ -38,8 +38,9 @@ def group_sizes(tables: Tables, selection: Selection) -> Iterator[Picture]:
             key="group_sizes",
             question=f"How many rows has {a_unit(group)}?",
             answer=balanced if first == last else spread + small,
-            reading=f"Bars count {units(group)}. The fewer rows in one, the more its estimate is drawn to the average.",
-            spec=_spec(sizes, median, group, hidden, least),
+            reading=f"Bars count {units(group)}{grey}. The fewer rows in one, the more its estimate is drawn to the "
+            "average.",
+            spec=_spec(sizes, median, group, n_withheld, least),
             numbers=numbers,
             sql=rows.sql,
         )
@@ -53,30 +54,33 @@ def _withheld(tables: Tables, group: str) -> tuple[int, int]:
     """How many units are withheld, and of fewer rows than how many."""
     models = table(tables, "models")
     notes = "" if models.is_empty() else "\n".join(models["notes"].drop_nulls().sort())
-    found = [(int(n), int(least)) for n, name, least in _WITHHELD.findall(notes) if name == group]
-    return found[0] if found else (0, 0)
+    counts = [(int(n), int(least)) for n, name, least in _WITHHELD.findall(notes) if name == group]
+    return counts[0] if counts else (0, 0)
 
 
-def _spec(sizes: pl.Series, median: float, group: str, hidden: int, least: int) -> Spec:
+def _spec(sizes: pl.Series, median: float, group: str, n_withheld: int, least: int) -> Spec:
     bins = thin.histogram(sizes, BINS).to_dicts()
     bars = [
-        {**row, "from": 0, "kind": "shown", "hover": marks.hover(f"{_range(row)} rows: {count(row['count'])}")}
-        for row in bins
+        {**row, "kind": "shown", "hover": marks.hover(f"{_range(row)} rows: {count(row['count'])}")} for row in bins
     ]
-    if hidden:
-        told = marks.hover(f"fewer than {least} rows: {count(hidden)}, withheld")
-        bars.append({"low": 0, "high": least, "count": hidden, "from": 0, "kind": "withheld", "hover": told})
-    across = _whole(marks.axis_range([row[end] for row in bars for end in ("low", "high")], pad=0.02))
+    if n_withheld:
+        hover = marks.hover(f"fewer than {least} rows: {count(n_withheld)}, withheld")
+        bars.append({"low": 0, "high": least, "count": n_withheld, "kind": "withheld", "hover": hover})
+    # sizes are whole numbers: a bar reaches from half below its least to half above its greatest
+    bars = [{**row, "left": row["low"] - 0.5, "right": row["high"] - 0.5, "foot": 0} for row in bars]
+    size = bins[0]["high"] - bins[0]["low"]
+    along = marks.axis_range([*(row["left"] - size for row in bars), *(row["right"] + size for row in bars)], pad=0.0)
+    across = marks.AxisRange(along.low, along.high, _whole(along.ticks), ",.0f")
     most = max(row["count"] for row in bars)
-    up = replace(_whole(marks.axis_range([0, most], pad=0)), low=0.0, high=1.1 * most)
+    up = marks.AxisRange(0.0, 1.1 * most, _whole(marks.axis_range([0, most], pad=0).ticks), ",.0f")
     x, y = marks.axis(across, f"rows in a {short(unit(group), 40)}", grid=False), marks.axis(up, short(units(group)))
     position = {
-        "x": marks.field("low", x),
-        "x2": {"field": "high"},
-        "y": marks.field("from", y),
+        "x": marks.field("left", x),
+        "x2": {"field": "right"},
+        "y": marks.field("foot", y),
         "y2": {"field": "count"},
     }
-    kinds = {"shown": "@between", "withheld": "@grey_pale"}
+    kinds = {"shown": "@between", "withheld": "@grey"}
     middle = [{"here": median, "text": f"median {_plain(median)}"}]
     right = median < (across.low + across.high) / 2
     layers = [
@@ -94,9 +98,8 @@ def _spec(sizes: pl.Series, median: float, group: str, hidden: int, least: int) 
     return marks.chart(layers, 200)
 
 
-def _whole(axis: marks.AxisRange) -> marks.AxisRange:
-    """An axis of counts, whose ticks are whole numbers."""
-    return replace(axis, ticks=tuple(tick for tick in axis.ticks if tick == int(tick)), format=",.0f")
+def _whole(ticks: Iterable[float]) -> tuple[float, ...]:
+    return tuple(tick for tick in ticks if tick >= 0 and tick == int(tick))
 
 
 def _range(row: dict[str, int]) -> str:

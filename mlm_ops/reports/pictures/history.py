@@ -18,8 +18,6 @@ from mlm_ops.warehouse.sql import literal
 
 #: The most labels of dates.
 _DATES = 5
-#: How dates are written: the first way in which no two are alike.
-_FORMATS = ("%Y-%m-%d", "%m-%d %H:%M")
 _LATEST_FIRST = "sequence desc nulls last, finished_at desc, run_id desc"
 _TELLS_APART = ("model", "group", "term", "other")
 Row = dict[str, Any]
@@ -47,33 +45,33 @@ def history(tables: Tables, selection: Selection) -> Iterator[Picture]:
 
 def _rows(tables: Tables, runs: pl.DataFrame, quantity: Quantity) -> Rows:
     """What is shown, a row a run in their order, and the SQL of it."""
-    written = pl.col("finished_at").dt.strftime("%Y-%m-%d %H:%M").alias("finished")
+    finished = pl.col("finished_at").dt.strftime("%Y-%m-%d %H:%M").alias("finished")
     drift, columns = table(tables, f"{RUNS}drift"), list(quantity.columns)
     flags = pl.DataFrame(schema={"run_id": pl.String(), "flagged": pl.Boolean()})
     if not drift.is_empty():
-        own = quantity.rows(drift.filter(kind=quantity.kind), *_TELLS_APART)
-        flags = own.group_by("run_id").agg(pl.col("flagged").any())
-    places = runs.select("run_id", written).with_row_index("place")
+        comparisons = quantity.rows(drift.filter(kind=quantity.kind), *_TELLS_APART)
+        flags = comparisons.group_by("run_id").agg(pl.col("flagged").any())
+    places = runs.select("run_id", finished).with_row_index("place")
     frame = places.join(quantity.shown(table(tables, quantity.table_of(RUNS))), on="run_id", how="inner")
     frame = frame.join(flags, on="run_id", how="left").sort("place")
     frame = frame.select("finished", "run_id", "model", *columns, pl.col("flagged").fill_null(value=False))
     ((_, analysis),) = whose(runs).items()
-    own_analysis = f"analysis = {literal(analysis)}"
-    conditions = " and ".join([own_analysis, f"kind = {literal(quantity.kind)}", *quantity.conditions(*_TELLS_APART)])
-    shown_columns = ", ".join(f"e.{text} as {name}" for name, text in quantity.columns.items())
+    of_analysis = f"analysis = {literal(analysis)}"
+    conditions = " and ".join([of_analysis, f"kind = {literal(quantity.kind)}", *quantity.conditions(*_TELLS_APART)])
+    values = ", ".join(f"e.{text} as {name}" for name, text in quantity.columns.items())
     sql = "\n".join(
         [
             "with r as (",
-            f"  select run_id, finished_at, sequence from mlm.runs where {own_analysis} and status = 'finished'",
+            f"  select run_id, finished_at, sequence from mlm.runs where {of_analysis} and status = 'finished'",
             f"  order by {_LATEST_FIRST} limit {runs.height}",
             "), d as (",
             f"  select run_id, bool_or(flagged) as flagged from mlm.drift where {conditions}",
             "  group by run_id",
             "), e as (",
-            f"  from mlm.{quantity.table} where {' and '.join([own_analysis, *quantity.conditions()])}",
+            f"  from mlm.{quantity.table} where {' and '.join([of_analysis, *quantity.conditions()])}",
             ")",
             "select strftime(r.finished_at at time zone 'UTC', '%Y-%m-%d %H:%M') as finished, run_id, model, "
-            f"{shown_columns}, coalesce(d.flagged, false) as flagged",
+            f"{values}, coalesce(d.flagged, false) as flagged",
             "from e join r using (run_id) left join d using (run_id)",
             "order by r.sequence nulls first, r.finished_at, run_id",
         ]
@@ -82,35 +80,35 @@ def _rows(tables: Tables, runs: pl.DataFrame, quantity: Quantity) -> Rows:
 
 
 def _picture(tables: Tables, rows: Rows, quantity: Quantity) -> Picture:
-    found = [{"conf_low": None, "conf_high": None, **row} for row in rows.frame.to_dicts()]
-    where, value = _reference(tables, found, quantity)
+    estimates = [{"conf_low": None, "conf_high": None, **row} for row in rows.frame.to_dicts()]
+    where, value = _reference(tables, estimates, quantity)
     return Picture(
         key="history",
         question=f"Has {quantity.name} changed over the runs?",
-        answer=_answer(found, quantity, where, value),
-        reading=f"Model {shown(found[0]['model'])}, run after run: dots are estimates, lines 95% intervals, dashed the "
-        f"estimate of the {where}. Triangles differ from the run before or from the baseline by more than chance (all "
-        "tests of the model together, by Holm).",
-        spec=_spec(found, quantity, where, value),
+        answer=_answer(estimates, quantity, where, value),
+        reading=f"Model {shown(estimates[0]['model'])}, run after run: dots are estimates, lines 95% intervals, dashed "
+        f"the estimate of the {where}. Triangles differ from the run before or from the baseline by more than chance "
+        "(all tests of the model together, by Holm).",
+        spec=_spec(estimates, quantity, where, value),
         numbers=rows.frame,
         sql=rows.sql,
     )
 
 
-def _reference(tables: Tables, found: list[Row], quantity: Quantity) -> tuple[str, float | None]:
+def _reference(tables: Tables, estimates: list[Row], quantity: Quantity) -> tuple[str, float | None]:
     """What the runs are held against, and its estimate: the baseline of the last comparison, else the first run."""
     drift = table(tables, f"{RUNS}drift")
     if not drift.is_empty():
-        own = quantity.rows(drift.filter(kind=quantity.kind, against="baseline"), *_TELLS_APART)
-        before = dict(own.select("run_id", "before").drop_nulls().iter_rows())
-        for row in reversed(found):
+        comparisons = quantity.rows(drift.filter(kind=quantity.kind, against="baseline"), *_TELLS_APART)
+        before = dict(comparisons.select("run_id", "before").drop_nulls().iter_rows())
+        for row in reversed(estimates):
             if row["run_id"] in before:
                 return "baseline", before[row["run_id"]]
-    return "first run", found[0]["estimate"]
+    return "first run", estimates[0]["estimate"]
 
 
-def _answer(found: list[Row], quantity: Quantity, where: str, value: float | None) -> str:
-    last = found[-1]
+def _answer(estimates: list[Row], quantity: Quantity, where: str, value: float | None) -> str:
+    last = estimates[-1]
     name = f"{quantity.name[0].upper()}{quantity.name[1:]}" if quantity.kind != "fixed_effect" else quantity.name
     now = (
         "unknown"
@@ -118,41 +116,39 @@ def _answer(found: list[Row], quantity: Quantity, where: str, value: float | Non
         else f"{figure(last['estimate'])}{interval(last['conf_low'], last['conf_high'])}"
     )
     before = "" if value is None else f" and {figure(value)} in the {where}"
-    flagged = sum(row["flagged"] for row in found)
-    verdict = f"{of(flagged, len(found), 'runs')} are flagged" if flagged else "no run is flagged"
-    return f"{name} is {now} in the latest of {count(len(found))} runs{before}; {verdict}."
+    n_flagged = sum(row["flagged"] for row in estimates)
+    verdict = f"{of(n_flagged, len(estimates), 'runs')} are flagged" if n_flagged else "no run is flagged"
+    return f"{name} is {now} in the latest of {count(len(estimates))} runs{before}; {verdict}."
 
 
-def _dates(found: list[Row]) -> list[str]:
+def _dates(estimates: list[Row]) -> list[str]:
     """A label a run, each another."""
-    days, minutes = ([row["finished"][part] for row in found] for part in (slice(10), slice(5, 16)))
+    days, minutes = ([row["finished"][part] for row in estimates] for part in (slice(10), slice(5, 16)))
     return days if len(set(days)) == len(days) else labels(minutes)
 
 
-def _spec(found: list[Row], quantity: Quantity, where: str, value: float | None) -> Spec:
-    drawn = []
-    for row, label in zip(found, _dates(found), strict=True):
+def _spec(estimates: list[Row], quantity: Quantity, where: str, value: float | None) -> Spec:
+    dots = []
+    for row, label in zip(estimates, _dates(estimates), strict=True):
         if row["estimate"] is None:
             continue
         flag = ", flagged" if row["flagged"] else ""
         read = f"{row['finished']} UTC: {figure(row['estimate'])}{interval(row['conf_low'], row['conf_high'])}{flag}"
-        kept = {name: row[name] for name in ("estimate", "conf_low", "conf_high", "flagged")}
-        drawn.append({**kept, "label": label, "hover": marks.hover(read)})
+        values = {name: row[name] for name in ("estimate", "conf_low", "conf_high", "flagged")}
+        dots.append({**values, "label": label, "hover": marks.hover(read)})
     title = None if value is None else f"dashed: the {where}, {figure(value)}"
     up = marks.axis_range(
-        [*(row[end] for row in drawn for end in ("estimate", "conf_low", "conf_high")), value], ticks=5
+        [*(row[end] for row in dots for end in ("estimate", "conf_low", "conf_high")), value], ticks=5
     )
-    x, y = marks.along_names(_dates(found), _DATES, title), marks.axis(up, None)
+    x, y = marks.along_names(_dates(estimates), _DATES, title), marks.axis(up, None)
     name, estimate = marks.field("label", x), marks.field("estimate", y)
     ends = {"x": name, "y": marks.field("conf_low", y), "y2": {"field": "conf_high"}}
-    plain, flagged = ([row for row in drawn if row["flagged"] is side] for side in (False, True))
-    whole = [
-        {key: content for key, content in row.items() if key != "hover"} for row in drawn if row["conf_low"] is not None
-    ]
+    plain, flagged = ([row for row in dots if row["flagged"] is side] for side in (False, True))
+    intervals = marks.without_hover(row for row in dots if row["conf_low"] is not None)
     layers = [
         *([marks.reference("y", y, 0.0)] if up.low <= 0.0 <= up.high else []),
         *([] if value is None else [marks.reference("y", y, value, dashed=True)]),
-        marks.rules(whole, ends, quantity.colour, width=1.5, strokeOpacity=0.6),
+        marks.rules(intervals, ends, quantity.colour, width=1.5, strokeOpacity=0.6),
         marks.points(plain, name, estimate, quantity.colour, size=36),
         marks.points(flagged, name, estimate, "@flag", size=80, shape="triangle-up"),
     ]

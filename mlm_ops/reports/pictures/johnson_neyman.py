@@ -31,17 +31,17 @@ def johnson_neyman(tables: Tables, selection: Selection) -> Iterator[Picture]:
 def _picture(tables: Tables, rows: Rows, term: str, moderator: str) -> Picture:
     model = rows.frame["model"][0]
     regions = _regions(tables, model, term, moderator)
-    found = _units(tables, moderator)
-    ticks = " Ticks are units." if found else ""
-    outside = sum(not rows.frame["x"][0] <= row["mean"] <= rows.frame["x"][-1] for row in found)
-    ticks += f" The curve ends at 2.5 standard deviations; {outside} of them lie beyond." if outside else ""
+    unit_ticks = _units(tables, moderator)
+    sentence = " Ticks are units." if unit_ticks else ""
+    outside = sum(not rows.frame["x"][0] <= row["mean"] <= rows.frame["x"][-1] for row in unit_ticks)
+    sentence += f" The curve ends at 2.5 standard deviations; {outside} of them lie beyond." if outside else ""
     return Picture(
         key="johnson_neyman",
         question=f"Where along {shown(moderator)} does the slope of {shown(term)} differ from zero?",
         answer=_answer(regions, term, moderator),
         reading=f"Model {shown(model)}: the slope of {shown(term)} along {shown(moderator)} with a pointwise 95% band. "
-        f"Dashed lines bound the regions where the slope differs from zero.{ticks}",
-        spec=_spec(rows.frame, regions, found, (shown(term), shown(moderator)), colour_of(term, None)),
+        f"Dashed lines bound the regions where the slope differs from zero.{sentence}",
+        spec=_spec(rows.frame, regions, unit_ticks, (shown(term), shown(moderator)), colour_of(term)),
         numbers=rows.frame,
         sql=rows.sql,
     )
@@ -51,17 +51,17 @@ def _regions(tables: Tables, model: str, term: str, moderator: str) -> list[dict
     frame = table(tables, "johnson_neyman")
     if frame.is_empty():
         return []
-    own = frame.filter((pl.col("model") == model) & (pl.col("predictor") == term) & (pl.col("moderator") == moderator))
-    return own.sort("low", "high", nulls_last=False).to_dicts()
+    rows = frame.filter((pl.col("model") == model) & (pl.col("predictor") == term) & (pl.col("moderator") == moderator))
+    return rows.sort("low", "high", nulls_last=False).to_dicts()
 
 
 def _answer(regions: list[dict[str, Any]], term: str, moderator: str) -> str:
     """What holds in each region that units lie in; in all of them where none does."""
-    held = [region for region in regions if region["share"]] or regions
-    if not held:
+    inhabited = [region for region in regions if region["share"]] or regions
+    if not inhabited:
         return f"The regions of {shown(moderator)} are not known."
     sentences = []
-    for region in held:
+    for region in inhabited:
         low, high = region["low"], region["high"]
         between = f"between {figure(low or 0.0)} and {figure(high or 0.0)}"
         where = between if low is not None and high is not None else f"above {figure(low)}" if low is not None else ""
@@ -87,12 +87,12 @@ def _units(tables: Tables, moderator: str) -> list[dict[str, Any]]:
         return []
     inner = re.fullmatch(r"between\((.+)\)", moderator)
     name = inner[1] if inner else moderator
-    own = frame.filter((pl.col("variable") == name) & pl.col("mean").is_not_null())
+    means = frame.filter((pl.col("variable") == name) & pl.col("mean").is_not_null())
     if not inner:
         # a predictor that varies within units has no one value there
-        own = own.filter(pl.col("std_dev").is_null())
-    number, groups = unit_numbers(tables), groups_of({"groups": own}, "groups", {})
-    rows = thin.every(own.filter(pl.col("group") == groups[0]).sort("mean", "unit")).to_dicts() if groups else []
+        means = means.filter(pl.col("std_dev").is_null())
+    number, groups = unit_numbers(tables), groups_of({"groups": means}, "groups", {})
+    rows = thin.every(means.filter(pl.col("group") == groups[0]).sort("mean", "unit")).to_dicts() if groups else []
     return [
         {
             "mean": row["mean"],
@@ -108,7 +108,7 @@ def _units(tables: Tables, moderator: str) -> list[dict[str, Any]]:
 def _spec(
     curve: pl.DataFrame,
     regions: list[dict[str, Any]],
-    found: list[dict[str, Any]],
+    unit_ticks: list[dict[str, Any]],
     names: tuple[str, str],
     colour: str,
 ) -> Spec:
@@ -118,7 +118,7 @@ def _spec(
     rows = curve.select("x", "estimate", "conf_low", "conf_high").to_dicts()
     at = marks.field("x", x)
     bounds = {bound for region in regions for bound in (region["low"], region["high"]) if bound is not None}
-    ticks = [row for row in found if across.low <= row["mean"] <= across.high]
+    ticks = [row for row in unit_ticks if across.low <= row["mean"] <= across.high]
     verdicts = list(_verdicts(regions, across, up))
     layers = [
         marks.band(rows, at, marks.field("conf_low", y), "conf_high", colour),

@@ -21,7 +21,7 @@ from mlm_ops.warehouse.sql import literal
 MOST, ROWS = 60, 24
 #: Names below the picture where not all can be read.
 _NAMES = 5
-_KINDS = ("interval excludes the middle", "holds it")
+_KINDS = ("interval excludes the middle", "interval includes it")
 Row = dict[str, Any]
 
 
@@ -49,14 +49,14 @@ def _rows(tables: Tables, quantity: Quantity, analysis: str) -> Rows:
     key = pl.col("analysis").str.slice(begin, pl.col("analysis").str.len_chars() - begin - 1).alias("key")
     frame = quantity.shown(table(tables, quantity.table_of(KEYS))).filter(pl.col("estimate").is_not_null())
     frame = frame.select(key, "model", *quantity.columns)
-    own = f"starts_with(analysis, {literal(f'{analysis}[')}) and ends_with(analysis, ']')"
-    shown_columns = ", ".join(f"{text} as {name}" for name, text in quantity.columns.items())
+    of_analysis = f"starts_with(analysis, {literal(f'{analysis}[')}) and ends_with(analysis, ']')"
+    values = ", ".join(f"{text} as {name}" for name, text in quantity.columns.items())
     value = quantity.columns["estimate"]
     sql = "\n".join(
         [
-            f"select substring(analysis, {begin + 1}, length(analysis) - {begin + 1}) as key, model, {shown_columns}",
+            f"select substring(analysis, {begin + 1}, length(analysis) - {begin + 1}) as key, model, {values}",
             f"from mlm.latest_{quantity.table}",
-            f"where {' and '.join([own, *quantity.conditions(), f'{value} is not null'])}",
+            f"where {' and '.join([of_analysis, *quantity.conditions(), f'{value} is not null'])}",
             "order by key",
         ]
     )
@@ -75,15 +75,15 @@ def natural(text: str) -> list[tuple[int, int, str]]:
 
 
 def _picture(rows: Rows, quantity: Quantity, analysis: str) -> Picture:
-    found = [{"conf_low": None, "conf_high": None, **row} for row in rows.frame.to_dicts()]
-    middle = sorted(row["estimate"] for row in found)[(len(found) - 1) // 2]
-    for place, row in enumerate(found):
-        known = row["conf_low"] is not None and row["conf_high"] is not None
-        row["apart"] = known and not row["conf_low"] <= middle <= row["conf_high"]
+    estimates = [{"conf_low": None, "conf_high": None, **row} for row in rows.frame.to_dicts()]
+    middle = sorted(row["estimate"] for row in estimates)[(len(estimates) - 1) // 2]
+    for place, row in enumerate(estimates):
+        has_interval = row["conf_low"] is not None and row["conf_high"] is not None
+        row["apart"] = has_interval and not row["conf_low"] <= middle <= row["conf_high"]
         row["place"] = place
-    many = len(found) > MOST
+    many = len(estimates) > MOST
     texts = ["dots are estimates, dashed is the one in the middle of all."]
-    if any(row["conf_low"] is not None for row in found):
+    if any(row["conf_low"] is not None for row in estimates):
         texts = ["dots are estimates, lines 95% intervals; dashed is the estimate in the middle of all."]
         texts.append("Coloured are keys whose interval excludes it: of keys that do not differ, about one in twenty.")
     if many:
@@ -92,91 +92,93 @@ def _picture(rows: Rows, quantity: Quantity, analysis: str) -> Picture:
     return Picture(
         key="keys",
         question=f"How does {quantity.name} differ over the keys of {shown(analysis)}?",
-        answer=_answer(found, quantity, middle),
-        reading=f"Model {shown(found[0]['model'])}, fitted to the rows of each key alone: {' '.join(texts)}",
-        spec=(_band if many else _across if len(found) > ROWS or _all_fit(found) else _down)(found, quantity, middle),
+        answer=_answer(estimates, quantity, middle),
+        reading=f"Model {shown(estimates[0]['model'])}, fitted to the rows of each key alone: {' '.join(texts)}",
+        spec=(_band if many else _across if len(estimates) > ROWS or _all_fit(estimates) else _down)(
+            estimates, quantity, middle
+        ),
         numbers=rows.frame,
         sql=rows.sql,
     )
 
 
-def _answer(found: list[Row], quantity: Quantity, middle: float) -> str:
-    low, high = (pick(found, key=lambda row: (row["estimate"], row["place"])) for pick in (min, max))
+def _answer(estimates: list[Row], quantity: Quantity, middle: float) -> str:
+    low, high = (pick(estimates, key=lambda row: (row["estimate"], row["place"])) for pick in (min, max))
     ends = " to ".join(
         f"{figure(row['estimate'])}{interval(row['conf_low'], row['conf_high'])} in {shown(row['key'])}"
         for row in (low, high)
     )
-    known = [row for row in found if row["conf_low"] is not None]
-    apart = of(sum(row["apart"] for row in known), len(known), "intervals")
-    verdict = f" {apart} exclude the estimate in the middle, {figure(middle)}." if known else ""
-    return f"Over {count(len(found))} keys {quantity.name} runs from {ends}.{verdict}"
+    with_interval = [row for row in estimates if row["conf_low"] is not None]
+    share = of(sum(row["apart"] for row in with_interval), len(with_interval), "intervals")
+    verdict = f" {share} exclude the estimate in the middle, {figure(middle)}." if with_interval else ""
+    return f"Over {count(len(estimates))} keys {quantity.name} runs from {ends}.{verdict}"
 
 
 def _marked(rows: list[Row], names: dict[int, str]) -> list[Row]:
-    drawn = []
+    dots = []
     for row in rows:
         read = f"{shown(row['key'])}: {figure(row['estimate'])}{interval(row['conf_low'], row['conf_high'])}"
-        kept = {name: row[name] for name in ("estimate", "conf_low", "conf_high", "place")}
-        kept["kind"] = _KINDS[0 if row["apart"] else 1]
-        drawn.append({**kept, "label": names.get(row["place"], ""), "hover": marks.hover(read)})
-    return drawn
+        values = {name: row[name] for name in ("estimate", "conf_low", "conf_high", "place")}
+        values["kind"] = _KINDS[0 if row["apart"] else 1]
+        dots.append({**values, "label": names.get(row["place"], ""), "hover": marks.hover(read)})
+    return dots
 
 
-def _all_fit(found: list[Row]) -> bool:
+def _all_fit(estimates: list[Row]) -> bool:
     """Whether all names stand beside each other below the picture."""
-    return max(len(shown(row["key"])) * 6.5 + 8 for row in found) * len(found) < WIDTH - 50
+    return max(len(shown(row["key"])) * 6.5 + 8 for row in estimates) * len(estimates) < WIDTH - 50
 
 
-def _dots(drawn: list[Row], at: Spec, value: Spec, along: str, quantity: Quantity, middle: float) -> list[Spec]:
+def _dots(dots: list[Row], at: Spec, value: Spec, along: str, quantity: Quantity, middle: float) -> list[Spec]:
     """Intervals and dots over the names (``along`` is x) or beside them (y), and the middle dashed."""
     across = "y" if along == "x" else "x"
-    legend = any(row["conf_low"] is not None for row in drawn)
+    legend = any(row["conf_low"] is not None for row in dots)
     kinds = marks.coded("kind", dict(zip(_KINDS, (quantity.colour, "@grey"), strict=True)), legend=legend)
     ends = {along: at, across: {"field": "conf_low", **value}, f"{across}2": {"field": "conf_high"}}
-    whole = [{key: content for key, content in row.items() if key != "hover"} for row in drawn]
+    intervals = marks.without_hover(row for row in dots if row["conf_low"] is not None)
     estimate = {"field": "estimate", **value}
     x, y = (at, estimate) if along == "x" else (estimate, at)
     layers = [
         marks.reference(across, value, middle, dashed=True),
-        marks.rules([row for row in whole if row["conf_low"] is not None], ends, kinds, width=1.5, strokeOpacity=0.6),
-        marks.points(drawn, x, y, kinds if legend else quantity.colour, size=36),
+        marks.rules(intervals, ends, kinds, width=1.5, strokeOpacity=0.6),
+        marks.points(dots, x, y, kinds if legend else quantity.colour, size=36),
     ]
     return [layer for layer in layers if layer["data"]["values"]]
 
 
-def _value(found: list[Row], title: str | None = None) -> Spec:
-    ends = [row[end] for row in found for end in ("estimate", "conf_low", "conf_high")]
+def _value(estimates: list[Row], title: str | None = None) -> Spec:
+    ends = [row[end] for row in estimates for end in ("estimate", "conf_low", "conf_high")]
     return marks.axis(marks.axis_range(ends, ticks=5), title)
 
 
-def _across(found: list[Row], quantity: Quantity, middle: float) -> Spec:
-    names = labels([row["key"] for row in found], 14)
-    drawn = _marked(found, dict(enumerate(names)))
+def _across(estimates: list[Row], quantity: Quantity, middle: float) -> Spec:
+    names = labels([row["key"] for row in estimates], 14)
+    dots = _marked(estimates, dict(enumerate(names)))
     title = f"dashed: the middle, {figure(middle)}"
-    x = marks.along_names(names, len(found) if _all_fit(found) else _NAMES, title)
-    return marks.chart(_dots(drawn, marks.field("label", x), _value(found), "x", quantity, middle), 170)
+    x = marks.along_names(names, len(estimates) if _all_fit(estimates) else _NAMES, title)
+    return marks.chart(_dots(dots, marks.field("label", x), _value(estimates), "x", quantity, middle), 170)
 
 
-def _down(found: list[Row], quantity: Quantity, middle: float) -> Spec:
-    names = labels([row["key"] for row in found])
-    drawn = _marked(found, dict(enumerate(names)))
-    y, x = marks.field("label", marks.places(names)), _value(found, f"dashed: the middle, {figure(middle)}")
-    return marks.chart(_dots(drawn, y, x, "y", quantity, middle), 40 + 18 * len(found))
+def _down(estimates: list[Row], quantity: Quantity, middle: float) -> Spec:
+    names = labels([row["key"] for row in estimates])
+    dots = _marked(estimates, dict(enumerate(names)))
+    y, x = marks.field("label", marks.places(names)), _value(estimates, f"dashed: the middle, {figure(middle)}")
+    return marks.chart(_dots(dots, y, x, "y", quantity, middle), 40 + 18 * len(estimates))
 
 
-def _band(found: list[Row], quantity: Quantity, middle: float) -> Spec:
-    frame = pl.DataFrame(found, infer_schema_length=None).with_columns(pl.col("place").cast(pl.Float64))
+def _band(estimates: list[Row], quantity: Quantity, middle: float) -> Spec:
+    frame = pl.DataFrame(estimates, infer_schema_length=None).with_columns(pl.col("place").cast(pl.Float64))
     ends = {"estimate": "middle", "conf_low": "low", "conf_high": "high"}
     bins = thin.binned(frame, list(ends)).rename(ends).to_dicts()
     far = thin.extremes(frame.sort("estimate", "place")).to_dicts()
-    drawn = _marked(far, {})
-    across = marks.AxisRange(-0.02 * len(found), 1.02 * len(found), (), "d")
-    x = marks.axis(across, f"keys in order, from {short(found[0]['key'])} to {short(found[-1]['key'])}")
-    y, place = _value(found), marks.field("place", x)
+    dots = _marked(far, {})
+    across = marks.AxisRange(-0.02 * len(estimates), 1.02 * len(estimates), (), "d")
+    x = marks.axis(across, f"keys in order, from {short(estimates[0]['key'])} to {short(estimates[-1]['key'])}")
+    y, place = _value(estimates), marks.field("place", x)
     band = [row for row in bins if row["low"] is not None]
     layers = [
         *([marks.band(band, place, marks.field("low", y), "high", "@grey", opacity=0.3)] if band else []),
         marks.line(bins, place, marks.field("middle", y), "@grey", width=1.2),
-        *_dots(drawn, place, y, "x", quantity, middle),
+        *_dots(dots, place, y, "x", quantity, middle),
     ]
     return marks.chart(layers, 200)

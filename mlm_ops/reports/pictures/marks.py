@@ -37,13 +37,13 @@ class AxisRange:
 
 def axis_range(values: Iterable[float | None], *, pad: float = 0.04, ticks: int = TICKS) -> AxisRange:
     """An axis that covers values with a little room, and at most so many ticks at round numbers."""
-    known = [value for value in values if value is not None and math.isfinite(value)] or [0.0]
-    low, high = min(known), max(known)
+    numbers = [value for value in values if value is not None and math.isfinite(value)] or [0.0]
+    low, high = min(numbers), max(numbers)
     width = (high - low) or abs(high) or 1.0
     low, high = low - pad * width, high + pad * width
     step, places = _step(low, high, ticks)
-    written = f",.{places}f" if places <= 4 and max(abs(low), abs(high)) < 1e7 else ".2~e"
-    return AxisRange(low, high, tuple(round(k * step, places) + 0.0 for k in _multiples(low, high, step)), written)
+    style = f",.{places}f" if places <= 4 and max(abs(low), abs(high)) < 1e7 else ".2~e"
+    return AxisRange(low, high, tuple(round(k * step, places) + 0.0 for k in _multiples(low, high, step)), style)
 
 
 def _step(low: float, high: float, ticks: int) -> tuple[float, int]:
@@ -63,21 +63,21 @@ def _multiples(low: float, high: float, step: float) -> range:
 
 def axis(along: AxisRange, title: str | None, **more: Any) -> Spec:
     """The axis and scale of a position, to be merged with its field."""
-    drawn = {"title": title, "values": list(along.ticks), "format": along.format, **more}
-    return {"type": "quantitative", "scale": along.scale, "axis": drawn}
+    look = {"title": title, "values": list(along.ticks), "format": along.format, **more}
+    return {"type": "quantitative", "scale": along.scale, "axis": look}
 
 
 def places(names: Sequence[str], **more: Any) -> Spec:
     """The axis and scale of labels in rows, in their order from the top; each label once."""
-    drawn = {"title": None, "ticks": False, "grid": False, **more}
-    return {"type": "ordinal", "scale": {"domain": list(names)}, "axis": drawn}
+    look = {"title": None, "ticks": False, "grid": False, **more}
+    return {"type": "ordinal", "scale": {"domain": list(names)}, "axis": look}
 
 
 def along_names(names: Sequence[str], most: int, title: str | None = None) -> Spec:
     """The axis and scale of names beside each other, each once; of many every k-th is written, with the last."""
     step = max(1, math.ceil(len(names) / most))
-    drawn = {"title": title, "grid": False, "labelAngle": 0, "values": [*names[::-1][::step]][::-1]}
-    return {"type": "ordinal", "scale": {"type": "point", "domain": list(names), "padding": 0.6}, "axis": drawn}
+    look = {"title": title, "grid": False, "labelAngle": 0, "values": [*names[::-1][::step]][::-1]}
+    return {"type": "ordinal", "scale": {"type": "point", "domain": list(names), "padding": 0.6}, "axis": look}
 
 
 def hidden(along: AxisRange) -> Spec:
@@ -91,17 +91,22 @@ def field(name: str, position: Spec) -> Spec:
 
 
 def hover(text: str, number: int | None = None) -> str:
-    """What is read of a mark, with the number of its unit before."""
+    """What is read of a mark, with the number of its unit before; without a text the mark has the number alone."""
     return f"{'' if number is None else number}{UNIT_END}{text}"
+
+
+def without_hover(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Rows of marks that stand beside others of the same rows, where one hover text of both is enough."""
+    return [{name: value for name, value in row.items() if name != "hover"} for row in rows]
 
 
 def layer(kind: str, rows: Sequence[Row], encoding: Spec, **mark: Any) -> Spec:
     """One layer: marks of a kind, a row of the data each (a line or an area takes all of one ``series``)."""
-    told = any("hover" in row for row in rows)
-    channels = {**encoding, **({"description": {"field": "hover"}} if told else {})}
+    has_hover = any("hover" in row for row in rows)
+    channels = {**encoding, **({"description": {"field": "hover"}} if has_hover else {})}
     return {
         "data": {"values": [dict(row) for row in rows]},
-        "mark": {"type": kind, "aria": told, **mark},
+        "mark": {"type": kind, "aria": has_hover, **mark},
         "encoding": channels,
     }
 
@@ -154,7 +159,7 @@ def tint(colour: Any, channel: str = "color") -> Spec:
 
 def coded(name: str, colours: Mapping[str, str], *, legend: bool = False, symbol: str = "circle") -> Spec:
     """A colour by the value of a field, one of our own words; with a legend of these words."""
-    words: Spec = {"title": None, "symbolType": symbol} if legend else None  # type: ignore[assignment]
+    words = {"title": None, "symbolType": symbol} if legend else None
     scale = {"domain": list(colours), "range": list(colours.values())}
     return {"field": name, "type": "nominal", "scale": scale, "legend": words, "sort": None}
 

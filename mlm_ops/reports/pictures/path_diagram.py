@@ -46,15 +46,15 @@ def path_diagram(parameters: pl.DataFrame) -> Picture:
 
 
 def _picture(rows: Rows) -> Picture:
-    found = rows.frame.to_dicts()
+    parameters = rows.frame.to_dicts()
     return Picture(
         key="path",
         question="What goes with what, at each level?",
-        answer=_answer(found),
+        answer=_answer(parameters),
         reading="A box is a variable, an oval one that is not observed. An arrow has its coefficient and the 95% "
         "interval below it, a dashed line a covariance; a number alone is fixed. A variable that stands at both levels "
         "is, between clusters, the mean that its cluster would have of very many rows.",
-        spec=_spec(found),
+        spec=_spec(parameters),
         numbers=rows.frame,
         sql=rows.sql,
     )
@@ -89,55 +89,58 @@ def _answer(rows: Sequence[Row]) -> str:
                     f"Within clusters the slope of {shown(within['lhs'])} on {shown(within['rhs'])} is "
                     f"{_with_interval(within)}, between clusters {_with_interval(between)}.{_defined(free)}"
                 )
-    known = [row for row in slopes or [row for row in free if row["op"] == "=~"] if row["std_error"]]
-    if not known:
+    candidates = [row for row in slopes or [row for row in free if row["op"] == "=~"] if row["std_error"]]
+    if not candidates:
         return "No slope or loading of the model is estimated with a standard error."
-    row = max(known, key=lambda row: (abs(row["estimate"]) / row["std_error"], row["level"], row["lhs"], row["rhs"]))
+    row = max(
+        candidates, key=lambda row: (abs(row["estimate"]) / row["std_error"], row["level"], row["lhs"], row["rhs"])
+    )
     what = "slope" if row["op"] == "~" else "loading"
     first, second = (row["lhs"], row["rhs"]) if row["op"] == "~" else (row["rhs"], row["lhs"])
     where = _LEVELS[row["level"]][0].lower()
     most = f"The {what} of {shown(first)} on {shown(second)} {where}"
-    lead = f"{most} is" if len(known) == 1 else f"{most} differs from zero most for its standard error:"
+    lead = f"{most} is" if len(candidates) == 1 else f"{most} differs from zero most for its standard error:"
     return f"{lead} {_with_interval(row)}.{_defined(free)}"
 
 
 def _defined(rows: Iterable[Row]) -> str:
-    own = [row for row in rows if row["op"] == ":=" and row["conf_low"] is not None]
-    return (
-        f" {shown(own[0]['lhs'])} ({minus(shown(own[0]['rhs']))}) is {_with_interval(own[0])}." if len(own) == 1 else ""
-    )
+    definitions = [row for row in rows if row["op"] == ":=" and row["conf_low"] is not None]
+    if len(definitions) != 1:
+        return ""
+    (row,) = definitions
+    return f" {shown(row['lhs'])} ({minus(shown(row['rhs']))}) is {_with_interval(row)}."
 
 
 def _variables(rows: Sequence[Row], level: int) -> list[str]:
     """The variables of a level, each once, those without causes first."""
-    own = [row for row in rows if row["level"] == level]
-    return list(dict.fromkeys(name for row in own for name in (row["lhs"], row["rhs"])))
+    parameters = [row for row in rows if row["level"] == level]
+    return list(dict.fromkeys(name for row in parameters for name in (row["lhs"], row["rhs"])))
 
 
 def _spec(rows: Sequence[Row]) -> Spec:
     shapes: list[Spec] = []
-    panels = [(level, own) for level in _LEVELS if (own := _laid_out(rows, level)) is not None]
-    width, top = max([float(WIDTH), *(own.width for _, own in panels)]), 0.0
-    for level, own in panels:
+    panels = [(level, layout) for level in _LEVELS if (layout := _laid_out(rows, level)) is not None]
+    width, top = max([float(WIDTH), *(layout.width for _, layout in panels)]), 0.0
+    for level, layout in panels:
         if top:
             shapes.append({"tag": "path", "d": f"M0,{top:.2f} H{width:.2f}", "stroke": "@grid"})
         # narrower levels stand in the middle
-        inside = _panel_shapes(rows, level, own)
+        inside = _panel_shapes(rows, level, layout)
         shapes.append(
-            {"tag": "g", "transform": f"translate({(width - own.width) / 2:.2f},{top:.2f})", "inside": inside}
+            {"tag": "g", "transform": f"translate({(width - layout.width) / 2:.2f},{top:.2f})", "inside": inside}
         )
         title = {"x": MARGIN, "y": top + 22, "fill": _LEVELS[level][1], "text": _LEVELS[level][0]}
         shapes.append({"tag": "text", "font-size": "13px", "font-weight": "bold", **title})
-        top += own.height
-    defined = [row for row in rows if row["op"] == ":="]
-    if defined:
+        top += layout.height
+    definitions = [row for row in rows if row["op"] == ":="]
+    if definitions:
         shapes.append({"tag": "path", "d": f"M0,{top:.2f} H{width:.2f}", "stroke": "@grid"})
         top += 6
-    for row in defined:
+    for row in definitions:
         top += LINE + 5
-        name, text = short(row["lhs"]), short(row["rhs"], 30)
-        written = {"x": MARGIN, "y": top, "fill": "@ink", "text": f"{name} = {text}: {_with_interval(row)}"}
-        shapes.append({"tag": "text", "font-size": f"{TEXT}px", "hover": marks.hover(_read(row)), **written})
+        name, text = short(row["lhs"]), minus(short(row["rhs"], 30))
+        line = {"x": MARGIN, "y": top, "fill": "@ink", "text": f"{name} = {text}: {_with_interval(row)}"}
+        shapes.append({"tag": "text", "font-size": f"{TEXT}px", "hover": marks.hover(_read(row)), **line})
     return {"width": width, "height": top + 8, "shapes": shapes}
 
 
@@ -149,10 +152,10 @@ def _laid_out(rows: Sequence[Row], level: int) -> Panel | None:
 
 def _lines(rows: Sequence[Row], level: int) -> list[Row]:
     """The rows that are arrows, then those that are covariances."""
-    own = [row for row in rows if row["level"] == level]
-    pairs = [row for row in own if row["op"] == "~~" and row["lhs"] != row["rhs"]]
-    drawn = [row for row in pairs if not (_is_fixed(row) and row["estimate"] == 0)]
-    return [row for row in own if row["op"] in ("~", "=~")] + drawn
+    parameters = [row for row in rows if row["level"] == level]
+    pairs = [row for row in parameters if row["op"] == "~~" and row["lhs"] != row["rhs"]]
+    covariances = [row for row in pairs if not (_is_fixed(row) and row["estimate"] == 0)]
+    return [row for row in parameters if row["op"] in ("~", "=~")] + covariances
 
 
 def _arrow(row: Row) -> Arrow:
@@ -177,12 +180,12 @@ def _read(row: Row) -> str:
     return f"{texts[row['op']]}: {_with_interval(row)}{', fixed' if _is_fixed(row) else ''}"
 
 
-def _panel_shapes(rows: Sequence[Row], level: int, own: Panel) -> list[Spec]:
+def _panel_shapes(rows: Sequence[Row], level: int, layout: Panel) -> list[Spec]:
     hue = _LEVELS[level][1]
     shapes: list[Spec] = []
     labels: list[Spec] = []
     latent = {row["lhs"] for row in rows if row["op"] == "=~" and row["level"] == level}
-    for row, curve in zip(_lines(rows, level), own.curves, strict=True):
+    for row, curve in zip(_lines(rows, level), layout.curves, strict=True):
         both = row["op"] == "~~"
         colour, read = ("@soft" if both else hue), marks.hover(_read(row))
         dashes = {"stroke-dasharray": "4,3"} if both else {}
@@ -201,7 +204,7 @@ def _panel_shapes(rows: Sequence[Row], level: int, own: Panel) -> list[Spec]:
         row["lhs"]: row for row in rows if row["op"] == "~~" and row["lhs"] == row["rhs"] and row["level"] == level
     }
     targets = {arrow.target for arrow in map(_arrow, _lines(rows, level)) if not arrow.both}
-    for name, (x, y) in own.nodes.items():
+    for name, (x, y) in layout.nodes.items():
         shapes += _node(name, x, y, hue, is_latent=name in latent)
         if name in variances:
             what = "residual" if name in targets else "variance"
@@ -216,8 +219,8 @@ def _node(name: str, x: float, y: float, hue: str, *, is_latent: bool) -> list[S
     else:
         corner = {"x": x - NODE / 2, "y": y - HEIGHT / 2}
         node = {"tag": "rect", **corner, "width": NODE, "height": HEIGHT, **rim}
-    written = {"tag": "text", "x": x, "y": y + 4, "text-anchor": "middle", "fill": "@ink", "font-size": "12px"}
-    return [node, {**written, "text": short(name, 15)}]
+    label = {"tag": "text", "x": x, "y": y + 4, "text-anchor": "middle", "fill": "@ink", "font-size": "12px"}
+    return [node, {**label, "text": short(name, 15)}]
 
 
 def _text(x: float, y: float, text: str, fill: str, **more: str) -> Spec:

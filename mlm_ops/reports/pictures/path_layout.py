@@ -50,7 +50,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Bow:
-    """A line of three or more points: straight, or cubic through two handles; with the middle of its label."""
+    """A line of two points, straight, or of four, cubic through two handles; with the middle of its label."""
 
     points: tuple[Point, ...]
     label: Box
@@ -105,12 +105,12 @@ def panel(names: Sequence[str], arrows: Sequence[Arrow], below: float) -> Panel:
     top = TITLE + HEIGHT / 2 + (_OVER if over else 0)
     start = left + NODE / 2 + (0.0 if last else max(room / 2, 0.0))
     nodes = {name: (start + column[name] * step, top + rows[name] * ROW) for name in names}
-    taken = [Box(x, y + below / 2, NODE, HEIGHT + below) for x, y in nodes.values()]
+    boxes = [Box(x, y + below / 2, NODE, HEIGHT + below) for x, y in nodes.values()]
     curves = []
     for arrow in arrows:
         points = _covariance(nodes, arrow, column) if arrow.both else _line(nodes, arrow, column)
-        label = _label(points, arrow.label, taken, _best(arrow, arrows))
-        taken.append(label)
+        label = _label(points, arrow.label, boxes, _best(arrow, arrows))
+        boxes.append(label)
         curves.append(Bow(points, label))
     width = max(float(WIDTH), left + right + NODE + last * step)
     return Panel(nodes, tuple(curves), width, top + (tallest - 1) * ROW + HEIGHT / 2 + below + 8)
@@ -134,19 +134,19 @@ def _rows(
 ) -> tuple[dict[str, float], int]:
     """The row of each variable, near those of its causes, and how many rows there are."""
     members = [[name for name in names if column[name] == place] for place in range(last + 1)]
-    tallest = max(len(own) for own in members)
+    tallest = max(len(stack) for stack in members)
     rows: dict[str, float] = {}
-    for own in members:
+    for stack in members:
         causes = {
             name: [
                 rows[arrow.source]
                 for arrow in arrows
                 if arrow.target == name and arrow.source in rows and not arrow.both
             ]
-            for name in own
+            for name in stack
         }
-        own.sort(key=lambda name: sum(causes[name]) / len(causes[name]) if causes[name] else 0.0)
-        rows |= {name: place + (tallest - len(own)) / 2 for place, name in enumerate(own)}
+        stack.sort(key=lambda name: sum(causes[name]) / len(causes[name]) if causes[name] else 0.0)
+        rows |= {name: place + (tallest - len(stack)) / 2 for place, name in enumerate(stack)}
     return rows, tallest
 
 
@@ -175,10 +175,10 @@ def _covariance(nodes: Mapping[str, Point], arrow: Arrow, column: Mapping[str, i
 
 def _at(points: tuple[Point, ...], share: float) -> Point:
     """The point of a line or a cubic curve at a share of its way."""
-    weights = (1 - share, share)
+    rest = 1 - share
+    weights = [rest, share]
     if len(points) == 4:
-        rest = 1 - share
-        weights = (rest**3, 3 * rest**2 * share, 3 * rest * share**2, share**3)  # type: ignore[assignment]
+        weights = [rest**3, 3 * rest**2 * share, 3 * rest * share**2, share**3]
     x, y = (sum(w * point[axis] for w, point in zip(weights, points, strict=True)) for axis in (0, 1))
     return x, y
 
@@ -192,9 +192,9 @@ def _best(arrow: Arrow, arrows: Sequence[Arrow]) -> float:
     return 0.5 if arrow.both or parting == meeting else 0.5 + (_PARTED if parting > meeting else -_PARTED)
 
 
-def _label(points: tuple[Point, ...], lines: Sequence[str], taken: Iterable[Box], best: float) -> Box:
+def _label(points: tuple[Point, ...], lines: Sequence[str], obstacles: Iterable[Box], best: float) -> Box:
     """Where on its line a label overlaps least with what stands already, the better place where several do not."""
     width, height = CHARACTER * max(map(len, lines)), LINE * len(lines)
-    boxes = list(taken)
+    boxes = list(obstacles)
     places = [Box(*_at(points, best + step), width, height) for step in _STEPS]
     return min(places, key=lambda box: sum(box.overlap(other) for other in boxes))

@@ -67,7 +67,7 @@ class Picture:
         Raises
         ------
         MlmError
-            The package vl-convert-python is not installed.
+            The package vl-convert-python is not installed, and the picture needs it.
         """
         # the drawing imports this module; rules of the house: it is looked up by its public name, when it is needed
         from mlm_ops import reports
@@ -75,13 +75,30 @@ class Picture:
         return reports.draw_svg(self, ground="dark" if dark else "light")
 
     def png(self, scale: float = 2.0) -> bytes:
-        """The picture as a PNG of so many pixels a unit of its width, 420."""
+        """The picture as a PNG, in light colours.
+
+        Parameters
+        ----------
+        scale
+            Pixels a unit of the picture's width, 420.
+
+        Raises
+        ------
+        MlmError
+            The package vl-convert-python is not installed.
+        """
         from mlm_ops import reports
 
         return reports.draw_png(self, scale)
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture as .svg, .png, .pdf or .html, as the file's name ends."""
+        """Write the picture as .svg, .png, .pdf or .html, as the file's name ends.
+
+        Raises
+        ------
+        MlmError
+            The name ends otherwise, the file cannot be written, or the package vl-convert-python is not installed.
+        """
         from mlm_ops import reports
 
         return reports.save_picture(self, Path(path))

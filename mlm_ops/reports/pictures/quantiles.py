@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
-from mlm_ops.reports.pictures.facts import INTERCEPT, groups_of, model_of, random_terms, unit_numbers, value_column
+from mlm_ops.reports.pictures.facts import INTERCEPT, model_of, random_coefficients, unit_numbers, value_column
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
@@ -18,6 +18,8 @@ from mlm_ops.results.words import count, decimals
 
 HEIGHT = 300
 _QUANTILE = {"diagnostic": "residual_quantile"}
+#: Residuals are standardised: what is expected of their median is zero but for rounding.
+_EXPECTED = {"expected": "case when abs(expected) < 1e-12 then 0.0 else expected end"}
 
 
 def qq_rows(tables: Tables, selection: Selection) -> Iterator[Picture]:
@@ -26,7 +28,7 @@ def qq_rows(tables: Tables, selection: Selection) -> Iterator[Picture]:
     if model is None:
         return
     equal, at = {"model": model, **_QUANTILE}, value_column(tables)
-    rows = select(tables, "diagnostics", ["model", "n", at, "estimate", "expected"], equal=equal).sorted_by(at)
+    rows = select(tables, "diagnostics", ["model", "n", at, "estimate"], equal=equal, derived=_EXPECTED).sorted_by(at)
     points = [
         {
             "estimate": row["estimate"],
@@ -52,24 +54,19 @@ def qq_rows(tables: Tables, selection: Selection) -> Iterator[Picture]:
 
 def qq_units(tables: Tables, selection: Selection) -> Iterator[Picture]:
     """A picture for each random coefficient of each grouping factor of one model."""
-    model = model_of(tables, "random_effects", selection, "estimate is not null")
-    if model is None:
-        return
-    for group in selection.groups(groups_of(tables, "random_effects", {"model": model})):
-        for term in random_terms(tables, model, group, selection):
-            equal = {"model": model, "group": group, "term": term}
-            columns = ["model", "group", "unit", "term", "estimate"]
-            rows = select(tables, "random_effects", columns, equal=equal, condition="estimate is not null")
-            rows = rows.sorted_by("estimate", "unit")
-            if rows.frame.height > 2:
-                yield _of_units(tables, rows, group, term)
+    columns = ["model", "group", "unit", "term", "estimate"]
+    for model, group, term in random_coefficients(tables, selection):
+        equal = {"model": model, "group": group, "term": term}
+        rows = select(tables, "random_effects", columns, equal=equal, condition="estimate is not null")
+        if rows.frame.height > 2:
+            yield _of_units(tables, rows.sorted_by("estimate", "unit"), group, term)
 
 
 def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     numbers, number, n = rows.frame, unit_numbers(tables), rows.frame.height
     normal = NormalDist()
     expected = pl.Series("expected", [normal.inv_cdf((place + 0.5) / n) for place in range(n)])
-    placed = numbers.with_columns(expected)
+    quantiles = numbers.with_columns(expected)
     points = [
         {
             "estimate": row["estimate"],
@@ -78,14 +75,14 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
                 f"{unit_name(group, row['unit'])}: {figure(row['estimate'])}", number.get((group, row["unit"]))
             ),
         }
-        for row in thin.tails(placed).to_dicts()
+        for row in thin.tails(quantiles).to_dicts()
     ]
     # through the quartiles, as lines in such plots are drawn
-    quarter, rest = (placed.row(round(share * (n - 1)), named=True) for share in (0.25, 0.75))
+    quarter, rest = (quantiles.row(round(share * (n - 1)), named=True) for share in (0.25, 0.75))
     slope = (rest["estimate"] - quarter["estimate"]) / ((rest["expected"] - quarter["expected"]) or 1.0)
-    x, y = marks.axis_range(placed["expected"]), marks.axis_range(placed["estimate"])
+    x, y = marks.axis_range(quantiles["expected"]), marks.axis_range(quantiles["estimate"])
     line = [{"here": at, "to": quarter["estimate"] + slope * (at - quarter["expected"])} for at in (x.low, x.high)]
-    y = marks.axis_range([*placed["estimate"], *[end["to"] for end in line]], pad=0.02)
+    y = marks.axis_range([*quantiles["estimate"], *[end["to"] for end in line]], pad=0.02)
     range_ = f"run from {figure(numbers['estimate'][0])} to {figure(numbers['estimate'][-1])}"
     what = "intercepts" if term == INTERCEPT else f"slopes of {shown(term)}"
     some = f" Of {count(n)} {units(group)} both ends and some between are drawn." if n > len(points) else ""
@@ -104,14 +101,14 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
 
 def _verdict(tables: Tables, model: str, group: str, term: str | None) -> str:
     """What the test of normality found, as a sentence; nothing where it was not made."""
-    found = table(tables, "diagnostics")
-    if found.is_empty():
+    findings = table(tables, "diagnostics")
+    if findings.is_empty():
         return ""
-    named = pl.col("term").is_null() if term is None else pl.col("term") == term
-    own = found.filter(
-        (pl.col("model") == model) & (pl.col("diagnostic") == "normality") & (pl.col("group") == group) & named
+    of_term = pl.col("term").is_null() if term is None else pl.col("term") == term
+    tests = findings.filter(
+        (pl.col("model") == model) & (pl.col("diagnostic") == "normality") & (pl.col("group") == group) & of_term
     )
-    row: dict[str, Any] = own.to_dicts()[0] if own.height else {"estimate": None}
+    row: dict[str, Any] = tests.to_dicts()[0] if tests.height else {"estimate": None}
     if row["estimate"] is None:
         return ""
     skewness = row.get("skewness")

@@ -107,9 +107,9 @@ def select(
     frame = frame.with_columns(pl.lit(None, pl.Float64).alias(c) for c in columns if c not in frame.columns)
     for column, value in (equal or {}).items():
         frame = frame.filter(pl.col(column) == value)
-    chosen = frame if condition is None else frame.filter(pl.sql_expr(condition))
-    chosen = chosen.select(*columns, *(pl.sql_expr(text).alias(new) for new, text in derived.items()))
-    chosen = chosen.unique() if distinct else chosen
+    rows = frame if condition is None else frame.filter(pl.sql_expr(condition))
+    rows = rows.select(*columns, *(pl.sql_expr(text).alias(new) for new, text in derived.items()))
+    rows = rows.unique() if distinct else rows
     parts = [*map(identifier, columns), *(f"{text} as {identifier(new)}" for new, text in derived.items())]
     lines = [f"select {'distinct ' if distinct else ''}{', '.join(parts)}", f"from {stored(frame, name)}"]
     conditions = [f"{identifier(c)} = {literal(value)}" for c, value in {**owner, **(equal or {})}.items()]
@@ -117,7 +117,7 @@ def select(
     lines += [f"where {' and '.join(conditions)}"] if conditions else []
     order = [column for column in columns if frame.schema[column] == pl.String] or list(columns[:1])
     lines.append(f"order by {', '.join(map(identifier, order))}")
-    return Rows(chosen.sort(chosen.columns, nulls_last=True), "\n".join(lines))
+    return Rows(rows.sort(rows.columns, nulls_last=True), "\n".join(lines))
 
 
 def whose(frame: pl.DataFrame) -> dict[str, str]:

@@ -56,10 +56,10 @@ class Quantity:
 
     def conditions(self, *columns: str) -> list[str]:
         """What its rows fulfil in these columns, by default in all that tell it apart, as SQL."""
-        chosen = {column: value for column, value in self.equal.items() if not columns or column in columns}
+        values = {column: value for column, value in self.equal.items() if not columns or column in columns}
         return [
             f"{identifier(column)} is null" if value is None else f"{identifier(column)} = {literal(value)}"
-            for column, value in chosen.items()
+            for column, value in values.items()
         ]
 
     def rows(self, frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
@@ -90,23 +90,23 @@ def quantities(tables: Tables, prefix: str, latest: Tables, selection: Selection
     if model is None:
         return []
     terms = [term for term in coefficients_in_order(latest, [model]) if term != INTERCEPT]
-    own = {name: name for name in _INTERVAL}
+    columns = {name: name for name in _INTERVAL}
     fixed = [
-        Quantity("fixed_effect", shown(term), "fixed_effects", own, {"model": model, "term": term}, colour_of(term))
+        Quantity("fixed_effect", shown(term), "fixed_effects", columns, {"model": model, "term": term}, colour_of(term))
         for term in selection.terms([*terms, INTERCEPT])
     ]
-    there = [quantity for quantity in fixed if quantity.rows(table(tables, f"{prefix}fixed_effects")).height]
-    return [*there, *_variances(latest, model, selection), *_clustering(latest, model, selection)]
+    effects = [quantity for quantity in fixed if quantity.rows(table(tables, f"{prefix}fixed_effects")).height]
+    return [*effects, *_variances(latest, model, selection), *_clustering(latest, model, selection)]
 
 
 def _variances(latest: Tables, model: str, selection: Selection) -> list[Quantity]:
     frame = table(latest, "variance_components")
     if frame.is_empty():
         return []
-    own = frame.filter((pl.col("model") == model) & pl.col("other").is_null())
-    pairs = own.select("group", "term").unique().rows()
+    diagonal = frame.filter((pl.col("model") == model) & pl.col("other").is_null())
+    pairs = diagonal.select("group", "term").unique().rows()
     columns = {"estimate": "estimate", "std_error": "std_error"}
-    chosen = []
+    variances = []
     for group, term in sorted(
         pairs, key=lambda pair: (pair[0] == RESIDUAL, pair[0], pair[1] != INTERCEPT, pair[1] or "")
     ):
@@ -117,8 +117,8 @@ def _variances(latest: Tables, model: str, selection: Selection) -> list[Quantit
         name += f" of {shown(term)}" if is_residual and term else ""
         equal = {"model": model, "group": group, "term": term, "other": None}
         colour = "@within" if is_residual else "@between"
-        chosen.append(Quantity("variance", name, "variance_components", columns, equal, colour))
-    return chosen
+        variances.append(Quantity("variance", name, "variance_components", columns, equal, colour))
+    return variances
 
 
 def _clustering(latest: Tables, model: str, selection: Selection) -> list[Quantity]:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
-from mlm_ops.reports.pictures.facts import INTERCEPT, unit_numbers
+from mlm_ops.reports.pictures.facts import INTERCEPT, UnitNumbers, unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, table
 from mlm_ops.reports.pictures.theme import Spec
@@ -38,19 +38,20 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     length: Any = pl.lit(0.0)
     near: Any = pl.lit(value=True)
     for name in _POINTS:
-        low, high = (float(numbers[name].sort()[place]) for place in (0, -1))
+        low, high = thin.ends(numbers[name])
         width = (high - low) or 1.0
         length = length + ((pl.col(f"own_{name}") - pl.col(name)) / width) ** 2
         near = near & pl.col(f"own_{name}").is_between(low - _REACH * width, high + _REACH * width)
-    placed = numbers.with_columns(length=length).sort("length", "unit", descending=[True, False])
-    inside = placed.filter(near)
+    by_length = numbers.with_columns(length=length).sort("length", "unit", descending=[True, False])
+    inside = by_length.filter(near)
     rest = thin.every(inside.slice(LONGEST), MOST - LONGEST)
-    drawn = inside if inside.height <= MOST else pl.concat([inside.head(LONGEST), rest])
-    far = placed.height - inside.height
+    arrows = inside if inside.height <= MOST else pl.concat([inside.head(LONGEST), rest])
+    far = by_length.height - inside.height
     notes = [f" {count(far)} {units(group)} lie farther out than the picture reaches."] if far else []
-    if drawn.height < inside.height:
+    if arrows.height < inside.height:
         notes.append(f" The {LONGEST} longest arrows and every k-th of the others are drawn.")
     intercept, slope, is_fixed = average_line(tables, numbers, term)
+    average = (intercept, slope) if is_fixed else None
     goal = "average" if is_fixed else f"line that their {unit(group)} is expected to have"
     return Picture(
         key="shrinkage",
@@ -59,7 +60,7 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
         reading=f"Model {shown(numbers['model'][0])}: from an open circle, least squares in one {unit(group)} alone, "
         f"to the model's estimate, the dot. {_goal(group, is_fixed=is_fixed)} Long lines: few rows or little variation "
         f"of their own.{''.join(notes)}",
-        spec=_spec(drawn.sort("unit").to_dicts(), (intercept, slope) if is_fixed else None, term, unit_numbers(tables)),
+        spec=_spec(arrows.sort("unit").to_dicts(), average, term, unit_numbers(tables)),
         numbers=numbers,
         sql=rows.sql,
     )
@@ -76,45 +77,49 @@ def _answer(tables: Tables, numbers: pl.DataFrame, group: str, term: str) -> str
     """The reliabilities, else the ranges of both estimates."""
     frame = table(tables, "variance_components")
     if not frame.is_empty():
-        own = frame.filter(
+        rows = frame.filter(
             (pl.col("model") == numbers["model"][0])
             & (pl.col("group") == group)
             & pl.col("reliability_hlm").is_not_null()
         )
-        found = dict(own.select("term", "reliability_hlm").iter_rows())
-        parts = [f"{figure(found[name])} for {shown(name)}" for name in (INTERCEPT, term) if name in found]
+        reliabilities = dict(rows.select("term", "reliability_hlm").iter_rows())
+        parts = [
+            f"{figure(reliabilities[name])} for {shown(name)}" for name in (INTERCEPT, term) if name in reliabilities
+        ]
         if parts:
             own_estimates = f"The mean reliability of the own estimates of {units(group)}"
             return f"{own_estimates} is {listing(parts)}: that share of a departure is kept, on average."
-    alone, model = ([figure(numbers[c].sort()[place]) for place in (0, -1)] for c in ("own_slope", "slope"))
+    alone, model = ([figure(end) for end in thin.ends(numbers[column])] for column in ("own_slope", "slope"))
     return (
         f"Slopes of single {units(group)} run from {alone[0]} to {alone[1]}, the model's from {model[0]} to {model[1]}."
     )
 
 
-def _spec(
-    units_: list[dict[str, Any]], average: tuple[float, float] | None, term: str, number: dict[tuple[str, str], int]
-) -> Spec:
-    drawn = []
+def _spec(units_: list[dict[str, Any]], average: tuple[float, float] | None, term: str, number: UnitNumbers) -> Spec:
+    dots = []
     for row in units_:
-        whose = f"{unit_name(row['group'], row['unit'])}, {count(row['n'])} rows"
+        label = f"{unit_name(row['group'], row['unit'])}, {count(row['n'])} rows"
         slopes = f"slope {figure(row['own_slope'])} alone, {figure(row['slope'])} in the model"
-        told = marks.hover(f"{whose}: {slopes}", number.get((row["group"], row["unit"])))
-        drawn.append(
-            {**{f"{own}{name}": row[f"{own}{name}"] for own in ("", "own_") for name in _POINTS}, "hover": told}
+        hover = marks.hover(f"{label}: {slopes}", number.get((row["group"], row["unit"])))
+        dots.append(
+            {
+                **{f"{prefix}{name}": row[f"{prefix}{name}"] for prefix in ("", "own_") for name in _POINTS},
+                "hover": hover,
+            }
         )
-    across = marks.axis_range([row[name] for row in drawn for name in ("intercept", "own_intercept")])
-    up = marks.axis_range([row[name] for row in drawn for name in ("slope", "own_slope")])
+    across = marks.axis_range([row[name] for row in dots for name in ("intercept", "own_intercept")])
+    up = marks.axis_range([row[name] for row in dots for name in ("slope", "own_slope")])
     x, y = marks.axis(across, "intercept"), marks.axis(up, f"slope of {short(term)}")
     own_x, own_y = marks.field("own_intercept", x), marks.field("own_slope", y)
     dot_x, dot_y = marks.field("intercept", x), marks.field("slope", y)
-    bare = [{name: value for name, value in row.items() if name != "hover"} for row in drawn]
+    # a unit is found with all of its marks, and is read at its dot
+    ends = [{**row, "hover": f"{row['hover'].partition(marks.UNIT_END)[0]}{marks.UNIT_END}"} for row in dots]
     arrows = {"x": own_x, "x2": {"field": "intercept"}, "y": own_y, "y2": {"field": "slope"}}
-    alone, model = ([{**row, "kind": kind} for row in rows] for kind, rows in zip(_KINDS, (bare, drawn), strict=True))
+    alone, model = ([{**row, "kind": kind} for row in rows] for kind, rows in zip(_KINDS, (ends, dots), strict=True))
     fill = marks.coded("kind", _KINDS, legend=True)
     fill["legend"] |= {"symbolStrokeColor": "@grey", "symbolStrokeWidth": 1.2}
     layers = [
-        marks.rules(bare, arrows, "@grey", width=1, strokeOpacity=0.7),
+        marks.rules(ends, arrows, "@grey", width=1, strokeOpacity=0.7),
         marks.layer("point", alone, {"x": own_x, "y": own_y, "fill": fill}, size=24, stroke="@grey", strokeWidth=1.2),
         marks.layer("point", model, {"x": dot_x, "y": dot_y, "fill": fill}, size=26, strokeWidth=0),
     ]

@@ -40,8 +40,8 @@ def curves_of(tables: Tables, selection: Selection, kind: str) -> Iterator[tuple
     model = model_of(tables, "curves", selection, f"kind = '{kind}'")
     if model is None:
         return
-    own = table(tables, "curves").filter((pl.col("model") == model) & (pl.col("kind") == kind))
-    pairs = own.select("term", "moderator").drop_nulls().unique().sort("term", "moderator")
+    curves = table(tables, "curves").filter((pl.col("model") == model) & (pl.col("kind") == kind))
+    pairs = curves.select("term", "moderator").drop_nulls().unique().sort("term", "moderator")
     for term, moderator in pairs.iter_rows():
         if selection.term in (None, term):
             yield model, term, moderator
@@ -52,20 +52,22 @@ def _picture(tables: Tables, rows: Rows, term: str, moderator: str) -> Picture:
     model = numbers["model"][0]
     slopes = _slopes(tables, model, term, moderator)
     values = numbers["moderator_value"].unique().to_list()
-    held = {text: row["value"] for text, row in slopes.items() if row["value"] is not None}
-    values.sort(key=lambda text: (held.get(text, 0.0), text))
-    told = [
+    numeric = {text: row["value"] for text, row in slopes.items() if row["value"] is not None}
+    values.sort(key=lambda text: (numeric.get(text, 0.0), text))
+    texts = [
         f"{figure(row['estimate'])}{interval(row['conf_low'], row['conf_high'])} at {shown(text)}"
         for text in values
         if (row := slopes.get(text)) is not None
     ]
     outcome = outcome_of(tables, model)
-    answer = f"The slope of {shown(term)} is {'; '.join(told)}" if told else f"{len(values)} lines along {shown(term)}"
+    answer = (
+        f"The slope of {shown(term)} is {'; '.join(texts)}" if texts else f"{len(values)} lines along {shown(term)}"
+    )
     more = f" The first {LINES} of {len(values)} lines are drawn." if len(values) > LINES else ""
     return Picture(
         key="simple_slopes",
         question=f"For whom does {shown(term)} matter more?",
-        answer=f"{answer}{'' if told else f', for the values of {shown(moderator)}'}.",
+        answer=f"{answer}{'' if texts else f', for the values of {shown(moderator)}'}.",
         reading=f"Model {shown(model)}: a line for each value of {shown(moderator)}, with all else at its mean. Bands "
         f"are pointwise 95% intervals of the lines, not of units or rows.{more}",
         spec=_spec(numbers, values[:LINES], term, outcome),
@@ -80,26 +82,26 @@ def _slopes(tables: Tables, model: str, term: str, moderator: str) -> dict[str, 
     if frame.is_empty():
         return {}
     setting = "setting" if "setting" in frame.columns else "at"
-    own = frame.filter((pl.col("model") == model) & (pl.col("predictor") == term) & (pl.col("kind") == "slope"))
+    slopes = frame.filter((pl.col("model") == model) & (pl.col("predictor") == term) & (pl.col("kind") == "slope"))
     start = f"{moderator} = "
-    rows = [row for row in own.to_dicts() if (row[setting] or "").startswith(start)]
+    rows = [row for row in slopes.to_dicts() if (row[setting] or "").startswith(start)]
     return {row[setting].removeprefix(start): {"value": None, **row} for row in rows}
 
 
 def _spec(numbers: pl.DataFrame, values: list[str], term: str, outcome: str | None) -> Spec:
-    drawn = numbers.filter(pl.col("moderator_value").is_in(values))
-    x = marks.axis(marks.axis_range(drawn["x"], pad=0.02), short(term))
-    up = marks.axis_range([*drawn["conf_low"], *drawn["conf_high"]])
+    curves = numbers.filter(pl.col("moderator_value").is_in(values))
+    x = marks.axis(marks.axis_range(curves["x"], pad=0.02), short(term))
+    up = marks.axis_range([*curves["conf_low"], *curves["conf_high"]])
     y = marks.axis(up, f"predicted {short(outcome) if outcome else 'outcome'}")
     at, estimate = marks.field("x", x), marks.field("estimate", y)
     bands, lines, ends = [], [], []
     for place, (value, label) in enumerate(zip(values, labels(values), strict=True)):
         colour, dash = _LOOKS[place]
-        own = drawn.filter(pl.col("moderator_value") == value).select("x", "estimate", "conf_low", "conf_high")
-        rows = [{**row, "hover": marks.hover(shown(value))} for row in own.to_dicts()]
-        bands.append(marks.band(own.to_dicts(), at, marks.field("conf_low", y), "conf_high", colour, opacity=0.15))
+        curve = curves.filter(pl.col("moderator_value") == value).select("x", "estimate", "conf_low", "conf_high")
+        rows = [{**row, "hover": marks.hover(shown(value))} for row in curve.to_dicts()]
+        bands.append(marks.band(curve.to_dicts(), at, marks.field("conf_low", y), "conf_high", colour, opacity=0.15))
         lines.append(marks.line(rows, at, estimate, colour, width=2.5, strokeDash=dash))
-        ends.append({"rows": own.to_dicts(), "text": label, "colour": colour})
+        ends.append({"rows": curve.to_dicts(), "text": label, "colour": colour})
     return marks.chart([*bands, *lines, *_names(ends, at, y, up)], 280)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks, thin
+from mlm_ops.reports.pictures.facts import moderated_terms
 from mlm_ops.reports.pictures.picture import Picture
-from mlm_ops.reports.pictures.rows import Rows, Tables, table
+from mlm_ops.reports.pictures.rows import Rows, Tables
 from mlm_ops.reports.pictures.theme import WIDTH, Spec, colour_of
-from mlm_ops.reports.pictures.words import factors, figure, interval, of, short, shown
+from mlm_ops.reports.pictures.words import figure, interval, of, short, shown
 from mlm_ops.results.words import count
 
 #: Of more models, estimates are drawn in order and without the models' names.
@@ -26,17 +27,19 @@ Row = dict[str, Any]
 
 def specification_curve(tables: Tables, rows: Rows, terms: Sequence[str]) -> Picture:
     """The picture of these terms' rows of table ``fixed_effects``, whatever models they are of."""
-    found = rows.frame.filter(pl.col("estimate").is_not_null() & pl.col("term").is_in(list(terms)))
-    sizes = Counter(found["term"])
-    drawn = sorted(sorted(terms, key=lambda term: -sizes[term])[:TERMS], key=list(terms).index)
-    numbers = found.filter(pl.col("term").is_in(drawn)).sort("term", "estimate", "model")
-    moderated = _moderated(tables)
+    estimates = rows.frame.filter(pl.col("estimate").is_not_null() & pl.col("term").is_in(list(terms)))
+    sizes = Counter(estimates["term"])
+    most_common = sorted(sorted(terms, key=lambda term: -sizes[term])[:TERMS], key=list(terms).index)
+    numbers = estimates.filter(pl.col("term").is_in(most_common)).sort("term", "estimate", "model")
+    moderated = moderated_terms(tables)
     panels = []
-    for term in drawn:
-        own = [{**row, "moderated": (row["model"], term) in moderated} for row in numbers.filter(term=term).to_dicts()]
-        panels += [own] if own else []
-    left_out = len(terms) - len(drawn)
-    more = f" The {len(drawn)} terms that most models have are shown." if left_out > 0 else ""
+    for term in most_common:
+        panel = [
+            {**row, "moderated": (row["model"], term) in moderated} for row in numbers.filter(term=term).to_dicts()
+        ]
+        panels += [panel] if panel else []
+    left_out = len(terms) - len(most_common)
+    more = f" The {len(most_common)} terms that most models have are shown." if left_out > 0 else ""
     return Picture(
         key="forest",
         question="Do the estimates depend on the model?",
@@ -50,18 +53,14 @@ def specification_curve(tables: Tables, rows: Rows, terms: Sequence[str]) -> Pic
     )
 
 
-def _moderated(tables: Tables) -> set[tuple[str, str]]:
-    """The models and terms of which a product in the model has the term; as `facts.is_moderated`, of all at once."""
-    pairs = table(tables, "fixed_effects").select("model", "term").unique().rows()
-    return {(model, part) for model, term in pairs for part in factors(term) if part != term}
-
-
 def _answer(panel: list[Row]) -> str:
     """The ends and the signs of the term that most models have."""
     alone = [row for row in panel if not row["moderated"]] or panel
     where = "" if alone is not panel or not panel[0]["moderated"] else ", where its moderators are zero,"
     low, high = alone[0], alone[-1]
-    apart = [row for row in alone if row["conf_low"] is not None and (row["conf_low"] > 0 or row["conf_high"] < 0)]
+    away_from_zero = [
+        row for row in alone if row["conf_low"] is not None and (row["conf_low"] > 0 or row["conf_high"] < 0)
+    ]
     ends = [
         f"{figure(row['estimate'])}{interval(row['conf_low'], row['conf_high'])} in {shown(row['model'])}"
         for row in (low, high)
@@ -69,7 +68,7 @@ def _answer(panel: list[Row]) -> str:
     models = "models without its interactions" if len(alone) < len(panel) else "models"
     return (
         f"Over {count(len(alone))} {models}, {shown(low['term'])}{where} runs from {' to '.join(ends)}. "
-        f"{of(len(apart), len(alone), 'intervals')} exclude zero."
+        f"{of(len(away_from_zero), len(alone), 'intervals')} exclude zero."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -16,10 +17,11 @@ from mlm_ops.reports.pictures.words import figure, labels, percent, shown, units
 TERMS = 15
 _COLUMNS = ["model", "term", "std_error", "naive_std_error", "robust_std_error", "std_error_ratio"]
 _KNOWN = "std_error > 0 and naive_std_error is not null"
+_MODEL = "multilevel"
 #: Words, column with the share, shape and colour of each kind of error.
 _KINDS = {
     "least squares": ("naive_share", "triangle-up", "@soft"),
-    "multilevel": ("share", "circle", "@ink"),
+    _MODEL: ("share", "circle", "@ink"),
     "least squares, robust": ("robust_share", "diamond", "@grey"),
 }
 
@@ -32,7 +34,7 @@ def standard_errors(tables: Tables, selection: Selection) -> Iterator[Picture]:
     shares = {"naive_share": "naive_std_error / std_error", "robust_share": "robust_std_error / std_error"}
     rows = select(tables, "standard_errors", _COLUMNS, equal={"model": model}, condition=_KNOWN, derived=shares)
     rows = rows.sorted_by("std_error_ratio", "term", descending=[True, False])
-    numbers, drawn = rows.frame, rows.frame.head(TERMS)
+    numbers, smallest = rows.frame, rows.frame.head(TERMS)
     groups = groups_of(tables, "random_effects", {"model": model})
     first = numbers.to_dicts()[0]
     yield Picture(
@@ -44,7 +46,7 @@ def standard_errors(tables: Tables, selection: Selection) -> Iterator[Picture]:
         reading="Each coefficient's standard errors as shares of the multilevel model's, the dot. A triangle to the "
         "left of it: ignoring the groups makes the coefficient look more certain than it is."
         + (f" The {TERMS} coefficients with the smallest shares are drawn." if numbers.height > TERMS else ""),
-        spec=_spec(drawn),
+        spec=_spec(smallest),
         numbers=numbers,
         sql=rows.sql,
     )
@@ -54,8 +56,8 @@ def _spec(numbers: pl.DataFrame) -> Spec:
     names = labels(list(numbers["term"]))
     rows = []
     for row, name in zip(numbers.to_dicts(), names, strict=True):
-        kept = {column: row[column] for column in ("std_error", "naive_share", "robust_share")}
-        rows.append({**kept, "label": name, "share": 1.0, "term": row["term"]})
+        values = {column: row[column] for column in ("std_error", "naive_share", "robust_share")}
+        rows.append({**values, "label": name, "share": 1.0, "term": row["term"]})
     ends = [row[column] for row in rows for column in ("naive_share", "robust_share")]
     along = marks.axis_range([0.0, 1.0, *ends])
     along = marks.AxisRange(along.low, along.high, along.ticks, ".0%")
@@ -63,11 +65,13 @@ def _spec(numbers: pl.DataFrame) -> Spec:
     label = marks.field("label", y)
     span = {"x": marks.field("naive_share", x), "x2": {"field": "share"}, "y": label}
     layers = [marks.reference("x", x, 1.0, dashed=True), marks.rules(rows, span, "@grey", width=1.5)]
-    colour = marks.coded("kind", {words: colour for words, (_, _, colour) in _KINDS.items()}, legend=True)
+    kinds = {words: kind for words, kind in _KINDS.items() if any(row[kind[0]] is not None for row in rows)}
+    colour = marks.coded("kind", {words: colour for words, (_, _, colour) in kinds.items()}, legend=True)
     shape = {"field": "kind", "type": "nominal", "legend": {"title": None, "columns": 2}}
-    shape["scale"] = {"domain": list(_KINDS), "range": [mark for _, mark, _ in _KINDS.values()]}
+    shape["scale"] = {"domain": list(kinds), "range": [mark for _, mark, _ in kinds.values()]}
     colour["legend"] |= {"columns": 2}
-    for words, (column, _, _) in _KINDS.items():
+    # the model's dots first: others that lie upon them are seen
+    for words, (column, _, _) in sorted(kinds.items(), key=lambda kind: kind[0] != _MODEL):
         dots = [
             {
                 "label": row["label"],
@@ -80,8 +84,8 @@ def _spec(numbers: pl.DataFrame) -> Spec:
             for row in rows
             if row[column] is not None
         ]
-        if dots:
-            drawn = marks.points(dots, marks.field(column, x), label, colour, size=70)
-            drawn["encoding"]["shape"] = shape
-            layers.append(drawn)
+        look: dict[str, Any] = {"size": 70} if words == _MODEL else {"size": 100, "stroke": "@ground", "strokeWidth": 1}
+        points = marks.points(dots, marks.field(column, x), label, colour, **look)
+        points["encoding"]["shape"] = shape
+        layers.append(points)
     return marks.chart(layers, 96 + 26 * len(rows))

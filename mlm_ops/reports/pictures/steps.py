@@ -60,13 +60,13 @@ def _answer(pairs: list[dict[str, Any]]) -> str:
 
 
 def _spec(pairs: list[dict[str, Any]]) -> Spec:
-    drawn = []
+    rows = []
     for place, pair in enumerate(pairs):
         value = minus(cell("delta_aic", pair["delta_aic"]))
         read = f"{shown(pair['model'])} against {shown(pair['reference_model'])}: ΔAIC {value}{chance(_p(pair))}"
-        written = f"{value}{chance(_p(pair))}"
+        text = f"{value}{chance(_p(pair))}"
         step = f"{short(pair['reference_model'])} → {short(pair['model'])}"
-        drawn.append({**pair, "place": place, "text": written, "step": step, "hover": marks.hover(read)})
+        rows.append({**pair, "place": place, "text": text, "step": step, "hover": marks.hover(read)})
     changes = [pair["delta_aic"] for pair in pairs]
     least, most = min(*changes, 0.0), max(*changes, 0.0)
     room = 0.42 * (most - least)  # for the numbers at the free ends, where ticks would say nothing
@@ -74,17 +74,17 @@ def _spec(pairs: list[dict[str, Any]]) -> Spec:
     ticks = tuple(tick for tick in along.ticks if least - room / 4 <= tick <= most + room / 4)
     along = marks.AxisRange(along.low, along.high, ticks, along.format)
     x = marks.axis(along, "change in AIC")
-    y = {"type": "ordinal", "scale": {"domain": list(range(len(drawn)))}, "axis": None}
+    y = {"type": "ordinal", "scale": {"domain": list(range(len(rows)))}, "axis": None}
     level = marks.field("place", y)
     change = marks.field("delta_aic", x)
     names = marks.texts(
-        [{"place": d["place"], "text": d["step"]} for d in drawn], {"value": 0}, level, align="left", dy=-12
+        [{"place": d["place"], "text": d["step"]} for d in rows], {"value": 0}, level, align="left", dy=-12
     )
-    ends = [{k: d[k] for k in ("place", "delta_aic", "text")} for d in drawn]
+    ends = [{k: d[k] for k in ("place", "delta_aic", "text")} for d in rows]
     falls, rises = [[d for d in ends if (d["delta_aic"] < 0) is side] for side in (True, False)]
     layers = [
-        marks.rules(drawn, {"x": change, "x2": {"datum": 0}, "y": level}, "@ink", width=2, yOffset=5),
-        marks.points(drawn, change, level, "@ink", size=60, yOffset=5),
+        marks.rules(rows, {"x": change, "x2": {"datum": 0}, "y": level}, "@ink", width=2, yOffset=5),
+        marks.points(rows, change, level, "@ink", size=60, yOffset=5),
         names,
         *[
             marks.texts(part, change, level, align=align, dx=dx, dy=5)
@@ -93,4 +93,4 @@ def _spec(pairs: list[dict[str, Any]]) -> Spec:
         ],
         marks.reference("x", x, 0.0),
     ]
-    return marks.chart(layers, 60 + 38 * len(drawn))
+    return marks.chart(layers, 60 + 38 * len(rows))

@@ -27,11 +27,11 @@ def t_matrix(tables: Tables, selection: Selection) -> Iterator[Picture]:
     model = model_of(tables, "variance_components", selection, f"other is not null and \"group\" <> '{RESIDUAL}'")
     if model is None:
         return
-    there = groups_of(tables, "variance_components", {"model": model})
-    for group in selection.groups([group for group in there if group != RESIDUAL]):
+    groups = groups_of(tables, "variance_components", {"model": model})
+    for group in selection.groups([group for group in groups if group != RESIDUAL]):
         rows = select(tables, "variance_components", _COLUMNS, equal={"model": model, "group": group})
-        own = rows.frame.filter(pl.col("other").is_null() & pl.col("std_dev").is_not_null())
-        terms = sorted(own["term"], key=lambda term: (term != INTERCEPT, term))[:TERMS]
+        diagonal = rows.frame.filter(pl.col("other").is_null() & pl.col("std_dev").is_not_null())
+        terms = sorted(diagonal["term"], key=lambda term: (term != INTERCEPT, term))[:TERMS]
         if len(terms) < 2:
             continue
         cells = rows.frame.to_dicts()
@@ -75,7 +75,7 @@ def _correlation(value: float) -> str:
 def _spec(cells: list[dict[str, Any]], terms: list[str]) -> Spec:
     # as wide as a column, of characters of 6 pixels
     names = dict(zip(terms, labels(terms, min(22, (WIDTH - 150) / len(terms) / 6.5)), strict=True))
-    drawn = []
+    boxes = []
     for row in cells:
         pair = [term for term in (row["term"], row["other"] or row["term"]) if term in names]
         value = row["std_dev"] if row["other"] is None else row["correlation"]
@@ -86,20 +86,22 @@ def _spec(cells: list[dict[str, Any]], terms: list[str]) -> Spec:
         hue = "deviation" if row["other"] is None else "positive" if value >= 0 else "negative"
         read = shown(low) if low == high else f"{shown(low)} and {shown(high)}"
         strength = 1.0 if low == high else 0.08 + 0.6 * min(abs(value), 1.0)
-        kept = {name: row[name] for name in ("estimate", "std_dev", "correlation")}
+        values = {name: row[name] for name in ("estimate", "std_dev", "correlation")}
         place = {"row": names[high], "column": names[low], "text": text, "hue": hue, "strength": strength}
         edge = "@flag" if low != high and abs(value) >= _ONE else "@ground"
-        drawn.append({**kept, **place, "edge": edge, "hover": marks.hover(f"{read}: {text}")})
+        boxes.append({**values, **place, "edge": edge, "hover": marks.hover(f"{read}: {text}")})
+    # outlined ones last, else the rims of their neighbours cover their outline
+    boxes.sort(key=lambda box: box["edge"] == "@flag")
     order = list(names.values())
     x = marks.places(order, orient="top", labelAngle=0, domain=False)
     column, row = marks.field("column", x), marks.field("row", marks.places(order))
     colours = {"deviation": "@grey_pale", "positive": "@interaction", "negative": "@upper"}
-    boxes = marks.layer(
-        "rect", drawn, {"x": column, "y": row, **marks.tint(marks.coded("hue", colours))}, strokeWidth=2
+    squares = marks.layer(
+        "rect", boxes, {"x": column, "y": row, **marks.tint(marks.coded("hue", colours))}, strokeWidth=2
     )
     edges = marks.coded("edge", {"@ground": "@ground", "@flag": "@flag"})
     strength = {"field": "strength", "type": "quantitative", "scale": None, "legend": None}
-    boxes["encoding"] |= {"stroke": edges, "fillOpacity": strength}
-    bare = [{name: cell_[name] for name in ("row", "column", "text")} for cell_ in drawn]
-    written = marks.texts(bare, column, row, halo=False, fontSize=TEXT + 2, fontWeight="bold")
-    return marks.chart([boxes, written], 40 + 54 * len(order))
+    squares["encoding"] |= {"stroke": edges, "fillOpacity": strength}
+    bare = [{name: cell_[name] for name in ("row", "column", "text")} for cell_ in boxes]
+    texts = marks.texts(bare, column, row, halo=False, fontSize=TEXT + 2, fontWeight="bold")
+    return marks.chart([squares, texts], 40 + 54 * len(order))

@@ -99,8 +99,8 @@ def _paint(node: Any, ground: int) -> Any:
     return COLOURS[node][ground] if isinstance(node, str) and node in COLOURS else node
 
 
-def colour_of(term: str, level: int | None = None) -> str:
-    """The hue of a coefficient's level."""
+def colour_of(term: str) -> str:
+    """The hue of a coefficient, by what its name says of its level; ink where that says nothing."""
     if len(factors(term)) > 1:
         return "@interaction"
     if term.startswith(("within(", "between(")):

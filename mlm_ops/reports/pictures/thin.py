@@ -40,9 +40,15 @@ def binned(frame: pl.DataFrame, columns: list[str], bins: int = BINS) -> pl.Data
     return frame.with_columns(bin_).group_by("bin", maintain_order=True).agg(pl.col("place").mean(), *means).drop("bin")
 
 
+def ends(values: pl.Series) -> tuple[float, float]:
+    """The least and the greatest of values of which none is null."""
+    ordered = values.sort()
+    return ordered[0], ordered[-1]
+
+
 def histogram(values: pl.Series, most: int = 20) -> pl.DataFrame:
     """Counts (``count``) in at most so many bins of equal width, each from ``low`` to ``high``, whole numbers."""
-    least, greatest = int(values.min() or 0), int(values.max() or 0)  # type: ignore[arg-type]
+    least, greatest = map(int, ends(values))
     size = max(-(-(greatest - least + 1) // most), 1)
     counts = ((values - least) // size).value_counts(sort=False, name="count")
     bins = counts.select(low=pl.col(values.name) * size + least, count=pl.col("count").cast(pl.Int64)).sort("low")
@@ -51,6 +57,6 @@ def histogram(values: pl.Series, most: int = 20) -> pl.DataFrame:
 
 def cell(values: pl.Series, cells: int) -> pl.Series:
     """The middles of the cells of equal width that values lie in."""
-    low, high = float(values.min() or 0.0), float(values.max() or 0.0)  # type: ignore[arg-type]
+    low, high = ends(values)
     width = (high - low) / cells or 1.0
     return ((values - low) / width).floor().clip(0, cells - 1) * width + (low + width / 2)

@@ -10,10 +10,11 @@ import polars as pl
 from mlm_ops.reports.pictures import marks, thin
 from mlm_ops.reports.pictures.facts import (
     INTERCEPT,
+    UnitNumbers,
     coefficients,
     grand_means,
-    is_moderated,
     models_in_order,
+    moderated_terms,
     outcome_of,
     unit_numbers,
 )
@@ -39,8 +40,8 @@ def two_slopes(tables: Tables, selection: Selection) -> Iterator[Picture]:
     for group, predictor in pairs:
         if selection.group not in (None, group) or selection.term not in (None, predictor):
             continue
-        own = effects.filter((pl.col("group") == group) & (pl.col("predictor") == predictor)).to_dicts()
-        effect = _preferred(tables, own, selection)
+        candidates = effects.filter((pl.col("group") == group) & (pl.col("predictor") == predictor)).to_dicts()
+        effect = _preferred(tables, candidates, selection)
         outcome = outcome_of(tables, effect["model"])
         if outcome is None or effect["within"] is None or effect["between"] is None:
             continue
@@ -50,35 +51,35 @@ def two_slopes(tables: Tables, selection: Selection) -> Iterator[Picture]:
 
 
 def _preferred(tables: Tables, effects: list[dict[str, Any]], selection: Selection) -> dict[str, Any]:
-    order = models_in_order(tables)
+    order, moderated = models_in_order(tables), moderated_terms(tables)
 
     def rank(effect: dict[str, Any]) -> tuple[Any, ...]:
         model = effect["model"]
         place = order.index(model) if model in order else -1
-        return not _is_moderated(tables, effect), model == selection.model, place, model
+        return not _is_moderated(tables, effect, moderated), model == selection.model, place, model
 
     return max(effects, key=rank)
 
 
-def _is_moderated(tables: Tables, effect: dict[str, Any]) -> bool:
-    return any(is_moderated(tables, effect["model"], term) for term in _terms(tables, effect).values())
+def _is_moderated(tables: Tables, effect: dict[str, Any], moderated: set[tuple[str, str]]) -> bool:
+    return any((effect["model"], term) in moderated for term in _terms(tables, effect).values())
 
 
 def _terms(tables: Tables, effect: dict[str, Any]) -> dict[str, str]:
     """The names of the coefficients that are the two slopes, where each is one."""
-    own = coefficients(tables, effect["model"])
+    estimates = coefficients(tables, effect["model"])
     return {
-        side: next(term for term in sorted(own) if own[term] == effect[side])
+        side: next(term for term in sorted(estimates) if estimates[term] == effect[side])
         for side in ("within", "between")
-        if effect[side] in own.values()
+        if effect[side] in estimates.values()
     }
 
 
 def _rows(units_: pl.DataFrame, group: str, predictor: str, outcome: str) -> Rows:
     """The means of both variables in each unit, side by side."""
-    own = units_.filter(pl.col("group") == group)
-    x = own.filter(pl.col("variable") == predictor).select("group", "unit", "n", x_mean="mean", x_std_dev="std_dev")
-    y = own.filter(pl.col("variable") == outcome).select("unit", y_mean="mean")
+    means = units_.filter(pl.col("group") == group)
+    x = means.filter(pl.col("variable") == predictor).select("group", "unit", "n", x_mean="mean", x_std_dev="std_dev")
+    y = means.filter(pl.col("variable") == outcome).select("unit", y_mean="mean")
     frame = x.join(y, on="unit", how="inner").drop_nulls(["x_mean", "y_mean"]).sort("x_mean", "unit")
     name = stored(units_, "groups")
     analysis = "".join(f"x.{c} = {literal(value)} and y.{c} = x.{c} and " for c, value in whose(units_).items())
@@ -98,7 +99,8 @@ def _picture(tables: Tables, rows: Rows, effect: dict[str, Any], outcome: str) -
         side: f"{figure(effect[side])}{_interval(tables, effect['model'], terms.get(side))}"
         for side in ("within", "between")
     }
-    moderated = ", where their moderators are zero or at their reference" if _is_moderated(tables, effect) else ""
+    at_zero = _is_moderated(tables, effect, moderated_terms(tables))
+    where = ", where their moderators are zero or at their reference" if at_zero else ""
     difference = f"{figure(effect['estimate'])}{interval(effect['conf_low'], effect['conf_high'])}"
     line = _line(tables, rows.frame, effect, terms, outcome)
     through = "" if line[2] else " Both lines run through the mean of all rows."
@@ -109,7 +111,7 @@ def _picture(tables: Tables, rows: Rows, effect: dict[str, Any], outcome: str) -
         question=f"Does {x} work alike within and between {units(group)}?",
         answer=f"Within {units(group)}, rows that differ by 1 in {x} differ by {slopes['within']} in {y}; "
         f"means of {units(group)} that differ by 1 in {x} differ by {slopes['between']}"
-        f"{moderated}. The contextual effect, the difference of the two, is {difference}.",
+        f"{where}. The contextual effect, the difference of the two, is {difference}.",
         reading=f"Model {shown(effect['model'])}: each dot is one {unit(group)} at its means, with a line of the slope "
         f"within over one standard deviation to each side; the blue line has the slope between.{through}{some}",
         spec=_spec(rows.frame, effect, line, (x, y), unit_numbers(tables)),
@@ -136,10 +138,10 @@ def _line(
     weighted = rows.select(((pl.col(c) * pl.col("n")).sum() / pl.col("n").sum()) for c in ("x_mean", "y_mean")).row(0)
     x = means.get(effect["predictor"], weighted[0])
     y = means.get(outcome, weighted[1])
-    own = coefficients(tables, effect["model"])
+    estimates = coefficients(tables, effect["model"])
     simple = {INTERCEPT, f"within({effect['predictor']})", f"between({effect['predictor']})"}
-    if set(own) == simple and set(terms.values()) == simple - {INTERCEPT}:
-        return x, own[INTERCEPT] + effect["between"] * x, True
+    if set(estimates) == simple and set(terms.values()) == simple - {INTERCEPT}:
+        return x, estimates[INTERCEPT] + effect["between"] * x, True
     return x, y, False
 
 
@@ -148,7 +150,7 @@ def _spec(
     effect: dict[str, Any],
     line: tuple[float, float, bool],
     names: tuple[str, str],
-    number: dict[tuple[str, str], int],
+    number: UnitNumbers,
 ) -> Spec:
     within, between = effect["within"], effect["between"]
     segments = [
@@ -162,7 +164,7 @@ def _spec(
     ]
     x0, y0, _ = line
     first, last = float(rows["x_mean"][0]), float(rows["x_mean"][-1])
-    spread = float(rows["x_std_dev"].drop_nulls().median() or 0.0) or (last - first) / 4  # type: ignore[arg-type]
+    spread = rows.select(pl.col("x_std_dev").median()).item() or (last - first) / 4
     thick = [
         {"series": "between", "x": at, "y": y0 + between * (at - x0), "slope": between} for at in (first, last)
     ] + [{"series": "within", "x": x0 + step, "y": y0 + within * step, "slope": within} for step in (-spread, spread)]
@@ -178,10 +180,10 @@ def _spec(
     ]
     at, to, names_ = marks.field("x", x), marks.field("y", y), []
     for series, colour in (("within", "@within"), ("between", "@between")):
-        own = [row for row in thick if row["series"] == series]
-        layers.append(marks.line(own, at, to, colour, width=4))
+        pair = [row for row in thick if row["series"] == series]
+        layers.append(marks.line(pair, at, to, colour, width=4))
         # beside the line within, which ends amid the dots; above or below the end of the other
-        end = {"x": own[1]["x"], "y": own[1]["y"], "text": f"{series} {figure(own[1]['slope'])}"}
+        end = {"x": pair[1]["x"], "y": pair[1]["y"], "text": f"{series} {figure(pair[1]['slope'])}"}
         beside = {"align": "left", "dx": 7, "dy": 2}
         over = {"align": "right", "dx": 0, "dy": -12 if between >= within else 14}
         look: dict[str, Any] = {"fontSize": 13, "fontWeight": "bold", **(beside if series == "within" else over)}
@@ -190,7 +192,7 @@ def _spec(
     return marks.chart(layers, 320)
 
 
-def _dots(rows: pl.DataFrame, group: str, x: Spec, y: Spec, number: dict[tuple[str, str], int]) -> Spec:
+def _dots(rows: pl.DataFrame, group: str, x: Spec, y: Spec, number: UnitNumbers) -> Spec:
     """A dot each unit; of very many, one for each cell of a grid, the larger the more units lie there."""
     if rows.height <= thin.MOST_UNITS:
         dots = [
@@ -206,14 +208,14 @@ def _dots(rows: pl.DataFrame, group: str, x: Spec, y: Spec, number: dict[tuple[s
         ]
         return marks.points(dots, marks.field("x_mean", x), marks.field("y_mean", y), "@between", size=22)
     cells = rows.select(thin.cell(rows["x_mean"], CELLS), thin.cell(rows["y_mean"], CELLS))
-    counted = cells.group_by("x_mean", "y_mean").agg(pl.len().alias("count")).sort("x_mean", "y_mean").to_dicts()
-    dots = [{"x": row["x_mean"], "y": row["y_mean"], "count": row["count"]} for row in counted]
-    drawn = marks.points(dots, marks.field("x", x), marks.field("y", y), "@between", fillOpacity=0.7)
+    counts = cells.group_by("x_mean", "y_mean").agg(pl.len().alias("count")).sort("x_mean", "y_mean").to_dicts()
+    dots = [{"x": row["x_mean"], "y": row["y_mean"], "count": row["count"]} for row in counts]
+    layer = marks.points(dots, marks.field("x", x), marks.field("y", y), "@between", fillOpacity=0.7)
     most = max(row["count"] for row in dots)
-    drawn["encoding"]["size"] = {
+    layer["encoding"]["size"] = {
         "field": "count",
         "type": "quantitative",
         "legend": None,
         "scale": {"domain": [1, max(most, 2)], "range": [8, 60]},
     }
-    return drawn
+    return layer

@@ -10,6 +10,7 @@ import polars as pl
 from mlm_ops.reports.pictures import marks, thin
 from mlm_ops.reports.pictures.facts import (
     INTERCEPT,
+    UnitNumbers,
     coefficients,
     deviations,
     groups_of,
@@ -33,16 +34,18 @@ def unit_lines(tables: Tables, selection: Selection) -> Iterator[Picture]:
         yield _picture(tables, rows.sorted_by("slope", "unit"), group, term)
 
 
-def lines_of(tables: Tables, selection: Selection, columns: list[str], known: str) -> Iterator[tuple[Rows, str, str]]:
+def lines_of(
+    tables: Tables, selection: Selection, columns: list[str], condition: str
+) -> Iterator[tuple[Rows, str, str]]:
     """Rows of table `unit_lines` of one model, term by term."""
-    model = model_of(tables, "unit_lines", selection, known)
+    model = model_of(tables, "unit_lines", selection, condition)
     if model is None:
         return
     frame = table(tables, "unit_lines").filter(pl.col("model") == model)
     for group in selection.groups(groups_of(tables, "unit_lines", {"model": model})):
         for term in selection.terms(sorted(set(frame.filter(pl.col("group") == group)["term"]))):
             equal = {"model": model, "group": group, "term": term}
-            rows = select(tables, "unit_lines", columns, equal=equal, condition=known)
+            rows = select(tables, "unit_lines", columns, equal=equal, condition=condition)
             if rows.frame.height > 1:
                 yield rows, group, term
 
@@ -52,22 +55,22 @@ def average_line(tables: Tables, rows: pl.DataFrame, term: str) -> tuple[float, 
 
     With more predictors in the model its intercept and slope are those where the others are zero.
     """
-    own = coefficients(tables, rows["model"][0])
-    if set(own) == {INTERCEPT, term}:
-        return own[INTERCEPT], own[term], True
+    estimates = coefficients(tables, rows["model"][0])
+    if set(estimates) == {INTERCEPT, term}:
+        return estimates[INTERCEPT], estimates[term], True
     return *rows.select(pl.col("intercept", "slope").mean()).row(0), False
 
 
 def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     numbers, model = rows.frame, rows.frame["model"][0]
     intercept, slope, is_fixed = average_line(tables, numbers, term)
-    known = deviations(tables, model, group)
-    named = ((INTERCEPT, "of intercepts"), (term, "of slopes"))
-    parts = [f"{figure(known[name])} {what}" for name, what in named if name in known]
+    spreads = deviations(tables, model, group)
+    kinds = ((INTERCEPT, "of intercepts"), (term, "of slopes"))
+    parts = [f"{figure(spreads[name])} {what}" for name, what in kinds if name in spreads]
     spread = f"; the standard deviation is {' and '.join(parts)}" if parts else ""
     which = "has the fixed effects" if is_fixed else f"is the mean of the lines of {units(group)}"
-    n, drawn = numbers.height, thin.every(numbers)
-    some = f" Of {count(n)} {units(group)} every k-th is drawn." if drawn.height < n else ""
+    n, lines = numbers.height, thin.every(numbers)
+    some = f" Of {count(n)} {units(group)} every k-th is drawn." if lines.height < n else ""
     least, greatest = numbers["slope"][0], numbers["slope"][-1]
     range_ = f"Slopes of {shown(term)} run from {figure(least)} to {figure(greatest)} over {count(n)} {units(group)}"
     if least == greatest:
@@ -78,30 +81,32 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
         answer=f"{range_}{spread}.",
         reading=f"Model {shown(model)}: a line is one {unit(group)}, over one standard deviation of its own values to "
         f"each side; the thick line {which}.{some}",
-        spec=_spec(drawn.to_dicts(), (intercept, slope), term, outcome_of(tables, model), unit_numbers(tables)),
+        spec=_spec(lines.to_dicts(), (intercept, slope), term, outcome_of(tables, model), unit_numbers(tables)),
         numbers=numbers,
         sql=rows.sql,
     )
 
 
 def _spec(
-    found: list[dict[str, Any]],
+    lines: list[dict[str, Any]],
     average: tuple[float, float],
     term: str,
     outcome: str | None,
-    number: dict[tuple[str, str], int],
+    number: UnitNumbers,
 ) -> Spec:
-    drawn = []
-    for row in found:
+    segments = []
+    for row in lines:
         line = f"{figure(row['intercept'])} and {figure(row['slope'])} × {shown(term)}"
         read = f"{unit_name(row['group'], row['unit'])}: {line}"
         ends = {f"y_{end}": row["intercept"] + row["slope"] * row[f"x_{end}"] for end in ("low", "high")}
-        told = marks.hover(read, number.get((row["group"], row["unit"])))
-        drawn.append({"x_low": row["x_low"], "x_high": row["x_high"], **ends, "hover": told})
-    left, right = min(row["x_low"] for row in drawn), max(row["x_high"] for row in drawn)
+        hover = marks.hover(read, number.get((row["group"], row["unit"])))
+        segments.append({"x_low": row["x_low"], "x_high": row["x_high"], **ends, "hover": hover})
+    left, right = min(row["x_low"] for row in segments), max(row["x_high"] for row in segments)
     thick = [{"here": at, "to": average[0] + average[1] * at} for at in (left, right)]
     across = marks.axis_range([left, right])
-    up = marks.axis_range([*[row[end] for row in drawn for end in ("y_low", "y_high")], *[end["to"] for end in thick]])
+    up = marks.axis_range(
+        [*[row[end] for row in segments for end in ("y_low", "y_high")], *[end["to"] for end in thick]]
+    )
     x, y = marks.axis(across, short(term)), marks.axis(up, f"predicted {short(outcome) if outcome else 'outcome'}")
     ends = {
         "x": marks.field("x_low", x),
@@ -109,12 +114,12 @@ def _spec(
         "y": marks.field("y_low", y),
         "y2": {"field": "y_high"},
     }
-    colour = colour_of(term, None)
+    colour = colour_of(term)
     at, to = marks.field("here", x), marks.field("to", y)
-    written = [{**thick[1], "text": f"average {figure(average[1])}"}]
+    label = [{**thick[1], "text": f"average {figure(average[1])}"}]
     layers = [
-        marks.rules(drawn, ends, "@grey", width=1, strokeOpacity=0.55),
+        marks.rules(segments, ends, "@grey", width=1, strokeOpacity=0.55),
         marks.line(thick, at, to, colour, width=4),
-        marks.texts(written, at, to, colour=colour, align="right", dy=-12, dx=-2, fontSize=13, fontWeight="bold"),
+        marks.texts(label, at, to, colour=colour, align="right", dy=-12, dx=-2, fontSize=13, fontWeight="bold"),
     ]
     return marks.chart(layers, 280)

@@ -31,8 +31,8 @@ PARTS = {
 _SHOWN_AS = {"v12": "v", "v13": "v", "v23": "v", "v2": "v", "v3": "v", "m2": "m"}
 _PREFIX = "rights_sterba_total_"
 _IS_TOTAL = f"starts_with(measure, '{_PREFIX}') and not ends_with(measure, '_change') and reference_model is null"
-#: The narrowest part that its share is written in, as a share of the bar.
-_WRITTEN = 0.07
+#: The narrowest part that its share is written in, as a share of the bar; and above it, where less would be a line.
+_WRITTEN, _ABOVE = 0.07, 0.01
 
 
 def variance(tables: Tables, selection: Selection) -> Iterator[Picture]:
@@ -51,8 +51,8 @@ def variance(tables: Tables, selection: Selection) -> Iterator[Picture]:
     bars = [
         bar for model, label in zip(models, labels(models), strict=True) for bar in _bar(model, label, shares[model])
     ]
-    used = {bar["part"] for bar in bars if bar["end"] > bar["start"]}
-    colours = {words: colour for words, colour, _ in PARTS.values() if words in used}
+    parts = {bar["part"] for bar in bars if bar["end"] > bar["start"]}
+    colours = {words: colour for words, colour, _ in PARTS.values() if words in parts}
     model = model_of(tables, "r_squared", selection, _IS_TOTAL) or models[-1]
     yield Picture(
         key="variance",
@@ -119,17 +119,28 @@ def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str])
     position = {"x": marks.field("start", x), "x2": {"field": "end"}, "y": marks.field("label", y)}
     legend = marks.coded("part", colours, legend=True, symbol="square")
     legend["legend"] |= {"columns": 3}
-    drawn = marks.bars(
+    layer = marks.bars(
         [bar for bar in bars if bar["end"] > bar["start"]],
         position,
         legend,
-        height={"band": 0.78},
+        height={"band": 0.6},
         stroke="@ground",
         strokeWidth=1,
     )
     inked = marks.coded("ink", {"@ground": "@ground", "@ink": "@ink"})
     middle, row = marks.field("middle", x), marks.field("label", y)
-    texts = [bar for bar in bars if bar["text"]]
-    written = marks.texts(texts, middle, row, colour=inked, halo=False)
-    written["data"]["values"] = [{k: v for k, v in bar.items() if k != "hover"} for bar in texts]
-    return marks.chart([drawn, written], 92 + 30 * len(names), resolve={"scale": {"fill": "independent"}})
+    texts = marks.without_hover(bar for bar in bars if bar["text"])
+    inside = marks.texts(texts, middle, row, colour=inked, halo=False)
+    above = marks.texts(_above(bars), middle, row, halo=False, dy=-18)
+    return marks.chart([layer, inside, above], 92 + 38 * len(names), resolve={"scale": {"fill": "independent"}})
+
+
+def _above(bars: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The shares of parts too narrow for a text, to stand above them; of two that would touch, the greater."""
+    texts: list[dict[str, Any]] = []
+    for bar in sorted(bars, key=lambda bar: (-bar["estimate"], bar["measure"])):
+        beside = [text["middle"] for text in texts if text["label"] == bar["label"]]
+        is_free = all(abs(bar["middle"] - middle) >= _WRITTEN for middle in beside)
+        if _ABOVE <= bar["estimate"] < _WRITTEN and is_free:
+            texts.append({"label": bar["label"], "middle": bar["middle"], "text": percent(bar["estimate"])})
+    return texts

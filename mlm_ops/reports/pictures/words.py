@@ -54,10 +54,10 @@ def short(name: str | None, width: float = LABEL) -> str:
     if len(text) <= width and sum(map(_width, text)) <= width:
         return text
     room = width - 1
-    kept = 0
-    while kept < width - 1 and (room := room - _width(text[kept])) >= 0:
-        kept += 1
-    return f"{text[:kept]}…"
+    length = 0
+    while length < width - 1 and (room := room - _width(text[length])) >= 0:
+        length += 1
+    return f"{text[:length]}…"
 
 
 def _width(character: str) -> float:
