@@ -137,22 +137,22 @@ def tidy(text: str, label: str, name: str, colours: Mapping[str, str], *, titles
 
 
 @dataclass
-class _Part:
+class _Markup:
     """An element as it is written."""
 
     tag: str
     attributes: dict[str, str]
     text: str
-    children: list[_Part]
+    children: list[_Markup]
 
 
-def _text(part: _Part) -> str:
+def _text(part: _Markup) -> str:
     inside = part.text + "".join(map(_text, part.children))
     start = f"<{part.tag}{attribute_text(part.attributes)}"
     return f"{start}>{inside}</{part.tag}>" if inside else f"{start}/>"
 
 
-def _shared(children: Sequence[_Part]) -> dict[str, str]:
+def _shared(children: Sequence[_Markup]) -> dict[str, str]:
     """What all marks of a group say alike and may inherit from it: said once, hundreds of marks are half as long."""
     if len(children) < 2 or any(child.tag == "g" for child in children):
         return {}
@@ -180,7 +180,7 @@ class _Writer:
     def node(self, node: Element) -> str:
         return "".join(map(_text, self._parts(node)))
 
-    def _parts(self, node: Element) -> list[_Part]:
+    def _parts(self, node: Element) -> list[_Markup]:
         """What is drawn of an element: nothing of what is not seen, the children alone of a group that says nothing."""
         tag = node.tag.removeprefix(_SVG)
         if node.get("display") == "none" or (tag == "path" and not node.get("d")):
@@ -194,12 +194,12 @@ class _Writer:
             tag, attributes = "circle", _circle(circle[1], attributes)
         text = escape(node.text) if tag == "text" and node.text else ""
         if tag != "g":
-            return [_Part(tag, attributes, title + text, children)]
+            return [_Markup(tag, attributes, title + text, children)]
         common = _shared(children)
         for child in children:
             child.attributes = {key: value for key, value in child.attributes.items() if key not in common}
         attributes |= common
-        return [_Part(tag, attributes, "", children)] if children and attributes else children
+        return [_Markup(tag, attributes, "", children)] if children and attributes else children
 
     def _title(self, node: Element) -> tuple[str, dict[str, str]]:
         """The hover text as an element, and the number of the unit as an attribute."""
