@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, read_analyses
-from pipelines.assets import students
+from pipelines.assets import SOURCES
 
 PIPELINES = Path(__file__).parent
 WAREHOUSE = PIPELINES.parent / "warehouse"
@@ -26,7 +26,7 @@ daily = dg.ScheduleDefinition(
 
 defs = dg.Definitions.merge(
     dg.Definitions(
-        assets=[students],
+        assets=SOURCES,
         jobs=[mlm_run],
         schedules=[daily],
         resources={"warehouse": Warehouse(directory=str(WAREHOUSE))},
