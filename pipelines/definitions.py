@@ -29,9 +29,13 @@ defs = dg.Definitions.merge(
         assets=SOURCES,
         jobs=[mlm_run],
         schedules=[daily],
-        resources={"warehouse": Warehouse(directory=str(WAREHOUSE))},
+        resources={"warehouse": Warehouse(directory=str(WAREHOUSE), keep_open=True)},
         # one process: starts four times faster, and steps cannot fight over the database's lock
         executor=dg.in_process_executor,
     ),
-    *(build_analysis_assets(analysis, report=True) for analysis in read_analyses(PIPELINES / "analyses")),
+    # one analysis after another, in the order of their names
+    *(
+        build_analysis_assets(analysis, report=True, priority=-place)
+        for place, analysis in enumerate(read_analyses(PIPELINES / "analyses"))
+    ),
 )
