@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, read_analyses
-from pipelines.assets import students
+from pipelines.assets import SOURCES
 
 PIPELINES = Path(__file__).parent
 WAREHOUSE = PIPELINES.parent / "warehouse"
@@ -26,12 +26,16 @@ daily = dg.ScheduleDefinition(
 
 defs = dg.Definitions.merge(
     dg.Definitions(
-        assets=[students],
+        assets=SOURCES,
         jobs=[mlm_run],
         schedules=[daily],
-        resources={"warehouse": Warehouse(directory=str(WAREHOUSE))},
+        resources={"warehouse": Warehouse(directory=str(WAREHOUSE), keep_open=True)},
         # one process: starts four times faster, and steps cannot fight over the database's lock
         executor=dg.in_process_executor,
     ),
-    *(build_analysis_assets(analysis, report=True) for analysis in read_analyses(PIPELINES / "analyses")),
+    # one analysis after another, in the order of their names
+    *(
+        build_analysis_assets(analysis, report=True, priority=-place)
+        for place, analysis in enumerate(read_analyses(PIPELINES / "analyses"))
+    ),
 )

@@ -22,7 +22,7 @@ from mlm_ops.reports.pictures.rows import Selection
 from mlm_ops.warehouse.connection import connect
 
 DATA = Path(__file__).parents[1] / "specification" / "reference" / "data"
-HSB = (Path(__file__).parents[2] / "pipelines" / "analyses" / "hsb.yaml").read_text()
+HSB = Path(__file__).with_name("hsb.yaml").read_text()
 #: Analyses by name: their rows, and the file that says what is fitted.
 CASES = {
     "hsb": (Path(__file__).parents[2] / "pipelines" / "data" / "hsb.csv", HSB),

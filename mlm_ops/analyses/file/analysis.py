@@ -147,7 +147,7 @@ class Analysis(Record):
                     weights=self.weights,
                     residual=spec.residual or self.residual,
                     covariance=spec.covariance,
-                    robust=self.robust,
+                    robust=spec.robust or self.robust,
                     cluster=self.cluster,
                     default_covariance=self.covariance,
                 )

@@ -6,7 +6,7 @@ the engine takes half a second and 45 MB, a fifth of what a whole report takes; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -17,7 +17,7 @@ from mlm_ops.errors import StoreError
 from mlm_ops.warehouse.connection import Connection, OnWait, using
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.ownership import RESULTS
-from mlm_ops.warehouse.sql import identifier, qualified
+from mlm_ops.warehouse.sql import identifier, literal, qualified
 
 Results = dict[str, pl.DataFrame]
 
@@ -36,7 +36,9 @@ _PLACE = f"row_number() over (partition by analysis order by {LATEST_FIRST})"
 _BATCH = 20_000
 
 
-def read_latest_results(path: Path, *, runs: int = 1, on_wait: OnWait | None = None) -> Results:
+def read_latest_results(
+    path: Path, *, runs: int = 1, on_wait: OnWait | None = None, of: Callable[[str], bool] | None = None
+) -> Results:
     """Read every published table of the latest finished runs, in one connection that is closed again.
 
     Parameters
@@ -47,6 +49,8 @@ def read_latest_results(path: Path, *, runs: int = 1, on_wait: OnWait | None = N
         Of how many of the latest finished runs of each analysis its coefficients, variances and changes are read too.
     on_wait
         Called once if another process has the file open.
+    of
+        Tells of the name of an analysis whether its results are read; by default all are. Runs are those of all.
 
     Returns
     -------
@@ -65,31 +69,39 @@ def read_latest_results(path: Path, *, runs: int = 1, on_wait: OnWait | None = N
             raise StoreError(f"There are no results in {path}: it has no schema {RESULTS} of mlm-ops.")
         check_version(connection, RESULTS)
         views = {name.removeprefix(LATEST): kinds for name, kinds in columns.items() if name.startswith(LATEST)}
-        results = {
-            name: _read(connection, f"{LATEST}{name}", kinds)
-            for name, kinds in sorted(views.items())
-            if name not in UNPUBLISHED
-        }
+        results, conditions = {}, [] if of is None else [_of(connection, of)]
+        for name, kinds in sorted(views.items()):
+            if name not in UNPUBLISHED:
+                own = [] if name == "runs" else conditions
+                results[name] = _read(connection, f"{LATEST}{name}", kinds, own)
         if runs > 1:
             for name in _OF_SEVERAL_RUNS:
                 if name in columns and "sequence" in columns["runs"]:
-                    results[SEVERAL + name] = _read(connection, name, columns[name], _several(runs))
+                    results[SEVERAL + name] = _read(connection, name, columns[name], [*conditions, _several(runs)])
         return results
+
+
+def _of(connection: Connection, of: Callable[[str], bool]) -> str:
+    """The condition on rows: of an analysis that is wanted."""
+    rows = connection.execute(f"select distinct analysis from {qualified(RESULTS, 'runs')}").fetchall()
+    names = ", ".join(literal(name) for (name,) in rows if of(name))
+    return f"analysis in ({names})" if names else "false"
 
 
 def _several(runs: int) -> str:
     """The condition on rows: of one of so many latest finished runs of an analysis that has more than one."""
     columns = f"run_id, analysis, count(*) over (partition by analysis) as n, {_PLACE} as place"
     finished = f"select {columns} from {qualified(RESULTS, 'runs')} where status = 'finished'"
-    return f" where (run_id, analysis) in (select (run_id, analysis) from ({finished}) where n > 1 and place <= {runs})"
+    return f"(run_id, analysis) in (select (run_id, analysis) from ({finished}) where n > 1 and place <= {runs})"
 
 
-def _read(connection: Connection, relation: str, kinds: dict[str, str], condition: str = "") -> pl.DataFrame:
+def _read(connection: Connection, relation: str, kinds: dict[str, str], conditions: Sequence[str]) -> pl.DataFrame:
     values = [
         f"timezone('UTC', {identifier(column)})" if kind.startswith("TIMESTAMP WITH") else identifier(column)
         for column, kind in kinds.items()
     ]
-    query = f"select {', '.join(values)} from {qualified(RESULTS, relation)}{condition}"
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    query = f"select {', '.join(values)} from {qualified(RESULTS, relation)}{where}"
     schema = {column: _KINDS.get(kind, pl.String()) for column, kind in kinds.items()}
     try:
         frames = list(_batches(connection, query, schema))

@@ -68,6 +68,8 @@ def create_table(
 def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, columns: ColumnTypes) -> None:
     """Append `frame` to a table, with its columns cast to the types of `columns`."""
     ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items())
+    if ordered.is_empty():
+        return
     with registered(connection, "mlm_frame", ordered):
         connection.execute(f"insert into {table} by name from mlm_frame")
 

@@ -52,7 +52,7 @@ def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         group_name=plan.group,
         kinds={"python", "duckdb"},
         # a run goes through the models in the order of the file
-        op_tags={"dagster/priority": str(-list(plan.analysis.models).index(name))},
+        op_tags=plan.op_tags(list(plan.analysis.models).index(name)),
         code_version=plan.code_version(name, spec, (request.estimator, request.df), robust),
         description=f"{code_span(spec.formula)}\n\nFitted from the moments; its rows wait in the warehouse until they "
         "are published with those of the other models.",
@@ -90,6 +90,7 @@ def comparisons_asset(plan: Plan) -> dg.AssetsDefinition:
         deps=[plan.moments, *(plan.model(name) for name in plan.compared)],
         group_name=plan.group,
         kinds={"python", "duckdb"},
+        op_tags=plan.op_tags(),
         code_version=plan.code_version("comparisons", plan.analysis.compare, *plan.analysis.models.values()),
         description="Likelihood ratios and information criteria of nested models. Models whose fixed parts differ are "
         "compared by full maximum likelihood, from the same moments.",
@@ -111,6 +112,7 @@ def ladder_asset(plan: Plan) -> dg.AssetsDefinition:
         deps=[plan.moments],
         group_name=plan.group,
         kinds={"python", "duckdb"},
+        op_tags=plan.op_tags(),
         code_version=plan.code_version("ladder", strategy, *plan.analysis.models.values()),
         description="A model built step by step by the analysis' rule: what was tried, what was kept or dropped, and "
         "why. All candidates are fitted from the same moments.",
@@ -132,6 +134,7 @@ def sem_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
         deps=[plan.moments],
         group_name=plan.group,
         kinds={"python", "duckdb"},
+        op_tags=plan.op_tags(),
         code_version=plan.code_version(name, spec, plan.analysis.levels),
         description=f"{code_block(spec.model.strip())}\n\nA two-level structural equation model, fitted from the "
         "moments of the mixed models; its rows wait in the warehouse until they are published.",
@@ -168,6 +171,7 @@ _OPTIONS = {
     "owners": options.Option("owners", "a list of e-mail addresses and teams", options.names).or_none(),
     "tags": options.texts_by_name("tags", "texts by name").or_none(),
     "report": options.flag("report"),
+    "priority": options.whole_number("priority", -1_000, 1_000),
 }
 
 
@@ -185,6 +189,7 @@ def build_analysis_assets(
     owners: Sequence[str] | None = None,
     tags: Mapping[str, str] | None = None,
     report: bool = False,
+    priority: int = 0,
 ) -> dg.Definitions:
     """Make the assets and checks of an analysis; the code location supplies a resource ``warehouse``.
 
@@ -210,6 +215,8 @@ def build_analysis_assets(
         Of every asset, as Dagster takes them.
     report
         Whether there is an asset ``<analysis>/report``, which writes the published results as an HTML page.
+    priority
+        Of the analysis among others of a run, which goes through those of higher priority first.
 
     Returns
     -------
@@ -232,7 +239,7 @@ def build_analysis_assets(
         ).merge_attributes(tags=tags or {})
 
     try:
-        plan = make_plan(analysis, upstream, group_name, severities)
+        plan = make_plan(analysis, upstream, group_name, severities, priority)
         require_column(analysis, partitions_def, fit_by)
         if partitions_def is not None and fit_by is not None:
             assets, checks = [partition_fits(plan, partitions_def, fit_by)], []
@@ -268,6 +275,7 @@ def _centered(plan: Plan) -> dg.AssetsDefinition:
         deps=[plan.upstream],
         group_name=plan.group,
         kinds={"duckdb", "sql"},
+        op_tags=plan.op_tags(),
         code_version=plan.code_version("centered", *plan.analysis.models.values()),
         description="Every row with its columns' group means (`between_`), deviations from them (`within_`) and from "
         "the grand mean (`center_`): for people and dashboards. The models take the moments.",
@@ -285,6 +293,7 @@ def _agreement_check(plan: Plan) -> dg.AssetChecksDefinition:
         asset=plan.centered,
         name="agrees_with_moments",
         additional_deps=[plan.moments],
+        op_tags=plan.op_tags(),
         blocking=plan.blocks("agrees_with_moments"),
         description="The group means in this table and in the moments are the same numbers.",
     )
@@ -302,6 +311,7 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
         deps=[plan.upstream],
         group_name=plan.group,
         kinds={"duckdb", "sql"},
+        op_tags=plan.op_tags(),
         code_version=plan.code_version("moments", plan.analysis.keys, *plan.analysis.models.values()),
         description="Size, means and cross-products of every group, by one pass over the rows. "
         "All the models are fitted from these; no row is read again.",
@@ -345,6 +355,7 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
         deps=upstream,
         group_name=plan.group,
         kinds={"duckdb"},
+        op_tags=plan.op_tags(),
         description="The run's tidy tables, written to schema `mlm` in one transaction, and the copy in results.duckdb "
         "that anyone may query: `SELECT model, term, estimate, std_error FROM mlm.latest_fixed_effects`.",
         metadata={

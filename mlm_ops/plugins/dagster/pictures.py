@@ -115,6 +115,7 @@ def report_asset(plan: Plan) -> dg.AssetsDefinition:
         deps=[plan.key("results")],
         group_name=plan.group,
         kinds={"html"},
+        op_tags=plan.op_tags(),
         description="The published results as one HTML page, which needs no network and no server: what was found, "
         "whether it holds, and pictures of it.",
     )

@@ -27,16 +27,23 @@ CHECKS = {
     "assumptions": False,
     "no_drift": False,
 }
+#: More steps than an analysis has.
+MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold the keys of one analysis' assets, and how severe a failed check is."""
+    """Hold the keys of one analysis' assets, how severe a failed check is, and the analysis' place in a run."""
 
     analysis: Analysis
     upstream: dg.AssetKey
     group: str
     severities: Mapping[str, Severity] = field(default_factory=dict)
+    priority: int = 0
+
+    def op_tags(self, place: int = 0) -> dict[str, str]:
+        """Tags of a step: of those that are ready, a run takes the one with the highest priority."""
+        return {"dagster/priority": str(self.priority * MOST_STEPS - place)}
 
     def blocks(self, check: str) -> bool:
         """Whether a failure of this check stops the assets after it."""
@@ -114,6 +121,7 @@ def make_plan(
     upstream: dg.AssetKey | Sequence[str] | str | None,
     group: str | None,
     severities: Mapping[str, Severity] | None = None,
+    priority: int = 0,
 ) -> Plan:
     """Name the assets of an analysis.
 
@@ -126,7 +134,7 @@ def make_plan(
     _require_plain([analysis.analysis, *analysis.models, *analysis.sem])
     _require_other_data(analysis)
     table_asset = _table_name(analysis) if upstream is None else upstream
-    return Plan(analysis, dg.AssetKey.from_coercible(table_asset), group or analysis.analysis, severities or {})
+    return Plan(analysis, dg.AssetKey.from_coercible(table_asset), group or analysis.analysis, severities or {}, priority)
 
 
 def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[str] | None, fit_by: str | None) -> None:

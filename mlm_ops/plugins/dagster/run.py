@@ -23,6 +23,7 @@ from dagster._core.utils import make_new_run_id
 from mlm_ops.analyses.project import Project, find_project, make_home
 from mlm_ops.analyses.store.recovery import recover
 from mlm_ops.errors import DamagedError, MlmError, ProjectError, StoreError
+from mlm_ops.plugins.dagster.event_log import open_event_log
 from mlm_ops.plugins.dagster.metadata import ANALYSIS
 from mlm_ops.plugins.dagster.progress import Progress
 from mlm_ops.plugins.dagster.warehouse import Warehouse
@@ -192,7 +193,7 @@ def run_project(
     """
     project = find_project(project_directory)
     start = time.monotonic()
-    with _from_project_root(project), _instance(project) as instance:
+    with _from_project_root(project), _instance(project) as instance, open_event_log(instance):
         definitions = _definitions(project)
         config, job = _run_config(definitions, warehouse), _job(definitions, project)
         place = _warehouse(definitions, warehouse)

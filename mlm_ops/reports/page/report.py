@@ -121,7 +121,7 @@ def write_reports(
     """Write the report of each analysis, and last the index where there are several; `report` says how."""
     if output is not None and output.is_dir():
         raise StoreError(f"The report is a file, and {output} is a folder. Name a file in it with --output.")
-    by_analysis = read_analyses(database, runs=runs, on_wait=on_wait)
+    by_analysis = read_analyses(database, runs=runs, on_wait=on_wait, analysis=analysis)
     # a file has the name that it has among all
     names = file_names(list(by_analysis))
     if analysis is not None:
@@ -157,12 +157,13 @@ def write_reports(
 
 
 def read_analyses(
-    database: Path, *, runs: int = 60, on_wait: OnWait | None = None
+    database: Path, *, runs: int = 60, on_wait: OnWait | None = None, analysis: str | None = None
 ) -> dict[str, dict[str, pl.DataFrame]]:
-    """Read the tables that pictures are of, by analysis; `report` says what may be missing."""
+    """Read the tables that pictures are of, by analysis; of one alone, the others have their runs only."""
     if not database.exists():
         raise StoreError(f"There are no results in {database}: there is no such file.")
-    by_analysis = _by_analysis(read_latest_results(database, runs=runs, on_wait=on_wait))
+    of = None if analysis is None else lambda name: analysis in (name, page_name(name))
+    by_analysis = _by_analysis(read_latest_results(database, runs=runs, on_wait=on_wait, of=of))
     if not by_analysis:
         raise StoreError(f"There are no finished results in {database} yet.")
     return by_analysis

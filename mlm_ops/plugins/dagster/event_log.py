@@ -1,0 +1,67 @@
+"""Keep Dagster's event log open while a run lasts, instead of opening its SQLite database anew for every event.
+
+Dagster opens and closes the database some thirty times a step, and SQLite waits for the disk at every commit and, as
+the last connection closes, copies its write-ahead log into the database. With one connection for the whole run nothing
+is copied before its end, and commits are not waited for: a power cut may take the last events of a log, and never its
+soundness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+import dagster as dg
+import sqlalchemy
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from sqlalchemy.pool import StaticPool
+
+#: Seconds to wait while another process, such as the web server, writes to the database.
+WAIT = 30.0
+
+
+@contextmanager
+def open_event_log(instance: dg.DagsterInstance) -> Iterator[None]:
+    """Keep the event log of an instance open in a block; one that is not of SQLite is left as it is."""
+    storage = instance.event_log_storage
+    if type(storage) is not SqliteEventLogStorage:
+        yield
+        return
+    with ExitStack() as connections:
+        storage._connect = _connect(storage, connections)
+        try:
+            yield
+        finally:
+            del storage._connect
+
+
+def _connect(
+    storage: SqliteEventLogStorage, connections: ExitStack
+) -> Callable[[str], AbstractContextManager[sqlalchemy.Connection]]:
+    """The storage's own method, with connections that are closed when `connections` are."""
+    first_connect = storage._connect
+    by_shard: dict[str, sqlalchemy.Connection] = {}
+
+    def opened(shard: str) -> sqlalchemy.Connection:
+        # makes the database and its tables where there are none yet
+        with first_connect(shard):
+            pass
+        engine = sqlalchemy.create_engine(
+            storage.conn_string_for_shard(shard),
+            poolclass=StaticPool,
+            connect_args={"timeout": WAIT, "check_same_thread": False},
+        )
+        connections.callback(engine.dispose)
+        connection = connections.enter_context(engine.connect())
+        connection.exec_driver_sql("pragma synchronous = normal")
+        connection.rollback()
+        return connection
+
+    @contextmanager
+    def connect(shard: str) -> Iterator[sqlalchemy.Connection]:
+        if shard not in by_shard:
+            by_shard[shard] = opened(shard)
+        with storage._db_lock, by_shard[shard].begin():
+            yield by_shard[shard]
+
+    return connect
