@@ -14,7 +14,7 @@ from mlm_ops.analyses.file.strategy import PHASES
 from mlm_ops.errors import FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.level_equations import is_level, level_text
-from mlm_ops.language.options import DfMethod, Estimator, Option
+from mlm_ops.language.options import DfMethod, Estimator, Option, Robust
 from mlm_ops.language.spelling import list_names
 
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
@@ -81,6 +81,7 @@ class ModelSpec(Record):
     residual: Annotated[str | None, taken_by(options.RESIDUAL)] = None
     covariance: Annotated[dict[str, Any] | None, taken_by(options.COVARIANCE)] = None
     levels: Annotated[tuple[str, ...] | None, taken_by(options.LEVELS)] = None
+    robust: Annotated[Robust | None, taken_by(options.ROBUST)] = None
 
 
 def _one_text(name: str, spec: Any) -> Any:
