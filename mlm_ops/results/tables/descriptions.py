@@ -69,8 +69,10 @@ COLUMNS: dict[str, str] = {
     "reference_model": "The model that this one is measured against",
     "delta_aic": "AIC of the model minus that of the reference model",
     "delta_bic": "BIC of the model minus that of the reference model",
-    "diagnostic": "influence, outlier, normality or heteroscedasticity; of the rows residual_quantile, "
-    "binned_residual or largest_residual",
+    "diagnostic": "influence, outlier, normality, heteroscedasticity, vif (variance inflation) or condition_number; of "
+    "the rows also residual_quantile, binned_residual or largest_residual",
+    "bound": "What the estimate of a finding must be beyond to be flagged, whatever its p; of a condition number to be "
+    "worth a thought; null where p alone decides",
     "expected": "What the estimate would be under the model",
     "n": "Rows of the unit, or that a finding is about",
     "flagged": "Whether a reader should look",
