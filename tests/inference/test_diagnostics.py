@@ -145,7 +145,7 @@ def test_bartletts_statistic_by_rows() -> None:
 
 
 def test_units_that_differ_by_little_are_told_not_flagged() -> None:
-    """Of 60 units with 2,000 rows each a tenth of the residual variance is found for sure; it moves no standard error."""
+    """Of 60 units with 2,000 rows each a tenth of the residual variance is found for sure, and moves no error."""
     rng = np.random.default_rng(2)
     group = np.repeat(np.arange(60), 2000)
     findings = {}

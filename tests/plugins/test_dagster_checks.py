@@ -26,6 +26,6 @@ def test_every_finding_is_part_of_one_sentence() -> None:
         "Of model m, the random effects of school {7} lie far out (p = 0.004), the effects (Intercept) of school are "
         "not normal (p = 0.002), the residual variances differ from school to school (p <0.001), the residual "
         "variances change along ses (p <0.001), income is nearly a combination of the other predictors of level 2 "
-        "(variance inflation 23.5), the residuals are not normal (p <0.001), one residual lies far out (p = 0.003) and the residuals where ses is about -1.235 have "
-        "a mean other than zero (p = 0.001)."
+        "(variance inflation 23.5), the residuals are not normal (p <0.001), one residual lies far out (p = 0.003) and "
+        "the residuals where ses is about -1.235 have a mean other than zero (p = 0.001)."
     )
