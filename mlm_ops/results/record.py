@@ -15,6 +15,7 @@ from mlm_ops.inference.fixed.robust import ClusterRobust, NormalRobust, cluster_
 from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientMethod, CoefficientTests, coefficient_tests
 from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects, random_effects
+from mlm_ops.inference.random.rank import CovarianceRank, covariance_ranks
 from mlm_ops.inference.random.variance import Component, VarianceErrors, variance_components, variance_errors
 from mlm_ops.language.covariances import DEFAULT
 from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
@@ -121,6 +122,11 @@ class FitRecord:
         return variance_components(self.equation_structure, self.estimate, self.variance_errors)
 
     @cached_property
+    def ranks(self) -> list[CovarianceRank]:
+        """The rank and the eigenvalues of each grouping factor's T, lowest level first."""
+        return covariance_ranks(self.estimate)
+
+    @cached_property
     def block_effects(self) -> list[RandomEffects]:
         """Empirical Bayes estimates, block by block."""
         return random_effects(self.estimate)
@@ -196,7 +202,15 @@ class FitRecord:
             )
         sentences += self._grouping_predictors()
         if optimum.singular:
-            sentences.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
+            deficient = [
+                f"T of {one.group} has rank {one.rank} of {one.size}"
+                for one in self.ranks
+                if one.rank is not None and one.rank < one.size
+            ]
+            sentences.append(
+                "singular: a variance is zero or a correlation is one, so a random term may be too much"
+                + (f" ({', '.join(deficient)})" if deficient else "")
+            )
         if self.estimate.digits < _DIGITS:
             sentences.append(
                 f"predictors and groups leave {self.estimate.share_left:.0e} of the outcome's variation, so that the "

@@ -61,6 +61,16 @@ COLUMNS: dict[str, str] = {
     "icc": "Share of the variance that lies between groups; null with random slopes",
     "converged": "Whether the optimum was reached",
     "singular": "Whether a variance is zero or a correlation is one",
+    "t_rank": "Rank of T, over all grouping factors: in how many directions random effects vary, each predictor "
+    "counted in its own spread, by 0.0001 residual standard deviations or more; null without random effects, and where "
+    "the data do not determine T",
+    "t_eigenvalues": "Eigenvalues of T in its own units, the largest first, by grouping factor, as JSON; null where "
+    "the data do not determine T",
+    "implied_variance": "Variance of the outcome under the model, for a random row of a random group: of the fixed "
+    "part, the random effects and the residual; tau_00 + sigma2 without predictors. Null with weights and for parts of "
+    "an outcome",
+    "outcome_variance": "Variance of the outcome over the rows, divisor n - 1. It need not equal implied_variance, not "
+    "even without predictors: rows of large groups count more in it, and it loses a degree of freedom",
     "bounded": "Whether chi-square compares with an unrestricted model on its bounds, so that p is too large",
     "gradient": "Largest component of the criterion's gradient at the end",
     "evaluations": "Evaluations of the criterion",
