@@ -13,12 +13,14 @@ import polars as pl
 
 from mlm_ops.analyses.file.strategy import Candidate, Rule, Strategy
 from mlm_ops.errors import MlmError
+from mlm_ops.estimation.design.build import constant_within
 from mlm_ops.inference.comparison import NOTHING_MORE, Comparison
 from mlm_ops.inference.effect_sizes.variation import split_variance
 from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.options import Estimator
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
+from mlm_ops.results.tables.models import T_COLUMNS, t_columns
 
 #: Shares of the model-implied variance whose gain is stored for each step: explained by fixed effects (f), by fixed
 #: effects and random slopes (fv), and by these and the random intercepts (fvm). Rights and Sterba (2019).
@@ -148,6 +150,15 @@ def _judge(
         return LadderStep(
             name, reference, candidate, False, f"left out: {aliased} is a combination of the other columns"
         )
+    if adding and (term := _without_slope(candidate, larger, smaller)):
+        return LadderStep(
+            name,
+            reference,
+            candidate,
+            False,
+            f"left out: {term} does not vary within units of {group_name(candidate.group or ())}, so it has no slope "
+            "there that could differ from unit to unit",
+        )
     comparison = compare(larger, smaller)
     gain = _gain(larger, smaller)
     if comparison.note == NOTHING_MORE:
@@ -168,6 +179,25 @@ def _gain(larger: Fit, smaller: Fit) -> dict[str, float]:
 def _newly_aliased(larger: Fit, smaller: Fit) -> str:
     before = set(smaller.estimate.design.fixed.aliased)
     return ", ".join(column for column in larger.estimate.design.fixed.aliased if column not in before)
+
+
+def _without_slope(candidate: Candidate, larger: Fit, smaller: Fit) -> str:
+    """The columns of a random candidate that do not vary within its units, which have no slope there; none else."""
+    if candidate.group is None:
+        return ""
+    with_it, before = (
+        [
+            c
+            for level in fit.estimate.design.levels
+            if level.group == candidate.group
+            for b in level.blocks
+            for c in b.columns
+        ]
+        for fit in (larger, smaller)
+    )
+    columns = [column for column in with_it if column.variables and column not in before]
+    constant = constant_within(columns, candidate.group, larger.model, larger.moments)
+    return ", ".join(column.name for column in constant) if len(constant) == len(columns) else ""
 
 
 def _verdict(rule: Rule, comparison: Comparison, gain: Mapping[str, float], larger: Fit) -> tuple[bool, str]:
@@ -220,6 +250,7 @@ LADDER_STEPS: ColumnTypes = {
     "n_covariances": COUNT,
     "converged": FLAG,
     "singular": FLAG,
+    **T_COLUMNS,
 }
 
 
@@ -256,6 +287,7 @@ def _step_row(number: int, strategy: str, step: LadderStep) -> dict[str, object]
             "n_covariances": estimate.n_covariance,
             "converged": step.fit.converged,
             "singular": step.fit.singular,
+            **t_columns(step.fit),
         }
     if step.comparison is not None:
         names = ("statistic", "df", "p_value", "p_value_mixture", "delta_aic", "delta_bic")

@@ -21,6 +21,7 @@ from mlm_ops.logs import Event, tell, tell_fit
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import nested_levels
 from mlm_ops.moments.from_macros import gather
+from mlm_ops.moments.needs import complete_rows
 from mlm_ops.moments.partitions import Partitions, Refresh
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.storage import claim_tables, save_moments, table_claim
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.analyses.file.questions import SlopeQuestion
     from mlm_ops.structural.fit import SemFit
+    from mlm_ops.warehouse.source import Source
 
 
 #: Noted where the comparison is not by the likelihood that the models were asked to be fitted by.
@@ -137,16 +139,30 @@ def _tell_moments(moments: Moments, started: float, **facts: int) -> None:
     tell(Event.COLLECTED, message, **sizes, **facts, seconds=seconds, moments_checksum=moments.checksum)
 
 
-def fit_analysis_model(analysis: Analysis, name: str, moments: Moments) -> Fit:
-    """Fit one model of an analysis to its moments."""
+def fit_analysis_model(
+    analysis: Analysis, name: str, moments: Moments, connection: duckdb.DuckDBPyConnection | None = None
+) -> Fit:
+    """Fit one model of an analysis to its moments.
+
+    Parameters
+    ----------
+    connection
+        Where the rows are, which HC errors read again.
+    """
+    request = analysis.requests[name]
     with model_in_errors(analysis, f"model {name}", name):
-        fitted = _fit(analysis, name, moments)
+        rows = _complete_rows(analysis, connection) if request.of_rows else None
+        fitted = fit_model(request, _nested(analysis, name, moments), rows=rows)
         tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
     return fitted
 
 
-def _fit(analysis: Analysis, name: str, moments: Moments) -> Fit:
-    return fit_model(analysis.requests[name], _nested(analysis, name, moments))
+def _complete_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection | None) -> Source | None:
+    """The rows that the moments of an analysis were collected from; None where there are moments alone."""
+    if connection is None or analysis.form == "moments":
+        return None
+    rows = open_rows(analysis, connection)
+    return complete_rows(rows, analysis.models_to_scan, analysis.level_columns, analysis.keys)
 
 
 def _nested(analysis: Analysis, name: str, moments: Moments) -> Moments:
@@ -224,7 +240,8 @@ def compare_analysis(
         if name not in known:
             # not told: it was fitted before, in another step
             with model_in_errors(analysis, f"model {name}", name):
-                known[name] = _fit(analysis, name, moments)
+                request = analysis.requests[name].without_robust()
+                known[name] = fit_model(request, _nested(analysis, name, moments))
         here = known[name]
         if here.estimator == estimator:
             return here
@@ -256,7 +273,9 @@ def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
 
 
 @quiet
-def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[str, pl.DataFrame]] | None:
+def climb_analysis(
+    analysis: Analysis, moments: Moments, connection: duckdb.DuckDBPyConnection | None = None
+) -> tuple[Ladder, dict[str, pl.DataFrame]] | None:
     """The strategy of an analysis, and its result tables; None where the models are fitted as listed.
 
     The selected model gets every table, those on the way to it `ON_THE_WAY`, and the candidates left out a row
@@ -275,9 +294,10 @@ def climb_analysis(analysis: Analysis, moments: Moments) -> tuple[Ladder, dict[s
             compare_fits,
         )
         frames = [{"ladder_steps": ladder_steps(ladder)}]
+        rows = _complete_rows(analysis, connection) if request.of_rows else None
         for place, (name, model) in enumerate(list(ladder.path.items())[1:], len(analysis.models)):
             candidate = replace(model, text=formula_text(model))
-            fitted = fit_model(request.of(candidate), moments)
+            fitted = fit_model(request.of(candidate), moments, rows=rows)
             chosen = tables.FIT_TABLES if name == ladder.selected else ON_THE_WAY
             frames.append(_placed(tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen), place))
         tried = {step.name: step.fit.model for step in ladder.steps if step.fit is not None}
@@ -301,10 +321,10 @@ def fit_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> A
 
 def fit_collected(analysis: Analysis, moments: Moments, connection: duckdb.DuckDBPyConnection) -> AnalysisResult:
     """Fit and compare all models of an analysis from its moments; row diagnostics alone look at rows again."""
-    fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
+    fits = {name: fit_analysis_model(analysis, name, moments, connection) for name in analysis.models}
     frames = [model_tables(analysis, name, fitted, connection) for name, fitted in fits.items()]
     frames += [compare_analysis(analysis, moments, fits), whole_tables(analysis, moments)]
     frames += [sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments), moments) for name in analysis.sem]
-    if (climbed := climb_analysis(analysis, moments)) is not None:
+    if (climbed := climb_analysis(analysis, moments, connection)) is not None:
         frames.append(climbed[1])
     return AnalysisResult(moments, fits, _stacked(frames))

@@ -17,7 +17,10 @@ from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
-Robust = Literal["CR0", "CR1", "CR1S", "CR2"]
+#: Errors robust to clusters; to unequal variances of independent rows, which need the rows again.
+ClusterKind = Literal["CR0", "CR1", "CR1S", "CR2"]
+RowKind = Literal["HC0", "HC1", "HC2", "HC3"]
+Robust = Literal[ClusterKind, RowKind]
 TableFormat = Literal["text", "markdown"]
 TableFile = Literal["latex", "csv", "parquet", "word"]
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from mlm_ops.errors import MlmError
 from mlm_ops.language import options
 from mlm_ops.language.formula import level_columns, level_groups
 from mlm_ops.language.level_equations import parse_model
-from mlm_ops.language.model import GroupingFactor, Model, group_name
-from mlm_ops.language.options import DfMethod, Estimator, Robust
+from mlm_ops.language.model import Centering, GroupingFactor, GroupMean, Model, group_name
+from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Robust, RowKind
 from mlm_ops.language.structures import Structure, check_structures, named_blocks, parse_residual, with_covariance
 
 
@@ -30,12 +30,14 @@ class Request:
     estimator, df
         How it is fitted and tested.
     robust
-        Which cluster-robust errors the tests rest on; None for the model's own.
+        Which robust errors the tests rest on; None for the model's own.
     cluster
         Columns that together name the clusters of the robust errors; empty for the top grouping factor, which is found
         from the data.
     levels
         Grouping columns, lowest first, of which each is nested in the next.
+    top_level
+        The columns of the last of the levels; empty where none were given.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class Request:
     robust: Robust | None = None
     cluster: GroupingFactor = ()
     levels: tuple[str, ...] = ()
+    top_level: GroupingFactor = ()
 
     def __post_init__(self) -> None:
         check_structures(self.model)
@@ -67,11 +70,37 @@ class Request:
                 f"Kenward-Roger's errors and robust errors exclude each other. Got df {self.df!r} and robust "
                 f"{self.robust!r}; drop one of them."
             )
-        if self.robust is not None and not self.cluster and not self.model.random:
+        if self.of_rows:
+            self._check_of_rows()
+        elif self.robust is not None and not self.cluster and not self.model.random:
             raise MlmError(
                 f"Robust errors of single-level regression need clusters. Got robust {self.robust!r}, no cluster and "
                 "no levels; name the column that holds them as cluster."
             )
+
+    def _check_of_rows(self) -> None:
+        """Refuse errors for independent rows where rows are not independent."""
+        if self.model.random:
+            groups = ", ".join(dict.fromkeys(map(group_name, self.model.groups)))
+            raise MlmError(
+                f"{self.robust} errors are for single-level regression, as they take rows for independent. Got random "
+                f"effects of {groups}; use CR2, which allows for unequal variances too."
+            )
+        if self.cluster:
+            raise MlmError(
+                f"{self.robust} errors have no clusters. Got cluster {group_name(self.cluster)!r}; drop it, or use CR2."
+            )
+        outcome = self.model.outcome
+        if isinstance(outcome, Centering) and isinstance(outcome.mean, GroupMean):
+            raise MlmError(
+                f"{self.robust} errors are of rows, and {self.model.outcome_name} is no row's own value. Use CR2 with "
+                "cluster."
+            )
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether the robust errors are sums over rows, which moments do not hold."""
+        return self.robust in get_args(RowKind)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -84,7 +113,11 @@ class Request:
 
     def for_likelihood(self, estimator: Estimator) -> Request:
         """Return the request of the same model by this estimator without tests, for its likelihood."""
-        return Request(self.model, estimator, "none", levels=self.levels)
+        return Request(self.model, estimator, "none", levels=self.levels, top_level=self.top_level)
+
+    def without_robust(self) -> Request:
+        """Return the same request with the model's own errors."""
+        return replace(self, robust=None, cluster=())
 
 
 def compile_request(
@@ -126,9 +159,10 @@ def compile_request(
     defaults = {key: value for key, value in (default_covariance or {}).items() if named_blocks(model, key)}
     model = with_covariance(model, defaults | structures)
     clusters = cluster_columns(cluster)
-    if robust is not None and not clusters and not model.random and groups:
+    if robust in get_args(ClusterKind) and not clusters and not model.random and groups:
         clusters = groups[-1]
-    return Request(model, estimator, df, robust, clusters, level_columns(levels))
+    top_level = groups[-1] if groups else ()
+    return Request(model, estimator, df, robust, clusters, level_columns(levels), top_level)
 
 
 def cluster_columns(cluster: str | None) -> GroupingFactor:

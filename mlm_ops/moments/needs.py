@@ -197,6 +197,12 @@ def find_needs(source: Source, models: Sequence[Model], levels: Sequence[str] = 
     return check_models(models, lambda some: _find_needs(source, needs_of(some, levels, keys)))
 
 
+def complete_rows(source: Source, models: Sequence[Model], levels: Sequence[str], keys: Sequence[str]) -> Source:
+    """Return the rows that moments of these models are collected from: those with a value in every column."""
+    complete = find_needs(source, models, levels, keys).complete
+    return replace(source, relation=f"(select * from {source.relation} where {complete}) as mlm_rows")
+
+
 def check_models(models: Sequence[Model], check: Callable[[Sequence[Model]], T]) -> T:
     """Check models together; the error of several also has, in `by_model`, the faults of each.
 

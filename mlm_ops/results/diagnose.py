@@ -1,13 +1,15 @@
-"""Check the assumptions of a fit: influential units, outliers, normal random effects, equal residual variances."""
+"""Check the assumptions of a fit: influential units, outliers, normality, equal variances, collinear predictors."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.inference.diagnostics.collinearity import collinearity
 from mlm_ops.inference.diagnostics.deletion import one_step_deletions, refit_without
 from mlm_ops.inference.diagnostics.findings import ALPHA, Finding, residual_findings
 from mlm_ops.inference.diagnostics.residuals import (
@@ -18,6 +20,7 @@ from mlm_ops.inference.diagnostics.residuals import (
     normality,
     standardised,
 )
+from mlm_ops.inference.effect_sizes.variation import column_moments
 from mlm_ops.inference.fixed.tests import holm
 from mlm_ops.language.model import group_name
 from mlm_ops.results.words import number
@@ -30,12 +33,16 @@ if TYPE_CHECKING:
 MOST_REFITS, MOST_OUTLIERS = 50, 10
 #: A unit is flagged when a coefficient changes by more than this many standard errors without it.
 LARGE_CHANGE = 1.0
+#: Residual standard deviations of units that differ by less beyond chance, as a share, are near enough to equal.
+SPREAD_OF_UNITS = 0.05
+#: Variance inflation that is flagged, and a condition number to think about: Belsley, Kuh and Welsch (1980), chapter 3.
+MOST_INFLATION, MOST_CONDITION = 10.0, 30.0
 #: Units are put in order by so many significant digits, and one: in balanced data many differ by rounding alone.
 _DIGITS = 8
 
 
 def diagnose(record: FitRecord, rows: Source | None = None, least: int = 1) -> list[Finding]:
-    """List the findings about a fit: from its moments, unless it is a single-level regression, and from rows if given.
+    """List the findings about a fit: from its moments, of groups if it has any, and from rows if given.
 
     Parameters
     ----------
@@ -45,6 +52,7 @@ def diagnose(record: FitRecord, rows: Source | None = None, least: int = 1) -> l
     findings: list[Finding] = []
     if record.estimate.design.levels:
         findings += [*_influence(record), *_outliers(record), *_normality(record), *_heteroscedasticity(record)]
+    findings += _collinearity(record)
     if rows is not None:
         # twice as many rows a bin as needed: ties make bins unequal
         bins = max(min(BINS, record.moments.n_obs // (2 * least)), 2)
@@ -147,6 +155,46 @@ def _heteroscedasticity(record: FitRecord) -> Iterator[Finding]:
             statistic=test.statistic,
             df=float(test.df),
             p_value=test.p_value,
-            flagged=test.p_value < ALPHA,
-            note=f"residual variances of {test.units} units of {group} with 10 degrees of freedom or more",
+            estimate=test.spread,
+            expected=0.0,
+            bound=SPREAD_OF_UNITS,
+            flagged=bool(test.p_value < ALPHA and test.spread > SPREAD_OF_UNITS),
+            note=f"residual variances of {test.units} units of {group} with 10 degrees of freedom or more; beyond "
+            f"chance their standard deviations differ by {test.spread:.0%}",
+        )
+
+
+def _collinearity(record: FitRecord) -> Iterator[Finding]:
+    """Variance inflation of each predictor at its levels, and the condition number of each level's predictors."""
+    design = record.estimate.design
+    if design.split is not None:
+        return
+    columns = design.fixed.columns
+    levels = collinearity(design, column_moments(record.model, record.moments, design))
+    uses = Counter(variable for column in columns for variable in set(column.variables))
+    for one in levels:
+        for place, inflation in zip(one.columns, one.inflation, strict=True):
+            column = columns[place]
+            in_product = len(column.variables) > 1 or any(uses[v] > 1 for v in column.variables)
+            yield Finding(
+                "vif",
+                term=column.name,
+                level=one.level,
+                estimate=float(inflation),
+                expected=1.0,
+                bound=MOST_INFLATION,
+                flagged=bool(inflation > MOST_INFLATION and not in_product),
+                note="it stands in a product, of which its own effect is at zero: centering changes both"
+                if in_product
+                else None,
+            )
+        yield Finding(
+            "condition_number",
+            level=one.level,
+            estimate=one.condition if np.isfinite(one.condition) else None,
+            expected=1.0,
+            bound=MOST_CONDITION,
+            note="of the predictors scaled to length one, deviations within units"
+            if one.level == 1 and design.levels and design.nested
+            else "of the constant and the predictors scaled to length one; a mean far from zero raises it too",
         )

@@ -127,7 +127,7 @@ class Fit(FitRecord):
         return tables.icc(self)
 
     def standard_errors(self) -> pl.DataFrame:
-        """One row per fixed effect: its error here, by least squares, and robust to clusters."""
+        """One row per fixed effect: its error here, by least squares, and of least squares robust to clusters."""
         return tables.standard_errors(self)
 
     @checked(connection=options.CONNECTION)

@@ -8,21 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.design.groups import default_cluster
 from mlm_ops.estimation.estimate import estimate_design
+from mlm_ops.inference.fixed.heteroscedastic import squared_residuals
+from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.language import options
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, compile_request
 from mlm_ops.language.structures import Structure
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import moments_for
+from mlm_ops.moments.needs import complete_rows
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.quiet import quiet
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.files import is_data_file
-from mlm_ops.warehouse.source import open_source
+from mlm_ops.warehouse.source import Source, open_source
 
 if TYPE_CHECKING:
     import duckdb
@@ -75,8 +79,10 @@ def fit(
         itself, known and not estimated: a number for one effect, a matrix in the order of the terms for several. A
         block is named as the formula writes it, ``"0 + x | school"``, where a factor has more than one.
     robust
-        Cluster-robust standard errors of the fixed effects: ``"CR0"``, ``"CR1"``, ``"CR1S"`` (as Stata), or ``"CR2"``
-        (unbiased under the model, for few clusters too), with their own degrees of freedom.
+        Robust standard errors of the fixed effects. By clusters: ``"CR0"``, ``"CR1"``, ``"CR1S"`` (as Stata), or
+        ``"CR2"`` (unbiased under the model, for few clusters too), with their own degrees of freedom. Of single-level
+        regression also ``"HC0"``, ``"HC1"``, ``"HC2"`` and ``"HC3"``, which allow for unequal variances of independent
+        rows and read the rows a second time.
     cluster
         The column of the clusters, or several joined by ``:``; without it the top grouping factor, or without a
         random part the last of `levels`.
@@ -105,25 +111,44 @@ def fit(
         cluster=cluster,
     )
     needs = [request.model], request.levels, request.keys
-    moments = moments_for(data, *needs) if isinstance(data, Moments) else collect(open_source(data, connection), *needs)
-    result = fit_model(request, moments)
+    if isinstance(data, Moments):
+        return fit_model(request, moments_for(data, *needs))
+    source = open_source(data, connection)
+    moments = collect(source, *needs)
+    result = fit_model(request, moments, rows=complete_rows(source, *needs) if request.of_rows else None)
     from_file = connection is None and isinstance(data, str | Path) and is_data_file(data)
     return replace(result, file=Path(data)) if from_file else result
 
 
 @quiet
-def fit_model(request: Request, moments: Moments, near: Fit | None = None) -> Fit:
-    """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched.
+def fit_model(request: Request, moments: Moments, near: Fit | None = None, rows: Source | None = None) -> Fit:
+    """Fit a model to moments that were collected for it (and perhaps for others): no rows are read but for HC errors.
 
     Parameters
     ----------
     near
         A fit of a model with the same random part, where the search begins.
+    rows
+        The rows that the moments were collected from, which HC errors need.
+
+    Raises
+    ------
+    MlmError
+        HC errors are asked for, and there are no rows.
     """
+    if request.of_rows and rows is None:
+        raise MlmError(
+            f"{request.robust} errors are sums over rows, which moments do not hold. Got moments alone, as mlm() in "
+            "SQL and kept moments are; give the rows to mlm_ops.fit or in an analysis file, or use CR2 with cluster."
+        )
     started = time.perf_counter()
     model = request.model
-    clusters = request.cluster or default_cluster(model, moments) if request.robust else None
+    by_cluster = request.robust and not request.of_rows
+    clusters = request.cluster or default_cluster(model, moments) if by_cluster else None
     start = near.estimate.optimum.theta if near is not None and near.model.random == model.random else None
     estimate = estimate_design(build_design(model, moments, clusters), reml=request.estimator == "reml", start=start)
     seconds = time.perf_counter() - started
-    return Fit(request, estimate, seconds, moments.n_rows, dict(moments.n_dropped), moments)
+    squares = None
+    if request.robust is not None and rows is not None and request.of_rows:
+        squares = squared_residuals(PredictionQuery(model, estimate, None, moments), rows, request.robust)
+    return Fit(request, estimate, seconds, moments.n_rows, dict(moments.n_dropped), moments, squares=squares)

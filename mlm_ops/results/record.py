@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate, estimate_design
-from mlm_ops.inference.fixed.robust import NormalRobust, cluster_robust
+from mlm_ops.inference.fixed.heteroscedastic import RowRobust, row_robust
+from mlm_ops.inference.fixed.robust import ClusterRobust, NormalRobust, cluster_robust
 from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientMethod, CoefficientTests, coefficient_tests
 from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects, random_effects
+from mlm_ops.inference.random.rank import CovarianceRank, covariance_ranks
 from mlm_ops.inference.random.variance import Component, VarianceErrors, variance_components, variance_errors
 from mlm_ops.language.covariances import DEFAULT
 from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request
 from mlm_ops.language.symbols import EquationStructure
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.words import cell, rows_left_out
@@ -49,6 +52,8 @@ class FitRecord:
         Notes about how the model was chosen, before those of the fit.
     file
         The data file that was read; None where the rows are of a table or of memory.
+    squares
+        (p, p) sums of squared residuals over the rows, on which HC errors rest; None where these were not asked for.
     """
 
     request: Request
@@ -59,6 +64,7 @@ class FitRecord:
     moments: Moments
     remarks: tuple[str, ...] = ()
     file: Path | None = None
+    squares: Array | None = None
 
     @property
     def model(self) -> Model:
@@ -77,16 +83,20 @@ class FitRecord:
 
     @property
     def robust(self) -> Robust | None:
-        """Which cluster-robust standard errors the tests use; None for the model's own."""
+        """Which robust standard errors the tests use; None for the model's own."""
         return self.request.robust
 
     @cached_property
     def method(self) -> CoefficientMethod:
         """Covariance matrix and degrees of freedom by which fixed effects are tested."""
         clusters = self.estimate.design.clusters
-        if self.robust is None or clusters is None:
+        robust: ClusterRobust | RowRobust
+        if self.robust is not None and self.squares is not None:
+            robust = row_robust(self.estimate, self.robust, self.squares)
+        elif self.robust is not None and clusters is not None:
+            robust = cluster_robust(self.estimate, self.robust, clusters)
+        else:
             return DF_METHODS[self.df](self.estimate)
-        robust = cluster_robust(self.estimate, self.robust, clusters)
         return NormalRobust(robust) if self.df == "none" else robust
 
     @cached_property
@@ -110,6 +120,11 @@ class FitRecord:
     def components(self) -> tuple[Component, ...]:
         """Variances and covariances of the random effects, and the residual's parameters."""
         return variance_components(self.equation_structure, self.estimate, self.variance_errors)
+
+    @cached_property
+    def ranks(self) -> list[CovarianceRank]:
+        """The rank and the eigenvalues of each grouping factor's T, lowest level first."""
+        return covariance_ranks(self.estimate)
 
     @cached_property
     def block_effects(self) -> list[RandomEffects]:
@@ -157,6 +172,11 @@ class FitRecord:
         return self.estimate.optimum.singular
 
     @property
+    def error_kind(self) -> str:
+        """Whose the standard errors of the fixed effects are: the model's own, Kenward-Roger's, or a robust kind's."""
+        return self.robust or ("kenward-roger" if self.df == "kenward-roger" else "model")
+
+    @property
     def notes(self) -> list[str]:
         """What a reader of the numbers must know."""
         sentences = list(self.remarks)
@@ -182,7 +202,15 @@ class FitRecord:
             )
         sentences += self._grouping_predictors()
         if optimum.singular:
-            sentences.append("singular: a variance is zero or a correlation is one, so a random term may be too much")
+            deficient = [
+                f"T of {one.group} has rank {one.rank} of {one.size}"
+                for one in self.ranks
+                if one.rank is not None and one.rank < one.size
+            ]
+            sentences.append(
+                "singular: a variance is zero or a correlation is one, so a random term may be too much"
+                + (f" ({', '.join(deficient)})" if deficient else "")
+            )
         if self.estimate.digits < _DIGITS:
             sentences.append(
                 f"predictors and groups leave {self.estimate.share_left:.0e} of the outcome's variation, so that the "
@@ -197,6 +225,11 @@ class FitRecord:
             sentences.append(
                 f"standard errors, df and p values of the fixed effects are cluster-robust: {self.robust} over "
                 f"{clusters.size} clusters of {group_name(clusters.group)}"
+            )
+        if self.squares is not None:
+            sentences.append(
+                f"standard errors and p values of the fixed effects are {self.robust}: they allow for unequal "
+                "residual variances, and take rows for independent"
             )
         if any(self.n_dropped.values()):
             sentences.append(rows_left_out(self.moments.n_obs, self.n_rows, self.n_dropped))

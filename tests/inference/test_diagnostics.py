@@ -139,6 +139,25 @@ def test_bartletts_statistic_by_rows() -> None:
     assert found.statistic == pytest.approx(expected, rel=1e-8)  # the same sums in another order
     assert found.df == 11
     assert found.p_value < 0.01
+    # units of one size: the variance of the log variances, less the 2 / 13 of sampling, is that of the units
+    beyond = np.var(logs, ddof=1) - 2 / 13
+    assert found.spread == pytest.approx(np.sqrt(beyond) / 2, rel=1e-8)
+
+
+def test_units_that_differ_by_little_are_told_not_flagged() -> None:
+    """Of 60 units with 2,000 rows each a tenth of the residual variance is found for sure, and moves no error."""
+    rng = np.random.default_rng(2)
+    group = np.repeat(np.arange(60), 2000)
+    findings = {}
+    for share in (0.04, 0.2):
+        noise = rng.normal(size=len(group)) * np.exp(share * rng.normal(size=60))[group]
+        rows = pl.DataFrame({"y": rng.normal(size=60)[group] + noise, "g": group})
+        found = mlm.fit("y ~ 1 + (1 | g)", rows).diagnostics().filter(diagnostic="heteroscedasticity")
+        findings[share] = found.row(0, named=True)
+        assert findings[share]["p_value"] < 1e-6
+        assert findings[share]["estimate"] == pytest.approx(share, rel=0.3)
+        assert findings[share]["bound"] == 0.05
+    assert [one["flagged"] for one in findings.values()] == [False, True]
 
 
 @pytest.fixture(scope="module")
@@ -186,9 +205,10 @@ def test_standardised_effects_have_their_variance() -> None:
     assert standardised(fit.block_effects[0], fit.estimate.tau[0]).std(axis=1) == pytest.approx([1, 1], abs=0.05)
 
 
-def test_regression_has_nothing_to_diagnose_and_says_so_in_no_rows() -> None:
+def test_a_regression_has_no_groups_to_diagnose_but_predictors() -> None:
     fit = mlm.fit("y ~ x", pl.DataFrame({"y": [1.0, 2, 4, 4, 6], "x": [1.0, 2, 3, 4, 5]}))
-    assert fit.diagnostics().is_empty()
+    assert fit.diagnostics()["diagnostic"].to_list() == ["vif", "condition_number"]
+    assert mlm.fit("y ~ 1", pl.DataFrame({"y": [1.0, 2, 4]})).diagnostics().is_empty()
 
 
 @pytest.mark.parametrize("sign", [-1, 1])

@@ -110,7 +110,11 @@ def test_naive_errors_are_those_of_least_squares() -> None:
     np.testing.assert_allclose(found["std_error"], fitted.fixed_effects["std_error"], rtol=1e-12)
     # sector is a school's: least squares takes 7185 students for so many schools
     assert found["std_error_ratio"][2] > 1.9
-    assert plain.standard_errors().is_empty()
+    # a regression's own errors are those of least squares; what clusters would make of them stands beside
+    table = robust.standard_errors()
+    assert table["std_error_kind"].to_list() == ["CR2"] * 3
+    np.testing.assert_allclose(table["naive_std_error"], plain.fixed_effects["std_error"], rtol=1e-12)
+    np.testing.assert_allclose(table["robust_std_error"], robust.fixed_effects["std_error"], rtol=1e-12)
 
 
 def test_strata_count_by_their_rows() -> None:

@@ -238,9 +238,9 @@ def test_rows_without_a_cluster_are_left_out_and_counted() -> None:
     [
         (
             "y ~ x + (1 | school)",
-            {"robust": "HC3"},
+            {"robust": "CR3"},
             MlmError,
-            "Unknown robust. Got 'HC3'; expected one of CR0, CR1, CR1S, CR2.",
+            "Unknown robust. Got 'CR3'; expected one of CR0, CR1, CR1S, CR2, HC0, HC1, HC2, HC3.",
         ),
         ("y ~ x", {"robust": "CR2"}, MlmError, "Robust errors of single-level regression need clusters."),
         ("y ~ x", {"cluster": "school"}, MlmError, "Got cluster 'school' without robust; add robust 'CR2'."),
@@ -329,6 +329,6 @@ def test_analysis_files() -> None:
     with pytest.raises(AnalysisError, match="Model 'plain': Robust errors of single-level regression need clusters"):
         _ = parse_analysis(text.format("robust: CR2")).compiled_models
     with pytest.raises(AnalysisError, match="robust"):
-        parse_analysis(text.format("robust: HC3"))
+        parse_analysis(text.format("robust: CR3"))
     with pytest.raises(AnalysisError, match="A cluster is for robust errors"):
         _ = parse_analysis(text.format("cluster: school")).compiled_models

@@ -117,6 +117,39 @@ def test_a_funnel_shows_in_the_spread_of_the_bins() -> None:
     found = mlm.fit("y ~ x + (1 | g)", data).diagnostics(data).filter(diagnostic="binned_residual", term="x")
     spread = (found["std_error"] * found["n"].sqrt()).to_list()
     assert spread[-1] > 3 * spread[0]
+    along = mlm.fit("y ~ x + (1 | g)", data).diagnostics(data).filter(diagnostic="heteroscedasticity", group="residual")
+    x = along.row(0, named=True)
+    assert (along["term"].to_list(), along["flagged"].to_list()) == (["x", "fixed_prediction"], [True, True])
+    assert x["estimate"] > x["bound"] == 1.25
+
+
+@pytest.mark.parametrize("name", [n for n in reference.names("ols_hc") if reference.case(n)["breusch_pagan"]])
+def test_breusch_and_pagans_test_is_lmtests(name: str) -> None:
+    case = reference.case(name)
+    expected = case["breusch_pagan"]
+    rows = reference.connection().sql(f"from {reference.table(name)}").pl()
+    found = mlm.fit(case["formula"], rows).diagnostics(rows).filter(diagnostic="heteroscedasticity")
+    row = found.filter(term=expected["term"]).row(0, named=True)
+    assert row["statistic"] == pytest.approx(expected["statistic"], rel=1e-8)
+    assert row["df"] == expected["df"]
+    # Holm's method at most multiplies by the number of terms
+    assert expected["p"] <= row["p_value"] <= min(found.height * expected["p"], 1) * (1 + 1e-8)
+
+
+def test_many_rows_do_not_make_a_small_difference_matter() -> None:
+    """Spread that differs by a tenth from end to end is beyond doubt in 200,000 rows, and is told with its size."""
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=200_000)
+    rows = pl.DataFrame({"x": x, "y": x + np.exp(0.05 * x) * rng.normal(size=len(x))})
+    found = mlm.fit("y ~ x", rows).diagnostics(rows).filter(diagnostic="heteroscedasticity", term="x")
+    (row,) = found.to_dicts()
+    assert row["p_value"] < 1e-50
+    assert row["estimate"] == pytest.approx(np.exp(0.1), rel=0.01)
+    assert not row["flagged"]
+    assert row["note"] == (
+        "ratio of the residuals' standard deviations one standard deviation above the mean and below; p adjusted for 2 "
+        "predictors by Holm"
+    )
 
 
 def test_a_regression_has_residuals_too() -> None:

@@ -313,7 +313,7 @@ FILES: list[tuple[str, str]] = [
     (
         HEAD + "models: {m: {formla: y ~ x}}\n",
         "the key 'models.m.formula' is missing; unknown key 'models.m.formla' (did you mean 'formula'?); "
-        "expected one of formula, estimator, df, residual, covariance, levels, level 1, level 2, level 3.",
+        "expected one of formula, estimator, df, residual, covariance, levels, robust, level 1, level 2, level 3.",
     ),
     (HEAD + "models: {m: {}}\n", "the key 'models.m.formula' is missing."),
     (
@@ -410,8 +410,8 @@ FILES: list[tuple[str, str]] = [
         HEAD + "models: {m: y ~ x + (1 | g)\n",
         "The file is not valid YAML at line 4, column 1: expected ',' or '}', but got '<stream end>'.",
     ),
-    (FILE + "robust: CR3\n", "Unknown robust. Got 'CR3'; expected one of CR0, CR1, CR1S, CR2."),
-    (FILE + "robust: yes\n", "Unknown robust. Got 'yes'; expected one of CR0, CR1, CR1S, CR2."),
+    (FILE + "robust: CR3\n", "Unknown robust. Got 'CR3'; expected one of CR0, CR1, CR1S, CR2, HC0, HC1, HC2, HC3."),
+    (FILE + "robust: yes\n", "Unknown robust. Got 'yes'; expected one of CR0, CR1, CR1S, CR2, HC0, HC1, HC2, HC3."),
     (
         FILE + "robust: CR2\ndf: kenward-roger\n",
         "Model 'm': Kenward-Roger's errors and robust errors exclude each other. Got df 'kenward-roger' and "
@@ -598,7 +598,7 @@ FILES: list[tuple[str, str]] = [
     (
         LEVELS + "    level 1: y ~ x\n    levl 2: {x: w}\n",
         "unknown key 'models.m.levl 2' (did you mean 'level 2'?); expected one of formula, estimator, df, "
-        "residual, covariance, levels, level 1, level 2, level 3.",
+        "residual, covariance, levels, robust, level 1, level 2, level 3.",
     ),
     (
         LEVELS + "    level 2: {x: w}\n",

@@ -44,7 +44,7 @@ COLUMNS = "expected a column, or a list of columns, lowest level first."
             "covariance is not understood. Got {3: 'diagonal'}; expected for each grouping factor a structure's name, "
             "a variance, or a matrix.",
         ),
-        ("robust", True, "Unknown robust. Got True; expected one of CR0, CR1, CR1S, CR2."),
+        ("robust", True, "Unknown robust. Got True; expected one of CR0, CR1, CR1S, CR2, HC0, HC1, HC2, HC3."),
         ("cluster", ["g"], "cluster is not understood. Got ['g']; expected a column, or several joined by a colon."),
         ("connection", "a.duckdb", "connection is not understood. Got 'a.duckdb'; expected a DuckDB connection."),
     ],
@@ -202,7 +202,7 @@ def _texts(node: ast.expr) -> frozenset[str]:
 
 def test_a_list_of_allowed_values_stands_once() -> None:
     """The values of an option stand in `language.options`; whoever needs them takes them from there."""
-    literals = (options.Estimator, options.DfMethod, options.Robust)
+    literals = (options.Estimator, options.DfMethod, options.ClusterKind, options.RowKind)
     allowed = {frozenset(get_args(literal)) for literal in literals}
     package = Path(mlm.__file__).parent
     places = [

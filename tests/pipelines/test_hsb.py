@@ -170,7 +170,7 @@ MISSING = {
     },
     # neither groups nor a predictor of students
     "unit_lines": {"regression", "anova", "means_as_outcomes"},
-    **{table: {"regression"} for table in ("random_effects", "icc", "standard_errors")},
+    **{table: {"regression"} for table in ("random_effects", "icc")},
 }
 
 

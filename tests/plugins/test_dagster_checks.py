@@ -13,7 +13,9 @@ def test_every_finding_is_part_of_one_sentence() -> None:
         Finding("influence", "school", "7", "x", flagged=True),
         Finding("outlier", "school", "{7}", p_value=0.004, flagged=True),
         Finding("normality", "school", term="(Intercept)", p_value=0.002, flagged=True),
-        Finding("heteroscedasticity", "residual", p_value=0.00001, flagged=True),
+        Finding("heteroscedasticity", "school", p_value=0.00001, flagged=True),
+        Finding("heteroscedasticity", "residual", term="ses", estimate=1.6, p_value=0.00001, flagged=True),
+        Finding("vif", term="income", level=2, estimate=23.456, flagged=True),
         Finding("normality", "residual", p_value=0.00001, flagged=True),
         Finding("largest_residual", "residual", p_value=0.003, flagged=True),
         Finding("binned_residual", "residual", term="ses", value=-1.23456, p_value=0.001, flagged=True),
@@ -22,7 +24,8 @@ def test_every_finding_is_part_of_one_sentence() -> None:
     assert not result.passed
     assert result.description == (
         "Of model m, the random effects of school {7} lie far out (p = 0.004), the effects (Intercept) of school are "
-        "not normal (p = 0.002), the residual variances differ from residual to residual (p <0.001), the residuals are "
-        "not normal (p <0.001), one residual lies far out (p = 0.003) and the residuals where ses is about -1.235 have "
-        "a mean other than zero (p = 0.001)."
+        "not normal (p = 0.002), the residual variances differ from school to school (p <0.001), the residual "
+        "variances change along ses (p <0.001), income is nearly a combination of the other predictors of level 2 "
+        "(variance inflation 23.5), the residuals are not normal (p <0.001), one residual lies far out (p = 0.003) and "
+        "the residuals where ses is about -1.235 have a mean other than zero (p = 0.001)."
     )

@@ -193,7 +193,7 @@ def test_flagged_checks_say_what_was_found(tables):
     flagged = [check.text for check in checks(tables, main_model(tables)) if check.flagged]
     assert flagged == [
         "residuals depart from a normal distribution: skewness −0.132, kurtosis 2.48 (normal: 0 and 3), p < 0.001",
-        "residual variances of schools differ: χ² = 246, 159 df, p < 0.001",
+        "residual variances of schools differ: standard deviations by 8% beyond chance, χ² = 246, 159 df, p < 0.001",
     ]
 
 

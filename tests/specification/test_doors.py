@@ -98,7 +98,7 @@ def doors(connection: duckdb.DuckDBPyConnection) -> dict[str, Door]:
 
     def file(formula: Any, given: Mapping[str, Any]) -> Numbers:
         analysis = _analysis(formula, given)
-        fitted = fit_analysis_model(analysis, "m", collect_analysis(analysis, connection))
+        fitted = fit_analysis_model(analysis, "m", collect_analysis(analysis, connection), connection)
         return {table: getattr(fitted, table) for table in TABLES}
 
     def model_of_a_file(formula: Any, given: Mapping[str, Any]) -> Numbers:
@@ -118,7 +118,7 @@ def doors(connection: duckdb.DuckDBPyConnection) -> dict[str, Door]:
 
 
 #: What a model of an analysis file may say for itself.
-OWN = ("estimator", "df", "residual", "covariance", "levels")
+OWN = ("estimator", "df", "residual", "covariance", "levels", "robust")
 SLOPES = "y ~ x + z + (x | class)"
 LEVELS_TEXT = "level 1: y ~ x\nlevel 2:\n  intercept: z + random\n  x: random"
 LEVELS_MAPPING = {"level 1": "y ~ x", "level 2": {"intercept": "z + random", "x": "random"}}
@@ -145,7 +145,7 @@ FITS: dict[str, tuple[Any, dict[str, Any]]] = {
         "y ~ x + (x || class) + (1 | school)",
         {"covariance": {"0 + x | class": "0.3", "school": "diagonal"}},
     ),
-    **{f"robust {name}": (SLOPES, {"robust": name}) for name in get_args(options.Robust)},
+    **{f"robust {name}": (SLOPES, {"robust": name}) for name in get_args(options.ClusterKind)},
     "robust over the top factor": ("y ~ x + (1 | class) + (1 | school)", {"robust": "CR2"}),
     "robust and normal": (SLOPES, {"robust": "CR2", "df": "none"}),
     "cluster": (SLOPES, {"robust": "CR2", "cluster": "school"}),
@@ -191,6 +191,31 @@ def assert_same(here: Numbers, there: Numbers) -> None:
 @pytest.mark.parametrize("door", ["moments", "file", "model of a file", "sql"])
 def test_the_same_numbers(doors: dict[str, Door], expected: Callable[[str], Numbers], door: str, name: str) -> None:
     assert_same(doors[door](*FITS[name]), expected(name))
+
+
+#: Errors that are sums over rows, by the doors that have rows.
+OF_ROWS = {
+    **{name: ("y ~ x*sex + z", {"robust": name}) for name in get_args(options.RowKind)},
+    "levels": ("y ~ within(x) + z", {"robust": "HC3", "levels": "school"}),
+    "weights": ("y ~ x + z", {"robust": "HC2", "weights": "w"}),
+    "residual": ("y ~ x + z", {"robust": "HC3", "residual": "by(sex)", "df": "none"}),
+}
+NO_ROWS = (
+    "{} errors are sums over rows, which moments do not hold. Got moments alone, as mlm() in SQL and kept moments are; "
+    "give the rows to mlm_ops.fit or in an analysis file, or use CR2 with cluster."
+)
+
+
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_errors_of_rows_where_there_are_rows(doors: dict[str, Door], name: str) -> None:
+    formula, given = OF_ROWS[name]
+    expected = doors["python"](formula, given)
+    for door in ("file", "model of a file"):
+        assert_same(doors[door](formula, given), expected)
+    for door in ("moments", "sql"):
+        with pytest.raises((MlmError, duckdb.Error)) as refused:
+            doors[door](formula, given)
+        assert NO_ROWS.format(given["robust"]) in str(refused.value)
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +270,23 @@ REFUSALS: list[tuple[Any, dict[str, Any], str]] = [
     (SLOPES, {"estimator": "mle"}, "Unknown estimator. Got 'mle'; expected one of reml, ml."),
     (SLOPES, {"estimator": ""}, "Unknown estimator. Got nothing; expected one of reml, ml."),
     (SLOPES, {"df": "welch"}, "Unknown df. Got 'welch'; expected one of satterthwaite, kenward-roger, none."),
-    (SLOPES, {"robust": "HC3"}, "Unknown robust. Got 'HC3'; expected one of CR0, CR1, CR1S, CR2."),
+    (SLOPES, {"robust": "HC4"}, "Unknown robust. Got 'HC4'; expected one of CR0, CR1, CR1S, CR2, HC0, HC1, HC2, HC3."),
+    (
+        SLOPES,
+        {"robust": "HC3"},
+        "HC3 errors are for single-level regression, as they take rows for independent. Got random effects of class; "
+        "use CR2, which allows for unequal variances too.",
+    ),
+    (
+        "y ~ x",
+        {"robust": "HC2", "cluster": "class"},
+        "HC2 errors have no clusters. Got cluster 'class'; drop it, or use CR2.",
+    ),
+    (
+        "within(y) ~ within(x)",
+        {"robust": "HC2", "levels": "class"},
+        "HC2 errors are of rows, and within(y) is no row's own value. Use CR2 with cluster.",
+    ),
     (SLOPES, {"weights": ""}, "weights is not understood. Got nothing; expected a column."),
     (
         SLOPES,
@@ -403,7 +444,8 @@ def test_every_option_has_a_fit_and_a_refusal() -> None:
     refused = {name for _, given, _ in REFUSALS for name in given}
     assert fitted == refused == set(options.MODEL_OPTIONS)
     for name, known in (("estimator", options.Estimator), ("df", options.DfMethod), ("robust", options.Robust)):
-        assert {given[name] for _, given in FITS.values() if name in given} == set(get_args(known))
+        tried = {given[name] for _, given in (*FITS.values(), *OF_ROWS.values()) if name in given}
+        assert tried == set(get_args(known))
 
 
 def test_doors_have_the_same_options_and_defaults() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
@@ -34,7 +34,7 @@ from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.model import GroupingFactor, Model
-from mlm_ops.language.options import DfMethod, Estimator, Robust
+from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
 from mlm_ops.structural.model import SemModel, expand_ready_model
@@ -137,7 +137,11 @@ class Analysis(Record):
     def requests(self) -> dict[str, Request]:
         """What is asked for by each model, compiled."""
         requests = {}
+        some_clustered = any((spec.robust or self.robust) in get_args(ClusterKind) for spec in self.models.values())
         for name, spec in self.models.items():
+            robust = spec.robust or self.robust
+            # of models with errors of their own kinds, the cluster is for those that have clusters
+            has_clusters = robust in get_args(ClusterKind) or not some_clustered
             try:
                 requests[name] = compile_request(
                     spec.formula,
@@ -147,8 +151,8 @@ class Analysis(Record):
                     weights=self.weights,
                     residual=spec.residual or self.residual,
                     covariance=spec.covariance,
-                    robust=spec.robust or self.robust,
-                    cluster=self.cluster,
+                    robust=robust,
+                    cluster=self.cluster if has_clusters else None,
                     default_covariance=self.covariance,
                 )
                 check_slopes(requests[name].model, self.simple_slopes.get(name, ()))

@@ -183,16 +183,32 @@ def _variable_levels(
     factors = grouping_factors(model.groups or own, moments)
     levels: dict[Variable, int] = {}
     for variable in {v for column in columns for v in column.variables}:
-        part = evaluator.part(variable)
-        polynomial = part.polynomial
         levels[variable] = 1
-        deviations = {**polynomial, (): polynomial.get((), 0.0) - evaluator.mean(polynomial)}
-        if not any(atoms for atoms in polynomial) or evaluator.is_rounding(deviations, part):
-            values = evaluator.mean(polynomial)
-            for height, factor in enumerate(factors):
-                if _is_constant(values, factor):
-                    levels[variable] = height + 2
+        values = _values_of_units(variable, evaluator)
+        for height, factor in enumerate(factors if values is not None else ()):
+            if values is not None and _is_constant(values, factor):
+                levels[variable] = height + 2
     return levels
+
+
+def constant_within(
+    columns: Sequence[DesignColumn], group: GroupingFactor, model: Model, moments: Moments
+) -> list[DesignColumn]:
+    """Those of the columns whose variables are all constant within the units of a grouping factor."""
+    evaluator = Evaluator(moments, model.default_group, meanings(model, moments))
+    (factor,) = grouping_factors((group,), moments)
+    values = {v: _values_of_units(v, evaluator) for column in columns for v in column.variables}
+    constant = {v for v, own in values.items() if own is not None and _is_constant(own, factor)}
+    return [column for column in columns if constant.issuperset(column.variables)]
+
+
+def _values_of_units(variable: Variable, evaluator: Evaluator) -> Array | None:
+    """A variable's values in the moments' units, (J,), less its constant; None where it varies within them."""
+    part = evaluator.part(variable)
+    polynomial = part.polynomial
+    values = evaluator.mean(polynomial)
+    deviations = {**polynomial, (): polynomial.get((), 0.0) - values}
+    return values if not any(atoms for atoms in polynomial) or evaluator.is_rounding(deviations, part) else None
 
 
 def _is_constant(values: Array, factor: FactorUnits) -> bool:

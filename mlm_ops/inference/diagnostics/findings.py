@@ -14,6 +14,9 @@ from mlm_ops.inference.fixed.tests import holm
 ALPHA = 0.01
 #: Skewness, and excess of the kurtosis, below which residuals are near enough to normal however many there are.
 MATERIAL = 0.5
+#: A ratio of residual standard deviations, one standard deviation of a predictor above its mean to one below, that
+#: matters, either way; smaller ones hardly move a standard error.
+SPREAD_RATIO = 1.25
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,19 @@ class Finding:
     Attributes
     ----------
     diagnostic
-        ``influence``, ``outlier``, ``normality``, ``heteroscedasticity``; of the rows ``largest_residual``,
-        ``residual_quantile`` and ``binned_residual``.
+        ``influence``, ``outlier``, ``normality``, ``heteroscedasticity``, ``vif``, ``condition_number``; of the rows
+        ``largest_residual``, ``residual_quantile`` and ``binned_residual``.
     group, unit, term
         What it is about; None where it is about all.
+    level
+        Of the predictors, the textbook's; None where it is not about those of one level.
     value
         The probability of a quantile; the mean of the predictor in a bin.
     n
         Rows.
     estimate
-        Cook's distance; of the normality test the kurtosis; the quantile; the mean residual of a bin.
+        Cook's distance; of the normality test the kurtosis; of unequal variances their effect size; the variance
+        inflation factor; the condition number; the quantile; the mean residual of a bin.
     skewness
         Of the normality test.
     expected
@@ -41,6 +47,8 @@ class Finding:
         Of the mean residual of a bin.
     statistic, df, p_value
         Of influence, the largest change of a coefficient in standard errors; else the test's.
+    bound
+        What the estimate must be beyond to be flagged, or to be worth a thought; None where there is none.
     flagged
         Whether a reader should look.
     note
@@ -51,6 +59,7 @@ class Finding:
     group: str | None = None
     unit: str | None = None
     term: str | None = None
+    level: int | None = None
     value: float | None = None
     n: int | None = None
     estimate: float | None = None
@@ -60,6 +69,7 @@ class Finding:
     statistic: float | None = None
     df: float | None = None
     p_value: float | None = None
+    bound: float | None = None
     flagged: bool = False
     note: str | None = None
 
@@ -68,6 +78,7 @@ def residual_findings(checks: RowChecks) -> Iterator[Finding]:
     """The shape of the residuals' distribution, the farthest one, their quantiles, and their means along predictors."""
     if checks.n >= LEAST_UNITS:
         yield from _distribution(checks)
+        yield from _spreads(checks)
     yield from _quantiles(checks)
     yield from _bin_means(checks)
 
@@ -101,6 +112,40 @@ def _distribution(checks: RowChecks) -> Iterator[Finding]:
         flagged=p < ALPHA,
         note="greatest absolute standardised residual; p that of the greatest of all rows",
     )
+
+
+def _spreads(checks: RowChecks) -> Iterator[Finding]:
+    """Whether the residuals' variance follows the fixed part or a predictor, p values adjusted for their number.
+
+    ``n r^2``, r the correlation of the squared residuals with it, is chi-square with one degree of freedom: the test of
+    Breusch and Pagan (1979), Econometrica 47, 1287-1294, and Cook and Weisberg (1983), as Koenker (1981), Journal of
+    Econometrics 17, 107-112, made it hold for residuals that are not normal.
+    """
+    from scipy.special import chdtrc
+
+    known = {term: r for term, r in checks.correlations.items() if np.isfinite(r)}
+    statistics = checks.n * np.array(list(known.values())) ** 2
+    adjusted = holm(np.asarray(chdtrc(1, statistics)))
+    for (term, r), statistic, p in zip(known.items(), statistics, adjusted, strict=True):
+        # regressed on the term, the squares are so much more or less one standard deviation from its mean
+        change = r * checks.square_std_dev / checks.square_mean
+        ratio = float(np.sqrt((1 + change) / (1 - change))) if abs(change) < 1 else (np.inf if change > 0 else 0.0)
+        material = max(ratio, 1 / ratio if ratio else np.inf) > SPREAD_RATIO
+        yield Finding(
+            "heteroscedasticity",
+            "residual",
+            term=term,
+            n=checks.n,
+            estimate=ratio if np.isfinite(ratio) else None,
+            expected=1.0,
+            statistic=float(statistic),
+            df=1.0,
+            p_value=float(p),
+            bound=SPREAD_RATIO,
+            flagged=bool(p < ALPHA and material),
+            note="ratio of the residuals' standard deviations one standard deviation above the mean and below; p "
+            f"adjusted for {len(known)} predictors by Holm",
+        )
 
 
 def _quantiles(checks: RowChecks) -> Iterator[Finding]:

@@ -300,8 +300,8 @@ class LeastSquares:
     estimate, std_error
         As if all rows were independent.
     robust_std_error
-        Of the same estimate, robust to clusters (CR2); None where grouping factors cross, as errors of different
-        clusters are then correlated.
+        Of the same estimate, robust to clusters (CR2); None without clusters, and where grouping factors cross, as
+        errors of different clusters are then correlated.
     """
 
     estimate: Array
@@ -312,17 +312,19 @@ class LeastSquares:
 def least_squares(estimate: Estimate) -> LeastSquares:
     """Fit the fixed part by least squares on the cross-products that the design has already.
 
-    The clusters are the units of the top grouping factor. Moulton (1986), Journal of Econometrics 32, 385-397, for what
-    the naive errors miss; Bell and McCaffrey (2002), Survey Methodology 28, 169-181, for CR2.
+    The clusters are the units of the top grouping factor, or in single-level regression those of the design.
+    Moulton (1986), Journal of Econometrics 32, 385-397, for what the naive errors miss; Bell and McCaffrey (2002),
+    Survey Methodology 28, 169-181, for CR2.
     """
     design = estimate.design
     effects = sum(level.size for level in design.levels)
     fixed = replace(design.cross, combination=design.cross.combination[:, effects:])
     plain = replace(design, levels=(), cross=fixed, residual=None, clusters=None)
     regression = estimate_design(plain, reml=True)
-    robust = None
-    if design.nested:
+    robust, clusters = None, design.clusters if not design.levels else None
+    if design.levels and design.nested:
         top = design.levels[-1]
         clusters = make_clusters(top.group, top.codes, top.labels, ())
+    if clusters is not None:
         robust = np.sqrt(np.diag(cluster_robust(regression, "CR2", clusters).vcov))
     return LeastSquares(regression.gamma, np.sqrt(np.diag(regression.vcov)), robust)

@@ -168,6 +168,15 @@ def column_moments(model: Model, moments: Moments, design: Design) -> ColumnMome
     return ColumnMoments(mean @ g, np.array([g.T @ s @ g for s in covariance]))
 
 
+def outcome_variance(model: Model, moments: Moments) -> float:
+    """The outcome's variance over the rows, divisor N - 1."""
+    column = DesignColumn((model.outcome,))
+    basis = Basis(Evaluator(moments, model.default_group, meanings(model, moments)), [column])
+    _, (covariance,) = element_moments(basis, [])
+    g = basis.matrix([column])[:, 0]
+    return float(g @ covariance @ g)
+
+
 def unit_means(model: Model, moments: Moments, columns: Sequence[DesignColumn], group: GroupingFactor) -> Array:
     """Means (k, J) of columns over the rows of each unit of a grouping factor."""
     basis = Basis(Evaluator(moments, model.default_group, meanings(model, moments)), columns)

@@ -59,29 +59,25 @@ CORRECTIONS: dict[str, Correction] = {
 
 
 @dataclass(frozen=True)
-class ClusterRobust:
-    """Cluster-robust inference about p fixed effects: a `CoefficientMethod`.
+class Sandwich:
+    """A robust covariance matrix of p fixed effects.
 
     Attributes
     ----------
-    estimate, kind, clusters
-        The estimate, a key of `CORRECTIONS`, and the clusters.
+    estimate, kind
+        The estimate, and the kind of robust errors.
     root
         (p, p) root L of the covariance matrix L L' of the rotated X's coefficients.
-    df
-        (p,) Satterthwaite degrees of freedom of the user's coefficients under the working model.
     """
 
     estimate: Estimate
     kind: str
-    clusters: Clusters
     root: Array
-    df: Array
 
     @property
     def vcov(self) -> Array:
         """(p, p) covariance matrix, on the user's scale."""
-        user_root = _user_from_rotated(self.estimate) @ self.root
+        user_root = user_from_rotated(self.estimate) @ self.root
         return np.asarray(user_root @ user_root.T)
 
     def variances(self, contrasts: Array) -> Array:
@@ -90,13 +86,29 @@ class ClusterRobust:
         A sum of squares, which rounding makes not negative, of contrasts of the rotated X, whose terms do not cancel
         for a predictor far from zero.
         """
-        return np.asarray(np.square(contrasts @ _user_from_rotated(self.estimate) @ self.root).sum(axis=1))
+        return np.asarray(np.square(contrasts @ user_from_rotated(self.estimate) @ self.root).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class ClusterRobust(Sandwich):
+    """Cluster-robust inference about p fixed effects: a `CoefficientMethod`.
+
+    Attributes
+    ----------
+    kind, clusters
+        A key of `CORRECTIONS`, and the clusters.
+    df
+        (p,) Satterthwaite degrees of freedom of the user's coefficients under the working model.
+    """
+
+    clusters: Clusters
+    df: Array
 
     def degrees(self, contrasts: Array) -> Array:
         """Degrees of freedom of the t test of each contrast: (k, p) -> (k,)."""
         if np.array_equal(contrasts, np.eye(len(self.df))):
             return self.df
-        rotated = _unit_contrasts(contrasts @ _user_from_rotated(self.estimate))
+        rotated = _unit_contrasts(contrasts @ user_from_rotated(self.estimate))
         total = _Quadratic.zero(*rotated.shape)
         for span in spans(self.estimate, self.clusters):
             _, b, s = _adjust(span, adjusted=CORRECTIONS[self.kind].adjusted)
@@ -116,7 +128,7 @@ class ClusterRobust:
             The clusters are too few for q coefficients at once.
         """
         q = len(contrasts)
-        standard = np.linalg.qr((contrasts @ _user_from_rotated(self.estimate)).T)[0].T
+        standard = np.linalg.qr((contrasts @ user_from_rotated(self.estimate)).T)[0].T
         p = standard.shape[1]
         crossed, variance = np.zeros((p * q, p * q)), 0.0
         for span in spans(self.estimate, self.clusters):
@@ -151,7 +163,7 @@ class ClusterRobust:
 class NormalRobust:
     """The same covariance matrix, with tests by the normal and chi-square distributions: a `CoefficientMethod`."""
 
-    robust: ClusterRobust
+    robust: Sandwich
 
     @property
     def vcov(self) -> Array:
@@ -216,7 +228,7 @@ def cluster_robust(estimate: Estimate, kind: str, clusters: Clusters) -> Cluster
         Over the cells of the fit's design.
     """
     correction = CORRECTIONS[kind]
-    contrasts = _user_from_rotated(estimate)
+    contrasts = user_from_rotated(estimate)
     p = len(contrasts)
     unit_contrasts = _unit_contrasts(contrasts)
     meat, total = np.zeros((p, p)), _Quadratic.zero(p, p)
@@ -225,8 +237,13 @@ def cluster_robust(estimate: Estimate, kind: str, clusters: Clusters) -> Cluster
         meat += score.T @ score
         total.add(unit_contrasts, b, s)
     factor = correction.factor(clusters.size, estimate.design.n_obs, p)
-    values, vectors = np.linalg.eigh(factor * meat)
-    return ClusterRobust(estimate, kind, clusters, vectors * np.sqrt(np.maximum(values, 0.0)), total.degrees)
+    return ClusterRobust(estimate, kind, root_of(factor * meat), clusters, total.degrees)
+
+
+def root_of(meat: Array) -> Array:
+    """(p, p) root L of a matrix L L' that is not negative but by rounding."""
+    values, vectors = np.linalg.eigh(meat)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def _unit_contrasts(contrasts: Array) -> Array:
@@ -236,7 +253,7 @@ def _unit_contrasts(contrasts: Array) -> Array:
     return unit_contrasts
 
 
-def _user_from_rotated(estimate: Estimate) -> Array:
+def user_from_rotated(estimate: Estimate) -> Array:
     """(p, p): user's coefficients = this @ those of the rotated X."""
     product: Array = estimate.design.fixed.transform @ rotation(estimate)
     return product

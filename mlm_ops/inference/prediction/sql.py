@@ -41,6 +41,8 @@ from mlm_ops.warehouse.sql import category, expression, identifier, literal, ren
 
 #: How the columns begin that the query makes on its way.
 PREFIX = "mlm_ops "
+#: Of a row's residual.
+STD_DEV = f"{PREFIX}std_dev"
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class PredictionQuery:
         *,
         kept: Sequence[str] | None = None,
         predictors: bool = False,
+        std_dev: bool = False,
     ) -> str:
         """The SELECT.
 
@@ -169,6 +172,8 @@ class PredictionQuery:
             Quoted names of tables that hold the `units`; without them these are written into the query.
         kept, predictors
             The relation's columns that stay, all where it is not said; and whether the `predictors` stand beside them.
+        std_dev
+            Whether the residual's standard deviation in the row stands beside them, as column `STD_DEV`.
         """
         made, units = self._columns, self.units
         sources = tables if tables is not None else [unit.values for unit in units]
@@ -195,11 +200,12 @@ class PredictionQuery:
             std_dev=self._std_dev,
             new_group=" or ".join(self._seen) or "false",
             made={"prefix": PREFIX, **{name: f"{PREFIX}{name}" for name in ("fixed", "random", "outcome")}},
-            alone=None if kept is None else self._chosen(kept, self._predictors if predictors else []),
+            alone=None if kept is None else self._chosen(kept, self._predictors if predictors else [], std_dev),
         )
 
-    def _chosen(self, kept: Sequence[str], predictors: Sequence[Variable]) -> list[dict[str, str]]:
+    def _chosen(self, kept: Sequence[str], predictors: Sequence[Variable], std_dev: bool) -> list[dict[str, str]]:
         chosen = [{"expression": identifier(column), "name": column} for column in kept]
+        chosen += [{"expression": self._std_dev, "name": STD_DEV}] if std_dev else []
         return chosen + [{"expression": self._value(v)[0], "name": self.predictors[label(v)]} for v in predictors]
 
     def _category(self, column: str) -> str:

@@ -117,7 +117,7 @@ def no_influential_unit(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResul
 
 
 def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
-    """Warn of outliers, of random effects that are not normal, and of residual variances that differ."""
+    """Warn of outliers, residuals and effects that are not normal, unequal variances, and collinear predictors."""
     rows = flagged.filter(pl.col("diagnostic") != "influence")
     findings = [_finding(row) for row in rows.iter_rows(named=True)]
     *first, last = findings or [""]
@@ -128,7 +128,7 @@ def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=f"Of model {model}, {sentence}."
         if findings
-        else f"Random effects and residual variances of model {model} look as the model assumes.",
+        else f"Random effects, residual variances and predictors of model {model} look as the model assumes.",
     )
 
 
@@ -137,11 +137,14 @@ def _finding(row: Mapping[str, Any]) -> str:
     texts = {
         "outlier": "the random effects of {group} {unit} lie far out",
         "normality": "the effects {term} of {group} are not normal" if row["term"] else "the residuals are not normal",
-        "heteroscedasticity": "the residual variances differ from {group} to {group}",
+        "heteroscedasticity": "the residual variances "
+        + ("change along {term}" if row["term"] else "differ from {group} to {group}"),
+        "vif": "{term} is nearly a combination of the other predictors of level {level}",
         "largest_residual": "one residual lies far out",
         "binned_residual": "the residuals where {term} is about {value:.4g} have a mean other than zero",
     }
-    return f"{texts[row['diagnostic']].format(**row)} (p {_after_p(row['p_value'])})"
+    how = f"variance inflation {row['estimate']:.3g}" if row["p_value"] is None else f"p {_after_p(row['p_value'])}"
+    return f"{texts[row['diagnostic']].format(**row)} ({how})"
 
 
 def no_drift(drift: pl.DataFrame) -> dg.AssetCheckResult:

@@ -194,7 +194,7 @@ def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: 
 def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:
     """Fit one model from the moments and stage its rows for the step that publishes."""
     moments = load_moments(connection, moments_table(analysis))
-    fit = fit_analysis_model(analysis, name, moments)
+    fit = fit_analysis_model(analysis, name, moments, connection)
     has_diagnostics = name in analysis.diagnostics
     tables = model_tables(analysis, name, fit, connection)
     stage(connection, analysis.analysis, "models", [name], tables, moments.checksum)
@@ -243,7 +243,7 @@ def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
         The analysis has no strategy but the models as listed.
     """
     moments = load_moments(connection, moments_table(analysis))
-    ladder_and_tables = climb_analysis(analysis, moments)
+    ladder_and_tables = climb_analysis(analysis, moments, connection)
     if ladder_and_tables is None:
         raise StoreError(f"The analysis {analysis.analysis} has no strategy. Give it build_up or tear_down.")
     ladder, tables = ladder_and_tables

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from mlm_ops.reports.page.words import distinct, plural, rows_of
 from mlm_ops.reports.pictures.rows import Tables
-from mlm_ops.reports.pictures.words import chance, figure, listing, of, shown, units
+from mlm_ops.reports.pictures.words import chance, figure, listing, of, percent, shown, units
 from mlm_ops.results.text.side_by_side import footnotes
 from mlm_ops.results.words import count, counts, rows_left_out
 
@@ -119,12 +120,52 @@ def _normality(rows: list[dict[str, Any]]) -> Iterator[Check]:
 
 
 def _variances(rows: list[dict[str, Any]]) -> Iterator[Check]:
-    for row in rows:
+    for row in (row for row in rows if row["term"] is None):
         test = f"χ² = {figure(row['statistic'])}, {figure(row['df'])} df{chance(row['p_value'])}"
+        if row["estimate"] is not None:  # an earlier version has no size of the differences
+            test = f"standard deviations by {percent(row['estimate'])} beyond chance, {test}"
         what = f"residual variances of {units(row['group'])}"
         yield Check(
             bool(row["flagged"]), f"{what} {'differ' if row['flagged'] else 'looked at for a difference'}: {test}"
         )
+    along = [row for row in rows if row["term"] is not None]
+    what = "residual variances along predictors and fitted values"
+    for row in (row for row in along if row["flagged"]):
+        yield Check(True, f"residual variances change along {shown(row['term'])}: {_ratio(row)}")
+    if along and not any(row["flagged"] for row in along):
+        most = max(along, key=lambda row: abs(math.log(row["estimate"] or math.inf)))
+        yield Check(False, f"{count(len(along))} {what} looked at: most along {shown(most['term'])}, {_ratio(most)}")
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    """How much the residuals spread above a predictor's mean, against below it."""
+    ratio = "none above or below" if row["estimate"] is None else f"ratio {figure(row['estimate'])}"
+    return f"standard deviations above its mean against below, {ratio}{chance(row['p_value'])}"
+
+
+def _inflation(rows: list[dict[str, Any]]) -> Iterator[Check]:
+    flagged = [row for row in rows if row["flagged"]]
+    for row in flagged:
+        yield Check(
+            True,
+            f"{shown(row['term'])} is nearly a combination of the other predictors of level {row['level']}: variance "
+            f"inflation {figure(row['estimate'])}",
+        )
+    if not flagged:
+        most = max(rows, key=lambda row: row["estimate"])
+        predictors = plural(len(rows), "predictor", "predictors")
+        yield Check(
+            False,
+            f"{count(len(rows))} {predictors} looked at for collinearity, level by level: the largest variance "
+            f"inflation is {figure(most['estimate'])}, of {shown(most['term'])} at level {most['level']}",
+        )
+
+
+def _condition(rows: list[dict[str, Any]]) -> Iterator[Check]:
+    numbers = [
+        f"{figure(row['estimate']) if row['estimate'] is not None else 'none'} at level {row['level']}" for row in rows
+    ]
+    yield Check(False, f"condition numbers of the predictors looked at: {listing(numbers)}")
 
 
 def _bins(rows: list[dict[str, Any]]) -> Iterator[Check]:
@@ -147,6 +188,8 @@ def _largest(rows: list[dict[str, Any]]) -> Iterator[Check]:
 _FINDINGS: dict[str, Callable[[list[dict[str, Any]]], Iterator[Check]]] = {
     "normality": _normality,
     "heteroscedasticity": _variances,
+    "vif": _inflation,
+    "condition_number": _condition,
     "influence": _influence,
     "outlier": _outlier,
     "binned_residual": _bins,

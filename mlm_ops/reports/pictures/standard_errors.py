@@ -16,7 +16,7 @@ from mlm_ops.reports.pictures.words import figure, labels, percent, shown, units
 
 TERMS = 15
 _COLUMNS = ["model", "term", "std_error", "naive_std_error", "robust_std_error", "std_error_ratio"]
-_KNOWN = "std_error > 0 and naive_std_error is not null"
+_KNOWN = "std_error > 0 and naive_std_error is not null and std_error_ratio is not null"
 _MODEL = "multilevel"
 #: Words, column with the share, shape and colour of each kind of error.
 _KINDS = {

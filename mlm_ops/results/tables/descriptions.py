@@ -61,6 +61,16 @@ COLUMNS: dict[str, str] = {
     "icc": "Share of the variance that lies between groups; null with random slopes",
     "converged": "Whether the optimum was reached",
     "singular": "Whether a variance is zero or a correlation is one",
+    "t_rank": "Rank of T, over all grouping factors: in how many directions random effects vary, each predictor "
+    "counted in its own spread, by 0.0001 residual standard deviations or more; null without random effects, and where "
+    "the data do not determine T",
+    "t_eigenvalues": "Eigenvalues of T in its own units, the largest first, by grouping factor, as JSON; null where "
+    "the data do not determine T",
+    "implied_variance": "Variance of the outcome under the model, for a random row of a random group: of the fixed "
+    "part, the random effects and the residual; tau_00 + sigma2 without predictors. Null with weights and for parts of "
+    "an outcome",
+    "outcome_variance": "Variance of the outcome over the rows, divisor n - 1. It need not equal implied_variance, not "
+    "even without predictors: rows of large groups count more in it, and it loses a degree of freedom",
     "bounded": "Whether chi-square compares with an unrestricted model on its bounds, so that p is too large",
     "gradient": "Largest component of the criterion's gradient at the end",
     "evaluations": "Evaluations of the criterion",
@@ -69,8 +79,10 @@ COLUMNS: dict[str, str] = {
     "reference_model": "The model that this one is measured against",
     "delta_aic": "AIC of the model minus that of the reference model",
     "delta_bic": "BIC of the model minus that of the reference model",
-    "diagnostic": "influence, outlier, normality or heteroscedasticity; of the rows residual_quantile, "
-    "binned_residual or largest_residual",
+    "diagnostic": "influence, outlier, normality, heteroscedasticity, vif (variance inflation) or condition_number; of "
+    "the rows also residual_quantile, binned_residual or largest_residual",
+    "bound": "What the estimate of a finding must be beyond to be flagged, whatever its p; of a condition number to be "
+    "worth a thought; null where p alone decides",
     "expected": "What the estimate would be under the model",
     "n": "Rows of the unit, or that a finding is about",
     "flagged": "Whether a reader should look",
@@ -107,8 +119,9 @@ COLUMNS: dict[str, str] = {
     "n_effective": "Rows divided by the design effect",
     "naive_estimate": "By least squares, as if all rows were independent",
     "naive_std_error": "Of least squares, as if all rows were independent",
-    "robust_std_error": "Of least squares, robust to clusters (CR2)",
-    "std_error_ratio": "Standard error of the multilevel model over the naive one",
+    "std_error_kind": "Whose the standard error is: model, kenward-roger, or the kind of robust error, as HC3 or CR2",
+    "robust_std_error": "Of least squares, robust to clusters (CR2); null without clusters and where factors cross",
+    "std_error_ratio": "Standard error of the multilevel model over the naive one; null for single-level regression",
     "predictor": "The variable whose effect this is",
     "within": "Effect of the variable within groups",
     "between": "Effect of the variable's group mean between groups",

@@ -18,6 +18,7 @@ DIAGNOSTICS: ColumnTypes = {
     "group": TEXT,
     "unit": TEXT,
     "term": TEXT,
+    "level": COUNT,
     "value": REAL,
     "n": COUNT,
     "estimate": REAL,
@@ -27,6 +28,7 @@ DIAGNOSTICS: ColumnTypes = {
     "statistic": REAL,
     "df": REAL,
     "p_value": REAL,
+    "bound": REAL,
     "flagged": FLAG,
     "note": TEXT,
     "at": REAL,
@@ -34,10 +36,10 @@ DIAGNOSTICS: ColumnTypes = {
 
 
 def diagnostics(record: FitRecord, rows: Source | None = None, *, least: int = 1) -> pl.DataFrame:
-    """One row per finding: influence by unit, outliers, normality by random effect, equality of residual variances.
+    """One row per finding: influence by unit, outliers, normality by random effect, equal variances, collinearity.
 
-    With the rows also their residuals: the distribution, its quantiles, and means in bins of each predictor, each bin
-    of `least` rows or more.
+    With the rows also their residuals: the distribution, its quantiles, whether their variance follows a predictor, and
+    means in bins of each predictor, each bin of `least` rows or more.
     """
     findings = diagnose(record, rows, least)
     values = {name: [getattr(finding, name) for finding in findings] for name in DIAGNOSTICS if name != "at"}

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mlm_ops.estimation.design.build import build_design
+from mlm_ops.estimation.estimate import estimate_design
 from mlm_ops.inference.comparison import check_outcomes, check_same_rows
 from mlm_ops.inference.effect_sizes import contextual
 from mlm_ops.inference.effect_sizes import r_squared as measures
 from mlm_ops.inference.effect_sizes.clustering import clustering, least_squares
 from mlm_ops.language.model import group_name, label
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, empty, frame
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
@@ -103,6 +105,7 @@ STANDARD_ERRORS: ColumnTypes = {
     "term": TEXT,
     "estimate": REAL,
     "std_error": REAL,
+    "std_error_kind": TEXT,
     "naive_estimate": REAL,
     "naive_std_error": REAL,
     "robust_std_error": REAL,
@@ -118,21 +121,24 @@ def icc(record: FitRecord) -> pl.DataFrame:
 
 
 def standard_errors(record: FitRecord) -> pl.DataFrame:
-    """One row per fixed effect; none without grouping factors."""
-    if not record.estimate.design.levels:
-        return empty(STANDARD_ERRORS)
-    naive, tests = least_squares(record.estimate), record.tests
+    """One row per fixed effect; the last of the levels holds the clusters of a single-level regression."""
+    estimate, tests, multilevel = record.estimate, record.tests, bool(record.estimate.design.levels)
+    top = record.request.top_level
+    if not multilevel and estimate.design.clusters is None and top:
+        estimate = estimate_design(build_design(record.model, record.moments, top), reml=record.estimator == "reml")
+    naive = least_squares(estimate)
     return frame(
         STANDARD_ERRORS,
         {
             "term": [c.name for c in record.equation_structure.fixed],
             "estimate": tests.estimate,
             "std_error": tests.std_error,
+            "std_error_kind": [record.error_kind] * len(tests.estimate),
             "naive_estimate": naive.estimate,
             "naive_std_error": naive.std_error,
             "robust_std_error": [None] * len(tests.estimate)
             if naive.robust_std_error is None
             else naive.robust_std_error,
-            "std_error_ratio": tests.std_error / naive.std_error,
+            "std_error_ratio": tests.std_error / naive.std_error if multilevel else [None] * len(tests.estimate),
         },
     )

@@ -12,6 +12,7 @@ import polars as pl
 
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
+from mlm_ops.inference.effect_sizes.variation import outcome_variance, split_variance
 from mlm_ops.language.model import group_name
 from mlm_ops.results.equations import estimates_by_symbol, write_equations
 from mlm_ops.results.export.facts import facts_of
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mlm_ops.language.options import Estimator
     from mlm_ops.results.record import FitRecord
 
+#: The rank of T and its eigenvalues, of a fit and of a step of a ladder.
+T_COLUMNS: ColumnTypes = {"t_rank": COUNT, "t_eigenvalues": TEXT}
 FIT_STATISTICS: ColumnTypes = {
     "n_obs": COUNT,
     "n_groups": TEXT,
@@ -37,8 +40,11 @@ FIT_STATISTICS: ColumnTypes = {
     "aic_ml": REAL,
     "bic_ml": REAL,
     "icc": REAL,
+    "implied_variance": REAL,
+    "outcome_variance": REAL,
     "converged": FLAG,
     "singular": FLAG,
+    **T_COLUMNS,
     "gradient": REAL,
     "evaluations": COUNT,
     "seconds": REAL,
@@ -77,13 +83,35 @@ def fit_statistics(record: FitRecord) -> pl.DataFrame:
             "aic_ml": [record.by_ml.aic],
             "bic_ml": [record.by_ml.bic],
             "icc": [intraclass_correlation(record.estimate)],
+            "implied_variance": [_implied_variance(record)],
+            "outcome_variance": [outcome_variance(record.model, record.moments)],
             "converged": [optimum.converged],
             "singular": [optimum.singular],
+            **{name: [value] for name, value in t_columns(record).items()},
             "gradient": [float(np.abs(optimum.gradient).max(initial=0.0))],
             "evaluations": [optimum.evaluations],
             "seconds": [record.seconds],
         },
     )
+
+
+def _implied_variance(record: FitRecord) -> float | None:
+    """The outcome's variance under the model; None where rows have weights, and of a part of an outcome."""
+    if record.estimate.design.split is not None or record.model.residual.precision is not None:
+        return None
+    return split_variance(record.model, record.moments, record.estimate).total
+
+
+def t_columns(record: FitRecord) -> dict[str, int | str | None]:
+    """Values of `T_COLUMNS`: the rank over all grouping factors, and eigenvalues by factor, as JSON."""
+    if not record.ranks:
+        return dict.fromkeys(T_COLUMNS)
+    known = [one.rank for one in record.ranks if one.rank is not None]
+    by_group = {one.group: None if one.eigenvalues is None else one.eigenvalues.tolist() for one in record.ranks}
+    return {
+        "t_rank": sum(known) if len(known) == len(record.ranks) else None,
+        "t_eigenvalues": json.dumps(by_group),
+    }
 
 
 def models(record: FitRecord) -> pl.DataFrame:

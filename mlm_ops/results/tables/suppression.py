@@ -16,6 +16,7 @@ from mlm_ops.language.columns import expand
 from mlm_ops.language.model import INTERCEPT, Column, Term, columns_of, group_name, label
 from mlm_ops.moments.small_groups import HiddenUnits, few_in_units, few_variables, hidden_units, why_withheld
 from mlm_ops.results.tables.columns import REAL
+from mlm_ops.results.tables.models import T_COLUMNS
 
 if TYPE_CHECKING:
     from mlm_ops.language.model import GroupingFactor, Model
@@ -284,7 +285,8 @@ def _standard_errors(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
 
 def _fit_statistics(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """That a model was fitted, to how many rows and groups and whether the search ended, is no number of few rows."""
-    return _blank(frame, facts.withheld, [name for name, kind in frame.schema.items() if kind == REAL])
+    numbers = [name for name, kind in frame.schema.items() if kind == REAL]
+    return _blank(frame, facts.withheld, [*numbers, *T_COLUMNS])
 
 
 def _structural(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
@@ -294,7 +296,7 @@ def _structural(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
 
 def _ladder_steps(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """Which term was tried and whether it was taken; no numbers of a step to or from a model that is withheld."""
-    numbers = [name for name, kind in frame.schema.items() if kind == REAL]
+    numbers = [*(name for name, kind in frame.schema.items() if kind == REAL), *T_COLUMNS]
     is_to = pl.col("model").is_in(list(facts.withheld))
     either = is_to | pl.col("reference_model").is_in(list(facts.withheld)).fill_null(value=False)
     return frame.with_columns(pl.when(either).then(None).otherwise(pl.col(n)).alias(n) for n in numbers)

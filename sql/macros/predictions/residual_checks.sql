@@ -1,5 +1,6 @@
 {# One row about the residuals of a model's predictions: n, mean, second, third, fourth (central moments of std_residual),
-   largest (its greatest absolute value), quantiles (a list), and binned: a list of {term, bin, n, at, mean, std_dev},
+   largest (its greatest absolute value), quantiles (a list), square_mean and square_std_dev (of its square), correlations
+   (a list: of its square with each predictor), and binned: a list of {term, bin, n, at, mean, std_dev},
    the residuals in bins of each predictor, cut at its quantiles.
    predictions: a SELECT with residual, std_residual, new_group and the columns named in predictors; it is read once.
    probabilities: of the quantiles; cuts: probabilities at which bins end; predictors: names of columns. #}
@@ -29,6 +30,13 @@ mlm_summary as (
     count(*) as n,
     avg(std_residual) as mean,
     max(abs(std_residual)) as largest,
+    avg(std_residual * std_residual) as square_mean,
+    stddev_pop(std_residual * std_residual) as square_std_dev,
+    [
+      {%- for predictor in predictors %}
+      corr(std_residual * std_residual, x{{ loop.index0 }}){{ ',' if not loop.last }}
+      {%- endfor %}
+    ] as correlations,
     quantile_cont(std_residual, [{{ probabilities | join(', ') }}]) as quantiles
   from mlm_residuals
 ),
@@ -73,6 +81,9 @@ select
   fourth,
   largest,
   quantiles,
+  square_mean,
+  square_std_dev,
+  correlations,
   (select list(found order by term, bin) from mlm_binned as found) as binned
 from mlm_summary
 cross join mlm_shape

@@ -1,4 +1,4 @@
-"""Cluster-robust errors against R's clubSandwich.
+"""Cluster-robust errors against R's clubSandwich, errors for unequal variances against R's sandwich.
 
 Least squares is exact algebra and agrees to 1e-11; multilevel models are as good as the variances, whose optimum both
 sides polished by Newton steps: 1e-8. Looser df would hide errors: a transposed matrix cost them only 2e-7 once.
@@ -77,3 +77,25 @@ def test_the_top_grouping_factor_is_the_default_cluster(name: str) -> None:
     case = reference.case(name)
     ours = fit(case["formula"], reference.table(name), connection=reference.connection(), robust="CR2")
     np.testing.assert_array_equal(ours.vcov, _fitted(name, "CR2").vcov)
+
+
+@pytest.mark.parametrize("kind", ["HC0", "HC1", "HC2", "HC3"])
+@pytest.mark.parametrize("name", reference.names("ols_hc"))
+def test_errors_for_unequal_variances(name: str, kind: str) -> None:
+    """The rows' residuals are computed in SQL, at the outcome's size: a digit less than least squares itself."""
+    case = reference.case(name)
+    expected = case["hc"][kind]
+    ours = fit(
+        case["formula"],
+        reference.table(name),
+        connection=reference.connection(),
+        robust=kind,  # type: ignore[arg-type]
+        weights=case["weights"],
+    )
+    table = ours.fixed_effects
+    np.testing.assert_allclose(table["estimate"], case["estimate"], rtol=1e-11)
+    np.testing.assert_allclose(ours.vcov, expected["vcov"], rtol=1e-10)
+    np.testing.assert_allclose(table["std_error"], expected["std_error"], rtol=1e-10)
+    assert set(table["df"]) == {case["df_residual"]}
+    for value, p in zip(table["p_value"], expected["p"], strict=True):
+        assert math.isclose(value, p, rel_tol=1e-8) or value < 1e-30
