@@ -17,6 +17,7 @@ from mlm_ops.results.equations import estimates_by_symbol, write_equations
 from mlm_ops.results.export.facts import facts_of
 from mlm_ops.results.export.lme4 import r_code
 from mlm_ops.results.export.mplus import mplus_input
+from mlm_ops.results.meaning import intercept_meanings
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ MODELS: ColumnTypes = {
     "mathml": TEXT,
     "lme4": TEXT,
     "mplus": TEXT,
+    "intercept_meaning": TEXT,
+    "intercept_variance_meaning": TEXT,
     "notes": TEXT,
 }
 
@@ -88,6 +91,7 @@ def fit_statistics(record: FitRecord) -> pl.DataFrame:
 
 def models(record: FitRecord) -> pl.DataFrame:
     """One row: the model as equations and as input of other programs, and its notes; an analysis fills its position."""
+    intercept, variance = intercept_meanings(record)
     equations, estimates = partial(write_equations, record.equation_structure), estimates_by_symbol(record)
     return frame(
         MODELS,
@@ -102,6 +106,8 @@ def models(record: FitRecord) -> pl.DataFrame:
             "mathml": [equations("levels", "mathml", estimates)],
             "lme4": [_or_reason(lambda: r_code(facts_of(record)), "#")],
             "mplus": [_or_reason(lambda: mplus_input(facts_of(record)), "!")],
+            "intercept_meaning": [intercept],
+            "intercept_variance_meaning": [variance],
             "notes": ["\n".join(record.notes) or None],
         },
     )
