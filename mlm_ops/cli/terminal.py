@@ -81,7 +81,7 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
 }
 #: The keys stand above the table; what is for copying is there by SQL.
-UNPRINTED = frozenset({"run_id", "analysis", "latex", "markdown", "lme4", "mplus", "mermaid", "syntax"})
+UNPRINTED = frozenset({"run_id", "analysis", "latex", "markdown", "mathml", "lme4", "mplus", "mermaid", "syntax"})
 #: Text that may go over several lines, and how narrow that may become; names and numbers stay whole.
 PROSE = frozenset(
     {"formula", "level_equations", "reduced_equation", "notes", "note", "reason", "n_groups", "data", "n_dropped"}

@@ -14,15 +14,16 @@ whatever stands between these (Mundlak 1978, Econometrica 46, 69-85).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from mlm_ops.estimation.design.record import Design
 from mlm_ops.inference.recentering_targets import UnitFacts
 from mlm_ops.inference.symbolic_columns import LetterSum, Residues, SymbolicColumns, combinations
+from mlm_ops.language.columns import Levels
 from mlm_ops.language.covariances import DEFAULT
-from mlm_ops.language.model import PLAIN, GroupingFactor, Matrix, Model
+from mlm_ops.language.model import PLAIN, GroupingFactor, Indicator, Matrix, Model, walk
 from mlm_ops.moments.record import Moments
 
 #: ``("fixed", i)``, ``("tau", block, i, j)`` with i <= j, ``("residual",)`` or ``("log_likelihood",)``.
@@ -73,7 +74,12 @@ class Equivalence:
     def __init__(self, model: Model, moments: Moments, designs: Mapping[str, Design]) -> None:
         facts = UnitFacts(model, moments)
         self._columns = SymbolicColumns(
-            model.default_group, facts.meaning, facts.is_constant, facts.is_balanced, facts.is_nested
+            model.default_group,
+            facts.meaning,
+            _complete_indicators(designs.values(), moments.schema.levels),
+            facts.is_constant,
+            facts.is_balanced,
+            facts.is_nested,
         )
         self._plain = model.residual == PLAIN
         self.spaces = {name: self._spaces(design) for name, design in designs.items()}
@@ -146,6 +152,18 @@ class Equivalence:
             if separate and all(self._columns.group_mean(column, lowest) == column for column in random):
                 within = tuple(i for i, mean in enumerate(means) if not mean)
         return Spaces(fixed, blocks, within)
+
+
+def _complete_indicators(designs: Iterable[Design], levels: Levels) -> dict[str, tuple[Indicator, ...]]:
+    """The indicators of categorical columns of which some version has one for every level."""
+    complete: dict[str, tuple[Indicator, ...]] = {}
+    for design in designs:
+        present = {node for column in design.fixed.columns for v in column.variables for node in walk(v)}
+        for column, names in levels.items():
+            indicators = tuple(Indicator(column, name) for name in names)
+            if present.issuperset(indicators):
+                complete[column] = indicators
+    return complete
 
 
 def _block_rows(one: Spaces, other: Spaces) -> list[Residues] | None:

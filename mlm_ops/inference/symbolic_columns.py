@@ -1,6 +1,6 @@
 """Write design columns as polynomials in what they are made of, so that their spans can be compared whatever the data.
 
-The symbols are variables, and group means of products of variables. What a column is centered at is an unknown number;
+The letters are variables, and group means of products of variables. What a column is centered at is an unknown number;
 here it is a random element of the integers modulo a large prime. An equation between polynomials in unknown numbers
 that holds there holds always, but for a chance of 1e-17 (Schwartz 1980, Journal of the ACM 27, 701-717): exact, where
 floating-point numbers would need a tolerance, and a grand mean that happens to be zero would pass for a constant.
@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 from mlm_ops.language.columns import DesignColumn
-from mlm_ops.language.model import Centering, GrandMean, GroupingFactor, GroupMean, Poly, Variable, label
+from mlm_ops.language.model import Centering, GrandMean, GroupingFactor, GroupMean, Indicator, Poly, Variable, label
 
 PRIME = 2**61 - 1
 #: A variable, or a mean of a product of variables.
 Letter = tuple[str, ...]
 LetterProduct = tuple[Letter, ...]
 LetterSum = dict[LetterProduct, int]
-#: Residues of whole numbers modulo `PRIME`.
+#: Rows of whole numbers modulo `PRIME`.
 Residues = list[list[int]]
 
 
@@ -33,6 +33,8 @@ class SymbolicColumns:
         Over whose units `within` and `between` take means where they name none.
     meaning
         Grouping factors that stand for others: ``class`` for ``school:class`` where the model nests it so.
+    complete
+        For each categorical column with an indicator of every level in some version, these indicators: they add to one.
     constant
         Whether a variable is the same in all rows of each unit of a grouping factor.
     balanced
@@ -45,11 +47,13 @@ class SymbolicColumns:
         self,
         default_group: GroupingFactor | None,
         meaning: Mapping[GroupingFactor, GroupingFactor],
+        complete: Mapping[str, Sequence[Indicator]],
         constant: Callable[[Variable, GroupingFactor], bool],
         balanced: Callable[[Variable, GroupingFactor], bool],
         nested: Callable[[GroupingFactor, GroupingFactor], bool],
     ) -> None:
         self._default_group, self._meaning = default_group, meaning
+        self._complete = complete
         self._constant, self._balanced, self._nested = constant, balanced, nested
         self._random = random.Random(1)
         self._numbers: dict[object, int] = {}
@@ -77,9 +81,14 @@ class SymbolicColumns:
                 return self._centered(variable, self._variable(of))
             case Poly(of, degree, raw):
                 return self._power(self._variable(of), variable.power or degree, raw)
-        symbol = ("variable", label(variable))
-        self._variables[symbol] = variable
-        return {(symbol,): 1}
+            case Indicator(column) if variable in self._complete.get(column, ())[:1]:
+                return {(): 1} | {self._letter(other): -1 for other in self._complete[column][1:]}
+        return {self._letter(variable): 1}
+
+    def _letter(self, variable: Variable) -> LetterProduct:
+        letter = ("variable", label(variable))
+        self._variables[letter] = variable
+        return (letter,)
 
     def _centered(self, variable: Centering, of: LetterSum) -> LetterSum:
         mean = variable.mean
@@ -107,8 +116,8 @@ class SymbolicColumns:
         return total
 
     def _mean_of(self, monomial: LetterProduct, group: GroupingFactor, over: GroupingFactor | None) -> LetterSum:
-        outside = tuple(symbol for symbol in monomial if self._is_constant(symbol, group))
-        inside = tuple(symbol for symbol in monomial if not self._is_constant(symbol, group))
+        outside = tuple(letter for letter in monomial if self._is_constant(letter, group))
+        inside = tuple(letter for letter in monomial if not self._is_constant(letter, group))
         if not inside:
             return {monomial: 1}
         if over is None:
@@ -116,25 +125,25 @@ class SymbolicColumns:
             variable = self._variables.get(inside[0]) if len(inside) == 1 else None
             if variable is not None and self._balanced(variable, group):
                 return {outside: self._grand_mean(inside, None)}
-        symbol = ("mean", *group, "over", *(over or ()), "of", repr(inside))
-        self._means[symbol] = group, over, inside
-        return {tuple(sorted((*outside, symbol))): 1}
+        letter = ("mean", *group, "over", *(over or ()), "of", repr(inside))
+        self._means[letter] = group, over, inside
+        return {tuple(sorted((*outside, letter))): 1}
 
     def _of_rows(self, monomial: LetterProduct, group: GroupingFactor) -> LetterProduct:
         """What a mean of means is a mean of: the mean over schools of class means of x is that of x over its rows."""
-        means = [symbol for symbol in monomial if symbol in self._means]
+        means = [letter for letter in monomial if letter in self._means]
         if len(means) != 1:
             return monomial
         lower, over, of = self._means[means[0]]
-        rest = tuple(symbol for symbol in monomial if symbol != means[0])
-        if over is None and self._nested(lower, group) and all(self._is_constant(symbol, lower) for symbol in rest):
+        rest = tuple(letter for letter in monomial if letter != means[0])
+        if over is None and self._nested(lower, group) and all(self._is_constant(letter, lower) for letter in rest):
             return tuple(sorted((*of, *rest)))
         return monomial
 
-    def _is_constant(self, symbol: Letter, group: GroupingFactor) -> bool:
-        if symbol in self._means:
-            return self._nested(group, self._means[symbol][0])
-        return self._constant(self._variables[symbol], group)
+    def _is_constant(self, letter: Letter, group: GroupingFactor) -> bool:
+        if letter in self._means:
+            return self._nested(group, self._means[letter][0])
+        return self._constant(self._variables[letter], group)
 
     def _grand_mean(self, monomial: LetterProduct, over: GroupingFactor | None) -> int:
         if not monomial:

@@ -56,7 +56,7 @@ def intercept_meaning(columns: Sequence[DesignColumn], wording: Wording) -> str 
     if not any(not column.variables for column in columns):
         return None
     where = _where(columns, wording)
-    return f"Predicted {_noun(wording.outcome, wording)}{where or ', the same in all rows'}."
+    return f"Predicted {_outcome(wording)}{where or ', the same in all rows'}."
 
 
 def variance_meaning(blocks: Sequence[tuple[GroupingFactor, Sequence[DesignColumn]]], wording: Wording) -> str | None:
@@ -74,7 +74,7 @@ def variance_meaning(blocks: Sequence[tuple[GroupingFactor, Sequence[DesignColum
             continue
         where = _where(columns, wording)
         suffix = where or ", the same at all values of the predictors"
-        sentences.append(f"Variance over {group[-1]} of predicted {_noun(wording.outcome, wording)}{suffix}.")
+        sentences.append(f"Variance over {group[-1]} of predicted {_outcome(wording)}{suffix}.")
     return " ".join(sentences) or None
 
 
@@ -84,7 +84,8 @@ def _where(columns: Sequence[DesignColumn], wording: Wording) -> str:
     for column in columns:
         # a product is zero where one of its variables is
         if len(column.variables) > 1 and not any(v in variables and not _is_average(v) for v in column.variables):
-            variables |= dict.fromkeys(column.variables)
+            numbers = [v for v in column.variables if not isinstance(v, Indicator)]
+            variables |= dict.fromkeys(numbers[:1] or column.variables)
     indicators = [v for v in variables if isinstance(v, Indicator)]
     zeros, averages = [], []
     for variable in variables:
@@ -154,6 +155,10 @@ def _noun(variable: Variable, wording: Wording) -> str:
         case Function("I", (inner,)):
             return label(inner)
     return label(variable)
+
+
+def _outcome(wording: Wording) -> str:
+    return _noun(wording.outcome, wording).removeprefix("the ")
 
 
 def _each(over: GroupingFactor | None) -> str:
