@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.build import build_design
-from mlm_ops.estimation.design.groups import default_cluster
+from mlm_ops.estimation.design.groups import default_cluster, meanings
 from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.inference.fixed.robust import NormalRobust, cluster_robust
 from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientMethod, CoefficientTests, coefficient_tests
@@ -128,9 +128,9 @@ class FitRecord:
     def equation_structure(self) -> EquationStructure:
         """The coefficients, random effects and residual that the equations show."""
         design = self.estimate.design
-        residual = design.residual
+        residual, split = design.residual, design.split
         return EquationStructure(
-            self.model.outcome_name,
+            self.model.outcome,
             design.fixed.columns,
             random=tuple(tuple(block.columns for block in level.blocks) for level in design.levels),
             variable_levels=design.variable_levels,
@@ -142,6 +142,11 @@ class FitRecord:
             groups=tuple(group_name(level.group) for level in design.levels),
             residual=self.model.residual,
             strata=residual.strata if residual is not None and len(residual.strata) > 1 else (),
+            factors=tuple(level.group for level in design.levels),
+            default_group=self.model.default_group,
+            meaning=meanings(self.model, self.moments),
+            split=split.part if split is not None else "",
+            split_group=split.group if split is not None else (),
         )
 
     @property
