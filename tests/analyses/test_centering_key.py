@@ -81,8 +81,8 @@ def test_the_command_prints_versions_and_sentences(
     ]
     assert lines[8] == (
         "raw, mathach ~ 1 + ses + (1 | school): The same model as grand mean, with another zero: the columns span the "
-        "same space, so that fit and predictions are equal. Predicted mathach where ses is 0. Variance over school of "
-        "predicted mathach, the same at all values of the predictors."
+        "same space, so that fit and predictions are equal. gamma_00: predicted mathach where ses is 0. tau_00: "
+        "variance over school of predicted mathach, the same at all values of the predictors."
     )
     assert len(lines) == 13
     file = tmp_path / "hsb.yaml"

@@ -18,7 +18,7 @@ from mlm_ops.language.model import (
 from mlm_ops.language.symbols import EquationStructure, LevelPart
 from mlm_ops.results.equations.statements import Average, Deviation, Product, Value, VariableName
 
-Written = VariableName | Average | Deviation
+VariableAtom = VariableName | Average | Deviation
 
 
 def written_variables(structure: EquationStructure, part: LevelPart) -> Product:
@@ -39,7 +39,7 @@ def written_variables(structure: EquationStructure, part: LevelPart) -> Product:
     )
 
 
-def written_variable(structure: EquationStructure, variable: Variable, units: str) -> Written:
+def written_variable(structure: EquationStructure, variable: Variable, units: str) -> VariableAtom:
     """A variable with its units; centered, with the means that are subtracted.
 
     Parameters

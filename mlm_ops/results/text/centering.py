@@ -41,7 +41,11 @@ def remarks(table: pl.DataFrame) -> list[str]:
         rows = table.filter(pl.col("version") == version)
         of_fit = rows.filter(pl.col("quantity") == "log_likelihood")["explanation"][0] or ""
         formula = rows["formula"][0]
-        sentences.append(" ".join([f"{version}, {formula}: {of_fit}", *rows["meaning"].drop_nulls()]))
+        of_zeros = [
+            f"{symbol}: {meaning[:1].lower()}{meaning[1:]}"
+            for symbol, meaning in rows.select("symbol", "meaning").drop_nulls("meaning").iter_rows()
+        ]
+        sentences.append(" ".join([f"{version}, {formula}: {of_fit}", *of_zeros]))
     if table["explanation"].drop_nulls().str.contains(HIGHEST, literal=True).any():
         sentences.append(
             "Of powers and products only the highest order keeps its coefficient when a zero moves; the lower ones are "
