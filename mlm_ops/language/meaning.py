@@ -171,7 +171,9 @@ def _far(variable: Variable, zero: float, wording: Wording) -> str:
     if not std_dev or abs(zero - mean) <= FAR * std_dev:
         return ""
     side = "below" if zero < mean else "above"
-    return f" ({abs(zero - mean) / std_dev:.1f} standard deviations {side} its mean)"
+    # two digits, so that no mean can be worked out from it where small groups are not published
+    distance = number_text(float(f"{abs(zero - mean) / std_dev:.2g}"))
+    return f" (about {distance} standard deviations {side} its mean)"
 
 
 def _listed(texts: Sequence[str]) -> str:

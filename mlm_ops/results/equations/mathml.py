@@ -34,6 +34,9 @@ STYLE = (
     f".{CLASS} mtd mtd{{padding:.2em .4em}}"
     f".{CLASS} mtd[columnspan]{{font-weight:bold;padding-top:.6em}}"
     f".{CLASS}>mtable>mtr>mtd:first-child:not([columnspan]){{text-align:right;text-align:-webkit-right}}"
+    # Chromium stretches no line over a name: the border of what is below takes its place where there is this style
+    f".{CLASS} mover>mo{{display:none}}"
+    f".{CLASS} mover>mrow{{border-top:1px solid;padding-top:1px}}"
 )
 #: The first of the bold italic letters A, a, alpha; MathML Core has no other way to bold letters.
 _BOLD = {"A": 0x1D468, "a": 0x1D482, "α": 0x1D736}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from mlm_ops.language.recentering import VERSIONS
 from mlm_ops.results.tables.centering_words import HIGHEST
 from mlm_ops.results.text.tables import CellTable
 from mlm_ops.results.words import cell
@@ -24,12 +26,14 @@ def versions_table(table: pl.DataFrame) -> CellTable:
     table
         The rows of one model in the table ``centering``.
     """
-    names = list(dict.fromkeys(table["version"]))
+    names = _versions(table)
     numbers: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for row in table.iter_rows(named=True):
         numbers.setdefault(tuple(row[key] for key in _KEYS), {})[row["version"]] = row
     # the residual's variance comes after every T
-    in_order = sorted(numbers, key=lambda key: (_QUANTITIES.index(key[0]), key[1] == "residual"))
+    in_order = sorted(
+        numbers, key=lambda key: (_QUANTITIES.index(key[0]), key[1] == "residual", _place(numbers[key], names))
+    )
     rows = tuple((_name(*key), *(_cell(numbers[key].get(v)) for v in names), _equal(numbers[key])) for key in in_order)
     return CellTable(("", *names, "equal whatever the data"), rows, (False, *(True for _ in names), False))
 
@@ -37,7 +41,7 @@ def versions_table(table: pl.DataFrame) -> CellTable:
 def remarks(table: pl.DataFrame) -> list[str]:
     """Sentences about the versions of one model: which are one model, and what their intercepts mean."""
     sentences = []
-    for version in dict.fromkeys(table["version"]):
+    for version in _versions(table):
         rows = table.filter(pl.col("version") == version)
         of_fit = rows.filter(pl.col("quantity") == "log_likelihood")["explanation"][0] or ""
         formula = rows["formula"][0]
@@ -52,6 +56,12 @@ def remarks(table: pl.DataFrame) -> list[str]:
             "slopes at the zero of the others."
         )
     return sentences
+
+
+def _versions(table: pl.DataFrame) -> list[str]:
+    """The versions that the table has, in their order: rows of a store have none."""
+    present = set(table["version"])
+    return [version for version in VERSIONS if version in present]
 
 
 def _name(quantity: str, group: str | None, predictor: str | None, other: str | None) -> str:
@@ -69,6 +79,13 @@ def _name(quantity: str, group: str | None, predictor: str | None, other: str | 
     return f"slope: {predictor}"
 
 
+def _place(rows: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> tuple[Any, ...]:
+    """Where a number stands: those of the first version in the order of their symbols, then those of the next."""
+    version = next(name for name in names if name in rows)
+    digits = re.findall(r"\d+", rows[version]["symbol"] or "")
+    return names.index(version), rows[version]["group"] or "", [int(number) for number in digits]
+
+
 def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return ""
@@ -78,9 +95,10 @@ def _cell(row: Mapping[str, Any] | None) -> str:
 def _equal(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """``raw = grand mean; group mean = raw + mean``: the versions in which a number is equal."""
     classes: list[str] = []
-    for version, row in rows.items():
+    for version in (v for v in VERSIONS if v in rows):
+        row = rows[version]
         equal = (row["equal_to"] or "").split(", ")
-        together = [name for name in rows if name == version or name in equal]
+        together = [name for name in VERSIONS if name in rows and (name == version or name in equal)]
         text = " = ".join(together)
         if len(together) > 1 and text not in classes:
             classes.append(text)
