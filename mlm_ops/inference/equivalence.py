@@ -81,6 +81,7 @@ class Equivalence:
             facts.is_balanced,
             facts.is_nested,
         )
+        self._default_group = model.default_group
         self._plain = model.residual == PLAIN
         self.spaces = {name: self._spaces(design) for name, design in designs.items()}
 
@@ -144,7 +145,8 @@ class Equivalence:
             for block in level.blocks
         )
         within: tuple[int, ...] = ()
-        lowest = design.levels[0].group if design.levels and design.nested else None
+        # without random effects V is the identity, whatever the units
+        lowest = self._default_group if not design.levels else design.levels[0].group if design.nested else None
         if lowest is not None and self._plain:
             means = [self._columns.group_mean(column, lowest) for column in fixed]
             random = [column for _, columns, _ in blocks for column in columns]

@@ -11,6 +11,7 @@ from mlm_ops.language.model import (
     Between,
     Center,
     Centering,
+    Column,
     Factor,
     Function,
     GroupingFactor,
@@ -100,18 +101,14 @@ def candidates(model: Model) -> dict[Variable, GroupingFactor | None]:
     if not groups:
         raise MlmError(nothing_to_recenter(model, "it has no predictor of rows that is a number"))
     for function in groups:
-        shared = [
-            other
-            for other in groups
-            if isinstance(function, Function)
-            and other != function
-            and set(columns_of(other)) & set(columns_of(function))
-        ]
-        if shared:
-            other = label(shared[0])
+        if not isinstance(function, Function) or function.name != "I":
+            continue
+        other = next((v for v in groups if isinstance(v, Column) and v.name in columns_of(function)), None)
+        if other is not None:
             raise MlmError(
-                f"{label(function)} is a function of {other}, which centering {other} would not reach. Write powers as "
-                f"poly({other}, 2, raw=True), products as {other}:z, and compare the versions of that."
+                f"{label(function)} is a function of {label(other)}, which centering {label(other)} would not reach. "
+                f"Write powers as poly({label(other)}, 2, raw=True), products as {label(other)}:z, and compare the "
+                "versions of that."
             )
     return groups
 

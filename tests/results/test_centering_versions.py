@@ -180,6 +180,20 @@ def test_of_products_and_powers_only_the_highest_stays() -> None:
     assert (first, second) == (None, "grand mean")
 
 
+def test_without_random_effects_the_slope_within_is_that_beside_the_mean() -> None:
+    table = versions("mathach ~ ses + sector", levels="school")
+    assert find(table, "group mean", "slope", "ses")["equal_to"] == "group mean + mean, raw + mean"
+    slopes = [find(table, version, "slope", "ses")["estimate"] for version in ("group mean", "raw + mean")]
+    assert slopes[0] == pytest.approx(slopes[1], rel=ROUNDING)
+
+
+def test_independent_effects_are_two_models() -> None:
+    table = versions("mathach ~ ses + (ses || school)")
+    assert table["equal_to"].null_count() == table.height
+    deviance = [find(table, version, "log_likelihood")["estimate"] for version in ("raw", "grand mean")]
+    assert abs(deviance[0] - deviance[1]) > 1e-5
+
+
 def test_equal_group_means_make_all_versions_one_model() -> None:
     table = versions("Reaction ~ Days + (Days | Subject)", "sleepstudy")
     assert list(dict.fromkeys(table["version"])) == ["raw", "grand mean", "group mean"]
