@@ -183,6 +183,8 @@ def model_tables(
             findings = tables.diagnostics(fitted, rows, least=analysis.min_publish_n)
             drawn["diagnostics"] = tables.with_model(name, findings)
         answers = question_tables(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
+        if name in analysis.centering:
+            answers["centering"] = tables.centering(fitted)
     drawn |= {table: tables.with_model(name, frame) for table, frame in answers.items()}
     return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, fitted.moments)
 

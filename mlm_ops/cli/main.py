@@ -165,6 +165,16 @@ def fit(options: argparse.Namespace) -> int:
         return fit_formula(options)
 
 
+def centering(options: argparse.Namespace) -> int:
+    """Print a model raw and centered in every way."""
+    from mlm_ops.analyses.project import ANALYSIS_SUFFIXES
+    from mlm_ops.cli.centering import centering_of_analysis, centering_of_formula
+
+    is_file = options.what.lower().endswith(ANALYSIS_SUFFIXES)
+    (centering_of_analysis if is_file else centering_of_formula)(options)
+    return 0
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the project's pipelines in this process."""
     run_id = str(uuid.uuid4())
@@ -291,6 +301,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
     "run": run,
     "fit": fit,
+    "centering": centering,
     "show": show,
     "report": report,
     "export": export,

@@ -66,6 +66,26 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     _add_log(parser)
 
 
+def _add_centering(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
+    parser.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file")
+    parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    values = f"{ESTIMATOR.expected} (default: {ESTIMATOR.default})"
+    parser.add_argument(f"--{ESTIMATOR.name}", metavar=ESTIMATOR.name.upper(), help=values)
+    parser.add_argument("--database", type=Path, metavar="DB", help="for an analysis file: the database of its data")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="the model of an analysis file (default: that of its key centering, or the last)",
+    )
+    parser.add_argument(
+        "--allow-files", action="store_true", help="let the analysis file read files outside its project, in any SQL"
+    )
+    parser.add_argument(
+        "--wait", type=_seconds, default=30.0, metavar="S", help="seconds to wait for a busy database (default: 30)"
+    )
+
+
 def _add_show(parser: argparse.ArgumentParser) -> None:
     _add_database(parser)
     parser.add_argument("--analysis", metavar="NAME", help="one analysis only, also one whose file no longer exists")
@@ -167,6 +187,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "init": (_add_init, "write a new project around a data file"),
     "run": (_add_run, "run the project's pipelines and publish the results"),
     "fit": (_add_fit, "fit a formula to a data file, or an analysis file in a database"),
+    "centering": (_add_centering, "fit a model raw and centered in every way, and say what is equal"),
     "show": (_add_show, "print the latest results"),
     "report": (_add_report, "write the latest results as pages with pictures"),
     "export": (_add_export, "write a result table or a picture for a paper or another program"),

@@ -57,6 +57,7 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("contrast", "combination", "estimate", "std_error", "df", "statistic", "p_value", "p_adjusted"),
         *("conf_low", "conf_high"),
     ),
+    "centering": ("version", "quantity", "group", "predictor", "other", "estimate", "std_error", "equal_to"),
     "ladder_steps": (
         *("term", "group", "taken", "reason", "reference_model", "estimate", "std_error", "statistic", "df"),
         *("p_value", "p_value_mixture", "delta_aic", "delta_bic", "gain_fv", "singular"),
@@ -80,14 +81,23 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
 }
 #: The keys stand above the table; what is for copying is there by SQL.
-UNPRINTED = frozenset({"run_id", "analysis", "latex", "markdown", "lme4", "mplus", "mermaid", "syntax"})
+UNPRINTED = frozenset({"run_id", "analysis", "latex", "markdown", "mathml", "lme4", "mplus", "mermaid", "syntax"})
 #: Text that may go over several lines, and how narrow that may become; names and numbers stay whole.
 PROSE = frozenset(
     {"formula", "level_equations", "reduced_equation", "notes", "note", "reason", "n_groups", "data", "n_dropped"}
+    | {"meaning", "explanation", "intercept_meaning", "intercept_variance_meaning"}
 )
 PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
-LONG_TABLES = {"random_effects": 10, "groups": 10, "unit_lines": 10, "curves": 10, "diagnostics": 10, "drift": 20}
+LONG_TABLES = {
+    "random_effects": 10,
+    "groups": 10,
+    "unit_lines": 10,
+    "curves": 10,
+    "centering": 40,
+    "diagnostics": 10,
+    "drift": 20,
+}
 #: What a narrow terminal goes without, in this order; the two ends of an interval go together.
 DROPPED_WHEN_NARROW: tuple[tuple[str, ...], ...] = (
     ("symbol",),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from mlm_ops.language.columns import DesignColumn
-from mlm_ops.language.model import PLAIN, Residual, Variable
+from mlm_ops.language.model import PLAIN, GroupingFactor, Residual, Variable
 
 #: Letters of the coefficients, the highest level last; a model takes as many from the end as it has levels.
 _COEFFICIENTS = ("zeta", "eta", "theta", "kappa", "lambda", "nu", "xi", "omega", "psi", "pi", "beta", "gamma")
@@ -30,7 +30,7 @@ class EquationStructure:
     Attributes
     ----------
     outcome
-        Name of the outcome.
+        The outcome.
     fixed
         Fixed columns.
     random
@@ -46,9 +46,15 @@ class EquationStructure:
         Names of the grouping factors.
     residual, strata
         The residual's structure, and the values of its strata.
+    factors
+        Columns of the grouping factors.
+    default_group, meaning
+        The grouping factor in which variables are centered that name none, and those that stand for others.
+    split, split_group
+        ``within`` or ``between`` where that part of the outcome in some groups is modelled, and these groups.
     """
 
-    outcome: str
+    outcome: Variable
     fixed: tuple[DesignColumn, ...]
     random: tuple[tuple[tuple[DesignColumn, ...], ...], ...]
     variable_levels: Mapping[Variable, int] = field(hash=False)
@@ -57,6 +63,11 @@ class EquationStructure:
     groups: tuple[str, ...] = ()
     residual: Residual = PLAIN
     strata: tuple[str, ...] = ()
+    factors: tuple[GroupingFactor, ...] = ()
+    default_group: GroupingFactor | None = None
+    meaning: Mapping[GroupingFactor, GroupingFactor] = field(default_factory=dict, hash=False)
+    split: str = ""
+    split_group: GroupingFactor = ()
 
     @property
     def n_levels(self) -> int:
@@ -79,18 +90,52 @@ class EquationStructure:
         """Return the highest level of a column's variables; 1 for the intercept."""
         return max((min(self.variable_levels[v], max(self.n_levels, 2)) for v in column.variables), default=1)
 
+    @property
+    def _first(self) -> int:
+        """The place of an observation's own index: that of rows, or of the groups whose means are the outcome."""
+        return int(self.split == "between")
+
+    @property
+    def _second(self) -> int:
+        """The place of the lowest grouping factor's index; before it may be the groups whose means are taken out."""
+        return self._first + 1 + int(self.split == "within" and self.split_group not in self.factors)
+
+    @property
+    def n_indices(self) -> int:
+        """Indices of a row; where group means are the outcome these and that of the rows in them."""
+        return self._second + len(self.random)
+
     def units(self, level: int) -> str:
         """Return the subscripts of a level: ``ij`` at level 1 of two, ``j`` at level 2."""
-        return UNITS[level - 1 : len(self.random) + 1] if level <= self.n_levels else ""
+        if level > self.n_levels:
+            return ""
+        return UNITS[self._first if level == 1 else self._second + level - 2 : self.n_indices]
+
+    def mean_units(self, group: GroupingFactor | None) -> str:
+        """Return the subscripts of group means, ``.j``, or of the grand mean, ``..``; empty where the group has none.
+
+        Dots stand for what the mean is taken over; with crossed factors ``.j.`` is a mean of the first.
+        """
+        if group is None:
+            return "." * self.n_indices
+        if group in self.factors:
+            units = self.units_of_factor(self.factors.index(group))
+        elif self.split and group == self.split_group:
+            units = UNITS[1 : self.n_indices]
+        else:
+            return ""
+        return "".join(unit if unit in units else "." for unit in UNITS[: self.n_indices])
 
     def units_of_variable(self, variable: Variable) -> str:
         """Return the subscripts of a variable; with crossed factors, that of the factor whose units it describes."""
         level = self.variable_levels[variable]
-        return UNITS[level - 1] if self.crossed and level > 1 else self.units(min(level, self.n_levels))
+        if level > self.n_levels and self.split == "within":
+            return UNITS[self._first + 1 : self.n_indices]
+        return UNITS[self._second + level - 2] if self.crossed and level > 1 else self.units(min(level, self.n_levels))
 
     def units_of_factor(self, height: int) -> str:
         """Return the subscripts of a grouping factor's units: ``jk`` for a class in a school."""
-        return UNITS[height + 1] if self.crossed else self.units(height + 2)
+        return UNITS[self._second + height] if self.crossed else self.units(height + 2)
 
     def coefficient_letter(self, level: int) -> str:
         """Return the letter of the coefficients in the equations of a level."""

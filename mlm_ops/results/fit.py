@@ -146,6 +146,18 @@ class Fit(FitRecord):
         """One row per variable beside its group mean: the difference of their effects, also corrected for error."""
         return tables.contextual_effects(self)
 
+    def centering(self) -> pl.DataFrame:
+        """One row per number of the model raw, and centered at the grand mean and at group means, fitted anew.
+
+        Column ``equal_to`` names the versions in which the number is equal whatever the data, ``explanation`` says why.
+
+        Raises
+        ------
+        MlmError
+            Nothing in the model can be recentered.
+        """
+        return tables.centering(self)
+
     @checked(slope=options.SLOPE, at=options.AT)
     def simple_slopes(self, slope: str, at: At) -> pl.DataFrame:
         """The slope of a predictor, and the outcome where it is zero, at values of its moderators.

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.estimation.design.build import build_design
+from mlm_ops.estimation.design.groups import default_cluster, meanings
 from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.inference.fixed.heteroscedastic import RowRobust, row_robust
 from mlm_ops.inference.fixed.robust import ClusterRobust, NormalRobust, cluster_robust
@@ -140,9 +142,9 @@ class FitRecord:
     def equation_structure(self) -> EquationStructure:
         """The coefficients, random effects and residual that the equations show."""
         design = self.estimate.design
-        residual = design.residual
+        residual, split = design.residual, design.split
         return EquationStructure(
-            self.model.outcome_name,
+            self.model.outcome,
             design.fixed.columns,
             random=tuple(tuple(block.columns for block in level.blocks) for level in design.levels),
             variable_levels=design.variable_levels,
@@ -154,6 +156,11 @@ class FitRecord:
             groups=tuple(group_name(level.group) for level in design.levels),
             residual=self.model.residual,
             strata=residual.strata if residual is not None and len(residual.strata) > 1 else (),
+            factors=tuple(level.group for level in design.levels),
+            default_group=self.model.default_group,
+            meaning=meanings(self.model, self.moments),
+            split=split.part if split is not None else "",
+            split_group=split.group if split is not None else (),
         )
 
     @property
@@ -274,3 +281,17 @@ class FitRecord:
             "is not meant, remove it from the fixed part"
             for name in both
         ]
+
+
+def estimate_request(request: Request, moments: Moments, start: Array | None = None) -> Estimate:
+    """Estimate a model from moments, with the clusters that its robust errors need.
+
+    Parameters
+    ----------
+    start
+        Where the search for theta begins.
+    """
+    by_cluster = request.robust is not None and not request.of_rows
+    clusters = request.cluster or default_cluster(request.model, moments) if by_cluster else None
+    design = build_design(request.model, moments, clusters)
+    return estimate_design(design, reml=request.estimator == "reml", start=start)

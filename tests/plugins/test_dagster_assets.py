@@ -12,12 +12,14 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from polars.testing import assert_frame_equal
 
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
-from mlm_ops.analyses.run import centered_table, fit_analysis_model
+from mlm_ops.analyses.run import centered_table, collect_analysis, fit_analysis_model
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError, DataError, StoreError
 from mlm_ops.moments.partitions import Refresh
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
+from mlm_ops.plugins.dagster.metadata import model_metadata
 from mlm_ops.results.fit import Fit
+from mlm_ops.results.tables import fit_tables
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 Pupils = Callable[..., pl.DataFrame]
@@ -231,6 +233,21 @@ def test_assets_are_functions(pupils: Pupils, small: Analysis, warehouse: Wareho
         connection.execute("create table main.pupils as from rows")
     result = assets[dg.AssetKey(["small", "moments"])](context=dg.build_asset_context(), warehouse=warehouse)
     assert result.metadata["n_obs"].value == 375
+
+
+def test_a_model_says_what_its_intercepts_mean(small: Analysis, warehouse: Warehouse, pupils: Pupils) -> None:
+    with warehouse.connection() as connection:
+        connection.register("rows", pupils(groups=25))
+        connection.execute("create table main.pupils as from rows")
+        moments = collect_analysis(small, connection)
+    fit = fit_analysis_model(small, "slope", moments)
+    metadata = model_metadata("y ~ x", fit, fit_tables("slope", fit))
+    intercept, variance = (str(metadata[f"intercept_{name}"].value) for name in ("meaning", "variance_meaning"))
+    assert intercept.startswith("Predicted y where ")
+    assert variance.startswith("Variance over school of predicted y")
+    assert (intercept, variance) == fit_tables("slope", fit)["models"].select(
+        "intercept_meaning", "intercept_variance_meaning"
+    ).row(0)
 
 
 def test_a_strategy_is_an_asset_and_its_models_are_published(

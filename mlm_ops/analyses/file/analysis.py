@@ -35,6 +35,7 @@ from mlm_ops.language import options
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.model import GroupingFactor, Model
 from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Robust
+from mlm_ops.language.recentering import candidates
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
 from mlm_ops.structural.model import SemModel, expand_ready_model
@@ -51,7 +52,8 @@ class Analysis(Record):
     columns, lowest first; ``compare`` holds pairs (model, reference model). Robust errors go by
     ``cluster``, else by each model's top grouping factor, and in single-level regression by the last of ``levels``.
     ``partition`` is a column by whose values the moments are kept, so that only new and changed ones are read again.
-    ``diagnostics`` names the models whose influential units and residuals are looked into. ``strategy`` says how models
+    ``diagnostics`` names the models whose influential units and residuals are looked into, ``centering`` those that are
+    fitted raw and centered in every way. ``strategy`` says how models
     are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule. ``sem`` holds two-level
     structural equation models, fitted from the same moments. ``history`` says which runs are kept and what counts as
     drift; groups of fewer than ``min_publish_n`` rows are in no table that is published.
@@ -78,6 +80,7 @@ class Analysis(Record):
     candidates: Annotated[dict[str, tuple[str, ...]], BeforeValidator(candidate_terms)] = Field(default_factory=dict)
     keep: Text | None = None
     diagnostics: Names = ()
+    centering: Names = ()
     simple_slopes: Annotated[dict[str, tuple[SlopeQuestion, ...]], BeforeValidator(slope_questions)] = Field(
         default_factory=dict
     )
@@ -99,7 +102,7 @@ class Analysis(Record):
 
     @model_validator(mode="after")
     def _known_models(self) -> Analysis:
-        named = {key: list(getattr(self, key)) for key in ("diagnostics", "simple_slopes", "contrasts")}
+        named = {key: list(getattr(self, key)) for key in ("diagnostics", "centering", "simple_slopes", "contrasts")}
         check_names(list(self.models), self.compare, named)
         return self
 
@@ -156,6 +159,8 @@ class Analysis(Record):
                     default_covariance=self.covariance,
                 )
                 check_slopes(requests[name].model, self.simple_slopes.get(name, ()))
+                if name in self.centering:
+                    candidates(requests[name].model)
             except MlmError as error:
                 raise AnalysisError(f"Model {name!r}: {error}") from error
         models = [request.model for request in requests.values()]

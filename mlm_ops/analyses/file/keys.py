@@ -28,6 +28,7 @@ EXPECTED = {
     "where": "one SQL condition",
     "description": "text",
     "diagnostics": "the name of a model, or a list of them",
+    "centering": "the name of a model, or a list of them",
     "start": "the name of a model",
     "candidates": "a list of terms",
     "history": "keep_runs and keep_days (whole numbers), baseline (first, or a run's id) and alpha",

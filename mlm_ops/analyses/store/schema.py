@@ -6,6 +6,7 @@ import polars as pl
 
 from mlm_ops.analyses.drift import DRIFT
 from mlm_ops.analyses.ladder import LADDER_STEPS
+from mlm_ops.results.tables.centering import CENTERING
 from mlm_ops.results.tables.columns import COUNT, TEXT, ColumnTypes
 from mlm_ops.results.tables.diagnostics import DIAGNOSTICS
 from mlm_ops.results.tables.effects import (
@@ -48,6 +49,7 @@ TABLES: dict[str, ColumnTypes] = {
     "johnson_neyman": JOHNSON_NEYMAN,
     "curves": CURVES,
     "contrasts": CONTRASTS,
+    "centering": CENTERING,
     "ladder_steps": LADDER_STEPS,
     "diagnostics": DIAGNOSTICS,
     "sem_parameters": SEM_PARAMETERS,

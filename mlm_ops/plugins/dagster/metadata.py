@@ -18,6 +18,7 @@ from mlm_ops.language.model import Model, columns_of
 from mlm_ops.moments.needs import needs_of
 from mlm_ops.moments.record import Schema as MomentsSchema
 from mlm_ops.results.fit import Fit
+from mlm_ops.results.meaning import intercept_meanings
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.results.tables.descriptions import COLUMNS
 from mlm_ops.results.text.tables import cell_table
@@ -78,6 +79,7 @@ def model_metadata(formula: str, fit: Fit, tables: Mapping[str, pl.DataFrame]) -
         "equations": dg.MetadataValue.md(fit.equations("levels", "markdown", estimates=True)),
         "level_equations": _code(fit.equations("levels")),
         "reduced_equation": _code(fit.equations("reduced")),
+        **_meanings(fit),
         "fixed_effects": table_metadata(fit.fixed_effects),
         "variance_components": table_metadata(fit.variance_components),
         "dagster/row_count": dg.MetadataValue.int(fit.fixed_effects.height),
@@ -87,6 +89,13 @@ def model_metadata(formula: str, fit: Fit, tables: Mapping[str, pl.DataFrame]) -
         **_variances(fit.variance_components),
         **_coefficients(tables["fixed_effects"]),
     }
+
+
+def _meanings(fit: Fit) -> Metadata:
+    """What the intercept and the variance of the intercepts mean, where the model has them."""
+    names = ("intercept_meaning", "intercept_variance_meaning")
+    texts = zip(names, intercept_meanings(fit), strict=True)
+    return {name: dg.MetadataValue.text(text) for name, text in texts if text is not None}
 
 
 def withheld_metadata(formula: str, notes: str | None = None) -> Metadata:

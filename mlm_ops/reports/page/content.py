@@ -20,7 +20,7 @@ from mlm_ops.reports.page.html import render
 from mlm_ops.reports.page.markup import equations
 from mlm_ops.reports.page.order import in_order
 from mlm_ops.reports.page.sections import SECTIONS, draft, main_model, titles
-from mlm_ops.reports.page.tables import Grid, formulas, grid, ladder
+from mlm_ops.reports.page.tables import Grid, centered, formulas, grid, ladder
 from mlm_ops.reports.page.words import group_counts, plural, rows_of
 from mlm_ops.reports.pictures.facts import unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
@@ -129,7 +129,7 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         missing=missing,
         sections=sections,
         finder=_finder(tables, cards),
-        formulas=[(name, formula, equations(math)) for name, formula, math in formulas(tables)],
+        formulas=[(name, formula, equations(math), meaning) for name, formula, math, meaning in formulas(tables)],
         ladder=ladder(tables),
         runs=_runs_of_page(tables),
         run=list(_facts_of_run(run)),
@@ -202,11 +202,14 @@ def without_unit_names(tables: Tables) -> dict[str, pl.DataFrame]:
     return frames
 
 
-def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid]]:
+def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid, list[str]]]:
+    """The tables of a section without a picture: the heading of each, and what is said below it."""
     for name, (title, where) in _TABLES.items():
         frame = table(tables, name)
         if where == section and not frame.is_empty():
-            yield title, grid(frame.drop(_NOT_READ, strict=False))
+            yield title, grid(frame.drop(_NOT_READ, strict=False)), []
+    if section == "centered":
+        yield from centered(tables)
 
 
 def _finder(tables: Tables, cards: Sequence[Card]) -> dict[str, Any] | None:

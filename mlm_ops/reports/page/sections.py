@@ -46,6 +46,12 @@ SECTIONS = (
         ("two_slopes", "simple_slopes", "johnson_neyman"),
     ),
     Section(
+        "centered",
+        "Raw or centered",
+        "The same model with its predictors raw and centered, fitted to the same rows: what moves and what stays.",
+        (),
+    ),
+    Section(
         "units",
         "The {units}",
         "How they differ around the average. No picture here is a ranking.",
@@ -62,7 +68,8 @@ SECTIONS = (
 )
 #: Pictures of one model, that which the page is about.
 OF_ONE_MODEL = frozenset(
-    {"standard_errors", "variance", *(key for part in (*SECTIONS[2:5], SECTIONS[-1]) for key in part.pictures)}
+    {"standard_errors", "variance"}
+    | {key for part in SECTIONS if part.key in {"effects", "units", "holds", "runs"} for key in part.pictures}
 )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from markupsafe import Markup
@@ -12,6 +14,7 @@ from mlm_ops.reports.pictures.facts import models_in_order, shown_models
 from mlm_ops.reports.pictures.rows import Tables, table
 from mlm_ops.reports.pictures.words import shown
 from mlm_ops.results.criteria import BY_ML_NOTE, NO_CRITERIA_NOTE
+from mlm_ops.results.text.centering import remarks, versions_table
 from mlm_ops.results.text.side_by_side import SOURCES, side_by_side
 from mlm_ops.results.text.tables import cell_table, html_table
 from mlm_ops.results.words import count
@@ -75,11 +78,36 @@ def ladder(tables: Tables) -> tuple[Markup, list[str]] | None:
     return Markup(html_table(("model", *beside.models), sections, beside.right)), notes
 
 
-def formulas(tables: Tables) -> list[tuple[str, str, str]]:
-    """Each model's name, formula and stored equations in MathML, in order."""
+def centered(tables: Tables) -> list[tuple[str, Grid, list[str]]]:
+    """For each model of the table of centering a heading, its versions beside each other, and sentences about them."""
+    frame = table(tables, "centering")
+    names = [] if frame.is_empty() else [name for name in models_in_order(tables) if name in set(frame["model"])]
+    parts = []
+    for name in names:
+        rows = frame.filter(pl.col("model") == name)
+        cells = versions_table(rows)
+        texts = tuple(tuple(shown(text) if text else "" for text in row) for row in cells.rows)
+        parts.append(
+            (f"Versions of {shown(name)}", Grid(cells.heading, texts, cells.right), [*map(shown, remarks(rows))])
+        )
+    return parts
+
+
+def formulas(tables: Tables) -> list[tuple[str, str, str, str]]:
+    """Each model's name, formula, stored equations in MathML, and what its intercept means, in order."""
     frame = table(tables, "models")
     if frame.is_empty():
         return []
     rows = {row["model"]: row for row in frame.to_dicts()}
     names = [name for name in models_in_order(tables) if name in rows]
-    return [(name, rows[name]["formula"] or "", rows[name].get("mathml") or "") for name in names[: 5 * MODELS]]
+    return [
+        (name, rows[name]["formula"] or "", rows[name].get("mathml") or "", _meaning(rows[name]))
+        for name in names[: 5 * MODELS]
+    ]
+
+
+def _meaning(row: Mapping[str, Any]) -> str:
+    """What the intercept and the variance of the intercepts mean; empty in results of an earlier mlm-ops."""
+    symbols = {"intercept_meaning": "Intercept", "intercept_variance_meaning": "Variance of the intercepts"}
+    texts = [f"{symbol}: {row[name][:1].lower()}{row[name][1:]}" for name, symbol in symbols.items() if row.get(name)]
+    return shown(" ".join(texts)) if texts else ""

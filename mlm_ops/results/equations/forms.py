@@ -18,6 +18,7 @@ from mlm_ops.language.symbols import (
     variance_subscript,
     variance_symbol,
 )
+from mlm_ops.results.equations.centered import written_variable, written_variables
 from mlm_ops.results.equations.statements import (
     Association,
     Atom,
@@ -66,12 +67,12 @@ class Page:
 
     def variables(self, part: LevelPart) -> Product:
         """The variables of a product, with their units."""
-        return tuple(VariableName(label(v), self.structure.units_of_variable(v)) for v in part)
+        return written_variables(self.structure, part)
 
     @property
-    def outcome(self) -> VariableName:
-        """The outcome of a row."""
-        return VariableName(self.structure.outcome, self.structure.units(1))
+    def outcome(self) -> Atom:
+        """The outcome of a row, or of a group."""
+        return written_variable(self.structure, self.structure.outcome, self.structure.units(1))
 
     @property
     def residual(self) -> Symbol:

@@ -10,12 +10,15 @@ from mlm_ops.language.model import number_text
 from mlm_ops.results.equations.statements import (
     Association,
     Atom,
+    Average,
+    Deviation,
     Distribution,
     Equation,
     Heading,
     Statement,
     Symbol,
     Value,
+    VariableName,
     Vector,
 )
 from mlm_ops.results.equations.writers import GREEK, TERMS_A_LINE, Writer
@@ -31,6 +34,9 @@ STYLE = (
     f".{CLASS} mtd mtd{{padding:.2em .4em}}"
     f".{CLASS} mtd[columnspan]{{font-weight:bold;padding-top:.6em}}"
     f".{CLASS}>mtable>mtr>mtd:first-child:not([columnspan]){{text-align:right;text-align:-webkit-right}}"
+    # Chromium stretches no line over a name: the border of what is below takes its place where there is this style
+    f".{CLASS} mover>mo{{display:none}}"
+    f".{CLASS} mover>mrow{{border-top:1px solid;padding-top:1px}}"
 )
 #: The first of the bold italic letters A, a, alpha; MathML Core has no other way to bold letters.
 _BOLD = {"A": 0x1D468, "a": 0x1D482, "α": 0x1D736}
@@ -76,6 +82,15 @@ class MathmlWriter(Writer):
         """``<msub><mtext>ses</mtext>…</msub>``, with the part within or between above."""
         return _scripts(_text(text), list(_units(units)), [f"<mi>{part}</mi>"] if part else [])
 
+    def average(self, of: VariableName | Average | Deviation, units: str, named: bool) -> str:
+        """``<msub><mover><mtext>ses</mtext>…</mover><mrow>·j</mrow></msub>``."""
+        mean = f'<mover><mrow>{self.alone((of,))}</mrow><mo stretchy="true">¯</mo></mover>'
+        return _scripts(mean, [_text(units)] if named else list(_units(units)), [])
+
+    def fence(self, text: str, *, fenced: bool) -> str:
+        """A row, perhaps with parentheses around it."""
+        return f"<mrow>{_mark('(')}{text}{_mark(')')}</mrow>" if fenced else text
+
     def power(self, base: str, time: str) -> str:
         """``phi`` with the distance of two times above."""
         there = self.name(time, "i'")
@@ -93,14 +108,14 @@ class MathmlWriter(Writer):
             case Equation(left, terms, level):
                 tag = f"<mtext>Level {level}:</mtext>{_QUAD}" if level is not None else ""
                 pieces = [terms[i : i + TERMS_A_LINE] for i in range(0, len(terms), TERMS_A_LINE)] or [()]
-                yield tag + self.atom(left), f"{_EQUALS}{self.sum(pieces[0])}"
+                yield tag + self.alone((left,)), f"{_EQUALS}{self.sum(pieces[0])}"
                 for piece in pieces[1:]:
                     first = piece[0][0]
                     sign = "" if isinstance(first, Value) and first.value < 0 else self.plus
                     yield "", f"{_QUAD}{sign}{self.sum(piece)}"
             case Vector(left, entries, note):
                 transposed = note == "transposed"
-                vector = _list([self.product(entry) for entry in entries], fenced=transposed or len(entries) > 1)
+                vector = _list([self.alone(entry) for entry in entries], fenced=transposed or len(entries) > 1)
                 right = f"<msup>{vector}<mo>⊤</mo></msup>" if transposed else f"{vector}{_QUAD}{_text(f'({note})')}"
                 yield self.atom(left), f"{_EQUALS}{right}"
             case Distribution(effects, variance, triangle, note):
@@ -174,7 +189,10 @@ def _index(index: str) -> Iterator[str]:
 
 def _units(units: str) -> Iterator[str]:
     """A letter a level; a prime makes it another unit of that level."""
-    for letter, prime in re.findall(r"([a-z])('?)", units):
+    for letter, prime in re.findall(r"([a-z.])('?)", units):
+        if letter == ".":
+            yield "<mi>·</mi>"
+            continue
         yield f"<msup><mi>{letter}</mi><mo>′</mo></msup>" if prime else f"<mi>{letter}</mi>"
 
 

@@ -63,7 +63,32 @@ class Power:
     time: str
 
 
-Atom = Symbol | VariableName | Value | Power
+@dataclass(frozen=True)
+class Average:
+    """The mean of a variable, or of its means, with a dot for each index that it is taken over: ``x̄_.j``.
+
+    Attributes
+    ----------
+    units
+        The indices, with dots; or the name of a grouping factor that has no index.
+    named
+        Whether `units` is such a name.
+    """
+
+    of: VariableName | Average | Deviation
+    units: str
+    named: bool = False
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A variable minus a mean or a number."""
+
+    of: VariableName | Average | Deviation
+    center: Average | Value
+
+
+Atom = Symbol | VariableName | Value | Power | Average | Deviation
 Product = tuple[Atom | Sign, ...]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -10,6 +11,8 @@ from mlm_ops.language.model import number_text
 from mlm_ops.results.equations.statements import (
     Association,
     Atom,
+    Average,
+    Deviation,
     Distribution,
     Equation,
     Heading,
@@ -29,6 +32,8 @@ _LETTERS = "alpha beta gamma pi psi omega xi nu lambda kappa theta eta zeta tau 
 #: Letters of parameters and what they look like.
 GREEK = dict(zip(_LETTERS.split(), "αβγπψωξνλκθηζτφ", strict=True))
 GREEK["sigma2"] = "σ²"
+#: The line over a letter, behind it: joined to that over the next letter, or over one letter alone.
+_OVERLINE, _MACRON = "\u0305", "\u0304"
 #: A sum of more terms goes on in the next line, where lines are aligned.
 TERMS_A_LINE = 5
 
@@ -45,6 +50,10 @@ class Writer(ABC):
                 return self.name(atom.text, atom.units, atom.part)
             case Power(base, time):
                 return self.power(self.atom(base), time)
+            case Average(of, units, named):
+                return self.average(of, units, named)
+            case Deviation():
+                return self.deviation(atom, fenced=True)
             case Value(value, exact):
                 return self.negative(number_text(value) if exact else number(value)) if value else self.zero
 
@@ -58,6 +67,28 @@ class Writer(ABC):
                 text += between + self.atom(factor)
                 between = self.between
         return text
+
+    def alone(self, product: Product) -> str:
+        """A product that stands by itself, as the left side of an equation: a difference without parentheses."""
+        first = product[0]
+        return (
+            self.deviation(first, fenced=False)
+            if isinstance(first, Deviation) and len(product) == 1
+            else self.product(product)
+        )
+
+    def deviation(self, deviation: Deviation, *, fenced: bool) -> str:
+        """A variable minus a mean or a number, perhaps in parentheses; a negative number is added."""
+        center, sign = deviation.center, self.negative("-")
+        if isinstance(center, Value) and center.value < 0:
+            center, sign = Value(-center.value, center.exact), self.plus
+        of = deviation.of
+        first = self.deviation(of, fenced=False) if isinstance(of, Deviation) else self.atom(of)
+        return self.fence(f"{first} {sign} {self.atom(center)}", fenced=fenced)
+
+    def fence(self, text: str, *, fenced: bool) -> str:
+        """Put parentheses around it."""
+        return f"({text})" if fenced else text
 
     def sum(self, terms: Sequence[Product]) -> str:
         """Products with their signs; a negative estimate is subtracted."""
@@ -90,6 +121,10 @@ class Writer(ABC):
         """A variable's name with its units, and which part of it."""
 
     @abstractmethod
+    def average(self, of: VariableName | Average | Deviation, units: str, named: bool) -> str:
+        """A mean, with dots for the indices that it is taken over or the name of its grouping factor."""
+
+    @abstractmethod
     def power(self, base: str, time: str) -> str:
         """An autocorrelation over the distance of two times."""
 
@@ -111,6 +146,10 @@ class TextWriter(Writer):
         subscript = ",".join(filter(None, (part, units)))
         return f"{text}_{subscript}" if subscript else text
 
+    def average(self, of: VariableName | Average | Deviation, units: str, named: bool) -> str:
+        """``mean(ses)_.j``; ``mean(ses)_school`` without an index."""
+        return f"mean({self.alone((of,))})_{units}"
+
     def power(self, base: str, time: str) -> str:
         """``phi^|t_i - t_i'|``."""
         other_time = self.name(time, "i'")
@@ -125,9 +164,9 @@ class TextWriter(Writer):
         match statement:
             case Equation(left, terms, level):
                 heading = f"Level {level}: " if level is not None else ""
-                return [f"{heading}{self.atom(left)} = {self.sum(terms)}"]
+                return [f"{heading}{self.alone((left,))} = {self.sum(terms)}"]
             case Vector(left, entries, note):
-                row = f"({', '.join(map(self.product, entries))})"
+                row = f"({', '.join(map(self.alone, entries))})"
                 entries_text = row[1:-1] if len(entries) == 1 else row
                 return [
                     f"{self.atom(left)} = {entries_text}'"
@@ -176,11 +215,20 @@ class UnicodeWriter(TextWriter):
         """``sesᵢⱼ``; ``sesᵂᵢⱼ``."""
         return text + part.translate(self._PARTS) + self.subscript(units)
 
+    def average(self, of: VariableName | Average | Deviation, units: str, named: bool) -> str:
+        """A line over each letter of a name, and the indices; ``mean(…)`` of what is more than a name."""
+        if not isinstance(of, VariableName):
+            text = f"mean({self.alone((of,))})"
+        else:
+            line = _OVERLINE if len(of.text) > 1 else _MACRON
+            text = "".join(f"{letter}{line}" for letter in of.text)
+        return text + (f"_{units}" if named else self.subscript(units))
+
     def subscript(self, text: str) -> str:
         """Small letters; where there is none, an underscore and the letters as they are."""
         plain = GREEK.get(text, text)
         small = plain.translate(self._SMALL)
-        return small if all(c in ",′" or c not in plain for c in small) else f"_{plain}"
+        return small if all(c in ",.′" or c not in plain for c in small) else f"_{plain}"
 
     def negative(self, text: str) -> str:
         """A true minus."""
@@ -264,6 +312,11 @@ class LatexWriter(Writer):
             rf"\text{{{latex_text(text)}}}" + (f"^{{{part}}}" if part else "") + (f"_{{{subscript}}}" if units else "")
         )
 
+    def average(self, of: VariableName | Average | Deviation, units: str, named: bool) -> str:
+        r"""``\overline{\text{ses}}_{\cdot j}``."""
+        subscript = rf"\text{{{latex_text(units)}}}" if named else _dotted(units)
+        return rf"\overline{{{self.alone((of,))}}}_{{{subscript}}}"
+
     def power(self, base: str, time: str) -> str:
         r"""``\phi^{|t_i - t_{i'}|}``."""
         other_time = self.name(time, "i'")
@@ -284,9 +337,9 @@ class LatexWriter(Writer):
                     part if i == 0 or part.startswith("-") else f"+ {part}" for i, part in enumerate(sums)
                 )
                 tag = rf"\text{{Level {level}:}}\quad " if level is not None else ""
-                return f"{tag}{self.atom(left)} &= {lines}"
+                return f"{tag}{self.alone((left,))} &= {lines}"
             case Vector(left, entries, note):
-                row = ", ".join(map(self.product, entries))
+                row = ", ".join(map(self.alone, entries))
                 if note == "transposed":
                     return rf"{self.atom(left)} &= ({row})^{{\top}}"
                 entries_text = row if len(entries) == 1 else f"({row})"
@@ -310,6 +363,11 @@ class LatexWriter(Writer):
         lines = [" & ".join([*map(self.atom, row), *[""] * (size - len(row))]).rstrip() for row in rows]
         body = " \\\\ ".join(lines)
         return rf"{name} &= \begin{{pmatrix}} {body} \end{{pmatrix}}"
+
+
+def _dotted(units: str) -> str:
+    r"""``\cdot j``: a dot in the middle for each index that a mean is taken over."""
+    return re.sub(r"\.(?=[a-z])", r"\\cdot ", units).replace(".", r"\cdot")
 
 
 def _subscript(symbol: Symbol) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import polars as pl
 
+from mlm_ops.results.tables.centering import centering
 from mlm_ops.results.tables.columns import with_model
 from mlm_ops.results.tables.diagnostics import diagnostics
 from mlm_ops.results.tables.effects import (
@@ -51,6 +52,7 @@ __all__ = [
     "ANALYSIS_TABLES",
     "FIT_TABLES",
     "analysis_tables",
+    "centering",
     "comparisons",
     "contextual_effects",
     "contrast_test",

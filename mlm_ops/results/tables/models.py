@@ -18,6 +18,7 @@ from mlm_ops.results.equations import estimates_by_symbol, write_equations
 from mlm_ops.results.export.facts import facts_of
 from mlm_ops.results.export.lme4 import r_code
 from mlm_ops.results.export.mplus import mplus_input
+from mlm_ops.results.meaning import intercept_meanings
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ MODELS: ColumnTypes = {
     "mathml": TEXT,
     "lme4": TEXT,
     "mplus": TEXT,
+    "intercept_meaning": TEXT,
+    "intercept_variance_meaning": TEXT,
     "notes": TEXT,
 }
 
@@ -116,6 +119,7 @@ def t_columns(record: FitRecord) -> dict[str, int | str | None]:
 
 def models(record: FitRecord) -> pl.DataFrame:
     """One row: the model as equations and as input of other programs, and its notes; an analysis fills its position."""
+    intercept, variance = intercept_meanings(record)
     equations, estimates = partial(write_equations, record.equation_structure), estimates_by_symbol(record)
     return frame(
         MODELS,
@@ -130,6 +134,8 @@ def models(record: FitRecord) -> pl.DataFrame:
             "mathml": [equations("levels", "mathml", estimates)],
             "lme4": [_or_reason(lambda: r_code(facts_of(record)), "#")],
             "mplus": [_or_reason(lambda: mplus_input(facts_of(record)), "!")],
+            "intercept_meaning": [intercept],
+            "intercept_variance_meaning": [variance],
             "notes": ["\n".join(record.notes) or None],
         },
     )

@@ -342,6 +342,7 @@ RULES: dict[str, SuppressionRule] = {
     "johnson_neyman": _whole_models,
     "curves": _whole_models,
     "contrasts": _whole_models,
+    "centering": _whole_models,
     "ladder_steps": _ladder_steps,
     "diagnostics": _diagnostics,
     "sem_parameters": _structural,

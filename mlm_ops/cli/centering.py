@@ -1,0 +1,75 @@
+"""Run ``mlm centering``: one model raw, and centered at the grand mean and at group means, beside each other."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import Namespace
+from pathlib import Path
+
+import polars as pl
+
+from mlm_ops.cli.messages import command, short_path
+from mlm_ops.errors import DataError, MlmError, StoreError
+from mlm_ops.language.options import ESTIMATOR
+from mlm_ops.language.spelling import did_you_mean, list_names
+from mlm_ops.results.text.centering import remarks, versions_table
+from mlm_ops.results.words import one_line, visible
+from mlm_ops.warehouse.connection import open_database, using
+from mlm_ops.warehouse.files import is_database
+
+
+def centering_of_formula(options: Namespace) -> None:
+    """Print the versions of a formula fitted to a data file; nothing is written."""
+    if options.database is not None or options.model is not None:
+        raise MlmError("A formula is fitted to one data file; --database and --model are for analysis files.")
+    if options.data is None:
+        raise MlmError(
+            f"A formula is fitted to one data file: {command('centering', shlex.quote(options.what))} data.csv"
+        )
+    from mlm_ops.results.fitting import fit
+
+    path = Path(options.data)
+    estimator = ESTIMATOR.of(options.estimator or ESTIMATOR.default)
+    if is_database(path):
+        connection, table = open_database(path, options.table, wait=options.wait)
+        with connection:
+            print_versions(fit(options.what, table, connection=connection, estimator=estimator).centering())
+        return
+    if options.table is not None:
+        raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
+    print_versions(fit(options.what, path, estimator=estimator).centering())
+
+
+def centering_of_analysis(options: Namespace) -> None:
+    """Print the versions of a model of an analysis file, fitted to its rows in a database; nothing is written."""
+    if options.database is None:
+        raise MlmError(
+            f"An analysis file is fitted in a database: {command('centering', shlex.quote(options.what))} --database "
+            "FILE.duckdb"
+        )
+    conflicts = [name for name in ("data", "table", "estimator") if getattr(options, name) is not None]
+    if conflicts:
+        raise MlmError(f"An analysis file sets these options itself. Got {', '.join(conflicts)} beside {options.what}.")
+    from mlm_ops.analyses.file.analysis import read_analysis
+    from mlm_ops.analyses.run import collect_analysis, fit_analysis_model
+
+    analysis = read_analysis(options.what, allow_files=options.allow_files)
+    names = list(analysis.models)
+    name = options.model if options.model is not None else next(iter(analysis.centering), names[-1])
+    if name not in names:
+        raise MlmError(f"{options.what} has no model {name}.{did_you_mean(name, names)} There are {list_names(names)}.")
+    if not options.database.exists():
+        raise StoreError(
+            f"There is no database at {short_path(options.database)}. Name the DuckDB file that holds {analysis.data}."
+        )
+    with using(options.database, wait=options.wait) as connection:
+        fitted = fit_analysis_model(analysis, name, collect_analysis(analysis, connection))
+    print_versions(fitted.centering())
+
+
+def print_versions(table: pl.DataFrame) -> None:
+    """Print the versions beside each other, and the sentences about them."""
+    print("\n".join(map(visible, versions_table(table).lines())))
+    print()
+    for sentence in remarks(table):
+        print(one_line(sentence))
