@@ -18,6 +18,7 @@ from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 Robust = Literal["CR0", "CR1", "CR1S", "CR2"]
+Steps = Literal["sql", "polars", "both"]
 TableFormat = Literal["text", "markdown"]
 TableFile = Literal["latex", "csv", "parquet", "word"]
 
@@ -366,6 +367,7 @@ COVARIANCE = Option(
     "covariance", "for each grouping factor a structure's name, a variance, or a matrix", _structures, FormulaError
 ).or_none()
 ROBUST = choice("robust", get_args(Robust)).or_none()
+STEPS = choice("steps", get_args(Steps), default="sql")
 SEM_CLUSTER = Option("cluster", "a column, or several joined by a colon", _colon_names)
 CLUSTER = SEM_CLUSTER.or_none()
 #: The options of a model beside its formula, by name, in the order in which they are checked.
