@@ -2,7 +2,6 @@
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
 from collections.abc import Callable
-from typing import NamedTuple
 
 import dagster as dg
 
@@ -20,58 +19,44 @@ _COLUMNS = (
 )
 
 
-class _Centered(NamedTuple):
-    """A centered table of an analysis: its asset's key, its name, and whether Polars makes it."""
-
-    key: dg.AssetKey
-    table: str
-    in_polars: bool
-
-
 def centered_assets(plan: Plan) -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition]]:
     """Make the assets of the centered tables that the analysis' `steps` ask for, and their checks."""
-    chosen = plan.analysis.steps
-    tables = [_Centered(plan.centered, centered_table(plan.analysis), chosen == "polars")]
-    if chosen == "both":
-        tables.append(_Centered(plan.centered_in_polars, polars_table(plan.analysis), True))
-    verdicts = [_agrees_with_moments(plan, table) for table in tables]
-    if chosen == "both":
+    tables = {plan.centered: centered_table(plan.analysis)}
+    if plan.analysis.steps == "both":
+        tables[plan.centered_in_polars] = polars_table(plan.analysis)
+    verdicts = [_agrees_with_moments(plan, key, table) for key, table in tables.items()]
+    if plan.analysis.steps == "both":
         verdicts.append(_steps_agree(plan))
-    return [_asset(plan, table) for table in tables], verdicts
+    return [_asset(plan, key, table) for key, table in tables.items()], verdicts
 
 
-def _asset(plan: Plan, made: _Centered) -> dg.AssetsDefinition:
-    analysis = plan.analysis
-    names = (*analysis.models.values(), *analysis.sem.values())
+def _asset(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetsDefinition:
+    analysis, by_polars = plan.analysis, steps.in_polars(plan.analysis, table)
+    models = (*analysis.models.values(), *analysis.sem.values())
+    in_polars = " Polars computes them, streaming, with the expressions of `mlm_ops.plugins.polars`."
 
     @dg.asset(
-        key=made.key,
+        key=key,
         deps=[plan.upstream],
         group_name=plan.group,
-        kinds={"duckdb", "polars" if made.in_polars else "sql"},
-        code_version=plan.code_version("centered", made.in_polars, analysis.levels, *names),
-        description=f"{_COLUMNS} Polars computes them, streaming, with the expressions of `mlm_ops.plugins.polars`."
-        if made.in_polars
-        else _COLUMNS,
-        metadata={TABLE: made.table},
+        kinds={"duckdb", "polars" if by_polars else "sql"},
+        code_version=plan.code_version("centered", by_polars, analysis.levels, *models),
+        description=f"{_COLUMNS}{in_polars * by_polars}",
+        metadata={TABLE: table},
     )
     def centered(warehouse: Warehouse) -> Result:
         with about(analysis=analysis.analysis), warehouse.connection() as connection:
-            return Result(
-                metadata=steps.make_centered(
-                    connection, analysis, made.table, in_polars=made.in_polars, upstream=plan.upstream
-                )
-            )
+            return Result(metadata=steps.make_centered(connection, analysis, table, plan.upstream))
 
     return centered
 
 
-def _agrees_with_moments(plan: Plan, made: _Centered) -> dg.AssetChecksDefinition:
+def _agrees_with_moments(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetChecksDefinition:
     def verdict(connection: Connection) -> dg.AssetCheckResult:
-        return checks.centered_agrees(steps.centered_difference(connection, plan.analysis, made.table))
+        return checks.centered_agrees(steps.centered_difference(connection, plan.analysis, table))
 
     description = "The group means in this table and in the moments are the same numbers."
-    return _check(plan, made.key, "agrees_with_moments", plan.moments, description, verdict)
+    return _check(plan, key, "agrees_with_moments", plan.moments, description, verdict)
 
 
 def _steps_agree(plan: Plan) -> dg.AssetChecksDefinition:

@@ -65,24 +65,26 @@ from mlm_ops.warehouse.sql import category, literal
 MOST_COLUMNS = 300
 
 
+def in_polars(analysis: Analysis, table: str) -> bool:
+    """Whether Polars makes this table, one of the centered tables of the analysis."""
+    return analysis.steps == "polars" or table == polars_table(analysis)
+
+
 def make_centered(
-    connection: Connection,
-    analysis: Analysis,
-    table: str,
-    *,
-    in_polars: bool = False,
-    upstream: dg.AssetKey | None = None,
+    connection: Connection, analysis: Analysis, table: str, upstream: dg.AssetKey | None = None
 ) -> Metadata:
-    """Make the table with the within/between split, by SQL or by Polars.
+    """Make a table with the within/between split, by SQL or by Polars.
 
     Parameters
     ----------
+    table
+        One of the centered tables of the analysis.
     upstream
         Key of the asset that the columns come from.
     """
-    obstacle = None
+    obstacle, by_polars = None, in_polars(analysis, table)
     with analysis_in_errors(analysis):
-        if in_polars:
+        if by_polars:
             obstacle = create_centered_in_polars(connection, analysis, table)
         else:
             create_centered(connection, analysis, table)
@@ -94,7 +96,7 @@ def make_centered(
     metadata: Metadata = {
         "dagster/row_count": dg.MetadataValue.int(count),
         SCHEMA: dg.MetadataValue.table_schema(relation_schema(types)),
-        "steps": dg.MetadataValue.text("polars" if in_polars and obstacle is None else "sql"),
+        "steps": dg.MetadataValue.text("polars" if by_polars and obstacle is None else "sql"),
         "summary": dg.MetadataValue.text(f"{count:,} rows in {table}"),
     }
     if obstacle is not None:
