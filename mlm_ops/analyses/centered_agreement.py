@@ -140,7 +140,7 @@ def compare_steps(connection: duckdb.DuckDBPyConnection, analysis: Analysis) -> 
     differences = {
         new.name: _relative(difference, *scale[new.column]) if complete else float("inf")
         for new, difference, complete in zip(rows.columns, values[::2], values[1::2], strict=True)
-        if difference is not None  # there are no rows
+        if complete is not None  # of no rows
     }
     column = max(differences, key=lambda name: differences[name], default=None)
     return TableDifference(differences.get(column or "", 0.0), column, None)

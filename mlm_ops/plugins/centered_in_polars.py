@@ -130,9 +130,10 @@ def _write_by_polars(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter, 
             frame = _center_lazily(pl.scan_parquet(leaving, glob=False), rows, aliases)
             frame.sink_parquet(coming, engine="streaming", maintain_order=True, compression="snappy")
         except (pl.exceptions.PolarsError, OSError) as error:
+            reason = why_it_failed(error).removesuffix(".")
             raise DataError(
-                f"Polars cannot center the rows of {rows.source.table}: {why_it_failed(error)} Write steps: sql in the "
-                "analysis file to center them by SQL."
+                f"Polars cannot center the rows of {rows.source.table}: {reason}. Write steps: sql in the analysis "
+                "file to center them by SQL."
             ) from error
         new = ", ".join(f"new.{alias} as {identifier(name)}" for name, alias in aliases.new.items())
         in_order = f"case when own.rowid = new.{_ROW} then true else error('The rows came back in another order.') end"
