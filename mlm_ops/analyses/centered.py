@@ -94,6 +94,10 @@ class RowsToCenter:
         """The columns that are centered, each once."""
         return tuple(dict.fromkeys(new.column for new in self.columns))
 
+    def unused_name(self, word: str) -> str:
+        """A name that no column has."""
+        return word.ljust(max(map(len, self.source.types)) + 1, "_")
+
     @property
     def groups(self) -> tuple[GroupingFactor, ...]:
         """The groups whose means are taken, each once."""
@@ -187,7 +191,9 @@ def rows_to_center(connection: duckdb.DuckDBPyConnection, analysis: Analysis, ta
     source = open_rows(analysis, connection)
     claim = _claim(connection, analysis, table, list(source.types))
     check_ours(connection, claim)
-    check_not_read(connection, claim, source.relation)
+    # the table of Polars is dropped where SQL alone makes one
+    for own in (claim, _claim(connection, analysis, polars_table(analysis), [])):
+        check_not_read(connection, own, source.relation)
     # refuses columns that the source does not have, so it comes first
     needs = find_needs(source, analysis.models_to_scan, analysis.level_columns, analysis.keys)
     columns = centered_columns(analysis, source, needs)
@@ -217,7 +223,7 @@ def write_by_sql(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter) -> N
         replace_table(connection, rows.claim, f"as select * from {rows.relation}")
         return
     near = _near_means(connection, rows)
-    names = _unused_names(rows, "value")
+    names = {column: rows.unused_name(f"value_{i}") for i, column in enumerate(rows.values)}
     values = ", ".join(
         f"{render('number', expression=identifier(c))} - {literal(near[c])} as {identifier(names[c])}" for c in names
     )
@@ -235,12 +241,6 @@ def _near_means(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter) -> di
         column: mean if mean is not None and math.isfinite(mean) else 0.0
         for column, mean in zip(rows.values, found, strict=True)
     }
-
-
-def _unused_names(rows: RowsToCenter, word: str) -> dict[str, str]:
-    """Return a name for each column that is centered, which no column of the rows has."""
-    longest = max(map(len, rows.source.types))
-    return {column: f"{word}_{i}".ljust(longest + 1, "_") for i, column in enumerate(rows.values)}
 
 
 def _sql(new: CenteredColumn, value: str, near: float) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlm_ops.analyses.centered import CenteredColumn, RowsToCenter, rows_to_center, write_by_sql
-from mlm_ops.errors import DataError
+from mlm_ops.errors import DataError, StoreError
 from mlm_ops.language.model import GroupingFactor
 from mlm_ops.logs import Event, tell
 from mlm_ops.plugins.polars import CenteringNamespace
@@ -56,7 +56,8 @@ def create_centered_in_polars(connection: duckdb.DuckDBPyConnection, analysis: A
     Raises
     ------
     StoreError
-        A table or view of that name was not made by mlm-ops, or the analysis reads it. Nothing is then changed.
+        A table or view of that name was not made by mlm-ops, or the analysis reads it, or there is no place for the
+        files. Nothing is then changed.
     DataError
         Polars fails; the table is then as it was.
     """
@@ -121,11 +122,16 @@ def _aliases(rows: RowsToCenter) -> _Aliases:
 def _write_by_polars(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter, folder: Path) -> None:
     """Take the rows to Polars and back."""
     aliases, leaving, coming = _aliases(rows), folder / "rows.parquet", folder / "centered.parquet"
-    connection.execute(f"create or replace temp table {_ROWS} as select * from {rows.relation}")
+    # a column of a user may be called rowid
+    place = identifier(rows.unused_name(_ROW))
+    numbered = f"select *, row_number() over () as {place} from {rows.relation}"
+    connection.execute(f"create or replace temp table {_ROWS} as {numbered}")
     try:
         selected = ", ".join(f"{identifier(c)} as {alias}" for c, alias in (aliases.keys | aliases.values).items())
         target = literal(str(leaving))
-        connection.execute(f"copy (select rowid as {_ROW}, {selected} from temp.{_ROWS}) to {target} (format parquet)")
+        connection.execute(
+            f"copy (select {place} as {_ROW}, {selected} from temp.{_ROWS}) to {target} (format parquet)"
+        )
         try:
             frame = _center_lazily(pl.scan_parquet(leaving, glob=False), rows, aliases)
             frame.sink_parquet(coming, engine="streaming", maintain_order=True, compression="snappy")
@@ -136,9 +142,13 @@ def _write_by_polars(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter, 
                 "file to center them by SQL."
             ) from error
         new = ", ".join(f"new.{alias} as {identifier(name)}" for name, alias in aliases.new.items())
-        in_order = f"case when own.rowid = new.{_ROW} then true else error('The rows came back in another order.') end"
+        in_order = (
+            f"case when own.{place} = new.{_ROW} then true else error('The rows came back in another order.') end"
+        )
         beside = f"temp.{_ROWS} as own positional join read_parquet({file_literal(coming)}) as new"
-        replace_table(connection, rows.claim, f"as select own.*, {new} from {beside} where {in_order}")
+        replace_table(
+            connection, rows.claim, f"as select own.* exclude ({place}), {new} from {beside} where {in_order}"
+        )
     finally:
         connection.execute(f"drop table if exists temp.{_ROWS}")
 
@@ -204,7 +214,13 @@ def _folder_beside(connection: duckdb.DuckDBPyConnection, table: str) -> Iterato
     place = Path(database).absolute()
     beside = place.with_name(f".{place.name}.{re.sub(r'[^a-zA-Z0-9_]', '_', table)}.polars")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(mode=0o700)
+    try:
+        beside.mkdir(mode=0o700)
+    except OSError as error:
+        raise StoreError(
+            f"Polars has no folder for its files: cannot make {beside} ({error.strerror}). Remove what is there, or "
+            "write steps: sql in the analysis file."
+        ) from error
     try:
         yield beside
     finally:

@@ -44,6 +44,14 @@ ONE_LEVEL = "{analysis: a, data: pupils, levels: school, steps: both, models: {m
 
 
 @pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """A folder whose name is a pattern to DuckDB and to Polars, and has a quote."""
+    folder = tmp_path / "its [a]'s %20 * {b}"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(tmp_path / "own.duckdb") as connection:
         connection.execute(PUPILS)
@@ -168,7 +176,21 @@ KEYS = {
     "ENUM('b', 'a')": st.sampled_from(["a", "b"]),
 }
 NAMES = st.sampled_from(
-    ["x", "select", "a.b", "größe", 'x"; drop table rows; --', "^.*$", "*", "row", "value_0", "new_0", "key_0", " "]
+    [
+        "x",
+        "rowid",
+        "select",
+        "a.b",
+        "größe",
+        'x"; drop table rows; --',
+        "^.*$",
+        "*",
+        "row",
+        "value_0",
+        "new_0",
+        "key_0",
+        " ",
+    ]
 )
 
 
@@ -339,6 +361,27 @@ def test_the_table_of_polars_takes_the_place_of_nothing_of_the_user(connection: 
         "main.a_centered_in_polars is a table that mlm-ops did not make, and the rows of the analysis a that Polars "
         "centered would take its place. Rename one of the two: the table, or the analysis."
     )
+
+
+def test_a_file_in_the_place_of_the_folder_stays(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    place = tmp_path / ".own.duckdb.a_centered_in_polars.polars"
+    place.write_text("mine")
+    with pytest.raises(StoreError) as error:
+        make_both(connection, parse_analysis(ONE_LEVEL))
+    assert str(error.value) == (
+        f"Polars has no folder for its files: cannot make {place} (File exists). Remove what is there, or write steps: "
+        "sql in the analysis file."
+    )
+    assert place.read_text() == "mine"
+
+
+def test_the_data_are_not_read_from_the_table_of_polars(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("create table a_centered_in_polars as from pupils")
+    analysis = parse_analysis(ONE_LEVEL.replace("data: pupils", "data: select * from a_centered_in_polars"))
+    with pytest.raises(
+        StoreError, match=r"^main\.a_centered_in_polars is read by the data, and the rows of the analysis a "
+    ):
+        create_centered(connection, analysis, centered_table(analysis))
 
 
 def test_the_two_steps_take_over_from_each_other(connection: duckdb.DuckDBPyConnection) -> None:
