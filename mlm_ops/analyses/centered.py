@@ -140,12 +140,12 @@ def centered_columns(analysis: Analysis, source: Source, needs: Needs) -> tuple[
     columns = sorted(dict.fromkeys(numbers), key=lambda column: column not in by_formula)
     levels = levels_to_center(analysis)
     names = {name.lower(): name for name in source.types}
-    chosen: list[CenteredColumn] = []
+    new_columns: list[CenteredColumn] = []
     for column in columns:
         for new in _lowest(column, levels):
             if new.name.lower() not in names:
                 names[new.name.lower()] = new.name
-                chosen.append(new)
+                new_columns.append(new)
             elif column in by_formula:
                 raise DataError(
                     f"{source.table[0].upper()}{source.table[1:]} has a column {names[new.name.lower()]!r}, and the "
@@ -154,8 +154,8 @@ def centered_columns(analysis: Analysis, source: Source, needs: Needs) -> tuple[
     for new in (new for column in columns for new in (*_higher(column, levels), *_references(column, nodes))):
         if new.name.lower() not in names:
             names[new.name.lower()] = new.name
-            chosen.append(new)
-    return tuple(chosen)
+            new_columns.append(new)
+    return tuple(new_columns)
 
 
 def _lowest(column: str, levels: Sequence[GroupingFactor]) -> Iterator[CenteredColumn]:
@@ -228,18 +228,18 @@ def write_by_sql(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter) -> N
         f"{render('number', expression=identifier(c))} - {literal(near[c])} as {identifier(names[c])}" for c in names
     )
     new = ", ".join(f"{_sql(c, names[c.column], near[c.column])} as {identifier(c.name)}" for c in rows.columns)
-    without = ", ".join(map(identifier, names.values()))
-    shifted = f"(select *, {values} from {rows.relation}) as shifted_rows"
-    replace_table(connection, rows.claim, f"as select * exclude ({without}), {new} from {shifted}")
+    helpers = ", ".join(map(identifier, names.values()))
+    shifted_rows = f"(select *, {values} from {rows.relation}) as shifted_rows"
+    replace_table(connection, rows.claim, f"as select * exclude ({helpers}), {new} from {shifted_rows}")
 
 
 def _near_means(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter) -> dict[str, float]:
     """The mean of each column that is centered, up to rounding; zero where it is too large for a double."""
     means = ", ".join(f"avg({render('value', column=column)})" for column in rows.values)
-    (found,) = connection.execute(f"select {means} from {rows.relation}").fetchall()
+    (values,) = connection.execute(f"select {means} from {rows.relation}").fetchall()
     return {
         column: mean if mean is not None and math.isfinite(mean) else 0.0
-        for column, mean in zip(rows.values, found, strict=True)
+        for column, mean in zip(rows.values, values, strict=True)
     }
 
 

@@ -132,8 +132,8 @@ def compare_steps(connection: duckdb.DuckDBPyConnection, analysis: Analysis) -> 
         f"bool_and(a.n = a.n_{i} and b.n = b.n_{i})"
         for i in range(len(rows.columns))
     )
-    joined = _side_by_side(tables, keys, ["count(*) as n", *map(_range, range(len(rows.columns)), rows.columns)])
-    (values,) = connection.execute(f"select {bounds} from {joined}").fetchall()
+    groups = _side_by_side(tables, keys, ["count(*) as n", *map(_range, range(len(rows.columns)), rows.columns)])
+    (values,) = connection.execute(f"select {bounds} from {groups}").fetchall()
     spreads = ", ".join(f"stddev_pop({value}), max(abs({value}))" for value in map(_number, rows.values))
     (scales,) = connection.execute(f"select {spreads} from {quoted_table(tables[0])}").fetchall()
     scale = dict(zip(rows.values, zip(scales[::2], scales[1::2], strict=True), strict=True))
@@ -159,10 +159,10 @@ def _range(i: int, new: CenteredColumn) -> str:
 
 def _side_by_side(tables: Sequence[str], keys: Sequence[str], columns: Sequence[str]) -> str:
     """The groups of two tables beside each other, as `a` and `b`: the text after FROM."""
-    selected = ", ".join([*(f"{key} as key_{i}" for i, key in enumerate(keys)), *columns])
-    grouped = f" group by {', '.join(keys)}" if keys else ""
+    columns_sql = ", ".join([*(f"{key} as key_{i}" for i, key in enumerate(keys)), *columns])
+    group_by = f" group by {', '.join(keys)}" if keys else ""
     a, b = (
-        f"(select {selected} from {quoted_table(table)}{grouped}) as {side}"
+        f"(select {columns_sql} from {quoted_table(table)}{group_by}) as {side}"
         for table, side in zip(tables, "ab", strict=True)
     )
     same = " and ".join(f"a.key_{i} is not distinct from b.key_{i}" for i in range(len(keys)))
@@ -179,11 +179,11 @@ def _other_rows(
     """Say of which partitions, or of how many groups, the two tables do not hold the same rows."""
     keys = [category(analysis.partition)] if analysis.partition else [identifier(key) for key in group]
     hashes = f"sum(hash({', '.join(map(identifier, columns))})) as hashes"
-    joined = _side_by_side(tables, keys, ["count(*) as n", hashes])
-    differing = f"{joined} where a.n is distinct from b.n or a.hashes is distinct from b.hashes"
+    groups = _side_by_side(tables, keys, ["count(*) as n", hashes])
+    differences = f"{groups} where a.n is distinct from b.n or a.hashes is distinct from b.hashes"
     name = "coalesce(a.key_0, b.key_0)" if analysis.partition else "null"
     rows = connection.execute(
-        f"select {name}, coalesce(a.n, 0), coalesce(b.n, 0) from {differing} order by 1"
+        f"select {name}, coalesce(a.n, 0), coalesce(b.n, 0) from {differences} order by 1"
     ).fetchall()
     if not rows:
         return None

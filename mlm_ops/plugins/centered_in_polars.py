@@ -77,8 +77,8 @@ def create_centered_in_polars(connection: duckdb.DuckDBPyConnection, analysis: A
 def why_not_in_polars(rows: RowsToCenter) -> str | None:
     """Say why Polars cannot center these rows, in one sentence; None where it can."""
     keys = dict.fromkeys(key for group in rows.groups for key in group)
-    needed = [*((key, _KEYS) for key in keys), *((column, _VALUES) for column in rows.values)]
-    for column, types in needed:
+    types_by_column = [*((key, _KEYS) for key in keys), *((column, _VALUES) for column in rows.values)]
+    for column, types in types_by_column:
         if types.fullmatch(rows.source.types[column]) is None:
             return (
                 f"SQL centered the rows instead of Polars, which cannot read column {column!r} of type "
@@ -121,20 +121,18 @@ def _aliases(rows: RowsToCenter) -> _Aliases:
 
 def _write_by_polars(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter, folder: Path) -> None:
     """Take the rows to Polars and back."""
-    aliases, leaving, coming = _aliases(rows), folder / "rows.parquet", folder / "centered.parquet"
+    aliases, rows_file, centered_file = _aliases(rows), folder / "rows.parquet", folder / "centered.parquet"
     # a column of a user may be called rowid
     place = identifier(rows.unused_name(_ROW))
-    numbered = f"select *, row_number() over () as {place} from {rows.relation}"
-    connection.execute(f"create or replace temp table {_ROWS} as {numbered}")
+    numbered_rows = f"select *, row_number() over () as {place} from {rows.relation}"
+    connection.execute(f"create or replace temp table {_ROWS} as {numbered_rows}")
     try:
-        selected = ", ".join(f"{identifier(c)} as {alias}" for c, alias in (aliases.keys | aliases.values).items())
-        target = literal(str(leaving))
-        connection.execute(
-            f"copy (select {place} as {_ROW}, {selected} from temp.{_ROWS}) to {target} (format parquet)"
-        )
+        columns = ", ".join(f"{identifier(c)} as {alias}" for c, alias in (aliases.keys | aliases.values).items())
+        target = literal(str(rows_file))
+        connection.execute(f"copy (select {place} as {_ROW}, {columns} from temp.{_ROWS}) to {target} (format parquet)")
         try:
-            frame = _center_lazily(pl.scan_parquet(leaving, glob=False), rows, aliases)
-            frame.sink_parquet(coming, engine="streaming", maintain_order=True, compression="snappy")
+            frame = _center_lazily(pl.scan_parquet(rows_file, glob=False), rows, aliases)
+            frame.sink_parquet(centered_file, engine="streaming", maintain_order=True, compression="snappy")
         except (pl.exceptions.PolarsError, OSError) as error:
             reason = why_it_failed(error).removesuffix(".")
             raise DataError(
@@ -145,7 +143,7 @@ def _write_by_polars(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter, 
         in_order = (
             f"case when own.{place} = new.{_ROW} then true else error('The rows came back in another order.') end"
         )
-        beside = f"temp.{_ROWS} as own positional join read_parquet({file_literal(coming)}) as new"
+        beside = f"temp.{_ROWS} as own positional join read_parquet({file_literal(centered_file)}) as new"
         replace_table(
             connection, rows.claim, f"as select own.* exclude ({place}), {new} from {beside} where {in_order}"
         )
@@ -163,12 +161,12 @@ def _center_lazily(frame: pl.LazyFrame, rows: RowsToCenter, aliases: _Aliases) -
     near = {column: mean if math.isfinite(mean) else 0.0 for column, mean in _means(frame, raw).items()}
     deviations = {column: _mlm(value).center(at=near[column]) for column, value in raw.items()}
     grand = _means(frame, deviations)
-    joined = frame
+    frame_with_means = frame
     for group in rows.groups:
         keys = [aliases.keys[key] for key in group]
         means = (_mlm(value).mean().alias(aliases.mean(column, group)) for column, value in deviations.items())
         by_group = frame.group_by(keys).agg(means).collect(engine="streaming")
-        joined = joined.join(by_group.lazy(), on=keys, how="left", maintain_order="left")
+        frame_with_means = frame_with_means.join(by_group.lazy(), on=keys, how="left", maintain_order="left")
 
     def expression(new: CenteredColumn) -> pl.Expr:
         deviation = _mlm(deviations[new.column])
@@ -181,7 +179,7 @@ def _center_lazily(frame: pl.LazyFrame, rows: RowsToCenter, aliases: _Aliases) -
             return deviation.center(at=mean)
         return mean - pl.col(aliases.mean(new.column, new.higher)) if new.higher else mean + near[new.column]
 
-    return joined.select(_ROW, *(expression(new).alias(aliases.new[new.name]) for new in rows.columns))
+    return frame_with_means.select(_ROW, *(expression(new).alias(aliases.new[new.name]) for new in rows.columns))
 
 
 def _mlm(expression: pl.Expr) -> CenteringNamespace:
