@@ -37,6 +37,7 @@ class Event(StrEnum):
 
     STARTED = "run_started"
     WAITED = "waited_for_database"
+    CENTERED = "rows_centered"
     COLLECTED = "moments_collected"
     FITTED = "model_fitted"
     WRITTEN = "run_written"

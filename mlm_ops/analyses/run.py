@@ -34,7 +34,7 @@ from mlm_ops.results.tables.questions import contrasts, interaction_tables
 from mlm_ops.results.tables.suppression import publishable
 from mlm_ops.structural import tables as structural_tables
 from mlm_ops.structural.fitting import fit_sem
-from mlm_ops.warehouse.ownership import CENTERED, MOMENTS, check_not_read
+from mlm_ops.warehouse.ownership import CENTERED, CENTERED_IN_POLARS, MOMENTS, check_not_read
 from mlm_ops.warehouse.sql import identifier
 
 if TYPE_CHECKING:
@@ -91,6 +91,11 @@ def moments_table(analysis: Analysis) -> str:
 def centered_table(analysis: Analysis) -> str:
     """Where the rows with their within/between split are kept: named for the analysis, as two may share a table."""
     return f"main.{analysis.analysis}{CENTERED}"
+
+
+def polars_table(analysis: Analysis) -> str:
+    """Where those that Polars made are kept beside the ones of SQL, if the analysis has ``steps: both``."""
+    return f"main.{analysis.analysis}{CENTERED_IN_POLARS}"
 
 
 def keep_moments(

@@ -21,6 +21,7 @@ DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 ClusterKind = Literal["CR0", "CR1", "CR1S", "CR2"]
 RowKind = Literal["HC0", "HC1", "HC2", "HC3"]
 Robust = Literal[ClusterKind, RowKind]
+Steps = Literal["sql", "polars", "both"]
 TableFormat = Literal["text", "markdown"]
 TableFile = Literal["latex", "csv", "parquet", "word"]
 
@@ -369,6 +370,7 @@ COVARIANCE = Option(
     "covariance", "for each grouping factor a structure's name, a variance, or a matrix", _structures, FormulaError
 ).or_none()
 ROBUST = choice("robust", get_args(Robust)).or_none()
+STEPS = choice("steps", get_args(Steps), default="sql")
 SEM_CLUSTER = Option("cluster", "a column, or several joined by a colon", _colon_names)
 CLUSTER = SEM_CLUSTER.or_none()
 #: The options of a model beside its formula, by name, in the order in which they are checked.

@@ -55,10 +55,17 @@ class CenteringNamespace:
             mean = _unit_means(values, [*keys, *_names(over)]).mean().over(_columns(keys))
         return pl.when(_in_group(keys)).then(mean)
 
+    def mean(self, *, complete: Columns | None = None) -> pl.Expr:
+        """The mean over rows, of the frame or of a group in ``group_by(...).agg(...)``."""
+        return self._values_in_means(complete).mean()
+
     def center(
-        self, *, at: float | None = None, over: Columns | None = None, complete: Columns | None = None
+        self, *, at: float | pl.Expr | None = None, over: Columns | None = None, complete: Columns | None = None
     ) -> pl.Expr:
-        """Subtract the grand mean over rows, the mean over the units of `over`, or the reference value `at`."""
+        """Subtract the grand mean over rows, the mean over the units of `over`, or the reference value `at`.
+
+        A column of means as `at`, joined to the rows, gives what `within` does with a frame that is larger than memory.
+        """
         if at is not None and over is not None:
             raise DataError("center() takes at= or over=, not both.")
         if at is not None:

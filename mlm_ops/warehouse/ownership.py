@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 #: The schemas of the results store, and of the rows of a run that is not finished.
 RESULTS, STAGING = SCHEMAS = ("mlm", "mlm_staging")
 #: What the names of an analysis' own tables end in, after the analysis' name: of moments, what describes them, and rows
-#: with their within/between split.
-MOMENTS, DESCRIPTION, CENTERED = TABLE_SUFFIXES = ("_moments", "_moments_description", "_centered")
+#: with their within/between split, those that Polars made beside the ones of SQL too.
+MOMENTS, DESCRIPTION, CENTERED, CENTERED_IN_POLARS = TABLE_SUFFIXES = (
+    "_moments",
+    "_moments_description",
+    "_centered",
+    "_centered_in_polars",
+)
 #: The beginning of the comment on every table and view that mlm-ops made.
 PREFIX = "mlm-ops: "
 

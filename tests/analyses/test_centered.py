@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlm_ops.analyses.centered import centered_columns, create_centered, disagreement
+from mlm_ops.analyses.centered import create_centered, levels_to_center, rows_to_center
+from mlm_ops.analyses.centered_agreement import disagreement
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.analyses.run import collect_analysis
 from mlm_ops.warehouse.arrow import ArrowStream
@@ -43,9 +44,9 @@ def test_both_agree_where_labels_repeat(connection: duckdb.DuckDBPyConnection) -
     analysis = _analysis("[class, school]")
     create_centered(connection, analysis, "centered")
     moments = collect_analysis(analysis, connection)
-    group = centered_columns(analysis)[1]
-    assert group == ("school", "class")
-    assert disagreement(connection, "centered", moments, group) < 1e-12
+    assert levels_to_center(analysis) == (("school", "class"), ("school",))
+    columns = rows_to_center(connection, analysis, "centered").columns
+    assert disagreement(connection, "centered", moments, columns) < 1e-12
     rows = connection.sql("select count(*), count(distinct between_x) from centered").fetchall()
     assert rows == [(235, 48)]
 
@@ -61,4 +62,5 @@ def test_pooled_classes_are_found(connection: duckdb.DuckDBPyConnection) -> None
     analysis = _analysis("[class, school]")
     create_centered(connection, _analysis("class"), "pooled")
     moments = collect_analysis(analysis, connection)
-    assert disagreement(connection, "pooled", moments, ("school", "class")) > 0.1
+    columns = [new for new in rows_to_center(connection, analysis, "pooled").columns if len(new.group) == 2]
+    assert disagreement(connection, "pooled", moments, columns) > 0.1

@@ -45,7 +45,7 @@ def shell(commands: str, folder: Path) -> str:
 
 
 def test_no_example_is_left_out() -> None:
-    assert [kind for kind, _ in BLOCKS] == ["sql", "yaml", "python", "yaml", "sql", "python"]
+    assert [kind for kind, _ in BLOCKS] == ["sql", "yaml", "python", "yaml", "yaml", "sql", "python"]
     assert [len(text.splitlines()) for text in COMMANDS] == [4, 2]
 
 
@@ -79,7 +79,7 @@ def test_a_project_that_is_there(project: Path, load: Load) -> None:
 
 
 def test_the_component_and_the_same_in_python(project: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    component, _ = blocks("yaml")
+    component, *_ = blocks("yaml")
     place = project / "src" / "shop" / "defs" / "hsb"
     assert yaml.safe_load(component) == yaml.safe_load((place / "defs.yaml").read_text())
     (place / "defs.yaml").write_text(component)
@@ -96,7 +96,7 @@ def test_the_component_and_the_same_in_python(project: Path, load: Load, monkeyp
 
 
 def test_partitions_in_yaml_and_their_results(project: Path, load: Load) -> None:
-    _, partitions = blocks("yaml")
+    *_, partitions = blocks("yaml")
     place = project / "src" / "shop" / "defs" / "each_day" / "defs.yaml"
     text = place.read_text()
     old = re.search(r"  partitions_def:\n(?:    .*\n)+", text)

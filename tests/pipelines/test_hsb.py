@@ -29,6 +29,7 @@ SEM = "hsb/sem/latent_contextual"
 GRAPH = {
     "students": set(),
     "hsb/centered": {"students"},
+    "hsb/centered_in_polars": {"students"},
     "hsb/moments": {"students"},
     **{model: {"hsb/moments"} for model in MODELS},
     "hsb/comparisons": {"hsb/moments", *MODELS - {"hsb/models/regression"}},
@@ -78,6 +79,8 @@ def test_all_checks_pass(materialized) -> None:
         ("hsb/moments", "rows_accounted_for"),
         ("hsb/moments", "enough_groups"),
         ("hsb/centered", "agrees_with_moments"),
+        ("hsb/centered_in_polars", "agrees_with_moments"),
+        ("hsb/centered_in_polars", "steps_agree"),
         ("hsb/results", "no_drift"),
         *((model, check) for model in (*MODELS, SEM) for check in ("converged", "not_singular")),
         *(("hsb/models/slopes_as_outcomes", check) for check in ("assumptions", "no_influential_unit")),
@@ -149,7 +152,17 @@ def test_moments_and_tables_show_their_size(materialized) -> None:
     assert (moments["smallest_group"].value, moments["largest_group"].value) == (14, 67)
     centered = metadata(materialized, "hsb/centered")
     columns = [column.name for column in centered["dagster/column_schema"].value.columns]
-    assert {"ses", "between_ses", "within_ses", "center_ses"} <= set(columns)
+    split = {f"{part}_{column}" for part in ("between", "within", "center") for column in ("mathach", "ses")}
+    assert {"mathach", "ses", *split} <= set(columns)
+
+
+def test_polars_centers_as_sql_does(materialized) -> None:
+    made = [metadata(materialized, f"hsb/{name}") for name in ("centered", "centered_in_polars")]
+    assert [found["steps"].value for found in made] == ["sql", "polars"]
+    assert made[0]["dagster/column_schema"] == made[1]["dagster/column_schema"]
+    evaluations = materialized.result.get_asset_check_evaluations()
+    (verdict,) = [evaluation for evaluation in evaluations if evaluation.check_name == "steps_agree"]
+    assert verdict.metadata["largest_difference"].value < 1e-12
 
 
 def test_schema_of_students_is_that_of_the_file() -> None:

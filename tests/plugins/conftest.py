@@ -51,7 +51,9 @@ def warehouse(tmp_path: Path) -> Warehouse:
 def materialize(small: Analysis, warehouse: Warehouse) -> Callable[..., dg.ExecuteInProcessResult]:
     """Materialize the whole graph on given rows."""
 
-    def run(rows: pl.DataFrame, of: Analysis = small, **options: object) -> dg.ExecuteInProcessResult:
+    def run(
+        rows: pl.DataFrame, of: Analysis = small, upstream: str | None = None, **options: object
+    ) -> dg.ExecuteInProcessResult:
         @dg.asset(key="pupils")
         def load(warehouse: Warehouse) -> None:
             with warehouse.connection() as connection:
@@ -59,7 +61,9 @@ def materialize(small: Analysis, warehouse: Warehouse) -> Callable[..., dg.Execu
                 connection.execute("create or replace table main.pupils as from rows order by school")
 
         here = dg.Definitions(assets=[load], resources={"warehouse": warehouse}, executor=dg.in_process_executor)
-        job = dg.Definitions.merge(here, build_analysis_assets(of)).resolve_implicit_global_asset_job_def()
+        job = dg.Definitions.merge(
+            here, build_analysis_assets(of, upstream=upstream)
+        ).resolve_implicit_global_asset_job_def()
         return job.execute_in_process(raise_on_error=False, run_config=QUIET, **options)
 
     return run

@@ -17,9 +17,11 @@ from mlm_ops.plugins.dagster import partition_fits as fit_partitions
 from mlm_ops.plugins.dagster.plan import CHECKS
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-TEXT = "{analysis: small, data: main.pupils, levels: school, models: {m: y ~ x + (1 | school)}, diagnostics: [m]}"
+TEXT = """
+{analysis: small, data: main.pupils, levels: school, models: {m: y ~ x + (1 | school)}, diagnostics: [m], steps: both}
+"""
 #: Found when the results are published already, or beside them: an error fails the run, and what follows the asset.
-AFTER = ("agrees_with_moments", "no_drift")
+AFTER = ("agrees_with_moments", "steps_agree", "no_drift")
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 import mlm_ops as mlm
-from mlm_ops.analyses.centered import centered_columns, create_centered, disagreement
+from mlm_ops.analyses.centered import create_centered, rows_to_center
+from mlm_ops.analyses.centered_agreement import disagreement
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.analyses.file.keys import ModelSpec
 from mlm_ops.analyses.rows import open_rows
@@ -29,6 +30,7 @@ from mlm_ops.errors import AnalysisError
 from mlm_ops.moments.needs import find_needs
 from mlm_ops.moments.storage import load_moments
 from mlm_ops.moments.survey import fingerprint
+from mlm_ops.plugins.centered_in_polars import create_centered_in_polars
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
 from mlm_ops.plugins.dagster.partition_fits import fit_partitions
 from mlm_ops.plugins.dagster.steps import make_model
@@ -157,9 +159,12 @@ def _weights_and_strata(world: World) -> None:
 
 def _centered(world: World) -> None:
     target = f"main.{identifier(world.name + ' centered')}"
-    create_centered(world.connection, world.analysis, target)
     moments = collect_analysis(world.analysis, world.connection)
-    assert disagreement(world.connection, target, moments, centered_columns(world.analysis)[1]) < TOLERANCE
+    columns = rows_to_center(world.connection, world.analysis, target).columns
+    create_centered(world.connection, world.analysis, target)
+    assert disagreement(world.connection, target, moments, columns) < TOLERANCE
+    assert create_centered_in_polars(world.connection, world.analysis, target) is None
+    assert disagreement(world.connection, target, moments, columns) < TOLERANCE
 
 
 def _moments_and_partitions(world: World) -> None:

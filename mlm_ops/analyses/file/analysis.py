@@ -34,7 +34,7 @@ from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.model import GroupingFactor, Model
-from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Robust
+from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Robust, Steps
 from mlm_ops.language.recentering import candidates
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
@@ -52,6 +52,7 @@ class Analysis(Record):
     columns, lowest first; ``compare`` holds pairs (model, reference model). Robust errors go by
     ``cluster``, else by each model's top grouping factor, and in single-level regression by the last of ``levels``.
     ``partition`` is a column by whose values the moments are kept, so that only new and changed ones are read again.
+    ``steps`` says what centers the rows in a Dagster project: SQL, Polars, or both, each checked against the other.
     ``diagnostics`` names the models whose influential units and residuals are looked into, ``centering`` those that are
     fitted raw and centered in every way. ``strategy`` says how models
     are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule. ``sem`` holds two-level
@@ -74,6 +75,7 @@ class Analysis(Record):
     cluster: Annotated[str | None, taken_by(options.CLUSTER)] = None
     where: Text | None = None
     partition: Text | None = None
+    steps: Annotated[Steps, taken_by(options.STEPS)] = options.STEPS.default
     description: str | None = None
     strategy: StrategyKind = "a_priori"
     start: Text | None = None

@@ -168,7 +168,7 @@ def candidate_terms(value: Any) -> Any:
 Form = Literal["rows", "moments"]
 
 #: Keys of an analysis, and of its models, that ask something of rows.
-OF_ROWS = ("where", "partition", "weights", "residual")
+OF_ROWS = ("where", "partition", "weights", "residual", "steps")
 
 
 def without_rows(content: Any) -> Any:

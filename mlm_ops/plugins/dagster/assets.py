@@ -12,20 +12,19 @@ import dagster as dg
 from dagster_shared.check import CheckError
 
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.run import centered_table, moments_table
+from mlm_ops.analyses.run import moments_table
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language import options
 from mlm_ops.language.model import group_name
 from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import steps
-from mlm_ops.plugins.dagster.checks import centered_agrees
+from mlm_ops.plugins.dagster.centered import centered_assets
 from mlm_ops.plugins.dagster.metadata import (
     ANALYSIS,
     LINEAGE,
     SCHEMA,
     TABLE,
     Result,
-    centered_lineage,
     model_lineage,
     published_lineage,
     result_schema,
@@ -223,8 +222,9 @@ def build_analysis_assets(
     dg.Definitions
         Keys are ``<analysis>/moments``, ``<analysis>/models/<model>``, ``<analysis>/comparisons``,
         ``<analysis>/ladder``, ``<analysis>/sem/<model>``, ``<analysis>/results``, ``<analysis>/report`` and
-        ``<analysis>/centered``; with `fit_by` there are results and report alone, and of moments (``form: moments``)
-        no ``<analysis>/centered``. Merge them with `dg.Definitions.merge`.
+        ``<analysis>/centered``, with ``steps: both`` ``<analysis>/centered_in_polars`` too; with `fit_by` there are
+        results and report alone, and of moments (``form: moments``) no centered table. Merge them with
+        `dg.Definitions.merge`.
 
     Raises
     ------
@@ -241,11 +241,15 @@ def build_analysis_assets(
     try:
         plan = make_plan(analysis, upstream, group_name, severities, priority)
         require_column(analysis, partitions_def, fit_by)
+        checks: list[dg.AssetChecksDefinition] = []
         if partitions_def is not None and fit_by is not None:
-            assets, checks = [partition_fits(plan, partitions_def, fit_by)], []
+            assets = [partition_fits(plan, partitions_def, fit_by)]
         else:
             assets = _assets_of_all_rows(plan, partitions_def)
-            checks = [_agreement_check(plan)] if analysis.form == "rows" else []
+            # moments have no rows that could be centered
+            if analysis.form == "rows":
+                centered, checks = centered_assets(plan)
+                assets = [*centered, *assets]
         assets += [report_asset(plan)] if report else []
         return dg.Definitions(assets=[asset.map_asset_specs(with_attributes) for asset in assets], asset_checks=checks)
     except (dg.DagsterError, CheckError) as error:
@@ -254,10 +258,9 @@ def build_analysis_assets(
 
 
 def _assets_of_all_rows(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> list[dg.AssetsDefinition]:
-    """The assets of an analysis whose models are fitted to all rows together."""
+    """The assets of an analysis whose models are fitted to all rows together, but those of the centered table."""
     analysis = plan.analysis
-    # moments have no rows that could be centered
-    assets = [*([_centered(plan)] if analysis.form == "rows" else ()), _moments(plan, partitions_def)]
+    assets = [_moments(plan, partitions_def)]
     assets += [model_asset(plan, name) for name in analysis.models]
     if analysis.compare:
         assets.append(comparisons_asset(plan))
@@ -265,44 +268,6 @@ def _assets_of_all_rows(plan: Plan, partitions_def: dg.PartitionsDefinition[str]
         assets.append(ladder_asset(plan))
     assets += [sem_asset(plan, name) for name in analysis.sem]
     return [*assets, _results(plan)]
-
-
-def _centered(plan: Plan) -> dg.AssetsDefinition:
-    table = centered_table(plan.analysis)
-
-    @dg.asset(
-        key=plan.centered,
-        deps=[plan.upstream],
-        group_name=plan.group,
-        kinds={"duckdb", "sql"},
-        op_tags=plan.op_tags(),
-        code_version=plan.code_version("centered", *plan.analysis.models.values()),
-        description="Every row with its columns' group means (`between_`), deviations from them (`within_`) and from "
-        "the grand mean (`center_`): for people and dashboards. The models take the moments.",
-        metadata={TABLE: table, LINEAGE: centered_lineage(plan.analysis, plan.upstream)},
-    )
-    def centered(warehouse: Warehouse) -> Result:
-        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
-            return Result(metadata=steps.make_centered(connection, plan.analysis, table))
-
-    return centered
-
-
-def _agreement_check(plan: Plan) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=plan.centered,
-        name="agrees_with_moments",
-        additional_deps=[plan.moments],
-        op_tags=plan.op_tags(),
-        blocking=plan.blocks("agrees_with_moments"),
-        description="The group means in this table and in the moments are the same numbers.",
-    )
-    def agrees_with_moments(warehouse: Warehouse) -> dg.AssetCheckResult:
-        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
-            (verdict,) = plan.with_severities([centered_agrees(steps.centered_difference(connection, plan.analysis))])
-        return verdict
-
-    return agrees_with_moments
 
 
 def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> dg.AssetsDefinition:

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from mlm_ops.analyses.centered_agreement import TableDifference
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.words import cell
@@ -17,6 +18,8 @@ from mlm_ops.structural.fit import SemFit
 FEW_GROUPS = 20
 #: Two ways through the same sums differ by rounding only.
 AGREEMENT = 1e-9
+#: SQL and Polars do the same sums of the same rows, in another order.
+STEPS_AGREEMENT = 1e-12
 
 
 def rows_accounted_for(moments: Moments, rows: int) -> dg.AssetCheckResult:
@@ -65,6 +68,28 @@ def centered_agrees(difference: float) -> dg.AssetCheckResult:
         description=f"Group means in the centered table and in the moments differ by at most {difference:.1e} relative"
         f" (allowed {AGREEMENT:.0e}).",
         metadata={"largest_difference": difference},
+    )
+
+
+def steps_agree(difference: TableDifference, obstacle: str | None) -> dg.AssetCheckResult:
+    """Check that Polars and SQL have made the same table.
+
+    Parameters
+    ----------
+    difference
+        How far the tables are apart.
+    obstacle
+        Why SQL made both, in one sentence; None where it did not.
+    """
+    sentence = difference.other_rows or (
+        f"No cell of Polars differs from that of SQL by more than {difference.largest:.1e} standard deviations of its "
+        f"column (allowed {STEPS_AGREEMENT:.0e})" + (f": {difference.column}." if difference.column else ".")
+    )
+    return dg.AssetCheckResult(
+        check_name="steps_agree",
+        passed=difference.largest <= STEPS_AGREEMENT,
+        description=sentence if obstacle is None else f"{sentence} {obstacle}",
+        metadata={"largest_difference": difference.largest, "column": difference.column or "none"},
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
-from mlm_ops.analyses.centered import centered_columns, split_of
+from mlm_ops.analyses.centered import CenteredColumn
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
@@ -202,15 +202,11 @@ def model_lineage(analysis: Analysis, name: str, upstream: dg.AssetKey) -> dg.Ta
     return dg.TableColumnLineage({column: sources for column in TABLES["fixed_effects"] if column != "model"})
 
 
-def centered_lineage(analysis: Analysis, upstream: dg.AssetKey) -> dg.TableColumnLineage:
-    """Say that group means come from a column and its groups, deviations from the grand mean from the column alone."""
-    columns, group = centered_columns(analysis)
-    sources: dict[str, list[dg.TableColumnDep]] = {}
-    for column in columns:
-        between, within, center = split_of(column)
-        sources |= dict.fromkeys((between, within), _columns(upstream, (column, *group)))
-        sources[center] = _columns(upstream, (column,))
-    return dg.TableColumnLineage(sources)
+def centered_lineage(columns: Iterable[CenteredColumn], upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """Say that a new column comes from the one that is centered and those of its groups."""
+    return dg.TableColumnLineage(
+        {new.name: _columns(upstream, dict.fromkeys((new.column, *new.group))) for new in columns}
+    )
 
 
 def moments_lineage(schema: MomentsSchema, columns: Sequence[str], upstream: dg.AssetKey) -> dg.TableColumnLineage:

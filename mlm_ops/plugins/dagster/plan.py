@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import dagster as dg
 
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.run import centered_table, moments_table
+from mlm_ops.analyses.run import centered_table, moments_table, polars_table
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language import options
 
@@ -21,6 +21,7 @@ CHECKS = {
     "rows_accounted_for": True,
     "enough_groups": False,
     "agrees_with_moments": False,
+    "steps_agree": False,
     "converged": True,
     "not_singular": False,
     "no_influential_unit": False,
@@ -76,6 +77,11 @@ class Plan:
     def centered(self) -> dg.AssetKey:
         """Key of the table with the within/between split."""
         return self.key("centered")
+
+    @property
+    def centered_in_polars(self) -> dg.AssetKey:
+        """Key of the table that Polars makes beside the one of SQL."""
+        return self.key("centered_in_polars")
 
     @property
     def moments(self) -> dg.AssetKey:
@@ -201,7 +207,7 @@ def _table_name(analysis: Analysis) -> str:
 
 def _require_other_data(analysis: Analysis) -> None:
     name = analysis.data.rpartition(".")[2].strip('"').lower()
-    tables = {centered_table(analysis), moments_table(analysis)}
+    tables = {centered_table(analysis), polars_table(analysis), moments_table(analysis)}
     if name in {table.rpartition(".")[2].lower() for table in tables}:
         raise AnalysisError(
             f"The data of the analysis {analysis.analysis} would be overwritten: {analysis.data} is the name of a "

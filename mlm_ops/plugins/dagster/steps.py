@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlm_ops.analyses.centered import centered_columns, create_centered, disagreement
+from mlm_ops.analyses.centered import create_centered, drop_table_of_polars, rows_to_center
+from mlm_ops.analyses.centered_agreement import TableDifference, compare_steps, disagreement
 from mlm_ops.analyses.errors_in_context import analysis_in_errors
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import (
-    centered_table,
     climb_analysis,
     compare_analysis,
     fit_analysis_model,
@@ -25,6 +25,7 @@ from mlm_ops.analyses.run import (
     keep_moments,
     model_tables,
     moments_table,
+    polars_table,
     sem_tables,
     whole_tables,
 )
@@ -36,11 +37,13 @@ from mlm_ops.analyses.store.staging import StepName, read_staged, stage
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.partitions import Refresh
 from mlm_ops.moments.storage import load_moments, sibling
+from mlm_ops.plugins.centered_in_polars import create_centered_in_polars, why_not_in_polars
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.metadata import (
     LINEAGE,
     SCHEMA,
     Metadata,
+    centered_lineage,
     model_metadata,
     moments_lineage,
     numbers,
@@ -62,23 +65,57 @@ from mlm_ops.warehouse.sql import category, literal
 MOST_COLUMNS = 300
 
 
-def make_centered(connection: Connection, analysis: Analysis, table: str) -> Metadata:
-    """Make the table with the within/between split."""
+def in_polars(analysis: Analysis, table: str) -> bool:
+    """Whether Polars makes this table, one of the centered tables of the analysis."""
+    return analysis.steps == "polars" or table == polars_table(analysis)
+
+
+def make_centered(
+    connection: Connection, analysis: Analysis, table: str, upstream: dg.AssetKey | None = None
+) -> Metadata:
+    """Make a table with the within/between split, by SQL or by Polars.
+
+    Parameters
+    ----------
+    table
+        One of the centered tables of the analysis.
+    upstream
+        Key of the asset that the columns come from.
+    """
+    obstacle, by_polars = None, in_polars(analysis, table)
     with analysis_in_errors(analysis):
-        create_centered(connection, analysis, table)
-    source = open_source(table, connection)
-    rows = _count(connection, source.relation)
-    return {
-        "dagster/row_count": dg.MetadataValue.int(rows),
-        SCHEMA: dg.MetadataValue.table_schema(relation_schema(source.types)),
-        "summary": dg.MetadataValue.text(f"{rows:,} rows in {table}"),
+        if by_polars:
+            obstacle = create_centered_in_polars(connection, analysis, table)
+        else:
+            create_centered(connection, analysis, table)
+        rows = rows_to_center(connection, analysis, table)
+    if analysis.steps != "both":
+        drop_table_of_polars(connection, analysis)
+    types = open_source(table, connection).types
+    count = _count(connection, quoted_table(table))
+    metadata: Metadata = {
+        "dagster/row_count": dg.MetadataValue.int(count),
+        SCHEMA: dg.MetadataValue.table_schema(relation_schema(types)),
+        "steps": dg.MetadataValue.text("polars" if by_polars and obstacle is None else "sql"),
+        "summary": dg.MetadataValue.text(f"{count:,} rows in {table}"),
     }
+    if obstacle is not None:
+        metadata["not_in_polars"] = dg.MetadataValue.text(obstacle)
+    if upstream is not None:
+        metadata[LINEAGE] = dg.MetadataValue.column_lineage(centered_lineage(rows.columns, upstream))
+    return metadata
 
 
-def centered_difference(connection: Connection, analysis: Analysis) -> float:
-    """Largest relative difference between the centered table and the moments."""
+def centered_difference(connection: Connection, analysis: Analysis, table: str) -> float:
+    """Largest relative difference between a centered table and the moments."""
     moments = load_moments(connection, moments_table(analysis))
-    return disagreement(connection, centered_table(analysis), moments, centered_columns(analysis)[1])
+    return disagreement(connection, table, moments, rows_to_center(connection, analysis, table).columns)
+
+
+def steps_difference(connection: Connection, analysis: Analysis) -> tuple[TableDifference, str | None]:
+    """How far the table of Polars is from that of SQL, and why SQL made both, if it did."""
+    rows = rows_to_center(connection, analysis, polars_table(analysis))
+    return compare_steps(connection, analysis), why_not_in_polars(rows)
 
 
 def make_moments(
