@@ -20,8 +20,8 @@ HEAD = """\
 <!-- Drawn up from mlm_ops/results/tables/descriptions.py by: {command} -->
 
 Schema `mlm` of `warehouse/results.duckdb`, of the warehouse, and of every database that `mlm fit` writes to. Each table
-has the rows of all runs that are kept; its view `mlm.latest_…` has the same columns, and the rows of the latest finished
-run of each analysis: dashboards read the views ([dashboards.md](dashboards.md)). The same texts stand in the database, as
+has the rows of all runs that are kept; its view `mlm.latest_…` has the same columns, and the rows of the latest run of
+each analysis: dashboards read the views ([dashboards.md](dashboards.md)). The same texts stand in the database, as
 comments on its tables, views and columns:
 
 ```sql

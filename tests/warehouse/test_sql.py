@@ -146,6 +146,7 @@ REASONS = {
         "table": "a qualified name",
     },
     "mlm_ops/analyses/store/tables.py": {
+        "name": "a qualified name",
         "table": "a qualified name",
         "typed[column]": "a quoted name and a type of ours",
     },
@@ -171,7 +172,13 @@ REASONS = {
         "published_runs": "a qualified name",
         "rows": "a query of quoted names and literals",
         "target": "a constant",
+    },
+    "mlm_ops/analyses/store/layout.py": {
         "LATEST_FIRST": "a constant",
+        "LATEST": "a constant",
+        "_VERSION": "a constant",
+        "STORE_VERSION": "a number",
+        "version.quoted": "a qualified name",
         "table": "a qualified name",
         "gap": "a condition on quoted names",
     },
