@@ -8,7 +8,6 @@ import marimo
 app = marimo.App(width="full", app_title="mlm-ops")
 
 with app.setup:
-    from functools import partial
     from pathlib import Path
     from typing import Any
 
@@ -25,15 +24,16 @@ with app.setup:
     PUBLISHED = Path(__file__).parents[1] / "warehouse" / "results.duckdb"
 
     def text(words: str) -> mo.Html:
-        """Words as they are: names from the data may look like markup."""
-        return mo.Html(f"<p>{html_text(words)}</p>")
+        """Words as they are: a name from the data may look like markup, or like the address of an image."""
+        return mo.Html(f"<span>{html_text(words)}</span>")
 
     def sheet(rows: pl.DataFrame) -> mo.ui.table:
         """A table to read; the meaning of each column shows over its name."""
         rows = rows.select(pl.exclude("run_id", "analysis", "model"))
-        digits: dict[str, Any] = {name: partial(cell, name) for name in rows.columns}
-        meanings = {name: COLUMNS.get(name, "") for name in rows.columns}
-        return mo.ui.table(rows, selection=None, page_size=15, format_mapping=digits, header_tooltip=meanings)
+        words: dict[str, Any] = {name: lambda value, name=name: text(cell(name, value)) for name in rows.columns}
+        tips = {name: COLUMNS.get(name, "") for name in rows.columns}
+        looks: dict[str, Any] = {"format_mapping": words, "header_tooltip": tips, "show_data_types": False}
+        return mo.ui.table(rows, selection=None, page_size=15, **looks)
 
 
 @app.cell

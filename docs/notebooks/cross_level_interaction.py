@@ -170,7 +170,7 @@ def _(interaction):
             mo.md(f"""
 ## For whom, and how much?
 
-A coefficient of a product is hard to picture, lines are not. One standard deviation below the average of `disclim` a
+A coefficient of a product is hard to picture, lines are not. One standard deviation below the schools' mean climate a
 point of `ses` is worth {low["estimate"]:.2f} ({interval(low)}), one above it {high["estimate"]:.2f} ({interval(high)}).
 """),
             mo.Html(picture.svg()),

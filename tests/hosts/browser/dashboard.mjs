@@ -10,10 +10,13 @@ const puppeteer = require('puppeteer-core');
 function read() {
   const seen = { text: [], tables: [], errors: 0, images: 0, drawings: 0, busy: 0 };
   const visit = (node) => {
-    if (node.nodeType === 3) { if (node.data.trim()) seen.text.push(node.data); return; }
+    if (node.nodeType === 3) {
+      if (node.data.trim()) seen.text.push(node.data);
+      if (node.data.includes('An internal error occurred')) seen.errors += 1;
+      return;
+    }
     if (node.nodeType === 1) {
       if (['STYLE', 'SCRIPT', 'OPTION'].includes(node.tagName)) return;
-      if (node.matches('[data-testid="marimo-error"], .output-area.error, .marimo-error')) seen.errors += 1;
       if (node.tagName === 'IMG') seen.images += 1;
       if (node.tagName === 'svg' && node.getAttribute('role') === 'img') seen.drawings += 1;
       if (node.matches('.mo-loader, .animate-spin, [data-status="running"], [data-status="queued"]')) seen.busy += 1;
@@ -29,7 +32,7 @@ function read() {
 
 const browser = await puppeteer.launch({ executablePath: chromium, args: ['--no-sandbox', '--disable-gpu'], headless: true });
 const page = await browser.newPage();
-const seen = { foreign: [], dialogs: [], faults: [], models: {} };
+const seen = { foreign: [], dialogs: [], faults: [], models: {}, errors: 0 };
 page.on('request', (request) => { const { protocol, origin } = new URL(request.url()); if (!['data:', 'blob:'].includes(protocol) && origin !== new URL(address).origin) seen.foreign.push(request.url()); });
 page.on('dialog', (dialog) => { seen.dialogs.push(dialog.message()); dialog.dismiss(); });
 page.on('pageerror', (error) => seen.faults.push(String(error)));
@@ -43,6 +46,8 @@ async function settled(different = '') {
   for (let turn = 0, same = 0; turn < 240; turn += 1) {
     await new Promise((resolve) => { setTimeout(resolve, 250); });
     const now = await page.evaluate(read);
+    // what says so goes away after some seconds
+    seen.errors = Math.max(seen.errors, now.errors);
     const text = JSON.stringify([now.text, now.tables]);
     same = text === before && text !== different && !now.busy && now.text.includes(words) ? same + 1 : 0;
     if (same >= 4) return { ...now, key: text };
@@ -60,13 +65,12 @@ for (const model of models) {
   const value = await list.evaluate((node, name) => [...node.options].find((option) => option.text === name)?.value, model);
   await list.select(value);
   now = await settled(now.key);
-  const result = { ...now, everyTable: {}, errors: now.errors };
+  const result = { ...now, everyTable: {} };
   const [, tables] = await lists();
   for (const { text, chosen } of await tables.evaluate((node) => [...node.options].map((o) => ({ text: o.text, chosen: o.value })).slice(0, 4))) {
     const [, again] = await lists();
     if (await again.evaluate((node) => node.value) !== chosen) { await again.select(chosen); now = await settled(now.key); }
     result.everyTable[text] = now.tables[0]?.length ?? 0;
-    result.errors += now.errors;
   }
   seen.models[model] = result;
 }
