@@ -9,6 +9,7 @@ import json
 import os
 import re
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -109,6 +110,16 @@ def test_names_do_nothing(store, tmp_path):
     text = found["models"][models[1]]["text"]
     assert f"7,185 rows of {HOSTILE[18]}" in text
     assert HOSTILE[11] in text
+
+
+def test_it_listens_on_this_machine_alone(tmp_path):
+    """Another address of this machine has the port free, which a server of all addresses would have taken."""
+    with served(ROOT / "pipelines" / "dashboard.py", "--", "--database", str(tmp_path / "none.duckdb")) as address:
+        port = int(address.rpartition(":")[2])
+        with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+            other.bind(("127.0.0.1", port))
+        with socket.socket() as other:
+            other.bind(("127.0.0.2", port))
 
 
 def test_without_results_there_is_one_sentence(tmp_path):
