@@ -52,8 +52,20 @@ def _address(process: subprocess.Popen[bytes]) -> str:
         if select.select([process.stdout], [], [], 1)[0]:
             said += os.read(process.stdout.fileno(), 65536)
             if match := re.search(rb"http://localhost:(\d+)", said):
-                return f"http://127.0.0.1:{match[1].decode()}"
+                return f"http://127.0.0.1:{_answering(int(match[1]), end)}"
     raise AssertionError(f"the app does not start: {said.decode()}")
+
+
+def _answering(port: int, end: float) -> int:
+    """The port, once something answers there: the app names it before it listens."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert time.monotonic() < end, "the app does not answer"
+            time.sleep(0.1)
+        else:
+            return port
 
 
 def looked_at(database: Path, words: str, *models: str) -> dict[str, Any]:
