@@ -161,9 +161,10 @@ REASONS = {
         "schema": "a constant",
     },
     "mlm_ops/analyses/store/latest.py": {
-        "chosen": "a query of constants",
+        "columns": "a query of constants",
+        "finished": "a query of constants",
         "runs": "a number",
-        "', '.join(chosen)": "quoted names",
+        "', '.join(values)": "quoted names",
         "condition": "a condition of constants and a number",
     },
     "mlm_ops/analyses/store/runs.py": {
@@ -193,17 +194,17 @@ REASONS = {
         "shown(least['model'])": "a sentence, no SQL",
     },
     "mlm_ops/reports/pictures/history.py": {
-        "own_analysis": "a comparison with a literal",
+        "of_analysis": "a comparison with a literal",
         "conditions": "comparisons of quoted names with literals",
         "quantity.table": "a constant",
-        "' and '.join([own_analysis, *quantity.conditions()])": "comparisons of quoted names with literals",
-        "shown_columns": "constants",
+        "' and '.join([of_analysis, *quantity.conditions()])": "comparisons of quoted names with literals",
+        "values": "constants",
     },
     "mlm_ops/reports/pictures/keys.py": {
         "begin + 1": "a number",
         "quantity.table": "a constant",
-        "shown_columns": "constants",
-        "' and '.join([own, *quantity.conditions(), f'{value} is not null'])": "comparisons with literals",
+        "values": "constants",
+        "' and '.join([of_analysis, *quantity.conditions(), f'{value} is not null'])": "comparisons with literals",
     },
     "mlm_ops/reports/pictures/two_slopes.py": {
         "name": "a table of ours, or a quoted name",
