@@ -1,5 +1,8 @@
 """Replace and drop only tables and views that mlm-ops made; a comment on each marks them ("ours" in this module).
 
+A comment is ``mlm-ops: mark``, or ``mlm-ops: mark | description``: the mark says whose the table is, the description is
+for readers of the database and may change from version to version.
+
 A table that an earlier mlm-ops made has no mark yet. It is recognised by its columns or by the tables beside it, never
 by its name.
 """
@@ -29,6 +32,8 @@ MOMENTS, DESCRIPTION, CENTERED, CENTERED_IN_POLARS = TABLE_SUFFIXES = (
 )
 #: The beginning of the comment on every table and view that mlm-ops made.
 PREFIX = "mlm-ops: "
+#: What stands between the mark and the description of a table that has one.
+_SEPARATOR = " | "
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,11 @@ class Relation:
         """Schema and name, for a message."""
         return f"{self.schema}.{self.name}"
 
+    def is_marked(self, mark: str) -> bool:
+        """Whether mlm-ops made it and gave it this mark, with whatever description."""
+        comment, marked = self.comment or "", PREFIX + mark
+        return comment == marked or comment.startswith(marked + _SEPARATOR)
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -74,17 +84,20 @@ class Claim:
         What to do if something else has the name.
     earlier
         Whether a table without a mark was made by an earlier mlm-ops; by default none was.
+    description
+        What the rows of the table are, for readers of the database.
     """
 
     table: tuple[str, ...]
     mark: str
     remedy: str
     earlier: Callable[[Relation], bool] = lambda _: False
+    description: str = ""
 
     @property
     def comment(self) -> str:
-        """The comment that marks the table."""
-        return PREFIX + self.mark
+        """The comment that marks and describes the table."""
+        return PREFIX + self.mark + (_SEPARATOR + self.description if self.description else "")
 
     @property
     def quoted(self) -> str:
@@ -138,7 +151,7 @@ def check_ours(
     relation = (find_relations(connection, schema, *place) if relations is None else relations).get(name.lower())
     if relation is None:
         return False
-    if relation.comment == claim.comment:
+    if relation.is_marked(claim.mark):
         return True
     if relation.comment is None or not relation.comment.startswith(PREFIX):
         if claim.earlier(relation):
@@ -147,10 +160,8 @@ def check_ours(
             f"{relation.shown} is a {relation.kind} that mlm-ops did not make, and the {claim.mark} would take its "
             f"place. {claim.remedy}"
         )
-    raise StoreError(
-        f"{relation.shown} holds the {relation.comment.removeprefix(PREFIX)}, and the {claim.mark} would take its "
-        f"place. {claim.remedy}"
-    )
+    mark = relation.comment.removeprefix(PREFIX).partition(_SEPARATOR)[0]
+    raise StoreError(f"{relation.shown} holds the {mark}, and the {claim.mark} would take its place. {claim.remedy}")
 
 
 def adopt(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:

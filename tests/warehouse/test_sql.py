@@ -146,6 +146,7 @@ REASONS = {
         "table": "a qualified name",
     },
     "mlm_ops/analyses/store/tables.py": {
+        "name": "a qualified name",
         "table": "a qualified name",
         "typed[column]": "a quoted name and a type of ours",
     },
@@ -160,9 +161,10 @@ REASONS = {
         "schema": "a constant",
     },
     "mlm_ops/analyses/store/latest.py": {
-        "chosen": "a query of constants",
+        "columns": "a query of constants",
+        "finished": "a query of constants",
         "runs": "a number",
-        "', '.join(chosen)": "quoted names",
+        "', '.join(values)": "quoted names",
         "condition": "a condition of constants and a number",
     },
     "mlm_ops/analyses/store/runs.py": {
@@ -171,7 +173,13 @@ REASONS = {
         "published_runs": "a qualified name",
         "rows": "a query of quoted names and literals",
         "target": "a constant",
+    },
+    "mlm_ops/analyses/store/layout.py": {
         "LATEST_FIRST": "a constant",
+        "LATEST": "a constant",
+        "_VERSION": "a constant",
+        "STORE_VERSION": "a number",
+        "version.quoted": "a qualified name",
         "table": "a qualified name",
         "gap": "a condition on quoted names",
     },
@@ -186,17 +194,17 @@ REASONS = {
         "shown(least['model'])": "a sentence, no SQL",
     },
     "mlm_ops/reports/pictures/history.py": {
-        "own_analysis": "a comparison with a literal",
+        "of_analysis": "a comparison with a literal",
         "conditions": "comparisons of quoted names with literals",
         "quantity.table": "a constant",
-        "' and '.join([own_analysis, *quantity.conditions()])": "comparisons of quoted names with literals",
-        "shown_columns": "constants",
+        "' and '.join([of_analysis, *quantity.conditions()])": "comparisons of quoted names with literals",
+        "values": "constants",
     },
     "mlm_ops/reports/pictures/keys.py": {
         "begin + 1": "a number",
         "quantity.table": "a constant",
-        "shown_columns": "constants",
-        "' and '.join([own, *quantity.conditions(), f'{value} is not null'])": "comparisons with literals",
+        "values": "constants",
+        "' and '.join([of_analysis, *quantity.conditions(), f'{value} is not null'])": "comparisons with literals",
     },
     "mlm_ops/reports/pictures/two_slopes.py": {
         "name": "a table of ours, or a quoted name",

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlm_ops.analyses.rows import open_rows
-from mlm_ops.analyses.store.tables import all_or_nothing, registered
+from mlm_ops.analyses.store.tables import all_or_nothing, describe_columns, registered
 from mlm_ops.errors import DataError, StoreError
+from mlm_ops.results.tables.descriptions import PREDICTIONS
 from mlm_ops.warehouse.ownership import (
     PREFIX,
     RESULTS,
@@ -113,6 +114,7 @@ def _create(connection: Connection, view: PredictionView) -> None:
         with registered(connection, "mlm_units", frame):
             replace_table(connection, _claim(connection, table, view.remark), "as from mlm_units")
     replace_view(connection, _claim(connection, view.name, view.remark), view.sql)
+    describe_columns(connection, RESULTS, {(view.name, column): text for column, text in PREDICTIONS.items()})
 
 
 def _claim(connection: Connection, name: str, remark: str) -> Claim:

@@ -81,12 +81,12 @@ def _check(opened: Path, path: Path, schema: str, is_result: Callable[[str], boo
         relations = _relations(connection)
         foreign = [f"{s}.{n}" for s, n in connection.execute(_SEQUENCES_AND_FUNCTIONS).fetchall()]
         version = next((r for r in relations if (r.schema, r.name) == (schema, "store_version")), None)
-        if version is not None and version.comment == PREFIX + STORE:
+        if version is not None and version.is_marked(STORE):
             raise StoreError(
                 f"{path} is a results store that runs are written to, and the published results would take its place. "
                 f"{_REMEDY}"
             )
-        has_mark = version is not None and version.comment == PREFIX + PUBLISHED
+        has_mark = version is not None and version.is_marked(PUBLISHED)
         for relation in relations:
             has_our_name = relation.schema == schema and is_result(relation.name) and version is not None
             is_marked_ours = (

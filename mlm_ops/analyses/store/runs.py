@@ -7,11 +7,13 @@ run of every analysis.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -19,7 +21,6 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.analyses.file.keys import History
-from mlm_ops.analyses.store.checks import check_tables
 from mlm_ops.analyses.store.history import (
     last_number,
     number_runs,
@@ -27,25 +28,23 @@ from mlm_ops.analyses.store.history import (
     remove_runs,
     write_drift,
 )
-from mlm_ops.analyses.store.published_copy import PUBLISHED, STORE, check_published_copy
-from mlm_ops.analyses.store.schema import ORDER, RENAMED, RUNS, TABLES
-from mlm_ops.analyses.store.tables import all_or_nothing, check_results, claim_of, create_table, insert_frame
-from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, STORE_VERSION, UNPUBLISHED, check_version
+from mlm_ops.analyses.store.layout import check_store, create_results, fill_renamed
+from mlm_ops.analyses.store.published_copy import PUBLISHED, check_published_copy
+from mlm_ops.analyses.store.schema import ORDER, RENAMED, RESULT_TABLES, RUNS, TABLES
+from mlm_ops.analyses.store.tables import all_or_nothing, check_results, insert_frame
+from mlm_ops.analyses.store.version import LATEST, UNPUBLISHED
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written
 from mlm_ops.moments.storage import transaction
-from mlm_ops.results.tables.columns import KEYS, ColumnTypes
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, first_line, why_it_failed
-from mlm_ops.warehouse.ownership import PREFIX, RESULTS, Claim, Relation, check_ours, find_relations, replace_view
+from mlm_ops.warehouse.ownership import RESULTS, find_relations
 from mlm_ops.warehouse.replacing import replacing
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
 #: The storage version of the published copy, which DuckDB 1.2 and later can read.
 PUBLISHED_STORAGE = "v1.2.0"
-
-RESULT_TABLES: dict[str, ColumnTypes] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def write_runs(
     start = time.perf_counter()
     what = f"run {runs[0][0].run_id} of {runs[0][0].analysis}{more}"
     with _note_what_is_kept(connection, [run for run, _ in runs]), all_or_nothing(connection, what):
-        _create_results(connection)
+        create_results(connection)
         last = last_number(connection, RESULTS)
         remove_runs(connection, RESULTS, RESULT_TABLES, _stored_keys(connection, [run for run, _ in runs]))
         for name, columns in RESULT_TABLES.items():
@@ -162,7 +161,7 @@ def restore_runs(connection: Connection, copy: str) -> int:
         The database refuses the rows, or the copy has another store version.
     """
     with all_or_nothing(connection, f"the published runs of {copy}"):
-        _create_results(connection)
+        create_results(connection)
         stored_runs = connection.execute(f"select run_id, analysis from {RESULTS}.runs").fetchall()
         published_runs = qualified(copy, RESULTS, "runs")
         runs = connection.execute(f"select run_id, analysis from {published_runs}").fetchall()
@@ -172,7 +171,7 @@ def restore_runs(connection: Connection, copy: str) -> int:
                 rows = f"select * from {qualified(copy, RESULTS, name)} where (run_id, analysis) in ({pairs})"
                 connection.execute(f"insert into {qualified(RESULTS, name)} by name {rows}")
             number_runs(connection, RESULTS)
-            _fill_renamed(connection)
+            fill_renamed(connection)
     return len({*stored_runs, *runs})
 
 
@@ -283,15 +282,14 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
         target = "mlm_published"
         latest_only = _latest_only_runs(cursor)
         try:
-            cursor.execute(
-                f"attach {literal(str(building))} as {target} (storage_version {literal(PUBLISHED_STORAGE)})"
-            )
+            building.write_bytes(_empty_copy())
+            cursor.execute(f"attach {literal(str(building))} as {target}")
             cursor.execute(f"use {target}")
             # in one transaction: each alone would first be written to the log of the new file
             with transaction(cursor):
                 _copy_results(cursor, source, target, latest_only)
             cursor.execute(f"checkpoint {target}")
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             raise error_class(error)(
                 f"The results cannot be published to {destination}: {why_it_failed(error)}"
             ) from error
@@ -304,15 +302,29 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
 
 
+@cache
+def _empty_copy() -> bytes:
+    """A published copy without rows: one is made in a process, because seven hundred comments take a quarter second."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.duckdb"
+        with duckdb.connect(config={"threads": 1}) as connection:
+            connection.execute(f"attach {literal(str(path))} as empty (storage_version {literal(PUBLISHED_STORAGE)})")
+            connection.execute("use empty")
+            with transaction(connection):
+                create_results(connection, PUBLISHED)
+            connection.execute("use memory")
+            connection.execute("detach empty")
+        return path.read_bytes()
+
+
 def _copy_results(connection: Connection, source: str, target: str, latest_only: Mapping[str, str]) -> None:
-    """Create the published tables and views in `target`, the current database, with the rows of those of `source`.
+    """Copy the rows of the published tables of `source` to `target`, the current database.
 
     Parameters
     ----------
     latest_only
         The latest run of every analysis whose earlier runs are not published.
     """
-    _create_results(connection, PUBLISHED)
     # a store that an earlier mlm-ops wrote has no table that came since
     for name in find_relations(connection, RESULTS, source).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
         copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
@@ -322,7 +334,7 @@ def _copy_results(connection: Connection, source: str, target: str, latest_only:
             f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
             [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
         )
-    _fill_renamed(connection)
+    fill_renamed(connection)
 
 
 def _latest_only_runs(connection: Connection) -> dict[str, str]:
@@ -357,87 +369,6 @@ def check_published(destination: Path | str) -> None:
     """
     ours = {"store_version", "latest_runs", *RESULT_TABLES, *(f"{LATEST}{name}" for name in TABLES)}
     check_published_copy(Path(os.path.realpath(destination)), RESULTS, lambda name: name in ours)
-
-
-def check_store(connection: Connection) -> bool:
-    """Return whether the current database has a results store, and check it.
-
-    Raises
-    ------
-    StoreError
-        It has one of another version, or a schema ``mlm`` that mlm-ops did not make.
-    """
-    tables = {
-        str(name)
-        for (name,) in connection.execute(
-            "select table_name from duckdb_tables() where database_name = current_database() and schema_name = ?",
-            [RESULTS],
-        ).fetchall()
-    }
-    if "store_version" in tables:
-        check_version(connection, RESULTS)
-        check_tables(connection, RESULTS, RESULT_TABLES)
-        return True
-    foreign = sorted(tables & RESULT_TABLES.keys())
-    if foreign:
-        raise StoreError(
-            f"The schema {RESULTS} of this database was not made by mlm-ops: it has {', '.join(foreign)} and no"
-            " store_version. Use another database file."
-        )
-    return False
-
-
-def _create_results(connection: Connection, whose: str = STORE) -> None:
-    """Create schema ``mlm`` with its tables and views, or update existing ones.
-
-    Raises
-    ------
-    StoreError
-        As `check_store`; or a table or view that mlm-ops did not make has one of these names.
-    """
-    if "store_version" in (present := find_relations(connection, RESULTS)):
-        for name, columns in RESULT_TABLES.items():
-            check_ours(connection, claim_of(connection, RESULTS, name, columns, "results"), present)
-    if not check_store(connection):
-        connection.execute(f"create schema if not exists {RESULTS}")
-        connection.execute(f"create table {RESULTS}.store_version as select {STORE_VERSION}::bigint as version")
-    connection.execute(f"comment on table {RESULTS}.store_version is {literal(PREFIX + whose)}")
-    present = find_relations(connection, RESULTS)
-    for name, columns in RESULT_TABLES.items():
-        create_table(connection, RESULTS, name, columns, "results", present)
-    number_runs(connection, RESULTS)
-    _fill_renamed(connection)
-    latest = (
-        f"select * from {RESULTS}.runs where status in ('finished', 'empty') qualify row_number() over"
-        f" (partition by analysis order by {LATEST_FIRST}) = 1"
-    )
-    replace_view(connection, _view_claim("latest_runs"), latest, present)
-    for name in TABLES:
-        rows = (
-            f"select * from {qualified(RESULTS, name)}"
-            f" where (run_id, analysis) in (select (run_id, analysis) from {RESULTS}.latest_runs)"
-        )
-        replace_view(connection, _view_claim(f"{LATEST}{name}"), rows, present)
-
-
-def _fill_renamed(connection: Connection) -> None:
-    """Give rows that an earlier mlm-ops wrote their values under the new names of columns, too."""
-    for name, columns in RENAMED.items():
-        table = qualified(RESULTS, name)
-        for new, old in columns.items():
-            gap = f"{identifier(new)} is null and {identifier(old)} is not null"
-            if connection.execute(f"select 1 from {table} where {gap} limit 1").fetchall():
-                connection.execute(f"update {table} set {identifier(new)} = {identifier(old)} where {gap}")
-
-
-def _view_claim(name: str) -> Claim:
-    """Claim a ``latest_`` view; one that an earlier mlm-ops made without a mark is recognised by the table it reads."""
-
-    def is_earlier(relation: Relation) -> bool:
-        reads = f"{RESULTS}.runs" if name == "latest_runs" else f"{RESULTS}.latest_runs"
-        return relation.kind == "view" and reads in relation.sql.replace('"', "")
-
-    return Claim((RESULTS, name), "results of the latest runs", "Rename it, or use another database file.", is_earlier)
 
 
 def _single_value(connection: Connection, query: str) -> object:

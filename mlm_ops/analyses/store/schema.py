@@ -7,7 +7,7 @@ import polars as pl
 from mlm_ops.analyses.drift import DRIFT
 from mlm_ops.analyses.ladder import LADDER_STEPS
 from mlm_ops.results.tables.centering import CENTERING
-from mlm_ops.results.tables.columns import COUNT, TEXT, ColumnTypes
+from mlm_ops.results.tables.columns import COUNT, KEYS, TEXT, ColumnTypes
 from mlm_ops.results.tables.diagnostics import DIAGNOSTICS
 from mlm_ops.results.tables.effects import (
     FIXED_EFFECTS,
@@ -87,3 +87,6 @@ RUNS: ColumnTypes = {
     "host_time": TEXT,
     "sequence": COUNT,
 }
+
+#: All stored tables with all their columns.
+RESULT_TABLES: dict[str, ColumnTypes] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}

@@ -27,25 +27,33 @@ SQL_TYPES: dict[Kind, str] = {
 }
 
 
-def claim_of(connection: Connection, schema: str, name: str, columns: ColumnTypes, mark: str) -> Claim:
+def claim_of(
+    connection: Connection, schema: str, name: str, columns: ColumnTypes, mark: str, description: str = ""
+) -> Claim:
     """Claim a result table; one that an earlier mlm-ops made is recognised by its first two columns."""
     keys = list(columns)[:2]
 
     def is_earlier(relation: Relation) -> bool:
         return relation.kind == "table" and columns_of(connection, relation)[:2] == keys
 
-    return Claim((schema, name), mark, "Rename it, or use another database file.", is_earlier)
+    return Claim((schema, name), mark, "Rename it, or use another database file.", is_earlier, description)
 
 
 def create_table(
-    connection: Connection, schema: str, name: str, columns: ColumnTypes, mark: str, relations: Mapping[str, Relation]
+    connection: Connection,
+    schema: str,
+    name: str,
+    columns: ColumnTypes,
+    mark: str,
+    relations: Mapping[str, Relation],
+    description: str = "",
 ) -> None:
     """Create a table with `columns`, or add the columns that an existing one lacks.
 
     Parameters
     ----------
-    mark
-        The mark in its comment.
+    mark, description
+        The mark in its comment, and what its rows are.
     relations
         The tables and views of the schema.
 
@@ -54,15 +62,36 @@ def create_table(
     StoreError
         A table or view of that name was not made by mlm-ops: it has neither the mark nor the first two columns.
     """
-    table, claim = qualified(schema, name), claim_of(connection, schema, name, columns, mark)
-    is_marked = check_ours(connection, claim, relations)
+    table, claim = qualified(schema, name), claim_of(connection, schema, name, columns, mark, description)
+    check_ours(connection, claim, relations)
     typed = {column: f"{identifier(column)} {SQL_TYPES[kind]}" for column, kind in columns.items()}
     connection.execute(f"create table if not exists {table} ({', '.join(typed.values())})")
     present_columns = connection.sql(f"from {table}").columns
     for column in [name for name in typed if name not in present_columns]:
         connection.execute(f"alter table {table} add column {typed[column]}")
-    if not is_marked:
+    relation = relations.get(name)
+    if relation is None or relation.comment != claim.comment:
         connection.execute(f"comment on table {table} is {literal(claim.comment)}")
+
+
+def describe_columns(connection: Connection, schema: str, texts: Mapping[tuple[str, str], str]) -> None:
+    """Give columns of tables and views their texts as comments, where they have others or none.
+
+    Parameters
+    ----------
+    texts
+        By table and column; a column that there is not is passed over.
+    """
+    rows = connection.execute(
+        "select table_name, column_name, comment from duckdb_columns() where database_name = current_database()"
+        " and schema_name = ?",
+        [schema],
+    ).fetchall()
+    for table, column, comment in rows:
+        text = texts.get((table, column), comment)
+        if text != comment:
+            name = f"{qualified(schema, table)}.{identifier(column)}"
+            connection.execute(f"comment on column {name} is {literal(text)}")
 
 
 def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, columns: ColumnTypes) -> None:

@@ -1,6 +1,47 @@
-"""Describe the columns of the result tables, for the catalogue of the UI."""
+"""Describe the result tables and their columns.
+
+These texts are the comments in the database, the catalogue of Dagster's UI, and docs/tables.md.
+"""
 
 from __future__ import annotations
+
+#: What a row of each stored table is; a view ``latest_<table>`` has the rows of the latest finished runs.
+ROWS: dict[str, str] = {
+    "store_version": "One row: the version of these tables",
+    "runs": "One row a run and analysis: when, of which rows, by which versions",
+    "fixed_effects": "One row a coefficient (gamma) of a model",
+    "variance_components": "One row a variance, covariance or residual parameter (tau, sigma2) of a model",
+    "random_effects": "One row a random effect (u) of a unit: its empirical Bayes estimate",
+    "unit_lines": "One row a unit and slope: the unit's line by the model, and by its own rows alone",
+    "fit_statistics": "One row a model: sizes, likelihood, information criteria, how the fit ended",
+    "comparisons": "One row a pair of models of compare: likelihood ratio and information criteria",
+    "r_squared": "One row a measure of the variance that a model explains",
+    "groups": "One row a group: its size, and mean and standard deviation of each variable",
+    "decomposition": "One row a variable and grouping factor: its variance within and between groups",
+    "icc": "One row a model and grouping factor: intraclass correlation and design effect",
+    "standard_errors": "One row a coefficient: its standard error beside those that ignore the groups",
+    "contextual_effects": "One row a predictor: its effects within and between groups, and their difference",
+    "simple_slopes": "One row a slope, or outcome, at a value of its moderators",
+    "johnson_neyman": "One row a slope and moderator: the region where the slope differs from zero",
+    "curves": "One row a point of a curve: an outcome along a predictor, or a slope along its moderator",
+    "contrasts": "One row a combination of coefficients that the analysis file asks for",
+    "ladder_steps": "One row a model that strategy tried: what was added or dropped, and whether it stayed",
+    "diagnostics": "One row a finding about units or residuals of a model",
+    "sem_parameters": "One row a parameter or definition of a structural equation model",
+    "sem_fit": "One row a structural equation model: its measures of fit",
+    "drift": "One row a number of a run, compared with the same of an earlier run",
+    "influence": "One row a unit and number of a model: the change without the unit; it is not published",
+    "models": "One row a model: its formula, its equations, and itself in other notations",
+}
+
+#: Of the columns that a view of predictions adds to the rows of the data.
+PREDICTIONS: dict[str, str] = {
+    "fixed_prediction": "The fixed part",
+    "prediction": "The fixed part and the random effects of the row's groups, zero for a group that was not in the fit",
+    "residual": "The outcome minus prediction, on the outcome's scale in the formula",
+    "std_residual": "The residual divided by the residual standard deviation of the row",
+    "new_group": "Whether the row has a group that was not in the fit, or too small a one to be published",
+}
 
 #: By column, whatever the table.
 COLUMNS: dict[str, str] = {
@@ -24,7 +65,7 @@ COLUMNS: dict[str, str] = {
     "n_clusters": "Clusters that the model was fitted to",
     "syntax": "The model's text",
     "mermaid": "The path diagram as a Mermaid flowchart",
-    "run_id": "Dagster's run that wrote the row",
+    "run_id": "The run that wrote the row: Dagster's id, or one of its own where there is no Dagster",
     "analysis": "Name in the analysis file",
     "model": "Name of the model in the analysis file; null for what is of all models",
     "term": "Coefficient, as the formula names it; (Intercept) for the constant",
@@ -165,4 +206,19 @@ COLUMNS: dict[str, str] = {
     "contrast": "Name of the combination of coefficients",
     "combination": "Its weights and coefficients",
     "p_adjusted": "P value adjusted by Holm's method for all contrasts of the model",
+    "started_at": "When the run began",
+    "finished_at": "When its results were ready to be written",
+    "data": "The relation or query that the rows come from, as the analysis file has it",
+    "n_rows": "Rows of the data, after where",
+    "n_dropped": "Rows that miss a value, by column, as JSON",
+    "moments_checksum": "Of the moments; equal rows have equal ones, in whatever order",
+    "engine_version": "Of mlm-ops",
+    "status": "finished, or empty for a run without rows, after which the analysis has no latest results",
+    "analysis_text": "The analysis file as JSON, without what is at its default",
+    "analysis_hash": "Of analysis_text",
+    "versions": "Of Python and of the packages that compute, as JSON",
+    "seed": "Of all random numbers",
+    "host_time": "The machine's clock when the run was recorded, with its offset",
+    "sequence": "Number of the run in the order of writing",
+    "version": "Goes up when a table changes its meaning, not for a new column",
 }

@@ -1,0 +1,143 @@
+"""Create schema ``mlm``: its tables, the views of the latest runs, and what the comments say of them.
+
+The texts of the comments are those of `results.tables.descriptions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlm_ops.analyses.store.checks import check_tables
+from mlm_ops.analyses.store.history import number_runs
+from mlm_ops.analyses.store.published_copy import STORE
+from mlm_ops.analyses.store.schema import RENAMED, RESULT_TABLES
+from mlm_ops.analyses.store.tables import claim_of, create_table, describe_columns
+from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, STORE_VERSION, check_version, columns_by_table
+from mlm_ops.errors import StoreError
+from mlm_ops.results.tables.descriptions import COLUMNS, ROWS
+from mlm_ops.warehouse.connection import Connection
+from mlm_ops.warehouse.ownership import RESULTS, Claim, Relation, check_ours, find_relations, replace_view
+from mlm_ops.warehouse.sql import identifier, literal, qualified
+
+_VERSION = "store_version"
+#: The query of each view.
+_VIEWS = {
+    f"{LATEST}runs": f"select * from {RESULTS}.runs where status in ('finished', 'empty') qualify row_number() over"
+    f" (partition by analysis order by {LATEST_FIRST}) = 1"
+} | {
+    f"{LATEST}{name}": f"select * from {qualified(RESULTS, name)}"
+    f" where (run_id, analysis) in (select (run_id, analysis) from {RESULTS}.{LATEST}runs)"
+    for name in RESULT_TABLES
+    if name != "runs"
+}
+#: What the comment of every column says.
+_TEXTS = {(_VERSION, "version"): COLUMNS["version"]} | {
+    (relation, column): COLUMNS[column]
+    for name, columns in RESULT_TABLES.items()
+    for relation in (name, f"{LATEST}{name}")
+    for column in columns
+}
+
+
+def check_store(connection: Connection) -> bool:
+    """Return whether the current database has a results store, and check it.
+
+    Raises
+    ------
+    StoreError
+        It has one of another version, or a schema ``mlm`` that mlm-ops did not make.
+    """
+    tables = {
+        str(name)
+        for (name,) in connection.execute(
+            "select table_name from duckdb_tables() where database_name = current_database() and schema_name = ?",
+            [RESULTS],
+        ).fetchall()
+    }
+    if "store_version" in tables:
+        check_version(connection, RESULTS)
+        check_tables(connection, RESULTS, RESULT_TABLES)
+        return True
+    foreign = sorted(tables & RESULT_TABLES.keys())
+    if foreign:
+        raise StoreError(
+            f"The schema {RESULTS} of this database was not made by mlm-ops: it has {', '.join(foreign)} and no"
+            " store_version. Use another database file."
+        )
+    return False
+
+
+def create_results(connection: Connection, whose: str = STORE) -> None:
+    """Create schema ``mlm`` with its tables, views and comments, or update existing ones.
+
+    Raises
+    ------
+    StoreError
+        As `check_store`; or a table or view that mlm-ops did not make has one of these names.
+    """
+    if _VERSION in (present := find_relations(connection, RESULTS)):
+        for name, columns in RESULT_TABLES.items():
+            check_ours(connection, claim_of(connection, RESULTS, name, columns, "results"), present)
+    if not check_store(connection):
+        connection.execute(f"create schema if not exists {RESULTS}")
+        connection.execute(f"create table {RESULTS}.{_VERSION} as select {STORE_VERSION}::bigint as version")
+    version = Claim((RESULTS, _VERSION), whose, "", description=ROWS[_VERSION])
+    connection.execute(f"comment on table {version.quoted} is {literal(version.comment)}")
+    present = find_relations(connection, RESULTS)
+    for name, columns in RESULT_TABLES.items():
+        create_table(connection, RESULTS, name, columns, "results", present, ROWS[name])
+    number_runs(connection, RESULTS)
+    fill_renamed(connection)
+    _create_views(connection, present)
+    describe_columns(connection, RESULTS, _TEXTS)
+
+
+def _create_views(connection: Connection, present: Mapping[str, Relation]) -> None:
+    """Create the views of the latest runs, but those that are as they would be made.
+
+    To replace a view takes a millisecond, and to describe its columns anew ten.
+    """
+    columns = columns_by_table(connection, RESULTS)
+    for name, query in _VIEWS.items():
+        claim, relation = _view_claim(name), present.get(name)
+        is_current = (
+            relation is not None
+            and relation.comment == claim.comment
+            and relation.sql.endswith(f" AS {_as_stored(connection, query)};")
+            and list(columns[name].items()) == list(columns[name.removeprefix(LATEST)].items())
+        )
+        if not is_current:
+            replace_view(connection, claim, query, present)
+
+
+def _as_stored(connection: Connection, query: str) -> str:
+    """The query in the words in which DuckDB keeps it."""
+    rows = connection.execute("select json_deserialize_sql(json_serialize_sql(?))", [query]).fetchall()
+    return str(rows[0][0])
+
+
+def fill_renamed(connection: Connection) -> None:
+    """Give rows that an earlier mlm-ops wrote their values under the new names of columns, too."""
+    for name, columns in RENAMED.items():
+        table = qualified(RESULTS, name)
+        for new, old in columns.items():
+            gap = f"{identifier(new)} is null and {identifier(old)} is not null"
+            if connection.execute(f"select 1 from {table} where {gap} limit 1").fetchall():
+                connection.execute(f"update {table} set {identifier(new)} = {identifier(old)} where {gap}")
+
+
+def _view_claim(name: str) -> Claim:
+    """Claim a ``latest_`` view; one that an earlier mlm-ops made without a mark is recognised by the table it reads."""
+
+    def is_earlier(relation: Relation) -> bool:
+        reads = f"{RESULTS}.runs" if name == f"{LATEST}runs" else f"{RESULTS}.{LATEST}runs"
+        return relation.kind == "view" and reads in relation.sql.replace('"', "")
+
+    table = name.removeprefix(LATEST)
+    return Claim(
+        (RESULTS, name),
+        "results of the latest runs",
+        "Rename it, or use another database file.",
+        is_earlier,
+        "The latest run of each analysis" if table == "runs" else f"Of the latest run of each analysis: {ROWS[table]}",
+    )

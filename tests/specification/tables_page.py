@@ -1,0 +1,95 @@
+"""docs/tables.md, drawn up from the descriptions of tables: ``python -m tests.specification.tables_page`` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from mlm_ops.analyses.store.schema import RENAMED, RESULT_TABLES
+from mlm_ops.analyses.store.tables import SQL_TYPES
+from mlm_ops.results.tables.columns import KEYS, ColumnTypes
+from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS
+from mlm_ops.warehouse.sql import identifier
+
+PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
+COMMAND = ".venv/bin/python -m tests.specification.tables_page"
+
+HEAD = """\
+# The result tables
+
+<!-- Drawn up from mlm_ops/results/tables/descriptions.py by: {command} -->
+
+Schema `mlm` of `warehouse/results.duckdb`, of the warehouse, and of every database that `mlm fit` writes to. Each table
+has the rows of all runs that are kept; its view `mlm.latest_…` has the same columns, and the rows of the latest run of
+each analysis: dashboards read the views ([dashboards.md](dashboards.md)). The same texts stand in the database, as
+comments on its tables, views and columns:
+
+```sql
+select column_name, data_type, comment from duckdb_columns()
+where schema_name = 'mlm' and table_name = 'latest_fixed_effects' order by column_index;
+```
+
+Before its description the comment of a table has `mlm-ops:` and a mark, by which mlm-ops knows its own tables
+([operations.md](operations.md)). Names and roles of columns follow broom.mixed. `group` is a word of SQL, so it has to
+be quoted; so has `at`, the earlier name of two columns:
+
+```sql
+select model, "group", unit, term, estimate from mlm.latest_random_effects where analysis = 'hsb';
+```
+
+Every table begins with
+
+| column | type | |
+|---|---|---|
+{keys}
+
+`runs` and `store_version` have no column `model`.
+"""
+
+TABLE = """
+## {name}
+
+{rows}.
+
+| column | type | |
+|---|---|---|
+{columns}
+"""
+
+TAIL = """
+## store_version
+
+{rows}. Its column `version`: {version}.
+
+## Views of predictions
+
+In the warehouse alone, `mlm.predicted_<analysis>__<model>` has the rows of the data with these columns
+([sql.md](sql.md)):
+
+| column | |
+|---|---|
+{predictions}
+"""
+
+
+def tables_page() -> str:
+    """The text of the page."""
+    parts = [HEAD.format(command=COMMAND, keys=_lines(KEYS))]
+    for name, columns in RESULT_TABLES.items():
+        own = {column: kind for column, kind in columns.items() if name == "runs" or column not in KEYS}
+        rows = ROWS[name]
+        parts.append(TABLE.format(name=name, rows=rows, columns=_lines(own, RENAMED.get(name, {}).values())))
+    predictions = "\n".join(f"| `{column}` | {text} |" for column, text in PREDICTIONS.items())
+    parts.append(TAIL.format(rows=ROWS["store_version"], version=COLUMNS["version"], predictions=predictions))
+    return "".join(parts)
+
+
+def _lines(columns: ColumnTypes, earlier: Iterable[str] = ()) -> str:
+    return "\n".join(
+        f"| `{identifier(name) if name in ('group', *earlier) else name}` | {SQL_TYPES[kind]} | {COLUMNS[name]} |"
+        for name, kind in columns.items()
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(tables_page(), encoding="utf-8")

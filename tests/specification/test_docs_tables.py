@@ -1,0 +1,114 @@
+"""docs/tables.md and the comments in a store are the descriptions of the tables, and its queries run."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+import pytest
+
+from mlm_ops.analyses.store import layout, runs
+from mlm_ops.analyses.store.layout import create_results
+from mlm_ops.analyses.store.runs import publish
+from mlm_ops.analyses.store.schema import RESULT_TABLES
+from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS
+from mlm_ops.warehouse.connection import connect
+from tests.specification.examples import ROOT, blocks, page
+from tests.specification.tables_page import COMMAND, tables_page
+
+COMMENTS = """
+    select table_name, column_name, comment from duckdb_columns()
+    where database_name = current_database() and schema_name = 'mlm'
+"""
+RELATIONS = """
+    select table_name, comment from duckdb_tables() where database_name = current_database() and schema_name = 'mlm'
+    union all select view_name, comment from duckdb_views()
+    where database_name = current_database() and schema_name = 'mlm'
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    with connect(tmp_path / "store.duckdb") as connection:
+        create_results(connection)
+        yield connection
+
+
+def test_the_page_is_of_these_tables():
+    assert page("tables") == tables_page(), f"docs/tables.md is out of date. Renew it: {COMMAND}"
+
+
+def test_every_table_has_a_description_and_every_description_a_table():
+    assert ROWS.keys() == {"store_version", *RESULT_TABLES}
+    assert {column for columns in RESULT_TABLES.values() for column in columns} | {"version"} == COLUMNS.keys()
+    assert [text for text in (*ROWS.values(), *COLUMNS.values(), *PREDICTIONS.values()) if text.endswith(".")] == []
+
+
+def test_every_table_view_and_column_of_a_store_and_of_its_copy_is_described(store, tmp_path):
+    publish(store, tmp_path / "copy.duckdb")
+    with duckdb.connect(str(tmp_path / "copy.duckdb"), read_only=True) as copy:
+        for connection, whose in ((store, "results store"), (copy, "published copy of a results store")):
+            columns = connection.execute(COMMENTS).fetchall()
+            assert len(columns) == 1 + 2 * sum(map(len, RESULT_TABLES.values()))
+            assert [row for row in columns if row[2] != COLUMNS[row[1]]] == []
+            relations = dict(connection.execute(RELATIONS).fetchall())
+            assert len(relations) == 1 + 2 * len(RESULT_TABLES)
+            assert relations["store_version"] == f"mlm-ops: {whose} | {ROWS['store_version']}"
+            assert relations["icc"] == f"mlm-ops: results | {ROWS['icc']}"
+            assert relations["latest_runs"] == "mlm-ops: results of the latest runs | The latest run of each analysis"
+            assert relations["latest_icc"] == (
+                f"mlm-ops: results of the latest runs | Of the latest run of each analysis: {ROWS['icc']}"
+            )
+
+
+def test_a_store_without_comments_gets_them_at_its_next_run(store):
+    """As an earlier mlm-ops wrote it: marks alone, and views whose columns say nothing."""
+    before = (sorted(store.execute(COMMENTS).fetchall()), sorted(store.execute(RELATIONS).fetchall()))
+    for name in RESULT_TABLES:
+        store.execute(f"create or replace view mlm.latest_{name} as {layout._VIEWS[f'latest_{name}']}")
+        store.execute(f"comment on view mlm.latest_{name} is 'mlm-ops: results of the latest runs'")
+        store.execute(f"comment on table mlm.{name} is 'mlm-ops: results'")
+        for column in RESULT_TABLES[name]:
+            store.execute(f'comment on column mlm.{name}."{column}" is null')
+    create_results(store)
+    assert (sorted(store.execute(COMMENTS).fetchall()), sorted(store.execute(RELATIONS).fetchall())) == before
+
+
+def test_a_description_that_has_changed_replaces_the_one_before(store):
+    store.execute("comment on table mlm.icc is 'mlm-ops: results | Another text'")
+    store.execute("comment on column mlm.icc.icc is 'Another text'")
+    create_results(store)
+    assert ("icc", f"mlm-ops: results | {ROWS['icc']}") in store.execute(RELATIONS).fetchall()
+    assert ("icc", "icc", COLUMNS["icc"]) in store.execute(COMMENTS).fetchall()
+
+
+def test_views_that_are_as_they_would_be_made_are_left_alone(store, monkeypatch):
+    """Describing their columns anew would take a tenth of a second at every run."""
+    replaced = []
+    monkeypatch.setattr(layout, "replace_view", lambda connection, claim, *rest: replaced.append(claim.table[1]))
+    create_results(store)
+    assert replaced == []
+    store.execute("create or replace view mlm.latest_icc as select * from mlm.icc")
+    store.execute(f"comment on view mlm.latest_icc is '{layout._view_claim('latest_icc').comment}'")
+    create_results(store)
+    assert replaced == ["latest_icc"]
+
+
+def test_the_empty_copy_is_made_once(store, tmp_path, monkeypatch):
+    publish(store, tmp_path / "first.duckdb")
+    monkeypatch.setattr(runs, "create_results", None)
+    publish(store, tmp_path / "second.duckdb")
+    with duckdb.connect(str(tmp_path / "second.duckdb"), read_only=True) as copy:
+        assert copy.execute("select count(*) from mlm.latest_fixed_effects").fetchall() == [(0,)]
+
+
+def test_the_queries_run(store):
+    for _, query in blocks("tables", "sql"):
+        store.execute(query).fetchall()
+
+
+def test_every_example_quotes_group():
+    """Of docs/ and the README: SQL that names the column unquoted is a syntax error."""
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"^```sql\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            assert not re.search(r'(?<!["\w])group(?!\s+by\b|\w|")', block, re.IGNORECASE), (path.name, block)
