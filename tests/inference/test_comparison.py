@@ -184,7 +184,7 @@ class TestOfFits:
         fit = mlm.fit("y ~ x + (1 | g)", rows)
         with pytest.raises(mlm.MlmError, match=r"^Models of different rows cannot be compared\. Got 480 rows and 470;"):
             mlm.fit("y ~ 1 + (1 | g)", rows.head(470)).compare(fit)
-        with pytest.raises(mlm.MlmError, match="larger is not understood. Got .*; expected a fit of a larger model."):
+        with pytest.raises(mlm.MlmError, match=r"larger is not understood. Got .*; expected a fit of a larger model."):
             fit.compare("y ~ x + z + (1 | g)")  # type: ignore[arg-type]
         (row,) = mlm.fit("y ~ x + z + (1 | g)", rows).compare(fit).to_dicts()
         assert row["note"] == f"not nested: compare by AIC and BIC; {REFIT_NOTE}"
