@@ -13,10 +13,8 @@ from mlm_ops.analyses.errors_in_context import analysis_in_errors, model_in_erro
 from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.analyses.ladder import Ladder, climb, ladder_steps
 from mlm_ops.analyses.rows import open_rows
-from mlm_ops.inference.comparison import Comparison, check_same_rows, compare, same_fixed_part
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.language.formula import formula_text
-from mlm_ops.language.options import Estimator
 from mlm_ops.logs import Event, tell, tell_fit
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import nested_levels
@@ -26,6 +24,7 @@ from mlm_ops.moments.partitions import Partitions, Refresh
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.storage import claim_tables, save_moments, table_claim
 from mlm_ops.results import tables
+from mlm_ops.results.comparing import compare_records
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.quiet import quiet
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from mlm_ops.warehouse.source import Source
 
 
-#: Noted where the comparison is not by the likelihood that the models were asked to be fitted by.
-REFIT_NOTE = "the fixed parts differ, so both were fitted again by ML: REML likelihoods would not compare"
 #: Result tables of the models that a ladder went through before the one it selected.
 ON_THE_WAY = ("fixed_effects", "variance_components", "fit_statistics", "r_squared", "models")
 
@@ -241,42 +238,20 @@ def compare_analysis(
     REML likelihoods are compared where the fixed parts are equal; elsewhere both models are fitted by ML, which from
     moments costs milliseconds. `fits` spares fitting again what was fitted already.
     """
-    known = dict(fits or {})
-
-    def fitted(name: str, estimator: Estimator) -> Fit:
-        if name not in known:
-            # not told: it was fitted before, in another step
-            with model_in_errors(analysis, f"model {name}", name):
-                request = analysis.requests[name].without_robust()
-                known[name] = fit_model(request, _nested(analysis, name, moments))
-        here = known[name]
-        if here.estimator == estimator:
-            return here
+    compared = dict(fits or {})
+    for name in dict.fromkeys(name for pair in analysis.compare for name in pair if name not in compared):
+        # not told: it was fitted before, in another step
         with model_in_errors(analysis, f"model {name}", name):
-            return fit_model(here.request.for_likelihood(estimator), here.moments)
-
+            request = analysis.requests[name].without_robust()
+            compared[name] = fit_model(request, _nested(analysis, name, moments))
     rows, changes = [], []
     for model, reference in analysis.compare:
-        asked = estimator = analysis.requests[model].estimator
-        pair = fitted(model, estimator), fitted(reference, estimator)
-        if estimator == "reml" and not same_fixed_part(pair[0].estimate, pair[1].estimate):
-            estimator = "ml"
-            pair = fitted(model, estimator), fitted(reference, estimator)
         with model_in_errors(analysis, f"comparison of {model} with {reference}", model):
-            result = compare_fits(*pair)
-        if estimator != asked:
-            result = replace(result, note="; ".join(filter(None, (result.note, REFIT_NOTE))))
-        rows.append((model, reference, estimator, result))
-        change = tables.r_squared_changes(known[model], known[reference], reference)
+            rows.append((model, reference, *compare_records(compared[model], compared[reference])))
+        change = tables.r_squared_changes(compared[model], compared[reference], reference)
         changes.append(tables.with_model(model, change))
     frames = {"comparisons": tables.comparisons(rows), **({"r_squared": pl.concat(changes)} if changes else {})}
     return publishable(frames, analysis.min_publish_n, analysis.compiled_models, moments)
-
-
-def compare_fits(fitted: Fit, reference: Fit) -> Comparison:
-    """A fit against a smaller one by the same likelihood."""
-    check_same_rows(fitted.moments, reference.moments)
-    return compare(fitted.model, fitted.estimate, reference.model, reference.estimate)
 
 
 @quiet
@@ -298,7 +273,7 @@ def climb_analysis(
             request.model,
             request.estimator,
             lambda model, by, near: fit_model(request.of(model).for_likelihood(by), moments, near),
-            compare_fits,
+            lambda larger, smaller: compare_records(larger, smaller)[1],
         )
         frames = [{"ladder_steps": ladder_steps(ladder)}]
         rows = _complete_rows(analysis, connection) if request.of_rows else None

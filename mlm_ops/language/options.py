@@ -380,6 +380,7 @@ MODEL_OPTIONS = {
 DUCKDB = an_instance("connection", "DuckDBPyConnection", "a DuckDB connection")
 CONNECTION = DUCKDB.or_none()
 REFERENCE = an_instance("reference", "Fit", "a fit to compare with").or_none()
+LARGER_FIT = an_instance("larger", "Fit", "a fit of a larger model")
 LARGER = an_instance("larger", "SemFit", "a fitted structural equation model")
 GROUP = Option("group", "a column, or a list of columns", names)
 LEVEL = Option("level", "a number between 0 and 1, such as 0.95", _share)

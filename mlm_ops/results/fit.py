@@ -16,6 +16,7 @@ from mlm_ops.inference.intervals.methods import IntervalMethod, find_intervals
 from mlm_ops.inference.prediction.rows import PredictionKind, predict
 from mlm_ops.language import options
 from mlm_ops.results import tables
+from mlm_ops.results.comparing import compare_records
 from mlm_ops.results.equations import EquationForm, EquationFormat, estimates_by_symbol, write_equations
 from mlm_ops.results.equations.levels import level_equations
 from mlm_ops.results.equations.writers import symbol_in_unicode
@@ -109,6 +110,27 @@ class Fit(FitRecord):
         if reference is None:
             return tables.r_squared(self)
         return tables.r_squared_changes(self, reference, reference.model.text)
+
+    @checked(larger=options.LARGER_FIT)
+    def compare(self, larger: Fit) -> pl.DataFrame:
+        """Likelihood ratio test of this model against a larger one that it is a restriction of.
+
+        REML likelihoods compare among models of one fixed part; others are fitted again by ML: see ``estimator``.
+
+        Returns
+        -------
+        polars.DataFrame
+            One row, as of the table ``comparisons``: statistic, df, p_value, p_value_mixture (where one variance is
+            tested), delta_aic, delta_bic, estimator, note. Where this model is no restriction of the other, the note
+            says so, and the criteria are what remains.
+
+        Raises
+        ------
+        MlmError
+            The other is a model of another outcome, or of other rows.
+        """
+        estimator, comparison = compare_records(larger, self)
+        return tables.comparisons([(larger.model.text, self.model.text, estimator, comparison)])
 
     def decomposition(self) -> pl.DataFrame:
         """One row per variable and grouping factor: variance within and between, ICC, reliability of means."""

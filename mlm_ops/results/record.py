@@ -108,6 +108,14 @@ class FitRecord:
             return self.estimate
         return estimate_design(self.estimate.design, reml=False, start=self.estimate.optimum.theta)
 
+    def estimate_by(self, estimator: Estimator) -> Estimate:
+        """Estimate the same model by this estimator, for its likelihood."""
+        if self.estimator == estimator:
+            return self.estimate
+        if estimator == "ml":
+            return self.by_ml
+        return estimate_design(self.estimate.design, reml=True, start=self.estimate.optimum.theta)
+
     @cached_property
     def tests(self) -> CoefficientTests:
         """Tests of the fixed effects."""

@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 
 import mlm_ops as mlm
-from mlm_ops.analyses.run import compare_fits
 from mlm_ops.errors import IdentificationError, MlmError
 from mlm_ops.results.fit import Fit
 
@@ -107,9 +106,9 @@ def test_two_rows_a_group_do_not_determine_a_variance_and_an_autocorrelation() -
 
 def test_a_step_that_adds_nothing_is_not_compared(twice: pl.DataFrame) -> None:
     larger, smaller = mlm.fit("y ~ x + (1 | g) + (1 | h)", twice), mlm.fit("y ~ x + (1 | g)", twice)
-    comparison = compare_fits(larger, smaller)
-    assert comparison.p_value is None
-    assert comparison.note == "the data determine no more parameters than in the smaller fit"
+    (comparison,) = smaller.compare(larger).to_dicts()
+    assert comparison["p_value"] is None
+    assert comparison["note"] == "the data determine no more parameters than in the smaller fit"
 
 
 def test_effects_of_undetermined_variances_are_null(schools: Fit, twice: pl.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ from scipy.stats import chi2
 
 import mlm_ops as mlm
 from mlm_ops.inference.comparison import Comparison, compare
+from mlm_ops.results.comparing import REFIT_NOTE
+from tests.specification.examples import ROOT
+
+CASES = ROOT / "tests" / "specification" / "reference" / "cases"
 
 SEVERAL = "several variances tested at once: p is conservative"
 
@@ -152,3 +157,34 @@ def test_a_variance_of_zero_has_one_p_value_on_any_processor() -> None:
         else:
             assert 0 < found.p_value_mixture < 0.5
     assert zero > 10
+
+
+class TestOfFits:
+    """`smaller.compare(larger)`, as an analysis file's `compare` and R's anova have it."""
+
+    def test_other_fixed_parts_are_compared_by_ml(self) -> None:
+        """lme4's anova of the case lrt_hsb refits by ML; its numbers to the 1e-6 of the reference cases."""
+        students = ROOT / "pipelines" / "data" / "hsb.csv"
+        anova, rancova = (mlm.fit(f"mathach ~ {x} + (1 | school)", students) for x in ("1", "within(ses)"))
+        (row,) = anova.compare(rancova).to_dicts()
+        reference = json.loads((CASES / "lrt_hsb.json").read_text())["models"]
+        assert row["statistic"] == pytest.approx(2 * (reference["m2"]["loglik"] - reference["m1"]["loglik"]), abs=1e-6)
+        assert row["delta_aic"] == pytest.approx(reference["m2"]["aic"] - reference["m1"]["aic"], abs=1e-6)
+        assert (row["df"], row["estimator"], row["note"]) == (1, "ml", REFIT_NOTE)
+        assert (row["model"], row["reference_model"]) == (rancova.model.text, anova.model.text)
+
+    def test_other_estimators_are_compared_by_the_larger_ones(self, rows: pl.DataFrame) -> None:
+        smaller, larger = mlm.fit("y ~ x + (1 | g)", rows, estimator="ml"), mlm.fit("y ~ x + (x | g)", rows)
+        again = mlm.fit("y ~ x + (1 | g)", rows)
+        (mixed,), (same,) = smaller.compare(larger).to_dicts(), again.compare(larger).to_dicts()
+        assert mixed["estimator"] == "reml"
+        assert mixed["statistic"] == pytest.approx(same["statistic"], abs=1e-8)  # two searches of one optimum
+
+    def test_what_cannot_be_compared(self, rows: pl.DataFrame) -> None:
+        fit = mlm.fit("y ~ x + (1 | g)", rows)
+        with pytest.raises(mlm.MlmError, match=r"^Models of different rows cannot be compared\. Got 480 rows and 470;"):
+            mlm.fit("y ~ 1 + (1 | g)", rows.head(470)).compare(fit)
+        with pytest.raises(mlm.MlmError, match=r"larger is not understood. Got .*; expected a fit of a larger model."):
+            fit.compare("y ~ x + z + (1 | g)")  # type: ignore[arg-type]
+        (row,) = mlm.fit("y ~ x + z + (1 | g)", rows).compare(fit).to_dicts()
+        assert row["note"] == f"not nested: compare by AIC and BIC; {REFIT_NOTE}"

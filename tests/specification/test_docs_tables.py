@@ -11,7 +11,7 @@ from mlm_ops.analyses.store import layout, runs
 from mlm_ops.analyses.store.layout import create_results
 from mlm_ops.analyses.store.runs import publish
 from mlm_ops.analyses.store.schema import RESULT_TABLES
-from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS
+from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS, STORE_VERSION
 from mlm_ops.warehouse.connection import connect
 from tests.specification.examples import ROOT, blocks, page
 from tests.specification.tables_page import COMMAND, tables_page
@@ -40,7 +40,7 @@ def test_the_page_is_of_these_tables():
 
 def test_every_table_has_a_description_and_every_description_a_table():
     assert ROWS.keys() == {"store_version", *RESULT_TABLES}
-    assert {column for columns in RESULT_TABLES.values() for column in columns} | {"version"} == COLUMNS.keys()
+    assert {column for columns in RESULT_TABLES.values() for column in columns} == COLUMNS.keys()
     assert [text for text in (*ROWS.values(), *COLUMNS.values(), *PREDICTIONS.values()) if text.endswith(".")] == []
 
 

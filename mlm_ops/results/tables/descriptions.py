@@ -25,6 +25,7 @@ ROWS: dict[str, str] = {
     "johnson_neyman": "One row a slope and moderator: the region where the slope differs from zero",
     "curves": "One row a point of a curve: an outcome along a predictor, or a slope along its moderator",
     "contrasts": "One row a combination of coefficients that the analysis file asks for",
+    "centering": "One row a number of a model, raw or centered in one of the ways: what moves, what is equal, and why",
     "ladder_steps": "One row a model that strategy tried: what was added or dropped, and whether it stayed",
     "diagnostics": "One row a finding about units or residuals of a model",
     "sem_parameters": "One row a parameter or definition of a structural equation model",
@@ -42,6 +43,9 @@ PREDICTIONS: dict[str, str] = {
     "std_residual": "The residual divided by the residual standard deviation of the row",
     "new_group": "Whether the row has a group that was not in the fit, or too small a one to be published",
 }
+
+#: Of the one column of ``store_version``.
+STORE_VERSION = "Goes up when a table changes its meaning, not for a new column"
 
 #: By column, whatever the table.
 COLUMNS: dict[str, str] = {
@@ -220,5 +224,4 @@ COLUMNS: dict[str, str] = {
     "seed": "Of all random numbers",
     "host_time": "The machine's clock when the run was recorded, with its offset",
     "sequence": "Number of the run in the order of writing",
-    "version": "Goes up when a table changes its meaning, not for a new column",
 }
