@@ -8,7 +8,7 @@ from pathlib import Path
 from mlm_ops.analyses.store.schema import RENAMED, RESULT_TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.results.tables.columns import KEYS, ColumnTypes
-from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS, STORE_VERSION
+from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS, VERSION_OF_STORE
 from mlm_ops.warehouse.sql import identifier
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
@@ -80,7 +80,7 @@ def tables_page() -> str:
         rows = ROWS[name]
         parts.append(TABLE.format(name=name, rows=rows, columns=_lines(own, RENAMED.get(name, {}).values())))
     predictions = "\n".join(f"| `{column}` | {text} |" for column, text in PREDICTIONS.items())
-    parts.append(TAIL.format(rows=ROWS["store_version"], version=STORE_VERSION, predictions=predictions))
+    parts.append(TAIL.format(rows=ROWS["store_version"], version=VERSION_OF_STORE, predictions=predictions))
     return "".join(parts)
 
 

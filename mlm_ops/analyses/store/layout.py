@@ -14,7 +14,7 @@ from mlm_ops.analyses.store.schema import RENAMED, RESULT_TABLES
 from mlm_ops.analyses.store.tables import claim_of, create_table, describe_columns
 from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, STORE_VERSION, check_version, columns_by_table
 from mlm_ops.errors import StoreError
-from mlm_ops.results.tables.descriptions import COLUMNS, ROWS, STORE_VERSION
+from mlm_ops.results.tables.descriptions import COLUMNS, ROWS, VERSION_OF_STORE
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.ownership import RESULTS, Claim, Relation, check_ours, find_relations, replace_view
 from mlm_ops.warehouse.sql import identifier, literal, qualified
@@ -31,7 +31,7 @@ _VIEWS = {
     if name != "runs"
 }
 #: What the comment of every column says.
-_TEXTS = {(_VERSION, "version"): STORE_VERSION} | {
+_TEXTS = {(_VERSION, "version"): VERSION_OF_STORE} | {
     (relation, column): COLUMNS[column]
     for name, columns in RESULT_TABLES.items()
     for relation in (name, f"{LATEST}{name}")

@@ -45,7 +45,7 @@ PREDICTIONS: dict[str, str] = {
 }
 
 #: Of the one column of ``store_version``.
-STORE_VERSION = "Goes up when a table changes its meaning, not for a new column"
+VERSION_OF_STORE = "Goes up when a table changes its meaning, not for a new column"
 
 #: By column, whatever the table.
 COLUMNS: dict[str, str] = {
