@@ -13,6 +13,7 @@ from mlm_ops.plugins.dagster import Warehouse, file_pattern, identifier
 
 DATA = Path(__file__).parent / "data"
 
+
 @dataclass(frozen=True)
 class Table:
     """Describe a table: its file, the columns by which its rows are ordered, and each column's type and meaning."""

@@ -134,7 +134,9 @@ def make_plan(
     _require_plain([analysis.analysis, *analysis.models, *analysis.sem])
     _require_other_data(analysis)
     table_asset = _table_name(analysis) if upstream is None else upstream
-    return Plan(analysis, dg.AssetKey.from_coercible(table_asset), group or analysis.analysis, severities or {}, priority)
+    return Plan(
+        analysis, dg.AssetKey.from_coercible(table_asset), group or analysis.analysis, severities or {}, priority
+    )
 
 
 def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[str] | None, fit_by: str | None) -> None:
