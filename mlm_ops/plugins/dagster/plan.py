@@ -29,6 +29,8 @@ CHECKS = {
 }
 #: More steps than an analysis has.
 MOST_STEPS = 10_000
+#: The place of a step that comes after those of all other analyses.
+LAST = 2_000 * MOST_STEPS
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class Progress:
         The error that each failed step calls for.
     unmet
         Sentences of failed blocking checks, by step.
+    on_published
+        Called with a copy of the results and the name of the analysis that was published in it.
     analyses
         Names of the analyses that the run publishes, by the key of their results.
     published
@@ -43,6 +45,7 @@ class Progress:
     """
 
     report: Callable[[str], None]
+    on_published: Callable[[Path, str], None] | None = None
     analyses: Mapping[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     failures: list[errors.MlmError] = field(default_factory=list)
@@ -125,6 +128,8 @@ class Progress:
             self.report(line)
         if path := _text(metadata, "published"):
             self.published[name] = Path(path)
+            if self.on_published is not None and name in self.analyses:
+                self.on_published(Path(path), self.analyses[name])
 
     def _line(self, key: dg.AssetKey, summary: str | None) -> str | None:
         """The line of an asset; with many analyses None for those that an analysis makes on its way to the results."""

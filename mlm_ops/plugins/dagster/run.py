@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +28,7 @@ from mlm_ops.plugins.dagster.event_log import open_event_log
 from mlm_ops.plugins.dagster.metadata import ANALYSIS
 from mlm_ops.plugins.dagster.progress import Progress
 from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.reports.page.ahead import reports_ahead
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.replacing import locked
 from mlm_ops.warehouse.sql import identifier
@@ -215,8 +216,10 @@ def run_project(
         keys = None if analysis is None else _keys_of(job, analyses, analysis)
         if analysis is not None:
             analyses = {key: name for key, name in analyses.items() if name == analysis}
-        run_id, listener = run_id or make_new_run_id(), Progress(progress, analyses)
-        _execute(job, instance, project, config, run_id, listener, keys)
+        run_id = run_id or make_new_run_id()
+        with reports_ahead() if _has_reports(job) and len(analyses) > 1 else nullcontext() as ahead:
+            listener = Progress(progress, None if ahead is None else ahead.ask, analyses)
+            _execute(job, instance, project, config, run_id, listener, keys)
     try:
         listener.conclude()
     except DamagedError as error:
@@ -320,6 +323,10 @@ def _analyses(job: dg.JobDefinition) -> dict[str, str]:
     layer = job.asset_layer
     analyses = {key.to_user_string(): layer.get(key).metadata.get(ANALYSIS) for key in layer.selected_asset_keys}
     return {key: str(name) for key, name in sorted(analyses.items()) if name is not None}
+
+
+def _has_reports(job: dg.JobDefinition) -> bool:
+    return any(key.path[-1] == "report" for key in job.asset_layer.selected_asset_keys)
 
 
 def _keys_of(job: dg.JobDefinition, analyses: dict[str, str], analysis: str) -> list[dg.AssetKey]:
