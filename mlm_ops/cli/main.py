@@ -195,7 +195,9 @@ def _run(options: argparse.Namespace, run_id: str) -> int:
 
     _raise_on_interrupt()
     with progress("Working ...") as report:
-        result = run_project(Path.cwd(), warehouse=options.warehouse, progress=report, run_id=run_id)
+        result = run_project(
+            Path.cwd(), warehouse=options.warehouse, progress=report, run_id=run_id, analysis=options.analysis
+        )
     for path in result.published:
         print(f"Published {short_path(path)} in {result.seconds:.1f} s. Read it with: {command('show', database=path)}")
     return 0

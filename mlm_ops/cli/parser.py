@@ -43,6 +43,9 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "analysis", nargs="?", metavar="ANALYSIS", help="one analysis only, with its data (default: all)"
+    )
     parser.add_argument("--warehouse", type=Path, metavar="DIR", help="where the databases go (default: warehouse/)")
     _add_log(parser)
 

@@ -28,11 +28,12 @@ def open_event_log(instance: dg.DagsterInstance) -> Iterator[None]:
         yield
         return
     with ExitStack() as connections:
-        storage._connect = _connect(storage, connections)
+        # in place of the method, on this object alone
+        vars(storage)["_connect"] = _connect(storage, connections)
         try:
             yield
         finally:
-            del storage._connect
+            del vars(storage)["_connect"]
 
 
 def _connect(

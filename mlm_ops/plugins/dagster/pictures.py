@@ -16,9 +16,10 @@ from mlm_ops.errors import MlmError
 from mlm_ops.logs import LOGGER, about
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import Metadata, Result, numbers
-from mlm_ops.plugins.dagster.plan import Plan
+from mlm_ops.plugins.dagster.plan import LAST, Plan
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.reports import PICTURES, Picture, Selection, draw_svg
+from mlm_ops.reports.page.ahead import report_written_ahead
 from mlm_ops.reports.page.report import write_reports, written_size
 from mlm_ops.reports.page.sections import model_to_show
 from mlm_ops.results.words import markdown_text
@@ -115,7 +116,8 @@ def report_asset(plan: Plan) -> dg.AssetsDefinition:
         deps=[plan.key("results")],
         group_name=plan.group,
         kinds={"html"},
-        op_tags=plan.op_tags(),
+        # after the steps of all analyses: a second process may be writing it meanwhile
+        op_tags=plan.op_tags(LAST),
         description="The published results as one HTML page, which needs no network and no server: what was found, "
         "whether it holds, and pictures of it.",
     )
@@ -135,7 +137,7 @@ def make_report(results: Path, analysis: str) -> Metadata:
         There are no results, the file cannot be written, or it would be too large.
     """
     start = time.perf_counter()
-    (file,) = write_reports(results, analysis=analysis)
+    file = report_written_ahead(results, analysis) or write_reports(results, analysis=analysis)[0]
     counts = {"pictures": file.pictures, "bytes": file.size, "seconds": time.perf_counter() - start}
     metadata: Metadata = {
         "report": dg.MetadataValue.path(file.path),

@@ -30,6 +30,8 @@ CHECKS = {
 }
 #: More steps than an analysis has.
 MOST_STEPS = 10_000
+#: The place of a step that comes after those of all other analyses.
+LAST = 2_000 * MOST_STEPS
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,9 @@ def make_plan(
     _require_plain([analysis.analysis, *analysis.models, *analysis.sem])
     _require_other_data(analysis)
     table_asset = _table_name(analysis) if upstream is None else upstream
-    source = dg.AssetKey.from_coercible(table_asset)
-    return Plan(analysis, source, group or analysis.analysis, severities or {}, priority)
+    return Plan(
+        analysis, dg.AssetKey.from_coercible(table_asset), group or analysis.analysis, severities or {}, priority
+    )
 
 
 def require_column(analysis: Analysis, partitions_def: dg.PartitionsDefinition[str] | None, fit_by: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,11 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster_shared.error import SerializableErrorInfo
 
 from mlm_ops import errors
+
+#: So many analyses, or more, get a line each instead of one for each of their assets.
+MANY = 4
+#: Assets of an analysis that are counted in its line, by the part of their keys that says what they are.
+COUNTED = {"models": ("model", "models"), "sem": ("structural model", "structural models")}
 
 
 @dataclass
@@ -26,6 +32,8 @@ class Progress:
         The error that each failed step calls for.
     unmet
         Sentences of failed blocking checks, by step.
+    on_published
+        Called with a copy of the results and the name of the analysis that was published in it.
     analyses
         Names of the analyses that the run publishes, by the key of their results.
     published
@@ -37,6 +45,7 @@ class Progress:
     """
 
     report: Callable[[str], None]
+    on_published: Callable[[Path, str], None] | None = None
     analyses: Mapping[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     failures: list[errors.MlmError] = field(default_factory=list)
@@ -44,6 +53,7 @@ class Progress:
     published: dict[str, Path] = field(default_factory=dict)
     last: str | None = None
     interrupted: bool = False
+    _counts: dict[str, Counter[str]] = field(default_factory=dict)
     _messages: set[str] = field(default_factory=set)
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
@@ -68,6 +78,11 @@ class Progress:
             case DagsterEventType.RUN_FAILURE if not self.failures:
                 self.failures.append(errors.ProjectError(f"The run failed before its first step. {event.message}"))
 
+    @property
+    def is_brief(self) -> bool:
+        """Whether each analysis gets one line, and not one for each of its assets, which would be a hundred."""
+        return len(self.analyses) >= MANY
+
     def conclude(self) -> None:
         """Report of each analysis whether it was published; raise the errors of the failed steps, if any failed.
 
@@ -81,7 +96,8 @@ class Progress:
         if self.interrupted:
             raise KeyboardInterrupt(f"Interrupted {self._when()}; {self._results_in_place()}.")
         for key, name in self.analyses.items():
-            self.report(f"analysis {name}: {'published' if key in self.published else 'not published'}")
+            if not self.is_brief or key not in self.published:
+                self.report(f"analysis {name}: {'published' if key in self.published else 'not published'}")
         distinct = list({str(failure): failure for failure in self.failures}.values())
         # the other failures may come from it, and `recover` looks for this one
         damage = [failure for failure in distinct if isinstance(failure, errors.DamagedError)]
@@ -107,9 +123,34 @@ class Progress:
         materialization = event.step_materialization_data.materialization
         name = self.last = materialization.asset_key.to_user_string()
         metadata = materialization.metadata
-        self.report(f"{name}: {summary}" if (summary := _text(metadata, "summary")) else name)
+        summary = _text(metadata, "summary")
+        if line := self._line(materialization.asset_key, summary):
+            self.report(line)
         if path := _text(metadata, "published"):
             self.published[name] = Path(path)
+            if self.on_published is not None and name in self.analyses:
+                self.on_published(Path(path), self.analyses[name])
+
+    def _line(self, key: dg.AssetKey, summary: str | None) -> str | None:
+        """The line of an asset; with many analyses None for those that an analysis makes on its way to the results."""
+        name = key.to_user_string()
+        analysis = self._analysis_of(key) if self.is_brief else None
+        if analysis is None:
+            return f"{name}: {summary}" if summary else name
+        counts = self._counts.setdefault(analysis, Counter())
+        if name in self.analyses:
+            parts = [f"{n} {words[n != 1]}" for kind, words in COUNTED.items() if (n := counts[kind])]
+            return f"{analysis}: {', '.join([*parts, summary or 'published'])}"
+        counts[key.path[-2 if len(key.path) > 1 and key.path[-2] in COUNTED else -1]] += 1
+        return f"{name}: {summary}" if key.path[-1] == "report" else None
+
+    def _analysis_of(self, key: dg.AssetKey) -> str | None:
+        """The analysis that an asset is made by; None for a table that analyses start from."""
+        for results, name in self.analyses.items():
+            place = results.split("/")[:-1]
+            if place and len(key.path) > len(place) and list(key.path[: len(place)]) == place:
+                return name
+        return None
 
     def _checked(self, event: DagsterEvent) -> None:
         evaluation = event.asset_check_evaluation_data
@@ -120,7 +161,9 @@ class Progress:
             self.failed_checks.setdefault(event.step_key or "", []).append(sentence)
             return
         self.warnings.append(sentence)
-        self.report(f"  {evaluation.severity.value.lower()}: {sentence}")
+        analysis = self._analysis_of(evaluation.asset_key) if self.is_brief else None
+        about = "" if analysis is None else f"{analysis}: "
+        self.report(f"  {evaluation.severity.value.lower()}: {about}{sentence}")
 
     def _failed(self, event: DagsterEvent) -> None:
         step = event.step_key or "a step"

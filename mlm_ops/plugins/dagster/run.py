@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,10 +23,12 @@ from dagster._core.utils import make_new_run_id
 from mlm_ops.analyses.project import Project, find_project, make_home
 from mlm_ops.analyses.store.recovery import recover
 from mlm_ops.errors import DamagedError, MlmError, ProjectError, StoreError
+from mlm_ops.language.spelling import did_you_mean, list_names
 from mlm_ops.plugins.dagster.event_log import open_event_log
 from mlm_ops.plugins.dagster.metadata import ANALYSIS
 from mlm_ops.plugins.dagster.progress import Progress
 from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.reports.page.ahead import reports_ahead
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.replacing import locked
 from mlm_ops.warehouse.sql import identifier
@@ -167,9 +169,14 @@ class Report:
 
 
 def run_project(
-    project_directory: Path, *, warehouse: Path | None, progress: Callable[[str], None], run_id: str | None = None
+    project_directory: Path,
+    *,
+    warehouse: Path | None,
+    progress: Callable[[str], None],
+    run_id: str | None = None,
+    analysis: str | None = None,
 ) -> Report:
-    """Materialize everything in the project's code location, in this process, on the project's own instance.
+    """Materialize a project's code location, or one analysis of it, in this process, on the project's own instance.
 
     Parameters
     ----------
@@ -181,11 +188,14 @@ def run_project(
         Takes one readable line per asset, as it is materialized.
     run_id
         A UUID for the run; by default a new one.
+    analysis
+        The analysis to run, with the data that it needs; by default everything.
 
     Raises
     ------
     ProjectError
-        There is no project here, it cannot be loaded, or a step failed for a reason that is no user's.
+        There is no project here, it cannot be loaded, it has no such analysis, or a step failed for a reason that is
+        no user's.
     MlmError
         Steps failed: the class and sentence of the cause, or a line for each of several.
     KeyboardInterrupt
@@ -202,8 +212,14 @@ def run_project(
         for sentence in close_dead_runs(instance):
             progress(sentence)
         forget_old_logs(instance, project.root)
-        run_id, listener = run_id or make_new_run_id(), Progress(progress, _analyses(job))
-        _execute(job, instance, project, config, run_id, listener)
+        analyses = _analyses(job)
+        keys = None if analysis is None else _keys_of(job, analyses, analysis)
+        if analysis is not None:
+            analyses = {key: name for key, name in analyses.items() if name == analysis}
+        run_id = run_id or make_new_run_id()
+        with reports_ahead() if _has_reports(job) and len(analyses) > 1 else nullcontext() as ahead:
+            listener = Progress(progress, None if ahead is None else ahead.ask, analyses)
+            _execute(job, instance, project, config, run_id, listener, keys)
     try:
         listener.conclude()
     except DamagedError as error:
@@ -225,8 +241,9 @@ def _execute(
     config: dict[str, object],
     run_id: str,
     listener: Progress,
+    keys: list[dg.AssetKey] | None,
 ) -> None:
-    """Run the job in this process; the listener gets its events, an interrupt included."""
+    """Run the job, or some assets of it, in this process; the listener gets its events, an interrupt included."""
     instance.add_event_listener(run_id, listener)
     try:
         job.execute_in_process(
@@ -234,6 +251,7 @@ def _execute(
             run_id=run_id,
             raise_on_error=False,
             run_config=config,
+            asset_selection=keys,
             # files the run under the code location that the UI loads
             tags={".dagster/repository": f"__repository__@{project.location_name}", **run_tags()},
         )
@@ -305,6 +323,36 @@ def _analyses(job: dg.JobDefinition) -> dict[str, str]:
     layer = job.asset_layer
     analyses = {key.to_user_string(): layer.get(key).metadata.get(ANALYSIS) for key in layer.selected_asset_keys}
     return {key: str(name) for key, name in sorted(analyses.items()) if name is not None}
+
+
+def _has_reports(job: dg.JobDefinition) -> bool:
+    return any(key.path[-1] == "report" for key in job.asset_layer.selected_asset_keys)
+
+
+def _keys_of(job: dg.JobDefinition, analyses: dict[str, str], analysis: str) -> list[dg.AssetKey]:
+    """Keys of an analysis' assets and of all that its results are made from.
+
+    Raises
+    ------
+    ProjectError
+        There is no such analysis.
+    """
+    names = sorted(analyses.values())
+    if analysis not in names:
+        raise ProjectError(
+            f"There is no analysis {analysis} in this project.{did_you_mean(analysis, names)} "
+            f"There are {list_names(names) or 'none'}."
+        )
+    layer = job.asset_layer
+    results = [key for key in layer.selected_asset_keys if analyses.get(key.to_user_string()) == analysis]
+    folders = [key.path[:-1] for key in results]
+    keys = {key for key in layer.selected_asset_keys if any(key.path[: len(at)] == at for at in folders if at)}
+    remaining = [*keys, *results]
+    while remaining:
+        key = remaining.pop()
+        keys.add(key)
+        remaining += [parent for parent in layer.get(key).parent_keys if parent not in keys]
+    return sorted(keys & set(layer.selected_asset_keys))
 
 
 def _run_config(definitions: dg.Definitions, warehouse: Path | None) -> dict[str, object]:

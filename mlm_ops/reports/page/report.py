@@ -144,9 +144,7 @@ def write_reports(
         size = _write(path, page, name)
         pages[name] = page
         file = Written(path, name, len(page.drawings), size, time.perf_counter() - start, page.answers, page.missing)
-        with about(analysis=name):
-            facts = {"n_pictures": file.pictures, "n_bytes": size, "seconds": file.seconds}
-            tell(Event.REPORTED, f"report written to {path} {written_text(file)[:-1]}", path=str(path), **facts)
+        tell_written(file)
         files.append(file)
     if output is None and len(by_analysis) > 1:
         start = time.perf_counter()
@@ -154,6 +152,14 @@ def write_reports(
         size = _replace(folder / INDEX, html)
         files.append(Written(folder / INDEX, None, 0, size, time.perf_counter() - start))
     return files
+
+
+def tell_written(file: Written) -> None:
+    """Log that the report of an analysis was written."""
+    with about(analysis=file.analysis):
+        facts = {"n_pictures": file.pictures, "n_bytes": file.size, "seconds": file.seconds}
+        message = f"report written to {file.path} {written_text(file)[:-1]}"
+        tell(Event.REPORTED, message, path=str(file.path), **facts)
 
 
 def read_analyses(
