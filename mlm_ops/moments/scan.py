@@ -37,11 +37,18 @@ def make_schema(needs: Needs, survey: Survey, varying: frozenset[Variable]) -> S
     k = len(monomials)
     if k + packed_size(k) > MOST_SUMS:
         largest = max(survey.levels, key=lambda c: len(survey.levels[c]), default=None)
-        why = f"; {largest!r} alone has {len(survey.levels[largest])} levels" if largest else ""
+        why, remedy = "", "leave some out"
+        if largest:
+            why = f"; {largest!r} alone has {len(survey.levels[largest])} levels"
+            outcome = next((label(m.outcome) for m in needs.models if largest in needs.of([m]).categories), "y")
+            name = label(Column(largest))
+            remedy = (
+                f"take {name} as a grouping factor, (1 | {name}), or model within({outcome}, {name}), which has the "
+                f"same slopes as C({name})"
+            )
         raise DataError(
             f"The models have {k} different predictors at the level of rows{why}. At most "
-            f"{int((2 * MOST_SUMS) ** 0.5) - 1} are possible; take a column with many levels as a grouping factor, "
-            "(1 | column)."
+            f"{int((2 * MOST_SUMS) ** 0.5) - 1} are possible; {remedy}."
         )
     single = [m[0] for m in monomials if len(m) == 1]
     centers = {a: survey.centers.get(a, 0.0) for a in dict.fromkeys([*single, *(a for m in monomials for a in m)])}

@@ -117,8 +117,24 @@ def test_a_factor_with_too_many_levels() -> None:
     data = pl.DataFrame(
         {"y": rng.normal(size=900), "k": [f"k{i % 300}" for i in range(900)], "g": np.arange(900) // 30}
     )
-    with pytest.raises(DataError, match=r"'k' alone has 300 levels. At most 140 are possible"):
+    with pytest.raises(DataError) as caught:
         mlm.fit("y ~ k + (1 | g)", data)
+    assert str(caught.value) == (
+        "The models have 300 different predictors at the level of rows; 'k' alone has 300 levels. At most 140 are "
+        "possible; take k as a grouping factor, (1 | k), or model within(y, k), which has the same slopes as C(k)."
+    )
+
+
+def test_within_has_the_slopes_of_a_coefficient_for_each_unit() -> None:
+    """What the sentence above promises, where there are few enough units for both."""
+    rng = np.random.default_rng(4)
+    k = np.repeat(np.arange(15), rng.integers(3, 12, 15))
+    x, z = rng.normal(size=len(k)) + 0.3 * k, rng.normal(size=len(k))
+    data = pl.DataFrame({"k": k, "x": x, "z": z, "y": 2 * x - z + k + rng.normal(size=len(k))})
+    dummies = mlm.fit("y ~ x*z + C(k)", data).fixed_effects.filter(pl.col("term").is_in(["x", "z", "x:z"]))
+    within = mlm.fit("within(y, k) ~ x*z", data).fixed_effects
+    for column in ("estimate", "std_error", "df", "p_value"):
+        np.testing.assert_allclose(within[column], dummies[column], rtol=1e-10)
 
 
 def test_more_columns_than_rows() -> None:

@@ -1,4 +1,4 @@
-"""The Python of docs/ladders.md, docs/diagnostics.md and docs/pictures.md runs, in order, as a reader would run it."""
+"""The Python of the pages on ladders, diagnostics, assumptions and pictures runs, in order, as a reader runs it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.specification.examples import ROOT, blocks, printed_by
 
 
-@pytest.mark.parametrize("page", ["ladders", "diagnostics", "pictures"])
+@pytest.mark.parametrize("page", ["ladders", "diagnostics", "assumptions", "pictures"])
 def test_the_examples_run(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names: dict[str, Any] = {}
@@ -22,6 +22,14 @@ def test_the_examples_run(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = {
         "ladders": ("build_up_1", "between(ses)", "taken"),
         "diagnostics": ("normality", "spread"),
+        "assumptions": (
+            "condition_number",
+            "47.762347",
+            "47.310264",
+            "HC3",
+            "[2.41661",
+            "1.091996",
+        ),
         "pictures": ("Does ses work alike", "differ by 2.19 (95% interval 1.98 to 2.40)"),
     }[page]
     assert all(word in printed for word in expected)

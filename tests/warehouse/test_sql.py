@@ -70,6 +70,9 @@ REASONS = {
         "number": "a cast of a quoted name",
         "text": "a cast of a quoted name",
     },
+    "mlm_ops/moments/needs.py": {
+        "complete": "a condition of quoted expressions",
+    },
     "mlm_ops/moments/scan.py": {
         "new_names": "aliases of ours",
         "old_names": "aliases of ours",
