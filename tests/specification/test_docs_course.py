@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
@@ -34,3 +35,11 @@ def test_every_section_is_in_the_shipped_project() -> None:
     assert {name for name, _, _ in NAMED} == set(analyses)
     for name, model, table in NAMED:
         assert model in {*analyses[name].models, *analyses[name].sem} or table == "ladder_steps"
+
+
+@pytest.mark.parametrize("picture", re.findall(r"\(images/(\w+)\.svg\)", page("course")))
+def test_the_pictures_tell_what_the_page_prints(picture: str) -> None:
+    drawn = (ROOT / "docs" / "images" / f"{picture}.svg").read_text(encoding="utf-8")
+    answer = html.unescape(re.findall(r'aria-label="([^"]*)"', drawn)[0]).partition("? ")[2]
+    assert answer
+    assert answer in page("course") or picture == "mediation"
