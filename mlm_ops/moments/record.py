@@ -288,6 +288,7 @@ def exchange(whole: Moments, old: Moments, new: Moments) -> Exchange:
         scatter=scatter,
         constants=tuple(constants),
         residuals={},
+        ranges={},
         around_unit_means=whole.around_unit_means and new.around_unit_means and not old.n_units,
     )
     return Exchange(moments.select(n > 0), moved_constants, lost_digits)
