@@ -75,6 +75,9 @@ def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
         source = open_rows(analysis, connection)
         made_of = gather if analysis.form == "moments" else collect
         moments = made_of(source, analysis.models_to_scan, analysis.level_columns, analysis.keys)
+        if analysis.min_publish_n > 1:
+            # the smallest and largest value are those of single rows, and would stand in a note
+            moments = replace(moments, ranges={})
         _tell_moments(moments, started)
     return moments
 

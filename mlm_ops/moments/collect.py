@@ -130,7 +130,8 @@ def _collect(source: Source, needs: Needs) -> Moments:
     with source.snapshot():
         survey = checked_survey(source, needs)
         moments = _moments(source, needs, survey)
-        moments = replace(moments, nested_in=nested_levels(moments, needs.levels))
+        ranges = {number: survey.ranges[number] for number in needs.numbers if number in needs.referred}
+        moments = replace(moments, nested_in=nested_levels(moments, needs.levels), ranges=ranges)
         return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in needs.residuals})
 
 

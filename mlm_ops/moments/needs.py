@@ -11,6 +11,7 @@ from mlm_ops.errors import DataError
 from mlm_ops.language.columns import DesignColumn, Levels, Monomial, as_factor, atoms, expand, row_monomials
 from mlm_ops.language.model import (
     PLAIN,
+    Center,
     Column,
     Factor,
     Function,
@@ -97,6 +98,12 @@ class Needs:
         return tuple(dict.fromkeys(r.strata for r in self.residuals if r.strata))
 
     @cached_property
+    def referred(self) -> frozenset[Variable]:
+        """Numbers that some model centers at a value of the user's, as ``center(x, at=50)`` does."""
+        nodes = (node for variable in self.variables for node in walk(variable))
+        return frozenset(n.of for n in nodes if isinstance(n, Center) and n.at is not None) & set(self.numbers)
+
+    @cached_property
     def all_numbers(self) -> tuple[Variable, ...]:
         """Numbers of the design and of the residual."""
         return tuple(dict.fromkeys((*self.numbers, *self.residual_numbers)))
@@ -121,11 +128,11 @@ class Needs:
     @cached_property
     def arguments(self) -> dict[str, list[dict[str, object]]]:
         """The arguments `numbers`, `inside` and `categories` of the macros that survey the rows."""
-        numbers, residual_numbers = len(self.all_numbers), set(self.residual_numbers)
+        numbers, ranged = len(self.all_numbers), self.referred | set(self.residual_numbers)
         inside = enumerate(self.inside_functions, start=numbers)
         return {
             "numbers": [
-                {"alias": f"x{i}", "expression": expression(n), "ranged": n in residual_numbers}
+                {"alias": f"x{i}", "expression": expression(n), "ranged": n in ranged}
                 for i, n in enumerate(self.all_numbers)
             ],
             "inside": [{"alias": f"x{i}", "expression": expression(Column(c))} for i, c in inside],

@@ -123,6 +123,9 @@ class Moments:
         set follow the last ones of the other.
     nested_in
         Grouping columns whose labels repeat across the levels above them, each with the columns that name its units.
+    ranges
+        Smallest and largest value of the numbers that a model centers at a value of the user's. They are known of rows
+        that were collected at once, and not of partitions put together.
     around_unit_means
         Whether each unit's own means were taken off before multiplying: then the scatter has all its digits, however
         far the units lie apart.
@@ -138,6 +141,7 @@ class Moments:
     n_dropped: Mapping[str, int]
     residuals: Mapping[Residual, ResidualMoments] = field(default_factory=dict)
     nested_in: Mapping[str, GroupingFactor] = field(default_factory=dict)
+    ranges: Mapping[Variable, tuple[float, float]] = field(default_factory=dict)
     around_unit_means: bool = False
 
     @property
@@ -284,6 +288,7 @@ def exchange(whole: Moments, old: Moments, new: Moments) -> Exchange:
         scatter=scatter,
         constants=tuple(constants),
         residuals={},
+        ranges={},
         around_unit_means=whole.around_unit_means and new.around_unit_means and not old.n_units,
     )
     return Exchange(moments.select(n > 0), moved_constants, lost_digits)

@@ -269,6 +269,8 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
         n_rows=description["n_rows"],
         n_dropped=description["n_dropped"],
         nested_in={name: tuple(group) for name, group in description["nested_in"].items()},
+        # an earlier mlm-ops did not keep them
+        ranges={_node(n): (low, high) for n, low, high in description.get("ranges", ())},
         residuals={
             _node(key): _read_residual(connection, sibling(table, f"residual_{i}"), facts)
             for i, (key, facts) in enumerate(description["residuals"])
@@ -308,6 +310,7 @@ def _describe(moments: Moments) -> dict[str, Any]:
         "n_rows": moments.n_rows,
         "n_dropped": dict(moments.n_dropped),
         "nested_in": {name: list(group) for name, group in moments.nested_in.items()},
+        "ranges": [(_json(n), low, high) for n, (low, high) in moments.ranges.items()],
         "residuals": [
             (_json(key), {"strata": list(r.strata), "log_precision": r.log_precision})
             for key, r in moments.residuals.items()

@@ -20,7 +20,7 @@ from mlm_ops.inference.random.effects import RandomEffects, random_effects
 from mlm_ops.inference.random.rank import CovarianceRank, covariance_ranks
 from mlm_ops.inference.random.variance import Component, VarianceErrors, variance_components, variance_errors
 from mlm_ops.language.covariances import DEFAULT
-from mlm_ops.language.model import Column, Factor, Model, columns_of, group_name
+from mlm_ops.language.model import Center, Column, Factor, Model, columns_of, group_name, label, walk
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request
 from mlm_ops.language.symbols import EquationStructure
@@ -215,6 +215,7 @@ class FitRecord:
                 "almost a combination of the columns before, so that estimates have lost digits: "
                 + ", ".join(fixed.near)
             )
+        sentences += self._far_references()
         sentences += self._grouping_predictors()
         if optimum.singular:
             deficient = [
@@ -248,6 +249,21 @@ class FitRecord:
             )
         if any(self.n_dropped.values()):
             sentences.append(rows_left_out(self.moments.n_obs, self.n_rows, self.n_dropped))
+        return sentences
+
+    def _far_references(self) -> list[str]:
+        """Reference values of predictors that lie outside the data."""
+        nodes = dict.fromkeys(node for variable in self.model.variables for node in walk(variable))
+        sentences = []
+        for node in nodes:
+            if isinstance(node, Center) and node.at is not None and node.of in self.moments.ranges:
+                low, high = self.moments.ranges[node.of]
+                if not low <= node.at <= high:
+                    sentences.append(
+                        f"the reference value {node.at:g} of {label(node)} lies outside the data, where "
+                        f"{label(node.of)} goes from {low:g} to {high:g}: the intercept, and all that holds where "
+                        "predictors are zero, is extrapolated"
+                    )
         return sentences
 
     def _undetermined_parameters(self) -> list[str]:

@@ -1,29 +1,41 @@
 """The shipped code location: its graph, and what one materialization leaves behind."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 import pytest
 
-from mlm_ops.analyses.store.schema import TABLES
+from mlm_ops.analyses.store.schema import TABLES as RESULT_TABLES
 from mlm_ops.errors import DataError
-from mlm_ops.plugins.dagster import Warehouse
+from mlm_ops.plugins.dagster import Warehouse, read_analyses
 from mlm_ops.plugins.dagster.metadata import result_schema
 from mlm_ops.results.tables import ANALYSIS_TABLES
 from pipelines import assets
-from pipelines.assets import HSB, STUDENTS
+from pipelines.assets import DATA, TABLES
 from pipelines.definitions import defs
 
 LADDER = [
     "regression",
+    "regression_cr2",
+    "multilevel",
     "anova",
     "rancova",
     "means_as_outcomes",
     "within_between",
     "random_slope",
     "slopes_as_outcomes",
+    "level_1",
+    "slopes_vary",
+    "level_2",
+    "within_schools",
+    "between_schools",
 ]
+#: Models without random effects, and those of one part of the outcome.
+PLAIN = {"regression", "regression_cr2", "within_schools", "between_schools"}
+OUTCOMES = {"within_schools": "within(mathach, school)", "between_schools": "between(mathach, school)"}
+NOT_COMPARED = {*PLAIN, "multilevel"}
 MODELS = {f"hsb/models/{name}" for name in LADDER}
 SEM = "hsb/sem/latent_contextual"
 GRAPH = {
@@ -32,7 +44,7 @@ GRAPH = {
     "hsb/centered_in_polars": {"students"},
     "hsb/moments": {"students"},
     **{model: {"hsb/moments"} for model in MODELS},
-    "hsb/comparisons": {"hsb/moments", *MODELS - {"hsb/models/regression"}},
+    "hsb/comparisons": {"hsb/moments", *MODELS - {f"hsb/models/{name}" for name in NOT_COMPARED}},
     SEM: {"hsb/moments"},
     "hsb/results": {"hsb/comparisons", SEM, *MODELS},
     "hsb/report": {"hsb/results"},
@@ -44,6 +56,7 @@ def test_graph_reads_like_the_path_of_the_data() -> None:
     found = {
         key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
         for key in graph.get_all_asset_keys()
+        if key.path[0] in ("hsb", "students")
     }
     assert found == GRAPH
 
@@ -54,7 +67,7 @@ def test_every_asset_says_what_it_is() -> None:
         node = graph.get(key)
         assert node.description, key
         assert node.kinds, key
-        assert node.group_name == ("sources" if key == dg.AssetKey("students") else "hsb")
+        assert node.group_name == ("sources" if len(key.path) == 1 else key.path[0])
 
 
 def test_schedule_is_daily_and_off() -> None:
@@ -70,11 +83,11 @@ def test_job_runs_in_one_process() -> None:
 
 def test_models_run_in_the_order_of_the_file(materialized) -> None:
     steps = [event.step_key for event in materialized.result.all_events if event.is_step_success]
-    assert [step for step in steps if "models" in step] == [f"hsb__models__{name}" for name in LADDER]
+    assert [step for step in steps if step.startswith("hsb__models")] == [f"hsb__models__{name}" for name in LADDER]
 
 
 def test_all_checks_pass(materialized) -> None:
-    evaluations = materialized.result.get_asset_check_evaluations()
+    evaluations = [e for e in materialized.result.get_asset_check_evaluations() if e.asset_key.path[0] == "hsb"]
     assert {(e.asset_key.to_user_string(), e.check_name) for e in evaluations} == {
         ("hsb/moments", "rows_accounted_for"),
         ("hsb/moments", "enough_groups"),
@@ -103,9 +116,11 @@ def metadata(materialized, asset: str) -> dict[str, dg.MetadataValue]:
 def test_model_shows_equations_tables_and_numbers(materialized, model: str) -> None:
     found = metadata(materialized, f"hsb/models/{model}")
     assert "mathach" in found["level_equations"].md_str
-    assert found["equations"].md_str.startswith("**Level 1**\n\n- `mathach")
-    assert "gamma_00" in found["reduced_equation"].md_str or "beta_0" in found["reduced_equation"].md_str
-    assert "| (Intercept) |" in found["fixed_effects"].md_str
+    assert found["equations"].md_str.startswith(f"**Level 1**\n\n- `{OUTCOMES.get(model, 'mathach')}")
+    equation = found["reduced_equation"].md_str
+    assert any(symbol in equation for symbol in ("gamma_00", "beta_0", "beta_1"))
+    # the means of schools are taken out within them, and the intercept with them
+    assert ("| (Intercept) |" in found["fixed_effects"].md_str) == (model != "within_schools")
     assert "sigma2" in found["variance_components"].md_str
     numeric = {name for name, value in found.items() if isinstance(value, dg.IntMetadataValue | dg.FloatMetadataValue)}
     assert {
@@ -119,7 +134,7 @@ def test_model_shows_equations_tables_and_numbers(materialized, model: str) -> N
         "seconds",
         "evaluations",
     } <= numeric
-    assert found["n_obs"].value == 7185
+    assert found["n_obs"].value == (160 if model == "between_schools" else 7185)
 
 
 def test_icc_of_the_anova_is_plotted(materialized) -> None:
@@ -140,7 +155,7 @@ def test_flags_are_flags_and_every_variance_is_plotted(materialized) -> None:
 
 
 def test_every_column_of_a_result_is_described() -> None:
-    for table in TABLES:
+    for table in RESULT_TABLES:
         for column in result_schema(table).columns:
             assert column.description, f"{table}.{column.name}"
 
@@ -165,42 +180,48 @@ def test_polars_centers_as_sql_does(materialized) -> None:
     assert verdict.metadata["largest_difference"].value < 1e-12
 
 
-def test_schema_of_students_is_that_of_the_file() -> None:
-    with HSB.open() as file:
-        assert file.readline().strip().split(",") == [name for name, _, _ in STUDENTS]
+def test_schema_of_each_table_is_that_of_its_file() -> None:
+    for table in TABLES:
+        with table.path.open() as file:
+            assert file.readline().strip().split(",") == [name for name, _, _ in table.columns], table.name
 
 
 #: Models of which a table says nothing.
 MISSING = {
-    "comparisons": {"regression", "anova"},
-    **{table: set(LADDER) for table in ("drift", "influence")},
-    "ladder_steps": set(LADDER),
+    "comparisons": {*NOT_COMPARED, "anova"},
+    **{table: set(LADDER) for table in ("drift", "influence", "ladder_steps")},
     "diagnostics": set(LADDER) - {"slopes_as_outcomes"},
-    "contextual_effects": set(LADDER) - {"within_between", "slopes_as_outcomes"},
+    "contextual_effects": set(LADDER) - {"within_between", "slopes_as_outcomes", "level_2"},
     **{
         table: set(LADDER) - {"slopes_as_outcomes"}
         for table in ("simple_slopes", "johnson_neyman", "curves", "contrasts")
     },
     # neither groups nor a predictor of students
-    "unit_lines": {"regression", "anova", "means_as_outcomes"},
-    **{table: {"regression"} for table in ("random_effects", "icc")},
+    "unit_lines": {*PLAIN, "anova", "means_as_outcomes"},
+    **dict.fromkeys(("random_effects", "icc"), PLAIN),
 }
 
 
 def test_results_are_published(materialized) -> None:
-    with duckdb.connect(str(materialized.warehouse / "results.duckdb"), read_only=True) as published:
-        for table in TABLES:
-            models = published.execute(f"select distinct model from mlm.latest_{table}").fetchall()
-            expected = {"latent_contextual"} if table.startswith("sem_") else set(LADDER) - MISSING.get(table, set())
-            # those of the analysis as a whole are of no single model
-            expected = {None} if table in ANALYSIS_TABLES else expected
-            assert {model for (model,) in models} == expected, table
-        assert published.execute("select count(*), count(distinct unit) from mlm.groups").fetchall() == [(320, 160)]
-        assert published.execute("select count(*) from mlm.decomposition").fetchall() == [(2,)]
-        order = published.execute("select model from mlm.models order by position").fetchall()
-        assert [model for (model,) in order] == list(LADDER)
-        (run,) = published.execute("select run_id, data, n_rows, n_obs, status from mlm.runs").fetchall()
+    for table in RESULT_TABLES:
+        models = materialized.rows(f"select distinct model from mlm.latest_{table} where analysis = 'hsb'")
+        expected = {"latent_contextual"} if table.startswith("sem_") else set(LADDER) - MISSING.get(table, set())
+        # those of the analysis as a whole are of no single model
+        expected = {None} if table in ANALYSIS_TABLES else expected
+        assert {model for (model,) in models} == expected, table
+    schools = "select count(*), count(distinct unit) from mlm.groups where analysis = 'hsb'"
+    ((_, units),) = materialized.rows(schools)
+    assert units == 160
+    order = materialized.rows("select model from mlm.models where analysis = 'hsb' order by position")
+    assert [model for (model,) in order] == list(LADDER)
+    (run,) = materialized.rows("select run_id, data, n_rows, n_obs, status from mlm.runs where analysis = 'hsb'")
     assert run == (materialized.result.run_id, "main.students", 7185, 7185, "finished")
+
+
+def test_every_analysis_is_published_with_its_question(materialized) -> None:
+    descriptions = materialized.by_name("select analysis, analysis_text from mlm.latest_runs")
+    assert sorted(descriptions) == sorted(analysis.analysis for analysis in read_analyses(DATA.parent / "analyses"))
+    assert all("?" in text for text in descriptions.values())
 
 
 def test_rows_are_stored_in_the_order_of_their_schools(materialized) -> None:
@@ -209,23 +230,20 @@ def test_rows_are_stored_in_the_order_of_their_schools(materialized) -> None:
     assert schools == sorted(schools)
 
 
-def test_a_missing_data_file_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(assets, "HSB", HSB.with_name("gone.csv"))
+def test_a_missing_data_file_is_one_sentence(tmp_path: Path) -> None:
+    gone = assets.loading_asset(replace(TABLES[0], file="gone.csv"))
     with pytest.raises(DataError, match=r"^There is no file pipelines/data/gone\.csv \(asset students\)\.$"):
-        assets.students(warehouse=Warehouse(directory=str(tmp_path)))
+        gone(warehouse=Warehouse(directory=str(tmp_path)))
 
 
 def test_the_latent_contextual_effect_stands_beside_the_manifest_one(materialized) -> None:
     """lavaan 0.6-14 has 3.9041 with error 0.3996, and lme4 3.67 for observed means."""
-    with duckdb.connect(str(materialized.warehouse / "results.duckdb"), read_only=True) as published:
-        ((latent, error),) = published.execute(
-            "select estimate, std_error from mlm.latest_sem_parameters where lhs = 'contextual'"
-        ).fetchall()
-        slopes = dict(
-            published.execute(
-                "select term, estimate from mlm.latest_fixed_effects where model = 'within_between'"
-            ).fetchall()
-        )
+    ((latent, error),) = materialized.rows(
+        "select estimate, std_error from mlm.latest_sem_parameters where analysis = 'hsb' and lhs = 'contextual'"
+    )
+    slopes = materialized.by_name(
+        "select term, estimate from mlm.latest_fixed_effects where analysis = 'hsb' and model = 'within_between'"
+    )
     assert latent == pytest.approx(3.904113, abs=1e-5)
     assert error == pytest.approx(0.399585, abs=1e-5)
     assert slopes["between(ses)"] - slopes["within(ses)"] == pytest.approx(3.67, abs=0.01)

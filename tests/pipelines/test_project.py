@@ -1,4 +1,4 @@
-"""The whole project, copied elsewhere and run by the command, in a process of its own."""
+"""The project, copied elsewhere and run by the command, in a process of its own."""
 
 import shutil
 import subprocess
@@ -23,9 +23,12 @@ def test_project_runs_where_it_is_copied(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "mlm_ops", *arguments]
         return subprocess.run(command, cwd=tmp_path / "pipelines", capture_output=True, text=True, check=False)
 
-    done = mlm("run")
+    done = mlm("run", "hsb")
     assert done.returncode == 0, done.stderr
     assert "students: 7,185 rows" in done.stderr
+    # its data, its results and its report, and no other's
+    assert "growth" not in done.stderr
+    assert [path.name for path in (tmp_path / "warehouse" / "report").iterdir()] == ["hsb.html"]
     assert "hsb/models/slopes_as_outcomes: log-likelihood -23,251.8" in done.stderr
     assert "Published" in done.stdout
     with dg.DagsterInstance.from_config(str(tmp_path / "dagster_home")) as instance:

@@ -18,7 +18,8 @@ from typing import IO, Any
 
 from mlm_ops.reports.page.report import Written, tell_written, write_reports
 
-Request = tuple[str, str]
+#: A database and an analysis in it.
+Asked = tuple[str, str]
 
 
 @dataclass
@@ -36,8 +37,8 @@ class ReportsAhead:
     """
 
     process: subprocess.Popen[str] | None = None
-    asked: list[Request] = field(default_factory=list)
-    replies: dict[Request, Written | None] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    replies: dict[Asked, Written | None] = field(default_factory=dict)
 
     def ask(self, database: Path, analysis: str) -> None:
         """Ask for the report of an analysis, whose results stand in the database."""

@@ -1,0 +1,56 @@
+"""Reports of a second process: the same pages, and none where it failed."""
+
+from pathlib import Path
+
+import pytest
+
+from mlm_ops.reports.page import ahead
+from mlm_ops.reports.page.report import write_reports
+
+from .stores import CASES, write_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("crossed"), *CASES["crossed"]).path
+
+
+def test_a_report_is_written_by_the_second_process(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    (ours,) = write_reports(store, analysis="crossed")
+    page = ours.path.read_text()
+    ours.path.unlink()
+    with ahead.reports_ahead() as reports:
+        assert reports is not None
+        reports.ask(store, "crossed")
+        reports.ask(store, "gone")
+        theirs = ahead.report_written_ahead(store, "crossed")
+        # one that fails is none, and is asked for again by whoever needs it, to see why
+        assert ahead.report_written_ahead(store, "gone") is None
+    assert theirs is not None
+    assert (theirs.path, theirs.pictures, theirs.size) == (ours.path.resolve(), ours.pictures, ours.size)
+    assert list(theirs.answers) == list(ours.answers)
+    assert theirs.path.read_text() == page
+    assert reports.process is not None
+    assert reports.process.returncode == 0
+
+
+def test_nothing_is_written_ahead_outside_of_a_block(store: Path) -> None:
+    assert ahead.report_written_ahead(store, "crossed") is None
+
+
+def test_a_process_that_ended_leaves_no_report(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    with ahead.reports_ahead() as reports:
+        assert reports is not None
+        reports.ask(store, "crossed")
+        assert reports.process is not None
+        reports.process.kill()
+        reports.process.wait()
+        assert ahead.report_written_ahead(store, "crossed") is None
+
+
+def test_one_processor_writes_no_report_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 1)
+    with ahead.reports_ahead() as reports:
+        assert reports is None
