@@ -34,7 +34,7 @@ def fit_formula(options: Namespace) -> int:
     if options.data is None:
         raise MlmError(f"A formula is fitted to one data file: {command('fit', shlex.quote(options.what))} data.csv")
     from mlm_ops.results.fitting import fit
-    from mlm_ops.warehouse.files import is_database
+    from mlm_ops.warehouse.files.kinds import is_database
 
     def show(fitted: Fit) -> None:
         tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
