@@ -109,5 +109,11 @@ def _table_or_file(analysis: Analysis, connection: duckdb.DuckDBPyConnection) ->
     return data
 
 
+def names_a_file(data: str) -> bool:
+    """Whether data that are named so are a file, unless a database has a table of schema and name such as a.csv."""
+    text = data.strip()
+    return "\n" not in text and (looks_like_path(text) or (is_data_file(text) and is_path(text, None)))
+
+
 def _no_tables(name: str) -> bool:
     return False

@@ -45,7 +45,8 @@ class NewProject:
 def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
     """Return the texts of a Dagster project's files by path; `analysis` is the text of the analysis file."""
     package, table = f"{project.name}_pipelines", f"main.{project.name}"
-    rows = project.rows if project.table is None else project.source
+    by_library = project.table is None and project.rows is None
+    rows = (project.rows or "mlm_file") if project.table is None else project.source
     order = ", ".join(identifier(level) for level in reversed(project.guess.levels))
     values: dict[str, str | bool | None] = {
         "package": package,
@@ -53,8 +54,8 @@ def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
         "path": project.path,
         "table": table,
         "from_database": project.table is not None,
-        "by_library": rows is None,
-        "load": f"create or replace table {table} as select * from {rows or 'mlm_file'} order by {order}",
+        "by_library": by_library,
+        "load": f"create or replace table {table} as select * from {rows} order by {order}",
     }
     return {
         "pyproject.toml": fill("dagster/pyproject.toml", values),

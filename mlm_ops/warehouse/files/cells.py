@@ -195,12 +195,13 @@ def _number(name: str, counts: _Counts, decimal: str, options: FileOptions) -> C
         convention = comma
     else:
         convention = point
+    thousands = "".join(sign for sign in counts.groups if sign in convention.groups)
+    convention = _Convention(convention.decimal, thousands)
     cell = f"trim({identifier(name)})"
     kind = "bigint" if counts.whole == counts.filled else "double"
     value = f"cast({convention.number(cell)} as {kind})"
     if counts.words:
         value = f"case when {cell} in ({', '.join(map(literal, counts.words))}) then null else {value} end"
-    thousands = "".join(sign for sign in counts.groups if sign in convention.groups)
     n_missing = counts.n_cells - counts.filled
     return ChangedColumn(name, value, convention.decimal, thousands, counts.words, n_missing, counts.n_cells)
 

@@ -146,8 +146,8 @@ def _sniff(
         arguments["skip"] = str(skip)
     if every_row:
         arguments["sample_size"] = "-1"
-    listed = ", ".join(f"{name} = {value}" for name, value in arguments.items())
-    result = connection.execute(f"from sniff_csv({file_literal(path)}, {listed})")
+    call = [file_literal(path), *(f"{name} = {value}" for name, value in arguments.items())]
+    result = connection.execute(f"from sniff_csv({', '.join(call)})")
     names = [column[0] for column in result.description or ()]
     facts = dict(zip(names, result.fetchall()[0], strict=True))
     quote = options.quote or ('"' if facts["Quote"] in _NONE else str(facts["Quote"]))

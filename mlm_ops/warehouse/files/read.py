@@ -72,10 +72,10 @@ def load_file(
     DataError
         The file is missing, of an unknown kind, or unreadable.
     """
-    path, create = Path(path), f"create or replace {'temp ' if temporary else ''}table"
+    path, kind = Path(path), "temp table" if temporary else "table"
 
     def hold(rows: str) -> str:
-        connection.execute(f"{create} {table} as select * from {rows}")
+        connection.execute(f"create or replace {kind} {table} as select * from {rows}")
         return table
 
     reading = _read(connection, path, options or FileOptions(), hold)
