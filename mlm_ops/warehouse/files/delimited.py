@@ -52,7 +52,8 @@ def read_delimited(connection: duckdb.DuckDBPyConnection, path: Path, options: F
             if _WRONG_ENCODING.search(str(error)) and encoding != encodings[-1]:
                 continue
             raise DataError(f"{path} cannot be read as {suffix_of(path)[1:]}: {why_it_failed(error)}") from error
-        return replace(reading, encoding=SPOKEN.get(encoding, encoding))
+        marked = encoding == "utf-8" and start.startswith(codecs.BOM_UTF8)
+        return replace(reading, encoding="utf-8-sig" if marked else SPOKEN.get(encoding, encoding))
     raise AssertionError("the last encoding is read or refused")
 
 
@@ -101,8 +102,12 @@ def _read(
         quote=dialect.quote,
         encoding=encoding,
         changed=cells.changed,
+        columns=tuple(columns) if dialect.header else (),
         header=dialect.header,
         row_names=bool(left_out),
+        skips_row_names=bool(left_out) and not dialect.has_header,
+        skip=dialect.skip - (bool(left_out) and not dialect.has_header),
+        comment=dialect.comment,
         words=dialect.empty,
         remarks=tuple(map(_ambiguous, [cells.ambiguous] if cells.ambiguous else [])),
     )

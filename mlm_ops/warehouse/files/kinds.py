@@ -79,6 +79,11 @@ def data_suffixes() -> str:
     return ", ".join(sorted(SUFFIXES))
 
 
+def kind_of_name(path: Path) -> FileKind:
+    """Return the kind that a data file has by its name; a folder holds Parquet files."""
+    return SUFFIXES.get(suffix_of(path), FileKind.PARQUET)
+
+
 def kind_of(path: Path) -> FileKind:
     """Return the kind of a data file, or of the Parquet files of a folder.
 

@@ -161,7 +161,7 @@ def _by_library(
             hold(selected(rows, list(types), (), cells.changed))
     finally:
         connection.unregister(_PRIVATE)
-    return Reading(path, kind, None, changed=cells.changed, row_names=row_names, remarks=remarks)
+    return Reading(path, kind, None, changed=cells.changed, row_names=row_names, remarks=remarks, sheet=options.sheet)
 
 
 def _types(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[str, str]:

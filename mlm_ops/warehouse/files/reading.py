@@ -84,10 +84,14 @@ class Reading:
         Of delimited text.
     changed
         Columns whose cells are changed.
-    header
-        The columns of delimited text as its first line names them; empty where it does not.
-    row_names
-        Whether a first column without a name is left out.
+    columns, header
+        The columns of delimited text, and as its first line names them; both are empty where it does not.
+    row_names, skips_row_names
+        Whether a first column without a name is left out, and whether the first line has no place for it.
+    skip, comment
+        Lines before the first line, and the sign of lines that are comments.
+    sheet
+        The sheet of an Excel file, where it is not the only one.
     words
         Words that are missing values in every column.
     remarks
@@ -101,8 +105,13 @@ class Reading:
     quote: str = '"'
     encoding: str = "utf-8"
     changed: tuple[ChangedColumn, ...] = ()
+    columns: tuple[str, ...] = ()
     header: tuple[str, ...] = ()
     row_names: bool = False
+    skips_row_names: bool = False
+    skip: int = 0
+    comment: str = ""
+    sheet: str | None = None
     words: tuple[str, ...] = ("", "NA")
     remarks: tuple[str, ...] = field(default=())
 
@@ -120,7 +129,7 @@ class Reading:
                 parts.append(f"{_sign(self.delimiter)} separates")
             if self.quote != '"':
                 parts.append(f"{self.quote} quotes")
-            if self.encoding != "utf-8":
+            if self.encoding not in ("utf-8", "utf-8-sig"):
                 parts.append(f"the encoding is {self.encoding}")
         if any(column.decimal == "," for column in self.changed):
             parts.append(", is the decimal sign")
