@@ -171,10 +171,14 @@ def _count(
 
 def _is_number(counts: _Counts, options: FileOptions) -> bool:
     """Whether a text column is numbers; plain numbers and nothing else are text for a reason, such as 007."""
-    if not counts.filled or counts.leading_zero or (counts.may_be_plain and not counts.words):
+    if not counts.filled or counts.leading_zero:
         return False
-    if options.decimal is not None:
-        return counts.may_be_comma if options.decimal == "," else counts.may_be_point or counts.may_be_plain
+    if options.decimal == ",":
+        return counts.may_be_comma
+    if counts.may_be_plain and not counts.words:
+        return False
+    if options.decimal == ".":
+        return counts.may_be_point or counts.may_be_plain
     return counts.may_be_plain or counts.may_be_point or counts.may_be_comma
 
 

@@ -16,7 +16,7 @@ from mlm_ops.warehouse.files.cells import change_cells
 from mlm_ops.warehouse.files.dialect import Dialect, find_dialect
 from mlm_ops.warehouse.files.encoding import DUCKDB_NAMES, SPOKEN, decoded, head, in_utf8, possible_encodings
 from mlm_ops.warehouse.files.kinds import FileKind, suffix_of
-from mlm_ops.warehouse.files.reading import PATH, FileOptions, Reading, selected
+from mlm_ops.warehouse.files.reading import PATH, ChangedColumn, FileOptions, Reading, selected
 from mlm_ops.warehouse.sql import file_literal, identifier
 
 #: Makes rows of the text after FROM, and returns the text after FROM of these.
@@ -25,6 +25,8 @@ Hold = Callable[[str], str]
 _WRONG_ENCODING = re.compile(r"invalid unicode|not \S+ encoded", re.IGNORECASE)
 #: Fewer than the rows by which DuckDB finds types.
 _HEAD_ROWS = 18_000
+#: Types of which DuckDB makes cells of others without a word.
+_CUT = frozenset({"BIGINT", "DATE", "TIME"})
 #: Errors that another look at the file does not cure.
 _NO_CURE = (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InterruptException)
 
@@ -62,8 +64,8 @@ def _read(
 ) -> Reading:
     """Read a file of an encoding that DuckDB knows: by the types of its first rows, or if they do not hold, of all."""
 
-    def held(dialect: Dialect) -> str:
-        return hold(dialect.reader.replace(PATH, file_literal(path), 1))
+    def held(dialect: Dialect, *, unproved: bool = False) -> str:
+        return hold((_proving(dialect) if unproved else dialect.reader).replace(PATH, file_literal(path), 1))
 
     def find(*, every_row: bool) -> Dialect:
         dialect = find_dialect(connection, path, text, options, encoding, every_row=every_row)
@@ -72,7 +74,7 @@ def _read(
 
     dialect = find(every_row=False)
     try:
-        rows = held(dialect)
+        rows = held(dialect, unproved=True)
         is_whole = not _has_late_values(connection, rows, dialect)
     except duckdb.Error as error:
         if isinstance(error, _NO_CURE) or _WRONG_ENCODING.search(str(error)):
@@ -110,6 +112,27 @@ def _read(
         comment=dialect.comment,
         words=dialect.empty,
         remarks=tuple(map(_ambiguous, [cells.ambiguous] if cells.ambiguous else [])),
+    )
+
+
+def _proving(dialect: Dialect) -> str:
+    """Return the reader of a layout that was found by the first rows, which fails where a later row is of another.
+
+    DuckDB itself would round 1.5 to the integer 2, make 7 of 007, and cut the time off a date.
+    """
+    kinds = {name: kind for name, kind in dialect.columns.items() if kind in _CUT}
+    return selected(
+        dialect.typed(dict.fromkeys(kinds, "VARCHAR")).reader,
+        list(dialect.columns),
+        (),
+        [ChangedColumn(name, _exactly(identifier(name), kind)) for name, kind in kinds.items()],
+    )
+
+
+def _exactly(cell: str, kind: str) -> str:
+    value = f"try_cast({cell} as {kind})"
+    return (
+        f"case when {cell} = cast({value} as varchar) then {value} when {cell} is not null then error('no {kind}') end"
     )
 
 
