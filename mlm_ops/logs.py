@@ -13,7 +13,7 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -37,6 +37,7 @@ class Event(StrEnum):
 
     STARTED = "run_started"
     WAITED = "waited_for_database"
+    READ = "file_read"
     CENTERED = "rows_centered"
     COLLECTED = "moments_collected"
     FITTED = "model_fitted"
@@ -209,6 +210,31 @@ class _LogFile(logging.FileHandler):
         if not self.is_reported:
             self.is_reported = True
             print(f"The log {self.baseFilename} cannot be written: {sys.exc_info()[1]}.", file=sys.stderr)
+
+
+class _OnEvent(logging.Handler):
+    """Calls a function with the message of each record of one event."""
+
+    def __init__(self, event: Event, call: Callable[[str], None]) -> None:
+        super().__init__()
+        self._event, self._call = str(event), call
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", None) == self._event:
+            self._call(record.getMessage())
+
+
+@contextmanager
+def on_event(event: Event, call: Callable[[str], None]) -> Iterator[None]:
+    """Call a function with the message of each event of a kind, for a block."""
+    handler, level = _OnEvent(event, call), _LOG.level
+    _LOG.addHandler(handler)
+    _LOG.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _LOG.setLevel(level)
+        _LOG.removeHandler(handler)
 
 
 @contextmanager

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError
-from mlm_ops.warehouse.files import READERS, is_data_file, reader
+from mlm_ops.warehouse.files.folders import is_parquet_folder
+from mlm_ops.warehouse.files.kinds import data_suffixes, is_data_file
+from mlm_ops.warehouse.files.read import load_file, plan_file
+from mlm_ops.warehouse.files.reading import FileOptions
 from mlm_ops.warehouse.sandbox import check_length, checked_select, is_table
 from mlm_ops.warehouse.source import (
     TABLE,
@@ -21,6 +24,7 @@ from mlm_ops.warehouse.source import (
     open_source,
     quoted_table,
 )
+from mlm_ops.warehouse.sql import qualified
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,8 +44,13 @@ def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Sour
         The data or the row filter read more than the analysis is allowed to, do not exist, or do not run.
     """
     data, where, reach = _table_or_file(analysis, connection), analysis.where, analysis.reach
+    if analysis.options is not None and not isinstance(data, Path):
+        raise DataError(
+            f"The key options says how a data file is read. Got the data {analysis.data}; leave options out, or name a "
+            "file."
+        )
     if reach.everything:
-        return _open(data, connection, where)
+        return _open(data, connection, where, analysis.options)
     # for a data file the row filter may read no table, not even one with the file's name
     tables = _no_tables if isinstance(data, Path) else partial(is_table, connection)
     if isinstance(data, str):
@@ -54,16 +63,28 @@ def open_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> Sour
         filtered = f"{_PROBE}{condition(where)}"
         if (checked := checked_select(filtered, "where", reach, tables)) != filtered:
             where = checked.removeprefix(_PROBE)
-    return _open(data, connection, where)
+    return _open(data, connection, where, analysis.options)
 
 
-def _open(data: str | Path, connection: duckdb.DuckDBPyConnection, where: str | None) -> Source:
+def _open(
+    data: str | Path, connection: duckdb.DuckDBPyConnection, where: str | None, options: FileOptions | None
+) -> Source:
     """Open the rows on the given connection, also those of a file: views and tables are then made of them there."""
     if not isinstance(data, Path):
         return open_source(data, connection, where)
-    source = open_source(f"select * from {reader(data.resolve())}", connection, where)
-    file_description = source.description.replace("the SELECT", str(data), 1)
-    return replace(source, description=file_description, table=source.table.replace("the SELECT", str(data), 1))
+    path = data.resolve()
+    reading = plan_file(path, options)
+    if (relation := reading.relation) is None:
+        relation = qualified("temp", "main", f"mlm_file_{path.name}")
+        load_file(connection, path, relation, options, temporary=True)
+    source = open_source(f"select * from {relation}", connection, where)
+    return replace(
+        source,
+        description=source.description.replace("the SELECT", str(data), 1),
+        table=source.table.replace("the SELECT", str(data), 1),
+        reading=reading,
+        lasting=reading.relation is not None,
+    )
 
 
 def _table_or_file(analysis: Analysis, connection: duckdb.DuckDBPyConnection) -> str | Path:
@@ -79,11 +100,19 @@ def _table_or_file(analysis: Analysis, connection: duckdb.DuckDBPyConnection) ->
     if is_path(data, connection):
         return reach.place(data)
     if looks_like_path(data):
+        if any(map(is_parquet_folder, (folder / data for folder in reach.folders or [Path()]))):
+            return reach.place(data)
         raise DataError(
             f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in "
-            f"{', '.join(sorted(READERS))}, a table name or a SELECT."
+            f"{data_suffixes()}, a table name or a SELECT."
         )
     return data
+
+
+def names_a_file(data: str) -> bool:
+    """Whether data that are named so are a file, unless a database has a table of schema and name such as a.csv."""
+    text = data.strip()
+    return "\n" not in text and (looks_like_path(text) or (is_data_file(text) and is_path(text, None)))
 
 
 def _no_tables(name: str) -> bool:

@@ -18,7 +18,11 @@ from mlm_ops.errors import DataError, MlmError, StoreError
 from mlm_ops.logs import tell_fit
 from mlm_ops.results.words import visible
 
+#: Where the results of an analysis of a file are written, beside the analysis file.
+RESULTS_FILE = "results.duckdb"
+
 if TYPE_CHECKING:
+    from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.results.fit import Fit
 
 
@@ -34,7 +38,7 @@ def fit_formula(options: Namespace) -> int:
     if options.data is None:
         raise MlmError(f"A formula is fitted to one data file: {command('fit', shlex.quote(options.what))} data.csv")
     from mlm_ops.results.fitting import fit
-    from mlm_ops.warehouse.files import is_database
+    from mlm_ops.warehouse.files.kinds import is_database
 
     def show(fitted: Fit) -> None:
         tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
@@ -58,21 +62,13 @@ def fit_formula(options: Namespace) -> int:
 
 def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], None]) -> int:
     """Fit an analysis file in a database, write schema ``mlm`` there and print the tables."""
-    if options.database is None:
-        raise MlmError(
-            "An analysis file is fitted in a database: "
-            f"{command('fit', shlex.quote(options.what), database='FILE.duckdb')}"
-        )
     conflicts = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
     if conflicts:
         raise MlmError(f"An analysis file sets these options itself. Got {', '.join(conflicts)} beside {options.what}.")
     from mlm_ops.analyses.file.analysis import read_analysis
 
     analysis = read_analysis(options.what, allow_files=options.allow_files)
-    if not options.database.exists():
-        raise StoreError(
-            f"There is no database at {options.database}. Name the DuckDB file that holds {analysis.data}."
-        )
+    database = _database(options, analysis)
     from dataclasses import asdict
 
     from mlm_ops.analyses.run import fit_analysis
@@ -84,7 +80,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.cli.terminal import console, show_tables
     from mlm_ops.warehouse.connection import using
 
-    with using(options.database, wait=options.wait, on_wait=tell) as connection:
+    with _without_empty_file(database), using(database, wait=options.wait, on_wait=tell) as connection:
         check_store(connection)
         check_view_names(connection, analysis)
         started = datetime.now(UTC)
@@ -100,14 +96,51 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             create_prediction_views, connection, analysis, prediction_views(connection, analysis, result.fits)
         )
         write_runs(connection, [(record, result.tables)], analysis.history, beside=views)
-    show_command = command("show", database=options.database, analysis=analysis.analysis)
-    sentence = f"Written to schema mlm of {options.database}. Read it with: {show_command}"
+    show_command = command("show", database=database, analysis=analysis.analysis)
+    sentence = f"Written to schema mlm of {database}. Read it with: {show_command}"
     with _note_that_results_are_stored(sentence):
         target = console()
         print_head(target, asdict(record))
-        show_tables(target, result.tables, all_rows(options.database, analysis.analysis, None))
+        show_tables(target, result.tables, all_rows(database, analysis.analysis, None))
         print(visible(sentence))
     return 0
+
+
+def _database(options: Namespace, analysis: Analysis) -> Path:
+    """Return the database of the results; where the data are a file it need not be there yet, nor be named.
+
+    Raises
+    ------
+    MlmError, StoreError
+        The data are a table, and the database that holds it is not named or not there.
+    """
+    from mlm_ops.analyses.rows import names_a_file
+
+    path: Path | None = options.database
+    if names_a_file(analysis.data):
+        if path is None:
+            path = Path(options.what).parent / RESULTS_FILE
+        return path
+    if path is None:
+        raise MlmError(
+            "An analysis file is fitted in a database: "
+            f"{command('fit', shlex.quote(options.what), database='FILE.duckdb')}"
+        )
+    if not path.exists():
+        raise StoreError(f"There is no database at {path}. Name the DuckDB file that holds {analysis.data}.")
+    return path
+
+
+@contextmanager
+def _without_empty_file(database: Path) -> Iterator[None]:
+    """Remove a database that a block has made, if the block fails: nothing was written to it."""
+    is_new = not database.exists()
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            database.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from mlm_ops.cli.messages import command, program, short_path
 from mlm_ops.cli.parser import EXIT_BAD_INPUT, command_parser
 from mlm_ops.errors import MlmError, StoreError
 from mlm_ops.language.options import is_text
-from mlm_ops.logs import logging_to, run_failed, whole_run
+from mlm_ops.logs import Event, logging_to, on_event, run_failed, whole_run
 from mlm_ops.results.words import message, one_line
 
 EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 130, 141
@@ -148,7 +148,7 @@ def fit(options: argparse.Namespace) -> int:
     from mlm_ops.cli.fit import fit_analysis_file, fit_formula
 
     run_id = str(uuid.uuid4())
-    with logging_to(options.log), whole_run(run_id):
+    with logging_to(options.log), on_event(Event.READ, _tell), whole_run(run_id):
         if options.what.lower().endswith(ANALYSIS_SUFFIXES):
             return fit_analysis_file(options, run_id, tell=_tell)
         # a text with = instead of ~ is meant as a formula, and the parser explains the mistake
@@ -246,14 +246,15 @@ def init(options: argparse.Namespace) -> int:
     """Write a project around a data file."""
     from mlm_ops.cli.new_project.create import create_project
 
-    roles = create_project(
-        options.folder,
-        options.data,
-        table=options.table,
-        outcome=options.outcome,
-        group=options.group,
-        dbt=options.dbt,
-    )
+    with on_event(Event.READ, _tell):
+        roles = create_project(
+            options.folder,
+            options.data,
+            table=options.table,
+            outcome=options.outcome,
+            group=options.group,
+            dbt=options.dbt,
+        )
     sentence = f"Guessed: {roles.outcome} is the outcome, in groups of {', '.join(roles.levels)}."
     print(f"{one_line(sentence)} Written to {options.folder}.")
     build_command = "dbt build" if options.dbt else f"{program(options.folder)} run"

@@ -58,7 +58,10 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         values = f"{option.expected} (default: {option.default})"
         parser.add_argument(f"--{option.name}", metavar=option.name.upper(), help=values)
     parser.add_argument(
-        "--database", type=Path, metavar="DB", help="for an analysis file: read the data there and write schema mlm"
+        "--database",
+        type=Path,
+        metavar="DB",
+        help="for an analysis file: holds the data and gets schema mlm (default for data files: results.duckdb)",
     )
     parser.add_argument(
         "--allow-files", action="store_true", help="let the analysis file read files outside its project, in any SQL"

@@ -302,6 +302,37 @@ def _instance_of(name: str) -> Callable[[Any], Any]:
     return take
 
 
+def _one_character(value: Any) -> str:
+    if len(_text(value)) != 1 or value in "\r\n":
+        raise UnsuitableValueError
+    return str(value)
+
+
+def _encoding(value: Any) -> str:
+    """Return the name of an encoding of text that Python has."""
+    try:
+        "".encode(_nonblank_text(value))
+    except (LookupError, UnicodeError, ValueError):
+        raise UnsuitableValueError from None
+    return str(value)
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    """Return words for missing values; YAML may have read them as numbers."""
+    values = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(word, bool) or not isinstance(word, str | int | float) for word in values):
+        raise UnsuitableValueError
+    return tuple(_text(str(word)) for word in values)
+
+
+def _file_options(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not value:
+        raise UnsuitableValueError
+    if unknown := [key for key in value if key not in FILE_KEYS]:
+        raise AnalysisError(f"Unknown key of options. Got {unknown[0]!r}; expected one of {', '.join(FILE_KEYS)}.")
+    return {name: FILE_KEYS[name].of(content) for name, content in value.items()}
+
+
 def _fits(value: Any) -> dict[str, Any]:
     """Fits by name, one at least."""
     fits = _by_name(_instance_of("Fit"))(value)
@@ -407,6 +438,22 @@ SHOWN = Option("shown", "the path of a file", _path, AnalysisError).or_none()
 FOLDER = Option("folder", "the path of a folder", _path, AnalysisError)
 ALLOW_FILES = flag("allow_files")
 YAML = Option("text", "the YAML text of an analysis file", _any_text, AnalysisError)
+#: How a data file is read; each key is checked by the option of its name.
+FILE_KEYS = {
+    option.name: option
+    for option in (
+        Option("delimiter", 'one character, such as ";" or "\\t"', _one_character, AnalysisError),
+        Option("quote", "one character", _one_character, AnalysisError),
+        Option("decimal", '"." or ","', _one_of((".", ",")), AnalysisError, what="Unknown decimal."),
+        Option("thousands", 'one character, such as "." or ","', _one_character, AnalysisError),
+        Option("encoding", "an encoding, such as utf-8, latin-1 or utf-16", _encoding, AnalysisError),
+        Option("null", 'a word or a list of words, such as ["-999"]', _words, AnalysisError),
+        Option("sheet", "the name of an Excel sheet", _nonblank_text, AnalysisError),
+    )
+}
+FILE_OPTIONS = Option(
+    "options", f"a mapping of {', '.join(FILE_KEYS)} to how the data file has them", _file_options, AnalysisError
+).or_none()
 FITS = Option("models", 'fits of mlm.fit by name, such as {"null": null, "slopes": slopes}', _fits)
 TABLE = Option("table", "a polars DataFrame, such as fit.fixed_effects, or what mlm.side_by_side returns", _table)
 ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import polars as pl
 
-from mlm_ops.errors import MlmError
+from mlm_ops.errors import DataError, MlmError
 from mlm_ops.inference.effect_sizes.interactions import At
 from mlm_ops.inference.fixed.contrasts import Contrasts, Hypothesis, contrast_matrix
 from mlm_ops.inference.fixed.tests import f_test, not_estimable
@@ -26,7 +26,7 @@ from mlm_ops.results.export.mplus import mplus_input
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.record import FitRecord
 from mlm_ops.warehouse.boundary import checked
-from mlm_ops.warehouse.files import reader
+from mlm_ops.warehouse.files.read import plan_file
 from mlm_ops.warehouse.source import is_path, named_relation, open_source, read_rows
 
 if TYPE_CHECKING:
@@ -368,7 +368,12 @@ class Fit(FitRecord):
             ``residual``, ``std_residual`` (by the residual's standard deviation in the row) and ``new_group``, as
             `predict` has them.
         """
-        rows = reader(relation) if is_path(relation, None) else named_relation(relation)[0]
+        rows = plan_file(relation).relation if is_path(relation, None) else named_relation(relation)[0]
+        if rows is None:
+            raise DataError(
+                f"DuckDB cannot read {relation}, and so no SQL predicts its rows. Read them into a table and name "
+                "that, or give a frame of them to predict."
+            )
         return self.prediction_query.sql(f"{rows} as mlm_rows")
 
     def __str__(self) -> str:

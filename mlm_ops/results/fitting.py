@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import MlmError
@@ -23,7 +22,6 @@ from mlm_ops.results.fit import Fit
 from mlm_ops.results.quiet import quiet
 from mlm_ops.results.record import estimate_request
 from mlm_ops.warehouse.boundary import checked
-from mlm_ops.warehouse.files import is_data_file
 from mlm_ops.warehouse.source import Source, open_source
 
 if TYPE_CHECKING:
@@ -55,8 +53,8 @@ def fit(
         regression. Or level equations, as text or as a mapping: ``{"level 1": "mathach ~ within(ses)", "level 2":
         {"intercept": "sector + random", "within(ses)": "sector + random"}}``.
     data
-        A polars DataFrame or LazyFrame, a DuckDB relation, anything DuckDB scans (Arrow, pandas), the path of a CSV or
-        Parquet file, or a table name or SELECT with `connection`. Or moments, as `read_moments` returns them.
+        A polars DataFrame or LazyFrame, a DuckDB relation, anything DuckDB scans (Arrow, pandas), the path of a
+        data file, or a table name or SELECT with `connection`. Or moments, as `read_moments` returns them.
     levels
         Grouping columns, lowest first: the units of level 2, level 3, …. Level equations need them; in formulas they
         name the groups of ``within()`` where the random part has no single grouping factor, say which labels are
@@ -114,8 +112,7 @@ def fit(
     source = open_source(data, connection)
     moments = collect(source, *needs)
     result = fit_model(request, moments, rows=complete_rows(source, *needs) if request.of_rows else None)
-    from_file = connection is None and isinstance(data, str | Path) and is_data_file(data)
-    return replace(result, file=Path(data)) if from_file else result
+    return result if source.reading is None else replace(result, file=source.reading.path, reading=source.reading)
 
 
 @quiet

@@ -28,6 +28,7 @@ from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.words import cell, rows_left_out
+from mlm_ops.warehouse.files.reading import Reading
 
 #: A residual variance with fewer significant digits than this gets a note.
 _DIGITS = 6
@@ -56,6 +57,8 @@ class FitRecord:
         The data file that was read; None where the rows are of a table or of memory.
     squares
         (p, p) sums of squared residuals over the rows, on which HC errors rest; None where these were not asked for.
+    reading
+        How that file was read.
     """
 
     request: Request
@@ -67,6 +70,7 @@ class FitRecord:
     remarks: tuple[str, ...] = ()
     file: Path | None = None
     squares: Array | None = None
+    reading: Reading | None = None
 
     @property
     def model(self) -> Model:
@@ -195,6 +199,8 @@ class FitRecord:
     def notes(self) -> list[str]:
         """What a reader of the numbers must know."""
         sentences = list(self.remarks)
+        if self.reading is not None and (missing := self.reading.missing(self._columns())):
+            sentences.append(f"as the file was read, {missing}")
         optimum, fixed, split = self.estimate.optimum, self.estimate.design.fixed, self.estimate.design.split
         if split is not None and split.part == "within":
             absorbed = ", ".join(fixed.absorbed)
@@ -265,6 +271,16 @@ class FitRecord:
                         "predictors are zero, is extrapolated"
                     )
         return sentences
+
+    def _columns(self) -> set[str]:
+        """The columns of the data that the model has."""
+        residual, schema = self.model.residual, self.moments.schema
+        variables = (*self.model.variables, *([residual.precision] if residual.precision is not None else []))
+        return {c for v in variables for c in columns_of(v)} | {
+            *schema.keys,
+            residual.strata or "",
+            residual.time or "",
+        }
 
     def _undetermined_parameters(self) -> list[str]:
         """Variances and covariances that the data do not determine."""

@@ -22,7 +22,7 @@ from typing import Any
 import duckdb
 
 from mlm_ops.errors import DataError
-from mlm_ops.warehouse.files import is_data_file
+from mlm_ops.warehouse.files.kinds import is_file_of_sql
 from mlm_ops.warehouse.sql import file_pattern, literal, qualified
 
 #: How to let an analysis file read more: on the command line, in Dagster, in Python.
@@ -82,7 +82,7 @@ class Reach:
     everything: bool = False
 
     def place(self, path: str) -> Path:
-        """Return the path of a data file that an analysis names, with links resolved, so that the file checked is read.
+        """Return the path of a data file or folder that an analysis names, links resolved: what is checked is read.
 
         The path names one file: ``[l]ink.csv`` is the file of that name, not a pattern.
 
@@ -92,7 +92,7 @@ class Reach:
             The file lies outside the project.
         """
         places = [folder / path for folder in self.folders] or [Path(path)]
-        place = next((place for place in places if _is_file(place)), places[0])
+        place = next((place for place in places if _exists(place)), places[0])
         if self.everything:
             return place
         if (file := self.resolved(place)) is None:
@@ -114,9 +114,9 @@ class Reach:
         return file if file.is_relative_to(project) else None
 
 
-def _is_file(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.exists()
     except (OSError, ValueError):
         return False
 
@@ -336,10 +336,10 @@ def _text_value(constant: Node) -> str | None:
 
 def _project_file(path: str, reach: Reach) -> Path | None:
     """Return the data file of the project that a path means from the current folder, which is where DuckDB looks."""
-    if not is_data_file(path) or (file := reach.resolved(Path(path))) is None:
+    if not is_file_of_sql(path) or (file := reach.resolved(Path(path))) is None:
         return None
     try:
-        return file if file.is_file() and is_data_file(file) else None
+        return file if file.is_file() and is_file_of_sql(file) else None
     except OSError:
         return None
 

@@ -17,7 +17,10 @@ from mlm_ops.language.options import is_text, value_text
 from mlm_ops.language.spelling import did_you_mean, list_names, nearest
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.faults import first_line, why_it_failed
-from mlm_ops.warehouse.files import is_data_file, is_database, read_file
+from mlm_ops.warehouse.files.folders import is_parquet_folder
+from mlm_ops.warehouse.files.kinds import is_data_file, is_database
+from mlm_ops.warehouse.files.read import read_file
+from mlm_ops.warehouse.files.reading import Reading
 from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
 from mlm_ops.warehouse.sql import identifier, literal, qualified, text
 
@@ -55,6 +58,10 @@ class Source:
         The connection of a table or SELECT; None for rows that cannot change, such as those of a frame.
     case_duplicates
         Columns of a frame that are left out because their names differ from an earlier one only in letter case.
+    reading
+        How the rows were read from a data file; None for other rows.
+    lasting
+        Whether another connection to the same database finds the relation later.
     """
 
     relation: str
@@ -64,6 +71,8 @@ class Source:
     table: str
     connection: duckdb.DuckDBPyConnection | None = None
     case_duplicates: tuple[str, ...] = ()
+    reading: Reading | None = None
+    lasting: bool = True
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -104,8 +113,14 @@ class Source:
         ((total, numbers, example),) = rows
         if example is None or 2 * numbers <= total:
             return ""
-        cell = literal(str(example)[:40])
-        return f" It is text because {total - numbers} of its {total} cells are no numbers, such as {cell}."
+        cell, place = literal(str(example)[:40]), ""
+        if self.reading is not None:
+            # the rows of a file have an order, and a number by which they are found again
+            numbered = f"(select {name}, row_number() over () as mlm_row from {self.relation})"
+            same = f"{name} = {literal(str(example))}"
+            ((row,),) = self.query(f"select min(mlm_row) from {numbered} where {same}").fetchall()
+            place = f" in row {row:,}"
+        return f" It is text because {total - numbers} of its {total} cells are no numbers, such as {cell}{place}."
 
     def require(self, columns: Iterable[str]) -> None:
         """Refuse columns that the source does not have, all in one error.
@@ -141,7 +156,7 @@ class Source:
 
 
 def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, where: str | None = None) -> Source:
-    """Make a Source of a table name, a SELECT, a DuckDB relation, a frame, or a CSV or Parquet file.
+    """Make a Source of a table name, a SELECT, a DuckDB relation, a frame, or a data file.
 
     Parameters
     ----------
@@ -157,7 +172,7 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
         The table or file does not exist, the SELECT or the condition does not run, or the object is none of these.
     """
     data, case_duplicates = _without_case_duplicates(data)
-    relation, description, query = _rows_of(data, connection)
+    relation, description, query, reading = _rows_of(data, connection)
     owner = connection if isinstance(data, str) and not is_path(data, connection) else None
     # an alias, so that a sub-select may stand here in every dialect
     relation = f"{relation} as {identifier(_FRAME)}"
@@ -174,13 +189,13 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error
     types = {row[0]: row[1] for row in description_rows}
     if where is None:
-        return Source(relation, query, description, types, description, owner, case_duplicates)
+        return Source(relation, query, description, types, description, owner, case_duplicates, reading)
     filtered = f"(select * from {relation} where {condition(where)}) as {identifier(_FRAME)}"
     try:
         query(f"describe select * from {filtered}").fetchall()
     except duckdb.Error as error:
         raise DataError(f"The row filter where: {where} does not fit {description}: {first_line(error)}") from error
-    return Source(filtered, query, f"{description} where {where}", types, description, owner, case_duplicates)
+    return Source(filtered, query, f"{description} where {where}", types, description, owner, case_duplicates, reading)
 
 
 def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
@@ -189,9 +204,12 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
         return _collected(data)
     _require_text(data)
     if isinstance(data, str | Path):
-        relation = open_source(data, connection).relation
-        from_file = isinstance(data, Path) or is_path(data, connection)
-        holder = read_file(data, _FRAME) if from_file or connection is None else connection
+        if isinstance(data, Path) or is_path(data, connection):
+            holder, relation = read_file(data, _FRAME)[0], identifier(_FRAME)
+        else:
+            relation = open_source(data, connection).relation
+            assert connection is not None, "a table without one was refused"
+            holder = connection
         # a relation, as DuckDB 2.0's results of execute() know no frames
         data = holder.sql(f"select * from {relation}")
     if isinstance(data, duckdb.DuckDBPyRelation):
@@ -250,20 +268,23 @@ def _as_frame(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:
     return rows
 
 
-def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[str, str, Callable[[str], Any]]:
-    """Return the text after FROM, a description for messages, and the function that runs a query."""
+def _rows_of(
+    data: Any, connection: duckdb.DuckDBPyConnection | None
+) -> tuple[str, str, Callable[[str], Any], Reading | None]:
+    """Return the text after FROM, a description for messages, the function that runs a query, and a file's reading."""
     _require_text(data)
     if isinstance(data, Path) or (isinstance(data, str) and is_path(data, connection)):
-        return identifier(_FRAME), str(data), read_file(data, _FRAME).execute
+        private, reading = read_file(data, _FRAME)
+        return identifier(_FRAME), str(data), private.execute, reading
     if isinstance(data, str):
         if connection is None:
             raise DataError(
                 f"A table name or SELECT needs a connection. Got {data!r} alone; pass connection=, or the path of a "
                 "CSV or Parquet file."
             )
-        return *named_relation(data), connection.execute
+        return *named_relation(data), connection.execute, None
     if isinstance(data, duckdb.DuckDBPyRelation):
-        return identifier(_FRAME), "the relation", lambda sql: data.query(_FRAME, sql)
+        return identifier(_FRAME), "the relation", lambda sql: data.query(_FRAME, sql), None
     _require_frame(data)
     private = duckdb.connect()
     frame = _scannable(data)
@@ -271,7 +292,7 @@ def _rows_of(data: Any, connection: duckdb.DuckDBPyConnection | None) -> tuple[s
         private.register(_FRAME, frame)
     except Exception as error:  # DuckDB's own, TypeError or RuntimeError, depending on the object
         raise not_a_table(data) from error
-    return identifier(_FRAME), "the data", private.execute
+    return identifier(_FRAME), "the data", private.execute, None
 
 
 def _require_text(data: Any) -> None:
@@ -325,7 +346,9 @@ def is_path(text: str, connection: duckdb.DuckDBPyConnection | None) -> bool:
     """Whether a text is the path of a file; with a connection ``a.csv`` may be a table of schema a, or end a SELECT."""
     if connection is not None and (TABLE.fullmatch(text.strip()) or _SELECT.match(text)):
         return False
-    return (is_data_file(text) or is_database(text)) and "\n" not in text
+    if "\n" in text:
+        return False
+    return is_data_file(text) or is_database(text) or (connection is None and is_parquet_folder(text))
 
 
 def _scannable(data: Any) -> Any:

@@ -80,7 +80,7 @@ def test_the_script_reads_the_file(suffix: str, reading: str, tmp_path: Path) ->
     code = mlm.fit("mathach ~ ses + sector + (1 | school)", path).to_lme4()
     head, first, rest = code.split("\n", 2)
     assert (head, first) == ("# mathach ~ ses + sector + (1 | school)", "library(lme4)")
-    assert rest.startswith("data <- " + reading.format(f'"{path}"', '"sector" = "character"') + "\ndata <- data[")
+    assert rest.startswith("data <- " + reading.format(f'"{path}"', '"sector" = "character"') + "\nused <- c(")
 
 
 def test_labels_of_text_stay_text(tmp_path: Path) -> None:

@@ -210,7 +210,11 @@ class TestFiles:
             ("head.csv", b"y,x,g\n", "head.csv has no rows."),
             ("d.csv", None, "There is no file"),
             ("d.parquet", b"abc", "cannot be read as parquet"),
-            ("d.xlsx", b"", "Got .xlsx; expected one of .csv, .db, .ddb, .duckdb, .parquet, .tsv."),
+            (
+                "d.ods",
+                b"",
+                "Got .ods; expected one of .arrow, .csv, .db, .ddb, .dta, .duckdb, .feather, .json, .jsonl, ",
+            ),
             ("d.duckdb", b"", "is a database: give the name of a table in it, with connection="),
         ],
     )

@@ -354,14 +354,15 @@ def test_without_a_project_there_are_no_files(place: Path, connection: duckdb.Du
     assert n_rows(analysis("rows.csv"), connection) == ROWS
 
 
-@pytest.mark.parametrize("data", ["/etc/passwd", "./students.xlsx", "notes\\students.sav"])
+@pytest.mark.parametrize("data", ["/etc/passwd", "./students.ods", "notes\\students.rds"])
 def test_a_file_of_another_kind_is_named_as_one(data: str, connection: duckdb.DuckDBPyConnection) -> None:
     analysis = parse_analysis(f"analysis: a\ndata: {data}\nmodels: {{m: y ~ x}}\n")
     with pytest.raises(DataError) as caught:
         open_rows(analysis, connection)
     assert str(caught.value) == (
-        f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in .csv, .parquet, "
-        ".tsv, a table name or a SELECT."
+        f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in .arrow, .csv, "
+        ".dta, .feather, .json, .jsonl, .ndjson, .parquet, .sas7bdat, .sav, .tab, .tsv, .txt, .xlsx, a table name "
+        "or a SELECT."
     )
 
 

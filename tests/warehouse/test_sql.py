@@ -59,8 +59,36 @@ REASONS = {
         "means": "aggregates of quoted names",
         "keys": "quoted names",
     },
-    "mlm_ops/warehouse/files.py": {
-        "read": "a constant, its path a literal",
+    "mlm_ops/warehouse/files/cells.py": {
+        "', '.join(counted)": "aggregates of quoted names and literals",
+        "', '.join(selection)": "aggregates of quoted names and literals",
+        "cell": "a quoted name, trimmed",
+        "condition": "comparisons of quoted names with literals",
+        "filled": "a quoted name and literals",
+        "value": "a cast of a quoted name",
+    },
+    "mlm_ops/warehouse/files/delimited.py": {
+        "', '.join((f'count({n})' for n in empty))": "quoted names",
+        "', '.join(text)": "quoted names",
+        "beginning": "a query of quoted names",
+        "counts": "aggregates of quoted names",
+        "rows": "a reader of a file, or a quoted table",
+    },
+    "mlm_ops/warehouse/files/dialect.py": {
+        "', '.join(call)": "literals, and names of options that are constants",
+    },
+    "mlm_ops/warehouse/files/folders.py": {
+        "reader": "constants, its paths literals",
+    },
+    "mlm_ops/warehouse/files/read.py": {
+        "counts": "aggregates of quoted names",
+        "kind": "a constant",
+        "rows": "a reader of a file, or a quoted table",
+        "table": "a quoted table",
+    },
+    "mlm_ops/warehouse/files/reading.py": {
+        "', '.join(cells)": "quoted names, and expressions of them",
+        "reader": "a reader of a file, or a quoted table",
     },
     "mlm_ops/moments/from_macros.py": {
         "', '.join(expressions)": "casts of quoted names",
@@ -101,6 +129,8 @@ REASONS = {
         "where": "a condition that is being proved one, and is only parsed here",
         "name": "a quoted name",
         "filtered": "a relation and a proved condition",
+        "numbered": "a relation and a quoted name",
+        "same": "a comparison of a quoted name with a literal",
     },
     "mlm_ops/cli/new_project/files.py": {
         "rows": "a reader of a file, or a quoted table",

@@ -21,6 +21,7 @@ from mlm_ops.analyses.file.keys import (
     candidate_terms,
     check_names,
     compared_pairs,
+    file_options,
     model_specs,
     sem_spec,
     taken_by,
@@ -31,7 +32,7 @@ from mlm_ops.analyses.file.strategy import Strategy, StrategyKind, build_up, che
 from mlm_ops.analyses.file.yaml import MOST_CHARACTERS, parse_mapping, sentences
 from mlm_ops.analyses.project import ANALYSIS_SUFFIXES
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
-from mlm_ops.language import options
+from mlm_ops.language import options as allowed
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.model import GroupingFactor, Model
 from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Robust, Steps
@@ -42,6 +43,7 @@ from mlm_ops.structural.model import SemModel, expand_ready_model
 from mlm_ops.structural.parameters import moments_model, parameter_table
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.files.reading import FileOptions
 from mlm_ops.warehouse.sandbox import Reach, reach_of
 
 
@@ -58,21 +60,22 @@ class Analysis(Record):
     are chosen: as listed, or by steps from ``start``, of which ``keep`` is the rule. ``sem`` holds two-level
     structural equation models, fitted from the same moments. ``history`` says which runs are kept and what counts as
     drift; groups of fewer than ``min_publish_n`` rows are in no table that is published.
+    ``options`` says how a data file is written, where that is not to be found out.
     """
 
     analysis: str = Field(min_length=1)
     data: str = Field(min_length=1)
     form: Form = "rows"
-    levels: Annotated[tuple[str, ...], taken_by(options.LEVELS)] = options.LEVELS.default
+    levels: Annotated[tuple[str, ...], taken_by(allowed.LEVELS)] = allowed.LEVELS.default
     models: Annotated[dict[str, ModelSpec], BeforeValidator(model_specs)] = Field(min_length=1)
     compare: Annotated[tuple[tuple[str, str], ...], BeforeValidator(compared_pairs)] = ()
-    estimator: Annotated[Estimator, taken_by(options.ESTIMATOR)] = options.ESTIMATOR.default
-    df: Annotated[DfMethod, taken_by(options.DF)] = options.DF.default
-    weights: Annotated[str | None, taken_by(options.WEIGHTS)] = None
-    residual: Annotated[str | None, taken_by(options.RESIDUAL)] = None
-    covariance: Annotated[dict[str, Any] | None, taken_by(options.COVARIANCE)] = None
-    robust: Annotated[Robust | None, taken_by(options.ROBUST)] = None
-    cluster: Annotated[str | None, taken_by(options.CLUSTER)] = None
+    estimator: Annotated[Estimator, taken_by(allowed.ESTIMATOR)] = allowed.ESTIMATOR.default
+    df: Annotated[DfMethod, taken_by(allowed.DF)] = allowed.DF.default
+    weights: Annotated[str | None, taken_by(allowed.WEIGHTS)] = None
+    residual: Annotated[str | None, taken_by(allowed.RESIDUAL)] = None
+    covariance: Annotated[dict[str, Any] | None, taken_by(allowed.COVARIANCE)] = None
+    robust: Annotated[Robust | None, taken_by(allowed.ROBUST)] = None
+    cluster: Annotated[str | None, taken_by(allowed.CLUSTER)] = None
     where: Text | None = None
     partition: Text | None = None
     steps: Annotated[Steps, taken_by(options.STEPS)] = options.STEPS.default
@@ -93,6 +96,7 @@ class Analysis(Record):
     sem: dict[str, Annotated[SemSpec, BeforeValidator(sem_spec)]] = Field(default_factory=dict)
     history: History = History()
     min_publish_n: int = Field(default=1, ge=1)
+    options: Annotated[FileOptions | None, BeforeValidator(file_options)] = None
     _reach: Reach = PrivateAttr(default=Reach())
 
     _form = model_validator(mode="before")(without_rows)
@@ -218,7 +222,7 @@ class Analysis(Record):
         return (*listed, largest)
 
 
-@checked(folder=options.FOLDER, allow_files=options.ALLOW_FILES)
+@checked(folder=allowed.FOLDER, allow_files=allowed.ALLOW_FILES)
 def read_analyses(folder: str | Path, *, allow_files: bool = False) -> list[Analysis]:
     """Read every analysis file of a folder (.yaml, .yml), in the order of their names; `read_analysis` says how.
 
@@ -253,7 +257,7 @@ def read_analyses(folder: str | Path, *, allow_files: bool = False) -> list[Anal
     return analyses
 
 
-@checked(path=options.PATH, shown=options.SHOWN, allow_files=options.ALLOW_FILES)
+@checked(path=allowed.PATH, shown=allowed.SHOWN, allow_files=allowed.ALLOW_FILES)
 def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_files: bool = False) -> Analysis:
     """Read and check an analysis file; its formulas are parsed, so that a fault shows before any query.
 
@@ -287,7 +291,7 @@ def read_analysis(path: str | Path, shown: str | Path | None = None, *, allow_fi
     return analysis.reaching(reach_of(path, everything=allow_files))
 
 
-@checked(text=options.YAML)
+@checked(text=allowed.YAML)
 def parse_analysis(text: str) -> Analysis:
     """Read and check the text of an analysis file; it may read tables and views alone.
 

@@ -16,6 +16,7 @@ from mlm_ops.language import options
 from mlm_ops.language.level_equations import is_level, level_text
 from mlm_ops.language.options import DfMethod, Estimator, Option, Robust
 from mlm_ops.language.spelling import list_names
+from mlm_ops.warehouse.files.reading import FileOptions
 
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
 LEVEL_KEYS = ("level 1", "level 2", "level 3")
@@ -23,6 +24,7 @@ LEVEL_KEYS = ("level 1", "level 2", "level 3")
 EXPECTED = {
     "analysis": "a name",
     "data": "a table name or one SELECT",
+    "options": options.FILE_OPTIONS.expected,
     "formula": "a formula such as y ~ x + (1 | school)",
     "partition": "a column",
     "where": "one SQL condition",
@@ -64,6 +66,15 @@ def taken_by(option: Option) -> BeforeValidator:
             raise PydanticCustomError(BY_OPTION, "{sentence}", {"sentence": str(error)}) from error
 
     return BeforeValidator(take)
+
+
+def file_options(value: Any) -> FileOptions | None:
+    """The options of a data file, which `language.options` has checked, as the reader takes them."""
+    try:
+        keys = options.FILE_OPTIONS.of(value)
+    except MlmError as error:
+        raise PydanticCustomError(BY_OPTION, "{sentence}", {"sentence": str(error)}) from error
+    return None if keys is None else FileOptions(**keys)
 
 
 Text = Annotated[str, Field(min_length=1)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.store.tables import all_or_nothing, describe_columns, registered
 from mlm_ops.errors import DataError, StoreError
+from mlm_ops.logs import Event, tell
 from mlm_ops.results.tables.descriptions import PREDICTIONS
 from mlm_ops.warehouse.ownership import (
     PREFIX,
@@ -61,6 +62,8 @@ def create_prediction_view(connection: Connection, analysis: Analysis, model: st
     if not analysis.predictions:
         return
     check_view_names(connection, analysis)
+    if not _has_lasting_rows(connection, analysis):
+        return
     view = _view(connection, analysis, model, fit)
     with all_or_nothing(connection, f"predictions of {model} in {analysis.analysis}"):
         _create(connection, view)
@@ -95,7 +98,17 @@ def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[s
         As `check_view_names`.
     """
     check_view_names(connection, analysis)
-    return [_view(connection, analysis, model, fit) for model, fit in fits.items()] if analysis.predictions else []
+    if not analysis.predictions or not _has_lasting_rows(connection, analysis):
+        return []
+    return [_view(connection, analysis, model, fit) for model, fit in fits.items()]
+
+
+def _has_lasting_rows(connection: Connection, analysis: Analysis) -> bool:
+    """Whether a view can read the rows: those of an Excel or SPSS file end with the connection."""
+    source = open_rows(analysis, connection)
+    if not source.lasting:
+        tell(Event.READ, f"There are no views of predictions: DuckDB cannot read {source.description} by itself.")
+    return source.lasting
 
 
 def _view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> PredictionView:

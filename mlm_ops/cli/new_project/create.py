@@ -13,7 +13,9 @@ from mlm_ops.analyses.starter.guess import MOST_COLUMNS, Guess, guess, too_wide
 from mlm_ops.cli.new_project.files import NewProject, dagster_files, dbt_files
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.warehouse.connection import is_reserved, open_database
-from mlm_ops.warehouse.files import is_database
+from mlm_ops.warehouse.files.encoding import open_bytes
+from mlm_ops.warehouse.files.kinds import FileKind, is_data_file, is_database, kind_of, stem_of
+from mlm_ops.warehouse.files.reading import Reading
 from mlm_ops.warehouse.source import Source, open_source, quoted_table
 
 #: Names that a project cannot have: schemas and catalogs of DuckDB and mlm-ops, and names that Dagster reserves.
@@ -50,9 +52,15 @@ def create_project(
     above = next((path for path in folder.absolute().parents if path.exists()), None)
     if above is not None and not above.is_dir():
         raise ProjectError(f"{folder} cannot be a folder: {above} is a file. Name a new folder.")
-    roles, table_sql = _guess_roles(data, table, outcome, group)
+    roles, table_sql, reading = _guess_roles(data, table, outcome, group)
     path = os.path.relpath(data.resolve(), folder.resolve())
-    project = NewProject(_project_name(data.stem), path, table_sql, roles)
+    rows = reading.sql if reading is not None and not data.is_dir() else None
+    if dbt and table_sql is None and rows is None:
+        raise ProjectError(
+            f"dbt cannot read {data}, as DuckDB cannot by itself. Write it to a CSV or Parquet file, or load it into a "
+            "DuckDB file."
+        )
+    project = NewProject(_project_name(stem_of(data)), path, table_sql, rows, roles)
     files = (
         dbt_files(project)
         if dbt
@@ -72,23 +80,27 @@ def create_project(
     return roles
 
 
-def _guess_roles(data: Path, table: str | None, outcome: str | None, group: str | None) -> tuple[Guess, str | None]:
+def _guess_roles(
+    data: Path, table: str | None, outcome: str | None, group: str | None
+) -> tuple[Guess, str | None, Reading | None]:
+    """Guess the roles of the columns; return the quoted table of a database too, or how a data file is read."""
     if not is_database(data):
         if table is not None:
             raise ProjectError(f"A table can be chosen in a DuckDB file only. Got {data} and the table {table}.")
         _refuse_wide(data)
-        return guess(open_source(data), outcome, group), None
+        rows = open_source(data)
+        return guess(rows, outcome, group), None, rows.reading
     connection, name = open_database(data, table)
     with connection:
         source: Source = open_source(name, connection)
-        return guess(source, outcome, group), quoted_table(name)
+        return guess(source, outcome, group), quoted_table(name), None
 
 
 def _refuse_wide(data: Path) -> None:
     """Refuse a very wide text file by its first line, because finding the types of its columns would take minutes."""
-    if data.suffix.lower() not in (".csv", ".tsv") or not data.is_file():
+    if not is_data_file(data) or not data.is_file() or kind_of(data) is not FileKind.DELIMITED:
         return
-    with data.open("rb") as file:
+    with open_bytes(data) as file:
         first = file.readline(MOST_HEADER)
     columns = 1 + max(first.count(mark) for mark in (b",", b"\t", b";", b"|"))
     # quoted names may contain these characters too, so DuckDB counts the columns of a file near the limit

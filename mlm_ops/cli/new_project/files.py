@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlm_ops.analyses.starter.analysis_file import PREDICTORS, comment, formulas, redundant_columns
 from mlm_ops.analyses.starter.guess import Guess
 from mlm_ops.analyses.starter.templates import fill
-from mlm_ops.warehouse.files import READERS
+from mlm_ops.warehouse.files.reading import PATH
 from mlm_ops.warehouse.sql import file_literal, identifier, literal
 
 
@@ -24,6 +23,8 @@ class NewProject:
         The path of the data file from the project's folder.
     table
         The quoted table of a DuckDB file; None for other files.
+    rows
+        The text after FROM of a data file, with ``{path}`` for its path; None where DuckDB cannot read it by itself.
     guess
         The roles of the columns.
     """
@@ -31,6 +32,7 @@ class NewProject:
     name: str
     path: str
     table: str | None
+    rows: str | None
     guess: Guess
 
     @property
@@ -43,7 +45,8 @@ class NewProject:
 def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
     """Return the texts of a Dagster project's files by path; `analysis` is the text of the analysis file."""
     package, table = f"{project.name}_pipelines", f"main.{project.name}"
-    rows = READERS[Path(project.path).suffix.lower()] if project.table is None else project.source
+    by_library = project.table is None and project.rows is None
+    rows = (project.rows or "mlm_file") if project.table is None else project.source
     order = ", ".join(identifier(level) for level in reversed(project.guess.levels))
     values: dict[str, str | bool | None] = {
         "package": package,
@@ -51,6 +54,7 @@ def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
         "path": project.path,
         "table": table,
         "from_database": project.table is not None,
+        "by_library": by_library,
         "load": f"create or replace table {table} as select * from {rows} order by {order}",
     }
     return {
@@ -67,7 +71,8 @@ def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
 def dbt_files(project: NewProject) -> dict[str, str]:
     """Return the texts of a dbt project's files by path."""
     if project.table is None:
-        relation = READERS[Path(project.path).suffix.lower()].format(path=file_literal(project.path))
+        assert project.rows is not None, "a file that DuckDB cannot read was refused"
+        relation = project.rows.replace(PATH, file_literal(project.path), 1)
     else:
         relation = project.source
     settings = {"name": f"{project.name}_mlm", "source": project.path if project.table is not None else None}

@@ -10,6 +10,7 @@ from mlm_ops.plugins.dagster.run import Report, run_project
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
 from mlm_ops.plugins.dagster.ui import serve_ui
 from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.warehouse.files.read import load_file
 from mlm_ops.warehouse.sql import file_literal, file_pattern, identifier, literal
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "file_pattern",
     "identifier",
     "literal",
+    "load_file",
     "read_analyses",
     "read_analysis",
     "run_project",

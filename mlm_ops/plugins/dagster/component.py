@@ -18,7 +18,7 @@ from mlm_ops.plugins.dagster.plan import CHECKS, Severity
 from mlm_ops.plugins.dagster.scaffold import AnalysisScaffolder
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
 from mlm_ops.plugins.dagster.warehouse import Warehouse
-from mlm_ops.warehouse.files import is_data_file
+from mlm_ops.warehouse.files.kinds import is_data_file
 from mlm_ops.warehouse.sandbox import Reach
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from mlm_ops.estimation.design.groups import meanings
 from mlm_ops.language.model import GroupingFactor, Model, columns_of
 from mlm_ops.language.symbols import EquationStructure
+from mlm_ops.warehouse.files.kinds import kind_of_name
+from mlm_ops.warehouse.files.reading import Reading
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
@@ -34,8 +36,8 @@ class ExportFacts:
         Columns without a value in whose rows no row was used.
     part
         ``"within"`` or ``"between"``, and the groups, where a part of the outcome is modelled.
-    file
-        The data file, where the rows are of one.
+    reading
+        How the data file was read, where the rows are of one.
     """
 
     model: Model
@@ -47,7 +49,7 @@ class ExportFacts:
     text_columns: frozenset[str]
     complete: tuple[str, ...]
     part: tuple[str, GroupingFactor] | None = None
-    file: str | None = None
+    reading: Reading | None = None
 
     def units(self, group: GroupingFactor | None) -> GroupingFactor:
         """The columns whose values together name the units of a grouping factor; None is the model's own."""
@@ -85,7 +87,7 @@ def facts_of(record: FitRecord) -> ExportFacts:
         ),
         complete=(),
         part=(split.part, split.group) if split is not None else None,
-        file=str(record.file) if record.file is not None else None,
+        reading=record.reading or (Reading(record.file, kind_of_name(record.file), None) if record.file else None),
     )
     siblings = (name for name, count in record.n_dropped.items() if count and "(" not in name)
     return replace(facts, complete=tuple(dict.fromkeys((*facts.columns, *siblings))))

@@ -30,26 +30,9 @@ from mlm_ops.language.model import (
     number_text,
 )
 from mlm_ops.results.export.facts import ExportFacts
+from mlm_ops.results.export.r_reading import reading_lines
+from mlm_ops.results.export.r_text import call, column, r_name, r_string
 
-_RESERVED = frozenset(
-    {
-        "if",
-        "else",
-        "repeat",
-        "while",
-        "function",
-        "for",
-        "next",
-        "break",
-        "TRUE",
-        "FALSE",
-        "NULL",
-        "Inf",
-        "NaN",
-        "NA",
-        "in",
-    }
-)
 _MEAN_OVER = """\
 mean_over <- function(x, group, unit) {  # each unit of `unit` counts once
   first <- !duplicated(unit)
@@ -203,29 +186,6 @@ def interaction(columns: GroupingFactor) -> str:
     return names[0] if len(names) == 1 else f"interaction({', '.join(names)}, drop = TRUE)"
 
 
-def column(name: str) -> str:
-    """``data$ses``."""
-    return f"data${r_name(name)}"
-
-
-def r_name(name: str) -> str:
-    """A name, in backticks where R asks for them."""
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9._]*", name) and name not in _RESERVED:
-        return name
-    return "`" + _escaped(name).replace("`", "\\`") + "`"
-
-
-def r_string(text: str) -> str:
-    """A text in quotes."""
-    return '"' + _escaped(text).replace('"', '\\"') + '"'
-
-
-def _escaped(text: str) -> str:
-    """What may stand between quotes: control characters as Unicode escapes, which R does not mix with others."""
-    line = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in line)
-
-
 def r_code(facts: ExportFacts) -> str:
     """Write a model as R code.
 
@@ -241,17 +201,17 @@ def r_code(facts: ExportFacts) -> str:
 
 def _lines(facts: ExportFacts, columns: RColumns) -> Iterator[str]:
     if not facts.model.random:
-        package, call = _one_level(facts, columns)
+        package, model_call = _one_level(facts, columns)
     elif _is_lmer(facts):
-        package, call = "lme4", _lmer(facts, columns)
+        package, model_call = "lme4", _lmer(facts, columns)
     else:
-        package, call = "nlme", _lme(facts, columns)
+        package, model_call = "nlme", _lme(facts, columns)
     yield f"# {' '.join(facts.model.text.split())}"
     if package:
         yield f"library({package})"
-    yield from _reading(facts)
-    complete = ", ".join(r_string(name) for name in facts.complete)
-    yield f"data <- data[complete.cases(data[c({complete})]), ]"
+    yield from reading_lines(facts)
+    yield f"used <- c({', '.join(r_string(name) for name in facts.complete)})"
+    yield "data <- data[complete.cases(data[used]), used, drop = FALSE]"
     yield from columns.lines
     if facts.part is not None:
         part, group = facts.part
@@ -262,22 +222,8 @@ def _lines(facts: ExportFacts, columns: RColumns) -> Iterator[str]:
             "between": f"data <- data[!duplicated({units}), ]  # one row per unit",
             "within": f"# the residual has N - J - p degrees of freedom, J counting {unit_names}; lm takes off p alone",
         }[part]
-    yield f"fit <- {call}"
+    yield f"fit <- {model_call}"
     yield "summary(fit)"
-
-
-def _reading(facts: ExportFacts) -> Iterator[str]:
-    """Read the rows, from their file or from one to be named; text that looks like numbers stays text."""
-    path = facts.file or "DATA.csv"
-    if facts.file is None:
-        yield "# DATA.csv stands for your data: write the table there, or read it here in another way"
-    if path.lower().endswith(".parquet"):
-        yield f"data <- as.data.frame(arrow::read_parquet({r_string(path)}))"
-        return
-    function = "read.delim" if path.lower().endswith(".tsv") else "read.csv"
-    texts = ", ".join(f'{r_string(c)} = "character"' for c in facts.columns if c in facts.text_columns)
-    arguments = [r_string(path), 'na.strings = c("", "NA")', "check.names = FALSE"]
-    yield f"data <- {_call(function, [*arguments, *([f'colClasses = c({texts})'] if texts else [])])}"
 
 
 def _is_lmer(facts: ExportFacts) -> bool:
@@ -307,15 +253,15 @@ def _lmer(facts: ExportFacts, columns: RColumns) -> str:
         blocks += [RandomBlock(terms, group) for terms in term_lists]
     model = replace(facts.model, random=tuple(blocks))
     formula = formula_text(model, columns.name, lambda group: ":".join(map(r_name, group)))
-    return _call("lmer", [formula, "data = data", f"REML = {_flag(facts.reml)}", *_prior_weights(facts)])
+    return call("lmer", [formula, "data = data", f"REML = {_flag(facts.reml)}", *_prior_weights(facts)])
 
 
 def _one_level(facts: ExportFacts, columns: RColumns) -> tuple[str, str]:
     """``lm(…)``; ``gls(…)`` where strata have variances of their own."""
     formula = formula_text(facts.model, columns.name)
     if facts.model.residual.strata is None:
-        return "", _call("lm", [formula, "data = data", *_prior_weights(facts)])
-    return "nlme", _call("gls", [formula, "data = data", _method(facts), *_nlme_residual(facts, columns, ())])
+        return "", call("lm", [formula, "data = data", *_prior_weights(facts)])
+    return "nlme", call("gls", [formula, "data = data", _method(facts), *_nlme_residual(facts, columns, ())])
 
 
 def _pd_class(block: RandomBlock) -> str:
@@ -352,7 +298,7 @@ def _lme(facts: ExportFacts, columns: RColumns) -> str:
         random.append(f"{r_name(name)} = {pd_matrix}")
         names.append(r_name(name))
     fixed = formula_text(replace(facts.model, random=()), columns.name)
-    return _call(
+    return call(
         "lme",
         [
             fixed,
@@ -396,7 +342,3 @@ def _method(facts: ExportFacts) -> str:
 
 def _flag(value: bool) -> str:
     return "TRUE" if value else "FALSE"
-
-
-def _call(function: str, arguments: list[str]) -> str:
-    return f"{function}(\n  " + ",\n  ".join(arguments) + "\n)"

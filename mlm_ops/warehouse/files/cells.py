@@ -1,0 +1,246 @@
+"""Find the numbers in text columns: words for missing values, decimal commas, groups of thousands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlm_ops.warehouse.files.reading import ChangedColumn, FileOptions
+from mlm_ops.warehouse.sql import identifier, literal
+
+Query = Callable[[str], Any]
+
+#: Words that are missing values where the rest of a column is numbers. The empty cell and R's NA are missing anywhere.
+WORDS = (".", "-", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "?")
+#: Signs between groups of thousands, beside the point or the comma, whichever is not the decimal sign.
+_SPACES = "\u00a0\u202f '’"
+#: The rows by which a text column is dismissed, and the share of numbers that it needs in them.
+_SAMPLE, _SHARE = 1_000, 0.5
+_NUMBERLIKE = re.compile(r"[+-]?[\d.,\u00a0\u202f '’]*\d[.,]?(?:[eE][+-]?\d+)?")
+_MOST_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class _Convention:
+    """A decimal sign, and the signs that may stand between groups of thousands."""
+
+    decimal: str
+    groups: str
+
+    @property
+    def pattern(self) -> str:
+        """The regular expression of a number, with groups of three digits or without any."""
+        decimal, groups = re.escape(self.decimal), f"[{re.escape(self.groups)}]"
+        grouped = rf"|\d{{1,3}}(?:{groups}\d{{3}})+" if self.groups else ""
+        return rf"[+-]?(?:(?:\d+{grouped})(?:{decimal}\d*)?|{decimal}\d+)(?:[eE][+-]?\d+)?"
+
+    def without_groups(self, sql: str) -> str:
+        return f"translate({sql}, {literal(self.groups)}, '')" if self.groups else sql
+
+    def number(self, sql: str) -> str:
+        """Return the SQL of the text that DuckDB casts to a number."""
+        plain = self.without_groups(sql)
+        return f"replace({plain}, ',', '.')" if self.decimal == "," else plain
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """How many cells of a text column are what; `filled` are neither empty nor a word."""
+
+    n_cells: int
+    filled: int
+    plain: int
+    whole: int
+    point: int
+    comma: int
+    leading_zero: int
+    words: tuple[str, ...]
+    groups: str
+
+    @property
+    def may_be_plain(self) -> bool:
+        return self.plain == self.filled
+
+    @property
+    def may_be_point(self) -> bool:
+        return self.point == self.filled
+
+    @property
+    def may_be_comma(self) -> bool:
+        return self.comma == self.filled
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether each cell is a number both ways, but not the same one, as 1,234 is."""
+        return self.may_be_point and self.may_be_comma and not self.may_be_plain
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What was found out about the cells of a relation: the columns to change, and those that could mean two things."""
+
+    changed: tuple[ChangedColumn, ...]
+    ambiguous: tuple[str, ...] = ()
+
+
+def change_cells(
+    query: Query, relation: str, types: Mapping[str, str], options: FileOptions, delimiter: str, *, find: bool
+) -> Cells:
+    """Find the columns whose cells have to be changed, and how.
+
+    Parameters
+    ----------
+    query
+        A function that runs SQL.
+    relation
+        The text after FROM.
+    types
+        The SQL type of each column.
+    options
+        What the user said: ``null``, ``decimal`` and ``thousands``.
+    delimiter
+        Where 1,234 may be two numbers, a file in which commas separate means a thousand, and one with semicolons does
+        not; with another delimiter the column stays text.
+    find
+        Whether numbers are looked for in text columns, because the file has no types of its own.
+    """
+    words = tuple(word for word in (WORDS if options.null is None else options.null) if word)
+    text = [name for name, kind in types.items() if kind == "VARCHAR"]
+    candidates = list(_numberlike(query, relation, text, words)) if find else []
+    counts = dict(_count(query, relation, candidates, words, options))
+    numbers = {name: c for name, c in counts.items() if _is_number(c, options)}
+    has_points = "DOUBLE" in types.values()
+    decimal = options.decimal or _decimal(list(numbers.values()), delimiter, has_points=has_points)
+    ambiguous = tuple(name for name, c in numbers.items() if c.is_ambiguous and decimal is None)
+    changed = [_number(name, c, decimal or ".", options) for name, c in numbers.items() if name not in ambiguous]
+    if options.null:
+        others = {name: kind for name, kind in types.items() if name not in {c.name for c in changed}}
+        changed += _without_words(query, relation, others, words)
+    return Cells(tuple(changed), ambiguous)
+
+
+def _numberlike(query: Query, relation: str, text: Sequence[str], words: Sequence[str]) -> Iterator[str]:
+    """Yield the text columns of which half of the first cells look like numbers, or nothing is in them but words."""
+    if not text:
+        return
+    rows = query(f"select {', '.join(map(identifier, text))} from {relation} limit {_SAMPLE}").fetchall()
+    for name, cells in zip(text, zip(*rows, strict=True) if rows else ((),) * len(text), strict=True):
+        filled = [cell.strip() for cell in cells if cell is not None and cell.strip() not in words]
+        if sum(_NUMBERLIKE.fullmatch(cell) is not None for cell in filled) >= _SHARE * len(filled):
+            yield name
+
+
+def _conventions(options: FileOptions) -> tuple[_Convention, _Convention]:
+    """The decimal point and the decimal comma, with the signs of thousands that each may have."""
+    if options.thousands is not None:
+        return _Convention(".", options.thousands), _Convention(",", options.thousands)
+    return _Convention(".", f",{_SPACES}"), _Convention(",", f".{_SPACES}")
+
+
+def _count(
+    query: Query, relation: str, names: Sequence[str], words: Sequence[str], options: FileOptions
+) -> Iterator[tuple[str, _Counts]]:
+    point, comma = _conventions(options)
+    listed = ", ".join(map(literal, words)) or "null"
+    for start in range(0, len(names), _MOST_AT_ONCE):
+        part = names[start : start + _MOST_AT_ONCE]
+        selection = []
+        for name in part:
+            cell = f"trim({identifier(name)})"
+            filled = f"{cell} not in ({listed})" if words else "true"
+            group = f"regexp_extract({cell}, {literal(rf'^[+-]?[0-9]+([{re.escape(_SPACES)}.,])[0-9]{{3}}')}, 1)"
+            selection += [
+                f"count({identifier(name)})",
+                f"count({identifier(name)}) filter (where {filled})",
+                f"count(try_cast({cell} as double)) filter (where {filled})",
+                f"count_if(regexp_full_match({cell}, '[+-]?[0-9]{{1,18}}') and {filled})",
+                *(f"count_if(regexp_full_match({cell}, {literal(c.pattern)}) and {filled})" for c in (point, comma)),
+                f"count_if(regexp_full_match({cell}, '[+-]?0[0-9]+.*'))",
+                f"list(distinct {cell}) filter (where not ({filled}))",
+                f"list(distinct {group}) filter (where {group} <> '')",
+            ]
+        (row,) = query(f"select {', '.join(selection)} from {relation}").fetchall()
+        for i, name in enumerate(part):
+            *sizes, found, groups = row[9 * i : 9 * i + 9]
+            in_order = tuple(word for word in words if word in (found or ()))
+            signs = "".join(sorted(groups or ()))
+            yield name, _Counts(*(*sizes, in_order, signs))
+
+
+def _is_number(counts: _Counts, options: FileOptions) -> bool:
+    """Whether a text column is numbers; plain numbers and nothing else are text for a reason, such as 007."""
+    if not counts.filled or counts.leading_zero:
+        return False
+    if options.decimal == ",":
+        return counts.may_be_comma
+    if counts.may_be_plain and not counts.words:
+        return False
+    if options.decimal == ".":
+        return counts.may_be_point or counts.may_be_plain
+    return counts.may_be_plain or counts.may_be_point or counts.may_be_comma
+
+
+def _decimal(counts: Sequence[_Counts], delimiter: str, *, has_points: bool) -> str | None:
+    """Return the decimal sign of the columns that could have either; None where nothing tells."""
+    if any(c.may_be_comma and not c.may_be_point and not c.may_be_plain for c in counts):
+        return ","
+    if has_points or any(c.may_be_point and not c.may_be_comma for c in counts):
+        return "."
+    return {";": ",", ",": "."}.get(delimiter)
+
+
+def _number(name: str, counts: _Counts, decimal: str, options: FileOptions) -> ChangedColumn:
+    point, comma = _conventions(options)
+    if counts.may_be_plain and options.decimal != ",":
+        convention = _Convention(".", "")
+    elif counts.may_be_comma and (decimal == "," or not counts.may_be_point):
+        convention = comma
+    else:
+        convention = point
+    thousands = "".join(sign for sign in counts.groups if sign in convention.groups)
+    convention = _Convention(convention.decimal, thousands)
+    cell = f"trim({identifier(name)})"
+    kind = "bigint" if counts.whole == counts.filled else "double"
+    value = f"cast({convention.number(cell)} as {kind})"
+    if counts.words:
+        value = f"case when {cell} in ({', '.join(map(literal, counts.words))}) then null else {value} end"
+    n_missing = counts.n_cells - counts.filled
+    return ChangedColumn(name, value, convention.decimal, thousands, counts.words, n_missing, counts.n_cells)
+
+
+def _without_words(
+    query: Query, relation: str, types: Mapping[str, str], words: Sequence[str]
+) -> Iterator[ChangedColumn]:
+    """Yield the columns in which the user's words for missing values occur, as text or as the number that they are."""
+    numbers = {word: value for word in words if (value := _as_number(word)) is not None}
+    conditions: dict[str, dict[str, str]] = {}
+    for name, kind in types.items():
+        column = identifier(name)
+        if kind == "VARCHAR" or kind.startswith("ENUM"):
+            conditions[name] = {word: f"trim({column}::varchar) = {literal(word)}" for word in words}
+        elif re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*", kind):
+            conditions[name] = {word: f"{column} = {literal(value)}" for word, value in numbers.items()}
+    names = [name for name, by_word in conditions.items() if by_word]
+    for start in range(0, len(names), _MOST_AT_ONCE):
+        part = names[start : start + _MOST_AT_ONCE]
+        counted = [
+            f"count({identifier(n)}), {', '.join(f'count_if({c})' for c in conditions[n].values())}" for n in part
+        ]
+        (row,) = query(f"select {', '.join(counted)} from {relation}").fetchall()
+        counts = iter(row)
+        for name in part:
+            n_cells = next(counts)
+            missing = {word: count for word in conditions[name] if (count := next(counts))}
+            if missing:
+                condition = " or ".join(conditions[name][word] for word in missing)
+                sql = f"case when {condition} then null else {identifier(name)} end"
+                yield ChangedColumn(name, sql, words=tuple(missing), n_missing=sum(missing.values()), n_cells=n_cells)
+
+
+def _as_number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None

@@ -1,0 +1,162 @@
+"""Read delimited text as its author meant it: encoding, layout, types, and the cells that need a change."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+
+from mlm_ops.errors import DataError
+from mlm_ops.warehouse.faults import why_it_failed
+from mlm_ops.warehouse.files.cells import change_cells
+from mlm_ops.warehouse.files.dialect import Dialect, find_dialect
+from mlm_ops.warehouse.files.encoding import DUCKDB_NAMES, SPOKEN, decoded, head, in_utf8, possible_encodings
+from mlm_ops.warehouse.files.kinds import FileKind, suffix_of
+from mlm_ops.warehouse.files.reading import PATH, ChangedColumn, FileOptions, Reading, selected
+from mlm_ops.warehouse.sql import file_literal, identifier
+
+#: Makes rows of the text after FROM, and returns the text after FROM of these.
+Hold = Callable[[str], str]
+
+_WRONG_ENCODING = re.compile(r"invalid unicode|not \S+ encoded", re.IGNORECASE)
+#: Fewer than the rows by which DuckDB finds types.
+_HEAD_ROWS = 18_000
+#: Types of which DuckDB makes cells of others without a word.
+_CUT = frozenset({"BIGINT", "DATE", "TIME"})
+#: Errors that another look at the file does not cure.
+_NO_CURE = (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InterruptException)
+
+
+def read_delimited(connection: duckdb.DuckDBPyConnection, path: Path, options: FileOptions, hold: Hold) -> Reading:
+    """Find out how a delimited text is read, and hold its rows.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, in one sentence.
+    """
+    start = head(path)
+    encodings = possible_encodings(start) if options.encoding is None else (codecs.lookup(options.encoding).name,)
+    for encoding in encodings:
+        is_native = encoding in DUCKDB_NAMES
+        try:
+            if is_native:
+                reading = _read(connection, path, decoded(start, encoding), options, encoding, hold)
+            else:
+                with in_utf8(path, encoding) as copy:
+                    copied = _read(connection, copy, decoded(start, encoding), options, "utf-8", hold)
+                reading = replace(copied, path=path, sql=None)
+        except duckdb.Error as error:
+            if _WRONG_ENCODING.search(str(error)) and encoding != encodings[-1]:
+                continue
+            raise DataError(f"{path} cannot be read as {suffix_of(path)[1:]}: {why_it_failed(error)}") from error
+        marked = encoding == "utf-8" and start.startswith(codecs.BOM_UTF8)
+        return replace(reading, encoding="utf-8-sig" if marked else SPOKEN.get(encoding, encoding))
+    raise AssertionError("the last encoding is read or refused")
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection, path: Path, text: str, options: FileOptions, encoding: str, hold: Hold
+) -> Reading:
+    """Read a file of an encoding that DuckDB knows: by the types of its first rows, or if they do not hold, of all."""
+
+    def held(dialect: Dialect, *, unproved: bool = False) -> str:
+        return hold((_proving(dialect) if unproved else dialect.reader).replace(PATH, file_literal(path), 1))
+
+    def find(*, every_row: bool) -> Dialect:
+        dialect = find_dialect(connection, path, text, options, encoding, every_row=every_row)
+        # 1.5 is no number where the comma is the decimal sign
+        return dialect.typed(_doubles_as_text(dialect)) if options.decimal == "," else dialect
+
+    dialect = find(every_row=False)
+    try:
+        rows = held(dialect, unproved=True)
+        is_whole = not _has_late_values(connection, rows, dialect)
+    except duckdb.Error as error:
+        if isinstance(error, _NO_CURE) or _WRONG_ENCODING.search(str(error)):
+            raise
+        is_whole = False
+    if not is_whole:
+        dialect = find(every_row=True)
+        rows = held(dialect)
+    cells = change_cells(connection.execute, rows, dialect.columns, options, dialect.delimiter, find=True)
+    if options.decimal is None and any(c.decimal == "," for c in cells.changed) and _doubles_as_text(dialect):
+        # 1.234 beside 3,5 is a thousand, and was read as a number with a decimal point
+        with_comma = replace(options, decimal=",")
+        as_text = dialect.typed(_doubles_as_text(dialect))
+        cells = change_cells(connection.execute, held(as_text), as_text.columns, with_comma, ";", find=True)
+        names = {column.name for column in cells.changed}
+        dialect = as_text.typed({n: kind for n, kind in dialect.columns.items() if kind == "DOUBLE" and n not in names})
+        rows = held(dialect)
+    left_out = [] if dialect.row_names is None else [dialect.row_names]
+    columns = list(dialect.columns)
+    if left_out or cells.changed:
+        hold(selected(rows, columns, left_out, cells.changed))
+    return Reading(
+        path,
+        FileKind.DELIMITED,
+        selected(dialect.reader, columns, left_out, cells.changed),
+        delimiter=dialect.delimiter,
+        quote=dialect.quote,
+        encoding=encoding,
+        changed=cells.changed,
+        columns=tuple(columns) if dialect.header else (),
+        header=dialect.header,
+        row_names=bool(left_out),
+        skips_row_names=bool(left_out) and not dialect.has_header,
+        skip=dialect.skip - (bool(left_out) and not dialect.has_header),
+        comment=dialect.comment,
+        words=dialect.empty,
+        remarks=tuple(map(_ambiguous, [cells.ambiguous] if cells.ambiguous else [])),
+    )
+
+
+def _proving(dialect: Dialect) -> str:
+    """Return the reader of a layout that was found by the first rows, which fails where a later row is of another.
+
+    DuckDB itself would round 1.5 to the integer 2, make 7 of 007, and cut the time off a date.
+    """
+    kinds = {name: kind for name, kind in dialect.columns.items() if kind in _CUT}
+    return selected(
+        dialect.typed(dict.fromkeys(kinds, "VARCHAR")).reader,
+        list(dialect.columns),
+        (),
+        [ChangedColumn(name, _exactly(identifier(name), kind)) for name, kind in kinds.items()],
+    )
+
+
+def _exactly(cell: str, kind: str) -> str:
+    value = f"try_cast({cell} as {kind})"
+    return (
+        f"case when {cell} = cast({value} as varchar) then {value} when {cell} is not null then error('no {kind}') end"
+    )
+
+
+def _doubles_as_text(dialect: Dialect) -> dict[str, str]:
+    return {name: "VARCHAR" for name, kind in dialect.columns.items() if kind == "DOUBLE"}
+
+
+def _has_late_values(connection: duckdb.DuckDBPyConnection, rows: str, dialect: Dialect) -> bool:
+    """Whether a text column has no value in the rows by which its type was found, but has one later."""
+    text = [identifier(name) for name, kind in dialect.columns.items() if kind == "VARCHAR"]
+    if not text:
+        return False
+    counts = ", ".join(f"count({name})" for name in text)
+    beginning = f"(select {', '.join(text)} from {rows} limit {_HEAD_ROWS})"
+    (first,) = connection.execute(f"select {counts} from {beginning}").fetchall()
+    empty = [name for name, count in zip(text, first, strict=True) if not count]
+    if not empty:
+        return False
+    (whole,) = connection.execute(f"select {', '.join(f'count({n})' for n in empty)} from {rows}").fetchall()
+    return any(whole)
+
+
+def _ambiguous(names: tuple[str, ...]) -> str:
+    return (
+        f"numbers such as 1,234 may have a decimal comma or a thousand in {', '.join(names)}, which stay text: say "
+        "which with options: {decimal: …} in an analysis file, or give a frame"
+    )

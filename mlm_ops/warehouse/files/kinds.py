@@ -1,0 +1,111 @@
+"""Tell the kinds of data files apart by their suffixes, and refuse what is no data file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from mlm_ops.errors import DataError
+
+
+class FileKind(StrEnum):
+    """The kinds of data files, by what reads them."""
+
+    DELIMITED = "delimited text"
+    JSON = "JSON"
+    PARQUET = "Parquet"
+    ARROW = "Arrow"
+    EXCEL = "Excel"
+    SPSS = "SPSS"
+    STATA = "Stata"
+    SAS = "SAS"
+
+
+SUFFIXES: Mapping[str, FileKind] = {
+    ".csv": FileKind.DELIMITED,
+    ".tsv": FileKind.DELIMITED,
+    ".tab": FileKind.DELIMITED,
+    ".txt": FileKind.DELIMITED,
+    ".json": FileKind.JSON,
+    ".jsonl": FileKind.JSON,
+    ".ndjson": FileKind.JSON,
+    ".parquet": FileKind.PARQUET,
+    ".arrow": FileKind.ARROW,
+    ".feather": FileKind.ARROW,
+    ".xlsx": FileKind.EXCEL,
+    ".sav": FileKind.SPSS,
+    ".dta": FileKind.STATA,
+    ".sas7bdat": FileKind.SAS,
+}
+#: Delimited text and JSON may be compressed.
+COMPRESSIONS = (".gz", ".zst")
+_COMPRESSED = frozenset({FileKind.DELIMITED, FileKind.JSON})
+DATABASE_SUFFIXES = frozenset({".duckdb", ".db", ".ddb"})
+#: What a SELECT of an analysis file may name, as DuckDB reads it by its name alone.
+_IN_SQL = frozenset({".csv", ".tsv", ".parquet"})
+
+
+def suffix_of(path: Path | str) -> str:
+    """Return the suffix that says a file's kind, before that of its compression: ``.csv`` of ``a.csv.gz``."""
+    path = Path(path)
+    if path.suffix.lower() in COMPRESSIONS and SUFFIXES.get(Path(path.stem).suffix.lower()) in _COMPRESSED:
+        return Path(path.stem).suffix.lower()
+    return path.suffix.lower()
+
+
+def stem_of(path: Path) -> str:
+    """Return a file's name without the suffixes of its kind and its compression."""
+    return Path(path.stem).stem if suffix_of(path) != path.suffix.lower() else path.stem
+
+
+def is_database(path: Path | str) -> bool:
+    """Whether a path has the suffix of a DuckDB file."""
+    return Path(path).suffix.lower() in DATABASE_SUFFIXES
+
+
+def is_data_file(path: Path | str) -> bool:
+    """Whether a path has the suffix of a data file."""
+    return suffix_of(path) in SUFFIXES
+
+
+def is_file_of_sql(path: Path | str) -> bool:
+    """Whether a path has a suffix by which a SELECT may name a data file: CSV, TSV or Parquet."""
+    return suffix_of(path) in _IN_SQL
+
+
+def data_suffixes() -> str:
+    """List the suffixes of data files for a message."""
+    return ", ".join(sorted(SUFFIXES))
+
+
+def kind_of_name(path: Path) -> FileKind:
+    """Return the kind that a data file has by its name; a folder holds Parquet files."""
+    return SUFFIXES.get(suffix_of(path), FileKind.PARQUET)
+
+
+def kind_of(path: Path) -> FileKind:
+    """Return the kind of a data file, or of the Parquet files of a folder.
+
+    Raises
+    ------
+    DataError
+        The file is missing, empty, or of an unknown kind.
+    """
+    if path.is_dir():
+        return FileKind.PARQUET
+    if not path.is_file():
+        raise DataError(f"There is no file {path}.")
+    suffix = suffix_of(path)
+    if suffix in DATABASE_SUFFIXES:
+        raise DataError(
+            f"{path} is a database: give the name of a table in it, with connection=duckdb.connect({str(path)!r})."
+        )
+    if suffix not in SUFFIXES:
+        expected = ", ".join(sorted([*SUFFIXES, *DATABASE_SUFFIXES]))
+        raise DataError(
+            f"{path} is of a kind that cannot be read. Got {suffix or 'no suffix'}; expected one of {expected}."
+        )
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty.")
+    return SUFFIXES[suffix]

@@ -1,0 +1,188 @@
+"""Read a data file into a table, or find the SQL that reads it; what was assumed is logged in one line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import duckdb
+
+from mlm_ops.errors import DataError
+from mlm_ops.logs import Event, tell
+from mlm_ops.warehouse.faults import why_it_failed
+from mlm_ops.warehouse.files.cells import change_cells
+from mlm_ops.warehouse.files.delimited import Hold, read_delimited
+from mlm_ops.warehouse.files.folders import parquet_folder
+from mlm_ops.warehouse.files.kinds import FileKind, kind_of, suffix_of
+from mlm_ops.warehouse.files.libraries import read_with_library
+from mlm_ops.warehouse.files.reading import PATH, FileOptions, Reading, selected
+from mlm_ops.warehouse.sql import file_literal, identifier
+
+_READERS = {
+    FileKind.JSON: f"read_json({PATH}, sample_size = -1, hive_partitioning = false)",
+    # a folder called k=1 does not add a column k
+    FileKind.PARQUET: f"read_parquet({PATH}, hive_partitioning = false)",
+}
+_OF_TEXT = ("delimiter", "quote", "encoding")
+_OF_NUMBERS = ("decimal", "thousands")
+_PRIVATE = "mlm_file"
+
+
+def read_file(
+    path: Path | str, table: str, options: FileOptions | None = None
+) -> tuple[duckdb.DuckDBPyConnection, Reading]:
+    """Read a data file into `table` of a new database in memory.
+
+    Raises
+    ------
+    DataError
+        The file is missing, of an unknown kind, unreadable, or has no rows.
+    """
+    connection = duckdb.connect()
+    try:
+        reading = load_file(connection, path, identifier(table), options)
+        if not connection.execute(f"select 1 from {identifier(table)} limit 1").fetchall():
+            raise DataError(f"{path} has no rows.")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, reading
+
+
+def load_file(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path | str,
+    table: str,
+    options: FileOptions | None = None,
+    *,
+    temporary: bool = False,
+) -> Reading:
+    """Read a data file into a table, which is replaced.
+
+    Parameters
+    ----------
+    table
+        The table, quoted.
+    temporary
+        Whether the table ends with the connection.
+
+    Raises
+    ------
+    DataError
+        The file is missing, of an unknown kind, or unreadable.
+    """
+    path, kind = Path(path), "temp table" if temporary else "table"
+
+    def hold(rows: str) -> str:
+        connection.execute(f"create or replace {kind} {table} as select * from {rows}")
+        return table
+
+    reading = _read(connection, path, options or FileOptions(), hold)
+    if reading.assumptions:
+        _say(reading)
+    return reading
+
+
+def plan_file(path: Path | str, options: FileOptions | None = None) -> Reading:
+    """Find out how a data file is read, by reading it once; its SQL is None where DuckDB cannot read it.
+
+    Raises
+    ------
+    DataError
+        The file is missing, of an unknown kind, or unreadable.
+    """
+    path = Path(path)
+    kind_of(path)
+    facts = path.stat()
+    return _plan(path, options or FileOptions(), facts.st_mtime_ns, facts.st_size, facts.st_ino)
+
+
+@lru_cache(maxsize=32)
+def _plan(path: Path, options: FileOptions, *_: int) -> Reading:
+    """Plan a file; the rest of the arguments changes with its content."""
+    with duckdb.connect() as connection:
+
+        def count(rows: str) -> str:
+            # every cell is read and converted, and none is kept
+            names = [row[0] for row in connection.execute(f"describe select * from {rows}").fetchall()]
+            for start in range(0, len(names), 500):
+                counts = ", ".join(f"count({identifier(name)})" for name in names[start : start + 500])
+                connection.execute(f"select {counts} from {rows}").fetchall()
+            return rows
+
+        reading = _read(connection, path, options, count)
+    if reading.assumptions:
+        _say(reading)
+    return reading
+
+
+def _read(connection: duckdb.DuckDBPyConnection, path: Path, options: FileOptions, hold: Hold) -> Reading:
+    kind = kind_of(path)
+    _check_options(path, kind, options)
+    try:
+        match kind:
+            case FileKind.DELIMITED:
+                return read_delimited(connection, path, options, hold)
+            case FileKind.JSON | FileKind.PARQUET:
+                return _by_duckdb(connection, path, kind, options, hold)
+        return _by_library(connection, path, kind, options, hold)
+    except duckdb.Error as error:
+        raise DataError(f"{path} cannot be read as {suffix_of(path)[1:]}: {why_it_failed(error)}") from error
+
+
+def _by_duckdb(
+    connection: duckdb.DuckDBPyConnection, path: Path, kind: FileKind, options: FileOptions, hold: Hold
+) -> Reading:
+    """Read a file, or a folder, whose columns have types of their own."""
+    sql = parquet_folder(path) if path.is_dir() else _READERS[kind]
+    rows = hold(sql.replace(PATH, file_literal(path), 1))
+    reading = Reading(path, kind, sql)
+    if not options.null:
+        return reading
+    types = _types(connection, rows)
+    cells = change_cells(connection.execute, rows, types, options, "", find=False)
+    if cells.changed:
+        hold(selected(rows, list(types), (), cells.changed))
+    return replace(reading, sql=selected(sql, list(types), (), cells.changed), changed=cells.changed)
+
+
+def _by_library(
+    connection: duckdb.DuckDBPyConnection, path: Path, kind: FileKind, options: FileOptions, hold: Hold
+) -> Reading:
+    """Read a file that DuckDB cannot; only Excel's cells have types of their own, which may differ in one column."""
+    frame, remarks, row_names = read_with_library(path, kind, options)
+    connection.register(_PRIVATE, frame)
+    try:
+        rows = hold(_PRIVATE)
+        types = _types(connection, rows)
+        cells = change_cells(connection.execute, rows, types, options, "", find=kind is FileKind.EXCEL)
+        if cells.changed:
+            hold(selected(rows, list(types), (), cells.changed))
+    finally:
+        connection.unregister(_PRIVATE)
+    return Reading(path, kind, None, changed=cells.changed, row_names=row_names, remarks=remarks, sheet=options.sheet)
+
+
+def _types(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[str, str]:
+    return {row[0]: row[1] for row in connection.execute(f"describe select * from {rows}").fetchall()}
+
+
+def _check_options(path: Path, kind: FileKind, options: FileOptions) -> None:
+    """Refuse options that say nothing about a file of this kind."""
+    fitting = {"null"}
+    if kind is FileKind.DELIMITED:
+        fitting |= {*_OF_TEXT, *_OF_NUMBERS}
+    if kind is FileKind.EXCEL:
+        fitting |= {*_OF_NUMBERS, "sheet"}
+    wrong = [name for name, value in vars(options).items() if value is not None and name not in fitting]
+    if wrong:
+        what = "a folder of Parquet files" if path.is_dir() else f"{kind}"
+        raise DataError(
+            f"{path} is {what}, which has no {wrong[0]}. Of options, it can have {', '.join(sorted(fitting))}."
+        )
+
+
+def _say(reading: Reading) -> None:
+    sentence = f"{reading.path.name}: {reading.assumptions}."
+    tell(Event.READ, sentence, file=str(reading.path))

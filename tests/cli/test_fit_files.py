@@ -1,0 +1,123 @@
+"""`mlm fit` and `mlm init` with data files: what is assumed is told, and an analysis needs no database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from mlm_ops.cli.main import main
+
+MODELS = 'models: {m: "y ~ x + (1 | g)"}\n'
+TOLD = "; separates, , is the decimal sign, '.' is missing: 20 of 100 cells of x."
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    cells = (f"{i // 10};{'.' if i % 5 == 0 else f'{i * 7 % 13},5'};{i * 11 % 17},25" for i in range(100))
+    Path("d.csv").write_text("\n".join(["g;x;y", *cells]) + "\n")
+    Path("sub").mkdir()
+    Path("sub/a.yaml").write_text(f"analysis: a\ndata: ../d.csv\n{MODELS}")
+    Path("pyproject.toml").write_text("")
+    return tmp_path
+
+
+def test_a_formula(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "y ~ x + (1 | g)", "d.csv"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == f"d.csv: {TOLD}\n"
+    assert "Note: as the file was read, '.' is missing: 20 of 100 cells of x.\n" in printed.out
+
+
+def test_results_go_beside_the_analysis_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "sub/a.yaml"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == f"analysis a: d.csv: {TOLD}\n"
+    assert (
+        "Written to schema mlm of sub/results.duckdb. Read it with: mlm show --database sub/results.duckdb"
+        in printed.out
+    )
+    with duckdb.connect("sub/results.duckdb", read_only=True) as connection:
+        assert connection.sql("select n_obs from mlm.fit_statistics").fetchall() == [(80,)]
+        # a view of predictions reads the file again
+        assert connection.sql("select count(*), count(prediction) from mlm.predicted_a__m").fetchall() == [(100, 80)]
+
+
+def test_a_database_that_is_named_is_made(folder: Path) -> None:
+    assert main(["fit", "sub/a.yaml", "--database", "new/r.duckdb"]) == 0
+    assert Path("new/r.duckdb").exists()
+
+
+def test_nothing_is_left_of_a_database_without_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("sub/a.yaml").write_text("analysis: a\ndata: ../e.csv\n" + MODELS)
+    assert main(["fit", "sub/a.yaml"]) == 2
+    assert "There is no file" in capsys.readouterr().err
+    assert not Path("sub/results.duckdb").exists()
+
+
+def test_a_table_needs_its_database(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("sub/a.yaml").write_text("analysis: a\ndata: pupils\n" + MODELS)
+    assert main(["fit", "sub/a.yaml"]) == 2
+    assert (
+        "An analysis file is fitted in a database: mlm fit sub/a.yaml --database FILE.duckdb" in capsys.readouterr().err
+    )
+    assert main(["fit", "sub/a.yaml", "--database", "no.duckdb"]) == 2
+    sentence = "There is no database at no.duckdb. Name the DuckDB file that holds pupils."
+    assert sentence in capsys.readouterr().err
+
+
+def test_options_of_an_analysis_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("sub/a.yaml").write_text(f'analysis: a\ndata: ../d.csv\noptions: {{null: [".", "6,5"]}}\n{MODELS}')
+    assert main(["fit", "sub/a.yaml"]) == 0
+    assert "'.' and '6,5' are missing: 26 of 100 cells of x" in capsys.readouterr().err
+    Path("sub/a.yaml").write_text(f"analysis: a\ndata: pupils\noptions: {{delimiter: ';'}}\n{MODELS}")
+    assert main(["fit", "sub/a.yaml", "--database", "sub/results.duckdb"]) == 2
+    assert (
+        "The key options says how a data file is read. Got the data pupils; leave options out, or name a file."
+        in capsys.readouterr().err
+    )
+
+
+def test_a_file_that_duckdb_cannot_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("d.csv").write_bytes(
+        b"g,x,y\n" + "".join(f"€{i // 10},{i * 7 % 13},{i * 11 % 17}\n" for i in range(100)).encode("cp1252")
+    )
+    assert main(["fit", "sub/a.yaml"]) == 0
+    told = capsys.readouterr().err
+    assert "d.csv: the encoding is Windows-1252.\n" in told
+    assert "There are no views of predictions: DuckDB cannot read " in told
+    assert main(["init", "p", "d.csv", "--dbt"]) == 2
+    assert (
+        "dbt cannot read d.csv, as DuckDB cannot by itself. Write it to a CSV or Parquet file"
+        in capsys.readouterr().err
+    )
+    assert main(["init", "p", "d.csv"]) == 0
+    (assets,) = Path("p").glob("*/assets.py")
+    code = assets.read_text()
+    assert "from mlm_ops.plugins.dagster import Warehouse, load_file\n" in code
+    assert 'load_file(connection, DATA, "mlm_file", temporary=True)' in code
+    compile(code, str(assets), "exec")
+
+
+def test_a_project_reads_the_file_as_it_was_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "p", "d.csv", "--dbt"]) == 0
+    assert f"d.csv: {TOLD}\n" in capsys.readouterr().err
+    sql = Path("p/models/d.sql").read_text()
+    with duckdb.connect() as connection:
+        connection.execute("set file_search_path = 'p'")
+        assert connection.sql(sql.replace("../d.csv", str(folder / "d.csv"))).fetchall()[1] == (0, 7.5, 11.25)
+
+
+@pytest.mark.parametrize("data", ["d.sav", "d.xlsx", "parts/", "d.json"])
+def test_files_outside_of_the_project_stay_closed(data: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("sub/pyproject.toml").write_text("")
+    Path("parts").mkdir()
+    duckdb.sql("copy (select 1 as y) to 'parts/a.parquet'")
+    Path("d.json").write_text("[]")
+    Path("sub/a.yaml").write_text(f"analysis: a\ndata: ../{data}\n{MODELS}")
+    assert main(["fit", "sub/a.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert f"The path of the data leaves the project. Got ../{data}; expected one under {folder / 'sub'}." in told
+    assert not Path("sub/results.duckdb").exists()
