@@ -57,13 +57,31 @@ def check_identified(table: ParameterTable, structure: SemStructure) -> None:
 def _undetermined(structure: SemStructure, theta: Array) -> NDArray[np.bool_]:
     """(k,) parameters with a part in a direction along which no implied moment changes."""
     within, between, mean = structure.jacobian(theta)
-    own, whole = lower_by_rows(structure.n_row_level), lower_by_rows(structure.n_columns)
+    if structure.slopes:
+        between, mean = _by_slopes(structure, theta, between, mean)
+    own, whole = lower_by_rows(structure.n_row_level), lower_by_rows(between.shape[1])
     derivatives = np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean], axis=1)
     norms = np.linalg.norm(derivatives, axis=1)
     has_no_effect = norms == 0
     unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]
     flat = null_space(unit_derivatives @ unit_derivatives.T, _ERROR)
     return np.asarray(has_no_effect | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
+
+
+def _by_slopes(structure: SemStructure, theta: Array, between: Array, mean: Array) -> tuple[Array, Array]:
+    """Derivatives of the moments of what rows show of random slopes: of each column's regression on the predictor."""
+    directions, moved = structure.directions(theta)
+    (p, count), t = directions.shape, structure.n_columns - directions.shape[1]
+    spread, d_spread = np.zeros((t + p * count, t + count)), np.zeros((len(theta), t + p * count, t + count))
+    spread[:t, :t] = np.eye(t)
+    for k in range(count):
+        rows = slice(t + k * p, t + (k + 1) * p)
+        spread[rows, t + k] = directions[:, k]
+        d_spread[:, rows, t + k] = moved[:, :, k]
+    implied = structure.implied(theta)
+    half = d_spread @ implied.between @ spread.T
+    covariance = spread @ between @ spread.T + half + half.swapaxes(1, 2)
+    return covariance, mean @ spread.T + d_spread @ implied.mean
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class Item:
         Where the search shall begin.
     equal
         ``equal("f=~y2")``: a label, or the name of the parameter that this one is equal to; at level 2 with ``.l2``.
+    slope
+        ``rv("s")``: the name of the regression's random slope, a variable of level 2.
     """
 
     level: int
@@ -46,6 +48,7 @@ class Item:
     freed: bool = False
     start: float | None = None
     equal: str | None = None
+    slope: str | None = None
 
     @property
     def name(self) -> str:

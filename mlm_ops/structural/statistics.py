@@ -88,6 +88,18 @@ class TwoLevelStatistics:
         return self.scatter / (self.n_obs - self.n_clusters)
 
     @property
+    def column_means(self) -> Array:
+        """(t,) means over rows."""
+        return np.asarray(self.counts * self.sizes @ self.means / self.n_obs + self.origin)
+
+    @property
+    def column_variances(self) -> Array:
+        """(t,) whole variances of the columns, by moments."""
+        variances = np.maximum(np.diag(self.between_estimate), 0.0)
+        variances[: self.n_row_level] += np.diag(self.pooled_within)
+        return variances
+
+    @property
     def between_estimate(self) -> Array:
         """(t, t) the between covariance matrix's estimate by moments, perhaps indefinite."""
         weights = self.counts / self.n_clusters
@@ -158,9 +170,7 @@ def same_data(one: TwoLevelStatistics, other: TwoLevelStatistics) -> bool:
     if not np.array_equal(one.counts, other.counts):
         return False
     p = one.n_row_level
-    variances = np.maximum(np.diag(one.between_estimate), 0.0)
-    variances[:p] += np.diag(one.pooled_within)
-    scale = np.sqrt(variances)
+    scale = np.sqrt(one.column_variances)
     products = np.outer(scale, scale)
     pairs = (
         ((one.means + one.origin) / scale, (other.means + other.origin) / scale),
