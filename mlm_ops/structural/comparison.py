@@ -1,14 +1,19 @@
-"""Likelihood ratio of two structural models: of the same rows and clusters, the one a restriction of the other."""
+"""Likelihood ratio of two structural models: of the same rows and clusters, the one a restriction of the other.
+
+Its scaled version is that of estimator MLR (`structural.scaling`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import gammaincc
 
 from mlm_ops.errors import IdentificationError, MlmError
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
+from mlm_ops.structural.scaling import scaling_factor, scaling_trace, trace_at
 from mlm_ops.structural.statistics import implied_statistics, reorder_columns, same_data
 
 #: A larger model meets what a smaller one implies but for the rounding of its own search, in units of the deviance.
@@ -17,11 +22,26 @@ _ROUNDING = 1e-4
 
 @dataclass(frozen=True)
 class Ratio:
-    """The statistic, its degrees of freedom, and p."""
+    """A likelihood ratio test.
+
+    Attributes
+    ----------
+    statistic, df, p_value
+        For normal rows.
+    scaling_factor, statistic_scaled, p_value_scaled
+        For others; NaN where a model is on a bound.
+    scaling
+        Where the factor is from: ``differences`` of the two models' own, or, where that is not positive, both
+        ``at the smaller model``; None where there is none.
+    """
 
     statistic: float
     df: int
     p_value: float
+    scaling_factor: float
+    statistic_scaled: float
+    p_value_scaled: float
+    scaling: str | None
 
 
 def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
@@ -48,7 +68,8 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
         raise MlmError(
             f"The model to compare with has more parameters. Got {larger.n_parameters} and {smaller.n_parameters}."
         )
-    gap = discrepancy(smaller, larger)
+    exact = _fit_to_implied(smaller, larger)
+    gap = discrepancy(smaller, exact)
     if gap > _ROUNDING:
         raise MlmError(
             "A likelihood ratio is of nested models, and the larger model does not contain the smaller one. Fitted to "
@@ -56,27 +77,63 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
             "AIC or BIC."
         )
     statistic = max(0.0, 2 * (larger.log_likelihood - smaller.log_likelihood))
-    return Ratio(statistic, df, float(gammaincc(df / 2, statistic / 2)))
+    factor, scaling = _scaling(smaller, larger, exact, df)
+    scaled = statistic / factor
+    return Ratio(statistic, df, _p_value(statistic, df), factor, scaled, _p_value(scaled, df), scaling)
 
 
-def discrepancy(smaller: SemEstimate, larger: SemEstimate) -> float:
+def _p_value(statistic: float, df: int) -> float:
+    return float(gammaincc(df / 2, statistic / 2))
+
+
+def _scaling(
+    smaller: SemEstimate, larger: SemEstimate, exact: SemEstimate | None, df: int
+) -> tuple[float, str | None]:
+    """The scaling factor of a likelihood ratio, and where it is from."""
+    traces = scaling_trace(larger), scaling_trace(smaller)
+    if any(map(math.isnan, traces)):
+        return math.nan, None
+    factor = scaling_factor(*traces, df)
+    if not math.isnan(factor):
+        return factor, "differences"
+    if exact is None or exact.optimum.singular:
+        return math.nan, None
+    # the larger model's parameters at what the smaller one implies, with the data's own scores
+    whole = trace_at(larger.likelihood, exact.optimum.theta)
+    factor = scaling_factor(whole, trace_at(smaller.likelihood, smaller.optimum.theta), df)
+    return factor, None if math.isnan(factor) else "at the smaller model"
+
+
+def _fit_to_implied(smaller: SemEstimate, larger: SemEstimate) -> SemEstimate | None:
+    """The larger model fitted to what the smaller one implies; None where the search for it does not end."""
+    implied = smaller.structure.implied(smaller.theta)
+    statistics = reorder_columns(implied_statistics(smaller.statistics, implied), larger.statistics.columns)
+    assert statistics is not None
+    # two scans may have other origins
+    moved = replace(
+        statistics,
+        origin=larger.statistics.origin,
+        means=statistics.means + statistics.origin - larger.statistics.origin,
+    )
+    try:
+        estimate = estimate_sem(larger.table, moved)
+    except IdentificationError:
+        return None
+    return estimate if estimate.optimum.converged else None
+
+
+def discrepancy(smaller: SemEstimate, exact: SemEstimate | None) -> float:
     """How far the larger model misses what the smaller one implies, in the deviance; 0 where no search shows it.
 
     It is zero where the larger model contains the smaller (Bentler and Satorra 2010, Psychological Methods 15).
     """
+    if exact is None:
+        return 0.0
     implied = smaller.structure.implied(smaller.theta)
-    exact = implied_statistics(smaller.statistics, implied)
-    statistics = reorder_columns(exact, larger.statistics.columns)
-    assert statistics is not None
-    try:
-        estimate = estimate_sem(larger.table, statistics)
-    except IdentificationError:
-        return 0.0
-    # a search that has not ended shows nothing
-    if not estimate.optimum.converged:
-        return 0.0
-    p, t = exact.n_row_level, len(exact.columns)
-    deviance = (exact.n_obs * p + exact.n_clusters * (t - p)) * np.log(2 * np.pi)
-    deviance += (exact.n_obs - exact.n_clusters) * (np.linalg.slogdet(implied.within)[1] + p)
-    deviance += exact.counts @ (np.linalg.slogdet(exact.covariances)[1] + p * np.log(exact.sizes) + t)
-    return max(0.0, -2 * estimate.log_likelihood - float(deviance))
+    statistics = implied_statistics(smaller.statistics, implied)
+    n_obs, n_clusters = statistics.n_obs, statistics.n_clusters
+    p, t = statistics.n_row_level, len(statistics.columns)
+    deviance = (n_obs * p + n_clusters * (t - p)) * np.log(2 * np.pi)
+    deviance += (n_obs - n_clusters) * (np.linalg.slogdet(implied.within)[1] + p)
+    deviance += statistics.counts @ (np.linalg.slogdet(statistics.covariances)[1] + p * np.log(statistics.sizes) + t)
+    return max(0.0, -2 * exact.log_likelihood - float(deviance))

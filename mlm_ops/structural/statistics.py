@@ -100,18 +100,22 @@ class TwoLevelStatistics:
         return np.asarray(spread)
 
 
-def one_column(statistics: TwoLevelStatistics, i: int) -> TwoLevelStatistics:
-    """The statistics of the i-th row-level column alone."""
+def choose_columns(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLevelStatistics:
+    """The statistics of some of the columns, in this order, those of level 1 first."""
+    at = np.array([statistics.columns.index(name) for name in columns], dtype=np.int64)
+    p = int((at < statistics.n_row_level).sum())
     clusters = statistics.clusters
+    high, low = lower_by_rows(p)
+    first, second = np.maximum(at[high], at[low]), np.minimum(at[high], at[low])
     return replace(
         statistics,
-        columns=statistics.columns[i : i + 1],
-        n_row_level=1,
-        origin=statistics.origin[i : i + 1],
-        scatter=statistics.scatter[i : i + 1, i : i + 1],
-        means=statistics.means[:, i : i + 1],
-        covariances=statistics.covariances[:, i : i + 1, i : i + 1],
-        clusters=ClusterStatistics(clusters.n, clusters.mean[i : i + 1], clusters.scatter[[packed_place(i, i)]]),
+        columns=columns,
+        n_row_level=p,
+        origin=statistics.origin[at],
+        scatter=statistics.scatter[np.ix_(at[:p], at[:p])],
+        means=statistics.means[:, at],
+        covariances=statistics.covariances[:, at[:, None], at],
+        clusters=ClusterStatistics(clusters.n, clusters.mean[at], clusters.scatter[packed_place(first, second)]),
     )
 
 
@@ -133,19 +137,7 @@ def reorder_columns(statistics: TwoLevelStatistics, columns: tuple[str, ...]) ->
     p = statistics.n_row_level
     if sorted(columns[:p]) != sorted(statistics.columns[:p]) or sorted(columns) != sorted(statistics.columns):
         return None
-    at = np.array([statistics.columns.index(name) for name in columns], dtype=np.int64)
-    clusters = statistics.clusters
-    high, low = lower_by_rows(p)
-    first, second = np.maximum(at[high], at[low]), np.minimum(at[high], at[low])
-    return replace(
-        statistics,
-        columns=columns,
-        origin=statistics.origin[at],
-        scatter=statistics.scatter[np.ix_(at[:p], at[:p])],
-        means=statistics.means[:, at],
-        covariances=statistics.covariances[:, at[:, None], at],
-        clusters=ClusterStatistics(clusters.n, clusters.mean[at], clusters.scatter[packed_place(first, second)]),
-    )
+    return choose_columns(statistics, columns)
 
 
 def same_data(one: TwoLevelStatistics, other: TwoLevelStatistics) -> bool:
