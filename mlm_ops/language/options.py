@@ -407,6 +407,7 @@ ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Options of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
 SEM_ROBUST = flag("robust")
+SLOPES = choice("slopes", get_args(Slopes))
 #: Of reports.
 DATABASE = Option("database", "the path of a database file", _path)
 OUTPUT = Option("output", "the path of a file", _path).or_none()

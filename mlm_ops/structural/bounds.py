@@ -71,7 +71,7 @@ def unit_shares(likelihood: Criterion, theta: Array) -> tuple[Array, Array]:
     for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
         size = structure.n_observed
         effects = moments.effects[:size]
-        share = (effects**2 / whole[structure.position][:, None]).max(axis=0)
+        share = (effects**2 / whole[structure.position][:, None]).max(axis=0, initial=0.0)
         arrows = structure.arrows
         fixed = (arrows.index < 0) & (arrows.value != 0) & (arrows.row < size) & (arrows.col >= size)
         for row, col, value in zip(arrows.row[fixed], arrows.col[fixed], arrows.value[fixed], strict=True):

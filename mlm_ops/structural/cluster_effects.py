@@ -216,9 +216,8 @@ def second_derivatives(sums: EffectSums, at: Integral, model: EffectModel, by: E
     cross = np.einsum("kab,lab->kl", crossed, by.covariance)
     hessian[moves] += cross
     hessian[:, moves] += cross.T
-    rr = rr.reshape(q, q, q, q)
     # tr(R dV R dV) = R_ab dV_bc R_cd dV_da
-    pushed = np.einsum("abcd,kbc->kad", rr, by.covariance)
+    pushed = np.einsum("abcd,kbc->kad", rr.reshape(q, q, q, q), by.covariance)
     hessian -= np.einsum("kad,lda->kl", pushed, by.covariance)
     return (hessian + hessian.T) / 2
 

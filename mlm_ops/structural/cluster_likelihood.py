@@ -87,7 +87,7 @@ class _Weights:
     products, pulls, covariates
         (O, q, q), (O, p, q), (O, q): sums of S * E, of -2 v^ with the sums of r y, and of v^ with the sums of r.
     covariance, mean, level2
-        (A, q, q), (A, q) and (A, q, r), by pattern of level 2: derivatives by V, by the effects' mean, and by its slopes.
+        (A, q, q), (A, q), (A, q, r), by pattern of level 2: derivatives by V, by the effects' mean, and by its slopes.
     """
 
     products: Array
@@ -341,8 +341,8 @@ class ClusterLikelihood:
         q, packed = len(self._effects), packed_size(size)
         place, with_one = self._places
         effects = np.arange(q)
-        by_precision = sum(integral.by_precision for integral in integrals).reshape(patterns, packed, q, q)
-        by_pull = sum(integral.by_pull for integral in integrals)
+        by_precision = np.sum([integral.by_precision for integral in integrals], axis=0).reshape(patterns, packed, q, q)
+        by_pull = np.sum([integral.by_pull for integral in integrals], axis=0)
         by_product = by_pull[: patterns * packed].reshape(patterns, packed, q)
         by_sum = by_pull[patterns * packed :].reshape(patterns, size, s.n_row_level, q)
         level2 = np.zeros((len(integrals), q, len(s.columns) - s.n_row_level))
@@ -375,7 +375,8 @@ class ClusterLikelihood:
         pooled, observed = self.statistics.pooled, self.statistics.patterns[o]
         mean = np.where(observed, mean, 0.0)
         crossed = np.outer(pooled.sums[o], mean)
-        return pooled.squares[o] - crossed - crossed.T + pooled.counts[o] * np.outer(mean, mean)
+        around: Numbers = pooled.squares[o] - crossed - crossed.T + pooled.counts[o] * np.outer(mean, mean)
+        return around
 
     def _gradient(self, theta: Numbers, weights: _Weights) -> Numbers:
         """(k,) the gradient, with what the clusters' integrals contribute held at `weights`."""

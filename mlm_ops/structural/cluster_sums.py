@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.sums import lower_by_rows, packed_place, packed_size
-from mlm_ops.structural.statistics import TwoLevelStatistics
+from mlm_ops.structural.statistics import SAME, TwoLevelStatistics, same_data
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,40 @@ class ClusterSums:
         between[:p, :p] -= within * share
         return within, between
 
+    def choose_columns(self, columns: tuple[str, ...]) -> ClusterSums:
+        """The sums of some of the columns, in this order, those of level 1 first, without products with covariates."""
+        at = np.array([self.columns.index(name) for name in columns], dtype=np.int64)
+        p = int((at < self.n_row_level).sum())
+        own, rest = at[:p], at[p:] - self.n_row_level
+        rows, cols = lower_by_rows(p)
+        squares = packed_place(np.maximum(own[rows], own[cols]), np.minimum(own[rows], own[cols]))
+        patterns, codes = np.unique(self.patterns[:, own], axis=0, return_inverse=True)
+        into = (codes.reshape(-1, 1) == np.arange(len(patterns))).astype(float)
+        has_value = self.level2_patterns[self.level2_codes][:, rest]
+        level2_patterns, level2_codes = np.unique(has_value, axis=0, return_inverse=True)
+        return replace(
+            self,
+            columns=columns,
+            n_row_level=p,
+            origin=self.origin[at],
+            covariates=(),
+            patterns=patterns,
+            counts=self.counts @ into,
+            sums=np.einsum("joi,oq->jqi", self.sums[:, :, 0, own], into)[:, :, None],
+            products=(self.counts @ into)[:, :, None],
+            squares=np.einsum("joi,oq->jqi", self.squares[:, :, squares], into),
+            level2=self.level2[:, rest],
+            level2_patterns=level2_patterns,
+            level2_codes=level2_codes.reshape(-1),
+        )
+
     def sample(self, size: int) -> ClusterSums:
         """The sums of some of the clusters, evenly from all of them."""
         rows = np.unique(np.linspace(0, self.n_clusters - 1, size).astype(np.int64))
         arrays = ("counts", "sums", "products", "squares", "level2", "level2_codes")
-        return replace(self, n_obs=float(self.counts[rows].sum()), **{name: getattr(self, name)[rows] for name in arrays})
+        return replace(
+            self, n_obs=float(self.counts[rows].sum()), **{name: getattr(self, name)[rows] for name in arrays}
+        )
 
     def level2_groups(self) -> list[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
         """For each pattern of level 2 which variables are observed, and the clusters."""
@@ -148,6 +177,31 @@ class ClusterSums:
 
 Statistics = TwoLevelStatistics | ClusterSums
 """Of complete rows, or of rows with missing cells."""
+
+
+def reorder_columns(statistics: Statistics, columns: tuple[str, ...]) -> Statistics | None:
+    """The same statistics with the columns in another order; None where they are of other columns."""
+    p = statistics.n_row_level
+    if sorted(columns[:p]) != sorted(statistics.columns[:p]) or sorted(columns) != sorted(statistics.columns):
+        return None
+    return statistics.choose_columns(columns)
+
+
+def is_same_data(one: Statistics, other: Statistics) -> bool:
+    """Whether two statistics of the same columns in the same order are of the same rows and clusters."""
+    if isinstance(one, ClusterSums) and isinstance(other, ClusterSums):
+        if (one.n_obs, one.n_clusters) != (other.n_obs, other.n_clusters):
+            return False
+        scale = np.sqrt(one.column_variances)
+        pairs = (
+            (one.column_means / scale, other.column_means / scale),
+            (one.pooled_within, other.pooled_within),
+            (one.between_estimate, other.between_estimate),
+        )
+        return all(np.allclose(ours, theirs, rtol=SAME, atol=SAME) for ours, theirs in pairs)
+    if isinstance(one, TwoLevelStatistics) and isinstance(other, TwoLevelStatistics):
+        return same_data(one, other)
+    return False
 
 
 @dataclass(frozen=True)

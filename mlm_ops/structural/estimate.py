@@ -66,7 +66,7 @@ class SemEstimate:
     @cached_property
     def robust_vcov(self) -> Array:
         """(k, k) the sandwich of the clusters' scores (White 1982; Liang and Zeger 1986)."""
-        bread, _, determined = _inverse_curvature(self.optimum)
+        bread, _, determined = inverse_curvature(self.optimum)
         mean = self.structure.implied(self.optimum.theta).mean
         free = np.flatnonzero(~self.optimum.at_zero)
         scores = self.likelihood.scores(self.optimum.evaluation, mean)[:, free]
@@ -106,7 +106,7 @@ def estimate_sem(table: ParameterTable, statistics: Statistics) -> SemEstimate:
         ) from error
     jacobian = np.eye(len(optimum.theta)) if recentre is None else _complex_jacobian(recentre, optimum.theta)
     theta = optimum.theta if recentre is None else np.asarray(recentre(optimum.theta), dtype=float)
-    bread, flat, determined = _inverse_curvature(optimum)
+    bread, flat, determined = inverse_curvature(optimum)
     free = np.flatnonzero(~optimum.at_zero)
     vcov = _transform_vcov(_place_in_full(2 * bread, free, determined & ~optimum.boundary[free], len(theta)), jacobian)
     unknown = optimum.at_zero.copy()
@@ -187,7 +187,7 @@ def _transform_vcov(matrix: Array, jacobian: Array) -> Array:
     return np.asarray(result)
 
 
-def _inverse_curvature(optimum: SemOptimum) -> tuple[Array, Array, Flags]:
+def inverse_curvature(optimum: SemOptimum) -> tuple[Array, Array, Flags]:
     """The inverse Hessian of the deviance over what is not held, its flat directions, and what is determined."""
     free = np.flatnonzero(~optimum.at_zero)
     hessian = optimum.hessian[np.ix_(free, free)]

@@ -88,7 +88,7 @@ class SemFit(SemRecord):
 
     @checked(larger=options.LARGER)
     def compare(self, larger: SemFit) -> pl.DataFrame:
-        """Likelihood ratio test of this model against a larger one that it is a restriction of.
+        """Likelihood ratio test of this model against a larger one that it is a restriction of, plain and scaled.
 
         Raises
         ------
@@ -100,8 +100,7 @@ class SemFit(SemRecord):
                 f"Nested models are of the same clusters. Got {group_name(self.cluster)!r} and "
                 f"{group_name(larger.cluster)!r}; fit both to one."
             )
-        ratio = likelihood_ratio(self.estimate, larger.estimate)
-        return tables.sem_comparison(ratio.statistic, ratio.df, ratio.p_value)
+        return tables.sem_comparison(likelihood_ratio(self.estimate, larger.estimate))
 
     @checked(format=_EQUATIONS)
     def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:

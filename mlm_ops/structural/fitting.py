@@ -20,6 +20,7 @@ from mlm_ops.structural.matrices import build_structure
 from mlm_ops.structural.model import WITHIN, SemModel, expand_ready_model
 from mlm_ops.structural.parameters import moments_model, parameter_table
 from mlm_ops.structural.record import SemContextualEffect
+from mlm_ops.structural.slopes import check_centering
 from mlm_ops.structural.statistics import check_columns, two_level_statistics
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
     import duckdb
 
 
-@checked(text=options.SEM_TEXT, cluster=options.SEM_CLUSTER, connection=options.CONNECTION, robust=options.SEM_ROBUST)
+@checked(
+    text=options.SEM_TEXT,
+    cluster=options.SEM_CLUSTER,
+    connection=options.CONNECTION,
+    robust=options.SEM_ROBUST,
+    slopes=options.SLOPES,
+)
 def sem(
     text: str,
     data: Any,
@@ -37,6 +44,7 @@ def sem(
     *,
     connection: duckdb.DuckDBPyConnection | None = None,
     robust: bool = False,
+    slopes: options.Slopes = "latent",
 ) -> SemFit:
     r"""Fit a two-level structural equation model by maximum likelihood.
 
@@ -53,6 +61,9 @@ def sem(
         The column of the clusters, or several joined by ``:``.
     robust
         Cluster-robust standard errors instead of those by the observed information.
+    slopes
+        Of what a random slope ``y ~ rv("s")*x`` is where x has a part at level 2 too: of x around its latent mean,
+        which is not offered and refused, or of x as it is ``observed``. Elsewhere x is taken as it is.
 
     Raises
     ------
@@ -70,18 +81,27 @@ def sem(
     columns = cluster_columns(cluster)
     model = parse_sem(expand_ready_model(text))
     table = parameter_table(model)
+    check_centering(table.slopes, table.both, slopes)
     columns_model = moments_model(table, columns)
     if isinstance(data, Moments):
-        return fit_sem(model, moments_for(data, [columns_model]), columns, robust=robust)
+        return fit_sem(model, moments_for(data, [columns_model]), columns, robust=robust, slopes=slopes)
     source = open_source(data, connection)
     check_columns(table, columns, source)
-    return fit_sem(model, collect(source, [columns_model]), columns, robust=robust)
+    return fit_sem(model, collect(source, [columns_model]), columns, robust=robust, slopes=slopes)
 
 
-def fit_sem(model: SemModel, moments: Moments, cluster: GroupingFactor, *, robust: bool = False) -> SemFit:
+def fit_sem(
+    model: SemModel,
+    moments: Moments,
+    cluster: GroupingFactor,
+    *,
+    robust: bool = False,
+    slopes: options.Slopes = "latent",
+) -> SemFit:
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched."""
     start = time.perf_counter()
     table = parameter_table(model)
+    check_centering(table.slopes, table.both, slopes)
     check_identified(table, build_structure(table))
     statistics = two_level_statistics(table, moments, cluster)
     estimate = estimate_sem(table, statistics)

@@ -147,7 +147,7 @@ class SemStructure:
             (p, K), and (k, p, K): their derivatives, of ``F E e`` by ``dE = E dA E``.
         """
         level, at = self.levels[0], self.moments(theta)[0]
-        outcomes, cells = [outcome for outcome, _ in self.slopes], level.arrows
+        outcomes, cells = np.array([y for y, _ in self.slopes], dtype=np.int64), level.arrows
         jacobian = np.zeros((self.n_free, self.n_row_level, len(outcomes)), dtype=theta.dtype)
         is_free = cells.index >= 0
         left = at.effects[: self.n_row_level, cells.row[is_free]]

@@ -164,8 +164,30 @@ def _covariance_table(table: ParameterTable, pairs: Callable[[int], Iterable[tup
         fixed = table.both if level == WITHIN else ()
         items += [(Item(level, n, "~1", "", fixed=0.0 if n in fixed else None), True) for n in observed]
     rows, n_free = _number_rows(items)
-    plain = [replace(v, latent=()) for v in (table.within, table.between)]
+    plain = [replace(v, latent=(), slopes=()) for v in (table.within, table.between)]
     return ParameterTable(rows, plain[0], plain[1], (), n_free)
+
+
+def join_levels(within: ParameterTable, between: ParameterTable) -> ParameterTable:
+    """Level 1 of a table and level 2 of another of the same columns; no parameter is of both, and none is defined."""
+    indices: dict[tuple[int, int], int] = {}
+    rows = tuple(
+        row if row.index is None else replace(row, index=indices.setdefault((row.level, row.index), len(indices)))
+        for row in (*within.at(WITHIN), *between.at(BETWEEN))
+    )
+    return ParameterTable(rows, within.within, between.between, (), len(indices))
+
+
+def exogenous_table(table: ParameterTable) -> ParameterTable | None:
+    """The unrestricted model of the variables that are exogenous wherever they stand; None where there are none."""
+    levels = (table.within, table.between)
+    names = {
+        name for name in table.columns if all(name in level.exogenous for level in levels if name in level.observed)
+    }
+    if not names:
+        return None
+    within, between = (Variables(tuple(n for n in level.observed if n in names), (), ()) for level in levels)
+    return saturated_table(replace(table, within=within, between=between))
 
 
 def _variables(model: SemModel, level: int, slope_names: list[str]) -> Variables:

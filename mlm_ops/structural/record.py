@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from mlm_ops.results.words import cell, rows_left_out
 from mlm_ops.structural.derived import Defined, Omega, delta_method, omegas, undetermined_definitions
 from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
+from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.model import SemModel
 
 
@@ -130,11 +132,7 @@ class SemRecord:
             notes.append(f"not determined, for lack of variance: {', '.join(undetermined)}")
         if not optimum.converged:
             notes.append(f"not converged: the deviance may still fall by {cell('decrement', optimum.decrement)}")
-        if self.measures.bounded and self.measures.df > 0:
-            notes.append(
-                "the unrestricted model that chi-square compares with has a variance of zero or a correlation of one: "
-                "chi-square is too small and p too large, CFI, TLI and RMSEA look too good"
-            )
+        notes += self._notes_of_chi_square()
         between = len({r.index for r in table.rows if r.level == 2 and r.index is not None})
         if statistics.n_clusters < between:
             notes.append(
@@ -145,4 +143,33 @@ class SemRecord:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
         if any(self.n_dropped.values()):
             notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
+        return notes
+
+    def _notes_of_chi_square(self) -> list[str]:
+        """Sentences on where the tests of fit are doubtful, or are none."""
+        measures, optimum = self.measures, self.estimate.optimum
+        notes = []
+        if not measures.plain.df or math.isnan(measures.plain.chi_square):
+            return notes
+        if measures.bounded:
+            notes.append(
+                "the unrestricted model that chi-square compares with has a variance of zero or a correlation of one: "
+                "chi-square is too small and p too large, CFI, TLI and RMSEA look too good"
+            )
+        elif optimum.singular:
+            notes.append(
+                "the model has a variance of zero or a correlation of one that the unrestricted model is free of: "
+                "chi-square counts the bound as misfit, and p may be too small"
+            )
+        if not measures.compared:
+            notes.append("the search for the unrestricted model did not end: chi-square may be larger than it is here")
+        if math.isnan(measures.scaling_factor) and optimum.converged:
+            why = (
+                "on a bound estimates are not normal"
+                if measures.bounded or optimum.singular
+                else "the factor that rows which are not normal would give it is not positive"
+            )
+            notes.append(f"no scaled chi-square: {why}")
+        if crosses_levels(self.estimate.table):
+            notes.append("no chi-square of each level: labels or means make the levels depend on each other")
         return notes

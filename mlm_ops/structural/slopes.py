@@ -69,7 +69,8 @@ def random_slopes(model: SemModel) -> tuple[RandomSlope, ...]:
         if slope.name not in _names(between):
             raise FormulaError(
                 f"The random slope {slope.name!r} of {slope.outcome} on {slope.predictor} is named at level 1 and "
-                f"stands nowhere at level 2. Write {slope.name} ~~ {slope.name} there, or what predicts it, or drop rv()."
+                f"stands nowhere at level 2. Write {slope.name} ~~ {slope.name} there, or what predicts it, or drop "
+                "rv()."
             )
     _check_no_loop(slopes, within)
     return slopes

@@ -82,6 +82,24 @@ class TwoLevelStatistics:
     covariances: Array
     clusters: ClusterStatistics
 
+    def choose_columns(self, columns: tuple[str, ...]) -> TwoLevelStatistics:
+        """The statistics of some of the columns, in this order, those of level 1 first."""
+        at = np.array([self.columns.index(name) for name in columns], dtype=np.int64)
+        p = int((at < self.n_row_level).sum())
+        clusters = self.clusters
+        high, low = lower_by_rows(p)
+        first, second = np.maximum(at[high], at[low]), np.minimum(at[high], at[low])
+        return replace(
+            self,
+            columns=columns,
+            n_row_level=p,
+            origin=self.origin[at],
+            scatter=self.scatter[np.ix_(at[:p], at[:p])],
+            means=self.means[:, at],
+            covariances=self.covariances[:, at[:, None], at],
+            clusters=ClusterStatistics(clusters.n, clusters.mean[at], clusters.scatter[packed_place(first, second)]),
+        )
+
     @property
     def pooled_within(self) -> Array:
         """(p, p) the within covariance matrix's estimate by moments."""
@@ -112,21 +130,6 @@ class TwoLevelStatistics:
         return np.asarray(spread)
 
 
-def one_column(statistics: TwoLevelStatistics, i: int) -> TwoLevelStatistics:
-    """The statistics of the i-th row-level column alone."""
-    clusters = statistics.clusters
-    return replace(
-        statistics,
-        columns=statistics.columns[i : i + 1],
-        n_row_level=1,
-        origin=statistics.origin[i : i + 1],
-        scatter=statistics.scatter[i : i + 1, i : i + 1],
-        means=statistics.means[:, i : i + 1],
-        covariances=statistics.covariances[:, i : i + 1, i : i + 1],
-        clusters=ClusterStatistics(clusters.n, clusters.mean[i : i + 1], clusters.scatter[[packed_place(i, i)]]),
-    )
-
-
 def implied_statistics(statistics: TwoLevelStatistics, implied: Implied) -> TwoLevelStatistics:
     """The statistics that a model implies, for as many rows and clusters: those that it fits exactly."""
     p = statistics.n_row_level
@@ -137,26 +140,6 @@ def implied_statistics(statistics: TwoLevelStatistics, implied: Implied) -> TwoL
         scatter=implied.within * (statistics.n_obs - statistics.n_clusters),
         means=np.repeat((implied.mean - statistics.origin)[None], len(statistics.sizes), axis=0),
         covariances=covariances,
-    )
-
-
-def reorder_columns(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLevelStatistics | None:
-    """The same statistics with the columns in another order; None where they are of other columns."""
-    p = statistics.n_row_level
-    if sorted(columns[:p]) != sorted(statistics.columns[:p]) or sorted(columns) != sorted(statistics.columns):
-        return None
-    at = np.array([statistics.columns.index(name) for name in columns], dtype=np.int64)
-    clusters = statistics.clusters
-    high, low = lower_by_rows(p)
-    first, second = np.maximum(at[high], at[low]), np.minimum(at[high], at[low])
-    return replace(
-        statistics,
-        columns=columns,
-        origin=statistics.origin[at],
-        scatter=statistics.scatter[np.ix_(at[:p], at[:p])],
-        means=statistics.means[:, at],
-        covariances=statistics.covariances[:, at[:, None], at],
-        clusters=ClusterStatistics(clusters.n, clusters.mean[at], clusters.scatter[packed_place(first, second)]),
     )
 
 

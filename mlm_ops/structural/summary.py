@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -66,15 +67,31 @@ def _parameters(rows: pl.DataFrame) -> CellTable:
     return replace(table, rows=tuple(undetermined))
 
 
-def _measures(statistics: dict[str, float | None]) -> tuple[str, str]:
+def _measures(statistics: Mapping[str, Any]) -> Iterator[str]:
+    """Lines of likelihoods, of chi-square, of its scaled version, and of chi-square by level."""
+
     def text(name: str) -> str:
         return cell(name, statistics[name]) or "-"
 
-    def texts(*names: str) -> str:
-        return ", ".join(f"{LABELS[name]} {text(name)}" for name in names)
+    def texts(*names: str, ending: str = "") -> str:
+        return ", ".join(f"{LABELS[name]} {text(name + ending)}" for name in names)
 
-    test = f"{texts('chi_square')} on {statistics['df']} df"
-    test += f", p {text('p_value')}" if statistics["p_value"] is not None else ""
-    test += " (on a bound)" if statistics["bounded"] else ""
+    def test(ending: str, df: str) -> str:
+        p_value = f", p {text(f'p_value{ending}')}" if statistics[f"p_value{ending}"] is not None else ""
+        return f"{texts('chi_square', ending=ending)} on {statistics[df]} df{p_value}"
+
+    criteria = ("log_likelihood", "aic", "bic")
+    yield texts(*criteria)
+    if statistics["n_parameters_given_x"] != statistics["n_parameters"]:
+        yield f"given x: {texts(*criteria, ending='_given_x')}"
+    bound = " (on a bound)" if statistics["bounded"] else ""
     residuals = f"SRMR within {text('srmr_within')}, between {text('srmr_between')}"
-    return texts("log_likelihood", "aic", "bic"), f"{test}, {texts('cfi', 'tli', 'rmsea')}, {residuals}"
+    interval = f" ({text('rmsea_low')} to {text('rmsea_high')})" if statistics["df"] else ""
+    yield f"{test('', 'df')}{bound}, {texts('cfi', 'tli', 'rmsea')}{interval}, {residuals}"
+    if statistics["chi_square_scaled"] is not None and statistics["df"]:
+        factor = f"(scaling factor {text('scaling_factor')})"
+        yield f"scaled: {test('_scaled', 'df')} {factor}, {texts('cfi', 'tli', 'rmsea', ending='_scaled')}"
+    for level in ("within", "between"):
+        if statistics["df"] and statistics[f"df_{level}"] is not None:
+            ending = f"_{level}"
+            yield f"{level}: {test(ending, f'df{ending}')}, {texts('cfi', 'rmsea', ending=ending)}"
