@@ -204,7 +204,8 @@ def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments) -> SemFit:
     """Fit one structural equation model of an analysis to its moments."""
     model, cluster = analysis.compiled_sem[name]
     with model_in_errors(analysis, f"model {name} of sem", name):
-        fitted = fit_sem(model, moments, cluster, robust=analysis.sem[name].robust)
+        spec = analysis.sem[name]
+        fitted = fit_sem(model, moments, cluster, robust=spec.robust, slopes=spec.slopes)
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
     return fitted
 

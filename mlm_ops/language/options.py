@@ -18,6 +18,7 @@ from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 Robust = Literal["CR0", "CR1", "CR1S", "CR2"]
+Slopes = Literal["latent", "observed"]
 TableFormat = Literal["text", "markdown"]
 TableFile = Literal["latex", "csv", "parquet", "word"]
 
@@ -407,7 +408,7 @@ ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Options of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
 SEM_ROBUST = flag("robust")
-SLOPES = choice("slopes", get_args(Slopes))
+SLOPES = choice("slopes", get_args(Slopes), default="latent")
 #: Of reports.
 DATABASE = Option("database", "the path of a database file", _path)
 OUTPUT = Option("output", "the path of a file", _path).or_none()

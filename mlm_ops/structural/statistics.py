@@ -249,6 +249,12 @@ def _check_variation(
                 f"{name!r} stands at level 2 only, and varies within clusters of {cluster!r}, for example in {where}. "
                 f"Name it at level 1 too ({name} ~~ {name} does), or take its mean by cluster in a view."
             )
+        slope = next((slope for slope in table.slopes if slope.predictor == name), None)
+        if not varies and slope is not None:
+            raise DataError(
+                f"The random slope {slope.name!r} is of {name!r}, which does not vary within clusters of {cluster!r}, so "
+                f"that no cluster has a slope of its own. Let {name!r} predict {slope.outcome!r} at level 2 instead."
+            )
         if not varies and i < p:
             raise DataError(
                 f"{name!r} stands at level 1, and does not vary within clusters of {cluster!r}. Name it at level 2 "

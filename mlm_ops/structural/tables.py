@@ -129,7 +129,7 @@ def sem_parameters(record: SemRecord) -> pl.DataFrame:
             "lhs": [*(row.lhs for row in rows), *(d.name for d in definitions)],
             "op": [*(row.op for row in rows), *[":="] * len(definitions)],
             "rhs": [*(row.rhs for row in rows), *(d.text for d in definitions)],
-            "label": [*(row.label for row in rows), *(d.name for d in definitions)],
+            "label": [*(row.slope or row.label for row in rows), *(d.name for d in definitions)],
             "estimate": value,
             "std_error": np.where(tested, error, np.nan),
             "statistic": statistic,

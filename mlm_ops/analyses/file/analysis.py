@@ -39,6 +39,7 @@ from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
 from mlm_ops.structural.model import SemModel, expand_ready_model
 from mlm_ops.structural.parameters import moments_model, parameter_table
+from mlm_ops.structural.slopes import check_centering
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.sandbox import Reach, reach_of
@@ -188,7 +189,8 @@ class Analysis(Record):
                 )
             try:
                 model = parse_sem(expand_ready_model(spec.model))
-                parameter_table(model)
+                table = parameter_table(model)
+                check_centering(table.slopes, table.both, spec.slopes)
             except FormulaError as error:
                 raise AnalysisError(f"Model {name!r} of sem: {error}") from error
             models[name] = model, tuple(cluster)
