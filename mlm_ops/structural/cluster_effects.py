@@ -104,6 +104,8 @@ def integral_deviance(sums: EffectSums, model: EffectModel) -> float:
         A cluster's integral does not exist, as V is indefinite.
     """
     q = len(model.covariance)
+    if not q:
+        return 0.0
     total = 0.0
     for part in _batches(len(sums.weights), 4 * q * q + sums.pulls.shape[1]):
         k, h, m, g = _linear(sums, model, part)
@@ -128,7 +130,8 @@ def integrate(sums: EffectSums, model: EffectModel) -> Integral:
     by_precision = np.zeros((sums.weights.shape[1], q * q))
     by_covariance = np.zeros((q, q))
     total = 0.0
-    for part in _batches(clusters, 6 * q * q + sums.pulls.shape[1]):
+    # without random effects there is nothing to integrate
+    for part in _batches(clusters if q else 0, 6 * q * q + sums.pulls.shape[1]):
         k, h, m, g = _linear(sums, model, part)
         shrink = np.eye(q) + k @ model.covariance
         total += _log_determinant(k, shrink, model.covariance)
@@ -147,7 +150,7 @@ def integrate(sums: EffectSums, model: EffectModel) -> Integral:
         shrinkage,
         conditional,
         residual,
-        by_precision.reshape(-1, q, q),
+        by_precision.reshape(sums.weights.shape[1], q, q),
         -2 * sums.pulls.T @ conditional,
         -2 * sums.level2.T @ residual,
         (by_covariance + by_covariance.T) / 2,
@@ -191,6 +194,8 @@ def second_derivatives(sums: EffectSums, at: Integral, model: EffectModel, by: E
     """
     count, q = len(by.covariance), len(model.covariance)
     hessian = np.zeros((count, count))
+    if not q:
+        return hessian
     moves = np.flatnonzero(np.abs(by.precision).reshape(count, -1).max(axis=1, initial=0.0) > 0)
     # with K's parameters in the middle one product per cluster serves them all
     slopes_k = by.precision[moves].transpose(1, 2, 0, 3).reshape(-1, q * len(moves) * q)
@@ -230,7 +235,9 @@ def _products(left: Array, right: Array) -> Array:
 def integral_scores(sums: EffectSums, at: Integral, model: EffectModel, by: EffectModel) -> Array:
     """(J, k) each cluster's derivative of its deviance by the parameters."""
     count, q = len(by.covariance), len(model.covariance)
-    scores = np.empty((len(sums.weights), count))
+    scores = np.zeros((len(sums.weights), count))
+    if not q:
+        return scores
     slopes_k = by.precision.transpose(1, 0, 2, 3).reshape(-1, count * q * q)
     slopes_g = by.pull.transpose(1, 0, 2).reshape(-1, count * q)
     slopes_m = by.mean.transpose(1, 0, 2).reshape(-1, count * q)

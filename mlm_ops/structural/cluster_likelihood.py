@@ -236,8 +236,8 @@ class ClusterLikelihood:
         s = self.statistics
         groups = []
         for level2, clusters in s.level2_groups():
-            weights = s.products[clusters].reshape(len(clusters), -1)
-            pulls = np.concatenate([weights, s.sums[clusters].reshape(len(clusters), -1)], axis=1)
+            weights = s.products[clusters].reshape(len(clusters), s.products[0].size)
+            pulls = np.concatenate([weights, s.sums[clusters].reshape(len(clusters), s.sums[0].size)], axis=1)
             ones = np.ones((len(clusters), 1))
             groups.append(EffectSums(weights, pulls, np.concatenate([ones, s.level2[clusters][:, level2]], axis=1)))
         return tuple(groups)
@@ -293,7 +293,8 @@ class ClusterLikelihood:
         count = packed_size(len(self.statistics.covariates) + 1)
         of_place = place == np.arange(count)[:, None, None]
         whole = products[..., None, :, :] * of_place
-        return np.asarray(whole.reshape(*products.shape[:-3], -1, *products.shape[-2:]))
+        size = count * len(self.statistics.patterns)
+        return np.asarray(whole.reshape(*products.shape[:-3], size, *products.shape[-2:]))
 
     def _spread_pulls(self, pulled: Array, at_mean: Array) -> Array:
         """(…, O, p, q) P_o D and (…, O, q) D' P_o mu over cross-products and sums of covariates: (…, f, q)."""
@@ -301,10 +302,14 @@ class ClusterLikelihood:
         size = len(self.statistics.covariates) + 1
         of_product = with_one == np.arange(packed_size(size))[:, None]
         of_sum = self._covariates == np.arange(size)[:, None]
-        lead, q = pulled.shape[:-3], pulled.shape[-1]
+        lead, (patterns, p, q) = pulled.shape[:-3], pulled.shape[-3:]
         products = -at_mean[..., None, :] * of_product
         sums = pulled[..., None, :, :] * of_sum[:, None, :]
-        return np.concatenate([products.reshape(*lead, -1, q), sums.reshape(*lead, -1, q)], axis=-2)
+        flat = (
+            products.reshape(*lead, patterns * packed_size(size), q),
+            sums.reshape(*lead, patterns * size * p, q),
+        )
+        return np.concatenate(flat, axis=-2)
 
     def _effect_slopes(self, theta: Array, within: _Within, between: Sequence[_Between]) -> list[EffectModel]:
         """Derivatives of the linear functions by the parameters, for each pattern of level 2."""

@@ -166,6 +166,13 @@ class ClusterSums:
             self, n_obs=float(self.counts[rows].sum()), **{name: getattr(self, name)[rows] for name in arrays}
         )
 
+    def pairs(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(p, p) pairs of columns that some row has, and (t, t) those that some cluster has."""
+        rows = self.patterns[self.pooled.counts > 0].astype(float)
+        there = np.concatenate([self.counts @ self.patterns > 0, self.level2_patterns[self.level2_codes]], axis=1)
+        clusters = there.astype(float)
+        return rows.T @ rows > 0, clusters.T @ clusters > 0
+
     def level2_groups(self) -> list[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
         """For each pattern of level 2 which variables are observed, and the clusters."""
         return self._level2_groups
@@ -264,7 +271,8 @@ def cluster_sums(
     return ClusterSums(
         columns=columns,
         n_row_level=p,
-        n_obs=float(n.sum()),
+        # rows without any value at level 1 say nothing
+        n_obs=float(n[patterns.any(axis=1)[units.patterns]].sum()),
         origin=origin,
         covariates=covariates,
         patterns=patterns,

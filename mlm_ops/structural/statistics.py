@@ -175,7 +175,7 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
         Fewer than two clusters, or one row per cluster.
     """
     codes, labels = moments.units_of(cluster)
-    n, origin, mean, scatter = _of_columns(table.columns, moments)
+    n, origin, mean, scatter = column_moments(table.columns, moments)
     n, mean, scatter = pool(codes, len(labels), n, mean, scatter)
     p, t = len(table.within.observed), len(table.columns)
     rows, cols = lower_by_rows(t)
@@ -204,7 +204,7 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
     )
 
 
-def _of_columns(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array, Array, Array]:
+def column_moments(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array, Array, Array]:
     """Sizes, origin, means around it and scatter of plain columns; those constant within units have no scatter."""
     schema = moments.schema
     at = {m[0].name: i for i, m in enumerate(schema.monomials) if len(m) == 1 and isinstance(m[0], Column)}
@@ -229,9 +229,14 @@ def _of_columns(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array,
     return moments.n, origin, mean, scatter
 
 
-def _check_variation(
-    table: ParameterTable, cluster: str, whole: Array, n: Array, mean: Array, scatter: Array, labels: NDArray[np.str_]
-) -> None:
+def check_clusters(n: Array, cluster: str) -> None:
+    """Refuse fewer than two clusters, or clusters of one row; n is (J,) their rows.
+
+    Raises
+    ------
+    IdentificationError
+        In a sentence.
+    """
     if len(n) < 2:
         raise IdentificationError(f"A two-level model needs two clusters or more. Got {len(n)} in {cluster!r}.")
     if n.max() < 2:
@@ -239,27 +244,40 @@ def _check_variation(
             f"Every cluster of {cluster!r} holds one row, so that levels 1 and 2 cannot be told apart. Fit a model of "
             "one level, or name the grouping column."
         )
+
+
+def not_constant_sentence(name: str, cluster: str, where: str) -> str:
+    """Say that a between-only variable varies within clusters."""
+    return (
+        f"{name!r} stands at level 2 only, and varies within clusters of {cluster!r}, for example in {where}. "
+        f"Name it at level 1 too ({name} ~~ {name} does), or take its mean by cluster in a view."
+    )
+
+
+def not_varying_sentence(table: ParameterTable, name: str, cluster: str) -> str:
+    """Say that a variable of level 1 does not vary within clusters."""
+    slope = next((slope for slope in table.slopes if slope.predictor == name), None)
+    if slope is not None:
+        return (
+            f"The random slope {slope.name!r} is of {name!r}, which does not vary within clusters of {cluster!r}, so "
+            f"that no cluster has a slope of its own. Let {name!r} predict {slope.outcome!r} at level 2 instead."
+        )
+    return f"{name!r} stands at level 1, and does not vary within clusters of {cluster!r}. Name it at level 2 only."
+
+
+def _check_variation(
+    table: ParameterTable, cluster: str, whole: Array, n: Array, mean: Array, scatter: Array, labels: NDArray[np.str_]
+) -> None:
+    check_clusters(n, cluster)
     p = len(table.within.observed)
     spread = (n * (mean - (mean @ n / n.sum())[:, None]) ** 2).sum(axis=1)
     for i, name in enumerate(table.columns):
         varies = whole[i, i] > CONSTANT * spread[i]
         if varies and i >= p:
             where = labels[int(np.argmax(scatter[packed_place(i, i)]))]
-            raise DataError(
-                f"{name!r} stands at level 2 only, and varies within clusters of {cluster!r}, for example in {where}. "
-                f"Name it at level 1 too ({name} ~~ {name} does), or take its mean by cluster in a view."
-            )
-        slope = next((slope for slope in table.slopes if slope.predictor == name), None)
-        if not varies and slope is not None:
-            raise DataError(
-                f"The random slope {slope.name!r} is of {name!r}, which does not vary within clusters of {cluster!r}, so "
-                f"that no cluster has a slope of its own. Let {name!r} predict {slope.outcome!r} at level 2 instead."
-            )
+            raise DataError(not_constant_sentence(name, cluster, where))
         if not varies and i < p:
-            raise DataError(
-                f"{name!r} stands at level 1, and does not vary within clusters of {cluster!r}. Name it at level 2 "
-                "only."
-            )
+            raise DataError(not_varying_sentence(table, name, cluster))
     within = whole[:p, :p]
     scale = np.sqrt(np.diag(within))
     values, vectors = np.linalg.eigh(within / np.outer(scale, scale))

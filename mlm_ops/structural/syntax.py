@@ -260,7 +260,7 @@ class _SemParser(TokenCursor):
         name = modifiers["slope"]
         if op != "~" or self.level != WITHIN:
             raise self.fail(
-                f"A random slope is of a regression at level 1, as in y ~ rv(\"{name}\")*x. Got {op} at level "
+                f'A random slope is of a regression at level 1, as in y ~ rv("{name}")*x. Got {op} at level '
                 f"{self.level}.",
                 right.position,
             )
