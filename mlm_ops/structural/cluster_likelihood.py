@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -100,13 +100,17 @@ class _Weights:
 
 @dataclass(frozen=True)
 class ClusterEvaluation:
-    """The deviance at some parameters with its gradient, and the clusters' integrals by pattern of level 2."""
+    """The deviance at some parameters with its gradient, and the clusters' integrals by pattern of level 2.
+
+    `memory` keeps the second derivatives, once they are computed.
+    """
 
     deviance: float
     gradient: Array
     theta: Array
     integrals: tuple[Integral, ...]
     weights: _Weights
+    memory: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,9 @@ class ClusterLikelihood:
 
     def evaluate(self, theta: Array) -> ClusterEvaluation | None:
         """The deviance and its derivatives; None where a covariance matrix is not positive definite."""
+        # a search looks at its last point three times
+        if self._last and np.array_equal(self._last[0].theta, theta):
+            return self._last[0]
         try:
             implied = self.structure.implied(theta)
             within, between = self._within(theta, implied), self._between(implied)
@@ -142,12 +149,18 @@ class ClusterLikelihood:
             return None
         weights = self._pool(integrals)
         gradient = np.asarray(self._gradient(theta, weights), dtype=float)
-        return ClusterEvaluation(
-            total + sum(integral.deviance for integral in integrals), gradient, theta, integrals, weights
-        )
+        deviance = total + sum(integral.deviance for integral in integrals)
+        at = ClusterEvaluation(deviance, gradient, theta.copy(), integrals, weights)
+        self._last[:] = [at]
+        return at
 
     def hessian(self, theta: Array, at: ClusterEvaluation) -> Array:
         """(k, k) exact second derivatives of the deviance."""
+        if "hessian" not in at.memory:
+            at.memory["hessian"] = self._hessian(theta, at)
+        return at.memory["hessian"]
+
+    def _hessian(self, theta: Array, at: ClusterEvaluation) -> Array:
         count = self.structure.n_free
         hessian = np.zeros((count, count))
         # of the linear functions, by the complex step over the gradient with the clusters' part held
@@ -206,6 +219,11 @@ class ClusterLikelihood:
         return scores
 
     @cached_property
+    def _last(self) -> list[ClusterEvaluation]:
+        """The last evaluation, if there is one."""
+        return []
+
+    @cached_property
     def _parts(self) -> NDArray[np.int64]:
         """(b,) columns of level 1 that have a part between clusters."""
         position = self.structure.levels[1].position
@@ -252,10 +270,7 @@ class ClusterLikelihood:
         s, p = self.statistics, self.statistics.n_row_level
         if not np.iscomplexobj(theta):
             np.linalg.cholesky(implied.within)
-        precision = np.zeros((len(s.patterns), p, p), dtype=theta.dtype)
-        for o, observed in enumerate(s.patterns):
-            own = np.ix_(observed, observed)
-            precision[o][own] = np.linalg.inv(implied.within[own])
+        precision = np.where(self._pairs, np.linalg.inv(self._blocks(implied)), 0.0)
         unit = np.zeros((p, len(self._parts)), dtype=theta.dtype)
         unit[self._parts, np.arange(len(self._parts))] = 1
         directions = np.concatenate([unit, self.structure.directions(theta)[0]], axis=1)
@@ -364,23 +379,32 @@ class ClusterLikelihood:
 
     def _linear_deviance(self, implied: Implied, within: _Within, between: Sequence[_Between]) -> float:
         """The part of the deviance that is linear in the pooled sums of rows, and in those of level 2."""
-        s, total = self.statistics, 0.0
-        for o, observed in enumerate(s.patterns):
-            log_determinant = np.linalg.slogdet(implied.within[np.ix_(observed, observed)])[1]
-            total += s.pooled.counts[o] * (observed.sum() * _LOG_2PI + log_determinant)
-            total += float(np.vdot(within.precision[o], self._around(o, within.mean)))
+        s = self.statistics
+        logs = s.patterns.sum(axis=1) * _LOG_2PI + np.linalg.slogdet(self._blocks(implied))[1]
+        total = float(s.pooled.counts @ logs) + float(np.vdot(within.precision, self._around(within.mean)))
         for number, (level2, clusters) in enumerate(s.level2_groups()):
             part, values = between[number], s.level2[clusters][:, level2]
             total += len(clusters) * (level2.sum() * _LOG_2PI - np.linalg.slogdet(part.precision)[1])
             total += float(np.einsum("ja,ab,jb->", values - part.mean, part.precision, values - part.mean))
         return total
 
-    def _around(self, o: int, mean: Numbers) -> Numbers:
-        """(p, p) cross-products of the rows of a pattern around a mean; zero where a cell is missing."""
-        pooled, observed = self.statistics.pooled, self.statistics.patterns[o]
-        mean = np.where(observed, mean, 0.0)
-        crossed = np.outer(pooled.sums[o], mean)
-        around: Numbers = pooled.squares[o] - crossed - crossed.T + pooled.counts[o] * np.outer(mean, mean)
+    @cached_property
+    def _pairs(self) -> NDArray[np.bool_]:
+        """(O, p, p) pairs of cells that the rows of a pattern have."""
+        patterns = self.statistics.patterns
+        return patterns[:, :, None] & patterns[:, None, :]
+
+    def _blocks(self, implied: Implied) -> Numbers:
+        """(O, p, p) each pattern's block of Sigma_W, and ones on the diagonal for missing cells."""
+        return np.where(self._pairs, implied.within, np.eye(self.statistics.n_row_level))
+
+    def _around(self, mean: Numbers) -> Numbers:
+        """(O, p, p) cross-products of the rows of each pattern around a mean; zero where a cell is missing."""
+        pooled = self.statistics.pooled
+        means = np.where(self.statistics.patterns, mean, 0.0)
+        crossed = pooled.sums[:, :, None] * means[:, None, :]
+        squares = (pooled.counts[:, None] * means)[:, :, None] * means[:, None, :]
+        around: Numbers = pooled.squares - crossed - crossed.swapaxes(1, 2) + squares
         return around
 
     def _gradient(self, theta: Numbers, weights: _Weights) -> Numbers:
@@ -389,16 +413,15 @@ class ClusterLikelihood:
         implied = self.structure.implied(theta)
         within, between = self._within(theta, implied), self._between(implied)
         d = within.directions
-        by_w = np.zeros((p, p), dtype=theta.dtype)
-        by_d, mean_slope = np.zeros_like(d), np.zeros(self.structure.n_columns, dtype=theta.dtype)
-        for o, precision in enumerate(within.precision):
-            pull = weights.pulls[o] + 2 * np.outer(within.mean, weights.covariates[o])
-            crossed = d @ pull.T
-            products = self._around(o, within.mean) + d @ weights.products[o] @ d.T + (crossed + crossed.T) / 2
-            by_w += pooled.counts[o] * precision - precision @ products @ precision
-            by_d += precision @ (2 * d @ weights.products[o] + pull)
-            rest = pooled.sums[o] - pooled.counts[o] * within.mean
-            mean_slope[:p] += 2 * precision @ (d @ weights.covariates[o] - rest)
+        mean_slope = np.zeros(self.structure.n_columns, dtype=theta.dtype)
+        precision, spread = within.precision, d @ weights.products
+        pull = weights.pulls + 2 * within.mean[:, None] * weights.covariates[:, None, :]
+        crossed = d @ pull.swapaxes(1, 2)
+        products = self._around(within.mean) + spread @ d.T + (crossed + crossed.swapaxes(1, 2)) / 2
+        by_w = np.einsum("o,oij->ij", pooled.counts, precision) - (precision @ products @ precision).sum(axis=0)
+        by_d = (precision @ (2 * spread + pull)).sum(axis=0)
+        rest = weights.covariates @ d.T - pooled.sums + pooled.counts[:, None] * within.mean
+        mean_slope[:p] = 2 * np.einsum("oij,oj->i", precision, rest)
         by_between = np.zeros((self.structure.n_columns,) * 2, dtype=theta.dtype)
         v, slopes = self._effects, slice(len(s.columns), None)
         for number, (level2, clusters) in enumerate(s.level2_groups()):

@@ -124,7 +124,9 @@ def _start(likelihood: Criterion, table: ParameterTable, statistics: Statistics,
     start = starting_values(table, statistics, seed)
     if seed is not None or not isinstance(likelihood, ClusterLikelihood):
         return start
-    if likelihood.statistics.n_clusters < 4 * _SAMPLE:
+    # a model whose text begins somewhere begins there
+    begins = {row.index for row in table.rows if row.start is not None}
+    if likelihood.statistics.n_clusters < 4 * _SAMPLE or len(begins) > table.n_free / 2:
         return start
     sample = replace(likelihood, statistics=likelihood.statistics.sample(_SAMPLE))
     try:
