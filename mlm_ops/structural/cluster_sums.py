@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.sums import lower_by_rows, packed_place, packed_size
+from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.statistics import SAME, TwoLevelStatistics, same_data
 
 
@@ -166,12 +167,19 @@ class ClusterSums:
             self, n_obs=float(self.counts[rows].sum()), **{name: getattr(self, name)[rows] for name in arrays}
         )
 
-    def pairs(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """(p, p) pairs of columns that some row has, and (t, t) those that some cluster has."""
-        rows = self.patterns[self.pooled.counts > 0].astype(float)
+    def coverage(self, level: int) -> tuple[Array, float]:
+        """Rows (level 1, (p, p)) or clusters (level 2, (t, t)) that have both of two columns, and all of them."""
+        if level == WITHIN:
+            rows = self.patterns.astype(float)
+            return rows.T @ (self.pooled.counts[:, None] * rows), self.n_obs
         there = np.concatenate([self.counts @ self.patterns > 0, self.level2_patterns[self.level2_codes]], axis=1)
         clusters = there.astype(float)
-        return rows.T @ rows > 0, clusters.T @ clusters > 0
+        return clusters.T @ clusters, float(self.n_clusters)
+
+    @property
+    def has_all_pairs(self) -> bool:
+        """Whether some row has each pair of columns of level 1, and some cluster each pair of all columns."""
+        return all(bool((self.coverage(level)[0] > 0).all()) for level in (WITHIN, BETWEEN))
 
     def level2_groups(self) -> list[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
         """For each pattern of level 2 which variables are observed, and the clusters."""
@@ -246,7 +254,7 @@ def cluster_sums(
 
     def spread(values: Array) -> Array:
         """(J, O) of values by unit."""
-        return np.bincount(place, values, clusters * count).reshape(clusters, count)
+        return np.bincount(place, values, clusters * count).astype(float).reshape(clusters, count)
 
     def product(i: int, j: int) -> Array:
         """Sums of the products of two columns around the origin."""
@@ -272,7 +280,7 @@ def cluster_sums(
         columns=columns,
         n_row_level=p,
         # rows without any value at level 1 say nothing
-        n_obs=float(n[patterns.any(axis=1)[units.patterns]].sum()),
+        n_obs=float(n @ np.asarray(patterns.any(axis=1))[units.patterns]),
         origin=origin,
         covariates=covariates,
         patterns=patterns,

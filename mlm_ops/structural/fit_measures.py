@@ -13,7 +13,7 @@ import numpy as np
 
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.sums import lower_by_rows
-from mlm_ops.structural.cluster_sums import Statistics
+from mlm_ops.structural.cluster_sums import ClusterSums, Statistics
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
 from mlm_ops.structural.indices import NO_INDICES, FitIndices, fit_indices
 from mlm_ops.structural.level_fit import level_indices
@@ -83,7 +83,7 @@ def fit_measures(estimate: SemEstimate) -> FitMeasures:
     """Fit the unrestricted and the baseline model to the same statistics, each to its own optimum."""
     statistics, table = estimate.statistics, estimate.table
     # the rows keep every other variance from zero; between-only columns have none
-    exists = not table.slopes and statistics.n_clusters > len(table.between_only)
+    exists = not table.slopes and _has_all_pairs(statistics) and statistics.n_clusters > len(table.between_only)
     whole = estimate_sem(saturated_table(table), statistics) if exists else None
     independent = estimate_sem(baseline_table(table), statistics) if exists else None
     df = saturated_table(table).n_free - estimate.n_parameters
@@ -116,6 +116,11 @@ def fit_measures(estimate: SemEstimate) -> FitMeasures:
         bounded=whole is not None and whole.optimum.singular,
         compared=whole is None or whole.optimum.converged,
     )
+
+
+def _has_all_pairs(statistics: Statistics) -> bool:
+    """Whether the unrestricted model has a covariance for every pair of variables."""
+    return not isinstance(statistics, ClusterSums) or statistics.has_all_pairs
 
 
 def _criteria(log_likelihood: float, n_parameters: int, n_obs: float) -> InformationCriteria:

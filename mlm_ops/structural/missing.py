@@ -14,6 +14,7 @@ from mlm_ops.moments.sums import lower_by_rows
 from mlm_ops.structural.cluster_sums import ClusterSums, ClusterUnits, Statistics, cluster_sums
 from mlm_ops.structural.identification import undetermined
 from mlm_ops.structural.matrices import SemStructure
+from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.statistics import (
     CONSTANT,
@@ -98,9 +99,9 @@ def check_information(table: ParameterTable, structure: SemStructure, statistics
     """
     if not isinstance(statistics, ClusterSums):
         return
-    within, between = statistics.pairs()
-    if within.all() and between.all():
+    if statistics.has_all_pairs:
         return
+    within, between = (statistics.coverage(level)[0] > 0 for level in (WITHIN, BETWEEN))
     unknown = undetermined(table, structure, _seen(structure, within, between))
     names = [name for name, is_unknown in zip(table.names(), unknown, strict=True) if is_unknown]
     if not names:

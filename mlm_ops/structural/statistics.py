@@ -18,6 +18,7 @@ from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import lower_by_rows, packed_place, packed_size, pool
 from mlm_ops.structural.matrices import Implied
+from mlm_ops.structural.model import WITHIN
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.warehouse.source import Source
 
@@ -104,6 +105,11 @@ class TwoLevelStatistics:
     def pooled_within(self) -> Array:
         """(p, p) the within covariance matrix's estimate by moments."""
         return self.scatter / (self.n_obs - self.n_clusters)
+
+    def coverage(self, level: int) -> tuple[Array, float]:
+        """Rows (level 1) or clusters (level 2) that have both of two columns, (t, t), and all of them."""
+        whole = self.n_obs if level == WITHIN else float(self.n_clusters)
+        return np.full((len(self.columns),) * 2, whole), whole
 
     @property
     def column_means(self) -> Array:

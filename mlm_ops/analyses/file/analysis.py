@@ -197,10 +197,24 @@ class Analysis(Record):
         return models
 
     @cached_property
+    def sem_with_missing(self) -> tuple[Model, ...]:
+        """Models of the columns of structural models that take incomplete rows: each is scanned by itself."""
+        compiled = self.compiled_sem
+        return tuple(
+            moments_model(parameter_table(compiled[name][0]), compiled[name][1])
+            for name, spec in self.sem.items()
+            if spec.missing == "ml"
+        )
+
+    @cached_property
     def models_to_scan(self) -> tuple[Model, ...]:
         """Models that the moments have to serve: those of the file, and one with every candidate of the strategy."""
         listed = tuple(self.compiled_models.values())
-        listed += tuple(moments_model(parameter_table(model), by) for model, by in self.compiled_sem.values())
+        listed += tuple(
+            moments_model(parameter_table(model), by)
+            for name, (model, by) in self.compiled_sem.items()
+            if self.sem[name].missing == "listwise"
+        )
         if self.compiled_strategy is None or self.start is None:
             return listed
         largest = self.compiled_models[self.start]
