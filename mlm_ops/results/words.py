@@ -64,10 +64,15 @@ def decimals(places: int) -> Callable[[float], str]:
 FORMATS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("df", "log_likelihood", "delta_aic", "delta_bic"), decimals(1)),
     **dict.fromkeys(("deviance", "aic", "bic", "deviance_ml", "aic_ml", "bic_ml"), decimals(1)),
-    **dict.fromkeys(("statistic", "correlation", "seconds"), decimals(2)),
+    **dict.fromkeys(("log_likelihood_given_x", "aic_given_x", "bic_given_x"), decimals(1)),
+    **dict.fromkeys(("statistic", "statistic_scaled", "correlation", "seconds"), decimals(2)),
     **dict.fromkeys(("icc", "reliability", "reliability_hlm", "share", "chi_square", "std_all"), decimals(3)),
     # between 0 and 1, and zero but for rounding where a model is saturated
     **dict.fromkeys(("cfi", "tli", "rmsea", "srmr_within", "srmr_between"), decimals(3)),
+    **dict.fromkeys((f"{kind}_scaled" for kind in ("cfi", "tli", "rmsea", "rmsea_low", "rmsea_high")), decimals(3)),
+    **dict.fromkeys((f"{kind}_{level}" for kind in ("cfi", "rmsea") for level in ("within", "between")), decimals(3)),
+    **dict.fromkeys((f"chi_square_{kind}" for kind in ("scaled", "within", "between")), decimals(3)),
+    **dict.fromkeys(("rmsea_low", "rmsea_high", "scaling_factor"), decimals(3)),
     "gradient": "{:.1e}".format,
     "decrement": "{:.2g}".format,
 }

@@ -1,15 +1,21 @@
-"""Likelihood ratio of two structural models: of the same rows and clusters, the one a restriction of the other."""
+"""Likelihood ratio of two structural models: of the same rows and clusters, the one a restriction of the other.
+
+Its scaled version is that of estimator MLR (`structural.scaling`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import gammaincc
 
 from mlm_ops.errors import IdentificationError, MlmError
+from mlm_ops.structural.cluster_sums import is_same_data, reorder_columns
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
-from mlm_ops.structural.statistics import implied_statistics, reorder_columns, same_data
+from mlm_ops.structural.scaling import scaling_factor, scaling_trace, trace_at
+from mlm_ops.structural.statistics import TwoLevelStatistics, implied_statistics
 
 #: A larger model meets what a smaller one implies but for the rounding of its own search, in units of the deviance.
 _ROUNDING = 1e-4
@@ -17,11 +23,26 @@ _ROUNDING = 1e-4
 
 @dataclass(frozen=True)
 class Ratio:
-    """The statistic, its degrees of freedom, and p."""
+    """A likelihood ratio test.
+
+    Attributes
+    ----------
+    statistic, df, p_value
+        For normal rows.
+    scaling_factor, statistic_scaled, p_value_scaled
+        For others; NaN where a model is on a bound.
+    scaling
+        Where the factor is from: ``differences`` of the two models' own, or, where that is not positive, both
+        ``at the smaller model``; None where there is none.
+    """
 
     statistic: float
     df: int
     p_value: float
+    scaling_factor: float
+    statistic_scaled: float
+    p_value_scaled: float
+    scaling: str | None
 
 
 def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
@@ -38,7 +59,7 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
             f"Nested models are of the same columns. Got {', '.join(sorted(smaller.statistics.columns))} and "
             f"{', '.join(sorted(larger.statistics.columns))}; name them all in both, as in x ~~ x."
         )
-    if not same_data(smaller.statistics, statistics):
+    if not is_same_data(smaller.statistics, statistics):
         raise MlmError(
             "Nested models are of the same rows and clusters. Got models of other ones; fit both to one table by one "
             "cluster."
@@ -48,7 +69,14 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
         raise MlmError(
             f"The model to compare with has more parameters. Got {larger.n_parameters} and {smaller.n_parameters}."
         )
-    gap = discrepancy(smaller, larger)
+    exact = _fit_to_implied(smaller, larger)
+    gap = discrepancy(smaller, exact)
+    if larger.log_likelihood < smaller.log_likelihood - _ROUNDING:
+        raise MlmError(
+            "A likelihood ratio is of nested models, and the model with more parameters fits worse, so that it does "
+            f"not contain the other. Got log-likelihoods {larger.log_likelihood:.4f} and {smaller.log_likelihood:.4f}; "
+            "compare them by AIC or BIC."
+        )
     if gap > _ROUNDING:
         raise MlmError(
             "A likelihood ratio is of nested models, and the larger model does not contain the smaller one. Fitted to "
@@ -56,27 +84,68 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
             "AIC or BIC."
         )
     statistic = max(0.0, 2 * (larger.log_likelihood - smaller.log_likelihood))
-    return Ratio(statistic, df, float(gammaincc(df / 2, statistic / 2)))
+    factor, scaling = _scaling(smaller, larger, exact, df)
+    scaled = statistic / factor
+    return Ratio(statistic, df, _p_value(statistic, df), factor, scaled, _p_value(scaled, df), scaling)
 
 
-def discrepancy(smaller: SemEstimate, larger: SemEstimate) -> float:
+def _p_value(statistic: float, df: int) -> float:
+    return float(gammaincc(df / 2, statistic / 2))
+
+
+def _scaling(smaller: SemEstimate, larger: SemEstimate, exact: SemEstimate | None, df: int) -> tuple[float, str | None]:
+    """The scaling factor of a likelihood ratio, and where it is from."""
+    traces = scaling_trace(larger), scaling_trace(smaller)
+    if any(map(math.isnan, traces)):
+        return math.nan, None
+    factor = scaling_factor(*traces, df)
+    if not math.isnan(factor):
+        return factor, "differences"
+    if exact is None or exact.optimum.singular:
+        return math.nan, None
+    # the larger model's parameters at what the smaller one implies, with the data's own scores
+    whole = trace_at(larger.likelihood, exact.optimum.theta)
+    factor = scaling_factor(whole, trace_at(smaller.likelihood, smaller.optimum.theta), df)
+    return factor, None if math.isnan(factor) else "at the smaller model"
+
+
+def _fit_to_implied(smaller: SemEstimate, larger: SemEstimate) -> SemEstimate | None:
+    """The larger model fitted to what the smaller one implies; None where the search for it does not end.
+
+    Nor is there one with random slopes or missing cells, which have no such few statistics.
+    """
+    if not (isinstance(smaller.statistics, TwoLevelStatistics) and isinstance(larger.statistics, TwoLevelStatistics)):
+        return None
+    if smaller.table.slopes or larger.table.slopes:
+        return None
+    implied = smaller.structure.implied(smaller.theta)
+    statistics = reorder_columns(implied_statistics(smaller.statistics, implied), larger.statistics.columns)
+    assert isinstance(statistics, TwoLevelStatistics)
+    # two scans may have other origins
+    moved = replace(
+        statistics,
+        origin=larger.statistics.origin,
+        means=statistics.means + statistics.origin - larger.statistics.origin,
+    )
+    try:
+        estimate = estimate_sem(larger.table, moved)
+    except IdentificationError:
+        return None
+    return estimate if estimate.optimum.converged else None
+
+
+def discrepancy(smaller: SemEstimate, exact: SemEstimate | None) -> float:
     """How far the larger model misses what the smaller one implies, in the deviance; 0 where no search shows it.
 
     It is zero where the larger model contains the smaller (Bentler and Satorra 2010, Psychological Methods 15).
     """
+    if exact is None or not isinstance(smaller.statistics, TwoLevelStatistics):
+        return 0.0
     implied = smaller.structure.implied(smaller.theta)
-    exact = implied_statistics(smaller.statistics, implied)
-    statistics = reorder_columns(exact, larger.statistics.columns)
-    assert statistics is not None
-    try:
-        estimate = estimate_sem(larger.table, statistics)
-    except IdentificationError:
-        return 0.0
-    # a search that has not ended shows nothing
-    if not estimate.optimum.converged:
-        return 0.0
-    p, t = exact.n_row_level, len(exact.columns)
-    deviance = (exact.n_obs * p + exact.n_clusters * (t - p)) * np.log(2 * np.pi)
-    deviance += (exact.n_obs - exact.n_clusters) * (np.linalg.slogdet(implied.within)[1] + p)
-    deviance += exact.counts @ (np.linalg.slogdet(exact.covariances)[1] + p * np.log(exact.sizes) + t)
-    return max(0.0, -2 * estimate.log_likelihood - float(deviance))
+    statistics = implied_statistics(smaller.statistics, implied)
+    n_obs, n_clusters = statistics.n_obs, statistics.n_clusters
+    p, t = statistics.n_row_level, len(statistics.columns)
+    deviance = (n_obs * p + n_clusters * (t - p)) * np.log(2 * np.pi)
+    deviance += (n_obs - n_clusters) * (np.linalg.slogdet(implied.within)[1] + p)
+    deviance += statistics.counts @ (np.linalg.slogdet(statistics.covariances)[1] + p * np.log(statistics.sizes) + t)
+    return max(0.0, -2 * exact.log_likelihood - float(deviance))

@@ -1,7 +1,7 @@
-"""Measure how well a model fits: chi-square against the unrestricted model, and the indices made from it.
+"""Measure how well a model fits: chi-square against the unrestricted model, plain, scaled and by level, and indices.
 
-Hu and Bentler (1998), Psychological Methods 3; Steiger (1990) for RMSEA, with N rows; the baseline is independence
-within each level, exogenous variables excepted, as in lavaan. SRMR compares correlations within and between.
+Hu and Bentler (1998), Psychological Methods 3; the baseline is independence within each level, exogenous variables
+excepted, as in lavaan. SRMR compares correlations within and between.
 """
 
 from __future__ import annotations
@@ -10,13 +10,32 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import gammaincc
 
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.sums import lower_by_rows
+from mlm_ops.structural.cluster_sums import ClusterSums, Statistics
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
-from mlm_ops.structural.parameters import ParameterTable, Variables, baseline_table, saturated_table
-from mlm_ops.structural.statistics import TwoLevelStatistics, one_column
+from mlm_ops.structural.indices import NO_INDICES, FitIndices, fit_indices
+from mlm_ops.structural.level_fit import level_indices
+from mlm_ops.structural.model import BETWEEN, WITHIN
+from mlm_ops.structural.parameters import (
+    ParameterTable,
+    Variables,
+    baseline_table,
+    exogenous_table,
+    saturated_table,
+)
+from mlm_ops.structural.scaling import scaling_factor, scaling_trace
+
+
+@dataclass(frozen=True)
+class InformationCriteria:
+    """A log-likelihood, its number of parameters, and AIC and BIC with N rows."""
+
+    log_likelihood: float
+    n_parameters: int
+    aic: float
+    bic: float
 
 
 @dataclass(frozen=True)
@@ -25,87 +44,103 @@ class FitMeasures:
 
     Attributes
     ----------
-    chi_square, df, p_value
-        Twice the log-likelihood that the unrestricted model gains.
-    baseline_chi_square, baseline_df
-        The same of independence.
-    cfi, tli, rmsea, srmr_within, srmr_between
-        Indices.
-    aic, bic
-        With N rows.
+    plain
+        Twice the log-likelihood that the unrestricted model gains, and its indices, with N rows.
+    scaled
+        The same divided by their scaling factors, for rows that are not normal.
+    scaling_factor, baseline_scaling_factor
+        Of chi-square, and of that of independence.
+    by_level
+        The same of level 1 and level 2, each with the other unrestricted.
+    srmr_within, srmr_between
+        Root mean square differences of correlations.
+    joint, given_x
+        Of all variables, and of the others given those that are exogenous wherever they stand.
     icc
         Between share of the unrestricted model's variance, by row-level column; of a column without a between part in
         the model, and where there is no unrestricted model, that of the column alone.
     bounded
         The unrestricted model itself lies on its bounds: chi-square is smaller than its distribution has it.
+    compared
+        The search for the unrestricted model ended at a minimum; true where there is none, as with random slopes.
     """
 
-    chi_square: float
-    df: int
-    p_value: float
-    baseline_chi_square: float
-    baseline_df: int
-    cfi: float
-    tli: float
-    rmsea: float
+    plain: FitIndices
+    scaled: FitIndices
+    scaling_factor: float
+    baseline_scaling_factor: float
+    by_level: dict[int, FitIndices]
     srmr_within: float
     srmr_between: float
-    aic: float
-    bic: float
+    joint: InformationCriteria
+    given_x: InformationCriteria
     icc: dict[str, float]
     bounded: bool
+    compared: bool
 
 
 def fit_measures(estimate: SemEstimate) -> FitMeasures:
     """Fit the unrestricted and the baseline model to the same statistics, each to its own optimum."""
-    statistics = estimate.statistics
-    saturated, baseline = saturated_table(estimate.table), baseline_table(estimate.table)
-    df, baseline_df = saturated.n_free - estimate.n_parameters, saturated.n_free - baseline.n_free
-    # columns of level 1 alone have the rows within clusters to determine them
-    determined = statistics.n_clusters > len(estimate.table.between.observed)
-    whole = estimate_sem(saturated, statistics) if determined else None
+    statistics, table = estimate.statistics, estimate.table
+    # the rows keep every other variance from zero; between-only columns have none
+    exists = not table.slopes and _has_all_pairs(statistics) and statistics.n_clusters > len(table.between_only)
+    whole = estimate_sem(saturated_table(table), statistics) if exists else None
+    independent = estimate_sem(baseline_table(table), statistics) if exists else None
+    df = saturated_table(table).n_free - estimate.n_parameters
+    baseline_df = saturated_table(table).n_free - baseline_table(table).n_free
     nan = math.nan
-    chi_square = baseline_chi_square = srmr_within = srmr_between = nan
-    if whole is not None:
-        independent = estimate_sem(baseline, statistics)
+    chi_square = baseline = factor = baseline_factor = srmr_within = srmr_between = nan
+    by_level = dict.fromkeys((WITHIN, BETWEEN), NO_INDICES)
+    if whole is not None and independent is not None:
         # two searches of equal models differ by rounding
         chi_square = max(0.0, 2 * (whole.log_likelihood - estimate.log_likelihood)) if df > 0 else 0.0
-        baseline_chi_square = 2 * (whole.log_likelihood - independent.log_likelihood)
+        baseline = 2 * (whole.log_likelihood - independent.log_likelihood)
+        trace = scaling_trace(whole)
+        factor = scaling_factor(trace, scaling_trace(estimate), df)
+        baseline_factor = scaling_factor(trace, scaling_trace(independent), baseline_df)
         srmr_within, srmr_between = _srmr(estimate, whole)
-    deviance = -2 * estimate.log_likelihood
+        by_level = level_indices(estimate, whole, independent)
+    plain = (chi_square, df, baseline, baseline_df)
+    scaled = (0.0 if df == 0 else chi_square / factor, df, baseline / baseline_factor, baseline_df)
     return FitMeasures(
-        chi_square=chi_square,
-        df=df,
-        p_value=float(gammaincc(df / 2, chi_square / 2)) if df > 0 else nan,
-        baseline_chi_square=baseline_chi_square,
-        baseline_df=baseline_df,
-        cfi=_cfi(chi_square, df, baseline_chi_square, baseline_df),
-        tli=_tli(chi_square, df, baseline_chi_square, baseline_df),
-        rmsea=math.sqrt(max(0.0, (chi_square - df) / (df * statistics.n_obs))) if df > 0 else 0.0 * chi_square,
+        plain=fit_indices(*plain, statistics.n_obs) if not table.slopes else NO_INDICES,
+        scaled=fit_indices(*scaled, statistics.n_obs) if not table.slopes else NO_INDICES,
+        scaling_factor=factor,
+        baseline_scaling_factor=baseline_factor,
+        by_level=by_level,
         srmr_within=srmr_within,
         srmr_between=srmr_between,
-        aic=deviance + 2 * estimate.n_parameters,
-        bic=deviance + math.log(statistics.n_obs) * estimate.n_parameters,
-        icc=_icc(estimate.table, statistics, whole),
+        joint=_criteria(estimate.log_likelihood, estimate.n_parameters, statistics.n_obs),
+        given_x=_given_x(estimate),
+        icc=_icc(table, statistics, whole),
         bounded=whole is not None and whole.optimum.singular,
+        compared=whole is None or whole.optimum.converged,
     )
 
 
-def _cfi(chi_square: float, df: int, baseline: float, baseline_df: int) -> float:
-    if math.isnan(chi_square):
-        return math.nan
-    worse = max(chi_square - df, 0.0)
-    worst = max(worse, baseline - baseline_df, 0.0)
-    return 1 - worse / worst if worst > 0 else 1.0
+def _has_all_pairs(statistics: Statistics) -> bool:
+    """Whether the unrestricted model has a covariance for every pair of variables."""
+    return not isinstance(statistics, ClusterSums) or statistics.has_all_pairs
 
 
-def _tli(chi_square: float, df: int, baseline: float, baseline_df: int) -> float:
-    if math.isnan(chi_square) or not baseline_df:
-        return math.nan
-    if df == 0:
-        return 1.0
-    ratio = baseline / baseline_df
-    return (ratio - chi_square / df) / (ratio - 1) if ratio != 1 else math.nan
+def _criteria(log_likelihood: float, n_parameters: int, n_obs: float) -> InformationCriteria:
+    deviance = -2 * log_likelihood
+    return InformationCriteria(
+        log_likelihood, n_parameters, deviance + 2 * n_parameters, deviance + math.log(n_obs) * n_parameters
+    )
+
+
+def _given_x(estimate: SemEstimate) -> InformationCriteria:
+    """Less the likelihood of the exogenous variables, whose moments no other parameter restricts."""
+    log_likelihood, n_parameters = estimate.log_likelihood, estimate.n_parameters
+    marginal = exogenous_table(estimate.table)
+    if marginal is not None and estimate.statistics.n_clusters <= len(marginal.between_only):
+        return _criteria(math.nan, n_parameters - marginal.n_free, estimate.statistics.n_obs)
+    if marginal is not None:
+        exogenous = estimate_sem(marginal, estimate.statistics.choose_columns(marginal.columns))
+        log_likelihood -= exogenous.log_likelihood
+        n_parameters -= marginal.n_free
+    return _criteria(log_likelihood, n_parameters, estimate.statistics.n_obs)
 
 
 def _implied(estimate: SemEstimate) -> tuple[Array, Array]:
@@ -130,7 +165,7 @@ def _correlations(covariance: Array) -> Array:
         return np.asarray(covariance / np.outer(scale, scale))
 
 
-def _icc(table: ParameterTable, statistics: TwoLevelStatistics, whole: SemEstimate | None) -> dict[str, float]:
+def _icc(table: ParameterTable, statistics: Statistics, whole: SemEstimate | None) -> dict[str, float]:
     shares = {}
     for i, name in enumerate(table.within.observed):
         if whole is not None and name in table.both:
@@ -138,7 +173,7 @@ def _icc(table: ParameterTable, statistics: TwoLevelStatistics, whole: SemEstima
         else:
             only = Variables((name,), (), ())
             column = replace(table, rows=(), within=only, between=only, definitions=(), n_free=0)
-            estimate, at = estimate_sem(saturated_table(column), one_column(statistics, i)), 0
+            estimate, at = estimate_sem(saturated_table(column), statistics.choose_columns((name,))), 0
         implied = estimate.structure.implied(estimate.theta)
         shares[name] = float(implied.between[at, at] / (implied.between[at, at] + implied.within[at, at]))
     return shares

@@ -218,14 +218,35 @@ class Likelihood:
         left = (within @ at.jacobian[0] @ at.within_precision).reshape(k, -1)
         right = at.jacobian[0].reshape(k, -1)
         curvature = (s.n_obs - s.n_clusters) * left @ right.T
-        for part in self._parts():
-            by_theta = self._by_size(at, part)
-            weight = s.counts[part][:, None, None]
-            first = (by_size[part] * weight)[:, None] @ by_theta @ at.precision[part][:, None]
-            curvature = curvature + (
-                first.transpose(1, 0, 2, 3).reshape(k, -1) @ by_theta.transpose(1, 0, 2, 3).reshape(k, -1).T
-            )
+        if len(s.columns) ** 4 <= _BLOCK:
+            curvature = curvature + self._curvature_of_means(at, by_size)
+        else:
+            for part in self._parts():
+                by_theta = self._by_size(at, part)
+                weight = s.counts[part][:, None, None]
+                first = (by_size[part] * weight)[:, None] @ by_theta @ at.precision[part][:, None]
+                curvature = curvature + (
+                    first.transpose(1, 0, 2, 3).reshape(k, -1) @ by_theta.transpose(1, 0, 2, 3).reshape(k, -1).T
+                )
         return np.asarray((curvature + curvature.T) / 2)
+
+    def _curvature_of_means(self, at: Evaluation, by_size: Array) -> Array:
+        """The part of the cluster means: sums over the sizes first, of V x C^-1 by powers of 1/n, of (t^2, t^2) each."""
+        s, t, p = self.statistics, len(self.statistics.columns), self.statistics.n_row_level
+        between = at.jacobian[1].reshape(-1, t * t)
+        within = np.zeros_like(at.jacobian[1])
+        within[:, :p, :p] = at.jacobian[0]
+        parts = (between, within.reshape(-1, t * t))
+        flat = by_size.reshape(-1, t * t), at.precision.reshape(-1, t * t)
+        curvature = np.zeros((len(between),) * 2)
+        for power in range(3):
+            products = (flat[0] * (s.counts / s.sizes**power)[:, None]).T @ flat[1]
+            # from V[a, b] P[c, d] to what dC[b, c] and dC[a, d] are multiplied with
+            products = products.reshape(t, t, t, t).transpose(1, 2, 0, 3).reshape(t * t, t * t)
+            for i in range(2):
+                if 0 <= power - i < 2:
+                    curvature += parts[i] @ products @ parts[power - i].T
+        return curvature
 
 
 def _inverse(factor: Array) -> Array:

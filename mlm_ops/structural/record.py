@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 from mlm_ops.language.model import GroupingFactor
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
-from mlm_ops.results.words import cell, rows_left_out
+from mlm_ops.results.words import cell, count, rows_left_out
+from mlm_ops.structural.cluster_sums import ClusterSums
 from mlm_ops.structural.derived import Defined, Omega, delta_method, omegas, undetermined_definitions
 from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
+from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.model import SemModel
 
 
@@ -130,11 +133,7 @@ class SemRecord:
             notes.append(f"not determined, for lack of variance: {', '.join(undetermined)}")
         if not optimum.converged:
             notes.append(f"not converged: the deviance may still fall by {cell('decrement', optimum.decrement)}")
-        if self.measures.bounded and self.measures.df > 0:
-            notes.append(
-                "the unrestricted model that chi-square compares with has a variance of zero or a correlation of one: "
-                "chi-square is too small and p too large, CFI, TLI and RMSEA look too good"
-            )
+        notes += self._notes_of_chi_square()
         between = len({r.index for r in table.rows if r.level == 2 and r.index is not None})
         if statistics.n_clusters < between:
             notes.append(
@@ -143,6 +142,51 @@ class SemRecord:
             )
         if self.robust:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
+        if isinstance(statistics, ClusterSums):
+            notes.append(self._note_of_missing(statistics))
         if any(self.n_dropped.values()):
             notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
+        return notes
+
+    def _note_of_missing(self, statistics: ClusterSums) -> str:
+        """What full-information maximum likelihood takes beyond complete rows."""
+        partly = int(statistics.pooled.counts[~statistics.patterns.all(axis=1)].sum())
+        lacking = statistics.level2.shape[1] - statistics.level2_patterns.sum(axis=1)[statistics.level2_codes]
+        clusters = int((lacking > 0).sum())
+        texts = [f"{count(partly)} of {count(self.n_rows)} rows"] if partly else []
+        texts += [f"{count(clusters)} of {count(statistics.n_clusters)} clusters"] if clusters else []
+        return f"missing values by full-information maximum likelihood: {' and '.join(texts)} are incomplete"
+
+    def _notes_of_chi_square(self) -> list[str]:
+        """Sentences on where the tests of fit are doubtful, or are none."""
+        measures, optimum = self.measures, self.estimate.optimum
+        if self.estimate.table.slopes:
+            return ["no chi-square: with random slopes there is no unrestricted model to compare with"]
+        notes: list[str] = []
+        statistics = self.estimate.statistics
+        if isinstance(statistics, ClusterSums) and not statistics.has_all_pairs:
+            return ["no chi-square: some pairs of variables are never seen together, as the unrestricted model needs"]
+        if not measures.plain.df or math.isnan(measures.plain.chi_square):
+            return notes
+        if measures.bounded:
+            notes.append(
+                "the unrestricted model that chi-square compares with has a variance of zero or a correlation of one: "
+                "chi-square is too small and p too large, CFI, TLI and RMSEA look too good"
+            )
+        elif optimum.singular:
+            notes.append(
+                "the model has a variance of zero or a correlation of one that the unrestricted model is free of: "
+                "chi-square counts the bound as misfit, and p may be too small"
+            )
+        if not measures.compared:
+            notes.append("the search for the unrestricted model did not end: chi-square may be larger than it is here")
+        if math.isnan(measures.scaling_factor) and optimum.converged:
+            why = (
+                "on a bound estimates are not normal"
+                if measures.bounded or optimum.singular
+                else "the factor that rows which are not normal would give it is not positive"
+            )
+            notes.append(f"no scaled chi-square: {why}")
+        if crosses_levels(self.estimate.table):
+            notes.append("no chi-square of each level: labels or means make the levels depend on each other")
         return notes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,8 +14,10 @@ from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes,
 from mlm_ops.structural.derived import r_squared as explained
 from mlm_ops.structural.derived import standardized
 from mlm_ops.structural.diagram import mermaid
+from mlm_ops.structural.model import BETWEEN, WITHIN
 
 if TYPE_CHECKING:
+    from mlm_ops.structural.comparison import Ratio
     from mlm_ops.structural.record import SemContextualEffect, SemRecord
 
 
@@ -48,10 +50,36 @@ SEM_FIT: ColumnTypes = {
     "cfi": REAL,
     "tli": REAL,
     "rmsea": REAL,
+    "rmsea_low": REAL,
+    "rmsea_high": REAL,
+    "p_close": REAL,
+    "scaling_factor": REAL,
+    "chi_square_scaled": REAL,
+    "p_value_scaled": REAL,
+    "cfi_scaled": REAL,
+    "tli_scaled": REAL,
+    "rmsea_scaled": REAL,
+    "rmsea_low_scaled": REAL,
+    "rmsea_high_scaled": REAL,
+    "p_close_scaled": REAL,
+    "chi_square_within": REAL,
+    "df_within": COUNT,
+    "p_value_within": REAL,
+    "cfi_within": REAL,
+    "rmsea_within": REAL,
+    "chi_square_between": REAL,
+    "df_between": COUNT,
+    "p_value_between": REAL,
+    "cfi_between": REAL,
+    "rmsea_between": REAL,
     "srmr_within": REAL,
     "srmr_between": REAL,
     "aic": REAL,
     "bic": REAL,
+    "log_likelihood_given_x": REAL,
+    "aic_given_x": REAL,
+    "bic_given_x": REAL,
+    "n_parameters_given_x": COUNT,
     "n_obs": COUNT,
     "n_clusters": COUNT,
     "n_parameters": COUNT,
@@ -101,7 +129,7 @@ def sem_parameters(record: SemRecord) -> pl.DataFrame:
             "lhs": [*(row.lhs for row in rows), *(d.name for d in definitions)],
             "op": [*(row.op for row in rows), *[":="] * len(definitions)],
             "rhs": [*(row.rhs for row in rows), *(d.text for d in definitions)],
-            "label": [*(row.label for row in rows), *(d.name for d in definitions)],
+            "label": [*(row.slope or row.label for row in rows), *(d.name for d in definitions)],
             "estimate": value,
             "std_error": np.where(tested, error, np.nan),
             "statistic": statistic,
@@ -116,24 +144,35 @@ def sem_parameters(record: SemRecord) -> pl.DataFrame:
 def sem_fit(record: SemRecord) -> pl.DataFrame:
     """One row."""
     measures, statistics = record.measures, record.estimate.statistics
-    names = ("chi_square", "df", "p_value", "cfi", "tli", "rmsea", "srmr_within", "srmr_between", "aic", "bic")
+    plain = ("chi_square", "df", "p_value", "cfi", "tli", "rmsea", "rmsea_low", "rmsea_high", "p_close")
+    scaled = tuple(name for name in plain if name != "df")
+    of_level = ("chi_square", "df", "p_value", "cfi", "rmsea")
+    criteria = ("log_likelihood", "n_parameters", "aic", "bic")
     return frame(
         SEM_FIT,
         {
-            "log_likelihood": [record.estimate.log_likelihood],
-            **{name: [getattr(measures, name)] for name in names},
+            **_columns_of(measures.joint, criteria),
+            **_columns_of(measures.given_x, criteria, "_given_x"),
+            **_columns_of(measures.plain, plain),
+            **_columns_of(measures.scaled, scaled, "_scaled"),
+            **_columns_of(measures.by_level[WITHIN], of_level, "_within"),
+            **_columns_of(measures.by_level[BETWEEN], of_level, "_between"),
+            **_columns_of(measures, ("scaling_factor", "srmr_within", "srmr_between", "bounded")),
             "n_obs": [int(statistics.n_obs)],
             "n_clusters": [statistics.n_clusters],
-            "n_parameters": [record.estimate.n_parameters],
             "converged": [record.converged],
             "singular": [record.singular],
-            "bounded": [measures.bounded],
             "seconds": [record.seconds],
             "notes": ["\n".join(record.notes) or None],
             "syntax": [record.model.text.strip()],
             "mermaid": [mermaid(record.estimate.table, record.estimate.theta)],
         },
     )
+
+
+def _columns_of(record: object, names: Iterable[str], ending: str = "") -> dict[str, list[Any]]:
+    """Attributes of a record as columns of one row."""
+    return {f"{name}{ending}": [getattr(record, name)] for name in names}
 
 
 def sem_defined(record: SemRecord, low: np.ndarray, high: np.ndarray) -> pl.DataFrame:
@@ -171,6 +210,22 @@ def sem_icc(record: SemRecord) -> pl.DataFrame:
     return frame({"variable": TEXT, "icc": REAL}, {"variable": list(icc), "icc": list(icc.values())})
 
 
+def sem_coverage(record: SemRecord) -> pl.DataFrame:
+    """One row per pair of a level's observed variables, a variable with itself first."""
+    statistics, table = record.estimate.statistics, record.estimate.table
+    schema: ColumnTypes = {"level": COUNT, "variable": TEXT, "other": TEXT, "n": COUNT, "share": REAL}
+    rows: list[tuple[int, str, str, int, float]] = []
+    for level in (WITHIN, BETWEEN):
+        names = table.variables(level).observed
+        places = [statistics.columns.index(name) for name in names]
+        counts, whole = statistics.coverage(level)
+        for i, name in enumerate(names):
+            for other in range(i, len(names)):
+                n = int(counts[places[i], places[other]])
+                rows.append((level, name, names[other], n, n / whole))
+    return frame(schema, {name: [row[i] for row in rows] for i, name in enumerate(schema)})
+
+
 def sem_contextual(effects: Mapping[str, SemContextualEffect]) -> pl.DataFrame:
     """One row per kind of cluster means."""
     schema: ColumnTypes = {"means": TEXT, **dict.fromkeys(("within", "between", "estimate", "std_error"), REAL)}
@@ -178,7 +233,15 @@ def sem_contextual(effects: Mapping[str, SemContextualEffect]) -> pl.DataFrame:
     return frame(schema, {"means": list(effects), **columns})
 
 
-def sem_comparison(chi_square: float, df: int, p_value: float) -> pl.DataFrame:
-    """One row: the likelihood ratio test of nested models."""
-    schema: ColumnTypes = {"statistic": REAL, "df": COUNT, "p_value": REAL}
-    return frame(schema, {"statistic": [chi_square], "df": [df], "p_value": [p_value]})
+def sem_comparison(ratio: Ratio) -> pl.DataFrame:
+    """One row: the likelihood ratio test of nested models, plain and scaled."""
+    schema: ColumnTypes = {
+        "statistic": REAL,
+        "df": COUNT,
+        "p_value": REAL,
+        "scaling_factor": REAL,
+        "statistic_scaled": REAL,
+        "p_value_scaled": REAL,
+        "scaling": TEXT,
+    }
+    return frame(schema, _columns_of(ratio, schema))
