@@ -146,3 +146,10 @@ def test_a_copy_with_other_models_compiles_them() -> None:
     other = analysis.model_copy(update={"models": {"slopes": analysis.models["slopes"]}, "compare": ()})
     assert list(other.compiled_models) == ["slopes"]
     assert analysis.model_copy(update={"where": "ses > 0"}).requests is analysis.requests
+
+
+def test_a_model_may_have_robust_errors_of_its_own() -> None:
+    analysis = parse_analysis(
+        "analysis: a\ndata: t\nlevels: g\nrobust: CR0\nmodels:\n  plain: y ~ x\n  own: {formula: y ~ x, robust: CR2}\n"
+    )
+    assert {name: request.robust for name, request in analysis.requests.items()} == {"plain": "CR0", "own": "CR2"}

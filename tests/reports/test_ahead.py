@@ -6,8 +6,7 @@ import pytest
 
 from mlm_ops.reports.page import ahead
 from mlm_ops.reports.page.report import write_reports
-
-from .stores import CASES, write_store
+from tests.reports.stores import CASES, write_store
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,8 @@ def create_table(
     table, claim = qualified(schema, name), claim_of(connection, schema, name, columns, mark, description)
     check_ours(connection, claim, relations)
     typed = {column: f"{identifier(column)} {SQL_TYPES[kind]}" for column, kind in columns.items()}
-    connection.execute(f"create table if not exists {table} ({', '.join(typed.values())})")
+    if name.lower() not in relations:
+        connection.execute(f"create table if not exists {table} ({', '.join(typed.values())})")
     present_columns = connection.sql(f"from {table}").columns
     for column in [name for name in typed if name not in present_columns]:
         connection.execute(f"alter table {table} add column {typed[column]}")

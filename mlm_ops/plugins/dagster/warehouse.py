@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from mlm_ops.analyses.project import RESULTS_FILE
 from mlm_ops.logs import about
-from mlm_ops.warehouse.connection import Connection, using
+from mlm_ops.warehouse.connection import Connection, connect, using
 
 
 class Warehouse(dg.ConfigurableResource["Warehouse"]):
@@ -67,8 +67,9 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
             using(self.database, wait=self.wait, on_wait=dg.get_dagster_logger().warning) as connection,
         ):
             if self.keep_open and self._kept is None:
-                # connections of one process share the database, which is closed with the last of them
-                self._kept = connection.cursor()
+                # connections of one process share the database, which is closed with the last of them; a cursor would
+                # be closed with the connection that it is of
+                self._kept = connect(self.database, wait=self.wait)
             if self.threads is not None:
                 connection.execute(f"set threads to {self.threads}")
             yield connection
