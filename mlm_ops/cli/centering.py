@@ -15,7 +15,7 @@ from mlm_ops.language.spelling import did_you_mean, list_names
 from mlm_ops.results.text.centering import remarks, versions_table
 from mlm_ops.results.words import one_line, visible
 from mlm_ops.warehouse.connection import open_database, using
-from mlm_ops.warehouse.files import is_database
+from mlm_ops.warehouse.files.kinds import is_database
 
 
 def centering_of_formula(options: Namespace) -> None:

@@ -107,7 +107,8 @@ def _has_lasting_rows(connection: Connection, analysis: Analysis) -> bool:
     """Whether a view can read the rows: those of an Excel or SPSS file end with the connection."""
     source = open_rows(analysis, connection)
     if not source.lasting:
-        tell(Event.READ, f"There are no views of predictions: DuckDB cannot read {source.description} by itself.")
+        sentence = f"There are no views of predictions: DuckDB cannot read {source.description} by itself."
+        tell(Event.READ, sentence, file=source.description)
     return source.lasting
 
 

@@ -78,7 +78,7 @@ class _Counts:
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellChanges:
     """What was found out about the cells of a relation: the columns to change, and those that could mean two things."""
 
     changed: tuple[ChangedColumn, ...]
@@ -87,7 +87,7 @@ class Cells:
 
 def change_cells(
     query: Query, relation: str, types: Mapping[str, str], options: FileOptions, delimiter: str, *, find: bool
-) -> Cells:
+) -> CellChanges:
     """Find the columns whose cells have to be changed, and how.
 
     Parameters
@@ -118,7 +118,7 @@ def change_cells(
     if options.null:
         others = {name: kind for name, kind in types.items() if name not in {c.name for c in changed}}
         changed += _without_words(query, relation, others, words)
-    return Cells(tuple(changed), ambiguous)
+    return CellChanges(tuple(changed), ambiguous)
 
 
 def _numberlike(query: Query, relation: str, text: Sequence[str], words: Sequence[str]) -> Iterator[str]:
