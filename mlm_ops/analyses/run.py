@@ -232,7 +232,8 @@ def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments, connection
     (model, cluster), spec = analysis.compiled_sem[name], analysis.sem[name]
     with model_in_errors(analysis, f"model {name} of sem", name):
         if spec.missing == "ml":
-            moments = collect_sem(parameter_table(model), cluster, open_rows(analysis, connection), spec.missing)
+            table = parameter_table(model, spec.slopes)
+            moments = collect_sem(table, cluster, open_rows(analysis, connection), spec.missing)
         fitted = fit_sem(model, moments, cluster, robust=spec.robust, slopes=spec.slopes, missing=spec.missing)
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
     return fitted

@@ -34,11 +34,18 @@ class EffectSums:
         (J, f) of which g is one; the weights are the first of them.
     level2
         (J, 1 + r) one, and observed variables of level 2: m is linear in them.
+    shares
+        (J,) weights of the clusters in sums over them; None for ones.
     """
 
     weights: Array
     pulls: Array
     level2: Array
+    shares: Array | None = None
+
+    def share(self, part: slice) -> Array:
+        """The weights of some clusters."""
+        return np.ones(len(self.weights[part])) if self.shares is None else self.shares[part]
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,8 @@ def _batches(size: int, width: int) -> Iterator[slice]:
     return (slice(i, i + step) for i in range(0, size, step))
 
 
-def integral_deviance(sums: EffectSums, model: EffectModel) -> float:
-    """The deviance alone.
+def integral_deviances(sums: EffectSums, model: EffectModel) -> Array:
+    """(J,) the clusters' deviances alone.
 
     Raises
     ------
@@ -104,16 +111,14 @@ def integral_deviance(sums: EffectSums, model: EffectModel) -> float:
         A cluster's integral does not exist, as V is indefinite.
     """
     q = len(model.covariance)
-    if not q:
-        return 0.0
-    total = 0.0
-    for part in _batches(len(sums.weights), 4 * q * q + sums.pulls.shape[1]):
+    values = np.zeros(len(sums.weights))
+    for part in _batches(len(values) if q else 0, 4 * q * q + sums.pulls.shape[1]):
         k, h, m, g = _linear(sums, model, part)
         shrink = np.eye(q) + k @ model.covariance
-        total += _log_determinant(k, shrink, model.covariance)
         u = np.linalg.solve(shrink, h[:, :, None])[:, :, 0]
-        total -= float(np.vdot(h @ model.covariance, u)) + float(np.vdot(m, g + h))
-    return total
+        fits = np.einsum("jq,jq->j", h @ model.covariance, u) + np.einsum("jq,jq->j", m, g + h)
+        values[part] = _log_determinants(k, shrink, model.covariance) - fits
+    return values
 
 
 def integrate(sums: EffectSums, model: EffectModel) -> Integral:
@@ -122,7 +127,7 @@ def integrate(sums: EffectSums, model: EffectModel) -> Integral:
     Raises
     ------
     LinAlgError
-        As `integral_deviance`.
+        As `integral_deviances`.
     """
     clusters, q = len(sums.weights), len(model.covariance)
     precision, shrinkage = np.empty((clusters, q, q)), np.empty((clusters, q, q))
@@ -134,16 +139,18 @@ def integrate(sums: EffectSums, model: EffectModel) -> Integral:
     for part in _batches(clusters if q else 0, 6 * q * q + sums.pulls.shape[1]):
         k, h, m, g = _linear(sums, model, part)
         shrink = np.eye(q) + k @ model.covariance
-        total += _log_determinant(k, shrink, model.covariance)
+        logs, share = _log_determinants(k, shrink, model.covariance), sums.share(part)
         n = np.linalg.inv(shrink)
         u = (n @ h[:, :, None])[:, :, 0]
         shift = u @ model.covariance
         v = m + shift
-        total -= float(np.vdot(h, shift)) + float(np.vdot(m, g + h))
+        total += float(share @ (logs - np.einsum("jq,jq->j", h, shift) - np.einsum("jq,jq->j", m, g + h)))
         second = model.covariance @ n + v[:, :, None] * v[:, None, :]
-        by_precision += sums.weights[part].T @ second.reshape(-1, q * q)
-        by_covariance += np.einsum("jab,jbc->ac", n, k) - u.T @ u
+        by_precision += (sums.weights[part] * share[:, None]).T @ second.reshape(-1, q * q)
+        weighted = n * share[:, None, None]
+        by_covariance += np.tensordot(weighted, k, axes=([0, 2], [0, 1])) - (u * share[:, None]).T @ u
         precision[part], shrinkage[part], conditional[part], residual[part] = k, n, v, u
+    every = sums.share(slice(None))
     return Integral(
         total,
         precision,
@@ -151,8 +158,8 @@ def integrate(sums: EffectSums, model: EffectModel) -> Integral:
         conditional,
         residual,
         by_precision.reshape(sums.weights.shape[1], q, q),
-        -2 * sums.pulls.T @ conditional,
-        -2 * sums.level2.T @ residual,
+        -2 * sums.pulls.T @ (conditional * every[:, None]),
+        -2 * sums.level2.T @ (residual * every[:, None]),
         (by_covariance + by_covariance.T) / 2,
     )
 
@@ -166,8 +173,8 @@ def _linear(sums: EffectSums, model: EffectModel, part: slice) -> tuple[Array, A
     return k, g - (k @ m[:, :, None])[:, :, 0], m, g
 
 
-def _log_determinant(precision: Array, shrink: Array, covariance: Array) -> float:
-    """Sum of log |I + K V|, which exists where I + K^1/2 V K^1/2 is positive definite."""
+def _log_determinants(precision: Array, shrink: Array, covariance: Array) -> Array:
+    """(J,) log |I + K V|, which exists where I + K^1/2 V K^1/2 is positive definite."""
     sign, logs = np.linalg.slogdet(shrink)
     if (sign <= 0).any() or not np.isfinite(logs).all():
         raise np.linalg.LinAlgError("an integral over random effects does not exist")
@@ -177,7 +184,7 @@ def _log_determinant(precision: Array, shrink: Array, covariance: Array) -> floa
         whole = np.eye(len(covariance)) + root.swapaxes(1, 2) @ covariance @ root
         if np.linalg.eigvalsh(whole).min() <= 0:
             raise np.linalg.LinAlgError("an integral over random effects does not exist")
-    return float(logs.sum())
+    return np.asarray(logs)
 
 
 def second_derivatives(sums: EffectSums, at: Integral, model: EffectModel, by: EffectModel) -> Array:
@@ -206,17 +213,19 @@ def second_derivatives(sums: EffectSums, at: Integral, model: EffectModel, by: E
     own = np.ix_(moves, moves)
     for part in _batches(len(sums.weights), 6 * q * (q * len(moves) + count) + sums.pulls.shape[1]):
         n, v, u = at.shrinkage[part], at.conditional[part], at.residual[part]
-        spread, r = model.covariance @ n, n @ at.precision[part]
-        d_k = (sums.weights[part] @ slopes_k).reshape(-1, q, len(moves) * q)
-        a = (sums.pulls[part] @ slopes_g).reshape(-1, count, q)
+        root = np.sqrt(sums.share(part))
+        spread, r = model.covariance @ n, n @ at.precision[part] * root[:, None, None]
+        d_k = ((sums.weights[part] * root[:, None]) @ slopes_k).reshape(-1, q, len(moves) * q)
+        a = ((sums.pulls[part] * root[:, None]) @ slopes_g).reshape(-1, count, q)
         a[:, moves] -= (v[:, None, :] @ d_k).reshape(-1, len(moves), q)
         b = (sums.level2[part] @ slopes_m + u @ slopes_v).reshape(-1, count, q)
+        b = b * root[:, None, None]
         mixed = _products(b, a @ n.swapaxes(1, 2))
-        hessian -= 2 * (_products(a, a @ spread) + mixed + mixed.T - _products(b, b @ r))
+        hessian -= 2 * (_products(a, a @ spread) + mixed + mixed.T - _products(b, b @ (n @ at.precision[part])))
         x = (spread @ d_k).reshape(-1, q, len(moves), q)
         hessian[own] -= np.tensordot(x, x, axes=([0, 1, 3], [0, 3, 1]))
         y = (n @ d_k).reshape(-1, q, len(moves), q)
-        crossed += np.tensordot(y, n, axes=([0, 3], [0, 2])).transpose(1, 0, 2)
+        crossed += np.tensordot(y, n * root[:, None, None], axes=([0, 3], [0, 2])).transpose(1, 0, 2)
         rr += r.reshape(-1, q * q).T @ r.reshape(-1, q * q)
     cross = np.einsum("kab,lab->kl", crossed, by.covariance)
     hessian[moves] += cross

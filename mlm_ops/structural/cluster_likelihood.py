@@ -21,17 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.moments.arrays import Array, Numbers
-from mlm_ops.moments.sums import lower_by_rows, packed_place, packed_size
+from mlm_ops.moments.sums import lower_by_rows, packed_size
 from mlm_ops.structural.cluster_effects import (
     EffectModel,
     EffectSums,
     Integral,
-    integral_deviance,
+    integral_deviances,
     integral_scores,
     integrate,
     second_derivatives,
 )
 from mlm_ops.structural.cluster_sums import ClusterSums
+from mlm_ops.structural.effect_layout import EffectLayout
 from mlm_ops.structural.matrices import Implied, SemStructure
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -122,15 +123,35 @@ class ClusterLikelihood:
 
     def deviance(self, theta: Array) -> float:
         """-2 log L; infinite where a covariance matrix is not positive definite."""
+        values = self.deviances(theta)
+        return math.inf if values is None else float(values.sum())
+
+    def deviances(self, theta: Array) -> Array | None:
+        """(J,) -2 log L of each cluster; None where a covariance matrix is not positive definite."""
+        s = self.statistics
         try:
             implied = self.structure.implied(theta)
             within, between = self._within(theta, implied), self._between(implied)
-            total = self._linear_deviance(implied, within, between)
-            for number, sums in enumerate(self._effect_sums):
-                total += integral_deviance(sums, self._effect_model(within, between[number]))
+            values = self._rows_deviances(implied, within)
+            for number, (level2, clusters) in enumerate(s.level2_groups()):
+                part = between[number]
+                values[clusters] += integral_deviances(self._effect_sums[number], self._effect_model(within, part))
+                rest = s.level2[clusters][:, level2] - part.mean
+                values[clusters] += level2.sum() * _LOG_2PI - np.linalg.slogdet(part.precision)[1]
+                values[clusters] += np.einsum("ja,ab,jb->j", rest, part.precision, rest)
         except np.linalg.LinAlgError:
-            return math.inf
-        return total
+            return None
+        return values
+
+    def _rows_deviances(self, implied: Implied, within: _Within) -> Array:
+        """(J,) what is linear in the rows' sums: n log |2 pi W| + tr(P S)."""
+        s, mu = self.statistics, within.mean
+        rows, cols = lower_by_rows(s.n_row_level)
+        twice = np.where(rows == cols, 1.0, 2.0)
+        logs = s.patterns.sum(axis=1) * _LOG_2PI + np.linalg.slogdet(self._blocks(implied))[1]
+        at_mean = within.precision @ mu
+        values = s.counts @ (logs + at_mean @ mu) - 2 * np.einsum("jop,op->j", s.sums[:, :, 0], at_mean)
+        return np.asarray(values + np.einsum("jok,ok->j", s.squares, within.precision[:, rows, cols] * twice))
 
     def evaluate(self, theta: Array) -> ClusterEvaluation | None:
         """The deviance and its derivatives; None where a covariance matrix is not positive definite."""
@@ -188,14 +209,13 @@ class ClusterLikelihood:
         implied = self.structure.implied(theta)
         within, between = self._within(theta, implied), self._between(implied)
         by_within, by_between, by_mean = self.structure.jacobian(theta)
-        p = s.n_row_level
         scores = self._scores_of_rows(within, by_within, by_mean)
         slopes = self._effect_slopes(theta, within, between)
         for number, (level2, clusters) in enumerate(s.level2_groups()):
             sums, part = self._effect_sums[number], between[number]
             model = self._effect_model(within, part)
             scores[clusters] += integral_scores(sums, at.integrals[number], model, slopes[number])
-            z = p + np.flatnonzero(level2)
+            z = self._layout.level2[level2]
             white = (s.level2[clusters][:, level2] - part.mean) @ part.precision
             moved = by_between[:, z[:, None], z]
             scores[clusters] += np.einsum("kab,ab->k", moved, part.precision)
@@ -224,29 +244,8 @@ class ClusterLikelihood:
         return []
 
     @cached_property
-    def _parts(self) -> NDArray[np.int64]:
-        """(b,) columns of level 1 that have a part between clusters."""
-        position = self.structure.levels[1].position
-        return np.sort(position[position < self.statistics.n_row_level])
-
-    @cached_property
-    def _effects(self) -> NDArray[np.int64]:
-        """(q,) the random effects' places in Sigma_B."""
-        slopes = np.arange(len(self.statistics.columns), self.structure.n_columns, dtype=np.int64)
-        return np.concatenate([self._parts, slopes])
-
-    @cached_property
-    def _covariates(self) -> NDArray[np.int64]:
-        """(q,) each effect's covariate: 0 is one, others are the predictors in the order of the statistics."""
-        of_slopes = [self.statistics.covariates.index(predictor) + 1 for _, predictor in self.structure.slopes]
-        return np.array([*[0] * len(self._parts), *of_slopes], dtype=np.int64)
-
-    @cached_property
-    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(q, q) the place of each pair's cross-product among the packed ones, and (q,) that with one."""
-        c = self._covariates
-        zero = np.zeros_like(c)
-        return packed_place(np.maximum.outer(c, c), np.minimum.outer(c, c)), packed_place(c, zero)
+    def _layout(self) -> EffectLayout:
+        return EffectLayout(self.structure, self.statistics)
 
     @cached_property
     def _effect_sums(self) -> tuple[EffectSums, ...]:
@@ -257,94 +256,72 @@ class ClusterLikelihood:
             weights = s.products[clusters].reshape(len(clusters), s.products[0].size)
             pulls = np.concatenate([weights, s.sums[clusters].reshape(len(clusters), s.sums[0].size)], axis=1)
             ones = np.ones((len(clusters), 1))
-            groups.append(EffectSums(weights, pulls, np.concatenate([ones, s.level2[clusters][:, level2]], axis=1)))
+            shown = np.concatenate([ones, s.level2[clusters][:, level2]], axis=1)
+            groups.append(EffectSums(weights, pulls, shown, None if s.shares is None else s.shares[clusters]))
         return tuple(groups)
 
     @cached_property
-    def _level2_sums(self) -> list[tuple[Array, Array]]:
-        """(r,) sums and (r, r) cross-products of what is observed, by pattern of level 2."""
-        blocks = [self.statistics.level2[clusters][:, level2] for level2, clusters in self.statistics.level2_groups()]
-        return [(values.sum(axis=0), values.T @ values) for values in blocks]
+    def _level2_sums(self) -> list[tuple[float, Array, Array]]:
+        """Clusters, (r,) sums and (r, r) cross-products of what is observed, by pattern of level 2."""
+        s = self.statistics
+        blocks = [(s.level2[clusters][:, level2], s.share(clusters)) for level2, clusters in s.level2_groups()]
+        return [(float(share.sum()), share @ shown, (shown * share[:, None]).T @ shown) for shown, share in blocks]
 
     def _within(self, theta: Numbers, implied: Implied) -> _Within:
         s, p = self.statistics, self.statistics.n_row_level
         if not np.iscomplexobj(theta):
             np.linalg.cholesky(implied.within)
         precision = np.where(self._pairs, np.linalg.inv(self._blocks(implied)), 0.0)
-        unit = np.zeros((p, len(self._parts)), dtype=theta.dtype)
-        unit[self._parts, np.arange(len(self._parts))] = 1
-        directions = np.concatenate([unit, self.structure.directions(theta)[0]], axis=1)
+        unit = np.zeros((p, len(self._layout.parts)), dtype=theta.dtype)
+        unit[self._layout.parts, np.arange(len(self._layout.parts))] = 1
+        directions = np.concatenate([unit, self._layout.directions(self.structure.directions(theta)[0])], axis=1)
         return _Within(precision, directions, implied.mean[:p] - s.origin[:p])
 
     def _between(self, implied: Implied) -> list[_Between]:
         """For each pattern of level 2."""
-        s, p = self.statistics, self.statistics.n_row_level
-        v, sigma, parts = self._effects, implied.between, []
+        s = self.statistics
+        v, sigma, parts = self._layout.effects, implied.between, []
         effects = implied.mean[v].copy()
-        effects[: len(self._parts)] = 0
+        effects[: len(self._layout.parts)] = 0
         for level2, _ in s.level2_groups():
-            z = p + np.flatnonzero(level2)
+            z = self._layout.level2[level2]
             observed = sigma[np.ix_(z, z)]
             if not np.iscomplexobj(observed):
                 np.linalg.cholesky(observed)
             precision = np.linalg.inv(observed)
             regression = sigma[np.ix_(v, z)] @ precision
             covariance = sigma[np.ix_(v, v)] - regression @ sigma[np.ix_(z, v)]
-            parts.append(_Between(regression, covariance, effects, implied.mean[z] - s.origin[z], precision))
+            parts.append(_Between(regression, covariance, effects, implied.mean[z] - self._layout.origin[z], precision))
         return parts
 
     def _effect_model(self, within: _Within, between: _Between) -> EffectModel:
         pulled = within.precision @ within.directions
         return EffectModel(
-            self._spread_products(within.directions.T @ pulled),
-            self._spread_pulls(pulled, pulled.swapaxes(-1, -2) @ within.mean),
+            self._layout.spread_products(within.directions.T @ pulled),
+            self._layout.spread_pulls(pulled, pulled.swapaxes(-1, -2) @ within.mean),
             np.concatenate([(between.effects - between.regression @ between.mean)[None], between.regression.T]),
             (between.covariance + between.covariance.T) / 2,
         )
 
-    def _spread_products(self, products: Array) -> Array:
-        """(…, O, q, q) D' P_o D over the packed cross-products of the covariates: (…, O c, q, q)."""
-        place, _ = self._places
-        count = packed_size(len(self.statistics.covariates) + 1)
-        of_place = place == np.arange(count)[:, None, None]
-        whole = products[..., None, :, :] * of_place
-        size = count * len(self.statistics.patterns)
-        return np.asarray(whole.reshape(*products.shape[:-3], size, *products.shape[-2:]))
-
-    def _spread_pulls(self, pulled: Array, at_mean: Array) -> Array:
-        """(…, O, p, q) P_o D and (…, O, q) D' P_o mu over cross-products and sums of covariates: (…, f, q)."""
-        _, with_one = self._places
-        size = len(self.statistics.covariates) + 1
-        of_product = with_one == np.arange(packed_size(size))[:, None]
-        of_sum = self._covariates == np.arange(size)[:, None]
-        lead, (patterns, p, q) = pulled.shape[:-3], pulled.shape[-3:]
-        products = -at_mean[..., None, :] * of_product
-        sums = pulled[..., None, :, :] * of_sum[:, None, :]
-        flat = (
-            products.reshape(*lead, patterns * packed_size(size), q),
-            sums.reshape(*lead, patterns * size * p, q),
-        )
-        return np.concatenate(flat, axis=-2)
-
     def _effect_slopes(self, theta: Array, within: _Within, between: Sequence[_Between]) -> list[EffectModel]:
         """Derivatives of the linear functions by the parameters, for each pattern of level 2."""
-        s, p, v = self.statistics, self.statistics.n_row_level, self._effects
+        s, p, v = self.statistics, self.statistics.n_row_level, self._layout.effects
         by_within, by_between, by_mean = self.structure.jacobian(theta)
         d = within.directions
         d_d = np.zeros((self.structure.n_free, *d.shape))
-        d_d[:, :, len(self._parts) :] = self.structure.directions(theta)[1]
+        d_d[:, :, len(self._layout.parts) :] = self._layout.directions(self.structure.directions(theta)[1])
         d_precision = -within.precision @ by_within[:, None] @ within.precision
         d_pulled = d_precision @ d + within.precision @ d_d[:, None]
         turned = d_d.swapaxes(1, 2)[:, None] @ (within.precision @ d)
-        products = self._spread_products(turned + turned.swapaxes(2, 3) + d.T @ d_precision @ d)
+        products = self._layout.spread_products(turned + turned.swapaxes(2, 3) + d.T @ d_precision @ d)
         d_mean = (within.precision @ d).swapaxes(1, 2) @ by_mean[:, None, :p, None]
         at_mean = d_pulled.swapaxes(2, 3) @ within.mean + d_mean[..., 0]
-        pulls = self._spread_pulls(d_pulled, at_mean)
+        pulls = self._layout.spread_pulls(d_pulled, at_mean)
         d_effects = by_mean[:, v].copy()
-        d_effects[:, : len(self._parts)] = 0
+        d_effects[:, : len(self._layout.parts)] = 0
         slopes = []
         for (level2, _), part in zip(s.level2_groups(), between, strict=True):
-            z = p + np.flatnonzero(level2)
+            z = self._layout.level2[level2]
             across, own = by_between[:, v[:, None], z], by_between[:, z[:, None], z]
             d_regression = (across - part.regression @ own) @ part.precision
             shared = across @ part.regression.T
@@ -358,19 +335,19 @@ class ClusterLikelihood:
     def _pool(self, integrals: Sequence[Integral]) -> _Weights:
         s = self.statistics
         patterns, size = len(s.patterns), len(s.covariates) + 1
-        q, packed = len(self._effects), packed_size(size)
-        place, with_one = self._places
+        q, packed = len(self._layout.effects), packed_size(size)
+        place, with_one = self._layout.places
         effects = np.arange(q)
         by_precision = np.sum([integral.by_precision for integral in integrals], axis=0).reshape(patterns, packed, q, q)
         by_pull = np.sum([integral.by_pull for integral in integrals], axis=0)
         by_product = by_pull[: patterns * packed].reshape(patterns, packed, q)
         by_sum = by_pull[patterns * packed :].reshape(patterns, size, s.n_row_level, q)
-        level2 = np.zeros((len(integrals), q, len(s.columns) - s.n_row_level))
+        level2 = np.zeros((len(integrals), q, len(self._layout.level2)))
         for number, (observed, _) in enumerate(s.level2_groups()):
             level2[number][:, observed] = integrals[number].by_mean[1:].T
         return _Weights(
             by_precision[:, place, effects[:, None], effects],
-            by_sum[:, self._covariates, :, effects].transpose(1, 2, 0),
+            by_sum[:, self._layout.covariates, :, effects].transpose(1, 2, 0),
             -by_product[:, with_one, effects] / 2,
             np.array([integral.by_covariance for integral in integrals]),
             np.array([integral.by_mean[0] for integral in integrals]),
@@ -382,11 +359,17 @@ class ClusterLikelihood:
         s = self.statistics
         logs = s.patterns.sum(axis=1) * _LOG_2PI + np.linalg.slogdet(self._blocks(implied))[1]
         total = float(s.pooled.counts @ logs) + float(np.vdot(within.precision, self._around(within.mean)))
-        for number, (level2, clusters) in enumerate(s.level2_groups()):
-            part, values = between[number], s.level2[clusters][:, level2]
-            total += len(clusters) * (level2.sum() * _LOG_2PI - np.linalg.slogdet(part.precision)[1])
-            total += float(np.einsum("ja,ab,jb->", values - part.mean, part.precision, values - part.mean))
+        for number, part in enumerate(between):
+            clusters, squares = self._level2_around(number, part.mean)
+            total += clusters * (len(part.mean) * _LOG_2PI - np.linalg.slogdet(part.precision)[1])
+            total += float(np.vdot(part.precision, squares))
         return total
+
+    def _level2_around(self, number: int, mean: Numbers) -> tuple[float, Numbers]:
+        """Clusters of a pattern of level 2, and (r, r) cross-products of what they show around a mean."""
+        clusters, values, products = self._level2_sums[number]
+        crossed = np.outer(values, mean)
+        return clusters, products - crossed - crossed.T + clusters * np.outer(mean, mean)
 
     @cached_property
     def _pairs(self) -> NDArray[np.bool_]:
@@ -423,32 +406,31 @@ class ClusterLikelihood:
         rest = weights.covariates @ d.T - pooled.sums + pooled.counts[:, None] * within.mean
         mean_slope[:p] = 2 * np.einsum("oij,oj->i", precision, rest)
         by_between = np.zeros((self.structure.n_columns,) * 2, dtype=theta.dtype)
-        v, slopes = self._effects, slice(len(s.columns), None)
-        for number, (level2, clusters) in enumerate(s.level2_groups()):
-            z, part = p + np.flatnonzero(level2), between[number]
+        v, parts = self._layout.effects, len(self._layout.parts)
+        for number, (level2, _) in enumerate(s.level2_groups()):
+            z, part = self._layout.level2[level2], between[number]
             spread, pull = weights.covariance[number], weights.mean[number]
-            values, squares_of = self._level2_sums[number]
+            clusters, squares = self._level2_around(number, part.mean)
+            rest = self._level2_sums[number][1] - clusters * part.mean
             on_regression = (weights.level2[number][:, level2] - np.outer(pull, part.mean)) @ part.precision
             across = on_regression / 2 - spread @ part.regression
             toward = part.regression.T @ on_regression
-            rest = values - len(clusters) * part.mean
-            crossed = np.outer(values, part.mean)
-            squares = squares_of - crossed - crossed.T + len(clusters) * np.outer(part.mean, part.mean)
-            by_between[np.ix_(v, v)] += spread
-            by_between[np.ix_(v, z)] += across
-            by_between[np.ix_(z, v)] += across.T
+            # the part of a predictor is an effect twice
+            np.add.at(by_between, np.ix_(v, v), spread)
+            np.add.at(by_between, np.ix_(v, z), across)
+            np.add.at(by_between, np.ix_(z, v), across.T)
             by_between[np.ix_(z, z)] += (
-                len(clusters) * part.precision
+                clusters * part.precision
                 - part.precision @ squares @ part.precision
                 + part.regression.T @ spread @ part.regression
                 - (toward + toward.T) / 2
             )
-            mean_slope[slopes] += pull[len(self._parts) :]
+            np.add.at(mean_slope, v[parts:], pull[parts:])
             mean_slope[z] -= part.regression.T @ pull + 2 * part.precision @ rest
         jacobian, d_directions = self.structure.jacobian(theta), self.structure.directions(theta)[1]
         return np.asarray(
             np.einsum("kij,ij->k", jacobian[0], by_w)
             + np.einsum("kij,ij->k", jacobian[1], by_between)
             + jacobian[2] @ mean_slope
-            + np.einsum("kij,ij->k", d_directions, by_d[:, len(self._parts) :])
+            + np.einsum("kij,ij->k", self._layout.directions(d_directions), by_d[:, len(self._layout.parts) :])
         )

@@ -13,6 +13,9 @@ from mlm_ops.moments.sums import lower_by_rows, packed_place, packed_size
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.statistics import SAME, TwoLevelStatistics, same_data
 
+#: Among the covariates, in the place of a column: minus the slope's value at a node of a quadrature.
+NODE = -1
+
 
 @dataclass(frozen=True)
 class PooledSums:
@@ -53,6 +56,8 @@ class ClusterSums:
         (J, r) the between-only columns.
     level2_patterns, level2_codes
         (A, r) which of them the clusters of a pattern have, and (J,) each cluster's pattern.
+    shares
+        (J,) weights of the clusters in pooled sums; None for ones.
     """
 
     columns: tuple[str, ...]
@@ -68,6 +73,11 @@ class ClusterSums:
     level2: Array
     level2_patterns: NDArray[np.bool_]
     level2_codes: Codes
+    shares: Array | None = None
+
+    def share(self, clusters: NDArray[np.int64]) -> Array:
+        """The weights of some clusters."""
+        return np.ones(len(clusters)) if self.shares is None else self.shares[clusters]
 
     @property
     def n_clusters(self) -> int:
@@ -77,11 +87,12 @@ class ClusterSums:
     @cached_property
     def pooled(self) -> PooledSums:
         """The sums over all clusters."""
-        p, packed = self.n_row_level, self.squares.sum(axis=0)
+        share = self.share(np.arange(self.n_clusters))
+        p, packed = self.n_row_level, np.tensordot(share, self.squares, axes=1)
         squares = np.empty((len(self.patterns), p, p))
         rows, cols = lower_by_rows(p)
         squares[:, rows, cols] = squares[:, cols, rows] = packed
-        return PooledSums(self.counts.sum(axis=0), self.sums[:, :, 0].sum(axis=0), squares)
+        return PooledSums(share @ self.counts, np.tensordot(share, self.sums[:, :, 0], axes=1), squares)
 
     @property
     def column_means(self) -> Array:
@@ -157,6 +168,37 @@ class ClusterSums:
             level2=self.level2[:, rest],
             level2_patterns=level2_patterns,
             level2_codes=level2_codes.reshape(-1),
+        )
+
+    def at_nodes(self, nodes: Array) -> ClusterSums:
+        """Each cluster once for every value of a random slope, which it then shows at level 2; cluster by cluster.
+
+        Minus the value is one more covariate, as the slope multiplies the predictor less its part between clusters.
+
+        Parameters
+        ----------
+        nodes
+            (J, Q) the values.
+        """
+        count = nodes.shape[1]
+        minus = -nodes.reshape(-1, 1)
+        sums, products, counts, squares, level2 = (
+            np.repeat(array, count, axis=0)
+            for array in (self.sums, self.products, self.counts, self.squares, self.level2)
+        )
+        with_others = [minus * products[:, :, packed_place(a, 0)] for a in range(len(self.covariates) + 1)]
+        with_itself = minus**2 * counts
+        there = np.ones((len(self.level2_patterns), 1), dtype=bool)
+        return replace(
+            self,
+            covariates=(*self.covariates, NODE),
+            counts=counts,
+            sums=np.concatenate([sums, minus[:, :, None, None] * sums[:, :, :1]], axis=2),
+            products=np.concatenate([products, np.stack([*with_others, with_itself], axis=-1)], axis=-1),
+            squares=squares,
+            level2=np.concatenate([level2, -minus], axis=1),
+            level2_patterns=np.concatenate([self.level2_patterns, there], axis=1),
+            level2_codes=np.repeat(self.level2_codes, count),
         )
 
     def sample(self, size: int) -> ClusterSums:

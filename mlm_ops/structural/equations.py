@@ -69,8 +69,10 @@ def _equation(table: ParameterTable, level: int, name: str) -> Equation:
         other = _variable(table, level, row.rhs if row.op == "~" else row.lhs)
         factor = _coefficient(table, row)
         if row.slope is not None:
-            # the predictor of a random slope is taken as it is observed
-            factor, other = _variable(table, BETWEEN, row.slope), VariableName(row.rhs, _UNITS[level])
+            latent = any(slope.name == row.slope and slope.latent for slope in table.slopes)
+            # others are of the predictor as it is observed
+            other = other if latent else VariableName(row.rhs, _UNITS[level])
+            factor = _variable(table, BETWEEN, row.slope)
         terms.append((other,) if factor == Value(1.0, exact=True) else (factor, Sign("*"), other))
     if _is_there(variance):
         terms.append((_residual(level, name),))
@@ -125,7 +127,7 @@ def mplus_input(table: ParameterTable, cluster: str) -> str:
         within=[columns[name] for name in table.within.observed if name not in table.both],
         between=[columns[name] for name in table.between_only],
         constraint=[*new, *(f"{labels[d.name]} = {_expression(d.text, labels)}" for d in table.definitions)],
-        remarks=[*_means_within(table), *_renamed(labels)],
+        remarks=[*_means_within(table), *_latent_slopes(table), *_renamed(labels)],
     ).text()
 
 
@@ -184,6 +186,16 @@ def _renamed(labels: Mapping[str, str]) -> list[str]:
     """A remark on the labels that Mplus has by other names."""
     others = [f"{name} is {label}" for label, name in labels.items() if name != label]
     return [f"Names of parameters: {', '.join(others)}."] if others else []
+
+
+def _latent_slopes(table: ParameterTable) -> list[str]:
+    """A remark on the slope of a part within clusters, which Mplus has in Bayesian estimation alone."""
+    return [
+        f"The slope {slope.name} is of {slope.predictor} around its latent mean, as Mplus has it with ESTIMATOR = "
+        "BAYES; with ML Mplus takes the predictor as it is observed."
+        for slope in table.slopes
+        if slope.latent
+    ]
 
 
 def _means_within(table: ParameterTable) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,14 @@ from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import SemStructure, build_structure
 from mlm_ops.structural.optimize import SemOptimum, minimise
 from mlm_ops.structural.parameters import ParameterTable
+from mlm_ops.structural.quadrature import CHECK, QuadratureLikelihood, unadapted
 from mlm_ops.structural.starts import starting_values
 
 #: A parameter with a smaller part than this in every flat direction is determined.
 _DETERMINED = 1e-4
 _STEP = 1e-30
+#: Searches with nodes placed anew, and the change of the deviance by them that ends these.
+_MOST_ADAPTATIONS, _ADAPTED = 12, 1e-7
 #: Clusters of the search before that over all of them.
 _SAMPLE = 1000
 
@@ -74,6 +77,14 @@ class SemEstimate:
         regular = determined & ~self.optimum.boundary[free]
         return _transform_vcov(_place_in_full(sandwich, free, regular, self.table.n_free), self.theta_jacobian)
 
+    @cached_property
+    def quadrature_error(self) -> float | None:
+        """Change of the log-likelihood by more nodes than the search had; None without a quadrature."""
+        if not isinstance(self.likelihood, QuadratureLikelihood):
+            return None
+        theta = self.optimum.theta
+        return (self.optimum.evaluation.deviance - self.likelihood.adapted(theta, CHECK).deviance(theta)) / 2
+
     @property
     def log_likelihood(self) -> float:
         """Log-likelihood at the maximum."""
@@ -96,9 +107,8 @@ def estimate_sem(table: ParameterTable, statistics: Statistics) -> SemEstimate:
     structure = build_structure(table)
     recentre = _recentre_function(table, structure, statistics)
     search_statistics = statistics if recentre is None else replace(statistics, origin=np.zeros_like(statistics.origin))
-    likelihood = _likelihood(structure, search_statistics)
     try:
-        optimum = minimise(likelihood, lambda seed: _start(likelihood, table, search_statistics, seed))
+        optimum, likelihood = _search(table, structure, search_statistics)
     except np.linalg.LinAlgError as error:
         raise IdentificationError(
             "The likelihood cannot be computed where the search begins: a covariance matrix is not positive definite "
@@ -117,6 +127,28 @@ def estimate_sem(table: ParameterTable, statistics: Statistics) -> SemEstimate:
     return SemEstimate(
         table, statistics, structure, optimum, theta, vcov, coefficients, jacobian @ spread, likelihood, jacobian
     )
+
+
+def _search(table: ParameterTable, structure: SemStructure, statistics: Statistics) -> tuple[SemOptimum, Criterion]:
+    """Minimise; with nodes of a quadrature, until their places at the optimum are those that it was found with."""
+    if not structure.latent_slopes:
+        likelihood = _likelihood(structure, statistics)
+        return minimise(likelihood, lambda seed: _start(likelihood, table, statistics, seed)), likelihood
+    theta = starting_values(table, statistics)
+    quadrature = unadapted(structure, _sums(structure, statistics), theta).adapted(theta)
+    for _ in range(_MOST_ADAPTATIONS):
+        starts = partial(_from, theta, table, statistics)
+        optimum = minimise(quadrature, starts)
+        theta, used = optimum.theta, quadrature
+        quadrature = used.adapted(theta)
+        if abs(quadrature.deviance(theta) - optimum.evaluation.deviance) < _ADAPTED:
+            break
+    return optimum, used
+
+
+def _from(theta: Array, table: ParameterTable, statistics: Statistics, seed: int | None) -> Array:
+    """These parameters first, then starting values at random."""
+    return theta if seed is None else starting_values(table, statistics, seed)
 
 
 def _start(likelihood: Criterion, table: ParameterTable, statistics: Statistics, seed: int | None) -> Array:
@@ -140,9 +172,15 @@ def _likelihood(structure: SemStructure, statistics: Statistics) -> Criterion:
     if isinstance(statistics, ClusterSums):
         return ClusterLikelihood(structure, statistics)
     if structure.slopes:
-        predictors = dict.fromkeys(predictor for _, predictor in structure.slopes)
-        return ClusterLikelihood(structure, sums_of_complete_rows(statistics, tuple(predictors)))
+        return ClusterLikelihood(structure, _sums(structure, statistics))
     return Likelihood(structure, statistics)
+
+
+def _sums(structure: SemStructure, statistics: Statistics) -> ClusterSums:
+    """Of the clusters, with products of the predictors of random slopes."""
+    if isinstance(statistics, ClusterSums):
+        return statistics
+    return sums_of_complete_rows(statistics, tuple(dict.fromkeys(predictor for _, predictor in structure.slopes)))
 
 
 def _recentre_function(

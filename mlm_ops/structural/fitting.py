@@ -24,7 +24,6 @@ from mlm_ops.structural.missing import check_information, statistics_of_patterns
 from mlm_ops.structural.model import WITHIN, SemModel, expand_ready_model
 from mlm_ops.structural.parameters import ParameterTable, moments_model, parameter_table
 from mlm_ops.structural.record import SemContextualEffect
-from mlm_ops.structural.slopes import check_centering
 from mlm_ops.structural.statistics import check_columns, two_level_statistics
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
@@ -69,8 +68,8 @@ def sem(
     robust
         Cluster-robust standard errors instead of those by the observed information.
     slopes
-        Of what a random slope ``y ~ rv("s")*x`` is where x has a part at level 2 too: of x around its latent mean,
-        which is not offered and refused, or of x as it is ``observed``. Elsewhere x is taken as it is.
+        Of what a random slope ``y ~ rv("s")*x`` is where x has a part at level 2 too: of x around its ``latent`` mean,
+        by quadrature, for one slope; or of x as it is ``observed``. Elsewhere x is taken as it is.
     missing
         ``listwise`` leaves rows out that miss a value; ``ml`` takes all that there is of every row and cluster, by
         full-information maximum likelihood. Rows that miss the predictor of a random slope are left out either way.
@@ -90,8 +89,7 @@ def sem(
     """
     columns = cluster_columns(cluster)
     model = parse_sem(expand_ready_model(text))
-    table = parameter_table(model)
-    check_centering(table.slopes, table.both, slopes)
+    table = parameter_table(model, slopes)
     columns_model = moments_model(table, columns)
     if isinstance(data, Moments):
         moments = moments_for(data, [columns_model])
@@ -135,8 +133,7 @@ def fit_sem(
         ``missing="ml"`` with moments that are not by pattern of missing cells.
     """
     start = time.perf_counter()
-    table = parameter_table(model)
-    check_centering(table.slopes, table.both, slopes)
+    table = parameter_table(model, slopes)
     structure = build_structure(table)
     check_identified(table, structure)
     statistics = _statistics(table, moments, cluster, missing)

@@ -98,7 +98,7 @@ class SemStructure:
     """Both levels of a model; t columns, the first p of level 1, random slopes behind them included.
 
     `slopes` has the place of each random slope's outcome among the variables of level 1, and of its predictor among the
-    columns.
+    columns; `latent_slopes` are those of a predictor's part within clusters.
     """
 
     levels: tuple[LevelStructure, LevelStructure]
@@ -106,6 +106,7 @@ class SemStructure:
     n_columns: int
     n_free: int
     slopes: tuple[tuple[int, int], ...] = ()
+    latent_slopes: tuple[int, ...] = ()
 
     def moments(self, theta: Numbers) -> tuple[LevelMoments, LevelMoments]:
         """The moments of each level."""
@@ -189,7 +190,8 @@ def build_structure(table: ParameterTable) -> SemStructure:
             )
         )
     slopes = tuple((levels[0].names.index(s.outcome), columns[s.predictor]) for s in table.slopes)
-    return SemStructure((levels[0], levels[1]), len(table.within.observed), len(columns), table.n_free, slopes)
+    latent = tuple(k for k, slope in enumerate(table.slopes) if slope.latent)
+    return SemStructure((levels[0], levels[1]), len(table.within.observed), len(columns), table.n_free, slopes, latent)
 
 
 def _cells(entries: list[tuple[int, int, int, float]]) -> Cells:

@@ -14,10 +14,11 @@ from itertools import combinations
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, RandomBlock, Term
+from mlm_ops.language.options import Slopes
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import names_in
 from mlm_ops.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
-from mlm_ops.structural.slopes import RandomSlope, random_slopes
+from mlm_ops.structural.slopes import RandomSlope, center_slopes, random_slopes
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,13 @@ class ParameterTable:
         return [names[i] for i in range(self.n_free)]
 
 
-def parameter_table(model: SemModel) -> ParameterTable:
+def parameter_table(model: SemModel, centering: Slopes = "latent") -> ParameterTable:
     """Fill in the defaults and number the free parameters.
+
+    Parameters
+    ----------
+    centering
+        Of the predictors of random slopes that stand at both levels.
 
     Raises
     ------
@@ -135,6 +141,7 @@ def parameter_table(model: SemModel) -> ParameterTable:
     ]
     rows, n_free = _number_rows(items)
     _check_definitions(model.definitions, {row.label for row in rows if row.label})
+    slopes = center_slopes(slopes, tuple(both), model.at(WITHIN), centering)
     return ParameterTable(rows, within, between, model.definitions, n_free, slopes)
 
 

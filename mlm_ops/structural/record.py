@@ -16,6 +16,7 @@ from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
 from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.model import SemModel
+from mlm_ops.structural.quadrature import CHECK, NODES
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ class SemRecord:
             notes.append(f"not determined, for lack of variance: {', '.join(undetermined)}")
         if not optimum.converged:
             notes.append(f"not converged: the deviance may still fall by {cell('decrement', optimum.decrement)}")
+        notes += self._notes_of_quadrature()
         notes += self._notes_of_chi_square()
         between = len({r.index for r in table.rows if r.level == 2 and r.index is not None})
         if statistics.n_clusters < between:
@@ -147,6 +149,17 @@ class SemRecord:
         if any(self.n_dropped.values()):
             notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
         return notes
+
+    def _notes_of_quadrature(self) -> list[str]:
+        """How exact the likelihood of a slope of a part within clusters is."""
+        error = self.estimate.quadrature_error
+        latent = [slope for slope in self.estimate.table.slopes if slope.latent]
+        if error is None or not latent:
+            return []
+        return [
+            f"the slope {latent[0].name} of {latent[0].predictor} within clusters is integrated over by {NODES} nodes "
+            f"a cluster; {CHECK} nodes change the log-likelihood by {abs(error):.1g}"
+        ]
 
     def _note_of_missing(self, statistics: ClusterSums) -> str:
         """What full-information maximum likelihood takes beyond complete rows."""

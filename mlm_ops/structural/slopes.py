@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.structural.model import BETWEEN, WITHIN, Item, SemModel
@@ -19,11 +19,14 @@ class RandomSlope:
         The variable of level 2 that the slope is.
     outcome, predictor
         Variables of level 1.
+    latent
+        Whether it is the slope of the predictor's part within clusters, around its latent mean.
     """
 
     name: str
     outcome: str
     predictor: str
+    latent: bool = False
 
     @property
     def text(self) -> str:
@@ -76,21 +79,42 @@ def random_slopes(model: SemModel) -> tuple[RandomSlope, ...]:
     return slopes
 
 
-def check_centering(slopes: Sequence[RandomSlope], both: Sequence[str], option: str) -> None:
-    """Refuse the slope of a variable's part within clusters, unless the variable shall be taken as it is observed.
+def center_slopes(
+    slopes: Sequence[RandomSlope], both: Sequence[str], within: Sequence[Item], option: str
+) -> tuple[RandomSlope, ...]:
+    """Tell of which slopes the predictor is taken around its latent mean: where it has a part at level 2 too.
+
+    Parameters
+    ----------
+    both
+        Variables of both levels.
+    within
+        The items of level 1.
+    option
+        ``latent``, or ``observed`` for predictors as they are.
 
     Raises
     ------
     FormulaError
-        A predictor that has a part at level 2 too, with ``slopes="latent"``.
+        More than one such slope, each of which is a dimension of the integral, or a predictor with a mean at level 1.
     """
-    for slope in slopes if option == "latent" else ():
-        if slope.predictor in both:
+    if option == "observed":
+        return tuple(slopes)
+    latent = [slope for slope in slopes if slope.predictor in both]
+    if len(latent) > 1:
+        texts = ", ".join(f"{slope.name!r} of {slope.predictor}" for slope in latent)
+        raise FormulaError(
+            "One random slope of a part within clusters is offered, as the likelihood integrates over each of them. "
+            f'Got {texts}; take the predictors as they are observed by slopes="observed", or name all but one of '
+            "them at level 1 only."
+        )
+    for slope in latent:
+        if any(item.op == "~1" and item.lhs == slope.predictor and (item.freed or item.fixed) for item in within):
             raise FormulaError(
-                f"{slope.predictor!r} stands at level 2 too, so that its random slope {slope.name!r} would be of its "
-                "part within clusters, around a latent mean, which is not offered. Take it as observed by "
-                f'slopes="observed", or name {slope.predictor!r} at level 1 only.'
+                f"{slope.predictor!r} has a mean at level 1, and its random slope {slope.name!r} is of its part within "
+                "clusters, which has none. Leave the mean at level 2."
             )
+    return tuple(replace(slope, latent=slope in latent) for slope in slopes)
 
 
 def _names(items: Iterable[Item]) -> set[str]:

@@ -60,7 +60,7 @@ BAD = [
     (FILE.replace("y ~ x\n      level", "y ~ ~ x\n      level"), "Model 'robust' of sem: The model does not parse"),
     (FILE.replace("mediation 1-1-1", "mediation 9"), "A mediation model is 'mediation 1-1-1: x -> m -> y'"),
     (FILE.replace("robust: true", "robusst: true"), "robusst"),
-    (FILE.replace("slopes: observed", "slopes: latent"), "Model 'slopes' of sem: 'm' stands at level 2 too, so that"),
+    (FILE.replace("y ~ x\n      level", 'y ~ rv("s")*x\n      level'), "The random slope 's' of y on x is named at"),
     (FILE.replace("slopes: observed", "slopes: manifest"), "Unknown slopes. Got 'manifest'"),
 ]
 

@@ -1,0 +1,198 @@
+"""Slopes of a latent part within clusters: against dense integrals, lavaan, and the same model of observed parts."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import polars as pl
+import pytest
+
+import mlm_ops as mlm
+from mlm_ops import FormulaError
+from mlm_ops.structural.cluster_sums import sums_of_complete_rows
+from mlm_ops.structural.fitting import collect_sem
+from mlm_ops.structural.matrices import build_structure
+from mlm_ops.structural.missing import statistics_of_patterns
+from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.quadrature import unadapted
+from mlm_ops.structural.starts import starting_values
+from mlm_ops.structural.statistics import two_level_statistics
+from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.warehouse.source import open_source
+from tests.structural.cases import data, slope_case
+
+#: A slope beside that of an observed predictor, and one of a factor's regression.
+BOTH = 'level: 1\n y ~ rv("s")*x + rv("r")*v\nlevel: 2\n y ~ x + w\n x ~ w\n s ~ w\n z ~ s\n y ~~ s + r\n r ~~ s'
+FACTOR = 'level: 1\n f =~ y1 + y2 + y3\n f ~ rv("s")*x\nlevel: 2\n fb =~ y1 + y2 + y3\n fb + s ~ w\n fb ~ x\n s ~~ fb'
+
+
+@cache
+def some_rows(clusters=12):
+    rng = np.random.default_rng(8)
+    g = np.repeat(np.arange(clusters), rng.integers(2, 7, clusters))
+    w, part = rng.normal(size=clusters), rng.normal(size=clusters)
+    slope = 0.5 + 0.2 * w + 0.4 * rng.normal(size=clusters)
+    within, v = rng.normal(size=len(g)), rng.normal(size=len(g))
+    y = (0.8 * part + 0.5 * rng.normal(size=clusters))[g] + slope[g] * within + 0.3 * v + rng.normal(size=len(g))
+    z = slope + rng.normal(size=clusters)
+    columns = {"y1": y, "y2": 0.8 * y + rng.normal(size=len(g)), "y3": y + rng.normal(size=len(g))}
+    return pl.DataFrame({"g": g, "w": w[g], "z": z[g], "x": 2 + part[g] + within, "v": v, "y": y, **columns})
+
+
+def likelihood(text, rows, missing="listwise"):
+    table = parameter_table(parse_sem(text))
+    structure = build_structure(table)
+    moments = collect_sem(table, ("g",), open_source(rows), missing)
+    statistics = (statistics_of_patterns if missing == "ml" else two_level_statistics)(table, moments, ("g",))
+    theta = starting_values(table, statistics)
+    theta = theta + 0.05 * np.random.default_rng(3).normal(size=len(theta))
+    if missing == "listwise":
+        statistics = sums_of_complete_rows(statistics, tuple(dict.fromkeys(x for _, x in structure.slopes)))
+    return table, unadapted(structure, statistics, theta).adapted(theta, 15), theta
+
+
+def dense_deviance(table, structure, rows, theta, points=4_001):
+    """The oracle: given its slope a cluster's cells are one normal vector; a fine sum over the slope."""
+    implied = structure.implied(theta)
+    (latent,) = structure.latent_slopes
+    p, t = structure.n_row_level, len(table.columns)
+    place, directions = t + latent, structure.directions(theta)[0]
+    predictor = structure.slopes[latent][1]
+    spread = np.sqrt(implied.between[place, place])
+    values = implied.mean[place] + spread * np.linspace(-12, 12, points)
+    others = np.array([i for i in range(structure.n_columns) if i != place])
+    regression = implied.between[others, place] / spread**2
+    rest = implied.between[np.ix_(others, others)] - spread**2 * np.outer(regression, regression)
+    total = 0.0
+    for _, cluster in rows.group_by("g"):
+        own = cluster.select(table.columns[:p]).to_numpy().astype(float)
+        n, level2 = len(own), cluster.select(table.columns[p:]).to_numpy().astype(float)[0]
+        logs = np.empty(points)
+        for i, value in enumerate(values):
+            design = np.zeros((n * p + t - p, structure.n_columns))
+            offset = np.zeros(n * p + t - p)
+            for r, row in enumerate(own):
+                block = slice(r * p, (r + 1) * p)
+                design[block, :p] = np.eye(p)
+                for k, (_, x) in enumerate(structure.slopes):
+                    if k == latent:
+                        offset[block] = value * row[x] * directions[:, k]
+                        design[block, predictor] -= value * directions[:, k]
+                    else:
+                        design[block, t + k] = row[x] * directions[:, k]
+            design[n * p :, p:t] = np.eye(t - p)
+            design = design[:, others]
+            mean = implied.mean[others] + regression * (value - implied.mean[place])
+            v = design @ rest @ design.T
+            v[: n * p, : n * p] += np.kron(np.eye(n), implied.within)
+            d = np.concatenate([own.ravel(), level2]) - offset - design @ mean
+            there = ~np.isnan(d)
+            v, d = v[np.ix_(there, there)], d[there]
+            logs[i] = -(len(d) * np.log(2 * np.pi) + np.linalg.slogdet(v)[1] + d @ np.linalg.solve(v, d)) / 2
+        logs -= ((values - implied.mean[place]) / spread) ** 2 / 2 + np.log(2 * np.pi * spread**2) / 2
+        most = logs.max()
+        total -= 2 * (most + np.log(np.exp(logs - most).sum() * (values[1] - values[0])))
+    return total
+
+
+MODELS = {
+    "beside an observed one": (BOTH, some_rows(), "listwise"),
+    "of a factor": (FACTOR, some_rows(), "listwise"),
+    "with missing cells": (
+        BOTH,
+        some_rows()
+        .with_row_index()
+        .with_columns(
+            y=pl.when(pl.col("index") % 4 != 0).then(pl.col("y")), z=pl.when(pl.col("g") != 3).then(pl.col("z"))
+        ),
+        "ml",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_deviance_is_the_dense_integral(name):
+    text, rows, missing = MODELS[name]
+    table, criterion, theta = likelihood(text, rows, missing)
+    dense = dense_deviance(table, criterion.structure, rows, theta, 401)
+    assert criterion.deviance(theta) == pytest.approx(dense, abs=1e-7)
+    assert criterion.evaluate(theta).deviance == pytest.approx(dense, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_derivatives_are_those_of_differences(name):
+    _, criterion, theta = likelihood(*MODELS[name])
+    at = criterion.evaluate(theta)
+    steps = 1e-5 * np.eye(len(theta))
+    gradient = [(criterion.deviance(theta + s) - criterion.deviance(theta - s)) / 2e-5 for s in steps]
+    hessian = [(criterion.evaluate(theta + s).gradient - criterion.evaluate(theta - s).gradient) / 2e-5 for s in steps]
+    # central differences of step 1e-5 are good to 1e-7 of the largest
+    np.testing.assert_allclose(at.gradient, gradient, atol=1e-7 * np.abs(gradient).max() + 1e-5)
+    np.testing.assert_allclose(criterion.hessian(theta, at), hessian, atol=1e-6 * np.abs(hessian).max())
+    np.testing.assert_allclose(criterion.scores(at).sum(axis=0), at.gradient, atol=1e-9 * np.abs(gradient).max())
+
+
+@cache
+def fitted():
+    return mlm.sem(slope_case("latslope")["model"], data("latslope"), cluster="g")
+
+
+def test_estimates_are_lavaans():
+    """Lavaan's 21 fixed nodes are 2e-4 off, and it fixes the variance of x within clusters beside its estimate."""
+    ours, theirs = fitted(), slope_case("latslope")
+    row = ours.fit_statistics.row(0, named=True)
+    assert theirs["loglik"] < row["log_likelihood_given_x"] < theirs["loglik"] + 2e-4
+    assert row["n_parameters_given_x"] == theirs["npar"] + 1
+    keys = {(r["level"], r["op"], frozenset((r["lhs"], r["rhs"]))): r for r in ours.parameters.iter_rows(named=True)}
+    for reference in theirs["parameters"]:
+        found = keys[reference["level"], reference["op"], frozenset((reference["lhs"], reference["rhs"]))]
+        if reference["se"]:
+            assert found["estimate"] == pytest.approx(reference["est"], abs=2e-3 * reference["se"])
+            assert found["std_error"] == pytest.approx(reference["se"], rel=2e-3)
+    assert ours.converged
+
+
+def test_nodes_and_their_error_are_told():
+    ours = fitted()
+    assert abs(ours.estimate.quadrature_error) < 1e-7
+    assert ours.notes[0].startswith(
+        "the slope s of x within clusters is integrated over by 9 nodes a cluster; 21 nodes change the log-likelihood "
+        "by "
+    )
+    assert "y_W,ij = s_j*x_W,ij + e_y,ij" in ours.equations()
+    assert "as Mplus has it with ESTIMATOR = BAYES" in " ".join(ours.equations("mplus").replace("\n! ", " ").split())
+    robust = mlm.sem(slope_case("latslope")["model"], data("latslope"), cluster="g", robust=True)
+    ratio = robust.parameters["std_error"] / ours.parameters["std_error"]
+    assert ratio.drop_nulls().min() > 0.6
+    assert ratio.drop_nulls().max() < 1.6
+
+
+def test_around_observed_means_the_slope_between_is_another():
+    """A manifest predictor mixes both parts into the slope: its likelihood is that of another model."""
+    text = 'level: 1\n y ~ rv("s")*x\nlevel: 2\n y ~ x\n y ~~ s'
+    latent = mlm.sem(text, data("latslope"), cluster="g")
+    observed = mlm.sem(text, data("latslope"), cluster="g", slopes="observed")
+    assert latent.estimate.likelihood.count == 9
+    assert observed.estimate.quadrature_error is None
+    slopes = [found.parameters.filter(lhs="y", op="~", rhs="x", level=2)["estimate"][0] for found in (latent, observed)]
+    # of y on x between clusters .9 in the simulation; with s x as it is, what is left of it beside the slope's .55
+    assert slopes[0] == pytest.approx(0.9, abs=0.1)
+    assert slopes[1] == pytest.approx(0.9 - 0.55, abs=0.15)
+
+
+def test_more_than_one_is_refused_in_a_sentence():
+    text = 'level: 1\n y ~ rv("s")*x + rv("r")*v\nlevel: 2\n y ~ x + v\n s ~~ r'
+    with pytest.raises(FormulaError) as two:
+        mlm.sem(text, some_rows(), cluster="g")
+    assert str(two.value) == (
+        "One random slope of a part within clusters is offered, as the likelihood integrates over each of them. Got "
+        "'s' of x, 'r' of v; take the predictors as they are observed by slopes=\"observed\", or name all but one of "
+        "them at level 1 only."
+    )
+    with pytest.raises(FormulaError) as mean:
+        mlm.sem('level: 1\n y ~ rv("s")*x\n x ~ NA*1\nlevel: 2\n y ~ x\n x ~ 0*1\n s ~~ s', some_rows(), cluster="g")
+    assert str(mean.value) == (
+        "'x' has a mean at level 1, and its random slope 's' is of its part within clusters, which has none. Leave the "
+        "mean at level 2."
+    )
