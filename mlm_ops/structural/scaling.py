@@ -1,7 +1,7 @@
 """Scale likelihood ratios for rows that are not normal: the Yuan-Bentler factor as Mplus has it (estimator MLR).
 
-With A the observed information and B the sum of the clusters' scores times their transposes, a model of k parameters has
-the factor c = tr(A^-1 B) / k, and the difference of two models the factor (k1 c1 - k0 c0) / (k1 - k0) (Yuan and
+With A the observed information and B the sum of the clusters' scores times their transposes, a model of k parameters
+has the factor c = tr(A^-1 B) / k, and the difference of two models the factor (k1 c1 - k0 c0) / (k1 - k0) (Yuan and
 Bentler 2000, Sociological Methodology 30; Satorra and Bentler 2001, Psychometrika 66; Asparouhov and Muthen 2005).
 That difference may be negative by chance. Both traces at the smaller model's estimates, by the expected information,
 cannot be (Satorra and Bentler 2010, Psychometrika 75).
@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from mlm_ops.moments.arrays import Array
-from mlm_ops.structural.criterion import Criterion
+from mlm_ops.structural.criterion import SemCriterion
 from mlm_ops.structural.estimate import SemEstimate, inverse_curvature
 from mlm_ops.structural.identification import curvature
 
@@ -38,7 +38,7 @@ def scaling_factor(larger: float, smaller: float, df: int) -> float:
     return difference / df if df > 0 and difference > 0 else math.nan
 
 
-def trace_at(likelihood: Criterion, theta: Array, tangent: Array | None = None) -> float:
+def trace_at(likelihood: SemCriterion, theta: Array, tangent: Array | None = None) -> float:
     """``tr(A^-1 B)`` at parameters that need be no optimum, A the expected information.
 
     Parameters
@@ -60,7 +60,7 @@ def trace_at(likelihood: Criterion, theta: Array, tangent: Array | None = None) 
     return float(np.einsum("ki,kl,li->", whitened, meat, whitened)) / 2
 
 
-def _scores(likelihood: Criterion, theta: Array) -> Array:
+def _scores(likelihood: SemCriterion, theta: Array) -> Array:
     at = likelihood.evaluate(theta)
     assert at is not None
     return likelihood.scores(at, likelihood.structure.implied(theta).mean)
