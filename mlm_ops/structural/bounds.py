@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.moments.arrays import Array, Flags
-from mlm_ops.structural.criterion import Criterion
+from mlm_ops.structural.criterion import SemCriterion
 from mlm_ops.structural.matrices import LevelStructure
 
 #: A variable with less than this share of the square of a direction without variance has no part in it.
 _PART = 1e-2
 
 
-def least_eigenvalue(likelihood: Criterion, theta: Array) -> float:
+def least_eigenvalue(likelihood: SemCriterion, theta: Array) -> float:
     """The least eigenvalue of both levels' S, scaled to unit variances."""
     least = math.inf
     for _, _, spread in _spreads(likelihood, theta):
@@ -25,7 +25,7 @@ def least_eigenvalue(likelihood: Criterion, theta: Array) -> float:
     return least
 
 
-def log_barrier(likelihood: Criterion, theta: Array) -> tuple[float, Array, Array]:
+def log_barrier(likelihood: SemCriterion, theta: Array) -> tuple[float, Array, Array]:
     """``-log |S|`` of both levels, its gradient and Hessian by the parameters; infinite outside."""
     k = len(theta)
     value, gradient, hessian = 0.0, np.zeros(k), np.zeros((k, k))
@@ -49,7 +49,7 @@ def log_barrier(likelihood: Criterion, theta: Array) -> tuple[float, Array, Arra
     return value, gradient, hessian
 
 
-def unit_shares(likelihood: Criterion, theta: Array) -> tuple[Array, Array]:
+def unit_shares(likelihood: SemCriterion, theta: Array) -> tuple[Array, Array]:
     """Share of a column's whole variance that a variance of one accounts for, for each level's variables.
 
     A measure that is the same in all units of the data. A random slope accounts for what its predictor's variance makes
@@ -81,7 +81,7 @@ def unit_shares(likelihood: Criterion, theta: Array) -> tuple[Array, Array]:
 
 
 def small_variances(
-    likelihood: Criterion, theta: Array, free: Flags, most: float, *, lone: bool = False
+    likelihood: SemCriterion, theta: Array, free: Flags, most: float, *, lone: bool = False
 ) -> dict[int, float]:
     """Free variances that are below `most` as shares of their columns' whole variance, in every place they have.
 
@@ -108,7 +108,7 @@ def small_variances(
     return {i: share for i, share in by_index.items() if share < most and not (lone and i in covarying_indices)}
 
 
-def on_the_boundary(likelihood: Criterion, theta: Array, tolerance: float) -> tuple[bool, Flags]:
+def on_the_boundary(likelihood: SemCriterion, theta: Array, tolerance: float) -> tuple[bool, Flags]:
     """Whether a level's S is of deficient rank, and the free variances and covariances that take part in it.
 
     Parameters
@@ -137,7 +137,7 @@ def on_the_boundary(likelihood: Criterion, theta: Array, tolerance: float) -> tu
     return deficient, flags
 
 
-def covariances_without_variance(likelihood: Criterion, free: Flags) -> Flags:
+def covariances_without_variance(likelihood: SemCriterion, free: Flags) -> Flags:
     """Free covariances of variables whose variance is held at zero, or fixed to it."""
     flags = np.zeros(len(free), dtype=bool)
     for structure in likelihood.structure.levels:
@@ -153,7 +153,7 @@ def covariances_without_variance(likelihood: Criterion, free: Flags) -> Flags:
     return flags & free
 
 
-def arrows_without_effect(likelihood: Criterion, theta: Array, free: Flags) -> Flags:
+def arrows_without_effect(likelihood: SemCriterion, theta: Array, free: Flags) -> Flags:
     """Free arrows that leave a variable which does not vary: nothing determines them."""
     flags = np.zeros(len(theta), dtype=bool)
     for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
@@ -166,7 +166,7 @@ def arrows_without_effect(likelihood: Criterion, theta: Array, free: Flags) -> F
     return flags & free
 
 
-def _spreads(likelihood: Criterion, theta: Array) -> list[tuple[LevelStructure, NDArray[np.int64], Array]]:
+def _spreads(likelihood: SemCriterion, theta: Array) -> list[tuple[LevelStructure, NDArray[np.int64], Array]]:
     """Each level's S over the variables that have a variance, and those variables."""
     spreads = []
     for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):

@@ -28,7 +28,7 @@ class ColumnFacts(Protocol):
         """(t,) whole variances of the columns."""
 
 
-class Criterion(Protocol):
+class SemCriterion(Protocol):
     """-2 log L as a function of a model's parameters."""
 
     @property

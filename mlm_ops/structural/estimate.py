@@ -13,7 +13,7 @@ from mlm_ops.errors import IdentificationError
 from mlm_ops.moments.arrays import Array, Flags, Numbers
 from mlm_ops.structural.cluster_likelihood import ClusterLikelihood
 from mlm_ops.structural.cluster_sums import ClusterSums, Statistics, sums_of_complete_rows
-from mlm_ops.structural.criterion import Criterion
+from mlm_ops.structural.criterion import SemCriterion
 from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import SemStructure, build_structure
@@ -63,7 +63,7 @@ class SemEstimate:
     vcov: Array
     undetermined: Flags
     flat: Array
-    likelihood: Criterion
+    likelihood: SemCriterion
     theta_jacobian: Array
 
     @cached_property
@@ -129,7 +129,7 @@ def estimate_sem(table: ParameterTable, statistics: Statistics) -> SemEstimate:
     )
 
 
-def _search(table: ParameterTable, structure: SemStructure, statistics: Statistics) -> tuple[SemOptimum, Criterion]:
+def _search(table: ParameterTable, structure: SemStructure, statistics: Statistics) -> tuple[SemOptimum, SemCriterion]:
     """Minimise; with nodes of a quadrature, until their places at the optimum are those that it was found with."""
     if not structure.latent_slopes:
         likelihood = _likelihood(structure, statistics)
@@ -151,7 +151,7 @@ def _from(theta: Array, table: ParameterTable, statistics: Statistics, seed: int
     return theta if seed is None else starting_values(table, statistics, seed)
 
 
-def _start(likelihood: Criterion, table: ParameterTable, statistics: Statistics, seed: int | None) -> Array:
+def _start(likelihood: SemCriterion, table: ParameterTable, statistics: Statistics, seed: int | None) -> Array:
     """Starting values; the first ones of many clusters' own sums by a search over a part of the clusters."""
     start = starting_values(table, statistics, seed)
     if seed is not None or not isinstance(likelihood, ClusterLikelihood):
@@ -168,7 +168,7 @@ def _start(likelihood: Criterion, table: ParameterTable, statistics: Statistics,
     return start if optimum.singular or not optimum.converged else optimum.theta
 
 
-def _likelihood(structure: SemStructure, statistics: Statistics) -> Criterion:
+def _likelihood(structure: SemStructure, statistics: Statistics) -> SemCriterion:
     if isinstance(statistics, ClusterSums):
         return ClusterLikelihood(structure, statistics)
     if structure.slopes:
