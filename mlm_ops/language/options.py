@@ -22,7 +22,7 @@ ClusterKind = Literal["CR0", "CR1", "CR1S", "CR2"]
 RowKind = Literal["HC0", "HC1", "HC2", "HC3"]
 Robust = Literal[ClusterKind, RowKind]
 Steps = Literal["sql", "polars", "both"]
-SlopeVariable = Literal["latent", "observed"]
+SlopeCentering = Literal["latent", "observed"]
 Missing = Literal["listwise", "ml"]
 TableFormat = Literal["text", "markdown"]
 TableFile = Literal["latex", "csv", "parquet", "word"]
@@ -463,7 +463,7 @@ ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
 SEM_ROBUST = flag("robust")
 MISSING = choice("missing", get_args(Missing), default="listwise")
-SLOPES = choice("slopes", get_args(SlopeVariable), default="latent")
+SLOPES = choice("slopes", get_args(SlopeCentering), default="latent")
 #: Of reports.
 DATABASE = Option("database", "the path of a database file", _path)
 OUTPUT = Option("output", "the path of a file", _path).or_none()

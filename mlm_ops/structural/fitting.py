@@ -48,7 +48,7 @@ def sem(
     *,
     connection: duckdb.DuckDBPyConnection | None = None,
     robust: bool = False,
-    slopes: options.SlopeVariable = "latent",
+    slopes: options.SlopeCentering = "latent",
     missing: options.Missing = "listwise",
 ) -> SemFit:
     r"""Fit a two-level structural equation model by maximum likelihood.
@@ -122,7 +122,7 @@ def fit_sem(
     cluster: GroupingFactor,
     *,
     robust: bool = False,
-    slopes: options.SlopeVariable = "latent",
+    slopes: options.SlopeCentering = "latent",
     missing: options.Missing = "listwise",
 ) -> SemFit:
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched.

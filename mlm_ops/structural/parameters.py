@@ -14,7 +14,7 @@ from itertools import combinations
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, RandomBlock, Term
-from mlm_ops.language.options import SlopeVariable
+from mlm_ops.language.options import SlopeCentering
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import names_in
 from mlm_ops.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
@@ -108,7 +108,7 @@ class ParameterTable:
         return [names[i] for i in range(self.n_free)]
 
 
-def parameter_table(model: SemModel, centering: SlopeVariable = "latent") -> ParameterTable:
+def parameter_table(model: SemModel, centering: SlopeCentering = "latent") -> ParameterTable:
     """Fill in the defaults and number the free parameters.
 
     Parameters

@@ -261,3 +261,21 @@ def test_an_analysis_file_takes_incomplete_rows():
     with pytest.raises(AnalysisError) as moments:
         parse_analysis(FILE.replace("data: rows", "data: rows\nform: moments"))
     assert "form: moments goes without sem.all.missing, which needs rows" in str(moments.value)
+
+
+def test_what_is_missing_at_random_biases_complete_rows_alone():
+    """Half of the high x have no y, and y follows x: the mean of complete rows is low, that of all cells is not."""
+    rng = np.random.default_rng(5)
+    g = np.repeat(np.arange(400), 10)
+    x = rng.normal(size=4_000)
+    y = (0.5 * rng.normal(size=400))[g] + x + rng.normal(size=4_000)
+    gone = pl.Series((x > 0) & (rng.random(4_000) < 0.5))
+    rows = pl.DataFrame({"g": g, "x": x, "y": y}).with_columns(y=pl.when(gone).then(None).otherwise(pl.col("y")))
+    text = "level: 1\n y ~~ x\nlevel: 2\n y ~~ y"
+    means = {}
+    for missing in ("listwise", "ml"):
+        found = mlm.sem(text, rows, cluster="g", missing=missing).parameters
+        row = found.filter((pl.col("lhs") == "y") & (pl.col("op") == "~1") & (pl.col("level") == 2)).row(0, named=True)
+        means[missing] = row["estimate"] / row["std_error"]
+    assert abs(means["ml"]) < 2
+    assert means["listwise"] < -5

@@ -196,3 +196,12 @@ def test_more_than_one_is_refused_in_a_sentence():
         "'x' has a mean at level 1, and its random slope 's' is of its part within clusters, which has none. Leave the "
         "mean at level 2."
     )
+
+
+def test_a_ready_mediation_takes_the_mediator_around_its_latent_mean():
+    rows = some_rows(60).select("g", "x", m="v", y="y").with_columns(m=pl.col("m") + 0.6 * (pl.col("x") - 2))
+    found = mlm.sem("mediation 1-1-1 random: x -> m -> y", rows, cluster="g")
+    assert [slope.latent for slope in found.estimate.table.slopes] == [False, True, False]
+    labels = dict(found.parameters.drop_nulls("label").select("label", "estimate").iter_rows())
+    product = labels["mean_a"] * labels["mean_b"] + labels["cov_ab"]
+    assert labels["indirect"] == pytest.approx(product, abs=1e-12)

@@ -123,7 +123,6 @@ REASONS = {
     },
     "mlm_ops/moments/patterns.py": {
         "averages": "aggregates of quoted names",
-        "names[name]": "a quoted name",
     },
     "mlm_ops/moments/survey.py": {
         "', '.join(ends)": "extremes of quoted names",

@@ -14,7 +14,7 @@ from mlm_ops.analyses.file.strategy import PHASES
 from mlm_ops.errors import FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.level_equations import is_level, level_text
-from mlm_ops.language.options import DfMethod, Estimator, Missing, Option, Robust, SlopeVariable
+from mlm_ops.language.options import DfMethod, Estimator, Missing, Option, Robust, SlopeCentering
 from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.files.reading import FileOptions
 
@@ -118,7 +118,7 @@ class SemSpec(Record):
     model: str = Field(min_length=1)
     cluster: Annotated[str | None, taken_by(options.SEM_CLUSTER)] = None
     robust: bool = False
-    slopes: Annotated[SlopeVariable, taken_by(options.SLOPES)] = "latent"
+    slopes: Annotated[SlopeCentering, taken_by(options.SLOPES)] = "latent"
     missing: Annotated[Missing, taken_by(options.MISSING)] = "listwise"
 
 
