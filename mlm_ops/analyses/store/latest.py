@@ -100,8 +100,8 @@ def _read(connection: Connection, relation: str, kinds: dict[str, str], conditio
         f"timezone('UTC', {identifier(column)})" if kind.startswith("TIMESTAMP WITH") else identifier(column)
         for column, kind in kinds.items()
     ]
-    where = f" where {' and '.join(conditions)}" if conditions else ""
-    query = f"select {', '.join(values)} from {qualified(RESULTS, relation)}{where}"
+    condition = " where " + " and ".join(conditions) if conditions else ""
+    query = f"select {', '.join(values)} from {qualified(RESULTS, relation)}{condition}"
     schema = {column: _KINDS.get(kind, pl.String()) for column, kind in kinds.items()}
     try:
         frames = list(_batches(connection, query, schema))
