@@ -66,7 +66,17 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("p_value", "flagged"),
     ),
     "sem_fit": (
-        *("log_likelihood", "chi_square", "df", "p_value", "chi_square_scaled", "p_value_scaled", "cfi", "tli", "rmsea"),
+        *(
+            "log_likelihood",
+            "chi_square",
+            "df",
+            "p_value",
+            "chi_square_scaled",
+            "p_value_scaled",
+            "cfi",
+            "tli",
+            "rmsea",
+        ),
         *("srmr_within", "srmr_between"),
         *("aic", "bic", "n_obs", "n_clusters", "converged", "singular", "bounded", "notes"),
     ),

@@ -86,9 +86,7 @@ def _p_value(statistic: float, df: int) -> float:
     return float(gammaincc(df / 2, statistic / 2))
 
 
-def _scaling(
-    smaller: SemEstimate, larger: SemEstimate, exact: SemEstimate | None, df: int
-) -> tuple[float, str | None]:
+def _scaling(smaller: SemEstimate, larger: SemEstimate, exact: SemEstimate | None, df: int) -> tuple[float, str | None]:
     """The scaling factor of a likelihood ratio, and where it is from."""
     traces = scaling_trace(larger), scaling_trace(smaller)
     if any(map(math.isnan, traces)):

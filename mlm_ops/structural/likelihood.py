@@ -231,7 +231,7 @@ class Likelihood:
         return np.asarray((curvature + curvature.T) / 2)
 
     def _curvature_of_means(self, at: Evaluation, by_size: Array) -> Array:
-        """The part of the cluster means: sums over the sizes first, of V x C^-1 by powers of 1/n, of (t^2, t^2) each."""
+        """The part of the cluster means: sums over the sizes first, of V x C^-1 by powers of 1/n, (t^2, t^2) each."""
         s, t, p = self.statistics, len(self.statistics.columns), self.statistics.n_row_level
         between = at.jacobian[1].reshape(-1, t * t)
         within = np.zeros_like(at.jacobian[1])

@@ -174,15 +174,11 @@ def exogenous_table(table: ParameterTable) -> ParameterTable | None:
     """The unrestricted model of the variables that are exogenous wherever they stand; None where there are none."""
     levels = (table.within, table.between)
     names = {
-        name
-        for name in table.columns
-        if all(name in level.exogenous for level in levels if name in level.observed)
+        name for name in table.columns if all(name in level.exogenous for level in levels if name in level.observed)
     }
     if not names:
         return None
-    within, between = (
-        Variables(tuple(n for n in level.observed if n in names), (), ()) for level in levels
-    )
+    within, between = (Variables(tuple(n for n in level.observed if n in names), (), ()) for level in levels)
     return saturated_table(replace(table, within=within, between=between))
 
 

@@ -148,7 +148,7 @@ class SemRecord:
     def _notes_of_chi_square(self) -> list[str]:
         """Sentences on where the tests of fit are doubtful, or are none."""
         measures, optimum = self.measures, self.estimate.optimum
-        notes = []
+        notes: list[str] = []
         if not measures.plain.df or math.isnan(measures.plain.chi_square):
             return notes
         if measures.bounded:

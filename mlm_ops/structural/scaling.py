@@ -1,7 +1,7 @@
 """Scale likelihood ratios for rows that are not normal: the Yuan-Bentler factor as Mplus has it (estimator MLR).
 
-With A the observed information and B the sum of the clusters' scores times their transposes, a model of k parameters has
-the factor c = tr(A^-1 B) / k, and the difference of two models the factor (k1 c1 - k0 c0) / (k1 - k0) (Yuan and
+With A the observed information and B the sum of the clusters' scores times their transposes, a model of k parameters
+has the factor c = tr(A^-1 B) / k, and the difference of two models the factor (k1 c1 - k0 c0) / (k1 - k0) (Yuan and
 Bentler 2000, Sociological Methodology 30; Satorra and Bentler 2001, Psychometrika 66; Asparouhov and Muthen 2005).
 That difference may be negative by chance. Both traces at the smaller model's estimates, by the expected information,
 cannot be (Satorra and Bentler 2010, Psychometrika 75).

@@ -22,7 +22,7 @@ COLUMNS: dict[str, str] = {
     "rmsea_low": "Lower end of the 90% interval of RMSEA",
     "rmsea_high": "Upper end of the 90% interval of RMSEA",
     "p_close": "Of the hypothesis that RMSEA is .05 or less",
-    "scaling_factor": "By which chi-square is divided for rows that are not normal (MLR, Yuan-Bentler); null on a bound",
+    "scaling_factor": "By which chi-square is divided for rows that are not normal (MLR); null on a bound",
     "chi_square_scaled": "Chi-square divided by the scaling factor",
     "p_value_scaled": "Of the scaled chi-square",
     "cfi_scaled": "CFI of the scaled chi-squares of the model and of independence",
