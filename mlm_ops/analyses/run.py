@@ -32,7 +32,8 @@ from mlm_ops.results.tables.columns import COUNT
 from mlm_ops.results.tables.questions import contrasts, interaction_tables
 from mlm_ops.results.tables.suppression import publishable
 from mlm_ops.structural import tables as structural_tables
-from mlm_ops.structural.fitting import fit_sem
+from mlm_ops.structural.fitting import collect_sem, fit_sem
+from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.warehouse.ownership import CENTERED, MOMENTS, check_not_read
 from mlm_ops.warehouse.sql import identifier
 
@@ -200,11 +201,16 @@ def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) 
     )
 
 
-def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments) -> SemFit:
-    """Fit one structural equation model of an analysis to its moments."""
-    model, cluster = analysis.compiled_sem[name]
+def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments, connection: duckdb.DuckDBPyConnection) -> SemFit:
+    """Fit one structural equation model of an analysis to its moments.
+
+    With ``missing: ml`` it takes incomplete rows, which the moments of all models leave out: it scans them by itself.
+    """
+    (model, cluster), spec = analysis.compiled_sem[name], analysis.sem[name]
     with model_in_errors(analysis, f"model {name} of sem", name):
-        fitted = fit_sem(model, moments, cluster, robust=analysis.sem[name].robust)
+        if spec.missing == "ml":
+            moments = collect_sem(parameter_table(model), cluster, open_rows(analysis, connection), spec.missing)
+        fitted = fit_sem(model, moments, cluster, robust=spec.robust, slopes=spec.slopes, missing=spec.missing)
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
     return fitted
 
@@ -304,7 +310,8 @@ def fit_collected(analysis: Analysis, moments: Moments, connection: duckdb.DuckD
     fits = {name: fit_analysis_model(analysis, name, moments) for name in analysis.models}
     frames = [model_tables(analysis, name, fitted, connection) for name, fitted in fits.items()]
     frames += [compare_analysis(analysis, moments, fits), whole_tables(analysis, moments)]
-    frames += [sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments), moments) for name in analysis.sem]
+    for name in analysis.sem:
+        frames.append(sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments, connection), moments))
     if (climbed := climb_analysis(analysis, moments)) is not None:
         frames.append(climbed[1])
     return AnalysisResult(moments, fits, _stacked(frames))

@@ -18,6 +18,8 @@ from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 Estimator = Literal["reml", "ml"]
 DfMethod = Literal["satterthwaite", "kenward-roger", "none"]
 Robust = Literal["CR0", "CR1", "CR1S", "CR2"]
+Slopes = Literal["latent", "observed"]
+Missing = Literal["listwise", "ml"]
 TableFormat = Literal["text", "markdown"]
 TableFile = Literal["latex", "csv", "parquet", "word"]
 
@@ -407,6 +409,8 @@ ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Options of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
 SEM_ROBUST = flag("robust")
+MISSING = choice("missing", get_args(Missing), default="listwise")
+SLOPES = choice("slopes", get_args(Slopes), default="latent")
 #: Of reports.
 DATABASE = Option("database", "the path of a database file", _path)
 OUTPUT = Option("output", "the path of a file", _path).or_none()

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.moments.arrays import Array, Flags
-from mlm_ops.structural.likelihood import Likelihood
+from mlm_ops.structural.criterion import Criterion
 from mlm_ops.structural.matrices import LevelStructure
 
 #: A variable with less than this share of the square of a direction without variance has no part in it.
 _PART = 1e-2
 
 
-def least_eigenvalue(likelihood: Likelihood, theta: Array) -> float:
+def least_eigenvalue(likelihood: Criterion, theta: Array) -> float:
     """The least eigenvalue of both levels' S, scaled to unit variances."""
     least = math.inf
     for _, _, spread in _spreads(likelihood, theta):
@@ -25,7 +25,7 @@ def least_eigenvalue(likelihood: Likelihood, theta: Array) -> float:
     return least
 
 
-def log_barrier(likelihood: Likelihood, theta: Array) -> tuple[float, Array, Array]:
+def log_barrier(likelihood: Criterion, theta: Array) -> tuple[float, Array, Array]:
     """``-log |S|`` of both levels, its gradient and Hessian by the parameters; infinite outside."""
     k = len(theta)
     value, gradient, hessian = 0.0, np.zeros(k), np.zeros((k, k))
@@ -49,10 +49,11 @@ def log_barrier(likelihood: Likelihood, theta: Array) -> tuple[float, Array, Arr
     return value, gradient, hessian
 
 
-def unit_shares(likelihood: Likelihood, theta: Array) -> tuple[Array, Array]:
+def unit_shares(likelihood: Criterion, theta: Array) -> tuple[Array, Array]:
     """Share of a column's whole variance that a variance of one accounts for, for each level's variables.
 
-    A measure that is the same in all units of the data. A latent variable with a fixed loading is measured by the
+    A measure that is the same in all units of the data. A random slope accounts for what its predictor's variance makes
+    of it. A latent variable with a fixed loading is measured by the
     column of that loading, whose units it has; another by the largest share that its total effects have.
 
     Returns
@@ -60,9 +61,12 @@ def unit_shares(likelihood: Likelihood, theta: Array) -> tuple[Array, Array]:
     within, between
         (v,) each; NaN for a variable without any effect on a column.
     """
-    statistics = likelihood.statistics
-    whole = np.maximum(np.diag(statistics.between_estimate), 0.0)
-    whole[: statistics.n_row_level] += np.diag(statistics.pooled_within)
+    whole = np.asarray(likelihood.statistics.column_variances)
+    if likelihood.structure.slopes:
+        directions, _ = likelihood.structure.directions(theta)
+        predictors = [predictor for _, predictor in likelihood.structure.slopes]
+        shares = (directions**2 / whole[: len(directions), None]).max(axis=0) * whole[predictors]
+        whole = np.concatenate([whole, 1 / np.where(shares > 0, shares, 1.0)])
     by_level = []
     for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
         size = structure.n_observed
@@ -77,7 +81,7 @@ def unit_shares(likelihood: Likelihood, theta: Array) -> tuple[Array, Array]:
 
 
 def small_variances(
-    likelihood: Likelihood, theta: Array, free: Flags, most: float, *, lone: bool = False
+    likelihood: Criterion, theta: Array, free: Flags, most: float, *, lone: bool = False
 ) -> dict[int, float]:
     """Free variances that are below `most` as shares of their columns' whole variance, in every place they have.
 
@@ -104,7 +108,7 @@ def small_variances(
     return {i: share for i, share in by_index.items() if share < most and not (lone and i in covarying_indices)}
 
 
-def on_the_boundary(likelihood: Likelihood, theta: Array, tolerance: float) -> tuple[bool, Flags]:
+def on_the_boundary(likelihood: Criterion, theta: Array, tolerance: float) -> tuple[bool, Flags]:
     """Whether a level's S is of deficient rank, and the free variances and covariances that take part in it.
 
     Parameters
@@ -133,7 +137,7 @@ def on_the_boundary(likelihood: Likelihood, theta: Array, tolerance: float) -> t
     return deficient, flags
 
 
-def covariances_without_variance(likelihood: Likelihood, free: Flags) -> Flags:
+def covariances_without_variance(likelihood: Criterion, free: Flags) -> Flags:
     """Free covariances of variables whose variance is held at zero, or fixed to it."""
     flags = np.zeros(len(free), dtype=bool)
     for structure in likelihood.structure.levels:
@@ -149,7 +153,7 @@ def covariances_without_variance(likelihood: Likelihood, free: Flags) -> Flags:
     return flags & free
 
 
-def arrows_without_effect(likelihood: Likelihood, theta: Array, free: Flags) -> Flags:
+def arrows_without_effect(likelihood: Criterion, theta: Array, free: Flags) -> Flags:
     """Free arrows that leave a variable which does not vary: nothing determines them."""
     flags = np.zeros(len(theta), dtype=bool)
     for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
@@ -162,7 +166,7 @@ def arrows_without_effect(likelihood: Likelihood, theta: Array, free: Flags) -> 
     return flags & free
 
 
-def _spreads(likelihood: Likelihood, theta: Array) -> list[tuple[LevelStructure, NDArray[np.int64], Array]]:
+def _spreads(likelihood: Criterion, theta: Array) -> list[tuple[LevelStructure, NDArray[np.int64], Array]]:
     """Each level's S over the variables that have a variance, and those variables."""
     spreads = []
     for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):

@@ -12,9 +12,10 @@ import numpy as np
 from scipy.special import gammaincc
 
 from mlm_ops.errors import IdentificationError, MlmError
+from mlm_ops.structural.cluster_sums import is_same_data, reorder_columns
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
 from mlm_ops.structural.scaling import scaling_factor, scaling_trace, trace_at
-from mlm_ops.structural.statistics import implied_statistics, reorder_columns, same_data
+from mlm_ops.structural.statistics import TwoLevelStatistics, implied_statistics
 
 #: A larger model meets what a smaller one implies but for the rounding of its own search, in units of the deviance.
 _ROUNDING = 1e-4
@@ -58,7 +59,7 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
             f"Nested models are of the same columns. Got {', '.join(sorted(smaller.statistics.columns))} and "
             f"{', '.join(sorted(larger.statistics.columns))}; name them all in both, as in x ~~ x."
         )
-    if not same_data(smaller.statistics, statistics):
+    if not is_same_data(smaller.statistics, statistics):
         raise MlmError(
             "Nested models are of the same rows and clusters. Got models of other ones; fit both to one table by one "
             "cluster."
@@ -70,6 +71,12 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
         )
     exact = _fit_to_implied(smaller, larger)
     gap = discrepancy(smaller, exact)
+    if larger.log_likelihood < smaller.log_likelihood - _ROUNDING:
+        raise MlmError(
+            "A likelihood ratio is of nested models, and the model with more parameters fits worse, so that it does "
+            f"not contain the other. Got log-likelihoods {larger.log_likelihood:.4f} and {smaller.log_likelihood:.4f}; "
+            "compare them by AIC or BIC."
+        )
     if gap > _ROUNDING:
         raise MlmError(
             "A likelihood ratio is of nested models, and the larger model does not contain the smaller one. Fitted to "
@@ -103,10 +110,17 @@ def _scaling(smaller: SemEstimate, larger: SemEstimate, exact: SemEstimate | Non
 
 
 def _fit_to_implied(smaller: SemEstimate, larger: SemEstimate) -> SemEstimate | None:
-    """The larger model fitted to what the smaller one implies; None where the search for it does not end."""
+    """The larger model fitted to what the smaller one implies; None where the search for it does not end.
+
+    Nor is there one with random slopes or missing cells, which have no such few statistics.
+    """
+    if not (isinstance(smaller.statistics, TwoLevelStatistics) and isinstance(larger.statistics, TwoLevelStatistics)):
+        return None
+    if smaller.table.slopes or larger.table.slopes:
+        return None
     implied = smaller.structure.implied(smaller.theta)
     statistics = reorder_columns(implied_statistics(smaller.statistics, implied), larger.statistics.columns)
-    assert statistics is not None
+    assert isinstance(statistics, TwoLevelStatistics)
     # two scans may have other origins
     moved = replace(
         statistics,
@@ -125,7 +139,7 @@ def discrepancy(smaller: SemEstimate, exact: SemEstimate | None) -> float:
 
     It is zero where the larger model contains the smaller (Bentler and Satorra 2010, Psychological Methods 15).
     """
-    if exact is None:
+    if exact is None or not isinstance(smaller.statistics, TwoLevelStatistics):
         return 0.0
     implied = smaller.structure.implied(smaller.theta)
     statistics = implied_statistics(smaller.statistics, implied)

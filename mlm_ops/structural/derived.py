@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,7 +198,7 @@ def standardized(table: ParameterTable, structure: SemStructure, theta: Array) -
     """
     values = np.empty(len(table.rows))
     labels: dict[str, Array] = {}
-    for level, moments in zip((WITHIN, BETWEEN), structure.moments(theta), strict=True):
+    for level, moments in zip((WITHIN, BETWEEN), average_moments(structure, theta), strict=True):
         at = {name: i for i, name in enumerate(table.variables(level).all)}
         deviation, residual = _roots(np.diag(moments.covariance)), _roots(np.diag(moments.spread))
         for number, row in enumerate(table.rows):
@@ -206,7 +206,9 @@ def standardized(table: ParameterTable, structure: SemStructure, theta: Array) -
                 continue
             value = row.value if row.index is None else theta[row.index]
             left, right = at[row.lhs], at.get(row.rhs, at[row.lhs])
-            if row.op == "=~":
+            if row.slope is not None:
+                value = np.nan
+            elif row.op == "=~":
                 value = value * deviation[left] / deviation[right]
             elif row.op == "~":
                 value = value * deviation[right] / deviation[left]
@@ -227,13 +229,40 @@ def standardized(table: ParameterTable, structure: SemStructure, theta: Array) -
 def r_squared(table: ParameterTable, structure: SemStructure, theta: Array) -> list[tuple[int, str, float]]:
     """Level, variable and explained share of every variable that has predictors or factors there."""
     rows = []
-    for level, moments in zip((WITHIN, BETWEEN), structure.moments(theta), strict=True):
+    for level, moments in zip((WITHIN, BETWEEN), average_moments(structure, theta), strict=True):
         names = table.variables(level).all
         explained = {row.rhs if row.op == "=~" else row.lhs for row in table.at(level) if row.op in {"=~", "~"}}
         for i, name in enumerate(names):
             if name in explained:
                 rows.append((level, name, _share(moments, i)))
     return rows
+
+
+def average_moments(structure: SemStructure, theta: Array) -> tuple[LevelMoments, LevelMoments]:
+    """The moments of each level; those of level 1 averaged over the clusters, where slopes are random.
+
+    Given its slopes s a cluster's rows have covariance E(s) S E(s)', a polynomial of degree 2 K in K slopes, which
+    K + 1 Gauss-Hermite nodes in each of the K directions of their normal distribution average exactly.
+    """
+    within, between = structure.moments(theta)
+    count = len(structure.slopes)
+    if not count:
+        return within, between
+    implied = structure.implied(theta)
+    values, vectors = np.linalg.eigh(implied.between[-count:, -count:])
+    nodes, weights = np.polynomial.hermite_e.hermegauss(count + 1)
+    grid = np.stack([axis.ravel() for axis in np.meshgrid(*[nodes] * count, indexing="ij")], axis=1)
+    shares = np.prod(np.meshgrid(*[weights / weights.sum()] * count, indexing="ij"), axis=0).ravel()
+    slopes = implied.mean[-count:] + (grid * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    rows = [outcome for outcome, _ in structure.slopes]
+    cols = [structure.levels[0].position.tolist().index(predictor) for _, predictor in structure.slopes]
+    covariance = np.zeros_like(within.covariance)
+    for share, slope in zip(shares, slopes, strict=True):
+        arrows = within.arrows.copy()
+        arrows[rows, cols] += slope
+        effects = np.linalg.inv(np.eye(len(arrows)) - arrows)
+        covariance += share * (effects @ within.spread @ effects.T)
+    return replace(within, covariance=covariance), between
 
 
 def _share(moments: LevelMoments, i: int) -> float:

@@ -13,13 +13,14 @@ _TITLES = {BETWEEN: "Between clusters", WITHIN: "Within clusters"}
 
 
 def mermaid(table: ParameterTable, theta: Array) -> str:
-    """A flowchart with a subgraph a level; covariances are dotted."""
+    """A flowchart with a subgraph a level; covariances are dotted, a path with a random slope has a filled dot."""
     lines = ["flowchart LR"]
     for level, title in _TITLES.items():
         node = {name: f"{'w' if level == WITHIN else 'b'}{i}" for i, name in enumerate(table.variables(level).all)}
         lines.append(f'  subgraph {"within" if level == WITHIN else "between"}["{title}"]')
-        for name in table.variables(level).all:
-            left, right = ("([", "])") if name in table.variables(level).latent else ("[", "]")
+        hidden = table.variables(level)
+        for name in hidden.all:
+            left, right = ("([", "])") if name in (*hidden.latent, *hidden.slopes) else ("[", "]")
             lines.append(f'    {node[name]}{left}"{_entity(name)}"{right}')
         for row, source, target in _arrows(table, level):
             lines.append(f'    {node[source]} -->|"{_number_text(row, theta)}"| {node[target]}')
@@ -43,7 +44,9 @@ def _covariances(table: ParameterTable, level: int) -> list[SemParameter]:
 
 
 def _number_text(row: SemParameter, theta: Array) -> str:
-    """An estimate as `cell` writes it; a fixed value as it is."""
+    """An estimate as `cell` writes it; a fixed value as it is, and a random slope's name behind a dot."""
+    if row.slope is not None:
+        return f"● {_entity(row.slope)}"
     return f"{row.value:g}" if row.index is None else cell("estimate", float(theta[row.index]))
 
 

@@ -43,7 +43,7 @@ def _statements(table: ParameterTable) -> Iterator[Statement]:
     for level in (WITHIN, BETWEEN):
         yield Heading(_TITLES[level])
         names = table.variables(level)
-        for name in (*names.latent, *names.observed):
+        for name in (*names.latent, *names.slopes, *names.observed):
             yield _equation(table, level, name)
         for row in table.at(level):
             if row.op == "~~" and row.lhs != row.rhs and _is_there(row):
@@ -68,6 +68,9 @@ def _equation(table: ParameterTable, level: int, name: str) -> Equation:
     for row in into:
         other = _variable(table, level, row.rhs if row.op == "~" else row.lhs)
         factor = _coefficient(table, row)
+        if row.slope is not None:
+            # the predictor of a random slope is taken as it is observed
+            factor, other = _variable(table, BETWEEN, row.slope), VariableName(row.rhs, _UNITS[level])
         terms.append((other,) if factor == Value(1.0, exact=True) else (factor, Sign("*"), other))
     if _is_there(variance):
         terms.append((_residual(level, name),))
@@ -102,6 +105,8 @@ def mplus_input(table: ParameterTable, cluster: str) -> str:
         # Mplus tells latent variables of the two levels apart by their names alone
         latent = {name: _stem(name, level) if name in both else name for name in table.variables(level).latent}
         short[level] = columns | {name: names.free(stem) for name, stem in latent.items()}
+    slopes = {slope.name: names.free(slope.name) for slope in table.slopes}
+    short = {level: own | slopes for level, own in short.items()}
     labels = {label: names.free(label) for label in dict.fromkeys(_labels(table).values())}
     labels |= {d.name: names.free(d.name) for d in table.definitions}
     model = []
@@ -112,7 +117,7 @@ def mplus_input(table: ParameterTable, cluster: str) -> str:
     new = [f"NEW({' '.join(labels[d.name] for d in table.definitions)})"] if table.definitions else []
     return MplusInput(
         title="two-level structural equation model",
-        kind="TWOLEVEL",
+        kind="TWOLEVEL RANDOM" if table.slopes else "TWOLEVEL",
         columns=names.columns,
         use_variables=[columns[name] for name in table.columns],
         model=model,
@@ -150,6 +155,8 @@ def _is_stated(table: ParameterTable, row: SemParameter) -> bool:
 def _statement(row: SemParameter, short: Mapping[str, str]) -> str:
     lhs, rhs = short[row.lhs], short.get(row.rhs, "")
     value = f"@{number_text(row.value)}" if row.index is None else "*"
+    if row.slope is not None:
+        return f"{short[row.slope]} | {lhs} ON {rhs}"
     match row.op:
         case "=~":
             return f"{lhs} BY {rhs}{value}"

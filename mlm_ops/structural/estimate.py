@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.moments.arrays import Array, Flags, Numbers
+from mlm_ops.structural.cluster_likelihood import ClusterLikelihood
+from mlm_ops.structural.cluster_sums import ClusterSums, Statistics, sums_of_complete_rows
+from mlm_ops.structural.criterion import Criterion
 from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import SemStructure, build_structure
 from mlm_ops.structural.optimize import SemOptimum, minimise
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.starts import starting_values
-from mlm_ops.structural.statistics import TwoLevelStatistics
 
 #: A parameter with a smaller part than this in every flat direction is determined.
 _DETERMINED = 1e-4
 _STEP = 1e-30
+#: Clusters of the search before that over all of them.
+_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,14 @@ class SemEstimate:
     """
 
     table: ParameterTable
-    statistics: TwoLevelStatistics
+    statistics: Statistics
     structure: SemStructure
     optimum: SemOptimum
     theta: Array
     vcov: Array
     undetermined: Flags
     flat: Array
-    likelihood: Likelihood
+    likelihood: Criterion
     theta_jacobian: Array
 
     @cached_property
@@ -81,7 +85,7 @@ class SemEstimate:
         return self.table.n_free
 
 
-def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEstimate:
+def estimate_sem(table: ParameterTable, statistics: Statistics) -> SemEstimate:
     """Estimate a model's parameters.
 
     Raises
@@ -92,9 +96,9 @@ def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEs
     structure = build_structure(table)
     recentre = _recentre_function(table, structure, statistics)
     search_statistics = statistics if recentre is None else replace(statistics, origin=np.zeros_like(statistics.origin))
-    likelihood = Likelihood(structure, search_statistics)
+    likelihood = _likelihood(structure, search_statistics)
     try:
-        optimum = minimise(likelihood, lambda seed: starting_values(table, search_statistics, seed))
+        optimum = minimise(likelihood, lambda seed: _start(likelihood, table, search_statistics, seed))
     except np.linalg.LinAlgError as error:
         raise IdentificationError(
             "The likelihood cannot be computed where the search begins: a covariance matrix is not positive definite "
@@ -115,14 +119,43 @@ def estimate_sem(table: ParameterTable, statistics: TwoLevelStatistics) -> SemEs
     )
 
 
+def _start(likelihood: Criterion, table: ParameterTable, statistics: Statistics, seed: int | None) -> Array:
+    """Starting values; the first ones of many clusters' own sums by a search over a part of the clusters."""
+    start = starting_values(table, statistics, seed)
+    if seed is not None or not isinstance(likelihood, ClusterLikelihood):
+        return start
+    # a model whose text begins somewhere begins there
+    begins = {row.index for row in table.rows if row.start is not None}
+    if likelihood.statistics.n_clusters < 4 * _SAMPLE or len(begins) > table.n_free / 2:
+        return start
+    sample = replace(likelihood, statistics=likelihood.statistics.sample(_SAMPLE))
+    try:
+        optimum = minimise(sample, lambda _: start, most_starts=1)
+    except np.linalg.LinAlgError:
+        return start
+    return start if optimum.singular or not optimum.converged else optimum.theta
+
+
+def _likelihood(structure: SemStructure, statistics: Statistics) -> Criterion:
+    if isinstance(statistics, ClusterSums):
+        return ClusterLikelihood(structure, statistics)
+    if structure.slopes:
+        predictors = dict.fromkeys(predictor for _, predictor in structure.slopes)
+        return ClusterLikelihood(structure, sums_of_complete_rows(statistics, tuple(predictors)))
+    return Likelihood(structure, statistics)
+
+
 def _recentre_function(
-    table: ParameterTable, structure: SemStructure, statistics: TwoLevelStatistics
+    table: ParameterTable, structure: SemStructure, statistics: Statistics
 ) -> Callable[[Numbers], Numbers] | None:
     """Function from parameters for means around the origin to the user's; None where means are restricted.
 
     With a free intercept of its own for each column the means are whatever they are, and data at a million can be
-    fitted around their mean: intercepts alone move, by the solution of the means' linear equations.
+    fitted around their mean: intercepts alone move, by the solution of the means' linear equations. The predictor of a
+    random slope stays where it is, as another origin has another variance of the intercepts.
     """
+    if structure.slopes:
+        return None
     rows = [row for row in table.rows if row.op == "~1" and row.index is not None]
     counts = np.bincount([row.index for row in table.rows if row.index is not None], minlength=table.n_free)
     columns = [row.lhs for row in rows if row.lhs in table.columns]

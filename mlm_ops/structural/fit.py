@@ -11,6 +11,7 @@ import polars as pl
 from mlm_ops.errors import MlmError
 from mlm_ops.language import options
 from mlm_ops.language.model import group_name
+from mlm_ops.moments.patterns import complete_units
 from mlm_ops.results.equations import WRITERS, EquationFormat
 from mlm_ops.results.tables import analysis_tables
 from mlm_ops.results.tables.units import groups
@@ -55,13 +56,21 @@ class SemFit(SemRecord):
         return tables.sem_icc(self)
 
     @property
+    def coverage(self) -> pl.DataFrame:
+        """Rows that have both of two variables of level 1, and clusters that have both of level 2, and their shares."""
+        return tables.sem_coverage(self)
+
+    @property
     def reliability(self) -> pl.DataFrame:
         """Omega within and between of every latent variable whose indicators are all observed."""
         return tables.sem_reliability(self)
 
     def groups(self) -> pl.DataFrame:
-        """One row per cluster and observed variable: rows, mean and standard deviation in the cluster."""
-        return groups([moments_model(self.estimate.table, self.cluster)], self.moments)
+        """One row per cluster and observed variable: rows, mean and standard deviation in the cluster.
+
+        Of complete rows, also where ``missing="ml"`` takes the others too.
+        """
+        return groups([moments_model(self.estimate.table, self.cluster)], complete_units(self.moments))
 
     @checked(level=options.LEVEL, draws=options.DRAWS, seed=options.SEED)
     def defined(self, level: float = 0.95, *, draws: int = DRAWS, seed: int | None = 0) -> pl.DataFrame:
@@ -138,7 +147,9 @@ class SemFit(SemRecord):
         from mlm_ops import reports
 
         frames = tables.sem_tables(self.model.text, self)
-        frames |= analysis_tables([moments_model(self.estimate.table, self.cluster)], self.moments)
+        whole = complete_units(self.moments)
+        if whole.n_units:
+            frames |= analysis_tables([moments_model(self.estimate.table, self.cluster)], whole)
         functions = {name: partial(frames.__getitem__, name) for name in frames}
         return reports.choose_picture(functions, key, reports.Selection(term=term, group=group), {})
 

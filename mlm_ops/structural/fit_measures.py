@@ -13,6 +13,7 @@ import numpy as np
 
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.sums import lower_by_rows
+from mlm_ops.structural.cluster_sums import ClusterSums, Statistics
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
 from mlm_ops.structural.indices import NO_INDICES, FitIndices, fit_indices
 from mlm_ops.structural.level_fit import level_indices
@@ -25,7 +26,6 @@ from mlm_ops.structural.parameters import (
     saturated_table,
 )
 from mlm_ops.structural.scaling import scaling_factor, scaling_trace
-from mlm_ops.structural.statistics import TwoLevelStatistics, choose_columns
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class FitMeasures:
     bounded
         The unrestricted model itself lies on its bounds: chi-square is smaller than its distribution has it.
     compared
-        The search for the unrestricted model ended at a minimum; true where there is none.
+        The search for the unrestricted model ended at a minimum; true where there is none, as with random slopes.
     """
 
     plain: FitIndices
@@ -83,7 +83,7 @@ def fit_measures(estimate: SemEstimate) -> FitMeasures:
     """Fit the unrestricted and the baseline model to the same statistics, each to its own optimum."""
     statistics, table = estimate.statistics, estimate.table
     # the rows keep every other variance from zero; between-only columns have none
-    exists = statistics.n_clusters > len(table.between_only)
+    exists = not table.slopes and _has_all_pairs(statistics) and statistics.n_clusters > len(table.between_only)
     whole = estimate_sem(saturated_table(table), statistics) if exists else None
     independent = estimate_sem(baseline_table(table), statistics) if exists else None
     df = saturated_table(table).n_free - estimate.n_parameters
@@ -100,10 +100,11 @@ def fit_measures(estimate: SemEstimate) -> FitMeasures:
         baseline_factor = scaling_factor(trace, scaling_trace(independent), baseline_df)
         srmr_within, srmr_between = _srmr(estimate, whole)
         by_level = level_indices(estimate, whole, independent)
+    plain = (chi_square, df, baseline, baseline_df)
     scaled = (0.0 if df == 0 else chi_square / factor, df, baseline / baseline_factor, baseline_df)
     return FitMeasures(
-        plain=fit_indices(chi_square, df, baseline, baseline_df, statistics.n_obs),
-        scaled=fit_indices(*scaled, statistics.n_obs),
+        plain=fit_indices(*plain, statistics.n_obs) if not table.slopes else NO_INDICES,
+        scaled=fit_indices(*scaled, statistics.n_obs) if not table.slopes else NO_INDICES,
         scaling_factor=factor,
         baseline_scaling_factor=baseline_factor,
         by_level=by_level,
@@ -115,6 +116,11 @@ def fit_measures(estimate: SemEstimate) -> FitMeasures:
         bounded=whole is not None and whole.optimum.singular,
         compared=whole is None or whole.optimum.converged,
     )
+
+
+def _has_all_pairs(statistics: Statistics) -> bool:
+    """Whether the unrestricted model has a covariance for every pair of variables."""
+    return not isinstance(statistics, ClusterSums) or statistics.has_all_pairs
 
 
 def _criteria(log_likelihood: float, n_parameters: int, n_obs: float) -> InformationCriteria:
@@ -131,7 +137,7 @@ def _given_x(estimate: SemEstimate) -> InformationCriteria:
     if marginal is not None and estimate.statistics.n_clusters <= len(marginal.between_only):
         return _criteria(math.nan, n_parameters - marginal.n_free, estimate.statistics.n_obs)
     if marginal is not None:
-        exogenous = estimate_sem(marginal, choose_columns(estimate.statistics, marginal.columns))
+        exogenous = estimate_sem(marginal, estimate.statistics.choose_columns(marginal.columns))
         log_likelihood -= exogenous.log_likelihood
         n_parameters -= marginal.n_free
     return _criteria(log_likelihood, n_parameters, estimate.statistics.n_obs)
@@ -159,7 +165,7 @@ def _correlations(covariance: Array) -> Array:
         return np.asarray(covariance / np.outer(scale, scale))
 
 
-def _icc(table: ParameterTable, statistics: TwoLevelStatistics, whole: SemEstimate | None) -> dict[str, float]:
+def _icc(table: ParameterTable, statistics: Statistics, whole: SemEstimate | None) -> dict[str, float]:
     shares = {}
     for i, name in enumerate(table.within.observed):
         if whole is not None and name in table.both:
@@ -167,7 +173,7 @@ def _icc(table: ParameterTable, statistics: TwoLevelStatistics, whole: SemEstima
         else:
             only = Variables((name,), (), ())
             column = replace(table, rows=(), within=only, between=only, definitions=(), n_free=0)
-            estimate, at = estimate_sem(saturated_table(column), choose_columns(statistics, (name,))), 0
+            estimate, at = estimate_sem(saturated_table(column), statistics.choose_columns((name,))), 0
         implied = estimate.structure.implied(estimate.theta)
         shares[name] = float(implied.between[at, at] / (implied.between[at, at] + implied.within[at, at]))
     return shares

@@ -5,31 +5,43 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from mlm_ops.errors import DataError
 from mlm_ops.language import options
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.language.request import Request, cluster_columns
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import moments_for
+from mlm_ops.moments.patterns import collect_patterns, complete_units, has_patterns
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fitting import fit_model
+from mlm_ops.structural.cluster_sums import Statistics
 from mlm_ops.structural.estimate import estimate_sem
 from mlm_ops.structural.fit import SemFit
 from mlm_ops.structural.identification import check_identified
 from mlm_ops.structural.matrices import build_structure
+from mlm_ops.structural.missing import check_information, statistics_of_patterns
 from mlm_ops.structural.model import WITHIN, SemModel, expand_ready_model
-from mlm_ops.structural.parameters import moments_model, parameter_table
+from mlm_ops.structural.parameters import ParameterTable, moments_model, parameter_table
 from mlm_ops.structural.record import SemContextualEffect
+from mlm_ops.structural.slopes import check_centering
 from mlm_ops.structural.statistics import check_columns, two_level_statistics
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
-from mlm_ops.warehouse.source import open_source
+from mlm_ops.warehouse.source import Source, open_source
 
 if TYPE_CHECKING:
     import duckdb
 
 
-@checked(text=options.SEM_TEXT, cluster=options.SEM_CLUSTER, connection=options.CONNECTION, robust=options.SEM_ROBUST)
+@checked(
+    text=options.SEM_TEXT,
+    cluster=options.SEM_CLUSTER,
+    connection=options.CONNECTION,
+    robust=options.SEM_ROBUST,
+    slopes=options.SLOPES,
+    missing=options.MISSING,
+)
 def sem(
     text: str,
     data: Any,
@@ -37,6 +49,8 @@ def sem(
     *,
     connection: duckdb.DuckDBPyConnection | None = None,
     robust: bool = False,
+    slopes: options.Slopes = "latent",
+    missing: options.Missing = "listwise",
 ) -> SemFit:
     r"""Fit a two-level structural equation model by maximum likelihood.
 
@@ -48,11 +62,18 @@ def sem(
         clusters; one of level 1 only has no between part. Or one line of a ready model: ``contextual: y ~ x``,
         ``mediation 1-1-1: x -> m -> y`` (2-1-1, 2-2-1), ``cfa: f =~ y1 + y2 + y3``.
     data, connection
-        As `mlm_ops.fit` takes them; rows that miss a value of the model are left out and counted.
+        As `mlm_ops.fit` takes them; rows that miss a value of the model are left out and counted, unless `missing`
+        says otherwise.
     cluster
         The column of the clusters, or several joined by ``:``.
     robust
         Cluster-robust standard errors instead of those by the observed information.
+    slopes
+        Of what a random slope ``y ~ rv("s")*x`` is where x has a part at level 2 too: of x around its latent mean,
+        which is not offered and refused, or of x as it is ``observed``. Elsewhere x is taken as it is.
+    missing
+        ``listwise`` leaves rows out that miss a value; ``ml`` takes all that there is of every row and cluster, by
+        full-information maximum likelihood. Rows that miss the predictor of a random slope are left out either way.
 
     Raises
     ------
@@ -70,24 +91,73 @@ def sem(
     columns = cluster_columns(cluster)
     model = parse_sem(expand_ready_model(text))
     table = parameter_table(model)
+    check_centering(table.slopes, table.both, slopes)
     columns_model = moments_model(table, columns)
     if isinstance(data, Moments):
-        return fit_sem(model, moments_for(data, [columns_model]), columns, robust=robust)
-    source = open_source(data, connection)
-    check_columns(table, columns, source)
-    return fit_sem(model, collect(source, [columns_model]), columns, robust=robust)
+        moments = moments_for(data, [columns_model])
+    else:
+        source = open_source(data, connection)
+        moments = collect_sem(table, columns, source, missing)
+    return fit_sem(model, moments, columns, robust=robust, slopes=slopes, missing=missing)
 
 
-def fit_sem(model: SemModel, moments: Moments, cluster: GroupingFactor, *, robust: bool = False) -> SemFit:
-    """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched."""
+def collect_sem(
+    table: ParameterTable, cluster: GroupingFactor, source: Source, missing: options.Missing = "listwise"
+) -> Moments:
+    """Collect the moments of a model's columns, by pattern of missing cells where these are asked for.
+
+    Raises
+    ------
+    DataError
+        Columns that are no numbers, and as `collect`.
+    """
+    check_columns(table, cluster, source)
+    model = moments_model(table, cluster)
+    if missing == "listwise":
+        return collect(source, [model])
+    return collect_patterns(source, model, table.columns, [slope.predictor for slope in table.slopes])
+
+
+def fit_sem(
+    model: SemModel,
+    moments: Moments,
+    cluster: GroupingFactor,
+    *,
+    robust: bool = False,
+    slopes: options.Slopes = "latent",
+    missing: options.Missing = "listwise",
+) -> SemFit:
+    """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched.
+
+    Raises
+    ------
+    DataError
+        ``missing="ml"`` with moments that are not by pattern of missing cells.
+    """
     start = time.perf_counter()
     table = parameter_table(model)
-    check_identified(table, build_structure(table))
-    statistics = two_level_statistics(table, moments, cluster)
+    check_centering(table.slopes, table.both, slopes)
+    structure = build_structure(table)
+    check_identified(table, structure)
+    statistics = _statistics(table, moments, cluster, missing)
+    check_information(table, structure, statistics)
     estimate = estimate_sem(table, statistics)
     seconds = time.perf_counter() - start
-    dropped, observed = dict(moments.n_dropped), _observed_means(model, moments, cluster)
+    dropped, observed = dict(moments.n_dropped), _observed_means(model, complete_units(moments), cluster)
     return SemFit(model, estimate, cluster, robust, seconds, moments.n_rows, dropped, moments, observed)
+
+
+def _statistics(
+    table: ParameterTable, moments: Moments, cluster: GroupingFactor, missing: options.Missing
+) -> Statistics:
+    if missing == "listwise":
+        return two_level_statistics(table, complete_units(moments), cluster)
+    if not has_patterns(moments):
+        raise DataError(
+            'missing="ml" needs the rows, or moments by pattern of missing cells. Got moments of complete rows; give '
+            "the rows, or drop missing."
+        )
+    return statistics_of_patterns(table, moments, cluster)
 
 
 def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) -> SemContextualEffect | None:

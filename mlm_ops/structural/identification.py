@@ -36,34 +36,72 @@ def check_identified(table: ParameterTable, structure: SemStructure) -> None:
     IdentificationError
         With the parameters that can move together without any change in what the model implies.
     """
-    moving: NDArray[np.bool_] | None = None
-    variances = [row.index for row in table.rows if row.is_variance and row.index is not None]
-    for seed in range(1, _POINTS + 1):
-        # of the order of one, whatever the data's units are: rank is a matter of the model's structure
-        rng = np.random.default_rng(seed)
-        theta = rng.uniform(0.2, 0.8, table.n_free)
-        theta[variances] = rng.uniform(0.8, 1.6, len(variances))
-        undetermined = _undetermined(structure, theta)
-        moving = undetermined if moving is None else moving & undetermined
-        if not moving.any():
-            return
-    names = [name for name, moves in zip(table.names(), moving if moving is not None else (), strict=True) if moves]
+    names = [name for name, moves in zip(table.names(), undetermined(table, structure), strict=True) if moves]
+    if not names:
+        return
     raise IdentificationError(
         f"The model is not identified: {', '.join(names)} can change together without any change in the covariances "
         f"and means that it implies for its {len(table.columns)} variables. Fix one of them, or leave it out."
     )
 
 
-def _undetermined(structure: SemStructure, theta: Array) -> NDArray[np.bool_]:
+def undetermined(
+    table: ParameterTable,
+    structure: SemStructure,
+    seen: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+) -> NDArray[np.bool_]:
+    """(k,) parameters that can move together without any change in what the model implies, at random points.
+
+    Parameters
+    ----------
+    seen
+        (p, p) and (t, t) elements of Sigma_W and Sigma_B on which the data tell anything; None for all.
+    """
+    moving = np.ones(table.n_free, dtype=bool)
+    variances = [row.index for row in table.rows if row.is_variance and row.index is not None]
+    for seed in range(1, _POINTS + 1):
+        # of the order of one, whatever the data's units are: rank is a matter of the model's structure
+        rng = np.random.default_rng(seed)
+        theta = rng.uniform(0.2, 0.8, table.n_free)
+        theta[variances] = rng.uniform(0.8, 1.6, len(variances))
+        moving &= _undetermined(structure, theta, seen)
+        if not moving.any():
+            break
+    return moving
+
+
+def _undetermined(
+    structure: SemStructure, theta: Array, seen: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None
+) -> NDArray[np.bool_]:
     """(k,) parameters with a part in a direction along which no implied moment changes."""
     within, between, mean = structure.jacobian(theta)
-    own, whole = lower_by_rows(structure.n_row_level), lower_by_rows(structure.n_columns)
+    if seen is not None:
+        within, between = within * seen[0], between * seen[1]
+    if structure.slopes:
+        between, mean = _by_slopes(structure, theta, between, mean)
+    own, whole = lower_by_rows(structure.n_row_level), lower_by_rows(between.shape[1])
     derivatives = np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean], axis=1)
     norms = np.linalg.norm(derivatives, axis=1)
     has_no_effect = norms == 0
     unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]
     flat = null_space(unit_derivatives @ unit_derivatives.T, _ERROR)
     return np.asarray(has_no_effect | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
+
+
+def _by_slopes(structure: SemStructure, theta: Array, between: Array, mean: Array) -> tuple[Array, Array]:
+    """Derivatives of the moments of what rows show of random slopes: of each column's regression on the predictor."""
+    directions, moved = structure.directions(theta)
+    (p, count), t = directions.shape, structure.n_columns - directions.shape[1]
+    spread, d_spread = np.zeros((t + p * count, t + count)), np.zeros((len(theta), t + p * count, t + count))
+    spread[:t, :t] = np.eye(t)
+    for k in range(count):
+        rows = slice(t + k * p, t + (k + 1) * p)
+        spread[rows, t + k] = directions[:, k]
+        d_spread[:, rows, t + k] = moved[:, :, k]
+    implied = structure.implied(theta)
+    half = d_spread @ implied.between @ spread.T
+    covariance = spread @ between @ spread.T + half + half.swapaxes(1, 2)
+    return covariance, mean @ spread.T + d_spread @ implied.mean
 
 
 @dataclass(frozen=True)

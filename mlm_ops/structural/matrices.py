@@ -47,7 +47,10 @@ class Cells:
 
 @dataclass(frozen=True)
 class LevelStructure:
-    """One level: its variables, the cells of A, S and m, and where its observed variables stand among all columns."""
+    """One level: its variables, the cells of A, S and m, and where its observed variables stand among all columns.
+
+    Random slopes are observed here, as the likelihood has their moments: they stand behind the columns.
+    """
 
     names: tuple[str, ...]
     n_observed: int
@@ -92,12 +95,17 @@ class Implied:
 
 @dataclass(frozen=True)
 class SemStructure:
-    """Both levels of a model; t columns, the first p of level 1."""
+    """Both levels of a model; t columns, the first p of level 1, random slopes behind them included.
+
+    `slopes` has the place of each random slope's outcome among the variables of level 1, and of its predictor among the
+    columns.
+    """
 
     levels: tuple[LevelStructure, LevelStructure]
     n_row_level: int
     n_columns: int
     n_free: int
+    slopes: tuple[tuple[int, int], ...] = ()
 
     def moments(self, theta: Numbers) -> tuple[LevelMoments, LevelMoments]:
         """The moments of each level."""
@@ -130,6 +138,23 @@ class SemStructure:
         sigma_b[np.ix_(np.arange(k), place, place)] = by_level[1][0]
         return by_level[0][0], sigma_b, mean
 
+    def directions(self, theta: Numbers) -> tuple[Numbers, Numbers]:
+        """What a random slope's outcome adds to the p columns of level 1, all arrows followed.
+
+        Returns
+        -------
+        directions, jacobian
+            (p, K), and (k, p, K): their derivatives, of ``F E e`` by ``dE = E dA E``.
+        """
+        level, at = self.levels[0], self.moments(theta)[0]
+        outcomes, cells = np.array([y for y, _ in self.slopes], dtype=np.int64), level.arrows
+        jacobian = np.zeros((self.n_free, self.n_row_level, len(outcomes)), dtype=theta.dtype)
+        is_free = cells.index >= 0
+        left = at.effects[: self.n_row_level, cells.row[is_free]]
+        right = at.effects[np.ix_(cells.col[is_free], outcomes)]
+        np.add.at(jacobian, cells.index[is_free], np.einsum("ic,cs->cis", left, right))
+        return at.effects[: self.n_row_level, outcomes], jacobian
+
     def curvature(self, theta: Array, by_within: Array, by_between: Array, by_mean: Array) -> Array:
         """(k, k) second derivatives of ``tr(G_W Sigma_W) + tr(G_B Sigma_B) + g' mu``, the weights G and g held."""
         place, p = self.levels[1].position, self.n_row_level
@@ -141,10 +166,11 @@ class SemStructure:
 
 def build_structure(table: ParameterTable) -> SemStructure:
     """Place the table's rows in the matrices."""
-    columns = {name: i for i, name in enumerate(table.columns)}
+    columns = {name: i for i, name in enumerate((*table.columns, *table.between.slopes))}
     levels = []
     for level in (WITHIN, BETWEEN):
         variables = table.variables(level)
+        shown = (*variables.observed, *variables.slopes)
         at = {name: i for i, name in enumerate(variables.all)}
         cells: dict[str, list[tuple[int, int, int, float]]] = {"arrows": [], "symmetric": [], "intercepts": []}
         for row in table.at(level):
@@ -155,14 +181,15 @@ def build_structure(table: ParameterTable) -> SemStructure:
         levels.append(
             LevelStructure(
                 variables.all,
-                len(variables.observed),
+                len(shown),
                 _cells(cells["arrows"]),
                 _cells(cells["symmetric"]),
                 _cells(cells["intercepts"]),
-                np.array([columns[name] for name in variables.observed], dtype=np.int64),
+                np.array([columns[name] for name in shown], dtype=np.int64),
             )
         )
-    return SemStructure((levels[0], levels[1]), len(table.within.observed), len(columns), table.n_free)
+    slopes = tuple((levels[0].names.index(s.outcome), columns[s.predictor]) for s in table.slopes)
+    return SemStructure((levels[0], levels[1]), len(table.within.observed), len(columns), table.n_free, slopes)
 
 
 def _cells(entries: list[tuple[int, int, int, float]]) -> Cells:

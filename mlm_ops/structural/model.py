@@ -35,6 +35,8 @@ class Item:
         Where the search shall begin.
     equal
         ``equal("f=~y2")``: a label, or the name of the parameter that this one is equal to; at level 2 with ``.l2``.
+    slope
+        ``rv("s")``: the name of the regression's random slope, a variable of level 2.
     """
 
     level: int
@@ -46,6 +48,7 @@ class Item:
     freed: bool = False
     start: float | None = None
     equal: str | None = None
+    slope: str | None = None
 
     @property
     def name(self) -> str:
@@ -91,6 +94,13 @@ _MEDIATION = {
         "level: 1\n  {y} ~~ {y}\nlevel: 2\n  {m} ~ ab*{x}\n  {y} ~ bb*{m} + cb*{x}\n"
         "indirect_between := ab*bb\ntotal_between := ab*bb + cb"
     ),
+    # the mean of a product of slopes is that of their means plus their covariance (Kenny, Korchmaros and Bolger 2003)
+    "1-1-1 random": (
+        'level: 1\n  {m} ~ rv("{a}")*{x}\n  {y} ~ rv("{b}")*{m} + rv("{c}")*{x}\n'
+        "level: 2\n  {a} ~ mean_a*1\n  {b} ~ mean_b*1\n  {c} ~ mean_c*1\n"
+        "  {m} ~~ {y} + {a} + {b} + {c}\n  {y} ~~ {a} + {b} + {c}\n  {a} ~~ cov_ab*{b} + {c}\n  {b} ~~ {c}\n"
+        "indirect := mean_a*mean_b + cov_ab\ntotal := mean_a*mean_b + cov_ab + mean_c"
+    ),
 }
 
 
@@ -109,7 +119,8 @@ def expand_ready_model(text: str) -> str:
     colon = texts.index(":")
     design, rest = texts[1:colon], tokens[colon + 1 : -1]
     # the heading stands on one line, and something behind it
-    if not rest or text[: tokens[colon].position].strip() != f"{texts[0]} {''.join(design)}".strip():
+    heading = text[: tokens[colon].position].strip()
+    if not rest or "\n" in heading or "".join(heading.split()) != "".join(texts[:colon]):
         return text
     match texts[0]:
         case "contextual":
@@ -134,14 +145,16 @@ def _contextual(text: str, rest: Sequence[Token]) -> str:
 
 def _mediation(text: str, rest: Sequence[Token], design: str) -> str:
     path, arrows = rest[::3], [token.text for i, token in enumerate(rest) if i % 3]
-    if design not in _MEDIATION or len(path) != 3 or not _are_names(path) or arrows != ["-", ">"] * 2:
+    templates = {name.replace(" ", ""): template for name, template in _MEDIATION.items()}
+    if design not in templates or len(path) != 3 or not _are_names(path) or arrows != ["-", ">"] * 2:
         raise FormulaError(
             f"A mediation model is 'mediation 1-1-1: x -> m -> y', with design {', '.join(_MEDIATION)}.",
             text.strip(),
             0,
         )
     x, m, y = (token.text for token in path)
-    return _MEDIATION[design].format(x=x, m=m, y=y)
+    slopes = {name: f"slope_{name}" if name in (x, m, y) else name for name in "abc"}
+    return templates[design].format(x=x, m=m, y=y, **slopes)
 
 
 def _are_names(tokens: Sequence[Token]) -> bool:

@@ -25,8 +25,8 @@ from mlm_ops.structural.bounds import (
     small_variances,
     unit_shares,
 )
+from mlm_ops.structural.criterion import Criterion, Evaluated
 from mlm_ops.structural.identification import curvature
-from mlm_ops.structural.likelihood import Evaluation, Likelihood
 
 #: A fit with a larger decrement ``g' H^-1 g`` than this is not converged.
 CONVERGED_DECREMENT = 1e-6
@@ -71,7 +71,7 @@ class SemOptimum:
     """
 
     theta: Array
-    evaluation: Evaluation
+    evaluation: Evaluated
     hessian: Array
     decrement: float
     converged: bool
@@ -93,7 +93,7 @@ class _Point:
 class _Objective:
     """The deviance over the parameters that are not held, with a barrier of weight `mu`."""
 
-    def __init__(self, likelihood: Likelihood, free: NDArray[np.bool_], base: Array, mu: float = 0.0) -> None:
+    def __init__(self, likelihood: Criterion, free: NDArray[np.bool_], base: Array, mu: float = 0.0) -> None:
         self.likelihood, self.free, self.base, self.mu = likelihood, free, base, mu
         self.evaluations = 0
 
@@ -126,7 +126,7 @@ class _Objective:
         return _Point(value, gradient[self.free], metric, exact)
 
 
-def minimise(likelihood: Likelihood, starts: Callable[[int | None], Array], most_starts: int = 8) -> SemOptimum:
+def minimise(likelihood: Criterion, starts: Callable[[int | None], Array], most_starts: int = 8) -> SemOptimum:
     """Find the parameters of least deviance.
 
     Parameters
@@ -148,7 +148,7 @@ def minimise(likelihood: Likelihood, starts: Callable[[int | None], Array], most
     return best
 
 
-def _has_arrows(likelihood: Likelihood) -> bool:
+def _has_arrows(likelihood: Criterion) -> bool:
     return any((level.arrows.index >= 0).any() for level in likelihood.structure.levels)
 
 
@@ -162,7 +162,7 @@ def _better(one: SemOptimum, other: SemOptimum) -> bool:
     return one.evaluation.deviance < other.evaluation.deviance - _VISIBLE
 
 
-def _search_from(likelihood: Likelihood, start: Array, starts: int) -> SemOptimum | None:
+def _search_from(likelihood: Criterion, start: Array, starts: int) -> SemOptimum | None:
     free = np.ones(len(start), dtype=bool)
     objective = _Objective(likelihood, free, start)
     theta = _descend(objective, start)
@@ -177,7 +177,7 @@ def _search_from(likelihood: Likelihood, start: Array, starts: int) -> SemOptimu
     return _record(objective, theta, evaluations + objective.evaluations, starts)
 
 
-def _at_zero(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> tuple[_Objective, Array] | None:
+def _at_zero(likelihood: Criterion, theta: Array, free: NDArray[np.bool_]) -> tuple[_Objective, Array] | None:
     """Hold negative variances at zero, the most negative first; None where that does not lead to the minimum.
 
     A variance whose variable has free covariances is no matter for this: the minimum may have a correlation of one.
@@ -202,7 +202,7 @@ def _at_zero(likelihood: Likelihood, theta: Array, free: NDArray[np.bool_]) -> t
     return objective, theta
 
 
-def _slopes(likelihood: Likelihood, theta: Array, at: Evaluation) -> Array:
+def _slopes(likelihood: Criterion, theta: Array, at: Evaluated) -> Array:
     """(k,) derivatives of the deviance by variances, in shares of their columns' whole variance; zero for others."""
     slopes = np.zeros(len(theta))
     for structure, shares in zip(likelihood.structure.levels, unit_shares(likelihood, theta), strict=True):
@@ -212,7 +212,7 @@ def _slopes(likelihood: Likelihood, theta: Array, at: Evaluation) -> Array:
     return slopes
 
 
-def _inside(likelihood: Likelihood, start: Array) -> tuple[_Objective, Array] | None:
+def _inside(likelihood: Criterion, start: Array) -> tuple[_Objective, Array] | None:
     """The minimum within the bounds by the central path; None where the start itself is not within them."""
     if not math.isfinite(log_barrier(likelihood, start)[0]):
         return None
@@ -231,7 +231,7 @@ def _inside(likelihood: Likelihood, start: Array) -> tuple[_Objective, Array] | 
     return path, theta
 
 
-def _minimum_at_zero(likelihood: Likelihood, theta: Array, indices: set[int]) -> tuple[_Objective, Array] | None:
+def _minimum_at_zero(likelihood: Criterion, theta: Array, indices: set[int]) -> tuple[_Objective, Array] | None:
     """The minimum with these variances and their covariances at zero; None where it is another than the path's."""
     free = np.ones(len(theta), dtype=bool)
     free[list(indices)] = False

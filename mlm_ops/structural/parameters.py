@@ -17,11 +17,15 @@ from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, Ran
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import names_in
 from mlm_ops.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
+from mlm_ops.structural.slopes import RandomSlope, random_slopes
 
 
 @dataclass(frozen=True)
 class SemParameter:
-    """One row of the table; `index` is its place among the free parameters, None where it is fixed to `value`."""
+    """One row of the table; `index` is its place among the free parameters, None where it is fixed to `value`.
+
+    A regression with a random slope is fixed to zero, and `slope` names the variable of level 2 that the slope is.
+    """
 
     level: int
     lhs: str
@@ -32,6 +36,7 @@ class SemParameter:
     value: float
     start: float | None
     by_default: bool = False
+    slope: str | None = None
 
     @property
     def name(self) -> str:
@@ -46,16 +51,17 @@ class SemParameter:
 
 @dataclass(frozen=True)
 class Variables:
-    """The variables of one level: observed and latent, and the exogenous among the observed."""
+    """The variables of one level: observed and latent, the exogenous among the observed, and the random slopes."""
 
     observed: tuple[str, ...]
     latent: tuple[str, ...]
     exogenous: tuple[str, ...]
+    slopes: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
-        """All variables, observed first."""
-        return (*self.observed, *self.latent)
+        """All variables: observed, random slopes, latent."""
+        return (*self.observed, *self.slopes, *self.latent)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class ParameterTable:
     between: Variables
     definitions: tuple[Definition, ...]
     n_free: int
+    slopes: tuple[RandomSlope, ...] = ()
 
     def variables(self, level: int) -> Variables:
         """The variables of one level."""
@@ -108,7 +115,8 @@ def parameter_table(model: SemModel) -> ParameterTable:
     FormulaError
         A latent variable of one level used as observed at the other, or a definition of unknown names.
     """
-    within, between = (_variables(model, level) for level in (WITHIN, BETWEEN))
+    slopes = random_slopes(model)
+    within, between = (_variables(model, level, [s.name for s in slopes]) for level in (WITHIN, BETWEEN))
     for name in (*within.latent, *between.latent):
         if name in (*within.observed, *between.observed):
             raise FormulaError(
@@ -127,7 +135,7 @@ def parameter_table(model: SemModel) -> ParameterTable:
     ]
     rows, n_free = _number_rows(items)
     _check_definitions(model.definitions, {row.label for row in rows if row.label})
-    return ParameterTable(rows, within, between, model.definitions, n_free)
+    return ParameterTable(rows, within, between, model.definitions, n_free, slopes)
 
 
 def moments_model(table: ParameterTable, cluster: GroupingFactor) -> Model:
@@ -156,7 +164,7 @@ def _covariance_table(table: ParameterTable, pairs: Callable[[int], Iterable[tup
         fixed = table.both if level == WITHIN else ()
         items += [(Item(level, n, "~1", "", fixed=0.0 if n in fixed else None), True) for n in observed]
     rows, n_free = _number_rows(items)
-    plain = [replace(v, latent=()) for v in (table.within, table.between)]
+    plain = [replace(v, latent=(), slopes=()) for v in (table.within, table.between)]
     return ParameterTable(rows, plain[0], plain[1], (), n_free)
 
 
@@ -182,9 +190,11 @@ def exogenous_table(table: ParameterTable) -> ParameterTable | None:
     return saturated_table(replace(table, within=within, between=between))
 
 
-def _variables(model: SemModel, level: int) -> Variables:
+def _variables(model: SemModel, level: int, slope_names: list[str]) -> Variables:
     items = model.at(level)
-    latent = _unique(i.lhs for i in items if i.op == "=~")
+    factors = _unique(i.lhs for i in items if i.op == "=~")
+    slopes = slope_names if level == BETWEEN else []
+    latent = [*factors, *slopes]
     indicators = _unique(i.rhs for i in items if i.op == "=~" and i.rhs not in latent)
     outcomes = _unique(i.lhs for i in items if i.op == "~")
     predictors = _unique(i.rhs for i in items if i.op == "~")
@@ -195,7 +205,8 @@ def _variables(model: SemModel, level: int) -> Variables:
     others = [n for n in predictors if n not in latent]
     mentioned = [n for i in items if i.op in {"~~", "~1"} for n in (i.lhs, i.rhs) if n and n not in latent]
     observed = _unique([*indicators, *observed_outcomes, *others, *mentioned])
-    return Variables(tuple(observed), tuple(latent), tuple(n for n in exogenous if n not in mentioned))
+    exogenous = [name for name in exogenous if name not in mentioned]
+    return Variables(tuple(observed), tuple(factors), tuple(exogenous), tuple(slopes))
 
 
 def _with_defaults(
@@ -212,6 +223,8 @@ def _with_defaults(
             item = _fixed_by_default(item, 1.0, "the first loading of its factor")
         if item.op == "~1" and item.lhs in no_mean:
             item = _fixed_by_default(item, 0.0, "the mean of a variable of both levels, which stands at level 2,")
+        if item.slope is not None:
+            item = replace(item, fixed=0.0)
         yield item, False
     for lhs, op, rhs, fixed in _defaults(items, variables, no_mean):
         if (lhs, op, rhs) not in keys:
@@ -233,7 +246,8 @@ def _fixed_by_default(item: Item, value: float, what: str) -> Item:
 def _defaults(
     items: tuple[Item, ...], variables: Variables, no_mean: frozenset[str]
 ) -> Iterator[tuple[str, Operator, str, float | None]]:
-    observed, latent, exogenous = variables.observed, variables.latent, variables.exogenous
+    observed, exogenous = variables.observed, variables.exogenous
+    latent = (*variables.latent, *variables.slopes)
     outcomes = {i.lhs for i in items if i.op == "~"}
     predictors = {i.rhs for i in items if i.op == "~"}
     indicators = {i.rhs for i in items if i.op == "=~"}
@@ -249,7 +263,7 @@ def _defaults(
         for b in exogenous[k:]:
             yield a, "~~", b, None
     for name in (*observed, *latent):
-        yield name, "~1", "", 0.0 if name in no_mean or name in latent else None
+        yield name, "~1", "", 0.0 if name in no_mean or name in variables.latent else None
 
 
 def _number_rows(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[SemParameter, ...], int]:
@@ -263,7 +277,16 @@ def _number_rows(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[SemParameter
         index = indices.setdefault(group, len(indices)) if fixed is None else None
         rows.append(
             SemParameter(
-                item.level, item.lhs, item.op, item.rhs, item.label, index, fixed or 0.0, item.start, by_default
+                item.level,
+                item.lhs,
+                item.op,
+                item.rhs,
+                item.label,
+                index,
+                fixed or 0.0,
+                item.start,
+                by_default,
+                item.slope,
             )
         )
     return tuple(rows), len(indices)

@@ -9,7 +9,8 @@ from functools import cached_property
 from mlm_ops.language.model import GroupingFactor
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
-from mlm_ops.results.words import cell, rows_left_out
+from mlm_ops.results.words import cell, count, rows_left_out
+from mlm_ops.structural.cluster_sums import ClusterSums
 from mlm_ops.structural.derived import Defined, Omega, delta_method, omegas, undetermined_definitions
 from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
@@ -141,14 +142,30 @@ class SemRecord:
             )
         if self.robust:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
+        if isinstance(statistics, ClusterSums):
+            notes.append(self._note_of_missing(statistics))
         if any(self.n_dropped.values()):
             notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
         return notes
 
+    def _note_of_missing(self, statistics: ClusterSums) -> str:
+        """What full-information maximum likelihood takes beyond complete rows."""
+        partly = int(statistics.pooled.counts[~statistics.patterns.all(axis=1)].sum())
+        lacking = statistics.level2.shape[1] - statistics.level2_patterns.sum(axis=1)[statistics.level2_codes]
+        clusters = int((lacking > 0).sum())
+        texts = [f"{count(partly)} of {count(self.n_rows)} rows"] if partly else []
+        texts += [f"{count(clusters)} of {count(statistics.n_clusters)} clusters"] if clusters else []
+        return f"missing values by full-information maximum likelihood: {' and '.join(texts)} are incomplete"
+
     def _notes_of_chi_square(self) -> list[str]:
         """Sentences on where the tests of fit are doubtful, or are none."""
         measures, optimum = self.measures, self.estimate.optimum
+        if self.estimate.table.slopes:
+            return ["no chi-square: with random slopes there is no unrestricted model to compare with"]
         notes: list[str] = []
+        statistics = self.estimate.statistics
+        if isinstance(statistics, ClusterSums) and not statistics.has_all_pairs:
+            return ["no chi-square: some pairs of variables are never seen together, as the unrestricted model needs"]
         if not measures.plain.df or math.isnan(measures.plain.chi_square):
             return notes
         if measures.bounded:

@@ -14,9 +14,9 @@ import math
 import numpy as np
 
 from mlm_ops.moments.arrays import Array
+from mlm_ops.structural.criterion import Criterion
 from mlm_ops.structural.estimate import SemEstimate, inverse_curvature
 from mlm_ops.structural.identification import curvature
-from mlm_ops.structural.likelihood import Likelihood
 
 
 def scaling_trace(estimate: SemEstimate) -> float:
@@ -38,7 +38,7 @@ def scaling_factor(larger: float, smaller: float, df: int) -> float:
     return difference / df if df > 0 and difference > 0 else math.nan
 
 
-def trace_at(likelihood: Likelihood, theta: Array, tangent: Array | None = None) -> float:
+def trace_at(likelihood: Criterion, theta: Array, tangent: Array | None = None) -> float:
     """``tr(A^-1 B)`` at parameters that need be no optimum, A the expected information.
 
     Parameters
@@ -60,7 +60,7 @@ def trace_at(likelihood: Likelihood, theta: Array, tangent: Array | None = None)
     return float(np.einsum("ki,kl,li->", whitened, meat, whitened)) / 2
 
 
-def _scores(likelihood: Likelihood, theta: Array) -> Array:
+def _scores(likelihood: Criterion, theta: Array) -> Array:
     at = likelihood.evaluate(theta)
     assert at is not None
     return likelihood.scores(at, likelihood.structure.implied(theta).mean)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from mlm_ops.moments.arrays import Array
+from mlm_ops.structural.cluster_sums import Statistics
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import ParameterTable, SemParameter
-from mlm_ops.structural.statistics import TwoLevelStatistics
+from mlm_ops.structural.slopes import RandomSlope
 
 #: A between variance starts at no less than this part of the whole.
 LEAST_BETWEEN = 0.02
 
 
-def starting_values(table: ParameterTable, statistics: TwoLevelStatistics, seed: int | None = None) -> Array:
+def starting_values(table: ParameterTable, statistics: Statistics, seed: int | None = None) -> Array:
     """(k,) values at which every covariance matrix is positive definite, unless the text fixes or starts it otherwise.
 
     Loadings start at the regressions on the indicator whose loading is fixed, regressions and covariances at zero,
@@ -47,7 +48,7 @@ def starting_values(table: ParameterTable, statistics: TwoLevelStatistics, seed:
     return theta
 
 
-def _start_covariance(table: ParameterTable, statistics: TwoLevelStatistics, level: int) -> Array:
+def _start_covariance(table: ParameterTable, statistics: Statistics, level: int) -> Array:
     """The level's covariance matrix by moments over its observed variables, with eigenvalues that are positive."""
     if level == WITHIN:
         return statistics.pooled_within
@@ -98,14 +99,16 @@ def _value(
     covariance: Array,
     names: dict[str, int],
     loadings: dict[tuple[str, str], float],
-    statistics: TwoLevelStatistics,
+    statistics: Statistics,
 ) -> float:
     if row.op == "=~":
         return loadings[row.lhs, row.rhs]
+    slope = next((s for s in table.slopes if s.name == row.lhs), None)
+    if slope is not None and (row.op == "~1" or row.is_variance):
+        return _slope_value(table, row, slope, statistics)
     if row.op == "~1":
         at = statistics.columns.index(row.lhs) if row.lhs in statistics.columns else None
-        grand = statistics.counts * statistics.sizes @ statistics.means / statistics.n_obs + statistics.origin
-        return 0.0 if at is None else float(grand[at])
+        return 0.0 if at is None else float(statistics.column_means[at])
     if not row.is_variance:
         return 0.0
     rows = table.at(row.level)
@@ -116,6 +119,18 @@ def _value(
     if marker is None or not marker.value:
         return 0.5
     return 0.5 * float(covariance[names[marker.rhs], names[marker.rhs]]) / marker.value**2
+
+
+def _slope_value(table: ParameterTable, row: SemParameter, slope: RandomSlope, statistics: Statistics) -> float:
+    """A random slope's mean is the regression within clusters; its variance a tenth of the outcome's, in its units."""
+    within, columns = statistics.pooled_within, statistics.columns
+    indicators = [r.rhs for r in table.at(WITHIN) if r.op == "=~" and r.lhs == slope.outcome and r.rhs in columns]
+    outcome = slope.outcome if slope.outcome in columns else next(iter(indicators), None)
+    x = columns.index(slope.predictor)
+    y = x if outcome is None else columns.index(outcome)
+    if row.op == "~1":
+        return float(within[x, y] / within[x, x]) if y != x else 0.0
+    return 0.1 * float(within[y, y] / within[x, x])
 
 
 def _scale(row: SemParameter, covariance: Array, names: dict[str, int]) -> float:

@@ -18,6 +18,7 @@ from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import lower_by_rows, packed_place, packed_size, pool
 from mlm_ops.structural.matrices import Implied
+from mlm_ops.structural.model import WITHIN
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.warehouse.source import Source
 
@@ -82,10 +83,45 @@ class TwoLevelStatistics:
     covariances: Array
     clusters: ClusterStatistics
 
+    def choose_columns(self, columns: tuple[str, ...]) -> TwoLevelStatistics:
+        """The statistics of some of the columns, in this order, those of level 1 first."""
+        at = np.array([self.columns.index(name) for name in columns], dtype=np.int64)
+        p = int((at < self.n_row_level).sum())
+        clusters = self.clusters
+        high, low = lower_by_rows(p)
+        first, second = np.maximum(at[high], at[low]), np.minimum(at[high], at[low])
+        return replace(
+            self,
+            columns=columns,
+            n_row_level=p,
+            origin=self.origin[at],
+            scatter=self.scatter[np.ix_(at[:p], at[:p])],
+            means=self.means[:, at],
+            covariances=self.covariances[:, at[:, None], at],
+            clusters=ClusterStatistics(clusters.n, clusters.mean[at], clusters.scatter[packed_place(first, second)]),
+        )
+
     @property
     def pooled_within(self) -> Array:
         """(p, p) the within covariance matrix's estimate by moments."""
         return self.scatter / (self.n_obs - self.n_clusters)
+
+    def coverage(self, level: int) -> tuple[Array, float]:
+        """Rows (level 1) or clusters (level 2) that have both of two columns, (t, t), and all of them."""
+        whole = self.n_obs if level == WITHIN else float(self.n_clusters)
+        return np.full((len(self.columns),) * 2, whole), whole
+
+    @property
+    def column_means(self) -> Array:
+        """(t,) means over rows."""
+        return np.asarray(self.counts * self.sizes @ self.means / self.n_obs + self.origin)
+
+    @property
+    def column_variances(self) -> Array:
+        """(t,) whole variances of the columns, by moments."""
+        variances = np.maximum(np.diag(self.between_estimate), 0.0)
+        variances[: self.n_row_level] += np.diag(self.pooled_within)
+        return variances
 
     @property
     def between_estimate(self) -> Array:
@@ -98,25 +134,6 @@ class TwoLevelStatistics:
         p = self.n_row_level
         spread[:p, :p] -= self.pooled_within * float(weights @ (1 / self.sizes))
         return np.asarray(spread)
-
-
-def choose_columns(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLevelStatistics:
-    """The statistics of some of the columns, in this order, those of level 1 first."""
-    at = np.array([statistics.columns.index(name) for name in columns], dtype=np.int64)
-    p = int((at < statistics.n_row_level).sum())
-    clusters = statistics.clusters
-    high, low = lower_by_rows(p)
-    first, second = np.maximum(at[high], at[low]), np.minimum(at[high], at[low])
-    return replace(
-        statistics,
-        columns=columns,
-        n_row_level=p,
-        origin=statistics.origin[at],
-        scatter=statistics.scatter[np.ix_(at[:p], at[:p])],
-        means=statistics.means[:, at],
-        covariances=statistics.covariances[:, at[:, None], at],
-        clusters=ClusterStatistics(clusters.n, clusters.mean[at], clusters.scatter[packed_place(first, second)]),
-    )
 
 
 def implied_statistics(statistics: TwoLevelStatistics, implied: Implied) -> TwoLevelStatistics:
@@ -132,14 +149,6 @@ def implied_statistics(statistics: TwoLevelStatistics, implied: Implied) -> TwoL
     )
 
 
-def reorder_columns(statistics: TwoLevelStatistics, columns: tuple[str, ...]) -> TwoLevelStatistics | None:
-    """The same statistics with the columns in another order; None where they are of other columns."""
-    p = statistics.n_row_level
-    if sorted(columns[:p]) != sorted(statistics.columns[:p]) or sorted(columns) != sorted(statistics.columns):
-        return None
-    return choose_columns(statistics, columns)
-
-
 def same_data(one: TwoLevelStatistics, other: TwoLevelStatistics) -> bool:
     """Whether two statistics of the same columns in the same order are of the same rows and clusters.
 
@@ -150,9 +159,7 @@ def same_data(one: TwoLevelStatistics, other: TwoLevelStatistics) -> bool:
     if not np.array_equal(one.counts, other.counts):
         return False
     p = one.n_row_level
-    variances = np.maximum(np.diag(one.between_estimate), 0.0)
-    variances[:p] += np.diag(one.pooled_within)
-    scale = np.sqrt(variances)
+    scale = np.sqrt(one.column_variances)
     products = np.outer(scale, scale)
     pairs = (
         ((one.means + one.origin) / scale, (other.means + other.origin) / scale),
@@ -174,7 +181,7 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
         Fewer than two clusters, or one row per cluster.
     """
     codes, labels = moments.units_of(cluster)
-    n, origin, mean, scatter = _of_columns(table.columns, moments)
+    n, origin, mean, scatter = column_moments(table.columns, moments)
     n, mean, scatter = pool(codes, len(labels), n, mean, scatter)
     p, t = len(table.within.observed), len(table.columns)
     rows, cols = lower_by_rows(t)
@@ -203,7 +210,7 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
     )
 
 
-def _of_columns(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array, Array, Array]:
+def column_moments(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array, Array, Array]:
     """Sizes, origin, means around it and scatter of plain columns; those constant within units have no scatter."""
     schema = moments.schema
     at = {m[0].name: i for i, m in enumerate(schema.monomials) if len(m) == 1 and isinstance(m[0], Column)}
@@ -228,9 +235,14 @@ def _of_columns(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array,
     return moments.n, origin, mean, scatter
 
 
-def _check_variation(
-    table: ParameterTable, cluster: str, whole: Array, n: Array, mean: Array, scatter: Array, labels: NDArray[np.str_]
-) -> None:
+def check_clusters(n: Array, cluster: str) -> None:
+    """Refuse fewer than two clusters, or clusters of one row; n is (J,) their rows.
+
+    Raises
+    ------
+    IdentificationError
+        In a sentence.
+    """
     if len(n) < 2:
         raise IdentificationError(f"A two-level model needs two clusters or more. Got {len(n)} in {cluster!r}.")
     if n.max() < 2:
@@ -238,21 +250,40 @@ def _check_variation(
             f"Every cluster of {cluster!r} holds one row, so that levels 1 and 2 cannot be told apart. Fit a model of "
             "one level, or name the grouping column."
         )
+
+
+def not_constant_sentence(name: str, cluster: str, where: str) -> str:
+    """Say that a between-only variable varies within clusters."""
+    return (
+        f"{name!r} stands at level 2 only, and varies within clusters of {cluster!r}, for example in {where}. "
+        f"Name it at level 1 too ({name} ~~ {name} does), or take its mean by cluster in a view."
+    )
+
+
+def not_varying_sentence(table: ParameterTable, name: str, cluster: str) -> str:
+    """Say that a variable of level 1 does not vary within clusters."""
+    slope = next((slope for slope in table.slopes if slope.predictor == name), None)
+    if slope is not None:
+        return (
+            f"The random slope {slope.name!r} is of {name!r}, which does not vary within clusters of {cluster!r}, so "
+            f"that no cluster has a slope of its own. Let {name!r} predict {slope.outcome!r} at level 2 instead."
+        )
+    return f"{name!r} stands at level 1, and does not vary within clusters of {cluster!r}. Name it at level 2 only."
+
+
+def _check_variation(
+    table: ParameterTable, cluster: str, whole: Array, n: Array, mean: Array, scatter: Array, labels: NDArray[np.str_]
+) -> None:
+    check_clusters(n, cluster)
     p = len(table.within.observed)
     spread = (n * (mean - (mean @ n / n.sum())[:, None]) ** 2).sum(axis=1)
     for i, name in enumerate(table.columns):
         varies = whole[i, i] > CONSTANT * spread[i]
         if varies and i >= p:
             where = labels[int(np.argmax(scatter[packed_place(i, i)]))]
-            raise DataError(
-                f"{name!r} stands at level 2 only, and varies within clusters of {cluster!r}, for example in {where}. "
-                f"Name it at level 1 too ({name} ~~ {name} does), or take its mean by cluster in a view."
-            )
+            raise DataError(not_constant_sentence(name, cluster, where))
         if not varies and i < p:
-            raise DataError(
-                f"{name!r} stands at level 1, and does not vary within clusters of {cluster!r}. Name it at level 2 "
-                "only."
-            )
+            raise DataError(not_varying_sentence(table, name, cluster))
     within = whole[:p, :p]
     scale = np.sqrt(np.diag(within))
     values, vectors = np.linalg.eigh(within / np.outer(scale, scale))

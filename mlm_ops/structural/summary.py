@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from mlm_ops.results.text.outline import Outline, OutlineTable
 from mlm_ops.results.text.tables import CellTable, cell_table
 from mlm_ops.results.words import LABELS, cell, count
 from mlm_ops.structural.equations import sem_equations
+from mlm_ops.structural.model import WITHIN
 from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def outline(record: SemRecord) -> Outline:
             (parameters["level"] == level) & ~((parameters["op"] == "~1") & (parameters["conf_low"] == 0))
         )
         if len(rows):
-            tables.append(OutlineTable(title, _parameters(rows)))
+            random = [slope.name for slope in record.estimate.table.slopes] if level == WITHIN else []
+            tables.append(OutlineTable(title, _parameters(rows, random)))
     if record.observed is not None:
         estimate, error = (cell("estimate", value) for value in (record.observed.estimate, record.observed.std_error))
         below = f"with observed instead of latent cluster means: {estimate} (std. error {error})"
@@ -51,8 +53,8 @@ def outline(record: SemRecord) -> Outline:
     )
 
 
-def _parameters(rows: pl.DataFrame) -> CellTable:
-    """Parameters of a level, those that the data do not determine by these words."""
+def _parameters(rows: pl.DataFrame, random: Sequence[str]) -> CellTable:
+    """Parameters of a level, those that the data do not determine, and random slopes, by these words."""
     columns = ("lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value", "std_all")
     # the label of a definition is its name
     own = rows.with_columns(label=pl.when(pl.col("op") != ":=").then(pl.col("label"))).select(columns)
@@ -63,8 +65,13 @@ def _parameters(rows: pl.DataFrame) -> CellTable:
         "std_all": "std. all",
     }
     table = cell_table(own.with_columns(pl.col("estimate").fill_null(float("nan"))), headings)
-    undetermined = (tuple("not determined" if text == "nan" else text for text in row) for row in table.rows)
-    return replace(table, rows=tuple(undetermined))
+    words = []
+    for label, cells in zip(own["label"], table.rows, strict=True):
+        texts = ["not determined" if text == "nan" else text for text in cells]
+        # its mean is the intercept of the variable between clusters
+        texts[4] = "random" if label in random else texts[4]
+        words.append(tuple(texts))
+    return replace(table, rows=tuple(words))
 
 
 def _measures(statistics: Mapping[str, Any]) -> Iterator[str]:
@@ -84,6 +91,8 @@ def _measures(statistics: Mapping[str, Any]) -> Iterator[str]:
     yield texts(*criteria)
     if statistics["n_parameters_given_x"] != statistics["n_parameters"]:
         yield f"given x: {texts(*criteria, ending='_given_x')}"
+    if statistics["df"] is None:
+        return
     bound = " (on a bound)" if statistics["bounded"] else ""
     residuals = f"SRMR within {text('srmr_within')}, between {text('srmr_between')}"
     interval = f" ({text('rmsea_low')} to {text('rmsea_high')})" if statistics["df"] else ""

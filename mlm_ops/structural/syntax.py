@@ -26,7 +26,7 @@ _REFUSED = {
     "|": "Thresholds (|) are for categorical outcomes, which are not offered",
     "%": "Blocks with % are Mplus input; write level: 1 and level: 2",
 }
-_MODIFIERS = ("start", "equal", "label")
+_MODIFIERS = ("start", "equal", "label", "rv")
 #: Operators after which a line may end.
 _CLOSED = frozenset({")"})
 #: Every pair of variables has its covariances at both levels: more take days.
@@ -209,14 +209,15 @@ class _SemParser(TokenCursor):
         if token.kind in {"name", "string"} and sign > 0:
             return "label", token.text
         raise self.fail(
-            f"A modifier is a number, NA, a label, start(), equal() or label(). Got {_describe(token)}.", token.position
+            f"A modifier is a number, NA, a label, start(), equal(), label() or rv(). Got {_describe(token)}.",
+            token.position,
         )
 
     def call(self, name: Token) -> tuple[str, Any]:
         if name.text not in _MODIFIERS:
             why = "; c() is for several groups, which are not offered" if name.text == "c" else ""
             raise self.fail(
-                f"Unknown modifier {name.text}(). Expected one of start(), equal(), label(){why}.", name.position
+                f"Unknown modifier {name.text}(). Expected one of start(), equal(), label(), rv(){why}.", name.position
             )
         self.advance()
         sign = -1.0 if self.at("-") else 1.0
@@ -232,7 +233,7 @@ class _SemParser(TokenCursor):
             return "start", sign * STRUCTURAL.number(value, self.text)
         if value.kind not in {"string", "name"} or sign < 0:
             raise self.fail(f"{name.text}() takes a label in quotes. Got {_describe(value)}.", value.position)
-        return name.text, value.text
+        return "slope" if name.text == "rv" else name.text, value.text
 
     def add(self, lhs: Token, operator: Token, modifiers: dict[str, Any], right: Token) -> None:
         assert self.level is not None
@@ -246,6 +247,8 @@ class _SemParser(TokenCursor):
             op, rhs = "~1", ""
         if op in {"~", "=~"} and lhs.text == rhs:
             raise self.fail(f"{rhs!r} cannot be its own {'predictor' if op == '~' else 'indicator'}.", right.position)
+        if "slope" in modifiers:
+            self.check_slope(op, modifiers, right)
         key = (self.level, lhs.text, op, rhs)
         mirrored = (self.level, rhs, op, lhs.text)
         key = mirrored if op == "~~" and mirrored in self.items else key
@@ -253,12 +256,28 @@ class _SemParser(TokenCursor):
         new = Item(self.level, key[1], op, key[3], **modifiers)
         self.items[key] = self._merge(item, new, right)
 
+    def check_slope(self, op: Operator, modifiers: dict[str, Any], right: Token) -> None:
+        name = modifiers["slope"]
+        if op != "~" or self.level != WITHIN:
+            raise self.fail(
+                f'A random slope is of a regression at level 1, as in y ~ rv("{name}")*x. Got {op} at level '
+                f"{self.level}.",
+                right.position,
+            )
+        if len(modifiers) > 1:
+            raise self.fail(
+                f"A random slope has no other modifier. Its mean is the intercept of {name!r} at level 2; write its "
+                f"label, value or start there, as in {name} ~ a*1.",
+                right.position,
+            )
+
     def _merge(self, item: Item, new: Item, at: Token) -> Item:
         """One item of two statements of it: a label here and a starting value there."""
         for kind, what in (("fixed", "is fixed to two different values"), ("label", "has two labels")):
             self._agree(item, new, kind, what, at)
         self._agree(item, new, "start", "has two different starting values", at)
         self._agree(item, new, "equal", "is equal to two parameters", at)
+        self._agree(item, new, "slope", "has two random slopes", at)
         both = replace(
             item,
             label=item.label if new.label is None else new.label,
@@ -266,10 +285,13 @@ class _SemParser(TokenCursor):
             freed=item.freed or new.freed,
             start=item.start if new.start is None else new.start,
             equal=item.equal if new.equal is None else new.equal,
+            slope=item.slope if new.slope is None else new.slope,
         )
         if both.fixed is not None and (both.freed or both.start is not None):
             other = "freed by NA*" if both.freed else f"given the starting value {both.start:g}"
             raise self.fail(f"{both.name} is fixed to {both.fixed:g} and {other} too; keep one.", at.position)
+        if both.slope is not None and both != Item(both.level, both.lhs, both.op, both.rhs, slope=both.slope):
+            raise self.fail(f"{both.name} has a random slope and another modifier too; keep one.", at.position)
         return both
 
     def _agree(self, item: Item, new: Item, kind: str, what: str, at: Token) -> None:

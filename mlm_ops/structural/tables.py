@@ -129,7 +129,7 @@ def sem_parameters(record: SemRecord) -> pl.DataFrame:
             "lhs": [*(row.lhs for row in rows), *(d.name for d in definitions)],
             "op": [*(row.op for row in rows), *[":="] * len(definitions)],
             "rhs": [*(row.rhs for row in rows), *(d.text for d in definitions)],
-            "label": [*(row.label for row in rows), *(d.name for d in definitions)],
+            "label": [*(row.slope or row.label for row in rows), *(d.name for d in definitions)],
             "estimate": value,
             "std_error": np.where(tested, error, np.nan),
             "statistic": statistic,
@@ -208,6 +208,22 @@ def sem_icc(record: SemRecord) -> pl.DataFrame:
     """One row per row-level variable: the between share of its variance in the unrestricted model."""
     icc = record.measures.icc
     return frame({"variable": TEXT, "icc": REAL}, {"variable": list(icc), "icc": list(icc.values())})
+
+
+def sem_coverage(record: SemRecord) -> pl.DataFrame:
+    """One row per pair of a level's observed variables, a variable with itself first."""
+    statistics, table = record.estimate.statistics, record.estimate.table
+    schema: ColumnTypes = {"level": COUNT, "variable": TEXT, "other": TEXT, "n": COUNT, "share": REAL}
+    rows: list[tuple[int, str, str, int, float]] = []
+    for level in (WITHIN, BETWEEN):
+        names = table.variables(level).observed
+        places = [statistics.columns.index(name) for name in names]
+        counts, whole = statistics.coverage(level)
+        for i, name in enumerate(names):
+            for other in range(i, len(names)):
+                n = int(counts[places[i], places[other]])
+                rows.append((level, name, names[other], n, n / whole))
+    return frame(schema, {name: [row[i] for row in rows] for i, name in enumerate(schema)})
 
 
 def sem_contextual(effects: Mapping[str, SemContextualEffect]) -> pl.DataFrame:

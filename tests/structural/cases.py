@@ -34,3 +34,10 @@ def fitted(name: str) -> SemFit:
     """Our fit of a case."""
     found = case(name)
     return sem(found["syntax"], data(found["data"]), cluster=found["cluster"])
+
+
+@cache
+def slope_case(name: str) -> dict[str, Any]:
+    """One case with random slopes or missing cells."""
+    content: dict[str, Any] = json.loads((REFERENCE / "sem_slopes_missing" / f"{name}.json").read_text())
+    return content

@@ -25,6 +25,9 @@ sem:
       level: 2
         y ~ x
     robust: true
+  slopes:
+    model: "mediation 1-1-1 random: x -> m -> y"
+    slopes: observed
 """
 
 
@@ -38,14 +41,17 @@ def connection():
 def test_models_stand_beside_the_mixed_ones(connection):
     result = fit_analysis(parse_analysis(FILE), connection)
     parameters = result.tables["sem_parameters"]
-    assert parameters["model"].unique(maintain_order=True).to_list() == ["indirect", "robust"]
+    assert parameters["model"].unique(maintain_order=True).to_list() == ["indirect", "robust", "slopes"]
     theirs = {row["lhs"]: row["estimate"] for row in case("med_111")["parameters"] if row["op"] == ":="}
     ours = {row["lhs"]: row["estimate"] for row in parameters.iter_rows(named=True) if row["op"] == ":="}
     assert ours["indirect_between"] == pytest.approx(theirs["indb"], abs=1e-6)
     alone = sem("level: 1\n y ~ x\nlevel: 2\n y ~ x", "rows", "g", connection=connection, robust=True).parameters
     kept = parameters.filter(parameters["model"] == "robust")
     assert kept["std_error"].to_list() == pytest.approx(alone["std_error"].to_list(), nan_ok=True)
-    assert result.tables["sem_fit"]["n_obs"].to_list() == [1811, 1811]
+    assert result.tables["sem_fit"]["n_obs"].to_list() == [1811, 1811, 1811]
+    labels = dict(parameters.filter(model="slopes").drop_nulls("label").select("label", "estimate").iter_rows())
+    product = labels["mean_a"] * labels["mean_b"] + labels["cov_ab"]
+    assert labels["indirect"] == pytest.approx(product, abs=1e-12)
     assert set(result.fits) == {"null"}
 
 
@@ -54,6 +60,8 @@ BAD = [
     (FILE.replace("y ~ x\n      level", "y ~ ~ x\n      level"), "Model 'robust' of sem: The model does not parse"),
     (FILE.replace("mediation 1-1-1", "mediation 9"), "A mediation model is 'mediation 1-1-1: x -> m -> y'"),
     (FILE.replace("robust: true", "robusst: true"), "robusst"),
+    (FILE.replace("slopes: observed", "slopes: latent"), "Model 'slopes' of sem: 'm' stands at level 2 too, so that"),
+    (FILE.replace("slopes: observed", "slopes: manifest"), "Unknown slopes. Got 'manifest'"),
 ]
 
 

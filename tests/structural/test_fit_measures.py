@@ -17,7 +17,7 @@ from tests.structural.cases import REFERENCE, case, data, fitted
 
 
 def mlr_cfa() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((REFERENCE / "msem_slopes_missing" / "mlr_cfa.json").read_text())
+    content: dict[str, Any] = json.loads((REFERENCE / "sem_slopes_missing" / "mlr_cfa.json").read_text())
     return content
 
 

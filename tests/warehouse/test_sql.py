@@ -90,6 +90,10 @@ REASONS = {
         "function": "a constant",
         "minus": "a literal",
     },
+    "mlm_ops/moments/patterns.py": {
+        "averages": "aggregates of quoted names",
+        "names[name]": "a quoted name",
+    },
     "mlm_ops/moments/survey.py": {
         "', '.join(ends)": "extremes of quoted names",
         "needs.complete": "a rendered condition",

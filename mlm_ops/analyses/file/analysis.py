@@ -39,6 +39,7 @@ from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
 from mlm_ops.structural.model import SemModel, expand_ready_model
 from mlm_ops.structural.parameters import moments_model, parameter_table
+from mlm_ops.structural.slopes import check_centering
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.sandbox import Reach, reach_of
@@ -188,17 +189,32 @@ class Analysis(Record):
                 )
             try:
                 model = parse_sem(expand_ready_model(spec.model))
-                parameter_table(model)
+                table = parameter_table(model)
+                check_centering(table.slopes, table.both, spec.slopes)
             except FormulaError as error:
                 raise AnalysisError(f"Model {name!r} of sem: {error}") from error
             models[name] = model, tuple(cluster)
         return models
 
     @cached_property
+    def sem_with_missing(self) -> tuple[Model, ...]:
+        """Models of the columns of structural models that take incomplete rows: each is scanned by itself."""
+        compiled = self.compiled_sem
+        return tuple(
+            moments_model(parameter_table(compiled[name][0]), compiled[name][1])
+            for name, spec in self.sem.items()
+            if spec.missing == "ml"
+        )
+
+    @cached_property
     def models_to_scan(self) -> tuple[Model, ...]:
         """Models that the moments have to serve: those of the file, and one with every candidate of the strategy."""
         listed = tuple(self.compiled_models.values())
-        listed += tuple(moments_model(parameter_table(model), by) for model, by in self.compiled_sem.values())
+        listed += tuple(
+            moments_model(parameter_table(model), by)
+            for name, (model, by) in self.compiled_sem.items()
+            if self.sem[name].missing == "listwise"
+        )
         if self.compiled_strategy is None or self.start is None:
             return listed
         largest = self.compiled_models[self.start]

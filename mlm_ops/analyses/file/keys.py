@@ -14,7 +14,7 @@ from mlm_ops.analyses.file.strategy import PHASES
 from mlm_ops.errors import FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.level_equations import is_level, level_text
-from mlm_ops.language.options import DfMethod, Estimator, Option
+from mlm_ops.language.options import DfMethod, Estimator, Missing, Option, Slopes
 from mlm_ops.language.spelling import list_names
 
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
@@ -105,6 +105,8 @@ class SemSpec(Record):
     model: str = Field(min_length=1)
     cluster: Annotated[str | None, taken_by(options.SEM_CLUSTER)] = None
     robust: bool = False
+    slopes: Annotated[Slopes, taken_by(options.SLOPES)] = "latent"
+    missing: Annotated[Missing, taken_by(options.MISSING)] = "listwise"
 
 
 def sem_spec(spec: Any) -> Any:
@@ -182,6 +184,10 @@ def without_rows(content: Any) -> Any:
     wrong = [key for key in OF_ROWS if content.get(key) is not None]
     if str(content.get("predictions", "false")).lower() != "false":
         wrong.append("predictions")
+    sem = content.get("sem")
+    for name, spec in sem.items() if isinstance(sem, Mapping) else ():
+        if isinstance(spec, Mapping) and spec.get("missing") == "ml":
+            wrong.append(f"sem.{name}.missing")
     models = content.get("models")
     for name, spec in models.items() if isinstance(models, Mapping) else ():
         if isinstance(spec, Mapping) and spec.get("residual") is not None:

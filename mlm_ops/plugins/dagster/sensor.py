@@ -64,6 +64,7 @@ def _fingerprint(warehouse: Warehouse, analysis: Analysis) -> str:
         if analysis.form == "moments":
             return collect_analysis(analysis, connection).checksum
         source = open_rows(analysis, connection)
-        return fingerprint(source, find_needs(source, analysis.models_to_scan, keys=analysis.keys))
+        models = (*analysis.models_to_scan, *analysis.sem_with_missing)
+        return fingerprint(source, find_needs(source, models, keys=analysis.keys))
     finally:
         connection.close()

@@ -214,7 +214,7 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
 def make_sem(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:
     """Fit one structural equation model from the moments and stage its rows for the step that publishes."""
     moments = load_moments(connection, moments_table(analysis))
-    fit = fit_analysis_sem(analysis, name, moments)
+    fit = fit_analysis_sem(analysis, name, moments, connection)
     tables = sem_tables(analysis, name, fit, moments)
     stage(connection, analysis.analysis, "sem", [name], tables, moments.checksum)
     metadata = sem_metadata(fit) if tables["sem_fit"].height else withheld_metadata(fit.model.text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -16,11 +16,13 @@ from mlm_ops.reports.pictures.words import figure, interval, minus, short, shown
 
 #: Variables in one picture; of more, the table alone is shown.
 NODES = 30
-_COLUMNS = ["model", "level", "lhs", "op", "rhs", "estimate", "std_error", "conf_low", "conf_high"]
+_COLUMNS = ["model", "level", "lhs", "op", "rhs", "label", "estimate", "std_error", "conf_low", "conf_high"]
 _WITHIN, _BETWEEN, _DEFINED = 1, 2, 0
 #: Levels from the top, with their titles and hues.
 _LEVELS = {_BETWEEN: ("Between clusters", "@between"), _WITHIN: ("Within clusters", "@within")}
 _BELOW = 17
+#: The dot of a random slope: its radius, and where on its arrow it lies.
+_DOT, _DOT_AT = 4.5, 0.25
 Row = dict[str, Any]
 
 
@@ -51,12 +53,28 @@ def _picture(rows: Rows) -> Picture:
         key="path",
         question="What goes with what, at each level?",
         answer=_answer(parameters),
-        reading="A box is a variable, an oval one that is not observed. An arrow has its coefficient and the 95% "
+        reading=f"A box is a variable, an oval one that is not observed. An arrow has its coefficient and the 95% "
         "interval below it, a dashed line a covariance; a number alone is fixed. A variable that stands at both levels "
-        "is, between clusters, the mean that its cluster would have of very many rows.",
+        f"is, between clusters, the mean that its cluster would have of very many rows.{_reading(parameters)}",
         spec=_spec(parameters),
         numbers=rows.frame,
         sql=rows.sql,
+    )
+
+
+def _random(rows: Sequence[Row]) -> set[str]:
+    """Names of random slopes: variables between clusters that label a regression within, which has no other value."""
+    variables = {row["lhs"] for row in rows if row["level"] == _BETWEEN and row["lhs"] == row["rhs"]}
+    within = [row for row in rows if row["level"] == _WITHIN and row["op"] == "~" and row["estimate"] == 0]
+    return {row["label"] for row in within if _is_fixed(row) and row["label"] in variables}
+
+
+def _reading(rows: Sequence[Row]) -> str:
+    if not _random(rows):
+        return ""
+    return (
+        " A filled dot on an arrow is a slope that differs between clusters; where it is a variable, it stands by its "
+        "name."
     )
 
 
@@ -146,7 +164,8 @@ def _spec(rows: Sequence[Row]) -> Spec:
 
 def _laid_out(rows: Sequence[Row], level: int) -> Panel | None:
     names = _variables(rows, level)
-    arrows = [_arrow(row) for row in _lines(rows, level)]
+    random = _random(rows)
+    arrows = [_arrow(row, random) for row in _lines(rows, level)]
     return panel(names, arrows, _BELOW) if names else None
 
 
@@ -158,18 +177,26 @@ def _lines(rows: Sequence[Row], level: int) -> list[Row]:
     return [row for row in parameters if row["op"] in ("~", "=~")] + covariances
 
 
-def _arrow(row: Row) -> Arrow:
+def _is_random(row: Row, random: Collection[str]) -> bool:
+    return row["level"] == _WITHIN and row["op"] == "~" and row["label"] in random
+
+
+def _arrow(row: Row, random: set[str]) -> Arrow:
     if row["op"] == "~~":
         return Arrow(row["lhs"], row["rhs"], (_estimate(row),), both=True)
     source, target = (row["rhs"], row["lhs"]) if row["op"] == "~" else (row["lhs"], row["rhs"])
+    if _is_random(row, random):
+        return Arrow(source, target, (short(row["label"], 15),))
     label = [_estimate(row)]
     if not _is_fixed(row) and row["conf_low"] is not None:
         label.append(f"{figure(row['conf_low'])} to {figure(row['conf_high'])}")
     return Arrow(source, target, tuple(label))
 
 
-def _read(row: Row) -> str:
+def _read(row: Row, random: Collection[str] = ()) -> str:
     """What is read of a line or a variance."""
+    if _is_random(row, random):
+        return f"random slope {shown(row['label'])} of {shown(row['lhs'])} on {shown(row['rhs'])}"
     first, second = shown(row["lhs"]), shown(row["rhs"])
     texts = {
         "~": f"slope of {first} on {second}",
@@ -184,17 +211,22 @@ def _panel_shapes(rows: Sequence[Row], level: int, layout: Panel) -> list[Spec]:
     hue = _LEVELS[level][1]
     shapes: list[Spec] = []
     labels: list[Spec] = []
+    random = _random(rows)
     latent = {row["lhs"] for row in rows if row["op"] == "=~" and row["level"] == level}
+    latent |= random if level == _BETWEEN else set()
     for row, curve in zip(_lines(rows, level), layout.curves, strict=True):
         both = row["op"] == "~~"
-        colour, read = ("@soft" if both else hue), marks.hover(_read(row))
+        colour, read = ("@soft" if both else hue), marks.hover(_read(row, random))
         dashes = {"stroke-dasharray": "4,3"} if both else {}
         shapes.append({"tag": "path", "d": curve.path, "stroke": colour, "stroke-width": 1.5, "hover": read, **dashes})
         shapes += [
             {"tag": "path", "d": curve.head(at_start=start), "fill": colour}
             for start in ((True, False) if both else (False,))
         ]
-        lines, label = _arrow(row).label, curve.label
+        if _is_random(row, random):
+            x, y = curve.point(_DOT_AT)
+            shapes.append({"tag": "circle", "cx": x, "cy": y, "r": _DOT, "fill": colour, "hover": read})
+        lines, label = _arrow(row, random).label, curve.label
         first = label.y - LINE * (len(lines) / 2 - 1) - 4
         for place, line in enumerate(lines):
             weight = {"font-weight": "bold"} if not both and place == 0 else {}
@@ -203,7 +235,7 @@ def _panel_shapes(rows: Sequence[Row], level: int, layout: Panel) -> list[Spec]:
     variances = {
         row["lhs"]: row for row in rows if row["op"] == "~~" and row["lhs"] == row["rhs"] and row["level"] == level
     }
-    targets = {arrow.target for arrow in map(_arrow, _lines(rows, level)) if not arrow.both}
+    targets = {arrow.target for arrow in (_arrow(row, random) for row in _lines(rows, level)) if not arrow.both}
     for name, (x, y) in layout.nodes.items():
         shapes += _node(name, x, y, hue, is_latent=name in latent)
         if name in variances:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mlm_ops.reports.pictures.theme import WIDTH
 
@@ -60,6 +61,16 @@ class Bow:
         """As SVG has it."""
         start, *others = [f"{x:.2f},{y:.2f}" for x, y in self.points]
         return f"M{start} {'L' if len(others) == 1 else 'C'}{' '.join(others)}"
+
+    def point(self, share: float) -> Point:
+        """The point at a share of the way from the first end."""
+        points = self.points
+        # de Casteljau: the middles of middles
+        while len(points) > 1:
+            points = tuple(
+                (x + share * (x_next - x), y + share * (y_next - y)) for (x, y), (x_next, y_next) in pairwise(points)
+            )
+        return points[0]
 
     def head(self, *, at_start: bool = False, size: float = 8.0) -> str:
         """The triangle at an end, pointing along the line."""
