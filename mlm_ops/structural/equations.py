@@ -53,6 +53,14 @@ def _statements(table: ParameterTable) -> Iterator[Statement]:
         yield Heading("Defined")
     for definition in table.definitions:
         yield Equation(VariableName(definition.name), ((VariableName(definition.text),),))
+    equalities = [c for c in table.constraints if c.relation == "=="]
+    if equalities:
+        yield Heading("Constrained")
+    for constraint in equalities:
+        left, right = (VariableName(side.strip()) for side in constraint.text.split("=="))
+        yield Equation(left, ((right,),))
+    if others := [c.text for c in table.constraints if c.relation != "=="]:
+        yield Heading(f"Where {', '.join(others)}")
 
 
 def _is_there(row: SemParameter) -> bool:
@@ -124,7 +132,11 @@ def mplus_input(table: ParameterTable, cluster: str) -> str:
         clusters=[columns[cluster]],
         within=[columns[name] for name in table.within.observed if name not in table.both],
         between=[columns[name] for name in table.between_only],
-        constraint=[*new, *(f"{labels[d.name]} = {_expression(d.text, labels)}" for d in table.definitions)],
+        constraint=[
+            *new,
+            *(f"{labels[d.name]} = {_expression(d.text, labels)}" for d in table.definitions),
+            *(_expression(c.text, labels).replace("==", "=") for c in table.constraints),
+        ],
         remarks=[*_means_within(table), *_renamed(labels)],
     ).text()
 

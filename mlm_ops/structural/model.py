@@ -12,6 +12,7 @@ from mlm_ops.language.syntax import Syntax
 from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, tokenize
 
 Operator = Literal["=~", "~", "~~", "~1"]
+Relation = Literal["==", "<", ">"]
 WITHIN, BETWEEN = 1, 2
 
 
@@ -66,12 +67,32 @@ class Definition:
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """``left == right``, ``left < right`` or ``left > right``, of labels and definitions.
+
+    Attributes
+    ----------
+    relation
+        Of the two sides.
+    text
+        As it is written.
+    gap
+        ``left - right``, of ``<`` ``right - left``: zero where an equality holds, positive where an inequality does.
+    """
+
+    relation: Relation
+    text: str
+    gap: Syntax
+
+
+@dataclass(frozen=True)
 class SemModel:
     """A two-level structural equation model, as the text states it."""
 
     items: tuple[Item, ...]
     definitions: tuple[Definition, ...]
     text: str = field(compare=False, default="")
+    constraints: tuple[Constraint, ...] = ()
 
     def at(self, level: int) -> tuple[Item, ...]:
         """The items of one level."""

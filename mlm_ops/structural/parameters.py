@@ -16,7 +16,7 @@ from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, RandomBlock, Term
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import names_in
-from mlm_ops.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
+from mlm_ops.structural.model import BETWEEN, WITHIN, Constraint, Definition, Item, Operator, SemModel
 from mlm_ops.structural.slopes import RandomSlope, random_slopes
 
 
@@ -74,6 +74,7 @@ class ParameterTable:
     definitions: tuple[Definition, ...]
     n_free: int
     slopes: tuple[RandomSlope, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     def variables(self, level: int) -> Variables:
         """The variables of one level."""
@@ -135,7 +136,7 @@ def parameter_table(model: SemModel) -> ParameterTable:
     ]
     rows, n_free = _number_rows(items)
     _check_definitions(model.definitions, {row.label for row in rows if row.label})
-    return ParameterTable(rows, within, between, model.definitions, n_free, slopes)
+    return ParameterTable(rows, within, between, model.definitions, n_free, slopes, model.constraints)
 
 
 def moments_model(table: ParameterTable, cluster: GroupingFactor) -> Model:

@@ -69,7 +69,8 @@ def _parameters(rows: pl.DataFrame, random: Sequence[str]) -> CellTable:
     for label, cells in zip(own["label"], table.rows, strict=True):
         texts = ["not determined" if text == "nan" else text for text in cells]
         # its mean is the intercept of the variable between clusters
-        texts[4] = "random" if label in random else texts[4]
+        if label in random:
+            texts[4] = "random"
         words.append(tuple(texts))
     return replace(table, rows=tuple(words))
 

@@ -149,7 +149,7 @@ def test_labels_across_levels_leave_no_chi_square_of_a_level() -> None:
     assert [ours[f"{name}_{level}"] for name in ("chi_square", "df", "cfi") for level in ("within", "between")] == (
         [None] * 6
     )
-    assert "no chi-square of each level: labels or means make the levels depend on each other" in fit.notes
+    assert "no chi-square of each level: labels, constraints or means make the levels depend on each other" in fit.notes
 
 
 def test_given_x_is_the_likelihood_of_the_mixed_model() -> None:
