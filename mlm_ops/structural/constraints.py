@@ -88,7 +88,7 @@ class Equations:
 
     def rank(self, theta: Array) -> int:
         """How many of the equations restrict the parameters there."""
-        return len(theta) - self.tangent(theta, _scale(theta)).shape[1]
+        return int(len(theta) - self.tangent(theta, _scale(theta)).shape[1])
 
     def fulfil(self, theta: Array, free: Array, scale: Array | None = None) -> Array | None:
         """The parameters next to these that fulfil the equations, where only the free ones move; None without any."""

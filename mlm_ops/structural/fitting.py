@@ -62,7 +62,7 @@ def sem(
         ``==``, ``<``, ``>`` of labels. A
         variable of both levels is split into latent within and between parts; one of level 2 only is constant within
         clusters; one of level 1 only has no between part. Or one line of a ready model: ``contextual: y ~ x``,
-        ``mediation 1-1-1: x -> m -> y`` (2-1-1, 2-2-1), ``cfa: f =~ y1 + y2 + y3``.
+        ``mediation 1-1-1: x -> m -> y`` (also 2-1-1, 2-2-1, 1-1-2, 1-2-1, 2-1-2), ``cfa: f =~ y1 + y2 + y3``.
     data, connection
         As `mlm_ops.fit` takes them; rows that miss a value of the model are left out and counted, unless `missing`
         says otherwise.

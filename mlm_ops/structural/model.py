@@ -115,6 +115,19 @@ _MEDIATION = {
         "level: 1\n  {y} ~~ {y}\nlevel: 2\n  {m} ~ ab*{x}\n  {y} ~ bb*{m} + cb*{x}\n"
         "indirect_between := ab*bb\ntotal_between := ab*bb + cb"
     ),
+    # of a variable of level 2 nothing acts within clusters (Preacher, Zyphur and Zhang 2010)
+    "1-1-2": (
+        "level: 1\n  {m} ~ aw*{x}\nlevel: 2\n  {m} ~ ab*{x}\n  {y} ~ bb*{m} + cb*{x}\n"
+        "indirect_between := ab*bb\ntotal_between := ab*bb + cb"
+    ),
+    "1-2-1": (
+        "level: 1\n  {y} ~ cw*{x}\nlevel: 2\n  {m} ~ ab*{x}\n  {y} ~ bb*{m} + cb*{x}\n"
+        "indirect_between := ab*bb\ntotal_between := ab*bb + cb"
+    ),
+    "2-1-2": (
+        "level: 1\n  {m} ~~ {m}\nlevel: 2\n  {m} ~ ab*{x}\n  {y} ~ bb*{m} + cb*{x}\n"
+        "indirect_between := ab*bb\ntotal_between := ab*bb + cb"
+    ),
     # the mean of a product of slopes is that of their means plus their covariance (Kenny, Korchmaros and Bolger 2003)
     "1-1-1 random": (
         'level: 1\n  {m} ~ rv("{a}")*{x}\n  {y} ~ rv("{b}")*{m} + rv("{c}")*{x}\n'
