@@ -53,14 +53,11 @@ def _statements(table: ParameterTable) -> Iterator[Statement]:
         yield Heading("Defined")
     for definition in table.definitions:
         yield Equation(VariableName(definition.name), ((VariableName(definition.text),),))
-    equalities = [c for c in table.constraints if c.relation == "=="]
-    if equalities:
+    if table.constraints:
         yield Heading("Constrained")
-    for constraint in equalities:
-        left, right = (VariableName(side.strip()) for side in constraint.text.split("=="))
-        yield Equation(left, ((right,),))
-    if others := [c.text for c in table.constraints if c.relation != "=="]:
-        yield Heading(f"Where {', '.join(others)}")
+    for constraint in table.constraints:
+        left, right = (VariableName(side.strip()) for side in constraint.text.split(constraint.relation))
+        yield Equation(left, ((right,),), relation=constraint.relation.replace("==", "="))
 
 
 def _is_there(row: SemParameter) -> bool:

@@ -12,7 +12,7 @@ from mlm_ops.language.syntax import Syntax
 from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, tokenize
 
 Operator = Literal["=~", "~", "~~", "~1"]
-Relation = Literal["==", "<", ">"]
+ConstraintRelation = Literal["==", "<", ">"]
 WITHIN, BETWEEN = 1, 2
 
 
@@ -80,7 +80,7 @@ class Constraint:
         ``left - right``, of ``<`` ``right - left``: zero where an equality holds, positive where an inequality does.
     """
 
-    relation: Relation
+    relation: ConstraintRelation
     text: str
     gap: Syntax
 

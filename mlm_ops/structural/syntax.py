@@ -16,17 +16,17 @@ from mlm_ops.structural.model import (
     BETWEEN,
     WITHIN,
     Constraint,
+    ConstraintRelation,
     Definition,
     Item,
     Operator,
-    Relation,
     SemModel,
 )
 
 _LEVELS = {"1": WITHIN, "within": WITHIN, "2": BETWEEN, "between": BETWEEN}
 _OPERATORS = frozenset({"=~", "~", "~~", ":="})
 #: Of the two sides of a constraint.
-_RELATIONS: dict[str, Relation] = {"==": "==", "<": "<", ">": ">"}
+_RELATIONS: dict[str, ConstraintRelation] = {"==": "==", "<": "<", ">": ">"}
 #: Operators of lavaan that this version refuses by name.
 _REFUSED = {
     "<~": "Formative variables (<~) are not offered; take =~ or a sum made in a view",

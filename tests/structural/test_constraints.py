@@ -182,10 +182,11 @@ def test_bad_wald_tests_are_refused_in_a_sentence() -> None:
 
 def test_constraints_stand_in_equations_and_in_mplus() -> None:
     found = fit(SLOPES.format("a", "b") + "\nd := a - b\na == 2*b\nd < 1")
-    assert "\nConstrained\na = 2*b\n" in found.equations()
-    assert "Where d < 1" in found.equations()
+    assert found.equations().endswith("\nConstrained\na = 2*b\nd < 1")
+    assert found.equations("markdown").endswith("**Constrained**\n\n- `a = 2*b`\n- `d < 1`")
+    assert r"\text{d} &< \text{1}" in found.equations("latex")
     assert found.equations("mplus").endswith("MODEL CONSTRAINT:\n  NEW(d);\n  d = a - b;\n  a = 2*b;\n  d < 1;")
-    assert "Where d &lt; 1" in found._repr_html_()
+    assert "&lt;</mo>" in found.equations("mathml")
 
 
 def test_a_constrained_model_is_compared_with_a_free_one() -> None:
