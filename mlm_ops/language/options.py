@@ -461,6 +461,7 @@ TABLE = Option("table", "a polars DataFrame, such as fit.fixed_effects, or what 
 ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Options of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
+CONSTRAINTS = text("constraints", "the text of constraints, as in a == 2*b")
 SEM_ROBUST = flag("robust")
 MISSING = choice("missing", get_args(Missing), default="listwise")
 SLOPES = choice("slopes", get_args(SlopeCentering), default="latent")

@@ -105,7 +105,7 @@ def _scaling(smaller: SemEstimate, larger: SemEstimate, exact: SemEstimate | Non
         return math.nan, None
     # the larger model's parameters at what the smaller one implies, with the data's own scores
     whole = trace_at(larger.likelihood, exact.optimum.theta)
-    factor = scaling_factor(whole, trace_at(smaller.likelihood, smaller.optimum.theta), df)
+    factor = scaling_factor(whole, trace_at(smaller.likelihood, smaller.optimum.theta, smaller.optimum.tangent), df)
     return factor, None if math.isnan(factor) else "at the smaller model"
 
 

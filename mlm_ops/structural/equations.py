@@ -53,6 +53,11 @@ def _statements(table: ParameterTable) -> Iterator[Statement]:
         yield Heading("Defined")
     for definition in table.definitions:
         yield Equation(VariableName(definition.name), ((VariableName(definition.text),),))
+    if table.constraints:
+        yield Heading("Constrained")
+    for constraint in table.constraints:
+        left, right = (VariableName(side.strip()) for side in constraint.text.split(constraint.relation))
+        yield Equation(left, ((right,),), relation=constraint.relation.replace("==", "="))
 
 
 def _is_there(row: SemParameter) -> bool:
@@ -126,7 +131,11 @@ def mplus_input(table: ParameterTable, cluster: str) -> str:
         clusters=[columns[cluster]],
         within=[columns[name] for name in table.within.observed if name not in table.both],
         between=[columns[name] for name in table.between_only],
-        constraint=[*new, *(f"{labels[d.name]} = {_expression(d.text, labels)}" for d in table.definitions)],
+        constraint=[
+            *new,
+            *(f"{labels[d.name]} = {_expression(d.text, labels)}" for d in table.definitions),
+            *(_expression(c.text, labels).replace("==", "=") for c in table.constraints),
+        ],
         remarks=[*_means_within(table), *_latent_slopes(table), *_renamed(labels)],
     ).text()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -13,10 +13,12 @@ from mlm_ops.errors import IdentificationError
 from mlm_ops.moments.arrays import Array, Flags, Numbers
 from mlm_ops.structural.cluster_likelihood import ClusterLikelihood
 from mlm_ops.structural.cluster_sums import ClusterSums, Statistics, sums_of_complete_rows
+from mlm_ops.structural.constraints import Equations, equations_of
 from mlm_ops.structural.criterion import SemCriterion
 from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import SemStructure, build_structure
+from mlm_ops.structural.model import Constraint
 from mlm_ops.structural.optimize import SemOptimum, minimise
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.quadrature import CHECK, QuadratureLikelihood, unadapted
@@ -53,6 +55,8 @@ class SemEstimate:
         (k, f) directions in which the deviance does not change to second order.
     likelihood, theta_jacobian
         The likelihood that was searched, and the derivatives of `theta` by its parameters.
+    active
+        Inequalities of the text that hold as equations.
     """
 
     table: ParameterTable
@@ -65,6 +69,7 @@ class SemEstimate:
     flat: Array
     likelihood: SemCriterion
     theta_jacobian: Array
+    active: tuple[Constraint, ...] = ()
 
     @cached_property
     def robust_vcov(self) -> Array:
@@ -92,8 +97,9 @@ class SemEstimate:
 
     @property
     def n_parameters(self) -> int:
-        """Number of free parameters."""
-        return self.table.n_free
+        """Number of free parameters, less the equations that they fulfil."""
+        equations = equations_of(self.table)
+        return self.table.n_free - (0 if equations is None else equations.rank(self.theta))
 
 
 def estimate_sem(table: ParameterTable, statistics: Statistics) -> SemEstimate:
@@ -108,7 +114,7 @@ def estimate_sem(table: ParameterTable, statistics: Statistics) -> SemEstimate:
     recentre = _recentre_function(table, structure, statistics)
     search_statistics = statistics if recentre is None else replace(statistics, origin=np.zeros_like(statistics.origin))
     try:
-        optimum, likelihood = _search(table, structure, search_statistics)
+        optimum, likelihood, active = _search(table, structure, search_statistics)
     except np.linalg.LinAlgError as error:
         raise IdentificationError(
             "The likelihood cannot be computed where the search begins: a covariance matrix is not positive definite "
@@ -125,30 +131,100 @@ def estimate_sem(table: ParameterTable, statistics: Statistics) -> SemEstimate:
     spread[~optimum.at_zero] = flat
     coefficients = _coefficients(structure, unknown)
     return SemEstimate(
-        table, statistics, structure, optimum, theta, vcov, coefficients, jacobian @ spread, likelihood, jacobian
+        table,
+        statistics,
+        structure,
+        optimum,
+        theta,
+        vcov,
+        coefficients,
+        jacobian @ spread,
+        likelihood,
+        jacobian,
+        active,
     )
 
 
-def _search(table: ParameterTable, structure: SemStructure, statistics: Statistics) -> tuple[SemOptimum, SemCriterion]:
+def _search(
+    table: ParameterTable, structure: SemStructure, statistics: Statistics
+) -> tuple[SemOptimum, SemCriterion, tuple[Constraint, ...]]:
     """Minimise; with nodes of a quadrature, until their places at the optimum are those that it was found with."""
     if not structure.latent_slopes:
         likelihood = _likelihood(structure, statistics)
-        return minimise(likelihood, lambda seed: _start(likelihood, table, statistics, seed)), likelihood
+        starts = partial(_start, likelihood, table, statistics)
+        optimum, active = _minimise_within(table, likelihood, starts)
+        return optimum, likelihood, active
     theta = starting_values(table, statistics)
     quadrature = unadapted(structure, _sums(structure, statistics), theta).adapted(theta)
     for _ in range(_MOST_ADAPTATIONS):
-        starts = partial(_from, theta, table, statistics)
-        optimum = minimise(quadrature, starts)
+        near = partial(_from, theta, table, statistics)
+        optimum, active = _minimise_within(table, quadrature, near)
         theta, used = optimum.theta, quadrature
         quadrature = used.adapted(theta)
         if abs(quadrature.deviance(theta) - optimum.evaluation.deviance) < _ADAPTED:
             break
-    return optimum, used
+    return optimum, used, active
 
 
 def _from(theta: Array, table: ParameterTable, statistics: Statistics, seed: int | None) -> Array:
     """These parameters first, then starting values at random."""
     return theta if seed is None else starting_values(table, statistics, seed)
+
+
+def _minimise_within(
+    table: ParameterTable, likelihood: SemCriterion, starts: Callable[[int | None], Array]
+) -> tuple[SemOptimum, tuple[Constraint, ...]]:
+    """The minimum under the table's constraints, and the inequalities that hold there as equations.
+
+    An inequality that a minimum breaks is made an equation, and an equation that holds the deviance up is let go
+    (Nocedal and Wright 2006, ch. 16.5).
+
+    Raises
+    ------
+    IdentificationError
+        No set of them does.
+    """
+    inequalities = [c for c in table.constraints if c.relation != "=="]
+    active: tuple[Constraint, ...] = ()
+    seen: set[tuple[Constraint, ...]] = set()
+    while active not in seen:
+        seen.add(active)
+        equations = equations_of(table, active)
+        try:
+            optimum = minimise(likelihood, starts, equations=equations)
+        except np.linalg.LinAlgError:
+            if not active:
+                raise
+            break
+        broken = _most_broken(table, inequalities, active, optimum.theta)
+        idle = None if broken is not None or equations is None else _idle(equations, active, optimum)
+        if broken is None and idle is None:
+            return optimum, active
+        active = (*active, broken) if broken is not None else tuple(c for c in active if c != idle)
+    raise IdentificationError(
+        f"No values were found that fulfil {', '.join(repr(c.text) for c in table.constraints)}. Leave one out, change "
+        "it, or give starting values that fulfil them."
+    )
+
+
+def _most_broken(
+    table: ParameterTable, inequalities: Sequence[Constraint], active: Sequence[Constraint], theta: Array
+) -> Constraint | None:
+    """The inequality that the parameters break most, in shares of what it is made of."""
+    others = [c for c in inequalities if c not in active]
+    equations = Equations(table, tuple(others))
+    shares = equations.values(theta) / np.maximum(equations.sizes(theta), 1e-300)
+    # rounding of one that holds by the others
+    return others[int(np.argmin(shares))] if len(others) and shares.min() < -1e-9 else None
+
+
+def _idle(equations: Equations, active: Sequence[Constraint], optimum: SemOptimum) -> Constraint | None:
+    """The inequality whose equation holds the deviance up most."""
+    scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(optimum.hessian)), 1e-300))
+    multipliers = equations.multipliers(optimum.theta, optimum.evaluation.gradient, scale)
+    own = [(m, c) for m, c in zip(multipliers, equations.constraints, strict=True) if c in active]
+    worst = max(own, key=lambda pair: pair[0], default=None)
+    return worst[1] if worst is not None and worst[0] > 1e-6 else None
 
 
 def _start(likelihood: SemCriterion, table: ParameterTable, statistics: Statistics, seed: int | None) -> Array:
@@ -192,7 +268,7 @@ def _recentre_function(
     fitted around their mean: intercepts alone move, by the solution of the means' linear equations. The predictor of a
     random slope stays where it is, as another origin has another variance of the intercepts.
     """
-    if structure.slopes:
+    if structure.slopes or _restricts_means(table):
         return None
     rows = [row for row in table.rows if row.op == "~1" and row.index is not None]
     counts = np.bincount([row.index for row in table.rows if row.index is not None], minlength=table.n_free)
@@ -207,6 +283,13 @@ def _recentre_function(
         return result
 
     return recentre
+
+
+def _restricts_means(table: ParameterTable) -> bool:
+    """Whether an intercept stands in a constraint."""
+    means = [row.index for row in table.rows if row.op == "~1" and row.index is not None]
+    anywhere = np.random.default_rng(1).uniform(0.2, 0.8, table.n_free)
+    return bool(table.constraints and Equations(table, table.constraints).jacobian(anywhere)[:, means].any())
 
 
 def _complex_jacobian(function: Callable[[Numbers], Numbers], theta: Array) -> Array:
@@ -230,11 +313,14 @@ def _transform_vcov(matrix: Array, jacobian: Array) -> Array:
 def inverse_curvature(optimum: SemOptimum) -> tuple[Array, Array, Flags]:
     """The inverse Hessian of the deviance over what is not held, its flat directions, and what is determined."""
     free = np.flatnonzero(~optimum.at_zero)
-    hessian = optimum.hessian[np.ix_(free, free)]
-    eigen = curvature(hessian)
-    scale, vectors, curved = eigen.scale, eigen.vectors, eigen.curved
-    inverse = (vectors[:, curved] / eigen.values[curved]) @ vectors[:, curved].T / np.outer(scale, scale)
-    flat = vectors[:, ~curved]
+    directions = optimum.tangent[free]
+    eigen = curvature(optimum.tangent.T @ optimum.hessian @ optimum.tangent)
+    curved = eigen.curved
+    vectors = directions @ (eigen.vectors / eigen.scale[:, None])
+    inverse = (vectors[:, curved] / eigen.values[curved]) @ vectors[:, curved].T
+    scale = np.sqrt(np.abs(np.diag(optimum.hessian)[free]))
+    scale = np.where(scale > 0, scale, 1.0)
+    flat = vectors[:, ~curved] * scale[:, None]
     flat = np.where(np.abs(flat) < _DETERMINED, 0.0, flat)
     determined: Flags = np.abs(flat).max(axis=1, initial=0.0) == 0
     return inverse, flat / scale[:, None], determined

@@ -17,11 +17,13 @@ from mlm_ops.results.tables import analysis_tables
 from mlm_ops.results.tables.units import groups
 from mlm_ops.structural import tables
 from mlm_ops.structural.comparison import likelihood_ratio
+from mlm_ops.structural.constraints import wald_test
 from mlm_ops.structural.derived import DRAWS, label_values, monte_carlo
 from mlm_ops.structural.diagram import mermaid
 from mlm_ops.structural.equations import mplus_input, sem_equations
 from mlm_ops.structural.parameters import moments_model
 from mlm_ops.structural.record import SemContextualEffect, SemRecord
+from mlm_ops.structural.syntax import parse_constraints
 from mlm_ops.warehouse.boundary import checked
 
 if TYPE_CHECKING:
@@ -110,6 +112,20 @@ class SemFit(SemRecord):
                 f"{group_name(larger.cluster)!r}; fit both to one."
             )
         return tables.sem_comparison(likelihood_ratio(self.estimate, larger.estimate))
+
+    @checked(constraints=options.CONSTRAINTS)
+    def wald(self, constraints: str) -> pl.DataFrame:
+        """Wald test of constraints on the estimates, such as ``"a == 2*b"``: all at once, one on each line.
+
+        Of one inequality the test is one-sided: p is small where the estimates speak against it.
+
+        Raises
+        ------
+        FormulaError, MlmError
+            No constraint, unknown names, several inequalities, or constraints of which one follows from the others.
+        """
+        parsed = parse_constraints(constraints)
+        return tables.sem_wald(wald_test(self.estimate.table, parsed, self.estimate.theta, self.vcov))
 
     @checked(format=_EQUATIONS)
     def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:

@@ -16,6 +16,7 @@ from mlm_ops.moments.patterns import collect_patterns, complete_units, has_patte
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.structural.cluster_sums import Statistics
+from mlm_ops.structural.constraints import check_constraints
 from mlm_ops.structural.estimate import estimate_sem
 from mlm_ops.structural.fit import SemFit
 from mlm_ops.structural.identification import check_identified
@@ -56,10 +57,11 @@ def sem(
     Parameters
     ----------
     text
-        lavaan's two-level syntax: blocks ``level: 1`` and ``level: 2`` of ``~``, ``~~``, ``=~``, ``~1``, and ``:=``. A
+        lavaan's two-level syntax: blocks ``level: 1`` and ``level: 2`` of ``~``, ``~~``, ``=~``, ``~1``, and ``:=``,
+        ``==``, ``<``, ``>`` of labels. A
         variable of both levels is split into latent within and between parts; one of level 2 only is constant within
         clusters; one of level 1 only has no between part. Or one line of a ready model: ``contextual: y ~ x``,
-        ``mediation 1-1-1: x -> m -> y`` (2-1-1, 2-2-1), ``cfa: f =~ y1 + y2 + y3``.
+        ``mediation 1-1-1: x -> m -> y`` (also 2-1-1, 2-2-1, 1-1-2, 1-2-1, 2-1-2), ``cfa: f =~ y1 + y2 + y3``.
     data, connection
         As `mlm_ops.fit` takes them; rows that miss a value of the model are left out and counted, unless `missing`
         says otherwise.
@@ -135,6 +137,7 @@ def fit_sem(
     start = time.perf_counter()
     table = parameter_table(model, slopes)
     structure = build_structure(table)
+    check_constraints(table)
     check_identified(table, structure)
     statistics = _statistics(table, moments, cluster, missing)
     check_information(table, structure, statistics)

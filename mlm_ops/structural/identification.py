@@ -15,6 +15,7 @@ from mlm_ops.errors import IdentificationError
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import null_space, rounding
 from mlm_ops.moments.sums import lower_by_rows
+from mlm_ops.structural.constraints import equations_of
 from mlm_ops.structural.matrices import SemStructure
 from mlm_ops.structural.parameters import ParameterTable
 
@@ -64,14 +65,21 @@ def undetermined(
         rng = np.random.default_rng(seed)
         theta = rng.uniform(0.2, 0.8, table.n_free)
         theta[variances] = rng.uniform(0.8, 1.6, len(variances))
-        moving &= _undetermined(structure, theta, seen)
+        equations = equations_of(table)
+        onto = theta if equations is None else equations.fulfil(theta, np.ones(len(theta)))
+        if onto is not None:
+            slopes = np.zeros((0, len(theta))) if equations is None else equations.jacobian(onto)
+            moving &= _undetermined(structure, onto, seen, slopes)
         if not moving.any():
             break
     return moving
 
 
 def _undetermined(
-    structure: SemStructure, theta: Array, seen: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None
+    structure: SemStructure,
+    theta: Array,
+    seen: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None,
+    slopes: Array,
 ) -> NDArray[np.bool_]:
     """(k,) parameters with a part in a direction along which no implied moment changes."""
     within, between, mean = structure.jacobian(theta)
@@ -80,7 +88,7 @@ def _undetermined(
     if structure.slopes:
         between, mean = _by_slopes(structure, theta, between, mean)
     own, whole = lower_by_rows(structure.n_row_level), lower_by_rows(between.shape[1])
-    derivatives = np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean], axis=1)
+    derivatives = np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean, slopes.T], axis=1)
     norms = np.linalg.norm(derivatives, axis=1)
     has_no_effect = norms == 0
     unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]

@@ -19,10 +19,10 @@ from mlm_ops.structural.parameters import ParameterTable, join_levels
 
 
 def crosses_levels(table: ParameterTable) -> bool:
-    """Whether no level can be unrestricted alone: parameters of both, or means within in the place of those between."""
+    """Whether no level can be left unrestricted alone: for parameters of both, constraints, or means within."""
     within, between = ({row.index for row in table.at(level)} - {None} for level in (WITHIN, BETWEEN))
     means = (row for row in table.at(WITHIN) if row.op == "~1" and row.lhs in (*table.both, *table.within.latent))
-    return bool(within & between) or any(row.index is not None or row.value for row in means)
+    return bool(table.constraints) or bool(within & between) or any(row.index is not None or row.value for row in means)
 
 
 def level_indices(estimate: SemEstimate, unrestricted: SemEstimate, baseline: SemEstimate) -> dict[int, FitIndices]:

@@ -12,6 +12,7 @@ from mlm_ops.language.syntax import Syntax
 from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, tokenize
 
 Operator = Literal["=~", "~", "~~", "~1"]
+ConstraintRelation = Literal["==", "<", ">"]
 WITHIN, BETWEEN = 1, 2
 
 
@@ -66,12 +67,32 @@ class Definition:
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """``left == right``, ``left < right`` or ``left > right``, of labels and definitions.
+
+    Attributes
+    ----------
+    relation
+        Of the two sides.
+    text
+        As it is written.
+    gap
+        ``left - right``, of ``<`` ``right - left``: zero where an equality holds, positive where an inequality does.
+    """
+
+    relation: ConstraintRelation
+    text: str
+    gap: Syntax
+
+
+@dataclass(frozen=True)
 class SemModel:
     """A two-level structural equation model, as the text states it."""
 
     items: tuple[Item, ...]
     definitions: tuple[Definition, ...]
     text: str = field(compare=False, default="")
+    constraints: tuple[Constraint, ...] = ()
 
     def at(self, level: int) -> tuple[Item, ...]:
         """The items of one level."""
@@ -92,6 +113,19 @@ _MEDIATION = {
     ),
     "2-2-1": (
         "level: 1\n  {y} ~~ {y}\nlevel: 2\n  {m} ~ ab*{x}\n  {y} ~ bb*{m} + cb*{x}\n"
+        "indirect_between := ab*bb\ntotal_between := ab*bb + cb"
+    ),
+    # of a variable of level 2 nothing acts within clusters (Preacher, Zyphur and Zhang 2010)
+    "1-1-2": (
+        "level: 1\n  {m} ~ aw*{x}\nlevel: 2\n  {m} ~ ab*{x}\n  {y} ~ bb*{m} + cb*{x}\n"
+        "indirect_between := ab*bb\ntotal_between := ab*bb + cb"
+    ),
+    "1-2-1": (
+        "level: 1\n  {y} ~ cw*{x}\nlevel: 2\n  {m} ~ ab*{x}\n  {y} ~ bb*{m} + cb*{x}\n"
+        "indirect_between := ab*bb\ntotal_between := ab*bb + cb"
+    ),
+    "2-1-2": (
+        "level: 1\n  {m} ~~ {m}\nlevel: 2\n  {m} ~ ab*{x}\n  {y} ~ bb*{m} + cb*{x}\n"
         "indirect_between := ab*bb\ntotal_between := ab*bb + cb"
     ),
     # the mean of a product of slopes is that of their means plus their covariance (Kenny, Korchmaros and Bolger 2003)

@@ -25,6 +25,7 @@ from mlm_ops.structural.bounds import (
     small_variances,
     unit_shares,
 )
+from mlm_ops.structural.constraints import Equations
 from mlm_ops.structural.criterion import Evaluated, SemCriterion
 from mlm_ops.structural.identification import curvature
 
@@ -55,7 +56,9 @@ class SemOptimum:
     theta
         (k,) at the minimum.
     evaluation, hessian
-        Of the deviance there.
+        Of the deviance there; with constraints the Hessian is that of the Lagrangian.
+    tangent
+        (k, f) directions in which the parameters are free to move.
     decrement
         ``g' H^-1 g`` over the directions that are free: twice the distance in deviance to the quadratic's minimum.
     converged
@@ -73,6 +76,7 @@ class SemOptimum:
     theta: Array
     evaluation: Evaluated
     hessian: Array
+    tangent: Array
     decrement: float
     converged: bool
     at_zero: NDArray[np.bool_]
@@ -88,13 +92,25 @@ class _Point:
     gradient: Array
     metric: Array
     exact: bool
+    tangent: Array | None
+    scale: Array
 
 
 class _Objective:
-    """The deviance over the parameters that are not held, with a barrier of weight `mu`."""
+    """The deviance over the parameters that are not held, with a barrier of weight `mu`.
 
-    def __init__(self, likelihood: SemCriterion, free: NDArray[np.bool_], base: Array, mu: float = 0.0) -> None:
-        self.likelihood, self.free, self.base, self.mu = likelihood, free, base, mu
+    With `equations` a point's gradient and metric are those along their tangent.
+    """
+
+    def __init__(
+        self,
+        likelihood: SemCriterion,
+        free: NDArray[np.bool_],
+        base: Array,
+        mu: float = 0.0,
+        equations: Equations | None = None,
+    ) -> None:
+        self.likelihood, self.free, self.base, self.mu, self.equations = likelihood, free, base, mu, equations
         self.evaluations = 0
 
     def full(self, part: Array) -> Array:
@@ -118,25 +134,58 @@ class _Objective:
         if self.mu:
             barrier, slope, bend = log_barrier(self.likelihood, theta)
             value, gradient = value + self.mu * barrier, gradient + self.mu * slope
-        own = np.ix_(self.free, self.free)
-        metric = (hessian + self.mu * bend)[own]
+        directions, scale, of_equations = self.along(theta, gradient, hessian)
+        bend = self.mu * bend + of_equations
+        metric = directions.T @ (hessian + bend) @ directions
         exact = curvature(metric).definite
         if not exact:
-            metric = (self.likelihood.expected_information(at) + self.mu * bend)[own]
-        return _Point(value, gradient[self.free], metric, exact)
+            metric = directions.T @ (self.likelihood.expected_information(at) + bend) @ directions
+        tangent = None if self.equations is None else directions[self.free]
+        return _Point(value, directions.T @ gradient, metric, exact, tangent, scale)
+
+    def along(self, theta: Array, gradient: Array, hessian: Array) -> tuple[Array, Array, Array]:
+        """Directions (k, f) that are free, scale (k,) of parameters, and curvature (k, k) that the equations add."""
+        diagonal = np.abs(np.diag(hessian))
+        scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)) * self.free
+        if self.equations is None:
+            return np.eye(len(theta))[:, self.free], scale, np.zeros_like(hessian)
+        directions = self.equations.tangent(theta, scale)
+        multipliers = self.equations.multipliers(theta, gradient, scale)
+        return directions, scale, self.equations.curvature(theta, multipliers)
+
+    def fulfilled(self, part: Array) -> Array | None:
+        """The free parameters next to these that fulfil the equations; None where there are none."""
+        if self.equations is None:
+            return part
+        theta = self.equations.fulfil(self.full(part), self.free.astype(float))
+        return None if theta is None else theta[self.free]
+
+    def moved(self, part: Array, point: _Point, step: Array) -> Array | None:
+        """The free parameters after a step along the tangent, and back onto the equations."""
+        if self.equations is None or point.tangent is None:
+            return part + step
+        theta = self.equations.fulfil(self.full(part + point.tangent @ step), self.free.astype(float), point.scale)
+        return None if theta is None else theta[self.free]
 
 
-def minimise(likelihood: SemCriterion, starts: Callable[[int | None], Array], most_starts: int = 8) -> SemOptimum:
+def minimise(
+    likelihood: SemCriterion,
+    starts: Callable[[int | None], Array],
+    most_starts: int = 8,
+    equations: Equations | None = None,
+) -> SemOptimum:
     """Find the parameters of least deviance.
 
     Parameters
     ----------
     starts
         Where to begin: the usual values for None, others for each seed. Those are tried in turn when a search fails.
+    equations
+        What the parameters fulfil besides.
     """
     best: SemOptimum | None = None
     for count in range(most_starts):
-        optimum = _search_from(likelihood, starts(None if count == 0 else count), count + 1)
+        optimum = _search_from(likelihood, starts(None if count == 0 else count), count + 1, equations)
         if optimum is not None and (best is None or _better(optimum, best)):
             best = replace(optimum, starts=count + 1)
         # where a search ends at a bound depends on the way to it: other variances may be zero, at a lower deviance
@@ -162,26 +211,27 @@ def _better(one: SemOptimum, other: SemOptimum) -> bool:
     return one.evaluation.deviance < other.evaluation.deviance - _VISIBLE
 
 
-def _search_from(likelihood: SemCriterion, start: Array, starts: int) -> SemOptimum | None:
+def _search_from(likelihood: SemCriterion, start: Array, starts: int, equations: Equations | None) -> SemOptimum | None:
     free = np.ones(len(start), dtype=bool)
-    objective = _Objective(likelihood, free, start)
+    objective = _Objective(likelihood, free, start, equations=equations)
     theta = _descend(objective, start)
     evaluations = objective.evaluations
     if theta is None:
         return None
     if _is_minimum(objective, theta) and least_eigenvalue(likelihood, theta) > -_OUTSIDE:
         return _record(objective, theta, evaluations, starts)
-    bounded = _at_zero(likelihood, theta, free) or _inside(likelihood, start)
+    bounded = _at_zero(objective, theta) or _inside(likelihood, start, equations)
     if bounded is not None:
         objective, theta = bounded
     return _record(objective, theta, evaluations + objective.evaluations, starts)
 
 
-def _at_zero(likelihood: SemCriterion, theta: Array, free: NDArray[np.bool_]) -> tuple[_Objective, Array] | None:
+def _at_zero(unbounded: _Objective, theta: Array) -> tuple[_Objective, Array] | None:
     """Hold negative variances at zero, the most negative first; None where that does not lead to the minimum.
 
     A variance whose variable has free covariances is no matter for this: the minimum may have a correlation of one.
     """
+    likelihood, free, equations = unbounded.likelihood, unbounded.free, unbounded.equations
     while True:
         negative = small_variances(likelihood, theta, free, 0.0, lone=True)
         if not negative:
@@ -189,12 +239,12 @@ def _at_zero(likelihood: SemCriterion, theta: Array, free: NDArray[np.bool_]) ->
         free = free.copy()
         free[min(negative, key=lambda index: negative[index])] = False
         free &= ~arrows_without_effect(likelihood, np.where(free, theta, 0.0), free)
-        objective = _Objective(likelihood, free, np.where(free, theta, 0.0))
+        objective = _Objective(likelihood, free, np.where(free, theta, 0.0), equations=equations)
         part = _descend(objective, theta[free])
         if part is None:
             return None
         theta = objective.full(part)
-    objective = _Objective(likelihood, free, theta)
+    objective = _Objective(likelihood, free, theta, equations=equations)
     at = likelihood.evaluate(theta)
     falls = at is None or bool((_slopes(likelihood, theta, at)[~free] < -1e-4).any())
     if falls or not _is_minimum(objective, theta[free]) or least_eigenvalue(likelihood, theta) < -_OUTSIDE:
@@ -212,32 +262,39 @@ def _slopes(likelihood: SemCriterion, theta: Array, at: Evaluated) -> Array:
     return slopes
 
 
-def _inside(likelihood: SemCriterion, start: Array) -> tuple[_Objective, Array] | None:
+def _inside(likelihood: SemCriterion, start: Array, equations: Equations | None) -> tuple[_Objective, Array] | None:
     """The minimum within the bounds by the central path; None where the start itself is not within them."""
+    if equations is not None:
+        onto = equations.fulfil(start, np.ones(len(start)))
+        if onto is None:
+            return None
+        start = onto
     if not math.isfinite(log_barrier(likelihood, start)[0]):
         return None
     free = np.ones(len(start), dtype=bool)
     theta = start
     for mu in _BARRIERS:
-        path = _Objective(likelihood, free, theta, mu)
+        path = _Objective(likelihood, free, theta, mu, equations)
         part = _descend(path, theta, steps=60)
         theta = theta if part is None else part
     small = small_variances(likelihood, theta, free, BESIDE_BOUND)
     # together, as each alone would let the others go below zero; where one of them is none, the rest without it
     for indices in ([set(small)] if small else []) + [set(small) - {index} for index in small if len(small) > 1]:
-        at_zero = _minimum_at_zero(likelihood, theta, indices)
+        at_zero = _minimum_at_zero(likelihood, theta, indices, equations)
         if at_zero is not None:
             return at_zero
     return path, theta
 
 
-def _minimum_at_zero(likelihood: SemCriterion, theta: Array, indices: set[int]) -> tuple[_Objective, Array] | None:
+def _minimum_at_zero(
+    likelihood: SemCriterion, theta: Array, indices: set[int], equations: Equations | None
+) -> tuple[_Objective, Array] | None:
     """The minimum with these variances and their covariances at zero; None where it is another than the path's."""
     free = np.ones(len(theta), dtype=bool)
     free[list(indices)] = False
     free &= ~covariances_without_variance(likelihood, free)
     free &= ~arrows_without_effect(likelihood, np.where(free, theta, 0.0), free)
-    objective = _Objective(likelihood, free, np.where(free, theta, 0.0))
+    objective = _Objective(likelihood, free, np.where(free, theta, 0.0), equations=equations)
     part = _descend(objective, theta[free])
     if part is None:
         return None
@@ -253,8 +310,12 @@ def _is_minimum(objective: _Objective, theta: Array) -> bool:
 
 def _descend(objective: _Objective, theta: Array, steps: int = _MAX_STEPS) -> Array | None:
     """Newton's method, damped by the gain ratio (Nielsen 1999)."""
+    onto = objective.fulfilled(theta)
+    if onto is None:
+        return None
+    theta = onto
     point = objective.point(theta)
-    if point is None or not len(theta):
+    if point is None or not len(point.gradient):
         return theta if point is not None else None
     damping, growth = 1e-3, 2.0
     for _ in range(steps):
@@ -263,19 +324,23 @@ def _descend(objective: _Objective, theta: Array, steps: int = _MAX_STEPS) -> Ar
         noise = _RESOLUTION * abs(point.value)
         if promised < _PERFECT or damping > 1e14:
             break
-        candidate = objective.value(theta + step)
+        moved = objective.moved(theta, point, step)
+        if moved is None:
+            damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
+            continue
+        candidate = objective.value(moved)
         gain = (point.value - candidate) / promised
         if not (np.isfinite(gain) and (gain > 1e-4 or promised < noise)):
             damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
             continue
-        candidate_point = objective.point(theta + step)
+        candidate_point = objective.point(moved)
         if candidate_point is None:
             damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
             continue
         # below the deviance's own rounding the gradient is the judge
         if promised < noise and _step(candidate_point.gradient, candidate_point.metric, 0.0)[1] >= promised:
             break
-        theta, point = theta + step, candidate_point
+        theta, point = moved, candidate_point
         damping, growth = damping * max(1 / 5, 1 - (2 * min(gain, 1.5) - 1) ** 3), 2.0
         damping = damping if exact and damping > 1e-8 else (damping if not exact else 0.0)
     return theta
@@ -299,8 +364,10 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
     if mu:
         _, slope, bend = log_barrier(likelihood, theta)
         hessian, gradient = hessian + mu * bend, gradient + mu * slope
-    own = np.ix_(free, free)
-    decrement = 2 * _step(gradient[free], hessian[own], 0.0)[1] if free.any() else 0.0
+    directions, _, of_equations = objective.along(theta, gradient, hessian)
+    hessian = hessian + of_equations
+    metric = directions.T @ hessian @ directions
+    decrement = 2 * _step(directions.T @ gradient, metric, 0.0)[1] if len(metric) else 0.0
     # beside a bound the barrier's curvature is so large that rounding alone is worth a millionth
     tolerance = CONVERGED_DECREMENT * (10 if mu else 1)
     deficient, boundary = on_the_boundary(likelihood, theta, BESIDE_BOUND if mu else SINGULAR)
@@ -308,8 +375,9 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
         theta,
         at,
         hessian,
+        directions,
         decrement,
-        bool(decrement < tolerance and curvature(hessian[own]).semidefinite),
+        bool(decrement < tolerance and curvature(metric).semidefinite),
         ~free,
         boundary & free,
         deficient or bool((~free).any()),

@@ -17,7 +17,7 @@ from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, Ran
 from mlm_ops.language.options import SlopeCentering
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import names_in
-from mlm_ops.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
+from mlm_ops.structural.model import BETWEEN, WITHIN, Constraint, Definition, Item, Operator, SemModel
 from mlm_ops.structural.slopes import RandomSlope, center_slopes, random_slopes
 
 
@@ -75,6 +75,7 @@ class ParameterTable:
     definitions: tuple[Definition, ...]
     n_free: int
     slopes: tuple[RandomSlope, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     def variables(self, level: int) -> Variables:
         """The variables of one level."""
@@ -142,7 +143,7 @@ def parameter_table(model: SemModel, centering: SlopeCentering = "latent") -> Pa
     rows, n_free = _number_rows(items)
     _check_definitions(model.definitions, {row.label for row in rows if row.label})
     slopes = center_slopes(slopes, tuple(both), model.at(WITHIN), centering)
-    return ParameterTable(rows, within, between, model.definitions, n_free, slopes)
+    return ParameterTable(rows, within, between, model.definitions, n_free, slopes, model.constraints)
 
 
 def moments_model(table: ParameterTable, cluster: GroupingFactor) -> Model:

@@ -179,6 +179,12 @@ class SemRecord:
         statistics = self.estimate.statistics
         if isinstance(statistics, ClusterSums) and not statistics.has_all_pairs:
             return ["no chi-square: some pairs of variables are never seen together, as the unrestricted model needs"]
+        active = self.estimate.active
+        if active:
+            notes.append(
+                f"at its limit: {', '.join(c.text for c in active)}; standard errors are along it, and p values of "
+                "likelihood ratios may be too small"
+            )
         if not measures.plain.df or math.isnan(measures.plain.chi_square):
             return notes
         if measures.bounded:
@@ -201,5 +207,7 @@ class SemRecord:
             )
             notes.append(f"no scaled chi-square: {why}")
         if crosses_levels(self.estimate.table):
-            notes.append("no chi-square of each level: labels or means make the levels depend on each other")
+            notes.append(
+                "no chi-square of each level: labels, constraints or means make the levels depend on each other"
+            )
         return notes

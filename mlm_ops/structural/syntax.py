@@ -10,17 +10,25 @@ from dataclasses import replace
 from typing import Any
 
 from mlm_ops.errors import FormulaError
-from mlm_ops.language.syntax import FUNCTIONS, no_arithmetic, parse_tokens
+from mlm_ops.language.syntax import FUNCTIONS, Group, Operation, Syntax, no_arithmetic, parse_tokens
 from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, TokenCursor, tokenize
-from mlm_ops.structural.model import BETWEEN, WITHIN, Definition, Item, Operator, SemModel
+from mlm_ops.structural.model import (
+    BETWEEN,
+    WITHIN,
+    Constraint,
+    ConstraintRelation,
+    Definition,
+    Item,
+    Operator,
+    SemModel,
+)
 
 _LEVELS = {"1": WITHIN, "within": WITHIN, "2": BETWEEN, "between": BETWEEN}
-_RELATIONS = frozenset({"=~", "~", "~~", ":="})
+_OPERATORS = frozenset({"=~", "~", "~~", ":="})
+#: Of the two sides of a constraint.
+_RELATIONS: dict[str, ConstraintRelation] = {"==": "==", "<": "<", ">": ">"}
 #: Operators of lavaan that this version refuses by name.
 _REFUSED = {
-    "==": "Constraints with == are not offered; give the parameters one label instead",
-    "<": "Constraints with < are not offered; variances are kept at zero or above without them",
-    ">": "Constraints with > are not offered; variances are kept at zero or above without them",
     "<~": "Formative variables (<~) are not offered; take =~ or a sum made in a view",
     "~*~": "Scaling factors (~*~) are for categorical outcomes, which are not offered",
     "|": "Thresholds (|) are for categorical outcomes, which are not offered",
@@ -44,6 +52,26 @@ def parse_sem(text: str) -> SemModel:
     return _SemParser(text).model()
 
 
+def parse_constraints(text: str) -> tuple[Constraint, ...]:
+    """Parse constraints alone, on lines or after semicolons.
+
+    Raises
+    ------
+    FormulaError
+        Anything else, with a caret under it.
+    """
+    parser = _SemParser(text)
+    while parser.token.kind != "end":
+        if parser.token.kind == "newline":
+            parser.advance()
+            continue
+        relation = parser.relation()
+        if relation is None:
+            raise parser.fail("Expected a constraint, as in a == 2*b or a > 0.", parser.token.position)
+        parser.constraint(relation)
+    return tuple(parser.constraints)
+
+
 class _SemParser(TokenCursor):
     """Statement by statement over the tokens of the text."""
 
@@ -53,6 +81,7 @@ class _SemParser(TokenCursor):
         self.items: dict[tuple[int, str, str, str], Item] = {}
         self.variables: set[str] = set()
         self.definitions: dict[str, Definition] = {}
+        self.constraints: list[Constraint] = []
 
     def fail(self, message: str, position: int) -> FormulaError:
         return STRUCTURAL.fault(message, self.text, position)
@@ -77,7 +106,9 @@ class _SemParser(TokenCursor):
                     "and 'level: 2' on lines of their own, each before its statements.",
                     0,
                 )
-        model = SemModel(tuple(self.items.values()), tuple(self.definitions.values()), self.text)
+        model = SemModel(
+            tuple(self.items.values()), tuple(self.definitions.values()), self.text, tuple(self.constraints)
+        )
         self._check_labels(model)
         return model
 
@@ -90,6 +121,9 @@ class _SemParser(TokenCursor):
         ):
             self.header()
             return
+        if (relation := self.relation()) is not None:
+            self.constraint(relation)
+            return
         left = [self.expect("name", "a variable")]
         while self.at("+"):
             self.advance()
@@ -97,7 +131,7 @@ class _SemParser(TokenCursor):
         operator = self.advance()
         if operator.kind == "operator" and operator.text in _REFUSED:
             raise self.fail(f"{_REFUSED[operator.text]}.", operator.position)
-        if operator.kind != "operator" or operator.text not in _RELATIONS:
+        if operator.kind != "operator" or operator.text not in _OPERATORS:
             raise self.fail(
                 f"The model does not parse: expected one of =~ ~ ~~ := but found {_describe(operator)}.",
                 operator.position,
@@ -154,6 +188,43 @@ class _SemParser(TokenCursor):
                 f"A definition is made of labels, numbers, + - * / ^ and {', '.join(FUNCTIONS)}.", other.position
             )
         self.definitions[name] = Definition(name, " ".join(COMMENT.sub("", text).split()), expression)
+
+    def relation(self) -> int | None:
+        """The place of ``==``, ``<`` or ``>`` in the statement; None where it has no such before another operator."""
+        for i in range(self.index, len(self.tokens)):
+            token = self.tokens[i]
+            if token.kind in {"newline", "end"} or (token.kind == "operator" and token.text in _OPERATORS):
+                return None
+            if token.kind == "operator" and token.text in _RELATIONS:
+                return i
+        return None
+
+    def constraint(self, middle: int) -> None:
+        first = self.index
+        while self.token.kind not in {"newline", "end"}:
+            self.advance()
+        left, right = (self.side(first, middle), self.side(middle + 1, self.index))
+        relation = _RELATIONS[self.tokens[middle].text]
+        start, last = self.tokens[first], self.tokens[self.index - 1]
+        text = " ".join(COMMENT.sub("", self.text[start.position : last.position + len(last.text)]).split())
+        high, low = (right, left) if relation == "<" else (left, right)
+        gap = Operation("-", Group(high, high.position), Group(low, low.position), start.position)
+        self.constraints.append(Constraint(relation, text, gap))
+
+    def side(self, start: int, end: int) -> Syntax:
+        """One side of a constraint."""
+        stop = self.tokens[end]
+        if start == end:
+            raise self.fail(
+                f"A constraint has two sides, as in a == 2*b. Got nothing before {_describe(stop)}.", stop.position
+            )
+        expression = parse_tokens(self.text, [*self.tokens[start:end], Token("end", "", stop.position)], STRUCTURAL)
+        if (other := no_arithmetic(expression)) is not None:
+            raise self.fail(
+                f"A constraint is made of labels, definitions, numbers, + - * / ^ and {', '.join(FUNCTIONS)}.",
+                other.position,
+            )
+        return expression
 
     def terms(self, left: list[Token], operator: Token) -> None:
         while True:

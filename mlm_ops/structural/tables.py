@@ -18,6 +18,7 @@ from mlm_ops.structural.model import BETWEEN, WITHIN
 
 if TYPE_CHECKING:
     from mlm_ops.structural.comparison import Ratio
+    from mlm_ops.structural.constraints import WaldTest
     from mlm_ops.structural.record import SemContextualEffect, SemRecord
 
 
@@ -231,6 +232,12 @@ def sem_contextual(effects: Mapping[str, SemContextualEffect]) -> pl.DataFrame:
     schema: ColumnTypes = {"means": TEXT, **dict.fromkeys(("within", "between", "estimate", "std_error"), REAL)}
     columns = {name: [getattr(effect, name) for effect in effects.values()] for name in list(schema)[1:]}
     return frame(schema, {"means": list(effects), **columns})
+
+
+def sem_wald(test: WaldTest) -> pl.DataFrame:
+    """One row: a Wald test of constraints."""
+    schema: ColumnTypes = {"statistic": REAL, "df": COUNT, "p_value": REAL}
+    return frame(schema, _columns_of(test, schema))
 
 
 def sem_comparison(ratio: Ratio) -> pl.DataFrame:

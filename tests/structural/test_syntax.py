@@ -90,7 +90,6 @@ BAD = [
     ("level: 1\n y ~ c(a,b)*x\nlevel: 2\n y ~ w", "c() is for several groups", None),
     ("level: 1\n y ~ x:z\nlevel: 2\n y ~ w", "Products of variables are not offered", " y ~ x:z"),
     ("level: 1\n y ~ 1*2*x\nlevel: 2\n y ~ w", "two different modifiers. Got 1.0 and 2.0", None),
-    ("level: 1\n a == b\nlevel: 2\n y ~ w", "Constraints with == are not offered", None),
     ("level: 1\n y ~ x @ z\nlevel: 2\n y ~ w", "unexpected character '@'", None),
     ("group: 1\n y ~ x", "Models of several groups are not offered", None),
     ("level: 1\n y ~~ -1*y\nlevel: 2\n y ~ w", "A variance is zero or positive. Got -1 for", None),

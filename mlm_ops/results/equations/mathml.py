@@ -105,10 +105,10 @@ class MathmlWriter(Writer):
     def rows(self, statement: Statement) -> Iterator[_Row]:
         """One statement: its left side, and the sign with its right side; a long sum goes on below."""
         match statement:
-            case Equation(left, terms, level):
+            case Equation(left, terms, level, relation):
                 tag = f"<mtext>Level {level}:</mtext>{_QUAD}" if level is not None else ""
                 pieces = [terms[i : i + TERMS_A_LINE] for i in range(0, len(terms), TERMS_A_LINE)] or [()]
-                yield tag + self.alone((left,)), f"{_EQUALS}{self.sum(pieces[0])}"
+                yield tag + self.alone((left,)), f'<mo form="infix">{html_text(relation)}</mo>{self.sum(pieces[0])}'
                 for piece in pieces[1:]:
                     first = piece[0][0]
                     sign = "" if isinstance(first, Value) and first.value < 0 else self.plus

@@ -94,11 +94,12 @@ Product = tuple[Atom | Sign, ...]
 
 @dataclass(frozen=True)
 class Equation:
-    """``left = a sum of products``; of a level, or of none."""
+    """``left = a sum of products``; of a level, or of none; `relation` is ``=``, ``<`` or ``>``."""
 
     left: Atom
     terms: tuple[Product, ...]
     level: int | None = None
+    relation: str = "="
 
 
 @dataclass(frozen=True)

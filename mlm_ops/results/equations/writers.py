@@ -162,9 +162,9 @@ class TextWriter(Writer):
     def lines(self, statement: Statement) -> list[str]:
         """One statement, perhaps over several lines."""
         match statement:
-            case Equation(left, terms, level):
+            case Equation(left, terms, level, relation):
                 heading = f"Level {level}: " if level is not None else ""
-                return [f"{heading}{self.alone((left,))} = {self.sum(terms)}"]
+                return [f"{heading}{self.alone((left,))} {relation} {self.sum(terms)}"]
             case Vector(left, entries, note):
                 row = f"({', '.join(map(self.alone, entries))})"
                 entries_text = row[1:-1] if len(entries) == 1 else row
@@ -330,14 +330,14 @@ class LatexWriter(Writer):
     def line(self, statement: Statement) -> str:
         """One statement."""
         match statement:
-            case Equation(left, terms, level):
+            case Equation(left, terms, level, relation):
                 pieces = [terms[i : i + TERMS_A_LINE] for i in range(0, len(terms), TERMS_A_LINE)]
                 sums = [self.sum(piece) for piece in pieces]
                 lines = " \\\\\n  &\\quad ".join(
                     part if i == 0 or part.startswith("-") else f"+ {part}" for i, part in enumerate(sums)
                 )
                 tag = rf"\text{{Level {level}:}}\quad " if level is not None else ""
-                return f"{tag}{self.alone((left,))} &= {lines}"
+                return f"{tag}{self.alone((left,))} &{relation} {lines}"
             case Vector(left, entries, note):
                 row = ", ".join(map(self.alone, entries))
                 if note == "transposed":
