@@ -134,8 +134,10 @@ def _search(table: ParameterTable, structure: SemStructure, statistics: Statisti
     if not structure.latent_slopes:
         likelihood = _likelihood(structure, statistics)
         return minimise(likelihood, lambda seed: _start(likelihood, table, statistics, seed)), likelihood
-    theta = starting_values(table, statistics)
-    quadrature = unadapted(structure, _sums(structure, statistics), theta).adapted(theta)
+    sums = _sums(structure, statistics)
+    many = sums.n_clusters >= 4 * _SAMPLE
+    theta = _search(table, structure, sums.sample(_SAMPLE))[0].theta if many else starting_values(table, statistics)
+    quadrature = unadapted(structure, sums, theta).adapted(theta)
     for _ in range(_MOST_ADAPTATIONS):
         starts = partial(_from, theta, table, statistics)
         optimum = minimise(quadrature, starts)
