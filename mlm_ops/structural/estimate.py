@@ -154,8 +154,10 @@ def _search(
         starts = partial(_start, likelihood, table, statistics)
         optimum, active = _minimise_within(table, likelihood, starts)
         return optimum, likelihood, active
-    theta = starting_values(table, statistics)
-    quadrature = unadapted(structure, _sums(structure, statistics), theta).adapted(theta)
+    sums = _sums(structure, statistics)
+    many = sums.n_clusters >= 4 * _SAMPLE
+    theta = _search(table, structure, sums.sample(_SAMPLE))[0].theta if many else starting_values(table, statistics)
+    quadrature = unadapted(structure, sums, theta).adapted(theta)
     for _ in range(_MOST_ADAPTATIONS):
         near = partial(_from, theta, table, statistics)
         optimum, active = _minimise_within(table, quadrature, near)
