@@ -214,10 +214,12 @@ def _most_broken(
 ) -> Constraint | None:
     """The inequality that the parameters break most, in shares of what it is made of."""
     others = [c for c in inequalities if c not in active]
+    if not others:
+        return None
     equations = Equations(table, tuple(others))
     shares = equations.values(theta) / np.maximum(equations.sizes(theta), 1e-300)
     # rounding of one that holds by the others
-    return others[int(np.argmin(shares))] if len(others) and shares.min() < -1e-9 else None
+    return others[int(np.argmin(shares))] if shares.min() < -1e-9 else None
 
 
 def _idle(equations: Equations, active: Sequence[Constraint], optimum: SemOptimum) -> Constraint | None:
