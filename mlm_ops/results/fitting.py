@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlm_ops.estimation.design.build import build_design
+from mlm_ops.estimation.design.groups import default_cluster
+from mlm_ops.estimation.estimate import estimate_design
 from mlm_ops.language import options
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, compile_request
@@ -17,7 +20,6 @@ from mlm_ops.moments.coverage import moments_for
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.quiet import quiet
-from mlm_ops.results.record import estimate_request
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.files import is_data_file
 from mlm_ops.warehouse.source import open_source
@@ -119,7 +121,9 @@ def fit_model(request: Request, moments: Moments, near: Fit | None = None) -> Fi
         A fit of a model with the same random part, where the search begins.
     """
     started = time.perf_counter()
-    start = near.estimate.optimum.theta if near is not None and near.model.random == request.model.random else None
-    estimate = estimate_request(request, moments, start)
+    model = request.model
+    clusters = request.cluster or default_cluster(model, moments) if request.robust else None
+    start = near.estimate.optimum.theta if near is not None and near.model.random == model.random else None
+    estimate = estimate_design(build_design(model, moments, clusters), reml=request.estimator == "reml", start=start)
     seconds = time.perf_counter() - started
     return Fit(request, estimate, seconds, moments.n_rows, dict(moments.n_dropped), moments)
