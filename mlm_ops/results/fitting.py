@@ -8,6 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import MlmError
+from mlm_ops.estimation.design.build import build_design
+from mlm_ops.estimation.design.groups import default_cluster
+from mlm_ops.estimation.estimate import estimate_design
 from mlm_ops.inference.fixed.heteroscedastic import squared_residuals
 from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.language import options
@@ -20,7 +23,6 @@ from mlm_ops.moments.needs import complete_rows
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.quiet import quiet
-from mlm_ops.results.record import estimate_request
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.source import Source, open_source
 
@@ -137,10 +139,13 @@ def fit_model(request: Request, moments: Moments, near: Fit | None = None, rows:
             "SQL and kept moments are; give the rows to mlm_ops.fit or in an analysis file, or use CR2 with cluster."
         )
     started = time.perf_counter()
-    start = near.estimate.optimum.theta if near is not None and near.model.random == request.model.random else None
-    estimate = estimate_request(request, moments, start)
+    model = request.model
+    by_cluster = request.robust is not None and not request.of_rows
+    clusters = request.cluster or default_cluster(model, moments) if by_cluster else None
+    start = near.estimate.optimum.theta if near is not None and near.model.random == model.random else None
+    estimate = estimate_design(build_design(model, moments, clusters), reml=request.estimator == "reml", start=start)
     seconds = time.perf_counter() - started
     squares = None
     if request.robust is not None and rows is not None and request.of_rows:
-        squares = squared_residuals(PredictionQuery(request.model, estimate, None, moments), rows, request.robust)
+        squares = squared_residuals(PredictionQuery(model, estimate, None, moments), rows, request.robust)
     return Fit(request, estimate, seconds, moments.n_rows, dict(moments.n_dropped), moments, squares=squares)

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.design.build import build_design
-from mlm_ops.estimation.design.groups import default_cluster, meanings
+from mlm_ops.estimation.design.groups import meanings
 from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.inference.fixed.heteroscedastic import RowRobust, row_robust
 from mlm_ops.inference.fixed.robust import ClusterRobust, NormalRobust, cluster_robust
@@ -24,7 +23,6 @@ from mlm_ops.language.model import Center, Column, Factor, Model, columns_of, gr
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request
 from mlm_ops.language.symbols import EquationStructure
-from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.words import cell, rows_left_out
@@ -321,17 +319,3 @@ class FitRecord:
             "is not meant, remove it from the fixed part"
             for name in both
         ]
-
-
-def estimate_request(request: Request, moments: Moments, start: Array | None = None) -> Estimate:
-    """Estimate a model from moments, with the clusters that its robust errors need.
-
-    Parameters
-    ----------
-    start
-        Where the search for theta begins.
-    """
-    by_cluster = request.robust is not None and not request.of_rows
-    clusters = request.cluster or default_cluster(request.model, moments) if by_cluster else None
-    design = build_design(request.model, moments, clusters)
-    return estimate_design(design, reml=request.estimator == "reml", start=start)

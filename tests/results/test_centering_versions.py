@@ -260,3 +260,12 @@ def test_what_cannot_be_recentered_is_said_in_a_sentence(formula: str, sentence:
     with pytest.raises(MlmError) as refused:
         versions(formula)
     assert str(refused.value) == sentence
+
+
+def test_errors_robust_to_clusters_are_those_of_the_version_by_itself() -> None:
+    table = versions("mathach ~ ses + (1 | school)", robust="CR2")
+    alone = mlm.fit("mathach ~ within(ses) + (1 | school)", DATA / "hsb.csv", robust="CR2").fixed_effects
+    errors = [
+        find(table, "group mean", *what)["std_error"] for what in (("intercept", "(Intercept)"), ("slope", "ses"))
+    ]
+    assert errors == pytest.approx(alone["std_error"].to_list(), rel=1e-12)

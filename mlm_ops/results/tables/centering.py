@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mlm_ops.estimation.design.build import build_design
+from mlm_ops.estimation.estimate import estimate_design
 from mlm_ops.inference.equivalence import Equivalence, ModelNumber
 from mlm_ops.inference.recentering_targets import find_targets
 from mlm_ops.language.meaning import intercept_meaning, variance_meaning
@@ -15,7 +17,7 @@ from mlm_ops.language.model import INTERCEPT, group_name
 from mlm_ops.language.recentering import VERSIONS, Target, raw_name, versions
 from mlm_ops.language.symbols import coefficient_symbol
 from mlm_ops.results.meaning import wording_of
-from mlm_ops.results.record import FitRecord, estimate_request
+from mlm_ops.results.record import FitRecord
 from mlm_ops.results.tables.centering_words import Explainer
 from mlm_ops.results.tables.columns import REAL, TEXT, ColumnTypes, frame
 
@@ -68,10 +70,14 @@ def recenter(record: FitRecord) -> RecenteredFits:
     """
     targets = find_targets(record.model, record.moments)
     models = versions(record.model, targets)
-    fits = {}
+    clusters, fits = record.estimate.design.clusters, {}
+    # errors robust to clusters come from moments; other robust ones need rows, and the versions have the model's own
+    robust = record.robust if clusters is not None else None
     for version, model in models.items():
-        request = record.request.of(model)
-        estimate = estimate_request(request, record.moments)
+        cluster = record.request.cluster if clusters is not None else ()
+        request = replace(record.request, model=model, robust=robust, cluster=cluster)
+        design = build_design(model, record.moments, clusters.group if clusters is not None else None)
+        estimate = estimate_design(design, reml=record.estimator == "reml")
         fits[version] = FitRecord(request, estimate, 0.0, record.n_rows, record.n_dropped, record.moments)
     designs = {version: fit.estimate.design for version, fit in fits.items()}
     return RecenteredFits(tuple(targets), fits, Equivalence(record.model, record.moments, designs))
