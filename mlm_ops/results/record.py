@@ -23,6 +23,7 @@ from mlm_ops.language.model import Center, Column, Factor, Model, columns_of, gr
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request
 from mlm_ops.language.symbols import EquationStructure
+from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.words import cell, rows_left_out
