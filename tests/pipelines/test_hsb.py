@@ -34,7 +34,7 @@ LADDER = [
 ]
 #: Models without random effects, and those of one part of the outcome.
 PLAIN = {"regression", "regression_cr2", "within_schools", "between_schools"}
-OUTCOMES = {"within_schools": "within(mathach, school)", "between_schools": "between(mathach, school)"}
+OUTCOMES = {"within_schools": "mathachᵢⱼ − m̅a̅t̅h̅a̅c̅h̅.ⱼ = ", "between_schools": "m̅a̅t̅h̅a̅c̅h̅.ⱼ = "}
 NOT_COMPARED = {*PLAIN, "multilevel"}
 MODELS = {f"hsb/models/{name}" for name in LADDER}
 SEM = "hsb/sem/latent_contextual"
@@ -191,6 +191,7 @@ MISSING = {
     "comparisons": {*NOT_COMPARED, "anova"},
     **{table: set(LADDER) for table in ("drift", "influence", "ladder_steps")},
     "diagnostics": set(LADDER) - {"slopes_as_outcomes"},
+    "centering": set(LADDER) - {"within_between", "random_slope"},
     "contextual_effects": set(LADDER) - {"within_between", "slopes_as_outcomes", "level_2"},
     **{
         table: set(LADDER) - {"slopes_as_outcomes"}
