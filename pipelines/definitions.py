@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, read_analyses
+from mlm_ops.plugins.dagster import OpenWarehouse, build_analysis_assets, read_analyses
 from pipelines.assets import SOURCES
 
 PIPELINES = Path(__file__).parent
@@ -29,7 +29,7 @@ defs = dg.Definitions.merge(
         assets=SOURCES,
         jobs=[mlm_run],
         schedules=[daily],
-        resources={"warehouse": Warehouse(directory=str(WAREHOUSE), keep_open=True)},
+        resources={"warehouse": OpenWarehouse(directory=str(WAREHOUSE))},
         # one process: starts four times faster, and steps cannot fight over the database's lock
         executor=dg.in_process_executor,
     ),

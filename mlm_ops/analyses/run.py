@@ -35,6 +35,7 @@ from mlm_ops.structural import tables as structural_tables
 from mlm_ops.structural.fitting import collect_sem, fit_sem
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.warehouse.ownership import CENTERED, CENTERED_IN_POLARS, MOMENTS, check_not_read
+from mlm_ops.warehouse.source import TABLE
 from mlm_ops.warehouse.sql import identifier
 
 if TYPE_CHECKING:
@@ -91,12 +92,18 @@ def moments_table(analysis: Analysis) -> str:
 
 def centered_table(analysis: Analysis) -> str:
     """Where the rows with their within/between split are kept: named for the analysis, as two may share a table."""
-    return f"main.{analysis.analysis}{CENTERED}"
+    return _in_main(f"{analysis.analysis}{CENTERED}")
 
 
 def polars_table(analysis: Analysis) -> str:
     """Where those that Polars made are kept beside the ones of SQL, if the analysis has ``steps: both``."""
-    return f"main.{analysis.analysis}{CENTERED_IN_POLARS}"
+    return _in_main(f"{analysis.analysis}{CENTERED_IN_POLARS}")
+
+
+def _in_main(name: str) -> str:
+    """A table's name in schema ``main``, in quotes only where it needs them, as people read it in the UI."""
+    plain = f"main.{name}"
+    return plain if TABLE.fullmatch(plain) else f"main.{identifier(name)}"
 
 
 def keep_moments(

@@ -39,7 +39,7 @@ def test_attributes_of_a_mode(
 
 
 def test_modes_are_told_apart_nowhere_else() -> None:
-    """The one other file that names a mode makes deviations from group means."""
+    """Other files that name a mode: deviations from group means, versions of a model, symbols, reference values."""
     names = {mode.__name__ for mode in CENTERINGS.values()}
     names_by_file = {
         str(path.relative_to(PACKAGE)): modes
@@ -48,4 +48,13 @@ def test_modes_are_told_apart_nowhere_else() -> None:
         and (modes := sorted({n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)} & names))
     }
     assert names_by_file.pop("language/model.py") == sorted(names)
-    assert names_by_file == {"inference/effect_sizes/contextual.py": ["Within"]}
+    assert names_by_file == {
+        "inference/effect_sizes/contextual.py": ["Within"],
+        # a model raw, and centered in every way
+        "language/recentering.py": ["Between", "Center", "Within"],
+        "results/equations/centered.py": ["Between", "Within"],
+        # reference values: in the centered table, and outside the data
+        "analyses/centered.py": ["Center"],
+        "moments/needs.py": ["Center"],
+        "results/record.py": ["Center"],
+    }

@@ -37,8 +37,8 @@ def test_covariances_of_all_models_go_to_those_that_have_the_factor() -> None:
 def test_derived_requests() -> None:
     request = compile_request("y ~ x + (1 | g)", robust="CR2", cluster="s", levels="g")
     other = parse_formula("y ~ z + (1 | g)")
-    assert request.of(other) == Request(other, robust="CR2", cluster=("s",), levels=("g",))
-    assert request.for_likelihood("ml") == Request(request.model, "ml", "none", levels=("g",))
+    assert request.of(other) == Request(other, robust="CR2", cluster=("s",), levels=("g",), top_level=("g",))
+    assert request.for_likelihood("ml") == Request(request.model, "ml", "none", levels=("g",), top_level=("g",))
 
 
 def test_a_derived_request_is_checked_too() -> None:

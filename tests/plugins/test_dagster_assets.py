@@ -116,8 +116,8 @@ def test_missing_values_are_accounted_for(pupils: Pupils, materialize: Materiali
 def test_unconverged_model_blocks_publication(
     pupils: Pupils, materialize: Materialize, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(analysis: Analysis, name: str, moments: object) -> Fit:
-        fit = fit_analysis_model(analysis, name, moments)  # type: ignore[arg-type]
+    def lost(analysis: Analysis, name: str, *args: Any) -> Fit:
+        fit = fit_analysis_model(analysis, name, *args)
         optimum = replace(fit.estimate.optimum, verdict="unfinished" if name == "slope" else "minimum", singular=True)
         return replace(fit, estimate=replace(fit.estimate, optimum=optimum))
 

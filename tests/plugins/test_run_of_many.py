@@ -8,7 +8,7 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.errors import ProjectError
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
+from mlm_ops.plugins.dagster import OpenWarehouse, Warehouse, build_analysis_assets
 from mlm_ops.plugins.dagster import run as runs
 from mlm_ops.plugins.dagster.event_log import open_event_log
 from mlm_ops.plugins.dagster.progress import Progress
@@ -90,8 +90,8 @@ def test_the_event_log_stays_open_for_a_run(tmp_path: Path) -> None:
     assert events > 5
 
 
-@pytest.mark.parametrize("keep_open", [True, False])
-def test_a_warehouse_may_stay_open_between_steps(tmp_path: Path, keep_open: bool) -> None:
+@pytest.mark.parametrize("kind", [OpenWarehouse, Warehouse])
+def test_a_warehouse_may_stay_open_between_steps(tmp_path: Path, kind: type[Warehouse]) -> None:
     seen = []
 
     @dg.asset
@@ -106,7 +106,7 @@ def test_a_warehouse_may_stay_open_between_steps(tmp_path: Path, keep_open: bool
         with warehouse.connection() as connection:
             seen.append(connection.execute("from t").fetchall())
 
-    warehouse = Warehouse(directory=str(tmp_path), keep_open=keep_open)
+    warehouse = kind(directory=str(tmp_path))
     dg.materialize([first, second], resources={"warehouse": warehouse})
-    assert seen == [keep_open, [(1,)]]
+    assert seen == [kind is OpenWarehouse, [(1,)]]
     assert not (tmp_path / "warehouse.duckdb.wal").exists()

@@ -87,7 +87,10 @@ def test_a_structural_fit_has_those_of_its_variables(
 ) -> None:
     picture, first = structural.picture(key), next(PICTURES[key](stored, Selection()))
     assert picture.question == first.question
-    assert picture.numbers.join(first.numbers, on=picture.numbers.columns, how="anti").is_empty()
+    # the stored analysis has more variables than the fit, and DuckDB adds rows up in the order of its threads
+    names = [name for name, kind in picture.numbers.schema.items() if not kind.is_numeric()]
+    same = first.numbers.join(picture.numbers, on=names, how="semi", nulls_equal=True)
+    assert_frame_equal(picture.numbers, same, check_row_order=False, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def test_terms_and_groups_are_chosen(fit: mlm.Fit) -> None:

@@ -9,12 +9,13 @@ from mlm_ops.plugins.dagster.component import MultilevelAnalysis
 from mlm_ops.plugins.dagster.run import Report, run_project
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
 from mlm_ops.plugins.dagster.ui import serve_ui
-from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.plugins.dagster.warehouse import OpenWarehouse, Warehouse
 from mlm_ops.warehouse.files.read import load_file
 from mlm_ops.warehouse.sql import file_literal, file_pattern, identifier, literal
 
 __all__ = [
     "MultilevelAnalysis",
+    "OpenWarehouse",
     "Report",
     "Warehouse",
     "build_analysis_assets",

@@ -24,24 +24,11 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
     wait: float = Field(default=30.0, description="Seconds to wait while another process writes to the database.")
     threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; with 1 equal rows give equal bits.")
 
-    keep_open: bool = Field(
-        default=False,
-        description="Whether the database stays open between the steps that run in one process, which is faster. No "
-        "other process can read it then before the last step has ended, nor can a dbt that a step starts.",
-    )
-
     _run_id: str | None = PrivateAttr(default=None)
-    _kept: Connection | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Take the run's id, for the log."""
         self._run_id = None if context.run is None else context.run.run_id
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Close the database, where it was kept open."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
 
     @property
     def database(self) -> Path:
@@ -66,10 +53,31 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
             about(run_id=self._run_id),
             using(self.database, wait=self.wait, on_wait=dg.get_dagster_logger().warning) as connection,
         ):
-            if self.keep_open and self._kept is None:
+            if self.threads is not None:
+                connection.execute(f"set threads to {self.threads}")
+            yield connection
+
+
+class OpenWarehouse(Warehouse):
+    """A warehouse whose database stays open between the steps that run in one process, which is faster.
+
+    No other process can read the database before the last step has ended, nor can a dbt that a step starts.
+    """
+
+    _kept: Connection | None = PrivateAttr(default=None)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Close the database."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Open the database as `Warehouse` does, and keep it open until the run has ended."""
+        with super().connection() as connection:
+            if self._kept is None:
                 # connections of one process share the database, which is closed with the last of them; a cursor would
                 # be closed with the connection that it is of
                 self._kept = connect(self.database, wait=self.wait)
-            if self.threads is not None:
-                connection.execute(f"set threads to {self.threads}")
             yield connection

@@ -110,7 +110,11 @@ def t_columns(record: FitRecord) -> dict[str, int | str | None]:
     if not record.ranks:
         return dict.fromkeys(T_COLUMNS)
     known = [one.rank for one in record.ranks if one.rank is not None]
-    by_group = {one.group: None if one.eigenvalues is None else one.eigenvalues.tolist() for one in record.ranks}
+    # the last digits are rounding of the search
+    by_group = {
+        one.group: None if one.eigenvalues is None else [float(f"{value:.10g}") for value in one.eigenvalues]
+        for one in record.ranks
+    }
     return {
         "t_rank": sum(known) if len(known) == len(record.ranks) else None,
         "t_eigenvalues": json.dumps(by_group),
