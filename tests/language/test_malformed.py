@@ -569,7 +569,8 @@ FILES: list[tuple[str, str]] = [
     (FILE + "sem: {s: [a]}\n", "sem.s: got ['a']; expected a mapping of names to texts of structural equation models."),
     (
         FILE + "sem: {s: {model: 'f =~ a', clustr: g}}\n",
-        "unknown key 'sem.s.clustr' (did you mean 'cluster'?); expected one of model, cluster, robust, slopes, missing.",
+        "unknown key 'sem.s.clustr' (did you mean 'cluster'?); expected one of model, cluster, robust, slopes, "
+        "missing.",
     ),
     (
         FILE + "sem: {s: 'nonsense'}\n",

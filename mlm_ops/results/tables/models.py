@@ -112,7 +112,7 @@ def t_columns(record: FitRecord) -> dict[str, int | str | None]:
     known = [one.rank for one in record.ranks if one.rank is not None]
     # the last digits are rounding of the search
     by_group = {
-        one.group: None if one.eigenvalues is None else [float(f"{value:.10g}") for value in one.eigenvalues]
+        one.group: None if one.eigenvalues is None else [float(f"{value:.14g}") for value in one.eigenvalues]
         for one in record.ranks
     }
     return {
