@@ -21,7 +21,7 @@ from typing import NoReturn
 from mlm_ops.cli.messages import command, program, short_path
 from mlm_ops.cli.parser import EXIT_BAD_INPUT, command_parser
 from mlm_ops.errors import MlmError, StoreError
-from mlm_ops.language.options import is_text
+from mlm_ops.language.option_values import is_text
 from mlm_ops.logs import Event, logging_to, on_event, run_failed, whole_run
 from mlm_ops.results.words import message, one_line
 

@@ -15,6 +15,7 @@ from mlm_ops.inference.fixed.tests import f_test, not_estimable
 from mlm_ops.inference.intervals.methods import IntervalMethod, find_intervals
 from mlm_ops.inference.prediction.rows import PredictionKind, predict
 from mlm_ops.language import options
+from mlm_ops.language.option_values import choice
 from mlm_ops.results import tables
 from mlm_ops.results.comparing import compare_records
 from mlm_ops.results.equations import EquationForm, EquationFormat, estimates_by_symbol, write_equations
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
     from mlm_ops import reports
 
 
-_FORM = options.choice("form", get_args(EquationForm), "Unknown form of equations.")
-_FORMAT = options.choice("format", get_args(EquationFormat), "Unknown format of equations.")
-_METHOD = options.choice("method", get_args(IntervalMethod))
-_KIND = options.choice("kind", get_args(PredictionKind))
+_FORM = choice("form", get_args(EquationForm), "Unknown form of equations.")
+_FORMAT = choice("format", get_args(EquationFormat), "Unknown format of equations.")
+_METHOD = choice("method", get_args(IntervalMethod))
+_KIND = choice("kind", get_args(PredictionKind))
 #: Pictures of slopes that moderators change.
 _OF_PRODUCTS = ("simple_slopes", "johnson_neyman")
 _GIVE_ROWS = "It shows residuals of rows, which a fit does not hold: give the fit's rows as data."

@@ -11,6 +11,7 @@ import polars as pl
 from mlm_ops.errors import MlmError
 from mlm_ops.language import options
 from mlm_ops.language.model import group_name
+from mlm_ops.language.option_values import choice
 from mlm_ops.moments.patterns import complete_units
 from mlm_ops.results.equations import WRITERS, EquationFormat
 from mlm_ops.results.tables import analysis_tables
@@ -29,8 +30,8 @@ from mlm_ops.warehouse.boundary import checked
 if TYPE_CHECKING:
     from mlm_ops import reports
 
-_EQUATIONS = options.choice("format", (*WRITERS, "mplus"), "Unknown equations.")
-_DIAGRAM = options.choice("format", ("svg", "mermaid"), "Unknown diagram.")
+_EQUATIONS = choice("format", (*WRITERS, "mplus"), "Unknown equations.")
+_DIAGRAM = choice("format", ("svg", "mermaid"), "Unknown diagram.")
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from mlm_ops.errors import DataError, MlmError
-from mlm_ops.language.options import Option
+from mlm_ops.language.option_values import Option
 from mlm_ops.warehouse.faults import sentence_of
 
 Result = TypeVar("Result")

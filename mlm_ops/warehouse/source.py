@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 
 from mlm_ops.errors import DataError
-from mlm_ops.language.options import is_text, value_text
+from mlm_ops.language.option_values import is_text, value_text
 from mlm_ops.language.spelling import did_you_mean, list_names, nearest
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.faults import first_line, why_it_failed

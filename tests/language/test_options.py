@@ -17,6 +17,7 @@ from mlm_ops.analyses.file.analysis import parse_analysis, read_analyses, read_a
 from mlm_ops.errors import AnalysisError, DataError, FormulaError, MlmError
 from mlm_ops.inference.fixed.tests import DF_METHODS
 from mlm_ops.language import options
+from mlm_ops.language.option_values import value_text
 from mlm_ops.plugins.dagster import build_analysis_assets
 from mlm_ops.plugins.duckdb import register
 
@@ -182,11 +183,11 @@ def test_unknown_and_missing_arguments_raise_pythons_own_error() -> None:
 
 
 def test_a_value_in_a_message_is_one_short_line() -> None:
-    assert options.value_text("a" * 200) == "'" + "a" * 79 + "…"
-    assert options.value_text(10**5000) == "a number of too many digits"
-    assert options.value_text(DATA) == "a DataFrame"
-    assert options.value_text([DATA]) == "a list of 1"
-    assert options.value_text(Path("x.csv")) == "'x.csv'"
+    assert value_text("a" * 200) == "'" + "a" * 79 + "…"
+    assert value_text(10**5000) == "a number of too many digits"
+    assert value_text(DATA) == "a DataFrame"
+    assert value_text([DATA]) == "a list of 1"
+    assert value_text(Path("x.csv")) == "'x.csv'"
 
 
 def test_methods_are_those_of_the_option() -> None:

@@ -14,7 +14,8 @@ from mlm_ops.analyses.file.strategy import PHASES
 from mlm_ops.errors import FormulaError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.level_equations import is_level, level_text
-from mlm_ops.language.options import DfMethod, Estimator, Missing, Option, Robust, SlopeCentering
+from mlm_ops.language.option_values import Option
+from mlm_ops.language.options import DfMethod, Estimator, Missing, Robust, SlopeCentering
 from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.files.reading import FileOptions
 

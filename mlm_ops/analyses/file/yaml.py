@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from mlm_ops.analyses.file.keys import BY_OPTION, EXPECTED
 from mlm_ops.errors import AnalysisError
-from mlm_ops.language.options import value_text
+from mlm_ops.language.option_values import value_text
 from mlm_ops.language.spelling import list_names, nearest
 
 #: The most characters of a file: ten times as many as a thousand models need. A longer one takes seconds to parse.

@@ -14,8 +14,8 @@ from dagster_shared.check import CheckError
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import moments_table
 from mlm_ops.errors import AnalysisError
-from mlm_ops.language import options
 from mlm_ops.language.model import group_name
+from mlm_ops.language.option_values import Option, an_instance, flag, take_names, text, texts_by_name, whole_number
 from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.centered import centered_assets
@@ -153,24 +153,20 @@ def sem_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
 
 
 _OPTIONS = {
-    "analysis": options.an_instance("analysis", "Analysis", "an analysis, as read_analysis and parse_analysis make it"),
-    "upstream": options.Option(
-        "upstream", "the key of an asset: text, parts of text, or an AssetKey", asset_key
-    ).or_none(),
-    "group_name": options.text("group_name", "the name of a group").or_none(),
-    "partitions_def": options.an_instance("partitions_def", "PartitionsDefinition", "Dagster's partitions").or_none(),
-    "fit_by": options.text("fit_by", "a column").or_none(),
-    "severities": options.texts_by_name("severities", "error or warn by the name of a check").or_none(),
-    "automation_condition": options.an_instance(
+    "analysis": an_instance("analysis", "Analysis", "an analysis, as read_analysis and parse_analysis make it"),
+    "upstream": Option("upstream", "the key of an asset: text, parts of text, or an AssetKey", asset_key).or_none(),
+    "group_name": text("group_name", "the name of a group").or_none(),
+    "partitions_def": an_instance("partitions_def", "PartitionsDefinition", "Dagster's partitions").or_none(),
+    "fit_by": text("fit_by", "a column").or_none(),
+    "severities": texts_by_name("severities", "error or warn by the name of a check").or_none(),
+    "automation_condition": an_instance(
         "automation_condition", "AutomationCondition", "Dagster's automation condition"
     ).or_none(),
-    "freshness_policy": options.an_instance(
-        "freshness_policy", "FreshnessPolicy", "Dagster's freshness policy"
-    ).or_none(),
-    "owners": options.Option("owners", "a list of e-mail addresses and teams", options.names).or_none(),
-    "tags": options.texts_by_name("tags", "texts by name").or_none(),
-    "report": options.flag("report"),
-    "priority": options.whole_number("priority", -1_000, 1_000),
+    "freshness_policy": an_instance("freshness_policy", "FreshnessPolicy", "Dagster's freshness policy").or_none(),
+    "owners": Option("owners", "a list of e-mail addresses and teams", take_names).or_none(),
+    "tags": texts_by_name("tags", "texts by name").or_none(),
+    "report": flag("report"),
+    "priority": whole_number("priority", -1_000, 1_000),
 }
 
 

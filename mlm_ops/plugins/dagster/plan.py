@@ -13,7 +13,7 @@ import dagster as dg
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import centered_table, moments_table, polars_table
 from mlm_ops.errors import AnalysisError
-from mlm_ops.language import options
+from mlm_ops.language.option_values import UnsuitableValueError, take_names
 
 Severity = Literal["error", "warn"]
 #: Every check of an analysis' assets, and whether its failure stops what comes after where no severity is set.
@@ -118,9 +118,9 @@ def asset_key(value: object) -> dg.AssetKey:
     """Read an asset's key from a key, a text or the parts of one."""
     if isinstance(value, dg.AssetKey):
         return value
-    parts = options.names(value)
+    parts = take_names(value)
     if not parts:
-        raise options.UnsuitableValueError
+        raise UnsuitableValueError
     return dg.AssetKey.from_coercible(parts[0] if isinstance(value, str) else list(parts))
 
 
