@@ -227,14 +227,8 @@ class _OnEvent(logging.Handler):
 @contextmanager
 def on_event(event: Event, call: Callable[[str], None]) -> Iterator[None]:
     """Call a function with the message of each event of a kind, for a block."""
-    handler, level = _OnEvent(event, call), _LOG.level
-    _LOG.addHandler(handler)
-    _LOG.setLevel(logging.INFO)
-    try:
+    with _handled_by(_OnEvent(event, call)):
         yield
-    finally:
-        _LOG.setLevel(level)
-        _LOG.removeHandler(handler)
 
 
 @contextmanager
@@ -254,6 +248,17 @@ def logging_to(target: str | None) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"The log {target} cannot be written: {error.strerror}. Name another with --log.") from error
     handler.setFormatter(JsonLines())
+    try:
+        with _handled_by(handler):
+            yield
+    finally:
+        with suppress(OSError):
+            handler.close()
+
+
+@contextmanager
+def _handled_by(handler: logging.Handler) -> Iterator[None]:
+    """Give the block's records, from INFO on, to a handler too."""
     level = _LOG.level
     _LOG.addHandler(handler)
     _LOG.setLevel(logging.INFO)
@@ -262,5 +267,3 @@ def logging_to(target: str | None) -> Iterator[None]:
     finally:
         _LOG.setLevel(level)
         _LOG.removeHandler(handler)
-        with suppress(OSError):
-            handler.close()
