@@ -48,8 +48,6 @@ class Relation:
         ``table`` or ``view``.
     comment
         The text that COMMENT ON gave it.
-    sql
-        Its definition.
     """
 
     database: str
@@ -57,7 +55,6 @@ class Relation:
     name: str
     kind: str
     comment: str | None
-    sql: str
 
     @property
     def shown(self) -> str:
@@ -118,12 +115,24 @@ def find_relations(
     """Return the tables and views of a schema by name in lower case, because DuckDB ignores the case of names."""
     database_sql = "current_database()" if database is None else literal(database)
     rows = connection.execute(
-        "select database_name, schema_name, table_name, 'table', comment, sql from duckdb_tables()"
+        "select database_name, schema_name, table_name, 'table', comment from duckdb_tables()"
         f" where database_name = {database_sql} and lower(schema_name) = lower({literal(schema)}) union all"
-        " select database_name, schema_name, view_name, 'view', comment, sql from duckdb_views()"
+        " select database_name, schema_name, view_name, 'view', comment from duckdb_views()"
         f" where database_name = {database_sql} and lower(schema_name) = lower({literal(schema)}) and not internal"
     ).fetchall()
     return {row[2].lower(): Relation(*row) for row in rows}
+
+
+def view_queries(connection: duckdb.DuckDBPyConnection, schema: str) -> dict[str, str]:
+    """Return the statement that makes each view of a schema, by the view's name in lower case.
+
+    It is not part of a `Relation`, as DuckDB writes those of all views in the database anew, which takes a while.
+    """
+    rows = connection.execute(
+        "select lower(view_name), sql from duckdb_views() where database_name = current_database()"
+        f" and lower(schema_name) = lower({literal(schema)}) and not internal"
+    ).fetchall()
+    return dict(rows)
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, relation: Relation) -> list[str]:

@@ -16,7 +16,7 @@ from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, STORE_VERSION, 
 from mlm_ops.errors import StoreError
 from mlm_ops.results.tables.descriptions import COLUMNS, ROWS, VERSION_OF_STORE
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.ownership import RESULTS, Claim, Relation, check_ours, find_relations, replace_view
+from mlm_ops.warehouse.ownership import RESULTS, Claim, Relation, check_ours, find_relations, replace_view, view_queries
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
 _VERSION = "store_version"
@@ -97,13 +97,13 @@ def _create_views(connection: Connection, present: Mapping[str, Relation]) -> No
 
     To replace a view takes a millisecond, and to describe its columns anew ten.
     """
-    columns = columns_by_table(connection, RESULTS)
+    columns, queries = columns_by_table(connection, RESULTS), view_queries(connection, RESULTS)
     for name, query in _VIEWS.items():
-        claim, relation = _view_claim(name), present.get(name)
+        claim, relation = _view_claim(connection, name), present.get(name)
         is_current = (
             relation is not None
             and relation.comment == claim.comment
-            and relation.sql.endswith(f" AS {_as_stored(connection, query)};")
+            and queries.get(name, "").endswith(f" AS {_as_stored(connection, query)};")
             and list(columns[name].items()) == list(columns[name.removeprefix(LATEST)].items())
         )
         if not is_current:
@@ -126,12 +126,12 @@ def fill_renamed(connection: Connection) -> None:
                 connection.execute(f"update {table} set {identifier(new)} = {identifier(old)} where {gap}")
 
 
-def _view_claim(name: str) -> Claim:
+def _view_claim(connection: Connection, name: str) -> Claim:
     """Claim a ``latest_`` view; one that an earlier mlm-ops made without a mark is recognised by the table it reads."""
 
     def is_earlier(relation: Relation) -> bool:
         reads = f"{RESULTS}.runs" if name == f"{LATEST}runs" else f"{RESULTS}.{LATEST}runs"
-        return relation.kind == "view" and reads in relation.sql.replace('"', "")
+        return relation.kind == "view" and reads in view_queries(connection, RESULTS)[name].replace('"', "")
 
     table = name.removeprefix(LATEST)
     return Claim(
