@@ -91,7 +91,7 @@ def test_views_that_are_as_they_would_be_made_are_left_alone(store, monkeypatch)
     create_results(store)
     assert replaced == []
     store.execute("create or replace view mlm.latest_icc as select * from mlm.icc")
-    store.execute(f"comment on view mlm.latest_icc is '{layout._view_claim('latest_icc').comment}'")
+    store.execute(f"comment on view mlm.latest_icc is '{layout._view_claim(store, 'latest_icc').comment}'")
     create_results(store)
     assert replaced == ["latest_icc"]
 
