@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
@@ -197,3 +198,25 @@ def test_without_the_extra_it_says_what_to_install(fit: mlm.Fit, monkeypatch: py
     assert str(refusal.value) == (
         "Pictures need the package vl-convert-python. Install it with: pip install 'mlm-ops[report]'."
     )
+
+
+@pytest.mark.parametrize("key", OF_TABLES)
+def test_no_text_ends_outside_the_picture(key: str, fit: mlm.Fit) -> None:
+    """Letters of the pictures' font are half as wide as high, and more: a text that ends outside by this is cut."""
+    root = Xml.fromstring(fit.picture(key).svg())
+    width = float(root.get("width", "0"))
+    ends = [
+        (x + 0.5 * size * len(text), text) for x, size, text in _texts(root, 0.0) if x + 0.5 * size * len(text) > width
+    ]
+    assert ends == []
+
+
+def _texts(node: Xml.Element, x: float, anchor: str = "start") -> Iterator[tuple[float, float, str]]:
+    """Where each text begins that is written to the right, its size, and its letters; an anchor is inherited."""
+    move = re.match(r"translate\(([-\d.]+)", node.get("transform", ""))
+    x, anchor = x + (float(move[1]) if move else 0.0), node.get("text-anchor", anchor)
+    if node.tag.endswith("text") and anchor == "start" and "rotate" not in node.get("transform", ""):
+        size = float((node.get("font-size") or "11").removesuffix("px"))
+        yield x + float(node.get("x", "0")), size, "".join(node.itertext())
+    for child in node:
+        yield from _texts(child, x, anchor)

@@ -118,7 +118,7 @@ def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str])
     x, y = marks.axis(along, "share of the model's total variance"), marks.places(names)
     position = {"x": marks.field("start", x), "x2": {"field": "end"}, "y": marks.field("label", y)}
     legend = marks.coded("part", colours, legend=True, symbol="square")
-    legend["legend"] |= {"columns": 3}
+    legend["legend"] |= {"columns": 2}  # three do not fit beside the names of models
     layer = marks.bars(
         [bar for bar in bars if bar["end"] > bar["start"]],
         position,
@@ -132,7 +132,7 @@ def _spec(bars: list[dict[str, Any]], colours: dict[str, str], names: list[str])
     texts = marks.without_hover(bar for bar in bars if bar["text"])
     inside = marks.texts(texts, middle, row, colour=inked, halo=False)
     above = marks.texts(_above(bars), middle, row, halo=False, dy=-18)
-    return marks.chart([layer, inside, above], 92 + 38 * len(names), resolve={"scale": {"fill": "independent"}})
+    return marks.chart([layer, inside, above], 112 + 38 * len(names), resolve={"scale": {"fill": "independent"}})
 
 
 def _above(bars: list[dict[str, Any]]) -> list[dict[str, Any]]:

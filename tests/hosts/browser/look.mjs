@@ -21,14 +21,14 @@ function texts() {
   const cut = [];
   for (const svg of document.querySelectorAll('figure svg')) {
     const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
-    const frame = svg.parentElement.getBoundingClientRect();
+    const frame = svg.getBoundingClientRect();
     const boxes = [...svg.querySelectorAll('text')].map((text) => {
       least = Math.min(least, parseFloat(getComputedStyle(text).fontSize) * scale);
       return { text: text.textContent, box: text.getBoundingClientRect() };
     }).filter(({ box }) => box.width > 0);
     const id = svg.closest('figure').id;
     for (const { text, box } of boxes) {
-      if (box.left < frame.left - 2) cut.push(`${id}: ${text}`);
+      if (box.left < frame.left - 2 || box.right > frame.right + 2) cut.push(`${id}: ${text}`);
     }
     boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b) => {
       const wide = Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left);
