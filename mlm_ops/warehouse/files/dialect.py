@@ -10,9 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from mlm_ops.errors import DataError
 from mlm_ops.warehouse.files.encoding import DUCKDB_NAMES
-from mlm_ops.warehouse.files.kinds import suffix_of
 from mlm_ops.warehouse.files.reading import PATH, FileOptions
 from mlm_ops.warehouse.sql import file_literal, literal
 
@@ -23,6 +21,10 @@ _DELIMITERS = ",;\t|"
 _NONE = ("(empty)", "\x00", "")
 #: Excel's first line that names the delimiter.
 _SEPARATOR_LINE = "sep="
+
+
+class LayoutError(Exception):
+    """A text has no layout of rows and columns; the reason, without the name of the file."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def find_dialect(
 
     Raises
     ------
-    DataError
+    LayoutError
         Rows have different numbers of cells.
     duckdb.Error
         DuckDB finds no layout.
@@ -185,10 +187,7 @@ def _divided(
         # the last row of a long text may be cut
         uneven = next((i for i, n in enumerate(lengths[: -1 if len(lengths) > 2 else None]) if n != lengths[0]), None)
         if uneven is not None:
-            raise DataError(
-                f"{path} cannot be read as {suffix_of(path)[1:]}: row {uneven} has {lengths[uneven]} cells and the "
-                f"first line {lengths[0]}, with {delimiter!r} between them. Correct the row."
-            )
+            raise _uneven(uneven, lengths[uneven], lengths[0], delimiter)
     elif " " in line.strip():
         delimiter = " "
     else:
@@ -214,8 +213,18 @@ def _with_header(dialect: Dialect, text: str) -> Dialect:
     cells = next(_rows(text, dialect, dialect.skip - 1), []) if dialect.skip else []
     if len(cells) != len(names) - 1 or len({cell.lower() for cell in (*cells, names[0])}) != len(names):
         return dialect
+    (line,) = list(_lines(text, dialect, dialect.skip - 1))[:1]
+    if len(cells) == 1 and dialect.delimiter == "," and not line.startswith(dialect.quote):
+        # numbers with decimal commas in one column look the same
+        raise _uneven(1, 2, 1, dialect.delimiter)
     columns = dict(zip((names[0], *cells), dialect.columns.values(), strict=True))
     return replace(dialect, columns=columns, header=("", *cells), row_names=names[0])
+
+
+def _uneven(row: int, n_cells: int, n_first: int, delimiter: str) -> LayoutError:
+    return LayoutError(
+        f"row {row} has {n_cells} cells and the first line {n_first}, with {delimiter!r} between them. Correct the row."
+    )
 
 
 def _lines(text: str, dialect: Dialect, skip: int) -> Iterator[str]:

@@ -20,6 +20,11 @@ def is_parquet_folder(path: Path | str) -> bool:
         return False
 
 
+def parquet_files(folder: Path) -> list[Path]:
+    """Return the Parquet files of a folder and of the folders in it, in order."""
+    return sorted(file for file in folder.rglob("*.parquet") if file.is_file())
+
+
 def parquet_folder(path: Path) -> str:
     """Return the text after FROM of all Parquet files below a folder; ``k=1/a.parquet`` has the column k.
 
@@ -29,7 +34,7 @@ def parquet_folder(path: Path) -> str:
         There is none, or a link leads out of the folder.
     """
     folder = path.resolve()
-    inside = sorted(file for file in path.rglob("*.parquet") if file.is_file())
+    inside = parquet_files(path)
     if not inside:
         raise DataError(f"{path} is a folder without Parquet files. Name a file in it.")
     files = [file.resolve() for file in inside]
