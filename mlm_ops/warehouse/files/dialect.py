@@ -115,31 +115,29 @@ def find_dialect(
     duckdb.Error
         DuckDB finds no layout.
     """
-    given = {"delim": options.delimiter, "quote": options.quote}
+    signs = {"delim": options.delimiter, "quote": options.quote}
     skip = None
     if options.delimiter is None and text.lower().startswith(_SEPARATOR_LINE) and len(text) > 5 and text[5] in "\r\n":
-        given["delim"], skip = text[4], 1
-    dialect = _sniff(connection, path, given, options, encoding, skip, every_row=every_row)
-    if len(dialect.columns) == 1 and given["delim"] is None:
-        dialect = _divided(connection, path, text, dialect, given, options, every_row=every_row)
+        signs["delim"], skip = text[4], 1
+    dialect = _sniff(connection, path, signs, options, encoding, skip, every_row=every_row)
+    if len(dialect.columns) == 1 and signs["delim"] is None:
+        dialect = _divided(connection, path, text, dialect, signs, options, every_row=every_row)
     return _with_header(dialect, text)
 
 
 def _sniff(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
-    given: Mapping[str, str | None],
+    signs: Mapping[str, str | None],
     options: FileOptions,
     encoding: str,
     skip: int | None,
     *,
     every_row: bool,
 ) -> Dialect:
-    empty = ("", "NA") if options.null is None else tuple(dict.fromkeys(("", *options.null)))
     # a user's words are missing as numbers too, and are counted: DuckDB may know those alone that are no numbers
-    if options.null is not None:
-        empty = ("",)
-    arguments = {name: literal(value) for name, value in given.items() if value is not None}
+    empty = ("", "NA") if options.null is None else ("",)
+    arguments = {name: literal(value) for name, value in signs.items() if value is not None}
     arguments["nullstr"] = f"[{', '.join(map(literal, empty))}]"
     arguments["auto_type_candidates"] = f"[{', '.join(map(literal, _TYPES))}]"
     if encoding != "utf-8":
@@ -154,7 +152,7 @@ def _sniff(
     facts = dict(zip(names, result.fetchall()[0], strict=True))
     quote = options.quote or ('"' if facts["Quote"] in _NONE else str(facts["Quote"]))
     return Dialect(
-        delimiter=given["delim"] or str(facts["Delimiter"]),
+        delimiter=signs["delim"] or str(facts["Delimiter"]),
         quote=quote,
         escape=quote if facts["Escape"] in _NONE else str(facts["Escape"]),
         comment="" if facts["Comment"] in _NONE else str(facts["Comment"]),
@@ -174,7 +172,7 @@ def _divided(
     path: Path,
     text: str,
     dialect: Dialect,
-    given: Mapping[str, str | None],
+    signs: Mapping[str, str | None],
     options: FileOptions,
     *,
     every_row: bool,
@@ -194,7 +192,7 @@ def _divided(
         return dialect
     try:
         other = _sniff(
-            connection, path, {**given, "delim": delimiter}, options, dialect.encoding, None, every_row=every_row
+            connection, path, {**signs, "delim": delimiter}, options, dialect.encoding, None, every_row=every_row
         )
     except duckdb.Error:
         return dialect

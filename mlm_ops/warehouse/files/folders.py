@@ -38,8 +38,8 @@ def parquet_folder(path: Path) -> str:
     if not inside:
         raise DataError(f"{path} is a folder without Parquet files. Name a file in it.")
     files = [file.resolve() for file in inside]
-    if strange := next((file for file, place in zip(inside, files, strict=True) if folder not in place.parents), None):
-        raise DataError(f"{strange} leads out of the folder {path}. Move the file into it.")
+    if stray := next((file for file, place in zip(inside, files, strict=True) if folder not in place.parents), None):
+        raise DataError(f"{stray} leads out of the folder {path}. Move the file into it.")
     keys = _keys(part for file in files for part in file.relative_to(folder).parts[:-1])
     listed = ", ".join(map(file_literal, files))
     reader = f"read_parquet([{listed}], hive_partitioning = {'true' if keys else 'false'}, union_by_name = true)"
