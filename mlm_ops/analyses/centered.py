@@ -192,8 +192,8 @@ def rows_to_center(connection: duckdb.DuckDBPyConnection, analysis: Analysis, ta
     claim = _claim(connection, analysis, table, list(source.types))
     check_ours(connection, claim)
     # the table of Polars is dropped where SQL alone makes one
-    for own in (claim, _claim(connection, analysis, polars_table(analysis), [])):
-        check_not_read(connection, own, source.relation)
+    for name in (claim, _claim(connection, analysis, polars_table(analysis), [])):
+        check_not_read(connection, name, source.relation)
     # refuses columns that the source does not have, so it comes first
     needs = find_needs(source, analysis.models_to_scan, analysis.level_columns, analysis.keys)
     columns = centered_columns(analysis, source, needs)

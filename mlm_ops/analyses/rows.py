@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError
-from mlm_ops.warehouse.files.folders import is_parquet_folder
 from mlm_ops.warehouse.files.kinds import data_suffixes, is_data_file
-from mlm_ops.warehouse.files.read import load_file, plan_file
+from mlm_ops.warehouse.files.read import load_planned, plan_file
 from mlm_ops.warehouse.files.reading import FileOptions
 from mlm_ops.warehouse.sandbox import check_length, checked_select, is_table
 from mlm_ops.warehouse.source import (
@@ -76,7 +76,7 @@ def _open(
     reading = plan_file(path, options)
     if (relation := reading.relation) is None:
         relation = qualified("temp", "main", f"mlm_file_{path.name}")
-        load_file(connection, path, relation, options, temporary=True)
+        load_planned(connection, path, relation, options, temporary=True)
     source = open_source(f"select * from {relation}", connection, where)
     return replace(
         source,
@@ -100,7 +100,7 @@ def _table_or_file(analysis: Analysis, connection: duckdb.DuckDBPyConnection) ->
     if is_path(data, connection):
         return reach.place(data)
     if looks_like_path(data):
-        if any(map(is_parquet_folder, (folder / data for folder in reach.folders or [Path()]))):
+        if any(os.path.isdir(folder / data) for folder in reach.folders or [Path()]):
             return reach.place(data)
         raise DataError(
             f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in "

@@ -45,18 +45,18 @@ def fit_formula(options: Namespace) -> int:
         print(visible(str(fitted)))
 
     values = {name: getattr(options, name) for name in ("estimator", "df")}
-    given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    settings: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     path = Path(options.data)
     if is_database(path):
         from mlm_ops.warehouse.connection import open_database
 
         connection, table = open_database(path, options.table, wait=options.wait)
         with connection:
-            show(fit(options.what, table, connection=connection, **given))
+            show(fit(options.what, table, connection=connection, **settings))
         return 0
     if options.table is not None:
         raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
-    show(fit(options.what, path, **given))
+    show(fit(options.what, path, **settings))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import duckdb
@@ -43,6 +44,13 @@ def test_results_go_beside_the_analysis_file(folder: Path, capsys: pytest.Captur
         assert connection.sql("select n_obs from mlm.fit_statistics").fetchall() == [(80,)]
         # a view of predictions reads the file again
         assert connection.sql("select count(*), count(prediction) from mlm.predicted_a__m").fetchall() == [(100, 80)]
+
+
+def test_what_is_assumed_is_said_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """DuckDB does not read this encoding, so that the file is read again into a table."""
+    Path("d.csv").write_bytes(codecs.BOM_UTF16_BE + Path("d.csv").read_text().encode("utf-16-be"))
+    assert main(["fit", "sub/a.yaml"]) == 0
+    assert capsys.readouterr().err.count("; separates, the encoding is UTF-16, ") == 1
 
 
 def test_a_database_that_is_named_is_made(folder: Path) -> None:

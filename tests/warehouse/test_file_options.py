@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import logging
 from pathlib import Path
 
+import duckdb
 import pytest
 
 import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.errors import AnalysisError, DataError
-from mlm_ops.warehouse.files.read import read_file
+from mlm_ops.warehouse.files.read import plan_file, read_file
 from mlm_ops.warehouse.files.reading import FileOptions
 from tests.warehouse.test_files import FORMULA, MISSING, _hive, _rows, _text
 
@@ -164,3 +167,88 @@ def test_what_was_assumed_is_logged_and_changed_cells_are_noted(
     ]
     assert fit.notes == [f"as the file was read, {MISSING}", "12 of 120 rows left out for missing values (y 12)"]
     assert mlm.fit("x ~ sex + (1 | g)", tmp_path / "a.csv").notes == []
+
+
+def test_a_file_that_is_added_to_a_folder_of_a_folder_is_read(tmp_path: Path) -> None:
+    _hive(tmp_path / "parts")
+    part = tmp_path / "parts" / "g=1" / "part.parquet"
+    relation = plan_file(tmp_path / "parts").relation
+    with duckdb.connect() as connection:
+        assert connection.sql(f"select count(*) from {relation}").fetchall() == [(120,)]
+        part.with_name("other.parquet").write_bytes(part.read_bytes())
+        relation = plan_file(tmp_path / "parts").relation
+        assert connection.sql(f"select count(*) from {relation}").fetchall() == [(130,)]
+
+
+_NOT_TEXT = {
+    "a.csv": (
+        b"PAR1\x15\x04\x00",
+        "is no text: it begins as a Parquet file does. Give it a name that ends in .parquet.",
+    ),
+    "b.csv": (
+        gzip.compress(b"x\n1\n"),
+        "is no text: it begins as a gzip file does. Give it a name that ends in .gz.",
+    ),
+    "c.txt": (
+        b"PK\x03\x04\x14\x00",
+        "is no text: it begins as an Excel file or a zip archive does. Give it a name that ends in .xlsx.",
+    ),
+    "d.csv": (codecs.BOM_UTF8, "is empty."),
+    "e.csv": (b"\n\n\n", "is empty."),
+    "f.csv.gz": (gzip.compress(b""), "is empty."),
+    "g.csv.gz": (b"x\n1\n", "cannot be read: it is not compressed as its name says."),
+    "h.csv": (b"x,y\n", "has no rows."),
+    "i.csv": (
+        b"x,y\n1,2\n" * 10 + b'"3,4\n' + b"5,6\n" * 1_000,
+        "cannot be read as csv: line 21: Value with unterminated quote found.",
+    ),
+    "j.csv": (
+        b"x,y\n" + b"1,2\n" * LATE + b"3,4,5\n",
+        "cannot be read as csv: line 30002: Expected Number of Columns: 2 Found: 3",
+    ),
+    "k.csv": (
+        codecs.BOM_UTF16_BE + "x,y,z\n1,2\n".encode("utf-16-be"),
+        "cannot be read as csv: row 1 has 2 cells and the first line 3, with ',' between them. Correct the row.",
+    ),
+    # decimal commas in one column, or R's row names: nothing tells
+    "l.csv": (
+        b"x\n0,5\n1,5\n2,5\n",
+        "cannot be read as csv: row 1 has 2 cells and the first line 1, with ',' between them. Correct the row.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _NOT_TEXT)
+def test_files_that_are_no_tables_are_refused_in_one_sentence(tmp_path: Path, name: str) -> None:
+    content, sentence = _NOT_TEXT[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_file(tmp_path / name, "t")
+    assert str(caught.value) == f"{tmp_path / name} {sentence}"
+
+
+def test_row_names_of_one_column(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('"x"\n"1",5\n"2",6\n')
+    connection, reading = read_file(tmp_path / "a.csv", "t")
+    assert connection.sql("from t").fetchall() == [(5,), (6,)]
+    assert reading.row_names
+
+
+def test_a_cell_of_a_million_characters(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"g,x\n1,a\n2,{'b' * 1_000_000}\n")
+    connection, _ = read_file(tmp_path / "a.csv", "t")
+    assert connection.sql("select g, length(x) from t").fetchall() == [(1, 1), (2, 1_000_000)]
+
+
+@pytest.mark.parametrize("name", ["it's.csv", 'a"b.csv', "100%.csv", "%41.csv", "[a].csv", "{path}.csv"])
+def test_names_with_signs(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("g,x\n1,2\n")
+    with duckdb.connect() as connection:
+        assert connection.sql(f"from {plan_file(tmp_path / name).relation}").fetchall() == [(1, 2)]
+
+
+def test_a_folder_with_the_name_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(DataError) as caught:
+        read_file(tmp_path / "a.csv", "t")
+    assert str(caught.value) == f"{tmp_path / 'a.csv'} is a folder without Parquet files. Name a file in it."

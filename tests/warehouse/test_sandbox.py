@@ -534,3 +534,27 @@ def test_the_volatile_functions_of_duckdb_are_known() -> None:
     calls = re.compile(rf"\b({'|'.join(map(re.escape, volatile - {'error'}))})\(")
     hidden = {name for name, definition in rows if definition and calls.search(definition)}
     assert hidden <= volatile | {"current_query"}
+
+
+def test_a_folder_outside_is_not_searched(
+    place: Path, connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look for Parquet files below the root of the file system takes minutes, and the answer is the same."""
+    monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("a folder outside the project is searched"))
+    for data in ("/", "../", "./elsewhere/"):
+        if data == "./elsewhere/":
+            (place / "elsewhere").symlink_to(place.parent)
+        with pytest.raises(DataError, match=r"^The path of the data leaves the project\. Got "):
+            open_rows(analysis(data, folders=(place,)), connection)
+
+
+def test_a_link_in_a_folder_leads_not_outside(place: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    (place / "parts" / "k=1").mkdir(parents=True)
+    frame().write_parquet(place.parent / "secret.parquet")
+    frame().write_parquet(place / "parts" / "k=1" / "a.parquet")
+    assert n_rows(analysis("./parts/", folders=(place,)), connection) == ROWS
+    (place / "parts" / "k=2").symlink_to(place.parent)
+    assert n_rows(analysis("./parts/", folders=(place,)), connection) == ROWS
+    (place / "parts" / "k=1" / "b.parquet").symlink_to(place.parent / "secret.parquet")
+    with pytest.raises(DataError, match=r"b\.parquet leads out of the folder .*parts\. Move the file into it\.$"):
+        open_rows(analysis("./parts/", folders=(place,)), connection)

@@ -104,7 +104,6 @@ REASONS = {
         "reader": "constants, its paths literals",
     },
     "mlm_ops/warehouse/files/read.py": {
-        "counts": "aggregates of quoted names",
         "kind": "a constant",
         "rows": "a reader of a file, or a quoted table",
         "table": "a quoted table",

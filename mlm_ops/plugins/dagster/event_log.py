@@ -18,13 +18,20 @@ from sqlalchemy.pool import StaticPool
 
 #: Seconds to wait while another process, such as the web server, writes to the database.
 WAIT = 30.0
+#: Private attributes of Dagster's storage. A class of storage named in dagster.yaml would override the same method, and
+#: take the place of a storage that the user names there.
+_RELIED_ON = ("_connect", "_db_lock")
 
 
 @contextmanager
 def open_event_log(instance: dg.DagsterInstance) -> Iterator[None]:
-    """Keep the event log of an instance open in a block; one that is not of SQLite is left as it is."""
+    """Keep the event log of an instance open in a block.
+
+    One that is not of SQLite is left as it is, and so is that of a Dagster whose storage no longer has the private
+    method and lock that are relied on: it is then opened for every event.
+    """
     storage = instance.event_log_storage
-    if type(storage) is not SqliteEventLogStorage:
+    if type(storage) is not SqliteEventLogStorage or not all(hasattr(storage, name) for name in _RELIED_ON):
         yield
         return
     with ExitStack() as connections:

@@ -64,20 +64,20 @@ class OpenWarehouse(Warehouse):
     No other process can read the database before the last step has ended, nor can a dbt that a step starts.
     """
 
-    _kept: Connection | None = PrivateAttr(default=None)
+    _lasting: Connection | None = PrivateAttr(default=None)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Close the database."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        if self._lasting is not None:
+            self._lasting.close()
+            self._lasting = None
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Open the database as `Warehouse` does, and keep it open until the run has ended."""
         with super().connection() as connection:
-            if self._kept is None:
+            if self._lasting is None:
                 # connections of one process share the database, which is closed with the last of them; a cursor would
                 # be closed with the connection that it is of
-                self._kept = connect(self.database, wait=self.wait)
+                self._lasting = connect(self.database, wait=self.wait)
             yield connection

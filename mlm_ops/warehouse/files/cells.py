@@ -163,8 +163,8 @@ def _count(
             ]
         (row,) = query(f"select {', '.join(selection)} from {relation}").fetchall()
         for i, name in enumerate(part):
-            *sizes, found, groups = row[9 * i : 9 * i + 9]
-            in_order = tuple(word for word in words if word in (found or ()))
+            *sizes, words_in_cells, groups = row[9 * i : 9 * i + 9]
+            in_order = tuple(word for word in words if word in (words_in_cells or ()))
             signs = "".join(sorted(groups or ()))
             yield name, _Counts(*(*sizes, in_order, signs))
 

@@ -13,8 +13,16 @@ import duckdb
 from mlm_ops.errors import DataError
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.files.cells import change_cells
-from mlm_ops.warehouse.files.dialect import Dialect, find_dialect
-from mlm_ops.warehouse.files.encoding import DUCKDB_NAMES, SPOKEN, decoded, head, in_utf8, possible_encodings
+from mlm_ops.warehouse.files.dialect import Dialect, LayoutError, find_dialect
+from mlm_ops.warehouse.files.encoding import (
+    DUCKDB_NAMES,
+    SPOKEN,
+    check_text,
+    decoded,
+    head,
+    in_utf8,
+    possible_encodings,
+)
 from mlm_ops.warehouse.files.kinds import FileKind, suffix_of
 from mlm_ops.warehouse.files.reading import PATH, ChangedColumn, FileOptions, Reading, selected
 from mlm_ops.warehouse.sql import file_literal, identifier
@@ -23,6 +31,12 @@ from mlm_ops.warehouse.sql import file_literal, identifier
 Hold = Callable[[str], str]
 
 _WRONG_ENCODING = re.compile(r"invalid unicode|not \S+ encoded", re.IGNORECASE)
+#: DuckDB repeats the line between its number and what is wrong with it, and gives advice below.
+_FAULTY_LINE = re.compile(
+    r"CSV Error on Line: (?P<line>\d+)\n.*\n"
+    r"(?P<reason>(?:Value with unterminated quote|Expected Number of Columns|Maximum line size)[^\n]*)\n\n?Possible",
+    re.DOTALL,
+)
 #: Fewer than the rows by which DuckDB finds types.
 _HEAD_ROWS = 18_000
 #: Types of which DuckDB makes cells of others without a word.
@@ -40,23 +54,31 @@ def read_delimited(connection: duckdb.DuckDBPyConnection, path: Path, options: F
         It cannot be read, in one sentence.
     """
     start = head(path)
+    check_text(path, start)
     encodings = possible_encodings(start) if options.encoding is None else (codecs.lookup(options.encoding).name,)
     for encoding in encodings:
-        is_native = encoding in DUCKDB_NAMES
+        place = path
         try:
-            if is_native:
+            if encoding in DUCKDB_NAMES:
                 reading = _read(connection, path, decoded(start, encoding), options, encoding, hold)
             else:
-                with in_utf8(path, encoding) as copy:
-                    copied = _read(connection, copy, decoded(start, encoding), options, "utf-8", hold)
+                with in_utf8(path, encoding) as place:
+                    copied = _read(connection, place, decoded(start, encoding), options, "utf-8", hold)
                 reading = replace(copied, path=path, sql=None)
-        except duckdb.Error as error:
+        except (duckdb.Error, LayoutError) as error:
             if _WRONG_ENCODING.search(str(error)) and encoding != encodings[-1]:
                 continue
-            raise DataError(f"{path} cannot be read as {suffix_of(path)[1:]}: {why_it_failed(error)}") from error
+            reason = _reason(error).replace(str(place), str(path))
+            raise DataError(f"{path} cannot be read as {suffix_of(path)[1:]}: {reason}") from error
         marked = encoding == "utf-8" and start.startswith(codecs.BOM_UTF8)
         return replace(reading, encoding="utf-8-sig" if marked else SPOKEN.get(encoding, encoding))
     raise AssertionError("the last encoding is read or refused")
+
+
+def _reason(error: Exception) -> str:
+    """Say why a text cannot be read: the line and DuckDB's reason, without the line itself, which may be very long."""
+    match = _FAULTY_LINE.search(str(error))
+    return why_it_failed(error) if match is None else f"line {match['line']}: {match['reason']}"
 
 
 def _read(
@@ -77,7 +99,8 @@ def _read(
         rows = held(dialect, unproved=True)
         is_whole = not _has_late_values(connection, rows, dialect)
     except duckdb.Error as error:
-        if isinstance(error, _NO_CURE) or _WRONG_ENCODING.search(str(error)):
+        # no other types make a row of four cells one of three
+        if isinstance(error, _NO_CURE) or _WRONG_ENCODING.search(str(error)) or _FAULTY_LINE.search(str(error)):
             raise
         is_whole = False
     if not is_whole:

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from mlm_ops.errors import DataError
 from mlm_ops.warehouse.files.encoding import DUCKDB_NAMES
-from mlm_ops.warehouse.files.kinds import suffix_of
 from mlm_ops.warehouse.files.reading import PATH, FileOptions
 from mlm_ops.warehouse.sql import file_literal, literal
 
@@ -23,6 +21,10 @@ _DELIMITERS = ",;\t|"
 _NONE = ("(empty)", "\x00", "")
 #: Excel's first line that names the delimiter.
 _SEPARATOR_LINE = "sep="
+
+
+class LayoutError(Exception):
+    """A text has no layout of rows and columns; the reason, without the name of the file."""
 
 
 @dataclass(frozen=True)
@@ -108,36 +110,34 @@ def find_dialect(
 
     Raises
     ------
-    DataError
+    LayoutError
         Rows have different numbers of cells.
     duckdb.Error
         DuckDB finds no layout.
     """
-    given = {"delim": options.delimiter, "quote": options.quote}
+    signs = {"delim": options.delimiter, "quote": options.quote}
     skip = None
     if options.delimiter is None and text.lower().startswith(_SEPARATOR_LINE) and len(text) > 5 and text[5] in "\r\n":
-        given["delim"], skip = text[4], 1
-    dialect = _sniff(connection, path, given, options, encoding, skip, every_row=every_row)
-    if len(dialect.columns) == 1 and given["delim"] is None:
-        dialect = _divided(connection, path, text, dialect, given, options, every_row=every_row)
+        signs["delim"], skip = text[4], 1
+    dialect = _sniff(connection, path, signs, options, encoding, skip, every_row=every_row)
+    if len(dialect.columns) == 1 and signs["delim"] is None:
+        dialect = _divided(connection, path, text, dialect, signs, options, every_row=every_row)
     return _with_header(dialect, text)
 
 
 def _sniff(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
-    given: Mapping[str, str | None],
+    signs: Mapping[str, str | None],
     options: FileOptions,
     encoding: str,
     skip: int | None,
     *,
     every_row: bool,
 ) -> Dialect:
-    empty = ("", "NA") if options.null is None else tuple(dict.fromkeys(("", *options.null)))
     # a user's words are missing as numbers too, and are counted: DuckDB may know those alone that are no numbers
-    if options.null is not None:
-        empty = ("",)
-    arguments = {name: literal(value) for name, value in given.items() if value is not None}
+    empty = ("", "NA") if options.null is None else ("",)
+    arguments = {name: literal(value) for name, value in signs.items() if value is not None}
     arguments["nullstr"] = f"[{', '.join(map(literal, empty))}]"
     arguments["auto_type_candidates"] = f"[{', '.join(map(literal, _TYPES))}]"
     if encoding != "utf-8":
@@ -152,7 +152,7 @@ def _sniff(
     facts = dict(zip(names, result.fetchall()[0], strict=True))
     quote = options.quote or ('"' if facts["Quote"] in _NONE else str(facts["Quote"]))
     return Dialect(
-        delimiter=given["delim"] or str(facts["Delimiter"]),
+        delimiter=signs["delim"] or str(facts["Delimiter"]),
         quote=quote,
         escape=quote if facts["Escape"] in _NONE else str(facts["Escape"]),
         comment="" if facts["Comment"] in _NONE else str(facts["Comment"]),
@@ -172,7 +172,7 @@ def _divided(
     path: Path,
     text: str,
     dialect: Dialect,
-    given: Mapping[str, str | None],
+    signs: Mapping[str, str | None],
     options: FileOptions,
     *,
     every_row: bool,
@@ -185,17 +185,14 @@ def _divided(
         # the last row of a long text may be cut
         uneven = next((i for i, n in enumerate(lengths[: -1 if len(lengths) > 2 else None]) if n != lengths[0]), None)
         if uneven is not None:
-            raise DataError(
-                f"{path} cannot be read as {suffix_of(path)[1:]}: row {uneven} has {lengths[uneven]} cells and the "
-                f"first line {lengths[0]}, with {delimiter!r} between them. Correct the row."
-            )
+            raise _uneven(uneven, lengths[uneven], lengths[0], delimiter)
     elif " " in line.strip():
         delimiter = " "
     else:
         return dialect
     try:
         other = _sniff(
-            connection, path, {**given, "delim": delimiter}, options, dialect.encoding, None, every_row=every_row
+            connection, path, {**signs, "delim": delimiter}, options, dialect.encoding, None, every_row=every_row
         )
     except duckdb.Error:
         return dialect
@@ -214,8 +211,18 @@ def _with_header(dialect: Dialect, text: str) -> Dialect:
     cells = next(_rows(text, dialect, dialect.skip - 1), []) if dialect.skip else []
     if len(cells) != len(names) - 1 or len({cell.lower() for cell in (*cells, names[0])}) != len(names):
         return dialect
+    (line,) = list(_lines(text, dialect, dialect.skip - 1))[:1]
+    if len(cells) == 1 and dialect.delimiter == "," and not line.startswith(dialect.quote):
+        # numbers with decimal commas in one column look the same
+        raise _uneven(1, 2, 1, dialect.delimiter)
     columns = dict(zip((names[0], *cells), dialect.columns.values(), strict=True))
     return replace(dialect, columns=columns, header=("", *cells), row_names=names[0])
+
+
+def _uneven(row: int, n_cells: int, n_first: int, delimiter: str) -> LayoutError:
+    return LayoutError(
+        f"row {row} has {n_cells} cells and the first line {n_first}, with {delimiter!r} between them. Correct the row."
+    )
 
 
 def _lines(text: str, dialect: Dialect, skip: int) -> Iterator[str]:

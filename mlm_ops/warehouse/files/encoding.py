@@ -19,6 +19,14 @@ SPOKEN = {"iso8859-1": "Latin-1", "cp1252": "Windows-1252", "utf-16": "UTF-16", 
 #: What is tried, in this order, where nothing tells the encoding: a text of the first is hardly ever one of the next.
 GUESSES = ("utf-8", "iso8859-1", "cp1252")
 _HEAD = 65_536
+#: The first bytes of files that are often given a text's name; a text may begin with PAR1 too, but has no zero byte.
+_SIGNATURES = (
+    (b"PAR1", "a Parquet file", ".parquet"),
+    (b"ARROW1\0\0", "an Arrow file", ".arrow"),
+    (b"PK\x03\x04", "an Excel file or a zip archive", ".xlsx"),
+    (b"\x1f\x8b", "a gzip file", ".gz"),
+    (b"\x28\xb5\x2f\xfd", "a zstd file", ".zst"),
+)
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -54,6 +62,21 @@ def head(path: Path) -> bytes:
     except (OSError, EOFError) as error:  # gzip's and Arrow's errors are of these
         reason = getattr(error, "strerror", None) or "it is not compressed as its name says"
         raise DataError(f"{path} cannot be read: {reason}.") from error
+
+
+def check_text(path: Path, start: bytes) -> None:
+    """Refuse a file without text, or of a kind that its first bytes tell.
+
+    Raises
+    ------
+    DataError
+        With what it is instead.
+    """
+    for signature, what, suffix in _SIGNATURES:
+        if start.startswith(signature) and (b"\0" in start or not signature.isalnum()):
+            raise DataError(f"{path} is no text: it begins as {what} does. Give it a name that ends in {suffix}.")
+    if len(start) < _HEAD and not decoded(start, possible_encodings(start)[0]).strip():
+        raise DataError(f"{path} is empty.")
 
 
 def possible_encodings(start: bytes) -> tuple[str, ...]:

@@ -20,6 +20,11 @@ def is_parquet_folder(path: Path | str) -> bool:
         return False
 
 
+def parquet_files(folder: Path) -> list[Path]:
+    """Return the Parquet files of a folder and of the folders in it, in order."""
+    return sorted(file for file in folder.rglob("*.parquet") if file.is_file())
+
+
 def parquet_folder(path: Path) -> str:
     """Return the text after FROM of all Parquet files below a folder; ``k=1/a.parquet`` has the column k.
 
@@ -29,12 +34,12 @@ def parquet_folder(path: Path) -> str:
         There is none, or a link leads out of the folder.
     """
     folder = path.resolve()
-    inside = sorted(file for file in path.rglob("*.parquet") if file.is_file())
+    inside = parquet_files(path)
     if not inside:
         raise DataError(f"{path} is a folder without Parquet files. Name a file in it.")
     files = [file.resolve() for file in inside]
-    if strange := next((file for file, place in zip(inside, files, strict=True) if folder not in place.parents), None):
-        raise DataError(f"{strange} leads out of the folder {path}. Move the file into it.")
+    if stray := next((file for file, place in zip(inside, files, strict=True) if folder not in place.parents), None):
+        raise DataError(f"{stray} leads out of the folder {path}. Move the file into it.")
     keys = _keys(part for file in files for part in file.relative_to(folder).parts[:-1])
     listed = ", ".join(map(file_literal, files))
     reader = f"read_parquet([{listed}], hive_partitioning = {'true' if keys else 'false'}, union_by_name = true)"

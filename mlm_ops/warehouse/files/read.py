@@ -13,7 +13,7 @@ from mlm_ops.logs import Event, tell
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.files.cells import change_cells
 from mlm_ops.warehouse.files.delimited import Hold, read_delimited
-from mlm_ops.warehouse.files.folders import parquet_folder
+from mlm_ops.warehouse.files.folders import parquet_files, parquet_folder
 from mlm_ops.warehouse.files.kinds import FileKind, kind_of, suffix_of
 from mlm_ops.warehouse.files.libraries import read_with_library
 from mlm_ops.warehouse.files.reading import PATH, FileOptions, Reading, selected
@@ -72,16 +72,27 @@ def load_file(
     DataError
         The file is missing, of an unknown kind, or unreadable.
     """
-    path, kind = Path(path), "temp table" if temporary else "table"
+    reading = load_planned(connection, path, table, options, temporary=temporary)
+    _say(reading)
+    return reading
+
+
+def load_planned(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path | str,
+    table: str,
+    options: FileOptions | None = None,
+    *,
+    temporary: bool = False,
+) -> Reading:
+    """Read a data file as `load_file` does, but say nothing of what is assumed: `plan_file` has said it."""
+    kind = "temp table" if temporary else "table"
 
     def hold(rows: str) -> str:
         connection.execute(f"create or replace {kind} {table} as select * from {rows}")
         return table
 
-    reading = _read(connection, path, options or FileOptions(), hold)
-    if reading.assumptions:
-        _say(reading)
-    return reading
+    return _read(connection, Path(path), options or FileOptions(), hold)
 
 
 def plan_file(path: Path | str, options: FileOptions | None = None) -> Reading:
@@ -94,26 +105,28 @@ def plan_file(path: Path | str, options: FileOptions | None = None) -> Reading:
     """
     path = Path(path)
     kind_of(path)
-    facts = path.stat()
-    return _plan(path, options or FileOptions(), facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    # a folder is the same when a file is added to a folder in it
+    files = parquet_files(path) if path.is_dir() else [path]
+    return _plan(path, options or FileOptions(), tuple((file, *_version(file)) for file in files))
+
+
+def _version(file: Path) -> tuple[int, int, int]:
+    facts = file.stat()
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
 @lru_cache(maxsize=32)
-def _plan(path: Path, options: FileOptions, *_: int) -> Reading:
-    """Plan a file; the rest of the arguments changes with its content."""
+def _plan(path: Path, options: FileOptions, _versions: tuple[tuple[Path, int, int, int], ...]) -> Reading:
+    """Plan a file, anew when its version is another one."""
     with duckdb.connect() as connection:
 
         def count(rows: str) -> str:
             # every cell is read and converted, and none is kept
-            names = [row[0] for row in connection.execute(f"describe select * from {rows}").fetchall()]
-            for start in range(0, len(names), 500):
-                counts = ", ".join(f"count({identifier(name)})" for name in names[start : start + 500])
-                connection.execute(f"select {counts} from {rows}").fetchall()
+            connection.execute(f"select count(columns(*)) from {rows}").fetchall()
             return rows
 
         reading = _read(connection, path, options, count)
-    if reading.assumptions:
-        _say(reading)
+    _say(reading)
     return reading
 
 
@@ -184,5 +197,5 @@ def _check_options(path: Path, kind: FileKind, options: FileOptions) -> None:
 
 
 def _say(reading: Reading) -> None:
-    sentence = f"{reading.path.name}: {reading.assumptions}."
-    tell(Event.READ, sentence, file=str(reading.path))
+    if reading.assumptions:
+        tell(Event.READ, f"{reading.path.name}: {reading.assumptions}.", file=str(reading.path))
