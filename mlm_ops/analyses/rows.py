@@ -75,7 +75,8 @@ def _open(
     path = data.resolve()
     reading = plan_file(path, options)
     if (relation := reading.relation) is None:
-        relation = qualified("temp", "main", f"mlm_file_{path.name}")
+        # by the whole path: files of two folders may have one name
+        relation = qualified("temp", "main", f"mlm_file_{path}")
         load_planned(connection, path, relation, options, temporary=True)
     source = open_source(f"select * from {relation}", connection, where)
     return replace(

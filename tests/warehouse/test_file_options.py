@@ -12,9 +12,11 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.rows import open_rows
 from mlm_ops.errors import AnalysisError, DataError
 from mlm_ops.warehouse.files.read import plan_file, read_file
 from mlm_ops.warehouse.files.reading import FileOptions
+from mlm_ops.warehouse.sandbox import Reach
 from tests.warehouse.test_files import FORMULA, MISSING, _hive, _rows, _text
 
 KEYS = "delimiter, quote, decimal, thousands, encoding, null, sheet"
@@ -252,3 +254,17 @@ def test_a_folder_with_the_name_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_file(tmp_path / "a.csv", "t")
     assert str(caught.value) == f"{tmp_path / 'a.csv'} is a folder without Parquet files. Name a file in it."
+
+
+def test_files_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    """Big-endian UTF-16, which DuckDB does not read, goes through a table of the connection: each file has its own."""
+    with duckdb.connect() as connection:
+        sources = []
+        for folder, y in (("a", 1), ("b", 2)):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "rows.csv").write_text(f"g,y\n1,{y}\n1,{y}\n2,{y}\n", encoding="utf-16-be")
+            text = f"analysis: a\ndata: {folder}/rows.csv\noptions: {{encoding: utf-16-be}}\nmodels: {{m: y ~ (1 | g)}}"
+            analysis = parse_analysis(text).reaching(Reach((tmp_path,)))
+            sources.append(open_rows(analysis, connection))
+        sums = [source.query(f"select sum(y) from {source.relation}").fetchall() for source in sources]
+    assert sums == [[(3,)], [(6,)]]
