@@ -9,11 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from mlm_ops.cli.messages import command, short_path
+from mlm_ops.cli.terminal import console, show_versions
 from mlm_ops.errors import DataError, MlmError, StoreError
 from mlm_ops.language.options import ESTIMATOR
 from mlm_ops.language.spelling import did_you_mean, list_names
-from mlm_ops.results.text.centering import remarks, versions_table
-from mlm_ops.results.words import one_line, visible
 from mlm_ops.warehouse.connection import open_database, using
 from mlm_ops.warehouse.files.kinds import is_database
 
@@ -69,7 +68,4 @@ def centering_of_analysis(options: Namespace) -> None:
 
 def print_versions(table: pl.DataFrame) -> None:
     """Print the versions beside each other, and the sentences about them."""
-    print("\n".join(map(visible, versions_table(table).lines())))
-    print()
-    for sentence in remarks(table):
-        print(one_line(sentence))
+    show_versions(console(), table, sentences=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -14,9 +15,10 @@ from rich.text import Text
 
 from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.results.criteria import CRITERIA, comparable
+from mlm_ops.results.text.centering import remarks, versions_table
 from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, footnotes
 from mlm_ops.results.text.tables import cell_table
-from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, visible
+from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, one_line, visible
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
 OVERVIEW: dict[str, tuple[str, ...]] = {
@@ -105,7 +107,6 @@ LONG_TABLES = {
     "groups": 10,
     "unit_lines": 10,
     "curves": 10,
-    "centering": 40,
     "diagnostics": 10,
     "drift": 20,
 }
@@ -131,6 +132,8 @@ DROPPED_WHEN_NARROW: tuple[tuple[str, ...], ...] = (
     ("delta_aic",),
 )
 PLAIN_WIDTH = 200
+#: Sentences are broken into lines of at most so many characters.
+SENTENCE_WIDTH = 100
 
 
 def console() -> Console:
@@ -150,11 +153,50 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
         frame = tables.get(name)
         if frame is None or frame.is_empty():
             continue
+        if name == "centering":
+            show_centering(target, frame, all_rows(name))
+            continue
         note = None
         if name == "fit_statistics":
             criteria = comparable(frame, tables.get("fixed_effects"))
             columns, note = with_criteria(columns, criteria.columns), criteria.note
         show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
+
+
+def show_centering(target: Console, frame: pl.DataFrame, all_rows: str, sentences: bool = False) -> None:
+    """Print the versions of each model's centering beside each other, instead of a row for each number.
+
+    Parameters
+    ----------
+    all_rows
+        The command that prints every row of the table.
+    sentences
+        Whether to print the sentences about the versions, too.
+    """
+    for (model,), rows in frame.group_by("model", maintain_order=True):
+        target.print(Text(one_line(f"centering of {model}")), style="bold", soft_wrap=True)
+        show_versions(target, rows, sentences=sentences)
+        target.print()
+    target.print(Text(f"  the error and explanation of each number: {visible(all_rows)}"), style="dim", soft_wrap=True)
+    target.print()
+
+
+def show_versions(target: Console, rows: pl.DataFrame, *, sentences: bool) -> None:
+    """Print the versions of one model beside each other, and the sentences about them."""
+    table = versions_table(rows)
+    lines = list(map(visible, table.lines_within(target.width) if target.is_terminal else table.lines()))
+    if sentences:
+        lines.append("")
+        for sentence in map(one_line, remarks(rows)):
+            lines += textwrap.wrap(
+                sentence,
+                min(target.width, SENTENCE_WIDTH),
+                subsequent_indent="  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    for line in lines:
+        target.print(Text(line), soft_wrap=True)
 
 
 def with_criteria(columns: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:

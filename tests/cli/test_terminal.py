@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from mlm_ops.cli.terminal import show_table
+import mlm_ops as mlm
+from mlm_ops.cli.terminal import show_centering, show_table
 
 TERMS = ["(Intercept)", "within(ses):sector[Public]"]
 FIXED = pl.DataFrame(
@@ -116,3 +117,49 @@ def test_what_is_zero_to_the_digits_shown_is_zero() -> None:
 def test_a_table_without_values_is_printed() -> None:
     frame = pl.DataFrame({"model": ["m"], "cfi": pl.Series([None], dtype=pl.Float64)})
     assert shown(frame, 80, "sem_fit") == "\n"
+
+
+@pytest.fixture(scope="module")
+def centering() -> pl.DataFrame:
+    rows = pl.DataFrame({"g": [i // 5 for i in range(60)], "x": [(i * 7 + i // 5) % 11 for i in range(60)]})
+    rows = rows.with_columns(y=pl.col("x") * 0.5 + pl.col("g") % 4 + pl.col("x") * pl.col("g") % 3)
+    table = mlm.fit("y ~ x + (1 | g)", rows).centering()
+    return pl.concat([table.select(pl.lit(model).alias("model"), pl.all()) for model in ("one", "two[bold]")])
+
+
+def versions(table: pl.DataFrame, width: int, *, terminal: bool = True, sentences: bool = True) -> list[str]:
+    target = Console(width=width, file=io.StringIO(), highlight=False, force_terminal=terminal, color_system=None)
+    show_centering(target, table, "mlm show --table centering --all", sentences=sentences)
+    return target.file.getvalue().splitlines()
+
+
+def test_versions_stand_in_blocks_on_a_narrow_terminal(centering: pl.DataFrame) -> None:
+    lines = versions(centering, 80, sentences=False)
+    first = lines[lines.index("centering of one") : lines.index("centering of two[bold]")]
+    assert [line.split("  ")[-1] for line in first if line.startswith(" ")] == [
+        "group mean",
+        "raw + mean",
+        "equal whatever the data",
+    ]
+    assert sum(line.rstrip().startswith("intercept") for line in first) == 3
+    assert max(map(len, lines)) <= 120
+    assert lines[-2] == "  the error and explanation of each number: mlm show --table centering --all"
+
+
+def test_versions_stand_in_one_table_in_a_pipe(centering: pl.DataFrame) -> None:
+    lines = versions(centering, 20, terminal=False, sentences=False)
+    assert sum(line.startswith("intercept ") for line in lines) == 2
+    assert len(lines) == 2 * 9 + 2
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_sentences_about_versions_are_broken_between_words(centering: pl.DataFrame, width: int) -> None:
+    lines = versions(centering, width)
+    start = next(i for i, line in enumerate(lines) if line.startswith("raw, "))
+    sentences = lines[start : lines.index("", start)]
+    assert all(len(line) <= min(width, 100) for line in sentences)
+    assert " ".join(map(str.strip, sentences)).startswith(
+        "raw, y ~ 1 + x + (1 | g): The same model as grand mean, with another zero: the columns span the same space, "
+        "so that fit and predictions are equal. gamma_00: predicted y where x is 0. tau_00: variance over g of "
+        "predicted y, the same at all values of the predictors. grand mean, y ~ 1 + center(x) + (1 | g): The same"
+    )

@@ -48,6 +48,17 @@ class CellTable:
         """Plain text: the heading, and one line per row."""
         return [(indent + "  ".join(row)).rstrip() for row in zip(*self.columns(), strict=True)]
 
+    def lines_within(self, width: int) -> list[str]:
+        """Plain text in blocks of as many columns as fit the width, one below the other, each with the first column."""
+        label, *others = self.columns()
+        blocks: list[list[list[str]]] = [[]]
+        for column in others:
+            if blocks[-1] and sum(2 + len(texts[0]) for texts in (*blocks[-1], column)) + len(label[0]) > width:
+                blocks.append([])
+            blocks[-1].append(column)
+        texts = [["  ".join(row).rstrip() for row in zip(label, *block, strict=True)] for block in blocks]
+        return [line for i, block in enumerate(texts) for line in ([""] * bool(i) + block)]
+
     def markdown(self) -> str:
         """A Markdown table, in which no name from the data makes markup."""
         return markdown_table([list(map(markdown_text, row)) for row in (self.heading, *self.rows)], self.right)
