@@ -72,7 +72,8 @@ def find_project(directory: Path) -> Project:
         return Project(folder, module_name, str(block.get("code_location_name", module_name)), keep_run_logs)
     raise ProjectError(
         f"There is no project in {start} or above it: no pyproject.toml with a [tool.dagster] block. "
-        "Run this inside a project, or fit a single file with: mlm fit FILE --database DB."
+        "Run this inside a project; mlm fit FILE fits a single analysis file, and mlm show --database FILE shows its "
+        "results."
     )
 
 

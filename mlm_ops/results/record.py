@@ -221,7 +221,7 @@ class FitRecord:
                 + ", ".join(fixed.near)
             )
         sentences += self._far_references()
-        sentences += self._grouping_predictors()
+        sentences += self._grouping_predictors() + self._almost_numbers()
         if optimum.singular:
             deficient = [
                 f"T of {one.group} has rank {one.rank} of {one.size}"
@@ -309,6 +309,20 @@ class FitRecord:
             f"interval{uncounted}"
         ]
 
+    def _almost_numbers(self) -> list[str]:
+        """Text predictors most of whose values are numbers: a stray word in a column of numbers makes it text."""
+        columns = (v for term in self.model.fixed for v in term.variables if isinstance(v, Column | Factor))
+        sentences = []
+        for name in dict.fromkeys(name for v in columns for name in columns_of(v)):
+            labels = self.moments.schema.levels.get(name, ())
+            words = [label for label in labels if not _is_number(label)]
+            if 0 < 2 * len(words) < len(labels):
+                sentences.append(
+                    f"{name} is text, with a coefficient for each value, though {len(labels) - len(words)} of its "
+                    f"{len(labels)} values are numbers; if it is to be one predictor, make {words[0]!r} missing"
+                )
+        return sentences
+
     def _grouping_predictors(self) -> list[str]:
         """Grouping factors that also stand among the predictors, which is rarely meant."""
         units = {name for group in self.model.groups for name in group}
@@ -320,3 +334,11 @@ class FitRecord:
             "is not meant, remove it from the fixed part"
             for name in both
         ]
+
+
+def _is_number(label: object) -> bool:
+    try:
+        float(str(label))
+    except ValueError:
+        return False
+    return True

@@ -234,3 +234,16 @@ def test_a_model_cannot_see_other_rows_than_its_siblings() -> None:
         fit_model(Request(parse_formula("y ~ w + (1 | g)")), moments)
     with pytest.raises(DataError, match="The moments have no sums of"):
         fit_model(Request(parse_formula("y ~ poly(x, 3) + (1 | g)")), moments)
+
+
+def test_a_stray_word_in_a_column_of_numbers_is_told() -> None:
+    """The column is text then, and each of its values a coefficient."""
+    ages = [str(age) for age in range(20, 30)] * 4
+    data = pl.DataFrame({"y": np.arange(40.0) % 7, "g": np.arange(40) % 8, "age": ["k.A.", *ages[1:]]})
+    fit = mlm.fit("y ~ age + (1 | g)", data)
+    assert fit.notes[0] == (
+        "age is text, with a coefficient for each value, though 10 of its 11 values are numbers; if it is to be one "
+        "predictor, make 'k.A.' missing"
+    )
+    kinds = data.with_columns(age=pl.Series(["a1", "a2", "3", "4"] * 10))
+    assert not any("is text" in note for note in mlm.fit("y ~ age + (1 | g)", kinds).notes)
