@@ -242,7 +242,7 @@ def _start(likelihood: SemCriterion, table: ParameterTable, statistics: Statisti
         return start
     sample = replace(likelihood, statistics=likelihood.statistics.sample(_SAMPLE))
     try:
-        optimum = minimise(sample, lambda _: start, most_starts=1)
+        optimum = minimise(sample, lambda _: start, most_starts=1, equations=equations_of(table))
     except np.linalg.LinAlgError:
         return start
     return start if optimum.singular or not optimum.converged else optimum.theta

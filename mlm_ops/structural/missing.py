@@ -19,6 +19,7 @@ from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.statistics import (
     CONSTANT,
     check_clusters,
+    check_independent,
     column_moments,
     not_constant_sentence,
     not_varying_sentence,
@@ -38,6 +39,7 @@ def statistics_of_patterns(table: ParameterTable, moments: Moments, cluster: Gro
     if observed.all():
         return two_level_statistics(table, moments, cluster)
     codes, labels = moments.units_of(cluster)
+    check_clusters(np.bincount(codes, moments.n, len(labels)).astype(float), group_name(cluster))
     p = len(table.within.observed)
     n, origin, mean, scatter = column_moments(table.columns, moments)
     mean = np.where(observed, mean, 0.0)
@@ -82,11 +84,11 @@ def _level2(
 
 
 def _check_variation(table: ParameterTable, cluster: str, sums: ClusterSums) -> None:
-    check_clusters(sums.counts.sum(axis=1), cluster)
     within, between = np.diag(sums.pooled_within), np.diag(sums.between_estimate)
     for i, name in enumerate(table.within.observed):
         if not within[i] > CONSTANT * between[i]:
             raise DataError(not_varying_sentence(table, name, cluster))
+    check_independent(table.within.observed, sums.pooled_within)
 
 
 def check_information(table: ParameterTable, structure: SemStructure, statistics: Statistics) -> None:

@@ -135,6 +135,11 @@ class SemRecord:
         if not optimum.converged:
             notes.append(f"not converged: the deviance may still fall by {cell('decrement', optimum.decrement)}")
         notes += self._notes_of_quadrature()
+        if estimate.active:
+            notes.append(
+                f"at its limit: {', '.join(c.text for c in estimate.active)}; standard errors are along it, and p "
+                "values of likelihood ratios may be too small"
+            )
         notes += self._notes_of_chi_square()
         between = len({r.index for r in table.rows if r.level == 2 and r.index is not None})
         if statistics.n_clusters < between:
@@ -145,7 +150,7 @@ class SemRecord:
         if self.robust:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
         if isinstance(statistics, ClusterSums):
-            notes.append(self._note_of_missing(statistics))
+            notes += self._notes_of_missing(statistics)
         if any(self.n_dropped.values()):
             notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
         return notes
@@ -161,14 +166,19 @@ class SemRecord:
             f"a cluster; {CHECK} nodes change the log-likelihood by {abs(error):.1g}"
         ]
 
-    def _note_of_missing(self, statistics: ClusterSums) -> str:
-        """What full-information maximum likelihood takes beyond complete rows."""
+    def _notes_of_missing(self, statistics: ClusterSums) -> list[str]:
+        """What full-information maximum likelihood takes beyond complete rows; nothing where a cluster's rows have all.
+
+        A variable of level 2 that some rows miss is that of the cluster's other rows.
+        """
         partly = int(statistics.pooled.counts[~statistics.patterns.all(axis=1)].sum())
         lacking = statistics.level2.shape[1] - statistics.level2_patterns.sum(axis=1)[statistics.level2_codes]
         clusters = int((lacking > 0).sum())
         texts = [f"{count(partly)} of {count(self.n_rows)} rows"] if partly else []
         texts += [f"{count(clusters)} of {count(statistics.n_clusters)} clusters"] if clusters else []
-        return f"missing values by full-information maximum likelihood: {' and '.join(texts)} are incomplete"
+        if not texts:
+            return []
+        return [f"missing values by full-information maximum likelihood: {' and '.join(texts)} are incomplete"]
 
     def _notes_of_chi_square(self) -> list[str]:
         """Sentences on where the tests of fit are doubtful, or are none."""
@@ -179,12 +189,6 @@ class SemRecord:
         statistics = self.estimate.statistics
         if isinstance(statistics, ClusterSums) and not statistics.has_all_pairs:
             return ["no chi-square: some pairs of variables are never seen together, as the unrestricted model needs"]
-        active = self.estimate.active
-        if active:
-            notes.append(
-                f"at its limit: {', '.join(c.text for c in active)}; standard errors are along it, and p values of "
-                "likelihood ratios may be too small"
-            )
         if not measures.plain.df or math.isnan(measures.plain.chi_square):
             return notes
         if measures.bounded:

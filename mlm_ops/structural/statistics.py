@@ -15,6 +15,7 @@ from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.estimation.design.products import unpack
 from mlm_ops.language.model import Column, GroupingFactor, group_name
 from mlm_ops.moments.arrays import Array
+from mlm_ops.moments.patterns import PATTERN
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import lower_by_rows, packed_place, packed_size, pool
 from mlm_ops.structural.matrices import Implied
@@ -284,11 +285,28 @@ def _check_variation(
             raise DataError(not_constant_sentence(name, cluster, where))
         if not varies and i < p:
             raise DataError(not_varying_sentence(table, name, cluster))
-    within = whole[:p, :p]
+    check_independent(table.columns[:p], whole[:p, :p])
+
+
+def check_independent(columns: tuple[str, ...], within: Array) -> None:
+    """Refuse columns of level 1 of which one is a linear combination of others.
+
+    Parameters
+    ----------
+    within
+        (p, p) their covariance matrix or scatter within clusters; of pairs of cells it may be indefinite, which is no
+        combination.
+
+    Raises
+    ------
+    IdentificationError
+        With their names.
+    """
     scale = np.sqrt(np.diag(within))
     values, vectors = np.linalg.eigh(within / np.outer(scale, scale))
-    if values[0] < 1e-10:
-        names = [table.columns[i] for i in np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3)]
+    least = int(np.argmin(np.abs(values)))
+    if abs(values[least]) < 1e-10:
+        names = [columns[i] for i in np.flatnonzero(np.abs(vectors[:, least]) > 1e-3)]
         raise IdentificationError(
             f"Within clusters, {', '.join(names)} are linear combinations of each other. Leave one of them out."
         )
@@ -300,9 +318,14 @@ def check_columns(table: ParameterTable, cluster: GroupingFactor, source: Source
     Raises
     ------
     DataError
-        A missing column, text, or the cluster's own column as a variable.
+        A missing column, text, the cluster's own column as a variable, or the name of the patterns of missing cells.
     """
     source.require([*table.columns, *cluster])
+    if PATTERN in (*table.columns, *cluster):
+        raise DataError(
+            f"{PATTERN!r} is the name of the pattern of missing cells. Got it as a column of the model; give the "
+            "column another name in a view or SELECT."
+        )
     for name in table.columns:
         if name in cluster:
             raise DataError(f"{name!r} names the clusters and stands in the model too. Leave it out of the model.")

@@ -9,6 +9,9 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops.errors import FormulaError, IdentificationError, MlmError
 from tests.structural.cases import data, fitted
+from tests.structural.test_missing import with_holes
+from tests.structural.test_quadrature import some_rows
+from tests.structural.test_slopes import chain_rows
 
 #: lavaan 0.6-14, fixed.x = FALSE: logLik, free parameters less constraints, chi-square by an unrestricted model whose
 #: own search ends up to 4e-4 below the maximum.
@@ -170,6 +173,8 @@ def test_bad_constraints_are_refused_in_a_sentence(text: str, error: type[Except
 def test_bad_wald_tests_are_refused_in_a_sentence() -> None:
     found = fit(SLOPES.format("a", "b"))
     for text, sentence in (
+        ("", "constraints is not understood. Got nothing; expected the text of constraints, as in a == 2*b."),
+        ("# a == b", "A Wald test is of one constraint or more, as in a == 2*b. Got none."),
         ("a > 0; b > 0", "A Wald test is of equalities, or of one inequality alone."),
         ("a == b; 2*a == 2*b", "A Wald test is of constraints that the data could break, none of which follows"),
         ("y1 ~ x1", "Expected a constraint, as in a == 2*b or a > 0."),
@@ -196,6 +201,48 @@ def test_a_constrained_model_is_compared_with_a_free_one() -> None:
     assert ratio["df"] == 1
     assert ratio["statistic"] == pytest.approx(free.wald("a == b")["statistic"][0], rel=0.02)
     assert fitted("sem_demo").estimate.active == ()
+
+
+BESIDE = {
+    "observed slopes": (
+        'level: 1\n y ~ rv("s")*x + rv("r")*m\n x ~~ m\nlevel: 2\n y ~ w\n y ~~ s + r\n s ~~ r\n s ~ {}*1\n r ~ {}*1',
+        chain_rows(),
+        "listwise",
+    ),
+    "variances of slopes": (
+        'level: 1\n y ~ rv("s")*x + rv("r")*m\n x ~~ m\nlevel: 2\n s ~~ {}*s\n r ~~ {}*r\n s ~~ r',
+        chain_rows(),
+        "listwise",
+    ),
+    "missing cells": ("level: 1\n y ~ {}*m + {}*x\nlevel: 2\n y ~ m + w\n z ~ y", with_holes(), "ml"),
+    "a latent-centred slope": (
+        'level: 1\n y ~ rv("s")*x + v\nlevel: 2\n y ~ {}*x + w\n y ~~ s\n s ~ {}*1',
+        some_rows(60),
+        "listwise",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_an_equality_is_one_label_beside_slopes_and_missing_cells(name: str) -> None:
+    text, rows, missing = BESIDE[name]
+    ours = mlm.sem(text.format("a", "b") + "\na == b", rows, cluster="g", missing=missing)
+    labelled = mlm.sem(text.format("a", "a"), rows, cluster="g", missing=missing)
+    assert ours.converged
+    assert ours.estimate.log_likelihood == pytest.approx(labelled.estimate.log_likelihood, abs=1e-6)
+    assert ours.estimate.n_parameters == labelled.estimate.n_parameters
+    for column in ("estimate", "std_error"):
+        assert of_label(ours, "a", column) == pytest.approx(of_label(labelled, "a", column), rel=1e-6)
+
+
+def test_an_inequality_that_binds_beside_a_latent_centred_slope_is_an_equality() -> None:
+    text, rows, _ = BESIDE["a latent-centred slope"]
+    bounded, equal = (
+        mlm.sem(text.format("a", "b") + constraint, rows, cluster="g") for constraint in ("\na < .3", "\na == .3")
+    )
+    assert bounded.estimate.log_likelihood == pytest.approx(equal.estimate.log_likelihood, abs=1e-6)
+    assert [c.text for c in bounded.estimate.active] == ["a < .3"]
+    assert any(note.startswith("at its limit: a < .3; standard errors are along it") for note in bounded.notes)
 
 
 def test_a_variance_on_a_bound_beside_constraints() -> None:

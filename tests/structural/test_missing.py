@@ -231,6 +231,42 @@ def test_what_is_missing_and_leaves_nothing_is_refused_in_a_sentence():
         mlm.sem(PLAIN, chain_rows(), cluster="g", missing="fiml")
 
 
+def test_hostile_rows_are_refused_in_a_sentence():
+    text = "level: 1\n y ~ x\nlevel: 2\n y ~ w"
+    for rows, changed, cluster, sentence in (
+        (
+            with_holes().with_columns(double=2 * pl.col("x")),
+            text.replace("~ x", "~ x + double"),
+            "g",
+            "Within clusters, x, double are linear combinations of each other. Leave one of them out.",
+        ),
+        (
+            with_holes().with_columns(g=pl.lit(1)),
+            text,
+            "g",
+            "A two-level model needs two clusters or more. Got 1 in 'g'.",
+        ),
+        (
+            with_holes().rename({"g": "mlm_pattern"}),
+            text,
+            "mlm_pattern",
+            "'mlm_pattern' is the name of the pattern of missing cells. Got it as a column of the model; give the "
+            "column another name in a view or SELECT.",
+        ),
+    ):
+        with pytest.raises(MlmError) as caught:
+            mlm.sem(changed, rows, cluster=cluster, missing="ml")
+        assert str(caught.value) == sentence
+
+
+def test_a_variable_of_level_2_is_that_of_the_clusters_other_rows():
+    rows = chain_rows().with_columns(w=pl.when(pl.int_range(pl.len()).over("g") == 0).then(pl.col("w")))
+    text = "level: 1\n y ~ x\nlevel: 2\n y ~ w"
+    ours, whole = (mlm.sem(text, each, cluster="g", missing="ml") for each in (rows, chain_rows()))
+    assert ours.estimate.log_likelihood == pytest.approx(whole.estimate.log_likelihood, abs=1e-9)
+    assert ours.notes == whole.notes == []
+
+
 FILE = """
 analysis: holes
 data: rows
