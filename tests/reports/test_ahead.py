@@ -1,5 +1,8 @@
 """Reports of a second process: the same pages, and none where it failed."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,32 @@ def test_one_processor_writes_no_report_ahead(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(ahead.os, "cpu_count", lambda: 1)
     with ahead.reports_ahead() as reports:
         assert reports is None
+
+
+@pytest.mark.parametrize("reply", ["", "null\n", '{"path": "/tm', "a warning of a library\n", "{}\n", "5\n"])
+def test_a_reply_that_is_none_leaves_no_report(reply: str, store: Path) -> None:
+    reports = ahead.ReportsAhead()
+    program = f"import sys; sys.stdin.readline(); print(end={reply!r})"
+    reports.process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    reports.ask(store, "crossed")
+    assert reports.take(store, "crossed") is None
+    reports.close()
+    assert reports.process.returncode == 0
+
+
+def test_an_interrupt_waits_for_no_report(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    started = []
+
+    def interrupted() -> None:
+        with ahead.reports_ahead() as reports:
+            assert reports is not None
+            reports.ask(store, "crossed")
+            started.append(reports.process)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert started[0].returncode == -signal.SIGTERM

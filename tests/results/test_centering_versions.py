@@ -269,3 +269,29 @@ def test_errors_robust_to_clusters_are_those_of_the_version_by_itself() -> None:
         find(table, "group mean", *what)["std_error"] for what in (("intercept", "(Intercept)"), ("slope", "ses"))
     ]
     assert errors == pytest.approx(alone["std_error"].to_list(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("formula", "options", "plain"),
+    [
+        ("mathach ~ ses", {"levels": "school", "robust": "HC3"}, "mathach ~ within(ses, school)"),
+        ("mathach ~ ses + (1 | school)", {"weights": "weight"}, "mathach ~ within(ses) + (1 | school)"),
+        ("mathach ~ ses + (1 | school)", {"residual": "by(sector)"}, "mathach ~ within(ses) + (1 | school)"),
+        ("mathach ~ ses + (1 | school)", {"residual": "ar1(place)"}, "mathach ~ within(ses) + (1 | school)"),
+        ("mathach ~ ses + (1 | school)", {"residual": "fixed(variance)"}, "mathach ~ within(ses) + (1 | school)"),
+    ],
+)
+def test_a_version_is_the_model_by_itself(formula: str, options: dict[str, Any], plain: str) -> None:
+    place = pl.int_range(pl.len())
+    rows = pl.read_csv(DATA / "hsb.csv").with_columns(
+        place.over("school").alias("place"), weight=1 + place % 3, variance=20 + place % 5
+    )
+    table = mlm.fit(formula, rows, **options).centering()
+    # HC errors read the rows, which the versions are fitted without
+    of_versions = {key: value for key, value in options.items() if key != "robust"}
+    alone, by_ml = (mlm.fit(plain, rows, estimator=estimator, **of_versions) for estimator in ("reml", "ml"))
+    slope, expected = find(table, "group mean", "slope", "ses"), alone.fixed_effects.row(1, named=True)
+    likelihood = table.filter(pl.col("quantity") == "log_likelihood", pl.col("version") == "group mean")["estimate"][0]
+    assert (slope["estimate"], slope["std_error"], likelihood) == pytest.approx(
+        (expected["estimate"], expected["std_error"], by_ml.fit_statistics["log_likelihood"][0]), rel=1e-9
+    )

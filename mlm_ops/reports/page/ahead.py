@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -63,13 +63,15 @@ class ReportsAhead:
         request = str(database.resolve()), analysis
         while request in self.asked and self.process is not None and self.process.stdout is not None:
             first, line = self.asked.pop(0), self.process.stdout.readline()
-            self.replies[first] = _written(json.loads(line)) if line.strip() else None
+            self.replies[first] = _written(line)
         return self.replies.pop(request, None)
 
     def close(self) -> None:
-        """End the process, after the report that it is writing."""
+        """End the process; at once where reports were asked for that nobody has taken, as after an interrupt."""
         if self.process is not None:
             with suppress(OSError):
+                if self.asked:
+                    self.process.terminate()
                 self.process.communicate()
 
 
@@ -99,8 +101,13 @@ def report_written_ahead(database: Path, analysis: str) -> Written | None:
     return file
 
 
-def _written(reply: dict[str, Any] | None) -> Written | None:
-    return None if reply is None else Written(**{**reply, "path": Path(reply["path"])})
+def _written(line: str) -> Written | None:
+    """What a line of the process tells; None where it failed, or was ended in the midst of the line."""
+    try:
+        reply: dict[str, Any] = json.loads(line) or {}
+        return Written(**{**reply, "path": Path(reply["path"])})
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _write_line(stream: IO[str] | None, content: object) -> None:
@@ -121,4 +128,6 @@ def _serve(requests: IO[str], replies: IO[str]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.stdin, sys.stdout)
+    # what a library prints is no reply
+    with redirect_stdout(sys.stderr):
+        _serve(sys.stdin, sys.__stdout__ or sys.stdout)

@@ -30,7 +30,9 @@ def decomposition(tables: Tables, selection: Selection) -> Iterator[Picture]:
             continue
         numbers, largest = rows.frame, rows.frame.head(VARIABLES)
         shares = [f"{percent(row['icc'])} of {shown(row['variable'])}" for row in largest.head(4).to_dicts()]
-        more = f" Of the other {numbers.height - 4} variables it is less." if numbers.height > 4 else ""
+        others = [shown(name) for name in numbers["variable"].to_list()[4:]]
+        subject = f"the other {len(others)} variables" if len(others) > 1 else "".join(others)
+        more = f" Of {subject} it is less." if others else ""
         yield Picture(
             key="decomposition",
             question=f"How much of each variable lies between {units(group)}?",
