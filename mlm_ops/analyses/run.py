@@ -77,9 +77,6 @@ def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
         source = open_rows(analysis, connection)
         made_of = gather if analysis.form == "moments" else collect
         moments = made_of(source, analysis.models_to_scan, analysis.level_columns, analysis.keys)
-        if analysis.min_publish_n > 1:
-            # the smallest and largest value are those of single rows, and would stand in a note
-            moments = replace(moments, ranges={})
         _tell_moments(moments, started)
     return moments
 
@@ -165,7 +162,7 @@ def fit_analysis_model(
     request = analysis.requests[name]
     with model_in_errors(analysis, f"model {name}", name):
         rows = _complete_rows(analysis, connection) if request.of_rows else None
-        fitted = fit_model(request, _nested(analysis, name, moments), rows=rows)
+        fitted = fit_model(request, _moments_for_model(analysis, name, moments), rows=rows)
         tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
     return fitted
 
@@ -178,8 +175,11 @@ def _complete_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection | N
     return complete_rows(rows, analysis.models_to_scan, analysis.level_columns, analysis.keys)
 
 
-def _nested(analysis: Analysis, name: str, moments: Moments) -> Moments:
-    """The one scan's moments as a model takes them, which may nest labels by levels of its own."""
+def _moments_for_model(analysis: Analysis, name: str, moments: Moments) -> Moments:
+    """The one scan's moments, kept ones too, as a model takes them, which may nest labels by levels of its own."""
+    if analysis.min_publish_n > 1:
+        # the smallest and largest value are those of single rows, and would stand in a note
+        moments = replace(moments, ranges={})
     if analysis.models[name].levels is None:
         return moments
     return replace(moments, nested_in=nested_levels(moments, analysis.requests[name].levels))
@@ -211,7 +211,9 @@ def whole_tables(analysis: Analysis, moments: Moments) -> dict[str, pl.DataFrame
     """The tables of an analysis as a whole: every group's numbers, and each variable within and between the groups."""
     models = analysis.models_to_scan
     for name in analysis.models:
-        moments = replace(moments, nested_in={**_nested(analysis, name, moments).nested_in, **moments.nested_in})
+        moments = replace(
+            moments, nested_in={**_moments_for_model(analysis, name, moments).nested_in, **moments.nested_in}
+        )
     drawn = tables.analysis_tables(models, moments)
     return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, moments)
 
@@ -260,7 +262,7 @@ def compare_analysis(
         # not told: it was fitted before, in another step
         with model_in_errors(analysis, f"model {name}", name):
             request = analysis.requests[name].without_robust()
-            compared[name] = fit_model(request, _nested(analysis, name, moments))
+            compared[name] = fit_model(request, _moments_for_model(analysis, name, moments))
     rows, changes = [], []
     for model, reference in analysis.compare:
         with model_in_errors(analysis, f"comparison of {model} with {reference}", model):
@@ -283,7 +285,7 @@ def climb_analysis(
     strategy = analysis.compiled_strategy
     if strategy is None:
         return None
-    request, moments = analysis.requests[strategy.start], _nested(analysis, strategy.start, moments)
+    request, moments = analysis.requests[strategy.start], _moments_for_model(analysis, strategy.start, moments)
     with model_in_errors(analysis, f"strategy {strategy.kind}"):
         ladder = climb(
             strategy,
