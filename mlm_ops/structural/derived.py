@@ -220,7 +220,9 @@ def standardized(table: ParameterTable, structure: SemStructure, theta: Array) -
                 value = value / (residual[left] * residual[right])
             values[number] = value
             if row.label:
-                labels.setdefault(row.label, np.asarray(value))
+                # a random slope is in units of the outcome by the predictor: in its own deviations no product has it
+                of_slope = not {row.lhs, row.rhs}.isdisjoint(table.between.slopes) and level == BETWEEN
+                labels.setdefault(row.label, np.asarray(np.nan if of_slope else value))
     with np.errstate(all="ignore"):
         definitions = [float(value) for value in evaluate_definitions(table.definitions, labels)]
     return values, np.array(definitions)

@@ -118,9 +118,12 @@ class SemRecord:
             if row.is_variance and row.index is not None and optimum.boundary[row.index]
         ]
         if at_bound:
+            errors = zip(table.definitions, self.defined_values.std_error, strict=True)
+            resting = [definition.name for definition, error in errors if math.isnan(error)]
             notes.append(
                 f"singular: a variance is zero or a correlation is one, of {', '.join(at_bound)}; these variances and "
                 "their covariances have no standard error"
+                + (f", nor has what rests on them: {', '.join(resting)}" if resting else "")
             )
         elif optimum.singular and not zero:
             notes.append("singular: a variance is zero or a correlation is one")

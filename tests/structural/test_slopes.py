@@ -21,6 +21,7 @@ from mlm_ops.structural.starts import starting_values
 from mlm_ops.structural.statistics import two_level_statistics
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.source import open_source
+from tests.specification.examples import ROOT
 from tests.structural.cases import case, data, slope_case
 
 #: Of many parts: a chain of two slopes, one of them a mediator's; a level-2 outcome of a slope; two slopes of a factor.
@@ -420,3 +421,14 @@ def test_bad_data_and_options_are_refused_in_a_sentence():
     with pytest.raises(MlmError) as unknown:
         mlm.sem('level: 1\n y ~ rv("s")*x\nlevel: 2\n s ~~ s', rows, cluster="g", slopes="manifest")
     assert "latent, observed" in str(unknown.value)
+
+
+def test_what_rests_on_a_singular_matrix_is_named() -> None:
+    """Slopes of these data do not vary, so that the covariance of a and b, and the indirect effect, have no error."""
+    data = ROOT / "pipelines" / "data" / "mediation_111.csv"
+    fit = mlm.sem("mediation 1-1-1 random: x -> m -> y", data, cluster="g", slopes="observed")
+    assert fit.notes[0].endswith("no standard error, nor has what rests on them: indirect, total")
+    definitions = fit.parameters.filter(pl.col("op") == ":=")
+    # a product of slopes in their own standard deviations would mean nothing
+    assert definitions["std_all"].is_null().all()
+    assert definitions["estimate"].is_not_null().all()
