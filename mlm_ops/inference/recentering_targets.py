@@ -54,8 +54,8 @@ class UnitFacts:
 
     def upwards(self, group: GroupingFactor, factors: Sequence[GroupingFactor]) -> tuple[GroupingFactor, ...]:
         """Return a grouping factor and those in whose units its own lie."""
-        own = self.meaning.get(group, group)
-        return (group, *(other for other in factors if other != own and self.is_nested(own, other)))
+        factor = self.meaning.get(group, group)
+        return (group, *(other for other in factors if other != factor and self.is_nested(factor, other)))
 
     def _codes(self, group: GroupingFactor) -> Codes:
         return self._moments.units_of(self.meaning.get(group, group))[0]
@@ -73,8 +73,8 @@ def find_targets(model: Model, moments: Moments) -> list[Target]:
     """
     facts, text_columns = UnitFacts(model, moments), moments.schema.text_columns
     named_groups = candidates(model)
-    own = (model.default_group,) if model.default_group else ()
-    factors = [f.group for f in grouping_factors(model.groups or own, moments)]
+    default = (model.default_group,) if model.default_group else ()
+    factors = [f.group for f in grouping_factors(model.groups or default, moments)]
     if not factors:
         raise MlmError(nothing_to_recenter(model, "it has no groups to take means in, which levels would name"))
     centered = {uncentered(v) for v in model.predictors if isinstance(v, Centering)}

@@ -90,9 +90,9 @@ def _where(columns: Sequence[DesignColumn], wording: Wording) -> str:
     zeros, averages = [], []
     for variable in variables:
         if isinstance(variable, Indicator):
-            shown = [v for v in indicators if v.column == variable.column]
+            of_column = [v for v in indicators if v.column == variable.column]
             absent = [
-                level for level in wording.levels.get(variable.column, ()) if level not in {v.level for v in shown}
+                level for level in wording.levels.get(variable.column, ()) if level not in {v.level for v in of_column}
             ]
             if variable.against is not None:
                 averages.append(f"the levels of {variable.column}, each counting alike")

@@ -156,8 +156,8 @@ def _rewritten(model: Model, version: str, targets: Mapping[Variable, Target]) -
             fixed += [Term((_without_default(mean, default),)) for mean in means if mean not in present]
     blocks = [replace(b, terms=_unique(_terms(b.terms, version, targets, default))) for b in model.random]
     other = replace(model, fixed=_unique(fixed), random=tuple(blocks))
-    kept = {*other.predictors}
-    other = replace(other, level_variables=tuple(entry for entry in model.level_variables if entry[0] in kept))
+    predictors = {*other.predictors}
+    other = replace(other, level_variables=tuple(entry for entry in model.level_variables if entry[0] in predictors))
     return replace(other, text=formula_text(other))
 
 

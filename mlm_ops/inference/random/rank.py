@@ -47,10 +47,11 @@ def covariance_ranks(estimate: Estimate) -> list[CovarianceRank]:
         lam = factors[block.level][block.effects, block.effects]
         singular_values = np.linalg.svd(lam, compute_uv=False)
         ranks[block.level] = ranks.get(block.level, 0) + int((singular_values >= SINGULAR_TOLERANCE).sum())
-        own = np.linalg.eigvalsh(tau)
+        eigenvalues = np.linalg.eigvalsh(tau)
         # what is below the largest one's rounding may have either sign
-        own = np.where(own > len(own) * np.finfo(np.float64).eps * np.abs(own).max(), own, 0.0)
-        values.setdefault(block.level, []).extend(own.tolist())
+        rounding = len(eigenvalues) * np.finfo(np.float64).eps * np.abs(eigenvalues).max()
+        eigenvalues = np.where(eigenvalues > rounding, eigenvalues, 0.0)
+        values.setdefault(block.level, []).extend(eigenvalues.tolist())
         if flags.any():
             unknown.add(block.level)
     return [

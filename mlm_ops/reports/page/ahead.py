@@ -19,7 +19,7 @@ from typing import IO, Any
 from mlm_ops.reports.page.report import Written, tell_written, write_reports
 
 #: A database and an analysis in it.
-Asked = tuple[str, str]
+ReportRequest = tuple[str, str]
 
 
 @dataclass
@@ -30,15 +30,15 @@ class ReportsAhead:
     ----------
     process
         Which; None before the first request.
-    asked
+    requests
         The database and analysis of each report, in order; those whose reply has been read are no longer among them.
     replies
         What was written, by database and analysis; None where it failed.
     """
 
     process: subprocess.Popen[str] | None = None
-    asked: list[Asked] = field(default_factory=list)
-    replies: dict[Asked, Written | None] = field(default_factory=dict)
+    requests: list[ReportRequest] = field(default_factory=list)
+    replies: dict[ReportRequest, Written | None] = field(default_factory=dict)
 
     def ask(self, database: Path, analysis: str) -> None:
         """Ask for the report of an analysis, whose results stand in the database."""
@@ -56,13 +56,13 @@ class ReportsAhead:
                 )
             request = str(database.resolve()), analysis
             _write_line(self.process.stdin, request)
-            self.asked.append(request)
+            self.requests.append(request)
 
     def take(self, database: Path, analysis: str) -> Written | None:
         """Return the report that was asked for, when it is written; None where there is none, or it failed."""
         request = str(database.resolve()), analysis
-        while request in self.asked and self.process is not None and self.process.stdout is not None:
-            first, line = self.asked.pop(0), self.process.stdout.readline()
+        while request in self.requests and self.process is not None and self.process.stdout is not None:
+            first, line = self.requests.pop(0), self.process.stdout.readline()
             self.replies[first] = _written(line)
         return self.replies.pop(request, None)
 
@@ -70,7 +70,7 @@ class ReportsAhead:
         """End the process; at once where reports were asked for that nobody has taken, as after an interrupt."""
         if self.process is not None:
             with suppress(OSError):
-                if self.asked:
+                if self.requests:
                     self.process.terminate()
                 self.process.communicate()
 
