@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.moments.arrays import Array, Flags, Numbers
+from mlm_ops.structural.bounds import unit_shares
 from mlm_ops.structural.cluster_likelihood import ClusterLikelihood
 from mlm_ops.structural.cluster_sums import ClusterSums, Statistics, sums_of_complete_rows
 from mlm_ops.structural.constraints import Equations, equations_of
@@ -19,7 +21,7 @@ from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import SemStructure, build_structure
 from mlm_ops.structural.model import Constraint
-from mlm_ops.structural.optimize import SemOptimum, minimise
+from mlm_ops.structural.optimize import BESIDE_BOUND, SemOptimum, minimise
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.quadrature import CHECK, QuadratureLikelihood, unadapted
 from mlm_ops.structural.starts import starting_values
@@ -156,16 +158,42 @@ def _search(
         return optimum, likelihood, active
     sums = _sums(structure, statistics)
     many = sums.n_clusters >= 4 * _SAMPLE
-    theta = _search(table, structure, sums.sample(_SAMPLE))[0].theta if many else starting_values(table, statistics)
-    quadrature = unadapted(structure, sums, theta).adapted(theta)
+    theta = starting_values(table, statistics)
+    if many:
+        with suppress(IdentificationError, np.linalg.LinAlgError):
+            theta = _search(table, structure, sums.sample(_SAMPLE))[0].theta
+    quadrature = unadapted(structure, sums, theta)
+    _check_slope_varies(table, quadrature, theta)
+    quadrature = quadrature.adapted(theta)
     for _ in range(_MOST_ADAPTATIONS):
         near = partial(_from, theta, table, statistics)
         optimum, active = _minimise_within(table, quadrature, near)
         theta, used = optimum.theta, quadrature
+        _check_slope_varies(table, used, theta)
         quadrature = used.adapted(theta)
         if abs(quadrature.deviance(theta) - optimum.evaluation.deviance) < _ADAPTED:
             break
     return optimum, used, active
+
+
+def _check_slope_varies(table: ParameterTable, quadrature: QuadratureLikelihood, theta: Array) -> None:
+    """Refuse a latent-centred slope without variance: nodes that are held have no integral over it.
+
+    Raises
+    ------
+    IdentificationError
+        With its name.
+    """
+    slope = table.slopes[quadrature.structure.latent_slopes[0]]
+    place = quadrature.structure.levels[1].names.index(slope.name)
+    variance = quadrature.structure.moments(theta)[1].spread[place, place]
+    if variance * unit_shares(quadrature, theta)[1][place] > BESIDE_BOUND:
+        return
+    raise IdentificationError(
+        f"The variance of the random slope {slope.name!r} of {slope.predictor} around its latent mean is zero, where "
+        f"its likelihood by quadrature has no value. Give it a fixed slope, as in {slope.outcome} ~ {slope.predictor}, "
+        'or take the predictor as it is observed by slopes="observed".'
+    )
 
 
 def _from(theta: Array, table: ParameterTable, statistics: Statistics, seed: int | None) -> Array:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops import FormulaError
+from mlm_ops import FormulaError, IdentificationError
 from mlm_ops.structural.cluster_sums import sums_of_complete_rows
 from mlm_ops.structural.fitting import collect_sem
 from mlm_ops.structural.matrices import build_structure
@@ -196,6 +196,24 @@ def test_more_than_one_is_refused_in_a_sentence():
         "'x' has a mean at level 1, and its random slope 's' is of its part within clusters, which has none. Leave the "
         "mean at level 2."
     )
+
+
+def test_a_slope_without_variance_is_refused_in_a_sentence():
+    rng = np.random.default_rng(1)
+    g, part = np.repeat(np.arange(40), 6), rng.normal(size=40)
+    rows = pl.DataFrame({"g": g, "within": rng.normal(size=240), "e": rng.normal(size=240)})
+    # slopes of the clusters that lie closer together than chance would have them
+    slope = ((pl.col("within") * pl.col("e")).sum() / (pl.col("within") ** 2).sum()).over("g")
+    y = 0.5 * pl.col("within") + pl.col("e") - slope * pl.col("within") + pl.Series(0.6 * part[g])
+    rows = rows.with_columns(x=pl.col("within") + pl.Series(part[g]), y=y)
+    for text in ("s ~~ s", "s ~~ 0*s"):
+        with pytest.raises(IdentificationError) as zero:
+            mlm.sem(f'level: 1\n y ~ rv("s")*x\nlevel: 2\n y ~ x\n y ~~ 0*s\n {text}', rows, cluster="g")
+        assert str(zero.value) == (
+            "The variance of the random slope 's' of x around its latent mean is zero, where its likelihood by "
+            "quadrature has no value. Give it a fixed slope, as in y ~ x, or take the predictor as it is observed by "
+            'slopes="observed".'
+        )
 
 
 def test_a_ready_mediation_takes_the_mediator_around_its_latent_mean():
