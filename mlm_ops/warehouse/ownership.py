@@ -187,15 +187,22 @@ def adopt(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
         _mark(connection, relation.kind, claim)
 
 
-def replace_table(connection: duckdb.DuckDBPyConnection, claim: Claim, body: str) -> None:
+def replace_table(
+    connection: duckdb.DuckDBPyConnection, claim: Claim, body: str, relations: Mapping[str, Relation] | None = None
+) -> None:
     """Create a table from a query, or replace one that is ours.
+
+    Parameters
+    ----------
+    relations
+        The result of `find_relations` for the schema, if it is at hand.
 
     Raises
     ------
     StoreError
         As `check_ours`. Nothing is then changed.
     """
-    check_ours(connection, claim)
+    check_ours(connection, claim, relations)
     connection.execute(f"create or replace table {claim.quoted} {body}")
     _mark(connection, "table", claim)
 

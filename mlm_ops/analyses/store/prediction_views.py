@@ -119,11 +119,12 @@ def add_prediction_views(connection: Connection, views: Sequence[PredictionView]
     if not views:
         return
     connection.execute(f"create schema if not exists {RESULTS}")
+    present = find_relations(connection, RESULTS)
     for view in views:
         for table, frame in view.units.items():
             with registered(connection, "mlm_units", frame):
-                replace_table(connection, _claim(connection, table, view.remark), "as from mlm_units")
-        replace_view(connection, _claim(connection, view.name, view.remark), view.sql)
+                replace_table(connection, _claim(connection, table, view.remark), "as from mlm_units", present)
+        replace_view(connection, _claim(connection, view.name, view.remark), view.sql, present)
     texts = {(view.name, column): text for view in views for column, text in PREDICTIONS.items()}
     describe_columns(connection, RESULTS, texts)
 

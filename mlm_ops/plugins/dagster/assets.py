@@ -13,6 +13,7 @@ from dagster_shared.check import CheckError
 
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import moments_table
+from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.option_values import Option, an_instance, flag, take_names, text, texts_by_name, whole_number
 from mlm_ops.logs import about
@@ -199,6 +200,7 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
             ANALYSIS: plan.analysis.analysis,
             SCHEMA: result_schema("fixed_effects"),
             LINEAGE: published_lineage(plan.models),
+            **{f"mlm.{name}": result_schema(name) for name in TABLES},
         },
         check_specs=plan.checks(
             plan.key("results"),
