@@ -182,8 +182,9 @@ def adopt(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
         As `check_ours`.
     """
     *place, schema, name = claim.table
-    relation = find_relations(connection, schema, *place).get(name.lower())
-    if relation is not None and not check_ours(connection, claim):
+    relations = find_relations(connection, schema, *place)
+    relation = relations.get(name.lower())
+    if relation is not None and not check_ours(connection, claim, relations):
         _mark(connection, relation.kind, claim)
 
 
@@ -231,8 +232,9 @@ def drop(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
         As `check_ours`. Nothing is then changed.
     """
     *place, schema, name = claim.table
-    check_ours(connection, claim)
-    if (relation := find_relations(connection, schema, *place).get(name.lower())) is not None:
+    relations = find_relations(connection, schema, *place)
+    check_ours(connection, claim, relations)
+    if (relation := relations.get(name.lower())) is not None:
         connection.execute(f"drop {relation.kind} {claim.quoted}")
 
 

@@ -72,17 +72,10 @@ def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[s
 
     A view has the rows of the analysis' data, after ``where``, as they are when it is read. Coefficients, group means
     and random effects are those of the fit; a group of fewer than ``min_publish_n`` rows counts as one that the fit has
-    not seen. There are none if the analysis says ``predictions: false``.
-
-    Raises
-    ------
-    StoreError
-        As `check_view_names`.
+    not seen. There are none if the analysis says ``predictions: false``. `check_view_names` says before anything is
+    fitted whether they can be made.
     """
-    if not analysis.predictions:
-        return []
-    check_view_names(connection, analysis)
-    if not _has_lasting_rows(connection, analysis):
+    if not analysis.predictions or not _has_lasting_rows(connection, analysis):
         return []
     return [_view(connection, analysis, model, fit) for model, fit in fits.items()]
 

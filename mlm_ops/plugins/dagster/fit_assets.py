@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from mlm_ops.analyses.run import moments_table
+from mlm_ops.analyses.store.prediction_views import check_view_names
 from mlm_ops.errors import MlmError
 from mlm_ops.language.model import group_name
 from mlm_ops.logs import about
@@ -80,6 +81,7 @@ def _step(plan: Plan, name: str, assets: Sequence[FitAsset], place: int = 0) -> 
         selected = [asset for asset in assets if asset.spec.key in context.selected_asset_keys]
         failures: list[MlmError] = []
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
+            check_view_names(connection, plan.analysis)
             moments = load_moments(connection, moments_table(plan.analysis))
             staging = ResultsToStage(connection, plan.analysis, moments.checksum)
             for asset in selected:
