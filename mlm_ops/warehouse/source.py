@@ -445,5 +445,10 @@ def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None
     own_tables = {f"{name}{suffix}" for name in analyses for suffix in TABLE_SUFFIXES}
     user_tables = [name for name in names if name not in own_tables]
     table = description.removeprefix("table ").removeprefix("main.")
-    contents = f"The database holds {list_names(user_tables)}." if user_tables else "The database holds no tables."
+    contents = f"The database holds {list_names(user_tables)}."
+    if not user_tables:
+        # DuckDB makes a file that is not there, so a mistyped path leads to an empty database
+        query = "select path from duckdb_databases() where database_name = current_database()"
+        ((path,),) = connection.execute(query).fetchall()
+        contents = f"The database {path} holds no tables: check its path." if path else "The database holds no tables."
     return f"{sentence}{did_you_mean(table, user_tables)} {contents}"

@@ -190,9 +190,6 @@ REASONS = {
         "facts": "a quoted table",
         "parts": "literals",
     },
-    "mlm_ops/plugins/dagster/warehouse.py": {
-        "self.threads": "a number, by its type",
-    },
     "mlm_ops/plugins/duckdb.py": {
         "name": "a constant",
         "parameters": "names and defaults of options, which are constants",
