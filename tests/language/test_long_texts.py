@@ -12,8 +12,8 @@ from mlm_ops.errors import FormulaError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.structures import parse_residual
-from mlm_ops.structural.model import expand_ready_model
 from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.ready_models import expand_ready_model
 from mlm_ops.structural.syntax import parse_sem
 
 SEM = "level: 1\n y ~ a*x\nlevel: 2\n y ~ w"
