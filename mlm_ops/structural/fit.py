@@ -22,6 +22,7 @@ from mlm_ops.structural.constraints import wald_test
 from mlm_ops.structural.derived import DRAWS, label_values, monte_carlo
 from mlm_ops.structural.diagram import mermaid
 from mlm_ops.structural.equations import mplus_input, sem_equations
+from mlm_ops.structural.invariance_steps import sem_invariance
 from mlm_ops.structural.parameters import moments_model
 from mlm_ops.structural.record import SemContextualEffect, SemRecord
 from mlm_ops.structural.syntax import parse_constraints
@@ -97,6 +98,15 @@ class SemFit(SemRecord):
         within, between = (float(slopes[label]) for label in ("within", "between"))
         latent = SemContextualEffect(within, between, effect["estimate"], effect["std_error"])
         return tables.sem_contextual({"latent": latent, "observed": self.observed})
+
+    @property
+    def invariance(self) -> pl.DataFrame:
+        """Invariance of the factors across levels: the model, equal loadings, no residuals between clusters.
+
+        One row a step, with its fit and the likelihood ratio test against the step before, plain and scaled; no rows
+        for models without a factor that has the same indicators at both levels.
+        """
+        return sem_invariance(self.invariance_steps)
 
     @checked(larger=options.LARGER)
     def compare(self, larger: SemFit) -> pl.DataFrame:

@@ -13,7 +13,8 @@ from mlm_ops.results.words import cell, count, rows_left_out
 from mlm_ops.structural.cluster_sums import ClusterSums
 from mlm_ops.structural.derived import Defined, Omega, delta_method, omegas, undetermined_definitions
 from mlm_ops.structural.estimate import SemEstimate
-from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
+from mlm_ops.structural.fit_measures import FitMeasures, Yardsticks, fit_measures, yardsticks
+from mlm_ops.structural.invariance_steps import InvarianceStep, invariance_steps
 from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.model import SemModel
 from mlm_ops.structural.quadrature import CHECK, NODES
@@ -71,7 +72,17 @@ class SemRecord:
     @cached_property
     def measures(self) -> FitMeasures:
         """Chi-square and the indices, against the unrestricted and the baseline model."""
-        return fit_measures(self.estimate)
+        return fit_measures(self.estimate, self.yardsticks)
+
+    @cached_property
+    def yardsticks(self) -> Yardsticks:
+        """The unrestricted and the baseline model of the same columns."""
+        return yardsticks(self.estimate.table, self.estimate.statistics)
+
+    @cached_property
+    def invariance_steps(self) -> tuple[InvarianceStep, ...]:
+        """Steps of invariance of the factors that both levels have; none for other models."""
+        return invariance_steps(self.model, self.estimate, self.measures, self.yardsticks)
 
     @cached_property
     def defined_values(self) -> Defined:
