@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+
+from numpy.typing import NDArray
 
 from mlm_ops.language.model import GroupingFactor
 from mlm_ops.moments.arrays import Array
+from mlm_ops.moments.patterns import complete_units
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.words import cell, count, rows_left_out
+from mlm_ops.structural.cluster_scores import ClusterScores, cluster_scores
 from mlm_ops.structural.cluster_sums import ClusterSums
 from mlm_ops.structural.derived import Defined, Omega, delta_method, omegas, undetermined_definitions
 from mlm_ops.structural.estimate import SemEstimate
@@ -83,6 +88,17 @@ class SemRecord:
     def invariance_steps(self) -> tuple[InvarianceStep, ...]:
         """Steps of invariance of the factors that both levels have; none for other models."""
         return invariance_steps(self.model, self.estimate, self.measures, self.yardsticks)
+
+    @cached_property
+    def cluster_scores(self) -> ClusterScores:
+        """What the latent variables of level 2 are in each cluster."""
+        return cluster_scores(self.estimate)
+
+    @property
+    def units(self) -> NDArray[Any]:
+        """(J,) labels of the clusters that the model was fitted to."""
+        by_pattern = isinstance(self.estimate.statistics, ClusterSums)
+        return (self.moments if by_pattern else complete_units(self.moments)).units_of(self.cluster)[1]
 
     @cached_property
     def defined_values(self) -> Defined:
