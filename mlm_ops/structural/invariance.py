@@ -7,7 +7,7 @@ Jorgensen 2017, Frontiers in Psychology 8; Muthen 1990).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from mlm_ops.language.model import number_text
@@ -37,12 +37,26 @@ def invariance_text(model: SemModel, step: str) -> str:
         else item
         for item in model.at(BETWEEN)
     ]
+    # a factor's unit at level 1 is its unit at level 2 too, whose variance is another
+    scaled = {lhs for (lhs, _), item in loadings.items() if item.fixed} | _markers(within)
+    between = [item for item in between if not (item.op == "~~" and item.fixed and _is_own(item, factors, scaled))]
     if step == "scalar":
         latent = {item.lhs for item in between if item.op == "=~"}
         names = dict.fromkeys(name for _, name in loadings if name not in latent)
         kept = [item for item in between if not (item.op == "~~" and item.lhs == item.rhs and item.lhs in names)]
         between = [*kept, *(Item(BETWEEN, name, "~~", name, fixed=0.0) for name in names)]
     return f"level: 1\n{_statements(within)}\nlevel: 2\n{_statements(between)}"
+
+
+def _is_own(item: Item, factors: Sequence[str], scaled: Collection[str]) -> bool:
+    """Whether an item is the variance of a common factor whose unit no loading sets."""
+    return item.lhs == item.rhs and item.lhs in factors and item.lhs not in scaled
+
+
+def _markers(items: Sequence[Item]) -> set[str]:
+    """Factors whose first loading is 1 by default."""
+    first = {item.lhs: item for item in reversed(items) if item.op == "=~"}
+    return {name for name, item in first.items() if not item.freed and item.fixed is None}
 
 
 def _indicators(items: Sequence[Item]) -> dict[str, set[str]]:
@@ -78,5 +92,7 @@ def _statements(items: Sequence[Item]) -> str:
         modifiers += [f'equal("{item.equal}")*'] if item.equal is not None else []
         modifiers += [f'rv("{item.slope}")*'] if item.slope is not None else []
         operator = "~" if item.op == "~1" else item.op
-        lines.setdefault((item.lhs, operator), []).append(f"{''.join(modifiers)}{item.rhs or '1'}")
+        # a modifier each time that it is named, as lavaan reads it
+        terms = [f"{modifier}{item.rhs or '1'}" for modifier in modifiers or [""]]
+        lines.setdefault((item.lhs, operator), []).extend(terms)
     return "\n".join(f"  {lhs} {operator} {' + '.join(terms)}" for (lhs, operator), terms in lines.items())

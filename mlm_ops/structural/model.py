@@ -10,6 +10,11 @@ from mlm_ops.language.syntax import Syntax
 Operator = Literal["=~", "~", "~~", "~1"]
 ConstraintRelation = Literal["==", "<", ">"]
 WITHIN, BETWEEN = 1, 2
+#: Every pair of variables has its covariances at both levels: more take days.
+MOST_VARIABLES = 200
+TOO_MANY_VARIABLES = (
+    f"The model has more than {MOST_VARIABLES} variables. Leave some out, or take sums or means of them in a view."
+)
 
 
 @dataclass(frozen=True)

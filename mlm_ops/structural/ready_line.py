@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.tokens import Token, TokenCursor
+from mlm_ops.structural.model import MOST_VARIABLES, TOO_MANY_VARIABLES
 
 _Part = TypeVar("_Part")
 
@@ -114,7 +115,9 @@ class ReadyLine(TokenCursor):
             raise self.fail()
 
     def check_distinct(self, names: Sequence[str]) -> None:
-        """Refuse a variable that stands twice."""
+        """Refuse a variable that stands twice, and more than a model may have, before their pairs are written out."""
+        if len(names) > MOST_VARIABLES:
+            raise FormulaError(TOO_MANY_VARIABLES, self.text, 0)
         twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
         if twice is not None:
             raise FormulaError(

@@ -201,14 +201,21 @@ class SemRecord:
 
         A variable of level 2 that some rows miss is that of the cluster's other rows.
         """
-        partly = int(statistics.pooled.counts[~statistics.patterns.all(axis=1)].sum())
+        counts, has_cell = statistics.pooled.counts, statistics.patterns
+        partly = int(counts[has_cell.any(axis=1) & ~has_cell.all(axis=1)].sum())
+        empty = int(counts[~has_cell.any(axis=1)].sum())
         lacking = statistics.level2.shape[1] - statistics.level2_patterns.sum(axis=1)[statistics.level2_codes]
         clusters = int((lacking > 0).sum())
         texts = [f"{count(partly)} of {count(self.n_rows)} rows"] if partly else []
         texts += [f"{count(clusters)} of {count(statistics.n_clusters)} clusters"] if clusters else []
-        if not texts:
-            return []
-        return [f"missing values by full-information maximum likelihood: {' and '.join(texts)} are incomplete"]
+        notes = []
+        if texts:
+            notes.append(f"missing values by full-information maximum likelihood: {' and '.join(texts)} are incomplete")
+        if empty:
+            notes.append(
+                f"{count(empty)} of {count(self.n_rows)} rows have no value of any variable of level 1 and add nothing"
+            )
+        return notes
 
     def _notes_of_chi_square(self) -> list[str]:
         """Sentences on where the tests of fit are doubtful, or are none."""

@@ -53,6 +53,11 @@ SEMS = [
     "contextual: y ~ x",
     "mediation 1-1-1: x -> m -> y",
     "cfa: f =~ y1 + y2 + y3",
+    "mediation 1-1-1 random: x -> m -> y by first(w) | z + between(v)",
+    "mediation 2-1-1-1: x -> m -> n -> y | within(z)",
+    "contextual: y ~ (f =~ x1 + x2) + u",
+    "cfa scalar: f =~ NA*y1 + a*y2 + y3; f ~~ 1*f | w",
+    "growth: y ~ time + time2 by w",
 ]
 ANALYSES = [
     "analysis: a\ndata: t\nlevels: [h, g]\nmodels:\n  m: y ~ x + (1 | g)\n  n: {formula: y ~ x, estimator: ml}\n"

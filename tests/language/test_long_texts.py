@@ -52,6 +52,14 @@ LONG: dict[str, tuple[Callable[[str], Any], Callable[[int], str]]] = {
     "ready model, blanks behind": (structural, lambda n: "contextual: y ~ x" + " " * n),
     "ready model, comment signs": (structural, lambda n: "cfa: f =~ a + b + c " + "#" * n),
     "ready model, blanks before": (structural, lambda n: "contextual" + " " * n + "x"),
+    "ready model, many mediators": (
+        structural,
+        lambda n: f"mediation 1-1-1: x -> {' + '.join(f'm{i}' for i in range(n))} -> y",
+    ),
+    "ready model, many covariates": (
+        structural,
+        lambda n: f"growth: y ~ t | {' + '.join(f'z{i}' for i in range(n))}",
+    ),
     "formula, blanks behind": (parse_formula, lambda n: "y ~ x" + " " * n),
     "formula, comment signs": (parse_formula, lambda n: "y ~ x" + "#" * n),
     "formula, many terms": (parse_formula, lambda n: "y ~ x" + "".join(f" +\n x{i}" for i in range(n))),

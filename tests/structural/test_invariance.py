@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import mlm_ops as mlm
+from mlm_ops.structural.ready_models import expand_ready_model
 from tests.structural.cases import data, fitted
 
 LINE = "cfa: f =~ y1 + y2 + y3; g =~ y4 + y5 + y6"
@@ -55,3 +56,17 @@ def test_models_without_common_factors_have_no_steps() -> None:
     assert fitted("path_demo").invariance.is_empty()
     # one whose loadings are equal already
     assert fitted("dl_contextual").invariance.is_empty()
+
+
+def test_a_factor_whose_variance_is_its_unit_has_another_one_between() -> None:
+    rows = data("demo_twolevel")
+    line = "cfa: f =~ NA*y1 + y2 + y3; f ~~ 1*f"
+    by_variance = mlm.sem(line, rows, cluster="cluster").invariance
+    by_loading = mlm.sem("cfa: f =~ y1 + y2 + y3", rows, cluster="cluster").invariance
+    for name in ("log_likelihood", "chi_square", "n_parameters", "p_value"):
+        assert by_variance[name].to_list() == pytest.approx(by_loading[name].to_list(), abs=1e-6)
+    text = (
+        "level: 1\n  f =~ NA*y1 + f_y1*y1 + f_y2*y2 + f_y3*y3\n  f ~~ 1*f\n"
+        "level: 2\n  f =~ NA*y1 + f_y1*y1 + f_y2*y2 + f_y3*y3"
+    )
+    assert expand_ready_model(line.replace("cfa", "cfa metric")) == text
