@@ -87,6 +87,11 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
         *("conf_low", "conf_high", "std_all"),
     ),
+    "sem_invariance": (
+        *("invariance", "chi_square", "chi_square_df", "cfi", "rmsea", "aic", "statistic", "df", "p_value"),
+        *("statistic_scaled", "p_value_scaled"),
+    ),
+    "sem_scores": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high", "reliability"),
     "drift": (
         *("against", "kind", "group", "term", "other", "before", "now", "difference", "std_error", "statistic"),
         *("p_adjusted", "flagged", "note"),
@@ -104,6 +109,7 @@ PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
 LONG_TABLES = {
     "random_effects": 10,
+    "sem_scores": 10,
     "groups": 10,
     "unit_lines": 10,
     "curves": 10,

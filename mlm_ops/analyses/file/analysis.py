@@ -39,8 +39,9 @@ from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Robust, S
 from mlm_ops.language.recentering import candidates
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
-from mlm_ops.structural.model import SemModel, expand_ready_model
+from mlm_ops.structural.model import SemModel
 from mlm_ops.structural.parameters import moments_model, parameter_table
+from mlm_ops.structural.ready_models import expand_ready_model
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.files.reading import FileOptions
