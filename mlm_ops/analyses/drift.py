@@ -104,9 +104,13 @@ def _shared_models(now: Tables, before: Tables) -> Iterator[tuple[str, Callable[
 
 def _sem_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
     """Yield the rows of a structural equation model, its parameters compared as if the runs were independent."""
-    texts = [tables["sem_fit"]["syntax"][0] for tables in (now_tables, before_tables)]
-    if texts[0] != texts[1]:
-        yield {"kind": "model", "flagged": False, "note": "the model has changed, so its parameters are not compared"}
+    now_fit, before_fit = (tables["sem_fit"].row(0, named=True) for tables in (now_tables, before_tables))
+    # runs of an earlier version do not tell of slopes and missing
+    options = [name for name in ("slopes", "missing") if before_fit[name] not in (None, now_fit[name])]
+    if now_fit["syntax"] != before_fit["syntax"] or options:
+        was = "".join(f"; {name} was {before_fit[name]}" for name in options)
+        note = f"the model has changed, so its parameters are not compared{was}"
+        yield {"kind": "model", "flagged": False, "note": note}
     else:
         keys = ["level", "lhs", "op", "rhs"]
         pairs = now_tables["sem_parameters"].join(

@@ -85,8 +85,9 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     ),
     "sem_parameters": (
         *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
-        *("conf_low", "conf_high", "std_all"),
+        *("conf_low", "conf_high", "monte_carlo_low", "monte_carlo_high", "std_all"),
     ),
+    "sem_variables": ("level", "variable", "kind", "icc", "r_squared", "omega", "omega_std_error"),
     "drift": (
         *("against", "kind", "group", "term", "other", "before", "now", "difference", "std_error", "statistic"),
         *("p_adjusted", "flagged", "note"),

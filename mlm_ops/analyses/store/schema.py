@@ -29,7 +29,7 @@ from mlm_ops.results.tables.questions import (
     SIMPLE_SLOPES,
 )
 from mlm_ops.results.tables.units import DECOMPOSITION, GROUPS, UNIT_LINES
-from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS
+from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS, SEM_VARIABLES
 
 #: All stored tables except ``runs``.
 TABLES: dict[str, ColumnTypes] = {
@@ -53,6 +53,7 @@ TABLES: dict[str, ColumnTypes] = {
     "ladder_steps": LADDER_STEPS,
     "diagnostics": DIAGNOSTICS,
     "sem_parameters": SEM_PARAMETERS,
+    "sem_variables": SEM_VARIABLES,
     "sem_fit": SEM_FIT,
     "drift": DRIFT,
     "influence": INFLUENCE,

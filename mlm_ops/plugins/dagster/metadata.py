@@ -118,6 +118,7 @@ def sem_metadata(fit: SemFit) -> Metadata:
         "equations": _code(fit.equations()),
         "mplus": _code(fit.equations("mplus")),
         "parameters": table_metadata(fit.parameters),
+        "variables": table_metadata(fit.variables),
         "dagster/row_count": dg.MetadataValue.int(fit.parameters.height),
         "summary": dg.MetadataValue.text(_sem_summary(statistics)),
         **({"notes": dg.MetadataValue.text("; ".join(fit.notes))} if fit.notes else {}),

@@ -37,9 +37,10 @@ _OF_UNITS = ("groups", "unit_lines", "random_effects", "diagnostics")
 _TABLES = {
     "contrasts": ("Combinations of coefficients", "effects"),
     "sem_parameters": ("Parameters of structural models", "latent"),
+    "sem_variables": ("Variables of structural models", "latent"),
     "sem_fit": ("Fit of structural models", "latent"),
 }
-_NOT_READ = ("run_id", "analysis", "syntax", "mermaid", "notes", "symbol")
+_NOT_READ = (*("run_id", "analysis", "syntax", "latex", "markdown", "mathml", "mplus", "mermaid", "notes", "symbol"),)
 
 
 @dataclass(frozen=True)

@@ -346,6 +346,7 @@ RULES: dict[str, SuppressionRule] = {
     "ladder_steps": _ladder_steps,
     "diagnostics": _diagnostics,
     "sem_parameters": _structural,
+    "sem_variables": _structural,
     "sem_fit": _structural,
     "drift": _whole_models,
     # stays in the warehouse: of single groups, for the comparison of runs alone
