@@ -113,8 +113,12 @@ def _sem_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
         yield {"kind": "model", "flagged": False, "note": note}
     else:
         keys = ["level", "lhs", "op", "rhs"]
-        pairs = now_tables["sem_parameters"].join(
-            before_tables["sem_parameters"], on=keys, suffix="_before", nulls_equal=True, maintain_order="left"
+        # a parameter that is fixed, as that of a random slope's path, has no error and an interval of its value
+        is_fixed = pl.col("std_error").is_null() & pl.col("conf_low").is_not_null()
+        pairs = (
+            now_tables["sem_parameters"]
+            .filter(~is_fixed)
+            .join(before_tables["sem_parameters"], on=keys, suffix="_before", nulls_equal=True, maintain_order="left")
         )
         for row in pairs.iter_rows(named=True):
             keys_of_row = {"kind": "sem_parameter", "group": _LEVELS.get(row["level"]), "term": _parameter_text(row)}

@@ -59,7 +59,8 @@ COLUMNS: dict[str, str] = {
     "lhs": "Left side of a parameter, as lavaan has it",
     "op": "=~ loading, ~ regression, ~~ (co)variance, ~1 intercept, := definition",
     "rhs": "Right side of a parameter, as lavaan has it",
-    "label": "The parameter's label; equal labels are equal parameters",
+    "label": "The parameter's label; equal labels are equal parameters. Of a path within clusters that has a random "
+    "slope, and is 0 itself, that slope's name, a variable between clusters",
     "std_all": "Completely standardised estimate of the level",
     "monte_carlo_low": "Lower end of a definition's 95% interval by 20,000 draws of the estimates, which need not be "
     "symmetric; null for other parameters",
