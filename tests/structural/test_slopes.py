@@ -346,12 +346,12 @@ def test_equations_mplus_and_diagrams_show_the_slope():
     assert "random slope s of fw on x" in found.diagram()
     picture = found.picture("path")
     assert picture.reading.endswith(
-        "A filled dot on an arrow is a slope that differs between clusters, with its mean below its name; where it is "
-        "a variable, it stands by that name."
+        "A filled dot on an arrow is a slope that differs between clusters, with its mean, or its intercept where "
+        "something predicts it, below its name; where it is a variable, it stands by that name."
     )
     mean = found.parameters.filter(lhs="s", op="~1")["estimate"][0]
     # s is predicted by w, so that its intercept is its mean where w is zero
-    assert f">intercept {mean:.3g}<" in found.diagram()
+    assert f">{mean:.3g}<" in found.diagram()
     printed = str(found)
     assert re.search(r"fw\s+~\s+x\s+s\s+random", printed)
     assert "no chi-square: with random slopes there is no unrestricted model to compare with" in printed
@@ -422,7 +422,7 @@ def test_a_diagram_without_another_slope_tells_the_mean_of_a_random_one():
     assert found.picture("path").answer.startswith(
         f"The slope of {path} differs between clusters; its mean is {largest['estimate']:.3g} (95% interval "
     )
-    assert f">mean {means['mean_a']['estimate']:.3g}<" in found.diagram()
+    assert f">{means['mean_a']['estimate']:.3g}<" in found.diagram()
 
 
 def test_bad_data_and_options_are_refused_in_a_sentence():

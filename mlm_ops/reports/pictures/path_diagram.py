@@ -22,7 +22,7 @@ _WITHIN, _BETWEEN, _DEFINED = 1, 2, 0
 _LEVELS = {_BETWEEN: ("Between clusters", "@between"), _WITHIN: ("Within clusters", "@within")}
 _BELOW = 17
 #: The dot of a random slope: its radius, and where on its arrow it lies.
-_DOT, _DOT_AT = 4.5, 0.25
+_DOT, _DOT_AT = 4.5, 0.15
 Row = dict[str, Any]
 
 
@@ -73,8 +73,8 @@ def _reading(rows: Sequence[Row]) -> str:
     if not _random(rows):
         return ""
     return (
-        " A filled dot on an arrow is a slope that differs between clusters, with its mean below its name; where it is "
-        "a variable, it stands by that name."
+        " A filled dot on an arrow is a slope that differs between clusters, with its mean, or its intercept where "
+        "something predicts it, below its name; where it is a variable, it stands by that name."
     )
 
 
@@ -213,7 +213,8 @@ def _arrow(rows: Sequence[Row], row: Row, random: set[str]) -> Arrow:
     source, target = (row["rhs"], row["lhs"]) if row["op"] == "~" else (row["lhs"], row["rhs"])
     if _is_random(row, random):
         of = _level_of_slope(rows, row["label"])
-        more = () if of is None else (f"{_word_for_level(rows, row['label'])} {_estimate(of)}",)
+        # short, as the dot stands beside it
+        more = () if of is None else (_estimate(of),)
         return Arrow(source, target, (short(row["label"], 15), *more))
     label = [_estimate(row)]
     if not _is_fixed(row) and row["conf_low"] is not None:
