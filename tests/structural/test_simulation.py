@@ -20,6 +20,7 @@ BIASED = {
     "centering": {
         ("observed mean", "slope between"),
         ("as it is", "variance of the slope"),
+        ("as it is", "covariance with the intercept"),
     },
 }
 
