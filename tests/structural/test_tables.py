@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
+from mlm_ops.results.tables.columns import with_model
+from mlm_ops.structural.random_paths import without_random_paths
 from tests.structural.cases import data, fitted
 from tests.structural.test_slopes import chain_rows
 
@@ -46,6 +48,19 @@ def test_slopes_are_variables_of_level_2():
     assert statistics["latex"] == found.equations("latex")
     plain = mlm.sem("contextual: y ~ x", chain_rows(), cluster="g", robust=True, missing="ml").fit_statistics
     assert plain.select("robust", "slopes", "missing").row(0) == (True, None, "ml")
+
+
+def test_a_path_with_a_random_slope_is_read_without_its_zero():
+    """Of several models: a label of one is no slope of another, and a path fixed to zero stays one."""
+    slope = mlm.sem('level: 1\n y ~ rv("s")*x\nlevel: 2\n y ~~ s', chain_rows(), cluster="g").parameters
+    fixed = mlm.sem("level: 1\n y ~ s*x + 0*m\nlevel: 2\n y ~~ y", chain_rows(), cluster="g").parameters
+    both = pl.concat([with_model("slope", slope), with_model("fixed", fixed)])
+    read = without_random_paths(both)
+    assert read.columns == both.columns
+    changed = read.with_row_index().filter(pl.col("estimate").is_null())
+    assert changed.select("model", "lhs", "rhs", "label", "conf_low").rows() == [("slope", "y", "x", "s", None)]
+    assert read.drop_nulls("estimate").equals(both.filter(~((pl.col("model") == "slope") & (pl.col("op") == "~"))))
+    assert without_random_paths(slope)["estimate"].null_count() == 1
 
 
 def test_indirect_effects_have_their_monte_carlo_intervals_in_the_table():
