@@ -19,6 +19,7 @@ from mlm_ops.results.text.centering import remarks, versions_table
 from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, footnotes
 from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, one_line, visible
+from mlm_ops.structural.random_paths import without_random_paths
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
 OVERVIEW: dict[str, tuple[str, ...]] = {
@@ -85,13 +86,14 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     ),
     "sem_parameters": (
         *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
-        *("conf_low", "conf_high", "std_all"),
+        *("conf_low", "conf_high", "monte_carlo_low", "monte_carlo_high", "std_all"),
     ),
     "sem_invariance": (
         *("invariance", "chi_square", "chi_square_df", "cfi", "rmsea", "aic", "statistic", "df", "p_value"),
         *("statistic_scaled", "p_value_scaled"),
     ),
     "sem_scores": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high", "reliability"),
+    "sem_variables": ("level", "variable", "kind", "icc", "r_squared", "omega", "omega_std_error"),
     "drift": (
         *("against", "kind", "group", "term", "other", "before", "now", "difference", "std_error", "statistic"),
         *("p_adjusted", "flagged", "note"),
@@ -228,6 +230,7 @@ def show_table(
         # a line feed in a name would begin what looks like another row
         pl.col([c for c in NAMES if frame.schema.get(c) == pl.String]).str.replace_all(r"\s*\n\s*", " "),
     )
+    frame = without_random_paths(frame) if name == "sem_parameters" else frame
     notes = notes_of(name, frame, note)
     # what is cut short shows first what a reader should look at
     first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame

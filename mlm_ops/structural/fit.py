@@ -22,7 +22,8 @@ from mlm_ops.structural.comparison import likelihood_ratio
 from mlm_ops.structural.constraints import wald_test
 from mlm_ops.structural.derived import DRAWS, label_values, monte_carlo
 from mlm_ops.structural.diagram import mermaid
-from mlm_ops.structural.equations import mplus_input, sem_equations
+from mlm_ops.structural.equations import sem_equations
+from mlm_ops.structural.mplus import mplus_input
 from mlm_ops.structural.parameters import moments_model
 from mlm_ops.structural.record import SemContextualEffect, SemRecord
 from mlm_ops.structural.syntax import parse_constraints
@@ -60,6 +61,11 @@ class SemFit(SemRecord):
         return tables.sem_icc(self)
 
     @property
+    def variables(self) -> pl.DataFrame:
+        """One row per variable of a level: ICC, explained share of variance, and omega of a latent one."""
+        return tables.sem_variables(self)
+
+    @property
     def coverage(self) -> pl.DataFrame:
         """Rows that have both of two variables of level 1, and clusters that have both of level 2, and their shares."""
         return tables.sem_coverage(self)
@@ -85,6 +91,8 @@ class SemFit(SemRecord):
         draws, seed
             Of the estimates' normal distribution; equal seeds give equal limits, None takes a new one.
         """
+        if (level, draws, seed) == (0.95, DRAWS, 0):
+            return tables.sem_defined(self, *self.monte_carlo_limits)
         limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
         return tables.sem_defined(self, *limits)
 
@@ -157,7 +165,7 @@ class SemFit(SemRecord):
     def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:
         """The model by level, as text, with Greek letters, as LaTeX, Markdown or MathML, or as Mplus input."""
         if format == "mplus":
-            return mplus_input(self.estimate.table, group_name(self.cluster))
+            return mplus_input(self)
         return sem_equations(self.estimate.table, format)
 
     @checked(format=_DIAGRAM)

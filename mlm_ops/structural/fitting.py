@@ -146,7 +146,9 @@ def fit_sem(
     estimate = estimate_sem(table, statistics)
     seconds = time.perf_counter() - start
     dropped, observed = dict(moments.n_dropped), _observed_means(model, complete_units(moments), cluster)
-    return SemFit(model, estimate, cluster, robust, seconds, moments.n_rows, dropped, moments, observed)
+    return SemFit(
+        model, estimate, cluster, robust, seconds, moments.n_rows, dropped, moments, observed, slopes, missing
+    )
 
 
 def _statistics(

@@ -10,13 +10,21 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mlm_ops.language.model import GroupingFactor
+from mlm_ops.language.options import Missing, SlopeCentering
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.patterns import complete_units
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.words import cell, count, rows_left_out
 from mlm_ops.structural.cluster_scores import ClusterScores, cluster_scores
 from mlm_ops.structural.cluster_sums import ClusterSums
-from mlm_ops.structural.derived import Defined, Omega, delta_method, omegas, undetermined_definitions
+from mlm_ops.structural.derived import (
+    Defined,
+    Omega,
+    delta_method,
+    monte_carlo,
+    omegas,
+    undetermined_definitions,
+)
 from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.fit_measures import FitMeasures, Yardsticks, fit_measures, yardsticks
 from mlm_ops.structural.invariance_steps import InvarianceStep, invariance_steps
@@ -57,6 +65,8 @@ class SemRecord:
         The moments that the model was fitted to.
     observed
         The same contextual effect by observed cluster means, for the ready model ``contextual``.
+    slopes, missing
+        As `mlm_ops.sem` was asked.
     """
 
     model: SemModel
@@ -68,6 +78,8 @@ class SemRecord:
     n_dropped: dict[str, int]
     moments: Moments
     observed: SemContextualEffect | None = None
+    slopes: SlopeCentering = "latent"
+    missing: Missing = "listwise"
 
     @property
     def vcov(self) -> Array:
@@ -104,6 +116,11 @@ class SemRecord:
     def defined_values(self) -> Defined:
         """Values and delta-method errors of the definitions."""
         return delta_method(self.estimate.table, self.estimate.theta, self.vcov)
+
+    @cached_property
+    def monte_carlo_limits(self) -> tuple[Array, Array]:
+        """Lower and upper ends (d,) of the definitions' 95% Monte Carlo intervals, by seeded draws."""
+        return monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, 0.95)
 
     @cached_property
     def undetermined_definitions(self) -> list[bool]:
@@ -171,6 +188,7 @@ class SemRecord:
                 "values of likelihood ratios may be too small"
             )
         notes += self._notes_of_chi_square()
+        notes += self._notes_of_clustering()
         between = len({r.index for r in table.rows if r.level == 2 and r.index is not None})
         if statistics.n_clusters < between:
             notes.append(
@@ -216,6 +234,16 @@ class SemRecord:
                 f"{count(empty)} of {count(self.n_rows)} rows have no value of any variable of level 1 and add nothing"
             )
         return notes
+
+    def _notes_of_clustering(self) -> list[str]:
+        """Variables that differ between clusters and have no part there in the model."""
+        measures = self.measures
+        return [
+            f"{name} stands at level 1 only, and has an ICC of {cell('icc', measures.icc[name])}: what it does within "
+            "and between clusters is one effect here, and its rows count as independent; name it at level 2 "
+            "too, or subtract its cluster mean"
+            for name in measures.clustered
+        ]
 
     def _notes_of_chi_square(self) -> list[str]:
         """Sentences on where the tests of fit are doubtful, or are none."""

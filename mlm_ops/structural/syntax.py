@@ -36,6 +36,8 @@ _REFUSED = {
     "|": "Thresholds (|) are for categorical outcomes, which are not offered",
     "%": "Blocks with % are Mplus input; write level: 1 and level: 2",
 }
+#: What Mplus writes between two variables, and what stands for it here.
+_OF_MPLUS = {"BY": "=~", "ON": "~", "WITH": "~~"}
 _MODIFIERS = ("start", "equal", "label", "rv")
 #: Operators after which a line may end.
 _CLOSED = frozenset({")"})
@@ -124,6 +126,8 @@ class _SemParser(TokenCursor):
         if (relation := self.relation()) is not None:
             self.constraint(relation)
             return
+        if self.at("%"):
+            raise self.fail(f"{_REFUSED['%']}.", first.position)
         left = [self.expect("name", "a variable")]
         while self.at("+"):
             self.advance()
@@ -131,6 +135,10 @@ class _SemParser(TokenCursor):
         operator = self.advance()
         if operator.kind == "operator" and operator.text in _REFUSED:
             raise self.fail(f"{_REFUSED[operator.text]}.", operator.position)
+        if operator.kind == "name" and operator.text.upper() in _OF_MPLUS:
+            raise self.fail(
+                f"{operator.text} is Mplus input; write {_OF_MPLUS[operator.text.upper()]}.", operator.position
+            )
         if operator.kind != "operator" or operator.text not in _OPERATORS:
             raise self.fail(
                 f"The model does not parse: expected one of =~ ~ ~~ := but found {_describe(operator)}.",

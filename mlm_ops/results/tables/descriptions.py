@@ -29,11 +29,12 @@ ROWS: dict[str, str] = {
     "ladder_steps": "One row a model that strategy tried: what was added or dropped, and whether it stayed",
     "diagnostics": "One row a finding about units or residuals of a model",
     "sem_parameters": "One row a parameter or definition of a structural equation model",
-    "sem_fit": "One row a structural equation model: its measures of fit",
     "sem_invariance": "One row a step of invariance of a factor model across levels, with its test against the one "
     "before",
     "sem_scores": "One row a cluster and latent variable of level 2: its mean given all that the cluster shows; none "
     "where min_publish_n is set",
+    "sem_variables": "One row a variable of a level of a structural equation model: shares of its variance",
+    "sem_fit": "One row a structural equation model: its measures of fit, its equations, itself in other notations",
     "drift": "One row a number of a run, compared with the same of an earlier run",
     "influence": "One row a unit and number of a model: the change without the unit; it is not published",
     "models": "One row a model: its formula, its equations, and itself in other notations",
@@ -62,8 +63,18 @@ COLUMNS: dict[str, str] = {
     "lhs": "Left side of a parameter, as lavaan has it",
     "op": "=~ loading, ~ regression, ~~ (co)variance, ~1 intercept, := definition",
     "rhs": "Right side of a parameter, as lavaan has it",
-    "label": "The parameter's label; equal labels are equal parameters",
+    "label": "The parameter's label; equal labels are equal parameters. Of a path within clusters that has a random "
+    "slope, and is 0 itself, that slope's name, a variable between clusters",
     "std_all": "Completely standardised estimate of the level",
+    "monte_carlo_low": "Lower end of a definition's 95% interval by 20,000 draws of the estimates, which need not be "
+    "symmetric; null for other parameters",
+    "monte_carlo_high": "Upper end of a definition's 95% interval by 20,000 draws of the estimates",
+    "r_squared": "Share of the variance at the level that predictors and factors explain; null without any",
+    "omega": "Reliability of the sum of a latent variable's indicators at the level, where all are observed",
+    "omega_std_error": "Standard error of omega, by the delta method",
+    "robust": "Whether standard errors are the sandwich of the clusters' scores",
+    "slopes": "Of what random slopes are where a predictor stands at both levels: latent or observed; null without any",
+    "missing": "listwise: rows that miss a value are left out; ml: full-information maximum likelihood",
     "chi_square": "Likelihood ratio against the unrestricted model",
     "cfi": "Comparative fit index",
     "tli": "Tucker-Lewis index",
@@ -113,7 +124,8 @@ COLUMNS: dict[str, str] = {
     "model": "Name of the model in the analysis file; null for what is of all models",
     "term": "Coefficient, as the formula names it; (Intercept) for the constant; of scores the variable of level 2",
     "symbol": "The textbook's letter: gamma for fixed effects, tau and sigma2 for variances",
-    "level": "Level of the predictor: 1 for rows, 2 for the groups of rows; of a simple slope the moderator's level",
+    "level": "Level of the predictor: 1 for rows, 2 for the groups of rows; of a simple slope the moderator's level; 0 "
+    "for what a structural model defines",
     "estimate": "Point estimate",
     "std_error": "Standard error of the estimate; of a random effect, its conditional standard deviation",
     "df": "Degrees of freedom; null for the normal distribution",
@@ -142,7 +154,7 @@ COLUMNS: dict[str, str] = {
     "deviance_ml": "Deviance of the same model fitted by ML, which compares among models whose fixed parts differ",
     "aic_ml": "AIC of the same model fitted by ML, which compares among models whose fixed parts differ",
     "bic_ml": "BIC of the same model fitted by ML, which compares among models whose fixed parts differ",
-    "icc": "Share of the variance that lies between groups; null with random slopes",
+    "icc": "Share of the variance that lies between groups; null where a mixed model has random slopes, and at level 2",
     "converged": "Whether the optimum was reached",
     "singular": "Whether a variance is zero or a correlation is one",
     "t_rank": "Rank of T, over all grouping factors: in how many directions random effects vary, each predictor "
@@ -170,7 +182,7 @@ COLUMNS: dict[str, str] = {
     "expected": "What the estimate would be under the model",
     "n": "Rows of the unit, or that a finding is about",
     "flagged": "Whether a reader should look",
-    "variable": "A number that the model's variables are made of",
+    "variable": "A number that the model's variables are made of; of a structural model also what is not observed",
     "n_units": "Units of the grouping factor",
     "mean": "Mean over the rows, of all or of the unit",
     "total_variance": "Variance over the rows",
@@ -192,8 +204,8 @@ COLUMNS: dict[str, str] = {
     "latex": "The level equations in LaTeX",
     "lme4": "The same model as R code",
     "mplus": "The same model as Mplus input",
-    "markdown": "The level equations in Markdown, with the estimates",
-    "mathml": "The level equations in MathML, with the estimates",
+    "markdown": "The level equations in Markdown, of mixed models with the estimates",
+    "mathml": "The level equations in MathML, of mixed models with the estimates",
     "notes": "What a reader of the numbers must know",
     "method": "How the interval was found",
     "conditional": "Whether predictors were taken into account: the ICC is then the share of what they leave",
@@ -214,7 +226,8 @@ COLUMNS: dict[str, str] = {
     "corrected_std_error": "Its standard error, the reliability taken as known",
     "bias_matters": "Whether the predicted bias exceeds 0.4 standard errors",
     "kind": "slope, or intercept: the outcome where the predictor is zero; of a curve simple_slope, the outcome along "
-    "the term, or johnson_neyman, the slope along its moderator",
+    "the term, or johnson_neyman, the slope along its moderator; of a structural model's variable observed, latent or "
+    "slope",
     "setting": "Values of the moderators, all other variables at their means",
     "value": "The number that the moderator is held at, null for a factor or several; of a finding the probability of "
     "a quantile or the mean of a bin",

@@ -351,6 +351,7 @@ RULES: dict[str, SuppressionRule] = {
     "ladder_steps": _ladder_steps,
     "diagnostics": _diagnostics,
     "sem_parameters": _structural,
+    "sem_variables": _structural,
     "sem_fit": _structural,
     "sem_invariance": _structural,
     "sem_scores": _nothing,
