@@ -39,6 +39,7 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
     parser.add_argument("--outcome", metavar="COLUMN", help="the column to model; by default guessed")
     parser.add_argument("--group", metavar="COLUMN", help="the column that groups the rows; by default guessed")
+    parser.add_argument("--ask", action="store_true", help="ask for the groups and the outcome, in a terminal")
     parser.add_argument("--dbt", action="store_true", help="write a dbt project instead of a Dagster project")
 
 
