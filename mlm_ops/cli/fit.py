@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shlex
 import sys
@@ -18,6 +19,8 @@ from mlm_ops.errors import DataError, MlmError, StoreError
 from mlm_ops.logs import tell_fit
 from mlm_ops.results.words import visible
 
+#: The options of a formula that take one text.
+_OF_FORMULAS = ("estimator", "df", "weights", "residual", "robust", "cluster")
 #: Where the results of an analysis of a file are written, beside the analysis file.
 RESULTS_FILE = "results.duckdb"
 
@@ -44,8 +47,10 @@ def fit_formula(options: Namespace) -> int:
         tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
         print(visible(str(fitted)))
 
-    values = {name: getattr(options, name) for name in ("estimator", "df")}
+    values = {name: getattr(options, name) for name in _OF_FORMULAS}
     settings: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    if options.covariance is not None:
+        settings["covariance"] = dict(map(_structure, options.covariance))
     path = Path(options.data)
     if is_database(path):
         from mlm_ops.warehouse.connection import open_database
@@ -60,9 +65,22 @@ def fit_formula(options: Namespace) -> int:
     return 0
 
 
+def _structure(text: str) -> tuple[str, Any]:
+    """Read GROUP=STRUCTURE: a word, or a number or matrix as JSON writes it."""
+    group, sign, structure = text.rpartition("=")
+    if not sign or not group.strip() or not structure.strip():
+        raise MlmError(f"--covariance takes GROUP=STRUCTURE. Got {text!r}; write for instance school=diagonal.")
+    try:
+        values = json.loads(structure)
+    except ValueError:
+        return group.strip(), structure.strip()
+    return group.strip(), values
+
+
 def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], None]) -> int:
     """Fit an analysis file in a database, write schema ``mlm`` there and print the tables."""
-    conflicts = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
+    own_options = ("data", "table", *_OF_FORMULAS, "covariance")
+    conflicts = [name for name in own_options if getattr(options, name) is not None]
     if conflicts:
         raise MlmError(f"An analysis file sets these options itself. Got {', '.join(conflicts)} beside {options.what}.")
     from mlm_ops.analyses.file.analysis import read_analysis

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from mlm_ops.cli.messages import program
-from mlm_ops.language.options import DF, ESTIMATOR, TableFile, TableFormat
+from mlm_ops.language.options import (
+    CLUSTER,
+    COVARIANCE,
+    DF,
+    ESTIMATOR,
+    RESIDUAL,
+    ROBUST,
+    WEIGHTS,
+    TableFile,
+    TableFormat,
+)
 
 EXIT_BAD_INPUT = 2
 MOST_PORT = 65535
@@ -58,6 +68,14 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     for option in (ESTIMATOR, DF):
         values = f"{option.expected} (default: {option.default})"
         parser.add_argument(f"--{option.name}", metavar=option.name.upper(), help=values)
+    for option in (WEIGHTS, RESIDUAL, ROBUST, CLUSTER):
+        parser.add_argument(f"--{option.name}", metavar=option.name.upper(), help=f"for a formula: {option.expected}")
+    parser.add_argument(
+        f"--{COVARIANCE.name}",
+        metavar="GROUP=STRUCTURE",
+        action="append",
+        help="for a formula: the structure of a grouping factor's T, or its values; may be repeated",
+    )
     parser.add_argument(
         "--database",
         type=Path,

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mlm_ops import fit
 from mlm_ops.cli import main as cli
 from tests.analyses.test_store import holder
 from tests.cli.conftest import ANALYSIS, HSB
@@ -61,6 +62,31 @@ class TestFitFormula:
     def test_options_reach_the_fit(self, capsys):
         assert cli.main(["fit", "mathach ~ ses + (1 | school)", str(HSB), "--estimator", "ml", "--df", "none"]) == 0
         assert "by ML" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("words", "options"),
+        [
+            (["--weights", "size"], {"weights": "size"}),
+            (["--residual", "by(sex)"], {"residual": "by(sex)"}),
+            (["--robust", "CR0", "--cluster", "school"], {"robust": "CR0", "cluster": "school"}),
+            (["--covariance", "school=diagonal"], {"covariance": {"school": "diagonal"}}),
+            (["--covariance", "school=[[4, 0.1], [0.1, 0.5]]"], {"covariance": {"school": [[4, 0.1], [0.1, 0.5]]}}),
+        ],
+    )
+    def test_every_option_of_a_model(self, capsys, words, options):
+        formula = "mathach ~ ses + (ses | school)"
+        assert cli.main(["fit", formula, str(HSB), *words]) == 0
+        assert capsys.readouterr().out == f"{fit(formula, HSB, **options)}\n"
+
+    def test_a_structure_without_its_group(self, refused):
+        assert refused("fit", "mathach ~ ses + (ses | school)", HSB, "--covariance", "diagonal") == (
+            "mlm: --covariance takes GROUP=STRUCTURE. Got 'diagonal'; write for instance school=diagonal.\n"
+        )
+
+    def test_a_word_of_another_program(self, refused):
+        assert refused("fit", "mathach ~ ses + (1 | school)", HSB, "--estimator", "REML") == (
+            "mlm: Unknown estimator. Got 'REML'; expected one of reml, ml. Did you mean 'reml'?\n"
+        )
 
     def test_a_table_of_a_database(self, capsys, fitted):
         assert cli.main(["fit", "mathach ~ ses + (1 | school)", str(fitted), "--table", "students"]) == 0

@@ -81,8 +81,8 @@ def test_functions_inside_of_arithmetic() -> None:
         ({"robust": "cr2"}, "expected one of CR0, CR1, CR1S, CR2, HC0, HC1, HC2, HC3. Did you mean 'CR2'?"),
         (
             {"covariance": {"g": "us"}},
-            "Did you mean 'unstructured'? Got 'us' for g; expected one of unstructured, diagonal, compound, identity, a "
-            "variance, or a matrix.",
+            "Did you mean 'unstructured'? Got 'us' for g; expected one of unstructured, diagonal, compound, identity, "
+            "a variance, or a matrix.",
         ),
         (
             {"covariance": {"g": "CS"}},
