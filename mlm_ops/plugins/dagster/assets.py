@@ -104,7 +104,9 @@ def comparisons_asset(plan: Plan) -> dg.AssetsDefinition:
 
 def ladder_asset(plan: Plan) -> dg.AssetsDefinition:
     """Make the asset that builds a model step by step, by the analysis' strategy."""
-    strategy = plan.analysis.compiled_strategy
+    strategy, selected = plan.analysis.compiled_strategy, plan.analysis.selected
+    questions: list[object] = ["diagnostics"] if selected in plan.analysis.diagnostics else []
+    questions += [plan.analysis.simple_slopes[selected]] if selected in plan.analysis.simple_slopes else []
 
     @dg.asset(
         key=plan.key("ladder"),
@@ -112,7 +114,7 @@ def ladder_asset(plan: Plan) -> dg.AssetsDefinition:
         group_name=plan.group,
         kinds={"python", "duckdb"},
         op_tags=plan.op_tags(),
-        code_version=plan.code_version("ladder", strategy, *plan.analysis.models.values()),
+        code_version=plan.code_version("ladder", strategy, *questions, *plan.analysis.models.values()),
         description="A model built step by step by the analysis' rule: what was tried, what was kept or dropped, and "
         "why. All candidates are fitted from the same moments.",
         metadata={SCHEMA: result_schema("ladder_steps")},

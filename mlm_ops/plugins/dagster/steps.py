@@ -228,6 +228,9 @@ def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: 
     return n_rows - int(n_stored) + _count(connection, rows)
 
 
+_NOTHING_FLAGGED = "Nothing is flagged."
+
+
 def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:
     """Fit one model from the moments and stage its rows for the step that publishes."""
     moments = load_moments(connection, moments_table(analysis))
@@ -242,8 +245,7 @@ def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[M
     results = [checks.converged(name, fit), checks.not_singular(name, fit)]
     if has_diagnostics:
         flagged = tables["diagnostics"].filter("flagged")
-        nothing = dg.MetadataValue.md("Nothing is flagged.")
-        metadata["diagnostics"] = table_metadata(flagged) if flagged.height else nothing
+        metadata["diagnostics"] = table_metadata(flagged) if flagged.height else dg.MetadataValue.md(_NOTHING_FLAGGED)
         results += [checks.no_influential_unit(name, flagged), checks.assumptions(name, flagged)]
     return metadata, results
 
@@ -280,12 +282,14 @@ def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
         The analysis has no strategy but the models as listed.
     """
     moments = load_moments(connection, moments_table(analysis))
-    ladder_and_tables = climb_analysis(analysis, moments, connection)
-    if ladder_and_tables is None:
+    climbed = climb_analysis(analysis, moments, connection)
+    if climbed is None:
         raise StoreError(f"The analysis {analysis.analysis} has no strategy. Give it build_up or tear_down.")
-    ladder, tables = ladder_and_tables
+    ladder, tables = climbed.ladder, climbed.tables
     # the names of the ladder's models come from the data
     stage(connection, analysis.analysis, "ladder", None, tables, moments.checksum)
+    if analysis.selected is not None:
+        create_prediction_view(connection, analysis, analysis.selected, climbed.selected)
     steps_taken = sum(step.taken for step in ladder.steps)
     metadata: Metadata = {
         "steps": table_metadata(tables["ladder_steps"]),
@@ -296,6 +300,9 @@ def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
         ),
         **numbers({"tried": len(ladder.steps), "taken": steps_taken}),
     }
+    if "diagnostics" in tables:
+        flagged = tables["diagnostics"].filter("flagged")
+        metadata["diagnostics"] = table_metadata(flagged) if flagged.height else dg.MetadataValue.md(_NOTHING_FLAGGED)
     if len(ladder.path) > 1:
         metadata["side_by_side"] = dg.MetadataValue.md(side_by_side(tables).markdown())
         if report_model(analysis) is None:
