@@ -206,6 +206,7 @@ def _run(options: argparse.Namespace, run_id: str) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Print the latest results."""
+    from mlm_ops.analyses.store.schema import TABLES
     from mlm_ops.cli.results import read_results
     from mlm_ops.cli.show import of_analysis, of_models, print_report, print_results
     from mlm_ops.cli.terminal import OVERVIEW
@@ -214,14 +215,16 @@ def show(options: argparse.Namespace) -> int:
     if options.side_by_side and options.table:
         raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
     names = [options.table] if options.table else list(SOURCES if options.side_by_side else OVERVIEW)
-    path, runs, tables = read_results(options.database, names, _tell)
+    is_overview = not options.table and not options.side_by_side
+    others = [name for name in TABLES if name not in names] if is_overview else []
+    path, runs, tables = read_results(options.database, names, _tell, others)
     analyses = sorted(runs["analysis"])
     if options.analysis is not None:
         runs, tables = of_analysis(runs, tables, options.analysis)
     if options.model is not None:
         tables = of_models(tables, [options.model])
     print_results(runs, tables, options)
-    if not options.table and not options.side_by_side:
+    if is_overview:
         print_report(path, analyses, sorted(runs["analysis"]))
     return 0
 

@@ -49,7 +49,7 @@ def test_pairs() -> None:
         ),
         (
             ("estimator: ml", "method: ml"),
-            "unknown key 'models.slopes.method' (REML and ML are estimator 'reml' and 'ml' here); expected one of formula, estimator, df",
+            "unknown key 'models.slopes.method' (REML and ML are estimator 'reml' and 'ml' here)",
         ),
         (("[null, slopes]", "[a, b]"), "compare names no model of this file: 'b'"),
         (("[null, slopes]", "[null]"), "compare needs two models or more. Got 'none' alone"),

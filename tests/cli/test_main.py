@@ -14,7 +14,9 @@ import duckdb
 import pytest
 
 from mlm_ops import fit
+from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.cli import main as cli
+from mlm_ops.cli.terminal import OVERVIEW
 from tests.analyses.test_store import holder
 from tests.cli.conftest import ANALYSIS, HSB
 
@@ -220,6 +222,16 @@ class TestFitAnalysis:
 
 
 class TestShow:
+    def test_every_other_table_is_named(self, capsys, fitted):
+        assert cli.main(["show", "--database", str(fitted)]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("further tables: ")]
+        names = line.removeprefix("further tables: ").partition(";")[0].split(", ")
+        with duckdb.connect(str(fitted), read_only=True) as connection:
+            tables = [name for name in TABLES if name not in OVERVIEW]
+            full = [name for name in tables if connection.execute(f"from mlm.latest_{name} limit 1").fetchone()]
+        assert names == full
+        assert line.endswith(f"; each by mlm show --database {fitted} --table NAME --all")
+
     def test_the_latest_results(self, fitted, capsys):
         assert cli.main(["show", "--database", str(fitted)]) == 0
         shown = capsys.readouterr().out
