@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlm_ops.cli.messages import command, short_path
 from mlm_ops.errors import DataError, MlmError, StoreError
+from mlm_ops.language.options import STEPS
 from mlm_ops.logs import tell_fit
 from mlm_ops.results.words import visible
 
@@ -87,6 +88,8 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
 
     analysis = read_analysis(options.what, allow_files=options.allow_files)
     database = _database(options, analysis)
+    if analysis.steps != STEPS.default:
+        tell(f"steps: {analysis.steps} has no effect here: a Dagster project writes the centered rows, by mlm run.")
     from dataclasses import asdict
 
     from mlm_ops.analyses.run import fit_analysis
@@ -132,7 +135,7 @@ def _database(options: Namespace, analysis: Analysis) -> Path:
     MlmError, StoreError
         The data are a table, and the database that holds it is not named or not there.
     """
-    from mlm_ops.analyses.rows import names_a_file
+    from mlm_ops.analyses.rows import names_a_file, similar_file
 
     path: Path | None = options.database
     if names_a_file(analysis.data):
@@ -143,6 +146,7 @@ def _database(options: Namespace, analysis: Analysis) -> Path:
         raise MlmError(
             "An analysis file is fitted in a database: "
             f"{command('fit', shlex.quote(options.what), database='FILE.duckdb')}"
+            f"{'.' + hint if (hint := similar_file(analysis.data.strip(), analysis.reach)) else ''}"
         )
     if not path.exists():
         raise StoreError(f"There is no database at {path}. Name the DuckDB file that holds {analysis.data}.")
