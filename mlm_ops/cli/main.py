@@ -222,7 +222,7 @@ def show(options: argparse.Namespace) -> int:
     if options.analysis is not None:
         runs, tables = of_analysis(runs, tables, options.analysis)
     if options.model is not None:
-        tables = of_models(tables, [options.model])
+        tables = of_models(tables, options.model)
     print_results(runs, tables, options)
     if is_overview:
         print_report(path, analyses, sorted(runs["analysis"]))

@@ -114,7 +114,9 @@ def _add_centering(parser: argparse.ArgumentParser) -> None:
 def _add_show(parser: argparse.ArgumentParser) -> None:
     _add_database(parser)
     parser.add_argument("--analysis", metavar="NAME", help="one analysis only, also one whose file no longer exists")
-    parser.add_argument("--model", metavar="NAME", help="one model only")
+    parser.add_argument(
+        "--model", metavar="NAME", action="append", help="one model only; may be repeated, side by side in this order"
+    )
     parser.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
     parser.add_argument(
         "--side-by-side",

@@ -293,6 +293,11 @@ class TestShow:
         assert capsys.readouterr().out.splitlines()[2].split() == ["null", "slopes"]
         assert cli.main(["show", "--database", str(fitted), "--side-by-side", "markdown"]) == 0
         assert "| | null | slopes |" in capsys.readouterr().out
+        both = ["show", "--database", str(fitted), "--model", "slopes", "--model", "null"]
+        assert cli.main([*both, "--side-by-side"]) == 0
+        assert capsys.readouterr().out.splitlines()[2].split() == ["slopes", "null"]
+        assert cli.main(both) == 0
+        assert f"mlm show --database {fitted} --model slopes --model null --table NAME --all" in capsys.readouterr().out
         assert "is made from several tables" in refused(
             "show", "--database", fitted, "--side-by-side", "text", "--table", "models"
         )
