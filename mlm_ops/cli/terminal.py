@@ -150,7 +150,7 @@ def console() -> Console:
 
 
 def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: Callable[[str], str]) -> None:
-    """Print the results of one analysis, table by table, without those that have no rows.
+    """Print the results of one analysis, table by table, without those that have no rows; name the other tables.
 
     Parameters
     ----------
@@ -169,6 +169,11 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
             criteria = comparable(frame, tables.get("fixed_effects"))
             columns, note = with_criteria(columns, criteria.columns), criteria.note
         show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
+    others = [name for name, frame in tables.items() if name not in OVERVIEW and not frame.is_empty()]
+    if others:
+        line = f"further tables: {', '.join(others)}; each by {visible(all_rows('NAME'))}"
+        target.print(Text(line), style="dim", soft_wrap=True)
+        target.print()
 
 
 def show_centering(target: Console, frame: pl.DataFrame, all_rows: str, sentences: bool = False) -> None:

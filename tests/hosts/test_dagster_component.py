@@ -152,9 +152,7 @@ def test_a_scaffold_with_a_table_is_an_analysis_that_runs(project: Path, load: L
         )
     place = scaffold(project, "exams", '{"database": "data/shop.duckdb", "table": "students"}')
     analysis = read_analysis(place / "analysis.yaml")
-    assert (
-        analysis.models["predictors"].formula == "score ~ within(hours, school) + between(hours, school) + (1 | school)"
-    )
+    assert analysis.models["contextual"].formula == "score ~ within(hours) + between(hours) + (1 | school)"
     job = dg.define_asset_job("exams_job", selection=dg.AssetSelection.groups("exams"))
     exams_job = dg.Definitions.merge(load(), dg.Definitions(jobs=[job])).resolve_job_def("exams_job")
     assert exams_job.execute_in_process().success

@@ -162,7 +162,7 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
     """
     if not analysis.predictions:
         return
-    views = {view_name(analysis.analysis, model).lower(): model for model in analysis.models}
+    views = {view_name(analysis.analysis, model).lower(): model for model in _models_with_views(analysis)}
     _check_apart(analysis)
     for name, relation in sorted(find_relations(connection, RESULTS).items()):
         model = views.get(name, views.get(_UNITS.sub("", name)))
@@ -181,10 +181,15 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
         )
 
 
+def _models_with_views(analysis: Analysis) -> list[str]:
+    """Return the names of the models; the one that a ladder selects is called ``selected``."""
+    return [*analysis.models, *([analysis.selected] if analysis.selected is not None else [])]
+
+
 def _check_apart(analysis: Analysis) -> None:
     """Refuse two models of one analysis whose views or tables of units would have the same name."""
     views: dict[str, str] = {}
-    for model in analysis.models:
+    for model in _models_with_views(analysis):
         other = views.setdefault(view_name(analysis.analysis, model).lower(), model)
         if other == model:
             continue

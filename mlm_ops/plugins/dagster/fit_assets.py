@@ -167,13 +167,16 @@ def _comparisons(plan: Plan) -> FitAsset:
 def _ladder(plan: Plan) -> FitAsset:
     """The asset that builds a model step by step, by the analysis' strategy."""
     analysis = plan.analysis
+    selected = analysis.selected
+    questions: list[object] = ["diagnostics"] if selected in analysis.diagnostics else []
+    questions += [analysis.simple_slopes[selected]] if selected in analysis.simple_slopes else []
     return FitAsset(
         dg.AssetSpec(
             plan.key("ladder"),
             deps=[plan.moments],
             group_name=plan.group,
             kinds={"python", "duckdb"},
-            code_version=plan.code_version("ladder", analysis.compiled_strategy, *analysis.models.values()),
+            code_version=plan.code_version("ladder", analysis.compiled_strategy, *questions, *analysis.models.values()),
             description="A model built step by step by the analysis' rule: what was tried, what was kept or dropped, "
             "and why. All candidates are fitted from the same moments.",
             metadata={SCHEMA: result_schema("ladder_steps")},

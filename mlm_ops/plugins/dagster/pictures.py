@@ -96,13 +96,14 @@ def report_model(analysis: Analysis) -> str | None:
 
     None where that is the one that a ladder selects, whose name is not known before.
     """
-    if analysis.compiled_strategy is not None and not analysis.diagnostics:
-        return None
     models = analysis.compiled_models
+    diagnosed = set(analysis.diagnostics) & set(models)
+    if analysis.compiled_strategy is not None and not diagnosed:
+        return None
     return model_to_show(
         list(models),
         compared={name for pair in analysis.compare for name in pair},
-        diagnosed=set(analysis.diagnostics),
+        diagnosed=diagnosed,
         varying={name for name, model in models.items() if model.random},
         fitted=set(models),
     )
