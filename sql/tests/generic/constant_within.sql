@@ -3,11 +3,11 @@
 select
   {{ mlm.group_columns(group) }},
   count(*) as n_rows,
-  min({{ mlm.identifier(column_name) }}) as smallest,
-  max({{ mlm.identifier(column_name) }}) as largest,
+  {{ mlm.smallest(mlm.identifier(column_name)) }} as smallest,
+  {{ mlm.largest(mlm.identifier(column_name)) }} as largest,
   'rows of one group have different values' as problem
 from {{ model }}
 where {{ mlm.in_group(group) }} and {{ mlm.has_value(column_name) }}
 group by {{ mlm.group_columns(group) }}
-having min({{ mlm.identifier(column_name) }}) < max({{ mlm.identifier(column_name) }})
+having {{ mlm.smallest(mlm.identifier(column_name)) }} < {{ mlm.largest(mlm.identifier(column_name)) }}
 {% endtest %}

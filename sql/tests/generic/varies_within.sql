@@ -2,8 +2,8 @@
 {% test varies_within(model, column_name, group) %}
 with spreads as (
   select
-    min({{ mlm.identifier(column_name) }}) as smallest,
-    max({{ mlm.identifier(column_name) }}) as largest,
+    {{ mlm.smallest(mlm.identifier(column_name)) }} as smallest,
+    {{ mlm.largest(mlm.identifier(column_name)) }} as largest,
     count(*) as n_rows
   from {{ model }}
   where {{ mlm.in_group(group) }} and {{ mlm.has_value(column_name) }}

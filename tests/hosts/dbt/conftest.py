@@ -12,17 +12,17 @@ import duckdb
 import polars as pl
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "sql"
 
 
 class Project:
-    """A copy of the dbt project, its database and how to run dbt in it."""
+    """A copy of the dbt project, its database, how to run dbt in it, and variables that name another server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
         self.database = folder / "mlm_tests.duckdb"
+        self.variables = variables
 
     def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A process of its own, as dbt keeps state and logging in globals."""
@@ -34,7 +34,7 @@ class Project:
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             "HOME": str(self.folder),
             "PATH": os.environ["PATH"],  # dbt deps calls git
-        }
+        } | self.variables
         return subprocess.run(
             [*command, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
         )
@@ -44,14 +44,20 @@ class Project:
             return connection.sql(f"select * from {name}").pl()
 
 
+def copy_project(folder: Path, **variables: str) -> Project:
+    """Copy the package's integration tests and their rows, with the package installed; dbt needs no network for it."""
+    shutil.copytree(PACKAGE / "integration_tests", folder)
+    shutil.copy(ROOT / "tests" / "specification" / "reference" / "data" / "hsb.csv", folder / "seeds")
+    copy = Project(folder, **variables)
+    process = copy.dbt("deps")
+    assert process.returncode == 0, process.stdout + process.stderr
+    return copy
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project with all its models built; dbt needs no network for it."""
-    folder = tmp_path_factory.mktemp("dbt") / "project"
-    shutil.copytree(HERE / "project", folder)
-    shutil.copy(ROOT / "tests" / "specification" / "reference" / "data" / "hsb.csv", folder / "seeds")
-    copy = Project(folder)
-    for command in (["deps"], ["--warn-error", "build"]):
-        process = copy.dbt(*command)
-        assert process.returncode == 0, process.stdout + process.stderr
+    """The project with all its models built."""
+    copy = copy_project(tmp_path_factory.mktemp("dbt") / "project")
+    process = copy.dbt("--warn-error", "build")
+    assert process.returncode == 0, process.stdout + process.stderr
     return copy

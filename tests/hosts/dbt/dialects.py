@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +38,7 @@ class Package(dict[str, Any]):
         return self[macro]
 
 
+@cache
 def package_for(dialect: str) -> Package:
     """The macros, and the generic tests as ``test_<name>``, dispatched for one warehouse."""
     macros = Package()
