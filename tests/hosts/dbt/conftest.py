@@ -16,6 +16,10 @@ ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "sql"
 
 
+#: The days of `daily_scores`, without which a model by day has a batch for each day until now.
+DAYS = ("--event-time-start", "2026-03-01", "--event-time-end", "2026-03-04")
+
+
 class Project:
     """A copy of the dbt project, its database, how to run dbt in it, and variables that name another server."""
 
@@ -24,12 +28,17 @@ class Project:
         self.database = folder / "mlm_tests.duckdb"
         self.variables = variables
 
+    def build(self, *arguments: str) -> str:
+        """Build what should build, the three days of the models by day among it, and return what dbt says."""
+        process = self.dbt("--warn-error", "build", *DAYS, *arguments)
+        assert process.returncode == 0, process.stdout + process.stderr
+        return process.stdout
+
     def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A process of its own, as dbt keeps state and logging in globals."""
         command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-version-check", "--no-use-colors"]
         environment = {
             "MLM_PACKAGE": str(PACKAGE),
-            "MLM_DATABASE": str(self.database),
             "DBT_PROFILES_DIR": str(self.folder),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             "HOME": str(self.folder),
@@ -58,6 +67,5 @@ def copy_project(folder: Path, **variables: str) -> Project:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project with all its models built."""
     copy = copy_project(tmp_path_factory.mktemp("dbt") / "project")
-    process = copy.dbt("--warn-error", "build")
-    assert process.returncode == 0, process.stdout + process.stderr
+    copy.build()
     return copy

@@ -63,6 +63,8 @@ def package_for(dialect: str, **variables: Any) -> Package:
         ),
         "dbt": SimpleNamespace(type_string=lambda: _STRINGS[dialect]),
         "exceptions": SimpleNamespace(raise_compiler_error=raise_compiler_error),
+        "execute": True,
+        "flags": SimpleNamespace(EMPTY=False),
         "return": lambda value: value,
         "var": lambda name, default: variables.get(name, default),
     }

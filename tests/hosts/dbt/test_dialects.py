@@ -160,3 +160,20 @@ def test_groups_of_nan_on_duckdb() -> None:
             assert sorted(n for (n,) in connection.sql(f"select n from ({means})").fetchall()) == sizes
         between = connection.sql(f"select {package['between']('x', 'd')} from t order by x").fetchall()
     assert between == [(1.5,), (1.5,), (None,), (None,), (5.5,), (5.5,)]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "expected"),
+    [
+        ("duckdb", 'a "b";c', '"a ""b"";c"'),
+        ("duckdb", '"a "b";c"', '"a ""b"";c"'),
+        ("duckdb", '"', '""""'),
+        ("snowflake", "ses", '"SES"'),
+        ("snowflake", '"ses"', '"ses"'),
+        ("bigquery", "`a`b`", "`a\\`b`"),
+        ("bigquery", '"a"', '`"a"`'),
+    ],
+)
+def test_the_column_of_a_generic_test_has_quotes_once(dialect: str, name: str, expected: str) -> None:
+    """With `quote: true` dbt has put them around it, whatever stands in it."""
+    assert str(package_for(dialect)["tested_column"](name)) == expected

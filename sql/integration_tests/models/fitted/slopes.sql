@@ -1,6 +1,6 @@
--- the plugin mlm_ops.plugins.dbt makes mlm() known
-select * from mlm(
+-- the plugin mlm_ops.plugins.dbt fits it in DuckDB
+{{ mlm.fit(
   'mathach ~ within(ses) * sector + between(ses) + (within(ses) | school)',
-  '{{ ref("students_centered") }}',
-  df := 'kenward-roger'
-)
+  ref('students_centered'),
+  df='kenward-roger'
+) }}
