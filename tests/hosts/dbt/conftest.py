@@ -23,8 +23,9 @@ DAYS = ("--event-time-start", "2026-03-01", "--event-time-end", "2026-03-04")
 class Project:
     """A copy of the dbt project, its database, how to run dbt in it, and variables that name another server."""
 
-    def __init__(self, folder: Path, **variables: str) -> None:
+    def __init__(self, folder: Path, python: str = sys.executable, **variables: str) -> None:
         self.folder = folder
+        self.python = python
         self.database = folder / "mlm_tests.duckdb"
         self.variables = variables
 
@@ -36,7 +37,7 @@ class Project:
 
     def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A process of its own, as dbt keeps state and logging in globals."""
-        command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-version-check", "--no-use-colors"]
+        command = [self.python, "-c", "from dbt.cli.main import cli; cli()", "--no-version-check", "--no-use-colors"]
         environment = {
             "MLM_PACKAGE": str(PACKAGE),
             "DBT_PROFILES_DIR": str(self.folder),
@@ -53,11 +54,11 @@ class Project:
             return connection.sql(f"select * from {name}").pl()
 
 
-def copy_project(folder: Path, **variables: str) -> Project:
+def copy_project(folder: Path, python: str = sys.executable, **variables: str) -> Project:
     """Copy the package's integration tests and their rows, with the package installed; dbt needs no network for it."""
     shutil.copytree(PACKAGE / "integration_tests", folder)
     shutil.copy(ROOT / "tests" / "specification" / "reference" / "data" / "hsb.csv", folder / "seeds")
-    copy = Project(folder, **variables)
+    copy = Project(folder, python, **variables)
     process = copy.dbt("deps")
     assert process.returncode == 0, process.stdout + process.stderr
     return copy
