@@ -55,9 +55,8 @@ class Project:
 
 
 def copy_project(folder: Path, python: str = sys.executable, **variables: str) -> Project:
-    """Copy the package's integration tests and their rows, with the package installed; dbt needs no network for it."""
+    """Copy the package's integration tests and install the package there; dbt needs no network for it."""
     shutil.copytree(PACKAGE / "integration_tests", folder)
-    shutil.copy(ROOT / "tests" / "specification" / "reference" / "data" / "hsb.csv", folder / "seeds")
     copy = Project(folder, python, **variables)
     process = copy.dbt("deps")
     assert process.returncode == 0, process.stdout + process.stderr

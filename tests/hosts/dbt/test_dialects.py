@@ -39,6 +39,9 @@ SELECTS: dict[str, dict[str, Any]] = {
     "test_constant_within": {"model": "students", "column_name": ODD, "group": "school"},
     "test_varies_within": {"model": "students", "column_name": ODD, "group": "school"},
     "test_min_groups": {"model": "students", "group": GROUP, "at_least": 20},
+    "test_converged": {"model": "fits"},
+    "test_not_singular": {"model": "fits"},
+    "test_no_drift": {"model": "drift", "against": "baseline"},
     "test_moments_complete": {"model": "moments", "relation": "students", "group": GROUP, "complete": ["ses", ODD]},
 }
 EXPRESSIONS: dict[str, dict[str, Any]] = {
@@ -66,6 +69,8 @@ def warehouse(dialect: str) -> MappingSchema:
         "students": ["school", "class", "ses", "mathach", "sector", ODD],
         "moments": [*GROUP, "n"],
         "parts": [*GROUP, *made, *sums],
+        "fits": ["model", "converged", "singular"],
+        "drift": ["against", "flagged"],
     }
 
     def written(name: str) -> str:
