@@ -40,8 +40,14 @@ BESIDE_BOUND = 1e-5
 _OUTSIDE = 1e-9
 #: Promised decrease of the deviance at which the search ends.
 _PERFECT = 1e-17
+#: The same where steps no longer halve it, as at bounds, where the metric is not the Hessian: estimates are then within
+#: a ten-millionth of their standard errors.
+_CRAWLING = 1e-14
 _RESOLUTION = 1e-13
 _MAX_STEPS = 300
+#: Every so many steps a search without bounds ends that is outside of them and no longer falls by what a reader could
+#: see at a step: it runs towards infinity, where variances below zero let a slope grow.
+_STEPS_OUTSIDE = 40
 _STARTS_AT_BOUND = 4
 _VISIBLE = 1e-2
 _BARRIERS = (1e-1, 1e-3, 1e-5, 1e-7, 1e-8)
@@ -142,6 +148,10 @@ class _Objective:
             metric = directions.T @ (self.likelihood.expected_information(at) + bend) @ directions
         tangent = None if self.equations is None else directions[self.free]
         return _Point(value, directions.T @ gradient, metric, exact, tangent, scale)
+
+    def is_outside(self, part: Array) -> bool:
+        """Whether a covariance matrix of parameters is not positive semi-definite."""
+        return least_eigenvalue(self.likelihood, self.full(part)) < -_OUTSIDE
 
     def along(self, theta: Array, gradient: Array, hessian: Array) -> tuple[Array, Array, Array]:
         """Directions (k, f) that are free, scale (k,) of parameters, and curvature (k, k) that the equations add."""
@@ -317,8 +327,12 @@ def _descend(objective: _Objective, theta: Array, steps: int = _MAX_STEPS) -> Ar
     point = objective.point(theta)
     if point is None or not len(point.gradient):
         return theta if point is not None else None
-    damping, growth = 1e-3, 2.0
-    for _ in range(steps):
+    damping, growth, before = 1e-3, 2.0, math.inf
+    for count in range(steps):
+        if count % _STEPS_OUTSIDE == 0:
+            if not objective.mu and before - point.value < _VISIBLE * _STEPS_OUTSIDE and objective.is_outside(theta):
+                break
+            before = point.value
         exact = point.exact
         step, promised = _step(point.gradient, point.metric, damping)
         noise = _RESOLUTION * abs(point.value)
@@ -338,7 +352,8 @@ def _descend(objective: _Objective, theta: Array, steps: int = _MAX_STEPS) -> Ar
             damping, growth = max(damping, 1e-4) * growth, 2.0 * growth
             continue
         # below the deviance's own rounding the gradient is the judge
-        if promised < noise and _step(candidate_point.gradient, candidate_point.metric, 0.0)[1] >= promised:
+        left = _step(candidate_point.gradient, candidate_point.metric, 0.0)[1] if promised < noise else 0.0
+        if left >= promised or (promised < _CRAWLING and left > promised / 2):
             break
         theta, point = moved, candidate_point
         damping, growth = damping * max(1 / 5, 1 - (2 * min(gain, 1.5) - 1) ** 3), 2.0

@@ -16,7 +16,7 @@ import pytest
 
 from mlm_ops.analyses.store import runs as store
 from mlm_ops.analyses.store.schema import RUNS, TABLES
-from mlm_ops.analyses.store.staging import read_staged, stage
+from mlm_ops.analyses.store.staging import StepRows, read_staged, stage
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.results.tables.descriptions import COLUMNS
 from mlm_ops.warehouse import connection as duckdb_files
@@ -185,50 +185,50 @@ class TestWriteRun:
 
 class TestStaging:
     def test_models_come_back_in_the_order_asked_for(self, connection):
-        stage(connection, "hsb", "models", ["slopes"], effects(2, "slopes"), "s1")
-        stage(connection, "hsb", "models", ["null"], effects(1, "null"), "s1")
-        stage(connection, "hsb", "models", ["dropped"], effects(9, "dropped"), "s0")
-        stage(connection, "jsp", "models", ["null"], effects(8, "null"), "s2")
-        staged = read_staged(connection, "hsb", "models", ["null", "slopes"])
+        stage(connection, "hsb", [StepRows("models", ["slopes"], effects(2, "slopes"))], "s1")
+        stage(connection, "hsb", [StepRows("models", ["null"], effects(1, "null"))], "s1")
+        stage(connection, "hsb", [StepRows("models", ["dropped"], effects(9, "dropped"))], "s0")
+        stage(connection, "jsp", [StepRows("models", ["null"], effects(8, "null"))], "s2")
+        staged = read_staged(connection, "hsb", {"models": ["null", "slopes"]})
         assert staged.tables["fixed_effects"]["estimate"].to_list() == [1.0, 2.0]
         assert staged.tables["random_effects"].is_empty()
-        assert staged.checksums == {"null": "s1", "slopes": "s1"}
+        assert staged.checksums == {("models", "null"): "s1", ("models", "slopes"): "s1"}
         store.write_run(connection, make_run("a"), staged.tables)
         assert store.read_latest(connection, "fixed_effects")["model"].to_list() == ["null", "slopes"]
 
     def test_staging_again_replaces(self, connection):
-        stage(connection, "hsb", "models", ["null"], effects(1), "s1")
-        stage(connection, "hsb", "models", ["null"], effects(2), "s2")
-        staged = read_staged(connection, "hsb", "models", ["null"])
+        stage(connection, "hsb", [StepRows("models", ["null"], effects(1))], "s1")
+        stage(connection, "hsb", [StepRows("models", ["null"], effects(2))], "s2")
+        staged = read_staged(connection, "hsb", {"models": ["null"]})
         assert staged.tables["fixed_effects"]["estimate"].to_list() == [2.0]
-        assert staged.checksums == {"null": "s2"}
+        assert staged.checksums == {("models", "null"): "s2"}
 
     def test_a_missing_model_is_named(self, connection):
         with pytest.raises(StoreError, match="no staged rows of null"):
-            read_staged(connection, "hsb", "models", ["null"])
+            read_staged(connection, "hsb", {"models": ["null"]})
 
     def test_rows_of_another_model_are_refused(self, connection):
         with pytest.raises(StoreError, match="expected slopes"):
-            stage(connection, "hsb", "models", ["slopes"], effects(1, "null"), "s1")
+            stage(connection, "hsb", [StepRows("models", ["slopes"], effects(1, "null"))], "s1")
 
     def test_a_step_has_its_models_to_itself(self, connection):
         for step, value in (("models", 1), ("comparisons", 2), ("sem", 3), ("ladder", 4)):
-            stage(connection, "hsb", step, ["null"], effects(value), f"s{value}")
-        stage(connection, "hsb", "sem", ["null"], effects(5), "s5")
+            stage(connection, "hsb", [StepRows(step, ["null"], effects(value))], f"s{value}")
+        stage(connection, "hsb", [StepRows("sem", ["null"], effects(5))], "s5")
         for step, value in (("models", 1), ("comparisons", 2), ("sem", 5), ("ladder", 4)):
-            staged = read_staged(connection, "hsb", step, ["null"])
+            staged = read_staged(connection, "hsb", {step: ["null"]})
             assert staged.tables["fixed_effects"]["estimate"].to_list() == [value]
-            assert staged.checksums == {"null": f"s{value}"}
+            assert staged.checksums == {(step, "null"): f"s{value}"}
 
     def test_a_step_whose_models_the_data_name_is_staged_anew(self, connection):
         both = {"fixed_effects": pl.concat([effects(1, "one")["fixed_effects"], effects(2, "two")["fixed_effects"]])}
-        stage(connection, "hsb", "ladder", None, both, "s1")
-        stage(connection, "hsb", "models", ["one"], effects(7, "one"), "s1")
-        stage(connection, "hsb", "ladder", None, effects(3, "two"), "s2")
-        assert read_staged(connection, "hsb", "ladder").checksums == {"two": "s2"}
-        assert read_staged(connection, "hsb", "models").checksums == {"one": "s1"}
-        stage(connection, "hsb", "ladder", None, {}, "s3")
-        assert read_staged(connection, "hsb", "ladder").tables["fixed_effects"].is_empty()
+        stage(connection, "hsb", [StepRows("ladder", None, both)], "s1")
+        stage(connection, "hsb", [StepRows("models", ["one"], effects(7, "one"))], "s1")
+        stage(connection, "hsb", [StepRows("ladder", None, effects(3, "two"))], "s2")
+        assert read_staged(connection, "hsb", {"ladder": None}).checksums == {("ladder", "two"): "s2"}
+        assert read_staged(connection, "hsb", {"models": None}).checksums == {("models", "one"): "s1"}
+        stage(connection, "hsb", [StepRows("ladder", None, {})], "s3")
+        assert read_staged(connection, "hsb", {"ladder": None}).tables["fixed_effects"].is_empty()
 
     @pytest.mark.parametrize("mark", [True, False])
     def test_the_tables_of_a_warehouse_from_before_there_were_steps_are_made_anew(self, connection, mark):
@@ -240,19 +240,19 @@ class TestStaging:
                 comment = "mlm-ops: results of a run that is not finished"
                 connection.execute(f"comment on table mlm_staging.{table} is '{comment}'")
         with pytest.raises(StoreError, match="no staged rows of null"):
-            read_staged(connection, "hsb", "models", ["null"])
-        stage(connection, "hsb", "models", ["null"], effects(2), "s1")
+            read_staged(connection, "hsb", {"models": ["null"]})
+        stage(connection, "hsb", [StepRows("models", ["null"], effects(2))], "s1")
         assert rows(connection, "select analysis, staged_by, model, checksum from mlm_staging.checksums") == [
             ("hsb", "models", "null", "s1")
         ]
-        staged = read_staged(connection, "hsb", "models", ["null"])
+        staged = read_staged(connection, "hsb", {"models": ["null"]})
         assert staged.tables["fixed_effects"]["estimate"].to_list() == [2.0]
 
 
 class TestPublish:
     def test_the_copy_holds_schema_mlm_and_nothing_else(self, connection, tmp_path):
         connection.execute("create table students as select 1 as x")
-        stage(connection, "hsb", "models", ["null"], effects(1), "s1")
+        stage(connection, "hsb", [StepRows("models", ["null"], effects(1))], "s1")
         store.write_run(connection, make_run("a"), effects(12.5))
         store.publish(connection, tmp_path / "out" / "results.duckdb")
         assert rows(connection, "select current_database()") == [("warehouse",)]

@@ -12,7 +12,7 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis, keep_moments
-from mlm_ops.analyses.store.prediction_views import create_prediction_view
+from mlm_ops.analyses.store.prediction_views import add_prediction_views, prediction_views
 from mlm_ops.moments.storage import load_moments
 from mlm_ops.moments.units import names
 from mlm_ops.plugins.duckdb import register
@@ -107,7 +107,7 @@ def test_views_and_partitions_have_the_same_names_in_every_zone() -> None:
     connection = rows(KEYS["TIMESTAMPTZ"][0])
     analysis = parse_analysis("analysis: a\ndata: t\npartition: id\nmodels:\n  m: y ~ x + (1 | id)\n")
     keep_moments(analysis, connection)
-    create_prediction_view(connection, analysis, "m", fit_analysis(analysis, connection).fits["m"])
+    add_prediction_views(connection, prediction_views(connection, analysis, fit_analysis(analysis, connection).fits))
     parts = connection.execute("select part from main.a_moments_partitions order by part").fetchall()
     assert parts[1] == ("2020-01-01 01:00:00+00",)
     connection.execute("set timezone = 'America/St_Johns'")

@@ -82,8 +82,8 @@ def test_job_runs_in_one_process() -> None:
 
 
 def test_models_run_in_the_order_of_the_file(materialized) -> None:
-    steps = [event.step_key for event in materialized.result.all_events if event.is_step_success]
-    assert [step for step in steps if step.startswith("hsb__models")] == [f"hsb__models__{name}" for name in LADDER]
+    keys = [event.asset_key.path for event in materialized.result.get_asset_materialization_events()]
+    assert [key[2] for key in keys if key[:2] == ["hsb", "models"]] == list(LADDER)
 
 
 def test_all_checks_pass(materialized) -> None:

@@ -52,7 +52,11 @@ def materialize(small: Analysis, warehouse: Warehouse) -> Callable[..., dg.Execu
     """Materialize the whole graph on given rows."""
 
     def run(
-        rows: pl.DataFrame, of: Analysis = small, upstream: str | None = None, **options: object
+        rows: pl.DataFrame,
+        of: Analysis = small,
+        upstream: str | None = None,
+        separate_steps: bool = False,
+        **options: object,
     ) -> dg.ExecuteInProcessResult:
         @dg.asset(key="pupils")
         def load(warehouse: Warehouse) -> None:
@@ -62,7 +66,7 @@ def materialize(small: Analysis, warehouse: Warehouse) -> Callable[..., dg.Execu
 
         here = dg.Definitions(assets=[load], resources={"warehouse": warehouse}, executor=dg.in_process_executor)
         job = dg.Definitions.merge(
-            here, build_analysis_assets(of, upstream=upstream)
+            here, build_analysis_assets(of, upstream=upstream, separate_steps=separate_steps)
         ).resolve_implicit_global_asset_job_def()
         return job.execute_in_process(raise_on_error=False, run_config=QUIET, **options)
 

@@ -16,7 +16,7 @@ from mlm_ops.analyses.run import centered_table, collect_analysis, fit_analysis_
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError, DataError, StoreError
 from mlm_ops.moments.partitions import Refresh
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, fit_assets, fits, steps
 from mlm_ops.plugins.dagster.metadata import model_metadata
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.tables import fit_tables
@@ -121,7 +121,7 @@ def test_unconverged_model_blocks_publication(
         optimum = replace(fit.estimate.optimum, verdict="unfinished" if name == "slope" else "minimum", singular=True)
         return replace(fit, estimate=replace(fit.estimate, optimum=optimum))
 
-    monkeypatch.setattr(steps, "fit_analysis_model", lost)
+    monkeypatch.setattr(fits, "fit_analysis_model", lost)
     result = materialize(pupils(groups=25))
     assert not result.success
     found = verdicts(result)
@@ -165,8 +165,9 @@ def test_models_of_different_rows_are_not_published(
     assert materialize(pupils(groups=25)).success
     with warehouse.connection() as connection:
         connection.execute("delete from main.pupils where school = 3")
-        steps.make_moments(connection, small)
-        steps.make_model(connection, small, "anova")
+        refresh, _, _ = steps.make_moments(connection, small)
+        anova = fits.fit_one_model(connection, small, "anova", refresh.moments)
+        fits.ResultsToStage(connection, small, refresh.moments.checksum, [anova]).write()
         with pytest.raises(StoreError, match="moments have changed since slope, comparisons of slope"):
             steps.make_results(connection, small, "later", 0.0, warehouse.results)
         (runs,) = connection.execute("select count(*) from mlm.runs").fetchall()[0]
@@ -176,6 +177,8 @@ def test_models_of_different_rows_are_not_published(
 def without_metadata(step: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any) -> Any:
         made = step(*arguments)
+        if isinstance(made, fits.FitResult):
+            return replace(made, metadata={})
         return {} if isinstance(made, dict) else tuple({} if isinstance(part, dict) else part for part in made)
 
     return run
@@ -192,9 +195,12 @@ def test_no_step_reads_what_another_shows(
     )
     tables = {}
     for shown in (True, False):
-        for name in ("centered", "moments", "model", "comparisons", "ladder", "sem", "results"):
+        for module, name in (
+            *((steps, f"make_{name}") for name in ("centered", "moments", "results")),
+            *((fit_assets, name) for name in ("fit_one_model", "fit_one_sem", "compare_all", "climb_ladder")),
+        ):
             if not shown:
-                monkeypatch.setattr(steps, f"make_{name}", without_metadata(getattr(steps, f"make_{name}")))
+                monkeypatch.setattr(module, name, without_metadata(getattr(module, name)))
         result = materialize(pupils(groups=30), of=analysis)
         assert result.success
         run_id = f"'{result.run_id}'"
@@ -227,7 +233,7 @@ def test_each_run_stays_in_the_history(pupils: Pupils, materialize: Materialize,
 def test_assets_are_functions(pupils: Pupils, small: Analysis, warehouse: Warehouse) -> None:
     assets = {key: asset for asset in build_analysis_assets(small).assets or () for key in asset.keys}  # type: ignore[union-attr]
     with pytest.raises(DataError, match="There are no moments"):
-        assets[dg.AssetKey(["small", "models", "anova"])](warehouse=warehouse)
+        list(assets[dg.AssetKey(["small", "models", "anova"])](context=dg.build_asset_context(), warehouse=warehouse))
     with warehouse.connection() as connection:
         connection.register("rows", pupils(groups=25))
         connection.execute("create table main.pupils as from rows")
@@ -274,8 +280,70 @@ def test_the_page_of_a_model_that_is_not_published(materialize: Materialize, pup
     """Dagster's metadata are published too: no numbers, no equations, no sizes of small groups."""
     hidden = small.model_copy(update={"min_publish_n": 100_000})
     result = materialize(pupils(25), hidden)
-    metadata = result.asset_materializations_for_node("small__models__slope")[0].metadata
+    metadata = next(
+        made.metadata
+        for made in result.asset_materializations_for_node("small__fits")
+        if made.asset_key.path[-1] == "slope"
+    )
     assert set(metadata) == {"formula", "dagster/row_count", "summary"}
     assert str(metadata["summary"].value).startswith("min_publish_n: the results of this model are not published")
     moments = result.asset_materializations_for_node("small__moments")[0].metadata
     assert "smallest_group" not in moments
+
+
+def published_steps(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Steps of a run that fit something, in their order."""
+    return [event.step_key for event in result.get_step_success_events() if STEPS & set(event.step_key.split("__")[1:])]
+
+
+STEPS = {"fits", "models", "comparisons", "ladder", "sem"}
+
+
+def test_all_models_are_one_step_and_one_of_them_can_be_made_alone(
+    pupils: Pupils, small: Analysis, materialize: Materialize, warehouse: Warehouse
+) -> None:
+    assert published_steps(materialize(pupils(25))) == ["small__fits"]
+    keys = [dg.AssetKey(["small", *path]) for path in (["moments"], ["models", "slope"])]
+    alone = materialize(pupils(30), asset_selection=[dg.AssetKey("pupils"), *keys])
+    assert alone.success
+    keys = [event.asset_key.path for event in alone.get_asset_materialization_events() if event.asset_key]
+    assert sorted(keys) == [["pupils"], ["small", "models", "slope"], ["small", "moments"]]
+    # the other model is still of the rows before, which nothing may be published with
+    with warehouse.connection() as connection, pytest.raises(StoreError, match="have changed since anova, comparisons"):
+        steps.make_results(connection, small, "later", 0.0, warehouse.results)
+
+
+def test_models_of_steps_of_their_own_publish_the_same(
+    pupils: Pupils, small: Analysis, materialize: Materialize, warehouse: Warehouse
+) -> None:
+    tables = []
+    for separate in (False, True):
+        result = materialize(pupils(25), separate_steps=separate)
+        assert result.success
+        with duckdb.connect(str(warehouse.results), read_only=True) as published:
+            rows = published.sql("select * exclude (run_id) from mlm.latest_fixed_effects order by all").pl()
+        tables.append(rows)
+    assert published_steps(result) == ["small__models__anova", "small__models__slope", "small__comparisons"]
+    assert_frame_equal(*tables)
+
+
+def test_a_model_that_cannot_be_fitted_does_not_stop_the_others(
+    pupils: Pupils, small: Analysis, materialize: Materialize, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is fitted and staged, with its checks; each fault is named, and nothing is published."""
+
+    def refuse(analysis: Analysis, name: str, *args: Any) -> Fit:
+        if name == "anova":
+            raise DataError("anova is refused.")
+        return fit_analysis_model(analysis, name, *args)
+
+    monkeypatch.setattr(fits, "fit_analysis_model", refuse)
+    result = materialize(pupils(25))
+    assert not result.success
+    assert verdicts(result)["small/models/slope", "converged"].passed
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    assert "anova is refused." in str(failure.step_failure_data.error)
+    assert not warehouse.results.exists()
+    with warehouse.connection() as connection:
+        staged = connection.execute("select model from mlm_staging.checksums where staged_by = 'models'").fetchall()
+    assert staged == [("slope",)]

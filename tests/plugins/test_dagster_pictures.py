@@ -23,8 +23,9 @@ IMAGE = re.compile(r"!\[((?:\\.|[^\]])*)\]\(data:image/svg\+xml;base64,([A-Za-z0
 
 
 def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
-    (materialization,) = result.asset_materializations_for_node(asset)
-    return {name: value.value for name, value in materialization.metadata.items()}
+    made = [event.materialization for event in result.get_asset_materialization_events()]
+    (metadata,) = [each.metadata for each in made if each.asset_key.to_user_string() == asset]
+    return {name: value.value for name, value in metadata.items()}
 
 
 def test_the_model_of_the_report_shows_its_pictures(
@@ -32,8 +33,8 @@ def test_the_model_of_the_report_shows_its_pictures(
 ) -> None:
     result = materialize(pupils(groups=25))
     assert result.success
-    assert "pictures" not in metadata_of(result, "small__models__anova")
-    text = str(metadata_of(result, "small__models__slope")["pictures"])
+    assert "pictures" not in metadata_of(result, "small/models/anova")
+    text = str(metadata_of(result, "small/models/slope")["pictures"])
     images = IMAGE.findall(text)
     questions = re.findall(r"^\*\*(.+)\*\*$", text, re.MULTILINE)
     assert questions == ["Which schools depart in level?", "What explains the variance?"]
@@ -56,7 +57,7 @@ def test_the_model_of_the_report_shows_its_pictures(
 
 
 def test_coefficients_are_numbers_by_term(pupils: Pupils, materialize: Materialize, warehouse: Warehouse) -> None:
-    metadata = metadata_of(materialize(pupils(groups=25)), "small__models__slope")
+    metadata = metadata_of(materialize(pupils(groups=25)), "small/models/slope")
     with warehouse.connection() as connection:
         effects = read_latest(connection, "fixed_effects").filter(model="slope")
     estimates = dict(effects.select("term", "estimate").iter_rows())
@@ -66,7 +67,7 @@ def test_coefficients_are_numbers_by_term(pupils: Pupils, materialize: Materiali
 
 def test_withheld_results_have_neither(pupils: Pupils, small: Analysis, materialize: Materialize) -> None:
     metadata = metadata_of(
-        materialize(pupils(groups=25), small.model_copy(update={"min_publish_n": 100_000})), "small__models__slope"
+        materialize(pupils(groups=25), small.model_copy(update={"min_publish_n": 100_000})), "small/models/slope"
     )
     assert set(metadata) == {"formula", "dagster/row_count", "summary"}
 
@@ -78,7 +79,7 @@ def test_without_the_extra_there_are_none(
     with caplog.at_level(logging.WARNING, "mlm_ops"):
         result = materialize(pupils(groups=25))
     assert result.success
-    assert "pictures" not in metadata_of(result, "small__models__slope")
+    assert "pictures" not in metadata_of(result, "small/models/slope")
     assert caplog.messages == []
 
 
@@ -103,7 +104,7 @@ def test_a_fault_in_drawing_leaves_the_results_alone(
         result = materialize(pupils(groups=25))
     assert result.success
     assert warehouse.results.exists()
-    assert "pictures" not in metadata_of(result, "small__models__slope")
+    assert "pictures" not in metadata_of(result, "small/models/slope")
     assert caplog.messages == [f"The pictures of the model are not drawn: {type(fault).__name__}: no such mark"]
 
 
@@ -114,11 +115,11 @@ def test_what_is_too_large_is_left_out(
     monkeypatch.setattr(pictures, "MOST_BYTES", first + second)
     assert [len(data) for _, data in _images(materialize(pupils(groups=25)))] == [first]
     monkeypatch.setattr(pictures, "MOST_BYTES", 100)
-    assert "pictures" not in metadata_of(materialize(pupils(groups=25)), "small__models__slope")
+    assert "pictures" not in metadata_of(materialize(pupils(groups=25)), "small/models/slope")
 
 
 def _images(result: dg.ExecuteInProcessResult) -> list[tuple[str, str]]:
-    return IMAGE.findall(str(metadata_of(result, "small__models__slope")["pictures"]))
+    return IMAGE.findall(str(metadata_of(result, "small/models/slope")["pictures"]))
 
 
 MODELS = "{null: y ~ 1 + (1 | g), slope: y ~ x + (x | g), plain: y ~ x}"
@@ -147,7 +148,7 @@ def test_a_ladder_shows_those_of_the_model_that_it_selects(pupils: Pupils, mater
     )
     result = materialize(pupils(groups=25), parse_analysis(text))
     assert result.success
-    assert "pictures" not in metadata_of(result, "small__models__null")
-    shown = str(metadata_of(result, "small__ladder")["pictures"])
+    assert "pictures" not in metadata_of(result, "small/models/null")
+    shown = str(metadata_of(result, "small/ladder")["pictures"])
     assert "Which schools depart in level?" in shown
     assert len(IMAGE.findall(shown)) == 2

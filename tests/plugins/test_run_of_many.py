@@ -65,10 +65,10 @@ def test_steps_are_in_the_order_of_analyses_and_reports_come_last() -> None:
         node.name: int(node.tags["dagster/priority"]) for node in job.nodes if "dagster/priority" in node.tags
     }
     order = sorted(priorities, key=lambda name: -priorities[name])
-    assert [name for name in order if "__models__" in name or "report" in name] == [
-        *("b__models__m", "b__models__n", "a__models__m", "a__models__n", "b__report", "a__report")
+    assert [name for name in order if "__fits" in name or "report" in name] == [
+        *("b__fits", "a__fits", "b__report", "a__report")
     ]
-    assert priorities["a__moments"] == priorities["a__results"] < priorities["b__models__n"]
+    assert priorities["a__moments"] == priorities["a__results"] < priorities["b__fits"]
 
 
 def test_the_event_log_stays_open_for_a_run(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import collect_analysis, fit_analysis, keep_moments, moments_table
 from mlm_ops.analyses.store.prediction_views import create_prediction_views, prediction_views, view_name
 from mlm_ops.analyses.store.runs import publish
-from mlm_ops.analyses.store.staging import read_staged, stage
+from mlm_ops.analyses.store.staging import StepRows, read_staged, stage
 from mlm_ops.cli.main import main
 from mlm_ops.errors import AnalysisError
 from mlm_ops.moments.needs import find_needs
@@ -188,10 +188,12 @@ def _staging(world: World) -> None:
     every = fit_analysis(world.analysis, world.connection).tables
     # what is of no single model is drawn up from the moments by the step that publishes
     tables = {name: frame for name, frame in every.items() if name not in ANALYSIS_TABLES}
-    stage(world.connection, world.name, "models", [world.name], tables, "checksum")
-    assert read_staged(world.connection, world.name, "models").checksums == {world.name: "checksum"}
-    found = read_staged(world.connection, world.name, "models", [world.name]).tables["fixed_effects"]["estimate"]
-    assert found.to_list() == pytest.approx(_expected().fixed_effects["estimate"].to_list(), rel=1e-6)
+    stage(world.connection, world.name, [StepRows("models", [world.name], tables)], "checksum")
+    staged = read_staged(world.connection, world.name, {"models": [world.name]})
+    assert staged.checksums == {("models", world.name): "checksum"}
+    assert staged.tables["fixed_effects"]["estimate"].to_list() == pytest.approx(
+        _expected().fixed_effects["estimate"].to_list(), rel=1e-6
+    )
 
 
 def _sql_function(world: World) -> None:

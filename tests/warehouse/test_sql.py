@@ -209,7 +209,7 @@ REASONS = {
         "typed[column]": "a quoted name and a type of ours",
     },
     "mlm_ops/analyses/store/staging.py": {
-        "here": "a condition with literals",
+        "places": "conditions with literals",
         "names": "quoted names",
     },
     "mlm_ops/analyses/store/checks.py": {

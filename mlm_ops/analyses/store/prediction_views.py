@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlm_ops.analyses.rows import open_rows
-from mlm_ops.analyses.store.tables import all_or_nothing, describe_columns, registered
+from mlm_ops.analyses.store.tables import describe_columns, registered
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.logs import Event, tell
 from mlm_ops.results.tables.descriptions import PREDICTIONS
@@ -47,28 +47,6 @@ def view_name(analysis: str, model: str) -> str:
     return f"predicted_{analysis}__{model}"
 
 
-def create_prediction_view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> None:
-    """Create or replace the view of one model and the tables of units that it joins.
-
-    The view has the rows of the analysis' data, after ``where``, as they are when it is read. Coefficients, group means
-    and random effects are those of the fit; a group of fewer than ``min_publish_n`` rows counts as one that the fit has
-    not seen. Nothing is done if the analysis says ``predictions: false``.
-
-    Raises
-    ------
-    StoreError
-        The database refuses the view, or another analysis has a view of this name. Nothing is then changed.
-    """
-    if not analysis.predictions:
-        return
-    check_view_names(connection, analysis)
-    if not _has_lasting_rows(connection, analysis):
-        return
-    view = _view(connection, analysis, model, fit)
-    with all_or_nothing(connection, f"predictions of {model} in {analysis.analysis}"):
-        _create(connection, view)
-
-
 @dataclass(frozen=True)
 class PredictionView:
     """A view with a model's predictions, ready to be created.
@@ -90,14 +68,13 @@ class PredictionView:
 
 
 def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[str, Fit]) -> list[PredictionView]:
-    """Prepare the views of all models; nothing is written yet.
+    """Prepare the views of fitted models; nothing is written yet.
 
-    Raises
-    ------
-    StoreError
-        As `check_view_names`.
+    A view has the rows of the analysis' data, after ``where``, as they are when it is read. Coefficients, group means
+    and random effects are those of the fit; a group of fewer than ``min_publish_n`` rows counts as one that the fit has
+    not seen. There are none if the analysis says ``predictions: false``. `check_view_names` says before anything is
+    fitted whether they can be made.
     """
-    check_view_names(connection, analysis)
     if not analysis.predictions or not _has_lasting_rows(connection, analysis):
         return []
     return [_view(connection, analysis, model, fit) for model, fit in fits.items()]
@@ -122,13 +99,27 @@ def _view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> P
     return PredictionView(name, _remark(analysis), sql, units)
 
 
-def _create(connection: Connection, view: PredictionView) -> None:
+def add_prediction_views(connection: Connection, views: Sequence[PredictionView]) -> None:
+    """Create or replace views and the tables of units that they join, and leave the others.
+
+    It runs inside the caller's transaction, so that the views belong to the rows that are written with them.
+
+    Raises
+    ------
+    StoreError
+        Another analysis, or the user, has a view or table of this name.
+    """
+    if not views:
+        return
     connection.execute(f"create schema if not exists {RESULTS}")
-    for table, frame in view.units.items():
-        with registered(connection, "mlm_units", frame):
-            replace_table(connection, _claim(connection, table, view.remark), "as from mlm_units")
-    replace_view(connection, _claim(connection, view.name, view.remark), view.sql)
-    describe_columns(connection, RESULTS, {(view.name, column): text for column, text in PREDICTIONS.items()})
+    present = find_relations(connection, RESULTS)
+    for view in views:
+        for table, frame in view.units.items():
+            with registered(connection, "mlm_units", frame):
+                replace_table(connection, _claim(connection, table, view.remark), "as from mlm_units", present)
+        replace_view(connection, _claim(connection, view.name, view.remark), view.sql, present)
+    texts = {(view.name, column): text for view in views for column, text in PREDICTIONS.items()}
+    describe_columns(connection, RESULTS, texts)
 
 
 def _claim(connection: Connection, name: str, remark: str) -> Claim:
@@ -210,8 +201,7 @@ def create_prediction_views(connection: Connection, analysis: Analysis, views: S
         is_view = relation.kind == "view" and _is_of(relation, _remark(analysis))
         if is_view and relation.name.lower() not in {view.name.lower() for view in views}:
             _remove(connection, relation, _remark(analysis))
-    for view in views:
-        _create(connection, view)
+    add_prediction_views(connection, views)
 
 
 def _remove(connection: Connection, view: Relation, remark: str) -> None:

@@ -29,7 +29,7 @@ from mlm_ops.analyses.store.history import (
     write_drift,
 )
 from mlm_ops.analyses.store.layout import check_store, create_results, fill_renamed
-from mlm_ops.analyses.store.published_copy import PUBLISHED, check_published_copy
+from mlm_ops.analyses.store.published_copy import PUBLISHED, check_published_copy, remember_published
 from mlm_ops.analyses.store.schema import ORDER, RENAMED, RESULT_TABLES, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, insert_frame
 from mlm_ops.analyses.store.version import LATEST, UNPUBLISHED
@@ -298,6 +298,7 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
             for statement in (f"use {identifier(source)}", f"detach database if exists {target}"):
                 with suppress(duckdb.Error):
                     cursor.execute(statement)
+        remember_published(Path(os.path.realpath(destination)), building)
     seconds = time.perf_counter() - start
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
 

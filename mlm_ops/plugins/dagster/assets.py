@@ -1,4 +1,4 @@
-"""Build the assets of an analysis: centered table, moments, one asset per model, comparisons, published results.
+"""Build the assets of an analysis: centered table, moments, models and comparisons, published results.
 
 Every asset is thin: open the warehouse, call the function that does the work, say what came out. Nothing goes from
 asset to asset in Python's memory; each reads what the ones before it left in the warehouse.
@@ -13,19 +13,19 @@ from dagster_shared.check import CheckError
 
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import moments_table
+from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError
-from mlm_ops.language.model import group_name
 from mlm_ops.language.option_values import Option, an_instance, flag, take_names, text, texts_by_name, whole_number
 from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.centered import centered_assets
+from mlm_ops.plugins.dagster.fit_assets import fit_assets
 from mlm_ops.plugins.dagster.metadata import (
     ANALYSIS,
     LINEAGE,
     SCHEMA,
     TABLE,
     Result,
-    model_lineage,
     published_lineage,
     result_schema,
 )
@@ -34,123 +34,8 @@ from mlm_ops.plugins.dagster.pictures import report_asset
 from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import Warehouse
-from mlm_ops.results.words import code_block, code_span
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import first_line
-
-
-def model_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
-    """Make the asset that fits one model from the moments, and its checks."""
-    key = plan.model(name)
-    spec, request = plan.analysis.models[name], plan.analysis.requests[name]
-    robust = request.robust, group_name(request.cluster) or None
-
-    @dg.asset(
-        key=key,
-        deps=[plan.moments],
-        group_name=plan.group,
-        kinds={"python", "duckdb"},
-        # a run goes through the models in the order of the file
-        op_tags=plan.op_tags(list(plan.analysis.models).index(name)),
-        code_version=plan.code_version(name, spec, (request.estimator, request.df), robust),
-        description=f"{code_span(spec.formula)}\n\nFitted from the moments; its rows wait in the warehouse until they "
-        "are published with those of the other models.",
-        metadata={SCHEMA: result_schema("fixed_effects"), LINEAGE: model_lineage(plan.analysis, name, plan.upstream)},
-        check_specs=[
-            *plan.fit_checks(
-                key,
-                "The optimum was reached; otherwise nothing is published.",
-                "No covariance matrix of random effects lost a dimension.",
-            ),
-            *(_diagnostic_checks(plan, key) if name in plan.analysis.diagnostics else ()),
-        ],
-    )
-    def model(warehouse: Warehouse) -> Result:
-        with about(analysis=plan.analysis.analysis, model=name), warehouse.connection() as connection:
-            metadata, checks = steps.make_model(connection, plan.analysis, name)
-        return Result(metadata=metadata, check_results=plan.with_severities(checks))
-
-    return model
-
-
-def _diagnostic_checks(plan: Plan, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    descriptions = {
-        "no_influential_unit": "No unit's deletion moves a coefficient by more than its standard error.",
-        "assumptions": "Random effects look normal, without outliers, and residual variances alike.",
-    }
-    return plan.checks(key, descriptions)
-
-
-def comparisons_asset(plan: Plan) -> dg.AssetsDefinition:
-    """Make the asset of all comparisons of the analysis."""
-
-    @dg.asset(
-        key=plan.key("comparisons"),
-        deps=[plan.moments, *(plan.model(name) for name in plan.compared)],
-        group_name=plan.group,
-        kinds={"python", "duckdb"},
-        op_tags=plan.op_tags(),
-        code_version=plan.code_version("comparisons", plan.analysis.compare, *plan.analysis.models.values()),
-        description="Likelihood ratios and information criteria of nested models. Models whose fixed parts differ are "
-        "compared by full maximum likelihood, from the same moments.",
-        metadata={SCHEMA: result_schema("comparisons")},
-    )
-    def comparisons(warehouse: Warehouse) -> Result:
-        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
-            return Result(metadata=steps.make_comparisons(connection, plan.analysis))
-
-    return comparisons
-
-
-def ladder_asset(plan: Plan) -> dg.AssetsDefinition:
-    """Make the asset that builds a model step by step, by the analysis' strategy."""
-    strategy = plan.analysis.compiled_strategy
-
-    @dg.asset(
-        key=plan.key("ladder"),
-        deps=[plan.moments],
-        group_name=plan.group,
-        kinds={"python", "duckdb"},
-        op_tags=plan.op_tags(),
-        code_version=plan.code_version("ladder", strategy, *plan.analysis.models.values()),
-        description="A model built step by step by the analysis' rule: what was tried, what was kept or dropped, and "
-        "why. All candidates are fitted from the same moments.",
-        metadata={SCHEMA: result_schema("ladder_steps")},
-    )
-    def ladder(warehouse: Warehouse) -> Result:
-        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
-            return Result(metadata=steps.make_ladder(connection, plan.analysis))
-
-    return ladder
-
-
-def sem_asset(plan: Plan, name: str) -> dg.AssetsDefinition:
-    """Make the asset that fits one structural equation model from the moments, and its checks."""
-    key, spec = plan.sem(name), plan.analysis.sem[name]
-
-    @dg.asset(
-        key=key,
-        deps=[plan.moments],
-        group_name=plan.group,
-        kinds={"python", "duckdb"},
-        op_tags=plan.op_tags(),
-        code_version=plan.code_version(name, spec, plan.analysis.levels),
-        description=f"{code_block(spec.model.strip())}\n\nA two-level structural equation model, fitted from the "
-        "moments of the mixed models; its rows wait in the warehouse until they are published.",
-        metadata={SCHEMA: result_schema("sem_parameters")},
-        check_specs=plan.fit_checks(
-            key,
-            "The optimum was reached; otherwise nothing is published.",
-            "No variance of the model is zero, and no correlation one.",
-        ),
-    )
-    def sem(warehouse: Warehouse) -> Result:
-        with about(analysis=plan.analysis.analysis, model=name), warehouse.connection() as connection:
-            metadata, checks = steps.make_sem(connection, plan.analysis, name)
-        return Result(metadata=metadata, check_results=plan.with_severities(checks))
-
-    return sem
-
 
 _OPTIONS = {
     "analysis": an_instance("analysis", "Analysis", "an analysis, as read_analysis and parse_analysis make it"),
@@ -166,6 +51,7 @@ _OPTIONS = {
     "owners": Option("owners", "a list of e-mail addresses and teams", take_names).or_none(),
     "tags": texts_by_name("tags", "texts by name").or_none(),
     "report": flag("report"),
+    "separate_steps": flag("separate_steps"),
     "priority": whole_number("priority", -1_000, 1_000),
 }
 
@@ -184,6 +70,7 @@ def build_analysis_assets(
     owners: Sequence[str] | None = None,
     tags: Mapping[str, str] | None = None,
     report: bool = False,
+    separate_steps: bool = False,
     priority: int = 0,
 ) -> dg.Definitions:
     """Make the assets and checks of an analysis; the code location supplies a resource ``warehouse``.
@@ -210,6 +97,9 @@ def build_analysis_assets(
         Of every asset, as Dagster takes them.
     report
         Whether there is an asset ``<analysis>/report``, which writes the published results as an HTML page.
+    separate_steps
+        Whether every model is a step of its own, which a run can give to another process and retry alone. By default
+        all models of the analysis are one step, which loads the moments and writes rows once.
     priority
         Of the analysis among others of a run, which goes through those of higher priority first.
 
@@ -241,7 +131,7 @@ def build_analysis_assets(
         if partitions_def is not None and fit_by is not None:
             assets = [partition_fits(plan, partitions_def, fit_by)]
         else:
-            assets = _assets_of_all_rows(plan, partitions_def)
+            assets = [_moments(plan, partitions_def), *fit_assets(plan, separate_steps), _results(plan)]
             # moments have no rows that could be centered
             if analysis.form == "rows":
                 centered, checks = centered_assets(plan)
@@ -251,19 +141,6 @@ def build_analysis_assets(
     except (dg.DagsterError, CheckError) as error:
         # such as a group with a blank in its name, or an owner that is no address
         raise AnalysisError(f"Dagster refuses the assets of {analysis.analysis}: {first_line(error)}") from error
-
-
-def _assets_of_all_rows(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> list[dg.AssetsDefinition]:
-    """The assets of an analysis whose models are fitted to all rows together, but those of the centered table."""
-    analysis = plan.analysis
-    assets = [_moments(plan, partitions_def)]
-    assets += [model_asset(plan, name) for name in analysis.models]
-    if analysis.compare:
-        assets.append(comparisons_asset(plan))
-    if analysis.compiled_strategy is not None:
-        assets.append(ladder_asset(plan))
-    assets += [sem_asset(plan, name) for name in analysis.sem]
-    return [*assets, _results(plan)]
 
 
 def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) -> dg.AssetsDefinition:
@@ -323,6 +200,7 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
             ANALYSIS: plan.analysis.analysis,
             SCHEMA: result_schema("fixed_effects"),
             LINEAGE: published_lineage(plan.models),
+            **{f"mlm.{name}": result_schema(name) for name in TABLES},
         },
         check_specs=plan.checks(
             plan.key("results"),

@@ -132,6 +132,13 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
             description="Whether there is an asset `report`, which writes the results as an HTML page with pictures."
         ),
     ] = False
+    separate_steps: Annotated[
+        bool,
+        dg.Resolver.default(
+            description="Whether every model is a step of its own, which a run can give to another process and retry "
+            "alone; by default all models are one step, which loads the moments and writes rows once."
+        ),
+    ] = False
     database_outside_project: Annotated[
         bool,
         dg.Resolver.default(
@@ -180,6 +187,7 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
                 owners=self.owners,
                 tags=self.tags,
                 report=self.report,
+                separate_steps=self.separate_steps,
             )
         ]
         if self.new_data_sensor:

@@ -170,9 +170,12 @@ class Progress:
         causes = _causes(event.step_failure_data.error)
         if any(_is_interrupt(cause) for cause in causes):
             self.interrupted = True
-        elif failed_checks := self.failed_checks.get(step):
+            return
+        # a step of several models may have one whose check failed and another that could not be fitted
+        failed_checks = self.failed_checks.get(step)
+        if failed_checks:
             self.failures.append(errors.MlmError(" ".join(failed_checks)))
-        else:
+        if not failed_checks or not any(cause.cls_name == "DagsterAssetCheckFailedError" for cause in causes):
             self.failures.append(_error_of(step, causes))
 
 

@@ -15,46 +15,32 @@ from mlm_ops.analyses.centered import create_centered, drop_table_of_polars, row
 from mlm_ops.analyses.centered_agreement import TableDifference, compare_steps, disagreement
 from mlm_ops.analyses.errors_in_context import analysis_in_errors
 from mlm_ops.analyses.file.analysis import Analysis
-from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import (
-    climb_analysis,
-    compare_analysis,
-    fit_analysis_model,
-    fit_analysis_sem,
     keep_moments,
-    model_tables,
     moments_table,
     polars_table,
-    sem_tables,
     whole_tables,
 )
 from mlm_ops.analyses.store.history import run_facts
-from mlm_ops.analyses.store.prediction_views import create_prediction_view
 from mlm_ops.analyses.store.runs import Run, check_published, publish, read_latest, write_run
-from mlm_ops.analyses.store.schema import TABLES
-from mlm_ops.analyses.store.staging import StepName, read_staged, stage
+from mlm_ops.analyses.store.staging import StepName, read_staged
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.partitions import Refresh
 from mlm_ops.moments.storage import load_moments, sibling
 from mlm_ops.plugins.centered_in_polars import create_centered_in_polars, why_not_in_polars
 from mlm_ops.plugins.dagster import checks
+from mlm_ops.plugins.dagster.fits import models_compared
 from mlm_ops.plugins.dagster.metadata import (
     LINEAGE,
     SCHEMA,
     Metadata,
     centered_lineage,
-    model_metadata,
     moments_lineage,
     numbers,
     relation_schema,
-    result_schema,
-    sem_metadata,
-    table_metadata,
-    withheld_metadata,
 )
 from mlm_ops.plugins.dagster.partition_windows import partition_values, windows_of
-from mlm_ops.plugins.dagster.pictures import pictures_metadata, report_model
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.warehouse.connection import Connection
@@ -228,81 +214,6 @@ def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: 
     return n_rows - int(n_stored) + _count(connection, rows)
 
 
-def make_model(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:
-    """Fit one model from the moments and stage its rows for the step that publishes."""
-    moments = load_moments(connection, moments_table(analysis))
-    fit = fit_analysis_model(analysis, name, moments, connection)
-    has_diagnostics = name in analysis.diagnostics
-    tables = model_tables(analysis, name, fit, connection)
-    stage(connection, analysis.analysis, "models", [name], tables, moments.checksum)
-    create_prediction_view(connection, analysis, name, fit)
-    metadata = model_metadata(analysis.models[name].formula, fit, tables)
-    if name == report_model(analysis):
-        metadata = pictures_metadata(analysis, tables, moments) | metadata
-    results = [checks.converged(name, fit), checks.not_singular(name, fit)]
-    if has_diagnostics:
-        flagged = tables["diagnostics"].filter("flagged")
-        nothing = dg.MetadataValue.md("Nothing is flagged.")
-        metadata["diagnostics"] = table_metadata(flagged) if flagged.height else nothing
-        results += [checks.no_influential_unit(name, flagged), checks.assumptions(name, flagged)]
-    return metadata, results
-
-
-def make_sem(connection: Connection, analysis: Analysis, name: str) -> tuple[Metadata, list[dg.AssetCheckResult]]:
-    """Fit one structural equation model from the moments and stage its rows for the step that publishes."""
-    moments = load_moments(connection, moments_table(analysis))
-    fit = fit_analysis_sem(analysis, name, moments, connection)
-    tables = sem_tables(analysis, name, fit, moments)
-    stage(connection, analysis.analysis, "sem", [name], tables, moments.checksum)
-    metadata = sem_metadata(fit) if tables["sem_fit"].height else withheld_metadata(fit.model.text)
-    return metadata, [checks.sem_converged(fit), checks.sem_not_singular(fit)]
-
-
-def make_comparisons(connection: Connection, analysis: Analysis) -> Metadata:
-    """Compare the models from the moments and stage the rows for the step that publishes."""
-    moments = load_moments(connection, moments_table(analysis))
-    tables = compare_analysis(analysis, moments)
-    table = tables["comparisons"]
-    stage(connection, analysis.analysis, "comparisons", _models_compared(analysis), tables, moments.checksum)
-    return {
-        "comparisons": table_metadata(table),
-        "dagster/row_count": dg.MetadataValue.int(table.height),
-        "summary": dg.MetadataValue.text(f"{table.height} pairs of models"),
-    }
-
-
-def make_ladder(connection: Connection, analysis: Analysis) -> Metadata:
-    """Build a model step by step from the moments and stage the rows for the step that publishes.
-
-    Raises
-    ------
-    StoreError
-        The analysis has no strategy but the models as listed.
-    """
-    moments = load_moments(connection, moments_table(analysis))
-    ladder_and_tables = climb_analysis(analysis, moments, connection)
-    if ladder_and_tables is None:
-        raise StoreError(f"The analysis {analysis.analysis} has no strategy. Give it build_up or tear_down.")
-    ladder, tables = ladder_and_tables
-    # the names of the ladder's models come from the data
-    stage(connection, analysis.analysis, "ladder", None, tables, moments.checksum)
-    steps_taken = sum(step.taken for step in ladder.steps)
-    metadata: Metadata = {
-        "steps": table_metadata(tables["ladder_steps"]),
-        "selected": dg.MetadataValue.text(ladder.path[ladder.selected].text),
-        "warning": dg.MetadataValue.text(WARNING),
-        "summary": dg.MetadataValue.text(
-            f"{steps_taken} of {len(ladder.steps)} steps taken, ends at {ladder.selected}"
-        ),
-        **numbers({"tried": len(ladder.steps), "taken": steps_taken}),
-    }
-    if len(ladder.path) > 1:
-        metadata["side_by_side"] = dg.MetadataValue.md(side_by_side(tables).markdown())
-        if report_model(analysis) is None:
-            metadata = pictures_metadata(analysis, tables, moments) | metadata
-    return metadata
-
-
 def make_results(
     connection: Connection, analysis: Analysis, run_id: str, started: float, destination: Path
 ) -> tuple[Metadata, list[dg.AssetCheckResult]]:
@@ -344,41 +255,28 @@ def make_results(
         "side_by_side": dg.MetadataValue.md(side_by_side(tables).markdown()),
         **numbers({f"rows_{name}": count for name, count in counts.items()}),
     }
-    metadata |= {f"mlm.{name}": dg.MetadataValue.table_schema(result_schema(name)) for name in TABLES}
     drift = read_latest(connection, "drift").filter(run_id=run_id, analysis=analysis.analysis)
     return metadata, [checks.no_drift(drift)]
 
 
 def _staged(connection: Connection, analysis: Analysis, checksum: str) -> dict[str, pl.DataFrame]:
     """Read every staged table of the analysis, all from the moments with this checksum."""
-    models_by_step: dict[StepName, list[str] | None] = {"models": list(analysis.models)}
+    models_by_step: dict[StepName, Sequence[str] | None] = {"models": list(analysis.models)}
     if analysis.compare:
-        models_by_step["comparisons"] = _models_compared(analysis)
+        models_by_step["comparisons"] = models_compared(analysis)
     if analysis.compiled_strategy is not None:
         models_by_step["ladder"] = None
     if analysis.sem:
         models_by_step["sem"] = list(analysis.sem)
-    rows_by_step = {
-        step: read_staged(connection, analysis.analysis, step, models) for step, models in models_by_step.items()
-    }
+    staged = read_staged(connection, analysis.analysis, models_by_step)
     prefixes = {"comparisons": "comparisons of ", "sem": "sem "}
-    stale = [
-        prefixes.get(step, "") + name
-        for step, rows in rows_by_step.items()
-        for name, moments in rows.checksums.items()
-        if moments != checksum
-    ]
+    stale = [prefixes.get(step, "") + name for (step, name), moments in staged.checksums.items() if moments != checksum]
     if stale:
         raise StoreError(
             f"The results of {analysis.analysis} are not published, because its models were fitted to different "
             f"rows: the moments have changed since {', '.join(stale)}. Materialize these again, or the whole analysis."
         )
-    return {name: pl.concat([rows.tables[name] for rows in rows_by_step.values()]) for name in TABLES}
-
-
-def _models_compared(analysis: Analysis) -> list[str]:
-    """Models that are compared with another, each once."""
-    return list(dict.fromkeys(model for model, _ in analysis.compare))
+    return staged.tables
 
 
 def _count(connection: Connection, relation: str) -> int:

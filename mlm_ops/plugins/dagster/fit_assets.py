@@ -1,0 +1,207 @@
+"""Make the assets that are fitted from the moments: models, comparisons, the ladder and structural equation models.
+
+They are one step of a run, which loads the moments and writes rows once; or a step each, which a run can give to
+processes of their own and retry alone.
+"""
+
+# Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from mlm_ops.analyses.run import moments_table
+from mlm_ops.analyses.store.prediction_views import check_view_names
+from mlm_ops.errors import MlmError
+from mlm_ops.language.model import group_name
+from mlm_ops.logs import about
+from mlm_ops.moments.record import Moments
+from mlm_ops.moments.storage import load_moments
+from mlm_ops.plugins.dagster.fits import (
+    FitResult,
+    ResultsToStage,
+    climb_ladder,
+    compare_all,
+    fit_one_model,
+    fit_one_sem,
+)
+from mlm_ops.plugins.dagster.metadata import LINEAGE, SCHEMA, Result, model_lineage, result_schema
+from mlm_ops.plugins.dagster.plan import Plan
+from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.results.words import code_block, code_span
+from mlm_ops.warehouse.connection import Connection
+
+#: What the rows of a model and of a structural equation model wait for.
+_WAITS = "its rows wait in the warehouse until they are published"
+
+
+@dataclass(frozen=True)
+class FitAsset:
+    """Hold one asset that is fitted from the moments.
+
+    Attributes
+    ----------
+    spec, checks
+        As Dagster lists it.
+    make
+        The function that fits it.
+    model
+        Its name in the log, where it is one model.
+    """
+
+    spec: dg.AssetSpec
+    checks: Sequence[dg.AssetCheckSpec]
+    make: Callable[[Connection, Moments], FitResult]
+    model: str | None = None
+
+
+def fit_assets(plan: Plan, separate_steps: bool) -> list[dg.AssetsDefinition]:
+    """Make the assets of everything that the analysis fits from its moments, in one step or in one each."""
+    assets = [_model(plan, name) for name in plan.analysis.models]
+    if plan.analysis.compare:
+        assets.append(_comparisons(plan))
+    if plan.analysis.compiled_strategy is not None:
+        assets.append(_ladder(plan))
+    assets += [_sem(plan, name) for name in plan.analysis.sem]
+    if not separate_steps:
+        return [_step(plan, f"{plan.analysis.analysis}__fits", assets)]
+    # a run goes through them in this order
+    return [_step(plan, "__".join(asset.spec.key.path), [asset], place) for place, asset in enumerate(assets)]
+
+
+def _step(plan: Plan, name: str, assets: Sequence[FitAsset], place: int = 0) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=name,
+        specs=[asset.spec for asset in assets],
+        check_specs=[check for asset in assets for check in asset.checks],
+        can_subset=len(assets) > 1,
+        op_tags=plan.op_tags(place),
+    )
+    def fits(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Result]:
+        selected = [asset for asset in assets if asset.spec.key in context.selected_asset_keys]
+        failures: list[MlmError] = []
+        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
+            check_view_names(connection, plan.analysis)
+            moments = load_moments(connection, moments_table(plan.analysis))
+            staging = ResultsToStage(connection, plan.analysis, moments.checksum)
+            for asset in selected:
+                try:
+                    with about(model=asset.model):
+                        result = asset.make(connection, moments)
+                    staging.add(result)
+                except MlmError as error:
+                    # the others are fitted all the same
+                    failures.append(error)
+                    continue
+                # Dagster asks of which asset of the step a check is
+                verdicts = [verdict._replace(asset_key=asset.spec.key) for verdict in result.checks]
+                yield Result(
+                    asset_key=asset.spec.key,
+                    metadata=result.metadata,
+                    check_results=plan.with_severities(verdicts),
+                )
+            staging.write()
+        if failures:
+            raise failures[0] if len(failures) == 1 else MlmError("\n".join(dict.fromkeys(map(str, failures))))
+
+    return fits
+
+
+def _model(plan: Plan, name: str) -> FitAsset:
+    """The asset that fits one model, and its checks."""
+    key, analysis = plan.model(name), plan.analysis
+    spec, request = analysis.models[name], analysis.requests[name]
+    robust = request.robust, group_name(request.cluster) or None
+    return FitAsset(
+        dg.AssetSpec(
+            key,
+            deps=[plan.moments],
+            group_name=plan.group,
+            kinds={"python", "duckdb"},
+            code_version=plan.code_version(name, spec, (request.estimator, request.df), robust),
+            description=f"{code_span(spec.formula)}\n\nFitted from the moments; {_WAITS} with those of the other "
+            "models.",
+            metadata={SCHEMA: result_schema("fixed_effects"), LINEAGE: model_lineage(analysis, name, plan.upstream)},
+        ),
+        [
+            *plan.fit_checks(
+                key,
+                "The optimum was reached; otherwise nothing is published.",
+                "No covariance matrix of random effects lost a dimension.",
+            ),
+            *(_diagnostic_checks(plan, key) if name in analysis.diagnostics else ()),
+        ],
+        lambda connection, moments: fit_one_model(connection, analysis, name, moments),
+        name,
+    )
+
+
+def _diagnostic_checks(plan: Plan, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    descriptions = {
+        "no_influential_unit": "No unit's deletion moves a coefficient by more than its standard error.",
+        "assumptions": "Random effects look normal, without outliers, and residual variances alike.",
+    }
+    return plan.checks(key, descriptions)
+
+
+def _comparisons(plan: Plan) -> FitAsset:
+    """The asset of all comparisons of the analysis."""
+    analysis = plan.analysis
+    return FitAsset(
+        dg.AssetSpec(
+            plan.key("comparisons"),
+            deps=[plan.moments, *(plan.model(name) for name in plan.compared)],
+            group_name=plan.group,
+            kinds={"python", "duckdb"},
+            code_version=plan.code_version("comparisons", analysis.compare, *analysis.models.values()),
+            description="Likelihood ratios and information criteria of nested models. Models whose fixed parts differ "
+            "are compared by full maximum likelihood, from the same moments.",
+            metadata={SCHEMA: result_schema("comparisons")},
+        ),
+        (),
+        lambda _, moments: compare_all(analysis, moments),
+    )
+
+
+def _ladder(plan: Plan) -> FitAsset:
+    """The asset that builds a model step by step, by the analysis' strategy."""
+    analysis = plan.analysis
+    return FitAsset(
+        dg.AssetSpec(
+            plan.key("ladder"),
+            deps=[plan.moments],
+            group_name=plan.group,
+            kinds={"python", "duckdb"},
+            code_version=plan.code_version("ladder", analysis.compiled_strategy, *analysis.models.values()),
+            description="A model built step by step by the analysis' rule: what was tried, what was kept or dropped, "
+            "and why. All candidates are fitted from the same moments.",
+            metadata={SCHEMA: result_schema("ladder_steps")},
+        ),
+        (),
+        lambda connection, moments: climb_ladder(connection, analysis, moments),
+    )
+
+
+def _sem(plan: Plan, name: str) -> FitAsset:
+    """The asset that fits one structural equation model, and its checks."""
+    key, analysis = plan.sem(name), plan.analysis
+    spec = analysis.sem[name]
+    return FitAsset(
+        dg.AssetSpec(
+            key,
+            deps=[plan.moments],
+            group_name=plan.group,
+            kinds={"python", "duckdb"},
+            code_version=plan.code_version(name, spec, analysis.levels),
+            description=f"{code_block(spec.model.strip())}\n\nA two-level structural equation model, fitted from the "
+            f"moments of the mixed models; {_WAITS}.",
+            metadata={SCHEMA: result_schema("sem_parameters")},
+        ),
+        plan.fit_checks(
+            key,
+            "The optimum was reached; otherwise nothing is published.",
+            "No variance of the model is zero, and no correlation one.",
+        ),
+        lambda connection, moments: fit_one_sem(connection, analysis, name, moments),
+        name,
+    )

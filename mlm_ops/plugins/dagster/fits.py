@@ -1,0 +1,167 @@
+"""Fit what an analysis asks for from its moments: the rows that are published later, and what Dagster shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from mlm_ops.analyses.file.analysis import Analysis
+from mlm_ops.analyses.file.strategy import WARNING
+from mlm_ops.analyses.run import (
+    climb_analysis,
+    compare_analysis,
+    fit_analysis_model,
+    fit_analysis_sem,
+    model_tables,
+    sem_tables,
+)
+from mlm_ops.analyses.store.prediction_views import PredictionView, add_prediction_views, prediction_views
+from mlm_ops.analyses.store.staging import StepRows, stage
+from mlm_ops.errors import StoreError
+from mlm_ops.moments.record import Moments
+from mlm_ops.plugins.dagster import checks
+from mlm_ops.plugins.dagster.metadata import (
+    Metadata,
+    model_metadata,
+    numbers,
+    sem_metadata,
+    table_metadata,
+    withheld_metadata,
+)
+from mlm_ops.plugins.dagster.pictures import pictures_metadata, report_model
+from mlm_ops.results.text.side_by_side import side_by_side
+from mlm_ops.warehouse.connection import Connection
+
+#: Rows that are written before the step ends, so that those of a million random effects do not add up.
+MOST_ROWS = 500_000
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Hold what came of one asset that is fitted from the moments.
+
+    Attributes
+    ----------
+    rows
+        For the step that publishes.
+    metadata, checks
+        As Dagster shows them.
+    views
+        Of the model's predictions.
+    """
+
+    rows: StepRows
+    metadata: Metadata
+    checks: Sequence[dg.AssetCheckResult] = ()
+    views: Sequence[PredictionView] = ()
+
+
+@dataclass
+class ResultsToStage:
+    """Gather results of a step, and write many at a time: a transaction costs as much as a fit."""
+
+    connection: Connection
+    analysis: Analysis
+    checksum: str
+    results: list[FitResult] = field(default_factory=list)
+
+    def add(self, result: FitResult) -> None:
+        """Add one, and write where there are many rows."""
+        self.results.append(result)
+        if sum(frame.height for each in self.results for frame in each.rows.tables.values()) > MOST_ROWS:
+            self.write()
+
+    def write(self) -> None:
+        """Write all that was added, and the views of predictions with them.
+
+        Raises
+        ------
+        StoreError
+            The database refuses the rows or a view. None of them is then written.
+        """
+        if not self.results:
+            return
+        views = [view for result in self.results for view in result.views]
+        stage(
+            self.connection,
+            self.analysis.analysis,
+            [result.rows for result in self.results],
+            self.checksum,
+            beside=lambda: add_prediction_views(self.connection, views),
+        )
+        self.results.clear()
+
+
+def fit_one_model(connection: Connection, analysis: Analysis, name: str, moments: Moments) -> FitResult:
+    """Fit one model."""
+    fit = fit_analysis_model(analysis, name, moments, connection)
+    tables = model_tables(analysis, name, fit, connection)
+    metadata = model_metadata(analysis.models[name].formula, fit, tables)
+    if name == report_model(analysis):
+        metadata = pictures_metadata(analysis, tables, moments) | metadata
+    verdicts = [checks.converged(name, fit), checks.not_singular(name, fit)]
+    if name in analysis.diagnostics:
+        flagged = tables["diagnostics"].filter("flagged")
+        nothing = dg.MetadataValue.md("Nothing is flagged.")
+        metadata["diagnostics"] = table_metadata(flagged) if flagged.height else nothing
+        verdicts += [checks.no_influential_unit(name, flagged), checks.assumptions(name, flagged)]
+    views = prediction_views(connection, analysis, {name: fit})
+    return FitResult(StepRows("models", [name], tables), metadata, verdicts, views)
+
+
+def fit_one_sem(connection: Connection, analysis: Analysis, name: str, moments: Moments) -> FitResult:
+    """Fit one structural equation model."""
+    fit = fit_analysis_sem(analysis, name, moments, connection)
+    tables = sem_tables(analysis, name, fit, moments)
+    metadata = sem_metadata(fit) if tables["sem_fit"].height else withheld_metadata(fit.model.text)
+    verdicts = [checks.sem_converged(fit), checks.sem_not_singular(fit)]
+    return FitResult(StepRows("sem", [name], tables), metadata, verdicts)
+
+
+def models_compared(analysis: Analysis) -> list[str]:
+    """Models that are compared with another, each once."""
+    return list(dict.fromkeys(model for model, _ in analysis.compare))
+
+
+def compare_all(analysis: Analysis, moments: Moments) -> FitResult:
+    """Make every comparison that the analysis asks for."""
+    tables = compare_analysis(analysis, moments)
+    table = tables["comparisons"]
+    metadata: Metadata = {
+        "comparisons": table_metadata(table),
+        "dagster/row_count": dg.MetadataValue.int(table.height),
+        "summary": dg.MetadataValue.text(f"{table.height} pairs of models"),
+    }
+    return FitResult(StepRows("comparisons", models_compared(analysis), tables), metadata)
+
+
+def climb_ladder(connection: Connection, analysis: Analysis, moments: Moments) -> FitResult:
+    """Build a model step by step.
+
+    Raises
+    ------
+    StoreError
+        The analysis has no strategy but the models as listed.
+    """
+    ladder_and_tables = climb_analysis(analysis, moments, connection)
+    if ladder_and_tables is None:
+        raise StoreError(f"The analysis {analysis.analysis} has no strategy. Give it build_up or tear_down.")
+    ladder, tables = ladder_and_tables
+    steps_taken = sum(step.taken for step in ladder.steps)
+    metadata: Metadata = {
+        "steps": table_metadata(tables["ladder_steps"]),
+        "selected": dg.MetadataValue.text(ladder.path[ladder.selected].text),
+        "warning": dg.MetadataValue.text(WARNING),
+        "summary": dg.MetadataValue.text(
+            f"{steps_taken} of {len(ladder.steps)} steps taken, ends at {ladder.selected}"
+        ),
+        **numbers({"tried": len(ladder.steps), "taken": steps_taken}),
+    }
+    if len(ladder.path) > 1:
+        metadata["side_by_side"] = dg.MetadataValue.md(side_by_side(tables).markdown())
+        if report_model(analysis) is None:
+            metadata = pictures_metadata(analysis, tables, moments) | metadata
+    # the names of the ladder's models come from the data
+    return FitResult(StepRows("ladder", None, tables), metadata)
