@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+import duckdb
 import numpy as np
 import polars as pl
 import psycopg2
@@ -14,10 +16,12 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import mlm_ops as mlm
+from mlm_ops.plugins.dagster import Warehouse
 from tests.hosts.comparison import SAME, assert_same, assert_same_sums, on_duckdb
 from tests.hosts.dbt.conftest import copy_project
 from tests.hosts.dbt.dialects import package_for
 from tests.hosts.dbt.postgres import programs, server
+from tests.specification.examples import blocks
 
 PROGRAMS = programs()
 pytestmark = [
@@ -28,7 +32,7 @@ ODD = 'a "b";c'
 LONG = "minutes_of_mathematics_at_home_in_a_week"
 
 
-class Warehouse:
+class Database:
     """A Postgres database in which the project is built."""
 
     def __init__(self, host: str, user: str) -> None:
@@ -65,19 +69,19 @@ def _plain(value: object) -> object:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     assert PROGRAMS is not None
     with server(PROGRAMS) as (folder, user):
         variables = {"MLM_POSTGRES_HOST": str(folder), "MLM_POSTGRES_USER": user}
         project = copy_project(tmp_path_factory.mktemp("postgres") / "project", **variables)
-        warehouse = Warehouse(str(folder), user)
+        warehouse = Database(str(folder), user)
         warehouse.seed(project.folder / "seeds" / "hsb.csv")
         project.build("--target", "postgres", "--exclude", "hsb")
         project.build("--target", "postgres", "--select", "scores+", "--vars", "corrected: true")
         yield warehouse
 
 
-def test_the_moments_are_those_of_duckdb(built: Warehouse) -> None:
+def test_the_moments_are_those_of_duckdb(built: Database) -> None:
     rows, table = built.table("messy"), built.table("messy_moments")
     columns = ["mathach", "ses", "minority", "is_female", ODD]
     expected = on_duckdb(
@@ -117,14 +121,14 @@ def test_the_moments_are_those_of_duckdb(built: Warehouse) -> None:
     ],
 )
 def test_the_other_macros_are_those_of_duckdb(
-    built: Warehouse, table: str, macro: str, arguments: dict[str, object]
+    built: Database, table: str, macro: str, arguments: dict[str, object]
 ) -> None:
     expected = on_duckdb(built.table("messy"), macro, relation="students", **arguments)
     keys = {"decomposition": ["variable"], "group_means": ["school", "is_public"], "centered": expected.columns}[macro]
     assert_same(built.table(table), expected, *keys)
 
 
-def test_merged_moments_are_those_of_all_rows(built: Warehouse) -> None:
+def test_merged_moments_are_those_of_all_rows(built: Database) -> None:
     rows = built.table("messy").drop_nulls(["school", "mathach", "is_female", "sex", "is_public"])
     arguments = {"columns": ["mathach", "is_female"], "group": "school", "constants": ["is_public"]}
     expected = on_duckdb(rows, "group_moments", relation="students", **arguments).drop(
@@ -136,7 +140,7 @@ def test_merged_moments_are_those_of_all_rows(built: Warehouse) -> None:
     assert_same_sums(table.sort("school"), expected.sort("school"), ["mathach", "is_female"])
 
 
-def test_a_corrected_part_replaces_its_own(built: Warehouse) -> None:
+def test_a_corrected_part_replaces_its_own(built: Database) -> None:
     """By delete+insert and by merge, after a second run that loaded one part anew, and by days."""
     arguments = {"relation": "students", "columns": ["mathach", "ses"], "group": "school"}
     for rows, tables in (
@@ -152,13 +156,13 @@ def test_a_corrected_part_replaces_its_own(built: Warehouse) -> None:
     assert runs["built_by"].to_list() == [1, 1, 2, 1]  # of part 2 the schools that it has lost keep their rows
 
 
-def test_three_levels_and_missing_values(built: Warehouse) -> None:
+def test_three_levels_and_missing_values(built: Database) -> None:
     expected = built.table("three_levels_expected").sort("row_id")
     table = built.table("three_levels_centered").sort("row_id")
     assert_frame_equal(table, expected, check_dtypes=False, rel_tol=SAME, abs_tol=SAME)
 
 
-def test_a_model_is_fitted_from_the_moments(built: Warehouse) -> None:
+def test_a_model_is_fitted_from_the_moments(built: Database) -> None:
     formula = "mathach ~ within(ses) * is_public + between(ses) + is_female + size + (within(ses) | school)"
     rows = built.table("messy").with_columns(pl.col("ses", "minority").fill_nan(None)).drop(LONG).drop_nulls()
     expected = mlm.fit(formula, rows.with_columns(pl.col("is_female").cast(pl.Float64)))
@@ -190,3 +194,35 @@ def test_a_name_that_postgres_would_cut_is_refused(macro: str, column: str, what
         "63. Give its columns shorter names in a model before it."
     )
     package_for("duckdb")[macro]("students", [column], "school")
+
+
+def test_the_page_of_exports(built: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python and SQL of docs/exports.md, in order, with the table in Postgres, in a file, and in another DuckDB."""
+    monkeypatch.chdir(tmp_path)
+    table = built.table("school_moments")
+    table.write_parquet("school_moments.parquet")
+    with duckdb.connect("other.duckdb") as connection:
+        connection.register("brought", table.to_arrow())
+        connection.execute("create table school_moments as from brought")
+    Path("schools.yaml").write_text(
+        "analysis: schools\ndata: school_moments\nform: moments\nmodels:\n"
+        "  slopes: mathach ~ within(ses) * sector + (within(ses) | school)\n",
+        encoding="utf-8",
+    )
+    names: dict[str, Any] = {"host": built.host, "user": built.user}
+    for language, text in blocks("exports", "python", "sql"):
+        if language == "python":
+            exec(compile(text, "docs/exports.md", "exec"), names)
+        else:
+            with duckdb.connect("results.duckdb") as connection:
+                connection.execute(text)
+                assert connection.table("school_moments").fetchall()
+    expected = mlm.fit("mathach ~ within(ses) * sector + (within(ses) | school)", mlm.read_moments(table, "school"))
+    assert_frame_equal(names["fit"].fixed_effects, expected.fixed_effects)
+    assert names["moments"].checksum == mlm.read_moments(table, "school").checksum
+    resources = {"warehouse": Warehouse(directory="warehouse")}
+    defs = dg.Definitions.merge(names["defs"], dg.Definitions(resources=resources))
+    defs.resolve_implicit_global_asset_job_def().execute_in_process()
+    with duckdb.connect("warehouse/results.duckdb", read_only=True) as connection:
+        stored = connection.sql("select estimate from mlm.latest_fixed_effects order by term").pl()
+    np.testing.assert_allclose(stored["estimate"], expected.fixed_effects.sort("term")["estimate"], rtol=1e-8)
