@@ -23,9 +23,12 @@
   {{ name }} is not null and not (typeof({{ name }}) in ('double', 'real') and lower(cast({{ name }} as varchar)) = 'nan')
 {%- endmacro %}
 
+{# Types are compared as such: their names would be looked up for each row. #}
 {% macro postgres__has_value(name) -%}
   {{ name }} is not null and not (
-    cast(pg_typeof({{ name }}) as text) in ('double precision', 'real', 'numeric') and cast({{ name }} as text) = 'NaN')
+    pg_typeof({{ name }}) in (
+      cast('double precision' as regtype), cast('real' as regtype), cast('numeric' as regtype))
+    and cast({{ name }} as text) = 'NaN')
 {%- endmacro %}
 
 {# Redshift is dispatched as a kind of Postgres, and has no pg_typeof() of columns. #}

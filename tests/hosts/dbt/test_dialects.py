@@ -132,8 +132,8 @@ HAS_VALUE = {
     "spark": """not (typeof(`c`) in ('double', 'float') and lower(cast(`c` as string)) = 'nan')""",
     "duckdb": """not (typeof("c") in ('DOUBLE', 'FLOAT') and isnan(try_cast("c" as double)))""",
     "postgres": (
-        """not (cast(pg_typeof("c") as text) in ('double precision', 'real', 'numeric') """
-        """and cast("c" as text) = 'NaN')"""
+        """not (pg_typeof("c") in (cast('double precision' as regtype), cast('real' as regtype), """
+        """cast('numeric' as regtype)) and cast("c" as text) = 'NaN')"""
     ),
     "redshift": """"c" = "c\"""",
 }
