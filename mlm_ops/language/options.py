@@ -38,6 +38,7 @@ ClusterKind = Literal["CR0", "CR1", "CR1S", "CR2"]
 RowKind = Literal["HC0", "HC1", "HC2", "HC3"]
 Robust = Literal[ClusterKind, RowKind]
 Steps = Literal["sql", "polars", "both"]
+Form = Literal["rows", "moments"]
 SlopeCentering = Literal["latent", "observed"]
 Missing = Literal["listwise", "ml"]
 TableFormat = Literal["text", "markdown"]
@@ -177,6 +178,7 @@ COVARIANCE = Option(
 ).or_none()
 ROBUST = choice("robust", get_args(Robust)).or_none()
 STEPS = choice("steps", get_args(Steps), default="sql")
+FORM = choice("form", get_args(Form), default="rows")
 SEM_CLUSTER = Option("cluster", "a column, or several joined by a colon", _colon_names)
 CLUSTER = SEM_CLUSTER.or_none()
 #: The options of a model beside its formula, by name, in the order in which they are checked.
@@ -231,6 +233,8 @@ FILE_OPTIONS = Option(
 ).or_none()
 FITS = Option("models", 'fits of mlm.fit by name, such as {"null": null, "slopes": slopes}', _fits)
 TABLE = Option("table", "a polars DataFrame, such as fit.fixed_effects, or what mlm.side_by_side returns", _table)
+EMPTY = flag("empty")
+READ = Option("read", "a function that is called without arguments and returns a table", _function)
 ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Options of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")

@@ -137,8 +137,8 @@ class Source:
         if "n" in self.types and any(f"mean_{name}" in self.types for name in missing):
             raise DataError(
                 f"{self.table[0].upper()}{self.table[1:]} has no rows of {', '.join(map(repr, missing))}: its columns "
-                "are those of moments, as group_moments makes them. Write form: moments in the analysis file, or give "
-                "mlm_ops.read_moments(table, group) to fit."
+                "are those of moments, as group_moments makes them. Write form: moments in the analysis file or "
+                "form := 'moments' in mlm(), or give mlm_ops.read_moments(table, group) to fit."
             )
         if twin := next((name for name in missing if name in self.case_duplicates), None):
             other = next(name for name in self.types if name.lower() == twin.lower())
@@ -408,10 +408,22 @@ def named_relation(text: str) -> tuple[str, str]:
     try:
         statements = duckdb.extract_statements(stripped)
     except duckdb.Error as error:
+        if stripped.startswith("(") and (whole := _selected(stripped)) is not None:
+            return f"({whole}\n)", "the SELECT"
         raise DataError(f"The data are neither a table name nor a SELECT. Got {text!r}: {first_line(error)}") from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise DataError(f"The data are one table name or one SELECT. Got {text!r}.")
     return f"({stripped}\n)", "the SELECT"
+
+
+def _selected(text: str) -> str | None:
+    """Return a SELECT in parentheses with a name after it, as dbt writes a sample of a table, as one SELECT."""
+    whole = f"select * from {text}"
+    try:
+        (statement,) = duckdb.extract_statements(whole)
+    except (duckdb.Error, ValueError):
+        return None
+    return whole if statement.type == duckdb.StatementType.SELECT else None
 
 
 def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None) -> str:

@@ -66,8 +66,8 @@ def test_a_table_of_moments_that_is_taken_for_rows(database: Path) -> None:
     _, told = str(caught.value).splitlines()
     assert told == (
         "analysis schools, model slope: Table pupils_moments has no rows of 'y', 'x', 'kind': its columns are those of "
-        "moments, as group_moments makes them. Write form: moments in the analysis file, or give "
-        "mlm_ops.read_moments(table, group) to fit."
+        "moments, as group_moments makes them. Write form: moments in the analysis file or form := 'moments' "
+        "in mlm(), or give mlm_ops.read_moments(table, group) to fit."
     )
 
 

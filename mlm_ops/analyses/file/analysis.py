@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model
 
 from mlm_ops.analyses.file.keys import (
     LEVEL_KEYS,
-    Form,
     History,
     ModelSpec,
     Names,
@@ -35,7 +34,7 @@ from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language import options as allowed
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.model import GroupingFactor, Model
-from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Robust, Steps
+from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Form, Robust, Steps
 from mlm_ops.language.recentering import candidates
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor

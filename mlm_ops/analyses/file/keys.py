@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -178,8 +178,6 @@ def candidate_terms(value: Any) -> Any:
         raise ValueError(f"unknown candidates: {', '.join(unknown)}; expected one of {', '.join(PHASES)}")
     return {phase: [terms] if isinstance(terms, str) else terms for phase, terms in value.items()}
 
-
-Form = Literal["rows", "moments"]
 
 #: Keys of an analysis, and of its models, that ask something of rows.
 OF_ROWS = ("where", "partition", "weights", "residual", "steps")
