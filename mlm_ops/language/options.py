@@ -234,6 +234,7 @@ FILE_OPTIONS = Option(
 FITS = Option("models", 'fits of mlm.fit by name, such as {"null": null, "slopes": slopes}', _fits)
 TABLE = Option("table", "a polars DataFrame, such as fit.fixed_effects, or what mlm.side_by_side returns", _table)
 EMPTY = flag("empty")
+ALL_CURSORS = flag("all_cursors")
 READ = Option("read", "a function that is called without arguments and returns a table", _function)
 ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Options of structural equation models.

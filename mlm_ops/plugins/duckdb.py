@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
-from mlm_ops.errors import DataError, MlmError
+from mlm_ops.errors import DataError, MlmError, StoreError
 from mlm_ops.language import options
 from mlm_ops.language.request import compile_request
 from mlm_ops.moments.from_macros import gather
@@ -28,7 +29,7 @@ from mlm_ops.moments.single_statement import Answer, SingleStatement, read_answe
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.tables import FIT_TABLES
 from mlm_ops.warehouse.boundary import checked
-from mlm_ops.warehouse.faults import sentence_of
+from mlm_ops.warehouse.faults import first_line, sentence_of
 from mlm_ops.warehouse.source import open_source
 from mlm_ops.warehouse.sql import identifier, literal
 
@@ -53,14 +54,18 @@ _ANSWER = ("described", "survey", "missing", "moments", "residual_sums")
 _TO_SQL = "mlm_moments_query"
 
 
-@checked(connection=options.DUCKDB, on_note=options.ON_NOTE, empty=options.EMPTY)
+@checked(connection=options.DUCKDB, on_note=options.ON_NOTE, empty=options.EMPTY, all_cursors=options.ALL_CURSORS)
 def register(
-    connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], None] | None = None, empty: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    on_note: Callable[[str], None] | None = None,
+    empty: bool = False,
+    all_cursors: bool = False,
 ) -> None:
     """Register ``mlm(formula, relation)`` and its sister functions on a connection.
 
     They are temporary: nothing is written to the database, which may be read-only. A cursor is a connection of its own,
-    and takes a registration of its own.
+    and takes a registration of its own, unless `all_cursors`.
 
     Parameters
     ----------
@@ -71,6 +76,15 @@ def register(
         line a note, the formula before it. ``mlm_equations()`` has the notes as a column.
     empty
         Whether the functions give their columns and no rows, whatever the relation: dbt's ``--empty``.
+    all_cursors
+        Whether every connection of this process to the database has them, for hosts that open cursors of their own,
+        such as SQLAlchemy, jupysql and DuckDB's UI. The five macros are then written to the current database, and stay
+        in a file; another process can call them only once it has registered them too.
+
+    Raises
+    ------
+    StoreError
+        With `all_cursors`, the database is read-only.
 
     Examples
     --------
@@ -85,17 +99,33 @@ def register(
     if _TO_SQL not in functions:
         connection.create_function(_TO_SQL, _to_sql, None, "VARCHAR", null_handling=FunctionNullHandling.SPECIAL)
     for macro, table in FUNCTIONS.items():
-        function = f"mlm_fit_{table}"
+        told = on_note if macro == "mlm" else None
+        # of two registrations with functions of their own for notes each keeps its own
+        function = f"mlm_fit_{table}{'' if told is None else f'_{id(told)}'}"
         if function not in functions:
             connection.create_function(
                 function,
-                _fit_function(table, on_note if macro == "mlm" else None),
+                _fit_function(table, told),
                 None,
                 _struct_type(table),
                 type=PythonUDFType.ARROW,
                 null_handling=FunctionNullHandling.SPECIAL,
             )
-        connection.execute(_macro(macro, function, empty))
+        statement = _macro(macro, function, empty)
+        if all_cursors:
+            _create_lasting(connection, statement)
+        else:
+            connection.execute(f"create or replace temp macro {statement}")
+
+
+def _create_lasting(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    try:
+        connection.execute(f"create or replace macro {statement}")
+    except duckdb.Error as error:
+        raise StoreError(
+            f"The functions of mlm cannot be written to the database for all cursors: {first_line(error)} Leave out "
+            "all_cursors, and register each cursor; or open the database for writing."
+        ) from error
 
 
 def _macro(name: str, function: str, empty: bool) -> str:
@@ -105,7 +135,7 @@ def _macro(name: str, function: str, empty: bool) -> str:
     call = f"{function}({', '.join(_ANSWER)}, {arguments})"
     # the inner unnest keeps DuckDB from calling the function anew for each of its two fields
     return (
-        f"create or replace temp macro {name}(formula, relation, {parameters}) as table"
+        f"{name}(formula, relation, {parameters}) as table"
         " select unnest(if(fault is null, result_rows, error(fault)), recursive := true)"
         f" from (select unnest([{call}], recursive := true) from query({_TO_SQL}({arguments}))"
         f"{' limit 0' if empty else ''})"
@@ -186,7 +216,12 @@ def _structure(text: str | None) -> Any:
         return text
 
 
+@cache
 def _fit_function(table: str, on_note: Callable[[str], None] | None) -> Callable[..., Any]:
+    """The function of one result table, which lives as long as the process.
+
+    DuckDB calls it on every connection to the database, and does not keep it when the one that registered it is closed.
+    """
     # without annotations: DuckDB evaluates those that it finds, and pyarrow is not imported yet
     return lambda *arguments: _fit_rows(table, on_note, *arguments)
 

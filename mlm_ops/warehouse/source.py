@@ -410,6 +410,12 @@ def named_relation(text: str) -> tuple[str, str]:
     except duckdb.Error as error:
         if stripped.startswith("(") and (whole := _selected(stripped)) is not None:
             return f"({whole}\n)", "the SELECT"
+        path = stripped.strip("'\"")
+        if is_data_file(path):
+            raise DataError(
+                f"The relation is a table name or one SELECT. Got the path {path}; write it as a SELECT: "
+                f"from {literal(path)}."
+            ) from error
         raise DataError(f"The data are neither a table name nor a SELECT. Got {text!r}: {first_line(error)}") from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise DataError(f"The data are one table name or one SELECT. Got {text!r}.")

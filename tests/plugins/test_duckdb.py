@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 import mlm_ops as mlm
 from mlm_ops.analyses.store.schema import TABLES
+from mlm_ops.errors import StoreError
 from mlm_ops.plugins.duckdb import FUNCTIONS, register
 from mlm_ops.results.tables import FIT_TABLES
 from mlm_ops.warehouse.sql import render
@@ -254,6 +255,47 @@ def test_a_cursor_takes_a_registration_of_its_own(connection: duckdb.DuckDBPyCon
         register(cursor)
         assert len(from_sql(cursor, SIMPLE, "students")) == 2
         assert len(from_sql(connection, SIMPLE, "students")) == 2
+
+
+def test_hosts_with_cursors_of_their_own(tmp_path: Path) -> None:
+    """The macros are in the database: each cursor has them, and each connection, also when the first has gone."""
+    path, sealed = tmp_path / "school.duckdb", tmp_path / "sealed.duckdb"
+    connection, other = duckdb.connect(path), duckdb.connect(path)
+    connection.execute(f"create table students as from '{DATA / 'hsb.csv'}'")
+    register(connection, all_cursors=True)
+    register(connection, all_cursors=True)
+    expected = from_sql(connection, SIMPLE, "students")
+    connection.close()
+    with other, other.cursor() as cursor:
+        assert_frame_equal(from_sql(other, SIMPLE, "students"), expected)
+        assert_frame_equal(from_sql(cursor, SIMPLE, "students"), expected)
+    duckdb.connect(sealed).close()
+    with duckdb.connect(sealed, read_only=True) as reader, pytest.raises(StoreError) as caught:
+        register(reader, all_cursors=True)
+    assert str(caught.value).startswith("The functions of mlm cannot be written to the database for all cursors: ")
+    assert str(caught.value).endswith(
+        "Leave out all_cursors, and register each cursor; or open the database for writing."
+    )
+
+
+@pytest.mark.parametrize("relation", ["data/pupils.csv", "'data/pupils.csv'"])
+def test_a_path_is_told_how_to_be_written(connection: duckdb.DuckDBPyConnection, relation: str) -> None:
+    sentence = r"Got the path data/pupils\.csv; write it as a SELECT: from 'data/pupils\.csv'\."
+    with pytest.raises(duckdb.InvalidInputException, match=sentence):
+        from_sql(connection, SIMPLE, relation)
+
+
+def test_a_connection_that_was_closed_takes_its_functions_with_it(tmp_path: Path) -> None:
+    """Another connection to the same database registers its own; to call those of the first would end the process."""
+    path = tmp_path / "school.duckdb"
+    first, second = duckdb.connect(path), duckdb.connect(path)
+    with second:
+        second.execute(f"create table students as from '{DATA / 'hsb.csv'}'")
+        register(first)
+        expected = from_sql(first, SIMPLE, "students")
+        first.close()
+        register(second)
+        assert_frame_equal(from_sql(second, SIMPLE, "students"), expected)
 
 
 def test_a_read_only_database_is_enough(tmp_path: Path) -> None:
