@@ -91,6 +91,13 @@ def test_numbers_beyond_all_sums_are_looked_at_too():
     infinite = pl.when(pl.col("ses") > 0).then(float("inf")).otherwise(0.0)
     odd = pl.read_csv(HSB).select("school", "mathach", "ses", big=pl.col("ses") * 1e200, infinite=infinite)
     assert guess(open_source(odd)).redundant == ()
+    # squares and differences of these are no numbers of their types
+    large = pl.col("size").cast(pl.UInt64) * pl.lit(10**14, pl.UInt64)
+    pairs = pl.read_csv(HSB).select(
+        "school", "mathach", pop=large + pl.col("minority").cast(pl.UInt64), pop_now=large, ses="ses"
+    )
+    pairs = pairs.with_columns(ses_sq=pl.col("ses") ** 2, ses_far=pl.col("mathach") * 1e200)
+    assert dict(guess(open_source(pairs)).redundant)["ses_sq"] == "ses"
 
 
 def test_loads_that_everybody_has_have_no_between_part(tmp_path: Path):

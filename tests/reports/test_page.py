@@ -108,6 +108,12 @@ def test_what_the_tables_do_not_have_is_absent(tables):
     assert parsed(page_of({"runs": tables["runs"]}).html).tags["figure"] == 0
 
 
+def test_names_of_rows_break_at_brackets_and_colons_on_a_phone(html):
+    rows = re.findall(r'<th scope="row">(.*?)</th>', html)
+    assert "within<wbr>(ses):<wbr>sector<wbr>[Public]" in rows
+    assert "(Intercept)" in rows
+
+
 @pytest.mark.parametrize("first", range(0, len(HOSTILE), 8))
 def test_names_are_names(tables, first):
     strange = hostile(tables, first)

@@ -153,10 +153,11 @@ def same_within(source: Source, pairs: Sequence[tuple[str, str]], group: str) ->
         return []
     tests = []
     for i, pair in enumerate(pairs):
-        one, other = map(identifier, pair)
+        # whole numbers and decimals have products that they cannot hold, and the squares of some reals are infinite
+        one, other = (f"case when abs({identifier(x)}) < 1e100 then cast({identifier(x)} as double) end" for x in pair)
         least = f"1e-6 * greatest(max(abs({one})), 1e-300)"
-        tests.append(f"max({one} - {other}) - min({one} - {other}) <= {least} as c{i}")
-        tests.append(f"max(abs({one} - 1.0 * {other} * {other})) <= {least} as d{i}")
+        tests.append(f"max(({one}) - ({other})) - min(({one}) - ({other})) <= {least} as c{i}")
+        tests.append(f"max(abs(({one}) - ({other}) * ({other}))) <= {least} as d{i}")
     grouped_rows = f"{source.relation} where {identifier(group)} is not null group by {identifier(group)}"
     aggregates = ", ".join(f"bool_and(c{i}) or bool_and(d{i})" for i, _ in enumerate(pairs))
     (flags,) = source.query(f"select {aggregates} from (select {', '.join(tests)} from {grouped_rows})").fetchall()

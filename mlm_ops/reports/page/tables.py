@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,11 @@ def grid(frame: pl.DataFrame) -> Grid:
     return Grid(cells.heading, rows, cells.right, max(frame.height - ROWS, 0), above)
 
 
+#: The name of a row, as HTML without elements; and where a name may be broken, but not at its ends.
+_ROW_NAME = re.compile(r'(?<=<th scope="row">)[^<]+')
+_BREAK = re.compile(r"(?<=[^\s(\[])(?=[(\[])|(?<=[:,*._])(?=[^\s:,*._])")
+
+
 def ladder(tables: Tables) -> tuple[Markup, list[str]] | None:
     """The models side by side, as papers print them, and notes; of very many those that `shown_models` chooses."""
     statistics = table(tables, "fit_statistics")
@@ -75,7 +81,12 @@ def ladder(tables: Tables) -> tuple[Markup, list[str]] | None:
     if len(models) < len(there):
         notes.append(f"{count(len(models))} of {count(len(there))} models are shown; the result tables have all.")
     sections = {title: rows for title, rows in beside.sections.items() if rows}
-    return Markup(html_table(("model", *beside.models), sections, beside.right)), notes
+    return Markup(_breakable(html_table(("model", *beside.models), sections, beside.right))), notes
+
+
+def _breakable(html: str) -> str:
+    """Let the names of rows go over several lines at their brackets, colons and points, before they do within words."""
+    return _ROW_NAME.sub(lambda name: _BREAK.sub("<wbr>", name[0]), html)
 
 
 def centered(tables: Tables) -> list[tuple[str, Grid, list[str]]]:
