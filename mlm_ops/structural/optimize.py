@@ -41,6 +41,8 @@ _OUTSIDE = 1e-9
 #: Promised decrease of the deviance at which the search ends.
 _PERFECT = 1e-17
 _RESOLUTION = 1e-13
+#: An estimate of the expected information takes the Hessian's place where no parameter has less than this share of it.
+_TELLING = 1e-6
 _MAX_STEPS = 300
 _STARTS_AT_BOUND = 4
 _VISIBLE = 1e-2
@@ -139,7 +141,10 @@ class _Objective:
         metric = directions.T @ (hessian + bend) @ directions
         exact = curvature(metric).definite
         if not exact:
-            metric = directions.T @ (self.likelihood.expected_information(at) + bend) @ directions
+            expected = directions.T @ (self.likelihood.expected_information(at) + bend) @ directions
+            # scores of few clusters, or of clusters that are alike in a variable, tell nothing of some directions
+            if (np.diag(expected) > _TELLING * np.abs(np.diag(metric))).all():
+                metric = expected
         tangent = None if self.equations is None else directions[self.free]
         return _Point(value, directions.T @ gradient, metric, exact, tangent, scale)
 
