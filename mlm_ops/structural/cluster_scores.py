@@ -118,7 +118,7 @@ def sem_scores(scores: ClusterScores, group: str, units: NDArray[Any]) -> pl.Dat
         {
             "group": repeated(group, len(names)),
             "unit": names,
-            "term": [name for name in scores.names for _ in units],
+            "term": np.repeat(scores.names, len(units)).tolist(),
             **{name: values.T.ravel() for name, values in columns.items()},
         },
     )
@@ -167,7 +167,8 @@ def _given_observed(likelihood: ClusterLikelihood, at: ClusterEvaluation, target
         with_effects = across[:, effects] - regression @ moments.covariance[np.ix_(shown, effects)]
         around = statistics.level2[clusters][:, is_shown] - (implied.mean - layout.origin)[columns]
         mean[clusters] = around @ regression.T + integral.residual @ with_effects.T
-        less = np.einsum("ta,jab,jbc,tc->jt", with_effects, integral.shrinkage, integral.precision, with_effects)
+        fall = with_effects @ (integral.shrinkage @ integral.precision)
+        less = np.einsum("jtq,tq->jt", fall, with_effects)
         variance[clusters] = np.maximum(np.diag(own - regression @ across[:, shown].T) - less, 0.0)
     return mean, variance
 

@@ -44,6 +44,8 @@ _PERFECT = 1e-17
 #: a ten-millionth of their standard errors.
 _CRAWLING = 1e-14
 _RESOLUTION = 1e-13
+#: An estimate of the expected information takes the Hessian's place where no parameter has less than this share of it.
+_TELLING = 1e-6
 _MAX_STEPS = 300
 #: Every so many steps a search without bounds ends that is outside of them and no longer falls by what a reader could
 #: see at a step: it runs towards infinity, where variances below zero let a slope grow.
@@ -145,7 +147,10 @@ class _Objective:
         metric = directions.T @ (hessian + bend) @ directions
         exact = curvature(metric).definite
         if not exact:
-            metric = directions.T @ (self.likelihood.expected_information(at) + bend) @ directions
+            expected = directions.T @ (self.likelihood.expected_information(at) + bend) @ directions
+            # scores of few clusters, or of clusters that are alike in a variable, tell nothing of some directions
+            if (np.diag(expected) > _TELLING * np.abs(np.diag(metric))).all():
+                metric = expected
         tangent = None if self.equations is None else directions[self.free]
         return _Point(value, directions.T @ gradient, metric, exact, tangent, scale)
 

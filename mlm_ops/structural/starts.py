@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from mlm_ops.moments.arrays import Array
@@ -139,7 +141,9 @@ def _start_about_means(table: ParameterTable, statistics: Statistics, theta: Arr
 
     What varies there as v0 and s varies at zero as v0 + c^2 s, with covariance -c s, c the mean.
     """
-    index = {(r.lhs, r.op, r.rhs): r.index for r in table.at(BETWEEN) if r.index not in {None, *started}}
+    shared = [index for index, count in Counter(row.index for row in table.rows).items() if count > 1]
+    bound = {None, *started, *shared}
+    index = {(r.lhs, r.op, r.rhs): r.index for r in table.at(BETWEEN) if r.index not in bound}
     index |= {(rhs, op, lhs): place for (lhs, op, rhs), place in index.items() if op == "~~"}
     for slope in table.slopes:
         if slope.latent or slope.outcome not in table.both:

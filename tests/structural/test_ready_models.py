@@ -230,6 +230,25 @@ def test_growth_is_the_mixed_model() -> None:
     assert sorted(ours) == pytest.approx(sorted(variances), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "formula"),
+    [
+        # all persons at the same times, whose scores tell nothing of the mean of time, and intercepts far from times
+        ("bodyweight", "growth: weight ~ Time", "weight ~ Time + (Time | Rat)"),
+        ("orthodont", "growth: distance ~ year", "distance ~ year + (year | Subject)"),
+    ],
+)
+def test_growth_at_the_same_times_and_far_from_zero_is_the_mixed_model(name: str, line: str, formula: str) -> None:
+    rows = data(name)
+    rows = rows.with_columns(year=pl.col("age") + 2000) if "age" in rows.columns else rows
+    found = mlm.sem(line, rows, cluster=rows.columns[2])
+    mixed = mlm.fit(formula, rows, estimator="ml", df="none")
+    assert found.converged
+    # two thousand years from zero the intercepts' variance costs digits
+    tolerance = 1e-7 if name == "orthodont" else 1e-8
+    assert found.measures.given_x.log_likelihood == pytest.approx(mixed.estimate.log_likelihood, abs=tolerance)
+
+
 def test_growth_of_two_slopes_and_a_time_varying_covariate() -> None:
     text = (
         'level: 1\n y ~ rv("slope_t")*t + rv("slope_u")*u\n y ~ z\n'
