@@ -104,13 +104,21 @@ def _shared_models(now: Tables, before: Tables) -> Iterator[tuple[str, Callable[
 
 def _sem_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
     """Yield the rows of a structural equation model, its parameters compared as if the runs were independent."""
-    texts = [tables["sem_fit"]["syntax"][0] for tables in (now_tables, before_tables)]
-    if texts[0] != texts[1]:
-        yield {"kind": "model", "flagged": False, "note": "the model has changed, so its parameters are not compared"}
+    now_fit, before_fit = (tables["sem_fit"].row(0, named=True) for tables in (now_tables, before_tables))
+    # runs of an earlier version do not tell of slopes and missing
+    options = [name for name in ("slopes", "missing") if before_fit[name] not in (None, now_fit[name])]
+    if now_fit["syntax"] != before_fit["syntax"] or options:
+        was = "".join(f"; {name} was {before_fit[name]}" for name in options)
+        note = f"the model has changed, so its parameters are not compared{was}"
+        yield {"kind": "model", "flagged": False, "note": note}
     else:
         keys = ["level", "lhs", "op", "rhs"]
-        pairs = now_tables["sem_parameters"].join(
-            before_tables["sem_parameters"], on=keys, suffix="_before", nulls_equal=True, maintain_order="left"
+        # a parameter that is fixed, as that of a random slope's path, has no error and an interval of its value
+        is_fixed = pl.col("std_error").is_null() & pl.col("conf_low").is_not_null()
+        pairs = (
+            now_tables["sem_parameters"]
+            .filter(~is_fixed)
+            .join(before_tables["sem_parameters"], on=keys, suffix="_before", nulls_equal=True, maintain_order="left")
         )
         for row in pairs.iter_rows(named=True):
             keys_of_row = {"kind": "sem_parameter", "group": _LEVELS.get(row["level"]), "term": _parameter_text(row)}

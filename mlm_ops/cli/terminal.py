@@ -19,6 +19,7 @@ from mlm_ops.results.text.centering import remarks, versions_table
 from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, footnotes
 from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, one_line, visible
+from mlm_ops.structural.random_paths import without_random_paths
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
 OVERVIEW: dict[str, tuple[str, ...]] = {
@@ -85,8 +86,14 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     ),
     "sem_parameters": (
         *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
-        *("conf_low", "conf_high", "std_all"),
+        *("conf_low", "conf_high", "monte_carlo_low", "monte_carlo_high", "std_all"),
     ),
+    "sem_invariance": (
+        *("invariance", "chi_square", "chi_square_df", "cfi", "rmsea", "aic", "statistic", "df", "p_value"),
+        *("statistic_scaled", "p_value_scaled"),
+    ),
+    "sem_scores": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high", "reliability"),
+    "sem_variables": ("level", "variable", "kind", "icc", "r_squared", "omega", "omega_std_error"),
     "drift": (
         *("against", "kind", "group", "term", "other", "before", "now", "difference", "std_error", "statistic"),
         *("p_adjusted", "flagged", "note"),
@@ -104,6 +111,7 @@ PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
 LONG_TABLES = {
     "random_effects": 10,
+    "sem_scores": 10,
     "groups": 10,
     "unit_lines": 10,
     "curves": 10,
@@ -142,7 +150,7 @@ def console() -> Console:
 
 
 def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: Callable[[str], str]) -> None:
-    """Print the results of one analysis, table by table, without those that have no rows.
+    """Print the results of one analysis, table by table, without those that have no rows; name the other tables.
 
     Parameters
     ----------
@@ -161,6 +169,11 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
             criteria = comparable(frame, tables.get("fixed_effects"))
             columns, note = with_criteria(columns, criteria.columns), criteria.note
         show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
+    others = [name for name, frame in tables.items() if name not in OVERVIEW and not frame.is_empty()]
+    if others:
+        line = f"further tables: {', '.join(others)}; each by {visible(all_rows('NAME'))}"
+        target.print(Text(line), style="dim", soft_wrap=True)
+        target.print()
 
 
 def show_centering(target: Console, frame: pl.DataFrame, all_rows: str, sentences: bool = False) -> None:
@@ -222,6 +235,7 @@ def show_table(
         # a line feed in a name would begin what looks like another row
         pl.col([c for c in NAMES if frame.schema.get(c) == pl.String]).str.replace_all(r"\s*\n\s*", " "),
     )
+    frame = without_random_paths(frame) if name == "sem_parameters" else frame
     notes = notes_of(name, frame, note)
     # what is cut short shows first what a reader should look at
     first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame

@@ -6,6 +6,7 @@ uses, or refuses it in one sentence. Whether values go together is checked later
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -46,6 +47,10 @@ TableFile = Literal["latex", "csv", "parquet", "word"]
 #: Samples of a bootstrap and draws of a Monte Carlo interval: more take hours, or more memory than there is.
 MOST_SAMPLES = 100_000
 MOST_DRAWS = 1_000_000
+
+
+#: Python's encodings of names on the network and of its own source, which no file is written in.
+_NOT_OF_FILES = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "charmap"})
 
 
 def _colon_names(value: Any) -> str:
@@ -114,9 +119,11 @@ def _one_character(value: Any) -> str:
 
 
 def _encoding(value: Any) -> str:
-    """Return the name of an encoding of text that Python has."""
+    """Return the name of an encoding of text that Python has, and that files are written in."""
     try:
         "".encode(take_nonblank_text(value))
+        if codecs.lookup(str(value)).name in _NOT_OF_FILES:
+            raise UnsuitableValueError
     except (LookupError, UnicodeError, ValueError):
         raise UnsuitableValueError from None
     return str(value)

@@ -15,13 +15,15 @@ from mlm_ops.language.option_values import choice
 from mlm_ops.moments.patterns import complete_units
 from mlm_ops.results.equations import WRITERS, EquationFormat
 from mlm_ops.results.tables import analysis_tables
+from mlm_ops.results.tables.columns import with_model
 from mlm_ops.results.tables.units import groups
 from mlm_ops.structural import tables
 from mlm_ops.structural.comparison import likelihood_ratio
 from mlm_ops.structural.constraints import wald_test
 from mlm_ops.structural.derived import DRAWS, label_values, monte_carlo
 from mlm_ops.structural.diagram import mermaid
-from mlm_ops.structural.equations import mplus_input, sem_equations
+from mlm_ops.structural.equations import sem_equations
+from mlm_ops.structural.mplus import mplus_input
 from mlm_ops.structural.parameters import moments_model
 from mlm_ops.structural.record import SemContextualEffect, SemRecord
 from mlm_ops.structural.syntax import parse_constraints
@@ -59,6 +61,11 @@ class SemFit(SemRecord):
         return tables.sem_icc(self)
 
     @property
+    def variables(self) -> pl.DataFrame:
+        """One row per variable of a level: ICC, explained share of variance, and omega of a latent one."""
+        return tables.sem_variables(self)
+
+    @property
     def coverage(self) -> pl.DataFrame:
         """Rows that have both of two variables of level 1, and clusters that have both of level 2, and their shares."""
         return tables.sem_coverage(self)
@@ -84,6 +91,8 @@ class SemFit(SemRecord):
         draws, seed
             Of the estimates' normal distribution; equal seeds give equal limits, None takes a new one.
         """
+        if (level, draws, seed) == (0.95, DRAWS, 0):
+            return tables.sem_defined(self, *self.monte_carlo_limits)
         limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
         return tables.sem_defined(self, *limits)
 
@@ -97,6 +106,30 @@ class SemFit(SemRecord):
         within, between = (float(slopes[label]) for label in ("within", "between"))
         latent = SemContextualEffect(within, between, effect["estimate"], effect["std_error"])
         return tables.sem_contextual({"latent": latent, "observed": self.observed})
+
+    @property
+    def scores(self) -> pl.DataFrame:
+        """What the latent variables of level 2 are in each cluster: parts between clusters, random slopes, factors.
+
+        One row a variable and cluster: its mean and standard deviation given all that the cluster shows, and those of
+        ``random_effect``, the part of it that no variable of level 2 predicts, as mixed models have it. Parameters
+        count as known.
+
+        Raises
+        ------
+        MlmError
+            The covariance matrix of the observed variables of level 2 has no inverse.
+        """
+        return tables.SEM_TABLES["sem_scores"](self)
+
+    @property
+    def invariance(self) -> pl.DataFrame:
+        """Invariance of the factors across levels: the model, equal loadings, no residuals between clusters.
+
+        One row a step, with its fit and the likelihood ratio test against the step before, plain and scaled; no rows
+        for models without a factor that has the same indicators at both levels.
+        """
+        return tables.SEM_TABLES["sem_invariance"](self)
 
     @checked(larger=options.LARGER)
     def compare(self, larger: SemFit) -> pl.DataFrame:
@@ -132,7 +165,7 @@ class SemFit(SemRecord):
     def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:
         """The model by level, as text, with Greek letters, as LaTeX, Markdown or MathML, or as Mplus input."""
         if format == "mplus":
-            return mplus_input(self.estimate.table, group_name(self.cluster))
+            return mplus_input(self)
         return sem_equations(self.estimate.table, format)
 
     @checked(format=_DIAGRAM)
@@ -163,12 +196,16 @@ class SemFit(SemRecord):
         """
         from mlm_ops import reports
 
-        frames = tables.sem_tables(self.model.text, self)
+        functions = {name: partial(self._table, name) for name in tables.SEM_TABLES}
         whole = complete_units(self.moments)
         if whole.n_units:
-            frames |= analysis_tables([moments_model(self.estimate.table, self.cluster)], whole)
-        functions = {name: partial(frames.__getitem__, name) for name in frames}
+            frames = analysis_tables([moments_model(self.estimate.table, self.cluster)], whole)
+            functions |= {name: partial(frames.__getitem__, name) for name in frames}
         return reports.choose_picture(functions, key, reports.Selection(term=term, group=group), {})
+
+    def _table(self, name: str) -> pl.DataFrame:
+        """One of the result tables, with the model's text as its name."""
+        return with_model(self.model.text, tables.SEM_TABLES[name](self))
 
     def __str__(self) -> str:
         from mlm_ops.structural.summary import outline

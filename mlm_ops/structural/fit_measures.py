@@ -27,6 +27,9 @@ from mlm_ops.structural.parameters import (
 )
 from mlm_ops.structural.scaling import scaling_factor, scaling_trace
 
+#: From this ICC on a variable that the model has at level 1 only is noted.
+CLUSTERED = 0.05
+
 
 @dataclass(frozen=True)
 class InformationCriteria:
@@ -59,6 +62,9 @@ class FitMeasures:
     icc
         Between share of the unrestricted model's variance, by row-level column; of a column without a between part in
         the model, and where there is no unrestricted model, that of the column alone.
+    clustered
+        Row-level columns without a between part in the model that have one: an ICC of .05 or more, and a variance
+        between clusters of two standard errors or more.
     bounded
         The unrestricted model itself lies on its bounds: chi-square is smaller than its distribution has it.
     compared
@@ -75,19 +81,44 @@ class FitMeasures:
     joint: InformationCriteria
     given_x: InformationCriteria
     icc: dict[str, float]
+    clustered: tuple[str, ...]
     bounded: bool
     compared: bool
 
 
-def fit_measures(estimate: SemEstimate) -> FitMeasures:
-    """Fit the unrestricted and the baseline model to the same statistics, each to its own optimum."""
-    statistics, table = estimate.statistics, estimate.table
+@dataclass(frozen=True)
+class Yardsticks:
+    """What the fit of all models of the same columns is measured by.
+
+    Attributes
+    ----------
+    unrestricted, independent
+        The unrestricted and the baseline model, each at its own optimum; None where they do not exist.
+    n_unrestricted, n_independent
+        Their free parameters.
+    """
+
+    unrestricted: SemEstimate | None
+    independent: SemEstimate | None
+    n_unrestricted: int
+    n_independent: int
+
+
+def yardsticks(table: ParameterTable, statistics: Statistics) -> Yardsticks:
+    """Fit the unrestricted and the baseline model of a table's columns."""
+    saturated, baseline = saturated_table(table), baseline_table(table)
     # the rows keep every other variance from zero; between-only columns have none
     exists = not table.slopes and _has_all_pairs(statistics) and statistics.n_clusters > len(table.between_only)
-    whole = estimate_sem(saturated_table(table), statistics) if exists else None
-    independent = estimate_sem(baseline_table(table), statistics) if exists else None
-    df = saturated_table(table).n_free - estimate.n_parameters
-    baseline_df = saturated_table(table).n_free - baseline_table(table).n_free
+    fits = [estimate_sem(one, statistics) if exists else None for one in (saturated, baseline)]
+    return Yardsticks(fits[0], fits[1], saturated.n_free, baseline.n_free)
+
+
+def fit_measures(estimate: SemEstimate, by: Yardsticks | None = None) -> FitMeasures:
+    """Compare a model with the unrestricted and the baseline model, which are fitted where they are not given."""
+    statistics, table = estimate.statistics, estimate.table
+    by = yardsticks(table, statistics) if by is None else by
+    whole, independent = by.unrestricted, by.independent
+    df, baseline_df = by.n_unrestricted - estimate.n_parameters, by.n_unrestricted - by.n_independent
     nan = math.nan
     chi_square = baseline = factor = baseline_factor = srmr_within = srmr_between = nan
     by_level = dict.fromkeys((WITHIN, BETWEEN), NO_INDICES)
@@ -101,6 +132,7 @@ def fit_measures(estimate: SemEstimate) -> FitMeasures:
         srmr_within, srmr_between = _srmr(estimate, whole)
         by_level = level_indices(estimate, whole, independent)
     plain = (chi_square, df, baseline, baseline_df)
+    shares, clustered = _between_shares(table, statistics, whole)
     scaled = (0.0 if df == 0 else chi_square / factor, df, baseline / baseline_factor, baseline_df)
     return FitMeasures(
         plain=fit_indices(*plain, statistics.n_obs) if not table.slopes else NO_INDICES,
@@ -112,7 +144,8 @@ def fit_measures(estimate: SemEstimate) -> FitMeasures:
         srmr_between=srmr_between,
         joint=_criteria(estimate.log_likelihood, estimate.n_parameters, statistics.n_obs),
         given_x=_given_x(estimate),
-        icc=_icc(table, statistics, whole),
+        icc=shares,
+        clustered=clustered,
         bounded=whole is not None and whole.optimum.singular,
         compared=whole is None or whole.optimum.converged,
     )
@@ -165,8 +198,11 @@ def _correlations(covariance: Array) -> Array:
         return np.asarray(covariance / np.outer(scale, scale))
 
 
-def _icc(table: ParameterTable, statistics: Statistics, whole: SemEstimate | None) -> dict[str, float]:
-    shares = {}
+def _between_shares(
+    table: ParameterTable, statistics: Statistics, whole: SemEstimate | None
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The between share of each row-level column's variance, and which have one and no between part in the model."""
+    shares, clustered = {}, []
     for i, name in enumerate(table.within.observed):
         if whole is not None and name in table.both:
             estimate, at = whole, i
@@ -175,5 +211,10 @@ def _icc(table: ParameterTable, statistics: Statistics, whole: SemEstimate | Non
             column = replace(table, rows=(), within=only, between=only, definitions=(), n_free=0)
             estimate, at = estimate_sem(saturated_table(column), statistics.choose_columns((name,))), 0
         implied = estimate.structure.implied(estimate.theta)
-        shares[name] = float(implied.between[at, at] / (implied.between[at, at] + implied.within[at, at]))
-    return shares
+        variance = float(implied.between[at, at])
+        shares[name] = variance / (variance + float(implied.within[at, at]))
+        if name not in table.both and shares[name] >= CLUSTERED:
+            index = next(row.index for row in estimate.table.at(BETWEEN) if row.is_variance)
+            error = np.sqrt(np.diag(estimate.vcov))[index]
+            clustered += [name] if variance >= 2 * error else []
+    return shares, tuple(clustered)

@@ -13,8 +13,9 @@ from mlm_ops.results.text.outline import Outline, OutlineTable
 from mlm_ops.results.text.tables import CellTable, cell_table
 from mlm_ops.results.words import LABELS, cell, count
 from mlm_ops.structural.equations import sem_equations
-from mlm_ops.structural.model import WITHIN
-from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters
+from mlm_ops.structural.invariance_steps import sem_invariance
+from mlm_ops.structural.model import BETWEEN, WITHIN
+from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters, sem_variables
 
 if TYPE_CHECKING:
     from mlm_ops.structural.record import SemRecord
@@ -40,6 +41,9 @@ def outline(record: SemRecord) -> Outline:
         estimate, error = (cell("estimate", value) for value in (record.observed.estimate, record.observed.std_error))
         below = f"with observed instead of latent cluster means: {estimate} (std. error {error})"
         tables[-1] = replace(tables[-1], below=(below,))
+    if record.invariance_steps:
+        remark = "variances of zero are on their bound: p of the scalar step is too large"
+        tables.append(OutlineTable("Invariance across levels", _invariance(record), (remark,)))
     return Outline(
         head=(
             "Two-level structural equation model by ML",
@@ -48,14 +52,16 @@ def outline(record: SemRecord) -> Outline:
         ),
         equations=lambda alphabet: sem_equations(record.estimate.table, alphabet),
         tables=tuple(tables),
-        measures=(*_measures(statistics), *([f"ICC: {icc}"] if icc else [])),
+        measures=(*_measures(statistics), *([f"ICC: {icc}"] if icc else []), *_shares(sem_variables(record))),
         notes=tuple(record.notes),
     )
 
 
 def _parameters(rows: pl.DataFrame, random: Sequence[str]) -> CellTable:
     """Parameters of a level, those that the data do not determine, and random slopes, by these words."""
-    columns = ("lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value", "std_all")
+    columns = ["lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value", "std_all"]
+    if (rows["op"] == ":=").all():
+        columns[-1:] = ["monte_carlo_low", "monte_carlo_high", "std_all"]
     # the label of a definition is its name
     own = rows.with_columns(label=pl.when(pl.col("op") != ":=").then(pl.col("label"))).select(columns)
     headings = dict.fromkeys(columns[:4], "") | {
@@ -63,6 +69,8 @@ def _parameters(rows: pl.DataFrame, random: Sequence[str]) -> CellTable:
         "statistic": "z",
         "p_value": "p",
         "std_all": "std. all",
+        "monte_carlo_low": "95% Monte Carlo from",
+        "monte_carlo_high": "to",
     }
     table = cell_table(own.with_columns(pl.col("estimate").fill_null(float("nan"))), headings)
     words = []
@@ -73,6 +81,36 @@ def _parameters(rows: pl.DataFrame, random: Sequence[str]) -> CellTable:
             texts[columns.index("estimate")] = "random"
         words.append(tuple(texts))
     return replace(table, rows=tuple(words))
+
+
+def _invariance(record: SemRecord) -> CellTable:
+    """The fit of each step of invariance, and its test against the step before."""
+    columns = {
+        "invariance": "",
+        "chi_square": LABELS["chi_square"],
+        "chi_square_df": "df",
+        "cfi": LABELS["cfi"],
+        "rmsea": LABELS["rmsea"],
+        "aic": LABELS["aic"],
+        "statistic": "difference",
+        "df": "df",
+        "p_value": "p",
+        "statistic_scaled": "scaled",
+        "p_value_scaled": "p",
+    }
+    return cell_table(sem_invariance(record.invariance_steps).select(*columns), columns)
+
+
+def _shares(variables: pl.DataFrame) -> Iterator[str]:
+    """A line of explained shares of variance, and one of reliabilities, by level."""
+    for column, name in (("r_squared", "R2"), ("omega", "omega")):
+        levels = []
+        for level, where in ((WITHIN, "within"), (BETWEEN, "between")):
+            rows = variables.filter(variables["level"] == level).drop_nulls(column).select("variable", column)
+            if len(rows):
+                levels.append(f"{where} {', '.join(f'{of} {cell(column, value)}' for of, value in rows.iter_rows())}")
+        if levels:
+            yield f"{name}: {'; '.join(levels)}"
 
 
 def _measures(statistics: Mapping[str, Any]) -> Iterator[str]:

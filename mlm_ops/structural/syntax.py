@@ -14,6 +14,8 @@ from mlm_ops.language.syntax import FUNCTIONS, Group, Operation, Syntax, no_arit
 from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, TokenCursor, tokenize
 from mlm_ops.structural.model import (
     BETWEEN,
+    MOST_VARIABLES,
+    TOO_MANY_VARIABLES,
     WITHIN,
     Constraint,
     ConstraintRelation,
@@ -34,11 +36,11 @@ _REFUSED = {
     "|": "Thresholds (|) are for categorical outcomes, which are not offered",
     "%": "Blocks with % are Mplus input; write level: 1 and level: 2",
 }
+#: What Mplus writes between two variables, and what stands for it here.
+_OF_MPLUS = {"BY": "=~", "ON": "~", "WITH": "~~"}
 _MODIFIERS = ("start", "equal", "label", "rv")
 #: Operators after which a line may end.
 _CLOSED = frozenset({")"})
-#: Every pair of variables has its covariances at both levels: more take days.
-_MOST_VARIABLES = 200
 
 
 def parse_sem(text: str) -> SemModel:
@@ -124,6 +126,8 @@ class _SemParser(TokenCursor):
         if (relation := self.relation()) is not None:
             self.constraint(relation)
             return
+        if self.at("%"):
+            raise self.fail(f"{_REFUSED['%']}.", first.position)
         left = [self.expect("name", "a variable")]
         while self.at("+"):
             self.advance()
@@ -131,6 +135,10 @@ class _SemParser(TokenCursor):
         operator = self.advance()
         if operator.kind == "operator" and operator.text in _REFUSED:
             raise self.fail(f"{_REFUSED[operator.text]}.", operator.position)
+        if operator.kind == "name" and operator.text.upper() in _OF_MPLUS:
+            raise self.fail(
+                f"{operator.text} is Mplus input; write {_OF_MPLUS[operator.text.upper()]}.", operator.position
+            )
         if operator.kind != "operator" or operator.text not in _OPERATORS:
             raise self.fail(
                 f"The model does not parse: expected one of =~ ~ ~~ := but found {_describe(operator)}.",
@@ -373,12 +381,8 @@ class _SemParser(TokenCursor):
 
     def add_variable(self, variable: Token) -> None:
         self.variables.add(variable.text)
-        if len(self.variables) > _MOST_VARIABLES:
-            raise self.fail(
-                f"The model has more than {_MOST_VARIABLES} variables. Leave some out, or take sums or means of them "
-                "in a view.",
-                variable.position,
-            )
+        if len(self.variables) > MOST_VARIABLES:
+            raise self.fail(TOO_MANY_VARIABLES, variable.position)
 
     def _check_labels(self, model: SemModel) -> None:
         labels = {item.label for item in model.items if item.label}

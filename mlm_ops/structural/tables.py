@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,22 +10,21 @@ import polars as pl
 from scipy.special import ndtr
 
 from mlm_ops.inference.fixed.tests import NORMAL_975
+from mlm_ops.language.model import group_name
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame, with_model
+from mlm_ops.structural.cluster_scores import sem_scores
 from mlm_ops.structural.derived import r_squared as explained
 from mlm_ops.structural.derived import standardized
 from mlm_ops.structural.diagram import mermaid
+from mlm_ops.structural.equations import sem_equations
+from mlm_ops.structural.invariance_steps import sem_invariance
 from mlm_ops.structural.model import BETWEEN, WITHIN
+from mlm_ops.structural.mplus import mplus_input
 
 if TYPE_CHECKING:
     from mlm_ops.structural.comparison import Ratio
     from mlm_ops.structural.constraints import WaldTest
     from mlm_ops.structural.record import SemContextualEffect, SemRecord
-
-
-def sem_tables(name: str, record: SemRecord) -> dict[str, pl.DataFrame]:
-    """The result tables of one structural equation model, each with column ``model`` first."""
-    tables = {"sem_parameters": sem_parameters(record), "sem_fit": sem_fit(record)}
-    return {table: with_model(name, frame) for table, frame in tables.items()}
 
 
 SEM_PARAMETERS: ColumnTypes = {
@@ -41,6 +40,18 @@ SEM_PARAMETERS: ColumnTypes = {
     "conf_low": REAL,
     "conf_high": REAL,
     "std_all": REAL,
+    "monte_carlo_low": REAL,
+    "monte_carlo_high": REAL,
+}
+
+SEM_VARIABLES: ColumnTypes = {
+    "level": COUNT,
+    "variable": TEXT,
+    "kind": TEXT,
+    "icc": REAL,
+    "r_squared": REAL,
+    "omega": REAL,
+    "omega_std_error": REAL,
 }
 
 SEM_FIT: ColumnTypes = {
@@ -84,12 +95,19 @@ SEM_FIT: ColumnTypes = {
     "n_obs": COUNT,
     "n_clusters": COUNT,
     "n_parameters": COUNT,
+    "robust": FLAG,
+    "slopes": TEXT,
+    "missing": TEXT,
     "converged": FLAG,
     "singular": FLAG,
     "bounded": FLAG,
     "seconds": REAL,
     "notes": TEXT,
     "syntax": TEXT,
+    "latex": TEXT,
+    "markdown": TEXT,
+    "mathml": TEXT,
+    "mplus": TEXT,
     "mermaid": TEXT,
 }
 
@@ -121,6 +139,11 @@ def sem_parameters(record: SemRecord) -> pl.DataFrame:
     standardised = np.where(gone, np.nan, [*standard, *standard_defined])
     tested = np.array([*free, *[True] * len(definitions)]) & (error > 0)
     margin = np.where(tested, NORMAL_975 * error, np.where([*free, *[True] * len(definitions)], np.nan, 0.0))
+    no_draws = np.full(len(rows), np.nan)
+    low, high = (
+        np.where(gone, np.nan, [*no_draws, *limits])
+        for limits in (record.monte_carlo_limits if definitions else ((), ()))
+    )
     with np.errstate(all="ignore"):
         statistic = np.where(tested, value / error, np.nan)
     return frame(
@@ -138,13 +161,40 @@ def sem_parameters(record: SemRecord) -> pl.DataFrame:
             "conf_low": value - margin,
             "conf_high": value + margin,
             "std_all": standardised,
+            "monte_carlo_low": low,
+            "monte_carlo_high": high,
         },
     )
 
 
+def sem_variables(record: SemRecord) -> pl.DataFrame:
+    """One row per variable of a level: what kind it is, and its shares of variance."""
+    table, icc = record.estimate.table, record.measures.icc
+    shares = {(level, name): share for level, name, share in _shares(record)}
+    omegas = {(omega.level, omega.latent): omega for omega in record.omegas}
+    rows = []
+    for level in (WITHIN, BETWEEN):
+        variables = table.variables(level)
+        kinds = {"observed": variables.observed, "slope": variables.slopes, "latent": variables.latent}
+        for kind, name in ((kind, name) for kind, names in kinds.items() for name in names):
+            omega = omegas.get((level, name))
+            rows.append(
+                {
+                    "level": level,
+                    "variable": name,
+                    "kind": kind,
+                    "icc": icc.get(name) if level == WITHIN else None,
+                    "r_squared": shares.get((level, name)),
+                    "omega": omega.estimate if omega else None,
+                    "omega_std_error": omega.std_error if omega else None,
+                }
+            )
+    return frame(SEM_VARIABLES, {column: [row[column] for row in rows] for column in SEM_VARIABLES})
+
+
 def sem_fit(record: SemRecord) -> pl.DataFrame:
     """One row."""
-    measures, statistics = record.measures, record.estimate.statistics
+    measures, statistics, table = record.measures, record.estimate.statistics, record.estimate.table
     plain = ("chi_square", "df", "p_value", "cfi", "tli", "rmsea", "rmsea_low", "rmsea_high", "p_close")
     scaled = tuple(name for name in plain if name != "df")
     of_level = ("chi_square", "df", "p_value", "cfi", "rmsea")
@@ -163,10 +213,17 @@ def sem_fit(record: SemRecord) -> pl.DataFrame:
             "n_clusters": [statistics.n_clusters],
             "converged": [record.converged],
             "singular": [record.singular],
+            "robust": [record.robust],
+            "slopes": [record.slopes if table.slopes else None],
+            "missing": [record.missing],
             "seconds": [record.seconds],
             "notes": ["\n".join(record.notes) or None],
             "syntax": [record.model.text.strip()],
-            "mermaid": [mermaid(record.estimate.table, record.estimate.theta)],
+            "latex": [sem_equations(table, "latex")],
+            "markdown": [sem_equations(table, "markdown")],
+            "mathml": [sem_equations(table, "mathml")],
+            "mplus": [mplus_input(record)],
+            "mermaid": [mermaid(table, record.estimate.theta)],
         },
     )
 
@@ -194,9 +251,13 @@ def sem_defined(record: SemRecord, low: np.ndarray, high: np.ndarray) -> pl.Data
 
 def sem_r_squared(record: SemRecord) -> pl.DataFrame:
     """One row per explained variable of a level."""
-    shares = explained(record.estimate.table, record.estimate.structure, record.estimate.theta)
+    shares = _shares(record)
     schema: ColumnTypes = {"level": COUNT, "variable": TEXT, "r_squared": REAL}
     return frame(schema, {name: [row[i] for row in shares] for i, name in enumerate(schema)})
+
+
+def _shares(record: SemRecord) -> list[tuple[int, str, float]]:
+    return explained(record.estimate.table, record.estimate.structure, record.estimate.theta)
 
 
 def sem_reliability(record: SemRecord) -> pl.DataFrame:
@@ -252,3 +313,18 @@ def sem_comparison(ratio: Ratio) -> pl.DataFrame:
         "scaling": TEXT,
     }
     return frame(schema, _columns_of(ratio, schema))
+
+
+#: The result tables of a structural equation model, and what draws each up.
+SEM_TABLES: dict[str, Callable[[SemRecord], pl.DataFrame]] = {
+    "sem_parameters": sem_parameters,
+    "sem_variables": sem_variables,
+    "sem_fit": sem_fit,
+    "sem_invariance": lambda record: sem_invariance(record.invariance_steps),
+    "sem_scores": lambda record: sem_scores(record.cluster_scores, group_name(record.cluster), record.units),
+}
+
+
+def sem_tables(name: str, record: SemRecord) -> dict[str, pl.DataFrame]:
+    """The result tables of one structural equation model, each with column ``model`` first."""
+    return {table: with_model(name, draw_up(record)) for table, draw_up in SEM_TABLES.items()}

@@ -81,3 +81,33 @@ def test_drift_is_published_and_the_influences_of_groups_are_not(connection, tmp
     with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as published:
         assert published.execute("select count(*) > 0 from mlm.latest_drift").fetchall() == [(True,)]
         assert published.execute("select count(*) from mlm.influence").fetchall() == [(0,)]
+
+
+def test_a_structural_model_that_is_asked_for_otherwise_is_not_compared():
+    """Of other rows by the same text the parameters are others; what is fixed has no row."""
+    text = """
+analysis: slopes
+data: rows
+levels: school
+models: {m: 'mathach ~ ses + (1 | school)'}
+sem:
+  slope: {model: "level: 1\\n mathach ~ rv(\\"s\\")*ses\\nlevel: 2\\n mathach ~~ s", missing: listwise}
+"""
+    with duckdb.connect() as connection:
+        connection.execute(f"create table rows as from '{HSB}'")
+        for number, file in enumerate((text, text, text.replace("listwise", "ml"))):
+            analysis, now = parse_analysis(file), datetime.now(UTC)
+            result = fit_analysis(analysis, connection)
+            facts = run_facts(analysis, result.moments)
+            run = Run(run_id=f"r{number}", analysis="slopes", started_at=now, finished_at=now, **facts)
+            write_run(connection, run, result.tables, analysis.history)
+        rows = """
+            select term, note from mlm.drift
+            where model = 'slope' and against = 'previous' and run_id = ? and kind <> 'sample'
+        """
+        terms = [term for term, _ in connection.execute(rows, ["r1"]).fetchall()]
+        assert "s ~1" in terms
+        assert "mathach ~ ses" not in terms
+        assert connection.execute(rows, ["r2"]).fetchall() == [
+            (None, "the model has changed, so its parameters are not compared; missing was listwise")
+        ]

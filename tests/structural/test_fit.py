@@ -259,15 +259,6 @@ def test_missing_values_are_counted():
     assert any(note.startswith("5 of ") and "x 5" in note for note in found.notes)
 
 
-def test_latent_means_of_simulated_data_are_nearer_to_the_truth():
-    """Lüdtke et al. (2008): the manifest effect tends to .25 and the latent one to the truth, .7."""
-    from tests.structural.simulate_luedtke import contextual, simulated
-
-    found = contextual(simulated(1, clusters=3000))
-    assert found["manifest"][0] == pytest.approx(0.25, abs=0.06)
-    assert found["latent"][0] == pytest.approx(0.7, abs=3.5 * found["latent"][1])
-
-
 def test_the_manifest_contextual_effect_stands_beside_the_latent_one():
     """lme4's, by observed means, is part of the reference."""
     found = mlm.sem("contextual: mathach ~ ses", data("hsb"), cluster="school")
@@ -278,48 +269,3 @@ def test_the_manifest_contextual_effect_stands_beside_the_latent_one():
     assert observed["std_error"] == pytest.approx(theirs["se_contextual"], rel=1e-5)
     assert "with observed instead of latent cluster means: 3.674 (std. error 0.3754)" in str(found)
     assert fitted("ctx_hsb").contextual.is_empty()
-
-
-def test_mplus_input_is_within_its_limits():
-    """Names of eight characters, variables, factors and labels; the columns of the file with what they hold."""
-    rows = data("demo_twolevel").rename({"y1": "satisfaction_1", "y2": "satisfaction_2", "cluster": "organisation"})
-    text = (
-        "level: 1\n satisfaction =~ satisfaction_1 + satisfaction_2 + loading_y3*y3\n satisfaction ~ slope_within*x1\n"
-        "level: 2\n satisfaction =~ satisfaction_1 + satisfaction_2 + y3\n"
-        "effect_within := slope_within*loading_y3^2"
-    )
-    found = mlm.sem(text, rows, cluster="organisation").equations("mplus")
-    assert max(map(len, found.splitlines())) <= 90
-    assert found.startswith(
-        "! Names of parameters: loading_ is loading_y3, slope_wi is slope_within, effect_w is\n! effect_within.\n"
-        "! The columns of the data file, in this order, all of them numbers:\n"
-        "!   satisfac  satisfaction_1\n"
-        "!   satisfa2  satisfaction_2\n"
-        "!   y3        y3\n"
-        "!   x1        x1\n"
-        "!   organisa  organisation\n"
-        "TITLE: two-level structural equation model;\n"
-        "DATA: FILE = data.dat;\n"
-        "VARIABLE:\n"
-        "  NAMES = satisfac satisfa2 y3 x1 organisa;\n"
-    )
-    assert "  satisf_w BY y3* (loading_);\n  satisf_w ON x1* (slope_wi);\n" in found
-    assert found.endswith("MODEL CONSTRAINT:\n  NEW(effect_w);\n  effect_w = slope_wi*loading_**2;")
-
-
-def test_latent_variables_of_one_name_are_two_in_mplus():
-    found = mlm.sem("cfa: f =~ y1 + y2 + y3", data("demo_twolevel"), cluster="cluster").equations("mplus")
-    assert "f_w BY y1@1;" in found
-    assert "f_b BY y1@1;" in found
-
-
-@pytest.mark.soak
-def test_coverage_over_many_data_sets():
-    """Lüdtke et al. (2008): intervals by observed means miss the truth, those by latent means do not."""
-    from tests.structural.simulate_luedtke import summary
-
-    found = summary(500)
-    assert found["manifest"]["coverage"] < 0.01
-    # three standard errors of a proportion of 500
-    assert found["latent"]["coverage"] == pytest.approx(0.95, abs=0.03)
-    assert found["latent"]["mean"] == pytest.approx(0.7, abs=0.03)

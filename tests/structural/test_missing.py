@@ -24,6 +24,7 @@ from mlm_ops.structural.starts import starting_values
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import data, slope_case
+from tests.structural.simulation import STUDIES
 from tests.structural.test_slopes import CHAIN, FACTOR, chain_rows, dense_deviance
 
 PLAIN = "level: 1\n y ~ m + x\nlevel: 2\n y ~ m + w\n z ~ y"
@@ -182,6 +183,26 @@ def test_rows_without_a_slopes_predictor_are_left_out_and_counted():
     assert ours.fit_statistics["chi_square"][0] is None
 
 
+def test_rows_without_any_value_are_told_apart_from_incomplete_ones():
+    rng = np.random.default_rng(2)
+    g = np.repeat(np.arange(40), 4)
+    x = rng.normal(size=160) + rng.normal(size=40)[g]
+    rows = pl.DataFrame({"g": g, "x": x, "y": 0.5 * x + rng.normal(size=40)[g] + rng.normal(size=160)})
+    number = pl.int_range(pl.len())
+    rows = rows.with_columns(
+        x=pl.when(number % 8 > 0).then("x"), y=pl.when((number % 8 > 0) & (number % 16 != 1)).then("y")
+    )
+    text = "level: 1\n y ~ x\nlevel: 2\n y ~ x"
+    found = mlm.sem(text, rows, cluster="g", missing="ml")
+    assert found.fit_statistics["n_obs"][0] == 140
+    empty = "20 of 160 rows have no value of any variable of level 1 and add nothing"
+    assert "missing values by full-information maximum likelihood: 10 of 160 rows are incomplete" in found.notes
+    assert empty in found.notes
+    without = mlm.sem(text, rows.filter(number % 8 > 0), cluster="g", missing="ml")
+    assert found.estimate.log_likelihood == pytest.approx(without.estimate.log_likelihood, abs=1e-9)
+    assert empty not in without.notes
+
+
 def test_models_of_incomplete_rows_compare():
     free, none = (
         mlm.sem(PLAIN.replace("m + w", m), with_holes(), cluster="g", missing="ml") for m in ("m + w", "m + 0*w")
@@ -283,17 +304,17 @@ sem:
 
 def test_an_analysis_file_takes_incomplete_rows():
     connection = duckdb.connect()
-    rows = with_holes()  # noqa: F841
+    rows = STUDIES["missing"].draw(np.random.default_rng(2))
     connection.execute("create table rows as from rows")
     result = fit_analysis(parse_analysis(FILE), connection)
     fits = {row["model"]: row for row in result.tables["sem_fit"].iter_rows(named=True)}
-    direct = mlm.sem("mediation 1-1-1: x -> m -> y", with_holes(), cluster="g", missing="ml").fit_statistics
+    direct = mlm.sem("mediation 1-1-1: x -> m -> y", rows, cluster="g", missing="ml").fit_statistics
     assert fits["all"]["log_likelihood"] == pytest.approx(direct["log_likelihood"][0], abs=1e-9)
-    assert fits["all"]["n_obs"] == len(with_holes())
-    assert fits["complete"]["n_obs"] == len(with_holes().drop_nulls(["y", "m"]))
+    assert fits["all"]["n_obs"] == len(rows)
+    assert fits["complete"]["n_obs"] == len(rows.drop_nulls("m"))
     # alone, it leaves the rows of the mixed models as they are
     alone = fit_analysis(parse_analysis(FILE.split("  complete")[0]), connection)
-    assert alone.moments.n_obs == len(with_holes())
+    assert alone.moments.n_obs == len(rows)
     with pytest.raises(AnalysisError) as moments:
         parse_analysis(FILE.replace("data: rows", "data: rows\nform: moments"))
     assert "form: moments goes without sem.all.missing, which needs rows" in str(moments.value)

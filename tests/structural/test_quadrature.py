@@ -21,6 +21,7 @@ from mlm_ops.structural.statistics import two_level_statistics
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import data, slope_case
+from tests.structural.simulation import STUDIES
 
 #: A slope beside that of an observed predictor, and one of a factor's regression.
 BOTH = 'level: 1\n y ~ rv("s")*x + rv("r")*v\nlevel: 2\n y ~ x + w\n x ~ w\n s ~ w\n z ~ s\n y ~~ s + r\n r ~~ s'
@@ -200,11 +201,11 @@ def test_more_than_one_is_refused_in_a_sentence():
 
 def test_a_slope_without_variance_is_refused_in_a_sentence():
     rng = np.random.default_rng(1)
-    g, part = np.repeat(np.arange(40), 6), rng.normal(size=40)
+    g, (part, own) = np.repeat(np.arange(40), 6), rng.normal(size=(2, 40))
     rows = pl.DataFrame({"g": g, "within": rng.normal(size=240), "e": rng.normal(size=240)})
     # slopes of the clusters that lie closer together than chance would have them
     slope = ((pl.col("within") * pl.col("e")).sum() / (pl.col("within") ** 2).sum()).over("g")
-    y = 0.5 * pl.col("within") + pl.col("e") - slope * pl.col("within") + pl.Series(0.6 * part[g])
+    y = 0.5 * pl.col("within") + pl.col("e") - slope * pl.col("within") + pl.Series((0.6 * part + 0.5 * own)[g])
     rows = rows.with_columns(x=pl.col("within") + pl.Series(part[g]), y=y)
     for text in ("s ~~ s", "s ~~ 0*s"):
         with pytest.raises(IdentificationError) as zero:
@@ -216,8 +217,18 @@ def test_a_slope_without_variance_is_refused_in_a_sentence():
         )
 
 
+def test_a_slope_whose_variance_begins_at_zero_is_integrated_over():
+    rng = np.random.default_rng(5)
+    g, x = np.repeat(np.arange(30), 5), rng.normal(size=150)
+    y = (0.5 + 0.8 * rng.normal(size=30))[g] * x + rng.normal(size=30)[g] + rng.normal(size=150)
+    rows = pl.DataFrame({"g": g, "x": x + rng.normal(size=30)[g], "y": y})
+    text = 'level: 1\n y ~ rv("s")*x\nlevel: 2\n y ~ x\n s ~~ {}s'
+    own, other = (mlm.sem(text.format(start), rows, cluster="g") for start in ("start(0)*", ""))
+    assert own.estimate.log_likelihood == pytest.approx(other.estimate.log_likelihood, abs=1e-7)
+
+
 def test_a_ready_mediation_takes_the_mediator_around_its_latent_mean():
-    rows = some_rows(60).select("g", "x", m="v", y="y").with_columns(m=pl.col("m") + 0.6 * (pl.col("x") - 2))
+    rows = STUDIES["slopes"].draw(np.random.default_rng(4)).filter(pl.col("g") < 80)
     found = mlm.sem("mediation 1-1-1 random: x -> m -> y", rows, cluster="g")
     assert [slope.latent for slope in found.estimate.table.slopes] == [False, True, False]
     labels = dict(found.parameters.drop_nulls("label").select("label", "estimate").iter_rows())

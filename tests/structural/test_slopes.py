@@ -137,15 +137,9 @@ def test_an_indefinite_covariance_of_slopes_has_a_deviance_only_where_the_data_h
 
 
 @cache
-def fitted(name, robust=False):
+def fitted(name):
     found = slope_case(name)
-    return mlm.sem(
-        found["model"],
-        data(found["data"]),
-        cluster=found.get("cluster", "g"),
-        robust=robust,
-        **found.get("options", {}),
-    )
+    return mlm.sem(found["model"], data(found["data"]), cluster=found.get("cluster", "g"), **found.get("options", {}))
 
 
 def test_a_slope_of_a_factor_is_lavaans():
@@ -192,9 +186,13 @@ def test_two_slopes_of_a_mediation_are_nlmes():
 
 
 def test_robust_errors_are_the_sandwich_of_the_dense_scores():
-    found, plain = fitted("rs111", robust=True), fitted("rs111")
+    rows, case_ = data("rs111").filter(pl.col("g") <= 50), slope_case("rs111")
+    found, plain = (
+        mlm.sem(case_["model"], rows, cluster="g", robust=robust, **case_.get("options", {}))
+        for robust in (True, False)
+    )
+    assert not plain.singular
     theta = plain.estimate.theta
-    rows = data("rs111")
     table, structure = plain.estimate.table, plain.estimate.structure
     bread = plain.vcov / 2
     scores = np.zeros((rows["g"].n_unique(), len(theta)))
@@ -346,9 +344,12 @@ def test_equations_mplus_and_diagrams_show_the_slope():
     assert "random slope s of fw on x" in found.diagram()
     picture = found.picture("path")
     assert picture.reading.endswith(
-        "A filled dot on an arrow is a slope that differs between clusters; where it is a variable, it stands by its "
-        "name."
+        "A filled dot on an arrow is a slope that differs between clusters, with its mean, or its intercept where "
+        "something predicts it, below its name; where it is a variable, it stands by that name."
     )
+    mean = found.parameters.filter(lhs="s", op="~1")["estimate"][0]
+    # s is predicted by w, so that its intercept is its mean where w is zero
+    assert f">{mean:.3g}<" in found.diagram()
     printed = str(found)
     assert re.search(r"fw\s+~\s+x\s+s\s+random", printed)
     assert "no chi-square: with random slopes there is no unrestricted model to compare with" in printed
@@ -408,6 +409,18 @@ def test_slopes_that_cannot_be_are_refused_in_a_sentence(text, sentence):
     with pytest.raises(FormulaError) as caught:
         parameter_table(parse_sem(text))
     assert str(caught.value).split("\n")[0] == sentence
+
+
+def test_a_diagram_without_another_slope_tells_the_mean_of_a_random_one():
+    rows = data("rs111").select("g", "x", "m", "y")
+    found = mlm.sem("mediation 1-1-1 random: x -> m -> y", rows, cluster="g", slopes="observed")
+    means = {row["label"]: row for row in found.parameters.filter(op="~1").drop_nulls("label").iter_rows(named=True)}
+    largest = max(means.values(), key=lambda row: row["statistic"])
+    path = {"a": "m on x", "b": "y on m", "c": "y on x"}[largest["lhs"]]
+    assert found.picture("path").answer.startswith(
+        f"The slope of {path} differs between clusters; its mean is {largest['estimate']:.3g} (95% interval "
+    )
+    assert f">{means['mean_a']['estimate']:.3g}<" in found.diagram()
 
 
 def test_bad_data_and_options_are_refused_in_a_sentence():

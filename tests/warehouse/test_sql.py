@@ -150,8 +150,11 @@ REASONS = {
         "', '.join(ends)": "extremes of quoted names",
         "needs.complete": "a rendered condition",
     },
-    "mlm_ops/warehouse/source.py": {
+    "mlm_ops/warehouse/row_filter.py": {
         "where": "a condition that is being proved one, and is only parsed here",
+    },
+    "mlm_ops/warehouse/source.py": {
+        "text": "a SELECT in parentheses with a name after it, which DuckDB parses as one SELECT",
         "name": "a quoted name",
         "filtered": "a relation and a proved condition",
         "numbered": "a relation and a quoted name",
@@ -162,16 +165,24 @@ REASONS = {
         "table": "a plain word, made of the file's name",
         "order": "quoted names",
     },
-    "mlm_ops/analyses/starter/guess.py": {
-        "means": "aggregates of quoted names",
-        "same": "aggregates of aliases of ours",
-        "tests": "aggregates of quoted names",
-        "grouped_rows": "a relation and a quoted name",
-        "correlations": "aggregates of quoted names",
-        "expressions": "quoted names, or casts of them",
+    "mlm_ops/analyses/starter/survey.py": {
         "aggregates": "aggregates of aliases of ours",
         "by_group": "a query of quoted names",
+        "column": "a quoted name",
+        "expressions": "quoted names, or casts of them",
+        "finite": "a condition on quoted names",
+        "grouped_rows": "a relation and a quoted name",
+        "least": "an expression of a quoted name",
+        "means": "aggregates of quoted names",
+        "one": "a quoted name",
+        "other": "a quoted name",
         "pairs": "a query of quoted names",
+        "same": "aggregates of aliases of ours",
+        "sizes": "a query of quoted names",
+        "tests": "aggregates of quoted names",
+        "', '.join(tests)": "aggregates of quoted names",
+        "x": "a quoted name",
+        "y": "a quoted name",
     },
     "mlm_ops/warehouse/ownership.py": {
         "claim.quoted": "a qualified name",
@@ -190,11 +201,12 @@ REASONS = {
         "facts": "a quoted table",
         "parts": "literals",
     },
-    "mlm_ops/plugins/dagster/warehouse.py": {
-        "self.threads": "a number, by its type",
-    },
     "mlm_ops/plugins/duckdb.py": {
         "name": "a constant",
+        "table": "a quoted name",
+        "nothing": "names of columns, which are constants",
+        "self.query.relation": "a relation",
+        "' limit 0' if empty else ''": "a constant",
         "parameters": "names and defaults of options, which are constants",
         "arguments": "parameters of the macro, cast to constant types",
         "call": "calls of ours with parameters of the macro",
@@ -224,6 +236,7 @@ REASONS = {
         "condition": "a condition of constants and a number",
     },
     "mlm_ops/analyses/store/runs.py": {
+        "view": "a qualified name",
         "copy": "a statement of qualified names",
         "pairs": "literals",
         "published_runs": "a qualified name",

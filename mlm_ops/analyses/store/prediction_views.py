@@ -81,12 +81,22 @@ def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[s
 
 
 def _has_lasting_rows(connection: Connection, analysis: Analysis) -> bool:
-    """Whether a view can read the rows: those of an Excel or SPSS file end with the connection."""
+    """Whether a view can read the rows: those of an Excel file, or an attached database, end with the connection."""
     source = open_rows(analysis, connection)
-    if not source.lasting:
-        sentence = f"There are no views of predictions: DuckDB cannot read {source.description} by itself."
-        tell(Event.READ, sentence, file=source.description)
-    return source.lasting
+    reason = None if source.lasting else f"DuckDB cannot read {source.description} by itself"
+    if attached := _attached(connection, source.relation):
+        reason = f"the database {attached} is attached while the models are fitted, and not when a view is read"
+    if reason:
+        tell(Event.READ, f"There are no views of predictions: {reason}.", file=source.description)
+    return reason is None
+
+
+def _attached(connection: Connection, relation: str) -> str | None:
+    """The first database that the rows are read from and that is not the connection's own."""
+    rows = connection.execute(
+        "select database_name from duckdb_databases() where not internal and database_name <> current_database()"
+    ).fetchall()
+    return next((name for (name,) in rows if re.search(rf'(?<!\w)"?{re.escape(name)}"?\s*\.', relation)), None)
 
 
 def _view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> PredictionView:
@@ -152,7 +162,7 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
     """
     if not analysis.predictions:
         return
-    views = {view_name(analysis.analysis, model).lower(): model for model in analysis.models}
+    views = {view_name(analysis.analysis, model).lower(): model for model in _models_with_views(analysis)}
     _check_apart(analysis)
     for name, relation in sorted(find_relations(connection, RESULTS).items()):
         model = views.get(name, views.get(_UNITS.sub("", name)))
@@ -171,10 +181,15 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
         )
 
 
+def _models_with_views(analysis: Analysis) -> list[str]:
+    """Return the names of the models; the one that a ladder selects is called ``selected``."""
+    return [*analysis.models, *([analysis.selected] if analysis.selected is not None else [])]
+
+
 def _check_apart(analysis: Analysis) -> None:
     """Refuse two models of one analysis whose views or tables of units would have the same name."""
     views: dict[str, str] = {}
-    for model in analysis.models:
+    for model in _models_with_views(analysis):
         other = views.setdefault(view_name(analysis.analysis, model).lower(), model)
         if other == model:
             continue

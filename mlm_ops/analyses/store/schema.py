@@ -29,7 +29,9 @@ from mlm_ops.results.tables.questions import (
     SIMPLE_SLOPES,
 )
 from mlm_ops.results.tables.units import DECOMPOSITION, GROUPS, UNIT_LINES
-from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS
+from mlm_ops.structural.cluster_scores import SEM_SCORES
+from mlm_ops.structural.invariance_steps import SEM_INVARIANCE
+from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS, SEM_VARIABLES
 
 #: All stored tables except ``runs``.
 TABLES: dict[str, ColumnTypes] = {
@@ -53,7 +55,10 @@ TABLES: dict[str, ColumnTypes] = {
     "ladder_steps": LADDER_STEPS,
     "diagnostics": DIAGNOSTICS,
     "sem_parameters": SEM_PARAMETERS,
+    "sem_variables": SEM_VARIABLES,
     "sem_fit": SEM_FIT,
+    "sem_invariance": SEM_INVARIANCE,
+    "sem_scores": SEM_SCORES,
     "drift": DRIFT,
     "influence": INFLUENCE,
     "models": MODELS,

@@ -24,6 +24,7 @@ from mlm_ops.results.tables.descriptions import COLUMNS
 from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import code_block, counts, statistic, visible
 from mlm_ops.structural.fit import SemFit
+from mlm_ops.structural.random_paths import without_random_paths
 
 Metadata = dict[str, dg.MetadataValue]
 
@@ -117,7 +118,8 @@ def sem_metadata(fit: SemFit) -> Metadata:
         "mermaid": _code(fit.diagram("mermaid"), "mermaid"),
         "equations": _code(fit.equations()),
         "mplus": _code(fit.equations("mplus")),
-        "parameters": table_metadata(fit.parameters),
+        "parameters": table_metadata(without_random_paths(fit.parameters)),
+        "variables": table_metadata(fit.variables),
         "dagster/row_count": dg.MetadataValue.int(fit.parameters.height),
         "summary": dg.MetadataValue.text(_sem_summary(statistics)),
         **({"notes": dg.MetadataValue.text("; ".join(fit.notes))} if fit.notes else {}),

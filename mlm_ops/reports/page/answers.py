@@ -163,11 +163,16 @@ def _steps(tables: Tables, model: str | None) -> Iterator[str]:
 
 def _latent(tables: Tables, model: str | None) -> Iterator[str]:
     """What structural models define, such as a contextual effect of latent means."""
-    for row in rows_of(tables, "sem_parameters", op=":="):
-        if row["estimate"] is not None:
+    rows = rows_of(tables, "sem_parameters")
+    within = {(row["model"], name) for row in rows if row["level"] == 1 for name in (row["lhs"], row["rhs"])}
+    between = {(row["model"], row["rhs"]) for row in rows if row["level"] == 2 and row["op"] == "~"}
+    # of a model whose predictors between clusters are clusters' own means
+    latent = {model for model, _ in within & between}
+    for row in rows:
+        if row["op"] == ":=" and row["estimate"] is not None:
             tail = f"{interval(row['conf_low'], row['conf_high'])}{chance(row['p_value'])}"
             value = f"{shown(row['lhs'])} is {figure(row['estimate'])}{tail}"
-            yield f"In {shown(row['model'])}, with latent means, {value}."
+            yield f"In {shown(row['model'])},{' with latent means,' if row['model'] in latent else ''} {value}."
 
 
 _KINDS: tuple[Callable[[Tables, str | None], Iterator[str]], ...] = (

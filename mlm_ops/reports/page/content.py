@@ -28,6 +28,7 @@ from mlm_ops.reports.pictures.rows import Tables, table
 from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import shown, unit, units
 from mlm_ops.results.words import cell, count
+from mlm_ops.structural.random_paths import without_random_paths
 
 #: Height over width of a drawing that takes the place of two.
 _TALL = 1.25
@@ -37,9 +38,10 @@ _OF_UNITS = ("groups", "unit_lines", "random_effects", "diagnostics")
 _TABLES = {
     "contrasts": ("Combinations of coefficients", "effects"),
     "sem_parameters": ("Parameters of structural models", "latent"),
+    "sem_variables": ("Variables of structural models", "latent"),
     "sem_fit": ("Fit of structural models", "latent"),
 }
-_NOT_READ = ("run_id", "analysis", "syntax", "mermaid", "notes", "symbol")
+_NOT_READ = (*("run_id", "analysis", "syntax", "latex", "markdown", "mathml", "mplus", "mermaid", "notes", "symbol"),)
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid, list[str]]
     for name, (title, where) in _TABLES.items():
         frame = table(tables, name)
         if where == section and not frame.is_empty():
+            frame = without_random_paths(frame) if name == "sem_parameters" else frame
             yield title, grid(frame.drop(_NOT_READ, strict=False)), []
     if section == "centered":
         yield from centered(tables)

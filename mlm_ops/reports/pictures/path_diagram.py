@@ -22,7 +22,7 @@ _WITHIN, _BETWEEN, _DEFINED = 1, 2, 0
 _LEVELS = {_BETWEEN: ("Between clusters", "@between"), _WITHIN: ("Within clusters", "@within")}
 _BELOW = 17
 #: The dot of a random slope: its radius, and where on its arrow it lies.
-_DOT, _DOT_AT = 4.5, 0.25
+_DOT, _DOT_AT = 4.5, 0.15
 Row = dict[str, Any]
 
 
@@ -31,7 +31,7 @@ def path(tables: Tables, selection: Selection) -> Iterator[Picture]:
     frame = table(tables, "sem_parameters")
     for model in [] if frame.is_empty() else sorted(set(frame["model"])):
         if selection.model in (None, model):
-            rows = select(tables, "sem_parameters", _COLUMNS, equal={"model": model}, condition="op <> '~1'")
+            rows = select(tables, "sem_parameters", _COLUMNS, equal={"model": model})
             if 0 < sum(len(_variables(rows.frame.to_dicts(), level)) for level in _LEVELS) <= NODES:
                 yield _picture(rows)
 
@@ -44,7 +44,7 @@ def path_diagram(parameters: pl.DataFrame) -> Picture:
     parameters
         Its rows of table ``sem_parameters``.
     """
-    return _picture(select({"sem_parameters": parameters}, "sem_parameters", _COLUMNS[1:], condition="op <> '~1'"))
+    return _picture(select({"sem_parameters": parameters}, "sem_parameters", _COLUMNS[1:]))
 
 
 def _picture(rows: Rows) -> Picture:
@@ -73,9 +73,20 @@ def _reading(rows: Sequence[Row]) -> str:
     if not _random(rows):
         return ""
     return (
-        " A filled dot on an arrow is a slope that differs between clusters; where it is a variable, it stands by its "
-        "name."
+        " A filled dot on an arrow is a slope that differs between clusters, with its mean, or its intercept where "
+        "something predicts it, below its name; where it is a variable, it stands by that name."
     )
+
+
+def _level_of_slope(rows: Sequence[Row], slope: str) -> Row | None:
+    """The mean of a random slope, or what it is where the variables that predict it are zero."""
+    intercepts = (row for row in rows if row["level"] == _BETWEEN and row["op"] == "~1" and row["lhs"] == slope)
+    return next(intercepts, None)
+
+
+def _word_for_level(rows: Sequence[Row], slope: str) -> str:
+    is_predicted = any(row["level"] == _BETWEEN and row["op"] == "~" and row["lhs"] == slope for row in rows)
+    return "intercept" if is_predicted else "mean"
 
 
 def _is_fixed(row: Row) -> bool:
@@ -109,7 +120,7 @@ def _answer(rows: Sequence[Row]) -> str:
                 )
     candidates = [row for row in slopes or [row for row in free if row["op"] == "=~"] if row["std_error"]]
     if not candidates:
-        return "No slope or loading of the model is estimated with a standard error."
+        return _answer_of_slopes(rows, free) or "No slope or loading of the model is estimated with a standard error."
     row = max(
         candidates, key=lambda row: (abs(row["estimate"]) / row["std_error"], row["level"], row["lhs"], row["rhs"])
     )
@@ -119,6 +130,21 @@ def _answer(rows: Sequence[Row]) -> str:
     most = f"The {what} of {shown(first)} on {shown(second)} {where}"
     lead = f"{most} is" if len(candidates) == 1 else f"{most} differs from zero most for its standard error:"
     return f"{lead} {_with_interval(row)}.{_defined(free)}"
+
+
+def _answer_of_slopes(rows: Sequence[Row], free: Sequence[Row]) -> str:
+    """The random slope whose mean differs from zero most."""
+    random = _random(rows)
+    paths = {row["label"]: row for row in rows if _is_random(row, random)}
+    levels = [row for row in free if row["op"] == "~1" and row["lhs"] in random and row["std_error"]]
+    if not levels:
+        return ""
+    row = max(levels, key=lambda row: (abs(row["estimate"]) / row["std_error"], row["lhs"]))
+    path, word = paths[row["lhs"]], _word_for_level(rows, row["lhs"])
+    return (
+        f"The slope of {shown(path['lhs'])} on {shown(path['rhs'])} differs between clusters; its {word} is "
+        f"{_with_interval(row)}.{_defined(free)}"
+    )
 
 
 def _defined(rows: Iterable[Row]) -> str:
@@ -131,7 +157,7 @@ def _defined(rows: Iterable[Row]) -> str:
 
 def _variables(rows: Sequence[Row], level: int) -> list[str]:
     """The variables of a level, each once, those without causes first."""
-    parameters = [row for row in rows if row["level"] == level]
+    parameters = [row for row in rows if row["level"] == level and row["op"] != "~1"]
     return list(dict.fromkeys(name for row in parameters for name in (row["lhs"], row["rhs"])))
 
 
@@ -165,7 +191,7 @@ def _spec(rows: Sequence[Row]) -> Spec:
 def _laid_out(rows: Sequence[Row], level: int) -> Panel | None:
     names = _variables(rows, level)
     random = _random(rows)
-    arrows = [_arrow(row, random) for row in _lines(rows, level)]
+    arrows = [_arrow(rows, row, random) for row in _lines(rows, level)]
     return panel(names, arrows, _BELOW) if names else None
 
 
@@ -181,12 +207,15 @@ def _is_random(row: Row, random: Collection[str]) -> bool:
     return row["level"] == _WITHIN and row["op"] == "~" and row["label"] in random
 
 
-def _arrow(row: Row, random: set[str]) -> Arrow:
+def _arrow(rows: Sequence[Row], row: Row, random: set[str]) -> Arrow:
     if row["op"] == "~~":
         return Arrow(row["lhs"], row["rhs"], (_estimate(row),), both=True)
     source, target = (row["rhs"], row["lhs"]) if row["op"] == "~" else (row["lhs"], row["rhs"])
     if _is_random(row, random):
-        return Arrow(source, target, (short(row["label"], 15),))
+        of = _level_of_slope(rows, row["label"])
+        # short, as the dot stands beside it
+        more = () if of is None else (_estimate(of),)
+        return Arrow(source, target, (short(row["label"], 15), *more))
     label = [_estimate(row)]
     if not _is_fixed(row) and row["conf_low"] is not None:
         label.append(f"{figure(row['conf_low'])} to {figure(row['conf_high'])}")
@@ -226,7 +255,7 @@ def _panel_shapes(rows: Sequence[Row], level: int, layout: Panel) -> list[Spec]:
         if _is_random(row, random):
             x, y = curve.point(_DOT_AT)
             shapes.append({"tag": "circle", "cx": x, "cy": y, "r": _DOT, "fill": colour, "hover": read})
-        lines, label = _arrow(row, random).label, curve.label
+        lines, label = _arrow(rows, row, random).label, curve.label
         first = label.y - LINE * (len(lines) / 2 - 1) - 4
         for place, line in enumerate(lines):
             weight = {"font-weight": "bold"} if not both and place == 0 else {}
@@ -235,7 +264,8 @@ def _panel_shapes(rows: Sequence[Row], level: int, layout: Panel) -> list[Spec]:
     variances = {
         row["lhs"]: row for row in rows if row["op"] == "~~" and row["lhs"] == row["rhs"] and row["level"] == level
     }
-    targets = {arrow.target for arrow in (_arrow(row, random) for row in _lines(rows, level)) if not arrow.both}
+    arrows = (_arrow(rows, row, random) for row in _lines(rows, level))
+    targets = {arrow.target for arrow in arrows if not arrow.both}
     for name, (x, y) in layout.nodes.items():
         shapes += _node(name, x, y, hue, is_latent=name in latent)
         if name in variances:

@@ -60,6 +60,10 @@ class MplusInput:
         Statements without their semicolons; in `model` also the ``%WITHIN%`` before a level's own.
     kind
         Of the analysis: ``TWOLEVEL RANDOM``.
+    estimator
+        ``ML``, or ``MLR`` with robust standard errors.
+    missing, listwise
+        Whether cells of the file may be missing, each a period, and whether rows that miss one are left out.
     """
 
     title: str
@@ -73,6 +77,9 @@ class MplusInput:
     define: Sequence[str] = ()
     constraint: Sequence[str] = ()
     remarks: Sequence[str] = field(default=())
+    estimator: str = "ML"
+    missing: bool = False
+    listwise: bool = False
 
     def text(self) -> str:
         """The whole file."""
@@ -85,7 +92,7 @@ class MplusInput:
         for name, content in self.columns.items():
             yield from _comment(f"  {name.ljust(NAME_LENGTH)}  {' '.join(content.split())}", hanging=12)
         yield f"TITLE: {self.title};"
-        yield "DATA: FILE = data.dat;"
+        yield f"DATA: FILE = data.dat;{' LISTWISE = ON;' if self.listwise else ''}"
         yield "VARIABLE:"
         lists = {
             "NAMES": list(self.columns),
@@ -93,13 +100,14 @@ class MplusInput:
             "WITHIN": self.within,
             "BETWEEN": self.between,
             "CLUSTER": self.clusters,
+            "MISSING": ["."] if self.missing else [],
         }
         for keyword, names in lists.items():
             if names:
                 yield from _statement(f"{keyword} = {' '.join(names)}")
         sections = {
             "DEFINE": self.define,
-            "ANALYSIS": (f"TYPE = {self.kind}", "ESTIMATOR = ML"),
+            "ANALYSIS": (f"TYPE = {self.kind}", f"ESTIMATOR = {self.estimator}"),
             "MODEL": self.model,
             "MODEL CONSTRAINT": self.constraint,
         }
