@@ -1,5 +1,5 @@
--- Rows that arrive in parts, of which one is corrected: `--vars 'corrected: true'` raises part 2's scores and drops rows
-{% set corrected = 'true' if var('corrected', false) else 'false' %}
+-- Rows that arrive in parts, of which one is corrected: MLM_CORRECTED=true raises part 2's scores and drops rows
+{% set corrected = 'true' if env_var('MLM_CORRECTED', 'false') == 'true' else 'false' %}
 with parts as (
   select school, mathach, ses, minority, 2 * minority + case when sex = 'Female' then 1 else 0 end as part
   from {{ ref('hsb') }}

@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "sql"
 
 
+#: What dbt leaves in a folder that it ran in; the package in dbt_packages is a link to the folder around it.
+LEFT_BY_DBT = shutil.ignore_patterns("dbt_packages", "target", "logs", "*.duckdb*")
 #: The days of `daily_scores`, without which a model by day has a batch for each day until now.
 DAYS = ("--event-time-start", "2026-03-01", "--event-time-end", "2026-03-04")
 
@@ -29,13 +31,13 @@ class Project:
         self.database = folder / "mlm_tests.duckdb"
         self.variables = variables
 
-    def build(self, *arguments: str) -> str:
+    def build(self, *arguments: str, **variables: str) -> str:
         """Build what should build, the three days of the models by day among it, and return what dbt says."""
-        process = self.dbt("--warn-error", "build", *DAYS, *arguments)
+        process = self.dbt("--warn-error", "build", *DAYS, *arguments, **variables)
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout
 
-    def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def dbt(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A process of its own, as dbt keeps state and logging in globals."""
         command = [self.python, "-c", "from dbt.cli.main import cli; cli()", "--no-version-check", "--no-use-colors"]
         environment = {
@@ -44,7 +46,9 @@ class Project:
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             "HOME": str(self.folder),
             "PATH": os.environ["PATH"],  # dbt deps calls git
-        } | self.variables
+            **self.variables,
+            **variables,
+        }
         return subprocess.run(
             [*command, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
         )
@@ -55,12 +59,11 @@ class Project:
 
 
 def copy_project(folder: Path, python: str = sys.executable, **variables: str) -> Project:
-    """Copy the package's integration tests and install the package there; dbt needs no network for it."""
-    shutil.copytree(PACKAGE / "integration_tests", folder)
-    copy = Project(folder, python, **variables)
-    process = copy.dbt("deps")
-    assert process.returncode == 0, process.stdout + process.stderr
-    return copy
+    """Copy the package's integration tests, with the package where `dbt deps` would put it."""
+    shutil.copytree(PACKAGE / "integration_tests", folder, ignore=LEFT_BY_DBT)
+    (folder / "dbt_packages").mkdir()
+    (folder / "dbt_packages" / "mlm").symlink_to(PACKAGE)
+    return Project(folder, python, **variables)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.dbt.conftest import PACKAGE, ROOT, Project
+from tests.hosts.dbt.conftest import LEFT_BY_DBT, PACKAGE, ROOT, Project
 
 TEXT = (ROOT / "docs" / "dbt.md").read_text(encoding="utf-8")
 #: The file that an example stands in is the last one named before it.
@@ -29,16 +29,16 @@ def test_the_example_stands_in_the_project(file: str, example: str) -> None:
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_package_installs_from_a_folder_of_a_git_repository(tmp_path: Path) -> None:
     repository, folder = tmp_path / "repository", tmp_path / "project"
-    shutil.copytree(PACKAGE, repository / "sql")
+    shutil.copytree(PACKAGE, repository / "sql", ignore=LEFT_BY_DBT)
     author = ("-c", "user.name=Author", "-c", "user.email=author@example.com")
     for command in (("init", "-q", "-b", "main"), ("add", "."), (*author, "commit", "-q", "-m", "Package")):
         subprocess.run(["git", *command], cwd=repository, check=True)
-    shutil.copytree(PACKAGE / "integration_tests", folder)
+    shutil.copytree(PACKAGE / "integration_tests", folder, ignore=LEFT_BY_DBT)
     (folder / "packages.yml").write_text(
         f"packages:\n  - git: {repository.as_uri()}\n    subdirectory: sql\n    revision: main\n", encoding="utf-8"
     )
     done = Project(folder).dbt("deps")
     assert done.returncode == 0, done.stdout + done.stderr
     installed = folder / "dbt_packages" / "mlm"
-    for file in PACKAGE.rglob("*.sql"):
+    for file in (path for kind in ("macros", "tests", "docs") for path in (PACKAGE / kind).rglob("*.*")):
         assert (installed / file.relative_to(PACKAGE)).read_bytes() == file.read_bytes()

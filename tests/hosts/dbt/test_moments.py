@@ -39,7 +39,7 @@ def test_moments_of_the_students(project: Project) -> None:
 
 def test_a_corrected_part_leaves_what_a_rebuild_would(project: Project) -> None:
     before = project.table("score_moments")
-    project.build("--select", "scores+", "--vars", "corrected: true")
+    project.build("--select", "scores+", MLM_CORRECTED="true")
     after, rows = project.table("score_moments"), project.table("scores")
     columns = {name: pl.col(name) for name in ("mathach", "ses")}
     for table in ("score_moments_total", "score_moments_current_total"):

@@ -77,7 +77,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         warehouse = Database(str(folder), user)
         warehouse.seed(project.folder / "seeds" / "hsb.csv")
         project.build("--target", "postgres", "--exclude", "hsb")
-        project.build("--target", "postgres", "--select", "scores+", "--vars", "corrected: true")
+        project.build("--target", "postgres", "--select", "scores+", MLM_CORRECTED="true")
         yield warehouse
 
 

@@ -63,6 +63,9 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     project = copy_project(folder / "project", str(python))
+    (project.folder / "dbt_packages" / "mlm").unlink()
+    process = project.dbt("deps")
+    assert process.returncode == 0, process.stdout
     if version == OLDEST:
         schema = project.folder / "models" / "schema.yml"
         content = without_arguments(yaml.safe_load(schema.read_text(encoding="utf-8")))
@@ -86,9 +89,8 @@ def test_an_incremental_and_an_empty_run(other: tuple[str, Project]) -> None:
     version, project = other
     # dbt-duckdb 1.8 has neither merge nor microbatch
     lacking = ["score_moments_merged+", "daily_moments+"] if version == OLDEST else []
-    process = project.dbt(
-        "build", "--select", "scores+", "--exclude", "slopes_in_python", *lacking, "--vars", "corrected: true"
-    )
+    selection = ("--select", "scores+", "--exclude", "slopes_in_python", *lacking)
+    process = project.dbt("build", *selection, MLM_CORRECTED="true")
     assert process.returncode == 0, process.stdout
     fit = mlm.fit("mathach ~ within(ses) + between(ses) + (within(ses) | school)", project.table("scores"))
     # the same sums in another order, and an optimum found to 1e-8
