@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from mlm_ops.moments.from_macros import read_moments
     from mlm_ops.reports.page.report import report
+    from mlm_ops.results.comparing import compare
     from mlm_ops.results.export.table_files import side_by_side, write_table
     from mlm_ops.results.fit import Fit
     from mlm_ops.results.fitting import fit
@@ -30,6 +31,7 @@ __all__ = [
     "MultilevelAnalysis",
     "SemFit",
     "StoreError",
+    "compare",
     "fit",
     "read_moments",
     "report",
@@ -44,6 +46,7 @@ _LAZY = {
     "Fit": "mlm_ops.results.fit",
     "MultilevelAnalysis": "mlm_ops.plugins.dagster.component",
     "SemFit": "mlm_ops.structural.fit",
+    "compare": "mlm_ops.results.comparing",
     "fit": "mlm_ops.results.fitting",
     "read_moments": "mlm_ops.moments.from_macros",
     "report": "mlm_ops.reports.page.report",

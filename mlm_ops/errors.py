@@ -26,6 +26,10 @@ class MlmError(Exception):
     level = logging.ERROR
 
 
+class ArgumentError(MlmError, TypeError):
+    """A function has no argument of that name."""
+
+
 class FormulaError(MlmError):
     """A formula, or an expression in it, is not valid."""
 

@@ -44,7 +44,7 @@ def _() -> tuple[mo.ui.dropdown, Tables]:
         results = read_latest_results(database, runs=60) if database.is_file() else {}
     except MlmError as error:
         mo.stop(True, text(str(error)))
-    names = sorted(results["runs"]["analysis"]) if results else []
+    names = sorted(results["runs"]["analysis"], key=lambda name: (name != "hsb", name)) if results else []
     mo.stop(not names, text(absent))
     analysis = mo.ui.dropdown(names, value=names[0], label="Analysis", searchable=True)
     return analysis, results

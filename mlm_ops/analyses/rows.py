@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError
-from mlm_ops.warehouse.files.kinds import data_suffixes, is_data_file
+from mlm_ops.warehouse.files.kinds import data_suffixes, is_data_file, stem_of
 from mlm_ops.warehouse.files.read import load_planned, plan_file
 from mlm_ops.warehouse.files.reading import FileOptions
-from mlm_ops.warehouse.sandbox import check_length, checked_select, is_table
+from mlm_ops.warehouse.row_filter import condition
+from mlm_ops.warehouse.sandbox import Reach, check_length, checked_select, is_table
 from mlm_ops.warehouse.source import (
     TABLE,
     Source,
-    condition,
     is_path,
     looks_like_path,
     named_relation,
@@ -78,7 +79,10 @@ def _open(
         # by the whole path: files of two folders may have one name
         relation = qualified("temp", "main", f"mlm_file_{path}")
         load_planned(connection, path, relation, options, temporary=True)
-    source = open_source(f"select * from {relation}", connection, where)
+    try:
+        source = open_source(f"select * from {relation}", connection, where)
+    except DataError as error:
+        raise DataError(str(error).replace("the SELECT", str(data), 1)) from error
     return replace(
         source,
         description=source.description.replace("the SELECT", str(data), 1),
@@ -93,10 +97,14 @@ def _table_or_file(analysis: Analysis, connection: duckdb.DuckDBPyConnection) ->
     data, reach = analysis.data.strip(), analysis.reach
     if TABLE.fullmatch(data):
         # the name of a data file has a dot
-        if "." not in data or is_table(connection, quoted_table(data)):
+        if is_table(connection, quoted_table(data)):
+            return data
+        if "." not in data:
+            if hint := similar_file(data, reach):
+                raise DataError(no_such_table(f"table {data}", connection) + hint)
             return data
         if not is_data_file(data):
-            raise DataError(no_such_table(f"table {data}", connection))
+            raise DataError(no_such_table(f"table {data}", connection) + similar_file(data, reach))
         return reach.place(data)
     if is_path(data, connection):
         return reach.place(data)
@@ -105,9 +113,24 @@ def _table_or_file(analysis: Analysis, connection: duckdb.DuckDBPyConnection) ->
             return reach.place(data)
         raise DataError(
             f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in "
-            f"{data_suffixes()}, a table name or a SELECT."
+            f"{data_suffixes()}, a table name or a SELECT.{similar_file(data, reach)}"
         )
     return data
+
+
+def similar_file(data: str, reach: Reach) -> str:
+    """Return " Did you mean …?" with a data file of the project that is called so but for its suffix; else nothing."""
+    name = Path(data)
+    for folder in reach.folders or (Path(),):
+        place = folder / name.parent
+        if not reach.everything and reach.resolved(place) is None:
+            continue
+        with suppress(OSError):
+            files = sorted(path.name for path in place.iterdir() if is_data_file(path) and path.is_file())
+            for file in files:
+                if stem_of(Path(file)).lower() == name.name.lower():
+                    return f" Did you mean the file {(name.parent / file).as_posix()}?"
+    return ""
 
 
 def names_a_file(data: str) -> bool:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlm_ops.analyses.errors_in_context import analysis_in_errors, model_in_errors
+from mlm_ops.analyses.file.questions import check_slopes
 from mlm_ops.analyses.file.strategy import WARNING
 from mlm_ops.analyses.ladder import Ladder, climb, ladder_steps
 from mlm_ops.analyses.rows import open_rows
+from mlm_ops.errors import MlmError
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.language.formula import formula_text
 from mlm_ops.logs import Event, tell, tell_fit
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.analyses.file.questions import SlopeQuestion
+    from mlm_ops.language.model import Model
     from mlm_ops.structural.fit import SemFit
     from mlm_ops.warehouse.source import Source
 
@@ -60,7 +63,7 @@ class AnalysisResult:
     moments
         From the one scan.
     fits
-        By model name.
+        By model name; that of the model which a ladder selected is called ``selected``.
     tables
         Result tables, each with column ``model`` first, which is null where the rows are of all models.
     """
@@ -192,14 +195,19 @@ def model_tables(
     drawn = _placed(tables.fit_tables(name, fitted, tables.FIT_TABLES), list(analysis.models).index(name))
     with model_in_errors(analysis, f"model {name}", name):
         if name in analysis.diagnostics:
-            rows = None if analysis.form == "moments" else open_rows(analysis, connection)
-            findings = tables.diagnostics(fitted, rows, least=analysis.min_publish_n)
-            drawn["diagnostics"] = tables.with_model(name, findings)
+            drawn["diagnostics"] = _diagnostics(analysis, name, fitted, connection)
         answers = question_tables(fitted, analysis.simple_slopes.get(name, ()), analysis.contrasts.get(name))
         if name in analysis.centering:
             answers["centering"] = tables.centering(fitted)
     drawn |= {table: tables.with_model(name, frame) for table, frame in answers.items()}
     return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, fitted.moments)
+
+
+def _diagnostics(
+    analysis: Analysis, name: str, fitted: Fit, connection: duckdb.DuckDBPyConnection | None
+) -> pl.DataFrame:
+    rows = None if analysis.form == "moments" or connection is None else open_rows(analysis, connection)
+    return tables.with_model(name, tables.diagnostics(fitted, rows, least=analysis.min_publish_n))
 
 
 def _placed(drawn: dict[str, pl.DataFrame], models_before: int) -> dict[str, pl.DataFrame]:
@@ -273,14 +281,23 @@ def compare_analysis(
     return publishable(frames, analysis.min_publish_n, analysis.compiled_models, moments)
 
 
+@dataclass(frozen=True)
+class Climbed:
+    """A ladder that was climbed: its steps, the fit of the selected model, and the result tables."""
+
+    ladder: Ladder
+    selected: Fit
+    tables: dict[str, pl.DataFrame]
+
+
 @quiet
 def climb_analysis(
     analysis: Analysis, moments: Moments, connection: duckdb.DuckDBPyConnection | None = None
-) -> tuple[Ladder, dict[str, pl.DataFrame]] | None:
-    """The strategy of an analysis, and its result tables; None where the models are fitted as listed.
+) -> Climbed | None:
+    """Climb by the strategy of an analysis; None where the models are fitted as listed.
 
-    The selected model gets every table, those on the way to it `ON_THE_WAY`, and the candidates left out a row
-    of ``ladder_steps`` alone.
+    The selected model gets every table, and what the analysis asks of it, those on the way to it `ON_THE_WAY`, and the
+    candidates left out a row of ``ladder_steps`` alone.
     """
     strategy = analysis.compiled_strategy
     if strategy is None:
@@ -296,15 +313,47 @@ def climb_analysis(
         )
         frames = [{"ladder_steps": ladder_steps(ladder)}]
         rows = _complete_rows(analysis, connection) if request.of_rows else None
+        fitted = fit_model(request, moments, rows=rows) if len(ladder.path) == 1 else None
         for place, (name, model) in enumerate(list(ladder.path.items())[1:], len(analysis.models)):
             candidate = replace(model, text=formula_text(model))
-            fitted = fit_model(request.of(candidate), moments, rows=rows)
-            chosen = tables.FIT_TABLES if name == ladder.selected else ON_THE_WAY
-            frames.append(_placed(tables.fit_tables(name, replace(fitted, remarks=(WARNING,)), chosen), place))
+            is_last = name == ladder.selected
+            remarks = (WARNING, *(_slopes_of_selected(analysis, candidate)[1] if is_last else ()))
+            fitted = replace(fit_model(request.of(candidate), moments, rows=rows), remarks=remarks)
+            chosen = tables.FIT_TABLES if is_last else ON_THE_WAY
+            frames.append(_placed(tables.fit_tables(name, fitted, chosen), place))
+        assert fitted is not None, "a path has its start"
+        frames.append(_asked_of_selected(analysis, ladder.selected, fitted, connection))
         tried = {step.name: step.fit.model for step in ladder.steps if step.fit is not None}
-    return ladder, publishable(
-        _stacked(frames), analysis.min_publish_n, {**analysis.compiled_models, **tried, **ladder.path}, moments
-    )
+    compiled = {**analysis.compiled_models, **tried, **ladder.path}
+    return Climbed(ladder, fitted, publishable(_stacked(frames), analysis.min_publish_n, compiled, moments))
+
+
+def _asked_of_selected(
+    analysis: Analysis, name: str, fitted: Fit, connection: duckdb.DuckDBPyConnection | None
+) -> dict[str, pl.DataFrame]:
+    """Answer what the analysis asks of the selected model; without slopes whose products were not selected."""
+    if analysis.selected is None:
+        return {}
+    answers = {}
+    # where the start is selected, it may have been asked the same
+    if analysis.selected in analysis.diagnostics and name not in analysis.diagnostics:
+        answers["diagnostics"] = _diagnostics(analysis, name, fitted, connection)
+    slopes, _ = _slopes_of_selected(analysis, fitted.model)
+    drawn = question_tables(fitted, [one for one in slopes if one not in analysis.simple_slopes.get(name, ())], None)
+    return answers | {table: tables.with_model(name, frame) for table, frame in drawn.items()}
+
+
+def _slopes_of_selected(analysis: Analysis, model: Model) -> tuple[list[SlopeQuestion], tuple[str, ...]]:
+    """Return the slopes asked of the selected model, and a remark on each whose product was not selected."""
+    slopes, remarks = [], []
+    for question in analysis.simple_slopes.get(analysis.selected or "", ()):
+        try:
+            check_slopes(model, [question])
+            slopes.append(question)
+        except MlmError:
+            at = " and ".join(question.at)
+            remarks.append(f"no slopes of {question.slope} at {at}: the selected model has no product of them")
+    return slopes, tuple(remarks)
 
 
 def _stacked(made: Sequence[Mapping[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
@@ -328,5 +377,7 @@ def fit_collected(analysis: Analysis, moments: Moments, connection: duckdb.DuckD
     for name in analysis.sem:
         frames.append(sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments, connection), moments))
     if (climbed := climb_analysis(analysis, moments, connection)) is not None:
-        frames.append(climbed[1])
+        frames.append(climbed.tables)
+        if analysis.selected is not None:
+            fits[analysis.selected] = climbed.selected
     return AnalysisResult(moments, fits, _stacked(frames))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shlex
 import sys
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from mlm_ops.cli.messages import command, short_path
 from mlm_ops.errors import DataError, MlmError, StoreError
+from mlm_ops.language.options import STEPS
 from mlm_ops.logs import tell_fit
 from mlm_ops.results.words import visible
 
+#: The options of a formula that take one text.
+_OF_FORMULAS = ("estimator", "df", "weights", "residual", "robust", "cluster")
 #: Where the results of an analysis of a file are written, beside the analysis file.
 RESULTS_FILE = "results.duckdb"
 
@@ -44,8 +48,10 @@ def fit_formula(options: Namespace) -> int:
         tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
         print(visible(str(fitted)))
 
-    values = {name: getattr(options, name) for name in ("estimator", "df")}
+    values = {name: getattr(options, name) for name in _OF_FORMULAS}
     settings: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    if options.covariance is not None:
+        settings["covariance"] = dict(map(_structure, options.covariance))
     path = Path(options.data)
     if is_database(path):
         from mlm_ops.warehouse.connection import open_database
@@ -60,15 +66,30 @@ def fit_formula(options: Namespace) -> int:
     return 0
 
 
+def _structure(text: str) -> tuple[str, Any]:
+    """Read GROUP=STRUCTURE: a word, or a number or matrix as JSON writes it."""
+    group, sign, structure = text.rpartition("=")
+    if not sign or not group.strip() or not structure.strip():
+        raise MlmError(f"--covariance takes GROUP=STRUCTURE. Got {text!r}; write for instance school=diagonal.")
+    try:
+        values = json.loads(structure)
+    except ValueError:
+        return group.strip(), structure.strip()
+    return group.strip(), values
+
+
 def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], None]) -> int:
     """Fit an analysis file in a database, write schema ``mlm`` there and print the tables."""
-    conflicts = [name for name in ("data", "table", "estimator", "df") if getattr(options, name) is not None]
+    own_options = ("data", "table", *_OF_FORMULAS, "covariance")
+    conflicts = [name for name in own_options if getattr(options, name) is not None]
     if conflicts:
         raise MlmError(f"An analysis file sets these options itself. Got {', '.join(conflicts)} beside {options.what}.")
     from mlm_ops.analyses.file.analysis import read_analysis
 
     analysis = read_analysis(options.what, allow_files=options.allow_files)
     database = _database(options, analysis)
+    if analysis.steps != STEPS.default:
+        tell(f"steps: {analysis.steps} has no effect here: a Dagster project writes the centered rows, by mlm run.")
     from dataclasses import asdict
 
     from mlm_ops.analyses.run import fit_analysis
@@ -114,7 +135,7 @@ def _database(options: Namespace, analysis: Analysis) -> Path:
     MlmError, StoreError
         The data are a table, and the database that holds it is not named or not there.
     """
-    from mlm_ops.analyses.rows import names_a_file
+    from mlm_ops.analyses.rows import names_a_file, similar_file
 
     path: Path | None = options.database
     if names_a_file(analysis.data):
@@ -125,6 +146,7 @@ def _database(options: Namespace, analysis: Analysis) -> Path:
         raise MlmError(
             "An analysis file is fitted in a database: "
             f"{command('fit', shlex.quote(options.what), database='FILE.duckdb')}"
+            f"{'.' + hint if (hint := similar_file(analysis.data.strip(), analysis.reach)) else ''}"
         )
     if not path.exists():
         raise StoreError(f"There is no database at {path}. Name the DuckDB file that holds {analysis.data}.")

@@ -22,6 +22,7 @@ from mlm_ops.cli.messages import command, program, short_path
 from mlm_ops.cli.parser import EXIT_BAD_INPUT, command_parser
 from mlm_ops.errors import MlmError, StoreError
 from mlm_ops.language.option_values import is_text
+from mlm_ops.language.spelling import did_you_mean, list_names
 from mlm_ops.logs import Event, logging_to, on_event, run_failed, whole_run
 from mlm_ops.results.words import message, one_line
 
@@ -205,6 +206,7 @@ def _run(options: argparse.Namespace, run_id: str) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Print the latest results."""
+    from mlm_ops.analyses.store.schema import TABLES
     from mlm_ops.cli.results import read_results
     from mlm_ops.cli.show import of_analysis, of_models, print_report, print_results
     from mlm_ops.cli.terminal import OVERVIEW
@@ -213,14 +215,16 @@ def show(options: argparse.Namespace) -> int:
     if options.side_by_side and options.table:
         raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
     names = [options.table] if options.table else list(SOURCES if options.side_by_side else OVERVIEW)
-    path, runs, tables = read_results(options.database, names, _tell)
+    is_overview = not options.table and not options.side_by_side
+    others = [name for name in TABLES if name not in names] if is_overview else []
+    path, runs, tables = read_results(options.database, names, _tell, others)
     analyses = sorted(runs["analysis"])
     if options.analysis is not None:
         runs, tables = of_analysis(runs, tables, options.analysis)
     if options.model is not None:
-        tables = of_models(tables, [options.model])
+        tables = of_models(tables, options.model)
     print_results(runs, tables, options)
-    if not options.table and not options.side_by_side:
+    if is_overview:
         print_report(path, analyses, sorted(runs["analysis"]))
     return 0
 
@@ -244,6 +248,7 @@ def export(options: argparse.Namespace) -> int:
 
 def init(options: argparse.Namespace) -> int:
     """Write a project around a data file."""
+    from mlm_ops.analyses.starter.analysis_file import doubts, left_out
     from mlm_ops.cli.new_project.create import create_project
 
     with on_event(Event.READ, _tell):
@@ -254,12 +259,39 @@ def init(options: argparse.Namespace) -> int:
             outcome=options.outcome,
             group=options.group,
             dbt=options.dbt,
+            ask=_ask_column if options.ask else None,
         )
-    sentence = f"Guessed: {roles.outcome} is the outcome, in groups of {', '.join(roles.levels)}."
+    time = f", over {roles.time}" if roles.time is not None else ""
+    sentence = f"Guessed: {roles.outcome} is the outcome, in groups of {', '.join(roles.levels)}{time}."
     print(f"{one_line(sentence)} Written to {options.folder}.")
+    remarks = doubts(roles)
+    for remark in remarks:
+        print(one_line(remark))
+    if remarks:
+        print("Name others with --outcome and --group in a new folder, or be asked with --ask.")
+    for line in left_out(roles):
+        print(one_line(line[0].upper() + line[1:]))
     build_command = "dbt build" if options.dbt else f"{program(options.folder)} run"
     print(f"Now: cd {shlex.quote(str(options.folder))} && {build_command}")
     return 0
+
+
+def _ask_column(question: str, default: str | None, columns: Sequence[str]) -> str:
+    """Ask for a column until one of the table's is answered; nothing stands for the default."""
+    if not sys.stdin.isatty():
+        raise MlmError("--ask asks in a terminal, and there is none. Name the columns with --group and --outcome.")
+    print(one_line(f"The columns are {list_names(columns)}."))
+    while True:
+        print(one_line(question), *([f"[{one_line(default)}]"] if default is not None else []), end=" ", flush=True)
+        try:
+            answer = input().strip()
+        except EOFError:
+            raise MlmError("No answer was given. Name the columns with --group and --outcome.") from None
+        if not answer and default is not None:
+            return default
+        if answer in columns:
+            return answer
+        print(one_line(f"There is no column {answer!r}.{did_you_mean(answer, columns)}"))
 
 
 def ui(options: argparse.Namespace) -> int:

@@ -9,12 +9,17 @@ from pathlib import Path
 
 
 def command(*words: str, **options: object) -> str:
-    """Write a command to copy and paste; an option that is None or False is left out, one that is True has no value."""
+    """Write a command to copy and paste.
+
+    An option that is None or False is left out, one that is True has no value, and one of several values is repeated.
+    """
     parts = [program(), *words]
     for name, value in options.items():
-        if value is not None and value is not False:
-            shown = short_path(value) if isinstance(value, Path) else str(value)
-            parts += [f"--{name}"] if value is True else [f"--{name}", shlex.quote(shown)]
+        if value is True:
+            parts.append(f"--{name}")
+        elif value is not None and value is not False:
+            for one in value if isinstance(value, list | tuple) else [value]:
+                parts += [f"--{name}", shlex.quote(short_path(one) if isinstance(one, Path) else str(one))]
     return " ".join(parts)
 
 

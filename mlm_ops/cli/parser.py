@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from mlm_ops.cli.messages import program
-from mlm_ops.language.options import DF, ESTIMATOR, TableFile, TableFormat
+from mlm_ops.language.options import (
+    CLUSTER,
+    COVARIANCE,
+    DF,
+    ESTIMATOR,
+    RESIDUAL,
+    ROBUST,
+    WEIGHTS,
+    TableFile,
+    TableFormat,
+)
 
 EXIT_BAD_INPUT = 2
 MOST_PORT = 65535
@@ -39,6 +49,7 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
     parser.add_argument("--outcome", metavar="COLUMN", help="the column to model; by default guessed")
     parser.add_argument("--group", metavar="COLUMN", help="the column that groups the rows; by default guessed")
+    parser.add_argument("--ask", action="store_true", help="ask for the groups and the outcome, in a terminal")
     parser.add_argument("--dbt", action="store_true", help="write a dbt project instead of a Dagster project")
 
 
@@ -57,6 +68,14 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     for option in (ESTIMATOR, DF):
         values = f"{option.expected} (default: {option.default})"
         parser.add_argument(f"--{option.name}", metavar=option.name.upper(), help=values)
+    for option in (WEIGHTS, RESIDUAL, ROBUST, CLUSTER):
+        parser.add_argument(f"--{option.name}", metavar=option.name.upper(), help=f"for a formula: {option.expected}")
+    parser.add_argument(
+        f"--{COVARIANCE.name}",
+        metavar="GROUP=STRUCTURE",
+        action="append",
+        help="for a formula: the structure of a grouping factor's T, or its values; may be repeated",
+    )
     parser.add_argument(
         "--database",
         type=Path,
@@ -95,7 +114,9 @@ def _add_centering(parser: argparse.ArgumentParser) -> None:
 def _add_show(parser: argparse.ArgumentParser) -> None:
     _add_database(parser)
     parser.add_argument("--analysis", metavar="NAME", help="one analysis only, also one whose file no longer exists")
-    parser.add_argument("--model", metavar="NAME", help="one model only")
+    parser.add_argument(
+        "--model", metavar="NAME", action="append", help="one model only; may be repeated, side by side in this order"
+    )
     parser.add_argument("--table", metavar="NAME", help="one result table only, with all its columns")
     parser.add_argument(
         "--side-by-side",

@@ -32,9 +32,14 @@ def results_path(database: Path | None) -> Path:
 
 
 def read_results(
-    database: Path | None, names: Sequence[str], tell: Callable[[str], None]
+    database: Path | None, names: Sequence[str], tell: Callable[[str], None], named: Sequence[str] = ()
 ) -> tuple[Path, pl.DataFrame, dict[str, pl.DataFrame]]:
     """Read tables of the latest runs of a database, by default the project's results.
+
+    Parameters
+    ----------
+    named
+        Tables of which one row of each model is enough, as they are only named where they have rows.
 
     Returns
     -------
@@ -54,6 +59,7 @@ def read_results(
     with using(path, read_only=True, on_wait=tell) as connection:
         runs = read_latest(connection, "runs")
         tables = {name: read_latest(connection, name) for name in names}
+        tables |= {name: read_latest(connection, name, one_row=True) for name in named}
     if runs.is_empty():
         raise StoreError(f"There are no finished results in {short_path(path)} yet.")
     return path, runs, tables

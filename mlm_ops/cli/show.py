@@ -32,9 +32,9 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
             options.database, run["analysis"] if runs.height > 1 else options.analysis, options.model
         )
         if options.side_by_side:
-            beside = side_by_side(of_run)
-            width = target.width if target.is_terminal else None
-            print(visible(beside.markdown() if options.side_by_side == "markdown" else beside.text(width)))
+            fitted = set(of_run["fit_statistics"]["model"])
+            beside = side_by_side(of_run, [model for model in options.model or () if model in fitted] or None)
+            print(visible(beside.markdown() if options.side_by_side == "markdown" else beside.text(target.width)))
         elif options.table == "centering" and not options.all:
             show_centering(target, of_run["centering"], command_for("centering"), sentences=True)
         elif options.table:
@@ -51,7 +51,7 @@ def print_report(database: Path, analyses: list[str], shown: list[str]) -> None:
         print(one_line(f"The report with pictures: {short_path(path)}"))
 
 
-def all_rows(database: Path | None, analysis: str | None, model: str | None) -> Callable[[str], str]:
+def all_rows(database: Path | None, analysis: str | None, model: Sequence[str] | None) -> Callable[[str], str]:
     """The command that prints every row of a table of what is being printed."""
     return lambda name: command("show", database=database, analysis=analysis, model=model, table=name, all=True)
 

@@ -88,6 +88,11 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
         *("conf_low", "conf_high", "monte_carlo_low", "monte_carlo_high", "std_all"),
     ),
+    "sem_invariance": (
+        *("invariance", "chi_square", "chi_square_df", "cfi", "rmsea", "aic", "statistic", "df", "p_value"),
+        *("statistic_scaled", "p_value_scaled"),
+    ),
+    "sem_scores": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high", "reliability"),
     "sem_variables": ("level", "variable", "kind", "icc", "r_squared", "omega", "omega_std_error"),
     "drift": (
         *("against", "kind", "group", "term", "other", "before", "now", "difference", "std_error", "statistic"),
@@ -106,6 +111,7 @@ PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
 LONG_TABLES = {
     "random_effects": 10,
+    "sem_scores": 10,
     "groups": 10,
     "unit_lines": 10,
     "curves": 10,
@@ -144,7 +150,7 @@ def console() -> Console:
 
 
 def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: Callable[[str], str]) -> None:
-    """Print the results of one analysis, table by table, without those that have no rows.
+    """Print the results of one analysis, table by table, without those that have no rows; name the other tables.
 
     Parameters
     ----------
@@ -163,6 +169,11 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
             criteria = comparable(frame, tables.get("fixed_effects"))
             columns, note = with_criteria(columns, criteria.columns), criteria.note
         show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
+    others = [name for name, frame in tables.items() if name not in OVERVIEW and not frame.is_empty()]
+    if others:
+        line = f"further tables: {', '.join(others)}; each by {visible(all_rows('NAME'))}"
+        target.print(Text(line), style="dim", soft_wrap=True)
+        target.print()
 
 
 def show_centering(target: Console, frame: pl.DataFrame, all_rows: str, sentences: bool = False) -> None:

@@ -53,7 +53,7 @@ class Comparison:
     note: str | None
 
 
-def compare(model: Model, estimate: Estimate, reference: Model, smaller: Estimate) -> Comparison:
+def compare_estimates(model: Model, estimate: Estimate, reference: Model, smaller: Estimate) -> Comparison:
     """Compare two fits by the same likelihood.
 
     Parameters

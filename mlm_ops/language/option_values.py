@@ -13,6 +13,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from mlm_ops.errors import MlmError
+from mlm_ops.language.elsewhere import value_here
 
 #: The most characters of a value in a message.
 _MOST_CHARACTERS = 80
@@ -42,6 +43,8 @@ class Option:
         The first sentence of the refusal.
     default
         The value where a user gives none.
+    words
+        The words that it takes, if it takes one of several.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Option:
     error: type[MlmError] = MlmError
     what: str = ""
     default: Any = None
+    words: tuple[str, ...] = ()
 
     def of(self, value: Any) -> Any:
         """Return the value in its one form.
@@ -63,7 +67,8 @@ class Option:
             return self.take(value)
         except UnsuitableValueError:
             what = self.what or f"{self.name} is not understood."
-            raise self.error(f"{what} Got {value_text(value)}; expected {self.expected}.") from None
+            hint = value_here(value, self.words)
+            raise self.error(f"{what} Got {value_text(value)}; expected {self.expected}.{hint}") from None
 
     def or_none(self) -> Option:
         """Return the same option, which also takes None."""
@@ -250,7 +255,9 @@ def an_instance(name: str, of: str, expected: str) -> Option:
 def choice(name: str, words: Sequence[str], what: str = "", default: str | None = None) -> Option:
     """Make an option that takes one of several words."""
     expected = f"one of {', '.join(words)}"
-    return Option(name, expected, take_one_of(words), what=what or f"Unknown {name}.", default=default)
+    return Option(
+        name, expected, take_one_of(words), what=what or f"Unknown {name}.", default=default, words=tuple(words)
+    )
 
 
 def flag(name: str) -> Option:

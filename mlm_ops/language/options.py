@@ -6,6 +6,7 @@ uses, or refuses it in one sentence. Whether values go together is checked later
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -37,6 +38,7 @@ ClusterKind = Literal["CR0", "CR1", "CR1S", "CR2"]
 RowKind = Literal["HC0", "HC1", "HC2", "HC3"]
 Robust = Literal[ClusterKind, RowKind]
 Steps = Literal["sql", "polars", "both"]
+Form = Literal["rows", "moments"]
 SlopeCentering = Literal["latent", "observed"]
 Missing = Literal["listwise", "ml"]
 TableFormat = Literal["text", "markdown"]
@@ -45,6 +47,10 @@ TableFile = Literal["latex", "csv", "parquet", "word"]
 #: Samples of a bootstrap and draws of a Monte Carlo interval: more take hours, or more memory than there is.
 MOST_SAMPLES = 100_000
 MOST_DRAWS = 1_000_000
+
+
+#: Python's encodings of names on the network and of its own source, which no file is written in.
+_NOT_OF_FILES = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "charmap"})
 
 
 def _colon_names(value: Any) -> str:
@@ -113,9 +119,11 @@ def _one_character(value: Any) -> str:
 
 
 def _encoding(value: Any) -> str:
-    """Return the name of an encoding of text that Python has."""
+    """Return the name of an encoding of text that Python has, and that files are written in."""
     try:
         "".encode(take_nonblank_text(value))
+        if codecs.lookup(str(value)).name in _NOT_OF_FILES:
+            raise UnsuitableValueError
     except (LookupError, UnicodeError, ValueError):
         raise UnsuitableValueError from None
     return str(value)
@@ -170,6 +178,7 @@ COVARIANCE = Option(
 ).or_none()
 ROBUST = choice("robust", get_args(Robust)).or_none()
 STEPS = choice("steps", get_args(Steps), default="sql")
+FORM = choice("form", get_args(Form), default="rows")
 SEM_CLUSTER = Option("cluster", "a column, or several joined by a colon", _colon_names)
 CLUSTER = SEM_CLUSTER.or_none()
 #: The options of a model beside its formula, by name, in the order in which they are checked.
@@ -224,6 +233,8 @@ FILE_OPTIONS = Option(
 ).or_none()
 FITS = Option("models", 'fits of mlm.fit by name, such as {"null": null, "slopes": slopes}', _fits)
 TABLE = Option("table", "a polars DataFrame, such as fit.fixed_effects, or what mlm.side_by_side returns", _table)
+EMPTY = flag("empty")
+READ = Option("read", "a function that is called without arguments and returns a table", _function)
 ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Options of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")

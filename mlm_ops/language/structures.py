@@ -9,6 +9,7 @@ import numpy as np
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.covariances import STRUCTURES
+from mlm_ops.language.elsewhere import value_here
 from mlm_ops.language.model import (
     INTERCEPT,
     Column,
@@ -81,9 +82,10 @@ def check_structures(model: Model) -> None:
 
 
 def _unknown_structure(name: str, of: str) -> FormulaError:
+    hint = value_here(name, STRUCTURES) or did_you_mean(name, STRUCTURES)
     return FormulaError(
-        f"Unknown covariance structure.{did_you_mean(name, STRUCTURES)} Got {name!r} for {of}; expected one of "
-        f"{', '.join(STRUCTURES)}, a variance, or a matrix."
+        f"Unknown covariance structure.{hint} Got {name!r} for {of}; expected one of {', '.join(STRUCTURES)}, a "
+        "variance, or a matrix."
     )
 
 
@@ -220,6 +222,7 @@ def _call(node: Syntax, text: str) -> Call:
         if len(node.arguments) == 1 and isinstance(node.arguments[0], Name) and not node.options:
             return node
         raise FormulaError(f"{node.function}() takes one column.", text, node.position)
+    hint = value_here(node.function, _PARTS) if isinstance(node, Call) else ""
     raise FormulaError(
-        "The residual structure is a sum of by(column), ar1(column) and fixed(column).", text, node.position
+        f"The residual structure is a sum of by(column), ar1(column) and fixed(column).{hint}", text, node.position
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlm_ops.errors import FormulaError
+from mlm_ops.language.elsewhere import function_here
 from mlm_ops.language.model import (
     CENTERINGS,
     Column,
@@ -65,7 +66,7 @@ class VariableCompiler:
                 raise self.fail(f"The option {key!r} of {node.function}() stands twice; keep one.", value)
             options[key] = value
         if node.function not in _LANGUAGE:
-            hint = did_you_mean(node.function, _LANGUAGE)
+            hint = function_here(node.function) or did_you_mean(node.function, _LANGUAGE)
             raise self.fail(f"Unknown function {node.function!r}.{hint} There are {', '.join(_LANGUAGE)}.", node)
         takes = _OPTIONS.get(node.function, set())
         most = 2 if takes & _SECOND else 1
@@ -159,8 +160,9 @@ class VariableCompiler:
         if isinstance(node, Operation) and node.operator in ARITHMETIC:
             right = self.arithmetic(node.right)
             return Function(node.operator, (right,) if node.left is None else (self.arithmetic(node.left), right))
+        hint = function_here(node.function) if isinstance(node, Call) else ""
         raise self.fail(
-            f"Inside I() and functions stand columns, numbers, + - * / ** and {', '.join(FUNCTIONS)}.",
+            f"Inside I() and functions stand columns, numbers, + - * / ** and {', '.join(FUNCTIONS)}.{hint}",
             node,
         )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _PRODUCT = "_by_"
+_PREFIXES = ("CENTER_", "MEAN_", "SCATTER_", "VALUE_")
+_IN_CAPITALS = re.compile(r"[A-Z_][A-Z0-9_]*")
 #: A scatter below this share of the squares of the group means has no digits: sums around a grand mean have sixteen.
 _LEAST_SHARE = 1e-10
 
@@ -61,6 +64,29 @@ class Layout:
     def columns(self) -> tuple[str, ...]:
         """Variables that are columns, not products."""
         return tuple(v for v, m in zip(self.variables, self.monomials, strict=True) if len(m) == 1)
+
+
+def named_as_macros_name(source: Source, names: Collection[str]) -> Source:
+    """Return a source whose columns are called as the macros wrote them, if the warehouse stored names in capitals.
+
+    Snowflake makes `MEAN_SES` of `mean_ses`. DuckDB finds a column in any letter case, so only the list of columns
+    changes. `names` are those of a user, who may write them in small letters or as the warehouse has them.
+    """
+    if "n" in source.types or "N" not in source.types:
+        return source
+    as_stored = any(
+        name != name.lower() and {name, f"MEAN_{name}", f"VALUE_{name}"} & source.types.keys() for name in names
+    )
+
+    def name(stored: str) -> str:
+        if not _IN_CAPITALS.fullmatch(stored):
+            return stored
+        if not as_stored or stored == "N":
+            return stored.lower()
+        prefix = next((p for p in _PREFIXES if stored.startswith(p)), "")
+        return stored if stored in names else prefix.lower() + stored.removeprefix(prefix)
+
+    return replace(source, types={name(stored): kind for stored, kind in source.types.items()})
 
 
 def find_layout(source: Source, group: tuple[str, ...]) -> Layout:
@@ -121,9 +147,9 @@ def _factors(source: Source, variable: str, columns: tuple[str, ...]) -> Monomia
 def _splits(text: str, columns: frozenset[str]) -> list[tuple[str, ...]]:
     """Return every way to read a text as names of columns joined by ``_by_``."""
     splits: list[tuple[str, ...]] = [(text,)] if text in columns else []
-    for name in columns:
-        if text.startswith(name + _PRODUCT):
-            splits += [(name, *rest) for rest in _splits(text[len(name + _PRODUCT) :], columns)]
+    for beginning, name in ((name + joint, name) for name in columns for joint in (_PRODUCT, _PRODUCT.upper())):
+        if text.startswith(beginning):
+            splits += [(name, *rest) for rest in _splits(text[len(beginning) :], columns)]
     return splits
 
 
@@ -215,8 +241,9 @@ def read_moments(
     >>> round(mlm.fit("y ~ 1 + (1 | g)", mlm.read_moments(table, "g")).fixed_effects["estimate"][0], 6)
     4.666667
     """
-    source = open_source(data, connection)
-    return _read(source, find_layout(source, (group,) if isinstance(group, str) else tuple(group)))
+    group = (group,) if isinstance(group, str) else tuple(group)
+    source = named_as_macros_name(open_source(data, connection), group)
+    return _read(source, find_layout(source, group))
 
 
 def gather(source: Source, models: Sequence[Model], levels: Sequence[str] = (), keys: Sequence[str] = ()) -> Moments:
@@ -225,6 +252,8 @@ def gather(source: Source, models: Sequence[Model], levels: Sequence[str] = (), 
     The table is grouped by the models' grouping columns, and by those other columns of the models that it has under
     their own names.
     """
+    all_needs = needs_of(models, levels, keys)
+    source = named_as_macros_name(source, (*all_needs.keys, *all_needs.columns))
 
     def layout(some: Sequence[Model]) -> Layout:
         needs = needs_of(some, levels, keys)

@@ -1,4 +1,4 @@
-"""The plugin of dbt-duckdb: SQL models select ``FROM mlm('formula', '{{ ref("students") }}')``.
+"""The plugin of dbt-duckdb: SQL models are ``{{ mlm.fit('formula', ref('students')) }}``, or select ``FROM mlm(…)``.
 
 In the profile, under the target::
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt.flags import get_flags
 from dbt_common.events.functions import fire_event
 from dbt_common.events.types import Note
 
@@ -29,11 +30,17 @@ class Plugin(BasePlugin):
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Register on the connection that all others are copies of."""
-        register(conn, on_note=_tell)
+        _register(conn)
 
     def configure_cursor(self, cursor: Any) -> None:
         """Register on a copy of it, in which a model is built: temporary macros belong to one connection."""
-        register(cursor, on_note=_tell)
+        _register(cursor)
+
+
+def _register(connection: Any) -> None:
+    # with --empty dbt asks whether each model's SQL is right, and its tables have no rows to fit
+    flags: Any = get_flags()  # type: ignore[no-untyped-call]
+    register(connection, on_note=_tell, empty=bool(getattr(flags, "EMPTY", False)))
 
 
 def _tell(note: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -18,14 +19,17 @@ from numpy.typing import NDArray
 
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import SQL_TYPES
-from mlm_ops.errors import MlmError
+from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.request import compile_request
+from mlm_ops.moments.from_macros import gather
+from mlm_ops.moments.record import Moments
 from mlm_ops.moments.single_statement import Answer, SingleStatement, read_answer
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.tables import FIT_TABLES
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import sentence_of
+from mlm_ops.warehouse.source import open_source
 from mlm_ops.warehouse.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -41,14 +45,18 @@ FUNCTIONS = {
     "mlm_fit_statistics": "fit_statistics",
     "mlm_equations": "models",
 }
+#: The options of a call by name: those of a model, and what the relation is a table of.
+_OPTIONS = options.MODEL_OPTIONS | {"form": options.FORM}
 #: SQL types of the options that are not text.
 _OPTION_TYPES = {"levels": "varchar[]", "covariance": "map(varchar, varchar)"}
 _ANSWER = ("described", "survey", "missing", "moments", "residual_sums")
 _TO_SQL = "mlm_moments_query"
 
 
-@checked(connection=options.DUCKDB, on_note=options.ON_NOTE)
-def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], None] | None = None) -> None:
+@checked(connection=options.DUCKDB, on_note=options.ON_NOTE, empty=options.EMPTY)
+def register(
+    connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], None] | None = None, empty: bool = False
+) -> None:
     """Register ``mlm(formula, relation)`` and its sister functions on a connection.
 
     They are temporary: nothing is written to the database, which may be read-only. A cursor is a connection of its own,
@@ -61,6 +69,8 @@ def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], 
     on_note
         Called with what a reader of ``mlm()``'s rows must know of the fit, such as predictors that were dropped: one
         line a note, the formula before it. ``mlm_equations()`` has the notes as a column.
+    empty
+        Whether the functions give their columns and no rows, whatever the relation: dbt's ``--empty``.
 
     Examples
     --------
@@ -85,13 +95,11 @@ def register(connection: duckdb.DuckDBPyConnection, *, on_note: Callable[[str], 
                 type=PythonUDFType.ARROW,
                 null_handling=FunctionNullHandling.SPECIAL,
             )
-        connection.execute(_macro(macro, function))
+        connection.execute(_macro(macro, function, empty))
 
 
-def _macro(name: str, function: str) -> str:
-    defaults = {
-        option.name: literal(option.default) if option.default else "null" for option in options.MODEL_OPTIONS.values()
-    }
+def _macro(name: str, function: str, empty: bool) -> str:
+    defaults = {option.name: literal(option.default) if option.default else "null" for option in _OPTIONS.values()}
     parameters = ", ".join(f"{option} := {default}" for option, default in defaults.items())
     arguments = ", ".join(("formula", "relation", *(f"{o}::{_OPTION_TYPES.get(o, 'varchar')}" for o in defaults)))
     call = f"{function}({', '.join(_ANSWER)}, {arguments})"
@@ -99,7 +107,8 @@ def _macro(name: str, function: str) -> str:
     return (
         f"create or replace temp macro {name}(formula, relation, {parameters}) as table"
         " select unnest(if(fault is null, result_rows, error(fault)), recursive := true)"
-        f" from (select unnest([{call}], recursive := true) from query({_TO_SQL}({arguments})))"
+        f" from (select unnest([{call}], recursive := true) from query({_TO_SQL}({arguments}))"
+        f"{' limit 0' if empty else ''})"
     )
 
 
@@ -111,7 +120,7 @@ def _struct_type(table: str) -> str:
 def _to_sql(*request: Any) -> str:
     """The statement that asks for the moments; one that fails with our sentence where there is a fault."""
     try:
-        return _FunctionCall(*request).query.sql
+        return _FunctionCall(*request).sql
     except MlmError as error:
         # error() in SQL says the sentence alone; an exception here would stand behind DuckDB's words about functions
         return f"select error({literal(str(error))}) as described, {', '.join(f'null as {n}' for n in _ANSWER[1:])}"
@@ -126,19 +135,45 @@ class _FunctionCall:
                 "mlm() takes a formula and a table name or a SELECT in parentheses, both as text. "
                 f"Got {formula!r} and {relation!r}."
             )
-        arguments = dict(zip(options.MODEL_OPTIONS, values, strict=True))
+        arguments = dict(zip(_OPTIONS, values, strict=True))
         if arguments["covariance"] is not None:  # Arrow has a map as its pairs
             arguments["covariance"] = {key: _structure(text) for key, text in dict(arguments["covariance"]).items()}
         if arguments["levels"] is None:  # SQL has a null where Python leaves the option out
             arguments["levels"] = options.LEVELS.default
+        self.form: options.Form = options.FORM.of(arguments.pop("form"))
         self.request = compile_request(formula, **arguments)
         self.query = SingleStatement(
             self.request.model, options.RELATION.of(relation), self.request.levels, self.request.keys
         )
 
-    def fit(self, answer: Answer) -> Fit:
+    @property
+    def sql(self) -> str:
+        """The statement that the relation answers, in the columns `_ANSWER`."""
+        if self.form == "rows":
+            return self.query.sql
+        nothing = ", ".join(f"null as {name}" for name in _ANSWER if name != "moments")
+        table = identifier("mlm: a table of moments")  # a name that no column has
+        return f"select {nothing}, (select list({table}) from {self.query.relation} as {table}) as moments"
+
+    def fit(
+        self, described: pa.Scalar, survey: pa.Scalar, missing: pa.Scalar, moments: pa.Scalar, residual: pa.Scalar
+    ) -> Fit:
         """Fit the model to the answer of the statement."""
+        if self.form == "moments":
+            return fit_model(self.request, self._gathered(moments))
+        answer = Answer(dict(described.as_py()), survey.as_py(), missing.as_py(), _columns(moments), _columns(residual))
         return fit_model(self.request, read_answer(self.query, answer))
+
+    def _gathered(self, rows: pa.Scalar) -> Moments:
+        """The moments of a table of moments, whose rows are a list of structs; null if there are none."""
+        import pyarrow as pa
+
+        what = self.query.description
+        if not rows.is_valid:
+            raise DataError(f"There are no rows in {what}.")
+        source = open_source(pa.Table.from_struct_array(rows.values))
+        source = replace(source, description=what, table=what)
+        return gather(source, [self.request.model], self.request.levels, self.request.keys)
 
 
 def _structure(text: str | None) -> Any:
@@ -162,10 +197,9 @@ def _fit_rows(table: str, on_note: Callable[[str], None] | None, *arguments: pa.
 
     results: list[dict[str, Any]] = []
     for i in range(len(arguments[0])):
-        described, survey, missing, moments, residual, *request = (column[i] for column in arguments)
-        answer = Answer(dict(described.as_py()), survey.as_py(), missing.as_py(), _columns(moments), _columns(residual))
+        answer, request = ([column[i] for column in columns] for columns in (arguments[:5], arguments[5:]))
         try:
-            fit = _FunctionCall(*(value.as_py() for value in request)).fit(answer)
+            fit = _FunctionCall(*(value.as_py() for value in request)).fit(*answer)
             results.append({"result_rows": FIT_TABLES[table](fit).to_dicts(), "fault": None})
         except Exception as error:
             if (sentence := _sentence(error)) is None:

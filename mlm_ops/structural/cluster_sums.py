@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.sums import lower_by_rows, packed_place, packed_size
 from mlm_ops.structural.model import BETWEEN, WITHIN
-from mlm_ops.structural.statistics import SAME, TwoLevelStatistics, same_data
+from mlm_ops.structural.statistics import SAME, ColumnStatistics, TwoLevelStatistics, same_data
 
 #: Among the covariates, in the place of a column: minus the slope's value at a node of a quadrature.
 NODE = -1
@@ -27,19 +27,11 @@ class PooledSums:
 
 
 @dataclass(frozen=True)
-class ClusterSums:
+class ClusterSums(ColumnStatistics):
     """Each cluster's own sums by pattern of observed cells; missing cells count as zero.
 
     Attributes
     ----------
-    columns
-        The t columns: p of level 1, then the between-only ones.
-    n_row_level
-        p.
-    n_obs
-        Rows N.
-    origin
-        (t,) subtracted from every value, for precision.
     covariates
         Places of the columns that have random slopes, whose values enter as they are.
     patterns
@@ -60,10 +52,6 @@ class ClusterSums:
         (J,) weights of the clusters in pooled sums; None for ones.
     """
 
-    columns: tuple[str, ...]
-    n_row_level: int
-    n_obs: float
-    origin: Array
     covariates: tuple[int, ...]
     patterns: NDArray[np.bool_]
     counts: Array
@@ -102,13 +90,6 @@ class ClusterSums:
         has_value = self.level2_patterns[self.level2_codes]
         means = [pooled.sums.sum(axis=0) / rows, self.level2.sum(axis=0) / np.maximum(has_value.sum(axis=0), 1)]
         return np.concatenate(means) + self.origin[: p + self.level2.shape[1]]
-
-    @property
-    def column_variances(self) -> Array:
-        """(t,) whole variances of the columns, by moments."""
-        variances = np.maximum(np.diag(self.between_estimate), 0.0)
-        variances[: self.n_row_level] += np.diag(self.pooled_within)
-        return variances
 
     @property
     def pooled_within(self) -> Array:

@@ -156,6 +156,7 @@ def _search(
         starts = partial(_start, likelihood, table, statistics)
         optimum, active = _minimise_within(table, likelihood, starts)
         return optimum, likelihood, active
+    table = _with_varying_start(table)
     sums = _sums(structure, statistics)
     many = sums.n_clusters >= 4 * _SAMPLE
     theta = starting_values(table, statistics)
@@ -174,6 +175,16 @@ def _search(
         if abs(quadrature.deviance(theta) - optimum.evaluation.deviance) < _ADAPTED:
             break
     return optimum, used, active
+
+
+def _with_varying_start(table: ParameterTable) -> ParameterTable:
+    """The table without a starting value of zero for the variance of a latent-centred slope, where no integral is."""
+    latent = {slope.name for slope in table.slopes if slope.latent}
+    rows = (
+        replace(r, start=None) if r.is_variance and r.lhs in latent and r.start is not None and r.start <= 0 else r
+        for r in table.rows
+    )
+    return replace(table, rows=tuple(rows))
 
 
 def _check_slope_varies(table: ParameterTable, quadrature: QuadratureLikelihood, theta: Array) -> None:

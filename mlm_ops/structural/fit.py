@@ -15,6 +15,7 @@ from mlm_ops.language.option_values import choice
 from mlm_ops.moments.patterns import complete_units
 from mlm_ops.results.equations import WRITERS, EquationFormat
 from mlm_ops.results.tables import analysis_tables
+from mlm_ops.results.tables.columns import with_model
 from mlm_ops.results.tables.units import groups
 from mlm_ops.structural import tables
 from mlm_ops.structural.comparison import likelihood_ratio
@@ -106,6 +107,30 @@ class SemFit(SemRecord):
         latent = SemContextualEffect(within, between, effect["estimate"], effect["std_error"])
         return tables.sem_contextual({"latent": latent, "observed": self.observed})
 
+    @property
+    def scores(self) -> pl.DataFrame:
+        """What the latent variables of level 2 are in each cluster: parts between clusters, random slopes, factors.
+
+        One row a variable and cluster: its mean and standard deviation given all that the cluster shows, and those of
+        ``random_effect``, the part of it that no variable of level 2 predicts, as mixed models have it. Parameters
+        count as known.
+
+        Raises
+        ------
+        MlmError
+            The covariance matrix of the observed variables of level 2 has no inverse.
+        """
+        return tables.SEM_TABLES["sem_scores"](self)
+
+    @property
+    def invariance(self) -> pl.DataFrame:
+        """Invariance of the factors across levels: the model, equal loadings, no residuals between clusters.
+
+        One row a step, with its fit and the likelihood ratio test against the step before, plain and scaled; no rows
+        for models without a factor that has the same indicators at both levels.
+        """
+        return tables.SEM_TABLES["sem_invariance"](self)
+
     @checked(larger=options.LARGER)
     def compare(self, larger: SemFit) -> pl.DataFrame:
         """Likelihood ratio test of this model against a larger one that it is a restriction of, plain and scaled.
@@ -171,12 +196,16 @@ class SemFit(SemRecord):
         """
         from mlm_ops import reports
 
-        frames = tables.sem_tables(self.model.text, self)
+        functions = {name: partial(self._table, name) for name in tables.SEM_TABLES}
         whole = complete_units(self.moments)
         if whole.n_units:
-            frames |= analysis_tables([moments_model(self.estimate.table, self.cluster)], whole)
-        functions = {name: partial(frames.__getitem__, name) for name in frames}
+            frames = analysis_tables([moments_model(self.estimate.table, self.cluster)], whole)
+            functions |= {name: partial(frames.__getitem__, name) for name in frames}
         return reports.choose_picture(functions, key, reports.Selection(term=term, group=group), {})
+
+    def _table(self, name: str) -> pl.DataFrame:
+        """One of the result tables, with the model's text as its name."""
+        return with_model(self.model.text, tables.SEM_TABLES[name](self))
 
     def __str__(self) -> str:
         from mlm_ops.structural.summary import outline

@@ -86,15 +86,39 @@ class FitMeasures:
     compared: bool
 
 
-def fit_measures(estimate: SemEstimate) -> FitMeasures:
-    """Fit the unrestricted and the baseline model to the same statistics, each to its own optimum."""
-    statistics, table = estimate.statistics, estimate.table
+@dataclass(frozen=True)
+class Yardsticks:
+    """What the fit of all models of the same columns is measured by.
+
+    Attributes
+    ----------
+    unrestricted, independent
+        The unrestricted and the baseline model, each at its own optimum; None where they do not exist.
+    n_unrestricted, n_independent
+        Their free parameters.
+    """
+
+    unrestricted: SemEstimate | None
+    independent: SemEstimate | None
+    n_unrestricted: int
+    n_independent: int
+
+
+def yardsticks(table: ParameterTable, statistics: Statistics) -> Yardsticks:
+    """Fit the unrestricted and the baseline model of a table's columns."""
+    saturated, baseline = saturated_table(table), baseline_table(table)
     # the rows keep every other variance from zero; between-only columns have none
     exists = not table.slopes and _has_all_pairs(statistics) and statistics.n_clusters > len(table.between_only)
-    whole = estimate_sem(saturated_table(table), statistics) if exists else None
-    independent = estimate_sem(baseline_table(table), statistics) if exists else None
-    df = saturated_table(table).n_free - estimate.n_parameters
-    baseline_df = saturated_table(table).n_free - baseline_table(table).n_free
+    fits = [estimate_sem(one, statistics) if exists else None for one in (saturated, baseline)]
+    return Yardsticks(fits[0], fits[1], saturated.n_free, baseline.n_free)
+
+
+def fit_measures(estimate: SemEstimate, by: Yardsticks | None = None) -> FitMeasures:
+    """Compare a model with the unrestricted and the baseline model, which are fitted where they are not given."""
+    statistics, table = estimate.statistics, estimate.table
+    by = yardsticks(table, statistics) if by is None else by
+    whole, independent = by.unrestricted, by.independent
+    df, baseline_df = by.n_unrestricted - estimate.n_parameters, by.n_unrestricted - by.n_independent
     nan = math.nan
     chi_square = baseline = factor = baseline_factor = srmr_within = srmr_between = nan
     by_level = dict.fromkeys((WITHIN, BETWEEN), NO_INDICES)

@@ -22,8 +22,9 @@ from mlm_ops.structural.fit import SemFit
 from mlm_ops.structural.identification import check_identified
 from mlm_ops.structural.matrices import build_structure
 from mlm_ops.structural.missing import check_information, statistics_of_patterns
-from mlm_ops.structural.model import WITHIN, SemModel, expand_ready_model
+from mlm_ops.structural.model import BETWEEN, WITHIN, SemModel
 from mlm_ops.structural.parameters import ParameterTable, moments_model, parameter_table
+from mlm_ops.structural.ready_models import expand_ready_model
 from mlm_ops.structural.record import SemContextualEffect
 from mlm_ops.structural.statistics import check_columns, two_level_statistics
 from mlm_ops.structural.syntax import parse_sem
@@ -61,7 +62,8 @@ def sem(
         ``==``, ``<``, ``>`` of labels. A
         variable of both levels is split into latent within and between parts; one of level 2 only is constant within
         clusters; one of level 1 only has no between part. Or one line of a ready model: ``contextual: y ~ x``,
-        ``mediation 1-1-1: x -> m -> y`` (also 2-1-1, 2-2-1, 1-1-2, 1-2-1, 2-1-2), ``cfa: f =~ y1 + y2 + y3``.
+        ``mediation 1-1-1: x -> m -> y`` (a level for each variable), ``cfa: f =~ y1 + y2 + y3``,
+        ``growth: y ~ time``; with covariates behind ``|``.
     data, connection
         As `mlm_ops.fit` takes them; rows that miss a value of the model are left out and counted, unless `missing`
         says otherwise.
@@ -164,18 +166,27 @@ def _statistics(
 
 def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) -> SemContextualEffect | None:
     """The ready model ``contextual`` with observed cluster means: a mixed model of the same moments."""
-    rows = [item for item in model.at(WITHIN) if item.op == "~"]
-    if len({item.lhs for item in rows}) != 1 or [d.name for d in model.definitions] != ["contextual"]:
+    within, between = ([item for item in model.at(level) if item.op == "~"] for level in (WITHIN, BETWEEN))
+    if len({item.lhs for item in (*within, *between)}) != 1 or [d.name for d in model.definitions] != ["contextual"]:
         return None
-    line = f"contextual: {rows[0].lhs} ~ {' + '.join(item.rhs for item in rows)}"
-    if model != parse_sem(expand_ready_model(line)):
+    names = [[item.rhs for item in items] for items in (within, between)]
+    both = [name for name in names[0] if name in names[1]]
+    if not both:
         return None
-    terms = "".join(f" + {item.rhs} + between({item.rhs})" for item in rows)
-    mixed = parse_formula(f"{rows[0].lhs} ~ 1{terms} + (1 | {group_name(cluster)})")
+    outcome, first = within[0].lhs, both[0]
+    covariates = [f"within({name})" for name in names[0] if name not in both]
+    covariates += [f"between({name})" for name in names[1] if name not in both]
+    line = f"contextual: {outcome} ~ {' + '.join(both)}{' | ' * bool(covariates)}{' + '.join(covariates)}"
+    ready = parse_sem(expand_ready_model(line))
+    if set(model.items) != set(ready.items) or model.definitions != ready.definitions or model.constraints:
+        return None
+    terms = "".join(f" + {name} + between({name})" for name in both)
+    terms += "".join(f" + {name}" for name in dict.fromkeys([*names[0], *names[1]]) if name not in both)
+    mixed = parse_formula(f"{outcome} ~ 1{terms} + (1 | {group_name(cluster)})")
     fixed_effects = fit_model(Request(mixed, "ml", "none"), moments).fixed_effects
     slopes = {row["term"]: row for row in fixed_effects.iter_rows(named=True)}
-    within, effect = slopes.get(rows[0].rhs), slopes.get(f"between({rows[0].rhs})")
-    if within is None or effect is None:
+    pooled, effect = slopes.get(first), slopes.get(f"between({first})")
+    if pooled is None or effect is None:
         return None
-    between = within["estimate"] + effect["estimate"]
-    return SemContextualEffect(within["estimate"], between, effect["estimate"], effect["std_error"])
+    mean_slope = pooled["estimate"] + effect["estimate"]
+    return SemContextualEffect(pooled["estimate"], mean_slope, effect["estimate"], effect["std_error"])

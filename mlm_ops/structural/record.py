@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+
+from numpy.typing import NDArray
 
 from mlm_ops.language.model import GroupingFactor
 from mlm_ops.language.options import Missing, SlopeCentering
 from mlm_ops.moments.arrays import Array
+from mlm_ops.moments.patterns import complete_units
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.words import cell, count, rows_left_out
+from mlm_ops.structural.cluster_scores import ClusterScores, cluster_scores
 from mlm_ops.structural.cluster_sums import ClusterSums
 from mlm_ops.structural.derived import (
     Defined,
@@ -21,7 +26,8 @@ from mlm_ops.structural.derived import (
     undetermined_definitions,
 )
 from mlm_ops.structural.estimate import SemEstimate
-from mlm_ops.structural.fit_measures import FitMeasures, fit_measures
+from mlm_ops.structural.fit_measures import FitMeasures, Yardsticks, fit_measures, yardsticks
+from mlm_ops.structural.invariance_steps import InvarianceStep, invariance_steps
 from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.model import SemModel
 from mlm_ops.structural.quadrature import CHECK, NODES
@@ -83,7 +89,28 @@ class SemRecord:
     @cached_property
     def measures(self) -> FitMeasures:
         """Chi-square and the indices, against the unrestricted and the baseline model."""
-        return fit_measures(self.estimate)
+        return fit_measures(self.estimate, self.yardsticks)
+
+    @cached_property
+    def yardsticks(self) -> Yardsticks:
+        """The unrestricted and the baseline model of the same columns."""
+        return yardsticks(self.estimate.table, self.estimate.statistics)
+
+    @cached_property
+    def invariance_steps(self) -> tuple[InvarianceStep, ...]:
+        """Steps of invariance of the factors that both levels have; none for other models."""
+        return invariance_steps(self.model, self.estimate, self.measures, self.yardsticks)
+
+    @cached_property
+    def cluster_scores(self) -> ClusterScores:
+        """What the latent variables of level 2 are in each cluster."""
+        return cluster_scores(self.estimate)
+
+    @property
+    def units(self) -> NDArray[Any]:
+        """(J,) labels of the clusters that the model was fitted to."""
+        by_pattern = isinstance(self.estimate.statistics, ClusterSums)
+        return (self.moments if by_pattern else complete_units(self.moments)).units_of(self.cluster)[1]
 
     @cached_property
     def defined_values(self) -> Defined:
@@ -192,14 +219,21 @@ class SemRecord:
 
         A variable of level 2 that some rows miss is that of the cluster's other rows.
         """
-        partly = int(statistics.pooled.counts[~statistics.patterns.all(axis=1)].sum())
+        counts, has_cell = statistics.pooled.counts, statistics.patterns
+        partly = int(counts[has_cell.any(axis=1) & ~has_cell.all(axis=1)].sum())
+        empty = int(counts[~has_cell.any(axis=1)].sum())
         lacking = statistics.level2.shape[1] - statistics.level2_patterns.sum(axis=1)[statistics.level2_codes]
         clusters = int((lacking > 0).sum())
         texts = [f"{count(partly)} of {count(self.n_rows)} rows"] if partly else []
         texts += [f"{count(clusters)} of {count(statistics.n_clusters)} clusters"] if clusters else []
-        if not texts:
-            return []
-        return [f"missing values by full-information maximum likelihood: {' and '.join(texts)} are incomplete"]
+        notes = []
+        if texts:
+            notes.append(f"missing values by full-information maximum likelihood: {' and '.join(texts)} are incomplete")
+        if empty:
+            notes.append(
+                f"{count(empty)} of {count(self.n_rows)} rows have no value of any variable of level 1 and add nothing"
+            )
+        return notes
 
     def _notes_of_clustering(self) -> list[str]:
         """Variables that differ between clusters and have no part there in the model."""

@@ -42,6 +42,7 @@ def starting_values(table: ParameterTable, statistics: Statistics, seed: int | N
                 value = value + spread * rng.standard_normal() if row.op in {"=~", "~"} else value
             theta[row.index] = value
             has_start[row.index] = row.start is not None
+    _start_about_means(table, statistics, theta, {row.index for row in table.rows if row.start is not None})
     for row in table.rows:
         if row.index is not None and row.start is not None and seed is None:
             theta[row.index] = row.start
@@ -131,6 +132,29 @@ def _slope_value(table: ParameterTable, row: SemParameter, slope: RandomSlope, s
     if row.op == "~1":
         return float(within[x, y] / within[x, x]) if y != x else 0.0
     return 0.1 * float(within[y, y] / within[x, x])
+
+
+def _start_about_means(table: ParameterTable, statistics: Statistics, theta: Array, started: set[int | None]) -> None:
+    """Let intercepts and slopes be uncorrelated at the mean of a predictor that is far from zero, not at zero.
+
+    What varies there as v0 and s varies at zero as v0 + c^2 s, with covariance -c s, c the mean.
+    """
+    index = {(r.lhs, r.op, r.rhs): r.index for r in table.at(BETWEEN) if r.index not in {None, *started}}
+    index |= {(rhs, op, lhs): place for (lhs, op, rhs), place in index.items() if op == "~~"}
+    for slope in table.slopes:
+        if slope.latent or slope.outcome not in table.both:
+            continue
+        center = float(statistics.column_means[statistics.columns.index(slope.predictor)])
+        mean, slope_mean = index.get((slope.outcome, "~1", "")), index.get((slope.name, "~1", ""))
+        if mean is not None and slope_mean is not None:
+            theta[mean] -= center * theta[slope_mean]
+        own, other, both = (
+            index.get((a, "~~", b))
+            for a, b in ((slope.outcome, slope.outcome), (slope.name, slope.name), (slope.outcome, slope.name))
+        )
+        if own is not None and other is not None and both is not None:
+            theta[own] += center**2 * theta[other]
+            theta[both] = -center * theta[other]
 
 
 def _scale(row: SemParameter, covariance: Array, names: dict[str, int]) -> float:

@@ -6,6 +6,7 @@ of one size (McDonald and Goldstein 1989, British Journal of Mathematical and St
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,8 +50,8 @@ class ClusterStatistics:
 
 
 @dataclass(frozen=True)
-class TwoLevelStatistics:
-    """The statistics that the likelihood of a two-level model depends on.
+class ColumnStatistics(ABC):
+    """What statistics of complete rows and of rows with missing cells have alike.
 
     Attributes
     ----------
@@ -58,10 +59,43 @@ class TwoLevelStatistics:
         The t columns: p of level 1, then the between-only ones.
     n_row_level
         p.
-    n_obs, n_clusters
-        Rows N and clusters J.
+    n_obs
+        Rows N.
     origin
-        (t,) subtracted from every mean, for precision.
+        (t,) subtracted from every value, for precision.
+    """
+
+    columns: tuple[str, ...]
+    n_row_level: int
+    n_obs: float
+    origin: Array
+
+    @property
+    @abstractmethod
+    def pooled_within(self) -> Array:
+        """(p, p) the within covariance matrix's estimate by moments."""
+
+    @property
+    @abstractmethod
+    def between_estimate(self) -> Array:
+        """(t, t) the between covariance matrix's estimate by moments, perhaps indefinite."""
+
+    @property
+    def column_variances(self) -> Array:
+        """(t,) whole variances of the columns, by moments."""
+        variances = np.maximum(np.diag(self.between_estimate), 0.0)
+        variances[: self.n_row_level] += np.diag(self.pooled_within)
+        return variances
+
+
+@dataclass(frozen=True)
+class TwoLevelStatistics(ColumnStatistics):
+    """The statistics that the likelihood of a two-level model depends on, of complete rows.
+
+    Attributes
+    ----------
+    n_clusters
+        Clusters J.
     scatter
         (p, p) pooled within clusters.
     sizes, counts
@@ -72,11 +106,7 @@ class TwoLevelStatistics:
         The clusters one by one, for robust errors.
     """
 
-    columns: tuple[str, ...]
-    n_row_level: int
-    n_obs: float
     n_clusters: int
-    origin: Array
     scatter: Array
     sizes: Array
     counts: Array
@@ -116,13 +146,6 @@ class TwoLevelStatistics:
     def column_means(self) -> Array:
         """(t,) means over rows."""
         return np.asarray(self.counts * self.sizes @ self.means / self.n_obs + self.origin)
-
-    @property
-    def column_variances(self) -> Array:
-        """(t,) whole variances of the columns, by moments."""
-        variances = np.maximum(np.diag(self.between_estimate), 0.0)
-        variances[: self.n_row_level] += np.diag(self.pooled_within)
-        return variances
 
     @property
     def between_estimate(self) -> Array:

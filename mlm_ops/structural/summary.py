@@ -13,6 +13,7 @@ from mlm_ops.results.text.outline import Outline, OutlineTable
 from mlm_ops.results.text.tables import CellTable, cell_table
 from mlm_ops.results.words import LABELS, cell, count
 from mlm_ops.structural.equations import sem_equations
+from mlm_ops.structural.invariance_steps import sem_invariance
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters, sem_variables
 
@@ -40,6 +41,9 @@ def outline(record: SemRecord) -> Outline:
         estimate, error = (cell("estimate", value) for value in (record.observed.estimate, record.observed.std_error))
         below = f"with observed instead of latent cluster means: {estimate} (std. error {error})"
         tables[-1] = replace(tables[-1], below=(below,))
+    if record.invariance_steps:
+        remark = "variances of zero are on their bound: p of the scalar step is too large"
+        tables.append(OutlineTable("Invariance across levels", _invariance(record), (remark,)))
     return Outline(
         head=(
             "Two-level structural equation model by ML",
@@ -77,6 +81,24 @@ def _parameters(rows: pl.DataFrame, random: Sequence[str]) -> CellTable:
             texts[columns.index("estimate")] = "random"
         words.append(tuple(texts))
     return replace(table, rows=tuple(words))
+
+
+def _invariance(record: SemRecord) -> CellTable:
+    """The fit of each step of invariance, and its test against the step before."""
+    columns = {
+        "invariance": "",
+        "chi_square": LABELS["chi_square"],
+        "chi_square_df": "df",
+        "cfi": LABELS["cfi"],
+        "rmsea": LABELS["rmsea"],
+        "aic": LABELS["aic"],
+        "statistic": "difference",
+        "df": "df",
+        "p_value": "p",
+        "statistic_scaled": "scaled",
+        "p_value_scaled": "p",
+    }
+    return cell_table(sem_invariance(record.invariance_steps).select(*columns), columns)
 
 
 def _shares(variables: pl.DataFrame) -> Iterator[str]:

@@ -14,6 +14,8 @@ from mlm_ops.language.syntax import FUNCTIONS, Group, Operation, Syntax, no_arit
 from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, TokenCursor, tokenize
 from mlm_ops.structural.model import (
     BETWEEN,
+    MOST_VARIABLES,
+    TOO_MANY_VARIABLES,
     WITHIN,
     Constraint,
     ConstraintRelation,
@@ -39,8 +41,6 @@ _OF_MPLUS = {"BY": "=~", "ON": "~", "WITH": "~~"}
 _MODIFIERS = ("start", "equal", "label", "rv")
 #: Operators after which a line may end.
 _CLOSED = frozenset({")"})
-#: Every pair of variables has its covariances at both levels: more take days.
-_MOST_VARIABLES = 200
 
 
 def parse_sem(text: str) -> SemModel:
@@ -381,12 +381,8 @@ class _SemParser(TokenCursor):
 
     def add_variable(self, variable: Token) -> None:
         self.variables.add(variable.text)
-        if len(self.variables) > _MOST_VARIABLES:
-            raise self.fail(
-                f"The model has more than {_MOST_VARIABLES} variables. Leave some out, or take sums or means of them "
-                "in a view.",
-                variable.position,
-            )
+        if len(self.variables) > MOST_VARIABLES:
+            raise self.fail(TOO_MANY_VARIABLES, variable.position)
 
     def _check_labels(self, model: SemModel) -> None:
         labels = {item.label for item in model.items if item.label}

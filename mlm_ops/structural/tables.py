@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +10,14 @@ import polars as pl
 from scipy.special import ndtr
 
 from mlm_ops.inference.fixed.tests import NORMAL_975
+from mlm_ops.language.model import group_name
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame, with_model
+from mlm_ops.structural.cluster_scores import sem_scores
 from mlm_ops.structural.derived import r_squared as explained
 from mlm_ops.structural.derived import standardized
 from mlm_ops.structural.diagram import mermaid
 from mlm_ops.structural.equations import sem_equations
+from mlm_ops.structural.invariance_steps import sem_invariance
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.mplus import mplus_input
 
@@ -22,16 +25,6 @@ if TYPE_CHECKING:
     from mlm_ops.structural.comparison import Ratio
     from mlm_ops.structural.constraints import WaldTest
     from mlm_ops.structural.record import SemContextualEffect, SemRecord
-
-
-def sem_tables(name: str, record: SemRecord) -> dict[str, pl.DataFrame]:
-    """The result tables of one structural equation model, each with column ``model`` first."""
-    tables = {
-        "sem_parameters": sem_parameters(record),
-        "sem_variables": sem_variables(record),
-        "sem_fit": sem_fit(record),
-    }
-    return {table: with_model(name, frame) for table, frame in tables.items()}
 
 
 SEM_PARAMETERS: ColumnTypes = {
@@ -320,3 +313,18 @@ def sem_comparison(ratio: Ratio) -> pl.DataFrame:
         "scaling": TEXT,
     }
     return frame(schema, _columns_of(ratio, schema))
+
+
+#: The result tables of a structural equation model, and what draws each up.
+SEM_TABLES: dict[str, Callable[[SemRecord], pl.DataFrame]] = {
+    "sem_parameters": sem_parameters,
+    "sem_variables": sem_variables,
+    "sem_fit": sem_fit,
+    "sem_invariance": lambda record: sem_invariance(record.invariance_steps),
+    "sem_scores": lambda record: sem_scores(record.cluster_scores, group_name(record.cluster), record.units),
+}
+
+
+def sem_tables(name: str, record: SemRecord) -> dict[str, pl.DataFrame]:
+    """The result tables of one structural equation model, each with column ``model`` first."""
+    return {table: with_model(name, draw_up(record)) for table, draw_up in SEM_TABLES.items()}

@@ -7,8 +7,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from mlm_ops.errors import DataError, MlmError
+from mlm_ops.errors import ArgumentError, DataError, MlmError
+from mlm_ops.language.elsewhere import argument_here
 from mlm_ops.language.option_values import Option
+from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.warehouse.faults import sentence_of
 
 Result = TypeVar("Result")
@@ -18,7 +20,8 @@ Parameters = ParamSpec("Parameters")
 def checked(**options: Option) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Decorate a public function so that each argument is checked by the option of its parameter's name.
 
-    A call with too many or too few arguments raises Python's own TypeError.
+    A call with too many or too few arguments raises Python's own TypeError; one with an argument of an unknown name an
+    `ArgumentError`, which is one too.
     """
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -26,6 +29,9 @@ def checked(**options: Option) -> Callable[[Callable[Parameters, Result]], Calla
 
         @functools.wraps(function)
         def wrapper(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Result:
+            unknown = next((name for name in keywords if name not in names), None)
+            if unknown is not None:
+                raise _unknown_argument(function.__name__, unknown, names)
             positional: list[Any] = list(arguments)
             for place, (name, value) in enumerate(zip(names, arguments, strict=False)):
                 if name in options:
@@ -44,6 +50,12 @@ def checked(**options: Option) -> Callable[[Callable[Parameters, Result]], Calla
         return wrapper
 
     return decorate
+
+
+def _unknown_argument(function: str, name: str, names: tuple[str, ...]) -> ArgumentError:
+    takes = [known for known in names if known != "self"]
+    hint = argument_here(name) or did_you_mean(name, takes)
+    return ArgumentError(f"{function}() has no argument {name!r}.{hint} It takes {', '.join(takes) or 'none'}.")
 
 
 def refuse_foreign(error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from mlm_ops.errors import DamagedError, DataError, MlmError, StoreError
 from mlm_ops.logs import Event, tell
 from mlm_ops.warehouse.faults import error_class, first_line, is_damage, lock_holder, why_it_failed, why_not_opened
 from mlm_ops.warehouse.ownership import RESULTS
-from mlm_ops.warehouse.sql import literal, qualified
+from mlm_ops.warehouse.sql import identifier, literal, qualified
 
 Connection = duckdb.DuckDBPyConnection
 OnWait = Callable[[str], None]
 Result = TypeVar("Result")
 
+#: What the address of a database that is no file begins with, such as ``postgres:``; one letter is a drive.
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9_]+:")
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
@@ -60,6 +63,31 @@ def connect(
             raise error_class(error)(why_not_opened(path, error)) from error
 
     return retry_while_busy(attempt, wait, on_wait, remedy="Close it there, or try again when that process has ended.")
+
+
+def attach(connection: Connection, name: str, source: str) -> None:
+    """Attach another database, to be read alone, unless it is attached already.
+
+    Parameters
+    ----------
+    name
+        What it is called in queries.
+    source
+        A DuckDB file, or what ATTACH takes, such as ``postgres:dbname=shop``, which may hold a password and so stands
+        in no message.
+
+    Raises
+    ------
+    StoreError
+        It cannot be opened.
+    """
+    try:
+        connection.execute(f"attach if not exists {literal(source)} as {identifier(name)} (read_only)")
+    except duckdb.Error as error:
+        reason = first_line(error).rstrip(".").removeprefix("IO Error: ")
+        if ADDRESS.match(source):
+            reason = f"{reason.replace(source, '…')}. Check its address, and that DuckDB has the extension for it"
+        raise error_class(error)(f"The database {name} cannot be attached: {reason}.") from error
 
 
 @contextmanager

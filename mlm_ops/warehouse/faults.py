@@ -43,6 +43,8 @@ _MESSAGE_LENGTH = 600
 _DETAILS = re.compile(
     r"\n\s*(?:\n|LINE \d+:|Candidate|Did you mean|The search space|Possible |\* |See also|Database is launched)"
 )
+#: DuckDB's words for a cell that a cast does not take: the cell, the type and the column.
+_NOT_CAST = re.compile(r"Could not convert string '(.{0,40}?)' to (\w+) when casting from source column ([^\n]+)")
 #: Libraries whose errors are about files, texts and settings that a user can correct.
 _LIBRARIES = (
     "dagster",
@@ -67,6 +69,8 @@ def why_it_failed(error: Exception) -> str:
         return f"{NO_MEMORY} ({first_line(error).removeprefix('Out of Memory Error: ')})."
     if is_damage(error):
         return f"the database file is damaged. {DAMAGED}"
+    if (cell := _NOT_CAST.search(message)) is not None:
+        return f"column {cell[3]} has the cell {cell[1]!r}, which is no {cell[2]}; try_cast makes it missing."
     return first_line(error)
 
 

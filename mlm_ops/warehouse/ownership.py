@@ -182,20 +182,28 @@ def adopt(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
         As `check_ours`.
     """
     *place, schema, name = claim.table
-    relation = find_relations(connection, schema, *place).get(name.lower())
-    if relation is not None and not check_ours(connection, claim):
+    relations = find_relations(connection, schema, *place)
+    relation = relations.get(name.lower())
+    if relation is not None and not check_ours(connection, claim, relations):
         _mark(connection, relation.kind, claim)
 
 
-def replace_table(connection: duckdb.DuckDBPyConnection, claim: Claim, body: str) -> None:
+def replace_table(
+    connection: duckdb.DuckDBPyConnection, claim: Claim, body: str, relations: Mapping[str, Relation] | None = None
+) -> None:
     """Create a table from a query, or replace one that is ours.
+
+    Parameters
+    ----------
+    relations
+        The result of `find_relations` for the schema, if it is at hand.
 
     Raises
     ------
     StoreError
         As `check_ours`. Nothing is then changed.
     """
-    check_ours(connection, claim)
+    check_ours(connection, claim, relations)
     connection.execute(f"create or replace table {claim.quoted} {body}")
     _mark(connection, "table", claim)
 
@@ -224,8 +232,9 @@ def drop(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
         As `check_ours`. Nothing is then changed.
     """
     *place, schema, name = claim.table
-    check_ours(connection, claim)
-    if (relation := find_relations(connection, schema, *place).get(name.lower())) is not None:
+    relations = find_relations(connection, schema, *place)
+    check_ours(connection, claim, relations)
+    if (relation := relations.get(name.lower())) is not None:
         connection.execute(f"drop {relation.kind} {claim.quoted}")
 
 

@@ -22,6 +22,7 @@ from mlm_ops.warehouse.files.kinds import is_data_file, is_database
 from mlm_ops.warehouse.files.read import read_file
 from mlm_ops.warehouse.files.reading import Reading
 from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
+from mlm_ops.warehouse.row_filter import condition, filter_fault
 from mlm_ops.warehouse.sql import identifier, literal, qualified, text
 
 _FRAME = "mlm_rows"
@@ -136,8 +137,8 @@ class Source:
         if "n" in self.types and any(f"mean_{name}" in self.types for name in missing):
             raise DataError(
                 f"{self.table[0].upper()}{self.table[1:]} has no rows of {', '.join(map(repr, missing))}: its columns "
-                "are those of moments, as group_moments makes them. Write form: moments in the analysis file, or give "
-                "mlm_ops.read_moments(table, group) to fit."
+                "are those of moments, as group_moments makes them. Write form: moments in the analysis file or "
+                "form := 'moments' in mlm(), or give mlm_ops.read_moments(table, group) to fit."
             )
         if twin := next((name for name in missing if name in self.case_duplicates), None):
             other = next(name for name in self.types if name.lower() == twin.lower())
@@ -188,13 +189,15 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
             raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error
     types = {row[0]: row[1] for row in description_rows}
+    whole = Source(relation, query, description, types, description, owner, case_duplicates, reading)
     if where is None:
-        return Source(relation, query, description, types, description, owner, case_duplicates, reading)
+        return whole
     filtered = f"(select * from {relation} where {condition(where)}) as {identifier(_FRAME)}"
     try:
         query(f"describe select * from {filtered}").fetchall()
     except duckdb.Error as error:
-        raise DataError(f"The row filter where: {where} does not fit {description}: {first_line(error)}") from error
+        texts = [name for name in types if whole.is_text(name)]
+        raise filter_fault(where, description, list(types), texts, whole.stray_cells, error) from error
     return Source(filtered, query, f"{description} where {where}", types, description, owner, case_duplicates, reading)
 
 
@@ -405,30 +408,22 @@ def named_relation(text: str) -> tuple[str, str]:
     try:
         statements = duckdb.extract_statements(stripped)
     except duckdb.Error as error:
+        if stripped.startswith("(") and (whole := _selected(stripped)) is not None:
+            return f"({whole}\n)", "the SELECT"
         raise DataError(f"The data are neither a table name nor a SELECT. Got {text!r}: {first_line(error)}") from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise DataError(f"The data are one table name or one SELECT. Got {text!r}.")
     return f"({stripped}\n)", "the SELECT"
 
 
-def condition(where: str) -> str:
-    """Put a row filter in parentheses, once it is proved to be one expression that cannot end the query around it.
-
-    Raises
-    ------
-    DataError
-        The text is not exactly one SQL expression.
-    """
-    problem = DataError(f"The row filter 'where' is one SQL condition. Got {where!r}.")
+def _selected(text: str) -> str | None:
+    """Return a SELECT in parentheses with a name after it, as dbt writes a sample of a table, as one SELECT."""
+    whole = f"select * from {text}"
     try:
-        statements = duckdb.extract_statements(f"select 1 where ({where}\n)")
-        # a filter that closes the parenthesis of the first query and opens another does not parse here; nor do two
-        other_statements = duckdb.extract_statements(f"select [case when {where}\n then 1 end]")
-    except duckdb.Error as error:
-        raise problem from error
-    if len(statements) != 1 or len(other_statements) != 1:
-        raise problem
-    return f"({where}\n)"
+        (statement,) = duckdb.extract_statements(whole)
+    except (duckdb.Error, ValueError):
+        return None
+    return whole if statement.type == duckdb.StatementType.SELECT else None
 
 
 def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None) -> str:
@@ -445,5 +440,10 @@ def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None
     own_tables = {f"{name}{suffix}" for name in analyses for suffix in TABLE_SUFFIXES}
     user_tables = [name for name in names if name not in own_tables]
     table = description.removeprefix("table ").removeprefix("main.")
-    contents = f"The database holds {list_names(user_tables)}." if user_tables else "The database holds no tables."
+    contents = f"The database holds {list_names(user_tables)}."
+    if not user_tables:
+        # DuckDB makes a file that is not there, so a mistyped path leads to an empty database
+        query = "select path from duckdb_databases() where database_name = current_database()"
+        ((path,),) = connection.execute(query).fetchall()
+        contents = f"The database {path} holds no tables: check its path." if path else "The database holds no tables."
     return f"{sentence}{did_you_mean(table, user_tables)} {contents}"

@@ -47,7 +47,10 @@ def test_pairs() -> None:
             ("estimator: ml", "estimator: mle"),
             "Model 'slopes': Unknown estimator. Got 'mle'; expected one of reml, ml.",
         ),
-        (("estimator: ml", "method: ml"), "unknown key 'models.slopes.method'; expected one of formula, estimator, df"),
+        (
+            ("estimator: ml", "method: ml"),
+            "unknown key 'models.slopes.method' (REML and ML are estimator 'reml' and 'ml' here)",
+        ),
         (("[null, slopes]", "[a, b]"), "compare names no model of this file: 'b'"),
         (("[null, slopes]", "[null]"), "compare needs two models or more. Got 'none' alone"),
         (("[null, slopes]", "[null, null]"), "compare sets 'none' against itself"),

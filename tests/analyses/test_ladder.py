@@ -14,6 +14,7 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import AnalysisResult, fit_analysis
+from mlm_ops.analyses.store.prediction_views import create_prediction_views, prediction_views
 from mlm_ops.errors import AnalysisError
 from mlm_ops.results.text.side_by_side import side_by_side
 from tests.specification.reference import reference
@@ -254,3 +255,49 @@ def test_models_of_the_ladder_stand_behind_those_of_the_file(up: AnalysisResult)
     # of all models and candidates together
     assert up.tables["groups"]["variable"].unique(maintain_order=True).to_list()[:2] == ["mathach", "ses"]
     assert up.tables["groups"].select("group", "unit", "variable").is_unique().all()
+
+
+class TestSelected:
+    """The selected model is asked under the name `selected`."""
+
+    ASKED = """diagnostics: selected
+simple_slopes:
+  selected:
+  - {slope: within(ses), at: sector}
+  - {slope: within(ses), at: size}
+"""
+
+    def test_it_has_diagnostics_slopes_and_a_view(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """The numbers are those of the model fitted by hand."""
+        analysis = parse_analysis(UP + self.ASKED)
+        result = fit_analysis(analysis, connection)
+        fit = mlm.fit(
+            "mathach ~ within(ses) * sector + between(ses) + (within(ses) | school)", "students", connection=connection
+        )
+        slopes = result.tables["simple_slopes"]
+        assert set(slopes["model"]) == set(result.tables["diagnostics"]["model"]) == {"build_up_6"}
+        ours = slopes.filter(pl.col("kind") == "simple_slope")["estimate"].to_list()
+        # two searches of one optimum
+        assert ours == pytest.approx(
+            fit.simple_slopes("within(ses)", "sector").filter(pl.col("kind") == "simple_slope")["estimate"], abs=1e-6
+        )
+        notes = result.tables["models"].filter(pl.col("model") == "build_up_6")["notes"][0]
+        assert "no slopes of within(ses) at size: the selected model has no product of them" in notes
+        views = prediction_views(connection, analysis, result.fits)
+        assert [view.name for view in views] == [f"predicted_hsb__{name}" for name in ("anova", "full", "selected")]
+        create_prediction_views(connection, analysis, views)
+        count = connection.execute("select count(*) from mlm.predicted_hsb__selected")
+        assert count.fetchall() == [(7185,)]
+
+    def test_the_start_may_be_selected(self, connection: duckdb.DuckDBPyConnection) -> None:
+        text = HEAD + "strategy: build_up\nstart: anova\ncandidates: {level 2: size}\nkeep: r_squared > 0.9\n"
+        result = fit_analysis(parse_analysis(text + self.ASKED), connection)
+        assert set(result.tables["diagnostics"]["model"]) == {"anova"}
+        assert "simple_slopes" not in result.tables or result.tables["simple_slopes"].is_empty()
+        assert result.fits["selected"].model.text == result.fits["anova"].model.text
+
+    def test_without_a_ladder_nothing_is_selected(self) -> None:
+        with pytest.raises(
+            AnalysisError, match="diagnostics names no model of this file: 'selected'; models are anova"
+        ):
+            parse_analysis(HEAD + "diagnostics: selected\n")

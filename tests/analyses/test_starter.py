@@ -27,18 +27,18 @@ def guess_of(outcome: str, x: str, school: str) -> Guess:
 @pytest.mark.parametrize(
     ("names", "formula"),
     [
-        (("y", "x", "g"), "y ~ within(x, g) + between(x, g) + (1 | g)"),
-        (("größe", "x.1", "g"), "größe ~ within(x.1, g) + between(x.1, g) + (1 | g)"),
+        (("y", "x", "g"), "y ~ within(x) + between(x) + (1 | g)"),
+        (("größe", "x.1", "g"), "größe ~ within(x.1) + between(x.1) + (1 | g)"),
         (
             ("test score", "1x", "a`b"),
-            "`test score` ~ within(`1x`, `a``b`) + between(`1x`, `a``b`) + (1 | `a``b`)",
+            "`test score` ~ within(`1x`) + between(`1x`) + (1 | `a``b`)",
         ),
     ],
 )
 def test_names_of_columns(names: tuple[str, str, str], formula: str) -> None:
     guess = guess_of(*names)
-    assert formulas(guess)["predictors"] == formula
+    assert formulas(guess)["contextual"] == formula
     analysis = parse_analysis(analysis_text("first", "rows", guess))
-    model = analysis.compiled_models["predictors"]
+    model = analysis.compiled_models["contextual"]
     assert {name for variable in model.variables for name in columns_of(variable)} == set(names[:2])
     assert (model.groups, analysis.level_columns) == (((names[2],),), (names[2],))

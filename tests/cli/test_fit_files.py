@@ -76,6 +76,50 @@ def test_a_table_needs_its_database(folder: Path, capsys: pytest.CaptureFixture[
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("data", ["d", "../D", "sub/../../d"])
+def test_a_file_without_its_suffix_is_suggested(data: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.yaml" if data == "d" else "sub/a.yaml").write_text(f"analysis: a\ndata: {data}\n{MODELS}")
+    assert main(["fit", "a.yaml" if data == "d" else "sub/a.yaml"]) == 2
+    name = {"d": "d.csv", "../D": "../d.csv"}.get(data)
+    said = capsys.readouterr().err
+    assert said.endswith(f" Did you mean the file {name}?\n" if name else "a SELECT.\n")
+    if data == "d":
+        duckdb.connect("t.duckdb").close()
+        assert main(["fit", "a.yaml", "--database", "t.duckdb"]) == 2
+        assert capsys.readouterr().err == (
+            "mlm: analysis a: Table d does not exist. The database holds no tables. Did you mean the file d.csv?\n"
+        )
+
+
+def test_a_filter_on_a_column_that_is_text_by_a_few_cells(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = (f"{i % 9},{'x' if i == 7 else 20 + i % 30},{i * 7 % 13}.5" for i in range(90))
+    Path("ages.csv").write_text("\n".join(["g,age,y", *cells]) + "\n")
+    text = 'analysis: a\ndata: ages.csv\nwhere: {where}\nmodels: {{m: "y ~ 1 + (1 | g)"}}\n'
+    path = folder / "ages.csv"
+    filter_fault = f"The row filter where: {{where}} does not fit {path}: "
+    for where, sentence in {
+        "age > 30": filter_fault
+        + "column 'age' is text, and a number is expected. It is text because 1 of its 90 cells "
+        "are no numbers, such as 'x'. Write try_cast(\"age\" as double), which is missing in such cells.",
+        "cast(age as int) > 30": f"Cannot read {path} where {{where}}: column age has the cell 'x', which is no INT32; "
+        "try_cast makes it missing.",
+        "ages > 30": filter_fault + "it has no column 'ages'. Did you mean 'age'? Its columns are g, age, y.",
+    }.items():
+        Path("a.yaml").write_text(text.format(where=where))
+        assert main(["fit", "a.yaml"]) == 2
+        assert capsys.readouterr().err == f"mlm: analysis a: {sentence.format(where=where)}\n"
+    Path("a.yaml").write_text(text.format(where='try_cast("age" as double) > 30'))
+    assert main(["fit", "a.yaml"]) == 0
+
+
+def test_steps_without_effect_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("sub/a.yaml").write_text(f"analysis: a\ndata: ../d.csv\nsteps: both\n{MODELS}")
+    assert main(["fit", "sub/a.yaml"]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "steps: both has no effect here: a Dagster project writes the centered rows, by mlm run."
+    )
+
+
 def test_options_of_an_analysis_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("sub/a.yaml").write_text(f'analysis: a\ndata: ../d.csv\noptions: {{null: [".", "6,5"]}}\n{MODELS}')
     assert main(["fit", "sub/a.yaml"]) == 0

@@ -13,7 +13,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mlm_ops import fit
+from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.cli import main as cli
+from mlm_ops.cli.terminal import OVERVIEW
 from tests.analyses.test_store import holder
 from tests.cli.conftest import ANALYSIS, HSB
 
@@ -61,6 +64,31 @@ class TestFitFormula:
     def test_options_reach_the_fit(self, capsys):
         assert cli.main(["fit", "mathach ~ ses + (1 | school)", str(HSB), "--estimator", "ml", "--df", "none"]) == 0
         assert "by ML" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("words", "options"),
+        [
+            (["--weights", "size"], {"weights": "size"}),
+            (["--residual", "by(sex)"], {"residual": "by(sex)"}),
+            (["--robust", "CR0", "--cluster", "school"], {"robust": "CR0", "cluster": "school"}),
+            (["--covariance", "school=diagonal"], {"covariance": {"school": "diagonal"}}),
+            (["--covariance", "school=[[4, 0.1], [0.1, 0.5]]"], {"covariance": {"school": [[4, 0.1], [0.1, 0.5]]}}),
+        ],
+    )
+    def test_every_option_of_a_model(self, capsys, words, options):
+        formula = "mathach ~ ses + (ses | school)"
+        assert cli.main(["fit", formula, str(HSB), *words]) == 0
+        assert capsys.readouterr().out == f"{fit(formula, HSB, **options)}\n"
+
+    def test_a_structure_without_its_group(self, refused):
+        assert refused("fit", "mathach ~ ses + (ses | school)", HSB, "--covariance", "diagonal") == (
+            "mlm: --covariance takes GROUP=STRUCTURE. Got 'diagonal'; write for instance school=diagonal.\n"
+        )
+
+    def test_a_word_of_another_program(self, refused):
+        assert refused("fit", "mathach ~ ses + (1 | school)", HSB, "--estimator", "REML") == (
+            "mlm: Unknown estimator. Got 'REML'; expected one of reml, ml. Did you mean 'reml'?\n"
+        )
 
     def test_a_table_of_a_database(self, capsys, fitted):
         assert cli.main(["fit", "mathach ~ ses + (1 | school)", str(fitted), "--table", "students"]) == 0
@@ -194,6 +222,16 @@ class TestFitAnalysis:
 
 
 class TestShow:
+    def test_every_other_table_is_named(self, capsys, fitted):
+        assert cli.main(["show", "--database", str(fitted)]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("further tables: ")]
+        names = line.removeprefix("further tables: ").partition(";")[0].split(", ")
+        with duckdb.connect(str(fitted), read_only=True) as connection:
+            tables = [name for name in TABLES if name not in OVERVIEW]
+            full = [name for name in tables if connection.execute(f"from mlm.latest_{name} limit 1").fetchone()]
+        assert names == full
+        assert line.endswith(f"; each by mlm show --database {fitted} --table NAME --all")
+
     def test_the_latest_results(self, fitted, capsys):
         assert cli.main(["show", "--database", str(fitted)]) == 0
         shown = capsys.readouterr().out
@@ -255,6 +293,11 @@ class TestShow:
         assert capsys.readouterr().out.splitlines()[2].split() == ["null", "slopes"]
         assert cli.main(["show", "--database", str(fitted), "--side-by-side", "markdown"]) == 0
         assert "| | null | slopes |" in capsys.readouterr().out
+        both = ["show", "--database", str(fitted), "--model", "slopes", "--model", "null"]
+        assert cli.main([*both, "--side-by-side"]) == 0
+        assert capsys.readouterr().out.splitlines()[2].split() == ["slopes", "null"]
+        assert cli.main(both) == 0
+        assert f"mlm show --database {fitted} --model slopes --model null --table NAME --all" in capsys.readouterr().out
         assert "is made from several tables" in refused(
             "show", "--database", fitted, "--side-by-side", "text", "--table", "models"
         )

@@ -14,7 +14,7 @@ import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import collect_analysis, fit_analysis_model
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
-from mlm_ops.inference.comparison import compare
+from mlm_ops.inference.comparison import compare_estimates
 from tests.specification.reference import reference
 
 Array = NDArray[np.float64]
@@ -202,16 +202,16 @@ def test_ratio_against_the_free_model(rows: pl.DataFrame) -> None:
     """Three elements of T are freed: chi-square of three degrees of freedom, as they are no boundary."""
     free = mlm.fit("y ~ x + (x | school)", rows, estimator="ml")
     given = mlm.fit("y ~ x + (x | school)", rows, estimator="ml", covariance={"school": GIVEN.tolist()})
-    found = compare(free.model, free.estimate, given.model, given.estimate)
+    found = compare_estimates(free.model, free.estimate, given.model, given.estimate)
     assert found.df == 3
     assert found.note is None
     assert found.p_value_mixture is None
     assert found.statistic == pytest.approx(2 * (free.estimate.log_likelihood - given.estimate.log_likelihood))
     other = mlm.fit("y ~ x + (x | school)", rows, estimator="ml", covariance={"school": np.eye(2).tolist()})
-    assert compare(given.model, given.estimate, other.model, other.estimate).statistic is None
-    assert compare(other.model, other.estimate, free.model, free.estimate).statistic is None
+    assert compare_estimates(given.model, given.estimate, other.model, other.estimate).statistic is None
+    assert compare_estimates(other.model, other.estimate, free.model, free.estimate).statistic is None
     wider = mlm.fit("y ~ x + I(x**2) + (x | school)", rows, estimator="ml", covariance={"school": GIVEN.tolist()})
-    assert compare(wider.model, wider.estimate, given.model, given.estimate).df == 1
+    assert compare_estimates(wider.model, wider.estimate, given.model, given.estimate).df == 1
 
 
 def test_one_row_a_group_is_enough_where_t_is_known() -> None:

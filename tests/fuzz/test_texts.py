@@ -10,8 +10,8 @@ import pytest
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.structures import parse_residual
-from mlm_ops.structural.model import expand_ready_model
 from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.ready_models import expand_ready_model
 from mlm_ops.structural.syntax import parse_sem
 from tests.fuzz.check import faults, mutated
 
@@ -53,6 +53,11 @@ SEMS = [
     "contextual: y ~ x",
     "mediation 1-1-1: x -> m -> y",
     "cfa: f =~ y1 + y2 + y3",
+    "mediation 1-1-1 random: x -> m -> y by first(w) | z + between(v)",
+    "mediation 2-1-1-1: x -> m -> n -> y | within(z)",
+    "contextual: y ~ (f =~ x1 + x2) + u",
+    "cfa scalar: f =~ NA*y1 + a*y2 + y3; f ~~ 1*f | w",
+    "growth: y ~ time + time2 by w",
 ]
 ANALYSES = [
     "analysis: a\ndata: t\nlevels: [h, g]\nmodels:\n  m: y ~ x + (1 | g)\n  n: {formula: y ~ x, estimator: ml}\n"

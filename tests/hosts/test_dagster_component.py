@@ -12,7 +12,7 @@ import pytest
 from dagster.components.component_scaffolding import scaffold_object
 
 import mlm_ops
-from mlm_ops.analyses.file.analysis import read_analysis
+from mlm_ops.analyses.file.analysis import Analysis, read_analysis
 from mlm_ops.errors import ProjectError
 
 pytestmark = pytest.mark.hosts
@@ -51,6 +51,18 @@ def change(project: Path, old: str, new: str) -> None:
             "not_singular: fatal",
             "src/shop/defs/hsb/defs.yaml: A severity cannot be set so. "
             "Got not_singular: fatal; expected error or warn.",
+        ),
+        (
+            "database: data/shop.duckdb",
+            "database: ducklake:shop",
+            "src/shop/defs/hsb/defs.yaml: The database of a component is to be a file of DuckDB, which results are "
+            "written to. Got one ducklake:; name a file, and read the tables of the other database by attach: {shop: "
+            "ducklake:…} and data: shop.main.table.",
+        ),
+        (
+            "database: data/shop.duckdb",
+            "attach: {other: data/other.db}",
+            "src/shop/defs/hsb/defs.yaml: attach needs a database to attach others to. Give database too.",
         ),
         (
             "group_name: survey",
@@ -140,9 +152,7 @@ def test_a_scaffold_with_a_table_is_an_analysis_that_runs(project: Path, load: L
         )
     place = scaffold(project, "exams", '{"database": "data/shop.duckdb", "table": "students"}')
     analysis = read_analysis(place / "analysis.yaml")
-    assert (
-        analysis.models["predictors"].formula == "score ~ within(hours, school) + between(hours, school) + (1 | school)"
-    )
+    assert analysis.models["contextual"].formula == "score ~ within(hours) + between(hours) + (1 | school)"
     job = dg.define_asset_job("exams_job", selection=dg.AssetSelection.groups("exams"))
     exams_job = dg.Definitions.merge(load(), dg.Definitions(jobs=[job])).resolve_job_def("exams_job")
     assert exams_job.execute_in_process().success
@@ -157,3 +167,49 @@ def test_a_scaffold_without_a_table_is_an_example_that_loads(project: Path, load
     assert read_analysis(place / "analysis.yaml").analysis == "first_try"
     keys = load().resolve_asset_graph().materializable_asset_keys
     assert dg.AssetKey(["first_try", "results"]) in keys
+
+
+def test_an_analysis_in_the_file_is_looked_into_before_it_is_loaded() -> None:
+    """By the schema that `dg check yaml` takes; a path is looked into when it is loaded."""
+    schema = mlm_ops.MultilevelAnalysis.get_model_cls().model_json_schema()
+    of_text, of_mapping = schema["properties"]["analysis"]["anyOf"]
+    assert of_text == {"type": "string"}
+    assert of_mapping["required"] == ["analysis", "data", "models"]
+    assert of_mapping["additionalProperties"] is False
+    assert set(of_mapping["properties"]) == set(Analysis.model_fields)
+
+
+def test_the_keys_of_steps_and_of_the_warehouse(project: Path, load: Load) -> None:
+    keys = "pool: duckdb\n  retries: 2\n  key_prefix: [models]\n  centered: false\n  separate_steps: true"
+    change(project, "group_name: survey", f"group_name: survey\n  {keys}")
+    definitions = load()
+    graph = definitions.resolve_asset_graph()
+    ours = [key.path for key in graph.materializable_asset_keys if key.path[0] == "models"]
+    assert ["models", "schools", "results"] in ours
+    assert ["models", "schools", "centered"] not in ours
+    assert graph.get(dg.AssetKey(["models", "schools", "results"])).pools == {"duckdb"}
+    steps = {node.name for node in definitions.resolve_implicit_global_asset_job_def().nodes}
+    assert {"models__schools__models__slope", "models__schools__comparisons"} <= steps
+
+
+def test_another_database_is_attached_under_its_name(project: Path, load: Load) -> None:
+    change(
+        project,
+        "database: data/shop.duckdb",
+        "database: data/survey.duckdb\n  resource: survey\n  wait: 5\n  "
+        "attach: {other: data/other.db, far: 'postgres:dbname=shop'}",
+    )
+    resources = load().resolve_implicit_global_asset_job_def().resource_defs
+    assert {"warehouse", "survey"} <= set(resources)
+    config = dg.Definitions.merge(load()).resources["survey"]
+    assert (config.wait, config.attach) == (
+        5.0,
+        {"other": str(project / "data/other.db"), "far": "postgres:dbname=shop"},
+    )
+    change(project, "data/other.db", "../other.db")
+    assert any("defs.yaml: The path of the other leaves the project. Got " in text for text in error_texts(load))
+
+
+def test_an_unset_variable_of_the_environment_is_named(project: Path, load: Load) -> None:
+    change(project, "database: data/shop.duckdb", "database: '{{ env.SHOP_DATABASE }}'")
+    assert any("SHOP_DATABASE" in text for text in error_texts(load))

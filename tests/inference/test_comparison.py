@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import chi2
 
 import mlm_ops as mlm
-from mlm_ops.inference.comparison import Comparison, compare
+from mlm_ops.inference.comparison import Comparison, compare_estimates
 from mlm_ops.results.comparing import REFIT_NOTE
 from tests.specification.examples import ROOT
 
@@ -43,7 +43,7 @@ def against(rows: pl.DataFrame, small: Any, large: Any) -> Comparison:
         fits.append(mlm.fit(formula.removesuffix(" + "), rows, estimator="ml", **options))
     first, second = fits
     assert not first.singular
-    return compare(second.model, second.estimate, first.model, first.estimate)
+    return compare_estimates(second.model, second.estimate, first.model, first.estimate)
 
 
 def structure(name: Any, random: str = "(1 + x + z | g)") -> dict[str, Any]:
@@ -136,7 +136,7 @@ def test_a_singular_smaller_fit_has_a_note(rows: pl.DataFrame) -> None:
     flat = rows.with_columns(y=pl.Series(draw.normal(size=40)[rows["g"].to_numpy()] + draw.normal(size=480)))
     fits = [mlm.fit(f"y ~ x + z + {part}", flat, estimator="ml") for part in ("(x || g)", "(x | g)", "(x + z || g)")]
     assert fits[0].singular
-    notes = [compare(f.model, f.estimate, fits[0].model, fits[0].estimate).note for f in fits[1:]]
+    notes = [compare_estimates(f.model, f.estimate, fits[0].model, fits[0].estimate).note for f in fits[1:]]
     assert notes == [
         "the smaller fit is singular: a covariance is at its limit, p is approximate",
         "the smaller fit is singular: no mixture is valid, p is conservative",
@@ -150,7 +150,7 @@ def test_a_variance_of_zero_has_one_p_value_on_any_processor() -> None:
         draw = np.random.default_rng(seed)
         rows = pl.DataFrame({"g": np.repeat(np.arange(10), 8), "y": draw.normal(size=80).round(3)})
         small, large = (mlm.fit(formula, rows) for formula in ("y ~ 1", "y ~ 1 + (1 | g)"))
-        found = compare(large.model, large.estimate, small.model, small.estimate)
+        found = compare_estimates(large.model, large.estimate, small.model, small.estimate)
         if large.singular:
             zero += 1
             assert (found.statistic, found.p_value, found.p_value_mixture) == (0.0, 1.0, 1.0)
@@ -188,3 +188,39 @@ class TestOfFits:
             fit.compare("y ~ x + z + (1 | g)")  # type: ignore[arg-type]
         (row,) = mlm.fit("y ~ x + z + (1 | g)", rows).compare(fit).to_dicts()
         assert row["note"] == f"not nested: compare by AIC and BIC; {REFIT_NOTE}"
+
+
+class TestOfManyFits:
+    """`mlm.compare(a, b, …)`, as R's anova has it."""
+
+    def test_a_row_for_each_larger_fit(self) -> None:
+        """lme4 1.1-31, anova(m2, m0, m1) of the models by ML; its bobyqa ends 1e-5 from the optimum's deviance."""
+        students = ROOT / "pipelines" / "data" / "hsb.csv"
+        fits = [
+            mlm.fit(f"mathach ~ {terms}", students, estimator="ml")
+            for terms in ("ses + (ses | school)", "1 + (1 | school)", "ses + (1 | school)")
+        ]
+        table = mlm.compare(*fits)
+        assert table["model"].to_list() == ["mathach ~ ses + (1 | school)", "mathach ~ ses + (ses | school)"]
+        assert table["reference_model"].to_list() == ["mathach ~ 1 + (1 | school)", "mathach ~ ses + (1 | school)"]
+        assert table["df"].to_list() == [1, 2]
+        assert table["statistic"].to_list() == pytest.approx([474.80568266230, 4.53544282869], abs=1e-4)
+        assert table["p_value"][1] == pytest.approx(0.1035478541, abs=1e-5)
+        assert table.row(0) == fits[1].compare(fits[2]).row(0)
+
+    def test_structural_models_are_named_by_their_places(self) -> None:
+        rows = pl.read_csv(ROOT / "tests" / "specification" / "reference" / "data" / "sim_luedtke.csv")
+        text = "level: 1\ny ~ {within}*x\nlevel: 2\ny ~ x"
+        free, fixed = (mlm.sem(text.format(within=w), rows, "g") for w in ("w", "0.3"))
+        table = mlm.compare(free, fixed)
+        assert table.select("model", "reference_model").row(0) == ("1", "2")
+        assert table.drop("model", "reference_model").row(0) == fixed.compare(free).row(0)
+
+    def test_what_is_no_comparison(self, rows: pl.DataFrame) -> None:
+        fit = mlm.fit("y ~ x + (1 | g)", rows)
+        for fits, found in [((), "none"), ((fit,), "1 of Fit"), ((fit, 2), "2 of Fit and int")]:
+            with pytest.raises(mlm.MlmError) as error:
+                mlm.compare(*fits)  # type: ignore[arg-type]
+            assert str(error.value) == (
+                f"compare() takes two fits or more, all of mlm.fit or all of mlm.sem. Got {found}."
+            )

@@ -12,8 +12,8 @@ from mlm_ops.errors import FormulaError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.structures import parse_residual
-from mlm_ops.structural.model import expand_ready_model
 from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.ready_models import expand_ready_model
 from mlm_ops.structural.syntax import parse_sem
 
 SEM = "level: 1\n y ~ a*x\nlevel: 2\n y ~ w"
@@ -52,6 +52,14 @@ LONG: dict[str, tuple[Callable[[str], Any], Callable[[int], str]]] = {
     "ready model, blanks behind": (structural, lambda n: "contextual: y ~ x" + " " * n),
     "ready model, comment signs": (structural, lambda n: "cfa: f =~ a + b + c " + "#" * n),
     "ready model, blanks before": (structural, lambda n: "contextual" + " " * n + "x"),
+    "ready model, many mediators": (
+        structural,
+        lambda n: f"mediation 1-1-1: x -> {' + '.join(f'm{i}' for i in range(n))} -> y",
+    ),
+    "ready model, many covariates": (
+        structural,
+        lambda n: f"growth: y ~ t | {' + '.join(f'z{i}' for i in range(n))}",
+    ),
     "formula, blanks behind": (parse_formula, lambda n: "y ~ x" + " " * n),
     "formula, comment signs": (parse_formula, lambda n: "y ~ x" + "#" * n),
     "formula, many terms": (parse_formula, lambda n: "y ~ x" + "".join(f" +\n x{i}" for i in range(n))),

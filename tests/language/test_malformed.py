@@ -338,7 +338,7 @@ FILES: list[tuple[str, str]] = [
         "compare.0.0: got ['n']; expected a list of model names, or of pairs [reference, model].",
     ),
     (FILE + "estimator: mle\n", "Unknown estimator. Got 'mle'; expected one of reml, ml."),
-    (FILE + "estimator: REML\n", "Unknown estimator. Got 'REML'; expected one of reml, ml."),
+    (FILE + "estimator: REML\n", "Unknown estimator. Got 'REML'; expected one of reml, ml. Did you mean 'reml'?"),
     (FILE + "estimator: [reml]\n", "Unknown estimator. Got ['reml']; expected one of reml, ml."),
     (FILE + "df: welch\n", "Unknown df. Got 'welch'; expected one of satterthwaite, kenward-roger, none."),
     (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.errors import DataError
+from mlm_ops.language.formula import parse_formula
+from mlm_ops.moments.from_macros import gather
+from mlm_ops.warehouse.source import open_source
 from mlm_ops.warehouse.sql import render
 
 DATA = Path(__file__).parents[1] / "specification" / "reference" / "data"
@@ -65,6 +69,25 @@ def students() -> pl.DataFrame:
 def moments(students: pl.DataFrame) -> Any:
     table = macro_table(students, ["mathach", "ses"], "school", constants=["sector", "size", "catholic"])
     return mlm.read_moments(table, "school")
+
+
+@pytest.mark.parametrize("written", [str.lower, str.upper])
+def test_a_table_whose_names_are_in_capitals(students: pl.DataFrame, written: Callable[[str], str]) -> None:
+    """Snowflake stores names so; models may write them in small letters or as they are stored."""
+    columns, group, constants = ["mathach", "ses"], ["school", "sex"], ["sector", "size"]
+    table = macro_table(students, columns, group, constants=constants, products=[["mathach", "ses"]])
+    stored = table.rename(str.upper)
+    formula = "mathach ~ within(ses) * sector + sex + size + (within(ses) | school)"
+    expected = mlm.fit(formula, mlm.read_moments(table, group))
+    terms = {name: written(name) for name in ("mathach", "ses", "sector", "sex", "size", "school")}
+    words = re.sub(r"\w+", lambda match: terms.get(match[0], match[0]), formula)
+    fit = mlm.fit(words, mlm.read_moments(stored, [written(name) for name in group]))
+    assert fit.fixed_effects["term"].to_list() == [
+        re.sub(r"\w+", lambda match: terms.get(match[0], match[0]), term) for term in expected.fixed_effects["term"]
+    ]
+    np.testing.assert_array_equal(fit.fixed_effects["estimate"], expected.fixed_effects["estimate"])
+    moments = gather(open_source(stored), [parse_formula(words)])
+    assert mlm.fit(words, moments).fixed_effects.equals(fit.fixed_effects)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,17 @@ def test_it_shows_every_kind_of_analysis(look, case, tmp_path):
     assert "<svg" in text
 
 
+def test_it_opens_on_hsb_where_there_are_others(look, hsb, tmp_path):
+    path = tmp_path / "store.duckdb"
+    path.write_bytes(hsb.read_bytes())
+    with connect(path) as connection:
+        for table in ("runs", "models"):
+            connection.execute(f"insert into mlm.{table} by name select * replace ('a' as analysis) from mlm.{table}")
+    _, names = look(path)
+    assert list(names["analysis"].options) == ["hsb", "a"]
+    assert names["analysis"].value == "hsb"
+
+
 def test_it_shows_earlier_runs(look, hsb, tmp_path):
     path = tmp_path / "store.duckdb"
     path.write_bytes(hsb.read_bytes())

@@ -232,12 +232,13 @@ def test_each_run_stays_in_the_history(pupils: Pupils, materialize: Materialize,
 
 def test_assets_are_functions(pupils: Pupils, small: Analysis, warehouse: Warehouse) -> None:
     assets = {key: asset for asset in build_analysis_assets(small).assets or () for key in asset.keys}  # type: ignore[union-attr]
+    context = dg.build_asset_context(resources={"warehouse": warehouse})
     with pytest.raises(DataError, match="There are no moments"):
-        list(assets[dg.AssetKey(["small", "models", "anova"])](context=dg.build_asset_context(), warehouse=warehouse))
+        list(assets[dg.AssetKey(["small", "models", "anova"])](context))
     with warehouse.connection() as connection:
         connection.register("rows", pupils(groups=25))
         connection.execute("create table main.pupils as from rows")
-    result = assets[dg.AssetKey(["small", "moments"])](context=dg.build_asset_context(), warehouse=warehouse)
+    result = assets[dg.AssetKey(["small", "moments"])](context)
     assert result.metadata["n_obs"].value == 375
 
 
@@ -261,7 +262,7 @@ def test_a_strategy_is_an_asset_and_its_models_are_published(
 ) -> None:
     analysis = parse_analysis(
         "{analysis: small, data: main.pupils, levels: school, models: {anova: y ~ 1 + (1 | school)}, "
-        "strategy: build_up, start: anova, candidates: {fixed: within(x), random: within(x)}}"
+        "strategy: build_up, start: anova, candidates: {fixed: within(x), random: within(x)}, diagnostics: selected}"
     )
     result = materialize(pupils(30), of=analysis)
     assert result.success
@@ -269,6 +270,12 @@ def test_a_strategy_is_an_asset_and_its_models_are_published(
     metadata = ladder.materialization.metadata
     assert metadata["tried"].value == 2
     assert str(metadata["warning"].value).startswith("selected stepwise")
+    assert "diagnostics" in metadata
+    with warehouse.connection() as connection:
+        predicted = connection.execute(
+            "select count(*) from mlm.predicted_small__selected where prediction is not null"
+        )
+        assert predicted.fetchall() == [(pupils(30).height,)]
     with duckdb.connect(str(warehouse.results), read_only=True) as connection:
         rows = connection.execute("select model, taken from mlm.latest_ladder_steps order by step").fetchall()
         models = {name for (name,) in connection.execute("select model from mlm.latest_fit_statistics").fetchall()}

@@ -12,6 +12,7 @@ from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import centered_table, polars_table
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
 from mlm_ops.plugins.dagster.checks import steps_agree
+from mlm_ops.plugins.dagster.progress import Progress
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 Pupils = Callable[..., pl.DataFrame]
@@ -63,6 +64,13 @@ def test_both_are_compared_with_each_other_and_with_the_moments(
         f"No cell of Polars differs from that of SQL by more than {difference:.1e} standard deviations of its column "
         f"(allowed 1e-12): {column}."
     )
+    lines: list[str] = []
+    progress = Progress(lines.append, None, {"small/results": "small"})
+    for event in result.all_events:
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            progress._checked(event)
+    # of the checks that pass the one that was asked for has a line in the run's output
+    assert lines == [f"  {verdict.description}"]
     assert shown(result, "small/centered")["steps"] == "sql"
     polars = shown(result, "small/centered_in_polars")
     assert (polars["steps"], polars["dagster/row_count"]) == ("polars", 375)

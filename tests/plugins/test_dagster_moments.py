@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import duckdb
@@ -67,8 +66,8 @@ def test_a_table_of_moments_that_is_taken_for_rows(database: Path) -> None:
     _, told = str(caught.value).splitlines()
     assert told == (
         "analysis schools, model slope: Table pupils_moments has no rows of 'y', 'x', 'kind': its columns are those of "
-        "moments, as group_moments makes them. Write form: moments in the analysis file, or give "
-        "mlm_ops.read_moments(table, group) to fit."
+        "moments, as group_moments makes them. Write form: moments in the analysis file or form := 'moments' "
+        "in mlm(), or give mlm_ops.read_moments(table, group) to fit."
     )
 
 
@@ -126,14 +125,16 @@ def test_assets(pupils: Callable[[int], pl.DataFrame], warehouse: Warehouse) -> 
 
 def test_the_sensor_watches_the_moments(pupils: Callable[[int], pl.DataFrame], warehouse: Warehouse) -> None:
     sensor = build_new_data_sensor(parse_analysis(MOMENTS))
+    here = dg.Definitions(resources={"warehouse": warehouse})
+    repository = dg.Definitions.merge(here, build_analysis_assets(parse_analysis(MOMENTS))).get_repository_def()
     cursors = []
     for groups in (30, 30, 31):
         with warehouse.connection() as connection:
             load(connection, pupils(groups))
         cursor = cursors[-1] if cursors else None
-        context = dg.build_sensor_context(cursor=cursor, resources={"warehouse": warehouse})
-        answer: Any = sensor(context)
-        cursors.append(cursor if isinstance(answer, dg.SkipReason) else answer.cursor)
+        context = dg.build_sensor_context(cursor=cursor, resources={"warehouse": warehouse}, repository_def=repository)
+        answer = sensor.evaluate_tick(context)
+        cursors.append(cursor if answer.skip_message else answer.cursor)
     assert cursors[0] == cursors[1] != cursors[2]
 
 

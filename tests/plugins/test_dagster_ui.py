@@ -71,6 +71,21 @@ def test_it_tells_its_address_and_ends_with_an_interrupt(project: Path, started:
     assert capfd.readouterr().err == ""
 
 
+def test_no_process_of_the_server_stays_behind(project: Path, started: Any) -> None:
+    """A code server does not end with the server that started it."""
+    child = "import subprocess, sys\nprint(subprocess.Popen(['sleep', '600']).pid, flush=True)\n"
+    started(child + SERVER)
+
+    def tell(_: str) -> None:
+        raise KeyboardInterrupt
+
+    assert serve_ui(project, free_port(), tell) == 0
+    pid = int((project / "dagster_home" / "ui.log").read_text().split()[0])
+    # an orphan that has ended may wait for its parent
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 @pytest.mark.parametrize(
     ("display", "browser", "pages"), [(":0", True, ["asset-groups"]), ("", True, []), (":0", False, [])]
 )

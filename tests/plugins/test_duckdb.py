@@ -15,6 +15,7 @@ import mlm_ops as mlm
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.plugins.duckdb import FUNCTIONS, register
 from mlm_ops.results.tables import FIT_TABLES
+from mlm_ops.warehouse.sql import render
 
 DATA = Path(__file__).parents[1] / "specification" / "reference" / "data"
 TABLES_OF_DATA = {"students": "hsb", "sleep": "sleepstudy", "three": "sim_3lev", "ar1": "sim_ar1", "pen": "penicillin"}
@@ -106,9 +107,38 @@ def test_what_a_relation_may_be(connection: duckdb.DuckDBPyConnection) -> None:
         "(select * from students where ses > 0)",
         "select * from students where ses > 0 -- no end",
         "(with kept as (from students where ses > 0) from kept)",
+        "(select * from students where ses > 0) _dbt_et_filter_subq_students",
+        '(from students where ses > 0) as "a ""b"""',
         '"positive"',
     ):
         same(from_sql(connection, SIMPLE, relation), expected)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_table_of_moments(connection: duckdb.DuckDBPyConnection, function: str) -> None:
+    """What a table of moments holds is found by the statement itself, as it is for rows."""
+    arguments = {"columns": ["mathach", "ses"], "group": "school", "constants": ["sector", "size"]}
+    sql = render("group_moments", relation="students", **arguments)
+    connection.execute(f"create or replace temp table sums as {sql}")
+    formula = "mathach ~ within(ses) * sector + size + (within(ses) | school)"
+    expected = mlm.fit(formula, mlm.read_moments(connection.table("sums"), "school"), df="kenward-roger")
+    for relation in ("sums", "(from sums) as s"):
+        ours = from_sql(connection, formula, relation, function, form="moments", df="kenward-roger")
+        same(ours, FIT_TABLES[FUNCTIONS[function]](expected))
+
+
+def test_no_rows_are_asked_for() -> None:
+    """As dbt's --empty has it: a statement that is right, whatever the rows."""
+    with duckdb.connect() as connection:
+        register(connection, empty=True)
+        connection.execute("create table pupils (y double, x double, g integer)")
+        for function, table in FUNCTIONS.items():
+            rows = from_sql(connection, "y ~ x + (1 | g)", "(select * from pupils where false limit 0) p", function)
+            assert rows.schema == pl.Schema(TABLES[table])
+            assert rows.is_empty()
+        register(connection)
+        with pytest.raises(duckdb.InvalidInputException, match="There are no rows in table pupils"):
+            from_sql(connection, "y ~ x + (1 | g)", "pupils")
 
 
 def test_it_sees_what_the_transaction_sees() -> None:
@@ -177,6 +207,15 @@ def test_hostile_names(connection: duckdb.DuckDBPyConnection) -> None:
         ("mathach ~ ses", "students; drop table students", "", "The data are neither a table name nor a SELECT."),
         ("mathach ~ ses", "(select 1); drop table students", "", "The data are one table name or one SELECT."),
         ("mathach ~ ses", "select 1) union all (select 2", "", "The data are neither a table name nor a SELECT."),
+        ("mathach ~ ses", "(select 1) a; drop table students", "", "The data are neither a table name nor a SELECT."),
+        ("mathach ~ ses", "students", "form := 'sums'", "Unknown form. Got 'sums'; expected one of rows, moments."),
+        (
+            "mathach ~ ses",
+            "students",
+            "form := 'moments'",
+            "There are no moments in table students. Got the columns school, minority, sex,",
+        ),
+        ("mathach ~ ses", "(from holes where false)", "form := 'moments'", "There are no rows in the SELECT."),
         ("mathach ~ ses", "drop table students", "", "The data are one"),
         ("mathach ~ ses", "", "", "mlm() takes a formula and a table name or a SELECT"),
         ("mathach ~ ses + (1 | school)", "students", "df := 'both'", "Unknown df. Got 'both'; expected one of"),

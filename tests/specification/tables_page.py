@@ -1,4 +1,7 @@
-"""docs/tables.md, drawn up from the descriptions of tables: ``python -m tests.specification.tables_page`` writes it."""
+"""docs/tables.md and the doc blocks of the dbt package, drawn up from the descriptions of tables.
+
+``python -m tests.specification.tables_page`` writes both.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS, VERS
 from mlm_ops.warehouse.sql import identifier
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
+BLOCKS = Path(__file__).parents[2] / "sql" / "docs" / "results.md"
 COMMAND = ".venv/bin/python -m tests.specification.tables_page"
 
 HEAD = """\
@@ -84,6 +88,14 @@ def tables_page() -> str:
     return "".join(parts)
 
 
+def doc_blocks() -> str:
+    """The texts for `dbt docs`: a block a table, ``mlm_table_<name>``, and a column of any, ``mlm_<name>``."""
+    texts = {f"mlm_table_{name}": text for name, text in ROWS.items()}
+    texts |= {f"mlm_{name}": text for name, text in (COLUMNS | PREDICTIONS).items()}
+    blocks = (f"{{% docs {name} %}}\n{text}.\n{{% enddocs %}}\n" for name, text in sorted(texts.items()))
+    return f"<!-- Drawn up from mlm_ops/results/tables/descriptions.py by: {COMMAND} -->\n\n" + "\n".join(blocks)
+
+
 def _lines(columns: ColumnTypes, earlier: Iterable[str] = ()) -> str:
     return "\n".join(
         f"| `{identifier(name) if name in ('group', *earlier) else name}` | {SQL_TYPES[kind]} | {COLUMNS[name]} |"
@@ -93,3 +105,4 @@ def _lines(columns: ColumnTypes, earlier: Iterable[str] = ()) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(tables_page(), encoding="utf-8")
+    BLOCKS.write_text(doc_blocks(), encoding="utf-8")

@@ -176,8 +176,16 @@ def test_a_closed_connection() -> None:
 @pytest.mark.parametrize(
     ("where", "sentence"),
     [
-        ("z > 0", "The row filter where: z > 0 does not fit table t: Binder Error"),
-        ("cast(sex as int) > 3", "Cannot read table t where cast(sex as int) > 3: Conversion Error"),
+        ("z > 0", "The row filter where: z > 0 does not fit table t: it has no column 'z'."),
+        (
+            "sex > 3",
+            "The row filter where: sex > 3 does not fit table t: column 'sex' is text, and a number is expected. "
+            "Compare it with a text in single quotes, or name a column of numbers.",
+        ),
+        (
+            "cast(sex as int) > 3",
+            "Cannot read table t where cast(sex as int) > 3: column sex has the cell 'M', which is no INT32",
+        ),
         ("x > 1000", "There are no rows in table t where x > 1000."),
     ],
 )

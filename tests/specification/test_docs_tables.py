@@ -14,7 +14,7 @@ from mlm_ops.analyses.store.schema import RESULT_TABLES
 from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS, VERSION_OF_STORE
 from mlm_ops.warehouse.connection import connect
 from tests.specification.examples import ROOT, blocks, page
-from tests.specification.tables_page import COMMAND, tables_page
+from tests.specification.tables_page import BLOCKS, COMMAND, doc_blocks, tables_page
 
 COMMENTS = """
     select table_name, column_name, comment from duckdb_columns()
@@ -36,6 +36,11 @@ def store(tmp_path):
 
 def test_the_page_is_of_these_tables():
     assert page("tables") == tables_page(), f"docs/tables.md is out of date. Renew it: {COMMAND}"
+
+
+def test_the_doc_blocks_of_the_dbt_package_are_of_these_columns():
+    assert BLOCKS.read_text(encoding="utf-8") == doc_blocks(), f"{BLOCKS} is out of date. Renew it: {COMMAND}"
+    assert set(COLUMNS).isdisjoint(PREDICTIONS)
 
 
 def test_every_table_has_a_description_and_every_description_a_table():

@@ -32,8 +32,8 @@ from mlm_ops.moments.storage import load_moments
 from mlm_ops.moments.survey import fingerprint
 from mlm_ops.plugins.centered_in_polars import create_centered_in_polars
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
+from mlm_ops.plugins.dagster.fits import fit_one_model
 from mlm_ops.plugins.dagster.partition_fits import fit_partitions
-from mlm_ops.plugins.dagster.steps import make_model
 from mlm_ops.plugins.duckdb import register
 from mlm_ops.results.tables import ANALYSIS_TABLES
 from mlm_ops.results.words import code_span
@@ -260,8 +260,8 @@ def _asset_graph(world: World) -> None:
     graph = dg.Definitions.merge(build_analysis_assets(plain, upstream="raw"), warehouse).resolve_asset_graph()
     description = graph.get(dg.AssetKey(["plain", "models", "m"])).description
     assert (description or "").startswith(code_span(world.formula))
-    keep_moments(plain, world.connection)
-    metadata, _ = make_model(world.connection, plain, "m")
+    moments = keep_moments(plain, world.connection).moments
+    metadata = fit_one_model(world.connection, plain, "m", moments).metadata
     for key in ("fixed_effects", "variance_components"):
         table = str(metadata[key].value)
         assert "<script" not in table

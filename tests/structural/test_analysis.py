@@ -55,6 +55,28 @@ def test_models_stand_beside_the_mixed_ones(connection):
     assert set(result.fits) == {"null"}
 
 
+SCORED = """
+analysis: simulated
+data: rows
+levels: g
+models:
+  null: y ~ 1 + (1 | g)
+sem:
+  factor: "cfa: f =~ x + m + y"
+"""
+
+
+def test_scores_and_steps_of_invariance_are_tables(connection):
+    tables = fit_analysis(parse_analysis(SCORED), connection).tables
+    alone = sem("cfa: f =~ x + m + y", "rows", "g", connection=connection)
+    assert tables["sem_scores"].drop("model").equals(alone.scores)
+    assert tables["sem_scores"]["model"].unique().to_list() == ["factor"]
+    assert tables["sem_invariance"].drop("model").equals(alone.invariance)
+    hidden = fit_analysis(parse_analysis(SCORED + "min_publish_n: 3\n"), connection).tables
+    assert hidden["sem_scores"].is_empty()
+    assert hidden["sem_invariance"].equals(tables["sem_invariance"])
+
+
 BAD = [
     (FILE.replace("levels: g", "levels: [g, h]"), "Model 'indirect' of sem has no clusters. Got 2 levels"),
     (FILE.replace("y ~ x\n      level", "y ~ ~ x\n      level"), "Model 'robust' of sem: The model does not parse"),

@@ -183,6 +183,26 @@ def test_rows_without_a_slopes_predictor_are_left_out_and_counted():
     assert ours.fit_statistics["chi_square"][0] is None
 
 
+def test_rows_without_any_value_are_told_apart_from_incomplete_ones():
+    rng = np.random.default_rng(2)
+    g = np.repeat(np.arange(40), 4)
+    x = rng.normal(size=160) + rng.normal(size=40)[g]
+    rows = pl.DataFrame({"g": g, "x": x, "y": 0.5 * x + rng.normal(size=40)[g] + rng.normal(size=160)})
+    number = pl.int_range(pl.len())
+    rows = rows.with_columns(
+        x=pl.when(number % 8 > 0).then("x"), y=pl.when((number % 8 > 0) & (number % 16 != 1)).then("y")
+    )
+    text = "level: 1\n y ~ x\nlevel: 2\n y ~ x"
+    found = mlm.sem(text, rows, cluster="g", missing="ml")
+    assert found.fit_statistics["n_obs"][0] == 140
+    empty = "20 of 160 rows have no value of any variable of level 1 and add nothing"
+    assert "missing values by full-information maximum likelihood: 10 of 160 rows are incomplete" in found.notes
+    assert empty in found.notes
+    without = mlm.sem(text, rows.filter(number % 8 > 0), cluster="g", missing="ml")
+    assert found.estimate.log_likelihood == pytest.approx(without.estimate.log_likelihood, abs=1e-9)
+    assert empty not in without.notes
+
+
 def test_models_of_incomplete_rows_compare():
     free, none = (
         mlm.sem(PLAIN.replace("m + w", m), with_holes(), cluster="g", missing="ml") for m in ("m + w", "m + 0*w")

@@ -217,6 +217,16 @@ def test_a_slope_without_variance_is_refused_in_a_sentence():
         )
 
 
+def test_a_slope_whose_variance_begins_at_zero_is_integrated_over():
+    rng = np.random.default_rng(5)
+    g, x = np.repeat(np.arange(30), 5), rng.normal(size=150)
+    y = (0.5 + 0.8 * rng.normal(size=30))[g] * x + rng.normal(size=30)[g] + rng.normal(size=150)
+    rows = pl.DataFrame({"g": g, "x": x + rng.normal(size=30)[g], "y": y})
+    text = 'level: 1\n y ~ rv("s")*x\nlevel: 2\n y ~ x\n s ~~ {}s'
+    own, other = (mlm.sem(text.format(start), rows, cluster="g") for start in ("start(0)*", ""))
+    assert own.estimate.log_likelihood == pytest.approx(other.estimate.log_likelihood, abs=1e-7)
+
+
 def test_a_ready_mediation_takes_the_mediator_around_its_latent_mean():
     rows = STUDIES["slopes"].draw(np.random.default_rng(4)).filter(pl.col("g") < 80)
     found = mlm.sem("mediation 1-1-1 random: x -> m -> y", rows, cluster="g")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlm_ops import FormulaError
-from mlm_ops.structural.model import expand_ready_model
 from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.ready_models import expand_ready_model
 from mlm_ops.structural.syntax import parse_sem
 
 

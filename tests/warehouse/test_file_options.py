@@ -105,6 +105,13 @@ def test_options_say_how_a_file_is_written(tmp_path: Path) -> None:
     [
         ("{delimiter: ab}", 'delimiter is not understood. Got \'ab\'; expected one character, such as ";" or "\\t".'),
         ("{decimal: x}", 'Unknown decimal. Got \'x\'; expected "." or ",".'),
+        *(
+            (
+                f"{{encoding: {name}}}",
+                f"encoding is not understood. Got {name!r}; expected an encoding, such as utf-8, latin-1 or utf-16.",
+            )
+            for name in ("idna", "IDNA", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "charmap")
+        ),
         (
             "{encoding: klingon}",
             "encoding is not understood. Got 'klingon'; expected an encoding, such as utf-8, latin-1 or utf-16.",

@@ -190,9 +190,6 @@ REASONS = {
         "facts": "a quoted table",
         "parts": "literals",
     },
-    "mlm_ops/plugins/dagster/warehouse.py": {
-        "self.threads": "a number, by its type",
-    },
     "mlm_ops/plugins/duckdb.py": {
         "name": "a constant",
         "parameters": "names and defaults of options, which are constants",
@@ -209,7 +206,7 @@ REASONS = {
         "typed[column]": "a quoted name and a type of ours",
     },
     "mlm_ops/analyses/store/staging.py": {
-        "here": "a condition with literals",
+        "places": "conditions with literals",
         "names": "quoted names",
     },
     "mlm_ops/analyses/store/checks.py": {

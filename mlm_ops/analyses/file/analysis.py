@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model
 
 from mlm_ops.analyses.file.keys import (
     LEVEL_KEYS,
-    Form,
     History,
     ModelSpec,
     Names,
@@ -28,19 +27,20 @@ from mlm_ops.analyses.file.keys import (
     without_rows,
 )
 from mlm_ops.analyses.file.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
-from mlm_ops.analyses.file.strategy import Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
+from mlm_ops.analyses.file.strategy import SELECTED, Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
 from mlm_ops.analyses.file.yaml import MOST_CHARACTERS, parse_mapping, sentences
 from mlm_ops.analyses.project import ANALYSIS_SUFFIXES
 from mlm_ops.errors import AnalysisError, FormulaError, MlmError
 from mlm_ops.language import options as allowed
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.model import GroupingFactor, Model
-from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Robust, Steps
+from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Form, Robust, Steps
 from mlm_ops.language.recentering import candidates
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
-from mlm_ops.structural.model import SemModel, expand_ready_model
+from mlm_ops.structural.model import SemModel
 from mlm_ops.structural.parameters import moments_model, parameter_table
+from mlm_ops.structural.ready_models import expand_ready_model
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.files.reading import FileOptions
@@ -109,8 +109,14 @@ class Analysis(Record):
     @model_validator(mode="after")
     def _known_models(self) -> Analysis:
         named = {key: list(getattr(self, key)) for key in ("diagnostics", "centering", "simple_slopes", "contrasts")}
-        check_names(list(self.models), self.compare, named)
+        check_names(list(self.models), self.compare, named, self.selected)
         return self
+
+    @property
+    def selected(self) -> str | None:
+        """What keys call the model that a ladder selects; None without a ladder, and where a model has this name."""
+        is_taken = any(name.lower() == SELECTED for name in self.models)
+        return None if self.strategy == "a_priori" or is_taken else SELECTED
 
     @property
     def reach(self) -> Reach:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -179,8 +179,6 @@ def candidate_terms(value: Any) -> Any:
     return {phase: [terms] if isinstance(terms, str) else terms for phase, terms in value.items()}
 
 
-Form = Literal["rows", "moments"]
-
 #: Keys of an analysis, and of its models, that ask something of rows.
 OF_ROWS = ("where", "partition", "weights", "residual", "steps")
 
@@ -251,10 +249,15 @@ class History:
             raise ValueError(f"history.alpha: got {self.alpha}; expected a probability between 0 and 1")
 
 
+#: Keys that may ask something of the model that a ladder selects.
+OF_SELECTED = ("diagnostics", "simple_slopes")
+
+
 def check_names(
     models: Sequence[str],
     compare: Sequence[tuple[str, str]],
     named: Mapping[str, Sequence[str]],
+    selected: str | None = None,
 ) -> None:
     """Refuse names that are there twice, and names of no model.
 
@@ -266,6 +269,8 @@ def check_names(
         Pairs of models.
     named
         Models that other keys name, by key.
+    selected
+        What the keys of `OF_SELECTED` may also name: the model that a ladder selects.
 
     Raises
     ------
@@ -279,10 +284,11 @@ def check_names(
             raise ValueError(f"models {name!r} and {other!r} differ in letter case alone; rename one")
     known = set(models)
     for key, names in {"compare": [name for pair in compare for name in pair], **named}.items():
-        unknown = dict.fromkeys(repr(name) for name in names if name not in known)
+        also = [selected] if selected is not None and key in OF_SELECTED else []
+        unknown = dict.fromkeys(repr(name) for name in names if name not in known and name not in also)
         if unknown:
             raise ValueError(
-                f"{key} names no model of this file: {list_names(unknown)}; models are {list_names(models)}"
+                f"{key} names no model of this file: {list_names(unknown)}; models are {list_names([*models, *also])}"
             )
     itself = [model for model, reference in compare if model == reference]
     if itself:

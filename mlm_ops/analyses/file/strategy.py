@@ -55,6 +55,10 @@ class Rule:
         )
 
 
+#: What other keys call the model that a ladder selects, and the end of the name of its view of predictions.
+SELECTED = "selected"
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One term that a ladder adds or drops.

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mlm_ops.analyses.file.keys import BY_OPTION, EXPECTED
 from mlm_ops.errors import AnalysisError
+from mlm_ops.language.elsewhere import argument_here
 from mlm_ops.language.option_values import value_text
 from mlm_ops.language.spelling import list_names, nearest
 
@@ -151,8 +152,9 @@ def _unknown_keys_clause(places: Sequence[tuple[int | str, ...]], allowed: Seque
     """Write one clause about all unknown keys: each with the most similar key, and then the list of keys."""
     quoted_keys = []
     for place in places[:MOST_FAULTS]:
-        near = nearest(str(place[-1]), allowed)
-        quoted_keys.append(repr(_path(place)) + (f" (did you mean {near!r}?)" if near else ""))
+        near, elsewhere = nearest(str(place[-1]), allowed), argument_here(str(place[-1])).strip()
+        hint = elsewhere.removesuffix(".") or (f"did you mean {near!r}?" if near else "")
+        quoted_keys.append(repr(_path(place)) + (f" ({hint})" if hint else ""))
     names = list_names([*quoted_keys, *map(_path, places[MOST_FAULTS:])], MOST_FAULTS)
     plural = "s" if len(quoted_keys) > 1 else ""
     return f"unknown key{plural} {names}; expected one of {', '.join(allowed)}"

@@ -7,29 +7,43 @@ import json
 
 from mlm_ops.analyses.starter.guess import Guess
 from mlm_ops.language.model import Column, label
+from mlm_ops.language.spelling import list_names
 from mlm_ops.results.words import REPLACEMENT
 
 #: A JSON string is a valid YAML string, whatever characters it has.
 _quoted = functools.partial(json.dumps, ensure_ascii=False)
 
-#: The name of the model that has predictors.
-PREDICTORS = "predictors"
-
 
 def formulas(guess: Guess) -> dict[str, str]:
-    """Return the first formulas by name: the empty model, then one with predictors within and between groups."""
+    """Return the first formulas by name: the empty model, then one with the time and the predictors.
+
+    The second is called ``growth`` with a time, ``contextual`` with parts of predictors within and between groups, and
+    ``predictors`` otherwise.
+    """
     y, random = _name(guess.outcome), " + ".join(f"(1 | {_name(level)})" for level in guess.levels)
-    lowest = guess.levels[0]
-    within = []
+    time = [_time(guess)] if guess.time is not None else []
+    parts = []
     for x in guess.varying:
-        within.append(f"within({_name(x)}, {_name(lowest)})")
+        parts.append(_part("within", x, guess))
         if x not in guess.balanced:
-            within.append(f"between({_name(x)}, {_name(lowest)})")
+            parts.append(_part("between", x, guess))
     others = [_name(x) for x in (*guess.constant, *guess.factors)]
     models = {"empty": f"{y} ~ 1 + {random}"}
-    if within or others:
-        models[PREDICTORS] = f"{y} ~ {' + '.join([*within, *others])} + {random}"
+    if time or parts or others:
+        name = "growth" if time else "contextual" if set(guess.varying) - guess.balanced else "predictors"
+        models[name] = f"{y} ~ {' + '.join([*time, *parts, *others])} + {random}"
     return models
+
+
+def _time(guess: Guess) -> str:
+    assert guess.time is not None
+    return f"center({_name(guess.time)})" if guess.far_from_zero else _name(guess.time)
+
+
+def _part(word: str, x: str, guess: Guess) -> str:
+    """Write a part of a predictor; the groups have to be named only where there are several."""
+    over = f", {_name(guess.levels[0])}" if len(guess.levels) > 1 else ""
+    return f"{word}({_name(x)}{over})"
 
 
 def analysis_text(name: str, table: str, guess: Guess) -> str:
@@ -37,24 +51,28 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
     groups = ", ".join(f"{n:,} of {level}" for n, level in zip(guess.n_groups, guess.levels, strict=True))
     models = formulas(guess)
     slope = ""
-    if guess.varying:
-        x, lowest = f"within({_name(guess.varying[0])}, {_name(guess.levels[0])})", _name(guess.levels[0])
-        slope = comment(f"random_slope: {_quoted(f'{_name(guess.outcome)} ~ {x} + (1 + {x} | {lowest})')}", "  # ")
+    if guess.time is not None or guess.varying:
+        x = _time(guess) if guess.time is not None else _part("within", guess.varying[0], guess)
+        formula = f"{_name(guess.outcome)} ~ {x} + (1 + {x} | {_name(guess.levels[0])})"
+        slope = comment(f"random_slope: {_quoted(formula)}", "  # ")
+    over = f", {guess.levels[0]}" if len(guess.levels) > 1 else ""
+    within, between = f"within(x{over})", f"between(x{over})"
     lines = [
         "# A first analysis, guessed from the columns of the table. Change whatever is wrong: the outcome, the groups,",
         "# the predictors. One file is one set of rows; every model below is fitted from the same pass over them.",
-        "#   within(x, g)    x minus the mean of its group g        between(x, g)    the mean of the group",
-        "#   (1 | g)         groups differ in level                 (1 + x | g)      and in the slope of x",
+        comment(f"{within}: x minus the mean of its group; {between}: the mean of the group", "#   "),
+        "#   (1 | g): groups differ in level; (1 + x | g): and in the slope of x",
         "",
         f"analysis: {name}",
         comment(f"{guess.n_rows:,} rows; groups: {groups}", "# "),
         f"data: {_quoted(table)}",
         f"levels: {_quoted([_name(level) for level in guess.levels])}    # lowest first",
         "",
+        *(comment(line, "# ") for line in doubts(guess)),
         "models:",
         "  # how much of the variance lies between groups?",
         *(f"  {model}: {_quoted(formula)}" for model, formula in models.items()),
-        *([f"  {comment(redundant_columns(guess), '# ')}"] if guess.redundant else []),
+        *(comment(line, "  # ") for line in left_out(guess)),
         *(["  # does the slope differ between groups? Take the # away to see."] if slope else []),
         *([slope] if slope else []),
         *(["", f"compare: [{', '.join(models)}]"] if len(models) > 1 else []),
@@ -70,10 +88,21 @@ def _name(column: str) -> str:
     return label(Column(column))
 
 
-def redundant_columns(guess: Guess) -> str:
-    """Name the columns that were left out because another column has the same information; empty if there are none."""
-    columns = ", ".join(f"{name} ({by})" for name, by in guess.redundant)
-    return f"left out, as another column tells their values: {columns}" if columns else ""
+def doubts(guess: Guess) -> list[str]:
+    """Say which columns may have been the outcome or the groups as well; nothing where none may."""
+    lines = []
+    if guess.other_outcomes:
+        lines.append(f"The outcome might also be {list_names(guess.other_outcomes)}.")
+    if guess.other_groups:
+        lines.append(f"The groups might also be those of {list_names(guess.other_groups)}.")
+    return lines
+
+
+def left_out(guess: Guess) -> list[str]:
+    """Name the columns that the models leave out, with the reasons."""
+    columns = list_names(f"{name} ({by})" for name, by in guess.redundant)
+    lines = [f"left out, as another column tells their values: {columns}"] if columns else []
+    return lines + [f"left out: {list_names(names)} ({reason})" for reason, names in guess.left_out]
 
 
 def comment(text: str, mark: str) -> str:

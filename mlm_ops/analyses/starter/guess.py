@@ -1,55 +1,72 @@
-"""Guess which columns of a table are grouping factors, the outcome and predictors."""
+"""Guess which columns of a table are grouping factors, the time, the outcome and predictors, as a person would."""
 
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-
+from mlm_ops.analyses.starter.names import (
+    is_code,
+    is_collective,
+    is_identifier,
+    is_perhaps_time,
+    is_predictor,
+    is_time,
+    is_unit,
+    outcome_points,
+)
+from mlm_ops.analyses.starter.survey import (
+    ColumnProfile,
+    balanced,
+    combinations,
+    has_order,
+    same_line,
+    same_size,
+    same_within,
+    survey,
+    varying,
+)
 from mlm_ops.errors import DataError
 from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.source import Source
-from mlm_ops.warehouse.sql import identifier
 
-#: Words in the names of grouping columns, and below in those of outcomes.
-_GROUP_WORDS = re.compile(
-    r"school|class|group|cluster|site|cent(er|re)|clinic|hospital|ward|subject|patient|person|participant|team|store"
-    r"|teacher|firm|country|region|district|family|couple|_id$|^id_|^id$",
-    re.IGNORECASE,
-)
-_OUTCOME_WORDS = re.compile(
-    r"^y$|outcome|score|ach|math|read|test|result|rating|response|value|grade|popular|satisf|sales|time",
-    re.IGNORECASE,
-)
 #: Fewest groups, and rows in each on average, of a column that is taken for a grouping factor.
 FEWEST_GROUPS, FEWEST_ROWS = 6, 2.0
-#: Column types that numpy has too.
-_NUMPY_TYPES = frozenset({f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "")}) | {
-    *("INTEGER", "UINTEGER", "FLOAT", "DOUBLE", "VARCHAR")
-}
-#: A text column with more values is not a predictor, and a number column with fewer values is not an outcome.
-MOST_LEVELS, FEWEST_VALUES = 8, 8
+#: A text column with more values is not a predictor, and a number column with fewer values is not an outcome, but where
+#: its name says so.
+MOST_LEVELS, FEWEST_VALUES, FEWEST_NAMED_VALUES = 12, 8, 4
 #: A column with a larger share of missing values is left out, because its incomplete rows would be dropped.
 MOST_MISSING = 0.1
 MOST_PREDICTORS = 3
-#: The most columns that a table may have; and the number of columns, those with the most values, tried as predictors.
-MOST_COLUMNS, MOST_CANDIDATES = 2_000, 100
-#: The number of cells that one query reads, and of columns that one query compares.
-MOST_CELLS, MOST_COMPARED = 20_000_000, 100
+#: The most columns that a table may have; and the number of columns tried as predictors and as groups.
+MOST_COLUMNS, MOST_CANDIDATES, MOST_GROUPS = 4_000, 100, 12
+#: An outcome is sure if the next has so many points less.
+SURE = 1.25
+#: A time that units have once has so many combinations with them in each row.
+ONCE = 0.9
+#: A time this far from zero, in units of its range, is centered.
+FAR = 2.0
+
+UNITS = "names or numbers of units, or codes of categories"
+OTHER_TIME = "other times"
+AT_TIMES = "the same in every group at one time"
+UNORDERED = "whole numbers without order, going by the means of the outcome"
+WORDS = f"texts of more than {MOST_LEVELS} values"
+GAPS = f"more than {MOST_MISSING:.0%} of the values are missing"
+SAME = "the same value in every row"
+NO_NUMBERS = "neither numbers nor text, such as dates"
+MEANS = "means of groups, which between() computes"
+OUTCOMES = "likely outcomes themselves"
+LATER = f"a first model has {MOST_PREDICTORS} predictors of a kind"
 
 
-@dataclass(frozen=True)
-class ColumnProfile:
-    """The number of distinct and of missing values of a column, and whether they are (whole) numbers."""
+class UndecidedError(DataError):
+    """No column looks like the group or the outcome; `role` says which."""
 
-    name: str
-    distinct: int
-    missing: int
-    number: bool
-    whole: bool
+    def __init__(self, role: str, message: str) -> None:
+        super().__init__(message)
+        self.role = role
 
 
 @dataclass(frozen=True)
@@ -69,8 +86,15 @@ class Guess:
     redundant
         Columns that are left out because the outcome or a predictor has the same information, each with that column.
     balanced
-        Those of `varying` that have the same mean in every group, such as the waves of a complete panel, and so no
-        between part.
+        Those of `varying` that have the same mean in every group, and so no between part.
+    time
+        The time of repeated measurements, a column of numbers.
+    far_from_zero
+        Whether the time is to be centered, as calendar years are.
+    left_out
+        The other columns that no role is given to, by the reason.
+    other_outcomes, other_groups
+        Columns that might have been chosen as well; the outcome is a guess to be asked for if there are any.
     """
 
     levels: tuple[str, ...]
@@ -82,22 +106,42 @@ class Guess:
     n_groups: tuple[int, ...]
     redundant: tuple[tuple[str, str], ...] = ()
     balanced: frozenset[str] = frozenset()
+    time: str | None = None
+    far_from_zero: bool = False
+    left_out: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    other_outcomes: tuple[str, ...] = ()
+    other_groups: tuple[str, ...] = ()
+
+
+@dataclass
+class _Remaining:
+    """Columns that have no role yet, and the reasons of those that get none."""
+
+    columns: list[ColumnProfile]
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def drop(self, names: Iterable[str], reason: str) -> None:
+        """Take columns out, for a reason."""
+        for name in names:
+            self.reasons.setdefault(name, reason)
+        self.columns = [c for c in self.columns if c.name not in self.reasons]
 
 
 def guess(source: Source, outcome: str | None = None, group: str | None = None) -> Guess:
     """Guess the roles of a table's columns, from their names, types and values.
+
+    Parameters
+    ----------
+    outcome, group
+        Columns whose role is known; a group is the only one then.
 
     Raises
     ------
     DataError
         A named column is missing or has the wrong type, or no column looks like a group or an outcome.
     """
-    source.require([name for name in (outcome, group) if name is not None])
-    if outcome is not None and outcome == group:
-        raise DataError(f"The outcome and the group are two columns. Got {outcome!r} for both; name another.")
-    if len(source.types) > MOST_COLUMNS:
-        raise DataError(too_wide(source.description, len(source.types)))
-    rows, columns = _columns(source)
+    _check_names(source, outcome, group)
+    rows, columns = survey(source)
     profiles = {column.name: column for column in columns}
     for name in (outcome, group):
         if name is not None and name not in profiles:
@@ -105,38 +149,234 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
                 f"{name!r} is of a type that no analysis is begun with. Got {source.types[name]}; expected text or "
                 "numbers. Make it one of these in a view, or name another column."
             )
-    lowest = profiles[group] if group is not None else _guess_group(columns, rows, outcome)
-    levels = (lowest, *_guess_parents(source, columns, lowest))
-    others = [c for c in columns if c not in levels and c.missing <= MOST_MISSING * rows]
-    varying = _varying(source, [c.name for c in columns if c not in levels], lowest.name)
+    likely = _likely_groups(source, columns, rows, outcome) if group is None else []
+    lowest = profiles[group] if group is not None else likely[0]
+    levels = (lowest, *_guess_parents(source, columns, lowest)) if group is None else (lowest,)
     if outcome is not None and not profiles[outcome].number:
         raise DataError(f"The outcome must be a column of numbers. Got {outcome!r}, which is text.")
-    # a whole number that is different in every row is a row number or an id
-    others = [c for c in others if c.name == outcome or not (c.whole and c.distinct == rows)]
-    outcome_column = profiles[outcome] if outcome is not None else _guess_outcome(others, varying)
-    # measured variables before indicators
-    possible_predictors = sorted(
-        (c for c in others if c is not outcome_column and c.distinct > 1), key=lambda c: -c.distinct
+    within = varying(source, [c.name for c in columns if c not in levels], lowest.name)
+    rest = _Remaining([c for c in columns if c not in levels and c.name != outcome])
+    rest.drop((c.name for c in rest.columns if c.distinct <= 1), SAME)
+    units = {c.name for c in likely if c.number or c.distinct > MOST_LEVELS}
+    rest.drop((c.name for c in rest.columns if c.name in units or _only_names(c, rows)), UNITS)
+    time = _guess_time(source, rest, within, lowest, rows)
+    other_outcomes: tuple[str, ...] = ()
+    if outcome is not None:
+        outcome_column = profiles[outcome]
+    else:
+        outcome_column, others = _guess_outcome(rest.columns, within, rows, list(source.types))
+        same = same_line(source, others, outcome_column.name)
+        other_outcomes = tuple(name for name in others if name not in same)
+    rest.columns = [c for c in rest.columns if c is not outcome_column]
+    rest.drop((c.name for c in rest.columns if c.missing > MOST_MISSING * rows), GAPS)
+    rest.drop((name for name in other_outcomes if outcome_points(name) > 0), OUTCOMES)
+    return _with_predictors(
+        source,
+        rest,
+        within,
+        Guess(
+            levels=tuple(c.name for c in levels),
+            outcome=outcome_column.name,
+            varying=(),
+            constant=(),
+            factors=(),
+            n_rows=rows,
+            n_groups=tuple(c.distinct for c in levels),
+            time=time.name if time is not None else None,
+            far_from_zero=time is not None and time.distance > FAR,
+            other_outcomes=other_outcomes,
+            other_groups=tuple(c.name for c in likely[1:] if c not in levels),
+        ),
     )
-    texts = [c.name for c in possible_predictors if not c.number and c.distinct <= MOST_LEVELS][:MOST_CANDIDATES]
-    numbers = [c.name for c in possible_predictors if c.number][:MOST_CANDIDATES]
-    numbers = [name for name in numbers if name in varying or not _is_mean(name, varying)]
-    redundant: dict[str, str] = {}
+
+
+def too_wide(what: str, columns: int) -> str:
+    """Write the error message for a table with too many columns to guess from."""
+    return (
+        f"{what[0].upper()}{what[1:]} has too many columns to guess from. Got {columns:,}; expected at most "
+        f"{MOST_COLUMNS:,}. Make a file or view of those that matter."
+    )
+
+
+def _check_names(source: Source, outcome: str | None, group: str | None) -> None:
+    source.require([name for name in (outcome, group) if name is not None])
+    if outcome is not None and outcome == group:
+        raise DataError(f"The outcome and the group are two columns. Got {outcome!r} for both; name another.")
+    if len(source.types) > MOST_COLUMNS:
+        raise DataError(too_wide(source.description, len(source.types)))
+
+
+def _only_names(column: ColumnProfile, rows: int) -> bool:
+    """Whether a column's values only tell rows, units or categories apart, so that they measure nothing."""
+    if column.distinct == rows - column.missing and (column.whole or not column.number) and rows > MOST_LEVELS:
+        return outcome_points(column.name) <= 0 or not column.number
+    if is_time(column.name):
+        return False
+    if not column.number:
+        return column.distinct > MOST_LEVELS and is_code(column.name)
+    if not column.whole or column.distinct <= 2:
+        return False
+    return is_identifier(column.name) or (is_code(column.name) and outcome_points(column.name) <= 0)
+
+
+def _likely_groups(
+    source: Source, columns: Sequence[ColumnProfile], rows: int, outcome: str | None
+) -> list[ColumnProfile]:
+    """Return the columns that may well group the rows, the likeliest first.
+
+    A unit has a unit's name; other columns do not change within it; it has each time once; all have as many rows.
+    """
+    candidates = [
+        c
+        for c in columns
+        if c.name != outcome
+        and (c.whole or not c.number)
+        and c.distinct >= FEWEST_GROUPS
+        and rows >= FEWEST_ROWS * c.distinct
+    ]
+    if not candidates:
+        raise UndecidedError(
+            "group",
+            f"No column looks like groups of rows: {FEWEST_GROUPS} or more values, each in several rows. "
+            f"Name it with --group. The columns are {list_names(c.name for c in columns)}.",
+        )
+    by_name = {c.name: _group_points(c) for c in candidates}
+    candidates.sort(key=lambda c: (-by_name[c.name], -c.distinct))
+    candidates = candidates[:MOST_GROUPS]
+    times = [c for c in columns if is_time(c.name) and 1 < c.distinct < rows][:2]
+    facts = [c for c in columns if c.distinct > 1 and not is_unit(c.name)][:MOST_CANDIDATES]
+    points: dict[str, float] = {}
+    for c in candidates:
+        coarser = [fact.name for fact in facts if fact is not c and fact.distinct < c.distinct]
+        has_facts = len(varying(source, coarser, c.name)) < len(coarser)
+        has_times = any(t is not c and combinations(source, t.name, c.name) == rows for t in times)
+        has_size = same_size(source, c.name)
+        points[c.name] = by_name[c.name] + 2 * has_facts + 2 * has_times + has_size
+        if not (has_facts or has_times or has_size):
+            # the number of a student within the school, which begins anew in each
+            units = [other for other in candidates if other.distinct < c.distinct and is_unit(other.name)]
+            points[c.name] -= 3 * any(combinations(source, c.name, unit.name) >= ONCE * rows for unit in units)
+    best = max(points.values())
+    likely = [c for c in candidates if points[c.name] >= max(best - 2, min(best, 1))]
+    return sorted(likely, key=lambda c: -c.distinct)
+
+
+def _group_points(column: ColumnProfile) -> float:
+    name = column.name
+    if is_time(name):
+        return -6.0
+    points = 4.0 * is_unit(name) + 1.0 * (not column.number)
+    return points - 3.0 * (outcome_points(name) != 0 and not is_unit(name))
+
+
+def _guess_parents(source: Source, columns: Sequence[ColumnProfile], lowest: ColumnProfile) -> list[ColumnProfile]:
+    """Return the higher levels: columns named like groups, each value with several whole groups of the level below."""
+    levels = [lowest]
+    for c in sorted(columns, key=lambda c: -c.distinct):
+        below = levels[-1]
+        if not (is_unit(c.name) and FEWEST_GROUPS <= c.distinct <= below.distinct / 2):
+            continue
+        if (not c.number or c.whole) and combinations(source, below.name, c.name) == below.distinct:
+            levels.append(c)
+    return levels[1:]
+
+
+def _guess_time(
+    source: Source, rest: _Remaining, within: frozenset[str], lowest: ColumnProfile, rows: int
+) -> ColumnProfile | None:
+    """Return the time of repeated measurements, and drop other times, and what only depends on the time."""
+    is_like_time = is_time if is_collective(lowest.name) else is_perhaps_time
+    candidates = [c for c in rest.columns if c.number and c.name in within and is_like_time(c.name)]
+    once = {c.name for c in candidates if combinations(source, c.name, lowest.name) >= ONCE * rows}
+    candidates = [c for c in candidates if is_time(c.name) or c.name in once]
+    if not candidates:
+        return None
+    time = max(candidates, key=lambda c: (c.name in once, is_time(c.name), c.distinct))
+    rest.columns = [c for c in rest.columns if c is not time]
+    rest.drop((c.name for c in candidates if c is not time), OTHER_TIME)
+    names = [c.name for c in rest.columns if c.number and c.name in within]
+    if time.name in once and time.distinct < rows:
+        rest.drop(set(names) - varying(source, names, time.name), AT_TIMES)
+    return time
+
+
+def _guess_outcome(
+    columns: Sequence[ColumnProfile], within: frozenset[str], rows: int, order: list[str]
+) -> tuple[ColumnProfile, tuple[str, ...]]:
+    """Return the likeliest outcome, and the names of those that are about as likely."""
+    candidates = [
+        c
+        for c in columns
+        if c.number
+        and c.name in within
+        and c.distinct >= (FEWEST_NAMED_VALUES if outcome_points(c.name) > 0 else FEWEST_VALUES)
+    ]
+    if not candidates:
+        raise UndecidedError(
+            "outcome",
+            f"No column looks like an outcome: numbers with {FEWEST_VALUES} or more values that vary within groups. "
+            f"Name it with --outcome. The columns are {list_names(c.name for c in columns)}.",
+        )
+    place = {name: i for i, name in enumerate(order)}
+    first, last = (pick(candidates, key=lambda c: place[c.name]) for pick in (min, max))
+    points = {
+        c.name: outcome_points(c.name)
+        + 0.5 * (c is first)
+        + 0.5 * (c is last)
+        + 0.5 * (not c.whole)
+        + 0.25 * c.distinct / max(rows, 1)
+        - 2.0 * (c.missing > MOST_MISSING * rows)
+        for c in candidates
+    }
+    best = max(candidates, key=lambda c: points[c.name])
+    close = [c for c in candidates if c is not best and points[c.name] > points[best.name] - SURE]
+    close.sort(key=lambda c: -points[c.name])
+    return best, tuple(c.name for c in close)
+
+
+def _with_predictors(source: Source, rest: _Remaining, within: frozenset[str], roles: Guess) -> Guess:
+    """Choose the predictors, and name the columns that are left out."""
+    lowest = roles.levels[0]
+    rest.drop((c.name for c in rest.columns if not c.number and c.distinct > MOST_LEVELS), WORDS)
+    rest.drop((c.name for c in rest.columns if c.number and c.name not in within and _is_mean(c.name, within)), MEANS)
+    unordered = [c.name for c in rest.columns if c.whole and c.distinct > MOST_LEVELS and c.name in within]
+    rest.drop((x for x in unordered[:MOST_CANDIDATES] if not has_order(source, x, roles.outcome)), UNORDERED)
+    # usual predictors first, then measured variables before indicators
+    ordered = sorted(rest.columns, key=lambda c: (not is_predictor(c.name), outcome_points(c.name) > 0, -c.distinct))
+    texts = [c.name for c in ordered if not c.number][:MOST_CANDIDATES]
+    numbers = [c.name for c in ordered if c.number][:MOST_CANDIDATES]
+    measured = [name for name in numbers if name in within]
+    other_times = [name for name, reason in rest.reasons.items() if reason == OTHER_TIME]
+    redundant = _versions(source, measured, [*measured, *other_times], lowest)
+    # a second name of the groups
+    texts_of_groups = [c.name for c in ordered if not c.number and c.distinct == roles.n_groups[0]]
+    redundant |= {x: lowest for x in texts_of_groups if combinations(source, x, lowest) == roles.n_groups[0]}
     # texts first: of sex and its code 0 or 1, the text makes the readable result
-    factors = _choose(texts, redundant, lambda text: set(texts + numbers) - _varying(source, texts + numbers, text))
-    redundant |= dict.fromkeys(_same_line(source, numbers, outcome_column.name), outcome_column.name)
-    same_line = functools.partial(_same_line, source, numbers)
-    within = _choose([name for name in numbers if name in varying], redundant, same_line)
+    factors = _choose(texts, redundant, lambda text: set(texts + numbers) - varying(source, texts + numbers, text))
+    redundant |= dict.fromkeys(same_line(source, numbers, roles.outcome), roles.outcome)
+    if roles.time is not None:
+        redundant |= dict.fromkeys(same_line(source, numbers, roles.time) - set(redundant), roles.time)
+    on_one_line = functools.partial(same_line, source, numbers)
+    varied = _choose([name for name in numbers if name in within], redundant, on_one_line)
+    constant = _choose([name for name in numbers if name not in within], redundant, on_one_line)
+    chosen = {*factors, *varied, *constant, *redundant}
+    rest.drop((c.name for c in rest.columns if c.name not in chosen), LATER)
+    has_role = {*roles.levels, roles.outcome, roles.time, *chosen}
+    reasons = {n: NO_NUMBERS for n in source.types if n not in has_role and n not in rest.reasons} | rest.reasons
+    by_reason: dict[str, list[str]] = {}
+    for name in source.types:
+        if name in reasons:
+            by_reason.setdefault(reasons[name], []).append(name)
     return Guess(
-        levels=tuple(c.name for c in levels),
-        outcome=outcome_column.name,
-        varying=within,
-        constant=_choose([name for name in numbers if name not in varying], redundant, same_line),
-        factors=factors,
-        n_rows=rows,
-        n_groups=tuple(c.distinct for c in levels),
-        redundant=tuple((c.name, redundant[c.name]) for c in columns if c.name in redundant),
-        balanced=_balanced(source, within, lowest.name),
+        **{
+            **vars(roles),
+            "varying": varied,
+            "constant": constant,
+            "factors": factors,
+            "redundant": tuple((name, redundant[name]) for name in source.types if name in redundant),
+            "balanced": balanced(source, varied, lowest),
+            "left_out": tuple((reason, tuple(names)) for reason, names in by_reason.items()),
+        }
     )
 
 
@@ -154,128 +394,15 @@ def _choose(
     return tuple(chosen)
 
 
-def _same_line(source: Source, names: Sequence[str], reference: str) -> set[str]:
-    """Return the columns that are a linear function of `reference`, such as the same measure in other units."""
-    others = [name for name in names if name != reference]
-    if not others:
-        return set()
-    # rounding moves a correlation of one by some 1e-15, and squares of large numbers overflow; the correlation with a
-    # constant is NaN, which DuckDB orders above all numbers
-    expressions = {n: f"case when abs({identifier(n)}) < 1e100 then {identifier(n)} end" for n in (reference, *others)}
-    within = "between 1 - 1e-12 and 1 + 1e-12"
-    correlations = ", ".join(f"abs(corr({expressions[reference]}, {expressions[name]})) {within}" for name in others)
-    (flags,) = source.query(f"select {correlations} from {source.relation}").fetchall()
-    return {name for name, same in zip(others, flags, strict=True) if same}
+def _versions(source: Source, names: Sequence[str], originals: Sequence[str], group: str) -> dict[str, str]:
+    """Return the columns that another's name stands in, and its centered values or its squares: each with the other."""
+    lower = {of: of.lower() for of in originals}
+    pairs = [(name, of) for name in names for of in originals if name != of and lower[of] in name.lower()]
+    same = same_within(source, pairs[:MOST_CANDIDATES], group)
+    return {name: of for name, of in same if (of, name) not in same}
 
 
-def _balanced(source: Source, names: Sequence[str], group: str) -> frozenset[str]:
-    """Return the columns of numbers whose mean is the same in every group, except for rounding."""
-    if not names:
-        return frozenset()
-    means = ", ".join(f"avg({identifier(name)}) as c{i}" for i, name in enumerate(names))
-    grouped_rows = f"{source.relation} where {identifier(group)} is not null"
-    same = ", ".join(f"max(c{i}) - min(c{i}) <= 1e-10 * max(abs(c{i}))" for i, _ in enumerate(names))
-    (flags,) = source.query(
-        f"select {same} from (select {means} from {grouped_rows} group by {identifier(group)})"
-    ).fetchall()
-    return frozenset(name for name, is_same in zip(names, flags, strict=True) if is_same)
-
-
-def _is_mean(name: str, varying: frozenset[str]) -> bool:
+def _is_mean(name: str, within: frozenset[str]) -> bool:
     """Whether a column's name says that it is the group mean of another column, which between() computes."""
-    return "mean" in name.lower() and any(other.lower() in name.lower() for other in varying)
-
-
-def _columns(source: Source) -> tuple[int, list[ColumnProfile]]:
-    """Return the number of rows, and the profile of every column of numbers or text; a few columns per query."""
-    ((rows,),) = source.query(f"select count(*) from {source.relation}").fetchall()
-    names = [name for name in source.types if source.is_numeric(name) or source.is_text(name)]
-    columns = []
-    # DuckDB's count(distinct) keeps a hash table per column and thread, which takes minutes for hundreds of columns
-    for chunk in _chunks(names, max(1, MOST_CELLS // max(rows, 1))):
-        expressions = ", ".join(f"{_plain_values(source, name)} as c{i}" for i, name in enumerate(chunk))
-        cells = source.query(f"select {expressions} from {source.relation}").fetchnumpy()
-        for i, name in enumerate(chunk):
-            values = np.ma.compressed(np.ma.asanyarray(cells[f"c{i}"]))
-            distinct = len(set(values)) if values.dtype == object else len(np.unique(values))
-            whole = "INT" in source.types[name].upper()
-            columns.append(ColumnProfile(name, distinct, rows - len(values), source.is_numeric(name), whole))
-    return rows, columns
-
-
-def _plain_values(source: Source, name: str) -> str:
-    """Write the SQL of a column's values: as text where numpy does not have the type, such as a decimal."""
-    plain = source.types[name].upper() in _NUMPY_TYPES
-    return identifier(name) if plain else f"cast({identifier(name)} as varchar)"
-
-
-def _chunks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (names[start : start + size] for start in range(0, len(names), size))
-
-
-def _guess_group(columns: Sequence[ColumnProfile], rows: int, outcome: str | None) -> ColumnProfile:
-    """Return the likeliest grouping column: by its name, or else the one with the most groups of several rows."""
-    candidates = [
-        c
-        for c in columns
-        if c.name != outcome
-        and (c.whole or not c.number)
-        and c.distinct >= FEWEST_GROUPS
-        and rows >= FEWEST_ROWS * c.distinct
-    ]
-    likely_columns = [c for c in candidates if _GROUP_WORDS.search(c.name)]
-    if not candidates:
-        raise DataError(
-            f"No column looks like groups of rows: {FEWEST_GROUPS} or more values, each in several rows. "
-            f"Name it with --group. The columns are {list_names(c.name for c in columns)}."
-        )
-    return max(likely_columns or candidates, key=lambda c: c.distinct)
-
-
-def _guess_parents(source: Source, columns: Sequence[ColumnProfile], lowest: ColumnProfile) -> list[ColumnProfile]:
-    """Return the higher levels: columns named like groups, each value with several whole groups of the level below."""
-    levels = [lowest]
-    for c in sorted(columns, key=lambda c: -c.distinct):
-        below = levels[-1]
-        if not (_GROUP_WORDS.search(c.name) and FEWEST_GROUPS <= c.distinct <= below.distinct / 2):
-            continue
-        if not c.number or c.whole:
-            pairs = f"select distinct {identifier(below.name)}, {identifier(c.name)} from {source.relation}"
-            ((combinations,),) = source.query(f"select count(*) from ({pairs})").fetchall()
-            if combinations == below.distinct:
-                levels.append(c)
-    return levels[1:]
-
-
-def _varying(source: Source, names: Sequence[str], group: str) -> frozenset[str]:
-    """Return the columns that have more than one value in some group."""
-    grouped_rows = f"{source.relation} where {identifier(group)} is not null"
-    varying: list[str] = []
-    for chunk in _chunks(names, MOST_COMPARED):
-        tests = ", ".join(
-            f"min({identifier(n)}) is distinct from max({identifier(n)}) as c{i}" for i, n in enumerate(chunk)
-        )
-        aggregates = ", ".join(f"bool_or(c{i})" for i, _ in enumerate(chunk))
-        by_group = f"select {tests} from {grouped_rows} group by {identifier(group)}"
-        (flags,) = source.query(f"select {aggregates} from ({by_group})").fetchall()
-        varying += [name for name, varies in zip(chunk, flags, strict=True) if varies]
-    return frozenset(varying)
-
-
-def too_wide(what: str, columns: int) -> str:
-    """Write the error message for a table with too many columns to guess from."""
-    return (
-        f"{what[0].upper()}{what[1:]} has too many columns to guess from. Got {columns:,}; expected at most "
-        f"{MOST_COLUMNS:,}. Make a file or view of those that matter."
-    )
-
-
-def _guess_outcome(columns: Sequence[ColumnProfile], varying: frozenset[str]) -> ColumnProfile:
-    candidates = [c for c in columns if c.number and c.name in varying and c.distinct >= FEWEST_VALUES]
-    if not candidates:
-        raise DataError(
-            f"No column looks like an outcome: numbers with {FEWEST_VALUES} or more values that vary within groups. "
-            f"Name it with --outcome. The columns are {list_names(c.name for c in columns)}."
-        )
-    likely_columns = [c for c in candidates if _OUTCOME_WORDS.search(c.name)]
-    return max(likely_columns or candidates, key=lambda c: (not c.whole, c.distinct))
+    lower = name.lower()
+    return ("mean" in lower or "avg" in lower) and any(other.lower() in lower for other in within)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlm_ops.analyses.store.tables import SQL_TYPES
-from mlm_ops.analyses.store.version import REMEDY, columns_by_table
+from mlm_ops.analyses.store.version import REMEDY
 from mlm_ops.errors import StoreError
 from mlm_ops.results.tables.columns import ColumnTypes
 from mlm_ops.warehouse.connection import Connection
@@ -22,15 +22,23 @@ _NAMES = {"varchar": "VARCHAR", "double": "DOUBLE", "bigint": "BIGINT", "boolean
 }
 
 
-def check_tables(connection: Connection, schema: str, tables: Mapping[str, ColumnTypes]) -> None:
+def check_tables(
+    connection: Connection, schema: str, tables: Mapping[str, ColumnTypes], present: Mapping[str, Mapping[str, str]]
+) -> None:
     """Refuse a store whose tables were changed by hand; columns that a later version added may be missing.
+
+    Parameters
+    ----------
+    tables
+        The columns that tables should have.
+    present
+        Those that they have, as `columns_by_table` returns them.
 
     Raises
     ------
     StoreError
         A column has another type, or a row of ``runs`` lacks a required value.
     """
-    present = columns_by_table(connection, schema)
     for table, columns in tables.items():
         for column, kind in columns.items():
             got, expected = present.get(table, {}).get(column), _NAMES[SQL_TYPES[kind]]

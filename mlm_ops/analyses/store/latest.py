@@ -67,7 +67,7 @@ def read_latest_results(
         columns = columns_by_table(connection, RESULTS)
         if "store_version" not in columns:
             raise StoreError(f"There are no results in {path}: it has no schema {RESULTS} of mlm-ops.")
-        check_version(connection, RESULTS)
+        check_version(connection, RESULTS, columns)
         views = {name.removeprefix(LATEST): kinds for name, kinds in columns.items() if name.startswith(LATEST)}
         results, conditions = {}, [] if of is None else [_of(connection, of)]
         for name, kinds in sorted(views.items()):

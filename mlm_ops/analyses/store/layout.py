@@ -55,8 +55,9 @@ def check_store(connection: Connection) -> bool:
         ).fetchall()
     }
     if "store_version" in tables:
-        check_version(connection, RESULTS)
-        check_tables(connection, RESULTS, RESULT_TABLES)
+        columns = columns_by_table(connection, RESULTS)
+        check_version(connection, RESULTS, columns)
+        check_tables(connection, RESULTS, RESULT_TABLES, columns)
         return True
     foreign = sorted(tables & RESULT_TABLES.keys())
     if foreign:

@@ -72,28 +72,31 @@ def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[s
 
     A view has the rows of the analysis' data, after ``where``, as they are when it is read. Coefficients, group means
     and random effects are those of the fit; a group of fewer than ``min_publish_n`` rows counts as one that the fit has
-    not seen. There are none if the analysis says ``predictions: false``.
-
-    Raises
-    ------
-    StoreError
-        As `check_view_names`.
+    not seen. There are none if the analysis says ``predictions: false``. `check_view_names` says before anything is
+    fitted whether they can be made.
     """
-    if not analysis.predictions:
-        return []
-    check_view_names(connection, analysis)
-    if not _has_lasting_rows(connection, analysis):
+    if not analysis.predictions or not _has_lasting_rows(connection, analysis):
         return []
     return [_view(connection, analysis, model, fit) for model, fit in fits.items()]
 
 
 def _has_lasting_rows(connection: Connection, analysis: Analysis) -> bool:
-    """Whether a view can read the rows: those of an Excel or SPSS file end with the connection."""
+    """Whether a view can read the rows: those of an Excel file, or an attached database, end with the connection."""
     source = open_rows(analysis, connection)
-    if not source.lasting:
-        sentence = f"There are no views of predictions: DuckDB cannot read {source.description} by itself."
-        tell(Event.READ, sentence, file=source.description)
-    return source.lasting
+    reason = None if source.lasting else f"DuckDB cannot read {source.description} by itself"
+    if attached := _attached(connection, source.relation):
+        reason = f"the database {attached} is attached while the models are fitted, and not when a view is read"
+    if reason:
+        tell(Event.READ, f"There are no views of predictions: {reason}.", file=source.description)
+    return reason is None
+
+
+def _attached(connection: Connection, relation: str) -> str | None:
+    """The first database that the rows are read from and that is not the connection's own."""
+    rows = connection.execute(
+        "select database_name from duckdb_databases() where not internal and database_name <> current_database()"
+    ).fetchall()
+    return next((name for (name,) in rows if re.search(rf'(?<!\w)"?{re.escape(name)}"?\s*\.', relation)), None)
 
 
 def _view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> PredictionView:
@@ -119,11 +122,12 @@ def add_prediction_views(connection: Connection, views: Sequence[PredictionView]
     if not views:
         return
     connection.execute(f"create schema if not exists {RESULTS}")
+    present = find_relations(connection, RESULTS)
     for view in views:
         for table, frame in view.units.items():
             with registered(connection, "mlm_units", frame):
-                replace_table(connection, _claim(connection, table, view.remark), "as from mlm_units")
-        replace_view(connection, _claim(connection, view.name, view.remark), view.sql)
+                replace_table(connection, _claim(connection, table, view.remark), "as from mlm_units", present)
+        replace_view(connection, _claim(connection, view.name, view.remark), view.sql, present)
     texts = {(view.name, column): text for view in views for column, text in PREDICTIONS.items()}
     describe_columns(connection, RESULTS, texts)
 
@@ -158,7 +162,7 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
     """
     if not analysis.predictions:
         return
-    views = {view_name(analysis.analysis, model).lower(): model for model in analysis.models}
+    views = {view_name(analysis.analysis, model).lower(): model for model in _models_with_views(analysis)}
     _check_apart(analysis)
     for name, relation in sorted(find_relations(connection, RESULTS).items()):
         model = views.get(name, views.get(_UNITS.sub("", name)))
@@ -177,10 +181,15 @@ def check_view_names(connection: Connection, analysis: Analysis) -> None:
         )
 
 
+def _models_with_views(analysis: Analysis) -> list[str]:
+    """Return the names of the models; the one that a ladder selects is called ``selected``."""
+    return [*analysis.models, *([analysis.selected] if analysis.selected is not None else [])]
+
+
 def _check_apart(analysis: Analysis) -> None:
     """Refuse two models of one analysis whose views or tables of units would have the same name."""
     views: dict[str, str] = {}
-    for model in analysis.models:
+    for model in _models_with_views(analysis):
         other = views.setdefault(view_name(analysis.analysis, model).lower(), model)
         if other == model:
             continue

@@ -29,6 +29,22 @@ _SEQUENCES_AND_FUNCTIONS = (
 )
 
 
+#: Files that were found to be published copies, or were published, by this process, as they were then. To open one
+#: costs as much as to publish it, as DuckDB reads the comments of seven hundred columns.
+_SOUND: dict[Path, tuple[int, ...]] = {}
+
+
+def remember_published(path: Path, file: Path) -> None:
+    """Remember that `file`, which is moved to `path`, is a published copy until it changes."""
+    _SOUND[path] = _signature(file)
+
+
+def _signature(path: Path) -> tuple[int, ...]:
+    """What another file, or another version of it, has not."""
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
 def check_published_copy(path: Path, schema: str, is_result: Callable[[str], bool]) -> None:
     """Refuse to replace a file that is not a published copy; rename one that is damaged.
 
@@ -52,12 +68,14 @@ def check_published_copy(path: Path, schema: str, is_result: Callable[[str], boo
         if log.exists():
             _log_set_aside(log, set_aside(log, "without-database"))
         return
-    if path.stat().st_size == 0:
+    signature = _signature(path)
+    if path.stat().st_size == 0 or (_SOUND.get(path) == signature and not log.exists()):
         return
     if not is_database_file(path):
         raise StoreError(f"{path} is not a DuckDB database, and the published results would take its place. {_REMEDY}")
     try:
         _check(path, path, schema, is_result)
+        _SOUND[path] = signature
     except duckdb.Error as error:
         if is_damage(error):
             _log_set_aside(path, set_aside(path, "damaged"))

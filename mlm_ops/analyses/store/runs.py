@@ -29,7 +29,7 @@ from mlm_ops.analyses.store.history import (
     write_drift,
 )
 from mlm_ops.analyses.store.layout import check_store, create_results, fill_renamed
-from mlm_ops.analyses.store.published_copy import PUBLISHED, check_published_copy
+from mlm_ops.analyses.store.published_copy import PUBLISHED, check_published_copy, remember_published
 from mlm_ops.analyses.store.schema import ORDER, RENAMED, RESULT_TABLES, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, insert_frame
 from mlm_ops.analyses.store.version import LATEST, UNPUBLISHED
@@ -222,10 +222,15 @@ def _ordered(frame: pl.DataFrame, columns: list[str], by: Sequence[str]) -> pl.D
     return frame.sort(by, maintain_order=True) if by else frame
 
 
-def read_latest(connection: Connection, table: str) -> pl.DataFrame:
+def read_latest(connection: Connection, table: str, *, one_row: bool = False) -> pl.DataFrame:
     """Read the rows of `table` of the latest finished run of each analysis, in the columns of today.
 
     A report reads the same views by `store.latest`, which knows no columns and so needs no engine.
+
+    Parameters
+    ----------
+    one_row
+        Whether one row of each analysis and model is enough, to see whether there are any.
 
     Raises
     ------
@@ -241,7 +246,9 @@ def read_latest(connection: Connection, table: str) -> pl.DataFrame:
         # it came after the mlm-ops that wrote the store
         return pl.DataFrame(schema=RESULT_TABLES[table])
     try:
-        rows: pl.DataFrame = connection.sql(f"from {qualified(RESULTS, f'{LATEST}{table}')}").pl()
+        view = qualified(RESULTS, f"{LATEST}{table}")
+        query = f"select distinct on (analysis, model) * from {view}" if one_row else f"from {view}"
+        rows: pl.DataFrame = connection.sql(query).pl()
     except duckdb.ProgrammingError as error:
         raise StoreError(
             f"The view {RESULTS}.{LATEST}{table} cannot be read: {first_line(error)} The next run makes it anew."
@@ -298,6 +305,7 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
             for statement in (f"use {identifier(source)}", f"detach database if exists {target}"):
                 with suppress(duckdb.Error):
                     cursor.execute(statement)
+        remember_published(Path(os.path.realpath(destination)), building)
     seconds = time.perf_counter() - start
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
 

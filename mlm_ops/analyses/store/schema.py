@@ -29,6 +29,8 @@ from mlm_ops.results.tables.questions import (
     SIMPLE_SLOPES,
 )
 from mlm_ops.results.tables.units import DECOMPOSITION, GROUPS, UNIT_LINES
+from mlm_ops.structural.cluster_scores import SEM_SCORES
+from mlm_ops.structural.invariance_steps import SEM_INVARIANCE
 from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS, SEM_VARIABLES
 
 #: All stored tables except ``runs``.
@@ -55,6 +57,8 @@ TABLES: dict[str, ColumnTypes] = {
     "sem_parameters": SEM_PARAMETERS,
     "sem_variables": SEM_VARIABLES,
     "sem_fit": SEM_FIT,
+    "sem_invariance": SEM_INVARIANCE,
+    "sem_scores": SEM_SCORES,
     "drift": DRIFT,
     "influence": INFLUENCE,
     "models": MODELS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlm_ops.errors import StoreError
 from mlm_ops.warehouse.connection import Connection
 
@@ -19,18 +21,23 @@ LATEST = "latest_"
 LATEST_FIRST = "sequence desc nulls last, finished_at desc, run_id desc"
 
 
-def check_version(connection: Connection, schema: str) -> None:
+def check_version(connection: Connection, schema: str, columns: Mapping[str, Mapping[str, str]]) -> None:
     """Refuse a store of another version, or without a readable one.
+
+    Parameters
+    ----------
+    columns
+        As `columns_by_table` returns them.
 
     Raises
     ------
     StoreError
         With the contents of its table store_version.
     """
-    columns = [name for name, _ in columns_by_table(connection, schema).get("store_version", {}).items()]
-    if columns != ["version"]:
+    names = list(columns.get("store_version", {}))
+    if names != ["version"]:
         raise StoreError(
-            f"The table {schema}.store_version is not as mlm-ops writes it. Got the columns {', '.join(columns)}; "
+            f"The table {schema}.store_version is not as mlm-ops writes it. Got the columns {', '.join(names)}; "
             f"expected version. {REMEDY}"
         )
     rows = connection.execute(f"select version from {schema}.store_version limit 3").fetchall()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import keyword
 import os
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mlm_ops.analyses.starter.analysis_file import analysis_text
-from mlm_ops.analyses.starter.guess import MOST_COLUMNS, Guess, guess, too_wide
+from mlm_ops.analyses.starter.guess import MOST_COLUMNS, Guess, UndecidedError, guess, too_wide
 from mlm_ops.cli.new_project.files import NewProject, dagster_files, dbt_files
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.warehouse.connection import is_reserved, open_database
@@ -25,6 +27,8 @@ RESERVED_NAMES = frozenset(
     *("context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict"),
     *("int", "str", "float", "bool", "input", "output", "type"),
 }
+#: Asks for a column: takes the question, the default answer or None, and the columns that may be answered.
+Ask = Callable[[str, str | None, Sequence[str]], str]
 #: The most bytes of a first line that are read.
 MOST_HEADER = 10_000_000
 
@@ -37,8 +41,14 @@ def create_project(
     outcome: str | None = None,
     group: str | None = None,
     dbt: bool = False,
+    ask: Ask | None = None,
 ) -> Guess:
     """Create a project in a new or empty folder, and return the guessed roles of the columns.
+
+    Parameters
+    ----------
+    ask
+        Confirms the guessed groups and outcome, where they are not named; without it they are taken.
 
     Raises
     ------
@@ -52,7 +62,9 @@ def create_project(
     above = next((path for path in folder.absolute().parents if path.exists()), None)
     if above is not None and not above.is_dir():
         raise ProjectError(f"{folder} cannot be a folder: {above} is a file. Name a new folder.")
-    roles, table_sql, reading = _guess_roles(data, table, outcome, group)
+    roles, table_sql, reading = _guess_roles(
+        data, table, functools.partial(_roles, outcome=outcome, group=group, ask=ask)
+    )
     path = os.path.relpath(data.resolve(), folder.resolve())
     rows = reading.sql if reading is not None and not data.is_dir() else None
     if dbt and table_sql is None and rows is None:
@@ -81,7 +93,7 @@ def create_project(
 
 
 def _guess_roles(
-    data: Path, table: str | None, outcome: str | None, group: str | None
+    data: Path, table: str | None, roles_of: Callable[[Source], Guess]
 ) -> tuple[Guess, str | None, Reading | None]:
     """Guess the roles of the columns; return the quoted table of a database too, or how a data file is read."""
     if not is_database(data):
@@ -89,11 +101,37 @@ def _guess_roles(
             raise ProjectError(f"A table can be chosen in a DuckDB file only. Got {data} and the table {table}.")
         _refuse_wide(data)
         rows = open_source(data)
-        return guess(rows, outcome, group), None, rows.reading
+        return roles_of(rows), None, rows.reading
     connection, name = open_database(data, table)
     with connection:
         source: Source = open_source(name, connection)
-        return guess(source, outcome, group), quoted_table(name), None
+        return roles_of(source), quoted_table(name), None
+
+
+def _roles(source: Source, outcome: str | None, group: str | None, ask: Ask | None) -> Guess:
+    """Guess the roles of the columns, and have the groups and the outcome confirmed."""
+    if ask is None:
+        return guess(source, outcome, group)
+    columns = list(source.types)
+    while True:
+        try:
+            roles = guess(source, outcome, group)
+        except UndecidedError as error:
+            if error.role == "group":
+                group = ask("Which column groups the rows?", None, columns)
+            else:
+                outcome = ask("Which column is the outcome?", None, columns)
+            continue
+        if group is None:
+            group = ask("Which column groups the rows?", roles.levels[0], columns)
+            if group != roles.levels[0]:
+                continue  # other groups, and perhaps another outcome
+        if outcome is None:
+            outcome = ask("Which column is the outcome?", roles.outcome, columns)
+            if outcome != roles.outcome:
+                # groups that were confirmed keep the levels above them
+                return guess(source, outcome, None if group == roles.levels[0] and len(roles.levels) > 1 else group)
+        return roles
 
 
 def _refuse_wide(data: Path) -> None:

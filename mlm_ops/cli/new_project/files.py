@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlm_ops.analyses.starter.analysis_file import PREDICTORS, comment, formulas, redundant_columns
+from mlm_ops.analyses.starter.analysis_file import comment, formulas, left_out
 from mlm_ops.analyses.starter.guess import Guess
 from mlm_ops.analyses.starter.templates import fill
 from mlm_ops.warehouse.files.reading import PATH
@@ -83,11 +83,11 @@ def dbt_files(project: NewProject) -> dict[str, str]:
         f"models/{project.name}.sql": fill("dbt/rows.sql", {"relation": relation}),
     }
     for model, formula in formulas(project.guess).items():
-        unused = redundant_columns(project.guess) if model == PREDICTORS else ""
+        remarks = [] if model == "empty" else left_out(project.guess)
         texts = {
             "table": project.name,
             "formula": literal(formula),
-            "remark": comment(unused, "-- ") if unused else "",
+            "remark": "\n".join(comment(line, "-- ") for line in remarks),
         }
         files[f"models/{project.name}_{model}.sql"] = fill("dbt/effects.sql", texts)
     return files

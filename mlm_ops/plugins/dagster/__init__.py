@@ -6,6 +6,7 @@ A project imports what it needs from here, reading analysis files and quoting na
 from mlm_ops.analyses.file.analysis import read_analyses, read_analysis
 from mlm_ops.plugins.dagster.assets import build_analysis_assets
 from mlm_ops.plugins.dagster.component import MultilevelAnalysis
+from mlm_ops.plugins.dagster.moments_table import build_moments_table
 from mlm_ops.plugins.dagster.run import Report, run_project
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
 from mlm_ops.plugins.dagster.ui import serve_ui
@@ -19,6 +20,7 @@ __all__ = [
     "Report",
     "Warehouse",
     "build_analysis_assets",
+    "build_moments_table",
     "build_new_data_sensor",
     "file_literal",
     "file_pattern",

@@ -13,6 +13,7 @@ from dagster_shared.check import CheckError
 
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import moments_table
+from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.option_values import Option, an_instance, flag, take_names, text, texts_by_name, whole_number
 from mlm_ops.logs import about
@@ -30,9 +31,9 @@ from mlm_ops.plugins.dagster.metadata import (
 )
 from mlm_ops.plugins.dagster.partition_fits import partition_fits
 from mlm_ops.plugins.dagster.pictures import report_asset
-from mlm_ops.plugins.dagster.plan import Plan, Severity, asset_key, make_plan, require_column
+from mlm_ops.plugins.dagster.plan import Plan, Severity, StepSettings, asset_key, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
-from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.plugins.dagster.warehouse import warehouse_of
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import first_line
 
@@ -51,7 +52,12 @@ _OPTIONS = {
     "tags": texts_by_name("tags", "texts by name").or_none(),
     "report": flag("report"),
     "separate_steps": flag("separate_steps"),
+    "centered": flag("centered"),
     "priority": whole_number("priority", -1_000, 1_000),
+    "pool": text("pool", "the name of a pool").or_none(),
+    "retries": whole_number("retries", 0, 100),
+    "key_prefix": Option("key_prefix", "the parts of a key", take_names),
+    "resource": text("resource", "the key of a resource"),
 }
 
 
@@ -70,9 +76,14 @@ def build_analysis_assets(
     tags: Mapping[str, str] | None = None,
     report: bool = False,
     separate_steps: bool = False,
+    centered: bool = True,
     priority: int = 0,
+    pool: str | None = None,
+    retries: int = 0,
+    key_prefix: Sequence[str] | str = (),
+    resource: str = "warehouse",
 ) -> dg.Definitions:
-    """Make the assets and checks of an analysis; the code location supplies a resource ``warehouse``.
+    """Make the assets and checks of an analysis; the code location supplies the warehouse as a resource.
 
     Parameters
     ----------
@@ -99,8 +110,20 @@ def build_analysis_assets(
     separate_steps
         Whether every model is a step of its own, which a run can give to another process and retry alone. By default
         all models of the analysis are one step, which loads the moments and writes rows once.
+    centered
+        Whether there is a table with the within/between split. No model is fitted from it.
     priority
         Of the analysis among others of a run, which goes through those of higher priority first.
+    pool
+        Pool of every step, whose limit in Dagster says how many of its steps run at a time: with a limit of 1, runs
+        of several processes do not wait for each other's lock on the database.
+    retries
+        How often a step that failed is tried again, such as one that waited for the database in vain.
+    key_prefix
+        Parts before the analysis' name in every key.
+    resource
+        Key of the resource that is the warehouse: a `Warehouse`, or a ``DuckDBResource`` of dagster-duckdb. Analyses
+        of two databases name two.
 
     Returns
     -------
@@ -124,17 +147,19 @@ def build_analysis_assets(
         ).merge_attributes(tags=tags or {})
 
     try:
-        plan = make_plan(analysis, upstream, group_name, severities, priority)
+        steps = StepSettings(resource, priority, pool, retries, separate=separate_steps)
+        prefix = [key_prefix] if isinstance(key_prefix, str) else key_prefix
+        plan = make_plan(analysis, upstream, group_name, severities, steps, prefix)
         require_column(analysis, partitions_def, fit_by)
         checks: list[dg.AssetChecksDefinition] = []
         if partitions_def is not None and fit_by is not None:
             assets = [partition_fits(plan, partitions_def, fit_by)]
         else:
-            assets = [_moments(plan, partitions_def), *fit_assets(plan, separate_steps), _results(plan)]
+            assets = [_moments(plan, partitions_def), *fit_assets(plan), _results(plan)]
             # moments have no rows that could be centered
-            if analysis.form == "rows":
-                centered, checks = centered_assets(plan)
-                assets = [*centered, *assets]
+            if centered and analysis.form == "rows":
+                tables, checks = centered_assets(plan)
+                assets = [*tables, *assets]
         assets += [report_asset(plan)] if report else []
         return dg.Definitions(assets=[asset.map_asset_specs(with_attributes) for asset in assets], asset_checks=checks)
     except (dg.DagsterError, CheckError) as error:
@@ -148,7 +173,7 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
         deps=[plan.upstream],
         group_name=plan.group,
         kinds={"duckdb", "sql"},
-        op_tags=plan.op_tags(),
+        **plan.step(),
         code_version=plan.code_version("moments", plan.analysis.keys, *plan.analysis.models.values()),
         description="Size, means and cross-products of every group, by one pass over the rows. "
         "All the models are fitted from these; no row is read again.",
@@ -157,7 +182,8 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
         backfill_policy=None if partitions_def is None else dg.BackfillPolicy.single_run(),
         check_specs=plan.checks(plan.moments, _moments_checks(plan)),
     )
-    def moments(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
+    def moments(context: dg.AssetExecutionContext) -> Result:
+        warehouse = warehouse_of(context, plan.steps.resource)
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             if partitions_def is None:
                 _, metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
@@ -192,20 +218,22 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
         deps=upstream,
         group_name=plan.group,
         kinds={"duckdb"},
-        op_tags=plan.op_tags(),
+        **plan.step(),
         description="The run's tidy tables, written to schema `mlm` in one transaction, and the copy in results.duckdb "
         "that anyone may query: `SELECT model, term, estimate, std_error FROM mlm.latest_fixed_effects`.",
         metadata={
             ANALYSIS: plan.analysis.analysis,
             SCHEMA: result_schema("fixed_effects"),
             LINEAGE: published_lineage(plan.models),
+            **{f"mlm.{name}": result_schema(name) for name in TABLES},
         },
         check_specs=plan.checks(
             plan.key("results"),
             {"no_drift": "No parameter differs from the last run's or the baseline's by more than chance."},
         ),
     )
-    def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
+    def results(context: dg.AssetExecutionContext) -> Result:
+        warehouse = warehouse_of(context, plan.steps.resource)
         started = run_start(context)
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             metadata, checks = steps.make_results(

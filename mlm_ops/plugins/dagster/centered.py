@@ -10,7 +10,7 @@ from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import checks, steps
 from mlm_ops.plugins.dagster.metadata import TABLE, Result
 from mlm_ops.plugins.dagster.plan import Plan
-from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.plugins.dagster.warehouse import warehouse_of
 from mlm_ops.warehouse.connection import Connection
 
 _COLUMNS = (
@@ -40,12 +40,13 @@ def _asset(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetsDefinition:
         deps=[plan.upstream],
         group_name=plan.group,
         kinds={"duckdb", "polars" if by_polars else "sql"},
-        op_tags=plan.op_tags(),
+        **plan.step(),
         code_version=plan.code_version("centered", by_polars, analysis.levels, *models),
         description=f"{_COLUMNS}{in_polars * by_polars}",
         metadata={TABLE: table},
     )
-    def centered(warehouse: Warehouse) -> Result:
+    def centered(context: dg.AssetExecutionContext) -> Result:
+        warehouse = warehouse_of(context, plan.steps.resource)
         with about(analysis=analysis.analysis), warehouse.connection() as connection:
             return Result(metadata=steps.make_centered(connection, analysis, table, plan.upstream))
 
@@ -82,11 +83,12 @@ def _check(
         asset=key,
         name=name,
         additional_deps=[other],
-        op_tags=plan.op_tags(),
+        **plan.step(),
         blocking=plan.blocks(name),
         description=description,
     )
-    def check(warehouse: Warehouse) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        warehouse = warehouse_of(context, plan.steps.resource)
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             (result,) = plan.with_severities([verdict(connection)])
         return result

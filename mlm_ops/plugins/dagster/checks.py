@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import polars as pl
 
 from mlm_ops.analyses.centered_agreement import TableDifference
 from mlm_ops.moments.record import Moments
+from mlm_ops.plugins.dagster.metadata import Metadata, numbers
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.words import cell
 from mlm_ops.structural.fit import SemFit
@@ -56,7 +58,7 @@ def enough_groups(moments: Moments, expected: int = FEW_GROUPS) -> dg.AssetCheck
         passed=moments.n_units >= expected,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{units} has {moments.n_units} groups; variances between fewer than {expected} are shaky.",
-        metadata={"groups": moments.n_units},
+        metadata={"groups": moments.n_units, "expected": expected},
     )
 
 
@@ -104,7 +106,10 @@ def converged(model: str, fit: Fit) -> dg.AssetCheckResult:
         "Simplify its random part or rescale its predictors."
     )
     return dg.AssetCheckResult(
-        check_name="converged", passed=bool(fit.converged), description=sentence if fit.converged else failure
+        check_name="converged",
+        passed=bool(fit.converged),
+        description=sentence if fit.converged else failure,
+        metadata=numbers({name: statistics[name] for name in ("gradient", "evaluations")}),
     )
 
 
@@ -118,7 +123,15 @@ def not_singular(model: str, fit: Fit) -> dg.AssetCheckResult:
         "Its likelihood holds; read its variance components and their tests with care."
         if fit.singular
         else f"The random effects of model {model} have a covariance matrix of full rank.",
+        metadata=_rank(fit),
     )
+
+
+def _rank(fit: Fit) -> Metadata:
+    """The rank of the covariance matrices of random effects, and their smallest eigenvalue."""
+    statistics = fit.fit_statistics.row(0, named=True)
+    eigenvalues = [value for values in json.loads(statistics["t_eigenvalues"] or "{}").values() for value in values]
+    return numbers({"t_rank": statistics["t_rank"], "smallest_eigenvalue": min(eigenvalues, default=None)})
 
 
 def no_influential_unit(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
@@ -138,6 +151,7 @@ def no_influential_unit(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResul
         description=f"Model {model} rests on single units: {units}."
         if units
         else f"No unit's deletion moves a coefficient of model {model} by more than its standard error.",
+        metadata={"flagged": rows.height},
     )
 
 
@@ -154,6 +168,7 @@ def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
         description=f"Of model {model}, {sentence}."
         if findings
         else f"Random effects, residual variances and predictors of model {model} look as the model assumes.",
+        metadata={"flagged": rows.height},
     )
 
 
@@ -236,6 +251,7 @@ def sem_not_singular(fit: SemFit) -> dg.AssetCheckResult:
         passed=not fit.singular,
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(fit.notes) or "All variances are positive.",
+        metadata={"notes": len(fit.notes)},
     )
 
 

@@ -11,13 +11,15 @@ import dagster as dg
 import yaml
 
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis, read_analysis
+from mlm_ops.analyses.file.keys import EXPECTED
 from mlm_ops.errors import AnalysisError
 from mlm_ops.plugins.dagster.assets import build_analysis_assets
 from mlm_ops.plugins.dagster.partitions_in_yaml import PartitionsModel, resolve_partitions
 from mlm_ops.plugins.dagster.plan import CHECKS, Severity
 from mlm_ops.plugins.dagster.scaffold import AnalysisScaffolder
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
-from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.plugins.dagster.warehouse import Warehouse, database_file
+from mlm_ops.warehouse.connection import ADDRESS
 from mlm_ops.warehouse.files.kinds import is_data_file
 from mlm_ops.warehouse.sandbox import Reach
 
@@ -35,6 +37,33 @@ def _as_written(_: dg.ResolutionContext, value: Any) -> Any:
     return value
 
 
+def _schema_of_analysis() -> dict[str, Any]:
+    """The JSON schema by which ``dg check yaml`` looks into an analysis that is written out in the file."""
+    keys = {name: {"description": EXPECTED[name]} if name in EXPECTED else {} for name in Analysis.model_fields}
+    required = [name for name, field in Analysis.model_fields.items() if field.is_required()]
+    mapping = {"type": "object", "properties": keys, "required": required, "additionalProperties": False}
+    return {"anyOf": [{"type": "string"}, mapping]}
+
+
+def _where_set(context: dg.ResolutionContext, value: Any) -> Any:
+    """Resolve a value, and refuse one whose variable of the environment is not set: Dagster would pass over it."""
+    resolved = context.resolve_value(value)
+    texts = value.items() if isinstance(value, Mapping) else [("", value)]
+    for name, text in texts:
+        result = resolved.get(name) if isinstance(value, Mapping) else resolved
+        if text is not None and result in (None, ""):
+            raise AnalysisError(f"{str(text).strip()} is empty. Set the variable of the environment that it names.")
+    return resolved
+
+
+def _is_path(value: str | dict[Any, Any]) -> bool:
+    return isinstance(value, str) and "\n" not in value
+
+
+def _analysis_text(value: str | dict[Any, Any]) -> str:
+    return value if isinstance(value, str) else yaml.safe_dump(_texts(value))
+
+
 @dg.scaffold_with(AnalysisScaffolder)
 @dataclass(frozen=True)
 class MultilevelAnalysis(dg.Component, dg.Resolvable):
@@ -48,6 +77,7 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
         dg.Resolver(
             _as_written,
             model_field_type=str | dict[Any, Any],
+            json_schema_extra=_schema_of_analysis(),
             inject_before_resolve=False,
             description="Path of an analysis file, from the folder of this file; or the analysis itself, as a text "
             "block or a mapping.",
@@ -56,13 +86,36 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
     ]
     database: Annotated[
         str | None,
-        dg.Resolver.default(
+        dg.Resolver(
+            _where_set,
+            inject_before_resolve=False,
             model_field_type=str | None,
             description="DuckDB file with the table, from the project's root; results.duckdb is written beside it. "
             "Without it the project supplies a resource `warehouse`.",
             examples=["data/warehouse.duckdb"],
         ),
     ] = None
+    resource: Annotated[
+        str,
+        dg.Resolver.default(
+            description="Key of the resource that is the warehouse; components of two databases name two.",
+            examples=["survey"],
+        ),
+    ] = "warehouse"
+    attach: Annotated[
+        dict[str, str] | None,
+        dg.Resolver(
+            _where_set,
+            inject_before_resolve=False,
+            model_field_type=dict[str, str] | None,
+            description="Other databases to read, by the name that they have in `data`: a DuckDB file from the "
+            "project's root, or what DuckDB's ATTACH takes.",
+            examples=[{"shop": "postgres:{{ env.SHOP_DSN }}"}],
+        ),
+    ] = None
+    wait: Annotated[
+        float, dg.Resolver.default(description="Seconds to wait while another process writes to the database.")
+    ] = 30.0
     upstream: Annotated[
         dg.AssetKey | None,
         dg.Resolver(
@@ -78,6 +131,10 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
         dg.Resolver.default(
             model_field_type=str | None, description="Group of the assets; by default the analysis' name."
         ),
+    ] = None
+    key_prefix: Annotated[
+        Sequence[str] | None,
+        dg.Resolver.default(description="Parts before the analysis' name in every key.", examples=[["marts"]]),
     ] = None
     partitions_def: Annotated[
         dg.PartitionsDefinition[str] | None,
@@ -123,6 +180,26 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
     ] = None
     owners: Annotated[Sequence[str] | None, dg.Resolver.default(description="Owners of the assets.")] = None
     tags: Annotated[dict[str, str] | None, dg.Resolver.default(description="Tags of the assets.")] = None
+    pool: Annotated[
+        str | None,
+        dg.Resolver.default(
+            description="Pool of every step. With a limit of 1, runs of several processes do not wait for each other's "
+            "lock on the database.",
+            examples=["warehouse"],
+        ),
+    ] = None
+    retries: Annotated[
+        int,
+        dg.Resolver.default(
+            description="How often a step that failed is tried again, such as one that waited for the database in vain."
+        ),
+    ] = 0
+    centered: Annotated[
+        bool,
+        dg.Resolver.default(
+            description="Whether there is a table with the within/between split. No model is fitted from it."
+        ),
+    ] = True
     new_data_sensor: Annotated[
         bool, dg.Resolver.default(description="Whether a sensor asks for a run when the rows change.")
     ] = False
@@ -188,26 +265,42 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
                 tags=self.tags,
                 report=self.report,
                 separate_steps=self.separate_steps,
+                centered=self.centered,
+                pool=self.pool,
+                retries=self.retries,
+                key_prefix=self.key_prefix or (),
+                resource=self.resource,
             )
         ]
         if self.new_data_sensor:
-            definitions.append(dg.Definitions(sensors=[build_new_data_sensor(analysis)]))
+            definitions.append(dg.Definitions(sensors=[self._sensor(analysis)]))
         if self.database is not None:
-            allowed = self.database_outside_project or self.allow_outside_project
-            path = _inside(
-                context, context.project_root / self.database, "database", allowed, "database_outside_project: true"
-            )
-            definitions.append(dg.Definitions(resources={"warehouse": _warehouse(path)}))
+            definitions.append(dg.Definitions(resources={self.resource: self._warehouse(context, self.database)}))
+        elif self.attach:
+            raise AnalysisError("attach needs a database to attach others to. Give database too.")
         return dg.Definitions.merge(*definitions)
+
+    def _sensor(self, analysis: Analysis) -> dg.SensorDefinition:
+        return build_new_data_sensor(analysis, key_prefix=self.key_prefix or (), resource=self.resource)
+
+    def _warehouse(self, context: dg.ComponentLoadContext, database: str) -> Warehouse:
+        allowed = self.database_outside_project or self.allow_outside_project
+        switch = "database_outside_project: true"
+        file = context.project_root / database_file(database, "The database of a component")
+        path = _inside(context, file, "database", allowed, switch)
+        attached = {}
+        for name, source in (self.attach or {}).items():
+            file = context.project_root / source
+            attached[name] = source if ADDRESS.match(source) else str(_inside(context, file, name, allowed, switch))
+        return _warehouse(path, self.wait, tuple(sorted(attached.items())))
 
     def _read(self, context: dg.ComponentLoadContext) -> Analysis:
         files = self.allow_files or self.allow_outside_project
-        if isinstance(self.analysis, str) and "\n" not in self.analysis:
+        if isinstance(self.analysis, str) and _is_path(self.analysis):
             path = _inside(context, context.path / self.analysis, "analysis file", files, "allow_files: true")
             analysis = read_analysis(path, self.analysis)
         else:
-            text = self.analysis if isinstance(self.analysis, str) else yaml.safe_dump(_texts(self.analysis))
-            analysis = parse_analysis(text)
+            analysis = parse_analysis(_analysis_text(self.analysis))
         analysis = analysis.reaching(Reach((context.project_root, context.path), files))
         if is_data_file(analysis.data):
             analysis.reach.place(analysis.data)
@@ -226,9 +319,9 @@ def _inside(context: dg.ComponentLoadContext, path: Path, what: str, allowed: bo
 
 
 @cache
-def _warehouse(path: Path) -> Warehouse:
+def _warehouse(path: Path, wait: float, attached: tuple[tuple[str, str], ...]) -> Warehouse:
     """One resource per file: Dagster takes the same object from several components, but not two equal ones."""
-    return Warehouse(directory=str(path.parent), database_file=path.name)
+    return Warehouse(directory=str(path.parent), database_file=path.name, wait=wait, attach=dict(attached))
 
 
 def _file(context: dg.ComponentLoadContext) -> str:

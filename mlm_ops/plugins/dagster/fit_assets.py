@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from mlm_ops.analyses.run import moments_table
+from mlm_ops.analyses.store.prediction_views import check_view_names
 from mlm_ops.errors import MlmError
 from mlm_ops.language.model import group_name
 from mlm_ops.logs import about
@@ -26,7 +27,7 @@ from mlm_ops.plugins.dagster.fits import (
 )
 from mlm_ops.plugins.dagster.metadata import LINEAGE, SCHEMA, Result, model_lineage, result_schema
 from mlm_ops.plugins.dagster.plan import Plan
-from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.plugins.dagster.warehouse import warehouse_of
 from mlm_ops.results.words import code_block, code_span
 from mlm_ops.warehouse.connection import Connection
 
@@ -54,7 +55,7 @@ class FitAsset:
     model: str | None = None
 
 
-def fit_assets(plan: Plan, separate_steps: bool) -> list[dg.AssetsDefinition]:
+def fit_assets(plan: Plan) -> list[dg.AssetsDefinition]:
     """Make the assets of everything that the analysis fits from its moments, in one step or in one each."""
     assets = [_model(plan, name) for name in plan.analysis.models]
     if plan.analysis.compare:
@@ -62,8 +63,8 @@ def fit_assets(plan: Plan, separate_steps: bool) -> list[dg.AssetsDefinition]:
     if plan.analysis.compiled_strategy is not None:
         assets.append(_ladder(plan))
     assets += [_sem(plan, name) for name in plan.analysis.sem]
-    if not separate_steps:
-        return [_step(plan, f"{plan.analysis.analysis}__fits", assets)]
+    if not plan.steps.separate:
+        return [_step(plan, "__".join(plan.key("fits").path), assets)]
     # a run goes through them in this order
     return [_step(plan, "__".join(asset.spec.key.path), [asset], place) for place, asset in enumerate(assets)]
 
@@ -74,12 +75,14 @@ def _step(plan: Plan, name: str, assets: Sequence[FitAsset], place: int = 0) -> 
         specs=[asset.spec for asset in assets],
         check_specs=[check for asset in assets for check in asset.checks],
         can_subset=len(assets) > 1,
-        op_tags=plan.op_tags(place),
+        **plan.step(place),
     )
-    def fits(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Result]:
+    def fits(context: dg.AssetExecutionContext) -> Iterator[Result]:
+        warehouse = warehouse_of(context, plan.steps.resource)
         selected = [asset for asset in assets if asset.spec.key in context.selected_asset_keys]
         failures: list[MlmError] = []
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
+            check_view_names(connection, plan.analysis)
             moments = load_moments(connection, moments_table(plan.analysis))
             staging = ResultsToStage(connection, plan.analysis, moments.checksum)
             for asset in selected:
@@ -164,13 +167,16 @@ def _comparisons(plan: Plan) -> FitAsset:
 def _ladder(plan: Plan) -> FitAsset:
     """The asset that builds a model step by step, by the analysis' strategy."""
     analysis = plan.analysis
+    selected = analysis.selected
+    questions: list[object] = ["diagnostics"] if selected in analysis.diagnostics else []
+    questions += [analysis.simple_slopes[selected]] if selected in analysis.simple_slopes else []
     return FitAsset(
         dg.AssetSpec(
             plan.key("ladder"),
             deps=[plan.moments],
             group_name=plan.group,
             kinds={"python", "duckdb"},
-            code_version=plan.code_version("ladder", analysis.compiled_strategy, *analysis.models.values()),
+            code_version=plan.code_version("ladder", analysis.compiled_strategy, *questions, *analysis.models.values()),
             description="A model built step by step by the analysis' rule: what was tried, what was kept or dropped, "
             "and why. All candidates are fitted from the same moments.",
             metadata={SCHEMA: result_schema("ladder_steps")},

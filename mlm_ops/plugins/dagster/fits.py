@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
+import polars as pl
 
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.file.strategy import WARNING
@@ -104,11 +105,14 @@ def fit_one_model(connection: Connection, analysis: Analysis, name: str, moments
     verdicts = [checks.converged(name, fit), checks.not_singular(name, fit)]
     if name in analysis.diagnostics:
         flagged = tables["diagnostics"].filter("flagged")
-        nothing = dg.MetadataValue.md("Nothing is flagged.")
-        metadata["diagnostics"] = table_metadata(flagged) if flagged.height else nothing
+        metadata["diagnostics"] = _flagged_metadata(flagged)
         verdicts += [checks.no_influential_unit(name, flagged), checks.assumptions(name, flagged)]
     views = prediction_views(connection, analysis, {name: fit})
     return FitResult(StepRows("models", [name], tables), metadata, verdicts, views)
+
+
+def _flagged_metadata(flagged: pl.DataFrame) -> dg.MetadataValue:
+    return table_metadata(flagged) if flagged.height else dg.MetadataValue.md("Nothing is flagged.")
 
 
 def fit_one_sem(connection: Connection, analysis: Analysis, name: str, moments: Moments) -> FitResult:
@@ -145,10 +149,10 @@ def climb_ladder(connection: Connection, analysis: Analysis, moments: Moments) -
     StoreError
         The analysis has no strategy but the models as listed.
     """
-    ladder_and_tables = climb_analysis(analysis, moments, connection)
-    if ladder_and_tables is None:
+    climbed = climb_analysis(analysis, moments, connection)
+    if climbed is None:
         raise StoreError(f"The analysis {analysis.analysis} has no strategy. Give it build_up or tear_down.")
-    ladder, tables = ladder_and_tables
+    ladder, tables = climbed.ladder, climbed.tables
     steps_taken = sum(step.taken for step in ladder.steps)
     metadata: Metadata = {
         "steps": table_metadata(tables["ladder_steps"]),
@@ -159,9 +163,12 @@ def climb_ladder(connection: Connection, analysis: Analysis, moments: Moments) -
         ),
         **numbers({"tried": len(ladder.steps), "taken": steps_taken}),
     }
+    if "diagnostics" in tables:
+        metadata["diagnostics"] = _flagged_metadata(tables["diagnostics"].filter("flagged"))
     if len(ladder.path) > 1:
         metadata["side_by_side"] = dg.MetadataValue.md(side_by_side(tables).markdown())
         if report_model(analysis) is None:
             metadata = pictures_metadata(analysis, tables, moments) | metadata
+    fits = {} if analysis.selected is None else {analysis.selected: climbed.selected}
     # the names of the ladder's models come from the data
-    return FitResult(StepRows("ladder", None, tables), metadata)
+    return FitResult(StepRows("ladder", None, tables), metadata, views=prediction_views(connection, analysis, fits))

@@ -24,6 +24,7 @@ from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import (
     ANALYSIS,
     LINEAGE,
+    MOST_COEFFICIENTS,
     SCHEMA,
     Metadata,
     Result,
@@ -34,13 +35,15 @@ from mlm_ops.plugins.dagster.metadata import (
 from mlm_ops.plugins.dagster.partition_windows import Window, check_windows, part_of, windows_of
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
-from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.plugins.dagster.warehouse import Warehouse, warehouse_of
 from mlm_ops.warehouse.connection import Connection
 
 _LOG = logging.getLogger(LOGGER)
 #: Partitions that are written in one transaction, which costs as much as a fit, and the result rows at which a batch is
 #: written before it is full.
 BATCH_SIZE, MOST_ROWS = 100, 500_000
+#: With more partitions in a run their numbers are in the tables alone: Dagster writes an event for each.
+MOST_DESCRIBED = 5_000
 #: So many partitions are named in a message.
 NAMED = 5
 
@@ -61,6 +64,8 @@ class PartitionOutcomes:
         With fewer rows than ``min_publish_n``: nothing of them is published, and what was is no longer the latest.
     unconverged, singular
         Partitions with such a model; written or not.
+    metadata
+        Numbers of each partition that was fitted, which the UI plots over the partitions.
     """
 
     written: list[str] = field(default_factory=list)
@@ -69,6 +74,7 @@ class PartitionOutcomes:
     failed: dict[str, str] = field(default_factory=dict)
     unconverged: list[str] = field(default_factory=list)
     singular: list[str] = field(default_factory=list)
+    metadata: dict[str, Metadata] = field(default_factory=dict)
 
 
 def partition_name(analysis: Analysis, key: str) -> str:
@@ -219,10 +225,23 @@ class _Fits:
             self.outcomes.singular.append(key)
         if checks.isdisjoint(self.blocking):
             self.batch.add(key, result, analysis)
+            self.outcomes.metadata[key] = _numbers_of(result)
 
 
 def _fit(analysis: Analysis, moments: Moments | None, connection: Connection) -> AnalysisResult:
     return fit_analysis(analysis, connection) if moments is None else fit_collected(analysis, moments, connection)
+
+
+def _numbers_of(result: AnalysisResult) -> Metadata:
+    """Rows and groups of one partition, and of each model the log-likelihood, the ICC and the coefficients."""
+    values: dict[str, object] = {"n_obs": result.moments.n_obs, "n_groups": result.moments.n_units}
+    for table in ("fit_statistics", "sem_fit"):
+        for row in result.tables[table].iter_rows(named=True) if table in result.tables else ():
+            values |= {f"{row['model']}_{name}": row.get(name) for name in ("log_likelihood", "icc")}
+    if "fixed_effects" in result.tables:
+        rows = result.tables["fixed_effects"].select("model", "term", "estimate")
+        values |= {f"{model}_{term}": estimate for model, term, estimate in rows.head(MOST_COEFFICIENTS).iter_rows()}
+    return numbers(values)
 
 
 def _restricted(analysis: Analysis, key: str, condition: str) -> Analysis:
@@ -253,6 +272,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         kinds={"python", "duckdb"},
         partitions_def=partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        **plan.step(),
         code_version=plan.code_version("fits", column, plan.analysis.model_dump_json(exclude_defaults=True)),
         description=f"Every model fitted to the rows of each {column} alone, and published as the analysis "
         f"`{plan.analysis.analysis}[<{column}>]`.",
@@ -267,7 +287,8 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
             "No covariance matrix of random effects lost a dimension in any partition.",
         ),
     )
-    def results(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Result:
+    def results(context: dg.AssetExecutionContext) -> Result:
+        warehouse = warehouse_of(context, plan.steps.resource)
         windows = windows_of(partitions_def, context.partition_keys)
         blocking = tuple(name for name in ("converged", "not_singular") if plan.blocks(name))
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
@@ -286,13 +307,17 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         n_fitted = len(windows) - len(outcomes.empty) - len(outcomes.withheld)
         checks = plan.with_severities(_checks(outcomes, n_fitted))
         metadata = _metadata(outcomes, len(windows), warehouse)
+        own = outcomes.metadata if len(outcomes.metadata) <= MOST_DESCRIBED else {}
         if len(outcomes.written) < n_fitted:
             # the step fails, so that Dagster would record none of its partitions as materialized
             for name in (*outcomes.written, *outcomes.empty, *outcomes.withheld):
-                context.log_event(dg.AssetMaterialization(key, partition=name, metadata=metadata))
+                described = metadata | own.get(name, {})
+                context.log_event(dg.AssetMaterialization(key, partition=name, metadata=described))
             for check in checks:
                 context.log_event(_evaluation(key, check, check.check_name in blocking))
             raise DataError(_failure(plan.analysis, outcomes, list(windows)))
+        for name, described in own.items():
+            context.add_asset_metadata(described, key, name)
         return Result(metadata=metadata, check_results=checks)
 
     return results

@@ -17,7 +17,7 @@ from mlm_ops.logs import LOGGER, about
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import Metadata, Result, numbers
 from mlm_ops.plugins.dagster.plan import LAST, Plan
-from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.plugins.dagster.warehouse import warehouse_of
 from mlm_ops.reports import PICTURES, Picture, Selection, draw_svg
 from mlm_ops.reports.page.ahead import report_written_ahead
 from mlm_ops.reports.page.report import write_reports, written_size
@@ -96,13 +96,14 @@ def report_model(analysis: Analysis) -> str | None:
 
     None where that is the one that a ladder selects, whose name is not known before.
     """
-    if analysis.compiled_strategy is not None and not analysis.diagnostics:
-        return None
     models = analysis.compiled_models
+    diagnosed = set(analysis.diagnostics) & set(models)
+    if analysis.compiled_strategy is not None and not diagnosed:
+        return None
     return model_to_show(
         list(models),
         compared={name for pair in analysis.compare for name in pair},
-        diagnosed=set(analysis.diagnostics),
+        diagnosed=diagnosed,
         varying={name for name, model in models.items() if model.random},
         fitted=set(models),
     )
@@ -117,11 +118,12 @@ def report_asset(plan: Plan) -> dg.AssetsDefinition:
         group_name=plan.group,
         kinds={"html"},
         # after the steps of all analyses: a second process may be writing it meanwhile
-        op_tags=plan.op_tags(LAST),
+        **plan.step(LAST),
         description="The published results as one HTML page, which needs no network and no server: what was found, "
         "whether it holds, and pictures of it.",
     )
-    def report(warehouse: Warehouse) -> Result:
+    def report(context: dg.AssetExecutionContext) -> Result:
+        warehouse = warehouse_of(context, plan.steps.resource)
         with about(analysis=plan.analysis.analysis):
             return Result(metadata=make_report(warehouse.results, plan.analysis.analysis))
 

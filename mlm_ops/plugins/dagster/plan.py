@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import dagster as dg
 
@@ -35,18 +35,60 @@ LAST = 2_000 * MOST_STEPS
 
 
 @dataclass(frozen=True)
+class StepSettings:
+    """Hold how the steps of an analysis are run.
+
+    Attributes
+    ----------
+    resource
+        Key of the resource that is the warehouse.
+    priority
+        Of the analysis among others of a run.
+    pool
+        Of Dagster, whose limit says how many steps run at a time; None for none.
+    retries, delay
+        How often a step that failed is tried again, and after how many seconds.
+    separate
+        Whether every model is a step of its own.
+    """
+
+    resource: str = "warehouse"
+    priority: int = 0
+    pool: str | None = None
+    retries: int = 0
+    delay: float = 10.0
+    separate: bool = False
+
+
+class StepOptions(TypedDict):
+    """Options of a step as Dagster takes them."""
+
+    op_tags: dict[str, str]
+    pool: str | None
+    retry_policy: dg.RetryPolicy | None
+    required_resource_keys: set[str]
+
+
+@dataclass(frozen=True)
 class Plan:
-    """Hold the keys of one analysis' assets, how severe a failed check is, and the analysis' place in a run."""
+    """Hold the keys of one analysis' assets, how severe a failed check is, and how its steps are run."""
 
     analysis: Analysis
     upstream: dg.AssetKey
     group: str
     severities: Mapping[str, Severity] = field(default_factory=dict)
-    priority: int = 0
+    steps: StepSettings = field(default_factory=StepSettings)
+    prefix: tuple[str, ...] = ()
 
-    def op_tags(self, place: int = 0) -> dict[str, str]:
-        """Tags of a step: of those that are ready, a run takes the one with the highest priority."""
-        return {"dagster/priority": str(self.priority * MOST_STEPS - place)}
+    def step(self, place: int = 0) -> StepOptions:
+        """Options of a step; of the steps that are ready, a run takes the one with the highest priority."""
+        steps = self.steps
+        return {
+            "op_tags": {"dagster/priority": str(steps.priority * MOST_STEPS - place)},
+            "pool": steps.pool,
+            "retry_policy": dg.RetryPolicy(max_retries=steps.retries, delay=steps.delay) if steps.retries else None,
+            "required_resource_keys": {steps.resource},
+        }
 
     def blocks(self, check: str) -> bool:
         """Whether a failure of this check stops the assets after it."""
@@ -73,7 +115,7 @@ class Plan:
 
     def key(self, *parts: str) -> dg.AssetKey:
         """Key of one of the analysis' assets."""
-        return dg.AssetKey([self.analysis.analysis, *parts])
+        return dg.AssetKey([*self.prefix, self.analysis.analysis, *parts])
 
     @property
     def centered(self) -> dg.AssetKey:
@@ -129,7 +171,8 @@ def make_plan(
     upstream: dg.AssetKey | Sequence[str] | str | None,
     group: str | None,
     severities: Mapping[str, Severity] | None = None,
-    priority: int = 0,
+    steps: StepSettings = StepSettings(),
+    prefix: Sequence[str] = (),
 ) -> Plan:
     """Name the assets of an analysis.
 
@@ -143,7 +186,12 @@ def make_plan(
     _require_other_data(analysis)
     table_asset = _table_name(analysis) if upstream is None else upstream
     return Plan(
-        analysis, dg.AssetKey.from_coercible(table_asset), group or analysis.analysis, severities or {}, priority
+        analysis,
+        dg.AssetKey.from_coercible(table_asset),
+        group or analysis.analysis,
+        severities or {},
+        steps,
+        tuple(prefix),
     )
 
 

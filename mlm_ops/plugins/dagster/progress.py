@@ -16,6 +16,8 @@ from mlm_ops import errors
 
 #: So many analyses, or more, get a line each instead of one for each of their assets.
 MANY = 4
+#: Checks that are worth a line when they pass, too: what was asked for is their answer.
+TOLD_IF_PASSED = frozenset({"steps_agree"})
 #: Assets of an analysis that are counted in its line, by the part of their keys that says what they are.
 COUNTED = {"models": ("model", "models"), "sem": ("structural model", "structural models")}
 
@@ -154,15 +156,17 @@ class Progress:
 
     def _checked(self, event: DagsterEvent) -> None:
         evaluation = event.asset_check_evaluation_data
-        if evaluation.passed:
-            return
         sentence = evaluation.description or evaluation.check_name
+        analysis = self._analysis_of(evaluation.asset_key) if self.is_brief else None
+        about = "" if analysis is None else f"{analysis}: "
+        if evaluation.passed:
+            if evaluation.check_name in TOLD_IF_PASSED:
+                self.report(f"  {about}{sentence}")
+            return
         if evaluation.severity is dg.AssetCheckSeverity.ERROR and evaluation.blocking:
             self.failed_checks.setdefault(event.step_key or "", []).append(sentence)
             return
         self.warnings.append(sentence)
-        analysis = self._analysis_of(evaluation.asset_key) if self.is_brief else None
-        about = "" if analysis is None else f"{analysis}: "
         self.report(f"  {evaluation.severity.value.lower()}: {about}{sentence}")
 
     def _failed(self, event: DagsterEvent) -> None:

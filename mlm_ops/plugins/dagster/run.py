@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,10 +205,11 @@ def run_project(
     start = time.monotonic()
     with _from_project_root(project), _instance(project) as instance, open_event_log(instance):
         definitions = _definitions(project)
-        config, job = _run_config(definitions, warehouse), _job(definitions, project)
-        place = _warehouse(definitions, warehouse)
-        if place is not None and (sentence := recover(place.database, place.results)):
-            progress(sentence)
+        warehouses = _warehouses(definitions, warehouse)
+        config, job = _run_config(definitions, warehouse, warehouses), _job(definitions, project)
+        for place in warehouses.values():
+            if sentence := recover(place.database, place.results):
+                progress(sentence)
         for sentence in close_dead_runs(instance):
             progress(sentence)
         forget_old_logs(instance, project.root)
@@ -223,8 +224,9 @@ def run_project(
     try:
         listener.conclude()
     except DamagedError as error:
-        recovery = None if place is None else recover(place.database, place.results, found_damaged=True)
-        raise StoreError(f"{error.args[0]}" if recovery is None else f"{recovery} Run again.") from error
+        recoveries = [recover(place.database, place.results, found_damaged=True) for place in warehouses.values()]
+        sentences = " ".join(sentence for sentence in recoveries if sentence)
+        raise StoreError(f"{sentences} Run again." if sentences else str(error.args[0])) from error
     return Report(
         run_id,
         time.monotonic() - start,
@@ -259,14 +261,23 @@ def _execute(
         listener.interrupted = True
 
 
-def _warehouse(definitions: dg.Definitions, folder: Path | None) -> Warehouse | None:
-    """The project's warehouse, in this folder where one is given; None where it has none of ours."""
-    resource = (definitions.resources or {}).get("warehouse")
-    if not isinstance(resource, Warehouse):
-        return None
-    return (
-        resource if folder is None else Warehouse(directory=str(folder.resolve()), database_file=resource.database_file)
-    )
+def _warehouses(definitions: dg.Definitions, folder: Path | None) -> dict[str, Warehouse]:
+    """The project's warehouses by the keys of their resources; the one that a folder is given for lies in it.
+
+    Raises
+    ------
+    ProjectError
+        A folder is given, and there is no warehouse, or several.
+    """
+    resources = definitions.resources or {}
+    warehouses = {key: resource for key, resource in resources.items() if isinstance(resource, Warehouse)}
+    if folder is None:
+        return warehouses
+    if len(warehouses) != 1:
+        names = f" has the warehouses {list_names(warehouses)}" if warehouses else " has no warehouse"
+        raise ProjectError(f"The code location{names}, so --warehouse has not one folder to set. Leave it out.")
+    ((key, warehouse),) = warehouses.items()
+    return {key: warehouse.model_copy(update={"directory": str(folder.resolve())})}
 
 
 def _definitions(project: Project) -> dg.Definitions:
@@ -355,15 +366,15 @@ def _keys_of(job: dg.JobDefinition, analyses: dict[str, str], analysis: str) -> 
     return sorted(keys & set(layer.selected_asset_keys))
 
 
-def _run_config(definitions: dg.Definitions, warehouse: Path | None) -> dict[str, object]:
+def _run_config(
+    definitions: dg.Definitions, folder: Path | None, warehouses: Mapping[str, Warehouse]
+) -> dict[str, object]:
     config: dict[str, object] = {}
     if not definitions.loggers:
         # Dagster's own console log would run through the progress lines
         config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
-    if warehouse is not None:
-        if "warehouse" not in (definitions.resources or {}):
-            raise ProjectError("The code location has no resource named warehouse, so --warehouse has nothing to set.")
-        config["resources"] = {"warehouse": {"config": {"directory": str(warehouse.resolve())}}}
+    if folder is not None:
+        config["resources"] = {key: {"config": {"directory": each.directory}} for key, each in warehouses.items()}
     return config
 
 

@@ -24,7 +24,6 @@ from mlm_ops.analyses.run import (
 )
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, publish, read_latest, write_run
-from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.staging import StepName, read_staged
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.partitions import Refresh
@@ -40,7 +39,6 @@ from mlm_ops.plugins.dagster.metadata import (
     moments_lineage,
     numbers,
     relation_schema,
-    result_schema,
 )
 from mlm_ops.plugins.dagster.partition_windows import partition_values, windows_of
 from mlm_ops.plugins.dagster.plan import Plan
@@ -257,7 +255,6 @@ def make_results(
         "side_by_side": dg.MetadataValue.md(side_by_side(tables).markdown()),
         **numbers({f"rows_{name}": count for name, count in counts.items()}),
     }
-    metadata |= {f"mlm.{name}": dg.MetadataValue.table_schema(result_schema(name)) for name in TABLES}
     drift = read_latest(connection, "drift").filter(run_id=run_id, analysis=analysis.analysis)
     return metadata, [checks.no_drift(drift)]
 

@@ -11,6 +11,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -24,6 +25,8 @@ LOG = "ui.log"
 GRAPH = "asset-groups"
 #: Seconds between two requests to see whether the server answers, and for it to end after an interrupt.
 PAUSE, PATIENCE = 0.25, 30.0
+#: Seconds for the processes that a server leaves behind.
+GRACE = 5.0
 
 
 def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = print, *, browser: bool = False) -> int:
@@ -53,6 +56,9 @@ def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = p
     project = find_project(project_directory)
     _require_free(port)
     make_home(project)
+    # before the server: one that starts meanwhile would stay behind
+    for number in (signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])):
+        signal.signal(number, _interrupt)
     log = project.dagster_home / LOG
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -65,8 +71,6 @@ def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = p
             # an interrupt from the terminal would reach every process of the server at once; we pass it on to the first
             start_new_session=True,
         )
-    for number in (signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])):
-        signal.signal(number, _interrupt)
     try:
         if _answers(server, port):
             address = f"http://{LOCALHOST}:{port}/{GRAPH}"
@@ -77,6 +81,7 @@ def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = p
     except KeyboardInterrupt:
         _stop(server)
         return 0
+    _end_group(server)
     raise ProjectError(f"Dagster's UI ended by itself, with status {status}. Its last words are in {log}.")
 
 
@@ -124,13 +129,29 @@ def _has_screen() -> bool:
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server in an orderly way, or at once when it takes too long."""
+    """End the server in an orderly way, or at once when it takes too long, and the processes that it leaves."""
     server.send_signal(signal.SIGINT)
     try:
         server.wait(PATIENCE)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         server.kill()
         server.wait()
+    finally:
+        _end_group(server)
+
+
+def _end_group(server: subprocess.Popen[bytes]) -> None:
+    """End what is left of the server's processes: a code server outlives a server that was stopped while starting."""
+    if sys.platform == "win32":
+        return
+    # the server leads a group of its own
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(server.pid, signal.SIGTERM)
+        end = time.monotonic() + GRACE
+        while time.monotonic() < end:
+            os.killpg(server.pid, 0)
+            time.sleep(PAUSE)
+        os.killpg(server.pid, signal.SIGKILL)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

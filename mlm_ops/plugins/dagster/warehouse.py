@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import duckdb
 from pydantic import Field, PrivateAttr
 
 from mlm_ops.analyses.project import RESULTS_FILE
+from mlm_ops.errors import AnalysisError, StoreError
 from mlm_ops.logs import about
-from mlm_ops.warehouse.connection import Connection, connect, using
+from mlm_ops.warehouse.connection import ADDRESS, Connection, attach, connect, using
+from mlm_ops.warehouse.faults import first_line
+from mlm_ops.warehouse.sql import identifier, literal
 
 
 class Warehouse(dg.ConfigurableResource["Warehouse"]):
-    """A folder with the pipeline's database and the copy of the results that everyone may read."""
+    """A folder with the pipeline's database and the copy of the results that everyone may read.
+
+    A `DuckDBResource` of dagster-duckdb does as well: the results are published beside its file.
+    """
 
     directory: str = Field(
         default="warehouse", description="Folder of warehouse.duckdb (the pipeline's) and results.duckdb (everyone's)."
@@ -23,6 +31,12 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
     database_file: str = Field(default="warehouse.duckdb", description="Name of the pipeline's database in the folder.")
     wait: float = Field(default=30.0, description="Seconds to wait while another process writes to the database.")
     threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; with 1 equal rows give equal bits.")
+    attach: dict[str, str] = Field(
+        default={},
+        description="Other databases to read, by the name that they have here: a DuckDB file, or what DuckDB's ATTACH "
+        "takes, such as postgres:dbname=shop or ducklake:shop.ducklake.",
+    )
+    settings: dict[str, Any] = Field(default={}, description="Settings of DuckDB, such as memory_limit.")
 
     _run_id: str | None = PrivateAttr(default=None)
 
@@ -53,9 +67,25 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
             about(run_id=self._run_id),
             using(self.database, wait=self.wait, on_wait=dg.get_dagster_logger().warning) as connection,
         ):
-            if self.threads is not None:
-                connection.execute(f"set threads to {self.threads}")
+            self.prepare(connection)
             yield connection
+
+    def prepare(self, connection: Connection) -> None:
+        """Set DuckDB's settings and attach the other databases, to be read alone.
+
+        Raises
+        ------
+        StoreError
+            DuckDB refuses a setting, or a database that cannot be opened.
+        """
+        settings = self.settings | ({} if self.threads is None else {"threads": self.threads})
+        for name, value in settings.items():
+            try:
+                connection.execute(f"set {identifier(name)} = {literal(str(value))}")
+            except duckdb.Error as error:
+                raise StoreError(f"DuckDB refuses the setting {name} of the warehouse: {first_line(error)}") from error
+        for name, source in self.attach.items():
+            attach(connection, name, source)
 
 
 class OpenWarehouse(Warehouse):
@@ -81,3 +111,59 @@ class OpenWarehouse(Warehouse):
                 # be closed with the connection that it is of
                 self._lasting = connect(self.database, wait=self.wait)
             yield connection
+
+
+def warehouse_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, key: str) -> Warehouse:
+    """The warehouse of a step.
+
+    Raises
+    ------
+    AnalysisError
+        The resource with this key is no warehouse.
+    """
+    return as_warehouse(getattr(context.resources, key), key)
+
+
+def as_warehouse(resource: object, key: str) -> Warehouse:
+    """A resource as a warehouse, such as a `DuckDBResource` of dagster-duckdb, which names a file.
+
+    Raises
+    ------
+    AnalysisError
+        It is neither, or its database is no file.
+    """
+    if isinstance(resource, Warehouse):
+        return resource
+    # by its name: the package need not be installed
+    database = getattr(resource, "database", None)
+    if type(resource).__name__ != "DuckDBResource" or not isinstance(database, str):
+        raise AnalysisError(
+            f"The resource {key} is no warehouse. Got {type(resource).__name__}; expected "
+            "mlm_ops.plugins.dagster.Warehouse, or DuckDBResource of dagster-duckdb."
+        )
+    path = database_file(database, f"The database of the resource {key}")
+    settings = {name: str(value) for name, value in (getattr(resource, "connection_config", None) or {}).items()}
+    return Warehouse(directory=str(path.parent), database_file=path.name, settings=settings)
+
+
+def database_file(database: str, what: str) -> Path:
+    """The path of a database that is a file of DuckDB.
+
+    Raises
+    ------
+    AnalysisError
+        It is in memory, or of another kind: its tables can be read, and results not be written to it.
+    """
+    scheme = ADDRESS.match(database)
+    if database in ("", ":memory:") or scheme:
+        name = "in memory" if scheme is None else database[: scheme.end()]
+        raise AnalysisError(
+            f"{what} is to be a file of DuckDB, which results are written to. Got one {name}"
+            + (
+                "; give it a file, such as data/warehouse.duckdb."
+                if scheme is None
+                else "; name a file, and read the tables of the other database by attach: {shop: "
+                f"{scheme.group()}…}} and data: shop.main.table."
+            )
+        )
+    return Path(database)

@@ -294,6 +294,11 @@ def _structural(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     return frame.clear() if facts.has_few_rows else frame
 
 
+def _nothing(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
+    """Scores of many variables of one cluster together tell more than the rules of one random effect allow for."""
+    return frame.clear()
+
+
 def _ladder_steps(frame: pl.DataFrame, facts: PrivacyFacts) -> pl.DataFrame:
     """Which term was tried and whether it was taken; no numbers of a step to or from a model that is withheld."""
     numbers = [*(name for name, kind in frame.schema.items() if kind == REAL), *T_COLUMNS]
@@ -348,6 +353,8 @@ RULES: dict[str, SuppressionRule] = {
     "sem_parameters": _structural,
     "sem_variables": _structural,
     "sem_fit": _structural,
+    "sem_invariance": _structural,
+    "sem_scores": _nothing,
     "drift": _whole_models,
     # stays in the warehouse: of single groups, for the comparison of runs alone
     "influence": _whole_models,

@@ -6,6 +6,13 @@
 {% endmacro %}
 
 {% macro default__centered(relation, columns, group, complete=none) %}
+{%- set names = [] %}
+{%- for column in columns %}
+{%- set _ = names.append(['between_' ~ column, 'the group means of ' ~ column]) %}
+{%- set _ = names.append(['within_' ~ column, 'the deviations from the group means of ' ~ column]) %}
+{%- set _ = names.append(['center_' ~ column, 'the deviations from the grand mean of ' ~ column]) %}
+{%- endfor %}
+{{- mlm.names_apart(names, 'centered') }}
 select
   *
   {%- for column in columns %},

@@ -9,17 +9,38 @@
 
 {% macro default__decomposition(relation, columns, group, complete=none) %}
 {%- set group_name = group if group is string else group | join(':') %}
+{%- set keys = [group] if group is string else group %}
+{#- numbered, so that long names do not make longer ones #}
+{%- set units, variables = [], [] %}
+{%- set rows %}
+(
+    select
+      {%- for key in keys %}
+      {%- set _ = units.append('mlm_unit_' ~ loop.index0) %}
+      {{ mlm.identifier(key) }} as {{ mlm.identifier(units[-1]) }},
+      {%- endfor %}
+      {%- for column in columns %}
+      {%- set _ = variables.append('mlm_x' ~ loop.index0) %}
+      {{ mlm.identifier(column) }} as {{ mlm.identifier(variables[-1]) }}{{ ',' if not loop.last }}
+      {%- endfor %}
+    from {{ relation }}
+    {%- if complete %}
+    where {{ mlm.complete(complete) }}
+    {%- endif %}
+  ) as mlm_named
+{%- endset %}
 with mlm_units as (
-  {{ mlm.group_moments(relation, columns, group, complete=complete) }}
+  {{ mlm.group_moments(rows, variables, units) }}
 ),
 mlm_variables as (
   {%- for column in columns %}
+  {%- set variable = variables[loop.index0] %}
   select
     {{ mlm.literal(column) }} as variable,
     n,
-    {{ mlm.identifier('center_' ~ column) }} as mean,
-    {{ mlm.identifier('mean_' ~ column) }} - {{ mlm.identifier('center_' ~ column) }} as deviation,
-    {{ mlm.identifier('scatter_' ~ column ~ '_' ~ column) }} as scatter
+    {{ mlm.identifier('center_' ~ variable) }} as mean,
+    {{ mlm.identifier('mean_' ~ variable) }} - {{ mlm.identifier('center_' ~ variable) }} as deviation,
+    {{ mlm.identifier('scatter_' ~ variable ~ '_' ~ variable) }} as scatter
   from mlm_units
   {{ 'union all' if not loop.last }}
   {%- endfor %}

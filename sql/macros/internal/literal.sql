@@ -15,6 +15,10 @@
   '{{ text | replace('\\', '\\\\') | replace("'", "\\'") }}'
 {%- endmacro %}
 
+{% macro redshift__literal(text) -%}
+  '{{ text | replace('\\', '\\\\') | replace("'", "''") }}'
+{%- endmacro %}
+
 {% macro snowflake__literal(text) -%}
   '{{ text | replace('\\', '\\\\') | replace("'", "''") }}'
 {%- endmacro %}

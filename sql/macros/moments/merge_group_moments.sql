@@ -35,7 +35,8 @@ mlm_constants as (
     {%- endfor %}
     {%- for column in constants %}
     {%- set value = mlm.identifier('value_' ~ column) %}
-    case when min({{ value }}) = max({{ value }}) and count({{ value }}) = count(*) then min({{ value }}) end as c_{{ loop.index0 }}
+    case when {{ mlm.smallest(value) }} = {{ mlm.largest(value) }} and count({{ value }}) = count(*)
+      then {{ mlm.smallest(value) }} end as c_{{ loop.index0 }}
     {{- ',' if not loop.last }}
     {%- endfor %}
   from {{ relation }}

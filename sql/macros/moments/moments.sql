@@ -74,8 +74,8 @@ sums as (
     {%- endfor %}
     {%- endfor %}
     {%- for constant in constants %}
-    min({{ constant.alias }}) as low_{{ loop.index0 }},
-    max({{ constant.alias }}) as high_{{ loop.index0 }},
+    {{ mlm.smallest(constant.alias) }} as low_{{ loop.index0 }},
+    {{ mlm.largest(constant.alias) }} as high_{{ loop.index0 }},
     {%- endfor %}
     {{ mlm.number('count(*)') }} as n
   from {{ 'deviations' if around_unit_means else 'monomials' }}

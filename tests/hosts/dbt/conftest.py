@@ -12,29 +12,39 @@ import duckdb
 import polars as pl
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "sql"
 
 
-class Project:
-    """A copy of the dbt project, its database and how to run dbt in it."""
+#: The days of `daily_scores`, without which a model by day has a batch for each day until now.
+DAYS = ("--event-time-start", "2026-03-01", "--event-time-end", "2026-03-04")
 
-    def __init__(self, folder: Path) -> None:
+
+class Project:
+    """A copy of the dbt project, its database, how to run dbt in it, and variables that name another server."""
+
+    def __init__(self, folder: Path, python: str = sys.executable, **variables: str) -> None:
         self.folder = folder
+        self.python = python
         self.database = folder / "mlm_tests.duckdb"
+        self.variables = variables
+
+    def build(self, *arguments: str) -> str:
+        """Build what should build, the three days of the models by day among it, and return what dbt says."""
+        process = self.dbt("--warn-error", "build", *DAYS, *arguments)
+        assert process.returncode == 0, process.stdout + process.stderr
+        return process.stdout
 
     def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A process of its own, as dbt keeps state and logging in globals."""
-        command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-version-check", "--no-use-colors"]
+        command = [self.python, "-c", "from dbt.cli.main import cli; cli()", "--no-version-check", "--no-use-colors"]
         environment = {
             "MLM_PACKAGE": str(PACKAGE),
-            "MLM_DATABASE": str(self.database),
             "DBT_PROFILES_DIR": str(self.folder),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             "HOME": str(self.folder),
             "PATH": os.environ["PATH"],  # dbt deps calls git
-        }
+        } | self.variables
         return subprocess.run(
             [*command, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
         )
@@ -44,14 +54,18 @@ class Project:
             return connection.sql(f"select * from {name}").pl()
 
 
+def copy_project(folder: Path, python: str = sys.executable, **variables: str) -> Project:
+    """Copy the package's integration tests and install the package there; dbt needs no network for it."""
+    shutil.copytree(PACKAGE / "integration_tests", folder)
+    copy = Project(folder, python, **variables)
+    process = copy.dbt("deps")
+    assert process.returncode == 0, process.stdout + process.stderr
+    return copy
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project with all its models built; dbt needs no network for it."""
-    folder = tmp_path_factory.mktemp("dbt") / "project"
-    shutil.copytree(HERE / "project", folder)
-    shutil.copy(ROOT / "tests" / "specification" / "reference" / "data" / "hsb.csv", folder / "seeds")
-    copy = Project(folder)
-    for command in (["deps"], ["--warn-error", "build"]):
-        process = copy.dbt(*command)
-        assert process.returncode == 0, process.stdout + process.stderr
+    """The project with all its models built."""
+    copy = copy_project(tmp_path_factory.mktemp("dbt") / "project")
+    copy.build()
     return copy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ PACKAGE = Path(__file__).parents[3] / "sql"
 #: The quotes of names, which adapters put around what the macro `identifier` has escaped.
 QUOTES = {
     "spark": "`",
+    "databricks": "`",
     "bigquery": "`",
     "snowflake": '"',
     "trino": '"',
@@ -19,14 +21,18 @@ QUOTES = {
     "postgres": '"',
     "redshift": '"',
 }
+#: Adapters whose macros serve another's warehouse where it has none of its own.
+PARENTS = {"databricks": "spark", "redshift": "postgres"}
 #: What dbt's own macro says, which ours call.
 _STRINGS = {
     "bigquery": "string",
     "spark": "string",
+    "databricks": "string",
     "snowflake": "TEXT",
     "trino": "varchar",
     "duckdb": "varchar",
     "postgres": "TEXT",
+    "redshift": "TEXT",
 }
 
 
@@ -37,8 +43,9 @@ class Package(dict[str, Any]):
         return self[macro]
 
 
-def package_for(dialect: str) -> Package:
-    """The macros, and the generic tests as ``test_<name>``, dispatched for one warehouse."""
+@cache
+def package_for(dialect: str, **variables: Any) -> Package:
+    """The macros, and the generic tests as ``test_<name>``, for one warehouse; `variables` are those of the project."""
     macros = Package()
 
     def raise_compiler_error(message: str) -> None:
@@ -48,11 +55,18 @@ def package_for(dialect: str) -> Package:
         "mlm": macros,
         "adapter": SimpleNamespace(
             quote=lambda name: f"{QUOTES[dialect]}{name}{QUOTES[dialect]}",
-            dispatch=lambda macro, _: macros.get(f"{dialect}__{macro}") or macros[f"default__{macro}"],
+            dispatch=lambda macro, _: next(
+                macros[name]
+                for name in (f"{adapter}__{macro}" for adapter in (dialect, PARENTS.get(dialect), "default"))
+                if name in macros
+            ),
         ),
         "dbt": SimpleNamespace(type_string=lambda: _STRINGS[dialect]),
         "exceptions": SimpleNamespace(raise_compiler_error=raise_compiler_error),
+        "execute": True,
+        "flags": SimpleNamespace(EMPTY=False),
         "return": lambda value: value,
+        "var": lambda name, default: variables.get(name, default),
     }
     texts = [path.read_text(encoding="utf-8") for path in sorted((PACKAGE / "macros").glob("*/*.sql"))]
     for path in sorted((PACKAGE / "tests" / "generic").glob("*.sql")):

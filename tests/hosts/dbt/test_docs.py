@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.dbt.conftest import HERE, PACKAGE, ROOT, Project
+from tests.hosts.dbt.conftest import PACKAGE, ROOT, Project
 
 TEXT = (ROOT / "docs" / "dbt.md").read_text(encoding="utf-8")
 #: The file that an example stands in is the last one named before it.
-EXAMPLES = re.findall(r"`((?:models/|profiles)[\w.]+)`[^`]*```\w+\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLES = re.findall(r"`((?:models/|profiles)[\w./]+)`[^`]*```\w+\n(.*?)```", TEXT, re.DOTALL)
 
 
 def test_every_example_is_found() -> None:
@@ -22,7 +22,7 @@ def test_every_example_is_found() -> None:
 
 @pytest.mark.parametrize(("file", "example"), EXAMPLES, ids=[file for file, _ in EXAMPLES])
 def test_the_example_stands_in_the_project(file: str, example: str) -> None:
-    assert example.strip("\n") in (HERE / "project" / file).read_text(encoding="utf-8")
+    assert example.strip("\n") in (PACKAGE / "integration_tests" / file).read_text(encoding="utf-8")
 
 
 @pytest.mark.hosts
@@ -33,7 +33,7 @@ def test_the_package_installs_from_a_folder_of_a_git_repository(tmp_path: Path) 
     author = ("-c", "user.name=Author", "-c", "user.email=author@example.com")
     for command in (("init", "-q", "-b", "main"), ("add", "."), (*author, "commit", "-q", "-m", "Package")):
         subprocess.run(["git", *command], cwd=repository, check=True)
-    shutil.copytree(HERE / "project", folder)
+    shutil.copytree(PACKAGE / "integration_tests", folder)
     (folder / "packages.yml").write_text(
         f"packages:\n  - git: {repository.as_uri()}\n    subdirectory: sql\n    revision: main\n", encoding="utf-8"
     )

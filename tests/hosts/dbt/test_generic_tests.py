@@ -11,9 +11,11 @@ pytestmark = pytest.mark.hosts
 
 @pytest.fixture(scope="module")
 def failing(project: Project) -> Project:
-    process = project.dbt("build", "--select", "bad_students", "--vars", "bad_data: true")
+    process = project.dbt(
+        "build", "--select", "bad_students", "bad_statistics", "bad_drift", "--vars", "bad_data: true"
+    )
     assert process.returncode == 1
-    assert "PASS=1 WARN=0 ERROR=4" in process.stdout, process.stdout
+    assert "PASS=3 WARN=0 ERROR=7" in process.stdout, process.stdout
     return project
 
 
@@ -47,6 +49,33 @@ def failing(project: Project) -> Project:
                 "n_in_moments": 3,
                 "n_in_source": 2,
                 "problem": "n of the moments is not the number of complete rows",
+            },
+        ),
+        (
+            "converged",
+            {
+                "model": "early",
+                "converged": False,
+                "singular": False,
+                "problem": "the fit has not reached its optimum, so its numbers are those of where it stopped",
+            },
+        ),
+        (
+            "not_singular",
+            {
+                "model": "flat",
+                "converged": True,
+                "singular": True,
+                "problem": "a variance is zero or a correlation is one, which a simpler random part would not have",
+            },
+        ),
+        (
+            "no_drift",
+            {
+                "against": "baseline",
+                "term": "size",
+                "flagged": True,
+                "problem": "the number has changed by more than chance",
             },
         ),
     ],

@@ -21,6 +21,12 @@ def test_a_python_model_fits_a_relation(project: Project) -> None:
     assert_frame_equal(project.table("slopes_in_python"), project.table("slopes"), rel_tol=1e-9)
 
 
+def test_the_macro_hands_its_options_on(project: Project) -> None:
+    rows = project.table("students_centered")
+    expected = mlm.fit("mathach ~ ses + (ses | school)", rows, estimator="ml", covariance={"school": "diagonal"})
+    assert_frame_equal(project.table("variances"), expected.variance_components, rel_tol=1e-9)
+
+
 def test_dbt_shows_our_sentence(project: Project) -> None:
     select = "select * from mlm('mathach ~ sess + (1 | school)', 'students_centered')"
     process = project.dbt("show", "--inline", select)

@@ -15,7 +15,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-DBT = ROOT / "tests" / "hosts" / "dbt" / "project"
+DBT = ROOT / "sql" / "integration_tests"
 #: A column's name.
 ODD = "a \"b\";c `d` 'e' \\"
 

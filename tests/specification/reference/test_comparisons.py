@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlm_ops.inference.comparison import compare
+from mlm_ops.inference.comparison import compare_estimates
 from mlm_ops.results.fitting import fit
 from tests.specification.reference import reference
 
@@ -30,7 +30,7 @@ def test_likelihood_ratio(name: str, test: dict[str, Any]) -> None:
         )
         for size in ("small", "large")
     )
-    result = compare(large.model, large.estimate, small.model, small.estimate)
+    result = compare_estimates(large.model, large.estimate, small.model, small.estimate)
     # twice a log-likelihood good to 1e-7
     assert result.statistic == pytest.approx(test["chisq"], abs=1e-6)
     assert result.df == test["df"]

@@ -1,0 +1,99 @@
+"""Say what is called here what R, SAS, SPSS, Stata, Mplus and statsmodels call by other names; letter case aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_FACTOR = "A factor is C(x) here, and a column of text is one by itself."
+_CENTER = "Centering at the grand mean is center(x) here."
+_WITHIN = "Centering within the group is within(x) here, and between(x) is the group's mean."
+_STANDARDISE = (
+    "center(x) subtracts the mean here, and nothing is divided by its standard deviation: make z scores in a view or "
+    "SELECT."
+)
+_SPLINE = "There are no splines: poly(x, 3) is a curve, and the columns of a spline may be made in a view or SELECT."
+_RESIDUAL_AR1 = "Autocorrelation of residuals is no part of the formula: give residual ar1(time)."
+
+#: Functions of formulas, in lower case.
+FUNCTIONS = {
+    **dict.fromkeys(("factor", "as.factor", "ordered", "as.ordered", "categorical"), _FACTOR),
+    **dict.fromkeys(("scale", "standardize", "standardise", "zscore"), _STANDARDISE),
+    **dict.fromkeys(("cgm", "gmc", "demean", "centre"), _CENTER),
+    **dict.fromkeys(("cwc", "cmc", "groupcenter", "group_center"), _WITHIN),
+    "log1p": "log1p(x) is log(1 + x) here.",
+    "expm1": "expm1(x) is I(exp(x) - 1) here.",
+    "log10": "log10(x) is I(log(x) / 2.302585092994046) here.",
+    "log2": "log2(x) is I(log(x) / 0.6931471805599453) here.",
+    "ln": "The natural logarithm is log(x) here.",
+    "offset": "There are no offsets: subtract it from the outcome, as in I(y - x) ~ ….",
+    **dict.fromkeys(("bs", "ns", "s", "te", "cr", "cc", "rcs", "pspline"), _SPLINE),
+    "us": "A random part without a name is unstructured here: write (x | group).",
+    "un": "A random part without a name is unstructured here: write (x | group).",
+    "diag": "Independent random effects are (x || group) here.",
+    "cs": "Equal variances and covariances are covariance compound here, an option beside the formula: (x | group).",
+    "homcs": "Equal variances and covariances are covariance compound here, an option beside the formula: (x | group).",
+    "ar1": _RESIDUAL_AR1,
+    "ar": _RESIDUAL_AR1,
+    "corar1": _RESIDUAL_AR1,
+    "corcar1": _RESIDUAL_AR1,
+    "varident": "A residual variance for each value of a column is residual by(column) here, beside the formula.",
+    "relevel": "The reference level is C(x, ref='b') here.",
+}
+#: Values of options, in lower case; to each the value here.
+_VALUES = {
+    **dict.fromkeys(("kr", "kenward", "kenward.roger", "kenwardroger", "kenward roger", "ddfm=kr"), "kenward-roger"),
+    **dict.fromkeys(("sat", "satt", "satterth", "lmertest", "welch-satterthwaite"), "satterthwaite"),
+    **dict.fromkeys(("z", "normal", "asymptotic", "inf", "wald"), "none"),
+    **dict.fromkeys(("restricted", "rml", "mivque"), "reml"),
+    **dict.fromkeys(("fiml", "full", "maximum likelihood"), "ml"),
+    **dict.fromkeys(("us", "un", "pdsymm", "general"), "unstructured"),
+    **dict.fromkeys(("diag", "vc", "pddiag", "independent"), "diagonal"),
+    **dict.fromkeys(("cs", "homcs", "csh", "pdcompsymm", "exchangeable"), "compound"),
+    **dict.fromkeys(("id", "pdident", "ident"), "identity"),
+    **dict.fromkeys(("cluster", "stata", "vce(robust)", "sandwich"), "CR1S"),
+    "white": "HC0",
+    **dict.fromkeys(("pairwise", "delete", "complete"), "listwise"),
+}
+#: Arguments and keys, in lower case.
+ARGUMENTS = {
+    "reml": "REML and ML are estimator 'reml' and 'ml' here.",
+    "method": "REML and ML are estimator 'reml' and 'ml' here.",
+    **dict.fromkeys(("ddf", "ddfm", "lmer.df", "dof"), "Degrees of freedom are df here, as in df 'kenward-roger'."),
+    **dict.fromkeys(("kr", "kenward_roger"), "Kenward and Roger's method is df 'kenward-roger' here."),
+    **dict.fromkeys(("vcov", "se", "vce", "cov_type"), "Robust standard errors are robust 'CR2' here, with cluster."),
+    "cr2": "Robust standard errors are robust 'CR2' here, with cluster.",
+    **dict.fromkeys(("random", "re_formula", "vc_formula"), "Random effects stand in the formula: (1 + x | group)."),
+    **dict.fromkeys(("groups", "group"), "Groups stand in the formula, (1 | group), and in levels."),
+    **dict.fromkeys(("correlation", "ar1", "autocorr"), "Autocorrelation is residual 'ar1(time)' here."),
+    "offset": FUNCTIONS["offset"],
+    "subset": "Rows are chosen in the data: by a SELECT, or in an analysis file by where.",
+    "family": "Outcomes are normal here; there is no family.",
+    "contrasts": "Contrasts of levels are C(x, sum) or C(x, ref='a') in the formula; others are fit.contrast() here.",
+}
+
+
+def function_here(name: str) -> str:
+    """Return " …", a sentence that says what another program's function is called here; empty where none is known.
+
+    >>> function_here("log1P"), function_here("mean")
+    (' log1p(x) is log(1 + x) here.', '')
+    """
+    sentence = FUNCTIONS.get(name.lower(), "")
+    return f" {sentence}" if sentence else ""
+
+
+def argument_here(name: str) -> str:
+    """Return " …", a sentence that says what another program's argument is called here; empty where none is known."""
+    sentence = ARGUMENTS.get(name.lower(), "")
+    return f" {sentence}" if sentence else ""
+
+
+def value_here(value: object, words: Iterable[str]) -> str:
+    """Return " Did you mean …?" where a value is one of `words` but for its case, or by another program's name.
+
+    >>> value_here("Cr2", ["CR1", "CR2"]), value_here("KR", ["kenward-roger"]), value_here("CR3", ["CR2"])
+    (" Did you mean 'CR2'?", " Did you mean 'kenward-roger'?", '')
+    """
+    lower = value.lower() if isinstance(value, str) else ""
+    meant = [word for word in words if word.lower() == lower or word == _VALUES.get(lower)]
+    return f" Did you mean {meant[0]!r}?" if meant else ""

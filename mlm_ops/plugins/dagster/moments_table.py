@@ -1,0 +1,114 @@
+"""Build the asset that brings a table of moments over from another warehouse, for an analysis of moments."""
+
+# Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from mlm_ops.errors import AnalysisError
+from mlm_ops.language import options
+from mlm_ops.language.option_values import Option, text
+from mlm_ops.moments.from_macros import read_moments
+from mlm_ops.moments.storage import transaction
+from mlm_ops.plugins.dagster.metadata import SCHEMA, TABLE, Result, numbers, relation_schema
+from mlm_ops.plugins.dagster.plan import asset_key
+from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.warehouse.arrow import scannable
+from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.ownership import Claim, replace_table, with_schema
+from mlm_ops.warehouse.source import open_source, quoted_table, read_rows, table_parts
+
+_FRAME = "mlm_brought"
+
+
+@checked(
+    table=text("table", "the name of a table"),
+    read=options.READ,
+    group=options.GROUP,
+    upstream=Option("upstream", "the key of an asset: text, parts of text, or an AssetKey", asset_key).or_none(),
+    group_name=text("group_name", "the name of a group").or_none(),
+)
+def build_moments_table(
+    table: str,
+    read: Callable[[], Any],
+    group: str | Sequence[str],
+    *,
+    upstream: dg.AssetKey | Sequence[str] | str | None = None,
+    group_name: str | None = None,
+) -> dg.AssetsDefinition:
+    """Make an asset that reads a table of moments elsewhere and writes it into the project's database.
+
+    The table is one of ``mlm.group_moments`` or ``merge_group_moments``. It is read as a fit would read it before
+    anything is written, in one transaction. The asset's key is the last part of the table's name, which an analysis
+    with ``data: <table>`` and ``form: moments`` takes for its upstream. The code location supplies a resource
+    ``warehouse``.
+
+    Parameters
+    ----------
+    table
+        The table to write, perhaps with a schema before it.
+    read
+        Called without arguments at each materialisation; returns the moments as `fit` takes data: a frame, an Arrow
+        table, the path of a Parquet file or folder.
+    group
+        The column, or all the columns, that the macro grouped by.
+    upstream
+        Key of the asset that makes the moments: a dbt model of the other warehouse.
+    group_name
+        Group of the asset in the UI.
+
+    Raises
+    ------
+    AnalysisError
+        A name that Dagster cannot take.
+    DataError
+        The name is not that of a table. At a materialisation: what was read are no moments.
+    StoreError
+        At a materialisation: there is a table of this name that the asset did not make.
+    """
+    parts = table_parts(table)
+    if re.fullmatch(r"[A-Za-z0-9_]+", parts[-1]) is None:
+        raise AnalysisError(
+            f"The table names no asset that Dagster knows. Got {table!r}; expected a name in letters, digits and "
+            "underscores, perhaps with a schema before it."
+        )
+
+    @dg.asset(
+        key=dg.AssetKey([parts[-1]]),
+        deps=[] if upstream is None else [dg.AssetKey.from_coercible(upstream)],
+        group_name=group_name,
+        kinds={"duckdb"},
+        description=f"Moments of another warehouse, one row per {_words(group)}: sizes, means and sums of products.",
+        metadata={TABLE: table},
+    )
+    def moments_table(warehouse: Warehouse) -> Result:
+        rows = read_rows(read())
+        moments = read_moments(rows, group)
+        with warehouse.connection() as connection:
+            claim = Claim(
+                with_schema(connection, parts),
+                "moments brought over from another warehouse",
+                "Give build_moments_table another name of a table, or rename that one.",
+            )
+            connection.register(_FRAME, scannable(rows))
+            with transaction(connection):
+                replace_table(connection, claim, f"as from {_FRAME}")
+            connection.unregister(_FRAME)
+            types = open_source(quoted_table(table), connection).types
+        return Result(
+            data_version=dg.DataVersion(moments.checksum),
+            metadata={
+                "dagster/row_count": dg.MetadataValue.int(moments.n_units),
+                "summary": dg.MetadataValue.text(f"{moments.n_obs:,} rows in {moments.n_units:,} groups"),
+                **numbers({"n_obs": moments.n_obs, "n_groups": moments.n_units}),
+                SCHEMA: dg.MetadataValue.table_schema(relation_schema(types)),
+            },
+        )
+
+    return moments_table
+
+
+def _words(group: str | Sequence[str]) -> str:
+    return group if isinstance(group, str) else " and ".join(group)

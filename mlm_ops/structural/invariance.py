@@ -1,0 +1,98 @@
+"""Restrict a factor model across its levels: equal loadings, then no residuals between clusters.
+
+Equal loadings give a factor of both levels one meaning; without residuals between clusters as well, clusters differ in
+the indicators only as they differ in the factor, as when intercepts and loadings are equal in every cluster (Jak and
+Jorgensen 2017, Frontiers in Psychology 8; Muthen 1990).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from mlm_ops.language.model import number_text
+from mlm_ops.structural.model import BETWEEN, WITHIN, Item, SemModel
+
+#: Steps behind the model as it is, each with the restrictions of those before.
+RESTRICTIONS = ("metric", "scalar")
+
+
+def common_factors(model: SemModel) -> tuple[str, ...]:
+    """Factors with the same indicators at both levels."""
+    indicators = {level: _indicators(model.at(level)) for level in (WITHIN, BETWEEN)}
+    return tuple(name for name, own in indicators[WITHIN].items() if indicators[BETWEEN].get(name) == own)
+
+
+def invariance_text(model: SemModel, step: str) -> str:
+    """The text of the model with equal loadings of its common factors, and for ``scalar`` no residuals between.
+
+    Definitions and constraints are left out.
+    """
+    factors = common_factors(model)
+    within = _with_labels(model.at(WITHIN), factors)
+    loadings = {(item.lhs, item.rhs): item for item in within if item.op == "=~" and item.lhs in factors}
+    between = [
+        replace(loadings[item.lhs, item.rhs], level=BETWEEN)
+        if item.op == "=~" and (item.lhs, item.rhs) in loadings
+        else item
+        for item in model.at(BETWEEN)
+    ]
+    # a factor's unit at level 1 is its unit at level 2 too, whose variance is another
+    scaled = {lhs for (lhs, _), item in loadings.items() if item.fixed} | _markers(within)
+    between = [item for item in between if not (item.op == "~~" and item.fixed and _is_own(item, factors, scaled))]
+    if step == "scalar":
+        latent = {item.lhs for item in between if item.op == "=~"}
+        names = dict.fromkeys(name for _, name in loadings if name not in latent)
+        kept = [item for item in between if not (item.op == "~~" and item.lhs == item.rhs and item.lhs in names)]
+        between = [*kept, *(Item(BETWEEN, name, "~~", name, fixed=0.0) for name in names)]
+    return f"level: 1\n{_statements(within)}\nlevel: 2\n{_statements(between)}"
+
+
+def _is_own(item: Item, factors: Sequence[str], scaled: Collection[str]) -> bool:
+    """Whether an item is the variance of a common factor whose unit no loading sets."""
+    return item.lhs == item.rhs and item.lhs in factors and item.lhs not in scaled
+
+
+def _markers(items: Sequence[Item]) -> set[str]:
+    """Factors whose first loading is 1 by default."""
+    first = {item.lhs: item for item in reversed(items) if item.op == "=~"}
+    return {name for name, item in first.items() if not item.freed and item.fixed is None}
+
+
+def _indicators(items: Sequence[Item]) -> dict[str, set[str]]:
+    indicators: dict[str, set[str]] = {}
+    for item in items:
+        if item.op == "=~":
+            indicators.setdefault(item.lhs, set()).add(item.rhs)
+    return indicators
+
+
+def _with_labels(items: Sequence[Item], factors: Sequence[str]) -> list[Item]:
+    """The items with a label for each free loading that has none, so that it can be one at both levels."""
+    labelled = []
+    seen: set[str] = set()
+    for item in items:
+        if item.op == "=~" and item.lhs in factors:
+            is_marker = item.lhs not in seen and not item.freed
+            seen.add(item.lhs)
+            is_free = item.fixed is None and not is_marker and item.label is None and item.equal is None
+            item = replace(item, label=f"{item.lhs}_{item.rhs}") if is_free else item
+        labelled.append(item)
+    return labelled
+
+
+def _statements(items: Sequence[Item]) -> str:
+    """A line for each left side and operator."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        modifiers = [f"{number_text(item.fixed)}*"] if item.fixed is not None else []
+        modifiers += ["NA*"] if item.freed else []
+        modifiers += [f"{item.label}*"] if item.label is not None else []
+        modifiers += [f"start({number_text(item.start)})*"] if item.start is not None else []
+        modifiers += [f'equal("{item.equal}")*'] if item.equal is not None else []
+        modifiers += [f'rv("{item.slope}")*'] if item.slope is not None else []
+        operator = "~" if item.op == "~1" else item.op
+        # a modifier each time that it is named, as lavaan reads it
+        terms = [f"{modifier}{item.rhs or '1'}" for modifier in modifiers or [""]]
+        lines.setdefault((item.lhs, operator), []).extend(terms)
+    return "\n".join(f"  {lhs} {operator} {' + '.join(terms)}" for (lhs, operator), terms in lines.items())

@@ -1,0 +1,116 @@
+"""Fit the steps of invariance across levels and test each against the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from mlm_ops.errors import MlmError
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
+from mlm_ops.structural.comparison import Ratio, likelihood_ratio
+from mlm_ops.structural.estimate import SemEstimate, estimate_sem
+from mlm_ops.structural.fit_measures import FitMeasures, Yardsticks, fit_measures
+from mlm_ops.structural.invariance import RESTRICTIONS, common_factors, invariance_text
+from mlm_ops.structural.level_fit import crosses_levels
+from mlm_ops.structural.model import SemModel
+from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.syntax import parse_sem
+
+#: The first step, the model as it is.
+CONFIGURAL = "configural"
+
+
+@dataclass(frozen=True)
+class InvarianceStep:
+    """One step: its model's estimate and fit, and its test against the step before, which the first has not."""
+
+    name: str
+    reference: str | None
+    estimate: SemEstimate
+    measures: FitMeasures
+    ratio: Ratio | None
+
+
+def invariance_steps(
+    model: SemModel, estimate: SemEstimate, measures: FitMeasures, by: Yardsticks
+) -> tuple[InvarianceStep, ...]:
+    """The model, with equal loadings of the factors that both levels have, and without residuals between clusters.
+
+    None of models without such factors, with random slopes, or whose levels share parameters already. A step that
+    restricts nothing, or whose search does not end at a worse fit, ends them.
+    """
+    table = estimate.table
+    if table.slopes or crosses_levels(table) or not common_factors(model):
+        return ()
+    steps = [InvarianceStep(CONFIGURAL, None, estimate, measures, None)]
+    for name in RESTRICTIONS:
+        before = steps[-1]
+        try:
+            restricted = estimate_sem(parameter_table(parse_sem(invariance_text(model, name))), estimate.statistics)
+            ratio = likelihood_ratio(restricted, before.estimate)
+        except MlmError:
+            break
+        steps.append(InvarianceStep(name, before.name, restricted, fit_measures(restricted, by), ratio))
+    return tuple(steps) if len(steps) > 1 else ()
+
+
+SEM_INVARIANCE: ColumnTypes = {
+    "step": COUNT,
+    "invariance": TEXT,
+    "reference": TEXT,
+    "statistic": REAL,
+    "df": COUNT,
+    "p_value": REAL,
+    "scaling_factor": REAL,
+    "statistic_scaled": REAL,
+    "p_value_scaled": REAL,
+    "scaling": TEXT,
+    "delta_aic": REAL,
+    "delta_bic": REAL,
+    "delta_cfi": REAL,
+    "log_likelihood": REAL,
+    "n_parameters": COUNT,
+    "aic": REAL,
+    "bic": REAL,
+    "chi_square": REAL,
+    "chi_square_df": COUNT,
+    "cfi": REAL,
+    "tli": REAL,
+    "rmsea": REAL,
+    "chi_square_scaled": REAL,
+    "cfi_scaled": REAL,
+    "rmsea_scaled": REAL,
+    "srmr_within": REAL,
+    "srmr_between": REAL,
+    "converged": FLAG,
+    "singular": FLAG,
+}
+#: Columns of the likelihood ratio.
+_TEST = ("statistic", "df", "p_value", "scaling_factor", "statistic_scaled", "p_value_scaled", "scaling")
+
+
+def sem_invariance(steps: tuple[InvarianceStep, ...]) -> pl.DataFrame:
+    """One row per step, with its test against the step before."""
+    rows = list(_rows(steps))
+    return frame(SEM_INVARIANCE, {name: [row.get(name) for row in rows] for name in SEM_INVARIANCE})
+
+
+def _rows(steps: tuple[InvarianceStep, ...]) -> Iterator[dict[str, object]]:
+    for number, step in enumerate(steps, start=1):
+        measures, optimum = step.measures, step.estimate.optimum
+        row: dict[str, object] = {"step": number, "invariance": step.name, "reference": step.reference}
+        for name in ("log_likelihood", "n_parameters", "aic", "bic"):
+            row[name] = getattr(measures.joint, name)
+        for name in ("chi_square", "cfi", "tli", "rmsea"):
+            row[name] = getattr(measures.plain, name)
+        row |= {f"{name}_scaled": getattr(measures.scaled, name) for name in ("chi_square", "cfi", "rmsea")}
+        row |= {"chi_square_df": measures.plain.df, "converged": optimum.converged, "singular": optimum.singular}
+        row |= {name: getattr(measures, name) for name in ("srmr_within", "srmr_between")}
+        if step.ratio is not None:
+            before = steps[number - 2].measures
+            row |= {name: getattr(step.ratio, name) for name in _TEST}
+            row |= {f"delta_{n}": getattr(measures.joint, n) - getattr(before.joint, n) for n in ("aic", "bic")}
+            row["delta_cfi"] = measures.plain.cfi - before.plain.cfi
+        yield row

@@ -1,0 +1,1 @@
+{{ mlm.merge_group_moments(ref('score_moments_current'), ['mathach', 'ses'], 'school') }}
