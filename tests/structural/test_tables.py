@@ -8,6 +8,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.results.tables.columns import with_model
+from mlm_ops.structural.derived import monte_carlo
 from mlm_ops.structural.random_paths import without_random_paths
 from tests.structural.cases import data, fitted
 from tests.structural.test_slopes import chain_rows
@@ -120,3 +121,15 @@ def test_a_clustered_variable_of_level_1_alone_is_noted():
 )
 def test_one_that_does_not_differ_between_clusters_or_has_a_part_there_is_not(text, rows):
     assert mlm.sem(text, rows, cluster="g").notes == []
+
+
+def test_draws_do_not_change_with_the_last_digit_of_the_errors():
+    """Eigenvectors have either sign: limits of equal seeds are the same on every machine, to what the errors are."""
+    found = fitted("med_111")
+    table, theta, vcov = found.estimate.table, found.estimate.theta, found.vcov
+    limits = np.array(monte_carlo(table, theta, vcov, 0.95))
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        noise = 1e-9 * rng.normal(size=vcov.shape) * np.sqrt(np.outer(np.diag(vcov), np.diag(vcov)))
+        others = np.array(monte_carlo(table, theta, vcov + noise + noise.T, 0.95))
+        np.testing.assert_allclose(others, limits, rtol=1e-6)
