@@ -119,7 +119,9 @@ def monte_carlo(
     values, vectors = np.linalg.eigh(vcov[np.ix_(determined, determined)])
     normal = np.random.default_rng(seed).standard_normal((int(determined.sum()), draws))
     thetas = np.full((len(theta), draws), np.nan)
-    thetas[determined] = theta[determined][:, None] + (vectors * np.sqrt(np.maximum(values, 0.0))) @ normal
+    # the symmetric root: eigenvectors have signs that change with the last digit, and the draws would with them
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    thetas[determined] = theta[determined][:, None] + root @ normal
     with np.errstate(all="ignore"):
         results = evaluate_definitions(table.definitions, label_values(table, thetas))
     tails = [(1 - level) / 2, (1 + level) / 2]

@@ -8,6 +8,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.results.tables.columns import with_model
+from mlm_ops.structural.derived import monte_carlo
 from mlm_ops.structural.random_paths import without_random_paths
 from tests.structural.cases import data, fitted
 from tests.structural.test_slopes import chain_rows
@@ -120,3 +121,17 @@ def test_a_clustered_variable_of_level_1_alone_is_noted():
 )
 def test_one_that_does_not_differ_between_clusters_or_has_a_part_there_is_not(text, rows):
     assert mlm.sem(text, rows, cluster="g").notes == []
+
+
+def test_draws_do_not_change_with_the_signs_of_eigenvectors(monkeypatch):
+    """Which are either, as the last digit and the machine have it: limits of equal seeds are equal everywhere."""
+    found = fitted("med_111")
+    arguments = found.estimate.table, found.estimate.theta, found.vcov, 0.95
+    limits, eigh = np.array(monte_carlo(*arguments)), np.linalg.eigh
+
+    def other_signs(matrix):
+        values, vectors = eigh(matrix)
+        return values, vectors * np.where(np.arange(len(values)) % 2, 1.0, -1.0)
+
+    monkeypatch.setattr(np.linalg, "eigh", other_signs)
+    np.testing.assert_allclose(np.array(monte_carlo(*arguments)), limits, rtol=1e-9)

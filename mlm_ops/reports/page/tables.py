@@ -105,16 +105,19 @@ def centered(tables: Tables) -> list[tuple[str, Grid, list[str]]]:
 
 
 def formulas(tables: Tables) -> list[tuple[str, str, str, str]]:
-    """Each model's name, formula, stored equations in MathML, and what its intercept means, in order."""
-    frame = table(tables, "models")
-    if frame.is_empty():
-        return []
-    rows = {row["model"]: row for row in frame.to_dicts()}
-    names = [name for name in models_in_order(tables) if name in rows]
-    return [
+    """Each model's name, formula, stored equations in MathML, and what its intercept means, in order.
+
+    A structural model has no formula, and equations since they are kept.
+    """
+    frame, structural = table(tables, "models"), table(tables, "sem_fit")
+    rows = {} if frame.is_empty() else {row["model"]: row for row in frame.to_dicts()}
+    names = [name for name in models_in_order(tables) if name in rows] if rows else []
+    mixed = [
         (name, rows[name]["formula"] or "", rows[name].get("mathml") or "", _meaning(rows[name]))
         for name in names[: 5 * MODELS]
     ]
+    texts = [] if structural.is_empty() else structural.to_dicts()
+    return mixed + [(row["model"], "", row["mathml"], "") for row in texts[: 5 * MODELS] if row.get("mathml")]
 
 
 def _meaning(row: Mapping[str, Any]) -> str:
