@@ -111,31 +111,25 @@ def register(
                 type=PythonUDFType.ARROW,
                 null_handling=FunctionNullHandling.SPECIAL,
             )
-        statement = _macro(macro, function, empty)
-        if all_cursors:
-            _create_lasting(connection, statement)
-        else:
-            connection.execute(f"create or replace temp macro {statement}")
+        try:
+            connection.execute(_macro(macro, function, empty, "macro" if all_cursors else "temp macro"))
+        except duckdb.Error as error:
+            if not all_cursors:
+                raise
+            raise StoreError(
+                f"The functions of mlm cannot be written to the database for all cursors: {first_line(error)} Leave "
+                "out all_cursors, and register each cursor; or open the database for writing."
+            ) from error
 
 
-def _create_lasting(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    try:
-        connection.execute(f"create or replace macro {statement}")
-    except duckdb.Error as error:
-        raise StoreError(
-            f"The functions of mlm cannot be written to the database for all cursors: {first_line(error)} Leave out "
-            "all_cursors, and register each cursor; or open the database for writing."
-        ) from error
-
-
-def _macro(name: str, function: str, empty: bool) -> str:
+def _macro(name: str, function: str, empty: bool, kind: str) -> str:
     defaults = {option.name: literal(option.default) if option.default else "null" for option in _OPTIONS.values()}
     parameters = ", ".join(f"{option} := {default}" for option, default in defaults.items())
     arguments = ", ".join(("formula", "relation", *(f"{o}::{_OPTION_TYPES.get(o, 'varchar')}" for o in defaults)))
     call = f"{function}({', '.join(_ANSWER)}, {arguments})"
     # the inner unnest keeps DuckDB from calling the function anew for each of its two fields
     return (
-        f"{name}(formula, relation, {parameters}) as table"
+        f"create or replace {kind} {name}(formula, relation, {parameters}) as table"
         " select unnest(if(fault is null, result_rows, error(fault)), recursive := true)"
         f" from (select unnest([{call}], recursive := true) from query({_TO_SQL}({arguments}))"
         f"{' limit 0' if empty else ''})"

@@ -120,7 +120,9 @@ def test_code_location_that_cannot_be_loaded(
 def test_another_warehouse_needs_the_resource(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.dagster]\nmodule_name = "bare"\n')
     (tmp_path / "bare.py").write_text("import dagster\ndefs = dagster.Definitions()\n")
-    with pytest.raises(ProjectError, match="no resource named warehouse"):
+    with pytest.raises(
+        ProjectError, match=r"^The code location has no warehouse, so --warehouse has not one folder to set\."
+    ):
         run_project(tmp_path, warehouse=tmp_path, progress=str)
 
 

@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 import mlm_ops.plugins.polars  # noqa: F401  registers .mlm
 from mlm_ops.errors import DataError
 
-SEEDS = Path(__file__).parents[1] / "hosts" / "dbt" / "project" / "seeds"
+SEEDS = Path(__file__).parents[2] / "sql" / "integration_tests" / "seeds"
 CLASS = ["school", "class"]
 COMPLETE = ["x", "y", "school", "class"]
 
