@@ -25,7 +25,8 @@ from mlm_ops.warehouse.ownership import (
     replace_table,
     with_schema,
 )
-from mlm_ops.warehouse.source import Source, table_parts
+from mlm_ops.warehouse.relation import table_parts
+from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import identifier, literal, qualified, render
 
 if TYPE_CHECKING:

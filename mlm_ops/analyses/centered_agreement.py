@@ -13,7 +13,8 @@ from mlm_ops.analyses.run import centered_table, polars_table
 from mlm_ops.inference.effect_sizes.decomposition import numbers_in, pool_number
 from mlm_ops.language.model import Column, GroupingFactor, group_name
 from mlm_ops.moments.record import Moments
-from mlm_ops.warehouse.source import open_source, quoted_table
+from mlm_ops.warehouse.relation import quoted_table
+from mlm_ops.warehouse.source import open_source
 from mlm_ops.warehouse.sql import category, identifier, render
 
 if TYPE_CHECKING:

@@ -13,18 +13,10 @@ from mlm_ops.errors import DataError
 from mlm_ops.warehouse.files.kinds import data_suffixes, is_data_file, stem_of
 from mlm_ops.warehouse.files.read import load_planned, plan_file
 from mlm_ops.warehouse.files.reading import FileOptions
+from mlm_ops.warehouse.relation import TABLE, named_relation, quoted_table
 from mlm_ops.warehouse.row_filter import condition
 from mlm_ops.warehouse.sandbox import Reach, check_length, checked_select, is_table
-from mlm_ops.warehouse.source import (
-    TABLE,
-    Source,
-    is_path,
-    looks_like_path,
-    named_relation,
-    no_such_table,
-    open_source,
-    quoted_table,
-)
+from mlm_ops.warehouse.source import Source, is_path, looks_like_path, no_such_table, open_source
 from mlm_ops.warehouse.sql import qualified
 
 if TYPE_CHECKING:

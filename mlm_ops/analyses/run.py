@@ -37,7 +37,7 @@ from mlm_ops.structural import tables as structural_tables
 from mlm_ops.structural.fitting import collect_sem, fit_sem
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.warehouse.ownership import CENTERED, CENTERED_IN_POLARS, MOMENTS, check_not_read
-from mlm_ops.warehouse.source import TABLE
+from mlm_ops.warehouse.relation import TABLE
 from mlm_ops.warehouse.sql import identifier
 
 if TYPE_CHECKING:

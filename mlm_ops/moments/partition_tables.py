@@ -20,7 +20,8 @@ from mlm_ops.moments.storage import sibling, table_claim
 from mlm_ops.moments.survey import count_parts
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.ownership import replace_table
-from mlm_ops.warehouse.source import Source, quoted_table
+from mlm_ops.warehouse.relation import quoted_table
+from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import category, identifier, literal, render, text
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ from mlm_ops.moments.scan import (
     varying_constants,
 )
 from mlm_ops.moments.survey import Survey, check_rows, is_native_key, long_numbers, read_survey
-from mlm_ops.warehouse.source import TEXT, Source, named_relation
+from mlm_ops.warehouse.relation import named_relation
+from mlm_ops.warehouse.source import TEXT, Source
 from mlm_ops.warehouse.sql import category, expression, identifier, literal, render
 
 

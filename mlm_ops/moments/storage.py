@@ -29,7 +29,7 @@ from mlm_ops.warehouse.ownership import (
     replace_table,
     with_schema,
 )
-from mlm_ops.warehouse.source import quoted_table, table_parts
+from mlm_ops.warehouse.relation import quoted_table, table_parts
 from mlm_ops.warehouse.sql import qualified
 
 if TYPE_CHECKING:

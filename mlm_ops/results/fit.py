@@ -28,7 +28,8 @@ from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.record import FitRecord
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.files.read import plan_file
-from mlm_ops.warehouse.source import is_path, named_relation, open_source, read_rows
+from mlm_ops.warehouse.relation import named_relation
+from mlm_ops.warehouse.source import is_path, open_source, read_rows
 
 if TYPE_CHECKING:
     import duckdb

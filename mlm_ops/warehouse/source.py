@@ -22,8 +22,9 @@ from mlm_ops.warehouse.files.kinds import is_data_file, is_database
 from mlm_ops.warehouse.files.read import read_file
 from mlm_ops.warehouse.files.reading import Reading
 from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
+from mlm_ops.warehouse.relation import TABLE, named_relation
 from mlm_ops.warehouse.row_filter import condition, filter_fault
-from mlm_ops.warehouse.sql import identifier, literal, qualified, text
+from mlm_ops.warehouse.sql import identifier, literal, text
 
 _FRAME = "mlm_rows"
 _EXPECTED_DATA = (
@@ -32,11 +33,9 @@ _EXPECTED_DATA = (
 )
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
 TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
-TABLE = re.compile(r"""(?:"(?:[^"]|"")+"|[^\W\d]\w*)(?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*)){0,2}""")
 #: Types that polars does not have, or converts with a loss that makes different values equal.
 _TYPES_AS_TEXT = re.compile(r"INTERVAL|BIT|TIME WITH TIME ZONE")
 _SELECT = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
-_NAME_PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d]\w*)')
 
 
 @dataclass(frozen=True)
@@ -368,68 +367,6 @@ def _scannable(data: Any) -> Any:
             raise DataError("The data have no columns and no rows.")
         return scannable(frame)
     return data
-
-
-def quoted_table(name: str) -> str:
-    """Quote a table name, perhaps with schema and catalog, part by part.
-
-    Raises
-    ------
-    DataError
-        The text is not a table name.
-    """
-    return qualified(*table_parts(name))
-
-
-def table_parts(name: str) -> tuple[str, ...]:
-    """Split a table name, perhaps with schema and catalog, into its parts, without quotes.
-
-    Raises
-    ------
-    DataError
-        The text is not a table name.
-    """
-    if not TABLE.fullmatch(name.strip()):
-        raise DataError(f"{name!r} is not a table name; put unusual names in double quotes.")
-    return tuple(quoted.replace('""', '"') or plain for quoted, plain in _NAME_PART.findall(name))
-
-
-def named_relation(text: str) -> tuple[str, str]:
-    """Return the text after FROM for a table name or one SELECT, and a description for messages.
-
-    Raises
-    ------
-    DataError
-        The text is neither.
-    """
-    stripped = text.strip().rstrip(";").strip()
-    if TABLE.fullmatch(stripped):
-        return quoted_table(stripped), f"table {stripped}"
-    try:
-        statements = duckdb.extract_statements(stripped)
-    except duckdb.Error as error:
-        if stripped.startswith("(") and (whole := _selected(stripped)) is not None:
-            return f"({whole}\n)", "the SELECT"
-        path = stripped.strip("'\"")
-        if is_data_file(path):
-            raise DataError(
-                f"The relation is a table name or one SELECT. Got the path {path}; write it as a SELECT: "
-                f"from {literal(path)}."
-            ) from error
-        raise DataError(f"The data are neither a table name nor a SELECT. Got {text!r}: {first_line(error)}") from error
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise DataError(f"The data are one table name or one SELECT. Got {text!r}.")
-    return f"({stripped}\n)", "the SELECT"
-
-
-def _selected(text: str) -> str | None:
-    """Return a SELECT in parentheses with a name after it, as dbt writes a sample of a table, as one SELECT."""
-    whole = f"select * from {text}"
-    try:
-        (statement,) = duckdb.extract_statements(whole)
-    except (duckdb.Error, ValueError):
-        return None
-    return whole if statement.type == duckdb.StatementType.SELECT else None
 
 
 def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None) -> str:

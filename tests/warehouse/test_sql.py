@@ -153,8 +153,10 @@ REASONS = {
     "mlm_ops/warehouse/row_filter.py": {
         "where": "a condition that is being proved one, and is only parsed here",
     },
-    "mlm_ops/warehouse/source.py": {
+    "mlm_ops/warehouse/relation.py": {
         "text": "a SELECT in parentheses with a name after it, which DuckDB parses as one SELECT",
+    },
+    "mlm_ops/warehouse/source.py": {
         "name": "a quoted name",
         "filtered": "a relation and a proved condition",
         "numbered": "a relation and a quoted name",

@@ -18,7 +18,8 @@ from mlm_ops.warehouse.connection import is_reserved, open_database
 from mlm_ops.warehouse.files.encoding import open_bytes
 from mlm_ops.warehouse.files.kinds import FileKind, is_data_file, is_database, kind_of, stem_of
 from mlm_ops.warehouse.files.reading import Reading
-from mlm_ops.warehouse.source import Source, open_source, quoted_table
+from mlm_ops.warehouse.relation import quoted_table
+from mlm_ops.warehouse.source import Source, open_source
 
 #: Names that a project cannot have: schemas and catalogs of DuckDB and mlm-ops, and names that Dagster reserves.
 RESERVED_NAMES = frozenset(

@@ -18,7 +18,8 @@ from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.ownership import Claim, replace_table, with_schema
-from mlm_ops.warehouse.source import open_source, quoted_table, read_rows, table_parts
+from mlm_ops.warehouse.relation import quoted_table, table_parts
+from mlm_ops.warehouse.source import open_source, read_rows
 
 _FRAME = "mlm_brought"
 

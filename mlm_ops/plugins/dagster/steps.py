@@ -44,7 +44,8 @@ from mlm_ops.plugins.dagster.partition_windows import partition_values, windows_
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.source import open_source, quoted_table
+from mlm_ops.warehouse.relation import quoted_table
+from mlm_ops.warehouse.source import open_source
 from mlm_ops.warehouse.sql import category, literal
 
 #: Moments of more columns, which grow with the square of the predictors, are not listed one by one.
