@@ -176,6 +176,12 @@ def _line(nodes: Mapping[str, Point], arrow: Arrow, column: Mapping[str, int]) -
 
 
 def _covariance(nodes: Mapping[str, Point], arrow: Arrow, column: Mapping[str, int]) -> tuple[Point, ...]:
+    if abs(column[arrow.source] - column[arrow.target]) == 1:
+        # between the sides that face each other
+        (x0, y0), (x1, y1) = sorted((nodes[arrow.source], nodes[arrow.target]))
+        first, second = x0 + NODE / 2, x1 - NODE / 2
+        middle = (first + second) / 2
+        return (first, y0), (middle, y0), (middle, y1), (second, y1)
     (x0, y0), (x1, y1) = sorted((nodes[arrow.source], nodes[arrow.target]), key=lambda at: at[1])
     side = -1 if _is_left(arrow, column) else 1
     first, second = x0 + side * NODE / 2, x1 + side * NODE / 2
