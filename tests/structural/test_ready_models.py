@@ -311,7 +311,27 @@ def test_covariates_of_random_slopes_act_on_intercepts() -> None:
     assert "  w ~~ z + v\n  z ~~ v\n" in text
 
 
+def test_random_slopes_have_names_that_no_column_has() -> None:
+    def slopes(line: str) -> list[str | None]:
+        return [item.slope for item in parse_sem(expand_ready_model(line)).at(1) if item.slope is not None]
+
+    assert slopes("mediation 1-1-1 random: x -> m -> y by a | within(b) + between(c)") == [
+        "slope_a",
+        "slope_b",
+        "slope_c",
+    ]
+    assert slopes("growth: y ~ slope_time + time") == ["slope_slope_time", "slope_slope_slope_time"]
+
+
 BAD = [
+    ("mediation 2-2-1: x -> m -> y by first(w, xw) + first(w, xv)", "Each stage of a mediation is moderated once."),
+    ("mediation 1-1-1: x -> m -> y | z + within(z)", "Each variable of a ready model stands in one place. Got 'z'"),
+    ("mediation 1-1-1:", FORMS["mediation"]),
+    ("cfa: f =~ a + b + c | z + z", "Each variable of a ready model stands in one place. Got 'z' twice."),
+    ("cfa: f =~ a + b + c | a", "Each variable of a ready model stands in one place. Got 'a' twice."),
+    ("cfa: | z", FORMS["cfa"]),
+    ("cfa metric:", FORMS["cfa"]),
+    ("cfa metric: y ~ x", FORMS["cfa"]),
     ("mediation 2-1-1: x -> m -> y by w", "Make x times w in a view, and write by first(w, its name)."),
     ("mediation 1-1-1: x -> m -> y by first(w, xw)", "Moderate the slopes instead, by mediation 1-1-1 random."),
     ("mediation 1-1-1 random: x -> m -> y by first(w, xw)", "With random slopes 'w' predicts the slopes and needs no"),
