@@ -8,8 +8,12 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops import FormulaError, SemFit
+from mlm_ops.moments.collect import collect
+from mlm_ops.structural.fitting import _observed_means
+from mlm_ops.structural.parameters import moments_model, parameter_table
 from mlm_ops.structural.ready_models import FORMS, expand_ready_model
 from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import case, data
 
 PATHS = "level: 2\n {m} ~ ab*{x}\n {y} ~ bb*{m} + cb*{x}\nindirect_between := ab*bb\ntotal_between := ab*bb + cb"
@@ -201,6 +205,16 @@ def test_covariates_of_a_contextual_model_stand_in_the_mixed_model_too() -> None
     assert observed["estimate"] == pytest.approx(effect["estimate"], abs=1e-9)
     assert observed["std_error"] == pytest.approx(effect["std_error"], abs=1e-9)
     assert observed["within"] == pytest.approx(mixed.filter(term="y2")["estimate"][0], abs=1e-9)
+
+
+def test_a_contextual_model_without_differences_between_means_has_no_mixed_model_beside_it() -> None:
+    """Its refusal of the means, in words of a formula that nobody wrote, is not that of the structural model."""
+    rng = np.random.default_rng(1)
+    rows = pl.DataFrame({"g": np.repeat(np.arange(30), 2), "x": rng.normal(size=60), "y": rng.normal(size=60)})
+    model = parse_sem(expand_ready_model("contextual: y ~ x"))
+    for x, is_there in ((pl.col("x"), True), (pl.col("x") - pl.col("x").mean().over("g"), False)):
+        moments = collect(open_source(rows.with_columns(x)), [moments_model(parameter_table(model), ("g",))])
+        assert (_observed_means(model, moments, ("g",)) is not None) is is_there
 
 
 def growth() -> tuple[SemFit, mlm.Fit]:
